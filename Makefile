@@ -1,0 +1,23 @@
+# make demo | make test | make test-fast. PYTHON chooses the interpreter (3.10 to 3.13) that the environment is made with.
+PYTHON ?= python3
+VENV ?= .venv
+READY = $(VENV)/.ready
+
+.PHONY: demo test test-fast clean
+
+$(READY): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -q -c constraints.txt -e '.[test]'
+	touch $@
+
+demo: $(READY)
+	$(VENV)/bin/lift run experiment=demo
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest
+
+test-fast: $(READY)
+	$(VENV)/bin/python -m pytest -m "not slow"
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,21 @@
+"""How far away everything in a single picture is."""
+
+from abc import ABC, abstractmethod
+
+from jaxtyping import UInt8
+from torch import Tensor
+
+from lift.registry import Registry
+from lift.types import Depth
+
+
+class DepthEstimator(ABC):
+    """Estimates z-depth of one picture. A constructor may ask for (keyword-only): `image` (str: the run's `image` setting),
+    `device` (torch.device)."""
+
+    @abstractmethod
+    def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
+        """Depth at the picture's own size, finite and positive where valid."""
+
+
+depths: Registry[DepthEstimator] = Registry("depth")

@@ -1,0 +1,44 @@
+"""What each frame got wrong, so that the canonical Gaussians need not."""
+
+from abc import ABC
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lift.registry import Registry
+from lift.types import Cameras, Gaussians, Render
+
+
+class Distortion(nn.Module, ABC):
+    """Learns, for every frame, how it deviates from the canonical scene. Three hooks, each the identity unless overridden.
+
+    At initialisation a distortion is exactly the identity, and for view 0, the input, it always stays so: the input is what the
+    scene must look like. A constructor may ask for (keyword-only): `num_views` (int, the input included), `extent` (float: the
+    scene's typical depth, its unit of length), `size` (tuple: picture width, height).
+    """
+
+    def cameras(self, cameras: Cameras, view: Int[Tensor, "view"]) -> Cameras:
+        """The frame was not taken where it says."""
+        return cameras
+
+    def gaussians(self, gaussians: Gaussians, view: Int[Tensor, "view"]) -> Gaussians:
+        """The scene had moved or changed shape in that frame. An override returns a set a view: leading axis `view`."""
+        return gaussians
+
+    def image(self, render: Render, view: Int[Tensor, "view"]) -> Render:
+        """The frame's pixels, colours or sharpness are off."""
+        return render
+
+    def penalty(self) -> Float[Tensor, ""]:
+        """Added to the loss: what keeps the distortion from taking over what belongs to the scene."""
+        return torch.zeros((), device=next((p.device for p in self.parameters()), None))
+
+    def groups(self) -> Iterator[dict]:
+        """Parameter groups for the optimiser, each with its learning rate; the setting `learning_rate` of the module unless overridden."""
+        if parameters := list(self.parameters()):
+            yield {"params": parameters, "lr": self.learning_rate}
+
+
+distortions: Registry[Distortion] = Registry("distortion")

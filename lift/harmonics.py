@@ -1,0 +1,46 @@
+"""Real spherical harmonics for view-dependent colour, in the order and signs of 3D Gaussian splatting's PLY files."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+C0 = 0.28209479177387814
+_C1 = 0.4886025119029199
+_C2 = (1.0925484305920792, 0.31539156525252005, 0.5462742152960396)
+_C3 = (0.5900435899266435, 2.890611442640554, 0.4570457994644658, 0.3731763325901154, 1.445305721320277)
+
+
+def basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor, "*batch basis"]:
+    """The (degree + 1)^2 basis functions at unit directions; degree 0 to 3."""
+    if not 0 <= degree <= 3:
+        raise ValueError(f"sh_degree is {degree}; choose 0, 1, 2 or 3")
+    x, y, z = directions.unbind(-1)
+    out = [torch.full_like(x, C0)]
+    if degree > 0:
+        out += [-_C1 * y, _C1 * z, -_C1 * x]
+    if degree > 1:
+        xx, yy, zz = x * x, y * y, z * z
+        a, b, c = _C2
+        out += [a * x * y, -a * y * z, b * (2 * zz - xx - yy), -a * x * z, c * (xx - yy)]
+    if degree > 2:
+        a, b, c, d, e = _C3
+        out += [
+            -a * y * (3 * xx - yy), b * x * y * z, -c * y * (4 * zz - xx - yy), d * z * (2 * zz - 3 * xx - 3 * yy),
+            -c * x * (4 * zz - xx - yy), e * z * (xx - yy), -a * x * (xx - 3 * yy),
+        ]  # fmt: skip
+    return torch.stack(out, dim=-1)
+
+
+def evaluate(sh_coeffs: Float[Tensor, "*shared basis 3"], directions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    """Colours seen along directions from the camera to the Gaussian: 0.5 + harmonics, not below 0."""
+    degree = round(sh_coeffs.shape[-2] ** 0.5) - 1
+    if degree == 0:  # no view dependence: skip the basis
+        colors = C0 * sh_coeffs[..., 0, :].expand(directions.shape)
+    else:
+        colors = (basis(directions, degree)[..., None] * sh_coeffs).sum(-2)
+    return (colors + 0.5).clamp(min=0)
+
+
+def from_rgb(rgb: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    """The degree-0 coefficient that shows as this colour."""
+    return (rgb - 0.5) / C0

@@ -1,0 +1,33 @@
+"""What would be seen there: video generators, and what stands in for them."""
+
+from abc import ABC, abstractmethod
+
+from lift.registry import Registry
+from lift.types import Cameras, Clip, Frames
+
+
+class VideoPrior(ABC):
+    """Continues frames along a clip's cameras.
+
+    Class attributes say what a user must know before choosing it: `licence`; `requires` and `extra`, as for every component;
+    `clip_length`, how many new frames it makes in one go (None = any number); `multiple`, which its pictures' sides must be
+    multiples of; `follows`, how it is told to move.
+    A constructor may ask for (keyword-only): `image` (str: the run's `image` setting), `depth` (Depth of the input picture),
+    `estimator` (DepthEstimator), `device` (torch.device).
+    """
+
+    clip_length: int | None = None
+    multiple: int = 1
+    follows: str = "poses"
+
+    @abstractmethod
+    def __call__(self, frames: Frames, cameras: Cameras, clip: Clip, seed: int) -> Frames:
+        """The frames of `clip`, one a camera of it, without the frame it continues.
+
+        frames, cameras: everything so far, the input first, cameras as planned. A call is a pure function of its arguments (a memo
+        of earlier work is allowed), so a killed run can be continued after any clip. The result has `depth` if and only if the
+        prior knows it; then `frames.depth` of earlier clips is there too, and the input's is the `depth` that was handed over.
+        """
+
+
+priors: Registry[VideoPrior] = Registry("prior")

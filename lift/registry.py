@@ -1,0 +1,289 @@
+"""Names for the components of each slot.
+
+A component is a class with a decorator, `@distortions.register("rigid")`. Positional parameters of its constructor are its settings,
+with their annotations and defaults; keyword-only parameters are handed over by the pipeline when it builds the component.
+
+Built-in components are found by reading their source, not by importing it: `lift list` and every configuration error come without
+torch, and a missing optional package is noticed only by who asks for the component. Plugins, the modules named by entry points of the
+group `lift.plugins` or by the environment variable `LIFT_PLUGINS`, are imported; one that fails is listed as broken, breaks nothing
+else, and raises when a name is asked for that is not known otherwise.
+"""
+
+import ast
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, make_dataclass
+from functools import cache
+from pathlib import Path
+from types import UnionType
+from typing import Any, Generic, Literal, Optional, TypeVar, Union, get_args, get_origin
+
+SLOTS = {
+    "planner": "planners",
+    "prior": "priors",
+    "depth": "depths",
+    "pose": "poses",
+    "distortion": "distortions",
+    "renderer": "renderers",
+}
+"""Slot -> package of `lift`."""
+
+PLUGIN_GROUP = "lift.plugins"
+PLUGIN_VARIABLE = "LIFT_PLUGINS"
+
+_ANNOTATIONS = {"Literal": Literal, "Path": Path, "Optional": Optional, "Union": Union}
+_FACTS = ("licence", "requires", "extra")
+
+T = TypeVar("T")
+
+
+class ComponentError(ValueError):
+    """A component's name or setting is wrong; the message says what to choose instead."""
+
+
+@dataclass
+class Entry:
+    """What is known of a component without importing it."""
+
+    slot: str
+    name: str
+    module: str
+    qualname: str
+    doc: str
+    source: Path | None
+    settings: dict[str, inspect.Parameter]
+    licence: str = "Apache-2.0"
+    requires: tuple[str, ...] = ()
+    extra: str | None = None
+    """The extra of `lift` that installs what it requires."""
+
+    @property
+    def summary(self) -> str:
+        return self.doc.strip().split("\n")[0]
+
+    @property
+    def missing(self) -> list[str]:
+        """The modules it requires that are not installed."""
+        return [name for name in self.requires if importlib.util.find_spec(name) is None]
+
+    @property
+    def schema(self) -> type:
+        """A structured config for Hydra. omegaconf 2.3 knows no Literal: `check` looks at choices."""
+        fields: list[Any] = [("name", str, field(default=self.name))]
+        for key, parameter in self.settings.items():
+            annotation = _storable(parameter.annotation)
+            if parameter.default is parameter.empty:
+                default = field(default="???")  # omegaconf's sign of a value that must be given
+            else:
+                value = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+                default = field(default_factory=lambda value=value: value)
+            fields.append((key, annotation, default))
+        return make_dataclass(f"{self.name.title()}Config", fields)
+
+    def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings as the constructor wants them: choices checked, lists turned into the tuples that were annotated."""
+        out = {}
+        for key, value in settings.items():
+            if key not in self.settings:
+                raise ComponentError(f"{self.slot}.{key} is not a setting of {self.name!r}; it has {_listed(self.settings)}")
+            if value == "???":
+                raise ComponentError(f"{self.slot}.{key} is not set, and {self.slot} {self.name!r} needs it")
+            out[key] = _fit(f"{self.slot}.{key}", value, self.settings[key].annotation)
+        return out
+
+    def fingerprint(self) -> str:
+        """Hash of the component's source file: an edited component makes its results anew."""
+        return hashlib.sha256(self.source.read_bytes()).hexdigest()[:12] if self.source else ""
+
+    def load(self) -> type:
+        if self.missing:
+            hint = f"pip install 'lift[{self.extra}]'" if self.extra else f"pip install {' '.join(self.missing)}"
+            raise ImportError(f"{self.slot} {self.name!r} needs {', '.join(self.missing)}, which is not installed: {hint}")
+        value: Any = sys.modules.get(self.module) or importlib.import_module(self.module)
+        for part in self.qualname.split("."):
+            value = getattr(value, part)
+        return value
+
+
+@dataclass
+class Catalogue:
+    """Every component of every slot, and the plugins that failed."""
+
+    entries: dict[str, dict[str, Entry]] = field(default_factory=lambda: {slot: {} for slot in SLOTS})
+    broken: dict[str, Exception] = field(default_factory=dict)
+
+    def add(self, entry: Entry) -> None:
+        known = self.entries[entry.slot].get(entry.name)
+        if known and (known.module, known.qualname) != (entry.module, entry.qualname):
+            raise ComponentError(f"{entry.slot} {entry.name!r} is already {known.module}.{known.qualname}")
+        if not known:
+            self.entries[entry.slot][entry.name] = entry
+
+    def __call__(self, slot: str, name: str) -> Entry:
+        if slot not in self.entries:
+            raise ComponentError(f"there is no slot {slot!r}; choose one of {_listed(self.entries)}")
+        if name in self.entries[slot]:
+            return self.entries[slot][name]
+        if self.broken:
+            plugin, error = next(iter(self.broken.items()))
+            raise ComponentError(
+                f"{slot} is {name!r}, which is not known; choose one of {_listed(self.entries[slot])} "
+                f"(plugin {plugin!r} is broken: {type(error).__name__}: {error})"
+            ) from error
+        raise ComponentError(f"{slot} is {name!r}; choose one of {_listed(self.entries[slot])}")
+
+
+class Registry(Generic[T]):
+    """The decorator and the builder of one slot."""
+
+    def __init__(self, slot: str) -> None:
+        self.slot = slot
+
+    def register(self, name: str) -> Callable[[type], type]:
+        def decorate(component: type) -> type:
+            facts = {fact: getattr(component, fact) for fact in _FACTS if hasattr(component, fact)}
+            try:
+                source = Path(inspect.getfile(component))
+            except (OSError, TypeError):
+                source = None  # typed into an interactive session
+            parameters = inspect.signature(component, eval_str=True).parameters
+            _builtin().add(
+                Entry(
+                    self.slot, name, component.__module__, component.__qualname__, inspect.getdoc(component) or "", source,
+                    _positional(parameters), **facts,
+                )
+            )  # fmt: skip
+            return component
+
+        return decorate
+
+    def build(self, config: Mapping[str, Any], **supplied: Any) -> T:
+        """Constructs what `config.name` names. Of what is supplied, a component gets what its constructor asks for."""
+        settings = dict(config)
+        entry = catalogue()(self.slot, settings.pop("name"))
+        component = entry.load()
+        wanted = inspect.signature(component).parameters
+        handed = {key: value for key, value in supplied.items() if key in wanted}
+        for key, parameter in wanted.items():
+            if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty and key not in handed:
+                raise TypeError(f"{self.slot} {entry.name!r} asks for {key!r}; the pipeline supplies {_listed(supplied)}")
+        return component(**entry.check(settings), **handed)
+
+
+def catalogue() -> Catalogue:
+    """Built-ins and plugins, read once a process."""
+    _load_plugins()
+    return _builtin()
+
+
+@cache
+def _builtin() -> Catalogue:
+    found = Catalogue()
+    root = Path(__file__).parent
+    for slot, package in SLOTS.items():
+        for path in sorted((root / package).glob("*.py")):
+            for entry in _read(slot, f"{__package__}.{package}.{path.stem}", path):
+                found.add(entry)
+    return found
+
+
+@cache
+def _load_plugins() -> None:
+    named = [name.strip() for name in os.environ.get(PLUGIN_VARIABLE, "").split(",") if name.strip()]
+    installed = [point.value for point in importlib.metadata.entry_points(group=PLUGIN_GROUP)]
+    if named and "" not in sys.path:
+        sys.path.insert(0, "")  # a module beside the caller, as `python -m` would find it
+    for name in dict.fromkeys([*installed, *named]):
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # whatever a plugin's author did, the rest goes on; shown by `lift list`, raised when asked for
+            _builtin().broken[name] = error
+
+
+def _read(slot: str, module: str, path: Path) -> list[Entry]:
+    """The components that a source file registers."""
+    found = []
+    for node in ast.parse(path.read_text(encoding="utf-8"), str(path)).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for decorator in node.decorator_list:
+            if isinstance(decorator, ast.Call) and getattr(decorator.func, "attr", "") == "register":
+                name = ast.literal_eval(decorator.args[0])
+                facts = {
+                    target.id: ast.literal_eval(statement.value)
+                    for statement in node.body
+                    if isinstance(statement, ast.Assign)
+                    for target in statement.targets
+                    if isinstance(target, ast.Name) and target.id in _FACTS
+                }
+                doc = inspect.cleandoc(ast.get_docstring(node) or "")
+                found.append(Entry(slot, name, module, node.name, doc, path, _read_settings(node, path), **facts))
+    return found
+
+
+def _read_settings(node: ast.ClassDef, path: Path) -> dict[str, inspect.Parameter]:
+    """The constructor's settings, by running its signature alone: the body and the handed-over parameters are cut off."""
+    for statement in node.body:
+        if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
+            arguments = statement.args
+            bare = ast.arguments(
+                posonlyargs=[], args=arguments.args[1:], vararg=None, kwonlyargs=[], kw_defaults=[], kwarg=None,
+                defaults=arguments.defaults,
+            )  # fmt: skip
+            module = ast.parse("def signature(): pass")
+            module.body[0].args = bare  # type: ignore[attr-defined]
+            scope: dict[str, Any] = dict(_ANNOTATIONS)
+            try:
+                exec(compile(ast.fix_missing_locations(module), str(path), "exec"), scope)
+            except NameError as error:
+                raise ComponentError(
+                    f"{path.name}: settings of {node.name} may use builtins, {_listed(_ANNOTATIONS)} and literals: {error}"
+                ) from None
+            return _positional(inspect.signature(scope["signature"]).parameters)
+    return {}
+
+
+def _positional(parameters: Mapping[str, inspect.Parameter]) -> dict[str, inspect.Parameter]:
+    return {key: p for key, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
+
+
+def _storable(annotation: Any) -> Any:
+    """The nearest annotation that omegaconf 2.3 can hold."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation is inspect.Parameter.empty:
+        return Any
+    if origin is Literal:
+        return type(arguments[0])
+    if origin in (Union, UnionType):
+        rest = [_storable(a) for a in arguments if a is not type(None)]
+        inner = rest[0] if len(rest) == 1 else Any
+        return Optional[inner] if type(None) in arguments else inner
+    if origin in (list, tuple):
+        return list[_storable(arguments[0])]
+    return annotation
+
+
+def _fit(key: str, value: Any, annotation: Any) -> Any:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal and value not in arguments:
+        raise ComponentError(f"{key} is {value!r}; choose one of {_listed(arguments)}")
+    if origin in (Union, UnionType) and value is not None:
+        inner = [a for a in arguments if a is not type(None)]
+        return _fit(key, value, inner[0]) if len(inner) == 1 else value
+    if origin in (list, tuple) and value is not None:
+        if origin is tuple and Ellipsis not in arguments and len(value) != len(arguments):
+            raise ComponentError(f"{key} is {list(value)!r}; it takes {len(arguments)} values")
+        return origin(_fit(key, item, arguments[0]) for item in value)
+    if annotation is Path and value is not None:
+        return Path(value)
+    return value
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(str(name) for name in names) or "nothing"

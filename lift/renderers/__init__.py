@@ -1,0 +1,51 @@
+"""Gaussians to pictures.
+
+The image model, the same in every renderer (3D Gaussian splatting, Kerbl et al. 2023, with the constants of gsplat 1.5.3, so that
+scenes look alike wherever they are shown):
+- a Gaussian in front of NEAR is projected with the local affine approximation (EWA), its offset clamped to 1.3 times the field of
+  view before the Jacobian, and BLUR is added to the diagonal of its 2D covariance;
+- a pixel's alpha is min(MAX_ALPHA, opacity * exp(-0.5 d^T cov2d^-1 d)); below MIN_ALPHA it is dropped;
+- compositing goes front to back by z-depth of the means and stops before transmittance would fall to MIN_TRANSMITTANCE or below.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lift.harmonics import evaluate
+from lift.registry import Registry
+from lift.types import Cameras, Gaussians, Render
+
+NEAR = 0.01
+BLUR = 0.3
+MIN_ALPHA = 1 / 255
+MAX_ALPHA = 0.999
+MIN_TRANSMITTANCE = 1e-4
+
+Sums = tuple[Float[Tensor, "view height width 3"], Float[Tensor, "view height width"], Float[Tensor, "view height width"], dict]
+
+
+class Renderer(ABC):
+    """Renders canonical Gaussians, or one set a view, from every camera; differentiable in Gaussians and cameras."""
+
+    def __call__(self, gaussians: Gaussians, cameras: Cameras, background: Float[Tensor, "*view 3"] | None = None) -> Render:
+        """background: colour behind everything, black if None; one, or one a view."""
+        directions = torch.nn.functional.normalize(gaussians.means - cameras.centers[:, None], dim=-1)
+        colors = evaluate(gaussians.sh_coeffs, directions)
+        rgb, alpha, depth_sum, info = self.rasterize(gaussians, colors, cameras)
+        if background is not None:
+            rgb = rgb + (1 - alpha)[..., None] * background[..., None, None, :]
+        return Render(rgb, alpha, depth_sum / alpha.clamp(min=1e-6), info)
+
+    @abstractmethod
+    def rasterize(self, gaussians: Gaussians, colors: Float[Tensor, "view gaussian 3"], cameras: Cameras) -> Sums:
+        """Alpha-weighted sums of colour, of one (alpha) and of z-depth, all over black. The Gaussians' own sh_coeffs are not looked at."""
+
+    def warm_up(self) -> None:
+        """Whatever must be compiled or loaded before the first picture; called while earlier stages run."""
+
+
+renderers: Registry[Renderer] = Registry("renderer")
