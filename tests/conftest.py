@@ -1,0 +1,23 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real photographs, scenes and network weights that do not travel with the project."""
+    path = Path(os.environ.get("LIFT_SHARED", Path(__file__).parents[2] / "shared")).resolve()
+    if not (path / "data").is_dir():
+        pytest.skip(f"no shared data at LIFT_SHARED={path}")
+    return path
+
+
+@pytest.fixture
+def cuda() -> torch.device:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return torch.device("cuda")
