@@ -1,0 +1,280 @@
+"""What has been seen so far, as textured surfaces, and how it looks from elsewhere.
+
+Every frame adds the part of it that was new: a mesh with a vertex at each pixel centre, cut where depth jumps. Pictures of it are
+made by rasterising the mesh on a lattice of half pixels and looking colours up where they came from, so that nothing is ever
+resampled twice, approaching leaves no cracks, and a camera that did not move sees exactly the pixels it started from.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numba
+import numpy as np
+
+CLOSE = 1e-3
+"""A mesh is not drawn where it comes nearer to the camera than this share of the scene's typical depth."""
+LATER = 0.01
+"""What was seen first wins against what was made up later, within this share of depth."""
+SHARP = 16
+FRONT = 32
+"""Flags of a cell beside the four bits of its corners: its surroundings are uncut; it belongs to the near side of a cut."""
+
+
+@dataclass
+class View:
+    """A picture of the surface, of H x W pixels, and the lattice of (2H+1) x (2W+1) samples it was made from."""
+
+    rgb: np.ndarray
+    inverse: np.ndarray
+    """1 / z-depth; 0 in holes."""
+    front: np.ndarray
+    """Pixels of something nearer than what a hole beside it must be filled with."""
+    cell: np.ndarray
+    place: np.ndarray
+
+    @property
+    def hole(self) -> np.ndarray:
+        return self.cell[1::2, 1::2] < 0
+
+
+class Surface:
+    """Grows by `add`, is looked at by `look`. Cameras: world_to_camera 4x4 and intrinsics 3x3, as numpy float64.
+
+    unit: the scene's typical depth. jump: a step of inverse depth between neighbouring pixels, in units of 1 / unit, beyond which
+    they belong to different things.
+    """
+
+    def __init__(self, unit: float, jump: float) -> None:
+        self.unit, self.jump = unit, jump
+        self.corners = np.zeros((0, 4, 3), np.float32)
+        self.cells = np.zeros((0, 3), np.int32)
+        self.flags = np.zeros(0, np.uint8)
+        self.textures = np.zeros((0, 1, 1, 3), np.uint8)
+        self.layers = 0
+
+    def add(self, image: np.ndarray, depth: np.ndarray, new: np.ndarray, to_camera: np.ndarray, intrinsics: np.ndarray) -> None:
+        """image [H W 3] uint8, depth [H W] without gaps, new [H W]: the pixels that were not on the surface yet."""
+        height, width = depth.shape
+        if self.layers == len(self.textures):
+            textures = np.zeros((max(8, 2 * self.layers), height, width, 3), np.uint8)
+            textures[: self.layers] = self.textures if self.layers else 0
+            self.textures = textures
+        self.textures[self.layers] = image
+        index, value, flags = self._cells(1 / np.pad(depth.astype(np.float64), 1, mode="edge"), new)
+        row, column = np.divmod(index, width + 1)
+        inverse_intrinsics, to_world = np.linalg.inv(intrinsics), np.linalg.inv(to_camera)
+        down, right = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+        pixels = np.stack([column[:, None] + right - 0.5, row[:, None] + down - 0.5, np.ones((len(index), 4))], axis=-1)
+        points = (pixels @ inverse_intrinsics.T) / value[..., None] @ to_world[:3, :3].T + to_world[:3, 3]
+        layer = np.full(len(index), self.layers)
+        self.corners = np.concatenate([self.corners, points.astype(np.float32)])
+        self.cells = np.concatenate([self.cells, np.stack([layer, row, column], axis=1).astype(np.int32)])
+        self.flags = np.concatenate([self.flags, flags])
+        self.layers += 1
+
+    def look(self, to_camera: np.ndarray, intrinsics: np.ndarray, width: int, height: int) -> View:
+        scale = np.diag([2.0, 2.0, 1.0])  # the lattice has two steps a pixel
+        matrix = (scale @ intrinsics @ to_camera[:3]).astype(np.float32)
+        shape = (2 * height + 1, 2 * width + 1)
+        inverse, cell, place = np.zeros(shape, np.float32), np.full(shape, -1, np.int32), np.zeros((*shape, 2), np.float32)
+        _rasterize(self.corners, self.cells, self.flags, matrix, np.float32(CLOSE * self.unit), inverse, cell, place)
+        rgb, front = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.bool_)
+        _shade(self.cells, self.flags, self.textures, cell, place, rgb, front)
+        return View(rgb, inverse[1::2, 1::2].copy(), front, cell, place)
+
+    def soften(self, view: View) -> np.ndarray:
+        """The view's colours, holes filled by now, with silhouettes antialiased."""
+        out = view.rgb.copy()
+        _blend(self.cells, self.flags, self.textures, view.cell, view.place, view.rgb, out)
+        return out
+
+    def _cells(self, inverse: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Cells between four neighbouring pixels: their index, the inverse depth of their corners, their flags.
+
+        A cell whose corners belong together is one piece. A cut one becomes two, each flat, drawn only in the quarters of its own
+        corners. `inverse` has a border of one pixel: half a cell is drawn outside the outermost pixel centres.
+        """
+        inside = np.pad(np.ones(new.shape, bool), 1)
+        fresh = np.pad(new, 1)
+        corner = _corners(inverse)
+        present = _corners(inside)
+        low, high = corner.min(-1), corner.max(-1)
+        cut = (high - low) * self.unit > self.jump
+        near = corner > ((low + high) / 2)[..., None]
+        # The near side of a cut, two pixels deep: a hole beside it lies behind it.
+        brink = np.zeros(inverse.shape, np.uint8)
+        for k, (i, j) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+            brink[i : i + cut.shape[0], j : j + cut.shape[1]] |= cut & near[..., k]
+        brink = cv2.dilate(brink, np.ones((3, 3), np.uint8))
+        around = cv2.dilate(cut.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+        bits = np.array([1, 2, 4, 8])
+        chosen = []
+        for group in (np.where(cut[..., None], near, True), np.where(cut[..., None], ~near, False)):
+            member = group & present
+            used = (member & _corners(fresh)).any(-1)
+            value = _flattened(corner[used], group[used])
+            whole = member[used].all(-1) & ~around[used]
+            front = (_corners(brink.astype(bool)) & member).any(-1)[used]
+            flags = (member[used] * bits).sum(-1) + SHARP * whole + FRONT * front
+            chosen.append((np.flatnonzero(used), value, flags.astype(np.uint8)))
+        return tuple(np.concatenate(parts) for parts in zip(*chosen, strict=True))
+
+
+def _corners(a: np.ndarray) -> np.ndarray:
+    """The four corners of every cell, upper left, upper right, lower left, lower right."""
+    return np.stack([a[:-1, :-1], a[:-1, 1:], a[1:, :-1], a[1:, 1:]], axis=-1)
+
+
+def _flattened(corner: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """Corners that are not members get the value of members beside them, so that neighbouring pieces meet."""
+    out = corner.copy()
+    for k in range(4):
+        beside, below, across = k ^ 1, k ^ 2, k ^ 3
+        weight = member[:, beside] * 1.0 + member[:, below]
+        mean = (member[:, beside] * corner[:, beside] + member[:, below] * corner[:, below]) / np.maximum(weight, 1)
+        out[:, k] = np.where(member[:, k], corner[:, k], np.where(weight > 0, mean, corner[:, across]))
+    return out
+
+
+@numba.njit(cache=True, fastmath=True)
+def _rasterize(corners, cells, flags, matrix, close, inverse, cell, place):
+    height, width = inverse.shape
+    x, y, w = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(4, np.float32)
+    for q in range(len(corners)):
+        drawn = True
+        for k in range(4):
+            p = corners[q, k]
+            z = matrix[2, 0] * p[0] + matrix[2, 1] * p[1] + matrix[2, 2] * p[2] + matrix[2, 3]
+            if z < close:
+                drawn = False
+                break
+            w[k] = 1 / z
+            x[k] = (matrix[0, 0] * p[0] + matrix[0, 1] * p[1] + matrix[0, 2] * p[2] + matrix[0, 3]) * w[k]
+            y[k] = (matrix[1, 0] * p[0] + matrix[1, 1] * p[1] + matrix[1, 2] * p[2] + matrix[1, 3]) * w[k]
+        if not drawn or max(x) < 0 or min(x) > width - 1 or max(y) < 0 or min(y) > height - 1:
+            continue
+        bias = np.float32(1 - LATER) if cells[q, 0] > 0 else np.float32(1)
+        mask = flags[q]
+        for half in range(2):
+            a = 0 if half == 0 else 3  # right angle at the upper left, then at the lower right
+            b, c = (1, 2) if half == 0 else (2, 1)
+            abx, aby, acx, acy = x[b] - x[a], y[b] - y[a], x[c] - x[a], y[c] - y[a]
+            area = abx * acy - aby * acx
+            if area < 1e-7:  # seen from behind, or from the side
+                continue
+            scale = 1 / area
+            first_i = max(0, int(np.ceil(min(y[a], y[b], y[c]) - 1e-3)))
+            last_i = min(height - 1, int(np.floor(max(y[a], y[b], y[c]) + 1e-3)))
+            first_j = max(0, int(np.ceil(min(x[a], x[b], x[c]) - 1e-3)))
+            last_j = min(width - 1, int(np.floor(max(x[a], x[b], x[c]) + 1e-3)))
+            for i in range(first_i, last_i + 1):
+                for j in range(first_j, last_j + 1):
+                    dx, dy = j - x[a], i - y[a]
+                    s = (dx * acy - dy * acx) * scale
+                    t = (abx * dy - aby * dx) * scale
+                    if s < -1e-3 or t < -1e-3 or s + t > 1.001:
+                        continue
+                    value = (w[a] + s * (w[b] - w[a]) + t * (w[c] - w[a])) * bias
+                    if value <= inverse[i, j]:
+                        continue
+                    u, v = (s, t) if half == 0 else (1 - s, 1 - t)
+                    bit = (1 if u < 0.5 else 2) if v < 0.5 else (4 if u < 0.5 else 8)
+                    if mask & bit:
+                        inverse[i, j], cell[i, j] = value, q
+                        place[i, j, 0], place[i, j, 1] = u, v
+    for i in range(height):
+        for j in range(width):
+            if cell[i, j] >= 0 and cells[cell[i, j], 0] > 0:
+                inverse[i, j] /= np.float32(1 - LATER)
+
+
+@numba.njit(cache=True, fastmath=True)
+def _cubic(t, weights):
+    """Catmull-Rom: interpolates, and stays sharp where a bilinear lookup blurs."""
+    weights[0] = ((-t + 2) * t - 1) * t / 2
+    weights[1] = ((3 * t - 5) * t * t + 2) / 2
+    weights[2] = ((-3 * t + 4) * t + 1) * t / 2
+    weights[3] = (t - 1) * t * t / 2
+
+
+@numba.njit(cache=True, fastmath=True)
+def _color(cells, flags, textures, q, u, v, out, wu, wv):
+    """Colour of cell q at (u, v): Catmull-Rom away from cuts, else bilinear among the corners that belong to the cell."""
+    layer, row, column = cells[q, 0], cells[q, 1] - 1, cells[q, 2] - 1
+    height, width = textures.shape[1], textures.shape[2]
+    out[:] = 0
+    if flags[q] & SHARP and 1 <= row < height - 2 and 1 <= column < width - 2:
+        _cubic(u, wu)
+        _cubic(v, wv)
+        for i in range(4):
+            for j in range(4):
+                weight = wv[i] * wu[j]
+                for k in range(3):
+                    out[k] += weight * textures[layer, row - 1 + i, column - 1 + j, k]
+        return
+    total = np.float32(0)
+    for corner in range(4):
+        if flags[q] & (1 << corner):
+            i, j = corner >> 1, corner & 1
+            weight = (v if i else 1 - v) * (u if j else 1 - u) + np.float32(1e-6)
+            total += weight
+            for k in range(3):
+                out[k] += weight * textures[layer, row + i, column + j, k]
+    for k in range(3):
+        out[k] /= total
+
+
+@numba.njit(cache=True, fastmath=True)
+def _shade(cells, flags, textures, cell, place, rgb, front):
+    wu, wv = np.empty(4, np.float32), np.empty(4, np.float32)
+    for i in range(rgb.shape[0]):
+        for j in range(rgb.shape[1]):
+            q = cell[2 * i + 1, 2 * j + 1]
+            if q >= 0:
+                u, v = place[2 * i + 1, 2 * j + 1]
+                _color(cells, flags, textures, q, u, v, rgb[i, j], wu, wv)
+                front[i, j] = flags[q] & FRONT
+
+
+@numba.njit(cache=True, fastmath=True)
+def _blend(cells, flags, textures, cell, place, rgb, out):
+    """Where neighbouring samples come from different places, a pixel is their tent-weighted mean; a missing sample takes the
+    colour that a hole beside it was filled with."""
+    height, width = rgb.shape[:2]
+    wu, wv, color = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(3, np.float32)
+    for i in range(height):
+        for j in range(width):
+            q = cell[2 * i + 1, 2 * j + 1]
+            if q < 0:
+                continue
+            x, y = cells[q, 2] + place[2 * i + 1, 2 * j + 1, 0], cells[q, 1] + place[2 * i + 1, 2 * j + 1, 1]
+            torn = False
+            for a in range(2 * i, 2 * i + 3):
+                for b in range(2 * j, 2 * j + 3):
+                    r = cell[a, b]
+                    if r < 0 or cells[r, 0] != cells[q, 0]:
+                        torn = True
+                    elif abs(cells[r, 2] + place[a, b, 0] - x) > 0.8 or abs(cells[r, 1] + place[a, b, 1] - y) > 0.8:
+                        torn = True
+            if not torn:
+                continue
+            total = np.float32(0)
+            out[i, j] = 0
+            for a in range(2 * i, 2 * i + 3):
+                for b in range(2 * j, 2 * j + 3):
+                    weight = np.float32((2 - abs(a - 2 * i - 1)) * (2 - abs(b - 2 * j - 1)))
+                    r = cell[a, b]
+                    if r >= 0:
+                        _color(cells, flags, textures, r, place[a, b, 0], place[a, b, 1], color, wu, wv)
+                    else:
+                        found = False
+                        for c in range((a - 1) // 2, a // 2 + 1):
+                            for d in range((b - 1) // 2, b // 2 + 1):
+                                if 0 <= c < height and 0 <= d < width and cell[2 * c + 1, 2 * d + 1] < 0:
+                                    color[:] = rgb[c, d]
+                                    found = True
+                        if not found:
+                            continue
+                    total += weight
+                    out[i, j] += weight * color
+            out[i, j] /= total

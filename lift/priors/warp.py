@@ -1,0 +1,114 @@
+"""A stand-in for a video generator: what depth alone can show."""
+
+import hashlib
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+
+from lift.priors import VideoPrior, priors
+from lift.priors.fill import fill_behind
+from lift.priors.surface import Surface
+from lift.types import Cameras, Clip, Depth, Frames
+
+
+@priors.register("warp")
+class Warp(VideoPrior):
+    """Moves the picture by its depth and fills what comes into view from the background; exact cameras, no weights.
+
+    The picture, and whatever had to be filled in later frames, is one growing textured surface, cut where depth jumps; every frame
+    is a picture of it, so all branches of the tree agree. A hole is filled in the frame that first shows it and is part of the
+    scene from then on. Deterministic: the seed changes nothing.
+
+    jump: the step of inverse depth between neighbouring pixels, in units of 1 / typical depth, at which the surface is cut.
+    sharpen: radius, in pixels at a picture width of 400, within which soft steps of the given depth are made hard first; 0 keeps
+        the depth as it is.
+    fill: how holes are filled: `background` continues what lies behind; `telea` uses OpenCV's inpainting (Telea 2004), again
+        without the foreground.
+    """
+
+    follows = "poses"
+
+    def __init__(
+        self, jump: float = 0.04, sharpen: float = 2.5, fill: Literal["background", "telea"] = "background", *, depth: Depth
+    ) -> None:
+        if jump <= 0:
+            raise ValueError(f"prior.jump is {jump}; choose a positive number")
+        if sharpen < 0:
+            raise ValueError(f"prior.sharpen is {sharpen}; choose 0 or more")
+        self.jump, self.sharpen, self.fill, self.depth = jump, sharpen, fill, depth
+        self._surface: Surface | None = None
+        self._seen: list[bytes] = []
+
+    def __call__(self, frames: Frames, cameras: Cameras, clip: Clip, seed: int) -> Frames:
+        size = tuple(frames.images.shape[1:3])
+        if tuple(self.depth.depth.shape) != size:
+            raise ValueError(f"the input's depth is {tuple(self.depth.depth.shape)} pixels, its picture {size}")
+        if len(frames) > 1 and frames.depth is None:
+            raise ValueError("prior 'warp' continues frames with depth; these have none")
+        surface = self._remembered(frames, cameras)
+        images, depths = [], []
+        for to_camera, intrinsics in _matrices(clip.cameras):
+            view = surface.look(to_camera, intrinsics, size[1], size[0])
+            hole = view.hole
+            view.rgb, inverse = fill_behind(view.rgb, view.inverse, hole, view.front)
+            image = np.clip(np.rint(surface.soften(view)), 0, 255).astype(np.uint8)
+            depth = (1 / inverse).astype(np.float32)
+            surface.add(image, depth, hole, to_camera, intrinsics)
+            self._seen.append(_digest(image, depth, to_camera, intrinsics))
+            images.append(torch.from_numpy(image))
+            depths.append(torch.from_numpy(depth))
+        device = frames.images.device
+        return Frames(torch.stack(images).to(device), torch.stack(depths).to(device))
+
+    def _remembered(self, frames: Frames, cameras: Cameras) -> Surface:
+        """The surface of all frames so far: the one at hand if it was made of just these, else built again from them."""
+        images = frames.images.cpu().numpy()
+        first = self._prepared()
+        depths = [first, *(frames.depth[1:].cpu().numpy() if frames.depth is not None else ())]
+        views = list(zip(images, depths, *zip(*_matrices(cameras), strict=True), strict=True))
+        seen = [_digest(*view) for view in views]
+        if self._surface is None or self._seen != seen[: len(self._seen)]:
+            self._surface, self._seen = Surface(self.depth.typical, self.jump), []
+        for image, depth, to_camera, intrinsics in views[len(self._seen) :]:
+            height, width = depth.shape
+            new = self._surface.look(to_camera, intrinsics, width, height).hole if self._surface.layers else np.ones(depth.shape, bool)
+            self._surface.add(image, depth, new, to_camera, intrinsics)
+        self._seen = seen
+        return self._surface
+
+    def _prepared(self) -> np.ndarray:
+        """The input's depth without gaps, its steps hard, and the near side of each step one pixel wider: the mixed pixels of an
+        object's outline must move with the object, or they stay behind as its ghost."""
+        depth, valid = self.depth.depth.cpu().numpy().astype(np.float32), self.depth.valid.cpu().numpy()
+        unit = self.depth.typical
+        inverse = unit / np.where(valid, depth, unit)
+        if not valid.all():
+            _, inverse = fill_behind(np.zeros((*depth.shape, 3), np.float32), inverse, ~valid, np.zeros_like(valid))
+        radius = round(self.sharpen * depth.shape[1] / 400)
+        if self.sharpen and radius:
+            low, high = _range(inverse, radius)
+            low_wide, high_wide = _range(inverse, 2 * radius)
+            # On a plane inverse depth is linear, and a window twice as wide holds twice the change; on a step it holds the same.
+            step = (high - low > self.jump) & (high - low > 0.7 * (high_wide - low_wide))
+            inverse = np.where(step, np.where(inverse - low < high - inverse, low, high), inverse)
+        high = _range(inverse, 1)[1]
+        inverse = np.where(high - inverse > self.jump, high, inverse)
+        return (unit / inverse).astype(np.float32)
+
+
+def _range(a: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
+    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    return cv2.erode(a, kernel), cv2.dilate(a, kernel)
+
+
+def _matrices(cameras: Cameras) -> list[tuple[np.ndarray, np.ndarray]]:
+    return list(zip(cameras.world_to_camera.double().cpu().numpy(), cameras.intrinsics.double().cpu().numpy(), strict=True))
+
+
+def _digest(*arrays: np.ndarray) -> bytes:
+    state = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        state.update(np.ascontiguousarray(array).data)
+    return state.digest()
