@@ -9,7 +9,6 @@ scenes look alike wherever they are shown):
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -29,7 +28,13 @@ Sums = tuple[Float[Tensor, "view height width 3"], Float[Tensor, "view height wi
 
 
 class Renderer(ABC):
-    """Renders canonical Gaussians, or one set a view, from every camera; differentiable in Gaussians and cameras."""
+    """Renders canonical Gaussians, or one set a view, from every camera; differentiable in Gaussians and cameras.
+
+    A constructor may ask for (keyword-only) `device` (torch.device).
+    """
+
+    device = torch.device("cpu")
+    """Where its inputs must lie."""
 
     def __call__(self, gaussians: Gaussians, cameras: Cameras, background: Float[Tensor, "*view 3"] | None = None) -> Render:
         """background: colour behind everything, black if None; one, or one a view."""

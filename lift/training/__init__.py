@@ -1,0 +1,1 @@
+"""Fits canonical Gaussians to frames that contradict one another."""

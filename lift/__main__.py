@@ -1,0 +1,3 @@
+from lift.cli import main
+
+raise SystemExit(main())

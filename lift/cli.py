@@ -1,0 +1,187 @@
+"""The command line: lift run | list | show | render | export | view | doctor."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from lift import __version__
+from lift.registry import SLOTS, ComponentError, catalogue
+
+USAGE_ERROR = 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        if arguments[:1] == ["run"]:
+            return run(arguments[1:])
+        options = parser().parse_args(arguments)
+        return options.command(options)
+    except BrokenPipeError:  # `lift list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("lift: stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if os.environ.get("LIFT_DEBUG") or not _is_users(error):
+            raise
+        print(f"lift: {_one_line(error)}", file=sys.stderr)
+        return USAGE_ERROR
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="lift", description="Turn one image into a 3D Gaussian scene by way of a video generator.")
+    top.add_argument("--version", action="version", version=f"lift {__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function, help: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        made.set_defaults(command=function)
+        return made
+
+    commands.add_parser("run", help="one image to a scene: lift run image=PATH [setting=value ...]; lift run --help", add_help=False)
+    command("list", list_components, "list every component of every slot").add_argument("slot", nargs="?", metavar="SLOT")
+    show = command("show", show_component, "show what a component does and its settings")
+    show.add_argument("slot", metavar="SLOT")
+    show.add_argument("name", metavar="NAME")
+    render = command("render", render_path, "render a camera path out of a finished run, as a video or a folder of PNG")
+    render.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    render.add_argument("--path", type=Path, help="cameras: npz, transforms.json, RealEstate10K text, COLMAP folder (the run's fly-through)")
+    render.add_argument("--to", type=Path, required=True, metavar="OUT", help="OUT.mp4, or a folder for PNG files")
+    render.add_argument("--size", type=int, help="long side in pixels (the run's)")
+    render.add_argument("--fps", type=int, default=24)
+    render.add_argument("--renderer", help="another renderer than the run's")
+    export = command("export", export_scene, "write a finished scene in another format, read back and compared")
+    export.add_argument("source", type=Path, metavar="RUN_OR_PLY")
+    export.add_argument("to", type=Path, metavar="OUT", help="the suffix chooses the format: .ply .splat .spz")
+    view = command("view", view_scene, "look at a finished scene in a browser; serves this machine only")
+    view.add_argument("source", type=Path, metavar="RUN_OR_PLY")
+    view.add_argument("--port", type=int, default=8080)
+    command("doctor", doctor, "say what is installed, what each extra would add, and which devices there are")
+    return top
+
+
+def run(arguments: list[str]) -> int:
+    """Hands over to Hydra: overrides, --cfg, --help, -m and its launchers and sweepers are its own."""
+    import hydra
+
+    from lift.config import check, store_schemas
+
+    store_schemas()
+    _check_names(arguments)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to `main`, which prints the one line that matters
+
+    @hydra.main(version_base="1.3", config_path="pkg://lift.configs", config_name="lift")
+    def job(config) -> None:
+        check(config)
+        from lift.pipeline import run as lift
+
+        print(lift(config))
+
+    before = sys.argv
+    sys.argv = ["lift run", *arguments]
+    try:
+        job()
+    finally:
+        sys.argv = before
+    return 0
+
+
+def _check_names(arguments: list[str]) -> None:
+    """Unknown component names get our message, which has the choices on one line."""
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if equals and key in SLOTS:
+            for name in value.split(","):
+                catalogue()(key, name.strip().strip("'\""))
+
+
+def list_components(options: argparse.Namespace) -> int:
+    known = catalogue()
+    if options.slot and options.slot not in SLOTS:
+        known(options.slot, "")
+    for slot in [options.slot] if options.slot else SLOTS:
+        print(slot)
+        for name, entry in sorted(known.entries[slot].items()):
+            missing = f"  [not installed: {_how(entry)}]" if entry.missing else ""
+            origin = "" if entry.module.startswith("lift.") else f"  ({entry.module})"
+            print(f"  {name:<16} {entry.summary}{origin}{missing}")
+    for plugin, error in known.broken.items():
+        print(f"broken plugin {plugin}: {type(error).__name__}: {_one_line(error)}")
+    return 0
+
+
+def show_component(options: argparse.Namespace) -> int:
+    entry = catalogue()(options.slot, options.name)
+    print(f"{entry.slot} {entry.name}   {entry.module}.{entry.qualname}   licence: {entry.licence}")
+    if entry.missing:
+        print(f"not installed: {_how(entry)}")
+    print(f"\n{entry.doc}\n")
+    for key, parameter in entry.settings.items():
+        annotation = getattr(parameter.annotation, "__name__", None)
+        kind = annotation if annotation and not getattr(parameter.annotation, "__args__", ()) else str(parameter.annotation)
+        default = "(must be given)" if parameter.default is parameter.empty else f"= {parameter.default!r}"
+        print(f"  {entry.slot}.{key:<20} {kind.replace('typing.', ''):<24} {default}")
+    return 0
+
+
+def render_path(options: argparse.Namespace) -> int:
+    from lift.delivery import render_run
+
+    print(render_run(options.run, options.to, options.path, options.size, options.fps, options.renderer))
+    return 0
+
+
+def export_scene(options: argparse.Namespace) -> int:
+    from lift.io.splats import export
+
+    source = _scene_file(options.source)
+    export(source, options.to)
+    print(options.to)
+    return 0
+
+
+def view_scene(options: argparse.Namespace) -> int:
+    from lift.view import serve
+
+    serve(_scene_file(options.source), options.port)
+    return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    from lift.doctor import report
+
+    print(report())
+    return 0
+
+
+def _scene_file(source: Path) -> Path:
+    """The PLY file of a run's folder, or the file itself."""
+    path = source / "gaussians.ply" if source.is_dir() else source
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no finished scene at {source}: give a run's folder or a PLY file")
+    return path
+
+
+def _how(entry) -> str:
+    return f"pip install 'lift[{entry.extra}]'" if entry.extra else f"pip install {' '.join(entry.missing)}"
+
+
+def _is_users(error: Exception) -> bool:
+    """Whether the message alone tells the user what to change; anything else is our bug and keeps its traceback."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    return isinstance(
+        error, (ComponentError, HydraException, OmegaConfBaseException, ValueError, FileNotFoundError, ImportError, PermissionError)
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    cause = error.__cause__
+    if cause is not None and str(cause) and " ".join(str(cause).split()) not in text:
+        text = f"{text} ({' '.join(str(cause).split())})"
+    return text or type(error).__name__

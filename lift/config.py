@@ -1,0 +1,156 @@
+"""Settings that belong to no component, and how a run's configuration is composed and checked. Imports no torch."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from lift.registry import SLOTS, ComponentError, catalogue
+
+
+@dataclass
+class Intake:
+    """How the picture is read."""
+
+    size: int = 384
+    """Long side in pixels that everything works at."""
+    field_of_view: float = 55.0
+    """Degrees of the longer side, where the file does not tell the focal length."""
+
+
+@dataclass
+class Reach:
+    """How far a planned motion may go beyond what the picture shows."""
+
+    max_unseen: float = 0.35
+    """Largest share of a planned view that the input does not show."""
+    beyond: str = "limit"
+    """limit: shrink the motion until it fits; warn: keep it and say so; ignore."""
+
+
+@dataclass
+class LearningRates:
+    """Adam's, for the raw parameters; `means` is in units of the scene's typical depth and decays to a hundredth."""
+
+    means: float = 4e-4
+    scales: float = 0.01
+    quats: float = 0.004
+    opacities: float = 0.05
+    colors: float = 0.006
+
+
+@dataclass
+class Losses:
+    """Weights; the colour term weighs 1 - ssim."""
+
+    ssim: float = 0.2
+    depth: float = 0.1
+    """Of the inverse depth, in units of 1 / typical depth."""
+    opacity: float = 0.002
+    scale: float = 0.002
+    """Of the mean opacity and standard deviation (MCMC's regularisers; the latter in units of typical depth)."""
+
+
+@dataclass
+class Densify:
+    """Growth by MCMC relocation and cloning (Kheradmand et al., NeurIPS 2024)."""
+
+    every: int = 50
+    first: int = 100
+    last: float = 0.7
+    """Share of the steps after which the set stays as it is."""
+    growth: float = 0.05
+    """Share that one round adds, up to fit.max_gaussians."""
+    dead: float = 0.01
+    """Opacity below which a Gaussian is moved to where one is needed."""
+    noise: float = 0.0
+    """Exploration noise of the means, in units of MCMC's published 5e5 times the learning rate."""
+
+
+@dataclass
+class Fit:
+    """How the Gaussians are optimised."""
+
+    steps: int = 1000
+    views_per_step: int = 1
+    input_share: float = 0.15
+    """Share of draws that are the input view."""
+    held_out: int = 8
+    """Every so-manieth generated frame is never trained on; 0 keeps none."""
+    initial_gaussians: int = 40_000
+    max_gaussians: int = 60_000
+    sh_degree: int = 0
+    learning_rate: LearningRates = field(default_factory=LearningRates)
+    loss: Losses = field(default_factory=Losses)
+    densify: Densify = field(default_factory=Densify)
+    checkpoint_every: int = 100
+    """Steps; a killed fit goes on from the last one."""
+    log_every: int = 20
+    """Steps between curve points."""
+
+
+@dataclass
+class Deliver:
+    """What is made of the finished scene."""
+
+    video_frames: int = 72
+    fps: int = 24
+    formats: list[str] = field(default_factory=lambda: ["ply"])
+
+
+@dataclass
+class Config:
+    """`lift run`'s configuration; the six slots hold what the component's signature says."""
+
+    image: str = MISSING
+    """Path of a picture, or the name of a built-in one."""
+    output: str = "outputs"
+    name: str | None = None
+    """The run's folder; made from prior, distortion and key if not given."""
+    seed: int = 0
+    device: str = "auto"
+    """Of depth, prior and poses: auto, cpu or cuda. The trainer has its own."""
+    intake: Intake = field(default_factory=Intake)
+    reach: Reach = field(default_factory=Reach)
+    planner: Any = MISSING
+    prior: Any = MISSING
+    depth: Any = MISSING
+    pose: Any = MISSING
+    distortion: Any = MISSING
+    renderer: Any = MISSING
+    fit: Fit = field(default_factory=Fit)
+    deliver: Deliver = field(default_factory=Deliver)
+    trainer: dict[str, Any] = field(default_factory=dict)
+
+
+def store_schemas() -> None:
+    """Tells Hydra of the schema and of every component; call before composing."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for slot in SLOTS:
+        for name, entry in catalogue().entries[slot].items():
+            store.store(group=slot, name=name, node=entry.schema)
+
+
+def check(config: DictConfig) -> None:
+    """What types alone do not catch. Raises ComponentError or omegaconf's MissingMandatoryValue with the key."""
+    if OmegaConf.is_missing(config, "image"):
+        raise ComponentError("image is not set: give image=PATH, or the name of a built-in picture such as image=coffee")
+    for slot in SLOTS:
+        settings = OmegaConf.to_container(config[slot], resolve=True)
+        catalogue()(slot, settings.pop("name")).check(settings)
+    for key, choices in {"reach.beyond": ("limit", "warn", "ignore"), "device": ("auto", "cpu", "cuda")}.items():
+        if (value := OmegaConf.select(config, key)) not in choices:
+            raise ComponentError(f"{key} is {value!r}; choose one of {', '.join(choices)}")
+    bounds = {
+        "intake.size": (64, 4096), "intake.field_of_view": (5, 150), "reach.max_unseen": (0, 1), "fit.steps": (1, None),
+        "fit.views_per_step": (1, None), "fit.input_share": (0, 1), "fit.held_out": (0, None), "fit.initial_gaussians": (1, None),
+        "fit.max_gaussians": (1, None), "fit.sh_degree": (0, 3), "fit.checkpoint_every": (1, None), "fit.loss.ssim": (0, 1),
+        "fit.densify.every": (1, None), "deliver.video_frames": (2, None), "deliver.fps": (1, None),
+    }  # fmt: skip
+    for key, (low, high) in bounds.items():
+        value = OmegaConf.select(config, key)
+        if value < low or (high is not None and value > high):
+            span = f"from {low} to {high}" if high is not None else f"of at least {low}"
+            raise ComponentError(f"{key} is {value}; choose a value {span}")

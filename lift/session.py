@@ -1,0 +1,126 @@
+"""What the stages of one run share: settings, store, keys, components, and the record of what was done."""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from lift import __version__
+from lift.registry import SLOTS, Registry, catalogue
+from lift.store import Stage, Store, key_of
+
+T = TypeVar("T")
+
+VERSIONS = {"plan": 1, "clip": 1, "reconstruct": 1, "fit": 1}
+"""Raised when a stage's own code changes what it makes."""
+
+_PACKAGES = ("torch", "numpy", "pytorch-lightning", "hydra-core", "numba", "gsplat", "diffusers", "transformers", "onnxruntime", "pycolmap")
+
+
+class Session:
+    """One run. Messages go to standard error: the last line of standard output is the run's folder."""
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = config
+        self.console = Console(stderr=True, highlight=False)
+        self.store = Store(Path(config.output) / "cache", self.say)
+        self.stages: list[Stage] = []
+        self.notes: list[str] = []
+        self.licences: dict[str, str] = {"lift": "Apache-2.0"}
+        wanted = config.device
+        if wanted == "cuda" and not torch.cuda.is_available():
+            raise ValueError("device is cuda, but torch sees no CUDA device; choose auto or cpu")
+        self.device = torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+    def say(self, line: str) -> None:
+        self.console.print(line, markup=False)
+
+    def note(self, line: str) -> None:
+        """Something the user should know: printed now, kept in the report."""
+        if line not in self.notes:
+            self.notes.append(line)
+            self.say(f"note: {line}")
+
+    def build(self, registry: Registry[T], **supplied: Any) -> T:
+        """The component that the configuration names, and a record of its licence."""
+        component = registry.build(self.config[registry.slot], device=self.device, image=self.config.image, **supplied)
+        self.licences[f"{registry.slot} {self.config[registry.slot].name}"] = getattr(
+            component, "licence", catalogue()(registry.slot, self.config[registry.slot].name).licence
+        )
+        return component
+
+    def key(self, stage: str, *parts: Any, slots: tuple[str, ...] = ()) -> str:
+        """Hashes a stage's version, what is given, and the settings and source of the components in `slots`."""
+        components = []
+        for slot in slots:
+            settings: dict[str, Any] = OmegaConf.to_container(self.config[slot], resolve=True)
+            entry = catalogue()(slot, name := settings.pop("name"))
+            components.append([slot, name, entry.check(settings), entry.fingerprint()])
+        return key_of(stage, VERSIONS[stage], parts, components)
+
+    def value(self, stage: str, key: str, make: Callable[[], T], label: str | None = None) -> T:
+        """A stage's value, made or found."""
+        found, done = self.store.value(stage, key, make)
+        self._record(done, label)
+        return found
+
+    def folder(self, stage: str, key: str, make: Callable[[Path], None]) -> Path:
+        """A resumable stage that writes its folder itself."""
+        done = self.store.folder(stage, key, make, resumable=True)
+        self._record(done, None)
+        return done.folder
+
+    def _record(self, stage: Stage, label: str | None) -> None:
+        self.stages.append(stage)
+        how = "found" if stage.found else f"{stage.seconds:.1f} s, {stage.peak_bytes / 2**30:.2f} GiB"
+        self.say(f"{stage.name:<12} {label or '':<16} {how}")
+
+    def provenance(self) -> dict[str, Any]:
+        """Enough to say later what made the run's results."""
+        return {
+            "lift": __version__,
+            "git": _git_commit(),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine(),
+            "command": sys.argv,
+            "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+            "components": {slot: self.config[slot].name for slot in SLOTS},
+            "licences": self.licences,
+            "notes": self.notes,
+            "stages": [
+                {"stage": s.name, "key": s.key, "seconds": round(s.seconds, 3), "peak_bytes": s.peak_bytes, "found": s.found}
+                for s in self.stages
+            ],
+        }
+
+
+def write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """Of the checkout that lift runs from, if it is one; with a + if it was changed."""
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12"],
+            capture_output=True, text=True, timeout=5,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return described.stdout.strip() or None

@@ -1,0 +1,73 @@
+"""Wires module, data and Lightning's Trainer together; killed anywhere it goes on from its last checkpoint."""
+
+import inspect
+import json
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as lightning
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from lift.registry import ComponentError
+from lift.store import save
+from lift.training.data import SceneData, split
+from lift.training.module import SceneModule
+
+CHECKPOINT = "checkpoint.ckpt"
+
+
+def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConfig, trainer: dict[str, Any], seed: int) -> None:
+    """Optimises `module` and leaves in `folder` its Gaussians and distortion (`lift.store.save`), a checkpoint and TensorBoard logs.
+
+    placed: indices of the generated frames that were placed by the pose stage. settings: `fit` of the configuration; trainer: keyword
+    arguments of pytorch_lightning.Trainer, unknown ones raise ComponentError.
+    """
+    train, held_out = split(placed, settings.held_out)
+    epochs = -(-settings.steps // settings.checkpoint_every)
+    batches = -(-settings.steps // epochs)
+    data = SceneData(train, held_out, settings.views_per_step, batches, settings.input_share, seed)
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # Its advice (more loader workers, a longer epoch, ...) is for another kind of data.
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        made = _trainer(trainer, max_epochs=epochs, folder=folder)
+        checkpoint = folder / CHECKPOINT
+        made.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+    module.cpu()
+    scene = {"gaussians": module.splats.gaussians(), "distortion": module.distortion.state_dict()}
+    save(scene, folder)
+    (folder / "split.json").write_text(json.dumps({"train": train, "held_out": held_out}))
+
+
+def _trainer(settings: dict[str, Any], max_epochs: int, folder: Path) -> lightning.Trainer:
+    settings = OmegaConf.to_container(settings, resolve=True) if isinstance(settings, DictConfig) else dict(settings)
+    known = inspect.signature(lightning.Trainer).parameters
+    ours = {
+        "max_epochs": max_epochs, "logger": TensorBoardLogger(folder, name="tensorboard", version=""),
+        "callbacks": [Keep(folder / CHECKPOINT), RichProgressBar(leave=False, console_kwargs={"stderr": True})],
+        "enable_checkpointing": False, "enable_model_summary": False, "num_sanity_val_steps": 0, "use_distributed_sampler": False,
+        "log_every_n_steps": 1, "check_val_every_n_epoch": max(1, max_epochs // 4),
+    }  # fmt: skip
+    for key in settings:
+        if key not in known or key in ours:
+            choices = sorted(set(known) - set(ours))
+            raise ComponentError(f"trainer.{key} is not an argument of Lightning's Trainer that can be set; choose one of {', '.join(choices)}")
+    return lightning.Trainer(**settings, **ours)
+
+
+class Keep(Callback):
+    """Writes the checkpoint after each epoch, whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        draft = self.path.with_suffix(".draft")
+        trainer.save_checkpoint(draft)
+        if trainer.is_global_zero:
+            os.replace(draft, self.path)

@@ -1,0 +1,89 @@
+"""The raw parameters behind Gaussians: the one place where logits and log-scales exist."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from lift import harmonics
+from lift.types import Gaussians, PointCloud, Reconstruction
+
+NAMES = ("means", "scales", "quats", "opacities", "sh0", "shN")
+"""Raw parameters by gsplat's names: positions, log standard deviations, quaternions, logits, constant and view-dependent colour."""
+
+_MIN_OPACITY = 1e-4
+
+
+class Splats(nn.ParameterDict):
+    """Raw parameters, as many rows as there are Gaussians."""
+
+    @property
+    def count(self) -> int:
+        return len(self["means"])
+
+    def gaussians(self) -> Gaussians:
+        """Physical values, differentiable."""
+        sh_coeffs = torch.cat([self["sh0"], self["shN"]], dim=1) if self["shN"].shape[1] else self["sh0"]
+        return Gaussians(
+            self["means"], normalize(self["quats"], dim=-1), self["scales"].exp(), self["opacities"].sigmoid(), sh_coeffs
+        )
+
+    @classmethod
+    def of(cls, gaussians: Gaussians) -> "Splats":
+        opacities = gaussians.opacities.clamp(_MIN_OPACITY, 1 - _MIN_OPACITY)
+        return cls(
+            {
+                "means": gaussians.means, "scales": gaussians.scales.log(), "quats": gaussians.quats, "opacities": opacities.logit(),
+                "sh0": gaussians.sh_coeffs[:, :1], "shN": gaussians.sh_coeffs[:, 1:],
+            }  # fmt: skip
+        )
+
+    @classmethod
+    def blank(cls, shapes: dict[str, torch.Size]) -> "Splats":
+        """Of given shapes, to be filled from a checkpoint."""
+        return cls({name: torch.zeros(shape) for name, shape in shapes.items()})
+
+
+def initialise(reconstruction: Reconstruction, count: int, sh_degree: int, opacity: float = 0.6) -> Gaussians:
+    """At most `count` Gaussians from a reconstruction's cloud.
+
+    The cloud is thinned by voxels whose size grows with the distance from the input camera, so that the picture is covered evenly;
+    a Gaussian takes its voxel's mean position and colour and is as wide as the voxel.
+    """
+    center = reconstruction.cameras.centers[0]
+    points, sizes = _thin(reconstruction.points, center, count)
+    gaussians = len(points)
+    sh_coeffs = torch.zeros(gaussians, (sh_degree + 1) ** 2, 3)
+    sh_coeffs[:, 0] = harmonics.from_rgb(points.colors)
+    quats = torch.zeros(gaussians, 4)
+    quats[:, 0] = 1
+    return Gaussians(points.points, quats, sizes[:, None].expand(-1, 3).clone(), torch.full((gaussians,), opacity), sh_coeffs)
+
+
+def _thin(cloud: PointCloud, center: Float[Tensor, "3"], count: int) -> tuple[PointCloud, Float[Tensor, "point"]]:
+    """The cloud in at most `count` voxels of equal angular size as seen from `center`, and half their widths."""
+    offset = cloud.points - center
+    distance = offset.norm(dim=-1).clamp(min=1e-6)
+    seen = torch.cat([offset / distance[:, None], distance.log()[:, None]], dim=-1)
+    low, high = 1e-4, 1.0
+    for _ in range(14):  # bisect the angle, in radians, for the finest voxels that stay within the count
+        angle = (low * high) ** 0.5
+        if len(_voxels(seen, angle)[1]) > count:
+            low = angle
+        else:
+            high = angle
+    index, sizes = _voxels(seen, high)
+    weight = sizes.to(cloud.points.dtype)[:, None]
+    means = [torch.zeros(len(sizes), 3).index_add_(0, index, value) / weight for value in (cloud.points, cloud.colors)]
+    widths = 0.5 * high * (means[0] - center).norm(dim=-1)
+    return PointCloud(means[0], means[1]), widths
+
+
+def _voxels(seen: Float[Tensor, "point 4"], angle: float) -> tuple[Int[Tensor, "point"], Int[Tensor, "voxel"]]:
+    """Each point's voxel and each voxel's number of points."""
+    cell = (seen / angle).floor().long()
+    cell -= cell.min(0).values
+    span = cell.max(0).values + 1
+    key = ((cell[:, 0] * span[1] + cell[:, 1]) * span[2] + cell[:, 2]) * span[3] + cell[:, 3]
+    _, index, sizes = key.unique(return_inverse=True, return_counts=True)
+    return index, sizes
