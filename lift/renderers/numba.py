@@ -1,0 +1,100 @@
+"""A renderer for the CPU, compiled by numba."""
+
+import threading
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lift.geometry import pinhole
+from lift.renderers import Renderer, Sums, renderers
+from lift.renderers.numba_gradients import pair_sums, unproject
+from lift.renderers.numba_kernels import bin_by_tile, composite, project
+from lift.types import Cameras, Gaussians
+
+_ONE_AT_A_TIME = threading.Lock()
+"""numba's simplest threading layer ends the process when two threads start parallel work at the same time."""
+
+
+@renderers.register("numba")
+class Numba(Renderer):
+    """Compiled loops on all cores of the CPU, float32, with analytic gradients of everything.
+
+    Deterministic: bit for bit the same for any number of threads. The kernels are compiled once a machine (some ten seconds) and
+    then loaded from numba's cache, which lies beside the source or where NUMBA_CACHE_DIR says.
+    """
+
+    requires = ("numba",)
+
+    def __init__(self) -> None:
+        pass
+
+    def rasterize(self, gaussians: Gaussians, colors: Float[Tensor, "view gaussian 3"], cameras: Cameras) -> Sums:
+        shared = gaussians.means.ndim == 2
+        means, quats, scales, opacities = (
+            value[None] if shared else value for value in (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities)
+        )
+        inputs = (means, quats, scales, opacities, colors, cameras.world_to_camera, cameras.intrinsics)
+        for value in inputs:
+            if value.dtype != torch.float32 or value.device.type != "cpu":
+                raise ValueError(f"renderer.name is numba, which takes float32 on the CPU, not {value.dtype} on {value.device}; choose reference")
+        rgb, alpha, depth_sum, radii = _Rasterize.apply(*inputs, cameras.width, cameras.height)
+        return rgb, alpha, depth_sum, {"radii": radii}
+
+    def warm_up(self) -> None:
+        """Compiles every kernel, or loads it from the cache, on a scene of two Gaussians."""
+        quats = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).expand(2, 4)
+        means = torch.tensor([[0.0, 0.0, 1.0], [0.1, 0.0, 2.0]], requires_grad=True)
+        gaussians = Gaussians(means, quats, torch.full((2, 3), 0.1), torch.full((2,), 0.5), torch.zeros(2, 1, 3))
+        with torch.enable_grad():
+            self(gaussians, pinhole(16, 16, 16.0)).rgb.sum().backward()
+
+
+class _Rasterize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, means, quats, scales, opacities, colors, world_to_camera, intrinsics, width, height):
+        inputs = [_array(value) for value in (means, quats, scales, opacities, colors, world_to_camera, intrinsics)]
+        with _ONE_AT_A_TIME:
+            splats, boxes, radii, touched = project(*inputs, width, height)
+            ends = touched.reshape(-1).cumsum()
+            slots = (ends - touched.reshape(-1)).reshape(touched.shape)
+            starts, entries = bin_by_tile(splats, boxes, radii, int(ends[-1]) if len(ends) else 0, width, height)
+            rgb, alpha, depth, seen = composite(splats, boxes, starts, entries, width, height)
+        outputs = [torch.from_numpy(array) for array in (rgb, alpha, depth, radii)]
+        ctx.save_for_backward(means, quats, scales, opacities, colors, world_to_camera, intrinsics, *outputs)
+        ctx.lists = splats, boxes, slots, touched, starts, entries, seen
+        ctx.mark_non_differentiable(outputs[3])
+        return tuple(outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *gradients):
+        arrays = [_array(value) for value in ctx.saved_tensors]
+        means, quats, scales, _, _, world_to_camera, intrinsics, rgb, alpha, depth, radii = arrays
+        splats, boxes, slots, touched, starts, entries, seen = ctx.lists
+        height, width = alpha.shape[1:]
+        with_cameras = ctx.needs_input_grad[5] or ctx.needs_input_grad[6]
+        with _ONE_AT_A_TIME:
+            sums = pair_sums(splats, boxes, slots, starts, entries, seen, rgb, alpha, depth, *(_array(value) for value in gradients[:3]))
+            *inputs, d_cameras = unproject(
+                means, quats, scales, radii, splats, slots, touched, sums, world_to_camera, intrinsics, width, height, with_cameras
+            )
+        d_world_to_camera, d_intrinsics = _camera_gradients(d_cameras.sum(0)) if with_cameras else (None, None)
+        return *(torch.from_numpy(array) for array in inputs), d_world_to_camera, d_intrinsics, None, None
+
+
+def _camera_gradients(sums: np.ndarray) -> tuple[Tensor, Tensor]:
+    """world_to_camera's and intrinsics' gradients from their sixteen entries that matter."""
+    sums = torch.from_numpy(sums).float()
+    world_to_camera, intrinsics = sums.new_zeros(len(sums), 4, 4), sums.new_zeros(len(sums), 3, 3)
+    world_to_camera[:, :3, :3] = sums[:, :9].unflatten(1, (3, 3))
+    world_to_camera[:, :3, 3] = sums[:, 9:12]
+    intrinsics[:, 0, 0], intrinsics[:, 1, 1] = sums[:, 12], sums[:, 13]
+    intrinsics[:, 0, 2], intrinsics[:, 1, 2] = sums[:, 14], sums[:, 15]
+    return world_to_camera, intrinsics
+
+
+def _array(value: Tensor) -> np.ndarray:
+    return value.detach().contiguous().numpy()

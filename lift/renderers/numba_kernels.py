@@ -1,0 +1,270 @@
+"""Compiled loops of the numba renderer: project, sort into tiles, composite, and the way back.
+
+Every loop that runs in parallel writes to places of its own and every sum has a fixed order, so results do not depend on the number
+of threads. Arrays: `splats` holds what a tile needs of a Gaussian in a view (x, y, conic xx, xy, yy, opacity, r, g, b, depth),
+`boxes` its pixels left, top, right, bottom, inclusive, `slots` where its (tile, Gaussian) pairs begin, `entries` each tile's
+Gaussians by depth, `starts` where a tile's entries begin.
+"""
+
+from functools import partial
+
+import numpy as np
+from numba import njit, prange
+from numpy.polynomial import Chebyshev, Polynomial
+
+from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE, NEAR
+from lift.renderers.numba_lanes import WIDTH, broadcast, load, ramp, store, total, where_above, where_below
+
+TILE_WIDTH, TILE_HEIGHT = 32, 16
+STRIDE = TILE_WIDTH + WIDTH
+"""A row of a tile in memory: lanes may start at any pixel and run over the tile's right edge."""
+PLANE = STRIDE * TILE_HEIGHT
+CHUNK = 512
+"""Gaussians that one thread takes at a time; part of the order of summation, so not a matter of the machine."""
+
+compiled = partial(njit, cache=True, nogil=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "reassoc", "afn"})
+f32 = np.float32
+
+# exp(-d / 2) = exp(-d / 16)^8: for d / 16 up to _FAR a polynomial does, and beyond it every alpha is below MIN_ALPHA.
+_FAR = 0.7
+_E0, _E1, _E2, _E3, _E4, _E5 = (f32(c) for c in Chebyshev.interpolate(lambda t: np.exp(-t), 5, [0, _FAR]).convert(kind=Polynomial).coef)
+
+
+@compiled()
+def _falloff(t):
+    """exp(-8 t)"""
+    t = where_above(t, f32(_FAR), f32(_FAR), t)
+    p = ((((t * _E5 + _E4) * t + _E3) * t + _E2) * t + _E1) * t + _E0
+    p = p * p
+    p = p * p
+    return p * p
+
+
+@compiled()
+def _rotation(w, x, y, z):
+    return (
+        f32(1) - f32(2) * (y * y + z * z), f32(2) * (x * y - w * z), f32(2) * (x * z + w * y),
+        f32(2) * (x * y + w * z), f32(1) - f32(2) * (x * x + z * z), f32(2) * (y * z - w * x),
+        f32(2) * (x * z - w * y), f32(2) * (y * z + w * x), f32(1) - f32(2) * (x * x + y * y),
+    )  # fmt: skip
+
+
+@compiled()
+def _unit(quat):
+    w, x, y, z = quat[0], quat[1], quat[2], quat[3]
+    inverse = f32(1) / max(np.sqrt(w * w + x * x + y * y + z * z), f32(1e-12))
+    return w * inverse, x * inverse, y * inverse, z * inverse, inverse
+
+
+@compiled()
+def _local(camera, mean):
+    x, y, z = mean[0], mean[1], mean[2]
+    return (
+        camera[0, 0] * x + camera[0, 1] * y + camera[0, 2] * z + camera[0, 3],
+        camera[1, 0] * x + camera[1, 1] * y + camera[1, 2] * z + camera[1, 3],
+        camera[2, 0] * x + camera[2, 1] * y + camera[2, 2] * z + camera[2, 3],
+    )
+
+
+@compiled()
+def _clamped(value, size):
+    """Pixel coordinate, at most 0.15 of the picture's size outside of it."""
+    return min(max(value, f32(-0.15) * size), f32(1.15) * size)
+
+
+@compiled()
+def _picture_rows(camera, fx, fy, u, v, z):
+    """The two rows of Jacobian times camera rotation; u, v: clamped offset from the principal point in pixels."""
+    a, b, c, d = fx / z, -u / z, fy / z, -v / z
+    return (
+        a * camera[0, 0] + b * camera[2, 0], a * camera[0, 1] + b * camera[2, 1], a * camera[0, 2] + b * camera[2, 2],
+        c * camera[1, 0] + d * camera[2, 0], c * camera[1, 1] + d * camera[2, 1], c * camera[1, 2] + d * camera[2, 2],
+    )  # fmt: skip
+
+
+@compiled()
+def _picture_axes(g, r, scale):
+    """A Gaussian's three axes as seen in the picture (x of each, y of each): its 2D covariance is their square, plus blur."""
+    s0, s1, s2 = scale[0], scale[1], scale[2]
+    return (
+        (g[0] * r[0] + g[1] * r[3] + g[2] * r[6]) * s0, (g[0] * r[1] + g[1] * r[4] + g[2] * r[7]) * s1,
+        (g[0] * r[2] + g[1] * r[5] + g[2] * r[8]) * s2,
+        (g[3] * r[0] + g[4] * r[3] + g[5] * r[6]) * s0, (g[3] * r[1] + g[4] * r[4] + g[5] * r[7]) * s1,
+        (g[3] * r[2] + g[4] * r[5] + g[5] * r[8]) * s2,
+    )  # fmt: skip
+
+
+@compiled(parallel=True)
+def project(means, quats, scales, opacities, colors, cameras, intrinsics, width, height):
+    """splats, boxes, radii, and for every (view, Gaussian) the number of tiles it touches."""
+    views, count = colors.shape[0], colors.shape[1]
+    splats = np.empty((views, count, 12), np.float32)
+    boxes = np.zeros((views, count, 4), np.int32)
+    radii = np.zeros((views, count), np.float32)
+    touched = np.zeros((views, count), np.int64)
+    chunks = (count + CHUNK - 1) // CHUNK
+    for job in prange(views * chunks):
+        view, begin = job // chunks, job % chunks * CHUNK
+        own = min(view, means.shape[0] - 1)
+        camera = cameras[view]
+        fx, fy, cx, cy = intrinsics[view, 0, 0], intrinsics[view, 1, 1], intrinsics[view, 0, 2], intrinsics[view, 1, 2]
+        w, h = f32(width), f32(height)
+        for i in range(begin, min(begin + CHUNK, count)):
+            x, y, z = _local(camera, means[own, i])
+            opacity = opacities[own, i]
+            if not (z >= f32(NEAR) and opacity >= f32(MIN_ALPHA)):
+                continue
+            px, py = fx * x / z + cx, fy * y / z + cy
+            qw, qx, qy, qz, _ = _unit(quats[own, i])
+            g = _picture_rows(camera, fx, fy, _clamped(px, w) - cx, _clamped(py, h) - cy, z)
+            m = _picture_axes(g, _rotation(qw, qx, qy, qz), scales[own, i])
+            xx, yy = m[0] * m[0] + m[1] * m[1] + m[2] * m[2], m[3] * m[3] + m[4] * m[4] + m[5] * m[5]
+            xy = m[0] * m[3] + m[1] * m[4] + m[2] * m[5]
+            # The determinant by Cauchy-Binet, see `reference`.
+            k0, k1, k2 = m[1] * m[5] - m[2] * m[4], m[2] * m[3] - m[0] * m[5], m[0] * m[4] - m[1] * m[3]
+            det = k0 * k0 + k1 * k1 + k2 * k2 + f32(BLUR) * (xx + yy) + f32(BLUR * BLUR)
+            xx, yy = xx + f32(BLUR), yy + f32(BLUR)
+            reach = np.sqrt(f32(2) * np.log(opacity / f32(MIN_ALPHA)))
+            rx = reach * np.sqrt(xx) * f32(1 + 1e-5) + f32(1e-3)
+            ry = reach * np.sqrt(yy) * f32(1 + 1e-5) + f32(1e-3)
+            left, right = max(np.ceil(px - rx - f32(0.5)), f32(0)), min(np.floor(px + rx - f32(0.5)), w - f32(1))
+            top, bottom = max(np.ceil(py - ry - f32(0.5)), f32(0)), min(np.floor(py + ry - f32(0.5)), h - f32(1))
+            if not (left <= right and top <= bottom and det < f32(np.inf)):
+                continue
+            splat, box = splats[view, i], boxes[view, i]
+            splat[0], splat[1], splat[2], splat[3], splat[4], splat[5] = px, py, yy / det, -xy / det, xx / det, opacity
+            splat[6], splat[7], splat[8], splat[9] = colors[view, i, 0], colors[view, i, 1], colors[view, i, 2], z
+            box[0], box[1], box[2], box[3] = int(left), int(top), int(right), int(bottom)
+            radii[view, i] = np.ceil(max(rx, ry))
+            touched[view, i] = (box[2] // TILE_WIDTH - box[0] // TILE_WIDTH + 1) * (box[3] // TILE_HEIGHT - box[1] // TILE_HEIGHT + 1)
+    return splats, boxes, radii, touched
+
+
+@compiled()
+def _by_depth(splats, radii):
+    """Indices of the visible Gaussians, nearest first: a stable radix sort of the depths' bits, which for positive floats rise with them."""
+    here = np.flatnonzero(radii).astype(np.int32)
+    depths = np.empty(len(here), np.float32)
+    for k in range(len(here)):
+        depths[k] = splats[here[k], 9]
+    keys = depths.view(np.uint32)
+    next_here, next_keys = np.empty_like(here), np.empty_like(keys)
+    for shift in (0, 11, 22):
+        places = np.zeros(2049, np.int64)
+        for key in keys:
+            places[((key >> np.uint32(shift)) & np.uint32(2047)) + 1] += 1
+        places = np.cumsum(places)
+        for k in range(len(keys)):
+            digit = (keys[k] >> np.uint32(shift)) & np.uint32(2047)
+            next_here[places[digit]], next_keys[places[digit]] = here[k], keys[k]
+            places[digit] += 1
+        here, next_here, keys, next_keys = next_here, here, next_keys, keys
+    return here
+
+
+@compiled(parallel=True)
+def bin_by_tile(splats, boxes, radii, num_entries, width, height):
+    """starts [view * tile + 1] and entries [num_entries]."""
+    views = len(splats)
+    across, down = (width + TILE_WIDTH - 1) // TILE_WIDTH, (height + TILE_HEIGHT - 1) // TILE_HEIGHT
+    sizes = np.zeros((views, across * down), np.int64)
+    entries = np.empty(num_entries, np.int32)
+    for view in prange(views):
+        for i in range(radii.shape[1]):
+            if radii[view, i] > 0:
+                box = boxes[view, i]
+                for row in range(box[1] // TILE_HEIGHT, box[3] // TILE_HEIGHT + 1):
+                    for column in range(box[0] // TILE_WIDTH, box[2] // TILE_WIDTH + 1):
+                        sizes[view, row * across + column] += 1
+    starts = np.zeros(sizes.size + 1, np.int64)
+    starts[1:] = np.cumsum(sizes)
+    for view in prange(views):
+        cursor = starts[view * across * down : (view + 1) * across * down].copy()
+        for i in _by_depth(splats[view], radii[view]):
+            box = boxes[view, i]
+            for row in range(box[1] // TILE_HEIGHT, box[3] // TILE_HEIGHT + 1):
+                for column in range(box[0] // TILE_WIDTH, box[2] // TILE_WIDTH + 1):
+                    entries[cursor[row * across + column]] = i
+                    cursor[row * across + column] += 1
+    return starts, entries
+
+
+@compiled()
+def _spread(job, jobs):
+    """A permutation that scatters neighbours: threads take runs of jobs, and the busy tiles lie side by side."""
+    step = max(int(jobs * 0.618), 1)
+    while np.gcd(step, jobs) != 1:
+        step += 1
+    return job * step % jobs
+
+
+@compiled()
+def _alive(state):
+    """Whether light still passes through any of the tile's pixels."""
+    most = load(state, 0)
+    for k in range(WIDTH, PLANE, WIDTH):
+        most = where_above(load(state, k), most, load(state, k), most)
+    return total(where_above(most, f32(0), f32(1), f32(0))) > 0
+
+
+@compiled()
+def _composite_tile(state, splats, boxes, entries, tile_x, tile_y):
+    """Composites onto the planes of `state`: transmittance, r, g, b, depth. A pixel that is done has its transmittance negated.
+    Returns how many entries were looked at before all pixels were done."""
+    for k in range(len(entries)):
+        if k % 64 == 63 and not _alive(state):
+            return k
+        splat, box = splats[entries[k]], boxes[entries[k]]
+        xx, xy, yy = splat[2] * f32(1 / 16), splat[3] * f32(1 / 8), splat[4] * f32(1 / 16)
+        opacity, red, green, blue, depth = splat[5], splat[6], splat[7], splat[8], splat[9]
+        left, right = max(box[0] - tile_x, 0), min(box[2] - tile_x, TILE_WIDTH - 1)
+        top, bottom = max(box[1] - tile_y, 0), min(box[3] - tile_y, TILE_HEIGHT - 1)
+        for x in range(left, right + 1, WIDTH):
+            dx = ramp(f32(tile_x + x) + f32(0.5) - splat[0])
+            across, mixed = dx * dx * xx, dx * xy
+            for y in range(top, bottom + 1):
+                dy = f32(tile_y + y) + f32(0.5) - splat[1]
+                p = y * STRIDE + x
+                alpha = _falloff(across + (mixed * dy + yy * dy * dy)) * opacity
+                alpha = where_below(alpha, f32(MIN_ALPHA), f32(0), where_above(alpha, f32(MAX_ALPHA), f32(MAX_ALPHA), alpha))
+                light = load(state, p)
+                weight = alpha * light
+                after = light - weight
+                weight = where_above(after, f32(MIN_TRANSMITTANCE), weight, f32(0))
+                done = where_above(light, f32(0), f32(0) - light, light)
+                store(state, p, where_above(after, f32(MIN_TRANSMITTANCE), after, done))
+                store(state, p + PLANE, load(state, p + PLANE) + weight * red)
+                store(state, p + 2 * PLANE, load(state, p + 2 * PLANE) + weight * green)
+                store(state, p + 3 * PLANE, load(state, p + 3 * PLANE) + weight * blue)
+                store(state, p + 4 * PLANE, load(state, p + 4 * PLANE) + weight * depth)
+    return len(entries)
+
+
+@compiled(parallel=True)
+def composite(splats, boxes, starts, entries, width, height):
+    """rgb, alpha, depth sums, and how many entries each tile looked at."""
+    views = len(splats)
+    across = (width + TILE_WIDTH - 1) // TILE_WIDTH
+    tiles = (len(starts) - 1) // max(views, 1)
+    rgb = np.empty((views, height, width, 3), np.float32)
+    alpha = np.empty((views, height, width), np.float32)
+    depth = np.empty((views, height, width), np.float32)
+    seen = np.zeros(views * tiles, np.int64)
+    for job in prange(views * tiles):
+        tile = _spread(job, views * tiles)
+        view, tile_y, tile_x = tile // tiles, tile % tiles // across * TILE_HEIGHT, tile % tiles % across * TILE_WIDTH
+        rows, columns = min(TILE_HEIGHT, height - tile_y), min(TILE_WIDTH, width - tile_x)
+        state = np.zeros(5 * PLANE, np.float32)
+        for y in range(rows):
+            state[y * STRIDE : y * STRIDE + columns] = 1
+        own = entries[starts[tile] : starts[tile + 1]]
+        seen[tile] = _composite_tile(state, splats[view], boxes[view], own, tile_x, tile_y)
+        for y in range(rows):
+            for x in range(columns):
+                p = y * STRIDE + x
+                alpha[view, tile_y + y, tile_x + x] = f32(1) - abs(state[p])
+                rgb[view, tile_y + y, tile_x + x, 0] = state[p + PLANE]
+                rgb[view, tile_y + y, tile_x + x, 1] = state[p + 2 * PLANE]
+                rgb[view, tile_y + y, tile_x + x, 2] = state[p + 3 * PLANE]
+                depth[view, tile_y + y, tile_x + x] = state[p + 4 * PLANE]
+    return rgb, alpha, depth, seen

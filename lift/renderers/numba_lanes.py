@@ -1,0 +1,142 @@
+"""Eight float32 side by side, as a type inside numba's compiled functions.
+
+numba vectorises loops where LLVM can prove that nothing stands against it, which for the inner loop of a rasteriser it seldom can.
+With a type that *is* a vector there is nothing to prove: `+ - * /` between lanes, or lanes and a number, are single instructions
+(two on machines with vectors of four), and values stay in registers. Nothing is checked against the ends of an array.
+
+numba's cache looks at the file of the compiled function only: after a change here, touch `numba_kernels.py`.
+"""
+
+import operator
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic, models, overload, register_model
+
+WIDTH = 8
+_VECTOR = ir.VectorType(ir.FloatType(), WIDTH)
+_LOOSE = ("nsz", "arcp", "contract", "reassoc")
+"""Freedom to fuse, reorder and divide by a reciprocal; not to assume that there is no infinity or NaN."""
+
+
+class Lanes(types.Type):
+    def __init__(self) -> None:
+        super().__init__(name="Lanes")
+
+
+LANES = Lanes()
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager, kind) -> None:
+        super().__init__(manager, kind, _VECTOR)
+
+
+def _widen(context, builder, value, kind):
+    """Lanes as they are; a number in every lane."""
+    if isinstance(kind, Lanes):
+        return value
+    number = context.cast(builder, value, kind, types.float32)
+    one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH))
+
+
+def _pointer(context, builder, kind, array, index_kind, index):
+    data = context.make_array(kind)(context, builder, array).data
+    place = builder.gep(data, [context.cast(builder, index, index_kind, types.intp)])
+    return builder.bitcast(place, _VECTOR.as_pointer())
+
+
+@intrinsic
+def load(typing, array, index):
+    """array[index : index + 8] of a flat float32 array."""
+
+    def codegen(context, builder, signature, args):
+        return builder.load(_pointer(context, builder, array, args[0], index, args[1]), align=4)
+
+    return LANES(array, index), codegen
+
+
+@intrinsic
+def store(typing, array, index, value):
+    """array[index : index + 8] = value."""
+
+    def codegen(context, builder, signature, args):
+        builder.store(args[2], _pointer(context, builder, array, args[0], index, args[1]), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, index, value), codegen
+
+
+@intrinsic
+def broadcast(typing, number):
+    def codegen(context, builder, signature, args):
+        return _widen(context, builder, args[0], number)
+
+    return LANES(number), codegen
+
+
+@intrinsic
+def ramp(typing, first):
+    """first, first + 1, ... first + 7."""
+
+    def codegen(context, builder, signature, args):
+        return builder.fadd(_widen(context, builder, args[0], first), ir.Constant(_VECTOR, [float(i) for i in range(WIDTH)]))
+
+    return LANES(first), codegen
+
+
+@intrinsic
+def total(typing, value):
+    """The sum of the lanes, always added in the same order."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), _VECTOR])
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{WIDTH}f32")
+        return builder.call(function, [ir.Constant(ir.FloatType(), -0.0), args[0]], fastmath=_LOOSE)
+
+    return types.float32(value), codegen
+
+
+def _compare(sign):
+    @intrinsic
+    def choose(typing, a, b, yes, no):
+        def codegen(context, builder, signature, args):
+            wide = [_widen(context, builder, value, kind) for value, kind in zip(args, (a, b, yes, no))]
+            return builder.select(builder.fcmp_ordered(sign, wide[0], wide[1]), wide[2], wide[3])
+
+        return LANES(a, b, yes, no), codegen
+
+    return choose
+
+
+where_above = _compare(">")
+"""where_above(a, b, yes, no): lane by lane, yes where a > b, else no."""
+where_below = _compare("<")
+
+
+def _arithmetic(symbol, instruction):
+    @intrinsic
+    def compute(typing, a, b):
+        def codegen(context, builder, signature, args):
+            wide = [_widen(context, builder, value, kind) for value, kind in zip(args, (a, b))]
+            return getattr(builder, instruction)(*wide, flags=_LOOSE)
+
+        return LANES(a, b), codegen
+
+    @overload(symbol)
+    def typed(a, b):
+        if isinstance(a, Lanes) and isinstance(b, (Lanes, types.Float)) or isinstance(a, types.Float) and isinstance(b, Lanes):
+            return lambda a, b: compute(a, b)
+
+
+_INSTRUCTIONS = {
+    "fadd": (operator.add, operator.iadd),
+    "fsub": (operator.sub, operator.isub),
+    "fmul": (operator.mul, operator.imul),
+    "fdiv": (operator.truediv, operator.itruediv),
+}
+for _instruction, _symbols in _INSTRUCTIONS.items():
+    for _symbol in _symbols:
+        _arithmetic(_symbol, _instruction)
