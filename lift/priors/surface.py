@@ -102,10 +102,11 @@ class Surface:
         cut = (high - low) * self.unit > self.jump
         near = corner > ((low + high) / 2)[..., None]
         # The near side of a cut, two pixels deep: a hole beside it lies behind it.
-        brink = np.zeros(inverse.shape, np.uint8)
+        brink, beyond = np.zeros(inverse.shape, np.uint8), np.zeros(inverse.shape, bool)
         for k, (i, j) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
             brink[i : i + cut.shape[0], j : j + cut.shape[1]] |= cut & near[..., k]
-        brink = cv2.dilate(brink, np.ones((3, 3), np.uint8))
+            beyond[i : i + cut.shape[0], j : j + cut.shape[1]] |= cut & ~near[..., k]
+        brink |= cv2.dilate(brink, np.ones((3, 3), np.uint8)) & ~beyond
         around = cv2.dilate(cut.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
         bits = np.array([1, 2, 4, 8])
         chosen = []

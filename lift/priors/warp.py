@@ -24,14 +24,14 @@ class Warp(VideoPrior):
     jump: the step of inverse depth between neighbouring pixels, in units of 1 / typical depth, at which the surface is cut.
     sharpen: radius, in pixels at a picture width of 400, within which soft steps of the given depth are made hard first; 0 keeps
         the depth as it is.
-    fill: how holes are filled: `background` continues what lies behind; `telea` uses OpenCV's inpainting (Telea 2004), again
-        without the foreground.
+    fill: what holes are filled with, always from what lies behind: `patches` copies texture, `telea` is OpenCV's inpainting
+        (Telea 2004), `smooth` has no texture.
     """
 
     follows = "poses"
 
     def __init__(
-        self, jump: float = 0.04, sharpen: float = 2.5, fill: Literal["background", "telea"] = "background", *, depth: Depth
+        self, jump: float = 0.04, sharpen: float = 2.5, fill: Literal["patches", "telea", "smooth"] = "patches", *, depth: Depth
     ) -> None:
         if jump <= 0:
             raise ValueError(f"prior.jump is {jump}; choose a positive number")
@@ -52,7 +52,7 @@ class Warp(VideoPrior):
         for to_camera, intrinsics in _matrices(clip.cameras):
             view = surface.look(to_camera, intrinsics, size[1], size[0])
             hole = view.hole
-            view.rgb, inverse = fill_behind(view.rgb, view.inverse, hole, view.front)
+            view.rgb, inverse = fill_behind(view.rgb, view.inverse, hole, view.front, self.fill)
             image = np.clip(np.rint(surface.soften(view)), 0, 255).astype(np.uint8)
             depth = (1 / inverse).astype(np.float32)
             surface.add(image, depth, hole, to_camera, intrinsics)
@@ -85,7 +85,7 @@ class Warp(VideoPrior):
         unit = self.depth.typical
         inverse = unit / np.where(valid, depth, unit)
         if not valid.all():
-            _, inverse = fill_behind(np.zeros((*depth.shape, 3), np.float32), inverse, ~valid, np.zeros_like(valid))
+            _, inverse = fill_behind(np.zeros((*depth.shape, 3), np.float32), inverse, ~valid, np.zeros_like(valid), "smooth")
         radius = round(self.sharpen * depth.shape[1] / 400)
         if self.sharpen and radius:
             low, high = _range(inverse, radius)
