@@ -1,0 +1,73 @@
+"""Videos and folders give back the frames, in order, in size and in colour."""
+
+import subprocess
+
+import imageio_ffmpeg
+import pytest
+import torch
+
+from lift.io.image import save_image
+from lift.io.video import read_frames, write_video
+
+
+def moving(number: int, height: int, width: int) -> torch.Tensor:
+    """A smooth picture with a bright bar that moves right by 4 pixels a frame."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    frames = torch.stack([60 + 80 * x, 60 + 80 * y, 100 + 0 * x], -1)[None].repeat(number, 1, 1, 1)
+    for i in range(number):
+        frames[i, :, 4 * i : 4 * i + 4] = 220
+    return frames.to(torch.uint8)
+
+
+@pytest.mark.parametrize("size", [(48, 64), (47, 65), (33, 50)])
+def test_video_gives_back_its_frames(tmp_path, size):
+    frames = moving(9, *size)
+    write_video(tmp_path / "a.mp4", frames, 12.0)
+    back = read_frames(tmp_path / "a.mp4").images
+    height, width = (side + side % 2 for side in size)
+    assert tuple(back.shape) == (9, height, width, 3)
+    assert (back[:, : size[0], : size[1]].float() - frames.float()).abs().mean() < 3
+    bars = back[:, size[0] // 2, :, 2].float().argmax(-1)
+    assert ((bars - (4 * torch.arange(9) + 1.5)).abs() <= 2.5).all()
+    if size[1] % 2:  # the repeated column
+        assert (back[:, :, -1].float() - back[:, :, -2].float()).abs().mean() < 8
+
+
+def test_colours_survive(tmp_path):
+    colours = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0], [128, 128, 128]], dtype=torch.uint8)
+    frames = colours[:, None, None].expand(-1, 32, 32, -1).contiguous()
+    write_video(tmp_path / "a.mp4", frames, 5)
+    back = read_frames(tmp_path / "a.mp4").images
+    assert (back[:, 16, 16].int() - colours.int()).abs().max() <= 6
+
+
+def test_every_browser_plays_it(tmp_path):
+    write_video(tmp_path / "a.mp4", moving(5, 32, 32), 10)
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-i", str(tmp_path / "a.mp4")]
+    facts = subprocess.run(command, capture_output=True, text=True).stderr
+    assert "h264" in facts and "yuv420p" in facts and "bt709" in facts and "10 fps" in facts
+    data = (tmp_path / "a.mp4").read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")  # starts to play before it has come as a whole
+
+
+def test_folder_in_natural_order(tmp_path):
+    frames = torch.randint(0, 256, (12, 20, 24, 3), dtype=torch.uint8)
+    for i, frame in enumerate(frames):
+        save_image(tmp_path / f"frame_{i}.{'png' if i else 'PNG'}", frame)
+    (tmp_path / "notes.txt").write_text("not a picture")
+    assert torch.equal(read_frames(tmp_path).images, frames)
+    save_image(tmp_path / "frame_99.png", frames[0, :10])
+    with pytest.raises(ValueError, match="differ in size: frame_0.PNG is 24 x 20, frame_99.png is 24 x 10"):
+        read_frames(tmp_path)
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no video file or folder"):
+        read_frames(tmp_path / "missing.mp4")
+    with pytest.raises(ValueError, match="holds no pictures"):
+        read_frames(tmp_path)
+    (tmp_path / "a.mp4").write_bytes(b"no video" * 100)
+    with pytest.raises(ValueError, match="not a video"):
+        read_frames(tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match="needs frames"):
+        write_video(tmp_path / "b.mp4", moving(1, 8, 8)[:0], 10.0)
