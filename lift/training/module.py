@@ -62,7 +62,7 @@ class SceneModule(lightning.LightningModule):
             total = total + weights.opacity * opacity + weights.scale * scale
         return total, parts
 
-    def training_step(self, views: Tensor, batch_index: int) -> None:
+    def training_step(self, views: Tensor, batch_idx: int) -> None:
         rng = torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.step))
         render = self.render(views, torch.rand(3, generator=rng).to(self.device))  # no colour behind can hide a hole
         loss, parts = self.loss(render, views)
@@ -81,12 +81,12 @@ class SceneModule(lightning.LightningModule):
             self.log("gaussians", float(self.splats.count), prog_bar=True)
             self.log("psnr", -10 * torch.log10(self._error(render, views)), prog_bar=True)
 
-    def validation_step(self, views: Tensor, batch_index: int) -> None:
+    def validation_step(self, views: Tensor, batch_idx: int) -> None:
         """Pictures of the canonical scene: a held-out frame has no distortion of its own to learn."""
         render = self.renderer(self.splats.gaussians(), self.cameras(views))
         psnr = -10 * torch.log10(self._error(render, views))
         self.log("val/input_psnr" if int(views[0]) == 0 else "val/held_out_psnr", psnr, batch_size=len(views), add_dataloader_idx=False)
-        if self.logger is not None and batch_index < 4:
+        if self.logger is not None and batch_idx < 4:
             target = self.images[views[0]].float() / 255
             self.logger.experiment.add_image(
                 f"view_{int(views[0])}", torch.cat([target, render.rgb[0].clamp(0, 1)], 1), int(self.step), dataformats="HWC"

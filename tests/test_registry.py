@@ -1,0 +1,134 @@
+import importlib.metadata
+import inspect
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from lift import registry
+from lift.registry import SLOTS, ComponentError, Registry, catalogue
+
+EVERY = [(slot, name) for slot in SLOTS for name in catalogue().entries[slot]]
+
+
+def lift(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", "lift", *arguments], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize(("slot", "name"), EVERY)
+def test_what_is_read_from_the_source_is_what_the_class_says(slot, name):
+    entry = catalogue()(slot, name)
+    component = sys.modules.get(entry.module) or __import__(entry.module, fromlist=[entry.qualname])
+    component = getattr(component, entry.qualname)
+    parameters = inspect.signature(component).parameters
+    actual = {key: p for key, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
+    assert list(entry.settings) == list(actual)
+    for key, parameter in actual.items():
+        assert entry.settings[key].default == parameter.default and entry.settings[key].annotation == parameter.annotation
+    for fact in ("licence", "requires", "extra"):
+        assert getattr(entry, fact) == getattr(component, fact, registry.Entry.__dataclass_fields__[fact].default)
+    assert entry.summary and entry.doc == inspect.getdoc(component)
+
+
+@pytest.mark.parametrize(("slot", "name"), EVERY)
+def test_every_setting_is_explained(slot, name):
+    entry = catalogue()(slot, name)
+    assert [key for key in entry.settings if key not in entry.doc] == []
+
+
+PLUGIN = """
+from typing import Literal
+from lift.distortions import Distortion, distortions
+
+@distortions.register({name!r})
+class Mine(Distortion):
+    '''A plugin.'''
+    def __init__(self, width: int = 3, kind: Literal["a", "b"] = "a", sizes: tuple[int, int] = (1, 2), path: str | None = None, *, num_views: int):
+        super().__init__()
+        self.got = (width, kind, sizes, path, num_views)
+"""
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """An empty catalogue, and a folder that modules are found in."""
+    for cached in (registry._builtin, registry._load_plugins):
+        cached.cache_clear()
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for cached in (registry._builtin, registry._load_plugins):
+        cached.cache_clear()
+
+
+def test_a_plugin_is_found_and_built(fresh, monkeypatch):
+    (fresh / "plugin_one.py").write_text(PLUGIN.format(name="mine"))
+    monkeypatch.setenv("LIFT_PLUGINS", "plugin_one")
+    assert catalogue()("distortion", "mine").module == "plugin_one"
+    made = Registry("distortion").build({"name": "mine", "width": 4, "sizes": [5, 6]}, num_views=9, extent=2.0)
+    assert made.got == (4, "a", (5, 6), None, 9)
+    for settings, message in [
+        ({"kind": "c"}, "distortion.kind is 'c'; choose one of a, b"),
+        ({"sizes": [1]}, "distortion.sizes is .1.; it takes 2 values"),
+        ({"depth": 1}, "distortion.depth is not a setting of 'mine'; it has width, kind, sizes, path"),
+    ]:
+        with pytest.raises(ComponentError, match=message):
+            Registry("distortion").build({"name": "mine", **settings}, num_views=9)
+    with pytest.raises(TypeError, match="asks for 'num_views'; the pipeline supplies extent"):
+        Registry("distortion").build({"name": "mine"}, extent=2.0)
+
+
+def test_a_plugin_is_found_by_its_entry_point(fresh, monkeypatch):
+    (fresh / "plugin_two.py").write_text(PLUGIN.format(name="pointed"))
+    point = importlib.metadata.EntryPoint("two", "plugin_two", registry.PLUGIN_GROUP)
+    real = importlib.metadata.entry_points
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **kw: [point] if kw.get("group") == registry.PLUGIN_GROUP else real(**kw))
+    assert catalogue()("distortion", "pointed").summary == "A plugin."
+
+
+def test_a_broken_plugin_is_shown_and_breaks_nothing_else(tmp_path):
+    (tmp_path / "broken_plugin.py").write_text("raise RuntimeError('no such luck')")
+    listed = lift("list", cwd=tmp_path, LIFT_PLUGINS="broken_plugin")
+    assert listed.returncode == 0 and "broken plugin broken_plugin: RuntimeError: no such luck" in listed.stdout
+    assert "rigid" in listed.stdout
+    asked = lift("show", "distortion", "mine", cwd=tmp_path, LIFT_PLUGINS="broken_plugin")
+    assert asked.returncode == 2 and "no such luck" in asked.stderr and asked.stderr.count("\n") == 1
+
+
+def test_a_taken_name_is_refused(fresh, monkeypatch):
+    (fresh / "plugin_three.py").write_text(PLUGIN.format(name="rigid"))
+    monkeypatch.setenv("LIFT_PLUGINS", "plugin_three")
+    assert catalogue()("distortion", "rigid").module == "lift.distortions.rigid"
+    assert "already lift.distortions.rigid.Rigid" in str(catalogue().broken["plugin_three"])
+
+
+def test_an_edited_component_has_another_fingerprint(tmp_path):
+    source = tmp_path / "mine.py"
+    source.write_text("1")
+    entry = registry.Entry("prior", "mine", "mine", "Mine", "doc", source, {})
+    before = entry.fingerprint()
+    source.write_text("2")
+    assert entry.fingerprint() != before
+
+
+def test_a_missing_package_is_named_with_what_installs_it():
+    entry = registry.Entry("depth", "x", "x", "X", "doc", None, {}, requires=("no_such_package",), extra="onnx")
+    with pytest.raises(ImportError, match=r"depth 'x' needs no_such_package, which is not installed: pip install 'lift\[onnx\]'"):
+        entry.load()
+
+
+def test_listing_and_showing_import_no_torch():
+    script = textwrap.dedent("""
+        import sys
+        from lift.cli import main
+        assert main(["list"]) == 0 and main(["show", "prior", "warp"]) == 0
+        assert not {"torch", "numpy", "pytorch_lightning"} & set(sys.modules), "imported"
+    """)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(f"\n{slot}\n" in "\n" + done.stdout for slot in SLOTS) and "prior warp" in done.stdout

@@ -1,0 +1,141 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lift.geometry import pinhole
+from lift.store import Store, key_of, load, save
+from lift.types import Clip, Depth, Frames, PointCloud, Reconstruction, Trajectory
+
+
+def values():
+    camera = pinhole(8, 6, 5.0)
+    images = torch.randint(0, 256, (3, 6, 8, 3), dtype=torch.uint8)
+    depth = torch.rand(3, 6, 8)
+    yield Frames(images)
+    yield Frames(images, depth)
+    yield Depth(depth[0], depth[0] > 0.5, "scale")
+    yield Trajectory(camera, (Clip("right/up", 0, camera), Clip("x", 1, camera)))
+    yield Reconstruction(camera, PointCloud(torch.rand(5, 3), torch.rand(5, 3)), depth[:1], depth[1:2])
+    yield {"a": torch.arange(3), "notes": ["one"], "none": None, "number": 1.5}
+
+
+def equal(a, b) -> bool:
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and a.equal(b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(equal, a, b))
+    if hasattr(a, "__dict__"):
+        return type(a) is type(b) and equal(vars(a), vars(b))
+    return a == b
+
+
+@pytest.mark.parametrize("value", list(values()), ids=lambda value: type(value).__name__)
+def test_values_come_back_bit_for_bit(tmp_path, value):
+    save(value, tmp_path)
+    assert equal(value, load(tmp_path))
+
+
+def test_a_key_follows_what_it_is_made_of(tmp_path):
+    file = tmp_path / "model.bin"
+    file.write_bytes(b"one")
+    first = key_of("stage", {"a": 1, "b": file})
+    assert key_of("stage", {"b": file, "a": 1}) == first
+    assert key_of("stage", {"a": 2, "b": file}) != first
+    file.write_bytes(b"two")
+    assert key_of("stage", {"a": 1, "b": file}) != first
+    with pytest.raises(TypeError, match="object"):
+        key_of(object())
+
+
+def test_a_stage_is_made_once(tmp_path):
+    store, calls = Store(tmp_path), []
+    for expected in (False, True):
+        value, stage = store.value("plan", "k", lambda: calls.append(1) or {"x": torch.ones(2)})
+        assert stage.found is expected and value["x"].equal(torch.ones(2))
+    assert len(calls) == 1
+    manifest = json.loads((tmp_path / "plan-k" / "manifest.json").read_text())
+    assert manifest["stage"] == "plan" and manifest["seconds"] >= 0 and manifest["peak_bytes"] > 0
+
+
+def test_a_failed_maker_leaves_nothing_that_looks_finished(tmp_path):
+    store = Store(tmp_path)
+
+    def fail(draft: Path) -> None:
+        (draft / "half").write_text("")
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        store.folder("plan", "k", fail)
+    assert not (tmp_path / "plan-k").exists()
+    seen = []
+    store.folder("plan", "k", lambda draft: seen.extend(draft.iterdir()))
+    assert seen == []
+
+
+def test_a_resumable_stage_finds_what_was_left(tmp_path):
+    store = Store(tmp_path)
+
+    def fail(draft: Path) -> None:
+        (draft / "half").write_text("")
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        store.folder("fit", "k", fail, resumable=True)
+    done = store.folder("fit", "k", lambda draft: (draft / "whole").write_text(str((draft / "half").exists())), resumable=True)
+    assert (done.folder / "whole").read_text() == "True"
+
+
+MAKER = """
+import os, sys, time
+from pathlib import Path
+from lift.store import Store
+def make(draft):
+    Path(sys.argv[2]).open("a").write(f"{os.getpid()}\\n")
+    time.sleep(float(sys.argv[3]))
+    (draft / "result").write_text(str(os.getpid()))
+done = Store(Path(sys.argv[1])).folder("slow", "k", make)
+print((done.folder / "result").read_text())
+"""
+
+
+def start(root: Path, seconds: float) -> subprocess.Popen:
+    command = [sys.executable, "-c", MAKER, str(root / "cache"), str(root / "log"), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for_line(path: Path) -> None:
+    for _ in range(600):
+        if path.exists() and path.read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"nothing was written to {path}")
+
+
+def test_two_processes_make_a_stage_once(tmp_path):
+    both = [start(tmp_path, 1.0) for _ in range(2)]
+    answers = {process.communicate(timeout=60)[0].strip() for process in both}
+    makers = (tmp_path / "log").read_text().split()
+    assert len(makers) == 1 and answers == set(makers)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX")
+def test_a_killed_maker_is_replaced_by_the_one_that_waits(tmp_path):
+    first = start(tmp_path, 60)
+    wait_for_line(tmp_path / "log")
+    second = start(tmp_path, 0.1)
+    time.sleep(0.5)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert second.communicate(timeout=60)[0].strip() == str(second.pid)
+    assert not (tmp_path / "cache" / ".slow-k.draft").exists()
+
+

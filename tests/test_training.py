@@ -1,0 +1,203 @@
+import copy
+import json
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lift.config import Fit
+from lift.distortions.rigid import Rigid
+from lift.geometry import look_at, pinhole
+from lift.registry import ComponentError
+from lift.renderers.reference import Reference
+from lift.store import load
+from lift.training import densify, losses
+from lift.training.data import ViewSampler, split
+from lift.training.fit import CHECKPOINT, fit
+from lift.training.module import SceneModule
+from lift.training.splats import Splats, initialise
+from lift.types import Cameras, Frames, Gaussians, PointCloud, Reconstruction
+
+SIZE = 24
+
+
+def ball(count: int = 150, seed: int = 0) -> Gaussians:
+    rng = torch.Generator().manual_seed(seed)
+    means = torch.randn(count, 3, generator=rng) * 0.4 + torch.tensor([0, 0, 3.0])
+    quats = torch.tensor([1.0, 0, 0, 0]).repeat(count, 1)
+    return Gaussians(means, quats, torch.full((count, 3), 0.12), torch.full((count,), 0.7), torch.randn(count, 1, 3, generator=rng))
+
+
+def scene(views: int = 4) -> tuple[Frames, Reconstruction]:
+    """Frames of a ball of Gaussians, exactly as its cameras see it."""
+    eyes = torch.stack([torch.linspace(0, 1, views), torch.zeros(views), torch.zeros(views)], dim=-1)
+    down, middle = torch.tensor([0.0, 1, 0]).expand(views, 3), torch.tensor([0.0, 0, 3]).expand(views, 3)
+    cameras = Cameras(look_at(eyes, middle, down), pinhole(SIZE, SIZE, 24.0).intrinsics.repeat(views, 1, 1), SIZE, SIZE)
+    render = Reference()(ball(), cameras)
+    images = (render.rgb.clamp(0, 1) * 255).round().to(torch.uint8)
+    cloud = PointCloud(ball().means, torch.full_like(ball().means, 0.5))
+    return Frames(images), Reconstruction(cameras, cloud, render.depth, (render.alpha > 0.5).float())
+
+
+def settings(**changes):
+    small = {"steps": 20, "checkpoint_every": 5, "held_out": 3, "initial_gaussians": 100, "max_gaussians": 130, "log_every": 5}
+    return OmegaConf.merge(OmegaConf.structured(Fit), small, {"densify": {"first": 3, "every": 3, "noise": 0.01}}, changes)
+
+
+def module(how) -> SceneModule:
+    frames, reconstruction = scene()
+    start = initialise(reconstruction, how.initial_gaussians, how.sh_degree)
+    return SceneModule(start, Rigid(num_views=len(frames), extent=3.0), Reference(), frames, reconstruction, how, 3.0, seed=7)
+
+
+CPU = {"accelerator": "cpu", "devices": 1}
+
+
+def test_a_fit_grows_learns_and_logs(tmp_path):
+    how = settings(steps=60, checkpoint_every=30)
+    fitted = module(how)
+    with torch.no_grad():
+        before = fitted.loss(fitted.render(torch.arange(4)), torch.arange(4))[1]["l1"]
+    fit(fitted, [1, 2, 3], tmp_path, how, CPU, 0)
+    with torch.no_grad():
+        after = fitted.loss(fitted.render(torch.arange(4)), torch.arange(4))[1]["l1"]
+    assert after < 0.75 * before
+    assert 100 < fitted.splats.count <= 130
+    assert load(tmp_path)["gaussians"].means.equal(fitted.splats["means"])
+    assert json.loads((tmp_path / "split.json").read_text()) == {"train": [1, 3], "held_out": [2]}
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert {"loss", "l1", "dssim", "depth", "psnr", "gaussians", "val/input_psnr", "val/held_out_psnr"} <= set(events.Tags()["scalars"])
+    assert events.Tags()["images"]
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", [3, 13])
+def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path, at):
+    how = settings()
+    whole, broken, resumed = module(how), module(how), module(how)
+    fit(whole, [1, 2, 3], tmp_path / "whole", how, CPU, 0)
+
+    step = broken.training_step
+
+    def fail(views, batch_idx):
+        if int(broken.step) == at:
+            raise Killed
+        step(views, batch_idx)
+
+    broken.training_step = fail
+    with pytest.raises(Killed):
+        fit(broken, [1, 2, 3], tmp_path / "broken", how, CPU, 0)
+    assert (tmp_path / "broken" / CHECKPOINT).exists() == (at > 5)
+    fit(resumed, [1, 2, 3], tmp_path / "broken", how, CPU, 0)
+    assert int(resumed.step) == int(whole.step) == 20
+    assert resumed.splats.count == whole.splats.count > 100
+    for (name, a), (_, b) in zip(whole.state_dict().items(), resumed.state_dict().items(), strict=True):
+        assert a.equal(b), name
+
+
+def test_a_checkpoint_loads_without_pickled_code(tmp_path):
+    how = settings(steps=5)
+    fit(module(how), [1, 2, 3], tmp_path, how, CPU, 0)
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["shapes"]["means"][1] == 3
+
+
+def test_a_wrong_trainer_argument_is_named(tmp_path):
+    how = settings()
+    with pytest.raises(ComponentError, match="trainer.max_epoch is not an argument"):
+        fit(module(how), [1], tmp_path, how, {**CPU, "max_epoch": 3}, 0)
+
+
+def test_splats_hold_physical_values():
+    gaussians = ball()
+    back = Splats.of(gaussians).gaussians()
+    for name, value in gaussians.tensors().items():
+        torch.testing.assert_close(getattr(back, name), value)
+
+
+def test_initial_gaussians_are_thinned_evenly_as_seen_from_the_input():
+    grid = torch.stack(torch.meshgrid(torch.linspace(-1, 1, 80), torch.linspace(-1, 1, 80), indexing="ij"), -1).reshape(-1, 2)
+    near = torch.cat([grid, torch.full((6400, 1), 2.0)], -1)
+    far = torch.cat([grid * 4, torch.full((6400, 1), 8.0)], -1) + torch.tensor([40.0, 0, 0])
+    cloud = PointCloud(torch.cat([near, far]), torch.rand(12800, 3))
+    _, reconstruction = scene()
+    made = initialise(Reconstruction(reconstruction.cameras, cloud, reconstruction.depth, reconstruction.confidence), 2000, 1)
+    assert 1000 < len(made) <= 2000 and made.sh_coeffs.shape[1:] == (4, 3)
+    assert made.scales[made.means[:, 2] > 5].mean() > 3 * made.scales[made.means[:, 2] < 5].mean()
+
+
+def test_shared_gaussians_look_as_the_one_did():
+    """Seen through the centre: n copies at the shared opacity let through what the one let through."""
+    opacities, copies = torch.tensor([0.9, 0.5, 0.9]), torch.tensor([2, 3, 1])
+    shared, scales = densify.share(opacities, torch.ones(3, 3), copies)
+    torch.testing.assert_close(1 - (1 - shared) ** copies, opacities)
+    torch.testing.assert_close(scales[2], torch.ones(3))
+    # Two copies: o / (s + s - s^2 / sqrt 2), s the shared opacity (equation 9 written out for n = 2).
+    s = 1 - 0.1**0.5
+    torch.testing.assert_close(scales[0], torch.full((3,), 0.9 / (s + s - s * s / 2**0.5)))
+
+
+def test_growth_keeps_the_optimiser_in_step():
+    splats = Splats.of(ball(20))
+    optimiser = torch.optim.Adam([{"name": n, "params": [p]} for n, p in splats.items()], lr=0.1)
+    splats.gaussians().means.sum().backward()
+    (splats["opacities"].sum() + splats["scales"].sum()).backward()
+    optimiser.step()
+    old = copy.deepcopy(optimiser.state[splats["means"]]["exp_avg"])
+    assert densify.grow(splats, optimiser, 0.5, 27, torch.Generator().manual_seed(0)) == 7
+    assert splats.count == 27 and optimiser.param_groups[0]["params"][0] is splats["means"]
+    moments = optimiser.state[splats["means"]]["exp_avg"]
+    assert moments[:20].equal(old) and not moments[20:].any()
+
+
+def test_the_dead_are_moved_onto_the_living():
+    gaussians = ball(20)
+    gaussians.opacities[:5] = 0.001
+    splats = Splats.of(gaussians)
+    optimiser = torch.optim.Adam([{"name": n, "params": [p]} for n, p in splats.items()])
+    assert densify.relocate(splats, optimiser, 0.01, torch.Generator().manual_seed(0)) == 5
+    assert (splats.gaussians().opacities > 0.01).all()
+    assert all(any(torch.equal(place, other) for other in gaussians.means[5:]) for place in splats["means"][:5])
+
+
+def test_ssim_agrees_with_torchmetrics_away_from_the_border():
+    from torchmetrics.functional.image import structural_similarity_index_measure as theirs
+
+    a, b = torch.rand(2, 64, 64, 3), torch.rand(2, 64, 64, 3)
+    a[:, :8], a[:, -8:], a[:, :, :8], a[:, :, -8:] = 0, 0, 0, 0
+    b[:, :8], b[:, -8:], b[:, :, :8], b[:, :, -8:] = 0, 0, 0, 0
+    expected = theirs(a.permute(0, 3, 1, 2), b.permute(0, 3, 1, 2), data_range=1.0, return_full_image=True)[1]
+    assert float(losses.ssim(a, b)) == pytest.approx(float(expected.mean()), abs=2e-3)
+    assert float(losses.ssim(a, a)) == pytest.approx(1)
+
+
+def test_inverse_depth_looks_only_where_both_know():
+    rendered, target = torch.tensor([[[2.0, 4.0, 1.0]]]), torch.tensor([[[4.0, 4.0, 0.0]]])
+    ones = torch.ones_like(rendered)
+    assert float(losses.inverse_depth(rendered, ones, target, ones, 2.0)) == pytest.approx(2 * 0.25 / 2)
+    assert float(losses.inverse_depth(rendered, 0 * ones, target, ones, 2.0)) == 0
+
+
+def test_views_are_drawn_by_seed_epoch_and_rank_alone():
+    def drawn(epoch, rank=0, world=1, share=0.2):
+        sampler = ViewSampler([1, 2, 3, 4, 5], 2, 50, share, seed=3, rank=rank, world=world)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert drawn(1) == drawn(1) != drawn(2)
+    flat = [view for batch in drawn(0) for view in batch]
+    assert len(flat) == 100 and 8 <= flat.count(0) <= 35 and min(flat.count(v) for v in range(1, 6)) >= 10
+    ranks = [drawn(0, rank, 2) for rank in (0, 1)]
+    together = ViewSampler([1, 2, 3, 4, 5], 2, 100, 0.2, seed=3)
+    assert [batch for pair in zip(*ranks, strict=True) for batch in pair] == list(together)
+    assert {v for b in ViewSampler([], 1, 4, 0.1, 0) for v in b} == {0}
+
+
+def test_held_out_frames_are_spread_and_never_the_input():
+    train, held_out = split(list(range(1, 21)), 8)
+    assert held_out == [5, 13] and sorted(train + held_out) == list(range(1, 21))
+    assert split([1, 2], 0) == ([1, 2], [])
