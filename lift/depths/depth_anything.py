@@ -1,0 +1,73 @@
+"""Depth Anything V2."""
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from lift.depths import DepthEstimator, depths
+from lift.depths.inverse import from_relative, resized
+from lift.types import Depth
+
+_LICENCES = {384: "Apache-2.0", 768: "CC-BY-NC-4.0", 1024: "CC-BY-NC-4.0", 1536: "CC-BY-NC-4.0"}
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@depths.register("depth_anything")
+class DepthAnything(DepthEstimator):
+    """Depth Anything V2 (Yang et al., NeurIPS 2024) through transformers, from the hub or a local folder.
+
+    The Small models are Apache-2.0; Base, Large and Giant are CC-BY-NC-4.0, not for commercial use: `licence` of the built component
+    tells by the width of its backbone. Relative models give inverse depth up to scale and shift (depth then runs from 1 to `far`), the
+    metric ones metres.
+
+    model: an id on the Hugging Face hub, or a folder with config.json and the weights.
+    size: pixels of the picture's shorter side when the network sees it, rounded to its patches (14).
+    far: depth of the farthest in units of the nearest, for relative models.
+    """
+
+    requires = ("transformers",)
+    extra = "depth"
+    licence = "Apache-2.0 (Small) or CC-BY-NC-4.0 (Base, Large)"
+
+    def __init__(
+        self, model: str = "depth-anything/Depth-Anything-V2-Small-hf", size: int = 518, far: float = 10.0, *, device: torch.device
+    ) -> None:
+        from transformers import AutoModelForDepthEstimation
+
+        if far <= 1:
+            raise ValueError(f"depth.far is {far}; choose more than 1")
+        try:
+            network = AutoModelForDepthEstimation.from_pretrained(model)
+        except (OSError, ValueError) as error:
+            first = (str(error).splitlines() or [""])[0].strip()
+            raise FileNotFoundError(
+                f"depth.model is {model!r}, which could not be loaded ({type(error).__name__}: {first}); check its name and the network, or "
+                f"download it where there is one (hf download {model} --local-dir FOLDER) and set depth.model=FOLDER"
+            ) from None
+        if network.config.model_type != "depth_anything":
+            raise ValueError(f"depth.model is {model!r}, a {network.config.model_type!r} network; choose a Depth Anything V2 model")
+        self.network, self.device, self.far = network.eval().to(device), device, far
+        self.patch = network.config.patch_size
+        if size < self.patch:
+            raise ValueError(f"depth.size is {size}; choose at least {self.patch}")
+        self.size = size
+        self.metric = network.config.depth_estimation_type == "metric"
+        self.licence = _LICENCES.get(network.config.backbone_config.hidden_size, "unknown: see the model's page")
+
+    @torch.inference_mode()
+    def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
+        height, width = image.shape[:2]
+        factor = self.size / min(height, width)
+        sides = [max(round(side * factor / self.patch), 1) * self.patch for side in (height, width)]
+        pixels = image.to(self.device).permute(2, 0, 1)[None].float() / 255
+        pixels = interpolate(pixels, size=sides, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+        mean, std = pixels.new_tensor(_MEAN)[:, None, None], pixels.new_tensor(_STD)[:, None, None]
+        raw = self.network(pixel_values=(pixels - mean) / std).predicted_depth[0].float()
+        raw = resized(raw, width, height)
+        depth = raw if self.metric else from_relative(raw, self.far)
+        valid = depth.isfinite() & (depth > 0)
+        # A copy made outside of inference mode: such tensors could not take part in training.
+        with torch.inference_mode(False):
+            depth, valid = depth.where(valid, 0).clone().to(image.device), valid.clone().to(image.device)
+        return Depth(depth, valid, "metric" if self.metric else "affine-invariant")
