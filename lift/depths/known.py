@@ -32,8 +32,12 @@ class Known(DepthEstimator):
     ) -> None:
         if unit <= 0:
             raise ValueError(f"depth.unit is {unit}; choose a positive number")
-        if path is None and image not in _choices():
-            raise ValueError(f"image is {image!r}, which comes without depth; set depth.path, or choose one of {', '.join(_choices())}")
+        if path is None and image != "motorcycle_left":
+            from lift.scenes import SCENES
+
+            if image not in SCENES:
+                choices = ", ".join(["motorcycle_left", *SCENES])
+                raise ValueError(f"image is {image!r}, which comes without depth; set depth.path, or choose one of {choices}")
         self.path, self.key, self.unit, self.image, self.camera = path, key, unit, image, camera
 
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
@@ -61,12 +65,6 @@ class Known(DepthEstimator):
         column = (np.arange(self.camera.width) + 0.5 - self.camera.width / 2) / zoom + width / 2
         row = (np.arange(self.camera.height) + 0.5 - self.camera.height / 2) / zoom + height / 2
         return torch.from_numpy(_sampled(values * self.unit, row, column))
-
-
-def _choices() -> tuple[str, ...]:
-    from lift.scenes import SCENES
-
-    return ("motorcycle_left", *SCENES)
 
 
 def _motorcycle(camera: Cameras) -> Tensor:
