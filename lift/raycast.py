@@ -7,52 +7,69 @@ Surfaces scatter light evenly (Lambert) from one lamp, with its shadows, and fro
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from lift.geometry import pixel_centers
 from lift.types import Cameras, Frames
 
 Vector = tuple[float, float, float]
+Coordinates = tuple[Tensor, Tensor, Tensor]
 Texture = Callable[[Tensor, Tensor], Tensor]
 """Linear colours [point 3] at surface coordinates u [point] and v [point], in scene units."""
 
 FAR = 1e6
 _SKIN = 2e-3
 """How far off its surface a shadow ray starts."""
-_SAMPLES = ((0.0, 0.0), (0.125, 0.375), (-0.375, 0.125), (0.375, -0.125), (-0.125, -0.375))
-"""Rays of a pixel, from its centre: the centre, whose depth is the pixel's, and a rotated grid."""
-_TILE = 64
+_AROUND = ((0.125, 0.375), (-0.375, 0.125), (0.375, -0.125), (-0.125, -0.375))
+"""Further rays of a pixel, from its centre: a rotated grid."""
+_CONTRAST = 0.03
+"""Difference to a neighbour from which on a pixel gets them."""
+_TILE = 128
 """Side in pixels of the squares that a picture is cast in: small enough that most shapes cannot be met in one."""
 
 
 @dataclass(frozen=True)
 class Rays:
-    """One origin, many directions, as separate coordinates: that is what keeps casting fast."""
+    """Coordinate by coordinate, which keeps casting fast: the origin of all (three scalars) or of each, and the directions."""
 
-    origin: tuple[Tensor, Tensor, Tensor]
-    x: Tensor
-    y: Tensor
-    z: Tensor
+    origin: Coordinates
+    toward: Coordinates
+
+    @cached_property
+    def inverse(self) -> Coordinates:
+        return tuple(1 / torch.where(d.abs() < 1e-9, 1e-9, d) for d in self.toward)
+
+    @cached_property
+    def steepness(self) -> Coordinates:
+        return tuple(inverse.abs() for inverse in self.inverse)
+
+    @cached_property
+    def square(self) -> Tensor:
+        x, y, z = self.toward
+        return x * x + y * y + z * z
+
+    def local(self, center: Vector) -> Coordinates:
+        """The origin as seen from `center`."""
+        return tuple(o - c for o, c in zip(self.origin, center, strict=True))
 
     def turned(self, radians: float, about: Vector) -> "Rays":
-        """As seen from an object at `about` that was turned about the upright axis."""
-        x, y, z = (o - a for o, a in zip(self.origin, about, strict=True))
-        if radians == 0:
-            return Rays((x, y, z), self.x, self.y, self.z)
+        """As seen by an object that was turned about the upright axis through `about`."""
         c, s = math.cos(radians), math.sin(radians)
-        return Rays((c * x - s * z, y, s * x + c * z), c * self.x - s * self.z, self.y, s * self.x + c * self.z)
+        (x, y, z), (a, b, d) = self.local(about), self.toward
+        origin = (c * x - s * z + about[0], y + about[1], s * x + c * z + about[2])
+        return Rays(origin, (c * a - s * d, b, s * a + c * d))
 
     def at(self, distance: Tensor) -> Tensor:
-        o = self.origin
-        return torch.stack([o[0] + distance * self.x, o[1] + distance * self.y, o[2] + distance * self.z], dim=-1)
+        return torch.stack([o + distance * d for o, d in zip(self.origin, self.toward, strict=True)], dim=-1)
 
     def __getitem__(self, index: Tensor) -> "Rays":
-        origin = tuple(o[index] if o.ndim else o for o in self.origin)
-        return Rays(origin, self.x[index], self.y[index], self.z[index])
+        return Rays(tuple(o[index] if o.ndim else o for o in self.origin), tuple(d[index] for d in self.toward))
 
 
 @dataclass(frozen=True)
@@ -74,22 +91,25 @@ class Box:
 
     def hit(self, rays: Rays) -> Tensor:
         """Distances along the rays in lengths of their directions; FAR where they miss."""
-        local = rays.turned(math.radians(self.turn), self.center)
-        near, far = None, None
-        for o, d, size in zip(local.origin, (local.x, local.y, local.z), self.size, strict=True):
-            inverse = 1 / torch.where(d.abs() < 1e-9, 1e-9, d)
-            middle, half = -o * inverse, 0.5 * size * inverse.abs()
-            first, last = middle - half, middle + half
-            near = first if near is None else torch.maximum(near, first)
-            far = last if far is None else torch.minimum(far, last)
+        rays = self._own(rays)
+        enter, leave = [], []
+        for o, inverse, steepness, size in zip(rays.local(self.center), rays.inverse, rays.steepness, self.size, strict=True):
+            middle, half = o * inverse, 0.5 * size * steepness
+            enter.append(-middle - half)
+            leave.append(half - middle)
+        far = torch.minimum(torch.minimum(leave[0], leave[1]), leave[2])
         if self.hollow:
             return far
+        near = torch.maximum(torch.maximum(enter[0], enter[1]), enter[2])
         return torch.where((near < far) & (near > 0), near, FAR)
+
+    def _own(self, rays: Rays) -> Rays:
+        return rays.turned(math.radians(self.turn), self.center) if self.turn else rays
 
     def surface(self, rays: Rays, distance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Unit normals in the world, u and v."""
         angle = math.radians(self.turn)
-        local = rays.turned(angle, self.center).at(distance)
+        local = self._own(rays).at(distance) - distance.new_tensor(self.center)
         share = local / (0.5 * local.new_tensor(self.size))
         axis = share.abs().argmax(-1)
         normal = torch.nn.functional.one_hot(axis, 3) * share.sign() * (-1 if self.hollow else 1)
@@ -116,9 +136,8 @@ class Ball:
         return self.radius
 
     def hit(self, rays: Rays) -> Tensor:
-        x, y, z = (o - c for o, c in zip(rays.origin, self.center, strict=True))
-        a = rays.x * rays.x + rays.y * rays.y + rays.z * rays.z
-        b = x * rays.x + y * rays.y + z * rays.z
+        (x, y, z), a = rays.local(self.center), rays.square
+        b = x * rays.toward[0] + y * rays.toward[1] + z * rays.toward[2]
         root = b * b - a * (x * x + y * y + z * z - self.radius**2)
         if self.hollow:
             return (root.sqrt() - b) / a
@@ -151,13 +170,12 @@ class Column:
         return math.hypot(self.radius, 0.5 * self.height)
 
     def hit(self, rays: Rays) -> Tensor:
-        x, y, z = (o - c for o, c in zip(rays.origin, self.center, strict=True))
-        a = (rays.x * rays.x + rays.z * rays.z).clamp(min=1e-12)
-        b = x * rays.x + z * rays.z
+        (x, y, z), (dx, _, dz) = rays.local(self.center), rays.toward
+        a = (dx * dx + dz * dz).clamp(min=1e-12)
+        b = x * dx + z * dz
         root = b * b - a * (x * x + z * z - self.radius**2)
         half = root.clamp(min=0).sqrt()
-        inverse = 1 / torch.where(rays.y.abs() < 1e-9, 1e-9, rays.y)
-        middle, tall = -y * inverse, 0.5 * self.height * inverse.abs()
+        middle, tall = -y * rays.inverse[1], 0.5 * self.height * rays.steepness[1]
         near, far = torch.maximum((-b - half) / a, middle - tall), torch.minimum((half - b) / a, middle + tall)
         return torch.where((root > 0) & (near < far) & (near > 0), near, FAR)
 
@@ -188,21 +206,21 @@ class Scene:
         """The shapes that rays from one point can meet: those whose ball the cone about the rays touches, and the hollow ones."""
         directions = normalize(directions, dim=-1)
         axis = normalize(directions.mean(0), dim=-1)
-        widest = math.acos(min(1.0, float((directions @ axis).min()))) + 1e-3
-        found = []
-        for index, shape in enumerate(self.shapes):
-            offset = axis.new_tensor(shape.center) - axis.new_tensor(origin)
-            far = float(offset.norm())
-            if not shape.hollow and far > shape.extent:
-                angle = math.acos(max(-1.0, min(1.0, float(offset @ axis) / far)))
-                if angle > widest + math.asin(shape.extent / far):
-                    continue
-            found.append(index)
-        return found
+        widest = (directions @ axis).min().clamp(-1, 1).acos() + 1e-3
+        centers, extents = self._balls
+        offsets = centers - centers.new_tensor(origin)
+        far = offsets.norm(dim=-1)
+        angle = (offsets @ axis / far).clamp(-1, 1).acos() - (extents / far).clamp(max=1).asin()
+        return ((angle <= widest) | (far <= extents)).nonzero()[:, 0].tolist()
+
+    @cached_property
+    def _balls(self) -> tuple[Tensor, Tensor]:
+        extents = [math.inf if shape.hollow else shape.extent for shape in self.shapes]
+        return torch.tensor([shape.center for shape in self.shapes]), torch.tensor(extents)
 
     def cast(self, rays: Rays, shapes: list[int]) -> tuple[Tensor, Int64[Tensor, "ray"]]:
         """Distance to the nearest surface and the index of its shape."""
-        nearest, which = torch.full_like(rays.x, FAR), torch.zeros_like(rays.x, dtype=torch.int64)
+        nearest, which = torch.full_like(rays.square, FAR), torch.zeros_like(rays.square, dtype=torch.int64)
         for index in shapes:
             distance = self.shapes[index].hit(rays)
             which.masked_fill_(distance < nearest, index)
@@ -213,7 +231,7 @@ class Scene:
         """Share of the lamp's light that arrives."""
         start = points + _SKIN * normals
         to_lamp = start.new_tensor(self.lamp) - start
-        rays = Rays(tuple(start.unbind(-1)), *(c.contiguous() for c in to_lamp.unbind(-1)))
+        rays = Rays(tuple(start.T.contiguous()), tuple(to_lamp.T.contiguous()))
         slant = (normalize(to_lamp, dim=-1) * normals).sum(-1).clamp(min=0)
         blocked = torch.zeros_like(slant, dtype=torch.bool)
         for index in self.within(self.lamp, -to_lamp):
@@ -222,10 +240,10 @@ class Scene:
                 blocked |= shape.hit(rays) < 1
         return slant * ~blocked
 
-    def colors(self, rays: Rays) -> tuple[Tensor, Tensor]:
-        """Colours [ray 3] in [0, 1], ready to show, and distances."""
+    def colors(self, rays: Rays) -> tuple[Float[Tensor, "ray 3"], Float[Tensor, "ray"], Int64[Tensor, "ray"]]:
+        """Colours in [0, 1], ready to show, distances, and the shapes' indices."""
         origin = tuple(float(o) for o in rays.origin)
-        distance, which = self.cast(rays, self.within(origin, torch.stack([rays.x, rays.y, rays.z], dim=-1)))
+        distance, which = self.cast(rays, self.within(origin, torch.stack(rays.toward, dim=-1)))
         albedo = torch.empty(len(distance), 3)
         normals = torch.empty(len(distance), 3)
         glow = torch.empty(len(distance), 1)
@@ -238,30 +256,50 @@ class Scene:
         light = self.lit(rays.at(distance), normals)[:, None] * albedo.new_tensor(self.warmth)
         sky = self.ambient * (1 - 0.25 * normals[:, 1:2])  # more from above: y is down
         shown = albedo * (glow + (1 - glow) * (sky + (1 - self.ambient) * light))
-        return shown.clamp(0, 1) ** (1 / 2.2), distance
+        return shown.clamp(0, 1) ** (1 / 2.2), distance, which
 
 
 def picture(scene: Scene, camera: Cameras) -> tuple[Float[Tensor, "height width 3"], Float[Tensor, "height width"]]:
-    """Colours averaged over each pixel, and z-depth along the ray through its centre, as one camera sees them."""
-    width, height = camera.width, camera.height
+    """Colours averaged over each pixel, and z-depth along the ray through its centre, as one camera sees them.
+
+    Every pixel gets one ray; those that differ from a neighbour in colour or in what they show get four more.
+    """
+    size = (camera.height, camera.width)
     to_world = camera.camera_to_world[0].double().cpu()
     directions = (to_world[:3, :3] @ torch.linalg.inv(camera.intrinsics[0].double().cpu())).float()
     origin = tuple(to_world[:3, 3].float().unbind())
-    offsets = torch.tensor(_SAMPLES)
-    colors, depth = torch.empty(height, width, 3), torch.empty(height, width)
-    for top in range(0, height, _TILE):
-        for left in range(0, width, _TILE):
-            rows, columns = range(height)[top : top + _TILE], range(width)[left : left + _TILE]
-            y = (torch.tensor(rows) + 0.5)[None, :, None] + offsets[:, 1, None, None]
-            x = (torch.tensor(columns) + 0.5)[None, None] + offsets[:, 0, None, None]
-            x, y = torch.broadcast_tensors(x, y)
-            x, y = x.reshape(-1), y.reshape(-1)
-            shown, distance = scene.colors(Rays(origin, *(d[0] * x + d[1] * y + d[2] for d in directions)))
-            tile = (slice(top, rows.stop), slice(left, columns.stop))
-            size = (len(offsets), len(rows), len(columns))
-            colors[tile] = shown.view(*size, 3).mean(0)
-            depth[tile] = distance.view(size)[0]  # directions have length 1 along the axis: distance along them is z-depth
+
+    def cast(pixels: Float[Tensor, "ray 2"]) -> tuple[Tensor, Tensor, Tensor]:
+        x, y = pixels.T.contiguous()
+        return scene.colors(Rays(origin, tuple(d[0] * x + d[1] * y + d[2] for d in directions)))
+
+    pixels = pixel_centers(camera.width, camera.height)
+    colors, depth, which = torch.empty(*size, 3), torch.empty(size), torch.empty(size, dtype=torch.int64)
+    tiles = [(slice(y, y + _TILE), slice(x, x + _TILE)) for y in range(0, size[0], _TILE) for x in range(0, size[1], _TILE)]
+    for tile in tiles:
+        block = pixels[tile]
+        shown, distance, index = cast(block.reshape(-1, 2))
+        colors[tile], which[tile] = shown.view(block.shape[:2] + (3,)), index.view(block.shape[:2])
+        depth[tile] = distance.view(block.shape[:2])  # directions have length 1 along the axis: distance along them is z-depth
+    busy = _differs(colors, which)
+    for tile in tiles:
+        chosen = busy[tile].nonzero(as_tuple=True)
+        if len(chosen[0]):
+            around = pixels[tile][chosen] + torch.tensor(_AROUND)[:, None]
+            shown = cast(around.reshape(-1, 2))[0].view(len(_AROUND), -1, 3)
+            colors[tile][chosen] = (colors[tile][chosen] + shown.sum(0)) / (1 + len(_AROUND))
     return colors, depth
+
+
+def _differs(colors: Float[Tensor, "height width 3"], which: Int64[Tensor, "height width"]) -> Bool[Tensor, "height width"]:
+    """Whether a pixel differs from one beside, above or below it."""
+    busy = torch.zeros_like(which, dtype=torch.bool)
+    for axis in (0, 1):
+        changed = (colors.diff(dim=axis).abs().amax(-1) > _CONTRAST) | (which.diff(dim=axis) != 0)
+        count = changed.shape[axis]
+        busy.narrow(axis, 0, count).logical_or_(changed)
+        busy.narrow(axis, 1, count).logical_or_(changed)
+    return busy
 
 
 def render(scene: Scene, cameras: Cameras) -> Frames:

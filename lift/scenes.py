@@ -73,6 +73,13 @@ def _terrace() -> Scene:
         )
     ]
     pot = bricks((0.55, 0.25, 0.13), (0.42, 0.17, 0.09), (0.3, 0.15, 0.1), 0.4, 0.16)
+    slats = [Box((0.1, floor - 3.09, 4.5 + 0.85 * k), (6.0, 0.12, 0.16), _OAK) for k in range(5)]
+    cypress = leaves((0.16, 0.3, 0.1), (0.02, 0.06, 0.02), 3.5)
+    trees = [
+        part
+        for x, z, tall in ((-4.4, 14.0, 4.6), (-2.2, 15.0, 3.9), (1.0, 14.4, 4.4), (3.6, 15.5, 5.2))
+        for part in (Column((x, floor - tall / 2, z), 0.55, tall, cypress), Ball((x, floor - tall, z), 0.55, cypress))
+    ]
     hedge = leaves((0.26, 0.42, 0.11), (0.03, 0.08, 0.02), 5.0)
     return Scene(
         shapes=(
@@ -84,6 +91,8 @@ def _terrace() -> Scene:
             Box((-5.3, 0.5, 9.5), (1.6, 2.0, 7.0), hedge),
             Box((6.0, 0.35, 11.5), (1.8, 2.3, 9.0), hedge),
             *pillars,
+            *slats,
+            *trees,
             Box((-2.5, floor - 2.93, 6.0), (0.4, 0.2, 3.6), stone),
             Box((2.7, floor - 2.93, 6.9), (0.4, 0.2, 3.8), stone),
             *_table(0.5, 5.3, floor, 1.5, 1.0, 0.76),

@@ -22,12 +22,18 @@ def _random(indices: Tensor, seed: int) -> Tensor:
     return (x & 0xFFFFFF).float() / 0x1000000
 
 
-_TABLE = _random(torch.arange(_CELLS * _CELLS), 1)
+_TABLE = _random(torch.arange(_CELLS * _CELLS), 1).view(_CELLS, _CELLS)
+_CORNERS = torch.stack([_TABLE.roll((-a, -b), (0, 1)) for a in (0, 1) for b in (0, 1)], dim=-1).reshape(-1, 4)
+"""The values at a cell's corners, side by side: one look-up instead of four."""
+
+
+def _index(i: Tensor, j: Tensor) -> Tensor:
+    return (i.int() & (_CELLS - 1)) * _CELLS + (j.int() & (_CELLS - 1))
 
 
 def cell(i: Tensor, j: Tensor) -> Tensor:
     """A random number in [0, 1) for each cell of the integer grid (whole-numbered floats)."""
-    return _TABLE[((i.long() & (_CELLS - 1)) * _CELLS) + (j.long() & (_CELLS - 1))]
+    return _TABLE.view(-1)[_index(i, j)]
 
 
 def noise(u: Tensor, v: Tensor) -> Tensor:
@@ -35,12 +41,8 @@ def noise(u: Tensor, v: Tensor) -> Tensor:
     i, j = u.floor(), v.floor()
     a, b = u - i, v - j
     a, b = a * a * (3 - 2 * a), b * b * (3 - 2 * b)
-    rows, columns = i.long() & (_CELLS - 1), j.long() & (_CELLS - 1)
-    down, across = ((rows + 1) & (_CELLS - 1)) * _CELLS, (columns + 1) & (_CELLS - 1)
-    rows = rows * _CELLS
-    near = torch.lerp(_TABLE[rows + columns], _TABLE[rows + across], b)
-    far = torch.lerp(_TABLE[down + columns], _TABLE[down + across], b)
-    return torch.lerp(near, far, a)
+    corners = _CORNERS.index_select(0, _index(i, j)).T
+    return torch.lerp(torch.lerp(corners[0], corners[1], b), torch.lerp(corners[2], corners[3], b), a)
 
 
 def fractal(u: Tensor, v: Tensor, octaves: int = 4) -> Tensor:

@@ -21,7 +21,7 @@ WARP = 0.008
 """Smooth warp of the picture, root mean square, as a share of its width."""
 DRIFT = 0.0025
 """The same of the finer warp that moves texture about."""
-MOTTLE = 0.05
+MOTTLE = 0.035
 """Contrast of texture that is not there, root mean square."""
 EXPOSURE, BALANCE, SATURATION = 0.10, 0.04, 0.15
 """Spread of the logarithm of brightness, of its split over red, green and blue; growth of the saturation."""
