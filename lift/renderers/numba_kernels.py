@@ -6,7 +6,10 @@ of threads. Arrays: `splats` holds what a tile needs of a Gaussian in a view (x,
 Gaussians by depth, `starts` where a tile's entries begin.
 """
 
-from functools import partial
+import inspect
+import logging
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from numba import njit, prange
@@ -22,7 +25,29 @@ PLANE = STRIDE * TILE_HEIGHT
 CHUNK = 512
 """Gaussians that one thread takes at a time; part of the order of summation, so not a matter of the machine."""
 
-compiled = partial(njit, cache=True, nogil=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "reassoc", "afn"})
+FASTMATH = {"nsz", "arcp", "contract", "reassoc", "afn"}
+"""Without `nnan` and `ninf`: comparisons with NaN stay false, which is how a degenerate Gaussian gets culled."""
+
+
+def compiled(**options: bool) -> Callable[[Callable], Callable]:
+    """njit with the options that all kernels share."""
+
+    def decorate(function: Callable) -> Callable:
+        bare = inspect.unwrap(function)  # an import hook that checks types wraps every function; numba compiles the bare one
+        try:
+            return njit(bare, cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH, **options)
+        except RuntimeError as error:  # neither the installed package nor the user's cache folder can be written
+            _warn_uncached(str(error))
+            return njit(bare, nogil=True, error_model="numpy", fastmath=FASTMATH, **options)
+
+    return decorate
+
+
+@cache
+def _warn_uncached(reason: str) -> None:
+    logging.getLogger(__name__).warning("kernels are compiled anew in each process; set NUMBA_CACHE_DIR to a folder: %s", reason)
+
+
 f32 = np.float32
 
 # exp(-d / 2) = exp(-d / 16)^8: for d / 16 up to _FAR a polynomial does, and beyond it every alpha is below MIN_ALPHA.

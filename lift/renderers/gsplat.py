@@ -1,0 +1,55 @@
+"""gsplat's CUDA rasteriser (Ye et al., "gsplat: An Open-Source Library for Gaussian Splatting", JMLR 2025)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lift.geometry import pinhole
+from lift.renderers import BLUR, NEAR, Renderer, Sums, renderers
+from lift.types import Cameras, Gaussians
+
+
+@renderers.register("gsplat")
+class Gsplat(Renderer):
+    """gsplat's kernels on a CUDA device, float32; no gradient for intrinsics.
+
+    gsplat compiles its kernels on first use (about a minute, with nvcc and ninja).
+    """
+
+    licence = "Apache-2.0"
+    requires = ("gsplat",)
+    extra = "gpu"
+
+    def __init__(self) -> None:
+        if not torch.cuda.is_available():
+            raise RuntimeError("renderer.name is gsplat, which needs a CUDA device, and torch finds none; choose numba or reference")
+        from gsplat import rasterization
+
+        self._rasterization = rasterization
+
+    def rasterize(self, gaussians: Gaussians, colors: Float[Tensor, "view gaussian 3"], cameras: Cameras) -> Sums:
+        per_view = gaussians.means.ndim == 3
+        viewmats, intrinsics = cameras.world_to_camera, cameras.intrinsics
+        if colors.device.type != "cuda" or colors.dtype != torch.float32:
+            raise ValueError(f"renderer.name is gsplat, which takes float32 on a CUDA device, not {colors.dtype} on {colors.device}")
+        if intrinsics.requires_grad:
+            raise ValueError("renderer.name is gsplat, which has no gradient for intrinsics; choose numba or reference")
+        if colors.shape[1] == 0:  # its kernels want something to draw
+            empty = colors.new_zeros(len(colors), cameras.height, cameras.width, 5)
+            return empty[..., :3], empty[..., 3], empty[..., 4], {"radii": colors.new_zeros(len(colors), 0)}
+        if per_view:  # a batch of scenes, each with one camera
+            viewmats, intrinsics = viewmats[:, None], intrinsics[:, None]
+        shown, alpha, info = self._rasterization(
+            gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, colors, viewmats, intrinsics,
+            cameras.width, cameras.height, near_plane=NEAR, eps2d=BLUR, packed=False, render_mode="RGB+D",
+        )  # fmt: skip
+        radii = info["radii"]
+        if per_view:
+            shown, alpha, radii = shown[:, 0], alpha[:, 0], radii[:, 0]
+        return shown[..., :3], alpha[..., 0], shown[..., 3], {"radii": radii.amax(-1).float()}
+
+    def warm_up(self) -> None:
+        """Compiles gsplat's kernels, or loads them, by drawing one Gaussian."""
+        quats = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
+        one = Gaussians(torch.tensor([[0.0, 0.0, 1.0]]), quats, torch.full((1, 3), 0.1), torch.ones(1), torch.zeros(1, 1, 3))
+        self(one.to("cuda"), pinhole(16, 16, 16.0).to("cuda"))
