@@ -47,7 +47,9 @@ class Ramp(DepthEstimator):
         if self.center:
             nearness += self.center * _salience(rgb)
         if self.edges:
-            smooth = _guided(rgb, nearness, radius=max(2, max(height, width) // 12), epsilon=3e-3)
+            # Texture must not become relief: the guide is softened, and weak contrast does not count as an edge.
+            guide = cv2.GaussianBlur(rgb, (0, 0), max(height, width) / 200)
+            smooth = _guided(guide, nearness, radius=max(2, max(height, width) // 12), epsilon=0.02)
             nearness += self.edges * (smooth - nearness)
         nearness = (nearness - nearness.min()) / max(float(np.ptp(nearness)), 1e-6)
         inverse = 1 / self.far + nearness * (1 / self.near - 1 / self.far)
