@@ -3,8 +3,9 @@
 from typing import Literal
 
 import cv2
-import numba
 import numpy as np
+
+from lift.jit import compiled
 
 RADIUS = 3
 """Of the patches that texture is copied by, in pixels."""
@@ -13,15 +14,13 @@ RADIUS = 3
 def fill_behind(
     rgb: np.ndarray, inverse: np.ndarray, hole: np.ndarray, front: np.ndarray, texture: Literal["patches", "telea", "smooth"]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Colours [H W 3] in 0..255 and inverse depths [H W], with holes filled.
+    """Colours [H W 3] in 0..255 and inverse depths [H W], with holes filled; something must be known.
 
     front: known pixels whose surface ends at a hole because it stands before what the hole shows; they give nothing to it.
     texture: `patches` copies what lies around at like depth, `telea` is OpenCV's inpainting, `smooth` has none.
     """
     if not hole.any():
         return rgb, inverse
-    if hole.all():
-        raise ValueError("nothing of the scene is in the picture: there is nothing to fill it from")
     count, label = cv2.connectedComponents(hole.astype(np.uint8))
     ring = _grown(hole, 1) & ~hole
     label = cv2.dilate(label.astype(np.float32), np.ones((3, 3))).astype(np.int32)
@@ -37,7 +36,10 @@ def fill_behind(
     smooth = np.where(hole[..., None], push_pull(rgb, seeds), rgb)
     if texture == "smooth":
         return smooth, inverse
-    nearer = _grown(hole, 2 * RADIUS) & ~hole & (front | (inverse > 1.1 * push_pull(inverse[..., None], seeds)[..., 0]))
+    # What stands before the hole, as far from it as it could be mistaken for its surroundings.
+    thickness = int(2 * cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 3).max()) + 2
+    around = _grown(hole, max(2 * RADIUS, thickness)) & ~hole
+    nearer = around & (front | (inverse > 1.1 * push_pull(inverse[..., None], seeds)[..., 0]))
     if texture == "telea":
         picture = np.clip(np.rint(smooth), 0, 255).astype(np.uint8)
         mask = (hole | nearer).astype(np.uint8)
@@ -117,7 +119,7 @@ def _nearest(source: np.ndarray) -> np.ndarray:
     return places[label]
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _cost(color, log, gap, near, i, j, si, sj, best):
     """Mean squared difference of two patches, plus what it costs to copy from another depth or from far away."""
     height, width = gap.shape
@@ -139,7 +141,7 @@ def _cost(color, log, gap, near, i, j, si, sj, best):
     return total / np.float32(49)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _search(color, log, gap, near, source, targets, match, step, seed):
     """One sweep: every hole pixel tries the matches of the neighbours it has just passed, then a few random ones."""
     height, width = gap.shape
@@ -168,7 +170,7 @@ def _search(color, log, gap, near, source, targets, match, step, seed):
             reach //= 2
 
 
-@numba.njit(cache=True)
+@compiled()
 def _vote(color, gap, near, match, source):
     """Every hole pixel becomes the mean of what the patches over it want it to be, their middles counting most."""
     height, width = gap.shape

@@ -8,8 +8,9 @@ resampled twice, approaching leaves no cracks, and a camera that did not move se
 from dataclasses import dataclass
 
 import cv2
-import numba
 import numpy as np
+
+from lift.jit import compiled
 
 CLOSE = 1e-3
 """A mesh is not drawn where it comes nearer to the camera than this share of the scene's typical depth."""
@@ -51,6 +52,7 @@ class Surface:
         self.flags = np.zeros(0, np.uint8)
         self.textures = np.zeros((0, 1, 1, 3), np.uint8)
         self.layers = 0
+        self.first: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def add(self, image: np.ndarray, depth: np.ndarray, new: np.ndarray, to_camera: np.ndarray, intrinsics: np.ndarray) -> None:
         """image [H W 3] uint8, depth [H W] without gaps, new [H W]: the pixels that were not on the surface yet."""
@@ -60,6 +62,7 @@ class Surface:
             textures[: self.layers] = self.textures if self.layers else 0
             self.textures = textures
         self.textures[self.layers] = image
+        self.first = self.first or (depth, to_camera, intrinsics)
         index, value, flags = self._cells(1 / np.pad(depth.astype(np.float64), 1, mode="edge"), new)
         row, column = np.divmod(index, width + 1)
         inverse_intrinsics, to_world = np.linalg.inv(intrinsics), np.linalg.inv(to_camera)
@@ -81,6 +84,28 @@ class Surface:
         rgb, front = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.bool_)
         _shade(self.cells, self.flags, self.textures, cell, place, rgb, front)
         return View(rgb, inverse[1::2, 1::2].copy(), front, cell, place)
+
+    def recede(self, depth: np.ndarray, hole: np.ndarray, to_camera: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+        """Depth with what was made up in holes moved back until it hides nothing of the first picture."""
+        first, to_first, first_intrinsics = self.first
+        height, width = first.shape
+        row, column = np.nonzero(hole)
+        rays = np.stack([column + 0.5, row + 0.5, np.ones(len(row))], axis=1) @ np.linalg.inv(intrinsics).T
+        change = to_first @ np.linalg.inv(to_camera)
+        # In the first camera's pixels, a ray is the line away * z + origin.
+        away, origin = rays @ (first_intrinsics @ change[:3, :3]).T, first_intrinsics @ change[:3, 3]
+        out, far = depth.astype(np.float64), first.max()
+        z, todo = out[row, column], np.arange(len(row))
+        while len(todo):
+            x, y, w = (away[todo] * z[todo, None] + origin).T
+            seen = (w > 0) & (x >= 0) & (x < width * w) & (y >= 0) & (y < height * w)
+            todo, x, y, w = todo[seen], x[seen], y[seen], w[seen]
+            before = w < (1 - LATER) * first[(y / w).astype(int), (x / w).astype(int)]
+            todo = todo[before]
+            z[todo] *= 1.02
+            todo = todo[z[todo] < 2 * far]
+        out[row, column] = z
+        return out.astype(depth.dtype)
 
     def soften(self, view: View) -> np.ndarray:
         """The view's colours, holes filled by now, with silhouettes antialiased."""
@@ -137,7 +162,7 @@ def _flattened(corner: np.ndarray, member: np.ndarray) -> np.ndarray:
     return out
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _rasterize(corners, cells, flags, matrix, close, inverse, cell, place):
     height, width = inverse.shape
     x, y, w = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(4, np.float32)
@@ -179,8 +204,10 @@ def _rasterize(corners, cells, flags, matrix, close, inverse, cell, place):
                     if value <= inverse[i, j]:
                         continue
                     u, v = (s, t) if half == 0 else (1 - s, 1 - t)
-                    bit = (1 if u < 0.5 else 2) if v < 0.5 else (4 if u < 0.5 else 8)
-                    if mask & bit:
+                    # In the middle between two corners a sample is either's: no crack runs between the pieces of a cut cell.
+                    bits = (1 if u < 0.501 else 0) | (2 if u > 0.499 else 0) | (4 if u < 0.501 else 0) | (8 if u > 0.499 else 0)
+                    bits &= (3 if v < 0.501 else 0) | (12 if v > 0.499 else 0)
+                    if mask & bits:
                         inverse[i, j], cell[i, j] = value, q
                         place[i, j, 0], place[i, j, 1] = u, v
     for i in range(height):
@@ -189,7 +216,7 @@ def _rasterize(corners, cells, flags, matrix, close, inverse, cell, place):
                 inverse[i, j] /= np.float32(1 - LATER)
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _cubic(t, weights):
     """Catmull-Rom: interpolates, and stays sharp where a bilinear lookup blurs."""
     weights[0] = ((-t + 2) * t - 1) * t / 2
@@ -198,7 +225,7 @@ def _cubic(t, weights):
     weights[3] = (t - 1) * t * t / 2
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _color(cells, flags, textures, q, u, v, out, wu, wv):
     """Colour of cell q at (u, v): Catmull-Rom away from cuts, else bilinear among the corners that belong to the cell."""
     layer, row, column = cells[q, 0], cells[q, 1] - 1, cells[q, 2] - 1
@@ -225,7 +252,7 @@ def _color(cells, flags, textures, q, u, v, out, wu, wv):
         out[k] /= total
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _shade(cells, flags, textures, cell, place, rgb, front):
     wu, wv = np.empty(4, np.float32), np.empty(4, np.float32)
     for i in range(rgb.shape[0]):
@@ -237,7 +264,17 @@ def _shade(cells, flags, textures, cell, place, rgb, front):
                 front[i, j] = flags[q] & FRONT
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled()
+def _beside_hole(cell, a, b):
+    """A pixel beside sample (a, b) that is a hole, or (-1, -1)."""
+    for c in range((a - 1) // 2, a // 2 + 1):
+        for d in range((b - 1) // 2, b // 2 + 1):
+            if 0 <= 2 * c < cell.shape[0] - 1 and 0 <= 2 * d < cell.shape[1] - 1 and cell[2 * c + 1, 2 * d + 1] < 0:
+                return c, d
+    return -1, -1
+
+
+@compiled(fastmath=True)
 def _blend(cells, flags, textures, cell, place, rgb, out):
     """Where neighbouring samples come from different places, a pixel is their tent-weighted mean; a missing sample takes the
     colour that a hole beside it was filled with."""
@@ -253,7 +290,9 @@ def _blend(cells, flags, textures, cell, place, rgb, out):
             for a in range(2 * i, 2 * i + 3):
                 for b in range(2 * j, 2 * j + 3):
                     r = cell[a, b]
-                    if r < 0 or cells[r, 0] != cells[q, 0]:
+                    if r < 0:
+                        torn |= _beside_hole(cell, a, b)[0] >= 0
+                    elif cells[r, 0] != cells[q, 0]:
                         torn = True
                     elif abs(cells[r, 2] + place[a, b, 0] - x) > 0.8 or abs(cells[r, 1] + place[a, b, 1] - y) > 0.8:
                         torn = True
@@ -268,14 +307,10 @@ def _blend(cells, flags, textures, cell, place, rgb, out):
                     if r >= 0:
                         _color(cells, flags, textures, r, place[a, b, 0], place[a, b, 1], color, wu, wv)
                     else:
-                        found = False
-                        for c in range((a - 1) // 2, a // 2 + 1):
-                            for d in range((b - 1) // 2, b // 2 + 1):
-                                if 0 <= c < height and 0 <= d < width and cell[2 * c + 1, 2 * d + 1] < 0:
-                                    color[:] = rgb[c, d]
-                                    found = True
-                        if not found:
+                        c, d = _beside_hole(cell, a, b)
+                        if c < 0:
                             continue
+                        color[:] = rgb[c, d]
                     total += weight
                     out[i, j] += weight * color
             out[i, j] /= total

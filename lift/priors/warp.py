@@ -52,9 +52,11 @@ class Warp(VideoPrior):
         for to_camera, intrinsics in _matrices(clip.cameras):
             view = surface.look(to_camera, intrinsics, size[1], size[0])
             hole = view.hole
+            if hole.all():
+                raise ValueError(f"frame {len(images) + 1} of clip {clip.name!r} shows nothing that was seen before; choose a smaller motion")
             view.rgb, inverse = fill_behind(view.rgb, view.inverse, hole, view.front, self.fill)
             image = np.clip(np.rint(surface.soften(view)), 0, 255).astype(np.uint8)
-            depth = (1 / inverse).astype(np.float32)
+            depth = surface.recede((1 / inverse).astype(np.float32), hole, to_camera, intrinsics)
             surface.add(image, depth, hole, to_camera, intrinsics)
             self._seen.append(_digest(image, depth, to_camera, intrinsics))
             images.append(torch.from_numpy(image))
