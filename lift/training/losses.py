@@ -3,23 +3,10 @@
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import conv2d
 
-_C1, _C2 = 0.01**2, 0.03**2
+from lift.training.similarity import ssim
 
-
-def ssim(a: Float[Tensor, "view height width 3"], b: Float[Tensor, "view height width 3"]) -> Float[Tensor, ""]:
-    """Mean structural similarity with an 11-tap Gaussian window of sigma 1.5 (Wang et al., 2004), zero padding as in 3DGS trainers."""
-    views, height, width, channels = a.shape
-    offsets = torch.arange(-5, 6, device=a.device, dtype=a.dtype)
-    window = torch.softmax(-(offsets**2) / (2 * 1.5**2), dim=0)
-    x, y = a.permute(0, 3, 1, 2), b.permute(0, 3, 1, 2)
-    maps = torch.stack([x, y, x * x, y * y, x * y]).reshape(-1, 1, height, width)
-    blurred = conv2d(conv2d(maps, window[None, None, :, None], padding=(5, 0)), window[None, None, None], padding=(0, 5))
-    mx, my, xx, yy, xy = blurred.reshape(5, views, channels, height, width)
-    top = (2 * mx * my + _C1) * (2 * (xy - mx * my) + _C2)
-    bottom = (mx * mx + my * my + _C1) * (xx - mx * mx + yy - my * my + _C2)
-    return (top / bottom).mean()
+__all__ = ["inverse_depth", "ssim"]
 
 
 def inverse_depth(

@@ -12,6 +12,7 @@ NAMES = ("means", "scales", "quats", "opacities", "sh0", "shN")
 """Raw parameters by gsplat's names: positions, log standard deviations, quaternions, logits, constant and view-dependent colour."""
 
 _MIN_OPACITY = 1e-4
+_POINTS_A_VOXEL = 12  # more than that only costs time
 
 
 class Splats(nn.ParameterDict):
@@ -62,6 +63,7 @@ def initialise(reconstruction: Reconstruction, count: int, sh_degree: int, opaci
 
 def _thin(cloud: PointCloud, center: Float[Tensor, "3"], count: int) -> tuple[PointCloud, Float[Tensor, "point"]]:
     """The cloud in at most `count` voxels of equal angular size as seen from `center`, and half their widths."""
+    cloud = cloud[:: max(1, len(cloud) // (_POINTS_A_VOXEL * count))]
     offset = cloud.points - center
     distance = offset.norm(dim=-1).clamp(min=1e-6)
     seen = torch.cat([offset / distance[:, None], distance.log()[:, None]], dim=-1)
