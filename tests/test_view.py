@@ -1,0 +1,62 @@
+"""The viewer answers on the loopback device, and on no other."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import psutil
+import pytest
+import torch
+
+from lift.io.splats import write_ply
+from lift.types import Gaussians
+from lift.view import serve, start
+
+
+@pytest.fixture
+def ply(tmp_path):
+    count = 20
+    means = torch.randn(count, 3) + torch.tensor([0.0, 0.0, 4.0])
+    quats = torch.tensor([1.0, 0, 0, 0]).expand(count, 4).clone()
+    write_ply(tmp_path / "gaussians.ply", Gaussians(means, quats, torch.full((count, 3), 0.1), torch.full((count,), 0.5), torch.zeros(count, 1, 3)))
+    pose = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0])).tolist()
+    frames = [{"file_path": f"frames/{k:06d}.png", "transform_matrix": pose} for k in range(2)]
+    (tmp_path / "transforms.json").write_text(json.dumps({"fl_x": 80.0, "fl_y": 80.0, "cx": 50.0, "cy": 40.0, "w": 100, "h": 80, "frames": frames}))
+    return tmp_path / "gaussians.ply"
+
+
+def test_it_serves_this_machine_only_until_interrupted(ply):
+    pytest.importorskip("viser")
+    code = "import sys; from pathlib import Path; from lift.view import serve; serve(Path(sys.argv[1]), 0)"
+    process = subprocess.Popen([sys.executable, "-c", code, str(ply)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        url = next((word for line in process.stderr for word in line.split() if line.startswith("http://127.0.0.1:")), None)
+        assert url is not None, "the URL is printed on stderr"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            assert answer.status == 200 and b"<html" in answer.read().lower()
+        listening = [c for c in psutil.Process(process.pid).net_connections() if c.status == psutil.CONN_LISTEN]
+        assert listening and {c.laddr.ip for c in listening} == {"127.0.0.1"}
+
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0 and out == "" and "Traceback" not in err
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_taken_port_is_an_error_and_not_another_port(ply):
+    pytest.importorskip("viser")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=f"port is {port}, which another program uses"):
+            start(ply, port)
+
+
+def test_without_viser_one_line_says_what_to_install(ply, monkeypatch):
+    monkeypatch.setitem(sys.modules, "viser", None)
+    with pytest.raises(ImportError, match=r"pip install 'lift\[viewer\]'"):
+        serve(ply, 0)
