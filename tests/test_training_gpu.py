@@ -1,0 +1,52 @@
+"""What touches CUDA in training; the renderer's own tests are in test_renderers.py."""
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from lift.config import Fit
+from lift.distortions.rigid import Rigid
+from lift.geometry import look_at, pinhole, unproject
+from lift.renderers import renderers
+from lift.scenes import render
+from lift.training import losses
+from lift.training.fit import fit
+from lift.training.module import SceneModule
+from lift.training.similarity import convolved_ssim
+from lift.training.splats import initialise
+from lift.types import Cameras, PointCloud, Reconstruction
+
+pytestmark = pytest.mark.gpu
+
+
+def test_ssim_on_cuda_equals_the_compiled_one(cuda):
+    a, b = torch.rand(2, 40, 50, 3), torch.rand(2, 40, 50, 3)
+    torch.testing.assert_close(convolved_ssim(a.to(cuda), b.to(cuda)).cpu(), convolved_ssim(a, b))
+    assert losses.ssim(a.to(cuda), b.to(cuda)).device.type == "cuda"
+
+
+@pytest.mark.parametrize("renderer", ["gsplat", "reference"])
+def test_a_scene_is_fitted_on_cuda(cuda, tmp_path, renderer):
+    size, views = (128, 24) if renderer == "gsplat" else (48, 6)
+    eyes = torch.stack([torch.linspace(-0.5, 0.5, views), torch.zeros(views), torch.zeros(views)], dim=-1)
+    eyes[0] = 0
+    down, middle = torch.tensor([0.0, 1, 0]).expand(views, 3), torch.tensor([0.0, 0, 4]).expand(views, 3)
+    cameras = Cameras(look_at(eyes, middle, down), pinhole(size, size, size * 1.0).intrinsics.repeat(views, 1, 1), size, size)
+    frames = render("room", cameras)
+    cloud = PointCloud(unproject(frames.depth, cameras).reshape(-1, 3), frames.rgb.reshape(-1, 3))
+    reconstruction = Reconstruction(cameras, cloud, frames.depth, torch.ones_like(frames.depth))
+    steps = 400 if renderer == "gsplat" else 60
+    how = OmegaConf.merge(
+        OmegaConf.structured(Fit), {"steps": steps, "views_per_step": 2, "initial_gaussians": 8000, "max_gaussians": 12000, "sh_degree": 1}
+    )
+    module = SceneModule(
+        initialise(reconstruction, how.initial_gaussians, how.sh_degree), Rigid(num_views=views, extent=4.0),
+        renderers.build({"name": renderer}, device=cuda), frames, reconstruction, how, 4.0, seed=0,
+    )  # fmt: skip
+    fit(module, list(range(1, views)), tmp_path, how, {"accelerator": "gpu", "devices": 1}, 0)
+    module.to(cuda)
+    held_out = torch.tensor([5], device=cuda)
+    with torch.no_grad():
+        rendered = module.renderer(module.splats.gaussians(), module.cameras(held_out))
+        error = (rendered.rgb.clamp(0, 1) - module.images[held_out].float() / 255).square().mean()
+    assert -10 * torch.log10(error) > (27 if renderer == "gsplat" else 20)
