@@ -22,10 +22,11 @@ class Gsplat(Renderer):
 
     def __init__(self) -> None:
         if not torch.cuda.is_available():
-            raise RuntimeError("renderer.name is gsplat, which needs a CUDA device, and torch finds none; choose numba or reference")
+            raise ValueError("renderer.name is gsplat, which needs a CUDA device, and torch finds none; choose numba or reference")
         from gsplat import rasterization
 
         self._rasterization = rasterization
+        self.device = torch.device("cuda")
 
     def rasterize(self, gaussians: Gaussians, colors: Float[Tensor, "view gaussian 3"], cameras: Cameras) -> Sums:
         per_view = gaussians.means.ndim == 3
