@@ -42,8 +42,8 @@ class DepthAnything(DepthEstimator):
         except (OSError, ValueError) as error:
             first = (str(error).splitlines() or [""])[0].strip()
             raise FileNotFoundError(
-                f"depth.model is {model!r}, which could not be loaded ({type(error).__name__}: {first}); check its name and the network, or "
-                f"download it where there is one (hf download {model} --local-dir FOLDER) and set depth.model=FOLDER"
+                f"depth.model is {model!r}, which could not be loaded ({type(error).__name__}: {first}); check its name and the "
+                f"network, or download it where there is one (hf download {model} --local-dir FOLDER) and set depth.model=FOLDER"
             ) from None
         if network.config.model_type != "depth_anything":
             raise ValueError(f"depth.model is {model!r}, a {network.config.model_type!r} network; choose a Depth Anything V2 model")

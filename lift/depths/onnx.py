@@ -72,7 +72,8 @@ class Onnx(DepthEstimator):
         self.output = _named("output", output, self.network.get_outputs()).name
         shape = self.input.shape
         if len(shape) != 4 or (shape[1] != 3 and shape[3] != 3):
-            raise ValueError(f"depth.input {self.input.name!r} of {path} has the shape {shape}; choose one of 1 x 3 x H x W or 1 x H x W x 3")
+            choices = "1 x 3 x H x W or 1 x H x W x 3"
+            raise ValueError(f"depth.input {self.input.name!r} of {path} has the shape {shape}; choose one of {choices}")
         self.channels_first = shape[1] == 3
         self.sides = shape[2:] if self.channels_first else shape[1:3]
         kinds = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "tensor(uint8)": torch.uint8}

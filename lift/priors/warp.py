@@ -53,7 +53,7 @@ class Warp(VideoPrior):
             view = surface.look(to_camera, intrinsics, size[1], size[0])
             hole = view.hole
             if hole.all():
-                raise ValueError(f"frame {len(images) + 1} of clip {clip.name!r} shows nothing that was seen before; choose a smaller motion")
+                raise ValueError(f"clip {clip.name!r} shows nothing known in frame {len(images) + 1}; choose a smaller motion")
             view.rgb, inverse = fill_behind(view.rgb, view.inverse, hole, view.front, self.fill)
             image = np.clip(np.rint(surface.soften(view)), 0, 255).astype(np.uint8)
             depth = surface.recede((1 / inverse).astype(np.float32), hole, to_camera, intrinsics)
