@@ -6,6 +6,7 @@ resampled twice, approaching leaves no cracks, and a camera that did not move se
 """
 
 from dataclasses import dataclass
+from functools import reduce
 
 import cv2
 import numpy as np
@@ -119,36 +120,41 @@ class Surface:
         A cell whose corners belong together is one piece. A cut one becomes two, each flat, drawn only in the quarters of its own
         corners. `inverse` has a border of one pixel: half a cell is drawn outside the outermost pixel centres.
         """
-        inside = np.pad(np.ones(new.shape, bool), 1)
-        fresh = np.pad(new, 1)
-        corner = _corners(inverse)
-        present = _corners(inside)
-        low, high = corner.min(-1), corner.max(-1)
-        cut = (high - low) * self.unit > self.jump
-        near = corner > ((low + high) / 2)[..., None]
+        corners = _corners(inverse)
+        low, high = reduce(np.minimum, corners), reduce(np.maximum, corners)
+        cut, middle = (high - low) * self.unit > self.jump, (low + high) / 2
         # The near side of a cut, two pixels deep: a hole beside it lies behind it.
-        brink, beyond = np.zeros(inverse.shape, np.uint8), np.zeros(inverse.shape, bool)
-        for k, (i, j) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
-            brink[i : i + cut.shape[0], j : j + cut.shape[1]] |= cut & near[..., k]
-            beyond[i : i + cut.shape[0], j : j + cut.shape[1]] |= cut & ~near[..., k]
-        brink |= cv2.dilate(brink, np.ones((3, 3), np.uint8)) & ~beyond
-        around = cv2.dilate(cut.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-        bits = np.array([1, 2, 4, 8])
+        brink, beyond = np.zeros(inverse.shape, bool), np.zeros(inverse.shape, bool)
+        for corner, on_brink, is_beyond in zip(corners, _corners(brink), _corners(beyond), strict=True):
+            on_brink |= cut & (corner > middle)
+            is_beyond |= cut & (corner <= middle)
+        brink |= _grown(brink) & ~beyond
+        around = _grown(cut)
+        # From here on only the cells that show something new.
+        index = np.flatnonzero(reduce(np.logical_or, _corners(np.pad(new, 1))))
+        cut, middle, around = cut.ravel()[index], middle.ravel()[index], around.ravel()[index]
+        corner, present, fresh, edge = (
+            np.stack([part.ravel()[index] for part in _corners(a)], axis=1)
+            for a in (inverse, np.pad(np.ones(new.shape, bool), 1), np.pad(new, 1), brink)
+        )
+        near = corner > middle[:, None]
         chosen = []
-        for group in (np.where(cut[..., None], near, True), np.where(cut[..., None], ~near, False)):
+        for group in (near | ~cut[:, None], ~near & cut[:, None]):
             member = group & present
-            used = (member & _corners(fresh)).any(-1)
-            value = _flattened(corner[used], group[used])
-            whole = member[used].all(-1) & ~around[used]
-            front = (_corners(brink.astype(bool)) & member).any(-1)[used]
-            flags = (member[used] * bits).sum(-1) + SHARP * whole + FRONT * front
-            chosen.append((np.flatnonzero(used), value, flags.astype(np.uint8)))
+            used = (member & fresh).any(1)
+            whole = member.all(1) & ~around
+            flags = (member * np.array([1, 2, 4, 8])).sum(1) + SHARP * whole + FRONT * (edge & member).any(1)
+            chosen.append((index[used], _flattened(corner[used], group[used]), flags[used].astype(np.uint8)))
         return tuple(np.concatenate(parts) for parts in zip(*chosen, strict=True))
 
 
-def _corners(a: np.ndarray) -> np.ndarray:
-    """The four corners of every cell, upper left, upper right, lower left, lower right."""
-    return np.stack([a[:-1, :-1], a[:-1, 1:], a[1:, :-1], a[1:, 1:]], axis=-1)
+def _corners(a: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Views of every cell's four corners, upper left, upper right, lower left, lower right."""
+    return a[:-1, :-1], a[:-1, 1:], a[1:, :-1], a[1:, 1:]
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    return cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
 
 
 def _flattened(corner: np.ndarray, member: np.ndarray) -> np.ndarray:
