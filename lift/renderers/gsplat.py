@@ -3,6 +3,7 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lift.geometry import pinhole
 from lift.renderers import BLUR, NEAR, Renderer, Sums, renderers
@@ -38,15 +39,17 @@ class Gsplat(Renderer):
         if colors.shape[1] == 0:  # its kernels want something to draw
             empty = colors.new_zeros(len(colors), cameras.height, cameras.width, 5)
             return empty[..., :3], empty[..., 3], empty[..., 4], {"radii": colors.new_zeros(len(colors), 0)}
+        count = colors.shape[1]
         if per_view:  # a batch of scenes, each with one camera
             viewmats, intrinsics = viewmats[:, None], intrinsics[:, None]
+            gaussians, colors = _padded(gaussians, -count % 32), pad(colors, (0, 0, 0, -count % 32))
         shown, alpha, info = self._rasterization(
             gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, colors, viewmats, intrinsics,
             cameras.width, cameras.height, near_plane=NEAR, eps2d=BLUR, packed=False, render_mode="RGB+D",
         )  # fmt: skip
         radii = info["radii"]
         if per_view:
-            shown, alpha, radii = shown[:, 0], alpha[:, 0], radii[:, 0]
+            shown, alpha, radii = shown[:, 0], alpha[:, 0], radii[:, 0, :count]
         return shown[..., :3], alpha[..., 0], shown[..., 3], {"radii": radii.amax(-1).float()}
 
     def warm_up(self) -> None:
@@ -54,3 +57,11 @@ class Gsplat(Renderer):
         quats = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
         one = Gaussians(torch.tensor([[0.0, 0.0, 1.0]]), quats, torch.full((1, 3), 0.1), torch.ones(1), torch.zeros(1, 1, 3))
         self(one.to("cuda"), pinhole(16, 16, 16.0).to("cuda"))
+
+
+def _padded(gaussians: Gaussians, extra: int) -> Gaussians:
+    """With `extra` invisible ones a view. gsplat 1.5.3 sums camera gradients over warps of 32 threads that it tells apart by camera but
+    not by batch, so a warp that spans two views gives the one's gradient to the other."""
+    means = pad(gaussians.means, (0, 0, 0, extra), value=-1.0)
+    quats, scales = pad(gaussians.quats, (0, 0, 0, extra), value=1.0), pad(gaussians.scales, (0, 0, 0, extra), value=1e-6)
+    return Gaussians(means, quats, scales, pad(gaussians.opacities, (0, extra)), pad(gaussians.sh_coeffs, (0, 0, 0, 0, 0, extra)))
