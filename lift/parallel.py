@@ -1,0 +1,24 @@
+"""Many small pieces of torch work on a CPU."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+def each(function: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> list[ResultT]:
+    """The results in order, one item a thread, on as many threads as torch uses.
+
+    Within a thread torch does not split its operations: on small tensors that costs more than it gains, many times more when the
+    machine is busy. The results do not depend on the number of threads.
+    """
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(function, items))
+    finally:
+        torch.set_num_threads(threads)  # a worker's setting is also the default of threads to come
