@@ -161,7 +161,7 @@ def test_branches_agree():
     ):
         frames, cameras = grown(frames, cameras, clip, prior(frames, cameras, clip, 0))
     assert psnr(frames.images[5], frames.images[2]) > 33
-    assert psnr(frames.images[4], frames.images[0]) > 45
+    assert psnr(frames.images[4], frames.images[0]) > 40
     assert ((frames.depth[5] / frames.depth[2] - 1).abs() < 0.02).float().mean() > 0.98
 
 

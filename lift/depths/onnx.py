@@ -64,8 +64,10 @@ class Onnx(DepthEstimator):
         self.gives, self.metric, self.white, self.far = gives, metric, white, far
         self.mean, self.std, self.channels = torch.tensor(mean), torch.tensor(std), channels
         self.size, self.multiple = size, multiple
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # it warns of every unused constant
         try:
-            self.network = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            self.network = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own kinds have no common ancestor but Exception
             raise ValueError(f"depth.path is {path}, which onnxruntime cannot load: {' '.join(str(error).split())}") from error
         self.input = _named("input", input, self.network.get_inputs())
