@@ -14,7 +14,7 @@ from markupsafe import Markup
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from lift.charts import Band, Series, line_chart, map_view, number_text
+from lift.charts import Band, Number, Series, line_chart, map_view, number_text
 from lift.io.image import encode_image
 from lift.renderers import Renderer
 from lift.types import Trajectory
@@ -33,6 +33,8 @@ DIFFERENCE = 0.25
 
 DEEPEST = 6
 """Level of the tree below which clips are indented no more."""
+
+_WIDE, _NARROW = 1080, 350  # of charts, in about the pixels that the page gives them, so that their text has one size
 
 FILES = {
     "gaussians.ply": "the canonical scene",
@@ -61,7 +63,7 @@ def write_report(
     """
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     page = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page.filters |= {"number": _number, "size": _size, "seconds": _seconds}
+    page.filters |= {"number": _number, "decibels": _decibels, "size": _size, "seconds": _seconds}
     rows, depth_scale = compared(scene, renderer, findings)
     stills = [video[len(video) * k // 4] for k in range(min(4, len(video)))]
     text = page.get_template("report.html").render(
@@ -70,6 +72,7 @@ def write_report(
         width=scene.picture.cameras.width,
         height=scene.picture.cameras.height,
         focal=float(scene.picture.cameras.intrinsics[0, 0, 0]),
+        thumbnail=round(THUMBNAIL * min(1.0, scene.picture.cameras.width / scene.picture.cameras.height)),
         input=picture(scene.frames.images[0]),
         stills=[picture(still) for still in stills],
         poster=picture(stills[0]) if stills else None,
@@ -133,8 +136,8 @@ def tree(scene: "lift.delivery.Scene", findings: "list[lift.delivery.FrameFindin
     return out
 
 
-def camera_maps(scene: "lift.delivery.Scene") -> list[Markup]:
-    """The tree of cameras from above and from the side, in the input camera's axes."""
+def camera_maps(scene: "lift.delivery.Scene") -> dict[str, Any]:
+    """The tree of cameras from above and from the side, in the input camera's axes; `moved` if not all are where they were planned."""
     start = scene.trajectory.start.world_to_camera[0]
 
     def local(centers: Tensor) -> Tensor:
@@ -152,7 +155,7 @@ def camera_maps(scene: "lift.delivery.Scene") -> list[Markup]:
         curves = [flat[path] for path in paths]
         behind = [faint[path] for path in paths] if moved else []
         out.append(map_view(title, curves, names, flat[0], scene.depth.typical, "of the typical depth", behind))
-    return out
+    return {"moved": moved, "charts": out}
 
 
 @torch.no_grad()
@@ -215,7 +218,7 @@ def learned(findings: "list[lift.delivery.FrameFinding]", trajectory: Trajectory
         ("picture changed by, mean (% of full range)", "color", 100.0),
     ):
         if max((v for v in values(name, factor) if v == v), default=0.0) > 1e-5:
-            charts.append(line_chart(title, [Series(name, views, values(name, factor))], width=1080, height=130, zero=True, bands=bands))
+            charts.append(line_chart(title, [Series(name, views, values(name, factor))], width=_WIDE, height=130, zero=True, bands=bands))
         else:
             nothing.append({"rotation": "rotation", "translation": "translation", "motion": "Gaussian motion", "color": "image change"}[name])
     held_out = [f for f in findings if f.held_out]
@@ -224,7 +227,7 @@ def learned(findings: "list[lift.delivery.FrameFinding]", trajectory: Trajectory
         lines.append(Series("with the frame's distortion put in", views, values("psnr_distorted")))
     if held_out:
         lines.append(Series("held out of the fit", [f.view for f in held_out], [f.psnr for f in held_out], dots=True))
-    charts.insert(0, line_chart("PSNR against the frame (dB)", lines, width=1080, height=190, bands=bands, x_name="frame"))
+    charts.insert(0, line_chart("PSNR against the frame (dB)", lines, width=_WIDE, height=190, bands=bands, x_name="frame"))
     gains = [f.psnr_distorted - f.psnr for f in findings[1:] if not f.held_out]
     return {
         "charts": charts,
@@ -236,7 +239,9 @@ def learned(findings: "list[lift.delivery.FrameFinding]", trajectory: Trajectory
 
 
 def training_curves(folder: Path) -> list[Markup]:
-    """Charts of what TensorBoard's event files in `folder` hold."""
+    """Charts of what TensorBoard's event files in `folder` hold; none if there is no such folder."""
+    if not folder.is_dir():
+        return []
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 1, "tensors": 1})
     events.Reload()
     tags = events.Tags()["scalars"]
@@ -249,13 +254,13 @@ def training_curves(folder: Path) -> list[Markup]:
 
     parts = [*series("loss", "total"), *series("l1", "L1"), *series("dssim", "1 − SSIM"), *series("depth", "inverse depth")]
     pictures = [
-        *series("psnr", "training frames, distortion put in"), *series("val/input_psnr", "input", True),
-        *series("val/held_out_psnr", "held-out frames", True),
+        *series("psnr", "training frames"), *series("val/input_psnr", "input", True),
+        *series("val/held_out_psnr", "held out", True),
     ]  # fmt: skip
     charts = [
-        line_chart("loss and its parts", parts, log=True, x_name="step"),
-        line_chart("PSNR (dB)", pictures, x_name="step"),
-        line_chart("Gaussians", series("gaussians", "Gaussians"), x_name="step"),
+        line_chart("loss and its parts", parts, width=_NARROW, log=True, x_name="step"),
+        line_chart("PSNR (dB)", pictures, width=_NARROW, x_name="step"),
+        line_chart("Gaussians", series("gaussians", "Gaussians"), width=_NARROW, x_name="step"),
     ]
     return [chart for chart in charts if chart]
 
@@ -278,8 +283,12 @@ def command(arguments: Sequence[str]) -> str:
     return " ".join([Path(arguments[0]).name, shlex.join(arguments[1:])]).strip() if arguments else ""
 
 
-def _number(value: float | None) -> str:
+def _number(value: Number | None) -> str:
     return "–" if value is None or value != value else number_text(value)
+
+
+def _decibels(value: float, digits: int = 1) -> str:
+    return f"{value:.{digits}f} dB"
 
 
 def _size(value: int) -> str:

@@ -1,0 +1,231 @@
+"""The report holds every section, embeds its pictures, fetches nothing, and treats names as text."""
+
+import base64
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from lift.charts import Band, Series, line_chart, map_view, number_text, thinned
+from lift.delivery import FrameFinding, Scene, summary
+from lift.distortions.rigid import Rigid
+from lift.geometry import look_at, pinhole
+from lift.io.image import Picture
+from lift.renderers.reference import Reference
+from lift.report import command, stage_costs, training_curves, write_report
+from lift.types import Cameras, Clip, Depth, Frames, Gaussians, PointCloud, Reconstruction, Trajectory
+
+EVIL = "<script>alert('x')</script>&\"photo"
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+SECTIONS = {"overview", "frames", "comparison", "distortion", "training", "cost", "licences", "notes", "provenance"}
+
+
+class Page(HTMLParser):
+    """Collects what the tests ask for; an end tag that closes nothing, or the wrong thing, fails."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == [], f"left open: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes something else"
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.seen if name == tag]
+
+
+def make_scene(folder: Path, name: str = EVIL) -> Scene:
+    """Two clips of three frames, the second continuing the first; 40 Gaussians; a log of ten steps."""
+    torch.manual_seed(0)
+    camera = pinhole(32, 24, 30.0)
+
+    def cameras(start: float, end: float) -> Cameras:
+        eye = torch.stack([torch.linspace(start, end, 4)[1:], torch.zeros(3), torch.zeros(3)], dim=-1)
+        target, down = torch.tensor([0.0, 0.0, 4.0]).expand(3, 3), torch.tensor([0.0, 1.0, 0.0]).expand(3, 3)
+        return Cameras(look_at(eye, target, down), camera.intrinsics.expand(3, 3, 3).clone(), 32, 24)
+
+    trajectory = Trajectory(camera, (Clip("right", 0, cameras(0, 1)), Clip("right/<b>up", 3, cameras(1, 2))))
+    frames = Frames(torch.randint(0, 256, (7, 24, 32, 3), dtype=torch.uint8))
+    depth = torch.rand(24, 32) + 3
+    means = torch.randn(40, 3) * 0.7 + torch.tensor([0.0, 0.0, 4.0])
+    quats = torch.tensor([1.0, 0, 0, 0]).expand(40, 4).clone()
+    gaussians = Gaussians(means, quats, torch.full((40, 3), 0.2), torch.full((40,), 0.7), torch.randn(40, 1, 3))
+    distortion = Rigid(num_views=7, extent=3.5)
+    reconstruction = Reconstruction(
+        trajectory.cameras, PointCloud(means, torch.rand(40, 3)), depth.expand(7, 24, 32).clone(), torch.ones(7, 24, 32)
+    )
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
+        for step in range(1, 11):
+            for tag, value in {"loss": 1 / step, "l1": 0.5 / step, "dssim": 0.3 / step, "psnr": 10.0 + step, "gaussians": 40.0}.items():
+                writer.add_scalar(tag, value, step)
+        writer.add_scalar("val/input_psnr", 20.0, 10)
+        writer.add_scalar("val/held_out_psnr", 18.0, 10)
+    picture = Picture(name, Frames(frames.images[:1]), camera, "0" * 64, ("focal length assumed",))
+    known = Depth(depth, torch.ones(24, 32, dtype=torch.bool), "affine-invariant")
+    return Scene(picture, known, trajectory, frames, reconstruction, gaussians, distortion, folder)
+
+
+PROVENANCE = {
+    "lift": "0.1.0", "git": None, "python": "3.11", "platform": "Linux", "device": "a CPU", "command": ["lift run", "image=" + EVIL],
+    "packages": {"torch": "2.13.0"}, "components": {"prior": "warp", "distortion": "rigid"},
+    "licences": {"lift": "Apache-2.0", "prior warp": "MIT"}, "notes": ["focal length <i>assumed</i>"],
+    "stages": [
+        {"stage": name, "key": "0", "seconds": seconds, "peak_bytes": 2**29, "found": found}
+        for name, seconds, found in [("depth", 0.5, True), ("clip", 1.0, False), ("clip", 2.0, True), ("fit", 130.0, False)]
+    ],
+}  # fmt: skip
+TRUTH = {
+    "source": "ray-cast", "alignment": "scale", "views": 8, "psnr": 27.125, "ssim": 0.9, "depth":
+    {"abs_rel": 0.1, "delta1": 0.9, "rank_correlation": 0.8, "scale": 1.2},
+}  # fmt: skip
+
+
+def findings(learned: float = 1.0) -> list[FrameFinding]:
+    clips = ["input", *["right"] * 3, *["right/<b>up"] * 3]
+    return [
+        FrameFinding(v, clip, 20.0 + v, 20.0 + v + learned, v == 5, learned * v, 0.01 * learned * v, 0.0, 0.0) for v, clip in enumerate(clips)
+    ]
+
+
+def write(folder: Path, scene: Scene, found: list[FrameFinding], truth: dict | None) -> tuple[str, Page]:
+    (folder / "video.mp4").write_bytes(b"")
+    video = [torch.randint(0, 256, (24, 32, 3), dtype=torch.uint8) for _ in range(6)]
+    write_report(folder, scene, Reference(), found, summary(scene, found, truth), PROVENANCE, video)
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> tuple[str, Page]:
+    folder = tmp_path_factory.mktemp("run")
+    return write(folder, make_scene(folder), findings(), TRUTH)
+
+
+def test_every_section_is_there_and_every_anchor_leads_somewhere(written):
+    _, page = written
+    ids = {attributes["id"] for _, attributes in page.seen if "id" in attributes}
+    assert ids == SECTIONS | {"truth"}
+    assert {a["href"][1:] for a in page.all("a") if a["href"].startswith("#")} <= ids
+
+
+def test_it_fetches_nothing_and_runs_nothing(written):
+    text, page = written
+    assert not page.all("script") and not page.all("link") and not re.search(r"url\(|@import|https?:", text)
+    sources = [attributes[key] for _, attributes in page.seen for key in ("src", "href", "poster") if key in attributes]
+    assert all(source.startswith(("data:image/jpeg;base64,", "#")) or re.fullmatch(r"[\w./]+", source) for source in sources)
+    assert [video["src"] for video in page.all("video")] == ["video.mp4"]
+    for image in page.all("img"):
+        assert image["alt"] and base64.b64decode(image["src"].split(",")[1]).startswith(b"\xff\xd8")
+    assert len(text) < 400_000
+
+
+def test_names_are_text(written):
+    text, page = written
+    assert "<script" not in text and "<b>up" not in text and "<i>assumed" not in text
+    assert EVIL in page.text and "right/<b>up" in page.text and "focal length <i>assumed</i>" in page.text
+
+
+def test_clips_stand_below_what_they_continue(written):
+    text, page = written
+    levels = re.findall(r"--level: (\d)", text)
+    assert levels == ["0", "1"]
+    assert "continues the input; frames 1–3" in page.text and "continues frame 3 of right; frames 4–6" in page.text
+    assert len([i for i in page.all("img") if re.fullmatch(r"frame \d", i["alt"])]) == 6
+
+
+def test_input_best_median_and_worst_frame_are_compared(written):
+    _, page = written
+    alts = [image["alt"] for image in page.all("img")]
+    for name in ("input", "best", "median", "worst"):
+        assert {f"{name} frame", f"{name} render", f"{name} difference", f"{name} depth", f"{name} depth of the scene"} <= set(alts)
+    assert "Best · frame 6 of right/<b>up · 26.0 dB · 27.0 dB with its distortion put in" in " ".join(page.text.split())
+
+
+def test_numbers_of_the_run_appear(written):
+    flat = " ".join(written[1].text.split())
+    assert "by 1.00 dB on average" in flat and "camera turned by" in flat and "Nothing was learned as Gaussian motion or image change. Held-out" in flat
+    assert "27.12 dB" in flat and "Seconds and memory" in flat and "2 min 10 s" in flat and "512 MiB" in flat
+    assert "loss and its parts" in flat and "held out" in flat
+    assert "lift run 'image=<script>" in flat and "Apache-2.0" in flat and "MIT" in flat
+
+
+def test_a_run_that_learned_nothing_has_no_truth_and_no_log_says_so(tmp_path):
+    scene = replace(make_scene(tmp_path, "plain"), fitted=tmp_path / "nowhere")
+    text, page = write(tmp_path, scene, findings(0.0), None)
+    assert "Every frame was taken at its word" in " ".join(page.text.split()) and "camera turned by" not in text
+    assert 'id="truth"' not in text and "no training logs" in text
+
+
+def test_a_run_without_clips_is_a_page_too(tmp_path):
+    scene = make_scene(tmp_path)
+    alone = replace(scene, trajectory=Trajectory(scene.trajectory.start, ()), frames=scene.frames[0])
+    _, page = write(tmp_path, alone, findings()[:1], None)
+    assert {a.get("id") for a in page.all("section")} == SECTIONS
+
+
+def test_stages_of_one_name_are_summed():
+    depth, clips, fit = stage_costs(PROVENANCE["stages"])
+    assert (clips["seconds"], clips["count"], clips["found"]) == (3.0, 2, 1)
+    assert fit["share"] == 1.0 and depth["share"] == pytest.approx(0.5 / 130)
+
+
+def test_the_command_can_be_typed():
+    assert command(["lift run", "image=a b.jpg"]) == "lift run 'image=a b.jpg'"
+    assert command(["/somewhere/bin/lift", "-m"]) == "lift -m"
+
+
+def test_a_step_logged_twice_is_drawn_once(tmp_path):
+    for value in (1.0, 2.0):
+        with SummaryWriter(str(tmp_path), filename_suffix=str(value)) as writer:
+            writer.add_scalar("psnr", value, 1)
+    (chart,) = training_curves(tmp_path)
+    assert len(re.findall(r"L", re.search(r'class="line s0" d="([^"]*)"', chart)[1])) == 1  # a lone point: a line to itself
+
+
+def test_charts_place_values_where_the_axes_say():
+    chart = line_chart("t", [Series("a", [0, 10], [0.0, 100.0])], width=520, height=190, zero=True)
+    ticks = {label: float(y) - 3.5 for y, label in re.findall(r'y="([\d.]+)" text-anchor="end">([^<]+)<', chart)}
+    (x0, y0), (x1, y1) = [tuple(map(float, p.split(","))) for p in re.search(r'd="M([^"]*)"', chart)[1].split("L")]
+    assert (y0, y1) == (pytest.approx(ticks["0"]), pytest.approx(ticks["100"])) and (x0, x1) == (46, 508)
+    assert y0 > y1, "up is more"
+    gaps = line_chart("t", [Series("a", [0, 1, 2, 3], [1.0, 2.0, float("nan"), 3.0])], bands=[Band(0, 3, "<b>")])
+    assert re.search(r'd="([^"]*)"', gaps)[1].count("M") == 2 and "<b>" not in gaps
+    assert line_chart("t", [Series("a", [0], [0.0])], log=True) == "", "nothing positive, nothing to draw"
+    log = line_chart("t", [Series("a", [0, 1, 2], [1.0, 10.0, 100.0])], log=True)
+    ys = [float(p.split(",")[1]) for p in re.search(r'd="M([^"]*)"', log)[1].split("L")]
+    assert ys[0] - ys[1] == pytest.approx(ys[1] - ys[2], abs=0.2)
+
+
+def test_maps_keep_both_axes_to_one_scale():
+    square = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
+    view = map_view("t", [square], ["<i>"], square[0], 1.0, "units")
+    a, b, c = [tuple(map(float, p.split(","))) for p in re.search(r'd="M([^"]*)"', view)[1].split("L")]
+    assert b[0] - a[0] == pytest.approx(c[1] - b[1], abs=0.15) and "<i>" not in view
+    still = map_view("t", [], [], torch.zeros(2), 1.0, "units")
+    assert "nan" not in still and "inf" not in still
+
+
+def test_numbers_are_short_and_long_curves_thin():
+    assert [number_text(v) for v in (0, 0.12345, 999, 1234, 40_000, 1_500_000)] == ["0", "0.123", "999", "1234", "40k", "1.5M"]
+    x, y = thinned(range(1000), [1.0] * 1000)
+    assert len(x) <= 240 and set(y) == {1.0}
