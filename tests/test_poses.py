@@ -5,17 +5,17 @@ from functools import cache
 import pytest
 import torch
 
-from lift import scenes
+from lift.depths import DepthEstimator
 from lift.geometry import look_at, pinhole, project
-from lift.io.image import load_picture
 from lift.poses import poses
 from lift.poses.agreement import fit, place, seen
 from lift.types import Cameras, Clip, Depth, Frames, Trajectory
+from tests import walls
 
 WIDTH, HEIGHT = 96, 72
 
 
-class Skewed:
+class Skewed(DepthEstimator):
     """A depth estimator that knows the truth up to what a network leaves open: another scale and shift of inverse depth a picture."""
 
     def __init__(self, frames: Frames, wrong: slice = slice(0)) -> None:
@@ -31,7 +31,7 @@ class Skewed:
 
 
 @cache
-def tour(width: int = WIDTH, height: int = HEIGHT, count: int = 4, step: float = 0.12, name: str = "room"):
+def tour(width: int = WIDTH, height: int = HEIGHT, count: int = 4, step: float = 0.12):
     """A scene's input view, then a clip to the right and one from its end up, with exact frames."""
     start = pinhole(width, height, width * 0.9)
     down, target = torch.tensor([0.0, 1.0, 0.0]), torch.tensor([0.0, 0.0, 3.0])
@@ -43,7 +43,7 @@ def tour(width: int = WIDTH, height: int = HEIGHT, count: int = 4, step: float =
         views = look_at(eyes, target.expand_as(eyes), down.expand_as(eyes))
         clips.append(Clip(label, source, Cameras(views, start.intrinsics.expand(count, 3, 3), width, height)))
     trajectory = Trajectory(start, tuple(clips))
-    return trajectory, scenes.render(name, trajectory.cameras)
+    return trajectory, walls.render(trajectory.cameras)
 
 
 def input_depth(frames: Frames) -> Depth:

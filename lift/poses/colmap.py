@@ -1,0 +1,276 @@
+"""Where the frames were really taken, by structure from motion."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lift.depths import DepthEstimator
+from lift.geometry import align_similarity, inside, project, rigid, transform_cameras
+from lift.io.image import save_image
+from lift.poses import PoseEstimator, poses
+from lift.poses.agreement import FEWEST, merged, place
+from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
+
+NEIGHBOURS = 8
+"""Frames along the tree on either side that a frame is matched with when not all pairs are."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What structure from motion found, in a world of its own: world_to_camera of each frame that was placed, points, and which of
+    them were seen in which frame, and where."""
+
+    poses: dict[int, Float[Tensor, "4 4"]]
+    points: Float[Tensor, "point 3"]
+    seen: dict[int, tuple[Float[Tensor, "seen 2"], list[int]]]
+
+
+@poses.register("colmap")
+class Colmap(PoseEstimator):
+    """Structure from motion with COLMAP (Schoenberger and Frahm, CVPR 2016): SIFT, matching, mapping, all on the CPU.
+
+    The lenses are known and stay as planned. The result is scaled to the plan by its camera positions (by the input's depth if those
+    do not move), and moved so that the input's camera is the trajectory's start, exactly. A frame that COLMAP does not place keeps its
+    planned camera and has confidence 0. Every frame's depth, estimated or the prior's, is aligned to the sparse points seen in it;
+    confidence falls with the disagreement there (`lift.poses.agreement.place`).
+
+    mapping: incremental (one frame after another) or global (GLOMAP; Pan et al., ECCV 2024). exhaustive: up to so many frames all
+    pairs are matched, beyond it each frame with its neighbours in the tree and with the input. features: at most so many a frame.
+    least: share of the frames that must be placed. tolerance, most_points: as for `planned`.
+    Raises ValueError if fewer frames, or not the input, can be placed.
+    """
+
+    licence = "BSD-3-Clause"
+    requires = ("pycolmap",)
+    extra = "sfm"
+
+    def __init__(
+        self,
+        mapping: Literal["incremental", "global"] = "incremental",
+        exhaustive: int = 40,
+        features: int = 4096,
+        least: float = 0.5,
+        tolerance: float = 0.05,
+        most_points: int = 2_000_000,
+        *,
+        depth: Depth,
+        estimator: DepthEstimator | None = None,
+    ) -> None:
+        import pycolmap
+
+        if not hasattr(pycolmap, "global_mapping"):
+            raise ImportError(f"pose 'colmap' needs pycolmap 4, and {pycolmap.__version__} is installed: pip install 'lift[sfm]'")
+        if not 0 <= least <= 1:
+            raise ValueError(f"pose.least is {least}; choose a share between 0 and 1")
+        if not tolerance > 0:
+            raise ValueError(f"pose.tolerance is {tolerance}; choose more than 0")
+        self.mapping = mapping
+        self.exhaustive = exhaustive
+        self.features = features
+        self.least = least
+        self.tolerance = tolerance
+        self.most_points = most_points
+        self.depth = depth
+        self.estimator = estimator
+
+    def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
+        plan = trajectory.cameras
+        if len(frames) != len(plan):
+            raise ValueError(f"{len(frames)} frames do not fit a trajectory of {len(plan)}")
+        if frames.depth is None and self.estimator is None:
+            raise ValueError("pose 'colmap' needs a depth estimator: the prior does not know the depth of its frames")
+        with TemporaryDirectory() as folder, _quiet():
+            model = self._solve(Path(folder), frames, trajectory)
+        placed = len(model.poses)
+        if placed < max(2, self.least * len(frames)):
+            raise ValueError(
+                f"COLMAP placed {placed} of {len(frames)} frames, fewer than pose.least={self.least:g} asks for: they have too little "
+                "texture in common, or move too little; choose pose=planned"
+            )
+        if 0 not in model.poses:
+            raise ValueError(f"COLMAP placed {placed} of {len(frames)} frames, but not the input, which ties the scene to the plan")
+        cameras, points = self._in_plan(model, plan)
+        depth, confidence = self._depth(frames, cameras, model, points)
+        return Reconstruction(cameras, merged(frames, cameras, depth, confidence, self.most_points), depth, confidence)
+
+    def _solve(self, folder: Path, frames: Frames, trajectory: Trajectory) -> Model:
+        import pycolmap
+
+        pycolmap.set_random_seed(0)
+        names = [f"{view:06d}.png" for view in range(len(frames))]
+        (folder / "frames").mkdir()
+        for name, image in zip(names, frames.images, strict=True):
+            save_image(folder / "frames" / name, image)
+        database = folder / "database.db"
+        extraction = pycolmap.FeatureExtractionOptions()
+        extraction.use_gpu = False
+        extraction.sift.max_num_features = self.features
+        reader = pycolmap.ImageReaderOptions()
+        reader.camera_model = "PINHOLE"
+        mode = pycolmap.CameraMode.PER_IMAGE
+        pycolmap.extract_features(database, folder / "frames", names, mode, reader, extraction)
+        _set_lenses(database, dict(zip(names, trajectory.cameras.intrinsics, strict=True)))
+        self._match(database, folder / "pairs.txt", names, trajectory)
+        (folder / "models").mkdir()
+        models = self._map(database, folder)
+        with_input = [m for m in models if any(i.name == names[0] and i.has_pose for i in m.images.values())]
+        if not models:
+            return Model({}, torch.zeros(0, 3), {})
+        return _taken(max(with_input or models, key=lambda m: m.num_reg_images()), names)
+
+    def _match(self, database: Path, pairs: Path, names: list[str], trajectory: Trajectory) -> None:
+        import pycolmap
+
+        matching = pycolmap.FeatureMatchingOptions()
+        matching.use_gpu = False
+        verification = pycolmap.TwoViewGeometryOptions()
+        verification.ransac.random_seed = 0
+        verification.detect_watermark = False  # nothing moves in frames that stand still; they are not overlays
+        if len(names) <= self.exhaustive:
+            pycolmap.match_exhaustive(database, matching_options=matching, verification_options=verification)
+            return
+        lines = [f"{names[a]} {names[b]}" for a, b in sorted(neighbours(trajectory))]
+        pairs.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        pairing = pycolmap.ImportedPairingOptions()
+        pairing.match_list_path = str(pairs)
+        pycolmap.match_image_pairs(database, matching, pairing, verification)
+
+    def _map(self, database: Path, folder: Path) -> list[Any]:
+        import pycolmap
+
+        if self.mapping == "global":
+            options = pycolmap.GlobalPipelineOptions()
+            options.random_seed = 0
+            adjustment = options.mapper.bundle_adjustment
+            adjustment.refine_focal_length = adjustment.refine_extra_params = False
+            return list(pycolmap.global_mapping(database, folder / "frames", folder / "models", options).values())
+        options = pycolmap.IncrementalPipelineOptions()
+        options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = 0
+        options.ba_refine_focal_length = options.ba_refine_extra_params = False
+        options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = False
+        options.extract_colors = False
+        options.min_model_size = 2
+        # Generated motions are small beside those of photographers: less parallax has to do.
+        options.mapper.init_min_tri_angle = 4.0
+        options.mapper.filter_min_tri_angle = options.triangulation.min_angle = 0.5
+        return list(pycolmap.incremental_mapping(database, folder / "frames", folder / "models", options).values())
+
+    def _in_plan(self, model: Model, plan: Cameras) -> tuple[Cameras, Float[Tensor, "point 3"]]:
+        """Cameras and points in the plan's world and scale."""
+        views = sorted(model.poses)
+        matrices = torch.stack([model.poses[view] for view in views])
+        found = Cameras(matrices, plan.intrinsics[views].double(), plan.width, plan.height)
+        start = plan.world_to_camera[0].double()
+        scale = self._scale(found, plan[views].to(torch.float64).centers, model)
+        # x -> start^-1 (scale R0 x + scale t0): camera 0 comes to lie on the start, whatever was fitted
+        rotation, moved = matrices[0, :3, :3], scale * matrices[0, :3, 3]
+        back = torch.linalg.inv(start)
+        rotation, moved = back[:3, :3] @ rotation, back[:3, :3] @ moved + back[:3, 3]
+        world = plan.world_to_camera.clone()
+        world[views] = transform_cameras(found, scale, rotation, moved).world_to_camera.to(world)
+        world[0] = plan.world_to_camera[0]  # to the last bit
+        points = scale * model.points.double() @ rotation.T + moved
+        return Cameras(world, plan.intrinsics, plan.width, plan.height), points.to(world)
+
+    def _scale(self, found: Cameras, wanted: Float[Tensor, "view 3"], model: Model) -> float:
+        """The plan's unit over the model's."""
+        try:
+            return align_similarity(found.centers, wanted)[0]
+        except ValueError:  # on one line, or fewer than three: its length still says it
+            lengths = [(centers - centers[0]).norm(dim=-1) for centers in (found.centers, wanted)]
+        if float(lengths[1].max()) > 1e-3 * self.depth.typical:
+            return float((lengths[0] * lengths[1]).sum() / (lengths[0] ** 2).sum())
+        pixels, indices = model.seen[0]
+        local = model.points[indices].double() @ model.poses[0][2, :3] + model.poses[0][2, 3]
+        column, row = pixels.long().unbind(-1)
+        known = torch.where(self.depth.valid, self.depth.depth, 0.0)[row, column].double()
+        good = (known > 0) & (local > 0)
+        if int(good.sum()) < FEWEST:
+            raise ValueError(f"the plan does not move, and only {int(good.sum())} points of the input have a depth: the scale is open")
+        return float((known / local)[good].median())
+
+    def _depth(
+        self, frames: Frames, cameras: Cameras, model: Model, points: Float[Tensor, "point 3"]
+    ) -> tuple[Float[Tensor, "view height width"], Float[Tensor, "view height width"]]:
+        depths, confidences = [], []
+        for view in range(len(frames)):
+            if frames.depth is not None:
+                estimate = frames.depth[view]
+            else:
+                given = self.depth if view == 0 else self.estimator(frames.images[view])
+                estimate = torch.where(given.valid, given.depth, 0.0)
+            known = torch.zeros_like(estimate)
+            if view in model.seen:
+                _, indices = model.seen[view]
+                pixels, z = project(points[indices], cameras[view])
+                there = inside(pixels[0], cameras) & (z[0] > 0)
+                column, row = pixels[0][there].long().unbind(-1)
+                known[row, column] = z[0][there].to(known)
+            placed = place(estimate, known, self.tolerance, shift=frames.depth is None)
+            depths.append(placed.depth)
+            confidences.append(placed.confidence)
+        return torch.stack(depths), torch.stack(confidences)
+
+
+def neighbours(trajectory: Trajectory) -> set[tuple[int, int]]:
+    """Pairs of frames, lower index first: along every branch of the tree up to NEIGHBOURS apart, and each with the input."""
+    before = {0: 0}
+    for clip, span in zip(trajectory.clips, trajectory.spans, strict=True):
+        for view in span:
+            before[view] = view - 1 if view > span.start else clip.source
+    pairs = set()
+    for view in range(1, len(before)):
+        pairs.add((0, view))
+        earlier = view
+        for _ in range(NEIGHBOURS):
+            earlier = before[earlier]
+            pairs.add((min(earlier, view), max(earlier, view)))
+    return {(a, b) for a, b in pairs if a != b}
+
+
+def _set_lenses(database: Path, lenses: dict[str, Tensor]) -> None:
+    import pycolmap
+
+    with pycolmap.Database.open(str(database)) as opened:
+        for image in opened.read_all_images():
+            lens = lenses[image.name]
+            camera = opened.read_camera(image.camera_id)
+            camera.params = np.array([lens[0, 0], lens[1, 1], lens[0, 2], lens[1, 2]], dtype=np.float64)
+            camera.has_prior_focal_length = True
+            opened.update_camera(camera)
+
+
+def _taken(model: Any, names: list[str]) -> Model:
+    numbers = {number: index for index, number in enumerate(sorted(model.points3D))}
+    points = torch.from_numpy(np.array([model.points3D[number].xyz for number in numbers]).reshape(-1, 3))
+    found, seen = {}, {}
+    for image in model.images.values():
+        if image.has_pose:
+            view = names.index(image.name)
+            pose = torch.from_numpy(image.cam_from_world().matrix().copy())
+            found[view] = rigid(pose[:, :3], pose[:, 3])
+            tracked = [point for point in image.points2D if point.has_point3D() and point.point3D_id in numbers]
+            pixels = torch.from_numpy(np.array([point.xy for point in tracked]).reshape(-1, 2))
+            seen[view] = (pixels, [numbers[point.point3D_id] for point in tracked])
+    return Model(found, points, seen)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """COLMAP reports every step on standard error; what goes wrong shows in the result."""
+    import pycolmap
+
+    level = pycolmap.logging.minloglevel
+    pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value
+    try:
+        yield
+    finally:
+        pycolmap.logging.minloglevel = level

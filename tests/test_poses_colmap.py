@@ -1,0 +1,181 @@
+"""COLMAP finds where frames were taken when they were not taken where the plan says."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from lift.depths import DepthEstimator
+from lift.geometry import look_at, pinhole, project, rigid, rotation_angle, rotation_from_vector
+from lift.io.cameras import read_cameras
+from lift.io.image import read_image
+from lift.poses import poses
+from lift.types import Cameras, Clip, Depth, Frames, Reconstruction, Trajectory
+from tests import walls
+
+pytest.importorskip("pycolmap")
+from lift.poses.colmap import Model, neighbours  # noqa: E402
+
+NOISE = 4
+"""The frame that shows nothing."""
+
+
+class Truth(DepthEstimator):
+    """A depth estimator that leaves another scale and shift of inverse depth open in every picture."""
+
+    def __init__(self, frames: Frames) -> None:
+        self.frames = frames
+
+    def __call__(self, image: torch.Tensor) -> Depth:
+        view = next(i for i, other in enumerate(self.frames.images) if torch.equal(image, other))
+        depth = self.frames.depth[view]
+        return Depth(1 / ((0.3 + 0.1 * view) / depth.clamp(min=1e-3) + 0.05 * view), depth > 0, "affine-invariant")
+
+
+class Flat(DepthEstimator):
+    """Knows nothing."""
+
+    def __call__(self, image: torch.Tensor) -> Depth:
+        depth = torch.full(image.shape[:2], 20.0)
+        return Depth(depth, depth > 0, "scale")
+
+
+def around(start: Cameras, eyes: torch.Tensor) -> Cameras:
+    views = look_at(eyes, torch.tensor([0.0, 0.0, 3.0]).expand_as(eyes), torch.tensor([0.0, 1.0, 0.0]).expand_as(eyes))
+    return Cameras(views, start.intrinsics.expand(len(eyes), 3, 3), start.width, start.height)
+
+
+@pytest.fixture(scope="module")
+def case() -> tuple[Trajectory, Cameras, Frames]:
+    """A plan, where its frames were really taken (each turned by 2 degrees more), and the frames; one of them is noise."""
+    start = pinhole(224, 168, 200.0)
+    share = torch.arange(1, 4).float()[:, None] * 0.15
+    right = torch.tensor([1.0, 0.0, 0.0]) * share
+    up = right[-1] + torch.tensor([0.0, -0.7, 0.3]) * share
+    trajectory = Trajectory(start, (Clip("right", 0, around(start, right)), Clip("up", 3, around(start, up))))
+    turns = torch.tensor([[0.0, 0, 0], *[[0.02, -0.03, 0.01]] * 6]) * torch.tensor([1, 1, -1, 1, -1, 1, -1])[:, None]
+    taken = replace(trajectory.cameras, world_to_camera=rigid(rotation_from_vector(turns), torch.zeros(7, 3))
+                    @ trajectory.cameras.world_to_camera)  # fmt: skip
+    frames = walls.render(taken)
+    frames.images[NOISE] = torch.randint(0, 256, frames.images.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return trajectory, taken, frames
+
+
+def build(frames: Frames, **settings):
+    depth = Depth(frames.depth[0], frames.depth[0] > 0, "metric")
+    return poses.build({"name": "colmap", **settings}, depth=depth, estimator=Truth(frames))
+
+
+@pytest.fixture(scope="module")
+def found(case) -> Reconstruction:
+    trajectory, _, frames = case
+    return build(frames, most_points=20_000)(Frames(frames.images), trajectory)
+
+
+def test_cameras_are_found(case, found):
+    """Measured: 0.05 degrees and 0.2 % of the reach, where the plan is wrong by 2.1 degrees."""
+    trajectory, taken, _ = case
+    assert torch.equal(found.cameras.world_to_camera[0], trajectory.start.world_to_camera[0])
+    assert torch.equal(found.cameras.intrinsics, trajectory.cameras.intrinsics)
+    views = [view for view in range(1, 7) if view != NOISE]
+    angle = rotation_angle(found.cameras.world_to_camera[views, :3, :3].double(), taken.world_to_camera[views, :3, :3].double())
+    planned = rotation_angle(trajectory.cameras.world_to_camera[views, :3, :3].double(), taken.world_to_camera[views, :3, :3].double())
+    assert planned.min() > 2 and angle.max() < 0.3
+    reach = taken.centers.norm(dim=-1).max()
+    assert (found.cameras.centers - taken.centers).norm(dim=-1)[views].max() < 0.02 * reach
+
+
+def test_frame_that_was_not_placed_keeps_its_plan(case, found):
+    assert torch.equal(found.cameras.world_to_camera[NOISE], case[0].cameras.world_to_camera[NOISE])
+    assert found.confidence[NOISE].max() == 0 < found.confidence[NOISE - 1].max()
+
+
+def test_depth_and_points_are_in_the_plans_world(case, found):
+    _, _, frames = case
+    for view in (0, 1, 3, 6):
+        known = frames.depth[view] > 0
+        error = ((found.depth[view] - frames.depth[view]).abs() / frames.depth[view].clamp(min=1e-3))[known]
+        assert error.median() < 0.03, view
+        assert found.confidence[view][known].median() > 0.5
+    assert 10_000 < len(found.points) <= 20_000
+    pixels, depth = project(found.points.points, found.cameras[0])
+    column, row = pixels[0].long().unbind(-1)
+    there = (depth[0] > 0) & (column >= 0) & (column < 224) & (row >= 0) & (row < 168)
+    error = (depth[0][there] / frames.depth[0][row[there], column[there]] - 1).abs()
+    assert error.median() < 0.03
+
+
+def test_too_little_to_go_by_is_one_line(case, capfd):
+    trajectory, _, _ = case
+    noise = torch.randint(0, 256, (7, 168, 224, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    noise[:] = 128
+    frames = Frames(noise, torch.ones(7, 168, 224))
+    with pytest.raises(ValueError, match="COLMAP placed 0 of 7 frames, fewer than pose.least=0.5 asks for"):
+        build(frames)(frames, trajectory)
+    assert capfd.readouterr().err == ""
+
+
+def test_scale_without_a_baseline(case):
+    """On a line the line's length says it; a plan that only turns leaves it to the input's depth."""
+    trajectory, taken, frames = case
+    points = torch.rand(40, 3, dtype=torch.float64) * torch.tensor([1.0, 1.0, 2.0]) + torch.tensor([-0.5, -0.5, 2.0])
+    pixels, z = project(points.float(), taken[0])
+    depth = torch.zeros(168, 224)
+    column, row = pixels[0].long().unbind(-1)
+    depth[row, column] = z[0]
+    estimator = poses.build({"name": "colmap"}, depth=Depth(depth, depth > 0, "metric"), estimator=None)
+    views = taken.world_to_camera.double()
+    views[:, :3, 3] /= 5  # the model's unit is five of the plan's
+    model = Model({i: view for i, view in enumerate(views)}, points / 5, {0: (pixels[0].double(), list(range(40)))})
+    line = Cameras(trajectory.cameras.world_to_camera[:4], trajectory.cameras.intrinsics[:4], 224, 168)
+    still = replace(line, world_to_camera=torch.eye(4).repeat(4, 1, 1))
+    first = replace(model, poses={i: views[i] for i in range(4)})
+    for plan, tolerance in ((line, 1e-4), (still, 0.02)):
+        cameras, moved = estimator._in_plan(first, plan)
+        torch.testing.assert_close(cameras.centers, taken.centers[:4], rtol=0, atol=tolerance)
+        torch.testing.assert_close(moved, points.float(), rtol=tolerance, atol=tolerance)
+
+
+def test_neighbours_follow_the_tree():
+    start = pinhole(16, 16, 10.0)
+    clip = Cameras(torch.eye(4).repeat(12, 1, 1), start.intrinsics.expand(12, 3, 3), 16, 16)
+    pairs = neighbours(Trajectory(start, (Clip("a", 0, clip), Clip("b", 0, clip), Clip("c", 12, clip))))
+    assert {(0, view) for view in range(1, 37)} <= pairs
+    assert (3, 11) in pairs and (3, 12) not in pairs
+    assert (12, 25) in pairs and (5, 25) in pairs  # c continues a's last frame
+    assert (12, 13) not in pairs and (11, 13) not in pairs  # b starts at the input again
+    assert all(a < b for a, b in pairs)
+
+
+def test_settings_are_checked(case):
+    with pytest.raises(ValueError, match="pose.mapping is 'local'; choose one of incremental, global"):
+        build(case[2], mapping="local")
+    with pytest.raises(ValueError, match="pose.least is 2"):
+        build(case[2], least=2.0)
+    with pytest.raises(ValueError, match="needs a depth estimator"):
+        poses.build({"name": "colmap"}, depth=build(case[2]).depth, estimator=None)(Frames(case[2].images), case[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, {"mapping": "global"}, {"exhaustive": 1}])
+def test_real_photographs(shared, settings):
+    """LLFF fern, ten views at 400 x 300 (not undistorted), against its published cameras, for a plan that stands still at them but
+    turned. Measured: rotations within 0.44 degrees, positions within 1.3 % of the reach."""
+    root = shared / "data" / "llff_fern"
+    truth, names = read_cameras(root / "cameras.npz")[list(range(0, 20, 2))].resized(400, 300), np.load(root / "cameras.npz")["names"][::2]
+    files = [next(root.rglob(f"{Path(str(name)).stem}.*")) for name in names]
+    images = [torch.from_numpy(cv2.resize(read_image(f).numpy(), (400, 300), interpolation=cv2.INTER_AREA)) for f in files]
+    truth = replace(truth, world_to_camera=truth.world_to_camera @ torch.linalg.inv(truth.world_to_camera[0]))
+    turned = truth.world_to_camera.clone()
+    turned[1:] = rigid(rotation_from_vector(torch.tensor([0.0, 0.05, 0.0])), torch.zeros(3)) @ turned[1:]
+    plan = replace(truth, world_to_camera=turned)
+    frames = Frames(torch.stack(images))
+    estimator = poses.build({"name": "colmap", **settings}, depth=Flat()(frames.images[0]), estimator=Flat())
+    found = estimator(frames, Trajectory(plan[0], (Clip("fern", 0, plan[1:]),)))
+    assert (found.confidence.flatten(1).max(1).values > 0).all()
+    angle = rotation_angle(found.cameras.world_to_camera[:, :3, :3].double(), truth.world_to_camera[:, :3, :3].double())
+    assert angle.max() < 1
+    assert (found.cameras.centers - truth.centers).norm(dim=-1).max() < 0.03 * truth.centers.norm(dim=-1).max()
