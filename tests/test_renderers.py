@@ -69,7 +69,8 @@ def assert_agree(fast: tuple, truth: tuple, tolerance: float = 1e-4, skip: tuple
     for name in set(INPUTS) - set(skip):
         a, b = fast[1][name], truth[1][name]
         assert (a - b).norm() < 10 * tolerance * b.norm(), name
-    assert ((fast[2]["radii"] > 0) == (truth[2]["radii"] > 0)).all()
+    contributes = truth[1]["colors"].abs().sum(-1) > 0
+    assert ((fast[2]["radii"] > 0) | ~contributes).all()
 
 
 @pytest.mark.parametrize("name", CPU)
@@ -195,7 +196,7 @@ def test_a_needle_seen_from_near_stays_finite_and_right():
     color, camera = torch.ones(1, 1, 3), pinhole(40, 30, 400.0)
     truth = gradients(build("reference"), needle.to(torch.float64), color.double(), camera.to(torch.float64))
     assert truth[0][1].sum() > 10
-    assert_agree(gradients(build("numba"), needle, color, camera), truth, tolerance=1e-2)
+    assert_agree(gradients(build("numba"), needle, color, camera), truth, tolerance=1e-5)
 
 
 def test_numba_gives_the_same_bits_with_any_number_of_threads():
@@ -209,6 +210,17 @@ def test_numba_gives_the_same_bits_with_any_number_of_threads():
     numba.set_num_threads(before)
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other))
+
+
+def test_numba_caches_kernels_under_the_hash_of_all_their_source():
+    """Else a kernel would be loaded that was compiled with an older version of a function in another file."""
+    from lift.renderers import numba_gradients, numba_kernels
+
+    for kernel in (numba_kernels.project, numba_gradients.pair_sums):
+        index = kernel._cache._cache_file
+        assert index._source_stamp == numba_kernels.fingerprint()
+        build("numba").warm_up()
+        assert index._load_index(), "nothing is cached under this stamp"
 
 
 def test_numba_refuses_what_it_cannot_do():

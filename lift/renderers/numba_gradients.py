@@ -7,12 +7,12 @@ are the six moments sum v (1, dx, dy, dx^2, dx dy, dy^2); with its colour's and 
 import numpy as np
 from numba import prange
 
-from lift.renderers import MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE
+from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE
 from lift.renderers.numba_kernels import (
-    CHUNK, PLANE, STRIDE, TILE_HEIGHT, TILE_WIDTH, _clamped, _falloff, _local, _picture_axes, _picture_rows, _rotation, _spread, _unit,
-    compiled, f32,
+    CHUNK, PLANE, STRIDE, TILE_HEIGHT, TILE_WIDTH, _clamped, _falloff, _local, _picture_axes, _picture_rows, _rotation, _rows, _spread,
+    _unit, compiled, f32,
 )  # fmt: skip
-from lift.renderers.numba_lanes import WIDTH, broadcast, load, ramp, store, total, where_above, where_below
+from lift.renderers.numba_lanes import WIDTH, broadcast, load, ramp, store, total, totals, where_above, where_below
 
 SUMS = 10
 
@@ -22,16 +22,16 @@ def _tile_sums(state, splat, box, tile_x, tile_y, sums):
     """One Gaussian's ten sums over a tile. Planes of `state`: transmittance in front of it; R, the loss's gradient times all that is
     composited from it on; the gradients of r, g, b, depth, alpha. Front to back, as the picture was made, so that transmittance is
     exactly what it was: dL/dalpha = transmittance * (what the Gaussian shows) - R behind it / (1 - alpha)."""
-    xx, xy, yy = splat[2] * f32(1 / 16), splat[3] * f32(1 / 8), splat[4] * f32(1 / 16)
+    xx, xy, yy = splat[2] * f32(1 / 32), splat[3] * f32(1 / 16), splat[4] * f32(1 / 32)
     opacity, red, green, blue, depth = splat[5], splat[6], splat[7], splat[8], splat[9]
     left, right = max(box[0] - tile_x, 0), min(box[2] - tile_x, TILE_WIDTH - 1)
-    top, bottom = max(box[1] - tile_y, 0), min(box[3] - tile_y, TILE_HEIGHT - 1)
-    sums[:] = 0
+    zero = broadcast(f32(0))
+    s_0, s_x, s_y, s_xx, s_xy, s_yy, d_red, d_green, d_blue, d_depth = zero, zero, zero, zero, zero, zero, zero, zero, zero, zero
     for x in range(left, right + 1, WIDTH):
+        top, bottom = _rows(splat, box, tile_x + x, tile_y)
         dx = ramp(f32(tile_x + x) + f32(0.5) - splat[0])
         across, mixed = dx * dx * xx, dx * xy
-        zero = broadcast(f32(0))
-        v_0, v_y, v_yy, d_red, d_green, d_blue, d_depth = zero, zero, zero, zero, zero, zero, zero
+        v_0, v_y, v_yy = zero, zero, zero
         for y in range(top, bottom + 1):
             dy = f32(tile_y + y) + f32(0.5) - splat[1]
             p = y * STRIDE + x
@@ -46,10 +46,10 @@ def _tile_sums(state, splat, box, tile_x, tile_y, sums):
             g_red, g_green, g_blue = load(state, p + 2 * PLANE), load(state, p + 3 * PLANE), load(state, p + 4 * PLANE)
             g_depth = load(state, p + 5 * PLANE)
             shown = g_red * red + g_green * green + g_blue * blue + g_depth * depth + load(state, p + 6 * PLANE)
-            behind = load(state, p + PLANE) - weight * shown
+            shown = shown * weight
+            behind = load(state, p + PLANE) - shown
             store(state, p + PLANE, behind)
-            v = weight * shown - alpha * behind / (broadcast(f32(1)) - alpha)
-            v = where_above(weight, f32(0), where_above(raw, f32(MAX_ALPHA), f32(0), v), f32(0))
+            v = where_above(raw, f32(MAX_ALPHA), f32(0), shown - weight / after * behind)
             v_0 += v
             v_y += v * dy
             v_yy += v * (dy * dy)
@@ -58,16 +58,14 @@ def _tile_sums(state, splat, box, tile_x, tile_y, sums):
             d_blue += weight * g_blue
             d_depth += weight * g_depth
         v_x = v_0 * dx
-        sums[0] += total(v_0)
-        sums[1] += total(v_x)
-        sums[2] += total(v_y)
-        sums[3] += total(v_x * dx)
-        sums[4] += total(v_y * dx)
-        sums[5] += total(v_yy)
-        sums[6] += total(d_red)
-        sums[7] += total(d_green)
-        sums[8] += total(d_blue)
-        sums[9] += total(d_depth)
+        s_0 += v_0
+        s_x += v_x
+        s_y += v_y
+        s_xx += v_x * dx
+        s_xy += v_y * dx
+        s_yy += v_yy
+    store(sums, 0, totals(s_0, s_x, s_y, s_xx, s_xy, s_yy, d_red, d_green))
+    sums[8], sums[9] = total(d_blue), total(d_depth)
 
 
 @compiled(parallel=True)
@@ -81,6 +79,7 @@ def pair_sums(splats, boxes, slots, starts, entries, seen, rgb, alpha, depth, g_
         tile = _spread(job, views * tiles)
         view, tile_y, tile_x = tile // tiles, tile % tiles // across * TILE_HEIGHT, tile % tiles % across * TILE_WIDTH
         state = np.zeros(7 * PLANE, np.float32)
+        state[:PLANE] = -1
         for row in range(min(TILE_HEIGHT, height - tile_y)):
             for column in range(min(TILE_WIDTH, width - tile_x)):
                 p, y, x = row * STRIDE + column, tile_y + row, tile_x + column
@@ -116,6 +115,24 @@ def _quat_gradient(quat, d):
     return (gw - along * w) * inverse, (gx - along * x) * inverse, (gy - along * y) * inverse, (gz - along * z) * inverse
 
 
+@compiled()
+def _axes_gradient(m, a, b, c, da, db, dc):
+    """Gradient of a Gaussian's picture axes from that of its conic (a, b, c). Through the determinant as `project` makes it: -conic S conic
+    would be shorter, and for a needle nothing but rounding errors."""
+    k0, k1, k2 = m[1] * m[5] - m[2] * m[4], m[2] * m[3] - m[0] * m[5], m[0] * m[4] - m[1] * m[3]
+    trace = m[0] * m[0] + m[1] * m[1] + m[2] * m[2] + m[3] * m[3] + m[4] * m[4] + m[5] * m[5]
+    inverse = f32(1) / (k0 * k0 + k1 * k1 + k2 * k2 + f32(BLUR) * trace + f32(BLUR * BLUR))
+    d_det = -(da * a + db * b + dc * c) * inverse
+    d_xx, d_xy, d_yy = f32(2) * (dc * inverse + f32(BLUR) * d_det), -db * inverse, f32(2) * (da * inverse + f32(BLUR) * d_det)
+    k0, k1, k2 = f32(2) * k0 * d_det, f32(2) * k1 * d_det, f32(2) * k2 * d_det
+    return (
+        d_xx * m[0] + d_xy * m[3] + m[4] * k2 - m[5] * k1, d_xx * m[1] + d_xy * m[4] + m[5] * k0 - m[3] * k2,
+        d_xx * m[2] + d_xy * m[5] + m[3] * k1 - m[4] * k0,
+        d_yy * m[3] + d_xy * m[0] + k1 * m[2] - k2 * m[1], d_yy * m[4] + d_xy * m[1] + k2 * m[0] - k0 * m[2],
+        d_yy * m[5] + d_xy * m[2] + k0 * m[1] - k1 * m[0],
+    )  # fmt: skip
+
+
 @compiled(parallel=True)
 def unproject(means, quats, scales, radii, splats, slots, touched, sums, cameras, intrinsics, width, height, with_cameras):
     """Gradients of means, quats, scales, opacities, colors, and of cameras as partial sums [chunk view 16]: the rotation's nine entries,
@@ -144,19 +161,13 @@ def unproject(means, quats, scales, radii, splats, slots, touched, sums, cameras
                 a, b, c = splat[2], splat[3], splat[4]
                 d_opacities[own, i] += s[0] / splat[5]
 
-                # Of the 2D covariance: h = conic S conic / 2, with S the second moments.
-                t0, t1, t2, t3 = a * s[3] + b * s[4], a * s[4] + b * s[5], b * s[3] + c * s[4], b * s[4] + c * s[5]
-                h_xx, h_xy, h_yy = t0 * a + t1 * b, t0 * b + t1 * c, t2 * b + t3 * c  # twice h
                 x, y, z = _local(camera, means[own, i])
                 u, v = _clamped(splat[0], f32(width)) - cx, _clamped(splat[1], f32(height)) - cy
                 g = _picture_rows(camera, fx, fy, u, v, z)
                 qw, qx, qy, qz, _ = _unit(quats[own, i])
                 r = _rotation(qw, qx, qy, qz)
                 m = _picture_axes(g, r, scales[own, i])
-                dm = (
-                    h_xx * m[0] + h_xy * m[3], h_xx * m[1] + h_xy * m[4], h_xx * m[2] + h_xy * m[5],
-                    h_xy * m[0] + h_yy * m[3], h_xy * m[1] + h_yy * m[4], h_xy * m[2] + h_yy * m[5],
-                )  # fmt: skip
+                dm = _axes_gradient(m, a, b, c, f32(-0.5) * s[3], -s[4], f32(-0.5) * s[5])
 
                 # Of the axes (rotation times scale), l = g^T dm.
                 s0, s1, s2 = scales[own, i, 0], scales[own, i, 1], scales[own, i, 2]

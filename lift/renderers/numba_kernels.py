@@ -1,15 +1,17 @@
 """Compiled loops of the numba renderer: project, sort into tiles, composite, and the way back.
 
 Every loop that runs in parallel writes to places of its own and every sum has a fixed order, so results do not depend on the number
-of threads. Arrays: `splats` holds what a tile needs of a Gaussian in a view (x, y, conic xx, xy, yy, opacity, r, g, b, depth),
-`boxes` its pixels left, top, right, bottom, inclusive, `slots` where its (tile, Gaussian) pairs begin, `entries` each tile's
-Gaussians by depth, `starts` where a tile's entries begin.
+of threads. Arrays: `splats` holds what a tile needs of a Gaussian in a view (x, y, conic xx, xy, yy, opacity, r, g, b, depth, and
+the squared distance, in standard deviations, at which its alpha is MIN_ALPHA), `boxes` its pixels left, top, right, bottom,
+inclusive, `slots` where its (tile, Gaussian) pairs begin, `entries` each tile's Gaussians by depth, `starts` where a tile's begin.
 """
 
+import hashlib
 import inspect
 import logging
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from numba import njit, prange
@@ -35,12 +37,22 @@ def compiled(**options: bool) -> Callable[[Callable], Callable]:
     def decorate(function: Callable) -> Callable:
         bare = inspect.unwrap(function)  # an import hook that checks types wraps every function; numba compiles the bare one
         try:
-            return njit(bare, cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH, **options)
+            kernel = njit(bare, cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH, **options)
+            kernel._cache._cache_file._source_stamp = fingerprint()
+            return kernel
         except RuntimeError as error:  # neither the installed package nor the user's cache folder can be written
             _warn_uncached(str(error))
             return njit(bare, nogil=True, error_model="numpy", fastmath=FASTMATH, **options)
 
     return decorate
+
+
+@cache
+def fingerprint() -> str:
+    """Hash of all source that goes into kernels. numba itself would look at the file of the kernel alone, and load from its cache what
+    was compiled from an older version of a function that the kernel calls."""
+    sources = sorted(Path(__file__).parent.glob("numba*.py")) + [Path(__file__).parent / "__init__.py"]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
 @cache
@@ -50,19 +62,42 @@ def _warn_uncached(reason: str) -> None:
 
 f32 = np.float32
 
-# exp(-d / 2) = exp(-d / 16)^8: for d / 16 up to _FAR a polynomial does, and beyond it every alpha is below MIN_ALPHA.
-_FAR = 0.7
-_E0, _E1, _E2, _E3, _E4, _E5 = (f32(c) for c in Chebyshev.interpolate(lambda t: np.exp(-t), 5, [0, _FAR]).convert(kind=Polynomial).coef)
+# exp(-d / 2) = exp(-d / 32)^16: for d / 32 up to _FAR a polynomial does, and beyond it every alpha is below MIN_ALPHA.
+_FAR = 0.35
+_E0, _E1, _E2, _E3, _E4 = (f32(c) for c in Chebyshev.interpolate(lambda t: np.exp(-t), 4, [0, _FAR]).convert(kind=Polynomial).coef)
 
 
 @compiled()
 def _falloff(t):
-    """exp(-8 t)"""
+    """exp(-16 t)"""
     t = where_above(t, f32(_FAR), f32(_FAR), t)
-    p = ((((t * _E5 + _E4) * t + _E3) * t + _E2) * t + _E1) * t + _E0
+    p = (((t * _E4 + _E3) * t + _E2) * t + _E1) * t + _E0
+    p = p * p
     p = p * p
     p = p * p
     return p * p
+
+
+@compiled()
+def _rows(splat, box, left, tile_y):
+    """First and last row, counted in the tile, of the pixels in the columns from `left` on whose alpha can reach MIN_ALPHA.
+
+    The ellipse's upper and lower ends within a strip of columns: at its top or bottom, or at the strip's edge next to that."""
+    top, bottom = max(box[1] - tile_y, 0), min(box[3] - tile_y, TILE_HEIGHT - 1)
+    if box[2] - box[0] < 2 * WIDTH:  # too small for the corners of its box to matter
+        return top, bottom
+    xx, xy, yy, square = splat[2], splat[3], splat[4], splat[10] * f32(1.001) + f32(0.01)
+    det = xx * yy - xy * xy
+    if not det > f32(1e-3) * xx * yy:  # a needle: its corners are not worth the loss of precision
+        return top, bottom
+    first = f32(left) + f32(0.5) - splat[0]
+    last = first + f32(WIDTH - 1)
+    crest = -xy * np.sqrt(square / (det * xx))  # x of the point with the largest y
+    below, above = min(max(crest, first), last), min(max(-crest, first), last)
+    down = -xy * below + np.sqrt(max(square * yy - det * below * below, f32(0)))
+    up = -xy * above - np.sqrt(max(square * yy - det * above * above, f32(0)))
+    middle = splat[1] - f32(tile_y) - f32(0.5)
+    return max(top, int(np.ceil(middle + up / yy - f32(0.01)))), min(bottom, int(np.floor(middle + down / yy + f32(0.01))))
 
 
 @compiled()
@@ -149,7 +184,8 @@ def project(means, quats, scales, opacities, colors, cameras, intrinsics, width,
             k0, k1, k2 = m[1] * m[5] - m[2] * m[4], m[2] * m[3] - m[0] * m[5], m[0] * m[4] - m[1] * m[3]
             det = k0 * k0 + k1 * k1 + k2 * k2 + f32(BLUR) * (xx + yy) + f32(BLUR * BLUR)
             xx, yy = xx + f32(BLUR), yy + f32(BLUR)
-            reach = np.sqrt(f32(2) * np.log(opacity / f32(MIN_ALPHA)))
+            square = f32(2) * np.log(opacity / f32(MIN_ALPHA))
+            reach = np.sqrt(square)
             rx = reach * np.sqrt(xx) * f32(1 + 1e-5) + f32(1e-3)
             ry = reach * np.sqrt(yy) * f32(1 + 1e-5) + f32(1e-3)
             left, right = max(np.ceil(px - rx - f32(0.5)), f32(0)), min(np.floor(px + rx - f32(0.5)), w - f32(1))
@@ -159,6 +195,7 @@ def project(means, quats, scales, opacities, colors, cameras, intrinsics, width,
             splat, box = splats[view, i], boxes[view, i]
             splat[0], splat[1], splat[2], splat[3], splat[4], splat[5] = px, py, yy / det, -xy / det, xx / det, opacity
             splat[6], splat[7], splat[8], splat[9] = colors[view, i, 0], colors[view, i, 1], colors[view, i, 2], z
+            splat[10] = square
             box[0], box[1], box[2], box[3] = int(left), int(top), int(right), int(bottom)
             radii[view, i] = np.ceil(max(rx, ry))
             touched[view, i] = (box[2] // TILE_WIDTH - box[0] // TILE_WIDTH + 1) * (box[3] // TILE_HEIGHT - box[1] // TILE_HEIGHT + 1)
@@ -240,11 +277,11 @@ def _composite_tile(state, splats, boxes, entries, tile_x, tile_y):
         if k % 64 == 63 and not _alive(state):
             return k
         splat, box = splats[entries[k]], boxes[entries[k]]
-        xx, xy, yy = splat[2] * f32(1 / 16), splat[3] * f32(1 / 8), splat[4] * f32(1 / 16)
+        xx, xy, yy = splat[2] * f32(1 / 32), splat[3] * f32(1 / 16), splat[4] * f32(1 / 32)
         opacity, red, green, blue, depth = splat[5], splat[6], splat[7], splat[8], splat[9]
         left, right = max(box[0] - tile_x, 0), min(box[2] - tile_x, TILE_WIDTH - 1)
-        top, bottom = max(box[1] - tile_y, 0), min(box[3] - tile_y, TILE_HEIGHT - 1)
         for x in range(left, right + 1, WIDTH):
+            top, bottom = _rows(splat, box, tile_x + x, tile_y)
             dx = ramp(f32(tile_x + x) + f32(0.5) - splat[0])
             across, mixed = dx * dx * xx, dx * xy
             for y in range(top, bottom + 1):
@@ -280,6 +317,7 @@ def composite(splats, boxes, starts, entries, width, height):
         view, tile_y, tile_x = tile // tiles, tile % tiles // across * TILE_HEIGHT, tile % tiles % across * TILE_WIDTH
         rows, columns = min(TILE_HEIGHT, height - tile_y), min(TILE_WIDTH, width - tile_x)
         state = np.zeros(5 * PLANE, np.float32)
+        state[:PLANE] = -1
         for y in range(rows):
             state[y * STRIDE : y * STRIDE + columns] = 1
         own = entries[starts[tile] : starts[tile + 1]]

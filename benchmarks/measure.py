@@ -1,0 +1,83 @@
+"""How things are timed here, so that two numbers can be compared.
+
+Warm-up calls first; then single calls, each with the device's work finished inside the timer; median and quartiles; the seed; and what
+it ran on: processor, cores, load, versions, commit. Results go to `benchmarks/results/` as JSON.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("torch", "numba", "numpy", "gsplat", "pytorch-lightning")
+
+
+def measure(function: Callable[[], Any], device: str = "cpu", warm_up: int = 2, seconds: float = 3.0, most: int = 30) -> dict[str, float]:
+    """Milliseconds of a call: at least three calls, then more until `seconds` have passed or there are `most`."""
+    for _ in range(warm_up):
+        function()
+    times: list[float] = []
+    while len(times) < 3 or (sum(times) < 1e3 * seconds and len(times) < most):
+        _finish(device)
+        start = time.perf_counter()
+        function()
+        _finish(device)
+        times.append(1e3 * (time.perf_counter() - start))
+    low, middle, high = statistics.quantiles(times, n=4)
+    return {"median": round(middle, 2), "low": round(low, 2), "high": round(high, 2), "best": round(min(times), 2), "calls": len(times)}
+
+
+def write(name: str, seed: int, device: str, rows: list[dict[str, Any]]) -> Path:
+    """benchmarks/results/<name>-<device>.json: the rows, and what they were measured on."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}-{device}.json"
+    record = {"benchmark": name, "unit": "milliseconds", "seed": seed, "machine": machine(device), "rows": rows}
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def machine(device: str) -> dict[str, Any]:
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load_average": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "commit": _commit(),
+        "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _finish(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    return names[0] if names else platform.processor()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    return found.stdout.strip() or None
