@@ -1,9 +1,9 @@
 """Compiled kernels of `lift.training.similarity`: the similarity map summed, and its gradient."""
 
-import numba
 import numpy as np
 from numba import prange
 
+from lift.jit import compiled
 from lift.training.similarity import C1, C2, WINDOW
 
 
@@ -22,8 +22,8 @@ def value_and_gradient(a: np.ndarray, b: np.ndarray, gradient: np.ndarray) -> fl
 
 # Rows are handled as one line of width x channel floats, so that the inner loops run over contiguous memory without a branch:
 # a tap to the side is a tap `channels` floats away, and what lies outside the picture is a margin of zeros.
-_kernel = numba.njit(parallel=True, fastmath=True, cache=True, error_model="numpy")
-_inline = numba.njit(fastmath=True, cache=True, error_model="numpy")
+_kernel = compiled(parallel=True, fastmath=True, error_model="numpy")
+_inline = compiled(fastmath=True, error_model="numpy")
 
 
 @_inline

@@ -1,0 +1,185 @@
+"""Whole runs, as a user starts them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from lift.io.cameras import read_cameras
+from lift.io.splats import read_ply
+from lift.io.video import read_frames
+from tests.test_registry import lift
+
+TINY = ("intake.size=96", "planner.depth=1", "planner.frames=3", "fit.steps=30", "fit.checkpoint_every=10", "fit.initial_gaussians=1500",
+        "fit.held_out=4", "deliver.video_frames=6")  # fmt: skip
+
+LEFT = {"gaussians.ply", "transforms.json", "colmap", "video.mp4", "report.html", "metrics.json", "config.yaml", "provenance.json",
+        "checkpoint.ckpt", "tensorboard", "frames", "distortion.safetensors"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    done = lift("run", "image=coffee", *TINY, "deliver.formats=[ply,spz]", f"output={folder}", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    run = Path(done.stdout.strip().split("\n")[-1])
+    assert run.is_dir() and run.parent == folder / "coffee"
+    return run
+
+
+def test_a_run_leaves_everything(finished):
+    assert LEFT | {"gaussians.spz"} <= {path.name for path in finished.iterdir()}
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["frames"] == 13 and metrics["clips"] == 4 and metrics["input_psnr"] > 18 and metrics["gaussians"] >= 1000
+    gaussians = read_ply(finished / "gaussians.ply")
+    assert len(gaussians) == metrics["gaussians"] and gaussians.means.isfinite().all()
+    cameras = read_cameras(finished / "transforms.json")
+    assert len(cameras) == 13 and (cameras.world_to_camera[0] - torch.eye(4)).abs().max() < 1e-6
+    assert len(read_cameras(finished / "colmap")) == 13
+    assert len(read_frames(finished / "video.mp4")) == 6
+    assert Image.open(finished / "frames" / "000012.png").size == (96, 64)
+    provenance = json.loads((finished / "provenance.json").read_text())
+    assert {s["stage"] for s in provenance["stages"]} == {"depth", "plan", "clip", "reconstruct", "fit"}
+    assert provenance["licences"]["prior warp"] and provenance["packages"]["torch"]
+    assert all(s["seconds"] >= 0 and s["peak_bytes"] > 0 for s in provenance["stages"])
+    assert "<html" in (finished / "report.html").read_text()
+
+
+def test_the_input_view_of_the_scene_is_the_picture(finished):
+    """Rendered from the delivered files alone, through the delivered camera 0."""
+    from lift.evaluation.metrics import psnr
+    from lift.renderers.reference import Reference
+
+    cameras = read_cameras(finished / "transforms.json")[0]
+    rendered = Reference()(read_ply(finished / "gaussians.ply"), cameras.to(torch.float32)).rgb[0]
+    import numpy
+
+    picture = torch.from_numpy(numpy.array(Image.open(finished / "frames" / "000000.png"))).float() / 255
+    assert psnr(rendered, picture) == pytest.approx(json.loads((finished / "metrics.json").read_text())["input_psnr"], abs=0.1)
+
+
+def test_running_again_finds_every_stage(finished):
+    again = lift("run", "image=coffee", *TINY, "deliver.formats=[ply,spz]", f"output={finished.parents[1]}")
+    assert again.returncode == 0 and Path(again.stdout.strip()) == finished
+    assert again.stderr.count("found") == 4 + 4  # depth, plan, four clips, reconstruct, fit
+
+
+def test_another_distortion_makes_only_the_fit_anew(finished):
+    other = lift("run", "image=coffee", *TINY, "distortion=identity", f"output={finished.parents[1]}")
+    assert other.returncode == 0 and other.stderr.count("found") == 3 + 4
+    assert Path(other.stdout.strip()) != finished
+
+
+def test_render_export_and_their_mistakes(finished, tmp_path):
+    done = lift("render", str(finished), "--path", str(finished / "transforms.json"), "--to", str(tmp_path / "png"), "--size", "48")
+    assert done.returncode == 0, done.stderr
+    pictures = sorted((tmp_path / "png").iterdir())
+    assert len(pictures) == 13 and Image.open(pictures[0]).size == (48, 32)
+    assert lift("render", str(finished), "--to", str(tmp_path / "x.mp4")).returncode == 0 and (tmp_path / "x.mp4").stat().st_size > 1000
+    for suffix in ("ply", "splat", "spz"):
+        assert lift("export", str(finished), str(tmp_path / f"x.{suffix}")).returncode == 0
+        assert (tmp_path / f"x.{suffix}").stat().st_size > 1000
+    wrong = lift("export", str(finished), str(tmp_path / "x.obj"))
+    assert wrong.returncode == 2 and "obj" in wrong.stderr and "splat" in wrong.stderr and wrong.stderr.count("\n") == 1
+
+
+# A plugin that dies at a chosen point: a run of the program itself, with nothing in it that knows of tests.
+SABOTAGE = """
+import os, signal
+from pathlib import Path
+from lift import store
+from lift.training import fit
+
+stage, log = os.environ.get("DIE_IN"), os.environ["LOG"]
+make, keep = store.Store._make, fit.Keep.on_train_epoch_end
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def _make(self, final, name, key, maker, resumable):
+    Path(log).open("a").write(final.name + "\\n")
+    def half(draft):
+        maker(draft)
+        if name == stage:
+            die()
+    make(self, final, name, key, half, resumable)
+
+def on_train_epoch_end(self, trainer, module):
+    keep(self, trainer, module)
+    if stage == "fit" and trainer.current_epoch == 1:
+        die()
+
+store.Store._make, fit.Keep.on_train_epoch_end = _make, on_train_epoch_end
+"""
+
+
+@pytest.fixture
+def sabotage(tmp_path) -> Path:
+    (tmp_path / "sabotage.py").write_text(SABOTAGE)
+    return tmp_path
+
+
+def started(folder: Path, **environment: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "lift", "run", "image=coffee", *TINY, f"output={folder / 'out'}"]
+    env = {**os.environ, "LIFT_PLUGINS": "sabotage", "LOG": str(folder / "log"), **environment}
+    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX")
+def test_a_run_killed_in_each_stage_is_completed_by_running_it_again(sabotage, finished):
+    for stage in ("depth", "plan", "clip", "reconstruct", "fit"):
+        killed = started(sabotage, DIE_IN=stage)
+        killed.communicate(timeout=300)
+        assert killed.returncode == -signal.SIGKILL, stage
+        assert not list((sabotage / "out" / "cache").glob(f"{stage}-*")), "a half-made stage looks finished"
+    last = started(sabotage)
+    out, err = last.communicate(timeout=300)
+    assert last.returncode == 0, err
+    made = (sabotage / "log").read_text().split()
+    assert {name: made.count(name) for name in made if not name.startswith("clip")} == {name: 2 for name in made if not name.startswith("clip")}
+    # Killed and resumed, the fit is the one that was never interrupted: without export of other formats, the same scene bit for bit.
+    run = Path(out.strip().split("\n")[-1])
+    assert (run / "gaussians.ply").read_bytes() == (finished / "gaussians.ply").read_bytes()
+
+
+@pytest.mark.slow
+def test_two_runs_that_want_the_same_make_every_stage_once(sabotage):
+    both = [started(sabotage) for _ in range(2)]
+    results = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], results
+    assert results[0][0] == results[1][0]
+    made = (sabotage / "log").read_text().split()
+    assert len(made) == len(set(made)) == 4 + 4
+
+
+def test_several_jobs_by_hydra(tmp_path):
+    done = lift("run", "-m", "image=coffee", "distortion=identity,rigid", *TINY, "fit.steps=5", f"output={tmp_path}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    runs = [Path(line) for line in done.stdout.strip().split("\n")]
+    assert len(runs) == 2 and all((run / "gaussians.ply").exists() for run in runs)
+
+
+SYNTHETIC = ("experiment=synthetic", "distortion=identity")
+
+
+@pytest.mark.slow
+def test_canonical_views_of_a_known_scene_match_the_truth(tmp_path):
+    """Strength 0: at least 28 dB from cameras that were not generated. Strength 1: measurably worse without a distortion model."""
+    scores = {}
+    for strength in (0, 1):
+        done = lift("run", *SYNTHETIC, f"prior.strength={strength}", f"output={tmp_path}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        truth = json.loads((Path(done.stdout.strip().split("\n")[-1]) / "metrics.json").read_text())["truth"]
+        assert truth["depth"]["scale"] == pytest.approx(1, abs=1e-4)
+        scores[strength] = truth["psnr"]
+    assert scores[0] >= 28, scores
+    assert scores[1] < scores[0] - 2, scores
+
+
