@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 import matplotlib
+import matplotlib.colors
 import torch
 from jaxtyping import Bool, Float, UInt8
 from markupsafe import Markup
@@ -197,7 +198,7 @@ def compared(
             }
         )
     shares = torch.linspace(0, 1, 5)
-    stops = ["#" + "".join(f"{round(255 * c):02x}" for c in matplotlib.colormaps["turbo"](1 - s)[:3]) for s in torch.linspace(0, 1, 13).tolist()]
+    stops = [matplotlib.colors.to_hex(matplotlib.colormaps["turbo"](1 - share)) for share in torch.linspace(0, 1, 13).tolist()]
     marks = [_number(1 / (1 / near + share * (1 / far - 1 / near))) for share in shares.tolist()]
     return rows, {"colors": ", ".join(stops), "marks": marks}
 
@@ -220,7 +221,7 @@ def learned(findings: "list[lift.delivery.FrameFinding]", trajectory: Trajectory
         if max((v for v in values(name, factor) if v == v), default=0.0) > 1e-5:
             charts.append(line_chart(title, [Series(name, views, values(name, factor))], width=_WIDE, height=130, zero=True, bands=bands))
         else:
-            nothing.append({"rotation": "rotation", "translation": "translation", "motion": "Gaussian motion", "color": "image change"}[name])
+            nothing.append({"motion": "Gaussian motion", "color": "image change"}.get(name, name))
     held_out = [f for f in findings if f.held_out]
     lines = [Series("canonical scene", views, [f.psnr for f in findings])]
     if charts:

@@ -36,7 +36,8 @@ def test_a_missing_extra_comes_with_the_command_that_adds_it(quick, monkeypatch)
 
 
 def test_trials_run_in_their_own_process(monkeypatch):
-    monkeypatch.setattr(doctor, "_TRIALS", {"torch": "print('CUDA: none')", "numba": "import os; os.abort()", "ffmpeg": "raise OSError('no such codec')"})
+    trials = {"torch": "print('CUDA: none')", "numba": "import os; os.abort()", "ffmpeg": "raise OSError('no such codec')"}
+    monkeypatch.setattr(doctor, "_TRIALS", trials)
     text = doctor.report()
     assert "\n  CUDA: none" in text
     assert "numba does not work: exit status" in text
@@ -50,7 +51,8 @@ def test_what_hangs_is_given_up(monkeypatch):
 
 def test_a_broken_torchvision_is_called_by_name(monkeypatch):
     monkeypatch.setattr(doctor, "_version", lambda package: "0.20")
-    monkeypatch.setattr(doctor, "_try", lambda code: (False, "operator torchvision::nms does not exist") if code == "import torchvision" else (True, ""))
+    outcome = {"import torchvision": (False, "operator torchvision::nms does not exist")}
+    monkeypatch.setattr(doctor, "_try", lambda code: outcome.get(code, (True, "")))
     text = doctor.report()
     assert "torchvision does not work: operator torchvision::nms does not exist" in text and "pip uninstall torchvision" in text
 

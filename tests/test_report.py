@@ -103,7 +103,8 @@ TRUTH = {
 def findings(learned: float = 1.0) -> list[FrameFinding]:
     clips = ["input", *["right"] * 3, *["right/<b>up"] * 3]
     return [
-        FrameFinding(v, clip, 20.0 + v, 20.0 + v + learned, v == 5, learned * v, 0.01 * learned * v, 0.0, 0.0) for v, clip in enumerate(clips)
+        FrameFinding(v, clip, 20.0 + v, 20.0 + v + learned, v == 5, learned * v, 0.01 * learned * v, 0.0, 0.0)
+        for v, clip in enumerate(clips)
     ]
 
 
@@ -157,7 +158,7 @@ def test_input_best_median_and_worst_frame_are_compared(written):
     _, page = written
     alts = [image["alt"] for image in page.all("img")]
     for name in ("input", "best", "median", "worst"):
-        assert {f"{name} frame", f"{name} render", f"{name} difference", f"{name} depth", f"{name} depth of the scene"} <= set(alts)
+        assert {f"{name} {what}" for what in ("frame", "render", "difference", "depth", "depth of the scene")} <= set(alts)
     assert "Best · frame 6 of right/<b>up · 26.0 dB · 27.0 dB with its distortion put in" in " ".join(page.text.split())
 
 

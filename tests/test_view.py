@@ -21,10 +21,12 @@ def ply(tmp_path):
     count = 20
     means = torch.randn(count, 3) + torch.tensor([0.0, 0.0, 4.0])
     quats = torch.tensor([1.0, 0, 0, 0]).expand(count, 4).clone()
-    write_ply(tmp_path / "gaussians.ply", Gaussians(means, quats, torch.full((count, 3), 0.1), torch.full((count,), 0.5), torch.zeros(count, 1, 3)))
+    gaussians = Gaussians(means, quats, torch.full((count, 3), 0.1), torch.full((count,), 0.5), torch.zeros(count, 1, 3))
+    write_ply(tmp_path / "gaussians.ply", gaussians)
     pose = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0])).tolist()
     frames = [{"file_path": f"frames/{k:06d}.png", "transform_matrix": pose} for k in range(2)]
-    (tmp_path / "transforms.json").write_text(json.dumps({"fl_x": 80.0, "fl_y": 80.0, "cx": 50.0, "cy": 40.0, "w": 100, "h": 80, "frames": frames}))
+    cameras = {"fl_x": 80.0, "fl_y": 80.0, "cx": 50.0, "cy": 40.0, "w": 100, "h": 80, "frames": frames}
+    (tmp_path / "transforms.json").write_text(json.dumps(cameras))
     return tmp_path / "gaussians.ply"
 
 
