@@ -46,6 +46,7 @@ def start(ply: Path, port: int):
     if port and server.get_port() != port:  # it silently takes the next free one
         server.stop()
         raise ValueError(f"port is {port}, which another program uses; choose another with --port, or 0 for any free one")
+    server.gui.configure_theme(show_share_button=False)  # it would open a tunnel to the world
     axes = quat_to_rotation(gaussians.quats) * gaussians.scales[:, None]
     server.scene.set_up_direction("-y")
     server.scene.add_gaussian_splats(
