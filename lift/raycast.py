@@ -19,7 +19,7 @@ from lift.geometry import pixel_centers
 from lift.parallel import each
 from lift.types import Cameras, Frames
 
-Vector = tuple[float, float, float]
+Vector = tuple[float | int, float | int, float | int]
 Coordinates = tuple[Tensor, Tensor, Tensor]
 Texture = Callable[[Tensor, Tensor], Tensor]
 """Linear colours [point 3] at surface coordinates u [point] and v [point], in scene units."""
@@ -232,14 +232,19 @@ class Scene:
         """Share of the lamp's light that arrives."""
         start = points + _SKIN * normals
         to_lamp = start.new_tensor(self.lamp) - start
-        rays = Rays(tuple(start.T.contiguous()), tuple(to_lamp.T.contiguous()))
         slant = (normalize(to_lamp, dim=-1) * normals).sum(-1).clamp(min=0)
-        blocked = torch.zeros_like(slant, dtype=torch.bool)
+        facing = (slant > 0).nonzero()[:, 0]
+        if len(facing) == 0:
+            return slant
+        start, to_lamp = start[facing], to_lamp[facing]
+        rays = Rays(tuple(start.T.contiguous()), tuple(to_lamp.T.contiguous()))
+        blocked = torch.zeros_like(facing, dtype=torch.bool)
         for index in self.within(self.lamp, -to_lamp):
             shape = self.shapes[index]
             if not shape.hollow and shape.glow == 0:
                 blocked |= shape.hit(rays) < 1
-        return slant * ~blocked
+        slant[facing] *= ~blocked
+        return slant
 
     def colors(self, rays: Rays) -> tuple[Float[Tensor, "ray 3"], Float[Tensor, "ray"], Int64[Tensor, "ray"]]:
         """Colours in [0, 1], ready to show, distances, and the shapes' indices."""
@@ -254,7 +259,10 @@ class Scene:
             normals[mine], u, v = shape.surface(rays[mine], distance[mine])
             albedo[mine] = shape.texture(u, v)
             glow[mine] = shape.glow
-        light = self.lit(rays.at(distance), normals)[:, None] * albedo.new_tensor(self.warmth)
+        light = torch.zeros(len(distance), 1)
+        dim = (glow[:, 0] < 1).nonzero()[:, 0]
+        light[dim, 0] = self.lit(rays[dim].at(distance[dim]), normals[dim])
+        light = light * albedo.new_tensor(self.warmth)
         sky = self.ambient * (1 - 0.25 * normals[:, 1:2])  # more from above: y is down
         shown = albedo * (glow + (1 - glow) * (sky + (1 - self.ambient) * light))
         return shown.clamp(0, 1) ** (1 / 2.2), distance, which

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lift.raycast import Texture
 
-Color = tuple[float, float, float]
+Color = tuple[float | int, float | int, float | int]
 
 _CELLS = 256
 

@@ -78,10 +78,6 @@ def limit(
     Where a camera would see more than the share `max_unseen` of unknown scene, `limit` shrinks the motion by bisection until none
     does, if the planner scales, and else does as `warn`: keeps it and says so. `ignore` does not look.
     """
-    if beyond not in ("limit", "warn", "ignore"):
-        raise ValueError(f"reach.beyond is {beyond!r}; choose limit, warn or ignore")
-    if not 0 <= max_unseen <= 1:
-        raise ValueError(f"reach.max_unseen is {max_unseen:g}; choose 0 to 1")
     full = planner(camera, depth, clip_length)
     if beyond == "ignore":
         return full, 1.0, ()
