@@ -40,7 +40,7 @@ class Splats(nn.ParameterDict):
         )
 
     @classmethod
-    def blank(cls, shapes: dict[str, torch.Size]) -> "Splats":
+    def blank(cls, shapes: dict[str, list[int]]) -> "Splats":
         """Of given shapes, to be filled from a checkpoint."""
         return cls({name: torch.zeros(shape) for name, shape in shapes.items()})
 
