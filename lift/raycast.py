@@ -217,7 +217,8 @@ class Scene:
     @cached_property
     def _balls(self) -> tuple[Tensor, Tensor]:
         extents = [math.inf if shape.hollow else shape.extent for shape in self.shapes]
-        return torch.tensor([shape.center for shape in self.shapes]), torch.tensor(extents)
+        centers = torch.tensor([shape.center for shape in self.shapes], dtype=torch.float32)
+        return centers, torch.tensor(extents, dtype=torch.float32)
 
     def cast(self, rays: Rays, shapes: list[int]) -> tuple[Tensor, Int64[Tensor, "ray"]]:
         """Distance to the nearest surface and the index of its shape."""

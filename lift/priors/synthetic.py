@@ -63,6 +63,7 @@ class Synthetic(VideoPrior):
             if value < 0:
                 raise ValueError(f"prior.{key} is {value:g}; choose 0 or more")
         self.factors = {kind: strength * factor for kind, factor in factors.items()}
+        self._seen: tuple[Cameras, Frames] | None = None
 
     def truth(self, cameras: Cameras) -> Frames:
         """What the cameras would really see, with exact depth."""
@@ -75,7 +76,7 @@ class Synthetic(VideoPrior):
         motion away from the input. So a clip that continues a last frame goes on without a jump, and no earlier call need be known.
         Raises ValueError if frame 0 is not the scene's own view.
         """
-        start = self.truth(cameras[0])
+        start = self._start(cameras[0])
         if start.images.shape != frames.images[:1].shape or float((start.rgb - frames.rgb[:1].cpu()).abs().mean()) > 0.01:
             raise ValueError(f"prior synthetic renders its own scene; start it with image={self.scene}, not with another picture")
         if not any(self.factors.values()):
@@ -88,6 +89,13 @@ class Synthetic(VideoPrior):
             sizes = {kind: motion * factor for kind, factor in self.factors.items()}
             drawn.append(self._draw(clip.cameras[index], source.fading(last, (index + 1) / len(clip.cameras)), sizes, typical))
         return Frames.cat(drawn)
+
+    def _start(self, camera: Cameras) -> Frames:
+        """The scene's own view, cast once."""
+        known = self._seen and all(map(torch.equal, self._seen[0].tensors().values(), camera.tensors().values()))
+        if not known or (self._seen[0].width, self._seen[0].height) != (camera.width, camera.height):
+            self._seen = (camera, self.truth(camera))
+        return self._seen[1]
 
     def _draw(self, camera: Cameras, mistakes: "_Mistakes", sizes: dict[str, float], typical: float) -> Frames:
         seen = self.truth(mistakes.camera(camera, sizes["camera"], typical))
@@ -175,10 +183,12 @@ def _waves(amplitudes: Float[Tensor, "field down across"], height: int, width: i
 
 
 def _blur(rgb: Tensor, sigma: float) -> Tensor:
-    if sigma < 0.05:  # no weight that eight bits could show reaches the next pixel
+    """With the discrete Gaussian (Lindeberg, PAMI 1990), whose variance is right below a pixel, too."""
+    if sigma == 0:
         return rgb
-    reach = math.ceil(3 * sigma)
-    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+    reach = math.ceil(3 * sigma) + 1
+    angles = 2 * math.pi * torch.arange(8 * reach) / (8 * reach)
+    weights = ((sigma**2 * (angles.cos() - 1)).exp() * (torch.arange(-reach, reach + 1)[:, None] * angles).cos()).mean(-1)
     weights = (weights / weights.sum())[None, None]
     planes = pad(rgb.permute(2, 0, 1)[:, None], (reach,) * 4, mode="replicate")
     return conv2d(conv2d(planes, weights[..., None, :]), weights[..., :, None])[:, 0].permute(1, 2, 0)
