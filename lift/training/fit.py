@@ -35,7 +35,7 @@ def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConf
     with warnings.catch_warnings():
         # Its advice (more loader workers, a longer epoch, ...) is for another kind of data.
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-        made = _trainer(trainer, max_epochs=epochs, folder=folder)
+        made = _trainer(trainer, epochs, settings.log_every, folder)
         checkpoint = folder / CHECKPOINT
         made.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
     module.cpu()
@@ -44,14 +44,14 @@ def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConf
     (folder / "split.json").write_text(json.dumps({"train": train, "held_out": held_out}))
 
 
-def _trainer(settings: dict[str, Any], max_epochs: int, folder: Path) -> lightning.Trainer:
+def _trainer(settings: dict[str, Any], max_epochs: int, log_every: int, folder: Path) -> lightning.Trainer:
     settings = OmegaConf.to_container(settings, resolve=True) if isinstance(settings, DictConfig) else dict(settings)
     known = inspect.signature(lightning.Trainer).parameters
     ours = {
         "max_epochs": max_epochs, "logger": TensorBoardLogger(folder, name="tensorboard", version=""),
         "callbacks": [Keep(folder / CHECKPOINT), RichProgressBar(leave=False, console_kwargs={"stderr": True})],
         "enable_checkpointing": False, "enable_model_summary": False, "num_sanity_val_steps": 0, "use_distributed_sampler": False,
-        "log_every_n_steps": 1, "check_val_every_n_epoch": max(1, max_epochs // 4),
+        "log_every_n_steps": log_every, "check_val_every_n_epoch": max(1, max_epochs // 4),
     }  # fmt: skip
     for key in settings:
         if key not in known or key in ours:

@@ -76,7 +76,7 @@ class SceneModule(lightning.LightningModule):
         self.step += 1
         with torch.no_grad():
             self._densify(rng)
-        if self.step % self.settings.log_every == 0 or self.step == 1:
+        if self.step % self.settings.log_every == 0:
             self.log_dict({"loss": loss, **parts, "penalty": penalty}, prog_bar=False)
             self.log("gaussians", float(self.splats.count), prog_bar=True)
             self.log("psnr", -10 * torch.log10(self._error(render, views)), prog_bar=True)
