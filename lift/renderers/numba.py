@@ -39,7 +39,8 @@ class Numba(Renderer):
         inputs = (means, quats, scales, opacities, colors, cameras.world_to_camera, cameras.intrinsics)
         for value in inputs:
             if value.dtype != torch.float32 or value.device.type != "cpu":
-                raise ValueError(f"renderer.name is numba, which takes float32 on the CPU, not {value.dtype} on {value.device}; choose reference")
+                given = f"{value.dtype} on {value.device}"
+                raise ValueError(f"renderer.name is numba, which takes float32 on the CPU, not {given}; choose reference")
         rgb, alpha, depth_sum, radii = _Rasterize.apply(*inputs, cameras.width, cameras.height)
         return rgb, alpha, depth_sum, {"radii": radii}
 

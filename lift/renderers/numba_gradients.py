@@ -85,9 +85,8 @@ def pair_sums(splats, boxes, slots, starts, entries, seen, rgb, alpha, depth, g_
                 p, y, x = row * STRIDE + column, tile_y + row, tile_x + column
                 c, g = rgb[view, y, x], g_rgb[view, y, x]
                 state[p] = 1
-                state[p + PLANE] = (
-                    c[0] * g[0] + c[1] * g[1] + c[2] * g[2] + depth[view, y, x] * g_depth[view, y, x] + alpha[view, y, x] * g_alpha[view, y, x]
-                )
+                state[p + PLANE] = c[0] * g[0] + c[1] * g[1] + c[2] * g[2]
+                state[p + PLANE] += depth[view, y, x] * g_depth[view, y, x] + alpha[view, y, x] * g_alpha[view, y, x]
                 state[p + 2 * PLANE], state[p + 3 * PLANE], state[p + 4 * PLANE] = g[0], g[1], g[2]
                 state[p + 5 * PLANE], state[p + 6 * PLANE] = g_depth[view, y, x], g_alpha[view, y, x]
         for k in range(starts[tile], starts[tile + 1]):
@@ -133,6 +132,83 @@ def _axes_gradient(m, a, b, c, da, db, dc):
     )  # fmt: skip
 
 
+@compiled()
+def _unproject_chunk(
+    chunk, means, quats, scales, radii, splats, slots, touched, sums, camera, intrinsics, w, h, with_cameras,
+    d_means, d_quats, d_scales, d_opacities, d_colors, d_camera,
+):  # fmt: skip
+    fx, fy, cx, cy = intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2]
+    s = np.empty(SUMS, np.float32)
+    for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(radii))):
+        if radii[i] == 0:
+            continue
+        s[:] = 0
+        for k in range(slots[i], slots[i] + touched[i]):
+            for j in range(SUMS):
+                s[j] += sums[k, j]
+        d_colors[i, 0], d_colors[i, 1], d_colors[i, 2] = s[6], s[7], s[8]
+        splat = splats[i]
+        a, b, c = splat[2], splat[3], splat[4]
+        d_opacities[i] += s[0] / splat[5]
+
+        x, y, z = _local(camera, means[i])
+        u, v = _clamped(splat[0], w) - cx, _clamped(splat[1], h) - cy
+        g = _picture_rows(camera, fx, fy, u, v, z)
+        qw, qx, qy, qz, _ = _unit(quats[i])
+        r = _rotation(qw, qx, qy, qz)
+        m = _picture_axes(g, r, scales[i])
+        dm = _axes_gradient(m, a, b, c, f32(-0.5) * s[3], -s[4], f32(-0.5) * s[5])
+
+        # Of the axes (rotation times scale), l = g^T dm.
+        s0, s1, s2 = scales[i, 0], scales[i, 1], scales[i, 2]
+        l00, l01, l02 = g[0] * dm[0] + g[3] * dm[3], g[0] * dm[1] + g[3] * dm[4], g[0] * dm[2] + g[3] * dm[5]
+        l10, l11, l12 = g[1] * dm[0] + g[4] * dm[3], g[1] * dm[1] + g[4] * dm[4], g[1] * dm[2] + g[4] * dm[5]
+        l20, l21, l22 = g[2] * dm[0] + g[5] * dm[3], g[2] * dm[1] + g[5] * dm[4], g[2] * dm[2] + g[5] * dm[5]
+        d_scales[i, 0] += l00 * r[0] + l10 * r[3] + l20 * r[6]
+        d_scales[i, 1] += l01 * r[1] + l11 * r[4] + l21 * r[7]
+        d_scales[i, 2] += l02 * r[2] + l12 * r[5] + l22 * r[8]
+        dq = _quat_gradient(quats[i], (l00 * s0, l01 * s1, l02 * s2, l10 * s0, l11 * s1, l12 * s2, l20 * s0, l21 * s1, l22 * s2))
+        for j in range(4):
+            d_quats[i, j] += dq[j]
+
+        # Of the rows g = Jacobian times rotation, dm axes^T.
+        e0, e1, e2 = dm[0] * s0, dm[1] * s1, dm[2] * s2
+        f0, f1, f2 = dm[3] * s0, dm[4] * s1, dm[5] * s2
+        dg0, dg1, dg2 = e0 * r[0] + e1 * r[1] + e2 * r[2], e0 * r[3] + e1 * r[4] + e2 * r[5], e0 * r[6] + e1 * r[7] + e2 * r[8]
+        dg3, dg4, dg5 = f0 * r[0] + f1 * r[1] + f2 * r[2], f0 * r[3] + f1 * r[4] + f2 * r[5], f0 * r[6] + f1 * r[7] + f2 * r[8]
+        j00 = dg0 * camera[0, 0] + dg1 * camera[0, 1] + dg2 * camera[0, 2]
+        j02 = dg0 * camera[2, 0] + dg1 * camera[2, 1] + dg2 * camera[2, 2]
+        j11 = dg3 * camera[1, 0] + dg4 * camera[1, 1] + dg5 * camera[1, 2]
+        j12 = dg3 * camera[2, 0] + dg4 * camera[2, 1] + dg5 * camera[2, 2]
+
+        # Of the mean: through its place in the picture, the Jacobian and its depth.
+        rz = f32(1) / z
+        du, dv = -j02 * rz, -j12 * rz
+        px, py = a * s[1] + b * s[2], b * s[1] + c * s[2]
+        inside_x, inside_y = _clamped(splat[0], w) == splat[0], _clamped(splat[1], h) == splat[1]
+        px, py = px + (du if inside_x else f32(0)), py + (dv if inside_y else f32(0))
+        dx, dy = px * fx * rz, py * fy * rz
+        dz = s[9] - (dx * x + dy * y) * rz + (j02 * u + j12 * v - j00 * fx - j11 * fy) * rz * rz
+        d_means[i, 0] += camera[0, 0] * dx + camera[1, 0] * dy + camera[2, 0] * dz
+        d_means[i, 1] += camera[0, 1] * dx + camera[1, 1] * dy + camera[2, 1] * dz
+        d_means[i, 2] += camera[0, 2] * dx + camera[1, 2] * dy + camera[2, 2] * dz
+
+        if with_cameras:
+            jx, jy, jz, jw = fx * rz, fy * rz, -u * rz, -v * rz
+            for j, dg_x, dg_y in ((0, dg0, dg3), (1, dg1, dg4), (2, dg2, dg5)):
+                mean = means[i, j]
+                d_camera[j] += dx * mean + jx * dg_x
+                d_camera[3 + j] += dy * mean + jy * dg_y
+                d_camera[6 + j] += dz * mean + jz * dg_x + jw * dg_y
+            d_camera[9] += dx
+            d_camera[10] += dy
+            d_camera[11] += dz
+            d_camera[12] += (px * x + j00) * rz
+            d_camera[13] += (py * y + j11) * rz
+            d_camera[14] += px - du
+            d_camera[15] += py - dv
+
+
 @compiled(parallel=True)
 def unproject(means, quats, scales, radii, splats, slots, touched, sums, cameras, intrinsics, width, height, with_cameras):
     """Gradients of means, quats, scales, opacities, colors, and of cameras as partial sums [chunk view 16]: the rotation's nine entries,
@@ -144,77 +220,11 @@ def unproject(means, quats, scales, radii, splats, slots, touched, sums, cameras
     chunks = (count + CHUNK - 1) // CHUNK
     d_cameras = np.zeros((chunks, views, 16), np.float64)
     for chunk in prange(chunks):
-        s = np.empty(SUMS, np.float32)
-        for view in range(views):
+        for view in range(views):  # in turn: Gaussians that views share add up here
             own = min(view, means.shape[0] - 1)
-            camera, d_camera = cameras[view], d_cameras[chunk, view]
-            fx, fy, cx, cy = intrinsics[view, 0, 0], intrinsics[view, 1, 1], intrinsics[view, 0, 2], intrinsics[view, 1, 2]
-            for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, count)):
-                if radii[view, i] == 0:
-                    continue
-                s[:] = 0
-                for k in range(slots[view, i], slots[view, i] + touched[view, i]):
-                    for j in range(SUMS):
-                        s[j] += sums[k, j]
-                d_colors[view, i, 0], d_colors[view, i, 1], d_colors[view, i, 2] = s[6], s[7], s[8]
-                splat = splats[view, i]
-                a, b, c = splat[2], splat[3], splat[4]
-                d_opacities[own, i] += s[0] / splat[5]
-
-                x, y, z = _local(camera, means[own, i])
-                u, v = _clamped(splat[0], f32(width)) - cx, _clamped(splat[1], f32(height)) - cy
-                g = _picture_rows(camera, fx, fy, u, v, z)
-                qw, qx, qy, qz, _ = _unit(quats[own, i])
-                r = _rotation(qw, qx, qy, qz)
-                m = _picture_axes(g, r, scales[own, i])
-                dm = _axes_gradient(m, a, b, c, f32(-0.5) * s[3], -s[4], f32(-0.5) * s[5])
-
-                # Of the axes (rotation times scale), l = g^T dm.
-                s0, s1, s2 = scales[own, i, 0], scales[own, i, 1], scales[own, i, 2]
-                l00, l01, l02 = g[0] * dm[0] + g[3] * dm[3], g[0] * dm[1] + g[3] * dm[4], g[0] * dm[2] + g[3] * dm[5]
-                l10, l11, l12 = g[1] * dm[0] + g[4] * dm[3], g[1] * dm[1] + g[4] * dm[4], g[1] * dm[2] + g[4] * dm[5]
-                l20, l21, l22 = g[2] * dm[0] + g[5] * dm[3], g[2] * dm[1] + g[5] * dm[4], g[2] * dm[2] + g[5] * dm[5]
-                d_scales[own, i, 0] += l00 * r[0] + l10 * r[3] + l20 * r[6]
-                d_scales[own, i, 1] += l01 * r[1] + l11 * r[4] + l21 * r[7]
-                d_scales[own, i, 2] += l02 * r[2] + l12 * r[5] + l22 * r[8]
-                dq = _quat_gradient(quats[own, i], (l00 * s0, l01 * s1, l02 * s2, l10 * s0, l11 * s1, l12 * s2, l20 * s0, l21 * s1, l22 * s2))
-                for j in range(4):
-                    d_quats[own, i, j] += dq[j]
-
-                # Of the rows g = Jacobian times rotation, dm axes^T.
-                e0, e1, e2 = dm[0] * s0, dm[1] * s1, dm[2] * s2
-                f0, f1, f2 = dm[3] * s0, dm[4] * s1, dm[5] * s2
-                dg0, dg1, dg2 = e0 * r[0] + e1 * r[1] + e2 * r[2], e0 * r[3] + e1 * r[4] + e2 * r[5], e0 * r[6] + e1 * r[7] + e2 * r[8]
-                dg3, dg4, dg5 = f0 * r[0] + f1 * r[1] + f2 * r[2], f0 * r[3] + f1 * r[4] + f2 * r[5], f0 * r[6] + f1 * r[7] + f2 * r[8]
-                j00 = dg0 * camera[0, 0] + dg1 * camera[0, 1] + dg2 * camera[0, 2]
-                j02 = dg0 * camera[2, 0] + dg1 * camera[2, 1] + dg2 * camera[2, 2]
-                j11 = dg3 * camera[1, 0] + dg4 * camera[1, 1] + dg5 * camera[1, 2]
-                j12 = dg3 * camera[2, 0] + dg4 * camera[2, 1] + dg5 * camera[2, 2]
-
-                # Of the mean: through its place in the picture, the Jacobian and its depth.
-                rz = f32(1) / z
-                du, dv = -j02 * rz, -j12 * rz
-                px, py = a * s[1] + b * s[2], b * s[1] + c * s[2]
-                inside_x, inside_y = _clamped(splat[0], f32(width)) == splat[0], _clamped(splat[1], f32(height)) == splat[1]
-                px, py = px + (du if inside_x else f32(0)), py + (dv if inside_y else f32(0))
-                dx, dy = px * fx * rz, py * fy * rz
-                dz = s[9] - (dx * x + dy * y) * rz + (j02 * u + j12 * v - j00 * fx - j11 * fy) * rz * rz
-                d_means[own, i, 0] += camera[0, 0] * dx + camera[1, 0] * dy + camera[2, 0] * dz
-                d_means[own, i, 1] += camera[0, 1] * dx + camera[1, 1] * dy + camera[2, 1] * dz
-                d_means[own, i, 2] += camera[0, 2] * dx + camera[1, 2] * dy + camera[2, 2] * dz
-
-                if with_cameras:
-                    jx, jy, jz, jw = fx * rz, fy * rz, -u * rz, -v * rz
-                    for j, dg_x, dg_y in ((0, dg0, dg3), (1, dg1, dg4), (2, dg2, dg5)):
-                        mean = means[own, i, j]
-                        d_camera[j] += dx * mean + jx * dg_x
-                        d_camera[3 + j] += dy * mean + jy * dg_y
-                        d_camera[6 + j] += dz * mean + jz * dg_x + jw * dg_y
-                    d_camera[9] += dx
-                    d_camera[10] += dy
-                    d_camera[11] += dz
-                    d_camera[12] += (px * x + j00) * rz
-                    d_camera[13] += (py * y + j11) * rz
-                    d_camera[14] += px - du
-                    d_camera[15] += py - dv
+            _unproject_chunk(
+                chunk, means[own], quats[own], scales[own], radii[view], splats[view], slots[view], touched[view], sums,
+                cameras[view], intrinsics[view], f32(width), f32(height), with_cameras,
+                d_means[own], d_quats[own], d_scales[own], d_opacities[own], d_colors[view], d_cameras[chunk, view],
+            )  # fmt: skip
     return d_means, d_quats, d_scales, d_opacities, d_colors, d_cameras

@@ -154,6 +154,41 @@ def _picture_axes(g, r, scale):
     )  # fmt: skip
 
 
+@compiled()
+def _project_chunk(chunk, means, quats, scales, opacities, colors, camera, intrinsics, w, h, splats, boxes, radii, touched):
+    fx, fy, cx, cy = intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2]
+    for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(colors))):
+        x, y, z = _local(camera, means[i])
+        opacity = opacities[i]
+        if not (z >= f32(NEAR) and opacity >= f32(MIN_ALPHA)):
+            continue
+        px, py = fx * x / z + cx, fy * y / z + cy
+        qw, qx, qy, qz, _ = _unit(quats[i])
+        g = _picture_rows(camera, fx, fy, _clamped(px, w) - cx, _clamped(py, h) - cy, z)
+        m = _picture_axes(g, _rotation(qw, qx, qy, qz), scales[i])
+        xx, yy = m[0] * m[0] + m[1] * m[1] + m[2] * m[2], m[3] * m[3] + m[4] * m[4] + m[5] * m[5]
+        xy = m[0] * m[3] + m[1] * m[4] + m[2] * m[5]
+        # The determinant by Cauchy-Binet, see `reference`.
+        k0, k1, k2 = m[1] * m[5] - m[2] * m[4], m[2] * m[3] - m[0] * m[5], m[0] * m[4] - m[1] * m[3]
+        det = k0 * k0 + k1 * k1 + k2 * k2 + f32(BLUR) * (xx + yy) + f32(BLUR * BLUR)
+        xx, yy = xx + f32(BLUR), yy + f32(BLUR)
+        square = f32(2) * np.log(opacity / f32(MIN_ALPHA))
+        reach = np.sqrt(square)
+        rx = reach * np.sqrt(xx) * f32(1 + 1e-5) + f32(1e-3)
+        ry = reach * np.sqrt(yy) * f32(1 + 1e-5) + f32(1e-3)
+        left, right = max(np.ceil(px - rx - f32(0.5)), f32(0)), min(np.floor(px + rx - f32(0.5)), w - f32(1))
+        top, bottom = max(np.ceil(py - ry - f32(0.5)), f32(0)), min(np.floor(py + ry - f32(0.5)), h - f32(1))
+        if not (left <= right and top <= bottom and det < f32(np.inf)):
+            continue
+        splat, box = splats[i], boxes[i]
+        splat[0], splat[1], splat[2], splat[3], splat[4], splat[5] = px, py, yy / det, -xy / det, xx / det, opacity
+        splat[6], splat[7], splat[8], splat[9] = colors[i, 0], colors[i, 1], colors[i, 2], z
+        splat[10] = square
+        box[0], box[1], box[2], box[3] = int(left), int(top), int(right), int(bottom)
+        radii[i] = np.ceil(max(rx, ry))
+        touched[i] = (box[2] // TILE_WIDTH - box[0] // TILE_WIDTH + 1) * (box[3] // TILE_HEIGHT - box[1] // TILE_HEIGHT + 1)
+
+
 @compiled(parallel=True)
 def project(means, quats, scales, opacities, colors, cameras, intrinsics, width, height):
     """splats, boxes, radii, and for every (view, Gaussian) the number of tiles it touches."""
@@ -164,47 +199,18 @@ def project(means, quats, scales, opacities, colors, cameras, intrinsics, width,
     touched = np.zeros((views, count), np.int64)
     chunks = (count + CHUNK - 1) // CHUNK
     for job in prange(views * chunks):
-        view, begin = job // chunks, job % chunks * CHUNK
+        view = job // chunks
         own = min(view, means.shape[0] - 1)
-        camera = cameras[view]
-        fx, fy, cx, cy = intrinsics[view, 0, 0], intrinsics[view, 1, 1], intrinsics[view, 0, 2], intrinsics[view, 1, 2]
-        w, h = f32(width), f32(height)
-        for i in range(begin, min(begin + CHUNK, count)):
-            x, y, z = _local(camera, means[own, i])
-            opacity = opacities[own, i]
-            if not (z >= f32(NEAR) and opacity >= f32(MIN_ALPHA)):
-                continue
-            px, py = fx * x / z + cx, fy * y / z + cy
-            qw, qx, qy, qz, _ = _unit(quats[own, i])
-            g = _picture_rows(camera, fx, fy, _clamped(px, w) - cx, _clamped(py, h) - cy, z)
-            m = _picture_axes(g, _rotation(qw, qx, qy, qz), scales[own, i])
-            xx, yy = m[0] * m[0] + m[1] * m[1] + m[2] * m[2], m[3] * m[3] + m[4] * m[4] + m[5] * m[5]
-            xy = m[0] * m[3] + m[1] * m[4] + m[2] * m[5]
-            # The determinant by Cauchy-Binet, see `reference`.
-            k0, k1, k2 = m[1] * m[5] - m[2] * m[4], m[2] * m[3] - m[0] * m[5], m[0] * m[4] - m[1] * m[3]
-            det = k0 * k0 + k1 * k1 + k2 * k2 + f32(BLUR) * (xx + yy) + f32(BLUR * BLUR)
-            xx, yy = xx + f32(BLUR), yy + f32(BLUR)
-            square = f32(2) * np.log(opacity / f32(MIN_ALPHA))
-            reach = np.sqrt(square)
-            rx = reach * np.sqrt(xx) * f32(1 + 1e-5) + f32(1e-3)
-            ry = reach * np.sqrt(yy) * f32(1 + 1e-5) + f32(1e-3)
-            left, right = max(np.ceil(px - rx - f32(0.5)), f32(0)), min(np.floor(px + rx - f32(0.5)), w - f32(1))
-            top, bottom = max(np.ceil(py - ry - f32(0.5)), f32(0)), min(np.floor(py + ry - f32(0.5)), h - f32(1))
-            if not (left <= right and top <= bottom and det < f32(np.inf)):
-                continue
-            splat, box = splats[view, i], boxes[view, i]
-            splat[0], splat[1], splat[2], splat[3], splat[4], splat[5] = px, py, yy / det, -xy / det, xx / det, opacity
-            splat[6], splat[7], splat[8], splat[9] = colors[view, i, 0], colors[view, i, 1], colors[view, i, 2], z
-            splat[10] = square
-            box[0], box[1], box[2], box[3] = int(left), int(top), int(right), int(bottom)
-            radii[view, i] = np.ceil(max(rx, ry))
-            touched[view, i] = (box[2] // TILE_WIDTH - box[0] // TILE_WIDTH + 1) * (box[3] // TILE_HEIGHT - box[1] // TILE_HEIGHT + 1)
+        _project_chunk(
+            job % chunks, means[own], quats[own], scales[own], opacities[own], colors[view], cameras[view], intrinsics[view],
+            f32(width), f32(height), splats[view], boxes[view], radii[view], touched[view],
+        )  # fmt: skip
     return splats, boxes, radii, touched
 
 
 @compiled()
 def _by_depth(splats, radii):
-    """Indices of the visible Gaussians, nearest first: a stable radix sort of the depths' bits, which for positive floats rise with them."""
+    """Indices of the visible Gaussians, nearest first: a stable radix sort of the depths' bits, which rise with positive floats."""
     here = np.flatnonzero(radii).astype(np.int32)
     depths = np.empty(len(here), np.float32)
     for k in range(len(here)):
