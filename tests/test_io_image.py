@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
+from lift import scenes
 from lift.io.image import CALIBRATED, PHOTOS, encode_image, load_picture, read_image, save_image
 
 ORIENTATION = ExifTags.Base.Orientation.value
@@ -261,13 +262,11 @@ def test_damaged_bytes_never_end_in_anything_but_a_line(tmp_path):
 
 
 def test_unknown_name_says_what_there_is():
-    pytest.importorskip("lift.scenes")
     with pytest.raises(FileNotFoundError, match="image is 'cofee'.*coffee"):
         load_picture("cofee", 64, 60.0)
 
 
 def test_scene_is_a_picture_too():
-    scenes = pytest.importorskip("lift.scenes")
     name = next(iter(scenes.SCENES))
     picture = load_picture(name, 64, 60.0)
     assert tuple(picture.frames.images.shape) == (1, 64, 64, 3) and picture.frames.depth is None

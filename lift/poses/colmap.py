@@ -64,6 +64,7 @@ class Colmap(PoseEstimator):
         depth: Depth,
         estimator: DepthEstimator | None = None,
     ) -> None:
+        # Only after Pillow, which lift.io.image has loaded: pycolmap 4.2.1 brings a zlib of its own that breaks a Pillow loaded later.
         import pycolmap
 
         if not hasattr(pycolmap, "global_mapping"):
