@@ -295,10 +295,9 @@ def picture(scene: Scene, camera: Cameras) -> tuple[Float[Tensor, "height width 
     for tile in tiles:
         chosen = busy[tile].nonzero(as_tuple=True)
         if len(chosen[0]):
-            total = colors[tile][chosen]
-            for offset in torch.tensor(_AROUND):
-                total = total + cast(pixels[tile][chosen] + offset)[0]
-            colors[tile][chosen] = total / (1 + len(_AROUND))
+            around = pixels[tile][chosen] + torch.tensor(_AROUND)[:, None]
+            shown = cast(around.reshape(-1, 2))[0].view(len(_AROUND), -1, 3)
+            colors[tile][chosen] = (colors[tile][chosen] + shown.sum(0)) / (1 + len(_AROUND))
     return colors, depth
 
 

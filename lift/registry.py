@@ -169,9 +169,10 @@ class Registry(Generic[T]):
         entry = catalogue()(self.slot, settings.pop("name"))
         component = entry.load()
         wanted = inspect.signature(component).parameters
-        handed = {key: value for key, value in supplied.items() if key in wanted}
-        for key, parameter in wanted.items():
-            if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty and key not in handed:
+        asked = {key: parameter for key, parameter in wanted.items() if parameter.kind is parameter.KEYWORD_ONLY}
+        handed = {key: supplied[key] for key in asked if key in supplied}
+        for key, parameter in asked.items():
+            if parameter.default is parameter.empty and key not in handed:
                 raise TypeError(f"{self.slot} {entry.name!r} asks for {key!r}; the pipeline supplies {_listed(supplied)}")
         return component(**entry.check(settings), **handed)
 

@@ -9,8 +9,8 @@ from numba import prange
 
 from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE
 from lift.renderers.numba_kernels import (
-    CHUNK, PLANE, STRIDE, TILE_HEIGHT, TILE_WIDTH, _clamped, _falloff, _local, _picture_axes, _picture_rows, _rotation, _rows, _spread,
-    _unit, compiled, f32,
+    CHUNK, PARALLEL, PLANE, STRIDE, TILE_HEIGHT, TILE_WIDTH, _clamped, _falloff, _local, _picture_axes, _picture_rows, _rotation,
+    _rows, _spread, _unit, compiled, f32,
 )  # fmt: skip
 from lift.renderers.numba_lanes import WIDTH, broadcast, load, ramp, store, total, totals, where_above, where_below
 
@@ -68,7 +68,7 @@ def _tile_sums(state, splat, box, tile_x, tile_y, sums):
     sums[8], sums[9] = total(d_blue), total(d_depth)
 
 
-@compiled(parallel=True)
+@compiled(parallel=PARALLEL)
 def pair_sums(splats, boxes, slots, starts, entries, seen, rgb, alpha, depth, g_rgb, g_alpha, g_depth):
     """The ten sums of every (tile, Gaussian) pair, [entry 10], each Gaussian's pairs side by side."""
     views, height, width = alpha.shape
@@ -209,7 +209,7 @@ def _unproject_chunk(
             d_camera[15] += py - dv
 
 
-@compiled(parallel=True)
+@compiled(parallel=PARALLEL)
 def unproject(means, quats, scales, radii, splats, slots, touched, sums, cameras, intrinsics, width, height, with_cameras):
     """Gradients of means, quats, scales, opacities, colors, and of cameras as partial sums [chunk view 16]: the rotation's nine entries,
     the translation's three, fx, fy, cx, cy."""

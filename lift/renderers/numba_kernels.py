@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numba import njit, prange
@@ -30,8 +31,11 @@ CHUNK = 512
 FASTMATH = {"nsz", "arcp", "contract", "reassoc", "afn"}
 """Without `nnan` and `ninf`: comparisons with NaN stay false, which is how a degenerate Gaussian gets culled."""
 
+PARALLEL = {"prange": True} | dict.fromkeys(("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False)
+"""Only the loops that say so: numba would also start threads to fill an array, and take twice as long to compile."""
 
-def compiled(**options: bool) -> Callable[[Callable], Callable]:
+
+def compiled(**options: Any) -> Callable[[Callable], Callable]:
     """njit with the options that all kernels share."""
 
     def decorate(function: Callable) -> Callable:
@@ -189,7 +193,7 @@ def _project_chunk(chunk, means, quats, scales, opacities, colors, camera, intri
         touched[i] = (box[2] // TILE_WIDTH - box[0] // TILE_WIDTH + 1) * (box[3] // TILE_HEIGHT - box[1] // TILE_HEIGHT + 1)
 
 
-@compiled(parallel=True)
+@compiled(parallel=PARALLEL)
 def project(means, quats, scales, opacities, colors, cameras, intrinsics, width, height):
     """splats, boxes, radii, and for every (view, Gaussian) the number of tiles it touches."""
     views, count = colors.shape[0], colors.shape[1]
@@ -230,7 +234,7 @@ def _by_depth(splats, radii):
     return here
 
 
-@compiled(parallel=True)
+@compiled(parallel=PARALLEL)
 def bin_by_tile(splats, boxes, radii, num_entries, width, height):
     """starts [view * tile + 1] and entries [num_entries]."""
     views = len(splats)
@@ -308,7 +312,7 @@ def _composite_tile(state, splats, boxes, entries, tile_x, tile_y):
     return len(entries)
 
 
-@compiled(parallel=True)
+@compiled(parallel=PARALLEL)
 def composite(splats, boxes, starts, entries, width, height):
     """rgb, alpha, depth sums, and how many entries each tile looked at."""
     views = len(splats)
