@@ -31,7 +31,7 @@ _AROUND = ((0.125, 0.375), (-0.375, 0.125), (0.375, -0.125), (-0.125, -0.375))
 """Further rays of a pixel, from its centre: a rotated grid."""
 _CONTRAST = 0.03
 """Difference to a neighbour from which on a pixel gets them."""
-_TILE = 96
+_TILE = 128
 """Side in pixels of the squares that a picture is cast in: most shapes cannot be met in one, and its numbers fit the cache."""
 
 

@@ -22,7 +22,8 @@ CENTER = torch.tensor([[0.0, 0.0, 5.0]])
 def parents(trajectory: Trajectory) -> list[tuple[Cameras, Cameras]]:
     """Every clip's frames, and for each the one it continues."""
     cameras = trajectory.cameras
-    return [(cameras[list(span)], cameras[[clip.source, *span[:-1]]]) for clip, span in zip(trajectory.clips, trajectory.spans, strict=True)]
+    pairs = zip(trajectory.clips, trajectory.spans, strict=True)
+    return [(cameras[list(span)], cameras[[clip.source, *span[:-1]]]) for clip, span in pairs]
 
 
 def test_tree_has_no_clip_that_undoes_its_parent() -> None:
@@ -68,7 +69,9 @@ def test_single_ends_where_the_tree_does(name: str) -> None:
     assert torch.allclose(alone.cameras.world_to_camera[-1:], end.world_to_camera, atol=1e-5)
 
 
-PLANNERS = [Articulated(), Articulated(1, ("in", "up")), Single("left/up"), Orbit(elevation=15.0), Spiral(), Dolly(), Dolly(-0.4, zoom=True)]
+PLANNERS = [
+    Articulated(), Articulated(1, ("in", "up")), Single("left/up"), Orbit(elevation=15.0), Spiral(), Dolly(), Dolly(-0.4, zoom=True),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("planner", PLANNERS)
