@@ -22,7 +22,7 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "numba", "numpy", "gsplat", "pytorch-lightning")
 
 
-def measure(function: Callable[[], Any], device: str = "cpu", warm_up: int = 2, seconds: float = 3.0, most: int = 30) -> dict[str, float]:
+def measure(function: Callable[[], Any], device: str = "cpu", warm_up: int = 1, seconds: float = 3.0, most: int = 30) -> dict[str, float]:
     """Milliseconds of a call: at least three calls, then more until `seconds` have passed or there are `most`."""
     for _ in range(warm_up):
         function()
@@ -50,6 +50,7 @@ def machine(device: str) -> dict[str, Any]:
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
         "load_average": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "system": f"{platform.system()} {platform.machine()}",

@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--quick", action="store_true", help="one case, little time; writes nothing")
     arguments = parser.parse_args()
-    names = ["reference", "numba"] if arguments.device == "cpu" else ["reference", "gsplat"]
+    names = ["numba", "reference"] if arguments.device == "cpu" else ["gsplat", "reference"]
     rows = []
     for name in names:
         renderer = renderers.build({"name": name})

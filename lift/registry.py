@@ -38,6 +38,7 @@ PLUGIN_GROUP = "lift.plugins"
 PLUGIN_VARIABLE = "LIFT_PLUGINS"
 
 _ANNOTATIONS = {"Literal": Literal, "Path": Path, "Optional": Optional, "Union": Union}
+_FOUNDATION = ("types", "registry", "geometry", "harmonics", "jit", "parallel")
 _FACTS = ("licence", "requires", "extra")
 
 T = TypeVar("T")
@@ -98,8 +99,9 @@ class Entry:
         return out
 
     def fingerprint(self) -> str:
-        """Hash of the component's source file: an edited component makes its results anew."""
-        return hashlib.sha256(self.source.read_bytes()).hexdigest()[:12] if self.source else ""
+        """Hash of the component's source and of the modules of `lift` that it is built of: edited, it makes its results anew."""
+        files = sorted(_sources(self.source)) if self.source else []
+        return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
     def load(self) -> type:
         if self.missing:
@@ -205,6 +207,22 @@ def _load_plugins() -> None:
             importlib.import_module(name)
         except Exception as error:  # whatever a plugin's author did, the rest goes on; shown by `lift list`, raised when asked for
             _builtin().broken[name] = error
+
+
+def _sources(path: Path) -> set[Path]:
+    """A source file and, followed through their imports, the modules of `lift` beneath it; not what everything stands on."""
+    found, todo = set(), [path]
+    while todo:
+        file = todo.pop()
+        if file in found:
+            continue
+        found.add(file)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{__package__}."):
+                inner = Path(__file__).parent.joinpath(*node.module.split(".")[1:])
+                modules = [inner.with_suffix(".py"), *(inner / f"{alias.name}.py" for alias in node.names)]
+                todo += [module for module in modules if module.is_file() and module.stem not in _FOUNDATION]
+    return found
 
 
 def _read(slot: str, module: str, path: Path) -> list[Entry]:
