@@ -57,7 +57,7 @@ def main() -> None:
         renderer = renderers.build({"name": name})
         renderer.warm_up()
         for count, size in CASES[:1] if arguments.quick else CASES:
-            times = time_case(renderer, count, size, arguments.device, seconds=0.2 if arguments.quick else 2.0)
+            times = time_case(renderer, count, size, arguments.device, seconds=0.2 if arguments.quick else 1.5)
             rows.append({"renderer": name, "gaussians": count, "size": size, **times})
             forward, backward = times["forward"]["median"], times["backward"]["median"]
             print(f"{name:10} {count:7} at {size}: forward {forward:8.1f} ms, backward {backward:8.1f} ms", flush=True)
