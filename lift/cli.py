@@ -73,12 +73,19 @@ def run(arguments: list[str]) -> int:
     _check_names(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to `main`, which prints the one line that matters
 
+    failed: list[Exception] = []  # kept from Hydra, which would print a line of its own about it
+
     @hydra.main(version_base="1.3", config_path="pkg://lift.configs", config_name="lift")
     def job(config) -> None:
-        check(config)
-        from lift.pipeline import run as lift
+        if failed:
+            return
+        try:
+            check(config)
+            from lift.pipeline import run as lift
 
-        print(lift(config))
+            print(lift(config), flush=True)
+        except Exception as error:
+            failed.append(error)
 
     before = sys.argv
     sys.argv = ["lift run", *arguments]
@@ -86,6 +93,8 @@ def run(arguments: list[str]) -> int:
         job()
     finally:
         sys.argv = before
+    if failed:
+        raise failed[0]
     return 0
 
 
