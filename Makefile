@@ -8,6 +8,7 @@ READY = $(VENV)/.ready
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -q -c constraints.txt -e '.[test]'
+	$(VENV)/bin/lift doctor --compile
 	touch $@
 
 demo: $(READY)

@@ -37,11 +37,11 @@ def measure(function: Callable[[], Any], device: str = "cpu", warm_up: int = 1, 
     return {"median": round(middle, 2), "low": round(low, 2), "high": round(high, 2), "best": round(min(times), 2), "calls": len(times)}
 
 
-def write(name: str, seed: int, device: str, rows: list[dict[str, Any]]) -> Path:
+def write(name: str, seed: int, device: str, rows: list[dict[str, Any]], unit: str = "milliseconds") -> Path:
     """benchmarks/results/<name>-<device>.json: the rows, and what they were measured on."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}-{device}.json"
-    record = {"benchmark": name, "unit": "milliseconds", "seed": seed, "machine": machine(device), "rows": rows}
+    record = {"benchmark": name, "unit": unit, "seed": seed, "machine": machine(device), "rows": rows}
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return path
 

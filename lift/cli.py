@@ -59,7 +59,8 @@ def parser() -> argparse.ArgumentParser:
     view = command("view", view_scene, "look at a finished scene in a browser; serves this machine only")
     view.add_argument("source", type=Path, metavar="RUN_OR_PLY")
     view.add_argument("--port", type=int, default=8080)
-    command("doctor", doctor, "say what is installed, what each extra would add, and which devices there are")
+    check_up = command("doctor", doctor, "say what is installed, what each extra would add, and which devices there are")
+    check_up.add_argument("--compile", action="store_true", help="compile the CPU's loops now, so that the first run need not")
     return top
 
 
@@ -160,8 +161,10 @@ def view_scene(options: argparse.Namespace) -> int:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    from lift.doctor import report
+    from lift.doctor import compile_loops, report
 
+    if options.compile:
+        compile_loops()
     print(report())
     return 0
 

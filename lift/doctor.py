@@ -42,6 +42,25 @@ _PATIENCE = 15.0
 _CORE = ("torch", "numpy", "pytorch-lightning", "hydra-core", "numba", "gaussforge", "torchvision")
 
 
+def compile_loops() -> None:
+    """Compiles the CPU's loops into numba's cache, half a minute once, so that no run has to wait for it."""
+    import torch
+
+    from lift.geometry import pinhole
+    from lift.planners import planners
+    from lift.priors import priors
+    from lift.renderers import renderers
+    from lift.training.losses import ssim
+    from lift.types import Depth, Frames
+
+    renderers.build({"name": "numba"}).warm_up()
+    ssim(torch.rand(1, 16, 16, 3), torch.rand(1, 16, 16, 3))
+    camera, ramp = pinhole(64, 64, 64.0), torch.linspace(3, 1, 64)[:, None].repeat(1, 64)
+    depth = Depth(ramp, ramp > 0, "scale")
+    clip = planners.build({"name": "single"})(camera, depth, 1).clips[0]
+    priors.build({"name": "warp"}, depth=depth)(Frames(torch.zeros(1, 64, 64, 3, dtype=torch.uint8), ramp[None]), camera, clip, 0)
+
+
 def report() -> str:
     """Versions, devices, extras and known troubles, within seconds. Whatever is missing or broken becomes a line."""
     with ThreadPoolExecutor(len(_TRIALS)) as pool:

@@ -9,13 +9,20 @@ from typing import Any
 import numba
 
 
-def compiled(**options: Any) -> Callable[[Callable], Callable]:
-    """numba.njit with a cache on disk, where one can be written."""
+def compiled(stamp: str | None = None, **options: Any) -> Callable[[Callable], Callable]:
+    """numba.njit with a cache on disk, where one can be written.
+
+    stamp: hash of all source that goes into the loop, where that is more than its own file: numba itself looks at that file alone, and
+    would load from its cache what was compiled from an older version of a function that the loop calls.
+    """
 
     def decorate(function: Callable) -> Callable:
         bare = inspect.unwrap(function)  # an import hook that checks types wraps every function; numba compiles the bare one
         try:
-            return numba.njit(bare, cache=True, nogil=True, **options)
+            loop = numba.njit(bare, cache=True, nogil=True, **options)
+            if stamp:
+                loop._cache._cache_file._source_stamp = stamp
+            return loop
         except RuntimeError as error:  # neither the installed package nor the user's cache folder can be written
             _warn_uncached(str(error))
             return numba.njit(bare, nogil=True, **options)

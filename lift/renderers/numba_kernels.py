@@ -7,17 +7,16 @@ inclusive, `slots` where its (tile, Gaussian) pairs begin, `entries` each tile's
 """
 
 import hashlib
-import inspect
-import logging
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.polynomial import Chebyshev, Polynomial
 
+from lift import jit
 from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE, NEAR
 from lift.renderers.numba_lanes import WIDTH, broadcast, load, ramp, store, total, where_above, where_below
 
@@ -35,33 +34,16 @@ PARALLEL = {"prange": True} | dict.fromkeys(("comprehension", "reduction", "inpl
 """Only the loops that say so: numba would also start threads to fill an array, and take twice as long to compile."""
 
 
-def compiled(**options: Any) -> Callable[[Callable], Callable]:
-    """njit with the options that all kernels share."""
-
-    def decorate(function: Callable) -> Callable:
-        bare = inspect.unwrap(function)  # an import hook that checks types wraps every function; numba compiles the bare one
-        try:
-            kernel = njit(bare, cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH, **options)
-            kernel._cache._cache_file._source_stamp = fingerprint()
-            return kernel
-        except RuntimeError as error:  # neither the installed package nor the user's cache folder can be written
-            _warn_uncached(str(error))
-            return njit(bare, nogil=True, error_model="numpy", fastmath=FASTMATH, **options)
-
-    return decorate
-
-
 @cache
 def fingerprint() -> str:
-    """Hash of all source that goes into kernels. numba itself would look at the file of the kernel alone, and load from its cache what
-    was compiled from an older version of a function that the kernel calls."""
+    """Hash of all source that goes into kernels."""
     sources = sorted(Path(__file__).parent.glob("numba*.py")) + [Path(__file__).parent / "__init__.py"]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
-@cache
-def _warn_uncached(reason: str) -> None:
-    logging.getLogger(__name__).warning("kernels are compiled anew in each process; set NUMBA_CACHE_DIR to a folder: %s", reason)
+def compiled(**options: Any) -> Callable[[Callable], Callable]:
+    """Loops with the options that all kernels share."""
+    return jit.compiled(fingerprint(), error_model="numpy", fastmath=FASTMATH, **options)
 
 
 f32 = np.float32
