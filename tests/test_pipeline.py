@@ -64,18 +64,21 @@ def test_the_input_view_of_the_scene_is_the_picture(finished):
     assert psnr(rendered, picture) == pytest.approx(json.loads((finished / "metrics.json").read_text())["input_psnr"], abs=0.1)
 
 
+@pytest.mark.slow
 def test_running_again_finds_every_stage(finished):
     again = lift("run", "image=coffee", *TINY, "deliver.formats=[ply,spz]", f"output={finished.parents[1]}")
     assert again.returncode == 0 and Path(again.stdout.strip()) == finished
     assert again.stderr.count("found") == 4 + 4  # depth, plan, four clips, reconstruct, fit
 
 
+@pytest.mark.slow
 def test_another_distortion_makes_only_the_fit_anew(finished):
     other = lift("run", "image=coffee", *TINY, "distortion=identity", f"output={finished.parents[1]}")
     assert other.returncode == 0 and other.stderr.count("found") == 3 + 4
     assert Path(other.stdout.strip()) != finished
 
 
+@pytest.mark.slow
 def test_render_export_and_their_mistakes(finished, tmp_path):
     done = lift("render", str(finished), "--path", str(finished / "transforms.json"), "--to", str(tmp_path / "png"), "--size", "48")
     assert done.returncode == 0, done.stderr
@@ -159,6 +162,7 @@ def test_two_runs_that_want_the_same_make_every_stage_once(sabotage):
     assert len(made) == len(set(made)) == 4 + 4
 
 
+@pytest.mark.slow
 def test_several_jobs_by_hydra(tmp_path):
     done = lift("run", "-m", "image=coffee", "distortion=identity,rigid", *TINY, "fit.steps=5", f"output={tmp_path}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
