@@ -53,7 +53,7 @@ def run(config: DictConfig) -> Path:
 
 def estimate_depth(session: Session, picture: Picture) -> tuple[Depth, str]:
     """How far away is everything in the picture? Its unit is the unit of the whole scene from here on."""
-    key = session.key("plan", "depth", picture.digest, *_camera(picture), session.config.image, slots=("depth",))
+    key = session.key("depth", picture.digest, *_camera(picture), session.config.image, slots=("depth",))
     estimator = session.build(depths, camera=picture.cameras)
     return session.value("depth", key, lambda: estimator(picture.frames.images[0])), key
 
@@ -108,7 +108,7 @@ def fit(
 ) -> tuple[Gaussians, Distortion, Path]:
     """Canonical Gaussians that explain all frames, while a distortion learns what each frame got wrong."""
     config = session.config
-    key = session.key("fit", before, config.seed, dict(config.trainer), _plain(config.fit), slots=("distortion", "renderer"))
+    key = session.key("fit", before, config.seed, _plain(config.trainer), _plain(config.fit), slots=("distortion", "renderer"))
     cameras = reconstruction.cameras
     distortion = session.build(distortions, num_views=len(frames), extent=depth.typical, size=(cameras.width, cameras.height))
     renderer = session.build(renderers)
