@@ -71,6 +71,7 @@ def run(arguments: list[str]) -> int:
     from lift.config import check, store_schemas
 
     store_schemas()
+    arguments = [_quoted(argument) for argument in arguments]
     _check_names(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to `main`, which prints the one line that matters
 
@@ -78,8 +79,6 @@ def run(arguments: list[str]) -> int:
 
     @hydra.main(version_base="1.3", config_path="pkg://lift.configs", config_name="lift")
     def job(config) -> None:
-        if failed:
-            return
         try:
             check(config)
             from lift.pipeline import run as lift
@@ -94,16 +93,29 @@ def run(arguments: list[str]) -> int:
         job()
     finally:
         sys.argv = before
+    for error in failed[:-1]:
+        print(f"lift: {_one_line(error)}", file=sys.stderr)
     if failed:
-        raise failed[0]
+        raise failed[-1]
     return 0
+
+
+def _quoted(argument: str) -> str:
+    """Quotes a file's name for Hydra's grammar, which has its own idea of brackets, commas and other alphabets."""
+    key, equals, value = argument.partition("=")
+    if not equals and not argument.startswith("-") and Path(argument).exists():
+        raise ComponentError(f"{argument!r} is not a setting; did you mean image={argument}?")
+    if (key == "image" or key.endswith(".path")) and value[:1] not in ("'", '"') and Path(value).exists():
+        escaped = value.replace('"', '\\"')
+        return f'{key}="{escaped}"'
+    return argument
 
 
 def _check_names(arguments: list[str]) -> None:
     """Unknown component names get our message, which has the choices on one line."""
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        if equals and key in SLOTS:
+        if equals and key in SLOTS and not set("(*$") & set(value):  # Hydra's own functions and patterns
             for name in value.split(","):
                 catalogue()(key, name.strip().strip("'\""))
 
@@ -148,6 +160,7 @@ def export_scene(options: argparse.Namespace) -> int:
     from lift.io.splats import export
 
     source = _scene_file(options.source)
+    options.to.parent.mkdir(parents=True, exist_ok=True)
     export(source, options.to)
     print(options.to)
     return 0
@@ -186,9 +199,8 @@ def _is_users(error: Exception) -> bool:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    return isinstance(
-        error, (ComponentError, HydraException, OmegaConfBaseException, ValueError, FileNotFoundError, ImportError, PermissionError)
-    )
+    lightnings = type(error).__name__ == "MisconfigurationException"  # looked at by name: its import takes seconds
+    return lightnings or isinstance(error, (ComponentError, HydraException, OmegaConfBaseException, ValueError, OSError, ImportError))
 
 
 def _one_line(error: BaseException) -> str:

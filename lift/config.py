@@ -147,8 +147,10 @@ def check(config: DictConfig) -> None:
         "intake.size": (64, 4096), "intake.field_of_view": (5, 150), "reach.max_unseen": (0, 1), "fit.steps": (1, None),
         "fit.views_per_step": (1, None), "fit.input_share": (0, 1), "fit.held_out": (0, None), "fit.initial_gaussians": (1, None),
         "fit.max_gaussians": (1, None), "fit.sh_degree": (0, 3), "fit.checkpoint_every": (1, None), "fit.loss.ssim": (0, 1),
-        "fit.densify.every": (1, None), "deliver.video_frames": (2, None), "deliver.fps": (1, None),
+        "fit.densify.every": (1, None), "fit.log_every": (1, None), "seed": (0, 2**31 - 1), "deliver.video_frames": (2, None), "deliver.fps": (1, None),
     }  # fmt: skip
+    for group in ("fit.learning_rate", "fit.loss", "fit.densify"):
+        bounds = {f"{group}.{key}": (0, None) for key in OmegaConf.select(config, group)} | bounds
     for key, (low, high) in bounds.items():
         value = OmegaConf.select(config, key)
         if value < low or (high is not None and value > high):

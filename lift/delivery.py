@@ -76,6 +76,8 @@ def deliver(session: Session, scene: Scene) -> Path:
     name = config.name or f"{config.prior.name}-{config.distortion.name}-{fit_key}"
     folder = Path(config.output) / scene.picture.name / name
     folder.mkdir(parents=True, exist_ok=True)
+    _clear(folder)  # a named folder may hold another run's
+    session.say("delivering")
     renderer = session.build(renderers)
     cameras = corrected(scene)
 
@@ -92,6 +94,7 @@ def deliver(session: Session, scene: Scene) -> Path:
     write_transforms(folder / "transforms.json", cameras, names)
     write_colmap(folder / "colmap", cameras, names, scene.reconstruction.points)
     save_file({key: value.contiguous() for key, value in scene.distortion.state_dict().items()}, folder / "distortion.safetensors")
+    (folder / "distortion.safetensors").chmod(0o644)  # its writer leaves it to the owner alone
 
     path = fly_through(scene, config.deliver.video_frames)
     video = [bytes_of(canonical(renderer, scene.gaussians, path[view]).rgb[0]) for view in range(len(path))]
@@ -208,6 +211,11 @@ def summary(scene: Scene, findings: list[FrameFinding], compared: dict[str, Any]
     }
 
 
+def _clear(folder: Path) -> None:
+    for old in [folder / "frames", folder / "colmap", *folder.glob("gaussians.*")]:
+        shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+
+
 def _copy(source: Path, to: Path) -> None:
     """Replaces `to`, a file or a folder, by a copy."""
     if source.is_dir():
@@ -229,6 +237,10 @@ def render_run(run: Path, to: Path, path: Path | None, size: int | None, fps: in
     if to.suffix not in ("", ".mp4"):
         raise ValueError(f"--to is {str(to)!r}; choose a name that ends with .mp4, or a folder without a suffix")
     cameras = read_cameras(path or run / FLY_THROUGH)
+    if size is not None and size < 16:
+        raise ValueError(f"--size is {size}; choose at least 16 pixels")
+    if to.is_file() and not to.suffix:
+        raise ValueError(f"--to is {str(to)!r}, a file; choose a folder, or a name that ends with .mp4")
     if size:
         factor = size / max(cameras.width, cameras.height)
         cameras = cameras.resized(round(cameras.width * factor), round(cameras.height * factor))

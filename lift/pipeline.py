@@ -21,6 +21,7 @@ from lift.delivery import Scene, deliver
 from lift.depths import depths
 from lift.distortions import Distortion, distortions
 from lift.io.image import Picture, load_picture
+from lift.io.splats import FORMATS
 from lift.planners import planners
 from lift.planners.reach import limit
 from lift.poses import poses
@@ -37,6 +38,9 @@ from lift.types import Depth, Frames, Gaussians, Reconstruction, Trajectory
 def run(config: DictConfig) -> Path:
     """Makes the scene of `config.image`, or what is left to make of it, and returns the run's folder."""
     session = Session(config)
+    for name in config.deliver.formats:
+        if name not in FORMATS:
+            raise ValueError(f"deliver.formats has {name!r}; choose among {', '.join(FORMATS)}")
     picture = load_picture(config.image, config.intake.size, config.intake.field_of_view)
     for note in picture.notes:
         session.note(note)
@@ -61,7 +65,7 @@ def estimate_depth(session: Session, picture: Picture) -> tuple[Depth, str]:
 def plan(session: Session, picture: Picture, depth: Depth, prior: VideoPrior, before: str) -> tuple[Trajectory, str]:
     """Where shall the camera go, without leaving what the picture can tell?"""
     reach = session.config.reach
-    key = session.key("plan", before, prior.clip_length, reach.max_unseen, reach.beyond, slots=("planner",))
+    key = session.key("plan", before, prior.clip_length, reach.max_unseen, reach.beyond, slots=("planner",), code=(limit,))
     planner = session.build(planners)
 
     def make() -> dict:
@@ -108,7 +112,7 @@ def fit(
 ) -> tuple[Gaussians, Distortion, Path]:
     """Canonical Gaussians that explain all frames, while a distortion learns what each frame got wrong."""
     config = session.config
-    key = session.key("fit", before, config.seed, _plain(config.trainer), _plain(config.fit), slots=("distortion", "renderer"))
+    key = session.key("fit", before, config.seed, _plain(config.trainer), _plain(config.fit), slots=("distortion", "renderer"), code=(optimise,))
     cameras = reconstruction.cameras
     distortion = session.build(distortions, num_views=len(frames), extent=depth.typical, size=(cameras.width, cameras.height))
     renderer = session.build(renderers)
@@ -117,7 +121,7 @@ def fit(
         start = initialise(reconstruction, config.fit.initial_gaussians, config.fit.sh_degree)
         module = SceneModule(start, distortion, renderer, frames, reconstruction, config.fit, depth.typical, config.seed)
         placed = [view for view in range(1, len(frames)) if reconstruction.confidence[view].any()]
-        optimise(module, placed, folder, config.fit, config.trainer, config.seed)
+        optimise(module, placed, folder, config.fit, _plain(config.trainer), config.seed)
 
     folder = session.folder("fit", key, make)
     fitted = load(folder)

@@ -100,8 +100,7 @@ class Entry:
 
     def fingerprint(self) -> str:
         """Hash of the component's source and of the modules of `lift` that it is built of: edited, it makes its results anew."""
-        files = sorted(_sources(self.source)) if self.source else []
-        return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+        return fingerprint(self.source) if self.source else ""
 
     def load(self) -> type:
         if self.missing:
@@ -209,8 +208,12 @@ def _load_plugins() -> None:
             _builtin().broken[name] = error
 
 
+def fingerprint(path: Path) -> str:
+    """Hash of a source file and of the modules of `lift` that it imports, followed through; not of what everything stands on."""
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(_sources(path)))).hexdigest()[:12]
+
+
 def _sources(path: Path) -> set[Path]:
-    """A source file and, followed through their imports, the modules of `lift` beneath it; not what everything stands on."""
     found, todo = set(), [path]
     while todo:
         file = todo.pop()
@@ -218,9 +221,9 @@ def _sources(path: Path) -> set[Path]:
             continue
         found.add(file)
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{__package__}."):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == __package__:
                 inner = Path(__file__).parent.joinpath(*node.module.split(".")[1:])
-                modules = [inner.with_suffix(".py"), *(inner / f"{alias.name}.py" for alias in node.names)]
+                modules = [inner.with_suffix(".py"), inner / "__init__.py", *(inner / f"{alias.name}.py" for alias in node.names)]
                 todo += [module for module in modules if module.is_file() and module.stem not in _FOUNDATION]
     return found
 

@@ -1,6 +1,7 @@
 """What the stages of one run share: settings, store, keys, components, and the record of what was done."""
 
 import importlib.metadata
+import inspect
 import json
 import platform
 import subprocess
@@ -14,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from lift import __version__
-from lift.registry import SLOTS, Registry, catalogue
+from lift.registry import SLOTS, Registry, catalogue, fingerprint
 from lift.store import Stage, Store, key_of
 
 T = TypeVar("T")
@@ -57,14 +58,17 @@ class Session:
         )
         return component
 
-    def key(self, stage: str, *parts: Any, slots: tuple[str, ...] = ()) -> str:
-        """Hashes a stage's version, what is given, and the settings and source of the components in `slots`."""
+    def key(self, stage: str, *parts: Any, slots: tuple[str, ...] = (), code: tuple[Callable, ...] = ()) -> str:
+        """Hashes a stage's version, what is given, the settings and source of the components in `slots`, and the source of `code`."""
         components = []
         for slot in slots:
             settings: dict[str, Any] = OmegaConf.to_container(self.config[slot], resolve=True)
             entry = catalogue()(slot, name := settings.pop("name"))
-            components.append([slot, name, entry.check(settings), entry.fingerprint()])
-        return key_of(stage, VERSIONS[stage], parts, components)
+            # A text that names a file or folder, such as a model's, stands for what is in it.
+            values = {key: Path(v) if isinstance(v, str) and Path(v).exists() else v for key, v in entry.check(settings).items()}
+            components.append([slot, name, values, entry.fingerprint()])
+        sources = [fingerprint(Path(inspect.getfile(inspect.unwrap(function)))) for function in code]
+        return key_of(stage, VERSIONS[stage], parts, components, sources)
 
     def value(self, stage: str, key: str, make: Callable[[], T], label: str | None = None) -> T:
         """A stage's value, made or found."""

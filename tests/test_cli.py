@@ -1,11 +1,14 @@
+from pathlib import Path
+
 import pytest
+import yaml
 
 from tests.test_registry import lift
 
 WRONG = {
     "distortion=foo": "distortion is 'foo'; choose one of identity, rigid",
     "distortion.rate=3": "distortion.rate",
-    "distortion.learning_rate=many": "'many'",
+    "fit.learning_rate.means=many": "'many'",
     "experiment=foo": "experiment/foo",
     "fit.stps=3": "fit.stps",
     "fit.steps=-4": "fit.steps is -4; choose a value of at least 1",
@@ -13,6 +16,10 @@ WRONG = {
     "prior.jump=x": "prior.jump",
     "trainer.devces=2": "devces",
     "image=no_such.jpg": "no_such.jpg",
+    "seed=99999999999999": "seed",
+    "fit.learning_rate.means=-1": "fit.learning_rate.means is -1.0; choose a value of at least 0",
+    "deliver.formats=[foo]": "deliver.formats has 'foo'; choose among ply, splat, spz",
+    "setup.cfg": "did you mean image=setup.cfg?",
     "--no-such-flag": "no-such-flag",
 }
 
@@ -20,11 +27,20 @@ WRONG = {
 @pytest.mark.parametrize("argument", WRONG)
 def test_a_mistake_ends_with_one_readable_line(tmp_path, argument):
     image = [] if argument.startswith("image") else ["image=coffee"]
-    done = lift("run", *image, argument, cwd=tmp_path)
+    where = Path(__file__).parents[1] if argument == "setup.cfg" else tmp_path
+    done = lift("run", *image, argument, f"output={tmp_path / 'out'}", cwd=where)
     assert done.returncode == 2
     assert WRONG[argument] in done.stderr.strip().split("\n")[-1]
     assert "Traceback" not in done.stderr and (argument.startswith("--") or done.stderr.count("\n") == 1)
     assert not list(tmp_path.iterdir()), "a mistake leaves nothing behind"
+
+
+@pytest.mark.parametrize("name", ["photo (1).png", "a=b.png", "a[1].png", "it's.png", "a#b,c.png", "ü \"x\".png", "back\\slash.png"])
+def test_any_file_name_will_do(tmp_path, name):
+    (tmp_path / name).write_text("x")
+    done = lift("run", f"image={name}", "--cfg", "job", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)["image"] == name
 
 
 def test_the_image_must_be_given(tmp_path):

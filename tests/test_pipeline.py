@@ -73,7 +73,7 @@ def test_running_again_finds_every_stage(finished):
 
 @pytest.mark.slow
 def test_another_distortion_makes_only_the_fit_anew(finished):
-    other = lift("run", "image=coffee", *TINY, "distortion=identity", f"output={finished.parents[1]}")
+    other = lift("run", "image=coffee", *TINY, "distortion=rigid", f"output={finished.parents[1]}")
     assert other.returncode == 0 and other.stderr.count("found") == 3 + 4
     assert Path(other.stdout.strip()) != finished
 

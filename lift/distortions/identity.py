@@ -6,7 +6,3 @@ from lift.distortions import Distortion, distortions
 @distortions.register("identity")
 class Identity(Distortion):
     """No distortion: every frame shows the canonical scene."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.learning_rate = 0.0

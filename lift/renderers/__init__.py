@@ -50,7 +50,7 @@ class Renderer(ABC):
         """Alpha-weighted sums of colour, of one (alpha) and of z-depth, all over black. The Gaussians' own sh_coeffs are not looked at."""
 
     def warm_up(self) -> None:
-        """Whatever must be compiled or loaded before the first picture; called while earlier stages run."""
+        """Whatever must be compiled or loaded before the first picture; called when a run starts."""
 
 
 renderers: Registry[Renderer] = Registry("renderer")

@@ -4,12 +4,13 @@ import inspect
 import json
 import logging
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
@@ -29,7 +30,7 @@ def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConf
     """
     train, held_out = split(placed, settings.held_out)
     epochs = -(-settings.steps // settings.checkpoint_every)
-    batches = -(-settings.steps // epochs)
+    batches = min(settings.steps, settings.checkpoint_every)
     data = SceneData(train, held_out, settings.views_per_step, batches, settings.input_share, seed)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -37,7 +38,10 @@ def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConf
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         made = _trainer(trainer, epochs, settings.log_every, folder)
         checkpoint = folder / CHECKPOINT
-        made.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+        try:
+            made.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+        except SystemExit:  # Lightning's answer to Ctrl-C
+            raise KeyboardInterrupt from None
     module.cpu()
     scene = {"gaussians": module.splats.gaussians(), "distortion": module.distortion.state_dict()}
     save(scene, folder)
@@ -45,11 +49,11 @@ def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConf
 
 
 def _trainer(settings: dict[str, Any], max_epochs: int, log_every: int, folder: Path) -> lightning.Trainer:
-    settings = OmegaConf.to_container(settings, resolve=True) if isinstance(settings, DictConfig) else dict(settings)
     known = inspect.signature(lightning.Trainer).parameters
     ours = {
         "max_epochs": max_epochs, "logger": TensorBoardLogger(folder, name="tensorboard", version=""),
-        "callbacks": [Keep(folder / CHECKPOINT), RichProgressBar(leave=False, console_kwargs={"stderr": True})],
+        "callbacks": [Keep(folder / CHECKPOINT), *([RichProgressBar(console_kwargs={"stderr": True})] if sys.stderr.isatty() else [])],
+        "enable_progress_bar": sys.stderr.isatty(),
         "enable_checkpointing": False, "enable_model_summary": False, "num_sanity_val_steps": 0, "use_distributed_sampler": False,
         "log_every_n_steps": log_every, "check_val_every_n_epoch": max(1, max_epochs // 4),
     }  # fmt: skip

@@ -63,6 +63,8 @@ class SceneModule(lightning.LightningModule):
         return total, parts
 
     def training_step(self, views: Tensor, batch_idx: int) -> None:
+        if self.step >= self.settings.steps:  # the last epoch may be longer than what is left
+            return
         rng = torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.step))
         render = self.render(views, torch.rand(3, generator=rng).to(self.device))  # no colour behind can hide a hole
         loss, parts = self.loss(render, views)
