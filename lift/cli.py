@@ -21,10 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `lift list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
-        print("lift: stopped; run the same command again to go on", file=sys.stderr)
-        return 130
-    except Exception as error:
+    except (KeyboardInterrupt, Exception) as error:
+        if _is_interrupt(error):
+            print("lift: stopped; run the same command again to go on", file=sys.stderr)
+            return 130
         if os.environ.get("LIFT_DEBUG") or not _is_users(error):
             raise
         print(f"lift: {_one_line(error)}", file=sys.stderr)
@@ -192,6 +192,13 @@ def _scene_file(source: Path) -> Path:
 
 def _how(entry) -> str:
     return f"pip install 'lift[{entry.extra}]'" if entry.extra else f"pip install {' '.join(entry.missing)}"
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Ctrl-C, also where a compiled loop was running: numba wraps it in a SystemError."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _is_users(error: Exception) -> bool:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -129,7 +130,8 @@ def sabotage(tmp_path) -> Path:
 
 
 def started(folder: Path, **environment: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "lift", "run", "image=coffee", *TINY, f"output={folder / 'out'}"]
+    more = [environment.pop("MORE")] if "MORE" in environment else []
+    command = [sys.executable, "-m", "lift", "run", "image=coffee", *TINY, *more, f"output={folder / 'out'}"]
     env = {**os.environ, "LIFT_PLUGINS": "sabotage", "LOG": str(folder / "log"), **environment}
     return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -150,6 +152,19 @@ def test_a_run_killed_in_each_stage_is_completed_by_running_it_again(sabotage, f
     # Killed and resumed, the fit is the one that was never interrupted: without export of other formats, the same scene bit for bit.
     run = Path(out.strip().split("\n")[-1])
     assert (run / "gaussians.ply").read_bytes() == (finished / "gaussians.ply").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="SIGINT is POSIX")
+def test_an_interrupted_run_says_how_to_go_on(sabotage):
+    process = started(sabotage, MORE="fit.steps=100000")
+    for _ in range(600):
+        if list((sabotage / "out" / "cache").glob(".fit-*.draft/checkpoint.ckpt")):
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "run the same command again" in err and "Traceback" not in err
 
 
 @pytest.mark.slow
