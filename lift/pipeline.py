@@ -18,7 +18,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from lift.delivery import Scene, deliver
-from lift.depths import depths
+from lift.depths import DepthEstimator, depths
 from lift.distortions import Distortion, distortions
 from lift.io.image import Picture, load_picture
 from lift.io.splats import FORMATS
@@ -46,19 +46,19 @@ def run(config: DictConfig) -> Path:
         session.note(note)
     session.build(renderers).warm_up()
 
-    depth, key = estimate_depth(session, picture)
-    prior = session.build(priors, depth=depth, camera=picture.cameras, estimator=session.build(depths, camera=picture.cameras))
+    estimator = session.build(depths, camera=picture.cameras)
+    depth, key = estimate_depth(session, picture, estimator)
+    prior = session.build(priors, depth=depth, camera=picture.cameras, estimator=estimator)
     trajectory, key = plan(session, picture, depth, prior, key)
     frames, key = generate(session, picture, depth, prior, trajectory, key)
-    reconstruction, key = reconstruct(session, picture, depth, frames, trajectory, key)
+    reconstruction, key = reconstruct(session, estimator, depth, frames, trajectory, key)
     gaussians, distortion, folder = fit(session, depth, frames, reconstruction, key)
     return deliver(session, Scene(picture, depth, trajectory, frames, reconstruction, gaussians, distortion, folder))
 
 
-def estimate_depth(session: Session, picture: Picture) -> tuple[Depth, str]:
+def estimate_depth(session: Session, picture: Picture, estimator: DepthEstimator) -> tuple[Depth, str]:
     """How far away is everything in the picture? Its unit is the unit of the whole scene from here on."""
     key = session.key("depth", picture.digest, *_camera(picture), session.config.image, slots=("depth",))
-    estimator = session.build(depths, camera=picture.cameras)
     return session.value("depth", key, lambda: estimator(picture.frames.images[0])), key
 
 
@@ -99,11 +99,11 @@ def generate(
 
 
 def reconstruct(
-    session: Session, picture: Picture, depth: Depth, frames: Frames, trajectory: Trajectory, before: str
+    session: Session, estimator: DepthEstimator, depth: Depth, frames: Frames, trajectory: Trajectory, before: str
 ) -> tuple[Reconstruction, str]:
     """Where were the frames really taken, and what did they see?"""
     key = session.key("reconstruct", before, slots=("pose", "depth"))
-    pose = session.build(poses, depth=depth, estimator=session.build(depths, camera=picture.cameras))
+    pose = session.build(poses, depth=depth, estimator=estimator)
     return session.value("reconstruct", key, lambda: pose(frames, trajectory)), key
 
 
