@@ -134,11 +134,11 @@ class SceneModule(lightning.LightningModule):
         render = self.renderer(self.splats.gaussians(), self.cameras(views))
         psnr = -10 * torch.log10(self._error(render, views))
         self.log("val/input_psnr" if int(views[0]) == 0 else "val/held_out_psnr", psnr, batch_size=len(views), add_dataloader_idx=False)
-        if self.logger is not None and batch_idx < 4:
-            target = self.images[views[0]].float() / 255
-            self.logger.experiment.add_image(
-                f"view_{int(views[0])}", torch.cat([target, render.rgb[0].clamp(0, 1)], 1), self.step, dataformats="HWC"
-            )
+        last = self.trainer.current_epoch + self.trainer.check_val_every_n_epoch >= self.trainer.max_epochs
+        if self.logger is not None and last and batch_idx < 4:
+            shown = torch.cat([self.images[views[0]].float() / 255, render.rgb[0].clamp(0, 1)], 1)
+            shown = shown[:: -(-shown.shape[0] // 512), :: -(-shown.shape[0] // 512)]  # encoding takes as long as dozens of steps
+            self.logger.experiment.add_image(f"view_{int(views[0])}", shown, self.step, dataformats="HWC")
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         rates = self.settings.learning_rate

@@ -45,14 +45,16 @@ class Splats(nn.ParameterDict):
         return cls({name: torch.zeros(shape) for name, shape in shapes.items()})
 
 
-def initialise(reconstruction: Reconstruction, count: int, sh_degree: int, opacity: float = 0.6) -> Gaussians:
-    """At most `count` Gaussians from a reconstruction's cloud.
+def initialise(
+    reconstruction: Reconstruction, count: int, sh_degree: int, device: torch.device | str = "cpu", opacity: float = 0.6
+) -> Gaussians:
+    """At most `count` Gaussians from a reconstruction's cloud, on the CPU. device: where voxels are counted.
 
     The cloud is thinned by voxels whose size grows with the distance from the input camera, so that the picture is covered evenly;
     a Gaussian takes its voxel's mean position and colour and is as wide as the voxel.
     """
     center = reconstruction.cameras.centers[0]
-    points, sizes = _thin(reconstruction.points, center, count)
+    points, sizes = _thin(reconstruction.points, center, count, device)
     gaussians = len(points)
     sh_coeffs = torch.zeros(gaussians, (sh_degree + 1) ** 2, 3)
     sh_coeffs[:, 0] = harmonics.from_rgb(points.colors)
@@ -61,12 +63,14 @@ def initialise(reconstruction: Reconstruction, count: int, sh_degree: int, opaci
     return Gaussians(points.points, quats, sizes[:, None].expand(-1, 3).clone(), torch.full((gaussians,), opacity), sh_coeffs)
 
 
-def _thin(cloud: PointCloud, center: Float[Tensor, "3"], count: int) -> tuple[PointCloud, Float[Tensor, "point"]]:
+def _thin(
+    cloud: PointCloud, center: Float[Tensor, "3"], count: int, device: torch.device | str
+) -> tuple[PointCloud, Float[Tensor, "point"]]:
     """The cloud in at most `count` voxels of equal angular size as seen from `center`, and half their widths."""
     cloud = cloud[:: max(1, len(cloud) // (_POINTS_A_VOXEL * count))]
     offset = cloud.points - center
     distance = offset.norm(dim=-1).clamp(min=1e-6)
-    seen = torch.cat([offset / distance[:, None], distance.log()[:, None]], dim=-1)
+    seen = torch.cat([offset / distance[:, None], distance.log()[:, None]], dim=-1).to(device)
     low, high = 1e-4, 1.0
     for _ in range(14):  # bisect the angle, in radians, for the finest voxels that stay within the count
         angle = (low * high) ** 0.5
@@ -74,7 +78,7 @@ def _thin(cloud: PointCloud, center: Float[Tensor, "3"], count: int) -> tuple[Po
             low = angle
         else:
             high = angle
-    index, sizes = _voxels(seen, high)
+    index, sizes = (found.cpu() for found in _voxels(seen, high))  # sums in the order of the points, which CUDA would not keep
     weight = sizes.to(cloud.points.dtype)[:, None]
     means = [torch.zeros(len(sizes), 3).index_add_(0, index, value) / weight for value in (cloud.points, cloud.colors)]
     widths = 0.5 * high * (means[0] - center).norm(dim=-1)
