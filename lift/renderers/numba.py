@@ -1,21 +1,17 @@
 """A renderer for the CPU, compiled by numba."""
 
-import threading
-
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lift import jit
 from lift.geometry import pinhole
 from lift.renderers import Renderer, Sums, renderers
 from lift.renderers.numba_gradients import pair_sums, unproject
 from lift.renderers.numba_kernels import bin_by_tile, composite, project
 from lift.types import Cameras, Gaussians
-
-_ONE_AT_A_TIME = threading.Lock()
-"""numba's simplest threading layer ends the process when two threads start parallel work at the same time."""
 
 
 @renderers.register("numba")
@@ -56,8 +52,8 @@ class Numba(Renderer):
 class _Rasterize(torch.autograd.Function):
     @staticmethod
     def forward(ctx, means, quats, scales, opacities, colors, world_to_camera, intrinsics, width, height):
-        inputs = [_array(value) for value in (means, quats, scales, opacities, colors, world_to_camera, intrinsics)]
-        with _ONE_AT_A_TIME:
+        inputs = [jit.array(value) for value in (means, quats, scales, opacities, colors, world_to_camera, intrinsics)]
+        with jit.one_at_a_time:
             splats, boxes, radii, touched = project(*inputs, width, height)
             ends = touched.reshape(-1).cumsum()
             slots = (ends - touched.reshape(-1)).reshape(touched.shape)
@@ -72,13 +68,13 @@ class _Rasterize(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, *gradients):
-        arrays = [_array(value) for value in ctx.saved_tensors]
+        arrays = [jit.array(value) for value in ctx.saved_tensors]
         means, quats, scales, _, _, world_to_camera, intrinsics, rgb, alpha, depth, radii = arrays
         splats, boxes, slots, touched, starts, entries, seen = ctx.lists
         height, width = alpha.shape[1:]
         with_cameras = ctx.needs_input_grad[5] or ctx.needs_input_grad[6]
-        with _ONE_AT_A_TIME:
-            sums = pair_sums(splats, boxes, slots, starts, entries, seen, rgb, alpha, depth, *(_array(value) for value in gradients[:3]))
+        with jit.one_at_a_time:
+            sums = pair_sums(splats, boxes, slots, starts, entries, seen, rgb, alpha, depth, *(jit.array(value) for value in gradients[:3]))
             *inputs, d_cameras = unproject(
                 means, quats, scales, radii, splats, slots, touched, sums, world_to_camera, intrinsics, width, height, with_cameras
             )
@@ -95,7 +91,3 @@ def _camera_gradients(sums: np.ndarray) -> tuple[Tensor, Tensor]:
     intrinsics[:, 0, 0], intrinsics[:, 1, 1] = sums[:, 12], sums[:, 13]
     intrinsics[:, 0, 2], intrinsics[:, 1, 2] = sums[:, 14], sums[:, 15]
     return world_to_camera, intrinsics
-
-
-def _array(value: Tensor) -> np.ndarray:
-    return value.detach().contiguous().numpy()

@@ -7,9 +7,10 @@ are the six moments sum v (1, dx, dy, dx^2, dx dy, dy^2); with its colour's and 
 import numpy as np
 from numba import prange
 
+from lift.jit import PARALLEL
 from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE
 from lift.renderers.numba_kernels import (
-    CHUNK, PARALLEL, PLANE, STRIDE, TILE_HEIGHT, TILE_WIDTH, _clamped, _falloff, _local, _picture_axes, _picture_rows, _rotation,
+    CHUNK, PLANE, STRIDE, TILE_HEIGHT, TILE_WIDTH, _clamped, _falloff, _local, _picture_axes, _picture_rows, _rotation,
     _rows, _spread, _unit, compiled, f32,
 )  # fmt: skip
 from lift.renderers.numba_lanes import WIDTH, broadcast, load, ramp, store, total, totals, where_above, where_below

@@ -6,7 +6,6 @@ the squared distance, in standard deviations, at which its alpha is MIN_ALPHA), 
 inclusive, `slots` where its (tile, Gaussian) pairs begin, `entries` each tile's Gaussians by depth, `starts` where a tile's begin.
 """
 
-import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from numba import prange
 from numpy.polynomial import Chebyshev, Polynomial
 
 from lift import jit
+from lift.jit import PARALLEL
 from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE, NEAR
 from lift.renderers.numba_lanes import WIDTH, broadcast, load, ramp, store, total, where_above, where_below
 
@@ -30,15 +30,11 @@ CHUNK = 512
 FASTMATH = {"nsz", "arcp", "contract", "reassoc", "afn"}
 """Without `nnan` and `ninf`: comparisons with NaN stay false, which is how a degenerate Gaussian gets culled."""
 
-PARALLEL = {"prange": True} | dict.fromkeys(("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False)
-"""Only the loops that say so: numba would also start threads to fill an array, and take twice as long to compile."""
-
-
 @cache
 def fingerprint() -> str:
     """Hash of all source that goes into kernels."""
     sources = sorted(Path(__file__).parent.glob("numba*.py")) + [Path(__file__).parent / "__init__.py"]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    return jit.stamp(*sources)
 
 
 def compiled(**options: Any) -> Callable[[Callable], Callable]:

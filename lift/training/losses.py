@@ -13,11 +13,15 @@ __all__ = ["inverse_depth", "photometric", "ssim"]
 def photometric(
     rgb: Float[Tensor, "view height width 3"], frames: UInt8[Tensor, "view height width 3"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Mean absolute difference, and mean structural similarity (`ssim`). Differentiable in `rgb`; on CUDA by kernels of our own."""
+    """Mean absolute difference, and mean structural similarity (`ssim`). Differentiable in `rgb`; in float32 by kernels of our own."""
     if fused(rgb):
         from lift.training import similarity_triton
 
         return similarity_triton.photometric(rgb, frames)
+    if compiled(rgb):
+        from lift.training import loss_kernels
+
+        return loss_kernels.photometric(rgb, frames)
     target = frames.to(rgb) / 255
     return (rgb - target).abs().mean(), ssim(rgb, target)
 
@@ -30,7 +34,16 @@ def inverse_depth(
     unit: float,
 ) -> Float[Tensor, ""]:
     """Confidence-weighted mean absolute difference of inverse depths in 1 / unit, where the target is known and the render covers."""
+    if compiled(rendered, alpha, target, confidence):
+        from lift.training import loss_kernels
+
+        return loss_kernels.inverse_depth(rendered, alpha, target, confidence, unit)
     known: Bool[Tensor, "view height width"] = (target > 0) & (alpha > 0.5)
     weight = confidence * known
     difference = (1 / rendered.clamp(min=0.02 * unit) - 1 / target.clamp(min=0.02 * unit)).abs()
     return unit * (weight * difference).sum() / weight.sum().clamp(min=1)
+
+
+def compiled(*tensors: Tensor) -> bool:
+    """Whether numba's kernels can take these: float32 on the CPU."""
+    return all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
