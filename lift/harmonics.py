@@ -37,11 +37,13 @@ def basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor, "
 def evaluate(sh_coeffs: Float[Tensor, "*shared basis 3"], directions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
     """Colours seen along directions from the camera to the Gaussian: 0.5 + harmonics, not below 0."""
     degree = round(sh_coeffs.shape[-2] ** 0.5) - 1
-    if degree == 0:  # no view dependence: skip the basis
-        colors = C0 * sh_coeffs[..., 0, :].expand(directions.shape)
-    else:
-        colors = (basis(directions, degree)[..., None] * sh_coeffs).sum(-2)
-    return (colors + 0.5).clamp(min=0)
+    if degree == 0:
+        return _constant(sh_coeffs).expand(directions.shape)
+    return ((basis(directions, degree)[..., None] * sh_coeffs).sum(-2) + 0.5).clamp(min=0)
+
+
+def _constant(sh_coeffs: Float[Tensor, "*batch 1 3"]) -> Float[Tensor, "*batch 3"]:
+    return (C0 * sh_coeffs[..., 0, :] + 0.5).clamp(min=0)
 
 
 def seen_from(
@@ -52,6 +54,8 @@ def seen_from(
         from lift import harmonics_triton
 
         return harmonics_triton.seen_from(sh_coeffs, means, centers)
+    if sh_coeffs.shape[-2] == 1:  # no view dependence: directions would be made for nothing
+        return _constant(sh_coeffs).expand(len(centers), -1, -1)
     return evaluate(sh_coeffs, torch.nn.functional.normalize(means - centers[:, None], dim=-1))
 
 

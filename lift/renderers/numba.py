@@ -9,8 +9,8 @@ from torch.autograd.function import once_differentiable
 from lift import jit
 from lift.geometry import pinhole
 from lift.renderers import Renderer, Sums, renderers
-from lift.renderers.numba_gradients import pair_sums, unproject
-from lift.renderers.numba_kernels import bin_by_tile, composite, project
+from lift.renderers.numba_gradients import pair_sums, unfinish, unproject
+from lift.renderers.numba_kernels import bin_by_tile, composite, finish, project
 from lift.types import Cameras, Gaussians
 
 
@@ -39,6 +39,12 @@ class Numba(Renderer):
                 raise ValueError(f"renderer.name is numba, which takes float32 on the CPU, not {given}; choose reference")
         rgb, alpha, depth_sum, radii = _Rasterize.apply(*inputs, cameras.width, cameras.height)
         return rgb, alpha, depth_sum, {"radii": radii}
+
+    @staticmethod
+    def finish(rgb: Tensor, alpha: Tensor, depth_sum: Tensor, background: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        background = rgb.new_zeros(3) if background is None else background
+        rgb, depth = _Finish.apply(rgb, alpha, depth_sum, background.to(rgb).expand(len(rgb), 3))
+        return rgb, alpha, depth
 
     def warm_up(self) -> None:
         """Compiles every kernel, or loads it from the cache, on a scene of two Gaussians."""
@@ -80,6 +86,24 @@ class _Rasterize(torch.autograd.Function):
             )
         d_world_to_camera, d_intrinsics = _camera_gradients(d_cameras.sum(0)) if with_cameras else (None, None)
         return *(torch.from_numpy(array) for array in inputs), d_world_to_camera, d_intrinsics, None, None
+
+
+class _Finish(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rgb, alpha, depth_sum, background):
+        with jit.one_at_a_time:
+            over, depth = (torch.from_numpy(array) for array in finish(*(jit.array(v) for v in (rgb, alpha, depth_sum, background))))
+        ctx.save_for_backward(alpha, depth, background)
+        return over, depth
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, by_rgb, by_depth):
+        alpha, depth, background = ctx.saved_tensors
+        with jit.one_at_a_time:
+            d_alpha, d_depth = unfinish(*(jit.array(v) for v in (alpha, depth, background, by_rgb, by_depth)))
+        d_background = torch.einsum("vhw,vhwc->vc", 1 - alpha, by_rgb) if ctx.needs_input_grad[3] else None
+        return by_rgb, torch.from_numpy(d_alpha), torch.from_numpy(d_depth), d_background
 
 
 def _camera_gradients(sums: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import numpy as np
 from numba import prange
 
 from lift.jit import PARALLEL
-from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE
+from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_COVERAGE, MIN_TRANSMITTANCE
 from lift.renderers.numba_kernels import (
     CHUNK, PLANE, STRIDE, TILE_HEIGHT, TILE_WIDTH, _clamped, _falloff, _local, _picture_axes, _picture_rows, _rotation,
     _rows, _spread, _unit, compiled, f32,
@@ -229,3 +229,21 @@ def unproject(means, quats, scales, radii, splats, slots, touched, sums, cameras
                 d_means[own], d_quats[own], d_scales[own], d_opacities[own], d_colors[view], d_cameras[chunk, view],
             )  # fmt: skip
     return d_means, d_quats, d_scales, d_opacities, d_colors, d_cameras
+
+
+@compiled(parallel=PARALLEL)
+def unfinish(alpha, depth, background, g_rgb, g_depth):
+    """Gradients of alpha and of depth sums from those of `finish`; that of rgb passes as it is."""
+    views, height, width = alpha.shape
+    d_alpha, d_depth = np.empty(alpha.shape, np.float32), np.empty(alpha.shape, np.float32)
+    for job in prange(views * height):
+        view, y = job // height, job % height
+        red, green, blue = background[view, 0], background[view, 1], background[view, 2]
+        for x in range(width):
+            g = g_rgb[view, y, x]
+            inverse = f32(1) / max(alpha[view, y, x], f32(MIN_COVERAGE))
+            slope = g_depth[view, y, x] * inverse
+            d_depth[view, y, x] = slope
+            along = slope * depth[view, y, x] if alpha[view, y, x] >= f32(MIN_COVERAGE) else f32(0)
+            d_alpha[view, y, x] = -(g[0] * red + g[1] * green + g[2] * blue) - along
+    return d_alpha, d_depth

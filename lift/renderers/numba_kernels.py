@@ -17,7 +17,7 @@ from numpy.polynomial import Chebyshev, Polynomial
 
 from lift import jit
 from lift.jit import PARALLEL
-from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE, NEAR
+from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_COVERAGE, MIN_TRANSMITTANCE, NEAR
 from lift.renderers.numba_lanes import WIDTH, broadcast, load, ramp, store, total, where_above, where_below
 
 TILE_WIDTH, TILE_HEIGHT = 32, 16
@@ -26,6 +26,9 @@ STRIDE = TILE_WIDTH + WIDTH
 PLANE = STRIDE * TILE_HEIGHT
 CHUNK = 512
 """Gaussians that one thread takes at a time; part of the order of summation, so not a matter of the machine."""
+
+PARTS = 8
+"""In how many parts the Gaussians of a view are put into tiles."""
 
 FASTMATH = {"nsz", "arcp", "contract", "reassoc", "afn"}
 """Without `nnan` and `ninf`: comparisons with NaN stay false, which is how a degenerate Gaussian gets culled."""
@@ -191,51 +194,84 @@ def project(means, quats, scales, opacities, colors, cameras, intrinsics, width,
 
 
 @compiled()
-def _by_depth(splats, radii):
-    """Indices of the visible Gaussians, nearest first: a stable radix sort of the depths' bits, which rise with positive floats."""
-    here = np.flatnonzero(radii).astype(np.int32)
-    depths = np.empty(len(here), np.float32)
-    for k in range(len(here)):
-        depths[k] = splats[here[k], 9]
-    keys = depths.view(np.uint32)
-    next_here, next_keys = np.empty_like(here), np.empty_like(keys)
-    for shift in (0, 11, 22):
-        places = np.zeros(2049, np.int64)
-        for key in keys:
-            places[((key >> np.uint32(shift)) & np.uint32(2047)) + 1] += 1
-        places = np.cumsum(places)
+def _tiles_of(box):
+    """First and last row and column of the tiles that a box touches."""
+    return box[1] // TILE_HEIGHT, box[3] // TILE_HEIGHT, box[0] // TILE_WIDTH, box[2] // TILE_WIDTH
+
+
+@compiled()
+def _count(boxes, radii, across, counts):
+    """Adds up how many Gaussians touch each tile."""
+    for i in range(len(radii)):
+        if radii[i] > 0:
+            top, bottom, left, right = _tiles_of(boxes[i])
+            for row in range(top, bottom + 1):
+                for column in range(left, right + 1):
+                    counts[row * across + column] += 1
+
+
+@compiled()
+def _fill(boxes, radii, splats, first, across, cursor, entries, depths):
+    """Puts each Gaussian, `first` on, and its depth where the cursors of its tiles stand."""
+    for i in range(len(radii)):
+        if radii[i] > 0:
+            top, bottom, left, right = _tiles_of(boxes[i])
+            depth = splats[i, 9]
+            for row in range(top, bottom + 1):
+                for column in range(left, right + 1):
+                    k = cursor[row * across + column]
+                    entries[k], depths[k] = first + i, depth
+                    cursor[row * across + column] = k + 1
+
+
+@compiled()
+def _sort(entries, keys, other_entries, other_keys):
+    """Stable radix sort by the bits of the keys, which rise with positive floats; four passes leave the result where it was."""
+    places = np.empty(257, np.int64)
+    for shift in (0, 8, 16, 24):
+        places[:] = 0
         for k in range(len(keys)):
-            digit = (keys[k] >> np.uint32(shift)) & np.uint32(2047)
-            next_here[places[digit]], next_keys[places[digit]] = here[k], keys[k]
+            places[((keys[k] >> np.uint32(shift)) & np.uint32(255)) + np.uint32(1)] += 1
+        for digit in range(256):
+            places[digit + 1] += places[digit]
+        for k in range(len(keys)):
+            digit = (keys[k] >> np.uint32(shift)) & np.uint32(255)
+            other_entries[places[digit]], other_keys[places[digit]] = entries[k], keys[k]
             places[digit] += 1
-        here, next_here, keys, next_keys = next_here, here, next_keys, keys
-    return here
+        entries, other_entries, keys, other_keys = other_entries, entries, other_keys, keys
 
 
 @compiled(parallel=PARALLEL)
 def bin_by_tile(splats, boxes, radii, num_entries, width, height):
-    """starts [view * tile + 1] and entries [num_entries]."""
-    views = len(splats)
+    """starts [view * tile + 1] and entries [num_entries]. Parts of the Gaussians are counted and placed side by side, in their order;
+    each tile then sorts its own."""
+    views, count = radii.shape
     across, down = (width + TILE_WIDTH - 1) // TILE_WIDTH, (height + TILE_HEIGHT - 1) // TILE_HEIGHT
-    sizes = np.zeros((views, across * down), np.int64)
-    entries = np.empty(num_entries, np.int32)
-    for view in prange(views):
-        for i in range(radii.shape[1]):
-            if radii[view, i] > 0:
-                box = boxes[view, i]
-                for row in range(box[1] // TILE_HEIGHT, box[3] // TILE_HEIGHT + 1):
-                    for column in range(box[0] // TILE_WIDTH, box[2] // TILE_WIDTH + 1):
-                        sizes[view, row * across + column] += 1
-    starts = np.zeros(sizes.size + 1, np.int64)
-    starts[1:] = np.cumsum(sizes)
-    for view in prange(views):
-        cursor = starts[view * across * down : (view + 1) * across * down].copy()
-        for i in _by_depth(splats[view], radii[view]):
-            box = boxes[view, i]
-            for row in range(box[1] // TILE_HEIGHT, box[3] // TILE_HEIGHT + 1):
-                for column in range(box[0] // TILE_WIDTH, box[2] // TILE_WIDTH + 1):
-                    entries[cursor[row * across + column]] = i
-                    cursor[row * across + column] += 1
+    tiles = across * down
+    size = (count + PARTS - 1) // PARTS
+    cursors = np.zeros((views, PARTS, tiles), np.int64)
+    for job in prange(views * PARTS):
+        view, part = job // PARTS, job % PARTS
+        own = slice(part * size, min((part + 1) * size, count))
+        _count(boxes[view, own], radii[view, own], across, cursors[view, part])
+    starts = np.zeros(views * tiles + 1, np.int64)
+    k = 0
+    for view in range(views):
+        for tile in range(tiles):
+            for part in range(PARTS):
+                cursors[view, part, tile], k = k, k + cursors[view, part, tile]
+            starts[view * tiles + tile + 1] = k
+    entries, depths = np.empty(num_entries, np.int32), np.empty(num_entries, np.float32)
+    for job in prange(views * PARTS):
+        view, part = job // PARTS, job % PARTS
+        first, last = part * size, min((part + 1) * size, count)
+        own = slice(first, last)
+        _fill(boxes[view, own], radii[view, own], splats[view, own], first, across, cursors[view, part], entries, depths)
+    keys = depths.view(np.uint32)
+    for tile in prange(views * tiles):
+        own = slice(starts[tile], starts[tile + 1])
+        length = starts[tile + 1] - starts[tile]
+        _sort(entries[own], keys[own], np.empty(length, np.int32), np.empty(length, np.uint32))
     return starts, entries
 
 
@@ -319,3 +355,20 @@ def composite(splats, boxes, starts, entries, width, height):
                 rgb[view, tile_y + y, tile_x + x, 2] = state[p + 3 * PLANE]
                 depth[view, tile_y + y, tile_x + x] = state[p + 4 * PLANE]
     return rgb, alpha, depth, seen
+
+
+@compiled(parallel=PARALLEL)
+def finish(rgb, alpha, depth_sum, background):
+    """rgb over one background a view, depth_sum over alpha."""
+    views, height, width = alpha.shape
+    over, depth = np.empty(rgb.shape, np.float32), np.empty(alpha.shape, np.float32)
+    for job in prange(views * height):
+        view, y = job // height, job % height
+        red, green, blue = background[view, 0], background[view, 1], background[view, 2]
+        for x in range(width):
+            left = f32(1) - alpha[view, y, x]
+            over[view, y, x, 0] = rgb[view, y, x, 0] + left * red
+            over[view, y, x, 1] = rgb[view, y, x, 1] + left * green
+            over[view, y, x, 2] = rgb[view, y, x, 2] + left * blue
+            depth[view, y, x] = depth_sum[view, y, x] / max(alpha[view, y, x], f32(MIN_COVERAGE))
+    return over, depth
