@@ -10,12 +10,25 @@ from numba import prange
 from lift.jit import PARALLEL
 from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_COVERAGE, MIN_TRANSMITTANCE
 from lift.renderers.numba_kernels import (
-    CHUNK, PLANE, STRIDE, TILE_HEIGHT, TILE_WIDTH, _clamped, _falloff, _local, _picture_axes, _picture_rows, _rotation,
+    CHUNK, PLANE, STRIDE, TILE_HEIGHT, TILE_WIDTH, _clamped, _falloff, _local, _pass, _picture_axes, _picture_rows, _rotation,
     _rows, _spread, _unit, compiled, f32,
 )  # fmt: skip
 from lift.renderers.numba_lanes import WIDTH, broadcast, load, ramp, store, total, totals, where_above, where_below
 
 SUMS = 10
+
+
+@compiled()
+def _slopes(state, p, raw, red, green, blue, depth):
+    """Of eight pixels: v, and the gradients by what the Gaussian shows; moves the first two planes on."""
+    weight, after = _pass(state, p, raw)
+    g_red, g_green, g_blue = load(state, p + 2 * PLANE), load(state, p + 3 * PLANE), load(state, p + 4 * PLANE)
+    g_depth = load(state, p + 5 * PLANE)
+    shown = (g_red * red + g_green * green + g_blue * blue + g_depth * depth + load(state, p + 6 * PLANE)) * weight
+    behind = load(state, p + PLANE) - shown
+    store(state, p + PLANE, behind)
+    v = where_above(raw, f32(MAX_ALPHA), f32(0), shown - weight / after * behind)
+    return v, weight * g_red, weight * g_green, weight * g_blue, weight * g_depth
 
 
 @compiled()
@@ -33,31 +46,21 @@ def _tile_sums(state, splat, box, tile_x, tile_y, sums):
         dx = ramp(f32(tile_x + x) + f32(0.5) - splat[0])
         across, mixed = dx * dx * xx, dx * xy
         v_0, v_y, v_yy = zero, zero, zero
-        for y in range(top, bottom + 1):
+        for y in range(top, bottom + 1, 2):
             dy = f32(tile_y + y) + f32(0.5) - splat[1]
+            below = dy + f32(1)
             p = y * STRIDE + x
             raw = _falloff(across + (mixed * dy + yy * dy * dy)) * opacity
-            alpha = where_below(raw, f32(MIN_ALPHA), f32(0), where_above(raw, f32(MAX_ALPHA), f32(MAX_ALPHA), raw))
-            light = load(state, p)
-            weight = alpha * light
-            after = light - weight
-            weight = where_above(after, f32(MIN_TRANSMITTANCE), weight, f32(0))
-            done = where_above(light, f32(0), f32(0) - light, light)
-            store(state, p, where_above(after, f32(MIN_TRANSMITTANCE), after, done))
-            g_red, g_green, g_blue = load(state, p + 2 * PLANE), load(state, p + 3 * PLANE), load(state, p + 4 * PLANE)
-            g_depth = load(state, p + 5 * PLANE)
-            shown = g_red * red + g_green * green + g_blue * blue + g_depth * depth + load(state, p + 6 * PLANE)
-            shown = shown * weight
-            behind = load(state, p + PLANE) - shown
-            store(state, p + PLANE, behind)
-            v = where_above(raw, f32(MAX_ALPHA), f32(0), shown - weight / after * behind)
-            v_0 += v
-            v_y += v * dy
-            v_yy += v * (dy * dy)
-            d_red += weight * g_red
-            d_green += weight * g_green
-            d_blue += weight * g_blue
-            d_depth += weight * g_depth
+            v, by_red, by_green, by_blue, by_depth = _slopes(state, p, raw, red, green, blue, depth)
+            raw = _falloff(across + (mixed * below + yy * below * below)) * opacity
+            w, w_red, w_green, w_blue, w_depth = _slopes(state, p + STRIDE, raw, red, green, blue, depth)
+            v_0 += v + w
+            v_y += v * dy + w * below
+            v_yy += v * (dy * dy) + w * (below * below)
+            d_red += by_red + w_red
+            d_green += by_green + w_green
+            d_blue += by_blue + w_blue
+            d_depth += by_depth + w_depth
         v_x = v_0 * dx
         s_0 += v_0
         s_x += v_x
