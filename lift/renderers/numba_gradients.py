@@ -10,30 +10,31 @@ from numba import prange
 from lift.jit import PARALLEL
 from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_COVERAGE, MIN_TRANSMITTANCE
 from lift.renderers.numba_kernels import (
-    CHUNK, PLANE, STRIDE, TILE_HEIGHT, TILE_WIDTH, _clamped, _falloff, _local, _pass, _picture_axes, _picture_rows, _rotation,
+    CHUNK, LINE, TILE_HEIGHT, TILE_WIDTH, _clamped, _falloff, _local, _pass, _picture_axes, _picture_rows, _rotation,
     _rows, _spread, _unit, compiled, f32,
 )  # fmt: skip
 from lift.renderers.numba_lanes import WIDTH, broadcast, load, ramp, store, total, totals, where_above, where_below
 
 SUMS = 10
+ROW = 7 * LINE
 
 
 @compiled()
 def _slopes(state, p, raw, red, green, blue, depth):
-    """Of eight pixels: v, and the gradients by what the Gaussian shows; moves the first two planes on."""
+    """Of eight pixels: v, and the gradients by what the Gaussian shows; moves the first two lines on."""
     weight, after = _pass(state, p, raw)
-    g_red, g_green, g_blue = load(state, p + 2 * PLANE), load(state, p + 3 * PLANE), load(state, p + 4 * PLANE)
-    g_depth = load(state, p + 5 * PLANE)
-    shown = (g_red * red + g_green * green + g_blue * blue + g_depth * depth + load(state, p + 6 * PLANE)) * weight
-    behind = load(state, p + PLANE) - shown
-    store(state, p + PLANE, behind)
+    g_red, g_green, g_blue = load(state, p + 2 * LINE), load(state, p + 3 * LINE), load(state, p + 4 * LINE)
+    g_depth = load(state, p + 5 * LINE)
+    shown = (g_red * red + g_green * green + g_blue * blue + g_depth * depth + load(state, p + 6 * LINE)) * weight
+    behind = load(state, p + LINE) - shown
+    store(state, p + LINE, behind)
     v = where_above(raw, f32(MAX_ALPHA), f32(0), shown - weight / after * behind)
     return v, weight * g_red, weight * g_green, weight * g_blue, weight * g_depth
 
 
 @compiled()
 def _tile_sums(state, splat, box, tile_x, tile_y, sums):
-    """One Gaussian's ten sums over a tile. Planes of `state`: transmittance in front of it; R, the loss's gradient times all that is
+    """One Gaussian's ten sums over a tile. Lines of a row of `state`: transmittance in front of it; R, the loss's gradient times all that is
     composited from it on; the gradients of r, g, b, depth, alpha. Front to back, as the picture was made, so that transmittance is
     exactly what it was: dL/dalpha = transmittance * (what the Gaussian shows) - R behind it / (1 - alpha)."""
     xx, xy, yy = splat[2] * f32(1 / 32), splat[3] * f32(1 / 16), splat[4] * f32(1 / 32)
@@ -49,11 +50,11 @@ def _tile_sums(state, splat, box, tile_x, tile_y, sums):
         for y in range(top, bottom + 1, 2):
             dy = f32(tile_y + y) + f32(0.5) - splat[1]
             below = dy + f32(1)
-            p = y * STRIDE + x
+            p = y * ROW + x
             raw = _falloff(across + (mixed * dy + yy * dy * dy)) * opacity
             v, by_red, by_green, by_blue, by_depth = _slopes(state, p, raw, red, green, blue, depth)
             raw = _falloff(across + (mixed * below + yy * below * below)) * opacity
-            w, w_red, w_green, w_blue, w_depth = _slopes(state, p + STRIDE, raw, red, green, blue, depth)
+            w, w_red, w_green, w_blue, w_depth = _slopes(state, p + ROW, raw, red, green, blue, depth)
             v_0 += v + w
             v_y += v * dy + w * below
             v_yy += v * (dy * dy) + w * (below * below)
@@ -82,17 +83,18 @@ def pair_sums(splats, boxes, slots, starts, entries, seen, rgb, alpha, depth, g_
     for job in prange(views * tiles):
         tile = _spread(job, views * tiles)
         view, tile_y, tile_x = tile // tiles, tile % tiles // across * TILE_HEIGHT, tile % tiles % across * TILE_WIDTH
-        state = np.zeros(7 * PLANE, np.float32)
-        state[:PLANE] = -1
+        state = np.zeros((TILE_HEIGHT + 1) * ROW, np.float32)
+        for p in range(0, len(state), ROW):
+            state[p : p + LINE] = -1
         for row in range(min(TILE_HEIGHT, height - tile_y)):
             for column in range(min(TILE_WIDTH, width - tile_x)):
-                p, y, x = row * STRIDE + column, tile_y + row, tile_x + column
+                p, y, x = row * ROW + column, tile_y + row, tile_x + column
                 c, g = rgb[view, y, x], g_rgb[view, y, x]
                 state[p] = 1
-                state[p + PLANE] = c[0] * g[0] + c[1] * g[1] + c[2] * g[2]
-                state[p + PLANE] += depth[view, y, x] * g_depth[view, y, x] + alpha[view, y, x] * g_alpha[view, y, x]
-                state[p + 2 * PLANE], state[p + 3 * PLANE], state[p + 4 * PLANE] = g[0], g[1], g[2]
-                state[p + 5 * PLANE], state[p + 6 * PLANE] = g_depth[view, y, x], g_alpha[view, y, x]
+                state[p + LINE] = c[0] * g[0] + c[1] * g[1] + c[2] * g[2]
+                state[p + LINE] += depth[view, y, x] * g_depth[view, y, x] + alpha[view, y, x] * g_alpha[view, y, x]
+                state[p + 2 * LINE], state[p + 3 * LINE], state[p + 4 * LINE] = g[0], g[1], g[2]
+                state[p + 5 * LINE], state[p + 6 * LINE] = g_depth[view, y, x], g_alpha[view, y, x]
         for k in range(starts[tile], starts[tile + 1]):
             i = entries[k]
             box = boxes[view, i]

@@ -21,10 +21,10 @@ from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_COVERAGE, MIN_TRANSMI
 from lift.renderers.numba_lanes import WIDTH, broadcast, load, ramp, store, total, where_above, where_below
 
 TILE_WIDTH, TILE_HEIGHT = 32, 16
-STRIDE = TILE_WIDTH + WIDTH
-"""A row of a tile in memory: lanes may start at any pixel and run over the tile's right edge."""
-PLANE = STRIDE * (TILE_HEIGHT + 1)
-"""A spare row below, since rows are taken in pairs: loops of half the length, whose ends the processor foresees better."""
+LINE = TILE_WIDTH + WIDTH
+"""What a tile keeps of a row's pixels, one quantity: lanes may start at any pixel and run over the tile's right edge."""
+ROW = 5 * LINE
+"""A row's lines lie side by side. There is a spare row below, since rows are taken in pairs."""
 CHUNK = 512
 """Gaussians that one thread takes at a time; part of the order of summation, so not a matter of the machine."""
 
@@ -289,8 +289,9 @@ def _spread(job, jobs):
 def _alive(state):
     """Whether light still passes through any of the tile's pixels."""
     most = load(state, 0)
-    for k in range(WIDTH, PLANE, WIDTH):
-        most = where_above(load(state, k), most, load(state, k), most)
+    for row in range(0, TILE_HEIGHT * ROW, ROW):
+        for p in range(row, row + TILE_WIDTH, WIDTH):
+            most = where_above(load(state, p), most, load(state, p), most)
     return total(where_above(most, f32(0), f32(1), f32(0))) > 0
 
 
@@ -309,15 +310,15 @@ def _pass(state, p, raw):
 @compiled()
 def _add(state, p, raw, red, green, blue, depth):
     weight, _ = _pass(state, p, raw)
-    store(state, p + PLANE, load(state, p + PLANE) + weight * red)
-    store(state, p + 2 * PLANE, load(state, p + 2 * PLANE) + weight * green)
-    store(state, p + 3 * PLANE, load(state, p + 3 * PLANE) + weight * blue)
-    store(state, p + 4 * PLANE, load(state, p + 4 * PLANE) + weight * depth)
+    store(state, p + LINE, load(state, p + LINE) + weight * red)
+    store(state, p + 2 * LINE, load(state, p + 2 * LINE) + weight * green)
+    store(state, p + 3 * LINE, load(state, p + 3 * LINE) + weight * blue)
+    store(state, p + 4 * LINE, load(state, p + 4 * LINE) + weight * depth)
 
 
 @compiled()
 def _composite_tile(state, splats, boxes, entries, tile_x, tile_y):
-    """Composites onto the planes of `state`: transmittance, r, g, b, depth. A pixel that is done has its transmittance negated.
+    """Composites onto the lines of a row of `state`: transmittance, r, g, b, depth. A pixel that is done has its transmittance negated.
     Returns how many entries were looked at before all pixels were done."""
     for k in range(len(entries)):
         if k % 64 == 63 and not _alive(state):
@@ -333,9 +334,9 @@ def _composite_tile(state, splats, boxes, entries, tile_x, tile_y):
             for y in range(top, bottom + 1, 2):
                 dy = f32(tile_y + y) + f32(0.5) - splat[1]
                 below = dy + f32(1)
-                p = y * STRIDE + x
+                p = y * ROW + x
                 _add(state, p, _falloff(across + (mixed * dy + yy * dy * dy)) * opacity, red, green, blue, depth)
-                _add(state, p + STRIDE, _falloff(across + (mixed * below + yy * below * below)) * opacity, red, green, blue, depth)
+                _add(state, p + ROW, _falloff(across + (mixed * below + yy * below * below)) * opacity, red, green, blue, depth)
     return len(entries)
 
 
@@ -353,20 +354,21 @@ def composite(splats, boxes, starts, entries, width, height):
         tile = _spread(job, views * tiles)
         view, tile_y, tile_x = tile // tiles, tile % tiles // across * TILE_HEIGHT, tile % tiles % across * TILE_WIDTH
         rows, columns = min(TILE_HEIGHT, height - tile_y), min(TILE_WIDTH, width - tile_x)
-        state = np.zeros(5 * PLANE, np.float32)
-        state[:PLANE] = -1
+        state = np.zeros((TILE_HEIGHT + 1) * ROW, np.float32)
+        for p in range(0, len(state), ROW):
+            state[p : p + LINE] = -1
         for y in range(rows):
-            state[y * STRIDE : y * STRIDE + columns] = 1
+            state[y * ROW : y * ROW + columns] = 1
         own = entries[starts[tile] : starts[tile + 1]]
         seen[tile] = _composite_tile(state, splats[view], boxes[view], own, tile_x, tile_y)
         for y in range(rows):
             for x in range(columns):
-                p = y * STRIDE + x
+                p = y * ROW + x
                 alpha[view, tile_y + y, tile_x + x] = f32(1) - abs(state[p])
-                rgb[view, tile_y + y, tile_x + x, 0] = state[p + PLANE]
-                rgb[view, tile_y + y, tile_x + x, 1] = state[p + 2 * PLANE]
-                rgb[view, tile_y + y, tile_x + x, 2] = state[p + 3 * PLANE]
-                depth[view, tile_y + y, tile_x + x] = state[p + 4 * PLANE]
+                rgb[view, tile_y + y, tile_x + x, 0] = state[p + LINE]
+                rgb[view, tile_y + y, tile_x + x, 1] = state[p + 2 * LINE]
+                rgb[view, tile_y + y, tile_x + x, 2] = state[p + 3 * LINE]
+                depth[view, tile_y + y, tile_x + x] = state[p + 4 * LINE]
     return rgb, alpha, depth, seen
 
 
