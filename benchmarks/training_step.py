@@ -29,6 +29,7 @@ from lift.config import Fit
 from lift.distortions.identity import Identity
 from lift.geometry import look_at
 from lift.harmonics import from_rgb
+from lift.parallel import torch_on_one_thread
 from lift.renderers import Renderer, renderers
 from lift.training import densify
 from lift.training.data import SceneData
@@ -95,7 +96,7 @@ def train(made: SceneModule, steps: int, device: str) -> list[float]:
         enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False, num_sanity_val_steps=0,
         limit_val_batches=0, use_distributed_sampler=False,
     )  # fmt: skip
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch_on_one_thread(made.renderer.own_threads):
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         trainer.fit(made, data)
     return [after - before for before, after in zip(starts.times, starts.times[1:])][WARM_UP:]
@@ -170,7 +171,7 @@ def main() -> None:
     for name in ["numba" if arguments.device == "cpu" else "gsplat"] + ["reference"] * (not arguments.quick):
         for count, size in CASES[: 1 if arguments.quick else None]:
             slow = name == "reference"
-            row = time_case(name, count, size, arguments.device, WARM_UP + (5 if slow else 60), parts=not slow)
+            row = time_case(name, count, size, arguments.device, WARM_UP + (4 if slow else 60), parts=not slow)
             rows.append(row)
             print(f"{name:10} {count:7} at {size}: step {row['step']['median']:8.1f} ms", flush=True)
             for part, times in row.get("parts", {}).items():

@@ -49,6 +49,9 @@ class Renderer(ABC):
     device = torch.device("cpu")
     """Where its inputs must lie."""
 
+    own_threads = False
+    """Whether its loops run on threads of their own, for which torch's had better make room."""
+
     finish: Callable[..., tuple[Tensor, Tensor, Tensor]] = staticmethod(finish)
     """A renderer may bring a faster twin of the function above."""
 

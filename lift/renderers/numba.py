@@ -23,6 +23,7 @@ class Numba(Renderer):
     """
 
     requires = ("numba",)
+    own_threads = True
 
     def __init__(self) -> None:
         pass

@@ -26,7 +26,7 @@ class Splats(nn.ParameterDict):
         """Physical values, differentiable."""
         sh_coeffs = torch.cat([self["sh0"], self["shN"]], dim=1) if self["shN"].shape[1] else self["sh0"]
         return Gaussians(
-            self["means"], normalize(self["quats"], dim=-1), self["scales"].exp(), self["opacities"].sigmoid(), sh_coeffs
+            self["means"], unit(self["quats"]), self["scales"].exp(), self["opacities"].sigmoid(), sh_coeffs
         )
 
     @classmethod
@@ -43,6 +43,14 @@ class Splats(nn.ParameterDict):
     def blank(cls, shapes: dict[str, list[int]]) -> "Splats":
         """Of given shapes, to be filled from a checkpoint."""
         return cls({name: torch.zeros(shape) for name, shape in shapes.items()})
+
+
+def unit(quats: Float[Tensor, "gaussian 4"]) -> Float[Tensor, "gaussian 4"]:
+    if quats.device.type == "cpu" and quats.dtype == torch.float32:
+        from lift.training import splat_kernels
+
+        return splat_kernels.unit(quats)
+    return normalize(quats, dim=-1)
 
 
 def initialise(
