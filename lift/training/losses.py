@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from lift.harmonics import fused
+from lift.jit import fused
 from lift.training.similarity import ssim
 
 __all__ = ["inverse_depth", "photometric", "ssim"]
@@ -15,9 +15,9 @@ def photometric(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Mean absolute difference, and mean structural similarity (`ssim`). Differentiable in `rgb`; on CUDA by kernels of our own."""
     if fused(rgb):
-        from lift.training import similarity_triton
+        from lift.training import step_triton
 
-        return similarity_triton.photometric(rgb, frames)
+        return step_triton.photometric(rgb, frames)
     target = frames.to(rgb) / 255
     return (rgb - target).abs().mean(), ssim(rgb, target)
 
@@ -29,7 +29,12 @@ def inverse_depth(
     confidence: Float[Tensor, "view height width"],
     unit: float,
 ) -> Float[Tensor, ""]:
-    """Confidence-weighted mean absolute difference of inverse depths in 1 / unit, where the target is known and the render covers."""
+    """Confidence-weighted mean absolute difference of inverse depths in 1 / unit, where the target is known and the render covers.
+    Differentiable in `rendered`."""
+    if fused(rendered, alpha, target, confidence):
+        from lift.training import step_triton
+
+        return step_triton.inverse_depth(rendered, alpha, target, confidence, unit)
     known: Bool[Tensor, "view height width"] = (target > 0) & (alpha > 0.5)
     weight = confidence * known
     difference = (1 / rendered.clamp(min=0.02 * unit) - 1 / target.clamp(min=0.02 * unit)).abs()

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from lift import harmonics
+from lift.jit import fused
 from lift.types import Gaussians, PointCloud, Reconstruction
 
 NAMES = ("means", "scales", "quats", "opacities", "sh0", "shN")
@@ -13,6 +14,15 @@ NAMES = ("means", "scales", "quats", "opacities", "sh0", "shN")
 
 _MIN_OPACITY = 1e-4
 _POINTS_A_VOXEL = 12  # more than that only costs time
+
+
+def activated(scales: Tensor, quats: Tensor, opacities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Standard deviations, unit quaternions and opacities of raw parameters."""
+    if fused(scales, quats, opacities):
+        from lift.training import step_triton
+
+        return step_triton.activated(scales, quats, opacities)
+    return scales.exp(), normalize(quats, dim=-1), opacities.sigmoid()
 
 
 class Splats(nn.ParameterDict):
@@ -25,9 +35,8 @@ class Splats(nn.ParameterDict):
     def gaussians(self) -> Gaussians:
         """Physical values, differentiable."""
         sh_coeffs = torch.cat([self["sh0"], self["shN"]], dim=1) if self["shN"].shape[1] else self["sh0"]
-        return Gaussians(
-            self["means"], normalize(self["quats"], dim=-1), self["scales"].exp(), self["opacities"].sigmoid(), sh_coeffs
-        )
+        scales, quats, opacities = activated(self["scales"], self["quats"], self["opacities"])
+        return Gaussians(self["means"], quats, scales, opacities, sh_coeffs)
 
     @classmethod
     def of(cls, gaussians: Gaussians) -> "Splats":
