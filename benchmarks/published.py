@@ -176,7 +176,7 @@ class HexPlane(nn.Module):
         """
         total = self.low.new_zeros(())
         for level in range(len(LEVELS)):
-            planes = self.planes[level * len(PAIRS) : (level + 1) * len(PAIRS)]
+            planes = list(self.planes)[level * len(PAIRS) : (level + 1) * len(PAIRS)]
             for weight, chosen in ((2e-4, (0, 1, 3)), (1e-3, (2, 4, 5))):
                 total = total + weight * sum(planes[index].diff(n=2, dim=-2).square().mean() for index in chosen)
             total = total + 1e-4 * sum((1 - planes[index]).abs().mean() for index in (2, 4, 5))
@@ -457,6 +457,7 @@ def train(
         true = [(moved[view], image.to(renderer.device)) for view, image in enumerate(truth[1].images)]
 
     history: list[Record] = []
+    late = False
     for stage, iterations in (("coarse", coarse), ("fine", fine)):
         trainer.begin(stage)
         for iteration in range(1, iterations + 1):
