@@ -161,7 +161,7 @@ def test_growth_keeps_what_the_optimiser_knows(small):
     assert torch.equal(means[count - 1], before[3])
     halves = means[count:].detach() - before[5]
     assert (halves[:, 0].abs() > 1e-3).all() and (halves[:, 1:].abs() < 1e-2).all() and halves[0, 0] != halves[1, 0]
-    assert float(trainer.splats["scales"][count, 0]) == pytest.approx(-0.47, abs=0.01)
+    assert trainer.splats["scales"][count, 0].item() == pytest.approx(-0.47, abs=0.01)
     trainer.splats["opacities"].data[:7] = -9.0
     with torch.no_grad():
         trainer._prune(sizes=False)
@@ -235,3 +235,29 @@ def test_clips_made_side_by_side_are_those_of_a_run(tmp_path):
     assert isinstance(again.trajectory.clips[0], Clip) and again.views == made.views and len(again.views[1]) == 4
     nearest = torch.cdist(again.true_cameras.centers, again.trajectory.cameras.centers).amin(1)
     assert (nearest > 0.02).all()  # none of the true views was given
+
+
+@pytest.mark.gpu
+def test_a_view_on_cuda_is_that_on_the_cpu(cuda):
+    drawn = {}
+    for name, device in (("numba", torch.device("cpu")), ("gsplat", cuda)):
+        gaussians = scattered(200).to(device).map(lambda value: value.requires_grad_())
+        view = draw(renderers.build({"name": name}, device=device), gaussians, pinhole(64, 48, 60.0).to(device))
+        ((view.rgb * torch.linspace(-1, 1, 64, device=device)[:, None]).sum() + view.inverse_depth.sum()).backward()
+        drawn[name] = [value.detach().cpu() for value in (view.rgb, view.inverse_depth, view.alpha, view.probe.grad, gaussians.means.grad)]
+    for ours, theirs in list(zip(drawn["gsplat"], drawn["numba"], strict=True))[:3]:
+        assert (ours - theirs).abs().mean() < 1e-3
+    for ours, theirs in list(zip(drawn["gsplat"], drawn["numba"], strict=True))[3:]:
+        assert torch.nn.functional.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0) > 0.98
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("field", ["plain", "factored"])
+def test_a_scene_is_trained_on_cuda(cuda, small, field):
+    training, held_out = small.views
+    made = train(
+        small.frames, small.reconstruction, small.trajectory, training, held_out, coarse=60, fine=40, field=field, device=cuda,
+        schedule=replace(QUICK, reset_every=1000), evaluate_every=20, input_copies=3, max_gaussians=6000,
+    )  # fmt: skip
+    first, last = made.history[0], made.history[-1]
+    assert last.gaussians == len(made.gaussians) > 3072 and last.held_out_psnr > first.held_out_psnr + 1
