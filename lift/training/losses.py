@@ -7,7 +7,7 @@ from torch import Tensor
 from lift.jit import fused
 from lift.training.similarity import ssim
 
-__all__ = ["inverse_depth", "photometric", "ssim"]
+__all__ = ["inverse_depth", "photometric", "ssim", "weighted_means"]
 
 
 def photometric(
@@ -39,3 +39,21 @@ def inverse_depth(
     weight = confidence * known
     difference = (1 / rendered.clamp(min=0.02 * unit) - 1 / target.clamp(min=0.02 * unit)).abs()
     return unit * (weight * difference).sum() / weight.sum().clamp(min=1)
+
+
+def weighted_means(*terms: tuple[float, Tensor]) -> Float[Tensor, ""]:
+    """The sum of weight x mean over pairs of a weight and a tensor."""
+    return _WeightedMeans.apply([weight for weight, _ in terms], *(value for _, value in terms))
+
+
+class _WeightedMeans(torch.autograd.Function):
+    """Its gradient is one number a tensor, where autograd would fill and scale tensors."""
+
+    @staticmethod
+    def forward(ctx, weights: list[float], *values: Tensor) -> Tensor:
+        ctx.factors = [(weight / max(value.numel(), 1), value.shape) for weight, value in zip(weights, values, strict=True)]
+        return sum(weight * value.mean() for weight, value in zip(weights, values))
+
+    @staticmethod
+    def backward(ctx, outer: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *((outer * factor).expand(shape) for factor, shape in ctx.factors)
