@@ -69,11 +69,25 @@ class Densify:
 
 
 @dataclass
+class Coarse:
+    """Smaller pictures to begin with."""
+
+    sizes: list[float] = field(default_factory=list)
+    """Shares of the full width and height, one a phase, before the full size."""
+    until: list[float] = field(default_factory=list)
+    """Shares of the steps at which each of these phases ends."""
+
+
+@dataclass
 class Fit:
     """How the Gaussians are optimised."""
 
     steps: int = 1000
+    """Of one process; with several, each of which takes views of its own, as many fewer make as many views."""
     views_per_step: int = 1
+    """A process. Learning rates grow with the square root of the views in a step."""
+    importance: float = 0.0
+    """How much more often frames are drawn that are worse explained: by the error's power; 0 draws all alike."""
     input_share: float = 0.15
     """Share of draws that are the input view."""
     held_out: int = 8
@@ -81,6 +95,7 @@ class Fit:
     initial_gaussians: int = 40_000
     max_gaussians: int = 60_000
     sh_degree: int = 0
+    coarse: Coarse = field(default_factory=Coarse)
     learning_rate: LearningRates = field(default_factory=LearningRates)
     loss: Losses = field(default_factory=Losses)
     densify: Densify = field(default_factory=Densify)
@@ -147,10 +162,16 @@ def check(config: DictConfig) -> None:
         "intake.size": (64, 4096), "intake.field_of_view": (5, 150), "reach.max_unseen": (0, 1), "fit.steps": (1, None),
         "fit.views_per_step": (1, None), "fit.input_share": (0, 1), "fit.held_out": (0, None), "fit.initial_gaussians": (1, None),
         "fit.max_gaussians": (1, None), "fit.sh_degree": (0, 3), "fit.checkpoint_every": (1, None), "fit.loss.ssim": (0, 1),
-        "fit.densify.every": (1, None), "fit.log_every": (1, None), "seed": (0, 2**31 - 1), "deliver.video_frames": (2, None), "deliver.fps": (1, None),
+        "fit.densify.every": (1, None), "fit.importance": (0, None), "fit.log_every": (1, None), "seed": (0, 2**31 - 1), "deliver.video_frames": (2, None), "deliver.fps": (1, None),
     }  # fmt: skip
     for group in ("fit.learning_rate", "fit.loss", "fit.densify"):
         bounds = {f"{group}.{key}": (0, None) for key in OmegaConf.select(config, group)} | bounds
+    coarse = config.fit.coarse
+    phases, ends = list(coarse.sizes), list(coarse.until)
+    if len(phases) != len(ends) or not all(0 < size <= 1 for size in phases) or not all(0 <= end <= 1 for end in ends) or ends != sorted(ends):
+        raise ComponentError(
+            f"fit.coarse has sizes {phases} and until {ends}; choose as many of each, sizes above 0 and up to 1, until rising from 0 to 1"
+        )
     for key, (low, high) in bounds.items():
         value = OmegaConf.select(config, key)
         if value < low or (high is not None and value > high):

@@ -1,13 +1,16 @@
 """Real spherical harmonics for view-dependent colour, in the order and signs of 3D Gaussian splatting's PLY files."""
 
+import importlib.util
+from functools import cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 C0 = 0.28209479177387814
-_C1 = 0.4886025119029199
-_C2 = (1.0925484305920792, 0.31539156525252005, 0.5462742152960396)
-_C3 = (0.5900435899266435, 2.890611442640554, 0.4570457994644658, 0.3731763325901154, 1.445305721320277)
+C1 = 0.4886025119029199
+C2 = (1.0925484305920792, 0.31539156525252005, 0.5462742152960396)
+C3 = (0.5900435899266435, 2.890611442640554, 0.4570457994644658, 0.3731763325901154, 1.445305721320277)
 
 
 def basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor, "*batch basis"]:
@@ -17,13 +20,13 @@ def basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor, "
     x, y, z = directions.unbind(-1)
     out = [torch.full_like(x, C0)]
     if degree > 0:
-        out += [-_C1 * y, _C1 * z, -_C1 * x]
+        out += [-C1 * y, C1 * z, -C1 * x]
     if degree > 1:
         xx, yy, zz = x * x, y * y, z * z
-        a, b, c = _C2
+        a, b, c = C2
         out += [a * x * y, -a * y * z, b * (2 * zz - xx - yy), -a * x * z, c * (xx - yy)]
     if degree > 2:
-        a, b, c, d, e = _C3
+        a, b, c, d, e = C3
         out += [
             -a * y * (3 * xx - yy), b * x * y * z, -c * y * (4 * zz - xx - yy), d * z * (2 * zz - 3 * xx - 3 * yy),
             -c * x * (4 * zz - xx - yy), e * z * (xx - yy), -a * x * (xx - 3 * yy),
@@ -39,6 +42,27 @@ def evaluate(sh_coeffs: Float[Tensor, "*shared basis 3"], directions: Float[Tens
     else:
         colors = (basis(directions, degree)[..., None] * sh_coeffs).sum(-2)
     return (colors + 0.5).clamp(min=0)
+
+
+def seen_from(
+    sh_coeffs: Float[Tensor, "*view gaussian basis 3"], means: Float[Tensor, "*view gaussian 3"], centers: Float[Tensor, "view 3"]
+) -> Float[Tensor, "view gaussian 3"]:
+    """Colours of Gaussians, shared or one set a view, as cameras at `centers` see them. On CUDA in float32 by kernels of our own."""
+    if fused(sh_coeffs, means, centers):
+        from lift import harmonics_triton
+
+        return harmonics_triton.seen_from(sh_coeffs, means, centers)
+    return evaluate(sh_coeffs, torch.nn.functional.normalize(means - centers[:, None], dim=-1))
+
+
+def fused(*tensors: Tensor) -> bool:
+    """Whether Triton's kernels can take these: float32 on CUDA, and Triton there (it comes with torch for CUDA on Linux)."""
+    return all(t.is_cuda and t.dtype == torch.float32 for t in tensors) and _has_triton()
+
+
+@cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 def from_rgb(rgb: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:

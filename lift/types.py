@@ -76,7 +76,7 @@ class Cameras(Items):
     @property
     def centers(self) -> Float[Tensor, "view 3"]:
         """Positions in the world."""
-        return self.camera_to_world[:, :3, 3]
+        return -(self.world_to_camera[:, :3, :3] * self.world_to_camera[:, :3, 3:]).sum(1)
 
     def resized(self, width: int, height: int) -> "Cameras":
         """The same cameras with pictures of another size."""

@@ -106,6 +106,32 @@ def test_a_checkpoint_loads_without_pickled_code(tmp_path):
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["shapes"]["means"][1] == 3
 
 
+def test_pictures_grow_by_phases(tmp_path):
+    """Each phase renders at its share of the size, against frames of that size; the last at the full one."""
+    how = settings(steps=10, coarse={"sizes": [0.25, 0.5], "until": [0.2, 0.6]})
+    fitted, seen = module(how), []
+    plain = fitted.loss
+    fitted.loss = lambda render, views: seen.append(tuple(render.rgb.shape[1:3])) or plain(render, views)
+    fit(fitted, [1, 2, 3], tmp_path, how, CPU, 0)
+    assert seen == [(SIZE // 4, SIZE // 4)] * 2 + [(SIZE // 2, SIZE // 2)] * 4 + [(SIZE, SIZE)] * 4
+    small, full = fitted.targets((SIZE // 2, SIZE // 2)), fitted.targets((SIZE, SIZE))
+    blocks = full.images.float().reshape(-1, SIZE // 2, 2, SIZE // 2, 2, 3).mean((2, 4))
+    assert (small.images.float() - blocks).abs().max() <= 0.5
+    assert torch.isin(small.depth, full.depth).all()
+
+
+def test_frames_that_are_worse_explained_are_drawn_more_often(tmp_path):
+    how = settings(steps=200, checkpoint_every=50, importance=2.0, input_share=0.0, held_out=0)
+    fitted = module(how)
+    fitted.images[2] = 255 - fitted.images[2]  # a frame that agrees with nothing
+    drawn = []
+    plain = fitted.render
+    fitted.render = lambda views, *rest: drawn.extend(views.tolist()) or plain(views, *rest)
+    fit(fitted, [1, 2, 3], tmp_path, how, CPU, 0)
+    counts = torch.bincount(torch.tensor(drawn), minlength=4)
+    assert counts[2] > 1.5 * max(counts[1], counts[3]) and min(counts[1], counts[3]) > 5
+
+
 def test_a_wrong_trainer_argument_is_named(tmp_path):
     how = settings()
     with pytest.raises(ComponentError, match="trainer.max_epoch is not an argument"):

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lift.harmonics import evaluate
+from lift.harmonics import seen_from
 from lift.registry import Registry
 from lift.types import Cameras, Gaussians, Render
 
@@ -38,8 +38,7 @@ class Renderer(ABC):
 
     def __call__(self, gaussians: Gaussians, cameras: Cameras, background: Float[Tensor, "*view 3"] | None = None) -> Render:
         """background: colour behind everything, black if None; one, or one a view."""
-        directions = torch.nn.functional.normalize(gaussians.means - cameras.centers[:, None], dim=-1)
-        colors = evaluate(gaussians.sh_coeffs, directions)
+        colors = seen_from(gaussians.sh_coeffs, gaussians.means, cameras.centers)
         rgb, alpha, depth_sum, info = self.rasterize(gaussians, colors, cameras)
         if background is not None:
             rgb = rgb + (1 - alpha)[..., None] * background[..., None, None, :]

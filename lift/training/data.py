@@ -1,24 +1,27 @@
 """Frames on the device and the order in which they are drawn."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytorch_lightning as lightning
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 
 class ViewSampler(Sampler[list[int]]):
-    """Batches of view indices, a function of seed and epoch alone, so that a resumed fit draws what it would have drawn.
+    """Batches of view indices, a function of seed and epoch (and weights) alone, so that a resumed fit draws what it would have drawn.
 
-    Generated views come in shuffled rounds; each draw is the input view instead with probability `input_share`. With several
-    processes each takes every `world`-th batch.
+    Generated views come in shuffled rounds; with `weights`, one a view, each draw is by weight instead. Each draw is the input view
+    with probability `input_share`. With several processes each takes every `world`-th batch.
     """
 
     def __init__(
-        self, views: list[int], batch: int, batches: int, input_share: float, seed: int, rank: int = 0, world: int = 1
-    ) -> None:
+        self, views: list[int], batch: int, batches: int, input_share: float, seed: int, rank: int = 0, world: int = 1,
+        weights: Callable[[], Tensor | None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """batches: of one process in one epoch. weights: asked for at each epoch's start."""
         self.views, self.batch, self.batches, self.input_share, self.seed = views, batch, batches, input_share, seed
-        self.rank, self.world, self.epoch = rank, world, 0
+        self.rank, self.world, self.weights, self.epoch = rank, world, weights, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -30,27 +33,30 @@ class ViewSampler(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         rng = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         draws = self.batch * self.batches * self.world
-        rounds = [torch.randperm(len(self.views), generator=rng) for _ in range(-(-draws // max(len(self.views), 1)))]
-        order = torch.cat(rounds)[:draws] if self.views else torch.zeros(draws, dtype=torch.long)
-        drawn = torch.tensor(self.views or [0])[order]
+        views, weights = torch.tensor(self.views or [0]), self.weights()
+        if weights is None:
+            rounds = [torch.randperm(len(views), generator=rng) for _ in range(-(-draws // len(views)))]
+            drawn = views[torch.cat(rounds)[:draws]]
+        else:
+            drawn = views[torch.multinomial(weights[views], draws, replacement=True, generator=rng)]
         drawn[torch.rand(draws, generator=rng) < self.input_share] = 0
-        for batch in drawn.reshape(self.batches, self.world, self.batch)[:, self.rank].tolist():
-            yield batch
+        yield from drawn.reshape(self.batches, self.world, self.batch)[:, self.rank].tolist()
 
 
 class SceneData(lightning.LightningDataModule):
     """Draws views for training and walks the held-out ones; the pictures themselves lie on the device, in the module."""
 
     def __init__(self, train: list[int], held_out: list[int], batch: int, batches: int, input_share: float, seed: int) -> None:
-        """train: indices of generated frames; the input, 0, is always trained on. batches: in one epoch."""
+        """train: indices of generated frames; the input, 0, is always trained on. batches: of one process in one epoch."""
         super().__init__()
         self.train, self.held_out, self.batch, self.batches = train, held_out, batch, batches
         self.input_share, self.seed = input_share, seed
 
     def train_dataloader(self) -> DataLoader:
         sampler = ViewSampler(
-            self.train, self.batch, self.batches, self.input_share, self.seed, self.trainer.global_rank, self.trainer.world_size
-        )
+            self.train, self.batch, self.batches, self.input_share, self.seed, self.trainer.global_rank, self.trainer.world_size,
+            self.trainer.lightning_module.importance,
+        )  # fmt: skip
         return DataLoader(_Views(), sampler=sampler, batch_size=None)
 
     def val_dataloader(self) -> DataLoader:
@@ -60,7 +66,7 @@ class SceneData(lightning.LightningDataModule):
 class _Views(Dataset):
     """A data set whose items are the indices they are asked for by."""
 
-    def __getitem__(self, views: list[int]) -> torch.Tensor:
+    def __getitem__(self, views: list[int]) -> Tensor:
         return torch.tensor(views)
 
 

@@ -16,23 +16,29 @@ from lift.training.splats import Splats
 _MOST_COPIES = 51
 """The published limit of copies in one place."""
 
+_TERMS = torch.tensor(
+    [[comb(n, k) * (-1) ** (k - 1) / k**0.5 for k in range(1, _MOST_COPIES + 1)] for n in range(_MOST_COPIES + 1)], dtype=torch.double
+)
+
 
 def share(
     opacities: Float[Tensor, "gaussian"], scales: Float[Tensor, "gaussian 3"], copies: Int[Tensor, "gaussian"]
 ) -> tuple[Float[Tensor, "gaussian"], Float[Tensor, "gaussian 3"]]:
-    """Opacity and standard deviation of each of `copies` equal Gaussians that together replace one."""
+    """Opacity and standard deviation of each of `copies` equal Gaussians that together replace one.
+
+    The published double sum over i <= n and k < i of C(i - 1, k) (-1)^k o^(k + 1) / sqrt(k + 1) is, its inner sums of binomials
+    added up, the sum over k <= n of C(n, k) (-1)^(k - 1) o^k / sqrt(k). In double precision: its terms alternate and are large.
+    """
     copies = copies.clamp(1, _MOST_COPIES)
     opacities = opacities.clamp(max=1 - 1e-6)
-    shared = 1 - (1 - opacities) ** (1 / copies)
-    total = torch.zeros_like(opacities)
-    for i in range(1, int(copies.max()) + 1):
-        powers = torch.stack([comb(i - 1, k) * (-1) ** k * shared ** (k + 1) / (k + 1) ** 0.5 for k in range(i)]).sum(0)
-        total += torch.where(i <= copies, powers, 0)
-    return shared, scales * (opacities / total.clamp(min=1e-8))[:, None]
+    shared = 1 - (1 - opacities.double()) ** (1 / copies)
+    power = torch.arange(1, _MOST_COPIES + 1, device=copies.device)
+    total = (_TERMS.to(copies.device)[copies] * shared[:, None] ** power).sum(-1)
+    return shared.to(opacities), scales * (opacities / total.clamp(min=1e-8)).to(scales)[:, None]
 
 
 def relocate(splats: Splats, optimiser: torch.optim.Optimizer, dead: float, rng: torch.Generator) -> int:
-    """Moves Gaussians of opacity below `dead` onto living ones; returns how many."""
+    """Moves Gaussians of opacity below `dead` onto living ones; returns how many. rng: here and below on the Gaussians' device."""
     opacities = splats["opacities"].detach().sigmoid()
     gone = (opacities < dead).nonzero()[:, 0]
     alive = (opacities >= dead).nonzero()[:, 0]
@@ -72,7 +78,7 @@ def explore(splats: Splats, amount: float, rng: torch.Generator) -> None:
     """Adds noise to the means in the shape of each Gaussian, the less the more opaque it is (their equation 8)."""
     values = splats.gaussians()
     gate = torch.sigmoid(-100 * (values.opacities - 0.005))
-    noise = torch.randn(values.means.shape, generator=rng).to(values.means.device)
+    noise = torch.randn(values.means.shape, generator=rng, device=rng.device)
     rotation = quat_to_rotation(values.quats)
     shaped = rotation @ (values.scales.square()[..., None] * (rotation.mT @ (gate[:, None] * noise)[..., None]))
     splats["means"].data += amount * shaped[..., 0]
@@ -87,10 +93,11 @@ def _split(splats: Splats, chosen: Int[Tensor, "draw"]) -> None:
 
 
 def _draw(weights: Float[Tensor, "gaussian"], count: int, rng: torch.Generator) -> Int[Tensor, "draw"]:
-    """Indices with replacement, in proportion to weights; unlike multinomial, of any number, and the same on every device."""
-    cumulative = weights.double().cumsum(0).cpu()
-    at = torch.rand(count, generator=rng, dtype=torch.double) * cumulative[-1]
-    return torch.searchsorted(cumulative, at).clamp(max=len(weights) - 1).to(weights.device)
+    """Indices with replacement, in proportion to weights in [0, 1]; unlike multinomial, of any number. Weights are summed as whole
+    numbers, so that equal weights give equal draws wherever they are summed: the replicas of a scene must grow alike."""
+    cumulative = (weights * 2**24).long().cumsum(0)
+    at = (torch.rand(count, generator=rng, device=rng.device, dtype=torch.double) * cumulative[-1]).long()
+    return torch.searchsorted(cumulative, at, right=True).clamp(max=len(weights) - 1)
 
 
 def _moments(optimiser: torch.optim.Optimizer, parameter: nn.Parameter) -> list[Tensor]:

@@ -1,12 +1,25 @@
 """What a render is held to."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from lift.harmonics import fused
 from lift.training.similarity import ssim
 
-__all__ = ["inverse_depth", "ssim"]
+__all__ = ["inverse_depth", "photometric", "ssim"]
+
+
+def photometric(
+    rgb: Float[Tensor, "view height width 3"], frames: UInt8[Tensor, "view height width 3"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Mean absolute difference, and mean structural similarity (`ssim`). Differentiable in `rgb`; on CUDA by kernels of our own."""
+    if fused(rgb):
+        from lift.training import similarity_triton
+
+        return similarity_triton.photometric(rgb, frames)
+    target = frames.to(rgb) / 255
+    return (rgb - target).abs().mean(), ssim(rgb, target)
 
 
 def inverse_depth(

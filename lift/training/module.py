@@ -1,11 +1,14 @@
 """The Lightning module that fits canonical Gaussians and what each frame got wrong."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as lightning
 import torch
+from jaxtyping import Float, UInt8
 from omegaconf import DictConfig
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from lift.distortions import Distortion
 from lift.renderers import Renderer
@@ -14,10 +17,26 @@ from lift.training.splats import NAMES, Splats
 from lift.types import Cameras, Frames, Gaussians, Reconstruction, Render
 
 
+@dataclass(frozen=True)
+class Targets:
+    """What renders of one size are held to."""
+
+    images: UInt8[Tensor, "view height width 3"]
+    depth: Float[Tensor, "view height width"]
+    confidence: Float[Tensor, "view height width"]
+
+    def resized(self, width: int, height: int) -> "Targets":
+        """Smaller pictures: means of pixels; of depth, whose means would lie in the air, the nearest."""
+        small = [interpolate(i[None].permute(0, 3, 1, 2).float(), (height, width), mode="area") for i in self.images]
+        near = [interpolate(values[:, None], (height, width), mode="nearest")[:, 0] for values in (self.depth, self.confidence)]
+        return Targets(torch.cat([i.round().to(torch.uint8) for i in small]).permute(0, 2, 3, 1).contiguous(), *near)
+
+
 class SceneModule(lightning.LightningModule):
     """Canonical Gaussians, a distortion, and the frames they are held to.
 
-    Everything random is a function of seed and step, so a resumed fit equals an uninterrupted one.
+    `step` counts steps as one process would take them: with several processes, each on views of its own, an optimiser's step counts
+    for as many. Everything random is a function of seed and step, so a resumed fit equals an uninterrupted one.
     """
 
     def __init__(
@@ -30,7 +49,7 @@ class SceneModule(lightning.LightningModule):
         self.splats = Splats.of(gaussians)
         self.distortion, self.renderer = distortion, renderer
         self.settings, self.extent, self.seed = settings, extent, seed
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))  # Lightning's global_step counts optimisers, not batches
+        self.step = 0  # of our own: Lightning's global_step counts optimisers. A plain number: a tensor's would be waited for
         cameras = reconstruction.cameras
         self.size = (cameras.width, cameras.height)
         for name, value in {
@@ -38,24 +57,37 @@ class SceneModule(lightning.LightningModule):
             "world_to_camera": cameras.world_to_camera, "intrinsics": cameras.intrinsics,
         }.items():  # fmt: skip
             self.register_buffer(name, value, persistent=False)
+        self.register_buffer("errors", torch.zeros(len(frames)))
+        """Last mean absolute difference of each frame; 0 where it was not drawn yet."""
+        self._smaller: dict[tuple[int, int], Targets] = {}
 
-    def cameras(self, views: Tensor) -> Cameras:
-        """Where the frames are believed to have been taken, before any distortion."""
-        return Cameras(self.world_to_camera[views], self.intrinsics[views], *self.size)
+    def cameras(self, views: Tensor, size: tuple[int, int] | None = None) -> Cameras:
+        """Where the frames are believed to have been taken, before any distortion. size: width and height if not the frames' own."""
+        cameras = Cameras(self.world_to_camera[views], self.intrinsics[views], *self.size)
+        return cameras if size in (None, self.size) else cameras.resized(*size)
 
-    def render(self, views: Tensor, background: Tensor | None = None) -> Render:
+    def targets(self, size: tuple[int, int]) -> Targets:
+        """The frames at a width and height."""
+        if size == self.size:
+            return Targets(self.images, self.depth, self.confidence)
+        if size not in self._smaller:  # one at a time: phases do not come back
+            self._smaller = {size: self.targets(self.size).resized(*size)}
+        return self._smaller[size]
+
+    def render(self, views: Tensor, background: Tensor | None = None, size: tuple[int, int] | None = None) -> Render:
         """What the frames should look like, distortions included."""
-        cameras = self.distortion.cameras(self.cameras(views), views)
+        cameras = self.distortion.cameras(self.cameras(views, size), views)
         gaussians = self.distortion.gaussians(self.splats.gaussians(), views)
         return self.distortion.image(self.renderer(gaussians, cameras, background), views)
 
     def loss(self, render: Render, views: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum and its unweighted parts."""
-        weights, target = self.settings.loss, self.images[views].float() / 255
-        parts = {"l1": (render.rgb - target).abs().mean(), "dssim": 1 - losses.ssim(render.rgb, target)}
+        weights, targets = self.settings.loss, self.targets((render.rgb.shape[2], render.rgb.shape[1]))
+        l1, ssim = losses.photometric(render.rgb, targets.images[views])
+        parts = {"l1": l1, "dssim": 1 - ssim}
         total = (1 - weights.ssim) * parts["l1"] + weights.ssim * parts["dssim"]
         if weights.depth:
-            depth = losses.inverse_depth(render.depth, render.alpha, self.depth[views], self.confidence[views], self.extent)
+            depth = losses.inverse_depth(render.depth, render.alpha, targets.depth[views], targets.confidence[views], self.extent)
             parts["depth"], total = depth, total + weights.depth * depth
         if weights.opacity or weights.scale:
             opacity, scale = self.splats["opacities"].sigmoid().mean(), self.splats["scales"].exp().mean() / self.extent
@@ -65,8 +97,9 @@ class SceneModule(lightning.LightningModule):
     def training_step(self, views: Tensor, batch_idx: int) -> None:
         if self.step >= self.settings.steps:  # the last epoch may be longer than what is left
             return
-        rng = torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.step))
-        render = self.render(views, torch.rand(3, generator=rng).to(self.device))  # no colour behind can hide a hole
+        rng = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + self.step)
+        background = torch.rand(3, generator=rng, device=self.device)  # no colour behind can hide a hole
+        render = self.render(views, background, self._picture_size())
         loss, parts = self.loss(render, views)
         penalty = self.distortion.penalty()
         optimisers = self.optimizers()
@@ -75,13 +108,26 @@ class SceneModule(lightning.LightningModule):
         for optimiser in optimisers if isinstance(optimisers, list) else [optimisers]:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-        self.step += 1
+        before, self.step = self.step, self.step + self.trainer.world_size
         with torch.no_grad():
-            self._densify(rng)
-        if self.step % self.settings.log_every == 0:
+            self._densify(rng, before)
+            if self.settings.importance:
+                self.errors[views] = self._differences(render, views)
+        if self._passes(before, self.settings.log_every):
             self.log_dict({"loss": loss, **parts, "penalty": penalty}, prog_bar=False)
             self.log("gaussians", float(self.splats.count), prog_bar=True)
             self.log("psnr", -10 * torch.log10(self._error(render, views)), prog_bar=True)
+
+    def importance(self) -> Tensor | None:
+        """How often each frame is to be drawn, as weights; None if all alike. Asked for once an epoch."""
+        if not self.settings.importance:
+            return None
+        errors = self.errors.cpu()
+        if self.trainer.world_size > 1:  # each process knows of the frames that it drew
+            errors = self.all_gather(self.errors).amax(0).cpu()
+        typical = errors[errors > 0].median() if (errors > 0).any() else torch.ones(())
+        weights = torch.where(errors > 0, errors, typical) / typical
+        return weights.clamp(0.25, 4) ** self.settings.importance  # within bounds: a frame gone bad must not take all draws
 
     def validation_step(self, views: Tensor, batch_idx: int) -> None:
         """Pictures of the canonical scene: a held-out frame has no distortion of its own to learn."""
@@ -91,7 +137,7 @@ class SceneModule(lightning.LightningModule):
         if self.logger is not None and batch_idx < 4:
             target = self.images[views[0]].float() / 255
             self.logger.experiment.add_image(
-                f"view_{int(views[0])}", torch.cat([target, render.rgb[0].clamp(0, 1)], 1), int(self.step), dataformats="HWC"
+                f"view_{int(views[0])}", torch.cat([target, render.rgb[0].clamp(0, 1)], 1), self.step, dataformats="HWC"
             )
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -101,40 +147,69 @@ class SceneModule(lightning.LightningModule):
             "sh0": rates.colors, "shN": rates.colors / 20,
         }  # fmt: skip
         groups = [{"name": name, "params": [self.splats[name]], "lr": rate[name]} for name in NAMES]
-        optimisers = [torch.optim.Adam(groups, eps=1e-15, fused=True)]
+        # A step on n views is worth n of one: its rate grows with the root of n, and its memory is as many steps shorter
+        # (Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", NeurIPS 2022).
+        views = self.settings.views_per_step * self.trainer.world_size
+        betas = (0.9**views, 0.999**views)
+        optimisers = [torch.optim.Adam(groups, betas=betas, eps=1e-15, fused=True)]
         if distorting := list(self.distortion.groups()):
-            optimisers.append(torch.optim.Adam(distorting, eps=1e-15))
+            optimisers.append(torch.optim.Adam(distorting, betas=betas, eps=1e-15))
         for optimiser in optimisers:
             for group in optimiser.param_groups:
-                group["start"] = group["lr"]
+                group["start"] = group["lr"] = group["lr"] * views**0.5
         return optimisers
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["shapes"] = {name: list(parameter.shape) for name, parameter in self.splats.items()}
+        checkpoint["step"] = self.step
+        # Rates and moments are for one view a step, whatever the number of processes that they are loaded by.
+        checkpoint["views"] = self.settings.views_per_step * self.trainer.world_size
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.splats = Splats.blank(checkpoint["shapes"]).to(self.device)
+        self.step = checkpoint["step"]
+        views = self.settings.views_per_step * self.trainer.world_size
+        for optimiser in checkpoint["optimizer_states"]:
+            for group in optimiser["param_groups"]:
+                group["start"] = group["start"] * (views / checkpoint["views"]) ** 0.5
+                group["betas"] = (0.9**views, 0.999**views)
+
+    def _picture_size(self) -> tuple[int, int]:
+        """Width and height that this step renders at."""
+        coarse, done = self.settings.coarse, self.step / self.settings.steps
+        for share, end in zip(coarse.sizes, coarse.until):
+            if done < end:
+                return max(1, round(self.size[0] * share)), max(1, round(self.size[1] * share))
+        return self.size
+
+    def _passes(self, before: int, every: int) -> bool:
+        """Whether the step that began at `before` reached or passed a multiple of `every`."""
+        return self.step // every > before // every
 
     def _set_learning_rates(self) -> None:
         """Positions settle to a hundredth, distortions to a tenth, over the steps."""
-        done = int(self.step) / self.settings.steps
+        done = self.step / self.settings.steps
         splats, *distorting = self.trainer.optimizers
         for group in splats.param_groups:
-            if group["name"] == "means":
-                group["lr"] = group["start"] * 0.01**done
+            group["lr"] = group["start"] * (0.01**done if group["name"] == "means" else 1)
         for optimiser in distorting:
             for group in optimiser.param_groups:
                 group["lr"] = group["start"] * 0.1**done
 
-    def _densify(self, rng: torch.Generator) -> None:
-        how, step = self.settings.densify, int(self.step)
+    def _densify(self, rng: torch.Generator, before: int) -> None:
+        how = self.settings.densify
         optimiser = self.trainer.optimizers[0]
-        active = how.first <= step <= how.last * self.settings.steps
-        if active and step % how.every == 0:
+        active = how.first <= self.step <= how.last * self.settings.steps
+        if active and self._passes(before, how.every):
             densify.relocate(self.splats, optimiser, how.dead, rng)
             densify.grow(self.splats, optimiser, how.growth, self.settings.max_gaussians, rng)
         if active and how.noise:
             densify.explore(self.splats, how.noise * 5e5 * optimiser.param_groups[0]["lr"], rng)
 
+    def _differences(self, render: Render, views: Tensor) -> Tensor:
+        frames = self.targets((render.rgb.shape[2], render.rgb.shape[1])).images[views]
+        return (render.rgb.detach() - frames / 255).abs().mean((1, 2, 3))
+
     def _error(self, render: Render, views: Tensor) -> Tensor:
-        return (render.rgb.detach().clamp(0, 1) - self.images[views].float() / 255).square().mean()
+        frames = self.targets((render.rgb.shape[2], render.rgb.shape[1])).images[views]
+        return (render.rgb.detach().clamp(0, 1) - frames / 255).square().mean()

@@ -1,0 +1,226 @@
+"""CUDA kernels of `lift.harmonics`: colours of all Gaussians in all views in one launch, and their gradients in two."""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lift import harmonics
+
+_C0, _C1 = tl.constexpr(harmonics.C0), tl.constexpr(harmonics.C1)
+_A2, _B2, _C2 = (tl.constexpr(c) for c in harmonics.C2)
+_A3, _B3, _C3, _D3, _E3 = (tl.constexpr(c) for c in harmonics.C3)
+_BLOCK = tl.constexpr(128)
+_ROWS = tl.constexpr(16)
+"""Gaussians a program takes: one a thread; or in rows of their coefficients, so that these are written side by side."""
+
+
+def seen_from(sh_coeffs: Tensor, means: Tensor, centers: Tensor) -> Tensor:
+    """As `lift.harmonics.seen_from`, for float32 on one CUDA device."""
+    return _SeenFrom.apply(sh_coeffs.contiguous(), means.contiguous(), centers.contiguous())
+
+
+class _SeenFrom(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, sh_coeffs, means, centers):
+        views, (count, bases) = len(centers), sh_coeffs.shape[-3:-1]
+        colors = means.new_empty(views, count, 3)
+        strides = [3 * bases * count if sh_coeffs.ndim == 4 else 0, 3 * count if means.ndim == 3 else 0]
+        if count:
+            _colors[triton.cdiv(count, _BLOCK.value), views](sh_coeffs, means, centers, colors, count, *strides, bases)
+        ctx.save_for_backward(sh_coeffs, means, centers, colors)
+        ctx.strides = strides
+        return colors
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, outer):
+        sh_coeffs, means, centers, colors = ctx.saved_tensors
+        views, (count, bases) = len(centers), sh_coeffs.shape[-3:-1]
+        outer, blocks = outer.contiguous(), triton.cdiv(count, _BLOCK.value)
+        d_sh, d_means = torch.empty_like(sh_coeffs), torch.empty_like(means)
+        d_centers = means.new_zeros(views, blocks, 3)
+        if count:
+            _direction_gradient[blocks,](
+                sh_coeffs, means, centers, colors, outer, d_means, d_centers, count, views, blocks, *ctx.strides, bases
+            )
+            _coefficient_gradient[triton.cdiv(count, _ROWS.value),](means, centers, colors, outer, d_sh, count, views, *ctx.strides, bases)
+        return d_sh, d_means, d_centers.sum(1)
+
+
+@triton.jit
+def _towards(means, center, n, inside):
+    """Unit direction from a camera to Gaussians, and 1 / distance."""
+    x = tl.load(means + 3 * n, inside, 0.0) - tl.load(center)
+    y = tl.load(means + 3 * n + 1, inside, 0.0) - tl.load(center + 1)
+    z = tl.load(means + 3 * n + 2, inside, 0.0) - tl.load(center + 2)
+    near = 1.0 / tl.maximum(tl.sqrt(x * x + y * y + z * z), 1e-12)
+    return x * near, y * near, z * near, near
+
+
+@triton.jit
+def _basis(x, y, z, k: tl.constexpr):
+    """The k-th basis function."""
+    if k == 0:
+        b = 0.0 * x + _C0
+    elif k == 1:
+        b = -_C1 * y
+    elif k == 2:
+        b = _C1 * z
+    elif k == 3:
+        b = -_C1 * x
+    elif k == 4:
+        b = _A2 * x * y
+    elif k == 5:
+        b = -_A2 * y * z
+    elif k == 6:
+        b = _B2 * (2.0 * z * z - x * x - y * y)
+    elif k == 7:
+        b = -_A2 * x * z
+    elif k == 8:
+        b = _C2 * (x * x - y * y)
+    elif k == 9:
+        b = -_A3 * y * (3.0 * x * x - y * y)
+    elif k == 10:
+        b = _B3 * x * y * z
+    elif k == 11:
+        b = -_C3 * y * (4.0 * z * z - x * x - y * y)
+    elif k == 12:
+        b = _D3 * z * (2.0 * z * z - 3.0 * x * x - 3.0 * y * y)
+    elif k == 13:
+        b = -_C3 * x * (4.0 * z * z - x * x - y * y)
+    elif k == 14:
+        b = _E3 * z * (x * x - y * y)
+    else:
+        b = -_A3 * x * (x * x - 3.0 * y * y)
+    return b
+
+
+@triton.jit
+def _slope(x, y, z, k: tl.constexpr):
+    """Its derivatives by x, y and z."""
+    zero = 0.0 * x
+    if k == 0:
+        d = zero, zero, zero
+    elif k == 1:
+        d = zero, zero - _C1, zero
+    elif k == 2:
+        d = zero, zero, zero + _C1
+    elif k == 3:
+        d = zero - _C1, zero, zero
+    elif k == 4:
+        d = _A2 * y, _A2 * x, zero
+    elif k == 5:
+        d = zero, -_A2 * z, -_A2 * y
+    elif k == 6:
+        d = -2.0 * _B2 * x, -2.0 * _B2 * y, 4.0 * _B2 * z
+    elif k == 7:
+        d = -_A2 * z, zero, -_A2 * x
+    elif k == 8:
+        d = 2.0 * _C2 * x, -2.0 * _C2 * y, zero
+    elif k == 9:
+        d = -6.0 * _A3 * x * y, -3.0 * _A3 * (x * x - y * y), zero
+    elif k == 10:
+        d = _B3 * y * z, _B3 * x * z, _B3 * x * y
+    elif k == 11:
+        d = 2.0 * _C3 * x * y, -_C3 * (4.0 * z * z - x * x - 3.0 * y * y), -8.0 * _C3 * y * z
+    elif k == 12:
+        d = -6.0 * _D3 * x * z, -6.0 * _D3 * y * z, 3.0 * _D3 * (2.0 * z * z - x * x - y * y)
+    elif k == 13:
+        d = -_C3 * (4.0 * z * z - 3.0 * x * x - y * y), 2.0 * _C3 * x * y, -8.0 * _C3 * x * z
+    elif k == 14:
+        d = 2.0 * _E3 * x * z, -2.0 * _E3 * y * z, _E3 * (x * x - y * y)
+    else:
+        d = -3.0 * _A3 * (x * x - y * y), 6.0 * _A3 * x * y, zero
+    return d
+
+
+@triton.jit
+def _colors(sh, means, centers, colors, count, sh_stride, mean_stride, bases: tl.constexpr):
+    view = tl.program_id(1)
+    n = tl.program_id(0) * _BLOCK + tl.arange(0, _BLOCK)
+    inside = n < count
+    x, y, z, _ = _towards(means + view * mean_stride, centers + 3 * view, n, inside)
+    own = sh + view.to(tl.int64) * sh_stride + 3 * bases * n
+    red, green, blue = 0.0 * x + 0.5, 0.0 * x + 0.5, 0.0 * x + 0.5
+    for k in tl.static_range(bases):
+        b = _basis(x, y, z, k)
+        red += b * tl.load(own + 3 * k, inside, 0.0)
+        green += b * tl.load(own + 3 * k + 1, inside, 0.0)
+        blue += b * tl.load(own + 3 * k + 2, inside, 0.0)
+    to = colors + 3 * (view * count + n)
+    tl.store(to, tl.maximum(red, 0.0), inside)
+    tl.store(to + 1, tl.maximum(green, 0.0), inside)
+    tl.store(to + 2, tl.maximum(blue, 0.0), inside)
+
+
+@triton.jit
+def _shown(colors, outer, at, inside):
+    """Gradient of a colour's channel: none where the colour was held at 0."""
+    return tl.where(tl.load(colors + at, inside, 0.0) > 0.0, tl.load(outer + at, inside, 0.0), 0.0)
+
+
+@triton.jit
+def _direction_gradient(
+    sh, means, centers, colors, outer, d_means, d_centers, count, views, blocks, sh_stride, mean_stride, bases: tl.constexpr
+):
+    block = tl.program_id(0)
+    n = block * _BLOCK + tl.arange(0, _BLOCK)
+    inside = n < count
+    sum_x, sum_y, sum_z = tl.zeros([_BLOCK], tl.float32), tl.zeros([_BLOCK], tl.float32), tl.zeros([_BLOCK], tl.float32)
+    for view in range(views):
+        x, y, z, near = _towards(means + view * mean_stride, centers + 3 * view, n, inside)
+        at = 3 * (view * count + n)
+        red, green, blue = _shown(colors, outer, at, inside), _shown(colors, outer, at + 1, inside), _shown(colors, outer, at + 2, inside)
+        own = sh + tl.cast(view, tl.int64) * sh_stride + 3 * bases * n
+        dx, dy, dz = 0.0 * x, 0.0 * x, 0.0 * x
+        for k in tl.static_range(1, bases):
+            s = red * tl.load(own + 3 * k, inside, 0.0) + green * tl.load(own + 3 * k + 1, inside, 0.0)
+            s += blue * tl.load(own + 3 * k + 2, inside, 0.0)
+            bx, by, bz = _slope(x, y, z, k)
+            dx += s * bx
+            dy += s * by
+            dz += s * bz
+        along = dx * x + dy * y + dz * z
+        dx, dy, dz = (dx - along * x) * near, (dy - along * y) * near, (dz - along * z) * near
+        to = d_centers + 3 * (view * blocks + block)
+        tl.store(to, -tl.sum(dx, 0))
+        tl.store(to + 1, -tl.sum(dy, 0))
+        tl.store(to + 2, -tl.sum(dz, 0))
+        if mean_stride == 0:
+            sum_x += dx
+            sum_y += dy
+            sum_z += dz
+        else:
+            tl.store(d_means + view * mean_stride + 3 * n, dx, inside)
+            tl.store(d_means + view * mean_stride + 3 * n + 1, dy, inside)
+            tl.store(d_means + view * mean_stride + 3 * n + 2, dz, inside)
+    if mean_stride == 0:
+        tl.store(d_means + 3 * n, sum_x, inside)
+        tl.store(d_means + 3 * n + 1, sum_y, inside)
+        tl.store(d_means + 3 * n + 2, sum_z, inside)
+
+
+@triton.jit
+def _coefficient_gradient(means, centers, colors, outer, d_sh, count, views, sh_stride, mean_stride, bases: tl.constexpr):
+    width: tl.constexpr = triton.next_power_of_2(3 * bases)
+    n = tl.program_id(0) * _ROWS + tl.arange(0, _ROWS)
+    column = tl.arange(0, width)[None]
+    channel, inside, kept = column % 3, n < count, (n[:, None] < count) & (column < 3 * bases)
+    to = d_sh + 3 * bases * n[:, None] + column
+    total = tl.zeros([_ROWS, width], tl.float32)
+    for view in range(views):
+        x, y, z, _ = _towards(means + view * mean_stride, centers + 3 * view, n, inside)
+        at = 3 * (view * count + n)
+        red, green, blue = _shown(colors, outer, at, inside), _shown(colors, outer, at + 1, inside), _shown(colors, outer, at + 2, inside)
+        shown = tl.where(channel == 0, red[:, None], tl.where(channel == 1, green[:, None], blue[:, None]))
+        b = tl.zeros([_ROWS, width], tl.float32)
+        for k in tl.static_range(bases):
+            b = tl.where(column // 3 == k, _basis(x, y, z, k)[:, None], b)
+        if sh_stride == 0:
+            total += b * shown
+        else:
+            tl.store(to + tl.cast(view, tl.int64) * sh_stride, b * shown, kept)
+    if sh_stride == 0:
+        tl.store(to, total, kept)
