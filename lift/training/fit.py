@@ -95,4 +95,4 @@ class Keep(Callback):
         trainer.save_checkpoint(draft)
         if trainer.is_global_zero:
             os.replace(draft, self.path)
-        trainer.should_stop = int(module.step) >= module.settings.steps
+        trainer.should_stop = module.step >= module.settings.steps
