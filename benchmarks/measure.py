@@ -28,11 +28,15 @@ def measure(function: Callable[[], Any], device: str = "cpu", warm_up: int = 1, 
         function()
     times: list[float] = []
     while len(times) < 3 or (sum(times) < 1e3 * seconds and len(times) < most):
-        _finish(device)
+        finish(device)
         start = time.perf_counter()
         function()
-        _finish(device)
+        finish(device)
         times.append(1e3 * (time.perf_counter() - start))
+    return spread(times)
+
+
+def spread(times: list[float]) -> dict[str, float]:
     low, middle, high = statistics.quantiles(times, n=4)
     return {"median": round(middle, 2), "low": round(low, 2), "high": round(high, 2), "best": round(min(times), 2), "calls": len(times)}
 
@@ -61,7 +65,8 @@ def machine(device: str) -> dict[str, Any]:
     }
 
 
-def _finish(device: str) -> None:
+def finish(device: str) -> None:
+    """Waits for the device's work."""
     if device == "cuda":
         torch.cuda.synchronize()
 

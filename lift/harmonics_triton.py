@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lift import harmonics
+from lift.jit import kernel
 
 _C0, _C1 = tl.constexpr(harmonics.C0), tl.constexpr(harmonics.C1)
 _A2, _B2, _C2 = (tl.constexpr(c) for c in harmonics.C2)
@@ -49,7 +50,7 @@ class _SeenFrom(torch.autograd.Function):
         return d_sh, d_means, d_centers.sum(1)
 
 
-@triton.jit
+@kernel
 def _towards(means, center, n, inside):
     """Unit direction from a camera to Gaussians, and 1 / distance."""
     x = tl.load(means + 3 * n, inside, 0.0) - tl.load(center)
@@ -59,7 +60,7 @@ def _towards(means, center, n, inside):
     return x * near, y * near, z * near, near
 
 
-@triton.jit
+@kernel
 def _basis(x, y, z, k: tl.constexpr):
     """The k-th basis function."""
     if k == 0:
@@ -97,7 +98,7 @@ def _basis(x, y, z, k: tl.constexpr):
     return b
 
 
-@triton.jit
+@kernel
 def _slope(x, y, z, k: tl.constexpr):
     """Its derivatives by x, y and z."""
     zero = 0.0 * x
@@ -136,7 +137,7 @@ def _slope(x, y, z, k: tl.constexpr):
     return d
 
 
-@triton.jit
+@kernel
 def _colors(sh, means, centers, colors, count, sh_stride, mean_stride, bases: tl.constexpr):
     view = tl.program_id(1)
     n = tl.program_id(0) * _BLOCK + tl.arange(0, _BLOCK)
@@ -155,13 +156,13 @@ def _colors(sh, means, centers, colors, count, sh_stride, mean_stride, bases: tl
     tl.store(to + 2, tl.maximum(blue, 0.0), inside)
 
 
-@triton.jit
+@kernel
 def _shown(colors, outer, at, inside):
     """Gradient of a colour's channel: none where the colour was held at 0."""
     return tl.where(tl.load(colors + at, inside, 0.0) > 0.0, tl.load(outer + at, inside, 0.0), 0.0)
 
 
-@triton.jit
+@kernel
 def _direction_gradient(
     sh, means, centers, colors, outer, d_means, d_centers, count, views, blocks, sh_stride, mean_stride, bases: tl.constexpr
 ):
@@ -202,7 +203,7 @@ def _direction_gradient(
         tl.store(d_means + 3 * n + 2, sum_z, inside)
 
 
-@triton.jit
+@kernel
 def _coefficient_gradient(means, centers, colors, outer, d_sh, count, views, sh_stride, mean_stride, bases: tl.constexpr):
     width: tl.constexpr = triton.next_power_of_2(3 * bases)
     n = tl.program_id(0) * _ROWS + tl.arange(0, _ROWS)

@@ -1,4 +1,4 @@
-"""Loops compiled by numba."""
+"""Loops compiled by numba for the CPU, kernels by Triton for CUDA."""
 
 import inspect
 import logging
@@ -7,6 +7,13 @@ from functools import cache
 from typing import Any
 
 import numba
+
+
+def kernel(function: Callable) -> Any:
+    """triton.jit of the bare function: an import hook that checks types wraps every one. Triton comes with torch for CUDA on Linux."""
+    import triton
+
+    return triton.jit(inspect.unwrap(function))
 
 
 def compiled(stamp: str | None = None, **options: Any) -> Callable[[Callable], Callable]:

@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lift.jit import kernel
 from lift.training import similarity
 
 _C1, _C2 = tl.constexpr(similarity.C1), tl.constexpr(similarity.C2)
@@ -61,7 +62,7 @@ def _grids(views: int, height: int, width: int) -> tuple[tuple[int, int], tuple[
     return lines, (triton.cdiv(3 * width, _COLUMNS.value), triton.cdiv(height, _ROWS.value), views)
 
 
-@triton.jit
+@kernel
 def _along(x, y, window, moments, differences, width, pixel, size):
     """Blurs x, y, xx, yy, xy of one line; sums |x - y|."""
     line, j = tl.program_id(1), tl.program_id(0) * _LINE + tl.arange(0, _LINE)
@@ -90,7 +91,7 @@ def _along(x, y, window, moments, differences, width, pixel, size):
     tl.store(differences + tl.program_id(0) * tl.num_programs(1) + line, tl.sum(difference, 0))
 
 
-@triton.jit
+@kernel
 def _tile(height, length):
     """Rows and columns of this program's tile, where it begins in a plane, and which of it lies inside."""
     i = tl.program_id(1) * _ROWS + tl.arange(0, _ROWS)[:, None]
@@ -98,7 +99,7 @@ def _tile(height, length):
     return i, j, tl.program_id(2) * height * length, (i < height) & (j < length)
 
 
-@triton.jit
+@kernel
 def _compare(moments, window, slopes, similarities, height, length, size):
     """Blurs the moments down the columns, sums the similarity, and writes its derivatives by E[x], E[xx], E[xy]."""
     i, j, first, inside = _tile(height, length)
@@ -124,7 +125,7 @@ def _compare(moments, window, slopes, similarities, height, length, size):
     tl.store(similarities + program, tl.sum(tl.sum(tl.where(inside, s, 0.0), 1), 0))
 
 
-@triton.jit
+@kernel
 def _along_again(slopes, window, blurred, length, size):
     line, j = tl.program_id(1), tl.program_id(0) * _LINE + tl.arange(0, _LINE)
     zero = tl.zeros([_LINE], tl.float32)
@@ -142,7 +143,7 @@ def _along_again(slopes, window, blurred, length, size):
     tl.store(to + 2 * size, d2, inside)
 
 
-@triton.jit
+@kernel
 def _gradient(x, y, window, blurred, by_difference, by_similarity, gradient, height, length, pixel, size, share):
     """Blurs the derivatives down the columns; the chain rule through x, xx and xy, and the difference's sign."""
     i, j, first, inside = _tile(height, length)

@@ -1,0 +1,215 @@
+"""A step of lift on CUDA beside a step of gsplat's own example trainer: python benchmarks/example_trainer.py [--quick]
+
+Both fit the same pictures with the same number of Gaussians of degree 3; neither grows while it is timed, and learning rates are so
+small that the scene stays what its row says. In one run, in this order:
+- `example`: what gsplat 1.5.3's examples/simple_trainer.py does in a step with its default settings (one view, picture copied from the
+  host, colours from harmonics inside `rasterization`, L1 and fused SSIM, one Adam a parameter, its default strategy's bookkeeping, the
+  loss read back every step). Written anew from its description; its SSIM is the fused-ssim package where that is installed (it is what
+  the trainer uses), else lift's. Pictures wait in pinned memory: the trainer's loader, which decodes files, is left out.
+- `bare`: lift's step (colours, losses with depth, regularisers, fused Adam) in a plain loop.
+- `lift`: the product's path, the same under Lightning's Trainer with the data module: drawing views, hooks, logging.
+- `rigid`: that with a distortion that corrects cameras.
+Rows hold the ratio to `example` in views a second, Lightning's overhead (`lift` / `bare` - 1), and what a step waits for the device.
+"""
+
+import argparse
+import importlib.util
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+from torch.nn.functional import l1_loss
+
+from lift.config import Fit
+from lift.distortions import Distortion, distortions
+from lift.geometry import look_at, pinhole
+from lift.renderers import Renderer, renderers
+from lift.training import losses
+from lift.training.data import SceneData
+from lift.training.module import SceneModule
+from lift.types import Cameras, Frames, Gaussians, PointCloud, Reconstruction
+from measure import spread, write
+
+SEED, FRAMES, WARM_UP, STEPS = 0, 16, 30, 200
+WIDTH, HEIGHT = 1024, 768
+CASES = [(100_000, 1), (500_000, 1), (500_000, 4), (1_000_000, 1)]
+"""Gaussians, views a step."""
+
+
+def scene(count: int, renderer: Renderer) -> tuple[Gaussians, Cameras, Frames, Tensor]:
+    """Gaussians of about one pixel at depths 2 to 6 that fill the view, and noisy pictures of them from cameras side by side."""
+    rng = torch.Generator().manual_seed(SEED)
+    depth = 2 + 4 * torch.rand(count, 1, generator=rng)
+    aspect = torch.tensor([1.0, HEIGHT / WIDTH])
+    means = torch.cat([(torch.rand(count, 2, generator=rng) - 0.5) * aspect * depth, depth], dim=-1)
+    scales = depth / WIDTH * (0.5 + torch.rand(count, 3, generator=rng))
+    quats = torch.nn.functional.normalize(torch.randn(count, 4, generator=rng), dim=-1)
+    opacities = 0.1 + 0.8 * torch.rand(count, generator=rng)
+    sh_coeffs = 0.3 * torch.randn(count, 16, 3, generator=rng)
+    gaussians = Gaussians(means, quats, scales, opacities, sh_coeffs).to("cuda")
+    eyes = torch.stack([torch.linspace(0, 0.1, FRAMES), torch.zeros(FRAMES), torch.zeros(FRAMES)], dim=-1)
+    down, middle = torch.tensor([0.0, 1, 0]).expand(FRAMES, 3), torch.tensor([0.0, 0, 4]).expand(FRAMES, 3)
+    cameras = Cameras(look_at(eyes, middle, down), pinhole(WIDTH, HEIGHT, float(WIDTH)).intrinsics.repeat(FRAMES, 1, 1), WIDTH, HEIGHT)
+    with torch.no_grad():
+        shown = renderer(gaussians, cameras.to("cuda"))
+    noisy = (shown.rgb + 0.1 * torch.randn_like(shown.rgb)).clamp(0, 1)
+    return gaussians, cameras, Frames((noisy * 255).round().to(torch.uint8).cpu()), shown.depth.cpu()
+
+
+class Example:
+    """gsplat's example trainer's step."""
+
+    def __init__(self, gaussians: Gaussians, cameras: Cameras, frames: Frames, batch: int) -> None:
+        from gsplat import DefaultStrategy, rasterization
+
+        self.rasterization = rasterization
+        self.ssim = _their_ssim()
+        values = {
+            "means": gaussians.means, "scales": gaussians.scales.log(), "quats": gaussians.quats, "opacities": gaussians.opacities.logit(),
+            "sh0": gaussians.sh_coeffs[:, :1], "shN": gaussians.sh_coeffs[:, 1:],
+        }  # fmt: skip
+        self.splats = torch.nn.ParameterDict({name: torch.nn.Parameter(value.clone().contiguous()) for name, value in values.items()})
+        self.optimisers = {name: torch.optim.Adam([{"params": p, "lr": 1e-9, "name": name}], eps=1e-15) for name, p in self.splats.items()}
+        self.schedule = torch.optim.lr_scheduler.ExponentialLR(self.optimisers["means"], gamma=0.01 ** (1 / 30_000))
+        self.strategy = DefaultStrategy(refine_start_iter=10**9)
+        self.strategy.check_sanity(self.splats, self.optimisers)
+        self.state = self.strategy.initialize_state(scene_scale=1.0)
+        self.poses, self.intrinsics = cameras.camera_to_world.pin_memory(), cameras.intrinsics.pin_memory()
+        self.pictures = frames.images.float().pin_memory()
+        self.batch = batch
+
+    def step(self, number: int) -> None:
+        views = [(number * self.batch + k) % FRAMES for k in range(self.batch)]
+        poses, intrinsics = self.poses[views].to("cuda"), self.intrinsics[views].to("cuda")
+        pixels = (self.pictures[views[0]][None] if self.batch == 1 else self.pictures[views]).to("cuda") / 255.0
+        shown, _, info = self.rasterization(
+            self.splats["means"], self.splats["quats"], self.splats["scales"].exp(), self.splats["opacities"].sigmoid(),
+            torch.cat([self.splats["sh0"], self.splats["shN"]], 1), torch.linalg.inv(poses), intrinsics, WIDTH, HEIGHT,
+            sh_degree=3, packed=False, absgrad=False, render_mode="RGB", near_plane=0.01, far_plane=1e10,
+        )  # fmt: skip
+        self.strategy.step_pre_backward(self.splats, self.optimisers, self.state, number, info)
+        loss = 0.8 * l1_loss(shown, pixels) + 0.2 * (1 - self.ssim(shown, pixels))
+        loss.backward()
+        loss.item()
+        for optimiser in self.optimisers.values():
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        self.schedule.step()
+        self.strategy.step_post_backward(self.splats, self.optimisers, self.state, number, info, packed=False)
+
+
+def _their_ssim() -> Callable[[Tensor, Tensor], Tensor]:
+    if importlib.util.find_spec("fused_ssim"):
+        from fused_ssim import fused_ssim
+
+        return lambda a, b: fused_ssim(a.permute(0, 3, 1, 2), b.permute(0, 3, 1, 2), padding="valid")
+    return lambda a, b: losses.photometric(a, (b * 255).to(torch.uint8))[1]
+
+
+def module(gaussians: Gaussians, cameras: Cameras, frames: Frames, depth: Tensor, renderer: Renderer, distortion: Distortion, batch: int) -> SceneModule:
+    still = dict.fromkeys(OmegaConf.structured(Fit).learning_rate, 1e-9)
+    changes = {"steps": 10**6, "views_per_step": batch, "log_every": 100, "learning_rate": still, "densify": {"first": 10**9}, "sh_degree": 3}
+    reconstruction = Reconstruction(cameras, PointCloud(torch.zeros(1, 3), torch.zeros(1, 3)), depth, (depth > 0).float())
+    made = SceneModule(
+        gaussians.to("cpu"), distortion, renderer, frames, reconstruction, OmegaConf.merge(OmegaConf.structured(Fit), changes), 4.0, SEED
+    )
+    return made
+
+
+class Marks(lightning.Callback):
+    """The clock at the first and the last timed batch, the device's work done; between them nothing is waited for."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, module: lightning.LightningModule, batch: Any, number: int) -> None:
+        if number >= WARM_UP and (number - WARM_UP) % (STEPS // 4) == 0:
+            torch.cuda.synchronize()
+            self.times.append(time.perf_counter())
+
+
+def under_lightning(made: SceneModule, batch: int) -> list[float]:
+    """Milliseconds a step, one figure for each quarter of the timed steps."""
+    marks = Marks()
+    data = SceneData(list(range(1, FRAMES)), [], batch, WARM_UP + STEPS + 1, 0.15, SEED)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        trainer = lightning.Trainer(
+            accelerator="gpu", devices=1, max_epochs=1, logger=False, callbacks=[marks], enable_progress_bar=False,
+            enable_checkpointing=False, enable_model_summary=False, num_sanity_val_steps=0, limit_val_batches=0,
+            use_distributed_sampler=False, log_every_n_steps=100,
+        )  # fmt: skip
+        trainer.fit(made, data)
+    return [1e3 * (b - a) / (STEPS // 4) for a, b in zip(marks.times, marks.times[1:])]
+
+
+def in_a_loop(step: Callable[[int], None]) -> list[float]:
+    times = []
+    for number in range(WARM_UP):
+        step(number)
+    for quarter in range(4):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for number in range(STEPS // 4):
+            step(WARM_UP + quarter * STEPS // 4 + number)
+        torch.cuda.synchronize()
+        times.append(1e3 * (time.perf_counter() - start) / (STEPS // 4))
+    return times
+
+
+def bare(made: SceneModule, batch: int) -> Callable[[int], None]:
+    """lift's step without Lightning."""
+    made.to("cuda")
+    names = list(made.splats)
+    optimiser = torch.optim.Adam([{"name": n, "params": [made.splats[n]], "lr": 1e-9} for n in names], eps=1e-15, fused=True)
+
+    def step(number: int) -> None:
+        views = torch.tensor([(number * batch + k) % FRAMES for k in range(batch)]).to("cuda", non_blocking=True)
+        rng = torch.Generator("cuda").manual_seed(number)
+        loss, _ = made.loss(made.render(views, torch.rand(3, generator=rng, device="cuda")), views)
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="the first case; writes nothing")
+    arguments = parser.parse_args()
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    renderer = renderers.build({"name": "gsplat"}, device=torch.device("cuda"))
+    rows = []
+    for count, batch in CASES[:1] if arguments.quick else CASES:
+        world = scene(count, renderer)
+        gaussians, cameras, frames, depth = world
+        make = lambda distortion: module(gaussians, cameras, frames, depth, renderer, distortion, batch)  # noqa: E731
+        rigid = distortions.build({"name": "rigid", "learning_rate": 1e-12}, num_views=FRAMES, extent=4.0, size=(WIDTH, HEIGHT))
+        identity = [distortions.build({"name": "identity"}, num_views=FRAMES, extent=4.0, size=(WIDTH, HEIGHT)) for _ in range(2)]
+        times = {
+            "example": in_a_loop(Example(gaussians, cameras, frames, batch).step),
+            "bare": in_a_loop(bare(make(identity[0]), batch)),
+            "lift": under_lightning(make(identity[1]), batch),
+            "rigid": under_lightning(make(rigid), batch),
+        }
+        row: dict[str, Any] = {"gaussians": count, "views_per_step": batch, "width": WIDTH, "height": HEIGHT, "fused_ssim": bool(importlib.util.find_spec("fused_ssim"))}
+        row |= {name: spread(values) for name, values in times.items()}
+        medians = {name: row[name]["median"] for name in times}
+        row["lift_to_example"] = round(medians["lift"] / medians["example"], 3)
+        row["rigid_to_example"] = round(medians["rigid"] / medians["example"], 3)
+        row["lightning_overhead"] = round(medians["lift"] / medians["bare"] - 1, 3)
+        rows.append(row)
+        print(count, batch, medians, row["lift_to_example"], row["rigid_to_example"], row["lightning_overhead"], flush=True)
+    if not arguments.quick:
+        print(write("example-trainer", SEED, "cuda", rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Times a whole training step and its parts: python benchmarks/training_step.py [--device cuda] [--quick]
+
+What is timed is the product's own path: a SceneModule under Lightning's Trainer with Lightning's data module, one view a step, default
+losses, the scene of `renderers.py` (standard deviation about one pixel) held to eight pictures of itself. A step's time runs from one
+`on_train_batch_start` to the next, so drawing views, Lightning's loops and everything else that a fit pays for is in it. Parts come
+from a second run with a clock around each function, device work finished inside; what a step spends outside of them is `elsewhere`.
+Learning rates are so small that the scene stays what its row says; the work is the same. Densification (one per cent of the Gaussians
+moved, five per cent added) is timed as a round of its own and added to the step as its share of one, `every` steps long.
+"""
+
+import argparse
+import copy
+import logging
+import statistics
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import pytorch_lightning as lightning
+import torch
+from omegaconf import OmegaConf
+
+import lift.renderers.numba
+from lift.config import Fit
+from lift.distortions.identity import Identity
+from lift.geometry import look_at
+from lift.harmonics import from_rgb
+from lift.renderers import Renderer, renderers
+from lift.training import densify
+from lift.training.data import SceneData
+from lift.training.module import SceneModule
+from lift.training.splats import Splats
+from lift.types import Cameras, Frames, PointCloud, Reconstruction
+from measure import finish, measure, spread, write
+from renderers import SEED, scene
+
+CASES = [(50_000, 256), (50_000, 512), (100_000, 512)]
+VIEWS = 8
+WARM_UP = 3
+
+PARTS = {
+    "activations": (Splats, "gaussians"),
+    "render": (SceneModule, "render"),
+    "loss": (SceneModule, "loss"),
+    "backward": (SceneModule, "manual_backward"),
+    "optimiser": (torch.optim.Adam, "step"),
+    "training_step": (SceneModule, "training_step"),
+}
+"""Where the clock is put; a part of a part is within it (`render` holds the kernels of the way there, `backward` those of the way back)."""
+
+KERNELS = ("project", "bin_by_tile", "composite", "pair_sums", "unproject")
+
+
+def module(renderer: Renderer, count: int, size: int, steps: int) -> SceneModule:
+    """A SceneModule whose frames are pictures of its own Gaussians from cameras side by side."""
+    gaussians, colors, camera = scene(count, size)
+    gaussians = type(gaussians)(*list(gaussians.tensors().values())[:4], from_rgb(colors[0])[:, None])
+    eyes = torch.stack([torch.linspace(0, 0.1, VIEWS), torch.zeros(VIEWS), torch.zeros(VIEWS)], dim=-1)
+    down, middle = torch.tensor([0.0, 1, 0]).expand(VIEWS, 3), torch.tensor([0.0, 0, 4]).expand(VIEWS, 3)
+    cameras = Cameras(look_at(eyes, middle, down), camera.intrinsics.repeat(VIEWS, 1, 1), size, size)
+    with torch.no_grad():
+        shown = renderers.build({"name": "numba"})(gaussians, cameras)
+    generator = torch.Generator().manual_seed(SEED)
+    noisy = shown.rgb + 0.1 * torch.randn(shown.rgb.shape, generator=generator)
+    frames = Frames((noisy.clamp(0, 1) * 255).round().to(torch.uint8))
+    reconstruction = Reconstruction(cameras, PointCloud(gaussians.means, colors[0]), shown.depth * 1.05, (shown.alpha > 0.5).float())
+    still = dict.fromkeys(OmegaConf.structured(Fit).learning_rate, 1e-9)
+    how = OmegaConf.merge(
+        OmegaConf.structured(Fit), {"steps": steps, "max_gaussians": count, "log_every": 20, "learning_rate": still, "densify": {"first": 10**9}}
+    )
+    return SceneModule(gaussians, Identity(), renderer, frames, reconstruction, how, 4.0, SEED)
+
+
+class Starts(lightning.Callback):
+    """When each batch began, the device's work before it done."""
+
+    def __init__(self, device: str) -> None:
+        self.device, self.times = device, []
+
+    def on_train_batch_start(self, *arguments: Any) -> None:
+        finish(self.device)
+        self.times.append(1e3 * time.perf_counter())
+
+
+def train(made: SceneModule, steps: int, device: str) -> list[float]:
+    """Milliseconds of each step but the first few."""
+    starts = Starts(device)
+    data = SceneData(list(range(1, VIEWS)), [], made.settings.views_per_step, steps, made.settings.input_share, SEED)
+    trainer = lightning.Trainer(
+        accelerator="gpu" if device == "cuda" else "cpu", devices=1, max_epochs=1, logger=False, callbacks=[starts],
+        enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False, num_sanity_val_steps=0,
+        limit_val_batches=0, use_distributed_sampler=False,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        trainer.fit(made, data)
+    return [after - before for before, after in zip(starts.times, starts.times[1:])][WARM_UP:]
+
+
+@contextmanager
+def clocks(device: str, numba: bool) -> Iterator[dict[str, list[float]]]:
+    """Milliseconds spent in each call of each part while the context lasts."""
+    times: dict[str, list[float]] = defaultdict(list)
+
+    def timed(name: str, function: Callable) -> Callable:
+        def call(*arguments: Any, **named: Any) -> Any:
+            finish(device)
+            start = time.perf_counter()
+            try:
+                return function(*arguments, **named)
+            finally:
+                finish(device)
+                times[name].append(1e3 * (time.perf_counter() - start))
+
+        return call
+
+    places = dict(PARTS) | ({f"kernel {name}": (lift.renderers.numba, name) for name in KERNELS} if numba else {})
+    with ExitStack() as stack:
+        for name, (owner, attribute) in places.items():
+            stack.enter_context(patch.object(owner, attribute, timed(name, getattr(owner, attribute))))
+        yield times
+
+
+def densification(made: SceneModule, device: str) -> list[float]:
+    """Milliseconds of a round in which a hundredth of the Gaussians is moved and five in a hundred are added, each time from the same state."""
+    how, times = made.settings.densify, []
+    for _ in range(6):
+        splats = copy.deepcopy(made.splats)
+        optimiser = torch.optim.Adam([{"name": name, "params": [parameter]} for name, parameter in splats.items()], fused=True)
+        sum(parameter.sum() for parameter in splats.values()).backward()
+        optimiser.step()
+        rng = torch.Generator().manual_seed(SEED)
+        with torch.no_grad():
+            splats["opacities"][: splats.count // 100] = -9.0
+            finish(device)
+            start = time.perf_counter()
+            densify.relocate(splats, optimiser, how.dead, rng)
+            densify.grow(splats, optimiser, how.growth, 2 * splats.count, rng)
+            finish(device)
+        times.append(1e3 * (time.perf_counter() - start))
+    return times[1:]
+
+
+def time_case(name: str, count: int, size: int, device: str, steps: int, parts: bool = True) -> dict[str, Any]:
+    renderer = renderers.build({"name": name}, device=torch.device(device))
+    renderer.warm_up()
+    row = {"renderer": name, "gaussians": count, "size": size, "step": spread(train(module(renderer, count, size, steps), steps, device))}
+    if parts:
+        with clocks(device, name == "numba") as times:
+            clocked = train(made := module(renderer, count, size, steps), steps, device)
+        rounds = densification(made.to(device), device)
+        share = statistics.median(rounds) / made.settings.densify.every
+        row |= {"densification_share": round(share, 2), "step_with_densification": round(row["step"]["median"] + share, 2)}
+        row["parts"] = {part: spread(calls[-len(clocked) :]) for part, calls in times.items()} | {"densification round": spread(rounds)}
+        row["parts"]["elsewhere"] = spread([a - b for a, b in zip(clocked, times["training_step"][-len(clocked) - 1 : -1])])
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--quick", action="store_true", help="the first case, without the reference; writes nothing")
+    arguments = parser.parse_args()
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    rows = []
+    for name in ["numba" if arguments.device == "cpu" else "gsplat"] + ["reference"] * (not arguments.quick):
+        for count, size in CASES[: 1 if arguments.quick else None]:
+            slow = name == "reference"
+            row = time_case(name, count, size, arguments.device, WARM_UP + (5 if slow else 60), parts=not slow)
+            rows.append(row)
+            print(f"{name:10} {count:7} at {size}: step {row['step']['median']:8.1f} ms", flush=True)
+            for part, times in row.get("parts", {}).items():
+                print(f"    {part:22} {times['median']:8.2f} ms  ({times['low']:.2f} to {times['high']:.2f})")
+    if not arguments.quick:
+        print(write("training-step", SEED, arguments.device, rows))
+
+
+if __name__ == "__main__":
+    main()
