@@ -27,7 +27,7 @@ class Gsplat(Renderer):
         from gsplat import rasterization
 
         self._rasterization = rasterization
-        self.device = torch.device("cuda")
+        self.device = torch.device("cuda", torch.cuda.current_device())
 
     def rasterize(self, gaussians: Gaussians, colors: Float[Tensor, "view gaussian 3"], cameras: Cameras) -> Sums:
         per_view = gaussians.means.ndim == 3
@@ -57,7 +57,7 @@ class Gsplat(Renderer):
         """Compiles gsplat's kernels, or loads them, by drawing one Gaussian."""
         quats = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
         one = Gaussians(torch.tensor([[0.0, 0.0, 1.0]]), quats, torch.full((1, 3), 0.1), torch.ones(1), torch.zeros(1, 1, 3))
-        self(one.to("cuda"), pinhole(16, 16, 16.0).to("cuda"))
+        self(one.to(self.device), pinhole(16, 16, 16.0).to(self.device))
 
 
 class _Channels(torch.autograd.Function):
