@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
-STEPS_A_BATCH = 10
+STEPS_A_BATCH = 20
 """How many steps' views make one batch of Lightning's: its own work around a batch would take a fifth of a step's time on a GPU."""
 
 
