@@ -69,6 +69,9 @@ def forget_place() -> None:
     """From here on this process counts as alone, for Lightning, too."""
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_PROCID"):
         os.environ.pop(name, None)
+    from lightning_utilities.core.rank_zero import rank_zero_only
+
+    rank_zero_only.rank = 0  # looked up once, when Lightning is imported: a process of another rank would write no logs
 
 
 def devices(trainer: Mapping[str, Any]) -> list[int]:

@@ -151,7 +151,6 @@ from pathlib import Path
 from lift.training import fit
 keep = fit.Keep.on_train_epoch_end
 def on_train_epoch_end(self, trainer, module):
-    keep(self, trainer, module)
     if os.environ.get("RANK") == "1" and trainer.current_epoch == 1:
         if os.environ["HOW"] == "error":
             raise ValueError("fit.steps is 30; choose otherwise")
@@ -159,6 +158,7 @@ def on_train_epoch_end(self, trainer, module):
             raise RuntimeError("a bug")
         if os.environ["HOW"] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+    keep(self, trainer, module)
 fit.Keep.on_train_epoch_end = on_train_epoch_end
 """
 
