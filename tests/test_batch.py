@@ -47,6 +47,7 @@ def test_titles_tell_files_of_one_name_apart():
     assert len(set(many)) == 4, many
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_every_picture_becomes_a_run_and_a_bad_one_holds_up_none(pictures, processes):
     command = ("batch", "a/photo.png", "broken.jpg", "b/photo.png", *SINGLE, "--processes", str(processes), "output=out", "name=run")
