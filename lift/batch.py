@@ -42,7 +42,10 @@ def read_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
     missing = [image for image in images if not Path(image).expanduser().is_file() and not _built_in(image)]
     if missing:
         raise ComponentError(f"there is no file {', '.join(map(repr, missing[:5]))}{' ...' if len(missing) > 5 else ''}")
-    return list({Path(image).resolve(): image for image in reversed(images)}.values())[::-1], settings
+    once: dict[Path, str] = {}
+    for image in images:
+        once.setdefault(Path(image).expanduser().resolve(), image)
+    return list(once.values()), settings
 
 
 def titles(images: list[str]) -> list[str]:
@@ -66,11 +69,11 @@ def run_all(images: list[str], compose: Callable[[str], DictConfig]) -> list[Out
 
     compose: an image's configuration. A picture that fails is reported, and the others go on.
     """
-    from lift.pipeline import run
-
     queue, outcomes = _Queue(), []
     here = processes.place()
     processes.forget_place()
+    from lift.pipeline import run
+
     named = titles(images)
     for index in queue.indices(len(images)):
         count = f"[{index + 1}/{len(images)}]"

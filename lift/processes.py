@@ -4,6 +4,7 @@ Processes are started by this module (`launch`, which is torchrun as a library),
 from the environment variables that those set. The first process, rank 0, is the one that speaks and delivers.
 """
 
+import atexit
 import json
 import logging
 import os
@@ -69,6 +70,9 @@ def forget_place() -> None:
     """From here on this process counts as alone, for Lightning, too."""
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_PROCID"):
         os.environ.pop(name, None)
+    from lightning_utilities.core.rank_zero import rank_zero_only
+
+    rank_zero_only.rank = 0  # looked up once, when Lightning is imported: a process of another rank would write no logs
 
 
 def devices(trainer: Mapping[str, Any]) -> list[int]:
@@ -132,6 +136,7 @@ def join(here: Place, cuda: bool) -> None:
     own = {"device_id": torch.device("cuda", torch.cuda.current_device())} if cuda else {}
     torch.distributed.init_process_group("nccl" if cuda else "gloo", rank=here.rank, world_size=here.world, **own)
     _control = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+    atexit.register(lambda: torch.distributed.is_initialized() and torch.distributed.destroy_process_group())  # NCCL wants it said
 
 
 def find_main() -> None:
@@ -176,7 +181,7 @@ def launch(arguments: list[str], count: int) -> None:
     When one fails, or this process is told to end, all are ended. Raises Ended with what the first that failed had to say, and
     KeyboardInterrupt after Ctrl-C.
     """
-    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -184,7 +189,7 @@ def launch(arguments: list[str], count: int) -> None:
         report = Path(folder) / "report.json"
         config = LaunchConfig(
             1, 1, count, run_id=Path(folder).name, rdzv_backend="c10d", rdzv_endpoint="localhost:0", local_addr="localhost",
-            max_restarts=0, monitor_interval=0.1,
+            max_restarts=0, monitor_interval=0.1, logs_specs=DefaultLogsSpecs(folder),
         )  # fmt: skip
         told = {_PARENT: str(os.getpid()), _REPORT: str(report)}
         os.environ.update(told)

@@ -134,7 +134,8 @@ class Session:
         else:
             while draft := processes.share(None):
                 make(draft)
-            done = self.store.find(stage, key)
+            while not (done := self.store.find(stage, key)):  # a file system may show it a little later to another machine
+                time.sleep(0.05)
         self._record(done, None)
         return done.folder
 

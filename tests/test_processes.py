@@ -119,7 +119,7 @@ def make_clips(rank: int, world: int, device: torch.device, folder: Path, sees: 
     torch.save(frames.images, folder / f"images{rank}")
 
 
-@pytest.mark.parametrize("sees", ["ancestors", "all"])
+@pytest.mark.parametrize("sees", ["ancestors", pytest.param("all", marks=pytest.mark.slow)])
 def test_clips_are_spread_over_processes_where_they_do_not_depend_on_one_another(tmp_path, sees):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -151,7 +151,6 @@ from pathlib import Path
 from lift.training import fit
 keep = fit.Keep.on_train_epoch_end
 def on_train_epoch_end(self, trainer, module):
-    keep(self, trainer, module)
     if os.environ.get("RANK") == "1" and trainer.current_epoch == 1:
         if os.environ["HOW"] == "error":
             raise ValueError("fit.steps is 30; choose otherwise")
@@ -159,6 +158,7 @@ def on_train_epoch_end(self, trainer, module):
             raise RuntimeError("a bug")
         if os.environ["HOW"] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+    keep(self, trainer, module)
 fit.Keep.on_train_epoch_end = on_train_epoch_end
 """
 
@@ -232,3 +232,18 @@ def test_jobs_of_hydras_submitit_launcher(tmp_path):
     failed = lift(*launcher, "image=coffee,nowhere.jpg", cwd=tmp_path)
     assert failed.returncode == 2 and "image is 'nowhere.jpg'" in failed.stderr.strip().split("\n")[-1]
     assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.slow
+def test_srun_starts_a_run_without_our_launcher(tmp_path):
+    """Two processes with the variables that srun sets: one scene, one voice."""
+    command = [sys.executable, "-m", "lift", "run", "image=coffee", *TINY, f"output={tmp_path / 'out'}"]
+    variables = {**SRUN, "SLURM_NTASKS": "2", "SLURM_NODELIST": "localhost", "SLURM_JOB_ID": str(50000 + os.getpid() % 10000), "SLURM_NODEID": "0"}
+    both = [
+        subprocess.Popen(command, env={**os.environ, **variables, "SLURM_PROCID": rank, "SLURM_LOCALID": rank}, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True)
+        for rank in ("0", "1")
+    ]  # fmt: skip
+    (out, err), silent = [process.communicate(timeout=170) for process in both]
+    assert [process.returncode for process in both] == [0, 0], (err, silent)
+    assert (Path(out.strip()) / "report.html").exists() and silent == ("", "")
