@@ -19,6 +19,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from frames import kept
+from lift import processes
 from lift.config import check, store_schemas
 from lift.distortions import distortions
 from lift.evaluation.metrics import psnr
@@ -77,10 +78,12 @@ def main() -> None:
         chosen = asked.settings if any(s.startswith("experiment=") for s in asked.settings) else ["experiment=liftimage3d", *asked.settings]
         config = compose("lift", [*chosen, "image=room"])
     check(config)
+    here, cuda = processes.place(), config.trainer.accelerator == "gpu"
+    processes.settle(here)
+    processes.join(here, cuda)
     given = kept(asked.frames)
     reconstruction = given.reconstruction
     cameras, unit = reconstruction.cameras, float(reconstruction.depth[0].median())
-    cuda = config.trainer.accelerator == "gpu"
     renderer = renderers.build(config.renderer, device=torch.device("cuda" if cuda else "cpu"))
     renderer.warm_up()
 

@@ -1,11 +1,13 @@
-"""The command line: lift run | list | show | render | export | view | doctor."""
+"""The command line: lift run | batch | list | show | render | export | view | doctor."""
 
 import argparse
 import os
 import sys
+import traceback
 from pathlib import Path
 
-from lift import __version__
+from lift import __version__, processes
+from lift.errors import is_interrupt, is_users, one_line
 from lift.registry import SLOTS, ComponentError, catalogue
 
 USAGE_ERROR = 2
@@ -16,19 +18,27 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if arguments[:1] == ["run"]:
             return run(arguments[1:])
+        if arguments[:1] == ["batch"] and not {"-h", "--help"} & set(arguments):
+            return batch(arguments[1:])
         options = parser().parse_args(arguments)
         return options.command(options)
     except BrokenPipeError:  # `lift list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (KeyboardInterrupt, Exception) as error:
-        if _is_interrupt(error):
-            print("lift: stopped; run the same command again to go on", file=sys.stderr)
-            return 130
-        if os.environ.get("LIFT_DEBUG") or not _is_users(error):
+        interrupted, ended = is_interrupt(error), isinstance(error, processes.Ended)
+        told = interrupted or ended or (is_users(error) and not os.environ.get("LIFT_DEBUG"))
+        if not told and not processes.launched():
             raise
-        print(f"lift: {_one_line(error)}", file=sys.stderr)
-        return USAGE_ERROR
+        status = 130 if interrupted else error.status if ended else USAGE_ERROR if told else 1
+        if interrupted:
+            line = "lift: stopped; run the same command again to go on"
+        else:
+            line = _said(error) if told else "".join(traceback.format_exception(error)).rstrip()
+        if processes.launched():
+            processes.fail(line, status, expected=told)
+        print(line, file=sys.stderr)
+        return status
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
         return made
 
     commands.add_parser("run", help="one image to a scene: lift run image=PATH [setting=value ...]; lift run --help", add_help=False)
+    many = command("batch", batch, "many images, each to a scene, spread over processes; one that fails does not hold up the others")
+    many.usage = "lift batch PICTURE [PICTURE ...] [setting=value ...] [--processes N]"
+    many.epilog = "N: processes of this machine (its number of GPUs, else 1), each with a GPU of its own. Run again, it goes on where it ended."
     command("list", list_components, "list every component of every slot").add_argument("slot", nargs="?", metavar="SLOT")
     show = command("show", show_component, "show what a component does and its settings")
     show.add_argument("slot", metavar="SLOT")
@@ -71,20 +84,28 @@ def run(arguments: list[str]) -> int:
     from lift.config import check, store_schemas
 
     store_schemas()
+    if arguments[:1] == [COMPOSED]:
+        return _join_run(Path(arguments[1]), arguments[2:])
+    given = arguments
     arguments = [_quoted(argument) for argument in arguments]
     _check_names(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to `main`, which prints the one line that matters
 
     failed: list[Exception] = []  # kept from Hydra, which would print a line of its own about it
+    here = os.getpid()
 
     @hydra.main(version_base="1.3", config_path="pkg://lift.configs", config_name="lift")
     def job(config) -> None:
         try:
             check(config)
-            from lift.pipeline import run as lift
-
-            print(lift(config), flush=True)
+            devices = processes.devices(config.trainer)
+            if processes.place().world == 1 and len(devices) > 1:
+                _launch_run(config, given, len(devices))
+            else:
+                _run(config, devices)
         except Exception as error:
+            if os.getpid() != here:  # in a process of one of Hydra's launchers, which hands it back
+                raise
             failed.append(error)
 
     before = sys.argv
@@ -94,10 +115,97 @@ def run(arguments: list[str]) -> int:
     finally:
         sys.argv = before
     for error in failed[:-1]:
-        print(f"lift: {_one_line(error)}", file=sys.stderr)
+        print(_said(error), file=sys.stderr)
     if failed:
         raise failed[-1]
     return 0
+
+
+COMPOSED = "--composed"
+"""Before the file of a run's configuration, in the arguments of the processes that make it together."""
+
+
+def _launch_run(config, arguments: list[str], count: int) -> None:
+    import tempfile
+
+    from omegaconf import OmegaConf
+
+    with tempfile.TemporaryDirectory(prefix="lift-") as folder:
+        file = Path(folder) / "config.yaml"
+        OmegaConf.save(config, file, resolve=True)
+        processes.launch(["run", COMPOSED, str(file), *arguments], count)
+
+
+def _join_run(file: Path, arguments: list[str]) -> int:
+    from omegaconf import OmegaConf
+
+    sys.argv = ["lift run", *arguments]
+    config = OmegaConf.load(file)
+    _run(config, processes.devices(config.trainer))
+    return 0
+
+
+def _run(config, devices: list[int]) -> None:
+    processes.settle(processes.place(), devices)
+    from lift.pipeline import run as lift
+
+    if (folder := lift(config)) is not None:  # one process speaks
+        print(folder, flush=True)
+
+
+def batch(arguments: list[str]) -> int:
+    """`lift run` of many pictures; the settings are composed by Hydra once."""
+    from hydra import compose, initialize_config_module
+
+    from lift.batch import read_arguments, run_all
+    from lift.config import check, store_schemas
+
+    given = list(arguments)
+    count = _processes(arguments)
+    images, settings = read_arguments(arguments)
+    store_schemas()
+    _check_names(settings)
+    with initialize_config_module("lift.configs", version_base="1.3"):
+        composed = compose("lift", [*(_quoted(setting) for setting in settings), "image=none"])
+
+    def configure(image: str):
+        config = composed.copy()
+        config.image = image
+        return config
+
+    check(composed)
+    if len(processes.devices(composed.trainer)) > 1:
+        raise ComponentError(f"trainer.devices is {composed.trainer.devices!r}; lift batch makes each scene in one process, choose 1")
+    here = processes.place()
+    if here.world == 1:
+        if count is None:
+            import torch
+
+            count = torch.cuda.device_count() or 1
+        if (count := min(count, len(images))) > 1:
+            processes.launch(["batch", *given], count)
+            return 0
+    elif count is not None and not processes.launched():
+        raise ComponentError(f"--processes is {count}, but {here.world} processes have been started already; leave it out")
+    processes.settle(here)
+    failed = [outcome for outcome in run_all(images, configure) if outcome.error]
+    if failed:
+        lines = [f"  {outcome.image}: {outcome.error}" for outcome in failed]
+        raise processes.Ended("\n".join([f"lift: {len(failed)} of {len(images)} pictures failed:", *lines]), 1)
+    return 0
+
+
+def _processes(arguments: list[str]) -> int | None:
+    """Takes `--processes N` out of the arguments."""
+    for index, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == "--processes":
+            value = value if equals else (arguments[index + 1] if index + 1 < len(arguments) else "")
+            del arguments[index : index + (1 if equals else 2)]
+            if not value.isdecimal() or int(value) < 1:
+                raise ComponentError(f"--processes is {value!r}; choose a number of at least 1")
+            return int(value)
+    return None
 
 
 def _quoted(argument: str) -> str:
@@ -131,7 +239,7 @@ def list_components(options: argparse.Namespace) -> int:
             origin = "" if entry.module.startswith("lift.") else f"  ({entry.module})"
             print(f"  {name:<16} {entry.summary}{origin}{missing}")
     for plugin, error in known.broken.items():
-        print(f"broken plugin {plugin}: {type(error).__name__}: {_one_line(error)}")
+        print(f"broken plugin {plugin}: {type(error).__name__}: {one_line(error)}")
     return 0
 
 
@@ -194,25 +302,5 @@ def _how(entry) -> str:
     return f"pip install 'lift[{entry.extra}]'" if entry.extra else f"pip install {' '.join(entry.missing)}"
 
 
-def _is_interrupt(error: BaseException | None) -> bool:
-    """Ctrl-C, also where a compiled loop was running: numba wraps it in a SystemError."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
-
-
-def _is_users(error: Exception) -> bool:
-    """Whether the message alone tells the user what to change; anything else is our bug and keeps its traceback."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    lightnings = type(error).__name__ == "MisconfigurationException"  # looked at by name: its import takes seconds
-    return lightnings or isinstance(error, (ComponentError, HydraException, OmegaConfBaseException, ValueError, OSError, ImportError))
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    cause = error.__cause__
-    if cause is not None and str(cause) and " ".join(str(cause).split()) not in text:
-        text = f"{text} ({' '.join(str(cause).split())})"
-    return text or type(error).__name__
+def _said(error: BaseException) -> str:
+    return str(error) if isinstance(error, processes.Ended) else f"lift: {one_line(error)}"

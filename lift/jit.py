@@ -1,6 +1,7 @@
 """Loops compiled by numba for the CPU, kernels by Triton for CUDA."""
 
 import hashlib
+import importlib.util
 import inspect
 import logging
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 
 import numba
 import numpy as np
+import torch
 from torch import Tensor
 
 PARALLEL = {"prange": True} | dict.fromkeys(("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False)
@@ -21,10 +23,25 @@ one_at_a_time = threading.Lock()
 
 
 def kernel(function: Callable) -> Any:
-    """triton.jit of the bare function: an import hook that checks types wraps every one. Triton comes with torch for CUDA on Linux."""
+    """triton.jit of the bare function: an import hook that checks types wraps every one."""
     import triton
 
     return triton.jit(inspect.unwrap(function))
+
+
+def fused(*tensors: Tensor) -> bool:
+    """Whether Triton's kernels can take these: float32 on CUDA, and Triton there (it comes with torch for CUDA on Linux)."""
+    return all(t.is_cuda and t.dtype == torch.float32 for t in tensors) and _has_triton()
+
+
+def on_cpu(*tensors: Tensor) -> bool:
+    """Whether numba's loops can take these: float32 on the CPU."""
+    return all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
+
+
+@cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 def compiled(stamp: str | None = None, **options: Any) -> Callable[[Callable], Callable]:

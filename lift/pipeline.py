@@ -13,6 +13,7 @@ Each stage is a function from typed values to a typed value, kept on disk under 
 after a kill is to run again. Which component fills which slot is the configuration's business (`lift.registry`).
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -28,20 +29,25 @@ from lift.poses import poses
 from lift.priors import VideoPrior, priors
 from lift.renderers import renderers
 from lift.session import Session
-from lift.store import load
+from lift.store import key_of, load
 from lift.training.fit import fit as optimise
 from lift.training.module import SceneModule
 from lift.training.splats import initialise
-from lift.types import Depth, Frames, Gaussians, Reconstruction, Trajectory
+from lift.types import Cameras, Depth, Frames, Gaussians, Reconstruction, Trajectory
 
 
-def run(config: DictConfig) -> Path:
-    """Makes the scene of `config.image`, or what is left to make of it, and returns the run's folder."""
-    session = Session(config)
+def run(config: DictConfig, title: str | None = None) -> Path | None:
+    """Makes the scene of `config.image`, or what is left to make of it, and returns the run's folder.
+
+    title: what to call the picture, its file's name if not given. Of several processes (`lift.processes`) each calls this, and all but
+    the first, which delivers, get None.
+    """
+    session = Session(config, title)
     for name in config.deliver.formats:
         if name not in FORMATS:
             raise ValueError(f"deliver.formats has {name!r}; choose among {', '.join(FORMATS)}")
     picture = load_picture(config.image, config.intake.size, config.intake.field_of_view)
+    picture = replace(picture, name=title or picture.name)
     for note in picture.notes:
         session.note(note)
     session.build(renderers).warm_up()
@@ -53,6 +59,8 @@ def run(config: DictConfig) -> Path:
     frames, key = generate(session, picture, depth, prior, trajectory, key)
     reconstruction, key = reconstruct(session, estimator, depth, frames, trajectory, key)
     gaussians, distortion, folder = fit(session, depth, frames, reconstruction, key)
+    if not session.leads:
+        return None
     return deliver(session, Scene(picture, depth, trajectory, frames, reconstruction, gaussians, distortion, folder))
 
 
@@ -81,21 +89,33 @@ def plan(session: Session, picture: Picture, depth: Depth, prior: VideoPrior, be
 def generate(
     session: Session, picture: Picture, depth: Depth, prior: VideoPrior, trajectory: Trajectory, before: str
 ) -> tuple[Frames, str]:
-    """What would be seen there? Clip after clip, each continuing an earlier frame; a finished clip is never made twice."""
+    """What would be seen there? Clips, each continuing an earlier frame; a finished clip is never made twice.
+
+    Where the prior makes a clip from its ancestors alone, branches of the tree are spread over the processes.
+    """
     for side in (picture.cameras.width, picture.cameras.height):
         if side % prior.multiple:
             raise ValueError(f"intake.size leads to a side of {side} pixels; this prior needs multiples of {prior.multiple}")
-    known = depth.depth.where(depth.valid, 0)[None]
-    frames, cameras, key = Frames(picture.frames.images, known), trajectory.start, before
-    for number, clip in enumerate(trajectory.clips):
-        key = session.key("clip", key, number, session.config.seed, slots=("prior",))
-        made = session.value(
-            "clip", key, lambda: prior(frames, cameras, clip, session.config.seed + number), f"{number + 1}/{len(trajectory.clips)} {clip.name}"
-        )
-        if made.depth is None:  # a prior that knows no depth: the pose stage estimates every frame's
-            frames = Frames(frames.images)
-        frames, cameras = Frames.cat([frames, made]), type(cameras).cat([cameras, clip.cameras])
-    return frames, key
+    clips, seed, branches = trajectory.clips, session.config.seed, prior.sees == "ancestors"
+    start = Frames(picture.frames.images, depth.depth.where(depth.valid, 0)[None])
+    after = trajectory.parents if branches else [number - 1 if number else None for number in range(len(clips))]
+    keys: list[str] = []
+    for number, parent in enumerate(after):
+        keys.append(session.key("clip", before if parent is None else keys[parent], number, seed, slots=("prior",)))
+
+    def make(number: int, made: dict[int, Frames]) -> Frames:
+        line = []  # the clips that this one stands on, the last first
+        while (parent := after[line[-1] if line else number]) is not None:
+            line.append(parent)
+        line.reverse()
+        cameras = Cameras.cat([trajectory.start, *(clips[ancestor].cameras for ancestor in line)])
+        index_of = [0, *(frame for ancestor in line for frame in trajectory.spans[ancestor])]
+        clip = replace(clips[number], source=index_of.index(clips[number].source))
+        return prior(_joined([start, *(made[ancestor] for ancestor in line)]), cameras, clip, seed + number)
+
+    labels = [f"{number + 1}/{len(clips)} {clip.name}" for number, clip in enumerate(clips)]
+    made = session.values("clip", keys, list(after), make, labels, branches)
+    return _joined([start, *made]), key_of(before, *keys)
 
 
 def reconstruct(
@@ -112,7 +132,8 @@ def fit(
 ) -> tuple[Gaussians, Distortion, Path]:
     """Canonical Gaussians that explain all frames, while a distortion learns what each frame got wrong."""
     config = session.config
-    key = session.key("fit", before, config.seed, _plain(config.trainer), _plain(config.fit), slots=("distortion", "renderer"), code=(optimise,))
+    how = {name: value for name, value in _plain(config.trainer).items() if name != "devices"}  # a fit can go on on another number
+    key = session.key("fit", before, config.seed, how, _plain(config.fit), slots=("distortion", "renderer"), code=(optimise,))
     cameras = reconstruction.cameras
     distortion = session.build(distortions, num_views=len(frames), extent=depth.typical, size=(cameras.width, cameras.height))
     renderer = session.build(renderers)
@@ -127,6 +148,13 @@ def fit(
     fitted = load(folder)
     distortion.load_state_dict(fitted["distortion"])
     return fitted["gaussians"], distortion.cpu(), folder
+
+
+def _joined(frames: list[Frames]) -> Frames:
+    """In a row; a prior that knows no depth leaves it to the pose stage to estimate every frame's."""
+    if any(part.depth is None for part in frames):
+        frames = [Frames(part.images) for part in frames]
+    return Frames.cat(frames)
 
 
 def _camera(picture: Picture) -> tuple:

@@ -6,7 +6,9 @@ import json
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,9 +16,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from lift import __version__
+from lift import __version__, processes
 from lift.registry import SLOTS, Registry, catalogue, fingerprint
-from lift.store import Stage, Store, key_of
+from lift.store import Stage, Store, key_of, load
 
 T = TypeVar("T")
 
@@ -27,10 +29,12 @@ _PACKAGES = ("torch", "numpy", "pytorch-lightning", "hydra-core", "numba", "gspl
 
 
 class Session:
-    """One run. Messages go to standard error: the last line of standard output is the run's folder."""
+    """One run, on one process or several. Messages go to standard error: the last line of standard output is the run's folder."""
 
-    def __init__(self, config: DictConfig) -> None:
-        self.config = config
+    def __init__(self, config: DictConfig, title: str | None = None) -> None:
+        """title: put before each message where many runs are made at once."""
+        self.config, self.title = config, title
+        self.place = processes.place()
         self.console = Console(stderr=True, highlight=False)
         self.store = Store(Path(config.output) / "cache", self.say)
         self.stages: list[Stage] = []
@@ -39,10 +43,18 @@ class Session:
         wanted = config.device
         if wanted == "cuda" and not torch.cuda.is_available():
             raise ValueError("device is cuda, but torch sees no CUDA device; choose auto or cpu")
-        self.device = torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+        on_cuda = torch.cuda.is_available()
+        self.device = torch.device("cuda", torch.cuda.current_device()) if wanted != "cpu" and on_cuda else torch.device("cpu")
+        processes.join(self.place, on_cuda and config.trainer.get("accelerator", "auto") in ("gpu", "cuda", "auto"))
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that speaks, and writes what only one can."""
+        return self.place.rank == 0
 
     def say(self, line: str) -> None:
-        self.console.print(line, markup=False)
+        if self.leads:
+            self.console.print(f"{self.title}: {line}" if self.title else line, markup=False)
 
     def note(self, line: str) -> None:
         """Something the user should know: printed now, kept in the report."""
@@ -71,14 +83,59 @@ class Session:
         return key_of(stage, VERSIONS[stage], parts, components, sources)
 
     def value(self, stage: str, key: str, make: Callable[[], T], label: str | None = None) -> T:
-        """A stage's value, made or found."""
-        found, done = self.store.value(stage, key, make)
+        """A stage's value, made by the first process or found."""
+        with processes.first(self.place):
+            found, done = self.store.value(stage, key, make)
         self._record(done, label)
         return found
 
+    def values(
+        self, stage: str, keys: list[str], after: list[int | None], make: Callable[[int, dict[int, T]], T], labels: list[str], spread: bool
+    ) -> list[T]:
+        """The values, in order, of like stages that stand on one another, made or found.
+
+        after: the index of the stage that each stands on, an earlier one, or None. make: is given the index and the values so far,
+        those that it stands on among them. spread: whoever of the processes is free makes the next that can be made; else the first
+        process makes all.
+        """
+        there = [self.store.find(stage, key) is not None for key in keys]
+        made: dict[int, T] = {}
+        waits = False
+        while len(made) < len(keys):
+            before = len(made)
+            for index, key in enumerate(keys):
+                if index in made or not (after[index] is None or after[index] in made):
+                    continue
+                if spread or self.leads:
+                    value, done = self.store.value(stage, key, lambda: make(index, made), wait=False)
+                elif done := self.store.find(stage, key):
+                    value = load(done.folder)
+                if done:
+                    made[index], waits = value, False
+                    self._record(replace(done, found=there[index]), labels[index])
+            if len(made) == before:
+                if not waits and self.place.world == 1:
+                    self.say(f"{stage}: waiting for another process that is making it")
+                waits = True
+                time.sleep(0.05)
+        return [made[index] for index in range(len(keys))]
+
     def folder(self, stage: str, key: str, make: Callable[[Path], None]) -> Path:
-        """A resumable stage that writes its folder itself."""
-        done = self.store.folder(stage, key, make, resumable=True)
+        """A resumable stage that writes its folder itself, made by all processes together; the first of them decides whether it has to be
+        made, and holds its lock."""
+
+        def lead(draft: Path) -> None:
+            processes.share(draft)
+            make(draft)
+
+        if self.leads:
+            done = self.store.folder(stage, key, lead, resumable=True)
+            processes.share(None)
+        else:
+            while draft := processes.share(None):
+                make(draft)
+            while not (done := self.store.find(stage, key)):  # a file system may show it a little later to another machine
+                time.sleep(0.05)
         self._record(done, None)
         return done.folder
 

@@ -65,16 +65,26 @@ class Store:
         self.root = root
         self.say = say
 
-    def folder(self, name: str, key: str, make: Callable[[Path], None], *, resumable: bool = False) -> Stage:
-        """Finds the stage, or has `make` fill a draft. A resumable stage finds in its draft what an earlier, killed maker left."""
+    def find(self, name: str, key: str) -> Stage | None:
+        """The stage if it is finished."""
+        final = self.root / f"{name}-{key}"
+        return self._read(final, found=True) if final.exists() else None
+
+    def folder(self, name: str, key: str, make: Callable[[Path], None], *, resumable: bool = False, wait: bool = True) -> Stage | None:
+        """Finds the stage, or has `make` fill a draft. A resumable stage finds in its draft what an earlier, killed maker left.
+
+        While another process is making it this one waits, or returns None at once if it shall not.
+        """
+        if done := self.find(name, key):
+            return done
         final = self.root / f"{name}-{key}"
         self.root.mkdir(parents=True, exist_ok=True)
-        if final.exists():
-            return self._read(final, found=True)
         lock = FileLock(self.root / f".{final.name}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
+            if not wait:
+                return None
             self.say(f"{name}: waiting for another process that is making it")
             lock.acquire()
         try:
@@ -85,10 +95,10 @@ class Store:
             lock.release()
         return self._read(final, found)
 
-    def value(self, name: str, key: str, make: Callable[[], Any]) -> tuple[Any, Stage]:
+    def value(self, name: str, key: str, make: Callable[[], Any], *, wait: bool = True) -> tuple[Any, Stage | None]:
         """The same for a stage whose result is one value of `lift.types` (or a tuple or dictionary of them)."""
-        stage = self.folder(name, key, lambda draft: save(make(), draft))
-        return load(stage.folder), stage
+        stage = self.folder(name, key, lambda draft: save(make(), draft), wait=wait)
+        return (load(stage.folder) if stage else None), stage
 
     def _make(self, final: Path, name: str, key: str, make: Callable[[Path], None], resumable: bool) -> None:
         draft = self.root / f".{final.name}.draft"

@@ -126,6 +126,12 @@ class Trajectory:
         return Cameras.cat([self.start, *(clip.cameras for clip in self.clips)])
 
     @property
+    def parents(self) -> tuple[int | None, ...]:
+        """The index of the clip that each clip continues; None for those that continue the input."""
+        clip_of = [None, *(number for number, clip in enumerate(self.clips) for _ in range(len(clip.cameras)))]
+        return tuple(clip_of[clip.source] for clip in self.clips)
+
+    @property
     def spans(self) -> tuple[range, ...]:
         """The frame indices of each clip."""
         spans, first = [], 1

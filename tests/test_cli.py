@@ -15,6 +15,7 @@ WRONG = {
     "reach.beyond=x": "reach.beyond is 'x'; choose one of limit, warn, ignore",
     "prior.jump=x": "prior.jump",
     "trainer.devces=2": "devces",
+    "trainer.devices=0": "trainer.devices is 0; choose a number, auto, or a list of GPUs such as [0,1]",
     "image=no_such.jpg": "no_such.jpg",
     "seed=99999999999999": "seed",
     "fit.learning_rate.means=-1": "fit.learning_rate.means is -1.0; choose a value of at least 0",

@@ -82,14 +82,14 @@ def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path, at):
     whole, broken, resumed = module(how), module(how), module(how)
     fit(whole, [1, 2, 3], tmp_path / "whole", how, CPU, 0)
 
-    step = broken.training_step
+    step = broken.optimise
 
-    def fail(views, batch_idx):
+    def fail(views):
         if int(broken.step) == at:
             raise Killed
-        step(views, batch_idx)
+        return step(views)
 
-    broken.training_step = fail
+    broken.optimise = fail
     with pytest.raises(Killed):
         fit(broken, [1, 2, 3], tmp_path / "broken", how, CPU, 0)
     assert (tmp_path / "broken" / CHECKPOINT).exists() == (at > 5)
@@ -111,7 +111,7 @@ def test_pictures_grow_by_phases(tmp_path):
     how = settings(steps=10, coarse={"sizes": [0.25, 0.5], "until": [0.2, 0.6]})
     fitted, seen = module(how), []
     plain = fitted.loss
-    fitted.loss = lambda render, views: seen.append(tuple(render.rgb.shape[1:3])) or plain(render, views)
+    fitted.loss = lambda render, *rest: seen.append(tuple(render.rgb.shape[1:3])) or plain(render, *rest)
     fit(fitted, [1, 2, 3], tmp_path, how, CPU, 0)
     assert seen == [(SIZE // 4, SIZE // 4)] * 2 + [(SIZE // 2, SIZE // 2)] * 4 + [(SIZE, SIZE)] * 4
     small, full = fitted.targets((SIZE // 2, SIZE // 2)), fitted.targets((SIZE, SIZE))
@@ -203,6 +203,15 @@ def test_ssim_agrees_with_torchmetrics_away_from_the_border():
     assert float(losses.ssim(a, a)) == pytest.approx(1)
 
 
+def test_weighted_means_and_their_gradients():
+    a, b = torch.rand(5, requires_grad=True), torch.rand(4, 3, requires_grad=True)
+    total = losses.weighted_means((0.3, a), (2.0, b))
+    torch.testing.assert_close(total, 0.3 * a.mean() + 2 * b.mean())
+    (3 * total).backward()
+    torch.testing.assert_close(a.grad, torch.full((5,), 0.9 / 5))
+    torch.testing.assert_close(b.grad, torch.full((4, 3), 6.0 / 12))
+
+
 def test_inverse_depth_looks_only_where_both_know():
     rendered, target = torch.tensor([[[2.0, 4.0, 1.0]]]), torch.tensor([[[4.0, 4.0, 0.0]]])
     ones = torch.ones_like(rendered)
@@ -233,7 +242,7 @@ def test_held_out_frames_are_spread_and_never_the_input():
 
 def test_compiled_losses_and_units_have_the_values_and_gradients_of_torchs():
     from lift.training.similarity import convolved_ssim
-    from lift.training.splats import unit
+    from lift.training.splats import activated
 
     rng = torch.Generator().manual_seed(0)
     rgb, frames = torch.rand(2, 37, 29, 3, generator=rng), (255 * torch.rand(2, 37, 29, 3, generator=rng)).to(torch.uint8)
@@ -247,7 +256,7 @@ def test_compiled_losses_and_units_have_the_values_and_gradients_of_torchs():
         if to == torch.float64:
             ssim = convolved_ssim(rgb, frames.to(to) / 255)
         near = losses.inverse_depth(depth, alpha.to(to), target.to(to), confidence.to(to), 2.0)
-        return torch.stack([l1, ssim, near, (unit(quats) * torch.arange(4.0).to(to)).square().sum()])
+        return torch.stack([l1, ssim, near, (activated(quats, quats, quats)[1] * torch.arange(4.0).to(to)).square().sum()])
 
     for chosen in range(4):
         found = []

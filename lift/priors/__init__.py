@@ -1,6 +1,7 @@
 """What would be seen there: video generators, and what stands in for them."""
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 from lift.registry import Registry
 from lift.types import Cameras, Clip, Frames
@@ -11,7 +12,9 @@ class VideoPrior(ABC):
 
     Class attributes say what a user must know before choosing it: `licence`; `requires` and `extra`, as for every component;
     `clip_length`, how many new frames it makes in one go (None = any number); `multiple`, which its pictures' sides must be
-    multiples of; `follows`, how it is told to move.
+    multiples of; `follows`, how it is told to move; `sees`, which frames a clip is made from: with "all" those of every clip before it
+    in the plan, so that clips are made one after the other; with "ancestors" only those that lead to it (the input, the clip that
+    continues the input, and so on to the clip that it continues), so that several processes make branches at the same time.
     A constructor may ask for (keyword-only): `image` (str: the run's `image` setting), `depth` (Depth of the input picture),
     `estimator` (DepthEstimator), `device` (torch.device).
     """
@@ -19,14 +22,17 @@ class VideoPrior(ABC):
     clip_length: int | None = None
     multiple: int = 1
     follows: str = "poses"
+    sees: Literal["ancestors", "all"] = "all"
 
     @abstractmethod
     def __call__(self, frames: Frames, cameras: Cameras, clip: Clip, seed: int) -> Frames:
         """The frames of `clip`, one a camera of it, without the frame it continues.
 
-        frames, cameras: everything so far, the input first, cameras as planned. A call is a pure function of its arguments (a memo
-        of earlier work is allowed), so a killed run can be continued after any clip. The result has `depth` if and only if the
-        prior knows it; then `frames.depth` of earlier clips is there too, and the input's is the `depth` that was handed over.
+        frames, cameras: what `sees` says, the input first, whole clips in the plan's order, cameras as planned. `clip.source` is the
+        index in just these frames (with "all" it is the plan's; with "ancestors" the source lies in the last clip handed over, not
+        always at its end). A call is a pure function of its arguments (a memo of earlier work is allowed), so a killed run can be
+        continued after any clip. The result has `depth` if and only if the prior knows it; then `frames.depth` of earlier clips is
+        there too, and the input's is the `depth` that was handed over.
         """
 
 

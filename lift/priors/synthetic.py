@@ -43,6 +43,8 @@ class Synthetic(VideoPrior):
     picture is warped by 0.8% of its width. geometry, texture, color, blur, camera: factors on top, one a kind of mistake.
     """
 
+    sees = "ancestors"
+
     def __init__(
         self,
         scene: Optional[Literal["room", "terrace", "thin", "plain"]] = None,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
+import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -19,6 +20,7 @@ from lift.registry import ComponentError
 from lift.store import save
 from lift.training.data import SceneData, split
 from lift.training.module import SceneModule
+from lift.training.replicas import Replicas
 
 CHECKPOINT = "checkpoint.ckpt"
 
@@ -27,42 +29,61 @@ def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConf
     """Optimises `module` and leaves in `folder` its Gaussians and distortion (`lift.store.save`), a checkpoint and TensorBoard logs.
 
     placed: indices of the generated frames that were placed by the pose stage. settings: `fit` of the configuration; trainer: keyword
-    arguments of pytorch_lightning.Trainer, unknown ones raise ComponentError.
+    arguments of pytorch_lightning.Trainer, unknown ones raise ComponentError. In a process group (torch.distributed) all processes call
+    this, each with its own copy of the module on its own device, and the first one writes.
     """
     train, held_out = split(placed, settings.held_out)
+    world = torch.distributed.get_world_size() if _together() else 1
+    # Steps count as those of one process, and an epoch has at least `checkpoint_every`, so these are enough whatever number of processes
+    # began the fit; `Keep` ends it in time.
     epochs = -(-settings.steps // settings.checkpoint_every)
-    batches = min(settings.steps, settings.checkpoint_every)
+    batches = -(-min(settings.steps, settings.checkpoint_every) // world)
     data = SceneData(train, held_out, settings.views_per_step, batches, settings.input_share, seed)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch_on_one_thread(module.renderer.own_threads):
         # Its advice (more loader workers, a longer epoch, ...) is for another kind of data.
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-        made = _trainer(trainer, epochs, settings.log_every, folder)
+        made = _trainer(trainer, epochs, folder)
         checkpoint = folder / CHECKPOINT
         try:
             made.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
         except SystemExit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
     module.cpu()
+    if _together() and torch.distributed.get_rank() > 0:
+        return
     scene = {"gaussians": module.splats.gaussians(), "distortion": module.distortion.state_dict()}
     save(scene, folder)
     (folder / "split.json").write_text(json.dumps({"train": train, "held_out": held_out}))
 
 
-def _trainer(settings: dict[str, Any], max_epochs: int, log_every: int, folder: Path) -> lightning.Trainer:
+def _trainer(settings: dict[str, Any], max_epochs: int, folder: Path) -> lightning.Trainer:
     known = inspect.signature(lightning.Trainer).parameters
+    settings = {**settings, "devices": _device(settings)}
     ours = {
         "max_epochs": max_epochs, "logger": TensorBoardLogger(folder, name="tensorboard", version=""),
         "callbacks": [Keep(folder / CHECKPOINT), *([RichProgressBar(console_kwargs={"stderr": True})] if sys.stderr.isatty() else [])],
         "enable_progress_bar": sys.stderr.isatty(),
         "enable_checkpointing": False, "enable_model_summary": False, "num_sanity_val_steps": 0, "use_distributed_sampler": False,
-        "log_every_n_steps": log_every, "check_val_every_n_epoch": max(1, max_epochs // 4),
+        "log_every_n_steps": 1,  # batches; the module says when
+        "check_val_every_n_epoch": max(1, max_epochs // 4),
+        "strategy": Replicas() if _together() else "auto", "num_nodes": torch.distributed.get_world_size() if _together() else 1,
     }  # fmt: skip
     for key in settings:
         if key not in known or key in ours:
             choices = sorted(set(known) - set(ours))
             raise ComponentError(f"trainer.{key} is not an argument of Lightning's Trainer that can be set; choose one of {', '.join(choices)}")
     return lightning.Trainer(**settings, **ours)
+
+
+def _together() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+
+
+def _device(settings: dict[str, Any]) -> int | list[int]:
+    """This process's own device in Lightning's terms, whatever `trainer.devices` says of all: each counts as a node with one."""
+    on_cuda = settings.get("accelerator", "auto") in ("gpu", "cuda", "auto") and torch.cuda.is_available()
+    return [torch.cuda.current_device()] if on_cuda else 1
 
 
 class Keep(Callback):
@@ -76,3 +97,4 @@ class Keep(Callback):
         trainer.save_checkpoint(draft)
         if trainer.is_global_zero:
             os.replace(draft, self.path)
+        trainer.should_stop = module.step >= module.settings.steps

@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from lift.harmonics import fused
+from lift.jit import fused, on_cpu
 from lift.training.similarity import ssim
 
-__all__ = ["inverse_depth", "photometric", "ssim"]
+__all__ = ["inverse_depth", "photometric", "ssim", "weighted_means"]
 
 
 def photometric(
@@ -15,10 +15,10 @@ def photometric(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Mean absolute difference, and mean structural similarity (`ssim`). Differentiable in `rgb`; in float32 by kernels of our own."""
     if fused(rgb):
-        from lift.training import similarity_triton
+        from lift.training import step_triton
 
-        return similarity_triton.photometric(rgb, frames)
-    if compiled(rgb):
+        return step_triton.photometric(rgb, frames)
+    if on_cpu(rgb):
         from lift.training import loss_kernels
 
         return loss_kernels.photometric(rgb, frames)
@@ -33,8 +33,13 @@ def inverse_depth(
     confidence: Float[Tensor, "view height width"],
     unit: float,
 ) -> Float[Tensor, ""]:
-    """Confidence-weighted mean absolute difference of inverse depths in 1 / unit, where the target is known and the render covers."""
-    if compiled(rendered, alpha, target, confidence):
+    """Confidence-weighted mean absolute difference of inverse depths in 1 / unit, where the target is known and the render covers.
+    Differentiable in `rendered`."""
+    if fused(rendered, alpha, target, confidence):
+        from lift.training import step_triton
+
+        return step_triton.inverse_depth(rendered, alpha, target, confidence, unit)
+    if on_cpu(rendered, alpha, target, confidence):
         from lift.training import loss_kernels
 
         return loss_kernels.inverse_depth(rendered, alpha, target, confidence, unit)
@@ -44,6 +49,19 @@ def inverse_depth(
     return unit * (weight * difference).sum() / weight.sum().clamp(min=1)
 
 
-def compiled(*tensors: Tensor) -> bool:
-    """Whether numba's kernels can take these: float32 on the CPU."""
-    return all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
+def weighted_means(*terms: tuple[float, Tensor]) -> Float[Tensor, ""]:
+    """The sum of weight x mean over pairs of a weight and a tensor."""
+    return _WeightedMeans.apply([weight for weight, _ in terms], *(value for _, value in terms))
+
+
+class _WeightedMeans(torch.autograd.Function):
+    """Its gradient is one number a tensor, where autograd would fill and scale tensors."""
+
+    @staticmethod
+    def forward(ctx, weights: list[float], *values: Tensor) -> Tensor:
+        ctx.factors = [(weight / max(value.numel(), 1), value.shape) for weight, value in zip(weights, values, strict=True)]
+        return sum(weight * value.mean() for weight, value in zip(weights, values))
+
+    @staticmethod
+    def backward(ctx, outer: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *((outer * factor).expand(shape) for factor, shape in ctx.factors)

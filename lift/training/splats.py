@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from lift import harmonics
+from lift.jit import fused, on_cpu
 from lift.types import Gaussians, PointCloud, Reconstruction
 
 NAMES = ("means", "scales", "quats", "opacities", "sh0", "shN")
@@ -13,6 +14,19 @@ NAMES = ("means", "scales", "quats", "opacities", "sh0", "shN")
 
 _MIN_OPACITY = 1e-4
 _POINTS_A_VOXEL = 12  # more than that only costs time
+
+
+def activated(scales: Tensor, quats: Tensor, opacities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Standard deviations, unit quaternions and opacities of raw parameters."""
+    if fused(scales, quats, opacities):
+        from lift.training import step_triton
+
+        return step_triton.activated(scales, quats, opacities)
+    if on_cpu(quats):
+        from lift.training import splat_kernels
+
+        return scales.exp(), splat_kernels.unit(quats), opacities.sigmoid()
+    return scales.exp(), normalize(quats, dim=-1), opacities.sigmoid()
 
 
 class Splats(nn.ParameterDict):
@@ -25,9 +39,8 @@ class Splats(nn.ParameterDict):
     def gaussians(self) -> Gaussians:
         """Physical values, differentiable."""
         sh_coeffs = torch.cat([self["sh0"], self["shN"]], dim=1) if self["shN"].shape[1] else self["sh0"]
-        return Gaussians(
-            self["means"], unit(self["quats"]), self["scales"].exp(), self["opacities"].sigmoid(), sh_coeffs
-        )
+        scales, quats, opacities = activated(self["scales"], self["quats"], self["opacities"])
+        return Gaussians(self["means"], quats, scales, opacities, sh_coeffs)
 
     @classmethod
     def of(cls, gaussians: Gaussians) -> "Splats":
@@ -43,14 +56,6 @@ class Splats(nn.ParameterDict):
     def blank(cls, shapes: dict[str, list[int]]) -> "Splats":
         """Of given shapes, to be filled from a checkpoint."""
         return cls({name: torch.zeros(shape) for name, shape in shapes.items()})
-
-
-def unit(quats: Float[Tensor, "gaussian 4"]) -> Float[Tensor, "gaussian 4"]:
-    if quats.device.type == "cpu" and quats.dtype == torch.float32:
-        from lift.training import splat_kernels
-
-        return splat_kernels.unit(quats)
-    return normalize(quats, dim=-1)
 
 
 def initialise(
