@@ -20,7 +20,7 @@ from lift.jit import PARALLEL
 from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_COVERAGE, MIN_TRANSMITTANCE, NEAR
 from lift.renderers.numba_lanes import WIDTH, broadcast, load, ramp, store, total, where_above, where_below
 
-TILE_WIDTH, TILE_HEIGHT = 32, 16
+TILE_WIDTH, TILE_HEIGHT = 64, 16
 LINE = TILE_WIDTH + WIDTH
 """What a tile keeps of a row's pixels, one quantity: lanes may start at any pixel and run over the tile's right edge."""
 ROW = 5 * LINE
