@@ -263,7 +263,8 @@ def _depth_gradient(rendered, alpha, target, confidence, sums, outer, gradient, 
     deep, weight = _known(alpha, target, confidence, i, inside)
     own = tl.load(rendered + i, inside, 1.0)
     nearer = tl.maximum(deep, least)
-    slope = tl.where(own < least, 0.0, tl.where(own < nearer, -1.0, tl.where(own > nearer, 1.0, 0.0))) / (own * own)
+    slope = tl.where(own < least, 0.0, tl.where(own < nearer, -1.0, tl.where(own > nearer, 1.0, 0.0)))
+    slope /= tl.maximum(own, least) * tl.maximum(own, least)  # where nothing was hit `own` is 0
     tl.store(gradient + i, tl.load(outer) * unit * weight * slope / tl.maximum(tl.load(sums + 1), 1.0), inside)
 
 
