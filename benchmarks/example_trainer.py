@@ -31,8 +31,9 @@ from lift.distortions import Distortion, distortions
 from lift.geometry import look_at, pinhole
 from lift.renderers import Renderer, renderers
 from lift.training import losses
-from lift.training.data import SceneData
+from lift.training.data import STEPS_A_BATCH, SceneData
 from lift.training.module import SceneModule
+from lift.training.step_triton import Adam
 from lift.types import Cameras, Frames, Gaussians, PointCloud, Reconstruction
 from measure import spread, write
 
@@ -129,7 +130,8 @@ class Marks(lightning.Callback):
         self.times: list[float] = []
 
     def on_train_batch_start(self, trainer: lightning.Trainer, module: lightning.LightningModule, batch: Any, number: int) -> None:
-        if number >= WARM_UP and (number - WARM_UP) % (STEPS // 4) == 0:
+        done = number * STEPS_A_BATCH
+        if done >= WARM_UP and (done - WARM_UP) % (STEPS // 4) == 0:
             torch.cuda.synchronize()
             self.times.append(time.perf_counter())
 
@@ -137,7 +139,7 @@ class Marks(lightning.Callback):
 def under_lightning(made: SceneModule, batch: int) -> list[float]:
     """Milliseconds a step, one figure for each quarter of the timed steps."""
     marks = Marks()
-    data = SceneData(list(range(1, FRAMES)), [], batch, WARM_UP + STEPS + 1, 0.15, SEED)
+    data = SceneData(list(range(1, FRAMES)), [], batch, WARM_UP + STEPS + STEPS_A_BATCH, 0.15, SEED)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         trainer = lightning.Trainer(
@@ -167,12 +169,13 @@ def bare(made: SceneModule, batch: int) -> Callable[[int], None]:
     """lift's step without Lightning."""
     made.to("cuda")
     names = list(made.splats)
-    optimiser = torch.optim.Adam([{"name": n, "params": [made.splats[n]], "lr": 1e-9} for n in names], eps=1e-15, fused=True)
+    optimiser = Adam([{"name": n, "params": [made.splats[n]], "lr": 1e-9} for n in names], eps=1e-15)
 
     def step(number: int) -> None:
         views = torch.tensor([(number * batch + k) % FRAMES for k in range(batch)]).to("cuda", non_blocking=True)
         rng = torch.Generator("cuda").manual_seed(number)
-        loss, _ = made.loss(made.render(views, torch.rand(3, generator=rng, device="cuda")), views)
+        canonical = made.splats.gaussians()
+        loss, _ = made.loss(made.render(views, torch.rand(3, generator=rng, device="cuda"), canonical=canonical), views, canonical)
         loss.backward()
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)

@@ -7,7 +7,6 @@ that no frame was generated for. Making them takes minutes of one core, or as ma
 
 import argparse
 import math
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -70,7 +69,7 @@ def scene(
     ]
     cameras = unseen(camera, _depth(start))
     calls += [_View(name, cameras[view]) for view in range(len(cameras))]
-    workers = min(len(calls), workers or len(os.sched_getaffinity(0)))
+    workers = min(len(calls), workers or torch.get_num_threads())
     if workers == 1:
         made = [call() for call in calls]
     else:  # a fresh interpreter each: threads would wait for one another at every small operation

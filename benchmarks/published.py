@@ -159,7 +159,7 @@ class HexPlane(nn.Module):
         """The same by lines: two dimensions only where two coordinates differ between Gaussians."""
         levels = []
         for level in range(len(LEVELS)):
-            spatial = self._product(level, PAIRS[:2] + PAIRS[4:5], at).T[:, None]
+            spatial = self._product(level, PAIRS[:2] + PAIRS[4:5], at).T.contiguous()[:, None]
             for axis in range(3):
                 lines = [_row(self._plane(level, axis, 3 + k), code[k]) for code in codes for k in (0, 1)]
                 found = _interpolate(torch.cat(lines).T, at[:, axis]).unflatten(1, (len(codes), 2, CHANNELS))
@@ -176,7 +176,7 @@ class HexPlane(nn.Module):
         """
         total = self.low.new_zeros(())
         for level in range(len(LEVELS)):
-            planes = self.planes[level * len(PAIRS) : (level + 1) * len(PAIRS)]
+            planes = list(self.planes)[level * len(PAIRS) : (level + 1) * len(PAIRS)]
             for weight, chosen in ((2e-4, (0, 1, 3)), (1e-3, (2, 4, 5))):
                 total = total + weight * sum(planes[index].diff(n=2, dim=-2).square().mean() for index in chosen)
             total = total + 1e-4 * sum((1 - planes[index]).abs().mean() for index in (2, 4, 5))
@@ -257,6 +257,7 @@ class Trainer:
         device = renderer.device
         self.renderer, self.schedule, self.max_gaussians, self.batch = renderer, schedule, max_gaussians, batch
         self.images, self.depth, self.codes = frames.images.to(device), depth.to(device), codes
+        self.half = torch.tensor([cameras.width / 2, cameras.height / 2], device=device)
         moved = cameras.to(device)
         self.cameras = [moved[view] for view in range(len(cameras))]
         away = (cameras.centers - cameras.centers.mean(0)).norm(dim=-1)
@@ -339,11 +340,10 @@ class Trainer:
 
     def _watch(self, drawn: list[Drawn]) -> None:
         """How much the picture pulls at each Gaussian, in units of half its size, summed over the step's views; how often; how large."""
-        half = self.images.new_tensor([self.images.shape[2] / 2, self.images.shape[1] / 2], dtype=torch.float32)
         pull = sum(view.probe.grad[0] for view in drawn)
         radii = torch.stack([view.radii for view in drawn]).amax(0)
         visible = radii > 0
-        self.pull += (pull * half).norm(dim=-1) * visible
+        self.pull += (pull * self.half).norm(dim=-1) * visible
         self.seen += visible
         self.radii = torch.maximum(self.radii, radii)
 
@@ -457,6 +457,7 @@ def train(
         true = [(moved[view], image.to(renderer.device)) for view, image in enumerate(truth[1].images)]
 
     history: list[Record] = []
+    late = False
     for stage, iterations in (("coarse", coarse), ("fine", fine)):
         trainer.begin(stage)
         for iteration in range(1, iterations + 1):

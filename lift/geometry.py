@@ -3,7 +3,7 @@
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
 from lift.types import Cameras
 
@@ -56,9 +56,9 @@ def rotation_from_vector(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*b
 
 def rigid(rotation: Float[Tensor, "*batch 3 3"], translation: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 4 4"]:
     """The 4x4 matrix that rotates, then translates."""
-    top = torch.cat([rotation, translation[..., None]], dim=-1)
-    last = top.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*top.shape[:-2], 1, 4)
-    return torch.cat([top, last], dim=-2)
+    matrix = pad(torch.cat([rotation, translation[..., None]], dim=-1), (0, 0, 0, 1))
+    matrix[..., 3, 3] = 1  # filled in place: a constant row would be copied from the host
+    return matrix
 
 
 def look_at(

@@ -1,8 +1,5 @@
 """Real spherical harmonics for view-dependent colour, in the order and signs of 3D Gaussian splatting's PLY files."""
 
-import importlib.util
-from functools import cache
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -47,22 +44,8 @@ def evaluate(sh_coeffs: Float[Tensor, "*shared basis 3"], directions: Float[Tens
 def seen_from(
     sh_coeffs: Float[Tensor, "*view gaussian basis 3"], means: Float[Tensor, "*view gaussian 3"], centers: Float[Tensor, "view 3"]
 ) -> Float[Tensor, "view gaussian 3"]:
-    """Colours of Gaussians, shared or one set a view, as cameras at `centers` see them. On CUDA in float32 by kernels of our own."""
-    if fused(sh_coeffs, means, centers):
-        from lift import harmonics_triton
-
-        return harmonics_triton.seen_from(sh_coeffs, means, centers)
+    """Colours of Gaussians, shared or one set a view, as cameras at `centers` see them."""
     return evaluate(sh_coeffs, torch.nn.functional.normalize(means - centers[:, None], dim=-1))
-
-
-def fused(*tensors: Tensor) -> bool:
-    """Whether Triton's kernels can take these: float32 on CUDA, and Triton there (it comes with torch for CUDA on Linux)."""
-    return all(t.is_cuda and t.dtype == torch.float32 for t in tensors) and _has_triton()
-
-
-@cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
 
 
 def from_rgb(rgb: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:

@@ -1,5 +1,6 @@
 """Loops compiled by numba for the CPU, kernels by Triton for CUDA."""
 
+import importlib.util
 import inspect
 import logging
 from collections.abc import Callable
@@ -7,13 +8,25 @@ from functools import cache
 from typing import Any
 
 import numba
+import torch
+from torch import Tensor
 
 
 def kernel(function: Callable) -> Any:
-    """triton.jit of the bare function: an import hook that checks types wraps every one. Triton comes with torch for CUDA on Linux."""
+    """triton.jit of the bare function: an import hook that checks types wraps every one."""
     import triton
 
     return triton.jit(inspect.unwrap(function))
+
+
+def fused(*tensors: Tensor) -> bool:
+    """Whether Triton's kernels can take these: float32 on CUDA, and Triton there (it comes with torch for CUDA on Linux)."""
+    return all(t.is_cuda and t.dtype == torch.float32 for t in tensors) and _has_triton()
+
+
+@cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 def compiled(stamp: str | None = None, **options: Any) -> Callable[[Callable], Callable]:

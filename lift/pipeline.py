@@ -139,7 +139,7 @@ def fit(
     renderer = session.build(renderers)
 
     def make(folder: Path) -> None:
-        start = initialise(reconstruction, config.fit.initial_gaussians, config.fit.sh_degree)
+        start = initialise(reconstruction, config.fit.initial_gaussians, config.fit.sh_degree, renderer.device)
         module = SceneModule(start, distortion, renderer, frames, reconstruction, config.fit, depth.typical, config.seed)
         placed = [view for view in range(1, len(frames)) if reconstruction.confidence[view].any()]
         optimise(module, placed, folder, config.fit, _plain(config.trainer), config.seed)

@@ -82,14 +82,14 @@ def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path, at):
     whole, broken, resumed = module(how), module(how), module(how)
     fit(whole, [1, 2, 3], tmp_path / "whole", how, CPU, 0)
 
-    step = broken.training_step
+    step = broken.optimise
 
-    def fail(views, batch_idx):
+    def fail(views):
         if int(broken.step) == at:
             raise Killed
-        step(views, batch_idx)
+        return step(views)
 
-    broken.training_step = fail
+    broken.optimise = fail
     with pytest.raises(Killed):
         fit(broken, [1, 2, 3], tmp_path / "broken", how, CPU, 0)
     assert (tmp_path / "broken" / CHECKPOINT).exists() == (at > 5)
@@ -111,7 +111,7 @@ def test_pictures_grow_by_phases(tmp_path):
     how = settings(steps=10, coarse={"sizes": [0.25, 0.5], "until": [0.2, 0.6]})
     fitted, seen = module(how), []
     plain = fitted.loss
-    fitted.loss = lambda render, views: seen.append(tuple(render.rgb.shape[1:3])) or plain(render, views)
+    fitted.loss = lambda render, *rest: seen.append(tuple(render.rgb.shape[1:3])) or plain(render, *rest)
     fit(fitted, [1, 2, 3], tmp_path, how, CPU, 0)
     assert seen == [(SIZE // 4, SIZE // 4)] * 2 + [(SIZE // 2, SIZE // 2)] * 4 + [(SIZE, SIZE)] * 4
     small, full = fitted.targets((SIZE // 2, SIZE // 2)), fitted.targets((SIZE, SIZE))
@@ -201,6 +201,15 @@ def test_ssim_agrees_with_torchmetrics_away_from_the_border():
     expected = theirs(a.permute(0, 3, 1, 2), b.permute(0, 3, 1, 2), data_range=1.0, return_full_image=True)[1]
     assert float(losses.ssim(a, b)) == pytest.approx(float(expected.mean()), abs=2e-3)
     assert float(losses.ssim(a, a)) == pytest.approx(1)
+
+
+def test_weighted_means_and_their_gradients():
+    a, b = torch.rand(5, requires_grad=True), torch.rand(4, 3, requires_grad=True)
+    total = losses.weighted_means((0.3, a), (2.0, b))
+    torch.testing.assert_close(total, 0.3 * a.mean() + 2 * b.mean())
+    (3 * total).backward()
+    torch.testing.assert_close(a.grad, torch.full((5,), 0.9 / 5))
+    torch.testing.assert_close(b.grad, torch.full((4, 3), 6.0 / 12))
 
 
 def test_inverse_depth_looks_only_where_both_know():

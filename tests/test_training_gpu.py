@@ -1,5 +1,7 @@
 """What touches CUDA in training; the renderer's own tests are in test_renderers.py."""
 
+import warnings
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -25,9 +27,11 @@ def test_ssim_on_cuda_equals_the_compiled_one(cuda):
     assert losses.ssim(a.to(cuda), b.to(cuda)).device.type == "cuda"
 
 
-@pytest.mark.parametrize("renderer", ["gsplat", "reference"])
-def test_a_scene_is_fitted_on_cuda(cuda, tmp_path, renderer):
-    size, views = (128, 24) if renderer == "gsplat" else (48, 6)
+GPU = {"accelerator": "gpu", "devices": 1}
+
+
+def room(size: int, views: int, renderer: str, cuda: torch.device, **changes) -> SceneModule:
+    """A module that fits pictures of a ray-cast room from cameras side by side."""
     eyes = torch.stack([torch.linspace(-0.5, 0.5, views), torch.zeros(views), torch.zeros(views)], dim=-1)
     eyes[0] = 0
     down, middle = torch.tensor([0.0, 1, 0]).expand(views, 3), torch.tensor([0.0, 0, 4]).expand(views, 3)
@@ -35,18 +39,44 @@ def test_a_scene_is_fitted_on_cuda(cuda, tmp_path, renderer):
     frames = render("room", cameras)
     cloud = PointCloud(unproject(frames.depth, cameras).reshape(-1, 3), frames.rgb.reshape(-1, 3))
     reconstruction = Reconstruction(cameras, cloud, frames.depth, torch.ones_like(frames.depth))
-    steps = 400 if renderer == "gsplat" else 60
-    how = OmegaConf.merge(
-        OmegaConf.structured(Fit), {"steps": steps, "views_per_step": 2, "initial_gaussians": 8000, "max_gaussians": 12000, "sh_degree": 1}
-    )
-    module = SceneModule(
+    small = {"views_per_step": 2, "initial_gaussians": 8000, "max_gaussians": 12000, "sh_degree": 1}
+    how = OmegaConf.merge(OmegaConf.structured(Fit), small, changes)
+    return SceneModule(
         initialise(reconstruction, how.initial_gaussians, how.sh_degree), Rigid(num_views=views, extent=4.0),
         renderers.build({"name": renderer}, device=cuda), frames, reconstruction, how, 4.0, seed=0,
     )  # fmt: skip
-    fit(module, list(range(1, views)), tmp_path, how, {"accelerator": "gpu", "devices": 1}, 0)
+
+
+@pytest.mark.parametrize("renderer", ["gsplat", "reference"])
+def test_a_scene_is_fitted_on_cuda(cuda, tmp_path, renderer):
+    size, views, steps = (128, 24, 400) if renderer == "gsplat" else (48, 6, 60)
+    module = room(size, views, renderer, cuda, steps=steps)
+    fit(module, list(range(1, views)), tmp_path, module.settings, GPU, 0)
     module.to(cuda)
     held_out = torch.tensor([5], device=cuda)
     with torch.no_grad():
         rendered = module.renderer(module.splats.gaussians(), module.cameras(held_out))
         error = (rendered.rgb.clamp(0, 1) - module.images[held_out].float() / 255).square().mean()
     assert -10 * torch.log10(error) > (27 if renderer == "gsplat" else 20)
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+def test_a_step_waits_for_the_device_in_gsplat_alone(cuda, tmp_path, coarse):
+    """gsplat asks how many pairs of tile and Gaussian there are, to make room for them; nothing else may wait. Steps that densify may."""
+    phases = {"sizes": [0.5], "until": [1.0]} if coarse else {}
+    module = room(128, 6, "gsplat", cuda, steps=40, coarse=phases, densify={"first": 10**6}, checkpoint_every=40)
+    plain, waits = module.optimise, []
+
+    def watched(views):
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn" if module.step >= 10 else "default")  # kernels are compiled in the first
+            try:
+                return plain(views)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+                waits.extend(f"{w.filename}:{w.lineno} {w.message}" for w in seen if "synchron" in str(w.message))
+
+    module.optimise = watched
+    fit(module, [1, 2, 3, 4, 5], tmp_path, module.settings, GPU, 0)
+    assert waits and not [wait for wait in waits if "gsplat" not in wait.split(":")[0]]

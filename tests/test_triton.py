@@ -6,6 +6,7 @@ import torch
 from lift import harmonics
 from lift.training import losses
 from lift.training.similarity import convolved_ssim
+from lift.training.splats import activated
 
 
 @pytest.fixture(params=[pytest.param("cuda", marks=pytest.mark.gpu), "cpu"])
@@ -19,7 +20,7 @@ def device(request) -> torch.device:
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_colours_and_their_gradients_are_those_of_plain_torch(device, shared, degree):
-    from lift import harmonics_triton
+    from lift.renderers import shading_triton
 
     generator = torch.Generator().manual_seed(degree)
     views, count = 3, 150  # more than a block, not a multiple of one
@@ -28,7 +29,7 @@ def test_colours_and_their_gradients_are_those_of_plain_torch(device, shared, de
     inputs = [torch.randn(size, generator=generator).to(device).requires_grad_() for size in sizes.values()]
     exact = [value.detach().double().requires_grad_() for value in inputs]
     outer = torch.randn(views, count, 3, generator=generator).to(device)
-    colors, truth = harmonics_triton.seen_from(*inputs), harmonics.seen_from(*exact)
+    colors, truth = shading_triton.seen_from(*inputs), harmonics.seen_from(*exact)
     torch.testing.assert_close(colors, truth.float(), atol=1e-5, rtol=1e-5)
     assert (colors == 0).any() and (colors > 0).any()
     colors.backward(outer)
@@ -38,10 +39,10 @@ def test_colours_and_their_gradients_are_those_of_plain_torch(device, shared, de
 
 
 def test_no_gaussians_have_no_colours(device):
-    from lift import harmonics_triton
+    from lift.renderers import shading_triton
 
     means = torch.zeros(0, 3, device=device, requires_grad=True)
-    colors = harmonics_triton.seen_from(torch.zeros(0, 4, 3, device=device), means, torch.zeros(2, 3, device=device))
+    colors = shading_triton.seen_from(torch.zeros(0, 4, 3, device=device), means, torch.zeros(2, 3, device=device))
     assert colors.shape == (2, 0, 3)
     colors.sum().backward()
     assert means.grad.shape == (0, 3)
@@ -49,13 +50,13 @@ def test_no_gaussians_have_no_colours(device):
 
 @pytest.mark.parametrize("views, height, width, apart", [(2, 20, 50, False), (1, 37, 181, True), (1, 3, 4, False)])
 def test_the_loss_and_its_gradient_are_those_of_plain_torch(device, views, height, width, apart):
-    from lift.training import similarity_triton
+    from lift.training import step_triton
 
     generator = torch.Generator().manual_seed(0)
     render = torch.rand(views, height, width, 4 if apart else 3, generator=generator).to(device)
     rgb = render[..., :3].requires_grad_()  # of four channels: pixels lie apart
     frames = torch.randint(0, 256, (views, height, width, 3), generator=generator).to(device, torch.uint8)
-    l1, ssim = similarity_triton.photometric(rgb, frames)
+    l1, ssim = step_triton.photometric(rgb, frames)
     exact, target = rgb.detach().double().requires_grad_(), frames.double() / 255
     true_l1, true_ssim = (exact - target).abs().mean(), convolved_ssim(exact, target)
     torch.testing.assert_close(l1, true_l1.float())
@@ -65,11 +66,107 @@ def test_the_loss_and_its_gradient_are_those_of_plain_torch(device, views, heigh
     torch.testing.assert_close(gradient, truth.float(), atol=1e-5 * float(truth.abs().max()), rtol=1e-4)
 
 
+@pytest.mark.parametrize("per_view", [True, False])
+def test_a_composed_picture_and_its_gradients_are_those_of_plain_torch(device, per_view):
+    from lift.renderers import shading_triton
+
+    generator = torch.Generator().manual_seed(0)
+    shown = torch.rand(2, 20, 30, 4, generator=generator).to(device).requires_grad_()
+    alpha = torch.rand(2, 20, 30, generator=generator).to(device)
+    alpha[0, :5] = 0
+    alpha.requires_grad_()
+    background = torch.rand(*((2,) if per_view else ()), 3, generator=generator).to(device)
+    outer = torch.rand(2, 20, 30, 4, generator=generator).to(device)
+    rgb, depth = shading_triton.compose(shown[..., :3], alpha, shown[..., 3], background)
+    (rgb * outer[..., :3]).sum().add((depth * outer[..., 3]).sum()).backward()
+    exact, cover = shown.detach().double().requires_grad_(), alpha.detach().double().requires_grad_()
+    true_rgb = exact[..., :3] + (1 - cover)[..., None] * background.double()[..., None, None, :]
+    true_depth = exact[..., 3] / cover.clamp(min=1e-6)
+    (true_rgb * outer[..., :3]).sum().add((true_depth * outer[..., 3]).sum()).backward()
+    torch.testing.assert_close(rgb, true_rgb.float())
+    torch.testing.assert_close(depth, true_depth.float())
+    torch.testing.assert_close(shown.grad, exact.grad.float())
+    torch.testing.assert_close(alpha.grad, cover.grad.float())
+
+
+def test_the_depth_loss_and_its_gradient_are_those_of_plain_torch(device):
+    from lift.training import step_triton
+
+    generator = torch.Generator().manual_seed(0)
+    rendered, alpha, target, confidence = (torch.rand(2, 40, 30, generator=generator).to(device) for _ in range(4))
+    rendered, target = 3 * rendered, 3 * target
+    target[:, :5] = 0
+    rendered[:, 5:8] = 0.01  # below what is told apart
+    rendered.requires_grad_()
+    exact = rendered.detach().double().requires_grad_()
+    loss = step_triton.inverse_depth(rendered, alpha, target, confidence, 2.0)
+    truth = losses.inverse_depth(exact, alpha.double(), target.double(), confidence.double(), 2.0)
+    torch.testing.assert_close(loss, truth.float())
+    (3 * loss).backward()
+    (3 * truth).backward()
+    torch.testing.assert_close(rendered.grad, exact.grad.float())
+
+
+def test_physical_values_and_their_gradients_are_those_of_plain_torch(device):
+    from lift.training import step_triton
+
+    generator = torch.Generator().manual_seed(0)
+    raw = [torch.randn(300, *size, generator=generator).to(device).requires_grad_() for size in ((3,), (4,), ())]
+    exact = [value.detach().double().requires_grad_() for value in raw]
+    outer = [torch.randn(value.shape, generator=generator).to(device) for value in raw]
+    physical, truth = step_triton.activated(*raw), activated(*exact)
+    for value, other in zip(physical, truth, strict=True):
+        torch.testing.assert_close(value, other.float())
+    torch.autograd.backward(physical, outer)
+    torch.autograd.backward(truth, [value.double() for value in outer])
+    for value, other in zip(raw, exact, strict=True):
+        torch.testing.assert_close(value.grad, other.grad.float())
+
+
+def test_adam_steps_as_torchs_and_goes_on_from_its_state(device):
+    from lift.training.step_triton import Adam
+
+    generator = torch.Generator().manual_seed(0)
+    first = [torch.randn(size, generator=generator).to(device) for size in ((1500, 3), (7,), (0, 3))]
+    gradients = [[torch.randn(value.shape, generator=generator).to(device) for value in first] for _ in range(6)]
+
+    def run(kinds: list[type]) -> list[torch.Tensor]:
+        parameters = [torch.nn.Parameter(value.clone()) for value in first]
+        state = None
+        for kind, steps in zip(kinds, (gradients[:3], gradients[3:]), strict=True):
+            optimiser = kind([{"params": [p], "lr": 0.1 * (k + 1)} for k, p in enumerate(parameters)], betas=(0.8, 0.99), eps=1e-15)
+            if state:
+                optimiser.load_state_dict(state)
+            for step in steps:
+                for parameter, gradient in zip(parameters, step, strict=True):
+                    parameter.grad = gradient.clone()
+                optimiser.step()
+            state = optimiser.state_dict()
+        return parameters
+
+    truth = run([torch.optim.Adam, torch.optim.Adam])
+    for kinds in ([Adam, Adam], [torch.optim.Adam, Adam], [Adam, torch.optim.Adam]):
+        for value, other in zip(run(kinds), truth, strict=True):
+            torch.testing.assert_close(value, other)
+
+
 @pytest.mark.gpu
 def test_cuda_takes_the_kernels(cuda):
-    """What a training step calls is the fused path, in value and in gradient."""
+    """What a training step calls is the fused path."""
     rgb = torch.rand(1, 16, 16, 3, device=cuda, requires_grad=True)
     frames = torch.randint(0, 256, (1, 16, 16, 3), device=cuda, dtype=torch.uint8)
-    assert "Photometric" in type(losses.photometric(rgb, frames)[0].grad_fn.next_functions[0][0]).__name__
-    means = torch.randn(5, 3, device=cuda, requires_grad=True)
-    assert "SeenFrom" in type(harmonics.seen_from(torch.randn(5, 4, 3, device=cuda), means, torch.zeros(1, 3, device=cuda)).grad_fn).__name__
+    assert "Photometric" in _names(losses.photometric(rgb, frames)[0])
+    depth = rgb[..., 0]
+    assert "InverseDepth" in _names(losses.inverse_depth(depth, torch.ones_like(depth), depth.detach(), torch.ones_like(depth), 1.0))
+    raw = [torch.randn(5, *size, device=cuda, requires_grad=True) for size in ((3,), (4,), ())]
+    assert "Activated" in _names(activated(*raw)[0])
+
+
+def _names(value: torch.Tensor) -> str:
+    """Of all functions that made it."""
+    todo, names = [value.grad_fn], []
+    while todo:
+        node = todo.pop()
+        names.append(node.name())
+        todo += [before for before, _ in node.next_functions if before is not None]
+    return " ".join(names)

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift.harmonics import seen_from
+from lift.jit import fused
 from lift.registry import Registry
 from lift.types import Cameras, Gaussians, Render
 
@@ -38,6 +39,13 @@ class Renderer(ABC):
 
     def __call__(self, gaussians: Gaussians, cameras: Cameras, background: Float[Tensor, "*view 3"] | None = None) -> Render:
         """background: colour behind everything, black if None; one, or one a view."""
+        if fused(*gaussians.tensors().values()):
+            from lift.renderers import shading_triton as shading
+
+            colors = shading.seen_from(gaussians.sh_coeffs, gaussians.means, cameras.centers)
+            rgb, alpha, depth_sum, info = self.rasterize(gaussians, colors, cameras)
+            rgb, depth = shading.compose(rgb, alpha, depth_sum, rgb.new_zeros(3) if background is None else background)
+            return Render(rgb, alpha, depth, info)
         colors = seen_from(gaussians.sh_coeffs, gaussians.means, cameras.centers)
         rgb, alpha, depth_sum, info = self.rasterize(gaussians, colors, cameras)
         if background is not None:

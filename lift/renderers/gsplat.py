@@ -50,13 +50,26 @@ class Gsplat(Renderer):
         radii = info["radii"]
         if per_view:
             shown, alpha, radii = shown[:, 0], alpha[:, 0], radii[:, 0, :count]
-        return shown[..., :3], alpha[..., 0], shown[..., 3], {"radii": radii.amax(-1).float()}
+        rgb, depth_sum = _Channels.apply(shown)
+        return rgb, alpha[..., 0], depth_sum, {"radii": radii.amax(-1)}
 
     def warm_up(self) -> None:
         """Compiles gsplat's kernels, or loads them, by drawing one Gaussian."""
         quats = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
         one = Gaussians(torch.tensor([[0.0, 0.0, 1.0]]), quats, torch.full((1, 3), 0.1), torch.ones(1), torch.zeros(1, 1, 3))
         self(one.to(self.device), pinhole(16, 16, 16.0).to(self.device))
+
+
+class _Channels(torch.autograd.Function):
+    """Colour and depth of one picture, not copied; backwards they are joined at once, where slices would each fill a picture with zeros."""
+
+    @staticmethod
+    def forward(ctx, shown: Tensor) -> tuple[Tensor, Tensor]:
+        return shown[..., :3], shown[..., 3]
+
+    @staticmethod
+    def backward(ctx, by_rgb: Tensor, by_depth: Tensor) -> Tensor:
+        return torch.cat([by_rgb, by_depth[..., None]], dim=-1)
 
 
 def _padded(gaussians: Gaussians, extra: int) -> Gaussians:

@@ -42,7 +42,7 @@ def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConf
     with warnings.catch_warnings():
         # Its advice (more loader workers, a longer epoch, ...) is for another kind of data.
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-        made = _trainer(trainer, epochs, settings.log_every, folder)
+        made = _trainer(trainer, epochs, folder)
         checkpoint = folder / CHECKPOINT
         try:
             made.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
@@ -56,7 +56,7 @@ def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConf
     (folder / "split.json").write_text(json.dumps({"train": train, "held_out": held_out}))
 
 
-def _trainer(settings: dict[str, Any], max_epochs: int, log_every: int, folder: Path) -> lightning.Trainer:
+def _trainer(settings: dict[str, Any], max_epochs: int, folder: Path) -> lightning.Trainer:
     known = inspect.signature(lightning.Trainer).parameters
     settings = {**settings, "devices": _device(settings)}
     ours = {
@@ -64,7 +64,8 @@ def _trainer(settings: dict[str, Any], max_epochs: int, log_every: int, folder: 
         "callbacks": [Keep(folder / CHECKPOINT), *([RichProgressBar(console_kwargs={"stderr": True})] if sys.stderr.isatty() else [])],
         "enable_progress_bar": sys.stderr.isatty(),
         "enable_checkpointing": False, "enable_model_summary": False, "num_sanity_val_steps": 0, "use_distributed_sampler": False,
-        "log_every_n_steps": log_every, "check_val_every_n_epoch": max(1, max_epochs // 4),
+        "log_every_n_steps": 1,  # batches; the module says when
+        "check_val_every_n_epoch": max(1, max_epochs // 4),
         "strategy": Replicas() if _together() else "auto", "num_nodes": torch.distributed.get_world_size() if _together() else 1,
     }  # fmt: skip
     for key in settings:

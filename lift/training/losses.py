@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from lift.harmonics import fused
+from lift.jit import fused
 from lift.training.similarity import ssim
 
-__all__ = ["inverse_depth", "photometric", "ssim"]
+__all__ = ["inverse_depth", "photometric", "ssim", "weighted_means"]
 
 
 def photometric(
@@ -15,9 +15,9 @@ def photometric(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Mean absolute difference, and mean structural similarity (`ssim`). Differentiable in `rgb`; on CUDA by kernels of our own."""
     if fused(rgb):
-        from lift.training import similarity_triton
+        from lift.training import step_triton
 
-        return similarity_triton.photometric(rgb, frames)
+        return step_triton.photometric(rgb, frames)
     target = frames.to(rgb) / 255
     return (rgb - target).abs().mean(), ssim(rgb, target)
 
@@ -29,8 +29,31 @@ def inverse_depth(
     confidence: Float[Tensor, "view height width"],
     unit: float,
 ) -> Float[Tensor, ""]:
-    """Confidence-weighted mean absolute difference of inverse depths in 1 / unit, where the target is known and the render covers."""
+    """Confidence-weighted mean absolute difference of inverse depths in 1 / unit, where the target is known and the render covers.
+    Differentiable in `rendered`."""
+    if fused(rendered, alpha, target, confidence):
+        from lift.training import step_triton
+
+        return step_triton.inverse_depth(rendered, alpha, target, confidence, unit)
     known: Bool[Tensor, "view height width"] = (target > 0) & (alpha > 0.5)
     weight = confidence * known
     difference = (1 / rendered.clamp(min=0.02 * unit) - 1 / target.clamp(min=0.02 * unit)).abs()
     return unit * (weight * difference).sum() / weight.sum().clamp(min=1)
+
+
+def weighted_means(*terms: tuple[float, Tensor]) -> Float[Tensor, ""]:
+    """The sum of weight x mean over pairs of a weight and a tensor."""
+    return _WeightedMeans.apply([weight for weight, _ in terms], *(value for _, value in terms))
+
+
+class _WeightedMeans(torch.autograd.Function):
+    """Its gradient is one number a tensor, where autograd would fill and scale tensors."""
+
+    @staticmethod
+    def forward(ctx, weights: list[float], *values: Tensor) -> Tensor:
+        ctx.factors = [(weight / max(value.numel(), 1), value.shape) for weight, value in zip(weights, values, strict=True)]
+        return sum(weight * value.mean() for weight, value in zip(weights, values))
+
+    @staticmethod
+    def backward(ctx, outer: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *((outer * factor).expand(shape) for factor, shape in ctx.factors)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from lift.distortions import Distortion
+from lift.jit import fused
 from lift.renderers import Renderer
 from lift.training import densify, losses
 from lift.training.splats import NAMES, Splats
@@ -24,12 +25,14 @@ class Targets:
     images: UInt8[Tensor, "view height width 3"]
     depth: Float[Tensor, "view height width"]
     confidence: Float[Tensor, "view height width"]
+    intrinsics: Float[Tensor, "view 3 3"]
 
     def resized(self, width: int, height: int) -> "Targets":
         """Smaller pictures: means of pixels; of depth, whose means would lie in the air, the nearest."""
+        factor = self.intrinsics.new_tensor([[width / self.images.shape[2]], [height / self.images.shape[1]], [1.0]])
         small = [interpolate(i[None].permute(0, 3, 1, 2).float(), (height, width), mode="area") for i in self.images]
         near = [interpolate(values[:, None], (height, width), mode="nearest")[:, 0] for values in (self.depth, self.confidence)]
-        return Targets(torch.cat([i.round().to(torch.uint8) for i in small]).permute(0, 2, 3, 1).contiguous(), *near)
+        return Targets(torch.cat([i.round().to(torch.uint8) for i in small]).permute(0, 2, 3, 1).contiguous(), *near, self.intrinsics * factor)
 
 
 class SceneModule(lightning.LightningModule):
@@ -59,53 +62,68 @@ class SceneModule(lightning.LightningModule):
             self.register_buffer(name, value, persistent=False)
         self.register_buffer("errors", torch.zeros(len(frames)))
         """Last mean absolute difference of each frame; 0 where it was not drawn yet."""
+        weights = settings.loss
+        self.register_buffer("weights", torch.tensor([1 - weights.ssim, weights.ssim, weights.depth]), persistent=False)
+        self._distorts = any(parameter.requires_grad for parameter in distortion.parameters())
         self._smaller: dict[tuple[int, int], Targets] = {}
 
     def cameras(self, views: Tensor, size: tuple[int, int] | None = None) -> Cameras:
         """Where the frames are believed to have been taken, before any distortion. size: width and height if not the frames' own."""
-        cameras = Cameras(self.world_to_camera[views], self.intrinsics[views], *self.size)
-        return cameras if size in (None, self.size) else cameras.resized(*size)
+        size = size or self.size
+        return Cameras(self.world_to_camera[views], self.targets(size).intrinsics[views], *size)
 
     def targets(self, size: tuple[int, int]) -> Targets:
         """The frames at a width and height."""
         if size == self.size:
-            return Targets(self.images, self.depth, self.confidence)
+            return Targets(self.images, self.depth, self.confidence, self.intrinsics)
         if size not in self._smaller:  # one at a time: phases do not come back
             self._smaller = {size: self.targets(self.size).resized(*size)}
         return self._smaller[size]
 
-    def render(self, views: Tensor, background: Tensor | None = None, size: tuple[int, int] | None = None) -> Render:
-        """What the frames should look like, distortions included."""
+    def render(
+        self, views: Tensor, background: Tensor | None = None, size: tuple[int, int] | None = None, canonical: Gaussians | None = None
+    ) -> Render:
+        """What the frames should look like, distortions included. canonical: the Gaussians, where they are at hand."""
         cameras = self.distortion.cameras(self.cameras(views, size), views)
-        gaussians = self.distortion.gaussians(self.splats.gaussians(), views)
+        gaussians = self.distortion.gaussians(canonical or self.splats.gaussians(), views)
         return self.distortion.image(self.renderer(gaussians, cameras, background), views)
 
-    def loss(self, render: Render, views: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum and its unweighted parts."""
+    def loss(self, render: Render, views: Tensor, canonical: Gaussians | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum and its unweighted parts; regularised are the canonical Gaussians."""
         weights, targets = self.settings.loss, self.targets((render.rgb.shape[2], render.rgb.shape[1]))
         l1, ssim = losses.photometric(render.rgb, targets.images[views])
         parts = {"l1": l1, "dssim": 1 - ssim}
-        total = (1 - weights.ssim) * parts["l1"] + weights.ssim * parts["dssim"]
         if weights.depth:
-            depth = losses.inverse_depth(render.depth, render.alpha, targets.depth[views], targets.confidence[views], self.extent)
-            parts["depth"], total = depth, total + weights.depth * depth
+            parts["depth"] = losses.inverse_depth(render.depth, render.alpha, targets.depth[views], targets.confidence[views], self.extent)
+        total = torch.dot(torch.stack(list(parts.values())), self.weights[: len(parts)])
         if weights.opacity or weights.scale:
-            opacity, scale = self.splats["opacities"].sigmoid().mean(), self.splats["scales"].exp().mean() / self.extent
-            total = total + weights.opacity * opacity + weights.scale * scale
+            canonical = canonical or self.splats.gaussians()
+            total = total + losses.weighted_means((weights.opacity, canonical.opacities), (weights.scale / self.extent, canonical.scales))
         return total, parts
 
-    def training_step(self, views: Tensor, batch_idx: int) -> None:
-        if self.step >= self.settings.steps:  # the last epoch may be longer than what is left
-            return
+    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+        """Several optimiser's steps, on the views [step view] of `batch`: see `data.STEPS_A_BATCH`."""
+        before = self.step
+        for views in batch:
+            if self.step < self.settings.steps:  # the last epoch may be longer than what is left
+                render, logged = self.optimise(views)
+        if self._passes(before, self.settings.log_every):
+            error = self._error(render, views)
+            self.log_dict({**logged, "step": float(self.step)}, prog_bar=False)  # `step` is where Lightning puts it on the curves
+            self.log("gaussians", float(self.splats.count), prog_bar=True)
+            self.log("psnr", -10 * torch.log10(error), prog_bar=True)
+
+    def optimise(self, views: Tensor) -> tuple[Render, dict[str, Tensor]]:
+        """One step; what it saw and what it lost."""
         rng = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + self.step)
         background = torch.rand(3, generator=rng, device=self.device)  # no colour behind can hide a hole
-        render = self.render(views, background, self._picture_size())
-        loss, parts = self.loss(render, views)
-        penalty = self.distortion.penalty()
-        optimisers = self.optimizers()
+        canonical = self.splats.gaussians()
+        render = self.render(views, background, self._picture_size(), canonical)
+        loss, parts = self.loss(render, views, canonical)
+        penalty = self.distortion.penalty() if self._distorts else 0.0
         self.manual_backward(loss + penalty)
         self._set_learning_rates()
-        for optimiser in optimisers if isinstance(optimisers, list) else [optimisers]:
+        for optimiser in self.trainer.optimizers:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         before, self.step = self.step, self.step + self.trainer.world_size
@@ -113,10 +131,7 @@ class SceneModule(lightning.LightningModule):
             self._densify(rng, before)
             if self.settings.importance:
                 self.errors[views] = self._differences(render, views)
-        if self._passes(before, self.settings.log_every):
-            self.log_dict({"loss": loss, **parts, "penalty": penalty}, prog_bar=False)
-            self.log("gaussians", float(self.splats.count), prog_bar=True)
-            self.log("psnr", -10 * torch.log10(self._error(render, views)), prog_bar=True)
+        return render, {"loss": loss, **parts, "penalty": penalty}
 
     def importance(self) -> Tensor | None:
         """How often each frame is to be drawn, as weights; None if all alike. Asked for once an epoch."""
@@ -134,11 +149,11 @@ class SceneModule(lightning.LightningModule):
         render = self.renderer(self.splats.gaussians(), self.cameras(views))
         psnr = -10 * torch.log10(self._error(render, views))
         self.log("val/input_psnr" if int(views[0]) == 0 else "val/held_out_psnr", psnr, batch_size=len(views), add_dataloader_idx=False)
-        if self.logger is not None and batch_idx < 4:
-            target = self.images[views[0]].float() / 255
-            self.logger.experiment.add_image(
-                f"view_{int(views[0])}", torch.cat([target, render.rgb[0].clamp(0, 1)], 1), self.step, dataformats="HWC"
-            )
+        last = self.trainer.current_epoch + self.trainer.check_val_every_n_epoch >= self.trainer.max_epochs
+        if self.logger is not None and last and batch_idx < 4:
+            shown = torch.cat([self.images[views[0]].float() / 255, render.rgb[0].clamp(0, 1)], 1)
+            shown = shown[:: -(-shown.shape[0] // 512), :: -(-shown.shape[0] // 512)]  # encoding takes as long as dozens of steps
+            self.logger.experiment.add_image(f"view_{int(views[0])}", shown, self.step, dataformats="HWC")
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         rates = self.settings.learning_rate
@@ -151,9 +166,9 @@ class SceneModule(lightning.LightningModule):
         # (Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", NeurIPS 2022).
         views = self.settings.views_per_step * self.trainer.world_size
         betas = (0.9**views, 0.999**views)
-        optimisers = [torch.optim.Adam(groups, betas=betas, eps=1e-15, fused=True)]
+        optimisers = [self._adam(groups, betas)]
         if distorting := list(self.distortion.groups()):
-            optimisers.append(torch.optim.Adam(distorting, betas=betas, eps=1e-15))
+            optimisers.append(torch.optim.Adam(distorting, betas=betas, eps=1e-15, fused=True))
         for optimiser in optimisers:
             for group in optimiser.param_groups:
                 group["start"] = group["lr"] = group["lr"] * views**0.5
@@ -173,6 +188,13 @@ class SceneModule(lightning.LightningModule):
             for group in optimiser["param_groups"]:
                 group["start"] = group["start"] * (views / checkpoint["views"]) ** 0.5
                 group["betas"] = (0.9**views, 0.999**views)
+
+    def _adam(self, groups: list[dict], betas: tuple[float, float]) -> torch.optim.Optimizer:
+        if fused(*self.splats.values()):
+            from lift.training.step_triton import Adam
+
+            return Adam(groups, betas=betas, eps=1e-15)
+        return torch.optim.Adam(groups, betas=betas, eps=1e-15, fused=True)
 
     def _picture_size(self) -> tuple[int, int]:
         """Width and height that this step renders at."""

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from lift import harmonics
+from lift.jit import fused
 from lift.types import Gaussians, PointCloud, Reconstruction
 
 NAMES = ("means", "scales", "quats", "opacities", "sh0", "shN")
@@ -13,6 +14,15 @@ NAMES = ("means", "scales", "quats", "opacities", "sh0", "shN")
 
 _MIN_OPACITY = 1e-4
 _POINTS_A_VOXEL = 12  # more than that only costs time
+
+
+def activated(scales: Tensor, quats: Tensor, opacities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Standard deviations, unit quaternions and opacities of raw parameters."""
+    if fused(scales, quats, opacities):
+        from lift.training import step_triton
+
+        return step_triton.activated(scales, quats, opacities)
+    return scales.exp(), normalize(quats, dim=-1), opacities.sigmoid()
 
 
 class Splats(nn.ParameterDict):
@@ -25,9 +35,8 @@ class Splats(nn.ParameterDict):
     def gaussians(self) -> Gaussians:
         """Physical values, differentiable."""
         sh_coeffs = torch.cat([self["sh0"], self["shN"]], dim=1) if self["shN"].shape[1] else self["sh0"]
-        return Gaussians(
-            self["means"], normalize(self["quats"], dim=-1), self["scales"].exp(), self["opacities"].sigmoid(), sh_coeffs
-        )
+        scales, quats, opacities = activated(self["scales"], self["quats"], self["opacities"])
+        return Gaussians(self["means"], quats, scales, opacities, sh_coeffs)
 
     @classmethod
     def of(cls, gaussians: Gaussians) -> "Splats":
@@ -45,14 +54,16 @@ class Splats(nn.ParameterDict):
         return cls({name: torch.zeros(shape) for name, shape in shapes.items()})
 
 
-def initialise(reconstruction: Reconstruction, count: int, sh_degree: int, opacity: float = 0.6) -> Gaussians:
-    """At most `count` Gaussians from a reconstruction's cloud.
+def initialise(
+    reconstruction: Reconstruction, count: int, sh_degree: int, device: torch.device | str = "cpu", opacity: float = 0.6
+) -> Gaussians:
+    """At most `count` Gaussians from a reconstruction's cloud, on the CPU. device: where voxels are counted.
 
     The cloud is thinned by voxels whose size grows with the distance from the input camera, so that the picture is covered evenly;
     a Gaussian takes its voxel's mean position and colour and is as wide as the voxel.
     """
     center = reconstruction.cameras.centers[0]
-    points, sizes = _thin(reconstruction.points, center, count)
+    points, sizes = _thin(reconstruction.points, center, count, device)
     gaussians = len(points)
     sh_coeffs = torch.zeros(gaussians, (sh_degree + 1) ** 2, 3)
     sh_coeffs[:, 0] = harmonics.from_rgb(points.colors)
@@ -61,12 +72,14 @@ def initialise(reconstruction: Reconstruction, count: int, sh_degree: int, opaci
     return Gaussians(points.points, quats, sizes[:, None].expand(-1, 3).clone(), torch.full((gaussians,), opacity), sh_coeffs)
 
 
-def _thin(cloud: PointCloud, center: Float[Tensor, "3"], count: int) -> tuple[PointCloud, Float[Tensor, "point"]]:
+def _thin(
+    cloud: PointCloud, center: Float[Tensor, "3"], count: int, device: torch.device | str
+) -> tuple[PointCloud, Float[Tensor, "point"]]:
     """The cloud in at most `count` voxels of equal angular size as seen from `center`, and half their widths."""
     cloud = cloud[:: max(1, len(cloud) // (_POINTS_A_VOXEL * count))]
     offset = cloud.points - center
     distance = offset.norm(dim=-1).clamp(min=1e-6)
-    seen = torch.cat([offset / distance[:, None], distance.log()[:, None]], dim=-1)
+    seen = torch.cat([offset / distance[:, None], distance.log()[:, None]], dim=-1).to(device)
     low, high = 1e-4, 1.0
     for _ in range(14):  # bisect the angle, in radians, for the finest voxels that stay within the count
         angle = (low * high) ** 0.5
@@ -74,7 +87,7 @@ def _thin(cloud: PointCloud, center: Float[Tensor, "3"], count: int) -> tuple[Po
             low = angle
         else:
             high = angle
-    index, sizes = _voxels(seen, high)
+    index, sizes = (found.cpu() for found in _voxels(seen, high))  # sums in the order of the points, which CUDA would not keep
     weight = sizes.to(cloud.points.dtype)[:, None]
     means = [torch.zeros(len(sizes), 3).index_add_(0, index, value) / weight for value in (cloud.points, cloud.colors)]
     widths = 0.5 * high * (means[0] - center).norm(dim=-1)

@@ -1,4 +1,5 @@
-"""CUDA kernels of `lift.harmonics`: colours of all Gaussians in all views in one launch, and their gradients in two."""
+"""CUDA kernels around a rasteriser: colours of Gaussians in all views, and pictures over a background. A launch each, or two, for what
+takes torch some forty: what a training step on a GPU waits for is launches."""
 
 import torch
 import triton
@@ -13,6 +14,7 @@ _C0, _C1 = tl.constexpr(harmonics.C0), tl.constexpr(harmonics.C1)
 _A2, _B2, _C2 = (tl.constexpr(c) for c in harmonics.C2)
 _A3, _B3, _C3, _D3, _E3 = (tl.constexpr(c) for c in harmonics.C3)
 _BLOCK = tl.constexpr(128)
+_PIXELS = tl.constexpr(512)
 _ROWS = tl.constexpr(16)
 """Gaussians a program takes: one a thread; or in rows of their coefficients, so that these are written side by side."""
 
@@ -20,6 +22,11 @@ _ROWS = tl.constexpr(16)
 def seen_from(sh_coeffs: Tensor, means: Tensor, centers: Tensor) -> Tensor:
     """As `lift.harmonics.seen_from`, for float32 on one CUDA device."""
     return _SeenFrom.apply(sh_coeffs.contiguous(), means.contiguous(), centers.contiguous())
+
+
+def compose(rgb: Tensor, alpha: Tensor, depth_sum: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
+    """Colour over the background, and expected depth: a renderer's sums, float32 on one CUDA device, background one or one a view."""
+    return _Compose.apply(rgb, alpha, depth_sum, background.contiguous())
 
 
 class _SeenFrom(torch.autograd.Function):
@@ -47,7 +54,68 @@ class _SeenFrom(torch.autograd.Function):
                 sh_coeffs, means, centers, colors, outer, d_means, d_centers, count, views, blocks, *ctx.strides, bases
             )
             _coefficient_gradient[triton.cdiv(count, _ROWS.value),](means, centers, colors, outer, d_sh, count, views, *ctx.strides, bases)
-        return d_sh, d_means, d_centers.sum(1)
+        return d_sh, d_means, d_centers.sum(1) if ctx.needs_input_grad[2] else None
+
+
+class _Compose(torch.autograd.Function):
+    """Pixels of the sums may lie apart, as channels of one picture do, but nothing between rows."""
+
+    @staticmethod
+    def forward(ctx, rgb, alpha, depth_sum, background):
+        rgb, depth_sum = (value if _rows_follow(value) else value.contiguous() for value in (rgb, depth_sum))
+        alpha = alpha.contiguous()
+        count = alpha.numel()
+        composed, depth = rgb.new_empty(rgb.shape), alpha.new_empty(alpha.shape)
+        # The last view of one background for all is its first.
+        per_view = count // len(alpha) if background.ndim == 2 else count
+        if count:
+            _over[triton.cdiv(count, _PIXELS.value),](
+                rgb, alpha, depth_sum, background, composed, depth, count, per_view, rgb.stride(2), depth_sum.stride(2)
+            )
+        ctx.save_for_backward(alpha, depth, background)
+        ctx.per_view = per_view
+        return composed, depth
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, by_rgb, by_depth):
+        alpha, depth, background = ctx.saved_tensors
+        by_rgb, by_depth = by_rgb.contiguous(), by_depth.contiguous()
+        by_alpha, by_sum = torch.empty_like(alpha), torch.empty_like(alpha)
+        if alpha.numel():
+            _over_gradient[triton.cdiv(alpha.numel(), _PIXELS.value),](
+                alpha, depth, background, by_rgb, by_depth, by_alpha, by_sum, alpha.numel(), ctx.per_view
+            )
+        return by_rgb, by_alpha, by_sum, None
+
+
+def _rows_follow(value: Tensor) -> bool:
+    height, width = value.shape[1:3]
+    channels_follow = value.ndim == 3 or value.stride(3) == 1
+    return channels_follow and value.stride(1) == width * value.stride(2) and value.stride(0) == height * value.stride(1)
+
+
+@kernel
+def _over(rgb, alpha, depth_sum, background, composed, depth, count, per_view, rgb_step, depth_step):
+    i = tl.program_id(0) * _PIXELS + tl.arange(0, _PIXELS)
+    inside, behind = i < count, background + 3 * (i // per_view)
+    covered = tl.load(alpha + i, inside, 0.0)
+    for c in tl.static_range(3):
+        tl.store(composed + 3 * i + c, tl.load(rgb + rgb_step * i + c, inside, 0.0) + (1.0 - covered) * tl.load(behind + c, inside, 0.0), inside)
+    tl.store(depth + i, tl.load(depth_sum + depth_step * i, inside, 0.0) / tl.maximum(covered, 1e-6), inside)
+
+
+@kernel
+def _over_gradient(alpha, depth, background, by_rgb, by_depth, by_alpha, by_sum, count, per_view):
+    i = tl.program_id(0) * _PIXELS + tl.arange(0, _PIXELS)
+    inside, behind = i < count, background + 3 * (i // per_view)
+    covered, deep = tl.load(alpha + i, inside, 0.0), tl.load(by_depth + i, inside, 0.0)
+    given = deep / tl.maximum(covered, 1e-6)
+    hidden = tl.where(covered > 1e-6, given * tl.load(depth + i, inside, 0.0), 0.0)
+    for c in tl.static_range(3):
+        hidden += tl.load(by_rgb + 3 * i + c, inside, 0.0) * tl.load(behind + c, inside, 0.0)
+    tl.store(by_alpha + i, -hidden, inside)
+    tl.store(by_sum + i, given, inside)
 
 
 @kernel
