@@ -46,6 +46,12 @@ def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConf
         checkpoint = folder / CHECKPOINT
         try:
             made.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+        except torch.OutOfMemoryError:
+            raise ComponentError(
+                f"fit.max_gaussians is {settings.max_gaussians}, and {module.splats.count} of them with fit.views_per_step "
+                f"{settings.views_per_step} are more than the GPU's memory holds; choose fewer of either, or a smaller intake.size. More GPUs do not "
+                "help: each holds the whole scene (gsplat's distributed mode takes neither distortions nor colours a view)"
+            ) from None
         except SystemExit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
     module.cpu()
