@@ -1,11 +1,11 @@
 """Times a whole training step and its parts: python benchmarks/training_step.py [--device cuda] [--quick]
 
 What is timed is the product's own path: a SceneModule under Lightning's Trainer with Lightning's data module, one view a step, default
-losses, the scene of `renderers.py` (standard deviation about one pixel) held to eight pictures of itself. A step's time runs from one
-`on_train_batch_start` to the next, so drawing views, Lightning's loops and everything else that a fit pays for is in it. Parts come
-from a second run with a clock around each function, device work finished inside; what a step spends outside of them is `elsewhere`.
+losses, the scene of `renderers.py` (standard deviation about one pixel) held to eight pictures of itself. A step's time runs from its
+begin to the next one's; what a batch of steps pays for drawing views and for Lightning's loops is `between`, its share. Parts come
+from a second run with a clock around each function, device work finished inside.
 Learning rates are so small that the scene stays what its row says; the work is the same. Densification (one per cent of the Gaussians
-moved, five per cent added) is timed as a round of its own and added to the step as its share of one, `every` steps long.
+moved, five per cent added) is timed as a round of its own, of which a step pays the share of one in `fit.densify.every`: `whole`.
 """
 
 import argparse
@@ -29,9 +29,10 @@ from lift.config import Fit
 from lift.distortions.identity import Identity
 from lift.geometry import look_at
 from lift.harmonics import from_rgb
+from lift.parallel import torch_on_one_thread
 from lift.renderers import Renderer, renderers
 from lift.training import densify
-from lift.training.data import SceneData
+from lift.training.data import STEPS_A_BATCH, SceneData
 from lift.training.module import SceneModule
 from lift.training.splats import Splats
 from lift.types import Cameras, Frames, PointCloud, Reconstruction
@@ -48,7 +49,7 @@ PARTS = {
     "loss": (SceneModule, "loss"),
     "backward": (SceneModule, "manual_backward"),
     "optimiser": (torch.optim.Adam, "step"),
-    "training_step": (SceneModule, "training_step"),
+    "optimise": (SceneModule, "optimise"),
 }
 """Where the clock is put; a part of a part is within it (`render` holds the kernels of the way there, `backward` those of the way back)."""
 
@@ -75,30 +76,31 @@ def module(renderer: Renderer, count: int, size: int, steps: int) -> SceneModule
     return SceneModule(gaussians, Identity(), renderer, frames, reconstruction, how, 4.0, SEED)
 
 
-class Starts(lightning.Callback):
-    """When each batch began, the device's work before it done."""
+def train(made: SceneModule, steps: int, device: str) -> tuple[list[float], float]:
+    """Milliseconds from each step's begin to the next one's, but for the first few; and what lies between steps, of a batch as it mostly is."""
+    begun, ended = [], []
+    optimise = made.optimise
 
-    def __init__(self, device: str) -> None:
-        self.device, self.times = device, []
+    def timed(views: torch.Tensor) -> Any:
+        finish(device)
+        begun.append(1e3 * time.perf_counter())
+        result = optimise(views)
+        finish(device)
+        ended.append(1e3 * time.perf_counter())
+        return result
 
-    def on_train_batch_start(self, *arguments: Any) -> None:
-        finish(self.device)
-        self.times.append(1e3 * time.perf_counter())
-
-
-def train(made: SceneModule, steps: int, device: str) -> list[float]:
-    """Milliseconds of each step but the first few."""
-    starts = Starts(device)
+    made.optimise = timed
     data = SceneData(list(range(1, VIEWS)), [], made.settings.views_per_step, steps, made.settings.input_share, SEED)
     trainer = lightning.Trainer(
-        accelerator="gpu" if device == "cuda" else "cpu", devices=1, max_epochs=1, logger=False, callbacks=[starts],
-        enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False, num_sanity_val_steps=0,
-        limit_val_batches=0, use_distributed_sampler=False,
+        accelerator="gpu" if device == "cuda" else "cpu", devices=1, max_epochs=1, logger=False, enable_progress_bar=False,
+        enable_checkpointing=False, enable_model_summary=False, num_sanity_val_steps=0, limit_val_batches=0, use_distributed_sampler=False,
     )  # fmt: skip
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch_on_one_thread(made.renderer.own_threads):
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         trainer.fit(made, data)
-    return [after - before for before, after in zip(starts.times, starts.times[1:])][WARM_UP:]
+    between = [after - before for before, after in zip(ended, begun[1:])]
+    batches = [sum(between[k : k + STEPS_A_BATCH]) for k in range(0, len(between) - STEPS_A_BATCH + 1, STEPS_A_BATCH)]
+    return [after - before for before, after in zip(begun, begun[1:])][WARM_UP:], statistics.median(batches or [0.0]) / STEPS_A_BATCH
 
 
 @contextmanager
@@ -148,15 +150,16 @@ def densification(made: SceneModule, device: str) -> list[float]:
 def time_case(name: str, count: int, size: int, device: str, steps: int, parts: bool = True) -> dict[str, Any]:
     renderer = renderers.build({"name": name}, device=torch.device(device))
     renderer.warm_up()
-    row = {"renderer": name, "gaussians": count, "size": size, "step": spread(train(module(renderer, count, size, steps), steps, device))}
+    times, between = train(module(renderer, count, size, steps), steps, device)
+    row = {"renderer": name, "gaussians": count, "size": size, "step": spread(times), "between": round(between, 3)}
     if parts:
-        with clocks(device, name == "numba") as times:
-            clocked = train(made := module(renderer, count, size, steps), steps, device)
+        with clocks(device, name == "numba") as calls:
+            train(made := module(renderer, count, size, steps), steps, device)
         rounds = densification(made.to(device), device)
         share = statistics.median(rounds) / made.settings.densify.every
-        row |= {"densification_share": round(share, 2), "step_with_densification": round(row["step"]["median"] + share, 2)}
-        row["parts"] = {part: spread(calls[-len(clocked) :]) for part, calls in times.items()} | {"densification round": spread(rounds)}
-        row["parts"]["elsewhere"] = spread([a - b for a, b in zip(clocked, times["training_step"][-len(clocked) - 1 : -1])])
+        row["densification"] = {"round": spread(rounds), "share": round(share, 2)}
+        row["whole"] = round(row["step"]["median"] + between + share, 2)
+        row["parts"] = {part: spread(times[WARM_UP:]) for part, times in calls.items()}
     return row
 
 
@@ -170,9 +173,10 @@ def main() -> None:
     for name in ["numba" if arguments.device == "cpu" else "gsplat"] + ["reference"] * (not arguments.quick):
         for count, size in CASES[: 1 if arguments.quick else None]:
             slow = name == "reference"
-            row = time_case(name, count, size, arguments.device, WARM_UP + (5 if slow else 60), parts=not slow)
+            row = time_case(name, count, size, arguments.device, WARM_UP + (4 if slow else 80), parts=not slow)
             rows.append(row)
-            print(f"{name:10} {count:7} at {size}: step {row['step']['median']:8.1f} ms", flush=True)
+            whole = f", whole {row['whole']:.1f} ms" if "whole" in row else ""
+            print(f"{name:10} {count:7} at {size}: step {row['step']['median']:8.1f} ms{whole}", flush=True)
             for part, times in row.get("parts", {}).items():
                 print(f"    {part:22} {times['median']:8.2f} ms  ({times['low']:.2f} to {times['high']:.2f})")
     if not arguments.quick:

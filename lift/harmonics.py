@@ -34,17 +34,21 @@ def basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor, "
 def evaluate(sh_coeffs: Float[Tensor, "*shared basis 3"], directions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
     """Colours seen along directions from the camera to the Gaussian: 0.5 + harmonics, not below 0."""
     degree = round(sh_coeffs.shape[-2] ** 0.5) - 1
-    if degree == 0:  # no view dependence: skip the basis
-        colors = C0 * sh_coeffs[..., 0, :].expand(directions.shape)
-    else:
-        colors = (basis(directions, degree)[..., None] * sh_coeffs).sum(-2)
-    return (colors + 0.5).clamp(min=0)
+    if degree == 0:
+        return _constant(sh_coeffs).expand(directions.shape)
+    return ((basis(directions, degree)[..., None] * sh_coeffs).sum(-2) + 0.5).clamp(min=0)
+
+
+def _constant(sh_coeffs: Float[Tensor, "*batch 1 3"]) -> Float[Tensor, "*batch 3"]:
+    return (C0 * sh_coeffs[..., 0, :] + 0.5).clamp(min=0)
 
 
 def seen_from(
     sh_coeffs: Float[Tensor, "*view gaussian basis 3"], means: Float[Tensor, "*view gaussian 3"], centers: Float[Tensor, "view 3"]
 ) -> Float[Tensor, "view gaussian 3"]:
     """Colours of Gaussians, shared or one set a view, as cameras at `centers` see them."""
+    if sh_coeffs.shape[-2] == 1:  # no view dependence: directions would be made for nothing
+        return _constant(sh_coeffs).expand(len(centers), -1, -1)
     return evaluate(sh_coeffs, torch.nn.functional.normalize(means - centers[:, None], dim=-1))
 
 

@@ -1,15 +1,25 @@
 """Loops compiled by numba for the CPU, kernels by Triton for CUDA."""
 
+import hashlib
 import importlib.util
 import inspect
 import logging
+import threading
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 import torch
 from torch import Tensor
+
+PARALLEL = {"prange": True} | dict.fromkeys(("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False)
+"""Only the loops that say so: numba would also start threads to fill an array, and take twice as long to compile."""
+
+one_at_a_time = threading.Lock()
+"""To be held around parallel loops: numba's simplest threading layer ends the process when two threads start work at the same time."""
 
 
 def kernel(function: Callable) -> Any:
@@ -24,6 +34,11 @@ def fused(*tensors: Tensor) -> bool:
     return all(t.is_cuda and t.dtype == torch.float32 for t in tensors) and _has_triton()
 
 
+def on_cpu(*tensors: Tensor) -> bool:
+    """Whether numba's loops can take these: float32 on the CPU."""
+    return all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
+
+
 @cache
 def _has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
@@ -32,7 +47,7 @@ def _has_triton() -> bool:
 def compiled(stamp: str | None = None, **options: Any) -> Callable[[Callable], Callable]:
     """numba.njit with a cache on disk, where one can be written.
 
-    stamp: hash of all source that goes into the loop, where that is more than its own file: numba itself looks at that file alone, and
+    stamp: hash (`stamp`) of all source that goes into the loop, where that is more than its own file: numba itself looks at that file alone, and
     would load from its cache what was compiled from an older version of a function that the loop calls.
     """
 
@@ -48,6 +63,16 @@ def compiled(stamp: str | None = None, **options: Any) -> Callable[[Callable], C
             return numba.njit(bare, nogil=True, **options)
 
     return decorate
+
+
+def stamp(*files: str | Path) -> str:
+    """Hash of source files."""
+    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
+
+
+def array(value: Tensor) -> np.ndarray:
+    """A tensor on the CPU as loops take it: dense, without history."""
+    return value.detach().contiguous().numpy()
 
 
 @cache

@@ -1,7 +1,8 @@
-"""Many small pieces of torch work on a CPU."""
+"""Sharing a CPU's cores: among many small pieces of torch work, and between torch's threads and others'."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -22,3 +23,15 @@ def each(function: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> list[R
             return list(pool.map(function, items))
     finally:
         torch.set_num_threads(threads)  # a worker's setting is also the default of threads to come
+
+
+@contextmanager
+def torch_on_one_thread(wanted: bool = True) -> Iterator[None]:
+    """For work whose large loops are others': after each of its own torch's threads wait in a busy loop for the next, on cores that the
+    others' threads need."""
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1 if wanted else threads)
+        yield
+    finally:
+        torch.set_num_threads(threads)

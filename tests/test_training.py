@@ -238,3 +238,50 @@ def test_held_out_frames_are_spread_and_never_the_input():
     train, held_out = split(list(range(1, 21)), 8)
     assert held_out == [5, 13] and sorted(train + held_out) == list(range(1, 21))
     assert split([1, 2], 0) == ([1, 2], [])
+
+
+def test_compiled_losses_and_units_have_the_values_and_gradients_of_torchs():
+    from lift.training.similarity import convolved_ssim
+    from lift.training.splats import activated
+
+    rng = torch.Generator().manual_seed(0)
+    rgb, frames = torch.rand(2, 37, 29, 3, generator=rng), (255 * torch.rand(2, 37, 29, 3, generator=rng)).to(torch.uint8)
+    depth, target = 4 * torch.rand(2, 37, 29, generator=rng), torch.rand(2, 37, 29, generator=rng)
+    depth[0, :5], target[1, :9] = 0.01, 0  # nearer than what counts; not known
+    alpha, confidence = torch.rand(2, 37, 29, generator=rng), torch.rand(2, 37, 29, generator=rng)
+    quats = torch.randn(50, 4, generator=rng)
+
+    def values(rgb, depth, quats, to):
+        l1, ssim = losses.photometric(rgb, frames)
+        if to == torch.float64:
+            ssim = convolved_ssim(rgb, frames.to(to) / 255)
+        near = losses.inverse_depth(depth, alpha.to(to), target.to(to), confidence.to(to), 2.0)
+        return torch.stack([l1, ssim, near, (activated(quats, quats, quats)[1] * torch.arange(4.0).to(to)).square().sum()])
+
+    for chosen in range(4):
+        found = []
+        for to in (torch.float32, torch.float64):
+            leaves = [value.to(to, copy=True).requires_grad_() for value in (rgb, depth, quats)]
+            made = values(*leaves, to)[chosen]
+            made.backward()
+            found.append([made.detach(), *(leaf.grad for leaf in leaves if leaf.grad is not None)])
+        for a, b in zip(*found, strict=True):
+            assert (a - b).norm() <= 1e-5 * b.norm(), chosen
+
+
+def test_the_numba_renderers_finish_is_the_general_one():
+    from lift.renderers import finish, renderers
+
+    rng = torch.Generator().manual_seed(0)
+    rand = lambda *shape: torch.rand(*shape, generator=rng)  # noqa: E731
+    inputs, mixed = [rand(2, 9, 7, 3), rand(2, 9, 7), rand(2, 9, 7)], [rand(2, 9, 7, 3), rand(2, 9, 7), rand(2, 9, 7)]
+    inputs[1][0, 0] = 0  # nothing hit
+    for background in (None, rand(3), rand(2, 3)):
+        found = []
+        for way in (finish, renderers.build({"name": "numba"}).finish):
+            leaves = [value.clone().requires_grad_() for value in (*inputs, *([] if background is None else [background]))]
+            made = way(*leaves[:3], None if background is None else leaves[3])
+            sum((a * b).sum() for a, b in zip(made, mixed, strict=True)).backward()
+            found.append([*(value.detach() for value in made), *(leaf.grad for leaf in leaves)])
+        for a, b in zip(*found, strict=True):
+            torch.testing.assert_close(a, b)

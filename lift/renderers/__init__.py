@@ -9,6 +9,7 @@ scenes look alike wherever they are shown):
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -24,8 +25,20 @@ BLUR = 0.3
 MIN_ALPHA = 1 / 255
 MAX_ALPHA = 0.999
 MIN_TRANSMITTANCE = 1e-4
+MIN_COVERAGE = 1e-6
+"""What a sum of depths is at least divided by: where nothing was hit it is 0."""
 
 Sums = tuple[Float[Tensor, "view height width 3"], Float[Tensor, "view height width"], Float[Tensor, "view height width"], dict]
+
+
+def finish(
+    rgb: Float[Tensor, "view height width 3"], alpha: Float[Tensor, "view height width"], depth_sum: Float[Tensor, "view height width"],
+    background: Float[Tensor, "*view 3"] | None,
+) -> tuple[Float[Tensor, "view height width 3"], Float[Tensor, "view height width"], Float[Tensor, "view height width"]]:  # fmt: skip
+    """Sums as a picture over a background, its coverage and its expected depth."""
+    if background is not None:
+        rgb = rgb + (1 - alpha)[..., None] * background[..., None, None, :]
+    return rgb, alpha, depth_sum / alpha.clamp(min=MIN_COVERAGE)
 
 
 class Renderer(ABC):
@@ -36,6 +49,12 @@ class Renderer(ABC):
 
     device = torch.device("cpu")
     """Where its inputs must lie."""
+
+    own_threads = False
+    """Whether its loops run on threads of their own, for which torch's had better make room."""
+
+    finish: Callable[..., tuple[Tensor, Tensor, Tensor]] = staticmethod(finish)
+    """A renderer may bring a faster twin of the function above."""
 
     def __call__(self, gaussians: Gaussians, cameras: Cameras, background: Float[Tensor, "*view 3"] | None = None) -> Render:
         """background: colour behind everything, black if None; one, or one a view."""
@@ -48,9 +67,7 @@ class Renderer(ABC):
             return Render(rgb, alpha, depth, info)
         colors = seen_from(gaussians.sh_coeffs, gaussians.means, cameras.centers)
         rgb, alpha, depth_sum, info = self.rasterize(gaussians, colors, cameras)
-        if background is not None:
-            rgb = rgb + (1 - alpha)[..., None] * background[..., None, None, :]
-        return Render(rgb, alpha, depth_sum / alpha.clamp(min=1e-6), info)
+        return Render(*self.finish(rgb, alpha, depth_sum, background), info)
 
     @abstractmethod
     def rasterize(self, gaussians: Gaussians, colors: Float[Tensor, "view gaussian 3"], cameras: Cameras) -> Sums:

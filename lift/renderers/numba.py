@@ -1,21 +1,17 @@
 """A renderer for the CPU, compiled by numba."""
 
-import threading
-
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lift import jit
 from lift.geometry import pinhole
 from lift.renderers import Renderer, Sums, renderers
-from lift.renderers.numba_gradients import pair_sums, unproject
-from lift.renderers.numba_kernels import bin_by_tile, composite, project
+from lift.renderers.numba_gradients import pair_sums, unfinish, unproject
+from lift.renderers.numba_kernels import bin_by_tile, composite, finish, project
 from lift.types import Cameras, Gaussians
-
-_ONE_AT_A_TIME = threading.Lock()
-"""numba's simplest threading layer ends the process when two threads start parallel work at the same time."""
 
 
 @renderers.register("numba")
@@ -27,6 +23,7 @@ class Numba(Renderer):
     """
 
     requires = ("numba",)
+    own_threads = True
 
     def __init__(self) -> None:
         pass
@@ -44,6 +41,12 @@ class Numba(Renderer):
         rgb, alpha, depth_sum, radii = _Rasterize.apply(*inputs, cameras.width, cameras.height)
         return rgb, alpha, depth_sum, {"radii": radii}
 
+    @staticmethod
+    def finish(rgb: Tensor, alpha: Tensor, depth_sum: Tensor, background: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        background = rgb.new_zeros(3) if background is None else background
+        rgb, depth = _Finish.apply(rgb, alpha, depth_sum, background.to(rgb).expand(len(rgb), 3))
+        return rgb, alpha, depth
+
     def warm_up(self) -> None:
         """Compiles every kernel, or loads it from the cache, on a scene of two Gaussians."""
         quats = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).expand(2, 4)
@@ -56,8 +59,8 @@ class Numba(Renderer):
 class _Rasterize(torch.autograd.Function):
     @staticmethod
     def forward(ctx, means, quats, scales, opacities, colors, world_to_camera, intrinsics, width, height):
-        inputs = [_array(value) for value in (means, quats, scales, opacities, colors, world_to_camera, intrinsics)]
-        with _ONE_AT_A_TIME:
+        inputs = [jit.array(value) for value in (means, quats, scales, opacities, colors, world_to_camera, intrinsics)]
+        with jit.one_at_a_time:
             splats, boxes, radii, touched = project(*inputs, width, height)
             ends = touched.reshape(-1).cumsum()
             slots = (ends - touched.reshape(-1)).reshape(touched.shape)
@@ -72,18 +75,36 @@ class _Rasterize(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, *gradients):
-        arrays = [_array(value) for value in ctx.saved_tensors]
+        arrays = [jit.array(value) for value in ctx.saved_tensors]
         means, quats, scales, _, _, world_to_camera, intrinsics, rgb, alpha, depth, radii = arrays
         splats, boxes, slots, touched, starts, entries, seen = ctx.lists
         height, width = alpha.shape[1:]
         with_cameras = ctx.needs_input_grad[5] or ctx.needs_input_grad[6]
-        with _ONE_AT_A_TIME:
-            sums = pair_sums(splats, boxes, slots, starts, entries, seen, rgb, alpha, depth, *(_array(value) for value in gradients[:3]))
+        with jit.one_at_a_time:
+            sums = pair_sums(splats, boxes, slots, starts, entries, seen, rgb, alpha, depth, *(jit.array(value) for value in gradients[:3]))
             *inputs, d_cameras = unproject(
                 means, quats, scales, radii, splats, slots, touched, sums, world_to_camera, intrinsics, width, height, with_cameras
             )
         d_world_to_camera, d_intrinsics = _camera_gradients(d_cameras.sum(0)) if with_cameras else (None, None)
         return *(torch.from_numpy(array) for array in inputs), d_world_to_camera, d_intrinsics, None, None
+
+
+class _Finish(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rgb, alpha, depth_sum, background):
+        with jit.one_at_a_time:
+            over, depth = (torch.from_numpy(array) for array in finish(*(jit.array(v) for v in (rgb, alpha, depth_sum, background))))
+        ctx.save_for_backward(alpha, depth, background)
+        return over, depth
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, by_rgb, by_depth):
+        alpha, depth, background = ctx.saved_tensors
+        with jit.one_at_a_time:
+            d_alpha, d_depth = unfinish(*(jit.array(v) for v in (alpha, depth, background, by_rgb, by_depth)))
+        d_background = torch.einsum("vhw,vhwc->vc", 1 - alpha, by_rgb) if ctx.needs_input_grad[3] else None
+        return by_rgb, torch.from_numpy(d_alpha), torch.from_numpy(d_depth), d_background
 
 
 def _camera_gradients(sums: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -95,7 +116,3 @@ def _camera_gradients(sums: np.ndarray) -> tuple[Tensor, Tensor]:
     intrinsics[:, 0, 0], intrinsics[:, 1, 1] = sums[:, 12], sums[:, 13]
     intrinsics[:, 0, 2], intrinsics[:, 1, 2] = sums[:, 14], sums[:, 15]
     return world_to_camera, intrinsics
-
-
-def _array(value: Tensor) -> np.ndarray:
-    return value.detach().contiguous().numpy()

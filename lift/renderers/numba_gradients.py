@@ -7,19 +7,34 @@ are the six moments sum v (1, dx, dy, dx^2, dx dy, dy^2); with its colour's and 
 import numpy as np
 from numba import prange
 
-from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE
+from lift.jit import PARALLEL
+from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_COVERAGE, MIN_TRANSMITTANCE
 from lift.renderers.numba_kernels import (
-    CHUNK, PARALLEL, PLANE, STRIDE, TILE_HEIGHT, TILE_WIDTH, _clamped, _falloff, _local, _picture_axes, _picture_rows, _rotation,
+    CHUNK, LINE, TILE_HEIGHT, TILE_WIDTH, _clamped, _falloff, _local, _pass, _picture_axes, _picture_rows, _rotation,
     _rows, _spread, _unit, compiled, f32,
 )  # fmt: skip
 from lift.renderers.numba_lanes import WIDTH, broadcast, load, ramp, store, total, totals, where_above, where_below
 
 SUMS = 10
+ROW = 7 * LINE
+
+
+@compiled()
+def _slopes(state, p, raw, red, green, blue, depth):
+    """Of eight pixels: v, and the gradients by what the Gaussian shows; moves the first two lines on."""
+    weight, after = _pass(state, p, raw)
+    g_red, g_green, g_blue = load(state, p + 2 * LINE), load(state, p + 3 * LINE), load(state, p + 4 * LINE)
+    g_depth = load(state, p + 5 * LINE)
+    shown = (g_red * red + g_green * green + g_blue * blue + g_depth * depth + load(state, p + 6 * LINE)) * weight
+    behind = load(state, p + LINE) - shown
+    store(state, p + LINE, behind)
+    v = where_above(raw, f32(MAX_ALPHA), f32(0), shown - weight / after * behind)
+    return v, weight * g_red, weight * g_green, weight * g_blue, weight * g_depth
 
 
 @compiled()
 def _tile_sums(state, splat, box, tile_x, tile_y, sums):
-    """One Gaussian's ten sums over a tile. Planes of `state`: transmittance in front of it; R, the loss's gradient times all that is
+    """One Gaussian's ten sums over a tile. Lines of a row of `state`: transmittance in front of it; R, the loss's gradient times all that is
     composited from it on; the gradients of r, g, b, depth, alpha. Front to back, as the picture was made, so that transmittance is
     exactly what it was: dL/dalpha = transmittance * (what the Gaussian shows) - R behind it / (1 - alpha)."""
     xx, xy, yy = splat[2] * f32(1 / 32), splat[3] * f32(1 / 16), splat[4] * f32(1 / 32)
@@ -32,31 +47,21 @@ def _tile_sums(state, splat, box, tile_x, tile_y, sums):
         dx = ramp(f32(tile_x + x) + f32(0.5) - splat[0])
         across, mixed = dx * dx * xx, dx * xy
         v_0, v_y, v_yy = zero, zero, zero
-        for y in range(top, bottom + 1):
+        for y in range(top, bottom + 1, 2):
             dy = f32(tile_y + y) + f32(0.5) - splat[1]
-            p = y * STRIDE + x
+            below = dy + f32(1)
+            p = y * ROW + x
             raw = _falloff(across + (mixed * dy + yy * dy * dy)) * opacity
-            alpha = where_below(raw, f32(MIN_ALPHA), f32(0), where_above(raw, f32(MAX_ALPHA), f32(MAX_ALPHA), raw))
-            light = load(state, p)
-            weight = alpha * light
-            after = light - weight
-            weight = where_above(after, f32(MIN_TRANSMITTANCE), weight, f32(0))
-            done = where_above(light, f32(0), f32(0) - light, light)
-            store(state, p, where_above(after, f32(MIN_TRANSMITTANCE), after, done))
-            g_red, g_green, g_blue = load(state, p + 2 * PLANE), load(state, p + 3 * PLANE), load(state, p + 4 * PLANE)
-            g_depth = load(state, p + 5 * PLANE)
-            shown = g_red * red + g_green * green + g_blue * blue + g_depth * depth + load(state, p + 6 * PLANE)
-            shown = shown * weight
-            behind = load(state, p + PLANE) - shown
-            store(state, p + PLANE, behind)
-            v = where_above(raw, f32(MAX_ALPHA), f32(0), shown - weight / after * behind)
-            v_0 += v
-            v_y += v * dy
-            v_yy += v * (dy * dy)
-            d_red += weight * g_red
-            d_green += weight * g_green
-            d_blue += weight * g_blue
-            d_depth += weight * g_depth
+            v, by_red, by_green, by_blue, by_depth = _slopes(state, p, raw, red, green, blue, depth)
+            raw = _falloff(across + (mixed * below + yy * below * below)) * opacity
+            w, w_red, w_green, w_blue, w_depth = _slopes(state, p + ROW, raw, red, green, blue, depth)
+            v_0 += v + w
+            v_y += v * dy + w * below
+            v_yy += v * (dy * dy) + w * (below * below)
+            d_red += by_red + w_red
+            d_green += by_green + w_green
+            d_blue += by_blue + w_blue
+            d_depth += by_depth + w_depth
         v_x = v_0 * dx
         s_0 += v_0
         s_x += v_x
@@ -78,17 +83,18 @@ def pair_sums(splats, boxes, slots, starts, entries, seen, rgb, alpha, depth, g_
     for job in prange(views * tiles):
         tile = _spread(job, views * tiles)
         view, tile_y, tile_x = tile // tiles, tile % tiles // across * TILE_HEIGHT, tile % tiles % across * TILE_WIDTH
-        state = np.zeros(7 * PLANE, np.float32)
-        state[:PLANE] = -1
+        state = np.zeros((TILE_HEIGHT + 1) * ROW, np.float32)
+        for p in range(0, len(state), ROW):
+            state[p : p + LINE] = -1
         for row in range(min(TILE_HEIGHT, height - tile_y)):
             for column in range(min(TILE_WIDTH, width - tile_x)):
-                p, y, x = row * STRIDE + column, tile_y + row, tile_x + column
+                p, y, x = row * ROW + column, tile_y + row, tile_x + column
                 c, g = rgb[view, y, x], g_rgb[view, y, x]
                 state[p] = 1
-                state[p + PLANE] = c[0] * g[0] + c[1] * g[1] + c[2] * g[2]
-                state[p + PLANE] += depth[view, y, x] * g_depth[view, y, x] + alpha[view, y, x] * g_alpha[view, y, x]
-                state[p + 2 * PLANE], state[p + 3 * PLANE], state[p + 4 * PLANE] = g[0], g[1], g[2]
-                state[p + 5 * PLANE], state[p + 6 * PLANE] = g_depth[view, y, x], g_alpha[view, y, x]
+                state[p + LINE] = c[0] * g[0] + c[1] * g[1] + c[2] * g[2]
+                state[p + LINE] += depth[view, y, x] * g_depth[view, y, x] + alpha[view, y, x] * g_alpha[view, y, x]
+                state[p + 2 * LINE], state[p + 3 * LINE], state[p + 4 * LINE] = g[0], g[1], g[2]
+                state[p + 5 * LINE], state[p + 6 * LINE] = g_depth[view, y, x], g_alpha[view, y, x]
         for k in range(starts[tile], starts[tile + 1]):
             i = entries[k]
             box = boxes[view, i]
@@ -228,3 +234,21 @@ def unproject(means, quats, scales, radii, splats, slots, touched, sums, cameras
                 d_means[own], d_quats[own], d_scales[own], d_opacities[own], d_colors[view], d_cameras[chunk, view],
             )  # fmt: skip
     return d_means, d_quats, d_scales, d_opacities, d_colors, d_cameras
+
+
+@compiled(parallel=PARALLEL)
+def unfinish(alpha, depth, background, g_rgb, g_depth):
+    """Gradients of alpha and of depth sums from those of `finish`; that of rgb passes as it is."""
+    views, height, width = alpha.shape
+    d_alpha, d_depth = np.empty(alpha.shape, np.float32), np.empty(alpha.shape, np.float32)
+    for job in prange(views * height):
+        view, y = job // height, job % height
+        red, green, blue = background[view, 0], background[view, 1], background[view, 2]
+        for x in range(width):
+            g = g_rgb[view, y, x]
+            inverse = f32(1) / max(alpha[view, y, x], f32(MIN_COVERAGE))
+            slope = g_depth[view, y, x] * inverse
+            d_depth[view, y, x] = slope
+            along = slope * depth[view, y, x] if alpha[view, y, x] >= f32(MIN_COVERAGE) else f32(0)
+            d_alpha[view, y, x] = -(g[0] * red + g[1] * green + g[2] * blue) - along
+    return d_alpha, d_depth

@@ -6,7 +6,6 @@ the squared distance, in standard deviations, at which its alpha is MIN_ALPHA), 
 inclusive, `slots` where its (tile, Gaussian) pairs begin, `entries` each tile's Gaussians by depth, `starts` where a tile's begin.
 """
 
-import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -17,28 +16,29 @@ from numba import prange
 from numpy.polynomial import Chebyshev, Polynomial
 
 from lift import jit
-from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE, NEAR
+from lift.jit import PARALLEL
+from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_COVERAGE, MIN_TRANSMITTANCE, NEAR
 from lift.renderers.numba_lanes import WIDTH, broadcast, load, ramp, store, total, where_above, where_below
 
 TILE_WIDTH, TILE_HEIGHT = 32, 16
-STRIDE = TILE_WIDTH + WIDTH
-"""A row of a tile in memory: lanes may start at any pixel and run over the tile's right edge."""
-PLANE = STRIDE * TILE_HEIGHT
+LINE = TILE_WIDTH + WIDTH
+"""What a tile keeps of a row's pixels, one quantity: lanes may start at any pixel and run over the tile's right edge."""
+ROW = 5 * LINE
+"""A row's lines lie side by side. There is a spare row below, since rows are taken in pairs."""
 CHUNK = 512
 """Gaussians that one thread takes at a time; part of the order of summation, so not a matter of the machine."""
 
+PARTS = 8
+"""In how many parts the Gaussians of a view are put into tiles."""
+
 FASTMATH = {"nsz", "arcp", "contract", "reassoc", "afn"}
 """Without `nnan` and `ninf`: comparisons with NaN stay false, which is how a degenerate Gaussian gets culled."""
-
-PARALLEL = {"prange": True} | dict.fromkeys(("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False)
-"""Only the loops that say so: numba would also start threads to fill an array, and take twice as long to compile."""
-
 
 @cache
 def fingerprint() -> str:
     """Hash of all source that goes into kernels."""
     sources = sorted(Path(__file__).parent.glob("numba*.py")) + [Path(__file__).parent / "__init__.py"]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    return jit.stamp(*sources)
 
 
 def compiled(**options: Any) -> Callable[[Callable], Callable]:
@@ -195,51 +195,84 @@ def project(means, quats, scales, opacities, colors, cameras, intrinsics, width,
 
 
 @compiled()
-def _by_depth(splats, radii):
-    """Indices of the visible Gaussians, nearest first: a stable radix sort of the depths' bits, which rise with positive floats."""
-    here = np.flatnonzero(radii).astype(np.int32)
-    depths = np.empty(len(here), np.float32)
-    for k in range(len(here)):
-        depths[k] = splats[here[k], 9]
-    keys = depths.view(np.uint32)
-    next_here, next_keys = np.empty_like(here), np.empty_like(keys)
-    for shift in (0, 11, 22):
-        places = np.zeros(2049, np.int64)
-        for key in keys:
-            places[((key >> np.uint32(shift)) & np.uint32(2047)) + 1] += 1
-        places = np.cumsum(places)
+def _tiles_of(box):
+    """First and last row and column of the tiles that a box touches."""
+    return box[1] // TILE_HEIGHT, box[3] // TILE_HEIGHT, box[0] // TILE_WIDTH, box[2] // TILE_WIDTH
+
+
+@compiled()
+def _count(boxes, radii, across, counts):
+    """Adds up how many Gaussians touch each tile."""
+    for i in range(len(radii)):
+        if radii[i] > 0:
+            top, bottom, left, right = _tiles_of(boxes[i])
+            for row in range(top, bottom + 1):
+                for column in range(left, right + 1):
+                    counts[row * across + column] += 1
+
+
+@compiled()
+def _fill(boxes, radii, splats, first, across, cursor, entries, depths):
+    """Puts each Gaussian, `first` on, and its depth where the cursors of its tiles stand."""
+    for i in range(len(radii)):
+        if radii[i] > 0:
+            top, bottom, left, right = _tiles_of(boxes[i])
+            depth = splats[i, 9]
+            for row in range(top, bottom + 1):
+                for column in range(left, right + 1):
+                    k = cursor[row * across + column]
+                    entries[k], depths[k] = first + i, depth
+                    cursor[row * across + column] = k + 1
+
+
+@compiled()
+def _sort(entries, keys, other_entries, other_keys):
+    """Stable radix sort by the bits of the keys, which rise with positive floats; four passes leave the result where it was."""
+    places = np.empty(257, np.int64)
+    for shift in (0, 8, 16, 24):
+        places[:] = 0
         for k in range(len(keys)):
-            digit = (keys[k] >> np.uint32(shift)) & np.uint32(2047)
-            next_here[places[digit]], next_keys[places[digit]] = here[k], keys[k]
+            places[((keys[k] >> np.uint32(shift)) & np.uint32(255)) + np.uint32(1)] += 1
+        for digit in range(256):
+            places[digit + 1] += places[digit]
+        for k in range(len(keys)):
+            digit = (keys[k] >> np.uint32(shift)) & np.uint32(255)
+            other_entries[places[digit]], other_keys[places[digit]] = entries[k], keys[k]
             places[digit] += 1
-        here, next_here, keys, next_keys = next_here, here, next_keys, keys
-    return here
+        entries, other_entries, keys, other_keys = other_entries, entries, other_keys, keys
 
 
 @compiled(parallel=PARALLEL)
 def bin_by_tile(splats, boxes, radii, num_entries, width, height):
-    """starts [view * tile + 1] and entries [num_entries]."""
-    views = len(splats)
+    """starts [view * tile + 1] and entries [num_entries]. Parts of the Gaussians are counted and placed side by side, in their order;
+    each tile then sorts its own."""
+    views, count = radii.shape
     across, down = (width + TILE_WIDTH - 1) // TILE_WIDTH, (height + TILE_HEIGHT - 1) // TILE_HEIGHT
-    sizes = np.zeros((views, across * down), np.int64)
-    entries = np.empty(num_entries, np.int32)
-    for view in prange(views):
-        for i in range(radii.shape[1]):
-            if radii[view, i] > 0:
-                box = boxes[view, i]
-                for row in range(box[1] // TILE_HEIGHT, box[3] // TILE_HEIGHT + 1):
-                    for column in range(box[0] // TILE_WIDTH, box[2] // TILE_WIDTH + 1):
-                        sizes[view, row * across + column] += 1
-    starts = np.zeros(sizes.size + 1, np.int64)
-    starts[1:] = np.cumsum(sizes)
-    for view in prange(views):
-        cursor = starts[view * across * down : (view + 1) * across * down].copy()
-        for i in _by_depth(splats[view], radii[view]):
-            box = boxes[view, i]
-            for row in range(box[1] // TILE_HEIGHT, box[3] // TILE_HEIGHT + 1):
-                for column in range(box[0] // TILE_WIDTH, box[2] // TILE_WIDTH + 1):
-                    entries[cursor[row * across + column]] = i
-                    cursor[row * across + column] += 1
+    tiles = across * down
+    size = (count + PARTS - 1) // PARTS
+    cursors = np.zeros((views, PARTS, tiles), np.int64)
+    for job in prange(views * PARTS):
+        view, part = job // PARTS, job % PARTS
+        own = slice(part * size, min((part + 1) * size, count))
+        _count(boxes[view, own], radii[view, own], across, cursors[view, part])
+    starts = np.zeros(views * tiles + 1, np.int64)
+    k = 0
+    for view in range(views):
+        for tile in range(tiles):
+            for part in range(PARTS):
+                cursors[view, part, tile], k = k, k + cursors[view, part, tile]
+            starts[view * tiles + tile + 1] = k
+    entries, depths = np.empty(num_entries, np.int32), np.empty(num_entries, np.float32)
+    for job in prange(views * PARTS):
+        view, part = job // PARTS, job % PARTS
+        first, last = part * size, min((part + 1) * size, count)
+        own = slice(first, last)
+        _fill(boxes[view, own], radii[view, own], splats[view, own], first, across, cursors[view, part], entries, depths)
+    keys = depths.view(np.uint32)
+    for tile in prange(views * tiles):
+        own = slice(starts[tile], starts[tile + 1])
+        length = starts[tile + 1] - starts[tile]
+        _sort(entries[own], keys[own], np.empty(length, np.int32), np.empty(length, np.uint32))
     return starts, entries
 
 
@@ -256,14 +289,36 @@ def _spread(job, jobs):
 def _alive(state):
     """Whether light still passes through any of the tile's pixels."""
     most = load(state, 0)
-    for k in range(WIDTH, PLANE, WIDTH):
-        most = where_above(load(state, k), most, load(state, k), most)
+    for row in range(0, TILE_HEIGHT * ROW, ROW):
+        for p in range(row, row + TILE_WIDTH, WIDTH):
+            most = where_above(load(state, p), most, load(state, p), most)
     return total(where_above(most, f32(0), f32(1), f32(0))) > 0
 
 
 @compiled()
+def _pass(state, p, raw):
+    """Lets the light of eight pixels through something of an alpha; returns what it takes of the light, and what is left."""
+    alpha = where_below(raw, f32(MIN_ALPHA), f32(0), where_above(raw, f32(MAX_ALPHA), f32(MAX_ALPHA), raw))
+    light = load(state, p)
+    weight = alpha * light
+    after = light - weight
+    done = where_above(light, f32(0), f32(0) - light, light)
+    store(state, p, where_above(after, f32(MIN_TRANSMITTANCE), after, done))
+    return where_above(after, f32(MIN_TRANSMITTANCE), weight, f32(0)), after
+
+
+@compiled()
+def _add(state, p, raw, red, green, blue, depth):
+    weight, _ = _pass(state, p, raw)
+    store(state, p + LINE, load(state, p + LINE) + weight * red)
+    store(state, p + 2 * LINE, load(state, p + 2 * LINE) + weight * green)
+    store(state, p + 3 * LINE, load(state, p + 3 * LINE) + weight * blue)
+    store(state, p + 4 * LINE, load(state, p + 4 * LINE) + weight * depth)
+
+
+@compiled()
 def _composite_tile(state, splats, boxes, entries, tile_x, tile_y):
-    """Composites onto the planes of `state`: transmittance, r, g, b, depth. A pixel that is done has its transmittance negated.
+    """Composites onto the lines of a row of `state`: transmittance, r, g, b, depth. A pixel that is done has its transmittance negated.
     Returns how many entries were looked at before all pixels were done."""
     for k in range(len(entries)):
         if k % 64 == 63 and not _alive(state):
@@ -276,21 +331,12 @@ def _composite_tile(state, splats, boxes, entries, tile_x, tile_y):
             top, bottom = _rows(splat, box, tile_x + x, tile_y)
             dx = ramp(f32(tile_x + x) + f32(0.5) - splat[0])
             across, mixed = dx * dx * xx, dx * xy
-            for y in range(top, bottom + 1):
+            for y in range(top, bottom + 1, 2):
                 dy = f32(tile_y + y) + f32(0.5) - splat[1]
-                p = y * STRIDE + x
-                alpha = _falloff(across + (mixed * dy + yy * dy * dy)) * opacity
-                alpha = where_below(alpha, f32(MIN_ALPHA), f32(0), where_above(alpha, f32(MAX_ALPHA), f32(MAX_ALPHA), alpha))
-                light = load(state, p)
-                weight = alpha * light
-                after = light - weight
-                weight = where_above(after, f32(MIN_TRANSMITTANCE), weight, f32(0))
-                done = where_above(light, f32(0), f32(0) - light, light)
-                store(state, p, where_above(after, f32(MIN_TRANSMITTANCE), after, done))
-                store(state, p + PLANE, load(state, p + PLANE) + weight * red)
-                store(state, p + 2 * PLANE, load(state, p + 2 * PLANE) + weight * green)
-                store(state, p + 3 * PLANE, load(state, p + 3 * PLANE) + weight * blue)
-                store(state, p + 4 * PLANE, load(state, p + 4 * PLANE) + weight * depth)
+                below = dy + f32(1)
+                p = y * ROW + x
+                _add(state, p, _falloff(across + (mixed * dy + yy * dy * dy)) * opacity, red, green, blue, depth)
+                _add(state, p + ROW, _falloff(across + (mixed * below + yy * below * below)) * opacity, red, green, blue, depth)
     return len(entries)
 
 
@@ -308,18 +354,36 @@ def composite(splats, boxes, starts, entries, width, height):
         tile = _spread(job, views * tiles)
         view, tile_y, tile_x = tile // tiles, tile % tiles // across * TILE_HEIGHT, tile % tiles % across * TILE_WIDTH
         rows, columns = min(TILE_HEIGHT, height - tile_y), min(TILE_WIDTH, width - tile_x)
-        state = np.zeros(5 * PLANE, np.float32)
-        state[:PLANE] = -1
+        state = np.zeros((TILE_HEIGHT + 1) * ROW, np.float32)
+        for p in range(0, len(state), ROW):
+            state[p : p + LINE] = -1
         for y in range(rows):
-            state[y * STRIDE : y * STRIDE + columns] = 1
+            state[y * ROW : y * ROW + columns] = 1
         own = entries[starts[tile] : starts[tile + 1]]
         seen[tile] = _composite_tile(state, splats[view], boxes[view], own, tile_x, tile_y)
         for y in range(rows):
             for x in range(columns):
-                p = y * STRIDE + x
+                p = y * ROW + x
                 alpha[view, tile_y + y, tile_x + x] = f32(1) - abs(state[p])
-                rgb[view, tile_y + y, tile_x + x, 0] = state[p + PLANE]
-                rgb[view, tile_y + y, tile_x + x, 1] = state[p + 2 * PLANE]
-                rgb[view, tile_y + y, tile_x + x, 2] = state[p + 3 * PLANE]
-                depth[view, tile_y + y, tile_x + x] = state[p + 4 * PLANE]
+                rgb[view, tile_y + y, tile_x + x, 0] = state[p + LINE]
+                rgb[view, tile_y + y, tile_x + x, 1] = state[p + 2 * LINE]
+                rgb[view, tile_y + y, tile_x + x, 2] = state[p + 3 * LINE]
+                depth[view, tile_y + y, tile_x + x] = state[p + 4 * LINE]
     return rgb, alpha, depth, seen
+
+
+@compiled(parallel=PARALLEL)
+def finish(rgb, alpha, depth_sum, background):
+    """rgb over one background a view, depth_sum over alpha."""
+    views, height, width = alpha.shape
+    over, depth = np.empty(rgb.shape, np.float32), np.empty(alpha.shape, np.float32)
+    for job in prange(views * height):
+        view, y = job // height, job % height
+        red, green, blue = background[view, 0], background[view, 1], background[view, 2]
+        for x in range(width):
+            left = f32(1) - alpha[view, y, x]
+            over[view, y, x, 0] = rgb[view, y, x, 0] + left * red
+            over[view, y, x, 1] = rgb[view, y, x, 1] + left * green
+            over[view, y, x, 2] = rgb[view, y, x, 2] + left * blue
+            depth[view, y, x] = depth_sum[view, y, x] / max(alpha[view, y, x], f32(MIN_COVERAGE))
+    return over, depth

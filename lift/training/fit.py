@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from lift.parallel import torch_on_one_thread
 from lift.registry import ComponentError
 from lift.store import save
 from lift.training.data import SceneData, split
@@ -39,7 +40,7 @@ def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConf
     batches = -(-min(settings.steps, settings.checkpoint_every) // world)
     data = SceneData(train, held_out, settings.views_per_step, batches, settings.input_share, seed)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch_on_one_thread(module.renderer.own_threads):
         # Its advice (more loader workers, a longer epoch, ...) is for another kind of data.
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         made = _trainer(trainer, epochs, folder)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from lift.jit import fused
+from lift.jit import fused, on_cpu
 from lift.training.similarity import ssim
 
 __all__ = ["inverse_depth", "photometric", "ssim", "weighted_means"]
@@ -13,11 +13,15 @@ __all__ = ["inverse_depth", "photometric", "ssim", "weighted_means"]
 def photometric(
     rgb: Float[Tensor, "view height width 3"], frames: UInt8[Tensor, "view height width 3"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Mean absolute difference, and mean structural similarity (`ssim`). Differentiable in `rgb`; on CUDA by kernels of our own."""
+    """Mean absolute difference, and mean structural similarity (`ssim`). Differentiable in `rgb`; in float32 by kernels of our own."""
     if fused(rgb):
         from lift.training import step_triton
 
         return step_triton.photometric(rgb, frames)
+    if on_cpu(rgb):
+        from lift.training import loss_kernels
+
+        return loss_kernels.photometric(rgb, frames)
     target = frames.to(rgb) / 255
     return (rgb - target).abs().mean(), ssim(rgb, target)
 
@@ -35,6 +39,10 @@ def inverse_depth(
         from lift.training import step_triton
 
         return step_triton.inverse_depth(rendered, alpha, target, confidence, unit)
+    if on_cpu(rendered, alpha, target, confidence):
+        from lift.training import loss_kernels
+
+        return loss_kernels.inverse_depth(rendered, alpha, target, confidence, unit)
     known: Bool[Tensor, "view height width"] = (target > 0) & (alpha > 0.5)
     weight = confidence * known
     difference = (1 / rendered.clamp(min=0.02 * unit) - 1 / target.clamp(min=0.02 * unit)).abs()

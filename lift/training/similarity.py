@@ -19,7 +19,9 @@ def ssim(a: Pictures, b: Pictures) -> Float[Tensor, ""]:
     Differentiable in `a`; in `b` too where no compiled path applies (CUDA, double precision).
     """
     if a.device.type == "cpu" and a.dtype == b.dtype == torch.float32 and not b.requires_grad:
-        return _CompiledSsim.apply(a, b)
+        from lift.training import loss_kernels  # compiles, or loads what was compiled, on first use
+
+        return loss_kernels.photometric(a, b)[1]
     return convolved_ssim(a, b)
 
 
@@ -34,22 +36,3 @@ def convolved_ssim(a: Pictures, b: Pictures) -> Float[Tensor, ""]:
     top = (2 * mx * my + C1) * (2 * (xy - mx * my) + C2)
     bottom = (mx * mx + my * my + C1) * (xx - mx * mx + yy - my * my + C2)
     return (top / bottom).mean()
-
-
-class _CompiledSsim(torch.autograd.Function):
-    """Value and gradient in one pass, since a training step wants both."""
-
-    @staticmethod
-    def forward(ctx, a: Tensor, b: Tensor) -> Tensor:
-        from lift.training.similarity_kernels import value_and_gradient  # compiles on first import
-
-        gradient = np.empty(a.shape, np.float32)
-        total = 0.0
-        for view in range(len(a)):
-            total += value_and_gradient(a[view].detach().contiguous().numpy(), b[view].contiguous().numpy(), gradient[view])
-        ctx.save_for_backward(torch.from_numpy(gradient).div_(a.numel()))
-        return a.new_tensor(total / a.numel())
-
-    @staticmethod
-    def backward(ctx, outer: Tensor) -> tuple[Tensor, None]:
-        return outer * ctx.saved_tensors[0], None

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from lift import harmonics
-from lift.jit import fused
+from lift.jit import fused, on_cpu
 from lift.types import Gaussians, PointCloud, Reconstruction
 
 NAMES = ("means", "scales", "quats", "opacities", "sh0", "shN")
@@ -22,6 +22,10 @@ def activated(scales: Tensor, quats: Tensor, opacities: Tensor) -> tuple[Tensor,
         from lift.training import step_triton
 
         return step_triton.activated(scales, quats, opacities)
+    if on_cpu(quats):
+        from lift.training import splat_kernels
+
+        return scales.exp(), splat_kernels.unit(quats), opacities.sigmoid()
     return scales.exp(), normalize(quats, dim=-1), opacities.sigmoid()
 
 
