@@ -22,7 +22,7 @@ from lift.store import Stage, Store, key_of, load
 
 T = TypeVar("T")
 
-VERSIONS = {"depth": 1, "plan": 1, "clip": 1, "reconstruct": 1, "fit": 1}
+VERSIONS = {"depth": 1, "plan": 1, "clip": 1, "reconstruct": 1, "fit": 2}
 """Raised when a stage's own code changes what it makes."""
 
 _PACKAGES = ("torch", "numpy", "pytorch-lightning", "hydra-core", "numba", "gsplat", "diffusers", "transformers", "onnxruntime", "pycolmap")

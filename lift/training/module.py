@@ -85,7 +85,7 @@ class SceneModule(lightning.LightningModule):
     ) -> Render:
         """What the frames should look like, distortions included. canonical: the Gaussians, where they are at hand."""
         cameras = self.distortion.cameras(self.cameras(views, size), views)
-        gaussians = self.distortion.gaussians(canonical or self.splats.gaussians(), views)
+        gaussians = self.distortion.gaussians(self.splats.gaussians() if canonical is None else canonical, views)
         return self.distortion.image(self.renderer(gaussians, cameras, background), views)
 
     def loss(self, render: Render, views: Tensor, canonical: Gaussians | None = None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -97,7 +97,7 @@ class SceneModule(lightning.LightningModule):
             parts["depth"] = losses.inverse_depth(render.depth, render.alpha, targets.depth[views], targets.confidence[views], self.extent)
         total = torch.dot(torch.stack(list(parts.values())), self.weights[: len(parts)])
         if weights.opacity or weights.scale:
-            canonical = canonical or self.splats.gaussians()
+            canonical = self.splats.gaussians() if canonical is None else canonical
             total = total + losses.weighted_means((weights.opacity, canonical.opacities), (weights.scale / self.extent, canonical.scales))
         return total, parts
 
