@@ -158,15 +158,16 @@ def look(renderer: Renderer, scene: Scene, say: Callable[[str], None]) -> list[F
     for index, clip in enumerate(clips):
         view = torch.tensor([index], device=device)
         target = scene.frames[index].rgb[0].to(device)
-        moved, shifted = distortion.cameras(cameras[index], view), distortion.gaussians(gaussians, view)
-        plain = renderer(gaussians, cameras[index])
-        raw = renderer(shifted, moved)
+        camera = cameras[index]
+        moved, shifted = distortion.cameras(camera, view), distortion.gaussians(gaussians, view)
+        plain = renderer(gaussians, camera)
+        raw = plain if moved is camera and shifted is gaussians else renderer(shifted, moved)
         final = distortion.image(raw, view)
         findings.append(
             FrameFinding(
                 index, clip, psnr(plain.rgb[0], target), psnr(final.rgb[0], target), index in held_out,
-                float(rotation_angle(cameras[index].world_to_camera[:, :3, :3], moved.world_to_camera[:, :3, :3])[0]),
-                float((moved.centers - cameras[index].centers).norm()) / extent,
+                float(rotation_angle(camera.world_to_camera[:, :3, :3], moved.world_to_camera[:, :3, :3])[0]),
+                float((moved.centers - camera.centers).norm()) / extent,
                 float((shifted.means - gaussians.means).norm(dim=-1).mean()) / extent,
                 float((final.rgb - raw.rgb).abs().mean()),
             )  # fmt: skip

@@ -50,11 +50,11 @@ def compile_loops() -> None:
     from lift.planners import planners
     from lift.priors import priors
     from lift.renderers import renderers
-    from lift.training.losses import ssim
+    from lift.training import losses
     from lift.types import Depth, Frames
 
     renderers.build({"name": "numba"}).warm_up()
-    ssim(torch.rand(1, 16, 16, 3), torch.rand(1, 16, 16, 3))
+    losses.warm_up()
     camera, ramp = pinhole(64, 64, 64.0), torch.linspace(3, 1, 64)[:, None].repeat(1, 64)
     depth = Depth(ramp, ramp > 0, "scale")
     clip = planners.build({"name": "single"})(camera, depth, 1).clips[0]

@@ -13,12 +13,13 @@ Each stage is a function from typed values to a typed value, kept on disk under 
 after a kill is to run again. Which component fills which slot is the configuration's business (`lift.registry`).
 """
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from lift.delivery import Scene, deliver
 from lift.depths import DepthEstimator, depths
 from lift.distortions import Distortion, distortions
 from lift.io.image import Picture, load_picture
@@ -27,12 +28,9 @@ from lift.planners import planners
 from lift.planners.reach import limit
 from lift.poses import poses
 from lift.priors import VideoPrior, priors
-from lift.renderers import renderers
+from lift.renderers import Renderer, renderers
 from lift.session import Session
 from lift.store import key_of, load
-from lift.training.fit import fit as optimise
-from lift.training.module import SceneModule
-from lift.training.splats import initialise
 from lift.types import Cameras, Depth, Frames, Gaussians, Reconstruction, Trajectory
 
 
@@ -50,7 +48,7 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
     picture = replace(picture, name=title or picture.name)
     for note in picture.notes:
         session.note(note)
-    session.build(renderers).warm_up()
+    ready = _prepare(session.build(renderers))
 
     estimator = session.build(depths, camera=picture.cameras)
     depth, key = estimate_depth(session, picture, estimator)
@@ -58,10 +56,31 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
     trajectory, key = plan(session, picture, depth, prior, key)
     frames, key = generate(session, picture, depth, prior, trajectory, key)
     reconstruction, key = reconstruct(session, estimator, depth, frames, trajectory, key)
+    ready.result()
     gaussians, distortion, folder = fit(session, depth, frames, reconstruction, key)
     if not session.leads:
         return None
+    from lift.delivery import Scene, deliver
+
     return deliver(session, Scene(picture, depth, trajectory, frames, reconstruction, gaussians, distortion, folder))
+
+
+def _prepare(renderer: Renderer) -> Future[None]:
+    """Gets ready, beside the first stages, what the last ones need: compiled loops, and imports that take seconds."""
+
+    def prepare() -> None:
+        if renderer.device.type == "cpu":
+            renderer.warm_up()
+            import_module("lift.training.losses").warm_up()
+        for name in ("lift.training.fit", "lift.delivery"):
+            import_module(name)
+
+    if renderer.device.type != "cpu":  # which GPU is in use is a thread's own matter
+        renderer.warm_up()
+    pool = ThreadPoolExecutor(1)
+    ready = pool.submit(prepare)
+    pool.shutdown(wait=False)
+    return ready
 
 
 def estimate_depth(session: Session, picture: Picture, estimator: DepthEstimator) -> tuple[Depth, str]:
@@ -131,6 +150,10 @@ def fit(
     session: Session, depth: Depth, frames: Frames, reconstruction: Reconstruction, before: str
 ) -> tuple[Gaussians, Distortion, Path]:
     """Canonical Gaussians that explain all frames, while a distortion learns what each frame got wrong."""
+    from lift.training.fit import fit as optimise
+    from lift.training.module import SceneModule
+    from lift.training.splats import initialise
+
     config = session.config
     how = {name: value for name, value in _plain(config.trainer).items() if name != "devices"}  # a fit can go on on another number
     key = session.key("fit", before, config.seed, how, _plain(config.fit), slots=("distortion", "renderer"), code=(optimise,))

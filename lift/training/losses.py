@@ -7,7 +7,7 @@ from torch import Tensor
 from lift.jit import fused, on_cpu
 from lift.training.similarity import ssim
 
-__all__ = ["inverse_depth", "photometric", "ssim", "weighted_means"]
+__all__ = ["inverse_depth", "photometric", "ssim", "warm_up", "weighted_means"]
 
 
 def photometric(
@@ -52,6 +52,18 @@ def inverse_depth(
 def weighted_means(*terms: tuple[float, Tensor]) -> Float[Tensor, ""]:
     """The sum of weight x mean over pairs of a weight and a tensor."""
     return _WeightedMeans.apply([weight for weight, _ in terms], *(value for _, value in terms))
+
+
+def warm_up() -> None:
+    """Compiles the CPU's kernels of a training step, or loads them from the cache, on pictures of 16 x 16 pixels."""
+    from lift.training.splats import activated
+
+    rgb, depth = torch.rand(1, 16, 16, 3, requires_grad=True), torch.rand(1, 16, 16, requires_grad=True)
+    known = torch.ones(1, 16, 16)
+    with torch.enable_grad():
+        parts = [*photometric(rgb, torch.zeros(1, 16, 16, 3, dtype=torch.uint8)), inverse_depth(depth, known, known, known, 1.0)]
+        raw = torch.rand(2, 4, requires_grad=True)
+        (sum(parts) + activated(raw, raw, raw)[1].sum()).backward()
 
 
 class _WeightedMeans(torch.autograd.Function):
