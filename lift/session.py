@@ -153,6 +153,7 @@ class Session:
             "platform": platform.platform(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine(),
             "command": sys.argv,
+            "processes": self.place.world,
             "packages": {name: version for name in _PACKAGES if (version := _version(name))},
             "components": {slot: self.config[slot].name for slot in SLOTS},
             "licences": self.licences,

@@ -2,7 +2,8 @@
 
 The photometric loss takes two launches forwards (blur along rows; blur down columns and compare) and two backwards (the blur is its own
 adjoint), without a copy of the frame as floats. Rows are lines of 3 x width floats, in which a tap to the side is three floats on.
-Values of losses are summed by atomic additions, in no fixed order: they are for reading; gradients do not depend on them.
+Values of losses are summed by atomic additions, in no fixed order. Gradients of the photometric loss do not depend on them; that of the
+depth loss does by its total weight, in the last digits, as everything that gsplat adds up does.
 """
 
 import torch
