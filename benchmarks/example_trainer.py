@@ -37,7 +37,7 @@ from lift.training.step_triton import Adam
 from lift.types import Cameras, Frames, Gaussians, PointCloud, Reconstruction
 from measure import spread, write
 
-SEED, FRAMES, WARM_UP, STEPS = 0, 16, 30, 200
+SEED, FRAMES, WARM_UP, STEPS = 0, 16, 40, 400
 WIDTH, HEIGHT = 1024, 768
 CASES = [(100_000, 1), (500_000, 1), (500_000, 4), (1_000_000, 1)]
 """Gaussians, views a step."""

@@ -105,7 +105,7 @@ def main() -> None:
     summary = {"seconds": seconds, "setting_up": round(module.setting_up, 3), "peak_bytes": peak, "processes": module.trainer.world_size}
     print(summary, flush=True)
     if asked.name:
-        rows = [{"settings": asked.settings, "fit": OmegaConf.to_container(config.fit), **summary, "history": module.history}]
+        rows = [{"settings": asked.settings, "distortion": config.distortion.name, "fit": OmegaConf.to_container(config.fit), **summary, "history": module.history}]
         print(write(f"fitting-{asked.name}", config.seed, "cuda" if cuda else "cpu", rows, unit="seconds, dB"))
 
 

@@ -98,8 +98,9 @@ def run(arguments: list[str]) -> int:
     def job(config) -> None:
         try:
             check(config)
-            devices = processes.devices(config.trainer)
-            if processes.place().world == 1 and len(devices) > 1:
+            if processes.place().world > 1:  # torchrun's or srun's processes: how many there are is theirs to say
+                _run(config, None)
+            elif len(devices := processes.devices(config.trainer)) > 1:
                 _launch_run(config, given, len(devices))
             else:
                 _run(config, devices)
@@ -145,7 +146,7 @@ def _join_run(file: Path, arguments: list[str]) -> int:
     return 0
 
 
-def _run(config, devices: list[int]) -> None:
+def _run(config, devices: list[int] | None) -> None:
     processes.settle(processes.place(), devices)
     from lift.pipeline import run as lift
 

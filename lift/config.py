@@ -172,6 +172,12 @@ def check(config: DictConfig) -> None:
         raise ComponentError(
             f"fit.coarse has sizes {phases} and until {ends}; choose as many of each, sizes above 0 and up to 1, until rising from 0 to 1"
         )
+    if config.fit.held_out == 1:
+        raise ComponentError("fit.held_out is 1, which leaves no generated frame to learn from; choose 0 for none, or 2 or more")
+    if config.fit.initial_gaussians > config.fit.max_gaussians:
+        raise ComponentError(
+            f"fit.initial_gaussians is {config.fit.initial_gaussians}, more than fit.max_gaussians, {config.fit.max_gaussians}; choose no more"
+        )
     for key, (low, high) in bounds.items():
         value = OmegaConf.select(config, key)
         if value < low or (high is not None and value > high):

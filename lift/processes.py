@@ -89,17 +89,23 @@ def devices(trainer: Mapping[str, Any]) -> list[int]:
         raise wrong from None
     if isinstance(asked, bool) or named in (0, []) or (isinstance(named, int) and named < -1):
         raise wrong
-    if named == 1 or (accelerator == "cpu" and named is None):
+    if accelerator not in ("auto", "cpu", "gpu", "cuda"):
+        raise ComponentError(f"trainer.accelerator is {accelerator!r}; choose auto, cpu or gpu")
+    if accelerator == "cpu" and named in (None, 1):
         return [0]
     import torch
 
-    if accelerator not in ("gpu", "cuda") and not (accelerator == "auto" and torch.cuda.is_available()):
+    count = torch.cuda.device_count()
+    if accelerator in ("gpu", "cuda") and count == 0:
+        raise ComponentError(f"trainer.accelerator is {accelerator!r}, but torch sees no CUDA device; choose trainer=cpu renderer=numba")
+    if named == 1:
+        return [0]
+    if count == 0 or accelerator == "cpu":
         if not isinstance(named, int) or named < 1:
+            if named is None:
+                return [0]
             raise ComponentError(f"trainer.devices is {asked!r}, which names GPUs, and trainer.accelerator is {accelerator!r}; choose a number")
         return list(range(named))
-    count = torch.cuda.device_count()
-    if count == 0:
-        raise ComponentError(f"trainer.accelerator is {accelerator!r}, but torch sees no CUDA device; choose trainer=cpu")
     found = list(range(count if named in (None, -1) else named)) if not isinstance(named, list) else named
     if min(found) < 0 or max(found) >= count or len(set(found)) < len(found):
         raise ComponentError(f"trainer.devices is {asked!r}, but torch sees {count} GPUs, 0 to {count - 1}")

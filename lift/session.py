@@ -22,7 +22,7 @@ from lift.store import Stage, Store, key_of, load
 
 T = TypeVar("T")
 
-VERSIONS = {"depth": 1, "plan": 1, "clip": 1, "reconstruct": 1, "fit": 1}
+VERSIONS = {"depth": 1, "plan": 1, "clip": 1, "reconstruct": 1, "fit": 2}
 """Raised when a stage's own code changes what it makes."""
 
 _PACKAGES = ("torch", "numpy", "pytorch-lightning", "hydra-core", "numba", "gsplat", "diffusers", "transformers", "onnxruntime", "pycolmap")
@@ -153,6 +153,7 @@ class Session:
             "platform": platform.platform(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine(),
             "command": sys.argv,
+            "processes": self.place.world,
             "packages": {name: version for name in _PACKAGES if (version := _version(name))},
             "components": {slot: self.config[slot].name for slot in SLOTS},
             "licences": self.licences,

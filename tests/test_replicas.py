@@ -62,7 +62,9 @@ def check_average(rank: int, world: int, device: torch.device) -> None:
             parameters[1] = nn.Parameter(torch.full((80,), 2.0, device=device))
         average = Average(parameters, bucket_bytes=100)
         assert average.holds(parameters) and not average.holds([*parameters[:3], nn.Parameter(torch.ones(9, device=device))])
-        for repeat in (1, 2):  # the second backward pass adds to the first's gradients, as autograd does
+        for repeat in (1, 2, 1):  # the second backward pass adds to the first's gradients, as autograd does; the third starts anew
+            for parameter in parameters if repeat == 1 else ():
+                parameter.grad = None
             average.start()
             order = parameters if rank % 2 else parameters[::-1]
             loss = sum(((rank + 1) * p.square()).sum() for p in order[:-1] if p is not parameters[2])

@@ -97,6 +97,7 @@ def test_the_depth_loss_and_its_gradient_are_those_of_plain_torch(device):
     rendered, target = 3 * rendered, 3 * target
     target[:, :5] = 0
     rendered[:, 5:8] = 0.01  # below what is told apart
+    rendered[:, 8:10], alpha[:, 8:10] = 0, 0  # nothing was hit
     rendered.requires_grad_()
     exact = rendered.detach().double().requires_grad_()
     loss = step_triton.inverse_depth(rendered, alpha, target, confidence, 2.0)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 STEPS_A_BATCH = 20
-"""How many steps' views make one batch of Lightning's: its own work around a batch would take a fifth of a step's time on a GPU."""
+"""How many steps' views make one batch of Lightning's, at most: its own work around a batch would take a fifth of a step's time on a GPU."""
 
 
 class ViewSampler(Sampler[list[int]]):
@@ -49,18 +49,21 @@ class ViewSampler(Sampler[list[int]]):
 class SceneData(lightning.LightningDataModule):
     """Draws views for training and walks the held-out ones; the pictures themselves lie on the device, in the module."""
 
-    def __init__(self, train: list[int], held_out: list[int], batch: int, batches: int, input_share: float, seed: int) -> None:
-        """train: indices of generated frames; the input, 0, is always trained on. batches: of one process in one epoch."""
+    def __init__(
+        self, train: list[int], held_out: list[int], batch: int, batches: int, input_share: float, seed: int, log_every: int = STEPS_A_BATCH
+    ) -> None:
+        """train: indices of generated frames; the input, 0, is always trained on. batches: steps of one process in one epoch, `batch` views
+        each. log_every: steps between points of the curves; a batch of Lightning's can have one."""
         super().__init__()
         self.train, self.held_out, self.batch, self.batches = train, held_out, batch, batches
-        self.input_share, self.seed = input_share, seed
+        self.input_share, self.seed, self.steps_a_batch = input_share, seed, min(STEPS_A_BATCH, log_every)
 
     def train_dataloader(self) -> DataLoader:
         sampler = ViewSampler(
             self.train, self.batch, self.batches, self.input_share, self.seed, self.trainer.global_rank, self.trainer.world_size,
             self.trainer.lightning_module.importance,
         )  # fmt: skip
-        return DataLoader(_Views(), batch_sampler=BatchSampler(sampler, STEPS_A_BATCH, drop_last=False))
+        return DataLoader(_Views(), batch_sampler=BatchSampler(sampler, self.steps_a_batch, drop_last=False))
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(_Views(), sampler=[[view] for view in (0, *self.held_out)], batch_size=None)

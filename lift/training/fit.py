@@ -38,7 +38,7 @@ def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConf
     # began the fit; `Keep` ends it in time.
     epochs = -(-settings.steps // settings.checkpoint_every)
     batches = -(-min(settings.steps, settings.checkpoint_every) // world)
-    data = SceneData(train, held_out, settings.views_per_step, batches, settings.input_share, seed)
+    data = SceneData(train, held_out, settings.views_per_step, batches, settings.input_share, seed, settings.log_every)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch_on_one_thread(module.renderer.own_threads):
         # Its advice (more loader workers, a longer epoch, ...) is for another kind of data.
@@ -47,6 +47,12 @@ def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConf
         checkpoint = folder / CHECKPOINT
         try:
             made.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+        except torch.OutOfMemoryError:
+            raise ComponentError(
+                f"fit.max_gaussians is {settings.max_gaussians}, and {module.splats.count} of them with fit.views_per_step "
+                f"{settings.views_per_step} are more than the GPU's memory holds; choose fewer of either, or a smaller intake.size. More GPUs do not "
+                "help: each holds the whole scene (gsplat's distributed mode takes neither distortions nor colours a view)"
+            ) from None
         except SystemExit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
     module.cpu()
@@ -69,9 +75,10 @@ def _trainer(settings: dict[str, Any], max_epochs: int, folder: Path) -> lightni
         "check_val_every_n_epoch": max(1, max_epochs // 4),
         "strategy": Replicas() if _together() else "auto", "num_nodes": torch.distributed.get_world_size() if _together() else 1,
     }  # fmt: skip
+    counting = {"max_steps", "min_steps", "min_epochs"}  # the module counts its own steps, of which a batch is many
     for key in settings:
-        if key not in known or key in ours:
-            choices = sorted(set(known) - set(ours))
+        if key not in known or key in ours or key in counting:
+            choices = sorted(set(known) - set(ours) - counting)
             raise ComponentError(f"trainer.{key} is not an argument of Lightning's Trainer that can be set; choose one of {', '.join(choices)}")
     return lightning.Trainer(**settings, **ours)
 

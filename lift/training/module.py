@@ -62,6 +62,8 @@ class SceneModule(lightning.LightningModule):
             self.register_buffer(name, value, persistent=False)
         self.register_buffer("errors", torch.zeros(len(frames)))
         """Last mean absolute difference of each frame; 0 where it was not drawn yet."""
+        self.register_buffer("drawn", torch.zeros(len(frames), dtype=torch.long))
+        """The step after which that was."""
         weights = settings.loss
         self.register_buffer("weights", torch.tensor([1 - weights.ssim, weights.ssim, weights.depth]), persistent=False)
         self._distorts = any(parameter.requires_grad for parameter in distortion.parameters())
@@ -85,7 +87,7 @@ class SceneModule(lightning.LightningModule):
     ) -> Render:
         """What the frames should look like, distortions included. canonical: the Gaussians, where they are at hand."""
         cameras = self.distortion.cameras(self.cameras(views, size), views)
-        gaussians = self.distortion.gaussians(canonical or self.splats.gaussians(), views)
+        gaussians = self.distortion.gaussians(self.splats.gaussians() if canonical is None else canonical, views)
         return self.distortion.image(self.renderer(gaussians, cameras, background), views)
 
     def loss(self, render: Render, views: Tensor, canonical: Gaussians | None = None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -97,7 +99,7 @@ class SceneModule(lightning.LightningModule):
             parts["depth"] = losses.inverse_depth(render.depth, render.alpha, targets.depth[views], targets.confidence[views], self.extent)
         total = torch.dot(torch.stack(list(parts.values())), self.weights[: len(parts)])
         if weights.opacity or weights.scale:
-            canonical = canonical or self.splats.gaussians()
+            canonical = self.splats.gaussians() if canonical is None else canonical
             total = total + losses.weighted_means((weights.opacity, canonical.opacities), (weights.scale / self.extent, canonical.scales))
         return total, parts
 
@@ -107,6 +109,11 @@ class SceneModule(lightning.LightningModule):
         for views in batch:
             if self.step < self.settings.steps:  # the last epoch may be longer than what is left
                 render, logged = self.optimise(views)
+        if self.settings.importance and self.trainer.world_size > 1 and batch_idx + 1 == self.trainer.num_training_batches:
+            # Each process knows of the frames that it drew; at the epoch's end, before the checkpoint, all learn the newest.
+            errors, drawn = self.all_gather(self.errors), self.all_gather(self.drawn)
+            self.errors.copy_(errors.gather(0, drawn.argmax(0, keepdim=True))[0])
+            self.drawn.copy_(drawn.amax(0))
         if self._passes(before, self.settings.log_every):
             error = self._error(render, views)
             self.log_dict({**logged, "step": float(self.step)}, prog_bar=False)  # `step` is where Lightning puts it on the curves
@@ -130,7 +137,7 @@ class SceneModule(lightning.LightningModule):
         with torch.no_grad():
             self._densify(rng, before)
             if self.settings.importance:
-                self.errors[views] = self._differences(render, views)
+                self.errors[views], self.drawn[views] = self._differences(render, views), self.step
         return render, {"loss": loss, **parts, "penalty": penalty}
 
     def importance(self) -> Tensor | None:
@@ -138,8 +145,6 @@ class SceneModule(lightning.LightningModule):
         if not self.settings.importance:
             return None
         errors = self.errors.cpu()
-        if self.trainer.world_size > 1:  # each process knows of the frames that it drew
-            errors = self.all_gather(self.errors).amax(0).cpu()
         typical = errors[errors > 0].median() if (errors > 0).any() else torch.ones(())
         weights = torch.where(errors > 0, errors, typical) / typical
         return weights.clamp(0.25, 4) ** self.settings.importance  # within bounds: a frame gone bad must not take all draws
@@ -202,6 +207,7 @@ class SceneModule(lightning.LightningModule):
         for share, end in zip(coarse.sizes, coarse.until):
             if done < end:
                 return max(1, round(self.size[0] * share)), max(1, round(self.size[1] * share))
+        self._smaller.clear()
         return self.size
 
     def _passes(self, before: int, every: int) -> bool:

@@ -2,7 +2,8 @@
 
 The photometric loss takes two launches forwards (blur along rows; blur down columns and compare) and two backwards (the blur is its own
 adjoint), without a copy of the frame as floats. Rows are lines of 3 x width floats, in which a tap to the side is three floats on.
-Values of losses are summed by atomic additions, in no fixed order: they are for reading; gradients do not depend on them.
+Values of losses are summed by atomic additions, in no fixed order. Gradients of the photometric loss do not depend on them; that of the
+depth loss does by its total weight, in the last digits, as everything that gsplat adds up does.
 """
 
 import torch
@@ -263,7 +264,8 @@ def _depth_gradient(rendered, alpha, target, confidence, sums, outer, gradient, 
     deep, weight = _known(alpha, target, confidence, i, inside)
     own = tl.load(rendered + i, inside, 1.0)
     nearer = tl.maximum(deep, least)
-    slope = tl.where(own < least, 0.0, tl.where(own < nearer, -1.0, tl.where(own > nearer, 1.0, 0.0))) / (own * own)
+    slope = tl.where(own < least, 0.0, tl.where(own < nearer, -1.0, tl.where(own > nearer, 1.0, 0.0)))
+    slope /= tl.maximum(own, least) * tl.maximum(own, least)  # where nothing was hit `own` is 0
     tl.store(gradient + i, tl.load(outer) * unit * weight * slope / tl.maximum(tl.load(sums + 1), 1.0), inside)
 
 
