@@ -20,6 +20,9 @@ WRONG = {
     "seed=99999999999999": "seed",
     "fit.learning_rate.means=-1": "fit.learning_rate.means is -1.0; choose a value of at least 0",
     "deliver.formats=[foo]": "deliver.formats has 'foo'; choose among ply, splat, spz",
+    "fit.held_out=1": "fit.held_out is 1, which leaves no generated frame",
+    "fit.coarse.sizes=[0.5]": "fit.coarse has sizes [0.5] and until []; choose as many of each",
+    "fit.initial_gaussians=70000": "fit.initial_gaussians is 70000, more than fit.max_gaussians, 60000",
     "setup.cfg": "did you mean image=setup.cfg?",
     "--no-such-flag": "no-such-flag",
 }

@@ -76,8 +76,11 @@ def test_gpus_are_counted(monkeypatch):
         with pytest.raises(ComponentError, match="torch sees 4 GPUs, 0 to 3"):
             processes.devices({"accelerator": "gpu", "devices": asked})
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(ComponentError, match="sees no CUDA device"):
-        processes.devices({"accelerator": "gpu", "devices": 2})
+    for asked in (1, 2, "auto"):
+        with pytest.raises(ComponentError, match="trainer.accelerator is 'gpu', but torch sees no CUDA device; choose"):
+            processes.devices({"accelerator": "gpu", "devices": asked})
+    with pytest.raises(ComponentError, match="trainer.accelerator is 'gpus'; choose auto, cpu or gpu"):
+        processes.devices({"accelerator": "gpus", "devices": 1})
 
 
 CAMERA = pinhole(64, 64, 58.0)
