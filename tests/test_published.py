@@ -20,6 +20,8 @@ from lift.priors.synthetic import Synthetic  # noqa: E402
 from lift.renderers import renderers  # noqa: E402
 from lift.types import Cameras, Clip, Depth, Frames, Gaussians, Trajectory  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 QUICK = Schedule(grow_from=5, grow_until=30, grow_every=5, prune_every=15, reset_every=20, degree_every=10)
 
 
@@ -219,7 +221,6 @@ def test_a_step_is_timed():
     assert times["median"] > 0 and times["calls"] >= 3
 
 
-@pytest.mark.slow
 def test_clips_made_side_by_side_are_those_of_a_run(tmp_path):
     made = scene((32, 24), frames=2, workers=3, seed=4)
     frames, cameras = made.frames[:1], made.trajectory.start

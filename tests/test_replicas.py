@@ -180,6 +180,7 @@ def test_gpus_take_the_same_steps_and_grow_alike(cuda, tmp_path):
     on_each(everything, torch.cuda.device_count(), "cuda", tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first, then", [(2, 1), (1, 2)])
 def test_a_fit_goes_on_on_another_number_of_processes(tmp_path, first, then):
     for world, epochs, until in ((first, 2, 20), (then, None, 41)):
