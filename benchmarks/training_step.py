@@ -36,7 +36,7 @@ from lift.training.data import STEPS_A_BATCH, SceneData
 from lift.training.module import SceneModule
 from lift.training.splats import Splats
 from lift.types import Cameras, Frames, PointCloud, Reconstruction
-from measure import finish, measure, spread, write
+from measure import finish, spread, write
 from renderers import SEED, scene
 
 CASES = [(50_000, 256), (50_000, 512), (100_000, 512)]

@@ -13,7 +13,7 @@ from lift.renderers.numba_kernels import (
     CHUNK, LINE, TILE_HEIGHT, TILE_WIDTH, _clamped, _falloff, _local, _pass, _picture_axes, _picture_rows, _rotation,
     _rows, _spread, _unit, compiled, f32,
 )  # fmt: skip
-from lift.renderers.numba_lanes import WIDTH, broadcast, load, ramp, store, total, totals, where_above, where_below
+from lift.renderers.numba_lanes import WIDTH, broadcast, load, ramp, store, total, totals, where_above
 
 SUMS = 10
 ROW = 7 * LINE

@@ -18,7 +18,7 @@ from numpy.polynomial import Chebyshev, Polynomial
 from lift import jit
 from lift.jit import PARALLEL
 from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_COVERAGE, MIN_TRANSMITTANCE, NEAR
-from lift.renderers.numba_lanes import WIDTH, broadcast, load, ramp, store, total, where_above, where_below
+from lift.renderers.numba_lanes import WIDTH, load, ramp, store, total, where_above, where_below
 
 TILE_WIDTH, TILE_HEIGHT = 64, 16
 LINE = TILE_WIDTH + WIDTH
