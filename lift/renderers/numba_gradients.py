@@ -10,10 +10,10 @@ from numba import prange
 from lift.jit import PARALLEL
 from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_COVERAGE, MIN_TRANSMITTANCE
 from lift.renderers.numba_kernels import (
-    CHUNK, LINE, TILE_HEIGHT, TILE_WIDTH, _clamped, _falloff, _local, _pass, _picture_axes, _picture_rows, _rotation,
+    AHEAD, CHUNK, LINE, TILE_HEIGHT, TILE_WIDTH, _clamped, _falloff, _local, _pass, _picture_axes, _picture_rows, _rotation,
     _rows, _spread, _unit, compiled, f32,
 )  # fmt: skip
-from lift.renderers.numba_lanes import WIDTH, broadcast, load, ramp, store, total, totals, where_above
+from lift.renderers.numba_lanes import WIDTH, broadcast, load, prefetch, ramp, store, total, totals, where_above
 
 SUMS = 10
 ROW = 7 * LINE
@@ -77,6 +77,7 @@ def _tile_sums(state, splat, box, tile_x, tile_y, sums):
 def pair_sums(splats, boxes, slots, starts, entries, seen, rgb, alpha, depth, g_rgb, g_alpha, g_depth):
     """The ten sums of every (tile, Gaussian) pair, [entry 10], each Gaussian's pairs side by side."""
     views, height, width = alpha.shape
+    count = splats.shape[1]
     across = (width + TILE_WIDTH - 1) // TILE_WIDTH
     tiles = (len(starts) - 1) // max(views, 1)
     sums = np.empty((len(entries), SUMS), np.float32)
@@ -97,6 +98,12 @@ def pair_sums(splats, boxes, slots, starts, entries, seen, rgb, alpha, depth, g_
                 state[p + 5 * LINE], state[p + 6 * LINE] = g_depth[view, y, x], g_alpha[view, y, x]
         for k in range(starts[tile], starts[tile + 1]):
             i = entries[k]
+            if k + AHEAD < starts[tile + 1]:
+                ahead = view * count + entries[k + AHEAD]
+                prefetch(splats, ahead * 12)
+                prefetch(splats, ahead * 12 + 11)
+                prefetch(boxes, ahead * 4)
+                prefetch(slots, ahead)
             box = boxes[view, i]
             first_column, last_column = box[0] // TILE_WIDTH, box[2] // TILE_WIDTH
             row, column = tile_y // TILE_HEIGHT - box[1] // TILE_HEIGHT, tile_x // TILE_WIDTH - first_column

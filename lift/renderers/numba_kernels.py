@@ -18,7 +18,7 @@ from numpy.polynomial import Chebyshev, Polynomial
 from lift import jit
 from lift.jit import PARALLEL
 from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_COVERAGE, MIN_TRANSMITTANCE, NEAR
-from lift.renderers.numba_lanes import WIDTH, load, ramp, store, total, where_above, where_below
+from lift.renderers.numba_lanes import WIDTH, load, prefetch, ramp, store, total, where_above, where_below
 
 TILE_WIDTH, TILE_HEIGHT = 64, 16
 LINE = TILE_WIDTH + WIDTH
@@ -27,6 +27,9 @@ ROW = 5 * LINE
 """A row's lines lie side by side. There is a spare row below, since rows are taken in pairs."""
 CHUNK = 512
 """Gaussians that one thread takes at a time; part of the order of summation, so not a matter of the machine."""
+
+AHEAD = 6
+"""How many entries before its turn a Gaussian is fetched into the cache: by depth, neighbours lie anywhere in memory."""
 
 PARTS = 8
 """In how many parts the Gaussians of a view are put into tiles."""
@@ -64,7 +67,7 @@ def _falloff(t):
     return p * p
 
 
-@compiled()
+@compiled(forceinline=True)
 def _rows(splat, box, left, tile_y):
     """First and last row, counted in the tile, of the pixels in the columns from `left` on whose alpha can reach MIN_ALPHA.
 
@@ -323,6 +326,10 @@ def _composite_tile(state, splats, boxes, entries, tile_x, tile_y):
     for k in range(len(entries)):
         if k % 64 == 63 and not _alive(state):
             return k
+        if k + AHEAD < len(entries):
+            prefetch(splats, entries[k + AHEAD] * 12)
+            prefetch(splats, entries[k + AHEAD] * 12 + 11)
+            prefetch(boxes, entries[k + AHEAD] * 4)
         splat, box = splats[entries[k]], boxes[entries[k]]
         xx, xy, yy = splat[2] * f32(1 / 32), splat[3] * f32(1 / 16), splat[4] * f32(1 / 32)
         opacity, red, green, blue, depth = splat[5], splat[6], splat[7], splat[8], splat[9]

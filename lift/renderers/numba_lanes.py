@@ -72,6 +72,22 @@ def store(typing, array, index, value):
 
 
 @intrinsic
+def prefetch(typing, array, index):
+    """Starts to fetch the cache line of array[index], of a dense array taken as flat, into the nearest cache."""
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(array)(context, builder, args[0]).data
+        place = builder.bitcast(builder.gep(data, [context.cast(builder, args[1], index, types.intp)]), ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [place, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, index), codegen
+
+
+@intrinsic
 def broadcast(typing, number):
     def codegen(context, builder, signature, args):
         return _widen(context, builder, args[0], number)
