@@ -32,7 +32,7 @@ def _slopes(state, p, raw, red, green, blue, depth):
     return v, weight * g_red, weight * g_green, weight * g_blue, weight * g_depth
 
 
-@compiled()
+@compiled(forceinline=True)
 def _tile_sums(state, splat, box, tile_x, tile_y, sums):
     """One Gaussian's ten sums over a tile. Lines of a row of `state`: transmittance in front of it; R, the loss's gradient times all that is
     composited from it on; the gradients of r, g, b, depth, alpha. Front to back, as the picture was made, so that transmittance is
