@@ -23,6 +23,7 @@ from lift.io.cameras import read_cameras, write_colmap, write_transforms
 from lift.io.image import Picture, save_image
 from lift.io.splats import export, read_ply, write_ply
 from lift.io.video import write_video
+from lift.parallel import each
 from lift.renderers import Renderer, renderers
 from lift.report import write_report
 from lift.session import Session, write_json
@@ -89,8 +90,7 @@ def deliver(session: Session, scene: Scene) -> Path:
             export(folder / "gaussians.ply", folder / f"gaussians.{suffix}")
     names = [f"frames/{view:06d}.png" for view in range(len(scene.frames))]
     (folder / "frames").mkdir(exist_ok=True)
-    for file, image in zip(names, scene.frames.images, strict=True):
-        save_image(folder / file, image)
+    each(lambda view: save_image(folder / names[view], scene.frames.images[view]), range(len(names)))
     write_transforms(folder / "transforms.json", cameras, names)
     write_colmap(folder / "colmap", cameras, names, scene.reconstruction.points)
     save_file({key: value.contiguous() for key, value in scene.distortion.state_dict().items()}, folder / "distortion.safetensors")

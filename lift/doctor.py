@@ -42,6 +42,15 @@ _PATIENCE = 15.0
 _CORE = ("torch", "numpy", "pytorch-lightning", "hydra-core", "numba", "gaussforge", "torchvision")
 
 
+def loops_are_compiled() -> bool:
+    """Whether numba's cache has what a fit on the CPU needs; also if there is no cache to fill."""
+    from lift import jit
+    from lift.renderers import numba_gradients
+    from lift.training import splat_kernels
+
+    return all(jit.cached(last) for last in (numba_gradients.unproject, splat_kernels._gradient))
+
+
 def compile_loops() -> None:
     """Compiles the CPU's loops into numba's cache, half a minute once, so that no run has to wait for it."""
     import torch

@@ -65,6 +65,13 @@ def compiled(stamp: str | None = None, **options: Any) -> Callable[[Callable], C
     return decorate
 
 
+def cached(loop: Any) -> bool:
+    """Whether numba's cache on disk has the loop for this processor, compiled from the source as it is; also if there is no cache."""
+    file = getattr(loop._cache, "_cache_file", None)
+    machine = loop.targetctx.codegen().magic_tuple()
+    return file is None or any(machine in key for key in file._load_index())
+
+
 def stamp(*files: str | Path) -> str:
     """Hash of source files."""
     return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()

@@ -13,9 +13,9 @@ Each stage is a function from typed values to a typed value, kept on disk under 
 after a kill is to run again. Which component fills which slot is the configuration's business (`lift.registry`).
 """
 
-from concurrent.futures import Future, ThreadPoolExecutor
+import subprocess
+import sys
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -48,7 +48,7 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
     picture = replace(picture, name=title or picture.name)
     for note in picture.notes:
         session.note(note)
-    ready = _prepare(session.build(renderers))
+    compiling = _prepare(session.build(renderers))
 
     estimator = session.build(depths, camera=picture.cameras)
     depth, key = estimate_depth(session, picture, estimator)
@@ -56,7 +56,8 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
     trajectory, key = plan(session, picture, depth, prior, key)
     frames, key = generate(session, picture, depth, prior, trajectory, key)
     reconstruction, key = reconstruct(session, estimator, depth, frames, trajectory, key)
-    ready.result()
+    if compiling:
+        compiling.wait()
     gaussians, distortion, folder = fit(session, depth, frames, reconstruction, key)
     if not session.leads:
         return None
@@ -65,22 +66,18 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
     return deliver(session, Scene(picture, depth, trajectory, frames, reconstruction, gaussians, distortion, folder))
 
 
-def _prepare(renderer: Renderer) -> Future[None]:
-    """Gets ready, beside the first stages, what the last ones need: compiled loops, and imports that take seconds."""
-
-    def prepare() -> None:
-        if renderer.device.type == "cpu":
-            renderer.warm_up()
-            import_module("lift.training.losses").warm_up()
-        for name in ("lift.training.fit", "lift.delivery"):
-            import_module(name)
-
-    if renderer.device.type != "cpu":  # which GPU is in use is a thread's own matter
+def _prepare(renderer: Renderer) -> subprocess.Popen | None:
+    """Gets the fit's loops compiled beside the first stages, where that was not done before. By a process of its own: in a thread
+    the compiler and these stages would wait for one another's turns at Python, and both take twice as long."""
+    if renderer.device.type != "cpu":
         renderer.warm_up()
-    pool = ThreadPoolExecutor(1)
-    ready = pool.submit(prepare)
-    pool.shutdown(wait=False)
-    return ready
+        return None
+    from lift import doctor
+
+    if doctor.loops_are_compiled():
+        return None
+    command = [sys.executable, "-m", "lift", "doctor", "--compile"]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def estimate_depth(session: Session, picture: Picture, estimator: DepthEstimator) -> tuple[Depth, str]:

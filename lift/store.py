@@ -24,6 +24,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from lift import types
+from lift.parallel import each
 
 MANIFEST = "manifest.json"
 
@@ -192,11 +193,11 @@ def _unpack(tree: Any, tensors: dict[str, torch.Tensor], folder: Path) -> Any:
 
 def _write_pictures(images: torch.Tensor, folder: Path) -> str:
     folder.mkdir(exist_ok=True)
-    for number, image in enumerate(images.cpu().numpy()):
-        Image.fromarray(image).save(folder / f"{number:06d}.png", compress_level=1)
+    pictures = images.cpu().numpy()
+    each(lambda number: Image.fromarray(pictures[number]).save(folder / f"{number:06d}.png", compress_level=1), range(len(pictures)))
     return folder.name
 
 
 def _read_pictures(folder: Path) -> torch.Tensor:
-    pictures = [numpy.array(Image.open(path)) for path in sorted(folder.glob("*.png"))]
+    pictures = each(lambda path: numpy.array(Image.open(path)), sorted(folder.glob("*.png")))
     return torch.from_numpy(numpy.stack(pictures))

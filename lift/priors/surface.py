@@ -9,12 +9,17 @@ from dataclasses import dataclass
 from functools import reduce
 
 import cv2
+import numba
 import numpy as np
+from numba import prange
 
-from lift.jit import compiled
+from lift import jit
+from lift.jit import PARALLEL, compiled
 
 CLOSE = 1e-3
 """A mesh is not drawn where it comes nearer to the camera than this share of the scene's typical depth."""
+PARTS = 64
+"""In how many parts a surface's cells are projected."""
 LATER = 0.01
 """What was seen first wins against what was made up later, within this share of depth."""
 SHARP = 16
@@ -81,9 +86,12 @@ class Surface:
         matrix = (scale @ intrinsics @ to_camera[:3]).astype(np.float32)
         shape = (2 * height + 1, 2 * width + 1)
         inverse, cell, place = np.zeros(shape, np.float32), np.full(shape, -1, np.int32), np.zeros((*shape, 2), np.float32)
-        _rasterize(self.corners, self.cells, self.flags, matrix, np.float32(CLOSE * self.unit), inverse, cell, place)
         rgb, front = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.bool_)
-        _shade(self.cells, self.flags, self.textures, cell, place, rgb, front)
+        with jit.one_at_a_time:
+            _rasterize(
+                self.corners, self.cells, self.flags, matrix, np.float32(CLOSE * self.unit), numba.get_num_threads(), inverse, cell, place
+            )
+            _shade(self.cells, self.flags, self.textures, cell, place, rgb, front)
         return View(rgb, inverse[1::2, 1::2].copy(), front, cell, place)
 
     def recede(self, depth: np.ndarray, hole: np.ndarray, to_camera: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
@@ -111,7 +119,8 @@ class Surface:
     def soften(self, view: View) -> np.ndarray:
         """The view's colours, holes filled by now, with silhouettes antialiased."""
         out = view.rgb.copy()
-        _blend(self.cells, self.flags, self.textures, view.cell, view.place, view.rgb, out)
+        with jit.one_at_a_time:
+            _blend(self.cells, self.flags, self.textures, view.cell, view.place, view.rgb, out)
         return out
 
     def _cells(self, inverse: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -169,44 +178,33 @@ def _flattened(corner: np.ndarray, member: np.ndarray) -> np.ndarray:
 
 
 @compiled(fastmath=True)
-def _rasterize(corners, cells, flags, matrix, close, inverse, cell, place):
-    height, width = inverse.shape
-    x, y, w = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(4, np.float32)
-    for q in range(len(corners)):
-        drawn = True
-        for k in range(4):
-            p = corners[q, k]
-            z = matrix[2, 0] * p[0] + matrix[2, 1] * p[1] + matrix[2, 2] * p[2] + matrix[2, 3]
-            if z < close:
-                drawn = False
-                break
-            w[k] = 1 / z
-            x[k] = (matrix[0, 0] * p[0] + matrix[0, 1] * p[1] + matrix[0, 2] * p[2] + matrix[0, 3]) * w[k]
-            y[k] = (matrix[1, 0] * p[0] + matrix[1, 1] * p[1] + matrix[1, 2] * p[2] + matrix[1, 3]) * w[k]
-        if not drawn or max(x) < 0 or min(x) > width - 1 or max(y) < 0 or min(y) > height - 1:
+def _rasterize_rows(x, y, w, rows, cells, flags, top, bottom, inverse, cell, place):
+    width = inverse.shape[1]
+    for q in range(len(rows)):
+        if rows[q, 1] < top or rows[q, 0] >= bottom:
             continue
         bias = np.float32(1 - LATER) if cells[q, 0] > 0 else np.float32(1)
         mask = flags[q]
         for half in range(2):
             a = 0 if half == 0 else 3  # right angle at the upper left, then at the lower right
             b, c = (1, 2) if half == 0 else (2, 1)
-            abx, aby, acx, acy = x[b] - x[a], y[b] - y[a], x[c] - x[a], y[c] - y[a]
+            abx, aby, acx, acy = x[q, b] - x[q, a], y[q, b] - y[q, a], x[q, c] - x[q, a], y[q, c] - y[q, a]
             area = abx * acy - aby * acx
             if area < 1e-7:  # seen from behind, or from the side
                 continue
             scale = 1 / area
-            first_i = max(0, int(np.ceil(min(y[a], y[b], y[c]) - 1e-3)))
-            last_i = min(height - 1, int(np.floor(max(y[a], y[b], y[c]) + 1e-3)))
-            first_j = max(0, int(np.ceil(min(x[a], x[b], x[c]) - 1e-3)))
-            last_j = min(width - 1, int(np.floor(max(x[a], x[b], x[c]) + 1e-3)))
+            first_i = max(top, int(np.ceil(min(y[q, a], y[q, b], y[q, c]) - 1e-3)))
+            last_i = min(bottom - 1, int(np.floor(max(y[q, a], y[q, b], y[q, c]) + 1e-3)))
+            first_j = max(0, int(np.ceil(min(x[q, a], x[q, b], x[q, c]) - 1e-3)))
+            last_j = min(width - 1, int(np.floor(max(x[q, a], x[q, b], x[q, c]) + 1e-3)))
             for i in range(first_i, last_i + 1):
                 for j in range(first_j, last_j + 1):
-                    dx, dy = j - x[a], i - y[a]
+                    dx, dy = j - x[q, a], i - y[q, a]
                     s = (dx * acy - dy * acx) * scale
                     t = (abx * dy - aby * dx) * scale
                     if s < -1e-3 or t < -1e-3 or s + t > 1.001:
                         continue
-                    value = (w[a] + s * (w[b] - w[a]) + t * (w[c] - w[a])) * bias
+                    value = (w[q, a] + s * (w[q, b] - w[q, a]) + t * (w[q, c] - w[q, a])) * bias
                     if value <= inverse[i, j]:
                         continue
                     u, v = (s, t) if half == 0 else (1 - s, 1 - t)
@@ -216,10 +214,33 @@ def _rasterize(corners, cells, flags, matrix, close, inverse, cell, place):
                     if mask & bits:
                         inverse[i, j], cell[i, j] = value, q
                         place[i, j, 0], place[i, j, 1] = u, v
-    for i in range(height):
+    for i in range(top, bottom):
         for j in range(width):
             if cell[i, j] >= 0 and cells[cell[i, j], 0] > 0:
                 inverse[i, j] /= np.float32(1 - LATER)
+
+
+@compiled(fastmath=True, parallel=PARALLEL)
+def _rasterize(corners, cells, flags, matrix, close, bands, inverse, cell, place):
+    height, width = inverse.shape
+    x, y, w = np.empty((len(corners), 4), np.float32), np.empty((len(corners), 4), np.float32), np.empty((len(corners), 4), np.float32)
+    rows = np.empty((len(corners), 2), np.int32)
+    """The first and last row of the lattice that a cell may touch."""
+    for part in prange(PARTS):
+        for q in range(part * len(corners) // PARTS, (part + 1) * len(corners) // PARTS):
+            rows[q, 0], rows[q, 1] = height, -1
+            for k in range(4):
+                p = corners[q, k]
+                z = matrix[2, 0] * p[0] + matrix[2, 1] * p[1] + matrix[2, 2] * p[2] + matrix[2, 3]
+                w[q, k] = 1 / z if z >= close else np.float32(0)
+                x[q, k] = (matrix[0, 0] * p[0] + matrix[0, 1] * p[1] + matrix[0, 2] * p[2] + matrix[0, 3]) * w[q, k]
+                y[q, k] = (matrix[1, 0] * p[0] + matrix[1, 1] * p[1] + matrix[1, 2] * p[2] + matrix[1, 3]) * w[q, k]
+            low, high = max(min(y[q]), np.float32(-1)), min(max(y[q]), np.float32(height))
+            if min(w[q]) > 0 and max(x[q]) >= 0 and min(x[q]) <= width - 1:
+                rows[q, 0], rows[q, 1] = int(np.ceil(low - np.float32(1e-3))), int(np.floor(high + np.float32(1e-3)))
+    for band in prange(bands):
+        top, bottom = band * height // bands, (band + 1) * height // bands
+        _rasterize_rows(x, y, w, rows, cells, flags, top, bottom, inverse, cell, place)
 
 
 @compiled(fastmath=True)
@@ -258,10 +279,10 @@ def _color(cells, flags, textures, q, u, v, out, wu, wv):
         out[k] /= total
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=True, parallel=PARALLEL)
 def _shade(cells, flags, textures, cell, place, rgb, front):
-    wu, wv = np.empty(4, np.float32), np.empty(4, np.float32)
-    for i in range(rgb.shape[0]):
+    for i in prange(rgb.shape[0]):
+        wu, wv = np.empty(4, np.float32), np.empty(4, np.float32)
         for j in range(rgb.shape[1]):
             q = cell[2 * i + 1, 2 * j + 1]
             if q >= 0:
@@ -280,13 +301,13 @@ def _beside_hole(cell, a, b):
     return -1, -1
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=True, parallel=PARALLEL)
 def _blend(cells, flags, textures, cell, place, rgb, out):
     """Where neighbouring samples come from different places, a pixel is their tent-weighted mean; a missing sample takes the
     colour that a hole beside it was filled with."""
     height, width = rgb.shape[:2]
-    wu, wv, color = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(3, np.float32)
-    for i in range(height):
+    for i in prange(height):
+        wu, wv, color = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(3, np.float32)
         for j in range(width):
             q = cell[2 * i + 1, 2 * j + 1]
             if q < 0:
