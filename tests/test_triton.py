@@ -89,6 +89,29 @@ def test_a_composed_picture_and_its_gradients_are_those_of_plain_torch(device, p
     torch.testing.assert_close(alpha.grad, cover.grad.float())
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-5, 0.05, 0.2, 2.0])
+def test_cameras_moved_by_a_rigid_motion_and_their_gradient_are_those_of_plain_torch(device, size):
+    from lift.distortions.rigid import Rigid
+    from lift.distortions.rigid_triton import moved
+    from lift.geometry import look_at
+
+    generator = torch.Generator().manual_seed(0)
+    distortion = Rigid(num_views=6, extent=3.0).to(device)
+    with torch.no_grad():
+        distortion.motions.copy_(size * torch.nn.functional.normalize(torch.randn(6, 6, generator=generator), dim=-1))
+    view = torch.tensor([4, 0, 2, 4], device=device)
+    eye, target, down = torch.randn(3, 4, 3, generator=generator)
+    before, outer = look_at(eye, target, down).to(device), torch.randn(4, 4, 4, generator=generator).to(device)
+    after = moved(before, distortion.motions, view, distortion.extent)
+    (gradient,) = torch.autograd.grad(after, distortion.motions, outer)
+    exact = distortion.double()
+    truth = exact.motion(view) @ before.double()
+    (true_gradient,) = torch.autograd.grad(truth, exact.motions, outer.double())
+    torch.testing.assert_close(after, truth.float(), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(gradient, true_gradient.float(), atol=1e-5, rtol=1e-5)
+    assert torch.equal(after[1], before[1])
+
+
 def test_the_depth_loss_and_its_gradient_are_those_of_plain_torch(device):
     from lift.training import step_triton
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lift.distortions import Distortion, distortions
 from lift.geometry import rigid, rotation_from_vector
+from lift.jit import fused
 from lift.types import Cameras
 
 
@@ -23,17 +24,23 @@ class Rigid(Distortion):
     def __init__(self, learning_rate: float = 1e-4, weight: float = 1.0, *, num_views: int, extent: float) -> None:
         super().__init__()
         self.learning_rate, self.weight, self.extent = learning_rate, weight, extent
-        self.rotation = nn.Parameter(torch.zeros(num_views, 3))
-        self.translation = nn.Parameter(torch.zeros(num_views, 3))
+        self.motions = nn.Parameter(torch.zeros(num_views, 6))
+        """A frame's rotation vector, then its translation."""
 
     def cameras(self, cameras: Cameras, view: Int[Tensor, "view"]) -> Cameras:
-        return replace(cameras, world_to_camera=self.motion(view) @ cameras.world_to_camera)
+        before = cameras.world_to_camera
+        if fused(before, self.motions) and not before.requires_grad:
+            from lift.distortions.rigid_triton import moved
+
+            return replace(cameras, world_to_camera=moved(before, self.motions, view, self.extent))
+        return replace(cameras, world_to_camera=self.motion(view) @ before)
 
     def motion(self, view: Int[Tensor, "view"]) -> Float[Tensor, "view 4 4"]:
         """Planned camera to true camera; the identity for the input view."""
-        generated = (view > 0).to(self.rotation.dtype)[:, None]
-        rotation = rotation_from_vector(generated * self.rotation[view])
-        return rigid(rotation, generated * self.translation[view] * self.extent)
+        generated = (view > 0).to(self.motions.dtype)[:, None]
+        rotation, translation = (generated * self.motions[view]).split(3, dim=-1)
+        return rigid(rotation_from_vector(rotation), translation * self.extent)
 
     def penalty(self) -> Float[Tensor, ""]:
-        return self.weight * (self.rotation.square().mean() + self.translation.square().mean())
+        every = self.motions.reshape(-1)
+        return torch.dot(every, every) * (self.weight * 2 / every.numel())

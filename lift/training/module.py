@@ -173,7 +173,7 @@ class SceneModule(lightning.LightningModule):
         betas = (0.9**views, 0.999**views)
         optimisers = [self._adam(groups, betas)]
         if distorting := list(self.distortion.groups()):
-            optimisers.append(torch.optim.Adam(distorting, betas=betas, eps=1e-15, fused=True))
+            optimisers.append(self._adam(distorting, betas))
         for optimiser in optimisers:
             for group in optimiser.param_groups:
                 group["start"] = group["lr"] = group["lr"] * views**0.5
@@ -195,7 +195,10 @@ class SceneModule(lightning.LightningModule):
                 group["betas"] = (0.9**views, 0.999**views)
 
     def _adam(self, groups: list[dict], betas: tuple[float, float]) -> torch.optim.Optimizer:
-        if fused(*self.splats.values()):
+        groups = [{**group, "params": [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])} for group in groups]
+        parameters = [parameter for group in groups for parameter in group["params"]]
+        plain = all(set(group) <= {"name", "params", "lr"} for group in groups) and all(p.is_contiguous() for p in parameters)
+        if plain and fused(*parameters):
             from lift.training.step_triton import Adam
 
             return Adam(groups, betas=betas, eps=1e-15)
