@@ -11,7 +11,9 @@ regularised, similarity counted twice, opacities reset at the very end of the co
 Where it deviates:
 - gsplat's rasteriser (CUDA) or lift's (CPU) for Inria's; radii, which only decide what is pruned for its size, follow opacity. Faster.
 - Pictures and depths stay on the device; the released one copies them there at every step. Faster.
-- Fused Adam, separable similarity; no copy of the network at every step (there for recovery from NaN). Faster.
+- Fused Adam, separable similarity. Faster.
+- Gradients that are not finite, which this recipe meets, count as zero; the released one copies its network at every step and goes back
+  to the copy, whose weights its optimiser does not know. Faster, and it goes on learning.
 - Depth and cameras are what the `Reconstruction` says, not estimated anew and quantised to 8 bits. Better data.
 - A size limit of pruning applies once opacities were reset, as in 3DGS (Kerbl et al. 2023); growth checks the limit before it grows.
 - `field="factored"`: the same function, evaluated in the order that suits it. A view has one (u, v), so the six planes that hold one
@@ -297,6 +299,10 @@ class Trainer:
         loss, drawn = self._loss(views, 5e-4 * (1e-6 / 5e-4) ** min(1.0, iteration / how.depth_over))
         loss.backward()
         self.loss = loss.detach()
+        for group in self.optimiser.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
         with torch.no_grad():
             if iteration < how.grow_until:
                 self._watch(drawn)
@@ -330,6 +336,9 @@ class Trainer:
         means, scales, quats = (self.splats[name] for name in ("means", "scales", "quats"))
         if delta is not None:
             means, scales, quats = means + delta[0], scales + delta[1], quats + delta[2]
+        for value in (means, scales, quats):  # one Gaussian without a slope must not leave the whole network without one
+            if value.requires_grad:
+                value.register_hook(lambda gradient: gradient.nan_to_num(0.0, 0.0, 0.0))
         higher = self.splats["shN"][:, : (self.degree + 1) ** 2 - 1]
         sh_coeffs = torch.cat([self.splats["sh0"], higher], dim=1)
         return Gaussians(means, normalize(quats, dim=-1), scales.exp(), self.splats["opacities"].sigmoid(), sh_coeffs)
