@@ -27,7 +27,7 @@ from lift.parallel import each
 from lift.renderers import Renderer, renderers
 from lift.report import write_report
 from lift.session import Session, write_json
-from lift.training.fit import CHECKPOINT
+from lift.training import CHECKPOINT
 from lift.types import Cameras, Depth, Frames, Gaussians, Reconstruction, Render, Trajectory
 
 FLY_THROUGH = "fly_through.json"

@@ -10,7 +10,7 @@ from skimage import data
 from lift.batch import read_arguments, titles
 from lift.registry import ComponentError
 from tests.test_pipeline import TINY
-from tests.test_registry import lift
+from tests.test_registry import here, lift
 
 SINGLE = (*(setting for setting in TINY if not setting.startswith("planner.")), "planner=single", "planner.frames=2", "fit.steps=4")
 
@@ -58,7 +58,7 @@ def test_every_picture_becomes_a_run_and_a_bad_one_holds_up_none(pictures):
     last = done.stderr.strip().split("\n")[-2:]
     assert last[0] == "lift: 1 of 3 pictures failed:" and last[1].startswith("  broken.jpg: ") and "Traceback" not in done.stderr
     assert "[1/3] a/photo.png" in done.stderr and "a-photo: fit" in done.stderr
-    again = lift("batch", "a/photo.png", "b/photo.png", *SINGLE, "output=out", cwd=pictures)  # in one process
+    again = here("batch", "a/photo.png", "b/photo.png", *SINGLE, "output=out", cwd=pictures)  # in one process
     assert again.returncode == 0 and again.stderr.count("found") == 2 * 5, again.stderr
 
 
@@ -68,6 +68,6 @@ def test_every_picture_becomes_a_run_and_a_bad_one_holds_up_none(pictures):
     (("coffee", "--processes=0"), "--processes is '0'; choose a number"), ((), "no picture is given"),
 ])  # fmt: skip
 def test_a_mistake_is_found_before_anything_is_made(tmp_path, wrong, said):
-    done = lift("batch", *wrong, cwd=tmp_path)
+    done = here("batch", *wrong, cwd=tmp_path)
     assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1, done.stderr
     assert not os.listdir(tmp_path)

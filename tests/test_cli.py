@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.test_registry import lift
+from tests.test_registry import here, lift
 
 WRONG = {
     "distortion=foo": "distortion is 'foo'; choose one of identity, rigid",
@@ -32,7 +32,7 @@ WRONG = {
 def test_a_mistake_ends_with_one_readable_line(tmp_path, argument):
     image = [] if argument.startswith("image") else ["image=coffee"]
     where = Path(__file__).parents[1] if argument == "setup.cfg" else tmp_path
-    done = lift("run", *image, argument, f"output={tmp_path / 'out'}", cwd=where)
+    done = here("run", *image, argument, f"output={tmp_path / 'out'}", cwd=where)
     assert done.returncode == 2
     assert WRONG[argument] in done.stderr.strip().split("\n")[-1]
     assert "Traceback" not in done.stderr and (argument.startswith("--") or done.stderr.count("\n") == 1)
@@ -42,7 +42,7 @@ def test_a_mistake_ends_with_one_readable_line(tmp_path, argument):
 @pytest.mark.parametrize("name", ["photo (1).png", "a=b.png", "a[1].png", "it's.png", "a#b,c.png", "ü \"x\".png", "back\\slash.png"])
 def test_any_file_name_will_do(tmp_path, name):
     (tmp_path / name).write_text("x")
-    done = lift("run", f"image={name}", "--cfg", "job", cwd=tmp_path)
+    done = here("run", f"image={name}", "--cfg", "job", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert yaml.safe_load(done.stdout)["image"] == name
 
@@ -53,7 +53,7 @@ def test_the_image_must_be_given(tmp_path):
 
 
 def test_hydra_shows_the_composed_configuration(tmp_path):
-    done = lift("run", "image=x.jpg", "distortion=identity", "--cfg", "job", cwd=tmp_path)
+    done = here("run", "image=x.jpg", "distortion=identity", "--cfg", "job", cwd=tmp_path)
     assert done.returncode == 0 and "image: x.jpg" in done.stdout and "name: identity" in done.stdout
     assert not list(tmp_path.iterdir())
 
@@ -67,5 +67,5 @@ def test_help_lists_slots_and_settings(tmp_path):
 @pytest.mark.parametrize("arguments", [("show", "prior", "nothing"), ("show", "nothing", "x"), ("list", "nothing"), ("export", "nowhere", "x.spz"),
                                        ("render", "nowhere", "--to", "x.mp4"), ("view", "nowhere")])  # fmt: skip
 def test_other_commands_name_what_is_wrong(tmp_path, arguments):
-    done = lift(*arguments, cwd=tmp_path)
+    done = here(*arguments, cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and ("nothing" in done.stderr or "nowhere" in done.stderr)

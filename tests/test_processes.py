@@ -24,7 +24,7 @@ from lift.registry import ComponentError
 from lift.session import Session
 from lift.types import Depth, Frames
 from tests.test_pipeline import TINY
-from tests.test_registry import lift
+from tests.test_registry import here, lift
 from tests.test_replicas import on_each
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
@@ -193,15 +193,13 @@ def test_one_that_fails_ends_all_and_is_heard_once_then_the_run_goes_on(tmp_path
     killed = "kill", 128 + signal.SIGKILL, "lift: process 1 of 2 was ended by SIGKILL"
     for how, status, said in (("error", 2, "lift: fit.steps is 30; choose otherwise"), killed):
         out, err = (process := two(tmp_path, how)).communicate(timeout=300)
-        assert process.returncode == status, (how, err)
+        assert process.returncode == status and err.count("found") == (0 if how == "error" else 3 + 4), (how, err)
         lines = err.strip().split("\n")
         assert lines[-1].startswith(said) and err.count(said) == 1 and out == "", (how, err)
         assert "Traceback" not in err and "torch.distributed.elastic" not in err
-    # Killed after one epoch on two processes, it is completed by one, which finds every stage and the checkpoint; and two find the result.
-    one = lift("run", "image=coffee", *TINY, f"output={tmp_path / 'out'}", cwd=tmp_path)
+    # Killed after one epoch on two processes, it is completed by one, which finds every stage and the checkpoint.
+    one = here("run", "image=coffee", *TINY, f"output={tmp_path / 'out'}", cwd=tmp_path)
     assert one.returncode == 0 and one.stderr.count("found") == 3 + 4, one.stderr
-    out, err = (process := two(tmp_path, "nothing")).communicate(timeout=300)
-    assert process.returncode == 0 and out == one.stdout and err.count("found") == 4 + 4, err
 
 
 @pytest.mark.slow
@@ -209,11 +207,11 @@ def test_one_that_fails_ends_all_and_is_heard_once_then_the_run_goes_on(tmp_path
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_launched_processes_end_with_their_launcher(tmp_path, how):
     process = two(tmp_path, "nothing", "fit.steps=100000")
-    for _ in range(1200):
-        if list((tmp_path / "out" / "cache").glob(".fit-*.draft/checkpoint.ckpt")):
+    for _ in range(1200):  # an interrupt comes in the fit, the other as soon as there are processes
+        pids = members(process.pid)
+        if len(pids) >= 2 and (how == signal.SIGKILL or list((tmp_path / "out" / "cache").glob(".fit-*.draft/checkpoint.ckpt"))):
             break
         time.sleep(0.1)
-    pids = members(process.pid)
     assert len(pids) >= 2
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
@@ -227,10 +225,10 @@ def test_jobs_of_hydras_submitit_launcher(tmp_path):
     """The local executor: jobs in processes of their own, and an error in one of them is the user's one line."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     launcher = ("run", "-m", "hydra/launcher=submitit_local", *TINY, "fit.steps=5", f"output={tmp_path}")
-    done = lift(*launcher, "image=coffee,cat", cwd=tmp_path)
+    done = lift(*launcher, "image=coffee", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.glob("coffee/*/report.html"))) == len(list(tmp_path.glob("cat/*/report.html"))) == 1
-    failed = lift(*launcher, "image=coffee,nowhere.jpg", cwd=tmp_path)
+    assert len(list(tmp_path.glob("coffee/*/report.html"))) == 1
+    failed = lift(*launcher, "image=nowhere.jpg,elsewhere.jpg", cwd=tmp_path)
     assert failed.returncode == 2 and "image is 'nowhere.jpg'" in failed.stderr.strip().split("\n")[-1]
     assert "Traceback" not in failed.stderr
 

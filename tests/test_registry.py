@@ -1,5 +1,8 @@
+import contextlib
 import importlib.metadata
 import inspect
+import io
+import os
 import subprocess
 import sys
 import textwrap
@@ -8,17 +11,31 @@ from pathlib import Path
 import pytest
 
 from lift import registry
+from lift.cli import main
 from lift.registry import SLOTS, ComponentError, Registry, catalogue
 
 EVERY = [(slot, name) for slot in SLOTS for name in catalogue().entries[slot]]
 
 
 def lift(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
-    import os
-
     return subprocess.run(
         [sys.executable, "-m", "lift", *arguments], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True
     )
+
+
+def here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    """The same within this process, which has imported by now what a new one would for seconds."""
+    out, err = io.StringIO(), io.StringIO()
+    before = Path.cwd()
+    os.chdir(cwd)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = main(list(arguments))
+    except SystemExit as ended:  # argparse's
+        status = ended.code
+    finally:
+        os.chdir(before)
+    return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
 
 
 @pytest.mark.parametrize(("slot", "name"), EVERY)

@@ -2,9 +2,7 @@
 
 import torch
 from jaxtyping import Bool, Float
-from scipy.stats import spearmanr
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 Picture = Float[Tensor, "height width 3"]
 
@@ -17,6 +15,8 @@ def psnr(a: Picture, b: Picture) -> float:
 
 def ssim(a: Picture, b: Picture) -> float:
     """Structural similarity (Wang et al., 2004) as torchmetrics defines it, data range 1."""
+    from torchmetrics.functional.image import structural_similarity_index_measure  # seconds, so only for who asks
+
     pair = [x.clamp(0, 1).permute(2, 0, 1)[None] for x in (a, b)]
     return float(structural_similarity_index_measure(*pair, data_range=1.0))
 
@@ -26,6 +26,8 @@ def depth_errors(
 ) -> dict[str, float]:
     """AbsRel and delta1 after scaling the estimate by the median ratio; Spearman's rank correlation, which needs no alignment;
     and the scale itself, estimate / truth."""
+    from scipy.stats import spearmanr
+
     a, b = estimate[valid].double(), truth[valid].double()
     scale = float((a / b).median())
     ratio = a / scale / b

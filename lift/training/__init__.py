@@ -1,1 +1,4 @@
 """Fits canonical Gaussians to frames that contradict one another."""
+
+CHECKPOINT = "checkpoint.ckpt"
+"""A fit's file in its folder."""

@@ -18,11 +18,10 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from lift.parallel import torch_on_one_thread
 from lift.registry import ComponentError
 from lift.store import save
+from lift.training import CHECKPOINT
 from lift.training.data import SceneData, split
 from lift.training.module import SceneModule
 from lift.training.replicas import Replicas
-
-CHECKPOINT = "checkpoint.ckpt"
 
 
 def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConfig, trainer: dict[str, Any], seed: int) -> None:
