@@ -6,7 +6,7 @@ small that the scene stays what its row says. In one run, in this order:
   host, colours from harmonics inside `rasterization`, L1 and fused SSIM, one Adam a parameter, its default strategy's bookkeeping, the
   loss read back every step). Written anew from its description; its SSIM is the fused-ssim package where that is installed (it is what
   the trainer uses), else lift's. Pictures wait in pinned memory: the trainer's loader, which decodes files, is left out.
-- `bare`: lift's step (colours, losses with depth, regularisers, fused Adam) in a plain loop.
+- `bare`: lift's step (colours, losses with depth, regularisers, fused Adam, the frames' errors) in a plain loop.
 - `lift`: the product's path, the same under Lightning's Trainer with the data module: drawing views, hooks, logging.
 - `rigid`: that with a distortion that corrects cameras.
 Rows hold the ratio to `example` in views a second, Lightning's overhead (`lift` / `bare` - 1), and what a step waits for the device.
@@ -18,6 +18,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytorch_lightning as lightning
@@ -33,7 +34,6 @@ from lift.renderers import Renderer, renderers
 from lift.training import losses
 from lift.training.data import STEPS_A_BATCH, SceneData
 from lift.training.module import SceneModule
-from lift.training.step_triton import Adam
 from lift.types import Cameras, Frames, Gaussians, PointCloud, Reconstruction
 from measure import spread, write
 
@@ -166,19 +166,15 @@ def in_a_loop(step: Callable[[int], None]) -> list[float]:
 
 
 def bare(made: SceneModule, batch: int) -> Callable[[int], None]:
-    """lift's step without Lightning."""
-    made.to("cuda")
-    names = list(made.splats)
-    optimiser = Adam([{"name": n, "params": [made.splats[n]], "lr": 1e-9} for n in names], eps=1e-15)
+    """The module's own step, called in a plain loop: what is Lightning's is left out, and nothing else."""
+    made.to(made.renderer.device)
+    made.trainer = SimpleNamespace(world_size=1)
+    made.trainer.optimizers = made.configure_optimizers()
+    made.manual_backward = lambda loss: loss.backward()
 
     def step(number: int) -> None:
-        views = torch.tensor([(number * batch + k) % FRAMES for k in range(batch)]).to("cuda", non_blocking=True)
-        rng = torch.Generator("cuda").manual_seed(number)
-        canonical = made.splats.gaussians()
-        loss, _ = made.loss(made.render(views, torch.rand(3, generator=rng, device="cuda"), canonical=canonical), views, canonical)
-        loss.backward()
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        views = torch.tensor([(number * batch + k) % FRAMES for k in range(batch)]).to(made.renderer.device, non_blocking=True)
+        made.optimise(views)
 
     return step
 

@@ -1,12 +1,13 @@
 """The Lightning module that fits canonical Gaussians and what each frame got wrong."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytorch_lightning as lightning
 import torch
 from jaxtyping import Float, UInt8
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -52,6 +53,7 @@ class SceneModule(lightning.LightningModule):
         self.splats = Splats.of(gaussians)
         self.distortion, self.renderer = distortion, renderer
         self.settings, self.extent, self.seed = settings, extent, seed
+        self.how = _plain(OmegaConf.to_container(settings))  # asked dozens of times a step, which OmegaConf takes its time for
         self.step = 0  # of our own: Lightning's global_step counts optimisers. A plain number: a tensor's would be waited for
         cameras = reconstruction.cameras
         self.size = (cameras.width, cameras.height)
@@ -92,7 +94,7 @@ class SceneModule(lightning.LightningModule):
 
     def loss(self, render: Render, views: Tensor, canonical: Gaussians | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum and its unweighted parts; regularised are the canonical Gaussians."""
-        weights, targets = self.settings.loss, self.targets((render.rgb.shape[2], render.rgb.shape[1]))
+        weights, targets = self.how.loss, self.targets((render.rgb.shape[2], render.rgb.shape[1]))
         l1, ssim = losses.photometric(render.rgb, targets.images[views])
         parts = {"l1": l1, "dssim": 1 - ssim}
         if weights.depth:
@@ -107,18 +109,15 @@ class SceneModule(lightning.LightningModule):
         """Several optimiser's steps, on the views [step view] of `batch`: see `data.STEPS_A_BATCH`."""
         before = self.step
         for views in batch:
-            if self.step < self.settings.steps:  # the last epoch may be longer than what is left
+            if self.step < self.how.steps:  # the last epoch may be longer than what is left
                 render, logged = self.optimise(views)
-        if self.settings.importance and self.trainer.world_size > 1 and batch_idx + 1 == self.trainer.num_training_batches:
+        if self.how.importance and self.trainer.world_size > 1 and batch_idx + 1 == self.trainer.num_training_batches:
             # Each process knows of the frames that it drew; at the epoch's end, before the checkpoint, all learn the newest.
             errors, drawn = self.all_gather(self.errors), self.all_gather(self.drawn)
             self.errors.copy_(errors.gather(0, drawn.argmax(0, keepdim=True))[0])
             self.drawn.copy_(drawn.amax(0))
-        if self._passes(before, self.settings.log_every):
-            error = self._error(render, views)
-            self.log_dict({**logged, "step": float(self.step)}, prog_bar=False)  # `step` is where Lightning puts it on the curves
-            self.log("gaussians", float(self.splats.count), prog_bar=True)
-            self.log("psnr", -10 * torch.log10(error), prog_bar=True)
+        if self._passes(before, self.how.log_every):
+            self._write({**logged, "gaussians": self.splats.count, "psnr": -10 * torch.log10(self._error(render, views))})
 
     def optimise(self, views: Tensor) -> tuple[Render, dict[str, Tensor]]:
         """One step; what it saw and what it lost."""
@@ -136,18 +135,18 @@ class SceneModule(lightning.LightningModule):
         before, self.step = self.step, self.step + self.trainer.world_size
         with torch.no_grad():
             self._densify(rng, before)
-            if self.settings.importance:
+            if self.how.importance:
                 self.errors[views], self.drawn[views] = self._differences(render, views), self.step
         return render, {"loss": loss, **parts, "penalty": penalty}
 
     def importance(self) -> Tensor | None:
         """How often each frame is to be drawn, as weights; None if all alike. Asked for once an epoch."""
-        if not self.settings.importance:
+        if not self.how.importance:
             return None
         errors = self.errors.cpu()
         typical = errors[errors > 0].median() if (errors > 0).any() else torch.ones(())
         weights = torch.where(errors > 0, errors, typical) / typical
-        return weights.clamp(0.25, 4) ** self.settings.importance  # within bounds: a frame gone bad must not take all draws
+        return weights.clamp(0.25, 4) ** self.how.importance  # within bounds: a frame gone bad must not take all draws
 
     def validation_step(self, views: Tensor, batch_idx: int) -> None:
         """Pictures of the canonical scene: a held-out frame has no distortion of its own to learn."""
@@ -161,7 +160,7 @@ class SceneModule(lightning.LightningModule):
             self.logger.experiment.add_image(f"view_{int(views[0])}", shown, self.step, dataformats="HWC")
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        rates = self.settings.learning_rate
+        rates = self.how.learning_rate
         rate = {
             "means": rates.means * self.extent, "scales": rates.scales, "quats": rates.quats, "opacities": rates.opacities,
             "sh0": rates.colors, "shN": rates.colors / 20,
@@ -169,7 +168,7 @@ class SceneModule(lightning.LightningModule):
         groups = [{"name": name, "params": [self.splats[name]], "lr": rate[name]} for name in NAMES]
         # A step on n views is worth n of one: its rate grows with the root of n, and its memory is as many steps shorter
         # (Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", NeurIPS 2022).
-        views = self.settings.views_per_step * self.trainer.world_size
+        views = self.how.views_per_step * self.trainer.world_size
         betas = (0.9**views, 0.999**views)
         optimisers = [self._adam(groups, betas)]
         if distorting := list(self.distortion.groups()):
@@ -183,16 +182,26 @@ class SceneModule(lightning.LightningModule):
         checkpoint["shapes"] = {name: list(parameter.shape) for name, parameter in self.splats.items()}
         checkpoint["step"] = self.step
         # Rates and moments are for one view a step, whatever the number of processes that they are loaded by.
-        checkpoint["views"] = self.settings.views_per_step * self.trainer.world_size
+        checkpoint["views"] = self.how.views_per_step * self.trainer.world_size
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.splats = Splats.blank(checkpoint["shapes"]).to(self.device)
         self.step = checkpoint["step"]
-        views = self.settings.views_per_step * self.trainer.world_size
+        views = self.how.views_per_step * self.trainer.world_size
         for optimiser in checkpoint["optimizer_states"]:
             for group in optimiser["param_groups"]:
                 group["start"] = group["start"] * (views / checkpoint["views"]) ** 0.5
                 group["betas"] = (0.9**views, 0.999**views)
+
+    def _write(self, values: dict[str, Tensor | float]) -> None:
+        """To the curves, and the last two to the progress bar. All are read at once, and not by `log`, which takes a step's time for each."""
+        numbers = torch.stack([torch.as_tensor(value, dtype=torch.float32, device=self.device).detach() for value in values.values()]).tolist()
+        values = dict(zip(values, numbers))
+        for logger in self.trainer.loggers:
+            logger.log_metrics(values, self.step)
+        if self.trainer.progress_bar_callback is not None:
+            for name in list(values)[-2:]:
+                self.log(name, values[name], prog_bar=True, logger=False, batch_size=1)
 
     def _adam(self, groups: list[dict], betas: tuple[float, float]) -> torch.optim.Optimizer:
         groups = [{**group, "params": [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])} for group in groups]
@@ -206,7 +215,7 @@ class SceneModule(lightning.LightningModule):
 
     def _picture_size(self) -> tuple[int, int]:
         """Width and height that this step renders at."""
-        coarse, done = self.settings.coarse, self.step / self.settings.steps
+        coarse, done = self.how.coarse, self.step / self.how.steps
         for share, end in zip(coarse.sizes, coarse.until):
             if done < end:
                 return max(1, round(self.size[0] * share)), max(1, round(self.size[1] * share))
@@ -219,7 +228,7 @@ class SceneModule(lightning.LightningModule):
 
     def _set_learning_rates(self) -> None:
         """Positions settle to a hundredth, distortions to a tenth, over the steps."""
-        done = self.step / self.settings.steps
+        done = self.step / self.how.steps
         splats, *distorting = self.trainer.optimizers
         for group in splats.param_groups:
             group["lr"] = group["start"] * (0.01**done if group["name"] == "means" else 1)
@@ -228,12 +237,12 @@ class SceneModule(lightning.LightningModule):
                 group["lr"] = group["start"] * 0.1**done
 
     def _densify(self, rng: torch.Generator, before: int) -> None:
-        how = self.settings.densify
+        how = self.how.densify
         optimiser = self.trainer.optimizers[0]
-        active = how.first <= self.step <= how.last * self.settings.steps
+        active = how.first <= self.step <= how.last * self.how.steps
         if active and self._passes(before, how.every):
             densify.relocate(self.splats, optimiser, how.dead, rng)
-            densify.grow(self.splats, optimiser, how.growth, self.settings.max_gaussians, rng)
+            densify.grow(self.splats, optimiser, how.growth, self.how.max_gaussians, rng)
         if active and how.noise:
             densify.explore(self.splats, how.noise * 5e5 * optimiser.param_groups[0]["lr"], rng)
 
@@ -244,3 +253,8 @@ class SceneModule(lightning.LightningModule):
     def _error(self, render: Render, views: Tensor) -> Tensor:
         frames = self.targets((render.rgb.shape[2], render.rgb.shape[1])).images[views]
         return (render.rgb.detach().clamp(0, 1) - frames / 255).square().mean()
+
+
+def _plain(settings: Any) -> Any:
+    """Settings as attributes and nothing more."""
+    return SimpleNamespace(**{name: _plain(value) for name, value in settings.items()}) if isinstance(settings, dict) else settings
