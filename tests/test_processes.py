@@ -122,7 +122,8 @@ def make_clips(rank: int, world: int, device: torch.device, folder: Path, sees: 
     torch.save(frames.images, folder / f"images{rank}")
 
 
-@pytest.mark.parametrize("sees", ["ancestors", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sees", ["ancestors", "all"])
 def test_clips_are_spread_over_processes_where_they_do_not_depend_on_one_another(tmp_path, sees):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
