@@ -46,9 +46,20 @@ def loops_are_compiled() -> bool:
     """Whether numba's cache has what a fit on the CPU needs; also if there is no cache to fill."""
     from lift import jit
     from lift.renderers import numba_gradients
-    from lift.training import splat_kernels
+    from lift.training import loss_kernels, splat_kernels
 
-    return all(jit.cached(last) for last in (numba_gradients.unproject, splat_kernels._gradient))
+    return all(jit.cached(last) for last in (numba_gradients.unproject, splat_kernels._gradient, loss_kernels._combine))
+
+
+def compile_for_a_fit() -> None:
+    """What `loops_are_compiled` asks for; as a process of its own (`processes.alone`) it ends with the one that started it."""
+    from lift import processes
+    from lift.renderers import renderers
+    from lift.training import losses
+
+    processes.settle(processes.Place(), None)
+    renderers.build({"name": "numba"}).warm_up()
+    losses.warm_up()
 
 
 def compile_loops() -> None:
@@ -58,12 +69,9 @@ def compile_loops() -> None:
     from lift.geometry import pinhole
     from lift.planners import planners
     from lift.priors import priors
-    from lift.renderers import renderers
-    from lift.training import losses
     from lift.types import Depth, Frames
 
-    renderers.build({"name": "numba"}).warm_up()
-    losses.warm_up()
+    compile_for_a_fit()
     camera, ramp = pinhole(64, 64, 64.0), torch.linspace(3, 1, 64)[:, None].repeat(1, 64)
     depth = Depth(ramp, ramp > 0, "scale")
     clip = planners.build({"name": "single"})(camera, depth, 1).clips[0]

@@ -13,13 +13,18 @@ Each stage is a function from typed values to a typed value, kept on disk under 
 after a kill is to run again. Which component fills which slot is the configuration's business (`lift.registry`).
 """
 
+import json
+import logging
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from lift import processes
 from lift.depths import DepthEstimator, depths
 from lift.distortions import Distortion, distortions
 from lift.io.image import Picture, load_picture
@@ -28,7 +33,7 @@ from lift.planners import planners
 from lift.planners.reach import limit
 from lift.poses import poses
 from lift.priors import VideoPrior, priors
-from lift.renderers import Renderer, renderers
+from lift.renderers import renderers
 from lift.session import Session
 from lift.store import key_of, load
 from lift.types import Cameras, Depth, Frames, Gaussians, Reconstruction, Trajectory
@@ -48,16 +53,13 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
     picture = replace(picture, name=title or picture.name)
     for note in picture.notes:
         session.note(note)
-    compiling = _prepare(session.build(renderers))
-
-    estimator = session.build(depths, camera=picture.cameras)
-    depth, key = estimate_depth(session, picture, estimator)
-    prior = session.build(priors, depth=depth, camera=picture.cameras, estimator=estimator)
-    trajectory, key = plan(session, picture, depth, prior, key)
-    frames, key = generate(session, picture, depth, prior, trajectory, key)
-    reconstruction, key = reconstruct(session, estimator, depth, frames, trajectory, key)
-    if compiling:
-        compiling.wait()
+    with _loops_compiled(session):
+        estimator = session.build(depths, camera=picture.cameras)
+        depth, key = estimate_depth(session, picture, estimator)
+        prior = session.build(priors, depth=depth, camera=picture.cameras, estimator=estimator)
+        trajectory, key = plan(session, picture, depth, prior, key)
+        frames, key = generate(session, picture, depth, prior, trajectory, key)
+        reconstruction, key = reconstruct(session, estimator, depth, frames, trajectory, key)
     gaussians, distortion, folder = fit(session, depth, frames, reconstruction, key)
     if not session.leads:
         return None
@@ -66,18 +68,30 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
     return deliver(session, Scene(picture, depth, trajectory, frames, reconstruction, gaussians, distortion, folder))
 
 
-def _prepare(renderer: Renderer) -> subprocess.Popen | None:
-    """Gets the fit's loops compiled beside the first stages, where that was not done before. By a process of its own: in a thread
-    the compiler and these stages would wait for one another's turns at Python, and both take twice as long."""
+@contextmanager
+def _loops_compiled(session: Session) -> Iterator[None]:
+    """Has the fit's loops compiled at the end, beside what is done meanwhile, if numba's cache does not have them yet. By a process of its
+    own: in a thread the compiler and the first stages would wait for one another's turns at Python, and both take twice as long."""
+    renderer = session.build(renderers)
     if renderer.device.type != "cpu":
         renderer.warm_up()
-        return None
+        yield
+        return
     from lift import doctor
 
-    if doctor.loops_are_compiled():
-        return None
-    command = [sys.executable, "-m", "lift", "doctor", "--compile"]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if session.place.local_rank or doctor.loops_are_compiled():
+        yield
+        return
+    command = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from lift import doctor; doctor.compile_for_a_fit()"
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    compiling = subprocess.Popen([sys.executable, "-c", command, json.dumps(sys.path)], env=processes.alone(), **quiet)
+    try:
+        yield
+        if compiling.wait():
+            logging.getLogger(__name__).warning("the fit's loops could not be compiled ahead (status %d)", compiling.returncode)
+    finally:
+        compiling.terminate()
+        compiling.wait()
 
 
 def estimate_depth(session: Session, picture: Picture, estimator: DepthEstimator) -> tuple[Depth, str]:

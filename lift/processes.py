@@ -27,6 +27,8 @@ T = TypeVar("T")
 _PARENT, _REPORT = "LIFT_LAUNCHED_BY", "LIFT_REPORT"
 """What a launched process is told: the process that started it, and the file in which the first to fail says why."""
 
+_PLACES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_PROCID")
+
 PATIENCE = timedelta(days=30)
 """How long processes wait for what one of them decides, who may himself wait for another run that is making the same."""
 
@@ -66,9 +68,14 @@ def place() -> Place:
     return Place()
 
 
+def alone() -> dict[str, str]:
+    """The environment of a process that helps this one: it has no part in what others make together, and ends when this one does."""
+    return {name: value for name, value in os.environ.items() if name not in (*_PLACES, _REPORT)} | {_PARENT: str(os.getpid())}
+
+
 def forget_place() -> None:
     """From here on this process counts as alone, for Lightning, too."""
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_PROCID"):
+    for name in _PLACES:
         os.environ.pop(name, None)
     from lightning_utilities.core.rank_zero import rank_zero_only
 

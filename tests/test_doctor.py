@@ -1,6 +1,9 @@
 """The doctor names what is there and what is not, and survives every patient."""
 
 import importlib.metadata
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -72,3 +75,10 @@ def test_broken_plugins_and_a_broken_installation_become_lines(quick, monkeypatc
 @pytest.mark.parametrize("name", list(doctor._TRIALS))
 def test_every_trial_is_python(name):
     compile(doctor._TRIALS[name], name, "exec")
+
+
+def test_it_tells_an_empty_cache_from_a_full_one(tmp_path):
+    ask = "from lift import doctor; print(doctor.loops_are_compiled())"
+    doctor.compile_for_a_fit()
+    for variables, expected in (({**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}, "False"), (dict(os.environ), "True")):
+        assert subprocess.run([sys.executable, "-c", ask], env=variables, capture_output=True, text=True).stdout.strip() == expected

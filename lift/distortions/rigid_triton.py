@@ -13,7 +13,7 @@ from lift.jit import kernel
 
 def moved(world_to_camera: Tensor, motions: Tensor, view: Tensor, extent: float) -> Tensor:
     """What `Rigid.cameras` makes of world_to_camera [view 4 4], which need not have a gradient; float32 on one CUDA device."""
-    return _Moved.apply(world_to_camera.contiguous(), motions, view, extent)
+    return _Moved.apply(world_to_camera.contiguous(), motions, view.to(motions.device).contiguous(), extent)
 
 
 class _Moved(Function):

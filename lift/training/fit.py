@@ -101,6 +101,8 @@ class Keep(Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         draft = self.path.with_suffix(".draft")
         trainer.save_checkpoint(draft)
+        for logger in trainer.loggers:  # a run that goes on from here has its curves until here
+            logger.save()
         if trainer.is_global_zero:
             os.replace(draft, self.path)
         trainer.should_stop = module.step >= module.settings.steps

@@ -53,7 +53,7 @@ class SceneModule(lightning.LightningModule):
         self.splats = Splats.of(gaussians)
         self.distortion, self.renderer = distortion, renderer
         self.settings, self.extent, self.seed = settings, extent, seed
-        self.how = _plain(OmegaConf.to_container(settings))  # asked dozens of times a step, which OmegaConf takes its time for
+        self.how = _plain(OmegaConf.to_container(settings, resolve=True))  # asked dozens of times a step, which OmegaConf takes its time for
         self.step = 0  # of our own: Lightning's global_step counts optimisers. A plain number: a tensor's would be waited for
         cameras = reconstruction.cameras
         self.size = (cameras.width, cameras.height)
@@ -204,10 +204,11 @@ class SceneModule(lightning.LightningModule):
                 self.log(name, values[name], prog_bar=True, logger=False, batch_size=1)
 
     def _adam(self, groups: list[dict], betas: tuple[float, float]) -> torch.optim.Optimizer:
+        """Ours for dense parameters with a rate of their own and nothing more; torch's for all else that a distortion may ask for."""
         groups = [{**group, "params": [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])} for group in groups]
         parameters = [parameter for group in groups for parameter in group["params"]]
-        plain = all(set(group) <= {"name", "params", "lr"} for group in groups) and all(p.is_contiguous() for p in parameters)
-        if plain and fused(*parameters):
+        plain = all(set(group) <= {"name", "params", "lr"} and isinstance(group["lr"], (int, float)) for group in groups)
+        if plain and all(isinstance(p, Tensor) and p.is_contiguous() for p in parameters) and fused(*parameters):
             from lift.training.step_triton import Adam
 
             return Adam(groups, betas=betas, eps=1e-15)
