@@ -20,6 +20,7 @@ CLOSE = 1e-3
 """A mesh is not drawn where it comes nearer to the camera than this share of the scene's typical depth."""
 PARTS = 64
 """In how many parts a surface's cells are projected."""
+
 LATER = 0.01
 """What was seen first wins against what was made up later, within this share of depth."""
 SHARP = 16
@@ -224,8 +225,7 @@ def _rasterize_rows(x, y, w, rows, cells, flags, top, bottom, inverse, cell, pla
 def _rasterize(corners, cells, flags, matrix, close, bands, inverse, cell, place):
     height, width = inverse.shape
     x, y, w = np.empty((len(corners), 4), np.float32), np.empty((len(corners), 4), np.float32), np.empty((len(corners), 4), np.float32)
-    rows = np.empty((len(corners), 2), np.int32)
-    """The first and last row of the lattice that a cell may touch."""
+    rows = np.empty((len(corners), 2), np.int32)  # the first and last of the lattice that a cell may touch
     for part in prange(PARTS):
         for q in range(part * len(corners) // PARTS, (part + 1) * len(corners) // PARTS):
             rows[q, 0], rows[q, 1] = height, -1
