@@ -1,7 +1,7 @@
 """A step of lift on CUDA beside a step of gsplat's own example trainer: python benchmarks/example_trainer.py [--quick]
 
 Both fit the same pictures with the same number of Gaussians of degree 3; neither grows while it is timed, and learning rates are so
-small that the scene stays what its row says. In one run, in this order:
+small that the scene stays what its row says. In one run, by turns (a host's speed drifts more than what is compared differs):
 - `example`: what gsplat 1.5.3's examples/simple_trainer.py does in a step with its default settings (one view, picture copied from the
   host, colours from harmonics inside `rasterization`, L1 and fused SSIM, one Adam a parameter, its default strategy's bookkeeping, the
   loss read back every step). Written anew from its description; its SSIM is the fused-ssim package where that is installed (it is what
@@ -37,7 +37,7 @@ from lift.training.module import SceneModule
 from lift.types import Cameras, Frames, Gaussians, PointCloud, Reconstruction
 from measure import spread, write
 
-SEED, FRAMES, WARM_UP, STEPS = 0, 16, 40, 400
+SEED, FRAMES, WARM_UP, STEPS, ROUNDS = 0, 16, 40, 100, 7
 WIDTH, HEIGHT = 1024, 768
 CASES = [(100_000, 1), (500_000, 1), (500_000, 4), (1_000_000, 1)]
 """Gaussians, views a step."""
@@ -124,45 +124,51 @@ def module(gaussians: Gaussians, cameras: Cameras, frames: Frames, depth: Tensor
 
 
 class Marks(lightning.Callback):
-    """The clock at the first and the last timed batch, the device's work done; between them nothing is waited for."""
+    """The clock at the first and the last timed step, the device's work done; between them nothing is waited for."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
 
     def on_train_batch_start(self, trainer: lightning.Trainer, module: lightning.LightningModule, batch: Any, number: int) -> None:
-        done = number * STEPS_A_BATCH
-        if done >= WARM_UP and (done - WARM_UP) % (STEPS // 4) == 0:
+        if number * STEPS_A_BATCH in (WARM_UP, WARM_UP + STEPS):
             torch.cuda.synchronize()
             self.times.append(time.perf_counter())
 
 
-def under_lightning(made: SceneModule, batch: int) -> list[float]:
-    """Milliseconds a step, one figure for each quarter of the timed steps."""
-    marks = Marks()
-    data = SceneData(list(range(1, FRAMES)), [], batch, WARM_UP + STEPS + STEPS_A_BATCH, 0.15, SEED)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        trainer = lightning.Trainer(
-            accelerator="gpu", devices=1, max_epochs=1, logger=False, callbacks=[marks], enable_progress_bar=False,
-            enable_checkpointing=False, enable_model_summary=False, num_sanity_val_steps=0, limit_val_batches=0,
-            use_distributed_sampler=False, log_every_n_steps=100,
-        )  # fmt: skip
-        trainer.fit(made, data)
-    return [1e3 * (b - a) / (STEPS // 4) for a, b in zip(marks.times, marks.times[1:])]
+def under_lightning(made: SceneModule, batch: int) -> Callable[[], float]:
+    """A round: milliseconds a step."""
+
+    def round_() -> float:
+        marks = Marks()
+        data = SceneData(list(range(1, FRAMES)), [], batch, WARM_UP + STEPS + STEPS_A_BATCH, 0.15, SEED)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            trainer = lightning.Trainer(
+                accelerator="gpu", devices=1, max_epochs=1, logger=False, callbacks=[marks], enable_progress_bar=False,
+                enable_checkpointing=False, enable_model_summary=False, num_sanity_val_steps=0, limit_val_batches=0,
+                use_distributed_sampler=False, log_every_n_steps=100,
+            )  # fmt: skip
+            trainer.fit(made, data)
+        first, last = marks.times
+        return 1e3 * (last - first) / STEPS
+
+    return round_
 
 
-def in_a_loop(step: Callable[[int], None]) -> list[float]:
-    times = []
-    for number in range(WARM_UP):
-        step(number)
-    for quarter in range(4):
+def in_a_loop(step: Callable[[int], None]) -> Callable[[], float]:
+    """A round: milliseconds a step."""
+
+    def round_() -> float:
+        for number in range(WARM_UP):
+            step(number)
         torch.cuda.synchronize()
         start = time.perf_counter()
-        for number in range(STEPS // 4):
-            step(WARM_UP + quarter * STEPS // 4 + number)
+        for number in range(STEPS):
+            step(WARM_UP + number)
         torch.cuda.synchronize()
-        times.append(1e3 * (time.perf_counter() - start) / (STEPS // 4))
-    return times
+        return 1e3 * (time.perf_counter() - start) / STEPS
+
+    return round_
 
 
 def bare(made: SceneModule, batch: int) -> Callable[[int], None]:
@@ -192,12 +198,16 @@ def main() -> None:
         make = lambda distortion: module(gaussians, cameras, frames, depth, renderer, distortion, batch)  # noqa: E731
         rigid = distortions.build({"name": "rigid", "learning_rate": 1e-12}, num_views=FRAMES, extent=4.0, size=(WIDTH, HEIGHT))
         identity = [distortions.build({"name": "identity"}, num_views=FRAMES, extent=4.0, size=(WIDTH, HEIGHT)) for _ in range(2)]
-        times = {
+        rounds = {
             "example": in_a_loop(Example(gaussians, cameras, frames, batch).step),
             "bare": in_a_loop(bare(make(identity[0]), batch)),
             "lift": under_lightning(make(identity[1]), batch),
             "rigid": under_lightning(make(rigid), batch),
         }
+        times: dict[str, list[float]] = {name: [] for name in rounds}
+        for _ in range(ROUNDS):
+            for name, round_ in rounds.items():
+                times[name].append(round_())
         row: dict[str, Any] = {"gaussians": count, "views_per_step": batch, "width": WIDTH, "height": HEIGHT, "fused_ssim": bool(importlib.util.find_spec("fused_ssim"))}
         row |= {name: spread(values) for name, values in times.items()}
         medians = {name: row[name]["median"] for name in times}
