@@ -5,11 +5,11 @@ small that the scene stays what its row says. In one run, by turns (a host's spe
 - `example`: what gsplat 1.5.3's examples/simple_trainer.py does in a step with its default settings (one view, picture copied from the
   host, colours from harmonics inside `rasterization`, L1 and fused SSIM, one Adam a parameter, its default strategy's bookkeeping, the
   loss read back every step). Written anew from its description; its SSIM is the fused-ssim package where that is installed (it is what
-  the trainer uses), else lift's. Pictures wait in pinned memory: the trainer's loader, which decodes files, is left out.
+  the trainer uses), else lift's. Batches wait in pinned memory: the trainer's loader, which decodes files, is left out.
 - `bare`: lift's step (colours, losses with depth, regularisers, fused Adam, the frames' errors) in a plain loop.
 - `lift`: the product's path, the same under Lightning's Trainer with the data module: drawing views, hooks, logging.
 - `rigid`: that with a distortion that corrects cameras.
-Rows hold the ratio to `example` in views a second, Lightning's overhead (`lift` / `bare` - 1), and what a step waits for the device.
+Rows hold the ratio to `example` in views a second, and Lightning's overhead (`lift` / `bare` - 1).
 """
 
 import argparse
@@ -34,7 +34,7 @@ from lift.renderers import Renderer, renderers
 from lift.training import losses
 from lift.training.data import STEPS_A_BATCH, SceneData
 from lift.training.module import SceneModule
-from lift.types import Cameras, Frames, Gaussians, PointCloud, Reconstruction
+from lift.types import Cameras, Clip, Frames, Gaussians, PointCloud, Reconstruction, Trajectory
 from measure import spread, write
 
 SEED, FRAMES, WARM_UP, STEPS, ROUNDS = 0, 16, 40, 100, 7
@@ -81,14 +81,12 @@ class Example:
         self.strategy = DefaultStrategy(refine_start_iter=10**9)
         self.strategy.check_sanity(self.splats, self.optimisers)
         self.state = self.strategy.initialize_state(scene_scale=1.0)
-        self.poses, self.intrinsics = cameras.camera_to_world.pin_memory(), cameras.intrinsics.pin_memory()
-        self.pictures = frames.images.float().pin_memory()
-        self.batch = batch
+        given = (cameras.camera_to_world, cameras.intrinsics, frames.images.float())
+        self.batches = list(zip(*([part.contiguous().pin_memory() for part in value.split(batch)] for value in given), strict=True))
 
     def step(self, number: int) -> None:
-        views = [(number * self.batch + k) % FRAMES for k in range(self.batch)]
-        poses, intrinsics = self.poses[views].to("cuda"), self.intrinsics[views].to("cuda")
-        pixels = (self.pictures[views[0]][None] if self.batch == 1 else self.pictures[views]).to("cuda") / 255.0
+        poses, intrinsics, pixels = (value.to("cuda") for value in self.batches[number % len(self.batches)])
+        pixels = pixels / 255.0
         shown, _, info = self.rasterization(
             self.splats["means"], self.splats["quats"], self.splats["scales"].exp(), self.splats["opacities"].sigmoid(),
             torch.cat([self.splats["sh0"], self.splats["shN"]], 1), torch.linalg.inv(poses), intrinsics, WIDTH, HEIGHT,
@@ -195,8 +193,9 @@ def main() -> None:
     for count, batch in CASES[:1] if arguments.quick else CASES:
         world = scene(count, renderer)
         gaussians, cameras, frames, depth = world
+        trajectory = Trajectory(cameras[0], (Clip("right", 0, cameras[1:]),))
         make = lambda distortion: module(gaussians, cameras, frames, depth, renderer, distortion, batch)  # noqa: E731
-        rigid = distortions.build({"name": "rigid", "learning_rate": 1e-12}, num_views=FRAMES, extent=4.0, size=(WIDTH, HEIGHT))
+        rigid = distortions.build({"name": "rigid", "learning_rate": 1e-12}, num_views=FRAMES, extent=4.0, trajectory=trajectory)
         identity = [distortions.build({"name": "identity"}, num_views=FRAMES, extent=4.0, size=(WIDTH, HEIGHT)) for _ in range(2)]
         rounds = {
             "example": in_a_loop(Example(gaussians, cameras, frames, batch).step),

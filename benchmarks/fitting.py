@@ -89,7 +89,10 @@ def main() -> None:
 
     started = time.perf_counter()
     torch.manual_seed(config.seed)
-    distortion = distortions.build(config.distortion, num_views=len(given.frames), extent=unit, size=(cameras.width, cameras.height))
+    distortion = distortions.build(
+        config.distortion, num_views=len(given.frames), extent=unit, size=(cameras.width, cameras.height), trajectory=given.trajectory,
+        points=reconstruction.points,
+    )  # fmt: skip
     start = initialise(reconstruction, config.fit.initial_gaussians, config.fit.sh_degree, renderer.device)
     module = Watched(start, distortion, renderer, given.frames, reconstruction, config.fit, unit, config.seed)
     training, held_out = given.views

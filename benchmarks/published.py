@@ -37,10 +37,10 @@ from torch import Tensor, nn
 from torch.nn.functional import grid_sample, normalize
 
 from frames import kept
+from lift.distortions.hexplane import SCENE_SIZE, TreePlanes, tree_codes
 from lift.evaluation.metrics import psnr
 from lift.geometry import pinhole, quat_to_rotation, transform_cameras, unproject
 from lift.harmonics import evaluate, from_rgb
-from lift.planners.motion import DIRECTIONS
 from lift.renderers import BLUR, NEAR, Renderer, renderers
 from lift.store import save
 from lift.training.losses import ssim
@@ -48,13 +48,8 @@ from lift.training.splats import Splats
 from lift.types import Cameras, Frames, Gaussians, Reconstruction, Trajectory
 from measure import measure, write
 
-PAIRS = ((0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (1, 3), (1, 4), (2, 3), (2, 4), (3, 4))
-"""The planes of a level by their two coordinates, of x, y, z, u, v."""
-LEVELS, CHANNELS, RESOLUTION, WIDTH = (1, 2, 4), 16, 64, 128
 INPUT_WIDTH = 448
 """Pixels across in which the released pose stage sees the input: one Gaussian each."""
-SCENE_SIZE = 10.0
-"""Half the side of the cube that the cloud is scaled to."""
 
 Field = Literal["plain", "factored"]
 Stage = Literal["coarse", "fine"]
@@ -94,121 +89,6 @@ class Result:
 
     gaussians: Gaussians
     history: list[Record]
-
-
-def tree_codes(trajectory: Trajectory) -> list[tuple[float, float]]:
-    """(u, v) of every frame: signed steps from the input to the right and up, so that [0, 1] spans the tree and the input is (0.5, 0.5).
-
-    The released code reads them from file names, and different frames may share one: left/up ends where up/left does. Raises ValueError
-    for a clip whose last motion is neither right, left, up nor down.
-    """
-    places, levels, longest = [(0, 0)], 1, 1
-    for clip in trajectory.clips:
-        path = clip.name.split("/")
-        across, up, nearer = DIRECTIONS.get(path[-1], (0, 0, 1))
-        if nearer:
-            raise ValueError(f"clip {clip.name!r} moves {path[-1]!r}; the published field knows right, left, up and down")
-        levels, longest = max(levels, len(path)), max(longest, len(clip.cameras))
-        u, v = places[clip.source]
-        places += [(u + round(across) * step, v + round(up) * step) for step in range(1, len(clip.cameras) + 1)]
-    most = levels * longest
-    return [((u + most) / (2 * most), (v + most) / (2 * most)) for u, v in places]
-
-
-class HexPlane(nn.Module):
-    """Offsets of positions, log scales and quaternions as a function of place and (u, v).
-
-    Ten planes a level, sixteen channels, multiplied over planes; three levels, side by side; a linear layer and three heads.
-    (u, v) in [0, 1] are used where planes span [-1, 1], so that half of each such axis is never visited: as released.
-    """
-
-    def __init__(self, low: Tensor, high: Tensor, evaluation: Field) -> None:
-        """low, high: corners of the initial cloud, [3]; beyond them the border's values hold."""
-        super().__init__()
-        if evaluation not in ("plain", "factored"):
-            raise ValueError(f"field is {evaluation!r}; choose plain or factored")
-        self.evaluation = evaluation
-        self.register_buffer("low", low)
-        self.register_buffer("high", high)
-        self.planes = nn.ParameterList()
-        for level in LEVELS:
-            sides = [RESOLUTION * level] * 3 + [RESOLUTION] * 2
-            self.planes += [nn.Parameter(torch.empty(1, CHANNELS, sides[b], sides[a]).uniform_(0.1, 0.5)) for a, b in PAIRS]
-        self.trunk = nn.Linear(CHANNELS * len(LEVELS), WIDTH)
-        self.heads = nn.ModuleList(
-            nn.Sequential(nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, out)) for out in (3, 3, 4)
-        )
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_uniform_(layer.weight)
-
-    def forward(self, means: Tensor, codes: list[tuple[float, float]]) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """A view each: offsets [gaussian 3], [gaussian 3], [gaussian 4] of Gaussians at `means` [gaussian 3]."""
-        at = 2 * (means - self.low) / (self.high - self.low) - 1
-        features = self.looked_up(at, codes) if self.evaluation == "plain" else self.factored(at, codes)
-        hidden = [self.trunk(feature) for feature in features]
-        return [tuple(head(view) for head in self.heads) for view in hidden]
-
-    def looked_up(self, at: Tensor, codes: list[tuple[float, float]]) -> list[Tensor]:
-        """Features [gaussian 48] a view, all planes interpolated at every Gaussian."""
-        views = []
-        for u, v in codes:
-            place = torch.cat([at, torch.full_like(at[:, :1], u), torch.full_like(at[:, :1], v)], dim=-1)
-            views.append(torch.cat([self._product(level, PAIRS, place) for level in range(len(LEVELS))]).T)
-        return views
-
-    def factored(self, at: Tensor, codes: list[tuple[float, float]]) -> list[Tensor]:
-        """The same by lines: two dimensions only where two coordinates differ between Gaussians."""
-        levels = []
-        for level in range(len(LEVELS)):
-            spatial = self._product(level, PAIRS[:2] + PAIRS[4:5], at).T.contiguous()[:, None]
-            for axis in range(3):
-                lines = [_row(self._plane(level, axis, 3 + k), code[k]) for code in codes for k in (0, 1)]
-                found = _interpolate(torch.cat(lines).T, at[:, axis]).unflatten(1, (len(codes), 2, CHANNELS))
-                spatial = spatial * found[:, :, 0] * found[:, :, 1]
-            both = [_row(_row(self._plane(level, 3, 4), v)[None, :, None, :].mT, u)[:, 0] for u, v in codes]
-            levels.append(spatial * torch.stack(both))
-        return list(torch.cat(levels, dim=-1).unbind(1))
-
-    def penalty(self) -> Tensor:
-        """Mean squared second differences along the second coordinate, and distance of "time" planes from one.
-
-        The planes are those that would be spatial (0, 1, 3) and temporal (2, 4, 5) of four coordinates; of five they are xy, xz, xv and
-        xu, yz, yu: as released.
-        """
-        total = self.low.new_zeros(())
-        for level in range(len(LEVELS)):
-            planes = list(self.planes)[level * len(PAIRS) : (level + 1) * len(PAIRS)]
-            for weight, chosen in ((2e-4, (0, 1, 3)), (1e-3, (2, 4, 5))):
-                total = total + weight * sum(planes[index].diff(n=2, dim=-2).square().mean() for index in chosen)
-            total = total + 1e-4 * sum((1 - planes[index]).abs().mean() for index in (2, 4, 5))
-        return total
-
-    def _plane(self, level: int, a: int, b: int) -> Tensor:
-        return self.planes[level * len(PAIRS) + PAIRS.index((a, b))]
-
-    def _product(self, level: int, pairs: tuple[tuple[int, int], ...], at: Tensor) -> Tensor:
-        """[channel gaussian]"""
-        product = None
-        for a, b in pairs:
-            grid = torch.stack([at[:, a], at[:, b]], dim=-1)[None, None]
-            found = grid_sample(self._plane(level, a, b), grid, "bilinear", "border", align_corners=True)[0, :, 0]
-            product = found if product is None else product * found
-        return product
-
-
-def _row(plane: Tensor, at: float) -> Tensor:
-    """[channel column] of a plane [1 channel row column], between two rows; `at` in [-1, 1]."""
-    position = (at + 1) / 2 * (plane.shape[2] - 1)
-    low = min(int(position), plane.shape[2] - 2)
-    return torch.lerp(plane[0, :, low], plane[0, :, low + 1], position - low)
-
-
-def _interpolate(table: Tensor, at: Tensor) -> Tensor:
-    """[gaussian column] from a table [row column], linear between rows; `at` [gaussian], [-1, 1] from the first to the last."""
-    position = ((at + 1) / 2 * (len(table) - 1)).clamp(0, len(table) - 1)
-    low = position.detach().floor().clamp(max=len(table) - 2).long()
-    return torch.lerp(table.index_select(0, low), table.index_select(0, low + 1), (position - low)[:, None])
 
 
 @dataclass(frozen=True)
@@ -264,7 +144,7 @@ class Trainer:
         self.cameras = [moved[view] for view in range(len(cameras))]
         away = (cameras.centers - cameras.centers.mean(0)).norm(dim=-1)
         self.extent = 1.1 * float(away.max())
-        self.field = HexPlane(start.means.amin(0), start.means.amax(0), field).to(device)
+        self.field = TreePlanes(start.means.amin(0), start.means.amax(0), field).to(device)
         self.splats = Splats.of(start).to(device)
         self.draws = _draws([0, *(view for view in views if view)], input_copies, random.Random(seed))
         self.degree, self.most = 0, start.sh_degree

@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import re
 import sys
 import traceback
+from importlib.resources import files
 from pathlib import Path
 
 from lift import __version__, processes
@@ -221,9 +223,17 @@ def _quoted(argument: str) -> str:
 
 
 def _check_names(arguments: list[str]) -> None:
-    """Unknown component names get our message, which has the choices on one line."""
+    """Unknown names of components and settings get our message, which has the choices on one line."""
+    from lift.config import check_key
+
     for argument in arguments:
         key, equals, value = argument.partition("=")
+        if equals and re.fullmatch(r"\w+(\.\w+)*", key) and key.split(".")[0] not in ("hydra", "experiment"):
+            check_key(key)
+        if equals and key == "experiment" and not set("(*$,") & set(value):
+            names = sorted(path.name[:-5] for path in (files("lift.configs") / "experiment").iterdir() if path.name.endswith(".yaml"))
+            if value not in (*names, "null"):
+                raise ComponentError(f"experiment is {value!r}; choose one of {', '.join(names)}")
         if equals and key in SLOTS and not set("(*$") & set(value):  # Hydra's own functions and patterns
             for name in value.split(","):
                 catalogue()(key, name.strip().strip("'\""))

@@ -1,7 +1,8 @@
 """Settings that belong to no component, and how a run's configuration is composed and checked. Imports no torch."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -53,6 +54,14 @@ class Losses:
 
 
 @dataclass
+class Trust:
+    """Whose word counts less in the losses."""
+
+    frames: float = 0.0
+    """A frame whose error is so many times the median frame's counts a half, and the less the worse it is; 0 trusts all alike."""
+
+
+@dataclass
 class Densify:
     """Growth by MCMC relocation and cloning (Kheradmand et al., NeurIPS 2024)."""
 
@@ -98,6 +107,7 @@ class Fit:
     coarse: Coarse = field(default_factory=Coarse)
     learning_rate: LearningRates = field(default_factory=LearningRates)
     loss: Losses = field(default_factory=Losses)
+    trust: Trust = field(default_factory=Trust)
     densify: Densify = field(default_factory=Densify)
     checkpoint_every: int = 100
     """Steps; a killed fit goes on from the last one."""
@@ -146,6 +156,22 @@ def store_schemas() -> None:
     for slot in SLOTS:
         for name, entry in catalogue().entries[slot].items():
             store.store(group=slot, name=name, node=entry.schema)
+
+
+def check_key(key: str) -> None:
+    """Whether there is a setting of that name, a component's own aside. Raises ComponentError with those there are."""
+    node, known = Config, ""
+    for part in key.split("."):
+        if not is_dataclass(node):
+            return
+        names = [f.name for f in fields(node)]
+        if part not in names:
+            near = get_close_matches(part, names, 1)
+            hint = f"did you mean {known}{near[0]}? " if near else ""
+            raise ComponentError(f"{key} is not a setting; {hint}{known.rstrip('.') or 'lift run'} has {', '.join(names)}")
+        if part in SLOTS:
+            return
+        node, known = get_type_hints(node)[part], f"{known}{part}."
 
 
 def check(config: DictConfig) -> None:

@@ -36,6 +36,7 @@ from lift.priors import VideoPrior, priors
 from lift.renderers import renderers
 from lift.session import Session
 from lift.store import key_of, load
+from lift.training import CHECKPOINT
 from lift.types import Cameras, Depth, Frames, Gaussians, Reconstruction, Trajectory
 
 
@@ -60,7 +61,7 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
         trajectory, key = plan(session, picture, depth, prior, key)
         frames, key = generate(session, picture, depth, prior, trajectory, key)
         reconstruction, key = reconstruct(session, estimator, depth, frames, trajectory, key)
-    gaussians, distortion, folder = fit(session, depth, frames, reconstruction, key)
+    gaussians, distortion, folder = fit(session, depth, trajectory, frames, reconstruction, key)
     if not session.leads:
         return None
     from lift.delivery import Scene, deliver
@@ -158,7 +159,7 @@ def reconstruct(
 
 
 def fit(
-    session: Session, depth: Depth, frames: Frames, reconstruction: Reconstruction, before: str
+    session: Session, depth: Depth, trajectory: Trajectory, frames: Frames, reconstruction: Reconstruction, before: str
 ) -> tuple[Gaussians, Distortion, Path]:
     """Canonical Gaussians that explain all frames, while a distortion learns what each frame got wrong."""
     from lift.training.fit import fit as optimise
@@ -169,10 +170,15 @@ def fit(
     how = {name: value for name, value in _plain(config.trainer).items() if name != "devices"}  # a fit can go on on another number
     key = session.key("fit", before, config.seed, how, _plain(config.fit), slots=("distortion", "renderer"), code=(optimise,))
     cameras = reconstruction.cameras
-    distortion = session.build(distortions, num_views=len(frames), extent=depth.typical, size=(cameras.width, cameras.height))
+    distortion = session.build(
+        distortions, num_views=len(frames), extent=depth.typical, size=(cameras.width, cameras.height), trajectory=trajectory,
+        points=reconstruction.points,
+    )  # fmt: skip
     renderer = session.build(renderers)
 
     def make(folder: Path) -> None:
+        if (folder / CHECKPOINT).exists():
+            session.say("fit           going on from its last checkpoint")
         start = initialise(reconstruction, config.fit.initial_gaussians, config.fit.sh_degree, renderer.device)
         module = SceneModule(start, distortion, renderer, frames, reconstruction, config.fit, depth.typical, config.seed)
         placed = [view for view in range(1, len(frames)) if reconstruction.confidence[view].any()]

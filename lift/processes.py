@@ -112,11 +112,17 @@ def devices(trainer: Mapping[str, Any]) -> list[int]:
             if named is None:
                 return [0]
             raise ComponentError(f"trainer.devices is {asked!r}, which names GPUs, and trainer.accelerator is {accelerator!r}; choose a number")
+        if named > (cores := _cores()):
+            raise ComponentError(f"trainer.devices is {named}, processes on a CPU of which {cores} cores can be used; choose 1 to {cores}")
         return list(range(named))
     found = list(range(count if named in (None, -1) else named)) if not isinstance(named, list) else named
     if min(found) < 0 or max(found) >= count or len(set(found)) < len(found):
         raise ComponentError(f"trainer.devices is {asked!r}, but torch sees {count} GPUs, 0 to {count - 1}")
     return found
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def settle(here: Place, gpus: list[int] | None = None) -> None:
@@ -125,8 +131,7 @@ def settle(here: Place, gpus: list[int] | None = None) -> None:
     if parent := os.environ.get(_PARENT):
         threading.Thread(target=_follow, args=(int(parent),), daemon=True).start()
     if here.local_world > 1:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        share = max(1, cores if "SLURM_CPUS_PER_TASK" in os.environ else cores // here.local_world)  # srun has shared them out already
+        share = max(1, _cores() if "SLURM_CPUS_PER_TASK" in os.environ else _cores() // here.local_world)  # srun has shared them out already
         os.environ.setdefault("NUMBA_NUM_THREADS", str(share))
     if here.local_world > 1 or gpus not in (None, [0]):
         import torch

@@ -54,7 +54,7 @@ class Session:
 
     def say(self, line: str) -> None:
         if self.leads:
-            self.console.print(f"{self.title}: {line}" if self.title else line, markup=False)
+            self.console.print(f"{self.title}: {line}" if self.title else line, markup=False, soft_wrap=True)
 
     def note(self, line: str) -> None:
         """Something the user should know: printed now, kept in the report."""

@@ -16,7 +16,7 @@ from lift.poses import poses
 from lift.priors import priors
 from lift.registry import catalogue
 from lift.renderers import renderers
-from lift.types import Clip, Depth, Frames, Gaussians, Render, Trajectory
+from lift.types import Cameras, Clip, Depth, Frames, Gaussians, PointCloud, Render, Trajectory
 
 WIDTH, HEIGHT, VIEWS = 64, 48, 4
 
@@ -150,6 +150,16 @@ def scene() -> Gaussians:
     return Gaussians(means, quats, torch.full((40, 3), 0.1), torch.full((40,), 0.6), torch.randn(40, 4, 3, generator=rng))
 
 
+def distorted(name: str):
+    """A distortion for VIEWS frames of `scene()`, of which the last goes on from the one before it."""
+    moved = [CAMERA.map(lambda value: value.clone()) for _ in range(VIEWS - 1)]
+    for step, camera in enumerate(moved):
+        camera.world_to_camera[0, 0, 3] = 0.05 * (step + 1)
+    trajectory = Trajectory(CAMERA, (Clip("right", 0, Cameras.cat(moved[:-1])), Clip("right/up", VIEWS - 2, moved[-1])))
+    points = PointCloud(scene().means, torch.full((len(scene()), 3), 0.5))
+    return build(distortions, name, num_views=VIEWS, extent=3.0, size=(WIDTH, HEIGHT), trajectory=trajectory, points=points)
+
+
 def hooks(distortion, view: torch.Tensor):
     cameras = CAMERA.map(lambda value: value.expand(len(view), *value.shape[1:]).clone())
     render = Render(torch.rand(len(view), 48, 64, 3, generator=torch.Generator().manual_seed(1)), torch.ones(len(view), 48, 64), torch.ones(len(view), 48, 64))
@@ -168,7 +178,7 @@ def assert_identity(distortion, view: torch.Tensor) -> None:
 @pytest.mark.parametrize("name", every("distortion"))
 def test_a_distortion_starts_as_the_identity_and_stays_so_for_the_input(name):
     torch.manual_seed(0)
-    distortion = build(distortions, name, num_views=VIEWS, extent=3.0, size=(WIDTH, HEIGHT))
+    distortion = distorted(name)
     assert_identity(distortion, torch.arange(VIEWS))
     assert distortion.penalty().item() == 0
     for parameter in distortion.parameters():
@@ -181,7 +191,7 @@ def test_a_distortion_starts_as_the_identity_and_stays_so_for_the_input(name):
 
 @pytest.mark.parametrize("name", every("distortion"))
 def test_a_distortion_can_learn_in_a_generated_view(name):
-    distortion = build(distortions, name, num_views=VIEWS, extent=3.0, size=(WIDTH, HEIGHT))
+    distortion = distorted(name)
     if not list(distortion.parameters()):
         pytest.skip(f"{name} has nothing to learn")
     view, renderer = torch.tensor([2]), renderers.build({"name": "reference"})

@@ -57,8 +57,15 @@ def test_srun_says_where_the_first_process_is(monkeypatch):
 
 
 @pytest.mark.parametrize("asked, count", [(1, 1), ("1", 1), (3, 3), ("auto", 1)])
-def test_devices_of_a_cpu(asked, count):
+def test_devices_of_a_cpu(asked, count, monkeypatch):
+    monkeypatch.setattr(processes, "_cores", lambda: 4)
     assert processes.devices({"accelerator": "cpu", "devices": asked}) == list(range(count))
+
+
+def test_more_processes_than_cores_are_refused(monkeypatch):
+    monkeypatch.setattr(processes, "_cores", lambda: 4)
+    with pytest.raises(ComponentError, match=r"trainer.devices is 5.*4 cores.*choose 1 to 4"):
+        processes.devices({"accelerator": "cpu", "devices": 5})
 
 
 @pytest.mark.parametrize("asked", [0, -2, "many", True, [], 1.5, [0, 1], -1])

@@ -10,8 +10,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from frames import keep, kept, scene  # noqa: E402
-from published import HexPlane, Schedule, Trainer, draw, initial_gaussians, time_step, train, tree_codes  # noqa: E402
+from published import Schedule, Trainer, draw, initial_gaussians, time_step, train  # noqa: E402
 
+from lift.distortions.hexplane import TreePlanes, tree_codes  # noqa: E402
 from lift.evaluation.metrics import psnr  # noqa: E402
 from lift.geometry import pinhole, pixel_centers, project  # noqa: E402
 from lift.harmonics import C0  # noqa: E402
@@ -49,7 +50,7 @@ def test_a_frame_is_known_by_its_place_in_the_tree():
 
 def test_both_evaluations_of_the_field_are_one_function():
     torch.manual_seed(3)
-    field = HexPlane(torch.tensor([-3.0, -2, 1]), torch.tensor([4.0, 2, 9]), "plain").double()
+    field = TreePlanes(torch.tensor([-3.0, -2, 1]), torch.tensor([4.0, 2, 9]), "plain").double()
     for plane in field.planes:
         plane.data.mul_(3)  # the released start is so small that nothing would be seen
     means = (torch.rand(300, 3, dtype=torch.float64) * 10 - torch.tensor([5.0, 4, 0])).requires_grad_()  # some beyond the border
@@ -74,18 +75,18 @@ def test_the_field_starts_as_described():
     torch.manual_seed(0)
     offsets = []
     for _ in range(20):
-        field = HexPlane(-10 * torch.ones(3), 10 * torch.ones(3), "factored")
+        field = TreePlanes(-10 * torch.ones(3), 10 * torch.ones(3), "factored")
         with torch.no_grad():
             offsets.append(field(20 * torch.rand(50, 3) - 10, [(0.6, 0.5)])[0][0])
     assert 0.06 < torch.stack(offsets).square().mean().sqrt() < 0.12
     assert max(float(offset.std(0).max()) for offset in offsets) < 1e-3
     assert sum(plane.numel() for plane in field.planes) == pytest.approx(7.08e6, rel=0.01)
     with pytest.raises(ValueError, match="'fast'; choose plain or factored"):
-        HexPlane(-torch.ones(3), torch.ones(3), "fast")
+        TreePlanes(-torch.ones(3), torch.ones(3), "fast")
 
 
 def test_the_regularisers_reach_the_planes_they_reach_as_released():
-    field = HexPlane(-torch.ones(3), torch.ones(3), "plain")
+    field = TreePlanes(-torch.ones(3), torch.ones(3), "plain")
     field.penalty().backward()
     reached = [index for index in range(10) if field.planes[index].grad is not None]
     assert reached == [0, 1, 2, 3, 4, 5]

@@ -70,7 +70,7 @@ def make_scene(folder: Path, name: str = EVIL) -> Scene:
     means = torch.randn(40, 3) * 0.7 + torch.tensor([0.0, 0.0, 4.0])
     quats = torch.tensor([1.0, 0, 0, 0]).expand(40, 4).clone()
     gaussians = Gaussians(means, quats, torch.full((40, 3), 0.2), torch.full((40,), 0.7), torch.randn(40, 1, 3))
-    distortion = Rigid(num_views=7, extent=3.5)
+    distortion = Rigid(num_views=7, extent=3.5, trajectory=trajectory, points=PointCloud(means, torch.rand(40, 3)))
     reconstruction = Reconstruction(
         trajectory.cameras, PointCloud(means, torch.rand(40, 3)), depth.expand(7, 24, 32).clone(), torch.ones(7, 24, 32)
     )

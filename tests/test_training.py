@@ -17,7 +17,7 @@ from lift.training.data import ViewSampler, split
 from lift.training.fit import CHECKPOINT, fit
 from lift.training.module import SceneModule
 from lift.training.splats import Splats, initialise
-from lift.types import Cameras, Frames, Gaussians, PointCloud, Reconstruction
+from lift.types import Cameras, Clip, Frames, Gaussians, PointCloud, Reconstruction, Trajectory
 
 SIZE = 24
 
@@ -48,7 +48,9 @@ def settings(**changes):
 def module(how) -> SceneModule:
     frames, reconstruction = scene()
     start = initialise(reconstruction, how.initial_gaussians, how.sh_degree)
-    return SceneModule(start, Rigid(num_views=len(frames), extent=3.0), Reference(), frames, reconstruction, how, 3.0, seed=7)
+    trajectory = Trajectory(reconstruction.cameras[0], (Clip("right", 0, reconstruction.cameras[1:]),))
+    distortion = Rigid(num_views=len(frames), extent=3.0, trajectory=trajectory, points=reconstruction.points)
+    return SceneModule(start, distortion, Reference(), frames, reconstruction, how, 3.0, seed=7)
 
 
 CPU = {"accelerator": "cpu", "devices": 1}

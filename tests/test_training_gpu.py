@@ -14,7 +14,7 @@ from lift.scenes import render
 from lift.training.fit import fit
 from lift.training.module import SceneModule
 from lift.training.splats import initialise
-from lift.types import Cameras, PointCloud, Reconstruction
+from lift.types import Cameras, Clip, PointCloud, Reconstruction, Trajectory
 
 pytestmark = pytest.mark.gpu
 
@@ -33,8 +33,9 @@ def room(size: int, views: int, renderer: str, cuda: torch.device, **changes) ->
     reconstruction = Reconstruction(cameras, cloud, frames.depth, torch.ones_like(frames.depth))
     small = {"views_per_step": 2, "initial_gaussians": 8000, "max_gaussians": 12000, "sh_degree": 1}
     how = OmegaConf.merge(OmegaConf.structured(Fit), small, changes)
+    trajectory = Trajectory(cameras[0], (Clip("right", 0, cameras[1:]),))
     return SceneModule(
-        initialise(reconstruction, how.initial_gaussians, how.sh_degree), Rigid(num_views=views, extent=4.0),
+        initialise(reconstruction, how.initial_gaussians, how.sh_degree), Rigid(num_views=views, extent=4.0, trajectory=trajectory, points=cloud),
         renderers.build({"name": renderer}, device=cuda), frames, reconstruction, how, 4.0, seed=0,
     )  # fmt: skip
 

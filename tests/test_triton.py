@@ -91,22 +91,20 @@ def test_a_composed_picture_and_its_gradients_are_those_of_plain_torch(device, p
 
 @pytest.mark.parametrize("size", [0.0, 1e-5, 0.05, 0.2, 2.0])
 def test_cameras_moved_by_a_rigid_motion_and_their_gradient_are_those_of_plain_torch(device, size):
-    from lift.distortions.rigid import Rigid
     from lift.distortions.rigid_triton import moved
-    from lift.geometry import look_at
+    from lift.geometry import look_at, rigid, rotation_from_vector
 
     generator = torch.Generator().manual_seed(0)
-    distortion = Rigid(num_views=6, extent=3.0).to(device)
-    with torch.no_grad():
-        distortion.motions.copy_(size * torch.nn.functional.normalize(torch.randn(6, 6, generator=generator), dim=-1))
-    view = torch.tensor([4, 0, 2, 4], device=device)
+    motions = (size * torch.nn.functional.normalize(torch.randn(4, 6, generator=generator), dim=-1)).to(device)
+    motions[1] = 0
+    motions.requires_grad_()
+    exact = motions.detach().double().requires_grad_()
     eye, target, down = torch.randn(3, 4, 3, generator=generator)
     before, outer = look_at(eye, target, down).to(device), torch.randn(4, 4, 4, generator=generator).to(device)
-    after = moved(before, distortion.motions, view, distortion.extent)
-    (gradient,) = torch.autograd.grad(after, distortion.motions, outer)
-    exact = distortion.double()
-    truth = exact.motion(view) @ before.double()
-    (true_gradient,) = torch.autograd.grad(truth, exact.motions, outer.double())
+    after = moved(before, motions, 3.0)
+    (gradient,) = torch.autograd.grad(after, motions, outer)
+    truth = rigid(rotation_from_vector(exact[:, :3]), 3.0 * exact[:, 3:]) @ before.double()
+    (true_gradient,) = torch.autograd.grad(truth, exact, outer.double())
     torch.testing.assert_close(after, truth.float(), atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(gradient, true_gradient.float(), atol=1e-5, rtol=1e-5)
     assert torch.equal(after[1], before[1])

@@ -16,8 +16,12 @@ class Distortion(nn.Module, ABC):
 
     At initialisation a distortion is exactly the identity, and for view 0, the input, it always stays so: the input is what the
     scene must look like. A constructor may ask for (keyword-only): `num_views` (int, the input included), `extent` (float: the
-    scene's typical depth, its unit of length), `size` (tuple: picture width, height).
+    scene's typical depth, its unit of length), `size` (tuple: picture width, height), `trajectory` (Trajectory: the
+    tree of clips), `points` (PointCloud: what the frames show).
     """
+
+    progress: float = 1.0
+    """Share of the fit's steps that are done; the fit sets it before each step."""
 
     def cameras(self, cameras: Cameras, view: Int[Tensor, "view"]) -> Cameras:
         """The frame was not taken where it says."""
@@ -28,7 +32,7 @@ class Distortion(nn.Module, ABC):
         return gaussians
 
     def image(self, render: Render, view: Int[Tensor, "view"]) -> Render:
-        """The frame's pixels, colours or sharpness are off."""
+        """The frame's pixels, colours or sharpness are off. `info["weight"]` [view height width], if set, says how much each pixel counts."""
         return render
 
     def penalty(self) -> Float[Tensor, ""]:

@@ -4,43 +4,83 @@ from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from lift.distortions import Distortion, distortions
-from lift.geometry import rigid, rotation_from_vector
+from lift.distortions.chain import PerFrame
+from lift.geometry import inside, project, rigid, rotation_from_vector
 from lift.jit import fused
-from lift.types import Cameras
+from lift.types import Cameras, PointCloud, Trajectory
+
+DAMPING = 1e-2
+"""Share of the strongest change's effect below which a change is not scaled up."""
 
 
 @distortions.register("rigid")
 class Rigid(Distortion):
-    """One small rigid motion a frame: it was taken from a slightly different place than it says.
+    """One small rigid motion a frame, and another focal length: it was taken from a slightly different place than it says.
 
     The motion is applied in the camera's own axes, rotation first. Settings:
-    - learning_rate: of rotation (radians) and of translation (in units of the scene's typical depth) alike;
-    - weight: of the penalty, the mean squared motion. It keeps what all frames could share, a move of the whole scene, at zero.
+    - learning_rate: of what the change moves in the picture, in picture widths;
+    - weight: of the penalty, the mean over frames of how far that is. It keeps what all frames could share, a move of the whole scene, at zero;
+    - focal: whether focal lengths are corrected;
+    - chained: whether changes from frame to frame are learned (`lift.distortions.chain`), not every frame for itself.
     """
 
-    def __init__(self, learning_rate: float = 1e-4, weight: float = 1.0, *, num_views: int, extent: float) -> None:
+    def __init__(
+        self, learning_rate: float = 1e-4, weight: float = 0.3, focal: bool = True, chained: bool = True,
+        *, num_views: int, extent: float, trajectory: Trajectory, points: PointCloud,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.learning_rate, self.weight, self.extent = learning_rate, weight, extent
-        self.motions = nn.Parameter(torch.zeros(num_views, 6))
-        """A frame's rotation vector, then its translation."""
+        self.motions = PerFrame(num_views, (7 if focal else 6,), trajectory, chained)
+        """[frame number], in picture widths of movement in the picture."""
+        self.register_buffer("scales", whitening(trajectory.start, points, extent, focal), persistent=True)
+        """From these numbers to a rotation vector, a translation in units of `extent` and the logarithm of the focal length's factor."""
+
+    def changes(self, view: Int[Tensor, "view"]) -> tuple[Float[Tensor, "view 6"], Float[Tensor, "view"] | None]:
+        """Rotation vector and translation in units of `extent`; logarithm of the focal length's factor, None where it is not corrected."""
+        every = self.motions(view) @ self.scales
+        return every[:, :6], every[:, 6] if every.shape[1] == 7 else None
 
     def cameras(self, cameras: Cameras, view: Int[Tensor, "view"]) -> Cameras:
+        motions, zooms = self.changes(view)
         before = cameras.world_to_camera
-        if fused(before, self.motions) and not before.requires_grad:
+        if zooms is not None:
+            factors = zooms.exp()
+            columns = torch.stack([factors, factors, torch.ones_like(factors)], dim=-1)[:, None]  # the principal point stays
+            cameras = replace(cameras, intrinsics=cameras.intrinsics * columns)
+        if fused(before, motions) and not before.requires_grad:
             from lift.distortions.rigid_triton import moved
 
-            return replace(cameras, world_to_camera=moved(before, self.motions, view, self.extent))
-        return replace(cameras, world_to_camera=self.motion(view) @ before)
-
-    def motion(self, view: Int[Tensor, "view"]) -> Float[Tensor, "view 4 4"]:
-        """Planned camera to true camera; the identity for the input view."""
-        generated = (view > 0).to(self.motions.dtype)[:, None]
-        rotation, translation = (generated * self.motions[view]).split(3, dim=-1)
-        return rigid(rotation_from_vector(rotation), translation * self.extent)
+            return replace(cameras, world_to_camera=moved(before, motions, self.extent))
+        rotation, translation = motions.split(3, dim=-1)
+        return replace(cameras, world_to_camera=rigid(rotation_from_vector(rotation), translation * self.extent) @ before)
 
     def penalty(self) -> Float[Tensor, ""]:
-        every = self.motions.reshape(-1)
-        return torch.dot(every, every) * (self.weight * 2 / every.numel())
+        return self.weight * self.motions.norm(1e-4)
+
+
+def whitening(camera: Cameras, points: PointCloud, extent: float, focal: bool) -> Float[Tensor, "number number"]:
+    """Rows: changes of a camera, each of which moves what it sees by one picture width, root mean square, and differently from the others.
+
+    Rotation and translation look alike in a picture, and so do moving ahead and zooming; learned as they are, each would undo the
+    other's steps. CamP (Park et al., SIGGRAPH Asia 2023) with the Jacobian's covariance over the scene's points as one camera sees them.
+    """
+    local = points.points @ camera.world_to_camera[0, :3, :3].T + camera.world_to_camera[0, :3, 3]
+    pixels, depth = project(points.points, camera)
+    local = local[(depth[0] > 0.1 * extent) & inside(pixels[0], camera)]
+    local = local[:: max(1, len(local) // 5000)].double()
+    if len(local) < 10:  # nothing to go by: as a wall at the typical depth would do
+        grid = torch.linspace(-0.4, 0.4, 8, dtype=torch.float64)
+        local = torch.stack([*torch.meshgrid(grid, grid, indexing="ij"), torch.ones(8, 8, dtype=torch.float64)], dim=-1).reshape(-1, 3) * extent
+    x, y, z = local.unbind(-1)
+    u, v = x / z, y / z
+    zero, f = torch.zeros_like(u), float(camera.intrinsics[0, 0, 0]) / camera.width
+    across = torch.stack([-u * v, 1 + u * u, -v, extent / z, zero, -extent * u / z, u], dim=-1)
+    down = torch.stack([-1 - v * v, u * v, u, zero, extent / z, -extent * v / z, v], dim=-1)
+    jacobian = f * torch.cat([across, down])[:, : 7 if focal else 6]
+    covariance = 2 * jacobian.T @ jacobian / len(jacobian)
+    values, vectors = torch.linalg.eigh(covariance)
+    least = DAMPING * values[-1]  # what hardly shows must not be moved by miles
+    return (vectors / (values + least).sqrt() @ vectors.T).float()

@@ -3,6 +3,7 @@
 In plain torch that is a hundred launches a step on a handful of numbers, longer than the rasteriser takes.
 """
 
+import torch
 import triton.language as tl
 from torch import Tensor
 from torch.autograd import Function
@@ -11,37 +12,34 @@ from torch.autograd.function import once_differentiable
 from lift.jit import kernel
 
 
-def moved(world_to_camera: Tensor, motions: Tensor, view: Tensor, extent: float) -> Tensor:
-    """What `Rigid.cameras` makes of world_to_camera [view 4 4], which need not have a gradient; float32 on one CUDA device."""
-    return _Moved.apply(world_to_camera.contiguous(), motions, view.to(motions.device).contiguous(), extent)
+def moved(world_to_camera: Tensor, motions: Tensor, extent: float) -> Tensor:
+    """What `Rigid.cameras` makes of world_to_camera [view 4 4], which need not have a gradient, by motions [view 6]; float32 on one CUDA device."""
+    return _Moved.apply(world_to_camera.contiguous(), motions.contiguous(), extent)
 
 
 class _Moved(Function):
     @staticmethod
-    def forward(ctx, world_to_camera, motions, view, extent):
+    def forward(ctx, world_to_camera, motions, extent):
         out = world_to_camera.new_empty(world_to_camera.shape)
-        _move[len(view),](world_to_camera, motions, view, out, extent)
-        ctx.save_for_backward(world_to_camera, motions, view)
+        _move[len(motions),](world_to_camera, motions, out, extent)
+        ctx.save_for_backward(world_to_camera, motions)
         ctx.extent = extent
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, outer):
-        world_to_camera, motions, view = ctx.saved_tensors
-        gradient = motions.new_zeros(motions.shape)
-        _move_gradient[len(view),](world_to_camera, motions, view, outer.contiguous(), gradient, ctx.extent)
-        return None, gradient, None, None
+        world_to_camera, motions = ctx.saved_tensors
+        gradient = torch.empty_like(motions)
+        _move_gradient[len(motions),](world_to_camera, motions, outer.contiguous(), gradient, ctx.extent)
+        return None, gradient, None
 
 
 @kernel
-def _motion(motions, view):
-    """A view's rotation vector and translation; none for the input."""
-    at, generated = motions + 6 * view, view > 0
-    return (
-        tl.load(at, generated, 0.0), tl.load(at + 1, generated, 0.0), tl.load(at + 2, generated, 0.0),
-        tl.load(at + 3, generated, 0.0), tl.load(at + 4, generated, 0.0), tl.load(at + 5, generated, 0.0),
-    )  # fmt: skip
+def _motion(motions, n):
+    """A view's rotation vector and translation."""
+    at = motions + 6 * n
+    return tl.load(at), tl.load(at + 1), tl.load(at + 2), tl.load(at + 3), tl.load(at + 4), tl.load(at + 5)
 
 
 @kernel
@@ -58,9 +56,9 @@ def _factors(q):
 
 
 @kernel
-def _move(world_to_camera, motions, view, out, extent):
+def _move(world_to_camera, motions, out, extent):
     n = tl.program_id(0)
-    x, y, z, tx, ty, tz = _motion(motions, tl.load(view + n))
+    x, y, z, tx, ty, tz = _motion(motions, n)
     q = x * x + y * y + z * z
     sine, cosine, _, _ = _factors(q)
     for j in tl.static_range(4):
@@ -76,10 +74,9 @@ def _move(world_to_camera, motions, view, out, extent):
 
 
 @kernel
-def _move_gradient(world_to_camera, motions, view, outer, gradient, extent):
+def _move_gradient(world_to_camera, motions, outer, gradient, extent):
     n = tl.program_id(0)
-    number = tl.load(view + n)
-    x, y, z, _, _, _ = _motion(motions, number)
+    x, y, z, _, _, _ = _motion(motions, n)
     q = x * x + y * y + z * z
     sine, cosine, d_sine, d_cosine = _factors(q)
     zero = 0.0 * q
@@ -96,10 +93,10 @@ def _move_gradient(world_to_camera, motions, view, outer, gradient, extent):
         dx, dy, dz = dx + wx * g_along + gx * w_along, dy + wy * g_along + gy * w_along, dz + wz * g_along + gz * w_along
         ex, ey, ez = ex + wy * gz - wz * gy, ey + wz * gx - wx * gz, ez + wx * gy - wy * gx  # (r x w) . g = r . (w x g)
     by_q = 2 * (d_cosine * (products - q * dots) - cosine * dots + d_sine * (x * ex + y * ey + z * ez))
-    to, generated = gradient + 6 * number, number > 0
-    tl.atomic_add(to, by_q * x + cosine * dx + sine * ex, generated)
-    tl.atomic_add(to + 1, by_q * y + cosine * dy + sine * ey, generated)
-    tl.atomic_add(to + 2, by_q * z + cosine * dz + sine * ez, generated)
-    tl.atomic_add(to + 3, extent * tx, generated)
-    tl.atomic_add(to + 4, extent * ty, generated)
-    tl.atomic_add(to + 5, extent * tz, generated)
+    to = gradient + 6 * n
+    tl.store(to, by_q * x + cosine * dx + sine * ex)
+    tl.store(to + 1, by_q * y + cosine * dy + sine * ey)
+    tl.store(to + 2, by_q * z + cosine * dz + sine * ez)
+    tl.store(to + 3, extent * tx)
+    tl.store(to + 4, extent * ty)
+    tl.store(to + 5, extent * tz)

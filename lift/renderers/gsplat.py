@@ -35,7 +35,11 @@ class Gsplat(Renderer):
         if colors.device.type != "cuda" or colors.dtype != torch.float32:
             raise ValueError(f"renderer.name is gsplat, which takes float32 on a CUDA device, not {colors.dtype} on {colors.device}")
         if intrinsics.requires_grad:
-            raise ValueError("renderer.name is gsplat, which has no gradient for intrinsics; choose numba or reference")
+            # gsplat has no gradient for intrinsics, but one for whatever linear map takes the world to the camera: K x = K0 (K0^-1 K) x, where
+            # K0 is K as a constant. So that map is the identity, and its gradient is the intrinsics'.
+            constant = intrinsics.detach()
+            change = pad(torch.linalg.solve(constant, intrinsics), (0, 1, 0, 1)) + viewmats.new_tensor([0.0, 0, 0, 1]).diag()
+            viewmats, intrinsics = change @ viewmats, constant
         if colors.shape[1] == 0:  # its kernels want something to draw
             empty = colors.new_zeros(len(colors), cameras.height, cameras.width, 5)
             return empty[..., :3], empty[..., 3], empty[..., 4], {"radii": colors.new_zeros(len(colors), 0)}

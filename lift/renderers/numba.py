@@ -18,7 +18,7 @@ from lift.types import Cameras, Gaussians
 class Numba(Renderer):
     """Compiled loops on all cores of the CPU, float32, with analytic gradients of everything.
 
-    Deterministic: bit for bit the same for any number of threads. The kernels are compiled once a machine (some ten seconds) and
+    Deterministic: bit for bit the same for any number of threads. The kernels are compiled once a machine (a minute) and
     then loaded from numba's cache, which lies beside the source or where NUMBA_CACHE_DIR says.
     """
 

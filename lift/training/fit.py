@@ -55,6 +55,7 @@ def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConf
         except SystemExit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
     module.cpu()
+    module.distortion.progress = 1.0
     if _together() and torch.distributed.get_rank() > 0:
         return
     scene = {"gaussians": module.splats.gaussians(), "distortion": module.distortion.state_dict()}
@@ -71,7 +72,7 @@ def _trainer(settings: dict[str, Any], max_epochs: int, folder: Path) -> lightni
         "enable_progress_bar": sys.stderr.isatty(),
         "enable_checkpointing": False, "enable_model_summary": False, "num_sanity_val_steps": 0, "use_distributed_sampler": False,
         "log_every_n_steps": 1,  # batches; the module says when
-        "check_val_every_n_epoch": max(1, max_epochs // 4),
+        "check_val_every_n_epoch": next(n for n in range(max(1, max_epochs // 4), max_epochs + 1) if max_epochs % n == 0),  # the last one, too
         "strategy": Replicas() if _together() else "auto", "num_nodes": torch.distributed.get_world_size() if _together() else 1,
     }  # fmt: skip
     counting = {"max_steps", "min_steps", "min_epochs"}  # the module counts its own steps, of which a batch is many

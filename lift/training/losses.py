@@ -7,7 +7,7 @@ from torch import Tensor
 from lift.jit import fused, on_cpu
 from lift.training.similarity import ssim
 
-__all__ = ["inverse_depth", "photometric", "ssim", "warm_up", "weighted_means"]
+__all__ = ["inverse_depth", "photometric", "ssim", "warm_up", "weighed", "weighted_means"]
 
 
 def photometric(
@@ -49,6 +49,11 @@ def inverse_depth(
     return unit * (weight * difference).sum() / weight.sum().clamp(min=1)
 
 
+def weighed(rgb: Float[Tensor, "view height width 3"], weight: Float[Tensor, "view height width"]) -> Float[Tensor, "view height width 3"]:
+    """`rgb` itself, whose pixels shall count by `weight` in whatever loss they go into: their gradients are multiplied by it."""
+    return _Weighed.apply(rgb, weight)
+
+
 def weighted_means(*terms: tuple[float, Tensor]) -> Float[Tensor, ""]:
     """The sum of weight x mean over pairs of a weight and a tensor."""
     return _WeightedMeans.apply([weight for weight, _ in terms], *(value for _, value in terms))
@@ -64,6 +69,17 @@ def warm_up() -> None:
         parts = [*photometric(rgb, torch.zeros(1, 16, 16, 3, dtype=torch.uint8)), inverse_depth(depth, known, known, known, 1.0)]
         raw = torch.rand(2, 4, requires_grad=True)
         (sum(parts) + activated(raw, raw, raw)[1].sum()).backward()
+
+
+class _Weighed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rgb: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return rgb.view_as(rgb)
+
+    @staticmethod
+    def backward(ctx, outer: Tensor) -> tuple[Tensor, None]:
+        return outer * ctx.saved_tensors[0][..., None], None
 
 
 class _WeightedMeans(torch.autograd.Function):

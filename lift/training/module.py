@@ -95,15 +95,33 @@ class SceneModule(lightning.LightningModule):
     def loss(self, render: Render, views: Tensor, canonical: Gaussians | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum and its unweighted parts; regularised are the canonical Gaussians."""
         weights, targets = self.how.loss, self.targets((render.rgb.shape[2], render.rgb.shape[1]))
-        l1, ssim = losses.photometric(render.rgb, targets.images[views])
+        rgb, confidence, trusted = render.rgb, targets.confidence[views], self.trusted(render, views)
+        if trusted is not None:
+            rgb, confidence = losses.weighed(rgb, trusted), confidence * trusted
+        l1, ssim = losses.photometric(rgb, targets.images[views])
         parts = {"l1": l1, "dssim": 1 - ssim}
         if weights.depth:
-            parts["depth"] = losses.inverse_depth(render.depth, render.alpha, targets.depth[views], targets.confidence[views], self.extent)
+            parts["depth"] = losses.inverse_depth(render.depth, render.alpha, targets.depth[views], confidence, self.extent)
         total = torch.dot(torch.stack(list(parts.values())), self.weights[: len(parts)])
         if weights.opacity or weights.scale:
             canonical = self.splats.gaussians() if canonical is None else canonical
             total = total + losses.weighted_means((weights.opacity, canonical.opacities), (weights.scale / self.extent, canonical.scales))
         return total, parts
+
+    @torch.no_grad()
+    def trusted(self, render: Render, views: Tensor) -> Tensor | None:
+        """How much each pixel counts, [view height width], in [0, 1]; None if all count whole.
+
+        The distortion's word (`info["weight"]`), times what the frames are worth: one whose last error is `fit.trust.frames` times the
+        median counts a half, and less the worse it is. The input is always taken at its word.
+        """
+        trusted, bound = render.info.get("weight"), self.how.trust.frames
+        if bound:
+            typical = torch.where(self.errors > 0, self.errors, torch.nan).nanmedian()
+            worth = 1 / (1 + (self.errors[views] / (bound * typical)).nan_to_num_(0.0) ** 6)
+            worth = torch.where(views > 0, worth, 1.0)[:, None, None]
+            trusted = worth.expand(render.alpha.shape) if trusted is None else trusted * worth
+        return trusted
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Several optimiser's steps, on the views [step view] of `batch`: see `data.STEPS_A_BATCH`."""
@@ -124,6 +142,7 @@ class SceneModule(lightning.LightningModule):
         rng = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + self.step)
         background = torch.rand(3, generator=rng, device=self.device)  # no colour behind can hide a hole
         canonical = self.splats.gaussians()
+        self.distortion.progress = self.step / self.how.steps
         render = self.render(views, background, self._picture_size(), canonical)
         loss, parts = self.loss(render, views, canonical)
         penalty = self.distortion.penalty() if self._distorts else 0.0
@@ -135,8 +154,10 @@ class SceneModule(lightning.LightningModule):
         before, self.step = self.step, self.step + self.trainer.world_size
         with torch.no_grad():
             self._densify(rng, before)
-            if self.how.importance:
-                self.errors[views], self.drawn[views] = self._differences(render, views), self.step
+            if self.how.importance or self.how.trust.frames:
+                alone = len(views) == 1 and "weight" not in render.info
+                self.errors[views] = parts["l1"].detach() if alone else self._differences(render, views)
+                self.drawn[views] = self.step
         return render, {"loss": loss, **parts, "penalty": penalty}
 
     def importance(self) -> Tensor | None:
@@ -191,7 +212,7 @@ class SceneModule(lightning.LightningModule):
         for optimiser in checkpoint["optimizer_states"]:
             for group in optimiser["param_groups"]:
                 group["start"] = group["start"] * (views / checkpoint["views"]) ** 0.5
-                group["betas"] = (0.9**views, 0.999**views)
+                group["betas"] = tuple(beta ** (views / checkpoint["views"]) for beta in group["betas"])
 
     def _write(self, values: dict[str, Tensor | float]) -> None:
         """To the curves, and the last two to the progress bar. All are read at once, and not by `log`, which takes a step's time for each."""
