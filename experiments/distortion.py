@@ -1,21 +1,25 @@
 """Which distortion module gives back most of what a generator's mistakes take from the canonical scene?
 
-    python experiments/distortion.py --quick                        one scene, small, on a CPU: minutes
-    python experiments/distortion.py distortion=mine                your module's rows beside those that are there
-    python experiments/distortion.py --size 512 --device cuda       everything, as the committed table was made
+    python experiments/distortion.py --quick                        one scene, small, on a CPU: some ten minutes
+    python experiments/distortion.py --quick distortion=mine        your module's rows beside those that are there
+    python experiments/distortion.py --device cuda --to FILE        every scene, kind of mistake, strength and seed
 
 Frames of scenes whose truth is known are spoiled in known ways (`lift.evaluation.worlds`); each module is fitted to them, and the
 canonical scene compared with true views from cameras that no fit was given. No alignment: the input view, which is right, and its depth or
-the scene's points fix the world. Rows that are in the results already are not made again; several processes share the work.
+the scene's points fix the world. Rows that are in the results already are not made again, so a killed run goes on. What is written after
+the options are settings of `lift run` for all fits; one that chooses a distortion is measured alone, as a row of that name.
+
+Scenes: four ray-cast ones, and photographs with cameras under LIFT_SHARED (default ../shared) where they are. How large the mistakes are
+and how they grow is chosen, not measured: no frames of a real video generator were at hand to match them to.
 """
 
 import argparse
 import json
-import math
+import logging
 import os
+import statistics
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +37,31 @@ from lift.renderers import Renderer, renderers
 from lift.training.fit import fit
 from lift.training.module import SceneModule
 from lift.training.splats import initialise
-from lift.types import Cameras, Gaussians
+from lift.types import Gaussians
 
 SHARED = Path(os.environ.get("LIFT_SHARED", Path(__file__).parents[2] / "shared"))
+
+LATER = "distortion.starts=[0.25,0.25,0.25,0.25]"
+MODULES = {
+    "identity": ["distortion=identity"],
+    "rigid": ["distortion=composed", "distortion.parts=[rigid]", "distortion.starts=[0.25]"],
+    "image_warp": ["distortion=composed", "distortion.parts=[image_warp]", "distortion.starts=[0.25]"],
+    "appearance": ["distortion=appearance"],
+    "blur": ["distortion=blur"],
+    "field": ["distortion=field"],
+    "hexplane": ["distortion=hexplane"],
+    "hexplane as_released": ["distortion=hexplane", "distortion.as_released=true"],
+    "composed": ["distortion=composed", LATER],
+    "composed, frames trusted by their error": ["distortion=composed", LATER, "fit.trust.frames=2.5"],
+}
+"""What is compared, and by which settings."""
+
+RAY_CAST, PHOTOGRAPHS = ("room", "terrace", "thin", "plain"), ("llff_fern", "llff_flower", "sceaux_castle")
+FITS = {
+    "quick": ["fit.steps=900", "fit.initial_gaussians=9000", "fit.max_gaussians=14000"],
+    "full": ["fit.steps=2000", "fit.views_per_step=4", "fit.initial_gaussians=40000", "fit.max_gaussians=80000", "renderer=gsplat", "trainer=gpu"],
+}
+SETTINGS = ["image=room", "fit.held_out=0", "fit.checkpoint_every=1000000", "fit.coarse.sizes=[0.5]", "fit.coarse.until=[0.3]"]
 
 
 @torch.no_grad()
@@ -106,7 +132,7 @@ def trial(world: World, spoiled: Spoiled, config: Any, renderer: Renderer, seed:
     cameras = spoiled.reconstruction.cameras
     torch.manual_seed(seed)
     distortion = distortions.build(
-        config.distortion, num_views=len(cameras), extent=world.typical, size=(cameras.width, cameras.height), trajectory=world.trajectory,
+        OmegaConf.to_container(config.distortion), num_views=len(cameras), extent=world.typical, size=(cameras.width, cameras.height), trajectory=world.trajectory,
         points=spoiled.reconstruction.points,
     )  # fmt: skip
     start = initialise(spoiled.reconstruction, config.fit.initial_gaussians, config.fit.sh_degree, renderer.device)
@@ -122,3 +148,79 @@ def trial(world: World, spoiled: Spoiled, config: Any, renderer: Renderer, seed:
     if renderer.device.type == "cuda":
         row["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
     return row, gaussians, distortion
+
+
+def world(name: str, size: tuple[int, int], frames: int, cache: dict[str, World]) -> World:
+    if name not in cache:
+        cache.clear()
+        cache[name] = ray_cast(name, size, frames) if name in RAY_CAST else photographs(SHARED / "data" / name, size)
+    return cache[name]
+
+
+def cases(strengths: list[float], alone: bool) -> dict[str, dict[str, float]]:
+    """Labels and sizes of mistakes: none, all together at each strength, and each kind alone at strength 1."""
+    together = {f"all x {strength:g}": dict.fromkeys(KINDS, strength) for strength in strengths}
+    return {"clean": {}} | together | ({kind: {kind: 1.0} for kind in KINDS} if alone else {})
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """PSNR by module and mistakes, mean and standard deviation over scenes and seeds of what it gains on `identity`, in Markdown."""
+    known = {(row["scene"], row["case"], row["seed"], row["module"]): row for row in rows}
+    columns = list(dict.fromkeys(row["case"] for row in rows))
+    lines = ["| module | " + " | ".join(columns) + " | seconds |", "|---" * (len(columns) + 2) + "|"]
+    for module in dict.fromkeys(row["module"] for row in rows):
+        cells = []
+        for case in columns:
+            mine = [row for key, row in known.items() if key[1] == case and key[3] == module]
+            gains = [row["psnr"] - base["psnr"] for row in mine if (base := known.get((row["scene"], case, row["seed"], "identity")))]
+            spread = f" ± {statistics.stdev(gains):.2f}" if len(gains) > 1 and module != "identity" else ""
+            gain = f" ({statistics.mean(gains):+.2f}{spread})" if gains and module != "identity" else ""
+            cells.append(f"{statistics.mean(row['psnr'] for row in mine):.2f}{gain}" if mine else "")
+        seconds = statistics.mean(row["seconds"] for row in rows if row["module"] == module)
+        lines.append(f"| {module} | " + " | ".join(cells) + f" | {seconds:.0f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="python experiments/distortion.py --quick")
+    parser.add_argument("--quick", action="store_true", help="the room at 128 x 96, one seed, no kind of mistake alone")
+    parser.add_argument("--scenes", nargs="+", choices=(*RAY_CAST, *PHOTOGRAPHS))
+    parser.add_argument("--modules", nargs="+", choices=tuple(MODULES), metavar="MODULE", help=", ".join(MODULES))
+    parser.add_argument("--strengths", nargs="+", type=float, help="of all mistakes together; 0.5 1 2 if not given, 1 with --quick")
+    parser.add_argument("--seeds", type=int, help="how many; 3 if not given, 1 with --quick")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--to", type=Path, default=Path("outputs/distortion.json"), help="the results, added to if they are there")
+    parser.add_argument("settings", nargs="*", metavar="setting=value")
+    asked = parser.parse_args()
+    size, frames = ((128, 96), 4) if asked.quick else ((384, 288), 8)
+    found = [name for name in PHOTOGRAPHS if (SHARED / "data" / name).is_dir()]
+    scenes = asked.scenes or (["room"] if asked.quick else [*RAY_CAST, *found])
+    own = [setting for setting in asked.settings if setting.startswith("distortion=")]
+    modules = {own[0].partition("=")[2]: asked.settings} if own else {name: [*MODULES[name], *asked.settings] for name in asked.modules or MODULES}
+    renderer = renderers.build({"name": "numba" if asked.device == "cpu" else "gsplat"}, device=torch.device(asked.device))
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    store_schemas()
+    asked.to.parent.mkdir(parents=True, exist_ok=True)
+    rows = json.loads(asked.to.read_text()) if asked.to.exists() else []
+    made = {(row["scene"], row["case"], row["seed"], row["module"]) for row in rows}
+    worlds: dict[str, World] = {}
+    for scene in scenes:
+        for seed in range(asked.seeds or (1 if asked.quick else 3)):
+            for case, sizes in cases(asked.strengths or ([1.0] if asked.quick else [0.5, 1.0, 2.0]), not asked.quick).items():
+                for module, overrides in modules.items():
+                    if (scene, case, seed, module) in made:
+                        continue
+                    with initialize_config_module("lift.configs", version_base="1.3"):
+                        config = compose("lift", [*SETTINGS, *FITS["quick" if asked.device == "cpu" else "full"], *overrides])
+                    known = world(scene, size, frames, worlds)
+                    row, *_ = trial(known, spoil(known, sizes, seed), config, renderer, seed)
+                    rows.append({"scene": scene, "case": case, "seed": seed, "module": module, **row})
+                    draft = asked.to.with_suffix(".draft")
+                    draft.write_text(json.dumps(rows, indent=1))
+                    draft.replace(asked.to)
+                    print(f"{scene}, {case}, seed {seed}, {module}: {row['psnr']:.2f} dB, {row['seconds']:.0f} s", flush=True)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

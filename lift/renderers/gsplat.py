@@ -3,6 +3,7 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 from lift.geometry import pinhole
@@ -12,7 +13,7 @@ from lift.types import Cameras, Gaussians
 
 @renderers.register("gsplat")
 class Gsplat(Renderer):
-    """gsplat's kernels on a CUDA device, float32; no gradient for intrinsics.
+    """gsplat's kernels on a CUDA device, float32.
 
     gsplat compiles its kernels on first use (about a minute, with nvcc and ninja).
     """
@@ -35,11 +36,7 @@ class Gsplat(Renderer):
         if colors.device.type != "cuda" or colors.dtype != torch.float32:
             raise ValueError(f"renderer.name is gsplat, which takes float32 on a CUDA device, not {colors.dtype} on {colors.device}")
         if intrinsics.requires_grad:
-            # gsplat has no gradient for intrinsics, but one for whatever linear map takes the world to the camera: K x = K0 (K0^-1 K) x, where
-            # K0 is K as a constant. So that map is the identity, and its gradient is the intrinsics'.
-            constant = intrinsics.detach()
-            change = pad(torch.linalg.solve(constant, intrinsics), (0, 1, 0, 1)) + viewmats.new_tensor([0.0, 0, 0, 1]).diag()
-            viewmats, intrinsics = change @ viewmats, constant
+            viewmats, intrinsics = _Intrinsics.apply(viewmats, intrinsics), intrinsics.detach()
         if colors.shape[1] == 0:  # its kernels want something to draw
             empty = colors.new_zeros(len(colors), cameras.height, cameras.width, 5)
             return empty[..., :3], empty[..., 3], empty[..., 4], {"radii": colors.new_zeros(len(colors), 0)}
@@ -62,6 +59,26 @@ class Gsplat(Renderer):
         quats = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
         one = Gaussians(torch.tensor([[0.0, 0.0, 1.0]]), quats, torch.full((1, 3), 0.1), torch.ones(1), torch.zeros(1, 1, 3))
         self(one.to(self.device), pinhole(16, 16, 16.0).to(self.device))
+
+
+class _Intrinsics(torch.autograd.Function):
+    """viewmats themselves, through which `intrinsics` get the gradient that gsplat does not give them.
+
+    It does give one for whatever linear map takes the world to the camera, and K x = K0 (K0^-1 K) x, where K0 is K as a constant: so K0^-1 K,
+    which is the identity, is that map's part, and K has its gradient from there.
+    """
+
+    @staticmethod
+    def forward(ctx, viewmats: Tensor, intrinsics: Tensor) -> Tensor:
+        ctx.save_for_backward(viewmats, intrinsics)
+        return viewmats.view_as(viewmats)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, outer: Tensor) -> tuple[Tensor, Tensor]:
+        viewmats, intrinsics = ctx.saved_tensors
+        by_change = (outer @ viewmats.mT)[:, :3, :3]
+        return outer, torch.linalg.inv_ex(intrinsics)[0].mT @ by_change  # its plain twin would wait for the device, to look for errors
 
 
 class _Channels(torch.autograd.Function):

@@ -1,0 +1,214 @@
+"""What each distortion does once it has learned something, and that the scene comes out better for it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lift.distortions import distortions
+from lift.distortions.appearance import Appearance
+from lift.distortions.blur import UNIT, Blur
+from lift.distortions.chain import PerFrame, ancestry
+from lift.distortions.field import Field
+from lift.distortions.hexplane import HexPlane
+from lift.distortions.image_warp import ImageWarp
+from lift.distortions.rigid import Rigid
+from lift.distortions.spline import spline
+from lift.geometry import pinhole, project
+from lift.registry import ComponentError
+from lift.types import Cameras, Clip, Gaussians, PointCloud, Render, Trajectory
+
+WIDTH, HEIGHT, VIEWS, EXTENT = 64, 48, 5, 3.0
+CAMERA = pinhole(WIDTH, HEIGHT, 60.0)
+
+
+def tree() -> Trajectory:
+    """Two frames to the right, then one up from the second and one left from the input."""
+    steps = [CAMERA.map(lambda value: value.clone()) for _ in range(4)]
+    for camera, (x, y) in zip(steps, ((0.1, 0), (0.2, 0), (0.2, 0.1), (-0.1, 0))):
+        camera.world_to_camera[0, :2, 3] = -torch.tensor([x, y])
+    return Trajectory(CAMERA, (Clip("right", 0, Cameras.cat(steps[:2])), Clip("right/up", 2, steps[2]), Clip("left", 0, steps[3])))
+
+
+def crowd(count: int = 400) -> Gaussians:
+    rng = torch.Generator().manual_seed(0)
+    means = (torch.rand(count, 3, generator=rng) - 0.5) * torch.tensor([2.5, 2.0, 2.0]) + torch.tensor([0.0, 0, 3])
+    quats = torch.nn.functional.normalize(torch.randn(count, 4, generator=rng), dim=-1)
+    return Gaussians(means, quats, torch.full((count, 3), 0.05), torch.full((count,), 0.8), torch.randn(count, 1, 3, generator=rng))
+
+
+SUPPLIED = {
+    "num_views": VIEWS, "extent": EXTENT, "size": (WIDTH, HEIGHT), "trajectory": tree(),
+    "points": PointCloud(crowd().means, torch.full((400, 3), 0.5)),
+}  # fmt: skip
+
+
+def make(kind, **settings):
+    return distortions.build({"name": kind, **settings}, **SUPPLIED)
+
+
+def picture() -> Render:
+    rows, columns = torch.meshgrid(torch.arange(HEIGHT), torch.arange(WIDTH), indexing="ij")
+    rgb = torch.stack([columns / WIDTH, rows / HEIGHT, ((rows + columns) % 8) / 8], dim=-1).expand(VIEWS, -1, -1, -1)
+    return Render(rgb.contiguous(), torch.ones(VIEWS, HEIGHT, WIDTH), torch.full((VIEWS, HEIGHT, WIDTH), 2.0))
+
+
+EVERY = torch.arange(VIEWS)
+
+
+def test_a_frame_sums_the_changes_on_its_way_from_the_input():
+    expected = torch.tensor([[0, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 0, 0, 0, 1.0]])
+    assert torch.equal(ancestry(tree(), VIEWS), expected)
+    for chained in (True, False):
+        numbers = PerFrame(VIEWS, (2,), tree(), chained)
+        with torch.no_grad():
+            numbers.values.copy_(torch.randn(VIEWS, 2))
+        truth = expected @ numbers.values if chained else numbers.values * (EVERY > 0)[:, None]
+        torch.testing.assert_close(numbers(EVERY), truth)
+        assert not numbers(EVERY)[0].any()
+
+
+def test_a_spline_gives_back_a_plane_and_is_smooth():
+    weights = spline(30, 8, torch.device("cpu"))
+    torch.testing.assert_close(weights.sum(1), torch.ones(30))
+    nodes = torch.arange(8) - 1.0  # a straight line: the value at a node of a uniform cubic spline is its place
+    torch.testing.assert_close(weights @ nodes, (torch.arange(30) + 0.5) / 30 * 5, atol=1e-5, rtol=0)
+
+
+def test_a_shifted_picture_shows_what_was_beside_and_leaves_out_what_nothing_is_known_of():
+    warp: ImageWarp = make("image_warp", chained=False)
+    with torch.no_grad():
+        warp.grid.values[2, 0] = 3 / WIDTH
+    shown = warp.image(picture(), EVERY)
+    torch.testing.assert_close(shown.rgb[2, :, :-4], picture().rgb[2, :, 3:-1], atol=1e-4, rtol=0)
+    assert torch.equal(shown.info["weight"][2, 0], (torch.arange(WIDTH) < WIDTH - 3).float())
+    assert torch.equal(shown.rgb[1], picture().rgb[1]) and bool((shown.info["weight"][1] == 1).all())
+
+
+def test_colors_are_mapped_by_frame_and_place():
+    plain: Appearance = make("appearance", chained=False)
+    with torch.no_grad():
+        plain.maps.values[3, 0, 0], plain.maps.values[3, 1, 3] = 0.2, 0.1
+    shown = plain.image(picture(), EVERY).rgb
+    torch.testing.assert_close(shown[3], picture().rgb[3] * torch.tensor([1.2, 1, 1]) + torch.tensor([0, 0.1, 0]))
+    placed: Appearance = make("appearance", cells=4, chained=False)
+    with torch.no_grad():
+        placed.maps.values[3, 2, 3, :, 4:] = 0.3
+    change = (placed.image(picture(), EVERY).rgb - picture().rgb)[3, ..., 2]
+    assert change[:, 0].abs().max() < 1e-6 and change[:, -1].min() > 0.2
+
+
+def test_blur_has_the_variance_that_it_says():
+    blur: Blur = make("blur", chained=False)
+    blur.variance.values.data[1] = 4.0
+    dot = torch.zeros(VIEWS, 65, 256, 3)
+    dot[:, 32, 128] = 1
+    shown = blur.image(Render(dot, dot[..., 0], dot[..., 0]), EVERY).rgb[..., 0].detach()
+    across = torch.arange(256) - 128.0
+    assert float(shown[1].sum()) == pytest.approx(1, abs=1e-5)
+    assert float((shown[1].sum(0) * across**2).sum()) == pytest.approx(4.0 * (UNIT * 256) ** 2, rel=0.02)
+    assert torch.equal(shown[2], dot[2, ..., 0])
+    blur.variance.values.data[1] = -0.5
+    variance = blur.variances(EVERY)
+    assert float(variance[1]) == 0
+    (gradient,) = torch.autograd.grad(variance[1], blur.variance.values)
+    assert float(gradient[1]) == 1, "a step below zero is not for good"
+
+
+@torch.no_grad()
+def test_changes_of_a_camera_each_move_the_picture_by_as_much_and_not_alike():
+    rigid: Rigid = make("rigid", chained=False)
+    moved = []
+    for number in range(7):
+        rigid.motions.values.zero_()
+        rigid.motions.values[1, number] = 1e-3
+        camera = rigid.cameras(CAMERA, torch.tensor([1]))
+        seen, _ = project(SUPPLIED["points"].points, CAMERA)
+        inner = ((seen[0] > 0) & (seen[0] < torch.tensor([WIDTH, HEIGHT]))).all(-1)
+        moved.append((project(SUPPLIED["points"].points, camera)[0][0][inner] - seen[0][inner]) / WIDTH / 1e-3)
+    products = torch.tensor([[float((a * b).sum(-1).mean()) for a in moved] for b in moved])
+    sizes = products.diag()
+    assert float(sizes.max()) < 1.1 and float(sizes.min()) > 0.2  # the damping leaves what hardly shows smaller
+    alike = products / (sizes[:, None] * sizes).sqrt() - torch.eye(7)
+    assert float(alike.abs().max()) < 0.9  # a turn and a shift as they are: 0.98
+    assert float(camera.intrinsics[0, 0, 2]) == float(CAMERA.intrinsics[0, 0, 2])
+
+
+def test_a_field_moves_what_is_seen_in_a_place_by_the_frames_share_of_its_shapes():
+    field: Field = make("field", rank=2)
+    with torch.no_grad():
+        field.shapes[0], field.mixing[3, 0], field.mixing[3, 1] = 0.01, 2.0, 0.0
+    shifted = field.gaussians(crowd(), EVERY)
+    torch.testing.assert_close(shifted.means[3, :, 0], crowd().means[:, 0] + 0.02 * EXTENT)
+    torch.testing.assert_close(shifted.means[3, :, 1:], crowd().means[:, 1:])
+    assert torch.equal(shifted.means[0], crowd().means)
+    twice = field.gaussians(shifted, EVERY)  # sets a view may follow another distortion's
+    torch.testing.assert_close(twice.means[3, :, 0], crowd().means[:, 0] + 0.04 * EXTENT, atol=1e-4, rtol=0)
+
+
+def test_the_released_planes_are_no_identity_but_tie_the_input_to_the_scene():
+    torch.manual_seed(0)
+    released: HexPlane = make("hexplane", as_released=True)
+    released.progress = 0.0
+    assert released.gaussians(crowd(), EVERY) is not None and released.gaussians(crowd(), EVERY).means.shape == crowd().means.shape
+    released.progress = 1.0
+    moved = released.gaussians(crowd(), torch.tensor([2, 0]))
+    assert bool((moved.means[0] != crowd().means).any())
+    tied = released.penalty()
+    released.gaussians(crowd(), torch.tensor([0, 2]))
+    assert float(tied) > float(released.penalty()), "only where the input comes last"
+
+
+def test_parts_act_in_their_order_and_from_their_start():
+    both = make("composed", parts=["image_warp", "appearance"], starts=[0.0, 0.5], settings={"image_warp": {"chained": False}})
+    with torch.no_grad():
+        both.parts["image_warp"].grid.values[1, 0] = 3 / WIDTH
+        both.parts["appearance"].maps.values[1, :, 3] = 0.25
+    both.progress = 0.25
+    early = both.image(picture(), EVERY).rgb
+    both.progress = 0.5
+    late = both.image(picture(), EVERY).rgb
+    torch.testing.assert_close(late[1], early[1] + 0.25)
+    assert not torch.equal(early[1], picture().rgb[1])
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"parts": ["rigid", "rigid"]}, "'rigid'.*once"), ({"parts": ["composed"]}, "'composed'"), ({"parts": ["nope"]}, "'nope'; choose one of"),
+        ({"starts": [0.1] * 5}, r"starts is \[0.1"), ({"starts": [1.5]}, "starts is"), ({"settings": {"field": {}}}, "'field'; choose among"),
+        ({"settings": {"rigid": {"wieght": 1}}}, "wieght"),
+    ],
+)  # fmt: skip
+def test_a_wrong_composition_names_the_value_and_the_choices(settings, words):
+    with pytest.raises(ComponentError, match=words):
+        make("composed", **settings)
+
+
+@pytest.mark.slow
+def test_the_canonical_scene_is_better_for_knowing_what_frames_get_wrong():
+    """The experiment itself, tiny: identity < composed where frames are wrong."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+    import distortion as experiment
+    from hydra import compose, initialize_config_module
+
+    from lift.config import store_schemas
+    from lift.evaluation.worlds import KINDS, ray_cast, spoil
+    from lift.renderers import renderers
+
+    store_schemas()
+    world = ray_cast("room", (96, 72), frames=2)
+    spoiled = spoil(world, dict.fromkeys(KINDS, 2.0), 0)
+    renderer = renderers.build({"name": "numba"}, device=torch.device("cpu"))
+    found = {}
+    for module in ("identity", "composed"):
+        small = ["fit.steps=500", "fit.initial_gaussians=5000", "fit.max_gaussians=7000"]
+        with initialize_config_module("lift.configs", version_base="1.3"):
+            config = compose("lift", [*experiment.SETTINGS, *small, *experiment.MODULES[module]])
+        found[module], *_ = experiment.trial(world, spoiled, config, renderer, 0)
+    assert found["composed"]["psnr"] > found["identity"]["psnr"] + 1.0
+    assert found["composed"]["place"] < 0.8 * found["composed"]["place_told"]
+    assert found["identity"]["place"] == found["identity"]["place_told"]
+    rows = [{"scene": "room", "case": "all x 2", "seed": 0, "module": name, **row} for name, row in found.items()]
+    assert "| composed |" in experiment.table(rows) and "+" in experiment.table(rows)
