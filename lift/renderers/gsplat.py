@@ -78,7 +78,10 @@ class _Intrinsics(torch.autograd.Function):
     def backward(ctx, outer: Tensor) -> tuple[Tensor, Tensor]:
         viewmats, intrinsics = ctx.saved_tensors
         by_change = (outer @ viewmats.mT)[:, :3, :3]
-        return outer, torch.linalg.inv_ex(intrinsics)[0].mT @ by_change  # its plain twin would wait for the device, to look for errors
+        every = torch.linalg.inv_ex(intrinsics)[0].mT @ by_change  # its plain twin would wait for the device, to look for errors
+        pinhole = torch.zeros_like(every)  # a pinhole has focal lengths and a principal point, nothing else
+        pinhole[:, :2, 2], pinhole[:, 0, 0], pinhole[:, 1, 1] = every[:, :2, 2], every[:, 0, 0], every[:, 1, 1]
+        return outer, pinhole
 
 
 class _Channels(torch.autograd.Function):
