@@ -29,6 +29,10 @@ def each(function: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> list[R
 def torch_on_one_thread(wanted: bool = True) -> Iterator[None]:
     """For work whose large loops are others': after each of its own torch's threads wait in a busy loop for the next, on cores that the
     others' threads need."""
+    if wanted:
+        import numba
+
+        numba.get_num_threads()  # starts its threads, which sets how many torch uses, too: later it would undo what is set here
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1 if wanted else threads)

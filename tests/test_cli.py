@@ -6,11 +6,11 @@ import yaml
 from tests.test_registry import here, lift
 
 WRONG = {
-    "distortion=foo": "distortion is 'foo'; choose one of identity, rigid",
+    "distortion=foo": "distortion is 'foo'; choose one of appearance, blur, composed",
     "distortion.rate=3": "distortion.rate",
     "fit.learning_rate.means=many": "'many'",
-    "experiment=foo": "experiment/foo",
-    "fit.stps=3": "fit.stps",
+    "experiment=foo": "experiment is 'foo'; choose one of demo, gpu",
+    "fit.stps=3": "fit.stps is not a setting; did you mean fit.steps? fit has steps, views_per_step",
     "fit.steps=-4": "fit.steps is -4; choose a value of at least 1",
     "reach.beyond=x": "reach.beyond is 'x'; choose one of limit, warn, ignore",
     "prior.jump=x": "prior.jump",

@@ -1,5 +1,8 @@
 import copy
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -287,3 +290,12 @@ def test_the_numba_renderers_finish_is_the_general_one():
             found.append([*(value.detach() for value in made), *(leaf.grad for leaf in leaves)])
         for a, b in zip(*found, strict=True):
             torch.testing.assert_close(a, b)
+
+
+def test_loops_that_start_within_leave_torch_on_one_thread():
+    """numba sets how many threads torch uses when its own start, which may be the fit's first loop: results must not depend on that."""
+    loop = "@numba.njit(parallel=True)\ndef fill(x):\n    for i in numba.prange(len(x)):\n        x[i] = 1\n"
+    code = f"import numba, torch, numpy\nfrom lift.parallel import torch_on_one_thread\ntorch.set_num_threads(2)\n{loop}"
+    code += "with torch_on_one_thread():\n    fill(numpy.zeros(100))\n    print(torch.get_num_threads())\nprint(torch.get_num_threads())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "NUMBA_NUM_THREADS": "2"})
+    assert done.stdout.split() == ["1", "2"], done.stderr
