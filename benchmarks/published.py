@@ -34,7 +34,7 @@ from typing import Literal
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
-from torch.nn.functional import grid_sample, normalize
+from torch.nn.functional import normalize
 
 from frames import kept
 from lift.distortions.hexplane import SCENE_SIZE, TreePlanes, tree_codes

@@ -60,7 +60,7 @@ def test_hydra_shows_the_composed_configuration(tmp_path):
 
 def test_help_lists_slots_and_settings(tmp_path):
     done = lift("run", "--help", cwd=tmp_path)
-    assert done.returncode == 0 and "distortion: identity, rigid" in done.stdout and "max_unseen" in done.stdout
+    assert done.returncode == 0 and "distortion: appearance, blur, composed" in done.stdout and "max_unseen" in done.stdout
     assert lift("--help").returncode == 0
 
 

@@ -1,8 +1,7 @@
 """The published field: planes over pairs of coordinates, multiplied, and a small network."""
 
-import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -138,10 +137,10 @@ class TreePlanes(nn.Module):
     (u, v) in [0, 1] are used where planes span [-1, 1], so that half of each such axis is never visited: as released.
     """
 
-    def __init__(self, low: Tensor, high: Tensor, evaluation: Literal["plain", "factored"]) -> None:
+    def __init__(self, low: Tensor, high: Tensor, evaluation: str) -> None:
         """low, high: corners of the initial cloud, [3]; beyond them the border's values hold.
 
-        evaluation: factored is the same function in the order that suits it. A view has one (u, v), so the six planes that hold one of
+        evaluation: plain, or factored, which is the same function in the order that suits it. A view has one (u, v), so the six planes that hold one of
         them are first interpolated to lines and the plane of both to a vector; x, y, z features are shared by the views of a step.
         """
         super().__init__()

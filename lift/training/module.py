@@ -129,7 +129,7 @@ class SceneModule(lightning.LightningModule):
         for views in batch:
             if self.step < self.how.steps:  # the last epoch may be longer than what is left
                 render, logged = self.optimise(views)
-        if self.how.importance and self.trainer.world_size > 1 and batch_idx + 1 == self.trainer.num_training_batches:
+        if (self.how.importance or self.how.trust.frames) and self.trainer.world_size > 1 and batch_idx + 1 == self.trainer.num_training_batches:
             # Each process knows of the frames that it drew; at the epoch's end, before the checkpoint, all learn the newest.
             errors, drawn = self.all_gather(self.errors), self.all_gather(self.drawn)
             self.errors.copy_(errors.gather(0, drawn.argmax(0, keepdim=True))[0])
