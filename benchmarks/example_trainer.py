@@ -195,7 +195,10 @@ def main() -> None:
         gaussians, cameras, frames, depth = world
         trajectory = Trajectory(cameras[0], (Clip("right", 0, cameras[1:]),))
         make = lambda distortion: module(gaussians, cameras, frames, depth, renderer, distortion, batch)  # noqa: E731
-        rigid = distortions.build({"name": "rigid", "learning_rate": 1e-12}, num_views=FRAMES, extent=4.0, trajectory=trajectory, points=PointCloud(gaussians.means.cpu(), torch.zeros(count, 3)))
+        points = PointCloud(gaussians.means.cpu(), torch.zeros(count, 3))
+        rigid = distortions.build(
+            {"name": "rigid", "learning_rate": 1e-12}, num_views=FRAMES, extent=4.0, trajectory=trajectory, points=points
+        )  # fmt: skip
         identity = [distortions.build({"name": "identity"}, num_views=FRAMES, extent=4.0, size=(WIDTH, HEIGHT)) for _ in range(2)]
         rounds = {
             "example": in_a_loop(Example(gaussians, cameras, frames, batch).step),

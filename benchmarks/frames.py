@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 
+from lift.evaluation.worlds import FIELD_OF_VIEW, unseen
 from lift.geometry import pinhole
 from lift.planners.articulated import Articulated
-from lift.planners.motion import around
 from lift.poses.planned import Planned
 from lift.priors.synthetic import Synthetic
 from lift.scenes import render
@@ -26,8 +26,6 @@ from lift.store import load, save
 from lift.training.data import split
 from lift.types import Cameras, Clip, Depth, Frames, Reconstruction, Trajectory
 
-FIELD_OF_VIEW = 55.0
-"""Degrees, across; `lift run`'s own."""
 HELD_OUT = 8
 """Every so many-th generated frame is held out (`lift.training.data.split`)."""
 
@@ -77,14 +75,6 @@ def scene(
             made = list(pool.map(_call, calls))
     clips, views = made[: len(trajectory.clips)], made[len(trajectory.clips) :]
     return FrameSet(Frames.cat([start, *clips]), trajectory, cameras, Frames.cat(views))
-
-
-def unseen(camera: Cameras, depth: Depth) -> Cameras:
-    """Sixteen cameras between the arms of the tree: 4 and 9 degrees from the input, looking at the scene's centre as the plan does."""
-    angles = torch.deg2rad(22.5 + 45 * torch.arange(8.0)).repeat(2)
-    away = torch.tensor([4.0, 9.0]).repeat_interleave(8)
-    places = torch.stack([away * angles.cos(), away * angles.sin(), torch.zeros(16)], dim=-1)
-    return around(camera, places, depth.typical)
 
 
 def keep(made: FrameSet, folder: Path) -> None:

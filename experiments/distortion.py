@@ -30,6 +30,7 @@ from torch import Tensor
 
 from lift.config import store_schemas
 from lift.distortions import Distortion, distortions
+from lift.distortions.image_warp import ImageWarp
 from lift.evaluation.metrics import psnr, ssim
 from lift.evaluation.worlds import KINDS, Spoiled, World, photographs, ray_cast, spoil
 from lift.geometry import project, rotation_angle
@@ -89,6 +90,7 @@ def recovered(distortion: Distortion, gaussians: Gaussians, world: World, spoile
     true, told = world.trajectory.cameras, spoiled.reconstruction.cameras
     some = gaussians[torch.randperm(len(gaussians), generator=torch.Generator().manual_seed(0))[:2000]]
     found: dict[str, list[float]] = {}
+    warp = next((part for part in distortion.modules() if isinstance(part, ImageWarp)), None)  # a composed one's, too
     for index in range(1, len(told)):
         if spoiled.bad[index]:
             continue
@@ -98,8 +100,7 @@ def recovered(distortion: Distortion, gaussians: Gaussians, world: World, spoile
         straight, depth = (value[0] for value in project(seen, camera))
         where, ahead = (value[0] for value in project(some.means, true[index]))
         plain, _ = (value[0] for value in project(some.means, told[index]))
-        flow = getattr(distortion, "flow", None)
-        learned = flow(view, told.width, told.height)[0][0] if flow else torch.zeros_like(spoiled.flow[0])
+        learned = warp.flow(view, told.width, told.height)[0] if warp else torch.zeros_like(spoiled.flow[0])
         margin = 0.05 * told.width
         sound = (depth > 0) & (ahead > 0) & (where > margin).all(-1) & (where < where.new_tensor([told.width, told.height]) - margin).all(-1)
         if not bool(sound.any()):
@@ -207,13 +208,15 @@ def main() -> None:
     for scene in scenes:
         for seed in range(asked.seeds or (1 if asked.quick else 3)):
             for case, sizes in cases(asked.strengths or ([1.0] if asked.quick else [0.5, 1.0, 2.0]), not asked.quick).items():
+                spoiled = None
                 for module, overrides in modules.items():
                     if (scene, case, seed, module) in made:
                         continue
                     with initialize_config_module("lift.configs", version_base="1.3"):
                         config = compose("lift", [*SETTINGS, *FITS["quick" if asked.device == "cpu" else "full"], *overrides])
                     known = world(scene, size, frames, worlds)
-                    row, *_ = trial(known, spoil(known, sizes, seed), config, renderer, seed)
+                    spoiled = spoiled or spoil(known, sizes, seed)
+                    row, *_ = trial(known, spoiled, config, renderer, seed)
                     rows.append({"scene": scene, "case": case, "seed": seed, "module": module, **row})
                     draft = asked.to.with_suffix(".draft")
                     draft.write_text(json.dumps(rows, indent=1))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from lift.registry import Registry
 from lift.types import Cameras, Gaussians, Render
@@ -43,6 +44,19 @@ class Distortion(nn.Module, ABC):
         """Parameter groups for the optimiser, each with its learning rate; the setting `learning_rate` of the module unless overridden."""
         if parameters := list(self.parameters()):
             yield {"params": parameters, "lr": self.learning_rate}
+
+
+def deformed(
+    gaussians: Gaussians, moved: Float[Tensor, "view gaussian 3"], turned: Float[Tensor, "view gaussian 4"], grown: Float[Tensor, "view gaussian 3"]
+) -> Gaussians:
+    """A set a view: means and quaternions with what is added to them, scales by the exponential; exactly as they were where that is zero."""
+    return Gaussians(
+        gaussians.means + moved,
+        normalize(gaussians.quats + turned, dim=-1).where(turned.any(-1, keepdim=True), gaussians.quats.expand_as(turned)),
+        gaussians.scales * grown.exp(),
+        gaussians.opacities.expand(moved.shape[:-1]),
+        gaussians.sh_coeffs.expand(*moved.shape[:-1], *gaussians.sh_coeffs.shape[-2:]),
+    )
 
 
 distortions: Registry[Distortion] = Registry("distortion")

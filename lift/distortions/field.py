@@ -3,9 +3,9 @@
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import grid_sample, normalize
+from torch.nn.functional import grid_sample
 
-from lift.distortions import Distortion, distortions
+from lift.distortions import Distortion, deformed, distortions
 from lift.types import Gaussians, Trajectory
 
 
@@ -47,13 +47,7 @@ class Field(Distortion):
         else:
             motion, turn, growth = torch.einsum("vr,vrgc->vgc", mixing, shapes).split(3, dim=-1)
         quats = gaussians.quats.expand(*motion.shape[:-1], 4)
-        return Gaussians(
-            gaussians.means + self.extent * motion,
-            normalize(quats + _turned(quats, turn), dim=-1).where(turn.any(-1, keepdim=True), quats),
-            gaussians.scales * growth.exp(),
-            gaussians.opacities.expand(motion.shape[:-1]),
-            gaussians.sh_coeffs.expand(*motion.shape[:-1], *gaussians.sh_coeffs.shape[-2:]),
-        )
+        return deformed(gaussians, self.extent * motion, _turned(quats, turn), growth)
 
     def looked_up(self, means: Float[Tensor, "*view gaussian 3"]) -> Float[Tensor, "*view rank gaussian 9"]:
         """The shapes' values."""

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import grid_sample, normalize
+from torch.nn.functional import grid_sample
 
-from lift.distortions import Distortion, distortions
+from lift.distortions import Distortion, deformed, distortions
 from lift.planners.motion import DIRECTIONS
 from lift.registry import ComponentError
 from lift.types import Gaussians, PointCloud, Trajectory
@@ -33,7 +33,7 @@ class HexPlane(Distortion):
 
     HexPlane (Cao and Johnson, CVPR 2023) and K-Planes (Fridovich-Keil et al., CVPR 2023) as 4DGS (Wu et al., CVPR 2024) deforms
     Gaussians with them; three levels, sixteen channels. By default over x, y, z and the frame: planes of two places, and for each
-    place and frame a row of its own, which begins as ones and is pulled there; heads begin at zero; smoothness weighs what is space.
+    place and frame a row of its own, which begins as ones, is pulled there and kept smooth along space; heads begin at zero.
 
     as_released: the field of LiftImage3D (arXiv 2412.09597) instead, defects included: five coordinates, of which two are the frame's
     place in the articulated tree (several frames may share one), heads that begin at random, planes regularised as if there were four
@@ -70,13 +70,7 @@ class HexPlane(Distortion):
             offsets = self.planes(means[0], view) if gaussians.means.ndim == 2 else [self.planes(m, v[None])[0] for m, v in zip(means, view)]
             generated = (view > 0).to(gaussians.means.dtype)[:, None, None]
             moved, grown, turned = (generated * torch.stack(parts) for parts in zip(*offsets))
-        return Gaussians(
-            gaussians.means + self.unit * moved,
-            normalize(gaussians.quats + turned, dim=-1).where(turned.any(-1, keepdim=True), gaussians.quats.expand_as(turned)),
-            gaussians.scales * grown.exp(),
-            gaussians.opacities.expand(moved.shape[:-1]),
-            gaussians.sh_coeffs.expand(*moved.shape[:-1], *gaussians.sh_coeffs.shape[-2:]),
-        )
+        return deformed(gaussians, self.unit * moved, turned, grown)
 
     def penalty(self) -> Float[Tensor, ""]:
         if self.as_released and self.progress < COARSE:
@@ -125,7 +119,7 @@ class FramePlanes(nn.Module):
         return [tuple(head(one) for head in self.heads) for one in hidden]
 
     def penalty(self) -> Float[Tensor, ""]:
-        """Zero to begin with but for the planes' own smoothness, of which what they begin with is taken as given."""
+        """Of the frames' rows: mean squared second differences along space, and distance from one; zero to begin with."""
         rough = sum(rows.diff(n=2, dim=-1).square().mean() for rows in self.rows)
         away = sum((1 - rows).abs().mean() for rows in self.rows)
         return self.smoothness * rough + self.ones * away
@@ -140,8 +134,8 @@ class TreePlanes(nn.Module):
     def __init__(self, low: Tensor, high: Tensor, evaluation: str) -> None:
         """low, high: corners of the initial cloud, [3]; beyond them the border's values hold.
 
-        evaluation: plain, or factored, which is the same function in the order that suits it. A view has one (u, v), so the six planes that hold one of
-        them are first interpolated to lines and the plane of both to a vector; x, y, z features are shared by the views of a step.
+        evaluation: plain, or factored, which is the same function in the order that suits it. A view has one (u, v), so the six planes
+        that hold one of them are first interpolated to lines and the plane of both to a vector; x, y, z features are shared by the views of a step.
         """
         super().__init__()
         if evaluation not in ("plain", "factored"):

@@ -39,20 +39,14 @@ class ImageWarp(Distortion):
         """[frame x/y node node], in widths of the picture; nodes reach beyond the border as cubic splines need them to."""
 
     def image(self, render: Render, view: Int[Tensor, "view"]) -> Render:
-        moved, seen = self.flow(view, render.rgb.shape[2], render.rgb.shape[1])
         planes = torch.cat([render.rgb, render.alpha[..., None], render.depth[..., None]], dim=-1).permute(0, 3, 1, 2)
-        bent = _sample(planes, moved)
+        bent, seen = _sample(planes, self.flow(view, render.rgb.shape[2], render.rgb.shape[1]))
         weight = seen * render.info["weight"] if "weight" in render.info else seen
         return Render(bent[:, :3].permute(0, 2, 3, 1), bent[:, 3], bent[:, 4], {**render.info, "weight": weight})
 
-    def flow(self, view: Int[Tensor, "view"], width: int, height: int) -> tuple[Float[Tensor, "view 2 height width"], Float[Tensor, "view height width"]]:
-        """Where in the straight picture each pixel of the frame comes from, relative to itself and in pixels; and whether that is within it."""
-        moved = width * surface(self.grid(view), height, width)
-        with torch.no_grad():
-            x = torch.arange(width, device=view.device) + moved[:, 0]
-            y = torch.arange(height, device=view.device)[:, None] + moved[:, 1]
-            seen = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-        return moved, seen.to(moved.dtype)
+    def flow(self, view: Int[Tensor, "view"], width: int, height: int) -> Float[Tensor, "view 2 height width"]:
+        """Where in the straight picture each pixel of the frame comes from, relative to itself and in pixels."""
+        return width * surface(self.grid(view), height, width)
 
     def penalty(self) -> Float[Tensor, ""]:
         grid = self.grid.values
@@ -60,8 +54,10 @@ class ImageWarp(Distortion):
         return self.weight * self.grid.norm(1e-4) + 1e4 * self.bending * bends
 
 
-def _sample(planes: Float[Tensor, "view plane height width"], moved: Float[Tensor, "view 2 height width"]) -> Float[Tensor, "view plane height width"]:
-    """planes at each pixel's place plus `moved` (pixels), bilinear; exactly themselves where nothing moves."""
+def _sample(
+    planes: Float[Tensor, "view plane height width"], moved: Float[Tensor, "view 2 height width"]
+) -> tuple[Float[Tensor, "view plane height width"], Float[Tensor, "view height width"]]:
+    """planes at each pixel's place plus `moved` (pixels), bilinear, exactly themselves where nothing moves; 1 where that is within them, else 0."""
     height, width = planes.shape[2:]
     x = torch.arange(width, device=planes.device) + moved[:, 0]
     y = torch.arange(height, device=planes.device)[:, None] + moved[:, 1]
@@ -69,4 +65,5 @@ def _sample(planes: Float[Tensor, "view plane height width"], moved: Float[Tenso
     found = grid_sample(planes, grid, "bilinear", "border", align_corners=True)
     with torch.no_grad():
         rounding = (found - planes) * (moved == 0).all(1, keepdim=True)
-    return found - rounding
+        seen = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    return found - rounding, seen.to(moved.dtype)

@@ -33,6 +33,7 @@ JUMP = 0.3
 BAD = 0.08
 """Share of frames that are gone bad, times the strength."""
 FIELD_OF_VIEW = 55.0
+"""Degrees, across; `lift run`'s own."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +65,25 @@ class Spoiled:
 
 
 def ray_cast(name: str, size: tuple[int, int], frames: int = 8) -> World:
-    """A built-in scene along the articulated trajectory, `frames` a clip, seen from sixteen cameras between the arms of the tree: 4 and 9
-    degrees from the input, looking at the scene's centre as the plan does. size: width and height."""
+    """A built-in scene along the articulated trajectory, `frames` a clip, with true views from `unseen` cameras. size: width and height."""
     width, height = size
     camera = pinhole(width, height, width / 2 / math.tan(math.radians(FIELD_OF_VIEW) / 2))
     start = render(name, camera)
     depth = Depth(start.depth[0], start.depth[0] > 0, "metric")
     trajectory = Articulated(frames=frames)(camera, depth, None)
-    angles = torch.deg2rad(22.5 + 45 * torch.arange(8.0)).repeat(2)
-    away = torch.tensor([4.0, 9.0]).repeat_interleave(8)
-    unseen = around(camera, torch.stack([away * angles.cos(), away * angles.sin(), torch.zeros(16)], dim=-1), depth.typical)
+    cameras = unseen(camera, depth)
     made = render(name, trajectory.cameras)
     cloud = merged(made, trajectory.cameras, made.depth, (made.depth > 0).float(), 2_000_000)
     known = unproject(start.depth, camera)[0][depth.valid]
-    return World(name, made, trajectory, cloud, depth.typical, _spread(known), render(name, unseen), unseen)
+    return World(name, made, trajectory, cloud, depth.typical, _spread(known), render(name, cameras), cameras)
+
+
+def unseen(camera: Cameras, depth: Depth) -> Cameras:
+    """Sixteen cameras between the arms of the tree: 4 and 9 degrees from the input, looking at the scene's centre as the plan does."""
+    angles = torch.deg2rad(22.5 + 45 * torch.arange(8.0)).repeat(2)
+    away = torch.tensor([4.0, 9.0]).repeat_interleave(8)
+    places = torch.stack([away * angles.cos(), away * angles.sin(), torch.zeros(16)], dim=-1)
+    return around(camera, places, depth.typical)
 
 
 def photographs(folder: Path, size: tuple[int, int], every: int = 5) -> World:
@@ -99,9 +105,9 @@ def photographs(folder: Path, size: tuple[int, int], every: int = 5) -> World:
     first = int(centers.norm(dim=-1).argmin())
     along = (cameras.centers - cameras.centers[first]) @ side
     ordered = along.argsort().tolist()
-    unseen = [index for index in ordered[every // 2 :: every] if index != first]
-    left = [i for i in reversed(ordered) if along[i] < 0 and i not in unseen]
-    right = [i for i in ordered if along[i] > 0 and i not in unseen]
+    kept_back = [index for index in ordered[every // 2 :: every] if index != first]
+    left = [i for i in reversed(ordered) if along[i] < 0 and i not in kept_back]
+    right = [i for i in ordered if along[i] > 0 and i not in kept_back]
     made = [_photograph(folder / "images" / str(known["names"][i]), cameras[i], float(known["k1_simple_radial"]), size) for i in range(len(cameras))]
     frames, views = Frames.cat([frame for frame, _ in made]), Cameras.cat([camera for _, camera in made])
     given = [first, *right, *left]
@@ -111,7 +117,7 @@ def photographs(folder: Path, size: tuple[int, int], every: int = 5) -> World:
     pictures = Frames(frames.images[given], torch.zeros(len(given), size[1], size[0]))
     return World(
         folder.name, pictures, Trajectory(views[first], clips), cloud, float(depth[0][seen].median()), _spread(cloud.points[seen]),
-        frames[unseen], views[unseen],
+        frames[kept_back], views[kept_back],
     )  # fmt: skip
 
 
