@@ -42,18 +42,18 @@ from lift.types import Gaussians
 
 SHARED = Path(os.environ.get("LIFT_SHARED", Path(__file__).parents[2] / "shared"))
 
-LATER = "distortion.starts=[0.25,0.25,0.25,0.25]"
 MODULES = {
     "identity": ["distortion=identity"],
-    "rigid": ["distortion=composed", "distortion.parts=[rigid]", "distortion.starts=[0.25]"],
-    "image_warp": ["distortion=composed", "distortion.parts=[image_warp]", "distortion.starts=[0.25]"],
-    "appearance": ["distortion=appearance"],
-    "blur": ["distortion=blur"],
+    "rigid": ["distortion=composed", "distortion.parts=[rigid]"],
+    "image_warp": ["distortion=composed", "distortion.parts=[image_warp]"],
+    "appearance": ["distortion=composed", "distortion.parts=[appearance]"],
+    "blur": ["distortion=composed", "distortion.parts=[blur]"],
     "field": ["distortion=field"],
     "hexplane": ["distortion=hexplane"],
     "hexplane as_released": ["distortion=hexplane", "distortion.as_released=true"],
-    "composed": ["distortion=composed", LATER],
-    "composed, frames trusted by their error": ["distortion=composed", LATER, "fit.trust.frames=2.5"],
+    "composed": ["distortion=composed"],
+    "composed, no part dropped": ["distortion=composed", "distortion.sift=0"],
+    "composed, frames trusted by their error": ["distortion=composed", "fit.trust.frames=2.5"],
 }
 """What is compared, and by which settings."""
 

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lift.distortions import Distortion
+from lift.evaluation.diagnosis import diagnose
 from lift.evaluation.metrics import depth_errors, psnr, ssim
 from lift.evaluation.truth import Truth, truth_of
 from lift.geometry import look_at, rotation_angle, transform_cameras
@@ -68,6 +69,8 @@ class FrameFinding:
     """Mean displacement of the Gaussians, likewise."""
     color: float
     """Mean absolute change of the rendered picture by the image hook, in [0, 1]."""
+    shares: dict[str, float]
+    """Of the squared difference to the canonical scene: camera, geometry, appearance, unexplained (`lift.evaluation.diagnosis`)."""
 
 
 def deliver(session: Session, scene: Scene) -> Path:
@@ -169,7 +172,7 @@ def look(renderer: Renderer, scene: Scene, say: Callable[[str], None]) -> list[F
                 float(rotation_angle(camera.world_to_camera[:, :3, :3], moved.world_to_camera[:, :3, :3])[0]),
                 float((moved.centers - camera.centers).norm()) / extent,
                 float((shifted.means - gaussians.means).norm(dim=-1).mean()) / extent,
-                float((final.rgb - raw.rgb).abs().mean()),
+                float((final.rgb - raw.rgb).abs().mean()), diagnose(renderer, distortion, gaussians, camera, target, index),
             )  # fmt: skip
         )
     scene.distortion.cpu()
@@ -209,6 +212,7 @@ def summary(scene: Scene, findings: list[FrameFinding], compared: dict[str, Any]
         "frames_psnr_distorted": mean([f.psnr_distorted for f in generated if not f.held_out]),
         "held_out_psnr": mean([f.psnr for f in generated if f.held_out]),
         "truth": compared,
+        "diagnosis": [{"frame": f.view, "clip": f.clip, "psnr": f.psnr, **f.shares} for f in generated],
     }
 
 

@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from lift.charts import Band, Number, Series, line_chart, map_view, number_text
+from lift.evaluation.diagnosis import CAUSES
 from lift.io.image import encode_image
 from lift.renderers import Renderer
 from lift.types import Trajectory
@@ -222,6 +223,9 @@ def learned(findings: "list[lift.delivery.FrameFinding]", trajectory: Trajectory
             charts.append(line_chart(title, [Series(name, views, values(name, factor))], width=_WIDE, height=130, zero=True, bands=bands))
         else:
             nothing.append({"motion": "Gaussian motion", "color": "image change"}.get(name, name))
+    if charts:  # what nothing was learned of explains nothing
+        parts = [Series(cause, views[1:], [100 * f.shares[cause] for f in findings[1:]]) for cause in (*CAUSES, "unexplained")]
+        charts.insert(0, line_chart("of a frame's squared difference to the canonical scene (%)", parts, width=_WIDE, height=160, zero=True, bands=bands))
     held_out = [f for f in findings if f.held_out]
     lines = [Series("canonical scene", views, [f.psnr for f in findings])]
     if charts:

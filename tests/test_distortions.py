@@ -15,8 +15,10 @@ from lift.distortions.hexplane import HexPlane
 from lift.distortions.image_warp import ImageWarp
 from lift.distortions.rigid import Rigid
 from lift.distortions.spline import spline
+from lift.evaluation.diagnosis import diagnose
 from lift.geometry import pinhole, project
 from lift.registry import ComponentError
+from lift.renderers import renderers
 from lift.types import Cameras, Clip, Gaussians, PointCloud, Render, Trajectory
 
 WIDTH, HEIGHT, VIEWS, EXTENT = 64, 48, 5, 3.0
@@ -173,11 +175,68 @@ def test_parts_act_in_their_order_and_from_their_start():
     assert not torch.equal(early[1], picture().rgb[1])
 
 
+@torch.no_grad()
+def test_a_part_that_has_learned_nothing_to_speak_of_is_dropped_for_good():
+    both = make("composed", parts=["image_warp", "appearance"], starts=[0.25, 0.25], sift=0.2, settings={"image_warp": {"chained": False}})
+    both.parts["image_warp"].grid.values[1:] = 1e-4
+    both.parts["appearance"].maps.values[1:] = 0.05
+    for progress, left in ((0.2, []), (0.3, ["ImageWarp", "Appearance"]), (0.4, ["ImageWarp", "Appearance"]), (0.51, ["Appearance"])):
+        both.progress = progress
+        both.cameras(CAMERA, torch.tensor([1]))
+        assert [type(part).__name__ for part in both.acting()] == left
+    both.parts["image_warp"].grid.values[1:] = 0.1
+    again = make("composed", parts=["image_warp", "appearance"])
+    assert len(again.acting()) == 2
+    again.load_state_dict(both.state_dict())
+    assert [type(part).__name__ for part in again.acting()] == ["Appearance"], "a fit that goes on remembers"
+    kept = make("composed", sift=0.0)
+    kept.cameras(CAMERA, torch.tensor([1]))
+    assert len(kept.acting()) == 4
+
+
+@torch.no_grad()
+def test_what_shows_is_told_in_units_that_just_show():
+    for kind, numbers, just in (("rigid", "motions", 0.00065), ("image_warp", "grid", 0.00065), ("appearance", "maps", 0.004)):
+        part = make(kind, chained=False)
+        assert float(part.shown()) == 0
+        getattr(part, numbers).values[1:] = just
+        assert float(part.shown()) == pytest.approx(1, rel=1e-3)
+    blur = make("blur", chained=False)
+    blur.variance.values[1:] = -3.0
+    assert float(blur.shown()) == 0, "a frame cannot be sharper than the scene"
+    blur.variance.values[1:] = 0.05
+    assert float(blur.shown()) == pytest.approx(1)
+    assert make("field").shown() is None
+
+
+@torch.no_grad()
+def test_what_a_frame_gets_wrong_is_told_apart():
+    """Frames that a distortion itself made, so that it explains all: each cause alone, then all at once."""
+    renderer, scene = renderers.build({"name": "reference"}, device=torch.device("cpu")), crowd()
+    for wrong in (("camera",), ("geometry",), ("appearance",), ("camera", "geometry", "appearance")):
+        all_of_it = make("composed", parts=["rigid", "image_warp", "appearance"], settings={"image_warp": {"chained": False}})
+        if "camera" in wrong:
+            all_of_it.parts["rigid"].motions.values[1:, :2] = 0.02
+        if "geometry" in wrong:
+            all_of_it.parts["image_warp"].grid.values[1:, 0] = 0.02
+        if "appearance" in wrong:
+            all_of_it.parts["appearance"].maps.values[1:, 0, 0] = -0.3
+        view = torch.tensor([1])
+        frame = all_of_it.image(renderer(all_of_it.gaussians(scene, view), all_of_it.cameras(CAMERA, view)), view).rgb[0].clamp(0, 1)
+        shares = diagnose(renderer, all_of_it, scene, CAMERA, frame, 1)
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-4)
+        assert shares["unexplained"] == pytest.approx(0, abs=1e-6)
+        for cause in ("camera", "geometry", "appearance"):
+            assert shares[cause] > 0.1 if cause in wrong else shares[cause] == pytest.approx(0, abs=1e-6)
+    nothing = diagnose(renderer, make("identity"), scene, CAMERA, frame, 1)
+    assert nothing == {"camera": 0.0, "geometry": 0.0, "appearance": 0.0, "unexplained": 1.0}
+
+
 @pytest.mark.parametrize(
     "settings, words",
     [
         ({"parts": ["rigid", "rigid"]}, "'rigid'.*once"), ({"parts": ["composed"]}, "'composed'"), ({"parts": ["nope"]}, "'nope'; choose one of"),
-        ({"starts": [0.1] * 5}, r"starts is \[0.1"), ({"starts": [1.5]}, "starts is"), ({"settings": {"field": {}}}, "'field'; choose among"),
+        ({"starts": [0.1] * 5}, r"starts is \[0.1"), ({"starts": [1.5]}, "starts is"), ({"sift": 2.0}, "sift is 2"), ({"settings": {"field": {}}}, "'field'; choose among"),
         ({"settings": {"rigid": {"wieght": 1}}}, "wieght"),
     ],
 )  # fmt: skip
@@ -195,7 +254,6 @@ def test_the_canonical_scene_is_better_for_knowing_what_frames_get_wrong():
 
     from lift.config import store_schemas
     from lift.evaluation.worlds import KINDS, ray_cast, spoil
-    from lift.renderers import renderers
 
     store_schemas()
     world = ray_cast("room", (96, 72), frames=2)

@@ -100,10 +100,13 @@ TRUTH = {
 }  # fmt: skip
 
 
+SHARES = {"camera": 0.5, "geometry": 0.25, "appearance": 0.125, "unexplained": 0.125}
+
+
 def findings(learned: float = 1.0) -> list[FrameFinding]:
     clips = ["input", *["right"] * 3, *["right/<b>up"] * 3]
     return [
-        FrameFinding(v, clip, 20.0 + v, 20.0 + v + learned, v == 5, learned * v, 0.01 * learned * v, 0.0, 0.0)
+        FrameFinding(v, clip, 20.0 + v, 20.0 + v + learned, v == 5, learned * v, 0.01 * learned * v, 0.0, 0.0, SHARES)
         for v, clip in enumerate(clips)
     ]
 

@@ -36,6 +36,14 @@ class Distortion(nn.Module, ABC):
         """The frame's pixels, colours or sharpness are off. `info["weight"]` [view height width], if set, says how much each pixel counts."""
         return render
 
+    def acting(self) -> "list[Distortion]":
+        """What it is made of and has begun, in order: itself, unless it is composed."""
+        return [self]
+
+    def shown(self) -> Float[Tensor, ""] | None:
+        """How much of what was learned shows in the pictures, median over generated frames: at 1 it just does. None where that is not known."""
+        return None
+
     def penalty(self) -> Float[Tensor, ""]:
         """Added to the loss: what keeps the distortion from taking over what belongs to the scene."""
         return torch.zeros((), device=next((p.device for p in self.parameters()), None))

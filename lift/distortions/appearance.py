@@ -10,6 +10,9 @@ from lift.distortions.chain import PerFrame
 from lift.distortions.spline import surface
 from lift.types import Render, Trajectory
 
+VISIBLE = 0.004
+"""Size of one of a map's twelve numbers that just shows."""
+
 
 @distortions.register("appearance")
 class Appearance(Distortion):
@@ -24,7 +27,7 @@ class Appearance(Distortion):
     """
 
     def __init__(
-        self, cells: int = 0, learning_rate: float = 2e-3, weight: float = 0.05, chained: bool = True,
+        self, cells: int = 0, learning_rate: float = 2e-3, weight: float = 0.1, chained: bool = True,
         *, num_views: int, size: tuple[int, int], trajectory: Trajectory,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -41,6 +44,9 @@ class Appearance(Distortion):
         maps = (surface(maps, height, width) if maps.shape[-1] > 1 else maps).permute(0, 3, 4, 1, 2)
         change = (maps[..., :3] @ render.rgb[..., None])[..., 0] + maps[..., 3]
         return replace(render, rgb=render.rgb + change)
+
+    def shown(self) -> Float[Tensor, ""]:
+        return self.maps.typical() / VISIBLE
 
     def penalty(self) -> Float[Tensor, ""]:
         return self.weight * self.maps.norm(1e-3)

@@ -15,6 +15,9 @@ from lift.types import Render, Trajectory
 UNIT = 1 / 256
 """Of standard deviations, in picture widths."""
 
+VISIBLE = 0.05
+"""A variance, in squares of that, that just shows."""
+
 
 @distortions.register("blur")
 class Blur(Distortion):
@@ -57,6 +60,9 @@ class Blur(Distortion):
         asked = self.variance(view)
         # A number that was pushed below zero still has a gradient: one noisy step must not end a frame's blur for good.
         return asked + (asked.clamp(0, self.most**2) - asked).detach()
+
+    def shown(self) -> Float[Tensor, ""]:
+        return self.variances(torch.arange(1, len(self.variance.values), device=self.variance.values.device)).median() / VISIBLE
 
     def penalty(self) -> Float[Tensor, ""]:
         return self.weight * self.variance.values.abs().mean()

@@ -11,6 +11,11 @@ from lift.distortions import Distortion, appearance, blur, distortions, field, h
 from lift.registry import ComponentError
 from lift.types import Cameras, Gaussians, PointCloud, Render, Trajectory
 
+LATER = 0.25
+"""When parts begin, if not told otherwise, as a share of the steps."""
+
+WAITING, KEPT, DROPPED = -1.0, -2.0, -3.0
+
 
 @distortions.register("composed")
 class Composed(Distortion):
@@ -18,12 +23,16 @@ class Composed(Distortion):
 
     Settings:
     - parts: names of distortions. `lift list` has them;
-    - starts: when each part begins to act and to learn, as a share of the steps; those left out begin at once;
+    - starts: when each part begins to act and to learn, as a share of the steps; those left out begin after a quarter of them. Before
+      there is a scene to compare frames with, a part learns what it has to unlearn;
+    - sift: so long after its start, as a share of the steps, a part is dropped if what it has learned does not show (`Distortion.shown`): where
+      frames are right, what is learned is chance, and the scene is better without it. 0 keeps all;
     - settings: of parts, by name: +distortion.settings.rigid.weight=10.
     """
 
     def __init__(
-        self, parts: tuple[str, ...] = ("rigid", "image_warp", "appearance", "blur"), starts: tuple[float, ...] = (), settings: dict = {},  # noqa: B006
+        self, parts: tuple[str, ...] = ("rigid", "image_warp", "appearance", "blur"), starts: tuple[float, ...] = (), sift: float = 0.2,
+        settings: dict = {},  # noqa: B006
         *, num_views: int, extent: float, size: tuple[int, int], trajectory: Trajectory, points: PointCloud,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -33,20 +42,42 @@ class Composed(Distortion):
         for name in settings:
             if name not in parts:
                 raise ComponentError(f"distortion.settings has {name!r}; choose among distortion.parts: {', '.join(parts)}")
+        if not 0 <= sift <= 1:
+            raise ComponentError(f"distortion.sift is {sift:g}; choose a share of the steps, 0 to drop nothing")
         if len(starts) > len(parts) or any(not 0 <= start < 1 for start in starts):
             raise ComponentError(f"distortion.starts is {list(starts)}; choose at most {len(parts)} shares of the steps, each at least 0 and below 1")
         supplied = {"num_views": num_views, "extent": extent, "size": size, "trajectory": trajectory, "points": points}
         self.parts = nn.ModuleDict({name: distortions.build({"name": name, **settings.get(name, {})}, **supplied) for name in parts})
-        self.starts = dict(zip(parts, [*starts, *[0.0] * len(parts)]))
+        self.starts, self.sift = dict(zip(parts, [*starts, *[LATER] * len(parts)])), sift
+        self.register_buffer("since", torch.full((len(parts),), WAITING, dtype=torch.float64))
+        """Of each part: when it began to learn, as a share of the steps, or what has become of it since."""
+        self._since: list[float] | None = None  # the same where nothing has to be waited for
+        self.register_load_state_dict_post_hook(lambda *_: setattr(self, "_since", None))
 
     def acting(self) -> list[Distortion]:
-        """The parts that have begun, in their order."""
-        acting = [part for name, part in self.parts.items() if self.progress >= self.starts[name]]
+        """The parts that have begun and were not dropped, in their order."""
+        if self._since is None:
+            self._since = self.since.tolist()
+        acting = [part for since, (name, part) in zip(self._since, self.parts.items()) if self.progress >= self.starts[name] and since != DROPPED]
         for part in acting:
             part.progress = self.progress
         return acting
 
+    def _decide(self) -> None:
+        """Which parts stay, of those that have learned long enough."""
+        acting = self.acting()
+        for index, part in enumerate(self.parts.values()):
+            if part in acting and (since := self._since[index]) not in (KEPT, DROPPED):
+                if since == WAITING:
+                    self._since[index] = self.progress
+                elif self.progress >= since + self.sift:
+                    shown = part.shown()
+                    self._since[index] = DROPPED if shown is not None and float(shown) < 1 else KEPT
+                self.since[index] = self._since[index]
+
     def cameras(self, cameras: Cameras, view: Int[Tensor, "view"]) -> Cameras:
+        if self.training and self.sift:
+            self._decide()
         for part in self.acting():
             cameras = part.cameras(cameras, view)
         return cameras

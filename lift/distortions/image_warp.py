@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from lift.distortions import Distortion, distortions
-from lift.distortions.chain import PerFrame
+from lift.distortions.chain import VISIBLE, PerFrame
 from lift.distortions.spline import surface
 from lift.types import Render, Trajectory
 
@@ -15,7 +15,8 @@ from lift.types import Render, Trajectory
 class ImageWarp(Distortion):
     """The frame's picture is bent: a smooth displacement of its pixels, a uniform cubic B-spline on a grid.
 
-    The canonical scene is rendered straight and then bent, so that it stays straight itself. Pixels that would come from beyond the
+    The canonical scene is rendered straight and then bent, so that it stays straight itself; by bicubic sampling, since a bilinear one blurs
+    what falls between pixels, which the scene would make up for. Pixels that would come from beyond the
     picture's border count for nothing. Settings:
     - cells: of the grid along the picture's longer side;
     - learning_rate: of the displacements, in picture widths;
@@ -26,7 +27,7 @@ class ImageWarp(Distortion):
     """
 
     def __init__(
-        self, cells: int = 10, learning_rate: float = 1e-4, weight: float = 0.2, bending: float = 1e-3, chained: bool = True,
+        self, cells: int = 10, learning_rate: float = 1e-4, weight: float = 0.6, bending: float = 1e-3, chained: bool = True,
         *, num_views: int, size: tuple[int, int], trajectory: Trajectory,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -48,6 +49,9 @@ class ImageWarp(Distortion):
         """Where in the straight picture each pixel of the frame comes from, relative to itself and in pixels."""
         return width * surface(self.grid(view), height, width)
 
+    def shown(self) -> Float[Tensor, ""]:
+        return 2 * self.grid.typical() / VISIBLE
+
     def penalty(self) -> Float[Tensor, ""]:
         grid = self.grid.values
         bends = grid.diff(n=2, dim=-1).square().mean() + grid.diff(n=2, dim=-2).square().mean()
@@ -57,12 +61,12 @@ class ImageWarp(Distortion):
 def _sample(
     planes: Float[Tensor, "view plane height width"], moved: Float[Tensor, "view 2 height width"]
 ) -> tuple[Float[Tensor, "view plane height width"], Float[Tensor, "view height width"]]:
-    """planes at each pixel's place plus `moved` (pixels), bilinear, exactly themselves where nothing moves; 1 where that is within them, else 0."""
+    """planes at each pixel's place plus `moved` (pixels), bicubic, exactly themselves where nothing moves; 1 where that is within them, else 0."""
     height, width = planes.shape[2:]
     x = torch.arange(width, device=planes.device) + moved[:, 0]
     y = torch.arange(height, device=planes.device)[:, None] + moved[:, 1]
     grid = torch.stack([x * (2 / (width - 1)) - 1, y * (2 / (height - 1)) - 1], dim=-1)
-    found = grid_sample(planes, grid, "bilinear", "border", align_corners=True)
+    found = grid_sample(planes, grid, "bicubic", "border", align_corners=True)
     with torch.no_grad():
         rounding = (found - planes) * (moved == 0).all(1, keepdim=True)
         seen = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)

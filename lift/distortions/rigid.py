@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lift.distortions import Distortion, distortions
-from lift.distortions.chain import PerFrame
+from lift.distortions.chain import VISIBLE, PerFrame
 from lift.geometry import inside, project, rigid, rotation_from_vector
 from lift.jit import fused
 from lift.types import Cameras, PointCloud, Trajectory
@@ -28,7 +28,7 @@ class Rigid(Distortion):
     """
 
     def __init__(
-        self, learning_rate: float = 1e-4, weight: float = 0.3, focal: bool = True, chained: bool = True,
+        self, learning_rate: float = 1e-4, weight: float = 1.0, focal: bool = True, chained: bool = True,
         *, num_views: int, extent: float, trajectory: Trajectory, points: PointCloud,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -56,6 +56,9 @@ class Rigid(Distortion):
             return replace(cameras, world_to_camera=moved(before, motions, self.extent))
         rotation, translation = motions.split(3, dim=-1)
         return replace(cameras, world_to_camera=rigid(rotation_from_vector(rotation), translation * self.extent) @ before)
+
+    def shown(self) -> Float[Tensor, ""]:
+        return 2 * self.motions.typical() / VISIBLE
 
     def penalty(self) -> Float[Tensor, ""]:
         return self.weight * self.motions.norm(1e-4)
