@@ -164,7 +164,10 @@ def test_an_interrupted_run_says_how_to_go_on(sabotage):
             break
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()  # where it was told to ignore the interruption, as in a shell's background, it would take all the other tests' time
     assert process.returncode == 130 and "run the same command again" in err and "Traceback" not in err
 
 

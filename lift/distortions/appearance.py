@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -10,8 +11,8 @@ from lift.distortions.chain import PerFrame
 from lift.distortions.spline import surface
 from lift.types import Render, Trajectory
 
-VISIBLE = 0.004
-"""Size of one of a map's twelve numbers that just shows."""
+VISIBLE = 0.015
+"""A change of a middle grey that just shows: length of the difference of its red, green and blue."""
 
 
 @distortions.register("appearance")
@@ -46,7 +47,8 @@ class Appearance(Distortion):
         return replace(render, rgb=render.rgb + change)
 
     def shown(self) -> Float[Tensor, ""]:
-        return self.maps.typical() / VISIBLE
+        maps = self.maps(torch.arange(1, len(self.maps.values), device=self.maps.values.device)).detach().mean((-1, -2))
+        return (0.5 * maps[..., :3].sum(-1) + maps[..., 3]).norm(dim=-1).median() / VISIBLE
 
     def penalty(self) -> Float[Tensor, ""]:
         return self.weight * self.maps.norm(1e-3)

@@ -52,7 +52,7 @@ class Composed(Distortion):
         self.register_buffer("since", torch.full((len(parts),), WAITING, dtype=torch.float64))
         """Of each part: when it began to learn, as a share of the steps, or what has become of it since."""
         self._since: list[float] | None = None  # the same where nothing has to be waited for
-        self.register_load_state_dict_post_hook(lambda *_: setattr(self, "_since", None))
+        self.register_load_state_dict_post_hook(_ask_again)
 
     def acting(self) -> list[Distortion]:
         """The parts that have begun and were not dropped, in their order."""
@@ -67,13 +67,12 @@ class Composed(Distortion):
         """Which parts stay, of those that have learned long enough."""
         acting = self.acting()
         for index, part in enumerate(self.parts.values()):
-            if part in acting and (since := self._since[index]) not in (KEPT, DROPPED):
-                if since == WAITING:
-                    self._since[index] = self.progress
-                elif self.progress >= since + self.sift:
-                    shown = part.shown()
-                    self._since[index] = DROPPED if shown is not None and float(shown) < 1 else KEPT
-                self.since[index] = self._since[index]
+            since = self._since[index]
+            if part in acting and since == WAITING:
+                self._since[index] = self.since[index] = self.progress
+            elif part in acting and since >= 0 and self.progress >= since + self.sift:
+                shown = part.shown()
+                self._since[index] = self.since[index] = DROPPED if shown is not None and float(shown) < 1 else KEPT
 
     def cameras(self, cameras: Cameras, view: Int[Tensor, "view"]) -> Cameras:
         if self.training and self.sift:
@@ -98,3 +97,7 @@ class Composed(Distortion):
     def groups(self) -> Iterator[dict[str, Any]]:
         for part in self.parts.values():
             yield from part.groups()
+
+
+def _ask_again(composed: Composed, _: Any) -> None:
+    composed._since = None
