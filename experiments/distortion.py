@@ -90,7 +90,7 @@ def recovered(distortion: Distortion, gaussians: Gaussians, world: World, spoile
     true, told = world.trajectory.cameras, spoiled.reconstruction.cameras
     some = gaussians[torch.randperm(len(gaussians), generator=torch.Generator().manual_seed(0))[:2000]]
     found: dict[str, list[float]] = {}
-    warp = next((part for part in distortion.modules() if isinstance(part, ImageWarp)), None)  # a composed one's, too
+    warp = next((part for part in distortion.acting() if isinstance(part, ImageWarp)), None)  # of a composed one, unless it was dropped
     for index in range(1, len(told)):
         if spoiled.bad[index]:
             continue

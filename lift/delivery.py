@@ -165,6 +165,7 @@ def look(renderer: Renderer, scene: Scene, say: Callable[[str], None]) -> list[F
         moved, shifted = distortion.cameras(camera, view), distortion.gaussians(gaussians, view)
         plain = renderer(gaussians, camera)
         raw = plain if moved is camera and shifted is gaussians else renderer(shifted, moved)
+        rendered = {(False, False): plain, (moved is not camera, shifted is not gaussians): raw}
         final = distortion.image(raw, view)
         findings.append(
             FrameFinding(
@@ -172,7 +173,7 @@ def look(renderer: Renderer, scene: Scene, say: Callable[[str], None]) -> list[F
                 float(rotation_angle(camera.world_to_camera[:, :3, :3], moved.world_to_camera[:, :3, :3])[0]),
                 float((moved.centers - camera.centers).norm()) / extent,
                 float((shifted.means - gaussians.means).norm(dim=-1).mean()) / extent,
-                float((final.rgb - raw.rgb).abs().mean()), diagnose(renderer, distortion, gaussians, camera, target, index),
+                float((final.rgb - raw.rgb).abs().mean()), diagnose(renderer, distortion, gaussians, camera, target, index, rendered),
             )  # fmt: skip
         )
     scene.distortion.cpu()

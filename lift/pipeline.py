@@ -187,7 +187,7 @@ def fit(
     folder = session.folder("fit", key, make)
     fitted = load(folder)
     distortion.load_state_dict(fitted["distortion"])
-    return fitted["gaussians"], distortion.cpu(), folder
+    return fitted["gaussians"], distortion.eval().cpu(), folder
 
 
 def _joined(frames: list[Frames]) -> Frames:

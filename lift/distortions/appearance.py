@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -47,7 +46,7 @@ class Appearance(Distortion):
         return replace(render, rgb=render.rgb + change)
 
     def shown(self) -> Float[Tensor, ""]:
-        maps = self.maps(torch.arange(1, len(self.maps.values), device=self.maps.values.device)).detach().mean((-1, -2))
+        maps = self.maps.generated().mean((-1, -2))
         return (0.5 * maps[..., :3].sum(-1) + maps[..., 3]).norm(dim=-1).median() / VISIBLE
 
     def penalty(self) -> Float[Tensor, ""]:

@@ -62,7 +62,7 @@ class Blur(Distortion):
         return asked + (asked.clamp(0, self.most**2) - asked).detach()
 
     def shown(self) -> Float[Tensor, ""]:
-        return self.variances(torch.arange(1, len(self.variance.values), device=self.variance.values.device)).median() / VISIBLE
+        return self.variance.generated().clamp(0, self.most**2).median() / VISIBLE
 
     def penalty(self) -> Float[Tensor, ""]:
         return self.weight * self.variance.values.abs().mean()

@@ -50,7 +50,7 @@ class ImageWarp(Distortion):
         return width * surface(self.grid(view), height, width)
 
     def shown(self) -> Float[Tensor, ""]:
-        return 2 * self.grid.typical() / VISIBLE
+        return self.grid.typical() / VISIBLE
 
     def penalty(self) -> Float[Tensor, ""]:
         grid = self.grid.values

@@ -58,7 +58,7 @@ class Rigid(Distortion):
         return replace(cameras, world_to_camera=rigid(rotation_from_vector(rotation), translation * self.extent) @ before)
 
     def shown(self) -> Float[Tensor, ""]:
-        return 2 * self.motions.typical() / VISIBLE
+        return self.motions.typical() / VISIBLE
 
     def penalty(self) -> Float[Tensor, ""]:
         return self.weight * self.motions.norm(1e-4)

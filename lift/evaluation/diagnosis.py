@@ -1,6 +1,6 @@
 """Of what a frame gets wrong, how much is its camera, its geometry, its appearance?"""
 
-from itertools import combinations, product
+from itertools import combinations
 from math import factorial
 
 import torch
@@ -15,15 +15,19 @@ CAUSES = ("camera", "geometry", "appearance")
 
 
 @torch.no_grad()
-def diagnose(renderer: Renderer, distortion: Distortion, gaussians: Gaussians, camera: Cameras, target: Tensor, view: int) -> dict[str, float]:
+def diagnose(
+    renderer: Renderer, distortion: Distortion, gaussians: Gaussians, camera: Cameras, target: Tensor, view: int,
+    rendered: dict[tuple[bool, bool], Render] | None = None,
+) -> dict[str, float]:  # fmt: skip
     """Shares of the mean squared difference between a frame and the canonical scene seen from where it says it was taken (one view): what
     correcting each cause takes away, and `unexplained`, what is left with all of them. They add up to 1, or are all 0 where there is no difference.
 
     What a cause takes away depends on which others were corrected before it; its share is the mean over all orders (Shapley, 1953). It
     can be below zero: alone, half of a correction makes things worse. target: [height width 3] in [0, 1], on the renderer's device.
+    rendered: what is rendered already, by whether the camera and whether the Gaussians are corrected; the rest is added.
     """
     index = torch.tensor([view], device=target.device)
-    rendered: dict[tuple[bool, bool], Render] = {}
+    rendered = {} if rendered is None else rendered
 
     def error(corrected: frozenset[str]) -> float:
         seen_from, scene = camera, gaussians
@@ -41,8 +45,7 @@ def diagnose(renderer: Renderer, distortion: Distortion, gaussians: Gaussians, c
             shown = changed if cause in corrected else shown
         return float((shown.rgb[0].clamp(0, 1) - target).square().mean())
 
-    errors = {frozenset(c for c, on in zip(CAUSES, chosen) if on): 0.0 for chosen in product((False, True), repeat=len(CAUSES))}
-    errors = {corrected: error(corrected) for corrected in errors}
+    errors = {corrected: error(corrected) for count in range(len(CAUSES) + 1) for corrected in map(frozenset, combinations(CAUSES, count))}
     whole = errors[frozenset()]
     if whole == 0:
         return dict.fromkeys((*CAUSES, "unexplained"), 0.0)
