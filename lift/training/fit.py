@@ -14,6 +14,7 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 
 from lift.parallel import torch_on_one_thread
 from lift.registry import ComponentError
@@ -54,7 +55,6 @@ def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConf
             ) from None
         except SystemExit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
-    module.cpu()
     module.distortion.progress = 1.0
     if _together() and torch.distributed.get_rank() > 0:
         return
@@ -69,7 +69,7 @@ def _trainer(settings: dict[str, Any], max_epochs: int, folder: Path) -> lightni
     ours = {
         "max_epochs": max_epochs, "logger": TensorBoardLogger(folder, name="tensorboard", version=""),
         "callbacks": [Keep(folder / CHECKPOINT), *([RichProgressBar(console_kwargs={"stderr": True})] if sys.stderr.isatty() else [])],
-        "enable_progress_bar": sys.stderr.isatty(),
+        "plugins": [AsyncCheckpointIO(Whole())], "enable_progress_bar": sys.stderr.isatty(),
         "enable_checkpointing": False, "enable_model_summary": False, "num_sanity_val_steps": 0, "use_distributed_sampler": False,
         "log_every_n_steps": 1,  # batches; the module says when
         "check_val_every_n_epoch": next(n for n in range(max(1, max_epochs // 4), max_epochs + 1) if max_epochs % n == 0),  # the last one, too
@@ -94,16 +94,22 @@ def _device(settings: dict[str, Any]) -> int | list[int]:
 
 
 class Keep(Callback):
-    """Writes the checkpoint after each epoch, whole or not at all."""
+    """Has the checkpoint written after each epoch, by a thread of Lightning's beside the next one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        draft = self.path.with_suffix(".draft")
-        trainer.save_checkpoint(draft)
+        trainer.save_checkpoint(self.path)
         for logger in trainer.loggers:  # a run that goes on from here has its curves until here
             logger.save()
-        if trainer.is_global_zero:
-            os.replace(draft, self.path)
         trainer.should_stop = module.step >= module.settings.steps
+
+
+class Whole(TorchCheckpointIO):
+    """Writes a checkpoint whole or not at all, straight to its file: Lightning's own goes through two copies in memory."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        draft = Path(path).with_suffix(".draft")
+        torch.save(checkpoint, draft)
+        os.replace(draft, path)

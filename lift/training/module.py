@@ -57,10 +57,11 @@ class SceneModule(lightning.LightningModule):
         self.step = 0  # of our own: Lightning's global_step counts optimisers. A plain number: a tensor's would be waited for
         cameras = reconstruction.cameras
         self.size = (cameras.width, cameras.height)
-        for name, value in {
+        self._given = {
             "images": frames.images, "depth": reconstruction.depth, "confidence": reconstruction.confidence,
             "world_to_camera": cameras.world_to_camera, "intrinsics": cameras.intrinsics,
-        }.items():  # fmt: skip
+        }  # fmt: skip
+        for name, value in self._given.items():
             self.register_buffer(name, value, persistent=False)
         self.register_buffer("errors", torch.zeros(len(frames)))
         """Last mean absolute difference of each frame; 0 where it was not drawn yet."""
@@ -179,6 +180,12 @@ class SceneModule(lightning.LightningModule):
             shown = torch.cat([self.images[views[0]].float() / 255, render.rgb[0].clamp(0, 1)], 1)
             shown = shown[:: -(-shown.shape[0] // 512), :: -(-shown.shape[0] // 512)]  # encoding takes as long as dozens of steps
             self.logger.experiment.add_image(f"view_{int(views[0])}", shown, self.step, dataformats="HWC")
+
+    def on_train_end(self) -> None:
+        """Before Lightning moves all to the CPU: gigabytes that are there already."""
+        self._smaller.clear()
+        for name, value in self._given.items():
+            setattr(self, name, value)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         rates = self.how.learning_rate
