@@ -9,7 +9,8 @@ canonical scene compared with true views from cameras that no fit was given. No 
 the scene's points fix the world. Rows that are in the results already are not made again, so a killed run goes on. What is written after
 the options are settings of `lift run` for all fits; one that chooses a distortion is measured alone, as a row of that name.
 
-Scenes: four ray-cast ones, and photographs with cameras under LIFT_SHARED (default ../shared) where they are. How large the mistakes are
+Scenes: four ray-cast ones, and photographs with cameras under LIFT_SHARED (default ../shared) where they are; LPIPS is measured where its
+weights are there. How large the mistakes are
 and how they grow is chosen, not measured: no frames of a real video generator were at hand to match them to.
 """
 
@@ -20,6 +21,9 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,7 @@ from torch import Tensor
 from lift.config import store_schemas
 from lift.distortions import Distortion, distortions
 from lift.distortions.image_warp import ImageWarp
+from lift.evaluation.lpips import LPIPS
 from lift.evaluation.metrics import psnr, ssim
 from lift.evaluation.worlds import KINDS, Spoiled, World, photographs, ray_cast, spoil
 from lift.geometry import project, rotation_angle
@@ -41,6 +46,7 @@ from lift.training.splats import initialise
 from lift.types import Gaussians
 
 SHARED = Path(os.environ.get("LIFT_SHARED", Path(__file__).parents[2] / "shared"))
+WEIGHTS = SHARED / "weights" / "lpips_backbones"
 
 MODULES = {
     "identity": ["distortion=identity"],
@@ -60,19 +66,21 @@ MODULES = {
 RAY_CAST, PHOTOGRAPHS = ("room", "terrace", "thin", "plain"), ("llff_fern", "llff_flower", "sceaux_castle")
 FITS = {
     "quick": ["fit.steps=900", "fit.initial_gaussians=9000", "fit.max_gaussians=14000"],
-    "full": ["fit.steps=2000", "fit.views_per_step=4", "fit.initial_gaussians=40000", "fit.max_gaussians=80000", "renderer=gsplat", "trainer=gpu"],
+    "full": ["fit.steps=1200", "fit.views_per_step=4", "fit.initial_gaussians=40000", "fit.max_gaussians=80000", "renderer=gsplat", "trainer=gpu"],
 }
 SETTINGS = ["image=room", "fit.held_out=0", "fit.checkpoint_every=1000000", "fit.coarse.sizes=[0.5]", "fit.coarse.until=[0.3]"]
 
 
 @torch.no_grad()
-def score(renderer: Renderer, gaussians: Gaussians, world: World) -> dict[str, float]:
-    """Of the canonical scene on true views that were never given: means of PSNR (dB), SSIM, and relative depth error where depth is known."""
+def score(renderer: Renderer, gaussians: Gaussians, world: World, lpips: LPIPS | None = None) -> dict[str, float]:
+    """Of the canonical scene on true views that were never given: means of PSNR (dB), SSIM, LPIPS, and relative depth error where depth is known."""
     device, rows = renderer.device, []
     gaussians = gaussians.to(device)
     for view in range(len(world.unseen)):
         shown, truth = renderer(gaussians, world.unseen_cameras[view].to(device)), world.unseen[view]
         row = {"psnr": psnr(shown.rgb[0].cpu(), truth.rgb[0]), "ssim": ssim(shown.rgb[0].cpu(), truth.rgb[0])}
+        if lpips:
+            row["lpips"] = lpips(shown.rgb[0], truth.rgb[0])
         if truth.depth is not None:
             known = (truth.depth[0] > 0) & (shown.alpha[0].cpu() > 0.5)
             row["depth"] = float((shown.depth[0].cpu()[known] / truth.depth[0][known]).log().abs().median())
@@ -128,7 +136,9 @@ def _unbent(pixels: Tensor, flow: Tensor) -> Tensor:
     return at
 
 
-def trial(world: World, spoiled: Spoiled, config: Any, renderer: Renderer, seed: int) -> tuple[dict[str, Any], Gaussians, Distortion]:
+def trial(
+    world: World, spoiled: Spoiled, config: Any, renderer: Renderer, seed: int, lpips: LPIPS | None = None
+) -> tuple[dict[str, Any], Gaussians, Distortion]:
     """One fit and what is measured of it."""
     cameras = spoiled.reconstruction.cameras
     torch.manual_seed(seed)
@@ -145,17 +155,10 @@ def trial(world: World, spoiled: Spoiled, config: Any, renderer: Renderer, seed:
         fit(module, list(range(1, len(cameras))), Path(folder), config.fit, OmegaConf.to_container(config.trainer), seed)
     seconds = time.perf_counter() - began
     gaussians, distortion = module.splats.gaussians().map(lambda value: value.detach()), module.distortion.eval()
-    row = {**score(renderer, gaussians, world), **recovered(distortion, gaussians, world, spoiled), "seconds": seconds, "gaussians": len(gaussians)}
+    row = {**score(renderer, gaussians, world, lpips), **recovered(distortion, gaussians, world, spoiled), "seconds": seconds, "gaussians": len(gaussians)}
     if renderer.device.type == "cuda":
         row["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
     return row, gaussians, distortion
-
-
-def world(name: str, size: tuple[int, int], frames: int, cache: dict[str, World]) -> World:
-    if name not in cache:
-        cache.clear()
-        cache[name] = ray_cast(name, size, frames) if name in RAY_CAST else photographs(SHARED / "data" / name, size)
-    return cache[name]
 
 
 def cases(strengths: list[float], alone: bool) -> dict[str, dict[str, float]]:
@@ -167,7 +170,7 @@ def cases(strengths: list[float], alone: bool) -> dict[str, dict[str, float]]:
 def table(rows: list[dict[str, Any]]) -> str:
     """PSNR by module and mistakes, mean and standard deviation over scenes and seeds of what it gains on `identity`, in Markdown."""
     known = {(row["scene"], row["case"], row["seed"], row["module"]): row for row in rows}
-    columns = list(dict.fromkeys(row["case"] for row in rows))
+    columns = sorted({row["case"] for row in rows}, key=lambda case: (case != "clean", not case.startswith("all"), case))
     lines = ["| module | " + " | ".join(columns) + " | seconds |", "|---" * (len(columns) + 2) + "|"]
     for module in dict.fromkeys(row["module"] for row in rows):
         cells = []
@@ -182,46 +185,130 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Trial:
+    """One fit to make: a row of the results, and where it is made."""
+
+    scene: str
+    case: str
+    seed: int
+    module: str
+    sizes: dict[str, float]
+    settings: list[str]
+    quick: bool
+    worlds: Path
+    """Folder of the scenes that were made already."""
+
+    @property
+    def key(self) -> tuple[str, str, int, str]:
+        return self.scene, self.case, self.seed, self.module
+
+    def world(self) -> World:
+        """Made once for all processes, and read from a file by the others."""
+        path = self.worlds / f"{self.scene}.pt"
+        if not path.exists():
+            size, frames = ((128, 96), 4) if self.quick else ((256, 192), 8)
+            torch.save(ray_cast(self.scene, size, frames) if self.scene in RAY_CAST else photographs(SHARED / "data" / self.scene, size), path)
+        return torch.load(path, weights_only=False)
+
+
+class Bench:
+    """What one process keeps from one trial to the next."""
+
+    def __init__(self, device: str) -> None:
+        self.renderer = renderers.build({"name": "numba" if device == "cpu" else "gsplat"}, device=torch.device(device))
+        self.lpips = LPIPS.load(WEIGHTS).to(device) if WEIGHTS.is_dir() else None
+        self.scene, self.world, self.spoiled = "", None, {}
+        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+        store_schemas()
+
+    def row(self, asked: Trial) -> dict[str, Any]:
+        if asked.scene != self.scene:
+            self.scene, self.world, self.spoiled = asked.scene, asked.world(), {}
+        if (asked.case, asked.seed) not in self.spoiled:
+            self.spoiled = {(asked.case, asked.seed): spoil(self.world, asked.sizes, asked.seed)}
+        with initialize_config_module("lift.configs", version_base="1.3"):
+            config = compose("lift", [*SETTINGS, *asked.settings])
+        row, *_ = trial(self.world, self.spoiled[asked.case, asked.seed], config, self.renderer, asked.seed, self.lpips)
+        return {"scene": asked.scene, "case": asked.case, "seed": asked.seed, "module": asked.module, **row}
+
+
+_bench: Bench | None = None
+
+
+def _settle(device: str, turn: Any) -> None:
+    """A process of its own: on the GPU whose turn it is, and on one core."""
+    global _bench
+    torch.set_num_threads(1)
+    with turn.get_lock():
+        mine, turn.value = turn.value, turn.value + 1
+    _bench = Bench(device if device == "cpu" else f"cuda:{mine % torch.cuda.device_count()}")
+
+
+def _world(asked: Trial) -> None:
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // (len(RAY_CAST) + len(PHOTOGRAPHS))))
+    asked.world()
+    torch.set_num_threads(1)
+
+
+def _row(asked: Trial) -> dict[str, Any]:
+    assert _bench is not None
+    return _bench.row(asked)
+
+
+def made(trials: list[Trial], device: str, workers: int) -> Iterator[dict[str, Any]]:
+    """Rows, as they are ready."""
+    if workers == 1:
+        bench = Bench(device)
+        yield from (bench.row(asked) for asked in trials)
+        return
+    spawn = torch.multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, _settle, (device, spawn.Value("i", 0))) as pool:
+        scenes = {asked.scene: asked for asked in reversed(trials)}
+        for done in as_completed([pool.submit(_world, asked) for asked in scenes.values()]):
+            done.result()
+        ahead = [pool.submit(_row, asked) for asked in trials]
+        try:
+            for done in as_completed(ahead):
+                yield done.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="python experiments/distortion.py --quick")
     parser.add_argument("--quick", action="store_true", help="the room at 128 x 96, one seed, no kind of mistake alone")
     parser.add_argument("--scenes", nargs="+", choices=(*RAY_CAST, *PHOTOGRAPHS))
     parser.add_argument("--modules", nargs="+", choices=tuple(MODULES), metavar="MODULE", help=", ".join(MODULES))
-    parser.add_argument("--strengths", nargs="+", type=float, help="of all mistakes together; 0.5 1 2 if not given, 1 with --quick")
+    parser.add_argument("--strengths", nargs="+", type=float, help="of all mistakes together; 1 0.5 2 if not given, 1 with --quick")
     parser.add_argument("--seeds", type=int, help="how many; 3 if not given, 1 with --quick")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--workers", type=int, default=1, help="processes, which share the GPUs; let them use one at once: nvidia-cuda-mps-control -d")
     parser.add_argument("--to", type=Path, default=Path("outputs/distortion.json"), help="the results, added to if they are there")
     parser.add_argument("settings", nargs="*", metavar="setting=value")
     asked = parser.parse_args()
-    size, frames = ((128, 96), 4) if asked.quick else ((384, 288), 8)
     found = [name for name in PHOTOGRAPHS if (SHARED / "data" / name).is_dir()]
     scenes = asked.scenes or (["room"] if asked.quick else [*RAY_CAST, *found])
     own = [setting for setting in asked.settings if setting.startswith("distortion=")]
     modules = {own[0].partition("=")[2]: asked.settings} if own else {name: [*MODULES[name], *asked.settings] for name in asked.modules or MODULES}
-    renderer = renderers.build({"name": "numba" if asked.device == "cpu" else "gsplat"}, device=torch.device(asked.device))
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    store_schemas()
     asked.to.parent.mkdir(parents=True, exist_ok=True)
     rows = json.loads(asked.to.read_text()) if asked.to.exists() else []
-    made = {(row["scene"], row["case"], row["seed"], row["module"]) for row in rows}
-    worlds: dict[str, World] = {}
-    for scene in scenes:
-        for seed in range(asked.seeds or (1 if asked.quick else 3)):
-            for case, sizes in cases(asked.strengths or ([1.0] if asked.quick else [0.5, 1.0, 2.0]), not asked.quick).items():
-                spoiled = None
-                for module, overrides in modules.items():
-                    if (scene, case, seed, module) in made:
-                        continue
-                    with initialize_config_module("lift.configs", version_base="1.3"):
-                        config = compose("lift", [*SETTINGS, *FITS["quick" if asked.device == "cpu" else "full"], *overrides])
-                    known = world(scene, size, frames, worlds)
-                    spoiled = spoiled or spoil(known, sizes, seed)
-                    row, *_ = trial(known, spoiled, config, renderer, seed)
-                    rows.append({"scene": scene, "case": case, "seed": seed, "module": module, **row})
-                    draft = asked.to.with_suffix(".draft")
-                    draft.write_text(json.dumps(rows, indent=1))
-                    draft.replace(asked.to)
-                    print(f"{scene}, {case}, seed {seed}, {module}: {row['psnr']:.2f} dB, {row['seconds']:.0f} s", flush=True)
+    there = {(row["scene"], row["case"], row["seed"], row["module"]) for row in rows}
+    with tempfile.TemporaryDirectory() as worlds:
+        trials = [
+            Trial(scene, case, seed, module, sizes, [*FITS["quick" if asked.device == "cpu" else "full"], *overrides], asked.quick, Path(worlds))
+            for case, sizes in cases(asked.strengths or ([1.0] if asked.quick else [1.0, 0.5, 2.0]), not asked.quick).items()
+            for scene in scenes
+            for seed in range(asked.seeds or (1 if asked.quick else 3))
+            for module, overrides in modules.items()
+        ]
+        for row in made([trial for trial in trials if trial.key not in there], asked.device, asked.workers):
+            rows.append(row)
+            draft = asked.to.with_suffix(".draft")
+            draft.write_text(json.dumps(rows, indent=1))
+            draft.replace(asked.to)
+            print("{scene}, {case}, seed {seed}, {module}: {psnr:.2f} dB, {seconds:.0f} s".format(**row), flush=True)
     print(table(rows))
 
 

@@ -153,6 +153,8 @@ def join(here: Place, cuda: bool) -> None:
     find_main()
     own = {"device_id": torch.device("cuda", torch.cuda.current_device())} if cuda else {}
     torch.distributed.init_process_group("nccl" if cuda else "gloo", rank=here.rank, world_size=here.world, **own)
+    if cuda:
+        torch.distributed.all_reduce(torch.zeros(2**23, device=own["device_id"]))  # NCCL makes its links at the first: half a second
     _control = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
     atexit.register(lambda: torch.distributed.is_initialized() and torch.distributed.destroy_process_group())  # NCCL wants it said
 

@@ -24,6 +24,10 @@ class Distortion(nn.Module, ABC):
     progress: float = 1.0
     """Share of the fit's steps that are done; the fit sets it before each step."""
 
+    steps: int | None = None
+    """How long a fit `learning_rate` is meant for, in steps of one view: in a longer one it is smaller in proportion, so that what is learned
+    can go as far and no farther. None: it is meant for any."""
+
     def cameras(self, cameras: Cameras, view: Int[Tensor, "view"]) -> Cameras:
         """The frame was not taken where it says."""
         return cameras
@@ -49,9 +53,9 @@ class Distortion(nn.Module, ABC):
         return torch.zeros((), device=next((p.device for p in self.parameters()), None))
 
     def groups(self) -> Iterator[dict]:
-        """Parameter groups for the optimiser, each with its learning rate; the setting `learning_rate` of the module unless overridden."""
+        """Parameter groups for the optimiser, each with its learning rate and `steps`; the setting `learning_rate` of the module unless overridden."""
         if parameters := list(self.parameters()):
-            yield {"params": parameters, "lr": self.learning_rate}
+            yield {"params": parameters, "lr": self.learning_rate, "steps": self.steps}
 
 
 def deformed(

@@ -26,6 +26,8 @@ class Appearance(Distortion):
     Cf. exposure correction in 3DGS (Kerbl et al. 2024) and bilateral guided radiance fields (Wang et al., SIGGRAPH 2024).
     """
 
+    steps = 1000
+
     def __init__(
         self, cells: int = 0, learning_rate: float = 2e-3, weight: float = 0.1, chained: bool = True,
         *, num_views: int, size: tuple[int, int], trajectory: Trajectory,

@@ -31,6 +31,8 @@ class Blur(Distortion):
     - chained: whether changes from frame to frame are learned (`lift.distortions.chain`), not every frame for itself.
     """
 
+    steps = 1000
+
     def __init__(
         self, most: float = 2.5, learning_rate: float = 2e-2, weight: float = 1e-3, chained: bool = True,
         *, num_views: int, trajectory: Trajectory,

@@ -26,6 +26,8 @@ class ImageWarp(Distortion):
     Displacement fields on a coarse grid against what generated frames get wrong: cf. arXiv 2503.16611.
     """
 
+    steps = 1000
+
     def __init__(
         self, cells: int = 10, learning_rate: float = 1e-4, weight: float = 0.6, bending: float = 1e-3, chained: bool = True,
         *, num_views: int, size: tuple[int, int], trajectory: Trajectory,

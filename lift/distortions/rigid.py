@@ -27,6 +27,8 @@ class Rigid(Distortion):
     - chained: whether changes from frame to frame are learned (`lift.distortions.chain`), not every frame for itself.
     """
 
+    steps = 1000
+
     def __init__(
         self, learning_rate: float = 1e-4, weight: float = 1.0, focal: bool = True, chained: bool = True,
         *, num_views: int, extent: float, trajectory: Trajectory, points: PointCloud,

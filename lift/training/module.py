@@ -199,7 +199,7 @@ class SceneModule(lightning.LightningModule):
         views = self.how.views_per_step * self.trainer.world_size
         betas = (0.9**views, 0.999**views)
         optimisers = [self._adam(groups, betas)]
-        if distorting := list(self.distortion.groups()):
+        if distorting := [self._paced(group) for group in self.distortion.groups()]:
             optimisers.append(self._adam(distorting, betas))
         for optimiser in optimisers:
             for group in optimiser.param_groups:
@@ -230,6 +230,14 @@ class SceneModule(lightning.LightningModule):
         if self.trainer.progress_bar_callback is not None:
             for name in list(values)[-2:]:
                 self.log(name, values[name], prog_bar=True, logger=False, batch_size=1)
+
+    def _paced(self, group: dict[str, Any]) -> dict[str, Any]:
+        """A distortion's group of parameters with its rate for this fit, where it says for how many steps of one view it is meant. How far Adam
+        goes is steps times rate, and a step on n views counts as the root of n (`configure_optimizers`)."""
+        group = dict(group)
+        if meant := group.pop("steps", None):
+            group["lr"] *= min(1.0, meant / (self.how.steps * self.how.views_per_step**0.5))
+        return group
 
     def _adam(self, groups: list[dict], betas: tuple[float, float]) -> torch.optim.Optimizer:
         """Ours for dense parameters with a rate of their own and nothing more; torch's for all else that a distortion may ask for."""
