@@ -216,6 +216,8 @@ class Bench:
     """What one process keeps from one trial to the next."""
 
     def __init__(self, device: str) -> None:
+        if device != "cpu":
+            torch.cuda.set_device(device)
         self.renderer = renderers.build({"name": "numba" if device == "cpu" else "gsplat"}, device=torch.device(device))
         self.lpips = LPIPS.load(WEIGHTS).to(device) if WEIGHTS.is_dir() else None
         self.scene, self.world, self.spoiled = "", None, {}
@@ -259,7 +261,7 @@ def _row(asked: Trial) -> dict[str, Any]:
 def made(trials: list[Trial], device: str, workers: int) -> Iterator[dict[str, Any]]:
     """Rows, as they are ready."""
     if workers == 1:
-        bench = Bench(device)
+        bench = Bench(device if device == "cpu" else "cuda:0")
         yield from (bench.row(asked) for asked in trials)
         return
     spawn = torch.multiprocessing.get_context("spawn")

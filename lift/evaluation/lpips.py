@@ -54,7 +54,7 @@ class LPIPS(nn.Module):
         """Raises ValueError for pictures of different or too small sizes."""
         if a.shape != b.shape or min(a.shape[:2]) < 31:
             raise ValueError(f"LPIPS of pictures of {list(a.shape)} and {list(b.shape)}; choose two of one size, at least 31 pixels wide and high")
-        pictures = torch.stack([a, b]).to(self.shift).clamp(0, 1)
+        pictures = torch.stack([a.to(self.shift), b.to(self.shift)]).clamp(0, 1)
         values = ((2 * pictures - 1 - self.shift) / self.scale).permute(0, 3, 1, 2)
         total = 0.0
         for index, (name, (stride, padding)) in enumerate(LAYERS.items()):
