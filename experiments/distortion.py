@@ -19,10 +19,11 @@ import json
 import logging
 import os
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,11 @@ from lift.evaluation.metrics import psnr, ssim
 from lift.evaluation.worlds import KINDS, Spoiled, World, photographs, ray_cast, spoil
 from lift.geometry import project, rotation_angle
 from lift.renderers import Renderer, renderers
+from lift.scenes import render
 from lift.training.fit import fit
 from lift.training.module import SceneModule
 from lift.training.splats import initialise
-from lift.types import Gaussians
+from lift.types import Cameras, Frames, Gaussians
 
 SHARED = Path(os.environ.get("LIFT_SHARED", Path(__file__).parents[2] / "shared"))
 WEIGHTS = SHARED / "weights" / "lpips_backbones"
@@ -203,12 +205,12 @@ class Trial:
     def key(self) -> tuple[str, str, int, str]:
         return self.scene, self.case, self.seed, self.module
 
-    def world(self) -> World:
-        """Made once for all processes, and read from a file by the others."""
+    def world(self, cast: Callable[[str, Cameras], Frames] = render) -> World:
+        """Made once, and read from a file by other processes."""
         path = self.worlds / f"{self.scene}.pt"
         if not path.exists():
             size, frames = ((128, 96), 4) if self.quick else ((256, 192), 8)
-            torch.save(ray_cast(self.scene, size, frames) if self.scene in RAY_CAST else photographs(SHARED / "data" / self.scene, size), path)
+            torch.save(ray_cast(self.scene, size, frames, cast) if self.scene in RAY_CAST else photographs(SHARED / "data" / self.scene, size), path)
         return torch.load(path, weights_only=False)
 
 
@@ -247,35 +249,41 @@ def _settle(device: str, turn: Any) -> None:
     _bench = Bench(device if device == "cpu" else f"cuda:{mine % torch.cuda.device_count()}")
 
 
-def _world(asked: Trial) -> None:
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // (len(RAY_CAST) + len(PHOTOGRAPHS))))
-    asked.world()
-    torch.set_num_threads(1)
-
-
 def _row(asked: Trial) -> dict[str, Any]:
     assert _bench is not None
     return _bench.row(asked)
 
 
 def made(trials: list[Trial], device: str, workers: int) -> Iterator[dict[str, Any]]:
-    """Rows, as they are ready."""
+    """Rows, as they are ready; what failed is told, and the others are made all the same."""
     if workers == 1:
         bench = Bench(device if device == "cpu" else "cuda:0")
         yield from (bench.row(asked) for asked in trials)
         return
     spawn = torch.multiprocessing.get_context("spawn")
+    failed = []
     with ProcessPoolExecutor(workers, spawn, _settle, (device, spawn.Value("i", 0))) as pool:
-        scenes = {asked.scene: asked for asked in reversed(trials)}
-        for done in as_completed([pool.submit(_world, asked) for asked in scenes.values()]):
-            done.result()
-        ahead = [pool.submit(_row, asked) for asked in trials]
+
+        def cast(name: str, cameras: Cameras) -> Frames:
+            return Frames.cat(list(pool.map(render, [name] * len(cameras), [cameras[view] for view in range(len(cameras))])))
+
+        for asked in {asked.scene: asked for asked in trials}.values():
+            asked.world(cast)
+        ahead = {pool.submit(_row, asked): asked for asked in trials}
         try:
             for done in as_completed(ahead):
-                yield done.result()
+                if isinstance(error := done.exception(), BrokenExecutor):
+                    raise SystemExit("a process was ended, by want of memory perhaps; choose fewer --workers and run the same command again")
+                if error:
+                    failed.append(ahead[done].key)
+                    print(*failed[-1], f"failed: {error!r}", sep=", ", file=sys.stderr, flush=True)
+                else:
+                    yield done.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    if failed:
+        raise SystemExit(f"{len(failed)} of {len(trials)} fits failed; run the same command again to make them")
 
 
 def main() -> None:

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -299,3 +300,32 @@ def test_loops_that_start_within_leave_torch_on_one_thread():
     code += "with torch_on_one_thread():\n    fill(numpy.zeros(100))\n    print(torch.get_num_threads())\nprint(torch.get_num_threads())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "NUMBA_NUM_THREADS": "2"})
     assert done.stdout.split() == ["1", "2"], done.stderr
+
+
+@pytest.mark.parametrize(("steps", "views", "share"), [(500, 1, 1.0), (1000, 4, 0.5), (4000, 1, 0.25)])
+def test_what_is_learned_a_frame_goes_as_far_in_any_fit(steps, views, share):
+    fitted = module(settings(steps=steps, views_per_step=views))
+    fitted.trainer = SimpleNamespace(world_size=1)
+    splats, distorting = fitted.configure_optimizers()
+    (group,) = distorting.param_groups
+    assert group["start"] == pytest.approx(share * fitted.distortion.learning_rate * views**0.5)
+    assert "steps" not in group
+    fitted.distortion.steps = None
+    assert fitted.configure_optimizers()[1].param_groups[0]["start"] == pytest.approx(fitted.distortion.learning_rate * views**0.5)
+
+
+def test_a_distortion_is_told_how_well_frames_are_explained(tmp_path):
+    heard = []
+
+    class Listening(Rigid):
+        def judge(self, errors):
+            if len(heard) < 2:
+                heard.append(errors())
+
+    how = settings(steps=20)
+    fitted = module(how)
+    fitted.distortion.__class__ = Listening
+    fit(fitted, [1, 2, 3], tmp_path, how, CPU, 0)
+    first, second = heard
+    assert first.shape == (2,) and not first.requires_grad and bool((first > 0).all())  # of the two that are trained on
+    assert not torch.equal(first, second)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from lift.evaluation.lpips import LPIPS
 from lift.evaluation.worlds import KINDS, World, photographs, ray_cast, spoil
 from lift.geometry import look_at, pinhole, project, rotation_angle
 from lift.io.image import save_image
@@ -104,3 +105,19 @@ def test_photographs_with_cameras_become_a_world(tmp_path):
     (tmp_path / "sparse_points.npz").unlink()
     with pytest.raises(FileNotFoundError, match="sparse_points.npz"):
         photographs(tmp_path, (48, 36))
+
+
+def test_lpips_is_the_published_one(shared):
+    """Against what the package lpips 0.1.4 gives with the same weights."""
+    net = LPIPS.load(shared / "weights" / "lpips_backbones")
+    x, y = torch.meshgrid(torch.arange(96.0), torch.arange(64.0), indexing="xy")
+    picture = torch.stack([(x * k / 17).sin() * 0.5 + 0.5 for k in (1, 2, 3)], -1) * ((y / 9).cos() * 0.3 + 0.7)[..., None]
+    assert net(picture, picture) == 0
+    assert net(picture, picture.roll(5, 1)) == pytest.approx(0.0951281, abs=1e-6)
+    with pytest.raises(ValueError, match=r"\[20, 96, 3\]; choose .* at least 31"):
+        net(picture[:20], picture[:20])
+
+
+def test_lpips_says_what_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="alexnet_features.pth"):
+        LPIPS.load(tmp_path)

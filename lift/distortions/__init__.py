@@ -1,7 +1,7 @@
 """What each frame got wrong, so that the canonical Gaussians need not."""
 
 from abc import ABC
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float, Int
@@ -44,9 +44,8 @@ class Distortion(nn.Module, ABC):
         """What it is made of and has begun, in order: itself, unless it is composed."""
         return [self]
 
-    def shown(self) -> Float[Tensor, ""] | None:
-        """How much of what was learned shows in the pictures, median over generated frames: at 1 it just does. None where that is not known."""
-        return None
+    def judge(self, errors: Callable[[], Float[Tensor, "frame"]]) -> None:
+        """Called before each step. `errors()` renders some of the frames with the distortion as it then is: the mean squared error of each."""
 
     def penalty(self) -> Float[Tensor, ""]:
         """Added to the loss: what keeps the distortion from taking over what belongs to the scene."""

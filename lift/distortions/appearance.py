@@ -10,9 +10,6 @@ from lift.distortions.chain import PerFrame
 from lift.distortions.spline import surface
 from lift.types import Render, Trajectory
 
-VISIBLE = 0.015
-"""A change of a middle grey that just shows: length of the difference of its red, green and blue."""
-
 
 @distortions.register("appearance")
 class Appearance(Distortion):
@@ -29,7 +26,7 @@ class Appearance(Distortion):
     steps = 1000
 
     def __init__(
-        self, cells: int = 0, learning_rate: float = 2e-3, weight: float = 0.1, chained: bool = True,
+        self, cells: int = 0, learning_rate: float = 1e-3, weight: float = 0.1, chained: bool = True,
         *, num_views: int, size: tuple[int, int], trajectory: Trajectory,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -46,10 +43,6 @@ class Appearance(Distortion):
         maps = (surface(maps, height, width) if maps.shape[-1] > 1 else maps).permute(0, 3, 4, 1, 2)
         change = (maps[..., :3] @ render.rgb[..., None])[..., 0] + maps[..., 3]
         return replace(render, rgb=render.rgb + change)
-
-    def shown(self) -> Float[Tensor, ""]:
-        maps = self.maps.generated().mean((-1, -2))
-        return (0.5 * maps[..., :3].sum(-1) + maps[..., 3]).norm(dim=-1).median() / VISIBLE
 
     def penalty(self) -> Float[Tensor, ""]:
         return self.weight * self.maps.norm(1e-3)

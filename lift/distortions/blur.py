@@ -15,9 +15,6 @@ from lift.types import Render, Trajectory
 UNIT = 1 / 256
 """Of standard deviations, in picture widths."""
 
-VISIBLE = 0.05
-"""A variance, in squares of that, that just shows."""
-
 
 @distortions.register("blur")
 class Blur(Distortion):
@@ -62,9 +59,6 @@ class Blur(Distortion):
         asked = self.variance(view)
         # A number that was pushed below zero still has a gradient: one noisy step must not end a frame's blur for good.
         return asked + (asked.clamp(0, self.most**2) - asked).detach()
-
-    def shown(self) -> Float[Tensor, ""]:
-        return self.variance.generated().clamp(0, self.most**2).median() / VISIBLE
 
     def penalty(self) -> Float[Tensor, ""]:
         return self.weight * self.variance.values.abs().mean()

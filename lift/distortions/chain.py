@@ -6,9 +6,6 @@ from torch import Tensor, nn
 
 from lift.types import Trajectory
 
-VISIBLE = 0.00065
-"""Typical size of the numbers of a movement in the picture, in its widths, at which it just shows."""
-
 
 def ancestry(trajectory: Trajectory, num_views: int) -> Float[Tensor, "view view"]:
     """[i, j] is 1 where frame j is frame i or comes before it on its way from the input, which itself is left out; else 0."""
@@ -40,15 +37,6 @@ class PerFrame(nn.Module):
         if self.before is None:
             return (view > 0).to(self.values.dtype).view(-1, *[1] * len(self.shape)) * self.values[view]
         return (self.before[view] @ self.values.reshape(len(self.values), -1)).view(len(view), *self.shape)
-
-    @torch.no_grad()
-    def generated(self) -> Float[Tensor, "view *number"]:
-        """Of all frames but the input, without a gradient."""
-        return self(torch.arange(1, len(self.values), device=self.values.device))
-
-    def typical(self) -> Float[Tensor, ""]:
-        """Size of a number of a generated frame, median over all: a few that nothing holds do not count."""
-        return self.generated().abs().median()
 
     def norm(self, least: float) -> Float[Tensor, ""]:
         """Mean over frames of the root mean square of a frame's numbers, rounded at zero over `least`. Pulls all sizes alike, so that what

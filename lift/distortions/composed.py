@@ -1,6 +1,6 @@
 """Several distortions, one after the other."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,7 +14,13 @@ from lift.types import Cameras, Gaussians, PointCloud, Render, Trajectory
 LATER = 0.25
 """When parts begin, if not told otherwise, as a share of the steps."""
 
-WAITING, KEPT, DROPPED = -1.0, -2.0, -3.0
+TOGETHER, EACH = 0.12, 0.02
+"""Shares of the frames' squared error that the parts, all together and each beside the others, have to take away to stay."""
+
+AT_MOST = 4
+"""Times the median frame's that a frame's error counts, so that frames gone bad do not decide."""
+
+UNDECIDED, KEPT, DROPPED = 0, 1, 2
 
 
 @distortions.register("composed")
@@ -25,8 +31,8 @@ class Composed(Distortion):
     - parts: names of distortions. `lift list` has them;
     - starts: when each part begins to act and to learn, as a share of the steps; those left out begin after a quarter of them. Before
       there is a scene to compare frames with, a part learns what it has to unlearn;
-    - sift: so long after its start, as a share of the steps, a part is dropped if what it has learned does not show (`Distortion.shown`): where
-      frames are right, what is learned is chance, and the scene is better without it. 0 keeps all;
+    - sift: so long after its start, as a share of the steps, a part is dropped for good if frames are hardly better explained with it than
+      without: where frames are right, what is learned is chance, and the scene is better without it. 0 keeps all;
     - settings: of parts, by name: +distortion.settings.rigid.weight=10.
     """
 
@@ -49,34 +55,57 @@ class Composed(Distortion):
         supplied = {"num_views": num_views, "extent": extent, "size": size, "trajectory": trajectory, "points": points}
         self.parts = nn.ModuleDict({name: distortions.build({"name": name, **settings.get(name, {})}, **supplied) for name in parts})
         self.starts, self.sift = dict(zip(parts, [*starts, *[LATER] * len(parts)])), sift
-        self.register_buffer("since", torch.full((len(parts),), WAITING, dtype=torch.float64))
-        """Of each part: when it began to learn, as a share of the steps, or what has become of it since."""
-        self._since: list[float] | None = None  # the same where nothing has to be waited for
+        self.register_buffer("verdicts", torch.full((len(parts),), UNDECIDED, dtype=torch.int8))
+        self._verdicts: list[int] | None = None  # the same where nothing has to be waited for
         self.register_load_state_dict_post_hook(_ask_again)
 
     def acting(self) -> list[Distortion]:
         """The parts that have begun and were not dropped, in their order."""
-        if self._since is None:
-            self._since = self.since.tolist()
-        acting = [part for since, (name, part) in zip(self._since, self.parts.items()) if self.progress >= self.starts[name] and since != DROPPED]
+        acting = [
+            part for verdict, (name, part) in zip(self._known(), self.parts.items()) if self.progress >= self.starts[name] and verdict != DROPPED
+        ]
         for part in acting:
             part.progress = self.progress
         return acting
 
-    def _decide(self) -> None:
-        """Which parts stay, of those that have learned long enough."""
-        acting = self.acting()
-        for index, part in enumerate(self.parts.values()):
-            since = self._since[index]
-            if part in acting and since == WAITING:
-                self._since[index] = self.since[index] = self.progress
-            elif part in acting and since >= 0 and self.progress >= since + self.sift:
-                shown = part.shown()
-                self._since[index] = self.since[index] = DROPPED if shown is not None and float(shown) < 1 else KEPT
+    def judge(self, errors: Callable[[], Float[Tensor, "frame"]]) -> None:
+        """Decides about parts that have learned for long enough: all go if they explain hardly anything together, else the worst, until all
+        that are left have a share in it."""
+        verdicts = self._known()
+        due = [i for i, name in enumerate(self.parts) if verdicts[i] == UNDECIDED and self.sift and self.progress >= self.starts[name] + self.sift]
+        if not due:
+            return
+        whole = errors()
+
+        def gain(without: list[int]) -> float:
+            """Of those parts, beside the others."""
+            for index in without:
+                verdicts[index] = DROPPED
+            worse = errors()
+            for index in without:
+                verdicts[index] = UNDECIDED
+            bound = AT_MOST * worse.median()
+            return float((1 - whole.minimum(bound).sum() / worse.minimum(bound).sum()).nan_to_num())
+
+        left = due if gain(due) >= TOGETHER else []
+        while left:
+            gains = [gain([index]) for index in left]
+            if min(gains) >= EACH:
+                break
+            worst = left[gains.index(min(gains))]
+            left = [index for index in left if index != worst]
+            verdicts[worst] = DROPPED
+            whole = errors()
+        for index in due:
+            verdicts[index] = KEPT if index in left else DROPPED
+        self.verdicts.copy_(torch.tensor(verdicts))
+
+    def _known(self) -> list[int]:
+        if self._verdicts is None:
+            self._verdicts = self.verdicts.tolist()
+        return self._verdicts
 
     def cameras(self, cameras: Cameras, view: Int[Tensor, "view"]) -> Cameras:
-        if self.training and self.sift:
-            self._decide()
         for part in self.acting():
             cameras = part.cameras(cameras, view)
         return cameras
@@ -100,4 +129,4 @@ class Composed(Distortion):
 
 
 def _ask_again(composed: Composed, _: Any) -> None:
-    composed._since = None
+    composed._verdicts = None

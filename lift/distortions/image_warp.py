@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from lift.distortions import Distortion, distortions
-from lift.distortions.chain import VISIBLE, PerFrame
+from lift.distortions.chain import PerFrame
 from lift.distortions.spline import surface
 from lift.types import Render, Trajectory
 
@@ -50,9 +50,6 @@ class ImageWarp(Distortion):
     def flow(self, view: Int[Tensor, "view"], width: int, height: int) -> Float[Tensor, "view 2 height width"]:
         """Where in the straight picture each pixel of the frame comes from, relative to itself and in pixels."""
         return width * surface(self.grid(view), height, width)
-
-    def shown(self) -> Float[Tensor, ""]:
-        return self.grid.typical() / VISIBLE
 
     def penalty(self) -> Float[Tensor, ""]:
         grid = self.grid.values

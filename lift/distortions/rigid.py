@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lift.distortions import Distortion, distortions
-from lift.distortions.chain import VISIBLE, PerFrame
+from lift.distortions.chain import PerFrame
 from lift.geometry import inside, project, rigid, rotation_from_vector
 from lift.jit import fused
 from lift.types import Cameras, PointCloud, Trajectory
@@ -58,9 +58,6 @@ class Rigid(Distortion):
             return replace(cameras, world_to_camera=moved(before, motions, self.extent))
         rotation, translation = motions.split(3, dim=-1)
         return replace(cameras, world_to_camera=rigid(rotation_from_vector(rotation), translation * self.extent) @ before)
-
-    def shown(self) -> Float[Tensor, ""]:
-        return self.motions.typical() / VISIBLE
 
     def penalty(self) -> Float[Tensor, ""]:
         return self.weight * self.motions.norm(1e-4)

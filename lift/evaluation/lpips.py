@@ -51,9 +51,9 @@ class LPIPS(nn.Module):
 
     @torch.no_grad()
     def forward(self, a: Float[Tensor, "height width 3"], b: Float[Tensor, "height width 3"]) -> float:
-        """Raises ValueError for pictures of different or too small sizes."""
-        if a.shape != b.shape or min(a.shape[:2]) < 31:
-            raise ValueError(f"LPIPS of pictures of {list(a.shape)} and {list(b.shape)}; choose two of one size, at least 31 pixels wide and high")
+        """Raises ValueError for pictures that are too small."""
+        if min(a.shape[:2]) < 31:
+            raise ValueError(f"LPIPS of pictures of {list(a.shape)}; choose pictures at least 31 pixels wide and high")
         pictures = torch.stack([a.to(self.shift), b.to(self.shift)]).clamp(0, 1)
         values = ((2 * pictures - 1 - self.shift) / self.scale).permute(0, 3, 1, 2)
         total = 0.0

@@ -5,7 +5,7 @@ known kinds and sizes in it (`lift.mistakes`).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,18 +64,20 @@ class Spoiled:
     bad: Bool[Tensor, "view"]
 
 
-def ray_cast(name: str, size: tuple[int, int], frames: int = 8) -> World:
-    """A built-in scene along the articulated trajectory, `frames` a clip, with true views from `unseen` cameras. size: width and height."""
+def ray_cast(name: str, size: tuple[int, int], frames: int = 8, cast: Callable[[str, Cameras], Frames] = render) -> World:
+    """A built-in scene along the articulated trajectory, `frames` a clip, with true views from `unseen` cameras. size: width and height.
+
+    cast: what makes the pictures of a scene; the default does it in this process."""
     width, height = size
     camera = pinhole(width, height, width / 2 / math.tan(math.radians(FIELD_OF_VIEW) / 2))
-    start = render(name, camera)
+    start = cast(name, camera)
     depth = Depth(start.depth[0], start.depth[0] > 0, "metric")
     trajectory = Articulated(frames=frames)(camera, depth, None)
     cameras = unseen(camera, depth)
-    made = render(name, trajectory.cameras)
+    made = cast(name, trajectory.cameras)
     cloud = merged(made, trajectory.cameras, made.depth, (made.depth > 0).float(), 2_000_000)
     known = unproject(start.depth, camera)[0][depth.valid]
-    return World(name, made, trajectory, cloud, depth.typical, _spread(known), render(name, cameras), cameras)
+    return World(name, made, trajectory, cloud, depth.typical, _spread(known), cast(name, cameras), cameras)
 
 
 def unseen(camera: Cameras, depth: Depth) -> Cameras:

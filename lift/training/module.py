@@ -18,6 +18,9 @@ from lift.training import densify, losses
 from lift.training.splats import NAMES, Splats
 from lift.types import Cameras, Frames, Gaussians, Reconstruction, Render
 
+JUDGED = 12
+"""Frames by which a distortion is told what it is worth, about."""
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -144,6 +147,7 @@ class SceneModule(lightning.LightningModule):
         background = torch.rand(3, generator=rng, device=self.device)  # no colour behind can hide a hole
         canonical = self.splats.gaussians()
         self.distortion.progress = self.step / self.how.steps
+        self.distortion.judge(self.judged)
         render = self.render(views, background, self._picture_size(), canonical)
         loss, parts = self.loss(render, views, canonical)
         penalty = self.distortion.penalty() if self._distorts else 0.0
@@ -160,6 +164,20 @@ class SceneModule(lightning.LightningModule):
                 self.errors[views] = parts["l1"].detach() if alone else self._differences(render, views)
                 self.drawn[views] = self.step
         return render, {"loss": loss, **parts, "penalty": penalty}
+
+    @torch.no_grad()
+    def judged(self) -> Tensor:
+        """Mean squared error of a dozen of the frames that are trained on, as they are rendered now, in pixels that count; on the CPU, and the same
+        in all processes."""
+        views = self.trainer.datamodule.train
+        errors = []
+        for view in views[:: -(-len(views) // JUDGED)]:
+            index = torch.tensor([view], device=self.device)
+            render = self.render(index, size=self._picture_size())
+            counts = render.info.get("weight", torch.ones_like(render.alpha))[..., None]
+            frames = self.targets((render.rgb.shape[2], render.rgb.shape[1])).images[index] / 255
+            errors.append(((render.rgb - frames).square() * counts).mean() / counts.mean())
+        return self.trainer.strategy.broadcast(torch.stack(errors).cpu())
 
     def importance(self) -> Tensor | None:
         """How often each frame is to be drawn, as weights; None if all alike. Asked for once an epoch."""
