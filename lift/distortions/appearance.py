@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -40,8 +41,12 @@ class Appearance(Distortion):
     def image(self, render: Render, view: Int[Tensor, "view"]) -> Render:
         maps = self.maps(view)
         height, width = render.rgb.shape[1:3]
-        maps = (surface(maps, height, width) if maps.shape[-1] > 1 else maps).permute(0, 3, 4, 1, 2)
-        change = (maps[..., :3] @ render.rgb[..., None])[..., 0] + maps[..., 3]
+        if maps.shape[-1] == 1:  # one map a view: a product of matrices
+            maps = maps[..., 0, 0]
+            change = torch.baddbmm(maps[:, None, :, 3], render.rgb.flatten(1, 2), maps[..., :3].mT).view_as(render.rgb)
+        else:
+            maps = surface(maps, height, width).permute(0, 3, 4, 1, 2)
+            change = (maps[..., :3] @ render.rgb[..., None])[..., 0] + maps[..., 3]
         return replace(render, rgb=render.rgb + change)
 
     def penalty(self) -> Float[Tensor, ""]:

@@ -171,13 +171,13 @@ class SceneModule(lightning.LightningModule):
         in all processes."""
         views = self.trainer.datamodule.train
         errors = []
-        for view in views[:: -(-len(views) // JUDGED)]:
+        for view in views[:: max(1, -(-len(views) // JUDGED))]:
             index = torch.tensor([view], device=self.device)
             render = self.render(index, size=self._picture_size())
             counts = render.info.get("weight", torch.ones_like(render.alpha))[..., None]
             frames = self.targets((render.rgb.shape[2], render.rgb.shape[1])).images[index] / 255
             errors.append(((render.rgb - frames).square() * counts).mean() / counts.mean())
-        return self.trainer.strategy.broadcast(torch.stack(errors).cpu())
+        return self.trainer.strategy.broadcast(torch.stack(errors).cpu() if errors else torch.zeros(0))
 
     def importance(self) -> Tensor | None:
         """How often each frame is to be drawn, as weights; None if all alike. Asked for once an epoch."""
