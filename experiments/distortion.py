@@ -22,6 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -30,16 +31,19 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_module
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from lift.config import store_schemas
+from lift.config import check, store_schemas
 from lift.distortions import Distortion, distortions
 from lift.distortions.image_warp import ImageWarp
 from lift.evaluation.lpips import LPIPS
 from lift.evaluation.metrics import psnr, ssim
 from lift.evaluation.worlds import KINDS, Spoiled, World, photographs, ray_cast, spoil
 from lift.geometry import project, rotation_angle
+from lift.registry import ComponentError
 from lift.renderers import Renderer, renderers
 from lift.scenes import render
 from lift.training.fit import fit
@@ -68,8 +72,9 @@ MODULES = {
 RAY_CAST, PHOTOGRAPHS = ("room", "terrace", "thin", "plain"), ("llff_fern", "llff_flower", "sceaux_castle")
 FITS = {
     "quick": ["fit.steps=900", "fit.initial_gaussians=9000", "fit.max_gaussians=14000"],
-    "full": ["fit.steps=1200", "fit.views_per_step=4", "fit.initial_gaussians=40000", "fit.max_gaussians=80000", "renderer=gsplat", "trainer=gpu"],
+    "full": ["fit.steps=1200", "fit.views_per_step=4", "fit.initial_gaussians=40000", "fit.max_gaussians=80000"],
 }
+DEVICES = {"cpu": [], "cuda": ["renderer=gsplat", "trainer=gpu"]}
 SETTINGS = ["image=room", "fit.held_out=0", "fit.checkpoint_every=1000000", "fit.coarse.sizes=[0.5]", "fit.coarse.until=[0.3]"]
 
 
@@ -174,13 +179,17 @@ def table(rows: list[dict[str, Any]]) -> str:
     known = {(row["scene"], row["case"], row["seed"], row["module"]): row for row in rows}
     columns = sorted({row["case"] for row in rows}, key=lambda case: (case != "clean", not case.startswith("all"), case))
     lines = ["| module | " + " | ".join(columns) + " | seconds |", "|---" * (len(columns) + 2) + "|"]
-    for module in dict.fromkeys(row["module"] for row in rows):
+    modules = list(dict.fromkeys(row["module"] for row in rows))
+    for module in modules:
+        # What a module gains is told by `identity` with the same further settings, where there is such a row.
+        base_of = [name for name in modules if name.split()[0] == "identity" and module.endswith(name.removeprefix("identity"))]
+        base_name = max(base_of, key=len, default="identity")
         cells = []
         for case in columns:
             mine = [row for key, row in known.items() if key[1] == case and key[3] == module]
-            gains = [row["psnr"] - base["psnr"] for row in mine if (base := known.get((row["scene"], case, row["seed"], "identity")))]
-            spread = f" ± {statistics.stdev(gains):.2f}" if len(gains) > 1 and module != "identity" else ""
-            gain = f" ({statistics.mean(gains):+.2f}{spread})" if gains and module != "identity" else ""
+            gains = [row["psnr"] - base["psnr"] for row in mine if (base := known.get((row["scene"], case, row["seed"], base_name)))]
+            spread = f" ± {statistics.stdev(gains):.2f}" if len(gains) > 1 and module != base_name else ""
+            gain = f" ({statistics.mean(gains):+.2f}{spread})" if gains and module != base_name else ""
             cells.append(f"{statistics.mean(row['psnr'] for row in mine):.2f}{gain}" if mine else "")
         seconds = statistics.mean(row["seconds"] for row in rows if row["module"] == module)
         lines.append(f"| {module} | " + " | ".join(cells) + f" | {seconds:.0f} |")
@@ -202,8 +211,9 @@ class Trial:
     """Folder of the scenes that were made already."""
 
     @property
-    def key(self) -> tuple[str, str, int, str]:
-        return self.scene, self.case, self.seed, self.module
+    def label(self) -> dict[str, Any]:
+        """What a row is known by."""
+        return {"scene": self.scene, "case": self.case, "seed": self.seed, "module": self.module, "settings": self.settings}
 
     def world(self, cast: Callable[[str, Cameras], Frames] = render) -> World:
         """Made once, and read from a file by other processes."""
@@ -234,7 +244,7 @@ class Bench:
         with initialize_config_module("lift.configs", version_base="1.3"):
             config = compose("lift", [*SETTINGS, *asked.settings])
         row, *_ = trial(self.world, self.spoiled[asked.case, asked.seed], config, self.renderer, asked.seed, self.lpips)
-        return {"scene": asked.scene, "case": asked.case, "seed": asked.seed, "module": asked.module, **row}
+        return {**asked.label, **row}
 
 
 _bench: Bench | None = None
@@ -255,13 +265,16 @@ def _row(asked: Trial) -> dict[str, Any]:
 
 
 def made(trials: list[Trial], device: str, workers: int) -> Iterator[dict[str, Any]]:
-    """Rows, as they are ready; what failed is told, and the others are made all the same."""
+    """Rows, as they are ready; what fails is told, and the others are made all the same."""
     if workers == 1:
         bench = Bench(device if device == "cpu" else "cuda:0")
-        yield from (bench.row(asked) for asked in trials)
+        for asked in trials:
+            try:
+                yield bench.row(asked)
+            except Exception:
+                _tell(asked)
         return
     spawn = torch.multiprocessing.get_context("spawn")
-    failed = []
     with ProcessPoolExecutor(workers, spawn, _settle, (device, spawn.Value("i", 0))) as pool:
 
         def cast(name: str, cameras: Cameras) -> Frames:
@@ -272,54 +285,96 @@ def made(trials: list[Trial], device: str, workers: int) -> Iterator[dict[str, A
         ahead = {pool.submit(_row, asked): asked for asked in trials}
         try:
             for done in as_completed(ahead):
-                if isinstance(error := done.exception(), BrokenExecutor):
-                    raise SystemExit("a process was ended, by want of memory perhaps; choose fewer --workers and run the same command again")
-                if error:
-                    failed.append(ahead[done].key)
-                    print(*failed[-1], f"failed: {error!r}", sep=", ", file=sys.stderr, flush=True)
+                try:
+                    row = done.result()
+                except BrokenExecutor:
+                    raise SystemExit("a process was ended, by want of memory perhaps; choose fewer --workers and run the same command again") from None
+                except Exception:
+                    _tell(ahead[done])
                 else:
-                    yield done.result()
+                    yield row
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    if failed:
-        raise SystemExit(f"{len(failed)} of {len(trials)} fits failed; run the same command again to make them")
+
+
+def _tell(asked: Trial) -> None:
+    print(f"{asked.scene}, {asked.case}, seed {asked.seed}, {asked.module} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="python experiments/distortion.py --quick")
-    parser.add_argument("--quick", action="store_true", help="the room at 128 x 96, one seed, no kind of mistake alone")
-    parser.add_argument("--scenes", nargs="+", choices=(*RAY_CAST, *PHOTOGRAPHS))
-    parser.add_argument("--modules", nargs="+", choices=tuple(MODULES), metavar="MODULE", help=", ".join(MODULES))
-    parser.add_argument("--strengths", nargs="+", type=float, help="of all mistakes together; 1 0.5 2 if not given, 1 with --quick")
-    parser.add_argument("--seeds", type=int, help="how many; 3 if not given, 1 with --quick")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--workers", type=int, default=1, help="processes, which share the GPUs; let them use one at once: nvidia-cuda-mps-control -d")
-    parser.add_argument("--to", type=Path, default=Path("outputs/distortion.json"), help="the results, added to if they are there")
+    parser.add_argument("--quick", action="store_true", help="the room at 128 x 96, short fits, one seed, no kind of mistake alone")
+    parser.add_argument("--scenes", nargs="+", metavar="SCENE", help=", ".join((*RAY_CAST, *PHOTOGRAPHS)))
+    parser.add_argument("--modules", nargs="+", metavar="MODULE", help=", ".join(MODULES))
+    parser.add_argument("--strengths", nargs="+", help="of all mistakes together; 1 0.5 2 if not given, 1 with --quick")
+    parser.add_argument("--seeds", type=_positive, help="how many; 3 if not given, 1 with --quick")
+    parser.add_argument("--device", default="cpu", choices=tuple(DEVICES))
+    parser.add_argument("--workers", type=_positive, default=1, help="processes, which share the GPUs; let them use one at once: nvidia-cuda-mps-control -d")
+    parser.add_argument("--to", type=Path, help="the results, added to if they are there; outputs/distortion.json, with --quick distortion-quick.json")
     parser.add_argument("settings", nargs="*", metavar="setting=value")
     asked = parser.parse_args()
+    lists = {name: getattr(asked, name) or [] for name in ("scenes", "modules", "strengths")}
+    # Settings come last, so a list of names before them takes them in.
+    settings = [*asked.settings, *(item for items in lists.values() for item in items if "=" in item)]
+    scenes, names, strengths = ([item for item in items if "=" not in item] for items in lists.values())
+    for kind, given, known in (("scene", scenes, (*RAY_CAST, *PHOTOGRAPHS)), ("module", names, MODULES)):
+        for name in given:
+            if name not in known:
+                parser.error(f"{kind} {name!r} is not known; choose among {', '.join(known)}")
+    for name in scenes:
+        if name in PHOTOGRAPHS and not (SHARED / "data" / name).is_dir():
+            parser.error(f"scene {name!r} is not in {SHARED / 'data'}, where LIFT_SHARED={SHARED} would have it")
+    try:
+        sizes = cases([float(text) for text in strengths] or ([1.0] if asked.quick else [1.0, 0.5, 2.0]), not asked.quick)
+    except ValueError:
+        parser.error(f"--strengths are {' '.join(strengths)}; choose numbers")
     found = [name for name in PHOTOGRAPHS if (SHARED / "data" / name).is_dir()]
-    scenes = asked.scenes or (["room"] if asked.quick else [*RAY_CAST, *found])
-    own = [setting for setting in asked.settings if setting.startswith("distortion=")]
-    modules = {own[0].partition("=")[2]: asked.settings} if own else {name: [*MODULES[name], *asked.settings] for name in asked.modules or MODULES}
-    asked.to.parent.mkdir(parents=True, exist_ok=True)
-    rows = json.loads(asked.to.read_text()) if asked.to.exists() else []
-    there = {(row["scene"], row["case"], row["seed"], row["module"]) for row in rows}
+    scenes = scenes or (["room"] if asked.quick else [*RAY_CAST, *found])
+    if any(setting.startswith("distortion=") for setting in settings):
+        modules = {" ".join(setting.removeprefix("distortion=") for setting in settings): settings}
+    else:
+        modules = {" ".join([name, *settings]): [*MODULES[name], *settings] for name in names or MODULES}
+    preset = [*FITS["quick" if asked.quick else "full"], *DEVICES[asked.device]]
+    store_schemas()
+    for name, overrides in modules.items():
+        try:
+            with initialize_config_module("lift.configs", version_base="1.3"):
+                check(compose("lift", [*SETTINGS, *preset, *overrides]))
+        except (ComponentError, HydraException, OmegaConfBaseException) as error:
+            parser.error(f"{name}: {error}")
+    to = asked.to or Path("outputs", "distortion-quick.json" if asked.quick else "distortion.json")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        rows = json.loads(to.read_text()) if to.exists() else []
+    except json.JSONDecodeError as error:
+        parser.error(f"{to} does not hold results ({error}); choose another file with --to")
     with tempfile.TemporaryDirectory() as worlds:
         trials = [
-            Trial(scene, case, seed, module, sizes, [*FITS["quick" if asked.device == "cpu" else "full"], *overrides], asked.quick, Path(worlds))
-            for case, sizes in cases(asked.strengths or ([1.0] if asked.quick else [1.0, 0.5, 2.0]), not asked.quick).items()
+            Trial(scene, case, seed, module, size, [*preset, *overrides], asked.quick, Path(worlds))
+            for case, size in sizes.items()
             for scene in scenes
             for seed in range(asked.seeds or (1 if asked.quick else 3))
             for module, overrides in modules.items()
         ]
-        for row in made([trial for trial in trials if trial.key not in there], asked.device, asked.workers):
+        there = [{key: row.get(key) for key in trials[0].label} for row in rows]
+        missing = [trial for trial in trials if trial.label not in there]
+        for row in made(missing, asked.device, asked.workers):
             rows.append(row)
-            draft = asked.to.with_suffix(".draft")
+            missing = [trial for trial in missing if trial.label != {key: row[key] for key in trial.label}]
+            draft = to.with_suffix(".draft")
             draft.write_text(json.dumps(rows, indent=1))
-            draft.replace(asked.to)
+            draft.replace(to)
             print("{scene}, {case}, seed {seed}, {module}: {psnr:.2f} dB, {seconds:.0f} s".format(**row), flush=True)
     print(table(rows))
+    if missing:
+        raise SystemExit(f"{len(missing)} of {len(trials)} fits failed; run the same command again to make them")
 
 
 if __name__ == "__main__":

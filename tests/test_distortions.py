@@ -210,8 +210,20 @@ def test_a_part_that_explains_hardly_anything_is_dropped_for_good():
     made.judge(errors)
     assert len(made.acting()) == 4 and asked == 0
     made = make("composed", parts=parts)
-    made.judge(lambda: torch.full((3,), 1 - 0.025 * len(made.acting())))
+    made.judge(lambda: torch.tensor([torch.nan, *[1 - 0.025 * len(made.acting())] * 3]))
     assert not made.acting(), "each explains something, all together hardly anything"
+    assert not any(parameter.requires_grad for parameter in made.parameters())
+    made = make("composed", parts=parts)
+    made.judge(lambda: torch.tensor([torch.nan, *[1 - 0.2 * len(made.acting())] * 3]))
+    assert len(made.acting()) == 4, "a frame that cannot be told decides nothing"
+
+
+def test_a_part_that_does_not_act_has_no_gradient_to_be_averaged():
+    made = make("composed", parts=["rigid", "blur"], starts=[0.25, 0.5])
+    for progress, learning in ((0.1, []), (0.3, ["rigid"]), (0.6, ["rigid", "blur"])):
+        made.progress = progress
+        made.judge(lambda: torch.tensor([1 - 0.2 * len(made.acting())]))
+        assert [name for name, part in made.parts.items() if all(p.requires_grad for p in part.parameters())] == learning
 
 
 @torch.no_grad()
@@ -282,9 +294,12 @@ def test_the_experiment_in_several_processes_goes_on_where_it_was(tmp_path):
     command = [sys.executable, "experiments/distortion.py", "--quick", "--workers", "2", "--scenes", "plain", "--strengths", "1", "--to", str(tmp_path / "r.json")]
     small = ["fit.steps=20", "fit.initial_gaussians=300", "fit.max_gaussians=400"]
     for modules, count in ((["identity"], 2), (["identity", "rigid"], 4)):
-        done = subprocess.run([*command, "--modules", *modules, "--", *small], cwd=Path(__file__).parents[1], capture_output=True, text=True)
+        done = subprocess.run([*command, "--modules", *modules, *small], cwd=Path(__file__).parents[1], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         rows = json.loads((tmp_path / "r.json").read_text())
         assert len({(row["case"], row["module"]) for row in rows}) == len(rows) == count
         assert done.stdout.count(" dB, ") == 2, "what is there is not made again"
-    assert "| rigid |" in done.stdout
+    assert "| rigid fit.steps=20 fit.initial_gaussians=300 fit.max_gaussians=400 |" in done.stdout and "(+" in done.stdout.replace("(-", "(+")
+    for wrong, words in (("fit.stepz=1", "stepz"), ("--scenes=nowhere", "choose among room"), ("--seeds=0", "--seeds")):
+        done = subprocess.run([*command, wrong], cwd=Path(__file__).parents[1], capture_output=True, text=True)
+        assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr

@@ -32,7 +32,8 @@ class Composed(Distortion):
     - starts: when each part begins to act and to learn, as a share of the steps; those left out begin after a quarter of them. Before
       there is a scene to compare frames with, a part learns what it has to unlearn;
     - sift: so long after its start, as a share of the steps, a part is dropped for good if frames are hardly better explained with it than
-      without: where frames are right, what is learned is chance, and the scene is better without it. 0 keeps all;
+      without: where frames are right, what is learned is chance, and the scene is better without it. 0 keeps all, and what begins so late that
+      its time does not come is kept, too;
     - settings: of parts, by name: +distortion.settings.rigid.weight=10.
     """
 
@@ -55,6 +56,7 @@ class Composed(Distortion):
         supplied = {"num_views": num_views, "extent": extent, "size": size, "trajectory": trajectory, "points": points}
         self.parts = nn.ModuleDict({name: distortions.build({"name": name, **settings.get(name, {})}, **supplied) for name in parts})
         self.starts, self.sift = dict(zip(parts, [*starts, *[LATER] * len(parts)])), sift
+        self._learned = {name: [parameter for parameter in part.parameters() if parameter.requires_grad] for name, part in self.parts.items()}
         self.register_buffer("verdicts", torch.full((len(parts),), UNDECIDED, dtype=torch.int8))
         self._verdicts: list[int] | None = None  # the same where nothing has to be waited for
         self.register_load_state_dict_post_hook(_ask_again)
@@ -73,32 +75,47 @@ class Composed(Distortion):
         that are left have a share in it."""
         verdicts = self._known()
         due = [i for i, name in enumerate(self.parts) if verdicts[i] == UNDECIDED and self.sift and self.progress >= self.starts[name] + self.sift]
-        if not due:
-            return
-        whole = errors()
+        if due:
+            kept = self._worth(due, errors)
+            for index in due:
+                verdicts[index] = KEPT if index in kept else DROPPED
+            self.verdicts.copy_(torch.tensor(verdicts))
+        acting = self.acting()
+        for name, part in self.parts.items():
+            for parameter in self._learned[name]:
+                parameter.requires_grad_(part in acting)  # gradients of zero would count as steps
 
-        def gain(without: list[int]) -> float:
-            """Of those parts, beside the others."""
-            for index in without:
-                verdicts[index] = DROPPED
-            worse = errors()
-            for index in without:
-                verdicts[index] = UNDECIDED
-            bound = AT_MOST * worse.median()
-            return float((1 - whole.minimum(bound).sum() / worse.minimum(bound).sum()).nan_to_num())
+    def _worth(self, due: list[int], errors: Callable[[], Float[Tensor, "frame"]]) -> list[int]:
+        """Those of the parts that stay."""
+        verdicts = self._known()
 
-        left = due if gain(due) >= TOGETHER else []
-        while left:
+        def measured(without: list[int]) -> Float[Tensor, "frame"]:
+            try:
+                for index in without:
+                    verdicts[index] = DROPPED
+                return errors()
+            finally:
+                for index in without:
+                    verdicts[index] = UNDECIDED
+
+        def gain(less: list[int]) -> float:
+            """Of those parts, beside the others that are left."""
+            worse = measured([*gone, *less])
+            known = whole.isfinite() & worse.isfinite()
+            bound = AT_MOST * worse[known].nanmedian()
+            return float((1 - whole[known].minimum(bound).sum() / worse[known].minimum(bound).sum()).nan_to_num())
+
+        gone: list[int] = []
+        whole = measured(gone)
+        if gain(due) < TOGETHER:
+            return []
+        while left := [index for index in due if index not in gone]:
             gains = [gain([index]) for index in left]
             if min(gains) >= EACH:
                 break
-            worst = left[gains.index(min(gains))]
-            left = [index for index in left if index != worst]
-            verdicts[worst] = DROPPED
-            whole = errors()
-        for index in due:
-            verdicts[index] = KEPT if index in left else DROPPED
-        self.verdicts.copy_(torch.tensor(verdicts))
+            gone.append(left[gains.index(min(gains))])
+            whole = measured(gone)
+        return left
 
     def _known(self) -> list[int]:
         if self._verdicts is None:

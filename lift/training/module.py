@@ -167,16 +167,12 @@ class SceneModule(lightning.LightningModule):
 
     @torch.no_grad()
     def judged(self) -> Tensor:
-        """Mean squared error of a dozen of the frames that are trained on, as they are rendered now, in pixels that count; on the CPU, and the same
-        in all processes."""
-        views = self.trainer.datamodule.train
+        """Mean squared error of a dozen of the frames that are trained on, as they are rendered now; on the CPU, and the same in all processes."""
+        views, canonical = self.trainer.datamodule.train, self.splats.gaussians()
         errors = []
         for view in views[:: max(1, -(-len(views) // JUDGED))]:
             index = torch.tensor([view], device=self.device)
-            render = self.render(index, size=self._picture_size())
-            counts = render.info.get("weight", torch.ones_like(render.alpha))[..., None]
-            frames = self.targets((render.rgb.shape[2], render.rgb.shape[1])).images[index] / 255
-            errors.append(((render.rgb - frames).square() * counts).mean() / counts.mean())
+            errors.append(self._error(self.render(index, None, self._picture_size(), canonical), index))
         return self.trainer.strategy.broadcast(torch.stack(errors).cpu() if errors else torch.zeros(0))
 
     def importance(self) -> Tensor | None:
@@ -217,7 +213,7 @@ class SceneModule(lightning.LightningModule):
         views = self.how.views_per_step * self.trainer.world_size
         betas = (0.9**views, 0.999**views)
         optimisers = [self._adam(groups, betas)]
-        if distorting := [self._paced(group) for group in self.distortion.groups()]:
+        if distorting := [self._paced(group, views) for group in self.distortion.groups()]:
             optimisers.append(self._adam(distorting, betas))
         for optimiser in optimisers:
             for group in optimiser.param_groups:
@@ -249,12 +245,13 @@ class SceneModule(lightning.LightningModule):
             for name in list(values)[-2:]:
                 self.log(name, values[name], prog_bar=True, logger=False, batch_size=1)
 
-    def _paced(self, group: dict[str, Any]) -> dict[str, Any]:
+    def _paced(self, group: dict[str, Any], views: int) -> dict[str, Any]:
         """A distortion's group of parameters with its rate for this fit, where it says for how many steps of one view it is meant. How far Adam
-        goes is steps times rate, and a step on n views counts as the root of n (`configure_optimizers`)."""
+        goes is steps times rate, and a step on n views counts as the root of n (`configure_optimizers`). views: of all processes together."""
         group = dict(group)
         if meant := group.pop("steps", None):
-            group["lr"] *= min(1.0, meant / (self.how.steps * self.how.views_per_step**0.5))
+            steps = self.how.steps / self.trainer.world_size
+            group["lr"] *= min(1.0, meant / (steps * views**0.5))
         return group
 
     def _adam(self, groups: list[dict], betas: tuple[float, float]) -> torch.optim.Optimizer:
