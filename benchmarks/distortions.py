@@ -8,8 +8,7 @@ import argparse
 
 import torch
 
-import example_trainer
-from example_trainer import FRAMES, HEIGHT, WIDTH, bare, in_a_loop, module, scene
+from example_trainer import FRAMES, HEIGHT, SEED, WIDTH, bare, in_a_loop, module, scene
 from lift.distortions import distortions
 from lift.renderers import renderers
 from lift.types import Clip, PointCloud, Trajectory
@@ -28,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few steps and Gaussians; writes nothing")
     quick = parser.parse_args().quick
-    example_trainer.WARM_UP, example_trainer.STEPS = (2, 5) if quick else (10, 20)
+    warm_up, steps = (2, 5) if quick else (10, 20)
     renderer = renderers.build({"name": "gsplat"}, device=torch.device("cuda"))
     gaussians, cameras, frames, depth = scene(20_000 if quick else GAUSSIANS, renderer)
     supplied = {
@@ -39,7 +38,7 @@ def main() -> None:
     for name, settings in KINDS.items():
         made = module(gaussians, cameras, frames, depth, renderer, distortions.build(settings, **supplied), VIEWS)
         made.step = made.how.steps // 2
-        rounds[name] = in_a_loop(bare(made, VIEWS))
+        rounds[name] = in_a_loop(bare(made, VIEWS), warm_up, steps)
     times: dict[str, list[float]] = {name: [] for name in rounds}
     for _ in range(2 if quick else ROUNDS):
         for name, round_ in rounds.items():
@@ -49,7 +48,7 @@ def main() -> None:
     for row in rows:
         print(row, flush=True)
     if not quick:
-        print(write("distortions", example_trainer.SEED, "cuda", rows))
+        print(write("distortions", SEED, "cuda", rows))
 
 
 if __name__ == "__main__":

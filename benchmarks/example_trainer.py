@@ -153,18 +153,18 @@ def under_lightning(made: SceneModule, batch: int) -> Callable[[], float]:
     return round_
 
 
-def in_a_loop(step: Callable[[int], None]) -> Callable[[], float]:
+def in_a_loop(step: Callable[[int], None], warm_up: int = WARM_UP, steps: int = STEPS) -> Callable[[], float]:
     """A round: milliseconds a step."""
 
     def round_() -> float:
-        for number in range(WARM_UP):
+        for number in range(warm_up):
             step(number)
         torch.cuda.synchronize()
         start = time.perf_counter()
-        for number in range(STEPS):
-            step(WARM_UP + number)
+        for number in range(steps):
+            step(warm_up + number)
         torch.cuda.synchronize()
-        return 1e3 * (time.perf_counter() - start) / STEPS
+        return 1e3 * (time.perf_counter() - start) / steps
 
     return round_
 

@@ -364,17 +364,16 @@ def main() -> None:
             for module, overrides in modules.items()
         ]
         there = [{key: row.get(key) for key in trials[0].label} for row in rows]
-        missing = [trial for trial in trials if trial.label not in there]
+        missing, before = [trial for trial in trials if trial.label not in there], len(rows)
         for row in made(missing, asked.device, asked.workers):
             rows.append(row)
-            missing = [trial for trial in missing if trial.label != {key: row[key] for key in trial.label}]
             draft = to.with_suffix(".draft")
             draft.write_text(json.dumps(rows, indent=1))
             draft.replace(to)
             print("{scene}, {case}, seed {seed}, {module}: {psnr:.2f} dB, {seconds:.0f} s".format(**row), flush=True)
     print(table(rows))
-    if missing:
-        raise SystemExit(f"{len(missing)} of {len(trials)} fits failed; run the same command again to make them")
+    if failed := len(missing) - (len(rows) - before):
+        raise SystemExit(f"{failed} of {len(trials)} fits failed; run the same command again to make them")
 
 
 if __name__ == "__main__":

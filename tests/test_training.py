@@ -308,7 +308,7 @@ def test_what_is_learned_a_frame_goes_as_far_in_any_fit(steps, views, share, wor
     fitted = module(settings(steps=steps, views_per_step=views))
     fitted.trainer = SimpleNamespace(world_size=world)
     views *= world
-    share = min(1.0, share * world**0.5) if share < 1 else share  # fewer steps, each as much larger
+    share = min(1.0, share * world**0.5)  # fewer steps, each as much larger
     splats, distorting = fitted.configure_optimizers()
     (group,) = distorting.param_groups
     assert group["start"] == pytest.approx(share * fitted.distortion.learning_rate * views**0.5)
