@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--frames", type=Path, required=True, help="a folder made by frames.py")
     parser.add_argument("--name", help="of the result; without one nothing is written")
     parser.add_argument("settings", nargs="*", metavar="setting=value")
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()  # settings may stand anywhere
     store_schemas()
     with initialize_config_module("lift.configs", version_base="1.3"):
         chosen = asked.settings if any(s.startswith("experiment=") for s in asked.settings) else ["experiment=liftimage3d", *asked.settings]

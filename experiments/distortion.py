@@ -163,6 +163,8 @@ def trial(
     seconds = time.perf_counter() - began
     gaussians, distortion = module.splats.gaussians().map(lambda value: value.detach()), module.distortion.eval()
     row = {**score(renderer, gaussians, world, lpips), **recovered(distortion, gaussians, world, spoiled), "seconds": seconds, "gaussians": len(gaussians)}
+    if account := distortion.account():
+        row["account"] = account
     if renderer.device.type == "cuda":
         row["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
     return row, gaussians, distortion
@@ -251,9 +253,8 @@ _bench: Bench | None = None
 
 
 def _settle(device: str, turn: Any) -> None:
-    """A process of its own: on the GPU whose turn it is, and on one core."""
+    """A process of its own, on the GPU whose turn it is."""
     global _bench
-    torch.set_num_threads(1)
     with turn.get_lock():
         mine, turn.value = turn.value, turn.value + 1
     _bench = Bench(device if device == "cpu" else f"cuda:{mine % torch.cuda.device_count()}")
@@ -275,6 +276,8 @@ def made(trials: list[Trial], device: str, workers: int) -> Iterator[dict[str, A
                 _tell(asked)
         return
     spawn = torch.multiprocessing.get_context("spawn")
+    # One core for each process. Said before they start: what is set in them is undone when numba's threads start.
+    os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     with ProcessPoolExecutor(workers, spawn, _settle, (device, spawn.Value("i", 0))) as pool:
 
         def cast(name: str, cameras: Cameras) -> Frames:
@@ -314,16 +317,17 @@ def main() -> None:
     parser.add_argument("--scenes", nargs="+", metavar="SCENE", help=", ".join((*RAY_CAST, *PHOTOGRAPHS)))
     parser.add_argument("--modules", nargs="+", metavar="MODULE", help=", ".join(MODULES))
     parser.add_argument("--strengths", nargs="+", help="of all mistakes together; 1 0.5 2 if not given, 1 with --quick")
+    parser.add_argument("--cases", nargs="+", metavar="CASE", help="some of them alone: clean, 'all x 1', ..., " + ", ".join(KINDS))
     parser.add_argument("--seeds", type=_positive, help="how many; 3 if not given, 1 with --quick")
     parser.add_argument("--device", default="cpu", choices=tuple(DEVICES))
     parser.add_argument("--workers", type=_positive, default=1, help="processes, which share the GPUs; let them use one at once: nvidia-cuda-mps-control -d")
     parser.add_argument("--to", type=Path, help="the results, added to if they are there; outputs/distortion.json, with --quick distortion-quick.json")
     parser.add_argument("settings", nargs="*", metavar="setting=value")
-    asked = parser.parse_args()
-    lists = {name: getattr(asked, name) or [] for name in ("scenes", "modules", "strengths")}
+    asked = parser.parse_intermixed_args()  # settings may stand anywhere
+    lists = {name: getattr(asked, name) or [] for name in ("scenes", "modules", "cases", "strengths")}
     # Settings come last, so a list of names before them takes them in.
     settings = [*asked.settings, *(item for items in lists.values() for item in items if "=" in item)]
-    scenes, names, strengths = ([item for item in items if "=" not in item] for items in lists.values())
+    scenes, names, wanted, strengths = ([item for item in items if "=" not in item] for items in lists.values())
     for kind, given, known in (("scene", scenes, (*RAY_CAST, *PHOTOGRAPHS)), ("module", names, MODULES)):
         for name in given:
             if name not in known:
@@ -335,6 +339,10 @@ def main() -> None:
         sizes = cases([float(text) for text in strengths] or ([1.0] if asked.quick else [1.0, 0.5, 2.0]), not asked.quick)
     except ValueError:
         parser.error(f"--strengths are {' '.join(strengths)}; choose numbers")
+    for name in wanted:
+        if name not in sizes:
+            parser.error(f"case {name!r} is not known; choose among {', '.join(sizes)}")
+    sizes = {name: size for name, size in sizes.items() if name in wanted or not wanted}
     found = [name for name in PHOTOGRAPHS if (SHARED / "data" / name).is_dir()]
     scenes = scenes or (["room"] if asked.quick else [*RAY_CAST, *found])
     if any(setting.startswith("distortion=") for setting in settings):

@@ -213,6 +213,7 @@ def summary(scene: Scene, findings: list[FrameFinding], compared: dict[str, Any]
         "frames_psnr_distorted": mean([f.psnr_distorted for f in generated if not f.held_out]),
         "held_out_psnr": mean([f.psnr for f in generated if f.held_out]),
         "truth": compared,
+        "distortion": scene.distortion.account(),
         "diagnosis": [{"frame": f.view, "clip": f.clip, "psnr": f.psnr, **f.shares} for f in generated],
     }
 

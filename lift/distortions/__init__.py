@@ -2,6 +2,7 @@
 
 from abc import ABC
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -47,11 +48,15 @@ class Distortion(nn.Module, ABC):
     def judge(self, errors: Callable[[], Float[Tensor, "frame"]]) -> None:
         """Called before each step. `errors()` renders some of the frames with the distortion as it then is: the mean squared error of each."""
 
+    def account(self) -> dict[str, Any]:
+        """What it has to tell of itself after the fit, for `metrics.json`: numbers, texts, lists and dictionaries of them."""
+        return {}
+
     def penalty(self) -> Float[Tensor, ""]:
         """Added to the loss: what keeps the distortion from taking over what belongs to the scene."""
         return torch.zeros((), device=next((p.device for p in self.parameters()), None))
 
-    def groups(self) -> Iterator[dict]:
+    def groups(self) -> Iterator[dict[str, Any]]:
         """Parameter groups for the optimiser, each with its learning rate and `steps`; the setting `learning_rate` of the module unless overridden."""
         if parameters := list(self.parameters()):
             yield {"params": parameters, "lr": self.learning_rate, "steps": self.steps}

@@ -1,5 +1,6 @@
 """Several distortions, one after the other."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -58,6 +59,7 @@ class Composed(Distortion):
         self.starts, self.sift = dict(zip(parts, [*starts, *[LATER] * len(parts)])), sift
         self._learned = {name: [parameter for parameter in part.parameters() if parameter.requires_grad] for name, part in self.parts.items()}
         self.register_buffer("verdicts", torch.full((len(parts),), UNDECIDED, dtype=torch.int8))
+        self.register_buffer("explained", torch.full((len(parts) + 1,), torch.nan))  # by each beside the others that stay, and together
         self._verdicts: list[int] | None = None  # the same where nothing has to be waited for
         self.register_load_state_dict_post_hook(_ask_again)
 
@@ -107,15 +109,26 @@ class Composed(Distortion):
 
         gone: list[int] = []
         whole = measured(gone)
-        if gain(due) < TOGETHER:
+        self.explained[-1] = together = gain(due)
+        if together < TOGETHER:
             return []
         while left := [index for index in due if index not in gone]:
             gains = [gain([index]) for index in left]
+            self.explained[left] = self.explained.new_tensor(gains)
             if min(gains) >= EACH:
                 break
             gone.append(left[gains.index(min(gains))])
             whole = measured(gone)
         return left
+
+    def account(self) -> dict[str, Any]:
+        """Of each part what became of it and which share of the frames' squared error it explained when it was judged, beside those that stay;
+        `together`, of all. None where nothing was judged."""
+        *each, together = [None if math.isnan(value) else value for value in self.explained.tolist()]
+        said = {UNDECIDED: "not judged", KEPT: "kept", DROPPED: "dropped"}
+        verdicts = self._known()
+        parts = {name: {"verdict": said[verdicts[i]], "explains": each[i]} for i, name in enumerate(self.parts)}
+        return {"parts": parts, "together": together}
 
     def _known(self) -> list[int]:
         if self._verdicts is None:
