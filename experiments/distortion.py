@@ -43,6 +43,7 @@ from lift.evaluation.lpips import LPIPS
 from lift.evaluation.metrics import psnr, ssim
 from lift.evaluation.worlds import KINDS, Spoiled, World, photographs, ray_cast, spoil
 from lift.geometry import project, rotation_angle
+from lift.parallel import torch_on_one_thread
 from lift.registry import ComponentError
 from lift.renderers import Renderer, renderers
 from lift.scenes import render
@@ -278,7 +279,7 @@ def made(trials: list[Trial], device: str, workers: int) -> Iterator[dict[str, A
     spawn = torch.multiprocessing.get_context("spawn")
     # One core for each process. Said before they start: what is set in them is undone when numba's threads start.
     os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    with ProcessPoolExecutor(workers, spawn, _settle, (device, spawn.Value("i", 0))) as pool:
+    with torch_on_one_thread(), ProcessPoolExecutor(workers, spawn, _settle, (device, spawn.Value("i", 0))) as pool:
 
         def cast(name: str, cameras: Cameras) -> Frames:
             return Frames.cat(list(pool.map(render, [name] * len(cameras), [cameras[view] for view in range(len(cameras))])))
@@ -371,8 +372,8 @@ def main() -> None:
             for seed in range(asked.seeds or (1 if asked.quick else 3))
             for module, overrides in modules.items()
         ]
-        there = [{key: row.get(key) for key in trials[0].label} for row in rows]
-        missing, before = [trial for trial in trials if trial.label not in there], len(rows)
+        there = {json.dumps({key: row.get(key) for key in trials[0].label}) for row in rows}
+        missing, before = [trial for trial in trials if json.dumps(trial.label) not in there], len(rows)
         for row in made(missing, asked.device, asked.workers):
             rows.append(row)
             draft = to.with_suffix(".draft")

@@ -199,6 +199,11 @@ def test_a_part_that_explains_hardly_anything_is_dropped_for_good():
     made.progress = 0.46
     made.judge(errors)
     assert [type(part).__name__ for part in made.acting()] == ["ImageWarp", "Appearance"]
+    account = made.account()
+    assert {name: told["verdict"] for name, told in account["parts"].items()} == {
+        "rigid": "dropped", "image_warp": "kept", "appearance": "kept", "blur": "dropped",
+    }  # fmt: skip
+    assert account["parts"]["blur"]["explains"] < 0.02 < account["parts"]["appearance"]["explains"] < account["together"] < 1
     asked = 0
     made.judge(errors)
     assert asked == 0, "decided once"
@@ -206,6 +211,7 @@ def test_a_part_that_explains_hardly_anything_is_dropped_for_good():
     assert len(again.acting()) == 4
     again.load_state_dict(made.state_dict())
     assert [type(part).__name__ for part in again.acting()] == ["ImageWarp", "Appearance"], "a fit that goes on remembers"
+    assert again.account() == account
     made = make("composed", sift=0.0)
     made.judge(errors)
     assert len(made.acting()) == 4 and asked == 0
@@ -290,16 +296,24 @@ def test_the_canonical_scene_is_better_for_knowing_what_frames_get_wrong():
 
 
 @pytest.mark.slow
-def test_the_experiment_in_several_processes_goes_on_where_it_was(tmp_path):
-    command = [sys.executable, "experiments/distortion.py", "--quick", "--workers", "2", "--scenes", "plain", "--strengths", "1", "--to", str(tmp_path / "r.json")]
-    small = ["fit.steps=20", "fit.initial_gaussians=300", "fit.max_gaussians=400"]
-    for modules, count in ((["identity"], 2), (["identity", "rigid"], 4)):
-        done = subprocess.run([*command, "--modules", *modules, *small], cwd=Path(__file__).parents[1], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        rows = json.loads((tmp_path / "r.json").read_text())
-        assert len({(row["case"], row["module"]) for row in rows}) == len(rows) == count
-        assert done.stdout.count(" dB, ") == 2, "what is there is not made again"
+def test_the_experiment_in_several_processes_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
+    to, small = tmp_path / "r.json", ["fit.steps=20", "fit.initial_gaussians=300", "fit.max_gaussians=400"]
+    command = ["experiments/distortion.py", "--quick", "--scenes", "plain", "--strengths", "1", "--to", str(to)]
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "experiments"))
+    import distortion as experiment
+
+    monkeypatch.setattr(sys, "argv", [*command, "--modules", "identity", *small])
+    experiment.main()
+    assert capsys.readouterr().out.count(" dB, ") == 2
+    more = [sys.executable, *command, "--workers", "2", *small, "--modules", "identity", "rigid"]  # settings stand before options, too
+    done = subprocess.run(more, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(" dB, ") == 2, "what is there is not made again"
+    rows = json.loads(to.read_text())
+    assert len({(row["case"], row["module"]) for row in rows}) == len(rows) == 4
     assert "| rigid fit.steps=20 fit.initial_gaussians=300 fit.max_gaussians=400 |" in done.stdout and "(+" in done.stdout.replace("(-", "(+")
-    for wrong, words in (("fit.stepz=1", "stepz"), ("--scenes=nowhere", "choose among room"), ("--seeds=0", "--seeds")):
-        done = subprocess.run([*command, wrong], cwd=Path(__file__).parents[1], capture_output=True, text=True)
-        assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+    for wrong, words in (("fit.stepz=1", "stepz"), ("--scenes=nowhere", "choose among room"), ("--seeds=0", "--seeds"), ("--cases=no", "choose among clean")):
+        monkeypatch.setattr(sys, "argv", [*command, wrong])
+        with pytest.raises(SystemExit) as stop:
+            experiment.main()
+        assert stop.value.code == 2 and words in capsys.readouterr().err

@@ -2,11 +2,11 @@
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
 
 from lift.distortions import Distortion, distortions
 from lift.distortions.chain import PerFrame
@@ -21,7 +21,7 @@ class Blur(Distortion):
     """The frame is softer than the scene: a Gaussian blur a frame.
 
     Its variance is what is learned: at a variance of 0 a change of it still shows, of a standard deviation it would not. The discrete
-    Gaussian (Lindeberg, PAMI 1990) is exact below a pixel, too. Settings:
+    Gaussian (Lindeberg, PAMI 1990) is exact below a pixel, too; pictures go on reflected beyond their border. Settings:
     - most: the largest standard deviation, in 1/256 of the picture's width;
     - learning_rate: of the variance, in squares of that unit;
     - weight: of the penalty, the mean variance: blur that all frames could share stays at zero;
@@ -41,18 +41,13 @@ class Blur(Distortion):
         self.variance = PerFrame(num_views, (), trajectory, chained)
 
     def image(self, render: Render, view: Int[Tensor, "view"]) -> Render:
-        width = render.rgb.shape[2]
+        height, width = render.rgb.shape[1:3]
         pixels = self.variances(view) * (UNIT * width) ** 2
-        widest = self.most * UNIT * width
-        if not pixels.is_cuda:  # there it would have to be waited for
-            widest = min(widest, float(pixels.detach().max()) ** 0.5)
-        reach = math.ceil(3 * widest) + 1
-        angles = 2 * math.pi * torch.arange(8 * reach, device=view.device) / (8 * reach)
-        waves = (torch.arange(reach + 1, device=view.device)[:, None] * angles).cos()
-        # As differences from a variance of 0, so that there nothing is blurred at all; what the reach cuts off stays at the centre.
-        sides = (torch.expm1(pixels[:, None, None] * (angles.cos() - 1)) * waves).mean(-1)[:, 1:]
-        kernel = torch.cat([sides.flip(1), 1 - 2 * sides.sum(1, keepdim=True), sides], dim=1)
-        return replace(render, rgb=_blurred(render.rgb, kernel, reach))
+        across, down = _softening(pixels, width), _softening(pixels, height)
+        planes = render.rgb.permute(0, 3, 1, 2)
+        planes = planes + planes @ across[:, None]
+        planes = planes + down[:, None] @ planes
+        return replace(render, rgb=planes.permute(0, 2, 3, 1))
 
     def variances(self, view: Int[Tensor, "view"]) -> Float[Tensor, "view"]:
         """In squares of `UNIT`; none for the input."""
@@ -64,10 +59,17 @@ class Blur(Distortion):
         return self.weight * self.variance.values.abs().mean()
 
 
-def _blurred(rgb: Float[Tensor, "view height width 3"], kernel: Float[Tensor, "view tap"], reach: int) -> Float[Tensor, "view height width 3"]:
-    """Across, then down; beyond the border its pixels go on."""
-    views, height, width = rgb.shape[:3]
-    planes = pad(rgb.permute(0, 3, 1, 2), (reach,) * 4, mode="replicate").reshape(1, 3 * views, height + 2 * reach, width + 2 * reach)
-    taps = kernel.repeat_interleave(3, dim=0)[:, None]
-    across = conv2d(planes, taps[:, :, None, :], groups=3 * views)
-    return conv2d(across, taps[:, :, :, None], groups=3 * views).reshape(views, 3, height, width).permute(0, 2, 3, 1)
+def _softening(variance: Float[Tensor, "view"], pixels: int) -> Float[Tensor, "view pixels pixels"]:
+    """What blurring a line of pixels adds to it, as a symmetric matrix; exactly nothing at a variance of 0."""
+    waves, rates = _cosines(pixels, variance.device)
+    return (waves * torch.expm1(variance[:, None, None] * rates)) @ waves.T
+
+
+@lru_cache(maxsize=64)
+def _cosines(pixels: int, device: torch.device) -> tuple[Float[Tensor, "pixel wave"], Float[Tensor, "wave"]]:
+    """Waves that a line reflected at its ends is made of, orthonormal, and by which exponent of the variance each fades."""
+    wave = torch.arange(pixels, dtype=torch.float64)
+    angles = math.pi / pixels * wave
+    waves = ((wave[:, None] + 0.5) * angles).cos() * (2 / pixels) ** 0.5
+    waves[:, 0] = pixels**-0.5
+    return waves.to(device, torch.float32), (angles.cos() - 1).to(device, torch.float32)

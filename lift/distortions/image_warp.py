@@ -15,9 +15,9 @@ from lift.types import Render, Trajectory
 class ImageWarp(Distortion):
     """The frame's picture is bent: a smooth displacement of its pixels, a uniform cubic B-spline on a grid.
 
-    The canonical scene is rendered straight and then bent, so that it stays straight itself; by bicubic sampling, since a bilinear one blurs
-    what falls between pixels, which the scene would make up for. Pixels that would come from beyond the
-    picture's border count for nothing. Settings:
+    The canonical scene is rendered straight and then bent, so that it stays straight itself; its colours by bicubic sampling, since a
+    bilinear one blurs what falls between pixels, which the scene would make up for. Pixels that would come from beyond the picture's border
+    count for nothing. Settings:
     - cells: of the grid along the picture's longer side;
     - learning_rate: of the displacements, in picture widths;
     - weight: of the penalty, the mean over frames of the displacement: what all frames could share stays at zero;
@@ -42,10 +42,15 @@ class ImageWarp(Distortion):
         """[frame x/y node node], in widths of the picture; nodes reach beyond the border as cubic splines need them to."""
 
     def image(self, render: Render, view: Int[Tensor, "view"]) -> Render:
-        planes = torch.cat([render.rgb, render.alpha[..., None], render.depth[..., None]], dim=-1).permute(0, 3, 1, 2)
-        bent, seen = _sample(planes, self.flow(view, render.rgb.shape[2], render.rgb.shape[1]))
-        weight = seen * render.info["weight"] if "weight" in render.info else seen
-        return Render(bent[:, :3].permute(0, 2, 3, 1), bent[:, 3], bent[:, 4], {**render.info, "weight": weight})
+        moved = self.flow(view, render.rgb.shape[2], render.rgb.shape[1])
+        rgb = _sample(render.rgb.permute(0, 3, 1, 2), moved, "bicubic").permute(0, 2, 3, 1)
+        alpha, depth = _sample(torch.stack([render.alpha, render.depth], dim=1), moved, "bilinear").unbind(1)
+        with torch.no_grad():
+            x, y = _places(moved)
+            weight = ((x >= 0) & (x <= moved.shape[3] - 1) & (y >= 0) & (y <= moved.shape[2] - 1)).to(moved.dtype)
+        if "weight" in render.info:
+            weight = weight * render.info["weight"]
+        return Render(rgb, alpha, depth, {**render.info, "weight": weight})
 
     def flow(self, view: Int[Tensor, "view"], width: int, height: int) -> Float[Tensor, "view 2 height width"]:
         """Where in the straight picture each pixel of the frame comes from, relative to itself and in pixels."""
@@ -57,16 +62,18 @@ class ImageWarp(Distortion):
         return self.weight * self.grid.norm(1e-4) + 1e4 * self.bending * bends
 
 
-def _sample(
-    planes: Float[Tensor, "view plane height width"], moved: Float[Tensor, "view 2 height width"]
-) -> tuple[Float[Tensor, "view plane height width"], Float[Tensor, "view height width"]]:
-    """planes at each pixel's place plus `moved` (pixels), bicubic, exactly themselves where nothing moves; 1 where that is within them, else 0."""
+def _places(moved: Float[Tensor, "view 2 height width"]) -> tuple[Float[Tensor, "view height width"], Float[Tensor, "view height width"]]:
+    """Each pixel's place, x and y in pixels, plus `moved`."""
+    height, width = moved.shape[2:]
+    return torch.arange(width, device=moved.device) + moved[:, 0], torch.arange(height, device=moved.device)[:, None] + moved[:, 1]
+
+
+def _sample(planes: Float[Tensor, "view plane height width"], moved: Float[Tensor, "view 2 height width"], how: str) -> Float[Tensor, "view plane height width"]:
+    """planes at each pixel's place plus `moved`, exactly themselves where nothing moves; beyond the border its pixels go on."""
     height, width = planes.shape[2:]
-    x = torch.arange(width, device=planes.device) + moved[:, 0]
-    y = torch.arange(height, device=planes.device)[:, None] + moved[:, 1]
+    x, y = _places(moved)
     grid = torch.stack([x * (2 / (width - 1)) - 1, y * (2 / (height - 1)) - 1], dim=-1)
-    found = grid_sample(planes, grid, "bicubic", "border", align_corners=True)
+    found = grid_sample(planes, grid, how, "border", align_corners=True)
     with torch.no_grad():
         rounding = (found - planes) * (moved == 0).all(1, keepdim=True)
-        seen = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    return found - rounding, seen.to(moved.dtype)
+    return found - rounding
