@@ -61,7 +61,7 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
         trajectory, key = plan(session, picture, depth, prior, key)
         frames, key = generate(session, picture, depth, prior, trajectory, key)
         reconstruction, key = reconstruct(session, estimator, depth, frames, trajectory, key)
-    gaussians, distortion, folder = fit(session, depth, trajectory, frames, reconstruction, key)
+    gaussians, distortion, folder = fit(session, depth, trajectory, frames, reconstruction, prior.agree, key)
     if not session.leads:
         return None
     from lift.delivery import Scene, deliver
@@ -159,9 +159,9 @@ def reconstruct(
 
 
 def fit(
-    session: Session, depth: Depth, trajectory: Trajectory, frames: Frames, reconstruction: Reconstruction, before: str
+    session: Session, depth: Depth, trajectory: Trajectory, frames: Frames, reconstruction: Reconstruction, agree: bool, before: str
 ) -> tuple[Gaussians, Distortion, Path]:
-    """Canonical Gaussians that explain all frames, while a distortion learns what each frame got wrong."""
+    """Canonical Gaussians that explain all frames, while a distortion learns what each frame got wrong. agree: as the prior says."""
     from lift.training.fit import fit as optimise
     from lift.training.module import SceneModule
     from lift.training.splats import initialise
@@ -172,7 +172,7 @@ def fit(
     cameras = reconstruction.cameras
     distortion = session.build(
         distortions, num_views=len(frames), extent=depth.typical, size=(cameras.width, cameras.height), trajectory=trajectory,
-        points=reconstruction.points,
+        points=reconstruction.points, agree=agree,
     )  # fmt: skip
     renderer = session.build(renderers)
 

@@ -212,9 +212,13 @@ def test_a_part_that_explains_hardly_anything_is_dropped_for_good():
     again.load_state_dict(made.state_dict())
     assert [type(part).__name__ for part in again.acting()] == ["ImageWarp", "Appearance"], "a fit that goes on remembers"
     assert again.account() == account
-    made = make("composed", sift=0.0)
+    made = distortions.build({"name": "composed", "sift": 0.0}, **SUPPLIED, agree=True)
     made.judge(errors)
     assert len(made.acting()) == 4 and asked == 0
+    made = distortions.build({"name": "composed"}, **SUPPLIED, agree=True)
+    made.judge(errors)
+    assert not made.acting() and asked == 0, "the prior vouches for its frames"
+    assert not list(made.groups()) and not any(parameter.requires_grad for parameter in made.parameters())
     made = make("composed", parts=parts)
     made.judge(lambda: torch.tensor([torch.nan, *[1 - 0.025 * len(made.acting())] * 3]))
     assert not made.acting(), "each explains something, all together hardly anything"

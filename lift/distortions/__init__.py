@@ -19,7 +19,7 @@ class Distortion(nn.Module, ABC):
     At initialisation a distortion is exactly the identity, and for view 0, the input, it always stays so: the input is what the
     scene must look like. A constructor may ask for (keyword-only): `num_views` (int, the input included), `extent` (float: the
     scene's typical depth, its unit of length), `size` (tuple: picture width, height), `trajectory` (Trajectory: the
-    tree of clips), `points` (PointCloud: what the frames show).
+    tree of clips), `points` (PointCloud: what the frames show), `agree` (bool: the prior vouches that they all show the same scene).
     """
 
     progress: float = 1.0

@@ -34,14 +34,14 @@ class Composed(Distortion):
       there is a scene to compare frames with, a part learns what it has to unlearn;
     - sift: so long after its start, as a share of the steps, a part is dropped for good if frames are hardly better explained with it than
       without: where frames are right, what is learned is chance, and the scene is better without it. 0 keeps all, and what begins so late that
-      its time does not come is kept, too;
+      its time does not come is kept, too. Where the prior vouches for its frames, as `warp` does, all are dropped from the beginning;
     - settings: of parts, by name: +distortion.settings.rigid.weight=10.
     """
 
     def __init__(
         self, parts: tuple[str, ...] = ("rigid", "image_warp", "appearance", "blur"), starts: tuple[float, ...] = (), sift: float = 0.2,
         settings: dict = {},  # noqa: B006
-        *, num_views: int, extent: float, size: tuple[int, int], trajectory: Trajectory, points: PointCloud,
+        *, num_views: int, extent: float, size: tuple[int, int], trajectory: Trajectory, points: PointCloud, agree: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         for name in parts:
@@ -54,11 +54,14 @@ class Composed(Distortion):
             raise ComponentError(f"distortion.sift is {sift:g}; choose a share of the steps, 0 to drop nothing")
         if len(starts) > len(parts) or any(not 0 <= start < 1 for start in starts):
             raise ComponentError(f"distortion.starts is {list(starts)}; choose at most {len(parts)} shares of the steps, each at least 0 and below 1")
-        supplied = {"num_views": num_views, "extent": extent, "size": size, "trajectory": trajectory, "points": points}
+        supplied = {"num_views": num_views, "extent": extent, "size": size, "trajectory": trajectory, "points": points, "agree": agree}
         self.parts = nn.ModuleDict({name: distortions.build({"name": name, **settings.get(name, {})}, **supplied) for name in parts})
         self.starts, self.sift = dict(zip(parts, [*starts, *[LATER] * len(parts)])), sift
+        self._needless = agree and sift > 0
+        if self._needless:
+            self.parts.requires_grad_(False)
         self._learned = {name: [parameter for parameter in part.parameters() if parameter.requires_grad] for name, part in self.parts.items()}
-        self.register_buffer("verdicts", torch.full((len(parts),), UNDECIDED, dtype=torch.int8))
+        self.register_buffer("verdicts", torch.full((len(parts),), DROPPED if self._needless else UNDECIDED, dtype=torch.int8))
         self.register_buffer("explained", torch.full((len(parts) + 1,), torch.nan))  # by each beside the others that stay, and together
         self._verdicts: list[int] | None = None  # the same where nothing has to be waited for
         self.register_load_state_dict_post_hook(_ask_again)
@@ -154,7 +157,7 @@ class Composed(Distortion):
         return torch.stack([part.penalty() for part in self.acting()]).sum() if self.acting() else super().penalty()
 
     def groups(self) -> Iterator[dict[str, Any]]:
-        for part in self.parts.values():
+        for part in () if self._needless else self.parts.values():
             yield from part.groups()
 
 

@@ -14,7 +14,9 @@ class VideoPrior(ABC):
     `clip_length`, how many new frames it makes in one go (None = any number); `multiple`, which its pictures' sides must be
     multiples of; `follows`, how it is told to move; `sees`, which frames a clip is made from: with "all" those of every clip before it
     in the plan, so that clips are made one after the other; with "ancestors" only those that lead to it (the input, the clip that
-    continues the input, and so on to the clip that it continues), so that several processes make branches at the same time.
+    continues the input, and so on to the clip that it continues), so that several processes make branches at the same time; `agree`,
+    whether all its frames show one and the same scene from just the cameras asked for, as a renderer's do: then there is nothing that a
+    distortion could correct.
     A constructor may ask for (keyword-only): `image` (str: the run's `image` setting), `depth` (Depth of the input picture),
     `estimator` (DepthEstimator), `device` (torch.device).
     """
@@ -23,6 +25,7 @@ class VideoPrior(ABC):
     multiple: int = 1
     follows: str = "poses"
     sees: Literal["ancestors", "all"] = "all"
+    agree: bool = False
 
     @abstractmethod
     def __call__(self, frames: Frames, cameras: Cameras, clip: Clip, seed: int) -> Frames:

@@ -30,6 +30,7 @@ class Warp(VideoPrior):
     """
 
     follows = "poses"
+    agree = True
 
     def __init__(
         self, jump: float = 0.04, sharpen: float = 2.5, fill: Literal["patches", "telea", "smooth"] = "patches", *, depth: Depth
