@@ -10,7 +10,7 @@ import torch
 
 from lift.distortions import distortions
 from lift.distortions.appearance import Appearance
-from lift.distortions.blur import UNIT, Blur
+from lift.distortions.blur import UNIT, Blur, blurred
 from lift.distortions.chain import PerFrame, ancestry
 from lift.distortions.field import Field
 from lift.distortions.hexplane import HexPlane
@@ -113,6 +113,8 @@ def test_blur_has_the_variance_that_it_says():
     assert float(shown[1].sum()) == pytest.approx(1, abs=1e-5)
     assert float((shown[1].sum(0) * across**2).sum()) == pytest.approx(4.0 * (UNIT * 256) ** 2, rel=0.02)
     assert torch.equal(shown[2], dot[2, ..., 0])
+    pictures, variance = torch.rand(2, 9, 7, 3, dtype=torch.double, requires_grad=True), torch.tensor([0.0, 1.3], dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda rgb, variance: blurred(rgb, variance, 4.0), (pictures, variance))
     blur.variance.values.data[1] = -0.5
     variance = blur.variances(EVERY)
     assert float(variance[1]) == 0

@@ -2,11 +2,11 @@
 
 import math
 from dataclasses import replace
-from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lift.distortions import Distortion, distortions
 from lift.distortions.chain import PerFrame
@@ -14,6 +14,8 @@ from lift.types import Render, Trajectory
 
 UNIT = 1 / 256
 """Of standard deviations, in picture widths."""
+BLOCK = 64
+"""Pixels that are blurred at once."""
 
 
 @distortions.register("blur")
@@ -21,7 +23,7 @@ class Blur(Distortion):
     """The frame is softer than the scene: a Gaussian blur a frame.
 
     Its variance is what is learned: at a variance of 0 a change of it still shows, of a standard deviation it would not. The discrete
-    Gaussian (Lindeberg, PAMI 1990) is exact below a pixel, too; pictures go on reflected beyond their border. Settings:
+    Gaussian (Lindeberg, PAMI 1990) is exact below a pixel, too. Settings:
     - most: the largest standard deviation, in 1/256 of the picture's width;
     - learning_rate: of the variance, in squares of that unit;
     - weight: of the penalty, the mean variance: blur that all frames could share stays at zero;
@@ -41,13 +43,8 @@ class Blur(Distortion):
         self.variance = PerFrame(num_views, (), trajectory, chained)
 
     def image(self, render: Render, view: Int[Tensor, "view"]) -> Render:
-        height, width = render.rgb.shape[1:3]
-        pixels = self.variances(view) * (UNIT * width) ** 2
-        across, down = _softening(pixels, width), _softening(pixels, height)
-        planes = render.rgb.permute(0, 3, 1, 2)
-        planes = planes + planes @ across[:, None]
-        planes = planes + down[:, None] @ planes
-        return replace(render, rgb=planes.permute(0, 2, 3, 1))
+        square = (UNIT * render.rgb.shape[2]) ** 2  # of the unit, in pixels
+        return replace(render, rgb=blurred(render.rgb, self.variances(view) * square, self.most**2 * square))
 
     def variances(self, view: Int[Tensor, "view"]) -> Float[Tensor, "view"]:
         """In squares of `UNIT`; none for the input."""
@@ -59,17 +56,27 @@ class Blur(Distortion):
         return self.weight * self.variance.values.abs().mean()
 
 
-def _softening(variance: Float[Tensor, "view"], pixels: int) -> Float[Tensor, "view pixels pixels"]:
-    """What blurring a line of pixels adds to it, as a symmetric matrix; exactly nothing at a variance of 0."""
-    waves, rates = _cosines(pixels, variance.device)
-    return (waves * torch.expm1(variance[:, None, None] * rates)) @ waves.T
+def blurred(rgb: Float[Tensor, "view height width 3"], variance: Float[Tensor, "view"], most: float) -> Float[Tensor, "view height width 3"]:
+    """Pictures, each by its own variance in pixels squared, at most `most`; exactly themselves at 0. Beyond the border its pixels go on."""
+    if not variance.is_cuda:  # there it would have to be waited for
+        most = min(most, float(variance.detach().max()))
+    reach = math.ceil(3 * most**0.5) + 1
+    angles = 2 * math.pi * torch.arange(8 * reach, device=rgb.device) / (8 * reach)
+    waves = (torch.arange(reach + 1, device=rgb.device)[:, None] * angles).cos()
+    # As differences from a variance of 0, so that there nothing is blurred at all; what the reach cuts off stays at the centre.
+    sides = (torch.expm1(variance[:, None, None] * (angles.cos() - 1)) * waves).mean(-1)[:, 1:]
+    kernel = torch.cat([sides.flip(1), 1 - 2 * sides.sum(1, keepdim=True), sides], dim=1)
+    planes = rgb.permute(0, 3, 1, 2)
+    return _filtered(_filtered(planes, kernel).mT, kernel).mT.permute(0, 2, 3, 1)
 
 
-@lru_cache(maxsize=64)
-def _cosines(pixels: int, device: torch.device) -> tuple[Float[Tensor, "pixel wave"], Float[Tensor, "wave"]]:
-    """Waves that a line reflected at its ends is made of, orthonormal, and by which exponent of the variance each fades."""
-    wave = torch.arange(pixels, dtype=torch.float64)
-    angles = math.pi / pixels * wave
-    waves = ((wave[:, None] + 0.5) * angles).cos() * (2 / pixels) ** 0.5
-    waves[:, 0] = pixels**-0.5
-    return waves.to(device, torch.float32), (angles.cos() - 1).to(device, torch.float32)
+def _filtered(planes: Float[Tensor, "view plane line pixel"], kernel: Float[Tensor, "view tap"]) -> Float[Tensor, "view plane line pixel"]:
+    """Along the last axis, block by block as products of matrices, which is what processors of all kinds are quickest at."""
+    views, count, lines, pixels = planes.shape
+    reach, blocks = kernel.shape[1] // 2, -(-pixels // BLOCK)
+    around = BLOCK + 2 * reach
+    # In rows that are one shorter than what is repeated, each row has the kernel one further to the right.
+    band = pad(kernel, (0, BLOCK)).repeat(1, BLOCK)[:, : BLOCK * around].view(views, BLOCK, around)
+    padded = pad(planes.reshape(views, count * lines, pixels), (reach, reach + blocks * BLOCK - pixels), mode="replicate")
+    found = padded.unfold(2, around, BLOCK).reshape(views, -1, around) @ band.mT
+    return found.view(views, count, lines, blocks * BLOCK)[..., :pixels]
