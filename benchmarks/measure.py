@@ -4,22 +4,18 @@ Warm-up calls first; then single calls, each with the device's work finished ins
 it ran on: processor, cores, load, versions, commit. Results go to `benchmarks/results/` as JSON.
 """
 
-import importlib.metadata
 import json
-import os
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lift.machine import machine
+
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("torch", "numba", "numpy", "gsplat", "pytorch-lightning")
 
 
 def measure(function: Callable[[], Any], device: str = "cpu", warm_up: int = 1, seconds: float = 3.0, most: int = 30) -> dict[str, float]:
@@ -50,40 +46,7 @@ def write(name: str, seed: int, device: str, rows: list[dict[str, Any]], unit: s
     return path
 
 
-def machine(device: str) -> dict[str, Any]:
-    return {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "load_average": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "versions": {name: version for name in PACKAGES if (version := _version(name))},
-        "commit": _commit(),
-        "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-
-
 def finish(device: str) -> None:
     """Waits for the device's work."""
     if device == "cuda":
         torch.cuda.synchronize()
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True)
-    return found.stdout.strip() or None

@@ -17,6 +17,7 @@ and how they grow is chosen, not measured: no frames of a real video generator w
 import argparse
 import json
 import logging
+import math
 import os
 import statistics
 import sys
@@ -32,17 +33,18 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
+from jaxtyping import Float
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from lift.config import check, store_schemas
 from lift.distortions import Distortion, distortions
-from lift.distortions.image_warp import ImageWarp
 from lift.evaluation.lpips import LPIPS
 from lift.evaluation.metrics import psnr, ssim
 from lift.evaluation.worlds import KINDS, Spoiled, World, photographs, ray_cast, spoil
 from lift.geometry import project, rotation_angle
+from lift.machine import machine
 from lift.parallel import torch_on_one_thread
 from lift.registry import ComponentError
 from lift.renderers import Renderer, renderers
@@ -50,7 +52,7 @@ from lift.scenes import render
 from lift.training.fit import fit
 from lift.training.module import SceneModule
 from lift.training.splats import initialise
-from lift.types import Cameras, Frames, Gaussians
+from lift.types import Cameras, Frames, Gaussians, Render
 
 SHARED = Path(os.environ.get("LIFT_SHARED", Path(__file__).parents[2] / "shared"))
 WEIGHTS = SHARED / "weights" / "lpips_backbones"
@@ -97,41 +99,64 @@ def score(renderer: Renderer, gaussians: Gaussians, world: World, lpips: LPIPS |
 
 
 @torch.no_grad()
-def recovered(distortion: Distortion, gaussians: Gaussians, world: World, spoiled: Spoiled) -> dict[str, float]:
-    """How far what was learned is from what was done, over generated frames that are not gone bad: medians.
+def recovered(distortion: Distortion, gaussians: Gaussians, world: World, spoiled: Spoiled, most: int = 32) -> dict[str, float]:
+    """How far what was learned is from what was done, over at most `most` generated frames that are not gone bad: medians.
 
-    place: pixels between where a Gaussian is seen in a frame according to the distortion, and where the truth would put it; `place_told`,
-    where no distortion was learned. turn: degrees, shift: share of the typical depth, zoom: logarithm, each of the cameras.
+    place: pixels between where a Gaussian is seen in a frame according to the distortion, and where the truth would put it; turn: degrees,
+    shift: share of the typical depth, zoom: logarithm, each of the cameras; tone: logarithm of the colours' gain; soft: pixels squared, of the
+    variance of the blur. With `_told`, the same where no distortion was learned.
     """
-    true, told = world.trajectory.cameras, spoiled.reconstruction.cameras
+    true, told, nothing = world.trajectory.cameras, spoiled.reconstruction.cameras, Distortion()
     some = gaussians[torch.randperm(len(gaussians), generator=torch.Generator().manual_seed(0))[:2000]]
     found: dict[str, list[float]] = {}
-    warp = next((part for part in distortion.acting() if isinstance(part, ImageWarp)), None)  # of a composed one, unless it was dropped
-    for index in range(1, len(told)):
-        if spoiled.bad[index]:
-            continue
-        view = torch.tensor([index])
-        camera = distortion.cameras(told[index], view)
-        seen = distortion.gaussians(some, view).means.reshape(-1, 3)
-        straight, depth = (value[0] for value in project(seen, camera))
-        where, ahead = (value[0] for value in project(some.means, true[index]))
-        plain, _ = (value[0] for value in project(some.means, told[index]))
-        learned = warp.flow(view, told.width, told.height)[0] if warp else torch.zeros_like(spoiled.flow[0])
-        margin = 0.05 * told.width
-        sound = (depth > 0) & (ahead > 0) & (where > margin).all(-1) & (where < where.new_tensor([told.width, told.height]) - margin).all(-1)
-        if not bool(sound.any()):
-            continue
-        truth = _unbent(where, spoiled.flow[index])
-        row = {
-            "place": float((_unbent(straight, learned) - truth).norm(dim=-1)[sound].median()),
-            "place_told": float((plain - truth).norm(dim=-1)[sound].median()),
-            "turn": float(rotation_angle(camera.world_to_camera[:, :3, :3], true[index].world_to_camera[:, :3, :3])[0]),
-            "shift": float((camera.centers - true[index].centers).norm()) / world.typical,
-            "zoom": float((camera.intrinsics[0, 0, 0] / true[index].intrinsics[0, 0, 0]).log().abs()),
-        }
-        for key, value in row.items():
-            found.setdefault(key, []).append(value)
-    return {key: float(torch.tensor(values).median()) for key, values in found.items()}
+    views = [view for view in range(1, len(told)) if not spoiled.bad[view]]
+    for index in views[:: -(-len(views) // most)]:
+        for suffix, learned in (("", distortion), ("_told", nothing)):
+            for key, value in _missed(learned, index, some, true[index], told[index], spoiled, world.typical).items():
+                found.setdefault(key + suffix, []).append(value)
+    return {key: float(torch.tensor(values).nanmedian()) for key, values in found.items()}
+
+
+def _missed(
+    distortion: Distortion, index: int, gaussians: Gaussians, true: Cameras, told: Cameras, spoiled: Spoiled, typical: float
+) -> dict[str, float]:
+    """Of one frame, as `recovered` says."""
+    view = torch.tensor([index])
+    camera = distortion.cameras(told, view)
+    straight, depth = (value[0] for value in project(distortion.gaussians(gaussians, view).means.reshape(-1, 3), camera))
+    where, ahead = (value[0] for value in project(gaussians.means, true))
+    margin = 0.05 * told.width
+    sound = (depth > 0) & (ahead > 0) & (where > margin).all(-1) & (where < where.new_tensor([told.width, told.height]) - margin).all(-1)
+    flow, tone, variance = _pictured(distortion, view, told.width, told.height, typical)
+    places = (_unbent(straight, flow) - _unbent(where, spoiled.flow[index])).norm(dim=-1)[sound]
+    return {
+        "place": float(places.median()) if len(places) else math.nan,
+        "turn": float(rotation_angle(camera.world_to_camera[:, :3, :3], true.world_to_camera[:, :3, :3])[0]),
+        "shift": float((camera.centers - true.centers).norm()) / typical,
+        "zoom": float((camera.intrinsics[0, 0, 0] / true.intrinsics[0, 0, 0]).log().abs()),
+        "tone": float((tone - spoiled.tone[index]).abs().mean()),
+        "soft": float((variance - spoiled.variance[index]).abs()),
+    }
+
+
+def _pictured(
+    distortion: Distortion, view: Tensor, width: int, height: int, typical: float
+) -> tuple[Float[Tensor, "2 height width"], Float[Tensor, "3"], Float[Tensor, ""]]:
+    """What `distortion.image` does, whatever it is made of: where each pixel comes from, relative to itself; the logarithm of what a grey is
+    multiplied by; the variance of what a dot becomes, in pixels squared."""
+    rows, columns = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
+    grey, dot = torch.full((height, width, 3), 0.5), torch.zeros(height, width, 1)
+    dot[height // 2, width // 2] = 1
+
+    def shown(rgb: Tensor, depth: Tensor) -> Render:
+        return distortion.image(Render(rgb[None], torch.ones(1, height, width), depth[None]), view)
+
+    across, down = shown(grey, typical + columns), shown(grey + dot, typical + rows)  # pixels that move take their depth with them
+    flow = torch.stack([across.depth[0] - typical - columns, down.depth[0] - typical - rows])
+    spot = (down.rgb - across.rgb)[0].sum(-1)
+    spot = spot / spot.sum()
+    spread = sum(((at - (spot * at).sum()).square() * spot).sum() for at in (rows, columns)) / 2
+    return flow, (across.rgb[0] / 0.5).clamp(min=1e-3).log().mean((0, 1)), spread
 
 
 def _unbent(pixels: Tensor, flow: Tensor) -> Tensor:
@@ -177,26 +202,52 @@ def cases(strengths: list[float], alone: bool) -> dict[str, dict[str, float]]:
     return {"clean": {}} | together | ({kind: {kind: 1.0} for kind in KINDS} if alone else {})
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """PSNR by module and mistakes, mean and standard deviation over scenes and seeds of what it gains on `identity`, in Markdown."""
+def tables(rows: list[dict[str, Any]]) -> str:
+    """In Markdown: PSNR by module and mistakes, with mean and standard deviation over scenes and seeds of what a module gains on `identity`;
+    and all that was measured with all mistakes together at strength 1."""
     known = {(row["scene"], row["case"], row["seed"], row["module"]): row for row in rows}
-    columns = sorted({row["case"] for row in rows}, key=lambda case: (case != "clean", not case.startswith("all"), case))
-    lines = ["| module | " + " | ".join(columns) + " | seconds |", "|---" * (len(columns) + 2) + "|"]
+    cases = sorted({row["case"] for row in rows}, key=lambda case: (case != "clean", not case.startswith("all"), case))
     modules = list(dict.fromkeys(row["module"] for row in rows))
+    # What a module gains is told by `identity` with the same further settings, where there is such a row.
+    bases = {module: [name for name in modules if name.split()[0] == "identity" and module.endswith(name.removeprefix("identity"))] for module in modules}
+    base_of = {module: max(names, key=len, default="identity") for module, names in bases.items()}
+
+    def gain(row: dict[str, Any]) -> float | None:
+        base = known.get((row["scene"], row["case"], row["seed"], base_of[row["module"]]))
+        return None if base is None or base is row else row["psnr"] - base["psnr"]
+
+    lines = ["| module | " + " | ".join(cases) + " |", "|---" * (len(cases) + 1) + "|"]
     for module in modules:
-        # What a module gains is told by `identity` with the same further settings, where there is such a row.
-        base_of = [name for name in modules if name.split()[0] == "identity" and module.endswith(name.removeprefix("identity"))]
-        base_name = max(base_of, key=len, default="identity")
         cells = []
-        for case in columns:
-            mine = [row for key, row in known.items() if key[1] == case and key[3] == module]
-            gains = [row["psnr"] - base["psnr"] for row in mine if (base := known.get((row["scene"], case, row["seed"], base_name)))]
-            spread = f" ± {statistics.stdev(gains):.2f}" if len(gains) > 1 and module != base_name else ""
-            gain = f" ({statistics.mean(gains):+.2f}{spread})" if gains and module != base_name else ""
-            cells.append(f"{statistics.mean(row['psnr'] for row in mine):.2f}{gain}" if mine else "")
-        seconds = statistics.mean(row["seconds"] for row in rows if row["module"] == module)
-        lines.append(f"| {module} | " + " | ".join(cells) + f" | {seconds:.0f} |")
+        for case in cases:
+            mine = [row for row in rows if row["case"] == case and row["module"] == module]
+            gains = [value for row in mine if (value := gain(row)) is not None]
+            spread = f" ± {statistics.stdev(gains):.2f}" if len(gains) > 1 else ""
+            cells.append(f"{_mean(mine, 'psnr'):.2f}" + (f" ({statistics.mean(gains):+.2f}{spread})" if gains else "") if mine else "")
+        lines.append(f"| {module} | " + " | ".join(cells) + " |")
+    whole = [row for row in rows if row["case"] == "all x 1"]
+    titles = {
+        "psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "depth": "depth error", "place": "place, px", "turn": "turn, °", "shift": "shift", "zoom": "zoom",
+        "tone": "tone", "soft": "blur, px²", "seconds": "seconds", "peak_gib": "GiB",
+    }  # fmt: skip
+    there = [key for key in titles if any(key in row for row in whole)]
+    if whole:
+        lines += ["", "All mistakes together at strength 1:", "", "| module | " + " | ".join(titles[key] for key in there) + " | given back | fits |"]
+        lines.append("|---" * (len(there) + 3) + "|")
+    for module in modules if whole else []:
+        mine = [row for row in whole if row["module"] == module]
+        back = []  # of what the mistakes take from `identity`
+        for row in mine:
+            spoiled, clean = (known.get((row["scene"], case, row["seed"], base_of[module])) for case in ("all x 1", "clean"))
+            if spoiled and clean:
+                back.append((row["psnr"] - spoiled["psnr"]) / (clean["psnr"] - spoiled["psnr"]))
+        cells = [f"{_mean(mine, key):.3g}" if any(key in row for row in mine) else "" for key in there]
+        lines.append(f"| {module} | " + " | ".join(cells) + f" | {f'{100 * statistics.mean(back):.0f} %' if back else ''} | {len(mine)} |")
     return "\n".join(lines)
+
+
+def _mean(rows: list[dict[str, Any]], key: str) -> float:
+    return statistics.mean(row[key] for row in rows if key in row)
 
 
 @dataclass(frozen=True)
@@ -306,6 +357,22 @@ def _tell(asked: Trial) -> None:
     print(f"{asked.scene}, {asked.case}, seed {asked.seed}, {asked.module} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
 
 
+def keep(record: dict[str, Any], to: Path) -> None:
+    """Writes the results, a row a line and five digits a number, whole or not at all."""
+    lines = ",\n".join(json.dumps(row) for row in _rounded(record["rows"]))
+    draft = to.with_suffix(".draft")
+    draft.write_text(f'{{"benchmark": "distortion", "unit": "dB, pixels, degrees, seconds", "machines": {json.dumps(record["machines"])}, "rows": [\n{lines}\n]}}\n')
+    draft.replace(to)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
+
+
 def _positive(text: str) -> int:
     if (number := int(text)) < 1:
         raise ValueError
@@ -361,9 +428,10 @@ def main() -> None:
     to = asked.to or Path("outputs", "distortion-quick.json" if asked.quick else "distortion.json")
     to.parent.mkdir(parents=True, exist_ok=True)
     try:
-        rows = json.loads(to.read_text()) if to.exists() else []
-    except json.JSONDecodeError as error:
-        parser.error(f"{to} does not hold results ({error}); choose another file with --to")
+        record = json.loads(to.read_text()) if to.exists() else {"machines": [], "rows": []}
+        rows = record["rows"]
+    except (json.JSONDecodeError, TypeError, KeyError) as error:
+        parser.error(f"{to} does not hold results ({error!r}); choose another file with --to")
     with tempfile.TemporaryDirectory() as worlds:
         trials = [
             Trial(scene, case, seed, module, size, [*preset, *overrides], asked.quick, Path(worlds))
@@ -374,13 +442,13 @@ def main() -> None:
         ]
         there = {json.dumps({key: row.get(key) for key in trials[0].label}) for row in rows}
         missing, before = [trial for trial in trials if json.dumps(trial.label) not in there], len(rows)
+        if missing:
+            record["machines"].append({**machine(asked.device), "workers": asked.workers})
         for row in made(missing, asked.device, asked.workers):
-            rows.append(row)
-            draft = to.with_suffix(".draft")
-            draft.write_text(json.dumps(rows, indent=1))
-            draft.replace(to)
+            rows.append({**row, "machine": len(record["machines"]) - 1})
+            keep(record, to)
             print("{scene}, {case}, seed {seed}, {module}: {psnr:.2f} dB, {seconds:.0f} s".format(**row), flush=True)
-    print(table(rows))
+    print(tables(rows))
     if failed := len(missing) - (len(rows) - before):
         raise SystemExit(f"{failed} of {len(trials)} fits failed; run the same command again to make them")
 

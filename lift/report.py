@@ -90,6 +90,7 @@ def write_report(
         depth_kind=scene.depth.kind,
         typical=scene.depth.typical,
         learned=learned(findings, scene.trajectory),
+        parts=metrics["distortion"].get("parts", {}),
         curves=training_curves(scene.fitted / "tensorboard"),
         stages=stage_costs(provenance["stages"]),
     )

@@ -1,10 +1,8 @@
 """What the stages of one run share: settings, store, keys, components, and the record of what was done."""
 
-import importlib.metadata
 import inspect
 import json
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from lift import __version__, processes
+from lift.machine import commit, version
 from lift.registry import SLOTS, Registry, catalogue, fingerprint
 from lift.store import Stage, Store, key_of, load
 
@@ -148,13 +147,13 @@ class Session:
         """Enough to say later what made the run's results."""
         return {
             "lift": __version__,
-            "git": _git_commit(),
+            "git": commit(),
             "python": platform.python_version(),
             "platform": platform.platform(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine(),
             "command": sys.argv,
             "processes": self.place.world,
-            "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+            "packages": {name: found for name in _PACKAGES if (found := version(name))},
             "components": {slot: self.config[slot].name for slot in SLOTS},
             "licences": self.licences,
             "notes": self.notes,
@@ -167,22 +166,3 @@ class Session:
 
 def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _git_commit() -> str | None:
-    """Of the checkout that lift runs from, if it is one; with a + if it was changed."""
-    try:
-        described = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12"],
-            capture_output=True, text=True, timeout=5,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return described.stdout.strip() or None

@@ -296,9 +296,11 @@ def test_the_canonical_scene_is_better_for_knowing_what_frames_get_wrong():
         found[module], *_ = experiment.trial(world, spoiled, config, renderer, 0)
     assert found["composed"]["psnr"] > found["identity"]["psnr"] + 1.0
     assert found["composed"]["place"] < 0.8 * found["composed"]["place_told"]
+    assert found["composed"]["tone"] < 0.7 * found["composed"]["tone_told"] and found["composed"]["turn"] < found["composed"]["turn_told"]
     assert found["identity"]["place"] == found["identity"]["place_told"]
     rows = [{"scene": "room", "case": "all x 2", "seed": 0, "module": name, **row} for name, row in found.items()]
-    assert "| composed |" in experiment.table(rows) and "+" in experiment.table(rows)
+    shown = experiment.tables([{**row, "case": "clean"} for row in rows[:1]] + rows)
+    assert "| composed |" in shown and "(+" in shown and " % | 1 |" in shown
 
 
 @pytest.mark.slow
@@ -315,7 +317,9 @@ def test_the_experiment_in_several_processes_goes_on_where_it_was(tmp_path, monk
     done = subprocess.run(more, cwd=Path(__file__).parents[1], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" dB, ") == 2, "what is there is not made again"
-    rows = json.loads(to.read_text())
+    record = json.loads(to.read_text())
+    rows = record["rows"]
+    assert [row["machine"] for row in rows] == [0, 0, 1, 1] and record["machines"][1]["workers"] == 2
     assert len({(row["case"], row["module"]) for row in rows}) == len(rows) == 4
     assert "| rigid fit.steps=20 fit.initial_gaussians=300 fit.max_gaussians=400 |" in done.stdout and "(+" in done.stdout.replace("(-", "(+")
     for wrong, words in (("fit.stepz=1", "stepz"), ("--scenes=nowhere", "choose among room"), ("--seeds=0", "--seeds"), ("--cases=no", "choose among clean")):

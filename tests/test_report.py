@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lift.charts import Band, Series, line_chart, map_view, number_text, thinned
 from lift.delivery import FrameFinding, Scene, summary
+from lift.distortions import distortions
 from lift.distortions.rigid import Rigid
 from lift.geometry import look_at, pinhole
 from lift.io.image import Picture
@@ -178,6 +179,19 @@ def test_a_run_that_learned_nothing_has_no_truth_and_no_log_says_so(tmp_path):
     text, page = write(tmp_path, scene, findings(0.0), None)
     assert "Every frame was taken at its word" in " ".join(page.text.split()) and "camera turned by" not in text
     assert 'id="truth"' not in text and "no training logs" in text
+
+
+def test_parts_of_a_distortion_and_what_became_of_them_are_told(tmp_path):
+    scene = make_scene(tmp_path)
+    supplied = {"num_views": 7, "extent": 3.5, "size": (32, 24), "trajectory": scene.trajectory, "points": scene.reconstruction.points}
+    composed = distortions.build({"name": "composed", "parts": ["rigid", "blur"]}, **supplied)
+    composed.progress = 0.5
+    composed.judge(lambda: torch.tensor([1 - 0.41 * any(isinstance(part, Rigid) for part in composed.acting())]))
+    text = " ".join(write(tmp_path, replace(scene, distortion=composed), findings(), TRUTH)[1].text.split())
+    assert "rigid kept (41 %), blur dropped (0 %)." in text
+    needless = distortions.build({"name": "composed", "parts": ["rigid", "blur"]}, **supplied, agree=True)
+    text = " ".join(write(tmp_path, replace(scene, distortion=needless), findings(), TRUTH)[1].text.split())
+    assert "rigid not needed, blur not needed." in text
 
 
 def test_a_run_without_clips_is_a_page_too(tmp_path):

@@ -49,7 +49,8 @@ class Distortion(nn.Module, ABC):
         """Called before each step. `errors()` renders some of the frames with the distortion as it then is: the mean squared error of each."""
 
     def account(self) -> dict[str, Any]:
-        """What it has to tell of itself after the fit, for `metrics.json`: numbers, texts, lists and dictionaries of them."""
+        """What it has to tell of itself after the fit, for `metrics.json`: numbers, texts, lists and dictionaries of them. The report shows `parts` as
+        `composed` has them."""
         return {}
 
     def penalty(self) -> Float[Tensor, ""]:

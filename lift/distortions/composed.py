@@ -125,10 +125,10 @@ class Composed(Distortion):
         return left
 
     def account(self) -> dict[str, Any]:
-        """Of each part what became of it and which share of the frames' squared error it explained when it was judged, beside those that stay;
-        `together`, of all. None where nothing was judged."""
+        """Of each part what became of it (kept, dropped, not judged, not needed) and which share of the frames' squared error it explained
+        when it was judged, beside those that stay; `together`, of all. None where nothing was judged."""
         *each, together = [None if math.isnan(value) else value for value in self.explained.tolist()]
-        said = {UNDECIDED: "not judged", KEPT: "kept", DROPPED: "dropped"}
+        said = {UNDECIDED: "not judged", KEPT: "kept", DROPPED: "not needed" if self._needless else "dropped"}
         verdicts = self._known()
         parts = {name: {"verdict": said[verdicts[i]], "explains": each[i]} for i, name in enumerate(self.parts)}
         return {"parts": parts, "together": together}
