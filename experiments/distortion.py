@@ -6,8 +6,8 @@
 
 Frames of scenes whose truth is known are spoiled in known ways (`lift.evaluation.worlds`); each module is fitted to them, and the
 canonical scene compared with true views from cameras that no fit was given. No alignment: the input view, which is right, and its depth or
-the scene's points fix the world. Rows that are in the results already are not made again, so a killed run goes on. What is written after
-the options are settings of `lift run` for all fits; one that chooses a distortion is measured alone, as a row of that name.
+the scene's points fix the world. Rows that are in the results already are not made again, so a killed run goes on. Further arguments
+are settings of `lift run` for all fits, which then have a table of their own; `distortion=...` is measured alone, as a row of that name.
 
 Scenes: four ray-cast ones, and photographs with cameras under LIFT_SHARED (default ../shared) where they are; LPIPS is measured where its
 weights are there. How large the mistakes are
@@ -70,7 +70,7 @@ MODULES = {
     "composed, no part dropped": ["distortion=composed", "distortion.sift=0"],
     "composed, frames trusted by their error": ["distortion=composed", "fit.trust.frames=2.5"],
 }
-"""What is compared, and by which settings: each alone within `composed`, which lets it begin late and drops it where it explains nothing."""
+"""What is compared, and by which settings: each alone within `composed`, which lets it begin late and drops it where it explains hardly anything."""
 
 RAY_CAST, PHOTOGRAPHS = ("room", "terrace", "thin", "plain"), ("llff_fern", "llff_flower", "sceaux_castle")
 FITS = {
@@ -203,17 +203,14 @@ def cases(strengths: list[float], alone: bool) -> dict[str, dict[str, float]]:
 
 
 def tables(rows: list[dict[str, Any]]) -> str:
-    """In Markdown: PSNR by module and mistakes, with mean and standard deviation over scenes and seeds of what a module gains on `identity`;
-    and all that was measured with all mistakes together at strength 1."""
+    """Of fits alike in all but their distortion, in Markdown: PSNR by module and mistakes, with mean and standard deviation over scenes and
+    seeds of what a module gains on `identity`; and all that was measured with all mistakes together at strength 1."""
     known = {(row["scene"], row["case"], row["seed"], row["module"]): row for row in rows}
     cases = sorted({row["case"] for row in rows}, key=lambda case: (case != "clean", not case.startswith("all"), case))
     modules = list(dict.fromkeys(row["module"] for row in rows))
-    # What a module gains is told by `identity` with the same further settings, where there is such a row.
-    bases = {module: [name for name in modules if name.split()[0] == "identity" and module.endswith(name.removeprefix("identity"))] for module in modules}
-    base_of = {module: max(names, key=len, default="identity") for module, names in bases.items()}
 
     def gain(row: dict[str, Any]) -> float | None:
-        base = known.get((row["scene"], row["case"], row["seed"], base_of[row["module"]]))
+        base = known.get((row["scene"], row["case"], row["seed"], "identity"))
         return None if base is None or base is row else row["psnr"] - base["psnr"]
 
     lines = ["| module | " + " | ".join(cases) + " |", "|---" * (len(cases) + 1) + "|"]
@@ -238,7 +235,7 @@ def tables(rows: list[dict[str, Any]]) -> str:
         mine = [row for row in whole if row["module"] == module]
         back = []  # of what the mistakes take from `identity`
         for row in mine:
-            spoiled, clean = (known.get((row["scene"], case, row["seed"], base_of[module])) for case in ("all x 1", "clean"))
+            spoiled, clean = (known.get((row["scene"], case, row["seed"], "identity")) for case in ("all x 1", "clean"))
             if spoiled and clean:
                 back.append((row["psnr"] - spoiled["psnr"]) / (clean["psnr"] - spoiled["psnr"]))
         cells = [f"{_mean(mine, key):.3g}" if any(key in row for row in mine) else "" for key in there]
@@ -259,7 +256,10 @@ class Trial:
     seed: int
     module: str
     sizes: dict[str, float]
+    fit: list[str]
+    """Settings that this fit has in common with those that it is compared with."""
     settings: list[str]
+    """And its module's own."""
     quick: bool
     worlds: Path
     """Folder of the scenes that were made already."""
@@ -267,7 +267,7 @@ class Trial:
     @property
     def label(self) -> dict[str, Any]:
         """What a row is known by."""
-        return {"scene": self.scene, "case": self.case, "seed": self.seed, "module": self.module, "settings": self.settings}
+        return {"scene": self.scene, "case": self.case, "seed": self.seed, "module": self.module, "fit": self.fit, "settings": self.settings}
 
     def world(self, cast: Callable[[str, Cameras], Frames] = render) -> World:
         """Made once, and read from a file by other processes."""
@@ -296,7 +296,7 @@ class Bench:
         if (asked.case, asked.seed) not in self.spoiled:
             self.spoiled = {(asked.case, asked.seed): spoil(self.world, asked.sizes, asked.seed)}
         with initialize_config_module("lift.configs", version_base="1.3"):
-            config = compose("lift", [*SETTINGS, *asked.settings])
+            config = compose("lift", [*SETTINGS, *asked.fit, *asked.settings])
         row, *_ = trial(self.world, self.spoiled[asked.case, asked.seed], config, self.renderer, asked.seed, self.lpips)
         return {**asked.label, **row}
 
@@ -335,9 +335,14 @@ def made(trials: list[Trial], device: str, workers: int) -> Iterator[dict[str, A
         def cast(name: str, cameras: Cameras) -> Frames:
             return Frames.cat(list(pool.map(render, [name] * len(cameras), [cameras[view] for view in range(len(cameras))])))
 
+        lost = set()
         for asked in {asked.scene: asked for asked in trials}.values():
-            asked.world(cast)
-        ahead = {pool.submit(_row, asked): asked for asked in trials}
+            try:
+                asked.world(cast)
+            except Exception:
+                _tell(asked)
+                lost.add(asked.scene)
+        ahead = {pool.submit(_row, asked): asked for asked in trials if asked.scene not in lost}
         try:
             for done in as_completed(ahead):
                 try:
@@ -413,11 +418,14 @@ def main() -> None:
     sizes = {name: size for name, size in sizes.items() if name in wanted or not wanted}
     found = [name for name in PHOTOGRAPHS if (SHARED / "data" / name).is_dir()]
     scenes = scenes or (["room"] if asked.quick else [*RAY_CAST, *found])
-    if any(setting.startswith("distortion=") for setting in settings):
-        modules = {" ".join(setting.removeprefix("distortion=") for setting in settings): settings}
+    own = [setting for setting in settings if setting.lstrip("+~").startswith("distortion")]
+    preset = [*FITS["quick" if asked.quick else "full"], *DEVICES[asked.device], *sorted(setting for setting in settings if setting not in own)]
+    if any(setting.startswith("distortion=") for setting in own):
+        modules = {" ".join(own): own}
     else:
-        modules = {" ".join([name, *settings]): [*MODULES[name], *settings] for name in names or MODULES}
-    preset = [*FITS["quick" if asked.quick else "full"], *DEVICES[asked.device]]
+        modules = {" ".join([name, *own]): [*MODULES[name], *own] for name in names or MODULES}
+    if asked.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device is cuda, but torch sees no CUDA device; choose cpu")
     store_schemas()
     for name, overrides in modules.items():
         try:
@@ -432,9 +440,10 @@ def main() -> None:
         rows = record["rows"]
     except (json.JSONDecodeError, TypeError, KeyError) as error:
         parser.error(f"{to} does not hold results ({error!r}); choose another file with --to")
+    machines = record.setdefault("machines", [])
     with tempfile.TemporaryDirectory() as worlds:
         trials = [
-            Trial(scene, case, seed, module, size, [*preset, *overrides], asked.quick, Path(worlds))
+            Trial(scene, case, seed, module, size, preset, overrides, asked.quick, Path(worlds))
             for case, size in sizes.items()
             for scene in scenes
             for seed in range(asked.seeds or (1 if asked.quick else 3))
@@ -443,12 +452,12 @@ def main() -> None:
         there = {json.dumps({key: row.get(key) for key in trials[0].label}) for row in rows}
         missing, before = [trial for trial in trials if json.dumps(trial.label) not in there], len(rows)
         if missing:
-            record["machines"].append({**machine(asked.device), "workers": asked.workers})
+            machines.append({**machine(asked.device), "workers": asked.workers})
         for row in made(missing, asked.device, asked.workers):
-            rows.append({**row, "machine": len(record["machines"]) - 1})
+            rows.append({**row, "machine": len(machines) - 1})
             keep(record, to)
             print("{scene}, {case}, seed {seed}, {module}: {psnr:.2f} dB, {seconds:.0f} s".format(**row), flush=True)
-    print(tables(rows))
+    print(tables([row for row in rows if row["fit"] == preset]))
     if failed := len(missing) - (len(rows) - before):
         raise SystemExit(f"{failed} of {len(trials)} fits failed; run the same command again to make them")
 

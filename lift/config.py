@@ -181,6 +181,11 @@ def check(config: DictConfig) -> None:
     for slot in SLOTS:
         settings = OmegaConf.to_container(config[slot], resolve=True)
         catalogue()(slot, settings.pop("name")).check(settings)
+        for part in settings.get("parts", ()):  # of a component that is composed of others
+            own = (settings.get("settings") or {}).get(part, {})
+            if not isinstance(own, dict):
+                raise ComponentError(f"{slot}.settings.{part} is {own!r}; set one of its settings: {slot}.settings.{part}.SETTING=VALUE")
+            catalogue()(slot, part).check(own)
     for key, choices in {"reach.beyond": ("limit", "warn", "ignore"), "device": ("auto", "cpu", "cuda")}.items():
         if (value := OmegaConf.select(config, key)) not in choices:
             raise ComponentError(f"{key} is {value!r}; choose one of {', '.join(choices)}")
@@ -190,7 +195,7 @@ def check(config: DictConfig) -> None:
         "fit.max_gaussians": (1, None), "fit.sh_degree": (0, 3), "fit.checkpoint_every": (1, None), "fit.loss.ssim": (0, 1),
         "fit.densify.every": (1, None), "fit.importance": (0, None), "fit.log_every": (1, None), "seed": (0, 2**31 - 1), "deliver.video_frames": (2, None), "deliver.fps": (1, None),
     }  # fmt: skip
-    for group in ("fit.learning_rate", "fit.loss", "fit.densify"):
+    for group in ("fit.learning_rate", "fit.loss", "fit.trust", "fit.densify"):
         bounds = {f"{group}.{key}": (0, None) for key in OmegaConf.select(config, group)} | bounds
     coarse = config.fit.coarse
     phases, ends = list(coarse.sizes), list(coarse.until)

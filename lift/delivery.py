@@ -59,7 +59,7 @@ class FrameFinding:
     psnr: float
     """dB between the frame and the canonical scene seen from the frame's camera."""
     psnr_distorted: float
-    """The same with what was learned as the frame's distortion put in; for held-out frames nothing was learned."""
+    """The same with what was learned as the frame's distortion put in; of held-out frames, what others tell of it."""
     held_out: bool
     rotation: float
     """Degrees by which the distortion turned the frame's camera."""
@@ -214,7 +214,7 @@ def summary(scene: Scene, findings: list[FrameFinding], compared: dict[str, Any]
         "held_out_psnr": mean([f.psnr for f in generated if f.held_out]),
         "truth": compared,
         "distortion": scene.distortion.account(),
-        "diagnosis": [{"frame": f.view, "clip": f.clip, "psnr": f.psnr, **f.shares} for f in generated],
+        "diagnosis": [{"frame": f.view, "clip": f.clip, "held_out": f.held_out, "psnr": f.psnr, **f.shares} for f in generated],
     }
 
 

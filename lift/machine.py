@@ -37,15 +37,16 @@ def version(package: str) -> str | None:
 
 
 def commit() -> str | None:
-    """Of the checkout that lift runs from, if it is one; with a + if it was changed."""
+    """Of the checkout that lift runs from, if it is one and not installed within another; with a + if it was changed."""
+    root = Path(__file__).resolve().parents[1]
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=5).stdout.strip()
+
     try:
-        described = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12"],
-            capture_output=True, text=True, timeout=5,
-        )  # fmt: skip
+        return (git("rev-parse", "--show-toplevel") == str(root) and git("describe", "--always", "--dirty=+", "--abbrev=12")) or None
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return described.stdout.strip() or None
 
 
 def _processor() -> str:

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import conv2d, grid_sample, pad
 
@@ -82,10 +82,12 @@ class Mistakes:
         """The same of texture."""
         return DRIFT * size * waves(self.drift, height, width, 6)
 
-    def moved(self, size: float, places: Float[Tensor, "object 2"], height: int, width: int) -> Float[Tensor, "2 height width"]:
-        """The same of parts of the scene that move by themselves. places: where they are seen, in pixels."""
+    def moved(
+        self, size: float, places: Float[Tensor, "object 2"], ahead: Bool[Tensor, "object"], height: int, width: int
+    ) -> Float[Tensor, "2 height width"]:
+        """The same of parts of the scene that move by themselves. places: where they are seen, in pixels, if they are `ahead`."""
         away = (pixel_centers(width, height) - places[:, None, None]) / (OBJECT_SIZE * width)
-        share = (-0.5 * away.square().sum(-1)).exp()
+        share = (-0.5 * away.square().sum(-1)).exp() * ahead[:, None, None]
         return OBJECT * size * torch.einsum("ohw,oc->chw", share, self.objects[: len(places)])
 
     def mottle(self, rgb: Tensor, texture: float) -> Tensor:

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from lift import processes
@@ -61,7 +62,9 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
         trajectory, key = plan(session, picture, depth, prior, key)
         frames, key = generate(session, picture, depth, prior, trajectory, key)
         reconstruction, key = reconstruct(session, estimator, depth, frames, trajectory, key)
-    gaussians, distortion, folder = fit(session, depth, trajectory, frames, reconstruction, prior.agree, key)
+    # What a prior says of its frames holds for the cameras that it was asked for.
+    agree = prior.agree and torch.equal(reconstruction.cameras.world_to_camera, trajectory.cameras.world_to_camera)
+    gaussians, distortion, folder = fit(session, depth, trajectory, frames, reconstruction, agree, key)
     if not session.leads:
         return None
     from lift.delivery import Scene, deliver
@@ -161,7 +164,10 @@ def reconstruct(
 def fit(
     session: Session, depth: Depth, trajectory: Trajectory, frames: Frames, reconstruction: Reconstruction, agree: bool, before: str
 ) -> tuple[Gaussians, Distortion, Path]:
-    """Canonical Gaussians that explain all frames, while a distortion learns what each frame got wrong. agree: as the prior says."""
+    """Canonical Gaussians that explain all frames, while a distortion learns what each frame got wrong.
+
+    agree: the prior vouches that they all show one scene, from just the cameras that are known.
+    """
     from lift.training.fit import fit as optimise
     from lift.training.module import SceneModule
     from lift.training.splats import initialise
@@ -170,10 +176,14 @@ def fit(
     how = {name: value for name, value in _plain(config.trainer).items() if name != "devices"}  # a fit can go on on another number
     key = session.key("fit", before, config.seed, how, _plain(config.fit), slots=("distortion", "renderer"), code=(optimise,))
     cameras = reconstruction.cameras
-    distortion = session.build(
-        distortions, num_views=len(frames), extent=depth.typical, size=(cameras.width, cameras.height), trajectory=trajectory,
-        points=reconstruction.points, agree=agree,
-    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)  # what a distortion begins with by chance is the run's
+        distortion = session.build(
+            distortions, num_views=len(frames), extent=depth.typical, size=(cameras.width, cameras.height), trajectory=trajectory,
+            points=reconstruction.points, agree=agree,
+        )  # fmt: skip
+    if agree and config.distortion.name == "composed" and not list(distortion.groups()):
+        session.note(f"{config.prior.name} vouches for its frames, so no distortion is learned; distortion.sift=0 learns one all the same")
     renderer = session.build(renderers)
 
     def make(folder: Path) -> None:

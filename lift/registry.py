@@ -304,6 +304,8 @@ def _fit(key: str, value: Any, annotation: Any) -> Any:
         return origin(_fit(key, item, arguments[0]) for item in value)
     if annotation is Path and value is not None:
         return Path(value)
+    if annotation in (int, float, bool) and not isinstance(value, (int, float) if annotation is float else annotation):
+        raise ComponentError(f"{key} is {value!r}; choose {'true or false' if annotation is bool else 'a number'}")
     return value
 
 

@@ -63,7 +63,8 @@ class Session:
 
     def build(self, registry: Registry[T], **supplied: Any) -> T:
         """The component that the configuration names, and a record of its licence."""
-        component = registry.build(self.config[registry.slot], device=self.device, image=self.config.image, **supplied)
+        settings = OmegaConf.to_container(self.config[registry.slot], resolve=True)
+        component = registry.build(settings, device=self.device, image=self.config.image, **supplied)
         self.licences[f"{registry.slot} {self.config[registry.slot].name}"] = getattr(
             component, "licence", catalogue()(registry.slot, self.config[registry.slot].name).licence
         )
@@ -77,7 +78,8 @@ class Session:
             entry = catalogue()(slot, name := settings.pop("name"))
             # A text that names a file or folder, such as a model's, stands for what is in it.
             values = {key: Path(v) if isinstance(v, str) and Path(v).exists() else v for key, v in entry.check(settings).items()}
-            components.append([slot, name, values, entry.fingerprint()])
+            parts = [catalogue()(slot, part).fingerprint() for part in settings.get("parts", ())]  # of one that is composed of others
+            components.append([slot, name, values, entry.fingerprint(), *parts])
         sources = [fingerprint(Path(inspect.getfile(inspect.unwrap(function)))) for function in code]
         return key_of(stage, VERSIONS[stage], parts, components, sources)
 

@@ -39,6 +39,8 @@ def test_a_run_leaves_everything(finished):
     assert LEFT | {"gaussians.spz"} <= {path.name for path in finished.iterdir()}
     metrics = json.loads((finished / "metrics.json").read_text())
     assert metrics["frames"] == 13 and metrics["clips"] == 4 and metrics["input_psnr"] > 18 and metrics["gaussians"] >= 1000
+    assert {part["verdict"] for part in metrics["distortion"]["parts"].values()} == {"not needed"}, "warp vouches for its frames"
+    assert "vouches for its frames" in " ".join(json.loads((finished / "provenance.json").read_text())["notes"])
     gaussians = read_ply(finished / "gaussians.ply")
     assert len(gaussians) == metrics["gaussians"] and gaussians.means.isfinite().all()
     cameras = read_cameras(finished / "transforms.json")

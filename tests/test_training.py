@@ -309,10 +309,14 @@ def test_what_is_learned_a_frame_goes_as_far_in_any_fit(steps, views, share, wor
     fitted.trainer = SimpleNamespace(world_size=world)
     views *= world
     share = min(1.0, share * world**0.5)  # fewer steps, each as much larger
-    splats, distorting = fitted.configure_optimizers()
+    optimisers = splats, distorting = fitted.configure_optimizers()
     (group,) = distorting.param_groups
     assert group["start"] == pytest.approx(share * fitted.distortion.learning_rate * views**0.5)
     assert "steps" not in group
+    group["start"] = splats.param_groups[0]["start"] = 99.0  # as a checkpoint of another number of processes leaves them
+    fitted.trainer.optimizers = optimisers
+    fitted.on_train_start()
+    assert group["start"] == pytest.approx(share * fitted.distortion.learning_rate * views**0.5) and splats.param_groups[0]["start"] < 1
     fitted.distortion.steps = None
     assert fitted.configure_optimizers()[1].param_groups[0]["start"] == pytest.approx(fitted.distortion.learning_rate * views**0.5)
 

@@ -6,7 +6,7 @@ import torch
 
 from lift.evaluation.lpips import LPIPS
 from lift.evaluation.worlds import KINDS, World, photographs, ray_cast, spoil
-from lift.geometry import look_at, pinhole, project, rotation_angle
+from lift.geometry import look_at, pinhole, pixel_centers, project, rotation_angle
 from lift.io.image import save_image
 from lift.scenes import render
 from lift.types import Cameras
@@ -70,6 +70,12 @@ def test_mistakes_grow_along_a_clip_and_jump_between_clips(world):
     size = spoil(world, {"warp": 1.0}, 0).flow.square().mean((1, 2, 3)).sqrt()
     level = [size[list(span)] for clip, span in zip(world.trajectory.clips, world.trajectory.spans) if clip.source]
     assert sum(float(part[-1]) for part in level) > 1.1 * sum(float(size[clip.source]) for clip in world.trajectory.clips if clip.source)
+    # As everywhere alike far away, mistakes change more from a clip's source to its first frame than on to the next.
+    flow = spoil(world, {"warp": 1.0}, 0).flow
+    spans = [(clip.source, span[0], span[1]) for clip, span in zip(world.trajectory.clips, world.trajectory.spans) if clip.source]
+    relative = flow / flow.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-9)
+    jump, step = (sum(float((relative[b] - relative[a]).square().mean()) for a, b in pairs) for pairs in ([s[:2] for s in spans], [s[1:] for s in spans]))
+    assert jump > step, "without jumps it is less than two thirds of it"
 
 
 def test_an_unknown_kind_names_the_choices(world):
@@ -100,8 +106,15 @@ def test_photographs_with_cameras_become_a_world(tmp_path):
     assert not given & {tuple(center.tolist()) for center in straight.unseen_cameras.centers.round(decimals=3)}
     np.savez(tmp_path / "cameras.npz", K=cameras.intrinsics.double().numpy(), k1_simple_radial=k1, **common)
     bent = photographs(tmp_path, (48, 36))
-    # A point at the picture's border comes from k1 r^2 farther out.
     assert (bent.frames.rgb - straight.frames.rgb)[:, 14:22, 20:28].abs().mean() < 0.3 * (bent.frames.rgb - straight.frames.rgb).abs().mean()
+    # What is seen at r comes from k1 r^3 farther out.
+    ray = (pixel_centers(48, 36) - torch.tensor([24.0, 18.0])) / 45
+    wrong = {}
+    for sign in (1, -1):
+        at = ray * (1 + sign * k1 * ray.square().sum(-1, keepdim=True)) * 45 / torch.tensor([24.0, 18.0])
+        found = torch.nn.functional.grid_sample(straight.frames.rgb.movedim(-1, 1), at.expand(len(straight.frames), -1, -1, -1), align_corners=False)
+        wrong[sign] = float((found.movedim(1, -1) - bent.frames.rgb)[:, 2:-2, 2:-2].abs().mean())
+    assert wrong[1] < 0.6 * wrong[-1]
     (tmp_path / "sparse_points.npz").unlink()
     with pytest.raises(FileNotFoundError, match="sparse_points.npz"):
         photographs(tmp_path, (48, 36))

@@ -19,7 +19,8 @@ class Appearance(Distortion):
     Settings:
     - cells: of the grid of maps along the picture's longer side (a bilateral grid with one level of brightness); 0 is one map a frame;
     - learning_rate: of the maps' twelve numbers;
-    - weight: of the penalty, the mean over frames of the deviation from the identity: a colour that all could share stays the input's;
+    - weight: of the penalty, the mean over frames of the deviation from the identity (if chained, of its change): a colour that all could share
+      stays the input's;
     - chained: whether changes from frame to frame are learned (`lift.distortions.chain`), not every frame for itself.
     Cf. exposure correction in 3DGS (Kerbl et al. 2024) and bilateral guided radiance fields (Wang et al., SIGGRAPH 2024).
     """

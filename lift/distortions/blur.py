@@ -26,7 +26,7 @@ class Blur(Distortion):
     Gaussian (Lindeberg, PAMI 1990) is exact below a pixel, too. Settings:
     - most: the largest standard deviation, in 1/256 of the picture's width;
     - learning_rate: of the variance, in squares of that unit;
-    - weight: of the penalty, the mean variance: blur that all frames could share stays at zero;
+    - weight: of the penalty, the mean variance (if chained, its change from frame to frame): blur that all frames could share stays at zero;
     - chained: whether changes from frame to frame are learned (`lift.distortions.chain`), not every frame for itself.
     """
 

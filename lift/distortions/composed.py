@@ -16,7 +16,7 @@ LATER = 0.25
 """When parts begin, if not told otherwise, as a share of the steps."""
 
 TOGETHER, EACH = 0.12, 0.02
-"""Shares of the frames' squared error that the parts, all together and each beside the others, have to take away to stay."""
+"""Shares of the frames' squared error that the parts, all that act together and each beside the others, have to take away to stay."""
 
 AT_MOST = 4
 """Times the median frame's that a frame's error counts, so that frames gone bad do not decide."""
@@ -93,15 +93,16 @@ class Composed(Distortion):
     def _worth(self, due: list[int], errors: Callable[[], Float[Tensor, "frame"]]) -> list[int]:
         """Those of the parts that stay."""
         verdicts = self._known()
+        decided = [i for i, name in enumerate(self.parts) if verdicts[i] == KEPT and self.progress >= self.starts[name]]
 
         def measured(without: list[int]) -> Float[Tensor, "frame"]:
+            before = verdicts.copy()
             try:
                 for index in without:
                     verdicts[index] = DROPPED
                 return errors()
             finally:
-                for index in without:
-                    verdicts[index] = UNDECIDED
+                verdicts[:] = before
 
         def gain(less: list[int]) -> float:
             """Of those parts, beside the others that are left."""
@@ -112,7 +113,7 @@ class Composed(Distortion):
 
         gone: list[int] = []
         whole = measured(gone)
-        self.explained[-1] = together = gain(due)
+        self.explained[-1] = together = gain([*decided, *due])
         if together < TOGETHER:
             return []
         while left := [index for index in due if index not in gone]:
@@ -154,7 +155,7 @@ class Composed(Distortion):
         return render
 
     def penalty(self) -> Float[Tensor, ""]:
-        return torch.stack([part.penalty() for part in self.acting()]).sum() if self.acting() else super().penalty()
+        return sum((part.penalty() for part in self.acting()), super().penalty())
 
     def groups(self) -> Iterator[dict[str, Any]]:
         for part in () if self._needless else self.parts.values():

@@ -61,7 +61,7 @@ class Field(Distortion):
         return found if means.ndim == 2 else found.movedim(0, 1)
 
     def penalty(self) -> Float[Tensor, ""]:
-        size = self.shapes.square().mean() * self.mixing[1:].square().mean()
+        size = self.shapes.square().mean() * self.mixing[1:].square().sum() / max(1, self.mixing[1:].numel())
         rough = sum(self.shapes.diff(dim=axis).square().mean() for axis in (1, 2, 3))
         return 1e4 * (self.weight * size + self.smoothness * rough)
 

@@ -20,7 +20,7 @@ class ImageWarp(Distortion):
     count for nothing. Settings:
     - cells: of the grid along the picture's longer side;
     - learning_rate: of the displacements, in picture widths;
-    - weight: of the penalty, the mean over frames of the displacement: what all frames could share stays at zero;
+    - weight: of the penalty, the mean over frames of the displacement (if chained, of its change): what all frames could share stays at zero;
     - bending: of the mean squared second difference between neighbouring nodes, in hundredths of the width;
     - chained: whether changes from frame to frame are learned (`lift.distortions.chain`), not every frame for itself.
     Displacement fields on a coarse grid against what generated frames get wrong: cf. arXiv 2503.16611.

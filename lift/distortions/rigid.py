@@ -22,7 +22,7 @@ class Rigid(Distortion):
 
     The motion is applied in the camera's own axes, rotation first. Settings:
     - learning_rate: of what the change moves in the picture, in picture widths;
-    - weight: of the penalty, the mean over frames of how far that is. It keeps what all frames could share, a move of the whole scene, at zero;
+    - weight: of the penalty, the mean over frames of how far that is (if chained, the change). It keeps what all frames could share, a move of the whole scene, at zero;
     - focal: whether focal lengths are corrected;
     - chained: whether changes from frame to frame are learned (`lift.distortions.chain`), not every frame for itself.
     """

@@ -45,6 +45,8 @@ def diagnose(
             shown = changed if cause in corrected else shown
         return float((shown.rgb[0].clamp(0, 1) - target).square().mean())
 
+    if not distortion.acting():
+        return dict.fromkeys(CAUSES, 0.0) | {"unexplained": float(error(frozenset()) > 0)}
     errors = {corrected: error(corrected) for count in range(len(CAUSES) + 1) for corrected in map(frozenset, combinations(CAUSES, count))}
     whole = errors[frozenset()]
     if whole == 0:

@@ -147,7 +147,7 @@ def spoil(world: World, sizes: Mapping[str, float], seed: int) -> Spoiled:
         flow = wrong.smooth(far * size["warp"], height, width) + wrong.swim(far * size["texture"], height, width)
         if size["objects"]:
             places, depth = project(world.objects, cameras[view])
-            flow = flow + wrong.moved(far * size["objects"], places[0][depth[0] > 0], height, width)
+            flow = flow + wrong.moved(far * size["objects"], places[0], depth[0] > 0, height, width)
         source, known = images[view], world.frames.depth[view]
         if bad[view]:  # another frame, the wrong way round, and melting
             source, known = images[other[view]].flip(1), known.flip(1)
@@ -197,7 +197,7 @@ def _photograph(path: Path, camera: Cameras, k1: float, size: tuple[int, int]) -
     intrinsics[:, 0, 2] += (width - camera.width / shrink) / 2
     intrinsics[:, 1, 2] += (height - camera.height / shrink) / 2
     made = Cameras(camera.world_to_camera, intrinsics, width, height)
-    fine = 2  # samples a pixel and axis: the photograph is finer
+    fine = max(1, math.ceil(shrink))  # samples a pixel and axis: none of the photograph's is left out
     big = made.resized(fine * width, fine * height)
     ray = unproject(torch.ones(1, big.height, big.width), replace(big, world_to_camera=torch.eye(4)[None]))[0, ..., :2]
     ray = ray * (1 + k1 * ray.square().sum(-1, keepdim=True))

@@ -43,6 +43,7 @@ class Synthetic(VideoPrior):
             if value < 0:
                 raise ValueError(f"prior.{key} is {value:g}; choose 0 or more")
         self.factors = {kind: strength * factor for kind, factor in factors.items()}
+        self.agree = not any(self.factors.values())
         self._seen: tuple[Cameras, Frames] | None = None
 
     def truth(self, cameras: Cameras) -> Frames:

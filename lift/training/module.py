@@ -195,6 +195,12 @@ class SceneModule(lightning.LightningModule):
             shown = shown[:: -(-shown.shape[0] // 512), :: -(-shown.shape[0] // 512)]  # encoding takes as long as dozens of steps
             self.logger.experiment.add_image(f"view_{int(views[0])}", shown, self.step, dataformats="HWC")
 
+    def on_train_start(self) -> None:
+        """Rates are those of this number of processes, whatever a checkpoint brought along."""
+        for optimiser, starts in zip(self.trainer.optimizers, self._starts, strict=True):
+            for group, start in zip(optimiser.param_groups, starts, strict=True):
+                group["start"] = start
+
     def on_train_end(self) -> None:
         """Before Lightning moves all to the CPU: gigabytes that are there already."""
         self._smaller.clear()
@@ -218,12 +224,13 @@ class SceneModule(lightning.LightningModule):
         for optimiser in optimisers:
             for group in optimiser.param_groups:
                 group["start"] = group["lr"] = group["lr"] * views**0.5
+        self._starts = [[group["start"] for group in optimiser.param_groups] for optimiser in optimisers]
         return optimisers
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["shapes"] = {name: list(parameter.shape) for name, parameter in self.splats.items()}
         checkpoint["step"] = self.step
-        # Rates and moments are for one view a step, whatever the number of processes that they are loaded by.
+        # How long moments last goes by the views of a step; a fit may go on with other numbers of both.
         checkpoint["views"] = self.how.views_per_step * self.trainer.world_size
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -232,7 +239,6 @@ class SceneModule(lightning.LightningModule):
         views = self.how.views_per_step * self.trainer.world_size
         for optimiser in checkpoint["optimizer_states"]:
             for group in optimiser["param_groups"]:
-                group["start"] = group["start"] * (views / checkpoint["views"]) ** 0.5
                 group["betas"] = tuple(beta ** (views / checkpoint["views"]) for beta in group["betas"])
 
     def _write(self, values: dict[str, Tensor | float]) -> None:
