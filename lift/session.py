@@ -78,8 +78,8 @@ class Session:
             entry = catalogue()(slot, name := settings.pop("name"))
             # A text that names a file or folder, such as a model's, stands for what is in it.
             values = {key: Path(v) if isinstance(v, str) and Path(v).exists() else v for key, v in entry.check(settings).items()}
-            parts = [catalogue()(slot, part).fingerprint() for part in settings.get("parts", ())]  # of one that is composed of others
-            components.append([slot, name, values, entry.fingerprint(), *parts])
+            composed_of = [catalogue()(slot, part).fingerprint() for part in settings.get("parts", ())]
+            components.append([slot, name, values, entry.fingerprint(), *composed_of])
         sources = [fingerprint(Path(inspect.getfile(inspect.unwrap(function)))) for function in code]
         return key_of(stage, VERSIONS[stage], parts, components, sources)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_module
 from PIL import Image
 
 from lift.io.cameras import read_cameras
@@ -209,3 +210,18 @@ def test_canonical_views_of_a_known_scene_match_the_truth(tmp_path):
     assert scores[1] < scores[0] - 2, scores
 
 
+
+
+def test_an_edited_part_of_a_distortion_makes_the_fit_anew(tmp_path, monkeypatch):
+    from lift.config import store_schemas
+    from lift.registry import catalogue
+    from lift.session import Session
+
+    store_schemas()
+    with initialize_config_module("lift.configs", version_base="1.3"):
+        session = Session(compose("lift", ["image=room", f"output={tmp_path}", "distortion.parts=[blur]"]))
+    keys = [session.key("fit", number, slots=("distortion",)) for number in (1, 2)]
+    (tmp_path / "blur.py").write_text("'''Another.'''")
+    monkeypatch.setattr(catalogue()("distortion", "blur"), "source", tmp_path / "blur.py")
+    keys += [session.key("fit", number, slots=("distortion",)) for number in (1, 2)]
+    assert len(set(keys)) == 4
