@@ -127,7 +127,7 @@ class Composed(Distortion):
 
     def account(self) -> dict[str, Any]:
         """Of each part what became of it (kept, dropped, not judged, not needed) and which share of the frames' squared error it explained
-        when it was judged, beside those that stay; `together`, of all. None where nothing was judged."""
+        when it was judged, beside those that stay; `together`, of all. None where that was not asked: alone, of those that went together."""
         *each, together = [None if math.isnan(value) else value for value in self.explained.tolist()]
         said = {UNDECIDED: "not judged", KEPT: "kept", DROPPED: "not needed" if self._needless else "dropped"}
         verdicts = self._known()
