@@ -225,7 +225,8 @@ def learned(findings: "list[lift.delivery.FrameFinding]", trajectory: Trajectory
         else:
             nothing.append({"motion": "Gaussian motion", "color": "image change"}.get(name, name))
     if charts:  # what nothing was learned of explains nothing
-        parts = [Series(cause, views[1:], [100 * f.shares[cause] for f in findings[1:]]) for cause in (*CAUSES, "unexplained")]
+        # Bounded: one frame that its own correction makes worse would take the whole scale.
+        parts = [Series(cause, views[1:], [min(max(100 * f.shares[cause], -50.0), 150.0) for f in findings[1:]]) for cause in (*CAUSES, "unexplained")]
         charts.insert(0, line_chart("of a frame's squared difference to the canonical scene (%)", parts, width=_WIDE, height=160, zero=True, bands=bands))
     held_out = [f for f in findings if f.held_out]
     lines = [Series("canonical scene", views, [f.psnr for f in findings])]
