@@ -210,8 +210,6 @@ def test_canonical_views_of_a_known_scene_match_the_truth(tmp_path):
     assert scores[1] < scores[0] - 2, scores
 
 
-
-
 def test_an_edited_part_of_a_distortion_makes_the_fit_anew(tmp_path, monkeypatch):
     from lift.config import store_schemas
     from lift.registry import catalogue

@@ -1,7 +1,7 @@
 """A smooth displacement of each frame's pixels."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
@@ -42,12 +42,16 @@ class ImageWarp(Distortion):
         """[frame x/y node node], in widths of the picture; nodes reach beyond the border as cubic splines need them to."""
 
     def image(self, render: Render, view: Int[Tensor, "view"]) -> Render:
-        moved = self.flow(view, render.rgb.shape[2], render.rgb.shape[1])
-        rgb = _sample(render.rgb.permute(0, 3, 1, 2), moved, "bicubic").permute(0, 2, 3, 1)
-        alpha, depth = _sample(torch.stack([render.alpha, render.depth], dim=1), moved, "bilinear").unbind(1)
+        height, width = render.rgb.shape[1:3]
+        moved = self.flow(view, width, height)
+        x = torch.arange(width, device=moved.device) + moved[:, 0]
+        y = torch.arange(height, device=moved.device)[:, None] + moved[:, 1]
+        places = torch.stack([x * (2 / (width - 1)) - 1, y * (2 / (height - 1)) - 1], dim=-1)
         with torch.no_grad():
-            x, y = _places(moved)
-            weight = ((x >= 0) & (x <= moved.shape[3] - 1) & (y >= 0) & (y <= moved.shape[2] - 1)).to(moved.dtype)
+            still = (moved == 0).all(1, keepdim=True)
+            weight = ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)).to(moved.dtype)
+        rgb = _sample(render.rgb.permute(0, 3, 1, 2), places, still, "bicubic").permute(0, 2, 3, 1)
+        alpha, depth = _sample(torch.stack([render.alpha, render.depth], dim=1), places, still, "bilinear").unbind(1)
         if "weight" in render.info:
             weight = weight * render.info["weight"]
         return Render(rgb, alpha, depth, {**render.info, "weight": weight})
@@ -62,18 +66,11 @@ class ImageWarp(Distortion):
         return self.weight * self.grid.norm(1e-4) + 1e4 * self.bending * bends
 
 
-def _places(moved: Float[Tensor, "view 2 height width"]) -> tuple[Float[Tensor, "view height width"], Float[Tensor, "view height width"]]:
-    """Each pixel's place, x and y in pixels, plus `moved`."""
-    height, width = moved.shape[2:]
-    return torch.arange(width, device=moved.device) + moved[:, 0], torch.arange(height, device=moved.device)[:, None] + moved[:, 1]
-
-
-def _sample(planes: Float[Tensor, "view plane height width"], moved: Float[Tensor, "view 2 height width"], how: str) -> Float[Tensor, "view plane height width"]:
-    """planes at each pixel's place plus `moved`, exactly themselves where nothing moves; beyond the border its pixels go on."""
-    height, width = planes.shape[2:]
-    x, y = _places(moved)
-    grid = torch.stack([x * (2 / (width - 1)) - 1, y * (2 / (height - 1)) - 1], dim=-1)
-    found = grid_sample(planes, grid, how, "border", align_corners=True)
+def _sample(
+    planes: Float[Tensor, "view plane height width"], places: Float[Tensor, "view height width 2"], still: Bool[Tensor, "view 1 height width"], how: str
+) -> Float[Tensor, "view plane height width"]:
+    """planes at `places` (from -1 to 1 between the middles of outer pixels), exactly themselves where `still`; beyond the border its pixels go on."""
+    found = grid_sample(planes, places, how, "border", align_corners=True)
     with torch.no_grad():
-        rounding = (found - planes) * (moved == 0).all(1, keepdim=True)
+        rounding = (found - planes) * still
     return found - rounding
