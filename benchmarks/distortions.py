@@ -8,10 +8,9 @@ import argparse
 
 import torch
 
-from example_trainer import FRAMES, HEIGHT, SEED, WIDTH, bare, in_a_loop, module, scene
+from example_trainer import SEED, bare, in_a_loop, module, scene, supplied
 from lift.distortions import distortions
 from lift.renderers import renderers
-from lift.types import Clip, PointCloud, Trajectory
 from measure import spread, write
 
 GAUSSIANS, VIEWS, ROUNDS = 500_000, 4, 5
@@ -30,13 +29,9 @@ def main() -> None:
     warm_up, steps = (2, 5) if quick else (10, 20)
     renderer = renderers.build({"name": "gsplat"}, device=torch.device("cuda"))
     gaussians, cameras, frames, depth = scene(20_000 if quick else GAUSSIANS, renderer)
-    supplied = {
-        "num_views": FRAMES, "extent": 4.0, "size": (WIDTH, HEIGHT), "trajectory": Trajectory(cameras[0], (Clip("right", 0, cameras[1:]),)),
-        "points": PointCloud(gaussians.means.cpu(), torch.zeros(len(gaussians), 3)),
-    }  # fmt: skip
     rounds = {}
     for name, settings in KINDS.items():
-        made = module(gaussians, cameras, frames, depth, renderer, distortions.build(settings, **supplied), VIEWS)
+        made = module(gaussians, cameras, frames, depth, renderer, distortions.build(settings, **supplied(gaussians, cameras)), VIEWS)
         made.step = made.how.steps // 2
         rounds[name] = in_a_loop(bare(made, VIEWS), warm_up, steps)
     times: dict[str, list[float]] = {name: [] for name in rounds}

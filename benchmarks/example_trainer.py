@@ -111,6 +111,12 @@ def _their_ssim() -> Callable[[Tensor, Tensor], Tensor]:
     return lambda a, b: losses.photometric(a, (b * 255).to(torch.uint8))[1]
 
 
+def supplied(gaussians: Gaussians, cameras: Cameras) -> dict[str, Any]:
+    """What a distortion of these frames may ask for."""
+    trajectory, points = Trajectory(cameras[0], (Clip("right", 0, cameras[1:]),)), PointCloud(gaussians.means.cpu(), torch.zeros(len(gaussians), 3))
+    return {"num_views": FRAMES, "extent": 4.0, "size": (WIDTH, HEIGHT), "trajectory": trajectory, "points": points}
+
+
 def module(gaussians: Gaussians, cameras: Cameras, frames: Frames, depth: Tensor, renderer: Renderer, distortion: Distortion, batch: int) -> SceneModule:
     still = dict.fromkeys(OmegaConf.structured(Fit).learning_rate, 1e-9)
     changes = {"steps": 10**6, "views_per_step": batch, "log_every": 100, "learning_rate": still, "densify": {"first": 10**9}, "sh_degree": 3}
@@ -193,13 +199,9 @@ def main() -> None:
     for count, batch in CASES[:1] if arguments.quick else CASES:
         world = scene(count, renderer)
         gaussians, cameras, frames, depth = world
-        trajectory = Trajectory(cameras[0], (Clip("right", 0, cameras[1:]),))
         make = lambda distortion: module(gaussians, cameras, frames, depth, renderer, distortion, batch)  # noqa: E731
-        points = PointCloud(gaussians.means.cpu(), torch.zeros(count, 3))
-        rigid = distortions.build(
-            {"name": "rigid", "learning_rate": 1e-12}, num_views=FRAMES, extent=4.0, trajectory=trajectory, points=points
-        )  # fmt: skip
-        identity = [distortions.build({"name": "identity"}, num_views=FRAMES, extent=4.0, size=(WIDTH, HEIGHT)) for _ in range(2)]
+        rigid = distortions.build({"name": "rigid", "learning_rate": 1e-12}, **supplied(gaussians, cameras))
+        identity = [distortions.build({"name": "identity"}, **supplied(gaussians, cameras)) for _ in range(2)]
         rounds = {
             "example": in_a_loop(Example(gaussians, cameras, frames, batch).step),
             "bare": in_a_loop(bare(make(identity[0]), batch)),
