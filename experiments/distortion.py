@@ -78,7 +78,7 @@ FITS = {
     "full": ["fit.steps=1200", "fit.views_per_step=4", "fit.initial_gaussians=40000", "fit.max_gaussians=80000"],
 }
 DEVICES = {"cpu": [], "cuda": ["renderer=gsplat", "trainer=gpu"]}
-SETTINGS = ["image=room", "fit.held_out=0", "fit.checkpoint_every=1000000", "fit.coarse.sizes=[0.5]", "fit.coarse.until=[0.3]"]
+SETTINGS = ["image=room", "fit.held_out=0", "fit.checkpoint_every=1000000", "fit.coarse.sizes=[0.5]", "fit.coarse.until=[0.3]", "fit.trust.frames=0"]
 
 
 @torch.no_grad()

@@ -201,6 +201,35 @@ def test_a_distortion_can_learn_in_a_generated_view(name):
     assert gradients and all(bool(g.isfinite().all()) for g in gradients) and any(bool(g.any()) for g in gradients)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", every("distortion"))
+def test_a_distortion_on_cuda_is_that_on_the_cpu(name, cuda):
+    torch.manual_seed(0)
+    here = distorted(name)
+    for parameter in here.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    there = distorted(name)
+    there.load_state_dict(here.state_dict())
+    there.to(cuda)
+    view = torch.arange(VIEWS)
+    rng = torch.Generator().manual_seed(1)
+    rgb, depth = torch.rand(VIEWS, HEIGHT, WIDTH, 3, generator=rng), 1 + torch.rand(VIEWS, HEIGHT, WIDTH, generator=rng)
+    found = []
+    for distortion, device in ((here, torch.device("cpu")), (there, cuda)):
+        distortion.progress = 1.0
+        cameras = CAMERA.map(lambda value: value.expand(VIEWS, *value.shape[1:]).clone()).to(device)
+        moved, shifted = distortion.cameras(cameras, view.to(device)), distortion.gaussians(scene().to(device), view.to(device))
+        shown = distortion.image(Render(rgb.to(device), torch.ones_like(depth).to(device), depth.to(device)), view.to(device))
+        made = [*moved.tensors().values(), *shifted.tensors().values(), shown.rgb, shown.alpha, shown.depth]
+        total = sum(value.sin().sum() for value in made) + distortion.penalty()
+        if total.requires_grad:
+            total.backward()
+        found.append([*made, *(p.grad for p in distortion.parameters() if p.grad is not None)])
+    assert len(found[0]) == len(found[1])
+    for expected, value in zip(*found):
+        torch.testing.assert_close(value.detach().cpu(), expected.detach(), atol=2e-3 * max(1.0, expected.detach().abs().max().item()), rtol=2e-3)
+
+
 @pytest.mark.parametrize("name", every("renderer"))
 def test_a_renderer_draws_shared_and_single_sets_alike(name):
     renderer = build(renderers, name, device=torch.device("cpu"))
