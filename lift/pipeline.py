@@ -182,6 +182,9 @@ def fit(
             distortions, num_views=len(frames), extent=depth.typical, size=(cameras.width, cameras.height), trajectory=trajectory,
             points=reconstruction.points, agree=agree,
         )  # fmt: skip
+    settings = config.fit
+    if agree:
+        settings = OmegaConf.merge(settings, {"trust": {"frames": 0.0}})
     if agree and config.distortion.name == "composed" and not list(distortion.groups()):
         session.note(f"{config.prior.name} vouches for its frames, so no distortion is learned; distortion.sift=0 learns one all the same")
     renderer = session.build(renderers)
@@ -189,10 +192,10 @@ def fit(
     def make(folder: Path) -> None:
         if (folder / CHECKPOINT).exists():
             session.say("fit           going on from its last checkpoint")
-        start = initialise(reconstruction, config.fit.initial_gaussians, config.fit.sh_degree, renderer.device)
-        module = SceneModule(start, distortion, renderer, frames, reconstruction, config.fit, depth.typical, config.seed)
+        start = initialise(reconstruction, settings.initial_gaussians, settings.sh_degree, renderer.device)
+        module = SceneModule(start, distortion, renderer, frames, reconstruction, settings, depth.typical, config.seed)
         placed = [view for view in range(1, len(frames)) if reconstruction.confidence[view].any()]
-        optimise(module, placed, folder, config.fit, _plain(config.trainer), config.seed)
+        optimise(module, placed, folder, settings, _plain(config.trainer), config.seed)
 
     folder = session.folder("fit", key, make)
     fitted = load(folder)

@@ -192,3 +192,48 @@ def _names(value: torch.Tensor) -> str:
         names.append(node.name())
         todo += [before for before, _ in node.next_functions if before is not None]
     return " ".join(names)
+
+
+def test_a_bent_picture_and_its_gradients_are_those_of_plain_torch(device):
+    from lift.distortions.image_triton import bent
+    from lift.distortions.image_warp import _bent
+    from lift.types import Render
+
+    generator = torch.Generator().manual_seed(0)
+    sizes = {"rgb": (3, 20, 31, 3), "alpha": (3, 20, 31), "depth": (3, 20, 31)}  # more than a block, not a multiple of one
+    inputs = {name: torch.rand(size, generator=generator).to(device).requires_grad_() for name, size in sizes.items()}
+    flow = (3 * torch.randn(3, 2, 20, 31, generator=generator)).to(device)
+    flow[0] = 0
+    flow[1, :, :4] *= 20  # far beyond the border
+    flow.requires_grad_()
+    exact = {name: value.detach().double().requires_grad_() for name, value in inputs.items()}
+    exact_flow = flow.detach().double().requires_grad_()
+    found, truth = bent(*inputs.values(), flow), _bent(Render(**exact, info={}), exact_flow)
+    assert found[0][0].equal(inputs["rgb"][0]) and found[2][0].equal(inputs["depth"][0]), "exactly itself where nothing moves"
+    assert 0 < float(found[3].mean()) < 1 and not found[3].requires_grad
+    outers = [torch.rand(value.shape, generator=generator).to(device) for value in found[:3]]
+    for value, other in zip(found, truth):
+        torch.testing.assert_close(value, other.float(), atol=2e-5, rtol=2e-5)
+    sum((value * outer).sum() for value, outer in zip(found, outers)).backward()
+    sum((value * outer.double()).sum() for value, outer in zip(truth, outers)).backward()
+    for name in inputs:
+        torch.testing.assert_close(inputs[name].grad, exact[name].grad.float(), atol=1e-4, rtol=1e-4, msg=name)
+    # Where a sample lies exactly on a pixel or the border, the bilinear one has two slopes.
+    torch.testing.assert_close(flow.grad[1:], exact_flow.grad[1:].float(), atol=1e-4, rtol=1e-4)
+
+
+def test_a_tinted_picture_and_its_gradients_are_those_of_plain_torch(device):
+    from lift.distortions.image_triton import tinted
+
+    generator = torch.Generator().manual_seed(0)
+    rgb, maps = torch.rand(2, 20, 31, 3, generator=generator).to(device).requires_grad_(), torch.randn(2, 3, 4, generator=generator).to(device).requires_grad_()
+    exact, exact_maps = rgb.detach().double().requires_grad_(), maps.detach().double().requires_grad_()
+    outer = torch.randn(2, 20, 31, 3, generator=generator).to(device)
+    found = tinted(rgb, maps)
+    truth = exact + torch.einsum("voi,vhwi->vhwo", exact_maps[..., :3], exact) + exact_maps[:, None, None, :, 3]
+    torch.testing.assert_close(found, truth.float())
+    assert tinted(rgb, torch.zeros_like(maps)).equal(rgb)
+    (found * outer).sum().backward()
+    (truth * outer.double()).sum().backward()
+    torch.testing.assert_close(rgb.grad, exact.grad.float())
+    torch.testing.assert_close(maps.grad, exact_maps.grad.float(), atol=1e-4, rtol=1e-4)

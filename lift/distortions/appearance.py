@@ -9,6 +9,7 @@ from torch import Tensor
 from lift.distortions import Distortion, distortions
 from lift.distortions.chain import PerFrame
 from lift.distortions.spline import surface
+from lift.jit import fused
 from lift.types import Render, Trajectory
 
 
@@ -41,7 +42,11 @@ class Appearance(Distortion):
 
     def image(self, render: Render, view: Int[Tensor, "view"]) -> Render:
         maps, rgb = self.maps(view), render.rgb
-        if maps.shape[-1] == 1:  # row by row: where a map's gradient is one sum over all pixels, a GPU takes thirty times as long
+        if maps.shape[-1] == 1 and fused(rgb, maps):
+            from lift.distortions.image_triton import tinted
+
+            return replace(render, rgb=tinted(rgb, maps[..., 0, 0]))
+        if maps.shape[-1] == 1:
             maps = maps[:, None, :, :, 0, 0]
             change = (maps[..., :3] @ rgb.mT).mT + maps[..., 3][:, :, None]
         else:

@@ -6,6 +6,8 @@ from dataclasses import replace
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 from lift.distortions import Distortion, distortions
@@ -57,26 +59,48 @@ class Blur(Distortion):
 
 
 def blurred(rgb: Float[Tensor, "view height width 3"], variance: Float[Tensor, "view"], most: float) -> Float[Tensor, "view height width 3"]:
-    """Pictures, each by its own variance in pixels squared, at most `most`; exactly themselves at 0. Beyond the border its pixels go on."""
+    """Pictures, each by its own variance in pixels squared, at most `most`; exactly themselves at 0. Beyond the border they are mirrored."""
     if not variance.is_cuda:  # there it would have to be waited for
         most = min(most, float(variance.detach().max()))
-    reach = math.ceil(3 * most**0.5) + 1
-    angles = 2 * math.pi * torch.arange(8 * reach, device=rgb.device) / (8 * reach)
-    waves = (torch.arange(reach + 1, device=rgb.device)[:, None] * angles).cos()
-    # As differences from a variance of 0, so that there nothing is blurred at all; what the reach cuts off stays at the centre.
-    sides = (torch.expm1(variance[:, None, None] * (angles.cos() - 1)) * waves).mean(-1)[:, 1:]
-    kernel = torch.cat([sides.flip(1), 1 - 2 * sides.sum(1, keepdim=True), sides], dim=1)
-    planes = rgb.permute(0, 3, 1, 2)
-    return _filtered(_filtered(planes, kernel).mT, kernel).mT.permute(0, 2, 3, 1)
+    return _Blurred.apply(rgb, variance, math.ceil(4 * most**0.5) + 1)
 
 
-def _filtered(planes: Float[Tensor, "view plane line pixel"], kernel: Float[Tensor, "view tap"]) -> Float[Tensor, "view plane line pixel"]:
-    """Along the last axis, block by block as products of matrices, which is what processors of all kinds are quickest at."""
+class _Blurred(Function):
+    """The blur of a mirrored picture is its own adjoint; and it is diffusion: what a change of the variance changes is half the Laplacian of
+    what came out. (The gradient of the kernel would be a sum over all pixels for each of its taps.)"""
+
+    @staticmethod
+    def forward(ctx, rgb, variance, reach):
+        angles = 2 * math.pi * torch.arange(8 * reach, device=rgb.device) / (8 * reach)
+        waves = (torch.arange(reach + 1, device=rgb.device)[:, None] * angles).cos()
+        # As differences from a variance of 0, so that there nothing is blurred at all; what the reach cuts off stays at the centre.
+        sides = (torch.expm1(variance[:, None, None] * (angles.cos() - 1)) * waves).mean(-1)[:, 1:]
+        ctx.kernel = torch.cat([sides.flip(1), 1 - 2 * sides.sum(1, keepdim=True), sides], dim=1)
+        out = _filtered(rgb, ctx.kernel)
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, outer):
+        (out,) = ctx.saved_tensors
+        by_variance = -0.5 * sum((outer.diff(dim=axis) * out.diff(dim=axis)).flatten(1).sum(1) for axis in (1, 2))
+        return _filtered(outer, ctx.kernel), by_variance, None
+
+
+def _filtered(rgb: Float[Tensor, "view height width 3"], kernel: Float[Tensor, "view tap"]) -> Float[Tensor, "view height width 3"]:
+    """Along rows and columns."""
+    return _along(_along(rgb.permute(0, 3, 1, 2), kernel).mT, kernel).mT.permute(0, 2, 3, 1)
+
+
+def _along(planes: Float[Tensor, "view plane line pixel"], kernel: Float[Tensor, "view tap"]) -> Float[Tensor, "view plane line pixel"]:
+    """Block by block as products of matrices, which is what processors of all kinds are quickest at."""
     views, count, lines, pixels = planes.shape
     reach, blocks = kernel.shape[1] // 2, -(-pixels // BLOCK)
     around = BLOCK + 2 * reach
     # In rows that are one shorter than what is repeated, each row has the kernel one further to the right.
     band = pad(kernel, (0, BLOCK)).repeat(1, BLOCK)[:, : BLOCK * around].view(views, BLOCK, around)
-    padded = pad(planes.reshape(views, count * lines, pixels), (reach, reach + blocks * BLOCK - pixels), mode="replicate")
-    found = padded.unfold(2, around, BLOCK).reshape(views, -1, around) @ band.mT
+    circle = torch.arange(-reach, blocks * BLOCK + reach, device=planes.device) % (2 * pixels)  # a line and its mirror image, again and again
+    mirrored = planes.reshape(views, count * lines, pixels)[..., circle.minimum(2 * pixels - 1 - circle)]
+    found = mirrored.unfold(2, around, BLOCK).reshape(views, -1, around) @ band.mT
     return found.view(views, count, lines, blocks * BLOCK)[..., :pixels]

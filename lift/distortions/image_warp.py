@@ -8,6 +8,7 @@ from torch.nn.functional import grid_sample
 from lift.distortions import Distortion, distortions
 from lift.distortions.chain import PerFrame
 from lift.distortions.spline import surface
+from lift.jit import fused
 from lift.types import Render, Trajectory
 
 
@@ -44,14 +45,12 @@ class ImageWarp(Distortion):
     def image(self, render: Render, view: Int[Tensor, "view"]) -> Render:
         height, width = render.rgb.shape[1:3]
         moved = self.flow(view, width, height)
-        x = torch.arange(width, device=moved.device) + moved[:, 0]
-        y = torch.arange(height, device=moved.device)[:, None] + moved[:, 1]
-        places = torch.stack([x * (2 / (width - 1)) - 1, y * (2 / (height - 1)) - 1], dim=-1)
-        with torch.no_grad():
-            still = (moved == 0).all(1, keepdim=True)
-            weight = ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)).to(moved.dtype)
-        rgb = _sample(render.rgb.permute(0, 3, 1, 2), places, still, "bicubic").permute(0, 2, 3, 1)
-        alpha, depth = _sample(torch.stack([render.alpha, render.depth], dim=1), places, still, "bilinear").unbind(1)
+        if fused(render.rgb, moved):
+            from lift.distortions.image_triton import bent
+
+            rgb, alpha, depth, weight = bent(render.rgb, render.alpha, render.depth, moved)
+        else:
+            rgb, alpha, depth, weight = _bent(render, moved)
         if "weight" in render.info:
             weight = weight * render.info["weight"]
         return Render(rgb, alpha, depth, {**render.info, "weight": weight})
@@ -64,6 +63,20 @@ class ImageWarp(Distortion):
         grid = self.grid.values
         bends = grid.diff(n=2, dim=-1).square().mean() + grid.diff(n=2, dim=-2).square().mean()
         return self.weight * self.grid.norm(1e-4) + 1e4 * self.bending * bends
+
+
+def _bent(render: Render, moved: Float[Tensor, "view 2 height width"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Colours, alpha and depth from `moved` pixels away, and 1 where that is within the picture, else 0."""
+    height, width = moved.shape[2:]
+    x = torch.arange(width, device=moved.device) + moved[:, 0]
+    y = torch.arange(height, device=moved.device)[:, None] + moved[:, 1]
+    places = torch.stack([x * (2 / (width - 1)) - 1, y * (2 / (height - 1)) - 1], dim=-1)
+    with torch.no_grad():
+        still = (moved == 0).all(1, keepdim=True)
+        weight = ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)).to(moved.dtype)
+    rgb = _sample(render.rgb.permute(0, 3, 1, 2), places, still, "bicubic").permute(0, 2, 3, 1)
+    alpha, depth = _sample(torch.stack([render.alpha, render.depth], dim=1), places, still, "bilinear").unbind(1)
+    return rgb, alpha, depth, weight
 
 
 def _sample(

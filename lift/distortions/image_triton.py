@@ -1,0 +1,237 @@
+"""CUDA kernels for pictures that are bent (`image_warp`) or off in colour (`appearance`): a launch forwards and one backwards each.
+
+In plain torch each is dozens of passes over all pixels, which together take as long as the rasteriser. What a pixel gives to its neighbours'
+gradients is added in no fixed order, as in gsplat; the sums over all pixels of a colour map's gradient are in a fixed one.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from lift.jit import kernel
+
+_BLOCK = tl.constexpr(256)
+
+
+def bent(rgb: Tensor, alpha: Tensor, depth: Tensor, flow: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pictures as seen `flow` [view x/y height width] pixels away, colours by cubic convolution (Keys, 1981, with the slope -0.75 of
+    torch's bicubic sampling), alpha and depth bilinearly; and 1 where that is within the picture, else 0. float32 on one CUDA device."""
+    return _Bent.apply(rgb.contiguous(), alpha.contiguous(), depth.contiguous(), flow.contiguous())
+
+
+def tinted(rgb: Tensor, maps: Tensor) -> Tensor:
+    """rgb [view height width 3] and what maps [view 3 4] make of each colour (and 1) added to it; float32 on one CUDA device."""
+    return _Tinted.apply(rgb.contiguous(), maps.contiguous())
+
+
+class _Bent(Function):
+    @staticmethod
+    def forward(ctx, rgb, alpha, depth, flow):
+        views, height, width = alpha.shape
+        out = torch.empty_like(rgb), torch.empty_like(alpha), torch.empty_like(alpha), torch.empty_like(alpha)
+        _bend[triton.cdiv(height * width, _BLOCK.value), views](rgb, alpha, depth, flow, *out, height, width)
+        ctx.save_for_backward(rgb, alpha, depth, flow)
+        ctx.mark_non_differentiable(out[3])
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, by_rgb, by_alpha, by_depth, _):
+        rgb, alpha, depth, flow = ctx.saved_tensors
+        views, height, width = alpha.shape
+        to = torch.zeros_like(rgb), torch.zeros_like(alpha), torch.zeros_like(alpha), torch.empty_like(flow)
+        outer = by_rgb.contiguous(), by_alpha.contiguous(), by_depth.contiguous()
+        _bend_gradient[triton.cdiv(height * width, _BLOCK.value), views](rgb, alpha, depth, flow, *outer, *to, height, width)
+        return to
+
+
+class _Tinted(Function):
+    @staticmethod
+    def forward(ctx, rgb, maps):
+        views, height, width, _ = rgb.shape
+        out = torch.empty_like(rgb)
+        _tint[triton.cdiv(height * width, _BLOCK.value), views](rgb, maps, out, height * width)
+        ctx.save_for_backward(rgb, maps)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, outer):
+        rgb, maps = ctx.saved_tensors
+        views, height, width, _ = rgb.shape
+        blocks = triton.cdiv(height * width, _BLOCK.value)
+        by_rgb, sums = torch.empty_like(rgb), rgb.new_empty(views, blocks, 12)
+        _tint_gradient[blocks, views](rgb, maps, outer.contiguous(), by_rgb, sums, height * width)
+        return by_rgb, sums.sum(1).view(maps.shape)
+
+
+@kernel
+def _cubic(away):
+    """What a sample so far away counts, at most 2 pixels."""
+    a = tl.abs(away)
+    return tl.where(a < 1, (1.25 * a - 2.25) * a * a + 1, ((3.75 - 0.75 * a) * a - 6) * a + 3)
+
+
+@kernel
+def _cubic_slope(away):
+    a = tl.abs(away)
+    slope = tl.where(a < 1, (3.75 * a - 4.5) * a, (7.5 - 2.25 * a) * a - 6)
+    return tl.where(away < 0, -slope, slope)
+
+
+@kernel
+def _place(flow, height, width):
+    """This program's pixels, which of them there are, and where they come from."""
+    pixel = tl.program_id(0) * _BLOCK + tl.arange(0, _BLOCK)
+    size = height * width
+    there = pixel < size
+    at = flow + 2 * tl.program_id(1) * size + pixel
+    x = pixel % width + tl.load(at, mask=there, other=0.0)
+    y = pixel // width + tl.load(at + size, mask=there, other=0.0)
+    return pixel, there, x, y
+
+
+@kernel
+def _corner(x, last):
+    """Of a coordinate held within the picture: the sample before it, the one after it, and how far it is on its way between them."""
+    held = tl.minimum(tl.maximum(x, 0.0), last * 1.0)
+    before = tl.floor(held)
+    low = before.to(tl.int32)
+    return low, tl.minimum(low + 1, last), held - before
+
+
+@kernel
+def _between(plane, a, b, c, d, u, v, there):
+    """Of a plane, bilinearly between two samples above and two below."""
+    above = (1 - u) * tl.load(plane + a, mask=there, other=0.0) + u * tl.load(plane + b, mask=there, other=0.0)
+    below = (1 - u) * tl.load(plane + c, mask=there, other=0.0) + u * tl.load(plane + d, mask=there, other=0.0)
+    return (1 - v) * above + v * below
+
+
+@kernel
+def _spread(plane, value, to, a, b, c, d, u, v, there):
+    """The gradient `value` of that goes to the samples; what comes of it for the place is returned."""
+    p, q = tl.load(plane + a, mask=there, other=0.0), tl.load(plane + b, mask=there, other=0.0)
+    r, s = tl.load(plane + c, mask=there, other=0.0), tl.load(plane + d, mask=there, other=0.0)
+    tl.atomic_add(to + a, (1 - u) * (1 - v) * value, mask=there, sem="relaxed")
+    tl.atomic_add(to + b, u * (1 - v) * value, mask=there, sem="relaxed")
+    tl.atomic_add(to + c, (1 - u) * v * value, mask=there, sem="relaxed")
+    tl.atomic_add(to + d, u * v * value, mask=there, sem="relaxed")
+    return value * ((1 - v) * (q - p) + v * (s - r)), value * ((1 - u) * (r - p) + u * (s - q))
+
+
+@kernel
+def _bend(rgb, alpha, depth, flow, out_rgb, out_alpha, out_depth, within, height, width):
+    pixel, there, x, y = _place(flow, height, width)
+    first = tl.program_id(1) * height * width
+    # Three pixels beyond the border everything is the border's, so further away is the same.
+    cx, cy = tl.minimum(tl.maximum(x, -3.0), width + 2.0), tl.minimum(tl.maximum(y, -3.0), height + 2.0)
+    left, top = tl.floor(cx), tl.floor(cy)
+    red, green, blue = 0.0 * x, 0.0 * x, 0.0 * x
+    for j in tl.static_range(4):
+        down = _cubic(cy - (top + (j - 1)))
+        row = tl.minimum(tl.maximum(top.to(tl.int32) + (j - 1), 0), height - 1)
+        for i in tl.static_range(4):
+            weight = down * _cubic(cx - (left + (i - 1)))
+            column = tl.minimum(tl.maximum(left.to(tl.int32) + (i - 1), 0), width - 1)
+            at = rgb + 3 * (first + row * width + column)
+            red += weight * tl.load(at, mask=there, other=0.0)
+            green += weight * tl.load(at + 1, mask=there, other=0.0)
+            blue += weight * tl.load(at + 2, mask=there, other=0.0)
+    to = out_rgb + 3 * (first + pixel)
+    tl.store(to, red, mask=there)
+    tl.store(to + 1, green, mask=there)
+    tl.store(to + 2, blue, mask=there)
+    x0, x1, u = _corner(x, width - 1)
+    y0, y1, v = _corner(y, height - 1)
+    a, b, c, d = first + y0 * width + x0, first + y0 * width + x1, first + y1 * width + x0, first + y1 * width + x1
+    tl.store(out_alpha + first + pixel, _between(alpha, a, b, c, d, u, v, there), mask=there)
+    tl.store(out_depth + first + pixel, _between(depth, a, b, c, d, u, v, there), mask=there)
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    tl.store(within + first + pixel, tl.where(inside, 1.0, 0.0), mask=there)
+
+
+@kernel
+def _bend_gradient(rgb, alpha, depth, flow, by_rgb, by_alpha, by_depth, to_rgb, to_alpha, to_depth, to_flow, height, width):
+    pixel, there, x, y = _place(flow, height, width)
+    size = height * width
+    first = tl.program_id(1) * size
+    cx, cy = tl.minimum(tl.maximum(x, -3.0), width + 2.0), tl.minimum(tl.maximum(y, -3.0), height + 2.0)
+    left, top = tl.floor(cx), tl.floor(cy)
+    outer = by_rgb + 3 * (first + pixel)
+    red = tl.load(outer, mask=there, other=0.0)
+    green = tl.load(outer + 1, mask=there, other=0.0)
+    blue = tl.load(outer + 2, mask=there, other=0.0)
+    by_x, by_y = 0.0 * x, 0.0 * x
+    for j in tl.static_range(4):
+        away = cy - (top + (j - 1))
+        down, steep = _cubic(away), _cubic_slope(away)
+        row = tl.minimum(tl.maximum(top.to(tl.int32) + (j - 1), 0), height - 1)
+        for i in tl.static_range(4):
+            beside = cx - (left + (i - 1))
+            across = _cubic(beside)
+            column = tl.minimum(tl.maximum(left.to(tl.int32) + (i - 1), 0), width - 1)
+            at = 3 * (first + row * width + column)
+            value = red * tl.load(rgb + at, mask=there, other=0.0)
+            value += green * tl.load(rgb + at + 1, mask=there, other=0.0)
+            value += blue * tl.load(rgb + at + 2, mask=there, other=0.0)
+            by_x += value * down * _cubic_slope(beside)
+            by_y += value * steep * across
+            weight = down * across
+            tl.atomic_add(to_rgb + at, weight * red, mask=there, sem="relaxed")
+            tl.atomic_add(to_rgb + at + 1, weight * green, mask=there, sem="relaxed")
+            tl.atomic_add(to_rgb + at + 2, weight * blue, mask=there, sem="relaxed")
+    x0, x1, u = _corner(x, width - 1)
+    y0, y1, v = _corner(y, height - 1)
+    a, b, c, d = first + y0 * width + x0, first + y0 * width + x1, first + y1 * width + x0, first + y1 * width + x1
+    moves_x, moves_y = (x > 0) & (x < width - 1), (y > 0) & (y < height - 1)
+    alpha_x, alpha_y = _spread(alpha, tl.load(by_alpha + first + pixel, mask=there, other=0.0), to_alpha, a, b, c, d, u, v, there)
+    depth_x, depth_y = _spread(depth, tl.load(by_depth + first + pixel, mask=there, other=0.0), to_depth, a, b, c, d, u, v, there)
+    by_x += tl.where(moves_x, alpha_x + depth_x, 0.0)
+    by_y += tl.where(moves_y, alpha_y + depth_y, 0.0)
+    at = to_flow + 2 * first + pixel
+    tl.store(at, by_x, mask=there)
+    tl.store(at + size, by_y, mask=there)
+
+
+@kernel
+def _tint(rgb, maps, out, size):
+    pixel = tl.program_id(0) * _BLOCK + tl.arange(0, _BLOCK)
+    there = pixel < size
+    at, by = 3 * (tl.program_id(1) * size + pixel), maps + 12 * tl.program_id(1)
+    red = tl.load(rgb + at, mask=there, other=0.0)
+    green = tl.load(rgb + at + 1, mask=there, other=0.0)
+    blue = tl.load(rgb + at + 2, mask=there, other=0.0)
+    for o in tl.static_range(3):
+        own = red if o == 0 else (green if o == 1 else blue)
+        row = by + 4 * o
+        change = tl.load(row) * red + tl.load(row + 1) * green + tl.load(row + 2) * blue + tl.load(row + 3)
+        tl.store(out + at + o, own + change, mask=there)
+
+
+@kernel
+def _tint_gradient(rgb, maps, outer, to_rgb, sums, size):
+    pixel = tl.program_id(0) * _BLOCK + tl.arange(0, _BLOCK)
+    there = pixel < size
+    at, by = 3 * (tl.program_id(1) * size + pixel), maps + 12 * tl.program_id(1)
+    red = tl.load(rgb + at, mask=there, other=0.0)
+    green = tl.load(rgb + at + 1, mask=there, other=0.0)
+    blue = tl.load(rgb + at + 2, mask=there, other=0.0)
+    by_red, by_green, by_blue = 0.0 * red, 0.0 * red, 0.0 * red
+    to = sums + 12 * (tl.program_id(1) * tl.num_programs(0) + tl.program_id(0))
+    for o in tl.static_range(3):
+        by_own = tl.load(outer + at + o, mask=there, other=0.0)
+        row = by + 4 * o
+        by_red += tl.load(row) * by_own
+        by_green += tl.load(row + 1) * by_own
+        by_blue += tl.load(row + 2) * by_own
+        tl.store(to + 4 * o, tl.sum(by_own * red))
+        tl.store(to + 4 * o + 1, tl.sum(by_own * green))
+        tl.store(to + 4 * o + 2, tl.sum(by_own * blue))
+        tl.store(to + 4 * o + 3, tl.sum(by_own))
+    tl.store(to_rgb + at, tl.load(outer + at, mask=there, other=0.0) + by_red, mask=there)
+    tl.store(to_rgb + at + 1, tl.load(outer + at + 1, mask=there, other=0.0) + by_green, mask=there)
+    tl.store(to_rgb + at + 2, tl.load(outer + at + 2, mask=there, other=0.0) + by_blue, mask=there)
