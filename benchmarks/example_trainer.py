@@ -9,6 +9,7 @@ small that the scene stays what its row says. In one run, by turns (a host's spe
 - `bare`: lift's step (colours, losses with depth, regularisers, fused Adam, the frames' errors) in a plain loop.
 - `lift`: the product's path, the same under Lightning's Trainer with the data module: drawing views, hooks, logging.
 - `rigid`: that with a distortion that corrects cameras.
+- `composed`: that with the default distortion, all its parts at work (in a fit they begin after a quarter of the steps).
 Rows hold the ratio to `example` in views a second, and Lightning's overhead (`lift` / `bare` - 1).
 """
 
@@ -201,12 +202,16 @@ def main() -> None:
         gaussians, cameras, frames, depth = world
         make = lambda distortion: module(gaussians, cameras, frames, depth, renderer, distortion, batch)  # noqa: E731
         rigid = distortions.build({"name": "rigid", "learning_rate": 1e-12}, **supplied(gaussians, cameras))
+        parts = ("rigid", "image_warp", "appearance", "blur")
+        still = {"starts": (0.0,) * len(parts), "sift": 0.0, "settings": {part: {"learning_rate": 1e-12} for part in parts}}
+        composed = distortions.build({"name": "composed", "parts": parts, **still}, **supplied(gaussians, cameras))
         identity = [distortions.build({"name": "identity"}, **supplied(gaussians, cameras)) for _ in range(2)]
         rounds = {
             "example": in_a_loop(Example(gaussians, cameras, frames, batch).step),
             "bare": in_a_loop(bare(make(identity[0]), batch)),
             "lift": under_lightning(make(identity[1]), batch),
             "rigid": under_lightning(make(rigid), batch),
+            "composed": under_lightning(make(composed), batch),
         }
         times: dict[str, list[float]] = {name: [] for name in rounds}
         for _ in range(ROUNDS):
@@ -215,11 +220,11 @@ def main() -> None:
         row: dict[str, Any] = {"gaussians": count, "views_per_step": batch, "width": WIDTH, "height": HEIGHT, "fused_ssim": bool(importlib.util.find_spec("fused_ssim"))}
         row |= {name: spread(values) for name, values in times.items()}
         medians = {name: row[name]["median"] for name in times}
-        row["lift_to_example"] = round(medians["lift"] / medians["example"], 3)
-        row["rigid_to_example"] = round(medians["rigid"] / medians["example"], 3)
+        for name in ("lift", "rigid", "composed"):
+            row[f"{name}_to_example"] = round(medians[name] / medians["example"], 3)
         row["lightning_overhead"] = round(medians["lift"] / medians["bare"] - 1, 3)
         rows.append(row)
-        print(count, batch, medians, row["lift_to_example"], row["rigid_to_example"], row["lightning_overhead"], flush=True)
+        print(count, batch, medians, *(row[f"{name}_to_example"] for name in ("lift", "rigid", "composed")), row["lightning_overhead"], flush=True)
     if not arguments.quick:
         print(write("example-trainer", SEED, "cuda", rows))
 

@@ -3,6 +3,7 @@
     python experiments/distortion.py --quick                        one scene, small, on a CPU: some ten minutes
     python experiments/distortion.py --quick distortion=mine        your module's rows beside those that are there
     python experiments/distortion.py --device cuda --to FILE        every scene, kind of mistake, strength and seed
+    python experiments/distortion.py --show --to FILE               the table of what is there
 
 Frames of scenes whose truth is known are spoiled in known ways (`lift.evaluation.worlds`); each module is fitted to them, and the
 canonical scene compared with true views from cameras that no fit was given. No alignment: the input view, which is right, and its depth or
@@ -26,7 +27,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,12 @@ from jaxtyping import Float
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from lift.config import check, store_schemas
 from lift.distortions import Distortion, distortions
+from lift.distortions.blur import blurred
+from lift.distortions.image_warp import bent
 from lift.evaluation.lpips import LPIPS
 from lift.evaluation.metrics import psnr, ssim
 from lift.evaluation.worlds import KINDS, Spoiled, World, photographs, ray_cast, spoil
@@ -57,6 +61,7 @@ from lift.types import Cameras, Frames, Gaussians, Render
 SHARED = Path(os.environ.get("LIFT_SHARED", Path(__file__).parents[2] / "shared"))
 WEIGHTS = SHARED / "weights" / "lpips_backbones"
 
+TOLD = "told the truth"
 MODULES = {
     "identity": ["distortion=identity"],
     "rigid": ["distortion=composed", "distortion.parts=[rigid]"],
@@ -66,11 +71,13 @@ MODULES = {
     "field": ["distortion=composed", "distortion.parts=[field]"],
     "hexplane": ["distortion=composed", "distortion.parts=[hexplane]"],
     "hexplane as_released": ["distortion=hexplane", "distortion.as_released=true"],
-    "composed": ["distortion=composed"],
+    TOLD: ["distortion=identity"],
     "composed, no part dropped": ["distortion=composed", "distortion.sift=0"],
-    "composed, frames trusted by their error": ["distortion=composed", "fit.trust.frames=2.5"],
+    "composed, frames trusted alike": ["distortion=composed"],
+    "composed": ["distortion=composed", "fit.trust.frames=2.5"],
 }
-"""What is compared, and by which settings: each alone within `composed`, which lets it begin late and drops it where it explains hardly anything."""
+"""What is compared, and by which settings: each alone within `composed`, which lets it begin late and drops it where it explains hardly anything,
+and all frames trusted alike; last the default of `lift run`. What `Told` cannot give back nobody can who keeps frames for what they are."""
 
 RAY_CAST, PHOTOGRAPHS = ("room", "terrace", "thin", "plain"), ("llff_fern", "llff_flower", "sceaux_castle")
 FITS = {
@@ -79,6 +86,30 @@ FITS = {
 }
 DEVICES = {"cpu": [], "cuda": ["renderer=gsplat", "trainer=gpu"]}
 SETTINGS = ["image=room", "fit.held_out=0", "fit.checkpoint_every=1000000", "fit.coarse.sizes=[0.5]", "fit.coarse.until=[0.3]", "fit.trust.frames=0"]
+
+
+class Told(Distortion):
+    """Has nothing to learn: it is told cameras, displacements, blur, colours and which frames are gone bad. Not how their texture is mottled."""
+
+    def __init__(self, cameras: Cameras, spoiled: Spoiled) -> None:
+        super().__init__()
+        self.size, self.most = (cameras.width, cameras.height), float(spoiled.variance.max())
+        told = {name: getattr(spoiled, name) for name in ("flow", "tone", "saturation", "variance")}
+        told |= {"poses": cameras.world_to_camera, "intrinsics": cameras.intrinsics, "sound": (~spoiled.bad).float()}
+        for name, value in told.items():
+            self.register_buffer(name, value)
+
+    def cameras(self, cameras: Cameras, view: Tensor) -> Cameras:
+        return Cameras(self.poses[view], self.intrinsics[view], *self.size).resized(cameras.width, cameras.height)
+
+    def image(self, render: Render, view: Tensor) -> Render:
+        height, width = render.rgb.shape[1:3]
+        smaller = width / self.size[0]
+        render = bent(render, smaller * interpolate(self.flow[view], (height, width), mode="area"))
+        rgb = blurred(render.rgb, smaller**2 * self.variance[view], smaller**2 * self.most)
+        grey = rgb.mean(-1, keepdim=True)
+        rgb = (grey + (1 + self.saturation[view])[:, None, None, None] * (rgb - grey)) * self.tone[view].exp()[:, None, None]
+        return replace(render, rgb=rgb, info={**render.info, "weight": render.info["weight"] * self.sound[view][:, None, None]})
 
 
 @torch.no_grad()
@@ -170,12 +201,12 @@ def _unbent(pixels: Tensor, flow: Tensor) -> Tensor:
 
 
 def trial(
-    world: World, spoiled: Spoiled, config: Any, renderer: Renderer, seed: int, lpips: LPIPS | None = None
+    world: World, spoiled: Spoiled, config: Any, renderer: Renderer, seed: int, lpips: LPIPS | None = None, told: bool = False
 ) -> tuple[dict[str, Any], Gaussians, Distortion]:
-    """One fit and what is measured of it."""
+    """One fit and what is measured of it. told: by `Told`, in place of the distortion that `config` names."""
     cameras = spoiled.reconstruction.cameras
     torch.manual_seed(seed)
-    distortion = distortions.build(
+    distortion = Told(world.trajectory.cameras, spoiled) if told else distortions.build(
         OmegaConf.to_container(config.distortion), num_views=len(cameras), extent=world.typical, size=(cameras.width, cameras.height), trajectory=world.trajectory,
         points=spoiled.reconstruction.points,
     )  # fmt: skip
@@ -207,7 +238,8 @@ def tables(rows: list[dict[str, Any]]) -> str:
     seeds of what a module gains on `identity`; and all that was measured with all mistakes together at strength 1."""
     known = {(row["scene"], row["case"], row["seed"], row["module"]): row for row in rows}
     cases = sorted({row["case"] for row in rows}, key=lambda case: (case != "clean", not case.startswith("all"), case))
-    modules = list(dict.fromkeys(row["module"] for row in rows))
+    modules = [name for name in MODULES if any(row["module"] == name for row in rows)]
+    modules += dict.fromkeys(row["module"] for row in rows if row["module"] not in MODULES)
 
     def gain(row: dict[str, Any]) -> float | None:
         base = known.get((row["scene"], row["case"], row["seed"], "identity"))
@@ -233,13 +265,13 @@ def tables(rows: list[dict[str, Any]]) -> str:
         lines.append("|---" * (len(there) + 3) + "|")
     for module in modules if whole else []:
         mine = [row for row in whole if row["module"] == module]
-        back = []  # of what the mistakes take from `identity`
+        given, taken = 0.0, 0.0  # of what the mistakes take from `identity`
         for row in mine:
             spoiled, clean = (known.get((row["scene"], case, row["seed"], "identity")) for case in ("all x 1", "clean"))
             if spoiled and clean:
-                back.append((row["psnr"] - spoiled["psnr"]) / (clean["psnr"] - spoiled["psnr"]))
+                given, taken = given + row["psnr"] - spoiled["psnr"], taken + clean["psnr"] - spoiled["psnr"]
         cells = [f"{_mean(mine, key):.3g}" if any(key in row for row in mine) else "" for key in there]
-        lines.append(f"| {module} | " + " | ".join(cells) + f" | {f'{100 * statistics.mean(back):.0f} %' if back else ''} | {len(mine)} |")
+        lines.append(f"| {module} | " + " | ".join(cells) + f" | {f'{100 * given / taken:.0f} %' if taken else ''} | {len(mine)} |")
     return "\n".join(lines)
 
 
@@ -297,7 +329,8 @@ class Bench:
             self.spoiled = {(asked.case, asked.seed): spoil(self.world, asked.sizes, asked.seed)}
         with initialize_config_module("lift.configs", version_base="1.3"):
             config = compose("lift", [*SETTINGS, *asked.fit, *asked.settings])
-        row, *_ = trial(self.world, self.spoiled[asked.case, asked.seed], config, self.renderer, asked.seed, self.lpips)
+        told = asked.module.startswith(TOLD)
+        row, *_ = trial(self.world, self.spoiled[asked.case, asked.seed], config, self.renderer, asked.seed, self.lpips, told)
         return {**asked.label, **row}
 
 
@@ -395,6 +428,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=tuple(DEVICES))
     parser.add_argument("--workers", type=_positive, default=1, help="processes, which share the GPUs; let them use one at once: nvidia-cuda-mps-control -d")
     parser.add_argument("--to", type=Path, help="the results, added to if they are there; outputs/distortion.json, with --quick distortion-quick.json")
+    parser.add_argument("--show", action="store_true", help="print the tables of the results that are there, and fit nothing")
     parser.add_argument("settings", nargs="*", metavar="setting=value")
     asked = parser.parse_intermixed_args()  # settings may stand anywhere
     lists = {name: getattr(asked, name) or [] for name in ("scenes", "modules", "cases", "strengths")}
@@ -424,7 +458,7 @@ def main() -> None:
         modules = {" ".join(own): own}
     else:
         modules = {" ".join([name, *own]): [*MODULES[name], *own] for name in names or MODULES}
-    if asked.device == "cuda" and not torch.cuda.is_available():
+    if asked.device == "cuda" and not asked.show and not torch.cuda.is_available():
         parser.error("--device is cuda, but torch sees no CUDA device; choose cpu")
     store_schemas()
     for name, overrides in modules.items():
@@ -440,6 +474,12 @@ def main() -> None:
         rows = record["rows"]
     except (json.JSONDecodeError, TypeError, KeyError) as error:
         parser.error(f"{to} does not hold results ({error!r}); choose another file with --to")
+    if asked.show:
+        if not rows:
+            parser.error(f"{to} has no results; choose another file with --to, or make them without --show")
+        for common in {json.dumps(row["fit"]): row["fit"] for row in rows}.values():
+            print(f"{' '.join(common)}\n\n{tables([row for row in rows if row['fit'] == common])}\n")
+        return
     machines = record.setdefault("machines", [])
     with tempfile.TemporaryDirectory() as worlds:
         trials = [

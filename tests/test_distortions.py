@@ -294,12 +294,14 @@ def test_the_canonical_scene_is_better_for_knowing_what_frames_get_wrong():
     spoiled = spoil(world, dict.fromkeys(KINDS, 2.0), 0)
     renderer = renderers.build({"name": "numba"}, device=torch.device("cpu"))
     found = {}
-    for module in ("identity", "composed"):
+    for module in ("identity", "composed", experiment.TOLD):
         small = ["fit.steps=700", "fit.initial_gaussians=5000", "fit.max_gaussians=7000"]
         with initialize_config_module("lift.configs", version_base="1.3"):
             config = compose("lift", [*experiment.SETTINGS, *small, *experiment.MODULES[module]])
-        found[module], *_ = experiment.trial(world, spoiled, config, renderer, 0)
+        found[module], *_ = experiment.trial(world, spoiled, config, renderer, 0, told=module == experiment.TOLD)
     assert found["composed"]["psnr"] > found["identity"]["psnr"] + 1.0
+    assert found[experiment.TOLD]["psnr"] > found["composed"]["psnr"] + 1.0
+    assert all(found[experiment.TOLD][key] < 1e-3 for key in ("place", "turn", "shift", "zoom", "tone")), "what was done is what is undone"
     assert found["composed"]["place"] < 0.8 * found["composed"]["place_told"]
     assert found["composed"]["tone"] < 0.7 * found["composed"]["tone_told"] and found["composed"]["turn"] < found["composed"]["turn_told"]
     assert found["identity"]["place"] == found["identity"]["place_told"]
@@ -327,6 +329,9 @@ def test_the_experiment_in_several_processes_goes_on_where_it_was(tmp_path, monk
     assert [row["machine"] for row in rows] == [0, 0, 1, 1] and record["machines"][1]["workers"] == 2
     assert len({(row["case"], row["module"]) for row in rows}) == len(rows) == 4
     assert "| rigid |" in done.stdout and "(+" in done.stdout.replace("(-", "(+")
+    monkeypatch.setattr(sys, "argv", [*command, "--show"])
+    experiment.main()
+    assert "| rigid |" in capsys.readouterr().out and json.loads(to.read_text()) == record
     for wrong, words in (("fit.stepz=1", "stepz"), ("--scenes=nowhere", "choose among room"), ("--seeds=0", "--seeds"), ("--cases=no", "choose among clean")):
         monkeypatch.setattr(sys, "argv", [*command, wrong])
         with pytest.raises(SystemExit) as stop:

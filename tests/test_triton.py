@@ -196,8 +196,7 @@ def _names(value: torch.Tensor) -> str:
 
 def test_a_bent_picture_and_its_gradients_are_those_of_plain_torch(device):
     from lift.distortions.image_triton import bent
-    from lift.distortions.image_warp import _bent
-    from lift.types import Render
+    from lift.distortions.image_warp import sampled
 
     generator = torch.Generator().manual_seed(0)
     sizes = {"rgb": (3, 20, 31, 3), "alpha": (3, 20, 31), "depth": (3, 20, 31)}  # more than a block, not a multiple of one
@@ -208,7 +207,7 @@ def test_a_bent_picture_and_its_gradients_are_those_of_plain_torch(device):
     flow.requires_grad_()
     exact = {name: value.detach().double().requires_grad_() for name, value in inputs.items()}
     exact_flow = flow.detach().double().requires_grad_()
-    found, truth = bent(*inputs.values(), flow), _bent(Render(**exact, info={}), exact_flow)
+    found, truth = bent(*inputs.values(), flow), sampled(*exact.values(), exact_flow)
     assert found[0][0].equal(inputs["rgb"][0]) and found[2][0].equal(inputs["depth"][0]), "exactly itself where nothing moves"
     assert 0 < float(found[3].mean()) < 1 and not found[3].requires_grad
     outers = [torch.rand(value.shape, generator=generator).to(device) for value in found[:3]]

@@ -44,16 +44,7 @@ class ImageWarp(Distortion):
 
     def image(self, render: Render, view: Int[Tensor, "view"]) -> Render:
         height, width = render.rgb.shape[1:3]
-        moved = self.flow(view, width, height)
-        if fused(render.rgb, moved):
-            from lift.distortions.image_triton import bent
-
-            rgb, alpha, depth, weight = bent(render.rgb, render.alpha, render.depth, moved)
-        else:
-            rgb, alpha, depth, weight = _bent(render, moved)
-        if "weight" in render.info:
-            weight = weight * render.info["weight"]
-        return Render(rgb, alpha, depth, {**render.info, "weight": weight})
+        return bent(render, self.flow(view, width, height))
 
     def flow(self, view: Int[Tensor, "view"], width: int, height: int) -> Float[Tensor, "view 2 height width"]:
         """Where in the straight picture each pixel of the frame comes from, relative to itself and in pixels."""
@@ -65,7 +56,23 @@ class ImageWarp(Distortion):
         return self.weight * self.grid.norm(1e-4) + 1e4 * self.bending * bends
 
 
-def _bent(render: Render, moved: Float[Tensor, "view 2 height width"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def bent(render: Render, moved: Float[Tensor, "view 2 height width"]) -> Render:
+    """Pictures as seen `moved` pixels away; what is beyond the border counts for nothing (`info["weight"]`)."""
+    if fused(render.rgb, moved):
+        from lift.distortions import image_triton
+
+        rgb, alpha, depth, weight = image_triton.bent(render.rgb, render.alpha, render.depth, moved)
+    else:
+        rgb, alpha, depth, weight = sampled(render.rgb, render.alpha, render.depth, moved)
+    if "weight" in render.info:
+        weight = weight * render.info["weight"]
+    return Render(rgb, alpha, depth, {**render.info, "weight": weight})
+
+
+def sampled(
+    rgb: Float[Tensor, "view height width 3"], alpha: Float[Tensor, "view height width"], depth: Float[Tensor, "view height width"],
+    moved: Float[Tensor, "view 2 height width"],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Colours, alpha and depth from `moved` pixels away, and 1 where that is within the picture, else 0."""
     height, width = moved.shape[2:]
     x = torch.arange(width, device=moved.device) + moved[:, 0]
@@ -74,8 +81,8 @@ def _bent(render: Render, moved: Float[Tensor, "view 2 height width"]) -> tuple[
     with torch.no_grad():
         still = (moved == 0).all(1, keepdim=True)
         weight = ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)).to(moved.dtype)
-    rgb = _sample(render.rgb.permute(0, 3, 1, 2), places, still, "bicubic").permute(0, 2, 3, 1)
-    alpha, depth = _sample(torch.stack([render.alpha, render.depth], dim=1), places, still, "bilinear").unbind(1)
+    rgb = _sample(rgb.permute(0, 3, 1, 2), places, still, "bicubic").permute(0, 2, 3, 1)
+    alpha, depth = _sample(torch.stack([alpha, depth], dim=1), places, still, "bilinear").unbind(1)
     return rgb, alpha, depth, weight
 
 

@@ -17,7 +17,7 @@ from torch.nn.functional import grid_sample
 
 from lift.geometry import inside, pinhole, project, unproject
 from lift.io.image import read_image
-from lift.mistakes import BLUR, Mistakes, OBJECTS, bent, blurred, motion
+from lift.mistakes import BLUR, Mistakes, OBJECTS, SATURATION, bent, blurred, motion
 from lift.planners.articulated import Articulated
 from lift.planners.motion import around
 from lift.poses.agreement import merged
@@ -54,12 +54,13 @@ class World:
 @dataclass(frozen=True)
 class Spoiled:
     """What a fit is given, and what was done: flow, where each pixel comes from relative to itself, in pixels; tone, logarithms of gain;
-    variance of the blur in pixels squared; which frames are gone bad."""
+    saturation, less 1; variance of the blur in pixels squared; which frames are gone bad."""
 
     frames: Frames
     reconstruction: Reconstruction
     flow: Float[Tensor, "view 2 height width"]
     tone: Float[Tensor, "view 3"]
+    saturation: Float[Tensor, "view"]
     variance: Float[Tensor, "view"]
     bad: Bool[Tensor, "view"]
 
@@ -165,8 +166,8 @@ def spoil(world: World, sizes: Mapping[str, float], seed: int) -> Spoiled:
     frames = Frames((255 * torch.stack(pictures)).round().to(torch.uint8), depth)
     confidence = (depth > 0).float()
     points = merged(frames, given, depth, confidence, 2_000_000) if confidence.any() else world.points
-    variance = (BLUR * size["blur"] * width * away) ** 2
-    return Spoiled(frames, Reconstruction(given, points, depth, confidence), torch.stack(flows), torch.stack(tones), variance, bad)
+    variance, saturation = (BLUR * size["blur"] * width * away) ** 2, SATURATION * size["color"] * away
+    return Spoiled(frames, Reconstruction(given, points, depth, confidence), torch.stack(flows), torch.stack(tones), saturation, variance, bad)
 
 
 def _mistakes(trajectory: Trajectory, seed: int) -> list[Mistakes]:
