@@ -60,6 +60,8 @@ class Trust:
     frames: float = 2.5
     """A frame whose error is so many times the median frame's counts a half, and the less the worse it is; 0 trusts all alike, and so does
     a run whose prior vouches for its frames."""
+    pixels: float = 0.0
+    """The same of a pixel, by the mean error around it and that of its frame as it is rendered."""
 
 
 @dataclass

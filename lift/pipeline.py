@@ -184,7 +184,7 @@ def fit(
         )  # fmt: skip
     settings = config.fit
     if agree:
-        settings = OmegaConf.merge(settings, {"trust": {"frames": 0.0}})
+        settings = OmegaConf.merge(settings, {"trust": {"frames": 0.0, "pixels": 0.0}})
     if agree and config.distortion.name == "composed" and not list(distortion.groups()):
         session.note(f"{config.prior.name} vouches for its frames, so no distortion is learned; distortion.sift=0 learns one all the same")
     renderer = session.build(renderers)

@@ -21,7 +21,7 @@ from lift.training.data import ViewSampler, split
 from lift.training.fit import CHECKPOINT, fit
 from lift.training.module import SceneModule
 from lift.training.splats import Splats, initialise
-from lift.types import Cameras, Clip, Frames, Gaussians, PointCloud, Reconstruction, Trajectory
+from lift.types import Cameras, Clip, Frames, Gaussians, PointCloud, Reconstruction, Render, Trajectory
 
 SIZE = 24
 
@@ -223,6 +223,20 @@ def test_inverse_depth_looks_only_where_both_know():
     ones = torch.ones_like(rendered)
     assert float(losses.inverse_depth(rendered, ones, target, ones, 2.0)) == pytest.approx(2 * 0.25 / 2)
     assert float(losses.inverse_depth(rendered, 0 * ones, target, ones, 2.0)) == 0
+
+
+def test_frames_and_pixels_that_are_far_worse_explained_count_less():
+    fitted = module(settings(trust={"frames": 2.0, "pixels": 3.0}))
+    fitted.errors.copy_(torch.tensor([0.4, 0.1, 0.1, 0.4]))
+    views = torch.tensor([0, 1, 3])
+    rgb = fitted.images[views].float() / 255 + 0.01
+    rgb[:, :6, :6] += 0.8
+    worth = fitted.trusted(Render(rgb, torch.ones(rgb.shape[:3]), torch.ones(rgb.shape[:3])), views)
+    assert (worth[0] == 1).all(), "the input is taken at its word"
+    assert worth[1, -1, -1] > 0.9 and worth[1, 2, 2] < 0.01
+    torch.testing.assert_close(worth[2], worth[1] * (1 + 0.5**6) / (1 + 2.0**6))
+    fitted = module(settings(trust={"frames": 0.0, "pixels": 0.0}))
+    assert fitted.trusted(Render(rgb, torch.ones(rgb.shape[:3]), torch.ones(rgb.shape[:3])), views) is None
 
 
 def test_views_are_drawn_by_seed_epoch_and_rank_alone():

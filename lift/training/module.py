@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d, interpolate
 
 from lift.distortions import Distortion
 from lift.jit import fused
@@ -18,6 +18,8 @@ from lift.training import densify, losses
 from lift.training.splats import NAMES, Splats
 from lift.types import Cameras, Frames, Gaussians, Reconstruction, Render
 
+AROUND = 9
+"""Pixels across, over which the error of one is averaged."""
 JUDGED = 12
 """Frames by which a distortion is told what it is worth, about."""
 
@@ -117,13 +119,18 @@ class SceneModule(lightning.LightningModule):
         """How much each pixel counts, [view height width], in [0, 1]; None if all count whole.
 
         The distortion's word (`info["weight"]`), times what the frames are worth: one whose last error is `fit.trust.frames` times the
-        median counts a half, and less the worse it is. The input is always taken at its word.
+        median counts a half, and less the worse it is; and times the same of pixels. The input is always taken at its word.
         """
-        trusted, bound = render.info.get("weight"), self.how.trust.frames
-        if bound:
+        trusted, bounds, ratios = render.info.get("weight"), self.how.trust, []
+        if bounds.frames:
             typical = torch.where(self.errors > 0, self.errors, torch.nan).nanmedian()
-            worth = 1 / (1 + (self.errors[views] / (bound * typical)).nan_to_num_(0.0) ** 6)
-            worth = torch.where(views > 0, worth, 1.0)[:, None, None]
+            ratios.append((self.errors[views] / (bounds.frames * typical))[:, None, None])
+        if bounds.pixels:
+            errors = self._differences(render, views)
+            around = avg_pool2d(errors, AROUND, 1, AROUND // 2, count_include_pad=False)
+            ratios.append(around / (bounds.pixels * errors.mean((1, 2), keepdim=True)))
+        for ratio in ratios:
+            worth = torch.where(views[:, None, None] > 0, 1 / (1 + ratio.nan_to_num(0.0) ** 6), 1.0)
             trusted = worth.expand(render.alpha.shape) if trusted is None else trusted * worth
         return trusted
 
@@ -161,7 +168,7 @@ class SceneModule(lightning.LightningModule):
             self._densify(rng, before)
             if self.how.importance or self.how.trust.frames:
                 alone = len(views) == 1 and "weight" not in render.info
-                self.errors[views] = parts["l1"].detach() if alone else self._differences(render, views)
+                self.errors[views] = parts["l1"].detach() if alone else self._differences(render, views).mean((1, 2))
                 self.drawn[views] = self.step
         return render, {"loss": loss, **parts, "penalty": penalty}
 
@@ -305,8 +312,9 @@ class SceneModule(lightning.LightningModule):
             densify.explore(self.splats, how.noise * 5e5 * optimiser.param_groups[0]["lr"], rng)
 
     def _differences(self, render: Render, views: Tensor) -> Tensor:
+        """Mean absolute difference of colours, [view height width]."""
         frames = self.targets((render.rgb.shape[2], render.rgb.shape[1])).images[views]
-        return (render.rgb.detach() - frames / 255).abs().mean((1, 2, 3))
+        return (render.rgb.detach() - frames / 255).abs().mean(-1)
 
     def _error(self, render: Render, views: Tensor) -> Tensor:
         frames = self.targets((render.rgb.shape[2], render.rgb.shape[1])).images[views]
