@@ -195,6 +195,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the first case; writes nothing")
     arguments = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    torch.manual_seed(SEED)
     renderer = renderers.build({"name": "gsplat"}, device=torch.device("cuda"))
     rows = []
     for count, batch in CASES[:1] if arguments.quick else CASES:

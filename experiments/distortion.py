@@ -1,14 +1,14 @@
 """Which distortion module gives back most of what a generator's mistakes take from the canonical scene?
 
     python experiments/distortion.py --quick                        one scene, small, on a CPU: some ten minutes
-    python experiments/distortion.py --quick distortion=mine        your module's rows beside those that are there
+    python experiments/distortion.py --quick distortion=mine        your module beside `identity`; --modules adds others
     python experiments/distortion.py --device cuda --to FILE        every scene, kind of mistake, strength and seed
     python experiments/distortion.py --show --to FILE               the table of what is there
 
 Frames of scenes whose truth is known are spoiled in known ways (`lift.evaluation.worlds`); each module is fitted to them, and the
 canonical scene compared with true views from cameras that no fit was given. No alignment: the input view, which is right, and its depth or
 the scene's points fix the world. Rows that are in the results already are not made again, so a killed run goes on. Further arguments
-are settings of `lift run` for all fits, which then have a table of their own; `distortion=...` is measured alone, as a row of that name.
+are settings of `lift run` (`fit.`, `trainer.`) for all fits, which then have a table of their own; `distortion=...` is a row of that name.
 
 Scenes: four ray-cast ones, and photographs with cameras under LIFT_SHARED (default ../shared) where they are; LPIPS is measured where its
 weights are there. How large the mistakes are
@@ -141,7 +141,7 @@ def recovered(distortion: Distortion, gaussians: Gaussians, world: World, spoile
     some = gaussians[torch.randperm(len(gaussians), generator=torch.Generator().manual_seed(0))[:2000]]
     found: dict[str, list[float]] = {}
     views = [view for view in range(1, len(told)) if not spoiled.bad[view]]
-    for index in views[:: -(-len(views) // most)]:
+    for index in views[:: max(1, -(-len(views) // most))]:
         for suffix, learned in (("", distortion), ("_told", nothing)):
             for key, value in _missed(learned, index, some, true[index], told[index], spoiled, world.typical).items():
                 found.setdefault(key + suffix, []).append(value)
@@ -235,7 +235,7 @@ def cases(strengths: list[float], alone: bool) -> dict[str, dict[str, float]]:
 
 def tables(rows: list[dict[str, Any]]) -> str:
     """Of fits alike in all but their distortion, in Markdown: PSNR by module and mistakes, with mean and standard deviation over scenes and
-    seeds of what a module gains on `identity`; and all that was measured with all mistakes together at strength 1."""
+    seeds of what a module gains on `identity`, in brackets the number of fits where it is smaller; and all that was measured with all mistakes together at strength 1."""
     known = {(row["scene"], row["case"], row["seed"], row["module"]): row for row in rows}
     cases = sorted({row["case"] for row in rows}, key=lambda case: (case != "clean", not case.startswith("all"), case))
     modules = [name for name in MODULES if any(row["module"] == name for row in rows)]
@@ -245,14 +245,16 @@ def tables(rows: list[dict[str, Any]]) -> str:
         base = known.get((row["scene"], row["case"], row["seed"], "identity"))
         return None if base is None or base is row else row["psnr"] - base["psnr"]
 
-    lines = ["| module | " + " | ".join(cases) + " |", "|---" * (len(cases) + 1) + "|"]
+    counts = {case: max(sum(row["case"] == case and row["module"] == module for row in rows) for module in modules) for case in cases}
+    lines = ["| module | " + " | ".join(f"{case} ({counts[case]} fits)" for case in cases) + " |", "|---" * (len(cases) + 1) + "|"]
     for module in modules:
         cells = []
         for case in cases:
             mine = [row for row in rows if row["case"] == case and row["module"] == module]
             gains = [value for row in mine if (value := gain(row)) is not None]
             spread = f" ± {statistics.stdev(gains):.2f}" if len(gains) > 1 else ""
-            cells.append(f"{_mean(mine, 'psnr'):.2f}" + (f" ({statistics.mean(gains):+.2f}{spread})" if gains else "") if mine else "")
+            fewer = f" [{len(mine)}]" if len(mine) < counts[case] else ""
+            cells.append(f"{_mean(mine, 'psnr'):.2f}" + (f" ({statistics.mean(gains):+.2f}{spread})" if gains else "") + fewer if mine else "")
         lines.append(f"| {module} | " + " | ".join(cells) + " |")
     whole = [row for row in rows if row["case"] == "all x 1"]
     titles = {
@@ -411,10 +413,23 @@ def _rounded(value: Any) -> Any:
     return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"is {text!r}; choose a number of at least 1")
+    return int(text)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Results that are there, or none. Raises ValueError where something else is."""
+    try:
+        if not path.exists():
+            return {"machines": [], "rows": []}
+        record = json.loads(path.read_text())
+        for row in record["rows"]:
+            [row[key] for key in ("scene", "case", "seed", "module", "fit", "settings", "psnr")]
+        return {"machines": list(record["machines"]), "rows": list(record["rows"])}
+    except (OSError, UnicodeError, ValueError, TypeError, KeyError, IndexError) as error:
+        raise ValueError(f"{path} does not hold results of this experiment ({type(error).__name__}: {error}); choose another file with --to") from None
 
 
 def main() -> None:
@@ -424,9 +439,9 @@ def main() -> None:
     parser.add_argument("--modules", nargs="+", metavar="MODULE", help=", ".join(MODULES))
     parser.add_argument("--strengths", nargs="+", help="of all mistakes together; 1 0.5 2 if not given, 1 with --quick")
     parser.add_argument("--cases", nargs="+", metavar="CASE", help="some of them alone: clean, 'all x 1', ..., " + ", ".join(KINDS))
-    parser.add_argument("--seeds", type=_positive, help="how many; 3 if not given, 1 with --quick")
+    parser.add_argument("--seeds", type=_count, help="how many; 3 if not given, 1 with --quick")
     parser.add_argument("--device", default="cpu", choices=tuple(DEVICES))
-    parser.add_argument("--workers", type=_positive, default=1, help="processes, which share the GPUs; let them use one at once: nvidia-cuda-mps-control -d")
+    parser.add_argument("--workers", type=_count, default=1, help="processes, which share the GPUs; let them use one at once: nvidia-cuda-mps-control -d")
     parser.add_argument("--to", type=Path, help="the results, added to if they are there; outputs/distortion.json, with --quick distortion-quick.json")
     parser.add_argument("--show", action="store_true", help="print the tables of the results that are there, and fit nothing")
     parser.add_argument("settings", nargs="*", metavar="setting=value")
@@ -443,19 +458,25 @@ def main() -> None:
         if name in PHOTOGRAPHS and not (SHARED / "data" / name).is_dir():
             parser.error(f"scene {name!r} is not in {SHARED / 'data'}, where LIFT_SHARED={SHARED} would have it")
     try:
-        sizes = cases([float(text) for text in strengths] or ([1.0] if asked.quick else [1.0, 0.5, 2.0]), not asked.quick)
+        given = [float(text) for text in strengths]
+        if not all(0 < strength < math.inf for strength in given):
+            raise ValueError
     except ValueError:
-        parser.error(f"--strengths are {' '.join(strengths)}; choose numbers")
+        parser.error(f"--strengths are {' '.join(strengths)}; choose numbers above 0, 1 for what the prior synthetic does")
+    sizes = cases(given or ([1.0] if asked.quick else [1.0, 0.5, 2.0]), not asked.quick)
     for name in wanted:
         if name not in sizes:
             parser.error(f"case {name!r} is not known; choose among {', '.join(sizes)}")
     sizes = {name: size for name, size in sizes.items() if name in wanted or not wanted}
     found = [name for name in PHOTOGRAPHS if (SHARED / "data" / name).is_dir()]
     scenes = scenes or (["room"] if asked.quick else [*RAY_CAST, *found])
+    for setting in settings:
+        if not setting.lstrip("+~").startswith(("distortion=", "distortion.", "fit.", "trainer.")):
+            parser.error(f"{setting} changes nothing here; choose settings of distortion, fit and trainer, and --device for the renderer")
     own = [setting for setting in settings if setting.lstrip("+~").startswith("distortion")]
     preset = [*FITS["quick" if asked.quick else "full"], *DEVICES[asked.device], *sorted(setting for setting in settings if setting not in own)]
     if any(setting.startswith("distortion=") for setting in own):
-        modules = {" ".join(own): own}
+        modules = {name: MODULES[name] for name in ["identity", *names]} | {" ".join(own): own}
     else:
         modules = {" ".join([name, *own]): [*MODULES[name], *own] for name in names or MODULES}
     if asked.device == "cuda" and not asked.show and not torch.cuda.is_available():
@@ -466,21 +487,27 @@ def main() -> None:
             with initialize_config_module("lift.configs", version_base="1.3"):
                 check(compose("lift", [*SETTINGS, *preset, *overrides]))
         except (ComponentError, HydraException, OmegaConfBaseException) as error:
-            parser.error(f"{name}: {error}")
+            parser.error(f"{name}: {str(error).splitlines()[0]}")
     to = asked.to or Path("outputs", "distortion-quick.json" if asked.quick else "distortion.json")
-    to.parent.mkdir(parents=True, exist_ok=True)
     try:
-        record = json.loads(to.read_text()) if to.exists() else {"machines": [], "rows": []}
-        rows = record["rows"]
-    except (json.JSONDecodeError, TypeError, KeyError) as error:
-        parser.error(f"{to} does not hold results ({error!r}); choose another file with --to")
+        record = read(to)
+        if not asked.show:
+            to.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    rows = record["rows"]
     if asked.show:
+        rows = [
+            row for row in rows
+            if (row["scene"] in scenes or not asked.scenes) and (row["module"] in ("identity", *modules) or not (asked.modules or own)) and row["seed"] < (asked.seeds or math.inf)
+            and (row["case"] in sizes or not (wanted or strengths))
+        ]  # fmt: skip
         if not rows:
-            parser.error(f"{to} has no results; choose another file with --to, or make them without --show")
+            parser.error(f"{to} has no such results; choose another file with --to, or make them without --show")
         for common in {json.dumps(row["fit"]): row["fit"] for row in rows}.values():
             print(f"{' '.join(common)}\n\n{tables([row for row in rows if row['fit'] == common])}\n")
         return
-    machines = record.setdefault("machines", [])
+    machines = record["machines"]
     with tempfile.TemporaryDirectory() as worlds:
         trials = [
             Trial(scene, case, seed, module, size, preset, overrides, asked.quick, Path(worlds))
@@ -503,4 +530,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; run the same command again to go on") from None

@@ -1,5 +1,6 @@
 """Settings that belong to no component, and how a run's configuration is composed and checked. Imports no torch."""
 
+import math
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, get_type_hints
@@ -188,7 +189,10 @@ def check(config: DictConfig) -> None:
             own = (settings.get("settings") or {}).get(part, {})
             if not isinstance(own, dict):
                 raise ComponentError(f"{slot}.settings.{part} is {own!r}; set one of its settings: {slot}.settings.{part}.SETTING=VALUE")
-            catalogue()(slot, part).check(own)
+            try:
+                catalogue()(slot, part).check(own)
+            except ComponentError as error:
+                raise ComponentError(f"in {slot}.parts: {error}") from None
     for key, choices in {"reach.beyond": ("limit", "warn", "ignore"), "device": ("auto", "cpu", "cuda")}.items():
         if (value := OmegaConf.select(config, key)) not in choices:
             raise ComponentError(f"{key} is {value!r}; choose one of {', '.join(choices)}")
@@ -214,6 +218,6 @@ def check(config: DictConfig) -> None:
         )
     for key, (low, high) in bounds.items():
         value = OmegaConf.select(config, key)
-        if value < low or (high is not None and value > high):
+        if not low <= value < math.inf or (high is not None and value > high):  # nan is not, either
             span = f"from {low} to {high}" if high is not None else f"of at least {low}"
             raise ComponentError(f"{key} is {value}; choose a value {span}")

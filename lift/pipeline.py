@@ -185,8 +185,10 @@ def fit(
     settings = config.fit
     if agree:
         settings = OmegaConf.merge(settings, {"trust": {"frames": 0.0, "pixels": 0.0}})
-    if agree and config.distortion.name == "composed" and not list(distortion.groups()):
+    if agree and distortion.account().get("parts") and not list(distortion.groups()):
         session.note(f"{config.prior.name} vouches for its frames, so no distortion is learned; distortion.sift=0 learns one all the same")
+    elif agree and list(distortion.groups()):
+        session.note(f"{config.prior.name} vouches for its frames, so what {config.distortion.name} learns of them is chance; prior=frames has others")
     renderer = session.build(renderers)
 
     def make(folder: Path) -> None:

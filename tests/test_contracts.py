@@ -168,8 +168,9 @@ def hooks(distortion, view: torch.Tensor):
 
 def assert_identity(distortion, view: torch.Tensor) -> None:
     (cameras, moved), (gaussians, shifted), (render, shown) = hooks(distortion, view)
-    for a, b in [*zip(cameras.tensors().values(), moved.tensors().values()), (render.rgb, shown.rgb), (render.alpha, shown.alpha)]:
+    for a, b in [*zip(cameras.tensors().values(), moved.tensors().values()), (render.rgb, shown.rgb), (render.alpha, shown.alpha), (render.depth, shown.depth)]:
         assert a.equal(b)
+    assert "weight" not in shown.info or bool((shown.info["weight"] == 1).all())
     for key, value in gaussians.tensors().items():
         other = getattr(shifted, key)
         assert (value.expand_as(other) == other).all(), key

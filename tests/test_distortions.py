@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,8 @@ def test_a_shifted_picture_shows_what_was_beside_and_leaves_out_what_nothing_is_
     torch.testing.assert_close(shown.rgb[2, :, :-4], picture().rgb[2, :, 3:-1], atol=1e-4, rtol=0)
     assert torch.equal(shown.info["weight"][2, 0], (torch.arange(WIDTH) < WIDTH - 3).float())
     assert torch.equal(shown.rgb[1], picture().rgb[1]) and bool((shown.info["weight"][1] == 1).all())
+    doubted = replace(picture(), info={"weight": torch.full(shown.alpha.shape, 0.5)})
+    assert torch.equal(warp.image(doubted, EVERY).info["weight"], 0.5 * shown.info["weight"])
 
 
 def test_colors_are_mapped_by_frame_and_place():
@@ -113,11 +116,14 @@ def test_blur_has_the_variance_that_it_says():
     assert float(shown[1].sum()) == pytest.approx(1, abs=1e-5)
     assert float((shown[1].sum(0) * across**2).sum()) == pytest.approx(4.0 * (UNIT * 256) ** 2, rel=0.02)
     assert torch.equal(shown[2], dot[2, ..., 0])
-    pictures, variance = torch.rand(2, 9, 7, 3, dtype=torch.double, requires_grad=True), torch.tensor([0.0, 1.3], dtype=torch.double, requires_grad=True)
+    rng = torch.Generator().manual_seed(0)
+    pictures, variance = torch.rand(2, 9, 7, 3, dtype=torch.double, generator=rng).requires_grad_(), torch.tensor([0.0, 1.3], dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(lambda rgb, variance: blurred(rgb, variance, 4.0), (pictures, variance))
+    blur.variance.values.data[1] = 2 * blur.most**2
+    assert float(blur.variances(EVERY)[1].detach()) == pytest.approx(blur.most**2)
     blur.variance.values.data[1] = -0.5
     variance = blur.variances(EVERY)
-    assert float(variance[1]) == 0
+    assert float(variance[1].detach()) == 0
     (gradient,) = torch.autograd.grad(variance[1], blur.variance.values)
     assert float(gradient[1]) == 1, "a step below zero is not for good"
 
@@ -332,7 +338,17 @@ def test_the_experiment_in_several_processes_goes_on_where_it_was(tmp_path, monk
     monkeypatch.setattr(sys, "argv", [*command, "--show"])
     experiment.main()
     assert "| rigid |" in capsys.readouterr().out and json.loads(to.read_text()) == record
-    for wrong, words in (("fit.stepz=1", "stepz"), ("--scenes=nowhere", "choose among room"), ("--seeds=0", "--seeds"), ("--cases=no", "choose among clean")):
+    monkeypatch.setattr(sys, "argv", [*command, "distortion=rigid", *small])
+    experiment.main()
+    shown = capsys.readouterr().out
+    assert shown.count(" dB, ") == 2 and "| distortion=rigid |" in shown and "| identity |" in shown
+    stranger = tmp_path / "other.json"
+    stranger.write_text('{"rows": [{}]}')
+    wrongs = {
+        "fit.stepz=1": "stepz", "image=x": "changes nothing", "--scenes=nowhere": "choose among room", "--seeds=0": "at least 1", "--strengths=nan": "above 0",
+        "--cases=no": "choose among clean", f"--to={stranger}": "choose another file", f"--to={tmp_path}": "choose another file",
+    }  # fmt: skip
+    for wrong, words in wrongs.items():
         monkeypatch.setattr(sys, "argv", [*command, wrong])
         with pytest.raises(SystemExit) as stop:
             experiment.main()

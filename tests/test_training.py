@@ -75,6 +75,7 @@ def test_a_fit_grows_learns_and_logs(tmp_path):
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert {"loss", "l1", "dssim", "depth", "psnr", "gaussians", "val/input_psnr", "val/held_out_psnr"} <= set(events.Tags()["scalars"])
+    assert events.Scalars("val/held_out_psnr")[-1].step == events.Scalars("psnr")[-1].step == 60
     assert events.Tags()["images"]
 
 

@@ -4,9 +4,12 @@ import pytest
 import torch
 
 from lift import harmonics
+from lift.distortions import distortions
+from lift.geometry import pinhole
 from lift.training import losses
 from lift.training.similarity import convolved_ssim
 from lift.training.splats import activated
+from lift.types import Clip, Render, Trajectory
 
 
 @pytest.fixture(params=[pytest.param("cuda", marks=pytest.mark.gpu), "cpu"])
@@ -182,6 +185,10 @@ def test_cuda_takes_the_kernels(cuda):
     assert "InverseDepth" in _names(losses.inverse_depth(depth, torch.ones_like(depth), depth.detach(), torch.ones_like(depth), 1.0))
     raw = [torch.randn(5, *size, device=cuda, requires_grad=True) for size in ((3,), (4,), ())]
     assert "Activated" in _names(activated(*raw)[0])
+    view, tree = torch.tensor([1], device=cuda), Trajectory(pinhole(16, 16, 16.0), (Clip("right", 0, pinhole(16, 16, 16.0)),))
+    for name, used in (("image_warp", "Bent"), ("appearance", "Tinted")):
+        distortion = distortions.build({"name": name}, num_views=2, size=(16, 16), trajectory=tree).to(cuda)
+        assert used in _names(distortion.image(Render(rgb, depth, depth), view).rgb)
 
 
 def _names(value: torch.Tensor) -> str:

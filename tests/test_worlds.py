@@ -53,6 +53,30 @@ def test_each_kind_of_mistake_is_made_alone_and_said(world, kind):
     assert different or kind == "blur"  # which says how much, not how
 
 
+def test_what_is_said_of_colours_blur_and_bad_frames_is_what_pictures_show(world):
+    def spoiled_from(images, **sizes):
+        pictures = type(world.frames)(images.to(torch.uint8), world.frames.depth)
+        return spoil(World(**{**vars(world), "frames": pictures}), sizes, seed=0)
+
+    grey = spoiled_from(torch.full((33, *SIZE[::-1], 3), 90.0), color=1.0)
+    torch.testing.assert_close(grey.frames.images[:, 20, 20] / 90, grey.tone.exp(), atol=0.01, rtol=0)
+    vivid = spoiled_from(torch.tensor([120.0, 90, 60]).expand(33, *SIZE[::-1], 3), color=1.0)
+    shown = vivid.frames.images[:, 20, 20] / vivid.tone.exp()
+    torch.testing.assert_close((shown[:, 0] - shown[:, 2]) / 60, 1 + vivid.saturation, atol=0.02, rtol=0)
+    dot = torch.zeros(33, *SIZE[::-1], 3)
+    dot[:, 24, 31:33] = 255  # an edge would be hidden by rounding, a dot's middle is not
+    soft = spoiled_from(dot, blur=8.0)
+    row = soft.frames.images[:, 18:31, 20:44, 0].float().sum(1)
+    at = torch.arange(24) - 11.5
+    spread = (row * at**2).sum(1) / row.sum(1) - 0.25
+    assert float(soft.variance.max()) > 2
+    torch.testing.assert_close(spread, soft.variance, atol=0.15, rtol=0.15)
+    columns = torch.arange(SIZE[0]).float()[None, None, :, None].expand(33, SIZE[1], -1, 3) * 2 + 60
+    bad = spoiled_from(columns, bad=4.0)
+    rising = bad.frames.images.float()[:, 24].mean(-1).diff(dim=1).mean(1) > 0
+    assert torch.equal(~rising, bad.bad) and 0 < bad.bad.sum() < 33, "bad ones are the wrong way round"
+
+
 def test_the_flow_says_where_a_pixel_comes_from(world):
     """A picture of its own columns and rows, bent, shows where each pixel was."""
     ramp = torch.stack(torch.meshgrid(torch.arange(SIZE[1]), torch.arange(SIZE[0]), indexing="ij")[::-1], dim=-1)

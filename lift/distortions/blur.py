@@ -62,12 +62,12 @@ def blurred(rgb: Float[Tensor, "view height width 3"], variance: Float[Tensor, "
     """Pictures, each by its own variance in pixels squared, at most `most`; exactly themselves at 0. Beyond the border they are mirrored."""
     if not variance.is_cuda:  # there it would have to be waited for
         most = min(most, float(variance.detach().max()))
-    return _Blurred.apply(rgb, variance, math.ceil(4 * most**0.5) + 1)
+    return _Blurred.apply(rgb, variance, math.ceil(5 * most**0.5) + 1)
 
 
 class _Blurred(Function):
     """The blur of a mirrored picture is its own adjoint; and it is diffusion: what a change of the variance changes is half the Laplacian of
-    what came out. (The gradient of the kernel would be a sum over all pixels for each of its taps.)"""
+    what came out, but for what the reach cuts off. (The gradient of the kernel would be a sum over all pixels for each of its taps.)"""
 
     @staticmethod
     def forward(ctx, rgb, variance, reach):

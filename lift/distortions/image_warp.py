@@ -77,7 +77,7 @@ def sampled(
     height, width = moved.shape[2:]
     x = torch.arange(width, device=moved.device) + moved[:, 0]
     y = torch.arange(height, device=moved.device)[:, None] + moved[:, 1]
-    places = torch.stack([x * (2 / (width - 1)) - 1, y * (2 / (height - 1)) - 1], dim=-1)
+    places = torch.stack([x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1], dim=-1)
     with torch.no_grad():
         still = (moved == 0).all(1, keepdim=True)
         weight = ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)).to(moved.dtype)

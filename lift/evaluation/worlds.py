@@ -150,7 +150,7 @@ def spoil(world: World, sizes: Mapping[str, float], seed: int) -> Spoiled:
             places, depth = project(world.objects, cameras[view])
             flow = flow + wrong.moved(far * size["objects"], places[0], depth[0] > 0, height, width)
         source, known = images[view], world.frames.depth[view]
-        if bad[view]:  # another frame, the wrong way round, and melting
+        if bad[view]:  # another frame, the wrong way round, and melting; depth of neither
             source, known = images[other[view]].flip(1), known.flip(1)
             flow = flow + wrong.smooth(6.0, height, width)
         rgb, depth = bent(source, known, flow) if bool(flow.any()) else (source, known)

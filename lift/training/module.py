@@ -76,6 +76,7 @@ class SceneModule(lightning.LightningModule):
         self.register_buffer("weights", torch.tensor([1 - weights.ssim, weights.ssim, weights.depth]), persistent=False)
         self._distorts = any(parameter.requires_grad for parameter in distortion.parameters())
         self._smaller: dict[tuple[int, int], Targets] = {}
+        self._validated: dict[str, list[Tensor]] = {}
 
     def cameras(self, views: Tensor, size: tuple[int, int] | None = None) -> Cameras:
         """Where the frames are believed to have been taken, before any distortion. size: width and height if not the frames' own."""
@@ -195,12 +196,19 @@ class SceneModule(lightning.LightningModule):
         """Pictures of the canonical scene: a held-out frame has no distortion of its own to learn."""
         render = self.renderer(self.splats.gaussians(), self.cameras(views))
         psnr = -10 * torch.log10(self._error(render, views))
-        self.log("val/input_psnr" if int(views[0]) == 0 else "val/held_out_psnr", psnr, batch_size=len(views), add_dataloader_idx=False)
+        self._validated.setdefault("val/input_psnr" if int(views[0]) == 0 else "val/held_out_psnr", []).append(psnr)
         last = self.trainer.current_epoch + self.trainer.check_val_every_n_epoch >= self.trainer.max_epochs
         if self.logger is not None and last and batch_idx < 4:
             shown = torch.cat([self.images[views[0]].float() / 255, render.rgb[0].clamp(0, 1)], 1)
             shown = shown[:: -(-shown.shape[0] // 512), :: -(-shown.shape[0] // 512)]  # encoding takes as long as dozens of steps
             self.logger.experiment.add_image(f"view_{int(views[0])}", shown, self.step, dataformats="HWC")
+
+    def on_validation_epoch_end(self) -> None:
+        """To the curves at the steps of our own, where Lightning's `log` would count batches."""
+        means = {name: float(torch.stack(values).mean()) for name, values in self._validated.items()}
+        self._validated.clear()
+        for logger in self.trainer.loggers:
+            logger.log_metrics(means, self.step)
 
     def on_train_start(self) -> None:
         """Rates are those of this number of processes, whatever a checkpoint brought along."""
