@@ -41,16 +41,15 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from lift.config import check, store_schemas
-from lift.distortions import Distortion, distortions
+from lift.distortions import Distortion, distortions, rehearse
 from lift.distortions.blur import blurred
 from lift.distortions.image_warp import bent
 from lift.evaluation.lpips import LPIPS
 from lift.evaluation.metrics import psnr, ssim
 from lift.evaluation.worlds import KINDS, Spoiled, World, photographs, ray_cast, spoil
-from lift.geometry import project, rotation_angle
+from lift.geometry import pinhole, project, rotation_angle
 from lift.machine import machine
 from lift.parallel import torch_on_one_thread
-from lift.registry import ComponentError
 from lift.renderers import Renderer, renderers
 from lift.scenes import render
 from lift.training.fit import fit
@@ -485,8 +484,10 @@ def main() -> None:
     for name, overrides in modules.items():
         try:
             with initialize_config_module("lift.configs", version_base="1.3"):
-                check(compose("lift", [*SETTINGS, *preset, *overrides]))
-        except (ComponentError, HydraException, OmegaConfBaseException) as error:
+                config = compose("lift", [*SETTINGS, *preset, *overrides])
+            check(config)
+            rehearse(OmegaConf.to_container(config.distortion), pinhole(64, 48, 60.0))
+        except (ValueError, HydraException, OmegaConfBaseException) as error:
             parser.error(f"{name}: {str(error).splitlines()[0]}")
     to = asked.to or Path("outputs", "distortion-quick.json" if asked.quick else "distortion.json")
     try:

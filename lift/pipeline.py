@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lift import processes
 from lift.depths import DepthEstimator, depths
-from lift.distortions import Distortion, distortions
+from lift.distortions import Distortion, distortions, rehearse
 from lift.io.image import Picture, load_picture
 from lift.io.splats import FORMATS
 from lift.planners import planners
@@ -52,6 +52,7 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
         if name not in FORMATS:
             raise ValueError(f"deliver.formats has {name!r}; choose among {', '.join(FORMATS)}")
     picture = load_picture(config.image, config.intake.size, config.intake.field_of_view)
+    rehearse(_plain(config.distortion), picture.cameras)
     picture = replace(picture, name=title or picture.name)
     for note in picture.notes:
         session.note(note)

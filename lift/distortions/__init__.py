@@ -1,7 +1,7 @@
 """What each frame got wrong, so that the canonical Gaussians need not."""
 
 from abc import ABC
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from lift.registry import Registry
-from lift.types import Cameras, Gaussians, Render
+from lift.types import Cameras, Clip, Gaussians, PointCloud, Render, Trajectory
 
 
 class Distortion(nn.Module, ABC):
@@ -61,6 +61,20 @@ class Distortion(nn.Module, ABC):
         """Parameter groups for the optimiser, each with its learning rate and `steps`; the setting `learning_rate` of the module unless overridden."""
         if parameters := list(self.parameters()):
             yield {"params": parameters, "lr": self.learning_rate, "steps": self.steps}
+
+
+def rehearse(settings: Mapping[str, Any], camera: Cameras) -> None:
+    """Builds a distortion, `settings` with its `name`, for two frames that stand in for those to come, so that a value it does not take is told before
+    they are made. camera: the input's. Raises what the constructor raises where that names a setting (`distortion.`...): other faults may
+    be the stand-ins'."""
+    ahead = torch.tensor([[x, y, z] for x in (-0.3, 0, 0.3) for y in (-0.3, 0, 0.3) for z in (1.0, 2.0)])
+    points = PointCloud(ahead @ camera.world_to_camera[0, :3, :3] + camera.centers, torch.zeros(len(ahead), 3))
+    trajectory = Trajectory(camera, (Clip("right", 0, camera),))
+    try:
+        distortions.build(settings, num_views=2, extent=1.5, size=(camera.width, camera.height), trajectory=trajectory, points=points, agree=False)
+    except Exception as error:
+        if str(error).startswith("distortion."):
+            raise
 
 
 def deformed(
