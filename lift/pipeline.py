@@ -186,10 +186,11 @@ def fit(
     settings = config.fit
     if agree:
         settings = OmegaConf.merge(settings, {"trust": {"frames": 0.0, "pixels": 0.0}})
-    if agree and distortion.account().get("parts") and not list(distortion.groups()):
-        session.note(f"{config.prior.name} vouches for its frames, so no distortion is learned; distortion.sift=0 learns one all the same")
-    elif agree and list(distortion.groups()):
-        session.note(f"{config.prior.name} vouches for its frames, so what {config.distortion.name} learns of them is chance; prior=frames has others")
+        vouched = f"{config.prior.name} vouches for its frames, so"
+        if list(distortion.groups()):
+            session.note(f"{vouched} what {config.distortion.name} learns of them is chance; prior=frames has others")
+        elif distortion.account().get("parts"):
+            session.note(f"{vouched} no distortion is learned; distortion.sift=0 learns one all the same")
     renderer = session.build(renderers)
 
     def make(folder: Path) -> None:

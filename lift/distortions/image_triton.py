@@ -83,6 +83,11 @@ def _cubic_slope(away):
 
 
 @kernel
+def _colors(at, there):
+    return tl.load(at, mask=there, other=0.0), tl.load(at + 1, mask=there, other=0.0), tl.load(at + 2, mask=there, other=0.0)
+
+
+@kernel
 def _place(flow, height, width):
     """This program's pixels, which of them there are, and where they come from."""
     pixel = tl.program_id(0) * _BLOCK + tl.arange(0, _BLOCK)
@@ -95,6 +100,13 @@ def _place(flow, height, width):
 
 
 @kernel
+def _near(x, pixels):
+    """A coordinate no further beyond the border than taps reach: from there on everything is the border's; and the pixel before it."""
+    held = tl.minimum(tl.maximum(x, -3.0), pixels + 2.0)
+    return held, tl.floor(held)
+
+
+@kernel
 def _corner(x, last):
     """Of a coordinate held within the picture: the sample before it, the one after it, and how far it is on its way between them."""
     held = tl.minimum(tl.maximum(x, 0.0), last * 1.0)
@@ -104,22 +116,30 @@ def _corner(x, last):
 
 
 @kernel
-def _between(plane, a, b, c, d, u, v, there):
+def _corners(x, y, first, height, width):
+    """Four samples around a place, above and below, and how far it is on its way between them across and down."""
+    x0, x1, u = _corner(x, width - 1)
+    y0, y1, v = _corner(y, height - 1)
+    return first + y0 * width + x0, first + y0 * width + x1, first + y1 * width + x0, first + y1 * width + x1, u, v
+
+
+@kernel
+def _between(plane, nw, ne, sw, se, u, v, there):
     """Of a plane, bilinearly between two samples above and two below."""
-    above = (1 - u) * tl.load(plane + a, mask=there, other=0.0) + u * tl.load(plane + b, mask=there, other=0.0)
-    below = (1 - u) * tl.load(plane + c, mask=there, other=0.0) + u * tl.load(plane + d, mask=there, other=0.0)
+    above = (1 - u) * tl.load(plane + nw, mask=there, other=0.0) + u * tl.load(plane + ne, mask=there, other=0.0)
+    below = (1 - u) * tl.load(plane + sw, mask=there, other=0.0) + u * tl.load(plane + se, mask=there, other=0.0)
     return (1 - v) * above + v * below
 
 
 @kernel
-def _spread(plane, value, to, a, b, c, d, u, v, there):
+def _spread(plane, value, to, nw, ne, sw, se, u, v, there):
     """The gradient `value` of that goes to the samples; what comes of it for the place is returned."""
-    p, q = tl.load(plane + a, mask=there, other=0.0), tl.load(plane + b, mask=there, other=0.0)
-    r, s = tl.load(plane + c, mask=there, other=0.0), tl.load(plane + d, mask=there, other=0.0)
-    tl.atomic_add(to + a, (1 - u) * (1 - v) * value, mask=there, sem="relaxed")
-    tl.atomic_add(to + b, u * (1 - v) * value, mask=there, sem="relaxed")
-    tl.atomic_add(to + c, (1 - u) * v * value, mask=there, sem="relaxed")
-    tl.atomic_add(to + d, u * v * value, mask=there, sem="relaxed")
+    p, q = tl.load(plane + nw, mask=there, other=0.0), tl.load(plane + ne, mask=there, other=0.0)
+    r, s = tl.load(plane + sw, mask=there, other=0.0), tl.load(plane + se, mask=there, other=0.0)
+    tl.atomic_add(to + nw, (1 - u) * (1 - v) * value, mask=there, sem="relaxed")
+    tl.atomic_add(to + ne, u * (1 - v) * value, mask=there, sem="relaxed")
+    tl.atomic_add(to + sw, (1 - u) * v * value, mask=there, sem="relaxed")
+    tl.atomic_add(to + se, u * v * value, mask=there, sem="relaxed")
     return value * ((1 - v) * (q - p) + v * (s - r)), value * ((1 - u) * (r - p) + u * (s - q))
 
 
@@ -127,9 +147,8 @@ def _spread(plane, value, to, a, b, c, d, u, v, there):
 def _bend(rgb, alpha, depth, flow, out_rgb, out_alpha, out_depth, within, height, width):
     pixel, there, x, y = _place(flow, height, width)
     first = tl.program_id(1) * height * width
-    # Three pixels beyond the border everything is the border's, so further away is the same.
-    cx, cy = tl.minimum(tl.maximum(x, -3.0), width + 2.0), tl.minimum(tl.maximum(y, -3.0), height + 2.0)
-    left, top = tl.floor(cx), tl.floor(cy)
+    cx, left = _near(x, width)
+    cy, top = _near(y, height)
     red, green, blue = 0.0 * x, 0.0 * x, 0.0 * x
     for j in tl.static_range(4):
         down = _cubic(cy - (top + (j - 1)))
@@ -137,19 +156,15 @@ def _bend(rgb, alpha, depth, flow, out_rgb, out_alpha, out_depth, within, height
         for i in tl.static_range(4):
             weight = down * _cubic(cx - (left + (i - 1)))
             column = tl.minimum(tl.maximum(left.to(tl.int32) + (i - 1), 0), width - 1)
-            at = rgb + 3 * (first + row * width + column)
-            red += weight * tl.load(at, mask=there, other=0.0)
-            green += weight * tl.load(at + 1, mask=there, other=0.0)
-            blue += weight * tl.load(at + 2, mask=there, other=0.0)
+            r, g, b = _colors(rgb + 3 * (first + row * width + column), there)
+            red, green, blue = red + weight * r, green + weight * g, blue + weight * b
     to = out_rgb + 3 * (first + pixel)
     tl.store(to, red, mask=there)
     tl.store(to + 1, green, mask=there)
     tl.store(to + 2, blue, mask=there)
-    x0, x1, u = _corner(x, width - 1)
-    y0, y1, v = _corner(y, height - 1)
-    a, b, c, d = first + y0 * width + x0, first + y0 * width + x1, first + y1 * width + x0, first + y1 * width + x1
-    tl.store(out_alpha + first + pixel, _between(alpha, a, b, c, d, u, v, there), mask=there)
-    tl.store(out_depth + first + pixel, _between(depth, a, b, c, d, u, v, there), mask=there)
+    nw, ne, sw, se, u, v = _corners(x, y, first, height, width)
+    tl.store(out_alpha + first + pixel, _between(alpha, nw, ne, sw, se, u, v, there), mask=there)
+    tl.store(out_depth + first + pixel, _between(depth, nw, ne, sw, se, u, v, there), mask=there)
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
     tl.store(within + first + pixel, tl.where(inside, 1.0, 0.0), mask=there)
 
@@ -159,12 +174,9 @@ def _bend_gradient(rgb, alpha, depth, flow, by_rgb, by_alpha, by_depth, to_rgb, 
     pixel, there, x, y = _place(flow, height, width)
     size = height * width
     first = tl.program_id(1) * size
-    cx, cy = tl.minimum(tl.maximum(x, -3.0), width + 2.0), tl.minimum(tl.maximum(y, -3.0), height + 2.0)
-    left, top = tl.floor(cx), tl.floor(cy)
-    outer = by_rgb + 3 * (first + pixel)
-    red = tl.load(outer, mask=there, other=0.0)
-    green = tl.load(outer + 1, mask=there, other=0.0)
-    blue = tl.load(outer + 2, mask=there, other=0.0)
+    cx, left = _near(x, width)
+    cy, top = _near(y, height)
+    red, green, blue = _colors(by_rgb + 3 * (first + pixel), there)
     by_x, by_y = 0.0 * x, 0.0 * x
     for j in tl.static_range(4):
         away = cy - (top + (j - 1))
@@ -175,21 +187,18 @@ def _bend_gradient(rgb, alpha, depth, flow, by_rgb, by_alpha, by_depth, to_rgb, 
             across = _cubic(beside)
             column = tl.minimum(tl.maximum(left.to(tl.int32) + (i - 1), 0), width - 1)
             at = 3 * (first + row * width + column)
-            value = red * tl.load(rgb + at, mask=there, other=0.0)
-            value += green * tl.load(rgb + at + 1, mask=there, other=0.0)
-            value += blue * tl.load(rgb + at + 2, mask=there, other=0.0)
+            r, g, b = _colors(rgb + at, there)
+            value = red * r + green * g + blue * b
             by_x += value * down * _cubic_slope(beside)
             by_y += value * steep * across
             weight = down * across
             tl.atomic_add(to_rgb + at, weight * red, mask=there, sem="relaxed")
             tl.atomic_add(to_rgb + at + 1, weight * green, mask=there, sem="relaxed")
             tl.atomic_add(to_rgb + at + 2, weight * blue, mask=there, sem="relaxed")
-    x0, x1, u = _corner(x, width - 1)
-    y0, y1, v = _corner(y, height - 1)
-    a, b, c, d = first + y0 * width + x0, first + y0 * width + x1, first + y1 * width + x0, first + y1 * width + x1
+    nw, ne, sw, se, u, v = _corners(x, y, first, height, width)
     moves_x, moves_y = (x > 0) & (x < width - 1), (y > 0) & (y < height - 1)
-    alpha_x, alpha_y = _spread(alpha, tl.load(by_alpha + first + pixel, mask=there, other=0.0), to_alpha, a, b, c, d, u, v, there)
-    depth_x, depth_y = _spread(depth, tl.load(by_depth + first + pixel, mask=there, other=0.0), to_depth, a, b, c, d, u, v, there)
+    alpha_x, alpha_y = _spread(alpha, tl.load(by_alpha + first + pixel, mask=there, other=0.0), to_alpha, nw, ne, sw, se, u, v, there)
+    depth_x, depth_y = _spread(depth, tl.load(by_depth + first + pixel, mask=there, other=0.0), to_depth, nw, ne, sw, se, u, v, there)
     by_x += tl.where(moves_x, alpha_x + depth_x, 0.0)
     by_y += tl.where(moves_y, alpha_y + depth_y, 0.0)
     at = to_flow + 2 * first + pixel
@@ -202,9 +211,7 @@ def _tint(rgb, maps, out, size):
     pixel = tl.program_id(0) * _BLOCK + tl.arange(0, _BLOCK)
     there = pixel < size
     at, by = 3 * (tl.program_id(1) * size + pixel), maps + 12 * tl.program_id(1)
-    red = tl.load(rgb + at, mask=there, other=0.0)
-    green = tl.load(rgb + at + 1, mask=there, other=0.0)
-    blue = tl.load(rgb + at + 2, mask=there, other=0.0)
+    red, green, blue = _colors(rgb + at, there)
     for o in tl.static_range(3):
         own = red if o == 0 else (green if o == 1 else blue)
         row = by + 4 * o
@@ -217,9 +224,7 @@ def _tint_gradient(rgb, maps, outer, to_rgb, sums, size):
     pixel = tl.program_id(0) * _BLOCK + tl.arange(0, _BLOCK)
     there = pixel < size
     at, by = 3 * (tl.program_id(1) * size + pixel), maps + 12 * tl.program_id(1)
-    red = tl.load(rgb + at, mask=there, other=0.0)
-    green = tl.load(rgb + at + 1, mask=there, other=0.0)
-    blue = tl.load(rgb + at + 2, mask=there, other=0.0)
+    red, green, blue = _colors(rgb + at, there)
     by_red, by_green, by_blue = 0.0 * red, 0.0 * red, 0.0 * red
     to = sums + 12 * (tl.program_id(1) * tl.num_programs(0) + tl.program_id(0))
     for o in tl.static_range(3):
