@@ -17,7 +17,7 @@ from lift.distortions.field import Field
 from lift.distortions.hexplane import HexPlane
 from lift.distortions.image_warp import ImageWarp
 from lift.distortions.rigid import Rigid
-from lift.distortions.spline import spline
+from lift.distortions.spline import bending, spline
 from lift.evaluation.diagnosis import diagnose
 from lift.geometry import pinhole, project
 from lift.registry import ComponentError
@@ -79,6 +79,16 @@ def test_a_spline_gives_back_a_plane_and_is_smooth():
     torch.testing.assert_close(weights.sum(1), torch.ones(30))
     nodes = torch.arange(8) - 1.0  # a straight line: the value at a node of a uniform cubic spline is its place
     torch.testing.assert_close(weights @ nodes, (torch.arange(30) + 0.5) / 30 * 5, atol=1e-5, rtol=0)
+
+
+def test_what_bends_a_grid_costs_its_squared_second_differences():
+    grid = torch.randn(4, 2, 5, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float32, requires_grad=True)
+    truth = grid.diff(n=2, dim=-1).square().mean() + grid.diff(n=2, dim=-2).square().mean()
+    found = bending(grid)
+    torch.testing.assert_close(found, truth)
+    torch.testing.assert_close(*(torch.autograd.grad(value, grid)[0] for value in (found, truth)))
+    flat = torch.linspace(0, 1, 5)[:, None] + torch.linspace(0, 2, 7)
+    assert bending(flat[None]) < 1e-6
 
 
 def test_a_shifted_picture_shows_what_was_beside_and_leaves_out_what_nothing_is_known_of():

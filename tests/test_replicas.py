@@ -92,17 +92,17 @@ def check_joint_batch(rank: int, world: int, device: torch.device, folder: Path)
     seen: dict[str, torch.Tensor] = {}
     fitted = module(how)
     drawn: list[int] = []
-    inner_backward, inner_render = fitted.manual_backward, fitted.render
+    inner_backward, inner_optimise = fitted.manual_backward, fitted.optimise
 
     def manual_backward(loss, *arguments, **named):
         inner_backward(loss, *arguments, **named)
         seen.update({name: p.grad.clone() for name, p in fitted.named_parameters() if p.numel()})
 
-    def render(views, *rest):
+    def optimise(views):
         drawn.extend(views.tolist())
-        return inner_render(views, *rest)
+        return inner_optimise(views)
 
-    fitted.manual_backward, fitted.render = manual_backward, render
+    fitted.manual_backward, fitted.optimise = manual_backward, optimise
     fit(fitted, [1, 2, 3], folder, how, trainer(device), 0)
     assert fitted.step == world and len(drawn) == 1
     everyone = [None] * world

@@ -61,11 +61,12 @@ def test_the_loss_and_its_gradient_are_those_of_plain_torch(device, views, heigh
     frames = torch.randint(0, 256, (views, height, width, 3), generator=generator).to(device, torch.uint8)
     l1, ssim = step_triton.photometric(rgb, frames)
     exact, target = rgb.detach().double().requires_grad_(), frames.double() / 255
-    true_l1, true_ssim = (exact - target).abs().mean(), convolved_ssim(exact, target)
+    true_l1, true_ssim = (exact - target).abs().mean((1, 2, 3)), convolved_ssim(exact, target)
+    weights = torch.linspace(0.5, 1, views, device=device)
     torch.testing.assert_close(l1, true_l1.float())
     torch.testing.assert_close(ssim, true_ssim.float())
-    (gradient,) = torch.autograd.grad(0.8 * l1 - 0.2 * ssim, rgb)
-    (truth,) = torch.autograd.grad(0.8 * true_l1 - 0.2 * true_ssim, exact)
+    (gradient,) = torch.autograd.grad(weights @ l1 - 0.2 * ssim, rgb)
+    (truth,) = torch.autograd.grad(weights.double() @ true_l1 - 0.2 * true_ssim, exact)
     torch.testing.assert_close(gradient, truth.float(), atol=1e-5 * float(truth.abs().max()), rtol=1e-4)
 
 
@@ -92,23 +93,29 @@ def test_a_composed_picture_and_its_gradients_are_those_of_plain_torch(device, p
     torch.testing.assert_close(alpha.grad, cover.grad.float())
 
 
-@pytest.mark.parametrize("size", [0.0, 1e-5, 0.05, 0.2, 2.0])
-def test_cameras_moved_by_a_rigid_motion_and_their_gradient_are_those_of_plain_torch(device, size):
-    from lift.distortions.rigid_triton import moved
+@pytest.mark.parametrize("size, numbers", [(0.0, 7), (1e-5, 6), (0.05, 7), (0.2, 6), (2.0, 7)])
+def test_cameras_moved_by_a_rigid_motion_and_their_gradient_are_those_of_plain_torch(device, size, numbers):
+    from lift.distortions.rigid_triton import changed
     from lift.geometry import look_at, rigid, rotation_from_vector
 
     generator = torch.Generator().manual_seed(0)
-    motions = (size * torch.nn.functional.normalize(torch.randn(4, 6, generator=generator), dim=-1)).to(device)
+    motions = (size * torch.nn.functional.normalize(torch.randn(4, numbers, generator=generator), dim=-1)).to(device)
     motions[1] = 0
     motions.requires_grad_()
     exact = motions.detach().double().requires_grad_()
     eye, target, down = torch.randn(3, 4, 3, generator=generator)
     before, outer = look_at(eye, target, down).to(device), torch.randn(4, 4, 4, generator=generator).to(device)
-    after = moved(before, motions, 3.0)
-    (gradient,) = torch.autograd.grad(after, motions, outer)
-    truth = rigid(rotation_from_vector(exact[:, :3]), 3.0 * exact[:, 3:]) @ before.double()
-    (true_gradient,) = torch.autograd.grad(truth, exact, outer.double())
+    intrinsics, by_intrinsics = torch.rand(2, 4, 3, 3, generator=generator).to(device)
+    after, zoomed = changed(before, intrinsics, motions, 3.0)
+    (gradient,) = torch.autograd.grad((after, zoomed), motions, (outer, by_intrinsics))
+    truth = rigid(rotation_from_vector(exact[:, :3]), 3.0 * exact[:, 3:6]) @ before.double()
+    ones = torch.ones_like(exact[:, 0])
+    factors = exact[:, 6].exp() if numbers == 7 else ones
+    true_zoomed = intrinsics.double() * torch.stack([factors, factors, ones], dim=-1)[:, None]
+    zoom = (true_zoomed * by_intrinsics.double()).sum() if numbers == 7 else 0
+    (true_gradient,) = torch.autograd.grad((truth * outer.double()).sum() + zoom, exact)
     torch.testing.assert_close(after, truth.float(), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(zoomed, true_zoomed.float(), atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(gradient, true_gradient.float(), atol=1e-5, rtol=1e-5)
     assert torch.equal(after[1], before[1])
 
@@ -243,3 +250,37 @@ def test_a_tinted_picture_and_its_gradients_are_those_of_plain_torch(device):
     (truth * outer.double()).sum().backward()
     torch.testing.assert_close(rgb.grad, exact.grad.float())
     torch.testing.assert_close(maps.grad, exact_maps.grad.float(), atol=1e-4, rtol=1e-4)
+
+
+def test_a_soft_picture_and_its_gradients_are_those_of_plain_torch(device):
+    from lift.distortions.blur import _Blurred
+    from lift.distortions.image_triton import blurred
+
+    generator = torch.Generator().manual_seed(0)
+    rgb = torch.rand(4, 20, 31, 3, generator=generator).to(device).requires_grad_()  # more than a block, not a multiple of one
+    variance = torch.tensor([0.0, 0.02, 1.5, 11.0], device=device, requires_grad=True)
+    exact, exact_variance = rgb.detach().double().requires_grad_(), variance.detach().double().requires_grad_()
+    outer = torch.randn(4, 20, 31, 3, generator=generator).to(device)
+    found, truth = blurred(rgb, variance, 18), _Blurred.apply(exact, exact_variance, 18)
+    assert found[0].equal(rgb[0]), "exactly itself at a variance of 0"
+    torch.testing.assert_close(found, truth.float(), atol=1e-5, rtol=1e-5)
+    (found * outer).sum().backward()
+    (truth * outer.double()).sum().backward()
+    torch.testing.assert_close(rgb.grad, exact.grad.float(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(variance.grad, exact_variance.grad.float(), atol=1e-4, rtol=1e-4)
+
+
+def test_the_size_of_frames_numbers_and_its_gradient_are_those_of_plain_torch(device):
+    from lift.distortions.chain_triton import norm
+
+    generator = torch.Generator().manual_seed(0)
+    numbers = torch.randn(5, 300, generator=generator).to(device) * torch.tensor([0, 1e-5, 1e-4, 1e-2, 1], device=device)[:, None]
+    numbers.requires_grad_()
+    exact = numbers.detach().double().requires_grad_()
+    square = exact.square().mean(1)
+    truth = (square / ((square + 1e-8).sqrt() + 1e-4)).mean()
+    found = norm(numbers, 1e-4)
+    torch.testing.assert_close(found, truth.float())
+    (3 * found).backward()
+    (3 * truth).backward()
+    torch.testing.assert_close(numbers.grad, exact.grad.float())

@@ -54,7 +54,8 @@ class Distortion(nn.Module, ABC):
         return {}
 
     def penalty(self) -> Float[Tensor, ""]:
-        """Added to the loss: what keeps the distortion from taking over what belongs to the scene."""
+        """Added to the loss: what keeps the distortion from taking over what belongs to the scene. Asked for once a step, after `cameras` and
+        `gaussians` and before there is a picture."""
         return torch.zeros((), device=next((p.device for p in self.parameters()), None))
 
     def groups(self) -> Iterator[dict[str, Any]]:

@@ -12,10 +12,13 @@ from torch.nn.functional import pad
 
 from lift.distortions import Distortion, distortions
 from lift.distortions.chain import PerFrame
+from lift.jit import fused
 from lift.types import Render, Trajectory
 
 UNIT = 1 / 256
 """Of standard deviations, in picture widths."""
+SIGMAS = 5
+"""Standard deviations that a blur reaches."""
 BLOCK = 64
 """Pixels that are blurred at once."""
 
@@ -62,11 +65,16 @@ def blurred(rgb: Float[Tensor, "view height width 3"], variance: Float[Tensor, "
     """Pictures, each by its own variance in pixels squared, at most `most`; exactly themselves at 0. Beyond the border they are mirrored."""
     if not variance.is_cuda:  # there it would have to be waited for
         most = min(most, float(variance.detach().max()))
-    return _Blurred.apply(rgb, variance, math.ceil(5 * most**0.5) + 1)
+    reach = math.ceil(SIGMAS * most**0.5) + 1
+    if fused(rgb, variance) and reach <= min(rgb.shape[1:3]):
+        from lift.distortions import image_triton
+
+        return image_triton.blurred(rgb, variance, reach)
+    return _Blurred.apply(rgb, variance, reach)
 
 
 class _Blurred(Function):
-    """The blur of a mirrored picture is its own adjoint; and it is diffusion: what a change of the variance changes is half the Laplacian of
+    """In plain torch. The blur of a mirrored picture is its own adjoint; and it is diffusion: what a change of the variance changes is half the Laplacian of
     what came out, but for what the reach cuts off. (The gradient of the kernel would be a sum over all pixels for each of its taps.)"""
 
     @staticmethod

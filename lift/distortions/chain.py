@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lift.jit import fused
 from lift.types import Trajectory
 
 
@@ -41,5 +42,10 @@ class PerFrame(nn.Module):
     def norm(self, least: float) -> Float[Tensor, ""]:
         """Mean over frames of the root mean square of a frame's numbers, rounded at zero over `least`. Pulls all sizes alike, so that what
         is not needed goes to zero, and what is needed is hardly held back."""
-        square = self.values.reshape(len(self.values), -1).square().mean(1)
+        numbers = self.values.reshape(len(self.values), -1)
+        if fused(numbers):
+            from lift.distortions import chain_triton
+
+            return chain_triton.norm(numbers, least)
+        square = numbers.square().mean(1)
         return (square / ((square + least**2).sqrt() + least)).mean()

@@ -1,4 +1,4 @@
-"""CUDA kernels for pictures that are bent (`image_warp`) or off in colour (`appearance`): a launch forwards and one backwards each.
+"""CUDA kernels for pictures that are bent (`image_warp`), off in colour (`appearance`) or soft (`blur`): a launch or two forwards and backwards each.
 
 In plain torch each is dozens of passes over all pixels, which together take as long as the rasteriser. What a pixel gives to its neighbours'
 gradients is added in no fixed order, as in gsplat; the sums over all pixels of a colour map's gradient are in a fixed one.
@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from lift.distortions.blur import SIGMAS
 from lift.jit import kernel
 
 _BLOCK = tl.constexpr(256)
+_SIGMAS = tl.constexpr(SIGMAS)
 
 
 def bent(rgb: Tensor, alpha: Tensor, depth: Tensor, flow: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -25,6 +27,12 @@ def bent(rgb: Tensor, alpha: Tensor, depth: Tensor, flow: Tensor) -> tuple[Tenso
 def tinted(rgb: Tensor, maps: Tensor) -> Tensor:
     """rgb [view height width 3] and what maps [view 3 4] make of each colour (and 1) added to it; float32 on one CUDA device."""
     return _Tinted.apply(rgb.contiguous(), maps.contiguous())
+
+
+def blurred(rgb: Tensor, variance: Tensor, reach: int) -> Tensor:
+    """rgb [view height width 3], each blurred by the discrete Gaussian of its variance [view], in squares of pixels, mirrored beyond the border;
+    `reach`, in pixels, is where the widest ends and at most the picture's shorter side. float32 on one CUDA device."""
+    return _Blurred.apply(rgb.contiguous(), variance.contiguous(), reach)
 
 
 class _Bent(Function):
@@ -66,6 +74,38 @@ class _Tinted(Function):
         by_rgb, sums = torch.empty_like(rgb), rgb.new_empty(views, blocks, 12)
         _tint_gradient[blocks, views](rgb, maps, outer.contiguous(), by_rgb, sums, height * width)
         return by_rgb, sums.sum(1).view(maps.shape)
+
+
+class _Blurred(Function):
+    """Its gradient is what `lift.distortions.blur` says."""
+
+    @staticmethod
+    def forward(ctx, rgb, variance, reach):
+        ctx.taps, ctx.reaches = variance.new_empty(len(variance), reach + 1), variance.new_empty(len(variance), dtype=torch.int32)
+        _kernels[len(variance),](variance, ctx.taps, ctx.reaches, reach, 8 * reach, triton.next_power_of_2(8 * reach))
+        out = _softened(rgb, ctx.taps, ctx.reaches)
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, outer):
+        (out,) = ctx.saved_tensors
+        views, height, width, _ = out.shape
+        outer, blocks = outer.contiguous(), triton.cdiv(3 * height * width, _BLOCK.value)
+        sums = out.new_empty(views, blocks)
+        _diffused[blocks, views](out, outer, sums, height, width)
+        return _softened(outer, ctx.taps, ctx.reaches), sums.sum(1), None
+
+
+def _softened(rgb: Tensor, taps: Tensor, reaches: Tensor) -> Tensor:
+    """Along rows, then down columns."""
+    views, height, width, _ = rgb.shape
+    grid = triton.cdiv(3 * height * width, _BLOCK.value), views
+    rows, out = torch.empty_like(rgb), torch.empty_like(rgb)
+    _soften[grid](rgb, taps, reaches, rows, 3 * height * width, 3, width, taps.shape[1])
+    _soften[grid](rows, taps, reaches, out, 3 * height * width, 3 * width, height, taps.shape[1])
+    return out
 
 
 @kernel
@@ -240,3 +280,55 @@ def _tint_gradient(rgb, maps, outer, to_rgb, sums, size):
     tl.store(to_rgb + at, tl.load(outer + at, mask=there, other=0.0) + by_red, mask=there)
     tl.store(to_rgb + at + 1, tl.load(outer + at + 1, mask=there, other=0.0) + by_green, mask=there)
     tl.store(to_rgb + at + 2, tl.load(outer + at + 2, mask=there, other=0.0) + by_blue, mask=there)
+
+
+@kernel
+def _kernels(variance, taps, reaches, most, angles, ANGLES: tl.constexpr):
+    """Of one view: its kernel's middle and one side, as differences from a variance of 0, so that there nothing is blurred at all; what the
+    reach cuts off stays in the middle."""
+    n = tl.program_id(0)
+    spread = tl.load(variance + n)
+    reach = tl.minimum(tl.ceil(tl.sqrt(spread) * _SIGMAS).to(tl.int32) + 1, most)
+    k = tl.arange(0, ANGLES)
+    wave = tl.exp(spread * (tl.cos(k * (6.283185307179586 / angles)) - 1.0)) - 1.0
+    wave = tl.where(k < angles, wave, 0.0) / angles
+    middle, to = 1.0 + 0.0 * spread, taps + n * (most + 1)
+    for d in range(1, reach + 1):
+        tap = tl.sum(wave * tl.cos((d * k % angles) * (6.283185307179586 / angles)), 0)
+        tl.store(to + d, tap)
+        middle -= 2.0 * tap
+    tl.store(to, middle)
+    tl.store(reaches + n, reach)
+
+
+@kernel
+def _soften(rgb, taps, reaches, out, size, step, length, most):
+    """Along one axis, in which a pixel is `step` numbers from the next."""
+    i = tl.program_id(0) * _BLOCK + tl.arange(0, _BLOCK)
+    there = i < size
+    n = tl.program_id(1)
+    place = i // step % length
+    first, weights = rgb + n * size + i - place * step, taps + n * most
+    total = tl.load(weights) * tl.load(first + place * step, mask=there, other=0.0)
+    for d in range(1, tl.load(reaches + n) + 1):
+        before, after = place - d, place + d
+        before = tl.where(before < 0, -1 - before, before)
+        after = tl.where(after < length, after, 2 * length - 1 - after)
+        both = tl.load(first + before * step, mask=there, other=0.0) + tl.load(first + after * step, mask=there, other=0.0)
+        total += tl.load(weights + d) * both
+    tl.store(out + n * size + i, total, mask=there)
+
+
+@kernel
+def _diffused(out, outer, sums, height, width):
+    """Of a block, the gradient by the variance: minus half the products of both pictures' differences, across and down."""
+    i = tl.program_id(0) * _BLOCK + tl.arange(0, _BLOCK)
+    size, line = 3 * height * width, 3 * width
+    at = tl.program_id(1) * size + i
+    there = i < size
+    x, y = tl.load(out + at, mask=there, other=0.0), tl.load(outer + at, mask=there, other=0.0)
+    across, down = there & (i % line < line - 3), i < size - line
+    beside = (tl.load(out + at + 3, mask=across, other=0.0) - x) * (tl.load(outer + at + 3, mask=across, other=0.0) - y)
+    below = (tl.load(out + at + line, mask=down, other=0.0) - x) * (tl.load(outer + at + line, mask=down, other=0.0) - y)
+    total = tl.sum(tl.where(across, beside, 0.0) + tl.where(down, below, 0.0), 0)
+    tl.store(sums + tl.program_id(1) * tl.num_programs(0) + tl.program_id(0), -0.5 * total)

@@ -7,7 +7,7 @@ from torch.nn.functional import grid_sample
 
 from lift.distortions import Distortion, distortions
 from lift.distortions.chain import PerFrame
-from lift.distortions.spline import surface
+from lift.distortions.spline import bending, surface
 from lift.jit import fused
 from lift.types import Render, Trajectory
 
@@ -51,9 +51,7 @@ class ImageWarp(Distortion):
         return width * surface(self.grid(view), height, width)
 
     def penalty(self) -> Float[Tensor, ""]:
-        grid = self.grid.values
-        bends = grid.diff(n=2, dim=-1).square().mean() + grid.diff(n=2, dim=-2).square().mean()
-        return self.weight * self.grid.norm(1e-4) + 1e4 * self.bending * bends
+        return self.weight * self.grid.norm(1e-4) + 1e4 * self.bending * bending(self.grid.values)
 
 
 def bent(render: Render, moved: Float[Tensor, "view 2 height width"]) -> Render:

@@ -42,22 +42,26 @@ class Rigid(Distortion):
 
     def changes(self, view: Int[Tensor, "view"]) -> tuple[Float[Tensor, "view 6"], Float[Tensor, "view"] | None]:
         """Rotation vector and translation in units of `extent`; logarithm of the focal length's factor, None where it is not corrected."""
-        every = self.motions(view) @ self.scales
+        every = self._every(view)
         return every[:, :6], every[:, 6] if every.shape[1] == 7 else None
 
-    def cameras(self, cameras: Cameras, view: Int[Tensor, "view"]) -> Cameras:
-        motions, zooms = self.changes(view)
-        before = cameras.world_to_camera
-        if zooms is not None:
-            factors = zooms.exp()
-            columns = torch.stack([factors, factors, torch.ones_like(factors)], dim=-1)[:, None]  # the principal point stays
-            cameras = replace(cameras, intrinsics=cameras.intrinsics * columns)
-        if fused(before, motions) and not before.requires_grad:
-            from lift.distortions.rigid_triton import moved
+    def _every(self, view: Int[Tensor, "view"]) -> Float[Tensor, "view number"]:
+        return self.motions(view) @ self.scales
 
-            return replace(cameras, world_to_camera=moved(before, motions, self.extent))
-        rotation, translation = motions.split(3, dim=-1)
-        return replace(cameras, world_to_camera=rigid(rotation_from_vector(rotation), translation * self.extent) @ before)
+    def cameras(self, cameras: Cameras, view: Int[Tensor, "view"]) -> Cameras:
+        before, intrinsics, motions = cameras.world_to_camera, cameras.intrinsics, self._every(view)
+        if fused(before, intrinsics, motions) and not before.requires_grad and not intrinsics.requires_grad:
+            from lift.distortions.rigid_triton import changed
+
+            after, zoomed = changed(before, intrinsics, motions, self.extent)
+            return replace(cameras, world_to_camera=after, intrinsics=zoomed if motions.shape[1] == 7 else intrinsics)
+        if motions.shape[1] == 7:
+            factors = motions[:, 6].exp()
+            columns = torch.stack([factors, factors, torch.ones_like(factors)], dim=-1)[:, None]  # the principal point stays
+            intrinsics = intrinsics * columns
+        rotation, translation = motions[:, :6].split(3, dim=-1)
+        after = rigid(rotation_from_vector(rotation), translation * self.extent) @ before
+        return replace(cameras, world_to_camera=after, intrinsics=intrinsics)
 
     def penalty(self) -> Float[Tensor, ""]:
         return self.weight * self.motions.norm(1e-4)

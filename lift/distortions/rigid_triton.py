@@ -1,4 +1,4 @@
-"""A CUDA kernel for `rigid`: cameras moved by a small rigid motion each, and the gradient, one launch each.
+"""A CUDA kernel for `rigid`: cameras moved by a small rigid motion each and zoomed, and the gradient, one launch each.
 
 In plain torch that is a hundred launches a step on a handful of numbers, longer than the rasteriser takes.
 """
@@ -12,33 +12,34 @@ from torch.autograd.function import once_differentiable
 from lift.jit import kernel
 
 
-def moved(world_to_camera: Tensor, motions: Tensor, extent: float) -> Tensor:
-    """What `Rigid.cameras` makes of world_to_camera [view 4 4], which need not have a gradient, by motions [view 6]; float32 on one CUDA device."""
-    return _Moved.apply(world_to_camera.contiguous(), motions.contiguous(), extent)
+def changed(world_to_camera: Tensor, intrinsics: Tensor, motions: Tensor, extent: float) -> tuple[Tensor, Tensor]:
+    """What `Rigid.cameras` makes of world_to_camera [view 4 4] and intrinsics [view 3 3], neither of which has a gradient, by motions [view 6],
+    or 7 of which the last zooms; float32 on one CUDA device."""
+    return _Changed.apply(world_to_camera.contiguous(), intrinsics.contiguous(), motions.contiguous(), extent)
 
 
-class _Moved(Function):
+class _Changed(Function):
     @staticmethod
-    def forward(ctx, world_to_camera, motions, extent):
-        out = world_to_camera.new_empty(world_to_camera.shape)
-        _move[len(motions),](world_to_camera, motions, out, extent)
-        ctx.save_for_backward(world_to_camera, motions)
+    def forward(ctx, world_to_camera, intrinsics, motions, extent):
+        out = torch.empty_like(world_to_camera), torch.empty_like(intrinsics)
+        _move[len(motions),](world_to_camera, intrinsics, motions, *out, extent, motions.shape[1])
+        ctx.save_for_backward(world_to_camera, motions, out[1])
         ctx.extent = extent
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, outer):
-        world_to_camera, motions = ctx.saved_tensors
-        gradient = torch.empty_like(motions)
-        _move_gradient[len(motions),](world_to_camera, motions, outer.contiguous(), gradient, ctx.extent)
-        return None, gradient, None
+    def backward(ctx, by_place, by_intrinsics):
+        world_to_camera, motions, zoomed = ctx.saved_tensors
+        gradient, outer = torch.empty_like(motions), (by_place.contiguous(), by_intrinsics.contiguous())
+        _move_gradient[len(motions),](world_to_camera, motions, zoomed, *outer, gradient, ctx.extent, motions.shape[1])
+        return None, None, gradient, None
 
 
 @kernel
-def _motion(motions, n):
+def _motion(motions, n, NUMBERS: tl.constexpr):
     """A view's rotation vector and translation."""
-    at = motions + 6 * n
+    at = motions + NUMBERS * n
     return tl.load(at), tl.load(at + 1), tl.load(at + 2), tl.load(at + 3), tl.load(at + 4), tl.load(at + 5)
 
 
@@ -56,9 +57,9 @@ def _factors(q):
 
 
 @kernel
-def _move(world_to_camera, motions, out, extent):
+def _move(world_to_camera, intrinsics, motions, out, zoomed, extent, NUMBERS: tl.constexpr):
     n = tl.program_id(0)
-    x, y, z, tx, ty, tz = _motion(motions, n)
+    x, y, z, tx, ty, tz = _motion(motions, n, NUMBERS)
     q = x * x + y * y + z * z
     sine, cosine, _, _ = _factors(q)
     for j in tl.static_range(4):
@@ -71,12 +72,15 @@ def _move(world_to_camera, motions, out, extent):
         tl.store(to + 4, still * wy + along * y + sine * (z * wx - x * wz) + extent * ty * one)
         tl.store(to + 8, still * wz + along * z + sine * (x * wy - y * wx) + extent * tz * one)
         tl.store(to + 12, one)
+    factor = tl.exp(tl.load(motions + NUMBERS * n + 6)) if NUMBERS == 7 else 1.0
+    for k in tl.static_range(9):
+        tl.store(zoomed + 9 * n + k, tl.load(intrinsics + 9 * n + k) * (factor if k % 3 < 2 else 1.0))  # the principal point stays
 
 
 @kernel
-def _move_gradient(world_to_camera, motions, outer, gradient, extent):
+def _move_gradient(world_to_camera, motions, zoomed, outer, by_intrinsics, gradient, extent, NUMBERS: tl.constexpr):
     n = tl.program_id(0)
-    x, y, z, _, _, _ = _motion(motions, n)
+    x, y, z, _, _, _ = _motion(motions, n, NUMBERS)
     q = x * x + y * y + z * z
     sine, cosine, d_sine, d_cosine = _factors(q)
     zero = 0.0 * q
@@ -93,10 +97,16 @@ def _move_gradient(world_to_camera, motions, outer, gradient, extent):
         dx, dy, dz = dx + wx * g_along + gx * w_along, dy + wy * g_along + gy * w_along, dz + wz * g_along + gz * w_along
         ex, ey, ez = ex + wy * gz - wz * gy, ey + wz * gx - wx * gz, ez + wx * gy - wy * gx  # (r x w) . g = r . (w x g)
     by_q = 2 * (d_cosine * (products - q * dots) - cosine * dots + d_sine * (x * ex + y * ey + z * ez))
-    to = gradient + 6 * n
+    to = gradient + NUMBERS * n
     tl.store(to, by_q * x + cosine * dx + sine * ex)
     tl.store(to + 1, by_q * y + cosine * dy + sine * ey)
     tl.store(to + 2, by_q * z + cosine * dz + sine * ez)
     tl.store(to + 3, extent * tx)
     tl.store(to + 4, extent * ty)
     tl.store(to + 5, extent * tz)
+    if NUMBERS == 7:
+        zoom = zero
+        for k in tl.static_range(9):
+            if k % 3 < 2:
+                zoom += tl.load(by_intrinsics + 9 * n + k) * tl.load(zoomed + 9 * n + k)
+        tl.store(to + 6, zoom)

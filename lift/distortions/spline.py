@@ -5,6 +5,7 @@ from functools import lru_cache
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 @lru_cache(maxsize=64)
@@ -20,3 +21,36 @@ def surface(numbers: Float[Tensor, "*field down across"], height: int, width: in
     """The product of splines down and across, at every pixel."""
     rows, columns = spline(height, numbers.shape[-2], numbers.device), spline(width, numbers.shape[-1], numbers.device)
     return rows @ numbers @ columns.T
+
+
+def bending(numbers: Float[Tensor, "*field down across"]) -> Float[Tensor, ""]:
+    """Mean squared second difference between nodes down, plus that across; of fields with no such differences, 0."""
+    down, across = numbers.shape[-2:]
+    fields = numbers.reshape(-1, down * across)
+    return _Quadratic.apply(fields, _bends(down, across, numbers.device)) / max(len(fields), 1)
+
+
+@lru_cache(maxsize=64)
+def _bends(down: int, across: int, device: torch.device) -> Float[Tensor, "node node"]:
+    """`bending` of one field is numbers @ this @ numbers."""
+    every = torch.eye(down * across, dtype=torch.float64).view(-1, down, across)
+    total = torch.zeros(down * across, down * across, dtype=torch.float64)
+    for axis in (1, 2):
+        seconds = every.diff(n=2, dim=axis).flatten(1)
+        total += seconds @ seconds.T / max(seconds.shape[1], 1)
+    return total.to(device, torch.float32)
+
+
+class _Quadratic(torch.autograd.Function):
+    """Sum over rows x of x @ form @ x, for a symmetric form: three operations for value and gradient, where differences take fifty."""
+
+    @staticmethod
+    def forward(ctx, rows: Tensor, form: Tensor) -> Tensor:
+        product = rows @ form
+        ctx.save_for_backward(product)
+        return torch.dot(rows.flatten(), product.flatten())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, outer: Tensor) -> tuple[Tensor, None]:
+        return 2 * outer * ctx.saved_tensors[0], None

@@ -48,15 +48,15 @@ class _Photometric(torch.autograd.Function):
             rows = _compare(_lines(x), _lines(y), scale, x.shape[3], numba.get_num_threads(), _lines(slopes))
         ctx.save_for_backward(rgb, frames)
         ctx.slopes, ctx.scale = slopes, scale
-        difference, similarity = rows.sum((0, 1)) / x.size
-        return rgb.new_tensor(difference), rgb.new_tensor(similarity)
+        sums = rows.sum(1)  # of views
+        return rgb.new_tensor(sums[:, 0] * (len(x) / x.size)), rgb.new_tensor(sums[:, 1].sum() / x.size)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, by_difference, by_similarity):
         x, y = (jit.array(value) for value in ctx.saved_tensors)
         gradient = np.empty(x.shape, np.float32)
-        factors = np.float32(float(by_difference) / x.size), np.float32(float(by_similarity) / x.size)
+        factors = jit.array(by_difference) * np.float32(len(x) / x.size), np.float32(float(by_similarity) / x.size)
         with jit.one_at_a_time:
             _combine(_lines(x), _lines(y), ctx.scale, _lines(ctx.slopes), *factors, _lines(gradient))
         return torch.from_numpy(gradient), None
@@ -213,10 +213,10 @@ def _combine(x, y, scale, slopes, by_difference, by_similarity, gradient):
     views, height, length = x.shape
     for job in prange(views * height):
         view, row = job // height, job % height
-        p, q, s, g = x[view, row], y[view, row], slopes[view, row], gradient[view, row]
+        p, q, s, g, sign = x[view, row], y[view, row], slopes[view, row], gradient[view, row], by_difference[view]
         for j in range(length):
             d = p[j] - np.float32(q[j]) * scale
-            g[j] = by_similarity * s[j] + (by_difference if d > 0 else -by_difference if d < 0 else np.float32(0))
+            g[j] = by_similarity * s[j] + (sign if d > 0 else -sign if d < 0 else np.float32(0))
 
 
 @_kernel

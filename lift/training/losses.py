@@ -12,8 +12,8 @@ __all__ = ["inverse_depth", "photometric", "ssim", "warm_up", "weighed", "weight
 
 def photometric(
     rgb: Float[Tensor, "view height width 3"], frames: UInt8[Tensor, "view height width 3"]
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Mean absolute difference, and mean structural similarity (`ssim`). Differentiable in `rgb`; in float32 by kernels of our own."""
+) -> tuple[Float[Tensor, "view"], Float[Tensor, ""]]:
+    """Mean absolute difference of each view, and mean structural similarity of all (`ssim`). Differentiable in `rgb`; in float32 by kernels of our own."""
     if fused(rgb):
         from lift.training import step_triton
 
@@ -23,7 +23,7 @@ def photometric(
 
         return loss_kernels.photometric(rgb, frames)
     target = frames.to(rgb) / 255
-    return (rgb - target).abs().mean(), ssim(rgb, target)
+    return (rgb - target).abs().mean((1, 2, 3)), ssim(rgb, target)
 
 
 def inverse_depth(
@@ -68,7 +68,7 @@ def warm_up() -> None:
     with torch.enable_grad():
         parts = [*photometric(rgb, torch.zeros(1, 16, 16, 3, dtype=torch.uint8)), inverse_depth(depth, known, known, known, 1.0)]
         raw = torch.rand(2, 4, requires_grad=True)
-        (sum(parts) + activated(raw, raw, raw)[1].sum()).backward()
+        sum(value.sum() for value in [*parts, activated(raw, raw, raw)[1]]).backward()
 
 
 class _Weighed(torch.autograd.Function):

@@ -1,5 +1,6 @@
 """The Lightning module that fits canonical Gaussians and what each frame got wrong."""
 
+import math
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -95,45 +96,56 @@ class SceneModule(lightning.LightningModule):
         self, views: Tensor, background: Tensor | None = None, size: tuple[int, int] | None = None, canonical: Gaussians | None = None
     ) -> Render:
         """What the frames should look like, distortions included. canonical: the Gaussians, where they are at hand."""
-        cameras = self.distortion.cameras(self.cameras(views, size), views)
-        gaussians = self.distortion.gaussians(self.splats.gaussians() if canonical is None else canonical, views)
+        gaussians, cameras = self.seen(views, size, canonical)
         return self.distortion.image(self.renderer(gaussians, cameras, background), views)
 
-    def loss(self, render: Render, views: Tensor, canonical: Gaussians | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum and its unweighted parts; regularised are the canonical Gaussians."""
+    def seen(self, views: Tensor, size: tuple[int, int] | None = None, canonical: Gaussians | None = None) -> tuple[Gaussians, Cameras]:
+        """What is to be rendered, as the distortion has it, and from where."""
+        cameras = self.distortion.cameras(self.cameras(views, size), views)
+        return self.distortion.gaussians(self.splats.gaussians() if canonical is None else canonical, views), cameras
+
+    def loss(
+        self, render: Render, views: Tensor, canonical: Gaussians | None = None, worth: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """The weighted sum, its unweighted parts, and the mean absolute difference of each view's colours; regularised are the canonical Gaussians.
+        worth: what `worth` says of these frames, where that is at hand."""
         weights, targets = self.how.loss, self.targets((render.rgb.shape[2], render.rgb.shape[1]))
-        rgb, confidence, trusted = render.rgb, targets.confidence[views], self.trusted(render, views)
+        rgb, confidence, trusted = render.rgb, targets.confidence[views], self.trusted(render, views, worth)
         if trusted is not None:
             rgb, confidence = losses.weighed(rgb, trusted), confidence * trusted
-        l1, ssim = losses.photometric(rgb, targets.images[views])
-        parts = {"l1": l1, "dssim": 1 - ssim}
+        differences, ssim = losses.photometric(rgb, targets.images[views])
+        parts = {"l1": differences.mean(), "dssim": 1 - ssim}
         if weights.depth:
             parts["depth"] = losses.inverse_depth(render.depth, render.alpha, targets.depth[views], confidence, self.extent)
         total = torch.dot(torch.stack(list(parts.values())), self.weights[: len(parts)])
         if weights.opacity or weights.scale:
             canonical = self.splats.gaussians() if canonical is None else canonical
             total = total + losses.weighted_means((weights.opacity, canonical.opacities), (weights.scale / self.extent, canonical.scales))
-        return total, parts
+        return total, parts, differences.detach()
 
     @torch.no_grad()
-    def trusted(self, render: Render, views: Tensor) -> Tensor | None:
+    def trusted(self, render: Render, views: Tensor, worth: Tensor | None = None) -> Tensor | None:
         """How much each pixel counts, [view height width], in [0, 1]; None if all count whole.
 
-        The distortion's word (`info["weight"]`), times what the frames are worth: one whose last error is `fit.trust.frames` times the
-        median counts a half, and less the worse it is; and times the same of pixels. The input is always taken at its word.
+        The distortion's word (`info["weight"]`), times what the frames are worth (`worth`, if that is not at hand), times the same of pixels.
         """
-        trusted, bounds, ratios = render.info.get("weight"), self.how.trust, []
-        if bounds.frames:
-            typical = torch.where(self.errors > 0, self.errors, torch.nan).nanmedian()
-            ratios.append((self.errors[views] / (bounds.frames * typical))[:, None, None])
-        if bounds.pixels:
-            errors = self._differences(render, views)
+        pixels, factors = self.how.trust.pixels, [render.info.get("weight"), self.worth(views) if worth is None else worth]
+        if pixels:
+            frames = self.targets((render.rgb.shape[2], render.rgb.shape[1])).images[views]
+            errors = (render.rgb.detach() - frames / 255).abs().mean(-1)
             around = avg_pool2d(errors, AROUND, 1, AROUND // 2, count_include_pad=False)
-            ratios.append(around / (bounds.pixels * errors.mean((1, 2), keepdim=True)))
-        for ratio in ratios:
-            worth = torch.where(views[:, None, None] > 0, 1 / (1 + ratio.nan_to_num(0.0) ** 6), 1.0)
-            trusted = worth.expand(render.alpha.shape) if trusted is None else trusted * worth
-        return trusted
+            factors.append(_worth(around / (pixels * errors.mean((1, 2), keepdim=True)), views))
+        factors = [factor for factor in factors if factor is not None]
+        return math.prod(factors[1:], start=factors[0]).expand(render.alpha.shape) if factors else None
+
+    @torch.no_grad()
+    def worth(self, views: Tensor) -> Tensor | None:
+        """What frames count by their last errors, [view 1 1]: one at `fit.trust.frames` times the median error counts a half, and less the worse
+        it is. The input is always taken at its word. None if that is not asked for."""
+        if not self.how.trust.frames:
+            return None
+        typical = torch.where(self.errors > 0, self.errors, torch.nan).nanmedian()
+        return _worth((self.errors[views] / (self.how.trust.frames * typical))[:, None, None], views)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Several optimiser's steps, on the views [step view] of `batch`: see `data.STEPS_A_BATCH`."""
@@ -156,9 +168,11 @@ class SceneModule(lightning.LightningModule):
         canonical = self.splats.gaussians()
         self.distortion.progress = self.step / self.how.steps
         self.distortion.judge(self.judged)
-        render = self.render(views, background, self._picture_size(), canonical)
-        loss, parts = self.loss(render, views, canonical)
-        penalty = self.distortion.penalty() if self._distorts else 0.0
+        gaussians, cameras = self.seen(views, self._picture_size(), canonical)
+        # What does not need the picture comes before it: the rasteriser waits for the device, and then the device would wait for this.
+        penalty, worth = self.distortion.penalty() if self._distorts else 0.0, self.worth(views)
+        render = self.distortion.image(self.renderer(gaussians, cameras, background), views)
+        loss, parts, differences = self.loss(render, views, canonical, worth)
         self.manual_backward(loss + penalty)
         self._set_learning_rates()
         for optimiser in self.trainer.optimizers:
@@ -168,9 +182,8 @@ class SceneModule(lightning.LightningModule):
         with torch.no_grad():
             self._densify(rng, before)
             if self.how.importance or self.how.trust.frames:
-                alone = len(views) == 1 and "weight" not in render.info
-                self.errors[views] = parts["l1"].detach() if alone else self._differences(render, views).mean((1, 2))
-                self.drawn[views] = self.step
+                self.errors.index_copy_(0, views, differences)
+                self.drawn.index_fill_(0, views, self.step)  # as an assignment the number would be copied to the device, and waited for
         return render, {"loss": loss, **parts, "penalty": penalty}
 
     @torch.no_grad()
@@ -319,14 +332,14 @@ class SceneModule(lightning.LightningModule):
         if active and how.noise:
             densify.explore(self.splats, how.noise * 5e5 * optimiser.param_groups[0]["lr"], rng)
 
-    def _differences(self, render: Render, views: Tensor) -> Tensor:
-        """Mean absolute difference of colours, [view height width]."""
-        frames = self.targets((render.rgb.shape[2], render.rgb.shape[1])).images[views]
-        return (render.rgb.detach() - frames / 255).abs().mean(-1)
-
     def _error(self, render: Render, views: Tensor) -> Tensor:
         frames = self.targets((render.rgb.shape[2], render.rgb.shape[1])).images[views]
         return (render.rgb.detach().clamp(0, 1) - frames / 255).square().mean()
+
+
+def _worth(ratio: Tensor, views: Tensor) -> Tensor:
+    """What counts a half at a ratio of 1, and ever less beyond; all of it in the input's picture."""
+    return torch.where(views[:, None, None] > 0, 1 / (1 + ratio.nan_to_num(0.0) ** 6), 1.0)
 
 
 def _plain(settings: Any) -> Any:

@@ -75,11 +75,11 @@ class _Photometric(torch.autograd.Function):
             window = _windows[rgb.device] = torch.from_numpy(similarity.WINDOW).to(rgb.device)
         lines, tiles = _grids(views, height, width)
         moments, slopes = rgb.new_empty(5, views, height, 3 * width), rgb.new_empty(3, views, height, 3 * width)
-        means = rgb.new_zeros(2)
-        _along[lines](rgb, frames, window, moments, means, width, rgb.stride(2), rgb.numel(), 1 / rgb.numel())
-        _compare[tiles](moments, window, slopes, means, height, 3 * width, rgb.numel(), 1 / rgb.numel())
+        means = rgb.new_zeros(views + 1)  # of each view's differences, and of all similarities
+        _along[lines](rgb, frames, window, moments, means, height, width, rgb.stride(2), rgb.numel(), views / rgb.numel())
+        _compare[tiles](moments, window, slopes, means[views:], height, 3 * width, rgb.numel(), 1 / rgb.numel())
         ctx.save_for_backward(rgb, frames, window, slopes)
-        return means[0], means[1]
+        return means[:views], means[views]
 
     @staticmethod
     @once_differentiable
@@ -90,7 +90,8 @@ class _Photometric(torch.autograd.Function):
         blurred, gradient = torch.empty_like(slopes), rgb.new_empty(rgb.shape)
         _along_again[lines](slopes, window, blurred, 3 * width, rgb.numel())
         _gradient[tiles](
-            rgb, frames, window, blurred, by_difference, by_similarity, gradient, height, 3 * width, rgb.stride(2), rgb.numel(), 1 / rgb.numel()
+            rgb, frames, window, blurred, by_difference.contiguous(), by_similarity, gradient, height, 3 * width, rgb.stride(2),
+            rgb.numel(), views / rgb.numel(), 1 / rgb.numel(),
         )
         return gradient, None
 
@@ -139,8 +140,8 @@ def _grids(views: int, height: int, width: int) -> tuple[tuple[int, int], tuple[
 
 
 @kernel
-def _along(x, y, window, moments, means, width, pixel, size, share):
-    """Blurs x, y, xx, yy, xy of one line; sums |x - y|."""
+def _along(x, y, window, moments, means, height, width, pixel, size, share):
+    """Blurs x, y, xx, yy, xy of one line; sums its view's |x - y|."""
     line, j = tl.program_id(1), tl.program_id(0) * _LINE + tl.arange(0, _LINE)
     zero = tl.zeros([_LINE], tl.float32)
     ex, ey, exx, eyy, exy, difference = zero, zero, zero, zero, zero, zero
@@ -164,7 +165,7 @@ def _along(x, y, window, moments, means, width, pixel, size, share):
     tl.store(to + 2 * size, exx, inside)
     tl.store(to + 3 * size, eyy, inside)
     tl.store(to + 4 * size, exy, inside)
-    tl.atomic_add(means, tl.sum(difference, 0) * share)
+    tl.atomic_add(means + line // height, tl.sum(difference, 0) * share)
 
 
 @kernel
@@ -197,7 +198,7 @@ def _compare(moments, window, slopes, means, height, length, size, share):
     tl.store(to, 2.0 * (my * (a2 - a1) * b1 * b2 + mx * s * (b2 - b1)), inside)
     tl.store(to + size, -s * b2, inside)
     tl.store(to + 2 * size, 2.0 * a1 * b1 * b2, inside)
-    tl.atomic_add(means + 1, tl.sum(tl.sum(tl.where(inside, s, 0.0), 1), 0) * share)
+    tl.atomic_add(means, tl.sum(tl.sum(tl.where(inside, s, 0.0), 1), 0) * share)
 
 
 @kernel
@@ -219,7 +220,7 @@ def _along_again(slopes, window, blurred, length, size):
 
 
 @kernel
-def _gradient(x, y, window, blurred, by_difference, by_similarity, gradient, height, length, pixel, size, share):
+def _gradient(x, y, window, blurred, by_difference, by_similarity, gradient, height, length, pixel, size, of_view, of_all):
     """Blurs the derivatives down the columns; the chain rule through x, xx and xy, and the difference's sign."""
     i, j, first, inside = _tile(height, length)
     zero = tl.zeros([_ROWS, _COLUMNS], tl.float32)
@@ -236,7 +237,8 @@ def _gradient(x, y, window, blurred, by_difference, by_similarity, gradient, hei
     b = tl.load(y + at, inside, 0).to(tl.float32) / 255.0
     sign = tl.where(a > b, 1.0, tl.where(a < b, -1.0, 0.0))
     similar = d0 + 2.0 * a * d1 + b * d2
-    tl.store(gradient + at, share * (tl.load(by_similarity) * similar + tl.load(by_difference) * sign), inside)
+    by_own = of_view * tl.load(by_difference + tl.program_id(2))
+    tl.store(gradient + at, of_all * tl.load(by_similarity) * similar + by_own * sign, inside)
 
 
 @kernel
