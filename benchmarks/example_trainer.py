@@ -38,7 +38,7 @@ from lift.training.module import SceneModule
 from lift.types import Cameras, Clip, Frames, Gaussians, PointCloud, Reconstruction, Trajectory
 from measure import spread, write
 
-SEED, FRAMES, WARM_UP, STEPS, ROUNDS = 0, 16, 40, 100, 7
+SEED, FRAMES, WARM_UP, STEPS, ROUNDS = 0, 16, 40, 100, 5
 WIDTH, HEIGHT = 1024, 768
 CASES = [(100_000, 1), (500_000, 1), (500_000, 4), (1_000_000, 1)]
 """Gaussians, views a step."""

@@ -237,8 +237,11 @@ def test_gsplat_says_what_is_missing():
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("triton", [True, False])
 @pytest.mark.parametrize("setting", [dict(n=300), dict(n=300, views=3), dict(n=200, views=3, per_view=True)], ids=str)
-def test_gsplat_agrees_with_reference(setting, cuda):
+def test_gsplat_agrees_with_reference(setting, triton, cuda, monkeypatch):
+    if not triton:
+        monkeypatch.setattr("lift.renderers.gsplat.fused", lambda *_: False)
     gaussians, colors, cameras = (value.to(cuda) for value in crowd(**setting))
     truth = gradients(build("reference"), gaussians.to(torch.float64), colors.double(), cameras.to(torch.float64))
     fast = gradients(build("gsplat"), gaussians, colors, cameras)

@@ -5,11 +5,11 @@ import torch
 
 from lift import harmonics
 from lift.distortions import distortions
-from lift.geometry import pinhole
+from lift.geometry import look_at, pinhole
 from lift.training import losses
 from lift.training.similarity import convolved_ssim
 from lift.training.splats import activated
-from lift.types import Clip, Render, Trajectory
+from lift.types import Cameras, Clip, Gaussians, Render, Trajectory
 
 
 @pytest.fixture(params=[pytest.param("cuda", marks=pytest.mark.gpu), "cpu"])
@@ -96,7 +96,7 @@ def test_a_composed_picture_and_its_gradients_are_those_of_plain_torch(device, p
 @pytest.mark.parametrize("size, numbers", [(0.0, 7), (1e-5, 6), (0.05, 7), (0.2, 6), (2.0, 7)])
 def test_cameras_moved_by_a_rigid_motion_and_their_gradient_are_those_of_plain_torch(device, size, numbers):
     from lift.distortions.rigid_triton import changed
-    from lift.geometry import look_at, rigid, rotation_from_vector
+    from lift.geometry import rigid, rotation_from_vector
 
     generator = torch.Generator().manual_seed(0)
     motions = (size * torch.nn.functional.normalize(torch.randn(4, numbers, generator=generator), dim=-1)).to(device)
@@ -284,3 +284,45 @@ def test_the_size_of_frames_numbers_and_its_gradient_are_those_of_plain_torch(de
     (3 * found).backward()
     (3 * truth).backward()
     torch.testing.assert_close(numbers.grad, exact.grad.float())
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_splats_and_the_gradients_of_gaussians_and_cameras_are_those_of_plain_torch(device, shared):
+    from lift.renderers import projection_triton, reference
+
+    generator = torch.Generator().manual_seed(0)
+    views, count, width, height = 3, 150, 40, 30  # more than a block, not a multiple of one
+    one = () if shared else (views,)
+    means = torch.randn(*one, count, 3, generator=generator) * torch.tensor([2.0, 2.0, 1.5]) + torch.tensor([0.0, 0, 2])  # some behind, some far aside
+    values = {
+        "means": means, "quats": torch.randn(*one, count, 4, generator=generator), "scales": torch.rand(*one, count, 3, generator=generator) ** 3,
+        "opacities": torch.rand(*one, count, generator=generator) ** 4, "colors": torch.rand(views, count, 3, generator=generator),
+    }  # fmt: skip
+    eyes = 0.2 * torch.randn(views, 3, generator=generator)
+    poses = look_at(eyes, torch.tensor([0.0, 0, 2]).expand(views, 3), torch.tensor([0.0, 1, 0]).expand(views, 3))
+    values["world_to_camera"], values["intrinsics"] = poses, pinhole(width, height, 35.0).intrinsics.repeat(views, 1, 1)
+    inputs = {name: value.to(device).requires_grad_() for name, value in values.items()}
+    exact = {name: value.detach().double().requires_grad_() for name, value in inputs.items()}
+
+    places, conics, features, covers, depths, boxes, radii = projection_triton.project(*inputs.values(), width, height)
+    gaussians = Gaussians(*(exact[name] for name in ("means", "quats", "scales", "opacities")), exact["colors"].new_zeros(*one, count, 1, 3))
+    truth, pixels, true_radii = reference.project(gaussians, exact["colors"], Cameras(exact["world_to_camera"], exact["intrinsics"], width, height))
+    seen = radii > 0
+    assert seen.equal(true_radii > 0) and 0.1 < float(seen.float().mean()) < 0.9
+    torch.testing.assert_close(radii[seen].double(), true_radii[seen], atol=1, rtol=0)
+    assert boxes.amax(-1).equal(radii) and depths.equal(features[..., 3].detach())
+    left, top, right, bottom = pixels[seen].unbind(-1)
+    (x, y), (across, down) = places.detach()[seen].unbind(-1), boxes[seen].unbind(-1)
+    assert (x - across <= left + 0.5).all() and (x + across >= right + 0.5).all() and (y - down <= top + 0.5).all() and (y + down >= bottom + 0.5).all()
+    found = torch.cat([places, conics, covers[..., None], features], dim=-1)
+    torch.testing.assert_close(found[seen], truth[seen].float(), atol=1e-4, rtol=1e-4)
+    assert found.isfinite().all()
+
+    outer = torch.randn(found.shape, generator=generator).to(device) * seen[..., None]
+    (found * outer).sum().backward()
+    (truth * outer.double()).sum().backward()
+    for name, value in inputs.items():
+        other = exact[name].grad.float()
+        if name == "world_to_camera":  # its last row is no parameter
+            other[:, 3] = 0
+        torch.testing.assert_close(value.grad, other, atol=2e-4 * float(other.abs().max()), rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}")

@@ -7,13 +7,17 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 from lift.geometry import pinhole
+from lift.jit import fused
 from lift.renderers import BLUR, NEAR, Renderer, Sums, renderers
 from lift.types import Cameras, Gaussians
+
+TILE = 16
+"""Pixels across that gsplat's rasteriser composes together."""
 
 
 @renderers.register("gsplat")
 class Gsplat(Renderer):
-    """gsplat's kernels on a CUDA device, float32.
+    """gsplat's kernels on a CUDA device, float32, behind a projection of our own (`projection_triton`) where Triton is, as with torch on Linux.
 
     gsplat compiles its kernels on first use (about a minute, with nvcc and ninja).
     """
@@ -25,34 +29,51 @@ class Gsplat(Renderer):
     def __init__(self) -> None:
         if not torch.cuda.is_available():
             raise ValueError("renderer.name is gsplat, which needs a CUDA device, and torch finds none; choose numba or reference")
-        from gsplat import rasterization
+        import gsplat
 
-        self._rasterization = rasterization
+        self._gsplat = gsplat
         self.device = torch.device("cuda", torch.cuda.current_device())
 
     def rasterize(self, gaussians: Gaussians, colors: Float[Tensor, "view gaussian 3"], cameras: Cameras) -> Sums:
-        per_view = gaussians.means.ndim == 3
-        viewmats, intrinsics = cameras.world_to_camera, cameras.intrinsics
         if colors.device.type != "cuda" or colors.dtype != torch.float32:
             raise ValueError(f"renderer.name is gsplat, which takes float32 on a CUDA device, not {colors.dtype} on {colors.device}")
-        if intrinsics.requires_grad:
-            viewmats, intrinsics = _Intrinsics.apply(viewmats, intrinsics), intrinsics.detach()
         if colors.shape[1] == 0:  # its kernels want something to draw
             empty = colors.new_zeros(len(colors), cameras.height, cameras.width, 5)
             return empty[..., :3], empty[..., 3], empty[..., 4], {"radii": colors.new_zeros(len(colors), 0)}
-        count = colors.shape[1]
+        sums, alpha, radii = (self._drawn if fused(colors) else self._drawn_by_gsplat)(gaussians, colors, cameras)
+        rgb, depth_sum = _Channels.apply(sums)
+        return rgb, alpha[..., 0], depth_sum, {"radii": radii}
+
+    def _drawn(self, gaussians: Gaussians, colors: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor, Tensor]:
+        """Sums of colour and z-depth, coverage, and radii."""
+        from lift.renderers.projection_triton import project
+
+        width, height = cameras.width, cameras.height
+        places, conics, features, covers, depths, boxes, radii = project(
+            gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, colors, cameras.world_to_camera, cameras.intrinsics, width, height
+        )
+        tiles = -(-width // TILE), -(-height // TILE)
+        _, keys, order = self._gsplat.isect_tiles(places, boxes, depths, TILE, *tiles)
+        starts = self._gsplat.isect_offset_encode(keys, len(colors), *tiles)
+        return *self._gsplat.rasterize_to_pixels(places, conics, features, covers, width, height, TILE, starts, order), radii
+
+    def _drawn_by_gsplat(self, gaussians: Gaussians, colors: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor, Tensor]:
+        """The same without Triton."""
+        per_view, count = gaussians.means.ndim == 3, colors.shape[1]
+        viewmats, intrinsics = cameras.world_to_camera, cameras.intrinsics
+        if intrinsics.requires_grad:
+            viewmats, intrinsics = _Intrinsics.apply(viewmats, intrinsics), intrinsics.detach()
         if per_view:  # a batch of scenes, each with one camera
             viewmats, intrinsics = viewmats[:, None], intrinsics[:, None]
             gaussians, colors = _padded(gaussians, -count % 32), pad(colors, (0, 0, 0, -count % 32))
-        shown, alpha, info = self._rasterization(
+        shown, alpha, info = self._gsplat.rasterization(
             gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, colors, viewmats, intrinsics,
             cameras.width, cameras.height, near_plane=NEAR, eps2d=BLUR, packed=False, render_mode="RGB+D",
         )  # fmt: skip
         radii = info["radii"]
         if per_view:
             shown, alpha, radii = shown[:, 0], alpha[:, 0], radii[:, 0, :count]
-        rgb, depth_sum = _Channels.apply(shown)
-        return rgb, alpha[..., 0], depth_sum, {"radii": radii.amax(-1)}
+        return shown, alpha, radii.amax(-1)
 
     def warm_up(self) -> None:
         """Compiles gsplat's kernels, or loads them, by drawing one Gaussian."""
