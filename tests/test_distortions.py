@@ -249,6 +249,9 @@ def test_a_part_that_explains_hardly_anything_is_dropped_for_good():
     made = make("composed", parts=parts)
     made.judge(lambda: torch.tensor([torch.nan, *[1 - 0.2 * len(made.acting())] * 3]))
     assert len(made.acting()) == 4, "a frame that cannot be told decides nothing"
+    made = make("composed", parts=parts)
+    made.judge(lambda: torch.tensor([(1 + 0.5 * (len(made.acting()) - helps)) * (1 - 0.5 * helps) for helps in [made.parts["blur"] in made.acting()] * 3]))
+    assert made.acting() == [made.parts["blur"]], "one helps, though all together do harm"
 
 
 def test_a_part_that_does_not_act_has_no_gradient_to_be_averaged():

@@ -76,8 +76,8 @@ class Composed(Distortion):
         return acting
 
     def judge(self, errors: Callable[[], Float[Tensor, "frame"]]) -> None:
-        """Decides about parts that have learned for long enough: all go if they explain hardly anything together, else the worst, until all
-        that are left have a share in it."""
+        """Decides about parts that have learned for long enough: the worst goes until all that are left have a share in what is explained, and these
+        go, too, if that is hardly anything. (What those explain together that are to go says nothing: one does harm where another helps.)"""
         verdicts = self._known()
         due = [i for i, name in enumerate(self.parts) if verdicts[i] == UNDECIDED and self.sift and self.progress >= self.starts[name] + self.sift]
         if due:
@@ -113,9 +113,6 @@ class Composed(Distortion):
 
         gone: list[int] = []
         whole = measured(gone)
-        self.explained[-1] = together = gain([*decided, *due])
-        if together < TOGETHER:
-            return []
         while left := [index for index in due if index not in gone]:
             gains = [gain([index]) for index in left]
             self.explained[left] = self.explained.new_tensor(gains)
@@ -123,11 +120,12 @@ class Composed(Distortion):
                 break
             gone.append(left[gains.index(min(gains))])
             whole = measured(gone)
-        return left
+        self.explained[-1] = together = gain([*decided, *left])
+        return left if together >= TOGETHER else []
 
     def account(self) -> dict[str, Any]:
         """Of each part what became of it (kept, dropped, not judged, not needed) and which share of the frames' squared error it explained
-        when it was judged, beside those that stay; `together`, of all. None where that was not asked: alone, of those that went together."""
+        when it was judged, beside those that had not gone before; `together`, of all that were left. None where that was not asked."""
         *each, together = [None if math.isnan(value) else value for value in self.explained.tolist()]
         said = {UNDECIDED: "not judged", KEPT: "kept", DROPPED: "not needed" if self._needless else "dropped"}
         verdicts = self._known()
