@@ -326,3 +326,16 @@ def test_splats_and_the_gradients_of_gaussians_and_cameras_are_those_of_plain_to
         if name == "world_to_camera":  # its last row is no parameter
             other[:, 3] = 0
         torch.testing.assert_close(value.grad, other, atol=2e-4 * float(other.abs().max()), rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("known", [0, 1, 6, 21])
+def test_what_frames_are_worth_is_that_of_plain_torch(device, known):
+    from lift.training import step_triton
+    from lift.training.module import _worth
+
+    errors = torch.rand(21, generator=torch.Generator().manual_seed(known)).to(device) ** 2
+    errors[torch.randperm(21, generator=torch.Generator().manual_seed(0))[known:].to(device)] = 0
+    views = torch.tensor([3, 0, 20, 7], device=device)
+    typical = torch.where(errors > 0, errors, torch.nan).nanmedian()
+    truth = _worth((errors[views] / (1.5 * typical))[:, None, None], views)[:, 0, 0]
+    torch.testing.assert_close(step_triton.worth(errors, views, 1.5), truth)

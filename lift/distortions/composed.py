@@ -153,7 +153,8 @@ class Composed(Distortion):
         return render
 
     def penalty(self) -> Float[Tensor, ""]:
-        return sum((part.penalty() for part in self.acting()), super().penalty())
+        first, *others = [part.penalty() for part in self.acting()] or [super().penalty()]
+        return sum(others, first)
 
     def groups(self) -> Iterator[dict[str, Any]]:
         for part in () if self._needless else self.parts.values():

@@ -144,6 +144,10 @@ class SceneModule(lightning.LightningModule):
         it is. The input is always taken at its word. None if that is not asked for."""
         if not self.how.trust.frames:
             return None
+        if fused(self.errors) and len(self.errors) <= 4096:
+            from lift.training import step_triton
+
+            return step_triton.worth(self.errors, views, self.how.trust.frames)[:, None, None]
         typical = torch.where(self.errors > 0, self.errors, torch.nan).nanmedian()
         return _worth((self.errors[views] / (self.how.trust.frames * typical))[:, None, None], views)
 

@@ -41,6 +41,13 @@ def activated(scales: Tensor, quats: Tensor, opacities: Tensor) -> tuple[Tensor,
     return _Activated.apply(scales.contiguous(), quats.contiguous(), opacities.contiguous())
 
 
+def worth(errors: Tensor, views: Tensor, bound: float) -> Tensor:
+    """What frames `views` [view] count, [view], as `lift.training.module.SceneModule.worth` says it of the last errors [frame] of all, at most 4096."""
+    worth = errors.new_empty(len(views))
+    _worths[1,](errors, views.contiguous(), worth, len(errors), len(views), bound, max(16, triton.next_power_of_2(len(errors))))
+    return worth
+
+
 class Adam(torch.optim.Adam):
     """torch.optim.Adam (Kingma and Ba, 2015) for a few large float32 parameters on CUDA: one launch each and nothing else, where torch's
     fused one spends a millisecond of a slow processor on lists. No weight decay, no closure; loads the state of torch's."""
@@ -307,6 +314,22 @@ def _activate_gradient(
         tl.store(d_quats + at, (tl.load(by_units + at, inside, 0.0) - along * tl.load(units + at, inside, 0.0)) / length, inside)
     opacity = tl.load(opacities + n, inside, 0.0)
     tl.store(d_opacities + n, tl.load(by_opacities + n, inside, 0.0) * opacity * (1.0 - opacity), inside)
+
+
+@kernel
+def _worths(errors, views, worth, frames, count, bound, FRAMES: tl.constexpr):
+    """The median is the lower one of those that are known; until there are any, all frames count whole."""
+    i = tl.arange(0, FRAMES)
+    error = tl.load(errors + i, i < frames, 0.0)
+    known = tl.sum((error > 0.0).to(tl.int32), 0)
+    ordered = tl.sort(tl.where(error > 0.0, error, float("inf")))
+    typical = tl.sum(tl.where(i == (known - 1) // 2, ordered, 0.0), 0)
+    for k in range(count):
+        view = tl.load(views + k)
+        ratio = tl.load(errors + view) / (bound * typical)
+        square = ratio * ratio
+        counts = 1.0 / (1.0 + square * square * square)
+        tl.store(worth + k, tl.where((view > 0) & (known > 0), counts, 1.0))
 
 
 @kernel
