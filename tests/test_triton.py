@@ -286,26 +286,36 @@ def test_the_size_of_frames_numbers_and_its_gradient_are_those_of_plain_torch(de
     torch.testing.assert_close(numbers.grad, exact.grad.float())
 
 
+def splats(shared: bool, device: torch.device) -> tuple[dict[str, torch.Tensor], int, int]:
+    """Gaussians and cameras to be projected, and the picture's size."""
+    generator = torch.Generator().manual_seed(0)
+    views, count, width, height = 3, 150, 40, 30  # more than a block, not a multiple of one
+    one = () if shared else (views,)
+    eyes = 0.2 * torch.randn(views, 3, generator=generator)
+    poses = look_at(eyes, torch.tensor([0.0, 0, 2]).expand(views, 3), torch.tensor([0.0, 1, 0]).expand(views, 3))
+    intrinsics = torch.tensor([[33.0, 0, 21.3], [0, 37.0, 13.6], [0, 0, 1]]).repeat(views, 1, 1)
+    means = torch.randn(*one, count, 3, generator=generator) * torch.tensor([2.0, 2.0, 1.5]) + torch.tensor([0.0, 0, 2])  # some behind, some far aside
+    opacities = torch.rand(*one, count, generator=generator) ** 4
+    ahead = 2 * torch.linalg.inv(intrinsics[0]) @ torch.tensor([10.5, 8.5, 1.0])
+    means[..., 0, :], opacities[..., 0] = (ahead - poses[0, :3, 3]) @ poses[0, :3, :3], 0.0  # invisible in the middle of a pixel
+    means[..., 1, :] = eyes[0]
+    values = {
+        "means": means, "quats": torch.randn(*one, count, 4, generator=generator), "scales": torch.rand(*one, count, 3, generator=generator) ** 3,
+        "opacities": opacities, "colors": torch.rand(views, count, 3, generator=generator), "world_to_camera": poses, "intrinsics": intrinsics,
+    }  # fmt: skip
+    return {name: value.to(device) for name, value in values.items()}, width, height
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_splats_and_the_gradients_of_gaussians_and_cameras_are_those_of_plain_torch(device, shared):
     from lift.renderers import projection_triton, reference
 
-    generator = torch.Generator().manual_seed(0)
-    views, count, width, height = 3, 150, 40, 30  # more than a block, not a multiple of one
-    one = () if shared else (views,)
-    means = torch.randn(*one, count, 3, generator=generator) * torch.tensor([2.0, 2.0, 1.5]) + torch.tensor([0.0, 0, 2])  # some behind, some far aside
-    values = {
-        "means": means, "quats": torch.randn(*one, count, 4, generator=generator), "scales": torch.rand(*one, count, 3, generator=generator) ** 3,
-        "opacities": torch.rand(*one, count, generator=generator) ** 4, "colors": torch.rand(views, count, 3, generator=generator),
-    }  # fmt: skip
-    eyes = 0.2 * torch.randn(views, 3, generator=generator)
-    poses = look_at(eyes, torch.tensor([0.0, 0, 2]).expand(views, 3), torch.tensor([0.0, 1, 0]).expand(views, 3))
-    values["world_to_camera"], values["intrinsics"] = poses, pinhole(width, height, 35.0).intrinsics.repeat(views, 1, 1)
-    inputs = {name: value.to(device).requires_grad_() for name, value in values.items()}
-    exact = {name: value.detach().double().requires_grad_() for name, value in inputs.items()}
-
+    values, width, height = splats(shared, device)
+    inputs = {name: value.clone().requires_grad_() for name, value in values.items()}
+    exact = {name: value.double().requires_grad_() for name, value in values.items()}
     places, conics, features, covers, depths, boxes, radii = projection_triton.project(*inputs.values(), width, height)
-    gaussians = Gaussians(*(exact[name] for name in ("means", "quats", "scales", "opacities")), exact["colors"].new_zeros(*one, count, 1, 3))
+    sh_coeffs = exact["colors"].new_zeros(*exact["opacities"].shape, 1, 3)
+    gaussians = Gaussians(*(exact[name] for name in ("means", "quats", "scales", "opacities")), sh_coeffs)
     truth, pixels, true_radii = reference.project(gaussians, exact["colors"], Cameras(exact["world_to_camera"], exact["intrinsics"], width, height))
     seen = radii > 0
     assert seen.equal(true_radii > 0) and 0.1 < float(seen.float().mean()) < 0.9
@@ -318,14 +328,39 @@ def test_splats_and_the_gradients_of_gaussians_and_cameras_are_those_of_plain_to
     torch.testing.assert_close(found[seen], truth[seen].float(), atol=1e-4, rtol=1e-4)
     assert found.isfinite().all()
 
-    outer = torch.randn(found.shape, generator=generator).to(device) * seen[..., None]
+    outer = torch.randn(found.shape, generator=torch.Generator().manual_seed(1)).to(device)
     (found * outer).sum().backward()
-    (truth * outer.double()).sum().backward()
+    (truth[seen] * outer[seen].double()).sum().backward()
     for name, value in inputs.items():
         other = exact[name].grad.float()
         if name == "world_to_camera":  # its last row is no parameter
             other[:, 3] = 0
         torch.testing.assert_close(value.grad, other, atol=2e-4 * float(other.abs().max()), rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
+    still = {name: value.clone().requires_grad_(name not in ("world_to_camera", "intrinsics")) for name, value in values.items()}
+    (projection_triton.project(*still.values(), width, height)[0] * outer[..., :2]).sum().backward()
+    moved = {name: value.clone().requires_grad_() for name, value in values.items()}
+    (projection_triton.project(*moved.values(), width, height)[0] * outer[..., :2]).sum().backward()
+    assert all(still[name].grad.equal(moved[name].grad) for name in ("means", "quats", "scales")), "also if cameras are not asked for"
+    with pytest.raises(ValueError, match="2 sets of Gaussians for 3 views"):
+        projection_triton.project(*(value[None].expand(2, *value.shape) if shared else value[:2] for value in list(values.values())[:4]), *list(values.values())[4:], width, height)
+
+
+def test_a_splat_that_is_no_number_is_not_seen_and_owes_nothing(device):
+    from lift.renderers import projection_triton
+
+    values, width, height = splats(True, device)
+    wrong = {name: value.clone() for name, value in values.items()}
+    wrong["scales"][5], wrong["scales"][6], wrong["quats"][7], wrong["means"][8], wrong["means"][9] = torch.nan, torch.inf, torch.nan, torch.nan, torch.inf
+    values["opacities"][5:10] = 0
+    gradients = []
+    for given in (values, wrong):
+        inputs = {name: value.requires_grad_() for name, value in given.items()}
+        *found, _, _, radii = projection_triton.project(*inputs.values(), width, height)
+        assert (radii[:, 5:10] == 0).all()
+        sum(value[radii > 0].sum() for value in found).backward()
+        gradients.append([value.grad for value in inputs.values()])
+    for one, other in zip(*gradients, strict=True):
+        assert other.equal(one)
 
 
 @pytest.mark.parametrize("known", [0, 1, 6, 21])
@@ -335,7 +370,9 @@ def test_what_frames_are_worth_is_that_of_plain_torch(device, known):
 
     errors = torch.rand(21, generator=torch.Generator().manual_seed(known)).to(device) ** 2
     errors[torch.randperm(21, generator=torch.Generator().manual_seed(0))[known:].to(device)] = 0
-    views = torch.tensor([3, 0, 20, 7], device=device)
+    views = torch.arange(21, device=device)
     typical = torch.where(errors > 0, errors, torch.nan).nanmedian()
     truth = _worth((errors[views] / (1.5 * typical))[:, None, None], views)[:, 0, 0]
     torch.testing.assert_close(step_triton.worth(errors, views, 1.5), truth)
+    errors[4] = torch.nan
+    assert step_triton.worth(errors, views, 1.5)[4] == 1

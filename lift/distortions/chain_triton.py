@@ -1,4 +1,4 @@
-"""A CUDA kernel for the penalty of numbers that every frame has: a launch forwards for value and gradient together, where plain torch takes
+"""A CUDA kernel for the penalty of numbers that every frame has: value and gradient in one launch forwards, where plain torch takes
 twenty on few numbers."""
 
 import torch

@@ -120,7 +120,7 @@ class Composed(Distortion):
                 break
             gone.append(left[gains.index(min(gains))])
             whole = measured(gone)
-        self.explained[-1] = together = gain([*decided, *left])
+        self.explained[-1] = together = gain([*decided, *left]) if left else 0.0
         return left if together >= TOGETHER else []
 
     def account(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""CUDA kernels for pictures that are bent (`image_warp`), off in colour (`appearance`) or soft (`blur`): a launch or two forwards and backwards each.
+"""CUDA kernels for pictures that are bent (`image_warp`), off in colour (`appearance`) or soft (`blur`): few launches forwards and backwards each.
 
 In plain torch each is dozens of passes over all pixels, which together take as long as the rasteriser. What a pixel gives to its neighbours'
 gradients is added in no fixed order, as in gsplat; the sums over all pixels of a colour map's gradient are in a fixed one.

@@ -40,7 +40,8 @@ class Gsplat(Renderer):
         if colors.shape[1] == 0:  # its kernels want something to draw
             empty = colors.new_zeros(len(colors), cameras.height, cameras.width, 5)
             return empty[..., :3], empty[..., 3], empty[..., 4], {"radii": colors.new_zeros(len(colors), 0)}
-        sums, alpha, radii = (self._drawn if fused(colors) else self._drawn_by_gsplat)(gaussians, colors, cameras)
+        every = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, colors, cameras.world_to_camera, cameras.intrinsics
+        sums, alpha, radii = (self._drawn if fused(*every) else self._drawn_by_gsplat)(gaussians, colors, cameras)
         rgb, depth_sum = _Channels.apply(sums)
         return rgb, alpha[..., 0], depth_sum, {"radii": radii}
 

@@ -27,8 +27,11 @@ def project(
     with a leading axis `view`, colors [view gaussian 3], world_to_camera [view 4 4], intrinsics [view 3 3]; float32 on one CUDA device.
 
     Of each view and Gaussian: places [2] in pixels, inverse covariances xx, xy, yy, colours and z-depth [4], opacities, all of which are
-    differentiable; z-depths, half the box's sides [2] in pixels (0 where nothing is to be seen) and the longer of these, which are not.
+    differentiable; z-depths, half the box's sides [2] in pixels (0 where nothing is to be seen) and the longer of these, which are not. A Gaussian with
+    numbers that are not finite is not seen, and owes nothing. Raises ValueError for sets of Gaussians that are neither one nor one a view.
     """
+    if means.ndim == 3 and len(means) != len(colors):
+        raise ValueError(f"there are {len(means)} sets of Gaussians for {len(colors)} views; choose one without a leading axis, or one a view")
     shared = (value.contiguous() for value in (means, quats, scales, opacities, colors, world_to_camera, intrinsics))
     return _Project.apply(*shared, width, height)
 
@@ -47,6 +50,7 @@ class _Project(torch.autograd.Function):
         ctx.save_for_backward(means, quats, scales, world_to_camera, intrinsics, radii)
         ctx.size = width, height
         ctx.mark_non_differentiable(depths, boxes, radii)
+        ctx.set_materialize_grads(False)  # it would fill zeros for these, too
         return places, conics, features, covers, depths, boxes, radii
 
     @staticmethod
@@ -54,7 +58,8 @@ class _Project(torch.autograd.Function):
     def backward(ctx, by_places, by_conics, by_features, by_covers, *_):
         means, quats, scales, world_to_camera, intrinsics, radii = ctx.saved_tensors
         views, count = radii.shape
-        outer = [value.contiguous() for value in (by_places, by_conics, by_features, by_covers)]
+        given = zip((by_places, by_conics, by_features, by_covers), ((2,), (3,), (4,), ()))
+        outer = [means.new_zeros(views, count, *size) if value is None else value.contiguous() for value, size in given]
         d_means, d_quats, d_scales = (torch.empty_like(value) for value in (means, quats, scales))
         d_opacities, d_colors = means.new_empty(means.shape[:-1]), means.new_empty(views, count, 3)
         groups = views if means.ndim == 3 else 1
@@ -83,6 +88,11 @@ def _turned(quats, there):
     row1 = (2.0 * (x * y + w * z), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - w * x))
     row2 = (2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y))
     return (w, x, y, z), unit, row0, row1, row2
+
+
+@kernel
+def _where(there, a):
+    return tl.where(there, a[0], 0.0), tl.where(there, a[1], 0.0), tl.where(there, a[2], 0.0)
 
 
 @kernel
@@ -163,7 +173,8 @@ def _project(
     down = tl.minimum(reach * tl.sqrt(yy) * (1.0 + 1e-5) + 1e-3, 1e9)
     first_x, last_x = tl.maximum(tl.ceil(px - across - 0.5), 0.0), tl.minimum(tl.floor(px + across - 0.5), width - 1.0)
     first_y, last_y = tl.maximum(tl.ceil(py - down - 0.5), 0.0), tl.minimum(tl.floor(py + down - 0.5), height - 1.0)
-    seen = in_front & (opacity >= _MIN_ALPHA) & (first_x <= last_x) & (first_y <= last_y)
+    finite = (xx < 1e30) & (yy < 1e30) & (tl.abs(px) < 1e30) & (tl.abs(py) < 1e30)  # which is also false of what is no number
+    seen = in_front & finite & (opacity >= _MIN_ALPHA) & (first_x <= last_x) & (first_y <= last_y)
     across, down = tl.where(seen, tl.ceil(across), 0.0).to(tl.int32), tl.where(seen, tl.ceil(down), 0.0).to(tl.int32)
     tl.store(boxes + 2 * out, across, there)
     tl.store(boxes + 2 * out + 1, down, there)
@@ -189,6 +200,11 @@ def _project_gradient(
     there, source = n < count, tl.program_id(1) * count + n
     unit, inverse, turn0, turn1, turn2 = _turned(quats + 4 * source, there)
     s, mean = _three(scales + 3 * source, there), _three(means + 3 * source, there)
+    # What is no number would still be none where nothing is seen of it, times zero.
+    every = _dot(s, s) + _dot(mean, mean) + _dot(turn0, turn1) + _dot(turn2, turn2)
+    sound = every - every == 0.0
+    s, mean = _where(sound, s), _where(sound, mean)
+    turn0, turn1, turn2 = _where(sound, turn0), _where(sound, turn1), _where(sound, turn2)
     axes0, axes1, axes2 = _scaled(turn0, s), _scaled(turn1, s), _scaled(turn2, s)
     zero = tl.zeros([_BLOCK], tl.float32)
     d_mean, d_axes0, d_axes1, d_axes2, d_opacity = (zero, zero, zero), (zero, zero, zero), (zero, zero, zero), (zero, zero, zero), zero
@@ -252,7 +268,8 @@ def _project_gradient(
         tl.store(d_scales + 3 * source + i, d_axes0[i] * turn0[i] + d_axes1[i] * turn1[i] + d_axes2[i] * turn2[i], there)
     tl.store(d_opacities + source, d_opacity, there)
     d0, d1, d2 = _scaled(d_axes0, s), _scaled(d_axes1, s), _scaled(d_axes2, s)
-    w, x, y, z = unit
+    w, x, y, z = tl.where(sound, unit[0], 1.0), tl.where(sound, unit[1], 0.0), tl.where(sound, unit[2], 0.0), tl.where(sound, unit[3], 0.0)
+    inverse = tl.where(sound, inverse, 0.0)
     d_w = 2.0 * (z * (d1[0] - d0[1]) + y * (d0[2] - d2[0]) + x * (d2[1] - d1[2]))
     d_x = 2.0 * (y * (d0[1] + d1[0]) + z * (d0[2] + d2[0]) + w * (d2[1] - d1[2]) - 2.0 * x * (d1[1] + d2[2]))
     d_y = 2.0 * (x * (d0[1] + d1[0]) + z * (d1[2] + d2[1]) + w * (d0[2] - d2[0]) - 2.0 * y * (d0[0] + d2[2]))

@@ -67,7 +67,7 @@ def project(
         last = (means + extent - 0.5).floor().minimum(size - 1)
         visible = in_front & (opacities >= MIN_ALPHA) & (first <= last).all(-1)
         boxes = torch.cat([first, last], dim=-1).where(visible[..., None], torch.zeros_like(first[..., :1])).long()
-        radii = extent.amax(-1).ceil() * visible
+        radii = extent.amax(-1).ceil().where(visible, torch.zeros_like(depth))
     return splats, boxes, radii
 
 

@@ -144,7 +144,7 @@ class SceneModule(lightning.LightningModule):
         it is. The input is always taken at its word. None if that is not asked for."""
         if not self.how.trust.frames:
             return None
-        if fused(self.errors) and len(self.errors) <= 4096:
+        if fused(self.errors) and len(self.errors) <= 1024:  # sorting more takes long to compile
             from lift.training import step_triton
 
             return step_triton.worth(self.errors, views, self.how.trust.frames)[:, None, None]

@@ -42,7 +42,7 @@ def activated(scales: Tensor, quats: Tensor, opacities: Tensor) -> tuple[Tensor,
 
 
 def worth(errors: Tensor, views: Tensor, bound: float) -> Tensor:
-    """What frames `views` [view] count, [view], as `lift.training.module.SceneModule.worth` says it of the last errors [frame] of all, at most 4096."""
+    """What frames `views` [view] count, [view], as `lift.training.module.SceneModule.worth` says it of the last errors [frame] of all, at most 1024."""
     worth = errors.new_empty(len(views))
     _worths[1,](errors, views.contiguous(), worth, len(errors), len(views), bound, max(16, triton.next_power_of_2(len(errors))))
     return worth
@@ -327,9 +327,10 @@ def _worths(errors, views, worth, frames, count, bound, FRAMES: tl.constexpr):
     for k in range(count):
         view = tl.load(views + k)
         ratio = tl.load(errors + view) / (bound * typical)
+        ratio = tl.where(ratio == ratio, ratio, 0.0)  # no number: nothing is known
         square = ratio * ratio
         counts = 1.0 / (1.0 + square * square * square)
-        tl.store(worth + k, tl.where((view > 0) & (known > 0), counts, 1.0))
+        tl.store(worth + k, tl.where(view > 0, counts, 1.0))
 
 
 @kernel
