@@ -32,8 +32,8 @@ def project(
     """
     if means.ndim == 3 and len(means) != len(colors):
         raise ValueError(f"there are {len(means)} sets of Gaussians for {len(colors)} views; choose one without a leading axis, or one a view")
-    shared = (value.contiguous() for value in (means, quats, scales, opacities, colors, world_to_camera, intrinsics))
-    return _Project.apply(*shared, width, height)
+    dense = (value.contiguous() for value in (means, quats, scales, opacities, colors, world_to_camera, intrinsics))
+    return _Project.apply(*dense, width, height)
 
 
 class _Project(torch.autograd.Function):
@@ -98,6 +98,11 @@ def _where(there, a):
 @kernel
 def _dot(a, b):
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@kernel
+def _plus(a, b):
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2]
 
 
 @kernel
@@ -227,9 +232,9 @@ def _project_gradient(
         p, q, r, t = a * by_a + b * by_b, a * by_b + b * by_c, b * by_a + c * by_b, b * by_b + c * by_c
         d_xx, d_xy, d_yy = -(p * a + q * b), -(p * b + q * c), -(r * b + t * c)
         d_x, d_y = _along(2.0 * d_xx, x, 2.0 * d_xy, y), _along(2.0 * d_yy, y, 2.0 * d_xy, x)
-        d_axes0 = (d_axes0[0] + gx[0] * d_x[0] + gy[0] * d_y[0], d_axes0[1] + gx[0] * d_x[1] + gy[0] * d_y[1], d_axes0[2] + gx[0] * d_x[2] + gy[0] * d_y[2])
-        d_axes1 = (d_axes1[0] + gx[1] * d_x[0] + gy[1] * d_y[0], d_axes1[1] + gx[1] * d_x[1] + gy[1] * d_y[1], d_axes1[2] + gx[1] * d_x[2] + gy[1] * d_y[2])
-        d_axes2 = (d_axes2[0] + gx[2] * d_x[0] + gy[2] * d_y[0], d_axes2[1] + gx[2] * d_x[1] + gy[2] * d_y[1], d_axes2[2] + gx[2] * d_x[2] + gy[2] * d_y[2])
+        d_axes0 = _plus(d_axes0, _along(gx[0], d_x, gy[0], d_y))
+        d_axes1 = _plus(d_axes1, _along(gx[1], d_x, gy[1], d_y))
+        d_axes2 = _plus(d_axes2, _along(gx[2], d_x, gy[2], d_y))
         d_gx = (_dot(axes0, d_x), _dot(axes1, d_x), _dot(axes2, d_x))
         d_gy = (_dot(axes0, d_y), _dot(axes1, d_y), _dot(axes2, d_y))
         # What `_along` was given: fx / z and -ox / z, the same down.
@@ -238,8 +243,7 @@ def _project_gradient(
         d_py = tl.load(by_places + 2 * out + 1, seen, 0.0) + tl.where(free_y, to_oy, 0.0)
         d_lx, d_ly = fx * d_px / z, fy * d_py / z
         d_lz = tl.load(by_features + 4 * out + 3, seen, 0.0) - (lx * d_lx + ly * d_ly + fx * to_x + fy * to_y + ox * to_ox + oy * to_oy) / z
-        local = _through((d_lx, d_ly, d_lz), row0, row1, row2)
-        d_mean = (d_mean[0] + local[0], d_mean[1] + local[1], d_mean[2] + local[2])
+        d_mean = _plus(d_mean, _through((d_lx, d_ly, d_lz), row0, row1, row2))
         d_opacity += tl.load(by_covers + out, seen, 0.0)
         for i in tl.static_range(3):
             tl.store(d_colors + 3 * out + i, tl.load(by_features + 4 * out + i, seen, 0.0), there)
