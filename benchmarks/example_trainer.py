@@ -9,7 +9,7 @@ small that the scene stays what its row says. In one run, by turns (a host's spe
 - `bare`: lift's step (colours, losses with depth, regularisers, fused Adam, the frames' errors) in a plain loop.
 - `lift`: the product's path, the same under Lightning's Trainer with the data module: drawing views, hooks, logging.
 - `rigid`: that with a distortion that corrects cameras.
-- `composed`: that with the default distortion, all its parts at work (in a fit they begin after a quarter of the steps).
+- `composed`: that with the default distortion, all its parts at work (in a fit they begin after a tenth and a quarter of the steps).
 Rows hold the ratio to `example` in views a second, and Lightning's overhead (`lift` / `bare` - 1).
 """
 

@@ -29,6 +29,10 @@ class Distortion(nn.Module, ABC):
     """How long a fit `learning_rate` is meant for, in steps of one view: in a longer one it is smaller in proportion, so that what is learned
     can go as far and no farther. None: it is meant for any."""
 
+    begins: float = 0.25
+    """When it begins as a part of `composed` that is told nothing else, as a share of the steps: before there is a scene to compare frames with,
+    it learns what it has to unlearn."""
+
     def cameras(self, cameras: Cameras, view: Int[Tensor, "view"]) -> Cameras:
         """The frame was not taken where it says."""
         return cameras

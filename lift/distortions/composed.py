@@ -12,9 +12,6 @@ from lift.distortions import Distortion, appearance, blur, distortions, field, h
 from lift.registry import ComponentError
 from lift.types import Cameras, Gaussians, PointCloud, Render, Trajectory
 
-LATER = 0.25
-"""When parts begin, if not told otherwise, as a share of the steps."""
-
 TOGETHER, EACH = 0.12, 0.02
 """Shares of the frames' squared error that the parts, all that act together and each beside the others, have to take away to stay."""
 
@@ -30,8 +27,8 @@ class Composed(Distortion):
 
     Settings:
     - parts: names of distortions. `lift list` has them;
-    - starts: when each part begins to act and to learn, as a share of the steps; those left out begin after a quarter of them. Before
-      there is a scene to compare frames with, a part learns what it has to unlearn;
+    - starts: when each part begins to act and to learn, as a share of the steps; those left out begin when they say themselves (`begins`):
+      what says where things are seen after a tenth, all else after a quarter;
     - sift: so long after its start, as a share of the steps, a part is dropped for good if frames are hardly better explained with it than
       without: where frames are right, what is learned is chance, and the scene is better without it. 0 keeps all, and what begins so late that
       its time does not come is kept, too. Where the prior vouches for its frames, as `warp` does, all are dropped from the beginning;
@@ -56,7 +53,7 @@ class Composed(Distortion):
             raise ComponentError(f"distortion.starts is {list(starts)}; choose at most {len(parts)} shares of the steps, each at least 0 and below 1")
         supplied = {"num_views": num_views, "extent": extent, "size": size, "trajectory": trajectory, "points": points, "agree": agree}
         self.parts = nn.ModuleDict({name: distortions.build({"name": name, **settings.get(name, {})}, **supplied) for name in parts})
-        self.starts, self.sift = dict(zip(parts, [*starts, *[LATER] * len(parts)])), sift
+        self.starts, self.sift = {name: part.begins for name, part in self.parts.items()} | dict(zip(parts, starts)), sift
         self._needless = agree and sift > 0
         if self._needless:
             self.parts.requires_grad_(False)

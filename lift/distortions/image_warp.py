@@ -28,6 +28,7 @@ class ImageWarp(Distortion):
     """
 
     steps = 1000
+    begins = 0.1
 
     def __init__(
         self, cells: int = 10, learning_rate: float = 1e-4, weight: float = 0.6, bending: float = 1e-3, chained: bool = True,

@@ -28,6 +28,7 @@ class Rigid(Distortion):
     """
 
     steps = 1000
+    begins = 0.1
 
     def __init__(
         self, learning_rate: float = 1e-4, weight: float = 1.0, focal: bool = True, chained: bool = True,
