@@ -193,6 +193,12 @@ def test_parts_act_in_their_order_and_from_their_start():
     late = both.image(picture(), EVERY).rgb
     torch.testing.assert_close(late[1], early[1] + 0.25)
     assert not torch.equal(early[1], picture().rgb[1])
+    parts = ["rigid", "image_warp", "appearance", "blur"]
+    for starts, begun in (([], {0.05: 0, 0.15: 2, 0.3: 4}), ([0.5], {0.05: 0, 0.15: 1, 0.3: 3, 0.5: 4})):
+        made = make("composed", parts=parts, starts=starts)
+        for progress, count in begun.items():
+            made.progress = progress
+            assert len(made.acting()) == count, "where things are seen comes first, if nothing else is said"
 
 
 def test_a_part_that_explains_hardly_anything_is_dropped_for_good():
