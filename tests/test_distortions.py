@@ -236,11 +236,18 @@ def test_a_part_that_explains_hardly_anything_is_dropped_for_good():
     again.load_state_dict(made.state_dict())
     assert [type(part).__name__ for part in again.acting()] == ["ImageWarp", "Appearance"], "a fit that goes on remembers"
     assert again.account() == account
-    late = make("composed", parts=["rigid", "blur"], starts=[0.25, 0.5])
-    for progress in (0.46, 0.71):
-        late.progress = progress
-        late.judge(lambda: torch.tensor([(1 - 0.5 * (late.parts["rigid"] in late.acting())) * (1 - 0.05 * (late.parts["blur"] in late.acting()))]))
-    assert [type(part).__name__ for part in late.acting()] == ["Rigid", "Blur"], "a part that comes later needs its own share alone"
+    for share, left in ((0.05, ["Rigid", "Blur"]), (0.0, ["Rigid"])):
+        late = make("composed", parts=["rigid", "blur"], starts=[0.25, 0.5])
+        for progress in (0.46, 0.71):
+            late.progress = progress
+            late.judge(lambda: torch.tensor([(1 - 0.5 * (late.parts["rigid"] in late.acting())) * (1 - share * (late.parts["blur"] in late.acting()))]))
+        assert [type(part).__name__ for part in late.acting()] == left, "a part that comes later needs its own share alone"
+        assert late.account()["together"] == pytest.approx(1 - 0.5 * (1 - share))
+    soon = make("composed", parts=["rigid", "blur"], starts=[0.25, 0.4])
+    for progress, decided in ((0.46, False), (0.61, True)):
+        soon.progress = progress
+        soon.judge(lambda: torch.tensor([1.0]))
+        assert (not soon.acting()) == decided, "all that have begun are judged together, when the last of them has learned for long enough"
     made = distortions.build({"name": "composed", "sift": 0.0}, **SUPPLIED, agree=True)
     made.judge(errors)
     assert len(made.acting()) == 4 and asked == 0

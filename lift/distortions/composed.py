@@ -29,9 +29,9 @@ class Composed(Distortion):
     - parts: names of distortions. `lift list` has them;
     - starts: when each part begins to act and to learn, as a share of the steps; those left out begin when they say themselves (`begins`):
       what says where things are seen after a tenth, all else after a quarter;
-    - sift: so long after its start, as a share of the steps, a part is dropped for good if frames are hardly better explained with it than
-      without: where frames are right, what is learned is chance, and the scene is better without it. 0 keeps all, and what begins so late that
-      its time does not come is kept, too. Where the prior vouches for its frames, as `warp` does, all are dropped from the beginning;
+    - sift: so long after the last start, as a share of the steps, those parts that have begun are dropped for good if frames are hardly better explained with
+      them than without: where frames are right, what is learned is chance, and the scene is better without it. 0 keeps all, and what begins so late
+      that its time does not come is kept, too. Where the prior vouches for its frames, as `warp` does, all are dropped from the beginning;
     - settings: of parts, by name: +distortion.settings.rigid.weight=10.
     """
 
@@ -73,11 +73,13 @@ class Composed(Distortion):
         return acting
 
     def judge(self, errors: Callable[[], Float[Tensor, "frame"]]) -> None:
-        """Decides about parts that have learned for long enough: the worst goes until all that are left have a share in what is explained, and these
-        go, too, if that is hardly anything. (What those explain together that are to go says nothing: one does harm where another helps.)"""
+        """Decides about the parts that have begun once the last of them has learned for long enough: what has learned for less explains too little beside
+        the others. The worst goes until all that are left have a share in what is explained, and these go, too, if that is hardly anything. (What
+        those explain together that are to go says nothing: one does harm where another helps.)"""
         verdicts = self._known()
-        due = [i for i, name in enumerate(self.parts) if verdicts[i] == UNDECIDED and self.sift and self.progress >= self.starts[name] + self.sift]
-        if due:
+        starts = list(self.starts.values())
+        due = [i for i, start in enumerate(starts) if verdicts[i] == UNDECIDED and self.progress >= start]
+        if self.sift and due and self.progress >= max(starts[i] for i in due) + self.sift:
             kept = self._worth(due, errors)
             for index in due:
                 verdicts[index] = KEPT if index in kept else DROPPED
@@ -117,7 +119,7 @@ class Composed(Distortion):
                 break
             gone.append(left[gains.index(min(gains))])
             whole = measured(gone)
-        self.explained[-1] = together = gain([*decided, *left]) if left else 0.0
+        self.explained[-1] = together = gain([*decided, *left]) if decided or left else 0.0
         return left if together >= TOGETHER else []
 
     def account(self) -> dict[str, Any]:
