@@ -29,6 +29,11 @@ def kernel(function: Callable) -> Any:
     return triton.jit(inspect.unwrap(function))
 
 
+def cdiv(count: int, size: Any) -> int:
+    """How many times `size`, a constexpr of Triton's, it takes for `count`. Triton's own takes as long as a launch, where no kernel calls it."""
+    return -(-count // size.value)
+
+
 def fused(*tensors: Tensor) -> bool:
     """Whether Triton's kernels can take these: float32 on CUDA, and Triton there (it comes with torch for CUDA on Linux)."""
     return all(t.is_cuda and t.dtype == torch.float32 for t in tensors) and _has_triton()

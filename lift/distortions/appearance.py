@@ -55,4 +55,4 @@ class Appearance(Distortion):
         return replace(render, rgb=rgb + change)
 
     def penalty(self) -> Float[Tensor, ""]:
-        return self.weight * self.maps.norm(1e-3)
+        return self.maps.norm(1e-3, self.weight)

@@ -39,13 +39,13 @@ class PerFrame(nn.Module):
             return (view > 0).to(self.values.dtype).view(-1, *[1] * len(self.shape)) * self.values[view]
         return (self.before[view] @ self.values.reshape(len(self.values), -1)).view(len(view), *self.shape)
 
-    def norm(self, least: float) -> Float[Tensor, ""]:
-        """Mean over frames of the root mean square of a frame's numbers, rounded at zero over `least`. Pulls all sizes alike, so that what
+    def norm(self, least: float, weight: float = 1.0) -> Float[Tensor, ""]:
+        """`weight` times the mean over frames of the root mean square of a frame's numbers, rounded at zero over `least`. Pulls all sizes alike, so that what
         is not needed goes to zero, and what is needed is hardly held back."""
         numbers = self.values.reshape(len(self.values), -1)
         if fused(numbers):
             from lift.distortions import chain_triton
 
-            return chain_triton.norm(numbers, least)
+            return chain_triton.norm(numbers, least, weight)
         square = numbers.square().mean(1)
-        return (square / ((square + least**2).sqrt() + least)).mean()
+        return weight * (square / ((square + least**2).sqrt() + least)).mean()

@@ -69,7 +69,8 @@ class Composed(Distortion):
             part for verdict, (name, part) in zip(self._known(), self.parts.items()) if self.progress >= self.starts[name] and verdict != DROPPED
         ]
         for part in acting:
-            part.progress = self.progress
+            if part.progress != self.progress:  # a module takes its time to set an attribute, and is asked for this five times a step
+                part.progress = self.progress
         return acting
 
     def judge(self, errors: Callable[[], Float[Tensor, "frame"]]) -> None:

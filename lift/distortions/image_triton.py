@@ -5,14 +5,13 @@ gradients is added in no fixed order, as in gsplat; the sums over all pixels of 
 """
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from lift.distortions.blur import SIGMAS
-from lift.jit import kernel
+from lift.jit import cdiv, kernel
 
 _BLOCK = tl.constexpr(256)
 _SIGMAS = tl.constexpr(SIGMAS)
@@ -40,7 +39,7 @@ class _Bent(Function):
     def forward(ctx, rgb, alpha, depth, flow):
         views, height, width = alpha.shape
         out = torch.empty_like(rgb), torch.empty_like(alpha), torch.empty_like(alpha), torch.empty_like(alpha)
-        _bend[triton.cdiv(height * width, _BLOCK.value), views](rgb, alpha, depth, flow, *out, height, width)
+        _bend[cdiv(height * width, _BLOCK), views](rgb, alpha, depth, flow, *out, height, width)
         ctx.save_for_backward(rgb, alpha, depth, flow)
         ctx.mark_non_differentiable(out[3])
         return out
@@ -52,7 +51,7 @@ class _Bent(Function):
         views, height, width = alpha.shape
         to = torch.zeros_like(rgb), torch.zeros_like(alpha), torch.zeros_like(alpha), torch.empty_like(flow)
         outer = by_rgb.contiguous(), by_alpha.contiguous(), by_depth.contiguous()
-        _bend_gradient[triton.cdiv(height * width, _BLOCK.value), views](rgb, alpha, depth, flow, *outer, *to, height, width)
+        _bend_gradient[cdiv(height * width, _BLOCK), views](rgb, alpha, depth, flow, *outer, *to, height, width)
         return to
 
 
@@ -61,7 +60,7 @@ class _Tinted(Function):
     def forward(ctx, rgb, maps):
         views, height, width, _ = rgb.shape
         out = torch.empty_like(rgb)
-        _tint[triton.cdiv(height * width, _BLOCK.value), views](rgb, maps, out, height * width)
+        _tint[cdiv(height * width, _BLOCK), views](rgb, maps, out, height * width)
         ctx.save_for_backward(rgb, maps)
         return out
 
@@ -70,7 +69,7 @@ class _Tinted(Function):
     def backward(ctx, outer):
         rgb, maps = ctx.saved_tensors
         views, height, width, _ = rgb.shape
-        blocks = triton.cdiv(height * width, _BLOCK.value)
+        blocks = cdiv(height * width, _BLOCK)
         by_rgb, sums = torch.empty_like(rgb), rgb.new_empty(views, blocks, 12)
         _tint_gradient[blocks, views](rgb, maps, outer.contiguous(), by_rgb, sums, height * width)
         return by_rgb, sums.sum(1).view(maps.shape)
@@ -82,7 +81,7 @@ class _Blurred(Function):
     @staticmethod
     def forward(ctx, rgb, variance, reach):
         ctx.taps, ctx.reaches = variance.new_empty(len(variance), reach + 1), variance.new_empty(len(variance), dtype=torch.int32)
-        _kernels[len(variance),](variance, ctx.taps, ctx.reaches, reach, 8 * reach, triton.next_power_of_2(8 * reach))
+        _kernels[len(variance),](variance, ctx.taps, ctx.reaches, reach, 8 * reach, 1 << (8 * reach - 1).bit_length())
         out = _softened(rgb, ctx.taps, ctx.reaches)
         ctx.save_for_backward(out)
         return out
@@ -92,7 +91,7 @@ class _Blurred(Function):
     def backward(ctx, outer):
         (out,) = ctx.saved_tensors
         views, height, width, _ = out.shape
-        outer, blocks = outer.contiguous(), triton.cdiv(3 * height * width, _BLOCK.value)
+        outer, blocks = outer.contiguous(), cdiv(3 * height * width, _BLOCK)
         sums = out.new_empty(views, blocks)
         _diffused[blocks, views](out, outer, sums, height, width)
         return _softened(outer, ctx.taps, ctx.reaches), sums.sum(1), None
@@ -101,7 +100,7 @@ class _Blurred(Function):
 def _softened(rgb: Tensor, taps: Tensor, reaches: Tensor) -> Tensor:
     """Along rows, then down columns."""
     views, height, width, _ = rgb.shape
-    grid = triton.cdiv(3 * height * width, _BLOCK.value), views
+    grid = cdiv(3 * height * width, _BLOCK), views
     rows, out = torch.empty_like(rgb), torch.empty_like(rgb)
     _soften[grid](rgb, taps, reaches, rows, 3 * height * width, 3, width, taps.shape[1])
     _soften[grid](rows, taps, reaches, out, 3 * height * width, 3 * width, height, taps.shape[1])

@@ -52,7 +52,7 @@ class ImageWarp(Distortion):
         return width * surface(self.grid(view), height, width)
 
     def penalty(self) -> Float[Tensor, ""]:
-        return self.weight * self.grid.norm(1e-4) + 1e4 * self.bending * bending(self.grid.values)
+        return self.grid.norm(1e-4, self.weight) + bending(self.grid.values, 1e4 * self.bending)
 
 
 def bent(render: Render, moved: Float[Tensor, "view 2 height width"]) -> Render:

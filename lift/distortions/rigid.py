@@ -65,7 +65,7 @@ class Rigid(Distortion):
         return replace(cameras, world_to_camera=after, intrinsics=intrinsics)
 
     def penalty(self) -> Float[Tensor, ""]:
-        return self.weight * self.motions.norm(1e-4)
+        return self.motions.norm(1e-4, self.weight)
 
 
 def whitening(camera: Cameras, points: PointCloud, extent: float, focal: bool) -> Float[Tensor, "number number"]:

@@ -23,11 +23,11 @@ def surface(numbers: Float[Tensor, "*field down across"], height: int, width: in
     return rows @ numbers @ columns.T
 
 
-def bending(numbers: Float[Tensor, "*field down across"]) -> Float[Tensor, ""]:
-    """Mean squared second difference between nodes down, plus that across; of fields with no such differences, 0."""
+def bending(numbers: Float[Tensor, "*field down across"], weight: float = 1.0) -> Float[Tensor, ""]:
+    """`weight` times the mean squared second difference between nodes down, plus that across; of fields with no such differences, 0."""
     down, across = numbers.shape[-2:]
     fields = numbers.reshape(-1, down * across)
-    return _Quadratic.apply(fields, _bends(down, across, numbers.device)) / max(len(fields), 1)
+    return _Quadratic.apply(fields, _bends(down, across, numbers.device), weight / max(len(fields), 1))
 
 
 @lru_cache(maxsize=64)
@@ -42,15 +42,16 @@ def _bends(down: int, across: int, device: torch.device) -> Float[Tensor, "node 
 
 
 class _Quadratic(torch.autograd.Function):
-    """Sum over rows x of x @ form @ x, for a symmetric form: three operations for value and gradient, where differences take fifty."""
+    """`weight` times the sum over rows x of x @ form @ x, for a symmetric form: a few operations for value and gradient, where differences take fifty."""
 
     @staticmethod
-    def forward(ctx, rows: Tensor, form: Tensor) -> Tensor:
+    def forward(ctx, rows: Tensor, form: Tensor, weight: float) -> Tensor:
         product = rows @ form
         ctx.save_for_backward(product)
-        return torch.dot(rows.flatten(), product.flatten())
+        ctx.weight = weight
+        return weight * torch.dot(rows.flatten(), product.flatten())
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, outer: Tensor) -> tuple[Tensor, None]:
-        return 2 * outer * ctx.saved_tensors[0], None
+    def backward(ctx, outer: Tensor) -> tuple[Tensor, None, None]:
+        return 2 * ctx.weight * outer * ctx.saved_tensors[0], None, None

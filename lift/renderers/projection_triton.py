@@ -6,12 +6,11 @@ shares to the sixteen numbers of a camera.
 """
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lift.jit import kernel
+from lift.jit import cdiv, kernel
 from lift.renderers import BLUR, MIN_ALPHA, NEAR
 
 _BLUR, _NEAR, _MIN_ALPHA = tl.constexpr(BLUR), tl.constexpr(NEAR), tl.constexpr(MIN_ALPHA)
@@ -43,7 +42,7 @@ class _Project(torch.autograd.Function):
         places, conics, features, covers, depths = (colors.new_empty(views, count, *size) for size in ((2,), (3,), (4,), (), ()))
         boxes, radii = (torch.empty(views, count, *size, dtype=torch.int32, device=colors.device) for size in ((2,), ()))
         own = count if means.ndim == 3 else 0
-        _project[triton.cdiv(count, _BLOCK.value), views](
+        _project[cdiv(count, _BLOCK), views](
             means, quats, scales, opacities, colors, world_to_camera, intrinsics, places, conics, features, covers, depths, boxes, radii,
             count, own, width, height,
         )  # fmt: skip
@@ -63,7 +62,7 @@ class _Project(torch.autograd.Function):
         d_means, d_quats, d_scales = (torch.empty_like(value) for value in (means, quats, scales))
         d_opacities, d_colors = means.new_empty(means.shape[:-1]), means.new_empty(views, count, 3)
         groups = views if means.ndim == 3 else 1
-        blocks, moves = triton.cdiv(count, _BLOCK.value), any(ctx.needs_input_grad[5:7])
+        blocks, moves = cdiv(count, _BLOCK), any(ctx.needs_input_grad[5:7])
         shares = [means.new_empty(views, blocks, 4, 4), means.new_empty(views, blocks, 3, 3)] if moves else [means, means]
         _project_gradient[blocks, groups](
             means, quats, scales, world_to_camera, intrinsics, radii, *outer, d_means, d_quats, d_scales, d_opacities, d_colors, *shares,

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lift import harmonics
-from lift.jit import kernel
+from lift.jit import cdiv, kernel
 
 _C0, _C1 = tl.constexpr(harmonics.C0), tl.constexpr(harmonics.C1)
 _A2, _B2, _C2 = (tl.constexpr(c) for c in harmonics.C2)
@@ -36,7 +36,7 @@ class _SeenFrom(torch.autograd.Function):
         colors = means.new_empty(views, count, 3)
         strides = [3 * bases * count if sh_coeffs.ndim == 4 else 0, 3 * count if means.ndim == 3 else 0]
         if count:
-            _colors[triton.cdiv(count, _BLOCK.value), views](sh_coeffs, means, centers, colors, count, *strides, bases)
+            _colors[cdiv(count, _BLOCK), views](sh_coeffs, means, centers, colors, count, *strides, bases)
         ctx.save_for_backward(sh_coeffs, means, centers, colors)
         ctx.strides = strides
         return colors
@@ -46,14 +46,14 @@ class _SeenFrom(torch.autograd.Function):
     def backward(ctx, outer):
         sh_coeffs, means, centers, colors = ctx.saved_tensors
         views, (count, bases) = len(centers), sh_coeffs.shape[-3:-1]
-        outer, blocks = outer.contiguous(), triton.cdiv(count, _BLOCK.value)
+        outer, blocks = outer.contiguous(), cdiv(count, _BLOCK)
         d_sh, d_means = torch.empty_like(sh_coeffs), torch.empty_like(means)
         d_centers = means.new_zeros(views, blocks, 3)
         if count:
             _direction_gradient[blocks,](
                 sh_coeffs, means, centers, colors, outer, d_means, d_centers, count, views, blocks, *ctx.strides, bases
             )
-            _coefficient_gradient[triton.cdiv(count, _ROWS.value),](means, centers, colors, outer, d_sh, count, views, *ctx.strides, bases)
+            _coefficient_gradient[cdiv(count, _ROWS),](means, centers, colors, outer, d_sh, count, views, *ctx.strides, bases)
         return d_sh, d_means, d_centers.sum(1) if ctx.needs_input_grad[2] else None
 
 
@@ -69,7 +69,7 @@ class _Compose(torch.autograd.Function):
         # The last view of one background for all is its first.
         per_view = count // len(alpha) if background.ndim == 2 else count
         if count:
-            _over[triton.cdiv(count, _PIXELS.value),](
+            _over[cdiv(count, _PIXELS),](
                 rgb, alpha, depth_sum, background, composed, depth, count, per_view, rgb.stride(2), depth_sum.stride(2)
             )
         ctx.save_for_backward(alpha, depth, background)
@@ -83,7 +83,7 @@ class _Compose(torch.autograd.Function):
         by_rgb, by_depth = by_rgb.contiguous(), by_depth.contiguous()
         by_alpha, by_sum = torch.empty_like(alpha), torch.empty_like(alpha)
         if alpha.numel():
-            _over_gradient[triton.cdiv(alpha.numel(), _PIXELS.value),](
+            _over_gradient[cdiv(alpha.numel(), _PIXELS),](
                 alpha, depth, background, by_rgb, by_depth, by_alpha, by_sum, alpha.numel(), ctx.per_view
             )
         return by_rgb, by_alpha, by_sum, None

@@ -7,12 +7,11 @@ depth loss does by its total weight, in the last digits, as everything that gspl
 """
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lift.jit import kernel
+from lift.jit import cdiv, kernel
 from lift.training import similarity
 
 _C1, _C2 = tl.constexpr(similarity.C1), tl.constexpr(similarity.C2)
@@ -44,7 +43,7 @@ def activated(scales: Tensor, quats: Tensor, opacities: Tensor) -> tuple[Tensor,
 def worth(errors: Tensor, views: Tensor, bound: float) -> Tensor:
     """What frames `views` [view] count, [view], as `lift.training.module.SceneModule.worth` says it of the last errors [frame] of all, at most 1024."""
     worth = errors.new_empty(len(views))
-    _worths[1,](errors, views.contiguous(), worth, len(errors), len(views), bound, max(16, triton.next_power_of_2(len(errors))))
+    _worths[1,](errors, views.contiguous(), worth, len(errors), len(views), bound, max(16, 1 << (len(errors) - 1).bit_length()))
     return worth
 
 
@@ -68,7 +67,7 @@ class Adam(torch.optim.Adam):
                 (first, second), number = group["betas"], float(state["step"])
                 rate, spread = group["lr"] / (1 - first**number), (1 - second**number) ** -0.5
                 count = parameter.numel()
-                _adam[triton.cdiv(count, _STEP.value),](
+                _adam[cdiv(count, _STEP),](
                     parameter, parameter.grad.contiguous(), state["exp_avg"], state["exp_avg_sq"], count, rate, spread, first, second, group["eps"]
                 )
 
@@ -107,7 +106,7 @@ class _InverseDepth(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rendered, alpha, target, confidence, unit):
         sums, count = rendered.new_zeros(2), rendered.numel()
-        _depth_sums[triton.cdiv(count, _PIXELS.value),](rendered, alpha, target, confidence, sums, count, 0.02 * unit)
+        _depth_sums[cdiv(count, _PIXELS),](rendered, alpha, target, confidence, sums, count, 0.02 * unit)
         ctx.save_for_backward(rendered, alpha, target, confidence, sums)
         ctx.unit = unit
         return unit * sums[0] / sums[1].clamp(min=1)
@@ -117,7 +116,7 @@ class _InverseDepth(torch.autograd.Function):
     def backward(ctx, outer):
         *inputs, sums = ctx.saved_tensors
         gradient, count = torch.empty_like(inputs[0]), inputs[0].numel()
-        _depth_gradient[triton.cdiv(count, _PIXELS.value),](*inputs, sums, outer, gradient, count, 0.02 * ctx.unit, ctx.unit)
+        _depth_gradient[cdiv(count, _PIXELS),](*inputs, sums, outer, gradient, count, 0.02 * ctx.unit, ctx.unit)
         return gradient, None, None, None, None
 
 
@@ -126,7 +125,7 @@ class _Activated(torch.autograd.Function):
     def forward(ctx, scales, quats, opacities):
         physical = torch.empty_like(scales), torch.empty_like(quats), torch.empty_like(opacities)
         if count := len(opacities):
-            _activate[triton.cdiv(count, _GAUSSIANS.value),](scales, quats, opacities, *physical, count)
+            _activate[cdiv(count, _GAUSSIANS),](scales, quats, opacities, *physical, count)
         ctx.save_for_backward(quats, *physical)
         return physical
 
@@ -137,13 +136,13 @@ class _Activated(torch.autograd.Function):
         gradients = [torch.empty_like(value) for value in physical]
         if count := len(quats):
             outer = [value.contiguous() for value in outer]
-            _activate_gradient[triton.cdiv(count, _GAUSSIANS.value),](quats, *physical, *outer, *gradients, count)
+            _activate_gradient[cdiv(count, _GAUSSIANS),](quats, *physical, *outer, *gradients, count)
         return tuple(gradients)
 
 
 def _grids(views: int, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int, int]]:
-    lines = triton.cdiv(3 * width, _LINE.value), views * height
-    return lines, (triton.cdiv(3 * width, _COLUMNS.value), triton.cdiv(height, _ROWS.value), views)
+    lines = cdiv(3 * width, _LINE), views * height
+    return lines, (cdiv(3 * width, _COLUMNS), cdiv(height, _ROWS), views)
 
 
 @kernel
