@@ -20,6 +20,7 @@ import json
 import logging
 import math
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -28,6 +29,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from lift.cli import check_names
 from lift.config import check, store_schemas
 from lift.distortions import Distortion, distortions, rehearse
 from lift.distortions.blur import blurred
@@ -123,9 +126,10 @@ def score(renderer: Renderer, gaussians: Gaussians, world: World, lpips: LPIPS |
             row["lpips"] = lpips(shown.rgb[0], truth.rgb[0])
         if truth.depth is not None:
             known = (truth.depth[0] > 0) & (shown.alpha[0].cpu() > 0.5)
-            row["depth"] = float((shown.depth[0].cpu()[known] / truth.depth[0][known]).log().abs().median())
+            if known.any():
+                row["depth"] = float((shown.depth[0].cpu()[known] / truth.depth[0][known]).log().abs().median())
         rows.append(row)
-    return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
+    return {key: _mean(rows, key) for key in rows[0]}
 
 
 @torch.no_grad()
@@ -144,7 +148,8 @@ def recovered(distortion: Distortion, gaussians: Gaussians, world: World, spoile
         for suffix, learned in (("", distortion), ("_told", nothing)):
             for key, value in _missed(learned, index, some, true[index], told[index], spoiled, world.typical).items():
                 found.setdefault(key + suffix, []).append(value)
-    return {key: float(torch.tensor(values).nanmedian()) for key, values in found.items()}
+    medians = {key: float(torch.tensor(values).nanmedian()) for key, values in found.items()}
+    return {key: value for key, value in medians.items() if not math.isnan(value)}
 
 
 def _missed(
@@ -339,8 +344,9 @@ _bench: Bench | None = None
 
 
 def _settle(device: str, turn: Any) -> None:
-    """A process of its own, on the GPU whose turn it is."""
+    """A process of its own, on the GPU whose turn it is. Ctrl-C is for the one that started it."""
     global _bench
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with turn.get_lock():
         mine, turn.value = turn.value, turn.value + 1
     _bench = Bench(device if device == "cpu" else f"cuda:{mine % torch.cuda.device_count()}")
@@ -388,6 +394,8 @@ def made(trials: list[Trial], device: str, workers: int) -> Iterator[dict[str, A
                 else:
                     yield row
         except BaseException:
+            for worker in active_children():  # a fit takes minutes
+                worker.terminate()
             pool.shutdown(cancel_futures=True)
             raise
 
@@ -483,6 +491,7 @@ def main() -> None:
     store_schemas()
     for name, overrides in modules.items():
         try:
+            check_names(overrides)
             with initialize_config_module("lift.configs", version_base="1.3"):
                 config = compose("lift", [*SETTINGS, *preset, *overrides])
             check(config)

@@ -90,7 +90,7 @@ def run(arguments: list[str]) -> int:
         return _join_run(Path(arguments[1]), arguments[2:])
     given = arguments
     arguments = [_quoted(argument) for argument in arguments]
-    _check_names(arguments)
+    check_names(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to `main`, which prints the one line that matters
 
     failed: list[Exception] = []  # kept from Hydra, which would print a line of its own about it
@@ -167,7 +167,7 @@ def batch(arguments: list[str]) -> int:
     count = _processes(arguments)
     images, settings = read_arguments(arguments)
     store_schemas()
-    _check_names(settings)
+    check_names(settings)
     with initialize_config_module("lift.configs", version_base="1.3"):
         composed = compose("lift", [*(_quoted(setting) for setting in settings), "image=none"])
 
@@ -222,7 +222,7 @@ def _quoted(argument: str) -> str:
     return argument
 
 
-def _check_names(arguments: list[str]) -> None:
+def check_names(arguments: list[str]) -> None:
     """Unknown names of components and settings get our message, which has the choices on one line."""
     from lift.config import check_key
 

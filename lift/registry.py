@@ -174,7 +174,7 @@ class Registry(Generic[T]):
         handed = {key: supplied[key] for key in asked if key in supplied}
         for key, parameter in asked.items():
             if parameter.default is parameter.empty and key not in handed:
-                raise TypeError(f"{self.slot} {entry.name!r} asks for {key!r}; the pipeline supplies {_listed(supplied)}")
+                raise ComponentError(f"{self.slot} {entry.name!r} asks for {key!r}; the pipeline supplies {_listed(supplied)}")
         return component(**entry.check(settings), **handed)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lift.distortions import distortions
+from lift.distortions import Distortion, distortions, rehearse
 from lift.distortions.appearance import Appearance
 from lift.distortions.blur import UNIT, Blur, blurred
 from lift.distortions.chain import PerFrame, ancestry
@@ -243,6 +243,11 @@ def test_a_part_that_explains_hardly_anything_is_dropped_for_good():
             late.judge(lambda: torch.tensor([(1 - 0.5 * (late.parts["rigid"] in late.acting())) * (1 - share * (late.parts["blur"] in late.acting()))]))
         assert [type(part).__name__ for part in late.acting()] == left, "a part that comes later needs its own share alone"
         assert late.account()["together"] == pytest.approx(1 - 0.5 * (1 - share))
+    many = make("composed", parts=["rigid", "image_warp", "appearance", "blur", "field"], starts=[0.1, 0.28, 0.46, 0.64, 0.82])
+    for progress in torch.linspace(0, 0.99, 100).tolist():
+        many.progress = progress
+        many.judge(lambda: torch.tensor([1.0]))
+    assert [told["verdict"] for told in many.account()["parts"].values()] == ["dropped"] * 4 + ["not judged"], "what comes too late holds up nobody"
     soon = make("composed", parts=["rigid", "blur"], starts=[0.25, 0.4])
     for progress, decided in ((0.46, False), (0.61, True)):
         soon.progress = progress
@@ -309,6 +314,20 @@ def test_what_a_frame_gets_wrong_is_told_apart():
 def test_a_wrong_composition_names_the_value_and_the_choices(settings, words):
     with pytest.raises(ComponentError, match=words):
         make("composed", **settings)
+
+
+def test_a_part_that_would_never_begin_and_one_without_rates_are_named(monkeypatch):
+    class Rateless(Distortion):
+        def __init__(self, *, num_views: int) -> None:
+            super().__init__()
+            self.numbers = torch.nn.Parameter(torch.zeros(num_views))
+
+    monkeypatch.setattr("lift.distortions.blur.Blur.begins", 1.7)
+    with pytest.raises(ComponentError, match="'blur' begins at 1.7; let its `begins`"):
+        make("composed", parts=["rigid", "blur"])
+    monkeypatch.setattr(distortions, "build", lambda settings, **supplied: Rateless(num_views=2))
+    with pytest.raises(ComponentError, match="'mine' has no learning rates .*'learning_rate'.*; set learning_rate, or override groups"):
+        rehearse({"name": "mine"}, CAMERA)
 
 
 @pytest.mark.slow

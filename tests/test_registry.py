@@ -98,7 +98,7 @@ def test_a_plugin_is_found_and_built(fresh, monkeypatch):
     ]:
         with pytest.raises(ComponentError, match=message):
             Registry("distortion").build({"name": "mine", **settings}, num_views=9)
-    with pytest.raises(TypeError, match="asks for 'num_views'; the pipeline supplies extent"):
+    with pytest.raises(ComponentError, match="asks for 'num_views'; the pipeline supplies extent"):
         Registry("distortion").build({"name": "mine"}, extent=2.0)
 
 

@@ -18,7 +18,7 @@ from lift.renderers.reference import Reference
 from lift.store import load
 from lift.training import densify, losses
 from lift.training.data import ViewSampler, split
-from lift.training.fit import CHECKPOINT, fit
+from lift.training.fit import CHECKPOINT, _sound, fit
 from lift.training.module import SceneModule
 from lift.training.splats import Splats, initialise
 from lift.types import Cameras, Clip, Frames, Gaussians, PointCloud, Reconstruction, Render, Trajectory
@@ -139,6 +139,24 @@ def test_frames_that_are_worse_explained_are_drawn_more_often(tmp_path):
     drawn = list(ViewSampler([1, 2, 3], 1, 700, 0.0, seed=0, weights=lambda: torch.tensor([9.0, 1.0, 2.0, 4.0])))
     counts = torch.bincount(torch.tensor(drawn)[:, 0]).tolist()
     assert counts[0] == 0 and 70 < counts[1] < 140 < counts[2] < 270 < counts[3]
+
+
+def test_what_is_no_number_is_left_out_or_told(tmp_path):
+    how = settings(steps=2, densify={"first": 100, "noise": 0.0})
+    fitted = module(how)
+    with torch.no_grad():
+        fitted.splats["scales"][3] = torch.nan
+    with pytest.warns(UserWarning, match=f"1 of {fitted.splats.count} Gaussians are no numbers"):
+        assert len(_sound(fitted)) == fitted.splats.count - 1
+    with torch.no_grad():
+        fitted.splats["scales"].fill_(torch.nan)
+    with pytest.raises(ComponentError, match="the scene is no number after 0 steps of the fit"):
+        _sound(fitted)
+    fitted = module(how)
+    with torch.no_grad():
+        fitted.distortion.motions.values[2] = torch.nan
+    with pytest.raises(ComponentError, match="distortion.motions.values is no number after 2 steps of the fit; choose smaller learning rates"):
+        fit(fitted, [1, 2, 3], tmp_path, how, CPU, 0)
 
 
 def test_a_wrong_trainer_argument_is_named(tmp_path):

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from lift.registry import Registry
+from lift.registry import ComponentError, Registry
 from lift.types import Cameras, Clip, Gaussians, PointCloud, Render, Trajectory
 
 
@@ -70,16 +70,21 @@ class Distortion(nn.Module, ABC):
 
 def rehearse(settings: Mapping[str, Any], camera: Cameras) -> None:
     """Builds a distortion, `settings` with its `name`, for two frames that stand in for those to come, so that a value it does not take is told before
-    they are made. camera: the input's. Raises what the constructor raises where that names a setting (`distortion.`...): other faults may
-    be the stand-ins'."""
+    they are made. camera: the input's. Raises what the constructor raises where that names a setting (`distortion.`...), and ComponentError for what is
+    asked for that nobody supplies and for parameters without a learning rate: other faults may be the stand-ins'."""
     ahead = torch.tensor([[x, y, z] for x in (-0.3, 0, 0.3) for y in (-0.3, 0, 0.3) for z in (1.0, 2.0)])
     points = PointCloud(ahead @ camera.world_to_camera[0, :3, :3] + camera.centers, torch.zeros(len(ahead), 3))
     trajectory = Trajectory(camera, (Clip("right", 0, camera),))
     try:
-        distortions.build(settings, num_views=2, extent=1.5, size=(camera.width, camera.height), trajectory=trajectory, points=points, agree=False)
+        built = distortions.build(settings, num_views=2, extent=1.5, size=(camera.width, camera.height), trajectory=trajectory, points=points, agree=False)
     except Exception as error:
-        if str(error).startswith("distortion."):
+        if isinstance(error, ComponentError) or str(error).startswith("distortion."):
             raise
+        return
+    try:
+        list(built.groups())
+    except AttributeError as error:
+        raise ComponentError(f"distortion {settings['name']!r} has no learning rates ({error}); set learning_rate, or override groups") from None
 
 
 def deformed(

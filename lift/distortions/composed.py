@@ -28,10 +28,10 @@ class Composed(Distortion):
     Settings:
     - parts: names of distortions. `lift list` has them;
     - starts: when each part begins to act and to learn, as a share of the steps; those left out begin when they say themselves (`begins`):
-      what says where things are seen after a tenth, all else after a quarter;
-    - sift: so long after the last start, as a share of the steps, those parts that have begun are dropped for good if frames are hardly better explained with
-      them than without: where frames are right, what is learned is chance, and the scene is better without it. 0 keeps all, and what begins so late
-      that its time does not come is kept, too. Where the prior vouches for its frames, as `warp` does, all are dropped from the beginning;
+      `rigid` and `image_warp` after a tenth, all other built-in ones after a quarter;
+    - sift: so long after its start, as a share of the steps, a part is dropped for good if frames are hardly better explained with it than
+      without: where frames are right, what is learned is chance, and the scene is better without it. Parts are judged together, so those that wait
+      do so for what begins meanwhile. 0 keeps all, and what begins so late that its time does not come is kept, too. Where the prior vouches for its frames, as `warp` does, all are dropped from the beginning;
     - settings: of parts, by name: +distortion.settings.rigid.weight=10.
     """
 
@@ -54,6 +54,9 @@ class Composed(Distortion):
         supplied = {"num_views": num_views, "extent": extent, "size": size, "trajectory": trajectory, "points": points, "agree": agree}
         self.parts = nn.ModuleDict({name: distortions.build({"name": name, **settings.get(name, {})}, **supplied) for name in parts})
         self.starts, self.sift = {name: part.begins for name, part in self.parts.items()} | dict(zip(parts, starts)), sift
+        for name, start in self.starts.items():
+            if not 0 <= start < 1:
+                raise ComponentError(f"distortion {name!r} begins at {start:g}; let its `begins` be a share of the steps, at least 0 and below 1")
         self._needless = agree and sift > 0
         if self._needless:
             self.parts.requires_grad_(False)
@@ -79,7 +82,7 @@ class Composed(Distortion):
         those explain together that are to go says nothing: one does harm where another helps.)"""
         verdicts = self._known()
         starts = list(self.starts.values())
-        due = [i for i, start in enumerate(starts) if verdicts[i] == UNDECIDED and self.progress >= start]
+        due = [i for i, start in enumerate(starts) if verdicts[i] == UNDECIDED and start <= self.progress and start + self.sift < 1]
         if self.sift and due and self.progress >= max(starts[i] for i in due) + self.sift:
             kept = self._worth(due, errors)
             for index in due:

@@ -83,10 +83,10 @@ def whitening(camera: Cameras, points: PointCloud, extent: float, focal: bool) -
         local = torch.stack([*torch.meshgrid(grid, grid, indexing="ij"), torch.ones(8, 8, dtype=torch.float64)], dim=-1).reshape(-1, 3) * extent
     x, y, z = local.unbind(-1)
     u, v = x / z, y / z
-    zero, f = torch.zeros_like(u), float(camera.intrinsics[0, 0, 0]) / camera.width
+    zero, (fx, fy) = torch.zeros_like(u), (camera.intrinsics[0, [0, 1], [0, 1]].double() / camera.width).tolist()
     across = torch.stack([-u * v, 1 + u * u, -v, extent / z, zero, -extent * u / z, u], dim=-1)
     down = torch.stack([-1 - v * v, u * v, u, zero, extent / z, -extent * v / z, v], dim=-1)
-    jacobian = f * torch.cat([across, down])[:, : 7 if focal else 6]
+    jacobian = torch.cat([fx * across, fy * down])[:, : 7 if focal else 6]
     covariance = 2 * jacobian.T @ jacobian / len(jacobian)
     values, vectors = torch.linalg.eigh(covariance)
     least = DAMPING * values[-1]  # what hardly shows must not be moved by miles

@@ -23,6 +23,7 @@ from lift.training import CHECKPOINT
 from lift.training.data import SceneData, split
 from lift.training.module import SceneModule
 from lift.training.replicas import Replicas
+from lift.types import Gaussians
 
 
 def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConfig, trainer: dict[str, Any], seed: int) -> None:
@@ -58,9 +59,25 @@ def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConf
     module.distortion.progress = 1.0
     if _together() and torch.distributed.get_rank() > 0:
         return
-    scene = {"gaussians": module.splats.gaussians(), "distortion": module.distortion.state_dict()}
-    save(scene, folder)
+    save({"gaussians": _sound(module), "distortion": module.distortion.state_dict()}, folder)
     (folder / "split.json").write_text(json.dumps({"train": train, "held_out": held_out}))
+
+
+@torch.no_grad()
+def _sound(module: SceneModule) -> Gaussians:
+    """What was fitted, less the Gaussians that are no numbers, which no renderer shows. Raises ComponentError where nothing is left, or where what the
+    distortion has learned is no number: the scene then was held to nothing."""
+    learned = {name: value for name, value in module.distortion.named_parameters() if not value.isfinite().all()}
+    gaussians = module.splats.gaussians()
+    values = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities[:, None], gaussians.sh_coeffs.flatten(1))
+    sound = torch.stack([value.isfinite().all(1) for value in values]).all(0)
+    if learned or (len(sound) and not sound.any()):
+        wrong = f"distortion.{next(iter(learned))}" if learned else "the scene"
+        raise ComponentError(f"{wrong} is no number after {module.step} steps of the fit; choose smaller learning rates or another distortion")
+    if sound.all():
+        return gaussians
+    warnings.warn(f"{int((~sound).sum())} of {len(sound)} Gaussians are no numbers after the fit, and are left out", stacklevel=2)
+    return gaussians[sound]
 
 
 def _trainer(settings: dict[str, Any], max_epochs: int, folder: Path) -> lightning.Trainer:
