@@ -526,8 +526,11 @@ def main() -> None:
             for seed in range(asked.seeds or (1 if asked.quick else 3))
             for module, overrides in modules.items()
         ]
-        there = {json.dumps({key: row.get(key) for key in trials[0].label}) for row in rows}
+        there = {json.dumps({key: row.get(key) for key in trials[0].label}): row for row in rows}
         missing, before = [trial for trial in trials if json.dumps(trial.label) not in there], len(rows)
+        if len(missing) < len(trials):
+            made_by = {machines[row["machine"]]["commit"] for trial in trials if (row := there.get(json.dumps(trial.label))) and "machine" in row}
+            print(f"{len(trials) - len(missing)} of {len(trials)} fits are there already, of commit {', '.join(sorted(map(str, made_by)))}; --to another file makes them anew")
         if missing:
             machines.append({**machine(asked.device), "workers": asked.workers})
         for row in made(missing, asked.device, asked.workers):

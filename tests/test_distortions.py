@@ -374,7 +374,7 @@ def test_the_experiment_in_several_processes_goes_on_where_it_was(tmp_path, monk
     more = [sys.executable, *command, "--workers", "2", *small, "--modules", "identity", "rigid"]  # settings stand before options, too
     done = subprocess.run(more, cwd=Path(__file__).parents[1], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count(" dB, ") == 2, "what is there is not made again"
+    assert done.stdout.count(" dB, ") == 2 and "2 of 4 fits are there already, of commit " in done.stdout, "what is there is not made again"
     record = json.loads(to.read_text())
     rows = record["rows"]
     assert [row["machine"] for row in rows] == [0, 0, 1, 1] and record["machines"][1]["workers"] == 2
