@@ -28,12 +28,14 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from jaxtyping import Float
@@ -499,26 +501,30 @@ def main() -> None:
         except (ValueError, HydraException, OmegaConfBaseException) as error:
             parser.error(f"{name}: {str(error).splitlines()[0]}")
     to = asked.to or Path("outputs", "distortion-quick.json" if asked.quick else "distortion.json")
-    try:
-        record = read(to)
-        if not asked.show:
-            to.parent.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    rows = record["rows"]
-    if asked.show:
-        rows = [
-            row for row in rows
-            if (row["scene"] in scenes or not asked.scenes) and (row["module"] in ("identity", *modules) or not (asked.modules or own)) and row["seed"] < (asked.seeds or math.inf)
-            and (row["case"] in sizes or not (wanted or strengths))
-        ]  # fmt: skip
-        if not rows:
-            parser.error(f"{to} has no such results; choose another file with --to, or make them without --show")
-        for common in {json.dumps(row["fit"]): row["fit"] for row in rows}.values():
-            print(f"{' '.join(common)}\n\n{tables([row for row in rows if row['fit'] == common])}\n")
-        return
-    machines = record["machines"]
-    with tempfile.TemporaryDirectory() as worlds:
+    with ExitStack() as held:
+        try:
+            if not asked.show:
+                to.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(FileLock(to.with_name(f".{to.name}.lock")).acquire(timeout=0))
+            record = read(to)
+        except Timeout:
+            parser.error(f"another run of this experiment adds to {to}; wait for it, or choose another file with --to")
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
+        rows = record["rows"]
+        if asked.show:
+            rows = [
+                row for row in rows
+                if (row["scene"] in scenes or not asked.scenes) and (row["module"] in ("identity", *modules) or not (asked.modules or own)) and row["seed"] < (asked.seeds or math.inf)
+                and (row["case"] in sizes or not (wanted or strengths))
+            ]  # fmt: skip
+            if not rows:
+                parser.error(f"{to} has no such results; choose another file with --to, or make them without --show")
+            for common in {json.dumps(row["fit"]): row["fit"] for row in rows}.values():
+                print(f"{' '.join(common)}\n\n{tables([row for row in rows if row['fit'] == common])}\n")
+            return
+        machines = record["machines"]
+        worlds = held.enter_context(tempfile.TemporaryDirectory())
         trials = [
             Trial(scene, case, seed, module, size, preset, overrides, asked.quick, Path(worlds))
             for case, size in sizes.items()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from lift.distortions import Distortion, distortions, rehearse
 from lift.distortions.appearance import Appearance
@@ -387,6 +388,10 @@ def test_the_experiment_in_several_processes_goes_on_where_it_was(tmp_path, monk
     experiment.main()
     shown = capsys.readouterr().out
     assert shown.count(" dB, ") == 2 and "| distortion=rigid |" in shown and "| identity |" in shown
+    with FileLock(tmp_path / ".r.json.lock"):
+        with pytest.raises(SystemExit):
+            experiment.main()
+        assert "another run of this experiment adds to" in capsys.readouterr().err
     stranger = tmp_path / "other.json"
     stranger.write_text('{"rows": [{}]}')
     wrongs = {
