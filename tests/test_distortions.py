@@ -200,6 +200,10 @@ def test_parts_act_in_their_order_and_from_their_start():
         for progress, count in begun.items():
             made.progress = progress
             assert len(made.acting()) == count, "where things are seen comes first, if nothing else is said"
+    for looks, first in ((100.0, 0.1), (10.0, 0.2), (4.0, 0.25)):
+        made = make("composed", parts=parts, starts=[0.05])
+        made.plan(looks)
+        assert made.starts == {"rigid": 0.05, "image_warp": first, "appearance": 0.25, "blur": 0.25}, "a short fit has to look at frames first"
 
 
 def test_a_part_that_explains_hardly_anything_is_dropped_for_good():

@@ -49,6 +49,9 @@ class Distortion(nn.Module, ABC):
         """What it is made of and has begun, in order: itself, unless it is composed."""
         return [self]
 
+    def plan(self, looks: float) -> None:
+        """Called before a fit. looks: how often it will have looked at each frame in the end, in the mean."""
+
     def judge(self, errors: Callable[[], Float[Tensor, "frame"]]) -> None:
         """Called before each step. `errors()` renders some of the frames with the distortion as it then is: the mean squared error of each."""
 

@@ -18,6 +18,9 @@ TOGETHER, EACH = 0.12, 0.02
 AT_MOST = 4
 """Times the median frame's that a frame's error counts, so that frames gone bad do not decide."""
 
+LOOKS, AT_LATEST = 2, 0.25
+"""At each frame, before anything is learned of it; in a short fit they are waited for no longer than this share of the steps."""
+
 UNDECIDED, KEPT, DROPPED = 0, 1, 2
 
 
@@ -28,7 +31,8 @@ class Composed(Distortion):
     Settings:
     - parts: names of distortions. `lift list` has them;
     - starts: when each part begins to act and to learn, as a share of the steps; those left out begin when they say themselves (`begins`):
-      `rigid` and `image_warp` after a tenth, all other built-in ones after a quarter;
+      `rigid` and `image_warp` after a tenth, all other built-in ones after a quarter (in a fit so short that frames were not yet looked at twice in
+      the mean, that is waited for, up to a quarter of the steps);
     - sift: so long after its start, as a share of the steps, a part is dropped for good if frames are hardly better explained with it than
       without: where frames are right, what is learned is chance, and the scene is better without it. Parts are judged together, so those that wait
       do so for what begins meanwhile. 0 keeps all, and what begins so late that its time does not come is kept, too. Where the prior vouches for its frames, as `warp` does, all are dropped from the beginning;
@@ -57,6 +61,7 @@ class Composed(Distortion):
         for name, start in self.starts.items():
             if not 0 <= start < 1:
                 raise ComponentError(f"distortion {name!r} begins at {start:g}; let its `begins` be a share of the steps, at least 0 and below 1")
+        self._untold = list(parts)[len(starts) :]
         self._needless = agree and sift > 0
         if self._needless:
             self.parts.requires_grad_(False)
@@ -65,6 +70,10 @@ class Composed(Distortion):
         self.register_buffer("explained", torch.full((len(parts) + 1,), torch.nan))  # by each beside the others that stay, and together
         self._verdicts: list[int] | None = None  # the same where nothing has to be waited for
         self.register_load_state_dict_post_hook(_ask_again)
+
+    def plan(self, looks: float) -> None:
+        for name in self._untold:
+            self.starts[name] = max(self.parts[name].begins, min(LOOKS / looks, AT_LATEST))
 
     def acting(self) -> list[Distortion]:
         """The parts that have begun and were not dropped, in their order."""

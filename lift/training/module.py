@@ -60,6 +60,7 @@ class SceneModule(lightning.LightningModule):
         self.distortion, self.renderer = distortion, renderer
         self.settings, self.extent, self.seed = settings, extent, seed
         self.how = _plain(OmegaConf.to_container(settings, resolve=True))  # asked dozens of times a step, which OmegaConf takes its time for
+        distortion.plan(self.how.steps * self.how.views_per_step / len(frames))
         self.step = 0  # of our own: Lightning's global_step counts optimisers. A plain number: a tensor's would be waited for
         cameras = reconstruction.cameras
         self.size = (cameras.width, cameras.height)
