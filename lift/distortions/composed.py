@@ -35,7 +35,8 @@ class Composed(Distortion):
       the mean, that is waited for, up to a quarter of the steps);
     - sift: so long after its start, as a share of the steps, a part is dropped for good if frames are hardly better explained with it than
       without: where frames are right, what is learned is chance, and the scene is better without it. Parts are judged together, so those that wait
-      do so for what begins meanwhile. 0 keeps all, and what begins so late that its time does not come is kept, too. Where the prior vouches for its frames, as `warp` does, all are dropped from the beginning;
+      do so for what begins meanwhile. 0 keeps all, and what begins so late that its time does not come is kept, too. Where the prior vouches for
+      its frames, as `warp` does, all are dropped from the beginning;
     - settings: of parts, by name: +distortion.settings.rigid.weight=10.
     """
 

@@ -67,12 +67,12 @@ def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConf
 def _sound(module: SceneModule) -> Gaussians:
     """What was fitted, less the Gaussians that are no numbers, which no renderer shows. Raises ComponentError where nothing is left, or where what the
     distortion has learned is no number: the scene then was held to nothing."""
-    learned = {name: value for name, value in module.distortion.named_parameters() if not value.isfinite().all()}
+    learned = next((name for name, value in module.distortion.named_parameters() if not value.isfinite().all()), None)
     gaussians = module.splats.gaussians()
     values = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities[:, None], gaussians.sh_coeffs.flatten(1))
     sound = torch.stack([value.isfinite().all(1) for value in values]).all(0)
     if learned or (len(sound) and not sound.any()):
-        wrong = f"distortion.{next(iter(learned))}" if learned else "the scene"
+        wrong = f"distortion.{learned}" if learned else "the scene"
         raise ComponentError(f"{wrong} is no number after {module.step} steps of the fit; choose smaller learning rates or another distortion")
     if sound.all():
         return gaussians
