@@ -91,7 +91,7 @@ def main() -> None:
     torch.manual_seed(config.seed)
     distortion = distortions.build(
         config.distortion, num_views=len(given.frames), extent=unit, size=(cameras.width, cameras.height), trajectory=given.trajectory,
-        points=reconstruction.points,
+        points=reconstruction.points, agree=False,
     )  # fmt: skip
     start = initialise(reconstruction, config.fit.initial_gaussians, config.fit.sh_degree, renderer.device)
     module = Watched(start, distortion, renderer, given.frames, reconstruction, config.fit, unit, config.seed)

@@ -49,6 +49,7 @@ from lift.config import check, store_schemas
 from lift.distortions import Distortion, distortions, rehearse
 from lift.distortions.blur import blurred
 from lift.distortions.image_warp import bent
+from lift.errors import is_interrupt, one_line
 from lift.evaluation.lpips import LPIPS
 from lift.evaluation.metrics import psnr, ssim
 from lift.evaluation.worlds import KINDS, Spoiled, World, photographs, ray_cast, spoil
@@ -131,7 +132,7 @@ def score(renderer: Renderer, gaussians: Gaussians, world: World, lpips: LPIPS |
             if known.any():
                 row["depth"] = float((shown.depth[0].cpu()[known] / truth.depth[0][known]).log().abs().median())
         rows.append(row)
-    return {key: _mean(rows, key) for key in rows[0]}
+    return {key: _mean(rows, key) for key in dict.fromkeys(key for row in rows for key in row)}
 
 
 @torch.no_grad()
@@ -214,7 +215,7 @@ def trial(
     torch.manual_seed(seed)
     distortion = Told(world.trajectory.cameras, spoiled) if told else distortions.build(
         OmegaConf.to_container(config.distortion), num_views=len(cameras), extent=world.typical, size=(cameras.width, cameras.height), trajectory=world.trajectory,
-        points=spoiled.reconstruction.points,
+        points=spoiled.reconstruction.points, agree=False,
     )  # fmt: skip
     start = initialise(spoiled.reconstruction, config.fit.initial_gaussians, config.fit.sh_degree, renderer.device)
     module = SceneModule(start, distortion, renderer, spoiled.frames, spoiled.reconstruction, config.fit, world.typical, seed)
@@ -366,7 +367,9 @@ def made(trials: list[Trial], device: str, workers: int) -> Iterator[dict[str, A
         for asked in trials:
             try:
                 yield bench.row(asked)
-            except Exception:
+            except Exception as error:
+                if is_interrupt(error):
+                    raise KeyboardInterrupt from None
                 _tell(asked)
         return
     spawn = torch.multiprocessing.get_context("spawn")
@@ -409,7 +412,7 @@ def _tell(asked: Trial) -> None:
 def keep(record: dict[str, Any], to: Path) -> None:
     """Writes the results, a row a line and five digits a number, whole or not at all."""
     lines = ",\n".join(json.dumps(row) for row in _rounded(record["rows"]))
-    draft = to.with_suffix(".draft")
+    draft = to.with_name(f".{to.name}.draft")
     draft.write_text(f'{{"benchmark": "distortion", "unit": "dB, pixels, degrees, seconds", "machines": {json.dumps(record["machines"])}, "rows": [\n{lines}\n]}}\n')
     draft.replace(to)
 
@@ -493,13 +496,13 @@ def main() -> None:
     store_schemas()
     for name, overrides in modules.items():
         try:
-            check_names(overrides)
+            check_names([*preset, *overrides])
             with initialize_config_module("lift.configs", version_base="1.3"):
                 config = compose("lift", [*SETTINGS, *preset, *overrides])
             check(config)
             rehearse(OmegaConf.to_container(config.distortion), pinhole(64, 48, 60.0))
         except (ValueError, HydraException, OmegaConfBaseException) as error:
-            parser.error(f"{name}: {str(error).splitlines()[0]}")
+            parser.error(f"{name}: {one_line(error)}")
     to = asked.to or Path("outputs", "distortion-quick.json" if asked.quick else "distortion.json")
     with ExitStack() as held:
         try:
@@ -508,6 +511,8 @@ def main() -> None:
                 held.enter_context(FileLock(to.with_name(f".{to.name}.lock")).acquire(timeout=0))
             record = read(to)
         except Timeout:
+            if not os.access(to.parent, os.W_OK):
+                parser.error(f"{to.parent} cannot be written to; choose another file with --to")
             parser.error(f"another run of this experiment adds to {to}; wait for it, or choose another file with --to")
         except (OSError, ValueError) as error:
             parser.error(str(error))
@@ -516,9 +521,9 @@ def main() -> None:
             rows = [
                 row for row in rows
                 if (row["scene"] in scenes or not asked.scenes) and (row["module"] in ("identity", *modules) or not (asked.modules or own)) and row["seed"] < (asked.seeds or math.inf)
-                and (row["case"] in sizes or not (wanted or strengths))
+                and (row["case"] in sizes or not (wanted or strengths)) and (row["fit"] == preset or settings == own)
             ]  # fmt: skip
-            if not rows:
+            if not any(row["module"] in modules and (row["module"] != "identity" or len(modules) == 1) for row in rows):
                 parser.error(f"{to} has no such results; choose another file with --to, or make them without --show")
             for common in {json.dumps(row["fit"]): row["fit"] for row in rows}.values():
                 print(f"{' '.join(common)}\n\n{tables([row for row in rows if row['fit'] == common])}\n")

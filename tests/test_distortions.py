@@ -204,6 +204,10 @@ def test_parts_act_in_their_order_and_from_their_start():
         made = make("composed", parts=parts, starts=[0.05])
         made.plan(looks)
         assert made.starts == {"rigid": 0.05, "image_warp": first, "appearance": 0.25, "blur": 0.25}, "a short fit has to look at frames first"
+    heard = []
+    made.parts["blur"].plan, made.parts["blur"].account = heard.append, lambda: {"widest": 3.0}
+    made.plan(7.0)
+    assert heard == [7.0] and made.account()["parts"]["blur"] == {"verdict": "not judged", "explains": None, "widest": 3.0}
 
 
 def test_a_part_that_explains_hardly_anything_is_dropped_for_good():
@@ -275,6 +279,10 @@ def test_a_part_that_explains_hardly_anything_is_dropped_for_good():
     made = make("composed", parts=parts)
     made.judge(lambda: torch.tensor([(1 + 0.5 * (len(made.acting()) - helps)) * (1 - 0.5 * helps) for helps in [made.parts["blur"] in made.acting()] * 3]))
     assert made.acting() == [made.parts["blur"]], "one helps, though all together do harm"
+    made = make("composed", parts=parts)
+    made.judge(lambda: torch.tensor([torch.nan if made.parts["image_warp"] in made.acting() else 1 - 0.2 * len(made.acting())] * 3))
+    assert made.acting() == [made.parts[name] for name in ("rigid", "appearance", "blur")], "what makes pictures that are no numbers goes first, alone"
+    assert made.account()["parts"]["image_warp"] == {"verdict": "dropped", "explains": None}
 
 
 def test_a_part_that_does_not_act_has_no_gradient_to_be_averaged():
@@ -392,6 +400,21 @@ def test_the_experiment_in_several_processes_goes_on_where_it_was(tmp_path, monk
     experiment.main()
     shown = capsys.readouterr().out
     assert shown.count(" dB, ") == 2 and "| distortion=rigid |" in shown and "| identity |" in shown
+    monkeypatch.setattr(sys, "argv", [*command, "--show", "distortion=blur"])
+    with pytest.raises(SystemExit):
+        experiment.main()
+    assert "no such results" in capsys.readouterr().err
+
+    def interrupted(*_):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise SystemError("returned a result with an exception set")  # noqa: B904  as numba's loops do
+
+    monkeypatch.setattr(experiment.Bench, "row", interrupted)
+    monkeypatch.setattr(sys, "argv", [*command, "distortion=blur", *small])
+    with pytest.raises(KeyboardInterrupt):
+        experiment.main()
     with FileLock(tmp_path / ".r.json.lock"):
         with pytest.raises(SystemExit):
             experiment.main()

@@ -352,6 +352,9 @@ def test_what_is_learned_a_frame_goes_as_far_in_any_fit(steps, views, share, wor
     assert group["start"] == pytest.approx(share * fitted.distortion.learning_rate * views**0.5) and splats.param_groups[0]["start"] < 1
     fitted.distortion.steps = None
     assert fitted.configure_optimizers()[1].param_groups[0]["start"] == pytest.approx(fitted.distortion.learning_rate * views**0.5)
+    fitted.distortion.learning_rate = -5.0
+    with pytest.raises(ComponentError, match="the distortion is -5; choose 0 or more"):
+        fitted.configure_optimizers()
 
 
 def test_a_distortion_is_told_how_well_frames_are_explained(tmp_path):

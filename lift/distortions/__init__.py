@@ -53,7 +53,7 @@ class Distortion(nn.Module, ABC):
         """Called before a fit. looks: how often it will have looked at each frame in the end, in the mean."""
 
     def judge(self, errors: Callable[[], Float[Tensor, "frame"]]) -> None:
-        """Called before each step. `errors()` renders some of the frames with the distortion as it then is: the mean squared error of each."""
+        """Called before each step, but not of parts: `composed` judges them. `errors()` renders some of the frames with the distortion as it then is: the mean squared error of each."""
 
     def account(self) -> dict[str, Any]:
         """What it has to tell of itself after the fit, for `metrics.json`: numbers, texts, lists and dictionaries of them. The report shows `parts` as

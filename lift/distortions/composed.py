@@ -73,6 +73,8 @@ class Composed(Distortion):
         self.register_load_state_dict_post_hook(_ask_again)
 
     def plan(self, looks: float) -> None:
+        for part in self.parts.values():
+            part.plan(looks)
         for name in self._untold:
             self.starts[name] = max(self.parts[name].begins, min(LOOKS / looks, AT_LATEST))
 
@@ -120,6 +122,8 @@ class Composed(Distortion):
         def gain(less: list[int]) -> float:
             """Of those parts, beside the others that are left."""
             worse = measured([*gone, *less])
+            if (worse.isfinite() & ~whole.isfinite()).any():
+                return -math.inf  # it alone makes errors that are no numbers
             known = whole.isfinite() & worse.isfinite()
             bound = AT_MOST * worse[known].nanmedian()
             return float((1 - whole[known].minimum(bound).sum() / worse[known].minimum(bound).sum()).nan_to_num())
@@ -138,11 +142,11 @@ class Composed(Distortion):
 
     def account(self) -> dict[str, Any]:
         """Of each part what became of it (kept, dropped, not judged, not needed) and which share of the frames' squared error it explained
-        when it was judged, beside those that had not gone before; `together`, of all that were left. None where that was not asked."""
-        *each, together = [None if math.isnan(value) else value for value in self.explained.tolist()]
+        when it was judged, beside those that had not gone before, with what it tells of itself; `together`, of all that were left. None where that was not asked."""
+        *each, together = [value if math.isfinite(value) else None for value in self.explained.tolist()]
         said = {UNDECIDED: "not judged", KEPT: "kept", DROPPED: "not needed" if self._needless else "dropped"}
         verdicts = self._known()
-        parts = {name: {"verdict": said[verdicts[i]], "explains": each[i]} for i, name in enumerate(self.parts)}
+        parts = {name: {"verdict": said[verdicts[i]], "explains": each[i]} | part.account() for i, (name, part) in enumerate(self.parts.items())}
         return {"parts": parts, "together": together}
 
     def _known(self) -> list[int]:

@@ -14,6 +14,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from lift.distortions import Distortion
 from lift.jit import fused
+from lift.registry import ComponentError
 from lift.renderers import Renderer
 from lift.training import densify, losses
 from lift.training.splats import NAMES, Splats
@@ -297,6 +298,9 @@ class SceneModule(lightning.LightningModule):
         """Ours for dense parameters with a rate of their own and nothing more; torch's for all else that a distortion may ask for."""
         groups = [{**group, "params": [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])} for group in groups]
         parameters = [parameter for group in groups for parameter in group["params"]]
+        for group in groups:
+            if isinstance(group["lr"], (int, float)) and not 0 <= group["lr"] < math.inf:
+                raise ComponentError(f"a learning rate of {group.get('name', 'the distortion')} is {group['lr']:g}; choose 0 or more")
         plain = all(set(group) <= {"name", "params", "lr"} and isinstance(group["lr"], (int, float)) for group in groups)
         if plain and all(isinstance(p, Tensor) and p.is_contiguous() for p in parameters) and fused(*parameters):
             from lift.training.step_triton import Adam
