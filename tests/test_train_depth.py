@@ -1,0 +1,196 @@
+"""What the built-in depth network learns from, and that it learns."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lift.depths.lite import Network
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+import depth_scenes as scenes  # noqa: E402
+import train_depth as training  # noqa: E402
+
+NONE = scenes.Pictures(torch.zeros(0, 8, 8, 3, dtype=torch.uint8))
+
+
+def empty(seed: int = 0) -> scenes.Place:
+    place = scenes.Place(np.random.default_rng(seed))
+    place.pictures = 0
+    place.sky()
+    return place
+
+
+def packed(place: scenes.Place) -> dict[str, torch.Tensor]:
+    out = {key: torch.as_tensor(np.ascontiguousarray(value), dtype=torch.float32) for key, value in place.packed().items()}
+    return out | {"kind": out["kind"].int()}
+
+
+def test_rays_meet_shapes_where_geometry_says():
+    gray = empty().stuff(scenes.PLAIN)
+    for put, distance in (
+        (lambda p: p.box((0, 0, 5), (2, 2, 2), gray), 4.0),
+        (lambda p: p.box((0, 0, 5), (2, 2, 2), gray, yaw=math.pi / 4), 5 - math.sqrt(2)),
+        (lambda p: p.ball((0, 0, 5), (1, 1, 2), gray), 3.0),
+        (lambda p: p.cone((0, -1, 5), (0, 1, 5), 1.0, 0.5, gray), 4.25),
+        (lambda p: p.cone((0, 0, 4), (0, 0, 6), 1.0, 0.5, gray), 4.0),
+        (lambda p: p.leaves(np.array([[0, -1.0, 3]]), np.array([[0, 1.0, 0]]), np.array([[0, 0, -1.0]]), np.array([2.0]), np.array([0.5]), gray), 3.0),
+        (lambda p: p.box((0, 0, 0), (2, 2, 2), gray), 1.0),  # from within
+    ):  # fmt: skip
+        place = empty()
+        put(place)
+        rays = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0], [0.45, 0.0, 1.0]])
+        found, which = scenes.cast(packed(place), torch.zeros(3, 3), rays, torch.full((3,), 100.0))
+        assert float(found[0]) == pytest.approx(distance, abs=1e-4) and which[0] == 0
+        if distance > 1:
+            assert which[1] == -1 and found[1] == 100, "nothing is behind"
+            assert which[2] == -1, "and nothing beside"
+
+
+@pytest.mark.parametrize("name", scenes.PLACES)
+def test_every_place_is_the_same_from_the_same_seed_and_has_near_and_far(name):
+    spreads = []
+    for seed in range(3):
+        images, inverse = scenes.render([scenes.Place.chance(seed, 0, name)] * 2, 48, 36, NONE, 7)
+        assert images.shape == (2, 36, 48, 3) and images.dtype == torch.uint8 and inverse.isfinite().all() and (inverse >= 0).all()
+        again, same = scenes.render([scenes.Place.chance(seed, 0, name)], 48, 36, NONE, 7)
+        assert torch.equal(again[0], images[0]) and torch.equal(same[0], inverse[0])
+        spreads.append(float(inverse[0].quantile(0.95) / inverse[0].quantile(0.05).clamp(min=1e-3)))
+    assert max(spreads) > 1.5 and float(images.float().std()) > 8
+
+
+def test_lower_is_nearer_on_the_ground_and_the_sky_is_infinitely_far():
+    place = empty()
+    place.box((0, -0.5, 0), (2000, 1, 2000), place.stuff(scenes.PLAIN))
+    place.eye, place.aim = np.array([0.0, 1.5, 0.0]), np.array([0.0, 1.5, 1.0])
+    _, inverse = scenes.render([place], 64, 64, NONE)
+    focal = 32 / math.tan(math.radians(place.fov) / 2)
+    below = (torch.arange(64) + 0.5 - 32) / focal
+    torch.testing.assert_close(inverse[0, :, 10], (below / 1.5).clamp(min=0), rtol=1e-3, atol=1e-5)
+
+
+def test_the_gpu_kernel_meets_what_the_cpu_meets():
+    pytest.importorskip("triton")
+    import scenes_triton
+
+    rng = torch.Generator().manual_seed(0)
+    toward = torch.cat([torch.rand(96, 2, generator=rng) - 0.5, torch.ones(96, 1)], 1)
+    origin = torch.cat([torch.zeros(48, 3), 0.1 * torch.randn(48, 3, generator=rng)])
+    for name, seed in (("portrait", 1), ("still", 3)):
+        shapes = packed(scenes.Place.chance(seed, 0, name))
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        given = [x.to(device) for x in (origin, toward, torch.full((96,), 1e3))]
+        distance, which = scenes_triton.cast({key: value.to(device) for key, value in shapes.items()}, *given)
+        expected, shape = scenes.cast(shapes, origin, toward, torch.full((96,), 1e3))
+        torch.testing.assert_close(distance.cpu(), expected, rtol=1e-3, atol=1e-4)
+        assert (which.cpu() == shape).float().mean() > 0.97, "but for rays along an edge"
+
+
+def test_the_loss_does_not_see_scale_and_shift_but_all_else():
+    rng = torch.Generator().manual_seed(0)
+    truth = torch.rand(2, 40, 40, generator=rng)
+    known = torch.rand(2, 40, 40, generator=rng) > 0.3
+    for same in (truth, 7 * truth - 3, 0.01 * truth):
+        assert all(float(part.max()) < 1e-3 for part in training.off(same, truth, known))
+    spoiled = torch.where(known, truth, 99.0)
+    assert all(float(part.max()) < 1e-3 for part in training.off(truth, spoiled, known)), "nor what is not known"
+    assert float(training.off(-truth, truth, known)[0].min()) > 0.5 and float(training.off(truth.flip(1), truth, known)[0].min()) > 0.5
+    assert training.off(truth, truth, known & False)[0].tolist() == [0, 0]
+    assert training.agreement(truth.exp(), truth).tolist() == pytest.approx([1, 1]) and training.agreement(-truth, truth).tolist() == pytest.approx([-1, -1])
+
+
+def test_pictures_and_depth_are_cut_alike(monkeypatch):
+    monkeypatch.setattr(training, "SIDE", 32)
+    ramp = torch.arange(32.0).expand(3, 32, 32)
+    source = {
+        "image": (ramp[..., None] * 8).byte().expand(3, 32, 32, 3), "inverse": (ramp * 8 / 255).half(), "extent": torch.tensor([[32, 32], [32, 24], [20, 32]]),
+    }  # fmt: skip
+    image, inverse = training.cropped(source, torch.tensor([0]), (32, 32), None)
+    torch.testing.assert_close(image[0, 0], source["image"][0, :, :, 0].float() / 255)
+    torch.testing.assert_close(inverse[0], source["inverse"][0].float(), atol=1e-3, rtol=0)
+    for seed in range(4):
+        image, inverse = training.cropped(source, torch.arange(3), (16, 16), torch.Generator().manual_seed(seed))
+        inner = (slice(None), slice(2, -2), slice(2, -2))
+        assert (image[:, 0][inner] - inverse[inner]).abs().max() < 0.05, "a pixel at most"
+    disguised = training.disguised(image, torch.Generator().manual_seed(0))
+    assert disguised.shape == image.shape and disguised.min() >= 0 and disguised.max() <= 1
+
+
+def test_the_encoder_takes_over_all_that_it_has_of_the_pretrained():
+    network, names = Network(), {}
+    network.begin(Everything(names))
+    state = network.state_dict()
+    encoder = [name for name in state if name.startswith(("stem", "blocks")) and "num_batches" not in name]
+    assert len(names) == len(encoder) and all((state[name] == 0.5).all() for name in encoder)
+    with pytest.raises(KeyError):
+        network.begin({})
+
+
+class Everything(dict):
+    """A checkpoint that has every name, and remembers those asked for."""
+
+    def __init__(self, asked: dict) -> None:
+        self.asked = asked
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        self.asked[name] = True
+        return Whatever()
+
+
+class Whatever:
+    def view_as(self, other: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(other, 0.5)
+
+
+@pytest.mark.slow
+def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SHARED", tmp_path / "nowhere")
+    monkeypatch.setattr(training, "SIDE", 64)
+    monkeypatch.setattr(training, "SHARD", 12)
+    monkeypatch.setattr(training, "SIZES", ((64, 64),))
+    (tmp_path / "scenes").mkdir()
+    for first in (0, 12):
+        training.shard((tmp_path / "scenes", first, first + 12, "cpu"))
+    learn = ["train_depth.py", "train", "--from", str(tmp_path / "scenes"), "--device", "cpu", "--batch", "6", "--steps", "12", "--looks", "3"]
+
+    def run(to: str) -> dict[str, torch.Tensor]:
+        monkeypatch.setattr(sys, "argv", [*learn, "--to", str(tmp_path / to)])
+        training.main()
+        return load_file(tmp_path / to / "lite.safetensors")
+
+    straight = run("straight")
+    curve = json.loads((tmp_path / "straight" / "curve.json").read_text())
+    assert [look["step"] for look in curve] == [4, 8, 12] and curve[-1]["loss"] < curve[0]["loss"]
+    assert (tmp_path / "straight" / "lite.safetensors").stat().st_size < 4_000_000
+    network = Network()
+    missing, unexpected = network.load_state_dict(straight, strict=False)
+    assert not unexpected and all("num_batches" in name for name in missing)
+
+    class Killed(Exception):
+        pass
+
+    look, looks = training.DepthTraining.look, []
+
+    def killed(self) -> None:
+        looks.append(self)
+        if len(looks) == 2:
+            raise Killed
+        look(self)
+
+    monkeypatch.setattr(training.DepthTraining, "look", killed)
+    with pytest.raises(Killed):
+        run("resumed")
+    monkeypatch.setattr(training.DepthTraining, "look", look)
+    resumed = run("resumed")
+    assert [row["step"] for row in json.loads((tmp_path / "resumed" / "curve.json").read_text())] == [4, 8, 12]
+    for name, value in straight.items():
+        torch.testing.assert_close(resumed[name], value, rtol=1e-3, atol=1e-3)
+    assert torch.equal(run("resumed")["leave.weight"], resumed["leave.weight"]), "done is done"
+    monkeypatch.setattr(sys, "argv", ["train_depth.py", "train", "--from", str(tmp_path / "empty"), "--to", str(tmp_path / "x"), "--device", "cpu"])
+    with pytest.raises(SystemExit, match="where no scenes are; make some with"):
+        training.main()
