@@ -13,9 +13,9 @@ import argparse
 import csv
 import json
 import logging
-import math
 import os
 import re
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -395,40 +395,62 @@ def train(asked: argparse.Namespace) -> None:
     if asked.encoder:
         module.network.begin(torch.load(asked.encoder, map_location="cpu", weights_only=True))
         module.mean.load_state_dict(module.network.state_dict())
+    learn(module, asked, "lite")
+
+
+def learn(module: Any, asked: argparse.Namespace, name: str) -> None:
+    """Trains `module`, from where it was ended, and leaves its averaged network and its curve. It has `network`, `mean`, `done` (a buffer: steps that
+    are done), `curve` and `look()`."""
     last = asked.to / "last.ckpt"
     state = torch.load(last, map_location="cpu", weights_only=False) if last.exists() else None
     began = int(state["state_dict"]["done"]) if state else 0
     every = max(1, asked.steps // asked.looks)
     trainer = lightning.Trainer(
-        accelerator="gpu" if asked.device == "cuda" else "cpu", devices=1, max_epochs=math.ceil(asked.steps / every), logger=False, gradient_clip_val=1.0,
-        enable_checkpointing=False, enable_model_summary=False, precision="bf16-mixed" if asked.device == "cuda" else "32-true",
-        enable_progress_bar=asked.progress, callbacks=[_Keep(last)], max_steps=asked.steps, reload_dataloaders_every_n_epochs=1,
-    )  # fmt: skip
+        accelerator="gpu" if asked.device == "cuda" else "cpu",
+        devices=1,
+        max_epochs=-1,
+        logger=False,
+        gradient_clip_val=1.0 if module.automatic_optimization else None,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        precision="bf16-mixed" if asked.device == "cuda" else "32-true",
+        enable_progress_bar=asked.progress,
+        callbacks=[_Keep(last, asked.steps)],
+        reload_dataloaders_every_n_epochs=1,
+    )
     module.train_dataloader = lambda: DataLoader(Steps(at := int(module.done), min(asked.steps, at + every)), batch_size=None)
     if began < asked.steps:
         trainer.fit(module, ckpt_path=last if state else None, weights_only=False)
     elif state:
         module.load_state_dict(state["state_dict"])
         module.curve = state["curve"]
-    save_file(
-        {
-            name: value.half().contiguous() if value.is_floating_point() else value
-            for name, value in module.mean.state_dict().items()
-            if "num_batches" not in name
-        },
-        asked.to / "lite.safetensors",
-    )
+    state = {key: value.half().contiguous() if value.is_floating_point() else value for key, value in module.mean.state_dict().items()}
+    save_file({key: value for key, value in state.items() if "num_batches" not in key}, asked.to / f"{name}.safetensors")
     (asked.to / "curve.json").write_text(json.dumps(module.curve, indent=1))
+
+
+def asking(parser: argparse.ArgumentParser, steps: int, batch: int, rate: float) -> None:
+    """What every training can be told."""
+    parser.add_argument("--from", dest="source", type=Path, required=True)
+    parser.add_argument("--to", type=Path, required=True)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--rate", type=float, default=rate)
+    parser.add_argument("--looks", type=int, default=20, help="how often it is judged and kept")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--progress", action="store_true")
 
 
 class _Keep(lightning.Callback):
     """Judges, and writes all that it takes to go on."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, steps: int) -> None:
+        self.path, self.steps = path, steps
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         module.look()
+        trainer.should_stop = int(module.done) >= self.steps
         draft = self.path.with_suffix(".draft")
         trainer.save_checkpoint(draft)
         os.replace(draft, self.path)
@@ -438,28 +460,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     made, learned = verbs.add_parser("render"), verbs.add_parser("train")
-    for verb in (made, learned):
-        verb.add_argument("--to", type=Path, required=True)
-        verb.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    made.add_argument("--to", type=Path, required=True)
+    made.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     made.add_argument("--scenes", type=int, default=40_000)
     made.add_argument("--first", type=int, default=0, help="number of the first")
     made.add_argument("--workers", type=int, default=2)
-    learned.add_argument("--from", dest="source", type=Path, required=True)
+    asking(learned, steps=30_000, batch=48, rate=1e-3)
     learned.add_argument("--encoder", type=Path)
-    learned.add_argument("--steps", type=int, default=30_000)
-    learned.add_argument("--batch", type=int, default=48)
-    learned.add_argument("--rate", type=float, default=1e-3)
-    learned.add_argument("--looks", type=int, default=20, help="how often it is judged and kept")
-    learned.add_argument("--seed", type=int, default=0)
-    learned.add_argument("--progress", action="store_true")
     asked = parser.parse_args()
     if asked.verb == "train":
         train(asked)
         return
+    make(shard, [(asked.to, first, min(first + SHARD, asked.scenes), asked.device) for first in range(asked.first, asked.scenes, SHARD)], asked)
+
+
+def make(function: Callable[[Any], Path], jobs: list[Any], asked: argparse.Namespace) -> None:
+    """Files in --to, by --workers processes."""
     asked.to.mkdir(parents=True, exist_ok=True)
-    jobs = [(asked.to, first, min(first + SHARD, asked.scenes), asked.device) for first in range(asked.first, asked.scenes, SHARD)]
     with ProcessPoolExecutor(asked.workers, torch.multiprocessing.get_context("spawn")) as pool:
-        for count, path in enumerate(pool.map(shard, jobs), 1):
+        for count, path in enumerate(pool.map(function, jobs), 1):
             print(f"{count}/{len(jobs)} {path.name}", flush=True)
 
 

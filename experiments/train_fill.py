@@ -1,0 +1,280 @@
+"""Trains the network that fills holes of the `warp` prior (`prior.fill=network`):
+
+    python experiments/train_fill.py masks --to FOLDER --depth lite.safetensors [--workers 8]
+    python experiments/train_fill.py train --from FOLDER --to RUN [--steps 20000] [--device cuda]
+
+`masks` guesses the depth of the photographs in `$LIFT_SHARED/data/photos` and asks of each, for some motions of the camera, which of its
+pixels would be hidden from there: such a pixel lies behind something and is the truth of what a warp has to fill on its way back. `train`
+fills them from the rest, by what is right pixel by pixel, by features (LPIPS's AlexNet, `$LIFT_SHARED/weights/lpips_backbones`) and against a
+critic. Both go on where they were ended; RUN gets fill.safetensors (float16, averaged weights) and curve.json.
+"""
+
+import argparse
+import json
+import logging
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, leaky_relu, max_pool2d, relu
+from torch.nn.utils.parametrizations import spectral_norm
+
+from lift.depths.lite import Network as DepthNetwork
+from lift.evaluation.lpips import LAYERS, LPIPS, POOLED
+from lift.priors.fill_network import Network, prepared
+from lift.priors.surface import Surface
+from lift.priors.warp import Warp
+from lift.types import Depth
+from train_depth import SHARED, SIDE, asking, learn, make, photographs
+
+SHARD, MASKS = 50, 12
+"""Photographs a file, and motions of the camera a photograph."""
+CROP = 256
+HELD_OUT = 20
+"""Every so manieth photograph is not learned from."""
+HOLES = (0.004, 0.4)
+"""Shares of a window that may be missing."""
+BEHIND = 0.02
+"""Share of inverse depth by which a surface has to be nearer to hide what is behind it."""
+
+
+def shard(asked: tuple[Path, Path, int, int]) -> Path:
+    """Photographs `first` to `last`: inverse depth, 1 at the nearest, and holes as bits along rows."""
+    folder, weights, first, last = asked
+    path = folder / f"{first:05d}.safetensors"
+    if path.exists():
+        return path
+    torch.set_num_threads(1)
+    network = DepthNetwork()
+    network.load_state_dict({name: value.float() for name, value in load_file(weights).items()}, strict=False)
+    network.eval()
+    photos = photographs("cpu")[1]
+    inverses, holes = np.zeros((last - first, SIDE, SIDE), np.float16), np.zeros((last - first, MASKS, SIDE, SIDE // 8), np.uint8)
+    for place, index in enumerate(range(first, min(last, len(photos["image"])))):
+        rng = np.random.default_rng(index)
+        height, width = (int(n) for n in photos["extent"][index])
+        with torch.no_grad():
+            guess = network(photos["image"][index].permute(2, 0, 1)[None].float() / 127.5 - 1)[0, :height, :width]
+        low, high = guess.quantile(0.005), guess.quantile(0.995)
+        far = math.exp(rng.uniform(math.log(3), math.log(20)))
+        inverse = 1 / far + ((guess - low) / (high - low).clamp(min=1e-6)).clamp(0, 1) * (1 - 1 / far)
+        depth = Warp(depth=Depth(1 / inverse, inverse > 0, "affine-invariant"))._prepared()
+        inverses[place, :height, :width] = 1 / depth
+        for k in range(MASKS):
+            hole = hidden(photos["image"][index, :height, :width].numpy(), depth, rng)
+            holes[place, k, :height] = np.packbits(np.pad(hole, ((0, 0), (0, SIDE - width))), axis=1)
+    draft = path.with_suffix(".draft")
+    save_file({"inverse": torch.from_numpy(inverses), "holes": torch.from_numpy(holes)}, draft)
+    os.replace(draft, path)
+    return path
+
+
+def hidden(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Pixels [height width] that a camera which has moved by chance does not see, for something before them or, in a third of the cases, for the border."""
+    height, width = depth.shape
+    typical, focal = float(np.median(depth)), rng.uniform(0.8, 1.6) * max(height, width)
+    intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    surface = Surface(typical, 0.04)
+    surface.add(image, depth, np.ones(depth.shape, bool), np.eye(4), intrinsics)
+    to_camera = np.eye(4)
+    direction = rng.normal(size=3) * (1, 0.5, 0.4)
+    to_camera[:3, 3] = direction / np.linalg.norm(direction) * typical * math.exp(rng.uniform(math.log(0.03), math.log(0.35)))
+    view = surface.look(to_camera, intrinsics, width, height)
+    y, x = np.mgrid[:height, :width]
+    points = (np.stack([x + 0.5, y + 0.5, np.ones_like(x)], -1) @ np.linalg.inv(intrinsics).T) * depth[..., None] + to_camera[:3, 3]
+    w = 1 / np.maximum(points[..., 2], 1e-6)
+    u, v = (points @ intrinsics.T)[..., 0] * w, (points @ intrinsics.T)[..., 1] * w
+    inside = (points[..., 2] > 1e-3 * typical) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+    seen = view.inverse[np.clip(v, 0, height - 1).astype(int), np.clip(u, 0, width - 1).astype(int)]
+    behind = inside & (w < (1 - BEHIND) * seen)
+    behind = cv2.morphologyEx(behind.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0  # single pixels are the guess's noise
+    return behind | ~inside if rng.random() < 1 / 3 else behind
+
+
+class Critic(nn.Module):
+    """Says of patches whether they look like photographs; it sees where the holes were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sizes = ((4, 48, 2), (48, 96, 2), (96, 192, 2), (192, 192, 1))
+        self.layers = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 4, stride, 1)) for a, b, stride in sizes)
+        self.leave = spectral_norm(nn.Conv2d(192, 1, 3, padding=1))
+
+    def forward(self, rgb: Tensor, hole: Tensor) -> Tensor:
+        x = torch.cat([2 * rgb - 1, hole[:, None].float()], 1)
+        for layer in self.layers:
+            x = leaky_relu(layer(x), 0.2)
+        return self.leave(x)
+
+
+def features(lpips: LPIPS, a: Tensor, b: Tensor) -> Tensor:
+    """LPIPS of pictures [n 3 height width], with gradients; the mean."""
+    values = ((2 * torch.cat([a, b]) - 1) - lpips.shift[:, None, None]) / lpips.scale[:, None, None]
+    total = values.new_zeros(())
+    for index, (name, (stride, padding)) in enumerate(LAYERS.items()):
+        if name in POOLED:
+            values = max_pool2d(values, 3, 2)
+        weight, bias = (getattr(lpips, f"{name}.{kind}".replace(".", "_")) for kind in ("weight", "bias"))
+        values = relu(conv2d(values, weight, bias, stride, padding))
+        units = values / (values.square().sum(1, keepdim=True) + 1e-8).sqrt()
+        first, second = units.chunk(2)
+        total = total + conv2d((first - second).square(), getattr(lpips, f"head_{index}")).mean()
+    return total
+
+
+class FillTraining(lightning.LightningModule):
+    def __init__(self, data: dict[str, Tensor], steps: int, batch: int, rate: float, seed: int, lpips: LPIPS | None) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network, self.mean, self.critic, self.lpips = Network(), Network(), Critic(), lpips
+        self.mean.load_state_dict(self.network.state_dict())
+        self.mean.requires_grad_(False)
+        self.data, self.steps, self.batch, self.rate, self.seed = data, steps, batch, rate, seed
+        self.register_buffer("done", torch.zeros((), dtype=torch.long))
+        self.curve: list[dict[str, float]] = []
+        self.pairs = self._windows()
+
+    def _windows(self) -> Tensor:
+        """Photograph and mask of all that have a hole to speak of, [n 2]."""
+        share = torch.stack([unpacked(holes).flatten(1).float().mean(1) for holes in self.data["holes"]])
+        return (share > HOLES[0]).nonzero()
+
+    def drawn(self, rng: torch.Generator, count: int, held_out: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Windows: colours [n 3 CROP CROP], inverse depth and holes [n CROP CROP]."""
+        device = self.data["image"].device
+        pairs = self.pairs[(self.pairs[:, 0] % HELD_OUT == 0) == held_out]
+        out = []
+        while len(out) < count:
+            photo, mask = pairs[int(torch.randint(len(pairs), (), generator=rng, device=device))].tolist()
+            height, width = self.data["extent"][photo].tolist()
+            window, (top, left) = (
+                min(CROP, height, width),
+                (int(torch.rand((), generator=rng, device=device) * (n - min(CROP, height, width) + 1)) for n in (height, width)),
+            )
+            area = (slice(top, top + window), slice(left, left + window))
+            hole = unpacked(self.data["holes"][photo, mask])[area]
+            if not HOLES[0] < float(hole.float().mean()) < HOLES[1]:
+                continue
+            image, inverse = self.data["image"][photo][area].permute(2, 0, 1).float() / 255, self.data["inverse"][photo][area].float()
+            if torch.rand((), generator=rng, device=device) < 0.5:
+                image, inverse, hole = image.flip(-1), inverse.flip(-1), hole.flip(-1)
+            if window < CROP:
+                image = nn.functional.interpolate(image[None], (CROP, CROP), mode="bilinear")[0]
+                inverse, hole = (nn.functional.interpolate(a[None, None].float(), (CROP, CROP))[0, 0] for a in (inverse, hole))
+            out.append((image, inverse, hole > 0))
+        return tuple(torch.stack(parts) for parts in zip(*out, strict=True))
+
+    def training_step(self, step: Tensor, batch_idx: int) -> None:
+        rng = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + int(step))
+        image, inverse, hole = self.drawn(rng, self.batch, False)
+        smooth, weight = prepared(image * ~hole[:, None], inverse, hole)
+        filled = self.network(smooth, hole, weight, inverse)
+        fill_rates, critic_rates = self.optimizers()
+        for optimiser in (fill_rates, critic_rates):
+            for group in optimiser.param_groups:
+                group["lr"] = self.rate * min(1.0, (int(step) + 1) / 500) * (0.02 + 0.98 * (1 - int(step) / self.steps))
+        share = hole.float().mean()
+        plain = ((filled - image).abs().mean(1) * hole).mean() / share
+        loss = plain
+        if self.lpips is not None:
+            loss = loss + 2 * features(self.lpips, filled, image)
+        if int(step) > self.steps / 10:  # first what is plainly right, then what looks right
+            for parameter in self.critic.parameters():
+                parameter.requires_grad_(False)
+            loss = loss - 0.05 * self.critic(filled, hole).mean()
+            for parameter in self.critic.parameters():
+                parameter.requires_grad_(True)
+        fill_rates.zero_grad()
+        self.manual_backward(loss)
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        fill_rates.step()
+        judged = relu(1 - self.critic(image, hole)).mean() + relu(1 + self.critic(filled.detach(), hole)).mean()
+        critic_rates.zero_grad()
+        self.manual_backward(judged)
+        critic_rates.step()
+        self.done += 1
+        keep = min(0.999, 1 - 1 / (1 + int(step)) ** 0.9)
+        with torch.no_grad():
+            for mean, now in zip(self.mean.parameters(), self.network.parameters(), strict=True):
+                mean.lerp_(now, 1 - keep)
+
+    @torch.no_grad()
+    def look(self) -> None:
+        """Of windows of held-out photographs: PSNR within the holes, and LPIPS."""
+        rng = torch.Generator(self.device).manual_seed(0)
+        image, inverse, hole = self.drawn(rng, 48, True)
+        smooth, weight = prepared(image * ~hole[:, None], inverse, hole)
+        row: dict[str, float] = {"step": int(self.done)}
+        for name, filled in (("smooth", smooth), ("filled", self.mean(smooth, hole, weight, inverse))):
+            error = ((filled - image).square().mean(1) * hole).flatten(1).sum(1) / hole.flatten(1).sum(1)
+            row[f"{name}_psnr"] = float((-10 * error.clamp(min=1e-10).log10()).mean())
+            if self.lpips is not None:
+                row[f"{name}_lpips"] = float(features(self.lpips, filled, image))
+        self.curve.append(row)
+        print(json.dumps({k: round(v, 4) for k, v in row.items()}), flush=True)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [torch.optim.AdamW(module.parameters(), self.rate, betas=(0.5, 0.99), weight_decay=0.01) for module in (self.network, self.critic)]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["curve"] = self.curve
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.curve = checkpoint["curve"]
+
+
+def unpacked(bits: Tensor) -> Tensor:
+    """Bits along rows as booleans: [... height width / 8] to [... height width]."""
+    shifts = torch.arange(7, -1, -1, device=bits.device, dtype=torch.uint8)
+    return ((bits[..., None] >> shifts) & 1).flatten(-2).bool()
+
+
+def train(asked: argparse.Namespace) -> None:
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    paths = sorted(asked.source.glob("*.safetensors"))
+    if not paths:
+        raise SystemExit(
+            f"--from is {asked.source}, where no masks are; make some with: python experiments/train_fill.py masks --to {asked.source} --depth FILE"
+        )
+    asked.to.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(asked.seed)
+    torch.set_float32_matmul_precision("high")
+    parts, photos = [load_file(path) for path in paths], photographs(asked.device)[1]
+    data = {key: torch.cat([part[key] for part in parts])[: len(photos["image"])].to(asked.device) for key in ("inverse", "holes")}
+    data |= {key: photos[key][: len(data["holes"])] for key in ("image", "extent")}
+    folder = SHARED / "weights/lpips_backbones"
+    lpips = LPIPS.load(folder) if folder.is_dir() else None
+    if lpips is None:
+        print(f"LPIPS's weights are not in {folder}: trained without features", flush=True)
+    learn(FillTraining(data, asked.steps, asked.batch, asked.rate, asked.seed, lpips), asked, "fill")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    masks, learned = verbs.add_parser("masks"), verbs.add_parser("train")
+    masks.add_argument("--to", type=Path, required=True)
+    masks.add_argument("--depth", type=Path, required=True, help="weights of the depth network")
+    masks.add_argument("--workers", type=int, default=2)
+    asking(learned, steps=20_000, batch=24, rate=4e-4)
+    asked = parser.parse_args()
+    if asked.verb == "train":
+        train(asked)
+        return
+    if not asked.depth.is_file():
+        parser.error(f"--depth is {asked.depth}, where there is no file; train_depth.py makes one")
+    count = len(photographs("cpu")[1]["image"])
+    if not count:
+        parser.error(f"LIFT_SHARED is {SHARED}, where data/photos has no photographs")
+    make(shard, [(asked.to, asked.depth, first, first + SHARD) for first in range(0, count, SHARD)], asked)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The network that fills holes, and that it learns to."""
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lift.depths.lite import Network as DepthNetwork
+from lift.priors.fill_network import Network, fill, prepared, spread
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+import train_depth as depth_training  # noqa: E402
+import train_fill as training  # noqa: E402
+
+
+def card() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A red card before a blue wall that gets lighter downwards; between them a hole with the wall's depth."""
+    rgb = torch.zeros(1, 3, 50, 70)
+    rgb[:, 2], rgb[:, 1] = 0.8, torch.linspace(0, 0.5, 50)[:, None]
+    rgb[:, :, 10:40, 10:30] = torch.tensor([0.9, 0.1, 0.1])[:, None, None]
+    inverse = torch.full((1, 50, 70), 0.25)
+    inverse[:, 10:40, 10:30] = 1.0
+    hole = torch.zeros(1, 50, 70, dtype=torch.bool)
+    hole[:, 10:40, 30:36] = True
+    return rgb, inverse, hole
+
+
+def test_holes_are_filled_from_what_lies_behind_and_nothing_else_is_touched():
+    rgb, inverse, hole = card()
+    spoiled = torch.where(hole[:, None], 7.0, rgb)
+    filled = fill(Network(), spoiled, inverse, hole)
+    assert torch.equal(filled.masked_select(~hole[:, None]), rgb.masked_select(~hole[:, None]))
+    assert (filled - rgb).abs().max() < 0.1, "to begin with, smoothly; of the card nothing"
+    smooth, weight = prepared(spoiled, inverse, hole)
+    assert not weight[:, 10:40, 10:30].any() and weight[:, :, 36:].all()
+    network = Network()
+    torch.nn.init.normal_(network.leave.weight)
+    with torch.no_grad():
+        other = fill(network, spoiled, inverse, hole)
+    assert torch.equal(other.masked_select(~hole[:, None]), rgb.masked_select(~hole[:, None])) and other.min() >= 0 and other.max() <= 1
+    assert (other - filled).abs().max() > 0.05
+    within = torch.zeros(1, 50, 70, dtype=torch.bool)
+    within[:, 20:24, 16:20] = True
+    filled = fill(Network(), rgb, inverse, within)
+    torch.testing.assert_close(filled, rgb, atol=0.05, rtol=0)  # a little of the wall from afar
+    everything = fill(Network(), rgb, torch.where(hole, 0.01, 1.0), hole)
+    assert everything.isfinite().all(), "nothing known is behind: then all counts"
+
+
+def test_what_is_spread_is_what_is_known_and_lies_between_its_bounds():
+    values, known = torch.rand(2, 3, 37, 21), torch.rand(2, 37, 21) > 0.9
+    out = spread(values, known)
+    torch.testing.assert_close(out.masked_select(known[:, None]), values.masked_select(known[:, None]))
+    assert out.min() >= values.masked_select(known[:, None]).min() - 1e-5 and out.max() <= values.masked_select(known[:, None]).max() + 1e-5
+    torch.testing.assert_close(spread(torch.full((1, 1, 9, 9), 0.3), known[:1, :9, :9] | True), torch.full((1, 1, 9, 9), 0.3))
+
+
+def test_a_camera_that_moves_does_not_see_what_a_card_hides():
+    depth = np.full((96, 128), 4.0, np.float32)
+    depth[30:60, 50:80] = 2.0
+    image = np.zeros((96, 128, 3), np.uint8)
+
+    class Chosen:
+        """Chance that says: a focal length of the longer side, to the right by 0.1 of the typical depth; then whether the border counts."""
+
+        def __init__(self, border: bool) -> None:
+            self.numbers, self.border = iter((1.0, float(np.log(0.1)))), border
+
+        def uniform(self, *_) -> float:
+            return next(self.numbers)
+
+        def normal(self, size: int) -> np.ndarray:
+            return np.array([-1.0, 0.0, 0.0])
+
+        def random(self) -> float:
+            return 0.0 if self.border else 1.0
+
+    found = training.hidden(image, depth, Chosen(False))
+    shift = 128 * 0.4 * (1 / 2 - 1 / 4)  # pixels that the card moves over the wall
+    rows = found[35:55].sum(1)
+    assert (np.abs(rows - shift) <= 2).all() and not found[:28].any() and not found[62:].any()
+    assert found[45, 36:50].sum() == rows[10], "on the left, over which the card has moved"
+    border = training.hidden(image, depth, Chosen(True))
+    assert border[:, :12].all() and not border[:, 16:30].any() and not border[:, 90:].any()
+
+
+def test_bits_come_back():
+    holes = np.random.default_rng(0).random((3, 16, 24)) > 0.5
+    assert torch.equal(training.unpacked(torch.from_numpy(np.packbits(holes, axis=2))), torch.from_numpy(holes))
+
+
+@pytest.mark.slow
+def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    (tmp_path / "data/photos").mkdir(parents=True)
+    for k in range(24):
+        picture = cv2.resize(rng.integers(0, 255, (6, 8, 3)).astype(np.uint8), (64, 48), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(tmp_path / f"data/photos/{k:02d}.png"), picture)
+        (tmp_path / f"data/photos/{k:02d}.png").rename(tmp_path / f"data/photos/{k:02d}.jpg")
+    for module in (depth_training, training):
+        monkeypatch.setattr(module, "SHARED", tmp_path)
+        monkeypatch.setattr(module, "SIDE", 64)
+    monkeypatch.setattr(training, "CROP", 48)
+    torch.manual_seed(0)
+    save_file(DepthNetwork().state_dict(), tmp_path / "lite.safetensors")
+    (tmp_path / "masks").mkdir()
+    training.shard((tmp_path / "masks", tmp_path / "lite.safetensors", 0, 24))
+    learn = ["train_fill.py", "train", "--from", str(tmp_path / "masks"), "--device", "cpu", "--batch", "4", "--steps", "12", "--looks", "3"]
+
+    def run(to: str) -> dict[str, torch.Tensor]:
+        monkeypatch.setattr(sys, "argv", [*learn, "--to", str(tmp_path / to)])
+        training.main()
+        return load_file(tmp_path / to / "fill.safetensors")
+
+    straight = run("straight")
+    curve = json.loads((tmp_path / "straight" / "curve.json").read_text())
+    assert [row["step"] for row in curve] == [4, 8, 12]
+    assert curve[-1]["filled_psnr"] != curve[0]["filled_psnr"] and curve[-1]["smooth_psnr"] == curve[0]["smooth_psnr"]
+    assert (tmp_path / "straight" / "fill.safetensors").stat().st_size < 3_000_000
+    Network().load_state_dict(straight)
+    look, looks = training.FillTraining.look, []
+
+    def killed(self) -> None:
+        looks.append(self)
+        if len(looks) == 2:
+            raise KeyError("killed")
+        look(self)
+
+    monkeypatch.setattr(training.FillTraining, "look", killed)
+    with pytest.raises(KeyError, match="killed"):
+        run("resumed")
+    monkeypatch.setattr(training.FillTraining, "look", look)
+    resumed = run("resumed")
+    for name, value in straight.items():
+        torch.testing.assert_close(resumed[name], value, rtol=1e-2, atol=1e-3)
+    monkeypatch.setattr(sys, "argv", ["train_fill.py", "masks", "--to", str(tmp_path / "more"), "--depth", str(tmp_path / "nothing")])
+    with pytest.raises(SystemExit):
+        training.main()
