@@ -322,7 +322,9 @@ class DepthTraining(lightning.LightningModule):
             targets.append(inverse)
             knowns.append(known)
             weights.append(torch.full((count,), weight, device=self.device))
-        guess = self.network(2 * disguised(torch.cat(images), rng) - 1).float()
+        with torch.autocast(self.device.type, enabled=False):
+            shown = 2 * disguised(torch.cat(images), rng) - 1
+        guess = self.network(shown).float()
         plain, slopes = off(guess, torch.cat(targets), torch.cat(knowns))
         loss = (torch.cat(weights) * (plain + 0.5 * slopes)).mean()
         self.total += loss.detach()

@@ -175,7 +175,7 @@ class FillTraining(lightning.LightningModule):
         rng = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + int(step))
         image, inverse, hole = self.drawn(rng, self.batch, False)
         smooth, weight = prepared(image * ~hole[:, None], inverse, hole)
-        filled = self.network(smooth, hole, weight, inverse)
+        filled = self.network(smooth, hole, weight, inverse).float()
         fill_rates, critic_rates = self.optimizers()
         for optimiser in (fill_rates, critic_rates):
             for group in optimiser.param_groups:
@@ -184,7 +184,8 @@ class FillTraining(lightning.LightningModule):
         plain = ((filled - image).abs().mean(1) * hole).mean() / share
         loss = plain
         if self.lpips is not None:
-            loss = loss + 2 * features(self.lpips, filled, image)
+            with torch.autocast(self.device.type, enabled=False):
+                loss = loss + 2 * features(self.lpips, filled, image)
         if int(step) > self.steps / 10:  # first what is plainly right, then what looks right
             for parameter in self.critic.parameters():
                 parameter.requires_grad_(False)
