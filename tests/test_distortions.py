@@ -400,6 +400,11 @@ def test_the_experiment_in_several_processes_goes_on_where_it_was(tmp_path, monk
     experiment.main()
     shown = capsys.readouterr().out
     assert shown.count(" dB, ") == 2 and "| distortion=rigid |" in shown and "| identity |" in shown
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps({**record, "rows": [row for row in json.loads(to.read_text())["rows"] if row["module"] in ("identity", "distortion=rigid")]}))
+    monkeypatch.setattr(sys, "argv", ["distortion.py", "--show", "--to", str(own)])
+    experiment.main()
+    assert "| distortion=rigid |" in capsys.readouterr().out, "all there is, if nothing is asked for"
     monkeypatch.setattr(sys, "argv", [*command, "--show", "distortion=blur"])
     with pytest.raises(SystemExit):
         experiment.main()
