@@ -68,7 +68,7 @@ class _Convolution(nn.Sequential):
     def __init__(self, inside: int, outside: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True) -> None:
         around = 0 if stride == 2 else kernel // 2
         super().__init__(
-            nn.Conv2d(inside, outside, kernel, stride, around, groups=groups, bias=False), nn.BatchNorm2d(outside, eps=1e-3, momentum=0.01),
+            nn.Conv2d(inside, outside, kernel, stride, around, groups=groups, bias=False), nn.BatchNorm2d(outside, eps=1e-3, momentum=0.05),
             nn.ReLU6(inplace=True) if act else nn.Identity(),
         )  # fmt: skip
         self.margin = ((kernel - 2) // 2, (kernel - 1) // 2) if stride == 2 else None
