@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,19 +60,21 @@ def squares(side: int = 192) -> Tensor:
     return torch.from_numpy(np.stack(out)) if out else torch.zeros(0, side, side, 3, dtype=torch.uint8)
 
 
+@cache
+def materials(device: str) -> Pictures:
+    return Pictures(squares().to(device))
+
+
 def shard(asked: tuple[Path, int, int, str]) -> Path:
     """Scenes `first` to `last` in one file, written whole or not at all. Inverse depth as float16, divided by its 99.8th percentile."""
     folder, first, last, device = asked
     path = folder / f"{first:06d}.safetensors"
     if path.exists():
         return path
-    torch.set_num_threads(1)
-    global _pictures
-    if "_pictures" not in globals():
-        _pictures = Pictures(squares().to(device))
+    pictures = materials(device)
     images, inverses = [], []
     for seed in range(first, last):
-        image, inverse = render([Place.chance(seed, len(_pictures))], SIDE, SIDE, _pictures, seed)
+        image, inverse = render([Place.chance(seed, len(pictures))], SIDE, SIDE, pictures, seed)
         images.append(image[0].cpu())
         inverses.append((inverse[0] / inverse[0].quantile(0.998).clamp(min=1e-9)).clamp(max=4).half().cpu())
     draft = path.with_suffix(".draft")
@@ -479,7 +482,7 @@ def main() -> None:
 def make(function: Callable[[Any], Path], jobs: list[Any], asked: argparse.Namespace) -> None:
     """Files in --to, by --workers processes."""
     asked.to.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(asked.workers, torch.multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(asked.workers, torch.multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         for count, path in enumerate(pool.map(function, jobs), 1):
             print(f"{count}/{len(jobs)} {path.name}", flush=True)
 

@@ -51,7 +51,6 @@ def shard(asked: tuple[Path, Path, int, int]) -> Path:
     path = folder / f"{first:05d}.safetensors"
     if path.exists():
         return path
-    torch.set_num_threads(1)
     network = DepthNetwork()
     network.load_state_dict({name: value.float() for name, value in load_file(weights).items()}, strict=False)
     network.eval()

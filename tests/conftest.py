@@ -27,3 +27,12 @@ def cuda() -> torch.device:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     return torch.device("cuda")
+
+
+@pytest.fixture(params=[pytest.param("cuda", marks=pytest.mark.gpu), "cpu"])
+def device(request) -> torch.device:
+    """Where Triton's kernels run: on a GPU, or by its interpreter."""
+    if (request.param == "cuda") != torch.cuda.is_available():
+        pytest.skip("needs CUDA" if request.param == "cuda" else "CUDA is there: the kernels run on it")
+    pytest.importorskip("triton", reason="Triton is not installed")
+    return torch.device(request.param)

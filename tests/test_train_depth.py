@@ -74,8 +74,7 @@ def test_lower_is_nearer_on_the_ground_and_the_sky_is_infinitely_far():
     torch.testing.assert_close(inverse[0, :, 10], (below / 1.5).clamp(min=0), rtol=1e-3, atol=1e-5)
 
 
-def test_the_gpu_kernel_meets_what_the_cpu_meets():
-    pytest.importorskip("triton")
+def test_the_gpu_kernel_meets_what_the_cpu_meets(device):
     import scenes_triton
 
     rng = torch.Generator().manual_seed(0)
@@ -83,12 +82,48 @@ def test_the_gpu_kernel_meets_what_the_cpu_meets():
     origin = torch.cat([torch.zeros(48, 3), 0.1 * torch.randn(48, 3, generator=rng)])
     for name, seed in (("portrait", 1), ("still", 3)):
         shapes = packed(scenes.Place.chance(seed, 0, name))
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         given = [x.to(device) for x in (origin, toward, torch.full((96,), 1e3))]
         distance, which = scenes_triton.cast({key: value.to(device) for key, value in shapes.items()}, *given)
         expected, shape = scenes.cast(shapes, origin, toward, torch.full((96,), 1e3))
         torch.testing.assert_close(distance.cpu(), expected, rtol=1e-3, atol=1e-4)
         assert (which.cpu() == shape).float().mean() > 0.97, "but for rays along an edge"
+
+
+@pytest.mark.gpu
+def test_a_gpu_renders_the_same_places(cuda):
+    there = scenes.Pictures(NONE.images.to(cuda))
+    for name in scenes.PLACES:
+        images, expected = scenes.render([scenes.Place.chance(3, 0, name)], 64, 48, NONE)
+        found, inverse = scenes.render([scenes.Place.chance(3, 0, name)], 64, 48, there)
+        near = (inverse.cpu() - expected).abs() < 1e-2 * expected + 1e-6
+        assert near.float().mean() > 0.98 and abs(float(images.float().mean()) - float(found.float().mean())) < 25, name
+
+
+@pytest.mark.gpu
+def test_training_takes_steps_on_a_gpu(cuda, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SHARED", tmp_path / "nowhere")
+    monkeypatch.setattr(training, "SIDE", 64)
+    monkeypatch.setattr(training, "SIZES", ((64, 64),))
+    training.shard((tmp_path, 0, 12, "cuda"))
+    learn = [
+        "train_depth.py",
+        "train",
+        "--from",
+        str(tmp_path),
+        "--to",
+        str(tmp_path / "run"),
+        "--device",
+        "cuda",
+        "--batch",
+        "6",
+        "--steps",
+        "12",
+        "--looks",
+        "2",
+    ]
+    monkeypatch.setattr(sys, "argv", learn)
+    training.main()
+    assert all(value.isfinite().all() for value in load_file(tmp_path / "run" / "lite.safetensors").values())
 
 
 def test_the_loss_does_not_see_scale_and_shift_but_all_else():

@@ -12,14 +12,6 @@ from lift.training.splats import activated
 from lift.types import Cameras, Clip, Gaussians, Render, Trajectory
 
 
-@pytest.fixture(params=[pytest.param("cuda", marks=pytest.mark.gpu), "cpu"])
-def device(request) -> torch.device:
-    if (request.param == "cuda") != torch.cuda.is_available():
-        pytest.skip("needs CUDA" if request.param == "cuda" else "CUDA is there: the kernels run on it")
-    pytest.importorskip("triton", reason="Triton is not installed")
-    return torch.device(request.param)
-
-
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_colours_and_their_gradients_are_those_of_plain_torch(device, shared, degree):
