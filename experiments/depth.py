@@ -31,6 +31,7 @@ from torch import Tensor
 from lift.cli import check_names
 from lift.config import check, store_schemas
 from lift.depths import depths
+from lift.evaluation.worlds import photographed
 from lift.geometry import inside, pinhole, project
 from lift.machine import machine
 from lift.types import Cameras
@@ -63,11 +64,9 @@ def pictures(name: str) -> Iterator[tuple[Picture, Float[Tensor, "height width"]
             known = (depth > 0) & (depth < 10_000)
             yield _read(path), (1 / depth).where(known, 0), known
     else:
-        given, cloud = np.load(folder / "cameras.npz"), torch.from_numpy(np.load(folder / "sparse_points.npz")["xyz"]).float()
-        cameras = Cameras(torch.from_numpy(given["w2c"]).float(), torch.from_numpy(given["K"]).float(), int(given["width"]), int(given["height"]))
+        cameras, cloud, paths, k1 = photographed(folder)
         for index in _spread(range(len(cameras))):
-            image = _read(folder / "images" / str(given["names"][index]))
-            yield image, *seen(cloud, cameras[index], float(given["k1_simple_radial"]))
+            yield _read(paths[index]), *seen(cloud.points, cameras[index], k1)
 
 
 def seen(cloud: Float[Tensor, "point 3"], camera: Cameras, k1: float) -> tuple[Float[Tensor, "height width"], Bool[Tensor, "height width"]]:
@@ -85,8 +84,8 @@ def seen(cloud: Float[Tensor, "point 3"], camera: Cameras, k1: float) -> tuple[F
     nearest = torch.full((int(place.max()) + 1,), torch.inf).scatter_reduce(0, place, depth, "amin")
     front = depth < 1.25 * nearest[place]
     x, y = pixels[front].long().unbind(-1)
-    inverse = torch.zeros(camera.height, camera.width)
-    inverse[y, x] = 1 / depth[front]
+    inverse = torch.zeros(camera.height * camera.width).scatter_reduce(0, y * camera.width + x, 1 / depth[front], "amax")  # the nearest of a pixel
+    inverse = inverse.view(camera.height, camera.width)
     return inverse, inverse > 0
 
 
@@ -166,7 +165,7 @@ def main() -> None:
             guesses[name] = estimator(overrides)
         except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
             parser.error(f"{name}: {str(error).splitlines()[0]}")
-    rows = [row(name, guess, place) for name, guess in track(guesses.items(), "depth", console=None, transient=True) for place in sets]
+    rows = [row(name, guess, place) for name, guess in track(guesses.items(), "depth", transient=True) for place in sets]
     print(table(rows))
     asked.to.parent.mkdir(parents=True, exist_ok=True)
     asked.to.write_text(json.dumps({"rows": rows, "machine": machine("cpu")}, indent=1) + "\n")

@@ -1,7 +1,7 @@
 """Scenes made by chance, rendered with exact depth: what the built-in depth network learns from (train_depth.py).
 
 A place (a room, a street, hills, plants seen closely, a table, figures, a heap) is a few dozen to a few thousand boxes, balls, cones and
-leaves with materials of their own. `Place.chance` makes one on the CPU from a seed; `render` casts rays at many at once, on a GPU with a
+leaves with materials of their own. `Place.chance` makes one on the CPU from a seed; `render` casts rays at it, on a GPU with a
 kernel of its own (scenes_triton.py) and on a CPU with numba's, and shades them in torch. World: y is up, metres; cameras as in `lift.types`.
 """
 
@@ -44,6 +44,8 @@ class Place:
     roll: float = 0.0
     fov: float = 55.0
     light: dict[str, Array] = field(default_factory=dict)
+    pictures: int = 0
+    """How many photographs there are for materials."""
 
     def add(self, kind: int, center: Array, axes: Array, material: Array, taper: Array | float = 1.0) -> None:
         """center: [n 3] or [3]; axes: [n 3 3] or [3 3]; material: [n column] or [column]."""
@@ -83,9 +85,8 @@ class Place:
 
     @classmethod
     def chance(cls, seed: int, pictures: int, name: str | None = None) -> "Place":
-        """A place of any kind, or of the one named. pictures: how many photographs there are for materials."""
-        place = cls(np.random.default_rng(seed))
-        place.pictures = pictures
+        """A place of any kind, or of the one named."""
+        place = cls(np.random.default_rng(seed), pictures=pictures)
         names = list(PLACES)
         weights = np.array([PLACES[n][1] for n in names], float)
         PLACES[name or names[place.rng.choice(len(names), p=weights / weights.sum())]][0](place)
@@ -1001,7 +1002,7 @@ def _paint(material: Tensor, u: Tensor, v: Tensor, pictures: Pictures) -> Tensor
 def render(
     places: list[Place], width: int, height: int, pictures: Pictures, seed: int = 0
 ) -> tuple[UInt8[Tensor, "place height width 3"], Float[Tensor, "place height width"]]:
-    """Pictures and inverse depth (1 / metre, 0 for the sky) on the device of `pictures`; one at a time on a CPU, all in few calls on a GPU."""
+    """Pictures and inverse depth (1 / metre, 0 for the sky) on the device of `pictures`."""
     device = pictures.images.device
     both = [_rendered(place, width, height, pictures, torch.Generator(device).manual_seed(seed + k)) for k, place in enumerate(places)]
     return torch.stack([a for a, _ in both]), torch.stack([b for _, b in both])

@@ -523,7 +523,7 @@ def main() -> None:
                 if (row["scene"] in scenes or not asked.scenes) and (row["module"] in ("identity", *modules) or not (asked.modules or own)) and row["seed"] < (asked.seeds or math.inf)
                 and (row["case"] in sizes or not (wanted or strengths)) and (row["fit"] == preset or settings == own)
             ]  # fmt: skip
-            if not [row for row in rows if row["module"] != "identity" or set(modules) == {"identity"} or not (asked.modules or own)]:
+            if not any(row["module"] != "identity" or set(modules) == {"identity"} or not (asked.modules or own) for row in rows):
                 parser.error(f"{to} has no such results; choose another file with --to, or make them without --show")
             for common in {json.dumps(row["fit"]): row["fit"] for row in rows}.values():
                 print(f"{' '.join(common)}\n\n{tables([row for row in rows if row['fit'] == common])}\n")

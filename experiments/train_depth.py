@@ -1,4 +1,4 @@
-"""Trains the built-in depth network (`depth=lite`):
+"""Trains the built-in depth network (lift/depths/lite.py):
 
     python experiments/train_depth.py render --to FOLDER [--scenes 40000] [--workers 8] [--device cuda]
     python experiments/train_depth.py train --from FOLDER --to RUN [--encoder FILE] [--steps 30000] [--device cuda]
@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -27,12 +27,13 @@ import pytorch_lightning as lightning
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import affine_grid, avg_pool2d, conv2d, grid_sample, interpolate, max_pool2d
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from depth_scenes import Pictures, Place, render
 from lift.depths.lite import Network
+from lift.training.fit import Whole
 
 SHARED = Path(os.environ.get("LIFT_SHARED", "../shared"))
 SIDE = 384
@@ -49,11 +50,16 @@ UNKNOWN = -1.0
 # What is learned from
 
 
+def photographs() -> Iterator[np.ndarray]:
+    """Without depth, [height width 3]."""
+    for path in sorted((SHARED / "data/photos").rglob("*.jpg")):
+        yield cv2.imread(str(path))[..., ::-1]
+
+
 def squares(side: int = 192) -> Tensor:
     """The photographs, as materials of scenes."""
     out = []
-    for path in sorted((SHARED / "data/photos").rglob("*.jpg")):
-        picture = cv2.imread(str(path))[..., ::-1]
+    for picture in photographs():
         short = min(picture.shape[:2])
         top, left = (picture.shape[0] - short) // 2, (picture.shape[1] - short) // 2
         out.append(cv2.resize(picture[top : top + short, left : left + short], (side, side), interpolation=cv2.INTER_AREA))
@@ -77,8 +83,13 @@ def shard(asked: tuple[Path, int, int, str]) -> Path:
         image, inverse = render([Place.chance(seed, len(pictures))], SIDE, SIDE, pictures, seed)
         images.append(image[0].cpu())
         inverses.append((inverse[0] / inverse[0].quantile(0.998).clamp(min=1e-9)).clamp(max=4).half().cpu())
+    return kept(path, {"image": torch.stack(images), "inverse": torch.stack(inverses)})
+
+
+def kept(path: Path, tensors: dict[str, Tensor]) -> Path:
+    """Written whole or not at all."""
     draft = path.with_suffix(".draft")
-    save_file({"image": torch.stack(images), "inverse": torch.stack(inverses)}, draft)
+    save_file(tensors, draft)
     os.replace(draft, path)
     return path
 
@@ -101,9 +112,9 @@ def rendered(folder: Path, device: str) -> dict[str, Tensor]:
     return {"image": image, "inverse": inverse, "extent": torch.full((total, 2), SIDE, device=device)}
 
 
-def photographs(device: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Those with depth and those without, each in the corner of a square."""
-    with_depth, without = [], []
+def measured(device: str) -> dict[str, Tensor]:
+    """The photographs with depth, each in the corner of a square."""
+    pairs = []
     folder = SHARED / "data/depth_training"
     if folder.is_dir():
         with (folder / "index.csv").open() as file:
@@ -111,11 +122,13 @@ def photographs(device: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
                 if "PREDICTED" in row["kind"] or re.search(r"\bNC\b|non-commercial|research", row["licence"]):
                     continue
                 inverse = cv2.imread(str(next(folder.rglob(row["name"] + ".png"))), cv2.IMREAD_UNCHANGED).astype(np.float32) / 65535
-                with_depth.append((cv2.imread(str(next(folder.rglob(row["name"] + ".jpg"))))[..., ::-1], np.where(inverse > 0, inverse, UNKNOWN)))
-    for path in sorted((SHARED / "data/photos").rglob("*.jpg")):
-        picture = cv2.imread(str(path))[..., ::-1]
-        without.append((picture, np.full(picture.shape[:2], UNKNOWN, np.float32)))
-    return tuple(_stacked(each, device) for each in (with_depth, without))
+                pairs.append((cv2.imread(str(next(folder.rglob(row["name"] + ".jpg"))))[..., ::-1], np.where(inverse > 0, inverse, UNKNOWN)))
+    return _stacked(pairs, device)
+
+
+def unmeasured(device: str) -> dict[str, Tensor]:
+    """Those without."""
+    return _stacked([(picture, np.full(picture.shape[:2], UNKNOWN, np.float32)) for picture in photographs()], device)
 
 
 def _stacked(pairs: list[tuple[np.ndarray, np.ndarray]], device: str) -> dict[str, Tensor]:
@@ -166,11 +179,7 @@ def disguised(image: Tensor, rng: torch.Generator) -> Tensor:
     n, device = len(image), image.device
 
     def chance(low: float, high: float, *shape: int) -> Tensor:
-        return (
-            low + (high - low) * torch.rand(n, *shape, 1, 1, generator=rng, device=device)
-            if shape
-            else low + (high - low) * torch.rand(n, generator=rng, device=device)
-        )
+        return low + (high - low) * torch.rand((n, *shape, 1, 1) if shape else (n,), generator=rng, device=device)
 
     gray = (image * image.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
     out = torch.lerp(gray, image, chance(0.3, 1.6, 1) * (chance(0, 1, 1) > 0.07))
@@ -188,7 +197,7 @@ def _painted(image: Tensor, rng: torch.Generator) -> Tensor:
     """Kuwahara's filter: each pixel the mean of the calmest of four squares beside it."""
     r = int(torch.randint(2, 6, (), generator=rng, device=image.device))
     size = r + 1
-    padded = torch.nn.functional.pad(image, (r, r, r, r), mode="replicate")
+    padded = nn.functional.pad(image, (r, r, r, r), mode="replicate")
     mean = avg_pool2d(padded, size, 1)
     spread = (avg_pool2d(padded.square(), size, 1) - mean.square()).sum(1, keepdim=True)
     height, width = image.shape[2:]
@@ -274,37 +283,57 @@ def agreement(guess: Tensor, inverse: Tensor) -> Tensor:
 # Learning
 
 
-class Steps(IterableDataset):
-    """Numbers of steps, from which each step's chance follows."""
+class Training(lightning.LightningModule):
+    """What all have: a network that learns and its mean over the steps, how many are done, and what was seen of it when it was judged (`look`)."""
 
-    def __init__(self, first: int, last: int) -> None:
-        self.first, self.last = first, last
+    def __init__(self, kind: type[nn.Module]) -> None:
+        super().__init__()
+        self.network, self.mean = kind(), kind()
+        self.mean.load_state_dict(self.network.state_dict())
+        self.mean.requires_grad_(False)
+        self.register_buffer("done", torch.zeros((), dtype=torch.long))
+        self.curve: list[dict[str, float]] = []
 
-    def __iter__(self):
-        return iter(range(self.first, self.last))
+    def train(self, mode: bool = True) -> "Training":
+        super().train(mode)
+        self.mean.eval()
+        return self
+
+    def look(self) -> None:
+        """Adds a row to the curve and says it."""
+        raise NotImplementedError
+
+    def seen(self, row: dict[str, float]) -> None:
+        self.curve.append(row)
+        print(json.dumps({key: round(value, 4) for key, value in row.items()}), flush=True)
+
+    @torch.no_grad()
+    def follow(self, count: int, most: float) -> None:
+        """The mean forgets slowly; in the first steps, of which there were `count`, sooner."""
+        self.done += 1
+        keep = min(most, 1 - 1 / (1 + count) ** 0.9)
+        for mean, now in zip(self.mean.state_dict().values(), self.network.state_dict().values(), strict=True):
+            mean.lerp_(now, 1 - keep) if mean.is_floating_point() else mean.copy_(now)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["curve"] = self.curve
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.curve = checkpoint["curve"]
 
 
 SHARES = {"rendered": 4, "measured": 1, "photographs": 1}
 """Of a batch."""
 
 
-class DepthTraining(lightning.LightningModule):
+class DepthTraining(Training):
     """Two thirds of a batch are rendered scenes, a sixth photographs with depth, a sixth photographs without: there the averaged network says what
     it sees in the plain picture, and the one that learns has to say the same of the disguised one."""
 
     def __init__(self, data: dict[str, dict[str, Tensor]], steps: int, batch: int, rate: float, seed: int) -> None:
-        super().__init__()
-        self.network, self.mean = Network(), Network()
-        self.mean.requires_grad_(False)
+        super().__init__(Network)
         self.data, self.steps, self.batch, self.rate, self.seed = data, steps, batch, rate, seed
-        self.register_buffer("done", torch.zeros((), dtype=torch.long))
         self.register_buffer("total", torch.zeros(()))
-        self.curve: list[dict[str, float]] = []
-
-    def train(self, mode: bool = True) -> "DepthTraining":
-        super().train(mode)
-        self.mean.eval()
-        return self
 
     def training_step(self, step: Tensor, batch_idx: int) -> Tensor:
         step = int(step)
@@ -343,11 +372,7 @@ class DepthTraining(lightning.LightningModule):
         return self._learned
 
     def on_train_batch_end(self, *_: Any) -> None:
-        self.done += 1
-        keep = min(0.9995, 1 - 1 / (1 + float(self.trainer.global_step)) ** 0.9)
-        with torch.no_grad():
-            for mean, now in zip(self.mean.state_dict().values(), self.network.state_dict().values()):
-                mean.lerp_(now, 1 - keep) if mean.is_floating_point() else mean.copy_(now)
+        self.follow(self.trainer.global_step, 0.9995)
 
     @torch.no_grad()
     def judge(self) -> dict[str, float]:
@@ -369,15 +394,8 @@ class DepthTraining(lightning.LightningModule):
 
     def look(self) -> None:
         before = self.curve[-1]["step"] if self.curve else 0
-        self.curve.append({**self.judge(), "loss": float(self.total) / max(1, int(self.done) - before)})
+        self.seen({**self.judge(), "loss": float(self.total) / max(1, int(self.done) - before)})
         self.total.zero_()
-        print(json.dumps({k: round(v, 4) for k, v in self.curve[-1].items()}), flush=True)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["curve"] = self.curve
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.curve = checkpoint["curve"]
 
     def configure_optimizers(self) -> dict[str, Any]:
         encoder = [p for name, p in self.network.named_parameters() if name.startswith(("stem", "blocks"))]
@@ -389,12 +407,8 @@ class DepthTraining(lightning.LightningModule):
 
 
 def train(asked: argparse.Namespace) -> None:
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    asked.to.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(asked.seed)
-    torch.set_float32_matmul_precision("high")
-    measured, photos = photographs(asked.device)
-    data = {"rendered": rendered(asked.source, asked.device), "measured": measured, "photographs": photos}
+    begin(asked)
+    data = {"rendered": rendered(asked.source, asked.device), "measured": measured(asked.device), "photographs": unmeasured(asked.device)}
     print({name: len(source["image"]) for name, source in data.items()}, flush=True)
     module = DepthTraining(data, asked.steps, asked.batch, asked.rate, asked.seed)
     if asked.encoder:
@@ -403,9 +417,16 @@ def train(asked: argparse.Namespace) -> None:
     learn(module, asked, "lite")
 
 
-def learn(module: Any, asked: argparse.Namespace, name: str) -> None:
-    """Trains `module`, from where it was ended, and leaves its averaged network and its curve. It has `network`, `mean`, `done` (a buffer: steps that
-    are done), `curve` and `look()`."""
+def begin(asked: argparse.Namespace) -> None:
+    """Before a training's module is made."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    asked.to.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(asked.seed)
+    torch.set_float32_matmul_precision("high")
+
+
+def learn(module: Training, asked: argparse.Namespace, name: str) -> None:
+    """Trains `module`, from where it was ended, and leaves its averaged network and its curve."""
     last = asked.to / "last.ckpt"
     state = torch.load(last, map_location="cpu", weights_only=False) if last.exists() else None
     began = int(state["state_dict"]["done"]) if state else 0
@@ -421,9 +442,11 @@ def learn(module: Any, asked: argparse.Namespace, name: str) -> None:
         precision="bf16-mixed" if asked.device == "cuda" else "32-true",
         enable_progress_bar=asked.progress,
         callbacks=[_Keep(last, asked.steps)],
+        plugins=[Whole()],
         reload_dataloaders_every_n_epochs=1,
     )
-    module.train_dataloader = lambda: DataLoader(Steps(at := int(module.done), min(asked.steps, at + every)), batch_size=None)
+    # The numbers of the steps until it is judged again; each step's chance follows from its own.
+    module.train_dataloader = lambda: DataLoader(range(int(module.done), min(asked.steps, int(module.done) + every)), batch_size=None)
     if began < asked.steps:
         trainer.fit(module, ckpt_path=last if state else None, weights_only=False)
     elif state:
@@ -453,12 +476,10 @@ class _Keep(lightning.Callback):
     def __init__(self, path: Path, steps: int) -> None:
         self.path, self.steps = path, steps
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: Training) -> None:
         module.look()
         trainer.should_stop = int(module.done) >= self.steps
-        draft = self.path.with_suffix(".draft")
-        trainer.save_checkpoint(draft)
-        os.replace(draft, self.path)
+        trainer.save_checkpoint(self.path)
 
 
 def main() -> None:

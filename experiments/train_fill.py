@@ -1,4 +1,4 @@
-"""Trains the network that fills holes of the `warp` prior (`prior.fill=network`):
+"""Trains the network that is to fill holes of the `warp` prior (lift/priors/fill_network.py):
 
     python experiments/train_fill.py masks --to FOLDER --depth lite.safetensors [--workers 8]
     python experiments/train_fill.py train --from FOLDER --to RUN [--steps 20000] [--device cuda]
@@ -10,29 +10,26 @@ critic. Both go on where they were ended; RUN gets fill.safetensors (float16, av
 """
 
 import argparse
-import json
-import logging
 import math
-import os
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import pytorch_lightning as lightning
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, leaky_relu, max_pool2d, relu
+from torch.nn.functional import leaky_relu, relu
 from torch.nn.utils.parametrizations import spectral_norm
 
+from lift.depths.inverse import from_relative
 from lift.depths.lite import Network as DepthNetwork
-from lift.evaluation.lpips import LAYERS, LPIPS, POOLED
+from lift.evaluation.lpips import LPIPS
 from lift.priors.fill_network import Network, prepared
 from lift.priors.surface import Surface
 from lift.priors.warp import Warp
 from lift.types import Depth
-from train_depth import SHARED, SIDE, asking, learn, make, photographs
+from train_depth import SHARED, SIDE, Training, asking, begin, kept, learn, make, photographs, unmeasured
 
 SHARD, MASKS = 50, 12
 """Photographs a file, and motions of the camera a photograph."""
@@ -45,6 +42,12 @@ BEHIND = 0.02
 """Share of inverse depth by which a surface has to be nearer to hide what is behind it."""
 
 
+@cache
+def plain() -> dict[str, Tensor]:
+    """The photographs, once a process."""
+    return unmeasured("cpu")
+
+
 def shard(asked: tuple[Path, Path, int, int]) -> Path:
     """Photographs `first` to `last`: inverse depth, 1 at the nearest, and holes as bits along rows."""
     folder, weights, first, last = asked
@@ -54,25 +57,20 @@ def shard(asked: tuple[Path, Path, int, int]) -> Path:
     network = DepthNetwork()
     network.load_state_dict({name: value.float() for name, value in load_file(weights).items()}, strict=False)
     network.eval()
-    photos = photographs("cpu")[1]
+    photos = plain()
     inverses, holes = np.zeros((last - first, SIDE, SIDE), np.float16), np.zeros((last - first, MASKS, SIDE, SIDE // 8), np.uint8)
     for place, index in enumerate(range(first, min(last, len(photos["image"])))):
         rng = np.random.default_rng(index)
         height, width = (int(n) for n in photos["extent"][index])
         with torch.no_grad():
             guess = network(photos["image"][index].permute(2, 0, 1)[None].float() / 127.5 - 1)[0, :height, :width]
-        low, high = guess.quantile(0.005), guess.quantile(0.995)
-        far = math.exp(rng.uniform(math.log(3), math.log(20)))
-        inverse = 1 / far + ((guess - low) / (high - low).clamp(min=1e-6)).clamp(0, 1) * (1 - 1 / far)
-        depth = Warp(depth=Depth(1 / inverse, inverse > 0, "affine-invariant"))._prepared()
+        guess = from_relative(guess, far=math.exp(rng.uniform(math.log(3), math.log(20))))
+        depth = Warp(depth=Depth(guess, guess > 0, "affine-invariant"))._prepared()
         inverses[place, :height, :width] = 1 / depth
         for k in range(MASKS):
             hole = hidden(photos["image"][index, :height, :width].numpy(), depth, rng)
             holes[place, k, :height] = np.packbits(np.pad(hole, ((0, 0), (0, SIDE - width))), axis=1)
-    draft = path.with_suffix(".draft")
-    save_file({"inverse": torch.from_numpy(inverses), "holes": torch.from_numpy(holes)}, draft)
-    os.replace(draft, path)
-    return path
+    return kept(path, {"inverse": torch.from_numpy(inverses), "holes": torch.from_numpy(holes)})
 
 
 def hidden(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -113,31 +111,12 @@ class Critic(nn.Module):
         return self.leave(x)
 
 
-def features(lpips: LPIPS, a: Tensor, b: Tensor) -> Tensor:
-    """LPIPS of pictures [n 3 height width], with gradients; the mean."""
-    values = ((2 * torch.cat([a, b]) - 1) - lpips.shift[:, None, None]) / lpips.scale[:, None, None]
-    total = values.new_zeros(())
-    for index, (name, (stride, padding)) in enumerate(LAYERS.items()):
-        if name in POOLED:
-            values = max_pool2d(values, 3, 2)
-        weight, bias = (getattr(lpips, f"{name}.{kind}".replace(".", "_")) for kind in ("weight", "bias"))
-        values = relu(conv2d(values, weight, bias, stride, padding))
-        units = values / (values.square().sum(1, keepdim=True) + 1e-8).sqrt()
-        first, second = units.chunk(2)
-        total = total + conv2d((first - second).square(), getattr(lpips, f"head_{index}")).mean()
-    return total
-
-
-class FillTraining(lightning.LightningModule):
+class FillTraining(Training):
     def __init__(self, data: dict[str, Tensor], steps: int, batch: int, rate: float, seed: int, lpips: LPIPS | None) -> None:
-        super().__init__()
+        super().__init__(Network)
         self.automatic_optimization = False
-        self.network, self.mean, self.critic, self.lpips = Network(), Network(), Critic(), lpips
-        self.mean.load_state_dict(self.network.state_dict())
-        self.mean.requires_grad_(False)
+        self.critic, self.lpips = Critic(), lpips
         self.data, self.steps, self.batch, self.rate, self.seed = data, steps, batch, rate, seed
-        self.register_buffer("done", torch.zeros((), dtype=torch.long))
-        self.curve: list[dict[str, float]] = []
         self.pairs = self._windows()
 
     def _windows(self) -> Tensor:
@@ -153,10 +132,8 @@ class FillTraining(lightning.LightningModule):
         while len(out) < count:
             photo, mask = pairs[int(torch.randint(len(pairs), (), generator=rng, device=device))].tolist()
             height, width = self.data["extent"][photo].tolist()
-            window, (top, left) = (
-                min(CROP, height, width),
-                (int(torch.rand((), generator=rng, device=device) * (n - min(CROP, height, width) + 1)) for n in (height, width)),
-            )
+            window = min(CROP, height, width)
+            top, left = (int(torch.rand((), generator=rng, device=device) * (n - window + 1)) for n in (height, width))
             area = (slice(top, top + window), slice(left, left + window))
             hole = unpacked(self.data["holes"][photo, mask])[area]
             if not HOLES[0] < float(hole.float().mean()) < HOLES[1]:
@@ -184,7 +161,7 @@ class FillTraining(lightning.LightningModule):
         loss = plain
         if self.lpips is not None:
             with torch.autocast(self.device.type, enabled=False):
-                loss = loss + 2 * features(self.lpips, filled, image)
+                loss = loss + 2 * self.lpips.distances(filled, image).mean()
         if int(step) > self.steps / 10:  # first what is plainly right, then what looks right
             for parameter in self.critic.parameters():
                 parameter.requires_grad_(False)
@@ -199,11 +176,7 @@ class FillTraining(lightning.LightningModule):
         critic_rates.zero_grad()
         self.manual_backward(judged)
         critic_rates.step()
-        self.done += 1
-        keep = min(0.999, 1 - 1 / (1 + int(step)) ** 0.9)
-        with torch.no_grad():
-            for mean, now in zip(self.mean.parameters(), self.network.parameters(), strict=True):
-                mean.lerp_(now, 1 - keep)
+        self.follow(int(step), 0.999)
 
     @torch.no_grad()
     def look(self) -> None:
@@ -216,18 +189,11 @@ class FillTraining(lightning.LightningModule):
             error = ((filled - image).square().mean(1) * hole).flatten(1).sum(1) / hole.flatten(1).sum(1)
             row[f"{name}_psnr"] = float((-10 * error.clamp(min=1e-10).log10()).mean())
             if self.lpips is not None:
-                row[f"{name}_lpips"] = float(features(self.lpips, filled, image))
-        self.curve.append(row)
-        print(json.dumps({k: round(v, 4) for k, v in row.items()}), flush=True)
+                row[f"{name}_lpips"] = float(self.lpips.distances(filled, image).mean())
+        self.seen(row)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return [torch.optim.AdamW(module.parameters(), self.rate, betas=(0.5, 0.99), weight_decay=0.01) for module in (self.network, self.critic)]
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["curve"] = self.curve
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.curve = checkpoint["curve"]
 
 
 def unpacked(bits: Tensor) -> Tensor:
@@ -237,16 +203,13 @@ def unpacked(bits: Tensor) -> Tensor:
 
 
 def train(asked: argparse.Namespace) -> None:
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     paths = sorted(asked.source.glob("*.safetensors"))
     if not paths:
         raise SystemExit(
             f"--from is {asked.source}, where no masks are; make some with: python experiments/train_fill.py masks --to {asked.source} --depth FILE"
         )
-    asked.to.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(asked.seed)
-    torch.set_float32_matmul_precision("high")
-    parts, photos = [load_file(path) for path in paths], photographs(asked.device)[1]
+    begin(asked)
+    parts, photos = [load_file(path) for path in paths], unmeasured(asked.device)
     data = {key: torch.cat([part[key] for part in parts])[: len(photos["image"])].to(asked.device) for key in ("inverse", "holes")}
     data |= {key: photos[key][: len(data["holes"])] for key in ("image", "extent")}
     folder = SHARED / "weights/lpips_backbones"
@@ -270,7 +233,7 @@ def main() -> None:
         return
     if not asked.depth.is_file():
         parser.error(f"--depth is {asked.depth}, where there is no file; train_depth.py makes one")
-    count = len(photographs("cpu")[1]["image"])
+    count = sum(1 for _ in photographs())
     if not count:
         parser.error(f"LIFT_SHARED is {SHARED}, where data/photos has no photographs")
     make(shard, [(asked.to, asked.depth, first, first + SHARD) for first in range(0, count, SHARD)], asked)

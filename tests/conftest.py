@@ -1,6 +1,8 @@
 """What all tests share."""
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: threads of each would wait for those of the others
@@ -8,6 +10,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: threads of 
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton sees a kernel: where it is installed, its interpreter runs them
@@ -36,3 +39,36 @@ def device(request) -> torch.device:
         pytest.skip("needs CUDA" if request.param == "cuda" else "CUDA is there: the kernels run on it")
     pytest.importorskip("triton", reason="Triton is not installed")
     return torch.device(request.param)
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch) -> Callable:
+    """Runs a training's command in the folder `straight`, and in `resumed`, where it is killed before its second look and then run again."""
+
+    class Killed(Exception):
+        pass
+
+    def both(main: Callable, kind: type, command: list[str], weights: str) -> tuple[Callable, dict, dict]:
+        """How to run it in another folder, and the weights of the two."""
+
+        def run(to: str) -> dict[str, torch.Tensor]:
+            monkeypatch.setattr(sys, "argv", [*command, "--to", str(tmp_path / to)])
+            main()
+            return load_file(tmp_path / to / weights)
+
+        look, looks = kind.look, []
+
+        def killed(self) -> None:
+            looks.append(self)
+            if len(looks) == 2:
+                raise Killed
+            look(self)
+
+        straight = run("straight")
+        monkeypatch.setattr(kind, "look", killed)
+        with pytest.raises(Killed):
+            run("resumed")
+        monkeypatch.setattr(kind, "look", look)
+        return run, straight, run("resumed")
+
+    return both

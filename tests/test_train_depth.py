@@ -21,7 +21,6 @@ NONE = scenes.Pictures(torch.zeros(0, 8, 8, 3, dtype=torch.uint8))
 
 def empty(seed: int = 0) -> scenes.Place:
     place = scenes.Place(np.random.default_rng(seed))
-    place.pictures = 0
     place.sky()
     return place
 
@@ -183,7 +182,7 @@ class Whatever:
 
 
 @pytest.mark.slow
-def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch):
+def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch, trained):
     monkeypatch.setattr(training, "SHARED", tmp_path / "nowhere")
     monkeypatch.setattr(training, "SIDE", 64)
     monkeypatch.setattr(training, "SHARD", 12)
@@ -193,35 +192,13 @@ def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch):
         training.shard((tmp_path / "scenes", first, first + 12, "cpu"))
     learn = ["train_depth.py", "train", "--from", str(tmp_path / "scenes"), "--device", "cpu", "--batch", "6", "--steps", "12", "--looks", "3"]
 
-    def run(to: str) -> dict[str, torch.Tensor]:
-        monkeypatch.setattr(sys, "argv", [*learn, "--to", str(tmp_path / to)])
-        training.main()
-        return load_file(tmp_path / to / "lite.safetensors")
-
-    straight = run("straight")
+    run, straight, resumed = trained(training.main, training.DepthTraining, learn, "lite.safetensors")
     curve = json.loads((tmp_path / "straight" / "curve.json").read_text())
     assert [look["step"] for look in curve] == [4, 8, 12] and curve[-1]["loss"] < curve[0]["loss"]
     assert (tmp_path / "straight" / "lite.safetensors").stat().st_size < 4_000_000
     network = Network()
     missing, unexpected = network.load_state_dict(straight, strict=False)
     assert not unexpected and all("num_batches" in name for name in missing)
-
-    class Killed(Exception):
-        pass
-
-    look, looks = training.DepthTraining.look, []
-
-    def killed(self) -> None:
-        looks.append(self)
-        if len(looks) == 2:
-            raise Killed
-        look(self)
-
-    monkeypatch.setattr(training.DepthTraining, "look", killed)
-    with pytest.raises(Killed):
-        run("resumed")
-    monkeypatch.setattr(training.DepthTraining, "look", look)
-    resumed = run("resumed")
     assert [row["step"] for row in json.loads((tmp_path / "resumed" / "curve.json").read_text())] == [4, 8, 12]
     for name, value in straight.items():
         torch.testing.assert_close(resumed[name], value, rtol=1e-3, atol=1e-3)

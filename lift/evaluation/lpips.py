@@ -54,15 +54,20 @@ class LPIPS(nn.Module):
         """Raises ValueError for pictures that are too small."""
         if min(a.shape[:2]) < 31:
             raise ValueError(f"LPIPS of pictures of {list(a.shape)}; choose pictures at least 31 pixels wide and high")
-        pictures = torch.stack([a.to(self.shift), b.to(self.shift)]).clamp(0, 1)
-        values = ((2 * pictures - 1 - self.shift) / self.scale).permute(0, 3, 1, 2)
-        total = 0.0
+        first, second = (picture.to(self.shift).clamp(0, 1).permute(2, 0, 1)[None] for picture in (a, b))
+        return float(self.distances(first, second))
+
+    def distances(self, a: Float[Tensor, "picture 3 height width"], b: Float[Tensor, "picture 3 height width"]) -> Float[Tensor, "picture"]:
+        """Of several pairs at once, with gradients."""
+        values = (2 * torch.cat([a, b]) - 1 - self.shift[:, None, None]) / self.scale[:, None, None]
+        total = values.new_zeros(len(a))
         for index, (name, (stride, padding)) in enumerate(LAYERS.items()):
             if name in POOLED:
                 values = max_pool2d(values, 3, 2)
             weight, bias = (getattr(self, f"{name}.{kind}".replace(".", "_")) for kind in ("weight", "bias"))
             values = relu(conv2d(values, weight, bias, stride, padding))
-            units = values / (values.square().sum(1, keepdim=True).sqrt() + 1e-10)
-            difference = (units[:1] - units[1:]).square()
-            total += float(conv2d(difference, getattr(self, f"head_{index}")).mean())
+            # The first summand is there for the gradient where nothing is.
+            units = values / ((values.square().sum(1, keepdim=True) + 1e-20).sqrt() + 1e-10)
+            difference = (units[: len(a)] - units[len(a) :]).square()
+            total = total + conv2d(difference, getattr(self, f"head_{index}")).mean((1, 2, 3))
         return total

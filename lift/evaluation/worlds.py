@@ -89,13 +89,8 @@ def unseen(camera: Cameras, depth: Depth) -> Cameras:
     return around(camera, places, depth.typical)
 
 
-def photographs(folder: Path, size: tuple[int, int], every: int = 5) -> World:
-    """Photographs with cameras (`cameras.npz`: names, K, w2c, k1_simple_radial, width, height; `sparse_points.npz`: xyz, rgb; `images/`).
-
-    The input is the one nearest to the middle of all cameras; the others make two clips, to either side along the direction in which the
-    cameras spread most, nearest first. Every `every`-th view is kept as a true view. Lens distortion is undone, the lowest-order one; the
-    middle of the picture is cut out and resized to `size`. Depth is not known. Raises FileNotFoundError for what is missing.
-    """
+def photographed(folder: Path) -> tuple[Cameras, PointCloud, list[Path], float]:
+    """What `photographs` reads, as it is: cameras, points, pictures and the lowest coefficient of the lens."""
     for name in ("cameras.npz", "sparse_points.npz", "images"):
         if not (folder / name).exists():
             raise FileNotFoundError(f"there is no {name} in {folder}, which is to be a scene of photographs with cameras")
@@ -103,6 +98,17 @@ def photographs(folder: Path, size: tuple[int, int], every: int = 5) -> World:
     poses, matrices = torch.from_numpy(known["w2c"]).float(), torch.from_numpy(known["K"]).float()
     cameras = Cameras(poses, matrices, int(known["width"]), int(known["height"]))
     cloud = PointCloud(torch.from_numpy(sparse["xyz"]).float(), torch.from_numpy(sparse["rgb"]).float() / 255)
+    return cameras, cloud, [folder / "images" / str(name) for name in known["names"]], float(known["k1_simple_radial"])
+
+
+def photographs(folder: Path, size: tuple[int, int], every: int = 5) -> World:
+    """Photographs with cameras (`cameras.npz`: names, K, w2c, k1_simple_radial, width, height; `sparse_points.npz`: xyz, rgb; `images/`).
+
+    The input is the one nearest to the middle of all cameras; the others make two clips, to either side along the direction in which the
+    cameras spread most, nearest first. Every `every`-th view is kept as a true view. Lens distortion is undone, the lowest-order one; the
+    middle of the picture is cut out and resized to `size`. Depth is not known. Raises FileNotFoundError for what is missing.
+    """
+    cameras, cloud, paths, k1 = photographed(folder)
     centers = cameras.centers - cameras.centers.mean(0)
     side = torch.linalg.svd(centers, full_matrices=False).Vh[0]
     first = int(centers.norm(dim=-1).argmin())
@@ -111,7 +117,7 @@ def photographs(folder: Path, size: tuple[int, int], every: int = 5) -> World:
     kept_back = [index for index in ordered[every // 2 :: every] if index != first]
     left = [i for i in reversed(ordered) if along[i] < 0 and i not in kept_back]
     right = [i for i in ordered if along[i] > 0 and i not in kept_back]
-    made = [_photograph(folder / "images" / str(known["names"][i]), cameras[i], float(known["k1_simple_radial"]), size) for i in range(len(cameras))]
+    made = [_photograph(paths[i], cameras[i], k1, size) for i in range(len(cameras))]
     frames, views = Frames.cat([frame for frame, _ in made]), Cameras.cat([camera for _, camera in made])
     given = [first, *right, *left]
     clips = tuple(Clip(name, 0, views[which]) for name, which in (("right", right), ("left", left)) if which)

@@ -20,7 +20,7 @@ Holes = Bool[Tensor, "picture height width"]
 
 class Network(nn.Module):
     """What is known, a smooth filling of it and depth go in; colours for the holes come out. A U-net with wide depthwise kernels and attention
-    between its coarsest cells, 1.3 million parameters."""
+    between its coarsest cells, 1.4 million parameters."""
 
     def __init__(self) -> None:
         super().__init__()
