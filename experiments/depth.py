@@ -4,8 +4,8 @@
 
 Photographs with truth that no network here was trained on (`$LIFT_SHARED/data`): a stereo pair, Kinect depth, and points that structure
 from motion found, without those that lie behind nearer ones. Estimates are aligned by scale and shift of inverse depth (least squares).
-Without `depth=`: a plane that does not look at the picture (lower is nearer), which every score has to be read beside; `ramp`; and the
-networks of `$LIFT_SHARED/weights` through `depth=onnx`. Prints a table and writes FILE.
+Without `depth=`: a plane that does not look at the picture (lower is nearer), which every score has to be read beside; `ramp`; `lite`;
+and the networks of `$LIFT_SHARED/weights` through `depth=onnx`. Prints a table and writes FILE.
 """
 
 import argparse
@@ -153,7 +153,7 @@ def main() -> None:
     sets = [name for name in (*SPARSE, "middlebury_stereo", "sevenscenes_redkitchen") if (SHARED / "data" / name).is_dir()]
     if not sets:
         parser.error(f"LIFT_SHARED is {SHARED}, where no data is; choose a folder with data/{SPARSE[0]} and the like")
-    chosen = {" ".join(asked.settings): asked.settings} if asked.settings else {"ramp": ["depth=ramp"]}
+    chosen = {" ".join(asked.settings): asked.settings} if asked.settings else {name: [f"depth={name}"] for name in ("ramp", "lite")}
     if not asked.settings:
         for name, (file, *more) in NETWORKS.items():
             if (SHARED / "weights" / file).exists():

