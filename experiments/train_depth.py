@@ -305,7 +305,8 @@ class Training(lightning.LightningModule):
 
     def seen(self, row: dict[str, float]) -> None:
         self.curve.append(row)
-        print(json.dumps({key: round(value, 4) for key, value in row.items()}), flush=True)
+        if self.trainer.is_global_zero:
+            print(json.dumps({key: round(value, 4) for key, value in row.items()}), flush=True)
 
     @torch.no_grad()
     def follow(self, count: int, most: float) -> None:
@@ -340,7 +341,7 @@ class DepthTraining(Training):
 
     def training_step(self, step: Tensor, batch_idx: int) -> Tensor:
         step = int(step)
-        rng = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + step)
+        rng = torch.Generator(self.device).manual_seed((self.seed * 1_000_003 + step) * self.trainer.world_size + self.trainer.global_rank)
         size = SIZES[int(torch.randint(len(SIZES), (), generator=rng, device=self.device))]
         images, targets, knowns, weights = [], [], [], []
         for name, share in self.shares.items():
@@ -410,13 +411,15 @@ class DepthTraining(Training):
 
 def train(asked: argparse.Namespace) -> None:
     begin(asked)
+    if asked.device == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))  # set by Lightning for all but the first, which starts them
     data = {"rendered": rendered(asked.source, asked.device), "measured": measured(asked.device), "photographs": unmeasured(asked.device)}
     print({name: len(source["image"]) for name, source in data.items()}, flush=True)
     module = DepthTraining(data, asked.steps, asked.batch, asked.rate, asked.seed, asked.shares)
     if asked.encoder:
         module.network.begin(torch.load(asked.encoder, map_location="cpu", weights_only=True))
     if asked.begin:
-        module.network.load_state_dict({name: value.float() for name, value in load_file(asked.begin).items()}, strict=False)
+        module.network.load_state_dict(Network.load(asked.begin).state_dict())
     if asked.encoder or asked.begin:
         module.mean.load_state_dict(module.network.state_dict())
     learn(module, asked, "lite")
@@ -442,7 +445,9 @@ def learn(module: Training, asked: argparse.Namespace, name: str) -> None:
     every = max(1, asked.steps // asked.looks)
     trainer = lightning.Trainer(
         accelerator="gpu" if asked.device == "cuda" else "cpu",
-        devices=1,
+        devices=asked.devices,
+        strategy="ddp" if asked.devices > 1 else "auto",
+        use_distributed_sampler=False,  # all take the same steps, on pictures of their own
         max_epochs=-1,
         logger=False,
         gradient_clip_val=1.0 if module.automatic_optimization else None,
@@ -461,6 +466,8 @@ def learn(module: Training, asked: argparse.Namespace, name: str) -> None:
     elif state:
         module.load_state_dict(state["state_dict"])
         module.curve = state["curve"]
+    if not trainer.is_global_zero:
+        return
     state = {key: value.half().contiguous() if value.is_floating_point() else value for key, value in module.mean.state_dict().items()}
     save_file({key: value for key, value in state.items() if "num_batches" not in key}, asked.to / f"{name}.safetensors")
     (asked.to / "curve.json").write_text(json.dumps(module.curve, indent=1))
@@ -502,6 +509,7 @@ def main() -> None:
     made.add_argument("--workers", type=int, default=2)
     asking(learned, steps=30_000, batch=48, rate=1e-3)
     learned.add_argument("--encoder", type=Path)
+    learned.add_argument("--devices", type=int, default=1, help="each with a batch of its own")
     learned.add_argument("--begin", type=Path, help="weights that another training left")
     learned.add_argument("--shares", type=int, nargs=3, default=SHARES, help="of a batch: rendered, photographs with depth, photographs without")
     asked = parser.parse_args()

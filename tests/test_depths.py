@@ -7,12 +7,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from scipy.stats import spearmanr
 
 from lift.depths import depths
 from lift.depths.edges import sharpened
 from lift.depths.inverse import from_relative, guided
 from lift.depths.lite import CHECKSUM, WEIGHTS
+from lift.depths.lite import Network as LiteNetwork
 from lift.geometry import pinhole
 from lift.io.image import load_picture
 
@@ -157,6 +159,19 @@ def test_lite_follows_the_pictures_edges():
     steps = {edges: (value[:, 1:] - value[:, :-1]).abs() for edges, value in inverse.items()}
     on, off = ({edges: float(step[mask].mean()) for edges, step in steps.items()} for mask in (outline, ~outline))
     assert on[1.0] / off[1.0] > 1.3 * on[0.0] / off[0.0]
+
+
+def test_lite_does_not_take_another_networks_weights(tmp_path):
+    save_file({"enter.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises((ValueError, RuntimeError), match="enter.weight"):
+        LiteNetwork.load(tmp_path / "other.safetensors")
+    save_file({"else": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="else is unknown"):
+        LiteNetwork.load(tmp_path / "other.safetensors")
+    weights = {name: value for name, value in load_file(WEIGHTS).items() if name != "leave.bias"}
+    save_file(weights, tmp_path / "part.safetensors")
+    with pytest.raises(ValueError, match="leave.bias is missing"):
+        LiteNetwork.load(tmp_path / "part.safetensors")
 
 
 @pytest.mark.parametrize("setting", [{"size": 16}, {"far": 1.0}, {"edges": 1.5}])

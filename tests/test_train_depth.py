@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 import sys
 from pathlib import Path
 
@@ -123,6 +124,33 @@ def test_training_takes_steps_on_a_gpu(cuda, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", learn)
     training.main()
     assert all(value.isfinite().all() for value in load_file(tmp_path / "run" / "lite.safetensors").values())
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.slow
+def test_two_processes_learn_one_network_from_pictures_of_their_own(device, tmp_path, monkeypatch):
+    if device == "cuda" and torch.cuda.device_count() < 2:
+        pytest.skip("fewer than two CUDA devices")
+    monkeypatch.setattr(training, "SIDE", 64)
+    training.shard((tmp_path, 0, 24, "cpu"))
+    script = tmp_path / "small.py"  # Lightning starts the second process by the first one's command
+    script.write_text(
+        f"import sys; sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(training.__file__).parent)]}\n"
+        f"import train_depth as t\nt.SHARED, t.SIDE, t.SIZES = t.Path({str(tmp_path / 'nowhere')!r}), 64, ((64, 64),)\n"
+        "if __name__ == '__main__':\n    t.main()\n"
+    )
+
+    def learned(devices: int, batch: int) -> dict[str, torch.Tensor]:
+        to = tmp_path / str(devices)
+        command = f"{script} train --from {tmp_path} --to {to} --device {device} --batch {batch} --steps 6 --looks 2 --devices {devices}"
+        done = subprocess.run([sys.executable, *command.split()], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert [row["step"] for row in json.loads((to / "curve.json").read_text())] == [3, 6] and done.stdout.count('"step": 6') == 1
+        return load_file(to / "lite.safetensors")
+
+    two, one = learned(2, 6), learned(1, 6)
+    assert all(value.isfinite().all() for value in two.values())
+    assert not torch.equal(two["leave.weight"], one["leave.weight"]), "the second process's pictures count"
 
 
 def test_the_loss_does_not_see_scale_and_shift_but_all_else():

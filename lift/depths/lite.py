@@ -105,9 +105,11 @@ class Network(nn.Module):
 
     @classmethod
     def load(cls, path: Path) -> "Network":
-        """From a file that experiments/train_depth.py left, ready to be asked."""
+        """From a file that experiments/train_depth.py left, ready to be asked. Raises ValueError for one of another network."""
         network = cls()
-        network.load_state_dict({name: value.float() for name, value in load_file(path).items()}, strict=False)  # it has no counters of batches
+        missing, unknown = network.load_state_dict({name: value.float() for name, value in load_file(path).items()}, strict=False)
+        if wrong := unknown + [name for name in missing if not name.endswith("num_batches_tracked")]:  # such counters are not kept
+            raise ValueError(f"{path} is not of this network: {wrong[0]} is {'unknown' if unknown else 'missing'}; choose what train_depth.py left")
         return network.eval()
 
     def begin(self, pretrained: dict[str, Tensor]) -> None:
