@@ -422,7 +422,7 @@ def train(asked: argparse.Namespace) -> None:
         module.network.load_state_dict(Network.load(asked.begin).state_dict())
     if asked.encoder or asked.begin:
         module.mean.load_state_dict(module.network.state_dict())
-    learn(module, asked, "lite")
+    learn(module, asked, "lite", asked.devices)
 
 
 def begin(asked: argparse.Namespace) -> None:
@@ -434,7 +434,7 @@ def begin(asked: argparse.Namespace) -> None:
     torch.backends.cudnn.benchmark = True  # sizes are few
 
 
-def learn(module: Training, asked: argparse.Namespace, name: str) -> None:
+def learn(module: Training, asked: argparse.Namespace, name: str, devices: int = 1) -> None:
     """Trains `module`, from where it was ended, and leaves its averaged network and its curve."""
     if asked.device == "cuda":  # with channels last a step takes 86 ms where it took 165 (96 pictures, H100): depthwise layers have kernels for it
         for network in (module.network, module.mean):
@@ -445,8 +445,8 @@ def learn(module: Training, asked: argparse.Namespace, name: str) -> None:
     every = max(1, asked.steps // asked.looks)
     trainer = lightning.Trainer(
         accelerator="gpu" if asked.device == "cuda" else "cpu",
-        devices=asked.devices,
-        strategy="ddp" if asked.devices > 1 else "auto",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
         use_distributed_sampler=False,  # all take the same steps, on pictures of their own
         max_epochs=-1,
         logger=False,
@@ -508,9 +508,10 @@ def main() -> None:
     made.add_argument("--first", type=int, default=0, help="number of the first")
     made.add_argument("--workers", type=int, default=2)
     asking(learned, steps=30_000, batch=48, rate=1e-3)
-    learned.add_argument("--encoder", type=Path)
+    beginning = learned.add_mutually_exclusive_group()
+    beginning.add_argument("--encoder", type=Path)
+    beginning.add_argument("--begin", type=Path, help="weights that another training left")
     learned.add_argument("--devices", type=int, default=1, help="each with a batch of its own")
-    learned.add_argument("--begin", type=Path, help="weights that another training left")
     learned.add_argument("--shares", type=int, nargs=3, default=SHARES, help="of a batch: rendered, photographs with depth, photographs without")
     asked = parser.parse_args()
     if asked.verb == "train":

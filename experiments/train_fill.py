@@ -225,7 +225,6 @@ def main() -> None:
     masks.add_argument("--depth", type=Path, required=True, help="weights of the depth network")
     masks.add_argument("--workers", type=int, default=2)
     asking(learned, steps=20_000, batch=24, rate=4e-4)
-    learned.set_defaults(devices=1)
     asked = parser.parse_args()
     if asked.verb == "train":
         train(asked)

@@ -17,17 +17,25 @@ def sharpened(rgb: np.ndarray, inverse: np.ndarray, radius: int) -> np.ndarray:
 
     radius: pixels to either side over which steps are soft.
     """
-    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-    low, high = cv2.erode(inverse, kernel), cv2.dilate(inverse, kernel)
-    wide = np.ones((4 * radius + 1, 4 * radius + 1), np.uint8)
-    twice = cv2.dilate(inverse, wide) - cv2.erode(inverse, wide)
-    # On a plane inverse depth is linear, and a window twice as wide holds twice the change; on a step it holds the same.
-    soft = (high - low > STEP * float(np.ptp(inverse))) & (high - low > 0.65 * twice)
+    low, high, soft = steps(inverse, radius, STEP * float(np.ptp(inverse)), 0.65)
     if not soft.any():
         return inverse
     hard = _sided(np.ascontiguousarray(rgb, np.float32), inverse, soft, low, high, 2 * radius)
     # An outline's own pixels are mixtures of two colours and may resemble a third thing; what they are is said by their neighbours.
     return np.where(soft, cv2.medianBlur(hard.astype(np.float32), 5), hard)
+
+
+def steps(inverse: np.ndarray, radius: int, least: float, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lowest and highest inverse depth within `radius` of each pixel, and whether a step of more than `least` lies between: on a plane inverse depth is
+    linear, and a window twice as wide holds twice the change; on a step it holds the same, of which `share` is enough."""
+    (low, high), (low_wide, high_wide) = extremes(inverse, radius), extremes(inverse, 2 * radius)
+    return low, high, (high - low > least) & (high - low > share * (high_wide - low_wide))
+
+
+def extremes(values: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest within a square window."""
+    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    return cv2.erode(values, kernel), cv2.dilate(values, kernel)
 
 
 @compiled(fastmath=True, parallel=PARALLEL)
@@ -40,7 +48,7 @@ def _sided(rgb, inverse, soft, low, high, radius):
             if not soft[i, j]:
                 continue
             third = (high[i, j] - low[i, j]) / np.float32(3)
-            near, far = np.zeros(3, np.float32), np.zeros(3, np.float32)  # of weights, of weights by likeness, of those by inverse depth
+            near, far = np.zeros(2, np.float32), np.zeros(2, np.float32)  # of weights, of weights by inverse depth
             for a in range(max(0, i - radius), min(height, i + radius + 1)):
                 for b in range(max(0, j - radius), min(width, j + radius + 1)):
                     value = inverse[a, b]
@@ -52,10 +60,9 @@ def _sided(rgb, inverse, soft, low, high, radius):
                     weight = np.exp(-np.float32(2) * away)
                     alike = weight * np.exp(-(d0 * d0 + d1 * d1 + d2 * d2) / np.float32(2 * COLOR * COLOR)) + np.float32(1e-6) * weight
                     side = near if value > (low[i, j] + high[i, j]) / np.float32(2) else far
-                    side[0] += weight
-                    side[1] += alike
-                    side[2] += alike * value
+                    side[0] += alike
+                    side[1] += alike * value
             if near[0] > 0 and far[0] > 0:
                 # By sums and not by means: who has more of this colour around has more of a claim.
-                out[i, j] = near[2] / near[1] if near[1] > far[1] else far[2] / far[1]
+                out[i, j] = near[1] / near[0] if near[0] > far[0] else far[1] / far[0]
     return out

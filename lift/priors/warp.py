@@ -3,10 +3,10 @@
 import hashlib
 from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 
+from lift.depths.edges import extremes, steps
 from lift.parallel import each
 from lift.priors import VideoPrior, priors
 from lift.priors.fill import fill_behind
@@ -92,19 +92,11 @@ class Warp(VideoPrior):
             _, inverse = fill_behind(np.zeros((*depth.shape, 3), np.float32), inverse, ~valid, np.zeros_like(valid), "smooth")
         radius = round(self.sharpen * depth.shape[1] / 400)
         if self.sharpen and radius:
-            low, high = _range(inverse, radius)
-            low_wide, high_wide = _range(inverse, 2 * radius)
-            # On a plane inverse depth is linear, and a window twice as wide holds twice the change; on a step it holds the same.
-            step = (high - low > self.jump) & (high - low > 0.7 * (high_wide - low_wide))
+            low, high, step = steps(inverse, radius, self.jump, 0.7)
             inverse = np.where(step, np.where(inverse - low < high - inverse, low, high), inverse)
-        high = _range(inverse, 1)[1]
+        high = extremes(inverse, 1)[1]
         inverse = np.where(high - inverse > self.jump, high, inverse)
         return (unit / inverse).astype(np.float32)
-
-
-def _range(a: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
-    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-    return cv2.erode(a, kernel), cv2.dilate(a, kernel)
 
 
 def _matrices(cameras: Cameras) -> list[tuple[np.ndarray, np.ndarray]]:
