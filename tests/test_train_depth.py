@@ -137,6 +137,9 @@ def test_two_processes_learn_one_network_from_pictures_of_their_own(device, tmp_
     script.write_text(
         f"import sys; sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(training.__file__).parent)]}\n"
         f"import train_depth as t\nt.SHARED, t.SIDE, t.SIZES = t.Path({str(tmp_path / 'nowhere')!r}), 64, ((64, 64),)\n"
+        "class Training(t.DepthTraining):\n    def look(self):\n        super().look()\n"
+        f"        t.torch.save(self.network.leave.weight.detach().cpu(), f'{tmp_path}/{{self.trainer.world_size}}-{{self.trainer.global_rank}}.pt')\n"
+        "t.DepthTraining = Training\n"
         "if __name__ == '__main__':\n    t.main()\n"
     )
 
@@ -151,6 +154,7 @@ def test_two_processes_learn_one_network_from_pictures_of_their_own(device, tmp_
     two, one = learned(2, 6), learned(1, 6)
     assert all(value.isfinite().all() for value in two.values())
     assert not torch.equal(two["leave.weight"], one["leave.weight"]), "the second process's pictures count"
+    assert torch.equal(*(torch.load(tmp_path / f"2-{rank}.pt") for rank in (0, 1))), "and both have learned the same"
 
 
 def test_the_loss_does_not_see_scale_and_shift_but_all_else():
