@@ -219,10 +219,10 @@ def _plant(p: Place, at: Vector, tall: float) -> None:
     _sprig(p, at, tall, int(r.integers(4, 12)), r.uniform(0.1, 0.35) * tall)
 
 
-def _sprig(p: Place, at: Array, tall: float, stems: int, leaf: float, up: float = 1.2) -> None:
+def _sprig(p: Place, at: Array, tall: float, stems: int, leaf: float, up: float = 1.2, feathered: bool | None = None) -> None:
     """Stems that bend outwards, with leaves along them: bushes, house plants, ferns."""
     r = p.rng
-    feathered = r.random() < 0.4
+    feathered = bool(r.random() < 0.4) if feathered is None else feathered
     shape, slender, bend = r.choice([0.0, 1.0, 1.0, 3.0]), r.uniform(0.15, 0.7), r.uniform(0.1, 1.2)
     foot, along, normal, length, width = [], [], [], [], []
     bark = p.stuff(PLAIN, _rgb(r.uniform(0.08, 0.3), 0.5, r.uniform(0.1, 0.4)))
@@ -751,6 +751,89 @@ def _garden(p: Place) -> None:
     p.sky() if choice > 0.5 or r.random() < 0.6 else p.lamp((r.normal(0, near), 2.5 * height + near, r.normal(0, near)))
 
 
+def _thicket(p: Place) -> None:
+    """Leaves wherever one looks, whorls, fronds and clusters of blossoms among them, soil or shade in the gaps. What is low in the picture is as
+    often far as near, as in a bed seen from a path or a hedge seen from within."""
+    r = p.rng
+    near = np.exp(r.uniform(np.log(0.3), np.log(2.5)))
+    slope, swell = r.normal(0, 0.35, 2), r.uniform(0.03, 0.25)
+    waves, phases = r.normal(0, 2.2, (4, 2)), r.uniform(0, 2 * math.pi, 4)
+
+    def on(n: int, deep: float = 0.06, wide: float = 0.8) -> Array:
+        """Spots on what the leaves make up: a tilted, wavy sheet `near` ahead of the eye."""
+        flat = r.uniform(-wide, wide, (n, 2))
+        relief = slope[0] * flat[:, 0] + slope[1] * flat[:, 1] + swell * np.sin(flat @ waves.T + phases).mean(1) * 2 + r.normal(0, deep, n)
+        return near * np.stack([flat[:, 0], flat[:, 1], np.maximum(1 + relief, 0.25)], axis=1)
+
+    facing = np.array([slope[0], slope[1], -1.0])
+    facing /= np.linalg.norm(facing)
+    side = _across(facing)
+    behind = near * r.uniform(1.25, 2.2)
+    ground = p.stuff(PLAIN, p.color((0.01, 0.18), (0, 0.6), (0.05, 0.35)), scale=0.1 * near, bump=1.5) if r.random() < 0.8 else p.stuff(scale=0.3 * near)
+    p.add(BOX, (0, 0, behind), np.stack([side, np.cross(side, facing), facing], axis=1) * (20 * behind, 20 * behind, 0.02 * near), ground)
+    shape, slender, leaf = r.choice([0.0, 1.0, 1.0, 3.0]), r.uniform(0.15, 0.8), near * r.uniform(0.08, 0.35)
+    for spot in on(int(r.integers(12, 110))):  # whorls
+        number = int(r.integers(3, 11))
+        look = facing + r.normal(0, 0.45, 3)
+        look /= np.linalg.norm(look)
+        one = _across(look)
+        angle = np.linspace(0, 2 * math.pi, number, endpoint=False) + r.uniform(0, 6) + r.normal(0, 0.2, number)
+        out = np.cos(angle)[:, None] * one + np.sin(angle)[:, None] * np.cross(look, one)
+        long = leaf * r.uniform(0.6, 1.2, number)
+        p.leaves(np.tile(spot, (number, 1)), out + r.uniform(-0.3, 0.6) * look, look + r.normal(0, 0.2, out.shape), long, long * slender, p.greens(number), shape)
+        p.cone(spot - 0.6 * leaf * look, spot, 0.03 * leaf, 0.02 * leaf, p.stuff(PLAIN, _rgb(r.uniform(0.05, 0.3), 0.5, r.uniform(0.05, 0.3))))
+    number = int(r.choice([0, 100, 400]))
+    if number:
+        long = leaf * r.uniform(0.3, 1.0, number)
+        p.leaves(on(number, 0.12), _away(r, number), facing + _away(r, number), long, long * slender, p.greens(number), shape)
+    for spot in on(int(r.choice([0, 0, 2, 6])), 0.15):
+        _sprig(p, spot, near * r.uniform(0.3, 0.7), int(r.integers(4, 14)), near * r.uniform(0.04, 0.15), r.uniform(-0.8, 1.0), bool(r.random() < 0.7))
+    petals, size = p.stuff(VEINS, p.color((0.4, 1.0), (0.1, 1.0)), scale=1.0), near * r.uniform(0.05, 0.25)
+    for spot in on(int(r.choice([0, 1, 1, 3, 8])), 0.02, 0.45):
+        spot = spot * (1 - r.uniform(0.05, 0.3))
+        heads = int(r.choice([1, 5, 11]))
+        for _ in range(heads):
+            out = facing + (heads > 1) * _away(r, 1)[0] * 0.9
+            _flower(p, spot + (heads > 1) * size * 1.2 * out, out, size, petals)
+    for _ in range(int(r.choice([0, 0, 0, 1, 4]))):  # twigs, near and across
+        a, b = on(2, 0.3)
+        p.cone(a * r.uniform(0.6, 1), b * r.uniform(0.6, 1), 0.012 * near, 0.008 * near, p.stuff(WOOD, scale=0.05 * near))
+    p.eye, p.aim = np.zeros(3), np.array([r.normal(0, 0.1), r.normal(0, 0.1), 1.0])
+    p.roll, p.fov = r.normal(0, 0.1), r.uniform(35, 70)
+    p.sky()
+
+
+def _planter(p: Place) -> None:
+    """A big plant that stands in the foreground of some other place, in a trough or a pot or on the floor."""
+    r = p.rng
+    (_room, _room, _street, _square, _hills)[r.integers(5)](p)
+    if p.eye[1] > 2:
+        p.eye[1] = r.uniform(0.8, 2)
+    ahead = (p.aim - p.eye) * (1, 0, 1)
+    ahead /= max(np.linalg.norm(ahead), 1e-6)
+    away, across = r.uniform(0.8, 2.8), np.cross((0, 1.0, 0), ahead)
+    tall = away * r.uniform(0.45, 1.1)
+    low = max(0.0, p.eye[1] - tall * r.uniform(0.3, 0.9))
+    foot = p.eye + away * ahead + r.normal(0, 0.15) * away * across
+    foot[1] = low
+    if low > 0.05:
+        if r.random() < 0.7:  # a trough that may run on to one side
+            wide, shift = away * np.exp(r.uniform(np.log(0.3), np.log(3))), r.choice([0, -0.4, 0.4])
+            yaw = math.atan2(ahead[0], ahead[2]) + r.normal(0, 0.35)
+            p.box(foot + wide * shift * across - (0, low / 2, 0), (wide, low, away * r.uniform(0.25, 0.7)), p.stuff(), yaw)
+        else:
+            p.cone(foot - (0, low, 0), foot, away * r.uniform(0.06, 0.15), away * r.uniform(0.1, 0.25), p.stuff())
+    if r.random() < 0.5:
+        p.cone(foot, foot + (0, 0.3 * tall, 0), 0.06 * tall, 0.04 * tall, p.stuff(WOOD, scale=0.05 * tall))
+    for k in range(int(r.integers(1, 4))):
+        spot = foot + (k > 0) * (r.normal(0, 0.45) * away * across + r.normal(0, 0.2) * away * ahead) + (0, 0.25 * tall * r.random(), 0)
+        own = tall * (r.uniform(0.3, 0.7) if k else r.uniform(0.7, 1.0))
+        _sprig(p, spot, own, int(r.integers(8, 32)), own * r.uniform(0.08, 0.3), r.uniform(0.1, 1.3), bool(r.random() < 0.65))
+    p.aim = p.eye + away * (ahead + r.normal(0, 0.12) * across)
+    p.aim[1] = low + tall * r.uniform(0.15, 0.8)
+    p.fov = r.uniform(40, 70)
+
+
 def _still(p: Place) -> None:
     """Things on a table, from the front to straight above."""
     r = p.rng
@@ -816,8 +899,8 @@ def _clutter(p: Place) -> None:
 
 
 PLACES: dict[str, tuple[Callable[[Place], None], float]] = {
-    "room": (_room, 0.22), "street": (_street, 0.13), "square": (_square, 0.07), "hills": (_hills, 0.12), "garden": (_garden, 0.2), "still": (_still, 0.14),
-    "portrait": (_portrait, 0.08), "clutter": (_clutter, 0.04),
+    "room": (_room, 0.2), "street": (_street, 0.11), "square": (_square, 0.07), "hills": (_hills, 0.1), "garden": (_garden, 0.13), "thicket": (_thicket, 0.12),
+    "planter": (_planter, 0.1), "still": (_still, 0.13), "portrait": (_portrait, 0.08), "clutter": (_clutter, 0.04),
 }  # fmt: skip
 """Makers of places, and how often each is made."""
 
