@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, relu
 from torch.nn.utils.parametrizations import spectral_norm
 
+from lift.depths.edges import hardened
 from lift.depths.inverse import from_relative
 from lift.depths.lite import Network as DepthNetwork
 from lift.evaluation.lpips import LPIPS
 from lift.priors.fill_network import Network, prepared
 from lift.priors.surface import Surface
-from lift.priors.warp import Warp
 from lift.types import Depth
 from train_depth import SHARED, SIDE, Training, asking, begin, kept, learn, make, photographs, unmeasured
 
@@ -38,6 +38,8 @@ HELD_OUT = 20
 """Every so manieth photograph is not learned from."""
 HOLES = (0.004, 0.4)
 """Shares of a window that may be missing."""
+SOFT = 4.0
+"""Pixels to either side over which the guess's steps are soft."""
 BEHIND = 0.02
 """Share of inverse depth by which a surface has to be nearer to hide what is behind it."""
 
@@ -63,7 +65,7 @@ def shard(asked: tuple[Path, Path, int, int]) -> Path:
         with torch.no_grad():
             guess = network(photos["image"][index].permute(2, 0, 1)[None].float() / 127.5 - 1)[0, :height, :width]
         guess = from_relative(guess, far=math.exp(rng.uniform(math.log(3), math.log(20))))
-        depth = Warp(depth=Depth(guess, guess > 0, "affine-invariant"))._prepared()
+        depth = hardened(photos["image"][index, :height, :width], Depth(guess, guess > 0, "affine-invariant"), SOFT).depth.numpy()
         inverses[place, :height, :width] = 1 / depth
         for k in range(MASKS):
             hole = hidden(photos["image"][index, :height, :width].numpy(), depth, rng)

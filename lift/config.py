@@ -22,6 +22,14 @@ class Intake:
 
 
 @dataclass
+class Edges:
+    """Steps of depth are made hard where the picture has its edges, before anything is done with it."""
+
+    soft: float | None = None
+    """Pixels of a picture 400 long, to either side, over which steps are soft; null: as the estimator says of itself; 0: they are hard already."""
+
+
+@dataclass
 class Reach:
     """How far a planned motion may go beyond what the picture shows."""
 
@@ -141,6 +149,7 @@ class Config:
     device: str = "auto"
     """Of depth, prior and poses: auto, cpu or cuda. The trainer has its own."""
     intake: Intake = field(default_factory=Intake)
+    edges: Edges = field(default_factory=Edges)
     reach: Reach = field(default_factory=Reach)
     planner: Any = MISSING
     prior: Any = MISSING
@@ -216,6 +225,8 @@ def check(config: DictConfig) -> None:
         raise ComponentError(
             f"fit.initial_gaussians is {config.fit.initial_gaussians}, more than fit.max_gaussians, {config.fit.max_gaussians}; choose no more"
         )
+    if config.edges.soft is not None:
+        bounds["edges.soft"] = (0, 20)
     for key, (low, high) in bounds.items():
         value = OmegaConf.select(config, key)
         if not low <= value < math.inf or (high is not None and value > high):  # nan is not, either

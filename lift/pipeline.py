@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lift import processes
 from lift.depths import DepthEstimator, depths
+from lift.depths.edges import Hardened, hardened
 from lift.distortions import Distortion, distortions, rehearse
 from lift.io.image import Picture, load_picture
 from lift.io.splats import FORMATS
@@ -57,7 +58,7 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
     for note in picture.notes:
         session.note(note)
     with _loops_compiled(session):
-        estimator = session.build(depths, camera=picture.cameras)
+        estimator = Hardened(session.build(depths, camera=picture.cameras), config.edges.soft)
         depth, key = estimate_depth(session, picture, estimator)
         prior = session.build(priors, depth=depth, camera=picture.cameras, estimator=estimator)
         trajectory, key = plan(session, picture, depth, prior, key)
@@ -101,7 +102,7 @@ def _loops_compiled(session: Session) -> Iterator[None]:
 
 def estimate_depth(session: Session, picture: Picture, estimator: DepthEstimator) -> tuple[Depth, str]:
     """How far away is everything in the picture? Its unit is the unit of the whole scene from here on."""
-    key = session.key("depth", picture.digest, *_camera(picture), session.config.image, slots=("depth",))
+    key = session.key("depth", picture.digest, *_camera(picture), session.config.image, session.config.edges.soft, slots=("depth",), code=(hardened,))
     return session.value("depth", key, lambda: estimator(picture.frames.images[0])), key
 
 

@@ -11,12 +11,13 @@ from safetensors.torch import load_file, save_file
 from scipy.stats import spearmanr
 
 from lift.depths import depths
-from lift.depths.edges import sharpened
+from lift.depths.edges import Hardened, hardened, sharpened
 from lift.depths.inverse import from_relative, guided
 from lift.depths.lite import CHECKSUM, WEIGHTS
 from lift.depths.lite import Network as LiteNetwork
 from lift.geometry import pinhole
 from lift.io.image import load_picture
+from lift.types import Depth
 
 DEVICE = torch.device("cpu")
 
@@ -137,7 +138,7 @@ def test_lite_takes_any_picture_and_keeps_its_range(height, width):
 
 
 def test_lite_sees_the_same_in_a_mirror():
-    image, estimate = photo(), build("lite", edges=0.0)
+    image, estimate = photo(), build("lite")
     torch.testing.assert_close(estimate(image.flip(1)).depth.flip(1), estimate(image).depth, rtol=1e-3, atol=1e-3)
 
 
@@ -151,14 +152,17 @@ def test_lite_is_right_about_a_photograph_where_the_ramp_is_not():
     assert cup > 1.5 * table, "the cup stands before the table behind it"
 
 
-def test_lite_follows_the_pictures_edges():
-    image, truth = motorcycle()
-    inverse = {edges: 1 / build("lite", edges=edges)(image).depth for edges in (0.0, 1.0)}
-    gray = image.float().mean(-1)
-    outline = (gray[:, 1:] - gray[:, :-1]).abs() > 40
-    steps = {edges: (value[:, 1:] - value[:, :-1]).abs() for edges, value in inverse.items()}
-    on, off = ({edges: float(step[mask].mean()) for edges, step in steps.items()} for mask in (outline, ~outline))
-    assert on[1.0] / off[1.0] > 1.3 * on[0.0] / off[0.0]
+def test_of_lites_change_of_depth_more_lies_in_few_steps_once_it_is_hardened():
+    estimate = build("lite")
+    for image in (motorcycle()[0], photo()):
+        soft, hard, outlines = (1 / made(image).depth for made in (estimate, Hardened(estimate), Hardened(estimate, 0.0)))
+
+        def in_few(inverse):
+            change = (inverse[:, 1:] - inverse[:, :-1]).abs().flatten()
+            return float(change.topk(len(change) // 100).values.sum() / change.sum())
+
+        assert in_few(hard) > 1.2 * in_few(soft)
+        assert ((outlines - soft).abs() > 0.02).float().mean() < 0.05, "steps that were hard already are a pixel wider, and that is all"
 
 
 def test_lite_does_not_take_another_networks_weights(tmp_path):
@@ -174,7 +178,7 @@ def test_lite_does_not_take_another_networks_weights(tmp_path):
         LiteNetwork.load(tmp_path / "part.safetensors")
 
 
-@pytest.mark.parametrize("setting", [{"size": 16}, {"far": 1.0}, {"edges": 1.5}])
+@pytest.mark.parametrize("setting", [{"size": 16}, {"far": 1.0}])
 def test_lite_refuses(setting):
     with pytest.raises(ValueError, match=f"depth.{next(iter(setting))} is"):
         build("lite", **setting)
@@ -201,6 +205,26 @@ def test_soft_steps_are_made_hard_where_the_picture_steps_and_slopes_stay():
     assert np.abs(hard - truth)[10:-10, 25:60].max() < 0.1 and np.abs(soft - truth).max() > 0.4
     slope = np.linspace(0, 1, 80, dtype=np.float32) * np.ones((60, 1), np.float32)
     np.testing.assert_allclose(sharpened(picture, slope, 6), slope, atol=0.02)
+
+
+def test_layered_depth_has_nothing_between_an_object_and_what_is_behind_it():
+    picture = torch.full((60, 80, 3), 70, dtype=torch.uint8)
+    picture[20:40, 30:50] = 180
+    truth = torch.full((60, 80), 4.0)
+    truth[20:40, 30:50] = 2.0
+    soft = 1 / torch.from_numpy(cv2.GaussianBlur((1 / truth).numpy(), (0, 0), 2))
+    between = lambda depth: ((depth > 2.2) & (depth < 3.6)).float().mean()  # noqa: E731
+    hard = hardened(picture, Depth(soft, soft > 0, "scale"), 5.0).depth
+    assert between(soft) > 0.05 and between(hard) < 0.01
+    assert (hard[19:41, 29:51] < 2.3).float().mean() > 0.97, "with its outline, a pixel wider"
+    gap = truth.clone()
+    gap[:, :20] = 0
+    known = hardened(picture, Depth(gap, gap > 0, "metric"), 0.0)
+    assert torch.equal(known.valid, gap > 0) and (known.depth[:, :20] == 0).all(), "what is not known stays so"
+    wider = torch.nn.functional.max_pool2d((truth == 2.0).float()[None], 3, 1, 1)[0] > 0
+    assert torch.equal(known.depth[:, 20:] == 2.0, wider[:, 20:])
+    nothing = Depth(torch.zeros(8, 8), torch.zeros(8, 8, dtype=torch.bool), "metric")
+    assert hardened(picture[:8, :8], nothing, 3.0) is nothing
 
 
 # from inverse depth to depth

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from lift.depths import depths
+from lift.depths.edges import Hardened, hardened
 from lift.geometry import look_at, pinhole, rigid
 from lift.io.image import load_picture
-from lift.priors import priors
+from lift.priors import fill_network, priors
 from lift.priors.fill import fill_behind, push_pull
 from lift.types import Cameras, Clip, Depth, Frames
 
@@ -57,7 +58,7 @@ def away_from_square(depth: torch.Tensor) -> torch.Tensor:
 
 def start(square: bool = True) -> tuple[Frames, Cameras, Depth]:
     image, depth = stage((0.0, 0.0, 0.0), square)
-    known = Depth(depth, depth > 0, "metric")
+    known = hardened(image, Depth(depth, depth > 0, "metric"), 0.0)
     return Frames(image[None], depth[None]), moved((0.0, 0.0, 0.0)), known
 
 
@@ -73,7 +74,7 @@ def photo(name: str) -> tuple[Frames, Cameras, Depth]:
     picture = load_picture(name, 256, 55.0)
     kind = "known" if name.startswith("motorcycle") else "ramp"
     estimator = depths.build({"name": kind}, device=torch.device("cpu"), image=name, camera=picture.cameras)
-    depth = estimator(picture.frames.images[0])
+    depth = Hardened(estimator)(picture.frames.images[0])
     return Frames(picture.frames.images, depth.depth[None]), picture.cameras, depth
 
 
@@ -115,7 +116,7 @@ def test_what_was_seen_is_seen_where_geometry_says(shift):
     assert (made.images[0][square][:, 0] > 180).float().mean() > 0.93
 
 
-@pytest.mark.parametrize("fill", ["patches", "telea", "smooth"])
+@pytest.mark.parametrize("fill", ["network", "patches", "telea", "smooth"])
 def test_holes_are_filled_from_behind(fill):
     frames, cameras, depth = start()
     shift = (0.5, 0.0, 0.0)
@@ -130,6 +131,24 @@ def test_holes_are_filled_from_behind(fill):
     assert (red > 60).float().mean() < 0.05, "the foreground bleeds into what lies behind it"
     assert ((made.depth[0][revealed] / FAR - 1).abs() < 0.02).float().mean() > 0.95
     assert psnr(made.images[0][revealed], image[revealed]) > 12
+
+
+def test_the_network_is_asked_once_a_clip_and_of_what_the_picture_encloses(monkeypatch):
+    frames, cameras, depth = start()
+    asked = []
+    real = fill_network.fill
+    monkeypatch.setattr(fill_network, "fill", lambda network, rgb, inverse, hole: (asked.append(hole.clone()), real(network, rgb, inverse, hole))[1])
+    shifts = tuple((0.1 * k, 0.0, 0.0) for k in range(1, 7))
+    made = warp(depth, fill="network")(frames, cameras, Clip("right", 0, moved(*shifts)), 0)
+    assert len(asked) == 1, "what the last frame shows whole is there in all"
+    hole = asked[0][0]
+    assert hole.any() and not (hole[0] | hole[-1]).any() and not (hole[:, 0] | hole[:, -1]).any()
+    for image, shift in zip(made.images, shifts, strict=True):
+        assert psnr(image, stage(shift)[0]) > 19
+    warp(depth, fill="patches")(frames, cameras, Clip("right", 0, moved(*shifts)), 0)
+    assert len(asked) == 1
+    with pytest.raises(ValueError, match="shows nothing known in frame 1"):
+        warp(depth, fill="network")(frames, cameras, Clip("off", 0, moved((100.0, 0.0, 0.0))), 0)
 
 
 def test_approaching_leaves_no_cracks():
@@ -165,15 +184,16 @@ def test_branches_agree():
     assert ((frames.depth[5] / frames.depth[2] - 1).abs() < 0.02).float().mean() > 0.98
 
 
-def test_a_call_depends_on_its_arguments_alone():
+@pytest.mark.parametrize("fill", ["network", "patches"])
+def test_a_call_depends_on_its_arguments_alone(fill):
     frames, cameras, depth = photo("coffee")
     clips = (Clip("right", 0, around(cameras, depth.typical, 6.0, 12.0)), Clip("left", 1, around(cameras, depth.typical, -8.0)))
-    prior = warp(depth)
+    prior = warp(depth, fill=fill)
     first = prior(frames, cameras, clips[0], 0)
     longer = grown(frames, cameras, clips[0], first)
     second = prior(*longer, clips[1], 0)
     # Killed after the first clip, and started again.
-    resumed = warp(depth)(*longer, clips[1], 0)
+    resumed = warp(depth, fill=fill)(*longer, clips[1], 0)
     assert torch.equal(resumed.images, second.images) and torch.equal(resumed.depth, second.depth)
     # The same component, asked about something else and then again about the first.
     assert not torch.equal(prior(frames, cameras, clips[1], 0).images, second.images)
@@ -188,8 +208,6 @@ def test_it_says_what_is_wrong():
     clip = Clip("right", 0, moved((0.1, 0.0, 0.0)))
     with pytest.raises(ValueError, match=r"prior\.jump is -1"):
         warp(depth, jump=-1.0)
-    with pytest.raises(ValueError, match=r"prior\.sharpen is -1"):
-        warp(depth, sharpen=-1.0)
     with pytest.raises(ValueError, match=r"prior\.fill is 'magic'; choose"):
         warp(depth, fill="magic")
     small = Depth(depth.depth[:50], depth.valid[:50], "metric")

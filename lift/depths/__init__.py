@@ -13,6 +13,9 @@ class DepthEstimator(ABC):
     """Estimates z-depth of one picture. A constructor may ask for (keyword-only): `image` (str: the run's `image` setting),
     `device` (torch.device)."""
 
+    soft: float = 2.5
+    """Pixels of a picture 400 long, to either side, over which its steps are soft: within them they are made hard (lift/depths/edges.py)."""
+
     @abstractmethod
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
         """Depth at the picture's own size, finite and positive where valid."""

@@ -27,6 +27,8 @@ class Known(DepthEstimator):
     unit: metres that a value of 1 stands for: 0.001 for millimetres.
     """
 
+    soft = 0.0
+
     def __init__(
         self, path: Path | None = None, key: str | None = None, unit: float = 1.0, *, image: str, camera: Cameras
     ) -> None:

@@ -9,12 +9,11 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, scaled_dot_product_attention
 
 from lift.depths import DepthEstimator, depths
-from lift.depths.edges import sharpened
 from lift.depths.inverse import from_relative, guided, resized
 from lift.types import Depth
 
 WEIGHTS = Path(__file__).with_name("lite.safetensors")
-CHECKSUM = "45c852b73b830389757a099eaf4bd8b0ecb44c7a2f8357f58c6c5e6753785055"
+CHECKSUM = "17ea9579fb74a6d6c4feb26231b0639cfc89fa3c2b6afa50702bacaf5452a6d0"
 """SHA-256 of the weights."""
 
 STAGES = (
@@ -33,38 +32,40 @@ class Lite(DepthEstimator):
     It learned from rendered scenes, some photographs with depth, and ImageNet before those; see lite.md beside it. Depth runs from 1 to
     `far`, a guess of shape and not of distance: `affine-invariant`.
 
-    size: pixels of the picture's longer side when the network sees it, rounded to its stride (32); it learned at about 300.
+    size: pixels of the picture's longer side when the network sees it: it looks twice, at 0.8 and 1.2 of that, rounded to its stride (32); it
+        learned at about 300.
     far: depth of the farthest in units of the nearest.
-    edges: 0 for the network's own soft steps, 1 for hard ones where the picture has its edges (`guided`, `sharpened`).
     """
 
     licence = "Apache-2.0"
 
-    def __init__(self, size: int = 320, far: float = 4.0, edges: float = 1.0, *, device: torch.device) -> None:
+    def __init__(self, size: int = 320, far: float = 4.0, *, device: torch.device) -> None:
         if size < STRIDE:
             raise ValueError(f"depth.size is {size}; choose at least {STRIDE}")
         if far <= 1:
             raise ValueError(f"depth.far is {far}; choose more than 1")
-        if not 0 <= edges <= 1:
-            raise ValueError(f"depth.edges is {edges}; choose a value from 0 to 1")
-        self.size, self.far, self.edges, self.device = size, far, edges, device
+        self.size, self.far, self.device = size, far, device
+        self.soft = 2000 / size  # five pixels of the network's
         self.network = Network.load(WEIGHTS).to(device)
 
     @torch.inference_mode()
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
         height, width = image.shape[:2]
-        rows, columns = (max(1, round(side * self.size / max(height, width) / STRIDE)) * STRIDE for side in (height, width))
         rgb = image.to(self.device).permute(2, 0, 1)[None].float() / 255
-        small = 2 * interpolate(rgb, size=(rows, columns), mode="bilinear", align_corners=False, antialias=True) - 1
-        # What is far does not depend on which side is left: the mean of both says so a little better than either.
-        inverse = resized((self.network(small) + self.network(small.flip(-1)).flip(-1))[0], width, height)
-        if self.edges:
-            seen = max(height, width) / self.size  # pixels in one of the network's
-            hard = guided(rgb[0], inverse, max(1, round(3 * seen)), 1e-3)
-            hard = sharpened(rgb[0].permute(1, 2, 0).cpu().numpy(), hard.cpu().numpy(), max(1, round(5 * seen)))
-            inverse = torch.lerp(inverse, torch.from_numpy(hard).to(inverse.device), self.edges)
+        inverse = sum(self._seen(rgb, self.size * factor) for factor in (0.8, 1.2))  # large things are told by the one, small ones by the other
+        inverse = guided(rgb[0], inverse, max(1, round(3 * max(height, width) / self.size)), 1e-3)
         depth = from_relative(inverse, self.far).to(image.device)
         return Depth(depth, torch.ones_like(depth, dtype=torch.bool), "affine-invariant")
+
+    def _seen(self, rgb: Float[Tensor, "1 3 height width"], size: float) -> Float[Tensor, "height width"]:
+        """Inverse depth as the network sees it at about `size` pixels, in a scale of its own: median 0, mean deviation 1."""
+        height, width = rgb.shape[2:]
+        rows, columns = (max(1, round(side * size / max(height, width) / STRIDE)) * STRIDE for side in (height, width))
+        small = 2 * interpolate(rgb, size=(rows, columns), mode="bilinear", align_corners=False, antialias=True) - 1
+        # What is far does not depend on which side is left: the mean of both says so a little better than either.
+        inverse = self.network(small) + self.network(small.flip(-1)).flip(-1)
+        level = inverse - inverse.median()
+        return resized((level / level.abs().mean().clamp(min=1e-6))[0], width, height)
 
 
 class Network(nn.Module):

@@ -82,6 +82,7 @@ class Onnx(DepthEstimator):
         if self.input.type not in kinds:
             raise ValueError(f"depth.input {self.input.name!r} of {path} is {self.input.type}; it can be {', '.join(kinds)}")
         self.kind = kinds[self.input.type]
+        self.soft = 1000 / max(self._sides(self.size, self.size))  # some pixels of the network's
 
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
         height, width = image.shape[:2]

@@ -4,20 +4,26 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import torch
 
 from lift.jit import compiled
+from lift.priors import fill_network
 
+Texture = Literal["patches", "network", "telea", "smooth"]
 RADIUS = 3
 """Of the patches that texture is copied by, in pixels."""
+THIN = 2.5
+"""Half the width, in pixels, below which a gap shows no texture."""
 
 
 def fill_behind(
-    rgb: np.ndarray, inverse: np.ndarray, hole: np.ndarray, front: np.ndarray, texture: Literal["patches", "telea", "smooth"]
+    rgb: np.ndarray, inverse: np.ndarray, hole: np.ndarray, front: np.ndarray, texture: Texture
 ) -> tuple[np.ndarray, np.ndarray]:
     """Colours [H W 3] in 0..255 and inverse depths [H W], with holes filled; something must be known.
 
     front: known pixels whose surface ends at a hole because it stands before what the hole shows; they give nothing to it.
-    texture: `patches` copies what lies around at like depth, `telea` is OpenCV's inpainting, `smooth` has none.
+    texture: `patches` copies what lies around at like depth, `network` asks the one that comes with the package (`fill_network`), but for what
+        lies beyond the picture's border, `telea` is OpenCV's inpainting, `smooth` has none.
     """
     if not hole.any():
         return rgb, inverse
@@ -44,7 +50,28 @@ def fill_behind(
         picture = np.clip(np.rint(smooth), 0, 255).astype(np.uint8)
         mask = (hole | nearer).astype(np.uint8)
         return np.where(hole[..., None], cv2.inpaint(picture, mask, 4, cv2.INPAINT_TELEA), rgb), inverse
+    if texture == "network":
+        # What goes on beyond the border has a border on one side only, and the network makes that blurred.
+        within = enclosed(hole)
+        filled, beyond = by_network(smooth, inverse, within), hole & ~within
+        return (_by_patches(filled, inverse, beyond, nearer | within) if beyond.any() else filled), inverse
     return _by_patches(smooth, inverse, hole, nearer), inverse
+
+
+def enclosed(hole: np.ndarray) -> np.ndarray:
+    """What of a hole lies between things that are seen, and not at the picture's border."""
+    _, label = cv2.connectedComponents(hole.astype(np.uint8))
+    return hole & ~np.isin(label, np.concatenate([label[0], label[-1], label[:, 0], label[:, -1]]))
+
+
+def by_network(smooth: np.ndarray, inverse: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """Colours, with holes that are smoothly filled filled by the network that comes with the package; thin ones stay as they are."""
+    if not hole.any() or cv2.distanceTransform(np.pad(hole, 1).astype(np.uint8), cv2.DIST_L2, 3).max() < THIN:
+        return smooth
+    picture, far, missing = (torch.from_numpy(np.ascontiguousarray(a)) for a in (smooth.transpose(2, 0, 1), inverse, hole))
+    with torch.inference_mode():
+        filled = fill_network.fill(fill_network.shipped(), picture[None].float() / 255, far[None].float(), missing[None])[0]
+    return np.where(hole[..., None], 255 * filled.permute(1, 2, 0).numpy(), smooth)
 
 
 def push_pull(values: np.ndarray, known: np.ndarray, blend: bool = False) -> np.ndarray:

@@ -5,6 +5,7 @@ made by rasterising the mesh on a lattice of half pixels and looking colours up 
 resampled twice, approaching leaves no cracks, and a camera that did not move sees exactly the pixels it started from.
 """
 
+from copy import copy
 from dataclasses import dataclass
 from functools import reduce
 
@@ -60,6 +61,12 @@ class Surface:
         self.textures = np.zeros((0, 1, 1, 3), np.uint8)
         self.layers = 0
         self.first: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+
+    def copy(self) -> "Surface":
+        """One that grows by itself."""
+        other = copy(self)  # arrays are replaced as it grows, but for the textures
+        other.textures = self.textures.copy()
+        return other
 
     def add(self, image: np.ndarray, depth: np.ndarray, new: np.ndarray, to_camera: np.ndarray, intrinsics: np.ndarray) -> None:
         """image [H W 3] uint8, depth [H W] without gaps, new [H W]: the pixels that were not on the surface yet."""

@@ -6,10 +6,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from lift.depths.edges import extremes, steps
 from lift.parallel import each
 from lift.priors import VideoPrior, priors
-from lift.priors.fill import fill_behind
+from lift.priors.fill import by_network, enclosed, fill_behind
 from lift.priors.surface import Surface
 from lift.types import Cameras, Clip, Depth, Frames
 
@@ -19,27 +18,21 @@ class Warp(VideoPrior):
     """Moves the picture by its depth and fills what comes into view from the background; exact cameras, no weights.
 
     The picture, and whatever had to be filled in later frames, is one growing textured surface, cut where depth jumps; every frame
-    is a picture of it, so all branches of the tree agree. A hole is filled in the frame that first shows it and is part of the
-    scene from then on. Deterministic: the seed changes nothing.
+    is a picture of it, so all branches of the tree agree. A hole is filled once and is part of the scene from then on: in the frame that
+    first shows it or, by the network, in the clip's last, which shows it whole. Deterministic: the seed changes nothing.
 
     jump: the step of inverse depth between neighbouring pixels, in units of 1 / typical depth, at which the surface is cut.
-    sharpen: radius, in pixels at a picture width of 400, within which soft steps of the given depth are made hard first; 0 keeps
-        the depth as it is.
-    fill: what holes are filled with, always from what lies behind: `patches` copies texture, `telea` is OpenCV's inpainting
-        (Telea 2004), `smooth` has no texture.
+    fill: what holes are filled with, always from what lies behind: `patches` copies texture, `network` asks a small network that comes with
+        the package, `telea` is OpenCV's inpainting (Telea 2004), `smooth` has no texture.
     """
 
     follows = "poses"
     agree = True
 
-    def __init__(
-        self, jump: float = 0.04, sharpen: float = 2.5, fill: Literal["patches", "telea", "smooth"] = "patches", *, depth: Depth
-    ) -> None:
+    def __init__(self, jump: float = 0.04, fill: Literal["network", "patches", "telea", "smooth"] = "network", *, depth: Depth) -> None:
         if jump <= 0:
             raise ValueError(f"prior.jump is {jump}; choose a positive number")
-        if sharpen < 0:
-            raise ValueError(f"prior.sharpen is {sharpen}; choose 0 or more")
-        self.jump, self.sharpen, self.fill, self.depth = jump, sharpen, fill, depth
+        self.jump, self.fill, self.depth = jump, fill, depth
         self._surface: Surface | None = None
         self._seen: list[bytes] = []
 
@@ -49,9 +42,13 @@ class Warp(VideoPrior):
             raise ValueError(f"the input's depth is {tuple(self.depth.depth.shape)} pixels, its picture {size}")
         if len(frames) > 1 and frames.depth is None:
             raise ValueError("prior 'warp' continues frames with depth; these have none")
-        surface = self._remembered(frames, cameras)
+        surface, matrices = self._remembered(frames, cameras), _matrices(clip.cameras)
+        if ahead := self.fill == "network":
+            # What is remembered grows in the order of the frames, whoever asks and whatever was asked before: here grows a copy.
+            surface = surface.copy()
+            self._fill_ahead(surface, *matrices[-1], size)
         images, depths = [], []
-        for to_camera, intrinsics in _matrices(clip.cameras):
+        for to_camera, intrinsics in matrices:
             view = surface.look(to_camera, intrinsics, size[1], size[0])
             hole = view.hole
             if hole.all():
@@ -60,16 +57,28 @@ class Warp(VideoPrior):
             image = np.clip(np.rint(surface.soften(view)), 0, 255).astype(np.uint8)
             depth = surface.recede((1 / inverse).astype(np.float32), hole, to_camera, intrinsics)
             surface.add(image, depth, hole, to_camera, intrinsics)
-            self._seen.append(_digest(image, depth, to_camera, intrinsics))
+            if not ahead:
+                self._seen.append(_digest(image, depth, to_camera, intrinsics))
             images.append(torch.from_numpy(image))
             depths.append(torch.from_numpy(depth))
         device = frames.images.device
         return Frames(torch.stack(images).to(device), torch.stack(depths).to(device))
 
+    def _fill_ahead(self, surface: Surface, to_camera: np.ndarray, intrinsics: np.ndarray, size: tuple[int, int]) -> None:
+        """What will have come into view behind things by the clip's last frame, which shows it whole; frame by frame it would be strips."""
+        view = surface.look(to_camera, intrinsics, size[1], size[0])
+        hole = view.hole
+        within = enclosed(hole)
+        if within.any() and not hole.all():
+            smooth, inverse = fill_behind(view.rgb, view.inverse, hole, view.front, "smooth")
+            image = np.clip(np.rint(by_network(smooth, inverse, within)), 0, 255).astype(np.uint8)
+            depth = surface.recede((1 / inverse).astype(np.float32), within, to_camera, intrinsics)
+            surface.add(image, depth, within, to_camera, intrinsics)
+
     def _remembered(self, frames: Frames, cameras: Cameras) -> Surface:
         """The surface of all frames so far: the one at hand if it was made of just these, else built again from them."""
         images = frames.images.cpu().numpy()
-        first = self._prepared()
+        first = self._whole()
         depths = [first, *(frames.depth[1:].cpu().numpy() if frames.depth is not None else ())]
         views = list(zip(images, depths, *zip(*_matrices(cameras), strict=True), strict=True))
         seen = each(lambda view: _digest(*view), views)
@@ -82,21 +91,14 @@ class Warp(VideoPrior):
         self._seen = seen
         return self._surface
 
-    def _prepared(self) -> np.ndarray:
-        """The input's depth without gaps, its steps hard, and the near side of each step one pixel wider: the mixed pixels of an
-        object's outline must move with the object, or they stay behind as its ghost."""
+    def _whole(self) -> np.ndarray:
+        """The input's depth without gaps."""
         depth, valid = self.depth.depth.cpu().numpy().astype(np.float32), self.depth.valid.cpu().numpy()
-        unit = self.depth.typical
-        inverse = unit / np.where(valid, depth, unit)
-        if not valid.all():
-            _, inverse = fill_behind(np.zeros((*depth.shape, 3), np.float32), inverse, ~valid, np.zeros_like(valid), "smooth")
-        radius = round(self.sharpen * depth.shape[1] / 400)
-        if self.sharpen and radius:
-            low, high, step = steps(inverse, radius, self.jump, 0.7)
-            inverse = np.where(step, np.where(inverse - low < high - inverse, low, high), inverse)
-        high = extremes(inverse, 1)[1]
-        inverse = np.where(high - inverse > self.jump, high, inverse)
-        return (unit / inverse).astype(np.float32)
+        if valid.all():
+            return depth
+        inverse = 1 / np.where(valid, depth, self.depth.typical)
+        _, inverse = fill_behind(np.zeros((*depth.shape, 3), np.float32), inverse, ~valid, np.zeros_like(valid), "smooth")
+        return (1 / inverse).astype(np.float32)
 
 
 def _matrices(cameras: Cameras) -> list[tuple[np.ndarray, np.ndarray]]:
