@@ -34,12 +34,12 @@ class Lite(DepthEstimator):
 
     size: pixels of the picture's longer side when the network sees it: it looks twice, at 0.8 and 1.2 of that, rounded to its stride (32); it
         learned at about 300.
-    far: depth of the farthest in units of the nearest.
+    far: depth of the farthest in units of the nearest; of 2 to 12 three suited the photographs with depth that it learned from best.
     """
 
     licence = "Apache-2.0"
 
-    def __init__(self, size: int = 320, far: float = 4.0, *, device: torch.device) -> None:
+    def __init__(self, size: int = 320, far: float = 3.0, *, device: torch.device) -> None:
         if size < STRIDE:
             raise ValueError(f"depth.size is {size}; choose at least {STRIDE}")
         if far <= 1:
