@@ -52,6 +52,7 @@ def main() -> None:
             row["peak_gib"] = max(row["peak_gib"], round(stage["peak_bytes"] / 2**30, 2))
             row["times"] += 1
         metrics = json.loads((run / "metrics.json").read_text())
+        metrics.pop("diagnosis")  # of every frame
     rows = [{"stage": name, **row} for name, row in stages.items()]
     rows.append({"stage": "whole process", "seconds": round(seconds, 2), "peak_gib": round(peak["bytes"] / 2**30, 2), "times": 1})
     path = write("stages", 0, "cpu", [{"settings": settings, "stages": rows, "metrics": metrics}], unit="seconds")
