@@ -2,8 +2,8 @@
 
     python experiments/single.py [--scenes NAME ...] [--to FILE] [setting=value ...]
 
-Of each scene of `$LIFT_SHARED/data` the photograph nearest to the middle is lifted by `lift run`, and the scene seen from where the others were
-taken. Its unit of length is free: it is scaled so that the median depth of points that structure from motion found in the input is right; nothing
+Of each scene of `$LIFT_SHARED/data` the photograph nearest to the middle is lifted by `lift run`, and the scene seen from where others were taken
+(four fifths of them; the rest is kept back for what may be chosen by these). Its unit of length is free: it is scaled so that the median depth of points that structure from motion found in the input is right; nothing
 else is aligned. PSNR, SSIM and LPIPS over whole views, and PSNR of what the input shows of them by the scene's own depth. Without settings the
 defaults stand beside what was the default before the package had networks. Prints a table and writes FILE.
 """
@@ -61,7 +61,7 @@ def lifted(world: World, output: Path, settings: list[str]) -> Path:
 
 
 def scores(world: World, folder: Path, renderer: Renderer, lpips: LPIPS) -> dict[str, Any]:
-    """Means over all photographs but the input."""
+    """Means over all photographs of the trajectory but the input."""
     gaussians, cameras = read_ply(folder / "gaussians.ply"), world.trajectory.cameras
     first = cameras[0]
     start = replace(first, world_to_camera=torch.eye(4)[None])
@@ -114,8 +114,12 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path("outputs/single.json"))
     parser.add_argument("settings", nargs="*", metavar="setting=value")
     asked = parser.parse_intermixed_args()
+    asked.settings += [name for name in asked.scenes if "=" in name]
+    asked.scenes = [name for name in asked.scenes if "=" not in name]
+    if not (SHARED / "weights/lpips_backbones").is_dir():
+        parser.error(f"LIFT_SHARED is {SHARED}, where weights/lpips_backbones are missing")
     for name in asked.scenes:
-        if not (SHARED / "data" / name).is_dir():
+        if not (SHARED / "data" / name / "cameras.npz").is_file():
             parser.error(f"--scenes has {name}, which is not in {SHARED / 'data'} (LIFT_SHARED); choose among {', '.join(SCENES)}")
     store_schemas()
     try:

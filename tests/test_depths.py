@@ -178,7 +178,7 @@ def test_lite_does_not_take_another_networks_weights(tmp_path):
         LiteNetwork.load(tmp_path / "part.safetensors")
 
 
-@pytest.mark.parametrize("setting", [{"size": 16}, {"far": 1.0}])
+@pytest.mark.parametrize("setting", [{"size": 16}, {"far": 1.0}, {"far": float("inf")}])
 def test_lite_refuses(setting):
     with pytest.raises(ValueError, match=f"depth.{next(iter(setting))} is"):
         build("lite", **setting)

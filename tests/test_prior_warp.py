@@ -11,7 +11,7 @@ from lift.depths.edges import Hardened, hardened
 from lift.geometry import look_at, pinhole, rigid
 from lift.io.image import load_picture
 from lift.priors import fill_network, priors
-from lift.priors.fill import fill_behind, push_pull
+from lift.priors.fill import by_network, fill_behind, push_pull
 from lift.types import Cameras, Clip, Depth, Frames
 
 WIDTH, HEIGHT, FOCAL = 128, 96, 110.0
@@ -149,6 +149,16 @@ def test_the_network_is_asked_once_a_clip_and_of_what_the_picture_encloses(monke
     assert len(asked) == 1
     with pytest.raises(ValueError, match="shows nothing known in frame 1"):
         warp(depth, fill="network")(frames, cameras, Clip("off", 0, moved((100.0, 0.0, 0.0))), 0)
+
+
+def test_a_thin_gap_is_no_matter_for_the_network_whatever_else_is():
+    smooth, inverse = np.full((64, 96, 3), 128, np.float32), np.ones((64, 96), np.float32)
+    smooth[:, ::7] = 30
+    thin, wide = np.zeros((64, 96), bool), np.zeros((64, 96), bool)
+    thin[10:50, 20:22], wide[20:44, 50:74] = True, True
+    made = by_network(smooth, inverse, thin | wide)
+    assert (made[thin] == smooth[thin]).all() and (made[wide] != smooth[wide]).any()
+    assert by_network(smooth, inverse, thin) is smooth
 
 
 def test_approaching_leaves_no_cracks():

@@ -127,6 +127,7 @@ def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch, t
     (tmp_path / "masks").mkdir()
     training.shard((tmp_path / "masks", tmp_path / "lite.safetensors", 0, 24))
     learn = ["train_fill.py", "train", "--from", str(tmp_path / "masks"), "--device", "cpu", "--batch", "4", "--steps", "12", "--looks", "3"]
+    learn += ["--rate", "0.2"]  # or the warm-up would leave nothing to compare
 
     _, straight, resumed = trained(training.main, training.FillTraining, learn, "fill.safetensors")
     curve = json.loads((tmp_path / "straight" / "curve.json").read_text())
@@ -134,8 +135,9 @@ def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch, t
     assert curve[-1]["filled_psnr"] != curve[0]["filled_psnr"] and curve[-1]["smooth_psnr"] == curve[0]["smooth_psnr"]
     assert (tmp_path / "straight" / "fill.safetensors").stat().st_size < 3_000_000
     Network().load_state_dict(straight)
+    assert straight["leave.weight"].float().abs().max() > 2e-3, "it began at 0"
     for name, value in straight.items():
-        torch.testing.assert_close(resumed[name], value, rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(resumed[name], value, rtol=1e-2, atol=1e-4)
     monkeypatch.setattr(sys, "argv", ["train_fill.py", "masks", "--to", str(tmp_path / "more"), "--depth", str(tmp_path / "nothing")])
     with pytest.raises(SystemExit):
         training.main()

@@ -1,5 +1,7 @@
 """Depth Anything V2."""
 
+import math
+
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -35,8 +37,8 @@ class DepthAnything(DepthEstimator):
     ) -> None:
         from transformers import AutoModelForDepthEstimation
 
-        if far <= 1:
-            raise ValueError(f"depth.far is {far}; choose more than 1")
+        if not 1 < far < math.inf:
+            raise ValueError(f"depth.far is {far}; choose a number above 1")
         try:
             network = AutoModelForDepthEstimation.from_pretrained(model)
         except (OSError, ValueError) as error:

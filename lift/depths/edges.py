@@ -15,6 +15,8 @@ STEP = 0.06
 """Share of all inverse depth that a window's has to span to hold a step."""
 COLOR = 0.06
 """How far apart colours are, in 0 to 1, that still count as alike."""
+WIDEST = 16
+"""Pixels to either side within which sides are looked for, at most: it takes the square of it, and wider steps are slopes."""
 OUTLINE = 0.04
 """The step of inverse depth between neighbouring pixels, in units of 1 / typical depth, that is an object's outline."""
 
@@ -40,7 +42,7 @@ def hardened(image: UInt8[Tensor, "height width 3"], depth: Depth, soft: float) 
         return depth
     unit = depth.typical
     inverse = unit / np.where(valid, values, values[valid].max())
-    radius = round(soft)
+    radius = min(round(soft), WIDEST)
     if radius:
         hard = sharpened(image.cpu().numpy().astype(np.float32) / 255, inverse, radius)
         unknown = cv2.dilate((~valid).astype(np.uint8), np.ones((4 * radius + 1, 4 * radius + 1), np.uint8)) > 0

@@ -1,5 +1,6 @@
 """The built-in depth network. What it learned from and what it fails on: lite.md beside this file."""
 
+import math
 from pathlib import Path
 
 import torch
@@ -27,7 +28,8 @@ STRIDE = 32
 
 @depths.register("lite")
 class Lite(DepthEstimator):
-    """A small network of our own, whose weights come with the package: no download, a fraction of a second on a CPU.
+    """A small network of our own, whose weights come with the package: no download, a fraction of a second for a
+    picture of 512 pixels on a CPU.
 
     It learned from rendered scenes, some photographs with depth, and ImageNet before those; see lite.md beside it. Depth runs from 1 to
     `far`, a guess of shape and not of distance: `affine-invariant`.
@@ -42,13 +44,13 @@ class Lite(DepthEstimator):
     def __init__(self, size: int = 320, far: float = 3.0, *, device: torch.device) -> None:
         if size < STRIDE:
             raise ValueError(f"depth.size is {size}; choose at least {STRIDE}")
-        if far <= 1:
-            raise ValueError(f"depth.far is {far}; choose more than 1")
+        if not 1 < far < math.inf:
+            raise ValueError(f"depth.far is {far}; choose a number above 1")
         self.size, self.far, self.device = size, far, device
         self.soft = 2000 / size  # five pixels of the network's
         self.network = Network.load(WEIGHTS).to(device)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
         height, width = image.shape[:2]
         rgb = image.to(self.device).permute(2, 0, 1)[None].float() / 255
@@ -108,7 +110,10 @@ class Network(nn.Module):
     def load(cls, path: Path) -> "Network":
         """From a file that experiments/train_depth.py left, ready to be asked. Raises ValueError for one of another network."""
         network = cls()
-        missing, unknown = network.load_state_dict({name: value.float() for name, value in load_file(path).items()}, strict=False)
+        try:
+            missing, unknown = network.load_state_dict({name: value.float() for name, value in load_file(path).items()}, strict=False)
+        except RuntimeError as error:  # of a name that is known and another shape
+            raise ValueError(f"{path} is not of this network: {str(error).splitlines()[-1].strip()}; choose what train_depth.py left") from None
         if wrong := unknown + [name for name in missing if not name.endswith("num_batches_tracked")]:  # such counters are not kept
             raise ValueError(f"{path} is not of this network: {wrong[0]} is {'unknown' if unknown else 'missing'}; choose what train_depth.py left")
         return network.eval()

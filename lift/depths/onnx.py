@@ -1,5 +1,6 @@
 """Depth by any network that comes as an ONNX file."""
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -55,8 +56,8 @@ class Onnx(DepthEstimator):
 
         if not Path(path).is_file():
             raise FileNotFoundError(f"depth.path is {path}, where there is no file; give the path of an ONNX file")
-        if far <= 1:
-            raise ValueError(f"depth.far is {far}; choose more than 1")
+        if not 1 < far < math.inf:
+            raise ValueError(f"depth.far is {far}; choose a number above 1")
         if multiple < 1 or size < multiple:
             raise ValueError(f"depth.size is {size} and depth.multiple is {multiple}; choose 1 <= multiple <= size")
         if min(std) <= 0:

@@ -22,8 +22,8 @@ def fill_behind(
     """Colours [H W 3] in 0..255 and inverse depths [H W], with holes filled; something must be known.
 
     front: known pixels whose surface ends at a hole because it stands before what the hole shows; they give nothing to it.
-    texture: `patches` copies what lies around at like depth, `network` asks the one that comes with the package (`fill_network`), but for what
-        lies beyond the picture's border, `telea` is OpenCV's inpainting, `smooth` has none.
+    texture: `patches` copies what lies around at like depth, `network` asks the one that comes with the package (`fill_network`) about holes that do
+        not reach the picture's border and copies texture into those that do, `telea` is OpenCV's inpainting, `smooth` has none.
     """
     if not hole.any():
         return rgb, inverse
@@ -66,7 +66,11 @@ def enclosed(hole: np.ndarray) -> np.ndarray:
 
 def by_network(smooth: np.ndarray, inverse: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """Colours, with holes that are smoothly filled filled by the network that comes with the package; thin ones stay as they are."""
-    if not hole.any() or cv2.distanceTransform(np.pad(hole, 1).astype(np.uint8), cv2.DIST_L2, 3).max() < THIN:
+    count, label = cv2.connectedComponents(hole.astype(np.uint8))
+    widest = np.zeros(count, np.float32)
+    np.maximum.at(widest, label, cv2.distanceTransform(np.pad(hole, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1])
+    hole = hole & (widest >= THIN)[label]
+    if not hole.any():
         return smooth
     picture, far, missing = (torch.from_numpy(np.ascontiguousarray(a)) for a in (smooth.transpose(2, 0, 1), inverse, hole))
     with torch.inference_mode():
