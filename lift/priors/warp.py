@@ -15,7 +15,7 @@ from lift.types import Cameras, Clip, Depth, Frames
 
 @priors.register("warp")
 class Warp(VideoPrior):
-    """Moves the picture by its depth and fills what comes into view from the background; exact cameras, no weights.
+    """Moves the picture by its depth and fills what comes into view from the background; exact cameras, nothing to download.
 
     The picture, and whatever had to be filled in later frames, is one growing textured surface, cut where depth jumps; every frame
     is a picture of it, so all branches of the tree agree. A hole is filled once and is part of the scene from then on: in the frame that
