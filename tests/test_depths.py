@@ -167,7 +167,7 @@ def test_of_lites_change_of_depth_more_lies_in_few_steps_once_it_is_hardened():
 
 def test_lite_does_not_take_another_networks_weights(tmp_path):
     save_file({"enter.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises((ValueError, RuntimeError), match="enter.weight"):
+    with pytest.raises(ValueError, match="enter.weight"):
         LiteNetwork.load(tmp_path / "other.safetensors")
     save_file({"else": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="else is unknown"):

@@ -8,6 +8,7 @@ import torch
 
 from lift.jit import compiled
 from lift.priors import fill_network
+from lift.types import Depth
 
 Texture = Literal["patches", "network", "telea", "smooth"]
 RADIUS = 3
@@ -56,6 +57,16 @@ def fill_behind(
         filled, beyond = by_network(smooth, inverse, within), hole & ~within
         return (_by_patches(filled, inverse, beyond, nearer | within) if beyond.any() else filled), inverse
     return _by_patches(smooth, inverse, hole, nearer), inverse
+
+
+def without_gaps(depth: Depth) -> np.ndarray:
+    """A depth [H W] with what is not known of it filled from behind; something must be known."""
+    values, valid = depth.depth.cpu().numpy().astype(np.float32), depth.valid.cpu().numpy()
+    if valid.all():
+        return values
+    inverse = 1 / np.where(valid, values, depth.typical)
+    _, inverse = fill_behind(np.zeros((*values.shape, 3), np.float32), inverse, ~valid, np.zeros_like(valid), "smooth")
+    return (1 / inverse).astype(np.float32)
 
 
 def enclosed(hole: np.ndarray) -> np.ndarray:

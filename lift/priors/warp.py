@@ -8,7 +8,7 @@ import torch
 
 from lift.parallel import each
 from lift.priors import VideoPrior, priors
-from lift.priors.fill import by_network, enclosed, fill_behind
+from lift.priors.fill import by_network, enclosed, fill_behind, without_gaps
 from lift.priors.surface import Surface
 from lift.types import Cameras, Clip, Depth, Frames
 
@@ -78,7 +78,7 @@ class Warp(VideoPrior):
     def _remembered(self, frames: Frames, cameras: Cameras) -> Surface:
         """The surface of all frames so far: the one at hand if it was made of just these, else built again from them."""
         images = frames.images.cpu().numpy()
-        first = self._whole()
+        first = without_gaps(self.depth)
         depths = [first, *(frames.depth[1:].cpu().numpy() if frames.depth is not None else ())]
         views = list(zip(images, depths, *zip(*_matrices(cameras), strict=True), strict=True))
         seen = each(lambda view: _digest(*view), views)
@@ -90,15 +90,6 @@ class Warp(VideoPrior):
             self._surface.add(image, depth, new, to_camera, intrinsics)
         self._seen = seen
         return self._surface
-
-    def _whole(self) -> np.ndarray:
-        """The input's depth without gaps."""
-        depth, valid = self.depth.depth.cpu().numpy().astype(np.float32), self.depth.valid.cpu().numpy()
-        if valid.all():
-            return depth
-        inverse = 1 / np.where(valid, depth, self.depth.typical)
-        _, inverse = fill_behind(np.zeros((*depth.shape, 3), np.float32), inverse, ~valid, np.zeros_like(valid), "smooth")
-        return (1 / inverse).astype(np.float32)
 
 
 def _matrices(cameras: Cameras) -> list[tuple[np.ndarray, np.ndarray]]:
