@@ -249,6 +249,37 @@ def _sprig(p: Place, at: Array, tall: float, stems: int, leaf: float, up: float 
     p.leaves(foot, along, normal, length, width, p.greens(len(foot)), shape)
 
 
+def _palm(p: Place, at: Array, tall: float) -> None:
+    """A crown of feathered fronds on a short trunk, as of cycads, tree ferns and palms: they rise, arch outwards all around and hang down. Those
+    that come towards the eye are before the trunk, and hide those that go away from it."""
+    r = p.rng
+    trunk = tall * r.choice([0.03, r.uniform(0.1, 0.4)])
+    p.cone(at, at + (0, trunk, 0), 0.07 * tall, 0.06 * tall, p.stuff(WOOD, scale=0.05 * tall, bump=1.0))
+    crown, fronds, number = at + (0, trunk, 0), int(r.integers(10, 34)), int(r.choice([14, 24, 36, 50]))
+    long, sag, leaf = tall * r.uniform(0.6, 1.1), r.uniform(0.2, 1.1), r.uniform(0.06, 0.16)
+    t = np.linspace(0, 1, number)[:, None]
+    foot, along, normal, length = [], [], [], []
+    for k, turn in enumerate(np.arange(fronds) * 2.4 + r.normal(0, 0.2, fronds)):  # by the golden angle, the old ones lowest
+        rise = np.interp(k / fronds, (0, 1), (r.uniform(-0.2, 0.6), r.uniform(1.2, 1.55))) + r.normal(0, 0.12)
+        angle = rise - sag * (0.5 + r.random()) * t[:-1, 0]
+        step = np.stack([np.cos(angle) * math.cos(turn), np.sin(angle), np.cos(angle) * math.sin(turn)], axis=1)
+        own = long * r.uniform(0.75, 1.1)
+        path = crown + np.concatenate([np.zeros((1, 3)), np.cumsum(step, axis=0)]) * own / (number - 1)
+        stem = p.stuff(PLAIN, _rgb(r.uniform(0.12, 0.3), 0.5, r.uniform(0.15, 0.4)))
+        for a, b in zip(path[: -number // 3 : number // 3], path[number // 3 :: number // 3]):
+            p.cone(a, b, 0.012 * tall, 0.007 * tall, stem)
+        flow = np.gradient(path, axis=0)
+        flow /= np.linalg.norm(flow, axis=1, keepdims=True).clip(1e-9)
+        side = np.array([-math.sin(turn), 0.0, math.cos(turn)])
+        for sign in (-1, 1):
+            foot.append(path[1:])
+            along.append((sign * side + 0.45 * flow + r.normal(0, 0.06, path.shape) - (0, 0.15, 0))[1:])
+            normal.append(np.cross(flow, sign * side)[1:] + r.normal(0, 0.1, (number - 1, 3)))
+            length.append(own * leaf * np.sin(math.pi * np.clip(0.12 + 0.83 * t[1:, 0], 0, 1)) ** 0.7)
+    foot, along, normal, length = (np.concatenate(a) for a in (foot, along, normal, length))
+    p.leaves(foot, along, normal, length, length * r.uniform(0.1, 0.3), p.greens(len(foot)), r.choice([0.0, 1.0]))
+
+
 def _flower(p: Place, at: Array, toward: Array, size: float, petals: Array) -> None:
     """A blossom that faces `toward`."""
     r = p.rng
@@ -828,6 +859,9 @@ def _planter(p: Place) -> None:
     for k in range(int(r.integers(1, 4))):
         spot = foot + (k > 0) * (r.normal(0, 0.45) * away * across + r.normal(0, 0.2) * away * ahead) + (0, 0.25 * tall * r.random(), 0)
         own = tall * (r.uniform(0.3, 0.7) if k else r.uniform(0.7, 1.0))
+        if not k and r.random() < 0.5:
+            _palm(p, spot, own)
+            continue
         _sprig(p, spot, own, int(r.integers(8, 32)), own * r.uniform(0.08, 0.3), r.uniform(0.1, 1.3), bool(r.random() < 0.65))
     p.aim = p.eye + away * (ahead + r.normal(0, 0.12) * across)
     p.aim[1] = low + tall * r.uniform(0.15, 0.8)
@@ -853,7 +887,7 @@ def _still(p: Place) -> None:
         p.cone((0, 0, 0), (0, 0.03 * size, 0), size * r.uniform(0.5, 1), size, p.stuff(gloss=0.6))
     things = SMALL if r.random() < 0.6 else (SMALL[r.integers(len(SMALL))],)
     _litter(p, (0, 0, 0), size * r.uniform(0.3, 1.6), int(r.integers(1, 16)), (0.25 * size, size), things)
-    pitch = r.choice([r.uniform(0.02, 0.5), r.uniform(0.5, 1.55)], p=[0.65, 0.35])
+    pitch = r.choice([r.uniform(0.02, 0.5), r.uniform(0.5, 1.55)], p=[0.5, 0.5])
     p.aim = np.array([r.normal(0, 0.15), r.uniform(0, 0.5), r.normal(0, 0.15)]) * size
     p.eye = p.aim + size * r.uniform(1.3, 3.5) * np.array([r.normal(0, 0.1), math.sin(pitch), -math.cos(pitch)])
     p.fov = r.uniform(28, 60)
@@ -899,8 +933,8 @@ def _clutter(p: Place) -> None:
 
 
 PLACES: dict[str, tuple[Callable[[Place], None], float]] = {
-    "room": (_room, 0.2), "street": (_street, 0.11), "square": (_square, 0.07), "hills": (_hills, 0.1), "garden": (_garden, 0.13), "thicket": (_thicket, 0.12),
-    "planter": (_planter, 0.1), "still": (_still, 0.13), "portrait": (_portrait, 0.08), "clutter": (_clutter, 0.04),
+    "room": (_room, 0.18), "street": (_street, 0.11), "square": (_square, 0.07), "hills": (_hills, 0.08), "garden": (_garden, 0.11), "thicket": (_thicket, 0.12),
+    "planter": (_planter, 0.16), "still": (_still, 0.13), "portrait": (_portrait, 0.08), "clutter": (_clutter, 0.04),
 }  # fmt: skip
 """Makers of places, and how often each is made."""
 

@@ -14,7 +14,7 @@ from lift.depths.inverse import from_relative, guided, resized
 from lift.types import Depth
 
 WEIGHTS = Path(__file__).with_name("lite.safetensors")
-CHECKSUM = "17ea9579fb74a6d6c4feb26231b0639cfc89fa3c2b6afa50702bacaf5452a6d0"
+CHECKSUM = "33902cb879183171ce4a01ee4ccf8d3bb290260f6761f74b3906d7623a1c6a02"
 """SHA-256 of the weights."""
 
 STAGES = (
