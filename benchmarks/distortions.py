@@ -46,7 +46,7 @@ def explain(step: Callable[[int], None], steps: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
     parser.add_argument("--quick", action="store_true", help="few steps and Gaussians; writes nothing")
     parser.add_argument("--profile", choices=tuple(KINDS), metavar="DISTORTION", help="where the time of its step goes; writes nothing")
     parser.add_argument("--gaussians", type=int, default=GAUSSIANS, help="with --profile")

@@ -68,7 +68,7 @@ class Watched(SceneModule):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
     parser.add_argument("--frames", type=Path, required=True, help="a folder made by frames.py")
     parser.add_argument("--name", help="of the result; without one nothing is written")
     parser.add_argument("settings", nargs="*", metavar="setting=value")

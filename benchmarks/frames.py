@@ -121,7 +121,7 @@ def _call(call: Callable[[], Frames]) -> Frames:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
     parser.add_argument("--to", type=Path, required=True)
     parser.add_argument("--width", type=int, default=1024, help="pixels; the height is three quarters of it")
     parser.add_argument("--frames", type=int, default=15, help="a clip")

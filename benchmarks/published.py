@@ -428,7 +428,7 @@ def time_step(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
     commands = parser.add_subparsers(dest="command", required=True)
     run, step = commands.add_parser("train"), commands.add_parser("step")
     for command in (run, step):

@@ -47,7 +47,7 @@ def time_case(renderer: Renderer, count: int, size: int, device: str, seconds: f
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--quick", action="store_true", help="one case, little time; writes nothing")
     arguments = parser.parse_args()

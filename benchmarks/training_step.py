@@ -164,7 +164,7 @@ def time_case(name: str, count: int, size: int, device: str, steps: int, parts: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--quick", action="store_true", help="the first case, without the reference; writes nothing")
     arguments = parser.parse_args()

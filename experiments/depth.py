@@ -31,6 +31,7 @@ from torch import Tensor
 from lift.cli import check_names
 from lift.config import check, store_schemas
 from lift.depths import depths
+from lift.errors import one_line
 from lift.evaluation.worlds import photographed
 from lift.geometry import inside, pinhole, project
 from lift.machine import machine
@@ -146,7 +147,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
     parser.add_argument("--to", type=Path, default=Path("outputs/depth.json"))
     parser.add_argument("settings", nargs="*", metavar="depth.setting=value")
     asked = parser.parse_intermixed_args()
@@ -164,8 +165,11 @@ def main() -> None:
         try:
             guesses[name] = estimator(overrides)
         except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
-            parser.error(f"{name}: {str(error).splitlines()[0]}")
-    rows = [row(name, guess, place) for name, guess in track(guesses.items(), "depth", transient=True) for place in sets]
+            parser.error(f"{name}: {one_line(error)}")
+    try:
+        rows = [row(name, guess, place) for name, guess in track(guesses.items(), "depth", transient=True) for place in sets]
+    except ValueError as error:  # of an estimator that cannot do with these pictures, as `known` with the depth of another
+        parser.error(one_line(error))
     print(table(rows))
     asked.to.parent.mkdir(parents=True, exist_ok=True)
     asked.to.write_text(json.dumps({"rows": rows, "machine": machine("cpu")}, indent=1) + "\n")

@@ -445,7 +445,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="python experiments/distortion.py --quick")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".", epilog="python experiments/distortion.py --quick")
     parser.add_argument("--quick", action="store_true", help="the room at 128 x 96, short fits, one seed, no kind of mistake alone")
     parser.add_argument("--scenes", nargs="+", metavar="SCENE", help=", ".join((*RAY_CAST, *PHOTOGRAPHS)))
     parser.add_argument("--modules", nargs="+", metavar="MODULE", help=", ".join(MODULES))

@@ -180,7 +180,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
     parser.add_argument("--migan", type=Path, help="migan_pipeline_v2.onnx")
     parser.add_argument("--to", type=Path, default=Path("outputs/fill.json"))
     parser.add_argument("--look", type=Path, help="a folder for pictures: the hole, each filling in the table's order, the truth")
@@ -194,7 +194,10 @@ def main() -> None:
     fillings = {name: of_warp(name) for name in get_args(Texture)}
     fillings |= {"OpenCV, Telea": of_opencv(cv2.INPAINT_TELEA), "OpenCV, Navier-Stokes": of_opencv(cv2.INPAINT_NS)}
     if asked.migan:
-        fillings["MI-GAN"] = of_migan(asked.migan)
+        try:
+            fillings["MI-GAN"] = of_migan(asked.migan)
+        except Exception as error:  # onnxruntime's own kinds, which are many
+            parser.error(f"--migan is {asked.migan}, which is no such network: {str(error).splitlines()[0]}")
     lpips = LPIPS.load(backbones)
     rows = [r for name in track(sets, "fill", transient=True) for r in row(name, fillings, lpips, asked.look)]
     print(table(rows))

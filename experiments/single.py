@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from depth import SHARED, SPARSE
 from lift.cli import check_names
 from lift.config import check, store_schemas
+from lift.errors import one_line
 from lift.evaluation.lpips import LPIPS
 from lift.evaluation.metrics import psnr, ssim
 from lift.evaluation.worlds import World, photographs
@@ -107,7 +108,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
     parser.add_argument("--scenes", nargs="+", metavar="NAME", default=list(SPARSE), help=", ".join(SPARSE))
     parser.add_argument("--to", type=Path, default=Path("outputs/single.json"))
     parser.add_argument("settings", nargs="*", metavar="setting=value")
@@ -134,7 +135,7 @@ def main() -> None:
             try:
                 folder = lifted(world, asked.to.parent / "single", settings)
             except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
-                parser.error(f"{label}: {str(error).splitlines()[0]}")
+                parser.error(f"{label}: {one_line(error)}")
             rows.append({"settings": label, "scene": name, **scores(world, folder, renderer, lpips), "seconds": round(time.perf_counter() - began, 1)})
             print(json.dumps(rows[-1]), flush=True)
     print(table(rows))

@@ -422,10 +422,14 @@ def train(asked: argparse.Namespace) -> None:
     data = {"rendered": rendered(asked.source, asked.device), "measured": measured(asked.device), "photographs": unmeasured(asked.device)}
     print({name: len(source["image"]) for name, source in data.items()}, flush=True)
     module = DepthTraining(data, asked.steps, asked.batch, asked.rate, asked.seed, asked.shares)
-    if asked.encoder:
-        module.network.begin(torch.load(asked.encoder, map_location="cpu", weights_only=True))
-    if asked.begin:
-        module.network.load_state_dict(Network.load(asked.begin).state_dict())
+    try:
+        if asked.encoder:
+            module.network.begin(torch.load(asked.encoder, map_location="cpu", weights_only=True))
+        if asked.begin:
+            module.network.load_state_dict(Network.load(asked.begin).state_dict())
+    except Exception as error:  # a file of another kind can raise whatever it likes
+        name, path = ("encoder", asked.encoder) if asked.encoder else ("begin", asked.begin)
+        raise SystemExit(f"--{name} is {path}, whose weights are not this network's: {' '.join(str(error).split())}") from None
     if asked.encoder or asked.begin:
         module.mean.load_state_dict(module.network.state_dict())
     learn(module, asked, "lite", asked.devices)
@@ -435,6 +439,15 @@ def begin(asked: argparse.Namespace) -> None:
     """Before a training's module is made."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     asked.to.mkdir(parents=True, exist_ok=True)
+    settings = {key: str(value) for key, value in vars(asked).items() if key not in ("verb", "to", "device", "progress")}
+    settings_file = asked.to / "settings.json"
+    if (asked.to / "last.ckpt").exists() and settings_file.exists():
+        for key, before in json.loads(settings_file.read_text()).items():
+            if settings.get(key) != before:
+                option = "from" if key == "source" else key
+                raise SystemExit(f"--{option} is {settings.get(key)}, but {asked.to} was begun with {before}; go on with that, or choose another --to")
+    elif not os.environ.get("LOCAL_RANK"):
+        settings_file.write_text(json.dumps(settings, indent=1))
     torch.manual_seed(asked.seed)
     torch.set_float32_matmul_precision("high")
 

@@ -1,6 +1,9 @@
 """What is said of an error: one line where the message tells the user what to change, a traceback where it is our bug."""
 
-from lift.registry import ComponentError
+import re
+from difflib import get_close_matches
+
+from lift.registry import SLOTS, ComponentError, catalogue
 
 
 def is_interrupt(error: BaseException | None) -> bool:
@@ -24,4 +27,20 @@ def one_line(error: BaseException) -> str:
     cause = error.__cause__
     if cause is not None and str(cause) and " ".join(str(cause).split()) not in text:
         text = f"{text} ({' '.join(str(cause).split())})"
-    return text or type(error).__name__
+    return _of_component(text) or text or type(error).__name__
+
+
+def _of_component(text: str) -> str | None:
+    """What Hydra says of a setting that the chosen component does not have, in our words."""
+    found = re.search(r"Key '(\w+)' not in '(\w+)Config' full_key: (\w+)\.", text)
+    if not found or found[3] not in SLOTS:
+        return None
+    key, title, slot = found.groups()
+    entries = catalogue().entries[slot]
+    chosen = next((entry for entry in entries.values() if entry.name.title() == title), None)
+    if chosen is None:
+        return None
+    near = get_close_matches(key, chosen.settings, 1)
+    others = [entry.name for entry in entries.values() if key in entry.settings]
+    hint = f"did you mean {slot}.{near[0]}? " if near else f"it is one of {slot}={', '.join(others)}; " if others else ""
+    return f"{slot}.{key} is not a setting of {chosen.name!r}; {hint}it has {', '.join(chosen.settings) or 'none'}"

@@ -11,6 +11,8 @@ WRONG = {
     "fit.learning_rate.means=many": "'many'",
     "experiment=foo": "experiment is 'foo'; choose one of demo, gpu",
     "fit.stps=3": "fit.stps is not a setting; did you mean fit.steps? fit has steps, views_per_step",
+    "depth.sise=3": "depth.sise is not a setting of 'lite'; did you mean depth.size? it has size, far",
+    "depth.path=x": "depth.path is not a setting of 'lite'; it is one of depth=known, onnx; it has size, far",
     "fit.steps=-4": "fit.steps is -4; choose a value of at least 1",
     "reach.beyond=x": "reach.beyond is 'x'; choose one of limit, warn, ignore",
     "prior.jump=x": "prior.jump",

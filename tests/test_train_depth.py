@@ -235,6 +235,14 @@ def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch, t
     for name, value in straight.items():
         torch.testing.assert_close(resumed[name], value, rtol=1e-3, atol=1e-3)
     assert torch.equal(run("resumed")["leave.weight"], resumed["leave.weight"]), "done is done"
+    monkeypatch.setattr(sys, "argv", [*learn, "--to", str(tmp_path / "straight"), "--rate", "0.5"])
+    with pytest.raises(SystemExit, match="--rate is 0.5, but .* was begun with 0.001; go on with that, or choose another --to"):
+        training.main()
+    (tmp_path / "junk.pth").write_text("junk")
+    for option in ("--encoder", "--begin"):
+        monkeypatch.setattr(sys, "argv", [*learn, "--to", str(tmp_path / option), option, str(tmp_path / "junk.pth")])
+        with pytest.raises(SystemExit, match=f"{option} is .*junk.pth, whose weights are not this network's"):
+            training.main()
     monkeypatch.setattr(sys, "argv", ["train_depth.py", "train", "--from", str(tmp_path / "empty"), "--to", str(tmp_path / "x"), "--device", "cpu"])
     with pytest.raises(SystemExit, match="where no scenes are; make some with"):
         training.main()
