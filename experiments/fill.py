@@ -35,7 +35,7 @@ from lift.priors.surface import Surface
 from lift.types import Depth
 
 SIZE = (384, 288)
-PAIRS = 6
+PAIRS = 24
 """Of a scene."""
 SHARES = (0.005, 0.3)
 """Of the picture that may be missing."""
