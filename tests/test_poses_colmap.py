@@ -17,7 +17,7 @@ from lift.types import Cameras, Clip, Depth, Frames, Reconstruction, Trajectory
 from tests import walls
 
 pytest.importorskip("pycolmap")
-from lift.poses.colmap import Model, neighbours  # noqa: E402
+from lift.poses.colmap import Model  # noqa: E402
 
 NOISE = 4
 """The frame that shows nothing."""
@@ -139,19 +139,30 @@ def test_scale_without_a_baseline(case):
         torch.testing.assert_close(moved, points.float(), rtol=tolerance, atol=tolerance)
 
 
-def test_neighbours_follow_the_tree():
-    start = pinhole(16, 16, 10.0)
-    clip = Cameras(torch.eye(4).repeat(12, 1, 1), start.intrinsics.expand(12, 3, 3), 16, 16)
-    pairs = neighbours(Trajectory(start, (Clip("a", 0, clip), Clip("b", 0, clip), Clip("c", 12, clip))))
-    assert {(0, view) for view in range(1, 37)} <= pairs
-    assert (3, 11) in pairs and (3, 12) not in pairs
-    assert (12, 25) in pairs and (5, 25) in pairs  # c continues a's last frame
-    assert (12, 13) not in pairs and (11, 13) not in pairs  # b starts at the input again
-    assert all(a < b for a, b in pairs)
+@pytest.mark.parametrize("mapping", ["global", "planned"])
+def test_every_mapping_finds_cameras(case, mapping, caplog):
+    trajectory, taken, frames = case
+    found = build(frames, mapping=mapping)(Frames(frames.images), trajectory)
+    assert not caplog.records, "no other mapping was tried"
+    views = [view for view in range(1, 7) if view != NOISE]
+    angle = rotation_angle(found.cameras.world_to_camera[views, :3, :3].double(), taken.world_to_camera[views, :3, :3].double())
+    assert angle.max() < 0.3
+
+
+def test_a_focal_length_that_was_guessed_wrong_is_found(case):
+    trajectory, taken, frames = case
+    guessed = trajectory.cameras.intrinsics * torch.tensor([[1.15], [1.15], [1.0]])
+    guessed[:, :2, 2] = trajectory.cameras.intrinsics[:, :2, 2]
+    wrong = [replace(trajectory.start, intrinsics=guessed[:1])]
+    clips = tuple(replace(clip, cameras=replace(clip.cameras, intrinsics=guessed[list(span)])) for clip, span in zip(trajectory.clips, trajectory.spans, strict=True))
+    found = build(frames, focal="shared")(Frames(frames.images), Trajectory(wrong[0], clips))
+    assert (found.cameras.intrinsics[:, 0, 0] / 200 - 1).abs().max() < 0.03
+    angle = rotation_angle(found.cameras.world_to_camera[1:4, :3, :3].double(), taken.world_to_camera[1:4, :3, :3].double())
+    assert angle.max() < 0.3
 
 
 def test_settings_are_checked(case):
-    with pytest.raises(ValueError, match="pose.mapping is 'local'; choose one of incremental, global"):
+    with pytest.raises(ValueError, match="pose.mapping is 'local'; choose one of incremental, global, planned"):
         build(case[2], mapping="local")
     with pytest.raises(ValueError, match="pose.least is 2"):
         build(case[2], least=2.0)

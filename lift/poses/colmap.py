@@ -1,8 +1,9 @@
 """Where the frames were really taken, by structure from motion."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -17,33 +18,32 @@ from lift.geometry import align_similarity, inside, project, rigid, transform_ca
 from lift.io.image import save_image
 from lift.poses import PoseEstimator, poses
 from lift.poses.agreement import FEWEST, merged, place
+from lift.poses.pairs import select
 from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
-
-NEIGHBOURS = 8
-"""Frames along the tree on either side that a frame is matched with when not all pairs are."""
-
 
 @dataclass(frozen=True)
 class Model:
     """What structure from motion found, in a world of its own: world_to_camera of each frame that was placed, points, and which of
-    them were seen in which frame, and where."""
+    them were seen in which frame, and where; the focal length of each frame."""
 
     poses: dict[int, Float[Tensor, "4 4"]]
     points: Float[Tensor, "point 3"]
     seen: dict[int, tuple[Float[Tensor, "seen 2"], list[int]]]
+    focals: dict[int, float] = field(default_factory=dict)
 
 
 @poses.register("colmap")
 class Colmap(PoseEstimator):
     """Structure from motion with COLMAP (Schoenberger and Frahm, CVPR 2016): SIFT, matching, mapping, all on the CPU.
 
-    The lenses are known and stay as planned. The result is scaled to the plan by its camera positions (by the input's depth if those
+    Frames are matched where the plan has them overlap (`lift.poses.pairs.select`). The result is scaled to the plan by its camera positions (by the input's depth if those
     do not move), and moved so that the input's camera is the trajectory's start, exactly. A frame that COLMAP does not place keeps its
     planned camera and has confidence 0. Every frame's depth, estimated or the prior's, is aligned to the sparse points seen in it;
     confidence falls with the disagreement there (`lift.poses.agreement.place`).
 
-    mapping: incremental (one frame after another) or global (GLOMAP; Pan et al., ECCV 2024). exhaustive: up to so many frames all
-    pairs are matched, beyond it each frame with its neighbours in the tree and with the input. features: at most so many a frame.
+    mapping: incremental (one frame after another), global (GLOMAP; Pan et al., ECCV 2024) or planned (points from the planned cameras, then all is
+    adjusted); where one places too few, the others are tried in this order, with a warning. focal: as planned (fixed) or one for all frames (shared).
+    exhaustive: up to so many frames all pairs that overlap are matched. features: at most so many a frame.
     least: share of the frames that must be placed. tolerance, most_points: as for `planned`.
     Raises ValueError if fewer frames, or not the input, can be placed.
     """
@@ -54,7 +54,8 @@ class Colmap(PoseEstimator):
 
     def __init__(
         self,
-        mapping: Literal["incremental", "global"] = "incremental",
+        mapping: Literal["incremental", "global", "planned"] = "incremental",
+        focal: Literal["fixed", "shared"] = "fixed",
         exhaustive: int = 40,
         features: int = 4096,
         least: float = 0.5,
@@ -73,7 +74,8 @@ class Colmap(PoseEstimator):
             raise ValueError(f"pose.least is {least}; choose a share between 0 and 1")
         if not tolerance > 0:
             raise ValueError(f"pose.tolerance is {tolerance}; choose more than 0")
-        self.mapping = mapping
+        self.mappings = [mapping, *(other for other in ("incremental", "global", "planned") if other != mapping)]
+        self.focal = focal
         self.exhaustive = exhaustive
         self.features = features
         self.least = least
@@ -93,8 +95,8 @@ class Colmap(PoseEstimator):
         placed = len(model.poses)
         if placed < max(2, self.least * len(frames)):
             raise ValueError(
-                f"COLMAP placed {placed} of {len(frames)} frames, fewer than pose.least={self.least:g} asks for: they have too little "
-                "texture in common, or move too little; choose pose=planned"
+                f"COLMAP placed {placed} of {len(frames)} frames, fewer than pose.least={self.least:g} asks for, with {', '.join(self.mappings)} mapping: they "
+                "have too little texture in common, or move too little; choose pose=planned"
             )
         if 0 not in model.poses:
             raise ValueError(f"COLMAP placed {placed} of {len(frames)} frames, but not the input, which ties the scene to the plan")
@@ -116,16 +118,22 @@ class Colmap(PoseEstimator):
         extraction.sift.max_num_features = self.features
         reader = pycolmap.ImageReaderOptions()
         reader.camera_model = "PINHOLE"
-        mode = pycolmap.CameraMode.PER_IMAGE
+        mode = pycolmap.CameraMode.SINGLE if self.focal == "shared" else pycolmap.CameraMode.PER_IMAGE
         pycolmap.extract_features(database, folder / "frames", names, mode, reader, extraction)
         _set_lenses(database, dict(zip(names, trajectory.cameras.intrinsics, strict=True)))
         self._match(database, folder / "pairs.txt", names, trajectory)
-        (folder / "models").mkdir()
-        models = self._map(database, folder)
-        with_input = [m for m in models if any(i.name == names[0] and i.has_pose for i in m.images.values())]
-        if not models:
-            return Model({}, torch.zeros(0, 3), {})
-        return _taken(max(with_input or models, key=lambda m: m.num_reg_images()), names)
+        best = Model({}, torch.zeros(0, 3), {})
+        for mapping in self.mappings:
+            (folder / mapping).mkdir()
+            models = self._map(mapping, database, folder, dict(zip(names, trajectory.cameras.world_to_camera, strict=True)))
+            with_input = [m for m in models if any(i.name == names[0] and i.has_pose for i in m.images.values())]
+            if models:
+                found = _taken(max(with_input or models, key=lambda m: m.num_reg_images()), names)
+                best = max(best, found, key=lambda m: (0 in m.poses, len(m.poses)))
+            if 0 in best.poses and len(best.poses) >= max(2, self.least * len(names)):
+                return best
+            logging.getLogger(__name__).warning("COLMAP's %s mapping placed %d of %d frames", mapping, len(best.poses), len(names))
+        return best
 
     def _match(self, database: Path, pairs: Path, names: list[str], trajectory: Trajectory) -> None:
         import pycolmap
@@ -135,34 +143,45 @@ class Colmap(PoseEstimator):
         verification = pycolmap.TwoViewGeometryOptions()
         verification.ransac.random_seed = 0
         verification.detect_watermark = False  # nothing moves in frames that stand still; they are not overlays
-        if len(names) <= self.exhaustive:
-            pycolmap.match_exhaustive(database, matching_options=matching, verification_options=verification)
-            return
-        lines = [f"{names[a]} {names[b]}" for a, b in sorted(neighbours(trajectory))]
+        lines = [f"{names[a]} {names[b]}" for a, b in select(trajectory, self.depth.typical, self.exhaustive).tolist()]
         pairs.write_text("\n".join(lines) + "\n", encoding="utf-8")
         pairing = pycolmap.ImportedPairingOptions()
         pairing.match_list_path = str(pairs)
         pycolmap.match_image_pairs(database, matching, pairing, verification)
 
-    def _map(self, database: Path, folder: Path) -> list[Any]:
+    def _map(self, mapping: str, database: Path, folder: Path, planned: dict[str, Float[Tensor, "4 4"]]) -> list[Any]:
         import pycolmap
 
-        if self.mapping == "global":
+        free = self.focal == "shared"
+        if mapping == "global":
             options = pycolmap.GlobalPipelineOptions()
             options.random_seed = 0
             adjustment = options.mapper.bundle_adjustment
-            adjustment.refine_focal_length = adjustment.refine_extra_params = False
-            return list(pycolmap.global_mapping(database, folder / "frames", folder / "models", options).values())
+            adjustment.refine_focal_length, adjustment.refine_extra_params = free, False
+            return list(pycolmap.global_mapping(database, folder / "frames", folder / mapping, options).values())
         options = pycolmap.IncrementalPipelineOptions()
         options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = 0
-        options.ba_refine_focal_length = options.ba_refine_extra_params = False
+        options.ba_refine_focal_length, options.ba_refine_extra_params = free, False
         options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = False
         options.extract_colors = False
         options.min_model_size = 2
         # Generated motions are small beside those of photographers: less parallax has to do.
         options.mapper.init_min_tri_angle = 4.0
         options.mapper.filter_min_tri_angle = options.triangulation.min_angle = 0.5
-        return list(pycolmap.incremental_mapping(database, folder / "frames", folder / "models", options).values())
+        if mapping == "planned":
+            model = _at(database, planned)
+            for off in (8.0, 1.0):  # the plan may be off; points from better cameras are more and better
+                options.triangulation.create_max_angle_error = options.triangulation.continue_max_angle_error = 2.0 * off
+                options.triangulation.merge_max_reproj_error = options.triangulation.complete_max_reproj_error = 4.0 * off
+                options.mapper.filter_max_reproj_error = 4.0 * off
+                model = pycolmap.triangulate_points(model, database, folder / "frames", folder / mapping, options=options)
+                if not model.num_points3D():
+                    return []
+                adjustment = pycolmap.BundleAdjustmentOptions()
+                adjustment.refine_focal_length, adjustment.refine_extra_params, adjustment.print_summary = free, False, False
+                pycolmap.bundle_adjustment(model, adjustment)
+            return [model]
+        return list(pycolmap.incremental_mapping(database, folder / "frames", folder / mapping, options).values())
 
     def _in_plan(self, model: Model, plan: Cameras) -> tuple[Cameras, Float[Tensor, "point 3"]]:
         """Cameras and points in the plan's world and scale."""
@@ -179,7 +198,10 @@ class Colmap(PoseEstimator):
         world[views] = transform_cameras(found, scale, rotation, moved).world_to_camera.to(world)
         world[0] = plan.world_to_camera[0]  # to the last bit
         points = scale * model.points.double() @ rotation.T + moved
-        return Cameras(world, plan.intrinsics, plan.width, plan.height), points.to(world)
+        lenses = plan.intrinsics.clone()
+        if self.focal == "shared":  # also that of a frame that was not placed
+            lenses[:, [0, 1], [0, 1]] *= model.focals[0] / float(plan.intrinsics[0, 0, 0])
+        return Cameras(world, lenses, plan.width, plan.height), points.to(world)
 
     def _scale(self, found: Cameras, wanted: Float[Tensor, "view 3"], model: Model) -> float:
         """The plan's unit over the model's."""
@@ -221,20 +243,18 @@ class Colmap(PoseEstimator):
         return torch.stack(depths), torch.stack(confidences)
 
 
-def neighbours(trajectory: Trajectory) -> set[tuple[int, int]]:
-    """Pairs of frames, lower index first: along every branch of the tree up to NEIGHBOURS apart, and each with the input."""
-    before = {0: 0}
-    for clip, span in zip(trajectory.clips, trajectory.spans, strict=True):
-        for view in span:
-            before[view] = view - 1 if view > span.start else clip.source
-    pairs = set()
-    for view in range(1, len(before)):
-        pairs.add((0, view))
-        earlier = view
-        for _ in range(NEIGHBOURS):
-            earlier = before[earlier]
-            pairs.add((min(earlier, view), max(earlier, view)))
-    return {(a, b) for a, b in pairs if a != b}
+def _at(database: Path, planned: dict[str, Float[Tensor, "4 4"]]) -> Any:
+    """A model of the frames where they were planned to be, without points."""
+    import pycolmap
+
+    model = pycolmap.Reconstruction()
+    with pycolmap.Database.open(str(database)) as opened:
+        for camera in opened.read_all_cameras():
+            model.add_camera_with_trivial_rig(camera)
+        for image in opened.read_all_images():
+            pose = planned[image.name].double().cpu().numpy()
+            model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(pose[:3]))
+    return model
 
 
 def _set_lenses(database: Path, lenses: dict[str, Tensor]) -> None:
@@ -252,16 +272,17 @@ def _set_lenses(database: Path, lenses: dict[str, Tensor]) -> None:
 def _taken(model: Any, names: list[str]) -> Model:
     numbers = {number: index for index, number in enumerate(sorted(model.points3D))}
     points = torch.from_numpy(np.array([model.points3D[number].xyz for number in numbers]).reshape(-1, 3))
-    found, seen = {}, {}
+    found, seen, focals = {}, {}, {}
     for image in model.images.values():
         if image.has_pose:
             view = names.index(image.name)
             pose = torch.from_numpy(image.cam_from_world().matrix().copy())
             found[view] = rigid(pose[:, :3], pose[:, 3])
+            focals[view] = float(image.camera.params[0])
             tracked = [point for point in image.points2D if point.has_point3D() and point.point3D_id in numbers]
             pixels = torch.from_numpy(np.array([point.xy for point in tracked]).reshape(-1, 2))
             seen[view] = (pixels, [numbers[point.point3D_id] for point in tracked])
-    return Model(found, points, seen)
+    return Model(found, points, seen, focals)
 
 
 @contextmanager

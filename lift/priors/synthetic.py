@@ -63,13 +63,23 @@ class Synthetic(VideoPrior):
         if not any(self.factors.values()):
             return self.truth(clip.cameras)
         typical = float(start.depth.median())
-        source, last = Mistakes.of(clip.source, seed), Mistakes.of(len(frames) + len(clip.cameras) - 1, seed)
-        drawn = []
+        return Frames.cat([self._draw(*wrong, typical) for wrong in self.mistaken(cameras[0], len(frames), clip, seed, typical)])
+
+    def taken(self, start: Cameras, known: int, clip: Clip, seed: int) -> Cameras:
+        """Where a clip's frames are really taken. known: frames that there were before it; seed: as it was called with."""
+        typical = float(self._start(start).depth.median())
+        wrong = self.mistaken(start, known, clip, seed, typical)
+        return Cameras.cat([mistakes.camera(camera, sizes["camera"], typical) for camera, mistakes, sizes in wrong])
+
+    def mistaken(self, start: Cameras, known: int, clip: Clip, seed: int, typical: float) -> list[tuple[Cameras, Mistakes, dict[str, float]]]:
+        """Of each frame of a clip: the camera asked for, its mistakes and their sizes."""
+        source, last = Mistakes.of(clip.source, seed), Mistakes.of(known + len(clip.cameras) - 1, seed)
+        out = []
         for index in range(len(clip.cameras)):
-            away = motion(cameras[0], clip.cameras[index], typical)
+            away = motion(start, clip.cameras[index], typical)
             sizes = {kind: away * factor for kind, factor in self.factors.items()}
-            drawn.append(self._draw(clip.cameras[index], source.fading(last, (index + 1) / len(clip.cameras)), sizes, typical))
-        return Frames.cat(drawn)
+            out.append((clip.cameras[index], source.fading(last, (index + 1) / len(clip.cameras)), sizes))
+        return out
 
     def _start(self, camera: Cameras) -> Frames:
         """The scene's own view, cast once."""
@@ -78,7 +88,7 @@ class Synthetic(VideoPrior):
             self._seen = (camera, self.truth(camera))
         return self._seen[1]
 
-    def _draw(self, camera: Cameras, mistakes: "Mistakes", sizes: dict[str, float], typical: float) -> Frames:
+    def _draw(self, camera: Cameras, mistakes: Mistakes, sizes: dict[str, float], typical: float) -> Frames:
         seen = self.truth(mistakes.camera(camera, sizes["camera"], typical))
         rgb, depth = mistakes.warp(seen.rgb[0], seen.depth[0], sizes["geometry"], sizes["texture"])
         rgb = mistakes.mottle(rgb, sizes["texture"])

@@ -1,0 +1,242 @@
+"""Where were the frames really taken, and which estimator finds out?
+
+    python experiments/poses.py [--estimators NAME ...] [--scenes NAME ...] [--to FILE]
+
+Frames of which the cameras are known: ray-cast scenes along the articulated trajectory, distorted as the prior `synthetic` distorts (strength 0, 0.5 and
+1, and 1 of the cameras' mistakes alone), and the photographs of `$LIFT_SHARED/data`. An estimator is given pictures and a plan. The plan of photographs is wrong by ANGLE and SHIFT, and
+supposes the field of view that `lift run` supposes. Each runs in a process of its own. Errors: of rotation, degrees, relative to the input's; of
+position after a similarity (Umeyama, 1991), share of the typical depth; of the focal length, logarithm; of depth, relative, after one factor. Medians over
+frames that were placed. Prints a table and writes FILE; what is there already is not run again.
+"""
+
+import argparse
+import json
+import math
+import resource
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from rich.progress import track
+
+from depth import SHARED
+from lift.depths import depths
+from lift.evaluation.worlds import FIELD_OF_VIEW, _photograph
+from lift.geometry import align_similarity, inside, pinhole, pixel_centers, project, rigid, rotation_angle, transform_cameras
+from lift.machine import machine
+from lift.mistakes import SHIFT as MISTAKEN, TURN, Mistakes
+from lift.planners.articulated import Articulated
+from lift.poses import poses
+from lift.priors.synthetic import Synthetic
+from lift.types import Cameras, Clip, Depth, Frames, PointCloud, Reconstruction, Trajectory
+
+ESTIMATORS: dict[str, dict[str, Any]] = {
+    "planned": {"name": "planned"},
+    "matching": {"name": "matching", "features": "xfeat"},
+    "matching, no plan": {"name": "matching", "features": "xfeat", "trust": 0.0},
+    "matching, sift": {"name": "matching", "features": "sift"},
+    "colmap": {"name": "colmap", "focal": "shared"},
+    "colmap, global": {"name": "colmap", "focal": "shared", "mapping": "global"},
+    "colmap, planned": {"name": "colmap", "focal": "shared", "mapping": "planned"},
+}
+EXACT = "exact matches"
+"""Of ray-cast scenes: where a frame's pixels, mistakes and all, are best explained to have been taken from, with the true point known of each."""
+RAY_CAST = [(scene, strength, "") for scene in ("room", "terrace") for strength in (0.0, 0.5, 1.0)] + [("room", 1.0, " cameras")]
+PHOTOGRAPHS = ("llff_fern", "llff_flower", "mipnerf360_kitchen", "sceaux_castle", "sevenscenes_redkitchen")
+SCENES = [*PHOTOGRAPHS, *(f"{scene} x {strength:g}{only}" for scene, strength, only in RAY_CAST)]
+WIDTH = 640
+ASKED = 5.0
+"""Times the mistakes that `synthetic` makes of cameras at full motion, by which the plan of photographs is wrong: ANGLE and SHIFT."""
+ANGLE, SHIFT = ASKED * TURN, ASKED * MISTAKEN
+
+
+@dataclass(frozen=True)
+class Case:
+    """What an estimator is given, and the truth. depth: z-depth [view H W], 0 where it is not known. source: pixels [view H W 2] of the true view
+    that a frame's pixels show."""
+
+    frames: Frames
+    plan: Trajectory
+    cameras: Cameras
+    depth: torch.Tensor
+    typical: float
+    source: torch.Tensor | None = None
+
+
+def case(name: str) -> Case:
+    if name in PHOTOGRAPHS:
+        return taken(SHARED / "data" / name)
+    scene, _, strength, *only = name.split()
+    return drawn(scene, float(strength), bool(only))
+
+
+def drawn(scene: str, strength: float, cameras_only: bool) -> Case:
+    """A ray-cast scene, 16 clips of 4 frames."""
+    others = dict.fromkeys(("geometry", "texture", "color", "blur"), 0.0) if cameras_only else {}
+    prior = Synthetic(scene, strength, image=scene, **others)
+    height = WIDTH * 3 // 4
+    camera = pinhole(WIDTH, height, WIDTH / 2 / math.tan(math.radians(FIELD_OF_VIEW) / 2))
+    start = prior.truth(camera)
+    depth = Depth(start.depth[0], start.depth[0] > 0, "metric")
+    plan = Articulated(frames=4)(camera, depth, None)
+    frames, cameras, sources = start, camera, [pixel_centers(WIDTH, height)]
+    for number, clip in enumerate(plan.clips):
+        asked = Cameras.cat([plan.start, *(before.cameras for before in plan.clips[:number])])
+        for _, mistakes, sizes in prior.mistaken(camera, len(frames), clip, number, depth.typical):
+            flow = mistakes.smooth(sizes["geometry"], height, WIDTH) + mistakes.swim(sizes["texture"], height, WIDTH)
+            sources.append(pixel_centers(WIDTH, height) + WIDTH * flow.permute(1, 2, 0))
+        cameras = Cameras.cat([cameras, prior.taken(camera, len(frames), clip, number)])
+        frames = Frames.cat([frames, prior(frames, asked, clip, number)])
+    return Case(Frames(frames.images), plan, cameras, frames.depth, depth.typical, torch.stack(sources))
+
+
+def taken(folder: Path) -> Case:
+    """Photographs, the one nearest to the middle first, then to either side of it along the direction in which they spread most."""
+    known = np.load(folder / "cameras.npz")
+    true = Cameras(torch.from_numpy(known["w2c"]).float(), torch.from_numpy(known["K"]).float(), int(known["width"]), int(known["height"]))
+    if "K_color_nominal" in known:  # the poses are those of the camera of depth, whose lens is another
+        true = replace(true, intrinsics=torch.from_numpy(known["K_color_nominal"]).float().expand(len(true), 3, 3))
+    size = (WIDTH, round(WIDTH * true.height / true.width))
+    made = [_photograph(folder / "images" / str(file), true[view], float(known["k1_simple_radial"]), size) for view, file in enumerate(known["names"])]
+    frames, cameras = Frames.cat([frame for frame, _ in made]), Cameras.cat([camera for _, camera in made])
+    depth = _sparse(folder, cameras) if (folder / "sparse_points.npz").exists() else _measured(folder, known["names"], size)
+    away = cameras.centers - cameras.centers.mean(0)
+    along = away @ torch.linalg.svd(away, full_matrices=False).Vh[0]
+    first = int(away.norm(dim=-1).argmin())
+    order = along.argsort().tolist()
+    place = order.index(first)
+    sides = [side for side in (order[place + 1 :], order[:place][::-1]) if side]
+    order = [first, *sum(sides, [])]
+    typical = float(depth[first][depth[first] > 0].median())
+    focal = max(size) / 2 / math.tan(math.radians(FIELD_OF_VIEW) / 2)
+    wrong = [cameras[first], *(Mistakes.of(view, 0).camera(cameras[view], ASKED, typical) for view in order[1:])]
+    plan = Cameras.cat([replace(camera, intrinsics=pinhole(*size, focal).intrinsics) for camera in wrong])
+    ends = np.cumsum([1, *(len(side) for side in sides)])
+    clips = tuple(Clip(str(number), 0, plan[list(range(a, b))]) for number, (a, b) in enumerate(zip(ends, ends[1:])))
+    return Case(Frames(frames.images[order]), Trajectory(plan[0], clips), cameras[order], depth[order], typical)
+
+
+def _sparse(folder: Path, cameras: Cameras) -> torch.Tensor:
+    """z-depth at the points of structure from motion that lie in a picture, seen there or not."""
+    points = torch.from_numpy(np.load(folder / "sparse_points.npz")["xyz"]).float()
+    depth = torch.zeros(len(cameras), cameras.height, cameras.width)
+    for view in range(len(cameras)):
+        pixels, z = project(points, cameras[view])
+        there = inside(pixels[0], cameras) & (z[0] > 0)
+        column, row = pixels[0][there].long().unbind(-1)
+        depth[view, row, column] = z[0][there]
+    return depth
+
+
+def _measured(folder: Path, names: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+    maps = [cv2.imread(str(folder / "depth" / f"{Path(str(name)).stem}.png"), cv2.IMREAD_UNCHANGED) for name in names]
+    return torch.from_numpy(np.stack([cv2.resize(m, size, interpolation=cv2.INTER_NEAREST) for m in maps]).astype(np.float32) / 1000)
+
+
+def exact(given: Case) -> Reconstruction:
+    """Cameras from what each pixel truly shows, by robust least squares: no estimator that looks at frames one by one knows more."""
+    import poselib
+
+    found = [given.plan.start]
+    near = pixel_centers(WIDTH, given.cameras.height)[8::16, 8::16].reshape(-1, 2)
+    for view in range(1, len(given.frames)):
+        camera, at, z = given.cameras[view], given.source[view, 8::16, 8::16].reshape(-1, 2), given.depth[view, 8::16, 8::16].reshape(-1)
+        lens = camera.intrinsics[0]
+        local = torch.cat([(at - lens[:2, 2]) / lens[[0, 1], [0, 1]], torch.ones_like(at[:, :1])], -1)[z > 0] * z[z > 0, None]
+        points = (local - camera.world_to_camera[0, :3, 3]) @ camera.world_to_camera[0, :3, :3]
+        focal, (x, y) = float(given.plan.start.intrinsics[0, 0, 0]), lens[:2, 2].tolist()
+        model = {"model": "SIMPLE_PINHOLE", "width": round(2 * x), "height": round(2 * y), "params": [focal, x, y]}
+        robust = {"loss_type": "CAUCHY", "loss_scale": 4.0}
+        pose, _ = poselib.estimate_absolute_pose(near[z > 0].double().numpy(), points.double().numpy(), model, {"max_reproj_error": 12.0, "seed": 0}, robust)
+        found.append(replace(given.plan.start, world_to_camera=rigid(torch.tensor(pose.R).float(), torch.tensor(pose.t).float())[None]))
+    return Reconstruction(Cameras.cat(found), PointCloud(torch.zeros(0, 3), torch.zeros(0, 3)), given.depth, (given.depth > 0).float())
+
+
+def row(asked: tuple[str, str]) -> dict[str, Any]:
+    name, scene = asked
+    torch.set_num_threads(2)
+    given = case(scene)
+    lite = depths.build({"name": "lite"}, image=scene, device=torch.device("cpu"))
+    first = lite(given.frames.images[0])
+    unit = given.typical / first.typical  # a plan is in the unit of the input's depth
+    first = replace(first, depth=first.depth * unit)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    label = {"pose": name, "scene": scene, "frames": len(given.frames)}
+    try:
+        found = exact(given) if name == EXACT else poses.build(ESTIMATORS[name], depth=first, estimator=lite, device=device)(given.frames, given.plan)
+    except ValueError as error:
+        return label | {"failed": str(error)}
+    seconds = time.perf_counter() - began
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
+    return label | scores(given, found) | {"seconds": round(seconds, 1), "peak_gib": round(peak, 2)}
+
+
+def scores(given: Case, found: Any) -> dict[str, float]:
+    placed = found.confidence.flatten(1).amax(1) > 0
+    placed[0] = True
+    true, got = given.cameras[placed].to(torch.float64), found.cameras[placed].to(torch.float64)
+    turns = [camera.world_to_camera[:, :3, :3] @ camera.world_to_camera[0, :3, :3].T for camera in (got, true)]
+    scale, rotation, moved = align_similarity(got.centers, true.centers)
+    aligned = transform_cameras(got, scale, rotation, moved)
+    ratios = []
+    for view in placed.nonzero()[:, 0].tolist():
+        both = (given.depth[view] > 0) & (found.depth[view] > 0)
+        ratios.append((found.depth[view][both] / given.depth[view][both]).double())
+    middle = float(torch.cat(ratios)[::97].median())
+    off = torch.stack([(ratio / middle - 1).abs().median() for ratio in ratios if len(ratio)])
+    focal = (got.intrinsics[:, 0, 0] / true.intrinsics[:, 0, 0]).log().abs()
+    rotations, positions = rotation_angle(*turns)[1:], (aligned.centers - true.centers).norm(dim=-1) / given.typical
+    return {
+        "placed": float(placed.float().mean()), "rotation": float(rotations.median()), "rotation_worst": float(rotations.max()),
+        "position": float(positions.median()), "position_worst": float(positions.max()), "focal": float(focal.median()), "depth": float(off.median()),
+    }  # fmt: skip
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    lines = ["| scene | pose | placed | rotation (worst) | position (worst) | focal | depth | s | GiB |", "|---" * 9 + "|"]
+    for scene in dict.fromkeys(r["scene"] for r in rows):
+        for r in rows:
+            if r["scene"] == scene and "failed" in r:
+                lines.append(f"| {scene} | `{r['pose']}` | failed: {r['failed'].split(',')[0]} | | | | | | |")
+            elif r["scene"] == scene:
+                lines.append(
+                    f"| {scene} | `{r['pose']}` | {100 * r['placed']:.0f} % | {r['rotation']:.2f} ({r['rotation_worst']:.2f}) | {100 * r['position']:.2f} "
+                    f"({100 * r['position_worst']:.1f}) % | {100 * r['focal']:.1f} % | {100 * r['depth']:.1f} % | {r['seconds']:.0f} | {r['peak_gib']:.1f} |"
+                )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--estimators", nargs="+", default=[*ESTIMATORS, EXACT], metavar="NAME", help="; ".join([*ESTIMATORS, EXACT]))
+    parser.add_argument("--scenes", nargs="+", metavar="NAME", help="; ".join(SCENES).replace("%", "%%"))
+    parser.add_argument("--to", type=Path, default=Path("outputs/poses.json"))
+    asked = parser.parse_args()
+    there = [name for name in SCENES if name not in PHOTOGRAPHS or (SHARED / "data" / name).is_dir()]
+    for key, values, choices in (("estimators", asked.estimators, [*ESTIMATORS, EXACT]), ("scenes", asked.scenes or (), there)):
+        for value in values:
+            if value not in choices:
+                parser.error(f"--{key} has {value!r}; choose among {'; '.join(choices)}" + (f" (LIFT_SHARED is {SHARED})" if key == "scenes" else ""))
+    rows = json.loads(asked.to.read_text())["rows"] if asked.to.exists() else []
+    done = {(r["pose"], r["scene"]) for r in rows}
+    due = [(name, scene) for scene in (asked.scenes or there) for name in asked.estimators if (name, scene) not in done and (name != EXACT or scene not in PHOTOGRAPHS)]
+    asked.to.parent.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
+        for made in track(pool.map(row, due), "poses", total=len(due), transient=True):
+            rows.append(made)
+            asked.to.write_text(json.dumps({"rows": rows, "machine": machine("cpu")}, indent=1) + "\n")
+    rows.sort(key=lambda r: (SCENES.index(r["scene"]), [*ESTIMATORS, EXACT].index(r["pose"])))
+    asked.to.write_text(json.dumps({"rows": rows, "machine": machine("cpu")}, indent=1) + "\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

