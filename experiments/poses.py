@@ -2,9 +2,9 @@
 
     python experiments/poses.py [--estimators NAME ...] [--scenes NAME ...] [--to FILE]
 
-Frames of which the cameras are known: ray-cast scenes along the articulated trajectory, distorted as the prior `synthetic` distorts (strength 0, 0.5 and
-1, and 1 of the cameras' mistakes alone), and the photographs of `$LIFT_SHARED/data`. An estimator is given pictures and a plan. The plan of photographs is wrong by ANGLE and SHIFT, and
-supposes the field of view that `lift run` supposes. Each runs in a process of its own. Errors: of rotation, degrees, relative to the input's; of
+Frames of which the cameras are known: ray-cast scenes along the articulated trajectory, distorted as the prior `synthetic` distorts (strength 0, 0.5
+and 1, and 1 of the cameras' mistakes alone), and the photographs of `$LIFT_SHARED/data`. An estimator is given pictures and a plan. The plan of
+photographs is wrong by ANGLE and SHIFT, and supposes the field of view that `lift run` supposes. Each runs in a process of its own. Errors: of rotation, degrees, relative to the input's; of
 position after a similarity (Umeyama, 1991), share of the typical depth; of the focal length, logarithm; of depth, relative, after one factor. Medians over
 frames that were placed. Prints a table and writes FILE; what is there already is not run again.
 """
@@ -38,9 +38,10 @@ from lift.types import Cameras, Clip, Depth, Frames, PointCloud, Reconstruction,
 
 ESTIMATORS: dict[str, dict[str, Any]] = {
     "planned": {"name": "planned"},
-    "matching": {"name": "matching", "features": "xfeat"},
-    "matching, no plan": {"name": "matching", "features": "xfeat", "trust": 0.0},
-    "matching, sift": {"name": "matching", "features": "sift"},
+    "matching, focal as planned": {"name": "matching", "features": "xfeat"},
+    "matching": {"name": "matching", "features": "xfeat", "focal": "shared"},
+    "matching, no plan": {"name": "matching", "features": "xfeat", "focal": "shared", "trust": 0.0},
+    "matching, sift": {"name": "matching", "features": "sift", "focal": "shared"},
     "colmap": {"name": "colmap", "focal": "shared"},
     "colmap, global": {"name": "colmap", "focal": "shared", "mapping": "global"},
     "colmap, planned": {"name": "colmap", "focal": "shared", "mapping": "planned"},

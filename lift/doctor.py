@@ -15,7 +15,7 @@ import psutil
 from lift import __version__
 from lift.registry import catalogue
 
-_BY_HAND = {"viewer": "lift view", "cluster": "lift run -m hydra/launcher=submitit_slurm", "test": "make test"}
+_BY_HAND = {"match": "pose.features=xfeat", "viewer": "lift view", "cluster": "lift run -m hydra/launcher=submitit_slurm", "test": "make test"}
 """What extras add that is not a component."""
 
 _TRIALS = {

@@ -62,10 +62,11 @@ def tracks(keypoints: Sequence[Float[Tensor, "_ 2"]], matches: Sequence[Matches]
     if not matches:
         empty = torch.zeros(0, dtype=torch.long)
         return Sightings(empty, empty, torch.zeros(0, 2, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
-    ends = [np.concatenate([m.index[:, side].cpu().numpy() + start[frame] for m in matches for frame in [(m.first, m.second)[side]]]) for side in (0, 1)]
+    first = np.concatenate([m.index[:, 0].cpu().numpy() + start[m.first] for m in matches])
+    second = np.concatenate([m.index[:, 1].cpu().numpy() + start[m.second] for m in matches])
     order = np.argsort(-torch.cat([m.score for m in matches]).cpu().numpy(), kind="stable")
-    chain = _chained(ends[0], ends[1], order, np.repeat(np.arange(len(counts)), counts), len(counts))
-    used = np.unique(np.concatenate(ends))
+    chain = _chained(first, second, order, np.repeat(np.arange(len(counts)), counts), len(counts))
+    used = np.unique(np.concatenate([first, second]))
     used = used[np.bincount(chain[used], minlength=len(chain))[chain[used]] > 1]
     _, point = np.unique(chain[used], return_inverse=True)
     frame = np.searchsorted(start, used, "right") - 1

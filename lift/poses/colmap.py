@@ -36,7 +36,7 @@ class Model:
 class Colmap(PoseEstimator):
     """Structure from motion with COLMAP (Schoenberger and Frahm, CVPR 2016): SIFT, matching, mapping, all on the CPU.
 
-    Frames are matched where the plan has them overlap (`lift.poses.pairs.select`). The result is scaled to the plan by its camera positions (by the input's depth if those
+    Frames are matched where the plan has them overlap (`lift.poses.pairs`). The result is scaled to the plan by its camera positions (by the input's depth if those
     do not move), and moved so that the input's camera is the trajectory's start, exactly. A frame that COLMAP does not place keeps its
     planned camera and has confidence 0. Every frame's depth, estimated or the prior's, is aligned to the sparse points seen in it;
     confidence falls with the disagreement there (`lift.poses.agreement.place`).

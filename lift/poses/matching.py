@@ -20,7 +20,7 @@ from lift.poses.registration import FEWEST, NoBeginning
 from lift.types import Depth, Frames, Reconstruction, Trajectory
 
 FINE = 1280
-"""Pixels along the longer side of the picture that XFeat is shown."""
+"""Pixels along the longer side of the picture that XFeat is shown, if that makes it at most twice as large."""
 ALIKE = 0.82
 """Cosine of two descriptors of XFeat that show one point (Potje et al., CVPR 2024)."""
 RATIO = 0.85
@@ -39,15 +39,16 @@ class Matching(PoseEstimator):
     The input's depth says how long everything is. A frame that is not placed stands to the one that it continues as planned and has
     confidence 0; so have regions that no other frame shows. Depth of every frame is aligned to the points seen in it.
 
-    features: `xfeat` (extra `match`), `sift`, or `auto`: xfeat where it is installed. matcher: `mutual` nearest neighbours, or
-    `lighterglue`, which is made for xfeat and costs seconds a pair on a CPU. keypoints: at most so many a frame. exhaustive: up to so many
-    frames all pairs are compared that the plan has overlap; closures: beyond it, other branches that each frame is compared with. focal: one length for all
-    frames (`shared`), one a frame (`each`), or as planned (`fixed`). trust: in the plan; at 1 it is met up to 2 degrees and a twentieth of the depth, 0
-    compares all frames with all. least: share of frames that must be placed. tolerance, most_points: as for `planned`.
+    features: `xfeat` (extra `match`), `sift`, or `auto`: xfeat where it is installed. matcher: `mutual` nearest neighbours, or `lighterglue`, which
+        is made for xfeat and costs seconds a pair on a CPU. keypoints: at most so many a frame.
+    exhaustive: up to so many frames all pairs are compared that the plan has overlap; closures: beyond it, other branches that each frame is
+        compared with.
+    focal: as planned (`fixed`), one unknown for all frames (`shared`), which small motions hardly tell, or one a frame (`each`).
+    trust: in the plan; at 1 it is met up to 2 degrees and a twentieth of the depth, at 0 all of few frames are compared with all.
+    least: share of frames that must be placed. tolerance, most_points: as for `planned`.
     """
 
     licence = "Apache-2.0"
-    requires = ("poselib",)
 
     def __init__(
         self,
@@ -56,7 +57,7 @@ class Matching(PoseEstimator):
         keypoints: int = 2048,
         exhaustive: int = 40,
         closures: int = 6,
-        focal: Literal["shared", "each", "fixed"] = "shared",
+        focal: Literal["fixed", "shared", "each"] = "fixed",
         trust: float = 1.0,
         least: float = 0.5,
         tolerance: float = 0.05,
@@ -155,7 +156,7 @@ class _XFeat:
     def __call__(self, image: Tensor) -> tuple[Float[Tensor, "keypoint 2"], Float[Tensor, "keypoint 64"]]:
         height, width = image.shape[:2]
         # It finds whole pixels: in a larger picture they are finer, and more.
-        fine = max(1.0, FINE / max(height, width))
+        fine = min(max(1.0, FINE / max(height, width)), 2.0)
         size = [max(32, round(side * fine / 32) * 32) for side in (height, width)]
         large = interpolate(image.permute(2, 0, 1)[None].float() / 255, size, mode="bicubic", antialias=True)
         found = self.network.detectAndCompute(large)[0]
