@@ -38,6 +38,8 @@ from lift.renderers import Renderer, renderers
 from lift.types import Cameras
 
 SIZE = (384, 288)
+RUNS = Path("outputs/single")
+"""Where scenes are made: gigabytes, which do not belong beside the table."""
 SETTINGS = {
     "ramp, patches": ["depth=ramp", "prior.fill=patches"], "lite, patches": ["prior.fill=patches"], "lite, network": [],
 }  # fmt: skip
@@ -133,7 +135,7 @@ def main() -> None:
         for label, settings in chosen.items():
             began = time.perf_counter()
             try:
-                folder = lifted(world, asked.to.parent / "single", settings)
+                folder = lifted(world, RUNS, settings)
             except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
                 parser.error(f"{label}: {one_line(error)}")
             rows.append({"settings": label, "scene": name, **scores(world, folder, renderer, lpips), "seconds": round(time.perf_counter() - began, 1)})

@@ -243,7 +243,6 @@ class _Ties:
     then point."""
 
     def __init__(self, frame: Tensor, point: Tensor, frames: int, points: int) -> None:
-        self.count = len(frame)
         self.rows = self._layout(frame, point, frames, 8, 3)
         order = (point * frames + frame).argsort()
         self.order, self.columns = order, self._layout(point[order], frame[order], points, 3, 8)
