@@ -27,7 +27,7 @@ from rich.progress import track
 
 from depth import SHARED
 from lift.depths import depths
-from lift.evaluation.worlds import FIELD_OF_VIEW, _photograph
+from lift.evaluation.worlds import FIELD_OF_VIEW, photograph
 from lift.geometry import align_similarity, inside, pinhole, pixel_centers, project, rigid, rotation_angle, transform_cameras
 from lift.machine import machine
 from lift.mistakes import SHIFT as MISTAKEN, TURN, Mistakes
@@ -104,7 +104,7 @@ def taken(folder: Path) -> Case:
     if "K_color_nominal" in known:  # the poses are those of the camera of depth, whose lens is another
         true = replace(true, intrinsics=torch.from_numpy(known["K_color_nominal"]).float().expand(len(true), 3, 3))
     size = (WIDTH, round(WIDTH * true.height / true.width))
-    made = [_photograph(folder / "images" / str(file), true[view], float(known["k1_simple_radial"]), size) for view, file in enumerate(known["names"])]
+    made = [photograph(folder / "images" / str(file), true[view], float(known["k1_simple_radial"]), size) for view, file in enumerate(known["names"])]
     frames, cameras = Frames.cat([frame for frame, _ in made]), Cameras.cat([camera for _, camera in made])
     depth = _sparse(folder, cameras) if (folder / "sparse_points.npz").exists() else _measured(folder, known["names"], size)
     away = cameras.centers - cameras.centers.mean(0)

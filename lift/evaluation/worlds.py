@@ -117,7 +117,7 @@ def photographs(folder: Path, size: tuple[int, int], every: int = 5) -> World:
     kept_back = [index for index in ordered[every // 2 :: every] if index != first]
     left = [i for i in reversed(ordered) if along[i] < 0 and i not in kept_back]
     right = [i for i in ordered if along[i] > 0 and i not in kept_back]
-    made = [_photograph(paths[i], cameras[i], k1, size) for i in range(len(cameras))]
+    made = [photograph(paths[i], cameras[i], k1, size) for i in range(len(cameras))]
     frames, views = Frames.cat([frame for frame, _ in made]), Cameras.cat([camera for _, camera in made])
     given = [first, *right, *left]
     clips = tuple(Clip(name, 0, views[which]) for name, which in (("right", right), ("left", left)) if which)
@@ -194,7 +194,7 @@ def _spread(points: Float[Tensor, "point 3"]) -> Float[Tensor, "object 3"]:
     return torch.stack(chosen)
 
 
-def _photograph(path: Path, camera: Cameras, k1: float, size: tuple[int, int]) -> tuple[Frames, Cameras]:
+def photograph(path: Path, camera: Cameras, k1: float, size: tuple[int, int]) -> tuple[Frames, Cameras]:
     """One photograph, straightened, and its camera."""
     width, height = size
     image = read_image(path)

@@ -5,6 +5,7 @@ already placed: z-depths known at some pixels.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +13,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+from lift.depths import DepthEstimator
 from lift.geometry import inside, project, unproject
-from lift.types import Cameras, Frames, PointCloud
+from lift.types import Cameras, Depth, Frames, PointCloud
 
 FEWEST = 12
 """Known pixels with which a frame's depth can be placed."""
@@ -56,6 +58,27 @@ def place(
     confidence = valid * agreement.median()
     confidence[both] = agreement
     return Placed(depth, confidence, True)
+
+
+def place_all(
+    frames: Frames, cameras: Cameras, points: Sequence[Float[Tensor, "_ 3"]], first: Depth, estimator: DepthEstimator | None, tolerance: float
+) -> list[Placed]:
+    """Depth of every frame, the prior's or estimated (the input's is `first`), aligned to the world points that were seen in it."""
+    out = []
+    for view in range(len(frames)):
+        if frames.depth is not None:
+            estimate = frames.depth[view]
+        else:
+            given = first if view == 0 else estimator(frames.images[view])
+            estimate = torch.where(given.valid, given.depth, 0.0)
+        known = torch.zeros_like(estimate)
+        if len(points[view]):
+            pixels, z = project(points[view], cameras[view])
+            there = inside(pixels[0], cameras) & (z[0] > 0)
+            column, row = pixels[0][there].long().unbind(-1)
+            known[row, column] = z[0][there].to(known)
+        out.append(place(estimate, known, tolerance, shift=frames.depth is None))
+    return out
 
 
 def fit(source: Float[Tensor, "pixel"], target: Float[Tensor, "pixel"], shift: bool = True) -> tuple[float, float]:

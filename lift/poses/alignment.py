@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from lift.depths import DepthEstimator
-from lift.geometry import align_similarity, inside, project, rigid
+from lift.geometry import rigid
 from lift.jit import compiled
-from lift.poses.agreement import FEWEST, merged, place
+from lift.poses.agreement import FEWEST, merged, place, place_all
 from lift.poses.bundle import Prior, Scene, Sightings, adjust
 from lift.poses.pairs import continued
 from lift.poses.registration import Focal, NoBeginning, register
@@ -275,25 +275,14 @@ def described(
 ) -> Reconstruction:
     """Depth of every frame, the prior's or estimated, brought to the points that were seen in it; confidence falls where they disagree and where
     little was found again (`supports`)."""  # fmt: skip
-    depths, confidences, cameras = [], [], aligned.cameras
+    cameras, seen = aligned.cameras, []
     for view in range(len(frames)):
-        if frames.depth is not None:
-            estimate = frames.depth[view]
-        else:
-            given = depth if view == 0 else estimator(frames.images[view])
-            estimate = torch.where(given.valid, given.depth, 0.0)
-        known = torch.zeros_like(estimate)
-        own = aligned.sightings.frame == view
-        if bool(aligned.placed[view]) and bool(own.any()):
-            points = aligned.points[aligned.sightings.point[own]].to(cameras.world_to_camera)
-            pixels, z = project(points, cameras[view])
-            there = inside(pixels[0], cameras) & (z[0] > 0)
-            column, row = pixels[0][there].long().unbind(-1)
-            known[row, column] = z[0][there].to(known)
-        if view == 0 and not bool(own.any()):  # a single frame
-            known = estimate
-        placed = place(estimate, known, tolerance, shift=frames.depth is None)
-        depths.append(placed.depth)
-        confidences.append(placed.confidence * supports[view].to(placed.confidence) if supports else placed.confidence)
-    depth_maps, confidence = torch.stack(depths), torch.stack(confidences)
+        own = aligned.sightings.point[(aligned.sightings.frame == view) & aligned.placed[view]]
+        seen.append(aligned.points[own].to(cameras.world_to_camera))
+    placed = place_all(frames, cameras, seen, depth, estimator, tolerance)
+    if len(frames) == 1:  # nothing else shows its points: it is its own measure
+        given = frames.depth[0] if frames.depth is not None else torch.where(depth.valid, depth.depth, 0.0)
+        placed = [place(given, given, tolerance, shift=frames.depth is None)]
+    confidences = [one.confidence * supports[view].to(one.confidence) if supports else one.confidence for view, one in enumerate(placed)]
+    depth_maps, confidence = torch.stack([one.depth for one in placed]), torch.stack(confidences)
     return Reconstruction(cameras, merged(frames, cameras, depth_maps, confidence, most_points), depth_maps, confidence)

@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift.depths import DepthEstimator
-from lift.geometry import align_similarity, inside, project, rigid, transform_cameras
+from lift.geometry import align_similarity, rigid, transform_cameras
 from lift.io.image import save_image
 from lift.poses import PoseEstimator, poses
-from lift.poses.agreement import FEWEST, merged, place
+from lift.poses.agreement import FEWEST, merged, place_all
 from lift.poses.pairs import select
 from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
 
@@ -101,7 +101,9 @@ class Colmap(PoseEstimator):
         if 0 not in model.poses:
             raise ValueError(f"COLMAP placed {placed} of {len(frames)} frames, but not the input, which ties the scene to the plan")
         cameras, points = self._in_plan(model, plan)
-        depth, confidence = self._depth(frames, cameras, model, points)
+        seen = [points[model.seen[view][1]] if view in model.seen else points[:0] for view in range(len(frames))]
+        placed_depths = place_all(frames, cameras, seen, self.depth, self.estimator, self.tolerance)
+        depth, confidence = (torch.stack([getattr(one, name) for one in placed_depths]) for name in ("depth", "confidence"))
         return Reconstruction(cameras, merged(frames, cameras, depth, confidence, self.most_points), depth, confidence)
 
     def _solve(self, folder: Path, frames: Frames, trajectory: Trajectory) -> Model:
@@ -219,28 +221,6 @@ class Colmap(PoseEstimator):
         if int(good.sum()) < FEWEST:
             raise ValueError(f"the plan does not move, and only {int(good.sum())} points of the input have a depth: the scale is open")
         return float((known / local)[good].median())
-
-    def _depth(
-        self, frames: Frames, cameras: Cameras, model: Model, points: Float[Tensor, "point 3"]
-    ) -> tuple[Float[Tensor, "view height width"], Float[Tensor, "view height width"]]:
-        depths, confidences = [], []
-        for view in range(len(frames)):
-            if frames.depth is not None:
-                estimate = frames.depth[view]
-            else:
-                given = self.depth if view == 0 else self.estimator(frames.images[view])
-                estimate = torch.where(given.valid, given.depth, 0.0)
-            known = torch.zeros_like(estimate)
-            if view in model.seen:
-                _, indices = model.seen[view]
-                pixels, z = project(points[indices], cameras[view])
-                there = inside(pixels[0], cameras) & (z[0] > 0)
-                column, row = pixels[0][there].long().unbind(-1)
-                known[row, column] = z[0][there].to(known)
-            placed = place(estimate, known, self.tolerance, shift=frames.depth is None)
-            depths.append(placed.depth)
-            confidences.append(placed.confidence)
-        return torch.stack(depths), torch.stack(confidences)
 
 
 def _at(database: Path, planned: dict[str, Float[Tensor, "4 4"]]) -> Any:
