@@ -1,7 +1,7 @@
 """Trains the network that is to fill holes of the `warp` prior (lift/priors/fill_network.py):
 
     python experiments/train_fill.py masks --to FOLDER --depth lite.safetensors [--workers 8]
-    python experiments/train_fill.py train --from FOLDER --to RUN [--steps 20000] [--device cuda]
+    python experiments/train_fill.py train --from FOLDER --to RUN [--begin FILL] [--steps 20000] [--device cuda]
 
 `masks` guesses the depth of the photographs in `$LIFT_SHARED/data/photos` and asks of each, for some motions of the camera, which of its
 pixels would be hidden from there: such a pixel lies behind something and is the truth of what a warp has to fill on its way back. `train`
@@ -112,40 +112,45 @@ class Critic(nn.Module):
 
 
 class FillTraining(Training):
-    def __init__(self, data: dict[str, Tensor], steps: int, batch: int, rate: float, seed: int, lpips: LPIPS | None) -> None:
+    def __init__(
+        self, data: dict[str, Tensor], steps: int, batch: int, rate: float, seed: int, lpips: LPIPS | None, features: float = 2.0, critic: float = 0.05
+    ) -> None:  # fmt: skip
         super().__init__(Network)
         self.automatic_optimization = False
         self.critic, self.lpips = Critic(), lpips
         self.data, self.steps, self.batch, self.rate, self.seed = data, steps, batch, rate, seed
-        self.pairs = self._windows()
-
-    def _windows(self) -> Tensor:
-        """Photograph and mask of all that have a hole to speak of, [n 2]."""
-        share = torch.stack([unpacked(holes).flatten(1).float().mean(1) for holes in self.data["holes"]])
-        return (share > HOLES[0]).nonzero()
+        self.feature_weight, self.critic_weight = features, critic
+        share = torch.stack([unpacked(holes).flatten(1).float().mean(1) for holes in data["holes"]])
+        some = (share > HOLES[0]).nonzero()
+        self.pairs = [some[some[:, 0] % HELD_OUT != 0], some[some[:, 0] % HELD_OUT == 0]]
+        """Photograph and mask [n 2] of all that have a hole to speak of: to learn from, and held out."""
 
     def drawn(self, rng: torch.Generator, count: int, held_out: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Windows: colours [n 3 CROP CROP], inverse depth and holes [n CROP CROP]."""
         device = self.data["image"].device
-        pairs = self.pairs[(self.pairs[:, 0] % HELD_OUT == 0) == held_out]
-        out = []
-        while len(out) < count:
-            photo, mask = pairs[int(torch.randint(len(pairs), (), generator=rng, device=device))].tolist()
-            height, width = self.data["extent"][photo].tolist()
-            window = min(CROP, height, width)
-            top, left = (int(torch.rand((), generator=rng, device=device) * (n - window + 1)) for n in (height, width))
-            area = (slice(top, top + window), slice(left, left + window))
-            hole = unpacked(self.data["holes"][photo, mask])[area]
-            if not HOLES[0] < float(hole.float().mean()) < HOLES[1]:
-                continue
-            image, inverse = self.data["image"][photo][area].permute(2, 0, 1).float() / 255, self.data["inverse"][photo][area].float()
-            if torch.rand((), generator=rng, device=device) < 0.5:
-                image, inverse, hole = image.flip(-1), inverse.flip(-1), hole.flip(-1)
-            if window < CROP:
-                image = nn.functional.interpolate(image[None], (CROP, CROP), mode="bilinear")[0]
-                inverse, hole = (nn.functional.interpolate(a[None, None].float(), (CROP, CROP))[0, 0] for a in (inverse, hole))
-            out.append((image, inverse, hole > 0))
-        return tuple(torch.stack(parts) for parts in zip(*out, strict=True))
+        pairs = self.pairs[held_out]
+        parts, found = [], 0
+        while found < count:
+            photo, mask = pairs[torch.randint(len(pairs), (2 * count,), generator=rng, device=device)].unbind(1)
+            extent = self.data["extent"][photo].float()
+            window = extent.amin(1).clamp(max=CROP)
+            corner = (torch.rand(len(photo), 2, generator=rng, device=device) * (extent - window[:, None] + 1)).floor()
+            along = (torch.arange(CROP, device=device) + 0.5) * (window / CROP)[:, None]
+            mirrored = torch.rand(len(photo), 1, generator=rng, device=device) < 0.5
+            y, x = corner[:, :1] + along, corner[:, 1:] + torch.where(mirrored, along.flip(1), along)
+            down, across = y.long()[:, :, None], x.long()[:, None, :]
+            bits = self.data["holes"][photo[:, None, None], mask[:, None, None], down, across // 8]
+            hole = (bits >> (7 - across % 8).byte()) & 1 > 0
+            share = hole.flatten(1).float().mean(1)
+            fit = ((share > HOLES[0]) & (share < HOLES[1])).nonzero()[: count - found, 0]
+            photo, hole = photo[fit], hole[fit]
+            inverse = self.data["inverse"][photo[:, None, None], down[fit], across[fit]].float()
+            side = self.data["image"].shape[1:3]
+            at = torch.stack(torch.broadcast_tensors(2 * x[fit][:, None] / side[1] - 1, 2 * y[fit][:, :, None] / side[0] - 1), -1)
+            image = nn.functional.grid_sample(self.data["image"][photo].permute(0, 3, 1, 2).float() / 255, at, align_corners=False)
+            parts.append((image, inverse, hole))
+            found += len(fit)
+        return tuple(torch.cat(each) for each in zip(*parts, strict=True))
 
     def training_step(self, step: Tensor, batch_idx: int) -> None:
         rng = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + int(step))
@@ -161,17 +166,20 @@ class FillTraining(Training):
         loss = plain
         if self.lpips is not None:
             with torch.autocast(self.device.type, enabled=False):
-                loss = loss + 2 * self.lpips.distances(filled, image).mean()
-        if int(step) > self.steps / 10:  # first what is plainly right, then what looks right
+                loss = loss + self.feature_weight * self.lpips.distances(filled, image).mean()
+        if self.critic_weight and int(step) > self.steps / 10:  # first what is plainly right, then what looks right
             for parameter in self.critic.parameters():
                 parameter.requires_grad_(False)
-            loss = loss - 0.05 * self.critic(filled, hole).mean()
+            loss = loss - self.critic_weight * self.critic(filled, hole).mean()
             for parameter in self.critic.parameters():
                 parameter.requires_grad_(True)
         fill_rates.zero_grad()
         self.manual_backward(loss)
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         fill_rates.step()
+        if not self.critic_weight:
+            self.follow(int(step), 0.999)
+            return
         judged = relu(1 - self.critic(image, hole)).mean() + relu(1 + self.critic(filled.detach(), hole)).mean()
         critic_rates.zero_grad()
         self.manual_backward(judged)
@@ -216,7 +224,14 @@ def train(asked: argparse.Namespace) -> None:
     lpips = LPIPS.load(folder) if folder.is_dir() else None
     if lpips is None:
         print(f"LPIPS's weights are not in {folder}: trained without features", flush=True)
-    learn(FillTraining(data, asked.steps, asked.batch, asked.rate, asked.seed, lpips), asked, "fill")
+    module = FillTraining(data, asked.steps, asked.batch, asked.rate, asked.seed, lpips, asked.features, asked.critic)
+    if asked.begin:
+        try:
+            module.network.load_state_dict({name: value.float() for name, value in load_file(asked.begin).items()})
+        except Exception as error:  # a file of another kind can raise whatever it likes
+            raise SystemExit(f"--begin is {asked.begin}, whose weights are not this network's: {' '.join(str(error).split())}") from None
+        module.mean.load_state_dict(module.network.state_dict())
+    learn(module, asked, "fill")
 
 
 def main() -> None:
@@ -227,8 +242,13 @@ def main() -> None:
     masks.add_argument("--depth", type=Path, required=True, help="weights of the depth network")
     masks.add_argument("--workers", type=int, default=2)
     asking(learned, steps=20_000, batch=24, rate=4e-4)
+    learned.add_argument("--begin", type=Path, help="weights that another training left")
+    learned.add_argument("--features", type=float, default=2.0, help="weight of LPIPS")
+    learned.add_argument("--critic", type=float, default=0.05, help="weight of the critic; 0: none")
     asked = parser.parse_args()
     if asked.verb == "train":
+        if asked.begin and not asked.begin.is_file():
+            parser.error(f"--begin is {asked.begin}, where there is no file; another training's fill.safetensors will do")
         train(asked)
         return
     if not asked.depth.is_file():

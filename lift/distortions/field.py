@@ -22,7 +22,7 @@ class Field(Distortion):
     """
 
     def __init__(
-        self, rank: int = 12, cells: int = 12, learning_rate: float = 1e-3, weight: float = 1e-3, smoothness: float = 1e-3,
+        self, rank: int = 12, cells: int = 12, learning_rate: float = 1e-3, weight: float = 0.1, smoothness: float = 0.1,
         *, num_views: int, extent: float, trajectory: Trajectory,
     ) -> None:  # fmt: skip
         super().__init__()
