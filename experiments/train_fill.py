@@ -5,8 +5,8 @@
 
 `masks` guesses the depth of the photographs in `$LIFT_SHARED/data/photos` and asks of each, for some motions of the camera, which of its
 pixels would be hidden from there: such a pixel lies behind something and is the truth of what a warp has to fill on its way back. `train`
-fills them from the rest, by what is right pixel by pixel, by features (LPIPS's AlexNet, `$LIFT_SHARED/weights/lpips_backbones`) and against a
-critic. Both go on where they were ended; RUN gets fill.safetensors (float16, averaged weights) and curve.json.
+fills them from the rest, by what is right pixel by pixel, by features (LPIPS's AlexNet, `$LIFT_SHARED/weights/lpips_backbones`) and, if asked,
+against a critic. Both go on where they were ended; RUN gets fill.safetensors (float16, averaged weights) and curve.json.
 """
 
 import argparse
@@ -113,7 +113,7 @@ class Critic(nn.Module):
 
 class FillTraining(Training):
     def __init__(
-        self, data: dict[str, Tensor], steps: int, batch: int, rate: float, seed: int, lpips: LPIPS | None, features: float = 2.0, critic: float = 0.05
+        self, data: dict[str, Tensor], steps: int, batch: int, rate: float, seed: int, lpips: LPIPS | None, features: float = 1.0, critic: float = 0.0
     ) -> None:  # fmt: skip
         super().__init__(Network)
         self.automatic_optimization = False
@@ -243,8 +243,8 @@ def main() -> None:
     masks.add_argument("--workers", type=int, default=2)
     asking(learned, steps=20_000, batch=24, rate=4e-4)
     learned.add_argument("--begin", type=Path, help="weights that another training left")
-    learned.add_argument("--features", type=float, default=2.0, help="weight of LPIPS")
-    learned.add_argument("--critic", type=float, default=0.05, help="weight of the critic; 0: none")
+    learned.add_argument("--features", type=float, default=1.0, help="weight of LPIPS")
+    learned.add_argument("--critic", type=float, default=0.0, help="weight of a critic of patches; 0: none")
     asked = parser.parse_args()
     if asked.verb == "train":
         if asked.begin and not asked.begin.is_file():

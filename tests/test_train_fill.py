@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from lift.depths.lite import Network as DepthNetwork
 from lift.priors.fill_network import CHECKSUM, WEIGHTS, Network, fill, prepared, shipped, spread
@@ -127,7 +127,7 @@ def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch, t
     (tmp_path / "masks").mkdir()
     training.shard((tmp_path / "masks", tmp_path / "lite.safetensors", 0, 24))
     learn = ["train_fill.py", "train", "--from", str(tmp_path / "masks"), "--device", "cpu", "--batch", "4", "--steps", "12", "--looks", "3"]
-    learn += ["--rate", "0.2"]  # or the warm-up would leave nothing to compare
+    learn += ["--critic", "0.05", "--rate", "0.2"]  # or the warm-up would leave nothing to compare
 
     _, straight, resumed = trained(training.main, training.FillTraining, learn, "fill.safetensors")
     curve = json.loads((tmp_path / "straight" / "curve.json").read_text())
@@ -138,6 +138,14 @@ def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch, t
     assert straight["leave.weight"].float().abs().max() > 2e-3, "it began at 0"
     for name, value in straight.items():
         torch.testing.assert_close(resumed[name], value, rtol=1e-2, atol=1e-4)
+    begun = [*learn, "--to", str(tmp_path / "begun"), "--steps", "1", "--begin"]
+    monkeypatch.setattr(sys, "argv", [*begun, str(tmp_path / "straight/fill.safetensors")])
+    training.main()
+    again = load_file(tmp_path / "begun/fill.safetensors")
+    assert all((again[name] - value).abs().max() < 0.1 for name, value in straight.items()), "a step from where the other ended"
+    monkeypatch.setattr(sys, "argv", [*begun[:-3], "--to", str(tmp_path / "refused"), "--begin", str(tmp_path / "lite.safetensors")])
+    with pytest.raises(SystemExit, match="lite.safetensors, whose weights are not this network's"):
+        training.main()
     monkeypatch.setattr(sys, "argv", ["train_fill.py", "masks", "--to", str(tmp_path / "more"), "--depth", str(tmp_path / "nothing")])
     with pytest.raises(SystemExit):
         training.main()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, pad, relu, scaled_dot_product_attention
 
 WEIGHTS = Path(__file__).with_name("fill.safetensors")
-CHECKSUM = "cfe2d887aefb0b750b24ffa4fe1932133cf25b580cbc21d32cdd398586b9e9b8"
+CHECKSUM = "5f7fab9dd7ed6bbe280db46fe93d78ff1ee01b9a42fb570a9e8b857a6b819bde"
 """SHA-256 of the weights."""
 WIDTHS = (32, 64, 96, 128, 160)
 """Channels at each halving of the resolution."""
