@@ -246,7 +246,7 @@ def list_components(options: argparse.Namespace) -> int:
     for slot in [options.slot] if options.slot else SLOTS:
         print(slot)
         for name, entry in sorted(known.entries[slot].items()):
-            missing = f"  [not installed: {_how(entry)}]" if entry.missing else ""
+            missing = f"  [not installed: {entry.how}]" if entry.missing else ""
             origin = "" if entry.module.startswith("lift.") else f"  ({entry.module})"
             print(f"  {name:<16} {entry.summary}{origin}{missing}")
     for plugin, error in known.broken.items():
@@ -258,7 +258,7 @@ def show_component(options: argparse.Namespace) -> int:
     entry = catalogue()(options.slot, options.name)
     print(f"{entry.slot} {entry.name}   {entry.module}.{entry.qualname}   licence: {entry.licence}")
     if entry.missing:
-        print(f"not installed: {_how(entry)}")
+        print(f"not installed: {entry.how}")
     print(f"\n{entry.doc}\n")
     for key, parameter in entry.settings.items():
         annotation = getattr(parameter.annotation, "__name__", None)
@@ -307,10 +307,6 @@ def _scene_file(source: Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"there is no finished scene at {source}: give a run's folder or a PLY file")
     return path
-
-
-def _how(entry) -> str:
-    return f"pip install 'lift[{entry.extra}]'" if entry.extra else f"pip install {' '.join(entry.missing)}"
 
 
 def _said(error: BaseException) -> str:

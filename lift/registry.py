@@ -39,7 +39,7 @@ PLUGIN_VARIABLE = "LIFT_PLUGINS"
 
 _ANNOTATIONS = {"Literal": Literal, "Path": Path, "Optional": Optional, "Union": Union}
 _FOUNDATION = ("types", "registry", "geometry", "harmonics", "jit", "parallel")
-_FACTS = ("licence", "requires", "extra")
+_FACTS = ("licence", "requires", "extra", "install")
 
 T = TypeVar("T")
 
@@ -63,6 +63,8 @@ class Entry:
     requires: tuple[str, ...] = ()
     extra: str | None = None
     """The extra of `lift` that installs what it requires."""
+    install: str | None = None
+    """How to install it where no extra can."""
 
     @property
     def summary(self) -> str:
@@ -72,6 +74,11 @@ class Entry:
     def missing(self) -> list[str]:
         """The modules it requires that are not installed."""
         return [name for name in self.requires if importlib.util.find_spec(name) is None]
+
+    @property
+    def how(self) -> str:
+        """How to install what is missing."""
+        return self.install or (f"pip install 'lift[{self.extra}]'" if self.extra else f"pip install {' '.join(self.missing)}")
 
     @property
     def schema(self) -> type:
@@ -104,8 +111,7 @@ class Entry:
 
     def load(self) -> type:
         if self.missing:
-            hint = f"pip install 'lift[{self.extra}]'" if self.extra else f"pip install {' '.join(self.missing)}"
-            raise ImportError(f"{self.slot} {self.name!r} needs {', '.join(self.missing)}, which is not installed: {hint}")
+            raise ImportError(f"{self.slot} {self.name!r} needs {', '.join(self.missing)}, which is not installed: {self.how}")
         value: Any = sys.modules.get(self.module) or importlib.import_module(self.module)
         for part in self.qualname.split("."):
             value = getattr(value, part)

@@ -81,10 +81,12 @@ def place_all(
     return out
 
 
-def fit(source: Float[Tensor, "pixel"], target: Float[Tensor, "pixel"], shift: bool = True) -> tuple[float, float]:
+def fit(
+    source: Float[Tensor, "pixel"], target: Float[Tensor, "pixel"], shift: bool = True, weight: Float[Tensor, "pixel"] | None = None
+) -> tuple[float, float]:
     """Scale and shift that bring `source` to `target`, both inverse depths, where most of them agree: the line through two pixels with
     the least median of residuals (Rousseeuw, "Least median of squares regression", 1984), then least squares reweighted by Cauchy's
-    function. Only the scale, the median ratio, if `shift` is False or no line with a positive scale does better."""
+    function, times `weight`. Only the scale, the median ratio, if `shift` is False or no line with a positive scale does better."""
     ratio = float((target / source).median())
     if not shift:
         return ratio, 0.0
@@ -100,13 +102,14 @@ def fit(source: Float[Tensor, "pixel"], target: Float[Tensor, "pixel"], shift: b
     scale, offset = float(slopes[best]), float(offsets[best])
     if best == 0:
         return ratio, 0.0
+    given = 1.0 if weight is None else weight.double()
     for _ in range(10):
         residual = scale * x + offset - y
-        weight = 1 / (1 + (residual / (2 * residual.abs().median()).clamp(min=1e-12)) ** 2)
-        total = weight.sum()
-        mx, my = (weight * x).sum() / total, (weight * y).sum() / total
-        spread = (weight * (x - mx) ** 2).sum()
-        slope = float((weight * (x - mx) * (y - my)).sum() / spread) if float(spread) > 0 else 0.0
+        counts = given / (1 + (residual / (2 * residual.abs().median()).clamp(min=1e-12)) ** 2)
+        total = counts.sum()
+        mx, my = (counts * x).sum() / total, (counts * y).sum() / total
+        spread = (counts * (x - mx) ** 2).sum()
+        slope = float((counts * (x - mx) * (y - my)).sum() / spread) if float(spread) > 0 else 0.0
         if not slope > 0:
             break
         scale, offset = slope, float(my - slope * mx)

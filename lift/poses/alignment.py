@@ -20,7 +20,8 @@ from lift.jit import compiled
 from lift.poses.agreement import FEWEST, merged, place, place_all
 from lift.poses.bundle import Prior, Scene, Sightings, adjust
 from lift.poses.pairs import continued
-from lift.poses.registration import Focal, NoBeginning, register
+from lift.poses.registration import FEWEST as LEAST
+from lift.poses.registration import Focal, NoBeginning, Tie, register
 from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
 
 TURN, SHIFT = 2.0, 0.05
@@ -29,6 +30,8 @@ AGREES = 0.3
 """Share of a pair's matches that must agree with where the frames were found; else the pair is an outlier."""
 MOST = 400
 """Sightings a frame that its place rests on."""
+VERIFIED = 400
+"""Matches, the surest, that a pair's epipolar geometry is found by; it is asked of all."""
 CELL = 16
 """Pixels across a cell in which support is counted."""
 
@@ -136,22 +139,28 @@ def _kept(order, start, length, frame, frames, most):
 
 def align(
     sightings: Sightings, trajectory: Trajectory, depth: Depth, reach: float, focal: Focal, trust: float, pairs: Sequence[Matches] = (),
-    keypoints: Sequence[Float[Tensor, "_ 2"]] = (),
+    keypoints: Sequence[Float[Tensor, "_ 2"]] = (), depth_spread: float = 0.1,
+    ties: Sequence[Tie] = (), device: torch.device | None = None,
 ) -> Aligned:
     """Cameras of a plan's frames from sightings. reach: pixels of error from which on a sighting is wrong. focal: as for `adjust`.
     trust: in the plan, 0 none, 1 that it is met up to TURN and SHIFT. depth: of the input picture, which says how long everything is.
+    Depth that the sightings bring along, up to a factor a frame, is met up to `depth_spread`; `ties` between frames that go with it are where cameras
+    begin. All is computed on `device`.
 
     The input's camera is the plan's. A frame that was not placed stands to the one that it continues as planned. Raises NoBeginning if there
     is too little to go by.
     """  # fmt: skip
-    plan = trajectory.cameras.to(torch.float64)
-    sightings = thinned(sightings, MOST) if len(sightings) else sightings
+    plan = trajectory.cameras.to(torch.float64).to(device)
+    sightings = (thinned(sightings, MOST) if len(sightings) else sightings).to(device)
     near = _measured(sightings, depth)
     start = plan.intrinsics[:, 0, 0].log(), plan.intrinsics[:, :2, 2]
     try:
-        found = register(sightings, *start, reach, focal)
+        found = register(sightings, *start, reach, focal, depth_spread=depth_spread, ties=ties)
     except NoBeginning:
-        found = register(sightings, *start, reach, "fixed", depth=near)
+        first = near
+        if sightings.log_depth is not None:
+            first = torch.where(sightings.frame == 0, sightings.log_depth.exp().nan_to_num(0.0), 0.0)
+        found = register(sightings, *start, reach, "fixed", depth=first, depth_spread=depth_spread)
     scene, good = found.scene, found.good
     if not bool(scene.placed[0]):
         raise NoBeginning(f"{int(scene.placed.sum())} of {len(plan)} frames were placed, but not the input, which ties the scene to the plan")
@@ -160,8 +169,10 @@ def align(
         rest = torch.zeros_like(scene.placed)
         rest[0] = True
         prior = Prior(plan.world_to_camera[:, :3, :3], plan.world_to_camera[:, :3, 3], np.radians(TURN) / trust, SHIFT * depth.typical / trust)
-        scene = adjust(scene, sightings[good], rest, focal, 0.2, found.spread, prior=prior)
+        brought = depth_spread if sightings.log_depth is not None else 0.0
+        scene = adjust(scene, sightings[good], rest, focal, 0.2, found.spread, brought, prior)
         scene = _in_plan(scene, sightings[good], near[good], plan, depth.typical)  # a plan that is wrong has stretched it
+    scene, sightings, good = scene.to("cpu"), sightings.to("cpu"), good.cpu()
     if reported := _outliers(scene, pairs, keypoints, reach):
         logging.getLogger(__name__).info("pairs of frames that agree with nothing: %s", reported)
     return Aligned(_cameras(scene, trajectory), scene.placed, scene.points, sightings[good], reported)
@@ -169,10 +180,10 @@ def align(
 
 def _measured(sightings: Sightings, depth: Depth) -> Float[Tensor, "sighting"]:
     """The input's depth at its sightings, else 0."""
-    out = torch.zeros(len(sightings), dtype=torch.float64)
+    out = torch.zeros(len(sightings), dtype=torch.float64, device=sightings.frame.device)
     own = sightings.frame == 0
     column, row = sightings.pixel[own].long().unbind(-1)
-    known = torch.where(depth.valid, depth.depth, 0.0).cpu()
+    known = torch.where(depth.valid, depth.depth, 0.0).to(out.device)
     out[own] = known[row.clamp(0, known.shape[0] - 1), column.clamp(0, known.shape[1] - 1)].double()
     return out
 
@@ -237,6 +248,21 @@ def _outliers(scene: Scene, pairs: Sequence[Matches], keypoints: Sequence[Tensor
         if float((sampson(first, second, matrix) < reach).double().mean()) < AGREES:
             out.append((pair.first, pair.second))
     return out
+
+
+def verified(pair: Matches, keypoints: Sequence[Float[Tensor, "_ 2"]], error: float) -> Matches | None:
+    """The matches that have an epipolar geometry in common, met up to `error` pixels, if there are enough. What lens they were taken with is not
+    asked: it may be guessed wrong."""
+    import poselib
+
+    if len(pair.index) < LEAST:
+        return None
+    a, b = (keypoints[frame][pair.index[:, side]].double().cpu() for side, frame in enumerate((pair.first, pair.second)))
+    surest = pair.score.cpu().argsort(descending=True)[:VERIFIED]
+    ransac = {"max_epipolar_error": error, "seed": 0, "max_iterations": 10_000}
+    matrix, _ = poselib.estimate_fundamental(a[surest].numpy(), b[surest].numpy(), ransac, {})
+    inlier = sampson(a, b, torch.from_numpy(matrix)) < error
+    return Matches(pair.first, pair.second, pair.index[inlier], pair.score[inlier]) if int(inlier.sum()) >= LEAST else None
 
 
 def sampson(first: Float[Tensor, "match 2"], second: Float[Tensor, "match 2"], matrix: Float[Tensor, "3 3"]) -> Float[Tensor, "match"]:

@@ -6,7 +6,7 @@ is never formed: conjugate gradients need only its products with vectors, so tha
 """
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
@@ -53,6 +53,9 @@ class Scene:
         focal = self.log_focal.exp()[sightings.frame, None]
         at = focal * local[:, :2] / local[:, 2:].clamp(min=NEAR) + self.middle[sightings.frame]
         return local, at - sightings.pixel
+
+    def to(self, device: torch.device | str) -> "Scene":
+        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     @property
     def centers(self) -> Float[Tensor, "frame 3"]:

@@ -14,9 +14,9 @@ from torch.nn.functional import interpolate, normalize
 
 from lift.depths import DepthEstimator
 from lift.poses import PoseEstimator, poses
-from lift.poses.alignment import Matches, align, alone, described, sampson, support, tracks
+from lift.poses.alignment import Matches, align, alone, described, support, tracks, verified
 from lift.poses.pairs import select
-from lift.poses.registration import FEWEST, NoBeginning
+from lift.poses.registration import NoBeginning
 from lift.types import Depth, Frames, Reconstruction, Trajectory
 
 FINE = 1280
@@ -25,8 +25,6 @@ ALIKE = 0.82
 """Cosine of two descriptors of XFeat that show one point (Potje et al., CVPR 2024)."""
 RATIO = 0.85
 """Of the distances to the best and the second best of SIFT's descriptors (Lowe, IJCV 2004)."""
-VERIFIED = 400
-"""Matches, the surest, that a pair's epipolar geometry is found by; it is asked of all."""
 REACH = 4 / 640
 """Error, as a share of the width, from which on a sighting is wrong."""
 
@@ -91,7 +89,7 @@ class Matching(PoseEstimator):
             raise ValueError("pose 'matching' needs a depth estimator: the prior does not know the depth of its frames")
         found = [self.features(image) for image in frames.images]
         keypoints = [points for points, _ in found]
-        matches = list(self._verified(found, trajectory))
+        matches = list(self._compared(found, keypoints, trajectory))
         seen = tracks(keypoints, matches)
         try:
             aligned = align(seen, trajectory, self.depth, REACH * plan.width, self.focal, self.trust, matches, keypoints)
@@ -110,26 +108,16 @@ class Matching(PoseEstimator):
         ]  # fmt: skip
         return described(frames, aligned, self.depth, self.estimator, self.tolerance, self.most_points, supports)
 
-    def _verified(self, found: Sequence[tuple[Tensor, Tensor]], trajectory: Trajectory) -> Iterator[Matches]:
-        """Matches that have an epipolar geometry in common. What lens they were taken with is not asked: it may be guessed wrong."""
-        import poselib
-
+    def _compared(self, found: Sequence[tuple[Tensor, Tensor]], keypoints: Sequence[Tensor], trajectory: Trajectory) -> Iterator[Matches]:
         plan = trajectory.cameras
         if self.trust or len(plan) > self.exhaustive:
             chosen = select(trajectory, self.depth.typical, self.exhaustive, self.closures)
         else:
             chosen = torch.ones(len(plan), len(plan)).triu(1).nonzero()
-        ransac = {"max_epipolar_error": REACH * plan.width / 3, "seed": 0, "max_iterations": 10_000}
         for first, second in chosen.tolist():
             index, score = self.match(found[first], found[second])
-            if len(index) < FEWEST:
-                continue
-            a, b = (found[frame][0][index[:, side]].double().cpu() for side, frame in enumerate((first, second)))
-            surest = score.cpu().argsort(descending=True)[:VERIFIED]
-            matrix, _ = poselib.estimate_fundamental(a[surest].numpy(), b[surest].numpy(), ransac, {})
-            inlier = sampson(a, b, torch.from_numpy(matrix)) < ransac["max_epipolar_error"]
-            if int(inlier.sum()) >= FEWEST:
-                yield Matches(first, second, index.cpu()[inlier], score.cpu()[inlier])
+            if pair := verified(Matches(first, second, index.cpu(), score.cpu()), keypoints, REACH * plan.width / 3):
+                yield pair
 
 
 def _features(name: str, most: int, device: torch.device) -> "_XFeat | _Sift":

@@ -5,6 +5,7 @@ What is asked for is not believed here: a frame's place follows from what is see
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import breadth_first_order, dijkstra
 from torch import Tensor
 
 from lift.poses.bundle import Scene, Sightings, adjust
@@ -35,6 +37,19 @@ class Registered:
     spread: float
 
 
+@dataclass(frozen=True)
+class Tie:
+    """How two frames stand to one another, from their matches and measured depth alone: what the first sees at x the second sees at rotation x +
+    translation, in units of the first's measured depth, of which one of the second's has exp(log_scale). worth: matches that agree."""
+
+    first: int
+    second: int
+    rotation: Float[Tensor, "3 3"]
+    translation: Float[Tensor, "3"]
+    log_scale: float
+    worth: int
+
+
 class NoBeginning(ValueError):
     """There is no pair of frames that shows enough points from two sides."""
 
@@ -47,14 +62,19 @@ def register(
     focal: Focal = "shared",
     believed: float = 0.2,
     depth: Float[Tensor, "sighting"] | None = None,
+    depth_spread: float = 0.1,
+    ties: Sequence[Tie] = (),
 ) -> Registered:
     """Where frames were taken. reach: pixels of error from which on a sighting is taken for wrong. focal, believed: as for `adjust`.
 
     depth: z-depth of sightings in frame 0, 0 where unknown: the beginning, in place of a pair. Raises NoBeginning without it if no pair is good
-    enough.
+    enough. Depth that sightings bring along (`log_depth`) says where points lie that are not seen from two sides, and is met up to `depth_spread`;
+    with `ties` to go with it all frames that they lead to from frame 0 are placed at once.
     """
-    growth = _Growth(sightings.to(torch.float64), log_focal.double(), middle.double(), reach, focal, believed)
-    if depth is None:
+    growth = _Growth(sightings.to(torch.float64), log_focal.double(), middle.double(), reach, focal, believed, depth_spread)
+    if ties:
+        growth.begin_with_ties(ties)
+    elif depth is None:
         growth.begin_with_a_pair()
     else:
         growth.begin_with_depth(depth.double())
@@ -62,7 +82,7 @@ def register(
 
 
 class _Growth:
-    def __init__(self, sightings: Sightings, log_focal: Tensor, middle: Tensor, reach: float, focal: Focal, believed: float) -> None:
+    def __init__(self, sightings: Sightings, log_focal: Tensor, middle: Tensor, reach: float, focal: Focal, believed: float, depth_spread: float) -> None:
         frames, points = len(log_focal), int(sightings.point.max()) + 1 if len(sightings) else 0
         zero = log_focal.new_zeros
         eye = torch.eye(3, dtype=torch.float64, device=log_focal.device).repeat(frames, 1, 1)
@@ -70,9 +90,41 @@ class _Growth:
         self.scene = Scene(eye, zero(frames, 3), log_focal, middle, zero(frames), zero(points, 3), placed)
         self.sightings, self.reach, self.focal, self.believed = sightings, reach, focal, believed
         self.known = torch.zeros(points, dtype=torch.bool, device=log_focal.device)
-        self.spread, self.depth = reach / 4, False
+        self.spread, self.depth, self.depth_spread = reach / 4, sightings.log_depth is not None, depth_spread
+        self.scaled = torch.zeros_like(placed)
+        """Frames of whose measured depth the scale is known."""
 
     # Beginnings
+
+    def begin_with_ties(self, ties: Sequence[Tie]) -> None:
+        """Along the shortest ways from frame 0, a tie being the shorter the more it is worth."""
+        frames, scene = len(self.scene.rotation), self.scene
+        between = {(tie.first, tie.second): tie for tie in sorted(ties, key=lambda tie: tie.worth)}
+        lengths = np.array([1 / tie.worth for tie in between.values()])
+        graph = csr_matrix((lengths, np.array(list(between)).T), (frames, frames))
+        order, before = breadth_first_order(_shortest(graph, frames), 0, directed=False)
+        if len(order) < 2:
+            raise NoBeginning("no frame is tied to the input")
+        scene.placed[0] = self.scaled[0] = True
+        self.origin = 0
+        for frame in order[1:].tolist():
+            source = int(before[frame])
+            tie, forth = between.get((source, frame)), True
+            if tie is None:
+                tie, forth = between[frame, source], False
+            turn, move = tie.rotation.to(scene.points), tie.translation.to(scene.points)
+            if forth:
+                scene.rotation[frame] = turn @ scene.rotation[source]
+                scene.translation[frame] = turn @ scene.translation[source] + scene.log_scale[source].exp() * move
+                scene.log_scale[frame] = scene.log_scale[source] + tie.log_scale
+            else:
+                scene.log_scale[frame] = scene.log_scale[source] - tie.log_scale
+                scene.rotation[frame] = turn.T @ scene.rotation[source]
+                scene.translation[frame] = turn.T @ (scene.translation[source] - scene.log_scale[frame].exp() * move)
+            scene.placed[frame] = self.scaled[frame] = True
+        self._unproject()
+        self._adjust("fixed", 25)
+        self._sort_out()
 
     def begin_with_a_pair(self) -> None:
         best, score = None, 0.0
@@ -92,6 +144,7 @@ class _Growth:
         self.scene.placed[[a, b]] = True
         self.origin = a
         self._triangulate()
+        self._unproject()
         self._adjust("fixed", 10)
 
     def begin_with_depth(self, depth: Tensor) -> None:
@@ -102,8 +155,10 @@ class _Growth:
         rays = (pixel - self.scene.middle[0]) / self.scene.log_focal[0].exp()
         self.scene.points[self.sightings.point[some]] = torch.cat([rays, torch.ones_like(rays[:, :1])], -1) * depth[some, None]
         self.known[self.sightings.point[some]] = True
-        self.scene.placed[0], self.origin, self.depth = True, 0, True
-        self.sightings = replace(self.sightings, log_depth=torch.where(some, depth, torch.nan).log())
+        self.scene.placed[0] = self.scaled[0] = True
+        self.origin = 0
+        if not self.depth:
+            self.depth, self.sightings = True, replace(self.sightings, log_depth=torch.where(some, depth, torch.nan).log())
 
     def _candidates(self) -> list[tuple[int, int, int]]:
         """Pairs of frames with the points that they share, many at first, but of all distances."""
@@ -147,17 +202,20 @@ class _Growth:
         adjusted = int(self.scene.placed.sum())
         while self._take_in():
             self._triangulate()
+            self._unproject()
             count = int(self.scene.placed.sum())
             if count >= 3:
                 self._adjust(self.focal if count >= 4 else "fixed", 6 if count > 1.15 * adjusted or count < 8 else 3)
                 adjusted = count
                 self._sort_out()
                 self._triangulate()
+                self._unproject()
         for _ in range(4):
             before = int(self.known.sum()), int(self.scene.placed.sum())
             self._adjust(self.focal, 25)
             self._sort_out()
             self._triangulate()
+            self._unproject()
             self._take_in()
             if (int(self.known.sum()), int(self.scene.placed.sum())) == before:
                 break
@@ -230,6 +288,31 @@ class _Growth:
         scene.points[chosen[good]] = found[good]
         self.known[chosen[good]] = True
 
+    def _unproject(self) -> None:
+        """Points that are still unknown and of which a placed frame brings the depth, once its scale is known."""
+        if not self.depth:
+            return
+        scene, s = self.scene, self.sightings
+        told = scene.placed[s.frame] & ~s.log_depth.isnan()
+        log_scale = scene.log_scale.clone()
+        fresh = told & ~self.scaled[s.frame] & self.known[s.point]
+        local, error = scene.seen(s[fresh])
+        fine = (local[:, 2] > 1e-6) & (error.norm(dim=-1) < self.reach)
+        frame, ratio = s.frame[fresh][fine], local[fine, 2].log() - s.log_depth[fresh][fine]
+        counts = torch.bincount(frame, minlength=len(log_scale))
+        for view in (counts >= FEWEST).nonzero()[:, 0].tolist():
+            log_scale[view] = ratio[frame == view].median()
+            self.scaled[view] = True
+        new = told & ~self.known[s.point] & self.scaled[s.frame]
+        first = torch.full((len(self.known),), len(s), device=new.device).scatter_reduce_(0, s.point[new], new.nonzero()[:, 0], "amin")
+        order = first[first < len(s)]
+        rays = torch.cat([(s.pixel[order] - scene.middle[s.frame[order]]) / scene.log_focal[s.frame[order]].exp()[:, None], torch.ones_like(s.pixel[order, :1])], -1)
+        local = rays * (s.log_depth[order] + log_scale[s.frame[order]]).exp()[:, None] - scene.translation[s.frame[order]]
+        points = scene.points.clone()
+        points[s.point[order]] = (scene.rotation[s.frame[order]].mT @ local[..., None])[..., 0]
+        self.known[s.point[order]] = True
+        self.scene = replace(scene, points=points, log_scale=log_scale)
+
     def _adjust(self, focal: Focal, steps: int) -> None:
         some = self.known[self.sightings.point] & self.scene.placed[self.sightings.frame]
         seen = self.sightings[some]
@@ -237,7 +320,7 @@ class _Growth:
         self.spread = float(error.norm(dim=-1).median().clamp(self.reach / 16, self.reach / 2))
         rest = torch.zeros_like(self.scene.placed)
         rest[self.origin] = True
-        self.scene = adjust(self.scene, seen, rest, focal, self.believed, self.spread, 0.1 if self.depth else 0.0, steps=steps)
+        self.scene = adjust(self.scene, seen, rest, focal, self.believed, self.spread, self.depth_spread if self.depth else 0.0, steps=steps)
 
     def _good(self) -> Tensor:
         local, error = self.scene.seen(self.sightings)
@@ -256,6 +339,13 @@ class _Growth:
         lost = self.scene.placed & (shown < FEWEST)
         lost[self.origin] = False
         self.scene.placed[lost] = False
+
+
+def _shortest(graph: csr_matrix, frames: int) -> csr_matrix:
+    """The shortest ways from frame 0 to all others, as a graph."""
+    _, before = dijkstra(graph, directed=False, indices=0, return_predecessors=True)
+    reached = (before >= 0).nonzero()[0]
+    return csr_matrix((np.ones(len(reached)), (before[reached], reached)), (frames, frames))
 
 
 def _relative(first: Tensor, second: Tensor, lens: dict, other: dict, reach: float) -> tuple[tuple[Tensor, Tensor] | None, Tensor]:

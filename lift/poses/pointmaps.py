@@ -1,0 +1,430 @@
+"""Networks that look at two frames at once and say where the points of their pixels lie, and what was found out of many such pairs.
+
+A pair leaves matches, a few hundred, and a say in the depth of its first frame; its maps are then forgotten. So memory grows with frames, and
+with pairs only by what the matches take.
+"""
+
+from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from scipy.spatial import cKDTree
+from torch import Tensor
+from torch.nn.functional import grid_sample, interpolate
+from tqdm import tqdm
+
+from lift.depths import DepthEstimator
+from lift.geometry import project
+from lift.poses import PoseEstimator
+from lift.poses.agreement import CONFIDENT, fit, merged, place
+from lift.poses.alignment import Aligned, Matches, align, alone, support, tracks
+from lift.poses.pairs import select
+from lift.poses.published import PairMap, globally_aligned
+from lift.poses.registration import FEWEST, NoBeginning, Tie
+from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
+
+ANCHORS = (100, 2400)
+"""Places of a frame, few and most, that are looked for in other frames: the more of these there are, the fewer they need to be."""
+WANTED = 1200
+"""Of them all, times the frames that each is looked for in."""
+BACK = 4.0
+"""Pixels of a map by which the way there and back may miss."""
+NEAR = 0.03
+"""Radians, or share of depth, by which points may differ that are taken for one."""
+NOWHERE = 1e3
+"""In place of all numbers of a point that is not known."""
+KEPT = 200
+"""Matches a pair and direction."""
+AGREE = 0.3
+"""Share of a pair's matches that must agree with one another; else none is believed."""
+DEPTH_SPREAD = 0.05
+"""Logarithm of depth from which on what a network says of it counts less."""
+REACH = 5 / 640
+"""Error, as a share of the width, from which on a sighting is wrong: matches are whole pixels of a map, refined."""
+CHUNK = {"cuda": 2**28, "cpu": 2**20}
+"""Likenesses that are held at once."""
+
+
+@dataclass(frozen=True)
+class PairMaps:
+    """What a network says of pairs of frames: points of the first, in its own camera's axes; confidence from 1 on. Of the second, if it was asked for
+    them, points in the first's axes; of both, if it has them, unit descriptors that are alike where one point is seen, and how sure they are."""
+
+    points: Float[Tensor, "pair height width 3"]
+    confidence: Float[Tensor, "pair height width"]
+    other: Float[Tensor, "pair height width 3"] | None = None
+    other_confidence: Float[Tensor, "pair height width"] | None = None
+    described: tuple[Float[Tensor, "pair height width channel"], Float[Tensor, "pair height width channel"]] | None = None
+    sure: tuple[Float[Tensor, "pair height width"], Float[Tensor, "pair height width"]] | None = None
+
+
+class PairNetwork(ABC):
+    """Looks at frames one by one, then at pairs of what it made of them."""
+
+    describes = False
+    """Whether it has descriptors; else frames are matched by their points."""
+
+    @abstractmethod
+    def encode(self, images: UInt8[Tensor, "frame height width 3"]) -> list[Any]:
+        """What it keeps of each frame."""
+
+    @abstractmethod
+    def pairs(self, first: Sequence[Any], second: Sequence[Any], both: bool) -> PairMaps:
+        """both: whether the points of the second are wanted, too."""
+
+    @abstractmethod
+    def batch(self) -> int:
+        """How many pairs the memory that is left will do for."""
+
+
+class Canonical:
+    """A frame's depth, as all pairs have it of which it is the first, up to a factor: a running mean of its logarithm."""
+
+    def __init__(self) -> None:
+        self.log_depth: Tensor | None = None
+        self.weight = self.confidence = torch.zeros(())
+        self.count = 0
+
+    def add(self, depth: Float[Tensor, "height width"], confidence: Float[Tensor, "height width"]) -> None:
+        log, weight = depth.clamp(min=1e-6).log(), confidence * (depth > 0)
+        if self.log_depth is None:
+            self.log_depth, self.weight, self.confidence, self.count = log, weight, confidence, 1
+            return
+        # Each pair has a scale of its own.
+        sure = torch.minimum(weight, self.weight)
+        good = sure >= sure.median()
+        log = log + (self.log_depth - log)[good].median()
+        total = (self.weight + weight).clamp(min=1e-9)
+        self.log_depth = self.log_depth + (log - self.log_depth) * weight / total
+        self.weight, self.count = total, self.count + 1
+        self.confidence = self.confidence + (confidence - self.confidence) / self.count
+
+    @property
+    def trust(self) -> Float[Tensor, "height width"]:
+        """From confidence, 1 and more, to 0..1: a half at 3, from where on DUSt3R takes a point for good."""
+        return (self.confidence - 1).clamp(min=0) / (self.confidence + 1)
+
+
+class PointMapPoses(PoseEstimator):
+    """Poses from a network of pairs; what all such estimators do."""
+
+    def __init__(
+        self, network: PairNetwork, size: int, multiple: int, alignment: Literal["bundle", "published"], exhaustive: int, closures: int,
+        focal: Literal["fixed", "shared", "each"], trust: float, least: float, tolerance: float, most_points: int, depth: Depth,
+        estimator: DepthEstimator | None, device: torch.device,
+    ) -> None:  # fmt: skip
+        for key, value, lowest in (("size", size, 2 * multiple), ("exhaustive", exhaustive, 0), ("closures", closures, 0), ("trust", trust, 0)):
+            if not value >= lowest:
+                raise ValueError(f"pose.{key} is {value}; choose at least {lowest}")
+        if not 0 <= least <= 1:
+            raise ValueError(f"pose.least is {least}; choose a share between 0 and 1")
+        if not tolerance > 0:
+            raise ValueError(f"pose.tolerance is {tolerance}; choose more than 0")
+        self.network, self.size, self.multiple, self.alignment = network, size, multiple, alignment
+        self.exhaustive, self.closures, self.focal, self.trust, self.least = exhaustive, closures, focal, trust, least
+        self.tolerance, self.most_points, self.depth, self.estimator, self.device = tolerance, most_points, depth, estimator, device
+
+    def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
+        plan = trajectory.cameras
+        if len(frames) != len(plan):
+            raise ValueError(f"{len(frames)} frames do not fit a trajectory of {len(plan)}")
+        if tuple(frames.images.shape[1:3]) != (plan.height, plan.width):
+            raise ValueError(f"frames are {tuple(frames.images.shape[1:3])} pixels, the plan's cameras {(plan.height, plan.width)}")
+        found = self._published(frames, trajectory) if self.alignment == "published" else self._adjusted(frames, trajectory)
+        return found
+
+    # What the network says
+
+    def _seen(self, frames: Frames) -> list[Any]:
+        """Frames as the network keeps them. Pictures are stretched to sides it can take, by a little."""
+        height, width = frames.images.shape[1:3]
+        scale = self.size / max(height, width)
+        size = [max(self.multiple, round(side * scale / self.multiple) * self.multiple) for side in (height, width)]
+        kept: list[Any] = []
+        for start in range(0, len(frames), 8):
+            some = frames.images[start : start + 8].to(self.device).permute(0, 3, 1, 2).float()
+            small = interpolate(some, size, mode="bicubic", antialias=True).round().clamp(0, 255).to(torch.uint8)
+            kept += self.network.encode(small.permute(0, 2, 3, 1).contiguous())
+        return kept
+
+    def _maps(self, kept: Sequence[Any], pairs: Sequence[tuple[int, int]], both: bool) -> Iterator[tuple[int, int, PairMaps]]:
+        """Of each pair, one after another; the first alone, to learn what a pair takes."""
+        at = 0
+        with tqdm(total=len(pairs), desc="pairs", leave=False, disable=None) as bar:
+            while at < len(pairs):
+                some = pairs[at : at + max(1, self.network.batch() if at else 1)]
+                maps = self.network.pairs([kept[a] for a, _ in some], [kept[b] for _, b in some], both)
+                for k, (a, b) in enumerate(some):
+                    yield a, b, _one(maps, k)
+                at += len(some)
+                bar.update(len(some))
+
+    # Our alignment
+
+    def _adjusted(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
+        plan = trajectory.cameras
+        kept = self._seen(frames)
+        if self.trust or len(plan) > self.exhaustive:
+            chosen = select(trajectory, self.depth.typical, self.exhaustive, self.closures)
+        else:
+            chosen = torch.ones(len(plan), len(plan)).triu(1).nonzero()
+        canonical = [Canonical() for _ in range(len(frames))]
+        keypoints: list[list[Tensor]] = []
+        matches: list[Matches] = []
+        counts: list[int] = []
+        pairs = directed([(a, b) for a, b in chosen.tolist()], len(frames))
+        many = min(max(int(WANTED * len(frames) / max(1, len(pairs))), ANCHORS[0]), ANCHORS[1])
+        for a, b, maps in self._maps(kept, pairs, both=not self.network.describes):
+            canonical[a].add(maps.points[0, ..., 2], maps.confidence[0])
+            height, width = maps.confidence.shape[1:]
+            scale = torch.tensor([plan.width / width, plan.height / height])
+            if not keypoints:
+                step = max(1, round((height * width / many) ** 0.5))
+                anchors = torch.arange(height * width).view(height, width)[step // 2 :: step, step // 2 :: step].flatten()
+                places = torch.stack([anchors % width, anchors // width], -1) + 0.5
+                keypoints, counts = [[places * scale] for _ in frames.images], [len(anchors)] * len(frames)
+            if a == b:
+                continue
+            for one, other, (index, pixel, score) in ((a, b, corresponding(maps, anchors, False)), (b, a, corresponding(maps, anchors, True))):
+                keypoints[other].append(pixel * scale)
+                there = torch.arange(counts[other], counts[other] + len(pixel))
+                counts[other] += len(pixel)
+                pair = torch.stack([index, there], -1)
+                matches.append(Matches(min(one, other), max(one, other), pair if one < other else pair.flip(1), score))
+        points = [torch.cat(parts) for parts in keypoints]
+        reach = REACH * plan.width
+        matches, ties = _tied(matches, points, [self._log_depth(p, canonical[view], plan) for view, p in enumerate(points)], plan, reach)
+        sightings = tracks(points, matches)
+        log_depth = torch.full((len(sightings),), torch.nan, dtype=torch.float64)
+        for view in range(len(frames)):
+            own = sightings.frame == view
+            log_depth[own] = self._log_depth(sightings.pixel[own], canonical[view], plan)
+        sightings = replace(sightings, log_depth=log_depth)
+        try:
+            aligned = align(sightings, trajectory, self.depth, reach, self.focal, self.trust, matches, points, DEPTH_SPREAD, ties, self.device)
+        except NoBeginning as error:
+            if len(frames) > 1:
+                raise ValueError(f"the frames have too little in common to be placed ({error}); choose pose=planned") from None
+            aligned = alone(trajectory)
+        placed = int(aligned.placed.sum())
+        if placed < self.least * len(frames):
+            raise ValueError(
+                f"{placed} of {len(frames)} frames were placed, fewer than pose.least={self.least:g} asks for: they have too little in common; choose pose=planned"
+            )
+        return self._described(frames, aligned, canonical, points, self._looked_for(points, matches))
+
+    @staticmethod
+    def _looked_for(points: Sequence[Tensor], matches: Sequence[Matches]) -> list[Tensor]:
+        """Of each frame the keypoints that some other frame is thought to show."""
+        used = [torch.zeros(len(some), dtype=torch.bool) for some in points]
+        for pair in matches:
+            used[pair.first][pair.index[:, 0]] = True
+            used[pair.second][pair.index[:, 1]] = True
+        return [some[mask] for some, mask in zip(points, used, strict=True)]
+
+    @staticmethod
+    def _log_depth(pixels: Float[Tensor, "pixel 2"], depth: Canonical, plan: Cameras) -> Float[Tensor, "pixel"]:
+        """What the network says of depth there; NaN if it was not asked."""
+        if depth.log_depth is None or not len(pixels):
+            return torch.full((len(pixels),), torch.nan, dtype=torch.float64)
+        at = pixels.to(depth.log_depth) * depth.log_depth.new_tensor([2 / plan.width, 2 / plan.height]) - 1
+        return grid_sample(depth.log_depth[None, None], at[None, None], padding_mode="border", align_corners=False)[0, 0, 0].double().cpu()
+
+    def _described(
+        self, frames: Frames, aligned: Aligned, canonical: Sequence[Canonical], points: Sequence[Tensor], looked_for: Sequence[Tensor]
+    ) -> Reconstruction:
+        """Depth of every frame: the network's, in the scale of the points seen in it; monocular depth, aligned to that, where the network is not sure."""
+        plan, seen = aligned.cameras, aligned.sightings
+        depths, confidences, scales = [], [], self._scales(aligned, canonical)
+        for view in range(len(frames)):
+            own = (seen.frame == view) & aligned.placed[view]
+            one = canonical[view]
+            log = torch.zeros(plan.height, plan.width) if one.log_depth is None else _enlarged(one.log_depth, plan.height, plan.width).cpu()
+            trust = torch.zeros_like(log) if one.log_depth is None else _resized(one.trust, plan.height, plan.width).cpu()
+            depth = (log + scales[view]).exp()
+            if len(frames) > 1:
+                trust = trust * support(looked_for[view], seen.pixel[own].float(), plan.width, plan.height)
+            if frames.depth is None and self.estimator is not None and bool((trust < CONFIDENT).any()):
+                given = self.depth if view == 0 else self.estimator(frames.images[view])
+                depth, trust = joined(depth, trust, torch.where(given.valid, given.depth, 0.0).cpu(), self.tolerance)
+            elif frames.depth is not None:
+                better = place(frames.depth[view].cpu(), torch.where(trust >= CONFIDENT, depth, 0.0), self.tolerance, shift=False)
+                depth, trust = (better.depth, torch.maximum(trust, better.confidence)) if better.found else (depth, trust)
+            depths.append(depth)
+            confidences.append(trust * float(aligned.placed[view]))
+        depth, confidence = (torch.stack(some).to(frames.images.device) for some in (depths, confidences))
+        return Reconstruction(aligned.cameras, merged(frames, aligned.cameras, depth, confidence, self.most_points), depth, confidence)
+
+    def _scales(self, aligned: Aligned, canonical: Sequence[Canonical]) -> list[float]:
+        """Logarithms of what frames' depths are to be multiplied by; without points that tell it, the input's depth says so of the input, and of
+        others the middle of them all."""
+        seen, found = aligned.sightings, {}
+        for view in range(len(aligned.cameras)):
+            own = (seen.frame == view) & aligned.placed[view]
+            if int(own.sum()) >= FEWEST:
+                _, z = project(aligned.points[seen.point[own]], aligned.cameras[view].to(torch.float64))
+                found[view] = float((z[0].clamp(min=1e-6).log() - seen.log_depth[own]).median())
+        if 0 not in found and canonical[0].log_depth is not None:
+            given = torch.where(self.depth.valid, self.depth.depth, 0.0).cpu()
+            log = _enlarged(canonical[0].log_depth, *given.shape).cpu()
+            found[0] = float((given.log() - log)[given > 0].median())
+        middle = sorted(found.values())[len(found) // 2]
+        return [found.get(view, middle) for view in range(len(aligned.cameras))]
+
+    # The published alignment
+
+    def _published(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
+        kept = self._seen(frames)
+        star = [pair for view in range(1, len(frames)) for pair in ((0, view), (view, 0))] or [(0, 0)]
+        maps = (PairMap(a, b, m.points[0], m.confidence[0], m.other[0], m.other_confidence[0]) for a, b, m in self._maps(kept, star, both=True))
+        found = globally_aligned(maps, len(star), len(frames))
+        return found.reconstructed(frames, trajectory, self.depth, self.most_points)
+
+
+def directed(pairs: Sequence[tuple[int, int]], frames: int) -> list[tuple[int, int]]:
+    """Each pair once, so that every frame is the first of some; a frame that is in no pair is paired with itself."""
+    firsts, partner = [0] * frames, list(range(frames))
+    out = []
+    for a, b in pairs:
+        if firsts[b] < firsts[a]:
+            a, b = b, a
+        firsts[a] += 1
+        partner[b] = a
+        out.append((a, b))
+    return out + [(view, partner[view]) for view in range(frames) if not firsts[view]]
+
+
+def _one(maps: PairMaps, k: int) -> PairMaps:
+    def part(value: Any) -> Any:
+        return tuple(part(each) for each in value) if isinstance(value, tuple) else None if value is None else value[k : k + 1]
+
+    return PairMaps(*(part(getattr(maps, name)) for name in PairMaps.__dataclass_fields__))
+
+
+def corresponding(maps: PairMaps, anchors: Int[Tensor, "anchor"], backwards: bool) -> tuple[Tensor, Float[Tensor, "match 2"], Float[Tensor, "match"]]:
+    """Of one pair: which anchors, numbers of pixels of the first frame's map (backwards: of the second's), are seen in the other, at which pixel, and how
+    sure that is.
+
+    An anchor's best match must lead back to it; the match's place is then refined between pixels by a parabola."""
+    height, width = maps.confidence.shape[1:]
+    if maps.described is not None:
+        features, sure = maps.described, maps.sure
+    else:
+        features, sure = (_place(maps.points), _place(maps.other)), (maps.confidence, maps.other_confidence)
+    one, other = (features[side][0].flatten(0, 1).float() for side in ((1, 0) if backwards else (0, 1)))
+    trust, other_trust = (sure[side][0].flatten().float() for side in ((1, 0) if backwards else (0, 1)))
+    anchors = anchors.to(one.device)
+    there = _nearest(one[anchors], other)
+    back = _nearest(other[there], one)
+    missed = ((back % width - anchors % width) ** 2 + (back // width - anchors // width) ** 2).double().sqrt()
+    good = missed <= BACK
+    if maps.described is None:
+        good &= ((one[anchors] - other[there]).norm(dim=-1) < NEAR) & (one[anchors, 2] < NOWHERE)
+    index = good.nonzero()[:, 0]
+    score = (trust[anchors[index]] * other_trust[there[index]]).sqrt()
+    if len(index) > KEPT:  # the surest of a finely mixed half: the surest alone lie all in one place
+        mixed = torch.randperm(len(index), generator=torch.Generator().manual_seed(0)).to(index.device)[: 2 * KEPT]
+        best = mixed[score[mixed].argsort(descending=True)[:KEPT]]
+        index, score = index[best], score[best]
+    pixel = _refined(one[anchors[index]], other, there[index], height, width)
+    return index.cpu(), pixel.float().cpu(), score.float().cpu()
+
+
+def _tied(
+    matches: Sequence[Matches], keypoints: Sequence[Tensor], log_depths: Sequence[Tensor], plan: Cameras, reach: float
+) -> tuple[list[Matches], list[Tie]]:
+    """Both directions of a pair in one, without what contradicts: the second camera is found by the depth of the first, with the lens as planned."""
+    import poselib
+
+    pairs: dict[tuple[int, int], list[Matches]] = {}
+    for some in matches:
+        pairs.setdefault((some.first, some.second), []).append(some)
+
+    def rays(frame: int, index: Tensor) -> Tensor:
+        matrix = plan.intrinsics[frame].double().cpu()
+        pixels = keypoints[frame][index].double()
+        return torch.cat([(pixels - matrix[:2, 2]) / matrix[[0, 1], [0, 1]], torch.ones(len(index), 1, dtype=torch.float64)], -1)
+
+    def tied(key: tuple[int, int]) -> tuple[Matches, Tie] | None:
+        first, second = key
+        index, score = torch.cat([some.index for some in pairs[key]]), torch.cat([some.score for some in pairs[key]])
+        depth, other = log_depths[first][index[:, 0]], log_depths[second][index[:, 1]]
+        if len(index) < 2 * FEWEST or bool(depth.isnan().any()):
+            return None
+        points = rays(first, index[:, 0]) * depth.exp()[:, None]
+        focal, (x, y) = float(plan.intrinsics[second, 0, 0]), plan.intrinsics[second, :2, 2].tolist()
+        lens = {"model": "SIMPLE_PINHOLE", "width": round(2 * x), "height": round(2 * y), "params": [focal, x, y]}
+        ransac = {"max_reproj_error": 1.5 * reach, "seed": 0, "min_iterations": 30, "max_iterations": 2000}
+        pose, told = poselib.estimate_absolute_pose(keypoints[second][index[:, 1]].double().numpy(), points.numpy(), lens, ransac, {})
+        good = torch.tensor(told["inliers"], dtype=torch.bool)
+        if int(good.sum()) < max(2 * FEWEST, AGREE * len(index)):  # of a hundred places that are wrong a dozen agree by chance
+            return None
+        turn, move = torch.tensor(pose.R), torch.tensor(pose.t)
+        there = (points @ turn.T + move)[good, 2]
+        ratio = (there.clamp(min=1e-9).log() - other[good]).nanmedian()
+        tie = Tie(first, second, turn, move, float(ratio) if bool(ratio.isfinite()) else 0.0, int(good.sum()))
+        return Matches(first, second, index[good], score[good]), tie
+
+    with ThreadPoolExecutor() as pool:
+        found = [one for one in pool.map(tied, pairs) if one]
+    return [pair for pair, _ in found], [tie for _, tie in found]
+
+
+def _place(points: Float[Tensor, "pair height width 3"]) -> Float[Tensor, "pair height width 3"]:
+    """Points as direction and logarithm of depth: what is far away may be far apart. What lies behind the camera is nowhere."""
+    z = points[..., 2:]
+    return torch.where(z > 1e-6, torch.cat([points[..., :2] / z.clamp(min=1e-6), z.clamp(min=1e-6).log()], -1), NOWHERE)
+
+
+def _nearest(asked: Float[Tensor, "place channel"], among: Float[Tensor, "pixel channel"]) -> Tensor:
+    """Index of what is nearest to each."""
+    if asked.device.type == "cpu" and asked.shape[1] <= 3:
+        return torch.from_numpy(cKDTree(among.numpy()).query(asked.numpy(), workers=-1)[1]) if len(asked) else torch.zeros(0, dtype=torch.long)
+    middle = among[::97].median(0).values  # of large numbers differences would be lost
+    asked, among = asked - middle, among - middle
+    half = among.square().sum(-1) / 2
+    step = max(1, CHUNK[asked.device.type] // len(among))
+    return torch.cat([(part @ among.T - half).argmax(1) for part in asked.split(step)]) if len(asked) else torch.zeros(0, dtype=torch.long, device=asked.device)
+
+
+def _refined(asked: Tensor, among: Tensor, at: Tensor, height: int, width: int) -> Float[Tensor, "place 2"]:
+    """Pixels (x, y) where `among` would be nearest, by a parabola through the neighbours' distances."""
+    out = torch.stack([at % width, at // width], -1).double() + 0.5
+    for axis, (side, stride) in enumerate(((width, 1), (height, width))):
+        place = (at // stride) % side
+        inner = (place > 0) & (place < side - 1)
+        far = [(asked - among[(at + k * stride).clamp(0, len(among) - 1)]).square().sum(-1).double() for k in (-1, 0, 1)]
+        bend = far[0] - 2 * far[1] + far[2]
+        shift = torch.where(inner & (bend > 1e-12), (far[0] - far[2]) / (2 * bend.clamp(min=1e-12)), 0.0)
+        out[:, axis] += shift.clamp(-0.5, 0.5)
+    return out
+
+
+def joined(
+    depth: Float[Tensor, "height width"], trust: Float[Tensor, "height width"], estimate: Float[Tensor, "height width"], tolerance: float
+) -> tuple[Float[Tensor, "height width"], Float[Tensor, "height width"]]:
+    """Monocular depth, its inverse brought to that of `depth` where that is trusted, in place of what is not. Confidence is 1 / (1 + (ln(fitted / depth)
+    / tolerance)^2), in the median over where both are known, but at most a half more than CONFIDENT allows to doubt."""
+    both = (trust >= CONFIDENT) & (estimate > 0)
+    if int(both.sum()) < FEWEST:
+        return depth, trust
+    scale, offset = fit(1 / estimate[both], 1 / depth[both], weight=trust[both])
+    inverse = (scale / estimate.clamp(min=1e-9) + offset).clamp(1 / (3 * float(depth[both].max())), 3 / float(depth[both].min()))
+    agreement = 1 / (1 + ((1 / inverse[both] / depth[both]).log() / tolerance) ** 2)
+    filled = (trust < CONFIDENT) & (estimate > 0)
+    return torch.where(filled, 1 / inverse, depth), torch.where(filled, torch.maximum(trust, agreement.median()), trust)
+
+
+def _resized(values: Tensor, height: int, width: int) -> Tensor:
+    return interpolate(values[None, None], (height, width), mode="bilinear", align_corners=False)[0, 0]
+
+
+def _enlarged(log_depth: Tensor, height: int, width: int) -> Tensor:
+    """Between pixels of a map smoothly, but not across steps: no surface hangs between two others."""
+    smooth = _resized(log_depth, height, width)
+    plain = interpolate(log_depth[None, None], (height, width), mode="nearest-exact")[0, 0]
+    return torch.where((smooth - plain).abs() < 0.02, smooth, plain)

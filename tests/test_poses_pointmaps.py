@@ -1,0 +1,134 @@
+"""What networks say of pairs of frames is brought into one world; an oracle that errs stands in for the network."""
+
+import pytest
+import torch
+
+from lift.evaluation.pairs import Oracle
+from lift.geometry import rotation_angle
+from lift.poses.pointmaps import Canonical, PointMapPoses, _refined, directed, joined
+from lift.poses.published import globally_aligned
+from lift.types import Cameras, Depth, Frames, Trajectory
+from tests import walls
+from tests.test_poses_matching import NOISE, case  # noqa: F401
+
+
+def small(cameras: Cameras) -> Cameras:
+    return cameras.resized(160, 120)
+
+
+def build(taken: Cameras, frames: Frames, depth: torch.Tensor | None = None, estimator=None, settings=None, **errs) -> PointMapPoses:
+    maps = walls.render(small(taken)).depth if depth is None else depth
+    settings = {
+        "alignment": "bundle", "exhaustive": 40, "closures": 4, "focal": "fixed", "trust": 1.0, "least": 0.5, "tolerance": 0.05, "most_points": 20_000
+    } | (settings or {})  # fmt: skip
+    first = Depth(frames.depth[0], frames.depth[0] > 0, "metric")
+    return PointMapPoses(
+        Oracle(small(taken), maps, **errs), 160, 8, depth=first, estimator=estimator, device=torch.device("cpu"), **settings,
+    )  # fmt: skip
+
+
+def off(found: Cameras, taken: Cameras) -> tuple[torch.Tensor, torch.Tensor]:
+    angle = rotation_angle(found.world_to_camera[:, :3, :3].double(), taken.world_to_camera[:, :3, :3].double())
+    return angle, (found.centers - taken.centers).norm(dim=-1)
+
+
+@pytest.mark.parametrize("errs", [{"describes": True}, {"describes": False}, {"describes": True, "broken": 0.3, "outliers": 0.15}])
+def test_cameras_depth_and_points_are_found(case, errs):  # noqa: F811
+    trajectory, taken, frames = case
+    found = build(taken, frames, **errs)(Frames(frames.images), trajectory)
+    angle, away = off(found.cameras, taken)
+    planned, _ = off(trajectory.cameras, taken)
+    assert planned[1:].min() > 2 and angle.max() < 0.5 and away.max() < 0.04
+    assert torch.equal(found.cameras.world_to_camera[0], trajectory.start.world_to_camera[0])
+    known = frames.depth > 0
+    assert ((found.depth / frames.depth.clamp(min=1e-3)).log().abs()[known]).median() < 0.025
+    assert 5_000 < len(found.points) <= 20_000 and float((found.confidence > 0.5).float().mean()) > 0.5
+
+
+def test_the_published_alignment_finds_them_too_exactly_where_nothing_errs(case):  # noqa: F811
+    trajectory, taken, frames = case
+    for errs, most, far in (({"noise": 0.0, "outliers": 0.0}, 0.1, 0.01), ({}, 2.0, 0.1)):
+        found = build(taken, frames, settings={"alignment": "published"}, **errs)(Frames(frames.images), trajectory)
+        angle, away = off(found.cameras, taken)
+        assert angle.max() < most and away.max() < far
+        assert torch.equal(found.cameras.world_to_camera[0], trajectory.start.world_to_camera[0])
+        assert float((found.cameras.intrinsics[:, 0, 0] / 290 - 1).abs().max()) < 0.05
+
+
+def test_a_frame_of_which_nothing_is_known_stands_as_planned_beside_the_one_before(case):  # noqa: F811
+    trajectory, taken, frames = case
+    depth = walls.render(small(taken)).depth
+    depth[NOISE] = 0
+    found = build(taken, frames, depth)(Frames(frames.images), trajectory)
+    angle, _ = off(found.cameras, taken)
+    assert angle[:NOISE].max() < 0.5 and found.confidence[NOISE].max() == 0 < found.confidence[NOISE - 1].max()
+    plan = trajectory.cameras.world_to_camera
+    beside = found.cameras.world_to_camera[NOISE] @ torch.linalg.inv(found.cameras.world_to_camera[NOISE - 1])
+    torch.testing.assert_close(beside, plan[NOISE] @ torch.linalg.inv(plan[NOISE - 1]), atol=1e-4, rtol=1e-4)
+
+
+def test_one_frame_has_the_depth_of_its_maps_in_the_scale_of_the_input(case):  # noqa: F811
+    trajectory, taken, frames = case
+    for alignment in ("bundle", "published"):
+        found = build(taken, frames, settings={"alignment": alignment})(Frames(frames.images[:1]), Trajectory(trajectory.start, ()))
+        assert torch.equal(found.cameras.world_to_camera, trajectory.start.world_to_camera)
+        assert ((found.depth[0] / frames.depth[0]).log().abs()[frames.depth[0] > 0]).median() < 0.03
+
+
+def test_all_that_contradicts_itself_ends_in_one_line(case):  # noqa: F811
+    trajectory, taken, frames = case
+    with pytest.raises(ValueError, match="too little in common.*choose pose=planned"):
+        build(taken, frames, torch.zeros(7, 120, 160))(Frames(frames.images), trajectory)
+    with pytest.raises(ValueError, match="6 frames do not fit a trajectory of 7"):
+        build(taken, frames)(frames[:6], trajectory)
+    for setting, value in {"closures": -1, "exhaustive": -2, "trust": -1.0, "least": 2.0, "tolerance": 0.0}.items():
+        with pytest.raises(ValueError, match=f"pose.{setting} is {value}; choose"):
+            build(taken, frames, settings={setting: value})
+
+
+def test_each_pair_is_looked_at_once_and_every_frame_is_the_first_of_some():
+    star, line = [(0, k) for k in range(1, 6)], [(k, k + 1) for k in range(5)]
+    for pairs in (star, line, star + line, []):
+        way = directed(sorted(set(pairs)), 6)
+        assert {a for a, _ in way} == set(range(6))
+        assert {frozenset(pair) for pair in pairs} <= {frozenset(pair) for pair in way}
+        assert len(way) <= len(set(pairs)) + 6 - len({a for a, _ in way[: len(set(pairs))]})
+
+
+def test_depth_of_many_pairs_is_their_mean_whatever_scale_each_has():
+    true = 1 + torch.rand(30, 40, generator=torch.Generator().manual_seed(0))
+    depth = Canonical()
+    for scale, error in ((1.0, 0.1), (3.0, -0.1), (0.2, 0.0)):
+        wrong = torch.where(torch.arange(40) < 8, error, 0.0).exp()
+        depth.add(scale * true * wrong, torch.full((30, 40), 4.0))
+    ratio = depth.log_depth - true.log()
+    assert (ratio - ratio.median()).abs().max() < 1e-4
+    assert float(depth.trust.max()) == pytest.approx(0.6)
+
+
+def test_monocular_depth_takes_the_place_of_what_is_not_trusted():
+    true = (1 + torch.rand(40, 50, generator=torch.Generator().manual_seed(0))).cumsum(1) / 10
+    trust = torch.where(torch.arange(50) < 30, 0.8, 0.1).expand(40, 50)
+    said = torch.where(trust > 0.5, true, 7.0)
+    depth, confidence = joined(said, trust, 1 / (0.3 / true + 0.05), 0.05)
+    torch.testing.assert_close(depth[:, :30], true[:, :30])
+    assert ((depth / true).log().abs()[:, 30:]).median() < 0.03 and float(confidence[:, 30:].min()) > 0.9
+    unchanged, _ = joined(said, torch.zeros_like(trust), true, 0.05)
+    assert torch.equal(unchanged, said), "there is nothing to go by"
+
+
+def test_a_match_is_found_between_pixels():
+    i, j = torch.meshgrid(torch.arange(20.0), torch.arange(30.0), indexing="ij")
+    there = torch.stack([j, i], -1).flatten(0, 1)
+    at = torch.tensor([5 * 30 + 7, 12 * 30 + 20])
+    found = _refined(torch.tensor([[7.3, 4.8], [20.0, 12.4]]), there, at, 20, 30)
+    torch.testing.assert_close(found, torch.tensor([[7.8, 5.3], [20.5, 12.9]], dtype=torch.float64), atol=1e-4, rtol=0)
+
+
+def test_frames_that_no_pair_ties_to_the_others_are_named_by_number():
+    from lift.poses.published import PairMap
+
+    points = torch.rand(8, 10, 3) + 1
+    sure = torch.full((8, 10), 3.0)
+    with pytest.raises(ValueError, match="the pairs tie 2 of 3 frames"):
+        globally_aligned([PairMap(0, 1, points, sure, points, sure)], 1, 3)
