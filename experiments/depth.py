@@ -94,6 +94,8 @@ def errors(estimate: Float[Tensor, "height width"], truth: Float[Tensor, "height
     """Of inverse depth: Spearman's rank correlation; AbsRel and delta1 of depth after scale and shift of the inverse."""
     a, b = estimate[known].double().numpy(), truth[known].double().numpy()
     scale, shift = np.polyfit(a, b, 1) if np.ptp(a) > 0 else (0.0, b.mean())
+    if scale < 0:  # what is upside down is not to be turned over for it
+        scale, shift = 0.0, b.mean()
     ratio = b / np.clip(scale * a + shift, b.min() / 2, b.max() * 2)  # estimated over true depth
     return {
         "rank": float(spearmanr(a, b).statistic) if np.ptp(a) > 0 else 0.0, "abs_rel": float(np.abs(ratio - 1).mean()),

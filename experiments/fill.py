@@ -110,7 +110,8 @@ def aligned(depth: Depth, points: torch.Tensor, camera) -> np.ndarray:
     for _ in range(20):
         scale, shift = np.polyfit(guess, truth, 1, w=np.sqrt(weight))
         weight = 1 / np.maximum(np.abs(scale * guess + shift - truth), 0.02 * np.median(truth))
-    scale = max(scale, 0.0)
+    if scale < 0:  # upside down: of no use but for how far all is
+        scale, shift = 0.0, float(np.median(truth))
     inverse = scale / depth.depth.numpy() + shift
     return (1 / np.clip(inverse, 0.5 * truth.min(), 2 * truth.max())).astype(np.float32)
 

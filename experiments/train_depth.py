@@ -13,6 +13,7 @@ import argparse
 import csv
 import json
 import logging
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -88,10 +89,10 @@ def shard(asked: tuple[Path, int, int, str]) -> Path:
     return kept(path, {"image": torch.stack(images), "inverse": torch.stack(inverses)})
 
 
-def kept(path: Path, tensors: dict[str, Tensor]) -> Path:
+def kept(path: Path, tensors: dict[str, Tensor], facts: dict[str, str] | None = None) -> Path:
     """Written whole or not at all."""
     draft = path.with_suffix(".draft")
-    save_file(tensors, draft)
+    save_file(tensors, draft, facts)
     os.replace(draft, path)
     return path
 
@@ -459,7 +460,10 @@ def learn(module: Training, asked: argparse.Namespace, name: str, devices: int =
         for network in (module.network, module.mean):
             network.to(memory_format=torch.channels_last)
     last = asked.to / "last.ckpt"
-    state = torch.load(last, map_location="cpu", weights_only=False) if last.exists() else None
+    try:
+        state = torch.load(last, map_location="cpu", weights_only=False) if last.exists() else None
+    except Exception as error:  # of a file that is broken, many
+        raise SystemExit(f"{last} cannot be read ({str(error).splitlines()[0]}); remove it to begin anew") from None
     began = int(state["state_dict"]["done"]) if state else 0
     every = max(1, asked.steps // asked.looks)
     trainer = lightning.Trainer(
@@ -492,6 +496,18 @@ def learn(module: Training, asked: argparse.Namespace, name: str, devices: int =
     (asked.to / "curve.json").write_text(json.dumps(module.curve, indent=1))
 
 
+def above(least: float, itself: bool = False) -> Callable[[str], float]:
+    """A finite number above it, or as much."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not (least < value or (itself and value == least)) or math.isinf(value):
+            raise argparse.ArgumentTypeError(f"{text}; choose a number {'of at least' if itself else 'above'} {least:g}")
+        return value
+
+    return number
+
+
 def positive(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -506,7 +522,7 @@ def asking(parser: argparse.ArgumentParser, steps: int, batch: int, rate: float)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--steps", type=positive, default=steps)
     parser.add_argument("--batch", type=positive, default=batch)
-    parser.add_argument("--rate", type=float, default=rate)
+    parser.add_argument("--rate", type=above(0), default=rate)
     parser.add_argument("--looks", type=positive, default=20, help="how often it is judged and kept")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--progress", action="store_true")
@@ -530,14 +546,14 @@ def main() -> None:
     made, learned = verbs.add_parser("render"), verbs.add_parser("train")
     made.add_argument("--to", type=Path, required=True)
     made.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
-    made.add_argument("--scenes", type=int, default=40_000)
+    made.add_argument("--scenes", type=positive, default=40_000, help="number of the last, and one more")
     made.add_argument("--first", type=int, default=0, help="number of the first")
-    made.add_argument("--workers", type=int, default=2)
+    made.add_argument("--workers", type=positive, default=2)
     asking(learned, steps=30_000, batch=48, rate=1e-3)
     beginning = learned.add_mutually_exclusive_group()
     beginning.add_argument("--encoder", type=Path)
     beginning.add_argument("--begin", type=Path, help="weights that another training left")
-    learned.add_argument("--devices", type=int, default=1, help="each with a batch of its own")
+    learned.add_argument("--devices", type=positive, default=1, help="each with a batch of its own")
     learned.add_argument("--shares", type=int, nargs=3, default=SHARES, help="of a batch: rendered, photographs with depth, photographs without")
     asked = parser.parse_args()
     if asked.verb == "train":
@@ -549,11 +565,15 @@ def main() -> None:
             parser.error(f"--begin is {asked.begin}, where there is no file; another training's lite.safetensors will do")
         train(asked)
         return
+    if not 0 <= asked.first < asked.scenes:
+        parser.error(f"--first is {asked.first}; choose 0 or more, and less than --scenes ({asked.scenes})")
     make(shard, [(asked.to, first, min(first + SHARD, asked.scenes), asked.device) for first in range(asked.first, asked.scenes, SHARD)], asked)
 
 
 def make(function: Callable[[Any], Path], jobs: list[Any], asked: argparse.Namespace) -> None:
     """Files in --to, by --workers processes."""
+    if asked.to.is_file():
+        raise SystemExit(f"--to is {asked.to}, a file; choose a folder")
     asked.to.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(asked.workers, torch.multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         for count, path in enumerate(pool.map(function, jobs), 1):

@@ -10,6 +10,7 @@ against a critic. Both go on where they were ended; RUN gets fill.safetensors (f
 """
 
 import argparse
+import hashlib
 import math
 from functools import cache
 from pathlib import Path
@@ -17,19 +18,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, relu
+from torch.nn.functional import interpolate, leaky_relu, relu
 from torch.nn.utils.parametrizations import spectral_norm
 
 from lift.depths.edges import hardened
 from lift.depths.inverse import from_relative
+from lift.depths.lite import STRIDE
 from lift.depths.lite import Network as DepthNetwork
 from lift.evaluation.lpips import LPIPS
 from lift.priors.fill_network import Network, prepared
 from lift.priors.surface import Surface
 from lift.types import Depth
-from train_depth import SHARED, SIDE, Training, asking, begin, kept, learn, make, photographs, unmeasured
+from train_depth import SHARED, SIDE, Training, above, asking, begin, kept, learn, make, photographs, positive, unmeasured
 
 SHARD, MASKS = 50, 12
 """Photographs a file, and motions of the camera a photograph."""
@@ -50,27 +53,47 @@ def plain() -> dict[str, Tensor]:
     return unmeasured("cpu")
 
 
+def shown(photos: Tensor) -> str:
+    """A number of what photographs show."""
+    return hashlib.sha256(photos.cpu().contiguous().numpy()).hexdigest()
+
+
+def facts(path: Path) -> dict[str, str]:
+    """What a file of masks was made from."""
+    with safe_open(path, "pt") as held:
+        return held.metadata() or {}
+
+
+def seen(network: DepthNetwork, photo: Tensor) -> Tensor:
+    """Inverse depth of a photograph [height width 3], which is stretched to sides that the network takes."""
+    sides = [max(STRIDE, round(side / STRIDE) * STRIDE) for side in photo.shape[:2]]
+    with torch.no_grad():
+        guess = network(interpolate(photo.permute(2, 0, 1)[None].float(), sides, mode="bilinear") / 127.5 - 1)
+    return interpolate(guess[None], tuple(photo.shape[:2]), mode="bilinear")[0, 0]
+
+
 def shard(asked: tuple[Path, Path, int, int]) -> Path:
     """Photographs `first` to `last`: inverse depth, 1 at the nearest, and holes as bits along rows."""
     folder, weights, first, last = asked
     path = folder / f"{first:05d}.safetensors"
+    photos = plain()
+    made_from = {"depth": hashlib.sha256(weights.read_bytes()).hexdigest(), "photographs": shown(photos["image"][first:last])}
     if path.exists():
+        if facts(path) != made_from:
+            raise SystemExit(f"--to has {path.name}, which is of other photographs or of another --depth; choose another folder")
         return path
     network = DepthNetwork.load(weights)
-    photos = plain()
     inverses, holes = np.zeros((last - first, SIDE, SIDE), np.float16), np.zeros((last - first, MASKS, SIDE, SIDE // 8), np.uint8)
     for place, index in enumerate(range(first, min(last, len(photos["image"])))):
         rng = np.random.default_rng(index)
         height, width = (int(n) for n in photos["extent"][index])
-        with torch.no_grad():
-            guess = network(photos["image"][index].permute(2, 0, 1)[None].float() / 127.5 - 1)[0, :height, :width]
-        guess = from_relative(guess, far=math.exp(rng.uniform(math.log(3), math.log(20))))
+        guess = from_relative(seen(network, photos["image"][index, :height, :width]), far=math.exp(rng.uniform(math.log(3), math.log(20))))
         depth = hardened(photos["image"][index, :height, :width], Depth(guess, guess > 0, "affine-invariant"), SOFT).depth.numpy()
         inverses[place, :height, :width] = 1 / depth
         for k in range(MASKS):
             hole = hidden(photos["image"][index, :height, :width].numpy(), depth, rng)
             holes[place, k, :height] = np.packbits(np.pad(hole, ((0, 0), (0, SIDE - width))), axis=1)
-    return kept(path, {"inverse": torch.from_numpy(inverses), "holes": torch.from_numpy(holes)})
+    return kept(path, {"inverse": torch.from_numpy(inverses), "holes": torch.from_numpy(holes)}, made_from)
 
 
 def hidden(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -111,6 +134,13 @@ class Critic(nn.Module):
         return self.leave(x)
 
 
+def windows(data: dict[str, Tensor]) -> list[Tensor]:
+    """Photograph and mask [n 2] of all that have a hole to speak of: to learn from, and held out."""
+    share = torch.stack([unpacked(holes).flatten(1).float().mean(1) for holes in data["holes"]])
+    some = (share > HOLES[0]).nonzero()
+    return [some[some[:, 0] % HELD_OUT != 0], some[some[:, 0] % HELD_OUT == 0]]
+
+
 class FillTraining(Training):
     def __init__(
         self, data: dict[str, Tensor], steps: int, batch: int, rate: float, seed: int, lpips: LPIPS | None, features: float = 1.0, critic: float = 0.0
@@ -120,10 +150,7 @@ class FillTraining(Training):
         self.critic, self.lpips = Critic(), lpips
         self.data, self.steps, self.batch, self.rate, self.seed = data, steps, batch, rate, seed
         self.feature_weight, self.critic_weight = features, critic
-        share = torch.stack([unpacked(holes).flatten(1).float().mean(1) for holes in data["holes"]])
-        some = (share > HOLES[0]).nonzero()
-        self.pairs = [some[some[:, 0] % HELD_OUT != 0], some[some[:, 0] % HELD_OUT == 0]]
-        """Photograph and mask [n 2] of all that have a hole to speak of: to learn from, and held out."""
+        self.pairs = windows(data)
 
     def drawn(self, rng: torch.Generator, count: int, held_out: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Windows: colours [n 3 CROP CROP], inverse depth and holes [n CROP CROP]."""
@@ -146,7 +173,8 @@ class FillTraining(Training):
             photo, hole = photo[fit], hole[fit]
             inverse = self.data["inverse"][photo[:, None, None], down[fit], across[fit]].float()
             side = self.data["image"].shape[1:3]
-            at = torch.stack(torch.broadcast_tensors(2 * x[fit][:, None] / side[1] - 1, 2 * y[fit][:, :, None] / side[0] - 1), -1)
+            x, y = (place[fit].clamp(0.5).minimum(extent[fit, axis, None] - 0.5) for place, axis in ((x, 1), (y, 0)))  # nothing of what lies beyond
+            at = torch.stack(torch.broadcast_tensors(2 * x[:, None] / side[1] - 1, 2 * y[:, :, None] / side[0] - 1), -1)
             image = nn.functional.grid_sample(self.data["image"][photo].permute(0, 3, 1, 2).float() / 255, at, align_corners=False)
             parts.append((image, inverse, hole))
             found += len(fit)
@@ -216,20 +244,28 @@ def train(asked: argparse.Namespace) -> None:
         raise SystemExit(
             f"--from is {asked.source}, where no masks are; make some with: python experiments/train_fill.py masks --to {asked.source} --depth FILE"
         )
+    photos = unmeasured(asked.device)
+    for path in paths:
+        first = int(path.stem) if path.stem.isdigit() else 0
+        if facts(path).get("photographs") != shown(photos["image"][first : first + SHARD]):
+            raise SystemExit(f"--from has {path.name}, which holds no masks of the photographs in {SHARED / 'data/photos'}; make them anew (`masks`)")
     begin(asked)
-    parts, photos = [load_file(path) for path in paths], unmeasured(asked.device)
+    parts = [load_file(path) for path in paths]
     data = {key: torch.cat([part[key] for part in parts])[: len(photos["image"])].to(asked.device) for key in ("inverse", "holes")}
     data |= {key: photos[key][: len(data["holes"])] for key in ("image", "extent")}
     folder = SHARED / "weights/lpips_backbones"
     lpips = LPIPS.load(folder) if folder.is_dir() else None
     if lpips is None:
         print(f"LPIPS's weights are not in {folder}: trained without features", flush=True)
+    for name, some in zip(("to learn from", "held out"), windows(data), strict=True):
+        if not len(some):
+            raise SystemExit(f"--from is {asked.source}, which has no holes {name}; it takes a few dozen photographs")
     module = FillTraining(data, asked.steps, asked.batch, asked.rate, asked.seed, lpips, asked.features, asked.critic)
     if asked.begin:
         try:
             module.network.load_state_dict({name: value.float() for name, value in load_file(asked.begin).items()})
         except Exception as error:  # a file of another kind can raise whatever it likes
-            raise SystemExit(f"--begin is {asked.begin}, whose weights are not this network's: {' '.join(str(error).split())}") from None
+            raise SystemExit(f"--begin is {asked.begin}, whose weights are not this network's: {' '.join(str(error).split())[:200]}") from None
         module.mean.load_state_dict(module.network.state_dict())
     learn(module, asked, "fill")
 
@@ -240,11 +276,11 @@ def main() -> None:
     masks, learned = verbs.add_parser("masks"), verbs.add_parser("train")
     masks.add_argument("--to", type=Path, required=True)
     masks.add_argument("--depth", type=Path, required=True, help="weights of the depth network")
-    masks.add_argument("--workers", type=int, default=2)
+    masks.add_argument("--workers", type=positive, default=2)
     asking(learned, steps=20_000, batch=24, rate=4e-4)
     learned.add_argument("--begin", type=Path, help="weights that another training left")
-    learned.add_argument("--features", type=float, default=1.0, help="weight of LPIPS")
-    learned.add_argument("--critic", type=float, default=0.0, help="weight of a critic of patches; 0: none")
+    learned.add_argument("--features", type=above(0, True), default=1.0, help="weight of LPIPS")
+    learned.add_argument("--critic", type=above(0, True), default=0.0, help="weight of a critic of patches; 0: none")
     asked = parser.parse_args()
     if asked.verb == "train":
         if asked.begin and not asked.begin.is_file():
@@ -253,6 +289,10 @@ def main() -> None:
         return
     if not asked.depth.is_file():
         parser.error(f"--depth is {asked.depth}, where there is no file; train_depth.py makes one")
+    try:
+        DepthNetwork.load(asked.depth)
+    except Exception as error:  # a file of another kind can raise whatever it likes
+        parser.error(f"--depth is {asked.depth}: {' '.join(str(error).split())[:200]}")
     count = sum(1 for _ in photographs())
     if not count:
         parser.error(f"LIFT_SHARED is {SHARED}, where data/photos has no photographs")

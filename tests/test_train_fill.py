@@ -110,6 +110,80 @@ def test_bits_come_back():
     assert torch.equal(training.unpacked(torch.from_numpy(np.packbits(holes, axis=2))), torch.from_numpy(holes))
 
 
+def test_pictures_depth_and_holes_are_cut_alike(monkeypatch):
+    """Colours, depth and holes that all tell the same place: red and inverse depth grow across, green downwards, a hole is the right third."""
+    monkeypatch.setattr(training, "CROP", 48)
+    i, j = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    image = torch.stack([4 * j, 4 * i, 0 * i], -1).to(torch.uint8).repeat(40, 1, 1, 1)
+    holes = np.packbits((j.numpy() > 40)[None, None].repeat(40, 0), axis=-1)
+    extent = torch.tensor([[64, 64]] * 20 + [[40, 60]] * 20)
+    data = {"image": image, "inverse": (4 * j / 255).half().repeat(40, 1, 1), "holes": torch.from_numpy(holes), "extent": extent}
+    module = training.FillTraining(data, 10, 4, 1e-3, 0, None)
+    cut = [module.drawn(torch.Generator().manual_seed(seed), 12, held_out) for seed, held_out in ((0, False), (1, True))]
+    rgb, inverse, hole = (torch.cat(parts) for parts in zip(*cut, strict=True))
+    assert (rgb[:, 0] - inverse).abs().max() < 0.02, "nothing is mirrored without the other"
+    assert torch.equal(hole, inverse > 4 * 40.5 / 255)
+    rising = (rgb[:, 0].diff(dim=-1) >= -1e-3).flatten(1).all(1)
+    assert rising.any() and not rising.all(), "half are mirrored"
+    assert (rgb[:, 1].diff(dim=-2) > -1e-3).all()
+
+
+def test_masks_of_other_photographs_or_of_another_depth_are_refused(tmp_path, monkeypatch):
+    for k in range(3):
+        (tmp_path / "data/photos").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / f"data/photos/{k}.jpg"), np.random.default_rng(k).integers(0, 255, (48, 64, 3)).astype(np.uint8))
+    for module in (depth_training, training):
+        monkeypatch.setattr(module, "SHARED", tmp_path)
+        monkeypatch.setattr(module, "SIDE", 64)
+    training.plain.cache_clear()
+    for name in ("one", "two"):
+        save_file(DepthNetwork().state_dict(), tmp_path / f"{name}.safetensors")
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    made = training.shard((folder, tmp_path / "one.safetensors", 0, 3))
+    assert training.shard((folder, tmp_path / "one.safetensors", 0, 3)) == made
+    with pytest.raises(SystemExit, match="of another --depth; choose another folder"):
+        training.shard((folder, tmp_path / "two.safetensors", 0, 3))
+    (tmp_path / "data/photos/0.jpg").rename(tmp_path / "data/photos/9.jpg")
+    monkeypatch.setattr(sys, "argv", ["train_fill.py", "train", "--from", str(folder), "--to", str(tmp_path / "run"), "--device", "cpu"])
+    with pytest.raises(SystemExit, match="holds no masks of the photographs"):
+        training.main()
+    training.plain.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [(["--critic", "-1"], "at least 0"), (["--rate", "nan"], "above 0"), (["--features", "inf"], "at least 0"), (["--steps", "0"], "1 or more")],
+)
+def test_numbers_that_make_no_sense_are_refused(asked, said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train_fill.py", "train", "--from", "a", "--to", "b", *asked])
+    with pytest.raises(SystemExit):
+        training.main()
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_training_fills_better_than_smoothly(monkeypatch, tmp_path):
+    """Stripes that go on behind a hole: a little training must find that out."""
+    monkeypatch.setattr(training, "CROP", 48)
+    i, j = np.mgrid[:64, :64]
+    rng = np.random.default_rng(0)
+    pictures = [np.where(((j if k % 2 else i) + rng.integers(0, 8)) // 4 % 2, 200, 50)[..., None].repeat(3, 2) for k in range(40)]
+    holes = np.zeros((40, 1, 64, 64), bool)
+    holes[:, :, 24:36, 10:54] = True
+    data = {
+        "image": torch.from_numpy(np.stack(pictures).astype(np.uint8)), "inverse": torch.full((40, 64, 64), 0.5).half(),
+        "holes": torch.from_numpy(np.packbits(holes, axis=-1)), "extent": torch.tensor([[64, 64]] * 40),
+    }  # fmt: skip
+    torch.manual_seed(0)
+    monkeypatch.setattr(training.Training, "seen", lambda self, row: self.curve.append(row))
+    module = training.FillTraining(data, 70, 4, 0.01, 0, None)
+    asked = training.argparse.Namespace(to=tmp_path, device="cpu", steps=70, looks=1, progress=False)
+    training.learn(module, asked, "fill")
+    (row,) = module.curve
+    assert row["filled_psnr"] > row["smooth_psnr"] + 0.5
+
+
 @pytest.mark.slow
 def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch, trained):
     rng = np.random.default_rng(0)
@@ -125,7 +199,9 @@ def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch, t
     torch.manual_seed(0)
     save_file(DepthNetwork().state_dict(), tmp_path / "lite.safetensors")
     (tmp_path / "masks").mkdir()
+    training.plain.cache_clear()
     training.shard((tmp_path / "masks", tmp_path / "lite.safetensors", 0, 24))
+    training.plain.cache_clear()
     learn = ["train_fill.py", "train", "--from", str(tmp_path / "masks"), "--device", "cpu", "--batch", "4", "--steps", "12", "--looks", "3"]
     learn += ["--critic", "0.05", "--rate", "0.2"]  # or the warm-up would leave nothing to compare
 

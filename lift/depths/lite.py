@@ -24,6 +24,7 @@ STAGES = (
 TOKENS, HEADS = 128, 4
 STRIDE = 32
 """Sides of what the network sees are multiples of it."""
+LARGEST = 4096
 
 
 @depths.register("lite")
@@ -42,8 +43,8 @@ class Lite(DepthEstimator):
     licence = "Apache-2.0"
 
     def __init__(self, size: int = 320, far: float = 3.0, *, device: torch.device) -> None:
-        if size < STRIDE:
-            raise ValueError(f"depth.size is {size}; choose at least {STRIDE}")
+        if not STRIDE <= size <= LARGEST:
+            raise ValueError(f"depth.size is {size}; choose {STRIDE} to {LARGEST}")
         if not 1 < far < math.inf:
             raise ValueError(f"depth.far is {far}; choose a number above 1")
         self.size, self.far, self.device = size, far, device

@@ -1,6 +1,7 @@
 """A stand-in for a video generator: what depth alone can show."""
 
 import hashlib
+import math
 from typing import Literal
 
 import numpy as np
@@ -30,7 +31,7 @@ class Warp(VideoPrior):
     agree = True
 
     def __init__(self, jump: float = 0.04, fill: Literal["network", "patches", "telea", "smooth"] = "network", *, depth: Depth) -> None:
-        if jump <= 0:
+        if not 0 < jump < math.inf:
             raise ValueError(f"prior.jump is {jump}; choose a positive number")
         self.jump, self.fill, self.depth = jump, fill, depth
         self._surface: Surface | None = None
