@@ -246,7 +246,8 @@ def list_components(options: argparse.Namespace) -> int:
     for slot in [options.slot] if options.slot else SLOTS:
         print(slot)
         for name, entry in sorted(known.entries[slot].items()):
-            missing = f"  [not installed: {entry.how}]" if entry.missing else ""
+            how = f"`lift show {slot} {name}` says how" if entry.install else entry.how
+            missing = f"  [not installed: {how}]" if entry.missing else ""
             origin = "" if entry.module.startswith("lift.") else f"  ({entry.module})"
             print(f"  {name:<16} {entry.summary}{origin}{missing}")
     for plugin, error in known.broken.items():

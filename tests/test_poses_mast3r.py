@@ -1,4 +1,4 @@
-"""MASt3R's own classes, small and with random weights; its package is not among ours (`lift info pose mast3r` says how to get it)."""
+"""MASt3R's own classes, small and with random weights; its package is not among ours (`lift show pose mast3r` says how to get it)."""
 
 import argparse
 import importlib.util
