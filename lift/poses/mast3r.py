@@ -4,7 +4,6 @@ import argparse
 import ast
 import contextlib
 import io
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch.nn.functional import normalize, pixel_shuffle
 
 from lift.depths import DepthEstimator
 from lift.poses import poses
+from lift.poses.hub import fill, held
 from lift.poses.pointmaps import PairMaps, PairNetwork, PointMapPoses
 from lift.types import Depth
 
@@ -150,41 +150,16 @@ def _loaded(model: str) -> nn.Module:
     path = Path(model).expanduser()
     if path.is_file():
         return _checkpoint(path)
-    if path.is_dir():
-        files = {name: path / name for name in ("config.json", "model.safetensors")}
-        for file in files.values():
-            if not file.is_file():
-                raise FileNotFoundError(f"pose.model is {model}, a folder without {file.name}; hf download REPOSITORY --local-dir {model} brings it")
-    else:
-        files = _fetched(model)
-    from safetensors.torch import load_file
-
-    try:
-        settings, weights = json.loads(files["config.json"].read_text()), load_file(files["model.safetensors"])
-    except Exception as error:  # a file of another kind can raise whatever it likes
-        raise ValueError(f"pose.model is {model!r}, whose files are not a network's: {' '.join(str(error).split())}") from None
+    settings, weights = held(model)
     return _filled(model, {key: _tuples(value) for key, value in settings.items()}, weights)
-
-
-def _fetched(model: str) -> dict[str, Path]:
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return {name: Path(hf_hub_download(model, name)) for name in ("config.json", "model.safetensors")}
-    except Exception as error:  # of the network's libraries, which have many
-        first = (str(error).splitlines() or [""])[0].strip()
-        raise FileNotFoundError(
-            f"pose.model is {model!r}, which is no file or folder and could not be loaded from the hub ({type(error).__name__}: {first}); check its name and the "
-            f"network, or download it where there is one (hf download {model} --local-dir FOLDER) and set pose.model=FOLDER"
-        ) from None
 
 
 def _checkpoint(path: Path) -> nn.Module:
     """A file of the authors: a pickle, of which nothing is run."""
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
-            held = torch.load(path, map_location="cpu", weights_only=True)
-        text, weights = held["args"].model, held["model"]
+            kept = torch.load(path, map_location="cpu", weights_only=True)
+        text, weights = kept["args"].model, kept["model"]
         call = ast.parse(text.replace("inf", "1e999"), mode="eval").body
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "AsymmetricMASt3R"):
             raise ValueError(f"it was made by {text[:40]!r}")
@@ -199,11 +174,7 @@ def _filled(model: str, settings: dict[str, Any], weights: dict[str, Tensor]) ->
         network = made(settings)
         if not hasattr(network.downstream_head1, "head_local_features"):
             raise ValueError(f"it has a head {settings.get('head_type')!r} without descriptors")
-        missing, _ = network.load_state_dict(weights, strict=False)
-        own = network.state_dict()
-        filled = {own[name].data_ptr() for name in own.keys() & weights.keys()}  # a weight may have two names, of which a file has one
-        if gone := [name for name in missing if name != "mask_token" and own[name].data_ptr() not in filled]:
-            raise ValueError(f"{len(gone)} of its weights are not there, {gone[0]} among them")
+        fill(network, weights, ("mask_token",))
     except Exception as error:
         raise ValueError(f"pose.model is {model!r}, which is not MASt3R: {' '.join(str(error).split())}") from None
     return network
