@@ -15,7 +15,7 @@ from measure import write
 CASES = {
     "demo": ["experiment=demo"],
     "right frames": ["experiment=synthetic", "prior.strength=0"],
-    "wrong frames, taken at their word": ["experiment=synthetic", "prior.strength=1", "distortion=identity", "fit.trust.frames=0"],
+    "wrong frames, taken at their word": ["experiment=synthetic", "prior.strength=1", "pose=planned", "distortion=identity", "fit.trust.frames=0"],
     "wrong frames": ["experiment=synthetic", "prior.strength=1"],
 }
 

@@ -63,7 +63,7 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
         prior = session.build(priors, depth=depth, camera=picture.cameras, estimator=estimator)
         trajectory, key = plan(session, picture, depth, prior, key)
         frames, key = generate(session, picture, depth, prior, trajectory, key)
-        reconstruction, key = reconstruct(session, estimator, depth, frames, trajectory, key)
+        reconstruction, key = reconstruct(session, estimator, depth, frames, trajectory, prior.agree, key)
     # What a prior says of its frames holds for the cameras that it was asked for.
     agree = prior.agree and torch.equal(reconstruction.cameras.world_to_camera, trajectory.cameras.world_to_camera)
     gaussians, distortion, folder = fit(session, depth, trajectory, frames, reconstruction, agree, key)
@@ -155,11 +155,11 @@ def generate(
 
 
 def reconstruct(
-    session: Session, estimator: DepthEstimator, depth: Depth, frames: Frames, trajectory: Trajectory, before: str
+    session: Session, estimator: DepthEstimator, depth: Depth, frames: Frames, trajectory: Trajectory, agree: bool, before: str
 ) -> tuple[Reconstruction, str]:
-    """Where were the frames really taken, and what did they see?"""
+    """Where were the frames really taken, and what did they see? agree: the prior vouches that they are of one scene, from the cameras asked for."""
     key = session.key("reconstruct", before, slots=("pose", "depth"))
-    pose = session.build(poses, depth=depth, estimator=estimator)
+    pose = session.build(poses, depth=depth, estimator=estimator, agree=agree)
     return session.value("reconstruct", key, lambda: pose(frames, trajectory)), key
 
 

@@ -192,7 +192,7 @@ def test_several_jobs_by_hydra(tmp_path):
     assert len(runs) == 2 and all((run / "gaussians.ply").exists() for run in runs)
 
 
-SYNTHETIC = ("experiment=synthetic", "distortion=identity", "intake.size=160", "planner.depth=1", "planner.frames=6", "fit.steps=300",
+SYNTHETIC = ("experiment=synthetic", "pose=planned", "distortion=identity", "intake.size=160", "planner.depth=1", "planner.frames=6", "fit.steps=300",
              "fit.initial_gaussians=15000", "deliver.video_frames=8")  # fmt: skip
 
 

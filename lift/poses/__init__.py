@@ -9,7 +9,8 @@ from lift.types import Frames, Reconstruction, Trajectory
 class PoseEstimator(ABC):
     """Reconstructs cameras, depth and a point cloud from frames, in the frame and scale of the plan.
 
-    A constructor may ask for (keyword-only): `estimator` (DepthEstimator), `depth` (Depth of the input picture), `device`.
+    A constructor may ask for (keyword-only): `estimator` (DepthEstimator), `depth` (Depth of the input picture), `device`,
+    `agree` (whether the prior vouches that frames show one scene from just the cameras asked for).
     """
 
     @abstractmethod
