@@ -71,7 +71,7 @@ def pictures(name: str) -> Iterator[tuple[Picture, Float[Tensor, "height width"]
 
 
 def seen(cloud: Float[Tensor, "point 3"], camera: Cameras, k1: float) -> tuple[Float[Tensor, "height width"], Bool[Tensor, "height width"]]:
-    """Inverse depth at the pixels of points, bent as the lens bends; a point far behind another within a twentieth of the picture is hidden by it."""
+    """Inverse depth at the pixels of points, bent as the lens bends; a point far behind another in the same cell, a fortieth of the picture wide, is hidden by it."""
     pixels, depth = project(cloud, camera)
     pixels, depth = pixels[0], depth[0]
     focal, middle = camera.intrinsics[0, 0, 0], camera.intrinsics[0, :2, 2]

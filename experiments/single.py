@@ -130,6 +130,7 @@ def main() -> None:
     chosen = {" ".join(asked.settings): asked.settings} if asked.settings else SETTINGS
     lpips, renderer = LPIPS.load(SHARED / "weights/lpips_backbones"), renderers.build({"name": "numba"}, device=torch.device("cpu"), image="")
     rows = []
+    asked.to.parent.mkdir(parents=True, exist_ok=True)
     for name in asked.scenes:
         world = photographs(SHARED / "data" / name, SIZE)
         for label, settings in chosen.items():
@@ -140,9 +141,8 @@ def main() -> None:
                 parser.error(f"{label}: {one_line(error)}")
             rows.append({"settings": label, "scene": name, **scores(world, folder, renderer, lpips), "seconds": round(time.perf_counter() - began, 1)})
             print(json.dumps(rows[-1]), flush=True)
+            asked.to.write_text(json.dumps({"rows": rows, "machine": machine("cpu")}, indent=1) + "\n")
     print(table(rows))
-    asked.to.parent.mkdir(parents=True, exist_ok=True)
-    asked.to.write_text(json.dumps({"rows": rows, "machine": machine("cpu")}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
