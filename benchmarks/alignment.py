@@ -87,7 +87,7 @@ def row(asked: tuple[str, Case, str, int]) -> dict[str, Any]:
     oracle = Timed(given.cameras.to(device), given.depth.to(device), describes=settings.pop("describes", False), seed=seed)
     first = Depth(given.depth[0], given.depth[0] > 0, "metric")
     made = PointMapPoses(
-        oracle, given.cameras.width, PATCH, exhaustive=16, closures=4, focal="fixed", trust=1.0, least=0.5, tolerance=0.05, most_points=1_000_000,
+        oracle, given.cameras.width, PATCH, monocular="off", exhaustive=16, closures=4, focal="fixed", trust=1.0, least=0.5, tolerance=0.05, most_points=1_000_000,
         depth=first, estimator=None, device=torch.device(device), **settings,
     )  # fmt: skip
     if device == "cuda":

@@ -5,10 +5,11 @@ import torch
 
 from lift.evaluation.pairs import Oracle
 from lift.geometry import rotation_angle
-from lift.poses.pointmaps import Canonical, PointMapPoses, _refined, directed, joined
+from lift.poses.pointmaps import Canonical, PointMapPoses, _refined, as_published, directed, joined
 from lift.poses.published import globally_aligned
 from lift.types import Cameras, Depth, Frames, Trajectory
 from tests import walls
+from tests.test_poses_colmap import Truth
 from tests.test_poses_matching import NOISE, case  # noqa: F401
 
 
@@ -19,7 +20,7 @@ def small(cameras: Cameras) -> Cameras:
 def build(taken: Cameras, frames: Frames, depth: torch.Tensor | None = None, estimator=None, settings=None, **errs) -> PointMapPoses:
     maps = walls.render(small(taken)).depth if depth is None else depth
     settings = {
-        "alignment": "bundle", "exhaustive": 40, "closures": 4, "focal": "fixed", "trust": 1.0, "least": 0.5, "tolerance": 0.05, "most_points": 20_000
+        "alignment": "bundle", "monocular": "unsure", "exhaustive": 40, "closures": 4, "focal": "fixed", "trust": 1.0, "least": 0.5, "tolerance": 0.05, "most_points": 20_000
     } | (settings or {})  # fmt: skip
     first = Depth(frames.depth[0], frames.depth[0] > 0, "metric")
     return PointMapPoses(
@@ -45,6 +46,7 @@ def test_cameras_depth_and_points_are_found(case, errs):  # noqa: F811
     assert 5_000 < len(found.points) <= 20_000 and float((found.confidence > 0.5).float().mean()) > 0.5
 
 
+@pytest.mark.slow
 def test_the_published_alignment_finds_them_too_exactly_where_nothing_errs(case):  # noqa: F811
     trajectory, taken, frames = case
     for errs, most, far in (({"noise": 0.0, "outliers": 0.0}, 0.1, 0.01), ({}, 2.0, 0.1)):
@@ -115,6 +117,32 @@ def test_monocular_depth_takes_the_place_of_what_is_not_trusted():
     assert ((depth / true).log().abs()[:, 30:]).median() < 0.03 and float(confidence[:, 30:].min()) > 0.9
     unchanged, _ = joined(said, torch.zeros_like(trust), true, 0.05)
     assert torch.equal(unchanged, said), "there is nothing to go by"
+
+
+def test_the_published_fit_of_monocular_depth_is_theirs_and_is_wrong_where_depth_varies():
+    depth = torch.linspace(1, 6, 3000).view(50, 60)
+    guess = 1 / (0.3 / depth + 0.05)  # right but for scale and shift of its inverse
+    theirs, ours = as_published(guess, depth), joined(depth, torch.full_like(depth, 0.4).where(depth > 3, 0.9), guess, 0.05)[0]
+    assert ((ours / depth).log().abs()).max() < 0.02 < 0.1 < (theirs / depth)[theirs > 0].log().abs().mean()
+    m = (255 * (1 / guess - (1 / guess).min()) / ((1 / guess).max() - (1 / guess).min())).round() / 65535
+    there = theirs.flatten() > 0
+    basis = torch.stack([m.flatten(), torch.ones(3000)], -1).double()[there]
+    left = basis @ torch.linalg.lstsq(basis, theirs.flatten()[there, None].double()).solution - theirs.flatten()[there, None]
+    assert left.abs().max() < 1e-3, "affine in 255 steps of inverse depth"
+    nearly = 3 + 0.01 * torch.rand(50, 60, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(as_published(nearly, nearly), nearly, atol=1e-3, rtol=0)
+
+
+def test_published_monocular_depth_stands_in_all_frames(case):  # noqa: F811
+    trajectory, taken, frames = case
+    settings = {"monocular": "published"}
+    found = build(taken, frames, estimator=Truth(frames), settings=settings)(Frames(frames.images), trajectory)
+    plain = build(taken, frames)(Frames(frames.images), trajectory)
+    assert torch.equal(found.cameras.world_to_camera, plain.cameras.world_to_camera) and not torch.equal(found.depth, plain.depth)
+    theirs = as_published(frames.depth[2], plain.depth[2])
+    assert ((found.depth[2] - theirs).abs() > 1e-4).float().mean() < 1e-3, "but for a step of 255 here and there"
+    with pytest.raises(ValueError, match="pose.monocular is published, which takes a depth estimator"):
+        build(taken, frames, settings=settings)
 
 
 def test_a_match_is_found_between_pixels():

@@ -39,6 +39,8 @@ class Mast3r(PointMapPoses):
     size: pixels of the longer side of the pictures that the network sees, rounded to its patches (16).
     alignment: bundle (matches and depth, adjusted), or published (DUSt3R's global alignment of a star of pairs, as LiftImage3D has it; `focal` and `trust`
         do not matter, nor which pairs are planned).
+    monocular: the depth estimator's part: where the network is `unsure`, aligned in inverse depth to what it is sure of; `published`: everywhere, its inverse taken to be affine in
+        depth, as LiftImage3D has it; or `off`.
     exhaustive: up to so many frames all pairs are looked at that the plan has overlap; closures: beyond it, other branches that each frame is paired with.
     focal: as planned (`fixed`), one unknown for all frames (`shared`), or one a frame (`each`). trust: in the plan, as for `matching`.
     least: share of frames that must be placed. tolerance, most_points: as for `planned`.
@@ -56,6 +58,7 @@ class Mast3r(PointMapPoses):
         model: str = "naver/MASt3R_ViTLarge_BaseDecoder_512_catmlpdpt_metric",
         size: int = 512,
         alignment: Literal["bundle", "published"] = "bundle",
+        monocular: Literal["unsure", "published", "off"] = "unsure",
         exhaustive: int = 16,
         closures: int = 4,
         focal: Literal["fixed", "shared", "each"] = "fixed",
@@ -69,7 +72,8 @@ class Mast3r(PointMapPoses):
         device: torch.device,
     ) -> None:
         super().__init__(
-            Network(_loaded(model), device), size, PATCH, alignment, exhaustive, closures, focal, trust, least, tolerance, most_points, depth, estimator, device
+            Network(_loaded(model), device), size, PATCH, alignment, monocular, exhaustive, closures, focal, trust, least, tolerance, most_points, depth, estimator,
+            device,
         )  # fmt: skip
 
 

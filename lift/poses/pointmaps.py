@@ -113,8 +113,8 @@ class PointMapPoses(PoseEstimator):
     """Poses from a network of pairs; what all such estimators do."""
 
     def __init__(
-        self, network: PairNetwork, size: int, multiple: int, alignment: Literal["bundle", "published"], exhaustive: int, closures: int,
-        focal: Literal["fixed", "shared", "each"], trust: float, least: float, tolerance: float, most_points: int, depth: Depth,
+        self, network: PairNetwork, size: int, multiple: int, alignment: Literal["bundle", "published"], monocular: Literal["unsure", "published", "off"],
+        exhaustive: int, closures: int, focal: Literal["fixed", "shared", "each"], trust: float, least: float, tolerance: float, most_points: int, depth: Depth,
         estimator: DepthEstimator | None, device: torch.device,
     ) -> None:  # fmt: skip
         for key, value, lowest in (("size", size, 2 * multiple), ("exhaustive", exhaustive, 0), ("closures", closures, 0), ("trust", trust, 0)):
@@ -124,7 +124,9 @@ class PointMapPoses(PoseEstimator):
             raise ValueError(f"pose.least is {least}; choose a share between 0 and 1")
         if not tolerance > 0:
             raise ValueError(f"pose.tolerance is {tolerance}; choose more than 0")
-        self.network, self.size, self.multiple, self.alignment = network, size, multiple, alignment
+        if monocular == "published" and estimator is None:
+            raise ValueError("pose.monocular is published, which takes a depth estimator; choose unsure or off")
+        self.network, self.size, self.multiple, self.alignment, self.monocular = network, size, multiple, alignment, monocular
         self.exhaustive, self.closures, self.focal, self.trust, self.least = exhaustive, closures, focal, trust, least
         self.tolerance, self.most_points, self.depth, self.estimator, self.device = tolerance, most_points, depth, estimator, device
 
@@ -135,6 +137,10 @@ class PointMapPoses(PoseEstimator):
         if tuple(frames.images.shape[1:3]) != (plan.height, plan.width):
             raise ValueError(f"frames are {tuple(frames.images.shape[1:3])} pixels, the plan's cameras {(plan.height, plan.width)}")
         found = self._published(frames, trajectory) if self.alignment == "published" else self._adjusted(frames, trajectory)
+        if self.monocular == "published":
+            guesses = [self.depth if view == 0 else self.estimator(frames.images[view]) for view in range(len(frames))]
+            depth = [as_published(torch.where(g.valid, g.depth, 0.0).to(own), own) for g, own in zip(guesses, found.depth, strict=True)]
+            found = replace(found, depth=torch.stack(depth), confidence=found.confidence * (torch.stack(depth) > 0))
         return found
 
     # What the network says
@@ -248,7 +254,7 @@ class PointMapPoses(PoseEstimator):
             depth = (log + scales[view]).exp()
             if len(frames) > 1:
                 trust = trust * support(looked_for[view], seen.pixel[own].float(), plan.width, plan.height)
-            if frames.depth is None and self.estimator is not None and bool((trust < CONFIDENT).any()):
+            if self.monocular == "unsure" and frames.depth is None and self.estimator is not None and bool((trust < CONFIDENT).any()):
                 given = self.depth if view == 0 else self.estimator(frames.images[view])
                 depth, trust = joined(depth, trust, torch.where(given.valid, given.depth, 0.0).cpu(), self.tolerance)
             elif frames.depth is not None:
@@ -417,6 +423,19 @@ def joined(
     agreement = 1 / (1 + ((1 / inverse[both] / depth[both]).log() / tolerance) ** 2)
     filled = (trust < CONFIDENT) & (estimate > 0)
     return torch.where(filled, 1 / inverse, depth), torch.where(filled, torch.maximum(trust, agreement.median()), trust)
+
+
+def as_published(estimate: Float[Tensor, "height width"], depth: Float[Tensor, "height width"]) -> Float[Tensor, "height width"]:
+    """Monocular depth as LiftImage3D aligns it: its inverse, in 255 steps, is taken to be affine in `depth` itself, by medians over all of the picture. That is wrong wherever depth
+    varies much (its inverse is what is affine); it is here for comparison. 0 where it comes out behind the camera."""
+    inverse = 1 / torch.where(estimate > 0, estimate, torch.inf)
+    low, high = inverse.min(), inverse.max()
+    m = (255 * (inverse - low) / (high - low).clamp(min=1e-12)).round() / 65535
+    away, along = depth - depth.median() + 1e-8, m - m.median() + 1e-8
+    scale = (away / along).median()
+    out = scale * m + (depth - scale * m).median()
+    least = torch.minimum(out.flatten()[:: max(1, out.numel() // 100_000)].quantile(0.01), out.new_tensor(1e-6))
+    return torch.where((out > 0) & (out >= least), out, 0.0)
 
 
 def _resized(values: Tensor, height: int, width: int) -> Tensor:
