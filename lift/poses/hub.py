@@ -38,5 +38,5 @@ def fill(network: nn.Module, weights: dict[str, Tensor], spared: tuple[str, ...]
     missing, _ = network.load_state_dict(weights, strict=False)
     own = network.state_dict()
     there = {own[name].data_ptr() for name in own.keys() & weights.keys()}  # a weight may have two names, of which a file has one
-    if gone := [name for name in missing if not name.startswith(spared or ("\0",)) and own[name].data_ptr() not in there]:
+    if gone := [name for name in missing if not (spared and name.startswith(spared)) and own[name].data_ptr() not in there]:
         raise ValueError(f"{len(gone)} of its weights are not there, {gone[0]} among them")
