@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 
 from lift.registry import Registry
-from lift.types import Frames, Reconstruction, Trajectory
+from lift.types import Cameras, Frames, Reconstruction, Trajectory
 
 
 class PoseEstimator(ABC):
@@ -16,6 +16,14 @@ class PoseEstimator(ABC):
     @abstractmethod
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
         """trajectory: what was asked for, a hint. Camera 0 of the result is the trajectory's start, exactly."""
+
+
+def check_fit(frames: Frames, plan: Cameras) -> None:
+    """Raises ValueError unless there is a picture of every planned camera, of its size."""
+    if len(frames) != len(plan):
+        raise ValueError(f"{len(frames)} frames do not fit a trajectory of {len(plan)}")
+    if tuple(frames.images.shape[1:3]) != (plan.height, plan.width):
+        raise ValueError(f"frames are {tuple(frames.images.shape[1:3])} pixels, the plan's cameras {(plan.height, plan.width)}")
 
 
 poses: Registry[PoseEstimator] = Registry("pose")

@@ -116,6 +116,11 @@ def fit(
     return scale, offset
 
 
+def trusted(confidence: Float[Tensor, "*map"]) -> Float[Tensor, "*map"]:
+    """From a network's confidence, 1 and more, to 0..1: CONFIDENT at 3, from where on DUSt3R takes a point for good."""
+    return (confidence - 1).clamp(min=0) / (confidence + 1)
+
+
 def seen(points: Float[Tensor, "point 3"], camera: Cameras) -> Float[Tensor, "height width"]:
     """z-depth of the nearest point in every pixel of one camera, 0 where there is none. Points that show through the gaps of a nearer
     surface, more than a tenth behind a neighbouring pixel, are left out."""

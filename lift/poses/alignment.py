@@ -7,6 +7,7 @@ then the input's camera is laid on the plan's, its depth says how long everythin
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -176,6 +177,20 @@ def align(
     if reported := _outliers(scene, pairs, keypoints, reach):
         logging.getLogger(__name__).info("pairs of frames that agree with nothing: %s", reported)
     return Aligned(_cameras(scene, trajectory), scene.placed, scene.points, sightings[good], reported)
+
+
+def placed(sightings: Sightings, trajectory: Trajectory, least: float, *how: Any) -> Aligned:
+    """What `align` finds, told all else it asks for (`how`); a single frame is where it was planned. Raises ValueError if fewer than a share of `least` can be placed."""
+    frames = len(trajectory.cameras)
+    try:
+        aligned = align(sightings, trajectory, *how)
+    except NoBeginning as error:
+        if frames > 1:
+            raise ValueError(f"the frames have too little in common to be placed ({error}); choose pose=planned") from None
+        aligned = alone(trajectory)
+    if (count := int(aligned.placed.sum())) < least * frames:
+        raise ValueError(f"{count} of {frames} frames were placed, fewer than pose.least={least:g} asks for: they have too little in common; choose pose=planned")
+    return aligned
 
 
 def _measured(sightings: Sightings, depth: Depth) -> Float[Tensor, "sighting"]:

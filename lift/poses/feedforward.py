@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from lift.depths import DepthEstimator
 from lift.geometry import rigid
-from lift.poses import PoseEstimator
-from lift.poses.agreement import CONFIDENT, merged
+from lift.poses import PoseEstimator, check_fit
+from lift.poses.agreement import CONFIDENT, merged, trusted
 from lift.poses.pointmaps import joined
 from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
 
@@ -50,10 +50,7 @@ class FeedForward(PoseEstimator):
 
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
         plan = trajectory.cameras
-        if len(frames) != len(plan):
-            raise ValueError(f"{len(frames)} frames do not fit a trajectory of {len(plan)}")
-        if tuple(frames.images.shape[1:3]) != (plan.height, plan.width):
-            raise ValueError(f"frames are {tuple(frames.images.shape[1:3])} pixels, the plan's cameras {(plan.height, plan.width)}")
+        check_fit(frames, plan)
         scale = self.size / max(plan.height, plan.width)
         size = [max(self.patch, round(side * scale / self.patch) * self.patch) for side in (plan.height, plan.width)]
         given = torch.where(self.depth.valid, self.depth.depth, 0.0).cpu()
@@ -84,10 +81,10 @@ class FeedForward(PoseEstimator):
 
     @staticmethod
     def _enlarged(told: Told, plan: Cameras) -> tuple[Tensor, Tensor]:
-        """Depth and trust at the frames' size. Confidence of 3 is a trust of a half, as for MASt3R."""
+        """Depth and trust at the frames' size."""
         size = (plan.height, plan.width)
         depth = interpolate(told.depth[:, None].float(), size, mode="nearest-exact")[:, 0].cpu()
-        trust = interpolate(((told.confidence - 1).clamp(min=0) / (told.confidence + 1))[:, None].float(), size, mode="bilinear")[:, 0].cpu()
+        trust = interpolate(trusted(told.confidence)[:, None].float(), size, mode="bilinear")[:, 0].cpu()
         return depth, trust * (depth > 0)
 
     @staticmethod

@@ -13,10 +13,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from lift.depths import DepthEstimator
-from lift.poses import PoseEstimator, poses
-from lift.poses.alignment import Matches, align, alone, described, support, tracks, verified
-from lift.poses.pairs import select
-from lift.poses.registration import NoBeginning
+from lift.poses import PoseEstimator, check_fit, poses
+from lift.poses.alignment import Matches, described, placed, support, tracks, verified
+from lift.poses.pairs import compared
 from lift.types import Depth, Frames, Reconstruction, Trajectory
 
 FINE = 1280
@@ -81,27 +80,14 @@ class Matching(PoseEstimator):
 
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
         plan = trajectory.cameras
-        if len(frames) != len(plan):
-            raise ValueError(f"{len(frames)} frames do not fit a trajectory of {len(plan)}")
-        if tuple(frames.images.shape[1:3]) != (plan.height, plan.width):
-            raise ValueError(f"frames are {tuple(frames.images.shape[1:3])} pixels, the plan's cameras {(plan.height, plan.width)}")
+        check_fit(frames, plan)
         if frames.depth is None and self.estimator is None:
             raise ValueError("pose 'matching' needs a depth estimator: the prior does not know the depth of its frames")
         found = [self.features(image) for image in frames.images]
         keypoints = [points for points, _ in found]
         matches = list(self._compared(found, keypoints, trajectory))
         seen = tracks(keypoints, matches)
-        try:
-            aligned = align(seen, trajectory, self.depth, REACH * plan.width, self.focal, self.trust, matches, keypoints)
-        except NoBeginning as error:
-            if len(frames) > 1:
-                raise ValueError(f"the frames have too little in common to be placed ({error}); choose pose=planned") from None
-            aligned = alone(trajectory)
-        placed = int(aligned.placed.sum())
-        if placed < self.least * len(frames):
-            raise ValueError(
-                f"{placed} of {len(frames)} frames were placed, fewer than pose.least={self.least:g} asks for: they have too little in common; choose pose=planned"
-            )
+        aligned = placed(seen, trajectory, self.least, self.depth, REACH * plan.width, self.focal, self.trust, matches, keypoints)
         supports = [
             support(points.cpu(), aligned.sightings.pixel[aligned.sightings.frame == view].float(), plan.width, plan.height) if len(frames) > 1
             else torch.ones(plan.height, plan.width) for view, points in enumerate(keypoints)
@@ -110,10 +96,7 @@ class Matching(PoseEstimator):
 
     def _compared(self, found: Sequence[tuple[Tensor, Tensor]], keypoints: Sequence[Tensor], trajectory: Trajectory) -> Iterator[Matches]:
         plan = trajectory.cameras
-        if self.trust or len(plan) > self.exhaustive:
-            chosen = select(trajectory, self.depth.typical, self.exhaustive, self.closures)
-        else:
-            chosen = torch.ones(len(plan), len(plan)).triu(1).nonzero()
+        chosen = compared(trajectory, self.depth.typical, self.exhaustive, self.closures, self.trust > 0)
         for first, second in chosen.tolist():
             index, score = self.match(found[first], found[second])
             if pair := verified(Matches(first, second, index.cpu(), score.cpu()), keypoints, REACH * plan.width / 3):

@@ -68,6 +68,14 @@ def select(trajectory: Trajectory, typical: float, exhaustive: int, closures: in
     return chosen.triu(1).nonzero()
 
 
+def compared(trajectory: Trajectory, typical: float, exhaustive: int, closures: int, planned: bool) -> Int[Tensor, "pair 2"]:
+    """What `select` chooses; of up to `exhaustive` frames all pairs, if what was `planned` is not to be believed."""
+    count = len(trajectory.cameras)
+    if planned or count > exhaustive:
+        return select(trajectory, typical, exhaustive, closures)
+    return torch.ones(count, count).triu(1).nonzero()
+
+
 def continued(trajectory: Trajectory) -> list[int]:
     """The frame that each frame goes on from; the input goes on from itself."""
     before = [0]

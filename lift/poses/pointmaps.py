@@ -19,12 +19,12 @@ from tqdm import tqdm
 
 from lift.depths import DepthEstimator
 from lift.geometry import project
-from lift.poses import PoseEstimator
-from lift.poses.agreement import CONFIDENT, fit, merged, place
-from lift.poses.alignment import Aligned, Matches, align, alone, support, tracks
-from lift.poses.pairs import select
+from lift.poses import PoseEstimator, check_fit
+from lift.poses.agreement import CONFIDENT, fit, merged, place, trusted
+from lift.poses.alignment import Aligned, Matches, placed, support, tracks
+from lift.poses.pairs import compared
 from lift.poses.published import PairMap, globally_aligned
-from lift.poses.registration import FEWEST, NoBeginning, Tie
+from lift.poses.registration import FEWEST, Tie
 from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
 
 ANCHORS = (100, 2400)
@@ -105,8 +105,8 @@ class Canonical:
 
     @property
     def trust(self) -> Float[Tensor, "height width"]:
-        """From confidence, 1 and more, to 0..1: a half at 3, from where on DUSt3R takes a point for good."""
-        return (self.confidence - 1).clamp(min=0) / (self.confidence + 1)
+        """From 0 to 1."""
+        return trusted(self.confidence)
 
 
 class PointMapPoses(PoseEstimator):
@@ -132,10 +132,7 @@ class PointMapPoses(PoseEstimator):
 
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
         plan = trajectory.cameras
-        if len(frames) != len(plan):
-            raise ValueError(f"{len(frames)} frames do not fit a trajectory of {len(plan)}")
-        if tuple(frames.images.shape[1:3]) != (plan.height, plan.width):
-            raise ValueError(f"frames are {tuple(frames.images.shape[1:3])} pixels, the plan's cameras {(plan.height, plan.width)}")
+        check_fit(frames, plan)
         found = self._published(frames, trajectory) if self.alignment == "published" else self._adjusted(frames, trajectory)
         if self.monocular == "published":
             guesses = [self.depth if view == 0 else self.estimator(frames.images[view]) for view in range(len(frames))]
@@ -174,10 +171,7 @@ class PointMapPoses(PoseEstimator):
     def _adjusted(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
         plan = trajectory.cameras
         kept = self._seen(frames)
-        if self.trust or len(plan) > self.exhaustive:
-            chosen = select(trajectory, self.depth.typical, self.exhaustive, self.closures)
-        else:
-            chosen = torch.ones(len(plan), len(plan)).triu(1).nonzero()
+        chosen = compared(trajectory, self.depth.typical, self.exhaustive, self.closures, self.trust > 0)
         canonical = [Canonical() for _ in range(len(frames))]
         keypoints: list[list[Tensor]] = []
         matches: list[Matches] = []
@@ -210,17 +204,9 @@ class PointMapPoses(PoseEstimator):
             own = sightings.frame == view
             log_depth[own] = self._log_depth(sightings.pixel[own], canonical[view], plan)
         sightings = replace(sightings, log_depth=log_depth)
-        try:
-            aligned = align(sightings, trajectory, self.depth, reach, self.focal, self.trust, matches, points, DEPTH_SPREAD, ties, self.device)
-        except NoBeginning as error:
-            if len(frames) > 1:
-                raise ValueError(f"the frames have too little in common to be placed ({error}); choose pose=planned") from None
-            aligned = alone(trajectory)
-        placed = int(aligned.placed.sum())
-        if placed < self.least * len(frames):
-            raise ValueError(
-                f"{placed} of {len(frames)} frames were placed, fewer than pose.least={self.least:g} asks for: they have too little in common; choose pose=planned"
-            )
+        aligned = placed(
+            sightings, trajectory, self.least, self.depth, reach, self.focal, self.trust, matches, points, DEPTH_SPREAD, ties, self.device
+        )  # fmt: skip
         return self._described(frames, aligned, canonical, points, self._looked_for(points, matches))
 
     @staticmethod
@@ -414,7 +400,7 @@ def joined(
     depth: Float[Tensor, "height width"], trust: Float[Tensor, "height width"], estimate: Float[Tensor, "height width"], tolerance: float
 ) -> tuple[Float[Tensor, "height width"], Float[Tensor, "height width"]]:
     """Monocular depth, its inverse brought to that of `depth` where that is trusted, in place of what is not. Confidence is 1 / (1 + (ln(fitted / depth)
-    / tolerance)^2), in the median over where both are known, but at most a half more than CONFIDENT allows to doubt."""
+    / tolerance)^2), in the median over where both are known, or what it was if that is more. As it was where too little is trusted to go by."""
     both = (trust >= CONFIDENT) & (estimate > 0)
     if int(both.sum()) < FEWEST:
         return depth, trust

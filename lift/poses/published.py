@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate, normalize
 from tqdm import trange
 
 from lift.geometry import align_similarity, pixel_centers, quat_to_rotation, rigid, rotation_to_quat
-from lift.poses.agreement import merged
+from lift.poses.agreement import merged, trusted
 from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
 
 STEPS, RATE, LAST_RATE, MOMENTA = 400, 0.01, 1e-6, (0.9, 0.9)
@@ -23,8 +23,6 @@ FOCAL_BREAK = 20.0
 """Logarithms of focal lengths are learned so many times as slowly as all else."""
 BASE_SCALE = 0.5
 """The geometric mean of the pairs' scales is held at it, lest all shrink to a point."""
-SURE = 3.0
-"""Confidence from which on a point counts as found."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,7 @@ class Global:
         cameras = Cameras(torch.linalg.inv(to_world).cpu().to(plan.world_to_camera), intrinsics, plan.width, plan.height)
         cameras.world_to_camera[0] = plan.world_to_camera[0]
         depths = interpolate(scale * self.depth[:, None], (plan.height, plan.width), mode="nearest")[:, 0].to(frames.images.device)
-        trust = (self.confidence - 1).clamp(min=0) / (self.confidence + SURE - 2)
-        trust = interpolate(trust[:, None], (plan.height, plan.width), mode="nearest")[:, 0].to(depths.device)
+        trust = interpolate(trusted(self.confidence)[:, None], (plan.height, plan.width), mode="nearest")[:, 0].to(depths.device)
         return Reconstruction(cameras, merged(frames, cameras, depths, trust, most_points), depths, trust)
 
 
