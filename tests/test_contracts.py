@@ -28,6 +28,9 @@ NEEDS = {
     ("depth", "depth_anything"): None,
     ("depth", "known"): None,
     ("pose", "colmap"): None,
+    ("pose", "mast3r"): None,
+    ("pose", "vggt"): None,
+    ("pose", "depth_anything_3"): None,
 }
 """None: needs a network's weights or a real scene, and has a test of its own."""
 
