@@ -5,7 +5,7 @@ import torch
 
 from lift.evaluation.pairs import Oracle
 from lift.geometry import rotation_angle
-from lift.poses.pointmaps import Canonical, PointMapPoses, _refined, as_published, directed, joined
+from lift.poses.pointmaps import Canonical, PairMaps, PointMapPoses, _refined, as_published, corresponding, directed, joined
 from lift.poses.published import globally_aligned
 from lift.types import Cameras, Depth, Frames, Trajectory
 from tests import walls
@@ -145,12 +145,34 @@ def test_published_monocular_depth_stands_in_all_frames(case):  # noqa: F811
         build(taken, frames, settings=settings)
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("describes", [True, False])
+def test_places_are_looked_for_in_many_pairs_at_once(device, describes, request):
+    if device == "cuda":
+        request.getfixturevalue("cuda")
+    rng = torch.Generator().manual_seed(0)
+    first = torch.rand(20, 30, 8 if describes else 3, generator=rng) + 1
+    first = torch.nn.functional.normalize(first, dim=-1) if describes else first
+    moves = [(2, 3), (0, -5), (4, 0)]
+    second = torch.stack([first.roll(move, (0, 1)) for move in moves]).to(device)
+    first, sure = first.expand(3, -1, -1, -1).to(device), torch.ones(3, 20, 30, device=device)
+    points = first[..., :3]
+    maps = PairMaps(points, sure, points, sure, (first, second), (sure, sure)) if describes else PairMaps(first, sure, second, sure)
+    row, column = torch.meshgrid(torch.arange(6, 14, 3), torch.arange(6, 24, 4), indexing="ij")
+    anchors = (row * 30 + column).flatten()
+    for backwards, sign in ((False, 1), (True, -1)):
+        for (down, right), (index, pixel, score) in zip(moves, corresponding(maps, anchors, backwards), strict=True):
+            assert index.tolist() == list(range(len(anchors))) and score.tolist() == [1.0] * len(anchors)
+            there = torch.stack([column.flatten() + sign * right, row.flatten() + sign * down], -1) + 0.5
+            assert (pixel - there).abs().max() <= 0.5, "half a pixel, by neighbours that are anything"
+
+
 def test_a_match_is_found_between_pixels():
     i, j = torch.meshgrid(torch.arange(20.0), torch.arange(30.0), indexing="ij")
     there = torch.stack([j, i], -1).flatten(0, 1)
-    at = torch.tensor([5 * 30 + 7, 12 * 30 + 20])
-    found = _refined(torch.tensor([[7.3, 4.8], [20.0, 12.4]]), there, at, 20, 30)
-    torch.testing.assert_close(found, torch.tensor([[7.8, 5.3], [20.5, 12.9]], dtype=torch.float64), atol=1e-4, rtol=0)
+    at = torch.tensor([[5 * 30 + 7, 12 * 30 + 20]])
+    found = _refined(torch.tensor([[[7.3, 4.8], [20.0, 12.4]]]), there[None], at, 20, 30)
+    torch.testing.assert_close(found[0], torch.tensor([[7.8, 5.3], [20.5, 12.9]], dtype=torch.float64), atol=1e-4, rtol=0)
 
 
 def test_frames_that_no_pair_ties_to_the_others_are_named_by_number():

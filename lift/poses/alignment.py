@@ -247,22 +247,25 @@ def _cameras(scene: Scene, trajectory: Trajectory) -> Cameras:
 
 def _outliers(scene: Scene, pairs: Sequence[Matches], keypoints: Sequence[Tensor], reach: float) -> list[tuple[int, int]]:
     """Pairs of placed frames few of whose matches lie where the frames' places would have them."""
-    out = []
-    for pair in pairs:
-        if not (scene.placed[pair.first] and scene.placed[pair.second]):
-            continue
-        lenses = []
-        for frame in (pair.first, pair.second):
-            focal, (x, y) = float(scene.log_focal[frame].exp()), scene.middle[frame].tolist()
-            lenses.append(torch.tensor([[focal, 0, x], [0, focal, y], [0, 0, 1]], dtype=torch.float64))
-        rotation = scene.rotation[pair.second] @ scene.rotation[pair.first].T
-        moved = scene.translation[pair.second] - rotation @ scene.translation[pair.first]
-        essential = torch.linalg.cross(moved[:, None].expand(3, 3), rotation, dim=0)
-        matrix = torch.linalg.inv(lenses[1]).T @ essential @ torch.linalg.inv(lenses[0])
-        first, second = (keypoints[frame][pair.index[:, side]].double().cpu() for side, frame in enumerate((pair.first, pair.second)))
-        if float((sampson(first, second, matrix) < reach).double().mean()) < AGREES:
-            out.append((pair.first, pair.second))
-    return out
+    pairs = [pair for pair in pairs if scene.placed[pair.first] and scene.placed[pair.second] and len(pair.index)]
+    if not pairs:
+        return []
+    first, second = (torch.tensor([getattr(pair, side) for pair in pairs]) for side in ("first", "second"))
+    rotation = scene.rotation[second] @ scene.rotation[first].mT
+    moved = scene.translation[second] - (rotation @ scene.translation[first][..., None])[..., 0]
+    essential = torch.linalg.cross(moved[..., None].expand_as(rotation), rotation, dim=1)
+    unlens = torch.eye(3, dtype=torch.float64).repeat(len(scene.placed), 1, 1)
+    unlens[:, [0, 1], [0, 1]] = (-scene.log_focal).exp()[:, None]
+    unlens[:, :2, 2] = -scene.middle * (-scene.log_focal).exp()[:, None]
+    fundamental = unlens[second].mT @ essential @ unlens[first]
+    counts = torch.tensor([len(pair.index) for pair in pairs])
+    of = torch.arange(len(pairs)).repeat_interleave(counts)
+    a, b = (
+        torch.cat([keypoints[getattr(pair, side)][pair.index[:, k]].double().cpu() for pair in pairs]) for k, side in enumerate(("first", "second"))
+    )  # fmt: skip
+    met = sampson(a, b, fundamental[of]) < reach
+    share = torch.bincount(of[met], minlength=len(pairs)) / counts
+    return [(pair.first, pair.second) for pair, much in zip(pairs, share.tolist(), strict=True) if much < AGREES]
 
 
 def verified(pair: Matches, keypoints: Sequence[Float[Tensor, "_ 2"]], error: float) -> Matches | None:
@@ -280,10 +283,12 @@ def verified(pair: Matches, keypoints: Sequence[Float[Tensor, "_ 2"]], error: fl
     return Matches(pair.first, pair.second, pair.index[inlier], pair.score[inlier]) if int(inlier.sum()) >= LEAST else None
 
 
-def sampson(first: Float[Tensor, "match 2"], second: Float[Tensor, "match 2"], matrix: Float[Tensor, "3 3"]) -> Float[Tensor, "match"]:
-    """Pixels by which matches miss the epipolar geometry of a fundamental matrix, to first order (Sampson, 1982)."""
+def sampson(
+    first: Float[Tensor, "match 2"], second: Float[Tensor, "match 2"], matrix: Float[Tensor, "3 3"] | Float[Tensor, "match 3 3"]
+) -> Float[Tensor, "match"]:
+    """Pixels by which matches miss the epipolar geometry of a fundamental matrix, or one each, to first order (Sampson, 1982)."""
     a, b = (torch.cat([points, torch.ones_like(points[:, :1])], -1) for points in (first, second))
-    line, other = a @ matrix.T, b @ matrix
+    line, other = (matrix * a[:, None]).sum(-1), (matrix.mT * b[:, None]).sum(-1)
     return (b * line).sum(-1).abs() / (line[:, :2].square().sum(-1) + other[:, :2].square().sum(-1)).sqrt().clamp(min=1e-12)
 
 

@@ -22,16 +22,16 @@ def overlap(cameras: Cameras, typical: float) -> Float[Tensor, "view view"]:
     both ways."""
     small = cameras.resized(*GRID)
     near = torch.cos(torch.deg2rad(torch.tensor(ASKANCE)))
+    centers = small.centers
+    away = unproject(torch.ones(len(small), GRID[1], GRID[0]).to(centers), small).flatten(1, 2) - centers[:, None]
+    depths = typical * away.new_tensor(DEPTHS)[:, None, None]
     rows = []
     for view in range(len(small)):
-        own, shares = small[view], []
-        for depth in DEPTHS:
-            points = unproject(torch.full((1, GRID[1], GRID[0]), depth * typical).to(own.intrinsics), own)[0].flatten(0, 1)
-            pixels, z = project(points, small)
-            rays = torch.nn.functional.normalize(points - small.centers[:, None], dim=-1)
-            alike = (rays * rays[view]).sum(-1) > near
-            shares.append((inside(pixels, small) & (z > 0) & alike).float().mean(-1))
-        rows.append(torch.stack(shares).mean(0))
+        points = (centers[view] + depths * away[view]).flatten(0, 1)
+        pixels, z = project(points, small)
+        rays = torch.nn.functional.normalize(points - centers[:, None], dim=-1)
+        alike = (rays * rays[view]).sum(-1) > near
+        rows.append((inside(pixels, small) & (z > 0) & alike).float().mean(-1))
     share = torch.stack(rows)
     return torch.minimum(share, share.T)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from scipy.spatial import cKDTree
@@ -45,7 +46,7 @@ DEPTH_SPREAD = 0.05
 """Logarithm of depth from which on what a network says of it counts less."""
 REACH = 5 / 640
 """Error, as a share of the width, from which on a sighting is wrong: matches are whole pixels of a map, refined."""
-CHUNK = {"cuda": 2**28, "cpu": 2**20}
+CHUNK = {"cuda": 2**26, "cpu": 2**20}
 """Likenesses that are held at once."""
 
 
@@ -94,10 +95,10 @@ class Canonical:
         if self.log_depth is None:
             self.log_depth, self.weight, self.confidence, self.count = log, weight, confidence, 1
             return
-        # Each pair has a scale of its own.
-        sure = torch.minimum(weight, self.weight)
-        good = sure >= sure.median()
-        log = log + (self.log_depth - log)[good].median()
+        # Each pair has a scale of its own, which some ten thousand pixels tell as well as all.
+        step = max(1, int((log.numel() / 10_000) ** 0.5))
+        sure = torch.minimum(weight, self.weight)[::step, ::step]
+        log = log + torch.where(sure >= sure.median(), (self.log_depth - log)[::step, ::step], torch.nan).nanmedian()
         total = (self.weight + weight).clamp(min=1e-9)
         self.log_depth = self.log_depth + (log - self.log_depth) * weight / total
         self.weight, self.count = total, self.count + 1
@@ -154,15 +155,13 @@ class PointMapPoses(PoseEstimator):
             kept += self.network.encode(small.permute(0, 2, 3, 1).contiguous())
         return kept
 
-    def _maps(self, kept: Sequence[Any], pairs: Sequence[tuple[int, int]], both: bool) -> Iterator[tuple[int, int, PairMaps]]:
-        """Of each pair, one after another; the first alone, to learn what a pair takes."""
+    def _maps(self, kept: Sequence[Any], pairs: Sequence[tuple[int, int]], both: bool) -> Iterator[tuple[Sequence[tuple[int, int]], PairMaps]]:
+        """Of some pairs after others; the first alone, to learn what a pair takes."""
         at = 0
         with tqdm(total=len(pairs), desc="pairs", leave=False, disable=None) as bar:
             while at < len(pairs):
                 some = pairs[at : at + max(1, self.network.batch() if at else 1)]
-                maps = self.network.pairs([kept[a] for a, _ in some], [kept[b] for _, b in some], both)
-                for k, (a, b) in enumerate(some):
-                    yield a, b, _one(maps, k)
+                yield some, self.network.pairs([kept[a] for a, _ in some], [kept[b] for _, b in some], both)
                 at += len(some)
                 bar.update(len(some))
 
@@ -178,8 +177,7 @@ class PointMapPoses(PoseEstimator):
         counts: list[int] = []
         pairs = directed([(a, b) for a, b in chosen.tolist()], len(frames))
         many = min(max(int(WANTED * len(frames) / max(1, len(pairs))), ANCHORS[0]), ANCHORS[1])
-        for a, b, maps in self._maps(kept, pairs, both=not self.network.describes):
-            canonical[a].add(maps.points[0, ..., 2], maps.confidence[0])
+        for some, maps in self._maps(kept, pairs, both=not self.network.describes):
             height, width = maps.confidence.shape[1:]
             scale = torch.tensor([plan.width / width, plan.height / height])
             if not keypoints:
@@ -187,14 +185,15 @@ class PointMapPoses(PoseEstimator):
                 anchors = torch.arange(height * width).view(height, width)[step // 2 :: step, step // 2 :: step].flatten()
                 places = torch.stack([anchors % width, anchors // width], -1) + 0.5
                 keypoints, counts = [[places * scale] for _ in frames.images], [len(anchors)] * len(frames)
-            if a == b:
-                continue
-            for one, other, (index, pixel, score) in ((a, b, corresponding(maps, anchors, False)), (b, a, corresponding(maps, anchors, True))):
-                keypoints[other].append(pixel * scale)
-                there = torch.arange(counts[other], counts[other] + len(pixel))
-                counts[other] += len(pixel)
-                pair = torch.stack([index, there], -1)
-                matches.append(Matches(min(one, other), max(one, other), pair if one < other else pair.flip(1), score))
+            there, back = corresponding(maps, anchors, False), corresponding(maps, anchors, True)
+            for k, (a, b) in enumerate(some):
+                canonical[a].add(maps.points[k, ..., 2], maps.confidence[k])
+                for one, other, (index, pixel, score) in ((a, b, there[k]), (b, a, back[k])) if a != b else ():
+                    keypoints[other].append(pixel * scale)
+                    new = torch.arange(counts[other], counts[other] + len(pixel))
+                    counts[other] += len(pixel)
+                    pair = torch.stack([index, new], -1)
+                    matches.append(Matches(min(one, other), max(one, other), pair if one < other else pair.flip(1), score))
         points = [torch.cat(parts) for parts in keypoints]
         reach = REACH * plan.width
         matches, ties = _tied(matches, points, [self._log_depth(p, canonical[view], plan) for view, p in enumerate(points)], plan, reach)
@@ -272,7 +271,10 @@ class PointMapPoses(PoseEstimator):
     def _published(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
         kept = self._seen(frames)
         star = [pair for view in range(1, len(frames)) for pair in ((0, view), (view, 0))] or [(0, 0)]
-        maps = (PairMap(a, b, m.points[0], m.confidence[0], m.other[0], m.other_confidence[0]) for a, b, m in self._maps(kept, star, both=True))
+        maps = (
+            PairMap(a, b, m.points[k], m.confidence[k], m.other[k], m.other_confidence[k])
+            for some, m in self._maps(kept, star, both=True) for k, (a, b) in enumerate(some)
+        )  # fmt: skip
         found = globally_aligned(maps, len(star), len(frames))
         return found.reconstructed(frames, trajectory, self.depth, self.most_points)
 
@@ -290,16 +292,11 @@ def directed(pairs: Sequence[tuple[int, int]], frames: int) -> list[tuple[int, i
     return out + [(view, partner[view]) for view in range(frames) if not firsts[view]]
 
 
-def _one(maps: PairMaps, k: int) -> PairMaps:
-    def part(value: Any) -> Any:
-        return tuple(part(each) for each in value) if isinstance(value, tuple) else None if value is None else value[k : k + 1]
-
-    return PairMaps(*(part(getattr(maps, name)) for name in PairMaps.__dataclass_fields__))
-
-
-def corresponding(maps: PairMaps, anchors: Int[Tensor, "anchor"], backwards: bool) -> tuple[Tensor, Float[Tensor, "match 2"], Float[Tensor, "match"]]:
-    """Of one pair: which anchors, numbers of pixels of the first frame's map (backwards: of the second's), are seen in the other, at which pixel, and how
-    sure that is.
+def corresponding(
+    maps: PairMaps, anchors: Int[Tensor, "anchor"], backwards: bool
+) -> list[tuple[Int[Tensor, "_"], Float[Tensor, "_ 2"], Float[Tensor, "_"]]]:
+    """Of every pair: which anchors, numbers of pixels of the first frame's map (backwards: of the second's), are seen in the other, at which pixel, and
+    how sure that is.
 
     An anchor's best match must lead back to it; the match's place is then refined between pixels by a parabola."""
     height, width = maps.confidence.shape[1:]
@@ -307,23 +304,30 @@ def corresponding(maps: PairMaps, anchors: Int[Tensor, "anchor"], backwards: boo
         features, sure = maps.described, maps.sure
     else:
         features, sure = (_place(maps.points), _place(maps.other)), (maps.confidence, maps.other_confidence)
-    one, other = (features[side][0].flatten(0, 1).float() for side in ((1, 0) if backwards else (0, 1)))
-    trust, other_trust = (sure[side][0].flatten().float() for side in ((1, 0) if backwards else (0, 1)))
+    one, other = (features[side].flatten(1, 2).float() for side in ((1, 0) if backwards else (0, 1)))
+    trust, other_trust = (sure[side].flatten(1).float() for side in ((1, 0) if backwards else (0, 1)))
     anchors = anchors.to(one.device)
-    there = _nearest(one[anchors], other)
-    back = _nearest(other[there], one)
+    asked = one[:, anchors]
+    there = _nearest(asked, other)
+    met = _at(other, there)
+    back = _nearest(met, one)
     missed = ((back % width - anchors % width) ** 2 + (back // width - anchors // width) ** 2).double().sqrt()
     good = missed <= BACK
     if maps.described is None:
-        good &= ((one[anchors] - other[there]).norm(dim=-1) < NEAR) & (one[anchors, 2] < NOWHERE)
-    index = good.nonzero()[:, 0]
-    score = (trust[anchors[index]] * other_trust[there[index]]).sqrt()
-    if len(index) > KEPT:  # the surest of a finely mixed half: the surest alone lie all in one place
-        mixed = torch.randperm(len(index), generator=torch.Generator().manual_seed(0)).to(index.device)[: 2 * KEPT]
-        best = mixed[score[mixed].argsort(descending=True)[:KEPT]]
-        index, score = index[best], score[best]
-    pixel = _refined(one[anchors[index]], other, there[index], height, width)
-    return index.cpu(), pixel.float().cpu(), score.float().cpu()
+        good &= ((asked - met).norm(dim=-1) < NEAR) & (asked[..., 2] < NOWHERE)
+    scores = (trust[:, anchors] * other_trust.gather(1, there)).sqrt()
+    pixels = _refined(asked, other, there, height, width).float()
+    good, scores, pixels = (some.cpu() for some in (good, scores, pixels))
+    counts = good.sum(1).tolist()
+    index, pixels, scores = good.nonzero()[:, 1].split(counts), pixels[good].split(counts), scores[good].split(counts)
+    out = []
+    for parts in zip(index, pixels, scores, strict=True):
+        if len(parts[0]) > KEPT:  # the surest of a finely mixed half: the surest alone lie all in one place
+            mixed = torch.randperm(len(parts[0]), generator=torch.Generator().manual_seed(0))[: 2 * KEPT]
+            best = mixed[parts[2][mixed].argsort(descending=True)[:KEPT]]
+            parts = tuple(part[best] for part in parts)
+        out.append(parts)
+    return out
 
 
 def _tied(
@@ -335,35 +339,46 @@ def _tied(
     pairs: dict[tuple[int, int], list[Matches]] = {}
     for some in matches:
         pairs.setdefault((some.first, some.second), []).append(some)
+    if not pairs:
+        return [], []
+    keys = list(pairs)
+    # All pairs' matches one after another: what is done of all at once costs no time a pair.
+    index = torch.cat([some.index for both in pairs.values() for some in both])
+    score = torch.cat([some.score for both in pairs.values() for some in both])
+    counts = torch.tensor([sum(len(some.index) for some in both) for both in pairs.values()])
+    of, ends = torch.arange(len(pairs)).repeat_interleave(counts), counts.cumsum(0).tolist()
+    begins = [0, *ends[:-1]]
+    sizes = torch.tensor([len(own) for own in keypoints])
+    start = sizes.cumsum(0) - sizes
+    here, there = ((start[torch.tensor(keys)[of, side]] + index[:, side]) for side in (0, 1))
+    pixels, log_depth = torch.cat(list(keypoints)).double(), torch.cat(list(log_depths))
+    matrix = plan.intrinsics.double().cpu()
+    lens = torch.stack([matrix[:, 0, 0], matrix[:, 1, 1], matrix[:, 0, 2], matrix[:, 1, 2]], -1).repeat_interleave(sizes, 0)[here]
+    local = torch.cat([(pixels[here] - lens[:, 2:]) / lens[:, :2], torch.ones(len(here), 1)], -1) * log_depth[here, None].exp()
+    target, lenses = pixels[there], matrix[:, [0, 0, 1], [0, 2, 2]].tolist()
+    ransac = {"max_reproj_error": 1.5 * reach, "seed": 0, "min_iterations": 30, "max_iterations": 2000}
 
-    def rays(frame: int, index: Tensor) -> Tensor:
-        matrix = plan.intrinsics[frame].double().cpu()
-        pixels = keypoints[frame][index].double()
-        return torch.cat([(pixels - matrix[:2, 2]) / matrix[[0, 1], [0, 1]], torch.ones(len(index), 1, dtype=torch.float64)], -1)
-
-    def tied(key: tuple[int, int]) -> tuple[Matches, Tie] | None:
-        first, second = key
-        index, score = torch.cat([some.index for some in pairs[key]]), torch.cat([some.score for some in pairs[key]])
-        depth, other = log_depths[first][index[:, 0]], log_depths[second][index[:, 1]]
-        if len(index) < 2 * FEWEST or bool(depth.isnan().any()):
+    def found(k: int, second: int) -> tuple[Any, np.ndarray] | None:
+        own, params = slice(begins[k], ends[k]), lenses[second]
+        if ends[k] - begins[k] < 2 * FEWEST or not bool(local[own].isfinite().all()):
             return None
-        points = rays(first, index[:, 0]) * depth.exp()[:, None]
-        focal, (x, y) = float(plan.intrinsics[second, 0, 0]), plan.intrinsics[second, :2, 2].tolist()
-        lens = {"model": "SIMPLE_PINHOLE", "width": round(2 * x), "height": round(2 * y), "params": [focal, x, y]}
-        ransac = {"max_reproj_error": 1.5 * reach, "seed": 0, "min_iterations": 30, "max_iterations": 2000}
-        pose, told = poselib.estimate_absolute_pose(keypoints[second][index[:, 1]].double().numpy(), points.numpy(), lens, ransac, {})
-        good = torch.tensor(told["inliers"], dtype=torch.bool)
-        if int(good.sum()) < max(2 * FEWEST, AGREE * len(index)):  # of a hundred places that are wrong a dozen agree by chance
-            return None
-        turn, move = torch.tensor(pose.R), torch.tensor(pose.t)
-        there = (points @ turn.T + move)[good, 2]
-        ratio = (there.clamp(min=1e-9).log() - other[good]).nanmedian()
-        tie = Tie(first, second, turn, move, float(ratio) if bool(ratio.isfinite()) else 0.0, int(good.sum()))
-        return Matches(first, second, index[good], score[good]), tie
+        camera = {"model": "SIMPLE_PINHOLE", "width": round(2 * params[1]), "height": round(2 * params[2]), "params": params}
+        pose, told = poselib.estimate_absolute_pose(target[own].numpy(), local[own].numpy(), camera, ransac, {})
+        return pose, np.array(told["inliers"], bool)
 
     with ThreadPoolExecutor() as pool:
-        found = [one for one in pool.map(tied, pairs) if one]
-    return [pair for pair, _ in found], [tie for _, tie in found]
+        told = list(pool.map(found, range(len(pairs)), [second for _, second in keys]))
+    # Of a hundred places that are wrong a dozen agree by chance.
+    kept = [k for k, one in enumerate(told) if one and one[1].sum() >= max(2 * FEWEST, AGREE * len(one[1]))]
+    out, ties = [], []
+    for k in kept:
+        pose, good = told[k]
+        own, (first, second) = torch.arange(begins[k], ends[k])[good], keys[k]
+        turn, move = torch.tensor(pose.R), torch.tensor(pose.t)
+        ratio = ((local[own] @ turn[2] + move[2]).clamp(min=1e-9).log() - log_depth[there[own]]).nanmedian()
+        ties.append(Tie(first, second, turn, move, float(ratio.nan_to_num()), len(own)))
+        out.append(Matches(first, second, index[own], score[own]))
+    return out, ties
 
 
 def _place(points: Float[Tensor, "pair height width 3"]) -> Float[Tensor, "pair height width 3"]:
@@ -372,28 +387,43 @@ def _place(points: Float[Tensor, "pair height width 3"]) -> Float[Tensor, "pair 
     return torch.where(z > 1e-6, torch.cat([points[..., :2] / z.clamp(min=1e-6), z.clamp(min=1e-6).log()], -1), NOWHERE)
 
 
-def _nearest(asked: Float[Tensor, "place channel"], among: Float[Tensor, "pixel channel"]) -> Tensor:
+def _nearest(asked: Float[Tensor, "pair place channel"], among: Float[Tensor, "pair pixel channel"]) -> Int[Tensor, "pair place"]:
     """Index of what is nearest to each."""
-    if asked.device.type == "cpu" and asked.shape[1] <= 3:
-        return torch.from_numpy(cKDTree(among.numpy()).query(asked.numpy(), workers=-1)[1]) if len(asked) else torch.zeros(0, dtype=torch.long)
-    middle = among[::97].median(0).values  # of large numbers differences would be lost
-    asked, among = asked - middle, among - middle
-    half = among.square().sum(-1) / 2
-    step = max(1, CHUNK[asked.device.type] // len(among))
-    return torch.cat([(part @ among.T - half).argmax(1) for part in asked.split(step)]) if len(asked) else torch.zeros(0, dtype=torch.long, device=asked.device)
+    if asked.device.type == "cpu" and asked.shape[2] <= 3:
+        trees = (cKDTree(some.numpy()) for some in among)
+        return torch.stack([torch.from_numpy(tree.query(some.numpy(), workers=-1)[1]) for tree, some in zip(trees, asked, strict=True)])
+    half = None  # of squared lengths: descriptors' are all the same
+    if asked.shape[2] <= 3:
+        middle = among[:, ::97].median(1, keepdim=True).values  # of large numbers differences would be lost
+        asked, among = asked - middle, among - middle
+        half = among.square().sum(-1)[:, None] / 2
+    chunk = CHUNK[asked.device.type] // among.shape[1]
+    few = max(1, chunk // max(1, asked.shape[1]))
+    found = []
+    for k in range(0, len(asked), few):
+        some, b = asked[k : k + few], among[k : k + few].mT
+        parts = some.split(max(1, chunk // len(some)), 1)
+        found.append(torch.cat([(part @ b if half is None else torch.baddbmm(half[k : k + few], part, b, beta=-1)).argmax(-1) for part in parts], 1))
+    return torch.cat(found)
 
 
-def _refined(asked: Tensor, among: Tensor, at: Tensor, height: int, width: int) -> Float[Tensor, "place 2"]:
+def _refined(
+    asked: Float[Tensor, "pair place channel"], among: Float[Tensor, "pair pixel channel"], at: Int[Tensor, "pair place"], height: int, width: int
+) -> Float[Tensor, "pair place 2"]:
     """Pixels (x, y) where `among` would be nearest, by a parabola through the neighbours' distances."""
     out = torch.stack([at % width, at // width], -1).double() + 0.5
     for axis, (side, stride) in enumerate(((width, 1), (height, width))):
         place = (at // stride) % side
         inner = (place > 0) & (place < side - 1)
-        far = [(asked - among[(at + k * stride).clamp(0, len(among) - 1)]).square().sum(-1).double() for k in (-1, 0, 1)]
+        far = [(asked - _at(among, (at + k * stride).clamp(0, height * width - 1))).square().sum(-1).double() for k in (-1, 0, 1)]
         bend = far[0] - 2 * far[1] + far[2]
         shift = torch.where(inner & (bend > 1e-12), (far[0] - far[2]) / (2 * bend.clamp(min=1e-12)), 0.0)
-        out[:, axis] += shift.clamp(-0.5, 0.5)
+        out[..., axis] += shift.clamp(-0.5, 0.5)
     return out
+
+
+def _at(features: Float[Tensor, "pair pixel channel"], index: Int[Tensor, "pair place"]) -> Float[Tensor, "pair place channel"]:
+    return features.gather(1, index[..., None].expand(-1, -1, features.shape[2]))
 
 
 def joined(
