@@ -83,31 +83,39 @@ class PairNetwork(ABC):
 
 
 class Canonical:
-    """A frame's depth, as all pairs have it of which it is the first, up to a factor: a running mean of its logarithm."""
+    """Depth of every frame, as all pairs have it of which it is the first, up to a factor: a running mean of its logarithm."""
 
-    def __init__(self) -> None:
-        self.log_depth: Tensor | None = None
-        self.weight = self.confidence = torch.zeros(())
-        self.count = 0
+    def __init__(self, frames: int) -> None:
+        self.frames = frames
+        self.count = torch.zeros(frames, dtype=torch.long)
+        self.log_depth = self.weight = self.confidence = torch.zeros(frames, 0, 0)
 
-    def add(self, depth: Float[Tensor, "height width"], confidence: Float[Tensor, "height width"]) -> None:
-        log, weight = depth.clamp(min=1e-6).log(), confidence * (depth > 0)
-        if self.log_depth is None:
-            self.log_depth, self.weight, self.confidence, self.count = log, weight, confidence, 1
-            return
+    def add(self, firsts: Sequence[int], depth: Float[Tensor, "pair height width"], confidence: Float[Tensor, "pair height width"]) -> None:
+        if not self.log_depth.numel():
+            self.log_depth, self.weight, self.confidence = (depth.new_zeros(self.frames, *depth.shape[1:]) for _ in range(3))
+        left = list(range(len(firsts)))
+        while left:  # a frame's maps one after another
+            now = {firsts[k]: k for k in reversed(left)}
+            self._add(torch.tensor(list(now)), depth[list(now.values())], confidence[list(now.values())])
+            left = [k for k in left if now[firsts[k]] != k]
+
+    def _add(self, at: Int[Tensor, "map"], depth: Float[Tensor, "map height width"], confidence: Float[Tensor, "map height width"]) -> None:
+        log, weight, new = depth.clamp(min=1e-6).log(), confidence * (depth > 0), (self.count[at] == 0).to(depth.device)[:, None, None]
+        self.count[at] += 1
+        count, at = self.count[at].to(depth), at.to(depth.device)
+        held, held_weight, sure = self.log_depth[at], self.weight[at], self.confidence[at]
         # Each pair has a scale of its own, which some ten thousand pixels tell as well as all.
-        step = max(1, int((log.numel() / 10_000) ** 0.5))
-        sure = torch.minimum(weight, self.weight)[::step, ::step]
-        log = log + torch.where(sure >= sure.median(), (self.log_depth - log)[::step, ::step], torch.nan).nanmedian()
-        total = (self.weight + weight).clamp(min=1e-9)
-        self.log_depth = self.log_depth + (log - self.log_depth) * weight / total
-        self.weight, self.count = total, self.count + 1
-        self.confidence = self.confidence + (confidence - self.confidence) / self.count
+        step = max(1, int((log[0].numel() / 10_000) ** 0.5))
+        both = torch.minimum(weight, held_weight)[:, ::step, ::step].flatten(1)
+        off = torch.where(both >= both.median(1, keepdim=True).values, (held - log)[:, ::step, ::step].flatten(1), torch.nan).nanmedian(1).values
+        log = torch.where(new, log, log + off[:, None, None])
+        total = held_weight + weight
+        self.log_depth[at] = held + (log - held) * torch.where(new, 1.0, weight / total.clamp(min=1e-9))
+        self.weight[at], self.confidence[at] = total, sure + (confidence - sure) / count[:, None, None]
 
-    @property
-    def trust(self) -> Float[Tensor, "height width"]:
+    def trust(self, frame: int) -> Float[Tensor, "height width"]:
         """From 0 to 1."""
-        return trusted(self.confidence)
+        return trusted(self.confidence[frame])
 
 
 class PointMapPoses(PoseEstimator):
@@ -171,7 +179,7 @@ class PointMapPoses(PoseEstimator):
         plan = trajectory.cameras
         kept = self._seen(frames)
         chosen = compared(trajectory, self.depth.typical, self.exhaustive, self.closures, self.trust > 0)
-        canonical = [Canonical() for _ in range(len(frames))]
+        canonical = Canonical(len(frames))
         keypoints: list[list[Tensor]] = []
         matches: list[Matches] = []
         counts: list[int] = []
@@ -186,8 +194,8 @@ class PointMapPoses(PoseEstimator):
                 places = torch.stack([anchors % width, anchors // width], -1) + 0.5
                 keypoints, counts = [[places * scale] for _ in frames.images], [len(anchors)] * len(frames)
             there, back = corresponding(maps, anchors, False), corresponding(maps, anchors, True)
+            canonical.add([a for a, _ in some], maps.points[..., 2], maps.confidence)
             for k, (a, b) in enumerate(some):
-                canonical[a].add(maps.points[k, ..., 2], maps.confidence[k])
                 for one, other, (index, pixel, score) in ((a, b, there[k]), (b, a, back[k])) if a != b else ():
                     keypoints[other].append(pixel * scale)
                     new = torch.arange(counts[other], counts[other] + len(pixel))
@@ -196,12 +204,12 @@ class PointMapPoses(PoseEstimator):
                     matches.append(Matches(min(one, other), max(one, other), pair if one < other else pair.flip(1), score))
         points = [torch.cat(parts) for parts in keypoints]
         reach = REACH * plan.width
-        matches, ties = _tied(matches, points, [self._log_depth(p, canonical[view], plan) for view, p in enumerate(points)], plan, reach)
+        matches, ties = _tied(matches, points, [self._log_depth(own, canonical.log_depth[view], plan) for view, own in enumerate(points)], plan, reach)
         sightings = tracks(points, matches)
         log_depth = torch.full((len(sightings),), torch.nan, dtype=torch.float64)
         for view in range(len(frames)):
             own = sightings.frame == view
-            log_depth[own] = self._log_depth(sightings.pixel[own], canonical[view], plan)
+            log_depth[own] = self._log_depth(sightings.pixel[own], canonical.log_depth[view], plan)
         sightings = replace(sightings, log_depth=log_depth)
         aligned = placed(
             sightings, trajectory, self.least, self.depth, reach, self.focal, self.trust, matches, points, DEPTH_SPREAD, ties, self.device
@@ -218,53 +226,51 @@ class PointMapPoses(PoseEstimator):
         return [some[mask] for some, mask in zip(points, used, strict=True)]
 
     @staticmethod
-    def _log_depth(pixels: Float[Tensor, "pixel 2"], depth: Canonical, plan: Cameras) -> Float[Tensor, "pixel"]:
-        """What the network says of depth there; NaN if it was not asked."""
-        if depth.log_depth is None or not len(pixels):
-            return torch.full((len(pixels),), torch.nan, dtype=torch.float64)
-        at = pixels.to(depth.log_depth) * depth.log_depth.new_tensor([2 / plan.width, 2 / plan.height]) - 1
-        return grid_sample(depth.log_depth[None, None], at[None, None], padding_mode="border", align_corners=False)[0, 0, 0].double().cpu()
+    def _log_depth(pixels: Float[Tensor, "pixel 2"], log_depth: Float[Tensor, "height width"], plan: Cameras) -> Float[Tensor, "pixel"]:
+        """What the network says of depth there."""
+        if not len(pixels):
+            return torch.zeros(0, dtype=torch.float64)
+        at = pixels.to(log_depth) * log_depth.new_tensor([2 / plan.width, 2 / plan.height]) - 1
+        return grid_sample(log_depth[None, None], at[None, None], padding_mode="border", align_corners=False)[0, 0, 0].double().cpu()
 
     def _described(
-        self, frames: Frames, aligned: Aligned, canonical: Sequence[Canonical], points: Sequence[Tensor], looked_for: Sequence[Tensor]
+        self, frames: Frames, aligned: Aligned, canonical: Canonical, points: Sequence[Tensor], looked_for: Sequence[Tensor]
     ) -> Reconstruction:
         """Depth of every frame: the network's, in the scale of the points seen in it; monocular depth, aligned to that, where the network is not sure."""
         plan, seen = aligned.cameras, aligned.sightings
-        depths, confidences, scales = [], [], self._scales(aligned, canonical)
-        for view in range(len(frames)):
-            own = (seen.frame == view) & aligned.placed[view]
-            one = canonical[view]
-            log = torch.zeros(plan.height, plan.width) if one.log_depth is None else _enlarged(one.log_depth, plan.height, plan.width).cpu()
-            trust = torch.zeros_like(log) if one.log_depth is None else _resized(one.trust, plan.height, plan.width).cpu()
-            depth = (log + scales[view]).exp()
+        owns = seen.frame.argsort(stable=True).split(torch.bincount(seen.frame, minlength=len(frames)).tolist())
+        owns = [own if aligned.placed[view] else own[:0] for view, own in enumerate(owns)]
+        depths, confidences, scales = [], [], self._scales(aligned, owns, canonical)
+        for view, own in enumerate(owns):
+            trust = _resized(canonical.trust(view), plan.height, plan.width)
+            depth = (_enlarged(canonical.log_depth[view], plan.height, plan.width) + scales[view]).exp()
             if len(frames) > 1:
-                trust = trust * support(looked_for[view], seen.pixel[own].float(), plan.width, plan.height)
+                trust = trust * support(looked_for[view], seen.pixel[own].float(), plan.width, plan.height).to(trust)
             if self.monocular == "unsure" and frames.depth is None and self.estimator is not None and bool((trust < CONFIDENT).any()):
                 given = self.depth if view == 0 else self.estimator(frames.images[view])
-                depth, trust = joined(depth, trust, torch.where(given.valid, given.depth, 0.0).cpu(), self.tolerance)
+                depth, trust = joined(depth, trust, torch.where(given.valid, given.depth, 0.0).to(depth), self.tolerance)
             elif frames.depth is not None:
-                better = place(frames.depth[view].cpu(), torch.where(trust >= CONFIDENT, depth, 0.0), self.tolerance, shift=False)
+                better = place(frames.depth[view].to(depth), torch.where(trust >= CONFIDENT, depth, 0.0), self.tolerance, shift=False)
                 depth, trust = (better.depth, torch.maximum(trust, better.confidence)) if better.found else (depth, trust)
             depths.append(depth)
             confidences.append(trust * float(aligned.placed[view]))
         depth, confidence = (torch.stack(some).to(frames.images.device) for some in (depths, confidences))
         return Reconstruction(aligned.cameras, merged(frames, aligned.cameras, depth, confidence, self.most_points), depth, confidence)
 
-    def _scales(self, aligned: Aligned, canonical: Sequence[Canonical]) -> list[float]:
-        """Logarithms of what frames' depths are to be multiplied by; without points that tell it, the input's depth says so of the input, and of
-        others the middle of them all."""
-        seen, found = aligned.sightings, {}
-        for view in range(len(aligned.cameras)):
-            own = (seen.frame == view) & aligned.placed[view]
-            if int(own.sum()) >= FEWEST:
-                _, z = project(aligned.points[seen.point[own]], aligned.cameras[view].to(torch.float64))
-                found[view] = float((z[0].clamp(min=1e-6).log() - seen.log_depth[own]).median())
-        if 0 not in found and canonical[0].log_depth is not None:
+    def _scales(self, aligned: Aligned, owns: Sequence[Tensor], canonical: Canonical) -> list[float]:
+        """Logarithms of what frames' depths are to be multiplied by; without points that tell it (of each frame, `owns`), the input's depth says so of the
+        input, and of others the middle of them all."""
+        seen = aligned.sightings
+        axis = aligned.cameras.world_to_camera[seen.frame, 2].double()
+        z = (axis[:, :3] * aligned.points[seen.point]).sum(-1) + axis[:, 3]
+        ratio = z.clamp(min=1e-6).log() - seen.log_depth if seen.log_depth is not None else z
+        found = {view: float(ratio[own].median()) for view, own in enumerate(owns) if len(own) >= FEWEST}
+        if 0 not in found:
             given = torch.where(self.depth.valid, self.depth.depth, 0.0).cpu()
-            log = _enlarged(canonical[0].log_depth, *given.shape).cpu()
+            log = _enlarged(canonical.log_depth[0], *given.shape).cpu()
             found[0] = float((given.log() - log)[given > 0].median())
         middle = sorted(found.values())[len(found) // 2]
-        return [found.get(view, middle) for view in range(len(aligned.cameras))]
+        return [found.get(view, middle) for view in range(len(owns))]
 
     # The published alignment
 
@@ -280,16 +286,18 @@ class PointMapPoses(PoseEstimator):
 
 
 def directed(pairs: Sequence[tuple[int, int]], frames: int) -> list[tuple[int, int]]:
-    """Each pair once, so that every frame is the first of some; a frame that is in no pair is paired with itself."""
+    """Each pair once, so that every frame is the first of some; a frame that is in no pair is paired with itself. In such an order that few with the same
+    first follow on one another."""
     firsts, partner = [0] * frames, list(range(frames))
     out = []
     for a, b in pairs:
         if firsts[b] < firsts[a]:
             a, b = b, a
+        out.append((firsts[a], a, b))
         firsts[a] += 1
         partner[b] = a
-        out.append((a, b))
-    return out + [(view, partner[view]) for view in range(frames) if not firsts[view]]
+    out += [(0, view, partner[view]) for view in range(frames) if not firsts[view]]
+    return [(a, b) for _, a, b in sorted(out)]
 
 
 def corresponding(
@@ -358,21 +366,25 @@ def _tied(
     target, lenses = pixels[there], matrix[:, [0, 0, 1], [0, 2, 2]].tolist()
     ransac = {"max_reproj_error": 1.5 * reach, "seed": 0, "min_iterations": 30, "max_iterations": 2000}
 
-    def found(k: int, second: int) -> tuple[Any, np.ndarray] | None:
-        own, params = slice(begins[k], ends[k]), lenses[second]
-        if ends[k] - begins[k] < 2 * FEWEST or not bool(local[own].isfinite().all()):
-            return None
-        camera = {"model": "SIMPLE_PINHOLE", "width": round(2 * params[1]), "height": round(2 * params[2]), "params": params}
-        pose, told = poselib.estimate_absolute_pose(target[own].numpy(), local[own].numpy(), camera, ransac, {})
-        return pose, np.array(told["inliers"], bool)
+    known = torch.bincount(of[~local.isfinite().all(1)], minlength=len(keys)) == 0
+    asked = [k for k in range(len(keys)) if known[k] and ends[k] - begins[k] >= 2 * FEWEST]
+    numbers, places = local.numpy(), target.numpy()
+
+    def found(some: Sequence[int]) -> list[tuple[int, Any, np.ndarray]]:
+        out = []
+        for k in some:
+            own, params = slice(begins[k], ends[k]), lenses[keys[k][1]]
+            camera = {"model": "SIMPLE_PINHOLE", "width": round(2 * params[1]), "height": round(2 * params[2]), "params": params}
+            pose, told = poselib.estimate_absolute_pose(places[own], numbers[own], camera, ransac, {})
+            out.append((k, pose, np.array(told["inliers"], bool)))
+        return out
 
     with ThreadPoolExecutor() as pool:
-        told = list(pool.map(found, range(len(pairs)), [second for _, second in keys]))
-    # Of a hundred places that are wrong a dozen agree by chance.
-    kept = [k for k, one in enumerate(told) if one and one[1].sum() >= max(2 * FEWEST, AGREE * len(one[1]))]
+        told = [one for some in pool.map(found, (asked[k : k + 16] for k in range(0, len(asked), 16))) for one in some]
     out, ties = [], []
-    for k in kept:
-        pose, good = told[k]
+    for k, pose, good in told:
+        if good.sum() < max(2 * FEWEST, AGREE * len(good)):  # of a hundred places that are wrong a dozen agree by chance
+            continue
         own, (first, second) = torch.arange(begins[k], ends[k])[good], keys[k]
         turn, move = torch.tensor(pose.R), torch.tensor(pose.t)
         ratio = ((local[own] @ turn[2] + move[2]).clamp(min=1e-9).log() - log_depth[there[own]]).nanmedian()
