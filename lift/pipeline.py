@@ -34,7 +34,8 @@ from lift.io.splats import FORMATS
 from lift.planners import planners
 from lift.planners.reach import limit
 from lift.poses import poses
-from lift.priors import VideoPrior, priors
+from lift.priors import Asked, VideoPrior, priors
+from lift.registry import SLOTS, catalogue
 from lift.renderers import renderers
 from lift.session import Session
 from lift.store import key_of, load
@@ -52,6 +53,8 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
     for name in config.deliver.formats:
         if name not in FORMATS:
             raise ValueError(f"deliver.formats has {name!r}; choose among {', '.join(FORMATS)}")
+    for slot in SLOTS:  # before anything is made that a later stage then cannot use
+        catalogue()(slot, config[slot].name).require()
     picture = load_picture(config.image, config.intake.size, config.intake.field_of_view)
     rehearse(_plain(config.distortion), picture.cameras)
     picture = replace(picture, name=title or picture.name)
@@ -139,7 +142,7 @@ def generate(
     for number, parent in enumerate(after):
         keys.append(session.key("clip", before if parent is None else keys[parent], number, seed, slots=("prior",)))
 
-    def make(number: int, made: dict[int, Frames]) -> Frames:
+    def asked(number: int, made: dict[int, Frames]) -> Asked:
         line = []  # the clips that this one stands on, the last first
         while (parent := after[line[-1] if line else number]) is not None:
             line.append(parent)
@@ -147,10 +150,13 @@ def generate(
         cameras = Cameras.cat([trajectory.start, *(clips[ancestor].cameras for ancestor in line)])
         index_of = [0, *(frame for ancestor in line for frame in trajectory.spans[ancestor])]
         clip = replace(clips[number], source=index_of.index(clips[number].source))
-        return prior(_joined([start, *(made[ancestor] for ancestor in line)]), cameras, clip, seed + number)
+        return Asked(_joined([start, *(made[ancestor] for ancestor in line)]), cameras, clip, seed + number)
+
+    def make(numbers: list[int], made: dict[int, Frames]) -> list[Frames]:
+        return prior.many([asked(number, made) for number in numbers])
 
     labels = [f"{number + 1}/{len(clips)} {clip.name}" for number, clip in enumerate(clips)]
-    made = session.values("clip", keys, list(after), make, labels, branches)
+    made = session.values("clip", keys, list(after), make, labels, branches, prior.at_once if branches else 1)
     return _joined([start, *made]), key_of(before, *keys)
 
 

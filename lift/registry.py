@@ -1,7 +1,8 @@
 """Names for the components of each slot.
 
 A component is a class with a decorator, `@distortions.register("rigid")`. Positional parameters of its constructor are its settings,
-with their annotations and defaults; keyword-only parameters are handed over by the pipeline when it builds the component.
+with their annotations and defaults; keyword-only parameters are handed over by the pipeline when it builds the component. A constructor that takes
+`**shared` and hands it on has all of its base class's as well.
 
 Built-in components are found by reading their source, not by importing it: `lift list` and every configuration error come without
 torch, and a missing optional package is noticed only by who asks for the component. Plugins, the modules named by entry points of the
@@ -39,7 +40,7 @@ PLUGIN_VARIABLE = "LIFT_PLUGINS"
 
 _ANNOTATIONS = {"Literal": Literal, "Path": Path, "Optional": Optional, "Union": Union}
 _FOUNDATION = ("types", "registry", "geometry", "harmonics", "jit", "parallel")
-_FACTS = ("licence", "requires", "extra", "install")
+_FACTS = ("licence", "requires", "extra", "install", "costs_only", "follows", "size", "clip", "parts", "working")
 
 T = TypeVar("T")
 
@@ -65,6 +66,14 @@ class Entry:
     """The extra of `lift` that installs what it requires."""
     install: str | None = None
     """How to install it where no extra can."""
+    costs_only: tuple[str, ...] = ()
+    """Settings that change what a result costs, not what it is."""
+    follows: str | None = None
+    size: tuple[int, int] | None = None
+    clip: int | None = None
+    parts: dict[str, float] = field(default_factory=dict)
+    working: float = 0.0
+    """What a generator declares of itself (`lift.priors.diffusion`)."""
 
     @property
     def summary(self) -> str:
@@ -109,9 +118,13 @@ class Entry:
         """Hash of the component's source and of the modules of `lift` that it is built of: edited, it makes its results anew."""
         return fingerprint(self.source) if self.source else ""
 
-    def load(self) -> type:
+    def require(self) -> None:
+        """Raises ImportError, which says how to install it, if something that it requires is missing."""
         if self.missing:
             raise ImportError(f"{self.slot} {self.name!r} needs {', '.join(self.missing)}, which is not installed: {self.how}")
+
+    def load(self) -> type:
+        self.require()
         value: Any = sys.modules.get(self.module) or importlib.import_module(self.module)
         for part in self.qualname.split("."):
             value = getattr(value, part)
@@ -155,15 +168,20 @@ class Registry(Generic[T]):
     def register(self, name: str) -> Callable[[type], type]:
         def decorate(component: type) -> type:
             facts = {fact: getattr(component, fact) for fact in _FACTS if hasattr(component, fact)}
+            parameters: dict[str, inspect.Parameter] = {}
+            owners = _constructed_by(component)
+            for owner in owners:
+                for key, parameter in list(_positional(inspect.signature(owner.__init__, eval_str=True).parameters).items())[1:]:
+                    parameters.setdefault(key, parameter)
+            explained = [component, *(owner for owner in owners if owner is not component and parameters)]
+            doc = "\n\n".join(inspect.cleandoc(owner.__doc__) for owner in explained if owner.__doc__)
             try:
                 source = Path(inspect.getfile(component))
             except (OSError, TypeError):
                 source = None  # typed into an interactive session
-            parameters = inspect.signature(component, eval_str=True).parameters
             _builtin().add(
                 Entry(
-                    self.slot, name, component.__module__, component.__qualname__, inspect.getdoc(component) or "", source,
-                    _positional(parameters), **facts,
+                    self.slot, name, component.__module__, component.__qualname__, doc, source, parameters, **facts,
                 )
             )  # fmt: skip
             return component
@@ -175,8 +193,8 @@ class Registry(Generic[T]):
         settings = dict(config)
         entry = catalogue()(self.slot, settings.pop("name"))
         component = entry.load()
-        wanted = inspect.signature(component).parameters
-        asked = {key: parameter for key, parameter in wanted.items() if parameter.kind is parameter.KEYWORD_ONLY}
+        wanted = [item for owner in _constructed_by(component) for item in inspect.signature(owner.__init__).parameters.items()]
+        asked = {key: parameter for key, parameter in reversed(wanted) if parameter.kind is parameter.KEYWORD_ONLY}
         handed = {key: supplied[key] for key in asked if key in supplied}
         for key, parameter in asked.items():
             if parameter.default is parameter.empty and key not in handed:
@@ -234,47 +252,92 @@ def _sources(path: Path) -> set[Path]:
     return found
 
 
+def _constructed_by(component: type) -> list[type]:
+    """The class whose constructor it has, and those that this hands `**shared` on to."""
+    found = []
+    for owner in component.__mro__:
+        if "__init__" in owner.__dict__ and owner is not object:
+            found.append(owner)
+            if "shared" not in inspect.signature(owner.__init__).parameters:
+                break
+    return found
+
+
 def _read(slot: str, module: str, path: Path) -> list[Entry]:
     """The components that a source file registers."""
     found = []
-    for node in ast.parse(path.read_text(encoding="utf-8"), str(path)).body:
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    for node in tree.body:
         if not isinstance(node, ast.ClassDef):
             continue
         for decorator in node.decorator_list:
             if isinstance(decorator, ast.Call) and getattr(decorator.func, "attr", "") == "register":
                 name = ast.literal_eval(decorator.args[0])
-                facts = {
-                    target.id: ast.literal_eval(statement.value)
-                    for statement in node.body
-                    if isinstance(statement, ast.Assign)
-                    for target in statement.targets
-                    if isinstance(target, ast.Name) and target.id in _FACTS
-                }
-                doc = inspect.cleandoc(ast.get_docstring(node) or "")
-                found.append(Entry(slot, name, module, node.name, doc, path, _read_settings(node, path), **facts))
+                line = _line(node, tree, path)
+                facts = {}
+                for owner, _ in reversed(line):
+                    facts |= _facts(owner)
+                settings, docs = _read_settings(line)
+                found.append(Entry(slot, name, module, node.name, "\n\n".join(docs), path, settings, **facts))
     return found
 
 
-def _read_settings(node: ast.ClassDef, path: Path) -> dict[str, inspect.Parameter]:
-    """The constructor's settings, by running its signature alone: the body and the handed-over parameters are cut off."""
+def _line(node: ast.ClassDef, tree: ast.Module, path: Path) -> list[tuple[ast.ClassDef, Path]]:
+    """A class and those of `lift` that it is derived from, each with its file."""
+    line = [(node, path)]
+    for base in node.bases:
+        name = getattr(base, "id", None)
+        for statement in tree.body:
+            if isinstance(statement, ast.ClassDef) and statement.name == name:
+                return line + _line(statement, tree, path)
+            if isinstance(statement, ast.ImportFrom) and name in [alias.asname or alias.name for alias in statement.names]:
+                module = (statement.module or "").split(".")
+                file = Path(__file__).parent.joinpath(*module[1:])
+                file = file.with_suffix(".py") if file.with_suffix(".py").is_file() else file / "__init__.py"
+                if module[0] == __package__ and file.is_file():
+                    inner = ast.parse(file.read_text(encoding="utf-8"), str(file))
+                    owner = next((each for each in inner.body if isinstance(each, ast.ClassDef) and each.name == name), None)
+                    return line + (_line(owner, inner, file) if owner else [])
+    return line
+
+
+def _facts(node: ast.ClassDef) -> dict[str, Any]:
+    facts = {}
     for statement in node.body:
-        if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
-            arguments = statement.args
-            bare = ast.arguments(
-                posonlyargs=[], args=arguments.args[1:], vararg=None, kwonlyargs=[], kw_defaults=[], kwarg=None,
-                defaults=arguments.defaults,
-            )  # fmt: skip
-            module = ast.parse("def signature(): pass")
-            module.body[0].args = bare  # type: ignore[attr-defined]
-            scope: dict[str, Any] = dict(_ANNOTATIONS)
-            try:
-                exec(compile(ast.fix_missing_locations(module), str(path), "exec"), scope)
-            except NameError as error:
-                raise ComponentError(
-                    f"{path.name}: settings of {node.name} may use builtins, {_listed(_ANNOTATIONS)} and literals: {error}"
-                ) from None
-            return _positional(inspect.signature(scope["signature"]).parameters)
-    return {}
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target] if isinstance(statement, ast.AnnAssign) and statement.value else []
+        for target in targets:
+            if isinstance(target, ast.Name) and target.id in _FACTS:
+                facts[target.id] = ast.literal_eval(statement.value)
+    return facts
+
+
+def _read_settings(line: list[tuple[ast.ClassDef, Path]]) -> tuple[dict[str, inspect.Parameter], list[str]]:
+    """The constructor's settings, by running its signature alone (the body and the handed-over parameters are cut off), and what explains them."""
+    settings: dict[str, inspect.Parameter] = {}
+    docs = [ast.get_docstring(line[0][0])]
+    for node, path in line:
+        for statement in node.body:
+            if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
+                arguments = statement.args
+                bare = ast.arguments(
+                    posonlyargs=[], args=arguments.args[1:], vararg=None, kwonlyargs=[], kw_defaults=[], kwarg=None,
+                    defaults=arguments.defaults,
+                )  # fmt: skip
+                module = ast.parse("def signature(): pass")
+                module.body[0].args = bare  # type: ignore[attr-defined]
+                scope: dict[str, Any] = dict(_ANNOTATIONS)
+                try:
+                    exec(compile(ast.fix_missing_locations(module), str(path), "exec"), scope)
+                except NameError as error:
+                    raise ComponentError(
+                        f"{path.name}: settings of {node.name} may use builtins, {_listed(_ANNOTATIONS)} and literals: {error}"
+                    ) from None
+                for key, parameter in _positional(inspect.signature(scope["signature"]).parameters).items():
+                    settings.setdefault(key, parameter)
+                docs += [ast.get_docstring(node)] if node is not line[0][0] and settings else []
+                if not arguments.kwarg or arguments.kwarg.arg != "shared":
+                    return settings, [doc for doc in docs if doc]
+    return settings, [doc for doc in docs if doc]
 
 
 def _positional(parameters: Mapping[str, inspect.Parameter]) -> dict[str, inspect.Parameter]:

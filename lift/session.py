@@ -77,7 +77,8 @@ class Session:
             settings: dict[str, Any] = OmegaConf.to_container(self.config[slot], resolve=True)
             entry = catalogue()(slot, name := settings.pop("name"))
             # A text that names a file or folder, such as a model's, stands for what is in it.
-            values = {key: Path(v) if isinstance(v, str) and Path(v).exists() else v for key, v in entry.check(settings).items()}
+            given = {key: v for key, v in entry.check(settings).items() if key not in entry.costs_only}
+            values = {key: Path(v) if isinstance(v, str) and Path(v).exists() else v for key, v in given.items()}
             composed_of = [catalogue()(slot, part).fingerprint() for part in settings.get("parts", ())]
             components.append([slot, name, values, entry.fingerprint(), *composed_of])
         sources = [fingerprint(Path(inspect.getfile(inspect.unwrap(function)))) for function in code]
@@ -91,30 +92,30 @@ class Session:
         return found
 
     def values(
-        self, stage: str, keys: list[str], after: list[int | None], make: Callable[[int, dict[int, T]], T], labels: list[str], spread: bool
+        self, stage: str, keys: list[str], after: list[int | None], make: Callable[[list[int], dict[int, T]], list[T]], labels: list[str], spread: bool, most: int = 1
     ) -> list[T]:
         """The values, in order, of like stages that stand on one another, made or found.
 
-        after: the index of the stage that each stands on, an earlier one, or None. make: is given the index and the values so far,
-        those that it stands on among them. spread: whoever of the processes is free makes the next that can be made; else the first
-        process makes all.
+        after: the index of the stage that each stands on, an earlier one, or None. make: is given the indices of those to make, at most `most` at once, and
+        the values so far, those that they stand on among them. spread: whoever of the processes is free makes the next that can be made; else the
+        first process makes all.
         """
         there = [self.store.find(stage, key) is not None for key in keys]
         made: dict[int, T] = {}
         waits = False
         while len(made) < len(keys):
-            before = len(made)
-            for index, key in enumerate(keys):
-                if index in made or not (after[index] is None or after[index] in made):
-                    continue
-                if spread or self.leads:
-                    value, done = self.store.value(stage, key, lambda: make(index, made), wait=False)
-                elif done := self.store.find(stage, key):
-                    value = load(done.folder)
-                if done:
-                    made[index], waits = value, False
-                    self._record(replace(done, found=there[index]), labels[index])
-            if len(made) == before:
+            ready = [index for index in range(len(keys)) if index not in made and (after[index] is None or after[index] in made)]
+            if spread or self.leads:
+                # No process takes more than its share of what can be made now.
+                share = max(1, min(most, -(-sum(not there[index] for index in ready) // self.place.world)))
+                found = self.store.several(stage, [keys[index] for index in ready], lambda some: make([ready[k] for k in some], made), share)
+                done = {ready[k]: one for k, one in found.items()}
+            else:
+                done = {index: (load(one.folder), one) for index in ready if (one := self.store.find(stage, keys[index]))}
+            for index, (value, one) in sorted(done.items()):
+                made[index], waits = value, False
+                self._record(replace(one, found=there[index]), labels[index])
+            if not done:
                 if not waits and self.place.world == 1:
                     self.say(f"{stage}: waiting for another process that is making it")
                 waits = True

@@ -101,15 +101,53 @@ class Store:
         stage = self.folder(name, key, lambda draft: save(make(), draft), wait=wait)
         return (load(stage.folder) if stage else None), stage
 
+    def several(self, name: str, keys: list[str], make: Callable[[list[int]], list[Any]], most: int) -> dict[int, tuple[Any, Stage]]:
+        """Of stages that can be made together, those that are finished and up to `most` others, which `make` is given by index: those that no other process
+        is making."""
+        out, locks = {}, {}
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            for index, key in enumerate(keys):
+                lock = FileLock(self.root / f".{name}-{key}.lock")
+                if not self.find(name, key) and len(locks) < most:
+                    try:
+                        lock.acquire(timeout=0)
+                    except Timeout:
+                        continue
+                    locks[index] = lock
+                if done := self.find(name, key):
+                    out[index] = load(done.folder), done
+            wanted = [index for index in locks if index not in out]
+            if wanted:
+                with Meter() as meter:
+                    values = make(wanted)
+                for index, value in zip(wanted, values, strict=True):
+                    final = self.root / f"{name}-{keys[index]}"
+                    draft = self._draft(final, resumable=False)
+                    save(value, draft)
+                    self._finish(draft, final, name, keys[index], meter.seconds / len(wanted), meter.peak_bytes)
+                    out[index] = load(final), self._read(final, found=False)
+        finally:
+            for lock in locks.values():
+                lock.release()
+        return out
+
     def _make(self, final: Path, name: str, key: str, make: Callable[[Path], None], resumable: bool) -> None:
+        draft = self._draft(final, resumable)
+        with Meter() as meter:
+            make(draft)
+        self._finish(draft, final, name, key, meter.seconds, meter.peak_bytes)
+
+    def _draft(self, final: Path, resumable: bool) -> Path:
         draft = self.root / f".{final.name}.draft"
         if draft.exists() and not resumable:
             shutil.rmtree(draft)
         draft.mkdir(exist_ok=True)
-        with Meter() as meter:
-            make(draft)
-        about = {"stage": name, "key": key, "seconds": meter.seconds, "peak_bytes": meter.peak_bytes}
-        (draft / MANIFEST).write_text(json.dumps(about, indent=2))
+        return draft
+
+    @staticmethod
+    def _finish(draft: Path, final: Path, name: str, key: str, seconds: float, peak_bytes: int) -> None:
+        (draft / MANIFEST).write_text(json.dumps({"stage": name, "key": key, "seconds": seconds, "peak_bytes": peak_bytes}, indent=2))
         draft.rename(final)
 
     @staticmethod

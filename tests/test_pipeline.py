@@ -14,6 +14,7 @@ import torch
 from hydra import compose, initialize_config_module
 from PIL import Image
 
+from lift import pipeline
 from lift.io.cameras import read_cameras
 from lift.io.splats import read_ply
 from lift.io.video import read_frames
@@ -54,6 +55,17 @@ def test_a_run_leaves_everything(finished):
     assert provenance["licences"]["prior warp"] and provenance["packages"]["torch"]
     assert all(s["seconds"] >= 0 and s["peak_bytes"] > 0 for s in provenance["stages"])
     assert "<html" in (finished / "report.html").read_text()
+
+
+def test_a_package_that_a_later_stage_needs_is_missed_before_anything_is_made(tmp_path, monkeypatch):
+    from lift.registry import Entry
+
+    monkeypatch.setattr(Entry, "missing", property(lambda entry: ["mast3r"] if entry.name == "mast3r" else []))
+    with initialize_config_module("lift.configs", version_base=None):
+        config = compose("lift", ["image=coffee", "pose=mast3r", f"output={tmp_path}"])
+    with pytest.raises(ImportError, match="pose 'mast3r' needs mast3r, which is not installed: pip install roma"):
+        pipeline.run(config)
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_the_input_view_of_the_scene_is_the_picture(finished):

@@ -45,14 +45,21 @@ def test_what_is_read_from_the_source_is_what_the_class_says(slot, name):
     entry = catalogue()(slot, name)
     component = sys.modules.get(entry.module) or __import__(entry.module, fromlist=[entry.qualname])
     component = getattr(component, entry.qualname)
-    parameters = inspect.signature(component).parameters
-    actual = {key: p for key, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
-    assert list(entry.settings) == list(actual)
+    owners, actual = [component], {}
+    for owner in component.__mro__[:-1]:
+        if "__init__" in vars(owner):
+            parameters = inspect.signature(owner.__init__, eval_str=True).parameters
+            actual = {key: p for key, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD and key != "self"} | actual
+            owners += [owner] if owner is not component and actual else []
+            if "shared" not in parameters:
+                break
+    assert set(entry.settings) == set(actual)
     for key, parameter in actual.items():
         assert entry.settings[key].default == parameter.default and entry.settings[key].annotation == parameter.annotation
-    for fact in ("licence", "requires", "extra"):
-        assert getattr(entry, fact) == getattr(component, fact, registry.Entry.__dataclass_fields__[fact].default)
-    assert entry.summary and entry.doc == inspect.getdoc(component)
+    plain = registry.Entry(slot, name, "", "", "", None, {})
+    for fact in ("licence", "requires", "extra", "costs_only", "follows", "size", "clip", "parts", "working"):
+        assert getattr(entry, fact) == getattr(component, fact, getattr(plain, fact))
+    assert entry.summary and entry.doc.startswith(inspect.getdoc(component)) and all(inspect.cleandoc(owner.__doc__) in entry.doc for owner in owners if owner.__doc__)
 
 
 @pytest.mark.parametrize(("slot", "name"), EVERY)

@@ -1,10 +1,22 @@
 """What would be seen there: video generators, and what stands in for them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from lift.registry import Registry
 from lift.types import Cameras, Clip, Frames
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A clip that is wanted, with all that `VideoPrior` is called with."""
+
+    frames: Frames
+    cameras: Cameras
+    clip: Clip
+    seed: int
 
 
 class VideoPrior(ABC):
@@ -16,7 +28,8 @@ class VideoPrior(ABC):
     in the plan, so that clips are made one after the other; with "ancestors" only those that lead to it (the input, the clip that
     continues the input, and so on to the clip that it continues), so that several processes make branches at the same time; `agree`,
     whether all its frames show one and the same scene from just the cameras asked for, as a renderer's do: then there is nothing that a
-    distortion could correct.
+    distortion could correct; `at_once`, how many clips that do not stand on one another are best made in one call of `many`; `costs_only`, the
+    settings that change what a clip costs, but not what it is: clips made with others of them are found again.
     A constructor may ask for (keyword-only): `image` (str: the run's `image` setting), `depth` (Depth of the input picture),
     `estimator` (DepthEstimator), `device` (torch.device).
     """
@@ -26,6 +39,12 @@ class VideoPrior(ABC):
     follows: str = "poses"
     sees: Literal["ancestors", "all"] = "all"
     agree: bool = False
+    at_once: int = 1
+    costs_only: tuple[str, ...] = ()
+
+    def many(self, asked: Sequence[Asked]) -> list[Frames]:
+        """Clips that do not stand on one another; each comes out as if it were asked for alone, but for rounding."""
+        return [self(one.frames, one.cameras, one.clip, one.seed) for one in asked]
 
     @abstractmethod
     def __call__(self, frames: Frames, cameras: Cameras, clip: Clip, seed: int) -> Frames:
