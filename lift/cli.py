@@ -256,10 +256,15 @@ def list_components(options: argparse.Namespace) -> int:
 
 
 def show_component(options: argparse.Namespace) -> int:
+    from lift.memory import told
+
     entry = catalogue()(options.slot, options.name)
     print(f"{entry.slot} {entry.name}   {entry.module}.{entry.qualname}   licence: {entry.licence}")
     if entry.missing:
         print(f"not installed: {entry.how}")
+    if entry.clip:
+        print(f"{entry.clip} frames a clip, the one it continues included, of {entry.size[0]}x{entry.size[1]} pixels; follows {entry.follows}")
+        print(f"GPU memory, about: {told(entry.parts, entry.working)}")
     print(f"\n{entry.doc}\n")
     for key, parameter in entry.settings.items():
         annotation = getattr(parameter.annotation, "__name__", None)

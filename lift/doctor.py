@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from lift import __version__
+from lift.memory import told
 from lift.registry import catalogue
 
 _BY_HAND = {"match": "pose.features=xfeat", "viewer": "lift view", "cluster": "lift run -m hydra/launcher=submitit_slurm", "test": "make test"}
@@ -86,6 +87,7 @@ def report() -> str:
             "versions": _versions,
             "devices": lambda: [*_machine(), *_result(trials["torch"], "torch")],
             "extras": _extras,
+            "generators": _generators,
             "tools": lambda: [f"{name}: {line}" for name in ("numba", "ffmpeg") for line in _result(trials[name], name)],
             "troubles": lambda: _troubles(trials),
         }
@@ -130,6 +132,16 @@ def _extras() -> list[str]:
         missing = [package for package in packages if not _version(package)]
         state = f"not installed: {', '.join(missing)}; pip install 'lift[{extra}]'" if missing else "installed"
         lines.append(f"{extra:<8} {', '.join(enables[extra]) or 'nothing yet':<44} {state}")
+    return lines
+
+
+def _generators() -> list[str]:
+    """Video priors: what they make, and what they take."""
+    lines = []
+    for name, entry in sorted(catalogue().entries["prior"].items()):
+        if entry.clip:
+            missing = f"; not installed: {entry.how}" if entry.missing else ""
+            lines.append(f"{name:<12} {entry.clip} frames of {entry.size[0]}x{entry.size[1]}; {told(entry.parts, entry.working)}; {entry.licence}{missing}")
     return lines
 
 

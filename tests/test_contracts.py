@@ -31,6 +31,7 @@ NEEDS = {
     ("pose", "mast3r"): None,
     ("pose", "vggt"): None,
     ("pose", "depth_anything_3"): None,
+    ("prior", "svd"): None,
 }
 """None: needs a network's weights or a real scene, and has a test of its own."""
 

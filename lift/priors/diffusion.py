@@ -1,0 +1,238 @@
+"""What all priors that sample a video diffusion model share: loading it once, what it takes in memory, sizes, noise, batches of clips."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Optional
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.nn.functional import interpolate
+from tqdm import tqdm
+
+from lift.geometry import transform_cameras
+from lift.memory import OFFLOADS, needed
+from lift.priors import Asked, VideoPrior
+from lift.types import Cameras, Clip, Frames
+
+
+class DiffusionPrior(VideoPrior):
+    """Settings that all video diffusion models have.
+
+    model: an id on the Hugging Face hub, or a folder as `save_pretrained` of diffusers leaves it.
+    size: pixels of the longer side of what the model makes, rounded to what it takes; by default as many pixels as it was trained with. Its pictures are
+        stretched to the run's.
+    frames: of a clip, the one that it continues included. steps: of denoising.
+    offload: where parts of the model are while they do not work: on the GPU (`none`), in the computer's memory a part at a time (`model`) or layer by layer
+        (`group`, slowest).
+    precision: of weights and computation; `float8` holds the denoiser's weights in 8 bits and computes in half precision. auto is half precision on a GPU.
+    compile: have torch.compile look for faster kernels, minutes once.
+    at_once: clips that are sampled together. decode: frames that are decoded together; fewer take less memory.
+    """
+
+    requires = ("diffusers", "transformers", "accelerate")
+    extra = "diffusion"
+    costs_only = ("offload", "compile", "at_once", "decode")
+    sees = "ancestors"
+
+    pipeline = ""
+    """The class of diffusers that loads it."""
+    denoiser = "unet"
+    """The pipeline's part that every step asks."""
+    half: Literal["float16", "bfloat16"] = "float16"
+    variant: Optional[str] = None
+    """Of the weights' files on the hub, where those in half precision have names of their own."""
+    size: tuple[int, int] = (1024, 576)
+    """Pixels across and down that it was trained with."""
+    step: int = 64
+    """Sides are multiples of it."""
+    clip: int = 0
+    """Frames that it was trained with, the first included."""
+    every: int = 1
+    """Frames of a clip, less one, are a multiple of it."""
+    parts: dict[str, float] = {}
+    """GiB of its parts' weights in half precision."""
+    working: float = 0.0
+    """GiB that sampling and decoding one clip takes beside them, at its own size."""
+
+    def __init__(
+        self,
+        model: str,
+        size: Optional[int] = None,
+        frames: Optional[int] = None,
+        steps: int = 25,
+        offload: Literal["none", "model", "group"] = "none",
+        precision: Literal["auto", "float16", "bfloat16", "float32", "float8"] = "auto",
+        compile: bool = False,
+        at_once: int = 1,
+        decode: int = 4,
+        *,
+        device: torch.device,
+    ) -> None:
+        count = self.clip if frames is None else frames
+        for key, value, least in (("steps", steps, 1), ("frames", count, 2), ("at_once", at_once, 1), ("decode", decode, 1)):
+            if value < least:
+                raise ValueError(f"prior.{key} is {value}; choose {least} or more")
+        if (count - 1) % self.every:
+            below = count - 1 - (count - 1) % self.every
+            raise ValueError(f"prior.frames is {count}; this model makes {self.every}k+1: choose {below + 1} or {below + self.every + 1}")
+        if size is not None and size < self.step:
+            raise ValueError(f"prior.size is {size}; choose at least {self.step}")
+        self.model, self.longer, self.frames, self.steps, self.device = model, size, count, steps, device
+        self.offload, self.precision, self.compiled, self.at_once, self.decode = offload, precision, compile, at_once, decode
+        self.clip_length = count - 1
+        if device.type == "cuda":
+            self._fit(torch.cuda.get_device_properties(device).total_memory / 2**30)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        if self.precision == "auto":
+            return getattr(torch, self.half) if self.device.type == "cuda" else torch.float32
+        return getattr(torch, self.half if self.precision == "float8" else self.precision)
+
+    def _fit(self, there: float) -> None:
+        """Raises ValueError that names the setting under which it fits, if it does not as it is."""
+        pixels = self.size[0] * self.size[1] if self.longer is None else self.longer**2 * min(self.size) / max(self.size)
+        working = self.at_once * self.working * pixels / (self.size[0] * self.size[1])
+        parts = _of_folder(self.model) or self.parts
+        needs = {offload: needed(parts, working, offload, self.precision, self.denoiser) for offload in OFFLOADS}
+        if needs[self.offload] > there:
+            fits = [f"prior.offload={name} (about {much:.0f} GiB)" for name, much in needs.items() if much <= there]
+            advice = [*fits, *(["prior.at_once=1"] if self.at_once > 1 else []), "a smaller prior.size"]
+            raise ValueError(
+                f"prior.model {self.model} takes about {needs[self.offload]:.0f} GiB with prior.offload={self.offload}, and the GPU has {there:.0f}; "
+                f"choose {' or '.join(advice)}"
+            )
+
+    @cached_property
+    def pipe(self) -> Any:
+        """The model, loaded when a first clip is wanted."""
+        import diffusers
+
+        kind = getattr(diffusers, self.pipeline)
+        how: dict[str, Any] = {"dtype": self.dtype}
+        folder = Path(self.model).expanduser()
+        if self.variant and self.dtype != torch.float32 and (not folder.is_dir() or any(folder.glob(f"*/*.{self.variant}.*"))):
+            how["variant"] = self.variant
+        with quiet():
+            pipe = loaded(lambda: kind.from_pretrained(self.model, **how), self.model, self.pipeline)
+        return self._placed(pipe)
+
+    def _placed(self, pipe: Any) -> Any:
+        part = getattr(pipe, self.denoiser)
+        if self.precision == "float8":
+            part.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=self.dtype)
+        if self.offload == "none" or self.device.type == "cpu":
+            pipe.to(self.device)
+        elif self.offload == "model":
+            pipe.enable_model_cpu_offload(device=self.device)
+        else:
+            pipe.enable_group_offload(onload_device=self.device, offload_type="leaf_level", use_stream=True)
+        if self.compiled:
+            part.compile()
+        pipe.set_progress_bar_config(disable=True)  # of its own; there is one of ours
+        return pipe
+
+    # Clips
+
+    @abstractmethod
+    def sampled(self, pictures: UInt8[Tensor, "clip y x 3"], paths: Sequence[Cameras], asked: Sequence[Asked]) -> UInt8[Tensor, "clip frame y x 3"]:
+        """Videos that begin with the pictures. paths: their cameras, `frames` of them, at that size; the first is at the origin."""
+
+    def __call__(self, frames: Frames, cameras: Cameras, clip: Clip, seed: int) -> Frames:
+        return self.many([Asked(frames, cameras, clip, seed)])[0]
+
+    def many(self, asked: Sequence[Asked]) -> list[Frames]:
+        out = []
+        for start in range(0, len(asked), self.at_once):
+            out += self._together(asked[start : start + self.at_once])
+        return out
+
+    def _together(self, asked: Sequence[Asked]) -> list[Frames]:
+        for one in asked:
+            if len(one.clip.cameras) != self.clip_length:
+                raise ValueError(f"clip {one.clip.name!r} has {len(one.clip.cameras)} new frames; prior.frames={self.frames} makes {self.clip_length}")
+        height, width = asked[0].frames.images.shape[1:3]
+        across, down = self.made(width, height)
+        pictures = torch.cat([resized(one.frames.images[one.clip.source : one.clip.source + 1], across, down) for one in asked])
+        paths = [path(one).resized(across, down) for one in asked]
+        videos = self.sampled(pictures, paths, asked)
+        return [Frames(resized(video[1:], width, height).to(one.frames.images.device)) for video, one in zip(videos, asked, strict=True)]
+
+    def made(self, width: int, height: int) -> tuple[int, int]:
+        """Pixels across and down that the model makes for a picture: of its shape, as nearly as `step` allows."""
+        if self.longer is None:
+            scale = math.sqrt(self.size[0] * self.size[1] / (width * height))
+        else:
+            scale = self.longer / max(width, height)
+        return tuple(max(self.step, round(side * scale / self.step) * self.step) for side in (width, height))
+
+    def noise(self, asked: Sequence[Asked]) -> list[torch.Generator]:
+        """One a clip, the same wherever and with whatever others it is made."""
+        return [torch.Generator().manual_seed(one.seed) for one in asked]
+
+    @contextmanager
+    def steps_shown(self, asked: Sequence[Asked]) -> Iterator[Callable[[], None]]:
+        """A bar of the steps of these clips; to be called after each."""
+        with tqdm(total=self.steps, desc=f"sampling {', '.join(one.clip.name for one in asked)}", leave=False, disable=None) as bar:
+            yield lambda: bar.update()
+
+
+def path(asked: Asked) -> Cameras:
+    """The cameras of a clip, that of the frame it continues before them, which is moved to the origin."""
+    source = asked.cameras[asked.clip.source]
+    cameras = Cameras.cat([source, asked.clip.cameras])
+    first = source.world_to_camera[0]
+    return transform_cameras(cameras, 1.0, first[:3, :3], first[:3, 3])
+
+
+def resized(images: UInt8[Tensor, "frame y x 3"], width: int, height: int) -> UInt8[Tensor, "frame height width 3"]:
+    if images.shape[1:3] == (height, width):
+        return images
+    planes = interpolate(images.permute(0, 3, 1, 2).float(), (height, width), mode="bicubic", antialias=True, align_corners=False)
+    return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def loaded(load: Callable[[], Any], model: str, kind: str) -> Any:
+    """What `load` gives. Raises FileNotFoundError or ValueError that names `prior.model` and says what to do."""
+    folder = Path(model).expanduser()
+    if folder.is_dir() and not (folder / "model_index.json").is_file():
+        raise FileNotFoundError(f"prior.model is {model}, a folder without model_index.json; hf download REPOSITORY --local-dir {model} brings one of diffusers'")
+    try:
+        return load()
+    except Exception as error:  # of the hub's libraries, which have many
+        first = " ".join(str(error).split())[:300]
+        if folder.is_dir():
+            raise ValueError(f"prior.model is {model}, which could not be loaded as a {kind} ({type(error).__name__}: {first})") from None
+        raise FileNotFoundError(
+            f"prior.model is {model!r}, which is no folder and could not be loaded from the hub ({type(error).__name__}: {first}); check its name and the network, or "
+            f"download it where there is one (hf download {model} --local-dir FOLDER) and set prior.model=FOLDER"
+        ) from None
+
+
+def _of_folder(model: str) -> dict[str, float]:
+    """GiB of the weights in each part of a folder."""
+    folder = Path(model).expanduser()
+    found: dict[str, float] = {}
+    for file in sorted(folder.glob("*/*.safetensors")) if folder.is_dir() else ():
+        found[file.parent.name] = found.get(file.parent.name, 0.0) + file.stat().st_size / 2**30
+    return found
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the bars of diffusers and transformers for each file that is read."""
+    import diffusers.utils.logging as ours
+    import transformers.utils.logging as theirs
+
+    for logger in (ours, theirs):
+        logger.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for logger in (ours, theirs):
+            logger.enable_progress_bar()

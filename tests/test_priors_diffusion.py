@@ -1,0 +1,245 @@
+"""Priors that sample video diffusion models, on tiny networks of the real classes: what they share, and how Stable Video Diffusion is steered."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from lift.depths import DepthEstimator
+from lift.geometry import pinhole, rotation_from_vector
+from lift.memory import needed
+from lift.priors import Asked, priors
+from lift.priors.diffusion import path
+from lift.priors.scaffold import Scaffold
+from lift.priors.svd import drawn_to, euler
+from lift.types import Cameras, Clip, Depth, Frames
+from tests import tiny, walls
+
+pytest.importorskip("diffusers")
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    made = {}
+
+    def folder(name: str):
+        if name not in made:
+            torch.manual_seed(0)
+            made[name] = tiny.MADE[name](tmp_path_factory.mktemp(name) / "model")
+        return str(made[name])
+
+    return folder
+
+
+def scene(width: int = 96, height: int = 64) -> tuple[Frames, Cameras, Depth]:
+    camera = pinhole(width, height, 90.0)
+    seen = walls.render(camera)
+    return Frames(seen.images), camera, Depth(seen.depth[0], seen.depth[0] > 0, "scale")
+
+
+def sideways(camera: Cameras, count: int, far: float = 0.3) -> Clip:
+    world = camera.world_to_camera.repeat(count, 1, 1)
+    world[:, 0, 3] -= torch.linspace(far / count, far, count)
+    return Clip("right", 0, Cameras(world, camera.intrinsics.repeat(count, 1, 1), camera.width, camera.height))
+
+
+def build(folders, name: str = "svd", **settings):
+    _, _, depth = scene()
+    return priors.build({"name": name, "model": folders(name), **tiny.SETTINGS[name], **settings}, depth=depth, device=CPU, estimator=None)
+
+
+@pytest.mark.parametrize("name", sorted(tiny.MADE))
+def test_a_clip_is_of_the_runs_size_and_the_same_every_time_and_in_any_company(name, folders):
+    frames, camera, _ = scene()
+    prior = build(folders, name, at_once=2)
+    count = prior.clip_length
+    assert count == prior.frames - 1
+    one, other = Asked(frames, camera, sideways(camera, count), 3), Asked(frames, camera, sideways(camera, count, -0.3), 4)
+    alone = prior(one.frames, one.cameras, one.clip, one.seed)
+    assert alone.images.shape == (count, 64, 96, 3) and alone.depth is None and alone.images.float().std() > 1
+    together = prior.many([one, other])
+    assert (together[0].images.int() - alone.images.int()).abs().max() <= 2, "but for rounding"
+    assert torch.equal(build(folders, name)(one.frames, one.cameras, one.clip, one.seed).images, alone.images), "loaded anew"
+    assert not torch.equal(prior(one.frames, one.cameras, one.clip, 5).images, alone.images), "seed"
+    with pytest.raises(ValueError, match=f"has {count + 1} new frames; prior.frames={count + 1} makes {count}"):
+        prior(frames, camera, sideways(camera, count + 1), 0)
+
+
+@pytest.mark.parametrize("name", sorted(tiny.MADE))
+def test_what_cannot_be_loaded_is_one_clear_line(name, folders, tmp_path, monkeypatch):
+    frames, camera, _ = scene()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def first(model: str) -> None:
+        prior = build(folders, name, model=model)
+        prior(frames, camera, sideways(camera, prior.clip_length), 0)
+
+    with pytest.raises(FileNotFoundError, match="prior.model is .*a folder without model_index.json; hf download"):
+        first(str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="prior.model is 'nobody/nothing', which is no folder and could not be loaded from the hub.*set prior.model=FOLDER"):
+        first("nobody/nothing")
+    (tmp_path / "model_index.json").write_text('{"_class_name": "Other"}')
+    with pytest.raises(ValueError, match="which could not be loaded as a"):
+        first(str(tmp_path))
+
+
+def test_settings_out_of_range_name_the_value(folders):
+    for settings, match in (
+        ({"steps": 0}, "prior.steps is 0; choose 1"), ({"frames": 1}, "prior.frames is 1; choose 2"), ({"at_once": 0}, "prior.at_once is 0"),
+        ({"decode": 0}, "prior.decode is 0"), ({"size": 3}, "prior.size is 3; choose at least 64"), ({"warp_error": -1.0}, "prior.warp_error is -1.0; choose 0"),
+        ({"noise": -1.0}, "prior.noise is -1.0; choose 0"), ({"repeats": -1}, "prior.repeats is -1; choose 0"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=match):
+            build(folders, **settings)
+
+
+def test_what_does_not_fit_is_said_with_the_setting_that_would(folders):
+    parts = {"unet": 3.0, "vae": 1.0}
+    assert needed(parts, 2.0, "none", "auto", "unet") == 6 and needed(parts, 2.0, "none", "float32", "unet") == 12
+    assert needed(parts, 2.0, "model", "auto", "unet") == 5 and needed(parts, 2.0, "model", "float8", "unet") == 3.5
+    prior = build(folders, model="stabilityai/stable-video-diffusion-img2vid-xt", size=None)
+    with pytest.raises(ValueError, match=r"takes about 16 GiB with prior.offload=none, and the GPU has 15; choose prior.offload=model \(about 15 GiB\) or"):
+        prior._fit(15.0)
+    prior._fit(17.0)
+    small = build(folders, model="stabilityai/stable-video-diffusion-img2vid-xt", size=512)
+    small._fit(15.0)
+
+
+def test_pictures_are_made_in_the_shape_of_the_runs_with_as_many_pixels_as_the_model_knows(folders):
+    prior = build(folders, size=None)
+    assert prior.made(1024, 576) == (1024, 576) and prior.made(576, 1024) == (576, 1024) and prior.made(512, 512) == (768, 768)
+    assert build(folders, size=512).made(1024, 576) == (512, 256 + 64 * round(32 / 64))
+
+
+def test_the_path_begins_at_the_origin_and_keeps_what_lies_between_cameras():
+    _, camera, _ = scene()
+    world = camera.world_to_camera.clone()
+    world[0, :3, :3], world[0, :3, 3] = rotation_from_vector(torch.tensor([0.1, 0.4, -0.2])), torch.tensor([1.0, 2.0, 3.0])
+    moved = dataclasses.replace(camera, world_to_camera=world)
+    clip = sideways(moved, 4)
+    found = path(Asked(Frames(torch.zeros(1, 64, 96, 3, dtype=torch.uint8)), moved, clip, 0))
+    torch.testing.assert_close(found.world_to_camera[0], torch.eye(4), atol=1e-6, rtol=0)
+    between = clip.cameras.world_to_camera[2] @ torch.linalg.inv(clip.cameras.world_to_camera[0])
+    torch.testing.assert_close(found.world_to_camera[3] @ torch.linalg.inv(found.world_to_camera[1]), between, atol=1e-5, rtol=0)
+
+
+def test_plain_svd_is_the_pipeline_of_diffusers(folders):
+    from diffusers import StableVideoDiffusionPipeline
+    from PIL import Image
+
+    frames, camera, _ = scene(64, 64)
+    prior = build(folders, steer="none", steps=3)
+    ours = prior(frames, camera, sideways(camera, 4), 7).images
+    pipe = StableVideoDiffusionPipeline.from_pretrained(folders("svd"))
+    pipe.set_progress_bar_config(disable=True)
+    theirs = pipe(
+        Image.fromarray(frames.images[0].numpy()), 64, 64, 5, num_inference_steps=3, decode_chunk_size=4, generator=torch.Generator().manual_seed(7), output_type="np"
+    ).frames[0]  # fmt: skip
+    difference = (ours.float() - torch.from_numpy(theirs[1:] * 255)).abs()
+    assert float(difference.max()) <= 1.5 and float(ours.float().std()) > 1
+
+
+def test_a_perfect_denoiser_that_is_drawn_to_the_warp_returns_it_where_it_is_known():
+    rng = torch.Generator().manual_seed(0)
+    target, belief = torch.randn(1, 3, 4, 6, 8, generator=rng), (torch.rand(1, 3, 1, 6, 8, generator=rng) > 0.4).float()
+    sigmas = torch.cat([torch.linspace(700 ** (1 / 7), 0.002 ** (1 / 7), 60) ** 7, torch.zeros(1)])
+    noise = torch.randn(target.shape, generator=rng)
+
+    def sampled(denoise, error: float):
+        return euler(denoise, noise, sigmas, sigmas[:-1], sigmas[0], drawn_to(target, belief, error))
+
+    def perfect(latents, sigma, timestep):  # for numbers that spread by 1 and have nothing to do with one another
+        return latents / (sigma**2 + 1)
+
+    exact = sampled(perfect, 0.0)
+    known = belief.expand_as(target) > 0
+    torch.testing.assert_close(exact[known], target[known], atol=1e-5, rtol=0)
+    free = euler(perfect, noise, sigmas, sigmas[:-1], sigmas[0])
+    torch.testing.assert_close(exact[~known], free[~known]), "where nothing is known nothing is changed"
+
+    truth = target + 0.3 * torch.randn(target.shape, generator=rng)
+
+    def knows(latents, sigma, timestep):  # the only video there is
+        return truth
+
+    torch.testing.assert_close(sampled(knows, 0.3), truth, atol=1e-3, rtol=0), "in the end the network is believed"
+
+
+def test_drawing_to_the_warp_reaches_what_is_not_known_through_what_the_network_knows():
+    """Neighbours are alike in all videos of this network: what is drawn at one of a pair is found at the other."""
+    alike = 0.95
+    covariance = torch.tensor([[1.0, alike], [alike, 1.0]], dtype=torch.float64)
+    sigmas = torch.cat([torch.linspace(80 ** (1 / 7), 0.002 ** (1 / 7), 30) ** 7, torch.zeros(1)]).double()
+    rng = torch.Generator().manual_seed(0)
+    noise = torch.randn(2000, 1, 1, 1, 2, generator=rng).double()
+
+    def perfect(latents, sigma, timestep):
+        return latents @ (covariance @ torch.linalg.inv(covariance + sigma**2 * torch.eye(2)))
+
+    target, belief = torch.full((2000, 1, 1, 1, 2), 1.5, dtype=torch.float64), torch.tensor([1.0, 0.0]).expand(2000, 1, 1, 1, 2)
+    there = []
+    for repeats in (0, 3, 10):
+        again = torch.Generator().manual_seed(1)
+        found = euler(
+            perfect, noise, sigmas, sigmas[:-1], sigmas[0], drawn_to(target, belief, 0.02), repeats=repeats, fresh=lambda: torch.randn(noise.shape, generator=again).double()
+        )  # fmt: skip
+        assert abs(float(found[..., 0].mean()) - 1.5) < 0.01
+        there.append(float(found[..., 1].mean()))
+    assert 0.6 < there[0] < there[1] < there[2] and abs(there[2] - alike * 1.5) < 0.15, "its mean, given the other"
+
+
+def test_renders_are_what_the_walls_look_like_from_there():
+    frames, camera, depth = scene()
+    clip = sideways(camera, 3)
+    found = Scaffold(depth, None).rendered(Asked(frames, camera, clip, 0))
+    assert torch.equal(found.images[0], frames.images[0]) and bool((found.confidence[0] == 1).all())
+    true = walls.render(clip.cameras)
+    for view in range(3):
+        sure = found.confidence[view + 1] > 0
+        assert 0.5 < float(sure.float().mean()) < 1
+        off = (found.images[view + 1].float() - true.images[view].float()).abs().mean(-1)[sure]
+        assert float(off.median()) < 6
+        assert float(((found.depth[view + 1] / true.depth[view]).log().abs()[sure]).median()) < 0.01
+
+
+def test_a_frame_that_was_made_adds_what_only_it_shows():
+    frames, camera, depth = scene()
+    clip = sideways(camera, 2, 0.6)
+    true = walls.render(clip.cameras)
+    more = Frames(torch.cat([frames.images, true.images]))
+    cameras, further = Cameras.cat([camera, clip.cameras]), dataclasses.replace(sideways(camera, 2, 0.9), source=2)
+
+    class Exact(DepthEstimator):
+        def __call__(self, image):
+            return Depth(true.depth[1], true.depth[1] > 0, "scale")
+
+    without = Scaffold(depth, None).rendered(Asked(frames, camera, dataclasses.replace(further, source=0), 0))
+    found = Scaffold(depth, Exact()).rendered(Asked(more, cameras, further, 0))
+    assert float((found.confidence[-1] > 0).float().mean()) > float((without.confidence[-1] > 0).float().mean()) + 0.02
+    seen = walls.render(further.cameras)
+    sure = found.confidence[-1] > 0.5
+    assert float((found.images[-1].float() - seen.images[-1].float()).abs().mean(-1)[sure].median()) < 8
+
+
+def test_the_steered_video_is_nearer_to_the_warp_than_the_plain_one(folders):
+    frames, camera, depth = scene()
+    clip = sideways(camera, 4)
+    asked = Asked(frames, camera, clip, 0)
+    warp = Scaffold(depth, None).rendered(asked)
+    drawn = build(folders, steps=6, warp_error=0.0)
+    passed = drawn.decoded((drawn._latents(2 * warp.images.permute(0, 3, 1, 2).float()[:, :, :64, :64] / 255 - 1) * drawn.pipe.vae.config.scaling_factor))
+    assert passed.shape == (5, 64, 64, 3)
+    latents = {}
+    for steer in ("warp", "none"):
+        prior = build(folders, steps=6, warp_error=0.0, steer=steer)
+        kept = []
+        prior.decoded = lambda video, kept=kept: kept.append(video.clone()) or torch.zeros(5, 64, 64, 3, dtype=torch.uint8)
+        prior(frames, camera, clip, 0)
+        latents[steer] = kept[0]
+    target = drawn.pull([warp], (64, 64))
+    clean = torch.zeros(1, *latents["warp"].shape)
+    wanted = target(clean, torch.tensor(1e9))[0]  # of nothing but the warp
+    known = wanted.abs().sum(1, keepdim=True).expand_as(wanted) > 0
+    off = {steer: float((some - wanted)[known].abs().mean()) for steer, some in latents.items()}
+    assert off["warp"] < 0.02 * off["none"]

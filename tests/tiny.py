@@ -1,0 +1,45 @@
+"""Pipelines of diffusers with tiny networks of the real classes and random weights, saved as a user would have them in a folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+
+def svd(folder: Path) -> Path:
+    from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler, StableVideoDiffusionPipeline, UNetSpatioTemporalConditionModel
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    unet = UNetSpatioTemporalConditionModel(
+        block_out_channels=(32, 64), layers_per_block=1, sample_size=32, in_channels=8, out_channels=4, cross_attention_dim=32, num_attention_heads=(2, 4),
+        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"), up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+        projection_class_embeddings_input_dim=96, addition_time_embed_dim=32,
+    )  # fmt: skip
+    scheduler = EulerDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", interpolation_type="linear", num_train_timesteps=1000, prediction_type="v_prediction",
+        sigma_max=700.0, sigma_min=0.002, steps_offset=1, timestep_spacing="leading", timestep_type="continuous", use_karras_sigmas=True,
+    )  # fmt: skip
+    vae = AutoencoderKLTemporalDecoder(
+        block_out_channels=[32, 64], in_channels=3, out_channels=3, down_block_types=["DownEncoderBlock2D"] * 2, latent_channels=4, layers_per_block=1
+    )
+    vision = CLIPVisionConfig(
+        hidden_size=32, projection_dim=32, num_hidden_layers=2, num_attention_heads=4, image_size=224, intermediate_size=37, patch_size=32
+    )
+    parts = {"unet": unet, "scheduler": scheduler, "vae": vae, "image_encoder": CLIPVisionModelWithProjection(vision), "feature_extractor": CLIPImageProcessor()}
+    return _saved(StableVideoDiffusionPipeline(**parts), folder)
+
+
+def _saved(pipe, folder: Path) -> Path:
+    rng = torch.Generator().manual_seed(0)
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            for parameter in part.parameters():  # all of them, what starts at zero too: else parts of the network have no say
+                parameter.data += 0.02 * torch.randn(parameter.shape, generator=rng)
+    pipe.save_pretrained(folder)
+    return folder
+
+
+MADE: dict[str, Callable[[Path], Path]] = {"svd": svd}
+"""Prior -> what makes its model in a folder."""
+SETTINGS: dict[str, dict] = {"svd": {"steps": 2, "size": 64, "frames": 5}}
+"""What makes it quick."""
