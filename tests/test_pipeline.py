@@ -58,8 +58,10 @@ def test_a_run_leaves_everything(finished):
 
 
 def test_a_package_that_a_later_stage_needs_is_missed_before_anything_is_made(tmp_path, monkeypatch):
+    from lift.config import store_schemas
     from lift.registry import Entry
 
+    store_schemas()
     monkeypatch.setattr(Entry, "missing", property(lambda entry: ["mast3r"] if entry.name == "mast3r" else []))
     with initialize_config_module("lift.configs", version_base=None):
         config = compose("lift", ["image=coffee", "pose=mast3r", f"output={tmp_path}"])
