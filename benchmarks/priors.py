@@ -30,9 +30,8 @@ HOWS = {
     "pipeline": None,
     "plain": {"steer": "none"},
     "single": {},
-    "plain compiled": {"steer": "none", "compile": True},
     "batched": {"at_once": 4},
-    "compiled": {"at_once": 4, "compile": True},
+        "compiled": {"at_once": 4, "compile": True},
 }
 
 

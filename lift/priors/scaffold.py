@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lift.depths import DepthEstimator
+from lift.parallel import each
 from lift.poses.agreement import place
 from lift.priors import Asked
 from lift.priors.fill import fill_behind, without_gaps
@@ -39,14 +40,13 @@ class Scaffold:
 
     def __init__(self, depth: Depth, estimator: DepthEstimator | None) -> None:
         self.depth, self.estimator = depth, estimator
+        self._first: tuple[bytes, Surface] | None = None
 
     def rendered(self, asked: Asked) -> Rendered:
         """The views of the frame that the clip continues and of the clip's cameras, at the run's size."""
         frames, source = asked.frames, asked.clip.source
-        surface, beliefs = Surface(self.depth.typical, JUMP), [1.0]
+        surface, beliefs = self._of_first(_array(frames.images[0]), *_matrices(asked.cameras[0])[0]).copy(), [1.0]
         size = tuple(frames.images.shape[1:3])
-        first = without_gaps(self.depth)
-        surface.add(_array(frames.images[0]), first, np.ones(size, bool), *_matrices(asked.cameras[0])[0])
         if source:
             to_camera, intrinsics = _matrices(asked.cameras[source])[0]
             view = surface.look(to_camera, intrinsics, size[1], size[0])
@@ -54,10 +54,19 @@ class Scaffold:
             surface.add(_array(frames.images[source]), depth, view.hole, to_camera, intrinsics)
             beliefs.append(belief)
         cameras = Cameras.cat([asked.cameras[source], asked.clip.cameras])
-        views = [self._view(surface, beliefs, *matrices, size) for matrices in _matrices(cameras)]
+        views = each(lambda matrices: self._view(surface, beliefs, *matrices, size), _matrices(cameras))
         images, confidence, depths = (torch.from_numpy(np.stack(part)) for part in zip(*views, strict=True))
         images[0], confidence[0] = frames.images[source].cpu(), 1.0
         return Rendered(images, confidence, depths)
+
+    def _of_first(self, image: np.ndarray, *matrices: np.ndarray) -> Surface:
+        """The input picture's surface, made once."""
+        known = image.tobytes() + b"".join(matrix.tobytes() for matrix in matrices)
+        if self._first is None or self._first[0] != known:
+            surface = Surface(self.depth.typical, JUMP)
+            surface.add(image, without_gaps(self.depth), np.ones(image.shape[:2], bool), *matrices)
+            self._first = known, surface
+        return self._first[1]
 
     def _depth(self, image: Tensor, given: Tensor | None, inverse: np.ndarray) -> tuple[np.ndarray, float]:
         """A frame's depth in the world of the surface, and how far it agrees with it."""

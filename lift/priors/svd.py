@@ -1,12 +1,13 @@
 """Stable Video Diffusion, made to follow cameras without training."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Optional
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, Optional
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.nn.functional import adaptive_max_pool2d, interpolate
+from torch.nn.functional import adaptive_max_pool2d, interpolate, scaled_dot_product_attention
 
 from lift.depths import DepthEstimator
 from lift.priors import Asked, priors
@@ -14,6 +15,8 @@ from lift.priors.diffusion import DiffusionPrior
 from lift.priors.scaffold import Rendered, Scaffold
 from lift.types import Cameras, Depth
 
+MOST_SEQUENCES = 65_535
+"""That attention takes at once: CUDA's grids have no room for more, and a few clips have more places than that."""
 AGREED = 0.1
 """Level of noise, in units of the latents' spread, from which on what is made up has come to agree with what is known, or never will."""
 
@@ -72,9 +75,11 @@ class StableVideoDiffusion(DiffusionPrior):
     @torch.inference_mode()
     def sampled(self, pictures: UInt8[Tensor, "clip y x 3"], paths: Sequence[Cameras], asked: Sequence[Asked]) -> UInt8[Tensor, "clip frame y x 3"]:
         generators = self.noise(asked)
-        condition, embedding = self.encoded(pictures, generators)
+        with ThreadPoolExecutor(1) as aside:  # renders are the CPU's work
+            renders = aside.submit(lambda: [self.scaffold.rendered(one) for one in asked]) if self.steer == "warp" else None
+            condition, embedding = self.encoded(pictures, generators)
+            pull = self.pull(renders.result(), pictures.shape[1:3]) if renders else None
         height, width = condition.shape[-2:]
-        pull = self.pull([self.scaffold.rendered(one) for one in asked], pictures.shape[1:3]) if self.steer == "warp" else None
         denoise = self.denoiser_of(condition, embedding, paths)
         self.pipe.scheduler.set_timesteps(self.steps, device=self.device)
         scheduler = self.pipe.scheduler
@@ -89,6 +94,14 @@ class StableVideoDiffusion(DiffusionPrior):
         videos = torch.stack([self.decoded(video) for video in latents])
         self.pipe.maybe_free_model_hooks()
         return videos
+
+    def _placed(self, pipe: Any) -> Any:
+        self.told_once = OneToken()
+        apart = SelfAttention()
+        pipe.unet.set_attn_processor({name: self.told_once if ".attn2." in name else apart for name in pipe.unet.attn_processors})
+        if self.compiled:
+            pipe.vae.decoder.compile()
+        return super()._placed(pipe)
 
     # Into latents and back
 
@@ -132,6 +145,7 @@ class StableVideoDiffusion(DiffusionPrior):
             condition, embedding = (torch.cat([torch.zeros_like(some), some]) for some in (condition, embedding))
             told = torch.cat([told, told])
         condition = condition.expand(-1, self.frames, -1, -1, -1)
+        self.told_once.clips = len(condition)
         more = self.conditions(paths, 2 if guided else 1)
 
         def denoise(latents: Tensor, sigma: Tensor, timestep: Tensor) -> Tensor:
@@ -154,11 +168,34 @@ class StableVideoDiffusion(DiffusionPrior):
         latents, beliefs = [], []
         for one in renders:
             planes = interpolate(one.images.permute(0, 3, 1, 2).float(), tuple(size), mode="bicubic", antialias=True, align_corners=False)
-            latents.append(self._latents(2 * planes.clamp(0, 255) / 255 - 1) * self.pipe.vae.config.scaling_factor)
+            with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):  # it is off by more than that, and takes a third of the time
+                latents.append(self._latents(2 * planes.clamp(0, 255) / 255 - 1).float() * self.pipe.vae.config.scaling_factor)
             # A latent is known if all its pixels are.
             beliefs.append(1 - adaptive_max_pool2d(1 - one.confidence[:, None], tuple(latents[-1].shape[-2:])))
         target, belief = torch.stack(latents).float(), torch.stack(beliefs).to(self.device)
         return drawn_to(target, belief, self.warp_error)
+
+
+class OneToken:
+    """Attention to a single token, what CLIP sees of the picture. There is nothing to weigh: its value is the answer everywhere, worked out once a clip."""
+
+    clips = 1
+
+    def __call__(self, attention: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        each = len(encoder_hidden_states) // self.clips  # the same token for all frames, or places, of a clip
+        value = attention.to_out[0](attention.to_v(encoder_hidden_states[::each]))
+        return value.repeat_interleave(each, 0).expand_as(hidden_states)
+
+
+class SelfAttention:
+    """Scaled dot products, in as many pieces as it takes."""
+
+    def __call__(self, attention: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        query, key, value = (part(hidden_states).unflatten(-1, (attention.heads, -1)).transpose(1, 2) for part in (attention.to_q, attention.to_k, attention.to_v))
+        pieces = zip(*(part.split(MOST_SEQUENCES) for part in (query, key, value)), strict=True)
+        found = [scaled_dot_product_attention(*piece) for piece in pieces]
+        found = found[0] if len(found) == 1 else torch.cat(found)
+        return attention.to_out[0](found.transpose(1, 2).flatten(2))
 
 
 def drawn_to(target: Float[Tensor, "clip frame channel h w"], belief: Float[Tensor, "clip frame 1 h w"], error: float) -> Callable[[Tensor, Tensor], Tensor]:
