@@ -1,22 +1,27 @@
 """Stable Video Diffusion at its real size, with random weights: the pipeline of diffusers, called clip by clip, beside the prior, side by side in one run.
 
-    python benchmarks/priors.py [--clips 4] [--frames 16] [--steps 25] [--how pipeline single batched compiled] [--to FILE]
+    python benchmarks/priors.py [--clips 4] [--frames 16] [--steps 25] [--how pipeline plain single batched compiled] [--to FILE]
 
 Clips of --frames frames at 576x1024. `pipeline` calls StableVideoDiffusionPipeline once a clip; `single` has the prior make one clip at a time, steered
-by the warp or, `plain`, not; `batched` --at-once together; `compiled` that with torch.compile, whose warm-up is not counted. Seconds of a clip, and peak memory.
-With torchrun, every process makes its share of the clips on a GPU of its own, and the slowest counts.
+by the warp or, `plain`, not; `batched` four together; `compiled` that with torch.compile, whose warm-up is not counted. Seconds of a clip, and peak memory.
+
+    torchrun --nproc-per-node N benchmarks/priors.py --tree [--steps 25]
+
+The method's 4 + 12 clips as `lift run` makes them, spread over N processes with a GPU each, from an empty store; loading the model is not counted.
 """
 
 import argparse
 import json
+import math
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from PIL import Image
 
 from lift.geometry import pinhole
@@ -31,7 +36,7 @@ HOWS = {
     "plain": {"steer": "none"},
     "single": {},
     "batched": {"at_once": 4},
-        "compiled": {"at_once": 4, "compile": True},
+    "compiled": {"at_once": 4, "compile": True},
 }
 
 
@@ -80,18 +85,66 @@ def asked(frames: int, clips: int) -> tuple[list[Asked], Depth]:
 
 
 def timed(make: Callable[[], Any], device: torch.device) -> tuple[float, float]:
-    """Seconds of the slowest process, and GiB at the peak."""
-    torch.cuda.synchronize(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    if dist.is_initialized():
-        dist.barrier()
+    """Seconds, and GiB at the peak."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
     began = time.perf_counter()
     make()
-    torch.cuda.synchronize(device)
-    seconds = torch.tensor(time.perf_counter() - began, device=device)
-    if dist.is_initialized():
-        dist.all_reduce(seconds, dist.ReduceOp.MAX)
-    return float(seconds), torch.cuda.max_memory_allocated(device) / 2**30
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began, torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else math.nan
+
+
+def tree(frames: int, steps: int, model: Path | None) -> dict[str, Any]:
+    """Stage `generate` of a run, on all processes, with the model of a folder or one with random weights."""
+    from hydra import compose, initialize_config_module
+
+    from lift import pipeline, processes
+    from lift.config import store_schemas
+    from lift.depths import depths
+    from lift.io.image import load_picture
+    from lift.priors import priors
+    from lift.session import Session
+
+    place = processes.place()
+    processes.settle(place)
+    store_schemas()
+    folder = Path(tempfile.gettempdir()) / f"lift-priors-{place.world}"
+    made, model = model is None, model or Path(tempfile.gettempdir()) / "lift-priors-model"
+    on = "cuda" if torch.cuda.is_available() else "cpu"
+    with initialize_config_module("lift.configs", version_base=None):
+        config = compose("lift", [
+            f"image={folder / 'room.png'}", "prior=svd", f"prior.model={model}", f"prior.frames={frames}", f"prior.steps={steps}", f"prior.size={1024 if on == 'cuda' else 64}", "depth=ramp", f"intake.size={1024 if on == 'cuda' else 128}",
+            "reach.beyond=ignore", f"trainer={'gpu' if on == 'cuda' else 'cpu'}", f"output={folder}",
+        ])  # fmt: skip
+    if place.rank == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        Image.fromarray(render("room", pinhole(1024, 576, 900.0)).images[0].numpy()).save(folder / "room.png")
+        if made and not (model / "model_index.json").exists():
+            random_pipeline(torch.device("cuda", torch.cuda.current_device())).save_pretrained(model)
+    session = Session(config)
+    with processes.first(place):
+        pass
+    picture = load_picture(config.image, config.intake.size, config.intake.field_of_view)
+    estimator = session.build(depths, camera=picture.cameras)
+    depth, key = pipeline.estimate_depth(session, picture, estimator)
+    prior = session.build(priors, depth=depth, camera=picture.cameras, estimator=estimator)
+    trajectory, key = pipeline.plan(session, picture, depth, prior, key)
+    steps, prior.steps = prior.steps, 1  # what is loaded once is not counted
+    prior.many([Asked(picture.frames, picture.cameras, trajectory.clips[0], 0)])
+    prior.steps = steps
+    with processes.first(place):
+        pass
+    seconds, gib = timed(lambda: pipeline.generate(session, picture, depth, prior, trajectory, key), prior.device)
+    return {"how": "tree", "gpus": place.world, "clips": len(trajectory.clips), "frames": frames, "steps": prior.steps, "seconds": round(seconds, 2), "peak_gib": round(gib, 2)}
+
+
+def written(rows: list[dict[str, Any]], to: Path) -> None:
+    print(json.dumps(rows[-1]), flush=True)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_text(json.dumps({"benchmark": "priors", "rows": rows, "machine": machine("cuda" if torch.cuda.is_available() else "cpu")}, indent=1) + "\n")
 
 
 def main() -> None:
@@ -101,16 +154,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--how", nargs="+", choices=tuple(HOWS), default=list(HOWS))
     parser.add_argument("--to", type=Path, default=Path("outputs/priors.json"))
+    parser.add_argument("--tree", action="store_true")
+    parser.add_argument("--model", type=Path, help="with --tree, a folder with the model")
     options = parser.parse_args()
-    world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
-    device = torch.device("cuda", rank)
-    torch.cuda.set_device(device)
-    if world > 1:
-        dist.init_process_group("nccl")
+    rows = json.loads(options.to.read_text())["rows"] if options.to.exists() else []
+    if options.tree:
+        row = tree(options.frames, options.steps, options.model)
+        if int(os.environ.get("RANK", 0)) == 0:
+            written([*rows, row], options.to)
+        return
+    device = torch.device("cuda", 0)
     pipe = random_pipeline(device)
     wanted, depth = asked(options.frames, options.clips)
-    mine = wanted[rank::world]
-    rows = []
     for how in options.how:
         settings = HOWS[how]
         if settings is None:
@@ -119,9 +174,8 @@ def main() -> None:
 
             def make(some: list[Asked], steps: int) -> None:
                 for one in some:
-                    pipe(
-                        picture, 576, 1024, options.frames, num_inference_steps=steps, decode_chunk_size=4, generator=torch.Generator().manual_seed(one.seed), output_type="np"
-                    )
+                    rng = torch.Generator().manual_seed(one.seed)
+                    pipe(picture, 576, 1024, options.frames, num_inference_steps=steps, decode_chunk_size=4, generator=rng, output_type="np")
         else:
             prior = StableVideoDiffusion(frames=options.frames, steps=options.steps, depth=depth, device=device, **settings)
             prior.__dict__["pipe"] = prior._placed(pipe)
@@ -130,17 +184,13 @@ def main() -> None:
                 prior.steps = steps
                 prior.many(some)
 
-        first, _ = timed(lambda make=make: make(mine[: max(1, (settings or {}).get("at_once", 1))], 2), device)
-        seconds, gib = timed(lambda make=make: make(mine, options.steps), device)
-        row = {"how": how, "gpus": world, "clips": options.clips, "frames": options.frames, "steps": options.steps, "warm_up": round(first, 1),
-               "seconds": round(seconds, 2), "seconds_a_clip": round(seconds / options.clips, 2), "peak_gib": round(gib, 2)}  # fmt: skip
-        rows.append(row)
-        if rank == 0:
-            print(json.dumps(row), flush=True)
-            options.to.parent.mkdir(parents=True, exist_ok=True)
-            options.to.write_text(json.dumps({"benchmark": "priors", "rows": rows, "machine": machine("cuda")}, indent=1) + "\n")
-    if world > 1:
-        dist.destroy_process_group()
+        first, _ = timed(lambda make=make: make(wanted[: max(1, (settings or {}).get("at_once", 1))], 2), device)
+        seconds, gib = timed(lambda make=make: make(wanted, options.steps), device)
+        rows.append({
+            "how": how, "gpus": 1, "clips": options.clips, "frames": options.frames, "steps": options.steps, "warm_up": round(first, 1), "seconds": round(seconds, 2),
+            "seconds_a_clip": round(seconds / options.clips, 2), "peak_gib": round(gib, 2),
+        })  # fmt: skip
+        written(rows, options.to)
 
 
 if __name__ == "__main__":
