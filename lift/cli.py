@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(command=function)
         return made
 
-    commands.add_parser("run", help="one image to a scene: lift run image=PATH [setting=value ...]; lift run --help", add_help=False)
+    commands.add_parser("run", help="one image to a scene: lift run image=PATH [setting=value ...]; lift run --plan ... says what it would do; lift run --help", add_help=False)
     many = command("batch", batch, "many images, each to a scene, spread over processes; one that fails does not hold up the others")
     many.usage = "lift batch PICTURE [PICTURE ...] [setting=value ...] [--processes N]"
     many.epilog = "N: processes of this machine (its number of GPUs, else 1), each with a GPU of its own. Run again, it goes on where it ended."
@@ -88,7 +88,8 @@ def run(arguments: list[str]) -> int:
     store_schemas()
     if arguments[:1] == [COMPOSED]:
         return _join_run(Path(arguments[1]), arguments[2:])
-    given = arguments
+    only_planned = "--plan" in arguments
+    given = arguments = [argument for argument in arguments if argument != "--plan"]
     arguments = [_quoted(argument) for argument in arguments]
     check_names(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to `main`, which prints the one line that matters
@@ -100,7 +101,11 @@ def run(arguments: list[str]) -> int:
     def job(config) -> None:
         try:
             check(config)
-            if processes.place().world > 1:  # torchrun's or srun's processes: how many there are is theirs to say
+            if only_planned:
+                from lift.forecast import forecast
+
+                print(forecast(config))
+            elif processes.place().world > 1:  # torchrun's or srun's processes: how many there are is theirs to say
                 _run(config, None)
             elif len(devices := processes.devices(config.trainer)) > 1:
                 _launch_run(config, given, len(devices))

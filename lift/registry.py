@@ -40,7 +40,7 @@ PLUGIN_VARIABLE = "LIFT_PLUGINS"
 
 _ANNOTATIONS = {"Literal": Literal, "Path": Path, "Optional": Optional, "Union": Union}
 _FOUNDATION = ("types", "registry", "geometry", "harmonics", "jit", "parallel")
-_FACTS = ("licence", "requires", "extra", "install", "costs_only", "follows", "size", "clip", "parts", "working")
+_FACTS = ("licence", "requires", "extra", "install", "costs_only", "follows", "size", "clip", "parts", "working", "denoiser", "pace")
 
 T = TypeVar("T")
 
@@ -73,6 +73,8 @@ class Entry:
     clip: int | None = None
     parts: dict[str, float] = field(default_factory=dict)
     working: float = 0.0
+    denoiser: str | None = None
+    pace: tuple[float, str] | None = None
     """What a generator declares of itself (`lift.priors.diffusion`)."""
 
     @property

@@ -24,7 +24,14 @@ T = TypeVar("T")
 VERSIONS = {"depth": 1, "plan": 1, "clip": 1, "reconstruct": 1, "fit": 2}
 """Raised when a stage's own code changes what it makes."""
 
+_MAKERS = {"depth": ("depth",), "plan": ("planner",), "clip": ("prior",), "reconstruct": ("pose",), "fit": ("distortion", "renderer")}
+"""Stage -> the slots of the components that make it."""
+
 _PACKAGES = ("torch", "numpy", "pytorch-lightning", "hydra-core", "numba", "gsplat", "diffusers", "transformers", "onnxruntime", "pycolmap")
+
+
+def made_by(config: DictConfig, stage: str) -> str:
+    return " ".join(config[slot].name for slot in _MAKERS[stage])
 
 
 class Session:
@@ -35,7 +42,7 @@ class Session:
         self.config, self.title = config, title
         self.place = processes.place()
         self.console = Console(stderr=True, highlight=False)
-        self.store = Store(Path(config.output) / "cache", self.say)
+        self.store = Store(Path(config.output) / "cache", self.say, {stage: made_by(config, stage) for stage in _MAKERS})
         self.stages: list[Stage] = []
         self.notes: list[str] = []
         self.licences: dict[str, str] = {"lift": "Apache-2.0"}

@@ -11,7 +11,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,11 @@ def _digest(value: Any) -> Any:
 class Store:
     """Finished stages under one root."""
 
-    def __init__(self, root: Path, say: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, root: Path, say: Callable[[str], None] = lambda line: None, by: Mapping[str, str] | None = None) -> None:
+        """by: what makes each stage, in words for its manifest."""
         self.root = root
         self.say = say
+        self.by = by or {}
 
     def find(self, name: str, key: str) -> Stage | None:
         """The stage if it is finished."""
@@ -145,9 +147,9 @@ class Store:
         draft.mkdir(exist_ok=True)
         return draft
 
-    @staticmethod
-    def _finish(draft: Path, final: Path, name: str, key: str, seconds: float, peak_bytes: int) -> None:
-        (draft / MANIFEST).write_text(json.dumps({"stage": name, "key": key, "seconds": seconds, "peak_bytes": peak_bytes}, indent=2))
+    def _finish(self, draft: Path, final: Path, name: str, key: str, seconds: float, peak_bytes: int) -> None:
+        about = {"stage": name, "by": self.by.get(name, ""), "key": key, "seconds": seconds, "peak_bytes": peak_bytes}
+        (draft / MANIFEST).write_text(json.dumps(about, indent=2))
         draft.rename(final)
 
     @staticmethod

@@ -56,6 +56,8 @@ class DiffusionPrior(VideoPrior):
     """Frames of a clip, less one, are a multiple of it."""
     parts: dict[str, float] = {}
     """GiB of its parts' weights in half precision."""
+    pace: tuple[float, str] | None = None
+    """Seconds a clip as it is set by default, and where they were measured."""
     working: float = 0.0
     """GiB that sampling and decoding one clip takes beside them, at its own size."""
 

@@ -42,7 +42,8 @@ class StableVideoDiffusion(DiffusionPrior):
     variant = "fp16"
     clip = 25
     parts = {"unet": 2.84, "image_encoder": 1.18, "vae": 0.18}
-    working = 12.0
+    working = 11.0
+    pace = (21.0, "an H200")
 
     def __init__(
         self,

@@ -1,0 +1,33 @@
+"""`lift run --plan` says what a run would do, and does nothing."""
+
+import json
+
+from tests.test_registry import lift
+
+
+def test_a_plan_names_stages_components_licences_memory_and_time_and_makes_nothing(tmp_path):
+    done = lift("run", "image=coffee", "prior=svd", "prior.at_once=2", "planner.depth=1", "--plan", f"output={tmp_path}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[0]: line for line in done.stdout.strip().split("\n")}
+    assert "384x256 pixels" in lines["coffee:"]
+    assert "lite (Apache-2.0)" in lines["depth"] and "4 clips, 97 frames" in lines["plan"]
+    clip = lines["clip"]
+    assert "stabilityai/stable-video-diffusion-img2vid-xt" in clip and "Stability AI Community Licence" in clip and "GiB of GPU memory" in clip and "on an H200" in clip
+    assert "1000 steps of 1 views" in lines["fit"] and "on " in lines["fit"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_times_are_those_of_earlier_runs_of_the_same_components(tmp_path):
+    for name, by, seconds in (("clip-1", "warp", 2.0), ("clip-2", "warp", 3.0), ("clip-3", "svd", 500.0), ("depth-1", "lite", 0.5)):
+        (tmp_path / "cache" / name).mkdir(parents=True)
+        (tmp_path / "cache" / name / "manifest.json").write_text(json.dumps({"stage": name.split("-")[0], "by": by, "key": "k", "seconds": seconds, "peak_bytes": 1}))
+    done = lift("run", "image=coffee", "--plan", f"output={tmp_path}", cwd=tmp_path)
+    assert "about 40 s, as it took 2.5 s each before" in done.stdout and "about 0.5 s, as it took 0.5 s before" in done.stdout
+
+
+def test_what_is_not_installed_is_said(tmp_path, monkeypatch):
+    from lift import registry
+
+    monkeypatch.setattr(registry.Entry, "missing", property(lambda entry: ["gsplat"] if entry.name == "gsplat" else []))
+    done = lift("run", "image=coffee", "renderer=gsplat", "--plan", f"output={tmp_path}", cwd=tmp_path)
+    assert done.returncode == 0 and "not installed: renderer gsplat: pip install 'lift[gpu]'" in done.stdout
