@@ -36,6 +36,7 @@ class Cosmos(OneByOne):
     tier: lines of the pictures that it was trained with; they are as large as fits into that tier's canvases, or have `size` pixels on the longer side.
     fps: frames a second that it is told. shift: of the noise levels towards more noise. guardrail: whether NVIDIA's filter looks at prompt and frames (it
         needs the package cosmos_guardrail and weights of its own).
+    at_once and decode have no say: its pipeline makes one clip a call, and decodes as it does.
     """
 
     licence = "OpenMDW-1.1"

@@ -22,6 +22,7 @@ class SanaWM(OneByOne):
     finer detail (LTX-2 with 87 GB of weights) is not run.
 
     unit: a metre, in typical depths of the scene; by default what it is where the depth is metric, and else 0.25 (what is looked at is taken to be 4 m away).
+    at_once and decode have no say: its pipeline makes one clip a call, and decodes as it does.
     """
 
     licence = "Apache-2.0 (text encoder: Gemma Terms of Use)"

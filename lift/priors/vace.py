@@ -28,6 +28,7 @@ class WanVACE(OneByOne):
     trust: the render is kept where it is believed more than this, from 0 to 1; all else is made up. reference: what tells it besides how things look, the
         input `picture` or `none`. strength: of the video that it completes, 1 as trained.
     shift: of the noise levels towards more noise; 3 for 480 lines, 5 for 720.
+    at_once and decode have no say: its pipeline makes one clip a call, and decodes as it does.
     """
 
     licence = "Apache-2.0"
