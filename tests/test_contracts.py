@@ -32,6 +32,9 @@ NEEDS = {
     ("pose", "vggt"): None,
     ("pose", "depth_anything_3"): None,
     ("prior", "svd"): None,
+    ("prior", "vace"): None,
+    ("prior", "sana_wm"): None,
+    ("prior", "cosmos"): None,
 }
 """None: needs a network's weights or a real scene, and has a test of its own."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Optional
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm import tqdm
@@ -54,8 +54,10 @@ class DiffusionPrior(VideoPrior):
     """Frames that it was trained with, the first included."""
     every: int = 1
     """Frames of a clip, less one, are a multiple of it."""
+    single: tuple[str, ...] = ()
+    """Parts that are in single precision whatever the others are in."""
     parts: dict[str, float] = {}
-    """GiB of its parts' weights in half precision."""
+    """GiB of its parts' weights in half precision (those of `single` in single)."""
     pace: tuple[float, str] | None = None
     """Seconds a clip as it is set by default, and where they were measured."""
     working: float = 0.0
@@ -116,13 +118,17 @@ class DiffusionPrior(VideoPrior):
         import diffusers
 
         kind = getattr(diffusers, self.pipeline)
-        how: dict[str, Any] = {"dtype": self.dtype}
+        how = self._told()
         folder = Path(self.model).expanduser()
         if self.variant and self.dtype != torch.float32 and (not folder.is_dir() or any(folder.glob(f"*/*.{self.variant}.*"))):
             how["variant"] = self.variant
         with quiet():
             pipe = loaded(lambda: kind.from_pretrained(self.model, **how), self.model, self.pipeline)
         return self._placed(pipe)
+
+    def _told(self) -> dict[str, Any]:
+        """What `from_pretrained` is told besides the model."""
+        return {"dtype": {"default": self.dtype, **dict.fromkeys(self.single, torch.float32)} if self.single else self.dtype}
 
     def _placed(self, pipe: Any) -> Any:
         part = getattr(pipe, self.denoiser)
@@ -182,6 +188,55 @@ class DiffusionPrior(VideoPrior):
         """A bar of the steps of these clips; to be called after each."""
         with tqdm(total=self.steps, desc=f"sampling {', '.join(one.clip.name for one in asked)}", leave=False, disable=None) as bar:
             yield lambda: bar.update()
+
+
+class PromptedPrior(DiffusionPrior):
+    """Settings that models have which are told in words what to show.
+
+    prompt: what the video shows. negative_prompt: what it does not show. guidance: how much the prompt decides; 1: as it does by
+        itself, without classifier-free guidance.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        prompt: str = "a still scene, filmed by a moving camera",
+        negative_prompt: str = "",
+        guidance: float = 5.0,
+        *,
+        device: torch.device,
+        **shared,
+    ) -> None:
+        super().__init__(model, device=device, **shared)
+        if not guidance >= 1:
+            raise ValueError(f"prior.guidance is {guidance}; choose 1 (none) or more")
+        self.prompt, self.negative_prompt, self.guidance = prompt, negative_prompt, guidance
+
+
+class OneByOne(PromptedPrior):
+    """What priors share whose pipeline makes one video a call."""
+
+    denoiser = "transformer"
+    half = "bfloat16"
+
+    def sampled(self, pictures: UInt8[Tensor, "clip y x 3"], paths: Sequence[Cameras], asked: Sequence[Asked]) -> UInt8[Tensor, "clip frame y x 3"]:
+        videos = []
+        for picture, cameras, one, generator in zip(pictures, paths, asked, self.noise(asked), strict=True):
+            with self.steps_shown([one]) as shown:
+
+                def after(*_: Any, shown: Callable[[], None] = shown) -> dict:
+                    shown()
+                    return {}  # of tensors to be replaced, none
+
+                planes = self.video(picture, cameras, one, generator, after)
+            videos.append((planes.float() * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1))
+        return torch.stack(videos)
+
+    @abstractmethod
+    def video(
+        self, picture: UInt8[Tensor, "y x 3"], cameras: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]
+    ) -> Float[Tensor, "frame 3 y x"]:
+        """One of `sampled`, from 0 to 1. after: the pipeline's `callback_on_step_end`."""
 
 
 def path(asked: Asked) -> Cameras:
