@@ -35,6 +35,7 @@ NEEDS = {
     ("prior", "vace"): None,
     ("prior", "sana_wm"): None,
     ("prior", "cosmos"): None,
+    ("prior", "viewcrafter"): None,
 }
 """None: needs a network's weights or a real scene, and has a test of its own."""
 

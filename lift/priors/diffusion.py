@@ -41,6 +41,8 @@ class DiffusionPrior(VideoPrior):
 
     pipeline = ""
     """The class of diffusers that loads it."""
+    index = "model_index.json"
+    """The file that a folder with the model has."""
     denoiser = "unet"
     """The pipeline's part that every step asks."""
     half: Literal["float16", "bfloat16"] = "float16"
@@ -123,7 +125,7 @@ class DiffusionPrior(VideoPrior):
         if self.variant and self.dtype != torch.float32 and (not folder.is_dir() or any(folder.glob(f"*/*.{self.variant}.*"))):
             how["variant"] = self.variant
         with quiet():
-            pipe = loaded(lambda: kind.from_pretrained(self.model, **how), self.model, self.pipeline)
+            pipe = loaded(lambda: kind.from_pretrained(self.model, **how), self.model, self.pipeline, self.index)
         return self._placed(pipe)
 
     def _told(self) -> dict[str, Any]:
@@ -254,16 +256,16 @@ def resized(images: UInt8[Tensor, "frame y x 3"], width: int, height: int) -> UI
     return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def loaded(load: Callable[[], Any], model: str, kind: str) -> Any:
-    """What `load` gives. Raises FileNotFoundError or ValueError that names `prior.model` and says what to do."""
+def loaded(load: Callable[[], Any], model: str, kind: str, index: str = "model_index.json") -> Any:
+    """What `load` gives. index: the file that a folder must have. Raises FileNotFoundError or ValueError that names `prior.model` and says what to do."""
     folder = Path(model).expanduser()
-    if folder.is_dir() and not (folder / "model_index.json").is_file():
-        raise FileNotFoundError(f"prior.model is {model}, a folder without model_index.json; hf download REPOSITORY --local-dir {model} brings one of diffusers'")
+    if folder.is_dir() and not (folder / index).is_file():
+        raise FileNotFoundError(f"prior.model is {model}, a folder without {index}; hf download REPOSITORY --local-dir {model} brings a {kind}")
     try:
         return load()
     except Exception as error:  # of the hub's libraries, which have many
         first = " ".join(str(error).split())[:300]
-        if folder.is_dir():
+        if folder.exists():
             raise ValueError(f"prior.model is {model}, which could not be loaded as a {kind} ({type(error).__name__}: {first})") from None
         raise FileNotFoundError(
             f"prior.model is {model!r}, which is no folder and could not be loaded from the hub ({type(error).__name__}: {first}); check its name and the network, or "
