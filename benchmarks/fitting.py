@@ -1,6 +1,6 @@
 """How long a fit takes, and how good it is: python benchmarks/fitting.py --frames FOLDER [--name NAME] [setting=value ...]
 
-FOLDER is made by benchmarks/frames.py; settings are those of `lift run`, `experiment=liftimage3d` to begin with. Timed is the whole fit
+FOLDER is made by benchmarks/frames.py; settings are those of `lift run`, `experiment=quality` to begin with. Timed is the whole fit
 stage, from frames and reconstruction in memory to the canonical scene on disk: initial Gaussians, Lightning's start, every step,
 checkpoints. Left out are compiling, and the evaluations that give the curve: mean PSNR of the canonical scene, after each epoch, over
 held-out frames and over true views from cameras that no frame was generated for. Under torchrun all its processes fit the one scene:
@@ -75,7 +75,7 @@ def main() -> None:
     asked = parser.parse_intermixed_args()  # settings may stand anywhere
     store_schemas()
     with initialize_config_module("lift.configs", version_base="1.3"):
-        chosen = asked.settings if any(s.startswith("experiment=") for s in asked.settings) else ["experiment=liftimage3d", *asked.settings]
+        chosen = asked.settings if any(s.startswith("experiment=") for s in asked.settings) else ["experiment=quality", *asked.settings]
         config = compose("lift", [*chosen, "image=room"])
     check(config)
     here, cuda = processes.place(), config.trainer.accelerator == "gpu"

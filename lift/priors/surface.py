@@ -346,5 +346,6 @@ def _blend(cells, flags, textures, cell, place, rgb, out):
                             continue
                         color[:] = rgb[c, d]
                     total += weight
-                    out[i, j] += weight * color
+                    for k in range(3):  # as an array's expression it cannot be compiled where numba has only `_color` cached
+                        out[i, j, k] += weight * color[k]
             out[i, j] /= total
