@@ -32,6 +32,7 @@ NEEDS = {
     ("pose", "vggt"): None,
     ("pose", "depth_anything_3"): None,
     ("prior", "svd"): None,
+    ("prior", "motionctrl"): None,
 }
 """None: needs a network's weights or a real scene, and has a test of its own."""
 

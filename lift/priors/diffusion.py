@@ -119,8 +119,13 @@ class DiffusionPrior(VideoPrior):
         if self.variant and self.dtype != torch.float32 and (not folder.is_dir() or any(folder.glob(f"*/*.{self.variant}.*"))):
             how["variant"] = self.variant
         with quiet():
+            how |= self.parts_made()
             pipe = loaded(lambda: kind.from_pretrained(self.model, **how), self.model, self.pipeline)
         return self._placed(pipe)
+
+    def parts_made(self) -> dict[str, Any]:
+        """Parts of the pipeline, by name, that stand in for those of `model`."""
+        return {}
 
     def _placed(self, pipe: Any) -> Any:
         part = getattr(pipe, self.denoiser)
