@@ -36,6 +36,7 @@ NEEDS = {
     ("prior", "sana_wm"): None,
     ("prior", "cosmos"): None,
     ("prior", "viewcrafter"): None,
+    ("prior", "motionctrl"): None,
 }
 """None: needs a network's weights or a real scene, and has a test of its own."""
 

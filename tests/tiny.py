@@ -94,14 +94,30 @@ def characters():
     )  # fmt: skip
 
 
+def motionctrl(folder: Path) -> Path:
+    """A pipeline of SVD, and beside it the network's weights as they are published."""
+    from lift.priors.motionctrl_network import CameraUNet, published
+
+    svd(folder)
+    unet = CameraUNet.from_config(CameraUNet.load_config(folder, subfolder="unet"))
+    stirred(unet, torch.Generator().manual_seed(1))
+    names = published(unet)
+    torch.save({"state_dict": {names[name]: value for name, value in unet.state_dict().items()}}, folder / "motionctrl_svd.ckpt")
+    return folder
+
+
 def _saved(pipe, folder: Path) -> Path:
     rng = torch.Generator().manual_seed(0)
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):
-            for parameter in part.parameters():  # all of them, what starts at zero too: else parts of the network have no say
-                parameter.data += 0.02 * torch.randn(parameter.shape, generator=rng)
+            stirred(part, rng)
     pipe.save_pretrained(folder)
     return folder
+
+
+def stirred(part: torch.nn.Module, rng: torch.Generator) -> None:
+    for parameter in part.parameters():  # all of them, what starts at zero too: else parts of the network have no say
+        parameter.data += 0.02 * torch.randn(parameter.shape, generator=rng)
 
 
 class Layout(dict):
@@ -274,10 +290,11 @@ def viewcrafter(folder: Path) -> Path:
     return folder
 
 
-MADE: dict[str, Callable[[Path], Path]] = {"svd": svd, "viewcrafter": viewcrafter, "vace": vace, "sana_wm": sana_wm, "cosmos": cosmos}
+MADE: dict[str, Callable[[Path], Path]] = {"svd": svd, "motionctrl": motionctrl, "viewcrafter": viewcrafter, "vace": vace, "sana_wm": sana_wm, "cosmos": cosmos}
 """Prior -> what makes its model in a folder."""
 SETTINGS: dict[str, dict] = {
     "svd": {"steps": 2, "size": 64, "frames": 5},
+    "motionctrl": {"steps": 2, "size": 64, "frames": 5},
     "viewcrafter": {"steps": 2, "size": 64, "frames": 3},
     "vace": {"steps": 2, "size": 64, "frames": 5},
     "sana_wm": {"steps": 2, "size": 64, "frames": 9},

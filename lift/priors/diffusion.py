@@ -120,7 +120,8 @@ class DiffusionPrior(VideoPrior):
         import diffusers
 
         kind = getattr(diffusers, self.pipeline)
-        how = self._told()
+        with quiet():
+            how = self._told()
         folder = Path(self.model).expanduser()
         if self.variant and self.dtype != torch.float32 and (not folder.is_dir() or any(folder.glob(f"*/*.{self.variant}.*"))):
             how["variant"] = self.variant

@@ -71,7 +71,7 @@ class StableVideoDiffusion(DiffusionPrior):
         self.steer, self.warp_error, self.repeats, self.guidance = steer, warp_error, repeats, guidance
         self.told = (fps - 1, motion, noise)  # the network was trained with one frame a second less than there are
         self.augment = noise
-        self.scaffold = Scaffold(depth, estimator)
+        self.scaffold, self.told_once = Scaffold(depth, estimator), OneToken()
 
     @torch.inference_mode()
     def sampled(self, pictures: UInt8[Tensor, "clip y x 3"], paths: Sequence[Cameras], asked: Sequence[Asked]) -> UInt8[Tensor, "clip frame y x 3"]:
@@ -97,7 +97,6 @@ class StableVideoDiffusion(DiffusionPrior):
         return videos
 
     def _placed(self, pipe: Any) -> Any:
-        self.told_once = OneToken()
         apart = SelfAttention()
         pipe.unet.set_attn_processor({name: self.told_once if ".attn2." in name else apart for name in pipe.unet.attn_processors})
         if self.compiled:
