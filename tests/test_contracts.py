@@ -32,6 +32,9 @@ NEEDS = {
     ("pose", "vggt"): None,
     ("pose", "depth_anything_3"): None,
     ("prior", "svd"): None,
+    ("prior", "diffusers"): None,
+    ("prior", "ltx"): None,
+    ("prior", "easyanimate"): None,
 }
 """None: needs a network's weights or a real scene, and has a test of its own."""
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Optional
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -182,6 +183,54 @@ class DiffusionPrior(VideoPrior):
             yield lambda: bar.update()
 
 
+class PromptedPrior(DiffusionPrior):
+    """Settings of models that are told in words, too, what is to be seen; clips are sampled one after the other.
+
+    prompt: what the video shows. negative_prompt: what it does not show. guidance: how far the words are followed (classifier-free guidance); 1 leaves the negative ones
+    out and takes half the time.
+    """
+
+    denoiser = "transformer"
+    half = "bfloat16"
+
+    def __init__(
+        self,
+        model: str,
+        prompt: str = "A still scene, filmed by a moving camera",
+        negative_prompt: str = "blurry, distorted, flickering, things that move, cuts, text",
+        guidance: Optional[float] = 5.0,
+        *,
+        device: torch.device,
+        **shared,
+    ) -> None:
+        super().__init__(model, device=device, **shared)
+        if guidance is not None and not guidance >= 1:
+            raise ValueError(f"prior.guidance is {guidance}; choose 1 or more")
+        self.prompt, self.negative_prompt, self.guidance = prompt, negative_prompt, guidance
+
+    @abstractmethod
+    def filmed(
+        self, picture: UInt8[Tensor, "y x 3"], path: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]
+    ) -> UInt8[Tensor, "frame y x 3"]:
+        """One video. after: for the pipeline's callback_on_step_end."""
+
+    def sampled(self, pictures: UInt8[Tensor, "clip y x 3"], paths: Sequence[Cameras], asked: Sequence[Asked]) -> UInt8[Tensor, "clip frame y x 3"]:
+        videos = []
+        for picture, path, one, generator in zip(pictures, paths, asked, self.noise(asked), strict=True):
+            with self.steps_shown([one]) as shown:
+
+                def after(pipe: Any, step: int, timestep: Any, tensors: dict, shown: Callable[[], None] = shown) -> dict:
+                    shown()
+                    return tensors
+
+                videos.append(self.filmed(picture, path, one, generator, after))
+        return torch.stack(videos)
+
+    def told(self, words: str) -> str:
+        """The prompt, and a sentence after it."""
+        return f"{self.prompt.rstrip('. ')}. {words[0].upper()}{words[1:]}."
+
+
 def path(asked: Asked) -> Cameras:
     """The cameras of a clip, that of the frame it continues before them, which is moved to the origin."""
     source = asked.cameras[asked.clip.source]
@@ -195,6 +244,12 @@ def resized(images: UInt8[Tensor, "frame y x 3"], width: int, height: int) -> UI
         return images
     planes = interpolate(images.permute(0, 3, 1, 2).float(), (height, width), mode="bicubic", antialias=True, align_corners=False)
     return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def as_bytes(frames: Any) -> UInt8[Tensor, "frame y x 3"]:
+    """Of what a pipeline gives for one clip: an array of 0 to 1, or pictures."""
+    video = np.stack([np.asarray(frame) for frame in frames])
+    return torch.from_numpy(video if video.dtype == np.uint8 else np.rint(255 * video.astype(np.float32).clip(0, 1)).astype(np.uint8))
 
 
 def loaded(load: Callable[[], Any], model: str, kind: str) -> Any:

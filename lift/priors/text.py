@@ -1,0 +1,93 @@
+"""Any image-to-video pipeline of diffusers, told in words where to go."""
+
+import inspect
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from lift.priors import Asked, priors
+from lift.priors.diffusion import PromptedPrior, as_bytes, loaded
+from lift.priors.signals import WORDS, move
+from lift.types import Cameras, Depth
+
+
+@priors.register("diffusers")
+class Diffusers(PromptedPrior):
+    """Any image-to-video pipeline of diffusers, told in words where to go.
+
+    What the last part of a clip's name says ("right/up" goes up), or its cameras where that is no direction, is appended to the prompt; a pipeline that takes
+    no prompt goes where it likes. None keeps to the path: poses are to be found (pose=auto does so).
+
+    model: an id on the Hugging Face hub, or a folder; its class is found out. size: as in every model, but of 832 x 480 pixels by default. frames: 49 by default.
+    every, step: what the frames less one, and the sides, are to be multiples of (the model's page tells). guidance: by default the pipeline's own.
+    """
+
+    licence = "see the model's page"
+    requires = ("diffusers", "transformers", "accelerate", "ftfy")  # the last for the text of Wan's pipelines
+    pipeline = "DiffusionPipeline"
+    follows = "text"
+    size = (832, 480)
+    clip = 49
+
+    def __init__(
+        self,
+        model: str,
+        every: int = 1,
+        step: int = 16,
+        guidance: Optional[float] = None,
+        *,
+        depth: Depth,
+        device: torch.device,
+        **shared,
+    ) -> None:
+        for key, value in (("every", every), ("step", step)):
+            if value < 1:
+                raise ValueError(f"prior.{key} is {value}; choose 1 or more")
+        self.every, self.step, self.typical = every, step, depth.typical
+        if (Path(model).expanduser() / "unet").is_dir():
+            self.denoiser = "unet"
+        super().__init__(model, guidance=guidance, device=device, **shared)
+
+    @cached_property
+    def pipe(self) -> Any:
+        import diffusers
+
+        # Its class is looked at before gigabytes of it are fetched.
+        name = loaded(lambda: diffusers.DiffusionPipeline.load_config(self.model), self.model, self.pipeline).get("_class_name")
+        kind = getattr(diffusers, name, None) if isinstance(name, str) else None
+        if kind is not None:
+            takes = inspect.signature(kind.__call__).parameters
+            if "image" not in takes or not {"num_frames", "frames"} & set(takes):
+                raise ValueError(f"prior.model {self.model} is a {name}, which does not make a video of an image; choose an image-to-video model")
+        return super().pipe
+
+    def _placed(self, pipe: Any) -> Any:
+        self.denoiser = "transformer" if hasattr(pipe, "transformer") else "unet"
+        return super()._placed(pipe)
+
+    def filmed(
+        self, picture: UInt8[Tensor, "y x 3"], path: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]
+    ) -> UInt8[Tensor, "frame y x 3"]:
+        from PIL import Image
+
+        video = as_bytes(self.pipe(**self.call(Image.fromarray(picture.cpu().numpy()), path, asked, generator, after))[0][0])
+        if len(video) != self.frames:
+            raise ValueError(f"prior.model {self.model} made {len(video)} frames, not prior.frames={self.frames}; choose prior.frames={len(video)}")
+        return video
+
+    def call(self, picture: Any, path: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]) -> dict[str, Any]:
+        """Arguments for the pipeline, of those that it takes."""
+        named = asked.clip.name.split("/")[-1]
+        words = WORDS[named if named in WORDS else move(path, self.typical)]
+        known = {
+            "image": picture, "prompt": self.told(words), "negative_prompt": self.negative_prompt, "height": path.height, "width": path.width,
+            "num_frames": self.frames, "frames": self.frames, "num_inference_steps": self.steps, "guidance_scale": self.guidance, "generator": generator,
+            "decode_chunk_size": self.decode, "output_type": "np", "callback_on_step_end": after,
+        }  # fmt: skip
+        takes = inspect.signature(self.pipe.__call__).parameters
+        return {key: value for key, value in known.items() if key in takes and value is not None}
