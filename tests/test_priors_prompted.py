@@ -177,19 +177,20 @@ def test_a_model_that_makes_another_number_of_frames_is_said_to(folders):
 # LoRAs
 
 
-def test_each_move_has_its_lora_loaded_once_and_alone_at_work(folders, tmp_path):
+@pytest.mark.parametrize("how", ({}, {"precision": "float8"}))
+def test_each_move_has_its_lora_loaded_once_and_alone_at_work(how, folders, tmp_path):
     loras = tiny.camera_loras(tmp_path / "loras")
-    prior = build(folders, "ltx", loras=str(loras))
-    loaded = []
-    load = prior.pipe.load_lora_weights
-    prior.pipe.load_lora_weights = lambda *args, **how: loaded.append(how["adapter_name"]) or load(*args, **how)
+    prior = build(folders, "ltx", loras=str(loras), **how)
     left, right = asked("any name", 8, -0.3), asked("any name", 8, 0.3)
     first = prior.many([left])[0].images
-    assert prior.pipe.get_active_adapters() == ["Dolly-Left"]
+    assert prior.pipe.get_active_adapters() == ["Dolly-Left"] and len(prior.pipe.get_list_adapters()["transformer"]) == 7
+    kept = prior.pipe
     other = prior.many([right])[0].images
     assert prior.pipe.get_active_adapters() == ["Dolly-Right"]
     again = prior.many([left])[0].images
-    assert loaded == ["Dolly-Left", "Dolly-Right"] and torch.equal(first, again) and not torch.equal(first, other)
+    assert prior.pipe is kept and torch.equal(first, again) and not torch.equal(first, other)
+    if how:
+        return
     without = build(folders, "ltx").many([left])[0].images
     assert not torch.equal(first, without)
     assert torch.equal(build(folders, "ltx", loras=str(loras), strength=0.0).many([left])[0].images, without)
@@ -218,9 +219,9 @@ def test_a_lora_that_is_not_there_or_does_not_fit_is_one_clear_line(folders, tmp
     from safetensors.torch import save_file
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(FileNotFoundError, match=r"^prior.loras is .*, a folder without a file \*dolly-right.safetensors; download it, or choose prior.loras=none$"):
+    with pytest.raises(FileNotFoundError, match=r"^prior.loras is .*, a folder without a file \*dolly-right.safetensors, which clip 'right' needs$"):
         build(folders, "ltx", loras=str(tmp_path))(*_of(asked(count=8)))
-    with pytest.raises(ValueError, match="^prior.loras is nobody/nothing, whose LoRA Dolly-Right could not be loaded into .*; choose a folder.*or prior.loras=none$"):
+    with pytest.raises(ValueError, match="^prior.loras is nobody/nothing, whose LoRA Dolly-Right could not be loaded into .*; choose a folder.*, or prior.loras=none$"):
         build(folders, "ltx", loras="nobody/nothing")(*_of(asked(count=8)))
     block = "diffusion_model.transformer_blocks.0.attn1.to_q.lora"
     save_file({f"{block}_A.weight": torch.zeros(2, 99), f"{block}_B.weight": torch.zeros(99, 2)}, tmp_path / "dolly-right.safetensors")

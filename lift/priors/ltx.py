@@ -1,14 +1,16 @@
 """LTX-2, told where to go by a LoRA for each move."""
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from lift.priors import Asked, priors
-from lift.priors.diffusion import PromptedPrior, as_bytes, quiet
+from lift.priors.diffusion import PromptedPrior, as_bytes
 from lift.priors.signals import WORDS, move
 from lift.types import Cameras, Depth
 
@@ -31,7 +33,7 @@ class LTX(PromptedPrior):
     There are LoRAs for a camera that goes in, out, left, right, up or down, or stays: a clip takes the one that its path comes nearest to. How far the camera
     goes, and what it turns to, the model decides; poses are to be found (pose=auto does so). The sound that it makes to the video is dropped.
 
-    loras: what the names of the LoRAs on the Hugging Face hub begin with, or a folder with their files; none: words alone. strength: of a LoRA. fps: frames a second
+    loras: what the names of the LoRAs on the Hugging Face hub begin with, or a folder with their files, all of which are loaded; none: words alone. strength: of a LoRA. fps: frames a second
     that the model is told. steps: of denoising, 40 by default. decode: has no say here; the video is decoded in tiles.
     """
 
@@ -63,7 +65,30 @@ class LTX(PromptedPrior):
         if fps < 1:
             raise ValueError(f"prior.fps is {fps}; choose 1 or more")
         self.loras, self.strength, self.fps, self.typical = loras, strength, fps, depth.typical
-        self.held: set[str] = set()
+
+    @cached_property
+    def files(self) -> dict[str, tuple[str, str]]:
+        """LoRA -> the folder, or the name on the hub, and the file in it."""
+        folder = Path(self.loras).expanduser()
+        if not folder.is_dir():
+            hub = {name: f"{self.loras}-{name}" for name in LORAS.values()}
+            return {name: (repository, f"{repository.split('/')[-1].lower()}.safetensors") for name, repository in hub.items()}
+        found = {name: sorted(folder.rglob(f"*{name.lower()}.safetensors")) for name in LORAS.values()}
+        return {name: (str(files[0].parent), files[0].name) for name, files in found.items() if files}
+
+    def _placed(self, pipe: Any) -> Any:
+        pipe.vae.enable_tiling()
+        # Before it is placed: layers that come later would take the weights' 8 bits, and compute in them.
+        for name, (folder, file) in self.files.items() if self.loras != "none" else ():
+            try:
+                pipe.load_lora_weights(folder, weight_name=file, adapter_name=name)
+            except Exception as error:  # of the hub's libraries, which have many
+                first = " ".join(str(error).split())[:300]
+                raise ValueError(
+                    f"prior.loras is {self.loras}, whose LoRA {name} could not be loaded into {self.model} ({type(error).__name__}: {first}); "
+                    "choose a folder with LoRAs for this model, or prior.loras=none"
+                ) from None
+        return super()._placed(pipe)
 
     def filmed(
         self, picture: UInt8[Tensor, "y x 3"], path: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]
@@ -72,8 +97,9 @@ class LTX(PromptedPrior):
 
         which = move(path, self.typical)
         if self.loras != "none":
-            self._switch(which)
-        self.pipe.vae.enable_tiling()
+            if LORAS[which] not in self.files:
+                raise FileNotFoundError(f"prior.loras is {self.loras}, a folder without a file *{LORAS[which].lower()}.safetensors, which clip {asked.clip.name!r} needs")
+            self.pipe.set_adapters(LORAS[which], self.strength)
         video, _ = self.pipe(
             image=Image.fromarray(picture.cpu().numpy()), prompt=self.told(WORDS[which]), negative_prompt=self.negative_prompt, height=path.height, width=path.width,
             num_frames=self.frames, frame_rate=float(self.fps), num_inference_steps=self.steps, guidance_scale=self.guidance, audio_guidance_scale=self.guidance,
@@ -83,31 +109,3 @@ class LTX(PromptedPrior):
             generator=generator, output_type="np", return_dict=False, callback_on_step_end=after,
         )  # fmt: skip
         return as_bytes(video[0])
-
-    def _switch(self, which: str) -> None:
-        """Has the move's LoRA, and no other, take part. Raises FileNotFoundError or ValueError that names `prior.loras`."""
-        name = LORAS[which]
-        if name not in self.held:
-            folder, file = self._lora(name)
-            try:
-                with quiet():
-                    self.pipe.load_lora_weights(folder, weight_name=file, adapter_name=name)
-            except Exception as error:  # of the hub's libraries, which have many
-                first = " ".join(str(error).split())[:300]
-                raise ValueError(
-                    f"prior.loras is {self.loras}, whose LoRA {name} could not be loaded into {self.model} ({type(error).__name__}: {first}); "
-                    "choose a folder with LoRAs for this model, or prior.loras=none"
-                ) from None
-            self.held.add(name)
-        self.pipe.set_adapters(name, self.strength)
-
-    def _lora(self, name: str) -> tuple[str, str]:
-        """The folder or the name on the hub, and the file in it."""
-        folder = Path(self.loras).expanduser()
-        if folder.is_dir():
-            found = sorted(folder.rglob(f"*{name.lower()}.safetensors"))
-            if not found:
-                raise FileNotFoundError(f"prior.loras is {self.loras}, a folder without a file *{name.lower()}.safetensors; download it, or choose prior.loras=none")
-            return str(found[0].parent), found[0].name
-        repository = f"{self.loras}-{name}"
-        return repository, f"{repository.split('/')[-1].lower()}.safetensors"
