@@ -24,6 +24,9 @@ NEEDS = {
     # What has no default: a file that the test makes, or the real thing.
     ("planner", "path"): lambda folder: {"path": path_file(folder)},
     ("prior", "frames"): lambda folder: {"path": video_file(folder)},
+    ("prior", "diffusers"): None,
+    ("prior", "ltx"): None,
+    ("prior", "easyanimate"): None,
     ("depth", "onnx"): None,
     ("depth", "depth_anything"): None,
     ("depth", "known"): None,
@@ -32,9 +35,6 @@ NEEDS = {
     ("pose", "vggt"): None,
     ("pose", "depth_anything_3"): None,
     ("prior", "svd"): None,
-    ("prior", "diffusers"): None,
-    ("prior", "ltx"): None,
-    ("prior", "easyanimate"): None,
 }
 """None: needs a network's weights or a real scene, and has a test of its own."""
 

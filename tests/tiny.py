@@ -29,6 +29,22 @@ def svd(folder: Path) -> Path:
     return _saved(StableVideoDiffusionPipeline(**parts), folder)
 
 
+def _saved(pipe, folder: Path) -> Path:
+    rng = torch.Generator().manual_seed(0)
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            for parameter in part.parameters():  # all of them, what starts at zero too: else parts of the network have no say
+                parameter.data += 0.02 * torch.randn(parameter.shape, generator=rng)
+    pipe.save_pretrained(folder)
+    return folder
+
+
+MADE: dict[str, Callable[[Path], Path]] = {"svd": svd}
+"""Prior -> what makes its model in a folder."""
+SETTINGS: dict[str, dict] = {"svd": {"steps": 2, "size": 64, "frames": 5}}
+"""What makes it quick."""
+
+
 def wan(folder: Path) -> Path:
     from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline, WanTransformer3DModel
     from transformers import UMT5Config, UMT5EncoderModel
@@ -131,22 +147,9 @@ def _tokenizer(longest: int = 512):
     return PreTrainedTokenizerFast(tokenizer_object=tokens, pad_token="<pad>", eos_token="</s>", model_max_length=longest)
 
 
-def _saved(pipe, folder: Path) -> Path:
-    rng = torch.Generator().manual_seed(0)
-    for part in pipe.components.values():
-        if isinstance(part, torch.nn.Module):
-            for parameter in part.parameters():  # all of them, what starts at zero too: else parts of the network have no say
-                parameter.data += 0.02 * torch.randn(parameter.shape, generator=rng)
-    pipe.save_pretrained(folder)
-    return folder
-
-
-MADE: dict[str, Callable[[Path], Path]] = {"svd": svd, "diffusers": wan, "ltx": ltx, "easyanimate": easyanimate}
-"""Prior -> what makes its model in a folder."""
-SETTINGS: dict[str, dict] = {
-    "svd": {"steps": 2, "size": 64, "frames": 5},
+MADE |= {"diffusers": wan, "ltx": ltx, "easyanimate": easyanimate}
+SETTINGS |= {
     "diffusers": {"steps": 2, "size": 64, "frames": 5, "every": 4},
     "ltx": {"steps": 2, "size": 96, "frames": 9, "loras": "none"},
     "easyanimate": {"steps": 2, "size": 64, "frames": 5},
 }
-"""What makes it quick."""

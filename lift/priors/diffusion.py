@@ -8,9 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Optional
 
-import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm import tqdm
@@ -55,8 +54,10 @@ class DiffusionPrior(VideoPrior):
     """Frames that it was trained with, the first included."""
     every: int = 1
     """Frames of a clip, less one, are a multiple of it."""
+    single: tuple[str, ...] = ()
+    """Parts that are in single precision whatever the others are in."""
     parts: dict[str, float] = {}
-    """GiB of its parts' weights in half precision."""
+    """GiB of its parts' weights in half precision (those of `single` in single)."""
     working: float = 0.0
     """GiB that sampling and decoding one clip takes beside them, at its own size."""
 
@@ -115,13 +116,17 @@ class DiffusionPrior(VideoPrior):
         import diffusers
 
         kind = getattr(diffusers, self.pipeline)
-        how: dict[str, Any] = {"dtype": self.dtype}
+        how = self._told()
         folder = Path(self.model).expanduser()
         if self.variant and self.dtype != torch.float32 and (not folder.is_dir() or any(folder.glob(f"*/*.{self.variant}.*"))):
             how["variant"] = self.variant
         with quiet():
             pipe = loaded(lambda: kind.from_pretrained(self.model, **how), self.model, self.pipeline)
         return self._placed(pipe)
+
+    def _told(self) -> dict[str, Any]:
+        """What `from_pretrained` is told besides the model."""
+        return {"dtype": {"default": self.dtype, **dict.fromkeys(self.single, torch.float32)} if self.single else self.dtype}
 
     def _placed(self, pipe: Any) -> Any:
         part = getattr(pipe, self.denoiser)
@@ -184,51 +189,52 @@ class DiffusionPrior(VideoPrior):
 
 
 class PromptedPrior(DiffusionPrior):
-    """Settings of models that are told in words, too, what is to be seen; clips are sampled one after the other.
+    """Settings that models have which are told in words what to show.
 
-    prompt: what the video shows. negative_prompt: what it does not show. guidance: how far the words are followed (classifier-free guidance); 1 leaves the negative ones
-    out and takes half the time.
+    prompt: what the video shows. negative_prompt: what it does not show. guidance: how much the prompt decides; 1: as it does by
+        itself, without classifier-free guidance.
     """
-
-    denoiser = "transformer"
-    half = "bfloat16"
 
     def __init__(
         self,
         model: str,
-        prompt: str = "A still scene, filmed by a moving camera",
-        negative_prompt: str = "blurry, distorted, flickering, things that move, cuts, text",
-        guidance: Optional[float] = 5.0,
+        prompt: str = "a still scene, filmed by a moving camera",
+        negative_prompt: str = "",
+        guidance: float = 5.0,
         *,
         device: torch.device,
         **shared,
     ) -> None:
         super().__init__(model, device=device, **shared)
-        if guidance is not None and not guidance >= 1:
-            raise ValueError(f"prior.guidance is {guidance}; choose 1 or more")
+        if not guidance >= 1:
+            raise ValueError(f"prior.guidance is {guidance}; choose 1 (none) or more")
         self.prompt, self.negative_prompt, self.guidance = prompt, negative_prompt, guidance
 
-    @abstractmethod
-    def filmed(
-        self, picture: UInt8[Tensor, "y x 3"], path: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]
-    ) -> UInt8[Tensor, "frame y x 3"]:
-        """One video. after: for the pipeline's callback_on_step_end."""
+
+class OneByOne(PromptedPrior):
+    """What priors share whose pipeline makes one video a call."""
+
+    denoiser = "transformer"
+    half = "bfloat16"
 
     def sampled(self, pictures: UInt8[Tensor, "clip y x 3"], paths: Sequence[Cameras], asked: Sequence[Asked]) -> UInt8[Tensor, "clip frame y x 3"]:
         videos = []
-        for picture, path, one, generator in zip(pictures, paths, asked, self.noise(asked), strict=True):
+        for picture, cameras, one, generator in zip(pictures, paths, asked, self.noise(asked), strict=True):
             with self.steps_shown([one]) as shown:
 
-                def after(pipe: Any, step: int, timestep: Any, tensors: dict, shown: Callable[[], None] = shown) -> dict:
+                def after(*_: Any, shown: Callable[[], None] = shown) -> dict:
                     shown()
-                    return tensors
+                    return {}  # of tensors to be replaced, none
 
-                videos.append(self.filmed(picture, path, one, generator, after))
+                planes = self.video(picture, cameras, one, generator, after)
+            videos.append((planes.float() * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1))
         return torch.stack(videos)
 
-    def told(self, words: str) -> str:
-        """The prompt, and a sentence after it."""
-        return f"{self.prompt.rstrip('. ')}. {words[0].upper()}{words[1:]}."
+    @abstractmethod
+    def video(
+        self, picture: UInt8[Tensor, "y x 3"], cameras: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]
+    ) -> Float[Tensor, "frame 3 y x"]:
+        """One of `sampled`, from 0 to 1. after: the pipeline's `callback_on_step_end`."""
 
 
 def path(asked: Asked) -> Cameras:
@@ -244,12 +250,6 @@ def resized(images: UInt8[Tensor, "frame y x 3"], width: int, height: int) -> UI
         return images
     planes = interpolate(images.permute(0, 3, 1, 2).float(), (height, width), mode="bicubic", antialias=True, align_corners=False)
     return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-
-
-def as_bytes(frames: Any) -> UInt8[Tensor, "frame y x 3"]:
-    """Of what a pipeline gives for one clip: an array of 0 to 1, or pictures."""
-    video = np.stack([np.asarray(frame) for frame in frames])
-    return torch.from_numpy(video if video.dtype == np.uint8 else np.rint(255 * video.astype(np.float32).clip(0, 1)).astype(np.uint8))
 
 
 def loaded(load: Callable[[], Any], model: str, kind: str) -> Any:

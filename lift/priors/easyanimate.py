@@ -9,20 +9,20 @@ from torch import Tensor
 
 from lift.geometry import transform_cameras
 from lift.priors import Asked, priors
-from lift.priors.diffusion import PromptedPrior
+from lift.priors.diffusion import OneByOne
 from lift.priors.signals import near as nearest
 from lift.priors.signals import pluecker
 from lift.types import Cameras, Depth
 
 
 @priors.register("easyanimate")
-class EasyAnimate(PromptedPrior):
+class EasyAnimate(OneByOne):
     """EasyAnimate V5.1 with camera control (Xu et al., 2024): its network sees the Plücker coordinates of the rays of the path.
 
-    It was trained on RealEstate10K, whose unit of length is what lies nearest in a scene: paths are brought to that.
+    Its paths come as those of RealEstate10K, whose unit of length is set by what lies nearest in a scene: paths are brought to that.
 
-    near: how far away what is near is in that unit; the data's makers (Zhou et al., 2018) chose 1.25, and more makes the camera go farther. steps: of denoising, 50 by
-    default. decode: has no say here; frames are decoded four at a time.
+    near: how far away what is nearest is in that unit; the makers of those data (Zhou et al., 2018) chose 1.25, and more makes the camera go farther.
+    steps: of denoising, 50 by default. at_once and decode have no say: its pipeline makes one clip a call, and four frames are decoded at a time.
     """
 
     licence = "Apache-2.0"
@@ -52,24 +52,24 @@ class EasyAnimate(PromptedPrior):
         self.scale = near / nearest(depth)
 
     def _placed(self, pipe: Any) -> Any:
-        # In diffusers 0.42 the pipeline hands its text encoder a number that this does not take (issue 13638), and lacks what it decodes with: see `filmed`.
+        # In diffusers 0.42 the pipeline hands its text encoder a number that this does not take (issue 13638), and lacks what it decodes with: see `video`.
         encode = pipe.encode_prompt
         pipe.encode_prompt = lambda text_encoder_index=0, **said: encode(**said)
         return super()._placed(pipe)
 
     @torch.no_grad()
-    def filmed(
-        self, picture: UInt8[Tensor, "y x 3"], path: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]
-    ) -> UInt8[Tensor, "frame y x 3"]:
+    def video(
+        self, picture: UInt8[Tensor, "y x 3"], cameras: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]
+    ) -> Float[Tensor, "frame 3 y x"]:
         pipe = self.pipe
         latents = pipe(
-            prompt=self.prompt, negative_prompt=self.negative_prompt, num_frames=self.frames, height=path.height, width=path.width, ref_image=reference(picture),
-            control_camera_video=self.rays(path), num_inference_steps=self.steps, guidance_scale=self.guidance, generator=generator, output_type="latent",
+            prompt=self.prompt, negative_prompt=self.negative_prompt, num_frames=self.frames, height=cameras.height, width=cameras.width, ref_image=reference(picture),
+            control_camera_video=self.rays(cameras), num_inference_steps=self.steps, guidance_scale=self.guidance, generator=generator, output_type="latent",
             return_dict=False, callback_on_step_end=after,
         )[0]  # fmt: skip
-        planes = pipe.vae.decode((latents / pipe.vae.config.scaling_factor).to(pipe.vae.dtype)).sample[0].float()
+        video = pipe.vae.decode((latents / pipe.vae.config.scaling_factor).to(pipe.vae.dtype)).sample[0].float()
         pipe.maybe_free_model_hooks()
-        return ((planes / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 3, 0).cpu()
+        return (video / 2 + 0.5).clamp(0, 1).transpose(0, 1)
 
     def rays(self, path: Cameras) -> Float[Tensor, "1 6 frame y x"]:
         """The path as the network was shown paths: Plücker rays in the first camera's axes and in the data's unit of length."""

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lift.priors import Asked, priors
-from lift.priors.diffusion import PromptedPrior, as_bytes
-from lift.priors.signals import WORDS, move
+from lift.priors.diffusion import OneByOne
+from lift.priors.signals import WORDS, move, sentences
 from lift.types import Cameras, Depth
 
 LORAS = {
@@ -27,14 +27,15 @@ LORAS = {
 
 
 @priors.register("ltx")
-class LTX(PromptedPrior):
+class LTX(OneByOne):
     """LTX-2 (HaCohen et al., 2026), told where to go by a LoRA for each move, and in words.
 
     There are LoRAs for a camera that goes in, out, left, right, up or down, or stays: a clip takes the one that its path comes nearest to. How far the camera
     goes, and what it turns to, the model decides; poses are to be found (pose=auto does so). The sound that it makes to the video is dropped.
 
     loras: what the names of the LoRAs on the Hugging Face hub begin with, or a folder with their files, all of which are loaded; none: words alone. strength: of a LoRA. fps: frames a second
-    that the model is told. steps: of denoising, 40 by default. decode: has no say here; the video is decoded in tiles.
+    that the model is told. steps: of denoising, 40 by default.
+    at_once and decode have no say: its pipeline makes one clip a call, and decodes in tiles.
     """
 
     licence = "LTX-2.x Community License"
@@ -90,22 +91,22 @@ class LTX(PromptedPrior):
                 ) from None
         return super()._placed(pipe)
 
-    def filmed(
-        self, picture: UInt8[Tensor, "y x 3"], path: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]
-    ) -> UInt8[Tensor, "frame y x 3"]:
+    def video(
+        self, picture: UInt8[Tensor, "y x 3"], cameras: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]
+    ) -> Float[Tensor, "frame 3 y x"]:
         from PIL import Image
 
-        which = move(path, self.typical)
+        which = move(cameras, self.typical)
         if self.loras != "none":
             if LORAS[which] not in self.files:
                 raise FileNotFoundError(f"prior.loras is {self.loras}, a folder without a file *{LORAS[which].lower()}.safetensors, which clip {asked.clip.name!r} needs")
             self.pipe.set_adapters(LORAS[which], self.strength)
         video, _ = self.pipe(
-            image=Image.fromarray(picture.cpu().numpy()), prompt=self.told(WORDS[which]), negative_prompt=self.negative_prompt, height=path.height, width=path.width,
+            image=Image.fromarray(picture.cpu().numpy()), prompt=sentences(self.prompt, WORDS[which]), negative_prompt=self.negative_prompt, height=cameras.height, width=cameras.width,
             num_frames=self.frames, frame_rate=float(self.fps), num_inference_steps=self.steps, guidance_scale=self.guidance, audio_guidance_scale=self.guidance,
             # Two more guidances that the pipeline has by default take a pass of the network each: the one serves the sound alone, the other LTX-2.3 and later alone.
             modality_scale=1.0, audio_modality_scale=1.0, stg_scale=0.0, audio_stg_scale=0.0, spatio_temporal_guidance_blocks=None,
             use_cross_timestep=self.pipe.transformer.config.cross_attn_mod,  # as LTX-2.3 and later were trained, and LTX-2 was not
-            generator=generator, output_type="np", return_dict=False, callback_on_step_end=after,
+            generator=generator, output_type="pt", return_dict=False, callback_on_step_end=after,
         )  # fmt: skip
-        return as_bytes(video[0])
+        return video[0].float()

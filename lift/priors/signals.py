@@ -46,3 +46,8 @@ def near(depth: Depth) -> float:
     """How far away the scene begins: the depth that a twentieth of the valid pixels fall short of."""
     valid = depth.depth[depth.valid]
     return float(valid.kthvalue(max(1, round(0.05 * len(valid)))).values)
+
+
+def sentences(prompt: str, words: str) -> str:
+    """A prompt, and one of WORDS as a sentence of its own after it."""
+    return f"{prompt.rstrip('. ')}. {words[0].upper()}{words[1:]}."

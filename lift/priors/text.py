@@ -6,18 +6,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional
 
+import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lift.priors import Asked, priors
-from lift.priors.diffusion import PromptedPrior, as_bytes, loaded
-from lift.priors.signals import WORDS, move
+from lift.priors.diffusion import OneByOne, loaded
+from lift.priors.signals import WORDS, move, sentences
 from lift.types import Cameras, Depth
 
 
 @priors.register("diffusers")
-class Diffusers(PromptedPrior):
+class Diffusers(OneByOne):
     """Any image-to-video pipeline of diffusers, told in words where to go.
 
     What the last part of a clip's name says ("right/up" goes up), or its cameras where that is no direction, is appended to the prompt; a pipeline that takes
@@ -25,6 +26,7 @@ class Diffusers(PromptedPrior):
 
     model: an id on the Hugging Face hub, or a folder; its class is found out. size: as in every model, but of 832 x 480 pixels by default. frames: 49 by default.
     every, step: what the frames less one, and the sides, are to be multiples of (the model's page tells). guidance: by default the pipeline's own.
+    at_once has no say, and decode with few: a pipeline makes one clip a call, and most decode as they do.
     """
 
     licence = "see the model's page"
@@ -51,7 +53,8 @@ class Diffusers(PromptedPrior):
         self.every, self.step, self.typical = every, step, depth.typical
         if (Path(model).expanduser() / "unet").is_dir():
             self.denoiser = "unet"
-        super().__init__(model, guidance=guidance, device=device, **shared)
+        super().__init__(model, guidance=1.0 if guidance is None else guidance, device=device, **shared)
+        self.guidance = guidance
 
     @cached_property
     def pipe(self) -> Any:
@@ -70,24 +73,30 @@ class Diffusers(PromptedPrior):
         self.denoiser = "transformer" if hasattr(pipe, "transformer") else "unet"
         return super()._placed(pipe)
 
-    def filmed(
-        self, picture: UInt8[Tensor, "y x 3"], path: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]
-    ) -> UInt8[Tensor, "frame y x 3"]:
+    def video(
+        self, picture: UInt8[Tensor, "y x 3"], cameras: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]
+    ) -> Float[Tensor, "frame 3 y x"]:
         from PIL import Image
 
-        video = as_bytes(self.pipe(**self.call(Image.fromarray(picture.cpu().numpy()), path, asked, generator, after))[0][0])
-        if len(video) != self.frames:
-            raise ValueError(f"prior.model {self.model} made {len(video)} frames, not prior.frames={self.frames}; choose prior.frames={len(video)}")
-        return video
+        made = planes(self.pipe(**self.call(Image.fromarray(picture.cpu().numpy()), cameras, asked, generator, after))[0][0])
+        if len(made) != self.frames:
+            raise ValueError(f"prior.model {self.model} made {len(made)} frames, not prior.frames={self.frames}; choose prior.frames={len(made)}")
+        return made
 
-    def call(self, picture: Any, path: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]) -> dict[str, Any]:
+    def call(self, picture: Any, cameras: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]) -> dict[str, Any]:
         """Arguments for the pipeline, of those that it takes."""
         named = asked.clip.name.split("/")[-1]
-        words = WORDS[named if named in WORDS else move(path, self.typical)]
+        words = WORDS[named if named in WORDS else move(cameras, self.typical)]
         known = {
-            "image": picture, "prompt": self.told(words), "negative_prompt": self.negative_prompt, "height": path.height, "width": path.width,
+            "image": picture, "prompt": sentences(self.prompt, words), "negative_prompt": self.negative_prompt, "height": cameras.height, "width": cameras.width,
             "num_frames": self.frames, "frames": self.frames, "num_inference_steps": self.steps, "guidance_scale": self.guidance, "generator": generator,
             "decode_chunk_size": self.decode, "output_type": "np", "callback_on_step_end": after,
         }  # fmt: skip
         takes = inspect.signature(self.pipe.__call__).parameters
         return {key: value for key, value in known.items() if key in takes and value is not None}
+
+
+def planes(frames: Any) -> Float[Tensor, "frame 3 y x"]:
+    """0 to 1, of what a pipeline gives for one clip: an array of that, or pictures."""
+    video = torch.from_numpy(np.stack([np.asarray(frame) for frame in frames])).permute(0, 3, 1, 2)
+    return video.float() if video.is_floating_point() else video / 255
