@@ -1,6 +1,7 @@
 """Priors that sample video diffusion models, on tiny networks of the real classes: what they share, and how Stable Video Diffusion is steered."""
 
 import dataclasses
+from functools import cache
 
 import pytest
 import torch
@@ -33,6 +34,7 @@ def folders(tmp_path_factory):
     return folder
 
 
+@cache
 def scene(width: int = 96, height: int = 64) -> tuple[Frames, Cameras, Depth]:
     camera = pinhole(width, height, 90.0)
     seen = walls.render(camera)

@@ -65,7 +65,10 @@ def ltx(folder: Path) -> Path:
     from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder
     from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
-    text = {"vocab_size": BYTES, "hidden_size": 32, "intermediate_size": 37, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
+    text = {
+        "vocab_size": BYTES, "hidden_size": 32, "intermediate_size": 37, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+        "head_dim": 16,
+    }  # fmt: skip
     vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 16, "patch_size": 8}
     transformer = LTX2VideoTransformer3DModel(
         in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=8, cross_attention_dim=16, audio_in_channels=4, audio_out_channels=4,
@@ -83,13 +86,15 @@ def ltx(folder: Path) -> Path:
         decoder_layers_per_block=(1, 1, 1, 1), spatial_compression_ratio=32, temporal_compression_ratio=8,
     )  # fmt: skip
     audio = AutoencoderKLLTX2Audio(
-        base_channels=4, output_channels=2, ch_mult=(1,), num_res_blocks=1, in_channels=2, resolution=32, latent_channels=2, norm_type="pixel", causality_axis="height",
-        mid_block_add_attention=False, sample_rate=16000, mel_hop_length=160, is_causal=True, mel_bins=8,
+        base_channels=4, output_channels=2, ch_mult=(1,), num_res_blocks=1, in_channels=2, resolution=32, latent_channels=2, norm_type="pixel",
+        causality_axis="height", mid_block_add_attention=False, sample_rate=16000, mel_hop_length=160, is_causal=True, mel_bins=8,
     )  # fmt: skip
-    vocoder = LTX2Vocoder(in_channels=16, hidden_channels=32, upsample_kernel_sizes=[4, 4], upsample_factors=[2, 2], resnet_kernel_sizes=[3], resnet_dilations=[[1, 3, 5]])
-    parts = {"transformer": transformer, "connectors": connectors, "vae": vae, "audio_vae": audio, "vocoder": vocoder, "scheduler": FlowMatchEulerDiscreteScheduler()}
+    vocoder = LTX2Vocoder(
+        in_channels=16, hidden_channels=32, upsample_kernel_sizes=[4, 4], upsample_factors=[2, 2], resnet_kernel_sizes=[3], resnet_dilations=[[1, 3, 5]]
+    )
     encoder = Gemma3ForConditionalGeneration(Gemma3Config(text_config=text, vision_config=vision))
-    return _saved(LTX2ImageToVideoPipeline(**parts, text_encoder=encoder, tokenizer=_tokenizer(1024)), folder)
+    parts = {"transformer": transformer, "connectors": connectors, "text_encoder": encoder, "vae": vae, "audio_vae": audio, "vocoder": vocoder}
+    return _saved(LTX2ImageToVideoPipeline(**parts, tokenizer=_tokenizer(1024), scheduler=FlowMatchEulerDiscreteScheduler()), folder)
 
 
 def camera_loras(folder: Path) -> Path:
@@ -118,8 +123,8 @@ def easyanimate(folder: Path) -> Path:
     }  # fmt: skip
     vision = {"depth": 1, "embed_dim": 16, "hidden_size": 16, "num_heads": 2, "mlp_ratio": 1}
     transformer = EasyAnimateTransformer3DModel(
-        num_attention_heads=2, attention_head_dim=16, in_channels=14, out_channels=4, time_embed_dim=2, text_embed_dim=16, num_layers=2, sample_width=16, sample_height=16,
-        patch_size=2,
+        num_attention_heads=2, attention_head_dim=16, in_channels=14, out_channels=4, time_embed_dim=2, text_embed_dim=16, num_layers=2, sample_width=16,
+        sample_height=16, patch_size=2,
     )  # fmt: skip
     vae = AutoencoderKLMagvit(
         latent_channels=4, block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=2, spatial_group_norm=False,

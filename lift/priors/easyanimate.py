@@ -63,9 +63,9 @@ class EasyAnimate(OneByOne):
     ) -> Float[Tensor, "frame 3 y x"]:
         pipe = self.pipe
         latents = pipe(
-            prompt=self.prompt, negative_prompt=self.negative_prompt, num_frames=self.frames, height=cameras.height, width=cameras.width, ref_image=reference(picture),
-            control_camera_video=self.rays(cameras), num_inference_steps=self.steps, guidance_scale=self.guidance, generator=generator, output_type="latent",
-            return_dict=False, callback_on_step_end=after,
+            prompt=self.prompt, negative_prompt=self.negative_prompt, num_frames=self.frames, height=cameras.height, width=cameras.width,
+            ref_image=reference(picture), control_camera_video=self.rays(cameras), num_inference_steps=self.steps, guidance_scale=self.guidance,
+            generator=generator, output_type="latent", return_dict=False, callback_on_step_end=after,
         )[0]  # fmt: skip
         video = pipe.vae.decode((latents / pipe.vae.config.scaling_factor).to(pipe.vae.dtype)).sample[0].float()
         pipe.maybe_free_model_hooks()

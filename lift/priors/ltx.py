@@ -33,12 +33,12 @@ class LTX(OneByOne):
     There are LoRAs for a camera that goes in, out, left, right, up or down, or stays: a clip takes the one that its path comes nearest to. How far the camera
     goes, and what it turns to, the model decides; poses are to be found (pose=auto does so). The sound that it makes to the video is dropped.
 
-    loras: what the names of the LoRAs on the Hugging Face hub begin with, or a folder with their files, all of which are loaded; none: words alone. strength: of a LoRA. fps: frames a second
-    that the model is told. steps: of denoising, 40 by default.
+    loras: what the names of the LoRAs on the Hugging Face hub begin with, or a folder with their files, all of which are loaded; none: words alone.
+    strength: of a LoRA. fps: frames a second that the model is told. steps: of denoising, 40 by default.
     at_once and decode have no say: its pipeline makes one clip a call, and decodes in tiles.
     """
 
-    licence = "LTX-2.x Community License"
+    licence = "LTX-2.x Community Licence"
     requires = ("diffusers", "transformers", "accelerate", "peft", "av")
     pipeline = "LTX2ImageToVideoPipeline"
     follows = "the move, by a LoRA and text"
@@ -99,12 +99,15 @@ class LTX(OneByOne):
         which = move(cameras, self.typical)
         if self.loras != "none":
             if LORAS[which] not in self.files:
-                raise FileNotFoundError(f"prior.loras is {self.loras}, a folder without a file *{LORAS[which].lower()}.safetensors, which clip {asked.clip.name!r} needs")
+                raise FileNotFoundError(
+                    f"prior.loras is {self.loras}, a folder without a file *{LORAS[which].lower()}.safetensors, which clip {asked.clip.name!r} needs"
+                )
             self.pipe.set_adapters(LORAS[which], self.strength)
         video, _ = self.pipe(
-            image=Image.fromarray(picture.cpu().numpy()), prompt=sentences(self.prompt, WORDS[which]), negative_prompt=self.negative_prompt, height=cameras.height, width=cameras.width,
-            num_frames=self.frames, frame_rate=float(self.fps), num_inference_steps=self.steps, guidance_scale=self.guidance, audio_guidance_scale=self.guidance,
-            # Two more guidances that the pipeline has by default take a pass of the network each: the one serves the sound alone, the other LTX-2.3 and later alone.
+            image=Image.fromarray(picture.cpu().numpy()), prompt=sentences(self.prompt, WORDS[which]), negative_prompt=self.negative_prompt,
+            height=cameras.height, width=cameras.width, num_frames=self.frames, frame_rate=float(self.fps), num_inference_steps=self.steps,
+            guidance_scale=self.guidance, audio_guidance_scale=self.guidance,
+            # Two more guidances that the pipeline has take a pass of the network each: one is for the sound, the other for LTX-2.3 and later.
             modality_scale=1.0, audio_modality_scale=1.0, stg_scale=0.0, audio_stg_scale=0.0, spatio_temporal_guidance_blocks=None,
             use_cross_timestep=self.pipe.transformer.config.cross_attn_mod,  # as LTX-2.3 and later were trained, and LTX-2 was not
             generator=generator, output_type="pt", return_dict=False, callback_on_step_end=after,

@@ -24,7 +24,7 @@ class Diffusers(OneByOne):
     What the last part of a clip's name says ("right/up" goes up), or its cameras where that is no direction, is appended to the prompt; a pipeline that takes
     no prompt goes where it likes. None keeps to the path: poses are to be found (pose=auto does so).
 
-    model: an id on the Hugging Face hub, or a folder; its class is found out. size: as in every model, but of 832 x 480 pixels by default. frames: 49 by default.
+    model: an id on the Hugging Face hub, or a folder; its class is found out. size: by default as many pixels as 832 x 480 has. frames: 49 by default.
     every, step: what the frames less one, and the sides, are to be multiples of (the model's page tells). guidance: by default the pipeline's own.
     at_once has no say, and decode with few: a pipeline makes one clip a call, and most decode as they do.
     """
@@ -88,9 +88,9 @@ class Diffusers(OneByOne):
         named = asked.clip.name.split("/")[-1]
         words = WORDS[named if named in WORDS else move(cameras, self.typical)]
         known = {
-            "image": picture, "prompt": sentences(self.prompt, words), "negative_prompt": self.negative_prompt, "height": cameras.height, "width": cameras.width,
-            "num_frames": self.frames, "frames": self.frames, "num_inference_steps": self.steps, "guidance_scale": self.guidance, "generator": generator,
-            "decode_chunk_size": self.decode, "output_type": "np", "callback_on_step_end": after,
+            "image": picture, "prompt": sentences(self.prompt, words), "negative_prompt": self.negative_prompt,
+            "height": cameras.height, "width": cameras.width, "num_frames": self.frames, "frames": self.frames, "num_inference_steps": self.steps,
+            "guidance_scale": self.guidance, "generator": generator, "decode_chunk_size": self.decode, "output_type": "np", "callback_on_step_end": after,
         }  # fmt: skip
         takes = inspect.signature(self.pipe.__call__).parameters
         return {key: value for key, value in known.items() if key in takes and value is not None}
