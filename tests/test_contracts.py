@@ -24,6 +24,9 @@ NEEDS = {
     # What has no default: a file that the test makes, or the real thing.
     ("planner", "path"): lambda folder: {"path": path_file(folder)},
     ("prior", "frames"): lambda folder: {"path": video_file(folder)},
+    ("prior", "diffusers"): None,
+    ("prior", "ltx"): None,
+    ("prior", "easyanimate"): None,
     ("depth", "onnx"): None,
     ("depth", "depth_anything"): None,
     ("depth", "known"): None,

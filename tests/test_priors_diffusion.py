@@ -1,6 +1,7 @@
 """Priors that sample video diffusion models, on tiny networks of the real classes: what they share, and how Stable Video Diffusion is steered."""
 
 import dataclasses
+from functools import cache
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from lift.priors import Asked, priors
 from lift.priors.diffusion import path
 from lift.priors.scaffold import Scaffold
 from lift.priors.svd import drawn_to, euler
+from lift.registry import catalogue
 from lift.types import Cameras, Clip, Depth, Frames
 from tests import tiny, walls
 
@@ -32,6 +34,7 @@ def folders(tmp_path_factory):
     return folder
 
 
+@cache
 def scene(width: int = 96, height: int = 64) -> tuple[Frames, Cameras, Depth]:
     camera = pinhole(width, height, 90.0)
     seen = walls.render(camera)
@@ -46,6 +49,9 @@ def sideways(camera: Cameras, count: int, far: float = 0.3) -> Clip:
 
 def build(folders, name: str = "svd", **settings):
     _, _, depth = scene()
+    missing = catalogue()("prior", name).missing
+    if missing:
+        pytest.skip(f"prior {name} needs {', '.join(missing)}")
     return priors.build({"name": name, "model": folders(name), **tiny.SETTINGS[name], **settings}, depth=depth, device=CPU, estimator=None)
 
 
@@ -60,7 +66,8 @@ def test_a_clip_is_of_the_runs_size_and_the_same_every_time_and_in_any_company(n
     assert alone.images.shape == (count, 64, 96, 3) and alone.depth is None and alone.images.float().std() > 1
     together = prior.many([one, other])
     assert (together[0].images.int() - alone.images.int()).abs().max() <= 2, "but for rounding"
-    assert torch.equal(build(folders, name)(one.frames, one.cameras, one.clip, one.seed).images, alone.images), "loaded anew"
+    anew = build(folders, name)(one.frames, one.cameras, one.clip, one.seed).images
+    assert (anew.int() - alone.images.int()).abs().max() <= 1, "loaded anew; torch may share its sums out differently"
     assert not torch.equal(prior(one.frames, one.cameras, one.clip, 5).images, alone.images), "seed"
     with pytest.raises(ValueError, match=f"has {count + 1} new frames; prior.frames={count + 1} makes {count}"):
         prior(frames, camera, sideways(camera, count + 1), 0)
