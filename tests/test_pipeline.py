@@ -70,6 +70,29 @@ def test_a_package_that_a_later_stage_needs_is_missed_before_anything_is_made(tm
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+def test_wrong_settings_of_the_pose_stage_are_missed_before_frames_are_made(tmp_path):
+    done = lift("run", "image=coffee", *TINY, "pose=matching", "pose.least=2", f"output={tmp_path}", cwd=tmp_path)
+    assert done.returncode != 0 and "pose.least is 2.0; choose 0 to 1" in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("cache/clip-*"))
+
+
+def test_what_poses_warn_of_is_kept_with_the_result_and_said_again(tmp_path):
+    rng = torch.Generator().manual_seed(0)
+    (tmp_path / "made").mkdir()
+    for k in range(3):  # nothing in common
+        image = torch.randint(0, 256, (64, 96, 3), generator=rng, dtype=torch.uint8)
+        Image.fromarray(image.numpy()).save(tmp_path / "made" / f"{k}.png")
+    command = ["run", "image=coffee", *TINY, "planner=single", "planner.frames=null", "prior=frames", f"prior.path={tmp_path / 'made'}", "prior.includes_input=false", f"output={tmp_path}"]
+    command.remove("planner.depth=1")
+    command.remove("planner.frames=3")
+    for _ in range(2):
+        done = lift(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("cameras are taken to be as planned, for pose=matching failed") == 1
+        folder = Path(done.stdout.strip().split("\n")[-1])
+        assert any("as planned" in note for note in json.loads((folder / "provenance.json").read_text())["notes"])
+
+
 def test_the_input_view_of_the_scene_is_the_picture(finished):
     """Rendered from the delivered files alone, through the delivered camera 0."""
     from lift.evaluation.metrics import psnr

@@ -270,3 +270,19 @@ def test_support_is_low_where_nothing_was_found_again():
     assert share.shape == (240, 320) and 0 <= float(share.min()) and float(share.max()) <= 1
     assert float(share[:, :150].mean()) > 0.9 and float(share[:, 270:].mean()) < 0.3
     assert float(support(points, points[:0], 320, 240).max()) == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_frame_that_is_taken_in_and_lost_again_does_not_go_on_for_ever(seed, monkeypatch):
+    from lift.poses import registration
+
+    _, seen, _ = world(frames=3, points=100, shown=0.9, wrong=0.0, noise=0.4, seed=1)
+    own = (seen.frame == 2).nonzero()[:, 0]
+    kept = torch.cat([(seen.frame < 2).nonzero()[:, 0], own[:25]])
+    pixel = seen.pixel.clone()
+    pixel[own[:25]] += 4 * torch.randn(25, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    rounds, once = [], registration._Growth._take_in
+    monkeypatch.setattr(registration._Growth, "_take_in", lambda growth: rounds.append(1) or once(growth))
+    some = replace(seen, pixel=pixel)[kept]
+    register(some, torch.full((3,), FOCAL, dtype=torch.float64).log(), torch.full((3, 2), 300.0, dtype=torch.float64), 4.0, "fixed")
+    assert len(rounds) < 20

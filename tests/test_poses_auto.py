@@ -5,8 +5,8 @@ import torch
 from lift.geometry import rotation_angle
 from lift.poses import poses
 from lift.types import Depth, Frames
-from tests.test_poses_colmap import Truth
 from tests.test_poses_matching import NOISE, case  # noqa: F401
+from tests.walls import Truth
 
 
 def build(frames: Frames, agree: bool):

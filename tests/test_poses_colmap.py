@@ -8,39 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from lift.depths import DepthEstimator
 from lift.geometry import look_at, pinhole, project, rigid, rotation_angle, rotation_from_vector
 from lift.io.cameras import read_cameras
 from lift.io.image import read_image
 from lift.poses import poses
 from lift.types import Cameras, Clip, Depth, Frames, Reconstruction, Trajectory
 from tests import walls
+from tests.walls import Flat, Truth
 
 pytest.importorskip("pycolmap")
 from lift.poses.colmap import Model  # noqa: E402
 
 NOISE = 4
 """The frame that shows nothing."""
-
-
-class Truth(DepthEstimator):
-    """A depth estimator that leaves another scale and shift of inverse depth open in every picture."""
-
-    def __init__(self, frames: Frames) -> None:
-        self.frames = frames
-
-    def __call__(self, image: torch.Tensor) -> Depth:
-        view = next(i for i, other in enumerate(self.frames.images) if torch.equal(image, other))
-        depth = self.frames.depth[view]
-        return Depth(1 / ((0.3 + 0.1 * view) / depth.clamp(min=1e-3) + 0.05 * view), depth > 0, "affine-invariant")
-
-
-class Flat(DepthEstimator):
-    """Knows nothing."""
-
-    def __call__(self, image: torch.Tensor) -> Depth:
-        depth = torch.full(image.shape[:2], 20.0)
-        return Depth(depth, depth > 0, "scale")
 
 
 def around(start: Cameras, eyes: torch.Tensor) -> Cameras:
@@ -149,6 +129,19 @@ def test_every_mapping_finds_cameras(case, mapping, caplog):
     assert angle.max() < 0.3
 
 
+@pytest.mark.parametrize("longer", [3.0, -1.0])
+def test_how_long_everything_is_the_inputs_depth_says_whatever_the_plan(case, longer):
+    trajectory, taken, frames = case
+    wrong = []
+    for clip in trajectory.clips:
+        world = clip.cameras.world_to_camera.clone()
+        world[:, :3, 3:] = -world[:, :3, :3] @ (longer * clip.cameras.centers)[..., None]
+        wrong.append(replace(clip, cameras=replace(clip.cameras, world_to_camera=world)))
+    found = build(frames)(Frames(frames.images), Trajectory(trajectory.start, tuple(wrong)))
+    views = [view for view in range(1, 7) if view != NOISE]
+    assert (found.cameras.centers[views] - taken.centers[views]).norm(dim=-1).max() < 0.03
+
+
 def test_a_focal_length_that_was_guessed_wrong_is_found(case):
     trajectory, taken, frames = case
     guessed = trajectory.cameras.intrinsics * torch.tensor([[1.15], [1.15], [1.0]])
@@ -164,8 +157,11 @@ def test_a_focal_length_that_was_guessed_wrong_is_found(case):
 def test_settings_are_checked(case):
     with pytest.raises(ValueError, match="pose.mapping is 'local'; choose one of incremental, global, planned"):
         build(case[2], mapping="local")
-    with pytest.raises(ValueError, match="pose.least is 2"):
-        build(case[2], least=2.0)
+    for key, value in {"least": 2.0, "features": 0, "exhaustive": -1, "most_points": 0, "tolerance": 0.0}.items():
+        with pytest.raises(ValueError, match=f"pose.{key} is {value}; choose"):
+            build(case[2], **{key: value})
+    with pytest.raises(ValueError, match="there is one; choose pose=planned"):
+        build(case[2])(Frames(case[2].images[:1]), Trajectory(case[0].start, ()))
     with pytest.raises(ValueError, match="needs a depth estimator"):
         poses.build({"name": "colmap"}, depth=build(case[2]).depth, estimator=None)(Frames(case[2].images), case[0])
 

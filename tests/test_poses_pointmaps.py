@@ -9,8 +9,8 @@ from lift.poses.pointmaps import Canonical, PairMaps, PointMapPoses, _refined, a
 from lift.poses.published import globally_aligned
 from lift.types import Cameras, Depth, Frames, Trajectory
 from tests import walls
-from tests.test_poses_colmap import Truth
 from tests.test_poses_matching import NOISE, case  # noqa: F401
+from tests.walls import Truth
 
 
 def small(cameras: Cameras) -> Cameras:

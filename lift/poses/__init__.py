@@ -15,7 +15,20 @@ class PoseEstimator(ABC):
 
     @abstractmethod
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
-        """trajectory: what was asked for, a hint. Camera 0 of the result is the trajectory's start, exactly."""
+        """trajectory: what was asked for, a hint. The pose of camera 0 of the result is that of the trajectory's start, exactly; its lens may be another."""
+
+
+BOUNDS = {"least": (0, 1), "tolerance": (1e-6, 100), "most_points": (1, 10**9), "keypoints": (64, 10**6), "features": (64, 10**6), "exhaustive": (0, 10**6),
+          "closures": (0, 10**6), "trust": (0, 10**6), "window": (2, 10**6)}  # fmt: skip
+"""Least and most that settings of estimators may be."""
+
+
+def check_settings(**given: int | float) -> None:
+    """Raises ValueError that names the value and what may be chosen, for the first that is out of BOUNDS."""
+    for key, value in given.items():
+        low, high = BOUNDS[key]
+        if not low <= value <= high:
+            raise ValueError(f"pose.{key} is {value}; choose {low:g} to {high:g}")
 
 
 def check_fit(frames: Frames, plan: Cameras) -> None:

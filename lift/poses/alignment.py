@@ -158,6 +158,8 @@ def align(
     try:
         found = register(sightings, *start, reach, focal, depth_spread=depth_spread, ties=ties)
     except NoBeginning:
+        if focal != "fixed":
+            logging.getLogger(__name__).warning("frames move too little to tell focal lengths, which are taken to be as planned")
         first = near
         if sightings.log_depth is not None:
             first = torch.where(sightings.frame == 0, sightings.log_depth.exp().nan_to_num(0.0), 0.0)
@@ -171,7 +173,7 @@ def align(
         rest[0] = True
         prior = Prior(plan.world_to_camera[:, :3, :3], plan.world_to_camera[:, :3, 3], np.radians(TURN) / trust, SHIFT * depth.typical / trust)
         brought = depth_spread if sightings.log_depth is not None else 0.0
-        scene = adjust(scene, sightings[good], rest, focal, 0.2, found.spread, brought, prior)
+        scene = adjust(scene, sightings[good], rest, focal, 0.2, found.spread, brought, prior, given=start[0])
         scene = _in_plan(scene, sightings[good], near[good], plan, depth.typical)  # a plan that is wrong has stretched it
     scene, sightings, good = scene.to("cpu"), sightings.to("cpu"), good.cpu()
     if reported := _outliers(scene, pairs, keypoints, reach):

@@ -82,11 +82,12 @@ def adjust(
     depth_spread: float = 0.0,
     prior: Prior | None = None,
     steps: int = 20,
+    given: Float[Tensor, "frame"] | None = None,
 ) -> Scene:
     """The scene that explains the sightings best.
 
     focal: whether focal lengths are known, one unknown for all frames, or one a frame; believed: spread of the logarithm by which they
-    may differ from those given (0: nothing is believed). spread: pixels of error from which on a sighting counts less (Cauchy's function);
+    may differ from those `given`, the scene's if they are not (0: nothing is believed). spread: pixels of error from which on a sighting counts less (Cauchy's function);
     depth_spread: the same of the logarithm of depth, where it was measured (0: it is not used). Sightings in frames that are not placed
     are not looked at.
     """
@@ -96,7 +97,7 @@ def adjust(
     free[~scene.placed] = 0
     free[:, FOCAL] *= focal != "fixed"
     free[:, SCALE] *= depth_spread > 0 and sightings.log_depth is not None
-    began, damping = scene.log_focal, 1e-4
+    began, damping = scene.log_focal if given is None else given, 1e-4
     order = (sightings.frame * len(scene.points) + sightings.point).argsort()
     sightings = sightings[order]
     errors = _Errors(sightings, spread, depth_spread, prior, began, believed, free)

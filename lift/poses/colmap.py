@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift.depths import DepthEstimator
-from lift.geometry import align_similarity, rigid, transform_cameras
+from lift.geometry import rigid, transform_cameras
 from lift.io.image import save_image
-from lift.poses import PoseEstimator, poses
+from lift.poses import PoseEstimator, check_fit, check_settings, poses
 from lift.poses.agreement import FEWEST, merged, place_all
 from lift.poses.pairs import select
 from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
@@ -70,10 +70,7 @@ class Colmap(PoseEstimator):
 
         if not hasattr(pycolmap, "global_mapping"):
             raise ImportError(f"pose 'colmap' needs pycolmap 4, and {pycolmap.__version__} is installed: pip install 'lift[sfm]'")
-        if not 0 <= least <= 1:
-            raise ValueError(f"pose.least is {least}; choose a share between 0 and 1")
-        if not tolerance > 0:
-            raise ValueError(f"pose.tolerance is {tolerance}; choose more than 0")
+        check_settings(exhaustive=exhaustive, features=features, least=least, tolerance=tolerance, most_points=most_points)
         self.mappings = [mapping, *(other for other in ("incremental", "global", "planned") if other != mapping)]
         self.focal = focal
         self.exhaustive = exhaustive
@@ -86,8 +83,9 @@ class Colmap(PoseEstimator):
 
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
         plan = trajectory.cameras
-        if len(frames) != len(plan):
-            raise ValueError(f"{len(frames)} frames do not fit a trajectory of {len(plan)}")
+        check_fit(frames, plan)
+        if len(frames) < 2:
+            raise ValueError("pose 'colmap' places frames by one another, and there is one; choose pose=planned")
         if frames.depth is None and self.estimator is None:
             raise ValueError("pose 'colmap' needs a depth estimator: the prior does not know the depth of its frames")
         with TemporaryDirectory() as folder, _quiet():
@@ -134,7 +132,7 @@ class Colmap(PoseEstimator):
                 best = max(best, found, key=lambda m: (0 in m.poses, len(m.poses)))
             if 0 in best.poses and len(best.poses) >= max(2, self.least * len(names)):
                 return best
-            logging.getLogger(__name__).warning("COLMAP's %s mapping placed %d of %d frames", mapping, len(best.poses), len(names))
+            logging.getLogger(__name__).warning("COLMAP's %s mapping placed %d of %d frames", mapping, len(found.poses) if models else 0, len(names))
         return best
 
     def _match(self, database: Path, pairs: Path, names: list[str], trajectory: Trajectory) -> None:
@@ -206,21 +204,18 @@ class Colmap(PoseEstimator):
         return Cameras(world, lenses, plan.width, plan.height), points.to(world)
 
     def _scale(self, found: Cameras, wanted: Float[Tensor, "view 3"], model: Model) -> float:
-        """The plan's unit over the model's."""
-        try:
-            return align_similarity(found.centers, wanted)[0]
-        except ValueError:  # on one line, or fewer than three: its length still says it
-            lengths = [(centers - centers[0]).norm(dim=-1) for centers in (found.centers, wanted)]
-        if float(lengths[1].max()) > 1e-3 * self.depth.typical:
-            return float((lengths[0] * lengths[1]).sum() / (lengths[0] ** 2).sum())
+        """The plan's unit over the model's: by the input's depth, as its unit is that of the scene; else as far as the plan goes."""
         pixels, indices = model.seen[0]
         local = model.points[indices].double() @ model.poses[0][2, :3] + model.poses[0][2, 3]
         column, row = pixels.long().unbind(-1)
         known = torch.where(self.depth.valid, self.depth.depth, 0.0)[row, column].double()
         good = (known > 0) & (local > 0)
-        if int(good.sum()) < FEWEST:
-            raise ValueError(f"the plan does not move, and only {int(good.sum())} points of the input have a depth: the scale is open")
-        return float((known / local)[good].median())
+        if int(good.sum()) >= FEWEST:
+            return float((known / local)[good].median())
+        lengths = [(centers - centers[0]).norm(dim=-1) for centers in (found.centers, wanted)]
+        if not (float(lengths[1].max()) > 0 and float(lengths[0].max()) > 0):
+            raise ValueError(f"the plan does not move, or nothing did, and only {int(good.sum())} points of the input have a depth: the scale is open")
+        return float((lengths[0] * lengths[1]).sum() / (lengths[0] ** 2).sum())
 
 
 def _at(database: Path, planned: dict[str, Float[Tensor, "4 4"]]) -> Any:

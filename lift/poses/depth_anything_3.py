@@ -46,10 +46,11 @@ class DepthAnything3(FeedForward):
             fill(network, {key.removeprefix("model."): value for key, value in weights.items()})
         except Exception as error:
             raise ValueError(f"pose.model is {model!r}, which is not a network of Depth Anything 3 that knows cameras: {' '.join(str(error).split())[:200]}") from None
-        self.network, self.licence = network.to(device), _LICENCES.get(name, "CC-BY-NC-4.0")
+        self.network, self.licence = network, _LICENCES.get(name, "CC-BY-NC-4.0")
 
     @torch.inference_mode()
     def look(self, images: UInt8[Tensor, "frame height width 3"]) -> Told:
+        self.network.to(self.device)  # only now: while frames are made, the memory is the generator's
         mean, std = (torch.tensor(numbers, device=self.device)[:, None, None] for numbers in (_MEAN, _STD))
         picture = (images.to(self.device).permute(0, 3, 1, 2).float() / 255 - mean) / std
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):

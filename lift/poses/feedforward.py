@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from lift.depths import DepthEstimator
 from lift.geometry import rigid
-from lift.poses import PoseEstimator, check_fit
+from lift.poses import PoseEstimator, check_fit, check_settings
 from lift.poses.agreement import CONFIDENT, merged, trusted
 from lift.poses.pointmaps import joined
 from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
@@ -36,11 +36,9 @@ class FeedForward(PoseEstimator):
     def __init__(
         self, size: int, window: int, tolerance: float, most_points: int, depth: Depth, estimator: DepthEstimator | None, device: torch.device
     ) -> None:  # fmt: skip
-        for key, value, least in (("size", size, 2 * self.patch), ("window", window, 2)):
-            if value < least:
-                raise ValueError(f"pose.{key} is {value}; choose at least {least}")
-        if not tolerance > 0:
-            raise ValueError(f"pose.tolerance is {tolerance}; choose more than 0")
+        if size < 2 * self.patch:
+            raise ValueError(f"pose.size is {size}; choose at least {2 * self.patch}")
+        check_settings(window=window, tolerance=tolerance, most_points=most_points)
         self.size, self.window, self.tolerance, self.most_points = size, window, tolerance, most_points
         self.depth, self.estimator, self.device = depth, estimator, device
 

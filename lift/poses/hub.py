@@ -11,6 +11,8 @@ from torch import Tensor, nn
 def held(model: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Settings and weights. Raises FileNotFoundError or ValueError that names `pose.model`."""
     folder, names = Path(model).expanduser(), ("config.json", "model.safetensors")
+    if not model or folder.is_file():
+        raise ValueError(f"pose.model is {model!r}; choose a folder with {' and '.join(names)}, or a name on the Hugging Face hub")
     if folder.is_dir():
         for name in names:
             if not (folder / name).is_file():

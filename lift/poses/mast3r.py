@@ -83,13 +83,14 @@ class Network(PairNetwork):
     describes = True
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
-        self.network, self.device, self.pair_bytes = network.eval().requires_grad_(False).to(device), device, 0
+        self.network, self.device, self.pair_bytes = network.eval().requires_grad_(False), device, 0
 
     def _half(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda")
 
     @torch.inference_mode()
     def encode(self, images: UInt8[Tensor, "frame height width 3"]) -> list[Any]:
+        self.network.to(self.device)  # only now: while frames are made, the memory is the generator's
         size = tuple(images.shape[1:3])
         picture = images.to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
         with self._half():

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from lift.depths import DepthEstimator
-from lift.poses import PoseEstimator, check_fit, poses
+from lift.poses import PoseEstimator, check_fit, check_settings, poses
 from lift.poses.alignment import Matches, described, placed, support, tracks, verified
 from lift.poses.pairs import compared
 from lift.types import Depth, Frames, Reconstruction, Trajectory
@@ -30,8 +30,10 @@ REACH = 4 / 640
 
 @poses.register("matching")
 class Matching(PoseEstimator):
-    """Neural matches, verified and aligned: keypoints of XFeat (Potje et al., CVPR 2024) or SIFT, compared along the planned tree and between
-    branches, pairs verified by their epipolar geometry (poselib), then `lift`'s own alignment (`lift.poses.alignment`).
+    """Neural matches, verified, and `lift`'s own alignment of what they say.
+
+    Keypoints of XFeat (Potje et al., CVPR 2024) or SIFT are compared along the planned tree and between branches, pairs verified by their epipolar
+    geometry (poselib), and cameras found by `lift.poses.alignment`.
 
     The input's depth says how long everything is. A frame that is not placed stands to the one that it continues as planned and has
     confidence 0; so have regions that no other frame shows. Depth of every frame is aligned to the points seen in it.
@@ -64,13 +66,9 @@ class Matching(PoseEstimator):
         estimator: DepthEstimator | None = None,
         device: torch.device,
     ) -> None:
-        for key, value, lowest in (("keypoints", keypoints, 64), ("exhaustive", exhaustive, 0), ("closures", closures, 0), ("trust", trust, 0)):
-            if not value >= lowest:
-                raise ValueError(f"pose.{key} is {value}; choose at least {lowest}")
-        if not 0 <= least <= 1:
-            raise ValueError(f"pose.least is {least}; choose a share between 0 and 1")
-        if not tolerance > 0:
-            raise ValueError(f"pose.tolerance is {tolerance}; choose more than 0")
+        check_settings(
+            keypoints=keypoints, exhaustive=exhaustive, closures=closures, trust=trust, least=least, tolerance=tolerance, most_points=most_points
+        )  # fmt: skip
         self.features = _features(features, keypoints, device)
         if matcher == "lighterglue" and not isinstance(self.features, _XFeat):
             raise ValueError("pose.matcher is lighterglue, which only knows xfeat; choose pose.features=xfeat or pose.matcher=mutual")

@@ -4,7 +4,7 @@ import torch
 
 from lift.depths import DepthEstimator
 from lift.geometry import unproject
-from lift.poses import PoseEstimator, poses
+from lift.poses import PoseEstimator, check_fit, check_settings, poses
 from lift.poses.agreement import merged, place, seen, uncovered
 from lift.types import Depth, Frames, Reconstruction, Trajectory
 
@@ -22,8 +22,7 @@ class Planned(PoseEstimator):
     def __init__(
         self, tolerance: float = 0.05, most_points: int = 2_000_000, *, depth: Depth, estimator: DepthEstimator | None = None
     ) -> None:
-        if not tolerance > 0:
-            raise ValueError(f"pose.tolerance is {tolerance}; choose more than 0")
+        check_settings(tolerance=tolerance, most_points=most_points)
         self.tolerance = tolerance
         self.most_points = most_points
         self.depth = depth
@@ -31,8 +30,7 @@ class Planned(PoseEstimator):
 
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
         cameras = trajectory.cameras
-        if len(frames) != len(cameras):
-            raise ValueError(f"{len(frames)} frames do not fit a trajectory of {len(cameras)}")
+        check_fit(frames, cameras)
         if frames.depth is not None:
             depth, confidence = frames.depth, (frames.depth > 0).float()
         else:

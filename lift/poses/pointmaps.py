@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from lift.depths import DepthEstimator
 from lift.geometry import project
-from lift.poses import PoseEstimator, check_fit
+from lift.poses import PoseEstimator, check_fit, check_settings
 from lift.poses.agreement import CONFIDENT, fit, merged, place, trusted
 from lift.poses.alignment import Aligned, Matches, placed, support, tracks
 from lift.poses.pairs import compared
@@ -126,13 +126,9 @@ class PointMapPoses(PoseEstimator):
         exhaustive: int, closures: int, focal: Literal["fixed", "shared", "each"], trust: float, least: float, tolerance: float, most_points: int, depth: Depth,
         estimator: DepthEstimator | None, device: torch.device,
     ) -> None:  # fmt: skip
-        for key, value, lowest in (("size", size, 2 * multiple), ("exhaustive", exhaustive, 0), ("closures", closures, 0), ("trust", trust, 0)):
-            if not value >= lowest:
-                raise ValueError(f"pose.{key} is {value}; choose at least {lowest}")
-        if not 0 <= least <= 1:
-            raise ValueError(f"pose.least is {least}; choose a share between 0 and 1")
-        if not tolerance > 0:
-            raise ValueError(f"pose.tolerance is {tolerance}; choose more than 0")
+        if size < 2 * multiple:
+            raise ValueError(f"pose.size is {size}; choose at least {2 * multiple}")
+        check_settings(exhaustive=exhaustive, closures=closures, trust=trust, least=least, tolerance=tolerance, most_points=most_points)
         if monocular == "published" and estimator is None:
             raise ValueError("pose.monocular is published, which takes a depth estimator; choose unsure or off")
         self.network, self.size, self.multiple, self.alignment, self.monocular = network, size, multiple, alignment, monocular

@@ -20,6 +20,8 @@ from lift.poses.bundle import Scene, Sightings, adjust
 
 FEWEST = 16
 """Points that a frame's place must rest on."""
+TRIES = 4
+"""Times that a frame is taken in: what is lost so often has no place."""
 FLAT = 1.0
 """Degrees between two rays below which they do not tell how far away they meet."""
 PAIRS = 40
@@ -88,7 +90,8 @@ class _Growth:
         eye = torch.eye(3, dtype=torch.float64, device=log_focal.device).repeat(frames, 1, 1)
         placed = torch.zeros(frames, dtype=torch.bool, device=log_focal.device)
         self.scene = Scene(eye, zero(frames, 3), log_focal, middle, zero(frames), zero(points, 3), placed)
-        self.sightings, self.reach, self.focal, self.believed = sightings, reach, focal, believed
+        self.sightings, self.reach, self.focal, self.believed, self.given = sightings, reach, focal, believed, log_focal
+        self.tries = [0] * frames
         self.known = torch.zeros(points, dtype=torch.bool, device=log_focal.device)
         self.spread, self.depth, self.depth_spread = reach / 4, sightings.log_depth is not None, depth_spread
         self.scaled = torch.zeros_like(placed)
@@ -231,7 +234,7 @@ class _Growth:
         found = False
         for least in (0.6 * most, FEWEST):
             for frame in counts.argsort(descending=True).tolist():
-                if counts[frame] < max(least, FEWEST) or self.scene.placed[frame]:
+                if counts[frame] < max(least, FEWEST) or self.scene.placed[frame] or self.tries[frame] == TRIES:
                     continue
                 own = ready & (self.sightings.frame == frame)
                 pose = self._absolute(frame, self.sightings.pixel[own], self.scene.points[self.sightings.point[own]])
@@ -239,6 +242,7 @@ class _Growth:
                     self.scene.rotation[frame], self.scene.translation[frame] = pose
                     self.scene.log_focal[frame] = self.scene.log_focal[self.scene.placed].median() if self.focal == "shared" else self.scene.log_focal[frame]
                     self.scene.placed[frame] = found = True
+                    self.tries[frame] += 1
             if found:
                 break
         return found
@@ -320,7 +324,7 @@ class _Growth:
         self.spread = float(error.norm(dim=-1).median().clamp(self.reach / 16, self.reach / 2))
         rest = torch.zeros_like(self.scene.placed)
         rest[self.origin] = True
-        self.scene = adjust(self.scene, seen, rest, focal, self.believed, self.spread, self.depth_spread if self.depth else 0.0, steps=steps)
+        self.scene = adjust(self.scene, seen, rest, focal, self.believed, self.spread, self.depth_spread if self.depth else 0.0, steps=steps, given=self.given)
 
     def _good(self) -> Tensor:
         local, error = self.scene.seen(self.sightings)

@@ -39,12 +39,13 @@ class Vggt(FeedForward):
         *, depth: Depth, estimator: DepthEstimator | None = None, device: torch.device,
     ) -> None:  # fmt: skip
         super().__init__(size, window, tolerance, most_points, depth, estimator, device)
-        self.network = _loaded(model).to(device)
+        self.network = _loaded(model)
 
     @torch.inference_mode()
     def look(self, images: UInt8[Tensor, "frame height width 3"]) -> Told:
         from vggt.utils.pose_enc import pose_encoding_to_extri_intri
 
+        self.network.to(self.device)  # only now: while frames are made, the memory is the generator's
         picture = images.to(self.device).permute(0, 3, 1, 2)[None].float() / 255
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             tokens, start = self.network.aggregator(picture)

@@ -46,6 +46,9 @@ class VideoPrior(ABC):
         """Clips that do not stand on one another; each comes out as if it were asked for alone, but for rounding."""
         return [self(one.frames, one.cameras, one.clip, one.seed) for one in asked]
 
+    def release(self) -> None:
+        """Gives back what only making clips needs: a GPU's memory."""
+
     @abstractmethod
     def __call__(self, frames: Frames, cameras: Cameras, clip: Clip, seed: int) -> Frames:
         """The frames of `clip`, one a camera of it, without the frame it continues.

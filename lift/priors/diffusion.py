@@ -148,6 +148,11 @@ class DiffusionPrior(VideoPrior):
         pipe.set_progress_bar_config(disable=True)  # of its own; there is one of ours
         return pipe
 
+    def release(self) -> None:
+        self.__dict__.pop("pipe", None)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     # Clips
 
     @abstractmethod
