@@ -269,7 +269,7 @@ def show_component(options: argparse.Namespace) -> int:
         print(f"not installed: {entry.how}")
     if entry.clip:
         print(f"{entry.clip} frames a clip, the one it continues included, of {entry.size[0]}x{entry.size[1]} pixels; follows {entry.follows}")
-        print(f"GPU memory, about: {told(entry.parts, entry.working)}")
+        print(told(entry.parts, entry.working))
     print(f"\n{entry.doc}\n")
     for key, parameter in entry.settings.items():
         annotation = getattr(parameter.annotation, "__name__", None)

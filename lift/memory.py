@@ -15,4 +15,6 @@ def needed(parts: dict[str, float], working: float, offload: str, precision: str
 
 def told(parts: dict[str, float], working: float) -> str:
     """By offload, in half precision."""
-    return ", ".join(f"{needed(parts, working, offload):.0f} GiB with prior.offload={offload}" for offload in OFFLOADS)
+    if not parts:
+        return "GPU memory as the model asks for"
+    return f"about {' / '.join(f'{needed(parts, working, offload):.0f}' for offload in OFFLOADS)} GiB of GPU memory with prior.offload={' / '.join(OFFLOADS)}"

@@ -31,3 +31,28 @@ def test_what_is_not_installed_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(registry.Entry, "missing", property(lambda entry: ["gsplat"] if entry.name == "gsplat" else []))
     done = lift("run", "image=coffee", "renderer=gsplat", "--plan", f"output={tmp_path}", cwd=tmp_path)
     assert done.returncode == 0 and "not installed: renderer gsplat: pip install 'lift[gpu]'" in done.stdout
+
+
+def test_every_experiment_says_what_it_would_do(tmp_path):
+    """The published method by its parts, among them."""
+    from importlib.resources import files
+
+    from hydra import compose, initialize_config_module
+
+    from lift.config import check, store_schemas
+    from lift.forecast import forecast
+
+    store_schemas()
+    said = {}
+    for path in sorted((files("lift.configs") / "experiment").iterdir()):
+        name = path.name.removesuffix(".yaml")
+        with initialize_config_module("lift.configs", version_base="1.3"):
+            config = compose("lift", [f"experiment={name}", "image=room", f"output={tmp_path}"])
+        check(config)
+        said[name] = forecast(config)
+        assert all(f"\n{stage}" in said[name] for stage in ("depth", "plan", "clip", "reconstruct", "fit"))
+    assert {"laptop", "liftimage3d", "quality"} <= set(said)
+    published = said["liftimage3d"]
+    for part in ("motionctrl, stabilityai/stable-video-diffusion-img2vid (", "16 clips, 241 frames", "mast3r, naver/MASt3R", "CC-BY-NC-SA-4.0", "hexplane", "17000 steps of 2 views"):
+        assert part in published, part
+    assert "viewcrafter, Drexubery/ViewCrafter_25 (Apache-2.0)" in said["quality"] and "warp (Apache-2.0)" in said["laptop"]

@@ -1,6 +1,8 @@
 """Priors that sample video diffusion models, on tiny networks of the real classes: what they share, and how Stable Video Diffusion is steered."""
 
 import dataclasses
+import json
+from pathlib import Path
 from functools import cache
 
 import pytest
@@ -16,6 +18,7 @@ from lift.priors.svd import drawn_to, euler
 from lift.registry import catalogue
 from lift.types import Cameras, Clip, Depth, Frames
 from tests import tiny, walls
+from tests.test_registry import lift
 
 pytest.importorskip("diffusers")
 CPU = torch.device("cpu")
@@ -251,3 +254,20 @@ def test_the_steered_video_is_nearer_to_the_warp_than_the_plain_one(folders):
     known = wanted.abs().sum(1, keepdim=True).expand_as(wanted) > 0
     off = {steer: float((some - wanted)[known].abs().mean()) for steer, some in latents.items()}
     assert off["warp"] < 0.02 * off["none"]
+
+
+@pytest.mark.slow
+def test_a_run_makes_siblings_together_keeps_every_clip_and_goes_on(folders, tmp_path):
+    settings = (
+        "run", "image=coffee", "intake.size=96", "planner.depth=1", "fit.steps=20", "fit.checkpoint_every=10", "fit.initial_gaussians=1500", "deliver.video_frames=4",
+        "prior=svd", f"prior.model={folders('svd')}", "prior.steps=2", "prior.size=64", "prior.frames=5", f"output={tmp_path}",
+    )  # fmt: skip
+    done = lift(*settings, "prior.at_once=3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    clips = {path.name for path in (tmp_path / "cache").glob("clip-*")}
+    assert len(clips) == 4
+    again = lift(*settings, "prior.at_once=1", "prior.decode=2", cwd=tmp_path)
+    assert again.returncode == 0 and {path.name for path in (tmp_path / "cache").glob("clip-*")} == clips, "what only costs is not part of a clip's key"
+    assert again.stderr.count("found") >= 7
+    run = Path(done.stdout.strip().split("\n")[-1])
+    assert json.loads((run / "provenance.json").read_text())["licences"]["prior svd"] == "Stability AI Community Licence"
