@@ -15,6 +15,7 @@ import json
 import math
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,12 +25,17 @@ from typing import Any
 import torch
 from PIL import Image
 
-from lift.geometry import pinhole
-from lift.machine import machine
-from lift.priors import Asked
-from lift.priors.svd import StableVideoDiffusion
-from lift.scenes import render
-from lift.types import Cameras, Clip, Depth, Frames
+from lift import processes
+
+if "--tree" in sys.argv:
+    processes.settle(processes.place())  # before numba is imported
+
+from lift.geometry import pinhole  # noqa: E402
+from lift.machine import machine  # noqa: E402
+from lift.priors import Asked  # noqa: E402
+from lift.priors.svd import StableVideoDiffusion  # noqa: E402
+from lift.scenes import render  # noqa: E402
+from lift.types import Cameras, Clip, Depth, Frames  # noqa: E402
 
 HOWS = {
     "pipeline": None,
@@ -100,7 +106,7 @@ def tree(frames: int, steps: int, model: Path | None) -> dict[str, Any]:
     """Stage `generate` of a run, on all processes, with the model of a folder or one with random weights."""
     from hydra import compose, initialize_config_module
 
-    from lift import pipeline, processes
+    from lift import pipeline
     from lift.config import store_schemas
     from lift.depths import depths
     from lift.io.image import load_picture
@@ -108,7 +114,6 @@ def tree(frames: int, steps: int, model: Path | None) -> dict[str, Any]:
     from lift.session import Session
 
     place = processes.place()
-    processes.settle(place)
     store_schemas()
     folder = Path(tempfile.gettempdir()) / f"lift-priors-{place.world}"
     made, model = model is None, model or Path(tempfile.gettempdir()) / "lift-priors-model"

@@ -31,7 +31,7 @@ _PACKAGES = ("torch", "numpy", "pytorch-lightning", "hydra-core", "numba", "gspl
 
 
 def made_by(config: DictConfig, stage: str) -> str:
-    return " ".join(config[slot].name for slot in _MAKERS[stage])
+    return " ".join(config[slot].name for slot in _MAKERS[stage] if slot in config)
 
 
 class Session:

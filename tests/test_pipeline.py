@@ -142,25 +142,26 @@ from lift import store
 from lift.training import fit
 
 stage, log = os.environ.get("DIE_IN"), os.environ["LOG"]
-make, keep = store.Store._make, fit.Keep.on_train_epoch_end
+draft, finish, keep = store.Store._draft, store.Store._finish, fit.Keep.on_train_epoch_end
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
-def _make(self, final, name, key, maker, resumable):
+def _draft(self, final, resumable):
     Path(log).open("a").write(final.name + "\\n")
-    def half(draft):
-        maker(draft)
-        if name == stage:
-            die()
-    make(self, final, name, key, half, resumable)
+    return draft(self, final, resumable)
+
+def _finish(self, folder, final, name, *told):
+    if name == stage:
+        die()
+    finish(self, folder, final, name, *told)
 
 def on_train_epoch_end(self, trainer, module):
     keep(self, trainer, module)
     if stage == "fit" and trainer.current_epoch == 1:
         die()
 
-store.Store._make, fit.Keep.on_train_epoch_end = _make, on_train_epoch_end
+store.Store._draft, store.Store._finish, fit.Keep.on_train_epoch_end = _draft, _finish, on_train_epoch_end
 """
 
 
