@@ -76,6 +76,7 @@ def test_wrong_settings_of_the_pose_stage_are_missed_before_frames_are_made(tmp_
     assert not list(tmp_path.glob("cache/clip-*"))
 
 
+@pytest.mark.slow
 def test_what_poses_warn_of_is_kept_with_the_result_and_said_again(tmp_path):
     rng = torch.Generator().manual_seed(0)
     (tmp_path / "made").mkdir()

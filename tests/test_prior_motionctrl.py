@@ -168,6 +168,7 @@ def test_eight_bits_leave_the_projections_alone(folder):
 
 
 @torch.inference_mode()
+@pytest.mark.slow
 def test_it_is_one_graph_to_the_compiler():
     from lift.priors.motionctrl_network import CameraUNet
 
