@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import platform
 import sys
 import time
@@ -85,7 +86,8 @@ class Session:
             entry = catalogue()(slot, name := settings.pop("name"))
             # A text that names a file or folder, such as a model's, stands for what is in it.
             given = {key: v for key, v in entry.check(settings).items() if key not in entry.costs_only}
-            values = {key: Path(v).expanduser() if isinstance(v, str) and v and Path(v).expanduser().exists() else v for key, v in given.items()}
+            named = {key: os.path.expanduser(v) for key, v in given.items() if isinstance(v, str) and v}
+            values = given | {key: Path(path) for key, path in named.items() if os.path.exists(path)}  # of a long text it says no, where Path would fail
             composed_of = [catalogue()(slot, part).fingerprint() for part in settings.get("parts", ())]
             components.append([slot, name, values, entry.fingerprint(), *composed_of])
         sources = [fingerprint(Path(inspect.getfile(inspect.unwrap(function)))) for function in code]

@@ -249,6 +249,26 @@ def test_canonical_views_of_a_known_scene_match_the_truth(tmp_path):
     assert scores[1] < scores[0] - 2, scores
 
 
+def test_a_clips_key_follows_what_its_prior_makes_and_not_what_that_costs(tmp_path, monkeypatch):
+    from lift.config import store_schemas
+    from lift.session import Session
+
+    store_schemas()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+
+    def key(*settings: str) -> str:
+        with initialize_config_module("lift.configs", version_base=None):
+            return Session(compose("lift", ["image=room", f"output={tmp_path}", "prior=vace", *settings])).key("clip", slots=("prior",))
+
+    plain = key()
+    assert plain == key("prior.offload=model", "prior.at_once=4", "prior.decode=2", "prior.compile=true") != key("prior.steps=9")
+    assert plain != key(f"prior.prompt='{'a room with a table, ' * 40}'"), "a text that is too long for a file's name"
+    before = key("prior.model='~/model'")
+    (tmp_path / "model" / "weights").write_text("other")
+    assert key("prior.model='~/model'") != before, "what is in the folder"
+
+
 def test_an_edited_part_of_a_distortion_makes_the_fit_anew(tmp_path, monkeypatch):
     from lift.config import store_schemas
     from lift.registry import catalogue
