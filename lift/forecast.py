@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from lift.io.image import load_picture
 from lift.memory import needed
 from lift.planners import planners
+from lift.priors import priors
 from lift.registry import Entry, catalogue
 from lift.session import made_by
 from lift.types import Depth
@@ -29,6 +30,9 @@ def forecast(config: DictConfig) -> str:
     device = "cuda" if torch.cuda.is_available() and config.device != "cpu" else "cpu"
     there = torch.cuda.get_device_properties(0).total_memory / 2**30 if device == "cuda" else psutil.virtual_memory().total / 2**30
     before = _before(config)
+    flat = Depth(torch.ones(picture.cameras.height, picture.cameras.width), torch.ones(picture.cameras.height, picture.cameras.width, dtype=torch.bool), "scale")
+    if not entries["prior"].missing:  # what is wrong with its settings is said
+        priors.build(OmegaConf.to_container(config.prior, resolve=True), depth=flat, camera=picture.cameras, estimator=None, image=config.image, device=torch.device("cpu"))
     clips, frames = _planned(config, picture, entries["prior"], settings["prior"])
     fit = config.fit
     rows = [
@@ -37,7 +41,7 @@ def forecast(config: DictConfig) -> str:
         ("clip", _named(entries["prior"], settings["prior"]), _memory(entries["prior"], settings["prior"], there, device), _time(before, "clip", clips, entries["prior"])),
         ("reconstruct", _named(entries["pose"], settings["pose"]), "", _time(before, "reconstruct", 1)),
         ("fit", f"{_named(entries['distortion'], {})}; {_named(entries['renderer'], {})}", f"{fit.steps} steps of {fit.views_per_step} views, at most {fit.max_gaussians} Gaussians",
-         _time(before, "fit", 1) or _elsewhere(fit.steps, device)),
+         _elsewhere(fit.steps, device) if (device == "cuda") == (entries["renderer"].name == "gsplat") else ""),
     ]  # fmt: skip
     where = f"{torch.cuda.get_device_name()}, {there:.0f} GiB" if device == "cuda" else f"no GPU, {there:.0f} GiB of memory"
     lines = [f"{config.image}: {picture.cameras.width}x{picture.cameras.height} pixels, on {where}"]
@@ -85,7 +89,7 @@ def _before(config: DictConfig) -> dict[str, list[float]]:
 
 
 def _time(before: Mapping[str, list[float]], stage: str, count: int, entry: Entry | None = None) -> str:
-    if stage in before:
+    if stage in before and not (entry and entry.clip):  # a generator's takes what its steps, frames and pixels ask for
         each = median(before[stage])
         return f"about {_said(each * count)}, as it took {_said(each)}{' each' if count > 1 else ''} before"
     return f"about {_said(entry.pace[0] * count)} on {entry.pace[1]}" if entry and entry.pace else ""

@@ -40,7 +40,8 @@ PLUGIN_VARIABLE = "LIFT_PLUGINS"
 
 _ANNOTATIONS = {"Literal": Literal, "Path": Path, "Optional": Optional, "Union": Union}
 _FOUNDATION = ("types", "registry", "geometry", "harmonics", "jit", "parallel")
-_FACTS = ("licence", "requires", "extra", "install", "costs_only", "follows", "size", "clip", "parts", "working", "denoiser", "pace")
+_FACTS = ("licence", "requires", "extra", "install")
+_OF_PRIORS = ("costs_only", "follows", "size", "clip", "parts", "working", "denoiser", "pace")
 
 T = TypeVar("T")
 
@@ -169,7 +170,8 @@ class Registry(Generic[T]):
 
     def register(self, name: str) -> Callable[[type], type]:
         def decorate(component: type) -> type:
-            facts = {fact: getattr(component, fact) for fact in _FACTS if hasattr(component, fact)}
+            known = {fact: getattr(component, fact, self) for fact in _facts_of(self.slot)}
+            facts = {fact: value for fact, value in known.items() if isinstance(value, (str, int, float, tuple, dict, type(None)))}  # no method of that name
             parameters: dict[str, inspect.Parameter] = {}
             owners = _constructed_by(component)
             for owner in owners:
@@ -278,7 +280,7 @@ def _read(slot: str, module: str, path: Path) -> list[Entry]:
                 line = _line(node, tree, path)
                 facts = {}
                 for owner, _ in reversed(line):
-                    facts |= _facts(owner)
+                    facts |= _facts(owner, slot)
                 settings, docs = _read_settings(line)
                 found.append(Entry(slot, name, module, node.name, "\n\n".join(docs), path, settings, **facts))
     return found
@@ -303,13 +305,20 @@ def _line(node: ast.ClassDef, tree: ast.Module, path: Path) -> list[tuple[ast.Cl
     return line
 
 
-def _facts(node: ast.ClassDef) -> dict[str, Any]:
+def _facts_of(slot: str) -> tuple[str, ...]:
+    return _FACTS + (_OF_PRIORS if slot == "prior" else ())
+
+
+def _facts(node: ast.ClassDef, slot: str) -> dict[str, Any]:
     facts = {}
     for statement in node.body:
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target] if isinstance(statement, ast.AnnAssign) and statement.value else []
         for target in targets:
-            if isinstance(target, ast.Name) and target.id in _FACTS:
-                facts[target.id] = ast.literal_eval(statement.value)
+            if isinstance(target, ast.Name) and target.id in _facts_of(slot):
+                try:
+                    facts[target.id] = ast.literal_eval(statement.value)
+                except ValueError:  # worked out: known when it is imported
+                    pass
     return facts
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,20 @@ def _digest(value: Any) -> Any:
         files = sorted(p for p in value.rglob("*") if p.is_file()) if value.is_dir() else [value]
         for file in files:
             digest.update(str(file.relative_to(value)).encode())
-            with file.open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
+            about = file.stat()
+            digest.update(_of_file(file, about.st_size, about.st_mtime_ns))
         return digest.hexdigest()
     raise TypeError(f"{type(value).__name__} {value!r} cannot be part of a key")
+
+
+@cache
+def _of_file(file: Path, size: int, changed: int) -> bytes:
+    """Read once a process: a model's gigabytes are in the key of each of its clips."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.digest()
 
 
 class Store:

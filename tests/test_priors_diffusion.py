@@ -100,6 +100,7 @@ def test_settings_out_of_range_name_the_value(folders):
         ({"steps": 0}, "prior.steps is 0; choose 1"), ({"frames": 1}, "prior.frames is 1; choose 2"), ({"at_once": 0}, "prior.at_once is 0"),
         ({"decode": 0}, "prior.decode is 0"), ({"size": 3}, "prior.size is 3; choose at least 64"), ({"warp_error": -1.0}, "prior.warp_error is -1.0; choose 0"),
         ({"noise": -1.0}, "prior.noise is -1.0; choose 0"), ({"repeats": -1}, "prior.repeats is -1; choose 0"),
+        ({"noise": float("inf")}, "prior.noise is inf"), ({"guidance": (float("nan"), 3.0)}, "prior.guidance is nan"), ({"fps": -5}, "prior.fps is -5"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=match):
             build(folders, **settings)
@@ -109,12 +110,14 @@ def test_what_does_not_fit_is_said_with_the_setting_that_would(folders):
     parts = {"unet": 3.0, "vae": 1.0}
     assert needed(parts, 2.0, "none", "auto", "unet") == 6 and needed(parts, 2.0, "none", "float32", "unet") == 12
     assert needed(parts, 2.0, "model", "auto", "unet") == 5 and needed(parts, 2.0, "model", "float8", "unet") == 3.5
-    prior = build(folders, model="stabilityai/stable-video-diffusion-img2vid-xt", size=None)
+    prior = build(folders, model="stabilityai/stable-video-diffusion-img2vid-xt", size=None, frames=25)
     with pytest.raises(ValueError, match=r"takes about 15 GiB with prior.offload=none, and the GPU has 14; choose prior.offload=model \(about 14 GiB\) or"):
         prior._fit(14.0)
     prior._fit(17.0)
-    small = build(folders, model="stabilityai/stable-video-diffusion-img2vid-xt", size=512)
+    small = build(folders, model="stabilityai/stable-video-diffusion-img2vid-xt", size=512, frames=25)
     small._fit(14.0)
+    with pytest.raises(ValueError, match="and the GPU has 14"):
+        build(folders, model="stabilityai/stable-video-diffusion-img2vid-xt", size=512, frames=200)._fit(14.0)
 
 
 def test_pictures_are_made_in_the_shape_of_the_runs_with_as_many_pixels_as_the_model_knows(folders):
@@ -167,14 +170,14 @@ def test_a_perfect_denoiser_that_is_drawn_to_the_warp_returns_it_where_it_is_kno
     known = belief.expand_as(target) > 0
     torch.testing.assert_close(exact[known], target[known], atol=1e-5, rtol=0)
     free = euler(perfect, noise, sigmas, sigmas[:-1], sigmas[0])
-    torch.testing.assert_close(exact[~known], free[~known]), "where nothing is known nothing is changed"
+    torch.testing.assert_close(exact[~known], free[~known])
 
     truth = target + 0.3 * torch.randn(target.shape, generator=rng)
 
     def knows(latents, sigma, timestep):  # the only video there is
         return truth
 
-    torch.testing.assert_close(sampled(knows, 0.3), truth, atol=1e-3, rtol=0), "in the end the network is believed"
+    torch.testing.assert_close(sampled(knows, 0.3), truth, atol=1e-3, rtol=0)
 
 
 def test_drawing_to_the_warp_reaches_what_is_not_known_through_what_the_network_knows():
@@ -266,8 +269,40 @@ def test_a_run_makes_siblings_together_keeps_every_clip_and_goes_on(folders, tmp
     assert done.returncode == 0, done.stderr
     clips = {path.name for path in (tmp_path / "cache").glob("clip-*")}
     assert len(clips) == 4
-    again = lift(*settings, "prior.at_once=1", "prior.decode=2", cwd=tmp_path)
+    again = lift(*settings, "prior.at_once=1", cwd=tmp_path)
     assert again.returncode == 0 and {path.name for path in (tmp_path / "cache").glob("clip-*")} == clips, "what only costs is not part of a clip's key"
     assert again.stderr.count("found") >= 7
     run = Path(done.stdout.strip().split("\n")[-1])
     assert json.loads((run / "provenance.json").read_text())["licences"]["prior svd"] == "Stability AI Community Licence"
+
+
+def test_numbers_that_ran_out_of_range_are_no_clip(folders):
+    frames, camera, _ = scene()
+    prior = build(folders)
+    for parameter in prior.pipe.unet.conv_out.parameters():
+        parameter.data.fill_(float("inf"))
+    with pytest.raises(ValueError, match="ran out of range; choose prior.precision"):
+        prior(frames, camera, sideways(camera, 4), 0)
+
+
+def test_a_home_folder_is_one_and_what_is_not_there_is_missed_at_once(folders, monkeypatch):
+    monkeypatch.setenv("HOME", str(Path(folders("svd")).parent))
+    frames, camera, _ = scene()
+    assert len(build(folders, model="~/model")(frames, camera, sideways(camera, 4), 0)) == 4
+    with pytest.raises(FileNotFoundError, match="prior.model is .*nosuch, which does not exist; choose a folder"):
+        build(folders, model="~/nosuch")
+
+
+def test_a_model_that_is_given_back_is_gone(folders):
+    import gc
+    import weakref
+
+    for name in ("svd", "easyanimate"):
+        prior = build(folders, name)
+        gone = weakref.ref(getattr(prior.pipe, prior.denoiser))
+        gc.disable()
+        try:
+            prior.release()
+        finally:
+            gc.enable()
+        assert gone() is None, name

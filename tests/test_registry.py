@@ -158,3 +158,22 @@ def test_listing_and_showing_import_no_torch():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert all(f"\n{slot}\n" in "\n" + done.stdout for slot in SLOTS) and "prior warp" in done.stdout
+
+
+def test_names_of_what_generators_declare_mean_nothing_elsewhere(fresh, monkeypatch):
+    (fresh / "plugin_own.py").write_text('''
+from lift.priors import VideoPrior, priors
+
+@priors.register("own")
+class Own(VideoPrior):
+    """A plugin."""
+    @property
+    def clip(self): return 3
+    def size(self): return 4
+    def __call__(self, frames, cameras, clip, seed): ...
+''')
+    monkeypatch.setenv("LIFT_PLUGINS", "plugin_own")
+    entry = catalogue()("prior", "own")
+    assert entry.clip is None and entry.size is None
+    shown = lift("show", "prior", "own", cwd=fresh, LIFT_PLUGINS="plugin_own")
+    assert shown.returncode == 0 and "A plugin." in shown.stdout

@@ -1,5 +1,6 @@
 """What all priors that sample a video diffusion model share: loading it once, what it takes in memory, sizes, noise, batches of clips."""
 
+import gc
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -31,12 +32,13 @@ class DiffusionPrior(VideoPrior):
         (`group`, slowest).
     precision: of weights and computation; `float8` holds the denoiser's weights in 8 bits and computes in half precision. auto is half precision on a GPU.
     compile: have torch.compile look for faster kernels, minutes once.
-    at_once: clips that are sampled together. decode: frames that are decoded together; fewer take less memory.
+    at_once: clips that are sampled together. decode: frames that are decoded together; fewer take less memory, and see less of their neighbours where a
+        decoder looks at them.
     """
 
     requires = ("diffusers", "transformers", "accelerate")
     extra = "diffusion"
-    costs_only = ("offload", "compile", "at_once", "decode")
+    costs_only = ("offload", "compile", "at_once")
     sees = "ancestors"
 
     pipeline = ""
@@ -88,6 +90,10 @@ class DiffusionPrior(VideoPrior):
             raise ValueError(f"prior.frames is {count}; this model makes {self.every}k+1: choose {below + 1} or {below + self.every + 1}")
         if size is not None and size < self.step:
             raise ValueError(f"prior.size is {size}; choose at least {self.step}")
+        model = str(Path(model).expanduser()) if model.startswith("~") else model
+        if model.startswith(("/", ".")) and not Path(model).exists():
+            raise FileNotFoundError(f"prior.model is {model}, which does not exist; choose a folder, or a name on the Hugging Face hub")
+        check_folder(model, self.pipeline, self.index)
         self.model, self.longer, self.frames, self.steps, self.device = model, size, count, steps, device
         self.offload, self.precision, self.compiled, self.at_once, self.decode = offload, precision, compile, at_once, decode
         self.clip_length = count - 1
@@ -103,8 +109,8 @@ class DiffusionPrior(VideoPrior):
     def _fit(self, there: float) -> None:
         """Raises ValueError that names the setting under which it fits, if it does not as it is."""
         pixels = self.size[0] * self.size[1] if self.longer is None else self.longer**2 * min(self.size) / max(self.size)
-        working = self.at_once * self.working * pixels / (self.size[0] * self.size[1])
-        parts = _of_folder(self.model) or self.parts
+        working = self.at_once * self.working * pixels / (self.size[0] * self.size[1]) * (self.frames / self.clip if self.clip else 1)
+        parts = _of_folder(self.model, self.variant) or self.parts
         needs = {offload: needed(parts, working, offload, self.precision, self.denoiser) for offload in OFFLOADS}
         if needs[self.offload] > there:
             fits = [f"prior.offload={name} (about {much:.0f} GiB)" for name, much in needs.items() if much <= there]
@@ -142,14 +148,18 @@ class DiffusionPrior(VideoPrior):
         elif self.offload == "model":
             pipe.enable_model_cpu_offload(device=self.device)
         else:
-            pipe.enable_group_offload(onload_device=self.device, offload_type="leaf_level", use_stream=True)
+            # Not the autoencoder: it is small, and its precision may change between encoding and decoding.
+            pipe.enable_group_offload(onload_device=self.device, offload_type="leaf_level", use_stream=True, exclude_modules=["vae"])
+            pipe.vae.to(self.device)
         if self.compiled:
             part.compile()
         pipe.set_progress_bar_config(disable=True)  # of its own; there is one of ours
         return pipe
 
     def release(self) -> None:
-        self.__dict__.pop("pipe", None)
+        for name in ("pipe", "words"):
+            self.__dict__.pop(name, None)
+        gc.collect()  # some pipelines hold on to themselves
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -227,6 +237,9 @@ class OneByOne(PromptedPrior):
     denoiser = "transformer"
     half = "bfloat16"
 
+    def __init__(self, model: str, *, device: torch.device, **shared) -> None:
+        super().__init__(model, device=device, **{**shared, "at_once": 1})  # what is made one by one is kept one by one
+
     def sampled(self, pictures: UInt8[Tensor, "clip y x 3"], paths: Sequence[Cameras], asked: Sequence[Asked]) -> UInt8[Tensor, "clip frame y x 3"]:
         videos = []
         for picture, cameras, one, generator in zip(pictures, paths, asked, self.noise(asked), strict=True):
@@ -236,7 +249,7 @@ class OneByOne(PromptedPrior):
                     shown()
                     return {}  # of tensors to be replaced, none
 
-                planes = self.video(picture, cameras, one, generator, after)
+                planes = finite(self.video(picture, cameras, one, generator, after))
             videos.append((planes.float() * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1))
         return torch.stack(videos)
 
@@ -262,11 +275,31 @@ def resized(images: UInt8[Tensor, "frame y x 3"], width: int, height: int) -> UI
     return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def loaded(load: Callable[[], Any], model: str, kind: str, index: str = "model_index.json") -> Any:
-    """What `load` gives. index: the file that a folder must have. Raises FileNotFoundError or ValueError that names `prior.model` and says what to do."""
+def finite(values: Tensor) -> Tensor:
+    """The values, if all of them are numbers. Raises ValueError that says what to change."""
+    if not bool(values.isfinite().all()):
+        raise ValueError("the generator's numbers ran out of range; choose prior.precision=bfloat16 or float32, or less prior.guidance")
+    return values
+
+
+def check_settings(**given: tuple[int | float, int | float, int | float]) -> None:
+    """Raises ValueError for the first setting (value, least, most) that is out of range or not a number."""
+    for key, (value, low, high) in given.items():
+        if not low <= value <= high:
+            raise ValueError(f"prior.{key} is {value}; choose {low:g} to {high:g}")
+
+
+def check_folder(model: str, kind: str, index: str) -> None:
+    """Raises FileNotFoundError if the model is a folder without what tells what it is."""
     folder = Path(model).expanduser()
     if folder.is_dir() and not (folder / index).is_file():
         raise FileNotFoundError(f"prior.model is {model}, a folder without {index}; hf download REPOSITORY --local-dir {model} brings a {kind}")
+
+
+def loaded(load: Callable[[], Any], model: str, kind: str, index: str = "model_index.json") -> Any:
+    """What `load` gives. index: the file that a folder must have. Raises FileNotFoundError or ValueError that names `prior.model` and says what to do."""
+    folder = Path(model).expanduser()
+    check_folder(model, kind, index)
     try:
         return load()
     except Exception as error:  # of the hub's libraries, which have many
@@ -279,11 +312,12 @@ def loaded(load: Callable[[], Any], model: str, kind: str, index: str = "model_i
         ) from None
 
 
-def _of_folder(model: str) -> dict[str, float]:
-    """GiB of the weights in each part of a folder."""
-    folder = Path(model).expanduser()
+def _of_folder(model: str, variant: str | None) -> dict[str, float]:
+    """GiB of the weights in each part of a folder, of the variant if there is one."""
+    folder = Path(model)
     found: dict[str, float] = {}
-    for file in sorted(folder.glob("*/*.safetensors")) if folder.is_dir() else ():
+    files = sorted(folder.glob("*/*.safetensors")) if folder.is_dir() else []
+    for file in [file for file in files if f".{variant}." in file.name] or files:
         found[file.parent.name] = found.get(file.parent.name, 0.0) + file.stat().st_size / 2**30
     return found
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lift.priors import Asked, priors
-from lift.priors.diffusion import OneByOne
+from lift.priors.diffusion import OneByOne, check_settings
 from lift.priors.signals import WORDS, move, sentences
 from lift.types import Cameras, Depth
 
@@ -63,6 +63,7 @@ class LTX(OneByOne):
         **shared,
     ) -> None:
         super().__init__(model, guidance=guidance, steps=steps, device=device, **shared)
+        check_settings(strength=(strength, 0, 10))
         if fps < 1:
             raise ValueError(f"prior.fps is {fps}; choose 1 or more")
         self.loras, self.strength, self.fps, self.typical = loras, strength, fps, depth.typical

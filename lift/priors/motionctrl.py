@@ -33,6 +33,8 @@ class MotionCtrl(StableVideoDiffusion):
     steer: `warp` also draws to the moved picture, as `svd` does. fps: 11, since the method tells the network 10, one less.
     """
 
+    licence = "Stability AI Community Licence; the network's: see TencentARC/MotionCtrl"
+    pace = None
     follows = "relative camera poses, told to its temporal attention"
     clip = 16
     parts = {"unet": 2.86, "image_encoder": 1.18, "vae": 0.18}

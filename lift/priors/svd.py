@@ -11,7 +11,7 @@ from torch.nn.functional import adaptive_max_pool2d, interpolate, scaled_dot_pro
 
 from lift.depths import DepthEstimator
 from lift.priors import Asked, priors
-from lift.priors.diffusion import DiffusionPrior
+from lift.priors.diffusion import DiffusionPrior, check_settings, finite
 from lift.priors.scaffold import Rendered, Scaffold
 from lift.types import Cameras, Depth
 
@@ -43,7 +43,7 @@ class StableVideoDiffusion(DiffusionPrior):
     clip = 25
     parts = {"unet": 2.84, "image_encoder": 1.18, "vae": 0.18}
     working = 11.0
-    pace = (21.0, "an H200")
+    pace = (21.0, "an H200 (by what 16 frames took)")
 
     def __init__(
         self,
@@ -62,12 +62,9 @@ class StableVideoDiffusion(DiffusionPrior):
         **shared,
     ) -> None:
         super().__init__(model, device=device, **shared)
-        if not warp_error >= 0:
-            raise ValueError(f"prior.warp_error is {warp_error}; choose 0 or more")
-        if repeats < 0:
-            raise ValueError(f"prior.repeats is {repeats}; choose 0 or more")
-        if not noise >= 0:
-            raise ValueError(f"prior.noise is {noise}; choose 0 or more")
+        check_settings(warp_error=(warp_error, 0, 100), repeats=(repeats, 0, 100), noise=(noise, 0, 10), fps=(fps, 1, 1000), motion=(motion, 0, 1000))
+        for value in guidance:
+            check_settings(guidance=(value, 0, 100))
         self.steer, self.warp_error, self.repeats, self.guidance = steer, warp_error, repeats, guidance
         self.told = (fps - 1, motion, noise)  # the network was trained with one frame a second less than there are
         self.augment = noise
@@ -92,11 +89,13 @@ class StableVideoDiffusion(DiffusionPrior):
         with self.steps_shown(asked) as shown:
             repeats = self.repeats if pull else 0
             latents = euler(denoise, fresh(), sigmas, scheduler.timesteps, scheduler.init_noise_sigma, pull, shown, repeats, fresh)
-        videos = torch.stack([self.decoded(video) for video in latents])
+        videos = torch.stack([self.decoded(video) for video in finite(latents)])
         self.pipe.maybe_free_model_hooks()
         return videos
 
     def _placed(self, pipe: Any) -> Any:
+        if pipe.scheduler.config.prediction_type != "v_prediction":
+            raise ValueError(f"prior.model is {self.model}, whose network predicts {pipe.scheduler.config.prediction_type!r}; choose one of Stable Video Diffusion")
         apart = SelfAttention()
         pipe.unet.set_attn_processor({name: self.told_once if ".attn2." in name else apart for name in pipe.unet.attn_processors})
         if self.compiled:
@@ -122,10 +121,11 @@ class StableVideoDiffusion(DiffusionPrior):
         upcast = vae.dtype == torch.float16 and vae.config.force_upcast
         if upcast:
             vae.to(dtype=torch.float32)
-        out = torch.cat([vae.encode(some.to(self.device, vae.dtype)).latent_dist.mode() for some in planes.split(self.decode)])
-        if upcast:
-            vae.to(dtype=torch.float16)
-        return out
+        try:
+            return torch.cat([vae.encode(some.to(self.device, vae.dtype)).latent_dist.mode() for some in planes.split(self.decode)])
+        finally:
+            if upcast:
+                vae.to(dtype=torch.float16)
 
     def decoded(self, latents: Float[Tensor, "frame 4 h w"]) -> UInt8[Tensor, "frame y x 3"]:
         vae = self.pipe.vae

@@ -11,7 +11,7 @@ from torch.nn.functional import adaptive_max_pool2d
 
 from lift.depths import DepthEstimator
 from lift.priors import Asked, priors
-from lift.priors.diffusion import OneByOne, resized
+from lift.priors.diffusion import OneByOne, check_settings, resized
 from lift.priors.scaffold import Scaffold
 from lift.types import Cameras, Depth
 
@@ -57,6 +57,7 @@ class WanVACE(OneByOne):
         **shared,
     ) -> None:
         super().__init__(model, steps=steps, device=device, **shared)
+        check_settings(strength=(strength, 0, 10))
         if not 0 <= trust < 1:
             raise ValueError(f"prior.trust is {trust}; choose 0 or more and less than 1")
         if not shift > 0:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lift.depths import DepthEstimator
 from lift.priors import Asked, priors
-from lift.priors.diffusion import DiffusionPrior, loaded, resized
+from lift.priors.diffusion import DiffusionPrior, finite, loaded, resized
 from lift.priors.scaffold import Scaffold
 from lift.priors.viewcrafter_network import LATENT, TIMES, Networks, ddim, guided, networks
 from lift.types import Cameras, Depth
@@ -36,6 +36,7 @@ class ViewCrafter(DiffusionPrior):
     """
 
     licence = "Apache-2.0"
+    costs_only = ("offload", "compile", "at_once", "decode")
     pipeline = "ViewCrafter checkpoint"
     index = "model.ckpt"
     follows = "renders of the moved picture"
@@ -129,7 +130,7 @@ class ViewCrafter(DiffusionPrior):
                 return given if self.guidance == 1 else guided(told(text[:1], nothing), given, self.guidance, self.rescale)
 
             latents = ddim(velocity, fresh(), self.steps, self.eta, self.pipe.scale, fresh, shown)
-        return torch.stack([self.decoded(video) for video in latents])
+        return torch.stack([self.decoded(video) for video in finite(latents)])
 
     def renders(self, pictures: UInt8[Tensor, "clip y x 3"], asked: Sequence[Asked]) -> UInt8[Tensor, "clip frame y x 3"]:
         """What is known of each clip's views, black where nothing is; the pictures before it."""
