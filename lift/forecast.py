@@ -16,7 +16,7 @@ from lift.planners import planners
 from lift.priors import priors
 from lift.registry import Entry, catalogue
 from lift.session import made_by
-from lift.types import Depth
+from lift.types import Cameras, Depth
 
 A_STEP = {"cpu": (18.8 / 800, "two cores"), "cuda": (16.4 / 1200, "an H200")}
 """Seconds of a step of the fit, and where they were measured: benchmarks/results/stages-cpu.json and fitting-liftimage3d-cuda.json."""
@@ -26,14 +26,15 @@ def forecast(config: DictConfig) -> str:
     """A table as text. Times are those of earlier runs under the same `output`, else what was measured elsewhere, which is said."""
     picture = load_picture(config.image, config.intake.size, config.intake.field_of_view)
     entries = {slot: catalogue()(slot, config[slot].name) for slot in ("depth", "planner", "prior", "pose", "distortion", "renderer")}
-    settings = {slot: _settings(config, slot, entry) for slot, entry in entries.items()}
+    settings: dict[str, dict[str, Any]] = {slot: OmegaConf.to_container(config[slot], resolve=True) for slot in entries}
     device = "cuda" if torch.cuda.is_available() and config.device != "cpu" else "cpu"
     there = torch.cuda.get_device_properties(0).total_memory / 2**30 if device == "cuda" else psutil.virtual_memory().total / 2**30
     before = _before(config)
-    flat = Depth(torch.ones(picture.cameras.height, picture.cameras.width), torch.ones(picture.cameras.height, picture.cameras.width, dtype=torch.bool), "scale")
+    ones = torch.ones(picture.cameras.height, picture.cameras.width)
+    flat = Depth(ones, ones > 0, "scale")
     if not entries["prior"].missing:  # what is wrong with its settings is said
-        priors.build(OmegaConf.to_container(config.prior, resolve=True), depth=flat, camera=picture.cameras, estimator=None, image=config.image, device=torch.device("cpu"))
-    clips, frames = _planned(config, picture, entries["prior"], settings["prior"])
+        priors.build(settings["prior"], depth=flat, camera=picture.cameras, estimator=None, image=config.image, device=torch.device("cpu"))
+    clips, frames = _planned(picture.cameras, flat, entries["prior"], settings)
     fit = config.fit
     rows = [
         ("depth", _named(entries["depth"], settings["depth"]), "", _time(before, "depth", 1)),
@@ -51,23 +52,16 @@ def forecast(config: DictConfig) -> str:
     return "\n".join(lines)
 
 
-def _settings(config: DictConfig, slot: str, entry: Entry) -> dict[str, Any]:
-    given: dict[str, Any] = OmegaConf.to_container(config[slot], resolve=True)
-    return {key: value for key, value in given.items() if key != "name"}
-
-
 def _named(entry: Entry, settings: Mapping[str, Any]) -> str:
     model = f", {settings['model']}" if settings.get("model") else ""
     return f"{entry.name}{model} ({entry.licence})"
 
 
-def _planned(config: DictConfig, picture: Any, prior: Entry, settings: Mapping[str, Any]) -> tuple[int, int]:
+def _planned(camera: Cameras, flat: Depth, prior: Entry, settings: Mapping[str, Mapping[str, Any]]) -> tuple[int, int]:
     """Clips and frames, as many as there are whatever the depth."""
-    height, width = picture.cameras.height, picture.cameras.width
-    flat = Depth(torch.ones(height, width), torch.ones(height, width, dtype=torch.bool), "scale")
-    frames = settings.get("frames") or prior.clip or (settings.get("length") or 0) + 1
-    planner = planners.build(OmegaConf.to_container(config.planner, resolve=True))
-    trajectory = planner(picture.cameras, flat, frames - 1 if frames > 1 else None)
+    own = settings["prior"]
+    frames = own.get("frames") or prior.clip or (own.get("length") or 0) + 1
+    trajectory = planners.build(settings["planner"])(camera, flat, frames - 1 if frames > 1 else None)
     return len(trajectory.clips), len(trajectory.cameras)
 
 

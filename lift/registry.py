@@ -389,5 +389,12 @@ def _fit(key: str, value: Any, annotation: Any) -> Any:
     return value
 
 
+def check_ranges(slot: str, **given: tuple[int | float, int | float, int | float]) -> None:
+    """Raises ValueError for the first setting (value, least, most) that is out of range or not a number."""
+    for key, (value, low, high) in given.items():
+        if not low <= value <= high:
+            raise ValueError(f"{slot}.{key} is {value}; choose {low:g} to {high:g}")
+
+
 def _listed(names: Any) -> str:
     return ", ".join(str(name) for name in names) or "nothing"

@@ -65,10 +65,10 @@ def test_with_sixteen_tokens_a_frame_each_frame_is_told_its_own(state):
 
 def test_attention_in_pieces_is_the_same(monkeypatch):
     query, key, value = torch.randn(3, 7, 5, 128, generator=torch.Generator().manual_seed(0))
-    whole = viewcrafter_network.attend(query, key, value, 2)
-    monkeypatch.setattr(viewcrafter_network, "MOST_ITEMS", 3)
-    assert torch.allclose(viewcrafter_network.attend(query, key, value, 2), whole, atol=1e-6) and whole.shape == query.shape
-    assert not torch.allclose(viewcrafter_network.attend(query, key, value, 1), whole, atol=1e-3), "heads"
+    whole = viewcrafter_network.attended(query, key, value, 2)
+    monkeypatch.setattr("lift.priors.diffusion.MOST_ITEMS", 3)
+    assert torch.allclose(viewcrafter_network.attended(query, key, value, 2), whole, atol=1e-6) and whole.shape == query.shape
+    assert not torch.allclose(viewcrafter_network.attended(query, key, value, 1), whole, atol=1e-3), "heads"
 
 
 def test_a_weight_too_many_or_too_few_is_said(state):

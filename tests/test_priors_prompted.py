@@ -11,7 +11,8 @@ import torch
 from lift.geometry import rigid, rotation_from_vector
 from lift.priors import Asked, priors
 from lift.priors.cosmos import CANVASES, Cosmos
-from lift.priors.diffusion import path, resized
+from lift.io.image import resized
+from lift.priors.diffusion import path
 from lift.priors.scaffold import Scaffold
 from lift.priors.signals import pose_actions, scaled_poses
 from lift.types import Cameras, Clip, Depth, Frames

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import ExifTags, Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from lift.geometry import pinhole
 from lift.types import Cameras, Frames
@@ -91,6 +92,14 @@ def load_picture(source: str, size: int, field_of_view: float) -> Picture:
     known = [*PHOTOS, *scenes.SCENES]
     near = difflib.get_close_matches(source, known, n=3) or known
     raise FileNotFoundError(f"image is {source!r}; there is no such file, and built-in pictures are called {', '.join(near)}")
+
+
+def resized(images: UInt8[Tensor, "frame y x 3"], width: int, height: int) -> UInt8[Tensor, "frame height width 3"]:
+    """Stretched, by cubic interpolation, antialiased."""
+    if images.shape[1:3] == (height, width):
+        return images
+    planes = interpolate(images.permute(0, 3, 1, 2).float(), (height, width), mode="bicubic", antialias=True, align_corners=False)
+    return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def save_image(path: Path, image: UInt8[Tensor, "height width *channel"] | Float[Tensor, "height width *channel"]) -> None:

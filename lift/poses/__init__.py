@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from lift.registry import Registry
+from lift.registry import Registry, check_ranges
 from lift.types import Cameras, Frames, Reconstruction, Trajectory
 
 
@@ -25,10 +25,7 @@ BOUNDS = {"least": (0, 1), "tolerance": (1e-6, 100), "most_points": (1, 10**9), 
 
 def check_settings(**given: int | float) -> None:
     """Raises ValueError that names the value and what may be chosen, for the first that is out of BOUNDS."""
-    for key, value in given.items():
-        low, high = BOUNDS[key]
-        if not low <= value <= high:
-            raise ValueError(f"pose.{key} is {value}; choose {low:g} to {high:g}")
+    check_ranges("pose", **{key: (value, *BOUNDS[key]) for key, value in given.items()})
 
 
 def check_fit(frames: Frames, plan: Cameras) -> None:

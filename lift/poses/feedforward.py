@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from lift.depths import DepthEstimator
 from lift.geometry import rigid
+from lift.io.image import resized
 from lift.poses import PoseEstimator, check_fit, check_settings
 from lift.poses.agreement import CONFIDENT, merged, trusted
 from lift.poses.pointmaps import joined
@@ -57,9 +58,7 @@ class FeedForward(PoseEstimator):
         stretch = torch.tensor([[plan.width / size[1]], [plan.height / size[0]], [1.0]])
         for start in tqdm(range(1, max(2, len(frames)), self.window - 1), desc="windows", leave=False, disable=None):
             views = [0, *range(start, min(len(frames), start + self.window - 1))]
-            some = frames.images[views].to(self.device).permute(0, 3, 1, 2).float()
-            small = interpolate(some, size, mode="bicubic", antialias=True).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
-            told = self.look(small.contiguous())
+            told = self.look(resized(frames.images[views].to(self.device), size[1], size[0]))
             depth, trust = self._enlarged(told, plan)
             factor = self._factor(given, depth[0], trust[0])
             relative = told.world_to_camera.cpu().double() @ torch.linalg.inv(told.world_to_camera[:1].cpu().double())

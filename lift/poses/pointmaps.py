@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from lift.depths import DepthEstimator
 from lift.geometry import project
+from lift.io.image import resized
 from lift.poses import PoseEstimator, check_fit, check_settings
 from lift.poses.agreement import CONFIDENT, fit, merged, place, trusted
 from lift.poses.alignment import Aligned, Matches, placed, support, tracks
@@ -154,9 +155,7 @@ class PointMapPoses(PoseEstimator):
         size = [max(self.multiple, round(side * scale / self.multiple) * self.multiple) for side in (height, width)]
         kept: list[Any] = []
         for start in range(0, len(frames), 8):
-            some = frames.images[start : start + 8].to(self.device).permute(0, 3, 1, 2).float()
-            small = interpolate(some, size, mode="bicubic", antialias=True).round().clamp(0, 255).to(torch.uint8)
-            kept += self.network.encode(small.permute(0, 2, 3, 1).contiguous())
+            kept += self.network.encode(resized(frames.images[start : start + 8].to(self.device), size[1], size[0]))
         return kept
 
     def _maps(self, kept: Sequence[Any], pairs: Sequence[tuple[int, int]], both: bool) -> Iterator[tuple[Sequence[tuple[int, int]], PairMaps]]:

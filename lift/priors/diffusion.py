@@ -12,13 +12,18 @@ from typing import Any, Literal, Optional
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import scaled_dot_product_attention
 from tqdm import tqdm
 
 from lift.geometry import transform_cameras
+from lift.io.image import resized
 from lift.memory import OFFLOADS, needed
 from lift.priors import Asked, VideoPrior
 from lift.types import Cameras, Clip, Frames
+
+
+MOST_ITEMS = 65_535
+"""That attention takes at once: CUDA's grids have no room for more, and a few clips have more places than that."""
 
 
 class DiffusionPrior(VideoPrior):
@@ -93,7 +98,8 @@ class DiffusionPrior(VideoPrior):
         model = str(Path(model).expanduser()) if model.startswith("~") else model
         if model.startswith(("/", ".")) and not Path(model).exists():
             raise FileNotFoundError(f"prior.model is {model}, which does not exist; choose a folder, or a name on the Hugging Face hub")
-        check_folder(model, self.pipeline, self.index)
+        if Path(model).is_dir() and not (Path(model) / self.index).is_file():
+            raise FileNotFoundError(f"prior.model is {model}, a folder without {self.index}; hf download REPOSITORY --local-dir {model} brings a {self.pipeline}")
         self.model, self.longer, self.frames, self.steps, self.device = model, size, count, steps, device
         self.offload, self.precision, self.compiled, self.at_once, self.decode = offload, precision, compile, at_once, decode
         self.clip_length = count - 1
@@ -127,12 +133,10 @@ class DiffusionPrior(VideoPrior):
 
         kind = getattr(diffusers, self.pipeline)
         with quiet():
-            how = self._told()
-        folder = Path(self.model).expanduser()
-        if self.variant and self.dtype != torch.float32 and (not folder.is_dir() or any(folder.glob(f"*/*.{self.variant}.*"))):
-            how["variant"] = self.variant
-        with quiet():
-            pipe = loaded(lambda: kind.from_pretrained(self.model, **how), self.model, self.pipeline, self.index)
+            how, folder = self._told(), Path(self.model)
+            if self.variant and self.dtype != torch.float32 and (not folder.is_dir() or any(folder.glob(f"*/*.{self.variant}.*"))):
+                how["variant"] = self.variant
+            pipe = loaded(lambda: kind.from_pretrained(self.model, **how), self.model, self.pipeline)
         return self._placed(pipe)
 
     def _told(self) -> dict[str, Any]:
@@ -157,8 +161,7 @@ class DiffusionPrior(VideoPrior):
         return pipe
 
     def release(self) -> None:
-        for name in ("pipe", "words"):
-            self.__dict__.pop(name, None)
+        self.__dict__.pop("pipe", None)
         gc.collect()  # some pipelines hold on to themselves
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -268,13 +271,6 @@ def path(asked: Asked) -> Cameras:
     return transform_cameras(cameras, 1.0, first[:3, :3], first[:3, 3])
 
 
-def resized(images: UInt8[Tensor, "frame y x 3"], width: int, height: int) -> UInt8[Tensor, "frame height width 3"]:
-    if images.shape[1:3] == (height, width):
-        return images
-    planes = interpolate(images.permute(0, 3, 1, 2).float(), (height, width), mode="bicubic", antialias=True, align_corners=False)
-    return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-
-
 def finite(values: Tensor) -> Tensor:
     """The values, if all of them are numbers. Raises ValueError that says what to change."""
     if not bool(values.isfinite().all()):
@@ -282,29 +278,22 @@ def finite(values: Tensor) -> Tensor:
     return values
 
 
-def check_settings(**given: tuple[int | float, int | float, int | float]) -> None:
-    """Raises ValueError for the first setting (value, least, most) that is out of range or not a number."""
-    for key, (value, low, high) in given.items():
-        if not low <= value <= high:
-            raise ValueError(f"prior.{key} is {value}; choose {low:g} to {high:g}")
+def attend(
+    query: Float[Tensor, "item head q c"], key: Float[Tensor, "item head k c"], value: Float[Tensor, "item head k c"], causal: bool = False
+) -> Float[Tensor, "item head q c"]:
+    """Scaled dot products, in as many pieces as it takes."""
+    pieces = zip(*(part.split(MOST_ITEMS) for part in (query, key, value)), strict=True)
+    found = [scaled_dot_product_attention(*piece, is_causal=causal) for piece in pieces]
+    return found[0] if len(found) == 1 else torch.cat(found)
 
 
-def check_folder(model: str, kind: str, index: str) -> None:
-    """Raises FileNotFoundError if the model is a folder without what tells what it is."""
-    folder = Path(model).expanduser()
-    if folder.is_dir() and not (folder / index).is_file():
-        raise FileNotFoundError(f"prior.model is {model}, a folder without {index}; hf download REPOSITORY --local-dir {model} brings a {kind}")
-
-
-def loaded(load: Callable[[], Any], model: str, kind: str, index: str = "model_index.json") -> Any:
-    """What `load` gives. index: the file that a folder must have. Raises FileNotFoundError or ValueError that names `prior.model` and says what to do."""
-    folder = Path(model).expanduser()
-    check_folder(model, kind, index)
+def loaded(load: Callable[[], Any], model: str, kind: str) -> Any:
+    """What `load` gives. Raises FileNotFoundError or ValueError that names `prior.model` and says what to do."""
     try:
         return load()
     except Exception as error:  # of the hub's libraries, which have many
         first = " ".join(str(error).split())[:300]
-        if folder.exists():
+        if Path(model).exists():
             raise ValueError(f"prior.model is {model}, which could not be loaded as a {kind} ({type(error).__name__}: {first})") from None
         raise FileNotFoundError(
             f"prior.model is {model!r}, which is no folder and could not be loaded from the hub ({type(error).__name__}: {first}); check its name and the network, or "

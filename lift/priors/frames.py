@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from torch.nn.functional import interpolate
 
+from lift.io.image import resized
 from lift.io.video import read_frames
 from lift.priors import VideoPrior, priors
 from lift.types import Cameras, Clip, Frames
@@ -76,7 +75,4 @@ class FromFile(VideoPrior):
             keep_rows, keep_columns = (rows, round(columns / wide)) if wide > 1 else (round(rows * wide), columns)
             top, left = (rows - keep_rows) // 2, (columns - keep_columns) // 2
             images = images[:, top : top + keep_rows, left : left + keep_columns]
-        if images.shape[1:3] == (height, width):
-            return images
-        planes = interpolate(images.permute(0, 3, 1, 2).float(), (height, width), mode="bicubic", antialias=True, align_corners=False)
-        return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        return resized(images, width, height)

@@ -10,8 +10,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lift.priors import Asked, priors
-from lift.priors.diffusion import OneByOne, check_settings
+from lift.priors.diffusion import OneByOne
 from lift.priors.signals import WORDS, move, sentences
+from lift.registry import check_ranges
 from lift.types import Cameras, Depth
 
 LORAS = {
@@ -63,7 +64,7 @@ class LTX(OneByOne):
         **shared,
     ) -> None:
         super().__init__(model, guidance=guidance, steps=steps, device=device, **shared)
-        check_settings(strength=(strength, 0, 10))
+        check_ranges("prior", strength=(strength, 0, 10))
         if fps < 1:
             raise ValueError(f"prior.fps is {fps}; choose 1 or more")
         self.loras, self.strength, self.fps, self.typical = loras, strength, fps, depth.typical

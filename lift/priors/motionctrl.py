@@ -78,7 +78,7 @@ class MotionCtrl(StableVideoDiffusion):
             if not file.is_file():
                 raise FileNotFoundError(f"prior.weights is {self.weights}, which is no file; hf download {HUB} {FILE} --local-dir FOLDER brings it")
             return file
-        beside = Path(self.model).expanduser() / FILE
+        beside = Path(self.model) / FILE
         if beside.is_file():
             return beside
         from huggingface_hub import hf_hub_download

@@ -17,7 +17,7 @@ from lift.parallel import each
 from lift.poses.agreement import place
 from lift.priors import Asked
 from lift.priors.fill import fill_behind, without_gaps
-from lift.priors.surface import Surface
+from lift.priors.surface import Surface, matrices_of
 from lift.types import Cameras, Depth
 
 JUMP = 0.04
@@ -45,16 +45,16 @@ class Scaffold:
     def rendered(self, asked: Asked) -> Rendered:
         """The views of the frame that the clip continues and of the clip's cameras, at the run's size."""
         frames, source = asked.frames, asked.clip.source
-        surface, beliefs = self._of_first(_array(frames.images[0]), *_matrices(asked.cameras[0])[0]).copy(), [1.0]
+        surface, beliefs = self._of_first(_array(frames.images[0]), *matrices_of(asked.cameras[0])[0]).copy(), [1.0]
         size = tuple(frames.images.shape[1:3])
         if source:
-            to_camera, intrinsics = _matrices(asked.cameras[source])[0]
+            to_camera, intrinsics = matrices_of(asked.cameras[source])[0]
             view = surface.look(to_camera, intrinsics, size[1], size[0])
             depth, belief = self._depth(frames.images[source], None if frames.depth is None else frames.depth[source], view.inverse)
             surface.add(_array(frames.images[source]), depth, view.hole, to_camera, intrinsics)
             beliefs.append(belief)
         cameras = Cameras.cat([asked.cameras[source], asked.clip.cameras])
-        views = each(lambda matrices: self._view(surface, beliefs, *matrices, size), _matrices(cameras))
+        views = each(lambda matrices: self._view(surface, beliefs, *matrices, size), matrices_of(cameras))
         images, confidence, depths = (torch.from_numpy(np.stack(part)) for part in zip(*views, strict=True))
         images[0], confidence[0] = frames.images[source].cpu(), 1.0
         return Rendered(images, confidence, depths)
@@ -101,7 +101,3 @@ class Scaffold:
 
 def _array(image: Tensor) -> np.ndarray:
     return image.cpu().numpy()
-
-
-def _matrices(cameras: Cameras) -> list[tuple[np.ndarray, np.ndarray]]:
-    return list(zip(cameras.world_to_camera.double().cpu().numpy(), cameras.intrinsics.double().cpu().numpy(), strict=True))

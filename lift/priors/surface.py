@@ -16,6 +16,7 @@ from numba import prange
 
 from lift import jit
 from lift.jit import PARALLEL, compiled
+from lift.types import Cameras
 
 CLOSE = 1e-3
 """A mesh is not drawn where it comes nearer to the camera than this share of the scene's typical depth."""
@@ -163,6 +164,11 @@ class Surface:
             flags = (member * np.array([1, 2, 4, 8])).sum(1) + SHARP * whole + FRONT * (edge & member).any(1)
             chosen.append((index[used], _flattened(corner[used], group[used]), flags[used].astype(np.uint8)))
         return tuple(np.concatenate(parts) for parts in zip(*chosen, strict=True))
+
+
+def matrices_of(cameras: Cameras) -> list[tuple[np.ndarray, np.ndarray]]:
+    """World to camera and intrinsics of each, as `Surface` takes them."""
+    return list(zip(cameras.world_to_camera.double().cpu().numpy(), cameras.intrinsics.double().cpu().numpy(), strict=True))
 
 
 def _corners(a: np.ndarray) -> tuple[np.ndarray, ...]:

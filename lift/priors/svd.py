@@ -7,16 +7,15 @@ from typing import Any, Literal, Optional
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.nn.functional import adaptive_max_pool2d, interpolate, scaled_dot_product_attention
+from torch.nn.functional import adaptive_max_pool2d, interpolate
 
 from lift.depths import DepthEstimator
 from lift.priors import Asked, priors
-from lift.priors.diffusion import DiffusionPrior, check_settings, finite
+from lift.priors.diffusion import DiffusionPrior, attend, finite
 from lift.priors.scaffold import Rendered, Scaffold
+from lift.registry import check_ranges
 from lift.types import Cameras, Depth
 
-MOST_SEQUENCES = 65_535
-"""That attention takes at once: CUDA's grids have no room for more, and a few clips have more places than that."""
 AGREED = 0.1
 """Level of noise, in units of the latents' spread, from which on what is made up has come to agree with what is known, or never will."""
 
@@ -62,9 +61,9 @@ class StableVideoDiffusion(DiffusionPrior):
         **shared,
     ) -> None:
         super().__init__(model, device=device, **shared)
-        check_settings(warp_error=(warp_error, 0, 100), repeats=(repeats, 0, 100), noise=(noise, 0, 10), fps=(fps, 1, 1000), motion=(motion, 0, 1000))
+        check_ranges("prior", warp_error=(warp_error, 0, 100), repeats=(repeats, 0, 100), noise=(noise, 0, 10), fps=(fps, 1, 1000), motion=(motion, 0, 1000))
         for value in guidance:
-            check_settings(guidance=(value, 0, 100))
+            check_ranges("prior", guidance=(value, 0, 100))
         self.steer, self.warp_error, self.repeats, self.guidance = steer, warp_error, repeats, guidance
         self.told = (fps - 1, motion, noise)  # the network was trained with one frame a second less than there are
         self.augment = noise
@@ -188,14 +187,11 @@ class OneToken:
 
 
 class SelfAttention:
-    """Scaled dot products, in as many pieces as it takes."""
+    """As diffusers has it, of any number of sequences."""
 
     def __call__(self, attention: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         query, key, value = (part(hidden_states).unflatten(-1, (attention.heads, -1)).transpose(1, 2) for part in (attention.to_q, attention.to_k, attention.to_v))
-        pieces = zip(*(part.split(MOST_SEQUENCES) for part in (query, key, value)), strict=True)
-        found = [scaled_dot_product_attention(*piece) for piece in pieces]
-        found = found[0] if len(found) == 1 else torch.cat(found)
-        return attention.to_out[0](found.transpose(1, 2).flatten(2))
+        return attention.to_out[0](attend(query, key, value).transpose(1, 2).flatten(2))
 
 
 def drawn_to(target: Float[Tensor, "clip frame channel h w"], belief: Float[Tensor, "clip frame 1 h w"], error: float) -> Callable[[Tensor, Tensor], Tensor]:

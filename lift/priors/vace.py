@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 
 from lift.depths import DepthEstimator
+from lift.io.image import resized
 from lift.priors import Asked, priors
-from lift.priors.diffusion import OneByOne, check_settings, resized
+from lift.priors.diffusion import OneByOne
 from lift.priors.scaffold import Scaffold
+from lift.registry import check_ranges
 from lift.types import Cameras, Depth
 
 WORDS = 512
@@ -57,7 +59,7 @@ class WanVACE(OneByOne):
         **shared,
     ) -> None:
         super().__init__(model, steps=steps, device=device, **shared)
-        check_settings(strength=(strength, 0, 10))
+        check_ranges("prior", strength=(strength, 0, 10))
         if not 0 <= trust < 1:
             raise ValueError(f"prior.trust is {trust}; choose 0 or more and less than 1")
         if not shift > 0:
@@ -80,6 +82,10 @@ class WanVACE(OneByOne):
         states = states * tokens.attention_mask[..., None]  # it was trained with zeros after the end
         pipe.maybe_free_model_hooks()
         return states[:1], states[1:] if len(texts) > 1 else None
+
+    def release(self) -> None:
+        self.__dict__.pop("words", None)
+        super().release()
 
     def video(
         self, picture: UInt8[Tensor, "y x 3"], cameras: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]

@@ -11,8 +11,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from lift.depths import DepthEstimator
+from lift.io.image import resized
 from lift.priors import Asked, priors
-from lift.priors.diffusion import DiffusionPrior, finite, loaded, resized
+from lift.priors.diffusion import DiffusionPrior, finite, loaded
 from lift.priors.scaffold import Scaffold
 from lift.priors.viewcrafter_network import LATENT, TIMES, Networks, ddim, guided, networks
 from lift.types import Cameras, Depth
@@ -76,11 +77,11 @@ class ViewCrafter(DiffusionPrior):
         def load() -> Networks:
             from huggingface_hub import hf_hub_download
 
-            place = Path(self.model).expanduser()
+            place = Path(self.model)
             file = place / self.index if place.is_dir() else place if place.is_file() else hf_hub_download(self.model, self.index)
             return networks(torch.load(file, map_location="cpu", weights_only=True, mmap=True), self.device, self.dtype)
 
-        return self._placed(loaded(load, self.model, self.pipeline, self.index))
+        return self._placed(loaded(load, self.model, self.pipeline))
 
     def _placed(self, pipe: Networks) -> Networks:
         from diffusers.hooks import apply_group_offloading, apply_layerwise_casting

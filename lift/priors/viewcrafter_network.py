@@ -12,7 +12,9 @@ from typing import NamedTuple, Optional
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import gelu, interpolate, scaled_dot_product_attention
+from torch.nn.functional import gelu, interpolate
+
+from lift.priors.diffusion import attend
 
 HEAD = 64
 """Channels of an attention head of the UNet, of the resampler and of the text transformer."""
@@ -22,8 +24,6 @@ INITIAL_HEADS = 8
 """Of the attention over time that comes right after the first convolution."""
 LATENT = 0.18215
 """The autoencoder's latents times this spread by about 1, as the UNet has them."""
-MOST_ITEMS = 65_535
-"""That attention takes at once: CUDA's grids have no room for more, and eight clips have more places than that."""
 EACH = 16
 """Tokens of the image for each frame of a video of 16, the resampler's 256 dealt out; with any other number of frames each is told all of them."""
 TIMES = 1000
@@ -43,12 +43,11 @@ BEGIN, END, LENGTH = 49406, 49407, 77
 """Tokens around a prompt, and how many of them there are with the zeros behind."""
 
 
-def attend(
+def attended(
     query: Float[Tensor, "item q c"], key: Float[Tensor, "item k c"], value: Float[Tensor, "item k c"], heads: int, causal: bool = False
 ) -> Float[Tensor, "item q c"]:
-    parts = (some.unflatten(-1, (heads, -1)).transpose(1, 2).split(MOST_ITEMS) for some in (query, key, value))
-    found = [scaled_dot_product_attention(*piece, is_causal=causal) for piece in zip(*parts, strict=True)]
-    return (found[0] if len(found) == 1 else torch.cat(found)).transpose(1, 2).flatten(2)
+    parts = [some.unflatten(-1, (heads, -1)).transpose(1, 2) for some in (query, key, value)]
+    return attend(*parts, causal).transpose(1, 2).flatten(2)
 
 
 def sinusoid(values: Float[Tensor, "item"], width: int) -> Float[Tensor, "item width"]:
@@ -169,9 +168,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Float[Tensor, "item token c"], told: Told | None = None) -> Float[Tensor, "item token c"]:
         query, source = self.to_q(x), x if told is None else told.text
-        out = attend(query, self.to_k(source), self.to_v(source), self.heads)
+        out = attended(query, self.to_k(source), self.to_v(source), self.heads)
         if told is not None:
-            out = out + attend(query, self.to_k_ip(told.image), self.to_v_ip(told.image), self.heads)
+            out = out + attended(query, self.to_k_ip(told.image), self.to_v_ip(told.image), self.heads)
         return self.to_out(out)
 
 
@@ -314,7 +313,7 @@ class Perceiver(nn.Module):
     def forward(self, tokens: Float[Tensor, "item token c"], queries: Float[Tensor, "item query c"]) -> Float[Tensor, "item query c"]:
         queries = self.norm2(queries)
         key, value = self.to_kv(torch.cat([self.norm1(tokens), queries], 1)).chunk(2, -1)
-        return self.to_out(attend(self.to_q(queries), key, value, self.heads))
+        return self.to_out(attended(self.to_q(queries), key, value, self.heads))
 
 
 class Resampler(nn.Module):
@@ -357,7 +356,7 @@ class Packed(nn.Module):
 
     def forward(self, x: Float[Tensor, "item token c"], causal: bool) -> Float[Tensor, "item token c"]:
         query, key, value = nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
-        return self.out_proj(attend(query, key, value, self.heads, causal))
+        return self.out_proj(attended(query, key, value, self.heads, causal))
 
 
 class Layer(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from lift.parallel import each
 from lift.priors import VideoPrior, priors
 from lift.priors.fill import by_network, enclosed, fill_behind, without_gaps
-from lift.priors.surface import Surface
+from lift.priors.surface import Surface, matrices_of
 from lift.types import Cameras, Clip, Depth, Frames
 
 
@@ -43,7 +43,7 @@ class Warp(VideoPrior):
             raise ValueError(f"the input's depth is {tuple(self.depth.depth.shape)} pixels, its picture {size}")
         if len(frames) > 1 and frames.depth is None:
             raise ValueError("prior 'warp' continues frames with depth; these have none")
-        surface, matrices = self._remembered(frames, cameras), _matrices(clip.cameras)
+        surface, matrices = self._remembered(frames, cameras), matrices_of(clip.cameras)
         if ahead := self.fill == "network":
             # What is remembered grows in the order of the frames, whoever asks and whatever was asked before: here grows a copy.
             surface = surface.copy()
@@ -81,7 +81,7 @@ class Warp(VideoPrior):
         images = frames.images.cpu().numpy()
         first = without_gaps(self.depth)
         depths = [first, *(frames.depth[1:].cpu().numpy() if frames.depth is not None else ())]
-        views = list(zip(images, depths, *zip(*_matrices(cameras), strict=True), strict=True))
+        views = list(zip(images, depths, *zip(*matrices_of(cameras), strict=True), strict=True))
         seen = each(lambda view: _digest(*view), views)
         if self._surface is None or self._seen != seen[: len(self._seen)]:
             self._surface, self._seen = Surface(self.depth.typical, self.jump), []
@@ -91,10 +91,6 @@ class Warp(VideoPrior):
             self._surface.add(image, depth, new, to_camera, intrinsics)
         self._seen = seen
         return self._surface
-
-
-def _matrices(cameras: Cameras) -> list[tuple[np.ndarray, np.ndarray]]:
-    return list(zip(cameras.world_to_camera.double().cpu().numpy(), cameras.intrinsics.double().cpu().numpy(), strict=True))
 
 
 def _digest(*arrays: np.ndarray) -> bytes:
