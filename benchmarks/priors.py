@@ -1,9 +1,9 @@
 """Stable Video Diffusion at its real size, with random weights: the pipeline of diffusers, called clip by clip, beside the prior, side by side in one run.
 
-    python benchmarks/priors.py [--clips 4] [--frames 16] [--steps 25] [--how pipeline plain single batched compiled] [--to FILE]
+    python benchmarks/priors.py [--clips 4] [--frames 16] [--steps 25] [--how pipeline plain single batched compiled 'compiled plain'] [--to FILE]
 
 Clips of --frames frames at 576x1024. `pipeline` calls StableVideoDiffusionPipeline once a clip; `single` has the prior make one clip at a time, steered
-by the warp or, `plain`, not; `batched` four together; `compiled` that with torch.compile, whose warm-up is not counted. Seconds of a clip, and peak memory.
+by the warp or, `plain`, not; `batched` four together; `compiled` that with torch.compile, whose warm-up is not counted (`compiled plain`: not steered). Seconds of a clip, and peak memory.
 
     torchrun --nproc-per-node N benchmarks/priors.py --tree [--steps 25]
 
@@ -43,6 +43,7 @@ HOWS = {
     "single": {},
     "batched": {"at_once": 4},
     "compiled": {"at_once": 4, "compile": True},
+    "compiled plain": {"at_once": 4, "compile": True, "steer": "none"},
 }
 
 

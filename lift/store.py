@@ -29,6 +29,9 @@ from lift.parallel import each
 
 MANIFEST = "manifest.json"
 
+_BLOCK = 1 << 24
+"""Bytes of a file that are hashed by themselves."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -61,12 +64,14 @@ def _digest(value: Any) -> Any:
 
 @cache
 def _of_file(file: Path, size: int, changed: int) -> bytes:
-    """Read once a process: a model's gigabytes are in the key of each of its clips."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.digest()
+    """Read once a process, on all its cores: a model's gigabytes are in the key of each of its clips."""
+
+    def of_block(start: int) -> bytes:
+        with file.open("rb") as stream:
+            stream.seek(start)
+            return hashlib.sha256(stream.read(_BLOCK)).digest()
+
+    return hashlib.sha256(b"".join(each(of_block, range(0, size, _BLOCK)) if size > _BLOCK else [of_block(0)])).digest()
 
 
 class Store:

@@ -56,6 +56,16 @@ def test_a_key_follows_what_it_is_made_of(tmp_path):
         key_of(object())
 
 
+def test_a_key_follows_every_byte_of_what_is_read_in_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr("lift.store._BLOCK", 4)
+    file, found = tmp_path / "model.bin", set()
+    for content in (b"12345678ab", b"12345678aB", b"56781234ab", b"x2345678ab", b"12345678", b"1234567", b""):
+        file.write_bytes(content)
+        os.utime(file, ns=(0, len(found) + 1))
+        found.add(key_of(file))
+    assert len(found) == 7
+
+
 def test_a_stage_is_made_once(tmp_path):
     store, calls = Store(tmp_path), []
     for expected in (False, True):

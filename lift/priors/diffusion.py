@@ -278,10 +278,8 @@ def finite(values: Tensor) -> Tensor:
     return values
 
 
-def attend(
-    query: Float[Tensor, "item head q c"], key: Float[Tensor, "item head k c"], value: Float[Tensor, "item head k c"], causal: bool = False
-) -> Float[Tensor, "item head q c"]:
-    """Scaled dot products, in as many pieces as it takes."""
+def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool = False) -> Tensor:
+    """Scaled dot products of [item head q c] and [item head k c], in as many pieces as it takes."""
     pieces = zip(*(part.split(MOST_ITEMS) for part in (query, key, value)), strict=True)
     found = [scaled_dot_product_attention(*piece, is_causal=causal) for piece in pieces]
     return found[0] if len(found) == 1 else torch.cat(found)
