@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lift import __version__, processes
 from lift.errors import is_interrupt, is_users, one_line
-from lift.registry import SLOTS, ComponentError, catalogue
+from lift.registry import ALL_SLOTS, ComponentError, catalogue
 
 USAGE_ERROR = 2
 
@@ -239,16 +239,16 @@ def check_names(arguments: list[str]) -> None:
             names = sorted(path.name[:-5] for path in (files("lift.configs") / "experiment").iterdir() if path.name.endswith(".yaml"))
             if value not in (*names, "null"):
                 raise ComponentError(f"experiment is {value!r}; choose one of {', '.join(names)}")
-        if equals and key in SLOTS and not set("(*$") & set(value):  # Hydra's own functions and patterns
+        if equals and key in ALL_SLOTS and not set("(*$") & set(value):  # Hydra's own functions and patterns
             for name in value.split(","):
                 catalogue()(key, name.strip().strip("'\""))
 
 
 def list_components(options: argparse.Namespace) -> int:
     known = catalogue()
-    if options.slot and options.slot not in SLOTS:
+    if options.slot and options.slot not in ALL_SLOTS:
         known(options.slot, "")
-    for slot in [options.slot] if options.slot else SLOTS:
+    for slot in [options.slot] if options.slot else ALL_SLOTS:
         print(slot)
         for name, entry in sorted(known.entries[slot].items()):
             how = f"`lift show {slot} {name}` says how" if entry.install else entry.how

@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from lift.registry import SLOTS, ComponentError, catalogue
+from lift.registry import ALL_SLOTS, SLOTS, ComponentError, catalogue
 
 
 @dataclass
@@ -166,7 +166,7 @@ def store_schemas() -> None:
     """Tells Hydra of the schema and of every component; call before composing."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
-    for slot in SLOTS:
+    for slot in ALL_SLOTS:
         for name, entry in catalogue().entries[slot].items():
             store.store(group=slot, name=name, node=entry.schema)
 

@@ -3,7 +3,7 @@
 import re
 from difflib import get_close_matches
 
-from lift.registry import SLOTS, ComponentError, catalogue
+from lift.registry import ALL_SLOTS, ComponentError, catalogue
 
 
 def is_interrupt(error: BaseException | None) -> bool:
@@ -33,7 +33,7 @@ def one_line(error: BaseException) -> str:
 def _of_component(text: str) -> str | None:
     """What Hydra says of a setting that the chosen component does not have, in our words."""
     found = re.search(r"Key '(\w+)' not in '(\w+)Config' full_key: (\w+)\.", text)
-    if not found or found[3] not in SLOTS:
+    if not found or found[3] not in ALL_SLOTS:
         return None
     key, title, slot = found.groups()
     entries = catalogue().entries[slot]

@@ -33,7 +33,10 @@ SLOTS = {
     "distortion": "distortions",
     "renderer": "renderers",
 }
-"""Slot -> package of `lift`."""
+"""Slot of a run -> package of `lift`."""
+
+ALL_SLOTS = {**SLOTS, "dataset": "evaluation.datasets"}
+"""And those of what runs are measured with."""
 
 PLUGIN_GROUP = "lift.plugins"
 PLUGIN_VARIABLE = "LIFT_PLUGINS"
@@ -138,7 +141,7 @@ class Entry:
 class Catalogue:
     """Every component of every slot, and the plugins that failed."""
 
-    entries: dict[str, dict[str, Entry]] = field(default_factory=lambda: {slot: {} for slot in SLOTS})
+    entries: dict[str, dict[str, Entry]] = field(default_factory=lambda: {slot: {} for slot in ALL_SLOTS})
     broken: dict[str, Exception] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
@@ -216,8 +219,8 @@ def catalogue() -> Catalogue:
 def _builtin() -> Catalogue:
     found = Catalogue()
     root = Path(__file__).parent
-    for slot, package in SLOTS.items():
-        for path in sorted((root / package).glob("*.py")):
+    for slot, package in ALL_SLOTS.items():
+        for path in sorted(root.joinpath(*package.split(".")).glob("*.py")):
             for entry in _read(slot, f"{__package__}.{package}.{path.stem}", path):
                 found.add(entry)
     return found
