@@ -1,4 +1,4 @@
-"""Many pictures through the pipeline, each a run of its own, spread over processes: whoever is free takes the next."""
+"""Many pictures, or many scenes of a dataset, through the pipeline, each a run of its own, spread over processes: whoever is free takes the next."""
 
 import gc
 import json
@@ -18,10 +18,10 @@ from lift.registry import ComponentError
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a picture: the run's folder, or why there is none."""
+    """What became of a picture or scene: the result, or why there is none."""
 
-    image: str
-    folder: str | None
+    name: str
+    made: str | None
     error: str | None
 
 
@@ -65,34 +65,43 @@ def _repeated(names: list[str]) -> set[str]:
 
 
 def run_all(images: list[str], compose: Callable[[str], DictConfig]) -> list[Outcome]:
-    """Makes the scenes that fall to this process, and on the first process returns what became of all; on others, nothing.
+    """The scenes of pictures, spread over processes (`spread`). compose: an image's configuration."""
+    named = titles(images)
 
-    compose: an image's configuration. A picture that fails is reported, and the others go on.
+    def make(index: int) -> str:
+        from lift.pipeline import run
+
+        return str(run(compose(images[index]), named[index]))
+
+    return spread(images, make)
+
+
+def spread(names: list[str], make: Callable[[int], str]) -> list[Outcome]:
+    """Makes what falls to this process, and on the first process returns what became of all; on others, nothing.
+
+    make: of an index, a file or folder; it is printed. What fails is reported, and the others go on.
     """
     queue, outcomes = _Queue(), []
     here = processes.place()
     processes.forget_place()
-    from lift.pipeline import run
-
-    named = titles(images)
-    for index in queue.indices(len(images)):
-        count = f"[{index + 1}/{len(images)}]"
-        print(f"{count} {images[index]}", file=sys.stderr, flush=True)
+    for index in queue.indices(len(names)):
+        count = f"[{index + 1}/{len(names)}]"
+        print(f"{count} {names[index]}", file=sys.stderr, flush=True)
         try:
-            folder = run(compose(images[index]), named[index])
-            print(folder, flush=True)
-            queue.finish(index, Outcome(images[index], str(folder), None))
+            made = make(index)
+            print(made, flush=True)
+            queue.finish(index, Outcome(names[index], made, None))
         except Exception as error:  # of whatever kind, it must not hold up the others
             if is_interrupt(error):
                 raise KeyboardInterrupt from error
             if not is_users(error):
                 traceback.print_exc()
             line = one_line(error)
-            print(f"{count} {images[index]} failed: {line}", file=sys.stderr, flush=True)
-            queue.finish(index, Outcome(images[index], None, line))
+            print(f"{count} {names[index]} failed: {line}", file=sys.stderr, flush=True)
+            queue.finish(index, Outcome(names[index], None, line))
         _release()
     if here.rank == 0:
-        outcomes = queue.outcomes(len(images))
+        outcomes = queue.outcomes(len(names))
     return outcomes
 
 

@@ -1,4 +1,4 @@
-"""The command line: lift run | batch | list | show | render | export | view | doctor."""
+"""The command line: lift run | batch | eval | list | show | render | export | view | doctor."""
 
 import argparse
 import os
@@ -22,6 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
             return run(arguments[1:])
         if arguments[:1] == ["batch"] and not {"-h", "--help"} & set(arguments):
             return batch(arguments[1:])
+        if arguments[:1] == ["eval"] and not {"-h", "--help"} & set(arguments):
+            return evaluate(arguments[1:])
         options = parser().parse_args(arguments)
         return options.command(options)
     except BrokenPipeError:  # `lift list | head`
@@ -57,6 +59,12 @@ def parser() -> argparse.ArgumentParser:
     many = command("batch", batch, "many images, each to a scene, spread over processes; one that fails does not hold up the others")
     many.usage = "lift batch PICTURE [PICTURE ...] [setting=value ...] [--processes N]"
     many.epilog = "N: processes of this machine (its number of GPUs, else 1), each with a GPU of its own. Run again, it goes on where it ended."
+    measured = command("eval", evaluate, "scenes of a dataset, each lifted from one view and measured by the others, spread over processes")
+    measured.usage = "lift eval [dataset=NAME dataset.path=FOLDER] [protocol.KEY=VALUE ...] [setting=value ...] [--processes N]"
+    measured.epilog = (
+        "dataset=NAME: `lift list dataset`. protocol.input, targets, most, align (none, median_depth, similarity, sweep), bins, seeds, reference, weights: see the README. All settings of `lift run`, image "
+        "aside. Writes OUTPUT/eval/NAME: table.md, table.json, and of each scene its figures and a sheet of pictures. Run again, it goes on where it ended."
+    )
     command("list", list_components, "list every component of every slot").add_argument("slot", nargs="?", metavar="SLOT")
     show = command("show", show_component, "show what a component does and its settings")
     show.add_argument("slot", metavar="SLOT")
@@ -163,44 +171,99 @@ def _run(config, devices: list[int] | None) -> None:
 
 def batch(arguments: list[str]) -> int:
     """`lift run` of many pictures; the settings are composed by Hydra once."""
-    from hydra import compose, initialize_config_module
-
     from lift.batch import read_arguments, run_all
-    from lift.config import check, store_schemas
 
     given = list(arguments)
     count = _processes(arguments)
     images, settings = read_arguments(arguments)
-    store_schemas()
-    check_names(settings)
-    with initialize_config_module("lift.configs", version_base="1.3"):
-        composed = compose("lift", [*(_quoted(setting) for setting in settings), "image=none"])
+    composed = _composed([*settings, "image=none"])
 
     def configure(image: str):
         config = composed.copy()
         config.image = image
         return config
 
+    if _launched_many("batch", given, count, len(images), composed):
+        return 0
+    _all_made(run_all(images, configure), "pictures")
+    return 0
+
+
+def evaluate(arguments: list[str]) -> int:
+    """Lifts and measures the scenes of a dataset."""
+    from hydra import compose, initialize_config_module
+
+    from lift.batch import spread
+    from lift.config import check_eval
+
+    given = list(arguments)
+    count = _processes(arguments)
+    for argument in arguments:
+        key, equals, _ = argument.partition("=")
+        if not equals:
+            raise ComponentError(f"{argument!r} is no setting; lift eval takes dataset=NAME, dataset.path=FOLDER, protocol.KEY=VALUE and the settings of lift run")
+        if key in ("image", "+image", "seed"):
+            raise ComponentError(f"{argument!r}: {'the dataset has the pictures' if key != 'seed' else 'choose protocol.seeds=[...]'}")
+    own = [argument for argument in arguments if re.match(r"(dataset|protocol)[.=]", argument)]
+    composed = _composed([*(argument for argument in arguments if argument not in own), "image=none"])
+    check_names(own)
+    with initialize_config_module("lift.configs", version_base="1.3"):
+        asked = compose("eval", [_quoted(argument) for argument in own])
+    check_eval(asked)
+    from lift.evaluation.evaluate import Evaluation
+
+    evaluation = Evaluation(composed, asked)
+    tasks = evaluation.tasks
+    if _launched_many("eval", given, count, len(tasks), composed):
+        return 0
+    leads = processes.place().rank == 0  # asked now: each makes its scenes as if it were alone
+    outcomes = spread([task.name for task in tasks], lambda index: str(evaluation.make(tasks[index])))
+    if leads and any(outcome.made for outcome in outcomes):
+        path = evaluation.write()
+        print(path.read_text(encoding="utf-8"), file=sys.stderr)
+        print(path, flush=True)
+    _all_made(outcomes, "scenes")
+    return 0
+
+
+def _composed(settings: list[str]):
+    """A run's configuration."""
+    from hydra import compose, initialize_config_module
+
+    from lift.config import check, store_schemas
+
+    store_schemas()
+    check_names(settings)
+    with initialize_config_module("lift.configs", version_base="1.3"):
+        composed = compose("lift", [_quoted(setting) for setting in settings])
     check(composed)
+    return composed
+
+
+def _launched_many(command: str, given: list[str], count: int | None, most: int, composed) -> bool:
+    """Whether others have done it all: starts as many processes as asked for, or as there are GPUs, unless this is one of several already. Else this one takes its place."""
     if len(processes.devices(composed.trainer)) > 1:
-        raise ComponentError(f"trainer.devices is {composed.trainer.devices!r}; lift batch makes each scene in one process, choose 1")
+        raise ComponentError(f"trainer.devices is {composed.trainer.devices!r}; lift {command} makes each scene in one process, choose 1")
     here = processes.place()
     if here.world == 1:
         if count is None:
             import torch
 
             count = torch.cuda.device_count() or 1
-        if (count := min(count, len(images))) > 1:
-            processes.launch(["batch", *given], count)
-            return 0
+        if (count := min(count, most)) > 1:
+            processes.launch([command, *given], count)
+            return True
     elif count is not None and not processes.launched():
         raise ComponentError(f"--processes is {count}, but {here.world} processes have been started already; leave it out")
     processes.settle(here)
-    failed = [outcome for outcome in run_all(images, configure) if outcome.error]
-    if failed:
-        lines = [f"  {outcome.image}: {outcome.error}" for outcome in failed]
-        raise processes.Ended("\n".join([f"lift: {len(failed)} of {len(images)} pictures failed:", *lines]), 1)
-    return 0
+    return False
+
+
+def _all_made(outcomes, what: str) -> None:
+    """Raises Ended if one was not."""
+    if failed := [outcome for outcome in outcomes if outcome.error]:
+        lines = [f"  {outcome.name}: {outcome.error}" for outcome in failed]
+        raise processes.Ended("\n".join([f"lift: {len(failed)} of {len(outcomes)} {what} failed:", *lines]), 1)
 
 
 def _processes(arguments: list[str]) -> int | None:
@@ -221,7 +284,7 @@ def _quoted(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if not equals and not argument.startswith("-") and Path(argument).exists():
         raise ComponentError(f"{argument!r} is not a setting; did you mean image={argument}?")
-    if (key == "image" or key.endswith(".path")) and value[:1] not in ("'", '"') and Path(value).exists():
+    if (key == "image" or key.endswith((".path", ".targets", ".weights"))) and value[:1] not in ("'", '"') and Path(value).exists():
         escaped = value.replace('"', '\\"')
         return f'{key}="{escaped}"'
     return argument

@@ -162,10 +162,51 @@ class Config:
     trainer: dict[str, Any] = field(default_factory=dict)
 
 
+ALIGNMENTS = {
+    "none": "lengths are taken as they are",
+    "median_depth": "one scale: the median ratio of the lifted scene's depth, seen from the input, and what the dataset knows of it",
+    "similarity": "scale, rotation and shift (Umeyama, 1991) between the true cameras and where matches with the input, by the lifted scene's depth, place their views",
+    "sweep": "one scale, the best of 20 from 0.1 to 2.0 times that of median_depth, by mean PSNR of the target views (as SEVA sweeps camera scales); it favours whoever is measured",
+}
+"""What is done to bring the lifted scene to the true cameras, by the name in `protocol.align`. The input's camera is the same for both in all but `similarity`."""
+
+
+@dataclass
+class Protocol:
+    """How a lifted scene is measured; `protocol.*` of `lift eval`."""
+
+    input: str = "middle"
+    """The view that is lifted: middle (nearest to the middle of all cameras), first, its name, or its number. A split that names one decides."""
+    targets: str = "all"
+    """The views that are the truth: all others, every_8 (each eighth from the first on, as LLFF is split), or a JSON file with lists of names or numbers, `input` (or
+    `train_ids`) and `targets` (or `test_ids`), beside the scene or in its folder."""
+    most: int | None = None
+    """At most so many targets, evenly taken of those."""
+    align: str = "median_depth"
+    """none, median_depth, similarity or sweep."""
+    bins: list[float] = field(default_factory=lambda: [0.1, 0.25])
+    """Distances from the input, in units of its typical depth, between which targets are averaged apart."""
+    seeds: list[int] = field(default_factory=lambda: [0])
+    """Of the runs, each scene once with each."""
+    reference: str = "lite"
+    """The depth estimator that says which part of a target the input shows, where the dataset has no dense depth. The same for all that are compared."""
+    weights: str | None = None
+    """Folder with the weights of LPIPS and DISTS; without it they come from torch.hub's cache or the network."""
+
+
+@dataclass
+class EvalConfig:
+    """What `lift eval` has besides the settings of the runs that it makes."""
+
+    dataset: Any = MISSING
+    protocol: Protocol = field(default_factory=Protocol)
+
+
 def store_schemas() -> None:
     """Tells Hydra of the schema and of every component; call before composing."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
+    store.store(name="eval_schema", node=EvalConfig)
     for slot in ALL_SLOTS:
         for name, entry in catalogue().entries[slot].items():
             store.store(group=slot, name=name, node=entry.schema)
@@ -173,7 +214,8 @@ def store_schemas() -> None:
 
 def check_key(key: str) -> None:
     """Whether there is a setting of that name, a component's own aside. Raises ComponentError with those there are."""
-    node, known = Config, ""
+    own = {f.name for f in fields(EvalConfig)}
+    node, known = (EvalConfig if key.split(".")[0] in own else Config), ""
     for part in key.split("."):
         if not is_dataclass(node):
             return
@@ -182,7 +224,7 @@ def check_key(key: str) -> None:
             near = get_close_matches(part, names, 1)
             hint = f"did you mean {known}{near[0]}? " if near else ""
             raise ComponentError(f"{key} is not a setting; {hint}{known.rstrip('.') or 'lift run'} has {', '.join(names)}")
-        if part in SLOTS:
+        if part in ALL_SLOTS:
             return
         node, known = get_type_hints(node)[part], f"{known}{part}."
 
@@ -232,3 +274,20 @@ def check(config: DictConfig) -> None:
         if not low <= value < math.inf or (high is not None and value > high):  # nan is not, either
             span = f"from {low} to {high}" if high is not None else f"of at least {low}"
             raise ComponentError(f"{key} is {value}; choose a value {span}")
+
+
+def check_eval(asked: DictConfig) -> None:
+    """What types alone do not catch, of an EvalConfig. Raises ComponentError with the key."""
+    settings = OmegaConf.to_container(asked.dataset, resolve=True)
+    catalogue()("dataset", settings.pop("name")).check(settings)
+    protocol = asked.protocol
+    if protocol.align not in ALIGNMENTS:
+        raise ComponentError(f"protocol.align is {protocol.align!r}; choose one of {', '.join(ALIGNMENTS)}")
+    bins, seeds = list(protocol.bins), list(protocol.seeds)
+    if bins != sorted(set(bins)) or any(not 0 < edge < float("inf") for edge in bins):
+        raise ComponentError(f"protocol.bins is {bins}; choose distances above 0 that rise")
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ComponentError(f"protocol.seeds is {seeds}; choose one or more numbers of at least 0, each once")
+    catalogue()("depth", protocol.reference).require()
+    if protocol.most is not None and protocol.most < 1:
+        raise ComponentError(f"protocol.most is {protocol.most}; choose 1 or more")

@@ -69,7 +69,7 @@ class Matching(PoseEstimator):
         check_settings(
             keypoints=keypoints, exhaustive=exhaustive, closures=closures, trust=trust, least=least, tolerance=tolerance, most_points=most_points
         )  # fmt: skip
-        self.features = _features(features, keypoints, device)
+        self.features = features_of(features, keypoints, device)
         if matcher == "lighterglue" and not isinstance(self.features, _XFeat):
             raise ValueError("pose.matcher is lighterglue, which only knows xfeat; choose pose.features=xfeat or pose.matcher=mutual")
         self.match = _glue(device) if matcher == "lighterglue" else self.features.match
@@ -101,7 +101,8 @@ class Matching(PoseEstimator):
                 yield pair
 
 
-def _features(name: str, most: int, device: torch.device) -> "_XFeat | _Sift":
+def features_of(name: str, most: int, device: torch.device) -> "_XFeat | _Sift":
+    """Finds and matches keypoints. name: xfeat, sift, or auto. Raises ImportError where xfeat is asked for and not installed."""
     if name == "sift":
         return _Sift(most)
     try:

@@ -28,6 +28,8 @@ class Capture:
     """Of a view and a pinhole camera at its pose: what that camera takes, one frame, lens distortion undone; its depth where the dataset measures it."""
     points: PointCloud | None = None
     """Of structure from motion."""
+    image: str | None = None
+    """The built-in picture that the first view is, where it is one: priors and depths that know it go by its name."""
     metric: bool = False
     """Whether lengths are metres."""
     folder: Path | None = None

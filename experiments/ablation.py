@@ -1,0 +1,123 @@
+"""What the ablations share: settings beside one another, each evaluated by `lift eval` on the same scenes, and one table.
+
+An experiment is a file with a question, `SETTINGS` by name, `DATA` to measure them on, and a call of `main`. Stages that a setting does not change are found in the cache
+of `--output`; tasks that are finished are not made again, so that a killed experiment goes on. Tables lie in experiments/tables.
+"""
+
+import argparse
+import inspect
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lift import cli
+from lift.evaluation.evaluate import MEASURES, figures, mean_of
+from lift.machine import machine
+
+SHARED = Path(os.environ.get("LIFT_SHARED", Path(__file__).parents[2] / "shared")).resolve()
+TABLES = Path(__file__).parent / "tables"
+WEIGHTS = [f"protocol.weights={SHARED / 'weights/lpips_backbones'}"] if (SHARED / "weights/lpips_backbones").is_dir() else []
+PHOTOGRAPHS = ("llff_fern", "llff_flower", "mipnerf360_kitchen", "sceaux_castle")
+"""Scenes of `$LIFT_SHARED/data` with points, by which depth can be aligned."""
+
+RAY_CAST = ["dataset=ray_cast", "dataset.names=[room,terrace]", "intake.size=256", "reach.beyond=ignore", "deliver.video_frames=2"]
+"""Built-in scenes of which every view is known, seen from 4, 9 and 16 degrees away."""
+REAL = [
+    "dataset=folder", f"dataset.path={SHARED / 'data'}", f"dataset.scenes=[{','.join(PHOTOGRAPHS)}]", "protocol.most=12", "intake.size=320", "deliver.video_frames=2",
+]  # fmt: skip
+"""Photographs, lifted from the one nearest to the middle, seen from where others were taken."""
+
+
+def main(file: str, settings: Mapping[str, Any], data: Mapping[str, Sequence[str]], remains: str, seeds: Sequence[int] = (0, 1, 2)) -> None:
+    """file: the experiment's `__file__`, whose docstring is the table's beginning. settings: of `lift run`, by the name in the table, the same for all data or by data; the
+    first is what others are compared with. data: of `lift eval`, by name. remains: what this could not be measured with, and by which command it is."""
+    by_data = {name: settings.get(name, settings) for name in data}
+    every = list(dict.fromkeys(label for own in by_data.values() for label in own))
+    name, doc = Path(file).stem, inspect.cleandoc(sys.modules["__main__"].__doc__ or "")
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0], epilog="; ".join(every))
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of the settings below, these")
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
+    parser.add_argument("--processes", type=int, help="as `lift eval` takes it")
+    parser.add_argument("--output", type=Path, default=Path("outputs/ablations"), help="where runs and their cache lie: gigabytes")
+    parser.add_argument("--to", type=Path, default=TABLES, help="the folder of the table")
+    parser.add_argument("settings", nargs="*", metavar="setting=value", help="for all of them")
+    asked = parser.parse_intermixed_args()
+    if wrong := [label for label in asked.only or () if label not in every]:
+        parser.error(f"--only has {wrong[0]!r}; choose of {'; '.join(every)}")
+    sections, kept = [], {}
+    for data_name, how in data.items():
+        tables = {}
+        for label, own in by_data[data_name].items():
+            if asked.only and label not in asked.only:
+                continue
+            print(f"== {data_name}: {label}", file=sys.stderr, flush=True)
+            run = f"{name}-{_slug(data_name)}-{_slug(label)}"
+            spread = ["--processes", str(asked.processes)] if asked.processes else []
+            command = ["eval", *how, *WEIGHTS, f"protocol.seeds={asked.seeds}".replace(" ", ""), *own, *asked.settings, f"output={asked.output}", f"name={run}", *spread]
+            if status := cli.main(command):
+                sys.exit(status)
+            tables[label] = json.loads((asked.output / "eval" / run / "table.json").read_text())
+        if not tables:
+            continue
+        sections.append(f"## {data_name}\n\n{section(tables)}")
+        kept[data_name] = {label: condensed(table) for label, table in tables.items()}
+    asked.to.mkdir(parents=True, exist_ok=True)
+    seeds_told = f"Seeds {', '.join(map(str, asked.seeds))}; ± is the spread over seeds. Made by `python experiments/{name}.py{' ' + ' '.join(asked.settings) if asked.settings else ''}`."
+    text = "\n\n".join([f"# {doc}", seeds_told, *sections, f"## What remains\n\n{inspect.cleandoc(remains)}"])
+    (asked.to / f"{name}.md").write_text(text + "\n", encoding="utf-8")
+    (asked.to / f"{name}.json").write_text(json.dumps({"experiment": name, "data": kept, "machine": machine("cpu")}, indent=1) + "\n")
+    print(text)
+
+
+def section(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line a setting: figures over all targets, PSNR by distance, and how far from the first setting, pair by pair of scene and seed (with its standard error)."""
+    first = next(iter(tables.values()))
+    edges = [0.0, *first["protocol"]["bins"], math.inf]
+    spans = list(zip(edges, edges[1:]))
+    near = [f"PSNR from {low:g}" if high == math.inf else f"PSNR {low:g} to {high:g}" for low, high in spans]
+    heads = ["settings", *MEASURES.values(), *near, "PSNR to the first", "s"]
+    lines = [_told(first), "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for label, table in tables.items():
+        mean, rows = table["mean"], table["rows"]
+        by_distance = [mean_of(rows, lambda view: low <= view["distance"] < high)["psnr"] for low, high in spans]
+        far = [f"{value:.2f}" if value is not None else "-" for value in by_distance]
+        seconds = f"{mean['seconds']:.0f}"
+        lines.append("| " + " | ".join([label, *figures(mean), *far, difference(rows, first["rows"]) if table is not first else "", seconds]) + " |")
+    return "\n".join(lines)
+
+
+def difference(rows: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> str:
+    """Of mean PSNR, over tasks that both have."""
+    def by_task(some: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], float]:
+        return {(row["scene"], row["seed"]): mean_of([row])["psnr"] for row in some}
+
+    mine, theirs = by_task(rows), by_task(others)
+    off = [mine[task] - theirs[task] for task in mine if task in theirs]
+    error = f" ± {np.std(off, ddof=1) / math.sqrt(len(off)):.2f}" if len(off) > 1 else ""
+    return f"{np.mean(off):+.2f}{error}"
+
+
+def condensed(table: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a table.json beside the committed table: means a task, not every view."""
+    tasks = [{"scene": row["scene"], "seed": row["seed"], **{key: mean_of([row])[key] for key in (*MEASURES, "views", "seconds", "abs_rel")}} for row in table["rows"]]
+    return {"mean": table["mean"], "tasks": tasks, "machine": table["machine"]}
+
+
+def _told(table: Mapping[str, Any]) -> str:
+    protocol, dataset = table["protocol"], table["dataset"]
+    scenes = list(dict.fromkeys(row["scene"] for row in table["rows"]))
+    return (
+        f"Dataset `{dataset['name']}`: {', '.join(scenes)}; {table['mean']['views'] // max(1, len(protocol['seeds']))} targets; input `{protocol['input']}`; alignment `{protocol['align']}`; "
+        f"{table['settings']['intake']['size']} pixels; prior `{table['settings']['prior']['name']}`; {table['settings']['fit']['steps']} steps. Distances in units of the typical depth."
+    )
+
+
+def _slug(label: str) -> str:
+    return re.sub(r"\W+", "_", label).strip("_")

@@ -1,0 +1,201 @@
+"""From one view of a scene to figures of all others: which view is lifted, which are the truth, how the lifted scene is brought to the truth's cameras, and what of
+each true view the input shows."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from lift.depths import DepthEstimator
+from lift.evaluation.datasets import Capture
+from lift.geometry import inside, project, rigid, rotation_angle, transform_cameras
+from lift.priors.fill import without_gaps
+from lift.priors.surface import Surface, matrices_of
+from lift.types import Cameras, Depth
+
+SWEEP = tuple(round(0.1 * step, 1) for step in range(1, 21))
+JUMP = 0.04
+"""A step of inverse depth, in units of 1 / typical depth, at which the input's surface is cut."""
+LEAST = 12
+"""Matches by which a view may be placed."""
+
+
+def chosen(capture: Capture, protocol: Any) -> tuple[int, list[int]]:
+    """The view that is lifted and those that are the truth. Raises ValueError that names the setting and what there is."""
+    given, targets = protocol.input, protocol.targets
+    listed = None
+    if targets not in ("all", "every_8"):
+        listed = _split(capture, targets)
+        if listed[0]:
+            if len(listed[0]) > 1:
+                raise ValueError(f"protocol.targets is {targets}, which names {len(listed[0])} input views of {capture.scene}; a scene is lifted from one")
+            given = listed[0][0]
+    first = _view(capture, given, "protocol.input")
+    if listed:
+        others = [_view(capture, name, f"protocol.targets={targets}") for name in listed[1]]
+    else:
+        others = list(range(0, len(capture.views), 8 if targets == "every_8" else 1))
+    others = [view for view in dict.fromkeys(others) if view != first]
+    if protocol.most is not None and len(others) > protocol.most:
+        others = [others[round(k)] for k in np.linspace(0, len(others) - 1, protocol.most)]
+    if not others:
+        raise ValueError(f"protocol.targets is {targets!r}, which leaves no view of {capture.scene} but the input; it has {len(capture.views)}")
+    return first, others
+
+
+def _split(capture: Capture, file: str) -> tuple[list[Any], list[Any]]:
+    places = [Path(file).expanduser(), *(place / file for place in (capture.folder, capture.folder and capture.folder.parent) if place)]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise FileNotFoundError(f"protocol.targets is {file!r}; choose all, every_8, or a JSON file; there is none at {', '.join(map(str, places))}")
+    try:
+        content = json.loads(found.read_text(encoding="utf-8"))
+        own = content.get(capture.scene, content)
+        inputs, targets = own.get("input", own.get("train_ids", [])), own["targets"] if "targets" in own else own["test_ids"]
+        return (inputs if isinstance(inputs, list) else [inputs]), list(targets)
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{found} is no split: {type(error).__name__} {error}; it needs lists of views, input and targets (or train_ids and test_ids)") from None
+
+
+def _view(capture: Capture, name: Any, setting: str) -> int:
+    if name == "first":
+        return 0
+    if name == "middle":
+        centers = capture.cameras.centers
+        return int((centers - centers.mean(0)).norm(dim=-1).argmin())
+    known = {view: number for number, view in enumerate(capture.views)} | {Path(view).stem: number for number, view in enumerate(capture.views)}
+    if str(name) in known:
+        return known[str(name)]
+    if str(name).isdecimal() and int(name) < len(capture.views):
+        return int(name)
+    raise ValueError(
+        f"{setting} is {name!r}, no view of {capture.scene}; choose middle, first, 0 to {len(capture.views) - 1}, or one of {', '.join(capture.views[:4])}"
+        + (" ..." if len(capture.views) > 4 else "")
+    )
+
+
+def known_depth(capture: Capture, view: int, camera: Cameras) -> tuple[Float[Tensor, "height width"], bool]:
+    """What the dataset knows of a view's z-depth, 0 where nothing; and whether that is for (nearly) all pixels."""
+    if (measured := capture.look(view, camera).depth) is not None:
+        return measured[0], True
+    sparse = torch.zeros(camera.height, camera.width)
+    if capture.points is not None:
+        pixels, z = project(capture.points.points, camera)
+        there = (z[0] > 0) & inside(pixels[0], camera)
+        column, row = pixels[0][there].long().unbind(-1)
+        order = z[0][there].argsort(descending=True)  # the nearest last: it stays
+        sparse[row[order], column[order]] = z[0][there][order]
+    return sparse, False
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """From the dataset's world to the lifted one: scale * rotation @ x + shift; and what of it belongs into a table."""
+
+    scale: float
+    rotation: Float[Tensor, "3 3"]
+    shift: Float[Tensor, "3"]
+    found: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, cameras: Cameras) -> Cameras:
+        return transform_cameras(cameras, self.scale, self.rotation, self.shift)
+
+
+def at_input(camera: Cameras, scale: float) -> Alignment:
+    """The input's camera at the lifted world's origin, lengths times `scale`."""
+    pose = camera.world_to_camera[0]
+    return Alignment(scale, pose[:3, :3], scale * pose[:3, 3], {"scale": scale})
+
+
+def median_scale(lifted: Float[Tensor, "height width"], known: Float[Tensor, "height width"], setting: str, scene: str) -> float:
+    """Of the dataset's lengths to the lifted scene's. Raises ValueError where nothing is known."""
+    both = (lifted > 0) & (known > 0)
+    if not both.any():
+        raise ValueError(f"protocol.align is {setting}, but nothing is known of the depth of {scene}: no points of its dataset lie in the input; choose none or similarity")
+    return float((lifted[both] / known[both]).median())
+
+
+def swept(camera: Cameras, scale: float, score: Callable[[Alignment], float]) -> Alignment:
+    """The best of SWEEP times `scale`."""
+    tried = [(score(at_input(camera, scale * factor)), factor) for factor in SWEEP]
+    best = max(tried)[1]
+    found = at_input(camera, scale * best)
+    return replace(found, found={"scale": scale * best, "factor": best})
+
+
+def registered(
+    cameras: Cameras, images: Sequence[UInt8[Tensor, "height width 3"]], image: UInt8[Tensor, "height width 3"], lens: Cameras, depth: Float[Tensor, "height width"],
+    camera: Cameras,
+) -> Alignment:  # fmt: skip
+    """The similarity of views, by where each is placed through its matches with the input.
+
+    cameras, images: the true views, in the dataset's world. image, lens, depth: the input, its camera in the lifted world, at the origin, and the lifted scene's depth
+    seen from it. camera: the input's in the dataset's world. Rotation is the mean of all views' (chordal), scale and shift are least squares without the worst half
+    of the residuals. Raises ValueError if fewer than two views are placed.
+    """
+    import poselib
+
+    from lift.poses.matching import features_of
+
+    find = features_of("auto", 4096, torch.device("cpu"))
+    start = find(image)
+    column, row = start[0].long().cpu().unbind(-1)
+    z = depth[row.clamp(0, depth.shape[0] - 1), column.clamp(0, depth.shape[1] - 1)]
+    points = (torch.cat([start[0].cpu(), torch.ones(len(z), 1)], 1) @ torch.linalg.inv(lens.intrinsics[0]).T) * z[:, None]
+    true, found = [camera.world_to_camera[0]], [lens.world_to_camera[0]]
+    for view, picture in enumerate(images):
+        other = find(picture)
+        index, _ = find.match(start, other)
+        index = index.cpu()[z[index.cpu()[:, 0]] > 0]
+        if len(index) < LEAST:
+            continue
+        (fx, _, x), (_, fy, y) = cameras.intrinsics[view, :2].tolist()
+        model = {"model": "PINHOLE", "width": cameras.width, "height": cameras.height, "params": [fx, fy, x, y]}
+        pose, told = poselib.estimate_absolute_pose(
+            other[0].cpu()[index[:, 1]].double().numpy(), points[index[:, 0]].double().numpy(), model, {"max_reproj_error": cameras.width / 160, "seed": 0}, {"loss_type": "CAUCHY"}
+        )
+        if sum(told["inliers"]) >= LEAST:
+            true.append(cameras.world_to_camera[view])
+            found.append(rigid(torch.tensor(pose.R).float(), torch.tensor(pose.t).float()))
+    if len(found) < 3:
+        raise ValueError(f"protocol.align is similarity, but only {len(found) - 1} of {len(images)} views share enough with the input to be placed; choose median_depth")
+    true, found = (replace(lens, world_to_camera=torch.stack(poses).double(), intrinsics=lens.intrinsics.double().expand(len(poses), 3, 3)) for poses in (true, found))
+    u, _, vt = torch.linalg.svd((found.world_to_camera[:, :3, :3].mT @ true.world_to_camera[:, :3, :3]).sum(0))
+    rotation = u @ torch.diag(torch.tensor([1.0, 1.0, float(torch.linalg.det(u @ vt).sign())], dtype=torch.float64)) @ vt
+    a, b = true.centers @ rotation.T, found.centers
+    keep = torch.ones(len(a), dtype=torch.bool)
+    for _ in range(10):
+        middle_a, middle_b = a[keep].mean(0), b[keep].mean(0)
+        scale = float(((a[keep] - middle_a) * (b[keep] - middle_b)).sum() / (a[keep] - middle_a).square().sum().clamp(min=1e-12))
+        shift = middle_b - scale * middle_a
+        off = (scale * a + shift - b).norm(dim=-1)
+        keep = off <= off.median()
+    turned = rotation_angle(found.world_to_camera[:, :3, :3], true.world_to_camera[:, :3, :3] @ rotation.T)
+    if not scale > 0:
+        raise ValueError("protocol.align is similarity, but where the views are placed does not agree with the true cameras; choose median_depth")
+    typical = float(depth[depth > 0].median())
+    return Alignment(scale, rotation.float(), shift.float(), {
+        "scale": scale, "placed": len(found) - 1, "rotation": float(turned[1:].median()), "position": float(off[1:].median()) / typical,
+    })  # fmt: skip
+
+
+def shown(
+    capture: Capture, first: int, camera: Cameras, image: UInt8[Tensor, "height width 3"], reference: DepthEstimator, targets: Cameras, scale: float | None
+) -> Bool[Tensor, "view height width"]:
+    """Pixels of the targets that the input shows, by the dataset's dense depth or else by the reference estimator's, scaled to the dataset's points, or by `scale`."""
+    known, dense = known_depth(capture, first, camera)
+    depth = Depth(known, known > 0, "scale")
+    if not dense:
+        depth = reference(image)
+        both = depth.valid & (known > 0)
+        factor = float((known[both] / depth.depth[both]).median()) if both.any() else 1 / (scale or 1.0)
+        depth = replace(depth, depth=depth.depth * factor)
+    surface = Surface(depth.typical, JUMP)
+    surface.add(image.numpy(), without_gaps(depth), np.ones(image.shape[:2], bool), *matrices_of(camera)[0])
+    return torch.from_numpy(np.stack([~surface.look(*matrices, targets.width, targets.height).hole for matrices in matrices_of(targets)]))

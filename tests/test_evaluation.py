@@ -1,0 +1,279 @@
+"""Scenes lifted from one view and measured by the others: which views, how they are aligned, what of them the input shows, and what comes of it in tables."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from lift import cli
+from lift.config import Protocol
+from lift.depths import DepthEstimator
+from lift.evaluation import metrics
+from lift.evaluation.datasets import Capture
+from lift.evaluation.evaluate import Measures, costs, even, mean_of, sheet, table
+from lift.evaluation.protocol import SWEEP, at_input, chosen, known_depth, median_scale, registered, shown, swept
+from lift.geometry import pinhole, project, rotation_from_vector, transform_cameras, unproject
+from lift.planners.motion import around
+from lift.scenes import render
+from lift.types import Cameras, Depth, Frames, PointCloud
+
+SIZE = 192
+
+
+def room(similarity: tuple[float, torch.Tensor, torch.Tensor] | None = None, measured: bool = True) -> Capture:
+    """Nine views of the built-in room, in a world that a similarity has moved, with exact depth or with points."""
+    camera = pinhole(SIZE, SIZE * 3 // 4, 0.9 * SIZE)
+    start = render("room", camera)
+    typical = float(start.depth.median())
+    angles = torch.linspace(-12, 12, 8)
+    own = Cameras.cat([camera, around(camera, torch.stack([angles, 0.4 * angles.flip(0), torch.zeros(8)], -1), typical)])
+    scale, rotation, shift = similarity or (1.0, torch.eye(3), torch.zeros(3))
+    cameras = transform_cameras(own, scale, rotation, shift)
+
+    def look(view: int, target: Cameras) -> Frames:
+        made = render("room", replace(own[view], intrinsics=target.intrinsics, width=target.width, height=target.height))
+        return Frames(made.images, scale * made.depth if measured else None)
+
+    points = None
+    if not measured:
+        at = unproject(start.depth, camera)[0].reshape(-1, 3)[::37]
+        points = PointCloud(scale * at @ rotation.T + shift, torch.zeros_like(at))
+    return Capture("room", tuple(f"{k:03d}.png" for k in range(9)), cameras, lambda view, side: cameras[view].resized(side, side * 3 // 4), look, points)
+
+
+MOVED = (2.5, rotation_from_vector(torch.tensor([0.4, -0.8, 0.3])), torch.tensor([3.0, -1.0, 7.0]))
+
+
+def asked(**settings) -> OmegaConf:
+    return OmegaConf.merge(OmegaConf.structured(Protocol), settings)
+
+
+def test_the_input_and_the_targets_are_chosen_by_rule_by_name_and_by_a_file(tmp_path):
+    capture = replace(room(), folder=tmp_path)
+    middle = (capture.cameras.centers - capture.cameras.centers.mean(0)).norm(dim=-1).argmin()
+    first, others = chosen(capture, asked())
+    assert first == int(middle) and others == [view for view in range(9) if view != first]
+    assert chosen(capture, asked(input="first", targets="every_8")) == (0, [8])
+    assert chosen(capture, asked(input="003.png"))[0] == chosen(capture, asked(input="003"))[0] == chosen(capture, asked(input="3"))[0] == 3
+    assert chosen(capture, asked(input="first", most=3)) == (0, [1, 4, 8])
+    (tmp_path / "split.json").write_text(json.dumps({"train_ids": [2], "test_ids": [5, 7]}))
+    assert chosen(capture, asked(targets="split.json")) == (2, [5, 7])
+    (tmp_path / "named.json").write_text(json.dumps({"room": {"input": "001.png", "targets": ["008.png", "001.png"]}}))
+    assert chosen(capture, asked(targets=str(tmp_path / "named.json"))) == (1, [8])
+    (tmp_path / "bad.json").write_text("[1, 2")
+    (tmp_path / "two.json").write_text(json.dumps({"train_ids": [2, 3], "test_ids": [5]}))
+    for settings, says in (
+        ({"input": "009.png"}, "protocol.input is '009.png', no view of room; choose middle, first, 0 to 8, or one of 000.png"),
+        ({"targets": "none.json"}, "protocol.targets is 'none.json'; choose all, every_8, or a JSON file; there is none at .*"),
+        ({"targets": "bad.json"}, "bad.json is no split"),
+        ({"targets": "two.json"}, "names 2 input views of room"),
+        ({"input": "0", "targets": str(tmp_path / "own.json")}, "leaves no view of room but the input"),
+    ):
+        (tmp_path / "own.json").write_text(json.dumps({"targets": [0]}))
+        with pytest.raises((ValueError, FileNotFoundError), match=says):
+            chosen(capture, asked(**settings))
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_one_scale_brings_a_lifted_scene_to_the_true_cameras(measured):
+    capture = room(MOVED, measured)
+    camera = even(capture.inner(0, SIZE))
+    lifted = 0.4 * render("room", pinhole(SIZE, SIZE * 3 // 4, 0.9 * SIZE)).depth[0]  # the same scene in a unit of its own
+    known, dense = known_depth(capture, 0, camera)
+    assert dense == measured and (known > 0).float().mean() > (0.99 if measured else 0.005)
+    scale = median_scale(lifted, known, "median_depth", "room")
+    assert scale == pytest.approx(0.4 / 2.5, rel=1e-3 if measured else 0.02)
+    placed = at_input(camera, scale)(capture.cameras)
+    truth = room().cameras
+    assert torch.allclose(placed.world_to_camera[:, :3, :3], truth.world_to_camera[:, :3, :3], atol=1e-5)
+    assert torch.allclose(placed.centers, 0.4 * truth.centers, atol=0.02 * 0.4 * float(truth.centers.norm(dim=-1).max()))
+    with pytest.raises(ValueError, match="protocol.align is sweep, but nothing is known of the depth of room"):
+        median_scale(lifted, torch.zeros_like(known), "sweep", "room")
+
+
+def test_the_nearest_of_points_in_a_pixel_is_its_depth():
+    camera = pinhole(64, 64, 60.0)
+    points = PointCloud(torch.tensor([[0.0, 0, 4], [0, 0, 2], [0, 0, 3], [0, 0, -1], [9, 0, 2]]), torch.zeros(5, 3))
+    capture = Capture("x", ("a",), camera, lambda view, side: camera, lambda view, target: Frames(torch.zeros(1, 64, 64, 3, dtype=torch.uint8)), points)
+    known, dense = known_depth(capture, 0, camera)
+    assert not dense and known[32, 32] == 2 and (known > 0).sum() == 1
+
+
+def test_a_similarity_is_found_from_where_matches_place_the_views():
+    capture = room(MOVED)
+    camera = even(capture.inner(0, SIZE))
+    start = replace(camera, world_to_camera=torch.eye(4)[None])
+    true = render("room", start)
+    images = [capture.look(view, capture.inner(view, SIZE)).images[0] for view in range(1, 9)]
+    # The input's camera of the dataset is wrong: only a similarity can tell.
+    turned = transform_cameras(camera, 1.0, rotation_from_vector(torch.tensor([0.0, 0.05, 0.0])), torch.zeros(3))
+    found = registered(capture.cameras[list(range(1, 9))], images, true.images[0], start, 0.4 * true.depth[0], turned)
+    placed, truth = found(capture.cameras), room().cameras
+    assert found.scale == pytest.approx(0.4 / 2.5, rel=0.02) and found.found["placed"] >= 7
+    off = (placed.centers - 0.4 * truth.centers).norm(dim=-1) / (0.4 * float(true.depth.median()))
+    assert off.max() < 0.02 and found.found["position"] < 0.01 and found.found["rotation"] < 0.5
+    with pytest.raises(ValueError, match="only 0 of 2 views share enough with the input to be placed; choose median_depth"):
+        registered(capture.cameras[[1, 2]], [torch.zeros(144, 192, 3, dtype=torch.uint8)] * 2, true.images[0], start, true.depth[0], camera)
+
+
+def test_a_sweep_takes_the_best_factor():
+    camera = pinhole(64, 64, 60.0)
+    best = swept(camera, 3.0, lambda alignment: -abs(alignment.scale - 3.0 * 1.4))
+    assert best.found["factor"] == 1.4 and best.scale == pytest.approx(4.2) and 1.0 in SWEEP and len(SWEEP) == 20 and (SWEEP[0], SWEEP[-1]) == (0.1, 2.0)
+
+
+class Flat(DepthEstimator):
+    """Takes everything for equally far away."""
+
+    def __call__(self, image):
+        return Depth(torch.ones(image.shape[:2]), torch.ones(image.shape[:2], dtype=torch.bool), "scale")
+
+
+def test_what_the_input_shows_of_a_view_is_what_its_surface_covers():
+    capture = room(MOVED)
+    camera, targets = even(capture.inner(0, SIZE)), capture.cameras
+    targets = Cameras.cat([capture.inner(view, SIZE) for view in range(9)])
+    image = capture.look(0, camera).images[0]
+    seen = shown(capture, 0, camera, image, None, targets, None)
+    assert seen[0].all()
+    from_first, _ = known_depth(capture, 0, camera)
+    agree = []
+    for view in range(1, 9):  # truly: the point of a pixel lies in the input, as near as what the input shows there
+        depth = capture.look(view, targets[view]).depth
+        pixels, z = project(unproject(depth, targets[view])[0].reshape(-1, 3), camera)
+        column, row = pixels[0].floor().long().unbind(-1)
+        inside = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height) & (z[0] > 0)
+        near = from_first[row.clamp(0, camera.height - 1), column.clamp(0, camera.width - 1)]
+        truly = (inside & ((z[0] / near - 1).abs() < 0.03)).view(seen[view].shape)
+        agree.append(float((truly == seen[view]).float().mean()))
+        assert 0.3 < truly.float().mean() < 0.999
+    assert min(agree) > 0.93, agree
+    guessed = shown(replace(room(MOVED, measured=False)), 0, camera, image, Flat(), targets, None)
+    assert guessed[0].all() and 0.5 < guessed[1:].float().mean() < 1, "a flat guess at the points' depth shows what overlaps"
+
+
+def row(scene: str, seed: int, psnr: list[float], far: list[float]) -> dict:
+    views = [
+        {"view": str(k), "distance": away, "angle": 0.0, "psnr": value, "ssim": 0.5, "lpips": None, "dists": 0.1, "seen": 0.5, "psnr_seen": value, "ssim_seen": 0.5, "lpips_seen": None}
+        for k, (value, away) in enumerate(zip(psnr, far, strict=True))
+    ]  # fmt: skip
+    stages = {"fit": {"seconds": 10.0, "peak_gib": 1.0}}
+    return {"scene": scene, "seed": seed, "views": views, "depth": None, "stages": stages, "missing": ["LPIPS: no network"], "notes": {"source": "made up"}}
+
+
+def test_a_table_averages_views_then_scenes_then_seeds_and_tells_distances_apart():
+    rows = [row("a", 0, [20.0, 10.0], [0.05, 0.3]), row("b", 0, [30.0], [0.05]), row("a", 1, [22.0, 12.0], [0.05, 0.3]), row("b", 1, [32.0], [0.2])]
+    mean = mean_of(rows)
+    assert mean["psnr"] == pytest.approx((22.5 + 24.5) / 2) and mean["psnr_std"] == pytest.approx(math.sqrt(2)) and mean["views"] == 6 and mean["lpips"] is None
+    text = table(rows, "how", [0.1, 0.25])
+    lines = text.splitlines()
+    assert "| a | 0 | 2 | 15.00 | 0.500 | - | 0.100 | 50 % | 15.00 |" in text and "| mean | all | 6 | 23.50 ± 1.41 |" in text
+    assert any(line.startswith("| 0 to 0.1 | 3 | 23.50") for line in lines), "25 of the first seed, 22 of the second"
+    assert any(line.startswith("| 0.1 to 0.25 | 1 | 32.00 |") for line in lines) and any(line.startswith("| from 0.25 | 2 | 11.00 ± 1.41 |") for line in lines)
+    assert "Not measured: LPIPS: no network" in text and "a: source: made up" in text and "| fit | 10.0 | 1.00 |" in text
+
+
+def test_stages_are_summed_by_name():
+    stages = [{"stage": "clip", "seconds": 1.0, "peak_bytes": 2**30}, {"stage": "clip", "seconds": 2.5, "peak_bytes": 2**29}, {"stage": "fit", "seconds": 4, "peak_bytes": 0}]
+    assert costs(stages) == {"clip": {"seconds": 3.5, "peak_gib": 1.0}, "fit": {"seconds": 4.0, "peak_gib": 0.0}}
+
+
+def test_a_view_of_another_shape_is_enlarged_until_it_covers_the_inputs():
+    wide, tall = pinhole(100, 75, 90.0), pinhole(75, 100, 90.0)
+    like = even(wide)
+    assert (like.width, like.height) == (96, 72) and like.intrinsics[0, 0, 0] == 90 and like.intrinsics[0, 0, 2] == 48
+    made = even(tall, like)
+    assert (made.width, made.height) == (96, 72) and made.intrinsics[0, 0, 0] == pytest.approx(90 * 96 / 75)
+
+
+def test_a_sheet_shows_input_truth_render_error_and_what_is_seen():
+    image, seen = torch.full((10, 12, 3), 0.2), torch.ones(10, 12, dtype=torch.bool)
+    seen[:, :6] = False
+    made = sheet(image, [(torch.full_like(image, 0.5), torch.full_like(image, 0.4), seen)] * 2)
+    assert made.shape == (3 * 14, 4 * 16, 3)
+    assert made[0, 0, 0] == pytest.approx(0.2) and made[15, 0, 0] == pytest.approx(0.5) and made[15, 17, 0] == pytest.approx(0.4)
+    assert made[15, 33, 0] == pytest.approx(0.4, abs=1e-5) and made[15, 49, 0] == 1 and made[15, 59, 0] == pytest.approx(0.5)
+
+
+def test_weights_that_are_not_there_are_an_error_where_a_folder_is_named_and_else_a_note(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="LPIPS's weights"):
+        Measures.load(str(tmp_path))
+
+    def offline(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
+    measures = Measures.load(None)
+    assert [line.split(":")[0] for line in measures.missing] == ["LPIPS", "DISTS"]
+    a, b = torch.rand(40, 40, 3), torch.rand(40, 40, 3)
+    values = measures(a, b, torch.zeros(40, 40, dtype=torch.bool))
+    assert values["psnr"] == metrics.psnr(a, b) and values["lpips"] is values["dists"] is values["psnr_seen"] is values["ssim_seen"] is None and values["seen"] == 0
+
+
+QUICK = [
+    "dataset=ray_cast", "dataset.names=[plain,thin]", "protocol.input=first", "protocol.most=2", "prior=synthetic", "prior.strength=0", "depth=known", "intake.size=64",
+    "planner.depth=1", "planner.frames=2", "fit.steps=40", "fit.initial_gaussians=2000", "reach.beyond=ignore", "deliver.video_frames=2",
+]  # fmt: skip
+
+
+def evaluate(folder: Path, *more: str, **popen) -> list[str]:
+    return [sys.executable, "-m", "lift", "eval", *QUICK, f"output={folder}", "name=table", *more]
+
+
+def figures_of(folder: Path) -> tuple[str, list]:
+    """Without what clocks and memory say."""
+    content = json.loads((folder / "eval/table/table.json").read_text())
+    text = (folder / "eval/table/table.md").read_text().split("| stage |")[0]
+    return [line.rsplit("|", 3)[0] for line in text.splitlines()], [[row["scene"], row["seed"], row["views"], row["alignment"], row["depth"]] for row in content["rows"]]
+
+
+@pytest.mark.slow
+def test_two_scenes_are_evaluated_and_a_killed_evaluation_goes_on_to_the_same_table(tmp_path):
+    env = os.environ | {"PYTHONUNBUFFERED": "1"}
+    done = subprocess.run(evaluate(tmp_path / "whole"), capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1] == str(tmp_path / "whole/eval/table/table.md")
+    assert "| plain | 0 | 2 |" in done.stderr and "| mean | all | 4 |" in done.stderr and "Alignment `median_depth`" in done.stderr
+    killed = subprocess.Popen(evaluate(tmp_path / "killed"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env)
+    assert killed.stdout.readline().strip().endswith("plain-0.json")  # the first scene is made
+    time.sleep(1)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "killed/eval/table/table.md").exists()
+    kept = (tmp_path / "killed/eval/table/plain-0.json").stat().st_mtime_ns
+    again = subprocess.run(evaluate(tmp_path / "killed"), capture_output=True, text=True, env=env)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "killed/eval/table/plain-0.json").stat().st_mtime_ns == kept, "what was finished is not made again"
+    assert figures_of(tmp_path / "killed") == figures_of(tmp_path / "whole")
+    rows = json.loads((tmp_path / "whole/eval/table/table.json").read_text())["rows"]
+    for one in rows:
+        assert all(view["psnr"] > 14 and 0 < view["seen"] <= 1 for view in one["views"]) and one["depth"]["abs_rel"] < 0.1 and one["alignment"]["scale"] == pytest.approx(1, abs=0.1)
+        assert (tmp_path / f"whole/eval/table/{one['scene']}-0.png").is_file() and {"depth", "fit"} <= set(one["stages"])
+
+
+def test_wrong_arguments_are_one_line_that_says_what_to_choose(capsys, tmp_path):
+    for arguments, says in (
+        (["photo.jpg"], "'photo.jpg' is no setting; lift eval takes dataset=NAME"),
+        (["image=coffee"], "the dataset has the pictures"),
+        (["seed=3"], "choose protocol.seeds="),
+        (["dataset=lllf"], "dataset 'lllf'"),
+        (["protocol.alin=none"], "did you mean protocol.align?"),
+        (["dataset=ray_cast", "protocol.align=best"], "protocol.align is 'best'; choose one of none, median_depth, similarity, sweep"),
+        (["dataset=ray_cast", "protocol.bins=[0.3,0.1]"], "protocol.bins is [0.3, 0.1]; choose distances above 0 that rise"),
+        (["dataset=ray_cast", "protocol.seeds=[]"], "protocol.seeds is []; choose one or more"),
+        (["dataset=ray_cast", "protocol.reference=lte"], "depth 'lte'"),
+        (["dataset=ray_cast", "dataset.nmes=[room]"], "dataset.nmes"),
+        (["dataset=folder", f"dataset.path={tmp_path / 'none'}"], str(tmp_path / "none")),
+    ):
+        assert cli.main(["eval", *arguments]) == 2
+        told = capsys.readouterr().err
+        assert says in told and told.count("\n") == 1, (arguments, told)
