@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -161,9 +162,10 @@ def test_cameras_that_cannot_be_compared_are_said():
         camera_errors(truth[[0, 1]], truth[[0, 1]], 1.0)
 
 
-def vgg(seed: int = 0) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+@cache
+def vgg() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Weights of VGG16's shapes, drawn so that no layer dies out, and of DISTS's."""
-    chance, weights, channels = torch.Generator().manual_seed(seed), {}, 3
+    chance, weights, channels = torch.Generator().manual_seed(0), {}, 3
     for number, wide in zip(NUMBERS, (c for c in VGG if c != "pool"), strict=True):
         weights[f"features.{number}.weight"] = torch.randn(wide, channels, 3, 3, generator=chance) * (2 / (9 * channels)) ** 0.5
         weights[f"features.{number}.bias"] = 0.1 * torch.randn(wide, generator=chance)
