@@ -27,8 +27,9 @@ from rich.progress import track
 
 from depth import SHARED
 from lift.depths import depths
+from lift.evaluation.metrics import camera_errors
 from lift.evaluation.worlds import FIELD_OF_VIEW, photograph
-from lift.geometry import align_similarity, inside, pinhole, pixel_centers, project, rigid, rotation_angle, transform_cameras
+from lift.geometry import inside, pinhole, pixel_centers, project, rigid
 from lift.machine import machine
 from lift.mistakes import SHIFT as MISTAKEN, TURN, Mistakes
 from lift.planners.articulated import Articulated
@@ -183,22 +184,14 @@ def row(asked: tuple[str, str]) -> dict[str, Any]:
 def scores(given: Case, found: Any) -> dict[str, float]:
     placed = found.confidence.flatten(1).amax(1) > 0
     placed[0] = True
-    true, got = given.cameras[placed].to(torch.float64), found.cameras[placed].to(torch.float64)
-    turns = [camera.world_to_camera[:, :3, :3] @ camera.world_to_camera[0, :3, :3].T for camera in (got, true)]
-    scale, rotation, moved = align_similarity(got.centers, true.centers)
-    aligned = transform_cameras(got, scale, rotation, moved)
     ratios = []
     for view in placed.nonzero()[:, 0].tolist():
         both = (given.depth[view] > 0) & (found.depth[view] > 0)
         ratios.append((found.depth[view][both] / given.depth[view][both]).double())
     middle = float(torch.cat(ratios)[::97].median())
     off = torch.stack([(ratio / middle - 1).abs().median() for ratio in ratios if len(ratio)])
-    focal = (got.intrinsics[:, 0, 0] / true.intrinsics[:, 0, 0]).log().abs()
-    rotations, positions = rotation_angle(*turns)[1:], (aligned.centers - true.centers).norm(dim=-1) / given.typical
-    return {
-        "placed": float(placed.float().mean()), "rotation": float(rotations.median()), "rotation_worst": float(rotations.max()),
-        "position": float(positions.median()), "position_worst": float(positions.max()), "focal": float(focal.median()), "depth": float(off.median()),
-    }  # fmt: skip
+    cameras = camera_errors(found.cameras[placed], given.cameras[placed], given.typical)
+    return {"placed": float(placed.float().mean()), **cameras, "depth": float(off.median())}
 
 
 def table(rows: list[dict[str, Any]]) -> str:

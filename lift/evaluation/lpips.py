@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, max_pool2d, relu
+from torch.nn.functional import conv2d, interpolate, max_pool2d, relu
 
 FILES = ("alexnet_features.pth", "heads_v0.1/alex.pth")
 URLS = (
@@ -50,15 +50,22 @@ class LPIPS(nn.Module):
         return cls(*(torch.load(folder / name, map_location="cpu", weights_only=True) for name in FILES))
 
     @torch.no_grad()
-    def forward(self, a: Float[Tensor, "height width 3"], b: Float[Tensor, "height width 3"]) -> float:
-        """Raises ValueError for pictures that are too small."""
+    def forward(self, a: Float[Tensor, "height width 3"], b: Float[Tensor, "height width 3"], mask: Bool[Tensor, "height width"] | None = None) -> float:
+        """Over the pixels of a mask, if given, as `distances` says. Raises ValueError for pictures that are too small."""
         if min(a.shape[:2]) < 31:
             raise ValueError(f"LPIPS of pictures of {list(a.shape)}; choose pictures at least 31 pixels wide and high")
         first, second = (picture.to(self.shift).clamp(0, 1).permute(2, 0, 1)[None] for picture in (a, b))
-        return float(self.distances(first, second))
+        return float(self.distances(first, second, None if mask is None else mask.to(self.shift.device)[None]))
 
-    def distances(self, a: Float[Tensor, "picture 3 height width"], b: Float[Tensor, "picture 3 height width"]) -> Float[Tensor, "picture"]:
-        """Of several pairs at once, with gradients."""
+    def distances(
+        self, a: Float[Tensor, "picture 3 height width"], b: Float[Tensor, "picture 3 height width"], mask: Bool[Tensor, "picture height width"] | None = None
+    ) -> Float[Tensor, "picture"]:
+        """Of several pairs at once, with gradients.
+
+        mask: pixels to take the mean over; NaN where there are none. Each layer's map of distances is then stretched over the picture, bilinearly, as
+        the package `lpips` does with `spatial=True`. What lies around the mask still counts a little: features look some 100 pixels away. With a mask
+        of everything it is not quite the plain distance, which weighs all places of a layer alike: 0.1 % off at 31 pixels, 0.001 % at 256.
+        """
         values = (2 * torch.cat([a, b]) - 1 - self.shift[:, None, None]) / self.scale[:, None, None]
         total = values.new_zeros(len(a))
         for index, (name, (stride, padding)) in enumerate(LAYERS.items()):
@@ -69,5 +76,10 @@ class LPIPS(nn.Module):
             # The first summand is there for the gradient where nothing is.
             units = values / ((values.square().sum(1, keepdim=True) + 1e-20).sqrt() + 1e-10)
             difference = (units[: len(a)] - units[len(a) :]).square()
-            total = total + conv2d(difference, getattr(self, f"head_{index}")).mean((1, 2, 3))
+            distance = conv2d(difference, getattr(self, f"head_{index}"))
+            if mask is None:
+                total = total + distance.mean((1, 2, 3))
+            else:
+                spread = interpolate(distance, mask.shape[1:], mode="bilinear", align_corners=False)[:, 0]
+                total = total + (spread * mask).sum((1, 2)) / mask.sum((1, 2))
         return total
