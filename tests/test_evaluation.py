@@ -64,7 +64,7 @@ def test_the_input_and_the_targets_are_chosen_by_rule_by_name_and_by_a_file(tmp_
     assert first == int(middle) and others == [view for view in range(9) if view != first]
     assert chosen(capture, asked(input="first", targets="every_8")) == (0, [8])
     assert chosen(capture, asked(input="003.png"))[0] == chosen(capture, asked(input="003"))[0] == chosen(capture, asked(input="3"))[0] == 3
-    assert chosen(capture, asked(input="first", most=3)) == (0, [1, 4, 8])
+    assert chosen(capture, asked(input="first", most=3)) == (0, [1, 5, 8])
     (tmp_path / "split.json").write_text(json.dumps({"train_ids": [2], "test_ids": [5, 7]}))
     assert chosen(capture, asked(targets="split.json")) == (2, [5, 7])
     (tmp_path / "named.json").write_text(json.dumps({"room": {"input": "001.png", "targets": ["008.png", "001.png"]}}))

@@ -186,9 +186,9 @@ def registered(
 
 
 def shown(
-    capture: Capture, first: int, camera: Cameras, image: UInt8[Tensor, "height width 3"], reference: DepthEstimator, targets: Cameras, scale: float | None
+    capture: Capture, first: int, camera: Cameras, image: UInt8[Tensor, "height width 3"], reference: DepthEstimator | None, targets: Cameras, scale: float | None
 ) -> Bool[Tensor, "view height width"]:
-    """Pixels of the targets that the input shows, by the dataset's dense depth or else by the reference estimator's, scaled to the dataset's points, or by `scale`."""
+    """Pixels of the targets that the input shows, by the dataset's dense depth or else (and only then it is needed) by the reference estimator's, scaled to the dataset's points, or by `scale`."""
     known, dense = known_depth(capture, first, camera)
     depth = Depth(known, known > 0, "scale")
     if not dense:
