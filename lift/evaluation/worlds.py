@@ -5,18 +5,17 @@ known kinds and sizes in it (`lift.mistakes`).
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import grid_sample
 
+from lift.evaluation.datasets.photographs import Photograph
 from lift.geometry import inside, pinhole, project, unproject
-from lift.io.image import read_image
 from lift.mistakes import BLUR, Mistakes, OBJECTS, SATURATION, bent, blurred, motion
 from lift.planners.articulated import Articulated
 from lift.planners.motion import around
@@ -81,11 +80,11 @@ def ray_cast(name: str, size: tuple[int, int], frames: int = 8, cast: Callable[[
     return World(name, made, trajectory, cloud, depth.typical, _spread(known), cast(name, cameras), cameras)
 
 
-def unseen(camera: Cameras, depth: Depth) -> Cameras:
-    """Sixteen cameras between the arms of the tree: 4 and 9 degrees from the input, looking at the scene's centre as the plan does."""
-    angles = torch.deg2rad(22.5 + 45 * torch.arange(8.0)).repeat(2)
-    away = torch.tensor([4.0, 9.0]).repeat_interleave(8)
-    places = torch.stack([away * angles.cos(), away * angles.sin(), torch.zeros(16)], dim=-1)
+def unseen(camera: Cameras, depth: Depth, angles: Sequence[int | float] = (4.0, 9.0)) -> Cameras:
+    """Eight cameras a ring, between the arms of the tree: `angles` degrees from the input, looking at the scene's centre as the plan does."""
+    around_input = torch.deg2rad(22.5 + 45 * torch.arange(8.0)).repeat(len(angles))
+    away = torch.tensor(angles, dtype=torch.float32).repeat_interleave(8)
+    places = torch.stack([away * around_input.cos(), away * around_input.sin(), torch.zeros_like(away)], dim=-1)
     return around(camera, places, depth.typical)
 
 
@@ -197,20 +196,10 @@ def _spread(points: Float[Tensor, "point 3"]) -> Float[Tensor, "object 3"]:
 def photograph(path: Path, camera: Cameras, k1: float, size: tuple[int, int]) -> tuple[Frames, Cameras]:
     """One photograph, straightened, and its camera."""
     width, height = size
-    image = read_image(path)
     shrink = min(camera.width / width, camera.height / height)  # photograph's pixels a pixel
     intrinsics = camera.intrinsics.clone()
     intrinsics[:, :2] /= shrink
     intrinsics[:, 0, 2] += (width - camera.width / shrink) / 2
     intrinsics[:, 1, 2] += (height - camera.height / shrink) / 2
     made = Cameras(camera.world_to_camera, intrinsics, width, height)
-    fine = max(1, math.ceil(shrink))  # samples a pixel and axis: none of the photograph's is left out
-    big = made.resized(fine * width, fine * height)
-    ray = unproject(torch.ones(1, big.height, big.width), replace(big, world_to_camera=torch.eye(4)[None]))[0, ..., :2]
-    ray = ray * (1 + k1 * ray.square().sum(-1, keepdim=True))
-    at = ray * camera.intrinsics[0, [0, 1], [0, 1]] + camera.intrinsics[0, :2, 2]
-    grid = (2 * at / torch.tensor([camera.width, camera.height]) - 1)[None]
-    source = torch.as_tensor(image).permute(2, 0, 1)[None].float()
-    found = grid_sample(source, grid, "bilinear", "border", align_corners=False)
-    found = found.view(1, 3, height, fine, width, fine).mean((3, 5))[0].permute(1, 2, 0)
-    return Frames(found.round().clamp(0, 255).to(torch.uint8)[None]), made
+    return Photograph(path, camera, (k1,)).look(made), made

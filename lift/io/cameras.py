@@ -1,15 +1,16 @@
 """Camera paths in the files of other programs.
 
 All of them put the centre of pixel (0, 0) at (0.5, 0.5), as we do. What differs is the direction of the matrix, the axes, and how
-intrinsics are written. Lens distortion is not looked at: it does not move a camera.
+intrinsics are written. A path of cameras does not look at lens distortion, which does not move a camera; `read_views` tells it.
 """
 
 import json
 import math
 import re
 import struct
+import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,14 @@ _MODELS = {
     4: ("OPENCV", 8, False), 6: ("FULL_OPENCV", 12, False),
 }  # fmt: skip
 _BY_NAME = {name: (count, shared) for name, count, shared in _MODELS.values()}
+_NO_PINHOLES = {
+    5: "OPENCV_FISHEYE", 7: "FOV", 8: "SIMPLE_RADIAL_FISHEYE", 9: "RADIAL_FISHEYE", 10: "THIN_PRISM_FISHEYE", 11: "RAD_TAN_THIN_PRISM_FISHEYE",
+    12: "SIMPLE_DIVISION", 13: "DIVISION", 14: "SIMPLE_FISHEYE", 15: "FISHEYE", 16: "EUCM", 17: "EQUIRECTANGULAR",
+}  # fmt: skip
+PINHOLES = tuple(_BY_NAME)
+"""Camera models that are a pinhole with OpenCV's lens distortion, or without."""
+LENS = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
+"""OpenCV's coefficients of lens distortion, in its order: radial, tangential, radial again; k4 to k6 are those of a denominator."""
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # camera axes x right, y up, z back
 
 
@@ -40,17 +49,64 @@ def read_cameras(path: Path, size: tuple[int, int] = (640, 360)) -> Cameras:
     Raises FileNotFoundError, or ValueError naming the file and what is wrong with it: among other things a matrix that mirrors or
     scales, and pictures of several sizes.
     """
+    return joined(read_views(path, size), str(path))
+
+
+@dataclass(frozen=True)
+class View:
+    """One camera of a file. world_to_camera: [4 4]; focal, center: x and y in pixels; size: width and height, as the file has it, whatever the
+    picture's own is. name: of its picture, or empty. lens: OpenCV's k1 k2 p1 p2 k3 k4 k5 k6, as many as the file tells; the rest is 0. model: as the
+    file names it, or empty."""
+
+    world_to_camera: np.ndarray
+    focal: tuple[float, float]
+    center: tuple[float, float]
+    size: tuple[int, int]
+    name: str = ""
+    lens: tuple[float, ...] = ()
+    model: str = ""
+
+    def resized(self, width: int, height: int) -> "View":
+        """The same camera with a picture of another size."""
+        x, y = width / self.size[0], height / self.size[1]
+        return replace(self, focal=(self.focal[0] * x, self.focal[1] * y), center=(self.center[0] * x, self.center[1] * y), size=(width, height))
+
+
+def read_views(path: Path, size: tuple[int, int] = (640, 360)) -> list[View]:
+    """The cameras one by one, with their pictures' names and lenses. Arguments, order and errors as `read_cameras` has them; nothing is checked yet that
+    `joined` checks."""
     path = Path(path)
     if path.is_dir():
-        views = _read_colmap(path)
-    elif not path.is_file():
+        return _read_colmap(path)
+    if not path.is_file():
         raise FileNotFoundError(f"no camera file {str(path)!r}")
+    try:
+        return _read_file(path, size)
+    except (KeyError, IndexError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{str(path)!r} is no camera path that is known here ({FORMATS}): {type(error).__name__} {error}") from None
+
+
+def read_points(path: Path) -> PointCloud | None:
+    """Points of structure from motion with their colours: of a PLY file, or of a folder's points3D.txt or points3D.bin (COLMAP); None if there is neither.
+
+    Raises ValueError naming the file and what is wrong with it.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".ply":
+        file, read = path, _points_ply
     else:
-        try:
-            views = _read_file(path, size)
-        except (KeyError, IndexError, TypeError, UnicodeDecodeError, json.JSONDecodeError, struct.error) as error:
-            raise ValueError(f"{str(path)!r} is no camera path that is known here ({FORMATS}): {type(error).__name__} {error}") from None
-    return _joined(views, str(path))
+        file, read = path / "points3D.txt", _points_text
+        if not file.is_file():
+            file, read = path / "points3D.bin", _points_binary
+    if not file.is_file():
+        return None
+    try:
+        values = np.array(read(file), dtype=np.float64).reshape(-1, 6)
+    except (ValueError, KeyError, IndexError, EOFError, struct.error) as error:
+        raise ValueError(f"{str(file)!r} holds no points with colours: {type(error).__name__} {error}") from None
+    if not np.isfinite(values).all():
+        raise ValueError(f"{str(file)!r} has a point that is not finite")
+    return PointCloud(torch.from_numpy(values[:, :3]).float(), torch.from_numpy(values[:, 3:] / 255).float())
 
 
 def write_transforms(path: Path, cameras: Cameras, names: Sequence[str]) -> None:
@@ -101,17 +157,8 @@ def write_colmap(folder: Path, cameras: Cameras, names: Sequence[str], points: P
     _write_lines(folder / "points3D.txt", "POINT3D_ID X Y Z R G B ERROR TRACK[]", lines)
 
 
-@dataclass
-class _View:
-    """One camera of a file."""
-
-    world_to_camera: np.ndarray
-    focal: tuple[float, float]
-    center: tuple[float, float]
-    size: tuple[int, int]
-
-
-def _joined(views: list[_View], name: str) -> Cameras:
+def joined(views: Sequence[View], name: str) -> Cameras:
+    """All cameras of a file `name`. Raises ValueError, which names it, as `read_cameras` does."""
     if not views:
         raise ValueError(f"{name!r} holds no cameras")
     if len(sizes := sorted({view.size for view in views})) > 1:
@@ -135,7 +182,7 @@ def _joined(views: list[_View], name: str) -> Cameras:
     return Cameras(torch.from_numpy(matrices).float(), torch.from_numpy(intrinsics).float(), width, height)
 
 
-def _read_file(path: Path, size: tuple[int, int]) -> list[_View]:
+def _read_file(path: Path, size: tuple[int, int]) -> list[View]:
     data = path.read_bytes()
     if data[:2] == b"PK":  # npz is a zip archive
         with np.load(BytesIO(data), allow_pickle=False) as arrays:
@@ -143,10 +190,10 @@ def _read_file(path: Path, size: tuple[int, int]) -> list[_View]:
     text = data.decode("utf-8")
     if text.lstrip().startswith("{"):
         return _read_transforms(json.loads(text))
-    return _read_realestate(text, str(path), size)
+    return _read_realestate(text, size)
 
 
-def _read_npz(arrays: dict[str, np.ndarray], size: tuple[int, int]) -> list[_View]:
+def _read_npz(arrays: dict[str, np.ndarray], size: tuple[int, int]) -> list[View]:
     def found(*keys: str) -> np.ndarray | None:
         return next((arrays[key] for key in keys if key in arrays), None)
 
@@ -160,9 +207,11 @@ def _read_npz(arrays: dict[str, np.ndarray], size: tuple[int, int]) -> list[_Vie
     sizes = []
     for key, default in zip(("width", "height"), size, strict=True):
         sizes.append(np.broadcast_to(arrays.get(key, default), len(matrices)))
+    names = [str(name) for name in np.broadcast_to(arrays.get("names", ""), len(matrices))]
+    lenses = np.broadcast_to(arrays.get("k1_simple_radial", 0.0), len(matrices))
     return [
-        _View(m, (float(k[0, 0]), float(k[1, 1])), (float(k[0, 2]), float(k[1, 2])), (int(w), int(h)))
-        for m, k, w, h in zip(matrices, intrinsics, *sizes, strict=True)
+        View(m, (float(k[0, 0]), float(k[1, 1])), (float(k[0, 2]), float(k[1, 2])), (int(w), int(h)), name, (float(k1),))
+        for m, k, w, h, name, k1 in zip(matrices, intrinsics, *sizes, names, lenses, strict=True)
     ]
 
 
@@ -175,7 +224,7 @@ def _square(matrices: np.ndarray) -> np.ndarray:
     return out
 
 
-def _read_transforms(content: dict[str, Any]) -> list[_View]:
+def _read_transforms(content: dict[str, Any]) -> list[View]:
     views = []
     for frame in content["frames"]:
         facts = {**content, **frame}
@@ -187,11 +236,14 @@ def _read_transforms(content: dict[str, Any]) -> list[_View]:
             focal = half, half
         center = float(facts.get("cx", width / 2)), float(facts.get("cy", height / 2))
         to_world = np.array(facts["transform_matrix"], dtype=np.float64)[None]
-        views.append(_View(np.linalg.inv(_square(to_world)[0] @ _OPENGL), focal, center, (width, height)))
+        lens = tuple(float(facts.get(key, 0.0)) for key in LENS)
+        model = "a fisheye" if facts.get("is_fisheye") else str(facts.get("camera_model", ""))
+        matrix = np.linalg.inv(_square(to_world)[0] @ _OPENGL)
+        views.append(View(matrix, focal, center, (width, height), str(facts.get("file_path", "")), lens, model))
     return views
 
 
-def _read_realestate(text: str, name: str, size: tuple[int, int]) -> list[_View]:
+def _read_realestate(text: str, size: tuple[int, int]) -> list[View]:
     """Zhou et al., "Stereo magnification", SIGGRAPH 2018: a line with the video's address, then for every frame a time, fx fy cx cy as
     shares of width and height, two zeros, and world_to_camera, three rows of four."""
     views = []
@@ -203,14 +255,14 @@ def _read_realestate(text: str, name: str, size: tuple[int, int]) -> list[_View]
         except ValueError:
             values = []
         if len(values) != 19:
-            raise ValueError(f"{name!r} is no camera path that is known here ({FORMATS}): line {number} has not RealEstate10K's 19 numbers")
+            raise ValueError(f"line {number} has not RealEstate10K's 19 numbers")
         fx, fy, cx, cy = values[1:5]
         matrix = _square(np.array(values[7:]).reshape(1, 3, 4))[0]
-        views.append(_View(matrix, (fx * size[0], fy * size[1]), (cx * size[0], cy * size[1]), size))
+        views.append(View(matrix, (fx * size[0], fy * size[1]), (cx * size[0], cy * size[1]), size, line.split()[0]))
     return views
 
 
-def _read_colmap(folder: Path) -> list[_View]:
+def _read_colmap(folder: Path) -> list[View]:
     for parts, cameras_of, images_of in (("txt", _cameras_text, _images_text), ("bin", _cameras_binary, _images_binary)):
         files = folder / f"cameras.{parts}", folder / f"images.{parts}"
         if all(file.is_file() for file in files):
@@ -219,34 +271,44 @@ def _read_colmap(folder: Path) -> list[_View]:
         raise ValueError(f"folder {str(folder)!r} holds neither cameras.txt and images.txt nor cameras.bin and images.bin")
     try:
         cameras = dict(cameras_of(files[0]))
-        poses = sorted(images_of(files[1]), key=lambda pose: (_natural(pose[2]), pose[0]))
+        poses = sorted(images_of(files[1]), key=lambda pose: (natural(pose[2]), pose[0]))
     except (IndexError, KeyError, ValueError, UnicodeDecodeError, struct.error) as error:
         raise ValueError(f"{str(folder)!r} holds no COLMAP model of pinhole cameras: {type(error).__name__} {error}") from None
     views = []
-    for _, camera, _, pose in poses:
+    for _, camera, name, pose in poses:
         if camera not in cameras:
             raise ValueError(f"{str(folder)!r}: a picture was taken by camera {camera}, which is not there")
         matrix = np.eye(4)
         matrix[:3, :3] = quat_to_rotation(torch.tensor(pose[:4], dtype=torch.float64)).numpy()
         matrix[:3, 3] = pose[4:]
-        views.append(_View(matrix, *cameras[camera]))
+        views.append(View(matrix, *cameras[camera][:3], name, *cameras[camera][3:]))
     return views
 
 
-_Lens = tuple[tuple[float, float], tuple[float, float], tuple[int, int]]
+_Lens = tuple[tuple[float, float], tuple[float, float], tuple[int, int], tuple[float, ...], str]
 _Pose = tuple[int, int, str, Sequence[float]]
 
 
-def _lens(shared: bool, width: int, height: int, parameters: Sequence[float]) -> _Lens:
+def _lens(number: int, model: str, width: int, height: int, parameters: Sequence[float]) -> _Lens:
+    """COLMAP lists coefficients in OpenCV's order, after the focal lengths and the principal point."""
+    count, shared = _pinhole(number, model)
+    if len(parameters) != count:
+        raise ValueError(f"camera {number} ({model}) has {len(parameters)} parameters, not {count}")
     values = [parameters[0], *parameters] if shared else list(parameters)
-    return (values[0], values[1]), (values[2], values[3]), (width, height)
+    return (values[0], values[1]), (values[2], values[3]), (width, height), tuple(values[4:]), model
+
+
+def _pinhole(number: int, model: str) -> tuple[int, bool]:
+    if model not in _BY_NAME:
+        raise ValueError(f"camera {number} is of the model {model}; known are {', '.join(PINHOLES)}")
+    return _BY_NAME[model]
 
 
 def _cameras_text(file: Path) -> Iterator[tuple[int, _Lens]]:
     for line in file.read_text(encoding="utf-8").splitlines():
         if line.strip() and not line.startswith("#"):
             number, model, width, height, *parameters = line.split()
-            yield int(number), _lens(_BY_NAME[model][1], int(width), int(height), [float(value) for value in parameters])
+            yield int(number), _lens(int(number), model, int(width), int(height), [float(value) for value in parameters])
 
 
 def _images_text(file: Path) -> Iterator[_Pose]:
@@ -262,8 +324,9 @@ def _cameras_binary(file: Path) -> Iterator[tuple[int, _Lens]]:
     (count,) = _take(stream, "<Q")
     for _ in range(count):
         number, model, width, height = _take(stream, "<IiQQ")
-        _, many, shared = _MODELS[model]
-        yield number, _lens(shared, width, height, _take(stream, f"<{many}d"))
+        name = _MODELS[model][0] if model in _MODELS else _NO_PINHOLES.get(model, str(model))
+        many, _ = _pinhole(number, name)
+        yield number, _lens(number, name, width, height, _take(stream, f"<{many}d"))
 
 
 def _images_binary(file: Path) -> Iterator[_Pose]:
@@ -273,8 +336,40 @@ def _images_binary(file: Path) -> Iterator[_Pose]:
         number, *pose, camera = _take(stream, "<I7dI")
         name = b"".join(iter(lambda: _take(stream, "<c")[0], b"\0")).decode("utf-8")
         (points,) = _take(stream, "<Q")
-        stream.seek(24 * points, 1)  # x, y, point
+        _skip(stream, 24 * points)  # x, y, point
         yield number, camera, name, pose
+
+
+def _points_text(file: Path) -> list[list[float]]:
+    lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip() and not line.startswith("#")]
+    if short := next((words for words in lines if len(words) < 7), None):
+        raise ValueError(f"the line {' '.join(short)!r} has not number, place and colour")
+    return [[float(word) for word in words[1:7]] for words in lines]
+
+
+def _points_binary(file: Path) -> list[tuple[float, ...]]:
+    stream, found = BytesIO(file.read_bytes()), []
+    (count,) = _take(stream, "<Q")
+    for _ in range(count):
+        _, *values, _, seen = _take(stream, "<Q3d3BdQ")  # number, place, colour, error, track
+        _skip(stream, 8 * seen)
+        found.append(tuple(values))
+    return found
+
+
+def _points_ply(file: Path) -> np.ndarray:
+    from plyfile import PlyData, PlyElementParseError, PlyHeaderParseError
+
+    try:
+        vertices = PlyData.read(str(file), mmap=False)["vertex"]
+    except (PlyHeaderParseError, PlyElementParseError) as error:
+        raise ValueError(str(error)) from None
+    return np.stack([np.asarray(vertices[key], dtype=np.float64) for key in ("x", "y", "z", "red", "green", "blue")], axis=-1)
+
+
+def _skip(stream: BytesIO, count: int) -> None:
+    if stream.seek(count, 1) > stream.getbuffer().nbytes:
+        raise struct.error("the file ends too early")
 
 
 def _take(stream: BytesIO, layout: str) -> tuple:
@@ -285,7 +380,8 @@ def _write_lines(path: Path, header: str, lines: list[str]) -> None:
     path.write_text("\n".join([f"# {header}", *lines]) + "\n", encoding="utf-8")
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
+    """In which a picture 9 comes before a picture 10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
