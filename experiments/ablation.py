@@ -27,7 +27,7 @@ WEIGHTS = [f"protocol.weights={SHARED / 'weights/lpips_backbones'}"] if (SHARED 
 PHOTOGRAPHS = ("llff_fern", "llff_flower", "mipnerf360_kitchen", "sceaux_castle")
 """Scenes of `$LIFT_SHARED/data` with points, by which depth can be aligned."""
 
-RAY_CAST = ["dataset=ray_cast", "dataset.names=[room,terrace]", "intake.size=256", "reach.beyond=ignore", "deliver.video_frames=2"]
+RAY_CAST = ["dataset=ray_cast", "dataset.scenes=[room,terrace]", "intake.size=256", "reach.beyond=ignore", "deliver.video_frames=2"]
 """Built-in scenes of which every view is known, seen from 4, 9 and 16 degrees away."""
 REAL = [
     "dataset=folder", f"dataset.path={SHARED / 'data'}", f"dataset.scenes=[{','.join(PHOTOGRAPHS)}]", "protocol.most=12", "intake.size=320", "deliver.video_frames=2",

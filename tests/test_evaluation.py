@@ -220,7 +220,7 @@ def test_weights_that_are_not_there_are_an_error_where_a_folder_is_named_and_els
 
 
 QUICK = [
-    "dataset=ray_cast", "dataset.names=[plain,thin]", "protocol.input=first", "protocol.most=2", "prior=synthetic", "prior.strength=0", "depth=known", "intake.size=64",
+    "dataset=ray_cast", "dataset.scenes=[plain,thin]", "protocol.input=first", "protocol.most=2", "prior=synthetic", "prior.strength=0", "depth=known", "intake.size=64",
     "planner.depth=1", "planner.frames=2", "fit.steps=40", "fit.initial_gaussians=2000", "reach.beyond=ignore", "deliver.video_frames=2",
 ]  # fmt: skip
 
@@ -265,13 +265,14 @@ def test_wrong_arguments_are_one_line_that_says_what_to_choose(capsys, tmp_path)
         (["photo.jpg"], "'photo.jpg' is no setting; lift eval takes dataset=NAME"),
         (["image=coffee"], "the dataset has the pictures"),
         (["seed=3"], "choose protocol.seeds="),
-        (["dataset=lllf"], "dataset 'lllf'"),
+        (["dataset=lllf"], "dataset is 'lllf'; choose one of dl3dv, folder, llff"),
         (["protocol.alin=none"], "did you mean protocol.align?"),
         (["dataset=ray_cast", "protocol.align=best"], "protocol.align is 'best'; choose one of none, median_depth, similarity, sweep"),
         (["dataset=ray_cast", "protocol.bins=[0.3,0.1]"], "protocol.bins is [0.3, 0.1]; choose distances above 0 that rise"),
         (["dataset=ray_cast", "protocol.seeds=[]"], "protocol.seeds is []; choose one or more"),
-        (["dataset=ray_cast", "protocol.reference=lte"], "depth 'lte'"),
-        (["dataset=ray_cast", "dataset.nmes=[room]"], "dataset.nmes"),
+        (["dataset=ray_cast", "protocol.reference=lte"], "depth is 'lte'"),
+        (["dataset=ray_cast", "dataset.scnes=[room]"], "dataset.scnes is not a setting of 'ray_cast'; did you mean dataset.scenes?"),
+        (["dataset=ray_cast", "dataset.scenes=[rom]"], "dataset.scenes has 'rom'; choose among"),
         (["dataset=folder", f"dataset.path={tmp_path / 'none'}"], str(tmp_path / "none")),
     ):
         assert cli.main(["eval", *arguments]) == 2

@@ -56,7 +56,7 @@ class DISTS(nn.Module):
         if folder is None:
             names = (None, FILES[1])  # "weights.pt" could be anyone's
             return cls(*(
-                torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False, file_name=name, weights_only=True)
+                torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=True, file_name=name, weights_only=True)
                 for url, name in zip(URLS, names, strict=True)
             ))  # fmt: skip
         for name in FILES:

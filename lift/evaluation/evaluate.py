@@ -6,7 +6,9 @@ a task, which is found again as long as nothing of it has changed.
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -205,7 +207,8 @@ class Measures:
         folder, missing, found = Path(weights).expanduser() if weights else None, [], []
         for kind in (LPIPS, DISTS):
             try:
-                found.append(kind.load(folder).eval())
+                with redirect_stdout(sys.stderr):  # torch.hub says there what it loads
+                    found.append(kind.load(folder).eval())
             except (OSError, FileNotFoundError) as error:
                 if folder is not None and kind is LPIPS:
                     raise

@@ -43,7 +43,7 @@ class LPIPS(nn.Module):
     def load(cls, folder: Path | None = None) -> "LPIPS":
         """With weights from a folder that has `FILES`, or downloaded to torch.hub's cache. Raises FileNotFoundError that says what is missing."""
         if folder is None:
-            return cls(*(torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False) for url in URLS))
+            return cls(*(torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=True) for url in URLS))
         for name in FILES:
             if not (folder / name).exists():
                 raise FileNotFoundError(f"there is no {name} in {folder}, which is to hold LPIPS's weights: {', '.join(FILES)}")

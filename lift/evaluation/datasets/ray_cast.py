@@ -18,26 +18,26 @@ class RayCast(Dataset):
 
     View 0 is the input, 55 degrees across; then a ring of eight views for each of `angles`, along cameras that no plan generates.
 
-    names: scenes to take; None: all.
-    size: width and height of a view, in pixels.
+    scenes: those to take; None: all.
+    size: width and height of a view, in pixels; where they are equal the input is the built-in picture, of which depth=known and prior=synthetic know.
     angles: degrees by which a ring's cameras are turned about the scene's middle.
     """
 
     licence = "Apache-2.0"
 
-    def __init__(self, names: tuple[str, ...] | None = None, size: tuple[int, int] = (640, 480), angles: tuple[float, ...] = (4.0, 9.0, 16.0)) -> None:
-        for name in names or ():
+    def __init__(self, scenes: tuple[str, ...] | None = None, size: tuple[int, int] = (512, 512), angles: tuple[float, ...] = (4.0, 9.0, 16.0)) -> None:
+        for name in scenes or ():
             if name not in SCENES:
-                raise ValueError(f"dataset.names has {name!r}; choose among {', '.join(SCENES)}")
+                raise ValueError(f"dataset.scenes has {name!r}; choose among {', '.join(SCENES)}")
         if min(size) < 1:
             raise ValueError(f"dataset.size is {size}; choose at least 1 pixel")
         for angle in angles:
             if not 0 < angle < 90:
                 raise ValueError(f"dataset.angles has {angle}; choose more than 0 and less than 90 degrees")
-        self.names, self.size, self.angles = names, size, angles
+        self.asked, self.size, self.angles = scenes, size, angles
 
     def scenes(self) -> list[str]:
-        return list(self.names or SCENES)
+        return list(self.asked or SCENES)
 
     def capture(self, scene: str) -> Capture:
         if scene not in self.scenes():
@@ -61,6 +61,7 @@ class RayCast(Dataset):
             cameras=cameras,
             inner=inner,
             look=lambda view, asked: render(scene, asked),
+            image=scene if width == height else None,
             metric=True,
             notes={"licence": self.licence, "source": "built in"},
         )
