@@ -179,7 +179,7 @@ def test_a_table_averages_views_then_scenes_then_seeds_and_tells_distances_apart
     assert "| a | 0 | 2 | 15.00 | 0.500 | - | 0.100 | 50 % | 15.00 |" in text and "| mean | all | 6 | 23.50 ± 1.41 |" in text
     assert any(line.startswith("| 0 to 0.1 | 3 | 23.50") for line in lines), "25 of the first seed, 22 of the second"
     assert any(line.startswith("| 0.1 to 0.25 | 1 | 32.00 |") for line in lines) and any(line.startswith("| from 0.25 | 2 | 11.00 ± 1.41 |") for line in lines)
-    assert "Not measured: LPIPS: no network" in text and "a: source: made up" in text and "| fit | 10.0 | 1.00 |" in text
+    assert "Not measured: LPIPS: no network" in text and "- source: made up (a, b)" in text and "| fit | 10.0 | 1.00 |" in text
 
 
 def test_stages_are_summed_by_name():

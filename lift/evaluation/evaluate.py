@@ -67,7 +67,7 @@ class Evaluation:
         self.dataset: Dataset = datasets.build(OmegaConf.to_container(asked.dataset, resolve=True))
         self.tasks = [Task(scene, seed) for scene in self.dataset.scenes() for seed in self.protocol.seeds]
         settings = {key: value for key, value in OmegaConf.to_container(config, resolve=True).items() if key not in ("image", "output", "name", "seed", "deliver")}
-        self.key = key_of(VERSION, settings, OmegaConf.to_container(asked, resolve=True))
+        self.key = key_of(VERSION, settings, _plain(asked))
         self.folder = Path(config.output) / "eval" / (config.name or f"{asked.dataset.name}-{self.key}")
         self._measures: Measures | None = None
 
@@ -175,9 +175,7 @@ class Evaluation:
         """`table.md` and `table.json` of what is finished; the first."""
         rows = self.rows()
         text = table(rows, self.about(), list(self.protocol.bins))
-        plain = {"dataset": OmegaConf.to_container(self.asked.dataset, resolve=True), "protocol": OmegaConf.to_container(self.protocol, resolve=True)}
-        settings = OmegaConf.to_container(self.config, resolve=True)
-        content = plain | {"settings": settings, "mean": mean_of(rows), "rows": rows, "machine": machine("cuda" if torch.cuda.is_available() else "cpu")}
+        content = _plain(self.asked) | {"settings": _plain(self.config), "mean": mean_of(rows), "rows": rows, "machine": machine("cuda" if torch.cuda.is_available() else "cpu")}
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "table.json").write_text(json.dumps(content, indent=1) + "\n")
         path = self.folder / "table.md"
@@ -239,6 +237,11 @@ def even(camera: Cameras, like: Cameras | None = None) -> Cameras:
 def field_of_view(camera: Cameras) -> float:
     """Degrees along the longer side."""
     return math.degrees(2 * math.atan(0.5 * max(camera.width, camera.height) / float(camera.intrinsics[0, 0, 0])))
+
+
+def _plain(settings: DictConfig) -> dict[str, Any]:
+    """As JSON has it; a path is its name, not what lies there."""
+    return json.loads(json.dumps(OmegaConf.to_container(settings, resolve=True), default=str))
 
 
 def _device(config: DictConfig) -> torch.device:
@@ -319,8 +322,13 @@ def table(rows: Sequence[Mapping[str, Any]], about: str, bins: Sequence[float]) 
         lines.append(f"| {stage} | {np.mean([one['seconds'] for one in own]):.1f} | {max(one['peak_gib'] for one in own):.2f} |")
     for note in dict.fromkeys(note for row in rows for note in row["missing"]):
         lines += ["", f"Not measured: {note}"]
-    for scene, note in dict.fromkeys((row["scene"], f"{key}: {value}") for row in rows for key, value in row["notes"].items()):
-        lines += ["", f"{scene}: {note}"]
+    notes: dict[str, list[str]] = {}
+    for row in rows:
+        for key, value in row["notes"].items():
+            if row["scene"] not in (told := notes.setdefault(f"{key}: {value}", [])):
+                told.append(row["scene"])
+    if notes:
+        lines += ["", *(f"- {note} ({', '.join(scenes)})" for note, scenes in notes.items())]
     return "\n".join(lines)
 
 
