@@ -347,7 +347,7 @@ def _points_text(file: Path) -> list[list[float]]:
     return [[float(word) for word in words[1:7]] for words in lines]
 
 
-def _points_binary(file: Path) -> list[tuple[float, ...]]:
+def _points_binary(file: Path) -> list[tuple[int | float, ...]]:
     stream, found = BytesIO(file.read_bytes()), []
     (count,) = _take(stream, "<Q")
     for _ in range(count):
