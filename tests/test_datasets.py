@@ -538,7 +538,7 @@ def test_folder_refusals(tmp_path, plain):
 
 
 def test_ray_cast(tmp_path):
-    dataset = datasets.build({"name": "ray_cast", "names": ["plain"], "size": [64, 48], "angles": [4.0, 16.0]})
+    dataset = datasets.build({"name": "ray_cast", "scenes": ["plain"], "size": [64, 48], "angles": [4.0, 16.0]})
     assert dataset.scenes() == ["plain"]
     capture = dataset.capture("plain")
     assert len(capture.cameras) == len(capture.views) == len(set(capture.views)) == 17 and capture.metric and capture.points is None
@@ -550,7 +550,7 @@ def test_ray_cast(tmp_path):
     assert (camera.width, camera.height) == (32, 24) and torch.equal(camera.world_to_camera, capture.cameras[9].world_to_camera)
     assert torch.equal(seen.depth, render("plain", capture.cameras[9].resized(32, 24)).depth)
     assert len(datasets.build({"name": "ray_cast"}).scenes()) == 4
-    for settings, reason in (({"names": ["attic"]}, "'attic'; choose among room"), ({"angles": [95.0]}, "95.0; choose"), ({"size": [0, 4]}, "at least 1 pixel")):
+    for settings, reason in (({"scenes": ["attic"]}, "'attic'; choose among room"), ({"angles": [95.0]}, "95.0; choose"), ({"size": [0, 4]}, "at least 1 pixel")):
         with pytest.raises(ValueError, match=reason):
             datasets.build({"name": "ray_cast", **settings})
     with pytest.raises(ValueError, match="no scene 'room'; there are plain"):
