@@ -118,7 +118,8 @@ def check(capture: Capture, sample: Sample, to_dataset: torch.Tensor | None = No
     shown, wrong, told = [], [], []
     for view in range(len(true)):
         camera = capture.inner(view, LONGER)
-        assert (camera.width, camera.height) == (LONGER, LONGER * HEIGHT // WIDTH) and torch.equal(camera.world_to_camera, capture.cameras[view].world_to_camera)
+        assert (camera.width, camera.height) == (LONGER, LONGER * HEIGHT // WIDTH)
+        assert torch.equal(camera.world_to_camera, capture.cameras[view].world_to_camera)
         assert camera.intrinsics[0, 0, 0] == camera.intrinsics[0, 1, 1] and camera.intrinsics[0, :2, 2].tolist() == [camera.width / 2, camera.height / 2]
         shown.append(capture.look(view, camera))
         told.append(sample.true(views[view], camera))
@@ -550,7 +551,8 @@ def test_ray_cast(tmp_path):
     assert (camera.width, camera.height) == (32, 24) and torch.equal(camera.world_to_camera, capture.cameras[9].world_to_camera)
     assert torch.equal(seen.depth, render("plain", capture.cameras[9].resized(32, 24)).depth)
     assert len(datasets.build({"name": "ray_cast"}).scenes()) == 4
-    for settings, reason in (({"scenes": ["attic"]}, "'attic'; choose among room"), ({"angles": [95.0]}, "95.0; choose"), ({"size": [0, 4]}, "at least 1 pixel")):
+    wrong = {"scenes": ["attic"]}, {"angles": [95.0]}, {"size": [0, 4]}
+    for settings, reason in zip(wrong, ("'attic'; choose among room", "95.0; choose", "at least 1 pixel"), strict=True):
         with pytest.raises(ValueError, match=reason):
             datasets.build({"name": "ray_cast", **settings})
     with pytest.raises(ValueError, match="no scene 'room'; there are plain"):
@@ -591,8 +593,9 @@ def test_the_inner_camera_of_odd_cases(tmp_path):
         Photograph(tmp_path / "none.png", off).inner(40)
     with pytest.raises(ValueError, match="longer side is 0"):
         Photograph(tmp_path / "none.png", camera).inner(0)
+    elsewhere = replace(camera, world_to_camera=look_at(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 1, 0]])))
     with pytest.raises(ValueError, match="taken from elsewhere"):
-        Photograph(tmp_path / "none.png", camera).look(replace(camera, world_to_camera=look_at(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 1, 0]]))))
+        Photograph(tmp_path / "none.png", camera).look(elsewhere)
 
 
 def test_a_photograph_at_its_own_camera_is_itself_and_shrunk_its_means(tmp_path):

@@ -19,8 +19,8 @@ from lift.types import Cameras, Frames, PointCloud
 PICTURES = (".png", ".jpg", ".jpeg")
 _STRIP = 2_000_000
 """Samples that are taken at once, which bounds the memory that a large photograph takes."""
-_STRETCH = 1.01
-"""Between the zooms that are tried for what the lens still sees."""
+_ZOOMS = 400
+"""Tried for what the lens still sees, each 1.02 times the one before."""
 
 
 def distorted(rays: Float[np.ndarray, "*ray 2"], lens: Sequence[float]) -> Float[np.ndarray, "*ray 2"]:
@@ -66,24 +66,26 @@ class Photograph:
         edges = np.concatenate([np.stack([along, np.full(65, side)], -1) for side in (-0.5, 0.5)])
         border = np.concatenate([edges, edges[:, ::-1]]) * size
 
-        def seen(pixel: float) -> bool:
-            """Whether the lens sees the whole border of a target whose pixels are so large, in focal lengths. Past the angle where a lens's polynomial
+        def seen(pixels: np.ndarray) -> np.ndarray:
+            """Whether the lens sees the whole border of targets whose pixels are so large, in focal lengths. Past the angle where a lens's polynomial
             turns back it would seem to see all again."""
-            at, further = distorted(pixel * border, self.lens), distorted(1.001 * pixel * border, self.lens)
-            growing = (np.linalg.norm(further, axis=-1) > np.linalg.norm(at, axis=-1)).all()
-            pixels = self._pixels(at)
-            return bool(growing and (pixels >= 0).all() and (pixels <= (width, height)).all())
+            rays = pixels[:, None, None] * border
+            with np.errstate(all="ignore"):  # where a lens's denominator is 0, nothing is seen
+                at, further = distorted(rays, self.lens), distorted(1.001 * rays, self.lens)
+            growing = (further * further).sum(-1) > (at * at).sum(-1)
+            places = self._pixels(at)
+            return (growing & (places >= 0).all(-1) & (places <= (width, height)).all(-1)).all(-1)
 
         widest = 4 * max(width, height) / float(self.camera.intrinsics[0, [0, 1], [0, 1]].min()) / min(size)
-        small = large = widest / 1000
-        while large < widest and seen(large):
-            small, large = large, large * _STRETCH
-        if not seen(small):
+        tried = np.geomspace(widest / 1000, widest, _ZOOMS)
+        last = int(np.argmin(np.append(seen(tried), False)))  # the first that sees too much; those after it may only seem not to
+        if last == 0:
             raise ValueError(f"{self.path}: the camera's principal point lies outside of its picture, or at its very border")
+        small, large = tried[last - 1], tried[min(last, _ZOOMS - 1)]
         for _ in range(50):
             middle = (small + large) / 2
-            small, large = (middle, large) if seen(middle) else (small, middle)
-        intrinsics = torch.tensor([[1 / small, 0, size[0] / 2], [0, 1 / small, size[1] / 2], [0, 0, 1]])
+            small, large = (middle, large) if seen(np.array([middle]))[0] else (small, middle)
+        intrinsics = torch.tensor([[1 / small, 0, size[0] / 2], [0, 1 / small, size[1] / 2], [0, 0, 1]], dtype=torch.float64)
         return Cameras(self.camera.world_to_camera, intrinsics[None].to(self.camera.intrinsics), *size)
 
     def look(self, camera: Cameras) -> Frames:
@@ -233,7 +235,8 @@ def picture(named: str, *folders: Path) -> Path:
 
 def model_of(folder: Path, places: Sequence[str]) -> Path | None:
     """The first of the places in a scene's folder where a COLMAP model lies, whole or not."""
-    return next((folder / place for place in places if any((folder / place).glob("cameras.[bt][ix][nt]")) or any((folder / place).glob("images.[bt][ix][nt]"))), None)
+    files = [f"{part}.{form}" for part in ("cameras", "images") for form in ("txt", "bin")]
+    return next((folder / place for place in places if any((folder / place / file).is_file() for file in files)), None)
 
 
 def points_beside(file: Path, content: Mapping, models: Sequence[str]) -> PointCloud | None:
