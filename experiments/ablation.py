@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from lift import cli
 from lift.evaluation.evaluate import MEASURES, figures, mean_of
@@ -27,10 +28,12 @@ WEIGHTS = [f"protocol.weights={SHARED / 'weights/lpips_backbones'}"] if (SHARED 
 PHOTOGRAPHS = ("llff_fern", "llff_flower", "mipnerf360_kitchen", "sceaux_castle")
 """Scenes of `$LIFT_SHARED/data` with points, by which depth can be aligned."""
 
-RAY_CAST = ["dataset=ray_cast", "dataset.scenes=[room,terrace]", "intake.size=256", "reach.beyond=ignore", "deliver.video_frames=2"]
+DEVICE = ["trainer=gpu", "renderer=gsplat"] if torch.cuda.is_available() else []
+RAY_CAST = ["dataset=ray_cast", "dataset.scenes=[room,terrace]", "intake.size=192", "reach.beyond=ignore", "deliver.video_frames=2"]
 """Built-in scenes of which every view is known, seen from 4, 9 and 16 degrees away."""
 REAL = [
     "dataset=folder", f"dataset.path={SHARED / 'data'}", f"dataset.scenes=[{','.join(PHOTOGRAPHS)}]", "protocol.most=12", "intake.size=320", "deliver.video_frames=2",
+    "fit.steps=800", "fit.coarse.sizes=[0.5]", "fit.coarse.until=[0.25]",
 ]  # fmt: skip
 """Photographs, lifted from the one nearest to the middle, seen from where others were taken."""
 
@@ -60,7 +63,7 @@ def main(file: str, settings: Mapping[str, Any], data: Mapping[str, Sequence[str
             print(f"== {data_name}: {label}", file=sys.stderr, flush=True)
             run = f"{name}-{_slug(data_name)}-{_slug(label)}"
             spread = ["--processes", str(asked.processes)] if asked.processes else []
-            command = ["eval", *how, *WEIGHTS, f"protocol.seeds={asked.seeds}".replace(" ", ""), *own, *asked.settings, f"output={asked.output}", f"name={run}", *spread]
+            command = ["eval", *DEVICE, *how, *WEIGHTS, f"protocol.seeds={asked.seeds}".replace(" ", ""), *own, *asked.settings, f"output={asked.output}", f"name={run}", *spread]
             if status := cli.main(command):
                 sys.exit(status)
             tables[label] = json.loads((asked.output / "eval" / run / "table.json").read_text())
@@ -72,7 +75,7 @@ def main(file: str, settings: Mapping[str, Any], data: Mapping[str, Sequence[str
     seeds_told = f"Seeds {', '.join(map(str, asked.seeds))}; ± is the spread over seeds. Made by `python experiments/{name}.py{' ' + ' '.join(asked.settings) if asked.settings else ''}`."
     text = "\n\n".join([f"# {doc}", seeds_told, *sections, f"## What remains\n\n{inspect.cleandoc(remains)}"])
     (asked.to / f"{name}.md").write_text(text + "\n", encoding="utf-8")
-    (asked.to / f"{name}.json").write_text(json.dumps({"experiment": name, "data": kept, "machine": machine("cpu")}, indent=1) + "\n")
+    (asked.to / f"{name}.json").write_text(json.dumps({"experiment": name, "data": kept, "machine": machine("cuda" if DEVICE else "cpu")}, indent=1) + "\n")
     print(text)
 
 

@@ -3,14 +3,14 @@
 An articulated trajectory (against one large motion a direction, with as many frames), frames placed by what they show (against the planned cameras), and distortions learned beside
 the canonical scene (against none). The generator is `synthetic`: ray-cast scenes of which every view is known, spoiled as video diffusion spoils them, at full strength. Published:
 the field of distortions as released, all frames trusted alike, as `experiment=liftimage3d` has it, but for what needs weights or hours: `matching` in MASt3R's place, exact
-depth in Depth Anything's, 600 steps of 2 views instead of 17,000, no more than 60,000 Gaussians of degree 0.
+depth in Depth Anything's, 400 steps of 2 views instead of 17,000, no more than 60,000 Gaussians of degree 0.
 """
 
 from ablation import RAY_CAST, main
 
-BASE = ["prior=synthetic", "depth=known", "pose=matching", "planner.frames=8", "fit.steps=600", "fit.views_per_step=2"]
+BASE = ["prior=synthetic", "depth=known", "pose=matching", "planner.frames=6", "fit.steps=400", "fit.views_per_step=2"]
 PUBLISHED = [*BASE, "distortion=hexplane", "distortion.as_released=true", "fit.trust.frames=0", "fit.held_out=0", "fit.input_share=0.175"]
-ONE_MOTION = ["planner.depth=1", "planner.angle=16", "planner.frames=32"]
+ONE_MOTION = ["planner.depth=1", "planner.angle=16", "planner.frames=24"]
 SETTINGS = {
     "as published": PUBLISHED,
     "published, one large motion": [*PUBLISHED, *ONE_MOTION],

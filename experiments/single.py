@@ -12,4 +12,4 @@ RealEstate10K as a whole: `lift eval dataset=llff dataset.path=FOLDER`, and so o
 """
 
 if __name__ == "__main__":
-    main(__file__, SETTINGS, {"photographs": [*REAL, "fit.steps=800", "fit.coarse.sizes=[0.5]", "fit.coarse.until=[0.25]"]}, REMAINS)
+    main(__file__, SETTINGS, {"photographs": REAL}, REMAINS)
