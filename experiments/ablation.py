@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from lift import cli
-from lift.evaluation.evaluate import MEASURES, figures, mean_of
+from lift.evaluation.evaluate import MEASURES, OF_A_RUN, figures, mean_of, measured
 from lift.machine import machine
 
 SHARED = Path(os.environ.get("LIFT_SHARED", Path(__file__).parents[2] / "shared")).resolve()
@@ -85,14 +85,15 @@ def section(tables: Mapping[str, Mapping[str, Any]]) -> str:
     edges = [0.0, *first["protocol"]["bins"], math.inf]
     spans = list(zip(edges, edges[1:]))
     near = [f"PSNR from {low:g}" if high == math.inf else f"PSNR {low:g} to {high:g}" for low, high in spans]
-    heads = ["settings", *MEASURES.values(), *near, "PSNR to the first", "s"]
+    means = [table["mean"] for table in tables.values()]
+    every = measured(means) | {key: name for key, name in measured(means, OF_A_RUN).items() if key in ("rotation", "position", "seconds")}
+    heads = ["settings", *every.values(), *near, "PSNR to the first"]
     lines = [_told(first), "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for label, table in tables.items():
-        mean, rows = table["mean"], table["rows"]
+        rows = table["rows"]
         by_distance = [mean_of(rows, lambda view: low <= view["distance"] < high)["psnr"] for low, high in spans]
         far = [f"{value:.2f}" if value is not None else "-" for value in by_distance]
-        seconds = f"{mean['seconds']:.0f}"
-        lines.append("| " + " | ".join([label, *figures(mean), *far, difference(rows, first["rows"]) if table is not first else "", seconds]) + " |")
+        lines.append("| " + " | ".join([label, *figures(table["mean"], every), *far, difference(rows, first["rows"]) if table is not first else ""]) + " |")
     return "\n".join(lines)
 
 

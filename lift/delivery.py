@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from lift.distortions import Distortion
 from lift.evaluation.diagnosis import diagnose
-from lift.evaluation.metrics import depth_errors, psnr, ssim
+from lift.evaluation.metrics import camera_errors, depth_errors, psnr, ssim
 from lift.evaluation.truth import Truth, truth_of
 from lift.geometry import look_at, rotation_angle, transform_cameras
 from lift.io.cameras import read_cameras, write_colmap, write_transforms
@@ -48,6 +49,8 @@ class Scene:
     distortion: Distortion
     fitted: Path
     """Folder of the fit stage: checkpoint and TensorBoard logs."""
+    taken: Cameras | None = None
+    """Where the frames were really taken, if that is known."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,9 @@ def deliver(session: Session, scene: Scene) -> Path:
     truth = truth_of(config.image, scene.picture, path[:: max(1, len(path) // 8)])
     compared = compare(renderer, scene, truth) if truth else None
     metrics = summary(scene, findings, compared)
+    if scene.taken is not None:
+        with suppress(ValueError):  # of positions on one line, which no similarity aligns
+            metrics["cameras"] = camera_errors(cameras, scene.taken, scene.depth.typical)
     write_json(folder / "metrics.json", metrics)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
     provenance = session.provenance()

@@ -17,7 +17,7 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
@@ -41,7 +41,7 @@ from lift.renderers import renderers
 from lift.session import Session
 from lift.store import key_of, load
 from lift.training import CHECKPOINT
-from lift.types import Cameras, Depth, Frames, Gaussians, Reconstruction, Trajectory
+from lift.types import Cameras, Clip, Depth, Frames, Gaussians, Reconstruction, Trajectory
 
 
 def run(config: DictConfig, title: str | None = None) -> Path | None:
@@ -78,7 +78,7 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
         return None
     from lift.delivery import Scene, deliver
 
-    return deliver(session, Scene(picture, depth, trajectory, frames, reconstruction, gaussians, distortion, folder))
+    return deliver(session, Scene(picture, depth, trajectory, frames, reconstruction, gaussians, distortion, folder, taken(prior, trajectory, config.seed)))
 
 
 @contextmanager
@@ -144,19 +144,13 @@ def generate(
             raise ValueError(f"intake.size leads to a side of {side} pixels; this prior needs multiples of {prior.multiple}")
     clips, seed, branches = trajectory.clips, session.config.seed, prior.sees == "ancestors"
     start = Frames(picture.frames.images, depth.depth.where(depth.valid, 0)[None])
-    after = trajectory.parents if branches else [number - 1 if number else None for number in range(len(clips))]
+    after = _after(prior, trajectory)
     keys: list[str] = []
     for number, parent in enumerate(after):
         keys.append(session.key("clip", before if parent is None else keys[parent], number, seed, slots=("prior",)))
 
     def asked(number: int, made: dict[int, Frames]) -> Asked:
-        line = []  # the clips that this one stands on, the last first
-        while (parent := after[line[-1] if line else number]) is not None:
-            line.append(parent)
-        line.reverse()
-        cameras = Cameras.cat([trajectory.start, *(clips[ancestor].cameras for ancestor in line)])
-        index_of = [0, *(frame for ancestor in line for frame in trajectory.spans[ancestor])]
-        clip = replace(clips[number], source=index_of.index(clips[number].source))
+        line, cameras, clip = _told(trajectory, after, number)
         return Asked(_joined([start, *(made[ancestor] for ancestor in line)]), cameras, clip, seed + number)
 
     def make(numbers: list[int], made: dict[int, Frames]) -> list[Frames]:
@@ -165,6 +159,33 @@ def generate(
     labels = [f"{number + 1}/{len(clips)} {clip.name}" for number, clip in enumerate(clips)]
     made = session.values("clip", keys, list(after), make, labels, branches, prior.at_once if branches else 1)
     return _joined([start, *made]), key_of(before, *keys)
+
+
+def _after(prior: VideoPrior, trajectory: Trajectory) -> Sequence[int | None]:
+    """Of each clip, the one that has to be made before it."""
+    return trajectory.parents if prior.sees == "ancestors" else [number - 1 if number else None for number in range(len(trajectory.clips))]
+
+
+def _told(trajectory: Trajectory, after: Sequence[int | None], number: int) -> tuple[list[int], Cameras, Clip]:
+    """What a prior is told of a clip: the clips that it stands on, the first first; the input's camera and theirs; the clip, its source counted among these."""
+    clips, line = trajectory.clips, []
+    while (parent := after[line[-1] if line else number]) is not None:
+        line.append(parent)
+    line.reverse()
+    cameras = Cameras.cat([trajectory.start, *(clips[ancestor].cameras for ancestor in line)])
+    index_of = [0, *(frame for ancestor in line for frame in trajectory.spans[ancestor])]
+    return line, cameras, replace(clips[number], source=index_of.index(clips[number].source))
+
+
+def taken(prior: VideoPrior, trajectory: Trajectory, seed: int) -> Cameras | None:
+    """Where the frames are really taken, the input first, if the prior knows it."""
+    found, after = [trajectory.start], _after(prior, trajectory)
+    for number in range(len(trajectory.clips)):
+        _, cameras, clip = _told(trajectory, after, number)
+        if (true := prior.taken(trajectory.start, len(cameras), clip, seed + number)) is None:
+            return None
+        found.append(true)
+    return Cameras.cat(found)
 
 
 def reconstruct(session: Session, pose: PoseEstimator, frames: Frames, trajectory: Trajectory, before: str) -> tuple[Reconstruction, str]:

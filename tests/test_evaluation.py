@@ -167,7 +167,7 @@ def row(scene: str, seed: int, psnr: list[float], far: list[float]) -> dict:
         for k, (value, away) in enumerate(zip(psnr, far, strict=True))
     ]  # fmt: skip
     stages = {"fit": {"seconds": 10.0, "peak_gib": 1.0}}
-    return {"scene": scene, "seed": seed, "views": views, "depth": None, "stages": stages, "missing": ["LPIPS: no network"], "notes": {"source": "made up"}}
+    return {"scene": scene, "seed": seed, "views": views, "depth": None, "cameras": None, "stages": stages, "missing": ["LPIPS: no network"], "notes": {"source": "made up"}}
 
 
 def test_a_table_averages_views_then_scenes_then_seeds_and_tells_distances_apart():
@@ -176,9 +176,10 @@ def test_a_table_averages_views_then_scenes_then_seeds_and_tells_distances_apart
     assert mean["psnr"] == pytest.approx((22.5 + 24.5) / 2) and mean["psnr_std"] == pytest.approx(math.sqrt(2)) and mean["views"] == 6 and mean["lpips"] is None
     text = table(rows, "how", [0.1, 0.25])
     lines = text.splitlines()
-    assert "| a | 0 | 2 | 15.00 | 0.500 | - | 0.100 | 50 % | 15.00 |" in text and "| mean | all | 6 | 23.50 ± 1.41 |" in text
+    assert "| a | 0 | 2 | 15.00 | 0.500 | 0.100 | 50 % | 15.00 |" in text and "| mean | all | 6 | 23.50 ± 1.41 |" in text
     assert any(line.startswith("| 0 to 0.1 | 3 | 23.50") for line in lines), "25 of the first seed, 22 of the second"
     assert any(line.startswith("| 0.1 to 0.25 | 1 | 32.00 |") for line in lines) and any(line.startswith("| from 0.25 | 2 | 11.00 ± 1.41 |") for line in lines)
+    assert "LPIPS |" not in text, "of which there are no figures"
     assert "Not measured: LPIPS: no network" in text and "- source: made up (a, b)" in text and "| fit | 10.0 | 1.00 |" in text
 
 
@@ -257,6 +258,7 @@ def test_two_scenes_are_evaluated_and_a_killed_evaluation_goes_on_to_the_same_ta
     rows = json.loads((tmp_path / "whole/eval/table/table.json").read_text())["rows"]
     for one in rows:
         assert all(view["psnr"] > 14 and 0 < view["seen"] <= 1 for view in one["views"]) and one["depth"]["abs_rel"] < 0.1 and one["alignment"]["scale"] == pytest.approx(1, abs=0.1)
+        assert one["cameras"]["rotation"] < 1e-3 and one["cameras"]["position"] < 1e-4, "a generator without mistakes"
         assert (tmp_path / f"whole/eval/table/{one['scene']}-0.png").is_file() and {"depth", "fit"} <= set(one["stages"])
 
 

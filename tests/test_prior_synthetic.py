@@ -6,6 +6,7 @@ from inspect import signature
 import pytest
 import torch
 
+from lift import pipeline
 from lift.geometry import pinhole
 from lift.planners.articulated import Articulated
 from lift.priors import priors
@@ -107,3 +108,15 @@ def test_settings() -> None:
     assert choices == tuple(SCENES)
     with pytest.raises(ValueError, match=r"prior\.blur is -1; choose 0 or more"):
         Synthetic(blur=-1.0, image="room")
+
+
+def test_where_frames_are_taken_is_known_of_a_whole_tree() -> None:
+    plan = Articulated(2, ("right", "up"), frames=2, angle=8.0)(CAMERA, DEPTH, None)
+    prior = Synthetic(geometry=0.0, texture=0.0, color=0.0, blur=0.0, image="room")
+    cameras, frames = pipeline.taken(prior, plan, 5), [prior.truth(plan.start)]
+    for number in range(len(plan.clips)):  # as `pipeline.generate` asks for them
+        line, told, clip = pipeline._told(plan, plan.parents, number)
+        frames.append(prior(Frames.cat([frames[0], *(frames[ancestor + 1] for ancestor in line)]), told, clip, 5 + number))
+    truth = render("room", cameras)
+    assert torch.equal(Frames.cat(frames).images, truth.images)
+    assert (cameras.centers - plan.cameras.centers)[1:].norm(dim=-1).min() > 1e-4, "and they are not where they were asked for"

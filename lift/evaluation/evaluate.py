@@ -7,7 +7,7 @@ a task, which is found again as long as nothing of it has changed.
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +40,9 @@ from lift.types import Cameras, Frames
 
 MEASURES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "dists": "DISTS", "seen": "seen", "psnr_seen": "PSNR, seen", "ssim_seen": "SSIM, seen", "lpips_seen": "LPIPS, seen"}
 """Of a view: key and heading."""
+
+OF_A_RUN = {"abs_rel": "AbsRel", "rank_correlation": "depth rank", "rotation": "rotation", "position": "position", "seconds": "s", "peak_gib": "GiB"}
+"""Of the input's depth; of the cameras of its frames (degrees; share of the typical depth), where the generator knows the truth; of all stages."""
 
 VERSION = 1
 """Raised when figures change though no setting does."""
@@ -90,8 +93,9 @@ class Evaluation:
         self.folder.mkdir(parents=True, exist_ok=True)
         save_image(self.folder / f"{task.name}.png", sheet)
         stages = json.loads((folder / "provenance.json").read_text())["stages"]
+        cameras = json.loads((folder / "metrics.json").read_text()).get("cameras")
         draft = file.with_suffix(".draft")
-        draft.write_text(json.dumps({"key": key, "scene": task.scene, "seed": task.seed, "run": str(folder), **row, "stages": costs(stages)}, indent=1) + "\n")
+        draft.write_text(json.dumps({"key": key, "scene": task.scene, "seed": task.seed, "run": str(folder), **row, "cameras": cameras, "stages": costs(stages)}, indent=1) + "\n")
         draft.rename(file)
         return file
 
@@ -272,49 +276,55 @@ def mean_of(rows: Sequence[Mapping[str, Any]], choose: Callable[[Mapping[str, An
         if len(seeds) > 1:
             out[f"{key}_std"] = float(np.std(seeds, ddof=1))
     out["views"] = sum(choose(view) for row in rows for view in row["views"])
-    for key in ("abs_rel", "delta1", "rank_correlation"):
-        values = [row["depth"][key] for row in rows if row["depth"]]
-        out[key] = float(np.mean(values)) if values else None
+    for part, keys in (("depth", ("abs_rel", "delta1", "rank_correlation")), ("cameras", ("rotation", "position"))):
+        for key in keys:
+            values = [row[part][key] for row in rows if row[part]]
+            out[key] = float(np.mean(values)) if values else None
     out["seconds"] = float(np.mean([sum(stage["seconds"] for stage in row["stages"].values()) for row in rows])) if rows else None
     out["peak_gib"] = max((stage["peak_gib"] for row in rows for stage in row["stages"].values()), default=None)
     return out
 
 
-def figures(mean: Mapping[str, Any], keys: Sequence[str] = tuple(MEASURES)) -> list[str]:
+def measured(means: Sequence[Mapping[str, Any]], of: Mapping[str, str] = MEASURES) -> dict[str, str]:
+    """Those of which there are figures."""
+    return {key: name for key, name in of.items() if any(mean[key] is not None for mean in means)}
+
+
+def figures(mean: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
     """Cells of a table."""
     cells = []
     for key in keys:
         value, spread = mean[key], mean.get(f"{key}_std")
         if value is None:
             cells.append("-")
-        elif key == "seen":
-            cells.append(f"{100 * value:.0f} %")
+        elif key in ("seen", "position"):
+            cells.append(f"{100 * value:.{0 if key == 'seen' else 2}f} %")
         else:
-            digits = 2 if key.startswith("psnr") else 3
+            digits = {"seconds": 0, "peak_gib": 1, "rotation": 2}.get(key, 2 if key.startswith("psnr") else 3)
             cells.append(f"{value:.{digits}f}" + (f" ± {spread:.{digits}f}" if spread is not None else ""))
     return cells
 
 
 def table(rows: Sequence[Mapping[str, Any]], about: str, bins: Sequence[float]) -> str:
     """Markdown: scenes, distances, stages."""
-    heads = [*MEASURES.values(), "AbsRel", "depth rank", "s", "GiB"]
-    lines = [about, "", "| scene | seed | views | " + " | ".join(heads) + " |", "|---" * (3 + len(heads)) + "|"]
+    whole = mean_of(rows)
+    measures = measured([whole])
+    every = measures | measured([whole], OF_A_RUN)
+    lines = [about, "", "| scene | seed | views | " + " | ".join(every.values()) + " |", "|---" * (3 + len(every)) + "|"]
 
-    def line(name: str, seed: str, own: Sequence[Mapping[str, Any]]) -> str:
-        mean = mean_of(own)
-        more = ["-" if mean[key] is None else f"{mean[key]:.{digits}f}" for key, digits in (("abs_rel", 3), ("rank_correlation", 3), ("seconds", 0), ("peak_gib", 1))]
-        return f"| {name} | {seed} | {mean['views']} | " + " | ".join([*figures(mean), *more]) + " |"
+    def line(name: str, seed: str, mean: Mapping[str, Any]) -> str:
+        return f"| {name} | {seed} | {mean['views']} | " + " | ".join(figures(mean, every)) + " |"
 
-    lines += [line(row["scene"], str(row["seed"]), [row]) for row in rows]
+    lines += [line(row["scene"], str(row["seed"]), mean_of([row])) for row in rows]
     if len(rows) > 1:
-        lines.append(line("mean", "all", rows))
+        lines.append(line("mean", "all", whole))
     edges = [0.0, *bins, math.inf]
-    lines += ["", "| distance | views | " + " | ".join(MEASURES.values()) + " |", "|---" * (2 + len(MEASURES)) + "|"]
+    lines += ["", "| distance | views | " + " | ".join(measures.values()) + " |", "|---" * (2 + len(measures)) + "|"]
     for low, high in zip(edges, edges[1:]):
         mean = mean_of(rows, lambda view: low <= view["distance"] < high)
         name = f"from {low:g}" if high == math.inf else f"{low:g} to {high:g}"
         if mean["views"]:
-            lines.append(f"| {name} | {mean['views']} | " + " | ".join(figures(mean)) + " |")
+            lines.append(f"| {name} | {mean['views']} | " + " | ".join(figures(mean, measures)) + " |")
     stages = list(dict.fromkeys(stage for row in rows for stage in row["stages"]))
     lines += ["", "| stage | seconds | peak GiB |", "|---|---|---|"]
     for stage in stages:

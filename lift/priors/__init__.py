@@ -46,6 +46,11 @@ class VideoPrior(ABC):
         """Clips that do not stand on one another; each comes out as if it were asked for alone, but for rounding."""
         return [self(one.frames, one.cameras, one.clip, one.seed) for one in asked]
 
+    def taken(self, start: Cameras, known: int, clip: Clip, seed: int) -> Cameras | None:
+        """Where a clip's frames are really taken, if it is known (of a generator whose mistakes are made on purpose). start: the input's camera; known: how
+        many frames it was called with; clip, seed: as it was."""
+        return None
+
     def release(self) -> None:
         """Gives back what only making clips needs: a GPU's memory."""
 

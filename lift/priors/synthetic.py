@@ -66,7 +66,6 @@ class Synthetic(VideoPrior):
         return Frames.cat([self._draw(*wrong, typical) for wrong in self.mistaken(cameras[0], len(frames), clip, seed, typical)])
 
     def taken(self, start: Cameras, known: int, clip: Clip, seed: int) -> Cameras:
-        """Where a clip's frames are really taken. known: frames that there were before it; seed: as it was called with."""
         typical = float(self._start(start).depth.median())
         wrong = self.mistaken(start, known, clip, seed, typical)
         return Cameras.cat([mistakes.camera(camera, sizes["camera"], typical) for camera, mistakes, sizes in wrong])
