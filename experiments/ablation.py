@@ -8,7 +8,6 @@ import argparse
 import inspect
 import json
 import math
-import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,11 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from depth import SHARED
 from lift import cli
 from lift.evaluation.evaluate import MEASURES, OF_A_RUN, figures, mean_of, measured
 from lift.machine import machine
 
-SHARED = Path(os.environ.get("LIFT_SHARED", Path(__file__).parents[2] / "shared")).resolve()
 TABLES = Path(__file__).parent / "tables"
 WEIGHTS = [f"protocol.weights={SHARED / 'weights/lpips_backbones'}"] if (SHARED / "weights/lpips_backbones").is_dir() else []
 PHOTOGRAPHS = ("llff_fern", "llff_flower", "mipnerf360_kitchen", "sceaux_castle")
@@ -45,8 +44,8 @@ def main(file: str, settings: Mapping[str, Any], data: Mapping[str, Sequence[str
     every = list(dict.fromkeys(label for own in by_data.values() for label in own))
     name, doc = Path(file).stem, inspect.cleandoc(sys.modules["__main__"].__doc__ or "")
     parser = argparse.ArgumentParser(description=doc.splitlines()[0], epilog="; ".join(every))
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="of the settings below, these")
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
+    parser.add_argument("--only", action="append", metavar="NAME", help="of the settings below, this one (may be given again)")
+    parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=list(seeds), metavar="A,B,...")
     parser.add_argument("--processes", type=int, help="as `lift eval` takes it")
     parser.add_argument("--output", type=Path, default=Path("outputs/ablations"), help="where runs and their cache lie: gigabytes")
     parser.add_argument("--to", type=Path, default=TABLES, help="the folder of the table")

@@ -9,6 +9,7 @@ and the networks of `$LIFT_SHARED/weights` through `depth=onnx`. Prints a table 
 """
 
 import argparse
+import inspect
 import json
 import os
 import time
@@ -37,7 +38,7 @@ from lift.geometry import inside, pinhole, project
 from lift.machine import machine
 from lift.types import Cameras
 
-SHARED = Path(os.environ.get("LIFT_SHARED", "../shared"))
+SHARED = Path(os.environ.get("LIFT_SHARED", Path(__file__).parents[2] / "shared")).resolve()
 SPARSE = ("llff_fern", "llff_flower", "mipnerf360_kitchen", "sceaux_castle")
 CONTROL = "plane"
 NETWORKS = {
@@ -172,9 +173,15 @@ def main() -> None:
         rows = [row(name, guess, place) for name, guess in track(guesses.items(), "depth", transient=True) for place in sets]
     except ValueError as error:  # of an estimator that cannot do with these pictures, as `known` with the depth of another
         parser.error(one_line(error))
-    print(table(rows))
     asked.to.parent.mkdir(parents=True, exist_ok=True)
+    written(table(rows), __doc__, asked.to)
     asked.to.write_text(json.dumps({"rows": rows, "machine": machine("cpu")}, indent=1) + "\n")
+
+
+def written(table: str, doc: str, to: Path) -> None:
+    """Prints a table, and keeps it with its question as Markdown beside the file of its rows."""
+    print(table)
+    to.with_suffix(".md").write_text(f"# {inspect.cleandoc(doc)}\n\n{table}\n", encoding="utf-8")
 
 
 def _spread(items) -> list:

@@ -548,7 +548,9 @@ def main() -> None:
             rows.append({**row, "machine": len(machines) - 1})
             keep(record, to)
             print("{scene}, {case}, seed {seed}, {module}: {psnr:.2f} dB, {seconds:.0f} s".format(**row), flush=True)
-    print(tables([row for row in rows if row["fit"] == preset]))
+    text = tables([row for row in rows if row["fit"] == preset])
+    print(text)
+    to.with_suffix(".md").write_text(f"# {__doc__.strip()}\n\n{text}\n", encoding="utf-8")
     if failed := len(missing) - (len(rows) - before):
         raise SystemExit(f"{failed} of {len(trials)} fits failed; run the same command again to make them")
 

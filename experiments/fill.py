@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from rich.progress import track
 
-from depth import SHARED, SPARSE
+from depth import SHARED, SPARSE, written
 from lift.depths import depths
 from lift.depths.edges import Hardened, hardened
 from lift.evaluation.lpips import LPIPS
@@ -201,8 +201,8 @@ def main() -> None:
             parser.error(f"--migan is {asked.migan}, which is no such network: {str(error).splitlines()[0]}")
     lpips = LPIPS.load(backbones)
     rows = [r for name in track(sets, "fill", transient=True) for r in row(name, fillings, lpips, asked.look)]
-    print(table(rows))
     asked.to.parent.mkdir(parents=True, exist_ok=True)
+    written(table(rows), __doc__, asked.to)
     asked.to.write_text(json.dumps({"rows": rows, "machine": machine("cpu")}, indent=1) + "\n")
 
 

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from rich.progress import track
 
-from depth import SHARED
+from depth import SHARED, written
 from lift.depths import depths
 from lift.evaluation.metrics import camera_errors
 from lift.evaluation.worlds import FIELD_OF_VIEW, photograph
@@ -229,7 +229,7 @@ def main() -> None:
             asked.to.write_text(json.dumps({"rows": rows, "machine": machine("cpu")}, indent=1) + "\n")
     rows.sort(key=lambda r: (SCENES.index(r["scene"]), [*ESTIMATORS, EXACT].index(r["pose"])))
     asked.to.write_text(json.dumps({"rows": rows, "machine": machine("cpu")}, indent=1) + "\n")
-    print(table(rows))
+    written(table(rows), __doc__, asked.to)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,25 @@
 """Experiments on what ships with the package, on made-up cases: the photographs that they are for are not here."""
 
+import itertools
+import json
+import re
+import runpy
 import sys
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_module
 
+from lift.config import check, check_eval, store_schemas
+from lift.evaluation.evaluate import MEASURES, mean_of
 from lift.evaluation.lpips import LPIPS
-from lift.evaluation.worlds import ray_cast
-from lift.io.splats import write_ply
-from lift.poses.agreement import merged
-from lift.renderers import renderers
-from lift.training.splats import initialise
-from lift.types import Reconstruction
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+import ablation  # noqa: E402
 import fill  # noqa: E402
-import single  # noqa: E402
 
 
 class Nearness(LPIPS):
@@ -60,23 +61,77 @@ def test_what_is_asked_of_fillings_is_what_the_other_photograph_alone_shows(monk
     assert len(fill.table(list(rows.values())).splitlines()) == 2 + len(fillings)
 
 
-def test_a_scene_is_scored_whatever_its_unit_of_length(tmp_path):
-    world = ray_cast("room", (96, 72), 3)
-    cameras = world.trajectory.cameras
-    depth = world.frames.depth
-    start = replace(cameras, world_to_camera=cameras.world_to_camera @ torch.linalg.inv(cameras.world_to_camera[0]))
-    cloud = merged(world.frames, start, depth, (depth > 0).float(), 100_000)
-    gaussians = initialise(Reconstruction(start, cloud, depth, (depth > 0).float()), 30_000, 0, opacity=0.95)
-    renderer = renderers.build({"name": "numba"}, device=torch.device("cpu"), image="")
-    found = []
-    for number, unit in enumerate((1.0, 0.25)):
-        (tmp_path / str(number)).mkdir()
-        write_ply(tmp_path / str(number) / "gaussians.ply", replace(gaussians, means=unit * gaussians.means, scales=unit * gaussians.scales))
-        found.append(single.scores(world, tmp_path / str(number), renderer, Nearness()))
-    assert found[0]["scale"] == pytest.approx(1, rel=0.03) and found[1]["scale"] == pytest.approx(4, rel=0.03)
-    assert found[0]["psnr"] > 20 and found[0]["psnr"] == pytest.approx(found[1]["psnr"], abs=0.1)
-    assert found[0]["seen"] > 0.5 and found[0]["psnr_seen"] >= found[0]["psnr"] - 0.5 and found[0]["views"] == len(cameras) - 1
-    moved = replace(gaussians, means=gaussians.means + torch.tensor([0.3, 0.0, 0.0]))
-    write_ply(tmp_path / "0" / "gaussians.ply", moved)
-    assert single.scores(world, tmp_path / "0", renderer, Nearness())["psnr"] < found[0]["psnr"] - 1
-    assert "| `x` | mean |" in single.table([{"settings": "x", "scene": "room", **found[0]}])
+ABLATIONS = ("method", "trajectory", "prior", "single", "losses")
+
+
+def called(name: str, monkeypatch) -> tuple:
+    """What an experiment hands to `ablation.main`."""
+    seen = []
+    monkeypatch.setattr(ablation, "main", lambda *given: seen.append(given))
+    runpy.run_path(str(Path(ablation.__file__).parent / f"{name}.py"), run_name="__main__")
+    return seen[0]
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_setting_of_an_ablation_composes(name, monkeypatch):
+    _, settings, data, remains = called(name, monkeypatch)
+    assert "python experiments/" in remains, "it says how to measure what is missing"
+    store_schemas()
+    given = re.findall(r"`python experiments/\w+\.py(?: --only \"[^\"]*\")? ([^`]*)`", remains)
+    more = [[], *(line.split() for line in given)]
+    for data_name, how in data.items():
+        own = [one for one in how if re.match(r"dataset|protocol", one)]
+        with initialize_config_module("lift.configs", version_base="1.3"):
+            check_eval(compose("eval", own))
+            for setting in settings.get(data_name, settings).values():
+                for extra in more:
+                    fits = [one for one in (*setting, *extra) if not (extra and one.startswith("prior.")) or one in extra]  # another prior has settings of its own
+                    check(compose("lift", [*(one for one in how if one not in own), *fits, "image=none"]))
+
+
+def evaluated(scores: dict[str, float]) -> Callable[[list[str]], int]:
+    """Stands for `lift eval`: two scenes a seed, whose PSNR the setting decides."""
+
+    def main(command: list[str]) -> int:
+        if any("fail" in argument for argument in command):
+            return 2
+        output, name = (next(argument.split("=", 1)[1] for argument in command if argument.startswith(key)) for key in ("output=", "name="))
+        score = next(value for key, value in scores.items() if key in command)
+        rows = []
+        for scene, seed in itertools.product("ab", (0, 1)):
+            views = [dict.fromkeys(MEASURES, None) | {"psnr": score + seed + (scene == "b") * 10 - 4 * far, "seen": 0.5, "distance": far} for far in (0.05, 0.5)]
+            rows.append({"scene": scene, "seed": seed, "views": views, "depth": None, "cameras": {"rotation": 0.25, "position": 0.01}, "stages": {"fit": {"seconds": 3.0, "peak_gib": 1.0}}})
+        table = {
+            "mean": mean_of(rows), "rows": rows, "protocol": {"bins": [0.1], "seeds": [0, 1], "input": "first", "align": "none"}, "dataset": {"name": "made_up"}, "machine": {},
+            "settings": {"intake": {"size": 64}, "prior": {"name": "warp"}, "fit": {"steps": 5}},
+        }  # fmt: skip
+        folder = Path(output) / "eval" / name
+        folder.mkdir(parents=True)
+        (folder / "table.json").write_text(json.dumps(table))
+        return 0
+
+    return main
+
+
+def test_an_ablation_is_a_table_of_all_its_settings_beside_the_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ablation.cli, "main", evaluated({"fit.steps=1": 20.0, "fit.steps=2": 21.5}))
+    monkeypatch.setattr(sys, "argv", ["method.py", "--output", str(tmp_path / "out"), "--to", str(tmp_path / "tables"), "--seeds", "0,1", "seed_free=1"])
+    monkeypatch.setattr(sys.modules["__main__"], "__doc__", "What is what?", raising=False)
+    settings = {"one": ["fit.steps=1"], "two": ["fit.steps=2"]}
+    ablation.main("experiments/method.py", settings, {"made up": ["dataset=made_up"]}, "Much.")
+    text = (tmp_path / "tables/method.md").read_text()
+    assert text.startswith("# What is what?") and "## What remains\n\nMuch." in text and "python experiments/method.py seed_free=1" in text
+    assert "| settings | PSNR | seen | rotation | position | s | PSNR 0 to 0.1 | PSNR from 0.1 | PSNR to the first |" in text
+    # Two scenes 10 dB apart, seeds 1 dB apart, views 1.8 dB apart.
+    assert "| one | 24.40 ± 0.71 | 50 % | 0.25 | 1.00 % | 3 | 25.30 | 23.50 |  |" in text
+    assert "| two | 25.90 ± 0.71 | 50 % | 0.25 | 1.00 % | 3 | 26.80 | 25.00 | +1.50 ± 0.00 |" in text
+    kept = json.loads((tmp_path / "tables/method.json").read_text())
+    assert [task["psnr"] for task in kept["data"]["made up"]["two"]["tasks"]] == pytest.approx([20.4, 21.4, 30.4, 31.4])
+    assert "| two |" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["method.py", "--only", "three"])
+    with pytest.raises(SystemExit):
+        ablation.main("experiments/method.py", settings, {"made up": []}, "")
+    assert "--only has 'three'; choose of one; two" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["method.py", "fail=1"])
+    with pytest.raises(SystemExit, match="2"):
+        ablation.main("experiments/method.py", settings, {"made up": []}, "")
