@@ -44,3 +44,11 @@ def _of_component(text: str) -> str | None:
     others = [entry.name for entry in entries.values() if key in entry.settings]
     hint = f"did you mean {slot}.{near[0]}? " if near else f"it is one of {slot}={', '.join(others)}; " if others else ""
     return f"{slot}.{key} is not a setting of {chosen.name!r}; {hint}it has {', '.join(chosen.settings) or 'none'}"
+
+
+def not_loaded(setting: str, model: str, error: Exception) -> FileNotFoundError:
+    """What to do about a model that neither a folder nor the Hugging Face hub gives; the hub's libraries say it in many ways."""
+    return FileNotFoundError(
+        f"{setting} is {model!r}, which is no model's folder and could not be loaded from the hub ({type(error).__name__}: {' '.join(str(error).split())[:300]}); check its name "
+        f"and the network, or download it where there is one (hf download {model} --local-dir FOLDER) and set {setting}=FOLDER"
+    )

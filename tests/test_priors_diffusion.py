@@ -88,7 +88,7 @@ def test_what_cannot_be_loaded_is_one_clear_line(name, folders, tmp_path, monkey
     index = build(folders, name).index
     with pytest.raises(FileNotFoundError, match=f"prior.model is .*a folder without {index}; hf download"):
         first(str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="prior.model is 'nobody/nothing', which is no folder and could not be loaded from the hub.*set prior.model=FOLDER"):
+    with pytest.raises(FileNotFoundError, match="prior.model is 'nobody/nothing', which is no model's folder and could not be loaded from the hub.*set prior.model=FOLDER"):
         first("nobody/nothing")
     (tmp_path / index).write_text('{"_class_name": "Other"}')
     with pytest.raises(ValueError, match="which could not be loaded as a"):

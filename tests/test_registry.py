@@ -12,6 +12,7 @@ import pytest
 
 from lift import registry
 from lift.cli import main
+from lift.planners import planners
 from lift.registry import SLOTS, ComponentError, Registry, catalogue
 
 EVERY = [(slot, name) for slot in SLOTS for name in catalogue().entries[slot]]
@@ -115,6 +116,14 @@ def test_a_plugin_is_found_by_its_entry_point(fresh, monkeypatch):
     real = importlib.metadata.entry_points
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda **kw: [point] if kw.get("group") == registry.PLUGIN_GROUP else real(**kw))
     assert catalogue()("distortion", "pointed").summary == "A plugin."
+
+
+def test_a_component_of_another_kind_is_refused_when_it_is_registered():
+    with pytest.raises(ComponentError, match="planner 'odd' is a Odd, which is no lift.planners.Planner; derive it from that"):
+
+        @planners.register("odd")
+        class Odd:
+            """Nothing."""
 
 
 def test_a_broken_plugin_is_shown_and_breaks_nothing_else(tmp_path):

@@ -21,4 +21,4 @@ class DepthEstimator(ABC):
         """Depth at the picture's own size, finite and positive where valid."""
 
 
-depths: Registry[DepthEstimator] = Registry("depth")
+depths: Registry[DepthEstimator] = Registry("depth", DepthEstimator)

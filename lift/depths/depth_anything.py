@@ -9,6 +9,7 @@ from torch.nn.functional import interpolate
 
 from lift.depths import DepthEstimator, depths
 from lift.depths.inverse import from_relative, resized
+from lift.errors import not_loaded
 from lift.types import Depth
 
 _LICENCES = {384: "Apache-2.0", 768: "CC-BY-NC-4.0", 1024: "CC-BY-NC-4.0", 1536: "CC-BY-NC-4.0"}
@@ -42,11 +43,7 @@ class DepthAnything(DepthEstimator):
         try:
             network = AutoModelForDepthEstimation.from_pretrained(model)
         except (OSError, ValueError) as error:
-            first = (str(error).splitlines() or [""])[0].strip()
-            raise FileNotFoundError(
-                f"depth.model is {model!r}, which could not be loaded ({type(error).__name__}: {first}); check its name and the "
-                f"network, or download it where there is one (hf download {model} --local-dir FOLDER) and set depth.model=FOLDER"
-            ) from None
+            raise not_loaded("depth.model", model, error) from None
         if network.config.model_type != "depth_anything":
             raise ValueError(f"depth.model is {model!r}, a {network.config.model_type!r} network; choose a Depth Anything V2 model")
         self.network, self.device, self.far = network.eval().to(device), device, far

@@ -103,4 +103,4 @@ def deformed(
     )
 
 
-distortions: Registry[Distortion] = Registry("distortion")
+distortions: Registry[Distortion] = Registry("distortion", Distortion)

@@ -25,4 +25,4 @@ class Planner(ABC):
         contradicts `clip_length`."""
 
 
-planners: Registry[Planner] = Registry("planner")
+planners: Registry[Planner] = Registry("planner", Planner)

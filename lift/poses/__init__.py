@@ -36,4 +36,4 @@ def check_fit(frames: Frames, plan: Cameras) -> None:
         raise ValueError(f"frames are {tuple(frames.images.shape[1:3])} pixels, the plan's cameras {(plan.height, plan.width)}")
 
 
-poses: Registry[PoseEstimator] = Registry("pose")
+poses: Registry[PoseEstimator] = Registry("pose", PoseEstimator)

@@ -7,6 +7,8 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from lift.errors import not_loaded
+
 
 def held(model: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Settings and weights. Raises FileNotFoundError or ValueError that names `pose.model`."""
@@ -24,11 +26,7 @@ def held(model: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         try:
             files = [Path(hf_hub_download(model, name)) for name in names]
         except Exception as error:  # of the hub's libraries, which have many
-            first = (str(error).splitlines() or [""])[0].strip()
-            raise FileNotFoundError(
-                f"pose.model is {model!r}, which is no file or folder and could not be loaded from the hub ({type(error).__name__}: {first}); check its name and the "
-                f"network, or download it where there is one (hf download {model} --local-dir FOLDER) and set pose.model=FOLDER"
-            ) from None
+            raise not_loaded("pose.model", model, error) from None
     try:
         return json.loads(files[0].read_text()), load_file(files[1])
     except Exception as error:  # a file of another kind can raise whatever it likes

@@ -66,4 +66,4 @@ class VideoPrior(ABC):
         """
 
 
-priors: Registry[VideoPrior] = Registry("prior")
+priors: Registry[VideoPrior] = Registry("prior", VideoPrior)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from tqdm import tqdm
 
+from lift.errors import not_loaded
 from lift.geometry import transform_cameras
 from lift.io.image import resized
 from lift.memory import OFFLOADS, needed
@@ -293,10 +294,7 @@ def loaded(load: Callable[[], Any], model: str, kind: str) -> Any:
         first = " ".join(str(error).split())[:300]
         if Path(model).exists():
             raise ValueError(f"prior.model is {model}, which could not be loaded as a {kind} ({type(error).__name__}: {first})") from None
-        raise FileNotFoundError(
-            f"prior.model is {model!r}, which is no folder and could not be loaded from the hub ({type(error).__name__}: {first}); check its name and the network, or "
-            f"download it where there is one (hf download {model} --local-dir FOLDER) and set prior.model=FOLDER"
-        ) from None
+        raise not_loaded("prior.model", model, error) from None
 
 
 def _of_folder(model: str, variant: str | None) -> dict[str, float]:

@@ -77,4 +77,4 @@ class Renderer(ABC):
         """Whatever must be compiled or loaded before the first picture; called when a run starts."""
 
 
-renderers: Registry[Renderer] = Registry("renderer")
+renderers: Registry[Renderer] = Registry("renderer", Renderer)

@@ -50,4 +50,4 @@ class Dataset(ABC):
         """Raises FileNotFoundError or ValueError that names the file, what is wrong with it, and what was expected."""
 
 
-datasets: Registry[Dataset] = Registry("dataset")
+datasets: Registry[Dataset] = Registry("dataset", Dataset)
