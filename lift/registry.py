@@ -174,7 +174,7 @@ class Registry(Generic[T]):
     def register(self, name: str) -> Callable[[type], type]:
         def decorate(component: type) -> type:
             if not issubclass(component, self.base):
-                raise ComponentError(f"{self.slot} {name!r} is a {component.__name__}, which is no {self.base.__module__}.{self.base.__name__}; derive it from that")
+                raise ComponentError(f"{self.slot} {name!r} is {component.__name__}, which is no {self.base.__module__}.{self.base.__name__}; derive it from that")
             known = {fact: getattr(component, fact, self) for fact in _facts_of(self.slot)}
             facts = {fact: value for fact, value in known.items() if isinstance(value, (str, int, float, tuple, dict, type(None)))}  # no method of that name
             parameters: dict[str, inspect.Parameter] = {}

@@ -226,7 +226,7 @@ QUICK = [
 ]  # fmt: skip
 
 
-def evaluate(folder: Path, *more: str, **popen) -> list[str]:
+def evaluate(folder: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "lift", "eval", *QUICK, f"output={folder}", "name=table", *more]
 
 
@@ -240,7 +240,7 @@ def figures_of(folder: Path) -> tuple[str, list]:
 @pytest.mark.slow
 def test_two_scenes_are_evaluated_and_a_killed_evaluation_goes_on_to_the_same_table(tmp_path):
     env = os.environ | {"PYTHONUNBUFFERED": "1"}
-    done = subprocess.run(evaluate(tmp_path / "whole"), capture_output=True, text=True, env=env)
+    done = subprocess.run(evaluate(tmp_path / "whole", "--processes", "2"), capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().splitlines()[-1] == str(tmp_path / "whole/eval/table/table.md")
     assert "| plain | 0 | 2 |" in done.stderr and "| mean | all | 4 |" in done.stderr and "Alignment `median_depth`" in done.stderr

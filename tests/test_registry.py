@@ -119,7 +119,7 @@ def test_a_plugin_is_found_by_its_entry_point(fresh, monkeypatch):
 
 
 def test_a_component_of_another_kind_is_refused_when_it_is_registered():
-    with pytest.raises(ComponentError, match="planner 'odd' is a Odd, which is no lift.planners.Planner; derive it from that"):
+    with pytest.raises(ComponentError, match="planner 'odd' is Odd, which is no lift.planners.Planner; derive it from that"):
 
         @planners.register("odd")
         class Odd:
