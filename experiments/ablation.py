@@ -48,11 +48,12 @@ def main(file: str, settings: Mapping[str, Any], data: Mapping[str, Sequence[str
     parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=list(seeds), metavar="A,B,...")
     parser.add_argument("--processes", type=int, help="as `lift eval` takes it")
     parser.add_argument("--output", type=Path, default=Path("outputs/ablations"), help="where runs and their cache lie: gigabytes")
-    parser.add_argument("--to", type=Path, default=TABLES, help="the folder of the table")
+    parser.add_argument("--to", type=Path, help="the folder of the table (experiments/tables; with --only or settings, tables beside the runs)")
     parser.add_argument("settings", nargs="*", metavar="setting=value", help="for all of them")
     asked = parser.parse_intermixed_args()
     if wrong := [label for label in asked.only or () if label not in every]:
         parser.error(f"--only has {wrong[0]!r}; choose of {'; '.join(every)}")
+    to = asked.to or (asked.output / "tables" if asked.only or asked.settings else TABLES)
     sections, kept = [], {}
     for data_name, how in data.items():
         tables = {}
@@ -60,7 +61,7 @@ def main(file: str, settings: Mapping[str, Any], data: Mapping[str, Sequence[str
             if asked.only and label not in asked.only:
                 continue
             print(f"== {data_name}: {label}", file=sys.stderr, flush=True)
-            run = f"{name}-{_slug(data_name)}-{_slug(label)}"
+            run = "-".join(map(_slug, [name, data_name, label, *asked.settings]))
             spread = ["--processes", str(asked.processes)] if asked.processes else []
             command = ["eval", *DEVICE, *how, *WEIGHTS, f"protocol.seeds={asked.seeds}".replace(" ", ""), *own, *asked.settings, f"output={asked.output}", f"name={run}", *spread]
             if status := cli.main(command):
@@ -70,11 +71,11 @@ def main(file: str, settings: Mapping[str, Any], data: Mapping[str, Sequence[str
             continue
         sections.append(f"## {data_name}\n\n{section(tables)}")
         kept[data_name] = {label: condensed(table) for label, table in tables.items()}
-    asked.to.mkdir(parents=True, exist_ok=True)
-    seeds_told = f"Seeds {', '.join(map(str, asked.seeds))}; ± is the spread over seeds. Made by `python experiments/{name}.py{' ' + ' '.join(asked.settings) if asked.settings else ''}`."
+    to.mkdir(parents=True, exist_ok=True)
+    seeds_told = f"Seeds {', '.join(map(str, asked.seeds))}; ± is the spread over seeds, of the last column the standard error over scenes. Made by `python experiments/{name}.py{' ' + ' '.join(asked.settings) if asked.settings else ''}`."
     text = "\n\n".join([f"# {doc}", seeds_told, *sections, f"## What remains\n\n{inspect.cleandoc(remains)}"])
-    (asked.to / f"{name}.md").write_text(text + "\n", encoding="utf-8")
-    (asked.to / f"{name}.json").write_text(json.dumps({"experiment": name, "data": kept, "machine": machine("cuda" if DEVICE else "cpu")}, indent=1) + "\n")
+    (to / f"{name}.md").write_text(text + "\n", encoding="utf-8")
+    (to / f"{name}.json").write_text(json.dumps({"experiment": name, "data": kept, "machine": machine("cuda" if DEVICE else "cpu")}, indent=1) + "\n")
     print(text)
 
 
@@ -97,12 +98,15 @@ def section(tables: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def difference(rows: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> str:
-    """Of mean PSNR, over tasks that both have."""
+    """Of mean PSNR, over scenes and seeds that both have, with its standard error over scenes: seeds of one scene tell no more of others."""
     def by_task(some: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], float]:
         return {(row["scene"], row["seed"]): mean_of([row])["psnr"] for row in some}
 
     mine, theirs = by_task(rows), by_task(others)
-    off = [mine[task] - theirs[task] for task in mine if task in theirs]
+    scenes: dict[str, list[float]] = {}
+    for task in mine.keys() & theirs.keys():
+        scenes.setdefault(task[0], []).append(mine[task] - theirs[task])
+    off = [float(np.mean(values)) for values in scenes.values()]
     error = f" ± {np.std(off, ddof=1) / math.sqrt(len(off)):.2f}" if len(off) > 1 else ""
     return f"{np.mean(off):+.2f}{error}"
 

@@ -219,7 +219,7 @@ def evaluate(arguments: list[str]) -> int:
     leads = processes.place().rank == 0  # asked now: each makes its scenes as if it were alone
     outcomes = spread([task.name for task in tasks], lambda index: str(evaluation.make(tasks[index])))
     if leads and any(outcome.made for outcome in outcomes):
-        path = evaluation.write()
+        path = evaluation.write(outcomes)
         print(path.read_text(encoding="utf-8"), file=sys.stderr)
         print(path, flush=True)
     _all_made(outcomes, "scenes")
@@ -285,6 +285,9 @@ def _quoted(argument: str) -> str:
     if not equals and not argument.startswith("-") and Path(argument).exists():
         raise ComponentError(f"{argument!r} is not a setting; did you mean image={argument}?")
     if (key == "image" or key.endswith((".path", ".targets", ".weights"))) and value[:1] not in ("'", '"') and Path(value).exists():
+        escaped = value.replace('"', '\\"')
+        return f'{key}="{escaped}"'
+    if key == "protocol.input" and not value.startswith(("'", '"')):
         escaped = value.replace('"', '\\"')
         return f'{key}="{escaped}"'
     return argument

@@ -165,8 +165,10 @@ class Config:
 ALIGNMENTS = {
     "none": "lengths are taken as they are",
     "median_depth": "one scale: the median ratio of the lifted scene's depth, seen from the input, and what the dataset knows of it",
-    "similarity": "scale, rotation and shift (Umeyama, 1991) between the true cameras and where matches with the input, by the lifted scene's depth, place their views",
-    "sweep": "one scale, the best of 20 from 0.1 to 2.0 times that of median_depth, by mean PSNR of the target views (as SEVA sweeps camera scales); it favours whoever is measured",
+    "similarity": "rotation (chordal mean), scale and shift (least squares of the better half) between the true cameras and where matches with the input, by the lifted scene's depth, place their "
+    "views; the input's own pose is given up for it",
+    "sweep": "one scale, the best of 20 from 0.1 to 2.0 times that of median_depth (without points: times that by which the farthest target is a typical depth away), by mean PSNR of the "
+    "target views, as SEVA sweeps camera scales; it favours whoever is measured",
 }
 """What is done to bring the lifted scene to the true cameras, by the name in `protocol.align`. The input's camera is the same for both in all but `similarity`."""
 
@@ -178,7 +180,7 @@ class Protocol:
     input: str = "middle"
     """The view that is lifted: middle (nearest to the middle of all cameras), first, its name, or its number. A split that names one decides."""
     targets: str = "all"
-    """The views that are the truth: all others, every_8 (each eighth from the first on, as LLFF is split), or a JSON file with lists of names or numbers, `input` (or
+    """The views that are the truth: all others, every_N (each N-th from the first on; LLFF is split by every_8), or a JSON file with lists of names or numbers, `input` (or
     `train_ids`) and `targets` (or `test_ids`), beside the scene or in its folder."""
     most: int | None = None
     """At most so many targets, evenly taken of those."""
@@ -286,8 +288,13 @@ def check_eval(asked: DictConfig) -> None:
     bins, seeds = list(protocol.bins), list(protocol.seeds)
     if bins != sorted(set(bins)) or any(not 0 < edge < float("inf") for edge in bins):
         raise ComponentError(f"protocol.bins is {bins}; choose distances above 0 that rise")
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise ComponentError(f"protocol.seeds is {seeds}; choose one or more numbers of at least 0, each once")
-    catalogue()("depth", protocol.reference).require()
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**31:
+        raise ComponentError(f"protocol.seeds is {seeds}; choose one or more numbers from 0 to {2**31 - 1}, each once")
+    reference = catalogue()("depth", protocol.reference)
+    reference.require()
+    if needed := [key for key, parameter in reference.settings.items() if parameter.default is parameter.empty]:
+        raise ComponentError(f"protocol.reference is {protocol.reference!r}, which needs {', '.join(needed)}; choose one that needs no settings, such as lite")
+    if protocol.reference == "known":
+        raise ComponentError("protocol.reference is 'known'; what a dataset knows of depth is taken anyway: choose an estimator, such as lite")
     if protocol.most is not None and protocol.most < 1:
         raise ComponentError(f"protocol.most is {protocol.most}; choose 1 or more")

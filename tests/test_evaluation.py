@@ -16,11 +16,10 @@ from omegaconf import OmegaConf
 
 from lift import cli
 from lift.config import Protocol
-from lift.depths import DepthEstimator
-from lift.evaluation import metrics
-from lift.evaluation.datasets import Capture
+from lift.evaluation import evaluate as evaluation, metrics
+from lift.evaluation.datasets import Capture, ray_cast
 from lift.evaluation.evaluate import Measures, costs, even, mean_of, sheet, table
-from lift.evaluation.protocol import SWEEP, at_input, chosen, known_depth, median_scale, registered, shown, swept
+from lift.evaluation.protocol import SWEEP, at_input, check_alignment, chosen, median_scale, registered, scaled_to, shown, sparse_depth, swept
 from lift.geometry import pinhole, project, rotation_from_vector, transform_cameras, unproject
 from lift.planners.motion import around
 from lift.scenes import render
@@ -65,6 +64,9 @@ def test_the_input_and_the_targets_are_chosen_by_rule_by_name_and_by_a_file(tmp_
     assert chosen(capture, asked(input="first", targets="every_8")) == (0, [8])
     assert chosen(capture, asked(input="003.png"))[0] == chosen(capture, asked(input="003"))[0] == chosen(capture, asked(input="3"))[0] == 3
     assert chosen(capture, asked(input="first", most=3)) == (0, [1, 5, 8])
+    assert chosen(capture, asked(input="first", targets="every_3")) == (0, [3, 6])
+    named = replace(capture, views=tuple(f"images/{view}" for view in capture.views))
+    assert chosen(named, asked(input="003.png"))[0] == chosen(named, asked(input="images/003.png"))[0] == 3
     (tmp_path / "split.json").write_text(json.dumps({"train_ids": [2], "test_ids": [5, 7]}))
     assert chosen(capture, asked(targets="split.json")) == (2, [5, 7])
     (tmp_path / "named.json").write_text(json.dumps({"room": {"input": "001.png", "targets": ["008.png", "001.png"]}}))
@@ -73,7 +75,7 @@ def test_the_input_and_the_targets_are_chosen_by_rule_by_name_and_by_a_file(tmp_
     (tmp_path / "two.json").write_text(json.dumps({"train_ids": [2, 3], "test_ids": [5]}))
     for settings, says in (
         ({"input": "009.png"}, "protocol.input is '009.png', no view of room; choose middle, first, 0 to 8, or one of 000.png"),
-        ({"targets": "none.json"}, "protocol.targets is 'none.json'; choose all, every_8, or a JSON file; there is none at .*"),
+        ({"targets": "none.json"}, "protocol.targets is 'none.json'; choose all, every_N, or a JSON file; there is none at .*"),
         ({"targets": "bad.json"}, "bad.json is no split"),
         ({"targets": "two.json"}, "names 2 input views of room"),
         ({"input": "0", "targets": str(tmp_path / "own.json")}, "leaves no view of room but the input"),
@@ -88,24 +90,40 @@ def test_one_scale_brings_a_lifted_scene_to_the_true_cameras(measured):
     capture = room(MOVED, measured)
     camera = even(capture.inner(0, SIZE))
     lifted = 0.4 * render("room", pinhole(SIZE, SIZE * 3 // 4, 0.9 * SIZE)).depth[0]  # the same scene in a unit of its own
-    known, dense = known_depth(capture, 0, camera)
-    assert dense == measured and (known > 0).float().mean() > (0.99 if measured else 0.005)
-    scale = median_scale(lifted, known, "median_depth", "room")
+    known = capture.look(0, camera).depth[0] if measured else sparse_depth(capture, camera)
+    assert (known > 0).float().mean() > (0.99 if measured else 0.005)
+    scale = median_scale(lifted, known)
     assert scale == pytest.approx(0.4 / 2.5, rel=1e-3 if measured else 0.02)
     placed = at_input(camera, scale)(capture.cameras)
     truth = room().cameras
     assert torch.allclose(placed.world_to_camera[:, :3, :3], truth.world_to_camera[:, :3, :3], atol=1e-5)
     assert torch.allclose(placed.centers, 0.4 * truth.centers, atol=0.02 * 0.4 * float(truth.centers.norm(dim=-1).max()))
-    with pytest.raises(ValueError, match="protocol.align is sweep, but nothing is known of the depth of room"):
-        median_scale(lifted, torch.zeros_like(known), "sweep", "room")
+    assert median_scale(lifted, torch.zeros_like(known)) is None
+    check_alignment("sweep", torch.zeros_like(known), "room")
+    with pytest.raises(ValueError, match="protocol.align is median_depth, but nothing is known of the depth of room: .*; choose sweep, similarity or none"):
+        check_alignment("median_depth", torch.zeros_like(known), "room")
 
 
-def test_the_nearest_of_points_in_a_pixel_is_its_depth():
+def test_the_nearest_of_points_in_a_pixel_is_its_depth_whatever_the_threads():
     camera = pinhole(64, 64, 60.0)
-    points = PointCloud(torch.tensor([[0.0, 0, 4], [0, 0, 2], [0, 0, 3], [0, 0, -1], [9, 0, 2]]), torch.zeros(5, 3))
+    z = 1 + 9 * torch.rand(100_000)
+    places = torch.stack([(torch.rand(len(z)) - 0.5) * 1.2 * z, (torch.rand(len(z)) - 0.5) * 1.2 * z, z], -1)
+    behind = torch.tensor([[0.0, 0, -1]])
+    points = PointCloud(torch.cat([places, behind]), torch.zeros(len(z) + 1, 3))
     capture = Capture("x", ("a",), camera, lambda view, side: camera, lambda view, target: Frames(torch.zeros(1, 64, 64, 3, dtype=torch.uint8)), points)
-    known, dense = known_depth(capture, 0, camera)
-    assert not dense and known[32, 32] == 2 and (known > 0).sum() == 1
+    pixels, depth = project(points.points, camera)
+    truth = torch.full((64, 64), math.inf)
+    for (x, y), far in zip(pixels[0].floor().long().tolist(), depth[0].tolist(), strict=True):
+        if 0 <= x < 64 and 0 <= y < 64 and far > 0:
+            truth[y, x] = min(truth[y, x], far)
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2, 4):
+            torch.set_num_threads(count)
+            assert torch.equal(sparse_depth(capture, camera), truth.where(truth.isfinite(), 0))
+    finally:
+        torch.set_num_threads(threads)
+    assert not sparse_depth(replace(capture, points=None), camera).any()
 
 
 def test_a_similarity_is_found_from_where_matches_place_the_views():
@@ -131,21 +149,14 @@ def test_a_sweep_takes_the_best_factor():
     assert best.found["factor"] == 1.4 and best.scale == pytest.approx(4.2) and 1.0 in SWEEP and len(SWEEP) == 20 and (SWEEP[0], SWEEP[-1]) == (0.1, 2.0)
 
 
-class Flat(DepthEstimator):
-    """Takes everything for equally far away."""
-
-    def __call__(self, image):
-        return Depth(torch.ones(image.shape[:2]), torch.ones(image.shape[:2], dtype=torch.bool), "scale")
-
-
 def test_what_the_input_shows_of_a_view_is_what_its_surface_covers():
     capture = room(MOVED)
     camera, targets = even(capture.inner(0, SIZE)), capture.cameras
     targets = Cameras.cat([capture.inner(view, SIZE) for view in range(9)])
     image = capture.look(0, camera).images[0]
-    seen = shown(capture, 0, camera, image, None, targets, None)
+    from_first = capture.look(0, camera).depth[0]
+    seen = shown(camera, image, Depth(from_first, from_first > 0, "scale"), targets)
     assert seen[0].all()
-    from_first, _ = known_depth(capture, 0, camera)
     agree = []
     for view in range(1, 9):  # truly: the point of a pixel lies in the input, as near as what the input shows there
         depth = capture.look(view, targets[view]).depth
@@ -157,27 +168,36 @@ def test_what_the_input_shows_of_a_view_is_what_its_surface_covers():
         agree.append(float((truly == seen[view]).float().mean()))
         assert 0.3 < truly.float().mean() < 0.999
     assert min(agree) > 0.93, agree
-    guessed = shown(replace(room(MOVED, measured=False)), 0, camera, image, Flat(), targets, None)
-    assert guessed[0].all() and 0.5 < guessed[1:].float().mean() < 1, "a flat guess at the points' depth shows what overlaps"
+
+
+def test_a_reference_is_scaled_to_the_datasets_depth_or_through_the_lifted_scenes():
+    guess = Depth(torch.rand(20, 20) + 1, torch.ones(20, 20, dtype=torch.bool), "scale")
+    known = (3 * guess.depth) * (torch.rand(20, 20) > 0.9)
+    assert torch.allclose(scaled_to(guess, known, torch.zeros(20, 20), 1.0).depth, 3 * guess.depth)
+    lifted = 0.5 * guess.depth  # by a lifted scene whose lengths are a quarter of the dataset's
+    assert torch.allclose(scaled_to(guess, torch.zeros(20, 20), lifted, 0.25).depth, 2 * guess.depth)
+    assert torch.equal(scaled_to(guess, torch.zeros(20, 20), torch.zeros(20, 20), 0.25).depth, guess.depth)
 
 
 def row(scene: str, seed: int, psnr: list[float], far: list[float]) -> dict:
     views = [
-        {"view": str(k), "distance": away, "angle": 0.0, "psnr": value, "ssim": 0.5, "lpips": None, "dists": 0.1, "seen": 0.5, "psnr_seen": value, "ssim_seen": 0.5, "lpips_seen": None}
+        {"view": str(k), "distance": away, "angle": 0.0, "psnr": value, "ssim": 0.5, "lpips": None, "dists": 0.1, "seen": 0.5, "psnr_seen": value, "ssim_seen": 0.5, "lpips_seen": None, "psnr_input": 9.0}
         for k, (value, away) in enumerate(zip(psnr, far, strict=True))
     ]  # fmt: skip
     stages = {"fit": {"seconds": 10.0, "peak_gib": 1.0}}
-    return {"scene": scene, "seed": seed, "views": views, "depth": None, "cameras": None, "stages": stages, "missing": ["LPIPS: no network"], "notes": {"source": "made up"}}
+    return {"scene": scene, "seed": seed, "views": views, "depth": None, "cameras": None, "alignment": {"scale": 2.0, "factor": 0.5}, "stages": stages, "missing": ["LPIPS: no network"], "notes": {"source": "made up"}}
 
 
 def test_a_table_averages_views_then_scenes_then_seeds_and_tells_distances_apart():
     rows = [row("a", 0, [20.0, 10.0], [0.05, 0.3]), row("b", 0, [30.0], [0.05]), row("a", 1, [22.0, 12.0], [0.05, 0.3]), row("b", 1, [32.0], [0.2])]
     mean = mean_of(rows)
     assert mean["psnr"] == pytest.approx((22.5 + 24.5) / 2) and mean["psnr_std"] == pytest.approx(math.sqrt(2)) and mean["views"] == 6 and mean["lpips"] is None
-    text = table(rows, "how", [0.1, 0.25])
+    text = table(rows, "how", [0.1, 0.25], {"c-0": "no picture"})
+    assert "Failed, and in no mean: c-0 (no picture)" in text and "| a | 0 | 2 | 0.5 |" in text
+    assert mean_of(rows[:3])["psnr"] == pytest.approx(16) and mean_of(rows[:3])["psnr_std"] == pytest.approx(math.sqrt(2)), "of the scene that both seeds have"
     lines = text.splitlines()
     assert "| a | 0 | 2 | 15.00 | 0.500 | 0.100 | 50 % | 15.00 |" in text and "| mean | all | 6 | 23.50 ± 1.41 |" in text
-    assert any(line.startswith("| 0 to 0.1 | 3 | 23.50") for line in lines), "25 of the first seed, 22 of the second"
+    assert any(line.startswith("| 0 to 0.1 | 3 | 21.00 ± 1.41") for line in lines), "of the scene that both seeds have there"
     assert any(line.startswith("| 0.1 to 0.25 | 1 | 32.00 |") for line in lines) and any(line.startswith("| from 0.25 | 2 | 11.00 ± 1.41 |") for line in lines)
     assert "LPIPS |" not in text, "of which there are no figures"
     assert "Not measured: LPIPS: no network" in text and "- source: made up (a, b)" in text and "| fit | 10.0 | 1.00 |" in text
@@ -197,12 +217,14 @@ def test_a_view_of_another_shape_is_enlarged_until_it_covers_the_inputs():
 
 
 def test_a_sheet_shows_input_truth_render_error_and_what_is_seen():
-    image, seen = torch.full((10, 12, 3), 0.2), torch.ones(10, 12, dtype=torch.bool)
-    seen[:, :6] = False
-    made = sheet(image, [(torch.full_like(image, 0.5), torch.full_like(image, 0.4), seen)] * 2)
-    assert made.shape == (3 * 14, 4 * 16, 3)
-    assert made[0, 0, 0] == pytest.approx(0.2) and made[15, 0, 0] == pytest.approx(0.5) and made[15, 17, 0] == pytest.approx(0.4)
-    assert made[15, 33, 0] == pytest.approx(0.4, abs=1e-5) and made[15, 49, 0] == 1 and made[15, 59, 0] == pytest.approx(0.5)
+    image, seen = torch.full((40, 80, 3), 0.2), torch.ones(40, 80, dtype=torch.bool)
+    seen[:, :40] = False
+    made = sheet(image, [(torch.full_like(image, 0.6), torch.full_like(image, 0.5), seen)] * 2, ["input", "one", "two"])
+    assert made.shape == (3 * 60, 4 * 84, 3)
+    step = 1 / 255
+    assert made[17, 0, 0] == pytest.approx(0.2, abs=step) and made[77, 0, 0] == pytest.approx(0.6, abs=step) and made[77, 85, 0] == pytest.approx(0.5, abs=step)
+    assert made[77, 169, 0] == pytest.approx(0.2, abs=step) and made[77, 253, 0] == pytest.approx(0.51, abs=step) and made[77, 253 + 60, 0] == pytest.approx(0.6, abs=step)
+    assert all(bool((made[60 * k : 60 * k + 16] < 0.5).any()) for k in range(3)), "titles"
 
 
 def test_weights_that_are_not_there_are_an_error_where_a_folder_is_named_and_else_a_note(tmp_path, monkeypatch):
@@ -262,6 +284,34 @@ def test_two_scenes_are_evaluated_and_a_killed_evaluation_goes_on_to_the_same_ta
         assert (tmp_path / f"whole/eval/table/{one['scene']}-0.png").is_file() and {"depth", "fit"} <= set(one["stages"])
 
 
+@pytest.mark.slow
+def test_figures_are_found_again_only_while_nothing_of_them_has_changed(tmp_path, monkeypatch, capsys):
+    made = []
+    lifted = evaluation.run
+    monkeypatch.setattr(evaluation, "run", lambda *given: made.append(given) or lifted(*given))
+    folder = tmp_path / "eval/table"
+
+    def again(*more: str, status: int = 0) -> str:
+        made.clear()
+        assert cli.main(["eval", *QUICK, "dataset.scenes=[plain]", f"output={tmp_path}", "name=table", *more]) == status
+        return (folder / "table.md").read_text()
+
+    first = again()
+    assert len(made) == 1 and again() == first and not made
+    assert "| 0 to 0.01 |" not in again("protocol.bins=[0.01]").split("| distance |")[0] and not made, "bins are arithmetic on what there is"
+    swept = again("protocol.align=sweep")
+    assert len(made) == 1 and "Alignment `sweep`" in swept and "| alignment | seed | scale | factor |" in swept
+    (folder / "plain-0.json").write_text('{"key": "ab')
+    assert again("protocol.align=sweep") == swept and len(made) == 1, "half a file is none"
+    with monkeypatch.context() as changed:
+        cast = ray_cast.render
+        changed.setattr(ray_cast, "render", lambda scene, camera: replace(right := cast(scene, camera), images=255 - right.images))
+        assert again("protocol.align=sweep") != swept and len(made) == 1, "other pictures"
+    (tmp_path / "weights").mkdir()
+    assert cli.main(["eval", *QUICK, "dataset.scenes=[plain]", f"output={tmp_path}", "name=table", f"protocol.weights={tmp_path / 'weights'}"]) == 1
+    assert "plain-0 failed: there is no alexnet_features.pth" in capsys.readouterr().err
+
+
 def test_wrong_arguments_are_one_line_that_says_what_to_choose(capsys, tmp_path):
     for arguments, says in (
         (["photo.jpg"], "'photo.jpg' is no setting; lift eval takes dataset=NAME"),
@@ -272,6 +322,9 @@ def test_wrong_arguments_are_one_line_that_says_what_to_choose(capsys, tmp_path)
         (["dataset=ray_cast", "protocol.align=best"], "protocol.align is 'best'; choose one of none, median_depth, similarity, sweep"),
         (["dataset=ray_cast", "protocol.bins=[0.3,0.1]"], "protocol.bins is [0.3, 0.1]; choose distances above 0 that rise"),
         (["dataset=ray_cast", "protocol.seeds=[]"], "protocol.seeds is []; choose one or more"),
+        (["dataset=ray_cast", "protocol.seeds=[3000000000]"], "choose one or more numbers from 0 to 2147483647"),
+        (["dataset=ray_cast", "protocol.reference=onnx"], "protocol.reference is 'onnx', which needs path; choose one that needs no settings"),
+        (["dataset=ray_cast", "protocol.reference=known"], "protocol.reference is 'known'"),
         (["dataset=ray_cast", "protocol.reference=lte"], "depth is 'lte'"),
         (["dataset=ray_cast", "dataset.scnes=[room]"], "dataset.scnes is not a setting of 'ray_cast'; did you mean dataset.scenes?"),
         (["dataset=ray_cast", "dataset.scenes=[rom]"], "dataset.scenes has 'rom'; choose among"),

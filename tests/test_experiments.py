@@ -100,7 +100,7 @@ def evaluated(scores: dict[str, float]) -> Callable[[list[str]], int]:
         rows = []
         for scene, seed in itertools.product("ab", (0, 1)):
             views = [dict.fromkeys(MEASURES, None) | {"psnr": score + seed + (scene == "b") * 10 - 4 * far, "seen": 0.5, "distance": far} for far in (0.05, 0.5)]
-            rows.append({"scene": scene, "seed": seed, "views": views, "depth": None, "cameras": {"rotation": 0.25, "position": 0.01}, "stages": {"fit": {"seconds": 3.0, "peak_gib": 1.0}}})
+            rows.append({"scene": scene, "seed": seed, "views": views, "depth": None, "alignment": {"scale": 1.0}, "cameras": {"rotation": 0.25, "position": 0.01}, "stages": {"fit": {"seconds": 3.0, "peak_gib": 1.0}}})
         table = {
             "mean": mean_of(rows), "rows": rows, "protocol": {"bins": [0.1], "seeds": [0, 1], "input": "first", "align": "none"}, "dataset": {"name": "made_up"}, "machine": {},
             "settings": {"intake": {"size": 64}, "prior": {"name": "warp"}, "fit": {"steps": 5}},

@@ -4,47 +4,53 @@ A task is a scene of the dataset and a seed. Its input is lifted by `lift.pipeli
 a task, which is found again as long as nothing of it has changed.
 """
 
+import hashlib
+import inspect
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from lift.depths import depths
-from lift.evaluation import metrics
+from lift.batch import Outcome
+from lift.evaluation import dists, lpips, metrics, protocol
 from lift.evaluation.datasets import Capture, Dataset, datasets
 from lift.evaluation.dists import DISTS
 from lift.evaluation.lpips import LPIPS
 from lift.evaluation.metrics import depth_errors
 from lift.config import ALIGNMENTS
-from lift.evaluation.protocol import Alignment, at_input, chosen, known_depth, median_scale, registered, shown, swept
+from lift.evaluation.protocol import Alignment, at_input, check_alignment, chosen, median_scale, registered, scaled_to, shown, sparse_depth, swept
 from lift.geometry import rotation_angle
 from lift.io.image import MULTIPLE, save_image
 from lift.io.splats import read_ply
 from lift.machine import machine
 from lift.pipeline import run
-from lift.registry import SLOTS
+from lift.registry import SLOTS, fingerprint
 from lift.renderers import renderers
 from lift.session import Session
 from lift.store import key_of
 from lift.training.fit import fit
-from lift.types import Cameras, Frames
+from lift.types import Cameras, Depth, Frames
 
-MEASURES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "dists": "DISTS", "seen": "seen", "psnr_seen": "PSNR, seen", "ssim_seen": "SSIM, seen", "lpips_seen": "LPIPS, seen"}
+MEASURES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "dists": "DISTS", "seen": "seen", "psnr_seen": "PSNR, seen", "ssim_seen": "SSIM, seen", "lpips_seen": "LPIPS, seen", "psnr_input": "PSNR of the input"}
 """Of a view: key and heading."""
 
 OF_A_RUN = {"abs_rel": "AbsRel", "rank_correlation": "depth rank", "rotation": "rotation", "position": "position", "seconds": "s", "peak_gib": "GiB"}
 """Of the input's depth; of the cameras of its frames (degrees; share of the typical depth), where the generator knows the truth; of all stages."""
 
-VERSION = 1
+VERSION = 2
 """Raised when figures change though no setting does."""
 
 SHOWN = 4
@@ -69,96 +75,120 @@ class Evaluation:
         self.config, self.asked, self.protocol = config, asked, asked.protocol
         self.dataset: Dataset = datasets.build(OmegaConf.to_container(asked.dataset, resolve=True))
         self.tasks = [Task(scene, seed) for scene in self.dataset.scenes() for seed in self.protocol.seeds]
-        settings = {key: value for key, value in OmegaConf.to_container(config, resolve=True).items() if key not in ("image", "output", "name", "seed", "deliver")}
-        self.key = key_of(VERSION, settings, _plain(asked))
+        settings = {key: value for key, value in _plain(config).items() if key not in ("image", "output", "name", "seed", "deliver")}
+        told = _plain(asked)
+        for group, names in (("protocol", ("seeds", "bins", "weights")), ("dataset", ("scenes",))):  # which decide what is measured, not what comes of it
+            for name in names:
+                told[group].pop(name, None)
+        self.key = key_of(VERSION, settings, told, [fingerprint(Path(inspect.getfile(module))) for module in (metrics, protocol, lpips, dists)])
         self.folder = Path(config.output) / "eval" / (config.name or f"{asked.dataset.name}-{self.key}")
-        self._measures: Measures | None = None
+        self._references: dict[str, Depth] = {}
+
+    @cached_property
+    def device(self) -> torch.device:
+        return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() and self.config.device != "cpu" else torch.device("cpu")
+
+    @cached_property
+    def measures(self) -> "Measures":
+        return Measures.load(self.protocol.weights, self.device)
 
     def make(self, task: Task) -> Path:
-        """Lifts and measures what is not there yet; the task's file."""
-        capture = self.dataset.capture(task.scene)
+        """Lifts and measures what is not there yet; the task's file. Whatever can be known to be wrong before a scene is lifted is."""
+        capture, longer = self.dataset.capture(task.scene), self.config.intake.size
+        if capture.image is None:  # a photograph is never enlarged
+            longer = min(longer, max(capture.cameras.width, capture.cameras.height))
         first, targets = chosen(capture, self.protocol)
-        camera = even(capture.inner(first, self.config.intake.size))
-        image = capture.image if capture.image and first == 0 else str(self._picture(capture, first, camera))
-        config = OmegaConf.merge(self.config, {"image": image, "seed": task.seed, "name": None, "intake": {"field_of_view": field_of_view(camera)}})
-        file = self.folder / f"{task.name}.json"
-        truth = [first, targets, capture.views, *(value.tolist() for value in (capture.cameras.world_to_camera, capture.cameras.intrinsics))]
-        key = Session(config).key("fit", self.key, image, truth, slots=tuple(SLOTS), code=(fit, type(self.dataset)))
-        if file.is_file() and json.loads(file.read_text())["key"] == key:
-            return file
-        folder = run(config, task.scene.replace("/", "-"))
-        if self._measures is None:
-            self._measures = Measures.load(self.protocol.weights)
-        row, sheet = self._measured(capture, first, targets, camera, folder)
+        camera = even(capture.inner(first, longer))
+        wanted = Cameras.cat([even(capture.inner(view, longer), camera) for view in targets])
+        image, truth = capture.look(first, camera), Frames.cat([Frames(capture.look(view, wanted[k]).images) for k, view in enumerate(targets)])
+        known, dense = (image.depth[0], True) if image.depth is not None else (sparse_depth(capture, camera), False)
+        check_alignment(self.protocol.align, known, capture.scene)
+        case = Case(capture, first, targets, camera, image.images[0], known, wanted, truth, None if dense else self._reference(capture, camera, image.images[0]))
         self.folder.mkdir(parents=True, exist_ok=True)
-        save_image(self.folder / f"{task.name}.png", sheet)
-        stages = json.loads((folder / "provenance.json").read_text())["stages"]
-        cameras = json.loads((folder / "metrics.json").read_text()).get("cameras")
-        draft = file.with_suffix(".draft")
-        draft.write_text(json.dumps({"key": key, "scene": task.scene, "seed": task.seed, "run": str(folder), **row, "cameras": cameras, "stages": costs(stages)}, indent=1) + "\n")
-        draft.rename(file)
+        with FileLock(self.folder.parent / f".{task.name}.lock"):  # another evaluation may have the same run
+            source = capture.image if capture.image and first == 0 else str(self._picture(case))
+            config = OmegaConf.merge(self.config, {"image": source, "seed": task.seed, "name": None, "intake": {"field_of_view": field_of_view(camera)}})
+            file = self.folder / f"{task.name}.json"
+            key = Session(config).key("fit", self.key, source, case.digest(), self.measures.digest, slots=tuple(SLOTS), code=(fit,))
+            if (_row(file) or {}).get("key") == key:
+                return file
+            folder = run(config, task.scene.replace("/", "-"))
+            row, picture = self._measured(case, folder)
+            stages = json.loads((folder / "provenance.json").read_text())["stages"]
+            cameras = json.loads((folder / "metrics.json").read_text()).get("cameras")
+            whole = {"key": key, "scene": task.scene, "seed": task.seed, "run": str(folder), **row, "cameras": cameras, "stages": costs(stages)}
+            _published(self.folder / f"{task.name}.png", lambda draft: save_image(draft, picture))
+            _published(file, lambda draft: draft.write_text(json.dumps(whole, indent=1) + "\n"))
         return file
 
-    def _picture(self, capture: Capture, view: int, camera: Cameras) -> Path:
+    def _picture(self, case: "Case") -> Path:
         """The input as a file, at the run's size and with its lens straightened, the same for all evaluations under this output."""
-        image = capture.look(view, camera).images[0]
-        kept = key_of(image.numpy().tobytes().hex(), camera.intrinsics.tolist())
-        path = Path(self.config.output) / "eval" / "inputs" / f"{capture.scene.replace('/', '-')}-{kept}.png"
+        kept = key_of(case.image.numpy().tobytes().hex(), case.camera.intrinsics.tolist())
+        path = Path(self.config.output) / "eval" / "inputs" / f"{case.capture.scene.replace('/', '-')}-{kept}.png"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_suffix(".draft.png")
-            save_image(draft, image)
-            draft.rename(path)
+            _published(path, lambda draft: save_image(draft, case.image))
         return path
 
+    def _reference(self, capture: Capture, camera: Cameras, image: Tensor) -> Depth:
+        """The reference's depth of an input, estimated once for all seeds."""
+        name = hashlib.sha256(image.numpy().tobytes()).hexdigest()
+        if name not in self._references:
+            estimator = depths.build({"name": self.protocol.reference}, image=capture.scene, device=self.device, camera=camera)
+            self._references[name] = estimator(image)
+        return self._references[name]
+
     @torch.no_grad()
-    def _measured(self, capture: Capture, first: int, targets: list[int], camera: Cameras, folder: Path) -> tuple[dict[str, Any], Tensor]:
-        renderer = renderers.build(OmegaConf.to_container(self.config.renderer, resolve=True), device=_device(self.config), image="")
+    def _measured(self, case: "Case", folder: Path) -> tuple[dict[str, Any], Tensor]:
+        capture, camera, known, wanted, truth = case.capture, case.camera, case.known, case.wanted, case.truth
+        renderer = renderers.build(OmegaConf.to_container(self.config.renderer, resolve=True), device=self.device, image="")
         gaussians = read_ply(folder / "gaussians.ply").to(renderer.device)
 
         def render(cameras: Cameras) -> tuple[Tensor, Tensor]:
             made = renderer(gaussians, cameras.to(renderer.device))
             return made.rgb[0].cpu().clamp(0, 1), (made.depth[0] * (made.alpha[0] > 0.5)).cpu()
 
-        wanted = Cameras.cat([even(capture.inner(view, self.config.intake.size), camera) for view in targets])
-        truth = Frames.cat([Frames(capture.look(view, wanted[k]).images) for k, view in enumerate(targets)])
         start = replace(camera, world_to_camera=torch.eye(4)[None])
         lifted = render(start)[1]
-        known, dense = known_depth(capture, first, camera)
-        alignment = self._aligned(capture, first, camera, start, lifted, known, wanted, truth, render)
-        estimator = None if dense else depths.build({"name": self.protocol.reference}, image=self.config.image if capture.image is None else capture.image, device=torch.device("cpu"), camera=camera)
-        image = capture.look(first, camera).images[0]
-        seen = shown(capture, first, camera, image, estimator, wanted, alignment.scale)
-        placed = alignment(wanted)
-        typical = float(known[known > 0].median()) if (known > 0).any() else float(lifted[lifted > 0].median()) / alignment.scale
+        alignment = self._aligned(case, start, lifted, render)
+        depth = Depth(known, known > 0, "scale") if case.reference is None else scaled_to(case.reference, known, lifted, alignment.scale)
+        seen, placed, notes = shown(camera, case.image, depth, wanted), alignment(wanted), dict(capture.notes)
+        if (known > 0).any():
+            typical = float(known[known > 0].median())
+        else:
+            typical = float(lifted[lifted > 0].median()) / alignment.scale
+            notes["distances and what is seen"] = "by the lifted scene's own depth: the dataset knows none of the input"
         views, pictures = [], []
-        for k, view in enumerate(targets):
+        for k, view in enumerate(case.targets):
             rgb, photo = render(placed[k])[0], truth[k].rgb[0]
             pictures.append(rgb)
             turned = rotation_angle(camera.world_to_camera[0, :3, :3], wanted.world_to_camera[k, :3, :3])
             views.append({
                 "view": capture.views[view], "distance": float((wanted[k].centers - camera.centers).norm()) / typical, "angle": float(turned),
-                **self._measures(rgb, photo, seen[k]),
+                **self.measures(rgb, photo, seen[k]), "psnr_input": metrics.psnr(case.image.float() / 255, photo),
             })  # fmt: skip
         both = (lifted > 0) & (known > 0)
-        depth = depth_errors(lifted, known, both) if int(both.sum()) > 2 else None
+        errors = depth_errors(lifted, known, both) if int(both.sum()) > 2 else None
         row = {
-            "input": capture.views[first], "views": views, "size": [camera.width, camera.height], "typical": typical, "alignment": alignment.found, "depth": depth,
-            "missing": self._measures.missing, "notes": dict(capture.notes),
+            "input": capture.views[case.first], "views": views, "size": [camera.width, camera.height], "typical": typical, "alignment": alignment.found, "depth": errors,
+            "missing": self.measures.missing, "notes": notes,
         }  # fmt: skip
         order = sorted(range(len(views)), key=lambda k: views[k]["distance"])
         picked = [order[round(k)] for k in np.linspace(0, len(order) - 1, min(SHOWN, len(order)))]
-        return row, sheet(image.float() / 255, [(truth[k].rgb[0], pictures[k], seen[k]) for k in picked])
+        lines = [f"{views[k]['view']}: {views[k]['distance']:.2f} typical depths away, {views[k]['psnr']:.1f} dB" for k in picked]
+        return row, sheet(case.image.float() / 255, [(truth[k].rgb[0], pictures[k], seen[k]) for k in picked], [f"input: {capture.views[case.first]}", *lines])
 
-    def _aligned(
-        self, capture: Capture, first: int, camera: Cameras, start: Cameras, lifted: Tensor, known: Tensor, wanted: Cameras, truth: Frames, render: Callable[[Cameras], tuple[Tensor, Tensor]]
-    ) -> Alignment:
-        how = self.protocol.align
+    def _aligned(self, case: "Case", start: Cameras, lifted: Tensor, render: Callable[[Cameras], tuple[Tensor, Tensor]]) -> Alignment:
+        how, camera, wanted, truth = self.protocol.align, case.camera, case.wanted, case.truth
         if how == "none":
             return at_input(camera, 1.0)
         if how == "similarity":
-            return registered(wanted, list(truth.images), capture.look(first, camera).images[0], start, lifted, camera)
-        scale = median_scale(lifted, known, how, capture.scene)
+            return registered(wanted, list(truth.images), case.image, start, lifted, camera)
+        scale = median_scale(lifted, case.known)
+        if scale is None:
+            if how == "median_depth":
+                raise ValueError(f"protocol.align is median_depth, but the scene lifted from {case.capture.scene} is empty where its depth is known; choose sweep")
+            scale = float(lifted[lifted > 0].median()) / float((wanted.centers - camera.centers).norm(dim=-1).max())
         if how == "median_depth":
             return at_input(camera, scale)
 
@@ -170,20 +200,15 @@ class Evaluation:
 
     # Tables
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Of all tasks that are finished, in order."""
-        files = [self.folder / f"{task.name}.json" for task in self.tasks]
-        return [json.loads(file.read_text()) for file in files if file.is_file()]
-
-    def write(self) -> Path:
-        """`table.md` and `table.json` of what is finished; the first."""
-        rows = self.rows()
-        text = table(rows, self.about(), list(self.protocol.bins))
-        content = _plain(self.asked) | {"settings": _plain(self.config), "mean": mean_of(rows), "rows": rows, "machine": machine("cuda" if torch.cuda.is_available() else "cpu")}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "table.json").write_text(json.dumps(content, indent=1) + "\n")
+    def write(self, outcomes: Sequence[Outcome]) -> Path:
+        """`table.md` and `table.json` of what was made or found, and the names of what failed; the first."""
+        rows = [json.loads(Path(outcome.made).read_text()) for outcome in outcomes if outcome.made]
+        failed = {outcome.name: outcome.error for outcome in outcomes if outcome.error}
+        text = table(rows, self.about(), list(self.protocol.bins), failed)
+        content = _plain(self.asked) | {"settings": _plain(self.config), "mean": mean_of(rows), "failed": failed, "rows": rows, "machine": machine("cuda" if torch.cuda.is_available() else "cpu")}
+        _published(self.folder / "table.json", lambda draft: draft.write_text(json.dumps(content, indent=1) + "\n"))
         path = self.folder / "table.md"
-        path.write_text(text + "\n", encoding="utf-8")
+        _published(path, lambda draft: draft.write_text(text + "\n", encoding="utf-8"))
         return path
 
     def about(self) -> str:
@@ -192,9 +217,48 @@ class Evaluation:
         made = ", ".join(f"{slot} `{c[slot].name}`" for slot in ("prior", "planner", "depth", "pose", "distortion", "renderer"))
         return (
             f"Dataset `{self.asked.dataset.name}`. One input view (`{p.input}`), targets `{p.targets}`{f', at most {p.most}' if p.most else ''}. Alignment `{p.align}`: "
-            f"{ALIGNMENTS[p.align]}. Pictures of {c.intake.size} pixels. Distances in units of the input's typical depth. What the input shows of a target: by the dataset's "
-            f"dense depth, else by `{p.reference}`. {made}; {c.fit.steps} steps; seeds {', '.join(map(str, p.seeds))}."
+            f"{ALIGNMENTS[p.align]}. Pictures of {c.intake.size} pixels along the longer side or as large as they are, straightened, cut to their middle and to multiples of {MULTIPLE}. LPIPS on AlexNet, SSIM as "
+            f"torchmetrics has it, both over whole pictures; \"seen\": over what the input shows of a target, by the dataset's dense depth, else by `{p.reference}`, of targets of which it shows anything. Means over a "
+            f"scene's targets, then over scenes, then over seeds (± their spread). \"PSNR of the input\": what the input itself has as every target's prediction. Distances in units of the input's typical depth. Seconds "
+            f"as they were when a stage was made. {made}; {c.fit.steps} steps; seeds {', '.join(map(str, p.seeds))}."
         )
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scene's input and targets as they are compared; lengths are the dataset's. known: z-depth of the input, 0 where not known; reference: an estimate of it, if that is not dense."""
+
+    capture: Capture
+    first: int
+    targets: list[int]
+    camera: Cameras
+    image: Tensor
+    known: Tensor
+    wanted: Cameras
+    truth: Frames
+    reference: Depth | None
+
+    def digest(self) -> str:
+        """Of all pictures, cameras and depths."""
+        found = hashlib.sha256(json.dumps([self.first, self.targets, self.capture.views]).encode())
+        parts = [*self.camera.tensors().values(), *self.wanted.tensors().values(), self.image, self.known, self.truth.images]
+        for part in parts if self.reference is None else [*parts, self.reference.depth, self.reference.valid]:
+            found.update(part.cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
+
+
+def _row(file: Path) -> dict[str, Any] | None:
+    """A task's, if it is whole."""
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _published(path: Path, write: Callable[[Path], Any]) -> None:
+    draft = path.with_name(f".{os.getpid()}-{path.name}")
+    write(draft)
+    draft.replace(path)
 
 
 class Measures:
@@ -204,19 +268,24 @@ class Measures:
         self.lpips, self.dists, self.missing = lpips, dists, missing
 
     @classmethod
-    def load(cls, weights: str | None) -> "Measures":
-        """weights: a folder, whose missing files are an error; without one, what cannot be downloaded is left out, and said."""
+    def load(cls, weights: str | None, device: torch.device = torch.device("cpu")) -> "Measures":
+        """weights: a folder, without LPIPS's in it an error; without a folder, what cannot be downloaded is left out, and said."""
         folder, missing, found = Path(weights).expanduser() if weights else None, [], []
         for kind in (LPIPS, DISTS):
             try:
                 with redirect_stdout(sys.stderr):  # torch.hub says there what it loads
-                    found.append(kind.load(folder).eval())
-            except (OSError, FileNotFoundError) as error:
+                    found.append(kind.load(folder).eval().to(device))
+            except OSError as error:
                 if folder is not None and kind is LPIPS:
                     raise
                 found.append(None)
                 missing.append(f"{kind.__name__}: {' '.join(str(error).split())[:160]}")
         return cls(*found, missing)
+
+    @cached_property
+    def digest(self) -> list[str | None]:
+        """Of the weights."""
+        return [network and hashlib.sha256(b"".join(value.cpu().numpy().tobytes() for value in network.state_dict().values())).hexdigest() for network in (self.lpips, self.dists)]
 
     def __call__(self, rgb: Tensor, truth: Tensor, seen: Tensor) -> dict[str, float | None]:
         values = {
@@ -248,10 +317,6 @@ def _plain(settings: DictConfig) -> dict[str, Any]:
     return json.loads(json.dumps(OmegaConf.to_container(settings, resolve=True), default=str))
 
 
-def _device(config: DictConfig) -> torch.device:
-    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() and config.device != "cpu" else torch.device("cpu")
-
-
 def costs(stages: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Seconds and GiB at the peak by stage, clips summed, as they were when the stage was made."""
     out: dict[str, dict[str, float]] = {}
@@ -263,15 +328,16 @@ def costs(stages: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def mean_of(rows: Sequence[Mapping[str, Any]], choose: Callable[[Mapping[str, Any]], bool] = lambda view: True) -> dict[str, Any]:
-    """Means over views, then over rows; a row without chosen views does not count. `std` is over seeds' means, where there are several."""
+    """Means over views, then over scenes that all seeds have (if there are such), then over seeds; a row without chosen views does not count. `std` is over seeds' means."""
     out: dict[str, Any] = {"views": 0}
     for key in MEASURES:
-        means: dict[int, list[float]] = {}
+        means: dict[int, dict[str, float]] = {}
         for row in rows:
             values = [view[key] for view in row["views"] if choose(view) and view[key] is not None]
             if values:
-                means.setdefault(row["seed"], []).append(float(np.mean(values)))
-        seeds = [float(np.mean(values)) for values in means.values()]
+                means.setdefault(row["seed"], {})[row["scene"]] = float(np.mean(values))
+        common = set.intersection(*map(set, means.values())) if means else set()
+        seeds = [float(np.mean([value for scene, value in own.items() if scene in common or not common])) for own in means.values()]
         out[key] = float(np.mean(seeds)) if seeds else None
         if len(seeds) > 1:
             out[f"{key}_std"] = float(np.std(seeds, ddof=1))
@@ -305,8 +371,8 @@ def figures(mean: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
     return cells
 
 
-def table(rows: Sequence[Mapping[str, Any]], about: str, bins: Sequence[float]) -> str:
-    """Markdown: scenes, distances, stages."""
+def table(rows: Sequence[Mapping[str, Any]], about: str, bins: Sequence[float], failed: Mapping[str, str] = {}) -> str:
+    """Markdown: scenes, distances, stages; what is not among them."""
     whole = mean_of(rows)
     measures = measured([whole])
     every = measures | measured([whole], OF_A_RUN)
@@ -318,6 +384,13 @@ def table(rows: Sequence[Mapping[str, Any]], about: str, bins: Sequence[float]) 
     lines += [line(row["scene"], str(row["seed"]), mean_of([row])) for row in rows]
     if len(rows) > 1:
         lines.append(line("mean", "all", whole))
+    lines += ["", *(f"Failed, and in no mean: {name} ({error})" for name, error in failed.items())]
+    if any(len(row["alignment"]) > 1 for row in rows):
+        keys = list(dict.fromkeys(key for row in rows for key in row["alignment"]))
+        lines += ["", "| alignment | seed | " + " | ".join(keys) + " |", "|---" * (2 + len(keys)) + "|"]
+        for row in rows:
+            cells = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in (row["alignment"].get(key, "-") for key in keys)]
+            lines.append(f"| {row['scene']} | {row['seed']} | " + " | ".join(cells) + " |")
     edges = [0.0, *bins, math.inf]
     lines += ["", "| distance | views | " + " | ".join(measures.values()) + " |", "|---" * (2 + len(measures)) + "|"]
     for low, high in zip(edges, edges[1:]):
@@ -342,15 +415,25 @@ def table(rows: Sequence[Mapping[str, Any]], about: str, bins: Sequence[float]) 
     return "\n".join(lines)
 
 
-def sheet(image: Tensor, targets: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
-    """A picture [y x 3] of the input, and below it a row a target: truth, render, absolute error (full brightness at a quarter), what the input shows of the truth."""
-    blank, gap = torch.ones_like(image), 4
+def sheet(image: Tensor, targets: Sequence[tuple[Tensor, Tensor, Tensor]], titles: Sequence[str]) -> Tensor:
+    """A picture [y x 3] of the input, and below it a row a target: truth, render, absolute error (full brightness at a half), what the input shows of the truth, the rest of it greyed.
+    titles: of the rows."""
+    from PIL import Image, ImageDraw
 
-    def row(pictures: Sequence[Tensor]) -> Tensor:
-        return torch.cat([torch.nn.functional.pad(picture.permute(2, 0, 1), (0, gap, 0, gap), value=1.0).permute(1, 2, 0) for picture in pictures], 1)
+    gap, above = 4, 16
 
-    lines = [row([image, blank, blank, blank])]
-    for truth, rgb, seen in targets:
-        error = ((rgb - truth).abs().mean(-1, keepdim=True) * 4).clamp(0, 1).expand_as(truth)
-        lines.append(row([truth, rgb, error, torch.where(seen[..., None], truth, torch.ones_like(truth))]))
+    def row(title: str, pictures: Sequence[Tensor]) -> Tensor:
+        """On white, four wide."""
+        height, width = image.shape[:2]
+        canvas = torch.ones(above + height + gap, 4 * (width + gap), 3)
+        for k, picture in enumerate(pictures):
+            canvas[above : above + height, k * (width + gap) : k * (width + gap) + width] = picture
+        drawn = Image.fromarray((canvas * 255).round().to(torch.uint8).numpy())
+        ImageDraw.Draw(drawn).text((2, 2), title, fill=(0, 0, 0))
+        return torch.from_numpy(np.array(drawn)).float() / 255
+
+    lines = [row(titles[0] + "   (below: truth, render, error, what the input shows)", [image])]
+    for title, (truth, rgb, seen) in zip(titles[1:], targets, strict=True):
+        error = ((rgb - truth).abs().mean(-1, keepdim=True) * 2).clamp(0, 1).expand_as(truth)
+        lines.append(row(title, [truth, rgb, error, torch.where(seen[..., None], truth, 0.5 + 0.1 * (truth.mean(-1, keepdim=True) - 0.5))]))
     return torch.cat(lines)

@@ -2,6 +2,7 @@
 each true view the input shows."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,6 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from lift.depths import DepthEstimator
 from lift.evaluation.datasets import Capture
 from lift.geometry import inside, project, rigid, rotation_angle, transform_cameras
 from lift.priors.fill import without_gaps
@@ -29,8 +29,8 @@ LEAST = 12
 def chosen(capture: Capture, protocol: Any) -> tuple[int, list[int]]:
     """The view that is lifted and those that are the truth. Raises ValueError that names the setting and what there is."""
     given, targets = protocol.input, protocol.targets
-    listed = None
-    if targets not in ("all", "every_8"):
+    listed, every = None, re.fullmatch(r"every_([1-9]\d*)", targets)
+    if targets != "all" and not every:
         listed = _split(capture, targets)
         if listed[0]:
             if len(listed[0]) > 1:
@@ -40,7 +40,7 @@ def chosen(capture: Capture, protocol: Any) -> tuple[int, list[int]]:
     if listed:
         others = [_view(capture, name, f"protocol.targets={targets}") for name in listed[1]]
     else:
-        others = list(range(0, len(capture.views), 8 if targets == "every_8" else 1))
+        others = list(range(0, len(capture.views), int(every[1]) if every else 1))
     others = [view for view in dict.fromkeys(others) if view != first]
     if protocol.most is not None and len(others) > protocol.most:
         others = [others[round(k)] for k in np.linspace(0, len(others) - 1, protocol.most)]
@@ -53,7 +53,7 @@ def _split(capture: Capture, file: str) -> tuple[list[Any], list[Any]]:
     places = [Path(file).expanduser(), *(place / file for place in (capture.folder, capture.folder and capture.folder.parent) if place)]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
-        raise FileNotFoundError(f"protocol.targets is {file!r}; choose all, every_8, or a JSON file; there is none at {', '.join(map(str, places))}")
+        raise FileNotFoundError(f"protocol.targets is {file!r}; choose all, every_N, or a JSON file; there is none at {', '.join(map(str, places))}")
     try:
         content = json.loads(found.read_text(encoding="utf-8"))
         own = content.get(capture.scene, content)
@@ -69,7 +69,7 @@ def _view(capture: Capture, name: Any, setting: str) -> int:
     if name == "middle":
         centers = capture.cameras.centers
         return int((centers - centers.mean(0)).norm(dim=-1).argmin())
-    known = {view: number for number, view in enumerate(capture.views)} | {Path(view).stem: number for number, view in enumerate(capture.views)}
+    known = {short(view): number for short in (lambda view: Path(view).stem, lambda view: Path(view).name, str) for number, view in enumerate(capture.views)}
     if str(name) in known:
         return known[str(name)]
     if str(name).isdecimal() and int(name) < len(capture.views):
@@ -80,18 +80,15 @@ def _view(capture: Capture, name: Any, setting: str) -> int:
     )
 
 
-def known_depth(capture: Capture, view: int, camera: Cameras) -> tuple[Float[Tensor, "height width"], bool]:
-    """What the dataset knows of a view's z-depth, 0 where nothing; and whether that is for (nearly) all pixels."""
-    if (measured := capture.look(view, camera).depth) is not None:
-        return measured[0], True
-    sparse = torch.zeros(camera.height, camera.width)
+def sparse_depth(capture: Capture, camera: Cameras) -> Float[Tensor, "height width"]:
+    """z-depth at the nearest of the dataset's points in a pixel of a camera, 0 where there is none."""
+    sparse = torch.full((camera.height * camera.width,), torch.inf)
     if capture.points is not None:
         pixels, z = project(capture.points.points, camera)
         there = (z[0] > 0) & inside(pixels[0], camera)
         column, row = pixels[0][there].long().unbind(-1)
-        order = z[0][there].argsort(descending=True)  # the nearest last: it stays
-        sparse[row[order], column[order]] = z[0][there][order]
-    return sparse, False
+        sparse.scatter_reduce_(0, row * camera.width + column, z[0][there], "amin")  # the nearest hides the others
+    return sparse.where(sparse.isfinite(), 0).view(camera.height, camera.width)
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ class Alignment:
     scale: float
     rotation: Float[Tensor, "3 3"]
     shift: Float[Tensor, "3"]
-    found: dict[str, float] = field(default_factory=dict)
+    found: dict[str, float | int | str] = field(default_factory=dict)
 
     def __call__(self, cameras: Cameras) -> Cameras:
         return transform_cameras(cameras, self.scale, self.rotation, self.shift)
@@ -113,12 +110,16 @@ def at_input(camera: Cameras, scale: float) -> Alignment:
     return Alignment(scale, pose[:3, :3], scale * pose[:3, 3], {"scale": scale})
 
 
-def median_scale(lifted: Float[Tensor, "height width"], known: Float[Tensor, "height width"], setting: str, scene: str) -> float:
-    """Of the dataset's lengths to the lifted scene's. Raises ValueError where nothing is known."""
+def median_scale(lifted: Float[Tensor, "height width"], known: Float[Tensor, "height width"]) -> float | None:
+    """Of the dataset's lengths to the lifted scene's; None where nothing is known of both."""
     both = (lifted > 0) & (known > 0)
-    if not both.any():
-        raise ValueError(f"protocol.align is {setting}, but nothing is known of the depth of {scene}: no points of its dataset lie in the input; choose none or similarity")
-    return float((lifted[both] / known[both]).median())
+    return float((lifted[both] / known[both]).median()) if both.any() else None
+
+
+def check_alignment(how: str, known: Float[Tensor, "height width"], scene: str) -> None:
+    """Raises ValueError for what cannot be aligned so, before anything is lifted."""
+    if how == "median_depth" and not (known > 0).any():
+        raise ValueError(f"protocol.align is median_depth, but nothing is known of the depth of {scene}: no points of its dataset lie in the input; choose sweep, similarity or none")
 
 
 def swept(camera: Cameras, scale: float, score: Callable[[Alignment], float]) -> Alignment:
@@ -181,21 +182,19 @@ def registered(
         raise ValueError("protocol.align is similarity, but where the views are placed does not agree with the true cameras; choose median_depth")
     typical = float(depth[depth > 0].median())
     return Alignment(scale, rotation.float(), shift.float(), {
-        "scale": scale, "placed": len(found) - 1, "rotation": float(turned[1:].median()), "position": float(off[1:].median()) / typical,
+        "scale": scale, "placed": len(found) - 1, "features": type(find).__name__.strip("_"), "rotation": float(turned[1:].median()), "position": float(off[1:].median()) / typical,
     })  # fmt: skip
 
 
-def shown(
-    capture: Capture, first: int, camera: Cameras, image: UInt8[Tensor, "height width 3"], reference: DepthEstimator | None, targets: Cameras, scale: float | None
-) -> Bool[Tensor, "view height width"]:
-    """Pixels of the targets that the input shows, by the dataset's dense depth or else (and only then it is needed) by the reference estimator's, scaled to the dataset's points, or by `scale`."""
-    known, dense = known_depth(capture, first, camera)
-    depth = Depth(known, known > 0, "scale")
-    if not dense:
-        depth = reference(image)
-        both = depth.valid & (known > 0)
-        factor = float((known[both] / depth.depth[both]).median()) if both.any() else 1 / (scale or 1.0)
-        depth = replace(depth, depth=depth.depth * factor)
+def shown(camera: Cameras, image: UInt8[Tensor, "height width 3"], depth: Depth, targets: Cameras) -> Bool[Tensor, "view height width"]:
+    """Pixels of the targets that the input shows, by its depth; all in the dataset's lengths."""
     surface = Surface(depth.typical, JUMP)
     surface.add(image.numpy(), without_gaps(depth), np.ones(image.shape[:2], bool), *matrices_of(camera)[0])
     return torch.from_numpy(np.stack([~surface.look(*matrices, targets.width, targets.height).hole for matrices in matrices_of(targets)]))
+
+
+def scaled_to(depth: Depth, known: Float[Tensor, "height width"], lifted: Float[Tensor, "height width"], scale: float) -> Depth:
+    """A reference estimate in the dataset's lengths: by what is known there, else by the lifted scene's depth and its scale to the dataset."""
+    truth = known if (known > 0).any() else lifted / scale
+    both = depth.valid & (truth > 0)
+    return replace(depth, depth=depth.depth * float((truth[both] / depth.depth[both]).median())) if both.any() else depth

@@ -61,7 +61,8 @@ class Photograph:
         if longer < 1:
             raise ValueError(f"the longer side is {longer}; choose at least 1 pixel")
         width, height = self.camera.width, self.camera.height
-        size = (longer, max(1, round(longer * height / width))) if width >= height else (max(1, round(longer * width / height)), longer)
+        across, down = (width, height) / self.camera.intrinsics[0, [0, 1], [0, 1]].double().numpy()  # of what it sees: its pixels need not be square
+        size = (longer, max(1, round(longer * down / across))) if across >= down else (max(1, round(longer * across / down)), longer)
         along = np.linspace(-0.5, 0.5, 65)
         edges = np.concatenate([np.stack([along, np.full(65, side)], -1) for side in (-0.5, 0.5)])
         border = np.concatenate([edges, edges[:, ::-1]]) * size
