@@ -581,6 +581,12 @@ def test_the_inner_camera_sees_all_it_can_and_no_border(tmp_path, model, plain):
     assert (inner.width, inner.height) == (200, 150)
 
 
+def test_the_inner_camera_of_pixels_that_are_not_square_has_the_shape_of_what_they_show(tmp_path):
+    camera = replace(pinhole(60, 80, 50.0), intrinsics=torch.tensor([[[25.0, 0, 30], [0, 50, 40], [0, 0, 1]]]))  # 120 by 80, stored at half its width
+    inner = Photograph(tmp_path / "none.png", camera).inner(90)
+    assert (inner.width, inner.height) == (90, 60) and float(inner.intrinsics[0, 0, 0]) == pytest.approx(50 * 60 / 80, rel=1e-4)
+
+
 def test_the_inner_camera_of_odd_cases(tmp_path):
     camera = pinhole(60, 80, 50.0)
     inner = Photograph(tmp_path / "none.png", camera).inner(40)

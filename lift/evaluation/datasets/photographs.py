@@ -61,7 +61,8 @@ class Photograph:
         if longer < 1:
             raise ValueError(f"the longer side is {longer}; choose at least 1 pixel")
         width, height = self.camera.width, self.camera.height
-        across, down = (width, height) / self.camera.intrinsics[0, [0, 1], [0, 1]].double().numpy()  # of what it sees: its pixels need not be square
+        stretch = float(self.camera.intrinsics[0, 0, 0] / self.camera.intrinsics[0, 1, 1])
+        across, down = width, height * (stretch if abs(stretch - 1) > _UNEVEN else 1)
         size = (longer, max(1, round(longer * down / across))) if across >= down else (max(1, round(longer * across / down)), longer)
         along = np.linspace(-0.5, 0.5, 65)
         edges = np.concatenate([np.stack([along, np.full(65, side)], -1) for side in (-0.5, 0.5)])
