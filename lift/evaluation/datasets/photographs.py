@@ -19,6 +19,8 @@ from lift.types import Cameras, Frames, PointCloud
 PICTURES = (".png", ".jpg", ".jpeg")
 _STRIP = 2_000_000
 """Samples that are taken at once, which bounds the memory that a large photograph takes."""
+_UNEVEN = 0.02
+"""How far a calibration's two focal lengths may differ whose pixels are square."""
 _ZOOMS = 400
 """Tried for what the lens still sees, each 1.02 times the one before."""
 
