@@ -77,6 +77,7 @@ def test_every_trial_is_python(name):
     compile(doctor._TRIALS[name], name, "exec")
 
 
+@pytest.mark.slow
 def test_it_tells_an_empty_cache_from_a_full_one(tmp_path):
     ask = "from lift import doctor; print(doctor.loops_are_compiled())"
     doctor.compile_for_a_fit()

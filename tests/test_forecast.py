@@ -25,6 +25,7 @@ def test_times_are_those_of_earlier_runs_of_the_same_components(tmp_path):
     assert "about 40 s, as it took 2.5 s each before" in done.stdout and "about 0.5 s, as it took 0.5 s before" in done.stdout
 
 
+@pytest.mark.slow
 def test_settings_with_which_it_would_not_start_are_said(tmp_path):
     for setting, message in (("prior.steps=0", "prior.steps is 0; choose 1"), ("prior.frames=1", "prior.frames is 1"), ("prior.model=/nope", "prior.model is /nope, which does not exist")):
         done = lift("run", "image=coffee", "prior=svd", setting, "--plan", cwd=tmp_path)

@@ -77,6 +77,7 @@ def test_one_frame_has_the_depth_of_its_maps_in_the_scale_of_the_input(case):  #
         assert ((found.depth[0] / frames.depth[0]).log().abs()[frames.depth[0] > 0]).median() < 0.03
 
 
+@pytest.mark.slow
 def test_all_that_contradicts_itself_ends_in_one_line(case):  # noqa: F811
     trajectory, taken, frames = case
     with pytest.raises(ValueError, match="too little in common.*choose pose=planned"):
@@ -137,6 +138,7 @@ def test_the_published_fit_of_monocular_depth_is_theirs_and_is_wrong_where_depth
     torch.testing.assert_close(as_published(nearly, nearly), nearly, atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_published_monocular_depth_stands_in_all_frames(case):  # noqa: F811
     trajectory, taken, frames = case
     settings = {"monocular": "published"}

@@ -156,6 +156,7 @@ def test_the_condition_is_the_scaffolds_renders_with_black_holes_behind_the_pict
     assert torch.equal(seen[0], videos[0])
 
 
+@pytest.mark.slow
 def test_cameras_and_settings_have_an_effect(folder):
     frames, camera, _ = scene()
     once = build(folder).pipe

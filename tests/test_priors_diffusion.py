@@ -236,6 +236,7 @@ def test_a_frame_that_was_made_adds_what_only_it_shows():
     assert float((found.images[-1].float() - seen.images[-1].float()).abs().mean(-1)[sure].median()) < 8
 
 
+@pytest.mark.slow
 def test_the_steered_video_is_nearer_to_the_warp_than_the_plain_one(folders):
     frames, camera, depth = scene()
     clip = sideways(camera, 4)

@@ -183,6 +183,7 @@ def test_vace_words_are_what_the_pipeline_encodes(folders, monkeypatch):  # noqa
     assert build(folders, "vace", guidance=1.0).words[1] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings"),
     [

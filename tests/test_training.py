@@ -217,6 +217,7 @@ def test_the_dead_are_moved_onto_the_living():
     assert all(any(torch.equal(place, other) for other in gaussians.means[5:]) for place in splats["means"][:5])
 
 
+@pytest.mark.slow
 def test_ssim_agrees_with_torchmetrics_away_from_the_border():
     from torchmetrics.functional.image import structural_similarity_index_measure as theirs
 
