@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.test_registry import lift
 
 
