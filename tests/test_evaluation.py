@@ -19,7 +19,7 @@ from lift.config import Protocol
 from lift.evaluation import evaluate as evaluation, metrics
 from lift.evaluation.datasets import Capture, ray_cast
 from lift.evaluation.evaluate import Measures, costs, even, mean_of, sheet, table
-from lift.evaluation.protocol import SWEEP, at_input, check_alignment, chosen, median_scale, registered, scaled_to, shown, sparse_depth, swept
+from lift.evaluation.protocol import SWEEP, at_input, check_alignment, chosen, median_scale, registered, scaled_to, shown, sparse_depth, swept, triangulated
 from lift.geometry import pinhole, project, rotation_from_vector, transform_cameras, unproject
 from lift.planners.motion import around
 from lift.scenes import render
@@ -141,6 +141,19 @@ def test_a_similarity_is_found_from_where_matches_place_the_views():
     assert off.max() < 0.02 and found.found["position"] < 0.01 and found.found["rotation"] < 0.5
     with pytest.raises(ValueError, match="only 0 of 2 views share enough with the input to be placed; choose median_depth"):
         registered(capture.cameras[[1, 2]], [torch.zeros(144, 192, 3, dtype=torch.uint8)] * 2, true.images[0], start, true.depth[0], camera)
+
+
+def test_without_points_matches_with_other_views_tell_the_inputs_depth():
+    capture = room(MOVED)
+    camera, others = even(capture.inner(0, SIZE)), Cameras.cat([capture.inner(view, SIZE) for view in range(1, 9)])
+    image, truth = capture.look(0, camera), torch.cat([capture.look(view, others[view - 1]).images for view in range(1, 9)])
+    known = triangulated(camera, image.images[0], others, truth)
+    there = known > 0
+    off = (known[there] / image.depth[0][there] - 1).abs()
+    assert there.sum() > 100 and off.median() < 0.03 and off.quantile(0.8) < 0.1
+    assert median_scale(0.4 / 2.5 * image.depth[0], known) == pytest.approx(0.16, rel=0.01)
+    assert torch.equal(known, triangulated(camera, image.images[0], others, truth))
+    assert not triangulated(camera, image.images[0], Cameras.cat([camera, camera]), image.images.expand(2, -1, -1, -1)).any(), "no parallax, no depth"
 
 
 def test_a_sweep_takes_the_best_factor():

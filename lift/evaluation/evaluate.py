@@ -31,7 +31,7 @@ from lift.evaluation.dists import DISTS
 from lift.evaluation.lpips import LPIPS
 from lift.evaluation.metrics import depth_errors
 from lift.config import ALIGNMENTS
-from lift.evaluation.protocol import Alignment, at_input, check_alignment, chosen, median_scale, registered, scaled_to, shown, sparse_depth, swept
+from lift.evaluation.protocol import Alignment, at_input, check_alignment, chosen, median_scale, registered, scaled_to, shown, sparse_depth, swept, triangulated
 from lift.geometry import rotation_angle
 from lift.io.image import MULTIPLE, save_image
 from lift.io.splats import read_ply
@@ -102,8 +102,12 @@ class Evaluation:
         wanted = Cameras.cat([even(capture.inner(view, longer), camera) for view in targets])
         image, truth = capture.look(first, camera), Frames.cat([Frames(capture.look(view, wanted[k]).images) for k, view in enumerate(targets)])
         known, dense = (image.depth[0], True) if image.depth is not None else (sparse_depth(capture, camera), False)
+        notes = dict(capture.notes)
+        if not (known > 0).any():
+            known = triangulated(camera, image.images[0], wanted, truth.images)
+            notes["what is known of the input's depth"] = "matches with the targets, triangulated by the true cameras"
         check_alignment(self.protocol.align, known, capture.scene)
-        case = Case(capture, first, targets, camera, image.images[0], known, wanted, truth, None if dense else self._reference(capture, camera, image.images[0]))
+        case = Case(capture, notes, first, targets, camera, image.images[0], known, wanted, truth, None if dense else self._reference(capture, camera, image.images[0]))
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder.parent / f".{task.name}.lock"):  # another evaluation may have the same run
             source = capture.image if capture.image and first == 0 else str(self._picture(case))
@@ -152,7 +156,7 @@ class Evaluation:
         lifted = render(start)[1]
         alignment = self._aligned(case, start, lifted, render)
         depth = Depth(known, known > 0, "scale") if case.reference is None else scaled_to(case.reference, known, lifted, alignment.scale)
-        seen, placed, notes = shown(camera, case.image, depth, wanted), alignment(wanted), dict(capture.notes)
+        seen, placed, notes = shown(camera, case.image, depth, wanted), alignment(wanted), dict(case.notes)
         if (known > 0).any():
             typical = float(known[known > 0].median())
         else:
@@ -229,6 +233,7 @@ class Case:
     """A scene's input and targets as they are compared; lengths are the dataset's. known: z-depth of the input, 0 where not known; reference: an estimate of it, if that is not dense."""
 
     capture: Capture
+    notes: dict[str, str]
     first: int
     targets: list[int]
     camera: Cameras

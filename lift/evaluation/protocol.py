@@ -22,6 +22,8 @@ from lift.types import Cameras, Depth
 SWEEP = tuple(round(0.1 * step, 1) for step in range(1, 21))
 JUMP = 0.04
 """A step of inverse depth, in units of 1 / typical depth, at which the input's surface is cut."""
+PARALLAX = 1.0
+"""Degrees between two rays from which on they tell a depth."""
 LEAST = 12
 """Matches by which a view may be placed."""
 
@@ -91,6 +93,41 @@ def sparse_depth(capture: Capture, camera: Cameras) -> Float[Tensor, "height wid
     return sparse.where(sparse.isfinite(), 0).view(camera.height, camera.width)
 
 
+def triangulated(camera: Cameras, image: UInt8[Tensor, "height width 3"], cameras: Cameras, images: UInt8[Tensor, "view height width 3"]) -> Float[Tensor, "height width"]:
+    """z-depth of the input where matches with other views, all at their true cameras, tell it: those that agree within a 320th of the width under PARALLAX or more. 0 elsewhere."""
+    from lift.poses.matching import features_of
+
+    find = features_of("auto", 4096, torch.device("cpu"))
+    start, there, depths, angles = find(image), [], [], []
+    pose, ahead = camera.world_to_camera[0].double(), _rays(start[0], camera.intrinsics[0])
+    for view, picture in enumerate(images):
+        other = find(picture)
+        index = find.match(start, other)[0].cpu()
+        relative = cameras.world_to_camera[view].double() @ torch.linalg.inv(pose)
+        ray, seen = ahead[index[:, 0]] @ relative[:3, :3].T, _rays(other[0][index[:, 1]], cameras.intrinsics[view])
+        across, moved = torch.linalg.cross(seen, ray), torch.linalg.cross(seen, relative[:3, 3].expand_as(seen))
+        z = -(across * moved).sum(-1) / across.square().sum(-1).clamp(min=1e-24)
+        points = z[:, None] * ray + relative[:3, 3]
+        off = (points[:, :2] / points[:, 2:] - seen[:, :2]).norm(dim=-1) * float(cameras.intrinsics[view, 0, 0])
+        angle = torch.rad2deg(torch.atan2(across.norm(dim=-1), (seen * ray).sum(-1)))
+        good = (z > 0) & (points[:, 2] > 0) & (off < cameras.width / 320) & (angle > PARALLAX)
+        column, row = start[0].cpu()[index[good, 0]].long().unbind(-1)
+        there.append(row.clamp(0, camera.height - 1) * camera.width + column.clamp(0, camera.width - 1))
+        depths.append(z[good])
+        angles.append(angle[good])
+    place, z = torch.cat(there).numpy(), torch.cat(depths).float()
+    order = np.argsort(-torch.cat(angles).numpy(), kind="stable")  # of several at a pixel, that of the widest angle
+    place, which = np.unique(place[order], return_index=True)
+    known = torch.zeros(camera.height * camera.width)
+    known[torch.from_numpy(place)] = z[torch.from_numpy(order[which])]
+    return known.view(camera.height, camera.width)
+
+
+def _rays(pixels: Float[Tensor, "point 2"], intrinsics: Float[Tensor, "3 3"]) -> Float[Tensor, "point 3"]:
+    """Through pixels, at z = 1."""
+    return torch.cat([pixels.cpu(), torch.ones(len(pixels), 1)], 1).double() @ torch.linalg.inv(intrinsics.double()).T
+
+
 @dataclass(frozen=True)
 class Alignment:
     """From the dataset's world to the lifted one: scale * rotation @ x + shift; and what of it belongs into a table."""
@@ -119,7 +156,7 @@ def median_scale(lifted: Float[Tensor, "height width"], known: Float[Tensor, "he
 def check_alignment(how: str, known: Float[Tensor, "height width"], scene: str) -> None:
     """Raises ValueError for what cannot be aligned so, before anything is lifted."""
     if how == "median_depth" and not (known > 0).any():
-        raise ValueError(f"protocol.align is median_depth, but nothing is known of the depth of {scene}: no points of its dataset lie in the input; choose sweep, similarity or none")
+        raise ValueError(f"protocol.align is median_depth, but nothing is known of the depth of {scene}: no points of its dataset lie in the input, and no matches with the targets tell; choose sweep, similarity or none")
 
 
 def swept(camera: Cameras, scale: float, score: Callable[[Alignment], float]) -> Alignment:
@@ -148,7 +185,7 @@ def registered(
     start = find(image)
     column, row = start[0].long().cpu().unbind(-1)
     z = depth[row.clamp(0, depth.shape[0] - 1), column.clamp(0, depth.shape[1] - 1)]
-    points = (torch.cat([start[0].cpu(), torch.ones(len(z), 1)], 1) @ torch.linalg.inv(lens.intrinsics[0]).T) * z[:, None]
+    points = _rays(start[0], lens.intrinsics[0]) * z[:, None]
     true, found = [camera.world_to_camera[0]], [lens.world_to_camera[0]]
     for view, picture in enumerate(images):
         other = find(picture)
@@ -159,7 +196,7 @@ def registered(
         (fx, _, x), (_, fy, y) = cameras.intrinsics[view, :2].tolist()
         model = {"model": "PINHOLE", "width": cameras.width, "height": cameras.height, "params": [fx, fy, x, y]}
         pose, told = poselib.estimate_absolute_pose(
-            other[0].cpu()[index[:, 1]].double().numpy(), points[index[:, 0]].double().numpy(), model, {"max_reproj_error": cameras.width / 160, "seed": 0}, {"loss_type": "CAUCHY"}
+            other[0].cpu()[index[:, 1]].double().numpy(), points[index[:, 0]].numpy(), model, {"max_reproj_error": cameras.width / 160, "seed": 0}, {"loss_type": "CAUCHY"}
         )
         if sum(told["inliers"]) >= LEAST:
             true.append(cameras.world_to_camera[view])
