@@ -19,7 +19,7 @@ import torch
 
 from depth import SHARED
 from lift import cli
-from lift.evaluation.evaluate import MEASURES, OF_A_RUN, figures, mean_of, measured
+from lift.evaluation.tables import MEASURES, OF_A_RUN, figures, mean_of, measured
 from lift.machine import machine
 
 TABLES = Path(__file__).parent / "tables"
@@ -53,7 +53,8 @@ def main(file: str, settings: Mapping[str, Any], data: Mapping[str, Sequence[str
     asked = parser.parse_intermixed_args()
     if wrong := [label for label in asked.only or () if label not in every]:
         parser.error(f"--only has {wrong[0]!r}; choose of {'; '.join(every)}")
-    to = asked.to or (asked.output / "tables" if asked.only or asked.settings else TABLES)
+    told = [setting for setting in asked.settings if not setting.startswith("protocol.weights")]  # where they lie is nobody's business
+    to = asked.to or (asked.output / "tables" if asked.only or told else TABLES)
     sections, kept = [], {}
     for data_name, how in data.items():
         tables = {}
@@ -61,7 +62,7 @@ def main(file: str, settings: Mapping[str, Any], data: Mapping[str, Sequence[str
             if asked.only and label not in asked.only:
                 continue
             print(f"== {data_name}: {label}", file=sys.stderr, flush=True)
-            run = "-".join(map(_slug, [name, data_name, label, *asked.settings]))
+            run = "-".join(map(_slug, [name, data_name, label, *told]))
             spread = ["--processes", str(asked.processes)] if asked.processes else []
             command = ["eval", *DEVICE, *how, *WEIGHTS, f"protocol.seeds={asked.seeds}".replace(" ", ""), *own, *asked.settings, f"output={asked.output}", f"name={run}", *spread]
             if status := cli.main(command):
@@ -72,7 +73,7 @@ def main(file: str, settings: Mapping[str, Any], data: Mapping[str, Sequence[str
         sections.append(f"## {data_name}\n\n{section(tables)}")
         kept[data_name] = {label: condensed(table) for label, table in tables.items()}
     to.mkdir(parents=True, exist_ok=True)
-    seeds_told = f"Seeds {', '.join(map(str, asked.seeds))}; ± is the spread over seeds, of the last column the standard error over scenes. Made by `python experiments/{name}.py{' ' + ' '.join(asked.settings) if asked.settings else ''}`."
+    seeds_told = f"Seeds {', '.join(map(str, asked.seeds))}; ± is the spread over seeds, of the last column the standard error over scenes. Made by `python experiments/{name}.py{' ' + ' '.join(told) if told else ''}`."
     text = "\n\n".join([f"# {doc}", seeds_told, *sections, f"## What remains\n\n{inspect.cleandoc(remains)}"])
     (to / f"{name}.md").write_text(text + "\n", encoding="utf-8")
     (to / f"{name}.json").write_text(json.dumps({"experiment": name, "data": kept, "machine": machine("cuda" if DEVICE else "cpu")}, indent=1) + "\n")

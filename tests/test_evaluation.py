@@ -18,7 +18,8 @@ from lift import cli
 from lift.config import Protocol
 from lift.evaluation import evaluate as evaluation, metrics
 from lift.evaluation.datasets import Capture, ray_cast
-from lift.evaluation.evaluate import Measures, costs, even, mean_of, sheet, table
+from lift.evaluation.evaluate import Measures, even
+from lift.evaluation.tables import costs, mean_of, sheet, table
 from lift.evaluation.protocol import SWEEP, at_input, check_alignment, chosen, median_scale, registered, scaled_to, shown, sparse_depth, swept, triangulated
 from lift.geometry import pinhole, project, rotation_from_vector, transform_cameras, unproject
 from lift.planners.motion import around

@@ -14,7 +14,7 @@ import torch
 from hydra import compose, initialize_config_module
 
 from lift.config import check, check_eval, store_schemas
-from lift.evaluation.evaluate import MEASURES, mean_of
+from lift.evaluation.tables import MEASURES, mean_of
 from lift.evaluation.lpips import LPIPS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
