@@ -19,7 +19,7 @@ import torch
 
 from depth import SHARED
 from lift import cli
-from lift.evaluation.tables import MEASURES, OF_A_RUN, figures, mean_of, measured
+from lift.evaluation.tables import MEASURES, OF_A_RUN, figures, mean_of, measured, spans
 from lift.machine import machine
 
 TABLES = Path(__file__).parent / "tables"
@@ -83,16 +83,15 @@ def main(file: str, settings: Mapping[str, Any], data: Mapping[str, Sequence[str
 def section(tables: Mapping[str, Mapping[str, Any]]) -> str:
     """A line a setting: figures over all targets, PSNR by distance, and how far from the first setting, pair by pair of scene and seed (with its standard error)."""
     first = next(iter(tables.values()))
-    edges = [0.0, *first["protocol"]["bins"], math.inf]
-    spans = list(zip(edges, edges[1:]))
-    near = [f"PSNR from {low:g}" if high == math.inf else f"PSNR {low:g} to {high:g}" for low, high in spans]
+    distances = spans(first["protocol"]["bins"])
+    near = [f"PSNR {name}" for name in distances]
     means = [table["mean"] for table in tables.values()]
     every = measured(means) | {key: name for key, name in measured(means, OF_A_RUN).items() if key in ("rotation", "position", "seconds")}
     heads = ["settings", *every.values(), *near, "PSNR to the first"]
     lines = [_told(first), "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for label, table in tables.items():
         rows = table["rows"]
-        by_distance = [mean_of(rows, lambda view: low <= view["distance"] < high)["psnr"] for low, high in spans]
+        by_distance = [mean_of(rows, within)["psnr"] for within in distances.values()]
         far = [f"{value:.2f}" if value is not None else "-" for value in by_distance]
         lines.append("| " + " | ".join([label, *figures(table["mean"], every), *far, difference(rows, first["rows"]) if table is not first else ""]) + " |")
     return "\n".join(lines)

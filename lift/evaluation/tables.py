@@ -55,6 +55,14 @@ def measured(means: Sequence[Mapping[str, Any]], of: Mapping[str, str] = MEASURE
     return {key: name for key, name in of.items() if any(mean[key] is not None for mean in means)}
 
 
+def spans(bins: Sequence[float]) -> dict[str, Callable[[Mapping[str, Any]], bool]]:
+    """Between which distances views are averaged apart: a heading, and whether a view is one of them."""
+    edges = [0.0, *bins, math.inf]
+    return {
+        f"from {low:g}" if high == math.inf else f"{low:g} to {high:g}": lambda view, low=low, high=high: low <= view["distance"] < high for low, high in zip(edges, edges[1:])
+    }  # fmt: skip
+
+
 def figures(mean: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
     """Cells of a table."""
     cells = []
@@ -90,11 +98,9 @@ def table(rows: Sequence[Mapping[str, Any]], about: str, bins: Sequence[float], 
         for row in rows:
             cells = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in (row["alignment"].get(key, "-") for key in keys)]
             lines.append(f"| {row['scene']} | {row['seed']} | " + " | ".join(cells) + " |")
-    edges = [0.0, *bins, math.inf]
     lines += ["", "| distance | views | " + " | ".join(measures.values()) + " |", "|---" * (2 + len(measures)) + "|"]
-    for low, high in zip(edges, edges[1:]):
-        mean = mean_of(rows, lambda view: low <= view["distance"] < high)
-        name = f"from {low:g}" if high == math.inf else f"{low:g} to {high:g}"
+    for name, within in spans(bins).items():
+        mean = mean_of(rows, within)
         if mean["views"]:
             lines.append(f"| {name} | {mean['views']} | " + " | ".join(figures(mean, measures)) + " |")
     stages = list(dict.fromkeys(stage for row in rows for stage in row["stages"]))

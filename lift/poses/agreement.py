@@ -121,17 +121,22 @@ def trusted(confidence: Float[Tensor, "*map"]) -> Float[Tensor, "*map"]:
     return (confidence - 1).clamp(min=0) / (confidence + 1)
 
 
-def seen(points: Float[Tensor, "point 3"], camera: Cameras) -> Float[Tensor, "height width"]:
-    """z-depth of the nearest point in every pixel of one camera, 0 where there is none. Points that show through the gaps of a nearer
-    surface, more than a tenth behind a neighbouring pixel, are left out."""
+def nearest(points: Float[Tensor, "point 3"], camera: Cameras) -> Float[Tensor, "height width"]:
+    """z-depth of the nearest point in every pixel of one camera, 0 where there is none."""
     pixels, z = project(points, camera)
     there = inside(pixels[0], camera) & (z[0] > 1e-6)
     column, row = pixels[0][there].floor().long().unbind(-1)
-    nearest = torch.full((camera.height * camera.width,), math.inf, dtype=z.dtype, device=z.device)
-    nearest.scatter_reduce_(0, row * camera.width + column, z[0][there], "amin")
-    inverse = (1 / nearest).unflatten(0, (camera.height, camera.width))
+    depth = torch.full((camera.height * camera.width,), math.inf, dtype=z.dtype, device=z.device)
+    depth.scatter_reduce_(0, row * camera.width + column, z[0][there], "amin")
+    return depth.where(depth.isfinite(), 0).unflatten(0, (camera.height, camera.width))
+
+
+def seen(points: Float[Tensor, "point 3"], camera: Cameras) -> Float[Tensor, "height width"]:
+    """`nearest` without points that show through the gaps of a nearer surface, more than a tenth behind a neighbouring pixel."""
+    depth = nearest(points, camera)
+    inverse = torch.where(depth > 0, 1 / depth, 0.0)
     front = max_pool2d(inverse[None, None], 3, stride=1, padding=1)[0, 0]
-    return torch.where((inverse > 0) & (inverse >= 0.9 * front), 1 / inverse, 0.0)
+    return torch.where((inverse > 0) & (inverse >= 0.9 * front), depth, 0.0)
 
 
 def uncovered(known: Float[Tensor, "height width"]) -> Bool[Tensor, "height width"]:
