@@ -55,23 +55,20 @@ def main(file: str, settings: Mapping[str, Any], data: Mapping[str, Sequence[str
         parser.error(f"--only has {wrong[0]!r}; choose of {'; '.join(every)}")
     told = [setting for setting in asked.settings if not setting.startswith("protocol.weights")]  # where they lie is nobody's business
     to = asked.to or (asked.output / "tables" if asked.only or told else TABLES)
-    sections, kept = [], {}
+    command, runs = ["eval", *DEVICE, *WEIGHTS, f"protocol.seeds={asked.seeds}".replace(" ", ""), f"output={asked.output}"], {}
     for data_name, how in data.items():
-        tables = {}
         for label, own in by_data[data_name].items():
-            if asked.only and label not in asked.only:
-                continue
-            print(f"== {data_name}: {label}", file=sys.stderr, flush=True)
-            run = "-".join(map(_slug, [name, data_name, label, *told]))
-            spread = ["--processes", str(asked.processes)] if asked.processes else []
-            command = ["eval", *DEVICE, *how, *WEIGHTS, f"protocol.seeds={asked.seeds}".replace(" ", ""), *own, *asked.settings, f"output={asked.output}", f"name={run}", *spread]
-            if status := cli.main(command):
-                sys.exit(status)
-            tables[label] = json.loads((asked.output / "eval" / run / "table.json").read_text())
-        if not tables:
-            continue
-        sections.append(f"## {data_name}\n\n{section(tables)}")
-        kept[data_name] = {label: condensed(table) for label, table in tables.items()}
+            if not asked.only or label in asked.only:
+                runs[data_name, label] = "-".join(map(_slug, [name, data_name, label, *told]))
+                command += ["--", *how, *own, *asked.settings, f"name={runs[data_name, label]}"]
+    if status := cli.main([*command, *(["--processes", str(asked.processes)] if asked.processes else [])]):
+        sys.exit(status)
+    sections, kept = [], {}
+    for data_name in data:
+        tables = {label: json.loads((asked.output / "eval" / run / "table.json").read_text()) for (whose, label), run in runs.items() if whose == data_name}
+        if tables:
+            sections.append(f"## {data_name}\n\n{section(tables)}")
+            kept[data_name] = {label: condensed(table) for label, table in tables.items()}
     to.mkdir(parents=True, exist_ok=True)
     seeds_told = f"Seeds {', '.join(map(str, asked.seeds))}; ± is the spread over seeds, of the last column the standard error over scenes. Made by `python experiments/{name}.py{' ' + ' '.join(told) if told else ''}`."
     text = "\n\n".join([f"# {doc}", seeds_told, *sections, f"## What remains\n\n{inspect.cleandoc(remains)}"])
@@ -120,9 +117,10 @@ def condensed(table: Mapping[str, Any]) -> dict[str, Any]:
 def _told(table: Mapping[str, Any]) -> str:
     protocol, dataset = table["protocol"], table["dataset"]
     scenes = list(dict.fromkeys(row["scene"] for row in table["rows"]))
+    made_on = table["machine"]["device"] if table["machine"]["device"] != "cpu" else f"{table['machine']['cores']} cores ({table['machine']['processor']})"
     return (
         f"Dataset `{dataset['name']}`: {', '.join(scenes)}; {table['mean']['views'] // max(1, len(protocol['seeds']))} targets; input `{protocol['input']}`; alignment `{protocol['align']}`; "
-        f"{table['settings']['intake']['size']} pixels; prior `{table['settings']['prior']['name']}`; {table['settings']['fit']['steps']} steps. Distances in units of the typical depth."
+        f"{table['settings']['intake']['size']} pixels; prior `{table['settings']['prior']['name']}`; {table['settings']['fit']['steps']} steps. Measured on {made_on}; seconds of a run that had its share of it. Distances in units of the typical depth."
     )
 
 

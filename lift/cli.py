@@ -5,6 +5,8 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Callable
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -60,10 +62,11 @@ def parser() -> argparse.ArgumentParser:
     many.usage = "lift batch PICTURE [PICTURE ...] [setting=value ...] [--processes N]"
     many.epilog = "N: processes of this machine (its number of GPUs, else 1), each with a GPU of its own. Run again, it goes on where it ended."
     measured = command("eval", evaluate, "scenes of a dataset, each lifted from one view and measured by the others, spread over processes")
-    measured.usage = "lift eval [dataset=NAME dataset.path=FOLDER] [protocol.KEY=VALUE ...] [setting=value ...] [--processes N]"
+    measured.usage = "lift eval [dataset=NAME dataset.path=FOLDER] [protocol.KEY=VALUE ...] [setting=value ...] [-- SETTINGS -- SETTINGS ...] [--processes N]"
     measured.epilog = (
         "dataset=NAME: `lift list dataset`. protocol.input, targets, most, align (none, median_depth, similarity, sweep), bins, seeds, reference, weights: see the README. All settings of `lift run`, image "
-        "aside. Writes OUTPUT/eval/NAME: table.md, table.json, and of each scene its figures and a sheet of pictures. Run again, it goes on where it ended."
+        "aside. Writes OUTPUT/eval/NAME: table.md, table.json, and of each scene its figures and a sheet of pictures. Run again, it goes on where it ended. After `--` come settings of one of several evaluations, which "
+        "are made beside one another (what they share once), each with a table of its own: lift eval dataset=ray_cast -- distortion=identity name=without -- distortion=field name=field."
     )
     command("list", list_components, "list every component of every slot").add_argument("slot", nargs="?", metavar="SLOT")
     show = command("show", show_component, "show what a component does and its settings")
@@ -183,21 +186,62 @@ def batch(arguments: list[str]) -> int:
         config.image = image
         return config
 
-    if _launched_many("batch", given, count, len(images), composed):
+    if _launched_many("batch", given, count, lambda: len(images), [composed]):
         return 0
     _all_made(run_all(images, configure), "pictures")
     return 0
 
 
 def evaluate(arguments: list[str]) -> int:
-    """Lifts and measures the scenes of a dataset."""
-    from hydra import compose, initialize_config_module
-
+    """Lifts and measures the scenes of a dataset, with one list of settings, or with several beside one another: what stands before the first `--` is for all."""
     from lift.batch import spread
-    from lift.config import check_eval
 
     given = list(arguments)
     count = _processes(arguments)
+    asked = [_to_evaluate(own) for own in _split(arguments)]
+
+    @cache
+    def evaluations():
+        from lift.evaluation.evaluate import Evaluation  # with numba, which is to know its number of threads before
+
+        made = [Evaluation(*one) for one in asked]
+        if twice := [one.folder for k, one in enumerate(made) if one.folder in [other.folder for other in made[:k]]]:
+            raise ComponentError(f"two of the evaluations are {twice[0]}; give each a name=NAME of its own")
+        return made
+
+    if _launched_many("eval", given, count, lambda: sum(len(one.tasks) for one in evaluations()), [composed for composed, _ in asked]):
+        return 0
+    tasks = [(one, task) for one in evaluations() for task in one.tasks]
+    leads = processes.place().rank == 0  # asked now: each makes its scenes as if it were alone
+    names = [f"{one.folder.name}: {task.name}" if len(asked) > 1 else task.name for one, task in tasks]
+    outcomes = spread(names, lambda index: str(tasks[index][0].make(tasks[index][1])))
+    for one in evaluations() if leads else ():
+        own = [outcome for outcome, (whose, _) in zip(outcomes, tasks, strict=True) if whose is one]
+        if any(outcome.made for outcome in own):
+            path = one.write(own)
+            print(path.read_text(encoding="utf-8"), file=sys.stderr)
+            print(path, flush=True)
+    _all_made(outcomes, "scenes")
+    return 0
+
+
+def _split(arguments: list[str]) -> list[list[str]]:
+    """A list of settings for each `--`, all with what stands before the first; without one, a single list."""
+    parts: list[list[str]] = [[]]
+    for argument in arguments:
+        if argument == "--":
+            parts.append(list(parts[0]))
+        else:
+            parts[-1].append(argument)
+    return parts[1:] or parts
+
+
+def _to_evaluate(arguments: list[str]):
+    """The configuration of the runs, and that of their evaluation."""
+    from hydra import compose, initialize_config_module
+
+    from lift.config import check_eval
+
     for argument in arguments:
         key, equals, _ = argument.partition("=")
         if not equals:
@@ -210,20 +254,7 @@ def evaluate(arguments: list[str]) -> int:
     with initialize_config_module("lift.configs", version_base="1.3"):
         asked = compose("eval", [_quoted(argument) for argument in own])
     check_eval(asked)
-    from lift.evaluation.evaluate import Evaluation
-
-    evaluation = Evaluation(composed, asked)
-    tasks = evaluation.tasks
-    if _launched_many("eval", given, count, len(tasks), composed):
-        return 0
-    leads = processes.place().rank == 0  # asked now: each makes its scenes as if it were alone
-    outcomes = spread([task.name for task in tasks], lambda index: str(evaluation.make(tasks[index])))
-    if leads and any(outcome.made for outcome in outcomes):
-        path = evaluation.write(outcomes)
-        print(path.read_text(encoding="utf-8"), file=sys.stderr)
-        print(path, flush=True)
-    _all_made(outcomes, "scenes")
-    return 0
+    return composed, asked
 
 
 def _composed(settings: list[str]):
@@ -240,17 +271,18 @@ def _composed(settings: list[str]):
     return composed
 
 
-def _launched_many(command: str, given: list[str], count: int | None, most: int, composed) -> bool:
+def _launched_many(command: str, given: list[str], count: int | None, most: Callable[[], int], configs: list) -> bool:
     """Whether others have done it all: starts as many processes as asked for, or as there are GPUs, unless this is one of several already. Else this one takes its place."""
-    if len(processes.devices(composed.trainer)) > 1:
-        raise ComponentError(f"trainer.devices is {composed.trainer.devices!r}; lift {command} makes each scene in one process, choose 1")
+    for config in configs:
+        if len(processes.devices(config.trainer)) > 1:
+            raise ComponentError(f"trainer.devices is {config.trainer.devices!r}; lift {command} makes each scene in one process, choose 1")
     here = processes.place()
     if here.world == 1:
         if count is None:
             import torch
 
             count = torch.cuda.device_count() or 1
-        if (count := min(count, most)) > 1:
+        if (count := min(count, most()) if count > 1 else 1) > 1:
             processes.launch([command, *given], count)
             return True
     elif count is not None and not processes.launched():

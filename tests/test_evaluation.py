@@ -262,6 +262,19 @@ QUICK = [
 ]  # fmt: skip
 
 
+LOOKS = """
+import atexit, os
+
+def look():
+    if "LIFT_REPORT" in os.environ:  # not whoever started them
+        import numba
+        with open(os.environ["THREADS"], "a") as file:
+            file.write(f"{numba.get_num_threads()}\\n")
+
+atexit.register(look)
+"""
+
+
 def evaluate(folder: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "lift", "eval", *QUICK, f"output={folder}", "name=table", *more]
 
@@ -275,10 +288,17 @@ def figures_of(folder: Path) -> tuple[str, list]:
 
 @pytest.mark.slow
 def test_two_scenes_are_evaluated_and_a_killed_evaluation_goes_on_to_the_same_table(tmp_path):
+    (tmp_path / "looks.py").write_text(LOOKS)
     env = os.environ | {"PYTHONUNBUFFERED": "1"}
-    done = subprocess.run(evaluate(tmp_path / "whole", "--processes", "2"), capture_output=True, text=True, env=env)
+    seen = {"LIFT_PLUGINS": "looks", "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]), "THREADS": str(tmp_path / "threads")}
+    seen = {name: value for name, value in (env | seen).items() if name not in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
+    both = evaluate(tmp_path / "whole", "--processes", "2", "--", "distortion=identity", "name=without", "--", "dataset.scenes=[plain,thin]")
+    done = subprocess.run(both, capture_output=True, text=True, env=seen)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip().splitlines()[-1] == str(tmp_path / "whole/eval/table/table.md")
+    assert done.stdout.strip().splitlines()[-2:] == [str(tmp_path / f"whole/eval/{name}/table.md") for name in ("without", "table")]
+    assert (tmp_path / "threads").read_text().split() == 2 * [str(max(1, len(os.sched_getaffinity(0)) // 2))], "each has its share"
+    stages = [json.loads(file.read_text())["stage"] for file in (tmp_path / "whole/cache").glob("*/manifest.json")]
+    assert (stages.count("depth"), stages.count("reconstruct"), stages.count("fit")) == (2, 2, 4), "what two evaluations share is made once"
     assert "| plain | 0 | 2 |" in done.stderr and "| mean | all | 4 |" in done.stderr and "Alignment `median_depth`" in done.stderr
     killed = subprocess.Popen(evaluate(tmp_path / "killed"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env)
     assert killed.stdout.readline().strip().endswith("plain-0.json")  # the first scene is made
@@ -333,6 +353,8 @@ def test_wrong_arguments_are_one_line_that_says_what_to_choose(capsys, tmp_path)
         (["seed=3"], "choose protocol.seeds="),
         (["dataset=lllf"], "dataset is 'lllf'; choose one of dl3dv, folder, llff"),
         (["protocol.alin=none"], "did you mean protocol.align?"),
+        (["dataset=ray_cast", "--", "fit.steps=5", "--", "fit.steps=5"], "give each a name=NAME of its own"),
+        (["dataset=ray_cast", "--", "fit.steps=5", "--", "fit.stesp=5"], "fit.stesp"),
         (["dataset=ray_cast", "protocol.align=best"], "protocol.align is 'best'; choose one of none, median_depth, similarity, sweep"),
         (["dataset=ray_cast", "protocol.bins=[0.3,0.1]"], "protocol.bins is [0.3, 0.1]; choose distances above 0 that rise"),
         (["dataset=ray_cast", "protocol.seeds=[]"], "protocol.seeds is []; choose one or more"),

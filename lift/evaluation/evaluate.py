@@ -37,6 +37,7 @@ from lift.geometry import rotation_angle
 from lift.io.image import MULTIPLE, save_image
 from lift.io.splats import read_ply
 from lift.machine import machine
+from lift.parallel import each
 from lift.pipeline import run
 from lift.registry import SLOTS, fingerprint
 from lift.renderers import renderers
@@ -95,7 +96,7 @@ class Evaluation:
         first, targets = chosen(capture, self.protocol)
         camera = even(capture.inner(first, longer))
         wanted = Cameras.cat([even(capture.inner(view, longer), camera) for view in targets])
-        image, truth = capture.look(first, camera), Frames.cat([Frames(capture.look(view, wanted[k]).images) for k, view in enumerate(targets)])
+        image, truth = capture.look(first, camera), Frames.cat([Frames(images) for images in each(lambda k: capture.look(targets[k], wanted[k]).images, range(len(targets)))])
         known, dense = (image.depth[0], True) if image.depth is not None else (sparse_depth(capture, camera), False)
         notes = dict(capture.notes)
         if not (known > 0).any():
@@ -104,10 +105,10 @@ class Evaluation:
         check_alignment(self.protocol.align, known, capture.scene)
         case = Case(capture, notes, first, targets, camera, image.images[0], known, wanted, truth, None if dense else self._reference(capture, camera, image.images[0]))
         self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder.parent / f".{task.name}.lock"):  # another evaluation may have the same run
-            source = capture.image if capture.image and first == 0 else str(self._picture(case))
-            config = OmegaConf.merge(self.config, {"image": source, "seed": task.seed, "name": None, "intake": {"field_of_view": field_of_view(camera)}})
-            file = self.folder / f"{task.name}.json"
+        source = capture.image if capture.image and first == 0 else str(self._picture(case))
+        config = OmegaConf.merge(self.config, {"image": source, "seed": task.seed, "name": None, "intake": {"field_of_view": field_of_view(camera)}})
+        file = self.folder / f"{task.name}.json"
+        with FileLock(self.folder.parent / f".{task.name}-{key_of(_plain(config))}.lock"):  # another evaluation may have the same run
             key = Session(config).key("fit", self.key, source, case.digest(), self.measures.digest, slots=tuple(SLOTS), code=(fit,))
             if (_row(file) or {}).get("key") == key:
                 return file

@@ -5,9 +5,11 @@ from typing import Literal, Optional
 import torch
 
 from lift.mistakes import BLUR, Mistakes, blurred, motion
+from lift.parallel import each
 from lift.priors import VideoPrior, priors
 from lift.scenes import SCENES, render
 from lift.types import Cameras, Clip, Frames
+
 
 @priors.register("synthetic")
 class Synthetic(VideoPrior):
@@ -63,7 +65,7 @@ class Synthetic(VideoPrior):
         if not any(self.factors.values()):
             return self.truth(clip.cameras)
         typical = float(start.depth.median())
-        return Frames.cat([self._draw(*wrong, typical) for wrong in self.mistaken(cameras[0], len(frames), clip, seed, typical)])
+        return Frames.cat(each(lambda wrong: self._draw(*wrong, typical), self.mistaken(cameras[0], len(frames), clip, seed, typical)))
 
     def taken(self, start: Cameras, known: int, clip: Clip, seed: int) -> Cameras:
         typical = float(self._start(start).depth.median())

@@ -25,7 +25,8 @@ class Capture:
     """Of a view and a longer side in pixels: the pinhole camera of one view at the same pose, with its principal point in the middle and square pixels,
     that sees as much as the picture shows of everything it sees."""
     look: Callable[[int, Cameras], Frames]
-    """Of a view and a pinhole camera at its pose: what that camera takes, one frame, lens distortion undone; its depth where the dataset measures it."""
+    """Of a view and a pinhole camera at its pose: what that camera takes, one frame, lens distortion undone; its depth where the dataset measures it. Several
+    threads look at the same time."""
     points: PointCloud | None = None
     """Of structure from motion."""
     image: str | None = None
