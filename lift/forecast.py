@@ -32,14 +32,15 @@ def forecast(config: DictConfig) -> str:
     before = _before(config)
     ones = torch.ones(picture.cameras.height, picture.cameras.width)
     flat = Depth(ones, ones > 0, "scale")
+    together = settings["prior"].get("at_once", 1)  # clips
     if not entries["prior"].missing:  # what is wrong with its settings is said
-        priors.build(settings["prior"], depth=flat, camera=picture.cameras, estimator=None, image=config.image, device=torch.device("cpu"))
+        together = priors.build(settings["prior"], depth=flat, camera=picture.cameras, estimator=None, image=config.image, device=torch.device("cpu")).at_once
     clips, frames = _planned(picture.cameras, flat, entries["prior"], settings)
     fit = config.fit
     rows = [
         ("depth", _named(entries["depth"], settings["depth"]), "", _time(before, "depth", 1)),
         ("plan", _named(entries["planner"], settings["planner"]), f"{clips} clips" + (f", {frames} frames with the input" if frames else ""), ""),
-        ("clip", _named(entries["prior"], settings["prior"]), _memory(entries["prior"], settings["prior"], there, device), _time(before, "clip", clips, entries["prior"])),
+        ("clip", _named(entries["prior"], settings["prior"]), _memory(entries["prior"], settings["prior"], together, there, device), _time(before, "clip", clips, entries["prior"])),
         ("reconstruct", _named(entries["pose"], settings["pose"]), "", _time(before, "reconstruct", 1)),
         ("fit", f"{_named(entries['distortion'], {})}; {_named(entries['renderer'], {})}", f"{fit.steps} steps of {fit.views_per_step} views, at most {fit.max_gaussians} Gaussians",
          _elsewhere(fit.steps, device) if (device == "cuda") == (entries["renderer"].name == "gsplat") else ""),
@@ -65,10 +66,10 @@ def _planned(camera: Cameras, flat: Depth, prior: Entry, settings: Mapping[str, 
     return len(trajectory.clips), len(trajectory.cameras)
 
 
-def _memory(entry: Entry, settings: Mapping[str, Any], there: float, device: str) -> str:
+def _memory(entry: Entry, settings: Mapping[str, Any], together: int, there: float, device: str) -> str:
     if not entry.parts:
         return ""
-    much = needed(entry.parts, entry.working * settings.get("at_once", 1), settings.get("offload", "none"), settings.get("precision", "auto"), entry.denoiser or "")
+    much = needed(entry.parts, entry.working * together, settings.get("offload", "none"), settings.get("precision", "auto"), entry.denoiser or "")
     return f"about {much:.0f} GiB of GPU memory, of which there are {there:.0f}" if device == "cuda" else f"about {much:.0f} GiB of GPU memory, and there is no GPU"
 
 

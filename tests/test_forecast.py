@@ -1,6 +1,8 @@
 """`lift run --plan` says what a run would do, and does nothing."""
 
+import itertools
 import json
+import re
 
 import pytest
 
@@ -17,6 +19,21 @@ def test_a_plan_names_stages_components_licences_memory_and_time_and_makes_nothi
     assert "stabilityai/stable-video-diffusion-img2vid-xt" in clip and "Stability AI Community Licence" in clip and "GiB of GPU memory" in clip and "on an H200" in clip
     assert "1000 steps of 1 views" in lines["fit"] and "on " in lines["fit"]
     assert not list(tmp_path.iterdir())
+
+
+def test_memory_is_of_the_clips_that_are_made_together(tmp_path):
+    from hydra import compose, initialize_config_module
+
+    from lift.config import store_schemas
+    from lift.forecast import forecast
+
+    store_schemas()
+    said = {}
+    for name, at_once in itertools.product(("svd", "vace"), (1, 3)):
+        with initialize_config_module("lift.configs", version_base="1.3"):
+            config = compose("lift", ["image=room", f"prior={name}", f"prior.at_once={at_once}", f"output={tmp_path}"])
+        said[name, at_once] = float(re.search(r"about (\d+) GiB of GPU memory", forecast(config))[1])
+    assert said["svd", 3] > said["svd", 1] + 2 and said["vace", 3] == said["vace", 1], "vace's pipeline makes one a call, whatever is asked"
 
 
 def test_times_are_those_of_earlier_runs_of_the_same_components(tmp_path):
