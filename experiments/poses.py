@@ -29,11 +29,12 @@ from depth import SHARED, written
 from lift.depths import depths
 from lift.evaluation.metrics import camera_errors
 from lift.evaluation.worlds import FIELD_OF_VIEW, photograph
-from lift.geometry import inside, pinhole, pixel_centers, project, rigid
+from lift.geometry import pinhole, pixel_centers, rigid
 from lift.machine import machine
 from lift.mistakes import SHIFT as MISTAKEN, TURN, Mistakes
 from lift.planners.articulated import Articulated
 from lift.poses import poses
+from lift.poses.agreement import nearest
 from lift.priors.synthetic import Synthetic
 from lift.types import Cameras, Clip, Depth, Frames, PointCloud, Reconstruction, Trajectory
 
@@ -125,15 +126,9 @@ def taken(folder: Path) -> Case:
 
 
 def _sparse(folder: Path, cameras: Cameras) -> torch.Tensor:
-    """z-depth at the points of structure from motion that lie in a picture, seen there or not."""
+    """z-depth at the nearest point of structure from motion in a pixel, seen there or not."""
     points = torch.from_numpy(np.load(folder / "sparse_points.npz")["xyz"]).float()
-    depth = torch.zeros(len(cameras), cameras.height, cameras.width)
-    for view in range(len(cameras)):
-        pixels, z = project(points, cameras[view])
-        there = inside(pixels[0], cameras) & (z[0] > 0)
-        column, row = pixels[0][there].long().unbind(-1)
-        depth[view, row, column] = z[0][there]
-    return depth
+    return torch.stack([nearest(points, cameras[view]) for view in range(len(cameras))])
 
 
 def _measured(folder: Path, names: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
