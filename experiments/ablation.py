@@ -70,7 +70,8 @@ def main(file: str, settings: Mapping[str, Any], data: Mapping[str, Sequence[str
             sections.append(f"## {data_name}\n\n{section(tables)}")
             kept[data_name] = {label: condensed(table) for label, table in tables.items()}
     to.mkdir(parents=True, exist_ok=True)
-    seeds_told = f"Seeds {', '.join(map(str, asked.seeds))}; ± is the spread over seeds, of the last column the standard error over scenes. Made by `python experiments/{name}.py{' ' + ' '.join(told) if told else ''}`."
+    command_told = " ".join([f"python experiments/{name}.py", *([f"--seeds {','.join(map(str, asked.seeds))}"] if asked.seeds != list(seeds) else []), *told])
+    seeds_told = f"Seeds {', '.join(map(str, asked.seeds))}; ± is the spread over seeds, of the last column the standard error over scenes. Made by `{command_told}`."
     text = "\n\n".join([f"# {doc}", seeds_told, *sections, f"## What remains\n\n{inspect.cleandoc(remains)}"])
     (to / f"{name}.md").write_text(text + "\n", encoding="utf-8")
     (to / f"{name}.json").write_text(json.dumps({"experiment": name, "data": kept, "machine": machine("cuda" if DEVICE else "cpu")}, indent=1) + "\n")

@@ -122,7 +122,7 @@ def test_an_ablation_is_a_table_of_all_its_settings_beside_the_first(tmp_path, m
     settings = {"one": ["fit.steps=1"], "two": ["fit.steps=2"]}
     ablation.main("experiments/method.py", settings, {"made up": ["dataset=made_up"]}, "Much.")
     text = (tmp_path / "tables/method.md").read_text()
-    assert text.startswith("# What is what?") and "## What remains\n\nMuch." in text and "python experiments/method.py seed_free=1" in text
+    assert text.startswith("# What is what?") and "## What remains\n\nMuch." in text and "by `python experiments/method.py --seeds 0,1 seed_free=1`" in text
     assert "| settings | PSNR | seen | rotation | position | s | PSNR 0 to 0.1 | PSNR from 0.1 | PSNR to the first |" in text
     assert "; 5 steps. Measured on an abacus;" in text
     # Two scenes 10 dB apart, seeds 1 dB apart, views 1.8 dB apart.
