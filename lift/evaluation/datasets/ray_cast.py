@@ -4,10 +4,13 @@ import math
 from dataclasses import replace
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from lift.evaluation.datasets import Capture, Dataset, datasets
 from lift.evaluation.worlds import FIELD_OF_VIEW, unseen
 from lift.geometry import pinhole
+from lift.raycast import Rays
 from lift.scenes import SCENES, render
 from lift.types import Cameras, Depth
 
@@ -16,7 +19,8 @@ from lift.types import Cameras, Depth
 class RayCast(Dataset):
     """The built-in scenes, ray-cast, with exact depth in metres.
 
-    View 0 is the input, 55 degrees across; then a ring of eight views for each of `angles`, along cameras that no plan generates.
+    View 0 is the input, 55 degrees across; then a ring of eight views for each of `angles`, along cameras that no plan generates. Those that lie behind what the scene is
+    made of, under its floor, say, are left out.
 
     scenes: those to take; None: all.
     size: width and height of a view, in pixels; where they are equal the input is the built-in picture, of which depth=known and prior=synthetic know.
@@ -45,7 +49,10 @@ class RayCast(Dataset):
         width, height = self.size
         camera = pinhole(width, height, width / 2 / math.tan(math.radians(FIELD_OF_VIEW) / 2))
         depth = render(scene, camera).depth[0]
-        cameras = Cameras.cat([camera, unseen(camera, Depth(depth, depth > 0, "metric"), self.angles)])
+        rings = unseen(camera, Depth(depth, depth > 0, "metric"), self.angles)
+        there = reached(scene, camera, rings)
+        names = [f"{angle:g} degrees, {turn:g}" for angle in self.angles for turn in (22.5 + 45 * torch.arange(8.0)).tolist()]
+        cameras = Cameras.cat([camera, rings[there]])
 
         def inner(view: int, longer: int) -> Cameras:
             if longer < 1:
@@ -57,7 +64,7 @@ class RayCast(Dataset):
 
         return Capture(
             scene=scene,
-            views=("input", *(f"{angle:g} degrees, {turn:g}" for angle in self.angles for turn in (22.5 + 45 * torch.arange(8.0)).tolist())),
+            views=("input", *(name for name, kept in zip(names, there.tolist(), strict=True) if kept)),
             cameras=cameras,
             inner=inner,
             look=lambda view, asked: render(scene, asked),
@@ -65,3 +72,10 @@ class RayCast(Dataset):
             metric=True,
             notes={"licence": self.licence, "source": "built in"},
         )
+
+
+def reached(scene: str, start: Cameras, cameras: Cameras) -> Bool[Tensor, "view"]:
+    """Which can be moved to from another in a straight line, with a tenth of it to spare."""
+    away = cameras.centers - start.centers
+    rays = Rays(tuple(start.centers[0].unbind()), tuple(along.contiguous() for along in away.T))
+    return SCENES[scene].cast(rays, list(range(len(SCENES[scene].shapes))))[0] > 1.1
