@@ -59,6 +59,7 @@ def test_what_is_not_installed_is_said(tmp_path, monkeypatch):
     assert done.returncode == 0 and "not installed: renderer gsplat: pip install 'lift[gpu]'" in done.stdout
 
 
+@pytest.mark.slow
 def test_every_experiment_says_what_it_would_do(tmp_path):
     """The published method by its parts, among them."""
     from importlib.resources import files
