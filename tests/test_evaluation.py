@@ -127,6 +127,7 @@ def test_the_nearest_of_points_in_a_pixel_is_its_depth_whatever_the_threads():
     assert not sparse_depth(replace(capture, points=None), camera).any()
 
 
+@pytest.mark.slow
 def test_a_similarity_is_found_from_where_matches_place_the_views():
     capture = room(MOVED)
     camera = even(capture.inner(0, SIZE))
@@ -144,6 +145,7 @@ def test_a_similarity_is_found_from_where_matches_place_the_views():
         registered(capture.cameras[[1, 2]], [torch.zeros(144, 192, 3, dtype=torch.uint8)] * 2, true.images[0], start, true.depth[0], camera)
 
 
+@pytest.mark.slow
 def test_without_points_matches_with_other_views_tell_the_inputs_depth():
     capture = room(MOVED)
     camera, others = even(capture.inner(0, SIZE)), Cameras.cat([capture.inner(view, SIZE) for view in range(1, 9)])

@@ -73,6 +73,7 @@ def called(name: str, monkeypatch) -> tuple:
     return seen[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_every_setting_of_an_ablation_composes(name, monkeypatch):
     _, settings, data, remains = called(name, monkeypatch)

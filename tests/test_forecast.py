@@ -36,6 +36,7 @@ def test_memory_is_of_the_clips_that_are_made_together(tmp_path):
     assert said["svd", 3] > said["svd", 1] + 2 and said["vace", 3] == said["vace", 1], "vace's pipeline makes one a call, whatever is asked"
 
 
+@pytest.mark.slow
 def test_times_are_those_of_earlier_runs_of_the_same_components(tmp_path):
     for name, by, seconds in (("clip-1", "warp", 2.0), ("clip-2", "warp", 3.0), ("clip-3", "svd", 500.0), ("depth-1", "lite", 0.5)):
         (tmp_path / "cache" / name).mkdir(parents=True)

@@ -1,5 +1,6 @@
 """Which estimator is asked if none was chosen."""
 
+import pytest
 import torch
 
 from lift.geometry import rotation_angle
@@ -20,6 +21,7 @@ def test_frames_that_are_vouched_for_stay_where_they_were_planned(case):  # noqa
     assert torch.equal(found.cameras.world_to_camera, trajectory.cameras.world_to_camera)
 
 
+@pytest.mark.slow
 def test_others_are_matched(case):  # noqa: F811
     trajectory, taken, frames = case
     found = build(frames, agree=False)(Frames(frames.images), trajectory)

@@ -33,7 +33,7 @@ def off(found: Cameras, taken: Cameras) -> tuple[torch.Tensor, torch.Tensor]:
     return angle, (found.centers - taken.centers).norm(dim=-1)
 
 
-@pytest.mark.parametrize("errs", [{"describes": True}, {"describes": False}, {"describes": True, "broken": 0.3, "outliers": 0.15}])
+@pytest.mark.parametrize("errs", [{"describes": True, "broken": 0.3, "outliers": 0.15}, *(pytest.param({"describes": how}, marks=pytest.mark.slow) for how in (True, False))])
 def test_cameras_depth_and_points_are_found(case, errs):  # noqa: F811
     trajectory, taken, frames = case
     found = build(taken, frames, **errs)(Frames(frames.images), trajectory)
@@ -69,6 +69,7 @@ def test_a_frame_of_which_nothing_is_known_stands_as_planned_beside_the_one_befo
     torch.testing.assert_close(beside, plan[NOISE] @ torch.linalg.inv(plan[NOISE - 1]), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_one_frame_has_the_depth_of_its_maps_in_the_scale_of_the_input(case):  # noqa: F811
     trajectory, taken, frames = case
     for alignment in ("bundle", "published"):

@@ -98,6 +98,7 @@ def test_the_network_is_told_what_the_method_tells_it(folder):
     assert (as_published.frames, as_published.steps, as_published.guidance, as_published.steer) == (16, 50, (1.0, 2.5), "none")
 
 
+@pytest.mark.slow
 def test_faster_and_drawn_videos_are_others(folder):
     one, pipe = asked(tumbling(2)), build(folder).pipe
     made = []

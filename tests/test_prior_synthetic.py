@@ -110,6 +110,7 @@ def test_settings() -> None:
         Synthetic(blur=-1.0, image="room")
 
 
+@pytest.mark.slow
 def test_where_frames_are_taken_is_known_of_a_whole_tree() -> None:
     plan = Articulated(2, ("right", "up"), frames=2, angle=8.0)(CAMERA, DEPTH, None)
     prior = Synthetic(geometry=0.0, texture=0.0, color=0.0, blur=0.0, image="room")

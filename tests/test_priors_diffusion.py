@@ -58,7 +58,7 @@ def build(folders, name: str = "svd", device: torch.device = CPU, **settings):
     return priors.build({"name": name, "model": folders(name), **tiny.SETTINGS[name], **settings}, depth=depth, device=device, estimator=None)
 
 
-@pytest.mark.parametrize("name", sorted(tiny.MADE))
+@pytest.mark.parametrize("name", [name if name == "svd" else pytest.param(name, marks=pytest.mark.slow) for name in sorted(tiny.MADE)])
 def test_a_clip_is_of_the_runs_size_and_the_same_every_time_and_in_any_company(name, folders):
     frames, camera, _ = scene()
     prior = build(folders, name, at_once=2)

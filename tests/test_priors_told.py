@@ -186,7 +186,7 @@ def test_a_model_that_makes_another_number_of_frames_is_said_to(folders):
 # LoRAs
 
 
-@pytest.mark.parametrize("how", ({}, {"precision": "float8"}))
+@pytest.mark.parametrize("how", [{"precision": "float8"}, pytest.param({}, marks=pytest.mark.slow)])
 def test_each_move_has_its_lora_loaded_once_and_alone_at_work(how, folders, tmp_path):
     loras = tiny.camera_loras(tmp_path / "loras")
     prior = build(folders, "ltx", loras=str(loras), **how)

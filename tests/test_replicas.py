@@ -169,6 +169,7 @@ def everything(rank: int, world: int, device: torch.device, folder: Path) -> Non
     check_growth(rank, world, device, folder)
 
 
+@pytest.mark.slow
 def test_processes_take_the_same_steps_and_grow_alike(tmp_path):
     on_each(everything, 2, "cpu", tmp_path)
 

@@ -137,6 +137,7 @@ def test_two_processes_make_a_stage_once(tmp_path):
     assert len(makers) == 1 and answers == set(makers)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX")
 def test_a_killed_maker_is_replaced_by_the_one_that_waits(tmp_path):
     first = start(tmp_path, 60)

@@ -31,6 +31,7 @@ def packed(place: scenes.Place) -> dict[str, torch.Tensor]:
     return out | {"kind": out["kind"].int()}
 
 
+@pytest.mark.slow
 def test_rays_meet_shapes_where_geometry_says():
     gray = empty().stuff(scenes.PLAIN)
     for put, distance in (

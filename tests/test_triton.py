@@ -244,6 +244,7 @@ def test_a_tinted_picture_and_its_gradients_are_those_of_plain_torch(device):
     torch.testing.assert_close(maps.grad, exact_maps.grad.float(), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_soft_picture_and_its_gradients_are_those_of_plain_torch(device):
     from lift.distortions.blur import _Blurred
     from lift.distortions.image_triton import blurred
