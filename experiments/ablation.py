@@ -36,10 +36,15 @@ REAL = [
 ]  # fmt: skip
 """Photographs, lifted from the one nearest to the middle, seen from where others were taken."""
 
+ERROR = "the standard error of the mean of its pairs (over scenes and over seeds, both added: few of either tell little)"
+UNITS = "`rotation` (degrees) and `position` (share of the typical depth): errors of the cameras of generated frames, where they were really taken is known; `s`: seconds of a run, all stages."
 
-def main(file: str, settings: Mapping[str, Any], data: Mapping[str, Sequence[str]], remains: str, seeds: Sequence[int] = (0, 1, 2)) -> None:
-    """file: the experiment's `__file__`, whose docstring is the table's beginning. settings: of `lift run`, by the name in the table, the same for all data or by data; the
-    first is what others are compared with. data: of `lift eval`, by name. remains: what this could not be measured with, and by which command it is."""
+
+def main(
+    file: str, settings: Mapping[str, Any], data: Mapping[str, Sequence[str]], remains: str, seeds: Sequence[int] = (0, 1, 2), to: Mapping[str, str] | None = None
+) -> None:
+    """file: the experiment's `__file__`, whose docstring is the table's beginning. settings: of `lift run`, by the name in the table, the same for all data or by data. to: which
+    of them each is compared with (the first). data: of `lift eval`, by name. remains: what this could not be measured with, and by which command it is."""
     by_data = {name: settings.get(name, settings) for name in data}
     every = list(dict.fromkeys(label for own in by_data.values() for label in own))
     name, doc = Path(file).stem, inspect.cleandoc(sys.modules["__main__"].__doc__ or "")
@@ -48,65 +53,67 @@ def main(file: str, settings: Mapping[str, Any], data: Mapping[str, Sequence[str
     parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=list(seeds), metavar="A,B,...")
     parser.add_argument("--processes", type=int, help="as `lift eval` takes it")
     parser.add_argument("--output", type=Path, default=Path("outputs/ablations"), help="where runs and their cache lie: gigabytes")
-    parser.add_argument("--to", type=Path, help="the folder of the table (experiments/tables; with --only or settings, tables beside the runs)")
+    parser.add_argument("--to", type=Path, help="the folder of the table (experiments/tables; with --only, --seeds or settings, tables beside the runs)")
     parser.add_argument("settings", nargs="*", metavar="setting=value", help="for all of them")
     asked = parser.parse_intermixed_args()
     if wrong := [label for label in asked.only or () if label not in every]:
         parser.error(f"--only has {wrong[0]!r}; choose of {'; '.join(every)}")
     told = [setting for setting in asked.settings if not setting.startswith("protocol.weights")]  # where they lie is nobody's business
-    to = asked.to or (asked.output / "tables" if asked.only or told else TABLES)
+    others = asked.only or told or asked.seeds != list(seeds)
+    folder = asked.to or (asked.output / "tables" if others else TABLES)
     command, runs = ["eval", *DEVICE, *WEIGHTS, f"protocol.seeds={asked.seeds}".replace(" ", ""), f"output={asked.output}"], {}
     for data_name, how in data.items():
         for label, own in by_data[data_name].items():
             if not asked.only or label in asked.only:
                 runs[data_name, label] = "-".join(map(_slug, [name, data_name, label, *told]))
                 command += ["--", *how, *own, *asked.settings, f"name={runs[data_name, label]}"]
-    if status := cli.main([*command, *(["--processes", str(asked.processes)] if asked.processes else [])]):
+    if status := cli.main([*command, *(["--processes", str(asked.processes)] if asked.processes is not None else [])]):
         sys.exit(status)
     sections, kept = [], {}
     for data_name in data:
         tables = {label: json.loads((asked.output / "eval" / run / "table.json").read_text()) for (whose, label), run in runs.items() if whose == data_name}
         if tables:
-            sections.append(f"## {data_name}\n\n{section(tables)}")
+            sections.append(f"## {data_name}\n\n{section(tables, to)}")
             kept[data_name] = {label: condensed(table) for label, table in tables.items()}
-    to.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     command_told = " ".join([f"python experiments/{name}.py", *([f"--seeds {','.join(map(str, asked.seeds))}"] if asked.seeds != list(seeds) else []), *told])
-    seeds_told = f"Seeds {', '.join(map(str, asked.seeds))}; ± is the spread over seeds, of the last column the standard error over scenes. Made by `{command_told}`."
+    seeds_told = f"Seeds {', '.join(map(str, asked.seeds))}; ± is the spread over seeds, of the last column {ERROR}. {UNITS} Made by `{command_told}`."
     text = "\n\n".join([f"# {doc}", seeds_told, *sections, f"## What remains\n\n{inspect.cleandoc(remains)}"])
-    (to / f"{name}.md").write_text(text + "\n", encoding="utf-8")
-    (to / f"{name}.json").write_text(json.dumps({"experiment": name, "data": kept, "machine": machine("cuda" if DEVICE else "cpu")}, indent=1) + "\n")
+    (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
+    (folder / f"{name}.json").write_text(json.dumps({"experiment": name, "data": kept, "machine": machine("cuda" if DEVICE else "cpu")}, indent=1) + "\n")
     print(text)
 
 
-def section(tables: Mapping[str, Mapping[str, Any]]) -> str:
-    """A line a setting: figures over all targets, PSNR by distance, and how far from the first setting, pair by pair of scene and seed (with its standard error)."""
+def section(tables: Mapping[str, Mapping[str, Any]], to: Mapping[str, str] | None = None) -> str:
+    """A line a setting: figures over all targets, PSNR by distance, and how far from the setting that `to` says or the first, pair by pair of scene and seed (with its standard error)."""
     first = next(iter(tables.values()))
     distances = spans(first["protocol"]["bins"])
     near = [f"PSNR {name}" for name in distances]
     means = [table["mean"] for table in tables.values()]
     every = measured(means) | {key: name for key, name in measured(means, OF_A_RUN).items() if key in ("rotation", "position", "seconds")}
-    heads = ["settings", *every.values(), *near, "PSNR to the first"]
-    lines = [_told(first), "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    heads = ["settings", *every.values(), *near, "difference in PSNR"]
+    lines = [_told(tables), "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for label, table in tables.items():
-        rows = table["rows"]
+        rows, whose = table["rows"], (to or {}).get(label, next(iter(tables)))
+        far_off = f"{difference(rows, tables[whose]['rows'])} to {whose}" if whose in tables and whose != label else ""
         by_distance = [mean_of(rows, within)["psnr"] for within in distances.values()]
         far = [f"{value:.2f}" if value is not None else "-" for value in by_distance]
-        lines.append("| " + " | ".join([label, *figures(table["mean"], every), *far, difference(rows, first["rows"]) if table is not first else ""]) + " |")
+        lines.append("| " + " | ".join([label, *figures(table["mean"], every), *far, far_off]) + " |")
     return "\n".join(lines)
 
 
 def difference(rows: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> str:
-    """Of mean PSNR, over scenes and seeds that both have, with its standard error over scenes: seeds of one scene tell no more of others."""
+    """Of mean PSNR, over scenes and seeds that both have, with its standard error (`ERROR`)."""
     def by_task(some: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], float]:
         return {(row["scene"], row["seed"]): mean_of([row])["psnr"] for row in some}
 
     mine, theirs = by_task(rows), by_task(others)
-    scenes: dict[str, list[float]] = {}
-    for task in mine.keys() & theirs.keys():
-        scenes.setdefault(task[0], []).append(mine[task] - theirs[task])
-    off = [float(np.mean(values)) for values in scenes.values()]
-    error = f" ± {np.std(off, ddof=1) / math.sqrt(len(off)):.2f}" if len(off) > 1 else ""
-    return f"{np.mean(off):+.2f}{error}"
+    off = {task: mine[task] - theirs[task] for task in mine.keys() & theirs.keys() if mine[task] is not None and theirs[task] is not None}
+    if not off:
+        return "-"
+    means = [[float(np.mean([value for task, value in off.items() if task[which] == one])) for one in {task[which] for task in off}] for which in (0, 1)]
+    error = math.hypot(*(np.std(values, ddof=1) / math.sqrt(len(values)) for values in means if len(values) > 1))
+    return f"{np.mean(means[0]):+.2f}" + (f" ± {error:.2f}" if len(off) > 1 else "")
 
 
 def condensed(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,13 +122,15 @@ def condensed(table: Mapping[str, Any]) -> dict[str, Any]:
     return {"mean": table["mean"], "tasks": tasks, "machine": table["machine"]}
 
 
-def _told(table: Mapping[str, Any]) -> str:
+def _told(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    table = next(iter(tables.values()))
     protocol, dataset = table["protocol"], table["dataset"]
+    priors = dict.fromkeys(one["settings"]["prior"]["name"] for one in tables.values())
     scenes = list(dict.fromkeys(row["scene"] for row in table["rows"]))
     made_on = table["machine"]["device"] if table["machine"]["device"] != "cpu" else f"{table['machine']['cores']} cores ({table['machine']['processor']})"
     return (
-        f"Dataset `{dataset['name']}`: {', '.join(scenes)}; {table['mean']['views'] // max(1, len(protocol['seeds']))} targets; input `{protocol['input']}`; alignment `{protocol['align']}`; "
-        f"{table['settings']['intake']['size']} pixels; prior `{table['settings']['prior']['name']}`; {table['settings']['fit']['steps']} steps. Measured on {made_on}; seconds of a run that had its share of it. Distances in units of the typical depth."
+        f"Dataset `{dataset['name']}`: {', '.join(scenes)}; {table['mean']['views'] // max(1, len(protocol['seeds']))} targets in all; input `{protocol['input']}`; alignment `{protocol['align']}`; "
+        f"{table['settings']['intake']['size']} pixels; prior {' or '.join(f'`{name}`' for name in priors)}; {table['settings']['fit']['steps']} steps. Measured on {made_on}; seconds of a run that had its share of it. Distances in units of the typical depth."
     )
 
 

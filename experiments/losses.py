@@ -18,7 +18,7 @@ SETTINGS = {
     "pixels weighed, too": [*BASE, "fit.trust.pixels=2.5"],
 }
 REMAINS = """
-Frames of a video generator are wrong in ways of their own: `python experiments/losses.py prior=svd depth=depth_anything trainer=gpu renderer=gsplat`; on photographs, one by one: `lift eval dataset=folder dataset.path=FOLDER prior=svd fit.loss.ssim=0`.
+Measured with `synthetic`; no video generator's weights were at hand. Frames of one are wrong in ways of their own: `python experiments/losses.py prior=svd depth=depth_anything trainer=gpu renderer=gsplat`; on photographs, one by one: `lift eval dataset=folder dataset.path=FOLDER prior=svd fit.loss.ssim=0`.
 """
 
 if __name__ == "__main__":

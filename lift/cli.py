@@ -244,9 +244,11 @@ def _to_evaluate(arguments: list[str]):
 
     for argument in arguments:
         key, equals, _ = argument.partition("=")
-        if not equals:
+        if not key or not equals:
             raise ComponentError(f"{argument!r} is no setting; lift eval takes dataset=NAME, dataset.path=FOLDER, protocol.KEY=VALUE and the settings of lift run")
-        if key in ("image", "+image", "seed"):
+        if key[0] in "+~":  # by which Hydra adds and takes away
+            raise ComponentError(f"{argument!r}: lift eval takes KEY=VALUE; leave out {argument[: -len(argument.lstrip('+~'))]!r}")
+        if key in ("image", "seed"):
             raise ComponentError(f"{argument!r}: {'the dataset has the pictures' if key != 'seed' else 'choose protocol.seeds=[...]'}")
     own = [argument for argument in arguments if re.match(r"(dataset|protocol)[.=]", argument)]
     composed = _composed([*(argument for argument in arguments if argument not in own), "image=none"])

@@ -235,6 +235,8 @@ def check(config: DictConfig) -> None:
     """What types alone do not catch. Raises ComponentError or omegaconf's MissingMandatoryValue with the key."""
     if OmegaConf.is_missing(config, "image"):
         raise ComponentError("image is not set: give image=PATH, or the name of a built-in picture such as image=coffee")
+    if config.name is not None and (config.name in ("", ".", "..") or set("/\\") & set(config.name)):
+        raise ComponentError(f"name is {config.name!r}; choose the name of one folder, and by output=FOLDER where it lies")
     for slot in SLOTS:
         settings = OmegaConf.to_container(config[slot], resolve=True)
         catalogue()(slot, settings.pop("name")).check(settings)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from lift import cli
+from lift import cli, session
 from lift.config import Protocol
 from lift.evaluation import evaluate as evaluation, metrics
 from lift.evaluation.datasets import Capture, ray_cast
@@ -337,8 +337,17 @@ def test_figures_are_found_again_only_while_nothing_of_them_has_changed(tmp_path
     assert "| 0 to 0.01 |" not in again("protocol.bins=[0.01]").split("| distance |")[0] and not made, "bins are arithmetic on what there is"
     swept = again("protocol.align=sweep")
     assert len(made) == 1 and "Alignment `sweep`" in swept and "| alignment | seed | scale | factor |" in swept
-    (folder / "plain-0.json").write_text('{"key": "ab')
-    assert again("protocol.align=sweep") == swept and len(made) == 1, "half a file is none"
+    whole = json.loads((folder / "plain-0.json").read_text())
+    for broken in ('{"key": "ab', "[1]", json.dumps({"key": whole["key"]})):
+        (folder / "plain-0.json").write_text(broken)
+        assert again("protocol.align=sweep") == swept and len(made) == 1, "half a file is none"
+    (folder / "plain-0.png").unlink()
+    assert again("protocol.align=sweep") == swept and len(made) == 1 and (folder / "plain-0.png").is_file(), "pictures that are gone"
+    with monkeypatch.context() as changed:
+        changed.setitem(session.VERSIONS, "plan", -1)
+        again("protocol.align=sweep")
+        assert len(made) == 1, "another version of a stage"
+    swept = again("protocol.align=sweep")
     with monkeypatch.context() as changed:
         cast = ray_cast.render
         changed.setattr(ray_cast, "render", lambda scene, camera: replace(right := cast(scene, camera), images=255 - right.images))
@@ -353,6 +362,9 @@ def test_wrong_arguments_are_one_line_that_says_what_to_choose(capsys, tmp_path)
         (["photo.jpg"], "'photo.jpg' is no setting; lift eval takes dataset=NAME"),
         (["image=coffee"], "the dataset has the pictures"),
         (["seed=3"], "choose protocol.seeds="),
+        (["dataset=ray_cast", "++protocol.align=sweep"], "'++protocol.align=sweep': lift eval takes KEY=VALUE; leave out '++'"),
+        (["dataset=ray_cast", "name=../x"], "name is '../x'; choose the name of one folder"),
+        (["dataset=ray_cast", "name=inputs"], "name is 'inputs'"),
         (["dataset=lllf"], "dataset is 'lllf'; choose one of dl3dv, folder, llff"),
         (["protocol.alin=none"], "did you mean protocol.align?"),
         (["dataset=ray_cast", "--", "fit.steps=5", "--", "fit.steps=5"], "give each a name=NAME of its own"),

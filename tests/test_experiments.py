@@ -68,7 +68,7 @@ ABLATIONS = ("method", "trajectory", "prior", "single", "losses")
 def called(name: str, monkeypatch) -> tuple:
     """What an experiment hands to `ablation.main`."""
     seen = []
-    monkeypatch.setattr(ablation, "main", lambda *given: seen.append(given))
+    monkeypatch.setattr(ablation, "main", lambda *given, to=None: seen.append((*given, to or {})))
     runpy.run_path(str(Path(ablation.__file__).parent / f"{name}.py"), run_name="__main__")
     return seen[0]
 
@@ -76,7 +76,8 @@ def called(name: str, monkeypatch) -> tuple:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_every_setting_of_an_ablation_composes(name, monkeypatch):
-    _, settings, data, remains = called(name, monkeypatch)
+    _, settings, data, remains, to = called(name, monkeypatch)
+    assert {*to, *to.values()} <= settings.keys()
     assert "python experiments/" in remains, "it says how to measure what is missing"
     store_schemas()
     given = re.findall(r"`python experiments/\w+\.py(?: --only \"[^\"]*\")? ([^`]*)`", remains)
@@ -116,6 +117,19 @@ def evaluated(scores: dict[str, float]) -> Callable[[list[str]], int]:
     return main
 
 
+def test_a_difference_is_of_pairs_and_its_error_knows_scenes_and_seeds():
+    def rows(values: dict[tuple[str, int], float]) -> list[dict]:
+        views = {scene: [{key: None for key in MEASURES} | {"psnr": value, "distance": 0.1}] for scene, value in values.items()}
+        return [{"scene": scene, "seed": seed, "views": views[scene, seed], "depth": None, "cameras": None, "stages": {}} for scene, seed in values]
+
+    base = rows({(scene, seed): 20.0 for scene in "ab" for seed in (0, 1, 2)})
+    # Seeds are 3 dB apart and both scenes alike: an error over scenes alone would be none.
+    other = rows({(scene, seed): 20.0 + 3 * seed for scene in "ab" for seed in (0, 1, 2)})
+    assert ablation.difference(other, base) == f"+3.00 ± {3 / 3**0.5:.2f}"
+    assert ablation.difference(rows({("a", 0): 21.0}), base) == "+1.00"
+    assert ablation.difference(rows({("c", 0): 21.0}), base) == "-"
+
+
 def test_an_ablation_is_a_table_of_all_its_settings_beside_the_first(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ablation.cli, "main", evaluated({"fit.steps=1": 20.0, "fit.steps=2": 21.5}))
     monkeypatch.setattr(sys, "argv", ["method.py", "--output", str(tmp_path / "out"), "--to", str(tmp_path / "tables"), "--seeds", "0,1", "seed_free=1"])
@@ -124,11 +138,11 @@ def test_an_ablation_is_a_table_of_all_its_settings_beside_the_first(tmp_path, m
     ablation.main("experiments/method.py", settings, {"made up": ["dataset=made_up"]}, "Much.")
     text = (tmp_path / "tables/method.md").read_text()
     assert text.startswith("# What is what?") and "## What remains\n\nMuch." in text and "by `python experiments/method.py --seeds 0,1 seed_free=1`" in text
-    assert "| settings | PSNR | seen | rotation | position | s | PSNR 0 to 0.1 | PSNR from 0.1 | PSNR to the first |" in text
+    assert "| settings | PSNR | seen | rotation | position | s | PSNR 0 to 0.1 | PSNR from 0.1 | difference in PSNR |" in text
     assert "; 5 steps. Measured on an abacus;" in text
     # Two scenes 10 dB apart, seeds 1 dB apart, views 1.8 dB apart.
     assert "| one | 24.40 ± 0.71 | 50 % | 0.25 | 1.00 % | 3 | 25.30 | 23.50 |  |" in text
-    assert "| two | 25.90 ± 0.71 | 50 % | 0.25 | 1.00 % | 3 | 26.80 | 25.00 | +1.50 ± 0.00 |" in text
+    assert "| two | 25.90 ± 0.71 | 50 % | 0.25 | 1.00 % | 3 | 26.80 | 25.00 | +1.50 ± 0.00 to one |" in text
     kept = json.loads((tmp_path / "tables/method.json").read_text())
     assert [task["psnr"] for task in kept["data"]["made up"]["two"]["tasks"]] == pytest.approx([20.4, 21.4, 30.4, 31.4])
     assert "| two |" in capsys.readouterr().out

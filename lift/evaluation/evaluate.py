@@ -39,9 +39,9 @@ from lift.io.splats import read_ply
 from lift.machine import machine
 from lift.parallel import each
 from lift.pipeline import run
-from lift.registry import SLOTS, fingerprint
+from lift.registry import SLOTS, ComponentError, fingerprint
 from lift.renderers import renderers
-from lift.session import Session
+from lift.session import VERSIONS, Session
 from lift.store import key_of
 from lift.training.fit import fit
 from lift.types import Cameras, Depth, Frames
@@ -68,6 +68,8 @@ class Evaluation:
 
     def __init__(self, config: DictConfig, asked: DictConfig) -> None:
         """config: a run's, its image and seed aside. asked: `dataset` and `protocol`. Raises what the dataset raises."""
+        if config.name == "inputs":
+            raise ComponentError("name is 'inputs', the folder of the photographs that were lifted; choose another")
         self.config, self.asked, self.protocol = config, asked, asked.protocol
         self.dataset: Dataset = datasets.build(OmegaConf.to_container(asked.dataset, resolve=True))
         self.tasks = [Task(scene, seed) for scene in self.dataset.scenes() for seed in self.protocol.seeds]
@@ -76,7 +78,7 @@ class Evaluation:
         for group, names in (("protocol", ("seeds", "bins", "weights")), ("dataset", ("scenes",))):  # which decide what is measured, not what comes of it
             for name in names:
                 told[group].pop(name, None)
-        self.key = key_of(VERSION, settings, told, [fingerprint(Path(inspect.getfile(module))) for module in (metrics, protocol, lpips, dists)])
+        self.key = key_of(VERSION, VERSIONS, settings, told, [fingerprint(Path(inspect.getfile(module))) for module in (metrics, protocol, lpips, dists)])
         self.folder = Path(config.output) / "eval" / (config.name or f"{asked.dataset.name}-{self.key}")
         self._references: dict[str, Depth] = {}
 
@@ -110,7 +112,7 @@ class Evaluation:
         file = self.folder / f"{task.name}.json"
         with FileLock(self.folder.parent / f".{task.name}-{key_of(_plain(config))}.lock"):  # another evaluation may have the same run
             key = Session(config).key("fit", self.key, source, case.digest(), self.measures.digest, slots=tuple(SLOTS), code=(fit,))
-            if (_row(file) or {}).get("key") == key:
+            if (_row(file) or {}).get("key") == key and file.with_suffix(".png").is_file():
                 return file
             folder = run(config, task.scene.replace("/", "-"))
             row, picture = self._measured(case, folder)
@@ -251,9 +253,10 @@ class Case:
 def _row(file: Path) -> dict[str, Any] | None:
     """A task's, if it is whole."""
     try:
-        return json.loads(file.read_text())
+        row = json.loads(file.read_text())
     except (OSError, ValueError):
         return None
+    return row if isinstance(row, dict) and {"key", "scene", "seed", "run", "views", "depth", "cameras", "stages"} <= row.keys() else None
 
 
 def _published(path: Path, write: Callable[[Path], Any]) -> None:
