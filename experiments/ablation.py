@@ -59,8 +59,8 @@ def main(
     if wrong := [label for label in asked.only or () if label not in every]:
         parser.error(f"--only has {wrong[0]!r}; choose of {'; '.join(every)}")
     told = [setting for setting in asked.settings if not setting.startswith("protocol.weights")]  # where they lie is nobody's business
-    others = asked.only or told or asked.seeds != list(seeds)
-    folder = asked.to or (asked.output / "tables" if others else TABLES)
+    own_seeds = [f"--seeds {','.join(map(str, asked.seeds))}"] if asked.seeds != list(seeds) else []
+    folder = asked.to or (asked.output / "tables" if asked.only or told or own_seeds else TABLES)
     command, runs = ["eval", *DEVICE, *WEIGHTS, f"protocol.seeds={asked.seeds}".replace(" ", ""), f"output={asked.output}"], {}
     for data_name, how in data.items():
         for label, own in by_data[data_name].items():
@@ -76,7 +76,7 @@ def main(
             sections.append(f"## {data_name}\n\n{section(tables, to)}")
             kept[data_name] = {label: condensed(table) for label, table in tables.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    command_told = " ".join([f"python experiments/{name}.py", *([f"--seeds {','.join(map(str, asked.seeds))}"] if asked.seeds != list(seeds) else []), *told])
+    command_told = " ".join([f"python experiments/{name}.py", *own_seeds, *told])
     seeds_told = f"Seeds {', '.join(map(str, asked.seeds))}; ± is the spread over seeds, of the last column {ERROR}. {UNITS} Made by `{command_told}`."
     text = "\n\n".join([f"# {doc}", seeds_told, *sections, f"## What remains\n\n{inspect.cleandoc(remains)}"])
     (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
