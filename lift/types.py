@@ -18,6 +18,15 @@ from torch import Tensor
 
 ItemsT = TypeVar("ItemsT", bound="Items")
 
+Hint = Literal["planned", "known", "sequence", "unordered"]
+"""What the cameras of a trajectory are worth to the pose stage.
+
+planned: the cameras that a generator was asked for; the frames follow them roughly.
+known: measured cameras; they are used as they are.
+sequence: placeholders, all equal to the input's camera; the frames follow one another in time.
+unordered: placeholders, all equal to the input's camera; the frames come in no order.
+"""
+
 
 class Items:
     """A frozen dataclass whose tensors share their first axis, the item axis; what is not a tensor is shared by all items."""
@@ -112,6 +121,7 @@ class Trajectory:
 
     start: Cameras
     clips: tuple[Clip, ...]
+    hint: Hint = "planned"
 
     def __post_init__(self) -> None:
         known = 1

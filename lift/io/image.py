@@ -54,13 +54,14 @@ _TURNS = {
 @dataclass(frozen=True)
 class Picture:
     """The input of a run. `digest` is the SHA-256 of the file's bytes (of the pixels, for a scene); `notes` says in sentences what
-    was assumed or changed."""
+    was assumed or changed. `focal_known`: whether the focal length was measured (EXIF, calibration) rather than assumed."""
 
     name: str
     frames: Frames
     cameras: Cameras
     digest: str
     notes: tuple[str, ...]
+    focal_known: bool = True
 
 
 def load_picture(source: str, size: int, field_of_view: float) -> Picture:
@@ -154,6 +155,7 @@ def _read(path: Path, name: str, size: int, field_of_view: float, calibration: t
     turn = _TURNS.get(tags.get(ExifTags.Base.Orientation, 1))
     focal = calibration[0] if calibration else _focal(tags, full_width, full_height, notes)
     width, height, box = _fit(full_width, full_height, size, notes)
+    focal_known = focal is not None
     if focal is None:
         # The whole picture's longer side, or what of it was kept of a panorama.
         seen = min(max(full_width, full_height), WIDEST * min(full_width, full_height))
@@ -179,7 +181,7 @@ def _read(path: Path, name: str, size: int, field_of_view: float, calibration: t
     intrinsics = cameras.intrinsics.clone()
     intrinsics[0, :2, 2] = torch.tensor([cx, cy])
     frames = Frames(_tensor(pixels)[None])
-    return Picture(name, frames, replace(cameras, intrinsics=intrinsics), hashlib.sha256(data).hexdigest(), tuple(notes))
+    return Picture(name, frames, replace(cameras, intrinsics=intrinsics), hashlib.sha256(data).hexdigest(), tuple(notes), focal_known)
 
 
 def _decode(data: bytes, name: str, least: int | None, notes: list[str]) -> tuple[Image.Image, tuple[int, int], dict[int, Any]]:
