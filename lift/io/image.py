@@ -118,12 +118,45 @@ def encode_image(
     return stream.getvalue()
 
 
-def read_image(path: Path) -> UInt8[Tensor, "height width 3"]:
-    """A picture file at its own size, turned upright, 8-bit RGB over white. Raises as `load_picture` does."""
+def read_image(path: Path, upright: bool = True) -> UInt8[Tensor, "height width 3"]:
+    """Read a picture file at its own size, as 8-bit RGB over white.
+
+    Args:
+        path: The file.
+        upright: Whether to turn the picture as its EXIF orientation says.
+
+    Returns:
+        The pixels.
+
+    Raises:
+        ValueError: The file is not a picture, or it is damaged.
+    """
     image, _, tags = _decode(Path(path).read_bytes(), str(path), None, [])
-    turn = _TURNS.get(tags.get(ExifTags.Base.Orientation, 1))
+    turn = _TURNS.get(tags.get(ExifTags.Base.Orientation, 1)) if upright else None
     pixels = _rgb(image, str(path), [])
     return _tensor(pixels.transpose(turn) if turn is not None else pixels)
+
+
+def picture_size(path: Path, upright: bool = True) -> tuple[int, int]:
+    """Read the size of a picture file without decoding it.
+
+    Args:
+        path: The file.
+        upright: Whether to apply the EXIF orientation.
+
+    Returns:
+        Width and height in pixels, as `read_image` returns them.
+
+    Raises:
+        ValueError: The file is not a picture.
+    """
+    try:
+        with Image.open(path) as image:
+            lying = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+            turned = lying and upright
+            return (image.height, image.width) if turned else (image.width, image.height)
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{path} is no picture that can be read: {error}") from None
 
 
 def _bytes(image: Tensor) -> np.ndarray:
