@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
+from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 
@@ -48,6 +49,15 @@ class CaptureSettings:
     """`input`: name or index of the input view's frame."""
     held_out: int = 0
     """`fit.held_out`: N, where every N-th picture is held out."""
+
+    @classmethod
+    def of(cls, config: DictConfig) -> "CaptureSettings":
+        """Take the settings out of a run's configuration."""
+        frames = config.frames
+        return cls(
+            config.intake.size, config.intake.field_of_view, frames.most, frames.first,
+            frames.stride, frames.ordered, config.cameras, config.input, config.fit.held_out,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
