@@ -262,7 +262,7 @@ def test_a_folder_with_cameras_becomes_a_scene_without_planner_and_prior(tmp_pat
     assert LEFT <= {path.name for path in run.iterdir()}
     provenance = json.loads((run / "provenance.json").read_text())
     assert set(provenance["components"]) == {"depth", "pose", "distortion", "renderer"}
-    assert [stage["stage"] for stage in provenance["stages"]] == ["depth", "reconstruct", "fit"]
+    assert [stage["stage"] for stage in provenance["stages"]] == ["depth", "depth", "reconstruct", "fit"]
     order = provenance["source"]["frames"]
     assert provenance["source"]["hint"] == "known" and len(order) == 6
     held_out = json.loads((run / "split.json").read_text())["held_out"]
