@@ -189,6 +189,12 @@ def test_the_focal_length_is_known_if_all_files_state_the_same(tmp_path):
     assert float(mixed.picture.cameras.intrinsics[0, 0, 0]) == pytest.approx(first, rel=0.01)
 
 
+def test_a_folder_does_not_hide_a_built_in_picture(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "coffee").mkdir()
+    assert not is_capture("coffee") and is_capture("coffee/")
+
+
 def test_one_picture_is_no_capture(tmp_path):
     gif = tmp_path / "a.gif"
     Image.fromarray(grey(1).numpy()).save(gif)

@@ -15,9 +15,11 @@ from hydra import compose, initialize_config_module
 from PIL import Image
 
 from lift import pipeline
-from lift.io.cameras import read_cameras
+from lift.geometry import pinhole
+from lift.io.cameras import read_cameras, write_transforms
 from lift.io.splats import read_ply
 from lift.io.video import read_frames
+from lift.types import Cameras, Depth
 from tests.test_registry import here, lift
 
 TINY = ("intake.size=96", "planner.depth=1", "planner.frames=3", "fit.steps=30", "fit.checkpoint_every=10", "fit.initial_gaussians=1500",
@@ -83,7 +85,11 @@ def test_what_poses_warn_of_is_kept_with_the_result_and_said_again(tmp_path):
     for k in range(3):  # nothing in common
         image = torch.randint(0, 256, (64, 96, 3), generator=rng, dtype=torch.uint8)
         Image.fromarray(image.numpy()).save(tmp_path / "made" / f"{k}.png")
-    command = ["run", "image=coffee", *TINY, "planner=single", "planner.frames=null", "prior=frames", f"prior.path={tmp_path / 'made'}", "prior.includes_input=false", f"output={tmp_path}"]
+    matrices = torch.eye(4).repeat(4, 1, 1)
+    matrices[:, 0, 3] = -0.05 * torch.arange(4)
+    lens = pinhole(96, 64, 90.0).intrinsics.repeat(4, 1, 1)
+    write_transforms(tmp_path / "path.json", Cameras(matrices, lens, 96, 64), [""] * 4)
+    command = ["run", "image=coffee", *TINY, "planner=path", f"planner.path={tmp_path / 'path.json'}", "planner.frames=null", "prior=frames", f"prior.path={tmp_path / 'made'}", "prior.includes_input=false", f"output={tmp_path}"]
     command.remove("planner.depth=1")
     command.remove("planner.frames=3")
     for _ in range(2):
@@ -236,11 +242,8 @@ FEW = ("intake.size=64", "fit.steps=20", "fit.initial_gaussians=800", "deliver.v
 
 def taken_views(folder: Path, count: int = 6) -> str:
     """PNG files of a ray-cast room from cameras in a row, and the file with their cameras."""
-    from lift.geometry import pinhole
-    from lift.io.cameras import write_transforms
     from lift.io.image import save_image
     from lift.scenes import render
-    from lift.types import Cameras
 
     lens = pinhole(64, 48, 60.0)
     matrices = torch.eye(4).repeat(count, 1, 1)
@@ -303,7 +306,6 @@ def test_frames_made_elsewhere_need_no_path(tmp_path):
     from lift.io.image import load_picture
     from lift.priors import priors
     from lift.session import Session
-    from lift.types import Depth
 
     taken_views(tmp_path, 5)
     store_schemas()
