@@ -1,0 +1,123 @@
+"""How much of a view shows surfaces that some training frame saw.
+
+A view far from all frames shows surfaces that nothing was fitted to: holes, stretched Gaussians,
+guesses. Coverage finds such views from the scene alone, without true pictures.
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from lift.geometry import inside, project, unproject
+from lift.renderers import Renderer
+from lift.types import Cameras, Gaussians
+
+LONG_SIDE = 96
+"""Longer side in pixels of the depth maps that coverage is measured on."""
+
+MOST_FRAMES = 60
+"""Frames that are compared, at most. More frames are thinned evenly."""
+
+OPAQUE = 0.5
+"""Alpha above which a pixel shows a surface."""
+
+DEPTH_TOLERANCE = 0.08
+"""Relative depth by which a point may lie behind or in front of a frame's surface and still count
+as on it."""
+
+LARGEST_ANGLE = 30.0
+"""Degrees between two directions onto a point, above which one view does not tell how the other
+looks."""
+
+
+class Coverage:
+    """Share of a view's pixels whose surface was seen by at least one training frame.
+
+    The surface of a view is the scene's rendered depth. A frame saw a point of it if the point
+    projects into the frame, lies on the surface that the scene shows from the frame's camera, and
+    is seen from a similar direction.
+    """
+
+    def __init__(
+        self, renderer: Renderer, gaussians: Gaussians, frames: Cameras, long_side: int = LONG_SIDE
+    ) -> None:
+        """Render the depth that each training frame shows.
+
+        Args:
+            renderer: Renders the scene; its device is used throughout.
+            gaussians: The canonical scene.
+            frames: Cameras of the training frames, at least one.
+            long_side: Longer side of the depth maps in pixels.
+        """
+        self._renderer = renderer
+        self._gaussians = gaussians.to(renderer.device)
+        self._long_side = long_side
+        self._frames = self._prepare(_thin(frames, MOST_FRAMES))
+        rendered = [self._surface(self._frames[index]) for index in range(len(self._frames))]
+        depth = torch.cat([depth for depth, _ in rendered])
+        opaque = torch.cat([opaque for _, opaque in rendered])
+        self._depth = depth.where(opaque, torch.inf)
+
+    @torch.no_grad()
+    def __call__(self, cameras: Cameras) -> Float[Tensor, "view"]:
+        """Measure views.
+
+        Args:
+            cameras: The views, of any picture size.
+
+        Returns:
+            Coverage of each view in [0, 1], on the CPU. A pixel with alpha up to 0.5 is not
+            covered.
+        """
+        views = self._prepare(cameras)
+        return torch.tensor([self._view_coverage(views[index]) for index in range(len(views))])
+
+    def _prepare(self, cameras: Cameras) -> Cameras:
+        """Bring cameras to the size of the depth maps and to the renderer's device."""
+        factor = min(1.0, self._long_side / max(cameras.width, cameras.height))
+        width = max(1, round(cameras.width * factor))
+        height = max(1, round(cameras.height * factor))
+        return cameras.resized(width, height).to(self._renderer.device)
+
+    @torch.no_grad()
+    def _surface(
+        self, camera: Cameras
+    ) -> tuple[Float[Tensor, "1 height width"], Bool[Tensor, "1 height width"]]:
+        """Render the scene's depth, and where it is opaque."""
+        render = self._renderer(self._gaussians, camera)
+        return render.depth, render.alpha > OPAQUE
+
+    def _view_coverage(self, camera: Cameras) -> float:
+        depth, opaque = self._surface(camera)
+        points = unproject(depth, camera)[opaque]
+        if len(points) == 0:
+            return 0.0
+        seen = self._seen(points, camera.centers)
+        return float(seen.any(0).sum()) / opaque.numel()
+
+    def _seen(
+        self, points: Float[Tensor, "point 3"], center: Float[Tensor, "1 3"]
+    ) -> Bool[Tensor, "frame point"]:
+        """Say which frames saw which points as a camera at `center` sees them."""
+        frames = self._frames
+        pixels, depth = project(points, frames)
+        in_picture = inside(pixels, frames)
+        column = pixels[..., 0].nan_to_num(0.0).clamp(0, frames.width - 1).long()
+        row = pixels[..., 1].nan_to_num(0.0).clamp(0, frames.height - 1).long()
+        index = torch.arange(len(frames), device=points.device)[:, None]
+        surface = self._depth[index, row, column]
+        unoccluded = depth <= surface * (1 + DEPTH_TOLERANCE)
+        towards_view = normalize(points - center, dim=-1)
+        towards_frame = normalize(points - frames.centers[:, None], dim=-1)
+        similar = (towards_view * towards_frame).sum(-1) > math.cos(math.radians(LARGEST_ANGLE))
+        return in_picture & unoccluded & similar
+
+
+def _thin(cameras: Cameras, most: int) -> Cameras:
+    """Keep at most `most` cameras, evenly spaced, the first and the last among them."""
+    if len(cameras) <= most:
+        return cameras
+    return cameras[torch.linspace(0, len(cameras) - 1, most).round().long()]
