@@ -5,9 +5,10 @@ guesses. Coverage finds such views from the scene alone, without true pictures.
 """
 
 import math
+from dataclasses import replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -20,6 +21,9 @@ LONG_SIDE = 96
 
 MOST_FRAMES = 60
 """Frames that are compared, at most. More frames are thinned evenly."""
+
+FRAMES_AT_ONCE = 4
+"""Frames whose pictures are searched for a view's points at the same time."""
 
 OPAQUE = 0.5
 """Alpha above which a pixel shows a surface."""
@@ -53,13 +57,16 @@ class Coverage:
             long_side: Longer side of the depth maps in pixels.
         """
         self._renderer = renderer
-        self._gaussians = gaussians.to(renderer.device)
+        gaussians = gaussians.to(renderer.device)
+        # Colours do not matter here: without view dependence they cost least.
+        self._gaussians = replace(gaussians, sh_coeffs=gaussians.sh_coeffs[:, :1])
         self._long_side = long_side
         self._frames = self._prepare(_thin(frames, MOST_FRAMES))
         rendered = [self._surface(self._frames[index]) for index in range(len(self._frames))]
         depth = torch.cat([depth for depth, _ in rendered])
         opaque = torch.cat([opaque for _, opaque in rendered])
         self._depth = depth.where(opaque, torch.inf)
+        self._typical = depth[opaque].median() if opaque.any() else depth.new_ones(())
 
     @torch.no_grad()
     def __call__(self, cameras: Cameras) -> Float[Tensor, "view"]:
@@ -95,24 +102,40 @@ class Coverage:
         points = unproject(depth, camera)[opaque]
         if len(points) == 0:
             return 0.0
-        seen = self._seen(points, camera.centers)
-        return float(seen.any(0).sum()) / opaque.numel()
+        unseen = points
+        # Near frames come first. They see most points, which the other frames need not look for.
+        for frames in self._nearest_first(camera).split(FRAMES_AT_ONCE):
+            if len(unseen) == 0:
+                break
+            unseen = unseen[~self._seen(unseen, camera.centers, frames).any(0)]
+        return (len(points) - len(unseen)) / opaque.numel()
+
+    def _nearest_first(self, camera: Cameras) -> Int[Tensor, "frame"]:
+        """Sort frames by how little their picture of the scene's middle is shifted."""
+        frames = self._frames
+        middle = frames.centers + self._typical * frames.world_to_camera[:, 2, :3]
+        own_middle = camera.centers + self._typical * camera.world_to_camera[:, 2, :3]
+        moved = (frames.centers - camera.centers).norm(dim=-1)
+        return (moved + (middle - own_middle).norm(dim=-1)).argsort()
 
     def _seen(
-        self, points: Float[Tensor, "point 3"], center: Float[Tensor, "1 3"]
+        self,
+        points: Float[Tensor, "point 3"],
+        center: Float[Tensor, "1 3"],
+        index: Int[Tensor, "frame"],
     ) -> Bool[Tensor, "frame point"]:
         """Say which frames saw which points as a camera at `center` sees them."""
-        frames = self._frames
+        frames = self._frames[index]
         pixels, depth = project(points, frames)
         in_picture = inside(pixels, frames)
         column = pixels[..., 0].nan_to_num(0.0).clamp(0, frames.width - 1).long()
         row = pixels[..., 1].nan_to_num(0.0).clamp(0, frames.height - 1).long()
-        index = torch.arange(len(frames), device=points.device)[:, None]
-        surface = self._depth[index, row, column]
+        surface = self._depth[index[:, None], row, column]
         unoccluded = depth <= surface * (1 + DEPTH_TOLERANCE)
         towards_view = normalize(points - center, dim=-1)
         towards_frame = normalize(points - frames.centers[:, None], dim=-1)
-        similar = (towards_view * towards_frame).sum(-1) > math.cos(math.radians(LARGEST_ANGLE))
+        cosine = (towards_view * towards_frame).sum(-1)
+        similar = cosine > math.cos(math.radians(LARGEST_ANGLE))
         return in_picture & unoccluded & similar
 
 
