@@ -13,13 +13,14 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lift.geometry import inside, project, unproject
+from lift.parallel import torch_on_one_thread
 from lift.renderers import Renderer
 from lift.types import Cameras, Gaussians
 
 LONG_SIDE = 96
 """Longer side in pixels of the depth maps that coverage is measured on."""
 
-MOST_FRAMES = 60
+MOST_FRAMES = 40
 """Frames that are compared, at most. More frames are thinned evenly."""
 
 FRAMES_AT_ONCE = 4
@@ -62,7 +63,8 @@ class Coverage:
         self._gaussians = replace(gaussians, sh_coeffs=gaussians.sh_coeffs[:, :1])
         self._long_side = long_side
         self._frames = self._prepare(_thin(frames, MOST_FRAMES))
-        rendered = [self._surface(self._frames[index]) for index in range(len(self._frames))]
+        with torch_on_one_thread(renderer.own_threads):
+            rendered = [self._surface(self._frames[index]) for index in range(len(self._frames))]
         depth = torch.cat([depth for depth, _ in rendered])
         opaque = torch.cat([opaque for _, opaque in rendered])
         self._depth = depth.where(opaque, torch.inf)
