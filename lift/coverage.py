@@ -30,8 +30,7 @@ OPAQUE = 0.5
 """Alpha above which a pixel shows a surface."""
 
 DEPTH_TOLERANCE = 0.08
-"""Relative depth by which a point may lie behind or in front of a frame's surface and still count
-as on it."""
+"""Relative depth by which a point may lie behind a frame's surface and not count as hidden."""
 
 LARGEST_ANGLE = 30.0
 """Degrees between two directions onto a point, above which one view does not tell how the other
@@ -42,8 +41,8 @@ class Coverage:
     """Share of a view's pixels whose surface was seen by at least one training frame.
 
     The surface of a view is the scene's rendered depth. A frame saw a point of it if the point
-    projects into the frame, lies on the surface that the scene shows from the frame's camera, and
-    is seen from a similar direction.
+    projects into the frame, no nearer surface of the scene hides it there, and the directions onto
+    it are similar.
     """
 
     def __init__(
