@@ -208,6 +208,32 @@ def compare(renderer: Renderer, scene: Scene, truth: Truth) -> dict[str, Any]:
     }
 
 
+def collect_numbers(
+    scene: Scene,
+    findings: list[FrameFinding],
+    flight: FlyThrough,
+    gaussians_limit: int,
+    compared: dict[str, Any] | None = None,
+) -> SceneNumbers:
+    """Collect the numbers that the verdict is drawn from; arguments as in `summarize`."""
+    camera = scene.picture.cameras
+    fitted = [f for f in findings[1:] if f.registered and not f.held_out]
+    return SceneNumbers(
+        frames=len(findings),
+        placed_frames=1 + sum(f.registered for f in findings[1:]),
+        gaussians=len(scene.gaussians),
+        gaussians_limit=min(gaussians_limit, camera.width * camera.height),
+        input_psnr=findings[0].psnr,
+        held_out_psnr=_mean([f.psnr for f in findings[1:] if f.held_out]),
+        frames_psnr=_mean([f.psnr for f in fitted]),
+        frames_psnr_distorted=_mean([f.psnr_distorted for f in fitted]),
+        true_psnr=compared["psnr"] if compared else None,
+        smallest_coverage=float(flight.coverage.min()),
+        parallax=largest_parallax(scene, corrected_cameras(scene)),
+        fly_through_scale=flight.scale,
+    )
+
+
 def summarize(
     scene: Scene,
     findings: list[FrameFinding],
@@ -228,22 +254,7 @@ def summarize(
         Numbers and texts under their names. PSNR is in dB. None stands for what was not measured or
         is NaN.
     """
-    camera = scene.picture.cameras
-    fitted = [f for f in findings[1:] if f.registered and not f.held_out]
-    numbers = SceneNumbers(
-        frames=len(findings),
-        placed_frames=1 + sum(f.registered for f in findings[1:]),
-        gaussians=len(scene.gaussians),
-        gaussians_limit=min(gaussians_limit, camera.width * camera.height),
-        input_psnr=findings[0].psnr,
-        held_out_psnr=_mean([f.psnr for f in findings[1:] if f.held_out]),
-        frames_psnr=_mean([f.psnr for f in fitted]),
-        frames_psnr_distorted=_mean([f.psnr_distorted for f in fitted]),
-        true_psnr=compared["psnr"] if compared else None,
-        smallest_coverage=float(flight.coverage.min()),
-        parallax=largest_parallax(scene, corrected_cameras(scene)),
-        fly_through_scale=flight.scale,
-    )
+    numbers = collect_numbers(scene, findings, flight, gaussians_limit, compared)
     verdict = judge_scene(numbers)
     return {
         "verdict": verdict.level,

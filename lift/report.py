@@ -117,20 +117,27 @@ def key_numbers(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
         (
             _measured(metrics["input_psnr"]),
             "PSNR of the input view",
-            f"How closely the scene shows the input picture from its own camera; {INPUT_GOOD:.0f} dB and more is good.",
+            "How closely the scene shows the input picture from its own camera; "
+            f"{INPUT_GOOD:.0f} dB and more is good.",
         ),
         (
             _measured(metrics["held_out_psnr"]),
             "PSNR of held-out frames",
-            f"How closely it shows frames that the fit never saw; {HELD_OUT_GOOD:.0f} dB and more is good.",
+            "How closely it shows frames that the fit never saw; "
+            f"{HELD_OUT_GOOD:.0f} dB and more is good.",
         ),
         (
             f"{100 * coverage['mean']:.0f} %",
             "coverage of the fly-through",
-            f"Share of its pixels that show what some frame saw. In the worst view it is {100 * coverage['smallest']:.0f} %; "
+            "Share of its pixels that show what some frame saw. "
+            f"In the worst view it is {100 * coverage['smallest']:.0f} %; "
             f"{100 * COVERAGE_GOOD:.0f} % and more is good.{motion}",
         ),
-        (_number(metrics["gaussians"]), "Gaussians", "Number of coloured ellipsoids that the scene consists of."),
+        (
+            _number(metrics["gaussians"]),
+            "Gaussians",
+            "Number of coloured ellipsoids that the scene consists of.",
+        ),
         (
             f"{metrics['placed_frames']} of {metrics['frames']}",
             "frames with a camera",
@@ -174,11 +181,20 @@ def tree(scene: Scene, findings: list[FrameFinding]) -> list[dict[str, Any]]:
                 "continues": "the input" if clips[number].source == 0 else f"frame {clips[number].source} of {clips[parent].name}",
                 "first": span[0] if len(span) else None,
                 "last": span[-1] if len(span) else None,
-                "strip": [{"view": v, "image": picture(scene.frames.images[v], THUMBNAIL), "psnr": findings[v].psnr if findings[v].registered else None} for v in chosen],
+                "strip": [_thumbnail(scene, findings[view]) for view in chosen],
             }
         )
         waiting += [(child, level + 1) for child in reversed(range(len(clips))) if parents[child] == number]
     return out
+
+
+def _thumbnail(scene: Scene, finding: FrameFinding) -> dict[str, Any]:
+    """Describe a frame of a filmstrip; its PSNR is None if its camera was not found."""
+    return {
+        "view": finding.view,
+        "image": picture(scene.frames.images[finding.view], THUMBNAIL),
+        "psnr": finding.psnr if finding.registered else None,
+    }
 
 
 def camera_maps(scene: Scene) -> dict[str, Any]:
@@ -188,8 +204,8 @@ def camera_maps(scene: Scene) -> dict[str, Any]:
         scene: What the run made. Frames whose camera was not found are left out.
 
     Returns:
-        `charts`: the maps. `planned`: whether the trajectory says where the cameras should be. `moved`: whether some are
-        elsewhere; the planned paths are then drawn, too.
+        `charts`: the maps. `planned`: whether the trajectory says where the cameras should be.
+        `moved`: whether some are elsewhere; the planned paths are then drawn, too.
     """
     trajectory = scene.trajectory
     start = trajectory.start.world_to_camera[0]
@@ -203,7 +219,8 @@ def camera_maps(scene: Scene) -> dict[str, Any]:
     distance = (planned - found).norm(dim=-1)
     moved = meaningful and bool((distance > 0.005 * scene.depth.typical).any())
     registered = set(registered_frames(scene))
-    paths = [[clip.source, *span] for clip, span in zip(trajectory.clips, trajectory.spans, strict=True)]
+    clips = zip(trajectory.clips, trajectory.spans, strict=True)
+    paths = [[clip.source, *span] for clip, span in clips]
     if not meaningful:
         paths = [[view for view in path if view in registered] or [0] for path in paths]
     names = [clip.name for clip in trajectory.clips]
@@ -215,7 +232,9 @@ def camera_maps(scene: Scene) -> dict[str, Any]:
         faint = planned[:, axes] * signs
         curves = [flat[path] for path in paths]
         behind = [faint[path] for path in paths] if moved else []
-        charts.append(map_view(title, curves, names, flat[0], scene.depth.typical, "of the typical depth", behind))
+        unit = scene.depth.typical
+        name = "of the typical depth"
+        charts.append(map_view(title, curves, names, flat[0], unit, name, behind))
     return {"moved": moved, "planned": meaningful, "charts": charts}
 
 
@@ -224,7 +243,8 @@ def compared(
     scene: Scene, renderer: Renderer, findings: list[FrameFinding]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Input, best, median and worst frame, each beside the canonical scene from the same place, depths too; and the depths' scale."""
-    order = sorted((f for f in findings[1:] if f.registered), key=lambda finding: finding.psnr, reverse=True)
+    registered = [finding for finding in findings[1:] if finding.registered]
+    order = sorted(registered, key=lambda finding: finding.psnr, reverse=True)
     names: dict[int, list[str]] = {0: ["input"]}
     for label, finding in zip(("best", "median", "worst"), [order[0], order[len(order) // 2], order[-1]] if order else []):
         names.setdefault(finding.view, []).append(label)
@@ -269,7 +289,8 @@ def learned(findings: list[FrameFinding], trajectory: Trajectory) -> dict[str, A
     views = [finding.view for finding in findings]
 
     def values(name: str, factor: float = 1.0) -> list[float]:
-        return [factor * getattr(f, name) if f.registered and not f.held_out else math.nan for f in findings]
+        fitted = [f.registered and not f.held_out for f in findings]
+        return [factor * getattr(f, name) if fit else math.nan for f, fit in zip(findings, fitted, strict=True)]
 
     charts, nothing = [], []
     for title, name, factor in (
@@ -284,7 +305,7 @@ def learned(findings: list[FrameFinding], trajectory: Trajectory) -> dict[str, A
             nothing.append({"motion": "Gaussian motion", "color": "image change"}.get(name, name))
     if charts:  # what nothing was learned of explains nothing
         # Bounded: one frame that its own correction makes worse would take the whole scale.
-        parts = [Series(cause, views[1:], [min(max(100 * f.shares[cause], -50.0), 150.0) if f.registered else math.nan for f in findings[1:]]) for cause in (*CAUSES, "unexplained")]
+        parts = [Series(cause, views[1:], [_percent_of(f, cause) for f in findings[1:]]) for cause in (*CAUSES, "unexplained")]
         charts.insert(0, line_chart("of a frame's squared difference to the canonical scene (%)", parts, width=_WIDE, height=160, zero=True, bands=bands))
     held_out = [f for f in findings if f.held_out]
     lines = [Series("canonical scene", views, [f.psnr if f.registered else math.nan for f in findings])]
@@ -301,6 +322,11 @@ def learned(findings: list[FrameFinding], trajectory: Trajectory) -> dict[str, A
         "most": max(gains, default=None),
         "held_out": len(held_out),
     }
+
+
+def _percent_of(finding: FrameFinding, cause: str) -> float:
+    """Return a cause's share of a frame's error in percent, bounded; NaN if no camera was found."""
+    return min(max(100 * finding.shares[cause], -50.0), 150.0) if finding.registered else math.nan
 
 
 def training_curves(folder: Path) -> list[Markup]:

@@ -14,7 +14,11 @@ Mask = Bool[Tensor, "height width"]
 
 
 def psnr(a: Picture, b: Picture) -> float:
-    """Peak signal-to-noise ratio in dB of pictures in [0, 1]; at most 100, which stands for equal; NaN if a picture has a NaN."""
+    """Compute the peak signal-to-noise ratio of pictures in [0, 1].
+
+    Returns:
+        dB, at most 100, which stands for equal. NaN if a picture holds a NaN.
+    """
     error = float((a.clamp(0, 1) - b.clamp(0, 1)).square().mean())
     if math.isnan(error):
         return math.nan

@@ -48,7 +48,8 @@ def truth_of(image: str, picture: Picture, path: Cameras) -> Truth | None:
 def planned_loop(trajectory: Trajectory, typical: float, count: int) -> Cameras:
     """Lay a closed loop of views within a planned trajectory.
 
-    It depends on nothing that a run estimates, so that runs with other components are compared from the same views.
+    It depends on nothing that a run estimates, so that runs with other components are compared from
+    the same views.
 
     Args:
         trajectory: Its cameras must be meaningful: planned or known.
