@@ -22,7 +22,7 @@ from lift.findings import FrameFinding, Scene, registered_frames
 from lift.io.image import encode_image
 from lift.renderers import Renderer
 from lift.types import Trajectory
-from lift.verdict import COVERAGE_GOOD, HELD_OUT_GOOD, INPUT_GOOD, Verdict
+from lift.verdict import COVERAGE_GOOD, HELD_OUT_GOOD, INPUT_GOOD, Verdict, format_percent
 
 THUMBNAIL, STILL = 168, 384
 """Longer side of the pictures in filmstrips, and of all others, in pixels."""
@@ -112,7 +112,7 @@ def key_numbers(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
     """
     coverage = metrics["coverage"]
     scale = metrics["fly_through_scale"]
-    motion = "" if scale >= 1 else f" Its motion was shrunk to {100 * scale:.0f} %."
+    motion = "" if scale >= 1 else f" Its motion was shrunk to {format_percent(scale)}."
     return [
         (
             _measured(metrics["input_psnr"]),
@@ -127,10 +127,10 @@ def key_numbers(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
             f"{HELD_OUT_GOOD:.0f} dB and more is good.",
         ),
         (
-            f"{100 * coverage['mean']:.0f} %",
+            format_percent(coverage["mean"]),
             "coverage of the fly-through",
             "Share of its pixels that show what some frame saw. "
-            f"In the worst view it is {100 * coverage['smallest']:.0f} %; "
+            f"In the worst view it is {format_percent(coverage['smallest'])}; "
             f"{100 * COVERAGE_GOOD:.0f} % and more is good.{motion}",
         ),
         (

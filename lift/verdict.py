@@ -143,9 +143,9 @@ def _decibels(value: float) -> str:
     return "NaN" if math.isnan(value) else f"{value:.1f} dB"
 
 
-def _percent(value: float) -> str:
+def format_percent(value: float) -> str:
     """Write a share in percent, rounded down: 89.9 % must not read as a good 90 %."""
-    return "NaN" if math.isnan(value) else f"{math.floor(100 * value + 1e-9)} %"
+    return "NaN" if math.isnan(value) else f"{math.floor(100 * value + 1e-3)} %"
 
 
 def _input(numbers: SceneNumbers) -> Finding | None:
@@ -235,7 +235,7 @@ def _coverage(numbers: SceneNumbers) -> Finding | None:
     return (
         level,
         (
-            f"In the worst view of the fly-through only {_percent(value)} of the pixels show "
+            f"In the worst view of the fly-through only {format_percent(value)} of the pixels show "
             "what frames saw: the rest is holes or guesses."
         ),
     )
@@ -257,5 +257,5 @@ def _fly_through(numbers: SceneNumbers) -> Finding | None:
         return None
     return (
         "fair",
-        f"The fly-through was shrunk to {_percent(value)} to stay where frames saw the scene.",
+        f"The fly-through was shrunk to {format_percent(value)} to stay where frames saw the scene.",
     )
