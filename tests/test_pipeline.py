@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ TINY = ("intake.size=96", "planner.depth=1", "planner.frames=3", "fit.steps=30",
         "fit.held_out=4", "deliver.video_frames=6")  # fmt: skip
 
 LEFT = {"gaussians.ply", "transforms.json", "colmap", "video.mp4", "report.html", "metrics.json", "config.yaml", "provenance.json",
-        "checkpoint.ckpt", "tensorboard", "frames", "distortion.safetensors"}  # fmt: skip
+        "checkpoint.ckpt", "tensorboard", "frames", "distortion.safetensors", "fly_through.json", "fly_through.jpg"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,7 @@ def finished(tmp_path_factory) -> Path:
     assert done.returncode == 0, done.stderr
     run = Path(done.stdout.strip().split("\n")[-1])
     assert run.is_dir() and run.parent == folder / "coffee"
+    assert re.search(r"^(POOR SCENE|Fair scene): .+ dB", done.stderr, re.MULTILINE), "the verdict is printed"
     return run
 
 
@@ -51,6 +53,10 @@ def test_a_run_leaves_everything(finished):
     assert len(cameras) == 13 and (cameras.world_to_camera[0] - torch.eye(4)).abs().max() < 1e-6
     assert len(read_cameras(finished / "colmap")) == 13
     assert len(read_frames(finished / "video.mp4")) == 6
+    assert Image.open(finished / "fly_through.jpg").size == (4 * 96 + 3 * 4, 2 * 64 + 4)
+    assert list(metrics)[:6] == ["verdict", "reasons", "input_psnr", "held_out_psnr", "coverage", "gaussians"]
+    assert metrics["verdict"] in ("fair", "poor"), "30 steps are too few for a good scene"
+    assert 0.5 < metrics["coverage"]["smallest"] <= metrics["coverage"]["mean"] <= 1 and 0 <= metrics["fly_through_scale"] <= 1
     assert Image.open(finished / "frames" / "000012.png").size == (96, 64)
     provenance = json.loads((finished / "provenance.json").read_text())
     assert {s["stage"] for s in provenance["stages"]} == {"depth", "plan", "clip", "reconstruct", "fit"}
