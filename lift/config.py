@@ -44,6 +44,14 @@ class Edges:
 
 
 @dataclass
+class Stereo:
+    """Depth of each frame from its neighbours (multi-view stereo)."""
+
+    size: int = 192
+    """Longer side, in pixels, of the pictures that are compared. 0: each frame's depth is its own estimate."""
+
+
+@dataclass
 class Reach:
     """How far a planned motion may go beyond what the picture shows."""
 
@@ -173,6 +181,7 @@ class Config:
     intake: Intake = field(default_factory=Intake)
     frames: FrameSelection = field(default_factory=FrameSelection)
     edges: Edges = field(default_factory=Edges)
+    stereo: Stereo = field(default_factory=Stereo)
     reach: Reach = field(default_factory=Reach)
     planner: Any = MISSING
     prior: Any = MISSING
@@ -292,7 +301,7 @@ def check(config: DictConfig) -> None:
             raise ComponentError(f"{key} is {value!r}; choose one of {', '.join(choices)}")
     bounds = {
         "frames.most": (2, None), "frames.first": (0, None), "frames.stride": (1, None),
-        "intake.size": (64, 4096), "intake.field_of_view": (5, 150), "reach.max_unseen": (0, 1), "fit.steps": (1, None),
+        "intake.size": (64, 4096), "stereo.size": (0, 4096), "intake.field_of_view": (5, 150), "reach.max_unseen": (0, 1), "fit.steps": (1, None),
         "fit.views_per_step": (1, None), "fit.input_share": (0, 1), "fit.held_out": (0, None), "fit.initial_gaussians": (1, None),
         "fit.max_gaussians": (1, None), "fit.sh_degree": (0, 3), "fit.checkpoint_every": (1, None), "fit.loss.ssim": (0, 1),
         "fit.densify.every": (1, None), "fit.importance": (0, None), "fit.log_every": (1, None), "seed": (0, 2**31 - 1), "deliver.video_frames": (2, None), "deliver.fps": (1, None),

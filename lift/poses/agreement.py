@@ -158,9 +158,10 @@ def merged(
     depth: Float[Tensor, "view height width"],
     confidence: Float[Tensor, "view height width"],
     most: int,
+    least: float = CONFIDENT,
 ) -> PointCloud:
-    """The points of all confident pixels, coloured by their frames; evenly fewer of them so that they are at most `most`."""
-    good = (confidence >= CONFIDENT) & (depth > 0)
+    """The points of all pixels of at least the confidence `least`, coloured by their frames; evenly fewer of them so that they are at most `most`."""
+    good = (confidence >= least) & (depth > 0)
     step = max(1, math.ceil(int(good.sum()) / most))
     points, colors = [], []
     start = 0

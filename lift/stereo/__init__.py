@@ -1,16 +1,18 @@
 """Multi-view stereo: the depth that neighbouring frames prove together."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from lift.geometry import pixel_centers, project
-from lift.stereo.fusion import completed, confirmed, in_front
+from lift.geometry import project
+from lift.poses.agreement import merged
+from lift.stereo.fusion import ENOUGH, completed, confirmed, in_front
 from lift.stereo.sweep import plane_geometry, sweep
 from lift.types import Cameras, Frames, Reconstruction
 
-FULL = 1.0
 BEST_ANGLE = 6.0
 """Degrees between the rays of two views at which depth is told best: wide enough, and still alike."""
 MARGIN = 1.3
@@ -21,6 +23,8 @@ NEIGHBOURS = 6
 """Views that each view is compared with."""
 UNPROVEN = 0.15
 """Confidence of depth that no neighbour confirms."""
+SHOWN = 0.1
+"""Confidence from which on a pixel is a point of the cloud."""
 
 
 def neighbours_of(
@@ -74,40 +78,45 @@ def plane_depths(
 
 
 def refine(
-    frames: Frames, reconstruction: Reconstruction, scale: float = 0.5
+    frames: Frames, reconstruction: Reconstruction, long_side: int = 192, most_points: int = 2_000_000
 ) -> Reconstruction:
     """Depth that the frames prove, in place of each picture's own estimate.
 
     Args:
         frames: The pictures.
         reconstruction: Cameras, each picture's depth, and triangulated points (`tracks`).
-        scale: Size of the pictures that are compared, as a share of the frames' own.
+        long_side: Longer side, in pixels, of the pictures that are compared.
+        most_points: Largest number of points in the cloud.
 
     Returns:
-        The reconstruction with depth and confidence in [0, 1] of every placed frame. Confidence is
-        1 where two neighbours confirm a depth, and at least UNPROVEN where any depth is known.
+        The reconstruction with depth, confidence in [0, 1] and cloud of every placed frame.
+        Confidence is 1 where two neighbours confirm a depth, and UNPROVEN where none does. Fewer
+        than three placed frames are returned as they are.
     """
     placed = reconstruction.confidence.flatten(1).any(1).nonzero()[:, 0]
-    tracks = reconstruction.tracks
-    if len(placed) < 3 or tracks is None:
+    known = reconstruction.depth if reconstruction.tracks is None else reconstruction.tracks
+    if len(placed) < 3:
         return reconstruction
     height, width = frames.images.shape[1:3]
+    scale = min(1.0, long_side / max(height, width))
     size = (round(height * scale), round(width * scale))
     grey = frames.images[placed].float().mean(-1)[:, None] / 255
     grey = interpolate(grey, size, mode="area")[:, 0]
     cameras = reconstruction.cameras[placed].resized(size[1], size[0])
-    nearest, farthest, typical = _ranges(tracks[placed])
+    nearest, farthest, typical = _ranges(known[placed])
     neighbours = neighbours_of(cameras, torch.arange(len(placed)), typical)
     planes = plane_depths(cameras, neighbours, nearest, farthest)
     inverse, cost = sweep(grey, cameras, neighbours, planes)
     depth = 1 / inverse.clamp(min=1e-9)
     agreed = confirmed(depth, cameras, neighbours)
-    weight = (agreed / 2).clamp(max=1) * (1 - cost / 1.2).clamp(0, 1).sqrt()
+    weight = (agreed / ENOUGH).clamp(max=1) * (1 - cost / 1.2).clamp(0, 1).sqrt()
     single = interpolate(reconstruction.depth[placed][:, None], size, mode="nearest")[:, 0]
     whole = completed(depth, weight, single)
     against = in_front(whole, weight, cameras, neighbours)
     confidence = torch.maximum(weight, UNPROVEN * (whole > 0) * (1 - against))
-    return _written(reconstruction, placed, whole, confidence)
+    maps = _resized(reconstruction, placed, whole, confidence)
+    cloud = merged(frames, reconstruction.cameras, *maps, most_points, least=SHOWN)
+    return replace(reconstruction, points=cloud, depth=maps[0], confidence=maps[1])
 
 
 def _ranges(tracks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -122,16 +131,14 @@ def _ranges(tracks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return low / MARGIN, high * MARGIN, typical
 
 
-def _written(
+def _resized(
     reconstruction: Reconstruction, placed: Tensor, depth: Tensor, confidence: Tensor
-) -> Reconstruction:
-    """The maps at the frames' size, in their places."""
-    from dataclasses import replace
-
+) -> tuple[Tensor, Tensor]:
+    """Depth and confidence of the placed frames at the frames' size, in their places."""
     size = reconstruction.depth.shape[1:]
     maps = []
-    for small, old in ((depth, reconstruction.depth), (confidence, reconstruction.confidence)):
-        new = torch.zeros_like(old)
-        new[placed] = interpolate(small[:, None], size, mode="nearest")[:, 0].to(old)
+    for small in (depth, confidence):
+        new = torch.zeros_like(reconstruction.depth)
+        new[placed] = interpolate(small[:, None], size, mode="nearest")[:, 0].to(new)
         maps.append(new)
-    return replace(reconstruction, depth=maps[0], confidence=maps[1])
+    return maps[0], maps[1]

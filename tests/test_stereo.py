@@ -1,0 +1,146 @@
+"""Multi-view stereo on a ray-cast scene, whose depth is known."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lift import scenes
+from lift.geometry import look_at, pinhole, rigid
+from lift.poses.agreement import track_depth
+from lift.stereo import neighbours_of, plane_depths, refine
+from lift.stereo.fusion import confirmed, in_front, spread
+from lift.stereo.sweep import sweep
+from lift.types import Cameras, Frames, PointCloud, Reconstruction
+
+SIZE = 128
+
+
+@pytest.fixture(scope="module")
+def captured():
+    """Seven views of a room along an arc, with their true depth."""
+    camera = pinhole(SIZE, SIZE, SIZE / 2 / math.tan(math.radians(55) / 2))
+    moves = torch.linspace(-0.3, 0.3, 7)
+    translations = torch.stack([moves, 0.1 * moves.abs(), torch.zeros(7)], -1)
+    world = rigid(torch.eye(3).expand(7, 3, 3), -translations)
+    cameras = replace(camera, world_to_camera=world, intrinsics=camera.intrinsics.expand(7, 3, 3))
+    order = [3, 0, 1, 2, 4, 5, 6]
+    cameras = cameras[order]
+    views = [scenes.render("room", cameras[view]) for view in range(7)]
+    return cameras, Frames.cat(views)
+
+
+def guess(cameras: Cameras, frames: Frames, ratio: torch.Tensor | float = 1.5) -> Reconstruction:
+    """What single pictures tell: the true depth times a ratio, and a few triangulated points."""
+    depth = frames.depth * ratio
+    tracks = torch.zeros_like(depth)
+    tracks[:, 4::9, 4::9] = frames.depth[:, 4::9, 4::9]
+    cloud = PointCloud(torch.zeros(1, 3), torch.zeros(1, 3))
+    return Reconstruction(cameras, cloud, depth, torch.full_like(depth, 0.2), tracks)
+
+
+def test_refined_depth_is_within_two_percent_of_the_truth(captured):
+    cameras, frames = captured
+    found = refine(Frames(frames.images), guess(cameras, frames), long_side=SIZE)
+    error = (found.depth / frames.depth).log().abs()
+    sure = found.confidence > 0.5
+    assert float(sure.float().mean()) > 0.5
+    assert float(error[sure].median()) < 0.02
+    assert float((error[sure] > 0.1).float().mean()) < 0.1
+
+
+def test_depth_of_single_pictures_follows_the_stereo_locally(captured):
+    cameras, frames = captured
+    ramp = torch.linspace(0.7, 1.8, SIZE).expand(SIZE, SIZE)
+    found = refine(Frames(frames.images), guess(cameras, frames, ramp), long_side=SIZE)
+    unsure = found.confidence < 0.5
+    error = (found.depth / frames.depth).log().abs()
+    before = ramp.log().abs().expand_as(error)
+    assert float(error[unsure].median()) < 0.5 * float(before[unsure].median())
+
+
+def test_every_pixel_of_a_placed_frame_keeps_a_depth(captured):
+    cameras, frames = captured
+    found = refine(Frames(frames.images), guess(cameras, frames), long_side=SIZE // 2)
+    assert bool((found.depth > 0).all())
+    assert len(found.points) > 0.5 * found.depth.numel()
+
+
+def test_two_placed_frames_are_returned_as_they_are(captured):
+    cameras, frames = captured
+    given = guess(cameras, frames)
+    confidence = given.confidence.clone()
+    confidence[2:] = 0
+    given = replace(given, confidence=confidence)
+    assert refine(Frames(frames.images), given) is given
+
+
+def test_compiled_and_torch_sweeps_agree(captured):
+    from lift.stereo import sweep as package  # noqa: F401
+    from lift.stereo.sweep import _aggregate, _choose, _volume, plane_geometry
+
+    cameras, frames = captured
+    small = cameras.resized(64, 64)
+    grey = torch.nn.functional.interpolate(
+        frames.images.float().mean(-1)[:, None] / 255, (64, 64), mode="area"
+    )[:, 0]
+    typical = frames.depth.flatten(1).median(1).values
+    neighbours = neighbours_of(small, torch.arange(7), typical)
+    near = frames.depth.flatten(1).amin(1) / 1.2
+    far = frames.depth.flatten(1).amax(1) * 1.2
+    planes = plane_depths(small, neighbours, near, far)
+    inverse, cost = sweep(grey, small, neighbours, planes)
+    homographies, offsets = plane_geometry(small, neighbours)
+    for view in (0, 3):
+        volume = _volume(grey, homographies[view], offsets[view], neighbours[view], planes[view], view)
+        theirs, costs = _choose(_aggregate(volume, grey[view]), volume, planes[view])
+        same = (inverse[view] - theirs).abs() < 0.02 * theirs
+        assert float(same.float().mean()) > 0.98
+        assert float((cost[view] - costs)[same].abs().median()) < 1e-3
+
+
+def test_neighbours_confirm_true_depth_and_not_a_wrong_one(captured):
+    cameras, frames = captured
+    neighbours = torch.tensor([[k for k in range(7) if k != view][:4] for view in range(7)])
+    right = confirmed(frames.depth, cameras, neighbours)
+    wrong = frames.depth.clone()
+    wrong[0] *= 1.15
+    assert float(right[0].median()) > 2
+    assert float(confirmed(wrong, cameras, neighbours)[0].median()) < 0.5
+    assert float(in_front(frames.depth, torch.ones_like(frames.depth), cameras, neighbours)[0].mean()) < 0.1
+    near = frames.depth.clone()
+    near[0] *= 0.7
+    assert float(in_front(near, torch.ones_like(near), cameras, neighbours)[0].mean()) > 0.8
+
+
+def test_spread_continues_known_values_smoothly():
+    values = torch.zeros(1, 32, 48)
+    weight = torch.zeros(1, 32, 48)
+    values[:, :, :4] = 1.0
+    values[:, :, -4:] = 3.0
+    weight[:, :, :4] = 1.0
+    weight[:, :, -4:] = 1.0
+    out = spread(values, weight)
+    assert torch.allclose(out[:, :, 0], torch.ones(1, 32), atol=0.1)
+    assert torch.allclose(out[:, :, -1], torch.full((1, 32), 3.0), atol=0.2)
+    assert 1.3 < float(out[:, :, 22:26].mean()) < 2.7
+    assert not spread(values, torch.zeros_like(weight)).any()
+
+
+def test_neighbours_are_wide_enough_and_not_the_view_itself():
+    camera = pinhole(64, 64, 60.0)
+    eyes = torch.stack([torch.linspace(0, 1, 11), torch.zeros(11), torch.zeros(11)], -1)
+    target = torch.tensor([0.5, 0.0, 4.0]).expand(11, 3)
+    world = look_at(eyes, target, torch.tensor([0.0, 1.0, 0.0]).expand(11, 3))
+    cameras = replace(camera, world_to_camera=world, intrinsics=camera.intrinsics.expand(11, 3, 3))
+    found = neighbours_of(cameras, torch.arange(11), torch.full((11,), 4.0), count=3)
+    assert not (found == torch.arange(11)[:, None]).any()
+    assert (found[0] >= 2).all()
+
+
+def test_tracks_become_sparse_depth():
+    camera = pinhole(16, 16, 16.0)
+    depth = track_depth(torch.tensor([[0.0, 0.0, 2.0], [0.0, 0.0, -1.0]]), camera)
+    assert float(depth[8, 8]) == 2.0
+    assert int((depth > 0).sum()) == 1
