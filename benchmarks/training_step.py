@@ -90,7 +90,7 @@ def train(made: SceneModule, steps: int, device: str) -> tuple[list[float], floa
         return result
 
     made.optimise = timed
-    data = SceneData(list(range(1, VIEWS)), [], made.settings.views_per_step, steps, made.settings.input_share, SEED)
+    data = SceneData(list(range(1, VIEWS)), [], made.settings.views_per_step, steps, SEED)
     trainer = lightning.Trainer(
         accelerator="gpu" if device == "cuda" else "cpu", devices=1, max_epochs=1, logger=False, enable_progress_bar=False,
         enable_checkpointing=False, enable_model_summary=False, num_sanity_val_steps=0, limit_val_batches=0, use_distributed_sampler=False,

@@ -20,5 +20,9 @@ class DepthEstimator(ABC):
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
         """Depth at the picture's own size, finite and positive where valid."""
 
+    def draft(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
+        """A cheaper estimate for frames whose neighbours will correct it; the full one by default."""
+        return self(image)
+
 
 depths: Registry[DepthEstimator] = Registry("depth", DepthEstimator)

@@ -30,6 +30,10 @@ class Hardened(DepthEstimator):
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
         return hardened(image, self.estimator(image), self.soft * max(image.shape[:2]) / 400)
 
+    def draft(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
+        """The estimator's own draft, with its soft steps."""
+        return self.estimator.draft(image)
+
 
 def hardened(image: UInt8[Tensor, "height width 3"], depth: Depth, soft: float) -> Depth:
     """The depth with soft steps made hard where `image` has its edges, so that nothing hangs between an object and what is behind it, and the

@@ -60,13 +60,25 @@ class Lite(DepthEstimator):
         depth = from_relative(inverse, self.far).to(image.device)
         return Depth(depth, torch.ones_like(depth, dtype=torch.bool), "affine-invariant")
 
-    def _seen(self, rgb: Float[Tensor, "1 3 height width"], size: float) -> Float[Tensor, "height width"]:
+    @torch.no_grad()
+    def draft(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
+        """One look in place of four: a quarter of the time, and a little less right."""
+        height, width = image.shape[:2]
+        rgb = image.to(self.device).permute(2, 0, 1)[None].float() / 255
+        inverse = self._seen(rgb, self.size, flipped=False)
+        inverse = guided(rgb[0], inverse, max(1, round(3 * max(height, width) / self.size)), 1e-3)
+        depth = from_relative(inverse, self.far).to(image.device)
+        return Depth(depth, torch.ones_like(depth, dtype=torch.bool), "affine-invariant")
+
+    def _seen(self, rgb: Float[Tensor, "1 3 height width"], size: float, flipped: bool = True) -> Float[Tensor, "height width"]:
         """Inverse depth as the network sees it at about `size` pixels, in a scale of its own: median 0, mean deviation 1."""
         height, width = rgb.shape[2:]
         rows, columns = (max(1, round(side * size / max(height, width) / STRIDE)) * STRIDE for side in (height, width))
         small = 2 * interpolate(rgb, size=(rows, columns), mode="bilinear", align_corners=False, antialias=True) - 1
         # What is far does not depend on which side is left: the mean of both says so a little better than either.
-        inverse = self.network(small) + self.network(small.flip(-1)).flip(-1)
+        inverse = self.network(small)
+        if flipped:
+            inverse = inverse + self.network(small.flip(-1)).flip(-1)
         level = inverse - inverse.median()
         return resized((level / level.abs().mean().clamp(min=1e-6))[0], width, height)
 

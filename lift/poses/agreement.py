@@ -69,7 +69,7 @@ def place_all(
         if frames.depth is not None:
             estimate = frames.depth[view]
         else:
-            given = first if view == 0 else estimator(frames.images[view])
+            given = first if view == 0 else estimator.draft(frames.images[view])
             estimate = torch.where(given.valid, given.depth, 0.0)
         known = track_depth(points[view], cameras[view]).to(estimate)
         out.append(place(estimate, known, tolerance, shift=frames.depth is None))

@@ -19,10 +19,10 @@ class ViewSampler(Sampler[list[int]]):
     """
 
     def __init__(
-        self, views: list[int], batch: int, batches: int, input_share: float, seed: int, rank: int = 0, world: int = 1,
+        self, views: list[int], batch: int, batches: int, input_share: Callable[[], float], seed: int, rank: int = 0, world: int = 1,
         weights: Callable[[], Tensor | None] = lambda: None,
     ) -> None:  # fmt: skip
-        """batches: of one process in one epoch. weights: asked for at each epoch's start."""
+        """batches: of one process in one epoch. input_share, weights: asked for at each epoch's start."""
         self.views, self.batch, self.batches, self.input_share, self.seed = views, batch, batches, input_share, seed
         self.rank, self.world, self.weights, self.epoch = rank, world, weights, 0
 
@@ -42,7 +42,7 @@ class ViewSampler(Sampler[list[int]]):
             drawn = views[torch.cat(rounds)[:draws]]
         else:
             drawn = views[torch.multinomial(weights[views], draws, replacement=True, generator=rng)]
-        drawn[torch.rand(draws, generator=rng) < self.input_share] = 0
+        drawn[torch.rand(draws, generator=rng) < self.input_share()] = 0
         yield from drawn.reshape(self.batches, self.world, self.batch)[:, self.rank].tolist()
 
 
@@ -50,18 +50,18 @@ class SceneData(lightning.LightningDataModule):
     """Draws views for training and walks the held-out ones; the pictures themselves lie on the device, in the module."""
 
     def __init__(
-        self, train: list[int], held_out: list[int], batch: int, batches: int, input_share: float, seed: int, log_every: int = STEPS_A_BATCH
+        self, train: list[int], held_out: list[int], batch: int, batches: int, seed: int, log_every: int = STEPS_A_BATCH
     ) -> None:
         """train: indices of generated frames; the input, 0, is always trained on. batches: steps of one process in one epoch, `batch` views
         each. log_every: steps between points of the curves; a batch of Lightning's can have one."""
         super().__init__()
         self.train, self.held_out, self.batch, self.batches = train, held_out, batch, batches
-        self.input_share, self.seed, self.steps_a_batch = input_share, seed, min(STEPS_A_BATCH, log_every)
+        self.seed, self.steps_a_batch = seed, min(STEPS_A_BATCH, log_every)
 
     def train_dataloader(self) -> DataLoader:
         sampler = ViewSampler(
-            self.train, self.batch, self.batches, self.input_share, self.seed, self.trainer.global_rank, self.trainer.world_size,
-            self.trainer.lightning_module.importance,
+            self.train, self.batch, self.batches, self.trainer.lightning_module.input_share, self.seed,
+            self.trainer.global_rank, self.trainer.world_size, self.trainer.lightning_module.importance,
         )  # fmt: skip
         return DataLoader(_Views(), batch_sampler=BatchSampler(sampler, self.steps_a_batch, drop_last=False))
 

@@ -44,7 +44,7 @@ def fit(
     # began the fit; `Keep` ends it in time.
     epochs = -(-settings.steps // settings.checkpoint_every)
     batches = -(-min(settings.steps, settings.checkpoint_every) // world)
-    data = SceneData(train, held_out, settings.views_per_step, batches, settings.input_share, seed, settings.log_every)
+    data = SceneData(train, held_out, settings.views_per_step, batches, seed, settings.log_every)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch_on_one_thread(module.renderer.own_threads):
         # Its advice (more loader workers, a longer epoch, ...) is for another kind of data.

@@ -22,6 +22,10 @@ from lift.types import Cameras, Frames, Gaussians, Reconstruction, Render
 
 AROUND = 9
 """Pixels across, over which the error of one is averaged."""
+GOOD_INPUT = 0.015
+"""Mean absolute difference, in [0, 1], of an input view that is explained well: about 33 dB."""
+MOST_INPUT = 0.4
+"""Largest share of the draws that the input view gets while it is explained badly."""
 JUDGED = 12
 """Frames by which a distortion is told what it is worth, about."""
 
@@ -162,7 +166,7 @@ class SceneModule(lightning.LightningModule):
         for views in batch:
             if self.step < self.how.steps:  # the last epoch may be longer than what is left
                 render, logged = self.optimise(views)
-        if (self.how.importance or self.how.trust.frames) and self.trainer.world_size > 1 and batch_idx + 1 == self.trainer.num_training_batches:
+        if self.trainer.world_size > 1 and batch_idx + 1 == self.trainer.num_training_batches:
             # Each process knows of the frames that it drew; at the epoch's end, before the checkpoint, all learn the newest.
             errors, drawn = self.all_gather(self.errors), self.all_gather(self.drawn)
             self.errors.copy_(errors.gather(0, drawn.argmax(0, keepdim=True))[0])
@@ -191,9 +195,8 @@ class SceneModule(lightning.LightningModule):
         before, self.step = self.step, self.step + self.trainer.world_size
         with torch.no_grad():
             self._densify(rng, before)
-            if self.how.importance or self.how.trust.frames:
-                self.errors.index_copy_(0, views, differences)
-                self.drawn.index_fill_(0, views, self.step)  # as an assignment the number would be copied to the device, and waited for
+            self.errors.index_copy_(0, views, differences)
+            self.drawn.index_fill_(0, views, self.step)  # as an assignment the number would be copied to the device, and waited for
         return render, {"loss": loss, **parts, "penalty": penalty}
 
     @torch.no_grad()
@@ -205,6 +208,21 @@ class SceneModule(lightning.LightningModule):
             index = torch.tensor([view], device=self.device)
             errors.append(self._error(self.render(index, None, self._picture_size(), canonical), index))
         return self.trainer.strategy.broadcast(torch.stack(errors).cpu() if errors else torch.zeros(0))
+
+    def input_share(self) -> float:
+        """Share of the draws that are the input view. Asked for once an epoch.
+
+        The canonical scene must explain the input, whatever a distortion makes of the other frames.
+        So the share rises above `fit.input_share` while the input's error is larger than the median
+        frame's, or than that of a good input view.
+        """
+        least = self.how.input_share
+        errors = self.errors.cpu()
+        frames = errors[1:][errors[1:] > 0]
+        if not least or float(errors[0]) <= 0 or not len(frames):
+            return least
+        target = min(float(frames.median()), GOOD_INPUT)
+        return max(least, min(MOST_INPUT, least * (float(errors[0]) / target) ** 2))
 
     def importance(self) -> Tensor | None:
         """How often each frame is to be drawn, as weights; None if all alike. Asked for once an epoch."""
