@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lift.distortions import Distortion
+from lift.distortions.neighbours import infer_held_out
 from lift.evaluation.diagnosis import diagnose
 from lift.evaluation.metrics import camera_errors, depth_errors, psnr, ssim
 from lift.evaluation.truth import Truth, truth_of
@@ -62,7 +63,8 @@ class FrameFinding:
     psnr: float
     """dB between the frame and the canonical scene seen from the frame's camera."""
     psnr_distorted: float
-    """The same with what was learned as the frame's distortion put in; of held-out frames, what others tell of it."""
+    """The same with the frame's learned distortion applied. Of a held-out frame the distortion is inferred from its neighbours
+    (`lift.distortions.neighbours`)."""
     held_out: bool
     rotation: float
     """Degrees by which the distortion turned the frame's camera."""
@@ -159,9 +161,10 @@ def fly_through(scene: Scene, count: int) -> Cameras:
 @torch.no_grad()
 def look(renderer: Renderer, scene: Scene, say: Callable[[str], None]) -> list[FrameFinding]:
     """Renders every frame's view, canonical and distorted, and says how they differ from the frame."""
-    distortion, extent, device = scene.distortion.to(renderer.device), scene.depth.typical, renderer.device
+    extent, device = scene.depth.typical, renderer.device
     clips = ["input"] + [clip.name for clip in scene.trajectory.clips for _ in range(len(clip.cameras))]
     held_out = set(OmegaConf.load(scene.fitted / "split.json").held_out)
+    distortion = infer_held_out(scene.distortion, scene.trajectory, held_out).to(device)
     gaussians, cameras = scene.gaussians.to(device), scene.reconstruction.cameras.to(device)
     findings = []
     for index, clip in enumerate(clips):
@@ -182,7 +185,6 @@ def look(renderer: Renderer, scene: Scene, say: Callable[[str], None]) -> list[F
                 float((final.rgb - raw.rgb).abs().mean()), diagnose(renderer, distortion, gaussians, camera, target, index, rendered),
             )  # fmt: skip
         )
-    scene.distortion.cpu()
     return findings
 
 
@@ -218,6 +220,7 @@ def summary(scene: Scene, findings: list[FrameFinding], compared: dict[str, Any]
         "frames_psnr": mean([f.psnr for f in generated if not f.held_out]),
         "frames_psnr_distorted": mean([f.psnr_distorted for f in generated if not f.held_out]),
         "held_out_psnr": mean([f.psnr for f in generated if f.held_out]),
+        "held_out_psnr_distorted": mean([f.psnr_distorted for f in generated if f.held_out]),
         "truth": compared,
         "distortion": scene.distortion.account(),
         "diagnosis": [{"frame": f.view, "clip": f.clip, "held_out": f.held_out, "psnr": f.psnr, **f.shares} for f in generated],
