@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,12 @@ def read_run(folder: Path, output: Path) -> Lifted:
         seconds,
         max(stage["peak_bytes"] for stage in provenance["stages"]) / 2**30,
     )
+
+
+def step_folder(output: Path, preset: str, settings: Sequence[str]) -> Path:
+    """Name the folder of an experiment's steps: results of other settings lie apart."""
+    slug = "-".join([preset, *(re.sub(r"\W+", "_", setting).strip("_") for setting in settings)])
+    return output / slug[:120]
 
 
 def resumed(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
