@@ -318,13 +318,36 @@ def _quoted(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if not equals and not argument.startswith("-") and Path(argument).exists():
         raise ComponentError(f"{argument!r} is not a setting; did you mean image={argument}?")
-    if (key == "image" or key.endswith((".path", ".targets", ".weights"))) and value[:1] not in ("'", '"') and Path(value).exists():
-        escaped = value.replace('"', '\\"')
-        return f'{key}="{escaped}"'
+    if key in ("image", "cameras", "input") or key.endswith((".path", ".targets", ".weights")):
+        if value[:1] not in ("'", '"') and (Path(value).expanduser().exists() or (key == "input" and re.search(r"[^\w.,/-]", value))):
+            return f"{key}={_in_quotes(value)}"
+        if key == "image" and value[:1] == "[" and value[-1:] == "]":
+            return f"{key}={_quoted_list(value)}"
     if key == "protocol.input" and not value.startswith(("'", '"')):
         escaped = value.replace('"', '\\"')
         return f'{key}="{escaped}"'
     return argument
+
+
+def _in_quotes(value: str) -> str:
+    escaped = value.replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _quoted_list(value: str) -> str:
+    """Quotes the files' names in a list for Hydra's grammar, commas and brackets in them included."""
+    parts = value[1:-1].split(",")
+    names: list[str] = []
+    start = 0
+    while start < len(parts):
+        ends = range(len(parts), start, -1)
+        joined = {end: ",".join(parts[start:end]).strip() for end in ends}
+        end = next((end for end in ends if Path(joined[end]).expanduser().is_file()), None)
+        if end is None:
+            return value  # Hydra's own syntax, or a file that is not there: loading it says so
+        names.append(_in_quotes(joined[end]))
+        start = end
+    return f"[{','.join(names)}]"
 
 
 def check_names(arguments: list[str]) -> None:

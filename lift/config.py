@@ -22,6 +22,20 @@ class Intake:
 
 
 @dataclass
+class FrameSelection:
+    """Which frames of a video, a folder or a list of pictures are used; not for a single picture."""
+
+    most: int = 60
+    """Number of frames, at most: sharp ones, spread evenly over motion and time."""
+    first: int = 0
+    """Index of the first frame."""
+    stride: int = 1
+    """Use every N-th frame from the first on."""
+    ordered: bool | None = None
+    """Whether frames follow one another in time; null: those of a video do, pictures do not."""
+
+
+@dataclass
 class Edges:
     """Steps of depth are made hard where the picture has its edges, before anything is done with it."""
 
@@ -112,7 +126,8 @@ class Fit:
     input_share: float = 0.15
     """Share of draws that are the input view."""
     held_out: int = 8
-    """Every so-manieth generated frame is never trained on; 0 keeps none."""
+    """Hold out every N-th frame from training; 0 holds out none. Of an unordered set of pictures these are the pictures 0, N, 2N, ...,
+    as in evaluations on LLFF; fewer than N pictures are all trained on."""
     initial_gaussians: int = 40_000
     max_gaussians: int = 60_000
     sh_degree: int = 0
@@ -140,8 +155,13 @@ class Deliver:
 class Config:
     """`lift run`'s configuration; the six slots hold what the component's signature says."""
 
-    image: str = MISSING
-    """Path of a picture, or the name of a built-in one."""
+    image: Any = MISSING
+    """A picture, by its file or its built-in name, to be continued by the prior; or a video, a folder or a list of pictures of one
+    scene, for which planner and prior are not used."""
+    input: str | None = None
+    """Name or index of the input view, of a video or several pictures; null: a video's first, else the most central picture."""
+    cameras: str | None = None
+    """Cameras of the frames of a video or several pictures: npz, transforms.json, RealEstate10K text or a COLMAP folder; null: the pose stage finds them."""
     output: str = "outputs"
     name: str | None = None
     """The run's folder; made from prior, distortion and key if not given."""
@@ -149,6 +169,7 @@ class Config:
     device: str = "auto"
     """Of depth, prior and poses: auto, cpu or cuda. The trainer has its own."""
     intake: Intake = field(default_factory=Intake)
+    frames: FrameSelection = field(default_factory=FrameSelection)
     edges: Edges = field(default_factory=Edges)
     reach: Reach = field(default_factory=Reach)
     planner: Any = MISSING
@@ -231,10 +252,26 @@ def check_key(key: str) -> None:
         node, known = get_type_hints(node)[part], f"{known}{part}."
 
 
+def image_setting(config: DictConfig) -> str | tuple[str, ...]:
+    """Read the setting `image`: one name, or several of a list.
+
+    Raises:
+        ComponentError: It is not set, or neither a name nor a list of names.
+    """
+    if OmegaConf.is_missing(config, "image") or config.image is None:
+        raise ComponentError("image is not set: give image=PATH, or the name of a built-in picture such as image=coffee")
+    value = config.image
+    if not OmegaConf.is_config(value):
+        return str(value)
+    names = OmegaConf.to_container(value, resolve=True)
+    if not isinstance(names, list) or any(isinstance(name, (list, dict)) or name is None for name in names):
+        raise ComponentError(f"image is {names!r}; give one name, or a list such as image=[a.jpg,b.jpg]")
+    return str(names[0]) if len(names) == 1 else tuple(str(name) for name in names)
+
+
 def check(config: DictConfig) -> None:
     """What types alone do not catch. Raises ComponentError or omegaconf's MissingMandatoryValue with the key."""
-    if OmegaConf.is_missing(config, "image"):
-        raise ComponentError("image is not set: give image=PATH, or the name of a built-in picture such as image=coffee")
+    image_setting(config)
     if config.name is not None and (config.name in ("", ".", "..") or set("/\\") & set(config.name)):
         raise ComponentError(f"name is {config.name!r}; choose the name of one folder, and by output=FOLDER where it lies")
     for slot in SLOTS:
@@ -252,6 +289,7 @@ def check(config: DictConfig) -> None:
         if (value := OmegaConf.select(config, key)) not in choices:
             raise ComponentError(f"{key} is {value!r}; choose one of {', '.join(choices)}")
     bounds = {
+        "frames.most": (2, None), "frames.first": (0, None), "frames.stride": (1, None),
         "intake.size": (64, 4096), "intake.field_of_view": (5, 150), "reach.max_unseen": (0, 1), "fit.steps": (1, None),
         "fit.views_per_step": (1, None), "fit.input_share": (0, 1), "fit.held_out": (0, None), "fit.initial_gaussians": (1, None),
         "fit.max_gaussians": (1, None), "fit.sh_degree": (0, 3), "fit.checkpoint_every": (1, None), "fit.loss.ssim": (0, 1),

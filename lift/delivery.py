@@ -23,6 +23,7 @@ from lift.evaluation.metrics import camera_errors, depth_errors, psnr, ssim
 from lift.evaluation.truth import Truth, truth_of
 from lift.geometry import look_at, rotation_angle, transform_cameras
 from lift.io.cameras import read_cameras, write_colmap, write_transforms
+from lift.io.capture import Capture
 from lift.io.image import Picture, save_image
 from lift.io.splats import export, read_ply, write_ply
 from lift.io.video import write_video
@@ -34,6 +35,8 @@ from lift.training import CHECKPOINT
 from lift.types import Cameras, Depth, Frames, Gaussians, Reconstruction, Render, Trajectory
 
 FLY_THROUGH = "fly_through.json"
+FLY_REACH = 0.3
+"""How far the fly-through of a capture goes from the input view, at most, in typical depths."""
 FROM_FIT = (CHECKPOINT, "tensorboard", "split.json")
 
 
@@ -52,6 +55,8 @@ class Scene:
     """Folder of the fit stage: checkpoint and TensorBoard logs."""
     taken: Cameras | None = None
     """Where the frames were really taken, if that is known."""
+    capture: Capture | None = None
+    """What the frames are, if they were taken and not generated."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,8 @@ def deliver(session: Session, scene: Scene) -> Path:
     """Writes everything, the report last, and returns the folder."""
     config = session.config
     fit_key = session.stages[-1].key
-    name = config.name or f"{config.prior.name}-{config.distortion.name}-{fit_key}"
+    maker = scene.capture.kind if scene.capture else config.prior.name
+    name = config.name or f"{maker}-{config.distortion.name}-{fit_key}"
     folder = Path(config.output) / scene.picture.name / name
     folder.mkdir(parents=True, exist_ok=True)
     _clear(folder)  # a named folder may hold another run's
@@ -110,7 +116,7 @@ def deliver(session: Session, scene: Scene) -> Path:
     write_transforms(folder / FLY_THROUGH, path, [""] * len(path))
 
     findings = look(renderer, scene, session.say)
-    truth = truth_of(config.image, scene.picture, path[:: max(1, len(path) // 8)])
+    truth = truth_of(session.image, scene.picture, path[:: max(1, len(path) // 8)])
     compared = compare(renderer, scene, truth) if truth else None
     metrics = summary(scene, findings, compared)
     if scene.taken is not None:
@@ -119,6 +125,9 @@ def deliver(session: Session, scene: Scene) -> Path:
     write_json(folder / "metrics.json", metrics)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
     provenance = session.provenance()
+    if scene.capture:
+        source = {"kind": scene.capture.kind, "hint": scene.trajectory.hint, "frames": list(scene.capture.names)}
+        provenance["source"] = source
     write_json(folder / "provenance.json", provenance)
     write_report(folder, scene, renderer, findings, metrics, provenance, video)
     return folder
@@ -143,12 +152,19 @@ def corrected(scene: Scene) -> Cameras:
 
 
 def fly_through(scene: Scene, count: int) -> Cameras:
-    """A closed loop about the input view, within what the trajectory covered, looking at the middle of the scene."""
-    cameras = scene.trajectory.cameras
+    """A closed loop about the input view, within what the frames covered, looking at the middle of the scene.
+
+    Frames that were taken may lie all around the scene; then the loop stays near the input view."""
+    planned = scene.trajectory.hint == "planned"
+    cameras = scene.trajectory.cameras if planned else scene.reconstruction.cameras
     start = cameras.world_to_camera[0]
     centers = cameras.centers @ start[:3, :3].T + start[:3, 3]  # in the input camera's frame
     reach_x, reach_y = (0.8 * centers[:, axis].abs().max() for axis in (0, 1))
     near, far = centers[:, 2].max().clamp(min=0), centers[:, 2].min().clamp(max=0)
+    if not planned:
+        reach = FLY_REACH * scene.depth.typical
+        reach_x, reach_y = reach_x.clamp(max=reach), reach_y.clamp(max=reach)
+        near, far = near.clamp(max=reach), far.clamp(min=-reach)
     turn = torch.linspace(0, 2 * math.pi, count + 1)[:-1]
     eye = torch.stack(
         [reach_x * turn.sin(), 0.5 * reach_y * (2 * turn).sin(), torch.where(turn < math.pi, near, far) * 0.8 * turn.sin() ** 2], dim=-1

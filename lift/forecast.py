@@ -10,7 +10,10 @@ import psutil
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from lift.config import image_setting
+from lift.io.capture import CaptureSettings, load_capture
 from lift.io.image import load_picture
+from lift.io.sources import ImageSource, is_capture
 from lift.memory import needed
 from lift.planners import planners
 from lift.priors import priors
@@ -24,7 +27,10 @@ A_STEP = {"cpu": (18.8 / 800, "two cores"), "cuda": (16.4 / 1200, "an H200")}
 
 def forecast(config: DictConfig) -> str:
     """A table as text. Times are those of earlier runs under the same `output`, else what was measured elsewhere, which is said."""
-    picture = load_picture(config.image, config.intake.size, config.intake.field_of_view)
+    image = image_setting(config)
+    if is_capture(image):
+        return _forecast_capture(config, image)
+    picture = load_picture(image, config.intake.size, config.intake.field_of_view)
     entries = {slot: catalogue()(slot, config[slot].name) for slot in ("depth", "planner", "prior", "pose", "distortion", "renderer")}
     settings: dict[str, dict[str, Any]] = {slot: OmegaConf.to_container(config[slot], resolve=True) for slot in entries}
     device = "cuda" if torch.cuda.is_available() and config.device != "cpu" else "cpu"
@@ -34,7 +40,7 @@ def forecast(config: DictConfig) -> str:
     flat = Depth(ones, ones > 0, "scale")
     together = settings["prior"].get("at_once", 1)  # clips
     if not entries["prior"].missing:  # what is wrong with its settings is said
-        together = priors.build(settings["prior"], depth=flat, camera=picture.cameras, estimator=None, image=config.image, device=torch.device("cpu")).at_once
+        together = priors.build(settings["prior"], depth=flat, camera=picture.cameras, estimator=None, image=image, device=torch.device("cpu")).at_once
     clips, frames = _planned(picture.cameras, flat, entries["prior"], settings)
     fit = config.fit
     rows = [
@@ -46,7 +52,32 @@ def forecast(config: DictConfig) -> str:
          _elsewhere(fit.steps, device) if (device == "cuda") == (entries["renderer"].name == "gsplat") else ""),
     ]  # fmt: skip
     where = f"{torch.cuda.get_device_name()}, {there:.0f} GiB" if device == "cuda" else f"no GPU, {there:.0f} GiB of memory"
-    lines = [f"{config.image}: {picture.cameras.width}x{picture.cameras.height} pixels, on {where}"]
+    lines = [f"{image}: {picture.cameras.width}x{picture.cameras.height} pixels, on {where}"]
+    lines += ["".join([f"{stage:<12} {component}", *(f"; {note}" for note in notes if note)]) for stage, component, *notes in rows]
+    if missing := [f"{slot} {entry.name}: {entry.how}" for slot, entry in entries.items() if entry.missing]:
+        lines += ["not installed: " + "; ".join(missing)]
+    return "\n".join(lines)
+
+
+def _forecast_capture(config: DictConfig, image: ImageSource) -> str:
+    """Say what a run on frames that were taken does: nothing is planned or generated."""
+    capture = load_capture(image, CaptureSettings.of(config), lambda images: torch.zeros(len(images)))
+    slots = ("depth", "pose", "distortion", "renderer")
+    entries = {slot: catalogue()(slot, config[slot].name) for slot in slots}
+    settings: dict[str, dict[str, Any]] = {slot: OmegaConf.to_container(config[slot], resolve=True) for slot in slots}
+    before, fit, hint = _before(config), config.fit, capture.trajectory.hint
+    cuda = torch.cuda.is_available() and config.device != "cpu"
+    device = "cuda" if cuda else "cpu"
+    own_device = cuda == (entries["renderer"].name == "gsplat")
+    rows = [
+        ("depth", _named(entries["depth"], settings["depth"]), _time(before, "depth", 1)),
+        ("reconstruct", _named(entries["pose"], settings["pose"]), "with the cameras given" if hint == "known" else "", _time(before, "reconstruct", 1)),
+        ("fit", f"{_named(entries['distortion'], {})}; {_named(entries['renderer'], {})}", f"{fit.steps} steps of {fit.views_per_step} views, at most {fit.max_gaussians} Gaussians",
+         _elsewhere(fit.steps, device) if own_device else ""),
+    ]  # fmt: skip
+    camera, count = capture.picture.cameras, len(capture.frames)
+    order = "in time" if capture.ordered else "in no order"
+    lines = [f"{capture.picture.name}: {count} frames of {camera.width}x{camera.height} pixels, {order}; planner and prior are not used"]
     lines += ["".join([f"{stage:<12} {component}", *(f"; {note}" for note in notes if note)]) for stage, component, *notes in rows]
     if missing := [f"{slot} {entry.name}: {entry.how}" for slot, entry in entries.items() if entry.missing]:
         lines += ["not installed: " + "; ".join(missing)]

@@ -1,4 +1,4 @@
-"""One image to a 3D Gaussian scene. The one file to read first.
+"""One image, or frames of one scene, to a 3D Gaussian scene. The one file to read first.
 
 A latent video diffusion model knows what a scene looks like from the side, but it degrades over large camera motions, follows cameras
 imprecisely, and bends geometry from frame to frame. The method (LiftImage3D, arXiv 2412.09597) answers each:
@@ -8,6 +8,8 @@ imprecisely, and bends geometry from frame to frame. The method (LiftImage3D, ar
     reconstruct  where were the frames really taken, and what did they see?
     fit          canonical Gaussians and, beside them, what each frame got wrong
     deliver      the undistorted canonical scene, as files and as a report
+
+A video, a folder or a list of pictures (`lift.io.capture`) has its frames already: nothing is planned or generated.
 
 Each stage is a function from typed values to a typed value, kept on disk under a key of all that made it (`lift.store`); to go on
 after a kill is to run again. Which component fills which slot is the configuration's business (`lift.registry`).
@@ -19,7 +21,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,7 +32,10 @@ from lift import processes
 from lift.depths import DepthEstimator, depths
 from lift.depths.edges import Hardened, hardened
 from lift.distortions import Distortion, distortions, rehearse
+from lift.io.capture import Capture, CaptureSettings, load_capture, sequence
+from lift.io.central import match_counts
 from lift.io.image import Picture, load_picture
+from lift.io.sources import is_capture
 from lift.io.splats import FORMATS
 from lift.planners import planners
 from lift.planners.reach import limit
@@ -54,31 +59,110 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
     for name in config.deliver.formats:
         if name not in FORMATS:
             raise ValueError(f"deliver.formats has {name!r}; choose among {', '.join(FORMATS)}")
+    capture = _load_capture(session) if is_capture(session.image) else None
     for slot in SLOTS:  # before anything is made that a later stage then cannot use
-        catalogue()(slot, config[slot].name).require()
-    picture = load_picture(config.image, config.intake.size, config.intake.field_of_view)
+        if slot not in session.unused_slots:
+            catalogue()(slot, config[slot].name).require()
+    picture = capture.picture if capture else _load_picture(session)
     rehearse(_plain(config.distortion), picture.cameras)
     picture = replace(picture, name=title or picture.name)
     for note in picture.notes:
         session.note(note)
     with _loops_compiled(session):
-        estimator = Hardened(session.build(depths, camera=picture.cameras), config.edges.soft)
-        depth, key = estimate_depth(session, picture, estimator)
-        prior = session.build(priors, depth=depth, camera=picture.cameras, estimator=estimator)
-        pose = session.build(poses, depth=depth, estimator=estimator, agree=prior.agree)  # now: what is wrong with it is known before frames are made
-        trajectory, key = plan(session, picture, depth, prior, key)
-        frames, key = generate(session, picture, depth, prior, trajectory, key)
-        prior.release()
-        reconstruction, key = reconstruct(session, pose, frames, trajectory, key)
-    # What a prior says of its frames holds for the cameras that it was asked for.
-    asked, found = trajectory.cameras, reconstruction.cameras
-    agree = prior.agree and torch.equal(found.world_to_camera, asked.world_to_camera) and torch.equal(found.intrinsics, asked.intrinsics)
-    gaussians, distortion, folder = fit(session, depth, trajectory, frames, reconstruction, agree, key)
+        if capture:
+            views = views_of_capture(session, picture, capture)
+        else:
+            views = views_of_picture(session, picture)
+    depth, trajectory, frames, reconstruction = views.depth, views.trajectory, views.frames, views.reconstruction
+    held_out = capture.held_out(config.fit.held_out) if capture else None
+    gaussians, distortion, folder = fit(session, depth, trajectory, frames, reconstruction, views.agree, views.key, held_out)
     if not session.leads:
         return None
     from lift.delivery import Scene, deliver
 
-    return deliver(session, Scene(picture, depth, trajectory, frames, reconstruction, gaussians, distortion, folder, taken(prior, trajectory, config.seed)))
+    scene = Scene(picture, depth, trajectory, frames, reconstruction, gaussians, distortion, folder, views.true_cameras, capture)
+    return deliver(session, scene)
+
+
+@dataclass(frozen=True)
+class Views:
+    """Frames with their cameras, from which a scene is fitted."""
+
+    depth: Depth
+    """Of the input view."""
+    trajectory: Trajectory
+    frames: Frames
+    reconstruction: Reconstruction
+    key: str
+    """Of the last stage."""
+    agree: bool = False
+    """Whether the prior vouches that all frames show one scene."""
+    true_cameras: Cameras | None = None
+    """Of the frames, if they are known."""
+
+
+def views_of_picture(session: Session, picture: Picture) -> Views:
+    """Plan a path, generate frames along it, and find their cameras."""
+    estimator = Hardened(session.build(depths, camera=picture.cameras), session.config.edges.soft)
+    depth, key = estimate_depth(session, picture, estimator)
+    prior = session.build(priors, depth=depth, camera=picture.cameras, estimator=estimator)
+    # Built now, so that wrong settings are known before frames are made.
+    pose = session.build(poses, depth=depth, estimator=estimator, agree=prior.agree, focal_known=picture.focal_known)
+    trajectory, key = plan(session, picture, depth, prior, key)
+    frames, key = generate(session, picture, depth, prior, trajectory, key)
+    prior.release()
+    reconstruction, key = reconstruct(session, pose, frames, trajectory, key)
+    # What a prior says of its frames holds for the cameras that it was asked for.
+    asked, found = trajectory.cameras, reconstruction.cameras
+    agree = prior.agree and torch.equal(found.world_to_camera, asked.world_to_camera) and torch.equal(found.intrinsics, asked.intrinsics)
+    true_cameras = taken(prior, trajectory, session.config.seed)
+    return Views(depth, trajectory, frames, reconstruction, key, agree, true_cameras)
+
+
+def views_of_capture(session: Session, picture: Picture, capture: Capture) -> Views:
+    """Find the cameras of frames that were taken, or use those that are given."""
+    estimator = Hardened(session.build(depths, camera=picture.cameras), session.config.edges.soft)
+    depth, key = estimate_depth(session, picture, estimator)
+    pose = session.build(poses, depth=depth, estimator=estimator, agree=False, focal_known=picture.focal_known)
+    frames, trajectory = capture.frames, capture.trajectory
+    reconstruction, key = reconstruct(session, pose, frames, trajectory, key_of(key, capture.digest))
+    if trajectory.hint == "known":
+        depth = _in_unit_of(reconstruction, depth)
+    return Views(depth, trajectory, frames, reconstruction, key)
+
+
+def _in_unit_of(reconstruction: Reconstruction, depth: Depth) -> Depth:
+    """The input's depth in the unit of known cameras, which the reconstruction has."""
+    found = reconstruction.depth[0].to(depth.depth)
+    both = depth.valid & (depth.depth > 0) & (found > 0)
+    if not both.any():
+        return depth
+    return replace(depth, depth=depth.depth * (found[both] / depth.depth[both]).median())
+
+
+def _load_picture(session: Session) -> Picture:
+    """The single picture of a run."""
+    config = session.config
+    for key in ("cameras", "input"):
+        if config[key] is not None:
+            raise ValueError(f"{key} is {config[key]!r}, but image is a single picture; {key} is for a video, a folder or a list of pictures")
+    assert isinstance(session.image, str), "several pictures are a capture"
+    return load_picture(session.image, config.intake.size, config.intake.field_of_view)
+
+
+def _load_capture(session: Session) -> Capture:
+    """The frames of a run on a video, a folder or a list of pictures."""
+    session.unused_slots = ("planner", "prior")
+    if session.config.prior.name == "frames":
+        raise ValueError(
+            f"image is {session.config.image}, which has its frames already, so prior=frames has none to add; leave it out, or choose a single picture"
+        )
+
+    def centrality(images: torch.Tensor) -> torch.Tensor:
+        # One process decides: on different devices two might not agree.
+        return processes.share(match_counts(images, session.device) if session.leads else None)
+
+    return load_capture(session.image, CaptureSettings.of(session.config), centrality)
 
 
 @contextmanager
@@ -109,15 +193,21 @@ def _loops_compiled(session: Session) -> Iterator[None]:
 
 def estimate_depth(session: Session, picture: Picture, estimator: DepthEstimator) -> tuple[Depth, str]:
     """How far away is everything in the picture? Its unit is the unit of the whole scene from here on."""
-    key = session.key("depth", picture.digest, *_camera(picture), session.config.image, session.config.edges.soft, slots=("depth",), code=(hardened,))
+    key = session.key("depth", picture.digest, *_camera(picture), session.image, session.config.edges.soft, slots=("depth",), code=(hardened,))
     depth = session.value("depth", key, lambda: estimator(picture.frames.images[0]))
     if not depth.valid.any():
-        raise ValueError(f"depth={session.config.depth.name} knows no pixel's depth of {session.config.image}; choose another depth, or another picture")
+        raise ValueError(f"depth={session.config.depth.name} knows no pixel's depth of {picture.name}; choose another depth, or another picture")
     return depth, key
 
 
 def plan(session: Session, picture: Picture, depth: Depth, prior: VideoPrior, before: str) -> tuple[Trajectory, str]:
-    """Where shall the camera go, without leaving what the picture can tell?"""
+    """Where shall the camera go, without leaving what the picture can tell?
+
+    Of frames that were made elsewhere only `planner=path` knows something; else nothing is planned."""
+    if session.config.prior.name == "frames" and session.config.planner.name != "path":
+        trajectory = sequence(picture.cameras, prior.new_frames)
+        session.unused_slots = ("planner",)
+        return trajectory, session.key("plan", before, "sequence", prior.new_frames)
     reach = session.config.reach
     key = session.key("plan", before, prior.clip_length, reach.max_unseen, reach.beyond, slots=("planner",), code=(limit,))
     planner = session.build(planners)
@@ -226,11 +316,13 @@ def warnings_of(name: str) -> Iterator[list[str]]:
 
 
 def fit(
-    session: Session, depth: Depth, trajectory: Trajectory, frames: Frames, reconstruction: Reconstruction, agree: bool, before: str
+    session: Session, depth: Depth, trajectory: Trajectory, frames: Frames, reconstruction: Reconstruction, agree: bool, before: str,
+    held_out: Sequence[int] | None = None,
 ) -> tuple[Gaussians, Distortion, Path]:
     """Canonical Gaussians that explain all frames, while a distortion learns what each frame got wrong.
 
-    agree: the prior vouches that they all show one scene, from just the cameras that are known.
+    agree: the prior vouches that they all show one scene, from just the cameras that are known. held_out: frames that are not trained
+    on, if not every `fit.held_out`-th.
     """
     from lift.training.fit import fit as optimise
     from lift.training.module import SceneModule
@@ -238,7 +330,8 @@ def fit(
 
     config = session.config
     how = {name: value for name, value in _plain(config.trainer).items() if name != "devices"}  # a fit can go on on another number
-    key = session.key("fit", before, config.seed, how, _plain(config.fit), slots=("distortion", "renderer"), code=(optimise,))
+    chosen = () if held_out is None else (list(held_out),)
+    key = session.key("fit", before, config.seed, how, _plain(config.fit), *chosen, slots=("distortion", "renderer"), code=(optimise,))
     cameras = reconstruction.cameras
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # what a distortion begins with by chance is the run's
@@ -262,7 +355,7 @@ def fit(
         start = initialise(reconstruction, settings.initial_gaussians, settings.sh_degree, renderer.device)
         module = SceneModule(start, distortion, renderer, frames, reconstruction, settings, depth.typical, config.seed)
         placed = [view for view in range(1, len(frames)) if reconstruction.confidence[view].any()]
-        optimise(module, placed, folder, settings, _plain(config.trainer), config.seed)
+        optimise(module, placed, folder, settings, _plain(config.trainer), config.seed, held_out)
 
     folder = session.folder("fit", key, make)
     fitted = load(folder)

@@ -45,7 +45,7 @@ FILES = {
     "video.mp4": "a fly-through of it",
     "transforms.json": "cameras of the frames",
     "colmap": "cameras and points as COLMAP text",
-    "frames": "the generated frames",
+    "frames": "the frames",
     "distortion.safetensors": "what was learned as distortion",
     "metrics.json": "the numbers of this page",
     "config.yaml": "every setting",
@@ -147,7 +147,8 @@ def camera_maps(scene: "lift.delivery.Scene") -> dict[str, Any]:
         return centers @ start[:3, :3].T + start[:3, 3]
 
     planned, believed = local(scene.trajectory.cameras.centers), local(scene.reconstruction.cameras.centers)
-    moved = bool(((planned - believed).norm(dim=-1) > 0.005 * scene.depth.typical).any())
+    known_path = scene.trajectory.hint in ("planned", "known")
+    moved = known_path and bool(((planned - believed).norm(dim=-1) > 0.005 * scene.depth.typical).any())
     clips = scene.trajectory.clips
     paths = [[clip.source, *span] for clip, span in zip(clips, scene.trajectory.spans)]
     names = [clip.name for clip in clips]

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from lift import __version__, processes
+from lift.config import image_setting
 from lift.machine import commit, version
 from lift.registry import SLOTS, Registry, catalogue, fingerprint
 from lift.store import Stage, Store, key_of, load
@@ -41,6 +42,9 @@ class Session:
     def __init__(self, config: DictConfig, title: str | None = None) -> None:
         """title: put before each message where many runs are made at once."""
         self.config, self.title = config, title
+        self.image = image_setting(config)
+        self.unused_slots: tuple[str, ...] = ()
+        """Slots whose components take no part in the run."""
         self.place = processes.place()
         self.console = Console(stderr=True, highlight=False)
         self.store = Store(Path(config.output) / "cache", self.say, {stage: made_by(config, stage) for stage in _MAKERS})
@@ -72,7 +76,8 @@ class Session:
     def build(self, registry: Registry[T], **supplied: Any) -> T:
         """The component that the configuration names, and a record of its licence."""
         settings = OmegaConf.to_container(self.config[registry.slot], resolve=True)
-        component = registry.build(settings, device=self.device, image=self.config.image, **supplied)
+        image = self.image if isinstance(self.image, str) else ", ".join(self.image)
+        component = registry.build(settings, device=self.device, image=image, **supplied)
         self.licences[f"{registry.slot} {self.config[registry.slot].name}"] = getattr(
             component, "licence", catalogue()(registry.slot, self.config[registry.slot].name).licence
         )
@@ -166,7 +171,7 @@ class Session:
             "command": sys.argv,
             "processes": self.place.world,
             "packages": {name: found for name in _PACKAGES if (found := version(name))},
-            "components": {slot: self.config[slot].name for slot in SLOTS},
+            "components": {slot: self.config[slot].name for slot in SLOTS if slot not in self.unused_slots},
             "licences": self.licences,
             "notes": self.notes,
             "stages": [

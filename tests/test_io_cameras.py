@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from lift.geometry import look_at, project, rotation_angle
-from lift.io.cameras import read_cameras, write_colmap, write_transforms
+from lift.io.cameras import read_cameras, read_views, write_colmap, write_transforms
+from lift.io.image import save_image
 from lift.types import Cameras, PointCloud
 
 
@@ -149,7 +150,7 @@ def test_refusals(tmp_path):
         read_cameras(tmp_path)
     for name, content, reason in (
         ("a.json", b'{"frames": [', "no camera path that is known here"),
-        ("b.json", b'{"frames": [{}]}', "'w'"),
+        ("b.json", b'{"frames": [{}]}', "it has no w and h, and it names no picture"),
         ("c.json", b'{"frames": []}', "holds no cameras"),
         ("d.txt", b"hello there", "RealEstate10K's 19 numbers"),
         ("e.bin", b"\x89PNG\xff\xfe", "no camera path that is known here"),
@@ -174,3 +175,40 @@ def test_refusals(tmp_path):
     np.savez(tmp_path / "a.npz", poses=np.eye(4))
     with pytest.raises(ValueError, match="a path needs w2c and K"):
         read_cameras(tmp_path / "a.npz")
+
+
+FRAME = {"transform_matrix": np.eye(4).tolist()}
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path):
+    content = json.dumps({"w": 32, "h": 24, "fl_x": 30, "frames": [FRAME]})
+    (tmp_path / "a.json").write_text(content, encoding="utf-8-sig")
+    assert len(read_cameras(tmp_path / "a.json")) == 1
+
+
+def test_a_coefficient_that_is_null_counts_as_absent(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"w": 32, "h": 24, "fl_x": 30, "k1": None, "frames": [FRAME]}))
+    assert read_views(tmp_path / "a.json")[0].lens[0] == 0
+
+
+def test_a_missing_size_is_that_of_the_stored_pictures(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"fl_x": 30, "frames": [{**FRAME, "file_path": "./view"}]}))
+    with pytest.raises(ValueError, match="no w and h, and its picture .*view' is not there"):
+        read_cameras(tmp_path / "a.json")
+    assert read_cameras(tmp_path / "a.json", (40, 30)).width == 40
+    save_image(tmp_path / "view.png", torch.zeros(24, 32, 3))
+    assert read_cameras(tmp_path / "a.json").height == 24
+
+
+def test_a_viewers_camera_path_is_read(tmp_path):
+    camera = {"camera_to_world": np.eye(4).ravel().tolist(), "fov": 90, "aspect": 2}
+    (tmp_path / "a.json").write_text(json.dumps({"render_width": 40, "render_height": 20, "camera_path": [camera]}))
+    read = read_cameras(tmp_path / "a.json")
+    assert read.width == 40 and read.intrinsics[0, 0, 0] == pytest.approx(10)
+
+
+def test_blank_lines_between_colmaps_pictures_are_skipped(tmp_path):
+    (tmp_path / "cameras.txt").write_text("1 PINHOLE 32 24 30 30 16 12\n")
+    lines = ["1 1 0 0 0 0 0 0 1 a.png", "", "2 1 0 0 0 1 0 0 1 b.png", "", "", "3 1 0 0 0 2 0 0 1 c.png", ""]
+    (tmp_path / "images.txt").write_text("\n".join(lines))
+    assert [view.name for view in read_views(tmp_path)] == ["a.png", "b.png", "c.png"]

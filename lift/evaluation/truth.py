@@ -24,7 +24,7 @@ class Truth:
     source: str
 
 
-def truth_of(image: str, picture: Picture, path: Cameras) -> Truth | None:
+def truth_of(image: str | tuple[str, ...], picture: Picture, path: Cameras) -> Truth | None:
     """The truth about a built-in picture, None about all others.
 
     path: cameras that no frame was generated for, in the truth's unit: a ray-cast scene is seen from there.

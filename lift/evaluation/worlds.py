@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lift.evaluation.datasets.photographs import Photograph
+from lift.io.lens import Photograph
 from lift.geometry import inside, pinhole, project, unproject
 from lift.mistakes import BLUR, Mistakes, OBJECTS, SATURATION, bent, blurred, motion
 from lift.planners.articulated import Articulated

@@ -19,9 +19,13 @@ import numpy as np
 import torch
 
 from lift.geometry import quat_to_rotation, rotation_to_quat
+from lift.io.image import picture_size
 from lift.types import Cameras, PointCloud
 
-FORMATS = "npz, transforms.json, RealEstate10K text, or a folder with COLMAP's cameras and images, text or binary"
+FORMATS = (
+    "npz, transforms.json, nerfstudio's camera_path.json, RealEstate10K text, or a folder with "
+    "COLMAP's cameras and images, text or binary"
+)
 
 # COLMAP's camera models: name, number of parameters, whether x and y share one focal length; the fisheye ones are no pinholes.
 _MODELS = {
@@ -40,12 +44,17 @@ LENS = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # camera axes x right, y up, z back
 
 
-def read_cameras(path: Path, size: tuple[int, int] = (640, 360)) -> Cameras:
+SIZE = (640, 360)
+"""Width and height of a path in shares of the picture, if nothing tells the picture's size."""
+
+
+def read_cameras(path: Path, size: tuple[int, int] | None = None) -> Cameras:
     """Reads a path in any of FORMATS, told apart by content; views in the file's order (COLMAP's: natural order of the pictures' names).
 
     npz: `w2c` [n 4 4] or [n 3 4] (or `world_to_camera`; `c2w`, `camera_to_world`), OpenCV axes, `K` (or `intrinsics`) [n 3 3] or
-    [3 3], `width`, `height`. RealEstate10K has intrinsics as shares of the picture, and no size: then, and only then, `size` is the
-    width and height. Rotations are made exactly orthonormal.
+    [3 3], `width`, `height`. RealEstate10K has intrinsics as shares of the picture, and no size: then `size` is the width and
+    height, or SIZE if not given. So it is for an npz file without a size. A transforms.json without `w` and `h` has the size of the
+    pictures that it names, else `size`; without either it is refused. Rotations are made exactly orthonormal.
     Raises FileNotFoundError, or ValueError naming the file and what is wrong with it: among other things a matrix that mirrors or
     scales, and pictures of several sizes.
     """
@@ -72,7 +81,7 @@ class View:
         return replace(self, focal=(self.focal[0] * x, self.focal[1] * y), center=(self.center[0] * x, self.center[1] * y), size=(width, height))
 
 
-def read_views(path: Path, size: tuple[int, int] = (640, 360)) -> list[View]:
+def read_views(path: Path, size: tuple[int, int] | None = None) -> list[View]:
     """The cameras one by one, with their pictures' names and lenses. Arguments, order and errors as `read_cameras` has them; nothing is checked yet that
     `joined` checks."""
     path = Path(path)
@@ -82,6 +91,8 @@ def read_views(path: Path, size: tuple[int, int] = (640, 360)) -> list[View]:
         raise FileNotFoundError(f"no camera file {str(path)!r}")
     try:
         return _read_file(path, size)
+    except MissingSize as error:
+        raise ValueError(f"{str(path)!r}: {error}") from None
     except (KeyError, IndexError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{str(path)!r} is no camera path that is known here ({FORMATS}): {type(error).__name__} {error}") from None
 
@@ -182,15 +193,22 @@ def joined(views: Sequence[View], name: str) -> Cameras:
     return Cameras(torch.from_numpy(matrices).float(), torch.from_numpy(intrinsics).float(), width, height)
 
 
-def _read_file(path: Path, size: tuple[int, int]) -> list[View]:
+class MissingSize(ValueError):
+    """A camera file does not tell the size of its pictures, and nothing else does."""
+
+
+def _read_file(path: Path, size: tuple[int, int] | None) -> list[View]:
     data = path.read_bytes()
     if data[:2] == b"PK":  # npz is a zip archive
         with np.load(BytesIO(data), allow_pickle=False) as arrays:
-            return _read_npz(dict(arrays), size)
-    text = data.decode("utf-8")
+            return _read_npz(dict(arrays), size or SIZE)
+    text = data.decode("utf-8-sig")  # some editors write a byte order mark
     if text.lstrip().startswith("{"):
-        return _read_transforms(json.loads(text))
-    return _read_realestate(text, size)
+        content = json.loads(text)
+        if "camera_path" in content and "frames" not in content:
+            return _read_camera_path(content)
+        return _read_transforms(content, path.parent, size)
+    return _read_realestate(text, size or SIZE)
 
 
 def _read_npz(arrays: dict[str, np.ndarray], size: tuple[int, int]) -> list[View]:
@@ -224,11 +242,42 @@ def _square(matrices: np.ndarray) -> np.ndarray:
     return out
 
 
-def _read_transforms(content: dict[str, Any]) -> list[View]:
+def _read_camera_path(content: dict[str, Any]) -> list[View]:
+    """nerfstudio's camera_path.json, as its viewer exports it; `fov` is in degrees, from top to bottom."""
+    width, height = int(content["render_width"]), int(content["render_height"])
+    views = []
+    for camera in content["camera_path"]:
+        to_world = np.array(camera["camera_to_world"], dtype=np.float64).reshape(4, 4)
+        focal = height / 2 / math.tan(math.radians(float(camera["fov"])) / 2)
+        matrix = np.linalg.inv(to_world @ _OPENGL)
+        views.append(View(matrix, (focal, focal), (width / 2, height / 2), (width, height)))
+    return views
+
+
+def _size_of_frame(
+    facts: dict[str, Any], folder: Path, size: tuple[int, int] | None
+) -> tuple[int, int]:
+    """The size of a frame's picture: as stated, else that of its file as stored, else `size`."""
+    if "w" in facts and "h" in facts:
+        return int(facts["w"]), int(facts["h"])
+    named = folder / str(facts.get("file_path", ""))
+    for file in (named, *(Path(f"{named}{suffix}") for suffix in (".png", ".jpg", ".jpeg"))):
+        if file.is_file():
+            return picture_size(file, upright=False)
+    if size is None:
+        missing = " and ".join(key for key in ("w", "h") if key not in facts)
+        picture = f"its picture {str(named)!r} is not there" if named != folder else "it names no picture"
+        raise MissingSize(f"it has no {missing}, and {picture} to tell the size")
+    return size
+
+
+def _read_transforms(
+    content: dict[str, Any], folder: Path, size: tuple[int, int] | None
+) -> list[View]:
     views = []
     for frame in content["frames"]:
-        facts = {**content, **frame}
-        width, height = int(facts["w"]), int(facts["h"])
+        facts = {key: value for key, value in {**content, **frame}.items() if value is not None}
+        width, height = _size_of_frame(facts, folder, size)
         if "fl_x" in facts:
             focal = float(facts["fl_x"]), float(facts.get("fl_y", facts["fl_x"]))
         else:  # NeRF's synthetic scenes
@@ -312,11 +361,13 @@ def _cameras_text(file: Path) -> Iterator[tuple[int, _Lens]]:
 
 
 def _images_text(file: Path) -> Iterator[_Pose]:
-    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    for line in lines[::2]:  # every other line lists 2D points, and may be empty
-        if line.strip():
+    """As COLMAP's own reader: blank lines before a picture's line are skipped, the line after it lists its points."""
+    lines = iter(file.read_text(encoding="utf-8").splitlines())
+    for line in lines:
+        if line.strip() and not line.lstrip().startswith("#"):
             number, *pose, camera, name = line.split(maxsplit=9)
-            yield int(number), int(camera), name, [float(value) for value in pose]
+            yield int(number), int(camera), name.strip(), [float(value) for value in pose]
+            next(lines, None)
 
 
 def _cameras_binary(file: Path) -> Iterator[tuple[int, _Lens]]:

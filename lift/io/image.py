@@ -118,12 +118,45 @@ def encode_image(
     return stream.getvalue()
 
 
-def read_image(path: Path) -> UInt8[Tensor, "height width 3"]:
-    """A picture file at its own size, turned upright, 8-bit RGB over white. Raises as `load_picture` does."""
+def read_image(path: Path, upright: bool = True) -> UInt8[Tensor, "height width 3"]:
+    """Read a picture file at its own size, as 8-bit RGB over white.
+
+    Args:
+        path: The file.
+        upright: Whether to turn the picture as its EXIF orientation says.
+
+    Returns:
+        The pixels.
+
+    Raises:
+        ValueError: The file is not a picture, or it is damaged.
+    """
     image, _, tags = _decode(Path(path).read_bytes(), str(path), None, [])
-    turn = _TURNS.get(tags.get(ExifTags.Base.Orientation, 1))
+    turn = _TURNS.get(tags.get(ExifTags.Base.Orientation, 1)) if upright else None
     pixels = _rgb(image, str(path), [])
     return _tensor(pixels.transpose(turn) if turn is not None else pixels)
+
+
+def picture_size(path: Path, upright: bool = True) -> tuple[int, int]:
+    """Read the size of a picture file without decoding it.
+
+    Args:
+        path: The file.
+        upright: Whether to apply the EXIF orientation.
+
+    Returns:
+        Width and height in pixels, as `read_image` returns them.
+
+    Raises:
+        ValueError: The file is not a picture.
+    """
+    try:
+        with Image.open(path) as image:
+            lying = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+            turned = lying and upright
+            return (image.height, image.width) if turned else (image.width, image.height)
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{path} is no picture that can be read: {error}") from None
 
 
 def _bytes(image: Tensor) -> np.ndarray:
@@ -154,13 +187,10 @@ def _read(path: Path, name: str, size: int, field_of_view: float, calibration: t
         raise ValueError(f"{path} is {full_width} x {full_height} pixels; each side needs at least {SMALLEST}")
     turn = _TURNS.get(tags.get(ExifTags.Base.Orientation, 1))
     focal = calibration[0] if calibration else _focal(tags, full_width, full_height, notes)
-    width, height, box = _fit(full_width, full_height, size, notes)
+    width, height, box = working_size(full_width, full_height, size, notes)
     focal_known = focal is not None
     if focal is None:
-        # The whole picture's longer side, or what of it was kept of a panorama.
-        seen = min(max(full_width, full_height), WIDEST * min(full_width, full_height))
-        focal = seen / 2 / math.tan(math.radians(field_of_view) / 2)
-        notes.append(f"focal length from an assumed field of view of {field_of_view:g} degrees along the longer side")
+        focal = assumed_focal(full_width, full_height, field_of_view, notes)
 
     factor = round(max(full_width, full_height) / max(image.size))
     further = max(min(image.width // (2 * width), image.height // (2 * height)), 1)
@@ -216,11 +246,26 @@ def _decode(data: bytes, name: str, least: int | None, notes: list[str]) -> tupl
     return image, full, tags
 
 
-def _fit(width: int, height: int, size: int, notes: list[str]) -> tuple[int, int, tuple[float, float, float, float]]:
-    """Result's width and height, and the box of the source, centred and of the same aspect, that is to fill them."""
+def working_size(
+    width: int, height: int, size: int, notes: list[str]
+) -> tuple[int, int, tuple[float, float, float, float]]:
+    """Find the size at which a picture is worked on, and the part of the picture that fills it.
+
+    Args:
+        width: The picture's width in pixels.
+        height: The picture's height in pixels.
+        size: Pixels of the longer side of the result, at most.
+        notes: Gets a sentence about what is cropped or enlarged.
+
+    Returns:
+        Width and height of the result, multiples of MULTIPLE, and the box of the picture (left,
+        top, right, bottom), centred and of the same aspect, so that pixels stay square.
+    """
     seen = [min(width, WIDEST * height), min(height, WIDEST * width)]
     if seen != [width, height]:
-        notes.append(f"wider than {WIDEST:g}:1, so {seen[0]:.0f} x {seen[1]:.0f} pixels in the middle of {width} x {height} were kept")
+        notes.append(
+            f"wider than {WIDEST:g}:1, so {seen[0]:.0f} x {seen[1]:.0f} pixels in the middle of {width} x {height} were kept"
+        )
     longest, shortest = max(seen), min(seen)
     largest = max(longest, UPSCALED) if longest < UPSCALED else longest
     long = max(int(min(size, largest)) // MULTIPLE * MULTIPLE, MULTIPLE)
@@ -234,6 +279,30 @@ def _fit(width: int, height: int, size: int, notes: list[str]) -> tuple[int, int
     half = (target[0] / zoom / 2, target[1] / zoom / 2)
     left, top = max(width / 2 - half[0], 0.0), max(height / 2 - half[1], 0.0)
     return *target, (left, top, width - left, height - top)
+
+
+def assumed_focal(width: int, height: int, field_of_view: float, notes: list[str]) -> float:
+    """Compute the focal length of a picture that does not state one.
+
+    Args:
+        width: The picture's width in pixels.
+        height: The picture's height in pixels.
+        field_of_view: Degrees along the longer side; of a panorama, along what is kept of it.
+        notes: Gets a sentence about the assumption.
+
+    Returns:
+        The focal length in pixels.
+    """
+    seen = min(max(width, height), WIDEST * min(width, height))
+    notes.append(
+        f"focal length from an assumed field of view of {field_of_view:g} degrees along the longer side"
+    )
+    return seen / 2 / math.tan(math.radians(field_of_view) / 2)
+
+
+def read_picture(path: Path, size: int, field_of_view: float) -> Picture:
+    """Load a picture file as `load_picture` does, without looking for built-in names."""
+    return _read(Path(path), Path(path).stem, size, field_of_view, None)
 
 
 def _focal(tags: dict[int, Any], width: int, height: int, notes: list[str]) -> float | None:

@@ -10,7 +10,8 @@ class PoseEstimator(ABC):
     """Reconstructs cameras, depth and a point cloud from frames, in the frame and scale of the plan.
 
     A constructor may ask for (keyword-only): `estimator` (DepthEstimator), `depth` (Depth of the input picture), `device`,
-    `agree` (whether the prior vouches that frames show one scene from just the cameras asked for).
+    `agree` (whether the prior vouches that frames show one scene from just the cameras asked for),
+    `focal_known` (whether the focal length was measured: EXIF, calibration or given cameras; else it is assumed).
     """
 
     @abstractmethod

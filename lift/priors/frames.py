@@ -18,8 +18,8 @@ _SAME_SHAPE = 0.02
 class FromFile(VideoPrior):
     """Frames from a video file or a folder of pictures, made elsewhere, by any generator or camera.
 
-    Clips take them in turn. The poses in the plan should be those they were made with (`planner=path`), or be estimated
-    (`pose=colmap`). They are scaled to the size of the run's picture.
+    Clips take them in turn. `planner=path` gives the path they were made with, as a hint. With any other planner nothing is planned:
+    all frames are one clip, and the pose stage finds their cameras. They are scaled to the size of the run's picture.
 
     path: the file or folder. includes_input: its first frame is the input picture, and is left out. first, stride: take every
     stride-th frame from the one with this index on. length: new frames a clip (default: all frames are one clip). crop: cut the
@@ -50,6 +50,11 @@ class FromFile(VideoPrior):
         self.images = images
         self.crop = crop
         self.clip_length = len(images) if length is None else length
+
+    @property
+    def new_frames(self) -> int:
+        """Number of frames there are, without the input."""
+        return len(self.images)
 
     def __call__(self, frames: Frames, cameras: Cameras, clip: Clip, seed: int) -> Frames:
         """As `VideoPrior`, without depth. Raises ValueError if the plan asks for more frames than there are, or for another shape."""

@@ -1,6 +1,6 @@
 """Frames on the device and the order in which they are drawn."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytorch_lightning as lightning
 import torch
@@ -76,7 +76,21 @@ class _Views(Dataset):
         return torch.tensor(views)
 
 
-def split(placed: list[int], every: int) -> tuple[list[int], list[int]]:
-    """Generated frames to train on and to hold out: every `every`-th, from the middle of a round on; none if `every` is 0."""
-    held_out = placed[every // 2 :: every] if every else []
+def split(
+    placed: list[int], every: int, chosen: Sequence[int] | None = None
+) -> tuple[list[int], list[int]]:
+    """Split frames into those to train on and those to hold out.
+
+    Args:
+        placed: Indices of the frames, without the input.
+        every: Hold out every N-th frame, from the middle of the first N on; 0: none.
+        chosen: If given, hold out these frames instead.
+
+    Returns:
+        Indices to train on, and indices to hold out.
+    """
+    if chosen is not None:
+        held_out = [index for index in placed if index in set(chosen)]
+    else:
+        held_out = placed[every // 2 :: every] if every else []
     return [index for index in placed if index not in set(held_out)], held_out

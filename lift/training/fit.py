@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,18 @@ from lift.training.replicas import Replicas
 from lift.types import Gaussians
 
 
-def fit(module: SceneModule, placed: list[int], folder: Path, settings: DictConfig, trainer: dict[str, Any], seed: int) -> None:
+def fit(
+    module: SceneModule, placed: list[int], folder: Path, settings: DictConfig, trainer: dict[str, Any], seed: int,
+    held_out: Sequence[int] | None = None,
+) -> None:  # fmt: skip
     """Optimises `module` and leaves in `folder` its Gaussians and distortion (`lift.store.save`), a checkpoint and TensorBoard logs.
 
-    placed: indices of the generated frames that were placed by the pose stage. settings: `fit` of the configuration; trainer: keyword
+    placed: indices of the generated frames that were placed by the pose stage. held_out: frames to hold out, if not every
+    `fit.held_out`-th. settings: `fit` of the configuration; trainer: keyword
     arguments of pytorch_lightning.Trainer, unknown ones raise ComponentError. In a process group (torch.distributed) all processes call
     this, each with its own copy of the module on its own device, and the first one writes.
     """
-    train, held_out = split(placed, settings.held_out)
+    train, held_out = split(placed, settings.held_out, held_out)
     world = torch.distributed.get_world_size() if _together() else 1
     # Steps count as those of one process, and an epoch has at least `checkpoint_every`, so these are enough whatever number of processes
     # began the fit; `Keep` ends it in time.

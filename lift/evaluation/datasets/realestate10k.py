@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from lift.evaluation.datasets import Capture, datasets
-from lift.evaluation.datasets.photographs import Photographs, picture, picture_size
+from lift.evaluation.datasets.photographs import Photographs, picture
 from lift.io.cameras import natural, read_views
+from lift.io.image import picture_size
 
 LISTS = ("", "cameras", "cameras/test", "cameras/train", "test", "train")
 
