@@ -1,4 +1,4 @@
-"""Clips of video generators from `$LIFT_SHARED/data/generated_clips`: index, frames, requested cameras."""
+"""Clips of `$LIFT_SHARED/data/generated_clips`: index, frames, requested cameras."""
 
 import csv
 from collections.abc import Sequence

@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from rich.progress import track
 
 import clips as data
 from lift.delivery import FLY_THROUGH, canonical
 from lift.evaluation.lpips import LPIPS
 from lift.io.cameras import read_cameras
-from lift.io.image import read_image, resized
-from lift.renderers import Renderer, renderers
+from lift.io.image import resized
+from lift.renderers import Renderer
 from lift.types import Frames
 from measuring import (
     PRESETS,
@@ -79,12 +78,10 @@ def lift_clip(
         data.write_frames(data.generated_frames(clip), folder)
     own = [f"distortion={distortion}", f"output={output}", f"name={clip.name}-{distortion}"]
     run = run_lift([*input_settings(folder), *own, *settings])
-    config = OmegaConf.load(run.folder / "config.yaml")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    renderer = renderers.build(OmegaConf.to_container(config.renderer), device=device)
+    renderer = run.renderer()
     sheets = output / "sheets"
     contact_sheet(sheets / f"{clip.name}-{distortion}.jpg", fly_through_rows(run, renderer))
-    placed = run.reconstruction.confidence.flatten(1).any(1)
+    placed = run.placed
     metrics = run.metrics
     record = {
         "input_psnr": metrics["input_psnr"],
@@ -124,12 +121,11 @@ def against_real(
         registered.
     """
     width, height = run.cameras.width, run.cameras.height
-    files = sorted((run.folder / "frames").glob("*.png"))
-    frames = Frames(torch.stack([read_image(file) for file in files]))
+    frames = run.frames()
     pictures = Frames(resized(real.images, width, height))
     rendered = [canonical(renderer, run.gaussians, run.cameras[k]) for k in range(len(frames))]
     depth = torch.cat([torch.where(r.alpha > COVERED, r.depth, 0.0) for r in rendered])
-    placed = run.reconstruction.confidence.flatten(1).any(1)
+    placed = run.placed
     depth[~placed] = 0
     found = register(pictures, frames, run.cameras, depth)
     whole, covered, rows = [], [], []

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -26,29 +25,24 @@ from torch import Tensor
 import clips as data
 from lift.depths import depths
 from lift.evaluation.worlds import FIELD_OF_VIEW
-from lift.geometry import pinhole, rotation_angle
-from lift.mistakes import motion
+from lift.geometry import pinhole
+from lift.machine import machine
 from lift.planners.articulated import Articulated
-from lift.poses.bundle import Scene, Sightings
+from lift.poses.bundle import Sightings
 from lift.priors.synthetic import Synthetic
 from lift.types import Cameras, Depth, Frames
+from generator_measures import WIDTH, camera_errors, geometric, photometric
 from measuring import RESULTS, SHARED, markdown, resumed
-from lift.machine import machine
 from tracking import (
     REACH,
     PosedTracks,
     chosen_frames,
     posed,
     restricted,
-    smooth_part,
     tracked,
-    two_way,
 )
 
-WIDTH = 384
 THIRDS = ("early", "middle", "late")
-SIGMAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
-"""Blurs in pixels that frame 0 is given, to read a loss of gradient energy as a blur."""
 MEASURES = {
     "rotation": "rotation error, degrees",
     "translation": "position error, share of the path",
@@ -118,7 +112,7 @@ def measure(case: Case) -> dict[str, Any]:
         Numbers by frame and their medians by third of the clip; `posed` says whether cameras were
         found.
     """
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     numbers = chosen_frames(len(case.images))
     images = case.images[numbers]
     sightings = restricted(tracked(case.images), numbers)
@@ -145,11 +139,14 @@ def _posed(case: Case, sightings: Sightings, images: data.Images) -> PosedTracks
     focal = width / 2 / math.tan(math.radians(FIELD_OF_VIEW) / 2)
     if case.requested is not None:
         focal = float(case.requested.intrinsics[0, 0, 0])
-    lite = depths.build({"name": "lite"}, image=case.name, device=torch.device("cpu"))
-    first = lite(images[0])
+
+    def depth() -> Float[Tensor, "height width"]:
+        lite = depths.build({"name": "lite"}, image=case.name, device=torch.device("cpu"))
+        first = lite(images[0])
+        return torch.where(first.valid, first.depth, 0.0)
+
     reach = REACH * width / WIDTH
     middle = (width / 2, height / 2)
-    depth = torch.where(first.valid, first.depth, 0.0)
     return posed(sightings, len(images), focal, middle, reach, depth=depth)
 
 
@@ -157,211 +154,6 @@ def _add(rows: list[dict[str, Any]], values: dict[str, Float[Tensor, "frame"]]) 
     for name, numbers in values.items():
         for row, value in zip(rows, numbers.tolist(), strict=True):
             row[name] = round(value, 4) if math.isfinite(value) else None
-
-
-def geometric(
-    found: PosedTracks, frames: int, size: tuple[int, int], unit: float
-) -> dict[str, Float[Tensor, "frame"]]:
-    """Summarise by frame what the best cameras leave of the tracks' displacements.
-
-    Args:
-        found: Tracks with residuals.
-        frames: Number of frames.
-        size: Width and height in pixels.
-        unit: Pixels at WIDTH in one pixel.
-
-    Returns:
-        Median and 90 % quantile of the displacement; root mean square, along one axis, of its
-        smooth part and of the rest; share of inconsistent sightings. NaN where nothing is known.
-    """
-    names = ("residual", "residual_90", "smooth", "fine", "moving")
-    out = {name: torch.full((frames,), math.nan) for name in names}
-    for frame in range(frames):
-        own = found.sightings.frame == frame
-        if int(own.sum()) < 30:
-            continue
-        pixel = found.sightings.pixel[own]
-        residual = found.residual[own]
-        length = unit * residual.norm(dim=-1)
-        field = smooth_part(pixel, residual, size)
-        consistent = length < REACH
-        left = unit * (residual - field).norm(dim=-1)
-        out["residual"][frame] = length.median()
-        out["residual_90"][frame] = length.quantile(0.9)
-        out["smooth"][frame] = unit * field[consistent].square().mean().sqrt()
-        out["fine"][frame] = left.median() / math.sqrt(2 * math.log(2))
-        out["moving"][frame] = 100 * (~consistent).double().mean()
-    return out
-
-
-def photometric(
-    images: data.Images, sightings: Sightings, found: PosedTracks | None
-) -> dict[str, Float[Tensor, "frame"]]:
-    """Measure colour and sharpness at tracked points, relative to frame 0.
-
-    A value is split into one part of the track and one of the frame, by medians. So frames that
-    share no track with frame 0 are reached through others.
-
-    Args:
-        images: Frames.
-        sightings: Tracks.
-        found: Posed tracks, which tell how much nearer the camera came; None if unknown.
-
-    Returns:
-        Change of mean brightness, of the channels' balance (mean of absolute values) and of
-        saturation in %; equivalent blur in pixels at WIDTH, negative for a gain of sharpness.
-    """
-    frames, width = len(images), images.shape[2]
-    color = _sampled(images, sightings, lambda image: cv2.blur(image, (7, 7)))
-    grey = color.mean(-1)
-    usable = (grey > 0.04) & (color.amax(-1) < 0.96)
-    gain = two_way(torch.where(usable, grey.log(), math.nan), sightings, frames)
-    channels = [
-        two_way(torch.where(usable, (color[:, c] / grey).clamp(min=1e-3).log(), math.nan), sightings, frames)
-        for c in range(3)
-    ]
-    chroma = (color - grey[:, None]).norm(dim=-1) / grey
-    vivid = usable & (chroma > 0.06)
-    saturation = two_way(torch.where(vivid, chroma.clamp(min=1e-3).log(), math.nan), sightings, frames)
-    energy = _sampled(images, sightings, _energy)[:, 0]
-    log_energy = energy.clamp(min=1e-7).log() - 2 * gain[sightings.frame]
-    log_energy = log_energy + _magnification(sightings, found, log_energy, frames)
-    loss = two_way(log_energy, sightings, frames)
-    return {
-        "brightness": 100 * gain.expm1(),
-        "balance": 100 * torch.stack(channels).abs().mean(0),
-        "saturation": 100 * saturation.expm1(),
-        "blur": WIDTH / width * _equivalent_blur(images[0], sightings, loss),
-    }
-
-
-def _sampled(images: data.Images, sightings: Sightings, function) -> Float[Tensor, "sighting c"]:
-    """Values of a filtered picture at the sightings, bilinear."""
-    out = None
-    for frame in range(len(images)):
-        own = sightings.frame == frame
-        plane = function(images[frame].numpy().astype(np.float32) / 255)
-        plane = plane if plane.ndim == 3 else plane[..., None]
-        at = (sightings.pixel[own] - 0.5).float().numpy()
-        values = _bilinear(plane, at)
-        out = torch.zeros(len(sightings), values.shape[-1]) if out is None else out
-        out[own] = values
-    assert out is not None
-    return out
-
-
-def _bilinear(plane: np.ndarray, at: np.ndarray) -> Float[Tensor, "point c"]:
-    if not len(at):
-        return torch.zeros(0, plane.shape[-1])
-    parts = [at[start : start + 30_000] for start in range(0, len(at), 30_000)]
-    found = [
-        cv2.remap(plane, part[:, None, 0].copy(), part[:, None, 1].copy(), cv2.INTER_LINEAR)
-        for part in parts
-    ]
-    return torch.from_numpy(np.concatenate(found).reshape(len(at), plane.shape[-1]))
-
-
-def _energy(image: np.ndarray) -> np.ndarray:
-    """Squared gradient of the grey picture around a pixel."""
-    grey = image.mean(-1)
-    across = cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=1 / 8)
-    down = cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=1 / 8)
-    return cv2.GaussianBlur(across**2 + down**2, (0, 0), 3)
-
-
-def _magnification(
-    sightings: Sightings, found: PosedTracks | None, energy: Float[Tensor, "sighting"], frames: int
-) -> Float[Tensor, "sighting"]:
-    """What has to be added to the logarithm of gradient energy where the camera came nearer.
-
-    How strongly energy depends on the distance is fitted within frames, where near and far points
-    differ.
-    """
-    if found is None:
-        return torch.zeros(len(sightings))
-    key = sightings.frame * (int(sightings.point.max()) + 1) + sightings.point
-    pixel = {}
-    for index, (frame, x, y) in enumerate(
-        zip(found.sightings.frame.tolist(), *found.sightings.pixel.T.tolist(), strict=True)
-    ):
-        pixel[frame, x, y] = index
-    index = torch.tensor(
-        [
-            pixel.get((frame, x, y), -1)
-            for frame, x, y in zip(sightings.frame.tolist(), *sightings.pixel.T.tolist(), strict=True)
-        ]
-    )
-    assert len(key) == len(index)
-    near = torch.where(index >= 0, -found.depth[index.clamp(min=0)].log(), math.nan)
-    a = _less_means(near, sightings, frames)
-    b = _less_means(torch.where(near.isfinite(), energy.double(), math.nan), sightings, frames)
-    both = a.isfinite() & b.isfinite() & (a.abs() < 0.5)
-    if int(both.sum()) < 100 or float(a[both].square().mean()) < 1e-4:
-        return torch.zeros(len(sightings))
-    slope = float((a[both] * b[both].clamp(-1, 1)).sum() / a[both].square().sum())
-    return torch.where(near.isfinite(), -min(max(slope, -2.0), 0.0) * near, math.nan).float()
-
-
-def _less_means(values: Tensor, sightings: Sightings, frames: int) -> Tensor:
-    """Values less the means of their tracks and frames."""
-    left = values.clone()
-    good = left.isfinite()
-    for _ in range(10):
-        for index in (sightings.point, sightings.frame):
-            count = torch.bincount(index[good]).clamp(min=1)
-            total = torch.zeros(len(count), dtype=left.dtype).index_add_(0, index[good], left[good])
-            left[good] = left[good] - (total / count)[index[good]]
-    return left
-
-
-def _equivalent_blur(
-    first: Tensor, sightings: Sightings, loss: Float[Tensor, "frame"]
-) -> Float[Tensor, "frame"]:
-    """The Gaussian blur, pixels, that takes as much gradient energy from frame 0."""
-    own = sightings.frame == 0
-    at = (sightings.pixel[own] - 0.5).float().numpy()
-    image = first.numpy().astype(np.float32) / 255
-    curve = []
-    for sigma in SIGMAS:
-        soft = cv2.GaussianBlur(image, (0, 0), sigma) if sigma else image
-        curve.append(_bilinear(_energy(soft)[..., None], at)[:, 0].clamp(min=1e-7).log())
-    drop = np.array([float((level - curve[0]).median()) for level in curve])
-    values = loss.numpy()
-    sigma = np.interp(-np.abs(values), drop[::-1], np.array(SIGMAS)[::-1])
-    return torch.from_numpy(np.where(values <= 0, sigma, -sigma))
-
-
-def camera_errors(scene: Scene, requested: Cameras) -> dict[str, Float[Tensor, "frame"]]:
-    """Compare found cameras with the requested ones.
-
-    Both begin at frame 0's camera; the found path is scaled by least squares.
-
-    Args:
-        scene: Found cameras; frames that were not placed get NaN.
-        requested: The requested cameras.
-
-    Returns:
-        Rotation error in degrees; position error as a share of the length of the requested path
-        from the first camera to the farthest; angle in degrees between both directions.
-    """
-    if not bool(scene.placed[0]):
-        return {}
-    turn = scene.rotation @ scene.rotation[0].T
-    moved = (scene.rotation[0] @ (scene.centers - scene.centers[0]).T).T
-    true = requested.to(torch.float64)
-    true_turn = true.world_to_camera[:, :3, :3] @ true.world_to_camera[0, :3, :3].T
-    true_moved = (true.world_to_camera[0, :3, :3] @ (true.centers - true.centers[0]).T).T
-    kept = scene.placed
-    scale = (moved * true_moved)[kept].sum() / moved[kept].square().sum().clamp(min=1e-12)
-    length = true_moved.norm(dim=-1).max().clamp(min=1e-12)
-    nothing = torch.where(kept, 0.0, math.nan)
-    angle = torch.cosine_similarity(moved * scale.sign(), true_moved, dim=-1).clamp(-1, 1).acos()
-    far = true_moved.norm(dim=-1) > 0.05 * length
-    return {
-        "rotation": rotation_angle(turn, true_turn) + nothing,
-        "translation": (scale * moved - true_moved).norm(dim=-1) / length + nothing,
-        "direction": torch.where(far, torch.rad2deg(angle), math.nan) + nothing,
-    }
 
 
 def by_thirds(rows: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
@@ -393,9 +185,8 @@ def medians(records: list[dict[str, Any]], third: str) -> dict[str, float | None
 def report(records: list[dict[str, Any]]) -> str:
     """Write the page docs/generator-errors.md."""
     parts = [__doc__.split("\n")[0], "", INTRODUCTION, ""]
-    by_kind = {
-        kind: [r for r in records if r["kind"] == kind] for kind in ("generated", "real", "synthetic")
-    }
+    kinds = ("generated", "real", "synthetic")
+    by_kind = {kind: [record for record in records if record["kind"] == kind] for kind in kinds}
     parts += ["## Medians over clips", "", _summary(by_kind), ""]
     for kind, title in (
         ("generated", "Generated clips"),
@@ -447,7 +238,8 @@ def _by_clip(records: list[dict[str, Any]]) -> str:
         share = record["posed"]
         cells = [" / ".join(_short(record["thirds"][t][name]) for t in THIRDS) for name in MEASURES]
         cells = ["-" if set(cell) <= set("- /") else cell for cell in cells]
-        rows.append([record["name"], record["generator"], f"{100 * share:.0f}" if share else "-", *cells])
+        posed_share = f"{100 * share:.0f}" if share else "-"
+        rows.append([record["name"], record["generator"], posed_share, *cells])
     return markdown(heads, rows)
 
 
@@ -488,7 +280,8 @@ def main() -> None:
     options.to.write_text(text.rstrip() + "\n", encoding="utf-8")
     kept = {"experiment": "generator_errors", "width": WIDTH, "machine": machine("cpu")}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "generator-errors.json").write_text(json.dumps(kept | {"rows": records}, indent=1) + "\n")
+    content = json.dumps(kept | {"rows": records}, indent=1)
+    (RESULTS / "generator-errors.json").write_text(content + "\n", encoding="utf-8")
     print(text)
 
 

@@ -11,17 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from lift.cli import _composed
 from lift.errors import is_users, one_line
 from lift.evaluation.lpips import LPIPS
 from lift.evaluation.metrics import masked_psnr, masked_ssim, psnr, ssim
-from lift.io.image import save_image
+from lift.io.image import read_image, save_image
 from lift.io.splats import read_ply
 from lift.machine import machine
 from lift.store import load
-from lift.types import Cameras, Gaussians, Reconstruction
+from lift.renderers import Renderer, renderers
+from lift.types import Cameras, Frames, Gaussians, Reconstruction
 
 SHARED = Path(os.environ.get("LIFT_SHARED", Path(__file__).parents[2] / "shared")).resolve()
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
@@ -41,12 +43,30 @@ class Lifted:
     """Cameras that the pose stage found, the input's first."""
     reconstruction: Reconstruction
     gaussians: Gaussians
+    names: list[str]
+    """Of each frame: its file's name."""
     held_out: list[int]
     """Indices of the frames that were held out of the fit."""
     seconds: dict[str, float]
     """Seconds by stage."""
     peak_gib: float
     """Largest memory of a stage in GiB."""
+
+    def frames(self) -> Frames:
+        """Read the frames that the run worked on, the input first."""
+        files = sorted((self.folder / "frames").glob("*.png"))
+        return Frames(torch.stack([read_image(file) for file in files]))
+
+    @property
+    def placed(self) -> Bool[Tensor, "view"]:
+        """Frames that the pose stage placed."""
+        return self.reconstruction.confidence.flatten(1).any(1)
+
+    def renderer(self) -> Renderer:
+        """Build the renderer that the run used."""
+        settings = OmegaConf.to_container(OmegaConf.load(self.folder / "config.yaml").renderer)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return renderers.build(settings, device=device)
 
 
 def run_lift(settings: Sequence[str]) -> Lifted:
@@ -93,6 +113,7 @@ def read_run(folder: Path, output: Path) -> Lifted:
         found.cameras,
         found,
         read_ply(folder / "gaussians.ply"),
+        provenance["source"]["frames"],
         split["held_out"],
         seconds,
         max(stage["peak_bytes"] for stage in provenance["stages"]) / 2**30,

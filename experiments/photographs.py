@@ -1,7 +1,7 @@
 """Lift photographs and measure the scene by photographs that the fit did not see.
 
-    python experiments/photographs.py [--preset cpu|gpu] [--only lift|plain|both] [--scenes NAME ...]
-        [--output FOLDER] [--weights FOLDER] [--set KEY=VALUE ...]
+    python experiments/photographs.py [--preset cpu|gpu] [--only lift|plain|both]
+        [--scenes NAME ...] [--output FOLDER] [--weights FOLDER] [--set KEY=VALUE ...]
 
 Scenes are those of `$LIFT_SHARED/data` with several views. `lift` gets the folder of photographs
 and nothing else. Every 8th photograph (0, 8, 16, ... by name) is held out of the fit. `lift` finds
@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from rich.progress import track
 
 import plain_gsplat
@@ -27,7 +26,7 @@ from lift.evaluation.metrics import camera_errors
 from lift.evaluation.worlds import photograph
 from lift.geometry import rigid, unproject
 from lift.io.image import load_picture
-from lift.renderers import Renderer, renderers
+from lift.renderers import Renderer
 from lift.types import Cameras, Frames, PointCloud
 from measuring import (
     PRESETS,
@@ -93,7 +92,7 @@ def read_scene(folder: Path) -> Scene:
         FileNotFoundError: If there are no cameras.
     """
     if not (folder / "cameras.npz").is_file():
-        raise FileNotFoundError(f"there is no {folder / 'cameras.npz'}; set LIFT_SHARED to the data")
+        raise FileNotFoundError(f"there is no cameras.npz in {folder}; set LIFT_SHARED")
     with np.load(folder / "cameras.npz") as known:
         poses = torch.from_numpy(known["w2c"]).float()
         matrices = torch.from_numpy(known["K"]).float()
@@ -162,12 +161,10 @@ def lift_scene(
     name = f"photographs-{scene.name}"
     common = [f"image={scene.folder / 'images'}", f"output={output}", f"name={name}"]
     run = run_lift([*common, f"fit.held_out={HELD_OUT}", *settings])
-    config = OmegaConf.load(run.folder / "config.yaml")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    renderer = renderers.build(OmegaConf.to_container(config.renderer), device=device)
-    frames = delivered_frames(run)
-    files = identified(frames, scene, config.intake.size)
-    placed = run.reconstruction.confidence.flatten(1).any(1)
+    renderer = run.renderer()
+    frames = run.frames()
+    files = run.names
+    placed = run.placed
     rows = {}
     sheet = []
     for view in run.held_out:
@@ -192,39 +189,6 @@ def lift_scene(
         "peak_gib": run.peak_gib,
         "size": [run.cameras.width, run.cameras.height],
     }
-
-
-def delivered_frames(run: Lifted) -> Frames:
-    """Read the frames that a run worked on, the input first."""
-    from lift.io.image import read_image
-
-    files = sorted((run.folder / "frames").glob("*.png"))
-    return Frames(torch.stack([read_image(file) for file in files]))
-
-
-def identified(frames: Frames, scene: Scene, size: int) -> list[str]:
-    """Tell which photograph each frame of a run is, by its pixels.
-
-    Args:
-        frames: Frames of the run.
-        scene: The scene.
-        size: The run's `intake.size`.
-
-    Returns:
-        The file name of each frame.
-    """
-    thumbnails = []
-    for file in scene.files:
-        picture = load_picture(str(scene.folder / "images" / file), size, 55.0)
-        thumbnails.append(_thumbnail(picture.frames))
-    known = torch.cat(thumbnails)
-    away = torch.cdist(_thumbnail(frames), known, p=1)
-    return [scene.files[index] for index in away.argmin(1).tolist()]
-
-
-def _thumbnail(frames: Frames) -> torch.Tensor:
-    planes = frames.rgb.permute(0, 3, 1, 2)
-    return torch.nn.functional.interpolate(planes, (24, 32), mode="area").flatten(1)
 
 
 def errors_of_cameras(
@@ -353,11 +317,11 @@ def text_of(rows: list[dict[str, Any]], command: str) -> str:
     """Write the Markdown page."""
     notes = (
         "Every 8th photograph (0, 8, 16, ... by name) is held out of the fit. PSNR in dB, SSIM and "
-        "LPIPS (AlexNet) are means over held-out photographs. `lift` gets the folder of photographs "
-        "alone. It finds the cameras of all of them, and held-out photographs are rendered at the "
+        "LPIPS (AlexNet) are means over held-out photographs. `lift` gets the folder of "
+        "photographs alone. It finds the cameras of all of them, and held-out photographs are rendered at the "
         "cameras that it found. Plain gsplat (MCMC) gets the official cameras and sparse points, "
-        "which come from all photographs. Camera errors are medians after a similarity; position is "
-        "a share of the largest distance between two cameras."
+        "which come from all photographs. Camera errors are medians after a similarity; "
+        "position is a share of the largest distance between two cameras."
     )
     return "\n\n".join(["# Photographs", notes, f"Made by `{command}`.", table(rows)])
 
@@ -366,7 +330,7 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", choices=list(PRESETS), default="cpu")
-    parser.add_argument("--only", choices=["lift", "plain", "both"], help="both on a GPU, else lift")
+    parser.add_argument("--only", choices=["lift", "plain", "both"], help="default: lift on cpu")
     parser.add_argument("--scenes", nargs="+", choices=SCENES, default=list(SCENES))
     parser.add_argument("--output", type=Path, default=Path("outputs/photographs"))
     parser.add_argument("--weights", type=Path, help="folder with the weights of LPIPS")
@@ -398,7 +362,8 @@ def main(arguments: list[str] | None = None) -> None:
                     scene, _size(settings), output, lpips, steps, cap
                 ),
             )
-            rows.append({"scene": name, "method": f"gsplat, {steps} steps, cap {cap // 1000}k"} | made)
+            method = f"gsplat, {steps} steps, cap {cap // 1000}k"
+            rows.append({"scene": name, "method": method} | made)
     command = f"python experiments/photographs.py --preset {options.preset}"
     command += f" --set {' '.join(options.settings)}" if options.settings else ""
     text = text_of(rows, command)

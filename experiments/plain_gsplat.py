@@ -1,6 +1,6 @@
 """Plain 3D Gaussian splatting with gsplat's MCMC strategy: the anchor of `photographs.py`.
 
-Official cameras, sparse points and nothing of `lift` but its metrics. It needs a CUDA GPU and gsplat.
+Official cameras, sparse points and nothing of `lift`. It needs a CUDA GPU and gsplat.
 """
 
 import math

@@ -1,6 +1,7 @@
 """Point tracks through a clip, cameras from them, and what robust statistics say of each frame."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,11 +17,11 @@ from lift.poses.registration import NoBeginning, register
 
 from clips import Images
 
-CORNERS = 500
+CORNERS = 400
 """Points that are tracked at once."""
-KEPT = 25
+KEPT = 17
 """Frames of a clip that are measured, at most; points are tracked through all of them."""
-POSING = 250
+POSING = 150
 """Sightings a frame that its camera rests on."""
 SPACING = 7
 """Pixels between two points, at least."""
@@ -30,6 +31,10 @@ LONG = 3
 """Frames in which a track is seen, at least."""
 REACH = 3.0
 """Pixels of reprojection error at 384 pixels of width from which on a sighting is inconsistent."""
+NEIGHBOURHOOD = 8.0
+"""Standard deviation in pixels of the window in which brightness and contrast are evened out."""
+FLAT = 6.0
+"""Grey levels of contrast below which a place counts as flat."""
 LEVELS = 4
 WINDOW = 15
 
@@ -59,7 +64,7 @@ def tracked(images: Images) -> Sightings:
     Returns:
         Sightings of all tracks; pixels count from the picture's corner.
     """
-    grey = [cv2.cvtColor(image.numpy(), cv2.COLOR_RGB2GRAY) for image in images]
+    grey = [_normalised(cv2.cvtColor(image.numpy(), cv2.COLOR_RGB2GRAY)) for image in images]
     points = np.zeros((0, 1, 2), np.float32)
     names = np.zeros(0, np.int64)
     rows: list[tuple[np.ndarray, np.ndarray, int]] = []
@@ -96,6 +101,14 @@ def restricted(sightings: Sightings, frames: list[int]) -> Sightings:
     return replace(some, frame=place[some.frame], point=point)
 
 
+def _normalised(grey: np.ndarray) -> np.ndarray:
+    """Take out local brightness and contrast: a change of either would pull points along."""
+    values = grey.astype(np.float32)
+    away = values - cv2.GaussianBlur(values, (0, 0), NEIGHBOURHOOD)
+    contrast = np.sqrt(cv2.GaussianBlur(away**2, (0, 0), NEIGHBOURHOOD)) + FLAT
+    return (128 + 40 * away / contrast).clip(0, 255).round().astype(np.uint8)
+
+
 def _followed(before: np.ndarray, after: np.ndarray, points: np.ndarray):
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.01)
     how = {"winSize": (WINDOW, WINDOW), "maxLevel": LEVELS, "criteria": criteria}
@@ -128,7 +141,7 @@ def posed(
     middle: tuple[float, float],
     reach: float,
     lens: Literal["fixed", "shared"] = "shared",
-    depth: Float[Tensor, "height width"] | None = None,
+    depth: Callable[[], Float[Tensor, "height width"]] | None = None,
 ) -> PosedTracks | None:
     """Find the cameras of a clip and the residual of every track.
 
@@ -142,7 +155,7 @@ def posed(
         middle: Principal point, pixels.
         reach: Pixels from which on a sighting is inconsistent.
         lens: Whether the focal length is known or one unknown for all frames.
-        depth: Estimated depth of frame 0. If no pair of frames shows enough parallax, cameras
+        depth: Estimates the depth of frame 0. If no pair of frames shows enough parallax, cameras
             begin with it; at the end it is left out again.
 
     Returns:
@@ -157,7 +170,7 @@ def posed(
         logging.getLogger(__name__).info("no pair to begin with: %s", error)
         if depth is None:
             return None
-        scene = _posed_from_depth(some, log_focal, centre, reach, lens, depth)
+        scene = _posed_from_depth(some, log_focal, centre, reach, lens, depth())
     if scene is None or int(scene.placed.sum()) < LONG:
         return None
     return triangulated(scene, sightings, reach)
@@ -168,8 +181,9 @@ def _posed_from_depth(some, log_focal, centre, reach, lens, depth) -> Scene | No
     own = some.frame == 0
     column, row = some.pixel.long().unbind(-1)
     known = depth[row.clamp(0, depth.shape[0] - 1), column.clamp(0, depth.shape[1] - 1)].double()
+    known = torch.where(own, known, 0.0)
     try:
-        found = register(some, log_focal, centre, reach, "fixed", depth=torch.where(own, known, 0.0))
+        found = register(some, log_focal, centre, reach, "fixed", depth=known)
     except NoBeginning:
         return None
     rest = torch.zeros_like(found.scene.placed)
@@ -195,7 +209,7 @@ def triangulated(scene: Scene, sightings: Sightings, reach: float) -> PosedTrack
     seen = replace(sightings[kept], point=point)
     scene = replace(scene, points=_midpoints(scene, seen))
     rest = torch.ones_like(scene.placed)
-    scene = adjust(scene, seen, rest, "fixed", spread=reach / 3, steps=25)
+    scene = adjust(scene, seen, rest, "fixed", spread=reach / 3, steps=8)
     local, residual = scene.seen(seen)
     behind = local[:, 2] <= 1e-6
     residual = torch.where(behind[:, None], 10 * reach, residual)
@@ -226,7 +240,7 @@ def two_way(
     values: Float[Tensor, "sighting"],
     sightings: Sightings,
     frames: int,
-    rounds: int = 30,
+    rounds: int = 10,
 ) -> Float[Tensor, "frame"]:
     """Split values into an effect of the frame and one of the track, by medians.
 
@@ -243,20 +257,35 @@ def two_way(
     frame = sightings.frame.numpy()[good]
     track = sightings.point.numpy()[good]
     left = values.numpy()[good].astype(np.float64)
-    effect = np.zeros(frames)
+    effect = _chained_steps(left, frame, track, frames)
+    left = left - effect[frame]
     by_frame = _groups(frame)
     by_track = _groups(track)
     for _ in range(rounds):
-        for groups, target in ((by_track, None), (by_frame, effect)):
-            for number, rows in groups:
-                middle = np.median(left[rows])
-                left[rows] -= middle
-                if target is not None:
-                    target[number] += middle
+        for _, rows in by_track:
+            left[rows] -= np.median(left[rows])
+        for number, rows in by_frame:
+            middle = np.median(left[rows])
+            left[rows] -= middle
+            effect[number] += middle
     present = np.zeros(frames, bool)
     present[np.unique(frame)] = True
     effect = np.where(present, effect - effect[0], np.nan)
     return torch.from_numpy(effect)
+
+
+def _chained_steps(
+    values: np.ndarray, frame: np.ndarray, track: np.ndarray, frames: int
+) -> np.ndarray:
+    """Sum the median changes from frame to frame: where the median polish begins."""
+    table = np.full((frames, int(track.max(initial=-1)) + 1), np.nan)
+    table[frame, track] = values
+    effect = np.zeros(frames)
+    for number in range(1, frames):
+        step = table[number] - table[number - 1]
+        step = step[np.isfinite(step)]
+        effect[number] = effect[number - 1] + (np.median(step) if len(step) else 0.0)
+    return effect
 
 
 def _groups(labels: np.ndarray) -> list[tuple[int, np.ndarray]]:
@@ -287,7 +316,9 @@ def smooth_part(
     x = torch.pi * pixel[:, 0] / size[0]
     y = torch.pi * pixel[:, 1] / size[1]
     order = torch.arange(waves, dtype=pixel.dtype)
-    basis = ((y[:, None] * order).cos()[:, :, None] * (x[:, None] * order).cos()[:, None]).flatten(1)
+    down = (y[:, None] * order).cos()
+    across = (x[:, None] * order).cos()
+    basis = (down[:, :, None] * across[:, None]).flatten(1)
     count = torch.ones(len(pixel), dtype=pixel.dtype) if weight is None else weight.to(pixel.dtype)
     ridge = 1e-2 * count.sum() * torch.eye(basis.shape[1], dtype=pixel.dtype)
     for _ in range(5):
