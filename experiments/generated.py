@@ -45,6 +45,8 @@ DISTORTIONS = ("identity", "composed", "hexplane", "field")
 DEFAULT = ("identity", "composed")
 COVERED = 0.9
 """Opacity from which on a pixel of a render is covered by the fit."""
+HALF = 0.5
+"""Opacity from which on the depth of a render is taken for matches."""
 SHOWN = 8
 """Views of the fly-through in a sheet."""
 
@@ -124,7 +126,7 @@ def against_real(
     frames = run.frames()
     pictures = Frames(resized(real.images, width, height))
     rendered = [canonical(renderer, run.gaussians, run.cameras[k]) for k in range(len(frames))]
-    depth = torch.cat([torch.where(r.alpha > COVERED, r.depth, 0.0) for r in rendered])
+    depth = torch.cat([torch.where(r.alpha > HALF, r.depth, 0.0) for r in rendered])
     placed = run.placed
     depth[~placed] = 0
     found = register(pictures, frames, run.cameras, depth)

@@ -23,6 +23,7 @@ from rich.progress import track
 from torch import Tensor
 
 import clips as data
+from lift import mistakes
 from lift.depths import depths
 from lift.evaluation.worlds import FIELD_OF_VIEW
 from lift.geometry import pinhole
@@ -127,6 +128,8 @@ def measure(case: Case) -> dict[str, Any]:
             _add(rows, camera_errors(found.scene, case.requested[numbers]))
     record = {"name": case.name, "kind": case.kind, "generator": case.generator}
     record["frames"] = len(case.images)
+    if case.kind == "synthetic":
+        record["sizes"] = {"WARP": mistakes.WARP, "DRIFT": mistakes.DRIFT}
     record["posed"] = None if found is None else int(found.scene.placed.sum()) / len(numbers)
     if found is not None:
         focal = found.scene.log_focal[found.scene.placed].exp().median()
@@ -147,7 +150,8 @@ def _posed(case: Case, sightings: Sightings, images: data.Images) -> PosedTracks
 
     reach = REACH * width / WIDTH
     middle = (width / 2, height / 2)
-    return posed(sightings, len(images), focal, middle, reach, depth=depth)
+    lens = "fixed" if case.requested is not None else "shared"
+    return posed(sightings, len(images), focal, middle, reach, lens, depth)
 
 
 def _add(rows: list[dict[str, Any]], values: dict[str, Float[Tensor, "frame"]]) -> None:
@@ -167,6 +171,53 @@ def by_thirds(rows: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
             values = [row[name] for row in later[start:end] if row.get(name) is not None]
             out[third][name] = round(float(np.median(values)), 4) if values else None
     return out
+
+
+HALF_NORMAL = 0.6745
+"""Median of the absolute value of a standard normal number."""
+BALANCE_SEEN = 0.65
+"""Mean absolute value of three standard normal numbers less their mean."""
+LENGTH_3D = 1.126
+"""Root mean square over median of the length of a normal vector in space."""
+
+
+def benchmark_sizes(records: list[dict[str, Any]]) -> dict[str, float]:
+    """Derive the constants of `lift.mistakes` from what was measured.
+
+    Severity 1 is the median generator in the last third of its clip. Warp and drift are scaled by
+    the same measurement on clips of `synthetic`, because cameras and points take up a part of
+    them. What real frames show is the floor of the measurement and taken off.
+
+    Args:
+        records: Results of `measure`, of all three kinds.
+
+    Returns:
+        Constants by name.
+    """
+    late = {
+        kind: medians([record for record in records if record["kind"] == kind], "late")
+        for kind in ("generated", "real", "synthetic")
+    }
+    generated = late["generated"]
+    known = next(record["sizes"] for record in records if record["kind"] == "synthetic")
+
+    def scaled(name: str, measure: str) -> float:
+        floor, value, seen = (
+            late[kind][measure] or 0.0 for kind in ("real", "generated", "synthetic")
+        )
+        over = [math.sqrt(max(number**2 - floor**2, 1e-6)) for number in (value, seen)]
+        return known[name] * over[0] / over[1]
+
+    return {
+        "WARP": scaled("WARP", "smooth"),
+        "DRIFT": scaled("DRIFT", "fine"),
+        "EXPOSURE": math.log1p((generated["brightness"] or 0) / 100) / HALF_NORMAL,
+        "BALANCE": (generated["balance"] or 0) / 100 / BALANCE_SEEN,
+        "SATURATION": (generated["saturation"] or 0) / 100,
+        "BLUR": max(generated["blur"] or 0, 0.0) / WIDTH,
+        "TURN": (generated["rotation"] or 0) * LENGTH_3D,
+        "SHIFT": (generated["translation"] or 0) * LENGTH_3D * mistakes.FULL_SHIFT,
+    }
 
 
 SIGNED = ("brightness", "saturation")
@@ -195,6 +246,11 @@ def report(records: list[dict[str, Any]]) -> str:
     ):
         if by_kind[kind]:
             parts += [f"## {title}", "", _by_clip(by_kind[kind]), ""]
+    if all(by_kind.values()):
+        sizes = benchmark_sizes(records)
+        rows = [[f"`{name}`", f"{value:.2g}"] for name, value in sizes.items()]
+        parts += ["## Sizes for the benchmark", "", SIZES, "", markdown(["constant", "size"], rows)]
+        parts.append("")
     failed = [r["name"] for r in records if r["posed"] is None]
     if failed:
         parts += [f"No cameras were found for: {', '.join(failed)}.", ""]
@@ -215,8 +271,16 @@ a smooth warp of 0.8 % of the width (3.1 px) at the end of a clip.
 Gaussian that takes as much gradient energy from frame 0; a negative value means sharper. The \
 camera's distance is accounted for.
 - Inconsistent is the share of sightings more than {REACH:g} px from the static scene.
-- Camera errors need requested cameras. Both paths begin at frame 0's camera, and the found one is \
+- Camera errors need requested cameras, whose focal length is then taken. Both paths begin at frame 0's camera, and the found one is \
 scaled by least squares. For `synthetic` they are against the plan."""
+
+
+SIZES = """The constants of `lift.mistakes` follow from the medians over generated clips in the \
+late third. Severity 1 of the prior `synthetic` and of the distortion benchmark is thus the median \
+generator. Warp and drift are scaled by the same measurement on `synthetic`, less the floor that \
+real frames show. `TURN` and `SHIFT` rest on few clips, those with a camera file; a share of the \
+path is taken to be a share of a full motion. Contrast of false texture (`MOTTLE`), moving objects \
+(`OBJECT`) and zoom (`ZOOM`) were not measured and are chosen."""
 
 
 def _summary(by_kind: dict[str, list[dict[str, Any]]]) -> str:

@@ -11,9 +11,9 @@ from lift.geometry import rigid
 from lift.poses.matching import features_of
 from lift.types import Cameras, Frames
 
-LEAST = 20
+LEAST = 30
 """Matches that agree with a camera, at least."""
-SHARE = 0.25
+SHARE = 0.1
 """Share of the matches that agree with a camera, at least."""
 REPROJECTION = 1 / 130
 """Largest reprojection error of a match that agrees, as a share of the width."""
