@@ -183,6 +183,8 @@ def requested_cameras(clip: GeneratedClip, width: int, height: int) -> Cameras |
         with np.load(arrays) as known:
             gen3c = "w2c" in known
             poses = known["w2c" if gen3c else "extrinsics"].astype(np.float64)
+            if not gen3c:  # EX-4D's axes are OpenGL's: y up, z backwards
+                poses = np.diag([1.0, -1.0, -1.0, 1.0]) @ poses
             matrices = known["K" if gen3c else "intrinsics"].astype(np.float64)
             matrices = np.broadcast_to(matrices, (len(poses), 3, 3))
             full = 2 * matrices[:, 0, 2], 2 * matrices[:, 1, 2]
