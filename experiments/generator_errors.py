@@ -129,7 +129,7 @@ def measure(case: Case) -> dict[str, Any]:
     record = {"name": case.name, "kind": case.kind, "generator": case.generator}
     record["frames"] = len(case.images)
     if case.kind == "synthetic":
-        record["sizes"] = {"WARP": mistakes.WARP, "DRIFT": mistakes.DRIFT}
+        record["sizes"] = {name: getattr(mistakes, name) for name in ("WARP", "DRIFT", "TURN")}
     record["posed"] = None if found is None else int(found.scene.placed.sum()) / len(numbers)
     if found is not None:
         focal = found.scene.log_focal[found.scene.placed].exp().median()
@@ -177,6 +177,8 @@ HALF_NORMAL = 0.6745
 """Median of the absolute value of a standard normal number."""
 BALANCE_SEEN = 0.65
 """Mean absolute value of three standard normal numbers less their mean."""
+LATE = 5 / 6
+"""Mean motion in the late third of a clip of `synthetic`, 1 at its end."""
 LENGTH_3D = 1.126
 """Root mean square over median of the length of a normal vector in space."""
 
@@ -208,6 +210,8 @@ def benchmark_sizes(records: list[dict[str, Any]]) -> dict[str, float]:
         over = [math.sqrt(max(number**2 - floor**2, 1e-6)) for number in (value, seen)]
         return known[name] * over[0] / over[1]
 
+    own = known["TURN"] * LATE / LENGTH_3D
+    floor = max((late["synthetic"]["rotation"] or 0) ** 2 - own**2, 0.0)
     return {
         "WARP": scaled("WARP", "smooth"),
         "DRIFT": scaled("DRIFT", "fine"),
@@ -215,7 +219,7 @@ def benchmark_sizes(records: list[dict[str, Any]]) -> dict[str, float]:
         "BALANCE": (generated["balance"] or 0) / 100 / BALANCE_SEEN,
         "SATURATION": (generated["saturation"] or 0) / 100,
         "BLUR": _softening(records) / WIDTH,
-        "TURN": (generated["rotation"] or 0) * LENGTH_3D,
+        "TURN": LENGTH_3D * math.sqrt(max((generated["rotation"] or 0) ** 2 - floor, 0.0)),
         "SHIFT": (generated["translation"] or 0) * LENGTH_3D * mistakes.FULL_SHIFT,
     }
 
@@ -286,7 +290,8 @@ SIZES = """The constants of `lift.mistakes` follow from the medians over generat
 late third. Severity 1 of the prior `synthetic` and of the distortion benchmark is thus the median \
 generator. Warp and drift are scaled by the same measurement on `synthetic`, less the floor that \
 real frames show. Half of the clips get sharper, not softer: `BLUR` is the median of those that \
-get softer. `TURN` and `SHIFT` rest on few clips, those with a camera file; a share of the \
+get softer. Of `TURN`, what the \
+measurement adds on `synthetic` is taken off. `TURN` and `SHIFT` rest on few clips, those with a camera file; a share of the \
 path is taken to be a share of a full motion. Inconsistent parts are not more frequent than in \
 real frames, so nothing follows from them. Contrast of false texture (`MOTTLE`), moving objects \
 (`OBJECT`) and zoom (`ZOOM`) were not measured and are chosen."""
