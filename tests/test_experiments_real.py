@@ -17,6 +17,7 @@ import measuring  # noqa: E402
 import photographs  # noqa: E402
 import registering  # noqa: E402
 import tracking  # noqa: E402
+from lift import mistakes  # noqa: E402
 from lift.geometry import look_at, pinhole, rotation_angle  # noqa: E402
 from lift.io.video import write_video  # noqa: E402
 from lift.mistakes import blurred  # noqa: E402
@@ -246,3 +247,10 @@ def test_scenes_of_photographs_have_cameras_and_points(shared, name):
     assert scene.held_out == scene.files[::8] and set(scene.names) <= set(scene.files)
     points = photographs.sparse_points(scene, (96, 72))
     assert len(points) > 500 and 0 <= float(points.colors.min()) <= float(points.colors.max()) <= 1
+
+
+def test_sizes_of_mistakes_are_the_measured_ones():
+    file = Path(__file__).parents[1] / "benchmarks" / "results" / "generator-errors.json"
+    records = json.loads(file.read_text())["rows"]
+    for name, size in generator_errors.benchmark_sizes(records).items():
+        assert getattr(mistakes, name) == pytest.approx(size, rel=0.06), name
