@@ -18,8 +18,9 @@ import torch
 from rich.progress import track
 
 import clips as data
-from lift.delivery import FLY_THROUGH, canonical
+from lift.delivery import FLY_THROUGH
 from lift.evaluation.lpips import LPIPS
+from lift.findings import render_canonical
 from lift.io.cameras import read_cameras
 from lift.io.image import resized
 from lift.renderers import Renderer
@@ -125,14 +126,15 @@ def against_real(
     width, height = run.cameras.width, run.cameras.height
     frames = run.frames()
     pictures = Frames(resized(real.images, width, height))
-    rendered = [canonical(renderer, run.gaussians, run.cameras[k]) for k in range(len(frames))]
+    views = [run.cameras[view] for view in range(len(frames))]
+    rendered = [render_canonical(renderer, run.gaussians, camera) for camera in views]
     depth = torch.cat([torch.where(r.alpha > HALF, r.depth, 0.0) for r in rendered])
     placed = run.placed
     depth[~placed] = 0
     found = register(pictures, frames, run.cameras, depth)
     whole, covered, rows = [], [], []
     for view in found.found.nonzero()[:, 0].tolist():
-        render = canonical(renderer, run.gaussians, found.cameras[view])
+        render = render_canonical(renderer, run.gaussians, found.cameras[view])
         truth = pictures[view].rgb[0]
         picture = render.rgb[0].clamp(0, 1)
         mask = render.alpha[0] > COVERED
@@ -154,7 +156,8 @@ def fly_through_rows(run: Lifted, renderer: Renderer) -> list[list[torch.Tensor]
     """Render views of the fly-through, in rows of four."""
     path = read_cameras(run.folder / FLY_THROUGH)
     views = range(0, len(path), max(1, len(path) // SHOWN))
-    pictures = [canonical(renderer, run.gaussians, path[v]).rgb[0].clamp(0, 1) for v in views]
+    renders = [render_canonical(renderer, run.gaussians, path[view]) for view in views]
+    pictures = [render.rgb[0].clamp(0, 1) for render in renders]
     return [pictures[start : start + 4] for start in range(0, min(len(pictures), SHOWN), 4)]
 
 

@@ -20,10 +20,10 @@ import torch
 from rich.progress import track
 
 import plain_gsplat
-from lift.delivery import canonical
 from lift.evaluation.lpips import LPIPS
 from lift.evaluation.metrics import camera_errors
 from lift.evaluation.worlds import photograph
+from lift.findings import render_canonical
 from lift.geometry import rigid, unproject
 from lift.io.image import load_picture
 from lift.renderers import Renderer
@@ -169,7 +169,7 @@ def lift_scene(
     sheet = []
     for view in run.held_out:
         if placed[view]:
-            render = canonical(renderer, run.gaussians, run.cameras[view]).rgb[0]
+            render = render_canonical(renderer, run.gaussians, run.cameras[view]).rgb[0]
             truth = frames[view].rgb[0]
             rows[files[view]] = scores(render, truth, lpips)
             sheet.append([truth, render.clamp(0, 1), error_picture(render, truth)])
@@ -221,7 +221,7 @@ def views_beside(run: Lifted, renderer: Renderer, count: int = 3) -> list[torch.
         moved = Cameras(
             step @ camera.world_to_camera, camera.intrinsics, camera.width, camera.height
         )
-        views.append(canonical(renderer, run.gaussians, moved).rgb[0].clamp(0, 1))
+        views.append(render_canonical(renderer, run.gaussians, moved).rgb[0].clamp(0, 1))
     return views
 
 

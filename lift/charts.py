@@ -97,8 +97,8 @@ def _curve(one: Series, number: int, across, down, log: bool) -> str:
 
 
 def map_view(
-    title: str, curves: Sequence[Float[Tensor, "place 2"]], names: Sequence[str], start: Float[Tensor, "2"], unit: float, unit_name: str,
-    faint: Sequence[Float[Tensor, "place 2"]] = (), width: int = 520, height: int = 300,
+    title: str, curves: Sequence[Float[Tensor, "_ 2"]], names: Sequence[str], start: Float[Tensor, "2"], unit: float, unit_name: str,
+    faint: Sequence[Float[Tensor, "_ 2"]] = (), width: int = 520, height: int = 300,
 ) -> Markup:  # fmt: skip
     """Paths on a plane, both axes to one scale, each with its name at its end (if not empty); `start` is marked.
 

@@ -95,8 +95,10 @@ class Densify:
     first: int = 100
     last: float = 0.7
     """Share of the steps after which the set stays as it is."""
-    growth: float = 0.05
-    """Share that one round adds, up to fit.max_gaussians."""
+    growth: float = 0.5
+    """Share of the steps by which the number of Gaussians has grown from the start to fit.max_gaussians."""
+    activity: float = 0.5
+    """Power of a Gaussian's mean position gradient in the draw of those to clone; 0 draws by opacity alone."""
     dead: float = 0.01
     """Opacity below which a Gaussian is moved to where one is needed."""
     noise: float = 0.0

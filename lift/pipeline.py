@@ -31,6 +31,7 @@ from omegaconf import DictConfig, OmegaConf
 from lift import processes
 from lift.depths import DepthEstimator, depths
 from lift.depths.edges import Hardened, hardened
+from lift.depths.triangulated import in_unit_of_cameras
 from lift.distortions import Distortion, distortions, rehearse
 from lift.io.capture import Capture, CaptureSettings, load_capture, sequence
 from lift.io.central import match_counts
@@ -123,21 +124,27 @@ def views_of_capture(session: Session, picture: Picture, capture: Capture) -> Vi
     """Find the cameras of frames that were taken, or use those that are given."""
     estimator = Hardened(session.build(depths, camera=picture.cameras), session.config.edges.soft)
     depth, key = estimate_depth(session, picture, estimator)
+    if capture.trajectory.hint == "known":
+        depth, key = align_depth(session, depth, capture, key)
     pose = session.build(poses, depth=depth, estimator=estimator, agree=False, focal_known=picture.focal_known)
     frames, trajectory = capture.frames, capture.trajectory
     reconstruction, key = reconstruct(session, pose, frames, trajectory, key_of(key, capture.digest))
-    if trajectory.hint == "known":
-        depth = _in_unit_of(reconstruction, depth)
     return Views(depth, trajectory, frames, reconstruction, key)
 
 
-def _in_unit_of(reconstruction: Reconstruction, depth: Depth) -> Depth:
-    """The input's depth in the unit of known cameras, which the reconstruction has."""
-    found = reconstruction.depth[0].to(depth.depth)
-    both = depth.valid & (depth.depth > 0) & (found > 0)
-    if not both.any():
-        return depth
-    return replace(depth, depth=depth.depth * (found[both] / depth.depth[both]).median())
+def align_depth(session: Session, depth: Depth, capture: Capture, before: str) -> tuple[Depth, str]:
+    """Bring the input's depth into the unit of given cameras, by points that several frames show."""
+    key = session.key("depth", before, capture.digest, code=(in_unit_of_cameras,))
+    cameras = capture.trajectory.cameras
+
+    def make() -> dict:
+        aligned = in_unit_of_cameras(depth, capture.frames, cameras, session.device)
+        return {"found": aligned is not None, "depth": aligned or depth}
+
+    made = session.value("depth", key, make, "aligned")
+    if not made["found"]:
+        session.note("too few points of the input are found again with the given cameras, so its depth may have another unit than they have")
+    return made["depth"], key
 
 
 def _load_picture(session: Session) -> Picture:

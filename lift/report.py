@@ -1,10 +1,11 @@
 """The page that shows what a run did: one HTML file with its pictures inside, nothing fetched, no scripts."""
 
 import base64
+import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 import matplotlib
@@ -17,12 +18,11 @@ from torch import Tensor
 
 from lift.charts import Band, Number, Series, line_chart, map_view, number_text
 from lift.evaluation.diagnosis import CAUSES
+from lift.findings import FrameFinding, Scene, registered_frames
 from lift.io.image import encode_image
 from lift.renderers import Renderer
 from lift.types import Trajectory
-
-if TYPE_CHECKING:
-    import lift.delivery  # which imports this module; named in full below, so that type checkers at run time find it, too
+from lift.verdict import COVERAGE_GOOD, HELD_OUT_GOOD, INPUT_GOOD, Verdict, format_percent
 
 THUMBNAIL, STILL = 168, 384
 """Longer side of the pictures in filmstrips, and of all others, in pixels."""
@@ -43,6 +43,8 @@ FILES = {
     "gaussians.splat": "the same, smaller, without view dependence",
     "gaussians.spz": "the same, compressed",
     "video.mp4": "a fly-through of it",
+    "fly_through.jpg": "eight views of the fly-through",
+    "fly_through.json": "cameras of the fly-through",
     "transforms.json": "cameras of the frames",
     "colmap": "cameras and points as COLMAP text",
     "frames": "the frames",
@@ -56,7 +58,7 @@ FILES = {
 
 
 def write_report(
-    folder: Path, scene: "lift.delivery.Scene", renderer: Renderer, findings: "list[lift.delivery.FrameFinding]",
+    folder: Path, scene: Scene, renderer: Renderer, findings: list[FrameFinding],
     metrics: dict[str, Any], provenance: dict[str, Any], video: Sequence[UInt8[Tensor, "height width 3"]],
 ) -> None:  # fmt: skip
     """Writes `report.html` into `folder`, where the other results lie already and are linked to.
@@ -81,6 +83,8 @@ def write_report(
         has_video=(folder / "video.mp4").is_file(),
         files=[(file, about) for file, about in FILES.items() if (folder / file).exists()],
         metrics=metrics,
+        headline=Verdict(metrics["verdict"], ()).headline,
+        numbers=key_numbers(metrics),
         provenance=provenance,
         command=command(provenance["command"]),
         clips=tree(scene, findings),
@@ -95,6 +99,51 @@ def write_report(
         stages=stage_costs(provenance["stages"]),
     )
     (folder / "report.html").write_text(text, encoding="utf-8")
+
+
+def key_numbers(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Choose the numbers that the page begins with.
+
+    Args:
+        metrics: What metrics.json holds.
+
+    Returns:
+        Value, name and a sentence that explains it, for each number.
+    """
+    coverage = metrics["coverage"]
+    scale = metrics["fly_through_scale"]
+    motion = "" if scale >= 1 else f" Its motion was shrunk to {format_percent(scale)}."
+    return [
+        (
+            _measured(metrics["input_psnr"]),
+            "PSNR of the input view",
+            "How closely the scene shows the input picture from its own camera; "
+            f"{INPUT_GOOD:.0f} dB and more is good.",
+        ),
+        (
+            _measured(metrics["held_out_psnr"]),
+            "PSNR of held-out frames",
+            "How closely it shows frames that the fit never saw; "
+            f"{HELD_OUT_GOOD:.0f} dB and more is good.",
+        ),
+        (
+            format_percent(coverage["mean"]),
+            "coverage of the fly-through",
+            "Share of its pixels that show what some frame saw. "
+            f"In the worst view it is {format_percent(coverage['smallest'])}; "
+            f"{100 * COVERAGE_GOOD:.0f} % and more is good.{motion}",
+        ),
+        (
+            _number(metrics["gaussians"]),
+            "Gaussians",
+            "Number of coloured ellipsoids that the scene consists of.",
+        ),
+        (
+            f"{metrics['placed_frames']} of {metrics['frames']}",
+            "frames with a camera",
+            "The fit uses only frames whose camera was found.",
+        ),
+    ]
 
 
 def picture(image: UInt8[Tensor, "height width 3"] | Float[Tensor, "height width 3"], side: int = STILL, quality: int = 82) -> str:
@@ -113,7 +162,7 @@ def colored(value: Float[Tensor, "height width"], known: Bool[Tensor, "height wi
     return torch.where(known[..., None], rgb, torch.full_like(rgb, 0.5))
 
 
-def tree(scene: "lift.delivery.Scene", findings: "list[lift.delivery.FrameFinding]") -> list[dict[str, Any]]:
+def tree(scene: Scene, findings: list[FrameFinding]) -> list[dict[str, Any]]:
     """The clips, each after the one that it continues, with level, source and filmstrip."""
     clips, spans = scene.trajectory.clips, scene.trajectory.spans
     parents = [next((k for k, span in enumerate(spans) if clip.source in span), None) for clip in clips]
@@ -132,42 +181,70 @@ def tree(scene: "lift.delivery.Scene", findings: "list[lift.delivery.FrameFindin
                 "continues": "the input" if clips[number].source == 0 else f"frame {clips[number].source} of {clips[parent].name}",
                 "first": span[0] if len(span) else None,
                 "last": span[-1] if len(span) else None,
-                "strip": [{"view": v, "image": picture(scene.frames.images[v], THUMBNAIL), "psnr": findings[v].psnr} for v in chosen],
+                "strip": [_thumbnail(scene, findings[view]) for view in chosen],
             }
         )
         waiting += [(child, level + 1) for child in reversed(range(len(clips))) if parents[child] == number]
     return out
 
 
-def camera_maps(scene: "lift.delivery.Scene") -> dict[str, Any]:
-    """The tree of cameras from above and from the side, in the input camera's axes; `moved` if not all are where they were planned."""
-    start = scene.trajectory.start.world_to_camera[0]
+def _thumbnail(scene: Scene, finding: FrameFinding) -> dict[str, Any]:
+    """Describe a frame of a filmstrip; its PSNR is None if its camera was not found."""
+    return {
+        "view": finding.view,
+        "image": picture(scene.frames.images[finding.view], THUMBNAIL),
+        "psnr": finding.psnr if finding.registered else None,
+    }
+
+
+def camera_maps(scene: Scene) -> dict[str, Any]:
+    """Draw the cameras from above and from the side, in the input camera's axes.
+
+    Args:
+        scene: What the run made. Frames whose camera was not found are left out.
+
+    Returns:
+        `charts`: the maps. `planned`: whether the trajectory says where the cameras should be.
+        `moved`: whether some are elsewhere; the planned paths are then drawn, too.
+    """
+    trajectory = scene.trajectory
+    start = trajectory.start.world_to_camera[0]
 
     def local(centers: Tensor) -> Tensor:
         return centers @ start[:3, :3].T + start[:3, 3]
 
-    planned, believed = local(scene.trajectory.cameras.centers), local(scene.reconstruction.cameras.centers)
-    known_path = scene.trajectory.hint in ("planned", "known")
-    moved = known_path and bool(((planned - believed).norm(dim=-1) > 0.005 * scene.depth.typical).any())
-    clips = scene.trajectory.clips
-    paths = [[clip.source, *span] for clip, span in zip(clips, scene.trajectory.spans)]
-    names = [clip.name for clip in clips]
-    out = []
-    for title, axes in (("from above: right, forward (up the page)", (0, 2)), ("from the side: forward (to the right), up", (2, 1))):
-        signs = torch.tensor([1.0, -1.0]) if axes == (0, 2) else torch.tensor([1.0, 1.0])
-        flat, faint = believed[:, axes] * signs, planned[:, axes] * signs
+    planned = local(trajectory.cameras.centers)
+    found = local(scene.reconstruction.cameras.centers)
+    meaningful = trajectory.hint in ("planned", "known")
+    distance = (planned - found).norm(dim=-1)
+    moved = meaningful and bool((distance > 0.005 * scene.depth.typical).any())
+    registered = set(registered_frames(scene))
+    clips = zip(trajectory.clips, trajectory.spans, strict=True)
+    paths = [[clip.source, *span] for clip, span in clips]
+    if not meaningful:
+        paths = [[view for view in path if view in registered] or [0] for path in paths]
+    names = [clip.name for clip in trajectory.clips]
+    above = ("from above: right, forward (up the page)", (0, 2), torch.tensor([1.0, -1.0]))
+    side = ("from the side: forward (to the right), up", (2, 1), torch.tensor([1.0, 1.0]))
+    charts = []
+    for title, axes, signs in (above, side):
+        flat = found[:, axes] * signs
+        faint = planned[:, axes] * signs
         curves = [flat[path] for path in paths]
         behind = [faint[path] for path in paths] if moved else []
-        out.append(map_view(title, curves, names, flat[0], scene.depth.typical, "of the typical depth", behind))
-    return {"moved": moved, "charts": out}
+        unit = scene.depth.typical
+        name = "of the typical depth"
+        charts.append(map_view(title, curves, names, flat[0], unit, name, behind))
+    return {"moved": moved, "planned": meaningful, "charts": charts}
 
 
 @torch.no_grad()
 def compared(
-    scene: "lift.delivery.Scene", renderer: Renderer, findings: "list[lift.delivery.FrameFinding]"
+    scene: Scene, renderer: Renderer, findings: list[FrameFinding]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Input, best, median and worst frame, each beside the canonical scene from the same place, depths too; and the depths' scale."""
-    order = sorted(findings[1:], key=lambda finding: finding.psnr, reverse=True)
+    registered = [finding for finding in findings[1:] if finding.registered]
+    order = sorted(registered, key=lambda finding: finding.psnr, reverse=True)
     names: dict[int, list[str]] = {0: ["input"]}
     for label, finding in zip(("best", "median", "worst"), [order[0], order[len(order) // 2], order[-1]] if order else []):
         names.setdefault(finding.view, []).append(label)
@@ -206,13 +283,14 @@ def compared(
     return rows, {"colors": ", ".join(stops), "marks": marks}
 
 
-def learned(findings: "list[lift.delivery.FrameFinding]", trajectory: Trajectory) -> dict[str, Any]:
+def learned(findings: list[FrameFinding], trajectory: Trajectory) -> dict[str, Any]:
     """Charts over the frames of all that was learned as their distortion, and what it gains."""
     bands = [Band(span[0] - 0.5, span[-1] + 0.5, clip.name) for clip, span in zip(trajectory.clips, trajectory.spans) if len(span)]
     views = [finding.view for finding in findings]
 
     def values(name: str, factor: float = 1.0) -> list[float]:
-        return [float("nan") if f.held_out else factor * getattr(f, name) for f in findings]
+        fitted = [f.registered and not f.held_out for f in findings]
+        return [factor * getattr(f, name) if fit else math.nan for f, fit in zip(findings, fitted, strict=True)]
 
     charts, nothing = [], []
     for title, name, factor in (
@@ -227,16 +305,16 @@ def learned(findings: "list[lift.delivery.FrameFinding]", trajectory: Trajectory
             nothing.append({"motion": "Gaussian motion", "color": "image change"}.get(name, name))
     if charts:  # what nothing was learned of explains nothing
         # Bounded: one frame that its own correction makes worse would take the whole scale.
-        parts = [Series(cause, views[1:], [min(max(100 * f.shares[cause], -50.0), 150.0) for f in findings[1:]]) for cause in (*CAUSES, "unexplained")]
+        parts = [Series(cause, views[1:], [_percent_of(f, cause) for f in findings[1:]]) for cause in (*CAUSES, "unexplained")]
         charts.insert(0, line_chart("of a frame's squared difference to the canonical scene (%)", parts, width=_WIDE, height=160, zero=True, bands=bands))
     held_out = [f for f in findings if f.held_out]
-    lines = [Series("canonical scene", views, [f.psnr for f in findings])]
+    lines = [Series("canonical scene", views, [f.psnr if f.registered else math.nan for f in findings])]
     if charts:
         lines.append(Series("with the frame's distortion put in", views, values("psnr_distorted")))
     if held_out:
         lines.append(Series("held out of the fit", [f.view for f in held_out], [f.psnr for f in held_out], dots=True))
     charts.insert(0, line_chart("PSNR against the frame (dB)", lines, width=_WIDE, height=190, bands=bands, x_name="frame"))
-    gains = [f.psnr_distorted - f.psnr for f in findings[1:] if not f.held_out]
+    gains = [f.psnr_distorted - f.psnr for f in findings[1:] if f.registered and not f.held_out]
     return {
         "charts": charts,
         "nothing": nothing,
@@ -244,6 +322,11 @@ def learned(findings: "list[lift.delivery.FrameFinding]", trajectory: Trajectory
         "most": max(gains, default=None),
         "held_out": len(held_out),
     }
+
+
+def _percent_of(finding: FrameFinding, cause: str) -> float:
+    """Return a cause's share of a frame's error in percent, bounded; NaN if no camera was found."""
+    return min(max(100 * finding.shares[cause], -50.0), 150.0) if finding.registered else math.nan
 
 
 def training_curves(folder: Path) -> list[Markup]:
@@ -297,6 +380,10 @@ def _number(value: Number | None) -> str:
 
 def _decibels(value: float, digits: int = 1) -> str:
     return f"{value:.{digits}f} dB"
+
+
+def _measured(decibels: float | None) -> str:
+    return "not measured" if decibels is None else _decibels(decibels)
 
 
 def _size(value: int) -> str:

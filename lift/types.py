@@ -180,6 +180,9 @@ class Reconstruction:
     points: PointCloud
     depth: Float[Tensor, "view height width"]
     confidence: Float[Tensor, "view height width"]
+    tracks: Float[Tensor, "view height width"] | None = None
+    """z-depth of the triangulated points at the pixels where each frame shows them, 0 elsewhere; None
+    where the estimator has no such points."""
 
 
 @dataclass(frozen=True)

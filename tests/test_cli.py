@@ -74,3 +74,32 @@ def test_help_lists_slots_and_settings(tmp_path):
 def test_other_commands_name_what_is_wrong(tmp_path, arguments):
     done = here(*arguments, cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and ("nothing" in done.stderr or "nowhere" in done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("argument", "quoted"),
+    [
+        ("image=[a.jpg,b.jpg]", 'image=["a.jpg","b.jpg"]'),
+        ("image=[a.jpg, b c (1).jpg,d,e[2].jpg]", 'image=["a.jpg","b c (1).jpg","d,e[2].jpg"]'),
+        ("image=[a.jpg,missing.jpg]", "image=[a.jpg,missing.jpg]"),
+        ("image=b c (1).jpg", 'image="b c (1).jpg"'),
+        ("cameras=b c (1).jpg", 'cameras="b c (1).jpg"'),
+        ("input=b c (1).jpg", 'input="b c (1).jpg"'),
+        ("input=3", "input=3"),
+    ],
+)
+def test_names_of_files_survive_hydras_grammar(tmp_path, monkeypatch, argument, quoted):
+    from hydra import compose, initialize_config_module
+
+    from lift.cli import _quoted
+    from lift.config import image_setting, store_schemas
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "b.jpg", "b c (1).jpg", "d,e[2].jpg"):
+        (tmp_path / name).touch()
+    assert _quoted(argument) == quoted
+    store_schemas()
+    with initialize_config_module("lift.configs", version_base="1.3"):
+        config = compose("lift", [_quoted(argument)])
+    if argument.startswith("image=["):
+        assert image_setting(config) == tuple(yaml.safe_load(quoted[6:]))

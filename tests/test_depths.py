@@ -447,3 +447,24 @@ def test_known_says_what_there_is(tmp_path):
     np.save(tmp_path / "zero.npy", np.zeros((8, 8)))
     with pytest.raises(ValueError, match="no pixel of the depth"):
         build("known", image="coffee", camera=camera, path=tmp_path / "zero.npy")(gradient(8, 8))
+
+
+def test_depth_is_brought_into_the_unit_of_known_cameras():
+    from lift.depths.triangulated import in_unit_of_cameras, triangulated
+    from lift.geometry import pinhole
+    from lift.scenes import render
+    from lift.types import Cameras, Frames
+
+    lens = pinhole(160, 120, 150.0)
+    matrices = torch.eye(4).repeat(4, 1, 1)
+    matrices[:, 0, 3] = -0.15 * torch.arange(4)
+    cameras = Cameras(matrices, lens.intrinsics.repeat(4, 1, 1), 160, 120)
+    frames = render("room", cameras)
+    true = frames.depth[0]
+    known = triangulated(frames, cameras, torch.device("cpu"))
+    assert (known > 0).sum() > 50 and (known / true)[known > 0].log().median().abs() < 0.02
+    estimate = Depth(1 / (0.3 / true + 0.05), true > 0, "affine-invariant")
+    aligned = in_unit_of_cameras(estimate, frames, cameras, torch.device("cpu"))
+    assert aligned.kind == "scale" and (aligned.depth / true).log().abs().median() < 0.05
+    plain = Frames(torch.full_like(frames.images, 90))
+    assert in_unit_of_cameras(estimate, plain, cameras, torch.device("cpu")) is None

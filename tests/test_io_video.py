@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lift.io.image import save_image
-from lift.io.video import read_frames, write_video
+from lift.io.video import decode_video, read_frames, video_size, write_video
 
 
 def moving(number: int, height: int, width: int) -> torch.Tensor:
@@ -71,3 +71,42 @@ def test_refusals(tmp_path):
         read_frames(tmp_path / "a.mp4")
     with pytest.raises(ValueError, match="needs frames"):
         write_video(tmp_path / "b.mp4", moving(1, 8, 8)[:0], 10.0)
+
+
+def encoded(path, *options: str, source: str = "testsrc=size=64x48:rate=10:duration=1") -> None:
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", source, *options, str(path)]
+    subprocess.run(command, check=True)
+
+
+def test_pixels_become_square(tmp_path):
+    encoded(tmp_path / "a.mp4", "-vf", "setsar=2", "-pix_fmt", "yuv420p")
+    assert video_size(tmp_path / "a.mp4") == (128, 48)
+    assert tuple(read_frames(tmp_path / "a.mp4").images.shape) == (10, 48, 128, 3)
+
+
+def test_frames_are_turned_as_the_file_says(tmp_path):
+    encoded(tmp_path / "a.mp4", "-pix_fmt", "yuv420p")
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-display_rotation", "90", "-i", str(tmp_path / "a.mp4"), "-c", "copy"]
+    if subprocess.run([*command, str(tmp_path / "b.mp4")], capture_output=True).returncode:
+        pytest.skip("this ffmpeg cannot write a rotation")
+    straight, turned = (read_frames(tmp_path / f"{name}.mp4").images.float() for name in "ab")
+    assert turned.shape[1:3] == (64, 48)
+    assert (straight.rot90(1, (1, 2)) - turned).abs().mean() < 2
+
+
+def test_every_frame_of_an_uneven_rate_comes_once(tmp_path):
+    encoded(tmp_path / "a.mp4", "-vf", "setpts='if(lt(N,5),N,4*N)/10/TB'", "-fps_mode", "passthrough", "-pix_fmt", "yuv420p")
+    assert len(read_frames(tmp_path / "a.mp4")) == 10
+
+
+def test_chosen_frames_are_those_of_the_whole_video(tmp_path):
+    write_video(tmp_path / "a.mp4", moving(9, 48, 64), 10)
+    whole = read_frames(tmp_path / "a.mp4").images.numpy()
+    chosen = list(decode_video(tmp_path / "a.mp4", [1, 4, 8]))
+    assert len(chosen) == 3 and all((one == whole[index]).all() for one, index in zip(chosen, (1, 4, 8), strict=True))
+    small = list(decode_video(tmp_path / "a.mp4", grey=32))
+    assert len(small) == 9 and small[0].shape == (24, 32)
+
+
+def test_variable_frame_rate_of_a_real_file(shared):
+    assert len(read_frames(shared / "data" / "failing_inputs" / "vfr.mp4")) == 20

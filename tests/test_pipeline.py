@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,16 +16,18 @@ from hydra import compose, initialize_config_module
 from PIL import Image
 
 from lift import pipeline
-from lift.io.cameras import read_cameras
+from lift.geometry import pinhole
+from lift.io.cameras import read_cameras, write_transforms
 from lift.io.splats import read_ply
 from lift.io.video import read_frames
+from lift.types import Cameras, Depth
 from tests.test_registry import here, lift
 
 TINY = ("intake.size=96", "planner.depth=1", "planner.frames=3", "fit.steps=30", "fit.checkpoint_every=10", "fit.initial_gaussians=1500",
         "fit.held_out=4", "deliver.video_frames=6")  # fmt: skip
 
 LEFT = {"gaussians.ply", "transforms.json", "colmap", "video.mp4", "report.html", "metrics.json", "config.yaml", "provenance.json",
-        "checkpoint.ckpt", "tensorboard", "frames", "distortion.safetensors"}  # fmt: skip
+        "checkpoint.ckpt", "tensorboard", "frames", "distortion.safetensors", "fly_through.json", "fly_through.jpg"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +37,7 @@ def finished(tmp_path_factory) -> Path:
     assert done.returncode == 0, done.stderr
     run = Path(done.stdout.strip().split("\n")[-1])
     assert run.is_dir() and run.parent == folder / "coffee"
+    assert re.search(r"^(POOR SCENE|Fair scene): .+ dB", done.stderr, re.MULTILINE), "the verdict is printed"
     return run
 
 
@@ -49,6 +53,10 @@ def test_a_run_leaves_everything(finished):
     assert len(cameras) == 13 and (cameras.world_to_camera[0] - torch.eye(4)).abs().max() < 1e-6
     assert len(read_cameras(finished / "colmap")) == 13
     assert len(read_frames(finished / "video.mp4")) == 6
+    assert Image.open(finished / "fly_through.jpg").size == (4 * 96 + 3 * 4, 2 * 64 + 4)
+    assert list(metrics)[:6] == ["verdict", "reasons", "input_psnr", "held_out_psnr", "coverage", "gaussians"]
+    assert metrics["verdict"] in ("fair", "poor"), "30 steps are too few for a good scene"
+    assert 0.5 < metrics["coverage"]["smallest"] <= metrics["coverage"]["mean"] <= 1 and 0 <= metrics["fly_through_scale"] <= 1
     assert Image.open(finished / "frames" / "000012.png").size == (96, 64)
     provenance = json.loads((finished / "provenance.json").read_text())
     assert {s["stage"] for s in provenance["stages"]} == {"depth", "plan", "clip", "reconstruct", "fit"}
@@ -83,7 +91,11 @@ def test_what_poses_warn_of_is_kept_with_the_result_and_said_again(tmp_path):
     for k in range(3):  # nothing in common
         image = torch.randint(0, 256, (64, 96, 3), generator=rng, dtype=torch.uint8)
         Image.fromarray(image.numpy()).save(tmp_path / "made" / f"{k}.png")
-    command = ["run", "image=coffee", *TINY, "planner=single", "planner.frames=null", "prior=frames", f"prior.path={tmp_path / 'made'}", "prior.includes_input=false", f"output={tmp_path}"]
+    matrices = torch.eye(4).repeat(4, 1, 1)
+    matrices[:, 0, 3] = -0.05 * torch.arange(4)
+    lens = pinhole(96, 64, 90.0).intrinsics.repeat(4, 1, 1)
+    write_transforms(tmp_path / "path.json", Cameras(matrices, lens, 96, 64), [""] * 4)
+    command = ["run", "image=coffee", *TINY, "planner=path", f"planner.path={tmp_path / 'path.json'}", "planner.frames=null", "prior=frames", f"prior.path={tmp_path / 'made'}", "prior.includes_input=false", f"output={tmp_path}"]
     command.remove("planner.depth=1")
     command.remove("planner.frames=3")
     for _ in range(2):
@@ -229,6 +241,87 @@ def test_several_jobs_by_hydra(tmp_path):
     assert done.returncode == 0, done.stderr
     runs = [Path(line) for line in done.stdout.strip().split("\n")]
     assert len(runs) == 2 and all((run / "gaussians.ply").exists() for run in runs)
+
+
+FEW = ("intake.size=64", "fit.steps=20", "fit.initial_gaussians=800", "deliver.video_frames=4", "fit.held_out=4", "pose=planned")
+
+
+def taken_views(folder: Path, count: int = 6) -> str:
+    """PNG files of a ray-cast room from cameras in a row, and the file with their cameras."""
+    from lift.io.image import save_image
+    from lift.scenes import render
+
+    lens = pinhole(64, 48, 60.0)
+    matrices = torch.eye(4).repeat(count, 1, 1)
+    matrices[:, 0, 3] = -0.1 * torch.arange(count)
+    cameras = Cameras(matrices, lens.intrinsics.repeat(count, 1, 1), 64, 48)
+    (folder / "views").mkdir()
+    for index, image in enumerate(render("room", cameras).images):
+        save_image(folder / "views" / f"{index}.png", image)
+    write_transforms(folder / "transforms.json", cameras, [f"views/{index}.png" for index in range(count)])
+    return str(folder / "transforms.json")
+
+
+def test_a_folder_with_cameras_becomes_a_scene_without_planner_and_prior(tmp_path):
+    cameras = taken_views(tmp_path)
+    done = here("run", "image=views", f"cameras={cameras}", *FEW, f"output={tmp_path}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = Path(done.stdout.strip().split("\n")[-1])
+    assert run.parent == tmp_path / "views" and run.name.startswith("pictures-composed-")
+    assert LEFT <= {path.name for path in run.iterdir()}
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert set(provenance["components"]) == {"depth", "pose", "distortion", "renderer"}
+    assert [stage["stage"] for stage in provenance["stages"]] == ["depth", "depth", "reconstruct", "fit"]
+    order = provenance["source"]["frames"]
+    assert provenance["source"]["hint"] == "known" and len(order) == 6
+    held_out = json.loads((run / "split.json").read_text())["held_out"]
+    assert [order[frame] for frame in held_out] == ["0.png", "4.png"]
+    assert "warp" not in (run / "report.html").read_text().split("Provenance")[0]
+    centers = read_cameras(run / "transforms.json").centers
+    first = int(order[0].split(".")[0])
+    torch.testing.assert_close(centers[1:, 0], torch.tensor([0.1 * (int(name[0]) - first) for name in order[1:]]), atol=1e-5, rtol=0)
+
+
+def test_what_a_capture_run_would_do_is_said(tmp_path):
+    taken_views(tmp_path, 4)
+    done = here("run", "image=[views/0.png,views/1.png,views/3.png]", "--plan", *FEW, f"output={tmp_path}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "0-and-2-more: 3 frames of 64x48 pixels, in no order" in done.stdout
+    assert "clip" not in done.stdout and "planned (Apache-2.0)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("image=views", "prior=frames", "prior.path=views"), "has its frames already, so prior=frames has none to add"),
+        (("image=views/0.png", "cameras=transforms.json"), "cameras is 'transforms.json', but image is a single picture"),
+        (("image=coffee", "input=1"), "input is '1', but image is a single picture"),
+        (("image=[]",), "image is an empty list"),
+        (("image=views", "frames.most=1"), "frames.most is 1; choose a value of at least 2"),
+    ],
+)
+def test_settings_that_do_not_fit_the_source_are_named(tmp_path, settings, message):
+    taken_views(tmp_path, 2)
+    done = here("run", *settings, f"output={tmp_path}", cwd=tmp_path)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("cache/*"))
+
+
+def test_frames_made_elsewhere_need_no_path(tmp_path):
+    from lift.config import store_schemas
+    from lift.io.image import load_picture
+    from lift.priors import priors
+    from lift.session import Session
+
+    taken_views(tmp_path, 5)
+    store_schemas()
+    with initialize_config_module("lift.configs", version_base="1.3"):
+        config = compose("lift", [f"image={tmp_path}/views/0.png", "prior=frames", f"prior.path={tmp_path}/views", f"output={tmp_path}"])
+    session, picture = Session(config), load_picture(config.image, 64, 55.0)
+    depth = Depth(torch.ones(48, 64), torch.ones(48, 64, dtype=torch.bool), "scale")
+    trajectory, _ = pipeline.plan(session, picture, depth, session.build(priors), "before")
+    assert trajectory.hint == "sequence" and [len(clip.cameras) for clip in trajectory.clips] == [4]
+    assert torch.equal(trajectory.cameras.world_to_camera, picture.cameras.world_to_camera.repeat(5, 1, 1))
 
 
 SYNTHETIC = ("experiment=synthetic", "pose=planned", "distortion=identity", "intake.size=160", "planner.depth=1", "planner.frames=6", "fit.steps=300",

@@ -1,6 +1,7 @@
 """The report holds every section, embeds its pictures, fetches nothing, and treats names as text."""
 
 import base64
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -11,7 +12,8 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from lift.charts import Band, Series, line_chart, map_view, number_text, thinned
-from lift.delivery import FrameFinding, Scene, summary
+from lift.findings import FrameFinding, Scene, summarize
+from lift.fly_through import FlyThrough
 from lift.distortions import distortions
 from lift.distortions.rigid import Rigid
 from lift.geometry import look_at, pinhole
@@ -112,10 +114,15 @@ def findings(learned: float = 1.0) -> list[FrameFinding]:
     ]
 
 
-def write(folder: Path, scene: Scene, found: list[FrameFinding], truth: dict | None) -> tuple[str, Page]:
+def flight(scene: Scene, smallest: float = 0.95) -> FlyThrough:
+    return FlyThrough(scene.picture.cameras, 1.0, torch.tensor([1.0, smallest]))
+
+
+def write(folder: Path, scene: Scene, found: list[FrameFinding], truth: dict | None, **changed) -> tuple[str, Page]:
     (folder / "video.mp4").write_bytes(b"")
     video = [torch.randint(0, 256, (24, 32, 3), dtype=torch.uint8) for _ in range(6)]
-    write_report(folder, scene, Reference(), found, summary(scene, found, truth), PROVENANCE, video)
+    metrics = summarize(scene, found, flight(scene), gaussians_limit=60_000, compared=truth) | changed
+    write_report(folder, scene, Reference(), found, metrics, PROVENANCE, video)
     text = (folder / "report.html").read_text(encoding="utf-8")
     return text, Page(text)
 
@@ -142,6 +149,59 @@ def test_it_fetches_nothing_and_runs_nothing(written):
     for image in page.all("img"):
         assert image["alt"] and base64.b64decode(image["src"].split(",")[1]).startswith(b"\xff\xd8")
     assert len(text) < 400_000
+
+
+def test_the_verdict_and_its_numbers_come_first(written):
+    text, page = written
+    flat = " ".join(page.text.split())
+    names = ["POOR SCENE", "PSNR of the input view", "PSNR of held-out frames", "coverage of the fly-through", "Number of coloured", "One picture", "fly-through of"]
+    places = [flat.index(name) for name in names]
+    assert places == sorted(places) and 'class="verdict poor"' in text
+    assert "The canonical scene does not explain the input view (20.0 dB; 28 dB is good)." in flat
+    assert "In the worst view it is 95 %" in flat
+
+
+def test_a_good_scene_is_called_good(tmp_path):
+    changed = {"verdict": "good", "reasons": [], "held_out_psnr": None}
+    text, page = write(tmp_path, make_scene(tmp_path), findings(), None, **changed)
+    assert 'class="verdict good"' in text and "POOR" not in page.text and "not measured" in page.text
+
+
+def test_metrics_begin_with_the_verdict(tmp_path):
+    scene = make_scene(tmp_path)
+    lost = [*findings()[:-1], replace(findings()[-1], registered=False, psnr=3.0)]
+    metrics = summarize(scene, lost, flight(scene), gaussians_limit=60_000)
+    first = ["verdict", "reasons", "input_psnr", "held_out_psnr", "coverage", "gaussians"]
+    assert list(metrics)[:6] == first and metrics["verdict"] == "poor"
+    assert metrics["placed_frames"] == 6 and metrics["frames"] == 7 and metrics["held_out_psnr"] == 25.0
+    assert metrics["frames_psnr"] == pytest.approx((21 + 22 + 23 + 24) / 4), "frames without a camera tell nothing"
+    assert metrics["coverage"] == {"mean": pytest.approx(0.975), "smallest": pytest.approx(0.95)}
+
+
+def test_nan_is_poor_and_valid_json(tmp_path):
+    scene = make_scene(tmp_path)
+    failed = [replace(findings()[0], psnr=float("nan")), *findings()[1:]]
+    metrics = summarize(scene, failed, flight(scene), gaussians_limit=60_000)
+    assert metrics["input_psnr"] is None and metrics["reasons"][0].startswith("The canonical scene does not explain the input view (NaN")
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_nothing_planned_is_shown_of_given_frames(tmp_path):
+    scene = make_scene(tmp_path)
+    still = scene.trajectory.start
+    placeholders = tuple(replace(clip, cameras=still[[0, 0, 0]]) for clip in scene.trajectory.clips)
+    confidence = torch.ones(7, 24, 32)
+    confidence[6] = 0
+    given = replace(
+        scene,
+        trajectory=Trajectory(still, placeholders, "sequence"),
+        reconstruction=replace(scene.reconstruction, confidence=confidence),
+    )
+    found = [replace(finding, registered=finding.view != 6) for finding in findings()]
+    text, page = write(tmp_path, given, found, None)
+    assert "No camera path was planned" in " ".join(page.text.split())
+    assert "Dotted: as planned" not in page.text and 'class="faint"' not in text
+    assert "6 · not placed" in page.text and "continued along" not in page.text
 
 
 def test_names_are_text(written):

@@ -1,5 +1,7 @@
 """Numbers that say how right a picture, a depth or a camera is."""
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -12,8 +14,14 @@ Mask = Bool[Tensor, "height width"]
 
 
 def psnr(a: Picture, b: Picture) -> float:
-    """Peak signal-to-noise ratio in dB of pictures in [0, 1]; at most 100, which stands for equal."""
+    """Compute the peak signal-to-noise ratio of pictures in [0, 1].
+
+    Returns:
+        dB, at most 100, which stands for equal. NaN if a picture holds a NaN.
+    """
     error = float((a.clamp(0, 1) - b.clamp(0, 1)).square().mean())
+    if math.isnan(error):
+        return math.nan
     return min(100.0, -10 * torch.tensor(max(error, 1e-12)).log10().item())
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from omegaconf import DictConfig
@@ -117,8 +118,8 @@ def load_capture(image: ImageSource, settings: CaptureSettings, centrality: Cent
     usable = list(range(len(source.names)))[settings.first :: settings.stride]
     if len(usable) < 2:
         raise ValueError(
-            f"frames.first={settings.first} and frames.stride={settings.stride} leave {len(usable)} "
-            f"of {len(source.names)} frames; a scene needs two"
+            f"frames.first={settings.first} and frames.stride={settings.stride} leave "
+            f"{len(usable)} of {len(source.names)} frames; a scene needs two"
         )
     given = None if settings.input is None else _named(source, settings, usable)
     known = read_known(settings.cameras, source) if settings.cameras is not None else None
@@ -128,7 +129,10 @@ def load_capture(image: ImageSource, settings: CaptureSettings, centrality: Cent
         scores = source.scores(usable)
         picks = choose_frames(scores, settings.most, [usable.index(index) for index in kept])
         chosen = [usable[pick] for pick in picks]
-    shots = _known_shots(source, chosen, known, settings) if known else _shots(source, chosen, settings)
+    if known:
+        shots = _known_shots(source, chosen, known, settings)
+    else:
+        shots = _shots(source, chosen, settings)
     if kept:
         start = chosen.index(kept[0])
     else:
@@ -158,10 +162,11 @@ def _shots(source: Source, chosen: Sequence[int], settings: CaptureSettings) -> 
 
     def fitted(index: int, image: UInt8[Tensor, "y x 3"]) -> UInt8[Tensor, "height width 3"]:
         if tuple(image.shape[1::-1]) != full:
-            raise ValueError(f"{source.names[index]} is not {full[0]} x {full[1]} pixels, as frame 0 is")
+            name = source.names[index]
+            raise ValueError(f"{name} is not {full[0]} x {full[1]} pixels, as frame 0 is")
         picture = Image.fromarray(image.numpy())
         small = picture.resize((width, height), Image.Resampling.LANCZOS, box=box)
-        return torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8).view(height, width, 3)
+        return torch.from_numpy(np.array(small))
 
     images = torch.stack(source.map(chosen, fitted))
     cameras = _repeated(pinhole(width, height, focal), len(chosen))
@@ -185,7 +190,8 @@ def _pictures(source: PictureSource, chosen: Sequence[int], settings: CaptureSet
         intrinsics = cameras.intrinsics.clone()
         intrinsics[:, [0, 1], [0, 1]] = shared
         cameras = replace(cameras, intrinsics=intrinsics)
-        about = "differ" if measured.all() else f"are in {int(measured.sum())} of {len(loaded)} files"
+        stating = f"are in {int(measured.sum())} of {len(loaded)} files"
+        about = "differ" if measured.all() else stating
         notes = [note for note in notes if "focal length" not in note]
         notes.append(f"focal lengths in EXIF {about}; their median is where the cameras start from")
     elif known:
@@ -310,8 +316,8 @@ def _named(source: Source, settings: CaptureSettings, usable: Sequence[int]) -> 
         index = int(wanted)
     else:
         raise ValueError(
-            f"input is {wanted!r}; choose a frame's name, such as {names[0]!r}, or its index from 0 "
-            f"to {len(names) - 1}"
+            f"input is {wanted!r}; choose a frame's name, such as {names[0]!r}, or its index "
+            f"from 0 to {len(names) - 1}"
         )
     if index not in usable:
         raise ValueError(

@@ -95,7 +95,10 @@ def read_known(path: str, source: Source) -> KnownCameras:
     size = views[0].size
     width, height = _full_size(source, size)
     cameras = joined([view.resized(width, height) for view in views], path)
-    digest = hashlib.sha256(repr([(v.world_to_camera.tolist(), v.focal, v.center, v.size, v.lens) for v in views]).encode())
+    digest = hashlib.sha256()
+    for view in views:
+        facts = (view.world_to_camera.tolist(), view.focal, view.center, view.size, view.lens)
+        digest.update(repr(facts).encode())
     lenses = tuple(tuple(view.lens) for view in views)
     return KnownCameras(cameras, lenses, source.names, size, digest.hexdigest())
 
@@ -134,8 +137,8 @@ def _matched(views: Sequence[View], source: Source, path: str) -> list[View]:
     found = [_view_of(source.files[index], views, path) for index in range(len(source.names))]
     if missing := [name for name, view in zip(source.names, found, strict=True) if view is None]:
         raise ValueError(
-            f"cameras={path} has no camera of {missing[0]!r}; missing are those of {len(missing)} of "
-            f"{len(found)} pictures"
+            f"cameras={path} has no camera of {missing[0]!r}; missing are those of {len(missing)} "
+            f"of {len(found)} pictures"
         )
     return [view for view in found if view is not None]
 
@@ -151,7 +154,8 @@ def _view_of(file: Path, views: Sequence[View], path: str) -> View | None:
         wanted = getattr(file, part)
         found = [view for view in views if getattr(_posix(view.name), part) == wanted]
         if len(found) > 1:  # names of several folders
-            deeper = [view for view in found if file.as_posix().endswith(_posix(view.name).as_posix())]
+            whole = file.as_posix()
+            deeper = [view for view in found if whole.endswith(_posix(view.name).as_posix())]
             found = deeper or found
         if len(found) > 1:
             raise ValueError(f"cameras={path} has {len(found)} cameras of {wanted!r}")

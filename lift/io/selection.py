@@ -12,7 +12,7 @@ _FLOW_SIDE = 128
 _TIME_WEIGHT = 0.3
 """Share of time, as opposed to motion, in the length that bins divide evenly."""
 _NEARLY_SHARPEST = 0.9
-"""Share of the sharpest frame's sharpness from which on the frame nearest to the bin's middle wins."""
+"""Of the frames at least this share as sharp as their bin's sharpest, the middle one is taken."""
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from lift.io.image import picture_size, read_image
+from lift.io.image import PHOTOS, picture_size, read_image
 from lift.io.lens import needs_turning
 from lift.io.selection import FrameScores, score_frames
 from lift.io.video import VIDEOS, decode_video, picture_files, video_size
 from lift.parallel import each
+from lift.scenes import SCENES
 
 ResultT = TypeVar("ResultT")
 ImageSource = str | Sequence[str]
@@ -162,13 +163,14 @@ class PictureSource(Source):
 def is_capture(image: ImageSource) -> bool:
     """Tell whether the setting `image` stands for several frames rather than for one picture.
 
-    A list of one picture, and a GIF of one, are pictures.
+    A list of one picture, and a GIF of one, are pictures. So is a built-in picture's name, even
+    where there is a folder of that name, such as the one that holds its runs.
     """
     if not isinstance(image, str):
         return len(image) != 1 or is_capture(image[0])
     path = Path(image).expanduser()
     if path.is_dir():
-        return True
+        return image not in PHOTOS and image not in SCENES
     if not path.is_file() or path.suffix.lower() not in VIDEOS:
         return False
     return path.suffix.lower() != ".gif" or _pictures_in(path) > 1

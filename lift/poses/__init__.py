@@ -1,6 +1,7 @@
 """Where frames were really taken, and what was seen there."""
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 from lift.registry import Registry, check_ranges
 from lift.types import Cameras, Frames, Reconstruction, Trajectory
@@ -27,6 +28,23 @@ BOUNDS = {"least": (0, 1), "tolerance": (1e-6, 100), "most_points": (1, 10**9), 
 def check_settings(**given: int | float) -> None:
     """Raises ValueError that names the value and what may be chosen, for the first that is out of BOUNDS."""
     check_ranges("pose", **{key: (value, *BOUNDS[key]) for key, value in given.items()})
+
+
+def resolve_focal(
+    focal: Literal["auto", "fixed", "shared", "each"], focal_known: bool
+) -> Literal["fixed", "shared", "each"]:
+    """What `pose.focal=auto` stands for.
+
+    Args:
+        focal: The setting.
+        focal_known: Whether the input's focal length was measured rather than assumed.
+
+    Returns:
+        `fixed` for a measured focal length, `shared` for an assumed one; other settings as they are.
+    """
+    if focal != "auto":
+        return focal
+    return "fixed" if focal_known else "shared"
 
 
 def check_fit(frames: Frames, plan: Cameras) -> None:

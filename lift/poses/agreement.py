@@ -71,14 +71,22 @@ def place_all(
         else:
             given = first if view == 0 else estimator(frames.images[view])
             estimate = torch.where(given.valid, given.depth, 0.0)
-        known = torch.zeros_like(estimate)
-        if len(points[view]):
-            pixels, z = project(points[view], cameras[view])
-            there = inside(pixels[0], cameras) & (z[0] > 0)
-            column, row = pixels[0][there].long().unbind(-1)
-            known[row, column] = z[0][there].to(known)
+        known = track_depth(points[view], cameras[view]).to(estimate)
         out.append(place(estimate, known, tolerance, shift=frames.depth is None))
     return out
+
+
+def track_depth(
+    points: Float[Tensor, "point 3"], camera: Cameras
+) -> Float[Tensor, "height width"]:
+    """z-depth of world points at the pixels they fall on, 0 elsewhere."""
+    known = torch.zeros(camera.height, camera.width).to(points)
+    if len(points):
+        pixels, z = project(points, camera)
+        there = inside(pixels[0], camera) & (z[0] > 0)
+        column, row = pixels[0][there].long().unbind(-1)
+        known[row, column] = z[0][there]
+    return known
 
 
 def fit(

@@ -18,7 +18,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from lift.depths import DepthEstimator
 from lift.geometry import rigid
 from lift.jit import compiled
-from lift.poses.agreement import FEWEST, merged, place, place_all
+from lift.poses.agreement import FEWEST, merged, place, place_all, track_depth
 from lift.poses.bundle import Prior, Scene, Sightings, adjust
 from lift.poses.pairs import continued
 from lift.poses.registration import FEWEST as LEAST
@@ -152,6 +152,7 @@ def align(
     is too little to go by.
     """  # fmt: skip
     plan = trajectory.cameras.to(torch.float64).to(device)
+    trust = trust if trajectory.hint == "planned" else 0.0
     sightings = (thinned(sightings, MOST) if len(sightings) else sightings).to(device)
     near = _measured(sightings, depth)
     start = plan.intrinsics[:, 0, 0].log(), plan.intrinsics[:, :2, 2]
@@ -333,4 +334,6 @@ def described(
         placed = [place(given, given, tolerance, shift=frames.depth is None)]
     confidences = [one.confidence * supports[view].to(one.confidence) if supports else one.confidence for view, one in enumerate(placed)]
     depth_maps, confidence = torch.stack([one.depth for one in placed]), torch.stack(confidences)
-    return Reconstruction(cameras, merged(frames, cameras, depth_maps, confidence, most_points), depth_maps, confidence)
+    cloud = merged(frames, cameras, depth_maps, confidence, most_points)
+    tracked = torch.stack([track_depth(points, cameras[view]) for view, points in enumerate(seen)]).to(depth_maps)
+    return Reconstruction(cameras, cloud, depth_maps, confidence, tracked)

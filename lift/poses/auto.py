@@ -19,16 +19,19 @@ class Auto(PoseEstimator):
     """
 
     def __init__(
-        self, tolerance: float = 0.05, most_points: int = 2_000_000, *, agree: bool, depth: Depth, estimator: DepthEstimator | None = None, device: torch.device
+        self, tolerance: float = 0.05, most_points: int = 2_000_000, *, agree: bool, depth: Depth, estimator: DepthEstimator | None = None, focal_known: bool = True,
+        device: torch.device
     ) -> None:  # fmt: skip
         self.planned = Planned(tolerance, most_points, depth=depth, estimator=estimator)
-        self.matching = None if agree else Matching(tolerance=tolerance, most_points=most_points, depth=depth, estimator=estimator, device=device)
+        self.matching = None if agree else Matching(tolerance=tolerance, most_points=most_points, depth=depth, estimator=estimator, focal_known=focal_known, device=device)
 
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
-        if self.matching is None or len(frames) == 1:
+        if self.matching is None or len(frames) == 1 or trajectory.hint == "known":
             return self.planned(frames, trajectory)
         try:
             return self.matching(frames, trajectory)
         except ValueError as error:
+            if trajectory.hint != "planned":
+                raise
             logging.getLogger(__name__).warning("cameras are taken to be as planned, for pose=matching failed: %s", error)
             return self.planned(frames, trajectory)

@@ -9,16 +9,20 @@ import warnings
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lift.geometry import rotation_from_vector
+from lift.jit import array, compiled
 from lift.types import Items
 
 FOCAL, SCALE = 6, 7
 """Columns of a frame's parameters, after rotation and translation."""
 NEAR = 1e-6
+DENSE = 160
+"""Frames up to which the cameras' system is formed and factorised on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,9 @@ class _System:
         weighted = trust[..., None] * by_camera
         frames, points = len(scene.rotation), len(scene.points)
         self.tie = weighted.mT @ by_point
-        self.tied, self.tied_back = ties.filled(self.tie)
+        self.ties, self.dense = ties, self.frame.device.type == "cpu" and frames <= DENSE
+        if not self.dense:
+            self.tied, self.tied_back = ties.filled(self.tie)
         self.cameras = _summed(weighted.mT @ by_camera, self.frame, frames)
         self.points = _summed((trust[..., None] * by_point).mT @ by_point, self.point, points)
         self.of_cameras = -_summed((weighted.mT @ error[..., None])[..., 0], self.frame, frames)
@@ -215,6 +221,8 @@ class _System:
         """Steps of cameras and points; parameters that nothing is known of stay."""
         cameras, points = _damped(self.cameras, damping), _damped(self.points, damping)
         inverse = torch.linalg.inv(points)
+        if self.dense:
+            return self._solve_dense(cameras, inverse)
 
         def behind(points: Tensor) -> Tensor:
             return (self.tied @ points.flatten()).view(-1, 8)
@@ -231,6 +239,32 @@ class _System:
         step = _gradients(product, target, torch.linalg.inv(own + 1e-9 * torch.diag_embed(own.diagonal(dim1=1, dim2=2) + 1)), self._one)
         known = self.of_points - before(step)
         return step * self.free, (inverse @ known[..., None])[..., 0]
+
+    def _solve_dense(
+        self, cameras: Float[Tensor, "frame 8 8"], inverse: Float[Tensor, "point 3 3"]
+    ) -> tuple[Float[Tensor, "frame 8"], Float[Tensor, "point 3"]]:
+        """Forms the Schur complement and factorises it: for few frames much faster than CG."""
+        frames, points = len(cameras), len(inverse)
+        order = self.ties.order
+        start = torch.cat([order.new_zeros(1), torch.bincount(self.point, minlength=points).cumsum(0)])
+        arrays = (order, start, self.frame, self.tie, inverse, self.of_points)
+        matrix, behind = _schur_complement(*(array(value) for value in arrays), frames)
+        matrix = torch.block_diag(*cameras) - torch.from_numpy(matrix)
+        target = self.of_cameras.flatten() - torch.from_numpy(behind)
+        basis = torch.eye(8 * frames, dtype=matrix.dtype)
+        if self.shared:
+            columns = (self.free[:, FOCAL] > 0).nonzero()[:, 0] * 8 + FOCAL
+            if len(columns):
+                basis[:, columns[0]] = basis[:, columns].sum(1)
+                basis = basis[:, ~torch.isin(torch.arange(8 * frames), columns[1:])]
+        reduced = basis.T @ matrix @ basis
+        reduced += 1e-12 * torch.diag_embed(reduced.diagonal() + 1)
+        step = basis @ torch.linalg.solve(reduced, basis.T @ target)
+        step = step.view(frames, 8) * self.free
+        known = self.of_points - _summed(
+            (self.tie.mT @ step[self.frame][..., None])[..., 0], self.point, points
+        )
+        return step, (inverse @ known[..., None])[..., 0]
 
     def _one(self, step: Tensor) -> Tensor:
         """With one focal length for all frames that have any."""
@@ -274,6 +308,38 @@ class _Ties:
                 placed[at] = values
                 made.append(torch.sparse_csr_tensor(start, columns, placed, shape, check_invariants=False))
         return made[0], made[1]
+
+
+@compiled()
+def _schur_complement(order, start, frame, tie, inverse, of_points, frames):
+    """What the points take away from the cameras' matrix [8 frame, 8 frame] and target [8 frame].
+
+    `order` sorts the observations by point; those of point p are start[p] to start[p + 1].
+    """
+    matrix = np.zeros((8 * frames, 8 * frames))
+    target = np.zeros(8 * frames)
+    half = np.empty((8, 3))
+    for point in range(len(start) - 1):
+        for i in range(start[point], start[point + 1]):
+            first = order[i]
+            row = 8 * frame[first]
+            for a in range(8):
+                for c in range(3):
+                    half[a, c] = 0.0
+                    for b in range(3):
+                        half[a, c] += tie[first, a, b] * inverse[point, b, c]
+                for c in range(3):
+                    target[row + a] += half[a, c] * of_points[point, c]
+            for j in range(start[point], start[point + 1]):
+                second = order[j]
+                column = 8 * frame[second]
+                for a in range(8):
+                    for b in range(8):
+                        total = 0.0
+                        for c in range(3):
+                            total += half[a, c] * tie[second, b, c]
+                        matrix[row + a, column + b] += total
+    return matrix, target
 
 
 def _gradients(product, target: Tensor, preconditioner: Tensor, one) -> Tensor:

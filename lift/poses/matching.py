@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from lift.depths import DepthEstimator
-from lift.poses import PoseEstimator, check_fit, check_settings, poses
+from lift.poses import PoseEstimator, check_fit, check_settings, poses, resolve_focal
 from lift.poses.alignment import Matches, described, placed, support, tracks, verified
 from lift.poses.pairs import compared
 from lift.types import Depth, Frames, Reconstruction, Trajectory
@@ -42,7 +42,8 @@ class Matching(PoseEstimator):
         is made for xfeat and costs seconds a pair on a CPU. keypoints: at most so many a frame.
     exhaustive: up to so many frames all pairs are compared that the plan has overlap; closures: beyond it, other branches that each frame is
         compared with.
-    focal: as planned (`fixed`), one unknown for all frames (`shared`), which small motions hardly tell, or one a frame (`each`).
+    focal: the input's (`fixed`), one unknown for all frames (`shared`), one a frame (`each`), or `auto`: fixed where the focal length was measured (EXIF, given
+        cameras), shared where it was only assumed.
     trust: in the plan; at 1 it is met up to 2 degrees and a twentieth of the depth, at 0 all of few frames are compared with all.
     least: share of frames that must be placed. tolerance, most_points: as for `planned`.
     """
@@ -56,7 +57,7 @@ class Matching(PoseEstimator):
         keypoints: int = 2048,
         exhaustive: int = 40,
         closures: int = 6,
-        focal: Literal["fixed", "shared", "each"] = "fixed",
+        focal: Literal["auto", "fixed", "shared", "each"] = "auto",
         trust: float = 1.0,
         least: float = 0.5,
         tolerance: float = 0.05,
@@ -64,6 +65,7 @@ class Matching(PoseEstimator):
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,
+        focal_known: bool = True,
         device: torch.device,
     ) -> None:
         check_settings(
@@ -73,7 +75,7 @@ class Matching(PoseEstimator):
         if matcher == "lighterglue" and not isinstance(self.features, _XFeat):
             raise ValueError("pose.matcher is lighterglue, which only knows xfeat; choose pose.features=xfeat or pose.matcher=mutual")
         self.match = _glue(device) if matcher == "lighterglue" else self.features.match
-        self.exhaustive, self.closures, self.focal, self.trust, self.least = exhaustive, closures, focal, trust, least
+        self.exhaustive, self.closures, self.focal, self.trust, self.least = exhaustive, closures, resolve_focal(focal, focal_known), trust, least
         self.tolerance, self.most_points, self.depth, self.estimator = tolerance, most_points, depth, estimator
 
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
@@ -94,7 +96,8 @@ class Matching(PoseEstimator):
 
     def _compared(self, found: Sequence[tuple[Tensor, Tensor]], keypoints: Sequence[Tensor], trajectory: Trajectory) -> Iterator[Matches]:
         plan = trajectory.cameras
-        chosen = compared(trajectory, self.depth.typical, self.exhaustive, self.closures, self.trust > 0)
+        planned = self.trust > 0 and trajectory.hint == "planned"
+        chosen = compared(trajectory, self.depth.typical, self.exhaustive, self.closures, planned)
         for first, second in chosen.tolist():
             index, score = self.match(found[first], found[second])
             if pair := verified(Matches(first, second, index.cpu(), score.cpu()), keypoints, REACH * plan.width / 3):
@@ -164,7 +167,8 @@ def _mutual(first: Tensor, second: Tensor, good: Any) -> tuple[Tensor, Tensor]:
     if not len(first) or not len(second):
         return torch.zeros(0, 2, dtype=torch.long), torch.zeros(0)
     alike = first @ second.T
-    there, back = alike.argmax(1), alike.argmax(0)
+    # Along rows: down the columns argmax is several times slower on a CPU.
+    there, back = alike.argmax(1), (second @ first.T).argmax(1)
     own = torch.arange(len(first), device=first.device)
     keep = (back[there] == own) & good(alike)
     return torch.stack([own, there], -1)[keep], alike.amax(1)[keep]

@@ -68,12 +68,49 @@ def select(trajectory: Trajectory, typical: float, exhaustive: int, closures: in
     return chosen.triu(1).nonzero()
 
 
-def compared(trajectory: Trajectory, typical: float, exhaustive: int, closures: int, planned: bool) -> Int[Tensor, "pair 2"]:
-    """What `select` chooses; of up to `exhaustive` frames all pairs, if what was `planned` is not to be believed."""
+SEQUENCE_LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""Frames back in time that a frame of a sequence without a plan is compared with."""
+
+
+def compared(
+    trajectory: Trajectory, typical: float, exhaustive: int, closures: int, planned: bool
+) -> Int[Tensor, "pair 2"]:
+    """Pairs of frames to match, lower index first.
+
+    Args:
+        trajectory: One camera per frame.
+        typical: Typical depth of the input, in units of the world.
+        exhaustive: Up to this number of frames, all pairs are matched if there is no plan.
+        closures: Number of frames far away in time that each frame is matched with.
+        planned: Whether the cameras of the trajectory are a plan that can be believed.
+
+    Returns:
+        Frame indices of the pairs.
+    """
     count = len(trajectory.cameras)
-    if planned or count > exhaustive:
+    if planned:
         return select(trajectory, typical, exhaustive, closures)
-    return torch.ones(count, count).triu(1).nonzero()
+    if count <= exhaustive or trajectory.hint == "unordered":
+        return torch.ones(count, count).triu(1).nonzero()
+    return _sequential(trajectory, closures)
+
+
+def _sequential(trajectory: Trajectory, closures: int) -> Int[Tensor, "pair 2"]:
+    """Pairs of a sequence: close in time along each clip, and with keyframes spread over all of it."""
+    count = len(trajectory.cameras)
+    chosen = torch.zeros(count, count, dtype=torch.bool)
+    before = continued(trajectory)
+    for frame in range(1, count):
+        line = [frame]
+        while line[-1] and len(line) <= max(SEQUENCE_LAGS):
+            line.append(before[line[-1]])
+        for lag in SEQUENCE_LAGS:
+            if lag < len(line):
+                chosen[line[lag], frame] = True
+    for key in range(0, count, max(1, count // (closures + 1))):
+        chosen[:key, key] = True
+        chosen[key, key + 1 :] = True
+    return chosen.triu(1).nonzero()
 
 
 def continued(trajectory: Trajectory) -> list[int]:

@@ -4,6 +4,7 @@ Gaussians that have died are moved onto living ones drawn by opacity, and new on
 share a place, each gets the opacity and scale with which all of them together look as the one did (their equation 9).
 """
 
+from collections.abc import Callable
 from math import comb
 
 import torch
@@ -37,14 +38,31 @@ def share(
     return shared.to(opacities), scales * (opacities / total.clamp(min=1e-8)).to(scales)[:, None]
 
 
-def relocate(splats: Splats, optimiser: torch.optim.Optimizer, dead: float, rng: torch.Generator) -> int:
-    """Moves Gaussians of opacity below `dead` onto living ones; returns how many. rng: here and below on the Gaussians' device."""
+def relocate(
+    splats: Splats,
+    optimiser: torch.optim.Optimizer,
+    dead: float,
+    importance: Callable[[], Float[Tensor, "gaussian"]],
+    rng: torch.Generator,
+) -> int:
+    """Moves Gaussians of low opacity onto living ones.
+
+    Args:
+        splats: The raw parameters.
+        optimiser: Holds their moments.
+        dead: Opacity below which a Gaussian is moved.
+        importance: Gives the weights in [0, 1] by which its new place is drawn.
+        rng: On the Gaussians' device.
+
+    Returns:
+        Number of Gaussians moved.
+    """
     opacities = splats["opacities"].detach().sigmoid()
     gone = (opacities < dead).nonzero()[:, 0]
     alive = (opacities >= dead).nonzero()[:, 0]
     if len(gone) == 0 or len(alive) == 0:
         return 0
-    chosen = alive[_draw(opacities[alive], len(gone), rng)]
+    chosen = alive[_draw(importance()[alive], len(gone), rng)]
     _split(splats, chosen)
     for name, parameter in splats.items():
         parameter.data[gone] = parameter.data[chosen]
@@ -54,12 +72,29 @@ def relocate(splats: Splats, optimiser: torch.optim.Optimizer, dead: float, rng:
     return len(gone)
 
 
-def grow(splats: Splats, optimiser: torch.optim.Optimizer, growth: float, budget: int, rng: torch.Generator) -> int:
-    """Adds a share of clones, not beyond the budget; returns how many. Every Parameter is replaced, in the optimiser too."""
-    added = min(int(growth * splats.count), budget - splats.count)
+def grow(
+    splats: Splats,
+    optimiser: torch.optim.Optimizer,
+    target: int,
+    importance: Float[Tensor, "gaussian"],
+    rng: torch.Generator,
+) -> int:
+    """Clones Gaussians until there are `target`. Every Parameter is replaced, in the optimiser too.
+
+    Args:
+        splats: The raw parameters.
+        optimiser: Holds their moments.
+        target: Number of Gaussians wanted; nothing happens if there are as many.
+        importance: Weights in [0, 1] by which the Gaussians to clone are drawn.
+        rng: On the Gaussians' device.
+
+    Returns:
+        Number of Gaussians added.
+    """
+    added = target - splats.count
     if added <= 0:
         return 0
-    chosen = _draw(splats["opacities"].detach().sigmoid(), added, rng)
+    chosen = _draw(importance, added, rng)
     _split(splats, chosen)
     for group in optimiser.param_groups:
         name = group["name"]

@@ -65,6 +65,9 @@ class SceneModule(lightning.LightningModule):
         self.step = 0  # of our own: Lightning's global_step counts optimisers. A plain number: a tensor's would be waited for
         cameras = reconstruction.cameras
         self.size = (cameras.width, cameras.height)
+        self.initial_count = self.splats.count
+        self.activity = torch.zeros(self.splats.count)
+        """Per Gaussian: sum of the norms of its position's gradient since the last growth."""
         self._given = {
             "images": frames.images, "depth": reconstruction.depth, "confidence": reconstruction.confidence,
             "world_to_camera": cameras.world_to_camera, "intrinsics": cameras.intrinsics,
@@ -180,6 +183,7 @@ class SceneModule(lightning.LightningModule):
         render = self.distortion.image(self.renderer(gaussians, cameras, background), views)
         loss, parts, differences = self.loss(render, views, canonical, worth)
         self.manual_backward(loss + penalty)
+        self._record_activity()
         self._set_learning_rates()
         for optimiser in self.trainer.optimizers:
             optimiser.step()
@@ -331,15 +335,42 @@ class SceneModule(lightning.LightningModule):
             for group in optimiser.param_groups:
                 group["lr"] = group["start"] * 0.1**done
 
+    @torch.no_grad()
+    def _record_activity(self) -> None:
+        """Gaussians that many pixels pull at are the ones to split."""
+        gradient = self.splats["means"].grad
+        if not self.how.densify.activity or gradient is None:
+            return
+        if self.activity.shape != gradient.shape[:1] or self.activity.device != gradient.device:
+            self.activity = torch.zeros(len(gradient), device=gradient.device)
+        self.activity += gradient.norm(dim=-1)
+
     def _densify(self, rng: torch.Generator, before: int) -> None:
         how = self.how.densify
         optimiser = self.trainer.optimizers[0]
         active = how.first <= self.step <= how.last * self.how.steps
         if active and self._passes(before, how.every):
-            densify.relocate(self.splats, optimiser, how.dead, rng)
-            densify.grow(self.splats, optimiser, how.growth, self.how.max_gaussians, rng)
+            densify.relocate(self.splats, optimiser, how.dead, self._importance, rng)
+            densify.grow(self.splats, optimiser, self._target_count(), self._importance(), rng)
+            self.activity = torch.zeros(self.splats.count, device=self.device)
         if active and how.noise:
             densify.explore(self.splats, how.noise * 5e5 * optimiser.param_groups[0]["lr"], rng)
+
+    def _target_count(self) -> int:
+        """Number of Gaussians at this step: grows evenly from the start to `fit.max_gaussians`."""
+        how = self.how.densify
+        first, last = how.first, how.growth * self.how.steps
+        share = min(1.0, max(0.0, (self.step - first) / max(1.0, last - first)))
+        return round(self.initial_count + share * (self.how.max_gaussians - self.initial_count))
+
+    def _importance(self) -> Tensor:
+        """Weights in [0, 1] by which Gaussians to clone are drawn: opacity times activity."""
+        opacities = self.splats["opacities"].detach().sigmoid()
+        power = self.how.densify.activity
+        if not power or self.activity.shape != opacities.shape or not bool(self.activity.any()):
+            return opacities
+        activity = self.activity / self.activity.mean()
+        return opacities * (activity.clamp(max=20) / 20) ** power
 
     def _error(self, render: Render, views: Tensor) -> Tensor:
         frames = self.targets((render.rgb.shape[2], render.rgb.shape[1])).images[views]

@@ -1,0 +1,137 @@
+"""Multi-view stereo: the depth that neighbouring frames prove together."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from lift.geometry import pixel_centers, project
+from lift.stereo.fusion import completed, confirmed, in_front
+from lift.stereo.sweep import plane_geometry, sweep
+from lift.types import Cameras, Frames, Reconstruction
+
+FULL = 1.0
+BEST_ANGLE = 6.0
+"""Degrees between the rays of two views at which depth is told best: wide enough, and still alike."""
+MARGIN = 1.3
+"""Factor by which the searched depths reach beyond those of the triangulated points."""
+PLANES = (32, 160)
+"""Fewest and most planes."""
+NEIGHBOURS = 6
+"""Views that each view is compared with."""
+UNPROVEN = 0.15
+"""Confidence of depth that no neighbour confirms."""
+
+
+def neighbours_of(
+    cameras: Cameras, placed: Tensor, typical: Float[Tensor, "view"], count: int = NEIGHBOURS
+) -> Int[Tensor, "view neighbour"]:
+    """The views that tell most about each view's depth.
+
+    Args:
+        cameras: One per view.
+        placed: Indices of the views that may be asked.
+        typical: Typical depth in each view.
+        count: Number of neighbours; fewer if there are not so many views.
+
+    Returns:
+        For each view of `placed`, positions in `placed`.
+    """
+    some = cameras[placed]
+    centers, forward = some.centers, some.camera_to_world[:, :3, 2]
+    focus = centers + typical[:, None] * forward
+    scores = []
+    for k in range(len(some)):
+        rays = torch.nn.functional.normalize(focus[k] - centers, dim=-1)
+        angle = torch.rad2deg(torch.acos((rays * rays[k]).sum(-1).clamp(-1, 1)))
+        turned = torch.rad2deg(torch.acos((forward * forward[k]).sum(-1).clamp(-1, 1)))
+        pixels, z = project(focus[k : k + 1], some)
+        there = ((pixels[:, 0] > 0) & (pixels[:, 0] < pixels.new_tensor([some.width, some.height]))).all(-1)
+        ratio = angle / BEST_ANGLE
+        score = ratio / (0.25 + ratio**2) * (turned < 45) * (there & (z[:, 0] > 0))
+        score[k] = -1
+        scores.append(score)
+    return torch.stack(scores).topk(min(count, len(some) - 1)).indices
+
+
+def plane_depths(
+    cameras: Cameras,
+    neighbours: Int[Tensor, "view neighbour"],
+    nearest: Float[Tensor, "view"],
+    farthest: Float[Tensor, "view"],
+) -> Float[Tensor, "view plane"]:
+    """Inverse depths whose steps move a pixel by about one in the neighbour that moves most."""
+    homographies, offsets = plane_geometry(cameras, neighbours)
+    middle = cameras.intrinsics.new_tensor([cameras.width / 2, cameras.height / 2, 1])
+    ends = []
+    for inverse in (1 / farthest, 1 / nearest):
+        at = homographies @ middle.to(homographies) + inverse.to(homographies)[:, None, None] * offsets
+        ends.append(at[..., :2] / at[..., 2:].clamp(min=1e-6))
+    moved = (ends[1] - ends[0]).norm(dim=-1)
+    count = int(moved.median(dim=1).values.median().clamp(*PLANES))
+    steps = torch.linspace(0, 1, count, device=nearest.device)
+    return (1 / farthest)[:, None] + steps * (1 / nearest - 1 / farthest)[:, None]
+
+
+def refine(
+    frames: Frames, reconstruction: Reconstruction, scale: float = 0.5
+) -> Reconstruction:
+    """Depth that the frames prove, in place of each picture's own estimate.
+
+    Args:
+        frames: The pictures.
+        reconstruction: Cameras, each picture's depth, and triangulated points (`tracks`).
+        scale: Size of the pictures that are compared, as a share of the frames' own.
+
+    Returns:
+        The reconstruction with depth and confidence in [0, 1] of every placed frame. Confidence is
+        1 where two neighbours confirm a depth, and at least UNPROVEN where any depth is known.
+    """
+    placed = reconstruction.confidence.flatten(1).any(1).nonzero()[:, 0]
+    tracks = reconstruction.tracks
+    if len(placed) < 3 or tracks is None:
+        return reconstruction
+    height, width = frames.images.shape[1:3]
+    size = (round(height * scale), round(width * scale))
+    grey = frames.images[placed].float().mean(-1)[:, None] / 255
+    grey = interpolate(grey, size, mode="area")[:, 0]
+    cameras = reconstruction.cameras[placed].resized(size[1], size[0])
+    nearest, farthest, typical = _ranges(tracks[placed])
+    neighbours = neighbours_of(cameras, torch.arange(len(placed)), typical)
+    planes = plane_depths(cameras, neighbours, nearest, farthest)
+    inverse, cost = sweep(grey, cameras, neighbours, planes)
+    depth = 1 / inverse.clamp(min=1e-9)
+    agreed = confirmed(depth, cameras, neighbours)
+    weight = (agreed / 2).clamp(max=1) * (1 - cost / 1.2).clamp(0, 1).sqrt()
+    single = interpolate(reconstruction.depth[placed][:, None], size, mode="nearest")[:, 0]
+    whole = completed(depth, weight, single)
+    against = in_front(whole, weight, cameras, neighbours)
+    confidence = torch.maximum(weight, UNPROVEN * (whole > 0) * (1 - against))
+    return _written(reconstruction, placed, whole, confidence)
+
+
+def _ranges(tracks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Nearest, farthest and typical depth of each view, from its triangulated points."""
+    known = torch.where(tracks > 0, tracks, torch.nan).flatten(1)
+    low = known.nanquantile(0.01, dim=1)
+    high = known.nanquantile(0.99, dim=1)
+    typical = known.nanmedian(dim=1).values
+    low = low.nan_to_num(float(low.nanmedian()))
+    high = high.nan_to_num(float(high.nanmedian()))
+    typical = typical.nan_to_num(float(typical.nanmedian()))
+    return low / MARGIN, high * MARGIN, typical
+
+
+def _written(
+    reconstruction: Reconstruction, placed: Tensor, depth: Tensor, confidence: Tensor
+) -> Reconstruction:
+    """The maps at the frames' size, in their places."""
+    from dataclasses import replace
+
+    size = reconstruction.depth.shape[1:]
+    maps = []
+    for small, old in ((depth, reconstruction.depth), (confidence, reconstruction.confidence)):
+        new = torch.zeros_like(old)
+        new[placed] = interpolate(small[:, None], size, mode="nearest")[:, 0].to(old)
+        maps.append(new)
+    return replace(reconstruction, depth=maps[0], confidence=maps[1])
