@@ -54,7 +54,7 @@ RAY_CAST = [(scene, strength, "") for scene in ("room", "terrace") for strength 
 PHOTOGRAPHS = ("llff_fern", "llff_flower", "mipnerf360_kitchen", "sceaux_castle", "sevenscenes_redkitchen")
 SCENES = [*PHOTOGRAPHS, *(f"{scene} x {strength:g}{only}" for scene, strength, only in RAY_CAST)]
 WIDTH = 640
-ASKED = 5.0
+ASKED = 1.0
 """Times the mistakes that `synthetic` makes of cameras at full motion, by which the plan of photographs is wrong: ANGLE and SHIFT."""
 ANGLE, SHIFT = ASKED * TURN, ASKED * MISTAKEN
 

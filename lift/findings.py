@@ -9,6 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from lift.distortions import Distortion
+from lift.distortions.neighbours import infer_held_out
 from lift.evaluation.diagnosis import diagnose
 from lift.evaluation.metrics import depth_errors, psnr, ssim
 from lift.evaluation.truth import Truth
@@ -49,8 +50,8 @@ class FrameFinding:
     psnr: float
     """dB between the frame and the canonical scene seen from the frame's camera."""
     psnr_distorted: float
-    """The same with what was learned as the frame's distortion put in; of held-out frames, what
-    others tell of it."""
+    """The same with the frame's learned distortion applied. Of a held-out frame the distortion is
+    inferred from its neighbours (`lift.distortions.neighbours`)."""
     held_out: bool
     rotation: float
     """Degrees by which the distortion turned the frame's camera."""
@@ -134,8 +135,9 @@ def evaluate_frames(renderer: Renderer, scene: Scene) -> list[FrameFinding]:
     clips = ["input"]
     for clip in scene.trajectory.clips:
         clips += [clip.name] * len(clip.cameras)
-    distortion = scene.distortion.to(renderer.device)
     held_out = held_out_frames(scene)
+    inferred = infer_held_out(scene.distortion, scene.trajectory, held_out)
+    distortion = inferred.to(renderer.device)
     registered = set(registered_frames(scene))
     gaussians = scene.gaussians.to(renderer.device)
     cameras = scene.reconstruction.cameras.to(renderer.device)
@@ -151,7 +153,6 @@ def evaluate_frames(renderer: Renderer, scene: Scene) -> list[FrameFinding]:
                 **measured,
             )
         )
-    scene.distortion.cpu()
     return findings
 
 
@@ -259,11 +260,13 @@ def summarize(
     """
     numbers = collect_numbers(scene, findings, flight, gaussians_limit, compared)
     verdict = judge_scene(numbers)
+    inferred = [f.psnr_distorted for f in findings[1:] if f.held_out]
     return {
         "verdict": verdict.level,
         "reasons": list(verdict.reasons),
         "input_psnr": _finite(numbers.input_psnr),
         "held_out_psnr": _finite(numbers.held_out_psnr),
+        "held_out_psnr_distorted": _finite(_mean(inferred)),
         "coverage": {
             "mean": float(flight.coverage.mean()),
             "smallest": float(flight.coverage.min()),

@@ -65,7 +65,7 @@ def test_what_is_said_of_colours_blur_and_bad_frames_is_what_pictures_show(world
     torch.testing.assert_close((shown[:, 0] - shown[:, 2]) / 60, 1 + vivid.saturation, atol=0.02, rtol=0)
     dot = torch.zeros(33, *SIZE[::-1], 3)
     dot[:, 24, 31:33] = 255  # an edge would be hidden by rounding, a dot's middle is not
-    soft = spoiled_from(dot, blur=8.0)
+    soft = spoiled_from(dot, blur=29.0)
     row = soft.frames.images[:, 18:31, 20:44, 0].float().sum(1)
     at = torch.arange(24) - 11.5
     spread = (row * at**2).sum(1) / row.sum(1) - 0.25

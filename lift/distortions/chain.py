@@ -39,6 +39,21 @@ class PerFrame(nn.Module):
             return (view > 0).to(self.values.dtype).view(-1, *[1] * len(self.shape)) * self.values[view]
         return (self.before[view] @ self.values.reshape(len(self.values), -1)).view(len(view), *self.shape)
 
+    def interpolate_frames(self, weights: Float[Tensor, "view view"]) -> None:
+        """Replace the numbers of every frame by a weighted sum over frames.
+
+        Args:
+            weights: As for `lift.distortions.neighbours.PerFrameNumbers`.
+        """
+        views = len(self.values)
+        numbers = self(torch.arange(views, device=self.values.device)).reshape(views, -1)
+        mixed = weights.to(numbers) @ numbers
+        if self.before is not None:
+            chain = self.before.clone()
+            chain[0, 0] = 1.0  # the input's own number is zero
+            mixed = torch.linalg.solve_triangular(chain, mixed, upper=False)
+        self.values.copy_(mixed.view_as(self.values))
+
     def norm(self, least: float, weight: float = 1.0) -> Float[Tensor, ""]:
         """`weight` times the mean over frames of the root mean square of a frame's numbers, rounded at zero over `least`. Pulls all sizes alike, so that what
         is not needed goes to zero, and what is needed is hardly held back."""

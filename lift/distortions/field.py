@@ -49,6 +49,16 @@ class Field(Distortion):
         quats = gaussians.quats.expand(*motion.shape[:-1], 4)
         return deformed(gaussians, self.extent * motion, _turned(quats, turn), growth)
 
+    def interpolate_frames(self, weights: Float[Tensor, "view view"]) -> None:
+        """Replace the weights of the shapes of every frame by a weighted sum over frames.
+
+        Args:
+            weights: As for `lift.distortions.neighbours.PerFrameNumbers`.
+        """
+        mixing = self.mixing.clone()
+        mixing[0] = 0  # the input shows no shape
+        self.mixing.copy_(weights.to(mixing) @ mixing)
+
     def looked_up(self, means: Float[Tensor, "*view gaussian 3"]) -> Float[Tensor, "*view rank gaussian 9"]:
         """The shapes' values."""
         local = means @ self.input_view[:3, :3].T + self.input_view[:3, 3]

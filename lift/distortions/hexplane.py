@@ -118,6 +118,24 @@ class FramePlanes(nn.Module):
         hidden = self.trunk(torch.cat(levels, dim=-1)).unbind(1)
         return [tuple(head(one) for head in self.heads) for one in hidden]
 
+    def interpolate_frames(self, weights: Float[Tensor, "view view"]) -> None:
+        """Replace the rows of every frame by a weighted sum over generated frames.
+
+        The input has no rows: what its picture shows is the canonical scene, which no row of this
+        field stands for. A frame that has only the input as a neighbour keeps its own rows.
+
+        Args:
+            weights: As for `lift.distortions.neighbours.PerFrameNumbers`.
+        """
+        generated = weights.clone()
+        generated[:, 0] = 0
+        total = generated.sum(1)
+        alone = total == 0
+        generated[alone] = torch.eye(len(weights), dtype=weights.dtype)[alone]
+        generated = generated / generated.sum(1, keepdim=True)
+        for rows in self.rows:
+            rows.copy_(torch.einsum("ij,jcs->ics", generated.to(rows), rows))
+
     def penalty(self) -> Float[Tensor, ""]:
         """Of the frames' rows: mean squared second differences along space, and distance from one; zero to begin with."""
         rough = sum(rows.diff(n=2, dim=-1).square().mean() for rows in self.rows)

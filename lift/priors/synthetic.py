@@ -19,8 +19,8 @@ class Synthetic(VideoPrior):
     goes on from those of the frame it continues: the picture warps smoothly, texture drifts and mottles, brightness, white balance and
     saturation wander, sharpness fades, and the camera is not quite where it was told to be.
 
-    scene: room, terrace, thin or plain (default: what `image` names). strength: of all mistakes; at 1 and 16 degrees of turn the
-    picture is warped by 0.8% of its width. geometry, texture, color, blur, camera: factors on top, one a kind of mistake.
+    scene: room, terrace, thin or plain (default: what `image` names). strength: of all mistakes; at 1 and 16 degrees of turn they
+    are those of the median generator (docs/generator-errors.md). geometry, texture, color, blur, camera: factors on top, one a kind of mistake.
     """
 
     sees = "ancestors"

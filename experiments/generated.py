@@ -1,0 +1,292 @@
+"""Lift the frames of video generators, distortion by distortion.
+
+    python experiments/generated.py [--preset cpu|gpu] [--clips NAME ...] [--distortions NAME ...]
+        [--output FOLDER] [--weights FOLDER] [--set KEY=VALUE ...]
+
+Clips are those of `$LIFT_SHARED/data/generated_clips`. `lift` gets the folder of frames as an
+ordered sequence, with frame 0 as the input. Every 8th frame is held out. The canonical scene is
+scored on held-out frames, as it is and with the distortion that their neighbours tell. For clips
+with real frames of the same path, real frames are registered in the lifted scene and the canonical
+scene is scored on them. A refusal of `lift` is a result. A finished clip is found again.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import track
+
+import clips as data
+from lift.delivery import FLY_THROUGH
+from lift.evaluation.lpips import LPIPS
+from lift.findings import render_canonical
+from lift.io.cameras import read_cameras
+from lift.io.image import resized
+from lift.renderers import Renderer
+from lift.types import Frames
+from measuring import (
+    PRESETS,
+    SHARED,
+    Lifted,
+    contact_sheet,
+    error_picture,
+    markdown,
+    mean_scores,
+    perceptual,
+    resumed,
+    run_lift,
+    scores,
+    step_folder,
+    write_results,
+)
+from registering import register
+
+DISTORTIONS = ("identity", "composed", "hexplane", "field")
+DEFAULT = ("identity", "composed")
+COVERED = 0.9
+"""Opacity from which on a pixel of a render is covered by the fit."""
+HALF = 0.5
+"""Opacity from which on the depth of a render is taken for matches."""
+SHOWN = 8
+"""Views of the fly-through in a sheet."""
+
+
+def input_settings(folder: Path) -> list[str]:
+    """Settings of `lift run` for a folder of frames in order of time, the first one the input."""
+    return [f"image={folder}", "input=0000.png", "frames.ordered=true"]
+
+
+def lift_clip(
+    clip: data.GeneratedClip,
+    distortion: str,
+    settings: list[str],
+    output: Path,
+    lpips: LPIPS | None,
+) -> dict[str, Any]:
+    """Lift a clip and score it.
+
+    Args:
+        clip: The clip.
+        distortion: Name of the distortion.
+        settings: Settings of `lift run`.
+        output: Folder of frames, runs and sheets.
+        lpips: Network, or None.
+
+    Returns:
+        Scores in dB, counts and seconds.
+    """
+    folder = output / "frames" / clip.name
+    if len(list(folder.glob("*.png"))) != len(clip.numbers):
+        data.write_frames(data.generated_frames(clip), folder)
+    own = [f"distortion={distortion}", f"output={output}", f"name={clip.name}-{distortion}"]
+    run = run_lift([*input_settings(folder), *own, *settings])
+    renderer = run.renderer()
+    sheets = output / "sheets"
+    contact_sheet(sheets / f"{clip.name}-{distortion}.jpg", fly_through_rows(run, renderer))
+    placed = run.placed
+    metrics = run.metrics
+    record = {
+        "input_psnr": metrics["input_psnr"],
+        "held_out_psnr": metrics["held_out_psnr"],
+        "held_out_psnr_distorted": metrics["held_out_psnr_distorted"],
+        "verdict": metrics.get("verdict"),
+        "reasons": metrics.get("reasons"),
+        "frames": len(placed),
+        "placed": int(placed.sum()),
+        "held_out": len(run.held_out),
+        "gaussians": len(run.gaussians),
+        "seconds": run.seconds,
+        "seconds_in_all": sum(run.seconds.values()),
+        "peak_gib": run.peak_gib,
+    }
+    real = data.real_frames(clip)
+    if real is not None:
+        sheet = sheets / f"{clip.name}-{distortion}-real.jpg"
+        record["real"] = against_real(run, Frames(real), renderer, lpips, sheet)
+    return record
+
+
+def against_real(
+    run: Lifted, real: Frames, renderer: Renderer, lpips: LPIPS | None, sheet: Path
+) -> dict[str, Any]:
+    """Score the canonical scene on real frames of the same path.
+
+    Args:
+        run: The lifted clip.
+        real: Real frames; number k was taken where generated frame k was asked for.
+        renderer: Renderer of the canonical scene.
+        lpips: Network, or None.
+        sheet: File of the contact sheet.
+
+    Returns:
+        Scores of whole frames and of the part that the fit covers, and how many real frames were
+        registered.
+    """
+    width, height = run.cameras.width, run.cameras.height
+    frames = run.frames()
+    pictures = Frames(resized(real.images, width, height))
+    views = [run.cameras[view] for view in range(len(frames))]
+    rendered = [render_canonical(renderer, run.gaussians, camera) for camera in views]
+    depth = torch.cat([torch.where(r.alpha > HALF, r.depth, 0.0) for r in rendered])
+    placed = run.placed
+    depth[~placed] = 0
+    found = register(pictures, frames, run.cameras, depth)
+    whole, covered, rows = [], [], []
+    for view in found.found.nonzero()[:, 0].tolist():
+        render = render_canonical(renderer, run.gaussians, found.cameras[view])
+        truth = pictures[view].rgb[0]
+        picture = render.rgb[0].clamp(0, 1)
+        mask = render.alpha[0] > COVERED
+        whole.append(scores(picture, truth, lpips))
+        covered.append(scores(picture, truth, lpips, mask) | {"share": float(mask.float().mean())})
+        rows.append([truth, picture, error_picture(picture, truth)])
+    if rows:
+        contact_sheet(sheet, rows[:: max(1, len(rows) // SHOWN)])
+    return {
+        "registered": int(found.found.sum()),
+        "frames": len(pictures),
+        "zoom": found.zoom,
+        "whole": mean_scores(whole),
+        "covered": mean_scores(covered),
+    }
+
+
+def fly_through_rows(run: Lifted, renderer: Renderer) -> list[list[torch.Tensor]]:
+    """Render views of the fly-through, in rows of four."""
+    path = read_cameras(run.folder / FLY_THROUGH)
+    views = range(0, len(path), max(1, len(path) // SHOWN))
+    renders = [render_canonical(renderer, run.gaussians, path[view]) for view in views]
+    pictures = [render.rgb[0].clamp(0, 1) for render in renders]
+    return [pictures[start : start + 4] for start in range(0, min(len(pictures), SHOWN), 4)]
+
+
+def tables(rows: list[dict[str, Any]]) -> str:
+    """Format the results as Markdown."""
+    heads = [
+        "clip",
+        "distortion",
+        "input PSNR",
+        "held-out PSNR",
+        "held-out PSNR, distorted",
+        "placed",
+        "Gaussians",
+        "verdict",
+        "s",
+    ]
+    lines = []
+    for row in rows:
+        head = [row["clip"], row["distortion"]]
+        if "refused" in row:
+            lines.append([*head, f"refused: {row['refused']}", *[""] * (len(heads) - 3)])
+            continue
+        lines.append([
+            *head,
+            row["input_psnr"],
+            row["held_out_psnr"],
+            row["held_out_psnr_distorted"],
+            f"{row['placed']} of {row['frames']}",
+            row["gaussians"],
+            row["verdict"],
+            round(row["seconds_in_all"]),
+        ])  # fmt: skip
+    parts = [markdown(heads, lines)]
+    if real := [row for row in rows if "real" in row]:
+        parts.append("## Against real frames of the same path\n\n" + _real_table(real))
+    parts.append("## Means\n\n" + _means(rows))
+    return "\n\n".join(parts)
+
+
+def _real_table(rows: list[dict[str, Any]]) -> str:
+    names = ("psnr", "ssim", "lpips")
+    heads = ["clip", "distortion", "registered", "PSNR", "SSIM", "LPIPS"]
+    heads += ["covered, %", "PSNR, covered", "SSIM, covered", "LPIPS, covered"]
+    lines = []
+    for row in rows:
+        real = row["real"]
+        share = real["covered"].get("share")
+        lines.append([
+            row["clip"],
+            row["distortion"],
+            f"{real['registered']} of {real['frames']}",
+            *(real["whole"].get(name) for name in names),
+            None if share is None else 100 * share,
+            *(real["covered"].get(name) for name in names),
+        ])  # fmt: skip
+    return markdown(heads, lines)
+
+
+def _means(rows: list[dict[str, Any]]) -> str:
+    """Means over the clips that were lifted with every distortion."""
+    made = [row for row in rows if "refused" not in row]
+    names = list(dict.fromkeys(row["distortion"] for row in rows))
+    lifted = [{row["clip"] for row in made if row["distortion"] == name} for name in names]
+    common = set.intersection(*lifted) if lifted else set()
+    keys = ("input_psnr", "held_out_psnr", "held_out_psnr_distorted")
+    lines = []
+    for name in names:
+        own = [row for row in made if row["distortion"] == name and row["clip"] in common]
+        known = [[row[key] for row in own if row[key] is not None] for key in keys]
+        means = [sum(values) / len(values) if values else None for values in known]
+        lines.append([name, len(common), *means])
+    heads = ["distortion", "clips", "input PSNR", "held-out PSNR", "held-out PSNR, distorted"]
+    return markdown(heads, lines)
+
+
+NOTES = """Frames of video generators, as an ordered sequence; frame 0 is the input. Every 8th \
+frame is held out of the fit. PSNR in dB of the canonical scene at the cameras that were found; \
+`distorted`: with the distortion interpolated between that of the fitted frames before and after.
+
+Real frames are registered in the lifted scene: their features are matched with those of generated \
+frames near the same place in the clip, rendered depth of the canonical scene turns matches into \
+points, and poselib finds the camera by RANSAC. One factor on the focal length is chosen for all \
+real frames of a clip. Real frames that too few matches agree with are left out. Covered is the \
+part of a real frame where the render is opaque."""
+
+
+def options_of(arguments: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", choices=list(PRESETS), default="cpu")
+    parser.add_argument("--clips", nargs="+", metavar="NAME")
+    parser.add_argument("--distortions", nargs="+", choices=DISTORTIONS, default=list(DEFAULT))
+    parser.add_argument("--output", type=Path, default=Path("outputs/generated"))
+    parser.add_argument("--weights", type=Path, help="folder with the weights of LPIPS")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="settings")
+    parser.add_argument("--to", type=Path, help="folder of the table (benchmarks/results)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Lift the clips that are not lifted yet, and write the table."""
+    options = options_of(arguments)
+    index = {clip.name: clip for clip in data.read_index(SHARED / "data" / "generated_clips")}
+    chosen = options.clips or list(index)
+    if wrong := [name for name in chosen if name not in index]:
+        raise SystemExit(f"--clips has {wrong[0]!r}; choose among {', '.join(index)}")
+    output = step_folder(options.output, options.preset, options.settings)
+    lpips = perceptual(options.weights)
+    settings = [*PRESETS[options.preset], *options.settings]
+    rows = []
+    steps = [(name, distortion) for name in chosen for distortion in options.distortions]
+    for name, distortion in track(steps, "clips", transient=True):
+        made = resumed(
+            output / "results" / f"{name}-{distortion}.json",
+            lambda name=name, distortion=distortion: lift_clip(
+                index[name], distortion, settings, output, lpips
+            ),
+        )
+        rows.append({"clip": name, "distortion": distortion} | made)
+    command = f"python experiments/generated.py --preset {options.preset}"
+    command += f" --distortions {' '.join(options.distortions)}"
+    command += f" --set {' '.join(options.settings)}" if options.settings else ""
+    text = "\n\n".join(["# Generated clips", NOTES, f"Made by `{command}`.", tables(rows)])
+    whole = not options.settings and len(chosen) == len(index)
+    folder = options.to or (None if whole else output / "tables")
+    where = {} if folder is None else {"folder": folder}
+    write_results("generated", options.preset, text, rows, settings=settings, **where)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,385 @@
+"""Lift photographs and measure the scene by photographs that the fit did not see.
+
+    python experiments/photographs.py [--preset cpu|gpu] [--only lift|plain|both]
+        [--scenes NAME ...] [--output FOLDER] [--weights FOLDER] [--set KEY=VALUE ...]
+
+Scenes are those of `$LIFT_SHARED/data` with several views. `lift` gets the folder of photographs
+and nothing else. Every 8th photograph (0, 8, 16, ... by name) is held out of the fit. `lift` finds
+the cameras of all photographs, the held-out ones too, and held-out photographs are rendered at
+those. Beside it stands plain gsplat with the official cameras and sparse points, which come from
+all photographs. A finished scene is found again.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import track
+
+import plain_gsplat
+from lift.evaluation.lpips import LPIPS
+from lift.evaluation.metrics import camera_errors
+from lift.evaluation.worlds import photograph
+from lift.findings import render_canonical
+from lift.geometry import rigid, unproject
+from lift.io.image import load_picture
+from lift.renderers import Renderer
+from lift.types import Cameras, Frames, PointCloud
+from measuring import (
+    PRESETS,
+    SHARED,
+    Lifted,
+    contact_sheet,
+    error_picture,
+    markdown,
+    mean_scores,
+    perceptual,
+    resumed,
+    run_lift,
+    scores,
+    step_folder,
+    write_results,
+)
+
+SCENES = (
+    "llff_fern",
+    "llff_flower",
+    "mipnerf360_kitchen",
+    "sceaux_castle",
+    "sevenscenes_redkitchen",
+)
+HELD_OUT = 8
+PLAIN = ((2000, 60_000), (7000, 60_000), (7000, 300_000))
+"""Steps and the largest number of Gaussians of plain gsplat."""
+STRONG_LENS = 0.05
+"""Radial coefficient from which on photographs are undistorted for plain gsplat."""
+BESIDE = 0.12
+"""Sideways step to a view beside a photograph, as a share of the typical depth."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Official cameras of a scene's photographs; some photographs may have none."""
+
+    name: str
+    folder: Path
+    files: tuple[str, ...]
+    """All photographs by name."""
+    names: tuple[str, ...]
+    """Those with a camera, in the order of `cameras`."""
+    cameras: Cameras
+    k1: float
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Photographs that are held out of the fit."""
+        return self.files[::HELD_OUT]
+
+
+def read_scene(folder: Path) -> Scene:
+    """Read the official cameras of a scene.
+
+    Args:
+        folder: Folder with `images` and cameras.npz.
+
+    Returns:
+        The scene.
+
+    Raises:
+        FileNotFoundError: If there are no cameras.
+    """
+    if not (folder / "cameras.npz").is_file():
+        raise FileNotFoundError(f"there is no cameras.npz in {folder}; set LIFT_SHARED")
+    with np.load(folder / "cameras.npz") as known:
+        poses = torch.from_numpy(known["w2c"]).float()
+        matrices = torch.from_numpy(known["K"]).float()
+        if "K_color_nominal" in known:
+            matrices = torch.from_numpy(known["K_color_nominal"]).float().expand(len(poses), 3, 3)
+        cameras = Cameras(poses, matrices.clone(), int(known["width"]), int(known["height"]))
+        names = tuple(map(str, known["names"]))
+        k1 = float(known["k1_simple_radial"])
+    files = tuple(sorted(file.name for file in (folder / "images").iterdir()))
+    return Scene(folder.name, folder, files, names, cameras, k1)
+
+
+def sparse_points(scene: Scene, size: tuple[int, int]) -> PointCloud:
+    """Read the scene's sparse points, or make some from its measured depth.
+
+    Args:
+        scene: The scene.
+        size: Width and height of the pictures that give the colours.
+
+    Returns:
+        Points with colours in [0, 1].
+    """
+    file = scene.folder / "sparse_points.npz"
+    if file.is_file():
+        with np.load(file) as known:
+            points = torch.from_numpy(known["xyz"]).float()
+            return PointCloud(points, torch.from_numpy(known["rgb"]).float() / 255)
+    import cv2
+
+    with np.load(scene.folder / "cameras.npz") as known:
+        matrices = torch.from_numpy(known["K"]).float()
+    clouds = []
+    for view in range(1, len(scene.names), 4):
+        path = scene.folder / "depth" / f"{Path(scene.names[view]).stem}.png"
+        depth = torch.from_numpy(cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.float32))
+        own = Cameras(
+            scene.cameras.world_to_camera[view : view + 1],
+            matrices[view : view + 1],
+            depth.shape[1],
+            depth.shape[0],
+        )
+        points = unproject(depth[None] / 1000, own)[0][::8, ::8]
+        image = load_picture(str(scene.folder / "images" / scene.names[view]), max(size), 55.0)
+        rgb = torch.nn.functional.interpolate(
+            image.frames.rgb.permute(0, 3, 1, 2), points.shape[:2], mode="area"
+        )[0].permute(1, 2, 0)
+        seen = depth[::8, ::8] > 0
+        clouds.append(PointCloud(points[seen], rgb[seen]))
+    return PointCloud.cat(clouds)
+
+
+def lift_scene(
+    scene: Scene, settings: list[str], output: Path, lpips: LPIPS | None
+) -> dict[str, Any]:
+    """Lift a scene and score it.
+
+    Args:
+        scene: The scene.
+        settings: Settings of `lift run`.
+        output: Folder of the runs.
+        lpips: Network, or None.
+
+    Returns:
+        Scores of held-out photographs, errors of the cameras, seconds and memory.
+    """
+    name = f"photographs-{scene.name}"
+    common = [f"image={scene.folder / 'images'}", f"output={output}", f"name={name}"]
+    run = run_lift([*common, f"fit.held_out={HELD_OUT}", *settings])
+    renderer = run.renderer()
+    frames = run.frames()
+    files = run.names
+    placed = run.placed
+    rows = {}
+    sheet = []
+    for view in run.held_out:
+        if placed[view]:
+            render = render_canonical(renderer, run.gaussians, run.cameras[view]).rgb[0]
+            truth = frames[view].rgb[0]
+            rows[files[view]] = scores(render, truth, lpips)
+            sheet.append([truth, render.clamp(0, 1), error_picture(render, truth)])
+    sheet.append(views_beside(run, renderer))
+    contact_sheet(output / "sheets" / f"{scene.name}-lift.jpg", sheet)
+    return {
+        "held_out": mean_scores(list(rows.values())),
+        "held_out_views": rows,
+        "held_out_placed": f"{len(rows)} of {len(run.held_out)}",
+        "input_psnr": run.metrics["input_psnr"],
+        "verdict": run.metrics.get("verdict"),
+        "gaussians": len(run.gaussians),
+        "placed": f"{int(placed.sum())} of {len(placed)}",
+        "cameras": errors_of_cameras(scene, run, files, placed),
+        "seconds": run.seconds,
+        "seconds_in_all": sum(run.seconds.values()),
+        "peak_gib": run.peak_gib,
+        "size": [run.cameras.width, run.cameras.height],
+    }
+
+
+def errors_of_cameras(
+    scene: Scene, run: Lifted, files: list[str], placed: torch.Tensor
+) -> dict[str, float] | None:
+    """Compare the cameras that a run found with the official ones, after a similarity.
+
+    Returns:
+        As `lift.evaluation.metrics.camera_errors`, positions as a share of the largest distance
+        between two cameras; None if fewer than three photographs have both.
+    """
+    both = [view for view, file in enumerate(files) if placed[view] and file in scene.names]
+    if len(both) < 3:
+        return None
+    official = scene.cameras[[scene.names.index(files[view]) for view in both]]
+    official = official.resized(run.cameras.width, run.cameras.height)
+    spread = float(torch.cdist(official.centers, official.centers).max())
+    return camera_errors(run.cameras[both], official, spread)
+
+
+def views_beside(run: Lifted, renderer: Renderer, count: int = 3) -> list[torch.Tensor]:
+    """Render views a step beside some held-out photographs."""
+    views = []
+    for number, view in enumerate(run.held_out[:count]):
+        depth = run.reconstruction.depth[view]
+        typical = float(depth[depth > 0].median()) if bool((depth > 0).any()) else 1.0
+        side = BESIDE * typical * (-1) ** number
+        step = rigid(torch.eye(3), torch.tensor([side, 0.0, 0.0]))
+        camera = run.cameras[view]
+        moved = Cameras(
+            step @ camera.world_to_camera, camera.intrinsics, camera.width, camera.height
+        )
+        views.append(render_canonical(renderer, run.gaussians, moved).rgb[0].clamp(0, 1))
+    return views
+
+
+def fit_plain(
+    scene: Scene, size: int, output: Path, lpips: LPIPS | None, steps: int, cap: int
+) -> dict[str, Any]:
+    """Fit plain gsplat to a scene with its official cameras and score it.
+
+    Args:
+        scene: The scene.
+        size: Longer side of the pictures in pixels.
+        output: Folder of the contact sheets.
+        lpips: Network, or None.
+        steps: Steps of the fit.
+        cap: Number of Gaussians, at most.
+
+    Returns:
+        Scores of held-out photographs.
+    """
+    first = load_picture(str(scene.folder / "images" / scene.names[0]), size, 55.0)
+    shape = (first.cameras.width, first.cameras.height)
+    k1 = scene.k1 if abs(scene.k1) > STRONG_LENS else 0.0
+    made = [
+        photograph(scene.folder / "images" / name, scene.cameras[view], k1, shape)
+        for view, name in enumerate(scene.names)
+    ]
+    frames = Frames.cat([frame for frame, _ in made])
+    cameras = Cameras.cat([camera for _, camera in made])
+    test = [view for view, name in enumerate(scene.names) if name in scene.held_out]
+    train = [view for view in range(len(frames)) if view not in test]
+    points = sparse_points(scene, shape)
+    fitted = plain_gsplat.fit(Frames(frames.images[train]), cameras[train], points, steps, cap)
+    rows = {}
+    sheet = []
+    with torch.no_grad():
+        for view in test:
+            camera = cameras[view].to(fitted.splats["means"].device)
+            render = plain_gsplat.render(fitted.splats, camera)[0][0].cpu()
+            truth = frames[view].rgb[0]
+            rows[scene.names[view]] = scores(render, truth, lpips)
+            sheet.append([truth, render.clamp(0, 1), error_picture(render, truth)])
+    contact_sheet(output / "sheets" / f"{scene.name}-plain-{steps}-{cap}.jpg", sheet)
+    return {
+        "held_out": mean_scores(list(rows.values())),
+        "held_out_views": rows,
+        "gaussians": fitted.gaussians,
+        "undistorted": k1 != 0,
+        "seconds_in_all": fitted.seconds,
+        "size": list(shape),
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Format the results as Markdown."""
+    heads = [
+        "scene",
+        "method",
+        "PSNR",
+        "SSIM",
+        "LPIPS",
+        "input PSNR",
+        "Gaussians",
+        "placed",
+        "rotation, degrees",
+        "position, %",
+        "focal, %",
+        "s",
+        "GiB",
+    ]
+    lines = []
+    for row in rows:
+        head = [row["scene"], row["method"]]
+        if "refused" in row:
+            lines.append([*head, f"refused: {row['refused']}", *[""] * (len(heads) - 3)])
+            continue
+        mean = row["held_out"]
+        errors = row.get("cameras") or {}
+        lines.append([
+            *head,
+            *(mean.get(name) for name in ("psnr", "ssim", "lpips")),
+            row.get("input_psnr"),
+            row["gaussians"],
+            row.get("placed"),
+            errors.get("rotation"),
+            *(100 * errors[key] if key in errors else None for key in ("position", "focal")),
+            round(row["seconds_in_all"]),
+            row.get("peak_gib"),
+        ])  # fmt: skip
+    return markdown(heads, lines)
+
+
+def text_of(rows: list[dict[str, Any]], command: str) -> str:
+    """Write the Markdown page."""
+    notes = (
+        "Every 8th photograph (0, 8, 16, ... by name) is held out of the fit. PSNR in dB, SSIM and "
+        "LPIPS (AlexNet) are means over held-out photographs. `lift` gets the folder of "
+        "photographs alone. It finds the cameras of all of them, and held-out photographs are rendered at the "
+        "cameras that it found. Plain gsplat (MCMC) gets the official cameras and sparse points, "
+        "which come from all photographs. Camera errors are medians after a similarity; "
+        "position is a share of the largest distance between two cameras."
+    )
+    return "\n\n".join(["# Photographs", notes, f"Made by `{command}`.", table(rows)])
+
+
+def options_of(arguments: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", choices=list(PRESETS), default="cpu")
+    parser.add_argument("--only", choices=["lift", "plain", "both"], help="default: lift on cpu")
+    parser.add_argument("--scenes", nargs="+", choices=SCENES, default=list(SCENES))
+    parser.add_argument("--output", type=Path, default=Path("outputs/photographs"))
+    parser.add_argument("--weights", type=Path, help="folder with the weights of LPIPS")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="settings")
+    parser.add_argument("--to", type=Path, help="folder of the table (benchmarks/results)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure the scenes that are not measured yet, and write the table."""
+    options = options_of(arguments)
+    only = options.only or ("both" if options.preset == "gpu" else "lift")
+    output = step_folder(options.output, options.preset, options.settings)
+    lpips = perceptual(options.weights)
+    settings = [*PRESETS[options.preset], *options.settings]
+    rows = []
+    for name in track(options.scenes, "scenes", transient=True):
+        scene = read_scene(SHARED / "data" / name)
+        if only != "plain":
+            made = resumed(
+                output / f"{name}-lift.json",
+                lambda scene=scene: lift_scene(scene, settings, output, lpips),
+            )
+            rows.append({"scene": name, "method": "lift"} | made)
+        for steps, cap in PLAIN if only != "lift" else ():
+            made = resumed(
+                output / f"{name}-plain-{steps}-{cap}.json",
+                lambda scene=scene, steps=steps, cap=cap: fit_plain(
+                    scene, _size(settings), output, lpips, steps, cap
+                ),
+            )
+            method = f"gsplat, {steps} steps, cap {cap // 1000}k"
+            rows.append({"scene": name, "method": method} | made)
+    command = f"python experiments/photographs.py --preset {options.preset}"
+    command += f" --set {' '.join(options.settings)}" if options.settings else ""
+    text = text_of(rows, command)
+    whole = not options.settings and len(options.scenes) == len(SCENES)
+    folder = options.to or (None if whole else output / "tables")
+    where = {} if folder is None else {"folder": folder}
+    write_results("photographs", options.preset, text, rows, settings=settings, **where)
+    print(text)
+
+
+def _size(settings: list[str]) -> int:
+    """The longer side in pixels that `lift` works at with some settings."""
+    from lift.cli import _composed
+
+    return int(_composed([*settings, "image=none"]).intake.size)
+
+
+if __name__ == "__main__":
+    main()
