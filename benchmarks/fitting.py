@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 
 from frames import kept
 from lift import processes
+from lift.config import resolve_fit
 from lift.config import check, store_schemas
 from lift.distortions import distortions
 from lift.evaluation.metrics import psnr
@@ -93,7 +94,7 @@ def main() -> None:
         config.distortion, num_views=len(given.frames), extent=unit, size=(cameras.width, cameras.height), trajectory=given.trajectory,
         points=reconstruction.points, agree=False,
     )  # fmt: skip
-    start = initialise(reconstruction, config.fit.initial_gaussians, config.fit.sh_degree, renderer.device)
+    start = initialise(reconstruction, config.fit.initial_gaussians, resolve_fit(config.fit).sh_degree, renderer.device)
     module = Watched(start, distortion, renderer, given.frames, reconstruction, config.fit, unit, config.seed)
     training, held_out = given.views
     module.watch(held_out, given.true_cameras, given.true_frames.images, started)

@@ -140,8 +140,9 @@ def densification(made: SceneModule, device: str) -> list[float]:
             splats["opacities"][: splats.count // 100] = -9.0
             finish(device)
             start = time.perf_counter()
-            densify.relocate(splats, optimiser, how.dead, rng)
-            densify.grow(splats, optimiser, how.growth, 2 * splats.count, rng)
+            importance = splats["opacities"].sigmoid()
+            densify.relocate(splats, optimiser, how.dead, lambda: importance, rng)
+            densify.grow(splats, optimiser, round(1.05 * splats.count), importance, rng)
             finish(device)
         times.append(1e3 * (time.perf_counter() - start))
     return times[1:]

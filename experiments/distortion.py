@@ -44,6 +44,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from lift.config import resolve_fit
 from lift.cli import check_names
 from lift.config import check, store_schemas
 from lift.distortions import Distortion, distortions, rehearse
@@ -217,7 +218,7 @@ def trial(
         OmegaConf.to_container(config.distortion), num_views=len(cameras), extent=world.typical, size=(cameras.width, cameras.height), trajectory=world.trajectory,
         points=spoiled.reconstruction.points, agree=False,
     )  # fmt: skip
-    start = initialise(spoiled.reconstruction, config.fit.initial_gaussians, config.fit.sh_degree, renderer.device)
+    start = initialise(spoiled.reconstruction, config.fit.initial_gaussians, resolve_fit(config.fit).sh_degree, renderer.device)
     module = SceneModule(start, distortion, renderer, spoiled.frames, spoiled.reconstruction, config.fit, world.typical, seed)
     if renderer.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()

@@ -65,7 +65,8 @@ class Reach:
 class LearningRates:
     """Adam's, for the raw parameters; `means` is in units of the scene's typical depth and decays to a hundredth."""
 
-    means: float = 4e-4
+    means: float | None = None
+    """Null: 0.002 for real frames, 0.0004 where frames come with exact depth."""
     scales: float = 0.01
     quats: float = 0.004
     opacities: float = 0.05
@@ -127,8 +128,9 @@ class Coarse:
 class Fit:
     """How the Gaussians are optimised."""
 
-    steps: int = 1000
-    """Of one process; with several, each of which takes views of its own, as many fewer make as many views."""
+    steps: int | None = None
+    """Of one process; with several, each of which takes views of its own, as many fewer make as many views. Null: 2000 for real frames, 1000 where frames come
+    with exact depth."""
     views_per_step: int = 1
     """A process. Learning rates grow with the square root of the views in a step."""
     importance: float = 0.0
@@ -140,7 +142,8 @@ class Fit:
     as in evaluations on LLFF; fewer than N pictures are all trained on."""
     initial_gaussians: int = 40_000
     max_gaussians: int = 60_000
-    sh_degree: int = 0
+    sh_degree: int | None = None
+    """Degree of the spherical harmonics. Null: 2 for real frames, 0 where frames come with exact depth."""
     coarse: Coarse = field(default_factory=Coarse)
     learning_rate: LearningRates = field(default_factory=LearningRates)
     loss: Losses = field(default_factory=Losses)
@@ -192,6 +195,27 @@ class Config:
     fit: Fit = field(default_factory=Fit)
     deliver: Deliver = field(default_factory=Deliver)
     trainer: dict[str, Any] = field(default_factory=dict)
+
+
+FIT_DEFAULTS = {"steps": (1000, 2000), "sh_degree": (0, 2), "learning_rate.means": (4e-4, 2e-3)}
+"""What null stands for in settings of `fit`: for frames with exact depth, and for real frames."""
+
+
+def resolve_fit(fit: DictConfig, real: bool = False) -> DictConfig:
+    """Settings of the fit without null.
+
+    Args:
+        fit: `fit` of the configuration; it is not changed.
+        real: Whether the frames are real: a generator's or a camera's, without exact depth.
+
+    Returns:
+        A copy in which null is replaced by the values of `FIT_DEFAULTS`.
+    """
+    resolved = OmegaConf.create(fit).copy()
+    for key, values in FIT_DEFAULTS.items():
+        if OmegaConf.select(resolved, key) is None:
+            OmegaConf.update(resolved, key, values[real])
+    return resolved
 
 
 ALIGNMENTS = {
@@ -324,6 +348,8 @@ def check(config: DictConfig) -> None:
         bounds["edges.soft"] = (0, 20)
     for key, (low, high) in bounds.items():
         value = OmegaConf.select(config, key)
+        if value is None and key.removeprefix("fit.") in FIT_DEFAULTS:
+            continue
         if not low <= value < math.inf or (high is not None and value > high):  # nan is not, either
             span = f"from {low} to {high}" if high is not None else f"of at least {low}"
             raise ComponentError(f"{key} is {value}; choose a value {span}")

@@ -10,6 +10,7 @@ import psutil
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from lift.config import resolve_fit
 from lift.config import image_setting
 from lift.io.capture import CaptureSettings, load_capture
 from lift.io.image import load_picture
@@ -42,7 +43,7 @@ def forecast(config: DictConfig) -> str:
     if not entries["prior"].missing:  # what is wrong with its settings is said
         together = priors.build(settings["prior"], depth=flat, camera=picture.cameras, estimator=None, image=image, device=torch.device("cpu")).at_once
     clips, frames = _planned(picture.cameras, flat, entries["prior"], settings)
-    fit = config.fit
+    fit = resolve_fit(config.fit)
     rows = [
         ("depth", _named(entries["depth"], settings["depth"]), "", _time(before, "depth", 1)),
         ("plan", _named(entries["planner"], settings["planner"]), f"{clips} clips" + (f", {frames} frames with the input" if frames else ""), ""),
@@ -65,7 +66,7 @@ def _forecast_capture(config: DictConfig, image: ImageSource) -> str:
     slots = ("depth", "pose", "distortion", "renderer")
     entries = {slot: catalogue()(slot, config[slot].name) for slot in slots}
     settings: dict[str, dict[str, Any]] = {slot: OmegaConf.to_container(config[slot], resolve=True) for slot in slots}
-    before, fit, hint = _before(config), config.fit, capture.trajectory.hint
+    before, fit, hint = _before(config), resolve_fit(config.fit, real=True), capture.trajectory.hint
     cuda = torch.cuda.is_available() and config.device != "cpu"
     device = "cuda" if cuda else "cpu"
     own_device = cuda == (entries["renderer"].name == "gsplat")

@@ -29,6 +29,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from lift import processes, stereo
+from lift.config import resolve_fit
 from lift.depths import DepthEstimator, depths
 from lift.depths.edges import Hardened, hardened
 from lift.depths.triangulated import in_unit_of_cameras
@@ -344,8 +345,9 @@ def fit(
 
     config = session.config
     how = {name: value for name, value in _plain(config.trainer).items() if name != "devices"}  # a fit can go on on another number
+    settings = resolve_fit(config.fit, real=frames.depth is None)
     chosen = () if held_out is None else (list(held_out),)
-    key = session.key("fit", before, config.seed, how, _plain(config.fit), *chosen, slots=("distortion", "renderer"), code=(optimise,))
+    key = session.key("fit", before, config.seed, how, _plain(settings), *chosen, slots=("distortion", "renderer"), code=(optimise,))
     cameras = reconstruction.cameras
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # what a distortion begins with by chance is the run's
@@ -353,7 +355,6 @@ def fit(
             distortions, num_views=len(frames), extent=depth.typical, size=(cameras.width, cameras.height), trajectory=trajectory,
             points=reconstruction.points, agree=agree,
         )  # fmt: skip
-    settings = config.fit
     if agree:
         settings = OmegaConf.merge(settings, {"trust": {"frames": 0.0, "pixels": 0.0}})
         vouched = f"{config.prior.name} vouches for its frames, so"

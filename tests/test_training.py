@@ -201,7 +201,7 @@ def test_growth_keeps_the_optimiser_in_step():
     (splats["opacities"].sum() + splats["scales"].sum()).backward()
     optimiser.step()
     old = copy.deepcopy(optimiser.state[splats["means"]]["exp_avg"])
-    assert densify.grow(splats, optimiser, 0.5, 27, torch.Generator().manual_seed(0)) == 7
+    assert densify.grow(splats, optimiser, 27, torch.ones(20), torch.Generator().manual_seed(0)) == 7
     assert splats.count == 27 and optimiser.param_groups[0]["params"][0] is splats["means"]
     moments = optimiser.state[splats["means"]]["exp_avg"]
     assert moments[:20].equal(old) and not moments[20:].any()
@@ -212,7 +212,7 @@ def test_the_dead_are_moved_onto_the_living():
     gaussians.opacities[:5] = 0.001
     splats = Splats.of(gaussians)
     optimiser = torch.optim.Adam([{"name": n, "params": [p]} for n, p in splats.items()])
-    assert densify.relocate(splats, optimiser, 0.01, torch.Generator().manual_seed(0)) == 5
+    assert densify.relocate(splats, optimiser, 0.01, lambda: splats["opacities"].detach().sigmoid(), torch.Generator().manual_seed(0)) == 5
     assert (splats.gaussians().opacities > 0.01).all()
     assert all(any(torch.equal(place, other) for other in gaussians.means[5:]) for place in splats["means"][:5])
 

@@ -23,6 +23,7 @@ from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from lift.config import resolve_fit
 from lift.batch import Outcome
 from lift.config import ALIGNMENTS
 from lift.depths import depths
@@ -222,7 +223,7 @@ class Evaluation:
             f"{ALIGNMENTS[p.align]}. Pictures of {c.intake.size} pixels along the longer side or as large as they are, straightened, cut to their middle and to multiples of {MULTIPLE}. LPIPS on AlexNet, SSIM as "
             f"torchmetrics has it, both over whole pictures; \"seen\": over what the input shows of a target, by the dataset's dense depth, else by `{p.reference}`, of targets of which it shows anything. Means over a "
             f"scene's targets, then over scenes, then over seeds (± their spread). \"PSNR of the input\": what the input itself has as every target's prediction. Distances in units of the input's typical depth. Seconds "
-            f"as they were when a stage was made. {made}; {c.fit.steps} steps; seeds {', '.join(map(str, p.seeds))}."
+            f"as they were when a stage was made. {made}; {resolve_fit(c.fit).steps} steps; seeds {', '.join(map(str, p.seeds))}."
         )
 
 

@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 
+from lift.config import resolve_fit
 from lift.parallel import torch_on_one_thread
 from lift.registry import ComponentError
 from lift.store import save
@@ -38,6 +39,7 @@ def fit(
     arguments of pytorch_lightning.Trainer, unknown ones raise ComponentError. In a process group (torch.distributed) all processes call
     this, each with its own copy of the module on its own device, and the first one writes.
     """
+    settings = resolve_fit(settings)
     train, held_out = split(placed, settings.held_out, held_out)
     world = torch.distributed.get_world_size() if _together() else 1
     # Steps count as those of one process, and an epoch has at least `checkpoint_every`, so these are enough whatever number of processes

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
+from lift.config import resolve_fit
 from lift.distortions import Distortion
 from lift.jit import fused
 from lift.registry import ComponentError
@@ -63,6 +64,7 @@ class SceneModule(lightning.LightningModule):
         self.automatic_optimization = False
         self.splats = Splats.of(gaussians)
         self.distortion, self.renderer = distortion, renderer
+        settings = resolve_fit(settings)
         self.settings, self.extent, self.seed = settings, extent, seed
         self.how = _plain(OmegaConf.to_container(settings, resolve=True))  # asked dozens of times a step, which OmegaConf takes its time for
         distortion.plan(self.how.steps * self.how.views_per_step / len(frames))
