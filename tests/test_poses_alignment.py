@@ -8,10 +8,11 @@ import torch
 
 from lift.geometry import pinhole, rotation_angle, rotation_from_vector
 from lift.planners.articulated import Articulated
-from lift.poses.alignment import Matches, _outliers, align, sampson, support, thinned, tracks
+from lift.poses import resolve_focal
+from lift.poses.alignment import Matches, _focal_is_told, _outliers, align, sampson, support, thinned, tracks
 from lift.poses.bundle import Prior, Scene, Sightings, adjust
-from lift.poses.pairs import continued, overlap, select
-from lift.poses.registration import NoBeginning, register
+from lift.poses.pairs import compared, continued, overlap, select
+from lift.poses.registration import IncrementalMapper, NoBeginning, register, triangulate
 from lift.types import Cameras, Clip, Depth, Trajectory
 
 FOCAL = 500.0
@@ -281,8 +282,76 @@ def test_a_frame_that_is_taken_in_and_lost_again_does_not_go_on_for_ever(seed, m
     kept = torch.cat([(seen.frame < 2).nonzero()[:, 0], own[:25]])
     pixel = seen.pixel.clone()
     pixel[own[:25]] += 4 * torch.randn(25, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    rounds, once = [], registration._Growth._take_in
-    monkeypatch.setattr(registration._Growth, "_take_in", lambda growth: rounds.append(1) or once(growth))
+    rounds, once = [], registration.IncrementalMapper._take_in
+    monkeypatch.setattr(registration.IncrementalMapper, "_take_in", lambda growth: rounds.append(1) or once(growth))
     some = replace(seen, pixel=pixel)[kept]
     register(some, torch.full((3,), FOCAL, dtype=torch.float64).log(), torch.full((3, 2), 300.0, dtype=torch.float64), 4.0, "fixed")
     assert len(rounds) < 20
+
+
+def test_known_cameras_stay_and_their_points_are_triangulated():
+    truth, seen, bad = world(wrong=0.0)
+    found = triangulate(
+        seen, truth.rotation, truth.translation, truth.log_focal, truth.middle, reach=4.0
+    )
+    assert found.scene.rotation.equal(truth.rotation)
+    assert bool(found.scene.placed.all())
+    shown = seen.point[found.good].unique()
+    assert len(shown) > 0.9 * len(truth.points)
+    error = (found.scene.points[shown] - truth.points[shown]).norm(dim=-1)
+    assert float(error.median()) < 0.05
+
+
+def test_another_start_is_tried_where_the_first_pair_leads_nowhere(monkeypatch):
+    truth, seen, _ = world()
+    tries = []
+    whole = IncrementalMapper.whole
+
+    def stuck_at_first(mapper):
+        tries.append(mapper)
+        found = whole(mapper)
+        if len(tries) == 1:
+            placed = torch.zeros_like(found.scene.placed)
+            placed[1:3] = True
+            found = replace(found, scene=replace(found.scene, placed=placed))
+        return found
+
+    monkeypatch.setattr(IncrementalMapper, "whole", stuck_at_first)
+    found = register(seen, truth.log_focal, truth.middle, 4.0, "fixed")
+    assert len(tries) == 2
+    assert bool(found.scene.placed.all())
+
+
+def test_a_focal_length_that_motion_cannot_tell_is_not_estimated():
+    truth, seen, _ = world(wrong=0.0, aside=0.6)
+    off = truth.log_focal + 0.3
+    found = register(seen, off, truth.middle, 4.0, "shared")
+    assert _focal_is_told(found, seen, off), "here it can be told"
+    same = register(seen, truth.log_focal, truth.middle, 4.0, "shared")
+    assert not _focal_is_told(same, seen, truth.log_focal), "nothing is gained"
+
+
+@pytest.mark.parametrize(
+    ("focal", "known", "expected"),
+    [("auto", True, "fixed"), ("auto", False, "shared"), ("each", True, "each"), ("fixed", False, "fixed")],
+)
+def test_auto_estimates_a_focal_length_that_is_only_assumed(focal, known, expected):
+    assert resolve_focal(focal, known) == expected
+
+
+def test_sequences_are_compared_close_in_time_and_with_keyframes():
+    camera = pinhole(64, 48, 60.0)
+    count = 60
+    cameras = Cameras(
+        camera.world_to_camera.expand(count, 4, 4),
+        camera.intrinsics.expand(count, 3, 3),
+        64,
+        48,
+    )
+    trajectory = Trajectory(camera, (Clip("frames", 0, cameras),), "sequence")
+    pairs = {tuple(pair) for pair in compared(trajectory, 1.0, 40, 6, False).tolist()}
+    assert all((frame, frame + 1) in pairs for frame in range(count))
+    assert all((0, frame) in pairs for frame in range(1, count + 1))
+    assert len(pairs) < 0.5 * count * count / 2
+    few = compared(trajectory, 1.0, 100, 6, False)
+    assert len(few) == (count + 1) * count // 2

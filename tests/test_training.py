@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lift.config import Fit
+from lift.config import Fit, resolve_fit
 from lift.distortions.rigid import Rigid
 from lift.geometry import look_at, pinhole
 from lift.registry import ComponentError
@@ -19,7 +19,7 @@ from lift.store import load
 from lift.training import densify, losses
 from lift.training.data import ViewSampler, split
 from lift.training.fit import CHECKPOINT, _sound, fit
-from lift.training.module import SceneModule
+from lift.training.module import GOOD_INPUT, MOST_INPUT, SceneModule
 from lift.training.splats import Splats, initialise
 from lift.types import Cameras, Clip, Frames, Gaussians, PointCloud, Reconstruction, Render, Trajectory
 
@@ -51,7 +51,7 @@ def settings(**changes):
 
 def module(how) -> SceneModule:
     frames, reconstruction = scene()
-    start = initialise(reconstruction, how.initial_gaussians, how.sh_degree)
+    start = initialise(reconstruction, how.initial_gaussians, resolve_fit(how).sh_degree)
     trajectory = Trajectory(reconstruction.cameras[0], (Clip("right", 0, reconstruction.cameras[1:]),))
     distortion = Rigid(num_views=len(frames), extent=3.0, trajectory=trajectory, points=reconstruction.points)
     return SceneModule(start, distortion, Reference(), frames, reconstruction, how, 3.0, seed=7)
@@ -127,6 +127,27 @@ def test_pictures_grow_by_phases(tmp_path):
     assert torch.isin(small.depth, full.depth).all()
 
 
+def test_a_bad_input_view_is_drawn_more_often():
+    fitted = module(settings(input_share=0.1))
+    assert fitted.input_share() == 0.1, "nothing is known yet"
+    fitted.errors[:] = torch.tensor([0.01, 0.01, 0.02, 0.03])
+    assert fitted.input_share() == 0.1, "it is explained well"
+    fitted.errors[0] = 0.03
+    assert fitted.input_share() == pytest.approx(0.1 * (0.03 / GOOD_INPUT) ** 2)
+    fitted.errors[0] = 0.5
+    assert fitted.input_share() == MOST_INPUT
+    assert module(settings(input_share=0.0)).input_share() == 0.0, "it is not drawn at all"
+
+
+def test_growth_reaches_the_budget_from_any_start():
+    for start in (20, 100):
+        fitted = module(settings(initial_gaussians=start, steps=20, densify={"first": 2, "growth": 0.5}))
+        fitted.step = 2
+        assert fitted._target_count() == fitted.splats.count
+        fitted.step = 10
+        assert fitted._target_count() == 130
+
+
 def test_frames_that_are_worse_explained_are_drawn_more_often(tmp_path):
     how = settings(steps=20, checkpoint_every=10, importance=2.0, held_out=0)
     fitted, asked = module(how), []
@@ -136,7 +157,7 @@ def test_frames_that_are_worse_explained_are_drawn_more_often(tmp_path):
     assert (fitted.errors > 0).all()
     first, second = asked  # once an epoch; of frames that were not drawn yet nothing is known
     assert (first == 1).all() and second.std() > 0
-    drawn = list(ViewSampler([1, 2, 3], 1, 700, 0.0, seed=0, weights=lambda: torch.tensor([9.0, 1.0, 2.0, 4.0])))
+    drawn = list(ViewSampler([1, 2, 3], 1, 700, lambda: 0.0, seed=0, weights=lambda: torch.tensor([9.0, 1.0, 2.0, 4.0])))
     counts = torch.bincount(torch.tensor(drawn)[:, 0]).tolist()
     assert counts[0] == 0 and 70 < counts[1] < 140 < counts[2] < 270 < counts[3]
 
@@ -261,7 +282,7 @@ def test_frames_and_pixels_that_are_far_worse_explained_count_less():
 
 def test_views_are_drawn_by_seed_epoch_and_rank_alone():
     def drawn(epoch, rank=0, world=1, share=0.2):
-        sampler = ViewSampler([1, 2, 3, 4, 5], 2, 50, share, seed=3, rank=rank, world=world)
+        sampler = ViewSampler([1, 2, 3, 4, 5], 2, 50, lambda: share, seed=3, rank=rank, world=world)
         sampler.set_epoch(epoch)
         return list(sampler)
 
@@ -269,9 +290,9 @@ def test_views_are_drawn_by_seed_epoch_and_rank_alone():
     flat = [view for batch in drawn(0) for view in batch]
     assert len(flat) == 100 and 8 <= flat.count(0) <= 35 and min(flat.count(v) for v in range(1, 6)) >= 10
     ranks = [drawn(0, rank, 2) for rank in (0, 1)]
-    together = ViewSampler([1, 2, 3, 4, 5], 2, 100, 0.2, seed=3)
+    together = ViewSampler([1, 2, 3, 4, 5], 2, 100, lambda: 0.2, seed=3)
     assert [batch for pair in zip(*ranks, strict=True) for batch in pair] == list(together)
-    assert {v for b in ViewSampler([], 1, 4, 0.1, 0) for v in b} == {0}
+    assert {v for b in ViewSampler([], 1, 4, lambda: 0.1, 0) for v in b} == {0}
 
 
 def test_held_out_frames_are_spread_and_never_the_input():

@@ -22,7 +22,7 @@ from lift.poses.agreement import FEWEST, merged, place, place_all, track_depth
 from lift.poses.bundle import Prior, Scene, Sightings, adjust
 from lift.poses.pairs import continued
 from lift.poses.registration import FEWEST as LEAST
-from lift.poses.registration import Focal, NoBeginning, Tie, register
+from lift.poses.registration import Focal, NoBeginning, Registered, Tie, register, triangulate
 from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
 
 TURN, SHIFT = 2.0, 0.05
@@ -33,6 +33,9 @@ MOST = 400
 """Sightings a frame that its place rests on."""
 VERIFIED = 400
 """Matches, the surest, that a pair's epipolar geometry is found by; it is asked of all."""
+FOCAL_GAIN = 0.01
+"""Share of the robust reprojection cost that an estimated focal length must take away; else the
+assumed one is kept."""
 CELL = 16
 """Pixels across a cell in which support is counted."""
 
@@ -156,6 +159,11 @@ def align(
     sightings = (thinned(sightings, MOST) if len(sightings) else sightings).to(device)
     near = _measured(sightings, depth)
     start = plan.intrinsics[:, 0, 0].log(), plan.intrinsics[:, :2, 2]
+    if trajectory.hint == "known":
+        world = plan.world_to_camera
+        found = triangulate(sightings, world[:, :3, :3], world[:, :3, 3], *start, reach).to("cpu")
+        seen = sightings.to("cpu")[found.good]
+        return Aligned(trajectory.cameras, found.scene.placed, found.scene.points, seen, [])
     try:
         found = register(sightings, *start, reach, focal, depth_spread=depth_spread, ties=ties)
     except NoBeginning:
@@ -165,6 +173,12 @@ def align(
         if sightings.log_depth is not None:
             first = torch.where(sightings.frame == 0, sightings.log_depth.exp().nan_to_num(0.0), 0.0)
         found = register(sightings, *start, reach, "fixed", depth=first, depth_spread=depth_spread)
+    if focal == "shared" and not _focal_is_told(found, sightings, start[0]):
+        focal = "fixed"
+        logging.getLogger(__name__).warning(
+            "the frames move too little to tell the focal length, which is taken to be as assumed"
+        )
+        found = _with_focal(found, sightings, start[0])
     scene, good = found.scene, found.good
     if not bool(scene.placed[0]):
         raise NoBeginning(f"{int(scene.placed.sum())} of {len(plan)} frames were placed, but not the input, which ties the scene to the plan")
@@ -180,6 +194,27 @@ def align(
     if reported := _outliers(scene, pairs, keypoints, reach):
         logging.getLogger(__name__).info("pairs of frames that agree with nothing: %s", reported)
     return Aligned(_cameras(scene, trajectory), scene.placed, scene.points, sightings[good], reported)
+
+
+def _with_focal(found: Registered, sightings: Sightings, log_focal: Tensor) -> Registered:
+    """The scene adjusted again with focal lengths that are given."""
+    rest = torch.zeros_like(found.scene.placed)
+    rest[int(found.scene.placed.nonzero()[0])] = True
+    scene = replace(found.scene, log_focal=log_focal.clone())
+    seen = sightings[found.good]
+    return replace(found, scene=adjust(scene, seen, rest, "fixed", spread=found.spread, steps=40))
+
+
+def _focal_is_told(found: Registered, sightings: Sightings, log_focal: Tensor) -> bool:
+    """Whether the estimated focal length explains the sightings better than the assumed one."""
+    if sightings.log_depth is not None:
+        return True
+    fixed = _with_focal(found, sightings, log_focal)
+    costs = []
+    for scene in (found.scene, fixed.scene):
+        _, error = scene.seen(sightings[found.good])
+        costs.append(torch.log1p((error / found.spread).square().sum(-1)).mean())
+    return float(costs[0]) < (1 - FOCAL_GAIN) * float(costs[1])
 
 
 def placed(sightings: Sightings, trajectory: Trajectory, least: float, *how: Any) -> Aligned:

@@ -26,12 +26,12 @@ class Auto(PoseEstimator):
         self.matching = None if agree else Matching(tolerance=tolerance, most_points=most_points, depth=depth, estimator=estimator, focal_known=focal_known, device=device)
 
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
-        if self.matching is None or len(frames) == 1 or trajectory.hint == "known":
+        if self.matching is None or len(frames) == 1:
             return self.planned(frames, trajectory)
         try:
             return self.matching(frames, trajectory)
         except ValueError as error:
-            if trajectory.hint != "planned":
+            if trajectory.hint in ("sequence", "unordered"):
                 raise
             logging.getLogger(__name__).warning("cameras are taken to be as planned, for pose=matching failed: %s", error)
             return self.planned(frames, trajectory)

@@ -5,7 +5,7 @@ What is asked for is not believed here: a frame's place follows from what is see
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -24,6 +24,10 @@ TRIES = 4
 """Times that a frame is taken in: what is lost so often has no place."""
 FLAT = 1.0
 """Degrees between two rays below which they do not tell how far away they meet."""
+FOCAL_GUESSES = (1.0, 1.0, 1.4, 0.7)
+"""Factors on the assumed focal length, one a try."""
+COMPLETE = 0.8
+"""Share of the frames that, once placed, ends the search for a better start."""
 PAIRS = 40
 """Pairs that are tried for the beginning."""
 
@@ -37,6 +41,9 @@ class Registered:
     scene: Scene
     good: Bool[Tensor, "sighting"]
     spread: float
+
+    def to(self, device: torch.device | str) -> "Registered":
+        return Registered(self.scene.to(device), self.good.to(device), self.spread)
 
 
 @dataclass(frozen=True)
@@ -73,17 +80,90 @@ def register(
     enough. Depth that sightings bring along (`log_depth`) says where points lie that are not seen from two sides, and is met up to `depth_spread`;
     with `ties` to go with it all frames that they lead to from frame 0 are placed at once.
     """
-    growth = _Growth(sightings.to(torch.float64), log_focal.double(), middle.double(), reach, focal, believed, depth_spread)
-    if ties:
-        growth.begin_with_ties(ties)
-    elif depth is None:
-        growth.begin_with_a_pair()
-    else:
-        growth.begin_with_depth(depth.double())
-    return growth.whole()
+    def fresh(factor: float = 1.0) -> IncrementalMapper:
+        guess = log_focal.double() + math.log(factor)
+        return IncrementalMapper(
+            sightings.to(torch.float64), guess, middle.double(), reach, focal, believed, depth_spread
+        )
+
+    if ties or depth is not None:
+        growth = fresh()
+        if ties:
+            growth.begin_with_ties(ties)
+        else:
+            growth.begin_with_depth(depth.double())
+        return growth.whole()
+    return _best_start(fresh, focal)
 
 
-class _Growth:
+def _best_start(fresh: Callable[[float], "IncrementalMapper"], focal: Focal) -> Registered:
+    """The most complete scene of those that several first pairs and focal lengths lead to.
+
+    A wrong first pair, or a focal length that is far off, places a few frames and then none. The
+    next try starts from a pair with a frame that was not placed.
+    """
+    best, covered = None, None
+    factors = FOCAL_GUESSES if focal != "fixed" else (1.0,) * len(FOCAL_GUESSES)
+    for factor in factors:
+        growth = fresh(factor)
+        growth.given = growth.given - math.log(factor)
+        try:
+            growth.begin_with_a_pair(covered)
+        except NoBeginning:
+            if best is None:  # frames from one spot: with a wrong focal length they would seem to move
+                raise
+            continue
+        found = growth.whole()
+        if best is None or _completeness(found) > _completeness(best):
+            best = found
+        if _completeness(best) >= COMPLETE:
+            break
+        covered = found.scene.placed if covered is None else covered | found.scene.placed
+    assert best is not None, "the first try raises"
+    return best
+
+
+def _completeness(found: Registered) -> float:
+    """Share of the frames that are placed; half of it if the input is not among them."""
+    placed = found.scene.placed
+    return float(placed.double().mean()) * (1.0 if bool(placed[0]) else 0.5)
+
+
+def triangulate(
+    sightings: Sightings,
+    rotation: Float[Tensor, "frame 3 3"],
+    translation: Float[Tensor, "frame 3"],
+    log_focal: Float[Tensor, "frame"],
+    middle: Float[Tensor, "frame 2"],
+    reach: float,
+) -> Registered:
+    """Points seen by cameras that are known.
+
+    Args:
+        sightings: Which point was seen where.
+        rotation: Of world_to_camera.
+        translation: Of world_to_camera.
+        log_focal: Logarithm of the focal length in pixels.
+        middle: Principal point in pixels.
+        reach: Reprojection error in pixels from which on a sighting is wrong.
+
+    Returns:
+        The cameras as they were, all placed, and the points that two or more of them agree on.
+    """
+    growth = IncrementalMapper(sightings.to(torch.float64), log_focal, middle, reach, "fixed", 0.2, 0.1)
+    growth.scene = replace(
+        growth.scene,
+        rotation=rotation,
+        translation=translation,
+        placed=torch.ones_like(growth.scene.placed),
+    )
+    growth._triangulate()
+    return Registered(growth.scene, growth._good(), reach / 4)
+
+
+class IncrementalMapper:
+    """Places frame after frame, from a first pair on."""
+
     def __init__(self, sightings: Sightings, log_focal: Tensor, middle: Tensor, reach: float, focal: Focal, believed: float, depth_spread: float) -> None:
         frames, points = len(log_focal), int(sightings.point.max()) + 1 if len(sightings) else 0
         zero = log_focal.new_zeros
@@ -129,9 +209,12 @@ class _Growth:
         self._adjust("fixed", 25)
         self._sort_out()
 
-    def begin_with_a_pair(self) -> None:
+    def begin_with_a_pair(self, covered: Tensor | None = None) -> None:
+        """Starts from two frames, of which one is not `covered` yet by earlier tries."""
         best, score = None, 0.0
         for a, b, common in self._candidates():
+            if covered is not None and bool(covered[a]) and bool(covered[b]):
+                continue
             first, second, rays = self._common(a, b)
             pose, inlier = _relative(first, second, self._lens(a), self._lens(b), self.reach / 2)
             if pose is None:

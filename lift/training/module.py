@@ -288,12 +288,14 @@ class SceneModule(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["shapes"] = {name: list(parameter.shape) for name, parameter in self.splats.items()}
         checkpoint["step"] = self.step
+        checkpoint["activity"] = self.activity
         # How long moments last goes by the views of a step; a fit may go on with other numbers of both.
         checkpoint["views"] = self.how.views_per_step * self.trainer.world_size
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.splats = Splats.blank(checkpoint["shapes"]).to(self.device)
         self.step = checkpoint["step"]
+        self.activity = checkpoint["activity"].to(self.device)
         views = self.how.views_per_step * self.trainer.world_size
         for optimiser in checkpoint["optimizer_states"]:
             for group in optimiser["param_groups"]:
