@@ -16,7 +16,7 @@ from torch import Tensor
 from lift.depths import DepthEstimator
 from lift.geometry import rigid, transform_cameras
 from lift.io.image import save_image
-from lift.poses import PoseEstimator, check_fit, check_settings, poses
+from lift.poses import PoseEstimator, check_fit, check_settings, poses, resolve_focal
 from lift.poses.agreement import FEWEST, merged, place_all
 from lift.poses.pairs import select
 from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
@@ -42,7 +42,7 @@ class Colmap(PoseEstimator):
     confidence falls with the disagreement there (`lift.poses.agreement.place`).
 
     mapping: incremental (one frame after another), global (GLOMAP; Pan et al., ECCV 2024) or planned (points from the planned cameras, then all is
-    adjusted); where one places too few, the others are tried in this order, with a warning. focal: as planned (fixed) or one for all frames (shared).
+    adjusted); where one places too few, the others are tried in this order, with a warning. focal: the input's (fixed), one for all frames (shared), or auto: fixed where it was measured.
     exhaustive: up to so many frames all pairs that overlap are matched. features: at most so many a frame.
     least: share of the frames that must be placed. tolerance, most_points: as for `planned`.
     Raises ValueError if fewer frames, or not the input, can be placed.
@@ -55,7 +55,7 @@ class Colmap(PoseEstimator):
     def __init__(
         self,
         mapping: Literal["incremental", "global", "planned"] = "incremental",
-        focal: Literal["fixed", "shared"] = "fixed",
+        focal: Literal["auto", "fixed", "shared"] = "auto",
         exhaustive: int = 40,
         features: int = 4096,
         least: float = 0.5,
@@ -64,6 +64,7 @@ class Colmap(PoseEstimator):
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,
+        focal_known: bool = True,
     ) -> None:
         # Only after Pillow, which lift.io.image has loaded: pycolmap 4.2.1 brings a zlib of its own that breaks a Pillow loaded later.
         import pycolmap
@@ -72,7 +73,7 @@ class Colmap(PoseEstimator):
             raise ImportError(f"pose 'colmap' needs pycolmap 4, and {pycolmap.__version__} is installed: pip install 'lift[sfm]'")
         check_settings(exhaustive=exhaustive, features=features, least=least, tolerance=tolerance, most_points=most_points)
         self.mappings = [mapping, *(other for other in ("incremental", "global", "planned") if other != mapping)]
-        self.focal = focal
+        self.focal = resolve_focal(focal, focal_known)
         self.exhaustive = exhaustive
         self.features = features
         self.least = least

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pixel_shuffle
 
 from lift.depths import DepthEstimator
-from lift.poses import poses
+from lift.poses import poses, resolve_focal
 from lift.poses.hub import fill, held
 from lift.poses.pointmaps import PairMaps, PairNetwork, PointMapPoses
 from lift.types import Depth
@@ -42,7 +42,7 @@ class Mast3r(PointMapPoses):
     monocular: the depth estimator's part: where the network is `unsure`, aligned in inverse depth to what it is sure of; `published`: everywhere, its inverse taken to be affine in
         depth, as LiftImage3D has it; or `off`.
     exhaustive: up to so many frames all pairs are looked at that the plan has overlap; closures: beyond it, other branches that each frame is paired with.
-    focal: as planned (`fixed`), one unknown for all frames (`shared`), or one a frame (`each`). trust: in the plan, as for `matching`.
+    focal: the input's (`fixed`), one for all frames (`shared`), one a frame (`each`), or `auto`: fixed where it was measured. trust: in the plan, as for `matching`.
     least: share of frames that must be placed. tolerance, most_points: as for `planned`.
     """
 
@@ -61,7 +61,7 @@ class Mast3r(PointMapPoses):
         monocular: Literal["unsure", "published", "off"] = "unsure",
         exhaustive: int = 16,
         closures: int = 4,
-        focal: Literal["fixed", "shared", "each"] = "fixed",
+        focal: Literal["auto", "fixed", "shared", "each"] = "auto",
         trust: float = 1.0,
         least: float = 0.5,
         tolerance: float = 0.05,
@@ -69,8 +69,10 @@ class Mast3r(PointMapPoses):
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,
+        focal_known: bool = True,
         device: torch.device,
     ) -> None:
+        focal = resolve_focal(focal, focal_known)
         super().__init__(
             Network(_loaded(model), device), size, PATCH, alignment, monocular, exhaustive, closures, focal, trust, least, tolerance, most_points, depth, estimator,
             device,
