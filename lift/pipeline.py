@@ -299,7 +299,7 @@ def reconstruct(session: Session, pose: PoseEstimator, frames: Frames, trajector
         with warnings_of("lift.poses") as notes:
             found = pose(frames, trajectory)
         if refined:
-            found = stereo.refine(frames, found, session.config.stereo.size)
+            found = stereo.refine(frames, found, session.config.stereo.size, device=session.device)
         lost = (~found.confidence.flatten(1).any(1)).nonzero()[:, 0].tolist()
         if lost:
             notes.append(f"{len(lost)} of {len(frames)} frames were not placed, and are left out of the fit: {', '.join(map(str, lost))}")

@@ -144,3 +144,15 @@ def test_tracks_become_sparse_depth():
     depth = track_depth(torch.tensor([[0.0, 0.0, 2.0], [0.0, 0.0, -1.0]]), camera)
     assert float(depth[8, 8]) == 2.0
     assert int((depth > 0).sum()) == 1
+
+
+@pytest.mark.gpu
+def test_the_sweep_on_a_gpu_finds_what_it_finds_on_the_cpu(captured, cuda):
+    cameras, frames = captured
+    given = guess(cameras, frames)
+    own = refine(Frames(frames.images), given, long_side=SIZE)
+    theirs = refine(Frames(frames.images), given, long_side=SIZE, device=cuda)
+    both = (own.confidence > 0.5) & (theirs.confidence > 0.5)
+    same = ((own.depth / theirs.depth).log().abs() < 0.01)[both]
+    assert float(both.float().mean()) > 0.5
+    assert float(same.float().mean()) > 0.97

@@ -173,7 +173,8 @@ class PointMapPoses(PoseEstimator):
     def _adjusted(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
         plan = trajectory.cameras
         kept = self._seen(frames)
-        chosen = compared(trajectory, self.depth.typical, self.exhaustive, self.closures, self.trust > 0)
+        planned = self.trust > 0 and trajectory.hint == "planned"
+        chosen = compared(trajectory, self.depth.typical, self.exhaustive, self.closures, planned)
         canonical = Canonical(len(frames))
         keypoints: list[list[Tensor]] = []
         matches: list[Matches] = []

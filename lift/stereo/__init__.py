@@ -78,7 +78,11 @@ def plane_depths(
 
 
 def refine(
-    frames: Frames, reconstruction: Reconstruction, long_side: int = 192, most_points: int = 2_000_000
+    frames: Frames,
+    reconstruction: Reconstruction,
+    long_side: int = 192,
+    most_points: int = 2_000_000,
+    device: torch.device | str = "cpu",
 ) -> Reconstruction:
     """Depth that the frames prove, in place of each picture's own estimate.
 
@@ -87,6 +91,7 @@ def refine(
         reconstruction: Cameras, each picture's depth, and triangulated points (`tracks`).
         long_side: Longer side, in pixels, of the pictures that are compared.
         most_points: Largest number of points in the cloud.
+        device: Where views are compared; all else stays where it is.
 
     Returns:
         The reconstruction with depth, confidence in [0, 1] and cloud of every placed frame.
@@ -101,16 +106,17 @@ def refine(
     scale = min(1.0, long_side / max(height, width))
     size = (round(height * scale), round(width * scale))
     grey = frames.images[placed].float().mean(-1)[:, None] / 255
-    grey = interpolate(grey, size, mode="area")[:, 0]
-    cameras = reconstruction.cameras[placed].resized(size[1], size[0])
-    nearest, farthest, typical = _ranges(known[placed])
-    neighbours = neighbours_of(cameras, torch.arange(len(placed)), typical)
+    grey = interpolate(grey, size, mode="area")[:, 0].to(device)
+    cameras = reconstruction.cameras[placed].resized(size[1], size[0]).to(device)
+    nearest, farthest, typical = (value.to(device) for value in _ranges(known[placed]))
+    everyone = torch.arange(len(placed), device=device)
+    neighbours = neighbours_of(cameras, everyone, typical)
     planes = plane_depths(cameras, neighbours, nearest, farthest)
     inverse, cost = sweep(grey, cameras, neighbours, planes)
     depth = 1 / inverse.clamp(min=1e-9)
     agreed = confirmed(depth, cameras, neighbours)
     weight = (agreed / ENOUGH).clamp(max=1) * (1 - cost / 1.2).clamp(0, 1).sqrt()
-    single = interpolate(reconstruction.depth[placed][:, None], size, mode="nearest")[:, 0]
+    single = interpolate(reconstruction.depth[placed][:, None], size, mode="nearest")[:, 0].to(device)
     whole = completed(depth, weight, single)
     against = in_front(whole, weight, cameras, neighbours)
     confidence = torch.maximum(weight, UNPROVEN * (whole > 0) * (1 - against))
