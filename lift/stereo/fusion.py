@@ -8,7 +8,7 @@ sweep counts, is spread over the picture by a pyramid.
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
+from torch.nn.functional import avg_pool2d, interpolate
 
 from lift.geometry import inside, unproject
 from lift.types import Cameras
@@ -142,8 +142,3 @@ def in_front(
             past = (z > 0) & (theirs > z * (1 + margin))
             out[view] = torch.maximum(out[view], torch.where(past, sure, 0.0).view_as(out[view]))
     return out
-
-
-def eroded(weight: Float[Tensor, "view height width"]) -> Float[Tensor, "view height width"]:
-    """The smallest weight around each pixel: borders of what is certain are not."""
-    return -max_pool2d(-weight[:, None], 3, 1, 1)[:, 0]
