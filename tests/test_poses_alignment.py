@@ -349,6 +349,15 @@ def test_another_start_is_tried_where_the_first_pair_leads_nowhere(monkeypatch):
     assert bool(found.scene.placed.all())
 
 
+def test_the_next_start_has_a_frame_that_is_not_placed_yet():
+    truth, seen, _ = world(frames=16, points=600, wrong=0.0)
+    rare = (seen.frame >= 12) & (seen.point >= 200)
+    seen = seen[~rare]  # the last frames show fewer points than all pairs that are tried first
+    mapper = IncrementalMapper(seen, truth.log_focal, truth.middle, 4.0, "fixed", 0.2, 0.1)
+    mapper.begin_with_a_pair(covered=torch.arange(16) < 12)
+    assert bool(mapper.scene.placed[12:].any())
+
+
 def test_a_focal_length_that_motion_cannot_tell_is_not_estimated():
     truth, seen, _ = world(wrong=0.0, aside=0.6)
     off = truth.log_focal + 0.3
