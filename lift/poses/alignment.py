@@ -34,9 +34,10 @@ MOST = 400
 """Sightings a frame that its place rests on."""
 VERIFIED = 400
 """Matches, the surest, that a pair's epipolar geometry is found by; it is asked of all."""
-FOCAL_GAIN = 0.01
-"""Share of the robust reprojection cost that an estimated focal length must take away; else the
-assumed one is kept."""
+FOCAL_GAIN = 25.0
+"""Log-likelihood (robust reprojection cost) that an estimated focal length must gain; else the
+assumed one is kept. For one parameter and independent errors 5 would do; errors of one frame are
+not independent."""
 CELL = 16
 """Pixels across a cell in which support is counted."""
 
@@ -180,7 +181,7 @@ def align(
         if not _is_better(found, fixed, sightings):
             focal, found = "fixed", fixed
             logging.getLogger(__name__).warning(
-                "the frames move too little to tell the focal length, which is taken to be as assumed"
+                "the motion of the frames does not tell the focal length, which is taken to be as assumed"
             )
     scene, good = found.scene, found.good
     if not bool(scene.placed[0]):
@@ -213,8 +214,8 @@ def _is_better(found: Registered, fixed: Registered, sightings: Sightings) -> bo
     costs = []
     for scene in (found.scene, fixed.scene):
         _, error = scene.seen(sightings[found.good])
-        costs.append(torch.log1p((error / found.spread).square().sum(-1)).mean())
-    return float(costs[0]) < (1 - FOCAL_GAIN) * float(costs[1])
+        costs.append(torch.log1p((error / found.spread).square().sum(-1)).sum())
+    return float(costs[1] - costs[0]) > FOCAL_GAIN
 
 
 def placed(sightings: Sightings, trajectory: Trajectory, least: float, *how: Any) -> Aligned:
