@@ -1,5 +1,6 @@
 """Pose estimators put frames and depths into the plan's world."""
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -130,6 +131,14 @@ def test_planned_doubts_what_disagrees():
     planned = poses.build({"name": "planned"}, depth=input_depth(frames), estimator=Skewed(frames, slice(0, HEIGHT // 4)))
     confidence = planned(Frames(frames.images), trajectory).confidence[1:]
     assert confidence[:, : HEIGHT // 4].median() < 0.2 < 0.8 < confidence[:, HEIGHT // 4 :].median()
+
+
+@pytest.mark.parametrize("hint", ["sequence", "unordered"])
+def test_planned_refuses_placeholder_cameras(hint):
+    trajectory, frames = tour()
+    planned = poses.build({"name": "planned"}, depth=input_depth(frames), estimator=None)
+    with pytest.raises(ValueError, match="none are known of these frames.*pose=matching"):
+        planned(frames, replace(trajectory, hint=hint))
 
 
 def test_planned_refusals():

@@ -8,8 +8,8 @@ import torch
 
 from lift.geometry import pinhole, rotation_angle, rotation_from_vector
 from lift.planners.articulated import Articulated
-from lift.poses import resolve_focal
-from lift.poses.alignment import Matches, _focal_is_told, _outliers, align, sampson, support, thinned, tracks
+from lift.poses import bundle, resolve_focal
+from lift.poses.alignment import Matches, _is_better, _outliers, _with_focal, align, sampson, support, thinned, tracks
 from lift.poses.bundle import Prior, Scene, Sightings, adjust
 from lift.poses.pairs import compared, continued, overlap, select
 from lift.poses.registration import IncrementalMapper, NoBeginning, register, triangulate
@@ -105,6 +105,17 @@ def test_adjustment_solves_what_a_dense_solver_solves():
     best = np.linalg.lstsq(normal.numpy(), (left.T @ right).numpy(), rcond=None)[0]
     torch.testing.assert_close(cameras[1:, :6].flatten(), torch.from_numpy(best[:18]), rtol=0.02, atol=2e-5)
     torch.testing.assert_close(points.flatten(), torch.from_numpy(best[18:]), rtol=0.02, atol=2e-4)
+
+
+@pytest.mark.parametrize("focal", ["fixed", "shared", "each"])
+def test_few_and_many_frames_are_adjusted_alike(focal, monkeypatch):
+    truth, seen, _ = world()
+    start = shaken(truth)
+    few = adjust(start, seen, first(12), focal, believed=0.2, steps=40)
+    monkeypatch.setattr(bundle, "DENSE", 0)
+    many = adjust(start, seen, first(12), focal, believed=0.2, steps=40)
+    assert float(rotation_angle(few.rotation, many.rotation).max()) < 0.02
+    torch.testing.assert_close(few.log_focal, many.log_focal, rtol=0, atol=1e-3)
 
 
 def test_a_plan_that_is_believed_holds_what_pixels_do_not():
@@ -263,6 +274,22 @@ def test_the_plan_gives_place_scale_and_what_was_not_seen():
     torch.testing.assert_close(beside, poses.world_to_camera[3] @ torch.linalg.inv(poses.world_to_camera[2]), atol=1e-5, rtol=1e-5)
 
 
+def test_frames_from_one_spot_keep_the_lens_with_one_warning(caplog):
+    truth, seen, _ = world(frames=6, wrong=0.0, aside=0.0)
+    lens = torch.tensor([[FOCAL, 0, 300], [0, FOCAL, 300], [0, 0, 1.0]])[None]
+    start = Cameras(torch.eye(4)[None], lens, 600, 600)
+    same = start.map(lambda value: value.expand(5, *value.shape[1:]).clone())
+    trajectory = Trajectory(start, (Clip("frames", 0, same),), "sequence")
+    depth = torch.zeros(600, 600)
+    own = seen.frame == 0
+    column, row = seen.pixel[own].long().clamp(0, 599).unbind(-1)
+    depth[row, column] = truth.seen(seen[own])[0][:, 2].float()
+    found = align(seen, trajectory, Depth(depth, depth > 0, "metric"), 4.0, "shared", 0.0)
+    assert bool(found.placed.all())
+    torch.testing.assert_close(found.cameras.intrinsics, trajectory.cameras.intrinsics)
+    assert len(caplog.records) == 1 and "move too little" in caplog.text
+
+
 def test_support_is_low_where_nothing_was_found_again():
     g = torch.Generator().manual_seed(0)
     points = torch.rand(3000, 2, generator=g) * torch.tensor([320.0, 240.0])
@@ -322,13 +349,23 @@ def test_another_start_is_tried_where_the_first_pair_leads_nowhere(monkeypatch):
     assert bool(found.scene.placed.all())
 
 
+def test_the_next_start_has_a_frame_that_is_not_placed_yet():
+    truth, seen, _ = world(frames=16, points=600, wrong=0.0)
+    rare = (seen.frame >= 12) & (seen.point >= 200)
+    seen = seen[~rare]  # the last frames show fewer points than all pairs that are tried first
+    mapper = IncrementalMapper(seen, truth.log_focal, truth.middle, 4.0, "fixed", 0.2, 0.1)
+    mapper.begin_with_a_pair(covered=torch.arange(16) < 12)
+    assert bool(mapper.scene.placed[12:].any())
+
+
 def test_a_focal_length_that_motion_cannot_tell_is_not_estimated():
     truth, seen, _ = world(wrong=0.0, aside=0.6)
     off = truth.log_focal + 0.3
     found = register(seen, off, truth.middle, 4.0, "shared")
-    assert _focal_is_told(found, seen, off), "here it can be told"
+    assert _is_better(found, _with_focal(found, seen, off), seen), "here it can be told"
     same = register(seen, truth.log_focal, truth.middle, 4.0, "shared")
-    assert not _focal_is_told(same, seen, truth.log_focal), "nothing is gained"
+    fixed = _with_focal(same, seen, truth.log_focal)
+    assert not _is_better(same, fixed, seen), "nothing is gained"
 
 
 @pytest.mark.parametrize(

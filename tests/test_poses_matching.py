@@ -101,6 +101,14 @@ def test_frames_with_nothing_in_common_end_in_one_line(case, spoil):
         build(nothing, Flat(), features="sift")(nothing, trajectory)
 
 
+def test_frames_without_a_plan_are_not_told_to_stay_as_planned(case):
+    trajectory, _, frames = case
+    black = Frames(frames.images * 0, frames.depth)
+    unplanned = replace(trajectory, hint="sequence")
+    with pytest.raises(ValueError, match="too little in common.*choose frames that overlap more"):
+        build(black, Flat(), features="sift")(black, unplanned)
+
+
 def test_two_frames_that_do_not_overlap_end_in_one_line(case):
     trajectory, _, frames = case
     pair = Trajectory(trajectory.start, (Clip("right", 0, trajectory.cameras[[1]]),))

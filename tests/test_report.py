@@ -171,7 +171,7 @@ def test_metrics_begin_with_the_verdict(tmp_path):
     scene = make_scene(tmp_path)
     lost = [*findings()[:-1], replace(findings()[-1], registered=False, psnr=3.0)]
     metrics = summarize(scene, lost, flight(scene), gaussians_limit=60_000)
-    first = ["verdict", "reasons", "input_psnr", "held_out_psnr", "coverage", "gaussians"]
+    first = ["verdict", "reasons", "input_psnr", "held_out_psnr", "held_out_psnr_distorted", "coverage"]
     assert list(metrics)[:6] == first and metrics["verdict"] == "poor"
     assert metrics["placed_frames"] == 6 and metrics["frames"] == 7 and metrics["held_out_psnr"] == 25.0
     assert metrics["frames_psnr"] == pytest.approx((21 + 22 + 23 + 24) / 4), "frames without a camera tell nothing"

@@ -55,4 +55,16 @@ def check_fit(frames: Frames, plan: Cameras) -> None:
         raise ValueError(f"frames are {tuple(frames.images.shape[1:3])} pixels, the plan's cameras {(plan.height, plan.width)}")
 
 
+def has_cameras(trajectory: Trajectory) -> bool:
+    """Whether a trajectory's cameras are a plan or measured, not placeholders."""
+    return len(trajectory.cameras) == 1 or trajectory.hint in ("planned", "known")
+
+
+def advice(trajectory: Trajectory) -> str:
+    """What to choose for frames that have too little in common to be placed."""
+    if has_cameras(trajectory):
+        return "choose pose=planned"
+    return "choose frames that overlap more, or another pose"
+
+
 poses: Registry[PoseEstimator] = Registry("pose", PoseEstimator)

@@ -18,6 +18,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from lift.depths import DepthEstimator
 from lift.geometry import rigid
 from lift.jit import compiled
+from lift.poses import advice
 from lift.poses.agreement import FEWEST, merged, place, place_all, track_depth
 from lift.poses.bundle import Prior, Scene, Sightings, adjust
 from lift.poses.pairs import continued
@@ -169,17 +170,19 @@ def align(
         found = register(sightings, *start, reach, focal, depth_spread=depth_spread, ties=ties)
     except NoBeginning:
         if focal != "fixed":
+            focal = "fixed"
             logging.getLogger(__name__).warning("frames move too little to tell focal lengths, which are taken to be as planned")
         first = near
         if sightings.log_depth is not None:
             first = torch.where(sightings.frame == 0, sightings.log_depth.exp().nan_to_num(0.0), 0.0)
         found = register(sightings, *start, reach, "fixed", depth=first, depth_spread=depth_spread)
-    if focal == "shared" and not _focal_is_told(found, sightings, start[0]):
-        focal = "fixed"
-        logging.getLogger(__name__).warning(
-            "the motion of the frames does not tell the focal length, which is taken to be as assumed"
-        )
-        found = _with_focal(found, sightings, start[0])
+    if focal == "shared" and sightings.log_depth is None:
+        fixed = _with_focal(found, sightings, start[0])
+        if not _is_better(found, fixed, sightings):
+            focal, found = "fixed", fixed
+            logging.getLogger(__name__).warning(
+                "the motion of the frames does not tell the focal length, which is taken to be as assumed"
+            )
     scene, good = found.scene, found.good
     if not bool(scene.placed[0]):
         raise NoBeginning(f"{int(scene.placed.sum())} of {len(plan)} frames were placed, but not the input, which ties the scene to the plan")
@@ -206,11 +209,8 @@ def _with_focal(found: Registered, sightings: Sightings, log_focal: Tensor) -> R
     return replace(found, scene=adjust(scene, seen, rest, "fixed", spread=found.spread, steps=40))
 
 
-def _focal_is_told(found: Registered, sightings: Sightings, log_focal: Tensor) -> bool:
+def _is_better(found: Registered, fixed: Registered, sightings: Sightings) -> bool:
     """Whether the estimated focal length explains the sightings better than the assumed one."""
-    if sightings.log_depth is not None:
-        return True
-    fixed = _with_focal(found, sightings, log_focal)
     costs = []
     for scene in (found.scene, fixed.scene):
         _, error = scene.seen(sightings[found.good])
@@ -225,10 +225,10 @@ def placed(sightings: Sightings, trajectory: Trajectory, least: float, *how: Any
         aligned = align(sightings, trajectory, *how)
     except NoBeginning as error:
         if frames > 1:
-            raise ValueError(f"the frames have too little in common to be placed ({error}); choose pose=planned") from None
+            raise ValueError(f"the frames have too little in common to be placed ({error}); {advice(trajectory)}") from None
         aligned = alone(trajectory)
     if (count := int(aligned.placed.sum())) < least * frames:
-        raise ValueError(f"{count} of {frames} frames were placed, fewer than pose.least={least:g} asks for: they have too little in common; choose pose=planned")
+        raise ValueError(f"{count} of {frames} frames were placed, fewer than pose.least={least:g} asks for: they have too little in common; {advice(trajectory)}")
     return aligned
 
 

@@ -4,7 +4,7 @@ import torch
 
 from lift.depths import DepthEstimator
 from lift.geometry import unproject
-from lift.poses import PoseEstimator, check_fit, check_settings, poses
+from lift.poses import PoseEstimator, check_fit, check_settings, has_cameras, poses
 from lift.poses.agreement import merged, place, seen, uncovered
 from lift.types import Depth, Frames, Reconstruction, Trajectory
 
@@ -31,6 +31,11 @@ class Planned(PoseEstimator):
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
         cameras = trajectory.cameras
         check_fit(frames, cameras)
+        if not has_cameras(trajectory):
+            raise ValueError(
+                "pose=planned takes the cameras that are given, and none are known of these frames; "
+                "choose pose=matching, or give their cameras"
+            )
         if frames.depth is not None:
             depth, confidence = frames.depth, (frames.depth > 0).float()
         else:

@@ -212,9 +212,7 @@ class IncrementalMapper:
     def begin_with_a_pair(self, covered: Tensor | None = None) -> None:
         """Starts from two frames, of which one is not `covered` yet by earlier tries."""
         best, score = None, 0.0
-        for a, b, common in self._candidates():
-            if covered is not None and bool(covered[a]) and bool(covered[b]):
-                continue
+        for a, b, common in self._candidates(covered):
             first, second, rays = self._common(a, b)
             pose, inlier = _relative(first, second, self._lens(a), self._lens(b), self.reach / 2)
             if pose is None:
@@ -246,13 +244,16 @@ class IncrementalMapper:
         if not self.depth:
             self.depth, self.sightings = True, replace(self.sightings, log_depth=torch.where(some, depth, torch.nan).log())
 
-    def _candidates(self) -> list[tuple[int, int, int]]:
-        """Pairs of frames with the points that they share, many at first, but of all distances."""
+    def _candidates(self, covered: Tensor | None = None) -> list[tuple[int, int, int]]:
+        """Pairs of frames with the points that they share, many at first, but of all distances; none whose frames are both `covered`."""
         shape = (len(self.scene.rotation), len(self.scene.points))
         index = self.sightings.frame.cpu().numpy(), self.sightings.point.cpu().numpy()
         seen = csr_matrix((np.ones(len(index[0]), np.float32), index), shape)
         common = (seen @ seen.T).tocoo()
         pairs = [(int(a), int(b), int(n)) for a, b, n in zip(common.row, common.col, common.data) if a < b and n >= 2 * FEWEST]
+        if covered is not None:
+            done = covered.tolist()
+            pairs = [pair for pair in pairs if not (done[pair[0]] and done[pair[1]])]
         apart = {(a, b): self._apart(a, b) for a, b, _ in sorted(pairs, key=lambda p: -p[2])[: 20 * PAIRS]}
         pairs = [p for p in pairs if p[:2] in apart]
         # Motion of the picture tells of parallax at no cost, but is not the same: many are tried.

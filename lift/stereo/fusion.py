@@ -142,4 +142,3 @@ def in_front(
             past = (z > 0) & (theirs > z * (1 + margin))
             out[view] = torch.maximum(out[view], torch.where(past, sure, 0.0).view_as(out[view]))
     return out
-
