@@ -15,6 +15,8 @@ from lift.types import Cameras
 
 AGREEMENT = 0.02
 """Relative difference of depth up to which two views agree; for each this counts half."""
+CERTAIN = 0.5
+"""Weight from which on the sweep's depth is taken as it is."""
 ENOUGH = 2
 """Neighbours whose full agreement makes a depth certain."""
 
@@ -80,10 +82,8 @@ def completed(
     ratio = torch.where(known, (stereo / single.clamp(min=1e-9)).clamp(min=1e-9).log(), 0.0)
     field = spread(ratio, weight * known)
     brought = torch.where(single > 0, single * field.exp(), 0.0)
-    count = weight.clamp(0, 1)
-    mixed = (count * stereo.clamp(min=1e-9).log() + (1 - count) * brought.clamp(min=1e-9).log()).exp()
-    mixed = torch.where(brought > 0, mixed, stereo * (count > 0.5))
-    return torch.where((stereo > 0) & (count > 0.5), torch.where(count > 0.9, stereo, mixed), brought)
+    certain = (stereo > 0) & (weight > CERTAIN)
+    return torch.where(certain, stereo, brought)
 
 
 def spread(
