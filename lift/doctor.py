@@ -46,10 +46,11 @@ _CORE = ("torch", "numpy", "pytorch-lightning", "hydra-core", "numba", "gaussfor
 def loops_are_compiled() -> bool:
     """Whether numba's cache has what a fit on the CPU needs; also if there is no cache to fill."""
     from lift import jit
-    from lift.renderers import numba_gradients
+    from lift.renderers import harmonics_numba, numba_gradients
     from lift.training import loss_kernels, splat_kernels
 
-    return all(jit.cached(last) for last in (numba_gradients.unproject, splat_kernels._gradient, loss_kernels._combine))
+    loops = (numba_gradients.unproject, harmonics_numba._gradients, splat_kernels._gradient, loss_kernels._combine)
+    return all(jit.cached(last) for last in loops)
 
 
 def compile_for_a_fit() -> None:

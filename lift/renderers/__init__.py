@@ -56,6 +56,9 @@ class Renderer(ABC):
     finish: Callable[..., tuple[Tensor, Tensor, Tensor]] = staticmethod(finish)
     """A renderer may bring a faster twin of the function above."""
 
+    colors: Callable[..., Tensor] = staticmethod(seen_from)
+    """A renderer may bring a faster twin of `lift.harmonics.seen_from`."""
+
     def __call__(self, gaussians: Gaussians, cameras: Cameras, background: Float[Tensor, "*view 3"] | None = None) -> Render:
         """background: colour behind everything, black if None; one, or one a view."""
         if fused(*gaussians.tensors().values()):
@@ -65,7 +68,7 @@ class Renderer(ABC):
             rgb, alpha, depth_sum, info = self.rasterize(gaussians, colors, cameras)
             rgb, depth = shading.compose(rgb, alpha, depth_sum, rgb.new_zeros(3) if background is None else background)
             return Render(rgb, alpha, depth, info)
-        colors = seen_from(gaussians.sh_coeffs, gaussians.means, cameras.centers)
+        colors = self.colors(gaussians.sh_coeffs, gaussians.means, cameras.centers)
         rgb, alpha, depth_sum, info = self.rasterize(gaussians, colors, cameras)
         return Render(*self.finish(rgb, alpha, depth_sum, background), info)
 

@@ -8,7 +8,8 @@ from torch.autograd.function import once_differentiable
 
 from lift import jit
 from lift.geometry import pinhole
-from lift.renderers import Renderer, Sums, renderers
+from lift.harmonics import seen_from
+from lift.renderers import Renderer, Sums, harmonics_numba, renderers
 from lift.renderers.numba_gradients import pair_sums, unfinish, unproject
 from lift.renderers.numba_kernels import bin_by_tile, composite, finish, project
 from lift.types import Cameras, Gaussians
@@ -42,6 +43,12 @@ class Numba(Renderer):
         return rgb, alpha, depth_sum, {"radii": radii}
 
     @staticmethod
+    def colors(sh_coeffs: Tensor, means: Tensor, centers: Tensor) -> Tensor:
+        if sh_coeffs.shape[-2] == 1 or sh_coeffs.dtype != torch.float32:
+            return seen_from(sh_coeffs, means, centers)
+        return harmonics_numba.seen_from(sh_coeffs, means, centers)
+
+    @staticmethod
     def finish(rgb: Tensor, alpha: Tensor, depth_sum: Tensor, background: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         background = rgb.new_zeros(3) if background is None else background
         rgb, depth = _Finish.apply(rgb, alpha, depth_sum, background.to(rgb).expand(len(rgb), 3))
@@ -51,7 +58,7 @@ class Numba(Renderer):
         """Compiles every kernel, or loads it from the cache, on a scene of two Gaussians."""
         quats = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).expand(2, 4)
         means = torch.tensor([[0.0, 0.0, 1.0], [0.1, 0.0, 2.0]], requires_grad=True)
-        gaussians = Gaussians(means, quats, torch.full((2, 3), 0.1), torch.full((2,), 0.5), torch.zeros(2, 1, 3))
+        gaussians = Gaussians(means, quats, torch.full((2, 3), 0.1), torch.full((2,), 0.5), torch.zeros(2, 4, 3))
         with torch.enable_grad():
             self(gaussians, pinhole(16, 16, 16.0)).rgb.sum().backward()
 
