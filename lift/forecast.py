@@ -10,8 +10,7 @@ import psutil
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from lift.config import resolve_fit
-from lift.config import image_setting
+from lift.config import image_setting, resolve_fit
 from lift.io.capture import CaptureSettings, load_capture
 from lift.io.image import load_picture
 from lift.io.sources import ImageSource, is_capture
@@ -43,7 +42,7 @@ def forecast(config: DictConfig) -> str:
     if not entries["prior"].missing:  # what is wrong with its settings is said
         together = priors.build(settings["prior"], depth=flat, camera=picture.cameras, estimator=None, image=image, device=torch.device("cpu")).at_once
     clips, frames = _planned(picture.cameras, flat, entries["prior"], settings)
-    fit = resolve_fit(config.fit)
+    fit = resolve_fit(config.fit, real=not entries["prior"].exact_depth)
     rows = [
         ("depth", _named(entries["depth"], settings["depth"]), "", _time(before, "depth", 1)),
         ("plan", _named(entries["planner"], settings["planner"]), f"{clips} clips" + (f", {frames} frames with the input" if frames else ""), ""),

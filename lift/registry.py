@@ -44,7 +44,7 @@ PLUGIN_VARIABLE = "LIFT_PLUGINS"
 _ANNOTATIONS = {"Literal": Literal, "Path": Path, "Optional": Optional, "Union": Union}
 _FOUNDATION = ("types", "registry", "geometry", "harmonics", "jit", "parallel")
 _FACTS = ("licence", "requires", "extra", "install")
-_OF_PRIORS = ("costs_only", "follows", "size", "clip", "parts", "working", "denoiser", "pace")
+_OF_PRIORS = ("costs_only", "exact_depth", "follows", "size", "clip", "parts", "working", "denoiser", "pace")
 
 T = TypeVar("T")
 
@@ -72,6 +72,8 @@ class Entry:
     """How to install it where no extra can."""
     costs_only: tuple[str, ...] = ()
     """Settings that change what a result costs, not what it is."""
+    exact_depth: bool = False
+    """Whether a prior knows the depth of its frames."""
     follows: str | None = None
     size: tuple[int, int] | None = None
     clip: int | None = None

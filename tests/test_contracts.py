@@ -123,6 +123,7 @@ def test_a_prior_makes_one_frame_a_camera_and_repeats_itself(name, tmp_path):
             clip = Clip(clip.name, 0, clip.cameras[[min(i, 3) for i in range(prior.clip_length)]])
         frames = prior(known, trajectory.start, clip, seed)
         assert len(frames) == len(clip.cameras) and frames.images.shape[1:] == image.shape[1:]
+        assert (frames.depth is not None) == prior.exact_depth
         assert frames.depth is None or bool(((frames.depth >= 0) & frames.depth.isfinite()).all())
         return frames
 

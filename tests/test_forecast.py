@@ -17,7 +17,7 @@ def test_a_plan_names_stages_components_licences_memory_and_time_and_makes_nothi
     assert "lite (Apache-2.0)" in lines["depth"] and "4 clips, 97 frames" in lines["plan"]
     clip = lines["clip"]
     assert "stabilityai/stable-video-diffusion-img2vid-xt" in clip and "Stability AI Community Licence" in clip and "GiB of GPU memory" in clip and "on an H200" in clip
-    assert "1000 steps of 1 views" in lines["fit"] and "on " in lines["fit"]
+    assert "2000 steps of 1 views" in lines["fit"] and "on " in lines["fit"]
     assert not list(tmp_path.iterdir())
 
 
@@ -34,6 +34,11 @@ def test_memory_is_of_the_clips_that_are_made_together(tmp_path):
             config = compose("lift", ["image=room", f"prior={name}", f"prior.at_once={at_once}", f"output={tmp_path}"])
         said[name, at_once] = float(re.search(r"about (\d+) GiB of GPU memory", forecast(config))[1])
     assert said["svd", 3] > said["svd", 1] + 2 and said["vace", 3] == said["vace", 1], "vace's pipeline makes one a call, whatever is asked"
+
+
+def test_frames_with_exact_depth_take_fewer_steps(tmp_path):
+    done = lift("run", "image=coffee", "prior=warp", "--plan", f"output={tmp_path}", cwd=tmp_path)
+    assert "1000 steps of 1 views" in done.stdout, done.stderr
 
 
 @pytest.mark.slow

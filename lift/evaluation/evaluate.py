@@ -40,7 +40,7 @@ from lift.io.splats import read_ply
 from lift.machine import machine
 from lift.parallel import each
 from lift.pipeline import run
-from lift.registry import SLOTS, ComponentError, fingerprint
+from lift.registry import SLOTS, ComponentError, catalogue, fingerprint
 from lift.renderers import renderers
 from lift.session import VERSIONS, Session
 from lift.store import key_of
@@ -218,12 +218,13 @@ class Evaluation:
         """What a table has to say of how its figures came about."""
         p, c = self.protocol, self.config
         made = ", ".join(f"{slot} `{c[slot].name}`" for slot in ("prior", "planner", "depth", "pose", "distortion", "renderer"))
+        fit = resolve_fit(c.fit, real=not catalogue()("prior", c.prior.name).exact_depth)
         return (
             f"Dataset `{self.asked.dataset.name}`. One input view (`{p.input}`), targets `{p.targets}`{f', at most {p.most}' if p.most else ''}. Alignment `{p.align}`: "
             f"{ALIGNMENTS[p.align]}. Pictures of {c.intake.size} pixels along the longer side or as large as they are, straightened, cut to their middle and to multiples of {MULTIPLE}. LPIPS on AlexNet, SSIM as "
             f"torchmetrics has it, both over whole pictures; \"seen\": over what the input shows of a target, by the dataset's dense depth, else by `{p.reference}`, of targets of which it shows anything. Means over a "
             f"scene's targets, then over scenes, then over seeds (± their spread). \"PSNR of the input\": what the input itself has as every target's prediction. Distances in units of the input's typical depth. Seconds "
-            f"as they were when a stage was made. {made}; {resolve_fit(c.fit).steps} steps; seeds {', '.join(map(str, p.seeds))}."
+            f"as they were when a stage was made. {made}; {fit.steps} steps; seeds {', '.join(map(str, p.seeds))}."
         )
 
 

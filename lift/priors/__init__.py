@@ -28,8 +28,8 @@ class VideoPrior(ABC):
     in the plan, so that clips are made one after the other; with "ancestors" only those that lead to it (the input, the clip that
     continues the input, and so on to the clip that it continues), so that several processes make branches at the same time; `agree`,
     whether all its frames show one and the same scene from just the cameras asked for, as a renderer's do: then there is nothing that a
-    distortion could correct; `at_once`, how many clips that do not stand on one another are best made in one call of `many`; `costs_only`, the
-    settings that change what a clip costs, but not what it is: clips made with others of them are found again.
+    distortion could correct; `exact_depth`, whether its frames come with their depth; `at_once`, how many clips that do not stand on
+    one another are best made in one call of `many`; `costs_only`, the settings that change what a clip costs, but not what it is: clips made with others of them are found again.
     A constructor may ask for (keyword-only): `image` (str: the run's `image` setting), `depth` (Depth of the input picture),
     `estimator` (DepthEstimator), `device` (torch.device).
     """
@@ -39,6 +39,7 @@ class VideoPrior(ABC):
     follows: str = "poses"
     sees: Literal["ancestors", "all"] = "all"
     agree: bool = False
+    exact_depth: bool = False
     at_once: int = 1
     costs_only: tuple[str, ...] = ()
 

@@ -24,6 +24,7 @@ class Synthetic(VideoPrior):
     """
 
     sees = "ancestors"
+    exact_depth = True
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ class Warp(VideoPrior):
 
     follows = "poses"
     agree = True
+    exact_depth = True
 
     def __init__(self, jump: float = 0.04, fill: Literal["network", "patches", "telea", "smooth"] = "network", *, depth: Depth) -> None:
         if not 0 < jump < math.inf:

@@ -44,7 +44,8 @@ class Numba(Renderer):
 
     @staticmethod
     def colors(sh_coeffs: Tensor, means: Tensor, centers: Tensor) -> Tensor:
-        if sh_coeffs.shape[-2] == 1 or sh_coeffs.dtype != torch.float32:
+        plain = all(value.dtype == torch.float32 and value.device.type == "cpu" for value in (sh_coeffs, means, centers))
+        if sh_coeffs.shape[-2] == 1 or not plain:  # `rasterize` says what is wrong with these
             return seen_from(sh_coeffs, means, centers)
         return harmonics_numba.seen_from(sh_coeffs, means, centers)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as lightning
 import torch
+import torch.distributed
 from jaxtyping import Float, UInt8
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
@@ -170,7 +171,7 @@ class SceneModule(lightning.LightningModule):
                 render, logged = self.optimise(views)
         if self.trainer.world_size > 1 and batch_idx + 1 == self.trainer.num_training_batches:
             # Each process knows of the frames that it drew; at the epoch's end, before the checkpoint, all learn the newest.
-            errors, drawn = self.all_gather(self.errors), self.all_gather(self.drawn)
+            errors, drawn = _gathered(self.errors), _gathered(self.drawn)
             self.errors.copy_(errors.gather(0, drawn.argmax(0, keepdim=True))[0])
             self.drawn.copy_(drawn.amax(0))
         if self._passes(before, self.how.log_every):
@@ -397,6 +398,13 @@ class SceneModule(lightning.LightningModule):
     def _error(self, render: Render, views: Tensor) -> Tensor:
         frames = self.targets((render.rgb.shape[2], render.rgb.shape[1])).images[views]
         return (render.rgb.detach().clamp(0, 1) - frames / 255).square().mean()
+
+
+def _gathered(tensor: Tensor) -> Tensor:
+    """A tensor of every process, [process ...]. Lightning's all_gather warns that torch's is deprecated."""
+    parts = [torch.empty_like(tensor) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, tensor)
+    return torch.stack(parts)
 
 
 def _worth(ratio: Tensor, views: Tensor) -> Tensor:
