@@ -129,7 +129,7 @@ class Fit:
     """How the Gaussians are optimised."""
 
     steps: int | None = None
-    """Of one process; with several, each of which takes views of its own, as many fewer make as many views. Null: 2000 for real frames, 1000 where frames come
+    """Of one process; with several, each of which takes views of its own, as many fewer make as many views. Null: 3000 for real frames, 1000 where frames come
     with exact depth."""
     views_per_step: int = 1
     """A process. Learning rates grow with the square root of the views in a step."""
@@ -197,7 +197,7 @@ class Config:
     trainer: dict[str, Any] = field(default_factory=dict)
 
 
-FIT_DEFAULTS = {"steps": (1000, 2000), "sh_degree": (0, 2), "learning_rate.means": (4e-4, 2e-3)}
+FIT_DEFAULTS = {"steps": (1000, 3000), "sh_degree": (0, 2), "learning_rate.means": (4e-4, 2e-3)}
 """What null stands for in settings of `fit`: for frames with exact depth, and for real frames."""
 
 

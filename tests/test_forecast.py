@@ -17,7 +17,7 @@ def test_a_plan_names_stages_components_licences_memory_and_time_and_makes_nothi
     assert "lite (Apache-2.0)" in lines["depth"] and "4 clips, 97 frames" in lines["plan"]
     clip = lines["clip"]
     assert "stabilityai/stable-video-diffusion-img2vid-xt" in clip and "Stability AI Community Licence" in clip and "GiB of GPU memory" in clip and "on an H200" in clip
-    assert "2000 steps of 1 views" in lines["fit"] and "on " in lines["fit"]
+    assert "3000 steps of 1 views" in lines["fit"] and "on " in lines["fit"]
     assert not list(tmp_path.iterdir())
 
 

@@ -30,7 +30,7 @@ TURN, SHIFT = 2.0, 0.05
 """What a plan that is trusted by 1 may be off: degrees, and a share of the typical depth."""
 AGREES = 0.3
 """Share of a pair's matches that must agree with where the frames were found; else the pair is an outlier."""
-MOST = 400
+MOST = 800
 """Sightings a frame that its place rests on."""
 VERIFIED = 400
 """Matches, the surest, that a pair's epipolar geometry is found by; it is asked of all."""

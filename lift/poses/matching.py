@@ -16,6 +16,7 @@ from lift.depths import DepthEstimator
 from lift.poses import PoseEstimator, check_fit, check_settings, poses, resolve_focal
 from lift.poses.alignment import Matches, described, placed, support, tracks, verified
 from lift.poses.pairs import compared
+from lift.poses.subpixel import refined
 from lift.types import Depth, Frames, Reconstruction, Trajectory
 
 FINE = 1280
@@ -86,7 +87,7 @@ class Matching(PoseEstimator):
         found = [self.features(image) for image in frames.images]
         keypoints = [points for points, _ in found]
         matches = list(self._compared(found, keypoints, trajectory))
-        seen = tracks(keypoints, matches)
+        seen = refined(tracks(keypoints, matches), frames.images)
         aligned = placed(seen, trajectory, self.least, self.depth, REACH * plan.width, self.focal, self.trust, matches, keypoints)
         supports = [
             support(points.cpu(), aligned.sightings.pixel[aligned.sightings.frame == view].float(), plan.width, plan.height) if len(frames) > 1
