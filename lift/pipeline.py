@@ -362,6 +362,8 @@ def fit(
             session.note(f"{vouched} what {config.distortion.name} learns of them is chance; prior=frames has others")
         elif distortion.account().get("parts"):
             session.note(f"{vouched} no distortion is learned; distortion.sift=0 learns one all the same")
+    elif trajectory.hint == "unordered" and not list(distortion.groups()) and distortion.account().get("parts"):
+        session.note("photographs of one scene: no distortion is learned; distortion.sift=0 learns one all the same")
     renderer = session.build(renderers)
 
     def make(folder: Path) -> None:

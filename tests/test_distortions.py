@@ -435,3 +435,13 @@ def test_the_experiment_in_several_processes_goes_on_where_it_was(tmp_path, monk
         with pytest.raises(SystemExit) as stop:
             experiment.main()
         assert stop.value.code == 2 and words in capsys.readouterr().err
+
+
+def test_photographs_in_no_order_need_no_distortion():
+    camera = pinhole(16, 16, 16.0)
+    points = PointCloud(torch.randn(20, 3), torch.rand(20, 3))
+    for hint, verdict in (("unordered", "not needed"), ("sequence", "not judged")):
+        trajectory = Trajectory(camera, (Clip("frames", 0, camera),), hint)
+        supplied = {"num_views": 2, "extent": 1.0, "size": (16, 16), "trajectory": trajectory, "points": points}
+        built = distortions.build({"name": "composed"}, agree=False, **supplied)
+        assert {part["verdict"] for part in built.account()["parts"].values()} == {verdict}

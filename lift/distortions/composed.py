@@ -36,7 +36,7 @@ class Composed(Distortion):
     - sift: so long after its start, as a share of the steps, a part is dropped for good if frames are hardly better explained with it than
       without: where frames are right, what is learned is chance, and the scene is better without it. Parts are judged together, so those that wait
       do so for what begins meanwhile. 0 keeps all, and what begins so late that its time does not come is kept, too. Where the prior vouches for
-      its frames, as `warp` does, all are dropped from the beginning;
+      its frames, as `warp` does, and where frames are photographs in no order, all are dropped from the beginning;
     - settings: of parts, by name: +distortion.settings.rigid.weight=10.
     """
 
@@ -63,7 +63,8 @@ class Composed(Distortion):
             if not 0 <= start < 1:
                 raise ComponentError(f"distortion {name!r} begins at {start:g}; let its `begins` be a share of the steps, at least 0 and below 1")
         self._untold = list(parts)[len(starts) :]
-        self._needless = agree and sift > 0
+        # Photographs, which come in no order, show one scene that keeps still.
+        self._needless = (agree or trajectory.hint == "unordered") and sift > 0
         if self._needless:
             self.parts.requires_grad_(False)
         self._learned = {name: [parameter for parameter in part.parameters() if parameter.requires_grad] for name, part in self.parts.items()}
