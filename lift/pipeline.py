@@ -53,6 +53,10 @@ from lift.training import CHECKPOINT
 from lift.types import Cameras, Clip, Depth, Frames, Gaussians, Reconstruction, Trajectory
 
 
+KNOWN_CAMERAS = ("auto", "matching", "planned")
+"""Pose estimators that keep cameras that are given."""
+
+
 def run(config: DictConfig, title: str | None = None) -> Path | None:
     """Makes the scene of `config.image`, or what is left to make of it, and returns the run's folder.
 
@@ -125,6 +129,12 @@ def views_of_picture(session: Session, picture: Picture) -> Views:
 
 def views_of_capture(session: Session, picture: Picture, capture: Capture) -> Views:
     """Find the cameras of frames that were taken, or use those that are given."""
+    name = session.config.pose.name
+    if capture.trajectory.hint == "known" and name not in KNOWN_CAMERAS:
+        raise ValueError(
+            f"pose is {name!r}, which finds cameras of its own, but cameras={session.config.cameras} "
+            f"gives them; choose one of {', '.join(KNOWN_CAMERAS)}, or leave cameras out"
+        )
     estimator = Hardened(session.build(depths, camera=picture.cameras), session.config.edges.soft)
     depth, key = estimate_depth(session, picture, estimator)
     if capture.trajectory.hint == "known":

@@ -376,3 +376,12 @@ def test_an_edited_part_of_a_distortion_makes_the_fit_anew(tmp_path, monkeypatch
     monkeypatch.setattr(catalogue()("distortion", "blur"), "source", tmp_path / "blur.py")
     keys += [session.key("fit", number, slots=("distortion",)) for number in (1, 2)]
     assert len(set(keys)) == 4
+
+
+def test_given_cameras_and_an_estimator_that_ignores_them_are_refused(tmp_path):
+    cameras = taken_views(tmp_path)
+    few = [setting for setting in FEW if not setting.startswith("pose")]
+    done = here("run", "image=views", f"cameras={cameras}", "pose=colmap", *few, f"output={tmp_path}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "pose is 'colmap', which finds cameras of its own" in done.stderr
+    assert "choose one of auto, matching, planned" in done.stderr

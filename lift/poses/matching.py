@@ -3,6 +3,7 @@
 import contextlib
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import cv2
@@ -25,6 +26,8 @@ ALIKE = 0.82
 """Cosine of two descriptors of XFeat that show one point (Potje et al., CVPR 2024)."""
 RATIO = 0.85
 """Of the distances to the best and the second best of SIFT's descriptors (Lowe, IJCV 2004)."""
+FAINT = 0.02
+"""Confidence of a pixel of a frame with a known camera where nothing else is known."""
 REACH = 4 / 640
 """Error, as a share of the width, from which on a sighting is wrong."""
 
@@ -93,11 +96,17 @@ class Matching(PoseEstimator):
             support(points.cpu(), aligned.sightings.pixel[aligned.sightings.frame == view].float(), plan.width, plan.height) if len(frames) > 1
             else torch.ones(plan.height, plan.width) for view, points in enumerate(keypoints)
         ]  # fmt: skip
-        return described(frames, aligned, self.depth, self.estimator, self.tolerance, self.most_points, supports)
+        found = described(frames, aligned, self.depth, self.estimator, self.tolerance, self.most_points, supports)
+        if trajectory.hint != "known":
+            return found
+        # A known camera stays, however few points its frame shows.
+        least = FAINT * (found.depth > 0)
+        return replace(found, confidence=torch.maximum(found.confidence, least.to(found.confidence)))
 
     def _compared(self, found: Sequence[tuple[Tensor, Tensor]], keypoints: Sequence[Tensor], trajectory: Trajectory) -> Iterator[Matches]:
         plan = trajectory.cameras
-        planned = self.trust > 0 and trajectory.hint == "planned"
+        believed = trajectory.hint == "planned" and self.trust > 0
+        planned = believed or trajectory.hint == "known"
         chosen = compared(trajectory, self.depth.typical, self.exhaustive, self.closures, planned)
         for first, second in chosen.tolist():
             index, score = self.match(found[first], found[second])
