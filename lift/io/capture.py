@@ -262,8 +262,9 @@ def _arranged(
     images = shots.images[order]
     pixels = hashlib.sha256(images[0].numpy().tobytes()).hexdigest()
     told = repr((known.digest if known else None, settings, chosen[start], ordered))
+    notes = (*source.notes, *shots.notes)
     picture = Picture(
-        source.title, Frames(images[:1]), cameras[start], pixels, shots.notes, shots.focal_known
+        source.title, Frames(images[:1]), cameras[start], pixels, notes, shots.focal_known
     )
     return Capture(
         picture=picture,
