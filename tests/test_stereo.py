@@ -9,7 +9,7 @@ import torch
 from lift import scenes
 from lift.geometry import look_at, pinhole, rigid
 from lift.poses.agreement import track_depth
-from lift.stereo import neighbours_of, plane_depths, refine
+from lift.stereo import SHOWN, neighbours_of, plane_depths, refine
 from lift.stereo.fusion import confirmed, in_front, spread
 from lift.stereo.sweep import sweep
 from lift.types import Cameras, Frames, PointCloud, Reconstruction
@@ -95,6 +95,20 @@ def test_frames_without_triangulated_points_keep_their_depth(captured):
     found = refine(Frames(frames.images), given, long_side=SIZE // 2)
     assert torch.equal(found.depth, given.depth)
     assert len(found.points) == found.depth.numel()
+
+
+def test_a_view_of_unknown_unit_adds_no_points(captured):
+    cameras, frames = captured
+    images = frames.images.clone()
+    images[6] = 128
+    given = guess(cameras, frames)
+    depth, tracks = given.depth.clone(), given.tracks.clone()
+    depth[6] *= 10
+    tracks[6] = 0
+    given = replace(given, depth=depth, tracks=tracks)
+    found = refine(Frames(images), given, long_side=SIZE // 2)
+    assert bool((found.confidence[6] > 0).all())
+    assert float((found.confidence[6] < SHOWN).float().mean()) > 0.9
 
 
 def test_compiled_and_torch_sweeps_agree(captured):

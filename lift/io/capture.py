@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from lift.geometry import pinhole
-from lift.io.cameras import joined
 from lift.io.image import Picture, assumed_focal, read_picture, working_size
 from lift.io.known import KnownCameras, read_known
 from lift.io.selection import choose_frames

@@ -9,12 +9,12 @@ from torch.nn.functional import interpolate
 
 from lift.geometry import project
 from lift.poses.agreement import merged
-from lift.stereo.fusion import ENOUGH, completed, confirmed, in_front
+from lift.stereo.fusion import CERTAIN, ENOUGH, completed, confirmed, in_front
 from lift.stereo.sweep import plane_geometry, sweep
 from lift.types import Cameras, Frames, Reconstruction
 
 BEST_ANGLE = 6.0
-"""Degrees between the rays of two views at which depth is told best: wide enough, and still alike."""
+"""Degrees between the rays of two views at which depth is told best: wide, yet still alike."""
 MARGIN = 1.3
 """Factor by which the searched depths reach beyond those of the triangulated points."""
 PLANES = (32, 160)
@@ -22,10 +22,12 @@ PLANES = (32, 160)
 NEIGHBOURS = 6
 """Views that each view is compared with."""
 TELLING = (1.0, 4.0)
-"""Pixels that the searched depths move a pixel by, in the neighbour that moves most: up to the first
-number they tell nothing of depth, from the second on all that they can."""
+"""Pixels by which a pixel moves between the searched depths, in the neighbour where it moves most: up
+to the first number the match tells nothing of depth, from the second on all that it can."""
 UNPROVEN = 0.15
 """Confidence of depth that no neighbour confirms."""
+UNSCALED = 0.02
+"""Confidence of depth in a view of which nothing tells the unit: less than SHOWN."""
 SHOWN = 0.1
 """Confidence from which on a pixel is a point of the cloud."""
 
@@ -53,7 +55,8 @@ def neighbours_of(
         angle = torch.rad2deg(torch.acos((rays * rays[k]).sum(-1).clamp(-1, 1)))
         turned = torch.rad2deg(torch.acos((forward * forward[k]).sum(-1).clamp(-1, 1)))
         pixels, z = project(focus[k : k + 1], some)
-        there = ((pixels[:, 0] > 0) & (pixels[:, 0] < pixels.new_tensor([some.width, some.height]))).all(-1)
+        size = pixels.new_tensor([some.width, some.height])
+        there = ((pixels[:, 0] > 0) & (pixels[:, 0] < size)).all(-1)
         ratio = angle / BEST_ANGLE
         score = ratio / (0.25 + ratio**2) * (turned < 45) * (there & (z[:, 0] > 0))
         score[k] = -1
@@ -85,7 +88,8 @@ def moved_pixels(
     middle = cameras.intrinsics.new_tensor([cameras.width / 2, cameras.height / 2, 1])
     ends = []
     for inverse in (1 / farthest, 1 / nearest):
-        at = homographies @ middle.to(homographies) + inverse.to(homographies)[:, None, None] * offsets
+        inverse = inverse.to(homographies)[:, None, None]
+        at = homographies @ middle.to(homographies) + inverse * offsets
         ends.append(at[..., :2] / at[..., 2:].clamp(min=1e-6))
     return (ends[1] - ends[0]).norm(dim=-1)
 
@@ -136,10 +140,14 @@ def refine(
     enough = min(ENOUGH, neighbours.shape[1])
     weight = (agreed / enough).clamp(max=1) * (1 - cost / 1.2).clamp(0, 1).sqrt()
     weight = weight * telling[:, None, None]
-    single = interpolate(reconstruction.depth[placed][:, None], size, mode="nearest")[:, 0].to(device)
+    single = interpolate(reconstruction.depth[placed][:, None], size, mode="nearest")[:, 0]
+    single = single.to(device)
     whole = completed(depth, weight, single)
     against = in_front(whole, weight, cameras, neighbours)
-    confidence = torch.maximum(weight, UNPROVEN * (whole > 0) * (1 - against))
+    scaled = (known[placed] > 0).flatten(1).any(1).to(device)
+    scaled |= (weight > CERTAIN).flatten(1).any(1)
+    least = torch.where(scaled[:, None, None], UNPROVEN * (1 - against), UNSCALED)
+    confidence = torch.maximum(weight, least * (whole > 0))
     maps = _resized(reconstruction, placed, whole, confidence)
     cloud = merged(frames, reconstruction.cameras, *maps, most_points, least=SHOWN)
     return replace(reconstruction, points=cloud, depth=maps[0], confidence=maps[1])
