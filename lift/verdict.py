@@ -207,7 +207,7 @@ def _parallax(numbers: SceneNumbers) -> Finding | None:
         return None
     moves = "hardly moves" if level == "poor" else "moves little"
     effect = (
-        "depth cannot be told and the scene is flat" if level == "poor" else "depth is uncertain"
+        "depth is a guess from single pictures" if level == "poor" else "depth is uncertain"
     )
     return level, f"The camera {moves} (largest parallax {value:.1f} degrees): {effect}."
 

@@ -110,3 +110,19 @@ def test_chosen_frames_are_those_of_the_whole_video(tmp_path):
 
 def test_variable_frame_rate_of_a_real_file(shared):
     assert len(read_frames(shared / "data" / "failing_inputs" / "vfr.mp4")) == 20
+
+
+def test_a_damaged_video_is_noted(tmp_path):
+    frames = torch.randint(0, 255, (10, 48, 64, 3), dtype=torch.uint8)
+    write_video(tmp_path / "a.mp4", frames, 10)
+    data = bytearray((tmp_path / "a.mp4").read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + len(data) // 6] = bytes([97] * (len(data) // 6))
+    (tmp_path / "b.mp4").write_bytes(data)
+    noted = {}
+    for name in ("a.mp4", "b.mp4"):
+        noted[name] = []
+        list(decode_video(tmp_path / name, notes=noted[name]))
+    assert noted["a.mp4"] == []
+    assert len(noted["b.mp4"]) == 1
+    assert noted["b.mp4"][0].startswith("b.mp4 is damaged, and frames may be broken: ")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lift.geometry import pinhole, rotation_angle, rotation_from_vector
+from lift.geometry import look_at, pinhole, rotation_angle, rotation_from_vector
 from lift.planners.articulated import Articulated
 from lift.poses import bundle, resolve_focal
 from lift.poses.alignment import Matches, _is_better, _outliers, _with_focal, align, sampson, support, thinned, tracks
@@ -392,3 +392,22 @@ def test_sequences_are_compared_close_in_time_and_with_keyframes():
     assert len(pairs) < 0.5 * count * count / 2
     few = compared(trajectory, 1.0, 100, 6, False)
     assert len(few) == (count + 1) * count // 2
+
+
+def test_known_cameras_in_any_order_are_paired_by_overlap():
+    count = 60
+    angle = torch.arange(count) * 2 * torch.pi / count
+    eye = 3 * torch.stack([angle.sin(), torch.zeros(count), -angle.cos()], -1)
+    down = torch.tensor([0.0, 1.0, 0.0]).expand(count, 3)
+    camera = pinhole(128, 96, 120.0)
+    intrinsics = camera.intrinsics.expand(count, 3, 3)
+    ring = Cameras(look_at(eye, torch.zeros(count, 3), down), intrinsics, 128, 96)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    cameras = ring[order]
+    trajectory = Trajectory(cameras[0], (Clip("pictures", 0, cameras[1:]),), "known")
+    pairs = order[compared(trajectory, 3.0, 40, 6, True)]
+    apart = (pairs[:, 0] - pairs[:, 1]).abs()
+    apart = torch.minimum(apart, count - apart)
+    assert int((apart == 1).sum()) == count
+    assert int((apart == 2).sum()) == count
+    assert len(pairs) < 10 * count

@@ -9,7 +9,7 @@ import torch
 from lift import scenes
 from lift.geometry import look_at, pinhole, rigid
 from lift.poses.agreement import track_depth
-from lift.stereo import neighbours_of, plane_depths, refine
+from lift.stereo import SHOWN, neighbours_of, plane_depths, refine
 from lift.stereo.fusion import confirmed, in_front, spread
 from lift.stereo.sweep import sweep
 from lift.types import Cameras, Frames, PointCloud, Reconstruction
@@ -67,13 +67,48 @@ def test_every_pixel_of_a_placed_frame_keeps_a_depth(captured):
     assert len(found.points) > 0.5 * found.depth.numel()
 
 
-def test_two_placed_frames_are_returned_as_they_are(captured):
+def test_two_views_prove_depth_together(captured):
+    cameras, frames = captured
+    pair = [1, 6]
+    own = Frames(frames.images[pair], frames.depth[pair])
+    found = refine(Frames(own.images), guess(cameras[pair], own), long_side=SIZE)
+    sure = found.confidence > 0.5
+    error = (found.depth / own.depth).log().abs()
+    assert float(sure.float().mean()) > 0.3
+    assert float(error[sure].median()) < 0.03
+    assert len(found.points) > 0.5 * found.depth.numel()
+
+
+def test_frames_without_parallax_keep_their_depth(captured):
+    cameras, frames = captured
+    still = Frames(frames.images[:1].repeat(7, 1, 1, 1), frames.depth[:1].repeat(7, 1, 1))
+    given = guess(cameras[[0] * 7], still)
+    found = refine(Frames(still.images), given, long_side=SIZE // 2)
+    assert torch.equal(found.depth, given.depth)
+    assert len(found.points) == found.depth.numel()
+
+
+def test_frames_without_triangulated_points_keep_their_depth(captured):
     cameras, frames = captured
     given = guess(cameras, frames)
-    confidence = given.confidence.clone()
-    confidence[2:] = 0
-    given = replace(given, confidence=confidence)
-    assert refine(Frames(frames.images), given) is given
+    given = replace(given, tracks=torch.zeros_like(given.tracks))
+    found = refine(Frames(frames.images), given, long_side=SIZE // 2)
+    assert torch.equal(found.depth, given.depth)
+    assert len(found.points) == found.depth.numel()
+
+
+def test_a_view_of_unknown_unit_adds_no_points(captured):
+    cameras, frames = captured
+    images = frames.images.clone()
+    images[6] = 128
+    given = guess(cameras, frames)
+    depth, tracks = given.depth.clone(), given.tracks.clone()
+    depth[6] *= 10
+    tracks[6] = 0
+    given = replace(given, depth=depth, tracks=tracks)
+    found = refine(Frames(images), given, long_side=SIZE // 2)
+    assert bool((found.confidence[6] > 0).all())
+    assert float((found.confidence[6] < SHOWN).float().mean()) > 0.9
 
 
 def test_compiled_and_torch_sweeps_agree(captured):

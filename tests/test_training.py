@@ -394,3 +394,13 @@ def test_a_distortion_is_told_how_well_frames_are_explained(tmp_path):
     first, second = heard
     assert first.shape == (2,) and not first.requires_grad and bool((first > 0).all())  # of the two that are trained on
     assert not torch.equal(first, second)
+
+
+def test_raw_parameters_are_contiguous_as_the_fused_adam_of_torch_asks():
+    count = 7
+    quats = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).repeat(count, 1)
+    scales, opacities = torch.full((count, 1), 0.1).expand(-1, 3), torch.full((count,), 0.5)
+    gaussians = Gaussians(torch.rand(count, 3), quats, scales, opacities, torch.rand(count, 16, 3))
+    splats = Splats.of(gaussians)
+    assert all(parameter.is_contiguous() for parameter in splats.values())
+    assert torch.equal(splats.gaussians().sh_coeffs, gaussians.sh_coeffs)

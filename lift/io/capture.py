@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from lift.geometry import pinhole
-from lift.io.cameras import joined
 from lift.io.image import Picture, assumed_focal, read_picture, working_size
 from lift.io.known import KnownCameras, read_known
 from lift.io.selection import choose_frames
@@ -262,8 +261,9 @@ def _arranged(
     images = shots.images[order]
     pixels = hashlib.sha256(images[0].numpy().tobytes()).hexdigest()
     told = repr((known.digest if known else None, settings, chosen[start], ordered))
+    notes = (*source.notes, *shots.notes)
     picture = Picture(
-        source.title, Frames(images[:1]), cameras[start], pixels, shots.notes, shots.focal_known
+        source.title, Frames(images[:1]), cameras[start], pixels, notes, shots.focal_known
     )
     return Capture(
         picture=picture,

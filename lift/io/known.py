@@ -138,7 +138,7 @@ def _matched(views: Sequence[View], source: Source, path: str) -> list[View]:
     if missing := [name for name, view in zip(source.names, found, strict=True) if view is None]:
         raise ValueError(
             f"cameras={path} has no camera of {missing[0]!r}; missing are those of {len(missing)} "
-            f"of {len(found)} pictures"
+            f"of {len(found)} pictures. Its first camera is called {views[0].name!r}"
         )
     return [view for view in found if view is not None]
 

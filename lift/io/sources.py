@@ -38,6 +38,8 @@ class Source(ABC):
     """Of each frame: its file's name, or the video's and the frame's number."""
     ordered: bool
     """Whether the frames follow one another in time."""
+    notes: tuple[str, ...] = ()
+    """What is wrong with the files, in sentences."""
 
     @abstractmethod
     def size(self) -> tuple[int, int]:
@@ -80,7 +82,9 @@ class VideoSource(Source):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.title = path.stem
-        self._scores = score_frames(decode_video(path, grey=_SCORED))
+        notes: list[str] = []
+        self._scores = score_frames(decode_video(path, grey=_SCORED, notes=notes))
+        self.notes = tuple(notes)
         count = len(self._scores.sharpness)
         if count == 0:
             raise ValueError(f"image is {str(path)!r}, which holds no video frames")

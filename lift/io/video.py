@@ -96,7 +96,10 @@ def picture_files(folder: Path) -> list[Path]:
 
 
 def decode_video(
-    path: Path, chosen: Sequence[int] | None = None, grey: int | None = None
+    path: Path,
+    chosen: Sequence[int] | None = None,
+    grey: int | None = None,
+    notes: list[str] | None = None,
 ) -> Iterator[UInt8[np.ndarray, "height width *channel"]]:
     """Decode a video frame by frame: every frame of the file once, whatever its frame rate.
 
@@ -106,6 +109,7 @@ def decode_video(
         path: The video file.
         chosen: Indices of the frames to decode, rising; all if not given.
         grey: If given, frames are grey, and their longer side has at most so many pixels.
+        notes: If given, gets a sentence if ffmpeg could not decode all of the file.
 
     Yields:
         RGB frames [height width 3], or grey ones [height width].
@@ -123,7 +127,7 @@ def decode_video(
         longer, other = f"min({grey},max(iw,ih))", "max(iw,ih)"
         sides = [f"'max(1,round({side}*{longer}/{other}))'" for side in ("iw", "ih")]
         filters.append(f"scale={sides[0]}:{sides[1]}:flags=area")
-    frames = _piped(path, filters, grey is not None)
+    frames = _piped(path, filters, grey is not None, notes)
     if wanted is None or by_number:
         yield from frames if wanted is None else _first(frames, len(wanted))
         return
@@ -152,7 +156,9 @@ def video_size(path: Path) -> tuple[int, int]:
     raise ValueError(f"{str(path)!r} holds no video frames")
 
 
-def _piped(path: Path, filters: Sequence[str], grey: bool) -> Iterator[np.ndarray]:
+def _piped(
+    path: Path, filters: Sequence[str], grey: bool, notes: list[str] | None = None
+) -> Iterator[np.ndarray]:
     """Run ffmpeg, which writes each frame as a PPM or PGM picture with its size in the header."""
     import imageio_ffmpeg
 
@@ -173,9 +179,12 @@ def _piped(path: Path, filters: Sequence[str], grey: bool) -> Iterator[np.ndarra
                 yield frame
             if process.wait() and not count:
                 raise ValueError(f"{str(path)!r} is not a video that ffmpeg can read")
+            messages.seek(0)
+            said = messages.read().decode("utf-8", "replace").strip().split("\n")[0]
+            reason = re.sub(r"^(\[[^]]* @ [^]]*\] *)+", "", said)  # names of ffmpeg's parts
+            if reason and notes is not None:
+                notes.append(f"{path.name} is damaged, and frames may be broken: {reason}")
             if process.returncode:
-                messages.seek(0)
-                reason = messages.read().decode("utf-8", "replace").strip().split("\n")[-1]
                 raise ValueError(f"{str(path)!r} is damaged after {count} frames: {reason}")
         finally:
             process.stdout.close()

@@ -82,17 +82,38 @@ def compared(
         typical: Typical depth of the input, in units of the world.
         exhaustive: Up to this number of frames, all pairs are matched if there is no plan.
         closures: Number of frames far away in time that each frame is matched with.
-        planned: Whether the cameras of the trajectory are a plan that can be believed.
+        planned: Whether the cameras of the trajectory are a plan that can be believed, or known.
 
     Returns:
         Frame indices of the pairs.
     """
     count = len(trajectory.cameras)
+    if trajectory.hint == "known" and count > exhaustive:
+        return _overlapping(trajectory, typical)
     if planned:
         return select(trajectory, typical, exhaustive, closures)
     if count <= exhaustive or trajectory.hint == "unordered":
         return torch.ones(count, count).triu(1).nonzero()
     return _sequential(trajectory, closures)
+
+
+def _overlapping(
+    trajectory: Trajectory, typical: float, least: float = 0.15
+) -> Int[Tensor, "pair 2"]:
+    """Pairs of known cameras by overlap alone, since photographs come in any order.
+
+    Each is paired with those that share most with it and, ever more sparsely, with those that share
+    less, whose parallax is larger.
+    """
+    share = overlap(trajectory.cameras, typical)
+    chosen = torch.zeros(share.shape, dtype=torch.bool, device=share.device)
+    share.fill_diagonal_(-1)
+    best = share.sort(dim=1, descending=True, stable=True)
+    for rank in SEQUENCE_LAGS:
+        if rank < len(share):
+            there = best.values[:, rank - 1] >= least
+            chosen[there.nonzero()[:, 0], best.indices[there, rank - 1]] = True
+    return (chosen | chosen.T).triu(1).nonzero()
 
 
 def _sequential(trajectory: Trajectory, closures: int) -> Int[Tensor, "pair 2"]:

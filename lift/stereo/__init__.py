@@ -9,20 +9,25 @@ from torch.nn.functional import interpolate
 
 from lift.geometry import project
 from lift.poses.agreement import merged
-from lift.stereo.fusion import ENOUGH, completed, confirmed, in_front
+from lift.stereo.fusion import CERTAIN, ENOUGH, completed, confirmed, in_front
 from lift.stereo.sweep import plane_geometry, sweep
 from lift.types import Cameras, Frames, Reconstruction
 
 BEST_ANGLE = 6.0
-"""Degrees between the rays of two views at which depth is told best: wide enough, and still alike."""
+"""Degrees between the rays of two views at which depth is told best: wide, yet still alike."""
 MARGIN = 1.3
 """Factor by which the searched depths reach beyond those of the triangulated points."""
 PLANES = (32, 160)
 """Fewest and most planes."""
 NEIGHBOURS = 6
 """Views that each view is compared with."""
+TELLING = (1.0, 4.0)
+"""Pixels by which a pixel moves between the searched depths, in the neighbour where it moves most: up
+to the first number the match tells nothing of depth, from the second on all that it can."""
 UNPROVEN = 0.15
 """Confidence of depth that no neighbour confirms."""
+UNSCALED = 0.02
+"""Confidence of depth in a view of which nothing tells the unit: less than SHOWN."""
 SHOWN = 0.1
 """Confidence from which on a pixel is a point of the cloud."""
 
@@ -50,7 +55,8 @@ def neighbours_of(
         angle = torch.rad2deg(torch.acos((rays * rays[k]).sum(-1).clamp(-1, 1)))
         turned = torch.rad2deg(torch.acos((forward * forward[k]).sum(-1).clamp(-1, 1)))
         pixels, z = project(focus[k : k + 1], some)
-        there = ((pixels[:, 0] > 0) & (pixels[:, 0] < pixels.new_tensor([some.width, some.height]))).all(-1)
+        size = pixels.new_tensor([some.width, some.height])
+        there = ((pixels[:, 0] > 0) & (pixels[:, 0] < size)).all(-1)
         ratio = angle / BEST_ANGLE
         score = ratio / (0.25 + ratio**2) * (turned < 45) * (there & (z[:, 0] > 0))
         score[k] = -1
@@ -65,16 +71,27 @@ def plane_depths(
     farthest: Float[Tensor, "view"],
 ) -> Float[Tensor, "view plane"]:
     """Inverse depths whose steps move a pixel by about one in the neighbour that moves most."""
+    moved = moved_pixels(cameras, neighbours, nearest, farthest)
+    count = int(moved.median(dim=1).values.median().clamp(*PLANES))
+    steps = torch.linspace(0, 1, count, device=nearest.device)
+    return (1 / farthest)[:, None] + steps * (1 / nearest - 1 / farthest)[:, None]
+
+
+def moved_pixels(
+    cameras: Cameras,
+    neighbours: Int[Tensor, "view neighbour"],
+    nearest: Float[Tensor, "view"],
+    farthest: Float[Tensor, "view"],
+) -> Float[Tensor, "view neighbour"]:
+    """Pixels by which the middle of a view moves in each neighbour between both ends of depth."""
     homographies, offsets = plane_geometry(cameras, neighbours)
     middle = cameras.intrinsics.new_tensor([cameras.width / 2, cameras.height / 2, 1])
     ends = []
     for inverse in (1 / farthest, 1 / nearest):
-        at = homographies @ middle.to(homographies) + inverse.to(homographies)[:, None, None] * offsets
+        inverse = inverse.to(homographies)[:, None, None]
+        at = homographies @ middle.to(homographies) + inverse * offsets
         ends.append(at[..., :2] / at[..., 2:].clamp(min=1e-6))
-    moved = (ends[1] - ends[0]).norm(dim=-1)
-    count = int(moved.median(dim=1).values.median().clamp(*PLANES))
-    steps = torch.linspace(0, 1, count, device=nearest.device)
-    return (1 / farthest)[:, None] + steps * (1 / nearest - 1 / farthest)[:, None]
+    return (ends[1] - ends[0]).norm(dim=-1)
 
 
 def refine(
@@ -95,13 +112,14 @@ def refine(
 
     Returns:
         The reconstruction with depth, confidence in [0, 1] and cloud of every placed frame.
-        Confidence is 1 where two neighbours confirm a depth, and UNPROVEN where none does. Fewer
-        than three placed frames are returned as they are.
+        Confidence is 1 where two neighbours confirm a depth (of two views, the other one), and
+        UNPROVEN where none does. Depth stays as it is if there are no two placed frames, no
+        triangulated points, or too little parallax to tell depth (TELLING).
     """
     placed = reconstruction.confidence.flatten(1).any(1).nonzero()[:, 0]
     known = reconstruction.depth if reconstruction.tracks is None else reconstruction.tracks
-    if len(placed) < 3:
-        return reconstruction
+    if len(placed) < 2 or not bool((known[placed] > 0).any()):
+        return _unrefined(frames, reconstruction, placed, most_points)
     height, width = frames.images.shape[1:3]
     scale = min(1.0, long_side / max(height, width))
     size = (round(height * scale), round(width * scale))
@@ -111,18 +129,40 @@ def refine(
     nearest, farthest, typical = (value.to(device) for value in _ranges(known[placed]))
     everyone = torch.arange(len(placed), device=device)
     neighbours = neighbours_of(cameras, everyone, typical)
+    moved = moved_pixels(cameras, neighbours, nearest, farthest).amax(1)
+    telling = ((moved - TELLING[0]) / (TELLING[1] - TELLING[0])).clamp(0, 1)
+    if not bool((telling > 0).any()):
+        return _unrefined(frames, reconstruction, placed, most_points)
     planes = plane_depths(cameras, neighbours, nearest, farthest)
     inverse, cost = sweep(grey, cameras, neighbours, planes)
     depth = 1 / inverse.clamp(min=1e-9)
     agreed = confirmed(depth, cameras, neighbours)
-    weight = (agreed / ENOUGH).clamp(max=1) * (1 - cost / 1.2).clamp(0, 1).sqrt()
-    single = interpolate(reconstruction.depth[placed][:, None], size, mode="nearest")[:, 0].to(device)
+    enough = min(ENOUGH, neighbours.shape[1])
+    weight = (agreed / enough).clamp(max=1) * (1 - cost / 1.2).clamp(0, 1).sqrt()
+    weight = weight * telling[:, None, None]
+    single = interpolate(reconstruction.depth[placed][:, None], size, mode="nearest")[:, 0]
+    single = single.to(device)
     whole = completed(depth, weight, single)
     against = in_front(whole, weight, cameras, neighbours)
-    confidence = torch.maximum(weight, UNPROVEN * (whole > 0) * (1 - against))
+    scaled = (known[placed] > 0).flatten(1).any(1).to(device)
+    scaled |= (weight > CERTAIN).flatten(1).any(1)
+    least = torch.where(scaled[:, None, None], UNPROVEN * (1 - against), UNSCALED)
+    confidence = torch.maximum(weight, least * (whole > 0))
     maps = _resized(reconstruction, placed, whole, confidence)
     cloud = merged(frames, reconstruction.cameras, *maps, most_points, least=SHOWN)
     return replace(reconstruction, points=cloud, depth=maps[0], confidence=maps[1])
+
+
+def _unrefined(
+    frames: Frames, reconstruction: Reconstruction, placed: Tensor, most_points: int
+) -> Reconstruction:
+    """Depth as it is; every pixel of a placed frame with any depth is a point of the cloud."""
+    confidence = reconstruction.confidence.clone()
+    least = UNPROVEN * (reconstruction.depth[placed] > 0)
+    confidence[placed] = torch.maximum(confidence[placed], least.to(confidence))
+    cameras, depth = reconstruction.cameras, reconstruction.depth
+    cloud = merged(frames, cameras, depth, confidence, most_points, least=SHOWN)
+    return replace(reconstruction, points=cloud, confidence=confidence)
 
 
 def _ranges(tracks: Tensor) -> tuple[Tensor, Tensor, Tensor]:

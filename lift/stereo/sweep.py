@@ -55,7 +55,8 @@ def sweep(
         return torch.from_numpy(found[0]), torch.from_numpy(found[1])
     inverse, costs = [], []
     for view in range(len(images)):
-        volume = _volume(images, homographies[view], offsets[view], neighbours[view], planes[view], view)
+        asked = (homographies[view], offsets[view], neighbours[view])
+        volume = _volume(images, *asked, planes[view], view)
         found = _choose(_aggregate(volume, images[view]), volume, planes[view])
         inverse.append(found[0])
         costs.append(found[1])

@@ -45,12 +45,16 @@ class Splats(nn.ParameterDict):
     @classmethod
     def of(cls, gaussians: Gaussians) -> "Splats":
         opacities = gaussians.opacities.clamp(_MIN_OPACITY, 1 - _MIN_OPACITY)
-        return cls(
-            {
-                "means": gaussians.means, "scales": gaussians.scales.log(), "quats": gaussians.quats, "opacities": opacities.logit(),
-                "sh0": gaussians.sh_coeffs[:, :1], "shN": gaussians.sh_coeffs[:, 1:],
-            }  # fmt: skip
-        )
+        values = {
+            "means": gaussians.means,
+            "scales": gaussians.scales.log(),
+            "quats": gaussians.quats,
+            "opacities": opacities.logit(),
+            "sh0": gaussians.sh_coeffs[:, :1],
+            "shN": gaussians.sh_coeffs[:, 1:],
+        }
+        # torch's fused Adam on a CPU takes every tensor for contiguous.
+        return cls({name: value.contiguous() for name, value in values.items()})
 
     @classmethod
     def blank(cls, shapes: dict[str, list[int]]) -> "Splats":
