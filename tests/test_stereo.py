@@ -50,6 +50,7 @@ def test_refined_depth_is_within_two_percent_of_the_truth(captured):
     assert float((error[sure] > 0.1).float().mean()) < 0.1
 
 
+@pytest.mark.slow
 def test_depth_of_single_pictures_follows_the_stereo_locally(captured):
     cameras, frames = captured
     ramp = torch.linspace(0.7, 1.8, SIZE).expand(SIZE, SIZE)
@@ -111,6 +112,7 @@ def test_a_view_of_unknown_unit_adds_no_points(captured):
     assert float((found.confidence[6] < SHOWN).float().mean()) > 0.9
 
 
+@pytest.mark.slow
 def test_compiled_and_torch_sweeps_agree(captured):
     from lift.stereo import sweep as package  # noqa: F401
     from lift.stereo.sweep import _aggregate, _choose, _volume, plane_geometry
