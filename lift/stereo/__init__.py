@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from lift.geometry import project
+from lift.geometry import inside, project
 from lift.poses.agreement import merged
 from lift.stereo.fusion import CERTAIN, ENOUGH, completed, confirmed, in_front
 from lift.stereo.sweep import plane_geometry, sweep
@@ -33,35 +33,31 @@ SHOWN = 0.1
 
 
 def neighbours_of(
-    cameras: Cameras, placed: Tensor, typical: Float[Tensor, "view"], count: int = NEIGHBOURS
+    cameras: Cameras, typical: Float[Tensor, "view"], count: int = NEIGHBOURS
 ) -> Int[Tensor, "view neighbour"]:
     """The views that tell most about each view's depth.
 
     Args:
         cameras: One per view.
-        placed: Indices of the views that may be asked.
         typical: Typical depth in each view.
         count: Number of neighbours; fewer if there are not so many views.
 
     Returns:
-        For each view of `placed`, positions in `placed`.
+        Indices of views, for each view.
     """
-    some = cameras[placed]
-    centers, forward = some.centers, some.camera_to_world[:, :3, 2]
+    centers, forward = cameras.centers, cameras.camera_to_world[:, :3, 2]
     focus = centers + typical[:, None] * forward
     scores = []
-    for k in range(len(some)):
+    for k in range(len(cameras)):
         rays = torch.nn.functional.normalize(focus[k] - centers, dim=-1)
         angle = torch.rad2deg(torch.acos((rays * rays[k]).sum(-1).clamp(-1, 1)))
         turned = torch.rad2deg(torch.acos((forward * forward[k]).sum(-1).clamp(-1, 1)))
-        pixels, z = project(focus[k : k + 1], some)
-        size = pixels.new_tensor([some.width, some.height])
-        there = ((pixels[:, 0] > 0) & (pixels[:, 0] < size)).all(-1)
+        pixels, _ = project(focus[k : k + 1], cameras)
         ratio = angle / BEST_ANGLE
-        score = ratio / (0.25 + ratio**2) * (turned < 45) * (there & (z[:, 0] > 0))
+        score = ratio / (0.25 + ratio**2) * (turned < 45) * inside(pixels[:, 0], cameras)
         score[k] = -1
         scores.append(score)
-    return torch.stack(scores).topk(min(count, len(some) - 1)).indices
+    return torch.stack(scores).topk(min(count, len(cameras) - 1)).indices
 
 
 def plane_depths(
@@ -127,8 +123,7 @@ def refine(
     grey = interpolate(grey, size, mode="area")[:, 0].to(device)
     cameras = reconstruction.cameras[placed].resized(size[1], size[0]).to(device)
     nearest, farthest, typical = (value.to(device) for value in _ranges(known[placed]))
-    everyone = torch.arange(len(placed), device=device)
-    neighbours = neighbours_of(cameras, everyone, typical)
+    neighbours = neighbours_of(cameras, typical)
     moved = moved_pixels(cameras, neighbours, nearest, farthest).amax(1)
     telling = ((moved - TELLING[0]) / (TELLING[1] - TELLING[0])).clamp(0, 1)
     if not bool((telling > 0).any()):
