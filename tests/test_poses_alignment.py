@@ -358,6 +358,32 @@ def test_the_next_start_has_a_frame_that_is_not_placed_yet():
     assert bool(mapper.scene.placed[12:].any())
 
 
+def test_a_scene_without_the_input_gives_way_to_a_start_with_it(monkeypatch):
+    truth, seen, _ = world()
+    whole = IncrementalMapper.whole
+    starts = []
+
+    def without_the_input(mapper):
+        starts.append(mapper.scene.placed.nonzero()[:, 0].tolist())
+        found = whole(mapper)
+        if 0 in starts[-1]:
+            return found
+        placed = torch.ones_like(found.scene.placed)
+        placed[0] = False
+        return replace(found, scene=replace(found.scene, placed=placed))
+
+    def only_where_asked(mapper, covered, member):
+        pairs = candidates(mapper, covered, member)
+        return [pair for pair in pairs if (0 in pair[:2]) == (member == 0)]
+
+    candidates = IncrementalMapper._candidates
+    monkeypatch.setattr(IncrementalMapper, "_candidates", only_where_asked)
+    monkeypatch.setattr(IncrementalMapper, "whole", without_the_input)
+    found = register(seen, truth.log_focal, truth.middle, 4.0, "fixed")
+    assert 0 in starts[-1]
+    assert bool(found.scene.placed.all())
+
+
 def test_a_focal_length_that_motion_cannot_tell_is_not_estimated():
     truth, seen, _ = world(wrong=0.0, aside=0.6)
     off = truth.log_focal + 0.3

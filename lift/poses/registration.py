@@ -6,6 +6,7 @@ What is asked for is not believed here: a frame's place follows from what is see
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -100,33 +101,47 @@ def _best_start(fresh: Callable[[float], "IncrementalMapper"], focal: Focal) -> 
     """The most complete scene of those that several first pairs and focal lengths lead to.
 
     A wrong first pair, or a focal length that is far off, places a few frames and then none. The
-    next try starts from a pair with a frame that was not placed.
+    next try starts from a pair with a frame that was not placed. A scene without the input is of no
+    use, so the last tries start from pairs that show it.
     """
-    best, covered = None, None
     factors = FOCAL_GUESSES if focal != "fixed" else (1.0,) * len(FOCAL_GUESSES)
-    for factor in factors:
-        growth = fresh(factor)
-        growth.given = growth.given - math.log(factor)
-        try:
-            growth.begin_with_a_pair(covered)
-        except NoBeginning:
-            if best is None:  # frames from one spot: with a wrong focal length they would seem to move
-                raise
-            continue
-        found = growth.whole()
-        if best is None or _completeness(found) > _completeness(best):
-            best = found
+    # Frames from one spot seem to move with a wrong focal length, so the first try may raise.
+    best = _start(fresh, factors[0])
+    covered = best.scene.placed
+    for factor in factors[1:]:
         if _completeness(best) >= COMPLETE:
+            return best
+        try:
+            found = _start(fresh, factor, covered=covered)
+        except NoBeginning:
+            continue
+        best = max(best, found, key=_completeness)
+        covered = covered | found.scene.placed
+    for factor in dict.fromkeys(factors):
+        if bool(best.scene.placed[0]):
             break
-        covered = found.scene.placed if covered is None else covered | found.scene.placed
-    assert best is not None, "the first try raises"
+        with suppress(NoBeginning):
+            best = max(best, _start(fresh, factor, member=0), key=_completeness)
     return best
 
 
+def _start(
+    fresh: Callable[[float], "IncrementalMapper"],
+    factor: float,
+    covered: Bool[Tensor, "frame"] | None = None,
+    member: int | None = None,
+) -> Registered:
+    """Place frames from a first pair on, with a factor on the assumed focal length."""
+    growth = fresh(factor)
+    growth.given = growth.given - math.log(factor)
+    growth.begin_with_a_pair(covered, member)
+    return growth.whole()
+
+
 def _completeness(found: Registered) -> float:
-    """Share of the frames that are placed; half of it if the input is not among them."""
+    """Share of the frames that are placed, below 0 if the input is not among them."""
     placed = found.scene.placed
-    return float(placed.double().mean()) * (1.0 if bool(placed[0]) else 0.5)
+    return float(placed.double().mean()) - (0.0 if bool(placed[0]) else 1.0)
 
 
 def triangulate(
@@ -209,10 +224,18 @@ class IncrementalMapper:
         self._adjust("fixed", 25)
         self._sort_out()
 
-    def begin_with_a_pair(self, covered: Tensor | None = None) -> None:
-        """Starts from two frames, of which one is not `covered` yet by earlier tries."""
+    def begin_with_a_pair(self, covered: Tensor | None = None, member: int | None = None) -> None:
+        """Start from two frames.
+
+        Args:
+            covered: Frames that earlier tries placed. One of the two frames is not among them.
+            member: Frame that is one of the two; any if None.
+
+        Raises:
+            NoBeginning: If no such pair shows enough points from two sides.
+        """
         best, score = None, 0.0
-        for a, b, common in self._candidates(covered):
+        for a, b, common in self._candidates(covered, member):
             first, second, rays = self._common(a, b)
             pose, inlier = _relative(first, second, self._lens(a), self._lens(b), self.reach / 2)
             if pose is None:
@@ -244,8 +267,13 @@ class IncrementalMapper:
         if not self.depth:
             self.depth, self.sightings = True, replace(self.sightings, log_depth=torch.where(some, depth, torch.nan).log())
 
-    def _candidates(self, covered: Tensor | None = None) -> list[tuple[int, int, int]]:
-        """Pairs of frames with the points that they share, many at first, but of all distances; none whose frames are both `covered`."""
+    def _candidates(
+        self, covered: Tensor | None, member: int | None
+    ) -> list[tuple[int, int, int]]:
+        """Pairs of frames with the points that they share, as `begin_with_a_pair` wants them.
+
+        Pairs with many points come first, but pairs of all distances are there.
+        """
         shape = (len(self.scene.rotation), len(self.scene.points))
         index = self.sightings.frame.cpu().numpy(), self.sightings.point.cpu().numpy()
         seen = csr_matrix((np.ones(len(index[0]), np.float32), index), shape)
@@ -254,6 +282,8 @@ class IncrementalMapper:
         if covered is not None:
             done = covered.tolist()
             pairs = [pair for pair in pairs if not (done[pair[0]] and done[pair[1]])]
+        if member is not None:
+            pairs = [pair for pair in pairs if member in pair[:2]]
         apart = {(a, b): self._apart(a, b) for a, b, _ in sorted(pairs, key=lambda p: -p[2])[: 20 * PAIRS]}
         pairs = [p for p in pairs if p[:2] in apart]
         # Motion of the picture tells of parallax at no cost, but is not the same: many are tried.
