@@ -349,7 +349,7 @@ def main() -> None:
     records = []
     for name, load in track(list(steps.items()), "clips", transient=True):
         record = resumed(options.output / f"{name}.json", lambda load=load: measure(load()))
-        records.append(record)
+        records.append({key: value for key, value in record.items() if key != "machine"})
     text = report(records)
     if options.clips:
         print(text)

@@ -27,8 +27,12 @@ from lift.types import Cameras, Frames, Gaussians, Reconstruction
 
 SHARED = Path(os.environ.get("LIFT_SHARED", Path(__file__).parents[2] / "shared")).resolve()
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
-PRESETS = {"cpu": [], "gpu": ["experiment=gpu"]}
-"""Settings of `lift run` by the name of a preset; the defaults are those of a CPU."""
+PRESETS = {
+    "cpu": [],
+    "gpu": ["experiment=gpu"],
+    "gpu-384": ["renderer=gsplat", "trainer=gpu"],
+}
+"""Settings of `lift run` by the name of a preset. `cpu` has the defaults, `gpu-384` has them on a GPU."""
 
 Picture = Float[Tensor, "height width 3"]
 
@@ -144,6 +148,7 @@ def resumed(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         if not is_users(error):
             raise
         result = {"refused": one_line(error)}
+    result["machine"] = machine("cuda" if torch.cuda.is_available() else "cpu")
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_suffix(".draft")
     draft.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -206,15 +211,20 @@ def _cell(value: Any) -> str:
 
 
 def write_results(
-    name: str, device: str, text: str, rows: Any, folder: Path = RESULTS, **more: Any
+    name: str,
+    preset: str,
+    text: str,
+    rows: list[dict[str, Any]],
+    folder: Path = RESULTS,
+    **more: Any,
 ) -> Path:
-    """Write NAME-DEVICE.json and .md: rows, the machine with its versions, and a table.
+    """Write NAME-PRESET.json and .md: rows, the machine with its versions, and a table.
 
     Args:
         name: Name of the experiment.
-        device: `cpu` or `gpu`.
+        preset: Name of the preset.
         text: Markdown.
-        rows: Results for the JSON file.
+        rows: Results for the JSON file. The machine is that of the last one made.
         folder: Where to.
         more: Further entries of the JSON file.
 
@@ -222,9 +232,10 @@ def write_results(
         The JSON file.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    made_on = machine("cuda" if device == "gpu" else "cpu")
+    made_on = max((row["machine"] for row in rows), key=lambda machine: machine["when"])
+    rows = [{key: value for key, value in row.items() if key != "machine"} for row in rows]
     record = {"experiment": name, **more, "machine": made_on, "rows": rows}
-    file = folder / f"{name}-{device}.json"
+    file = folder / f"{name}-{preset}.json"
     file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     file.with_suffix(".md").write_text(text.rstrip() + "\n", encoding="utf-8")
     return file

@@ -178,7 +178,7 @@ def lift_scene(
     return {
         "held_out": mean_scores(list(rows.values())),
         "held_out_views": rows,
-        "held_out_placed": f"{len(rows)} of {len(run.held_out)}",
+        "held_out_placed": f"{len(rows)} of {len(scene.held_out)}",
         "input_psnr": run.metrics["input_psnr"],
         "verdict": run.metrics.get("verdict"),
         "gaussians": len(run.gaussians),
@@ -285,6 +285,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         "input PSNR",
         "Gaussians",
         "placed",
+        "held out, placed",
         "rotation, degrees",
         "position, %",
         "focal, %",
@@ -305,6 +306,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             row.get("input_psnr"),
             row["gaussians"],
             row.get("placed"),
+            row.get("held_out_placed"),
             errors.get("rotation"),
             *(100 * errors[key] if key in errors else None for key in ("position", "focal")),
             round(row["seconds_in_all"]),
@@ -317,9 +319,10 @@ def text_of(rows: list[dict[str, Any]], command: str) -> str:
     """Write the Markdown page."""
     notes = (
         "Every 8th photograph (0, 8, 16, ... by name) is held out of the fit. PSNR in dB, SSIM and "
-        "LPIPS (AlexNet) are means over held-out photographs. `lift` gets the folder of "
-        "photographs alone. It finds the cameras of all of them, and held-out photographs are rendered at the "
-        "cameras that it found. Plain gsplat (MCMC) gets the official cameras and sparse points, "
+        "LPIPS (AlexNet) are means over held-out photographs, for `lift` over those that it "
+        "placed. `lift` gets the folder of "
+        "photographs alone. It finds the cameras of all of them, and held-out photographs are "
+        "rendered at the cameras that it found. Plain gsplat (MCMC) gets the official cameras and sparse points, "
         "which come from all photographs. Camera errors are medians after a similarity; "
         "position is a share of the largest distance between two cameras."
     )
