@@ -1,9 +1,9 @@
-# make demo | make test | make test-fast. PYTHON chooses the interpreter (3.10 to 3.13) that the environment is made with.
+# make demo | make lint | make test | make test-fast. PYTHON chooses the interpreter (3.10 to 3.13) that the environment is made with.
 PYTHON ?= python3
 VENV ?= .venv
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-fast clean
+.PHONY: demo lint test test-fast clean
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -13,6 +13,10 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 
 demo: $(READY)
 	$(VENV)/bin/lift run experiment=demo
+
+lint: $(READY)
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile

@@ -23,6 +23,8 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+from poses import FIELD_OF_VIEW, Case, scores
+
 from lift.evaluation.pairs import Oracle
 from lift.geometry import pinhole
 from lift.machine import machine
@@ -32,7 +34,6 @@ from lift.poses.pointmaps import PointMapPoses
 from lift.priors.synthetic import Synthetic
 from lift.scenes import render
 from lift.types import Cameras, Depth, Frames, Trajectory
-from poses import FIELD_OF_VIEW, Case, scores
 
 METHODS = {
     "published": {"alignment": "published"},
@@ -63,7 +64,9 @@ class Timed(Oracle):
 
 def scene(frames: int, width: int, device: str) -> Case:
     """Planned cameras, and where the frames were taken: off by what `synthetic` gets wrong of cameras at strength 1."""
-    prior = Synthetic("room", 1.0, image="room", geometry=0.0, texture=0.0, color=0.0, blur=0.0)  # cameras alone
+    prior = Synthetic(
+        "room", 1.0, image="room", geometry=0.0, texture=0.0, color=0.0, blur=0.0
+    )  # cameras alone
     height = width * 3 // 4
     camera = pinhole(width, height, width / 2 / math.tan(math.radians(FIELD_OF_VIEW) / 2))
     start = prior.truth(camera)
@@ -75,7 +78,9 @@ def scene(frames: int, width: int, device: str) -> Case:
     true = Cameras.cat(cameras)
     os.environ |= {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # of those that draw
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
-        seen = Frames.cat(list(pool.map(render, ["room"] * len(true), [true[view] for view in range(len(true))])))
+        seen = Frames.cat(
+            list(pool.map(render, ["room"] * len(true), [true[view] for view in range(len(true))]))
+        )
     for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
         del os.environ[name]
     return Case(seen, plan, true, seen.depth, depth.typical)
@@ -89,13 +94,30 @@ def row(asked: tuple[str, Case, str, int]) -> dict[str, Any]:
 
     def pose(oracle: Oracle) -> PointMapPoses:
         return PointMapPoses(
-            oracle, given.cameras.width, PATCH, monocular="off", exhaustive=16, closures=4, focal="fixed", trust=1.0, least=0.5, tolerance=0.05,
-            most_points=1_000_000, depth=first, estimator=None, device=torch.device(device), **settings,
-        )  # fmt: skip
+            oracle,
+            given.cameras.width,
+            PATCH,
+            monocular="off",
+            exhaustive=16,
+            closures=4,
+            focal="fixed",
+            trust=1.0,
+            least=0.5,
+            tolerance=0.05,
+            most_points=1_000_000,
+            depth=first,
+            estimator=None,
+            device=torch.device(device),
+            **settings,
+        )
 
-    few = Trajectory(given.plan.start, given.plan.clips[:1])  # what is compiled and loaded once a process is not counted
+    few = Trajectory(
+        given.plan.start, given.plan.clips[:1]
+    )  # what is compiled and loaded once a process is not counted
     some = list(range(len(few.cameras)))
-    pose(Oracle(given.cameras[some].to(device), given.depth[some].to(device), describes=describes))(Frames(given.frames.images[some]), few)
+    pose(Oracle(given.cameras[some].to(device), given.depth[some].to(device), describes=describes))(
+        Frames(given.frames.images[some]), few
+    )
     oracle = Timed(given.cameras.to(device), given.depth.to(device), describes=describes, seed=seed)
     made = pose(oracle)
     if device == "cuda":
@@ -106,9 +128,21 @@ def row(asked: tuple[str, Case, str, int]) -> dict[str, Any]:
     began = oracle.now()
     found = made(Frames(given.frames.images), given.plan)
     seconds = oracle.now() - began - oracle.spent
-    peak = torch.cuda.max_memory_allocated() if device == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10
+    peak = (
+        torch.cuda.max_memory_allocated()
+        if device == "cuda"
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10
+    )
     errors = {key: round(value, 5) for key, value in scores(given, found).items()}
-    return {"alignment": name, "frames": len(given.frames), "width": given.cameras.width, "seed": seed, **errors, "seconds": round(seconds, 2), "peak_gib": round((peak - held) / 2**30, 3)}
+    return {
+        "alignment": name,
+        "frames": len(given.frames),
+        "width": given.cameras.width,
+        "seed": seed,
+        **errors,
+        "seconds": round(seconds, 2),
+        "peak_gib": round((peak - held) / 2**30, 3),
+    }
 
 
 def main() -> None:
@@ -116,7 +150,9 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=15, help="a clip")
     parser.add_argument("--width", type=int, default=448)
     parser.add_argument("--seeds", type=int, default=1, help="of the oracle's mistakes")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu"
+    )
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
     parser.add_argument("--to", type=Path, default=Path("outputs/alignment.json"))
     asked = parser.parse_args()
@@ -128,7 +164,13 @@ def main() -> None:
             with ProcessPoolExecutor(1, get_context("spawn")) as pool:
                 rows.append(pool.submit(row, (name, given, asked.device, seed)).result())
             print(json.dumps(rows[-1]), flush=True)
-            asked.to.write_text(json.dumps({"benchmark": "alignment", "rows": rows, "machine": machine(asked.device)}, indent=1) + "\n")
+            asked.to.write_text(
+                json.dumps(
+                    {"benchmark": "alignment", "rows": rows, "machine": machine(asked.device)},
+                    indent=1,
+                )
+                + "\n"
+            )
 
 
 if __name__ == "__main__":

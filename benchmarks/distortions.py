@@ -11,17 +11,20 @@ import pstats
 from collections.abc import Callable
 
 import torch
+from example_trainer import SEED, bare, in_a_loop, module, scene, supplied
+from measure import spread, write
 from torch.profiler import ProfilerActivity, profile
 
-from example_trainer import SEED, bare, in_a_loop, module, scene, supplied
 from lift.distortions import distortions
 from lift.renderers import renderers
-from measure import spread, write
 
 GAUSSIANS, VIEWS, ROUNDS = 500_000, 4, 5
 KINDS = {
     "identity": {"name": "identity"},
-    **{name: {"name": name} for name in ("rigid", "image_warp", "appearance", "blur", "field", "hexplane")},
+    **{
+        name: {"name": name}
+        for name in ("rigid", "image_warp", "appearance", "blur", "field", "hexplane")
+    },
     "composed": {"name": "composed", "sift": 0.0},
     "as_released": {"name": "hexplane", "as_released": True},
 }
@@ -34,8 +37,14 @@ def explain(step: Callable[[int], None], steps: int) -> None:
         in_a_loop(step, 0, steps)()
     events = seen.key_averages()
     for title, kernels in (("kernels on the device", True), ("operators on the host", False)):
-        rows = [(e.self_device_time_total if kernels else e.self_cpu_time_total, e.count, e.key) for e in events if (e.device_type.name == "CUDA") == kernels]
-        print(f"\n{title}: {sum(time for time, *_ in rows) / 1e3 / steps:.2f} ms a step in {sum(count for _, count, _ in rows) / steps:.0f} calls")
+        rows = [
+            (e.self_device_time_total if kernels else e.self_cpu_time_total, e.count, e.key)
+            for e in events
+            if (e.device_type.name == "CUDA") == kernels
+        ]
+        print(
+            f"\n{title}: {sum(time for time, *_ in rows) / 1e3 / steps:.2f} ms a step in {sum(count for _, count, _ in rows) / steps:.0f} calls"
+        )
         for time, count, name in sorted(rows, reverse=True)[:25]:
             print(f"{time / 1e3 / steps:8.3f} ms {count / steps:6.1f} x {name[:100]}")
     python = cProfile.Profile()
@@ -47,19 +56,36 @@ def explain(step: Callable[[int], None], steps: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
-    parser.add_argument("--quick", action="store_true", help="few steps and Gaussians; writes nothing")
-    parser.add_argument("--profile", choices=tuple(KINDS), metavar="DISTORTION", help="where the time of its step goes; writes nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="few steps and Gaussians; writes nothing"
+    )
+    parser.add_argument(
+        "--profile",
+        choices=tuple(KINDS),
+        metavar="DISTORTION",
+        help="where the time of its step goes; writes nothing",
+    )
     parser.add_argument("--gaussians", type=int, default=GAUSSIANS, help="with --profile")
     parser.add_argument("--views", type=int, default=VIEWS, help="a step, with --profile")
     asked = parser.parse_args()
     quick = asked.quick
     warm_up, steps = (2, 5) if quick else (10, 20)
-    count, views = (asked.gaussians, asked.views) if asked.profile else (20_000 if quick else GAUSSIANS, VIEWS)
+    count, views = (
+        (asked.gaussians, asked.views) if asked.profile else (20_000 if quick else GAUSSIANS, VIEWS)
+    )
     renderer = renderers.build({"name": "gsplat"}, device=torch.device("cuda"))
     gaussians, cameras, frames, depth = scene(count, renderer)
 
     def step(settings: dict[str, object]) -> Callable[[int], None]:
-        made = module(gaussians, cameras, frames, depth, renderer, distortions.build(settings, **supplied(gaussians, cameras)), views)
+        made = module(
+            gaussians,
+            cameras,
+            frames,
+            depth,
+            renderer,
+            distortions.build(settings, **supplied(gaussians, cameras)),
+            views,
+        )
         made.step = made.how.steps // 2
         return bare(made, views)
 
@@ -71,7 +97,14 @@ def main() -> None:
         for name, round_ in rounds.items():
             times[name].append(round_())
     slowest = spread(times["as_released"])["median"]
-    rows = [{"distortion": name, **spread(values), "to_as_released": round(spread(values)["median"] / slowest, 3)} for name, values in times.items()]
+    rows = [
+        {
+            "distortion": name,
+            **spread(values),
+            "to_as_released": round(spread(values)["median"] / slowest, 3),
+        }
+        for name, values in times.items()
+    ]
     for row in rows:
         print(row, flush=True)
     if not quick:

@@ -24,6 +24,7 @@ from typing import Any
 
 import pytorch_lightning as lightning
 import torch
+from measure import spread, write
 from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn.functional import l1_loss
@@ -36,7 +37,6 @@ from lift.training import losses
 from lift.training.data import STEPS_A_BATCH, SceneData
 from lift.training.module import SceneModule
 from lift.types import Cameras, Clip, Frames, Gaussians, PointCloud, Reconstruction, Trajectory
-from measure import spread, write
 
 SEED, FRAMES, WARM_UP, STEPS, ROUNDS = 0, 16, 40, 100, 5
 WIDTH, HEIGHT = 1024, 768
@@ -55,13 +55,28 @@ def scene(count: int, renderer: Renderer) -> tuple[Gaussians, Cameras, Frames, T
     opacities = 0.1 + 0.8 * torch.rand(count, generator=rng)
     sh_coeffs = 0.3 * torch.randn(count, 16, 3, generator=rng)
     gaussians = Gaussians(means, quats, scales, opacities, sh_coeffs).to("cuda")
-    eyes = torch.stack([torch.linspace(0, 0.1, FRAMES), torch.zeros(FRAMES), torch.zeros(FRAMES)], dim=-1)
-    down, middle = torch.tensor([0.0, 1, 0]).expand(FRAMES, 3), torch.tensor([0.0, 0, 4]).expand(FRAMES, 3)
-    cameras = Cameras(look_at(eyes, middle, down), pinhole(WIDTH, HEIGHT, float(WIDTH)).intrinsics.repeat(FRAMES, 1, 1), WIDTH, HEIGHT)
+    eyes = torch.stack(
+        [torch.linspace(0, 0.1, FRAMES), torch.zeros(FRAMES), torch.zeros(FRAMES)], dim=-1
+    )
+    down, middle = (
+        torch.tensor([0.0, 1, 0]).expand(FRAMES, 3),
+        torch.tensor([0.0, 0, 4]).expand(FRAMES, 3),
+    )
+    cameras = Cameras(
+        look_at(eyes, middle, down),
+        pinhole(WIDTH, HEIGHT, float(WIDTH)).intrinsics.repeat(FRAMES, 1, 1),
+        WIDTH,
+        HEIGHT,
+    )
     with torch.no_grad():
         shown = renderer(gaussians, cameras.to("cuda"))
     noisy = (shown.rgb + 0.1 * torch.randn_like(shown.rgb)).clamp(0, 1)
-    return gaussians, cameras, Frames((noisy * 255).round().to(torch.uint8).cpu()), shown.depth.cpu()
+    return (
+        gaussians,
+        cameras,
+        Frames((noisy * 255).round().to(torch.uint8).cpu()),
+        shown.depth.cpu(),
+    )
 
 
 class Example:
@@ -73,26 +88,59 @@ class Example:
         self.rasterization = rasterization
         self.ssim = _their_ssim()
         values = {
-            "means": gaussians.means, "scales": gaussians.scales.log(), "quats": gaussians.quats, "opacities": gaussians.opacities.logit(),
-            "sh0": gaussians.sh_coeffs[:, :1], "shN": gaussians.sh_coeffs[:, 1:],
-        }  # fmt: skip
-        self.splats = torch.nn.ParameterDict({name: torch.nn.Parameter(value.clone().contiguous()) for name, value in values.items()})
-        self.optimisers = {name: torch.optim.Adam([{"params": p, "lr": 1e-9, "name": name}], eps=1e-15) for name, p in self.splats.items()}
-        self.schedule = torch.optim.lr_scheduler.ExponentialLR(self.optimisers["means"], gamma=0.01 ** (1 / 30_000))
+            "means": gaussians.means,
+            "scales": gaussians.scales.log(),
+            "quats": gaussians.quats,
+            "opacities": gaussians.opacities.logit(),
+            "sh0": gaussians.sh_coeffs[:, :1],
+            "shN": gaussians.sh_coeffs[:, 1:],
+        }
+        self.splats = torch.nn.ParameterDict(
+            {name: torch.nn.Parameter(value.clone().contiguous()) for name, value in values.items()}
+        )
+        self.optimisers = {
+            name: torch.optim.Adam([{"params": p, "lr": 1e-9, "name": name}], eps=1e-15)
+            for name, p in self.splats.items()
+        }
+        self.schedule = torch.optim.lr_scheduler.ExponentialLR(
+            self.optimisers["means"], gamma=0.01 ** (1 / 30_000)
+        )
         self.strategy = DefaultStrategy(refine_start_iter=10**9)
         self.strategy.check_sanity(self.splats, self.optimisers)
         self.state = self.strategy.initialize_state(scene_scale=1.0)
         given = (cameras.camera_to_world, cameras.intrinsics, frames.images.float())
-        self.batches = list(zip(*([part.contiguous().pin_memory() for part in value.split(batch)] for value in given), strict=True))
+        self.batches = list(
+            zip(
+                *(
+                    [part.contiguous().pin_memory() for part in value.split(batch)]
+                    for value in given
+                ),
+                strict=True,
+            )
+        )
 
     def step(self, number: int) -> None:
-        poses, intrinsics, pixels = (value.to("cuda") for value in self.batches[number % len(self.batches)])
+        poses, intrinsics, pixels = (
+            value.to("cuda") for value in self.batches[number % len(self.batches)]
+        )
         pixels = pixels / 255.0
         shown, _, info = self.rasterization(
-            self.splats["means"], self.splats["quats"], self.splats["scales"].exp(), self.splats["opacities"].sigmoid(),
-            torch.cat([self.splats["sh0"], self.splats["shN"]], 1), torch.linalg.inv(poses), intrinsics, WIDTH, HEIGHT,
-            sh_degree=3, packed=False, absgrad=False, render_mode="RGB", near_plane=0.01, far_plane=1e10,
-        )  # fmt: skip
+            self.splats["means"],
+            self.splats["quats"],
+            self.splats["scales"].exp(),
+            self.splats["opacities"].sigmoid(),
+            torch.cat([self.splats["sh0"], self.splats["shN"]], 1),
+            torch.linalg.inv(poses),
+            intrinsics,
+            WIDTH,
+            HEIGHT,
+            sh_degree=3,
+            packed=False,
+            absgrad=False,
+            render_mode="RGB",
+            near_plane=0.01,
+            far_plane=1e10,
+        )
         self.strategy.step_pre_backward(self.splats, self.optimisers, self.state, number, info)
         loss = 0.8 * l1_loss(shown, pixels) + 0.2 * (1 - self.ssim(shown, pixels))
         loss.backward()
@@ -101,29 +149,66 @@ class Example:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         self.schedule.step()
-        self.strategy.step_post_backward(self.splats, self.optimisers, self.state, number, info, packed=False)
+        self.strategy.step_post_backward(
+            self.splats, self.optimisers, self.state, number, info, packed=False
+        )
 
 
 def _their_ssim() -> Callable[[Tensor, Tensor], Tensor]:
     if importlib.util.find_spec("fused_ssim"):
         from fused_ssim import fused_ssim
 
-        return lambda a, b: fused_ssim(a.permute(0, 3, 1, 2), b.permute(0, 3, 1, 2), padding="valid")
+        return lambda a, b: fused_ssim(
+            a.permute(0, 3, 1, 2), b.permute(0, 3, 1, 2), padding="valid"
+        )
     return lambda a, b: losses.photometric(a, (b * 255).to(torch.uint8))[1]
 
 
 def supplied(gaussians: Gaussians, cameras: Cameras) -> dict[str, Any]:
     """What a distortion of these frames may ask for."""
-    trajectory, points = Trajectory(cameras[0], (Clip("right", 0, cameras[1:]),)), PointCloud(gaussians.means.cpu(), torch.zeros(len(gaussians), 3))
-    return {"num_views": FRAMES, "extent": 4.0, "size": (WIDTH, HEIGHT), "trajectory": trajectory, "points": points}
+    trajectory, points = (
+        Trajectory(cameras[0], (Clip("right", 0, cameras[1:]),)),
+        PointCloud(gaussians.means.cpu(), torch.zeros(len(gaussians), 3)),
+    )
+    return {
+        "num_views": FRAMES,
+        "extent": 4.0,
+        "size": (WIDTH, HEIGHT),
+        "trajectory": trajectory,
+        "points": points,
+    }
 
 
-def module(gaussians: Gaussians, cameras: Cameras, frames: Frames, depth: Tensor, renderer: Renderer, distortion: Distortion, batch: int) -> SceneModule:
+def module(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    frames: Frames,
+    depth: Tensor,
+    renderer: Renderer,
+    distortion: Distortion,
+    batch: int,
+) -> SceneModule:
     still = dict.fromkeys(OmegaConf.structured(Fit).learning_rate, 1e-9)
-    changes = {"steps": 10**6, "views_per_step": batch, "log_every": 100, "learning_rate": still, "densify": {"first": 10**9}, "sh_degree": 3}
-    reconstruction = Reconstruction(cameras, PointCloud(torch.zeros(1, 3), torch.zeros(1, 3)), depth, (depth > 0).float())
+    changes = {
+        "steps": 10**6,
+        "views_per_step": batch,
+        "log_every": 100,
+        "learning_rate": still,
+        "densify": {"first": 10**9},
+        "sh_degree": 3,
+    }
+    reconstruction = Reconstruction(
+        cameras, PointCloud(torch.zeros(1, 3), torch.zeros(1, 3)), depth, (depth > 0).float()
+    )
     made = SceneModule(
-        gaussians.to("cpu"), distortion, renderer, frames, reconstruction, OmegaConf.merge(OmegaConf.structured(Fit), changes), 4.0, SEED
+        gaussians.to("cpu"),
+        distortion,
+        renderer,
+        frames,
+        reconstruction,
+        OmegaConf.merge(OmegaConf.structured(Fit), changes),
+        4.0,
+        SEED,
     )
     return made
 
@@ -134,7 +219,9 @@ class Marks(lightning.Callback):
     def __init__(self) -> None:
         self.times: list[float] = []
 
-    def on_train_batch_start(self, trainer: lightning.Trainer, module: lightning.LightningModule, batch: Any, number: int) -> None:
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, batch: Any, number: int
+    ) -> None:
         if number * STEPS_A_BATCH in (WARM_UP, WARM_UP + STEPS):
             torch.cuda.synchronize()
             self.times.append(time.perf_counter())
@@ -145,14 +232,25 @@ def under_lightning(made: SceneModule, batch: int) -> Callable[[], float]:
 
     def round_() -> float:
         marks = Marks()
-        data = SceneData(list(range(1, FRAMES)), [], batch, WARM_UP + STEPS + STEPS_A_BATCH, 0.15, SEED)
+        data = SceneData(
+            list(range(1, FRAMES)), [], batch, WARM_UP + STEPS + STEPS_A_BATCH, 0.15, SEED
+        )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="pytorch_lightning")
             trainer = lightning.Trainer(
-                accelerator="gpu", devices=1, max_epochs=1, logger=False, callbacks=[marks], enable_progress_bar=False,
-                enable_checkpointing=False, enable_model_summary=False, num_sanity_val_steps=0, limit_val_batches=0,
-                use_distributed_sampler=False, log_every_n_steps=100,
-            )  # fmt: skip
+                accelerator="gpu",
+                devices=1,
+                max_epochs=1,
+                logger=False,
+                callbacks=[marks],
+                enable_progress_bar=False,
+                enable_checkpointing=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                limit_val_batches=0,
+                use_distributed_sampler=False,
+                log_every_n_steps=100,
+            )
             trainer.fit(made, data)
         first, last = marks.times
         return 1e3 * (last - first) / STEPS
@@ -160,7 +258,9 @@ def under_lightning(made: SceneModule, batch: int) -> Callable[[], float]:
     return round_
 
 
-def in_a_loop(step: Callable[[int], None], warm_up: int = WARM_UP, steps: int = STEPS) -> Callable[[], float]:
+def in_a_loop(
+    step: Callable[[int], None], warm_up: int = WARM_UP, steps: int = STEPS
+) -> Callable[[], float]:
     """A round: milliseconds a step."""
 
     def round_() -> float:
@@ -184,7 +284,9 @@ def bare(made: SceneModule, batch: int) -> Callable[[int], None]:
     made.manual_backward = lambda loss: loss.backward()
 
     def step(number: int) -> None:
-        views = torch.tensor([(number * batch + k) % FRAMES for k in range(batch)]).to(made.renderer.device, non_blocking=True)
+        views = torch.tensor([(number * batch + k) % FRAMES for k in range(batch)]).to(
+            made.renderer.device, non_blocking=True
+        )
         made.optimise(views)
 
     return step
@@ -201,12 +303,26 @@ def main() -> None:
     for count, batch in CASES[:1] if arguments.quick else CASES:
         world = scene(count, renderer)
         gaussians, cameras, frames, depth = world
-        make = lambda distortion: module(gaussians, cameras, frames, depth, renderer, distortion, batch)  # noqa: E731
-        rigid = distortions.build({"name": "rigid", "learning_rate": 1e-12}, **supplied(gaussians, cameras))
+
+        def make(distortion, world=world, batch=batch):
+            return module(*world, renderer, distortion, batch)
+
+        rigid = distortions.build(
+            {"name": "rigid", "learning_rate": 1e-12}, **supplied(gaussians, cameras)
+        )
         parts = ("rigid", "image_warp", "appearance", "blur")
-        still = {"starts": (0.0,) * len(parts), "sift": 0.0, "settings": {part: {"learning_rate": 1e-12} for part in parts}}
-        composed = distortions.build({"name": "composed", "parts": parts, **still}, **supplied(gaussians, cameras))
-        identity = [distortions.build({"name": "identity"}, **supplied(gaussians, cameras)) for _ in range(2)]
+        still = {
+            "starts": (0.0,) * len(parts),
+            "sift": 0.0,
+            "settings": {part: {"learning_rate": 1e-12} for part in parts},
+        }
+        composed = distortions.build(
+            {"name": "composed", "parts": parts, **still}, **supplied(gaussians, cameras)
+        )
+        identity = [
+            distortions.build({"name": "identity"}, **supplied(gaussians, cameras))
+            for _ in range(2)
+        ]
         rounds = {
             "example": in_a_loop(Example(gaussians, cameras, frames, batch).step),
             "bare": in_a_loop(bare(make(identity[0]), batch)),
@@ -218,14 +334,27 @@ def main() -> None:
         for _ in range(ROUNDS):
             for name, round_ in rounds.items():
                 times[name].append(round_())
-        row: dict[str, Any] = {"gaussians": count, "views_per_step": batch, "width": WIDTH, "height": HEIGHT, "fused_ssim": bool(importlib.util.find_spec("fused_ssim"))}
+        row: dict[str, Any] = {
+            "gaussians": count,
+            "views_per_step": batch,
+            "width": WIDTH,
+            "height": HEIGHT,
+            "fused_ssim": bool(importlib.util.find_spec("fused_ssim")),
+        }
         row |= {name: spread(values) for name, values in times.items()}
         medians = {name: row[name]["median"] for name in times}
         for name in ("lift", "rigid", "composed"):
             row[f"{name}_to_example"] = round(medians[name] / medians["example"], 3)
         row["lightning_overhead"] = round(medians["lift"] / medians["bare"] - 1, 3)
         rows.append(row)
-        print(count, batch, medians, *(row[f"{name}_to_example"] for name in ("lift", "rigid", "composed")), row["lightning_overhead"], flush=True)
+        print(
+            count,
+            batch,
+            medians,
+            *(row[f"{name}_to_example"] for name in ("lift", "rigid", "composed")),
+            row["lightning_overhead"],
+            flush=True,
+        )
     if not arguments.quick:
         print(write("example-trainer", SEED, "cuda", rows))
 

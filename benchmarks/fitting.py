@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from frames import kept
 from hydra import compose, initialize_config_module
+from measure import finish, write
 from omegaconf import OmegaConf
 
-from frames import kept
 from lift import processes
-from lift.config import resolve_fit
-from lift.config import check, store_schemas
+from lift.config import check, resolve_fit, store_schemas
 from lift.distortions import distortions
 from lift.evaluation.metrics import psnr
 from lift.renderers import Renderer, renderers
@@ -29,20 +29,31 @@ from lift.training.fit import fit
 from lift.training.module import SceneModule
 from lift.training.splats import initialise
 from lift.types import Cameras, Gaussians
-from measure import finish, write
 
 
 @torch.no_grad()
-def score(renderer: Renderer, gaussians: Gaussians, cameras: Cameras, images: torch.Tensor) -> float:
+def score(
+    renderer: Renderer, gaussians: Gaussians, cameras: Cameras, images: torch.Tensor
+) -> float:
     """Mean PSNR over views, dB."""
-    return sum(psnr(renderer(gaussians, cameras[view]).rgb[0], images[view].float() / 255) for view in range(len(cameras))) / len(cameras)
+    return sum(
+        psnr(renderer(gaussians, cameras[view]).rgb[0], images[view].float() / 255)
+        for view in range(len(cameras))
+    ) / len(cameras)
 
 
 class Watched(SceneModule):
     """Looks at itself after each epoch, the clock stopped."""
 
-    def watch(self, held_out: list[int], true_cameras: Cameras, true_images: torch.Tensor, started: float) -> None:
-        self.held_out, self.true_cameras, self.true_images, self.started = held_out, true_cameras, true_images, started
+    def watch(
+        self, held_out: list[int], true_cameras: Cameras, true_images: torch.Tensor, started: float
+    ) -> None:
+        self.held_out, self.true_cameras, self.true_images, self.started = (
+            held_out,
+            true_cameras,
+            true_images,
+            started,
+        )
         self.history: list[dict[str, Any]] = []
 
     def on_train_epoch_start(self) -> None:
@@ -57,10 +68,22 @@ class Watched(SceneModule):
         gaussians = self.splats.gaussians()
         held_out = torch.tensor(self.held_out, device=self.device)
         record = {
-            "step": self.step, "seconds": round(stop - self.started, 3), "gaussians": self.splats.count,
-            "held_out_psnr": round(score(self.renderer, gaussians, self.cameras(held_out), self.images[held_out]), 3),
-            "true_psnr": round(score(self.renderer, gaussians, self.true_cameras.to(self.device), self.true_images.to(self.device)), 3),
-        }  # fmt: skip
+            "step": self.step,
+            "seconds": round(stop - self.started, 3),
+            "gaussians": self.splats.count,
+            "held_out_psnr": round(
+                score(self.renderer, gaussians, self.cameras(held_out), self.images[held_out]), 3
+            ),
+            "true_psnr": round(
+                score(
+                    self.renderer,
+                    gaussians,
+                    self.true_cameras.to(self.device),
+                    self.true_images.to(self.device),
+                ),
+                3,
+            ),
+        }
         self.history.append(record)
         if self.trainer.is_global_zero:
             print(record, flush=True)
@@ -76,7 +99,11 @@ def main() -> None:
     asked = parser.parse_intermixed_args()  # settings may stand anywhere
     store_schemas()
     with initialize_config_module("lift.configs", version_base="1.3"):
-        chosen = asked.settings if any(s.startswith("experiment=") for s in asked.settings) else ["experiment=quality", *asked.settings]
+        chosen = (
+            asked.settings
+            if any(s.startswith("experiment=") for s in asked.settings)
+            else ["experiment=quality", *asked.settings]
+        )
         config = compose("lift", [*chosen, "image=room"])
     check(config)
     here, cuda = processes.place(), config.trainer.accelerator == "gpu"
@@ -91,11 +118,23 @@ def main() -> None:
     started = time.perf_counter()
     torch.manual_seed(config.seed)
     distortion = distortions.build(
-        config.distortion, num_views=len(given.frames), extent=unit, size=(cameras.width, cameras.height), trajectory=given.trajectory,
-        points=reconstruction.points, agree=False,
-    )  # fmt: skip
-    start = initialise(reconstruction, config.fit.initial_gaussians, resolve_fit(config.fit).sh_degree, renderer.device)
-    module = Watched(start, distortion, renderer, given.frames, reconstruction, config.fit, unit, config.seed)
+        config.distortion,
+        num_views=len(given.frames),
+        extent=unit,
+        size=(cameras.width, cameras.height),
+        trajectory=given.trajectory,
+        points=reconstruction.points,
+        agree=False,
+    )
+    start = initialise(
+        reconstruction,
+        config.fit.initial_gaussians,
+        resolve_fit(config.fit).sh_degree,
+        renderer.device,
+    )
+    module = Watched(
+        start, distortion, renderer, given.frames, reconstruction, config.fit, unit, config.seed
+    )
     training, held_out = given.views
     module.watch(held_out, given.true_cameras, given.true_frames.images, started)
     trainer = OmegaConf.to_container(config.trainer, resolve=True) | {"limit_val_batches": 0}
@@ -106,11 +145,32 @@ def main() -> None:
     peak = torch.cuda.max_memory_allocated() if cuda else None
     if not module.trainer.is_global_zero:
         return
-    summary = {"seconds": seconds, "setting_up": round(module.setting_up, 3), "peak_bytes": peak, "processes": module.trainer.world_size}
+    summary = {
+        "seconds": seconds,
+        "setting_up": round(module.setting_up, 3),
+        "peak_bytes": peak,
+        "processes": module.trainer.world_size,
+    }
     print(summary, flush=True)
     if asked.name:
-        rows = [{"settings": asked.settings, "distortion": config.distortion.name, "fit": OmegaConf.to_container(config.fit), **summary, "history": module.history}]
-        print(write(f"fitting-{asked.name}", config.seed, "cuda" if cuda else "cpu", rows, unit="seconds, dB"))
+        rows = [
+            {
+                "settings": asked.settings,
+                "distortion": config.distortion.name,
+                "fit": OmegaConf.to_container(config.fit),
+                **summary,
+                "history": module.history,
+            }
+        ]
+        print(
+            write(
+                f"fitting-{asked.name}",
+                config.seed,
+                "cuda" if cuda else "cpu",
+                rows,
+                unit="seconds, dB",
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -51,9 +51,14 @@ class FrameSet:
 
 
 def scene(
-    size: tuple[int, int] = (1024, 768), frames: int = 15, strength: float = 1.0, seed: int = 0, name: str = "room", depth: int = 2,
+    size: tuple[int, int] = (1024, 768),
+    frames: int = 15,
+    strength: float = 1.0,
+    seed: int = 0,
+    name: str = "room",
+    depth: int = 2,
     workers: int | None = None,
-) -> FrameSet:  # fmt: skip
+) -> FrameSet:
     """Makes the set. size: width and height in pixels. frames: a clip. strength: of the prior's mistakes. name: of `lift.scenes`.
     depth: levels of the tree. workers: processes, by default one a core; the result does not depend on them."""
     width, height = size
@@ -71,7 +76,9 @@ def scene(
     if workers == 1:
         made = [call() for call in calls]
     else:  # a fresh interpreter each: threads would wait for one another at every small operation
-        with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        with ProcessPoolExecutor(
+            workers, get_context("spawn"), torch.set_num_threads, (1,)
+        ) as pool:
             made = list(pool.map(_call, calls))
     clips, views = made[: len(trajectory.clips)], made[len(trajectory.clips) :]
     return FrameSet(Frames.cat([start, *clips]), trajectory, cameras, Frames.cat(views))
@@ -104,7 +111,9 @@ class _Clip:
 
     def __call__(self) -> Frames:
         before = self.start.map(lambda value: value.expand(self.known, *value.shape[1:]))
-        return Synthetic(strength=self.strength, image=self.scene)(before, self.camera, self.clip, self.seed)
+        return Synthetic(strength=self.strength, image=self.scene)(
+            before, self.camera, self.clip, self.seed
+        )
 
 
 @dataclass(frozen=True)
@@ -123,7 +132,9 @@ def _call(call: Callable[[], Frames]) -> Frames:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
     parser.add_argument("--to", type=Path, required=True)
-    parser.add_argument("--width", type=int, default=1024, help="pixels; the height is three quarters of it")
+    parser.add_argument(
+        "--width", type=int, default=1024, help="pixels; the height is three quarters of it"
+    )
     parser.add_argument("--frames", type=int, default=15, help="a clip")
     parser.add_argument("--strength", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
@@ -131,10 +142,19 @@ def main() -> None:
     parser.add_argument("--workers", type=int)
     asked = parser.parse_args()
     started = time.perf_counter()
-    made = scene((asked.width, asked.width * 3 // 4), asked.frames, asked.strength, asked.seed, asked.scene, workers=asked.workers)
+    made = scene(
+        (asked.width, asked.width * 3 // 4),
+        asked.frames,
+        asked.strength,
+        asked.seed,
+        asked.scene,
+        workers=asked.workers,
+    )
     seconds = time.perf_counter() - started
     keep(made, asked.to)
-    print(f"{len(made.frames)} frames and {len(made.true_frames)} true views of {asked.width} pixels in {seconds:.1f} s, in {asked.to}")
+    print(
+        f"{len(made.frames)} frames and {len(made.true_frames)} true views of {asked.width} pixels in {seconds:.1f} s, in {asked.to}"
+    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,13 @@ from lift.machine import machine
 RESULTS = Path(__file__).parent / "results"
 
 
-def measure(function: Callable[[], Any], device: str = "cpu", warm_up: int = 1, seconds: float = 3.0, most: int = 30) -> dict[str, float]:
+def measure(
+    function: Callable[[], Any],
+    device: str = "cpu",
+    warm_up: int = 1,
+    seconds: float = 3.0,
+    most: int = 30,
+) -> dict[str, float]:
     """Milliseconds of a call: at least three calls, then more until `seconds` have passed or there are `most`."""
     for _ in range(warm_up):
         function()
@@ -34,14 +40,28 @@ def measure(function: Callable[[], Any], device: str = "cpu", warm_up: int = 1, 
 
 def spread(times: list[float]) -> dict[str, float]:
     low, middle, high = statistics.quantiles(times, n=4)
-    return {"median": round(middle, 2), "low": round(low, 2), "high": round(high, 2), "best": round(min(times), 2), "calls": len(times)}
+    return {
+        "median": round(middle, 2),
+        "low": round(low, 2),
+        "high": round(high, 2),
+        "best": round(min(times), 2),
+        "calls": len(times),
+    }
 
 
-def write(name: str, seed: int, device: str, rows: list[dict[str, Any]], unit: str = "milliseconds") -> Path:
+def write(
+    name: str, seed: int, device: str, rows: list[dict[str, Any]], unit: str = "milliseconds"
+) -> Path:
     """benchmarks/results/<name>-<device>.json: the rows, and what they were measured on."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}-{device}.json"
-    record = {"benchmark": name, "unit": unit, "seed": seed, "machine": machine(device), "rows": rows}
+    record = {
+        "benchmark": name,
+        "unit": unit,
+        "seed": seed,
+        "machine": machine(device),
+        "rows": rows,
+    }
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return path
 

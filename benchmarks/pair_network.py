@@ -11,15 +11,26 @@ import time
 from typing import Any
 
 import torch
-
-from lift.poses.mast3r import Network, made
 from measure import finish, write
 
+from lift.poses.mast3r import Network, made
+
 FULL = {
-    "pos_embed": "RoPE100", "img_size": (512, 512), "head_type": "catmlp+dpt", "output_mode": "pts3d+desc24", "depth_mode": ("exp", -math.inf, math.inf),
-    "conf_mode": ("exp", 1, math.inf), "enc_embed_dim": 1024, "enc_depth": 24, "enc_num_heads": 16, "dec_embed_dim": 768, "dec_depth": 12,
-    "dec_num_heads": 12, "two_confs": True, "desc_conf_mode": ("exp", 0, math.inf),
-}  # fmt: skip
+    "pos_embed": "RoPE100",
+    "img_size": (512, 512),
+    "head_type": "catmlp+dpt",
+    "output_mode": "pts3d+desc24",
+    "depth_mode": ("exp", -math.inf, math.inf),
+    "conf_mode": ("exp", 1, math.inf),
+    "enc_embed_dim": 1024,
+    "enc_depth": 24,
+    "enc_num_heads": 16,
+    "dec_embed_dim": 768,
+    "dec_depth": 12,
+    "dec_num_heads": 12,
+    "two_confs": True,
+    "desc_conf_mode": ("exp", 0, math.inf),
+}
 """As of the model that the authors call ViTLarge_BaseDecoder_512_catmlpdpt_metric."""
 
 
@@ -31,7 +42,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, nargs=2, default=(288, 512))
     parser.add_argument("--frames", type=int, default=24)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu"
+    )
     asked = parser.parse_args()
     torch.manual_seed(0)
     device = torch.device(asked.device)
@@ -49,7 +62,14 @@ def main() -> None:
         began = time.perf_counter()
         out = work()
         finish(asked.device)
-        rows.append({"what": name, "count": count, "ms_each": round(1e3 * (time.perf_counter() - began) / count, 2), "peak_gib": round(peak(asked.device), 2)})
+        rows.append(
+            {
+                "what": name,
+                "count": count,
+                "ms_each": round(1e3 * (time.perf_counter() - began) / count, 2),
+                "peak_gib": round(peak(asked.device), 2),
+            }
+        )
         print(rows[-1], flush=True)
         return out
 
@@ -57,12 +77,24 @@ def main() -> None:
         with torch.inference_mode():
             for a, b in pairs[:12]:
                 for one, two in ((a, b), (b, a)):
-                    views = [{"img": images[k : k + 1].to(device).permute(0, 3, 1, 2) / 127.5 - 1, "instance": [str(k)]} for k in (one, two)]
+                    views = [
+                        {
+                            "img": images[k : k + 1].to(device).permute(0, 3, 1, 2) / 127.5 - 1,
+                            "instance": [str(k)],
+                        }
+                        for k in (one, two)
+                    ]
                     for view in views:
                         view["true_shape"] = torch.tensor([asked.size])
                     network(*views)
 
-    kept = timed("features, a frame", asked.frames, lambda: [feature for k in range(0, asked.frames, 8) for feature in ours.encode(images[k : k + 8])])
+    kept = timed(
+        "features, a frame",
+        asked.frames,
+        lambda: [
+            feature for k in range(0, asked.frames, 8) for feature in ours.encode(images[k : k + 8])
+        ],
+    )
     batch = ours.batch()
 
     def whole(both: bool) -> None:
@@ -78,15 +110,28 @@ def main() -> None:
     timed("authors', a pair both ways", 12, authors)
     half = ours.pairs(kept[:1], kept[1:2], False)
     with torch.inference_mode():
-        views = [{"img": images[k : k + 1].to(device).permute(0, 3, 1, 2) / 127.5 - 1, "instance": [str(k)], "true_shape": torch.tensor([asked.size])} for k in (0, 1)]
+        views = [
+            {
+                "img": images[k : k + 1].to(device).permute(0, 3, 1, 2) / 127.5 - 1,
+                "instance": [str(k)],
+                "true_shape": torch.tensor([asked.size]),
+            }
+            for k in (0, 1)
+        ]
         first, second = network(*views)
     again = ours.pairs(kept[:1], kept[1:2], False)
     off = (half.points - first["pts3d"]).norm(dim=-1) / first["pts3d"].norm(dim=-1)
     alike = (half.described[1] * second["desc"]).sum(-1)
-    rows.append({
-        "what": "half beside single precision", "points_off_median": float(off.median()), "descriptors_cosine_median": float(alike.median()),
-        "same_twice": bool(torch.equal(half.points, again.points)), "pairs_at_once": batch, "features_mib_a_frame": round(kept[0][0].nbytes / 2**20, 2),
-    })  # fmt: skip
+    rows.append(
+        {
+            "what": "half beside single precision",
+            "points_off_median": float(off.median()),
+            "descriptors_cosine_median": float(alike.median()),
+            "same_twice": bool(torch.equal(half.points, again.points)),
+            "pairs_at_once": batch,
+            "features_mib_a_frame": round(kept[0][0].nbytes / 2**20, 2),
+        }
+    )
     print(rows[-1])
     print(write("pair-network", 0, asked.device, rows))
 

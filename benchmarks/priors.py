@@ -49,29 +49,57 @@ HOWS = {
 
 def random_pipeline(device: torch.device) -> Any:
     """The published sizes (config.json of stabilityai/stable-video-diffusion-img2vid-xt), random weights."""
-    from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler, StableVideoDiffusionPipeline, UNetSpatioTemporalConditionModel
+    from diffusers import (
+        AutoencoderKLTemporalDecoder,
+        EulerDiscreteScheduler,
+        StableVideoDiffusionPipeline,
+        UNetSpatioTemporalConditionModel,
+    )
     from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
     with torch.device("meta"):
-        unet = UNetSpatioTemporalConditionModel(sample_size=96)  # its defaults are the published ones
+        unet = UNetSpatioTemporalConditionModel(
+            sample_size=96
+        )  # its defaults are the published ones
         vae = AutoencoderKLTemporalDecoder(
-            block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4, layers_per_block=2, sample_size=768
+            block_out_channels=(128, 256, 512, 512),
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            layers_per_block=2,
+            sample_size=768,
         )
         vision = CLIPVisionModelWithProjection(
             CLIPVisionConfig(
-                hidden_size=1280, intermediate_size=5120, projection_dim=1024, num_hidden_layers=32, num_attention_heads=16, image_size=224, patch_size=14
+                hidden_size=1280,
+                intermediate_size=5120,
+                projection_dim=1024,
+                num_hidden_layers=32,
+                num_attention_heads=16,
+                image_size=224,
+                patch_size=14,
             )
         )
     scheduler = EulerDiscreteScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction", sigma_max=700.0, sigma_min=0.002, steps_offset=1,
-        timestep_spacing="leading", timestep_type="continuous", use_karras_sigmas=True,
-    )  # fmt: skip
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        sigma_max=700.0,
+        sigma_min=0.002,
+        steps_offset=1,
+        timestep_spacing="leading",
+        timestep_type="continuous",
+        use_karras_sigmas=True,
+    )
     rng = torch.Generator(device).manual_seed(0)
     for part in (unet, vae, vision):
         part.to_empty(device=device).half().eval()
         for name, parameter in part.named_parameters():
             fan = parameter[0].numel() if parameter.dim() > 1 else 1
-            value = torch.randn(parameter.shape, generator=rng, device=device) / fan**0.5 if parameter.dim() > 1 else torch.full(parameter.shape, float("norm" in name), device=device)
+            value = (
+                torch.randn(parameter.shape, generator=rng, device=device) / fan**0.5
+                if parameter.dim() > 1
+                else torch.full(parameter.shape, float("norm" in name), device=device)
+            )
             parameter.data.copy_(value)
     for name, buffer in vision.named_buffers():
         if name.endswith("position_ids"):
@@ -100,7 +128,9 @@ def timed(make: Callable[[], Any], device: torch.device) -> tuple[float, float]:
     make()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - began, torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else math.nan
+    return time.perf_counter() - began, torch.cuda.max_memory_allocated(
+        device
+    ) / 2**30 if device.type == "cuda" else math.nan
 
 
 def tree(frames: int, steps: int, model: Path | None) -> dict[str, Any]:
@@ -120,16 +150,32 @@ def tree(frames: int, steps: int, model: Path | None) -> dict[str, Any]:
     made, model = model is None, model or Path(tempfile.gettempdir()) / "lift-priors-model"
     on = "cuda" if torch.cuda.is_available() else "cpu"
     with initialize_config_module("lift.configs", version_base=None):
-        config = compose("lift", [
-            f"image={folder / 'room.png'}", "prior=svd", f"prior.model={model}", f"prior.frames={frames}", f"prior.steps={steps}", f"prior.size={1024 if on == 'cuda' else 64}", "depth=ramp", f"intake.size={1024 if on == 'cuda' else 128}",
-            "reach.beyond=ignore", f"trainer={'gpu' if on == 'cuda' else 'cpu'}", f"output={folder}",
-        ])  # fmt: skip
+        config = compose(
+            "lift",
+            [
+                f"image={folder / 'room.png'}",
+                "prior=svd",
+                f"prior.model={model}",
+                f"prior.frames={frames}",
+                f"prior.steps={steps}",
+                f"prior.size={1024 if on == 'cuda' else 64}",
+                "depth=ramp",
+                f"intake.size={1024 if on == 'cuda' else 128}",
+                "reach.beyond=ignore",
+                f"trainer={'gpu' if on == 'cuda' else 'cpu'}",
+                f"output={folder}",
+            ],
+        )
     if place.rank == 0:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        Image.fromarray(render("room", pinhole(1024, 576, 900.0)).images[0].numpy()).save(folder / "room.png")
+        Image.fromarray(render("room", pinhole(1024, 576, 900.0)).images[0].numpy()).save(
+            folder / "room.png"
+        )
         if made and not (model / "model_index.json").exists():
-            random_pipeline(torch.device("cuda", torch.cuda.current_device())).save_pretrained(model)
+            random_pipeline(torch.device("cuda", torch.cuda.current_device())).save_pretrained(
+                model
+            )
     session = Session(config)
     with processes.first(place):
         pass
@@ -143,14 +189,34 @@ def tree(frames: int, steps: int, model: Path | None) -> dict[str, Any]:
     prior.steps = steps
     with processes.first(place):
         pass
-    seconds, gib = timed(lambda: pipeline.generate(session, picture, depth, prior, trajectory, key), prior.device)
-    return {"how": "tree", "gpus": place.world, "clips": len(trajectory.clips), "frames": frames, "steps": prior.steps, "seconds": round(seconds, 2), "peak_gib": round(gib, 2)}
+    seconds, gib = timed(
+        lambda: pipeline.generate(session, picture, depth, prior, trajectory, key), prior.device
+    )
+    return {
+        "how": "tree",
+        "gpus": place.world,
+        "clips": len(trajectory.clips),
+        "frames": frames,
+        "steps": prior.steps,
+        "seconds": round(seconds, 2),
+        "peak_gib": round(gib, 2),
+    }
 
 
 def written(rows: list[dict[str, Any]], to: Path) -> None:
     print(json.dumps(rows[-1]), flush=True)
     to.parent.mkdir(parents=True, exist_ok=True)
-    to.write_text(json.dumps({"benchmark": "priors", "rows": rows, "machine": machine("cuda" if torch.cuda.is_available() else "cpu")}, indent=1) + "\n")
+    to.write_text(
+        json.dumps(
+            {
+                "benchmark": "priors",
+                "rows": rows,
+                "machine": machine("cuda" if torch.cuda.is_available() else "cpu"),
+            },
+            indent=1,
+        )
+        + "\n"
+    )
 
 
 def main() -> None:
@@ -181,21 +247,42 @@ def main() -> None:
             def make(some: list[Asked], steps: int) -> None:
                 for one in some:
                     rng = torch.Generator().manual_seed(one.seed)
-                    pipe(picture, 576, 1024, options.frames, num_inference_steps=steps, decode_chunk_size=4, generator=rng, output_type="np")
+                    pipe(
+                        picture,  # noqa: B023
+                        576,
+                        1024,
+                        options.frames,
+                        num_inference_steps=steps,
+                        decode_chunk_size=4,
+                        generator=rng,
+                        output_type="np",
+                    )
         else:
-            prior = StableVideoDiffusion(frames=options.frames, steps=options.steps, depth=depth, device=device, **settings)
+            prior = StableVideoDiffusion(
+                frames=options.frames, steps=options.steps, depth=depth, device=device, **settings
+            )
             prior.__dict__["pipe"] = prior._placed(pipe)
 
             def make(some: list[Asked], steps: int, prior: StableVideoDiffusion = prior) -> None:
                 prior.steps = steps
                 prior.many(some)
 
-        first, _ = timed(lambda make=make: make(wanted[: max(1, (settings or {}).get("at_once", 1))], 2), device)
+        some = wanted[: max(1, (settings or {}).get("at_once", 1))]
+        first, _ = timed(lambda make=make, some=some: make(some, 2), device)
         seconds, gib = timed(lambda make=make: make(wanted, options.steps), device)
-        rows.append({
-            "how": how, "gpus": 1, "clips": options.clips, "frames": options.frames, "steps": options.steps, "warm_up": round(first, 1), "seconds": round(seconds, 2),
-            "seconds_a_clip": round(seconds / options.clips, 2), "peak_gib": round(gib, 2),
-        })  # fmt: skip
+        rows.append(
+            {
+                "how": how,
+                "gpus": 1,
+                "clips": options.clips,
+                "frames": options.frames,
+                "steps": options.steps,
+                "warm_up": round(first, 1),
+                "seconds": round(seconds, 2),
+                "seconds_a_clip": round(seconds / options.clips, 2),
+                "peak_gib": round(gib, 2),
+            }
+        )
         written(rows, options.to)
 
 

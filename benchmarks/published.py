@@ -32,11 +32,12 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from frames import kept
+from measure import measure, write
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from frames import kept
 from lift.distortions.hexplane import SCENE_SIZE, TreePlanes, tree_codes
 from lift.evaluation.metrics import psnr
 from lift.geometry import pinhole, quat_to_rotation, transform_cameras, unproject
@@ -46,7 +47,6 @@ from lift.store import save
 from lift.training.losses import ssim
 from lift.training.splats import Splats
 from lift.types import Cameras, Frames, Gaussians, Reconstruction, Trajectory
-from measure import measure, write
 
 INPUT_WIDTH = 448
 """Pixels across in which the released pose stage sees the input: one Gaussian each."""
@@ -113,15 +113,33 @@ def draw(renderer: Renderer, gaussians: Gaussians, camera: Cameras) -> Drawn:
         from gsplat import rasterization
 
         shown, alpha, info = rasterization(
-            gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, torch.cat([colors, inverse[:, None]], dim=-1)[None],
-            camera.world_to_camera, camera.intrinsics, camera.width, camera.height, near_plane=NEAR, eps2d=BLUR, packed=False,
-        )  # fmt: skip
+            gaussians.means,
+            gaussians.quats,
+            gaussians.scales,
+            gaussians.opacities,
+            torch.cat([colors, inverse[:, None]], dim=-1)[None],
+            camera.world_to_camera,
+            camera.intrinsics,
+            camera.width,
+            camera.height,
+            near_plane=NEAR,
+            eps2d=BLUR,
+            packed=False,
+        )
         info["means2d"].retain_grad()
-        return Drawn(shown[0, ..., :3], shown[0, ..., 3], alpha[0, ..., 0], info["radii"][0].amax(-1).float(), info["means2d"])
+        return Drawn(
+            shown[0, ..., :3],
+            shown[0, ..., 3],
+            alpha[0, ..., 0],
+            info["radii"][0].amax(-1).float(),
+            info["means2d"],
+        )
     # These renderers do not give away positions in the picture: move the means by pixels of it.
     probe = torch.zeros(1, len(z), 2, device=z.device, requires_grad=True)
     focal = camera.intrinsics[0, [0, 1], [0, 1]]
-    moved = replace(gaussians, means=gaussians.means + (probe[0] * z.detach()[:, None] / focal) @ rotation[:2])
+    moved = replace(
+        gaussians, means=gaussians.means + (probe[0] * z.detach()[:, None] / focal) @ rotation[:2]
+    )
     rgb, alpha, _, info = renderer.rasterize(moved, colors[None], camera)
     inverse_depth = renderer.rasterize(moved, inverse[None, :, None].expand(1, -1, 3), camera)[0]
     return Drawn(rgb[0], inverse_depth[0, ..., 0], alpha[0], info["radii"][0], probe)
@@ -131,13 +149,30 @@ class Trainer:
     """Gaussians, field, optimiser and frames of one run, in the world they are given in."""
 
     def __init__(
-        self, start: Gaussians, frames: Frames, cameras: Cameras, depth: Tensor, codes: list[tuple[float, float]], views: list[int],
-        field: Field, renderer: Renderer, schedule: Schedule, max_gaussians: int, input_copies: int = 50, batch: int = 2, seed: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        start: Gaussians,
+        frames: Frames,
+        cameras: Cameras,
+        depth: Tensor,
+        codes: list[tuple[float, float]],
+        views: list[int],
+        field: Field,
+        renderer: Renderer,
+        schedule: Schedule,
+        max_gaussians: int,
+        input_copies: int = 50,
+        batch: int = 2,
+        seed: int = 0,
+    ) -> None:
         """depth: [view height width], 0 unknown. codes: of every frame. views: to train on; 0, the input, is drawn `input_copies` times more."""
         torch.manual_seed(seed)
         device = renderer.device
-        self.renderer, self.schedule, self.max_gaussians, self.batch = renderer, schedule, max_gaussians, batch
+        self.renderer, self.schedule, self.max_gaussians, self.batch = (
+            renderer,
+            schedule,
+            max_gaussians,
+            batch,
+        )
         self.images, self.depth, self.codes = frames.images.to(device), depth.to(device), codes
         self.half = torch.tensor([cameras.width / 2, cameras.height / 2], device=device)
         moved = cameras.to(device)
@@ -146,7 +181,9 @@ class Trainer:
         self.extent = 1.1 * float(away.max())
         self.field = TreePlanes(start.means.amin(0), start.means.amax(0), field).to(device)
         self.splats = Splats.of(start).to(device)
-        self.draws = _draws([0, *(view for view in views if view)], input_copies, random.Random(seed))
+        self.draws = _draws(
+            [0, *(view for view in views if view)], input_copies, random.Random(seed)
+        )
         self.degree, self.most = 0, start.sh_degree
         self.loss = math.nan
 
@@ -157,15 +194,31 @@ class Trainer:
         self.stage = stage
         e = self.extent
         rates = {
-            "means": (1.6e-4 * e, 0.01), "sh0": (0.0025, 1.0), "shN": (0.0025 / 20, 1.0), "opacities": (0.05, 1.0), "scales": (0.005, 1.0),
+            "means": (1.6e-4 * e, 0.01),
+            "sh0": (0.0025, 1.0),
+            "shN": (0.0025 / 20, 1.0),
+            "opacities": (0.05, 1.0),
+            "scales": (0.005, 1.0),
             "quats": (0.001, 1.0),
-        }  # fmt: skip
-        groups = [{"name": name, "params": [self.splats[name]], "start": start, "fall": fall} for name, (start, fall) in rates.items()]
+        }
+        groups = [
+            {"name": name, "params": [self.splats[name]], "start": start, "fall": fall}
+            for name, (start, fall) in rates.items()
+        ]
         if stage == "fine":
             network = [*self.field.trunk.parameters(), *self.field.heads.parameters()]
             groups.append({"name": "network", "params": network, "start": 1.6e-4 * e, "fall": 0.1})
-            groups.append({"name": "planes", "params": list(self.field.planes), "start": 1.6e-3 * e, "fall": 0.1})
-        self.optimiser = torch.optim.Adam([{**group, "lr": group["start"]} for group in groups], eps=1e-15, fused=True)
+            groups.append(
+                {
+                    "name": "planes",
+                    "params": list(self.field.planes),
+                    "start": 1.6e-3 * e,
+                    "fall": 0.1,
+                }
+            )
+        self.optimiser = torch.optim.Adam(
+            [{**group, "lr": group["start"]} for group in groups], eps=1e-15, fused=True
+        )
         self._forget()
 
     def step(self, iteration: int) -> None:
@@ -176,7 +229,9 @@ class Trainer:
         if iteration % how.degree_every == 0:
             self.degree = min(self.degree + 1, self.most)
         views = [next(self.draws) for _ in range(self.batch)]
-        loss, drawn = self._loss(views, 5e-4 * (1e-6 / 5e-4) ** min(1.0, iteration / how.depth_over))
+        loss, drawn = self._loss(
+            views, 5e-4 * (1e-6 / 5e-4) ** min(1.0, iteration / how.depth_over)
+        )
         loss.backward()
         self.loss = loss.detach()
         for group in self.optimiser.param_groups:
@@ -186,7 +241,11 @@ class Trainer:
         with torch.no_grad():
             if iteration < how.grow_until:
                 self._watch(drawn)
-                if iteration > how.grow_from and iteration % how.grow_every == 0 and self.splats.count < self.max_gaussians:
+                if (
+                    iteration > how.grow_from
+                    and iteration % how.grow_every == 0
+                    and self.splats.count < self.max_gaussians
+                ):
                     self._grow()
                 if iteration > how.grow_from and iteration % how.prune_every == 0:
                     self._prune(sizes=iteration > how.reset_every)
@@ -196,13 +255,27 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
 
     def _loss(self, views: list[int], depth_weight: float) -> tuple[Tensor, list[Drawn]]:
-        deltas = self.field(self.splats["means"], [self.codes[view] for view in views]) if self.stage == "fine" else [None] * len(views)
+        deltas = (
+            self.field(self.splats["means"], [self.codes[view] for view in views])
+            if self.stage == "fine"
+            else [None] * len(views)
+        )
         background = torch.rand(3, device=self.images.device)
-        drawn = [draw(self.renderer, self._gaussians(delta), self.cameras[view]) for view, delta in zip(views, deltas, strict=True)]
+        drawn = [
+            draw(self.renderer, self._gaussians(delta), self.cameras[view])
+            for view, delta in zip(views, deltas, strict=True)
+        ]
         rgb = torch.stack([view.rgb + (1 - view.alpha)[..., None] * background for view in drawn])
         target = torch.stack([self.images[view] for view in views]).float() / 255
-        loss = 0.8 * (rgb - target).abs().mean() + 0.2 * (1 - ssim(rgb[-1:], target[-1:])) + 0.2 * (1 - ssim(rgb, target))
-        inverse, known = torch.stack([view.inverse_depth for view in drawn]), torch.stack([self.depth[view] for view in views])
+        loss = (
+            0.8 * (rgb - target).abs().mean()
+            + 0.2 * (1 - ssim(rgb[-1:], target[-1:]))
+            + 0.2 * (1 - ssim(rgb, target))
+        )
+        inverse, known = (
+            torch.stack([view.inverse_depth for view in drawn]),
+            torch.stack([self.depth[view] for view in views]),
+        )
         mask = (known > 0) & (inverse > 1e-10)
         loss = loss + depth_weight * ((inverse - 1 / (known + 1e-7)) * mask).abs().mean()
         if self.stage == "fine":
@@ -216,16 +289,28 @@ class Trainer:
         means, scales, quats = (self.splats[name] for name in ("means", "scales", "quats"))
         if delta is not None:
             means, scales, quats = means + delta[0], scales + delta[1], quats + delta[2]
-        for value in (means, scales, quats):  # one Gaussian without a slope must not leave the whole network without one
+        for value in (
+            means,
+            scales,
+            quats,
+        ):  # one Gaussian without a slope must not leave the whole network without one
             if value.requires_grad:
                 value.register_hook(lambda gradient: gradient.nan_to_num(0.0, 0.0, 0.0))
         higher = self.splats["shN"][:, : (self.degree + 1) ** 2 - 1]
         sh_coeffs = torch.cat([self.splats["sh0"], higher], dim=1)
-        return Gaussians(means, normalize(quats, dim=-1), scales.exp(), self.splats["opacities"].sigmoid(), sh_coeffs)
+        return Gaussians(
+            means,
+            normalize(quats, dim=-1),
+            scales.exp(),
+            self.splats["opacities"].sigmoid(),
+            sh_coeffs,
+        )
 
     def _forget(self) -> None:
         device = self.images.device
-        self.pull, self.seen, self.radii = (torch.zeros(self.splats.count, device=device) for _ in range(3))
+        self.pull, self.seen, self.radii = (
+            torch.zeros(self.splats.count, device=device) for _ in range(3)
+        )
 
     def _watch(self, drawn: list[Drawn]) -> None:
         """How much the picture pulls at each Gaussian, in units of half its size, summed over the step's views; how often; how large."""
@@ -240,8 +325,14 @@ class Trainer:
         """Clones small Gaussians that are pulled at, replaces large ones by two (Kerbl et al. 2023, section 5.2)."""
         pulled = self.pull / self.seen.clamp(min=1) >= 2e-4
         large = self.splats["scales"].amax(-1).exp() > 0.01 * self.extent
-        cloned, divided = (pulled & ~large).nonzero()[:, 0], (pulled & large).nonzero()[:, 0].repeat(2)
-        added = {name: torch.cat([value.data[cloned], value.data[divided]]) for name, value in self.splats.items()}
+        cloned, divided = (
+            (pulled & ~large).nonzero()[:, 0],
+            (pulled & large).nonzero()[:, 0].repeat(2),
+        )
+        added = {
+            name: torch.cat([value.data[cloned], value.data[divided]])
+            for name, value in self.splats.items()
+        }
         parts = slice(len(cloned), None)
         axes = quat_to_rotation(added["quats"][parts]) * added["scales"][parts].exp()[:, None]
         added["means"][parts] += (axes @ torch.randn_like(added["means"][parts])[..., None])[..., 0]
@@ -291,7 +382,9 @@ def _draws(views: list[int], input_copies: int, rng: random.Random) -> Iterator[
         yield from stack
 
 
-def initial_gaussians(frames: Frames, reconstruction: Reconstruction, sh_degree: int = 3) -> Gaussians:
+def initial_gaussians(
+    frames: Frames, reconstruction: Reconstruction, sh_degree: int = 3
+) -> Gaussians:
     """One a pixel of the input view, at most INPUT_WIDTH across: as wide as the root mean square distance to three neighbours, opacity 0.1.
 
     Raises ValueError if the input has fewer than four pixels of known depth.
@@ -299,13 +392,17 @@ def initial_gaussians(frames: Frames, reconstruction: Reconstruction, sh_degree:
     height, width = frames.images.shape[1:3]
     across = min(INPUT_WIDTH, width)
     down = max(1, round(height * across / width))
-    row, column = ((torch.arange(n) + 0.5) * full / n for n, full in ((down, height), (across, width)))
+    row, column = (
+        (torch.arange(n) + 0.5) * full / n for n, full in ((down, height), (across, width))
+    )
     row, column = row.long()[:, None], column.long()
     depth = reconstruction.depth[:1].cpu()
     known = ((depth[0] > 0) & (reconstruction.confidence[0].cpu() > 0.5))[row, column]
     points = unproject(depth, reconstruction.cameras[0].to("cpu"))[0][row, column][known]
     if len(points) < 4:
-        raise ValueError(f"the input view has {len(points)} pixels of known depth; the published start needs 4")
+        raise ValueError(
+            f"the input view has {len(points)} pixels of known depth; the published start needs 4"
+        )
     distance = torch.from_numpy(cKDTree(points.numpy()).query(points.numpy(), 4)[0][:, 1:]).float()
     scales = distance.square().mean(-1).clamp(min=1e-7).sqrt()[:, None].repeat(1, 3)
     sh_coeffs = torch.zeros(len(points), (sh_degree + 1) ** 2, 3)
@@ -315,17 +412,34 @@ def initial_gaussians(frames: Frames, reconstruction: Reconstruction, sh_degree:
 
 
 def train(
-    frames: Frames, reconstruction: Reconstruction, trajectory: Trajectory, train_views: list[int], held_out_views: list[int], *,
-    truth: tuple[Cameras, Frames] | None = None, coarse: int = 3000, fine: int = 14_000, field: Field = "factored",
-    max_gaussians: int = 500_000, device: torch.device | str = "cpu", schedule: Schedule = Schedule(), batch: int = 2, input_copies: int = 50,
-    seed: int = 0, evaluate_every: int = 1000, seconds_limit: float | None = None, on_progress: Callable[[Record], None] = lambda record: None,
-) -> Result:  # fmt: skip
+    frames: Frames,
+    reconstruction: Reconstruction,
+    trajectory: Trajectory,
+    train_views: list[int],
+    held_out_views: list[int],
+    *,
+    truth: tuple[Cameras, Frames] | None = None,
+    coarse: int = 3000,
+    fine: int = 14_000,
+    field: Field = "factored",
+    max_gaussians: int = 500_000,
+    device: torch.device | str = "cpu",
+    schedule: Schedule = Schedule(),
+    batch: int = 2,
+    input_copies: int = 50,
+    seed: int = 0,
+    evaluate_every: int = 1000,
+    seconds_limit: float | None = None,
+    on_progress: Callable[[Record], None] = lambda record: None,
+) -> Result:
     """The released recipe on these frames. The world is moved to its cube of side 20 and the result back.
 
     train_views, held_out_views: indices of generated frames; the input is always trained on. truth: cameras that no frame was generated
     for, and what they would see. seconds_limit: the run ends there, evaluation left out. Compiling is not counted, setting up is.
     """
-    renderer = renderers.build({"name": "gsplat" if torch.device(device).type == "cuda" else "numba"})
+    renderer = renderers.build(
+        {"name": "gsplat" if torch.device(device).type == "cuda" else "numba"}
+    )
     renderer.warm_up()
     clock = _Clock(renderer.device)
     points = reconstruction.points.points
@@ -336,14 +450,27 @@ def train(
     first = initial_gaussians(frames, reconstruction)
     start = replace(first, means=scale * (first.means - center), scales=scale * first.scales)
     trainer = Trainer(
-        start, frames, cameras, scale * reconstruction.depth, tree_codes(trajectory), train_views, field, renderer, schedule, max_gaussians,
-        input_copies, batch, seed,
-    )  # fmt: skip
+        start,
+        frames,
+        cameras,
+        scale * reconstruction.depth,
+        tree_codes(trajectory),
+        train_views,
+        field,
+        renderer,
+        schedule,
+        max_gaussians,
+        input_copies,
+        batch,
+        seed,
+    )
     held_out = [(trainer.cameras[view], trainer.images[view]) for view in held_out_views]
     true: list[tuple[Cameras, Tensor]] = []
     if truth is not None:
         moved = transform_cameras(truth[0], scale, still, -scale * center).to(renderer.device)
-        true = [(moved[view], image.to(renderer.device)) for view, image in enumerate(truth[1].images)]
+        true = [
+            (moved[view], image.to(renderer.device)) for view, image in enumerate(truth[1].images)
+        ]
 
     history: list[Record] = []
     late = False
@@ -351,18 +478,36 @@ def train(
         trainer.begin(stage)
         for iteration in range(1, iterations + 1):
             trainer.step(iteration)
-            late = seconds_limit is not None and iteration % 10 == 0 and clock.seconds() > seconds_limit
+            late = (
+                seconds_limit is not None
+                and iteration % 10 == 0
+                and clock.seconds() > seconds_limit
+            )
             if iteration % evaluate_every == 0 or iteration == iterations or late:
                 with clock.paused():
-                    scores = [_psnr(renderer, trainer.splats.gaussians(), pairs) for pairs in (held_out, true)]
-                    history.append(Record(stage, iteration, clock.seconds(), trainer.splats.count, float(trainer.loss), *scores))
+                    scores = [
+                        _psnr(renderer, trainer.splats.gaussians(), pairs)
+                        for pairs in (held_out, true)
+                    ]
+                    history.append(
+                        Record(
+                            stage,
+                            iteration,
+                            clock.seconds(),
+                            trainer.splats.count,
+                            float(trainer.loss),
+                            *scores,
+                        )
+                    )
                     on_progress(history[-1])
             if late:
                 break
         if late:
             break
     found = trainer.splats.gaussians().map(lambda value: value.detach().cpu())
-    return Result(replace(found, means=found.means / scale + center, scales=found.scales / scale), history)
+    return Result(
+        replace(found, means=found.means / scale + center, scales=found.scales / scale), history
+    )
 
 
 class _Clock:
@@ -391,40 +536,83 @@ class _Clock:
 
 
 @torch.no_grad()
-def _psnr(renderer: Renderer, gaussians: Gaussians, pairs: list[tuple[Cameras, Tensor]]) -> float | None:
+def _psnr(
+    renderer: Renderer, gaussians: Gaussians, pairs: list[tuple[Cameras, Tensor]]
+) -> float | None:
     """Mean over pairs of a camera and its picture, uint8 [height width 3]."""
-    scores = [psnr(renderer(gaussians, camera).rgb[0], image.float() / 255) for camera, image in pairs]
+    scores = [
+        psnr(renderer(gaussians, camera).rgb[0], image.float() / 255) for camera, image in pairs
+    ]
     return sum(scores) / len(scores) if scores else None
 
 
 def time_step(
-    count: int, field: Field = "plain", stage: Stage = "fine", *, size: tuple[int, int] = (1024, 768), device: torch.device | str = "cpu",
-    batch: int = 2, seconds: float = 5.0, most: int = 100, sigma: float = 1.0,
-) -> dict[str, float]:  # fmt: skip
+    count: int,
+    field: Field = "plain",
+    stage: Stage = "fine",
+    *,
+    size: tuple[int, int] = (1024, 768),
+    device: torch.device | str = "cpu",
+    batch: int = 2,
+    seconds: float = 5.0,
+    most: int = 100,
+    sigma: float = 1.0,
+) -> dict[str, float]:
     """Milliseconds (`measure.measure`) of a whole iteration, growth left out, at `count` random Gaussians of about `sigma` pixels."""
-    renderer = renderers.build({"name": "gsplat" if torch.device(device).type == "cuda" else "numba"})
+    renderer = renderers.build(
+        {"name": "gsplat" if torch.device(device).type == "cuda" else "numba"}
+    )
     renderer.warm_up()
     width, height = size
     generator = torch.Generator().manual_seed(0)
     z = 2 + 4 * torch.rand(count, 1, generator=generator)
-    means = torch.cat([(torch.rand(count, 2, generator=generator) - 0.5) * z * torch.tensor([1.0, height / width]), z], dim=-1)
+    means = torch.cat(
+        [
+            (torch.rand(count, 2, generator=generator) - 0.5)
+            * z
+            * torch.tensor([1.0, height / width]),
+            z,
+        ],
+        dim=-1,
+    )
     scales = sigma * z / width * (0.5 + torch.rand(count, 3, generator=generator))
     quats = normalize(torch.randn(count, 4, generator=generator), dim=-1)
     sh_coeffs = 0.1 * torch.randn(count, 16, 3, generator=generator)
     views = 24
-    start = Gaussians(means, quats, scales, 0.1 + 0.8 * torch.rand(count, generator=generator), sh_coeffs)
+    start = Gaussians(
+        means, quats, scales, 0.1 + 0.8 * torch.rand(count, generator=generator), sh_coeffs
+    )
     cameras = Cameras.cat([pinhole(width, height, float(width))] * views)
     cameras.world_to_camera[:, 0, 3] = torch.linspace(-0.2, 0.2, views)
-    frames = Frames(torch.randint(0, 256, (views, height, width, 3), generator=generator, dtype=torch.uint8))
+    frames = Frames(
+        torch.randint(0, 256, (views, height, width, 3), generator=generator, dtype=torch.uint8)
+    )
     depth = torch.full((views, height, width), 4.0)
     codes = [(0.5 + 0.02 * view, 0.5) for view in range(views)]
     trainer = Trainer(
-        start, frames, cameras, depth, codes, list(range(1, views)), field, renderer, Schedule(), count, input_copies=5, batch=batch
+        start,
+        frames,
+        cameras,
+        depth,
+        codes,
+        list(range(1, views)),
+        field,
+        renderer,
+        Schedule(),
+        count,
+        input_copies=5,
+        batch=batch,
     )
     trainer.degree = trainer.most
     trainer.begin(stage)
     quiet = Schedule().grow_until - 1  # statistics are kept, nothing grows
-    return measure(lambda: trainer.step(quiet), torch.device(device).type, warm_up=5, seconds=seconds, most=most)
+    return measure(
+        lambda: trainer.step(quiet),
+        torch.device(device).type,
+        warm_up=5,
+        seconds=seconds,
+        most=most,
+    )
 
 
 def main() -> None:
@@ -432,8 +620,16 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     run, step = commands.add_parser("train"), commands.add_parser("step")
     for command in (run, step):
-        command.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
-        command.add_argument("--field", default="factored" if command is run else "plain", choices=["plain", "factored"])
+        command.add_argument(
+            "--device",
+            default="cuda" if torch.cuda.is_available() else "cpu",
+            choices=["cpu", "cuda"],
+        )
+        command.add_argument(
+            "--field",
+            default="factored" if command is run else "plain",
+            choices=["plain", "factored"],
+        )
     run.add_argument("--frames", type=Path, required=True, help="a folder made by frames.py")
     run.add_argument("--coarse", type=int, default=3000)
     run.add_argument("--fine", type=int, default=14_000)
@@ -449,21 +645,48 @@ def main() -> None:
         rows = []
         for count in asked.counts:
             times = time_step(count, asked.field, asked.stage, size=size, device=asked.device)
-            rows.append({"gaussians": count, "size": size, "field": asked.field, "stage": asked.stage, "batch": 2, **times})
+            rows.append(
+                {
+                    "gaussians": count,
+                    "size": size,
+                    "field": asked.field,
+                    "stage": asked.stage,
+                    "batch": 2,
+                    **times,
+                }
+            )
             print(rows[-1], flush=True)
         print(write(f"published-step-{asked.stage}-{asked.field}", 0, asked.device, rows))
         return
     given = kept(asked.frames)
     training, held_out = given.views
     made = train(
-        given.frames, given.reconstruction, given.trajectory, training, held_out, truth=(given.true_cameras, given.true_frames),
-        coarse=asked.coarse, fine=asked.fine, field=asked.field, max_gaussians=asked.max_gaussians, device=asked.device,
-        seconds_limit=asked.seconds, on_progress=lambda record: print(record, flush=True),
-    )  # fmt: skip
+        given.frames,
+        given.reconstruction,
+        given.trajectory,
+        training,
+        held_out,
+        truth=(given.true_cameras, given.true_frames),
+        coarse=asked.coarse,
+        fine=asked.fine,
+        field=asked.field,
+        max_gaussians=asked.max_gaussians,
+        device=asked.device,
+        seconds_limit=asked.seconds,
+        on_progress=lambda record: print(record, flush=True),
+    )
     if asked.to:
         asked.to.mkdir(parents=True, exist_ok=True)
         save(made.gaussians, asked.to)
-    print(write(f"published-{asked.field}", 0, asked.device, [asdict(record) for record in made.history], unit="seconds"))
+    print(
+        write(
+            f"published-{asked.field}",
+            0,
+            asked.device,
+            [asdict(record) for record in made.history],
+            unit="seconds",
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,13 @@ from measure import write
 CASES = {
     "demo": ["experiment=demo"],
     "right frames": ["experiment=synthetic", "prior.strength=0"],
-    "wrong frames, taken at their word": ["experiment=synthetic", "prior.strength=1", "pose=planned", "distortion=identity", "fit.trust.frames=0"],
+    "wrong frames, taken at their word": [
+        "experiment=synthetic",
+        "prior.strength=1",
+        "pose=planned",
+        "distortion=identity",
+        "fit.trust.frames=0",
+    ],
     "wrong frames": ["experiment=synthetic", "prior.strength=1"],
 }
 
@@ -25,7 +31,11 @@ def main() -> None:
     for case, settings in CASES.items():
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "lift", "run", *settings, f"output={folder}"]
-            run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip().split("\n")[-1]
+            run = (
+                subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+                .stdout.strip()
+                .split("\n")[-1]
+            )
             metrics = json.loads((Path(run) / "metrics.json").read_text())
         metrics.pop("diagnosis", None)  # a row a frame
         rows.append({"case": case, "settings": settings, **metrics})

@@ -7,11 +7,11 @@ import argparse
 from typing import Any
 
 import torch
+from measure import measure, write
 
 from lift.geometry import pinhole
 from lift.renderers import Renderer, renderers
 from lift.types import Cameras, Gaussians
-from measure import measure, write
 
 SEED = 0
 CASES = [(count, size) for count in (10_000, 50_000, 100_000) for size in (256, 512)]
@@ -26,10 +26,16 @@ def scene(count: int, size: int, sigma: float = 1.0) -> tuple[Gaussians, torch.T
     quats = torch.nn.functional.normalize(torch.randn(count, 4, generator=generator), dim=-1)
     opacities = 0.1 + 0.8 * torch.rand(count, generator=generator)
     colors = torch.rand(1, count, 3, generator=generator)
-    return Gaussians(means, quats, scales, opacities, torch.zeros(count, 1, 3)), colors, pinhole(size, size, float(size))
+    return (
+        Gaussians(means, quats, scales, opacities, torch.zeros(count, 1, 3)),
+        colors,
+        pinhole(size, size, float(size)),
+    )
 
 
-def time_case(renderer: Renderer, count: int, size: int, device: str, seconds: float) -> dict[str, Any]:
+def time_case(
+    renderer: Renderer, count: int, size: int, device: str, seconds: float
+) -> dict[str, Any]:
     gaussians, colors, cameras = (value.to(device) for value in scene(count, size))
     gaussians = gaussians.map(lambda value: value.requires_grad_())
     colors.requires_grad_()
@@ -42,14 +48,18 @@ def time_case(renderer: Renderer, count: int, size: int, device: str, seconds: f
     loss = forward()
     return {
         "forward": measure(forward, device, seconds=seconds),
-        "backward": measure(lambda: torch.autograd.grad(loss, leaves, retain_graph=True), device, seconds=seconds),
+        "backward": measure(
+            lambda: torch.autograd.grad(loss, leaves, retain_graph=True), device, seconds=seconds
+        ),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--quick", action="store_true", help="one case, little time; writes nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="one case, little time; writes nothing"
+    )
     arguments = parser.parse_args()
     names = ["numba", "reference"] if arguments.device == "cpu" else ["gsplat", "reference"]
     rows = []
@@ -57,10 +67,15 @@ def main() -> None:
         renderer = renderers.build({"name": name})
         renderer.warm_up()
         for count, size in CASES[:1] if arguments.quick else CASES:
-            times = time_case(renderer, count, size, arguments.device, seconds=0.2 if arguments.quick else 1.5)
+            times = time_case(
+                renderer, count, size, arguments.device, seconds=0.2 if arguments.quick else 1.5
+            )
             rows.append({"renderer": name, "gaussians": count, "size": size, **times})
             forward, backward = times["forward"]["median"], times["backward"]["median"]
-            print(f"{name:10} {count:7} at {size}: forward {forward:8.1f} ms, backward {backward:8.1f} ms", flush=True)
+            print(
+                f"{name:10} {count:7} at {size}: forward {forward:8.1f} ms, backward {backward:8.1f} ms",
+                flush=True,
+            )
     if not arguments.quick:
         print(write("renderers", SEED, arguments.device, rows))
 

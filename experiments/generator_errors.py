@@ -16,13 +16,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import clips as data
 import numpy as np
 import torch
+from generator_measures import WIDTH, camera_errors, geometric, photometric
 from jaxtyping import Float
+from measuring import RESULTS, SHARED, markdown, resumed
 from rich.progress import track
 from torch import Tensor
+from tracking import (
+    REACH,
+    PosedTracks,
+    chosen_frames,
+    posed,
+    restricted,
+    tracked,
+)
 
-import clips as data
 from lift import mistakes
 from lift.depths import depths
 from lift.evaluation.worlds import FIELD_OF_VIEW
@@ -32,16 +42,6 @@ from lift.planners.articulated import Articulated
 from lift.poses.bundle import Sightings
 from lift.priors.synthetic import Synthetic
 from lift.types import Cameras, Depth, Frames
-from generator_measures import WIDTH, camera_errors, geometric, photometric
-from measuring import RESULTS, SHARED, markdown, resumed
-from tracking import (
-    REACH,
-    PosedTracks,
-    chosen_frames,
-    posed,
-    restricted,
-    tracked,
-)
 
 THIRDS = ("early", "middle", "late")
 MEASURES = {

@@ -6,15 +6,15 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import torch
+from clips import Images
 from jaxtyping import Float
 from torch import Tensor
+from tracking import REACH, PosedTracks, smooth_part, two_way
 
-from clips import Images
 from lift.geometry import rotation_angle
 from lift.mistakes import blurred
 from lift.poses.bundle import Scene, Sightings
 from lift.types import Cameras
-from tracking import REACH, PosedTracks, smooth_part, two_way
 
 WIDTH = 384
 """Width of the picture, in pixels, that lengths are for."""

@@ -6,7 +6,14 @@ regularisers of opacity and size, and the trust in frames and pixels.
 
 from ablation import RAY_CAST, main
 
-BASE = ["prior=synthetic", "depth=known", "pose=matching", "planner.frames=6", "fit.steps=400", "fit.views_per_step=2"]
+BASE = [
+    "prior=synthetic",
+    "depth=known",
+    "pose=matching",
+    "planner.frames=6",
+    "fit.steps=400",
+    "fit.views_per_step=2",
+]
 SETTINGS = {
     "default": BASE,
     "no SSIM": [*BASE, "fit.loss.ssim=0"],

@@ -8,14 +8,31 @@ depth in Depth Anything's, 400 steps of 2 views instead of 17,000, no more than 
 
 from ablation import RAY_CAST, main
 
-BASE = ["prior=synthetic", "depth=known", "pose=matching", "planner.frames=6", "fit.steps=400", "fit.views_per_step=2"]
-PUBLISHED = [*BASE, "distortion=hexplane", "distortion.as_released=true", "fit.trust.frames=0", "fit.held_out=0", "fit.input_share=0.175"]
+BASE = [
+    "prior=synthetic",
+    "depth=known",
+    "pose=matching",
+    "planner.frames=6",
+    "fit.steps=400",
+    "fit.views_per_step=2",
+]
+PUBLISHED = [
+    *BASE,
+    "distortion=hexplane",
+    "distortion.as_released=true",
+    "fit.trust.frames=0",
+    "fit.held_out=0",
+    "fit.input_share=0.175",
+]
 ONE_MOTION = ["planner.depth=1", "planner.angle=16", "planner.frames=24"]
 SETTINGS = {
     "as published": PUBLISHED,
     "published, one large motion": [*PUBLISHED, *ONE_MOTION],
     "published, planned cameras": [*PUBLISHED, "pose=planned"],
-    "published, no distortion": [*[own for own in PUBLISHED if not own.startswith("distortion")], "distortion=identity"],
+    "published, no distortion": [
+        *[own for own in PUBLISHED if not own.startswith("distortion")],
+        "distortion=identity",
+    ],
     "ours": BASE,
     "ours, one large motion": [*BASE, *ONE_MOTION],
     "ours, planned cameras": [*BASE, "pose=planned"],
@@ -30,4 +47,10 @@ That those turn less falsely than found ones is no contradiction: `synthetic` be
 """
 
 if __name__ == "__main__":
-    main(__file__, SETTINGS, {"ray-cast": RAY_CAST}, REMAINS, to={name: "ours" for name in SETTINGS if name.startswith("ours,")})
+    main(
+        __file__,
+        SETTINGS,
+        {"ray-cast": RAY_CAST},
+        REMAINS,
+        to={name: "ours" for name in SETTINGS if name.startswith("ours,")},
+    )

@@ -16,18 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from rich.progress import track
-
 import plain_gsplat
-from lift.evaluation.lpips import LPIPS
-from lift.evaluation.metrics import camera_errors
-from lift.evaluation.worlds import photograph
-from lift.findings import render_canonical
-from lift.geometry import rigid, unproject
-from lift.io.image import load_picture
-from lift.renderers import Renderer
-from lift.types import Cameras, Frames, PointCloud
+import torch
 from measuring import (
     PRESETS,
     SHARED,
@@ -43,6 +33,16 @@ from measuring import (
     step_folder,
     write_results,
 )
+from rich.progress import track
+
+from lift.evaluation.lpips import LPIPS
+from lift.evaluation.metrics import camera_errors
+from lift.evaluation.worlds import photograph
+from lift.findings import render_canonical
+from lift.geometry import rigid, unproject
+from lift.io.image import load_picture
+from lift.renderers import Renderer
+from lift.types import Cameras, Frames, PointCloud
 
 SCENES = (
     "llff_fern",
@@ -300,18 +300,20 @@ def table(rows: list[dict[str, Any]]) -> str:
             continue
         mean = row["held_out"]
         errors = row.get("cameras") or {}
-        lines.append([
-            *head,
-            *(mean.get(name) for name in ("psnr", "ssim", "lpips")),
-            row.get("input_psnr"),
-            row["gaussians"],
-            row.get("placed"),
-            row.get("held_out_placed"),
-            errors.get("rotation"),
-            *(100 * errors[key] if key in errors else None for key in ("position", "focal")),
-            round(row["seconds_in_all"]),
-            row.get("peak_gib"),
-        ])  # fmt: skip
+        lines.append(
+            [
+                *head,
+                *(mean.get(name) for name in ("psnr", "ssim", "lpips")),
+                row.get("input_psnr"),
+                row["gaussians"],
+                row.get("placed"),
+                row.get("held_out_placed"),
+                errors.get("rotation"),
+                *(100 * errors[key] if key in errors else None for key in ("position", "focal")),
+                round(row["seconds_in_all"]),
+                row.get("peak_gib"),
+            ]
+        )
     return markdown(heads, lines)
 
 

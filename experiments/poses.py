@@ -23,15 +23,16 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from depth import SHARED, written
 from rich.progress import track
 
-from depth import SHARED, written
 from lift.depths import depths
 from lift.evaluation.metrics import camera_errors
 from lift.evaluation.worlds import FIELD_OF_VIEW, photograph
 from lift.geometry import pinhole, pixel_centers, rigid
 from lift.machine import machine
-from lift.mistakes import SHIFT as MISTAKEN, TURN, Mistakes
+from lift.mistakes import SHIFT as MISTAKEN
+from lift.mistakes import TURN, Mistakes
 from lift.planners.articulated import Articulated
 from lift.poses import poses
 from lift.poses.agreement import nearest
@@ -50,8 +51,16 @@ ESTIMATORS: dict[str, dict[str, Any]] = {
 }
 EXACT = "exact matches"
 """Of ray-cast scenes: where a frame's pixels, mistakes and all, are best explained to have been taken from, with the true point known of each."""
-RAY_CAST = [(scene, strength, "") for scene in ("room", "terrace") for strength in (0.0, 0.5, 1.0)] + [("room", 1.0, " cameras")]
-PHOTOGRAPHS = ("llff_fern", "llff_flower", "mipnerf360_kitchen", "sceaux_castle", "sevenscenes_redkitchen")
+RAY_CAST = [
+    (scene, strength, "") for scene in ("room", "terrace") for strength in (0.0, 0.5, 1.0)
+] + [("room", 1.0, " cameras")]
+PHOTOGRAPHS = (
+    "llff_fern",
+    "llff_flower",
+    "mipnerf360_kitchen",
+    "sceaux_castle",
+    "sevenscenes_redkitchen",
+)
 SCENES = [*PHOTOGRAPHS, *(f"{scene} x {strength:g}{only}" for scene, strength, only in RAY_CAST)]
 WIDTH = 640
 ASKED = 1.0
@@ -92,23 +101,49 @@ def drawn(scene: str, strength: float, cameras_only: bool) -> Case:
     for number, clip in enumerate(plan.clips):
         asked = Cameras.cat([plan.start, *(before.cameras for before in plan.clips[:number])])
         for _, mistakes, sizes in prior.mistaken(camera, len(frames), clip, number, depth.typical):
-            flow = mistakes.smooth(sizes["geometry"], height, WIDTH) + mistakes.swim(sizes["texture"], height, WIDTH)
+            flow = mistakes.smooth(sizes["geometry"], height, WIDTH) + mistakes.swim(
+                sizes["texture"], height, WIDTH
+            )
             sources.append(pixel_centers(WIDTH, height) + WIDTH * flow.permute(1, 2, 0))
         cameras = Cameras.cat([cameras, prior.taken(camera, len(frames), clip, number)])
         frames = Frames.cat([frames, prior(frames, asked, clip, number)])
-    return Case(Frames(frames.images), plan, cameras, frames.depth, depth.typical, torch.stack(sources))
+    return Case(
+        Frames(frames.images), plan, cameras, frames.depth, depth.typical, torch.stack(sources)
+    )
 
 
 def taken(folder: Path) -> Case:
     """Photographs, the one nearest to the middle first, then to either side of it along the direction in which they spread most."""
     known = np.load(folder / "cameras.npz")
-    true = Cameras(torch.from_numpy(known["w2c"]).float(), torch.from_numpy(known["K"]).float(), int(known["width"]), int(known["height"]))
-    if "K_color_nominal" in known:  # the poses are those of the camera of depth, whose lens is another
-        true = replace(true, intrinsics=torch.from_numpy(known["K_color_nominal"]).float().expand(len(true), 3, 3))
+    true = Cameras(
+        torch.from_numpy(known["w2c"]).float(),
+        torch.from_numpy(known["K"]).float(),
+        int(known["width"]),
+        int(known["height"]),
+    )
+    if (
+        "K_color_nominal" in known
+    ):  # the poses are those of the camera of depth, whose lens is another
+        true = replace(
+            true,
+            intrinsics=torch.from_numpy(known["K_color_nominal"]).float().expand(len(true), 3, 3),
+        )
     size = (WIDTH, round(WIDTH * true.height / true.width))
-    made = [photograph(folder / "images" / str(file), true[view], float(known["k1_simple_radial"]), size) for view, file in enumerate(known["names"])]
-    frames, cameras = Frames.cat([frame for frame, _ in made]), Cameras.cat([camera for _, camera in made])
-    depth = _sparse(folder, cameras) if (folder / "sparse_points.npz").exists() else _measured(folder, known["names"], size)
+    made = [
+        photograph(
+            folder / "images" / str(file), true[view], float(known["k1_simple_radial"]), size
+        )
+        for view, file in enumerate(known["names"])
+    ]
+    frames, cameras = (
+        Frames.cat([frame for frame, _ in made]),
+        Cameras.cat([camera for _, camera in made]),
+    )
+    depth = (
+        _sparse(folder, cameras)
+        if (folder / "sparse_points.npz").exists()
+        else _measured(folder, known["names"], size)
+    )
     away = cameras.centers - cameras.centers.mean(0)
     along = away @ torch.linalg.svd(away, full_matrices=False).Vh[0]
     first = int(away.norm(dim=-1).argmin())
@@ -118,11 +153,25 @@ def taken(folder: Path) -> Case:
     order = [first, *sum(sides, [])]
     typical = float(depth[first][depth[first] > 0].median())
     focal = max(size) / 2 / math.tan(math.radians(FIELD_OF_VIEW) / 2)
-    wrong = [cameras[first], *(Mistakes.of(view, 0).camera(cameras[view], ASKED, typical) for view in order[1:])]
-    plan = Cameras.cat([replace(camera, intrinsics=pinhole(*size, focal).intrinsics) for camera in wrong])
+    wrong = [
+        cameras[first],
+        *(Mistakes.of(view, 0).camera(cameras[view], ASKED, typical) for view in order[1:]),
+    ]
+    plan = Cameras.cat(
+        [replace(camera, intrinsics=pinhole(*size, focal).intrinsics) for camera in wrong]
+    )
     ends = np.cumsum([1, *(len(side) for side in sides)])
-    clips = tuple(Clip(str(number), 0, plan[list(range(a, b))]) for number, (a, b) in enumerate(zip(ends, ends[1:])))
-    return Case(Frames(frames.images[order]), Trajectory(plan[0], clips), cameras[order], depth[order], typical)
+    clips = tuple(
+        Clip(str(number), 0, plan[list(range(a, b))])
+        for number, (a, b) in enumerate(zip(ends, ends[1:], strict=False))
+    )
+    return Case(
+        Frames(frames.images[order]),
+        Trajectory(plan[0], clips),
+        cameras[order],
+        depth[order],
+        typical,
+    )
 
 
 def _sparse(folder: Path, cameras: Cameras) -> torch.Tensor:
@@ -132,8 +181,16 @@ def _sparse(folder: Path, cameras: Cameras) -> torch.Tensor:
 
 
 def _measured(folder: Path, names: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
-    maps = [cv2.imread(str(folder / "depth" / f"{Path(str(name)).stem}.png"), cv2.IMREAD_UNCHANGED) for name in names]
-    return torch.from_numpy(np.stack([cv2.resize(m, size, interpolation=cv2.INTER_NEAREST) for m in maps]).astype(np.float32) / 1000)
+    maps = [
+        cv2.imread(str(folder / "depth" / f"{Path(str(name)).stem}.png"), cv2.IMREAD_UNCHANGED)
+        for name in names
+    ]
+    return torch.from_numpy(
+        np.stack([cv2.resize(m, size, interpolation=cv2.INTER_NEAREST) for m in maps]).astype(
+            np.float32
+        )
+        / 1000
+    )
 
 
 def exact(given: Case) -> Reconstruction:
@@ -143,16 +200,48 @@ def exact(given: Case) -> Reconstruction:
     found = [given.plan.start]
     near = pixel_centers(WIDTH, given.cameras.height)[8::16, 8::16].reshape(-1, 2)
     for view in range(1, len(given.frames)):
-        camera, at, z = given.cameras[view], given.source[view, 8::16, 8::16].reshape(-1, 2), given.depth[view, 8::16, 8::16].reshape(-1)
+        camera, at, z = (
+            given.cameras[view],
+            given.source[view, 8::16, 8::16].reshape(-1, 2),
+            given.depth[view, 8::16, 8::16].reshape(-1),
+        )
         lens = camera.intrinsics[0]
-        local = torch.cat([(at - lens[:2, 2]) / lens[[0, 1], [0, 1]], torch.ones_like(at[:, :1])], -1)[z > 0] * z[z > 0, None]
+        local = (
+            torch.cat([(at - lens[:2, 2]) / lens[[0, 1], [0, 1]], torch.ones_like(at[:, :1])], -1)[
+                z > 0
+            ]
+            * z[z > 0, None]
+        )
         points = (local - camera.world_to_camera[0, :3, 3]) @ camera.world_to_camera[0, :3, :3]
         focal, (x, y) = float(given.plan.start.intrinsics[0, 0, 0]), lens[:2, 2].tolist()
-        model = {"model": "SIMPLE_PINHOLE", "width": round(2 * x), "height": round(2 * y), "params": [focal, x, y]}
+        model = {
+            "model": "SIMPLE_PINHOLE",
+            "width": round(2 * x),
+            "height": round(2 * y),
+            "params": [focal, x, y],
+        }
         robust = {"loss_type": "CAUCHY", "loss_scale": 4.0}
-        pose, _ = poselib.estimate_absolute_pose(near[z > 0].double().numpy(), points.double().numpy(), model, {"max_reproj_error": 12.0, "seed": 0}, robust)
-        found.append(replace(given.plan.start, world_to_camera=rigid(torch.tensor(pose.R).float(), torch.tensor(pose.t).float())[None]))
-    return Reconstruction(Cameras.cat(found), PointCloud(torch.zeros(0, 3), torch.zeros(0, 3)), given.depth, (given.depth > 0).float())
+        pose, _ = poselib.estimate_absolute_pose(
+            near[z > 0].double().numpy(),
+            points.double().numpy(),
+            model,
+            {"max_reproj_error": 12.0, "seed": 0},
+            robust,
+        )
+        found.append(
+            replace(
+                given.plan.start,
+                world_to_camera=rigid(torch.tensor(pose.R).float(), torch.tensor(pose.t).float())[
+                    None
+                ],
+            )
+        )
+    return Reconstruction(
+        Cameras.cat(found),
+        PointCloud(torch.zeros(0, 3), torch.zeros(0, 3)),
+        given.depth,
+        (given.depth > 0).float(),
+    )
 
 
 def row(asked: tuple[str, str]) -> dict[str, Any]:
@@ -168,7 +257,13 @@ def row(asked: tuple[str, str]) -> dict[str, Any]:
     began = time.perf_counter()
     label = {"pose": name, "scene": scene, "frames": len(given.frames)}
     try:
-        found = exact(given) if name == EXACT else poses.build(ESTIMATORS[name], depth=first, estimator=lite, device=device)(given.frames, given.plan)
+        found = (
+            exact(given)
+            if name == EXACT
+            else poses.build(ESTIMATORS[name], depth=first, estimator=lite, device=device)(
+                given.frames, given.plan
+            )
+        )
     except ValueError as error:
         return label | {"failed": str(error)}
     seconds = time.perf_counter() - began
@@ -190,11 +285,16 @@ def scores(given: Case, found: Any) -> dict[str, float]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    lines = ["| scene | pose | placed | rotation (worst) | position (worst) | focal | depth | s | GiB |", "|---" * 9 + "|"]
+    lines = [
+        "| scene | pose | placed | rotation (worst) | position (worst) | focal | depth | s | GiB |",
+        "|---" * 9 + "|",
+    ]
     for scene in dict.fromkeys(r["scene"] for r in rows):
         for r in rows:
             if r["scene"] == scene and "failed" in r:
-                lines.append(f"| {scene} | `{r['pose']}` | failed: {r['failed'].split(',')[0]} | | | | | | |")
+                lines.append(
+                    f"| {scene} | `{r['pose']}` | failed: {r['failed'].split(',')[0]} | | | | | | |"
+                )
             elif r["scene"] == scene:
                 lines.append(
                     f"| {scene} | `{r['pose']}` | {100 * r['placed']:.0f} % | {r['rotation']:.2f} ({r['rotation_worst']:.2f}) | {100 * r['position']:.2f} "
@@ -205,23 +305,46 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--estimators", nargs="+", default=[*ESTIMATORS, EXACT], metavar="NAME", help="; ".join([*ESTIMATORS, EXACT]))
-    parser.add_argument("--scenes", nargs="+", metavar="NAME", help="; ".join(SCENES).replace("%", "%%"))
+    parser.add_argument(
+        "--estimators",
+        nargs="+",
+        default=[*ESTIMATORS, EXACT],
+        metavar="NAME",
+        help="; ".join([*ESTIMATORS, EXACT]),
+    )
+    parser.add_argument(
+        "--scenes", nargs="+", metavar="NAME", help="; ".join(SCENES).replace("%", "%%")
+    )
     parser.add_argument("--to", type=Path, default=Path("outputs/poses.json"))
     asked = parser.parse_args()
-    there = [name for name in SCENES if name not in PHOTOGRAPHS or (SHARED / "data" / name).is_dir()]
-    for key, values, choices in (("estimators", asked.estimators, [*ESTIMATORS, EXACT]), ("scenes", asked.scenes or (), there)):
+    there = [
+        name for name in SCENES if name not in PHOTOGRAPHS or (SHARED / "data" / name).is_dir()
+    ]
+    for key, values, choices in (
+        ("estimators", asked.estimators, [*ESTIMATORS, EXACT]),
+        ("scenes", asked.scenes or (), there),
+    ):
         for value in values:
             if value not in choices:
-                parser.error(f"--{key} has {value!r}; choose among {'; '.join(choices)}" + (f" (LIFT_SHARED is {SHARED})" if key == "scenes" else ""))
+                parser.error(
+                    f"--{key} has {value!r}; choose among {'; '.join(choices)}"
+                    + (f" (LIFT_SHARED is {SHARED})" if key == "scenes" else "")
+                )
     rows = json.loads(asked.to.read_text())["rows"] if asked.to.exists() else []
     done = {(r["pose"], r["scene"]) for r in rows}
-    due = [(name, scene) for scene in (asked.scenes or there) for name in asked.estimators if (name, scene) not in done and (name != EXACT or scene not in PHOTOGRAPHS)]
+    due = [
+        (name, scene)
+        for scene in (asked.scenes or there)
+        for name in asked.estimators
+        if (name, scene) not in done and (name != EXACT or scene not in PHOTOGRAPHS)
+    ]
     asked.to.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
         for made in track(pool.map(row, due), "poses", total=len(due), transient=True):
             rows.append(made)
-            asked.to.write_text(json.dumps({"rows": rows, "machine": machine("cpu")}, indent=1) + "\n")
+            asked.to.write_text(
+                json.dumps({"rows": rows, "machine": machine("cpu")}, indent=1) + "\n"
+            )
     rows.sort(key=lambda r: (SCENES.index(r["scene"]), [*ESTIMATORS, EXACT].index(r["pose"])))
     asked.to.write_text(json.dumps({"rows": rows, "machine": machine("cpu")}, indent=1) + "\n")
     written(table(rows), __doc__, asked.to)

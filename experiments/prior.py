@@ -7,13 +7,22 @@ scene and spoils it: strength 0 is a perfect generator, 1 one as wrong as video 
 from ablation import RAY_CAST, REAL, main
 
 SETTINGS_OF = {
-    "photographs": {"warp, network": [], "warp, patches": ["prior.fill=patches"], "warp, smooth": ["prior.fill=smooth"]},
+    "photographs": {
+        "warp, network": [],
+        "warp, patches": ["prior.fill=patches"],
+        "warp, smooth": ["prior.fill=smooth"],
+    },
     "ray-cast": {
-        "warp, network": [], "synthetic, 0": ["prior=synthetic", "prior.strength=0"], "synthetic, 0.5": ["prior=synthetic", "prior.strength=0.5"],
+        "warp, network": [],
+        "synthetic, 0": ["prior=synthetic", "prior.strength=0"],
+        "synthetic, 0.5": ["prior=synthetic", "prior.strength=0.5"],
         "synthetic, 1": ["prior=synthetic"],
     },
-}  # fmt: skip
-DATA = {"photographs": REAL, "ray-cast": [*RAY_CAST, "planner.frames=6", "fit.steps=400", "fit.views_per_step=2"]}
+}
+DATA = {
+    "photographs": REAL,
+    "ray-cast": [*RAY_CAST, "planner.frames=6", "fit.steps=400", "fit.views_per_step=2"],
+}
 REMAINS = """
 Generators with weights of their own, each by one command on a GPU: `python experiments/prior.py --only "warp, network" prior=svd trainer=gpu renderer=gsplat` (or motionctrl, viewcrafter, vace,
 sana_wm, cosmos, easyanimate, ltx, diffusers; `lift show prior NAME` says what each needs), or frames made elsewhere: `prior=frames prior.path=FOLDER`.

@@ -118,9 +118,7 @@ def _lifted(
     return _Correspondence(pixels[seen], points[seen])
 
 
-def _best_zoom(
-    pairs: Sequence[_Correspondence], cameras: Cameras, zooms: Sequence[float]
-) -> float:
+def _best_zoom(pairs: Sequence[_Correspondence], cameras: Cameras, zooms: Sequence[float]) -> float:
     """The zoom with which most matches of some pictures agree."""
     if len(zooms) == 1:
         return zooms[0]

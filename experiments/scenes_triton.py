@@ -44,12 +44,18 @@ def _cone(x, y, z, u, v, w, taper, near, best):
     for sign in tl.static_range(2):
         t = (-b + (2 * sign - 1) * root) / a
         high = y + t * v
-        best = tl.where(sound & (t > near) & (t < best) & (tl.abs(high) <= 1) & (p + q * high >= 0), t, best)
+        best = tl.where(
+            sound & (t > near) & (t < best) & (tl.abs(high) <= 1) & (p + q * high >= 0), t, best
+        )
     for side in tl.static_range(2):
         cap = 2 * side - 1
         t = (cap - y) / _safe(v)
         e, f, radius = x + t * u, z + t * w, p + q * cap
-        best = tl.where((tl.abs(v) > 1e-9) & (t > near) & (t < best) & (e * e + f * f <= radius * radius), t, best)
+        best = tl.where(
+            (tl.abs(v) > 1e-9) & (t > near) & (t < best) & (e * e + f * f <= radius * radius),
+            t,
+            best,
+        )
     return best
 
 
@@ -60,22 +66,52 @@ def _leaf(x, y, z, u, v, w, shape, near, best):
     inside = tl.minimum(tl.maximum(along, 0.0), 1.0)
     narrow = tl.maximum(1 - inside, 1e-9)
     broad = 2.6 * tl.sqrt(inside) * tl.exp(1.2 * tl.log(narrow))
-    half = tl.where(shape < 0.75, 2 * tl.sqrt(inside * (1 - inside)), tl.where(shape < 2, 4 * inside * (1 - inside), broad))
+    half = tl.where(
+        shape < 0.75,
+        2 * tl.sqrt(inside * (1 - inside)),
+        tl.where(shape < 2, 4 * inside * (1 - inside), broad),
+    )
     met = (tl.abs(w) > 1e-9) & (t > near) & (t < best) & (along > 0) & (along < 1) & (across < half)
     return tl.where(met, t, best)
 
 
 @triton.jit
-def _cast(maps, kinds, tapers, balls, origins, directions, far, distance, index, shapes, rays, BLOCK: tl.constexpr):
+def _cast(
+    maps,
+    kinds,
+    tapers,
+    balls,
+    origins,
+    directions,
+    far,
+    distance,
+    index,
+    shapes,
+    rays,
+    BLOCK: tl.constexpr,  # noqa: N803
+):
     ray = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     there = ray < rays
-    ox, oy, oz = tl.load(origins + 3 * ray, there, 0.0), tl.load(origins + 3 * ray + 1, there, 0.0), tl.load(origins + 3 * ray + 2, there, 0.0)
-    dx, dy, dz = tl.load(directions + 3 * ray, there, 0.0), tl.load(directions + 3 * ray + 1, there, 0.0), tl.load(directions + 3 * ray + 2, there, 1.0)
+    ox, oy, oz = (
+        tl.load(origins + 3 * ray, there, 0.0),
+        tl.load(origins + 3 * ray + 1, there, 0.0),
+        tl.load(origins + 3 * ray + 2, there, 0.0),
+    )
+    dx, dy, dz = (
+        tl.load(directions + 3 * ray, there, 0.0),
+        tl.load(directions + 3 * ray + 1, there, 0.0),
+        tl.load(directions + 3 * ray + 2, there, 1.0),
+    )
     square = dx * dx + dy * dy + dz * dz
     best, which = tl.load(far + ray, there, 0.0), tl.full([BLOCK], -1, tl.int32)
     near = 1e-4
     for k in range(shapes):
-        cx, cy, cz, reach = tl.load(balls + 4 * k) - ox, tl.load(balls + 4 * k + 1) - oy, tl.load(balls + 4 * k + 2) - oz, tl.load(balls + 4 * k + 3)
+        cx, cy, cz, reach = (
+            tl.load(balls + 4 * k) - ox,
+            tl.load(balls + 4 * k + 1) - oy,
+            tl.load(balls + 4 * k + 2) - oz,
+            tl.load(balls + 4 * k + 3),
+        )
         along, room = cx * dx + cy * dy + cz * dz, cx * cx + cy * cy + cz * cz - reach * reach
         close = there & ((room <= 0) | ((along >= 0) & (along * along >= room * square)))
         if tl.max(close.to(tl.int32), 0) > 0:
@@ -83,7 +119,11 @@ def _cast(maps, kinds, tapers, balls, origins, directions, far, distance, index,
             a, b, c = tl.load(m), tl.load(m + 1), tl.load(m + 2)
             d, e, f = tl.load(m + 3), tl.load(m + 4), tl.load(m + 5)
             g, h, i = tl.load(m + 6), tl.load(m + 7), tl.load(m + 8)
-            x, y, z = a * ox + b * oy + c * oz + tl.load(m + 9), d * ox + e * oy + f * oz + tl.load(m + 10), g * ox + h * oy + i * oz + tl.load(m + 11)
+            x, y, z = (
+                a * ox + b * oy + c * oz + tl.load(m + 9),
+                d * ox + e * oy + f * oz + tl.load(m + 10),
+                g * ox + h * oy + i * oz + tl.load(m + 11),
+            )
             u, v, w = a * dx + b * dy + c * dz, d * dx + e * dy + f * dz, g * dx + h * dy + i * dz
             kind, taper = tl.load(kinds + k), tl.load(tapers + k)
             t = best
@@ -101,10 +141,25 @@ def _cast(maps, kinds, tapers, balls, origins, directions, far, distance, index,
     tl.store(index + ray, which, there)
 
 
-def cast(shapes: dict[str, Tensor], origins: Tensor, directions: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
+def cast(
+    shapes: dict[str, Tensor], origins: Tensor, directions: Tensor, far: Tensor
+) -> tuple[Tensor, Tensor]:
     """As `depth_scenes.cast`."""
-    distance, index = torch.empty_like(far), torch.empty(len(far), dtype=torch.int32, device=far.device)
+    distance, index = (
+        torch.empty_like(far),
+        torch.empty(len(far), dtype=torch.int32, device=far.device),
+    )
     grid = (triton.cdiv(len(far), BLOCK),)
     given = [shapes[key].contiguous() for key in ("map", "kind", "taper", "ball")]
-    _cast[grid](*given, origins.contiguous(), directions.contiguous(), far.contiguous(), distance, index, len(given[1]), len(far), BLOCK)
+    _cast[grid](
+        *given,
+        origins.contiguous(),
+        directions.contiguous(),
+        far.contiguous(),
+        distance,
+        index,
+        len(given[1]),
+        len(far),
+        BLOCK,
+    )
     return distance, index

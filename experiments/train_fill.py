@@ -23,6 +23,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, relu
 from torch.nn.utils.parametrizations import spectral_norm
+from train_depth import (
+    SHARED,
+    SIDE,
+    Training,
+    above,
+    asking,
+    begin,
+    kept,
+    learn,
+    make,
+    photographs,
+    positive,
+    unmeasured,
+)
 
 from lift.depths.edges import hardened
 from lift.depths.inverse import from_relative
@@ -32,7 +46,6 @@ from lift.evaluation.lpips import LPIPS
 from lift.priors.fill_network import Network, prepared
 from lift.priors.surface import Surface
 from lift.types import Depth
-from train_depth import SHARED, SIDE, Training, above, asking, begin, kept, learn, make, photographs, positive, unmeasured
 
 SHARD, MASKS = 50, 12
 """Photographs a file, and motions of the camera a photograph."""
@@ -68,7 +81,9 @@ def seen(network: DepthNetwork, photo: Tensor) -> Tensor:
     """Inverse depth of a photograph [height width 3], which is stretched to sides that the network takes."""
     sides = [max(STRIDE, round(side / STRIDE) * STRIDE) for side in photo.shape[:2]]
     with torch.no_grad():
-        guess = network(interpolate(photo.permute(2, 0, 1)[None].float(), sides, mode="bilinear") / 127.5 - 1)
+        guess = network(
+            interpolate(photo.permute(2, 0, 1)[None].float(), sides, mode="bilinear") / 127.5 - 1
+        )
     return interpolate(guess[None], tuple(photo.shape[:2]), mode="bilinear")[0, 0]
 
 
@@ -77,23 +92,42 @@ def shard(asked: tuple[Path, Path, int, int]) -> Path:
     folder, weights, first, last = asked
     path = folder / f"{first:05d}.safetensors"
     photos = plain()
-    made_from = {"depth": hashlib.sha256(weights.read_bytes()).hexdigest(), "photographs": shown(photos["image"][first:last])}
+    made_from = {
+        "depth": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "photographs": shown(photos["image"][first:last]),
+    }
     if path.exists():
         if facts(path) != made_from:
-            raise SystemExit(f"--to has {path.name}, which is of other photographs or of another --depth; choose another folder")
+            raise SystemExit(
+                f"--to has {path.name}, which is of other photographs or of another --depth; choose another folder"
+            )
         return path
     network = DepthNetwork.load(weights)
-    inverses, holes = np.zeros((last - first, SIDE, SIDE), np.float16), np.zeros((last - first, MASKS, SIDE, SIDE // 8), np.uint8)
+    inverses, holes = (
+        np.zeros((last - first, SIDE, SIDE), np.float16),
+        np.zeros((last - first, MASKS, SIDE, SIDE // 8), np.uint8),
+    )
     for place, index in enumerate(range(first, min(last, len(photos["image"])))):
         rng = np.random.default_rng(index)
         height, width = (int(n) for n in photos["extent"][index])
-        guess = from_relative(seen(network, photos["image"][index, :height, :width]), far=math.exp(rng.uniform(math.log(3), math.log(20))))
-        depth = hardened(photos["image"][index, :height, :width], Depth(guess, guess > 0, "affine-invariant"), SOFT).depth.numpy()
+        guess = from_relative(
+            seen(network, photos["image"][index, :height, :width]),
+            far=math.exp(rng.uniform(math.log(3), math.log(20))),
+        )
+        depth = hardened(
+            photos["image"][index, :height, :width],
+            Depth(guess, guess > 0, "affine-invariant"),
+            SOFT,
+        ).depth.numpy()
         inverses[place, :height, :width] = 1 / depth
         for k in range(MASKS):
             hole = hidden(photos["image"][index, :height, :width].numpy(), depth, rng)
-            holes[place, k, :height] = np.packbits(np.pad(hole, ((0, 0), (0, SIDE - width))), axis=1)
-    return kept(path, {"inverse": torch.from_numpy(inverses), "holes": torch.from_numpy(holes)}, made_from)
+            holes[place, k, :height] = np.packbits(
+                np.pad(hole, ((0, 0), (0, SIDE - width))), axis=1
+            )
+    return kept(
+        path, {"inverse": torch.from_numpy(inverses), "holes": torch.from_numpy(holes)}, made_from
+    )
 
 
 def hidden(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -105,16 +139,25 @@ def hidden(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np
     surface.add(image, depth, np.ones(depth.shape, bool), np.eye(4), intrinsics)
     to_camera = np.eye(4)
     direction = rng.normal(size=3) * (1, 0.5, 0.4)
-    to_camera[:3, 3] = direction / np.linalg.norm(direction) * typical * math.exp(rng.uniform(math.log(0.03), math.log(0.35)))
+    to_camera[:3, 3] = (
+        direction
+        / np.linalg.norm(direction)
+        * typical
+        * math.exp(rng.uniform(math.log(0.03), math.log(0.35)))
+    )
     view = surface.look(to_camera, intrinsics, width, height)
     y, x = np.mgrid[:height, :width]
-    points = (np.stack([x + 0.5, y + 0.5, np.ones_like(x)], -1) @ np.linalg.inv(intrinsics).T) * depth[..., None] + to_camera[:3, 3]
+    points = (
+        np.stack([x + 0.5, y + 0.5, np.ones_like(x)], -1) @ np.linalg.inv(intrinsics).T
+    ) * depth[..., None] + to_camera[:3, 3]
     w = 1 / np.maximum(points[..., 2], 1e-6)
     u, v = (points @ intrinsics.T)[..., 0] * w, (points @ intrinsics.T)[..., 1] * w
     inside = (points[..., 2] > 1e-3 * typical) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
     seen = view.inverse[np.clip(v, 0, height - 1).astype(int), np.clip(u, 0, width - 1).astype(int)]
     behind = inside & (w < (1 - BEHIND) * seen)
-    behind = cv2.morphologyEx(behind.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0  # single pixels are the guess's noise
+    behind = (
+        cv2.morphologyEx(behind.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
+    )  # single pixels are the guess's noise
     return behind | ~inside if rng.random() < 1 / 3 else behind
 
 
@@ -124,7 +167,9 @@ class Critic(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         sizes = ((4, 48, 2), (48, 96, 2), (96, 192, 2), (192, 192, 1))
-        self.layers = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 4, stride, 1)) for a, b, stride in sizes)
+        self.layers = nn.ModuleList(
+            spectral_norm(nn.Conv2d(a, b, 4, stride, 1)) for a, b, stride in sizes
+        )
         self.leave = spectral_norm(nn.Conv2d(192, 1, 3, padding=1))
 
     def forward(self, rgb: Tensor, hole: Tensor) -> Tensor:
@@ -143,8 +188,16 @@ def windows(data: dict[str, Tensor]) -> list[Tensor]:
 
 class FillTraining(Training):
     def __init__(
-        self, data: dict[str, Tensor], steps: int, batch: int, rate: float, seed: int, lpips: LPIPS | None, features: float = 1.0, critic: float = 0.0
-    ) -> None:  # fmt: skip
+        self,
+        data: dict[str, Tensor],
+        steps: int,
+        batch: int,
+        rate: float,
+        seed: int,
+        lpips: LPIPS | None,
+        features: float = 1.0,
+        critic: float = 0.0,
+    ) -> None:
         super().__init__(Network)
         self.automatic_optimization = False
         self.critic, self.lpips = Critic(), lpips
@@ -152,19 +205,29 @@ class FillTraining(Training):
         self.feature_weight, self.critic_weight = features, critic
         self.pairs = windows(data)
 
-    def drawn(self, rng: torch.Generator, count: int, held_out: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def drawn(
+        self, rng: torch.Generator, count: int, held_out: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Windows: colours [n 3 CROP CROP], inverse depth and holes [n CROP CROP]."""
         device = self.data["image"].device
         pairs = self.pairs[held_out]
         parts, found = [], 0
         while found < count:
-            photo, mask = pairs[torch.randint(len(pairs), (2 * count,), generator=rng, device=device)].unbind(1)
+            photo, mask = pairs[
+                torch.randint(len(pairs), (2 * count,), generator=rng, device=device)
+            ].unbind(1)
             extent = self.data["extent"][photo].float()
             window = extent.amin(1).clamp(max=CROP)
-            corner = (torch.rand(len(photo), 2, generator=rng, device=device) * (extent - window[:, None] + 1)).floor()
+            corner = (
+                torch.rand(len(photo), 2, generator=rng, device=device)
+                * (extent - window[:, None] + 1)
+            ).floor()
             along = (torch.arange(CROP, device=device) + 0.5) * (window / CROP)[:, None]
             mirrored = torch.rand(len(photo), 1, generator=rng, device=device) < 0.5
-            y, x = corner[:, :1] + along, corner[:, 1:] + torch.where(mirrored, along.flip(1), along)
+            y, x = (
+                corner[:, :1] + along,
+                corner[:, 1:] + torch.where(mirrored, along.flip(1), along),
+            )
             down, across = y.long()[:, :, None], x.long()[:, None, :]
             bits = self.data["holes"][photo[:, None, None], mask[:, None, None], down, across // 8]
             hole = (bits >> (7 - across % 8).byte()) & 1 > 0
@@ -173,9 +236,19 @@ class FillTraining(Training):
             photo, hole = photo[fit], hole[fit]
             inverse = self.data["inverse"][photo[:, None, None], down[fit], across[fit]].float()
             side = self.data["image"].shape[1:3]
-            x, y = (place[fit].clamp(0.5).minimum(extent[fit, axis, None] - 0.5) for place, axis in ((x, 1), (y, 0)))  # nothing of what lies beyond
-            at = torch.stack(torch.broadcast_tensors(2 * x[:, None] / side[1] - 1, 2 * y[:, :, None] / side[0] - 1), -1)
-            image = nn.functional.grid_sample(self.data["image"][photo].permute(0, 3, 1, 2).float() / 255, at, align_corners=False)
+            x, y = (
+                place[fit].clamp(0.5).minimum(extent[fit, axis, None] - 0.5)
+                for place, axis in ((x, 1), (y, 0))
+            )  # nothing of what lies beyond
+            at = torch.stack(
+                torch.broadcast_tensors(
+                    2 * x[:, None] / side[1] - 1, 2 * y[:, :, None] / side[0] - 1
+                ),
+                -1,
+            )
+            image = nn.functional.grid_sample(
+                self.data["image"][photo].permute(0, 3, 1, 2).float() / 255, at, align_corners=False
+            )
             parts.append((image, inverse, hole))
             found += len(fit)
         return tuple(torch.cat(each) for each in zip(*parts, strict=True))
@@ -188,14 +261,20 @@ class FillTraining(Training):
         fill_rates, critic_rates = self.optimizers()
         for optimiser in (fill_rates, critic_rates):
             for group in optimiser.param_groups:
-                group["lr"] = self.rate * min(1.0, (int(step) + 1) / 500) * (0.02 + 0.98 * (1 - int(step) / self.steps))
+                group["lr"] = (
+                    self.rate
+                    * min(1.0, (int(step) + 1) / 500)
+                    * (0.02 + 0.98 * (1 - int(step) / self.steps))
+                )
         share = hole.float().mean()
         plain = ((filled - image).abs().mean(1) * hole).mean() / share
         loss = plain
         if self.lpips is not None:
             with torch.autocast(self.device.type, enabled=False):
                 loss = loss + self.feature_weight * self.lpips.distances(filled, image).mean()
-        if self.critic_weight and int(step) > self.steps / 10:  # first what is plainly right, then what looks right
+        if (
+            self.critic_weight and int(step) > self.steps / 10
+        ):  # first what is plainly right, then what looks right
             for parameter in self.critic.parameters():
                 parameter.requires_grad_(False)
             loss = loss - self.critic_weight * self.critic(filled, hole).mean()
@@ -208,7 +287,10 @@ class FillTraining(Training):
         if not self.critic_weight:
             self.follow(int(step), 0.999)
             return
-        judged = relu(1 - self.critic(image, hole)).mean() + relu(1 + self.critic(filled.detach(), hole)).mean()
+        judged = (
+            relu(1 - self.critic(image, hole)).mean()
+            + relu(1 + self.critic(filled.detach(), hole)).mean()
+        )
         critic_rates.zero_grad()
         self.manual_backward(judged)
         critic_rates.step()
@@ -221,15 +303,23 @@ class FillTraining(Training):
         image, inverse, hole = self.drawn(rng, 48, True)
         smooth, weight = prepared(image * ~hole[:, None], inverse, hole)
         row: dict[str, float] = {"step": int(self.done)}
-        for name, filled in (("smooth", smooth), ("filled", self.mean(smooth, hole, weight, inverse))):
-            error = ((filled - image).square().mean(1) * hole).flatten(1).sum(1) / hole.flatten(1).sum(1)
+        for name, filled in (
+            ("smooth", smooth),
+            ("filled", self.mean(smooth, hole, weight, inverse)),
+        ):
+            error = ((filled - image).square().mean(1) * hole).flatten(1).sum(1) / hole.flatten(
+                1
+            ).sum(1)
             row[f"{name}_psnr"] = float((-10 * error.clamp(min=1e-10).log10()).mean())
             if self.lpips is not None:
                 row[f"{name}_lpips"] = float(self.lpips.distances(filled, image).mean())
         self.seen(row)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        return [torch.optim.AdamW(module.parameters(), self.rate, betas=(0.5, 0.99), weight_decay=0.01) for module in (self.network, self.critic)]
+        return [
+            torch.optim.AdamW(module.parameters(), self.rate, betas=(0.5, 0.99), weight_decay=0.01)
+            for module in (self.network, self.critic)
+        ]
 
 
 def unpacked(bits: Tensor) -> Tensor:
@@ -248,10 +338,15 @@ def train(asked: argparse.Namespace) -> None:
     for path in paths:
         first = int(path.stem) if path.stem.isdigit() else 0
         if facts(path).get("photographs") != shown(photos["image"][first : first + SHARD]):
-            raise SystemExit(f"--from has {path.name}, which holds no masks of the photographs in {SHARED / 'data/photos'}; make them anew (`masks`)")
+            raise SystemExit(
+                f"--from has {path.name}, which holds no masks of the photographs in {SHARED / 'data/photos'}; make them anew (`masks`)"
+            )
     begin(asked)
     parts = [load_file(path) for path in paths]
-    data = {key: torch.cat([part[key] for part in parts])[: len(photos["image"])].to(asked.device) for key in ("inverse", "holes")}
+    data = {
+        key: torch.cat([part[key] for part in parts])[: len(photos["image"])].to(asked.device)
+        for key in ("inverse", "holes")
+    }
     data |= {key: photos[key][: len(data["holes"])] for key in ("image", "extent")}
     folder = SHARED / "weights/lpips_backbones"
     lpips = LPIPS.load(folder) if folder.is_dir() else None
@@ -259,19 +354,29 @@ def train(asked: argparse.Namespace) -> None:
         print(f"LPIPS's weights are not in {folder}: trained without features", flush=True)
     for name, some in zip(("to learn from", "held out"), windows(data), strict=True):
         if not len(some):
-            raise SystemExit(f"--from is {asked.source}, which has no holes {name}; it takes a few dozen photographs")
-    module = FillTraining(data, asked.steps, asked.batch, asked.rate, asked.seed, lpips, asked.features, asked.critic)
+            raise SystemExit(
+                f"--from is {asked.source}, which has no holes {name}; it takes a few dozen photographs"
+            )
+    module = FillTraining(
+        data, asked.steps, asked.batch, asked.rate, asked.seed, lpips, asked.features, asked.critic
+    )
     if asked.begin:
         try:
-            module.network.load_state_dict({name: value.float() for name, value in load_file(asked.begin).items()})
+            module.network.load_state_dict(
+                {name: value.float() for name, value in load_file(asked.begin).items()}
+            )
         except Exception as error:  # a file of another kind can raise whatever it likes
-            raise SystemExit(f"--begin is {asked.begin}, whose weights are not this network's: {' '.join(str(error).split())[:200]}") from None
+            raise SystemExit(
+                f"--begin is {asked.begin}, whose weights are not this network's: {' '.join(str(error).split())[:200]}"
+            ) from None
         module.mean.load_state_dict(module.network.state_dict())
     learn(module, asked, "fill")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     masks, learned = verbs.add_parser("masks"), verbs.add_parser("train")
     masks.add_argument("--to", type=Path, required=True)
@@ -280,11 +385,15 @@ def main() -> None:
     asking(learned, steps=20_000, batch=24, rate=4e-4)
     learned.add_argument("--begin", type=Path, help="weights that another training left")
     learned.add_argument("--features", type=above(0, True), default=1.0, help="weight of LPIPS")
-    learned.add_argument("--critic", type=above(0, True), default=0.0, help="weight of a critic of patches; 0: none")
+    learned.add_argument(
+        "--critic", type=above(0, True), default=0.0, help="weight of a critic of patches; 0: none"
+    )
     asked = parser.parse_args()
     if asked.verb == "train":
         if asked.begin and not asked.begin.is_file():
-            parser.error(f"--begin is {asked.begin}, where there is no file; another training's fill.safetensors will do")
+            parser.error(
+                f"--begin is {asked.begin}, where there is no file; another training's fill.safetensors will do"
+            )
         train(asked)
         return
     if not asked.depth.is_file():
@@ -296,7 +405,11 @@ def main() -> None:
     count = sum(1 for _ in photographs())
     if not count:
         parser.error(f"LIFT_SHARED is {SHARED}, where data/photos has no photographs")
-    make(shard, [(asked.to, asked.depth, first, first + SHARD) for first in range(0, count, SHARD)], asked)
+    make(
+        shard,
+        [(asked.to, asked.depth, first, first + SHARD) for first in range(0, count, SHARD)],
+        asked,
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,10 @@ BASE = ["prior=synthetic", "depth=known", "pose=matching", "fit.steps=400", "fit
 SETTINGS = {
     f"{name}, {reach} degrees": [*BASE, *how, f"planner.angle={reach / levels:g}"]
     for reach in (8, 12, 16)
-    for name, levels, how in (("tree", 2, ["planner.frames=6"]), ("one motion", 1, ["planner.depth=1", "planner.frames=24"]))
+    for name, levels, how in (
+        ("tree", 2, ["planner.frames=6"]),
+        ("one motion", 1, ["planner.depth=1", "planner.frames=24"]),
+    )
 }
 DATA = {"ray-cast": [*RAY_CAST, "dataset.angles=[4,8,12,16]", "protocol.bins=[0.1,0.175,0.245]"]}
 REMAINS = """
@@ -20,4 +23,12 @@ These make clips of a length of their own, so that one motion has then a quarter
 """
 
 if __name__ == "__main__":
-    main(__file__, SETTINGS, DATA, REMAINS, to={name: name.replace("one motion", "tree") for name in SETTINGS if name.startswith("one")})
+    main(
+        __file__,
+        SETTINGS,
+        DATA,
+        REMAINS,
+        to={
+            name: name.replace("one motion", "tree") for name in SETTINGS if name.startswith("one")
+        },
+    )

@@ -4,7 +4,9 @@ import os
 
 __version__ = "0.1.0"
 
-if os.environ.get("LIFT_TYPECHECK"):  # shapes and types of every annotated call are checked: for debugging, it is slow
+if os.environ.get(
+    "LIFT_TYPECHECK"
+):  # shapes and types of every annotated call are checked: for debugging, it is slow
     from jaxtyping import install_import_hook
 
     install_import_hook("lift", "beartype.beartype")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from lift import processes
 from lift.errors import is_interrupt, is_users, one_line
@@ -31,17 +31,29 @@ def read_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
     for argument in arguments:
         key, equals, _ = argument.partition("=")
         if Path(argument).is_dir():
-            raise ComponentError(f"{argument!r} is a folder; give the pictures in it, such as {Path(argument) / '*.jpg'}")
+            raise ComponentError(
+                f"{argument!r} is a folder; give the pictures in it, such as {Path(argument) / '*.jpg'}"
+            )
         if key in ("image", "+image") and equals:
-            raise ComponentError(f"{argument!r}: give pictures by name alone, lift batch a.jpg b.jpg")
+            raise ComponentError(
+                f"{argument!r}: give pictures by name alone, lift batch a.jpg b.jpg"
+            )
         if argument.startswith("-"):
-            raise ComponentError(f"{argument!r} is not an option of lift batch; see lift batch --help")
+            raise ComponentError(
+                f"{argument!r} is not an option of lift batch; see lift batch --help"
+            )
         (settings if equals and not Path(argument).exists() else images).append(argument)
     if not images:
-        raise ComponentError("no picture is given: lift batch PICTURE [PICTURE ...] [setting=value ...]")
-    missing = [image for image in images if not Path(image).expanduser().is_file() and not _built_in(image)]
+        raise ComponentError(
+            "no picture is given: lift batch PICTURE [PICTURE ...] [setting=value ...]"
+        )
+    missing = [
+        image for image in images if not Path(image).expanduser().is_file() and not _built_in(image)
+    ]
     if missing:
-        raise ComponentError(f"there is no file {', '.join(map(repr, missing[:5]))}{' ...' if len(missing) > 5 else ''}")
+        raise ComponentError(
+            f"there is no file {', '.join(map(repr, missing[:5]))}{' ...' if len(missing) > 5 else ''}"
+        )
     once: dict[Path, str] = {}
     for image in images:
         once.setdefault(Path(image).expanduser().resolve(), image)
@@ -55,9 +67,15 @@ def titles(images: list[str]) -> list[str]:
     names, length = [path.stem for path in paths], 1
     while length < max(map(len, parts)) and (twice := _repeated(names)):
         length += 1
-        names = ["-".join(part[-length:]) if name in twice else name for name, part in zip(names, parts, strict=True)]
+        names = [
+            "-".join(part[-length:]) if name in twice else name
+            for name, part in zip(names, parts, strict=True)
+        ]
     twice = _repeated(names)
-    return [f"{name}{path.suffix}" if name in twice else name for name, path in zip(names, paths, strict=True)]
+    return [
+        f"{name}{path.suffix}" if name in twice else name
+        for name, path in zip(names, paths, strict=True)
+    ]
 
 
 def _repeated(names: list[str]) -> set[str]:
@@ -145,7 +163,9 @@ class _Queue:
         if not self._store:
             return [self._own[index] for index in range(count)]
         names = [f"outcome {index}" for index in range(count)]
-        self._store.wait([*names, *(f"left {rank}" for rank in range(self._world))], processes.PATIENCE)
+        self._store.wait(
+            [*names, *(f"left {rank}" for rank in range(self._world))], processes.PATIENCE
+        )
         return [Outcome(**json.loads(self._store.get(name))) for name in names]
 
 

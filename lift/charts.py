@@ -35,15 +35,28 @@ class Band:
 
 
 def line_chart(
-    title: str, series: Sequence[Series], *, width: int = 520, height: int = 190, log: bool = False, zero: bool = False,
-    bands: Sequence[Band] = (), x_name: str = "",
-) -> Markup:  # fmt: skip
+    title: str,
+    series: Sequence[Series],
+    *,
+    width: int = 520,
+    height: int = 190,
+    log: bool = False,
+    zero: bool = False,
+    bands: Sequence[Band] = (),
+    x_name: str = "",
+) -> Markup:
     """Curves over one pair of axes. log: a logarithmic y axis, which leaves out what is not positive. zero: the y axis starts at 0."""
     finite = [v for s in series for v in s.y if math.isfinite(v) and (v > 0 or not log)]
-    xs = [v for s in series for v in s.x] + [edge for band in bands for edge in (band.start, band.end)]
+    xs = [v for s in series for v in s.x] + [
+        edge for band in bands for edge in (band.start, band.end)
+    ]
     if not finite:
         return Markup("")
-    ticks = _log_ticks(min(finite), max(finite)) if log else _ticks(0.0 if zero else min(finite), max(finite))
+    ticks = (
+        _log_ticks(min(finite), max(finite))
+        if log
+        else _ticks(0.0 if zero else min(finite), max(finite))
+    )
     low, high = min(ticks[0], *finite), max(ticks[-1], *finite)
     first, last = min(xs), max(max(xs), min(xs) + 1e-9)
     inner, tall = width - _LEFT - _RIGHT, height - _TOP - _BOTTOM
@@ -55,26 +68,41 @@ def line_chart(
         share = math.log(y / low) / math.log(high / low) if log else (y - low) / (high - low)
         return _TOP + tall * (1 - share)
 
-    out = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
+    out = [
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">'
+    ]
     for number, band in enumerate(bands):
         left, right = across(band.start), across(band.end)
         out.append(f'<g class="band b{number % 2}"><title>{escape(band.name)}</title>')
-        out.append(f'<rect x="{left:.1f}" y="{_TOP}" width="{right - left:.1f}" height="{tall}"/></g>')
+        out.append(
+            f'<rect x="{left:.1f}" y="{_TOP}" width="{right - left:.1f}" height="{tall}"/></g>'
+        )
     for tick in ticks:
         y = down(tick)
-        out.append(f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        out.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{number_text(tick)}</text>')
+        out.append(
+            f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        )
+        out.append(
+            f'<text class="tick" x="{_LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{number_text(tick)}</text>'
+        )
     for tick in _ticks(first, last, 6):
         if first <= tick <= last:
-            out.append(f'<text class="tick" x="{across(tick):.1f}" y="{height - 8}" text-anchor="middle">{number_text(tick)}</text>')
+            out.append(
+                f'<text class="tick" x="{across(tick):.1f}" y="{height - 8}" text-anchor="middle">{number_text(tick)}</text>'
+            )
     out.append(f'<text class="title" x="{_LEFT}" y="13">{escape(title)}</text>')
     if x_name:
-        out.append(f'<text class="tick" x="{width - _RIGHT}" y="13" text-anchor="end">{escape(x_name)}</text>')
+        out.append(
+            f'<text class="tick" x="{width - _RIGHT}" y="13" text-anchor="end">{escape(x_name)}</text>'
+        )
     for number, one in enumerate(series):
         out.append(_curve(one, number, across, down, log))
     out.append("</svg>")
     if len(series) > 1:
-        keys = (f'<span class="s{number}{" hollow" if one.dots else ""}">{escape(one.name)}</span>' for number, one in enumerate(series))
+        keys = (
+            f'<span class="s{number}{" hollow" if one.dots else ""}">{escape(one.name)}</span>'
+            for number, one in enumerate(series)
+        )
         out.append(f'<div class="legend">{"".join(keys)}</div>')
     return Markup("".join(out))
 
@@ -82,24 +110,39 @@ def line_chart(
 def _curve(one: Series, number: int, across, down, log: bool) -> str:
     x, y = (list(one.x), list(one.y)) if one.dots else thinned(one.x, one.y)
     known = [math.isfinite(value) and (value > 0 or not log) for value in y]
-    places = [f"{across(a):.1f},{down(b):.1f}" if k else "" for a, b, k in zip(x, y, known)]
+    places = [
+        f"{across(a):.1f},{down(b):.1f}" if k else "" for a, b, k in zip(x, y, known, strict=False)
+    ]
     if one.dots:
-        circles = (f'<circle cx="{place.split(",")[0]}" cy="{place.split(",")[1]}" r="3"/>' for place in places if place)
+        circles = (
+            f'<circle cx="{place.split(",")[0]}" cy="{place.split(",")[1]}" r="3"/>'
+            for place in places
+            if place
+        )
         return f'<g class="dots s{number}">{"".join(circles)}</g>'
     runs, run = [], []
     for place in [*places, ""]:
         if place:
             run.append(place)
         elif run:
-            runs.append("M" + "L".join(run if len(run) > 1 else run * 2))  # a lone point shows as a round cap
+            runs.append(
+                "M" + "L".join(run if len(run) > 1 else run * 2)
+            )  # a lone point shows as a round cap
             run = []
     return f'<path class="line s{number}" d="{"".join(runs)}"/>'
 
 
 def map_view(
-    title: str, curves: Sequence[Float[Tensor, "_ 2"]], names: Sequence[str], start: Float[Tensor, "2"], unit: float, unit_name: str,
-    faint: Sequence[Float[Tensor, "_ 2"]] = (), width: int = 520, height: int = 300,
-) -> Markup:  # fmt: skip
+    title: str,
+    curves: Sequence[Float[Tensor, "_ 2"]],
+    names: Sequence[str],
+    start: Float[Tensor, "2"],
+    unit: float,
+    unit_name: str,
+    faint: Sequence[Float[Tensor, "_ 2"]] = (),
+    width: int = 520,
+    height: int = 300,
+) -> Markup:
     """Paths on a plane, both axes to one scale, each with its name at its end (if not empty); `start` is marked.
 
     unit: length of the scale bar's unit in the paths' units; a round share of it is drawn. faint: paths behind, in a quiet colour.
@@ -113,12 +156,16 @@ def map_view(
     def place(curve: Tensor) -> list[str]:
         return [f"{x:.1f},{y:.1f}" for x, y in (scale * curve + offset).tolist()]
 
-    out = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
+    out = [
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">'
+    ]
     out.append(f'<text class="title" x="8" y="14">{escape(title)}</text>')
     out += [f'<path class="faint" d="M{"L".join(place(curve))}"/>' for curve in faint]
     for curve, name in zip(curves, names, strict=True):
         places = place(curve)
-        out.append(f'<g class="branch"><title>{escape(name)}</title><path d="M{"L".join(places)}"/>')
+        out.append(
+            f'<g class="branch"><title>{escape(name)}</title><path d="M{"L".join(places)}"/>'
+        )
         out += ['<circle cx="{}" cy="{}" r="1.7"/>'.format(*p.split(",")) for p in places[1:]]
         out.append("</g>")
     x, y = place(start[None])[0].split(",")
@@ -128,14 +175,20 @@ def map_view(
         x, y = (float(v) for v in place(curve)[-1].split(","))
         outward = x >= width / 2
         x, y = x + (7 if outward else -7), y + 3.5
-        if name and all(abs(x - a) > 60 or abs(y - b) > 11 for a, b in taken):  # a name that would lie on another is left to the tooltip
-            out.append(f'<text class="tick" x="{x:.1f}" y="{y:.1f}" text-anchor="{"start" if outward else "end"}">{escape(name)}</text>')
+        if name and all(
+            abs(x - a) > 60 or abs(y - b) > 11 for a, b in taken
+        ):  # a name that would lie on another is left to the tooltip
+            out.append(
+                f'<text class="tick" x="{x:.1f}" y="{y:.1f}" text-anchor="{"start" if outward else "end"}">{escape(name)}</text>'
+            )
             taken.append((x, y))
     bar = _ticks(0, 90 / scale / unit, 2)[-1]
     bar = bar if bar * unit * scale <= 140 else bar / 2
     length = bar * unit * scale
     out.append(f'<path class="bar" d="M8,{height - 10}h{length:.1f}"/>')
-    out.append(f'<text class="tick" x="{length + 14:.1f}" y="{height - 7}">{number_text(bar)} {escape(unit_name)}</text></svg>')
+    out.append(
+        f'<text class="tick" x="{length + 14:.1f}" y="{height - 7}">{number_text(bar)} {escape(unit_name)}</text></svg>'
+    )
     return Markup("".join(out))
 
 

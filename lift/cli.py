@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (KeyboardInterrupt, Exception) as error:
-        interrupted, ended = is_interrupt(error), isinstance(error, processes.Ended)
+        interrupted, ended = is_interrupt(error), isinstance(error, processes.WorkerError)
         told = interrupted or ended or (is_users(error) and not os.environ.get("LIFT_DEBUG"))
         if not told and not processes.launched():
             raise
@@ -48,7 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="lift", description="Turn one image into a 3D Gaussian scene by way of a video generator.")
+    top = argparse.ArgumentParser(
+        prog="lift",
+        description="Turn one image into a 3D Gaussian scene by way of a video generator.",
+    )
     top.add_argument("--version", action="version", version=f"lift {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
@@ -57,36 +60,74 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(command=function)
         return made
 
-    commands.add_parser("run", help="one image to a scene: lift run image=PATH [setting=value ...]; lift run --plan ... says what it would do; lift run --help", add_help=False)
-    many = command("batch", batch, "many images, each to a scene, spread over processes; one that fails does not hold up the others")
+    commands.add_parser(
+        "run",
+        help="one image to a scene: lift run image=PATH [setting=value ...]; lift run --plan ... says what it would do; lift run --help",
+        add_help=False,
+    )
+    many = command(
+        "batch",
+        batch,
+        "many images, each to a scene, spread over processes; one that fails does not hold up the others",
+    )
     many.usage = "lift batch PICTURE [PICTURE ...] [setting=value ...] [--processes N]"
     many.epilog = "N: processes of this machine (its number of GPUs, else 1), each with a GPU of its own. Run again, it goes on where it ended."
-    measured = command("eval", evaluate, "scenes of a dataset, each lifted from one view and measured by the others, spread over processes")
+    measured = command(
+        "eval",
+        evaluate,
+        "scenes of a dataset, each lifted from one view and measured by the others, spread over processes",
+    )
     measured.usage = "lift eval [dataset=NAME dataset.path=FOLDER] [protocol.KEY=VALUE ...] [setting=value ...] [-- SETTINGS -- SETTINGS ...] [--processes N]"
     measured.epilog = (
         "dataset=NAME: `lift list dataset`. protocol.input, targets, most, align (none, median_depth, similarity, sweep), bins, seeds, reference, weights: see the README. All settings of `lift run`, image "
         "aside. Writes OUTPUT/eval/NAME: table.md, table.json, and of each scene its figures and a sheet of pictures. Run again, it goes on where it ended. After `--` come settings of one of several evaluations, which "
         "are made beside one another (what they share once), each with a table of its own: lift eval dataset=ray_cast -- distortion=identity name=without -- distortion=field name=field."
     )
-    command("list", list_components, "list every component of every slot").add_argument("slot", nargs="?", metavar="SLOT")
+    command("list", list_components, "list every component of every slot").add_argument(
+        "slot", nargs="?", metavar="SLOT"
+    )
     show = command("show", show_component, "show what a component does and its settings")
     show.add_argument("slot", metavar="SLOT")
     show.add_argument("name", metavar="NAME")
-    render = command("render", render_path, "render a camera path out of a finished run, as a video or a folder of PNG")
+    render = command(
+        "render",
+        render_path,
+        "render a camera path out of a finished run, as a video or a folder of PNG",
+    )
     render.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
-    render.add_argument("--path", type=Path, help="cameras: npz, transforms.json, RealEstate10K text, COLMAP folder (the run's fly-through)")
-    render.add_argument("--to", type=Path, required=True, metavar="OUT", help="OUT.mp4, or a folder for PNG files")
+    render.add_argument(
+        "--path",
+        type=Path,
+        help="cameras: npz, transforms.json, RealEstate10K text, COLMAP folder (the run's fly-through)",
+    )
+    render.add_argument(
+        "--to", type=Path, required=True, metavar="OUT", help="OUT.mp4, or a folder for PNG files"
+    )
     render.add_argument("--size", type=int, help="long side in pixels (the run's)")
     render.add_argument("--fps", type=int, default=24)
     render.add_argument("--renderer", help="another renderer than the run's")
-    export = command("export", export_scene, "write a finished scene in another format, read back and compared")
+    export = command(
+        "export", export_scene, "write a finished scene in another format, read back and compared"
+    )
     export.add_argument("source", type=Path, metavar="RUN_OR_PLY")
-    export.add_argument("to", type=Path, metavar="OUT", help="the suffix chooses the format: .ply .splat .spz")
-    view = command("view", view_scene, "look at a finished scene in a browser; serves this machine only")
+    export.add_argument(
+        "to", type=Path, metavar="OUT", help="the suffix chooses the format: .ply .splat .spz"
+    )
+    view = command(
+        "view", view_scene, "look at a finished scene in a browser; serves this machine only"
+    )
     view.add_argument("source", type=Path, metavar="RUN_OR_PLY")
     view.add_argument("--port", type=int, default=8080)
-    check_up = command("doctor", doctor, "say what is installed, what each extra would add, and which devices there are")
-    check_up.add_argument("--compile", action="store_true", help="compile the CPU's loops now, so that the first run need not")
+    check_up = command(
+        "doctor",
+        doctor,
+        "say what is installed, what each extra would add, and which devices there are",
+    )
+    check_up.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the CPU's loops now, so that the first run need not",
+    )
     return top
 
 
@@ -103,7 +144,9 @@ def run(arguments: list[str]) -> int:
     given = arguments = [argument for argument in arguments if argument != "--plan"]
     arguments = [_quoted(argument) for argument in arguments]
     check_names(arguments)
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to `main`, which prints the one line that matters
+    os.environ["HYDRA_FULL_ERROR"] = (
+        "1"  # errors come to `main`, which prints the one line that matters
+    )
 
     failed: list[Exception] = []  # kept from Hydra, which would print a line of its own about it
     here = os.getpid()
@@ -116,7 +159,9 @@ def run(arguments: list[str]) -> int:
                 from lift.forecast import forecast
 
                 print(forecast(config))
-            elif processes.place().world > 1:  # torchrun's or srun's processes: how many there are is theirs to say
+            elif (
+                processes.place().world > 1
+            ):  # torchrun's or srun's processes: how many there are is theirs to say
                 _run(config, None)
             elif len(devices := processes.devices(config.trainer)) > 1:
                 _launch_run(config, given, len(devices))
@@ -202,18 +247,34 @@ def evaluate(arguments: list[str]) -> int:
 
     @cache
     def evaluations():
-        from lift.evaluation.evaluate import Evaluation  # with numba, which is to know its number of threads before
+        from lift.evaluation.evaluate import (
+            Evaluation,
+        )  # with numba, which is to know its number of threads before
 
         made = [Evaluation(*one) for one in asked]
-        if twice := [one.folder for k, one in enumerate(made) if one.folder in [other.folder for other in made[:k]]]:
-            raise ComponentError(f"two of the evaluations are {twice[0]}; give each a name=NAME of its own")
+        if twice := [
+            one.folder
+            for k, one in enumerate(made)
+            if one.folder in [other.folder for other in made[:k]]
+        ]:
+            raise ComponentError(
+                f"two of the evaluations are {twice[0]}; give each a name=NAME of its own"
+            )
         return made
 
-    if _launched_many("eval", given, count, lambda: sum(len(one.tasks) for one in evaluations()), [composed for composed, _ in asked]):
+    if _launched_many(
+        "eval",
+        given,
+        count,
+        lambda: sum(len(one.tasks) for one in evaluations()),
+        [composed for composed, _ in asked],
+    ):
         return 0
     tasks = [(one, task) for one in evaluations() for task in one.tasks]
     leads = processes.place().rank == 0  # asked now: each makes its scenes as if it were alone
-    names = [f"{one.folder.name}: {task.name}" if len(asked) > 1 else task.name for one, task in tasks]
+    names = [
+        f"{one.folder.name}: {task.name}" if len(asked) > 1 else task.name for one, task in tasks
+    ]
     outcomes = spread(names, lambda index: str(tasks[index][0].make(tasks[index][1])))
     for one in evaluations() if leads else ():
         own = [outcome for outcome, (whose, _) in zip(outcomes, tasks, strict=True) if whose is one]
@@ -245,13 +306,21 @@ def _to_evaluate(arguments: list[str]):
     for argument in arguments:
         key, equals, _ = argument.partition("=")
         if not key or not equals:
-            raise ComponentError(f"{argument!r} is no setting; lift eval takes dataset=NAME, dataset.path=FOLDER, protocol.KEY=VALUE and the settings of lift run")
+            raise ComponentError(
+                f"{argument!r} is no setting; lift eval takes dataset=NAME, dataset.path=FOLDER, protocol.KEY=VALUE and the settings of lift run"
+            )
         if key[0] in "+~":  # by which Hydra adds and takes away
-            raise ComponentError(f"{argument!r}: lift eval takes KEY=VALUE; leave out {argument[: -len(argument.lstrip('+~'))]!r}")
+            raise ComponentError(
+                f"{argument!r}: lift eval takes KEY=VALUE; leave out {argument[: -len(argument.lstrip('+~'))]!r}"
+            )
         if key in ("image", "seed"):
-            raise ComponentError(f"{argument!r}: {'the dataset has the pictures' if key != 'seed' else 'choose protocol.seeds=[...]'}")
+            raise ComponentError(
+                f"{argument!r}: {'the dataset has the pictures' if key != 'seed' else 'choose protocol.seeds=[...]'}"
+            )
     own = [argument for argument in arguments if re.match(r"(dataset|protocol)[.=]", argument)]
-    composed = _composed([*(argument for argument in arguments if argument not in own), "image=none"])
+    composed = _composed(
+        [*(argument for argument in arguments if argument not in own), "image=none"]
+    )
     check_names(own)
     with initialize_config_module("lift.configs", version_base="1.3"):
         asked = compose("eval", [_quoted(argument) for argument in own])
@@ -273,11 +342,15 @@ def _composed(settings: list[str]):
     return composed
 
 
-def _launched_many(command: str, given: list[str], count: int | None, most: Callable[[], int], configs: list) -> bool:
+def _launched_many(
+    command: str, given: list[str], count: int | None, most: Callable[[], int], configs: list
+) -> bool:
     """Whether others have done it all: starts as many processes as asked for, or as there are GPUs, unless this is one of several already. Else this one takes its place."""
     for config in configs:
         if len(processes.devices(config.trainer)) > 1:
-            raise ComponentError(f"trainer.devices is {config.trainer.devices!r}; lift {command} makes each scene in one process, choose 1")
+            raise ComponentError(
+                f"trainer.devices is {config.trainer.devices!r}; lift {command} makes each scene in one process, choose 1"
+            )
     here = processes.place()
     if here.world == 1:
         if count is None:
@@ -288,16 +361,20 @@ def _launched_many(command: str, given: list[str], count: int | None, most: Call
             processes.launch([command, *given], count)
             return True
     elif count is not None and not processes.launched():
-        raise ComponentError(f"--processes is {count}, but {here.world} processes have been started already; leave it out")
+        raise ComponentError(
+            f"--processes is {count}, but {here.world} processes have been started already; leave it out"
+        )
     processes.settle(here)
     return False
 
 
 def _all_made(outcomes, what: str) -> None:
-    """Raises Ended if one was not."""
+    """Raises WorkerError if one was not."""
     if failed := [outcome for outcome in outcomes if outcome.error]:
         lines = [f"  {outcome.name}: {outcome.error}" for outcome in failed]
-        raise processes.Ended("\n".join([f"lift: {len(failed)} of {len(outcomes)} {what} failed:", *lines]), 1)
+        raise processes.WorkerError(
+            "\n".join([f"lift: {len(failed)} of {len(outcomes)} {what} failed:", *lines]), 1
+        )
 
 
 def _processes(arguments: list[str]) -> int | None:
@@ -305,7 +382,9 @@ def _processes(arguments: list[str]) -> int | None:
     for index, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name == "--processes":
-            value = value if equals else (arguments[index + 1] if index + 1 < len(arguments) else "")
+            value = (
+                value if equals else (arguments[index + 1] if index + 1 < len(arguments) else "")
+            )
             del arguments[index : index + (1 if equals else 2)]
             if not value.isdecimal() or int(value) < 1:
                 raise ComponentError(f"--processes is {value!r}; choose a number of at least 1")
@@ -319,7 +398,9 @@ def _quoted(argument: str) -> str:
     if not equals and not argument.startswith("-") and Path(argument).exists():
         raise ComponentError(f"{argument!r} is not a setting; did you mean image={argument}?")
     if key in ("image", "cameras", "input") or key.endswith((".path", ".targets", ".weights")):
-        if value[:1] not in ("'", '"') and (Path(value).expanduser().exists() or (key == "input" and re.search(r"[^\w.,/-]", value))):
+        if value[:1] not in ("'", '"') and (
+            Path(value).expanduser().exists() or (key == "input" and re.search(r"[^\w.,/-]", value))
+        ):
             return f"{key}={_in_quotes(value)}"
         if key == "image" and value[:1] == "[" and value[-1:] == "]":
             return f"{key}={_quoted_list(value)}"
@@ -356,13 +437,23 @@ def check_names(arguments: list[str]) -> None:
 
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        if equals and re.fullmatch(r"\w+(\.\w+)*", key) and key.split(".")[0] not in ("hydra", "experiment"):
+        if (
+            equals
+            and re.fullmatch(r"\w+(\.\w+)*", key)
+            and key.split(".")[0] not in ("hydra", "experiment")
+        ):
             check_key(key)
         if equals and key == "experiment" and not set("(*$,") & set(value):
-            names = sorted(path.name[:-5] for path in (files("lift.configs") / "experiment").iterdir() if path.name.endswith(".yaml"))
+            names = sorted(
+                path.name[:-5]
+                for path in (files("lift.configs") / "experiment").iterdir()
+                if path.name.endswith(".yaml")
+            )
             if value not in (*names, "null"):
                 raise ComponentError(f"experiment is {value!r}; choose one of {', '.join(names)}")
-        if equals and key in ALL_SLOTS and not set("(*$") & set(value):  # Hydra's own functions and patterns
+        if (
+            equals and key in ALL_SLOTS and not set("(*$") & set(value)
+        ):  # Hydra's own functions and patterns
             for name in value.split(","):
                 catalogue()(key, name.strip().strip("'\""))
 
@@ -391,13 +482,23 @@ def show_component(options: argparse.Namespace) -> int:
     if entry.missing:
         print(f"not installed: {entry.how}")
     if entry.clip:
-        print(f"{entry.clip} frames a clip, the one it continues included, of {entry.size[0]}x{entry.size[1]} pixels; follows {entry.follows}")
+        print(
+            f"{entry.clip} frames a clip, the one it continues included, of {entry.size[0]}x{entry.size[1]} pixels; follows {entry.follows}"
+        )
         print(told(entry.parts, entry.working))
     print(f"\n{entry.doc}\n")
     for key, parameter in entry.settings.items():
         annotation = getattr(parameter.annotation, "__name__", None)
-        kind = annotation if annotation and not getattr(parameter.annotation, "__args__", ()) else str(parameter.annotation)
-        default = "(must be given)" if parameter.default is parameter.empty else f"= {parameter.default!r}"
+        kind = (
+            annotation
+            if annotation and not getattr(parameter.annotation, "__args__", ())
+            else str(parameter.annotation)
+        )
+        default = (
+            "(must be given)"
+            if parameter.default is parameter.empty
+            else f"= {parameter.default!r}"
+        )
         print(f"  {entry.slot}.{key:<20} {kind.replace('typing.', ''):<24} {default}")
     return 0
 
@@ -405,7 +506,11 @@ def show_component(options: argparse.Namespace) -> int:
 def render_path(options: argparse.Namespace) -> int:
     from lift.delivery import render_run
 
-    print(render_run(options.run, options.to, options.path, options.size, options.fps, options.renderer))
+    print(
+        render_run(
+            options.run, options.to, options.path, options.size, options.fps, options.renderer
+        )
+    )
     return 0
 
 
@@ -439,9 +544,11 @@ def _scene_file(source: Path) -> Path:
     """The PLY file of a run's folder, or the file itself."""
     path = source / "gaussians.ply" if source.is_dir() else source
     if not path.is_file():
-        raise FileNotFoundError(f"there is no finished scene at {source}: give a run's folder or a PLY file")
+        raise FileNotFoundError(
+            f"there is no finished scene at {source}: give a run's folder or a PLY file"
+        )
     return path
 
 
 def _said(error: BaseException) -> str:
-    return str(error) if isinstance(error, processes.Ended) else f"lift: {one_line(error)}"
+    return str(error) if isinstance(error, processes.WorkerError) else f"lift: {one_line(error)}"

@@ -281,7 +281,9 @@ def check_key(key: str) -> None:
         if part not in names:
             near = get_close_matches(part, names, 1)
             hint = f"did you mean {known}{near[0]}? " if near else ""
-            raise ComponentError(f"{key} is not a setting; {hint}{known.rstrip('.') or 'lift run'} has {', '.join(names)}")
+            raise ComponentError(
+                f"{key} is not a setting; {hint}{known.rstrip('.') or 'lift run'} has {', '.join(names)}"
+            )
         if part in ALL_SLOTS:
             return
         node, known = get_type_hints(node)[part], f"{known}{part}."
@@ -294,52 +296,91 @@ def image_setting(config: DictConfig) -> str | tuple[str, ...]:
         ComponentError: It is not set, or neither a name nor a list of names.
     """
     if OmegaConf.is_missing(config, "image") or config.image is None:
-        raise ComponentError("image is not set: give image=PATH, or the name of a built-in picture such as image=coffee")
+        raise ComponentError(
+            "image is not set: give image=PATH, or the name of a built-in picture such as image=coffee"
+        )
     value = config.image
     if not OmegaConf.is_config(value):
         return str(value)
     names = OmegaConf.to_container(value, resolve=True)
-    if not isinstance(names, list) or any(isinstance(name, (list, dict)) or name is None for name in names):
-        raise ComponentError(f"image is {names!r}; give one name, or a list such as image=[a.jpg,b.jpg]")
+    if not isinstance(names, list) or any(
+        isinstance(name, (list, dict)) or name is None for name in names
+    ):
+        raise ComponentError(
+            f"image is {names!r}; give one name, or a list such as image=[a.jpg,b.jpg]"
+        )
     return str(names[0]) if len(names) == 1 else tuple(str(name) for name in names)
 
 
 def check(config: DictConfig) -> None:
     """What types alone do not catch. Raises ComponentError or omegaconf's MissingMandatoryValue with the key."""
     image_setting(config)
-    if config.name is not None and (config.name in ("", ".", "..") or set("/\\") & set(config.name)):
-        raise ComponentError(f"name is {config.name!r}; choose the name of one folder, and by output=FOLDER where it lies")
+    if config.name is not None and (
+        config.name in ("", ".", "..") or set("/\\") & set(config.name)
+    ):
+        raise ComponentError(
+            f"name is {config.name!r}; choose the name of one folder, and by output=FOLDER where it lies"
+        )
     for slot in SLOTS:
         settings = OmegaConf.to_container(config[slot], resolve=True)
         catalogue()(slot, settings.pop("name")).check(settings)
         for part in settings.get("parts", ()):  # of a component that is composed of others
             own = (settings.get("settings") or {}).get(part, {})
             if not isinstance(own, dict):
-                raise ComponentError(f"{slot}.settings.{part} is {own!r}; set one of its settings: {slot}.settings.{part}.SETTING=VALUE")
+                raise ComponentError(
+                    f"{slot}.settings.{part} is {own!r}; set one of its settings: {slot}.settings.{part}.SETTING=VALUE"
+                )
             try:
                 catalogue()(slot, part).check(own)
             except ComponentError as error:
                 raise ComponentError(f"in {slot}.parts: {error}") from None
-    for key, choices in {"reach.beyond": ("limit", "warn", "ignore"), "device": ("auto", "cpu", "cuda")}.items():
+    for key, choices in {
+        "reach.beyond": ("limit", "warn", "ignore"),
+        "device": ("auto", "cpu", "cuda"),
+    }.items():
         if (value := OmegaConf.select(config, key)) not in choices:
             raise ComponentError(f"{key} is {value!r}; choose one of {', '.join(choices)}")
     bounds = {
-        "frames.most": (2, None), "frames.first": (0, None), "frames.stride": (1, None),
-        "intake.size": (64, 4096), "stereo.size": (0, 4096), "intake.field_of_view": (5, 150), "reach.max_unseen": (0, 1), "fit.steps": (1, None),
-        "fit.views_per_step": (1, None), "fit.input_share": (0, 1), "fit.held_out": (0, None), "fit.initial_gaussians": (1, None),
-        "fit.max_gaussians": (1, None), "fit.sh_degree": (0, 3), "fit.checkpoint_every": (1, None), "fit.loss.ssim": (0, 1),
-        "fit.densify.every": (1, None), "fit.importance": (0, None), "fit.log_every": (1, None), "seed": (0, 2**31 - 1), "deliver.video_frames": (2, None), "deliver.fps": (1, None),
-    }  # fmt: skip
+        "frames.most": (2, None),
+        "frames.first": (0, None),
+        "frames.stride": (1, None),
+        "intake.size": (64, 4096),
+        "stereo.size": (0, 4096),
+        "intake.field_of_view": (5, 150),
+        "reach.max_unseen": (0, 1),
+        "fit.steps": (1, None),
+        "fit.views_per_step": (1, None),
+        "fit.input_share": (0, 1),
+        "fit.held_out": (0, None),
+        "fit.initial_gaussians": (1, None),
+        "fit.max_gaussians": (1, None),
+        "fit.sh_degree": (0, 3),
+        "fit.checkpoint_every": (1, None),
+        "fit.loss.ssim": (0, 1),
+        "fit.densify.every": (1, None),
+        "fit.importance": (0, None),
+        "fit.log_every": (1, None),
+        "seed": (0, 2**31 - 1),
+        "deliver.video_frames": (2, None),
+        "deliver.fps": (1, None),
+    }
     for group in ("fit.learning_rate", "fit.loss", "fit.trust", "fit.densify"):
         bounds = {f"{group}.{key}": (0, None) for key in OmegaConf.select(config, group)} | bounds
     coarse = config.fit.coarse
     phases, ends = list(coarse.sizes), list(coarse.until)
-    if len(phases) != len(ends) or not all(0 < size <= 1 for size in phases) or not all(0 <= end <= 1 for end in ends) or ends != sorted(ends):
+    if (
+        len(phases) != len(ends)
+        or not all(0 < size <= 1 for size in phases)
+        or not all(0 <= end <= 1 for end in ends)
+        or ends != sorted(ends)
+    ):
         raise ComponentError(
             f"fit.coarse has sizes {phases} and until {ends}; choose as many of each, sizes above 0 and up to 1, until rising from 0 to 1"
         )
     if config.fit.held_out == 1:
-        raise ComponentError("fit.held_out is 1, which leaves no generated frame to learn from; choose 0 for none, or 2 or more")
+        raise ComponentError(
+            "fit.held_out is 1, which leaves no generated frame to learn from; choose 0 for none, or 2 or more"
+        )
     if config.fit.initial_gaussians > config.fit.max_gaussians:
         raise ComponentError(
             f"fit.initial_gaussians is {config.fit.initial_gaussians}, more than fit.max_gaussians, {config.fit.max_gaussians}; choose no more"
@@ -361,17 +402,27 @@ def check_eval(asked: DictConfig) -> None:
     catalogue()("dataset", settings.pop("name")).check(settings)
     protocol = asked.protocol
     if protocol.align not in ALIGNMENTS:
-        raise ComponentError(f"protocol.align is {protocol.align!r}; choose one of {', '.join(ALIGNMENTS)}")
+        raise ComponentError(
+            f"protocol.align is {protocol.align!r}; choose one of {', '.join(ALIGNMENTS)}"
+        )
     bins, seeds = list(protocol.bins), list(protocol.seeds)
     if bins != sorted(set(bins)) or any(not 0 < edge < float("inf") for edge in bins):
         raise ComponentError(f"protocol.bins is {bins}; choose distances above 0 that rise")
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**31:
-        raise ComponentError(f"protocol.seeds is {seeds}; choose one or more numbers from 0 to {2**31 - 1}, each once")
+        raise ComponentError(
+            f"protocol.seeds is {seeds}; choose one or more numbers from 0 to {2**31 - 1}, each once"
+        )
     reference = catalogue()("depth", protocol.reference)
     reference.require()
-    if needed := [key for key, parameter in reference.settings.items() if parameter.default is parameter.empty]:
-        raise ComponentError(f"protocol.reference is {protocol.reference!r}, which needs {', '.join(needed)}; choose one that needs no settings, such as lite")
+    if needed := [
+        key for key, parameter in reference.settings.items() if parameter.default is parameter.empty
+    ]:
+        raise ComponentError(
+            f"protocol.reference is {protocol.reference!r}, which needs {', '.join(needed)}; choose one that needs no settings, such as lite"
+        )
     if protocol.reference == "known":
-        raise ComponentError("protocol.reference is 'known'; what a dataset knows of depth is taken anyway: choose an estimator, such as lite")
+        raise ComponentError(
+            "protocol.reference is 'known'; what a dataset knows of depth is taken anyway: choose an estimator, such as lite"
+        )
     if protocol.most is not None and protocol.most < 1:
         raise ComponentError(f"protocol.most is {protocol.most}; choose 1 or more")

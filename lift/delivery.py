@@ -88,7 +88,11 @@ def deliver(session: Session, scene: Scene) -> Path:
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
     provenance = session.provenance()
     if scene.capture:
-        source = {"kind": scene.capture.kind, "hint": scene.trajectory.hint, "frames": list(scene.capture.names)}
+        source = {
+            "kind": scene.capture.kind,
+            "hint": scene.trajectory.hint,
+            "frames": list(scene.capture.names),
+        }
         provenance["source"] = source
     write_json(folder / "provenance.json", provenance)
     write_report(folder, scene, renderer, findings, metrics, provenance, video)

@@ -16,7 +16,12 @@ from lift import __version__
 from lift.memory import told
 from lift.registry import catalogue
 
-_BY_HAND = {"match": "pose.features=xfeat", "viewer": "lift view", "cluster": "lift run -m hydra/launcher=submitit_slurm", "test": "make test"}
+_BY_HAND = {
+    "match": "pose.features=xfeat",
+    "viewer": "lift view",
+    "cluster": "lift run -m hydra/launcher=submitit_slurm",
+    "test": "make test",
+}
 """What extras add that is not a component."""
 
 _TRIALS = {
@@ -49,7 +54,12 @@ def loops_are_compiled() -> bool:
     from lift.renderers import harmonics_numba, numba_gradients
     from lift.training import loss_kernels, splat_kernels
 
-    loops = (numba_gradients.unproject, harmonics_numba._gradients, splat_kernels._gradient, loss_kernels._combine)
+    loops = (
+        numba_gradients.unproject,
+        harmonics_numba._gradients,
+        splat_kernels._gradient,
+        loss_kernels._combine,
+    )
     return all(jit.cached(last) for last in loops)
 
 
@@ -77,19 +87,29 @@ def compile_loops() -> None:
     camera, ramp = pinhole(64, 64, 64.0), torch.linspace(3, 1, 64)[:, None].repeat(1, 64)
     depth = Depth(ramp, ramp > 0, "scale")
     clip = planners.build({"name": "single"})(camera, depth, 1).clips[0]
-    priors.build({"name": "warp"}, depth=depth)(Frames(torch.zeros(1, 64, 64, 3, dtype=torch.uint8), ramp[None]), camera, clip, 0)
+    priors.build({"name": "warp"}, depth=depth)(
+        Frames(torch.zeros(1, 64, 64, 3, dtype=torch.uint8), ramp[None]), camera, clip, 0
+    )
 
 
 def report() -> str:
     """Versions, devices, extras and known troubles, within seconds. Whatever is missing or broken becomes a line."""
     with ThreadPoolExecutor(len(_TRIALS)) as pool:
-        trials = {name: pool.submit(_try, code) for name, code in _TRIALS.items() if name != "torchvision" or _version(name)}
+        trials = {
+            name: pool.submit(_try, code)
+            for name, code in _TRIALS.items()
+            if name != "torchvision" or _version(name)
+        }
         sections: dict[str, Callable[[], list[str]]] = {
             "versions": _versions,
             "devices": lambda: [*_machine(), *_result(trials["torch"], "torch")],
             "extras": _extras,
             "generators": _generators,
-            "tools": lambda: [f"{name}: {line}" for name in ("numba", "ffmpeg") for line in _result(trials[name], name)],
+            "tools": lambda: [
+                f"{name}: {line}"
+                for name in ("numba", "ffmpeg")
+                for line in _result(trials[name], name)
+            ],
             "troubles": lambda: _troubles(trials),
         }
         lines = []
@@ -104,7 +124,11 @@ def report() -> str:
 
 
 def _versions() -> list[str]:
-    lines = [f"lift {__version__}", f"Python {platform.python_version()} ({sys.executable})", platform.platform()]
+    lines = [
+        f"lift {__version__}",
+        f"Python {platform.python_version()} ({sys.executable})",
+        platform.platform(),
+    ]
     return [*lines, *(f"{name} {_version(name)}" for name in _CORE if _version(name))]
 
 
@@ -121,17 +145,29 @@ def _extras() -> list[str]:
     """Each extra of setup.cfg, from the metadata of the installation: what it adds, and what of it is not installed."""
     distribution = importlib.metadata.distribution("lift")
     extras = distribution.metadata.get_all("Provides-Extra") or []
-    enables: dict[str, list[str]] = {extra: [_BY_HAND[extra]] if extra in _BY_HAND else [] for extra in extras}
+    enables: dict[str, list[str]] = {
+        extra: [_BY_HAND[extra]] if extra in _BY_HAND else [] for extra in extras
+    }
     for slot, entries in catalogue().entries.items():
         for name, entry in entries.items():
             if entry.extra:
                 enables.setdefault(entry.extra, []).append(f"{slot}={name}")
     lines = []
     for extra in enables:
-        wanted = [r for r in distribution.requires or [] if re.search(rf"extra\s*==\s*['\"]{re.escape(extra)}['\"]", r)]
-        packages = [re.split(r"[\s<>=!~;\[(]", requirement, maxsplit=1)[0] for requirement in wanted]
+        wanted = [
+            r
+            for r in distribution.requires or []
+            if re.search(rf"extra\s*==\s*['\"]{re.escape(extra)}['\"]", r)
+        ]
+        packages = [
+            re.split(r"[\s<>=!~;\[(]", requirement, maxsplit=1)[0] for requirement in wanted
+        ]
         missing = [package for package in packages if not _version(package)]
-        state = f"not installed: {', '.join(missing)}; pip install 'lift[{extra}]'" if missing else "installed"
+        state = (
+            f"not installed: {', '.join(missing)}; pip install 'lift[{extra}]'"
+            if missing
+            else "installed"
+        )
         lines.append(f"{extra:<8} {', '.join(enables[extra]) or 'nothing yet':<44} {state}")
     return lines
 
@@ -142,15 +178,26 @@ def _generators() -> list[str]:
     for name, entry in sorted(catalogue().entries["prior"].items()):
         if entry.clip:
             missing = f"; not installed: {entry.how}" if entry.missing else ""
-            lines.append(f"{name:<12} {entry.clip} frames of {entry.size[0]}x{entry.size[1]}; {told(entry.parts, entry.working)}; {entry.licence}{missing}")
+            lines.append(
+                f"{name:<12} {entry.clip} frames of {entry.size[0]}x{entry.size[1]}; {told(entry.parts, entry.working)}; {entry.licence}{missing}"
+            )
     return lines
 
 
 def _troubles(trials: "dict[str, Future[tuple[bool, str]]]") -> list[str]:
-    lines = [f"{name} does not work: {trial.result()[1]}" for name, trial in trials.items() if not trial.result()[0]]
+    lines = [
+        f"{name} does not work: {trial.result()[1]}"
+        for name, trial in trials.items()
+        if not trial.result()[0]
+    ]
     if "torchvision" in trials and not trials["torchvision"].result()[0]:
-        lines.append("  lift does not need torchvision, but Lightning and torchmetrics import it if it is there: pip uninstall torchvision")
-    lines += [f"plugin {name} is broken: {type(error).__name__}: {_line(str(error))}" for name, error in catalogue().broken.items()]
+        lines.append(
+            "  lift does not need torchvision, but Lightning and torchmetrics import it if it is there: pip uninstall torchvision"
+        )
+    lines += [
+        f"plugin {name} is broken: {type(error).__name__}: {_line(str(error))}"
+        for name, error in catalogue().broken.items()
+    ]
     if shutil.disk_usage(Path.cwd()).free < 2 * 2**30:
         lines.append("less than 2 GiB of disk are free here, and a run may need as much")
     return lines
@@ -164,13 +211,17 @@ def _result(trial: "Future[tuple[bool, str]]", name: str) -> list[str]:
 def _try(code: str) -> tuple[bool, str]:
     """Whether the code runs, and what it prints, or the last line of its error."""
     try:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=_PATIENCE)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=_PATIENCE
+        )
     except subprocess.TimeoutExpired:
         return False, f"no answer within {_PATIENCE:g} s: it hangs, or the machine is very busy"
     except OSError as error:
         return False, _line(str(error))
     if done.returncode:
-        return False, _line((done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1])
+        return False, _line(
+            (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+        )
     return True, done.stdout.strip()
 
 

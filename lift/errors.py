@@ -18,8 +18,13 @@ def is_users(error: BaseException) -> bool:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    lightnings = type(error).__name__ == "MisconfigurationException"  # looked at by name: its import takes seconds
-    return lightnings or isinstance(error, (ComponentError, HydraException, OmegaConfBaseException, ValueError, OSError, ImportError))
+    lightnings = (
+        type(error).__name__ == "MisconfigurationException"
+    )  # looked at by name: its import takes seconds
+    return lightnings or isinstance(
+        error,
+        (ComponentError, HydraException, OmegaConfBaseException, ValueError, OSError, ImportError),
+    )
 
 
 def one_line(error: BaseException) -> str:
@@ -42,7 +47,13 @@ def _of_component(text: str) -> str | None:
         return None
     near = get_close_matches(key, chosen.settings, 1)
     others = [entry.name for entry in entries.values() if key in entry.settings]
-    hint = f"did you mean {slot}.{near[0]}? " if near else f"it is one of {slot}={', '.join(others)}; " if others else ""
+    hint = (
+        f"did you mean {slot}.{near[0]}? "
+        if near
+        else f"it is one of {slot}={', '.join(others)}; "
+        if others
+        else ""
+    )
     return f"{slot}.{key} is not a setting of {chosen.name!r}; {hint}it has {', '.join(chosen.settings) or 'none'}"
 
 

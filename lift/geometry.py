@@ -45,16 +45,24 @@ def rotation_from_vector(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*b
     """Rotation about `vector` by its length in radians (the exponential map of SO(3)); smooth at zero."""
     square = (vector * vector).sum(-1)[..., None, None]
     small = square < 1e-8
-    angle = torch.where(small, torch.ones_like(square), square).sqrt()  # the untaken branch must not have an infinite slope
+    angle = torch.where(
+        small, torch.ones_like(square), square
+    ).sqrt()  # the untaken branch must not have an infinite slope
     first = torch.where(small, 1 - square / 6, angle.sin() / angle)
     second = torch.where(small, 0.5 - square / 24, (1 - angle.cos()) / (angle * angle))
     x, y, z = vector.unbind(-1)
     o = torch.zeros_like(x)
     cross = torch.stack([o, -z, y, z, o, -x, -y, x, o], dim=-1).unflatten(-1, (3, 3))
-    return torch.eye(3, dtype=vector.dtype, device=vector.device) + first * cross + second * cross @ cross
+    return (
+        torch.eye(3, dtype=vector.dtype, device=vector.device)
+        + first * cross
+        + second * cross @ cross
+    )
 
 
-def rigid(rotation: Float[Tensor, "*batch 3 3"], translation: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 4 4"]:
+def rigid(
+    rotation: Float[Tensor, "*batch 3 3"], translation: Float[Tensor, "*batch 3"]
+) -> Float[Tensor, "*batch 4 4"]:
     """The 4x4 matrix that rotates, then translates."""
     matrix = pad(torch.cat([rotation, translation[..., None]], dim=-1), (0, 0, 0, 1))
     matrix[..., 3, 3] = 1  # filled in place: a constant row would be copied from the host
@@ -62,7 +70,9 @@ def rigid(rotation: Float[Tensor, "*batch 3 3"], translation: Float[Tensor, "*ba
 
 
 def look_at(
-    eye: Float[Tensor, "*batch 3"], target: Float[Tensor, "*batch 3"], down: Float[Tensor, "*batch 3"]
+    eye: Float[Tensor, "*batch 3"],
+    target: Float[Tensor, "*batch 3"],
+    down: Float[Tensor, "*batch 3"],
 ) -> Float[Tensor, "*batch 4 4"]:
     """world_to_camera of a camera at `eye` whose z axis points at `target` and whose y axis leans towards `down`."""
     forward = normalize(target - eye, dim=-1)
@@ -77,10 +87,14 @@ def pinhole(width: int, height: int, focal: float) -> Cameras:
     return Cameras(torch.eye(4)[None], intrinsics[None], width, height)
 
 
-def pixel_centers(width: int, height: int, device: torch.device | str = "cpu") -> Float[Tensor, "height width 2"]:
+def pixel_centers(
+    width: int, height: int, device: torch.device | str = "cpu"
+) -> Float[Tensor, "height width 2"]:
     """(x, y) of every pixel's centre."""
     y, x = torch.meshgrid(
-        torch.arange(height, device=device) + 0.5, torch.arange(width, device=device) + 0.5, indexing="ij"
+        torch.arange(height, device=device) + 0.5,
+        torch.arange(width, device=device) + 0.5,
+        indexing="ij",
     )
     return torch.stack([x, y], dim=-1)
 
@@ -97,17 +111,24 @@ def project(
     return pixels, depth
 
 
-def unproject(depth: Float[Tensor, "view height width"], cameras: Cameras) -> Float[Tensor, "view height width 3"]:
+def unproject(
+    depth: Float[Tensor, "view height width"], cameras: Cameras
+) -> Float[Tensor, "view height width 3"]:
     """World points of every pixel's centre at its z-depth; exact inverse of `project`."""
     pixels = pixel_centers(cameras.width, cameras.height, depth.device).to(depth.dtype)
-    rays = torch.cat([pixels, torch.ones_like(pixels[..., :1])], dim=-1) @ torch.linalg.inv(cameras.intrinsics)[:, None].mT
+    rays = (
+        torch.cat([pixels, torch.ones_like(pixels[..., :1])], dim=-1)
+        @ torch.linalg.inv(cameras.intrinsics)[:, None].mT
+    )
     local = rays * depth[..., None]
     to_world = cameras.camera_to_world
     return local @ to_world[:, None, :3, :3].mT + to_world[:, None, None, :3, 3]
 
 
 def align_similarity(
-    source: Float[Tensor, "point 3"], target: Float[Tensor, "point 3"], weights: Float[Tensor, "point"] | None = None
+    source: Float[Tensor, "point 3"],
+    target: Float[Tensor, "point 3"],
+    weights: Float[Tensor, "point"] | None = None,
 ) -> tuple[float, Float[Tensor, "3 3"], Float[Tensor, "3"]]:
     """Scale s, rotation R, translation t that minimise sum w |s R source + t - target|^2.
 
@@ -116,7 +137,11 @@ def align_similarity(
     """
     if len(source) < 3:
         raise ValueError(f"a similarity needs at least 3 points, not {len(source)}")
-    w = torch.ones(len(source), dtype=source.dtype, device=source.device) if weights is None else weights
+    w = (
+        torch.ones(len(source), dtype=source.dtype, device=source.device)
+        if weights is None
+        else weights
+    )
     w = (w / w.sum())[:, None]
     from_mean, to_mean = (w * source).sum(0), (w * target).sum(0)
     a, b = source - from_mean, target - to_mean
@@ -131,7 +156,9 @@ def align_similarity(
     return scale, rotation, to_mean - scale * rotation @ from_mean
 
 
-def transform_cameras(cameras: Cameras, scale: float, rotation: Float[Tensor, "3 3"], translation: Float[Tensor, "3"]) -> Cameras:
+def transform_cameras(
+    cameras: Cameras, scale: float, rotation: Float[Tensor, "3 3"], translation: Float[Tensor, "3"]
+) -> Cameras:
     """The same cameras in a world where x became scale * rotation @ x + translation."""
     to_world = cameras.camera_to_world
     turned = rotation @ to_world[:, :3, :3]
@@ -140,7 +167,9 @@ def transform_cameras(cameras: Cameras, scale: float, rotation: Float[Tensor, "3
     return Cameras(rigid(turned.mT, moved), cameras.intrinsics, cameras.width, cameras.height)
 
 
-def rotation_angle(a: Float[Tensor, "*batch 3 3"], b: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch"]:
+def rotation_angle(
+    a: Float[Tensor, "*batch 3 3"], b: Float[Tensor, "*batch 3 3"]
+) -> Float[Tensor, "*batch"]:
     """Angle in degrees between two rotations."""
     quats = rotation_to_quat(a.mT @ b)
     return torch.rad2deg(2 * torch.atan2(quats[..., 1:].norm(dim=-1), quats[..., 0]))

@@ -7,7 +7,13 @@ from torch import Tensor
 C0 = 0.28209479177387814
 C1 = 0.4886025119029199
 C2 = (1.0925484305920792, 0.31539156525252005, 0.5462742152960396)
-C3 = (0.5900435899266435, 2.890611442640554, 0.4570457994644658, 0.3731763325901154, 1.445305721320277)
+C3 = (
+    0.5900435899266435,
+    2.890611442640554,
+    0.4570457994644658,
+    0.3731763325901154,
+    1.445305721320277,
+)
 
 
 def basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor, "*batch basis"]:
@@ -25,13 +31,20 @@ def basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor, "
     if degree > 2:
         a, b, c, d, e = C3
         out += [
-            -a * y * (3 * xx - yy), b * x * y * z, -c * y * (4 * zz - xx - yy), d * z * (2 * zz - 3 * xx - 3 * yy),
-            -c * x * (4 * zz - xx - yy), e * z * (xx - yy), -a * x * (xx - 3 * yy),
-        ]  # fmt: skip
+            -a * y * (3 * xx - yy),
+            b * x * y * z,
+            -c * y * (4 * zz - xx - yy),
+            d * z * (2 * zz - 3 * xx - 3 * yy),
+            -c * x * (4 * zz - xx - yy),
+            e * z * (xx - yy),
+            -a * x * (xx - 3 * yy),
+        ]
     return torch.stack(out, dim=-1)
 
 
-def evaluate(sh_coeffs: Float[Tensor, "*shared basis 3"], directions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+def evaluate(
+    sh_coeffs: Float[Tensor, "*shared basis 3"], directions: Float[Tensor, "*batch 3"]
+) -> Float[Tensor, "*batch 3"]:
     """Colours seen along directions from the camera to the Gaussian: 0.5 + harmonics, not below 0."""
     degree = round(sh_coeffs.shape[-2] ** 0.5) - 1
     if degree == 0:
@@ -44,7 +57,9 @@ def _constant(sh_coeffs: Float[Tensor, "*batch 1 3"]) -> Float[Tensor, "*batch 3
 
 
 def seen_from(
-    sh_coeffs: Float[Tensor, "*view gaussian basis 3"], means: Float[Tensor, "*view gaussian 3"], centers: Float[Tensor, "view 3"]
+    sh_coeffs: Float[Tensor, "*view gaussian basis 3"],
+    means: Float[Tensor, "*view gaussian 3"],
+    centers: Float[Tensor, "view 3"],
 ) -> Float[Tensor, "view gaussian 3"]:
     """Colours of Gaussians, shared or one set a view, as cameras at `centers` see them."""
     if sh_coeffs.shape[-2] == 1:  # no view dependence: directions would be made for nothing

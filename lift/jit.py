@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-PARALLEL = {"prange": True} | dict.fromkeys(("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False)
+PARALLEL = {"prange": True} | dict.fromkeys(
+    ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
+)
 """Only the loops that say so: numba would also start threads to fill an array, and take twice as long to compile."""
 
 one_at_a_time = threading.Lock()
@@ -57,13 +59,17 @@ def compiled(stamp: str | None = None, **options: Any) -> Callable[[Callable], C
     """
 
     def decorate(function: Callable) -> Callable:
-        bare = inspect.unwrap(function)  # an import hook that checks types wraps every function; numba compiles the bare one
+        bare = inspect.unwrap(
+            function
+        )  # an import hook that checks types wraps every function; numba compiles the bare one
         try:
             loop = numba.njit(bare, cache=True, nogil=True, **options)
             if stamp:
                 loop._cache._cache_file._source_stamp = stamp
             return loop
-        except RuntimeError as error:  # neither the installed package nor the user's cache folder can be written
+        except (
+            RuntimeError
+        ) as error:  # neither the installed package nor the user's cache folder can be written
             _warn_uncached(str(error))
             return numba.njit(bare, nogil=True, **options)
 
@@ -89,4 +95,6 @@ def array(value: Tensor) -> np.ndarray:
 
 @cache
 def _warn_uncached(reason: str) -> None:
-    logging.getLogger(__name__).warning("loops are compiled anew in each process; set NUMBA_CACHE_DIR to a folder: %s", reason)
+    logging.getLogger(__name__).warning(
+        "loops are compiled anew in each process; set NUMBA_CACHE_DIR to a folder: %s", reason
+    )

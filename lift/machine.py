@@ -17,9 +17,13 @@ def machine(device: str) -> dict[str, Any]:
     """As benchmarks and experiments write it beside their figures. device: cpu or cuda."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
-        "load_average": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+        "load_average": [round(load, 2) for load in os.getloadavg()]
+        if hasattr(os, "getloadavg")
+        else None,
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -41,10 +45,15 @@ def commit() -> str | None:
     root = Path(__file__).resolve().parents[1]
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=5).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=5
+        ).stdout.strip()
 
     try:
-        return (git("rev-parse", "--show-toplevel") == str(root) and git("describe", "--always", "--dirty=+", "--abbrev=12")) or None
+        return (
+            git("rev-parse", "--show-toplevel") == str(root)
+            and git("describe", "--always", "--dirty=+", "--abbrev=12")
+        ) or None
     except (OSError, subprocess.TimeoutExpired):
         return None
 
@@ -52,4 +61,7 @@ def commit() -> str | None:
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )

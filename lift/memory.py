@@ -3,13 +3,27 @@
 OFFLOADS = ("none", "model", "group")
 
 
-def needed(parts: dict[str, float], working: float, offload: str, precision: str = "auto", denoiser: str = "") -> float:
+def needed(
+    parts: dict[str, float],
+    working: float,
+    offload: str,
+    precision: str = "auto",
+    denoiser: str = "",
+) -> float:
     """GiB that a model takes. parts: GiB of each part's weights in half precision; working: GiB beside them. offload: where parts are that do not work:
     on the GPU (`none`), elsewhere but for one (`model`), or but for a layer or two and the autoencoder (`group`). precision: float8 halves the denoiser's weights, float32
-    doubles everything."""
+    doubles everything.
+    """
     factor = 2.0 if precision == "float32" else 1.0
-    sizes = {name: size * (0.5 if precision == "float8" and name == denoiser else factor) for name, size in parts.items()}
-    held = {"none": sum(sizes.values()), "model": max(sizes.values(), default=0.0), "group": 0.5 + sizes.get("vae", 0.0)}[offload]
+    sizes = {
+        name: size * (0.5 if precision == "float8" and name == denoiser else factor)
+        for name, size in parts.items()
+    }
+    held = {
+        "none": sum(sizes.values()),
+        "model": max(sizes.values(), default=0.0),
+        "group": 0.5 + sizes.get("vae", 0.0),
+    }[offload]
     return held + working * factor
 
 

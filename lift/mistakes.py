@@ -64,18 +64,28 @@ class Mistakes:
         """Where the frame is really taken."""
         if size == 0:
             return asked
-        spread = size / math.sqrt(3)  # so that the length of each vector is `size` in the mean square
+        spread = size / math.sqrt(
+            3
+        )  # so that the length of each vector is `size` in the mean square
         turn = rotation_from_vector(math.radians(TURN) * spread * self.pose[:3])
         error = rigid(turn, SHIFT * typical * spread * self.pose[3:6])
         zoom = torch.ones(3, 3)
         zoom[0, 0] = zoom[1, 1] = math.exp(ZOOM * size * float(self.pose[6]))
-        return replace(asked, world_to_camera=error @ asked.world_to_camera.cpu(), intrinsics=asked.intrinsics.cpu() * zoom)
+        return replace(
+            asked,
+            world_to_camera=error @ asked.world_to_camera.cpu(),
+            intrinsics=asked.intrinsics.cpu() * zoom,
+        )
 
-    def warp(self, rgb: Tensor, depth: Tensor, geometry: float, texture: float) -> tuple[Tensor, Tensor]:
+    def warp(
+        self, rgb: Tensor, depth: Tensor, geometry: float, texture: float
+    ) -> tuple[Tensor, Tensor]:
         if geometry == texture == 0:
             return rgb, depth
         height, width = depth.shape
-        return bent(rgb, depth, self.smooth(geometry, height, width) + self.swim(texture, height, width))
+        return bent(
+            rgb, depth, self.smooth(geometry, height, width) + self.swim(texture, height, width)
+        )
 
     def smooth(self, size: float, height: int, width: int) -> Float[Tensor, "2 height width"]:
         """Displacement of the whole picture, in widths: where a pixel comes from, relative to itself."""
@@ -86,7 +96,12 @@ class Mistakes:
         return DRIFT * size * waves(self.drift, height, width, 6)
 
     def moved(
-        self, size: float, places: Float[Tensor, "object 2"], ahead: Bool[Tensor, "object"], height: int, width: int
+        self,
+        size: float,
+        places: Float[Tensor, "object 2"],
+        ahead: Bool[Tensor, "object"],
+        height: int,
+        width: int,
     ) -> Float[Tensor, "2 height width"]:
         """The same of parts of the scene that move by themselves. places: where they are seen, in pixels, if they are `ahead`."""
         away = (pixel_centers(width, height) - places[:, None, None]) / (OBJECT_SIZE * width)
@@ -111,13 +126,19 @@ class Mistakes:
         return size * (EXPOSURE * self.tone[0] + BALANCE * self.tone[1:])
 
 
-def bent(rgb: Float[Tensor, "height width 3"], depth: Float[Tensor, "height width"], moved: Float[Tensor, "2 height width"]) -> tuple[Tensor, Tensor]:
+def bent(
+    rgb: Float[Tensor, "height width 3"],
+    depth: Float[Tensor, "height width"],
+    moved: Float[Tensor, "2 height width"],
+) -> tuple[Tensor, Tensor]:
     """A picture and its depth, each pixel from where `moved` (in widths) says."""
     height, width = depth.shape
     at = pixel_centers(width, height) + width * moved.permute(1, 2, 0)
     grid = (2 * at / torch.tensor([width, height]) - 1)[None]
     image = grid_sample(rgb.permute(2, 0, 1)[None], grid, "bicubic", "border", align_corners=False)
-    nearest = grid_sample(depth[None, None], grid, "nearest", "border", align_corners=False)  # a mean of two depths is neither
+    nearest = grid_sample(
+        depth[None, None], grid, "nearest", "border", align_corners=False
+    )  # a mean of two depths is neither
     return image[0].permute(1, 2, 0).clamp(0, 1), nearest[0, 0]
 
 
@@ -128,7 +149,9 @@ def motion(start: Cameras, camera: Cameras, typical: float) -> float:
     return max(float(turn) / FULL_TURN, float(shift) / FULL_SHIFT)
 
 
-def waves(amplitudes: Float[Tensor, "field down across"], height: int, width: int, lowest: int) -> Float[Tensor, "field height width"]:
+def waves(
+    amplitudes: Float[Tensor, "field down across"], height: int, width: int, lowest: int
+) -> Float[Tensor, "field height width"]:
     """Smooth fields of unit variance: cosines of up to as many half waves as there are amplitudes, from `lowest` upwards."""
     down, across = (torch.arange(count, dtype=torch.float32) for count in amplitudes.shape[1:])
     frequency = torch.hypot(down[:, None], across)
@@ -146,7 +169,12 @@ def blurred(rgb: Tensor, sigma: float) -> Tensor:
         return rgb
     reach = math.ceil(3 * sigma) + 1
     angles = 2 * math.pi * torch.arange(8 * reach) / (8 * reach)
-    weights = ((sigma**2 * (angles.cos() - 1)).exp() * (torch.arange(-reach, reach + 1)[:, None] * angles).cos()).mean(-1)
+    weights = (
+        (sigma**2 * (angles.cos() - 1)).exp()
+        * (torch.arange(-reach, reach + 1)[:, None] * angles).cos()
+    ).mean(-1)
     weights = (weights / weights.sum())[None, None]
     planes = pad(rgb.permute(2, 0, 1)[:, None], (reach,) * 4, mode="replicate")
-    return conv2d(conv2d(planes, weights[..., None, :]), weights[..., :, None])[:, 0].permute(1, 2, 0)
+    return conv2d(conv2d(planes, weights[..., None, :]), weights[..., :, None])[:, 0].permute(
+        1, 2, 0
+    )

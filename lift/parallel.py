@@ -28,7 +28,8 @@ def each(function: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> list[R
 @contextmanager
 def torch_on_one_thread(wanted: bool = True) -> Iterator[None]:
     """For work whose large loops are others': after each of its own torch's threads wait in a busy loop for the next, on cores that the
-    others' threads need."""
+    others' threads need.
+    """
     if wanted:
         import numba
 

@@ -50,7 +50,6 @@ from lift.store import key_of, load
 from lift.training import CHECKPOINT
 from lift.types import Cameras, Clip, Depth, Frames, Gaussians, Reconstruction, Trajectory
 
-
 KNOWN_CAMERAS = ("auto", "matching", "planned")
 """Pose estimators that keep cameras that are given."""
 
@@ -79,14 +78,32 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
             views = views_of_capture(session, picture, capture)
         else:
             views = views_of_picture(session, picture)
-    depth, trajectory, frames, reconstruction = views.depth, views.trajectory, views.frames, views.reconstruction
+    depth, trajectory, frames, reconstruction = (
+        views.depth,
+        views.trajectory,
+        views.frames,
+        views.reconstruction,
+    )
     held_out = capture.held_out(config.fit.held_out) if capture else None
-    gaussians, distortion, folder = fit(session, depth, trajectory, frames, reconstruction, views.agree, views.key, held_out)
+    gaussians, distortion, folder = fit(
+        session, depth, trajectory, frames, reconstruction, views.agree, views.key, held_out
+    )
     if not session.leads:
         return None
     from lift.delivery import Scene, deliver
 
-    scene = Scene(picture, depth, trajectory, frames, reconstruction, gaussians, distortion, folder, views.true_cameras, capture)
+    scene = Scene(
+        picture,
+        depth,
+        trajectory,
+        frames,
+        reconstruction,
+        gaussians,
+        distortion,
+        folder,
+        views.true_cameras,
+        capture,
+    )
     return deliver(session, scene)
 
 
@@ -113,14 +130,20 @@ def views_of_picture(session: Session, picture: Picture) -> Views:
     depth, key = estimate_depth(session, picture, estimator)
     prior = session.build(priors, depth=depth, camera=picture.cameras, estimator=estimator)
     # Built now, so that wrong settings are known before frames are made.
-    pose = session.build(poses, depth=depth, estimator=estimator, agree=prior.agree, focal_known=picture.focal_known)
+    pose = session.build(
+        poses, depth=depth, estimator=estimator, agree=prior.agree, focal_known=picture.focal_known
+    )
     trajectory, key = plan(session, picture, depth, prior, key)
     frames, key = generate(session, picture, depth, prior, trajectory, key)
     prior.release()
     reconstruction, key = reconstruct(session, pose, frames, trajectory, key)
     # What a prior says of its frames holds for the cameras that it was asked for.
     asked, found = trajectory.cameras, reconstruction.cameras
-    agree = prior.agree and torch.equal(found.world_to_camera, asked.world_to_camera) and torch.equal(found.intrinsics, asked.intrinsics)
+    agree = (
+        prior.agree
+        and torch.equal(found.world_to_camera, asked.world_to_camera)
+        and torch.equal(found.intrinsics, asked.intrinsics)
+    )
     true_cameras = taken(prior, trajectory, session.config.seed)
     return Views(depth, trajectory, frames, reconstruction, key, agree, true_cameras)
 
@@ -137,9 +160,13 @@ def views_of_capture(session: Session, picture: Picture, capture: Capture) -> Vi
     depth, key = estimate_depth(session, picture, estimator)
     if capture.trajectory.hint == "known":
         depth, key = align_depth(session, depth, capture, key)
-    pose = session.build(poses, depth=depth, estimator=estimator, agree=False, focal_known=picture.focal_known)
+    pose = session.build(
+        poses, depth=depth, estimator=estimator, agree=False, focal_known=picture.focal_known
+    )
     frames, trajectory = capture.frames, capture.trajectory
-    reconstruction, key = reconstruct(session, pose, frames, trajectory, key_of(key, capture.digest))
+    reconstruction, key = reconstruct(
+        session, pose, frames, trajectory, key_of(key, capture.digest)
+    )
     return Views(depth, trajectory, frames, reconstruction, key)
 
 
@@ -154,7 +181,9 @@ def align_depth(session: Session, depth: Depth, capture: Capture, before: str) -
 
     made = session.value("depth", key, make, "aligned")
     if not made["found"]:
-        session.note("too few points of the input are found again with the given cameras, so its depth may have another unit than they have")
+        session.note(
+            "too few points of the input are found again with the given cameras, so its depth may have another unit than they have"
+        )
     return made["depth"], key
 
 
@@ -163,7 +192,9 @@ def _load_picture(session: Session) -> Picture:
     config = session.config
     for key in ("cameras", "input"):
         if config[key] is not None:
-            raise ValueError(f"{key} is {config[key]!r}, but image is a single picture; {key} is for a video, a folder or a list of pictures")
+            raise ValueError(
+                f"{key} is {config[key]!r}, but image is a single picture; {key} is for a video, a folder or a list of pictures"
+            )
     assert isinstance(session.image, str), "several pictures are a capture"
     return load_picture(session.image, config.intake.size, config.intake.field_of_view)
 
@@ -186,7 +217,8 @@ def _load_capture(session: Session) -> Capture:
 @contextmanager
 def _loops_compiled(session: Session) -> Iterator[None]:
     """Has the fit's loops compiled at the end, beside what is done meanwhile, if numba's cache does not have them yet. By a process of its
-    own: in a thread the compiler and the first stages would wait for one another's turns at Python, and both take twice as long."""
+    own: in a thread the compiler and the first stages would wait for one another's turns at Python, and both take twice as long.
+    """
     renderer = session.build(renderers)
     if renderer.device.type != "cpu":
         renderer.warm_up()
@@ -199,39 +231,68 @@ def _loops_compiled(session: Session) -> Iterator[None]:
         return
     command = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from lift import doctor; doctor.compile_for_a_fit()"
     quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-    compiling = subprocess.Popen([sys.executable, "-c", command, json.dumps(sys.path)], env=processes.alone(), **quiet)
+    compiling = subprocess.Popen(
+        [sys.executable, "-c", command, json.dumps(sys.path)], env=processes.alone(), **quiet
+    )
     try:
         yield
         if compiling.wait():
-            logging.getLogger(__name__).warning("the fit's loops could not be compiled ahead (status %d)", compiling.returncode)
+            logging.getLogger(__name__).warning(
+                "the fit's loops could not be compiled ahead (status %d)", compiling.returncode
+            )
     finally:
         compiling.terminate()
         compiling.wait()
 
 
-def estimate_depth(session: Session, picture: Picture, estimator: DepthEstimator) -> tuple[Depth, str]:
+def estimate_depth(
+    session: Session, picture: Picture, estimator: DepthEstimator
+) -> tuple[Depth, str]:
     """How far away is everything in the picture? Its unit is the unit of the whole scene from here on."""
-    key = session.key("depth", picture.digest, *_camera(picture), session.image, session.config.edges.soft, slots=("depth",), code=(hardened,))
+    key = session.key(
+        "depth",
+        picture.digest,
+        *_camera(picture),
+        session.image,
+        session.config.edges.soft,
+        slots=("depth",),
+        code=(hardened,),
+    )
     depth = session.value("depth", key, lambda: estimator(picture.frames.images[0]))
     if not depth.valid.any():
-        raise ValueError(f"depth={session.config.depth.name} knows no pixel's depth of {picture.name}; choose another depth, or another picture")
+        raise ValueError(
+            f"depth={session.config.depth.name} knows no pixel's depth of {picture.name}; choose another depth, or another picture"
+        )
     return depth, key
 
 
-def plan(session: Session, picture: Picture, depth: Depth, prior: VideoPrior, before: str) -> tuple[Trajectory, str]:
+def plan(
+    session: Session, picture: Picture, depth: Depth, prior: VideoPrior, before: str
+) -> tuple[Trajectory, str]:
     """Where shall the camera go, without leaving what the picture can tell?
 
-    Of frames that were made elsewhere only `planner=path` knows something; else nothing is planned."""
+    Of frames that were made elsewhere only `planner=path` knows something; else nothing is planned.
+    """
     if session.config.prior.name == "frames" and session.config.planner.name != "path":
         trajectory = sequence(picture.cameras, prior.new_frames)
         session.unused_slots = ("planner",)
         return trajectory, session.key("plan", before, "sequence", prior.new_frames)
     reach = session.config.reach
-    key = session.key("plan", before, prior.clip_length, reach.max_unseen, reach.beyond, slots=("planner",), code=(limit,))
+    key = session.key(
+        "plan",
+        before,
+        prior.clip_length,
+        reach.max_unseen,
+        reach.beyond,
+        slots=("planner",),
+        code=(limit,),
+    )
     planner = session.build(planners)
 
     def make() -> dict:
-        trajectory, magnitude, notes = limit(planner, picture.cameras, depth, prior.clip_length, reach.max_unseen, reach.beyond)
+        trajectory, magnitude, notes = limit(
+            planner, picture.cameras, depth, prior.clip_length, reach.max_unseen, reach.beyond
+        )
         return {"trajectory": trajectory, "magnitude": magnitude, "notes": list(notes)}
 
     planned = session.value("plan", key, make)
@@ -241,7 +302,12 @@ def plan(session: Session, picture: Picture, depth: Depth, prior: VideoPrior, be
 
 
 def generate(
-    session: Session, picture: Picture, depth: Depth, prior: VideoPrior, trajectory: Trajectory, before: str
+    session: Session,
+    picture: Picture,
+    depth: Depth,
+    prior: VideoPrior,
+    trajectory: Trajectory,
+    before: str,
 ) -> tuple[Frames, str]:
     """What would be seen there? Clips, each continuing an earlier frame; a finished clip is never made twice.
 
@@ -249,32 +315,48 @@ def generate(
     """
     for side in (picture.cameras.width, picture.cameras.height):
         if side % prior.multiple:
-            raise ValueError(f"intake.size leads to a side of {side} pixels; this prior needs multiples of {prior.multiple}")
+            raise ValueError(
+                f"intake.size leads to a side of {side} pixels; this prior needs multiples of {prior.multiple}"
+            )
     clips, seed, branches = trajectory.clips, session.config.seed, prior.sees == "ancestors"
     start = Frames(picture.frames.images, depth.depth.where(depth.valid, 0)[None])
     after = _after(prior, trajectory)
     keys: list[str] = []
     for number, parent in enumerate(after):
-        keys.append(session.key("clip", before if parent is None else keys[parent], number, seed, slots=("prior",)))
+        keys.append(
+            session.key(
+                "clip", before if parent is None else keys[parent], number, seed, slots=("prior",)
+            )
+        )
 
     def asked(number: int, made: dict[int, Frames]) -> Asked:
         line, cameras, clip = _told(trajectory, after, number)
-        return Asked(_joined([start, *(made[ancestor] for ancestor in line)]), cameras, clip, seed + number)
+        return Asked(
+            _joined([start, *(made[ancestor] for ancestor in line)]), cameras, clip, seed + number
+        )
 
     def make(numbers: list[int], made: dict[int, Frames]) -> list[Frames]:
         return prior.many([asked(number, made) for number in numbers])
 
     labels = [f"{number + 1}/{len(clips)} {clip.name}" for number, clip in enumerate(clips)]
-    made = session.values("clip", keys, list(after), make, labels, branches, prior.at_once if branches else 1)
+    made = session.values(
+        "clip", keys, list(after), make, labels, branches, prior.at_once if branches else 1
+    )
     return _joined([start, *made]), key_of(before, *keys)
 
 
 def _after(prior: VideoPrior, trajectory: Trajectory) -> Sequence[int | None]:
     """Of each clip, the one that has to be made before it."""
-    return trajectory.parents if prior.sees == "ancestors" else [number - 1 if number else None for number in range(len(trajectory.clips))]
+    return (
+        trajectory.parents
+        if prior.sees == "ancestors"
+        else [number - 1 if number else None for number in range(len(trajectory.clips))]
+    )
 
 
-def _told(trajectory: Trajectory, after: Sequence[int | None], number: int) -> tuple[list[int], Cameras, Clip]:
+def _told(
+    trajectory: Trajectory, after: Sequence[int | None], number: int
+) -> tuple[list[int], Cameras, Clip]:
     """What a prior is told of a clip: the clips that it stands on, the first first; the input's camera and theirs; the clip, its source counted among these."""
     clips, line = trajectory.clips, []
     while (parent := after[line[-1] if line else number]) is not None:
@@ -296,7 +378,9 @@ def taken(prior: VideoPrior, trajectory: Trajectory, seed: int) -> Cameras | Non
     return Cameras.cat(found)
 
 
-def reconstruct(session: Session, pose: PoseEstimator, frames: Frames, trajectory: Trajectory, before: str) -> tuple[Reconstruction, str]:
+def reconstruct(
+    session: Session, pose: PoseEstimator, frames: Frames, trajectory: Trajectory, before: str
+) -> tuple[Reconstruction, str]:
     """Where were the frames really taken, and what did they see? What the estimator warns of is kept with the result."""
     # A prior that knows the depth of its frames needs no stereo.
     refined = session.config.stereo.size if frames.depth is None else 0
@@ -310,7 +394,9 @@ def reconstruct(session: Session, pose: PoseEstimator, frames: Frames, trajector
             found = stereo.refine(frames, found, session.config.stereo.size, device=session.device)
         lost = (~found.confidence.flatten(1).any(1)).nonzero()[:, 0].tolist()
         if lost:
-            notes.append(f"{len(lost)} of {len(frames)} frames were not placed, and are left out of the fit: {', '.join(map(str, lost))}")
+            notes.append(
+                f"{len(lost)} of {len(frames)} frames were not placed, and are left out of the fit: {', '.join(map(str, lost))}"
+            )
         return {"reconstruction": found, "notes": notes}
 
     made = session.value("reconstruct", key, make)
@@ -339,7 +425,13 @@ def warnings_of(name: str) -> Iterator[list[str]]:
 
 
 def fit(
-    session: Session, depth: Depth, trajectory: Trajectory, frames: Frames, reconstruction: Reconstruction, agree: bool, before: str,
+    session: Session,
+    depth: Depth,
+    trajectory: Trajectory,
+    frames: Frames,
+    reconstruction: Reconstruction,
+    agree: bool,
+    before: str,
     held_out: Sequence[int] | None = None,
 ) -> tuple[Gaussians, Distortion, Path]:
     """Canonical Gaussians that explain all frames, while a distortion learns what each frame got wrong.
@@ -352,33 +444,70 @@ def fit(
     from lift.training.splats import initialise
 
     config = session.config
-    how = {name: value for name, value in _plain(config.trainer).items() if name != "devices"}  # a fit can go on on another number
+    how = {
+        name: value for name, value in _plain(config.trainer).items() if name != "devices"
+    }  # a fit can go on on another number
     settings = resolve_fit(config.fit, real=frames.depth is None)
     chosen = () if held_out is None else (list(held_out),)
-    key = session.key("fit", before, config.seed, how, _plain(settings), *chosen, slots=("distortion", "renderer"), code=(optimise,))
+    key = session.key(
+        "fit",
+        before,
+        config.seed,
+        how,
+        _plain(settings),
+        *chosen,
+        slots=("distortion", "renderer"),
+        code=(optimise,),
+    )
     cameras = reconstruction.cameras
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # what a distortion begins with by chance is the run's
         distortion = session.build(
-            distortions, num_views=len(frames), extent=depth.typical, size=(cameras.width, cameras.height), trajectory=trajectory,
-            points=reconstruction.points, agree=agree,
-        )  # fmt: skip
+            distortions,
+            num_views=len(frames),
+            extent=depth.typical,
+            size=(cameras.width, cameras.height),
+            trajectory=trajectory,
+            points=reconstruction.points,
+            agree=agree,
+        )
     if agree:
         settings = OmegaConf.merge(settings, {"trust": {"frames": 0.0, "pixels": 0.0}})
         vouched = f"{config.prior.name} vouches for its frames, so"
         if list(distortion.groups()):
-            session.note(f"{vouched} what {config.distortion.name} learns of them is chance; prior=frames has others")
+            session.note(
+                f"{vouched} what {config.distortion.name} learns of them is chance; prior=frames has others"
+            )
         elif distortion.account().get("parts"):
-            session.note(f"{vouched} no distortion is learned; distortion.sift=0 learns one all the same")
-    elif trajectory.hint == "unordered" and not list(distortion.groups()) and distortion.account().get("parts"):
-        session.note("photographs of one scene: no distortion is learned; distortion.sift=0 learns one all the same")
+            session.note(
+                f"{vouched} no distortion is learned; distortion.sift=0 learns one all the same"
+            )
+    elif (
+        trajectory.hint == "unordered"
+        and not list(distortion.groups())
+        and distortion.account().get("parts")
+    ):
+        session.note(
+            "photographs of one scene: no distortion is learned; distortion.sift=0 learns one all the same"
+        )
     renderer = session.build(renderers)
 
     def make(folder: Path) -> None:
         if (folder / CHECKPOINT).exists():
             session.say("fit           going on from its last checkpoint")
-        start = initialise(reconstruction, settings.initial_gaussians, settings.sh_degree, renderer.device)
-        module = SceneModule(start, distortion, renderer, frames, reconstruction, settings, depth.typical, config.seed)
+        start = initialise(
+            reconstruction, settings.initial_gaussians, settings.sh_degree, renderer.device
+        )
+        module = SceneModule(
+            start,
+            distortion,
+            renderer,
+            frames,
+            reconstruction,
+            settings,
+            depth.typical,
+            config.seed,
+        )
         placed = [view for view in range(1, len(frames)) if reconstruction.confidence[view].any()]
         optimise(module, placed, folder, settings, _plain(config.trainer), config.seed, held_out)
 

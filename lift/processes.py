@@ -27,7 +27,16 @@ T = TypeVar("T")
 _PARENT, _REPORT = "LIFT_LAUNCHED_BY", "LIFT_REPORT"
 """What a launched process is told: the process that started it, and the file in which the first to fail says why."""
 
-_PLACES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_PROCID")
+_PLACES = (
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "GROUP_RANK",
+    "TORCHELASTIC_RUN_ID",
+    "SLURM_NTASKS",
+    "SLURM_PROCID",
+)
 
 PATIENCE = timedelta(days=30)
 """How long processes wait for what one of them decides, who may himself wait for another run that is making the same."""
@@ -47,7 +56,7 @@ class Place:
     local_world: int = 1
 
 
-class Ended(Exception):
+class WorkerError(Exception):
     """What was to be done has failed elsewhere; the message is all there is to say, `status` the exit status to pass on."""
 
     def __init__(self, message: str, status: int) -> None:
@@ -60,8 +69,17 @@ def place() -> Place:
     get = os.environ.get
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         world = int(os.environ["WORLD_SIZE"])
-        return Place(int(os.environ["RANK"]), world, int(get("LOCAL_RANK", 0)), int(get("LOCAL_WORLD_SIZE", world)))
-    if "SLURM_NTASKS" in os.environ and "SLURM_PROCID" in os.environ and get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        return Place(
+            int(os.environ["RANK"]),
+            world,
+            int(get("LOCAL_RANK", 0)),
+            int(get("LOCAL_WORLD_SIZE", world)),
+        )
+    if (
+        "SLURM_NTASKS" in os.environ
+        and "SLURM_PROCID" in os.environ
+        and get("SLURM_JOB_NAME") not in ("bash", "interactive")
+    ):
         world = int(os.environ["SLURM_NTASKS"])
         local = int(get("SLURM_NTASKS_PER_NODE", world))
         return Place(int(os.environ["SLURM_PROCID"]), world, int(get("SLURM_LOCALID", 0)), local)
@@ -70,7 +88,9 @@ def place() -> Place:
 
 def alone() -> dict[str, str]:
     """The environment of a process that helps this one: it has no part in what others make together, and ends when this one does."""
-    return {name: value for name, value in os.environ.items() if name not in (*_PLACES, _REPORT)} | {_PARENT: str(os.getpid())}
+    return {
+        name: value for name, value in os.environ.items() if name not in (*_PLACES, _REPORT)
+    } | {_PARENT: str(os.getpid())}
 
 
 def forget_place() -> None:
@@ -88,10 +108,18 @@ def devices(trainer: Mapping[str, Any]) -> list[int]:
     devices: a number, a list of GPUs, or auto (or -1) for all GPUs, one on a CPU. Raises ComponentError for anything else.
     """
     accelerator, asked = trainer.get("accelerator", "auto"), trainer.get("devices", "auto")
-    wrong = ComponentError(f"trainer.devices is {asked!r}; choose a number, auto, or a list of GPUs such as [0,1]")
+    wrong = ComponentError(
+        f"trainer.devices is {asked!r}; choose a number, auto, or a list of GPUs such as [0,1]"
+    )
     listed = asked.split(",") if isinstance(asked, str) and "," in asked else asked
     try:
-        named = None if listed == "auto" else int(listed) if isinstance(listed, (int, str)) else [int(item) for item in listed]
+        named = (
+            None
+            if listed == "auto"
+            else int(listed)
+            if isinstance(listed, (int, str))
+            else [int(item) for item in listed]
+        )
     except (TypeError, ValueError):
         raise wrong from None
     if isinstance(asked, bool) or named in (0, []) or (isinstance(named, int) and named < -1):
@@ -104,20 +132,32 @@ def devices(trainer: Mapping[str, Any]) -> list[int]:
 
     count = torch.cuda.device_count()
     if accelerator in ("gpu", "cuda") and count == 0:
-        raise ComponentError(f"trainer.accelerator is {accelerator!r}, but torch sees no CUDA device; choose trainer=cpu renderer=numba")
+        raise ComponentError(
+            f"trainer.accelerator is {accelerator!r}, but torch sees no CUDA device; choose trainer=cpu renderer=numba"
+        )
     if named == 1:
         return [0]
     if count == 0 or accelerator == "cpu":
         if not isinstance(named, int) or named < 1:
             if named is None:
                 return [0]
-            raise ComponentError(f"trainer.devices is {asked!r}, which names GPUs, and trainer.accelerator is {accelerator!r}; choose a number")
+            raise ComponentError(
+                f"trainer.devices is {asked!r}, which names GPUs, and trainer.accelerator is {accelerator!r}; choose a number"
+            )
         if named > (cores := _cores()):
-            raise ComponentError(f"trainer.devices is {named}, processes on a CPU of which {cores} cores can be used; choose 1 to {cores}")
+            raise ComponentError(
+                f"trainer.devices is {named}, processes on a CPU of which {cores} cores can be used; choose 1 to {cores}"
+            )
         return list(range(named))
-    found = list(range(count if named in (None, -1) else named)) if not isinstance(named, list) else named
+    found = (
+        list(range(count if named in (None, -1) else named))
+        if not isinstance(named, list)
+        else named
+    )
     if min(found) < 0 or max(found) >= count or len(set(found)) < len(found):
-        raise ComponentError(f"trainer.devices is {asked!r}, but torch sees {count} GPUs, 0 to {count - 1}")
+        raise ComponentError(
+            f"trainer.devices is {asked!r}, but torch sees {count} GPUs, 0 to {count - 1}"
+        )
     return found
 
 
@@ -127,11 +167,14 @@ def _cores() -> int:
 
 def settle(here: Place, gpus: list[int] | None = None) -> None:
     """Gives this process its share of the machine: its GPU, of `gpus` or by its local rank, and of the CPU's cores. Call before numba
-    is imported. A launched process also ends when its launcher does, however that came about."""
+    is imported. A launched process also ends when its launcher does, however that came about.
+    """
     if parent := os.environ.get(_PARENT):
         threading.Thread(target=_follow, args=(int(parent),), daemon=True).start()
     if here.local_world > 1:
-        share = max(1, _cores() if "SLURM_CPUS_PER_TASK" in os.environ else _cores() // here.local_world)  # srun has shared them out already
+        share = max(
+            1, _cores() if "SLURM_CPUS_PER_TASK" in os.environ else _cores() // here.local_world
+        )  # srun has shared them out already
         os.environ.setdefault("NUMBA_NUM_THREADS", str(share))
     if here.local_world > 1 or gpus not in (None, [0]):
         import torch
@@ -152,11 +195,17 @@ def join(here: Place, cuda: bool) -> None:
         return
     find_main()
     own = {"device_id": torch.device("cuda", torch.cuda.current_device())} if cuda else {}
-    torch.distributed.init_process_group("nccl" if cuda else "gloo", rank=here.rank, world_size=here.world, **own)
+    torch.distributed.init_process_group(
+        "nccl" if cuda else "gloo", rank=here.rank, world_size=here.world, **own
+    )
     if cuda:
-        torch.distributed.all_reduce(torch.zeros(2**23, device=own["device_id"]))  # NCCL makes its links at the first: half a second
+        torch.distributed.all_reduce(
+            torch.zeros(2**23, device=own["device_id"])
+        )  # NCCL makes its links at the first: half a second
     _control = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
-    atexit.register(lambda: torch.distributed.is_initialized() and torch.distributed.destroy_process_group())  # NCCL wants it said
+    atexit.register(
+        lambda: torch.distributed.is_initialized() and torch.distributed.destroy_process_group()
+    )  # NCCL wants it said
 
 
 def find_main() -> None:
@@ -168,7 +217,10 @@ def find_main() -> None:
             cluster = SLURMEnvironment(auto_requeue=False)
         except RuntimeError as error:
             raise ComponentError(str(error)) from None
-        os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = cluster.main_address, str(cluster.main_port)
+        os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = (
+            cluster.main_address,
+            str(cluster.main_port),
+        )
 
 
 _control: Any = None
@@ -198,7 +250,7 @@ def first(here: Place) -> Iterator[None]:
 def launch(arguments: list[str], count: int) -> None:
     """Runs `lift` with `arguments` in `count` processes of this machine; returns when all have ended.
 
-    When one fails, or this process is told to end, all are ended. Raises Ended with what the first that failed had to say, and
+    When one fails, or this process is told to end, all are ended. Raises WorkerError with what the first that failed had to say, and
     KeyboardInterrupt after Ctrl-C.
     """
     from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
@@ -208,9 +260,17 @@ def launch(arguments: list[str], count: int) -> None:
     with tempfile.TemporaryDirectory(prefix="lift-") as folder:
         report = Path(folder) / "report.json"
         config = LaunchConfig(
-            1, 1, count, run_id=Path(folder).name, rdzv_backend="c10d", rdzv_endpoint="localhost:0", local_addr="localhost",
-            max_restarts=0, monitor_interval=0.1, logs_specs=DefaultLogsSpecs(folder),
-        )  # fmt: skip
+            1,
+            1,
+            count,
+            run_id=Path(folder).name,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            local_addr="localhost",
+            max_restarts=0,
+            monitor_interval=0.1,
+            logs_specs=DefaultLogsSpecs(folder),
+        )
         told = {_PARENT: str(os.getpid()), _REPORT: str(report)}
         os.environ.update(told)
         logging.disable(logging.CRITICAL)  # torchrun's account of how it ends the others
@@ -219,15 +279,27 @@ def launch(arguments: list[str], count: int) -> None:
         except SignalException as error:
             if error.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None
-            raise Ended(f"lift: ended by {error.sigval.name}; run the same command again to go on", 128 + error.sigval) from None
+            raise WorkerError(
+                f"lift: ended by {error.sigval.name}; run the same command again to go on",
+                128 + error.sigval,
+            ) from None
         except ChildFailedError as error:
             if report.exists():
-                raise Ended(**json.loads(report.read_text())) from None
+                raise WorkerError(**json.loads(report.read_text())) from None
             codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
-            rank = next((rank for rank, code in codes.items() if code != -signal.SIGTERM), min(codes))  # that is how the others are ended
+            rank = next(
+                (rank for rank, code in codes.items() if code != -signal.SIGTERM), min(codes)
+            )  # that is how the others are ended
             code = codes[rank]
-            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-            raise Ended(f"lift: process {rank} of {count} {how}; run the same command again to go on", 128 - code if code < 0 else code) from None
+            how = (
+                f"was ended by {signal.Signals(-code).name}"
+                if code < 0
+                else f"ended with status {code}"
+            )
+            raise WorkerError(
+                f"lift: process {rank} of {count} {how}; run the same command again to go on",
+                128 - code if code < 0 else code,
+            ) from None
         finally:
             logging.disable(logging.NOTSET)
             for name in told:
@@ -241,7 +313,8 @@ def launched() -> bool:
 
 def fail(message: str, status: int, expected: bool) -> NoReturn:
     """Ends a launched process at once; what the first one says is printed by the launcher. expected: the message is for the user, and
-    no echo of another process's end."""
+    no echo of another process's end.
+    """
     if not expected:
         time.sleep(_ECHO)
     report = Path(os.environ[_REPORT])

@@ -67,10 +67,15 @@ class Rays:
         return Rays(origin, (c * a - s * d, b, s * a + c * d))
 
     def at(self, distance: Tensor) -> Tensor:
-        return torch.stack([o + distance * d for o, d in zip(self.origin, self.toward, strict=True)], dim=-1)
+        return torch.stack(
+            [o + distance * d for o, d in zip(self.origin, self.toward, strict=True)], dim=-1
+        )
 
     def __getitem__(self, index: Tensor) -> "Rays":
-        return Rays(tuple(o[index] if o.ndim else o for o in self.origin), tuple(d[index] for d in self.toward))
+        return Rays(
+            tuple(o[index] if o.ndim else o for o in self.origin),
+            tuple(d[index] for d in self.toward),
+        )
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,9 @@ class Box:
         """Distances along the rays in lengths of their directions; FAR where they miss."""
         rays = self._own(rays)
         enter, leave = [], []
-        for o, inverse, steepness, size in zip(rays.local(self.center), rays.inverse, rays.steepness, self.size, strict=True):
+        for o, inverse, steepness, size in zip(
+            rays.local(self.center), rays.inverse, rays.steepness, self.size, strict=True
+        ):
             middle, half = o * inverse, 0.5 * size * steepness
             enter.append(-middle - half)
             leave.append(half - middle)
@@ -177,7 +184,10 @@ class Column:
         root = b * b - a * (x * x + z * z - self.radius**2)
         half = root.clamp(min=0).sqrt()
         middle, tall = -y * rays.inverse[1], 0.5 * self.height * rays.steepness[1]
-        near, far = torch.maximum((-b - half) / a, middle - tall), torch.minimum((half - b) / a, middle + tall)
+        near, far = (
+            torch.maximum((-b - half) / a, middle - tall),
+            torch.minimum((half - b) / a, middle + tall),
+        )
         return torch.where((root > 0) & (near < far) & (near > 0), near, FAR)
 
     def surface(self, rays: Rays, distance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -196,7 +206,8 @@ Shape = Box | Ball | Column
 @dataclass(frozen=True)
 class Scene:
     """`shapes` must enclose the cameras, so that every ray ends somewhere. `lamp`: where the light is. `warmth`: its colour.
-    `ambient`: the share of light that comes from all around."""
+    `ambient`: the share of light that comes from all around.
+    """
 
     shapes: tuple[Shape, ...]
     lamp: Vector
@@ -222,7 +233,10 @@ class Scene:
 
     def cast(self, rays: Rays, shapes: list[int]) -> tuple[Tensor, Int64[Tensor, "ray"]]:
         """Distance to the nearest surface and the index of its shape."""
-        nearest, which = torch.full_like(rays.square, FAR), torch.zeros_like(rays.square, dtype=torch.int64)
+        nearest, which = (
+            torch.full_like(rays.square, FAR),
+            torch.zeros_like(rays.square, dtype=torch.int64),
+        )
         for index in shapes:
             distance = self.shapes[index].hit(rays)
             which.masked_fill_(distance < nearest, index)
@@ -247,7 +261,9 @@ class Scene:
         slant[facing] *= ~blocked
         return slant
 
-    def colors(self, rays: Rays) -> tuple[Float[Tensor, "ray 3"], Float[Tensor, "ray"], Int64[Tensor, "ray"]]:
+    def colors(
+        self, rays: Rays
+    ) -> tuple[Float[Tensor, "ray 3"], Float[Tensor, "ray"], Int64[Tensor, "ray"]]:
         """Colours in [0, 1], ready to show, distances, and the shapes' indices."""
         origin = tuple(float(o) for o in rays.origin)
         distance, which = self.cast(rays, self.within(origin, torch.stack(rays.toward, dim=-1)))
@@ -269,7 +285,9 @@ class Scene:
         return shown.clamp(0, 1) ** (1 / 2.2), distance, which
 
 
-def picture(scene: Scene, camera: Cameras) -> tuple[Float[Tensor, "height width 3"], Float[Tensor, "height width"]]:
+def picture(
+    scene: Scene, camera: Cameras
+) -> tuple[Float[Tensor, "height width 3"], Float[Tensor, "height width"]]:
     """Colours averaged over each pixel, and z-depth along the ray through its centre, as one camera sees them.
 
     Every pixel gets one ray; those that differ from a neighbour in colour or in what they show get four more.
@@ -284,13 +302,23 @@ def picture(scene: Scene, camera: Cameras) -> tuple[Float[Tensor, "height width 
         return scene.colors(Rays(origin, tuple(d[0] * x + d[1] * y + d[2] for d in directions)))
 
     pixels = pixel_centers(camera.width, camera.height)
-    colors, depth, which = torch.empty(*size, 3), torch.empty(size), torch.empty(size, dtype=torch.int64)
-    tiles = [(slice(y, y + _TILE), slice(x, x + _TILE)) for y in range(0, size[0], _TILE) for x in range(0, size[1], _TILE)]
+    colors, depth, which = (
+        torch.empty(*size, 3),
+        torch.empty(size),
+        torch.empty(size, dtype=torch.int64),
+    )
+    tiles = [
+        (slice(y, y + _TILE), slice(x, x + _TILE))
+        for y in range(0, size[0], _TILE)
+        for x in range(0, size[1], _TILE)
+    ]
     for tile in tiles:
         block = pixels[tile]
         shown, distance, index = cast(block.reshape(-1, 2))
         colors[tile], which[tile] = shown.view(block.shape[:2] + (3,)), index.view(block.shape[:2])
-        depth[tile] = distance.view(block.shape[:2])  # directions have length 1 along the axis: distance along them is z-depth
+        depth[tile] = distance.view(
+            block.shape[:2]
+        )  # directions have length 1 along the axis: distance along them is z-depth
     busy = _differs(colors, which)
     for tile in tiles:
         chosen = busy[tile].nonzero(as_tuple=True)
@@ -301,7 +329,9 @@ def picture(scene: Scene, camera: Cameras) -> tuple[Float[Tensor, "height width 
     return colors, depth
 
 
-def _differs(colors: Float[Tensor, "height width 3"], which: Int64[Tensor, "height width"]) -> Bool[Tensor, "height width"]:
+def _differs(
+    colors: Float[Tensor, "height width 3"], which: Int64[Tensor, "height width"]
+) -> Bool[Tensor, "height width"]:
     """Whether a pixel differs from one beside, above or below it."""
     busy = torch.zeros_like(which, dtype=torch.bool)
     for axis in (0, 1):

@@ -19,6 +19,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, make_dataclass
 from functools import cache
 from pathlib import Path
@@ -44,7 +45,17 @@ PLUGIN_VARIABLE = "LIFT_PLUGINS"
 _ANNOTATIONS = {"Literal": Literal, "Path": Path, "Optional": Optional, "Union": Union}
 _FOUNDATION = ("types", "registry", "geometry", "harmonics", "jit", "parallel")
 _FACTS = ("licence", "requires", "extra", "install")
-_OF_PRIORS = ("costs_only", "exact_depth", "follows", "size", "clip", "parts", "working", "denoiser", "pace")
+_OF_PRIORS = (
+    "costs_only",
+    "exact_depth",
+    "follows",
+    "size",
+    "clip",
+    "parts",
+    "working",
+    "denoiser",
+    "pace",
+)
 
 T = TypeVar("T")
 
@@ -95,7 +106,11 @@ class Entry:
     @property
     def how(self) -> str:
         """How to install what is missing."""
-        return self.install or (f"pip install 'lift[{self.extra}]'" if self.extra else f"pip install {' '.join(self.missing)}")
+        return self.install or (
+            f"pip install 'lift[{self.extra}]'"
+            if self.extra
+            else f"pip install {' '.join(self.missing)}"
+        )
 
     @property
     def schema(self) -> type:
@@ -106,7 +121,11 @@ class Entry:
             if parameter.default is parameter.empty:
                 default = field(default="???")  # omegaconf's sign of a value that must be given
             else:
-                value = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+                value = (
+                    list(parameter.default)
+                    if isinstance(parameter.default, tuple)
+                    else parameter.default
+                )
                 default = field(default_factory=lambda value=value: value)
             fields.append((key, annotation, default))
         return make_dataclass(f"{self.name.title()}Config", fields)
@@ -116,9 +135,13 @@ class Entry:
         out = {}
         for key, value in settings.items():
             if key not in self.settings:
-                raise ComponentError(f"{self.slot}.{key} is not a setting of {self.name!r}; it has {_listed(self.settings)}")
+                raise ComponentError(
+                    f"{self.slot}.{key} is not a setting of {self.name!r}; it has {_listed(self.settings)}"
+                )
             if value == "???":
-                raise ComponentError(f"{self.slot}.{key} is not set, and {self.slot} {self.name!r} needs it")
+                raise ComponentError(
+                    f"{self.slot}.{key} is not set, and {self.slot} {self.name!r} needs it"
+                )
             out[key] = _fit(f"{self.slot}.{key}", value, self.settings[key].annotation)
         return out
 
@@ -129,7 +152,9 @@ class Entry:
     def require(self) -> None:
         """Raises ImportError, which says how to install it, if something that it requires is missing."""
         if self.missing:
-            raise ImportError(f"{self.slot} {self.name!r} needs {', '.join(self.missing)}, which is not installed: {self.how}")
+            raise ImportError(
+                f"{self.slot} {self.name!r} needs {', '.join(self.missing)}, which is not installed: {self.how}"
+            )
 
     def load(self) -> type:
         self.require()
@@ -143,19 +168,25 @@ class Entry:
 class Catalogue:
     """Every component of every slot, and the plugins that failed."""
 
-    entries: dict[str, dict[str, Entry]] = field(default_factory=lambda: {slot: {} for slot in ALL_SLOTS})
+    entries: dict[str, dict[str, Entry]] = field(
+        default_factory=lambda: {slot: {} for slot in ALL_SLOTS}
+    )
     broken: dict[str, Exception] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
         known = self.entries[entry.slot].get(entry.name)
         if known and (known.module, known.qualname) != (entry.module, entry.qualname):
-            raise ComponentError(f"{entry.slot} {entry.name!r} is already {known.module}.{known.qualname}")
+            raise ComponentError(
+                f"{entry.slot} {entry.name!r} is already {known.module}.{known.qualname}"
+            )
         if not known:
             self.entries[entry.slot][entry.name] = entry
 
     def __call__(self, slot: str, name: str) -> Entry:
         if slot not in self.entries:
-            raise ComponentError(f"there is no slot {slot!r}; choose one of {_listed(self.entries)}")
+            raise ComponentError(
+                f"there is no slot {slot!r}; choose one of {_listed(self.entries)}"
+            )
         if name in self.entries[slot]:
             return self.entries[slot][name]
         if self.broken:
@@ -176,25 +207,45 @@ class Registry(Generic[T]):
     def register(self, name: str) -> Callable[[type], type]:
         def decorate(component: type) -> type:
             if not issubclass(component, self.base):
-                raise ComponentError(f"{self.slot} {name!r} is {component.__name__}, which is no {self.base.__module__}.{self.base.__name__}; derive it from that")
+                raise ComponentError(
+                    f"{self.slot} {name!r} is {component.__name__}, which is no {self.base.__module__}.{self.base.__name__}; derive it from that"
+                )
             known = {fact: getattr(component, fact, self) for fact in _facts_of(self.slot)}
-            facts = {fact: value for fact, value in known.items() if isinstance(value, (str, int, float, tuple, dict, type(None)))}  # no method of that name
+            facts = {
+                fact: value
+                for fact, value in known.items()
+                if isinstance(value, (str, int, float, tuple, dict, type(None)))
+            }  # no method of that name
             parameters: dict[str, inspect.Parameter] = {}
             owners = _constructed_by(component)
             for owner in owners:
-                for key, parameter in list(_positional(inspect.signature(owner.__init__, eval_str=True).parameters).items())[1:]:
+                for key, parameter in list(
+                    _positional(inspect.signature(owner.__init__, eval_str=True).parameters).items()
+                )[1:]:
                     parameters.setdefault(key, parameter)
-            explained = [component, *(owner for owner in owners if owner is not component and parameters)]
-            doc = "\n\n".join(inspect.cleandoc(owner.__doc__) for owner in explained if owner.__doc__)
+            explained = [
+                component,
+                *(owner for owner in owners if owner is not component and parameters),
+            ]
+            doc = "\n\n".join(
+                inspect.cleandoc(owner.__doc__) for owner in explained if owner.__doc__
+            )
             try:
                 source = Path(inspect.getfile(component))
             except (OSError, TypeError):
                 source = None  # typed into an interactive session
             _builtin().add(
                 Entry(
-                    self.slot, name, component.__module__, component.__qualname__, doc, source, parameters, **facts,
+                    self.slot,
+                    name,
+                    component.__module__,
+                    component.__qualname__,
+                    doc,
+                    source,
+                    parameters,
+                    **facts,
                 )
-            )  # fmt: skip
+            )
             return component
 
         return decorate
@@ -204,12 +255,22 @@ class Registry(Generic[T]):
         settings = dict(config)
         entry = catalogue()(self.slot, settings.pop("name"))
         component = entry.load()
-        wanted = [item for owner in _constructed_by(component) for item in inspect.signature(owner.__init__).parameters.items()]
-        asked = {key: parameter for key, parameter in reversed(wanted) if parameter.kind is parameter.KEYWORD_ONLY}
+        wanted = [
+            item
+            for owner in _constructed_by(component)
+            for item in inspect.signature(owner.__init__).parameters.items()
+        ]
+        asked = {
+            key: parameter
+            for key, parameter in reversed(wanted)
+            if parameter.kind is parameter.KEYWORD_ONLY
+        }
         handed = {key: supplied[key] for key in asked if key in supplied}
         for key, parameter in asked.items():
             if parameter.default is parameter.empty and key not in handed:
-                raise ComponentError(f"{self.slot} {entry.name!r} asks for {key!r}; the pipeline supplies {_listed(supplied)}")
+                raise ComponentError(
+                    f"{self.slot} {entry.name!r} asks for {key!r}; the pipeline supplies {_listed(supplied)}"
+                )
         return component(**entry.check(settings), **handed)
 
 
@@ -232,7 +293,9 @@ def _builtin() -> Catalogue:
 
 @cache
 def _load_plugins() -> None:
-    named = [name.strip() for name in os.environ.get(PLUGIN_VARIABLE, "").split(",") if name.strip()]
+    named = [
+        name.strip() for name in os.environ.get(PLUGIN_VARIABLE, "").split(",") if name.strip()
+    ]
     installed = [point.value for point in importlib.metadata.entry_points(group=PLUGIN_GROUP)]
     if named and "" not in sys.path:
         sys.path.insert(0, "")  # a module beside the caller, as `python -m` would find it
@@ -245,7 +308,9 @@ def _load_plugins() -> None:
 
 def fingerprint(path: Path) -> str:
     """Hash of a source file and of the modules of `lift` that it imports, followed through; not of what everything stands on."""
-    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(_sources(path)))).hexdigest()[:12]
+    return hashlib.sha256(
+        b"".join(file.read_bytes() for file in sorted(_sources(path)))
+    ).hexdigest()[:12]
 
 
 def _sources(path: Path) -> set[Path]:
@@ -256,10 +321,21 @@ def _sources(path: Path) -> set[Path]:
             continue
         found.add(file)
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == __package__:
+            if (
+                isinstance(node, ast.ImportFrom)
+                and (node.module or "").split(".")[0] == __package__
+            ):
                 inner = Path(__file__).parent.joinpath(*node.module.split(".")[1:])
-                modules = [inner.with_suffix(".py"), inner / "__init__.py", *(inner / f"{alias.name}.py" for alias in node.names)]
-                todo += [module for module in modules if module.is_file() and module.stem not in _FOUNDATION]
+                modules = [
+                    inner.with_suffix(".py"),
+                    inner / "__init__.py",
+                    *(inner / f"{alias.name}.py" for alias in node.names),
+                ]
+                todo += [
+                    module
+                    for module in modules
+                    if module.is_file() and module.stem not in _FOUNDATION
+                ]
     return found
 
 
@@ -282,14 +358,19 @@ def _read(slot: str, module: str, path: Path) -> list[Entry]:
         if not isinstance(node, ast.ClassDef):
             continue
         for decorator in node.decorator_list:
-            if isinstance(decorator, ast.Call) and getattr(decorator.func, "attr", "") == "register":
+            if (
+                isinstance(decorator, ast.Call)
+                and getattr(decorator.func, "attr", "") == "register"
+            ):
                 name = ast.literal_eval(decorator.args[0])
                 line = _line(node, tree, path)
                 facts = {}
                 for owner, _ in reversed(line):
                     facts |= _facts(owner, slot)
                 settings, docs = _read_settings(line)
-                found.append(Entry(slot, name, module, node.name, "\n\n".join(docs), path, settings, **facts))
+                found.append(
+                    Entry(slot, name, module, node.name, "\n\n".join(docs), path, settings, **facts)
+                )
     return found
 
 
@@ -301,13 +382,26 @@ def _line(node: ast.ClassDef, tree: ast.Module, path: Path) -> list[tuple[ast.Cl
         for statement in tree.body:
             if isinstance(statement, ast.ClassDef) and statement.name == name:
                 return line + _line(statement, tree, path)
-            if isinstance(statement, ast.ImportFrom) and name in [alias.asname or alias.name for alias in statement.names]:
+            if isinstance(statement, ast.ImportFrom) and name in [
+                alias.asname or alias.name for alias in statement.names
+            ]:
                 module = (statement.module or "").split(".")
                 file = Path(__file__).parent.joinpath(*module[1:])
-                file = file.with_suffix(".py") if file.with_suffix(".py").is_file() else file / "__init__.py"
+                file = (
+                    file.with_suffix(".py")
+                    if file.with_suffix(".py").is_file()
+                    else file / "__init__.py"
+                )
                 if module[0] == __package__ and file.is_file():
                     inner = ast.parse(file.read_text(encoding="utf-8"), str(file))
-                    owner = next((each for each in inner.body if isinstance(each, ast.ClassDef) and each.name == name), None)
+                    owner = next(
+                        (
+                            each
+                            for each in inner.body
+                            if isinstance(each, ast.ClassDef) and each.name == name
+                        ),
+                        None,
+                    )
                     return line + (_line(owner, inner, file) if owner else [])
     return line
 
@@ -319,17 +413,23 @@ def _facts_of(slot: str) -> tuple[str, ...]:
 def _facts(node: ast.ClassDef, slot: str) -> dict[str, Any]:
     facts = {}
     for statement in node.body:
-        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target] if isinstance(statement, ast.AnnAssign) and statement.value else []
+        targets = (
+            statement.targets
+            if isinstance(statement, ast.Assign)
+            else [statement.target]
+            if isinstance(statement, ast.AnnAssign) and statement.value
+            else []
+        )
         for target in targets:
             if isinstance(target, ast.Name) and target.id in _facts_of(slot):
-                try:
+                with suppress(ValueError):  # worked out: known when it is imported
                     facts[target.id] = ast.literal_eval(statement.value)
-                except ValueError:  # worked out: known when it is imported
-                    pass
     return facts
 
 
-def _read_settings(line: list[tuple[ast.ClassDef, Path]]) -> tuple[dict[str, inspect.Parameter], list[str]]:
+def _read_settings(
+    line: list[tuple[ast.ClassDef, Path]],
+) -> tuple[dict[str, inspect.Parameter], list[str]]:
     """The constructor's settings, by running its signature alone (the body and the handed-over parameters are cut off), and what explains them."""
     settings: dict[str, inspect.Parameter] = {}
     docs = [ast.get_docstring(line[0][0])]
@@ -338,9 +438,14 @@ def _read_settings(line: list[tuple[ast.ClassDef, Path]]) -> tuple[dict[str, ins
             if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
                 arguments = statement.args
                 bare = ast.arguments(
-                    posonlyargs=[], args=arguments.args[1:], vararg=None, kwonlyargs=[], kw_defaults=[], kwarg=None,
+                    posonlyargs=[],
+                    args=arguments.args[1:],
+                    vararg=None,
+                    kwonlyargs=[],
+                    kw_defaults=[],
+                    kwarg=None,
                     defaults=arguments.defaults,
-                )  # fmt: skip
+                )
                 module = ast.parse("def signature(): pass")
                 module.body[0].args = bare  # type: ignore[attr-defined]
                 scope: dict[str, Any] = dict(_ANNOTATIONS)
@@ -350,7 +455,9 @@ def _read_settings(line: list[tuple[ast.ClassDef, Path]]) -> tuple[dict[str, ins
                     raise ComponentError(
                         f"{path.name}: settings of {node.name} may use builtins, {_listed(_ANNOTATIONS)} and literals: {error}"
                     ) from None
-                for key, parameter in _positional(inspect.signature(scope["signature"]).parameters).items():
+                for key, parameter in _positional(
+                    inspect.signature(scope["signature"]).parameters
+                ).items():
                     settings.setdefault(key, parameter)
                 docs += [ast.get_docstring(node)] if node is not line[0][0] and settings else []
                 if not arguments.kwarg or arguments.kwarg.arg != "shared":
@@ -372,7 +479,7 @@ def _storable(annotation: Any) -> Any:
     if origin in (Union, UnionType):
         rest = [_storable(a) for a in arguments if a is not type(None)]
         inner = rest[0] if len(rest) == 1 else Any
-        return Optional[inner] if type(None) in arguments else inner
+        return Optional[inner] if type(None) in arguments else inner  # noqa: UP045
     if origin in (list, tuple):
         return list[_storable(arguments[0])]
     return annotation
@@ -391,8 +498,12 @@ def _fit(key: str, value: Any, annotation: Any) -> Any:
         return origin(_fit(key, item, arguments[0]) for item in value)
     if annotation is Path and value is not None:
         return Path(value)
-    if annotation in (int, float, bool) and not isinstance(value, (int, float) if annotation is float else annotation):
-        raise ComponentError(f"{key} is {value!r}; choose {'true or false' if annotation is bool else 'a number'}")
+    if annotation in (int, float, bool) and not isinstance(
+        value, (int, float) if annotation is float else annotation
+    ):
+        raise ComponentError(
+            f"{key} is {value!r}; choose {'true or false' if annotation is bool else 'a number'}"
+        )
     return value
 
 

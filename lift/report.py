@@ -36,7 +36,10 @@ DIFFERENCE = 0.25
 DEEPEST = 6
 """Level of the tree below which clips are indented no more."""
 
-_WIDE, _NARROW = 1080, 350  # of charts, in about the pixels that the page gives them, so that their text has one size
+_WIDE, _NARROW = (
+    1080,
+    350,
+)  # of charts, in about the pixels that the page gives them, so that their text has one size
 
 FILES = {
     "gaussians.ply": "the canonical scene",
@@ -58,15 +61,26 @@ FILES = {
 
 
 def write_report(
-    folder: Path, scene: Scene, renderer: Renderer, findings: list[FrameFinding],
-    metrics: dict[str, Any], provenance: dict[str, Any], video: Sequence[UInt8[Tensor, "height width 3"]],
-) -> None:  # fmt: skip
+    folder: Path,
+    scene: Scene,
+    renderer: Renderer,
+    findings: list[FrameFinding],
+    metrics: dict[str, Any],
+    provenance: dict[str, Any],
+    video: Sequence[UInt8[Tensor, "height width 3"]],
+) -> None:
     """Writes `report.html` into `folder`, where the other results lie already and are linked to.
 
     findings: one a frame, the input first. metrics, provenance: what metrics.json and provenance.json hold. video: the fly-through.
     """
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    page = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page = jinja2.Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     page.filters |= {"number": _number, "decibels": _decibels, "size": _size, "seconds": _seconds}
     rows, depth_scale = compared(scene, renderer, findings)
     stills = [video[len(video) * k // 4] for k in range(min(4, len(video)))]
@@ -76,7 +90,9 @@ def write_report(
         width=scene.picture.cameras.width,
         height=scene.picture.cameras.height,
         focal=float(scene.picture.cameras.intrinsics[0, 0, 0]),
-        thumbnail=round(THUMBNAIL * min(1.0, scene.picture.cameras.width / scene.picture.cameras.height)),
+        thumbnail=round(
+            THUMBNAIL * min(1.0, scene.picture.cameras.width / scene.picture.cameras.height)
+        ),
         input=picture(scene.frames.images[0]),
         stills=[picture(still) for still in stills],
         poster=picture(stills[0]) if stills else None,
@@ -146,45 +162,67 @@ def key_numbers(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
-def picture(image: UInt8[Tensor, "height width 3"] | Float[Tensor, "height width 3"], side: int = STILL, quality: int = 82) -> str:
+def picture(
+    image: UInt8[Tensor, "height width 3"] | Float[Tensor, "height width 3"],
+    side: int = STILL,
+    quality: int = 82,
+) -> str:
     """A JPEG as a data URI, its longer side at most `side` pixels."""
     image = image.cpu().float() / 255 if image.dtype == torch.uint8 else image.cpu()
     height, width = image.shape[:2]
     if (factor := side / max(height, width)) < 1:
         size = (max(1, round(height * factor)), max(1, round(width * factor)))
-        image = torch.nn.functional.interpolate(image.permute(2, 0, 1)[None], size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
-    return "data:image/jpeg;base64," + base64.b64encode(encode_image(image, "jpeg", quality)).decode()
+        image = torch.nn.functional.interpolate(
+            image.permute(2, 0, 1)[None], size, mode="bilinear", antialias=True
+        )[0].permute(1, 2, 0)
+    return (
+        "data:image/jpeg;base64," + base64.b64encode(encode_image(image, "jpeg", quality)).decode()
+    )
 
 
-def colored(value: Float[Tensor, "height width"], known: Bool[Tensor, "height width"], palette: str) -> Float[Tensor, "height width 3"]:
+def colored(
+    value: Float[Tensor, "height width"], known: Bool[Tensor, "height width"], palette: str
+) -> Float[Tensor, "height width 3"]:
     """Values in [0, 1] through a palette of matplotlib; grey where not known."""
-    rgb = torch.from_numpy(matplotlib.colormaps[palette](value.clamp(0, 1).numpy())[..., :3]).float()
+    rgb = torch.from_numpy(
+        matplotlib.colormaps[palette](value.clamp(0, 1).numpy())[..., :3]
+    ).float()
     return torch.where(known[..., None], rgb, torch.full_like(rgb, 0.5))
 
 
 def tree(scene: Scene, findings: list[FrameFinding]) -> list[dict[str, Any]]:
     """The clips, each after the one that it continues, with level, source and filmstrip."""
     clips, spans = scene.trajectory.clips, scene.trajectory.spans
-    parents = [next((k for k, span in enumerate(spans) if clip.source in span), None) for clip in clips]
+    parents = [
+        next((k for k, span in enumerate(spans) if clip.source in span), None) for clip in clips
+    ]
     out: list[dict[str, Any]] = []
     waiting = [(number, 0) for number in reversed(range(len(clips))) if parents[number] is None]
     while waiting:
         number, level = waiting.pop()
         span = spans[number]
-        chosen = sorted({span[round(k * (len(span) - 1) / max(1, STRIP - 1))] for k in range(STRIP)}) if len(span) else []
+        chosen = (
+            sorted({span[round(k * (len(span) - 1) / max(1, STRIP - 1))] for k in range(STRIP)})
+            if len(span)
+            else []
+        )
         parent = parents[number]
         out.append(
             {
                 "name": clips[number].name,
                 "level": min(level, DEEPEST),
                 "source": clips[number].source,
-                "continues": "the input" if clips[number].source == 0 else f"frame {clips[number].source} of {clips[parent].name}",
+                "continues": "the input"
+                if clips[number].source == 0
+                else f"frame {clips[number].source} of {clips[parent].name}",
                 "first": span[0] if len(span) else None,
                 "last": span[-1] if len(span) else None,
                 "strip": [_thumbnail(scene, findings[view]) for view in chosen],
             }
         )
-        waiting += [(child, level + 1) for child in reversed(range(len(clips))) if parents[child] == number]
+        waiting += [
+            (child, level + 1) for child in reversed(range(len(clips))) if parents[child] == number
+        ]
     return out
 
 
@@ -246,7 +284,11 @@ def compared(
     registered = [finding for finding in findings[1:] if finding.registered]
     order = sorted(registered, key=lambda finding: finding.psnr, reverse=True)
     names: dict[int, list[str]] = {0: ["input"]}
-    for label, finding in zip(("best", "median", "worst"), [order[0], order[len(order) // 2], order[-1]] if order else []):
+    for label, finding in zip(
+        ("best", "median", "worst"),
+        [order[0], order[len(order) // 2], order[-1]] if order else [],
+        strict=False,
+    ):
         names.setdefault(finding.view, []).append(label)
 
     known = scene.depth.depth[scene.depth.valid]
@@ -272,25 +314,41 @@ def compared(
                 "finding": findings[view],
                 "frame": picture(frame),
                 "render": picture(rgb),
-                "difference": picture(colored(difference / DIFFERENCE, torch.ones_like(difference, dtype=torch.bool), "inferno")),
+                "difference": picture(
+                    colored(
+                        difference / DIFFERENCE,
+                        torch.ones_like(difference, dtype=torch.bool),
+                        "inferno",
+                    )
+                ),
                 "depth": depth_picture(depth, valid),
                 "render_depth": depth_picture(render.depth[0].cpu(), render.alpha[0].cpu() > 0.5),
             }
         )
     shares = torch.linspace(0, 1, 5)
-    stops = [matplotlib.colors.to_hex(matplotlib.colormaps["turbo"](1 - share)) for share in torch.linspace(0, 1, 13).tolist()]
+    stops = [
+        matplotlib.colors.to_hex(matplotlib.colormaps["turbo"](1 - share))
+        for share in torch.linspace(0, 1, 13).tolist()
+    ]
     marks = [_number(1 / (1 / near + share * (1 / far - 1 / near))) for share in shares.tolist()]
     return rows, {"colors": ", ".join(stops), "marks": marks}
 
 
 def learned(findings: list[FrameFinding], trajectory: Trajectory) -> dict[str, Any]:
     """Charts over the frames of all that was learned as their distortion, and what it gains."""
-    bands = [Band(span[0] - 0.5, span[-1] + 0.5, clip.name) for clip, span in zip(trajectory.clips, trajectory.spans) if len(span)]
+    bands = [
+        Band(span[0] - 0.5, span[-1] + 0.5, clip.name)
+        for clip, span in zip(trajectory.clips, trajectory.spans, strict=False)
+        if len(span)
+    ]
     views = [finding.view for finding in findings]
 
     def values(name: str, factor: float = 1.0) -> list[float]:
         fitted = [f.registered and not f.held_out for f in findings]
-        return [factor * getattr(f, name) if fit else math.nan for f, fit in zip(findings, fitted, strict=True)]
+        return [
+            factor * getattr(f, name) if fit else math.nan
+            for f, fit in zip(findings, fitted, strict=True)
+        ]
 
     charts, nothing = [], []
     for title, name, factor in (
@@ -300,20 +358,61 @@ def learned(findings: list[FrameFinding], trajectory: Trajectory) -> dict[str, A
         ("picture changed by, mean (% of full range)", "color", 100.0),
     ):
         if max((v for v in values(name, factor) if v == v), default=0.0) > 1e-5:
-            charts.append(line_chart(title, [Series(name, views, values(name, factor))], width=_WIDE, height=130, zero=True, bands=bands))
+            charts.append(
+                line_chart(
+                    title,
+                    [Series(name, views, values(name, factor))],
+                    width=_WIDE,
+                    height=130,
+                    zero=True,
+                    bands=bands,
+                )
+            )
         else:
             nothing.append({"motion": "Gaussian motion", "color": "image change"}.get(name, name))
     if charts:  # what nothing was learned of explains nothing
         # Bounded: one frame that its own correction makes worse would take the whole scale.
-        parts = [Series(cause, views[1:], [_percent_of(f, cause) for f in findings[1:]]) for cause in (*CAUSES, "unexplained")]
-        charts.insert(0, line_chart("of a frame's squared difference to the canonical scene (%)", parts, width=_WIDE, height=160, zero=True, bands=bands))
+        parts = [
+            Series(cause, views[1:], [_percent_of(f, cause) for f in findings[1:]])
+            for cause in (*CAUSES, "unexplained")
+        ]
+        charts.insert(
+            0,
+            line_chart(
+                "of a frame's squared difference to the canonical scene (%)",
+                parts,
+                width=_WIDE,
+                height=160,
+                zero=True,
+                bands=bands,
+            ),
+        )
     held_out = [f for f in findings if f.held_out]
-    lines = [Series("canonical scene", views, [f.psnr if f.registered else math.nan for f in findings])]
+    lines = [
+        Series("canonical scene", views, [f.psnr if f.registered else math.nan for f in findings])
+    ]
     if charts:
         lines.append(Series("with the frame's distortion put in", views, values("psnr_distorted")))
     if held_out:
-        lines.append(Series("held out of the fit", [f.view for f in held_out], [f.psnr for f in held_out], dots=True))
-    charts.insert(0, line_chart("PSNR against the frame (dB)", lines, width=_WIDE, height=190, bands=bands, x_name="frame"))
+        lines.append(
+            Series(
+                "held out of the fit",
+                [f.view for f in held_out],
+                [f.psnr for f in held_out],
+                dots=True,
+            )
+        )
+    charts.insert(
+        0,
+        line_chart(
+            "PSNR against the frame (dB)",
+            lines,
+            width=_WIDE,
+            height=190,
+            bands=bands,
+            x_name="frame",
+        ),
+    )
     gains = [f.psnr_distorted - f.psnr for f in findings[1:] if f.registered and not f.held_out]
     return {
         "charts": charts,
@@ -340,14 +439,22 @@ def training_curves(folder: Path) -> list[Markup]:
     def series(tag: str, name: str, dots: bool = False) -> list[Series]:
         if tag not in tags:
             return []
-        at = {event.step: event.value for event in events.Scalars(tag)}  # a resumed fit may have logged a step twice
+        at = {
+            event.step: event.value for event in events.Scalars(tag)
+        }  # a resumed fit may have logged a step twice
         return [Series(name, sorted(at), [at[step] for step in sorted(at)], dots)]
 
-    parts = [*series("loss", "total"), *series("l1", "L1"), *series("dssim", "1 − SSIM"), *series("depth", "inverse depth")]
+    parts = [
+        *series("loss", "total"),
+        *series("l1", "L1"),
+        *series("dssim", "1 − SSIM"),
+        *series("depth", "inverse depth"),
+    ]
     pictures = [
-        *series("psnr", "training frames"), *series("val/input_psnr", "input", True),
+        *series("psnr", "training frames"),
+        *series("val/input_psnr", "input", True),
         *series("val/held_out_psnr", "held out", True),
-    ]  # fmt: skip
+    ]
     charts = [
         line_chart("loss and its parts", parts, width=_NARROW, log=True, x_name="step"),
         line_chart("PSNR (dB)", pictures, width=_NARROW, x_name="step"),
@@ -360,7 +467,10 @@ def stage_costs(stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Seconds and peak memory by stage, clips summed; the share of the longest for a bar."""
     out: dict[str, dict[str, Any]] = {}
     for stage in stages:
-        row = out.setdefault(stage["stage"], {"name": stage["stage"], "count": 0, "found": 0, "seconds": 0.0, "peak_bytes": 0})
+        row = out.setdefault(
+            stage["stage"],
+            {"name": stage["stage"], "count": 0, "found": 0, "seconds": 0.0, "peak_bytes": 0},
+        )
         row["count"] += 1
         row["found"] += stage["found"]
         row["seconds"] += stage["seconds"]
@@ -371,7 +481,9 @@ def stage_costs(stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def command(arguments: Sequence[str]) -> str:
     """What to type to run it again; the first argument is the program, without the folder it was installed in."""
-    return " ".join([Path(arguments[0]).name, shlex.join(arguments[1:])]).strip() if arguments else ""
+    return (
+        " ".join([Path(arguments[0]).name, shlex.join(arguments[1:])]).strip() if arguments else ""
+    )
 
 
 def _number(value: Number | None) -> str:

@@ -47,7 +47,9 @@ class Stage:
 
 def key_of(*parts: Any) -> str:
     """A short hash of JSON-like values; a Path stands for the bytes of the file (or of every file in the folder)."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_digest).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_digest).encode()).hexdigest()[
+        :12
+    ]
 
 
 def _digest(value: Any) -> Any:
@@ -71,13 +73,20 @@ def _of_file(file: Path, size: int, changed: int) -> bytes:
             stream.seek(start)
             return hashlib.sha256(stream.read(_BLOCK)).digest()
 
-    return hashlib.sha256(b"".join(each(of_block, range(0, size, _BLOCK)) if size > _BLOCK else [of_block(0)])).digest()
+    return hashlib.sha256(
+        b"".join(each(of_block, range(0, size, _BLOCK)) if size > _BLOCK else [of_block(0)])
+    ).digest()
 
 
 class Store:
     """Finished stages under one root."""
 
-    def __init__(self, root: Path, say: Callable[[str], None] = lambda line: None, by: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        say: Callable[[str], None] = lambda line: None,
+        by: Mapping[str, str] | None = None,
+    ) -> None:
         """by: what makes each stage, in words for its manifest."""
         self.root = root
         self.say = say
@@ -88,7 +97,15 @@ class Store:
         final = self.root / f"{name}-{key}"
         return self._read(final, found=True) if final.exists() else None
 
-    def folder(self, name: str, key: str, make: Callable[[Path], None], *, resumable: bool = False, wait: bool = True) -> Stage | None:
+    def folder(
+        self,
+        name: str,
+        key: str,
+        make: Callable[[Path], None],
+        *,
+        resumable: bool = False,
+        wait: bool = True,
+    ) -> Stage | None:
         """Finds the stage, or has `make` fill a draft. A resumable stage finds in its draft what an earlier, killed maker left.
 
         While another process is making it this one waits, or returns None at once if it shall not.
@@ -113,14 +130,19 @@ class Store:
             lock.release()
         return self._read(final, found)
 
-    def value(self, name: str, key: str, make: Callable[[], Any], *, wait: bool = True) -> tuple[Any, Stage | None]:
+    def value(
+        self, name: str, key: str, make: Callable[[], Any], *, wait: bool = True
+    ) -> tuple[Any, Stage | None]:
         """The same for a stage whose result is one value of `lift.types` (or a tuple or dictionary of them)."""
         stage = self.folder(name, key, lambda draft: save(make(), draft), wait=wait)
         return (load(stage.folder) if stage else None), stage
 
-    def several(self, name: str, keys: list[str], make: Callable[[list[int]], list[Any]], most: int) -> dict[int, tuple[Any, Stage]]:
+    def several(
+        self, name: str, keys: list[str], make: Callable[[list[int]], list[Any]], most: int
+    ) -> dict[int, tuple[Any, Stage]]:
         """Of stages that can be made together, those that are finished and up to `most` others, which `make` is given by index: those that no other process
-        is making."""
+        is making.
+        """
         out, locks = {}, {}
         self.root.mkdir(parents=True, exist_ok=True)
         try:
@@ -142,14 +164,23 @@ class Store:
                     final = self.root / f"{name}-{keys[index]}"
                     draft = self._draft(final, resumable=False)
                     save(value, draft)
-                    self._finish(draft, final, name, keys[index], meter.seconds / len(wanted), meter.peak_bytes)
+                    self._finish(
+                        draft,
+                        final,
+                        name,
+                        keys[index],
+                        meter.seconds / len(wanted),
+                        meter.peak_bytes,
+                    )
                     out[index] = load(final), self._read(final, found=False)
         finally:
             for lock in locks.values():
                 lock.release()
         return out
 
-    def _make(self, final: Path, name: str, key: str, make: Callable[[Path], None], resumable: bool) -> None:
+    def _make(
+        self, final: Path, name: str, key: str, make: Callable[[Path], None], resumable: bool
+    ) -> None:
         draft = self._draft(final, resumable)
         with Meter() as meter:
             make(draft)
@@ -162,15 +193,25 @@ class Store:
         draft.mkdir(exist_ok=True)
         return draft
 
-    def _finish(self, draft: Path, final: Path, name: str, key: str, seconds: float, peak_bytes: int) -> None:
-        about = {"stage": name, "by": self.by.get(name, ""), "key": key, "seconds": seconds, "peak_bytes": peak_bytes}
+    def _finish(
+        self, draft: Path, final: Path, name: str, key: str, seconds: float, peak_bytes: int
+    ) -> None:
+        about = {
+            "stage": name,
+            "by": self.by.get(name, ""),
+            "key": key,
+            "seconds": seconds,
+            "peak_bytes": peak_bytes,
+        }
         (draft / MANIFEST).write_text(json.dumps(about, indent=2))
         draft.rename(final)
 
     @staticmethod
     def _read(final: Path, found: bool) -> Stage:
         about = json.loads((final / MANIFEST).read_text())
-        return Stage(about["stage"], about["key"], final, about["seconds"], about["peak_bytes"], found)
+        return Stage(
+            about["stage"], about["key"], final, about["seconds"], about["peak_bytes"], found
+        )
 
 
 class Meter:
@@ -211,7 +252,11 @@ def save(value: Any, folder: Path) -> None:
 
 def load(folder: Path) -> Any:
     """What `save` wrote, bit for bit."""
-    return _unpack(json.loads((folder / "value.json").read_text()), load_file(folder / "tensors.safetensors"), folder)
+    return _unpack(
+        json.loads((folder / "value.json").read_text()),
+        load_file(folder / "tensors.safetensors"),
+        folder,
+    )
 
 
 def _pack(value: Any, name: str, tensors: dict[str, torch.Tensor], folder: Path) -> Any:
@@ -221,12 +266,21 @@ def _pack(value: Any, name: str, tensors: dict[str, torch.Tensor], folder: Path)
         tensors[name] = value.detach().cpu().contiguous().clone()
         return {"tensor": name}
     if is_dataclass(value):
-        inner = {f.name: _pack(getattr(value, f.name), f"{name}.{f.name}", tensors, folder) for f in fields(value)}
+        inner = {
+            f.name: _pack(getattr(value, f.name), f"{name}.{f.name}", tensors, folder)
+            for f in fields(value)
+        }
         return {"type": type(value).__name__, "fields": inner}
     if isinstance(value, (tuple, list)):
-        return {"tuple": [_pack(item, f"{name}.{i}", tensors, folder) for i, item in enumerate(value)]}
+        return {
+            "tuple": [_pack(item, f"{name}.{i}", tensors, folder) for i, item in enumerate(value)]
+        }
     if isinstance(value, dict):
-        return {"dict": {key: _pack(item, f"{name}.{key}", tensors, folder) for key, item in value.items()}}
+        return {
+            "dict": {
+                key: _pack(item, f"{name}.{key}", tensors, folder) for key, item in value.items()
+            }
+        }
     return {"is": value}
 
 
@@ -249,7 +303,12 @@ def _unpack(tree: Any, tensors: dict[str, torch.Tensor], folder: Path) -> Any:
 def _write_pictures(images: torch.Tensor, folder: Path) -> str:
     folder.mkdir(exist_ok=True)
     pictures = images.cpu().numpy()
-    each(lambda number: Image.fromarray(pictures[number]).save(folder / f"{number:06d}.png", compress_level=1), range(len(pictures)))
+    each(
+        lambda number: Image.fromarray(pictures[number]).save(
+            folder / f"{number:06d}.png", compress_level=1
+        ),
+        range(len(pictures)),
+    )
     return folder.name
 
 

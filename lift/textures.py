@@ -23,7 +23,9 @@ def _random(indices: Tensor, seed: int) -> Tensor:
 
 
 _TABLE = _random(torch.arange(_CELLS * _CELLS), 1).view(_CELLS, _CELLS)
-_CORNERS = torch.stack([_TABLE.roll((-a, -b), (0, 1)) for a in (0, 1) for b in (0, 1)], dim=-1).reshape(-1, 4)
+_CORNERS = torch.stack(
+    [_TABLE.roll((-a, -b), (0, 1)) for a in (0, 1) for b in (0, 1)], dim=-1
+).reshape(-1, 4)
 """The values at a cell's corners, side by side: one look-up instead of four."""
 
 
@@ -42,7 +44,9 @@ def noise(u: Tensor, v: Tensor) -> Tensor:
     a, b = u - i, v - j
     a, b = a * a * (3 - 2 * a), b * b * (3 - 2 * b)
     corners = _CORNERS.index_select(0, _index(i, j)).T
-    return torch.lerp(torch.lerp(corners[0], corners[1], b), torch.lerp(corners[2], corners[3], b), a)
+    return torch.lerp(
+        torch.lerp(corners[0], corners[1], b), torch.lerp(corners[2], corners[3], b), a
+    )
 
 
 def fractal(u: Tensor, v: Tensor, octaves: int = 4) -> Tensor:
@@ -74,7 +78,9 @@ def _groove(x: Tensor, width: float, soft: float) -> Tensor:
 
 def plaster(color: Color, contrast: float = 0.25, scale: float = 3.0) -> Texture:
     """A painted wall with faint stains."""
-    return lambda u, v: torch.tensor(color) * (1 - contrast * (1 - fractal(scale * u, scale * v)))[:, None]
+    return lambda u, v: (
+        torch.tensor(color) * (1 - contrast * (1 - fractal(scale * u, scale * v)))[:, None]
+    )
 
 
 def planks(light: Color, dark: Color, width: float = 0.3, length: float = 1.6) -> Texture:
@@ -104,7 +110,9 @@ def wood(light: Color, dark: Color, scale: float = 1.0) -> Texture:
     return color
 
 
-def bricks(first: Color, second: Color, mortar: Color, width: float = 0.5, height: float = 0.2) -> Texture:
+def bricks(
+    first: Color, second: Color, mortar: Color, width: float = 0.5, height: float = 0.2
+) -> Texture:
     def color(u: Tensor, v: Tensor) -> Tensor:
         row = (v / height).floor()
         along = u / width + 0.5 * (row.long() & 1)
@@ -136,7 +144,9 @@ def stripes(colors: tuple[Color, ...], width: float) -> Texture:
         band = position.floor()
         palette = torch.tensor(colors)
         mine, last = palette[band.long() % len(colors)], palette[(band.long() - 1) % len(colors)]
-        blend = rise(position - band, 0.0, 0.16) * 2 - 1  # the half of the ramp that lies in this band
+        blend = (
+            rise(position - band, 0.0, 0.16) * 2 - 1
+        )  # the half of the ramp that lies in this band
         weave = 0.85 + 0.3 * (noise(30 * u, 12 * v) - 0.5)
         return mix(0.5 * (mine + last), mine, blend.clamp(0, 1)) * weave[:, None]
 
@@ -145,7 +155,9 @@ def stripes(colors: tuple[Color, ...], width: float) -> Texture:
 
 def marble(light: Color, dark: Color, scale: float = 2.0) -> Texture:
     def color(u: Tensor, v: Tensor) -> Tensor:
-        veins = (torch.sin(scale * (2 * u + 3 * v) + 9 * fractal(scale * u, scale * v)) * 0.5 + 0.5) ** 2
+        veins = (
+            torch.sin(scale * (2 * u + 3 * v) + 9 * fractal(scale * u, scale * v)) * 0.5 + 0.5
+        ) ** 2
         return mix(light, dark, veins)
 
     return color
@@ -156,7 +168,10 @@ def leaves(light: Color, dark: Color, scale: float = 5.0) -> Texture:
 
     def color(u: Tensor, v: Tensor) -> Tensor:
         clumps = fractal(scale * u, scale * v, 4)
-        return mix(dark, light, rise(clumps, 0.5, 0.5)) * (0.75 + 0.5 * noise(0.7 * scale * u + 40, 0.7 * scale * v))[:, None]
+        return (
+            mix(dark, light, rise(clumps, 0.5, 0.5))
+            * (0.75 + 0.5 * noise(0.7 * scale * u + 40, 0.7 * scale * v))[:, None]
+        )
 
     return color
 
@@ -170,7 +185,9 @@ def books(width: float = 0.07) -> Texture:
         zero = torch.zeros_like(book)
         hue = torch.stack([cell(book, zero + k) for k in (3, 5, 7)], dim=-1)
         shade = 0.08 + 0.55 * hue * hue
-        label = rise(v, -0.09 + 0.0, 0.02) * (1 - rise(v, -0.03, 0.02)) * (cell(book, zero + 9) > 0.4)
+        label = (
+            rise(v, -0.09 + 0.0, 0.02) * (1 - rise(v, -0.03, 0.02)) * (cell(book, zero + 9) > 0.4)
+        )
         shade = shade + label[:, None] * (torch.tensor([0.75, 0.68, 0.5]) - shade)
         return shade * (1 - 0.8 * _groove(bent, 0.1, 0.2))[:, None]
 
@@ -197,7 +214,9 @@ def landscape(width: float, height: float) -> Texture:
     return color
 
 
-def framed(inner: Texture, width: float, height: float, frame: Color, border: float, bars: bool = False) -> Texture:
+def framed(
+    inner: Texture, width: float, height: float, frame: Color, border: float, bars: bool = False
+) -> Texture:
     """`inner` within a border; with bars it is a window of four panes."""
 
     def color(u: Tensor, v: Tensor) -> Tensor:
@@ -215,7 +234,9 @@ def outdoors(horizon: float, clouds: bool = True) -> Texture:
     def color(u: Tensor, v: Tensor) -> Tensor:
         out = mix((0.75, 0.86, 0.95), (0.24, 0.47, 0.82), ((horizon - v) * 1.5).clamp(0, 1))
         if clouds:
-            out = mix(out, (1.0, 0.99, 0.97), 0.9 * rise(fractal(2.5 * u + 7, 6 * v + 3, 5), 0.55, 0.35))
+            out = mix(
+                out, (1.0, 0.99, 0.97), 0.9 * rise(fractal(2.5 * u + 7, 6 * v + 3, 5), 0.55, 0.35)
+            )
         crowns = horizon - 0.09 - 0.16 * (fractal(7 * u, torch.full_like(u, 3.0), 4) - 0.3)
         trees = mix((0.05, 0.12, 0.04), (0.24, 0.36, 0.13), rise(fractal(16 * u, 18 * v), 0.5, 0.6))
         return mix(out, trees, rise(v - crowns, 0.0, 0.012))

@@ -32,7 +32,11 @@ class Items:
     """A frozen dataclass whose tensors share their first axis, the item axis; what is not a tensor is shared by all items."""
 
     def tensors(self) -> dict[str, Tensor]:
-        return {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
+        return {
+            f.name: value
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor)
+        }
 
     def map(self: ItemsT, function: Callable[[Tensor], Tensor]) -> ItemsT:
         return replace(self, **{name: function(value) for name, value in self.tensors().items()})
@@ -40,7 +44,11 @@ class Items:
     def to(self: ItemsT, *args: Any, **kwargs: Any) -> ItemsT:
         """Moves every tensor; a dtype moves the floating ones only."""
         dtypes = [a for a in (*args, *kwargs.values()) if isinstance(a, torch.dtype)]
-        return self.map(lambda value: value if dtypes and not value.is_floating_point() else value.to(*args, **kwargs))
+        return self.map(
+            lambda value: (
+                value if dtypes and not value.is_floating_point() else value.to(*args, **kwargs)
+            )
+        )
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors().values())))
@@ -61,9 +69,13 @@ class Items:
         for other in items[1:]:
             for f in fields(first):
                 mine, theirs = getattr(first, f.name), getattr(other, f.name)
-                if (f.name in names) != isinstance(theirs, Tensor) or (f.name not in names and mine != theirs):
+                if (f.name in names) != isinstance(theirs, Tensor) or (
+                    f.name not in names and mine != theirs
+                ):
                     raise ValueError(f"{cls.__name__}.{f.name} differs: {mine!r} and {theirs!r}")
-        return replace(first, **{name: torch.cat([getattr(item, name) for item in items]) for name in names})
+        return replace(
+            first, **{name: torch.cat([getattr(item, name) for item in items]) for name in names}
+        )
 
 
 @dataclass(frozen=True)
@@ -127,7 +139,9 @@ class Trajectory:
         known = 1
         for clip in self.clips:
             if not 0 <= clip.source < known:
-                raise ValueError(f"clip {clip.name!r} continues frame {clip.source}, but only {known} frames come before it")
+                raise ValueError(
+                    f"clip {clip.name!r} continues frame {clip.source}, but only {known} frames come before it"
+                )
             known += len(clip.cameras)
 
     @property
@@ -138,7 +152,10 @@ class Trajectory:
     @property
     def parents(self) -> tuple[int | None, ...]:
         """The index of the clip that each clip continues; None for those that continue the input."""
-        clip_of = [None, *(number for number, clip in enumerate(self.clips) for _ in range(len(clip.cameras)))]
+        clip_of = [
+            None,
+            *(number for number, clip in enumerate(self.clips) for _ in range(len(clip.cameras))),
+        ]
         return tuple(clip_of[clip.source] for clip in self.clips)
 
     @property
@@ -154,7 +171,8 @@ class Trajectory:
 @dataclass(frozen=True)
 class Depth:
     """z-depth of one picture. `kind` says what it is worth: `metric` in metres, `scale` up to a factor, `affine-invariant` if its
-    inverse was known up to scale and shift only and something chose them."""
+    inverse was known up to scale and shift only and something chose them.
+    """
 
     depth: Float[Tensor, "height width"]
     valid: Bool[Tensor, "height width"]

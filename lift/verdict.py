@@ -206,9 +206,7 @@ def _parallax(numbers: SceneNumbers) -> Finding | None:
     if value is None or (level := _level(value, PARALLAX_GOOD, PARALLAX_POOR)) == "good":
         return None
     moves = "hardly moves" if level == "poor" else "moves little"
-    effect = (
-        "depth is a guess from single pictures" if level == "poor" else "depth is uncertain"
-    )
+    effect = "depth is a guess from single pictures" if level == "poor" else "depth is uncertain"
     return level, f"The camera {moves} (largest parallax {value:.1f} degrees): {effect}."
 
 

@@ -39,13 +39,17 @@ def start(ply: Path, port: int):
     try:
         import viser
     except ImportError as error:
-        raise ImportError(f"the viewer needs viser, which cannot be imported ({error}): pip install 'lift[viewer]'") from error
+        raise ImportError(
+            f"the viewer needs viser, which cannot be imported ({error}): pip install 'lift[viewer]'"
+        ) from error
 
     gaussians = read_ply(ply)
     server = viser.ViserServer(host=HOST, port=port, label=ply.resolve().parent.name, verbose=False)
     if port and server.get_port() != port:  # it silently takes the next free one
         server.stop()
-        raise ValueError(f"port is {port}, which another program uses; choose another with --port, or 0 for any free one")
+        raise ValueError(
+            f"port is {port}, which another program uses; choose another with --port, or 0 for any free one"
+        )
     server.gui.configure_theme(show_share_button=False)  # it would open a tunnel to the world
     axes = quat_to_rotation(gaussians.quats) * gaussians.scales[:, None]
     server.scene.set_up_direction("-y")
@@ -70,7 +74,9 @@ def _add_cameras(server, transforms: dict, typical: float) -> None:
     frustums = []
     turn = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
     for number, frame in enumerate(transforms["frames"]):
-        focal, height, width = (float(frame.get(key, transforms.get(key))) for key in ("fl_y", "h", "w"))
+        focal, height, width = (
+            float(frame.get(key, transforms.get(key))) for key in ("fl_y", "h", "w")
+        )
         to_world = torch.tensor(frame["transform_matrix"])
         field = 2 * math.atan(height / 2 / focal)
         if number == 0:
@@ -92,4 +98,3 @@ def _add_cameras(server, transforms: dict, typical: float) -> None:
     def _(_) -> None:
         for frustum in frustums:
             frustum.visible = switch.value
-

@@ -5,15 +5,22 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: threads of each would wait for those of the others
-    os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}  # before torch or numba are there
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # one of several processes: threads of each would wait for those of the others
+    os.environ |= {
+        "OMP_NUM_THREADS": "1",
+        "NUMBA_NUM_THREADS": "1",
+    }  # before torch or numba are there
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton sees a kernel: where it is installed, its interpreter runs them
+    os.environ.setdefault(
+        "TRITON_INTERPRET", "1"
+    )  # before Triton sees a kernel: where it is installed, its interpreter runs them
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +43,9 @@ def cuda() -> torch.device:
 def device(request) -> torch.device:
     """Where Triton's kernels run: on a GPU, or by its interpreter."""
     if (request.param == "cuda") != torch.cuda.is_available():
-        pytest.skip("needs CUDA" if request.param == "cuda" else "CUDA is there: the kernels run on it")
+        pytest.skip(
+            "needs CUDA" if request.param == "cuda" else "CUDA is there: the kernels run on it"
+        )
     pytest.importorskip("triton", reason="Triton is not installed")
     return torch.device(request.param)
 
@@ -45,10 +54,12 @@ def device(request) -> torch.device:
 def trained(tmp_path, monkeypatch) -> Callable:
     """Runs a training's command in the folder `straight`, and in `resumed`, where it is killed before its second look and then run again."""
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
-    def both(main: Callable, kind: type, command: list[str], weights: str) -> tuple[Callable, dict, dict]:
+    def both(
+        main: Callable, kind: type, command: list[str], weights: str
+    ) -> tuple[Callable, dict, dict]:
         """How to run it in another folder, and the weights of the two."""
 
         def run(to: str) -> dict[str, torch.Tensor]:
@@ -61,12 +72,12 @@ def trained(tmp_path, monkeypatch) -> Callable:
         def killed(self) -> None:
             looks.append(self)
             if len(looks) == 2:
-                raise Killed
+                raise KilledError
             look(self)
 
         straight = run("straight")
         monkeypatch.setattr(kind, "look", killed)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             run("resumed")
         monkeypatch.setattr(kind, "look", look)
         return run, straight, run("resumed")

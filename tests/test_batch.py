@@ -12,7 +12,12 @@ from lift.registry import ComponentError
 from tests.test_pipeline import TINY
 from tests.test_registry import here, lift
 
-SINGLE = (*(setting for setting in TINY if not setting.startswith("planner.")), "planner=single", "planner.frames=2", "fit.steps=4")
+SINGLE = (
+    *(setting for setting in TINY if not setting.startswith("planner.")),
+    "planner=single",
+    "planner.frames=2",
+    "fit.steps=4",
+)
 
 
 @pytest.fixture
@@ -28,10 +33,15 @@ def pictures(tmp_path) -> Path:
 def test_arguments_are_pictures_and_settings(pictures, monkeypatch):
     monkeypatch.chdir(pictures)
     Path("x=1.png").write_bytes(b"")
-    assert read_arguments(["a/photo.png", "fit.steps=3", "x=1.png", "coffee", "a/../a/photo.png", "~fit.steps=1"]) == (
-        ["a/photo.png", "x=1.png", "coffee"], ["fit.steps=3", "~fit.steps=1"]
-    )  # fmt: skip
-    for wrong, message in {"a": r"'a' is a folder; .*a/\*", "no.jpg": "no file 'no.jpg'", "image=x": "by name alone", "--x": "not an option"}.items():
+    assert read_arguments(
+        ["a/photo.png", "fit.steps=3", "x=1.png", "coffee", "a/../a/photo.png", "~fit.steps=1"]
+    ) == (["a/photo.png", "x=1.png", "coffee"], ["fit.steps=3", "~fit.steps=1"])
+    for wrong, message in {
+        "a": r"'a' is a folder; .*a/\*",
+        "no.jpg": "no file 'no.jpg'",
+        "image=x": "by name alone",
+        "--x": "not an option",
+    }.items():
         with pytest.raises(ComponentError, match=message):
             read_arguments(["a/photo.png", wrong])
     with pytest.raises(ComponentError, match="no picture is given"):
@@ -49,25 +59,48 @@ def test_titles_tell_files_of_one_name_apart():
 
 @pytest.mark.slow
 def test_every_picture_becomes_a_run_and_a_bad_one_holds_up_none(pictures):
-    command = ("batch", "a/photo.png", "broken.jpg", "b/photo.png", *SINGLE, "--processes=2", "output=out", "name=run")
+    command = (
+        "batch",
+        "a/photo.png",
+        "broken.jpg",
+        "b/photo.png",
+        *SINGLE,
+        "--processes=2",
+        "output=out",
+        "name=run",
+    )
     done = lift(*command, cwd=pictures)
     assert done.returncode == 1
     assert set(done.stdout.split()) == {"out/a-photo/run", "out/b-photo/run"}
     for run in done.stdout.split():
         assert (pictures / run / "report.html").exists()
     last = done.stderr.strip().split("\n")[-2:]
-    assert last[0] == "lift: 1 of 3 pictures failed:" and last[1].startswith("  broken.jpg: ") and "Traceback" not in done.stderr
+    assert (
+        last[0] == "lift: 1 of 3 pictures failed:"
+        and last[1].startswith("  broken.jpg: ")
+        and "Traceback" not in done.stderr
+    )
     assert "[1/3] a/photo.png" in done.stderr and "a-photo: fit" in done.stderr
-    again = here("batch", "a/photo.png", "b/photo.png", *SINGLE, "output=out", cwd=pictures)  # in one process
+    again = here(
+        "batch", "a/photo.png", "b/photo.png", *SINGLE, "output=out", cwd=pictures
+    )  # in one process
     assert again.returncode == 0 and again.stderr.count("found") == 2 * 5, again.stderr
 
 
-@pytest.mark.parametrize("wrong, said", [
-    (("no.jpg",), "there is no file 'no.jpg'"), (("coffee", "prior=foo"), "prior is 'foo'; choose one of"),
-    (("coffee", "fit.stps=3"), "fit.stps"), (("coffee", "trainer.devices=2"), "makes each scene in one process"),
-    (("coffee", "--processes=0"), "--processes is '0'; choose a number"), ((), "no picture is given"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (("no.jpg",), "there is no file 'no.jpg'"),
+        (("coffee", "prior=foo"), "prior is 'foo'; choose one of"),
+        (("coffee", "fit.stps=3"), "fit.stps"),
+        (("coffee", "trainer.devices=2"), "makes each scene in one process"),
+        (("coffee", "--processes=0"), "--processes is '0'; choose a number"),
+        ((), "no picture is given"),
+    ],
+)
 def test_a_mistake_is_found_before_anything_is_made(tmp_path, wrong, said):
     done = here("batch", *wrong, cwd=tmp_path)
-    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1, (
+        done.stderr
+    )
     assert not os.listdir(tmp_path)

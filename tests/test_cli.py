@@ -40,11 +40,24 @@ def test_a_mistake_ends_with_one_readable_line(tmp_path, argument):
     done = here("run", *image, argument, f"output={tmp_path / 'out'}", cwd=where)
     assert done.returncode == 2
     assert WRONG[argument] in done.stderr.strip().split("\n")[-1]
-    assert "Traceback" not in done.stderr and (argument.startswith("--") or done.stderr.count("\n") == 1)
+    assert "Traceback" not in done.stderr and (
+        argument.startswith("--") or done.stderr.count("\n") == 1
+    )
     assert not list(tmp_path.iterdir()), "a mistake leaves nothing behind"
 
 
-@pytest.mark.parametrize("name", ["photo (1).png", "a=b.png", "a[1].png", "it's.png", "a#b,c.png", "ü \"x\".png", "back\\slash.png"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "photo (1).png",
+        "a=b.png",
+        "a[1].png",
+        "it's.png",
+        "a#b,c.png",
+        'ü "x".png',
+        "back\\slash.png",
+    ],
+)
 def test_any_file_name_will_do(tmp_path, name):
     (tmp_path / name).write_text("x")
     done = here("run", f"image={name}", "--cfg", "job", cwd=tmp_path)
@@ -59,21 +72,40 @@ def test_the_image_must_be_given(tmp_path):
 
 def test_hydra_shows_the_composed_configuration(tmp_path):
     done = here("run", "image=x.jpg", "distortion=identity", "--cfg", "job", cwd=tmp_path)
-    assert done.returncode == 0 and "image: x.jpg" in done.stdout and "name: identity" in done.stdout
+    assert (
+        done.returncode == 0 and "image: x.jpg" in done.stdout and "name: identity" in done.stdout
+    )
     assert not list(tmp_path.iterdir())
 
 
 def test_help_lists_slots_and_settings(tmp_path):
     done = lift("run", "--help", cwd=tmp_path)
-    assert done.returncode == 0 and "distortion: appearance, blur, composed" in done.stdout and "max_unseen" in done.stdout
+    assert (
+        done.returncode == 0
+        and "distortion: appearance, blur, composed" in done.stdout
+        and "max_unseen" in done.stdout
+    )
     assert lift("--help").returncode == 0
 
 
-@pytest.mark.parametrize("arguments", [("show", "prior", "nothing"), ("show", "nothing", "x"), ("list", "nothing"), ("export", "nowhere", "x.spz"),
-                                       ("render", "nowhere", "--to", "x.mp4"), ("view", "nowhere")])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("show", "prior", "nothing"),
+        ("show", "nothing", "x"),
+        ("list", "nothing"),
+        ("export", "nowhere", "x.spz"),
+        ("render", "nowhere", "--to", "x.mp4"),
+        ("view", "nowhere"),
+    ],
+)
 def test_other_commands_name_what_is_wrong(tmp_path, arguments):
     done = here(*arguments, cwd=tmp_path)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and ("nothing" in done.stderr or "nowhere" in done.stderr)
+    assert (
+        done.returncode == 2
+        and done.stderr.count("\n") == 1
+        and ("nothing" in done.stderr or "nowhere" in done.stderr)
+    )
 
 
 @pytest.mark.parametrize(

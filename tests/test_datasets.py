@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from lift.evaluation.datasets import Capture, datasets
-from lift.io.lens import Photograph
 from lift.geometry import inside, look_at, pinhole, project, unproject
 from lift.io.cameras import write_colmap, write_transforms
 from lift.io.image import save_image
+from lift.io.lens import Photograph
 from lift.registry import catalogue
 from lift.scenes import render
 from lift.types import Cameras, Frames, PointCloud
@@ -33,45 +33,106 @@ LENS = {
 class Sample:
     """Views of a room. cameras: fx and fy differ a little, the principal point lies off the middle. pictures: at WIDTH x HEIGHT. points: surely seen."""
 
-    def __init__(self, lens: tuple[float, ...] = (), count: int = 3, centered: bool = False) -> None:
-        eyes = torch.stack([torch.linspace(-0.4, 0.5, count), torch.linspace(0.1, -0.2, count), torch.linspace(0, 0.3, count)], dim=-1)
-        down, middle = torch.tensor([[0.05, 1.0, 0.0]]).expand(count, 3), torch.tensor([[0.0, 0, 4]]).expand(count, 3)
-        fx, fy, cx, cy = (200.0, 200.0, WIDTH / 2, HEIGHT / 2) if centered else (200.0, 204.0, 123.0, 87.5)
+    def __init__(
+        self, lens: tuple[float, ...] = (), count: int = 3, centered: bool = False
+    ) -> None:
+        eyes = torch.stack(
+            [
+                torch.linspace(-0.4, 0.5, count),
+                torch.linspace(0.1, -0.2, count),
+                torch.linspace(0, 0.3, count),
+            ],
+            dim=-1,
+        )
+        down, middle = (
+            torch.tensor([[0.05, 1.0, 0.0]]).expand(count, 3),
+            torch.tensor([[0.0, 0, 4]]).expand(count, 3),
+        )
+        fx, fy, cx, cy = (
+            (200.0, 200.0, WIDTH / 2, HEIGHT / 2) if centered else (200.0, 204.0, 123.0, 87.5)
+        )
         intrinsics = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-        self.lens, self.cameras = lens, Cameras(look_at(eyes, middle, down), intrinsics.expand(count, 3, 3).clone(), WIDTH, HEIGHT)
+        self.lens, self.cameras = (
+            lens,
+            Cameras(
+                look_at(eyes, middle, down), intrinsics.expand(count, 3, 3).clone(), WIDTH, HEIGHT
+            ),
+        )
         self.rendered: dict = {}
         self.frames = self._distorted() if any(lens) else render("room", self.cameras)
         small = self.cameras[0].resized(24, 18)
         seen = render("room", small)
-        self.points = PointCloud(unproject(seen.depth, small).reshape(-1, 3), seen.rgb.reshape(-1, 3))
+        self.points = PointCloud(
+            unproject(seen.depth, small).reshape(-1, 3), seen.rgb.reshape(-1, 3)
+        )
 
     def _distorted(self) -> Frames:
         """Of a wider and finer picture, each pixel from where OpenCV says its ray comes from."""
         margin, fine = 0.3, 1.3
-        wide = pinhole(round(fine * WIDTH * (1 + 2 * margin)), round(fine * HEIGHT * (1 + 2 * margin)), fine * 200.0)
-        wide = replace(wide, world_to_camera=self.cameras.world_to_camera, intrinsics=wide.intrinsics.expand(len(self.cameras), 3, 3))
-        seen, matrix = render("room", wide).images.numpy(), self.cameras.intrinsics[0].double().numpy()
-        fine_grid = (np.stack(np.meshgrid(np.arange(2 * WIDTH), np.arange(2 * HEIGHT)), -1) + 0.5) / 2  # four samples a pixel
+        wide = pinhole(
+            round(fine * WIDTH * (1 + 2 * margin)),
+            round(fine * HEIGHT * (1 + 2 * margin)),
+            fine * 200.0,
+        )
+        wide = replace(
+            wide,
+            world_to_camera=self.cameras.world_to_camera,
+            intrinsics=wide.intrinsics.expand(len(self.cameras), 3, 3),
+        )
+        seen, matrix = (
+            render("room", wide).images.numpy(),
+            self.cameras.intrinsics[0].double().numpy(),
+        )
+        fine_grid = (
+            np.stack(np.meshgrid(np.arange(2 * WIDTH), np.arange(2 * HEIGHT)), -1) + 0.5
+        ) / 2  # four samples a pixel
         rays = cv2.undistortPoints(
-            fine_grid.reshape(-1, 1, 2), matrix, np.array([*self.lens, *[0.0] * (8 - len(self.lens))]), R=np.eye(3), P=np.eye(3), criteria=(3, 100, 1e-12)
-        ).reshape(2 * HEIGHT, 2 * WIDTH, 2)  # fmt: skip
+            fine_grid.reshape(-1, 1, 2),
+            matrix,
+            np.array([*self.lens, *[0.0] * (8 - len(self.lens))]),
+            R=np.eye(3),
+            P=np.eye(3),
+            criteria=(3, 100, 1e-12),
+        ).reshape(2 * HEIGHT, 2 * WIDTH, 2)
         at = (rays * fine * 200.0 + (wide.width / 2, wide.height / 2) - 0.5).astype(np.float32)
-        assert at.min() > 1 and at[..., 0].max() < wide.width - 2 and at[..., 1].max() < wide.height - 2, "the wider picture is wide enough"
-        bent = [cv2.remap(view.astype(np.float32), at[..., 0], at[..., 1], cv2.INTER_LINEAR) for view in seen]
+        assert (
+            at.min() > 1
+            and at[..., 0].max() < wide.width - 2
+            and at[..., 1].max() < wide.height - 2
+        ), "the wider picture is wide enough"
+        bent = [
+            cv2.remap(view.astype(np.float32), at[..., 0], at[..., 1], cv2.INTER_LINEAR)
+            for view in seen
+        ]
         small = np.stack([view.reshape(HEIGHT, 2, WIDTH, 2, 3).mean((1, 3)) for view in bent])
         return Frames(torch.from_numpy(small.round().clip(0, 255).astype(np.uint8)))
 
     def true(self, view: int, camera: Cameras) -> Frames:
         """What a camera at a view's pose sees, whatever the world that the camera itself lies in."""
-        key = (view, camera.width, camera.height, *(round(float(value), 2) for value in camera.intrinsics.flatten()))
+        key = (
+            view,
+            camera.width,
+            camera.height,
+            *(round(float(value), 2) for value in camera.intrinsics.flatten()),
+        )
         if key not in self.rendered:
-            self.rendered[key] = Frames(render("room", replace(camera, world_to_camera=self.cameras.world_to_camera[[view]])).images)
+            self.rendered[key] = Frames(
+                render(
+                    "room", replace(camera, world_to_camera=self.cameras.world_to_camera[[view]])
+                ).images
+            )
         return self.rendered[key]
 
     def save(self, folder: Path, names: list[str], shrink: int = 1) -> None:
         """shrink: of the pictures, by averaging squares; cameras go on telling of WIDTH x HEIGHT."""
         folder.mkdir(parents=True, exist_ok=True)
-        images = self.frames.images.float().view(len(names), HEIGHT // shrink, shrink, WIDTH // shrink, shrink, 3).mean((2, 4)).round().to(torch.uint8)
+        images = (
+            self.frames.images.float()
+            .view(len(names), HEIGHT // shrink, shrink, WIDTH // shrink, shrink, 3)
+            .mean((2, 4))
+            .round()
+            .to(torch.uint8)
+        )
         for name, image in zip(names, images, strict=True):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             save_image(folder / name, image)
@@ -107,20 +168,35 @@ def read(name: str, path: Path, **settings) -> tuple:
     return dataset, dataset.scenes()
 
 
-def check(capture: Capture, sample: Sample, to_dataset: torch.Tensor | None = None, points: bool = True, views: range | list[int] | None = None) -> None:
+def check(
+    capture: Capture,
+    sample: Sample,
+    to_dataset: torch.Tensor | None = None,
+    points: bool = True,
+    views: range | list[int] | None = None,
+) -> None:
     """What it shows of each view is what the scene looks like from there. to_dataset: from the room's world to the dataset's."""
     views = views if views is not None else range(len(sample.cameras))
     to_dataset = torch.eye(4) if to_dataset is None else to_dataset
     true = sample.cameras[list(views)]
-    torch.testing.assert_close(capture.cameras.world_to_camera @ to_dataset, true.world_to_camera, atol=2e-5, rtol=0)
-    torch.testing.assert_close(capture.cameras.intrinsics, true.resized(capture.cameras.width, capture.cameras.height).intrinsics, atol=1e-3, rtol=1e-5)
+    torch.testing.assert_close(
+        capture.cameras.world_to_camera @ to_dataset, true.world_to_camera, atol=2e-5, rtol=0
+    )
+    torch.testing.assert_close(
+        capture.cameras.intrinsics,
+        true.resized(capture.cameras.width, capture.cameras.height).intrinsics,
+        atol=1e-3,
+        rtol=1e-5,
+    )
     assert len(capture.views) == len(set(capture.views)) == len(capture.cameras) == len(true)
     shown, wrong, told = [], [], []
     for view in range(len(true)):
         camera = capture.inner(view, LONGER)
         assert (camera.width, camera.height) == (LONGER, LONGER * HEIGHT // WIDTH)
         assert torch.equal(camera.world_to_camera, capture.cameras[view].world_to_camera)
-        assert camera.intrinsics[0, 0, 0] == camera.intrinsics[0, 1, 1] and camera.intrinsics[0, :2, 2].tolist() == [camera.width / 2, camera.height / 2]
+        assert camera.intrinsics[0, 0, 0] == camera.intrinsics[0, 1, 1] and camera.intrinsics[
+            0, :2, 2
+        ].tolist() == [camera.width / 2, camera.height / 2]
         shown.append(capture.look(view, camera))
         told.append(sample.true(views[view], camera))
         shifted = camera.intrinsics.clone()
@@ -128,14 +204,21 @@ def check(capture: Capture, sample: Sample, to_dataset: torch.Tensor | None = No
         wrong.append(capture.look(view, replace(camera, intrinsics=shifted)))
     shown, wrong, told = Frames.cat(shown), Frames.cat(wrong), Frames.cat(told)
     assert psnr(shown.rgb, told.rgb) > 33, "35 and more; with any of LENS not undone, less than 30"
-    assert psnr(wrong.rgb, told.rgb) < min(30, psnr(shown.rgb, told.rgb) - 5), "half a pixel is noticed"
+    assert psnr(wrong.rgb, told.rgb) < min(30, psnr(shown.rgb, told.rgb) - 5), (
+        "half a pixel is noticed"
+    )
     if points:
         small = sample.cameras[0].resized(24, 18)
         assert capture.points is not None
-        place, colors = (capture.points.points - to_dataset[:3, 3]) @ to_dataset[:3, :3], capture.points.colors
+        place, colors = (
+            (capture.points.points - to_dataset[:3, 3]) @ to_dataset[:3, :3],
+            capture.points.colors,
+        )
         assert len(place) == 432
         at, _ = project(place, small)
-        expected = torch.stack(torch.meshgrid(torch.arange(24) + 0.5, torch.arange(18) + 0.5, indexing="xy"), -1).reshape(-1, 2)
+        expected = torch.stack(
+            torch.meshgrid(torch.arange(24) + 0.5, torch.arange(18) + 0.5, indexing="xy"), -1
+        ).reshape(-1, 2)
         torch.testing.assert_close(at[0], expected, atol=1e-2, rtol=0)
         torch.testing.assert_close(colors, sample.points.colors, atol=0.003, rtol=0)
 
@@ -143,14 +226,20 @@ def check(capture: Capture, sample: Sample, to_dataset: torch.Tensor | None = No
 def write_llff(folder: Path, sample: Sample, names: list[str], pictures: str, shrink: int) -> None:
     sample.save(folder / pictures, names, shrink)
     rows = []
-    for matrix, k in zip(sample.cameras.camera_to_world.double().numpy(), sample.cameras.intrinsics.double().numpy()):
+    for matrix, k in zip(
+        sample.cameras.camera_to_world.double().numpy(),
+        sample.cameras.intrinsics.double().numpy(),
+        strict=False,
+    ):
         right, down, forward, center = matrix[:3].T
         pose = np.stack([down, right, -forward, center, [HEIGHT, WIDTH, k[0, 0]]], axis=1)
         rows.append([*pose.reshape(-1), 0.5, 9.0])
     np.save(folder / "poses_bounds.npy", np.array(rows))
 
 
-def write_model(folder: Path, sample: Sample, names: list[str], model: str = "", binary: bool = False) -> None:
+def write_model(
+    folder: Path, sample: Sample, names: list[str], model: str = "", binary: bool = False
+) -> None:
     """COLMAP's. model: PINHOLE, as `write_colmap` writes it, or a camera model with the sample's lens."""
     write_colmap(folder, sample.cameras, names, sample.points)
     if model:
@@ -161,35 +250,71 @@ def write_model(folder: Path, sample: Sample, names: list[str], model: str = "",
 
 def as_binary(folder: Path) -> None:
     """COLMAP's text files as its binary ones, with some points seen in pictures, which readers have to skip."""
-    models = {"SIMPLE_PINHOLE": 0, "PINHOLE": 1, "SIMPLE_RADIAL": 2, "RADIAL": 3, "OPENCV": 4, "OPENCV_FISHEYE": 5, "FULL_OPENCV": 6}
+    models = {
+        "SIMPLE_PINHOLE": 0,
+        "PINHOLE": 1,
+        "SIMPLE_RADIAL": 2,
+        "RADIAL": 3,
+        "OPENCV": 4,
+        "OPENCV_FISHEYE": 5,
+        "FULL_OPENCV": 6,
+    }
 
     def lines(name: str) -> list[list[str]]:
         file = folder / name
-        words = [line.split() for line in file.read_text().splitlines() if line.strip() and not line.startswith("#")]
+        words = [
+            line.split()
+            for line in file.read_text().splitlines()
+            if line.strip() and not line.startswith("#")
+        ]
         file.unlink()
         return words
 
     rows = lines("cameras.txt")
     data = struct.pack("<Q", len(rows))
     for number, model, width, height, *values in rows:
-        data += struct.pack(f"<IiQQ{len(values)}d", int(number), models[model], int(width), int(height), *map(float, values))
+        data += struct.pack(
+            f"<IiQQ{len(values)}d",
+            int(number),
+            models[model],
+            int(width),
+            int(height),
+            *map(float, values),
+        )
     (folder / "cameras.bin").write_bytes(data)
     rows = lines("images.txt")
     data = struct.pack("<Q", len(rows))
     for number, *pose, camera, name in rows:
-        data += struct.pack("<I7dI", int(number), *map(float, pose), int(camera)) + name.encode() + b"\0" + struct.pack("<QddqddQ", 2, 1.5, 2.5, -1, 3, 4, 7)
+        data += (
+            struct.pack("<I7dI", int(number), *map(float, pose), int(camera))
+            + name.encode()
+            + b"\0"
+            + struct.pack("<QddqddQ", 2, 1.5, 2.5, -1, 3, 4, 7)
+        )
     (folder / "images.bin").write_bytes(data)
     rows = lines("points3D.txt")
     data = struct.pack("<Q", len(rows))
     for number, x, y, z, r, g, b, error in rows:
-        data += struct.pack("<Q3d3BdQ2i", int(number), *map(float, (x, y, z)), *map(int, (r, g, b)), float(error), 1, 1, 0)
+        data += struct.pack(
+            "<Q3d3BdQ2i",
+            int(number),
+            *map(float, (x, y, z)),
+            *map(int, (r, g, b)),
+            float(error),
+            1,
+            1,
+            0,
+        )
     (folder / "points3D.bin").write_bytes(data)
 
 
 def write_ply(file: Path, points: PointCloud) -> None:
     from plyfile import PlyData, PlyElement
 
-    rows = np.zeros(len(points), dtype=[(key, "f4") for key in "xyz"] + [(key, "u1") for key in ("red", "green", "blue")])
+    rows = np.zeros(
+        len(points),
+        dtype=[(key, "f4") for key in "xyz"] + [(key, "u1") for key in ("red", "green", "blue")],
+    )
     for k, key in enumerate("xyz"):
         rows[key] = points.points[:, k]
     for k, key in enumerate(("red", "green", "blue")):
@@ -213,30 +338,54 @@ def test_settings_are_explained_and_read_from_the_source(name):
 # -- llff
 
 
-@pytest.mark.parametrize("pictures, shrink, settings", [("images_4", 2, {}), ("images_8", 2, {"factor": 8}), ("images", 1, {})])
+@pytest.mark.parametrize(
+    "pictures, shrink, settings",
+    [("images_4", 2, {}), ("images_8", 2, {"factor": 8}), ("images", 1, {})],
+)
 def test_llff(tmp_path, centered, pictures, shrink, settings):
-    write_llff(tmp_path / "fern", centered, ["image000.png", "image001.png", "image002.png"], pictures, shrink)
-    write_colmap(tmp_path / "fern" / "sparse" / "0", centered.cameras, ["IMG_1.JPG", "IMG_2.JPG", "IMG_3.JPG"], centered.points)
+    write_llff(
+        tmp_path / "fern",
+        centered,
+        ["image000.png", "image001.png", "image002.png"],
+        pictures,
+        shrink,
+    )
+    write_colmap(
+        tmp_path / "fern" / "sparse" / "0",
+        centered.cameras,
+        ["IMG_1.JPG", "IMG_2.JPG", "IMG_3.JPG"],
+        centered.points,
+    )
     dataset, scenes = read("llff", tmp_path, **settings)
     assert scenes == ["fern"]
     capture = dataset.capture("fern")
     check(capture, centered)
-    assert capture.views[1] == "image001.png" and capture.cameras.width == WIDTH // shrink and capture.folder == tmp_path / "fern"
+    assert (
+        capture.views[1] == "image001.png"
+        and capture.cameras.width == WIDTH // shrink
+        and capture.folder == tmp_path / "fern"
+    )
     assert read("llff", tmp_path / "fern", **settings)[1] == ["fern"]
 
 
 def test_llff_lens_of_colmap_and_dropped_pictures(tmp_path):
     sample = Sample((-0.12,), centered=True)
-    write_llff(tmp_path, sample, ["b.png", "a.png", "c.png"], "images_4", 1)  # rows in names' order: a is told to have been seen from where b was
+    write_llff(
+        tmp_path, sample, ["b.png", "a.png", "c.png"], "images_4", 1
+    )  # rows in names' order: a is told to have been seen from where b was
     (tmp_path / "images_4" / "a.png").rename(tmp_path / "images_4" / "x.png")
     (tmp_path / "images_4" / "b.png").rename(tmp_path / "images_4" / "a.png")
     (tmp_path / "images_4" / "x.png").rename(tmp_path / "images_4" / "b.png")
-    write_model(tmp_path / "sparse" / "0", sample, ["a.JPG", "b.JPG", "c.JPG"], "SIMPLE_RADIAL", binary=True)
+    write_model(
+        tmp_path / "sparse" / "0", sample, ["a.JPG", "b.JPG", "c.JPG"], "SIMPLE_RADIAL", binary=True
+    )
     check(read("llff", tmp_path)[0].capture(tmp_path.name), sample)
     (tmp_path / "images_4" / "b.png").unlink()  # names of sparse/0 tell which rows are left
     check(read("llff", tmp_path)[0].capture(tmp_path.name), sample, views=[0, 2])
     (tmp_path / "images_4" / "c.png").rename(tmp_path / "images_4" / "z.png")
-    with pytest.raises(ValueError, match="2 pictures, poses_bounds.npy 3 rows, and names do not tell"):
+    with pytest.raises(
+        ValueError, match="2 pictures, poses_bounds.npy 3 rows, and names do not tell"
+    ):
         read("llff", tmp_path)[0].capture(tmp_path.name)
     (tmp_path / "images_4" / "z.png").rename(tmp_path / "images_4" / "image002.png")
     (tmp_path / "images_4" / "a.png").rename(tmp_path / "images_4" / "image000.png")
@@ -244,9 +393,16 @@ def test_llff_lens_of_colmap_and_dropped_pictures(tmp_path):
 
 
 def test_llff_refusals(tmp_path, centered):
-    write_llff(tmp_path / "fern", centered, ["image000.png", "image001.png", "image002.png"], "images_4", 4)
-    file, table = tmp_path / "fern" / "poses_bounds.npy", np.load(tmp_path / "fern" / "poses_bounds.npy")
-    with pytest.raises(FileNotFoundError, match="no folder of pictures images_8 in .*fern; there is images_4"):
+    write_llff(
+        tmp_path / "fern", centered, ["image000.png", "image001.png", "image002.png"], "images_4", 4
+    )
+    file, table = (
+        tmp_path / "fern" / "poses_bounds.npy",
+        np.load(tmp_path / "fern" / "poses_bounds.npy"),
+    )
+    with pytest.raises(
+        FileNotFoundError, match="no folder of pictures images_8 in .*fern; there is images_4"
+    ):
         read("llff", tmp_path, factor=8)[0].capture("fern")
     with pytest.raises(ValueError, match="factor is 0; choose 1"):
         read("llff", tmp_path, factor=0)[0].capture("fern")
@@ -275,19 +431,31 @@ APPLIED = torch.tensor([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1
 """As nerfstudio turns COLMAP's world."""
 
 
-def write_dl3dv(folder: Path, sample: Sample, pictures: str = "images_4", shrink: int = 2, lens: bool = False) -> Path:
+def write_dl3dv(
+    folder: Path, sample: Sample, pictures: str = "images_4", shrink: int = 2, lens: bool = False
+) -> Path:
     names = [f"frame_{k + 1:05d}.png" for k in range(len(sample.cameras))]
     sample.save(folder / pictures, names, shrink)
     turned = replace(sample.cameras, world_to_camera=sample.cameras.world_to_camera @ APPLIED.T)
     write_transforms(folder / "transforms.json", turned, [f"images/{name}" for name in names])
-    k = dict(zip(("k1", "k2", "p1", "p2"), sample.lens)) if lens else {}
-    add(folder / "transforms.json", **k, camera_model="OPENCV", applied_transform=APPLIED[:3].tolist())
+    k = dict(zip(("k1", "k2", "p1", "p2"), sample.lens, strict=False)) if lens else {}
+    add(
+        folder / "transforms.json",
+        **k,
+        camera_model="OPENCV",
+        applied_transform=APPLIED[:3].tolist(),
+    )
     return folder / "transforms.json"
 
 
 def test_dl3dv(tmp_path, plain):
     write_dl3dv(tmp_path / "1K" / "abc", plain)
-    write_colmap(tmp_path / "1K" / "abc" / "colmap" / "sparse" / "0", plain.cameras, [f"{k}.png" for k in range(3)], plain.points)
+    write_colmap(
+        tmp_path / "1K" / "abc" / "colmap" / "sparse" / "0",
+        plain.cameras,
+        [f"{k}.png" for k in range(3)],
+        plain.points,
+    )
     dataset, scenes = read("dl3dv", tmp_path / "1K")
     assert scenes == ["abc"]
     check(dataset.capture("abc"), plain, APPLIED)
@@ -295,7 +463,10 @@ def test_dl3dv(tmp_path, plain):
 
 def test_dl3dv_benchmark_with_a_lens_and_points_of_a_ply_file(tmp_path, bent):
     file = write_dl3dv(tmp_path / "abc" / "nerfstudio", bent, "images_8", 1, lens=True)
-    write_ply(file.parent / "sparse_pc.ply", replace(bent.points, points=bent.points.points @ APPLIED[:3, :3].T))
+    write_ply(
+        file.parent / "sparse_pc.ply",
+        replace(bent.points, points=bent.points.points @ APPLIED[:3, :3].T),
+    )
     add(file, ply_file_path="sparse_pc.ply")
     dataset, scenes = read("dl3dv", tmp_path)
     assert scenes == ["abc"]
@@ -306,7 +477,9 @@ def test_dl3dv_benchmark_with_a_lens_and_points_of_a_ply_file(tmp_path, bent):
     file.write_text(json.dumps(straight))
     shown = read("dl3dv", tmp_path)[0].capture("abc")
     camera = capture.inner(0, LONGER)
-    assert psnr(shown.look(0, camera).rgb, bent.true(0, camera).rgb) < 30, "this lens is no small one"
+    assert psnr(shown.look(0, camera).rgb, bent.true(0, camera).rgb) < 30, (
+        "this lens is no small one"
+    )
 
 
 def test_dl3dv_refusals(tmp_path, plain):
@@ -314,7 +487,10 @@ def test_dl3dv_refusals(tmp_path, plain):
     capture = lambda: read("dl3dv", tmp_path)[0].capture("abc")  # noqa: E731
     good = file.read_text()
     for facts, reason in (
-        ({"camera_model": "OPENCV_FISHEYE"}, "camera of the model OPENCV_FISHEYE; known are SIMPLE_PINHOLE"),
+        (
+            {"camera_model": "OPENCV_FISHEYE"},
+            "camera of the model OPENCV_FISHEYE; known are SIMPLE_PINHOLE",
+        ),
         ({"applied_transform": [[1, 0], [0, 1]]}, r"applied_transform is of shape \(2, 2\)"),
         ({"k1": math.nan}, "distortion that is not finite"),
         ({"k1": "much"}, "no camera path that is known here .*much"),
@@ -322,12 +498,16 @@ def test_dl3dv_refusals(tmp_path, plain):
         ({"frames": [{"file_path": "images/a.png"}]}, "has no w and h"),
     ):
         (tmp_path / "abc" / "colmap" / "sparse" / "0").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "abc" / "colmap" / "sparse" / "0" / "points3D.txt").write_text("1 0 0 1 255 0 0 0\n")
+        (tmp_path / "abc" / "colmap" / "sparse" / "0" / "points3D.txt").write_text(
+            "1 0 0 1 255 0 0 0\n"
+        )
         file.write_text(json.dumps({**json.loads(good), **facts}))
         with pytest.raises(ValueError, match=reason):
             capture()
     content = json.loads(good)
-    content["frames"][1]["transform_matrix"][0] = [-v for v in content["frames"][1]["transform_matrix"][0]]
+    content["frames"][1]["transform_matrix"][0] = [
+        -v for v in content["frames"][1]["transform_matrix"][0]
+    ]
     file.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="camera 1 is no rigid motion"):
         capture()
@@ -340,17 +520,23 @@ def test_dl3dv_refusals(tmp_path, plain):
         capture()
     (tmp_path / "abc" / "colmap" / "sparse" / "0" / "points3D.txt").unlink()
     (tmp_path / "abc" / "images_4" / "frame_00002.png").unlink()
-    with pytest.raises(FileNotFoundError, match="frame_00002.png is not there: missing are 1 of the 3"):
+    with pytest.raises(
+        FileNotFoundError, match="frame_00002.png is not there: missing are 1 of the 3"
+    ):
         capture()
     save_image(tmp_path / "abc" / "images_4" / "frame_00002.png", torch.zeros(80, 120, 3))
-    with pytest.raises(ValueError, match="frame_00002.png is 120 x 80 pixels, .*frame_00001.png 120 x 90"):
+    with pytest.raises(
+        ValueError, match="frame_00002.png is 120 x 80 pixels, .*frame_00001.png 120 x 90"
+    ):
         capture()
     (tmp_path / "abc" / "images_4" / "frame_00002.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match="frame_00002.png is no picture"):
         capture()
     for name in ("frame_00001.png", "frame_00002.png", "frame_00003.png"):
         save_image(tmp_path / "abc" / "images_4" / name, torch.zeros(80, 80, 3))
-    with pytest.raises(ValueError, match="80 x 80 pixels, its camera's picture 240 x 180; expected the same aspect"):
+    with pytest.raises(
+        ValueError, match="80 x 80 pixels, its camera's picture 240 x 180; expected the same aspect"
+    ):
         capture()
 
 
@@ -369,7 +555,9 @@ def test_tanks_and_temples(tmp_path, plain, place, binary, shrink):
     check(capture, plain)
     assert capture.views == tuple(names) and capture.cameras.width == WIDTH // shrink
     assert read("tanks_and_temples", tmp_path / "tandt", scenes=("truck",))[1] == ["truck"]
-    with pytest.raises(ValueError, match="scenes has 'tank', which is not in .*; there are train, truck"):
+    with pytest.raises(
+        ValueError, match="scenes has 'tank', which is not in .*; there are train, truck"
+    ):
         read("tanks_and_temples", tmp_path / "tandt", scenes=("truck", "tank"))
     with pytest.raises(ValueError, match="no scene 'train' in .*; there are truck"):
         read("tanks_and_temples", tmp_path / "tandt", scenes=("truck",))[0].capture("train")
@@ -395,23 +583,33 @@ def test_colmap_refusals(tmp_path, plain):
         if file == "points3D.bin":
             assert capture().points is None
         else:
-            with pytest.raises(ValueError, match="holds neither cameras.txt and images.txt nor cameras.bin"):
+            with pytest.raises(
+                ValueError, match="holds neither cameras.txt and images.txt nor cameras.bin"
+            ):
                 capture()
         (model / file).write_bytes(whole)
     whole = (model / "cameras.bin").read_bytes()
-    (model / "cameras.bin").write_bytes(struct.pack("<QIiQQ8d", 1, 1, 5, WIDTH, HEIGHT, *[400.0] * 8))
-    with pytest.raises(ValueError, match="camera 1 is of the model OPENCV_FISHEYE; known are SIMPLE_PINHOLE"):
+    (model / "cameras.bin").write_bytes(
+        struct.pack("<QIiQQ8d", 1, 1, 5, WIDTH, HEIGHT, *[400.0] * 8)
+    )
+    with pytest.raises(
+        ValueError, match="camera 1 is of the model OPENCV_FISHEYE; known are SIMPLE_PINHOLE"
+    ):
         capture()
     (model / "cameras.bin").write_bytes(whole)
     for name in names[1:]:
         (tmp_path / "truck" / "images" / name).unlink()
-    with pytest.raises(FileNotFoundError, match="images/b.png is not there: missing are 2 of the 3"):
+    with pytest.raises(
+        FileNotFoundError, match="images/b.png is not there: missing are 2 of the 3"
+    ):
         capture()
     (tmp_path / "truck" / "images" / "a.png").unlink()
     (tmp_path / "truck" / "images").rmdir()
     with pytest.raises(FileNotFoundError, match="no folder images in"):
         capture()
-    with pytest.raises(FileNotFoundError, match="nowhere, which is not there; expected sparse/0 or sparse"):
+    with pytest.raises(
+        FileNotFoundError, match="nowhere, which is not there; expected sparse/0 or sparse"
+    ):
         read("tanks_and_temples", tmp_path / "nowhere")
 
 
@@ -420,14 +618,27 @@ def test_colmap_refusals(tmp_path, plain):
 
 def write_realestate(text: Path, sample: Sample, times: list[int]) -> None:
     rows = ["https://www.youtube.com/watch?v=x"]
-    for time, matrix, k in zip(times, sample.cameras.world_to_camera.tolist(), sample.cameras.intrinsics.tolist(), strict=True):
+    for time, matrix, k in zip(
+        times,
+        sample.cameras.world_to_camera.tolist(),
+        sample.cameras.intrinsics.tolist(),
+        strict=True,
+    ):
         lens = [k[0][0] / WIDTH, k[1][1] / HEIGHT, k[0][2] / WIDTH, k[1][2] / HEIGHT, 0, 0]
         rows.append(" ".join(map(repr, [time, *lens, *matrix[0], *matrix[1], *matrix[2]])))
     text.parent.mkdir(parents=True, exist_ok=True)
     text.write_text("\n".join(rows) + "\n")
 
 
-@pytest.mark.parametrize("text, frames", [("a1.txt", "a1"), ("cameras/a1.txt", "frames/a1"), ("test/a1.txt", "frames/test/a1"), ("test/a1.txt", "test/a1")])
+@pytest.mark.parametrize(
+    "text, frames",
+    [
+        ("a1.txt", "a1"),
+        ("cameras/a1.txt", "frames/a1"),
+        ("test/a1.txt", "frames/test/a1"),
+        ("test/a1.txt", "test/a1"),
+    ],
+)
 def test_realestate10k(tmp_path, plain, text, frames):
     times = [33000, 66000, 100000]
     write_realestate(tmp_path / text, plain, times)
@@ -451,7 +662,9 @@ def test_realestate10k_refusals(tmp_path, plain):
     with pytest.raises(FileNotFoundError, match="holds no scene: expected NAME.txt .*with frames"):
         read("realestate10k", tmp_path)
     (tmp_path / "a1").mkdir()
-    with pytest.raises(FileNotFoundError, match="none of the frames of .*a1.txt; expected TIMESTAMP.png"):
+    with pytest.raises(
+        FileNotFoundError, match="none of the frames of .*a1.txt; expected TIMESTAMP.png"
+    ):
         read("realestate10k", tmp_path)[0].capture("a1")
     plain.save(tmp_path / "a1", ["1.png", "2.png", "3.png"])
     (tmp_path / "a1.txt").write_text((tmp_path / "a1.txt").read_text()[:-30])
@@ -463,13 +676,38 @@ def test_realestate10k_refusals(tmp_path, plain):
 
 
 def write_arrays(folder: Path, sample: Sample, pictures: list[str], **changed) -> None:
-    poses, k = sample.cameras.world_to_camera.double().numpy(), sample.cameras.intrinsics.double().numpy()
-    facts = dict(names=np.array(pictures), K=k, w2c=poses, width=WIDTH, height=HEIGHT, k1_simple_radial=sample.lens[0] if sample.lens else 0.0)
-    np.savez(folder / "cameras.npz", **{key: value for key, value in (facts | changed).items() if value is not None})
-    np.savez(folder / "sparse_points.npz", xyz=sample.points.points.numpy(), rgb=(255 * sample.points.colors).round().to(torch.uint8).numpy())
+    poses, k = (
+        sample.cameras.world_to_camera.double().numpy(),
+        sample.cameras.intrinsics.double().numpy(),
+    )
+    facts = dict(
+        names=np.array(pictures),
+        K=k,
+        w2c=poses,
+        width=WIDTH,
+        height=HEIGHT,
+        k1_simple_radial=sample.lens[0] if sample.lens else 0.0,
+    )
+    np.savez(
+        folder / "cameras.npz",
+        **{key: value for key, value in (facts | changed).items() if value is not None},
+    )
+    np.savez(
+        folder / "sparse_points.npz",
+        xyz=sample.points.points.numpy(),
+        rgb=(255 * sample.points.colors).round().to(torch.uint8).numpy(),
+    )
 
 
-@pytest.mark.parametrize("place, model", [("sparse/0", "FULL_OPENCV"), ("sparse", "SIMPLE_RADIAL"), ("colmap", "OPENCV"), (".", "RADIAL")])
+@pytest.mark.parametrize(
+    "place, model",
+    [
+        ("sparse/0", "FULL_OPENCV"),
+        ("sparse", "SIMPLE_RADIAL"),
+        ("colmap", "OPENCV"),
+        (".", "RADIAL"),
+    ],
+)
 def test_lenses_of_colmap_are_undone(tmp_path, place, model):
     sample = Sample(LENS[model], count=2, centered="RADIAL" in model)
     sample.save(tmp_path / "images", ["a.png", "b.png"])
@@ -487,7 +725,9 @@ def test_folder_of_arrays_goes_before_transforms_before_colmap(tmp_path, plain):
     dataset, scenes = read("folder", tmp_path)
     assert scenes == ["mine"] and dataset.capture("mine").notes["cameras"] == "COLMAP"
     check(dataset.capture("mine"), plain)
-    write_transforms(scene / "transforms.json", plain.cameras, [f"./images/{name}" for name in names])
+    write_transforms(
+        scene / "transforms.json", plain.cameras, [f"./images/{name}" for name in names]
+    )
     capture = dataset.capture("mine")
     assert capture.notes["cameras"] == "transforms.json"
     check(capture, plain)
@@ -505,7 +745,10 @@ def test_folder_of_arrays_goes_before_transforms_before_colmap(tmp_path, plain):
 def test_folder_refusals(tmp_path, plain):
     names = ["a.png", "b.png", "c.png"]
     plain.save(tmp_path / "images", names)
-    with pytest.raises(FileNotFoundError, match="holds no scene: expected cameras.npz, transforms.json or a COLMAP model"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="holds no scene: expected cameras.npz, transforms.json or a COLMAP model",
+    ):
         read("folder", tmp_path)
     capture = lambda: read("folder", tmp_path)[0].capture(tmp_path.name)  # noqa: E731
     poses = plain.cameras.world_to_camera.numpy()
@@ -516,7 +759,10 @@ def test_folder_refusals(tmp_path, plain):
         (dict(w2c=poses[:, :2]), r"shape \(3, 2, 4\) are not"),
         (dict(w2c=poses * [[[1], [-1], [1], [1]]]), "camera 0 is no rigid motion"),
         (dict(K=np.zeros((2, 3, 3))), "is no camera path"),
-        (dict(K_color_nominal=np.zeros(4)), r"K_color_nominal is of shape \(4,\); expected \[3 3\]"),
+        (
+            dict(K_color_nominal=np.zeros(4)),
+            r"K_color_nominal is of shape \(4,\); expected \[3 3\]",
+        ),
     ):
         write_arrays(tmp_path, plain, names, **changed)
         with pytest.raises(ValueError, match=reason):
@@ -525,7 +771,10 @@ def test_folder_refusals(tmp_path, plain):
     np.savez(tmp_path / "sparse_points.npz", xyz=np.zeros((4, 3)), rgb=np.zeros((3, 3)))
     with pytest.raises(ValueError, match="sparse_points.npz has not finite xyz"):
         capture()
-    for file, reason in (("sparse_points.npz", "no npz file"), ("cameras.npz", "is no camera path")):
+    for file, reason in (
+        ("sparse_points.npz", "no npz file"),
+        ("cameras.npz", "is no camera path"),
+    ):
         (tmp_path / file).write_bytes((tmp_path / file).read_bytes()[:150])
         with pytest.raises(ValueError, match=f"{file}.*{reason}"):
             capture()
@@ -539,26 +788,43 @@ def test_folder_refusals(tmp_path, plain):
 
 
 def test_ray_cast(tmp_path):
-    dataset = datasets.build({"name": "ray_cast", "scenes": ["plain"], "size": [64, 48], "angles": [4.0, 9.0]})
+    dataset = datasets.build(
+        {"name": "ray_cast", "scenes": ["plain"], "size": [64, 48], "angles": [4.0, 9.0]}
+    )
     assert dataset.scenes() == ["plain"]
     capture = dataset.capture("plain")
-    assert len(capture.cameras) == len(capture.views) == len(set(capture.views)) == 17 and capture.metric and capture.points is None
+    assert (
+        len(capture.cameras) == len(capture.views) == len(set(capture.views)) == 17
+        and capture.metric
+        and capture.points is None
+    )
     ahead = capture.cameras.camera_to_world[:, :3, 2]
     turned = torch.rad2deg(torch.acos((ahead @ ahead[0]).clamp(-1, 1)))
-    torch.testing.assert_close(turned, torch.tensor([0.0, *[4.0] * 8, *[9.0] * 8]), atol=0.1, rtol=0.01)
+    torch.testing.assert_close(
+        turned, torch.tensor([0.0, *[4.0] * 8, *[9.0] * 8]), atol=0.1, rtol=0.01
+    )
     camera = capture.inner(9, 32)
     seen = capture.look(9, camera)
-    assert (camera.width, camera.height) == (32, 24) and torch.equal(camera.world_to_camera, capture.cameras[9].world_to_camera)
+    assert (camera.width, camera.height) == (32, 24) and torch.equal(
+        camera.world_to_camera, capture.cameras[9].world_to_camera
+    )
     assert torch.equal(seen.depth, render("plain", capture.cameras[9].resized(32, 24)).depth)
     assert len(datasets.build({"name": "ray_cast"}).scenes()) == 4
-    terrace = datasets.build({"name": "ray_cast", "size": [32, 32], "angles": [4.0, 16.0]}).capture("terrace")
+    terrace = datasets.build({"name": "ray_cast", "size": [32, 32], "angles": [4.0, 16.0]}).capture(
+        "terrace"
+    )
     rings = [f"{angle} degrees, {22.5 + 45 * turn:g}" for angle in (4, 16) for turn in range(8)]
     below = ("16 degrees, 247.5", "16 degrees, 292.5")
-    assert list(terrace.views) == ["input", *(name for name in rings if name not in below)] and len(terrace.cameras) == 15, "its floor is 12 degrees down"
+    assert (
+        list(terrace.views) == ["input", *(name for name in rings if name not in below)]
+        and len(terrace.cameras) == 15
+    ), "its floor is 12 degrees down"
     near = [float(terrace.look(k, terrace.cameras[k]).depth.median()) for k in range(15)]
     assert min(near) > 0.7 * near[0], "none has a wall before its eyes"
     wrong = {"scenes": ["attic"]}, {"angles": [95.0]}, {"size": [0, 4]}
-    for settings, reason in zip(wrong, ("'attic'; choose among room", "95.0; choose", "at least 1 pixel"), strict=True):
+    for settings, reason in zip(
+        wrong, ("'attic'; choose among room", "95.0; choose", "at least 1 pixel"), strict=True
+    ):
         with pytest.raises(ValueError, match=reason):
             datasets.build({"name": "ray_cast", **settings})
     with pytest.raises(ValueError, match="no scene 'room'; there are plain"):
@@ -577,10 +843,22 @@ def test_the_inner_camera_sees_all_it_can_and_no_border(tmp_path, model, plain):
     def beyond(zoom: float) -> float:
         """How far out of the photograph its border is seen, by OpenCV's own projection; negative inside."""
         along = np.linspace(0, 1, 101)
-        edge = np.concatenate([np.stack(pair, -1) for side in (0.0, 1.0) for pair in ((along, 0 * along + side), (0 * along + side, along))])
+        edge = np.concatenate(
+            [
+                np.stack(pair, -1)
+                for side in (0.0, 1.0)
+                for pair in ((along, 0 * along + side), (0 * along + side, along))
+            ]
+        )
         k = inner.intrinsics[0].double().numpy()
         rays = (edge * (inner.width, inner.height) - k[:2, 2]) / k[0, 0] * zoom
-        at = cv2.projectPoints(np.concatenate([rays, np.ones_like(rays[:, :1])], -1)[:, None], np.zeros(3), np.zeros(3), matrix, np.array(lens))[0][:, 0]
+        at = cv2.projectPoints(
+            np.concatenate([rays, np.ones_like(rays[:, :1])], -1)[:, None],
+            np.zeros(3),
+            np.zeros(3),
+            matrix,
+            np.array(lens),
+        )[0][:, 0]
         return float(np.maximum(-at, at - (WIDTH, HEIGHT)).max())
 
     assert beyond(1.0) < 1e-3 and beyond(1.002) > 0.1, "it touches the border"
@@ -588,9 +866,13 @@ def test_the_inner_camera_sees_all_it_can_and_no_border(tmp_path, model, plain):
 
 
 def test_the_inner_camera_of_pixels_that_are_not_square_has_the_shape_of_what_they_show(tmp_path):
-    camera = replace(pinhole(60, 80, 50.0), intrinsics=torch.tensor([[[25.0, 0, 30], [0, 50, 40], [0, 0, 1]]]))  # 120 by 80, stored at half its width
+    camera = replace(
+        pinhole(60, 80, 50.0), intrinsics=torch.tensor([[[25.0, 0, 30], [0, 50, 40], [0, 0, 1]]])
+    )  # 120 by 80, stored at half its width
     inner = Photograph(tmp_path / "none.png", camera).inner(90)
-    assert (inner.width, inner.height) == (90, 60) and float(inner.intrinsics[0, 0, 0]) == pytest.approx(50 * 60 / 80, rel=1e-4)
+    assert (inner.width, inner.height) == (90, 60) and float(
+        inner.intrinsics[0, 0, 0]
+    ) == pytest.approx(50 * 60 / 80, rel=1e-4)
 
 
 def test_the_inner_camera_of_odd_cases(tmp_path):
@@ -598,27 +880,38 @@ def test_the_inner_camera_of_odd_cases(tmp_path):
     inner = Photograph(tmp_path / "none.png", camera).inner(40)
     assert (inner.width, inner.height) == (30, 40)
     torch.testing.assert_close(inner.intrinsics, camera.resized(30, 40).intrinsics)
-    folding = Photograph(tmp_path / "none.png", camera, (-0.9,)).inner(40)  # turns back before it reaches the corners: x - 0.9 x^3 is largest at 0.61
-    assert float(torch.tensor([15.0, 20.0]).norm() / folding.intrinsics[0, 0, 0]) == pytest.approx(1 / math.sqrt(2.7), abs=2e-3)
+    folding = Photograph(tmp_path / "none.png", camera, (-0.9,)).inner(
+        40
+    )  # turns back before it reaches the corners: x - 0.9 x^3 is largest at 0.61
+    assert float(torch.tensor([15.0, 20.0]).norm() / folding.intrinsics[0, 0, 0]) == pytest.approx(
+        1 / math.sqrt(2.7), abs=2e-3
+    )
     off = replace(camera, intrinsics=torch.tensor([[[50.0, 0, -3], [0, 50, 40], [0, 0, 1]]]))
     with pytest.raises(ValueError, match="principal point lies outside"):
         Photograph(tmp_path / "none.png", off).inner(40)
     with pytest.raises(ValueError, match="longer side is 0"):
         Photograph(tmp_path / "none.png", camera).inner(0)
-    elsewhere = replace(camera, world_to_camera=look_at(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 1, 0]])))
+    elsewhere = replace(
+        camera,
+        world_to_camera=look_at(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 1, 0]])),
+    )
     with pytest.raises(ValueError, match="taken from elsewhere"):
         Photograph(tmp_path / "none.png", camera).look(elsewhere)
 
 
 def test_a_photograph_at_its_own_camera_is_itself_and_shrunk_its_means(tmp_path):
-    picture = torch.randint(0, 256, (48, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    picture = torch.randint(
+        0, 256, (48, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     save_image(tmp_path / "a.png", picture)
     photograph = Photograph(tmp_path / "a.png", pinhole(64, 48, 50.0))
     assert torch.equal(photograph.look(photograph.camera).images[0], picture)
     assert torch.equal(photograph.look(photograph.inner(64)).images[0], picture)
     means = picture.float().view(12, 4, 16, 4, 3).mean((1, 3))
     assert (photograph.look(photograph.inner(16)).images[0].float() - means).abs().max() <= 0.5
-    told_larger = replace(photograph, camera=photograph.camera.resized(640, 480))  # a camera of the full size, a picture reduced
+    told_larger = replace(
+        photograph, camera=photograph.camera.resized(640, 480)
+    )  # a camera of the full size, a picture reduced
     assert torch.equal(told_larger.look(photograph.camera).images[0], picture)
 
 
@@ -640,10 +933,21 @@ def likeness(capture: Capture, *shifts: int) -> list[float]:
             x, y = moved[there].long().unbind(-1)
             seen.append(image[y, x])
             theirs.append(capture.points.colors[there] @ weights)
-    return [float(torch.corrcoef(torch.stack([torch.cat(theirs), torch.cat(seen)]))[0, 1]) for theirs, seen in found]
+    return [
+        float(torch.corrcoef(torch.stack([torch.cat(theirs), torch.cat(seen)]))[0, 1])
+        for theirs, seen in found
+    ]
 
 
-@pytest.mark.parametrize("scene, least", [("llff_fern", 0.66), ("llff_flower", 0.63), ("mipnerf360_kitchen", 0.52), ("sceaux_castle", 0.73)])
+@pytest.mark.parametrize(
+    "scene, least",
+    [
+        ("llff_fern", 0.66),
+        ("llff_flower", 0.63),
+        ("mipnerf360_kitchen", 0.52),
+        ("sceaux_castle", 0.73),
+    ],
+)
 def test_points_of_real_scenes_fall_on_pixels_of_their_colour(shared, scene, least):
     """least: less 0.02, what points projected with their lens into the files themselves give."""
     dataset, scenes = read("folder", shared / "data")
@@ -660,12 +964,20 @@ def test_llff_as_released(shared, scene, count):
     assert scenes == [scene]
     capture, other = dataset.capture(scene), read("folder", shared / "data")[0].capture(scene)
     assert capture.views == other.views and len(capture.views) == count
-    torch.testing.assert_close(capture.cameras.world_to_camera, other.cameras.world_to_camera, atol=1e-4, rtol=1e-5)
-    torch.testing.assert_close(capture.cameras.intrinsics, other.cameras.intrinsics, atol=1e-2, rtol=1e-5)
+    torch.testing.assert_close(
+        capture.cameras.world_to_camera, other.cameras.world_to_camera, atol=1e-4, rtol=1e-5
+    )
+    torch.testing.assert_close(
+        capture.cameras.intrinsics, other.cameras.intrinsics, atol=1e-2, rtol=1e-5
+    )
     assert capture.points is None and other.points is not None
 
 
 def test_the_colour_camera_of_7_scenes(shared):
     capture = read("folder", shared / "data")[0].capture("sevenscenes_redkitchen")
-    assert capture.cameras.intrinsics[0, 0, 0] == 525 and "K_color_nominal" in capture.notes["cameras"] and len(capture.cameras) == 31
+    assert (
+        capture.cameras.intrinsics[0, 0, 0] == 525
+        and "K_color_nominal" in capture.notes["cameras"]
+        and len(capture.cameras) == 31
+    )
     assert capture.look(0, capture.inner(0, 160)).depth is None

@@ -32,7 +32,9 @@ def photo(size: int = 256) -> torch.Tensor:
 
 
 def gradient(height: int, width: int) -> torch.Tensor:
-    row, column = torch.meshgrid(torch.linspace(0, 255, height), torch.linspace(0, 255, width), indexing="ij")
+    row, column = torch.meshgrid(
+        torch.linspace(0, 255, height), torch.linspace(0, 255, width), indexing="ij"
+    )
     return torch.stack([row, column, 255 - row], dim=-1).to(torch.uint8)
 
 
@@ -53,8 +55,14 @@ def motorcycle(size: int = 512):
 def test_ramp_keeps_its_range_for_any_picture(height, width):
     for image in (gradient(height, width), torch.zeros(height, width, 3, dtype=torch.uint8)):
         depth = build("ramp", near=2.0, far=7.0)(image)
-        assert depth.depth.shape == (height, width) and depth.valid.all() and depth.kind == "affine-invariant"
-        assert depth.depth.min() == pytest.approx(2, rel=1e-4) and depth.depth.max() == pytest.approx(7, rel=1e-4)
+        assert (
+            depth.depth.shape == (height, width)
+            and depth.valid.all()
+            and depth.kind == "affine-invariant"
+        )
+        assert depth.depth.min() == pytest.approx(
+            2, rel=1e-4
+        ) and depth.depth.max() == pytest.approx(7, rel=1e-4)
 
 
 def test_ramp_is_the_same_every_time_and_nearer_below():
@@ -67,7 +75,10 @@ def test_ramp_is_the_same_every_time_and_nearer_below():
 
 
 def test_ramp_without_center_and_edges_does_not_look_at_the_picture():
-    a, b = (build("ramp", center=0.0, edges=0.0)(image).depth for image in (photo(), torch.zeros_like(photo())))
+    a, b = (
+        build("ramp", center=0.0, edges=0.0)(image).depth
+        for image in (photo(), torch.zeros_like(photo()))
+    )
     torch.testing.assert_close(a, b)
 
 
@@ -79,7 +90,9 @@ def test_ramp_is_smooth_within_objects_of_one_colour():
     assert steps[35:85, 55:100].max() < 0.02, "an artefact inside of a plain square"
 
 
-@pytest.mark.parametrize("setting", [{"near": 5.0}, {"horizon": 1.5}, {"center": -1.0}, {"edges": 2.0}])
+@pytest.mark.parametrize(
+    "setting", [{"near": 5.0}, {"horizon": 1.5}, {"center": -1.0}, {"edges": 2.0}]
+)
 def test_ramp_refuses(setting):
     with pytest.raises(ValueError, match=f"depth.{next(iter(setting))} is"):
         build("ramp", **setting)
@@ -94,7 +107,11 @@ def sparse(folder: Path, view: int):
     local = points @ cameras["w2c"][view][:3, :3].T + cameras["w2c"][view][:3, 3]
     pixels = local @ cameras["K"][view].T
     pixels = pixels[:, :2] / pixels[:, 2:]
-    seen = (local[:, 2] > 0) & (pixels >= 0).all(1) & (pixels < [image.shape[1], image.shape[0]]).all(1)
+    seen = (
+        (local[:, 2] > 0)
+        & (pixels >= 0).all(1)
+        & (pixels < [image.shape[1], image.shape[0]]).all(1)
+    )
     column, row = pixels[seen].astype(int).T
     return torch.from_numpy(image), row, column, local[seen, 2]
 
@@ -104,15 +121,30 @@ def test_ramp_ranks_depth_no_worse_than_the_plain_ramp(shared):
     cases = [(image, *np.nonzero(truth.valid.numpy()), truth.depth[truth.valid].numpy())]
     for frame in (240, 360):
         folder = shared / "data" / "sevenscenes_redkitchen"
-        (color,), (depth,) = (sorted((folder / kind).glob(f"*{frame}*")) for kind in ("images", "depth"))
+        (color,), (depth,) = (
+            sorted((folder / kind).glob(f"*{frame}*")) for kind in ("images", "depth")
+        )
         depth = cv2.imread(str(depth), cv2.IMREAD_UNCHANGED)
         row, column = np.nonzero(depth)
-        cases.append((torch.from_numpy(cv2.imread(str(color))[..., ::-1].copy()), row, column, depth[row, column]))
-    cases += [sparse(shared / "data" / name, view) for name in ("llff_fern", "llff_flower", "mipnerf360_kitchen") for view in (0, 11)]
+        cases.append(
+            (
+                torch.from_numpy(cv2.imread(str(color))[..., ::-1].copy()),
+                row,
+                column,
+                depth[row, column],
+            )
+        )
+    cases += [
+        sparse(shared / "data" / name, view)
+        for name in ("llff_fern", "llff_flower", "mipnerf360_kitchen")
+        for view in (0, 11)
+    ]
     plain, ramp = [], []
     for image, row, column, truth in cases:
         plain.append(spearmanr(-row, truth).statistic)
-        small = torch.from_numpy(cv2.resize(image.numpy(), None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA))
+        small = torch.from_numpy(
+            cv2.resize(image.numpy(), None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
+        )
         made = build("ramp")(small).depth
         place = (row * made.shape[0] // image.shape[0], column * made.shape[1] // image.shape[1])
         ramp.append(spearmanr(made[place], truth).statistic)
@@ -132,37 +164,55 @@ def test_lite_has_the_weights_that_its_card_speaks_of():
 def test_lite_takes_any_picture_and_keeps_its_range(height, width):
     image = gradient(height, width)
     first, second = build("lite", far=7.0)(image), build("lite", far=7.0)(image)
-    assert first.depth.shape == (height, width) and first.valid.all() and first.kind == "affine-invariant"
-    assert first.depth.min() == pytest.approx(1, rel=1e-3) and first.depth.max() == pytest.approx(7, rel=1e-3)
+    assert (
+        first.depth.shape == (height, width)
+        and first.valid.all()
+        and first.kind == "affine-invariant"
+    )
+    assert first.depth.min() == pytest.approx(1, rel=1e-3) and first.depth.max() == pytest.approx(
+        7, rel=1e-3
+    )
     assert torch.equal(first.depth, second.depth)
 
 
 def test_lite_sees_the_same_in_a_mirror():
     image, estimate = photo(), build("lite")
-    torch.testing.assert_close(estimate(image.flip(1)).depth.flip(1), estimate(image).depth, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        estimate(image.flip(1)).depth.flip(1), estimate(image).depth, rtol=1e-3, atol=1e-3
+    )
 
 
 def test_lite_is_right_about_a_photograph_where_the_ramp_is_not():
     image, truth = motorcycle()
-    found = {name: rank(build(name)(image).depth, truth.depth, truth.valid) for name in ("lite", "ramp")}
+    found = {
+        name: rank(build(name)(image).depth, truth.depth, truth.valid) for name in ("lite", "ramp")
+    }
     assert found["lite"] > max(0.7, found["ramp"]), found
     coffee = 1 / build("lite")(photo()).depth
     height, width = coffee.shape
-    cup, table = coffee[height // 4 : height // 2, width // 3 : width // 2].mean(), coffee[: height // 2, : width // 8].mean()
+    cup, table = (
+        coffee[height // 4 : height // 2, width // 3 : width // 2].mean(),
+        coffee[: height // 2, : width // 8].mean(),
+    )
     assert cup > 1.5 * table, "the cup stands before the table behind it"
 
 
 def test_of_lites_change_of_depth_more_lies_in_few_steps_once_it_is_hardened():
     estimate = build("lite")
     for image in (motorcycle()[0], photo()):
-        soft, hard, outlines = (1 / made(image).depth for made in (estimate, Hardened(estimate), Hardened(estimate, 0.0)))
+        soft, hard, outlines = (
+            1 / made(image).depth
+            for made in (estimate, Hardened(estimate), Hardened(estimate, 0.0))
+        )
 
         def in_few(inverse):
             change = (inverse[:, 1:] - inverse[:, :-1]).abs().flatten()
             return float(change.topk(len(change) // 100).values.sum() / change.sum())
 
         assert in_few(hard) > 1.2 * in_few(soft)
-        assert ((outlines - soft).abs() > 0.02).float().mean() < 0.05, "steps that were hard already are a pixel wider, and that is all"
+        assert ((outlines - soft).abs() > 0.02).float().mean() < 0.05, (
+            "steps that were hard already are a pixel wider, and that is all"
+        )
 
 
 def test_lite_does_not_take_another_networks_weights(tmp_path):
@@ -190,7 +240,9 @@ def test_the_guided_filter_keeps_a_step_of_the_picture_and_what_is_affine_in_its
     soft = torch.from_numpy(cv2.GaussianBlur(picture[0].numpy(), (0, 0), 4))
     sharp = guided(picture, soft, 6, 1e-4)
     assert (sharp[20, 31] - sharp[20, 28]) > 1.5 * (soft[20, 31] - soft[20, 28])
-    torch.testing.assert_close(guided(picture, 2 * picture[0] + 1, 6, 1e-6), 2 * picture[0] + 1, atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        guided(picture, 2 * picture[0] + 1, 6, 1e-6), 2 * picture[0] + 1, atol=1e-3, rtol=0
+    )
 
 
 def test_soft_steps_are_made_hard_where_the_picture_steps_and_slopes_stay():
@@ -220,7 +272,9 @@ def test_layered_depth_has_nothing_between_an_object_and_what_is_behind_it():
     gap = truth.clone()
     gap[:, :20] = 0
     known = hardened(picture, Depth(gap, gap > 0, "metric"), 0.0)
-    assert torch.equal(known.valid, gap > 0) and (known.depth[:, :20] == 0).all(), "what is not known stays so"
+    assert torch.equal(known.valid, gap > 0) and (known.depth[:, :20] == 0).all(), (
+        "what is not known stays so"
+    )
     wider = torch.nn.functional.max_pool2d((truth == 2.0).float()[None], 3, 1, 1)[0] > 0
     assert torch.equal(known.depth[:, 20:] == 2.0, wider[:, 20:])
     nothing = Depth(torch.zeros(8, 8), torch.zeros(8, 8, dtype=torch.bool), "metric")
@@ -245,7 +299,9 @@ def test_relative_inverse_depth_spans_one_to_far_whatever_its_scale_and_shift():
 # onnx
 
 
-def tiny_network(path: Path, layout: str = "NCHW", sides: tuple = ("h", "w"), kind: str = "FLOAT") -> Path:
+def tiny_network(
+    path: Path, layout: str = "NCHW", sides: tuple = ("h", "w"), kind: str = "FLOAT"
+) -> Path:
     """A network that gives the picture's first channel, as it comes in."""
     onnx = pytest.importorskip("onnx")
     shape = [1, 3, *sides] if layout == "NCHW" else [1, *sides, 3]
@@ -257,12 +313,21 @@ def tiny_network(path: Path, layout: str = "NCHW", sides: tuple = ("h", "w"), ki
         onnx.helper.make_node("Neg", ["depth"], ["negative"]),
     ]
     graph = onnx.helper.make_graph(
-        nodes, "tiny",
+        nodes,
+        "tiny",
         [onnx.helper.make_tensor_value_info("picture", element, shape)],
-        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("depth", "negative")],
+        [
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+            for name in ("depth", "negative")
+        ],
         [onnx.numpy_helper.from_array(np.array(0, dtype=np.int64), "first")],
-    )  # fmt: skip
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8), path)
+    )
+    onnx.save(
+        onnx.helper.make_model(
+            graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8
+        ),
+        path,
+    )
     return path
 
 
@@ -272,18 +337,33 @@ def test_onnx_feeds_the_network_what_it_wants(tmp_path, layout, sides):
     pytest.importorskip("onnxruntime")
     path = tiny_network(tmp_path / "tiny.onnx", layout, sides)
     image = gradient(48, 80)
-    settings = {"path": path, "output": "depth", "size": 96, "multiple": 32, "mean": [-0.5, 0.0, 0.0], "std": [2.0, 1.0, 1.0]}
+    settings = {
+        "path": path,
+        "output": "depth",
+        "size": 96,
+        "multiple": 32,
+        "mean": [-0.5, 0.0, 0.0],
+        "std": [2.0, 1.0, 1.0],
+    }
     made = build("onnx", gives="depth", metric=True, **settings)(image)
     assert made.kind == "metric" and made.valid.all()
     torch.testing.assert_close(made.depth, (image[..., 0] / 255 + 0.5) / 2, atol=0.02, rtol=0)
     made = build("onnx", gives="log_inverse_depth", **settings)(image)
     assert made.kind == "scale"
-    torch.testing.assert_close(made.depth, (-(image[..., 0] / 255 + 0.5) / 2).exp(), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        made.depth, (-(image[..., 0] / 255 + 0.5) / 2).exp(), atol=0.02, rtol=0
+    )
     made = build("onnx", gives="inverse_depth", far=5.0, **settings)(image)
     assert made.kind == "affine-invariant"
-    assert made.depth.max() == pytest.approx(5, rel=1e-3) and made.depth.min() == pytest.approx(1, rel=1e-3)
-    blue = build("onnx", gives="depth", channels="bgr", white=255.0, path=path, output="depth", size=96)(image)
-    torch.testing.assert_close(blue.depth[:, 0][blue.valid[:, 0]], image[:, 0, 2].float()[blue.valid[:, 0]], atol=4, rtol=0)
+    assert made.depth.max() == pytest.approx(5, rel=1e-3) and made.depth.min() == pytest.approx(
+        1, rel=1e-3
+    )
+    blue = build(
+        "onnx", gives="depth", channels="bgr", white=255.0, path=path, output="depth", size=96
+    )(image)
+    torch.testing.assert_close(
+        blue.depth[:, 0][blue.valid[:, 0]], image[:, 0, 2].float()[blue.valid[:, 0]], atol=4, rtol=0
+    )
 
 
 def test_onnx_bytes_go_in_as_bytes(tmp_path):
@@ -313,8 +393,16 @@ def test_onnx_says_what_is_wrong(tmp_path):
 
 NETWORKS = {
     "fastdepth": ("depth_fastdepth/fastdepth_7.onnx", {"gives": "depth", "metric": True}, 0.74),
-    "tcmonodepth": ("depth_tcmonodepth/tcmonodepth_tcsmallnet_192x320.onnx", {"gives": "inverse_depth", "white": 255.0}, 0.73),
-    "tiefenrausch": ("depth_tiefenrausch/tiefenrausch_qdq.onnx", {"gives": "log_inverse_depth", "size": 384, "multiple": 32}, 0.67),
+    "tcmonodepth": (
+        "depth_tcmonodepth/tcmonodepth_tcsmallnet_192x320.onnx",
+        {"gives": "inverse_depth", "white": 255.0},
+        0.73,
+    ),
+    "tiefenrausch": (
+        "depth_tiefenrausch/tiefenrausch_qdq.onnx",
+        {"gives": "log_inverse_depth", "size": 384, "multiple": 32},
+        0.67,
+    ),
 }
 
 
@@ -335,10 +423,17 @@ def test_onnx_equals_the_authors_own_output(shared):
     pytest.importorskip("onnxruntime")
     folder = shared / "weights" / "depth_tiefenrausch"
     image = cv2.imread(str(folder / "reference" / "columns.jpg"))[..., ::-1].copy()
-    made = build("onnx", path=folder / "tiefenrausch_qdq.onnx", gives="log_inverse_depth")(torch.from_numpy(image))
+    made = build("onnx", path=folder / "tiefenrausch_qdq.onnx", gives="log_inverse_depth")(
+        torch.from_numpy(image)
+    )
     theirs = np.load(folder / "reference" / "columns.npy").squeeze()
     mine = cv2.resize(-made.depth.log().numpy(), theirs.shape[::-1], interpolation=cv2.INTER_AREA)
-    assert np.corrcoef(mine.ravel(), np.log(theirs).ravel() if theirs.min() > 0 else theirs.ravel())[0, 1] > 0.99
+    assert (
+        np.corrcoef(mine.ravel(), np.log(theirs).ravel() if theirs.min() > 0 else theirs.ravel())[
+            0, 1
+        ]
+        > 0.99
+    )
 
 
 # depth_anything
@@ -351,14 +446,26 @@ def tiny_depth_anything(tmp_path_factory) -> Path:
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
     backbone = Dinov2Config(
-        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, mlp_ratio=2, image_size=70, patch_size=14,
-        out_features=["stage1", "stage2", "stage3", "stage4"], reshape_hidden_states=False, apply_layernorm=True,
-    )  # fmt: skip
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        mlp_ratio=2,
+        image_size=70,
+        patch_size=14,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+        reshape_hidden_states=False,
+        apply_layernorm=True,
+    )
     for kind in ("relative", "metric"):
         config = DepthAnythingConfig(
-            backbone_config=backbone, reassemble_hidden_size=16, neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8,
-            head_hidden_size=4, depth_estimation_type=kind, max_depth=20 if kind == "metric" else 1,
-        )  # fmt: skip
+            backbone_config=backbone,
+            reassemble_hidden_size=16,
+            neck_hidden_sizes=[8, 8, 8, 8],
+            fusion_hidden_size=8,
+            head_hidden_size=4,
+            depth_estimation_type=kind,
+            max_depth=20 if kind == "metric" else 1,
+        )
         torch.manual_seed(0)
         folder = tmp_path_factory.getbasetemp() / f"depth_anything_{kind}"
         DepthAnythingForDepthEstimation(config).save_pretrained(folder)
@@ -367,7 +474,12 @@ def tiny_depth_anything(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("kind", ["relative", "metric"])
 def test_depth_anything_runs_from_a_folder(tiny_depth_anything, kind):
-    estimator = build("depth_anything", model=str(tiny_depth_anything / f"depth_anything_{kind}"), size=70, far=6.0)
+    estimator = build(
+        "depth_anything",
+        model=str(tiny_depth_anything / f"depth_anything_{kind}"),
+        size=70,
+        far=6.0,
+    )
     image = gradient(60, 100)
     made, again = estimator(image), estimator(image)
     assert made.depth.shape == (60, 100) and torch.equal(made.depth, again.depth)
@@ -381,7 +493,9 @@ def test_depth_anything_runs_from_a_folder(tiny_depth_anything, kind):
 
 def test_depth_anything_that_cannot_be_had_is_one_line(monkeypatch, tmp_path):
     pytest.importorskip("transformers")
-    with pytest.raises(FileNotFoundError, match=r"depth\.model is .*could not be loaded.*depth\.model=FOLDER") as caught:
+    with pytest.raises(
+        FileNotFoundError, match=r"depth\.model is .*could not be loaded.*depth\.model=FOLDER"
+    ) as caught:
         build("depth_anything", model=str(tmp_path / "nothing"))
     assert "\n" not in str(caught.value)
 
@@ -394,12 +508,18 @@ def test_known_motorcycle_is_metric_and_follows_the_camera():
     assert depth.kind == "metric" and depth.depth.shape == image.shape[:2]
     assert 0.05 < 1 - depth.valid.float().mean() < 0.1, "about 7 % have no disparity"
     assert (depth.depth[~depth.valid] == 0).all()
-    assert 1.5 < depth.depth[depth.valid].min() and depth.depth[depth.valid].max() < 8
+    assert depth.depth[depth.valid].min() > 1.5 and depth.depth[depth.valid].max() < 8
     # The second picture of the pair, looked up by this depth, is the first one.
     left, right = (load_picture(f"motorcycle_{side}", 512, 55.0) for side in ("left", "right"))
     focal = float(left.cameras.intrinsics[0, 0, 0])
-    shift = right.cameras.intrinsics[0, 0, 2] - left.cameras.intrinsics[0, 0, 2] - focal * 0.193001 / depth.depth.clamp(min=0.1)
-    row, column = torch.meshgrid(torch.arange(image.shape[0]), torch.arange(image.shape[1]), indexing="ij")
+    shift = (
+        right.cameras.intrinsics[0, 0, 2]
+        - left.cameras.intrinsics[0, 0, 2]
+        - focal * 0.193001 / depth.depth.clamp(min=0.1)
+    )
+    row, column = torch.meshgrid(
+        torch.arange(image.shape[0]), torch.arange(image.shape[1]), indexing="ij"
+    )
     target = (column + shift).round().long()
     seen = depth.valid & (target >= 0) & (target < image.shape[1])
     error = (left.frames.rgb[0][seen] - right.frames.rgb[0][row[seen], target[seen]]).abs().mean(-1)
@@ -430,9 +550,18 @@ def test_known_reads_a_file_of_another_size(tmp_path, suffix):
     camera = pinhole(96, 60, 80.0)  # 1.5 times as large
     made = build("known", path=path, image="anything", camera=camera, **settings)(gradient(60, 96))
     assert not made.valid[:15, :24].any() and made.valid[15:].all() and made.valid[:, 24:].all()
-    torch.testing.assert_close(made.depth[:, -1], torch.linspace(1, 3, 40)[(torch.arange(60) + 0.5).div(1.5).long()], atol=1e-3, rtol=0)
-    cropped = build("known", path=path, image="anything", camera=pinhole(40, 40, 80.0), **settings)(gradient(40, 40))
-    assert cropped.valid[:, 4:].all() and not cropped.valid[:10, :4].any(), "cropped about the middle"
+    torch.testing.assert_close(
+        made.depth[:, -1],
+        torch.linspace(1, 3, 40)[(torch.arange(60) + 0.5).div(1.5).long()],
+        atol=1e-3,
+        rtol=0,
+    )
+    cropped = build("known", path=path, image="anything", camera=pinhole(40, 40, 80.0), **settings)(
+        gradient(40, 40)
+    )
+    assert cropped.valid[:, 4:].all() and not cropped.valid[:10, :4].any(), (
+        "cropped about the middle"
+    )
 
 
 def test_known_says_what_there_is(tmp_path):

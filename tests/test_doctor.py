@@ -24,7 +24,12 @@ def test_it_names_versions_devices_and_every_extra(quick):
     assert "GiB" in text and "CPU: " in text
     for extra in importlib.metadata.metadata("lift").get_all("Provides-Extra"):
         assert f"\n  {extra} " in text
-    enabled = {f"{slot}={name}": entry.extra for slot in SLOTS for name, entry in catalogue().entries[slot].items() if entry.extra}
+    enabled = {
+        f"{slot}={name}": entry.extra
+        for slot in SLOTS
+        for name, entry in catalogue().entries[slot].items()
+        if entry.extra
+    }
     for component, extra in enabled.items():
         line = next(line for line in text.splitlines() if line.startswith(f"  {extra} "))
         assert component in line
@@ -39,7 +44,11 @@ def test_a_missing_extra_comes_with_the_command_that_adds_it(quick, monkeypatch)
 
 
 def test_trials_run_in_their_own_process(monkeypatch):
-    trials = {"torch": "print('CUDA: none')", "numba": "import os; os.abort()", "ffmpeg": "raise OSError('no such codec')"}
+    trials = {
+        "torch": "print('CUDA: none')",
+        "numba": "import os; os.abort()",
+        "ffmpeg": "raise OSError('no such codec')",
+    }
     monkeypatch.setattr(doctor, "_TRIALS", trials)
     text = doctor.report()
     assert "\n  CUDA: none" in text
@@ -49,7 +58,10 @@ def test_trials_run_in_their_own_process(monkeypatch):
 
 def test_what_hangs_is_given_up(monkeypatch):
     monkeypatch.setattr(doctor, "_PATIENCE", 0.2)
-    assert doctor._try("import time; time.sleep(60)") == (False, "no answer within 0.2 s: it hangs, or the machine is very busy")
+    assert doctor._try("import time; time.sleep(60)") == (
+        False,
+        "no answer within 0.2 s: it hangs, or the machine is very busy",
+    )
 
 
 def test_a_broken_torchvision_is_called_by_name(monkeypatch):
@@ -57,7 +69,10 @@ def test_a_broken_torchvision_is_called_by_name(monkeypatch):
     outcome = {"import torchvision": (False, "operator torchvision::nms does not exist")}
     monkeypatch.setattr(doctor, "_try", lambda code: outcome.get(code, (True, "")))
     text = doctor.report()
-    assert "torchvision does not work: operator torchvision::nms does not exist" in text and "pip uninstall torchvision" in text
+    assert (
+        "torchvision does not work: operator torchvision::nms does not exist" in text
+        and "pip uninstall torchvision" in text
+    )
 
 
 def test_broken_plugins_and_a_broken_installation_become_lines(quick, monkeypatch):
@@ -81,5 +96,13 @@ def test_every_trial_is_python(name):
 def test_it_tells_an_empty_cache_from_a_full_one(tmp_path):
     ask = "from lift import doctor; print(doctor.loops_are_compiled())"
     doctor.compile_for_a_fit()
-    for variables, expected in (({**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}, "False"), (dict(os.environ), "True")):
-        assert subprocess.run([sys.executable, "-c", ask], env=variables, capture_output=True, text=True).stdout.strip() == expected
+    for variables, expected in (
+        ({**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}, "False"),
+        (dict(os.environ), "True"),
+    ):
+        assert (
+            subprocess.run(
+                [sys.executable, "-c", ask], env=variables, capture_output=True, text=True
+            ).stdout.strip()
+            == expected
+        )

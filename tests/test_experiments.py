@@ -15,8 +15,8 @@ from hydra import compose, initialize_config_module
 
 import lift.cli
 from lift.config import check, check_eval, store_schemas
-from lift.evaluation.tables import MEASURES, mean_of
 from lift.evaluation.lpips import LPIPS
+from lift.evaluation.tables import MEASURES, mean_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 import ablation  # noqa: E402
@@ -42,7 +42,9 @@ def card(shift: float) -> tuple[np.ndarray, np.ndarray]:
     y = np.broadcast_to(((np.arange(80) + 0.5 - 40) / 100)[:, None], (80, 120))
     near = (np.abs(2 * x + shift) < 0.4) & (np.abs(2 * y) < 0.4)
     wall = np.stack([np.zeros_like(x), 120 + 40 * (4 * x + shift), np.full_like(x, 90)], -1)
-    return np.where(near[..., None], np.array([220, 20, 20]), wall).clip(0, 255).astype(np.uint8), np.where(near, 2.0, 4.0).astype(np.float32)
+    return np.where(near[..., None], np.array([220, 20, 20]), wall).clip(0, 255).astype(
+        np.uint8
+    ), np.where(near, 2.0, 4.0).astype(np.float32)
 
 
 def test_what_is_asked_of_fillings_is_what_the_other_photograph_alone_shows(monkeypatch):
@@ -51,13 +53,21 @@ def test_what_is_asked_of_fillings_is_what_the_other_photograph_alone_shows(monk
     there[0, 3] = -0.2
     case = fill.moved(first, depth, np.eye(4), there, [intrinsics, intrinsics], second)
     shown = (there_depth == 4) & (np.arange(120) > 60)
-    assert 100 < case.hole.sum() < 300 and (case.hole & ~shown).sum() < 20, "right of the card, and not at the border"
+    assert 100 < case.hole.sum() < 300 and (case.hole & ~shown).sum() < 20, (
+        "right of the card, and not at the border"
+    )
     np.testing.assert_allclose(case.inverse[case.hole], 0.25, rtol=0.02)
     assert fill.moved(first, depth, np.eye(4), np.eye(4), [intrinsics, intrinsics], first) is None
     monkeypatch.setattr(fill, "cases", lambda name: iter([case, case]))
-    fillings = {name: fill.of_warp(name) for name in ("smooth", "network", "patches")} | {"a": fill.of_opencv(0), "white": lambda case: 255 + 0 * case.photo}
+    fillings = {name: fill.of_warp(name) for name in ("smooth", "network", "patches")} | {
+        "a": fill.of_opencv(0),
+        "white": lambda case: 255 + 0 * case.photo,
+    }
     rows = {row["fill"]: row for row in fill.row("card", fillings, Nearness(), None)}
-    assert all(rows[name]["psnr"] > 25 and rows[name]["cases"] == 2 for name in ("smooth", "network", "patches")), rows
+    assert all(
+        rows[name]["psnr"] > 25 and rows[name]["cases"] == 2
+        for name in ("smooth", "network", "patches")
+    ), rows
     assert rows["white"]["psnr"] < 10 and rows["white"]["lpips"] > 100 * rows["smooth"]["lpips"]
     assert len(fill.table(list(rows.values())).splitlines()) == 2 + len(fillings)
 
@@ -88,8 +98,16 @@ def test_every_setting_of_an_ablation_composes(name, monkeypatch):
             check_eval(compose("eval", own))
             for setting in settings.get(data_name, settings).values():
                 for extra in more:
-                    fits = [one for one in (*setting, *extra) if not (extra and one.startswith("prior.")) or one in extra]  # another prior has settings of its own
-                    check(compose("lift", [*(one for one in how if one not in own), *fits, "image=none"]))
+                    fits = [
+                        one
+                        for one in (*setting, *extra)
+                        if not (extra and one.startswith("prior.")) or one in extra
+                    ]  # another prior has settings of its own
+                    check(
+                        compose(
+                            "lift", [*(one for one in how if one not in own), *fits, "image=none"]
+                        )
+                    )
 
 
 def evaluated(scores: dict[str, float]) -> Callable[[list[str]], int]:
@@ -99,16 +117,45 @@ def evaluated(scores: dict[str, float]) -> Callable[[list[str]], int]:
         if any("fail" in argument for argument in command):
             return 2
         for own in lift.cli._split(command):
-            output, name = (next(argument.split("=", 1)[1] for argument in own if argument.startswith(key)) for key in ("output=", "name="))
+            output, name = (
+                next(argument.split("=", 1)[1] for argument in own if argument.startswith(key))
+                for key in ("output=", "name=")
+            )
             score = next(value for key, value in scores.items() if key in own)
             rows = []
             for scene, seed in itertools.product("ab", (0, 1)):
-                views = [dict.fromkeys(MEASURES, None) | {"psnr": score + seed + (scene == "b") * 10 - 4 * far, "seen": 0.5, "distance": far} for far in (0.05, 0.5)]
-                rows.append({"scene": scene, "seed": seed, "views": views, "depth": None, "alignment": {"scale": 1.0}, "cameras": {"rotation": 0.25, "position": 0.01}, "stages": {"fit": {"seconds": 3.0, "peak_gib": 1.0}}})
+                views = [
+                    dict.fromkeys(MEASURES, None)
+                    | {
+                        "psnr": score + seed + (scene == "b") * 10 - 4 * far,
+                        "seen": 0.5,
+                        "distance": far,
+                    }
+                    for far in (0.05, 0.5)
+                ]
+                rows.append(
+                    {
+                        "scene": scene,
+                        "seed": seed,
+                        "views": views,
+                        "depth": None,
+                        "alignment": {"scale": 1.0},
+                        "cameras": {"rotation": 0.25, "position": 0.01},
+                        "stages": {"fit": {"seconds": 3.0, "peak_gib": 1.0}},
+                    }
+                )
             table = {
-                "mean": mean_of(rows), "rows": rows, "protocol": {"bins": [0.1], "seeds": [0, 1], "input": "first", "align": "none"}, "dataset": {"name": "made_up"}, "machine": {"device": "an abacus"},
-                "settings": {"intake": {"size": 64}, "prior": {"name": "warp"}, "fit": {"steps": 5}},
-            }  # fmt: skip
+                "mean": mean_of(rows),
+                "rows": rows,
+                "protocol": {"bins": [0.1], "seeds": [0, 1], "input": "first", "align": "none"},
+                "dataset": {"name": "made_up"},
+                "machine": {"device": "an abacus"},
+                "settings": {
+                    "intake": {"size": 64},
+                    "prior": {"name": "warp"},
+                    "fit": {"steps": 5},
+                },
+            }
             folder = Path(output) / "eval" / name
             folder.mkdir(parents=True)
             (folder / "table.json").write_text(json.dumps(table))
@@ -119,8 +166,21 @@ def evaluated(scores: dict[str, float]) -> Callable[[list[str]], int]:
 
 def test_a_difference_is_of_pairs_and_its_error_knows_scenes_and_seeds():
     def rows(values: dict[tuple[str, int], float]) -> list[dict]:
-        views = {scene: [{key: None for key in MEASURES} | {"psnr": value, "distance": 0.1}] for scene, value in values.items()}
-        return [{"scene": scene, "seed": seed, "views": views[scene, seed], "depth": None, "cameras": None, "stages": {}} for scene, seed in values]
+        views = {
+            scene: [{key: None for key in MEASURES} | {"psnr": value, "distance": 0.1}]
+            for scene, value in values.items()
+        }
+        return [
+            {
+                "scene": scene,
+                "seed": seed,
+                "views": views[scene, seed],
+                "depth": None,
+                "cameras": None,
+                "stages": {},
+            }
+            for scene, seed in values
+        ]
 
     base = rows({(scene, seed): 20.0 for scene in "ab" for seed in (0, 1, 2)})
     # Seeds are 3 dB apart and both scenes alike: an error over scenes alone would be none.
@@ -132,19 +192,44 @@ def test_a_difference_is_of_pairs_and_its_error_knows_scenes_and_seeds():
 
 def test_an_ablation_is_a_table_of_all_its_settings_beside_the_first(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ablation.cli, "main", evaluated({"fit.steps=1": 20.0, "fit.steps=2": 21.5}))
-    monkeypatch.setattr(sys, "argv", ["method.py", "--output", str(tmp_path / "out"), "--to", str(tmp_path / "tables"), "--seeds", "0,1", "seed_free=1"])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "method.py",
+            "--output",
+            str(tmp_path / "out"),
+            "--to",
+            str(tmp_path / "tables"),
+            "--seeds",
+            "0,1",
+            "seed_free=1",
+        ],
+    )
     monkeypatch.setattr(sys.modules["__main__"], "__doc__", "What is what?", raising=False)
     settings = {"one": ["fit.steps=1"], "two": ["fit.steps=2"]}
     ablation.main("experiments/method.py", settings, {"made up": ["dataset=made_up"]}, "Much.")
     text = (tmp_path / "tables/method.md").read_text()
-    assert text.startswith("# What is what?") and "## What remains\n\nMuch." in text and "by `python experiments/method.py --seeds 0,1 seed_free=1`" in text
-    assert "| settings | PSNR | seen | rotation | position | s | PSNR 0 to 0.1 | PSNR from 0.1 | difference in PSNR |" in text
+    assert (
+        text.startswith("# What is what?")
+        and "## What remains\n\nMuch." in text
+        and "by `python experiments/method.py --seeds 0,1 seed_free=1`" in text
+    )
+    assert (
+        "| settings | PSNR | seen | rotation | position | s | PSNR 0 to 0.1 | PSNR from 0.1 | difference in PSNR |"
+        in text
+    )
     assert "; 5 steps. Measured on an abacus;" in text
     # Two scenes 10 dB apart, seeds 1 dB apart, views 1.8 dB apart.
     assert "| one | 24.40 ± 0.71 | 50 % | 0.25 | 1.00 % | 3 | 25.30 | 23.50 |  |" in text
-    assert "| two | 25.90 ± 0.71 | 50 % | 0.25 | 1.00 % | 3 | 26.80 | 25.00 | +1.50 ± 0.00 to one |" in text
+    assert (
+        "| two | 25.90 ± 0.71 | 50 % | 0.25 | 1.00 % | 3 | 26.80 | 25.00 | +1.50 ± 0.00 to one |"
+        in text
+    )
     kept = json.loads((tmp_path / "tables/method.json").read_text())
-    assert [task["psnr"] for task in kept["data"]["made up"]["two"]["tasks"]] == pytest.approx([20.4, 21.4, 30.4, 31.4])
+    assert [task["psnr"] for task in kept["data"]["made up"]["two"]["tasks"]] == pytest.approx(
+        [20.4, 21.4, 30.4, 31.4]
+    )
     assert "| two |" in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["method.py", "--only", "three"])
     with pytest.raises(SystemExit):

@@ -17,6 +17,7 @@ import measuring  # noqa: E402
 import photographs  # noqa: E402
 import registering  # noqa: E402
 import tracking  # noqa: E402
+
 from lift import mistakes  # noqa: E402
 from lift.geometry import look_at, pinhole, rotation_angle  # noqa: E402
 from lift.io.video import write_video  # noqa: E402
@@ -213,17 +214,27 @@ def test_tables_show_refusals_beside_scores():
     row = {"input_psnr": 30.0, "held_out_psnr": 25.0, "held_out_psnr_distorted": 26.0}
     row |= {"placed": 9, "frames": 9, "gaussians": 10, "verdict": "good", "seconds_in_all": 3.0}
     real = {"registered": 4, "frames": 9, "whole": {"psnr": 20.0}, "covered": {}}
-    text = generated.tables([
-        {"clip": "a", "distortion": "identity", "real": real} | row,
-        {"clip": "b", "distortion": "identity", "refused": "too few matches"},
-    ])  # fmt: skip
+    text = generated.tables(
+        [
+            {"clip": "a", "distortion": "identity", "real": real} | row,
+            {"clip": "b", "distortion": "identity", "refused": "too few matches"},
+        ]
+    )
     assert "| a | identity | 30.00 | 25.00 | 26.00 | 9 of 9 | 10 | good | 3 |" in text
     assert "refused: too few matches" in text and "4 of 9" in text
     scores = {"psnr": 25.0, "ssim": 0.8}
-    text = photographs.table([
-        {"scene": "a", "method": "lift", "held_out": scores, "gaussians": 5, "seconds_in_all": 2.0},
-        {"scene": "b", "method": "lift", "refused": "no motion"},
-    ])  # fmt: skip
+    text = photographs.table(
+        [
+            {
+                "scene": "a",
+                "method": "lift",
+                "held_out": scores,
+                "gaussians": 5,
+                "seconds_in_all": 2.0,
+            },
+            {"scene": "b", "method": "lift", "refused": "no motion"},
+        ]
+    )
     assert "| a | lift | 25.00 | 0.80 | - |" in text and "refused: no motion" in text
 
 
@@ -231,10 +242,12 @@ def test_a_clip_without_cameras_stands_in_the_table_of_errors():
     values = dict.fromkeys(generator_errors.MEASURES, 1.0)
     thirds = {third: values for third in generator_errors.THIRDS}
     common = {"kind": "generated", "generator": "Maker", "thirds": thirds}
-    text = generator_errors.report([
-        common | {"name": "a", "posed": 1.0},
-        common | {"name": "b", "posed": None},
-    ])  # fmt: skip
+    text = generator_errors.report(
+        [
+            common | {"name": "a", "posed": 1.0},
+            common | {"name": "b", "posed": None},
+        ]
+    )
     assert "| a | Maker | 100 |" in text and "No cameras were found for: b." in text
 
 

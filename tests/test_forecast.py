@@ -10,13 +10,27 @@ from tests.test_registry import lift
 
 
 def test_a_plan_names_stages_components_licences_memory_and_time_and_makes_nothing(tmp_path):
-    done = lift("run", "image=coffee", "prior=svd", "prior.at_once=2", "planner.depth=1", "--plan", f"output={tmp_path}", cwd=tmp_path)
+    done = lift(
+        "run",
+        "image=coffee",
+        "prior=svd",
+        "prior.at_once=2",
+        "planner.depth=1",
+        "--plan",
+        f"output={tmp_path}",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.strip().split("\n")}
     assert "384x256 pixels" in lines["coffee:"]
     assert "lite (Apache-2.0)" in lines["depth"] and "4 clips, 97 frames" in lines["plan"]
     clip = lines["clip"]
-    assert "stabilityai/stable-video-diffusion-img2vid-xt" in clip and "Stability AI Community Licence" in clip and "GiB of GPU memory" in clip and "on an H200" in clip
+    assert (
+        "stabilityai/stable-video-diffusion-img2vid-xt" in clip
+        and "Stability AI Community Licence" in clip
+        and "GiB of GPU memory" in clip
+        and "on an H200" in clip
+    )
     assert "3000 steps of 1 views" in lines["fit"] and "on " in lines["fit"]
     assert not list(tmp_path.iterdir())
 
@@ -31,9 +45,16 @@ def test_memory_is_of_the_clips_that_are_made_together(tmp_path):
     said = {}
     for name, at_once in itertools.product(("svd", "vace"), (1, 3)):
         with initialize_config_module("lift.configs", version_base="1.3"):
-            config = compose("lift", ["image=room", f"prior={name}", f"prior.at_once={at_once}", f"output={tmp_path}"])
-        said[name, at_once] = float(re.search(r"about (\d+) GiB of GPU memory", forecast(config))[1])
-    assert said["svd", 3] > said["svd", 1] + 2 and said["vace", 3] == said["vace", 1], "vace's pipeline makes one a call, whatever is asked"
+            config = compose(
+                "lift",
+                ["image=room", f"prior={name}", f"prior.at_once={at_once}", f"output={tmp_path}"],
+            )
+        said[name, at_once] = float(
+            re.search(r"about (\d+) GiB of GPU memory", forecast(config))[1]
+        )
+    assert said["svd", 3] > said["svd", 1] + 2 and said["vace", 3] == said["vace", 1], (
+        "vace's pipeline makes one a call, whatever is asked"
+    )
 
 
 def test_frames_with_exact_depth_take_fewer_steps(tmp_path):
@@ -43,16 +64,38 @@ def test_frames_with_exact_depth_take_fewer_steps(tmp_path):
 
 @pytest.mark.slow
 def test_times_are_those_of_earlier_runs_of_the_same_components(tmp_path):
-    for name, by, seconds in (("clip-1", "warp", 2.0), ("clip-2", "warp", 3.0), ("clip-3", "svd", 500.0), ("depth-1", "lite", 0.5)):
+    for name, by, seconds in (
+        ("clip-1", "warp", 2.0),
+        ("clip-2", "warp", 3.0),
+        ("clip-3", "svd", 500.0),
+        ("depth-1", "lite", 0.5),
+    ):
         (tmp_path / "cache" / name).mkdir(parents=True)
-        (tmp_path / "cache" / name / "manifest.json").write_text(json.dumps({"stage": name.split("-")[0], "by": by, "key": "k", "seconds": seconds, "peak_bytes": 1}))
+        (tmp_path / "cache" / name / "manifest.json").write_text(
+            json.dumps(
+                {
+                    "stage": name.split("-")[0],
+                    "by": by,
+                    "key": "k",
+                    "seconds": seconds,
+                    "peak_bytes": 1,
+                }
+            )
+        )
     done = lift("run", "image=coffee", "--plan", f"output={tmp_path}", cwd=tmp_path)
-    assert "about 40 s, as it took 2.5 s each before" in done.stdout and "about 0.5 s, as it took 0.5 s before" in done.stdout
+    assert (
+        "about 40 s, as it took 2.5 s each before" in done.stdout
+        and "about 0.5 s, as it took 0.5 s before" in done.stdout
+    )
 
 
 @pytest.mark.slow
 def test_settings_with_which_it_would_not_start_are_said(tmp_path):
-    for setting, message in (("prior.steps=0", "prior.steps is 0; choose 1"), ("prior.frames=1", "prior.frames is 1"), ("prior.model=/nope", "prior.model is /nope, which does not exist")):
+    for setting, message in (
+        ("prior.steps=0", "prior.steps is 0; choose 1"),
+        ("prior.frames=1", "prior.frames is 1"),
+        ("prior.model=/nope", "prior.model is /nope, which does not exist"),
+    ):
         done = lift("run", "image=coffee", "prior=svd", setting, "--plan", cwd=tmp_path)
         assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
 
@@ -60,9 +103,18 @@ def test_settings_with_which_it_would_not_start_are_said(tmp_path):
 def test_what_is_not_installed_is_said(tmp_path, monkeypatch):
     from lift import registry
 
-    monkeypatch.setattr(registry.Entry, "missing", property(lambda entry: ["gsplat"] if entry.name == "gsplat" else []))
-    done = lift("run", "image=coffee", "renderer=gsplat", "--plan", f"output={tmp_path}", cwd=tmp_path)
-    assert done.returncode == 0 and "not installed: renderer gsplat: pip install 'lift[gpu]'" in done.stdout
+    monkeypatch.setattr(
+        registry.Entry,
+        "missing",
+        property(lambda entry: ["gsplat"] if entry.name == "gsplat" else []),
+    )
+    done = lift(
+        "run", "image=coffee", "renderer=gsplat", "--plan", f"output={tmp_path}", cwd=tmp_path
+    )
+    assert (
+        done.returncode == 0
+        and "not installed: renderer gsplat: pip install 'lift[gpu]'" in done.stdout
+    )
 
 
 @pytest.mark.slow
@@ -83,9 +135,21 @@ def test_every_experiment_says_what_it_would_do(tmp_path):
             config = compose("lift", [f"experiment={name}", "image=room", f"output={tmp_path}"])
         check(config)
         said[name] = forecast(config)
-        assert all(f"\n{stage}" in said[name] for stage in ("depth", "plan", "clip", "reconstruct", "fit"))
+        assert all(
+            f"\n{stage}" in said[name] for stage in ("depth", "plan", "clip", "reconstruct", "fit")
+        )
     assert {"laptop", "liftimage3d", "quality"} <= set(said)
     published = said["liftimage3d"]
-    for part in ("motionctrl, stabilityai/stable-video-diffusion-img2vid (", "16 clips, 241 frames", "mast3r, naver/MASt3R", "CC-BY-NC-SA-4.0", "hexplane", "17000 steps of 2 views"):
+    for part in (
+        "motionctrl, stabilityai/stable-video-diffusion-img2vid (",
+        "16 clips, 241 frames",
+        "mast3r, naver/MASt3R",
+        "CC-BY-NC-SA-4.0",
+        "hexplane",
+        "17000 steps of 2 views",
+    ):
         assert part in published, part
-    assert "viewcrafter, Drexubery/ViewCrafter_25 (Apache-2.0)" in said["quality"] and "warp (Apache-2.0)" in said["laptop"]
+    assert (
+        "viewcrafter, Drexubery/ViewCrafter_25 (Apache-2.0)" in said["quality"]
+        and "warp (Apache-2.0)" in said["laptop"]
+    )

@@ -28,9 +28,16 @@ def some(number: int = 12, shared: bool = False) -> Cameras:
 def assert_same(a: Cameras, b: Cameras, tolerance: float = 1e-6) -> None:
     assert (a.width, a.height, len(a)) == (b.width, b.height, len(b))
     torch.testing.assert_close(a.intrinsics, b.intrinsics, rtol=1e-6, atol=1e-4)
-    assert rotation_angle(a.world_to_camera[:, :3, :3].double(), b.world_to_camera[:, :3, :3].double()).max() < 1e-4
+    assert (
+        rotation_angle(
+            a.world_to_camera[:, :3, :3].double(), b.world_to_camera[:, :3, :3].double()
+        ).max()
+        < 1e-4
+    )
     reach = a.centers.norm(dim=-1).max()
-    assert (a.world_to_camera[:, :3, 3] - b.world_to_camera[:, :3, 3]).abs().max() < tolerance * reach
+    assert (
+        a.world_to_camera[:, :3, 3] - b.world_to_camera[:, :3, 3]
+    ).abs().max() < tolerance * reach
 
 
 def test_transforms_round_trip_and_axes(tmp_path):
@@ -47,15 +54,30 @@ def test_transforms_round_trip_and_axes(tmp_path):
     ahead, above = camera.camera_to_world[0, :3, 2], -camera.camera_to_world[0, :3, 1]
     torch.testing.assert_close(-to_world[:3, 2], ahead, rtol=0, atol=1e-5)
     torch.testing.assert_close(to_world[:3, 1], above, rtol=0, atol=1e-5)
-    assert (frame["fl_x"], frame["fl_y"], frame["cx"], frame["cy"], frame["w"], frame["h"]) == (503, 510, 322.5, 178.25, 640, 360)
+    assert (frame["fl_x"], frame["fl_y"], frame["cx"], frame["cy"], frame["w"], frame["h"]) == (
+        503,
+        510,
+        322.5,
+        178.25,
+        640,
+        360,
+    )
 
 
 def test_transforms_of_other_programs(tmp_path):
     """Intrinsics for all frames at once, as nerfstudio writes them; a field of view, as NeRF's synthetic scenes do."""
     frames = [{"file_path": "a", "transform_matrix": np.eye(4).tolist()}]
-    (tmp_path / "a.json").write_text(json.dumps({"w": 100, "h": 50, "fl_x": 80, "cx": 49, "k1": 0.1, "frames": frames}))
-    assert read_cameras(tmp_path / "a.json").intrinsics[0].tolist() == [[80, 0, 49], [0, 80, 25], [0, 0, 1]]
-    (tmp_path / "b.json").write_text(json.dumps({"w": 100, "h": 50, "camera_angle_x": math.pi / 2, "frames": frames}))
+    (tmp_path / "a.json").write_text(
+        json.dumps({"w": 100, "h": 50, "fl_x": 80, "cx": 49, "k1": 0.1, "frames": frames})
+    )
+    assert read_cameras(tmp_path / "a.json").intrinsics[0].tolist() == [
+        [80, 0, 49],
+        [0, 80, 25],
+        [0, 0, 1],
+    ]
+    (tmp_path / "b.json").write_text(
+        json.dumps({"w": 100, "h": 50, "camera_angle_x": math.pi / 2, "frames": frames})
+    )
     camera = read_cameras(tmp_path / "b.json")
     assert camera.intrinsics[0, 0, 0] == pytest.approx(50)
     pixel, depth = project(torch.tensor([[0.0, 1.0, -2.0]]), camera)  # OpenGL: ahead and above
@@ -68,9 +90,17 @@ def test_colmap_text_round_trip(tmp_path, shared_lens):
     points = PointCloud(torch.randn(1000, 3), torch.rand(1000, 3))
     write_colmap(tmp_path / "sparse", cameras, [""] * len(cameras), points, most=300)
     assert_same(read_cameras(tmp_path / "sparse"), cameras)
-    lenses = [line for line in (tmp_path / "sparse" / "cameras.txt").read_text().splitlines() if not line.startswith("#")]
+    lenses = [
+        line
+        for line in (tmp_path / "sparse" / "cameras.txt").read_text().splitlines()
+        if not line.startswith("#")
+    ]
     assert len(lenses) == (1 if shared_lens else len(cameras))
-    rows = [line for line in (tmp_path / "sparse" / "points3D.txt").read_text().splitlines() if not line.startswith("#")]
+    rows = [
+        line
+        for line in (tmp_path / "sparse" / "points3D.txt").read_text().splitlines()
+        if not line.startswith("#")
+    ]
     assert len(rows) == 250
 
 
@@ -84,40 +114,70 @@ def test_colmap_itself_agrees(tmp_path, form):
     model = pycolmap.Reconstruction(tmp_path / "ours")
     assert len(model.images) == len(cameras) and len(model.points3D) == 50
     image = next(image for image in model.images.values() if image.name == names[5])
-    pixel = model.cameras[image.camera_id].img_from_cam(image.cam_from_world() * points.points[:1].double().numpy())[0]
-    np.testing.assert_allclose(pixel, project(points.points[:1], cameras[5])[0][0, 0].numpy(), atol=1e-2)
+    pixel = model.cameras[image.camera_id].img_from_cam(
+        image.cam_from_world() * points.points[:1].double().numpy()
+    )[0]
+    np.testing.assert_allclose(
+        pixel, project(points.points[:1], cameras[5])[0][0, 0].numpy(), atol=1e-2
+    )
     (tmp_path / "theirs").mkdir()
     (model.write_text if form == "text" else model.write_binary)(str(tmp_path / "theirs"))
     assert_same(read_cameras(tmp_path / "theirs"), cameras)
 
 
-@pytest.mark.parametrize("model, parameters", [("SIMPLE_PINHOLE", "500 320 180"), ("SIMPLE_RADIAL", "500 320 180 0.01"),
-                                               ("OPENCV", "500 500 320 180 0.1 0 0 0")])  # fmt: skip
+@pytest.mark.parametrize(
+    "model, parameters",
+    [
+        ("SIMPLE_PINHOLE", "500 320 180"),
+        ("SIMPLE_RADIAL", "500 320 180 0.01"),
+        ("OPENCV", "500 500 320 180 0.1 0 0 0"),
+    ],
+)
 def test_colmap_camera_models(tmp_path, model, parameters):
     (tmp_path / "cameras.txt").write_text(f"# x\n7 {model} 640 360 {parameters}\n")
-    (tmp_path / "images.txt").write_text("# x\n3 1 0 0 0 0 0 0 7 b 10.png\n1.0 2.0 -1\n9 1 0 0 0 1 2 3 7 b 9.png\n\n")
+    (tmp_path / "images.txt").write_text(
+        "# x\n3 1 0 0 0 0 0 0 7 b 10.png\n1.0 2.0 -1\n9 1 0 0 0 1 2 3 7 b 9.png\n\n"
+    )
     cameras = read_cameras(tmp_path)
     assert cameras.intrinsics[0].tolist() == [[500, 0, 320], [0, 500, 180], [0, 0, 1]]
     assert cameras.world_to_camera[:, :3, 3].tolist() == [[1, 2, 3], [0, 0, 0]]
 
 
-@pytest.mark.parametrize("keys", [("w2c", "K"), ("c2w", "intrinsics"), ("world_to_camera", "K"), ("camera_to_world", "K")])
+@pytest.mark.parametrize(
+    "keys",
+    [("w2c", "K"), ("c2w", "intrinsics"), ("world_to_camera", "K"), ("camera_to_world", "K")],
+)
 @pytest.mark.parametrize("rows", [3, 4])
 def test_npz(tmp_path, keys, rows):
     cameras = some()
     matrices = cameras.world_to_camera if keys[0].startswith("w") else cameras.camera_to_world
-    np.savez(tmp_path / "a.npz", **{keys[0]: matrices[:, :rows], keys[1]: cameras.intrinsics, "width": 640, "height": 360})
+    np.savez(
+        tmp_path / "a.npz",
+        **{keys[0]: matrices[:, :rows], keys[1]: cameras.intrinsics, "width": 640, "height": 360},
+    )
     assert_same(read_cameras(tmp_path / "a.npz"), cameras)
-    np.savez(tmp_path / "b.npz", **{keys[0]: matrices[:, :rows], keys[1]: cameras.intrinsics[0], "width": [640] * 12, "height": 360})
+    np.savez(
+        tmp_path / "b.npz",
+        **{
+            keys[0]: matrices[:, :rows],
+            keys[1]: cameras.intrinsics[0],
+            "width": [640] * 12,
+            "height": 360,
+        },
+    )
     assert torch.equal(read_cameras(tmp_path / "b.npz").intrinsics[4], cameras.intrinsics[0])
 
 
 def test_realestate_text(tmp_path):
     cameras = some()
     rows = ["https://www.youtube.com/watch?v=x"]
-    for i, (matrix, k) in enumerate(zip(cameras.world_to_camera.tolist(), cameras.intrinsics.tolist(), strict=True)):
+    for i, (matrix, k) in enumerate(
+        zip(cameras.world_to_camera.tolist(), cameras.intrinsics.tolist(), strict=True)
+    ):
         lens = [k[0][0] / 640, k[1][1] / 360, k[0][2] / 640, k[1][2] / 360, 0, 0]
-        rows.append(" ".join(repr(v) for v in [33000 * i, *lens, *matrix[0], *matrix[1], *matrix[2]]))
+        rows.append(
+            " ".join(repr(v) for v in [33000 * i, *lens, *matrix[0], *matrix[1], *matrix[2]])
+        )
     for first in (0, 1):  # with and without the address
         (tmp_path / "a.txt").write_text("\n".join(rows[first:]) + "\n")
         assert_same(read_cameras(tmp_path / "a.txt"), cameras)
@@ -135,11 +195,17 @@ def test_real_cameras_see_their_own_points(shared, scene):
     cameras = read_cameras(path / "cameras.npz")
     stored = np.load(path / "cameras.npz")
     assert len(cameras) == len(stored["w2c"]) and cameras.width == stored["width"]
-    torch.testing.assert_close(cameras.world_to_camera.double(), torch.from_numpy(stored["w2c"]), atol=2e-4, rtol=1e-5)
+    torch.testing.assert_close(
+        cameras.world_to_camera.double(), torch.from_numpy(stored["w2c"]), atol=2e-4, rtol=1e-5
+    )
     if (path / "sparse_points.npz").exists():
         points = torch.from_numpy(np.load(path / "sparse_points.npz")["xyz"]).float()
         pixels, depth = project(points, cameras)
-        seen = (depth > 0) & (pixels >= 0).all(-1) & (pixels < torch.tensor([cameras.width, cameras.height])).all(-1)
+        seen = (
+            (depth > 0)
+            & (pixels >= 0).all(-1)
+            & (pixels < torch.tensor([cameras.width, cameras.height])).all(-1)
+        )
         assert seen.float().mean() > 0.5
 
 
@@ -187,12 +253,16 @@ def test_a_byte_order_mark_is_skipped(tmp_path):
 
 
 def test_a_coefficient_that_is_null_counts_as_absent(tmp_path):
-    (tmp_path / "a.json").write_text(json.dumps({"w": 32, "h": 24, "fl_x": 30, "k1": None, "frames": [FRAME]}))
+    (tmp_path / "a.json").write_text(
+        json.dumps({"w": 32, "h": 24, "fl_x": 30, "k1": None, "frames": [FRAME]})
+    )
     assert read_views(tmp_path / "a.json")[0].lens[0] == 0
 
 
 def test_a_missing_size_is_that_of_the_stored_pictures(tmp_path):
-    (tmp_path / "a.json").write_text(json.dumps({"fl_x": 30, "frames": [{**FRAME, "file_path": "./view"}]}))
+    (tmp_path / "a.json").write_text(
+        json.dumps({"fl_x": 30, "frames": [{**FRAME, "file_path": "./view"}]})
+    )
     with pytest.raises(ValueError, match="no w and h, and its picture .*view' is not there"):
         read_cameras(tmp_path / "a.json")
     assert read_cameras(tmp_path / "a.json", (40, 30)).width == 40
@@ -202,13 +272,23 @@ def test_a_missing_size_is_that_of_the_stored_pictures(tmp_path):
 
 def test_a_viewers_camera_path_is_read(tmp_path):
     camera = {"camera_to_world": np.eye(4).ravel().tolist(), "fov": 90, "aspect": 2}
-    (tmp_path / "a.json").write_text(json.dumps({"render_width": 40, "render_height": 20, "camera_path": [camera]}))
+    (tmp_path / "a.json").write_text(
+        json.dumps({"render_width": 40, "render_height": 20, "camera_path": [camera]})
+    )
     read = read_cameras(tmp_path / "a.json")
     assert read.width == 40 and read.intrinsics[0, 0, 0] == pytest.approx(10)
 
 
 def test_blank_lines_between_colmaps_pictures_are_skipped(tmp_path):
     (tmp_path / "cameras.txt").write_text("1 PINHOLE 32 24 30 30 16 12\n")
-    lines = ["1 1 0 0 0 0 0 0 1 a.png", "", "2 1 0 0 0 1 0 0 1 b.png", "", "", "3 1 0 0 0 2 0 0 1 c.png", ""]
+    lines = [
+        "1 1 0 0 0 0 0 0 1 a.png",
+        "",
+        "2 1 0 0 0 1 0 0 1 b.png",
+        "",
+        "",
+        "3 1 0 0 0 2 0 0 1 c.png",
+        "",
+    ]
     (tmp_path / "images.txt").write_text("\n".join(lines))
     assert [view.name for view in read_views(tmp_path)] == ["a.png", "b.png", "c.png"]

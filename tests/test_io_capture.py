@@ -1,6 +1,5 @@
 """A video, a folder and a list of pictures become frames of one scene."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +26,9 @@ def load(image: str | tuple[str, ...], **settings) -> Capture:
     def centrality(images: torch.Tensor) -> torch.Tensor:
         return -(torch.arange(len(images)) - 4.0).abs()
 
-    return load_capture(image, CaptureSettings(**{"size": 64, "field_of_view": 55.0, **settings}), centrality)
+    return load_capture(
+        image, CaptureSettings(**{"size": 64, "field_of_view": 55.0, **settings}), centrality
+    )
 
 
 def grey(index: int, size: tuple[int, int] = SIZE) -> torch.Tensor:
@@ -74,7 +75,9 @@ def test_a_list_keeps_its_order_and_names_what_is_missing(tmp_path):
     folder(tmp_path, 3)
     files = tuple(str(tmp_path / f"view_{index}.png") for index in (2, 0, 1))
     assert greys(load(files, input="0")) == [2, 0, 1]
-    with pytest.raises(FileNotFoundError, match="view_7.png', which is no file; missing are 1 of 3"):
+    with pytest.raises(
+        FileNotFoundError, match="view_7.png', which is no file; missing are 1 of 3"
+    ):
         load((*files[:2], str(tmp_path / "view_7.png")))
 
 
@@ -99,8 +102,14 @@ def test_every_nth_picture_is_held_out_but_not_the_input(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"input": "view_9.png"}, "input is 'view_9.png'; choose a frame's name, such as 'view_0.png', or its index from 0 to 3"),
-        ({"input": "1", "stride": 2}, "input is '1', frame 1, which frames.first=0 and frames.stride=2 leave out"),
+        (
+            {"input": "view_9.png"},
+            "input is 'view_9.png'; choose a frame's name, such as 'view_0.png', or its index from 0 to 3",
+        ),
+        (
+            {"input": "1", "stride": 2},
+            "input is '1', frame 1, which frames.first=0 and frames.stride=2 leave out",
+        ),
         ({"first": 3}, "frames.first=3 and frames.stride=1 leave 1 of 4 frames"),
     ],
 )
@@ -112,7 +121,9 @@ def test_wrong_settings_are_named(tmp_path, settings, message):
 def test_pictures_of_two_sizes_are_refused_by_both_names(tmp_path):
     path = folder(tmp_path, 3)
     save_image(tmp_path / "view_3.png", grey(0, (48, 64)))
-    with pytest.raises(ValueError, match="view_0.png is 64 x 48 pixels and .*view_3.png is 48 x 64"):
+    with pytest.raises(
+        ValueError, match="view_0.png is 64 x 48 pixels and .*view_3.png is 48 x 64"
+    ):
         load(path)
 
 
@@ -141,7 +152,9 @@ def test_known_cameras_are_seen_from_the_input_in_their_own_unit(tmp_path):
 def test_pictures_without_cameras_are_named_and_counted(tmp_path):
     cameras = given(tmp_path, 4)
     (tmp_path / "images").mkdir()
-    expected = "no camera of 'view_4.png'; missing are those of 2 of 6 pictures.*first camera is called"
+    expected = (
+        "no camera of 'view_4.png'; missing are those of 2 of 6 pictures.*first camera is called"
+    )
     with pytest.raises(ValueError, match=expected):
         load(folder(tmp_path / "images", 6), cameras=cameras)
 
@@ -156,7 +169,10 @@ def test_given_cameras_describe_the_pixels_as_stored(tmp_path, orientation):
     for index in range(2):
         Image.fromarray(pixels).save(tmp_path / f"view_{index}.png", exif=tags)
     bright = {"known": load(str(tmp_path), cameras=cameras), "free": load(str(tmp_path))}
-    upper = {name: float(capture.frames.images[0, :20].float().mean()) for name, capture in bright.items()}
+    upper = {
+        name: float(capture.frames.images[0, :20].float().mean())
+        for name, capture in bright.items()
+    }
     assert upper["known"] > 190
     assert upper["free"] > 190 if orientation == 1 else upper["free"] < 10
 
@@ -175,7 +191,9 @@ def test_a_video_is_a_sequence_from_its_first_frame(tmp_path):
 def test_a_videos_cameras_are_matched_by_index(tmp_path):
     write_video(tmp_path / "clip.mp4", torch.stack([grey(index) for index in range(5)]), 10)
     capture = load(str(tmp_path / "clip.mp4"), cameras=given(tmp_path, 5), first=1)
-    torch.testing.assert_close(capture.trajectory.cameras.centers[:, 0], torch.tensor([0, 0.5, 1, 1.5]))
+    torch.testing.assert_close(
+        capture.trajectory.cameras.centers[:, 0], torch.tensor([0, 0.5, 1, 1.5])
+    )
     with pytest.raises(ValueError, match="holds 4 cameras .* there are 5 frames"):
         load(str(tmp_path / "clip.mp4"), cameras=given(tmp_path, 4))
 
@@ -222,7 +240,10 @@ def test_more_frames_are_chosen_where_more_moves():
 def test_blur_and_motion_are_measured():
     rng = np.random.default_rng(0)
     sharp = rng.integers(0, 255, (96, 128), dtype=np.uint8)
-    smooth: Callable = lambda image, side: np.array(Image.fromarray(image).resize((side, side)).resize((128, 96)))  # noqa: E731
+
+    def smooth(image, side):
+        return np.array(Image.fromarray(image).resize((side, side)).resize((128, 96)))
+
     blurred = smooth(sharp, 16)
     scores = score_frames([smooth(sharp, 48), blurred, np.roll(blurred, 4, 1)])
     assert scores.sharpness[0] > 1.5 * scores.sharpness[1] and scores.motion[0] == 0
@@ -231,6 +252,8 @@ def test_blur_and_motion_are_measured():
 
 def test_photographs_with_a_lens_and_cameras(shared):
     scene = shared / "data" / "llff_fern"
-    capture = load(str(scene / "images"), size=128, cameras=str(scene / "cameras.npz"), held_out=8, most=4)
+    capture = load(
+        str(scene / "images"), size=128, cameras=str(scene / "cameras.npz"), held_out=8, most=4
+    )
     assert capture.trajectory.hint == "known" and "lens distortion undone" in capture.picture.notes
     assert capture.frames.images.shape == (4, 96, 128, 3)

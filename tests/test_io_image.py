@@ -17,7 +17,9 @@ ORIENTATION = ExifTags.Base.Orientation.value
 def scene(width: int, height: int) -> Image.Image:
     """Red grows to the right, green downwards; a blue block in the upper left corner."""
     y, x = np.mgrid[0:height, 0:width]
-    pixels = np.stack([255 * (x + 0.5) / width, 255 * (y + 0.5) / height, np.zeros((height, width))], -1)
+    pixels = np.stack(
+        [255 * (x + 0.5) / width, 255 * (y + 0.5) / height, np.zeros((height, width))], -1
+    )
     pixels[: height // 8, : width // 8] = [0, 0, 255]
     return Image.fromarray(pixels.round().astype(np.uint8))
 
@@ -46,7 +48,12 @@ def test_size_camera_and_field_of_view_follow(tmp_path):
     scene(900, 600).save(tmp_path / "a.png")
     picture = load_picture(str(tmp_path / "a.png"), 240, 60.0)
     cameras = picture.cameras
-    assert (cameras.width, cameras.height) == (240, 160) and tuple(picture.frames.images.shape) == (1, 160, 240, 3)
+    assert (cameras.width, cameras.height) == (240, 160) and tuple(picture.frames.images.shape) == (
+        1,
+        160,
+        240,
+        3,
+    )
     assert picture.frames.depth is None and picture.name == "a" and len(picture.digest) == 64
     assert field(float(cameras.intrinsics[0, 0, 0]), 240) == pytest.approx(60, abs=1e-4)
     assert cameras.intrinsics[0, :2, 2].tolist() == [120, 80]
@@ -61,10 +68,20 @@ def test_sides_are_multiples_of_eight_and_pixels_stay_square(tmp_path, size, wan
     scene(*size).save(tmp_path / "a.png")
     picture = load_picture(str(tmp_path / "a.png"), wanted, 60.0)
     height, width = picture.frames.images.shape[1:3]
-    assert width % 8 == 0 and height % 8 == 0 and wanted // 8 * 8 >= max(width, height) > min(wanted, max(size), 4 * min(size)) - 8
+    assert (
+        width % 8 == 0
+        and height % 8 == 0
+        and wanted // 8 * 8 >= max(width, height) > min(wanted, max(size), 4 * min(size)) - 8
+    )
     assert width <= size[0] and height <= size[1]
-    red, green = picture.frames.images[0, height // 2, :, 0].float(), picture.frames.images[0, :, width // 2, 1].float()
-    steps = (red[-4] - red[3]) / (width - 7) * size[0], (green[-4] - green[3]) / (height - 7) * size[1]
+    red, green = (
+        picture.frames.images[0, height // 2, :, 0].float(),
+        picture.frames.images[0, :, width // 2, 1].float(),
+    )
+    steps = (
+        (red[-4] - red[3]) / (width - 7) * size[0],
+        (green[-4] - green[3]) / (height - 7) * size[1],
+    )
     assert float(steps[0]) == pytest.approx(float(steps[1]), rel=0.03)
     assert picture.cameras.intrinsics[0, 0, 0] == picture.cameras.intrinsics[0, 1, 1]
 
@@ -86,10 +103,21 @@ def test_calibrated_photo_keeps_its_calibration():
 def test_exif_orientation(tmp_path, orientation):
     """Whatever way the sensor was held, the picture comes out upright."""
     upright = scene(640, 400)
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the Transpose that the camera's orientation undoes
+    undo = {
+        2: 0,
+        3: 3,
+        4: 1,
+        5: 5,
+        6: 2,
+        7: 6,
+        8: 4,
+    }  # the Transpose that the camera's orientation undoes
     stored = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
     stored.save(tmp_path / "a.jpg", quality=95, exif=exif(Orientation=orientation))
-    for image in (load_picture(str(tmp_path / "a.jpg"), 320, 60.0).frames.images[0], read_image(tmp_path / "a.jpg")):
+    for image in (
+        load_picture(str(tmp_path / "a.jpg"), 320, 60.0).frames.images[0],
+        read_image(tmp_path / "a.jpg"),
+    ):
         height, width = image.shape[:2]
         assert width / height == pytest.approx(1.6)
         assert image[2, 2, 2] > 200 and image[-2, -2, 2] < 40
@@ -100,12 +128,22 @@ def test_focal_length_from_exif(tmp_path):
     wide = tmp_path / "wide.jpg"
     scene(600, 400).save(wide, exif=exif(FocalLengthIn35mmFilm=50))
     picture = load_picture(str(wide), 240, 90.0)
-    assert field(float(picture.cameras.intrinsics[0, 0, 0]), picture.cameras.width) == pytest.approx(39.6, abs=0.1)
-    assert any("EXIF" in note for note in picture.notes) and not any("assumed" in note for note in picture.notes)
+    assert field(
+        float(picture.cameras.intrinsics[0, 0, 0]), picture.cameras.width
+    ) == pytest.approx(39.6, abs=0.1)
+    assert any("EXIF" in note for note in picture.notes) and not any(
+        "assumed" in note for note in picture.notes
+    )
 
     # a sensor of 36 mm with 6000 pixels, the picture then halved and halved: 24 mm are 4000 of the sensor's pixels
     dense = tmp_path / "dense.jpg"
-    tags = dict(FocalLength=24, FocalPlaneXResolution=6000 / 3.6, FocalPlaneResolutionUnit=3, ExifImageWidth=6000, ExifImageHeight=4000)
+    tags = dict(
+        FocalLength=24,
+        FocalPlaneXResolution=6000 / 3.6,
+        FocalPlaneResolutionUnit=3,
+        ExifImageWidth=6000,
+        ExifImageHeight=4000,
+    )
     scene(1500, 1000).save(dense, exif=exif(**tags))
     picture = load_picture(str(dense), 1500, 90.0)
     assert float(picture.cameras.intrinsics[0, 0, 0]) == pytest.approx(1000, rel=1e-3)
@@ -113,7 +151,9 @@ def test_focal_length_from_exif(tmp_path):
     turned = tmp_path / "turned.jpg"  # portrait: the camera turns with the picture
     scene(600, 400).save(turned, exif=exif(FocalLengthIn35mmFilm=50, Orientation=6))
     camera = load_picture(str(turned), 240, 90.0).cameras
-    assert camera.height > camera.width and field(float(camera.intrinsics[0, 1, 1]), camera.height) == pytest.approx(39.6, abs=0.2)
+    assert camera.height > camera.width and field(
+        float(camera.intrinsics[0, 1, 1]), camera.height
+    ) == pytest.approx(39.6, abs=0.2)
 
 
 @pytest.mark.parametrize(
@@ -149,8 +189,16 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
 def test_modes(tmp_path):
     base = scene(160, 96)
     plain = load_picture(_save(base, tmp_path / "rgb.png"), 160, 60.0).frames.images.float()
-    for mode, suffix, tolerance in (("L", "png", None), ("P", "png", 30), ("CMYK", "jpg", 30), ("CMYK", "tif", 3), ("1", "png", None)):
-        image = load_picture(_save(base.convert(mode), tmp_path / f"{mode}.{suffix}"), 160, 60.0).frames.images.float()
+    for mode, suffix, tolerance in (
+        ("L", "png", None),
+        ("P", "png", 30),
+        ("CMYK", "jpg", 30),
+        ("CMYK", "tif", 3),
+        ("1", "png", None),
+    ):
+        image = load_picture(
+            _save(base.convert(mode), tmp_path / f"{mode}.{suffix}"), 160, 60.0
+        ).frames.images.float()
         assert image.shape == plain.shape
         assert tolerance is None or (image - plain).abs().mean() < tolerance, mode
 
@@ -166,7 +214,11 @@ def test_transparency_is_laid_over_white(tmp_path):
     pixels[:, 48:] = [0, 0, 0, 128]
     picture = load_picture(_save(Image.fromarray(pixels), tmp_path / "a.png"), 64, 60.0)
     row = picture.frames.images[0, 32]
-    assert row[8].tolist() == [200, 0, 0] and row[40].tolist() == [255, 255, 255] and row[60].tolist() == [127, 127, 127]
+    assert (
+        row[8].tolist() == [200, 0, 0]
+        and row[40].tolist() == [255, 255, 255]
+        and row[60].tolist() == [127, 127, 127]
+    )
     assert any("white" in note for note in picture.notes)
 
     palette = Image.new("P", (64, 64), 1)
@@ -189,8 +241,14 @@ def test_very_wide_and_very_tall_are_cropped_in_the_middle(tmp_path):
         height, width = picture.frames.images.shape[1:3]
         assert sorted((width, height)) == [96, 400] or sorted((width, height)) == [104, 400]
         assert any("4:1" in note for note in picture.notes)
-        along = picture.frames.images[0, height // 2, :, 0] if width > height else picture.frames.images[0, :, width // 2, 1]
-        assert along[0] == pytest.approx(255 * 0.4, abs=3) and along[-1] == pytest.approx(255 * 0.6, abs=3)
+        along = (
+            picture.frames.images[0, height // 2, :, 0]
+            if width > height
+            else picture.frames.images[0, :, width // 2, 1]
+        )
+        assert along[0] == pytest.approx(255 * 0.4, abs=3) and along[-1] == pytest.approx(
+            255 * 0.6, abs=3
+        )
         assert field(float(picture.cameras.intrinsics[0, 0, 0]), 400) == pytest.approx(60, abs=1.5)
 
 
@@ -208,10 +266,12 @@ def test_very_large(tmp_path):
     """A JPEG beyond Pillow's own limit is reduced while it is decoded, without moving; a PNG of that size is refused in a line."""
     edge = np.zeros((400, 16000), np.uint8)
     edge[:, 8000:] = 255
-    Image.fromarray(edge).resize((16000, 13001), Image.Resampling.NEAREST).save(tmp_path / "a.jpg", quality=50)
+    Image.fromarray(edge).resize((16000, 13001), Image.Resampling.NEAREST).save(
+        tmp_path / "a.jpg", quality=50
+    )
     limit = Image.MAX_IMAGE_PIXELS
     picture = load_picture(str(tmp_path / "a.jpg"), 128, 60.0)
-    assert Image.MAX_IMAGE_PIXELS == limit
+    assert limit == Image.MAX_IMAGE_PIXELS
     assert (picture.cameras.width, picture.cameras.height) == (128, 104)
     row = picture.frames.images[0, 50, :, 0].int()
     assert row[62] < 12 and row[65] > 243 and row[63] + row[64] == pytest.approx(255, abs=12)
@@ -270,14 +330,20 @@ def test_scene_is_a_picture_too():
     name = next(iter(scenes.SCENES))
     picture = load_picture(name, 64, 60.0)
     assert tuple(picture.frames.images.shape) == (1, 64, 64, 3) and picture.frames.depth is None
-    assert picture.digest == load_picture(name, 64, 60.0).digest != load_picture(name, 72, 60.0).digest
+    assert (
+        picture.digest == load_picture(name, 64, 60.0).digest != load_picture(name, 72, 60.0).digest
+    )
 
 
 def test_digest_is_of_the_bytes(tmp_path):
     scene(64, 64).save(tmp_path / "a.png")
     scene(64, 64).save(tmp_path / "b.png")
     first = load_picture(str(tmp_path / "a.png"), 64, 60.0).digest
-    assert first == load_picture(str(tmp_path / "b.png"), 32, 60.0).digest != load_picture("coffee", 64, 60.0).digest
+    assert (
+        first
+        == load_picture(str(tmp_path / "b.png"), 32, 60.0).digest
+        != load_picture("coffee", 64, 60.0).digest
+    )
 
 
 def test_saved_pictures_come_back(tmp_path):

@@ -44,13 +44,32 @@ def test_ply_layout_is_the_one_of_the_viewers(tmp_path):
     rest = [f"f_rest_{i}" for i in range(9)]
     assert not ply.text and ply.byte_order == "<"
     assert list(vertices.dtype.names) == [
-        *"xyz", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", *rest, "opacity",
-        "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3",
-    ]  # fmt: skip
+        *"xyz",
+        "nx",
+        "ny",
+        "nz",
+        "f_dc_0",
+        "f_dc_1",
+        "f_dc_2",
+        *rest,
+        "opacity",
+        "scale_0",
+        "scale_1",
+        "scale_2",
+        "rot_0",
+        "rot_1",
+        "rot_2",
+        "rot_3",
+    ]
     assert all(vertices.dtype[name] == np.float32 for name in vertices.dtype.names)
     # channel-major: f_rest_0..2 are the three harmonics of red, 3..5 of green
-    assert vertices["f_rest_1"][2] == before.sh_coeffs[2, 2, 0] and vertices["f_rest_3"][2] == before.sh_coeffs[2, 1, 1]
-    assert vertices["opacity"][0] == pytest.approx(float(torch.logit(before.opacities[0])), rel=1e-4)
+    assert (
+        vertices["f_rest_1"][2] == before.sh_coeffs[2, 2, 0]
+        and vertices["f_rest_3"][2] == before.sh_coeffs[2, 1, 1]
+    )
+    assert vertices["opacity"][0] == pytest.approx(
+        float(torch.logit(before.opacities[0])), rel=1e-4
+    )
     assert vertices["scale_2"][1] == pytest.approx(float(before.scales[1, 2].log()), rel=1e-5)
     assert vertices["rot_0"][0] == pytest.approx(float(before.quats[0, 0]), rel=1e-5)
 
@@ -106,9 +125,13 @@ def test_turned_scene_looks_the_same_from_turned_directions():
     after = turned(before)
     half = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
     torch.testing.assert_close(after.means, before.means @ half.T)
-    torch.testing.assert_close(quat_to_rotation(after.quats), half @ quat_to_rotation(before.quats) @ half.T)
+    torch.testing.assert_close(
+        quat_to_rotation(after.quats), half @ quat_to_rotation(before.quats) @ half.T
+    )
     directions = torch.nn.functional.normalize(torch.randn(50, 3, dtype=torch.float64), dim=-1)
-    torch.testing.assert_close(evaluate(after.sh_coeffs, directions @ half.T), evaluate(before.sh_coeffs, directions))
+    torch.testing.assert_close(
+        evaluate(after.sh_coeffs, directions @ half.T), evaluate(before.sh_coeffs, directions)
+    )
     assert torch.equal(turned(after).sh_coeffs, before.sh_coeffs)
 
 

@@ -34,7 +34,10 @@ def test_video_gives_back_its_frames(tmp_path, size):
 
 
 def test_colours_survive(tmp_path):
-    colours = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0], [128, 128, 128]], dtype=torch.uint8)
+    colours = torch.tensor(
+        [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0], [128, 128, 128]],
+        dtype=torch.uint8,
+    )
     frames = colours[:, None, None].expand(-1, 32, 32, -1).contiguous()
     write_video(tmp_path / "a.mp4", frames, 5)
     back = read_frames(tmp_path / "a.mp4").images
@@ -57,7 +60,9 @@ def test_folder_in_natural_order(tmp_path):
     (tmp_path / "notes.txt").write_text("not a picture")
     assert torch.equal(read_frames(tmp_path).images, frames)
     save_image(tmp_path / "frame_99.png", frames[0, :10])
-    with pytest.raises(ValueError, match="differ in size: frame_0.PNG is 24 x 20, frame_99.png is 24 x 10"):
+    with pytest.raises(
+        ValueError, match="differ in size: frame_0.PNG is 24 x 20, frame_99.png is 24 x 10"
+    ):
         read_frames(tmp_path)
 
 
@@ -74,7 +79,17 @@ def test_refusals(tmp_path):
 
 
 def encoded(path, *options: str, source: str = "testsrc=size=64x48:rate=10:duration=1") -> None:
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", source, *options, str(path)]
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-v",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        source,
+        *options,
+        str(path),
+    ]
     subprocess.run(command, check=True)
 
 
@@ -86,7 +101,17 @@ def test_pixels_become_square(tmp_path):
 
 def test_frames_are_turned_as_the_file_says(tmp_path):
     encoded(tmp_path / "a.mp4", "-pix_fmt", "yuv420p")
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-display_rotation", "90", "-i", str(tmp_path / "a.mp4"), "-c", "copy"]
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-v",
+        "error",
+        "-display_rotation",
+        "90",
+        "-i",
+        str(tmp_path / "a.mp4"),
+        "-c",
+        "copy",
+    ]
     if subprocess.run([*command, str(tmp_path / "b.mp4")], capture_output=True).returncode:
         pytest.skip("this ffmpeg cannot write a rotation")
     straight, turned = (read_frames(tmp_path / f"{name}.mp4").images.float() for name in "ab")
@@ -95,7 +120,15 @@ def test_frames_are_turned_as_the_file_says(tmp_path):
 
 
 def test_every_frame_of_an_uneven_rate_comes_once(tmp_path):
-    encoded(tmp_path / "a.mp4", "-vf", "setpts='if(lt(N,5),N,4*N)/10/TB'", "-fps_mode", "passthrough", "-pix_fmt", "yuv420p")
+    encoded(
+        tmp_path / "a.mp4",
+        "-vf",
+        "setpts='if(lt(N,5),N,4*N)/10/TB'",
+        "-fps_mode",
+        "passthrough",
+        "-pix_fmt",
+        "yuv420p",
+    )
     assert len(read_frames(tmp_path / "a.mp4")) == 10
 
 
@@ -103,7 +136,9 @@ def test_chosen_frames_are_those_of_the_whole_video(tmp_path):
     write_video(tmp_path / "a.mp4", moving(9, 48, 64), 10)
     whole = read_frames(tmp_path / "a.mp4").images.numpy()
     chosen = list(decode_video(tmp_path / "a.mp4", [1, 4, 8]))
-    assert len(chosen) == 3 and all((one == whole[index]).all() for one, index in zip(chosen, (1, 4, 8), strict=True))
+    assert len(chosen) == 3 and all(
+        (one == whole[index]).all() for one, index in zip(chosen, (1, 4, 8), strict=True)
+    )
     small = list(decode_video(tmp_path / "a.mp4", grey=32))
     assert len(small) == 9 and small[0].shape == (24, 32)
 

@@ -35,14 +35,19 @@ def test_tree_has_no_clip_that_undoes_its_parent() -> None:
     assert len(plan.cameras) == 1 + 16 * 3
 
 
-@pytest.mark.parametrize(("levels", "directions", "clips"), [(1, ("in",), 1), (3, ("left", "right"), 6), (3, ("left", "up", "in"), 39)])
+@pytest.mark.parametrize(
+    ("levels", "directions", "clips"),
+    [(1, ("in",), 1), (3, ("left", "right"), 6), (3, ("left", "up", "in"), 39)],
+)
 def test_tree_counts(levels: int, directions: tuple[str, ...], clips: int) -> None:
     assert len(Articulated(levels, directions, frames=1)(CAMERA, DEPTH, None).clips) == clips
 
 
 def test_a_child_continues_the_last_frame_of_its_parent() -> None:
     plan = Articulated(depth=3, frames=2)(CAMERA, DEPTH, None)
-    last = {clip.name: span[-1] for clip, span in zip(plan.clips, plan.spans, strict=True)} | {"": 0}
+    last = {clip.name: span[-1] for clip, span in zip(plan.clips, plan.spans, strict=True)} | {
+        "": 0
+    }
     for clip in plan.clips:
         assert clip.source == last[clip.name.rpartition("/")[0]]
 
@@ -54,15 +59,25 @@ def test_tree_ends_where_the_angles_say() -> None:
     right = torch.stack([5 * angle.sin(), torch.tensor(0.0), 5 - 5 * angle.cos()])
     assert torch.allclose(ends["right/right"].centers[0], right, atol=1e-5)
     assert float(ends["up"].centers[0, 1]) < 0  # y is down
-    assert torch.allclose(ends["right/up"].world_to_camera, ends["up/right"].world_to_camera, atol=1e-5)
+    assert torch.allclose(
+        ends["right/up"].world_to_camera, ends["up/right"].world_to_camera, atol=1e-5
+    )
     near = Articulated(1, ("in", "out"), angle=0.0, distance=0.2)(CAMERA, DEPTH, None)
-    assert torch.allclose(near.clips[0].cameras.centers[-1], torch.tensor([0.0, 0.0, 1.0]), atol=1e-5)
-    assert torch.allclose(near.clips[1].cameras.centers[-1], torch.tensor([0.0, 0.0, -1.0]), atol=1e-5)
+    assert torch.allclose(
+        near.clips[0].cameras.centers[-1], torch.tensor([0.0, 0.0, 1.0]), atol=1e-5
+    )
+    assert torch.allclose(
+        near.clips[1].cameras.centers[-1], torch.tensor([0.0, 0.0, -1.0]), atol=1e-5
+    )
 
 
-@pytest.mark.parametrize("name", ["right", "left/left", "up/right", "down/left", "in/up", "out/out"])
+@pytest.mark.parametrize(
+    "name", ["right", "left/left", "up/right", "down/left", "in/up", "out/out"]
+)
 def test_single_ends_where_the_tree_does(name: str) -> None:
-    tree = Articulated(directions=("right", "left", "up", "down", "in", "out"), frames=4)(CAMERA, DEPTH, None)
+    tree = Articulated(directions=("right", "left", "up", "down", "in", "out"), frames=4)(
+        CAMERA, DEPTH, None
+    )
     end = next(clip for clip in tree.clips if clip.name == name).cameras[-1]
     alone = Single(name)(CAMERA, DEPTH, None)
     assert len(alone.clips) == 1
@@ -70,8 +85,14 @@ def test_single_ends_where_the_tree_does(name: str) -> None:
 
 
 PLANNERS = [
-    Articulated(), Articulated(1, ("in", "up")), Single("left/up"), Orbit(elevation=15.0), Spiral(), Dolly(), Dolly(-0.4, zoom=True),
-]  # fmt: skip
+    Articulated(),
+    Articulated(1, ("in", "up")),
+    Single("left/up"),
+    Orbit(elevation=15.0),
+    Spiral(),
+    Dolly(),
+    Dolly(-0.4, zoom=True),
+]
 
 
 @pytest.mark.parametrize("planner", PLANNERS)
@@ -96,14 +117,18 @@ def test_lengths_follow_the_depth(planner: object) -> None:
     far = Depth(3 * DEPTH.depth, DEPTH.valid, "scale")
     near, wide = (planner(CAMERA, depth, None).cameras for depth in (DEPTH, far))
     assert torch.allclose(3 * near.centers, wide.centers, atol=1e-4)
-    assert torch.allclose(near.world_to_camera[:, :3, :3], wide.world_to_camera[:, :3, :3], atol=1e-5)
+    assert torch.allclose(
+        near.world_to_camera[:, :3, :3], wide.world_to_camera[:, :3, :3], atol=1e-5
+    )
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.sampled_from(PLANNERS), st.floats(0.05, 1.0))
 def test_magnitude_shrinks_the_motion(planner: object, magnitude: float) -> None:
     full, part = planner(CAMERA, DEPTH, None), planner(CAMERA, DEPTH, None, magnitude)
-    assert [(clip.name, clip.source, len(clip.cameras)) for clip in full.clips] == [(c.name, c.source, len(c.cameras)) for c in part.clips]
+    assert [(clip.name, clip.source, len(clip.cameras)) for clip in full.clips] == [
+        (c.name, c.source, len(c.cameras)) for c in part.clips
+    ]
     far, near = (float(plan.cameras.centers.norm(dim=-1).max()) for plan in (full, part))
     assert near == pytest.approx(magnitude * far, rel=0.05)
 
@@ -127,7 +152,9 @@ def test_dolly_zoom_keeps_the_center_at_its_size() -> None:
 
 @pytest.mark.parametrize("name", ["articulated", "single", "orbit", "spiral", "dolly"])
 def test_frames_a_clip(name: str) -> None:
-    lengths = {len(clip.cameras) for clip in planners.build({"name": name})(CAMERA, DEPTH, 14).clips}
+    lengths = {
+        len(clip.cameras) for clip in planners.build({"name": name})(CAMERA, DEPTH, 14).clips
+    }
     assert lengths == {14}
     chosen = planners.build({"name": name, "frames": 5})
     assert {len(clip.cameras) for clip in chosen(CAMERA, DEPTH, None).clips} == {5}

@@ -42,7 +42,9 @@ def tour(width: int = WIDTH, height: int = HEIGHT, count: int = 4, step: float =
     clips = []
     for label, source, eyes in (("right", 0, right), ("up", count, up)):
         views = look_at(eyes, target.expand_as(eyes), down.expand_as(eyes))
-        clips.append(Clip(label, source, Cameras(views, start.intrinsics.expand(count, 3, 3), width, height)))
+        clips.append(
+            Clip(label, source, Cameras(views, start.intrinsics.expand(count, 3, 3), width, height))
+        )
     trajectory = Trajectory(start, tuple(clips))
     return trajectory, walls.render(trajectory.cameras)
 
@@ -63,7 +65,9 @@ def test_fit_finds_scale_and_shift_among_outliers():
     assert fit(source, target) == pytest.approx((0.7, 0.2), abs=2e-3)
     assert fit(source, 2 * source + 0.0, shift=False) == pytest.approx((2, 0))
     assert fit(torch.full((50,), 0.5), torch.full((50,), 1.0)) == pytest.approx((2, 0))  # a wall
-    assert fit(source, 1.3 - source)[0] > 0 and fit(source, 1.3 - source)[1] == 0  # never turned over
+    assert (
+        fit(source, 1.3 - source)[0] > 0 and fit(source, 1.3 - source)[1] == 0
+    )  # never turned over
 
 
 def test_place_trusts_what_agrees():
@@ -89,7 +93,9 @@ def test_place_confidence_is_half_at_the_tolerance():
 
 def test_points_do_not_show_through_what_is_before_them():
     camera = pinhole(32, 24, 30.0)
-    y, x = torch.meshgrid(torch.linspace(-0.5, 0.5, 40), torch.linspace(-0.5, 0.5, 40), indexing="ij")
+    y, x = torch.meshgrid(
+        torch.linspace(-0.5, 0.5, 40), torch.linspace(-0.5, 0.5, 40), indexing="ij"
+    )
     far = torch.stack([2 * x, 2 * y, torch.full_like(x, 2.0)], -1).reshape(-1, 3)
     near = torch.stack([x, y, torch.full_like(x, 1.0)], -1).reshape(-1, 3)[::2]  # with gaps
     depth = seen(torch.cat([far, near, -near]), camera)
@@ -99,10 +105,14 @@ def test_points_do_not_show_through_what_is_before_them():
 
 def test_planned_takes_the_priors_depth():
     trajectory, frames = tour()
-    planned = poses.build({"name": "planned", "most_points": 5000}, depth=input_depth(frames), estimator=None)
+    planned = poses.build(
+        {"name": "planned", "most_points": 5000}, depth=input_depth(frames), estimator=None
+    )
     found = planned(frames, trajectory)
     assert torch.equal(found.cameras.world_to_camera, trajectory.cameras.world_to_camera)
-    assert torch.equal(found.depth, frames.depth) and torch.equal(found.confidence, (frames.depth > 0).float())
+    assert torch.equal(found.depth, frames.depth) and torch.equal(
+        found.confidence, (frames.depth > 0).float()
+    )
     assert 4000 < len(found.points) <= 5000
     # every frame has its share, and a point has the colour of the picture where it lies
     view = trajectory.cameras[0]
@@ -128,7 +138,11 @@ def test_planned_aligns_estimates_to_what_was_seen():
 
 def test_planned_doubts_what_disagrees():
     trajectory, frames = tour()
-    planned = poses.build({"name": "planned"}, depth=input_depth(frames), estimator=Skewed(frames, slice(0, HEIGHT // 4)))
+    planned = poses.build(
+        {"name": "planned"},
+        depth=input_depth(frames),
+        estimator=Skewed(frames, slice(0, HEIGHT // 4)),
+    )
     confidence = planned(Frames(frames.images), trajectory).confidence[1:]
     assert confidence[:, : HEIGHT // 4].median() < 0.2 < 0.8 < confidence[:, HEIGHT // 4 :].median()
 
@@ -149,4 +163,6 @@ def test_planned_refusals():
     with pytest.raises(ValueError, match="needs a depth estimator"):
         planned(Frames(frames.images), trajectory)
     with pytest.raises(ValueError, match="pose.tolerance is 0"):
-        poses.build({"name": "planned", "tolerance": 0.0}, depth=input_depth(frames), estimator=None)
+        poses.build(
+            {"name": "planned", "tolerance": 0.0}, depth=input_depth(frames), estimator=None
+        )

@@ -12,7 +12,13 @@ from tests.walls import Truth
 
 def build(frames: Frames, agree: bool):
     depth = Depth(frames.depth[0], frames.depth[0] > 0, "metric")
-    return poses.build({"name": "auto"}, depth=depth, estimator=Truth(frames), agree=agree, device=torch.device("cpu"))
+    return poses.build(
+        {"name": "auto"},
+        depth=depth,
+        estimator=Truth(frames),
+        agree=agree,
+        device=torch.device("cpu"),
+    )
 
 
 def test_frames_that_are_vouched_for_stay_where_they_were_planned(case):  # noqa: F811
@@ -25,7 +31,10 @@ def test_frames_that_are_vouched_for_stay_where_they_were_planned(case):  # noqa
 def test_others_are_matched(case):  # noqa: F811
     trajectory, taken, frames = case
     found = build(frames, agree=False)(Frames(frames.images), trajectory)
-    angle = rotation_angle(found.cameras.world_to_camera[:NOISE, :3, :3].double(), taken.world_to_camera[:NOISE, :3, :3].double())
+    angle = rotation_angle(
+        found.cameras.world_to_camera[:NOISE, :3, :3].double(),
+        taken.world_to_camera[:NOISE, :3, :3].double(),
+    )
     assert angle.max() < 0.3
 
 

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from lift.geometry import align_similarity, look_at, pinhole, project, rigid, rotation_angle, rotation_from_vector
+from lift.geometry import (
+    align_similarity,
+    look_at,
+    pinhole,
+    project,
+    rigid,
+    rotation_angle,
+    rotation_from_vector,
+)
 from lift.io.cameras import read_cameras
 from lift.io.image import read_image
 from lift.poses import poses
@@ -24,7 +32,11 @@ NOISE = 4
 
 
 def around(start: Cameras, eyes: torch.Tensor) -> Cameras:
-    views = look_at(eyes, torch.tensor([0.0, 0.0, 3.0]).expand_as(eyes), torch.tensor([0.0, 1.0, 0.0]).expand_as(eyes))
+    views = look_at(
+        eyes,
+        torch.tensor([0.0, 0.0, 3.0]).expand_as(eyes),
+        torch.tensor([0.0, 1.0, 0.0]).expand_as(eyes),
+    )
     return Cameras(views, start.intrinsics.expand(len(eyes), 3, 3), start.width, start.height)
 
 
@@ -35,12 +47,26 @@ def case() -> tuple[Trajectory, Cameras, Frames]:
     share = torch.arange(1, 4).float()[:, None] * 0.15
     right = torch.tensor([1.0, 0.0, 0.0]) * share
     up = right[-1] + torch.tensor([0.0, -0.7, 0.3]) * share
-    trajectory = Trajectory(start, (Clip("right", 0, around(start, right)), Clip("up", 3, around(start, up))))
-    turns = torch.tensor([[0.0, 0, 0], *[[0.02, -0.03, 0.01]] * 6]) * torch.tensor([1, 1, -1, 1, -1, 1, -1])[:, None]
-    taken = replace(trajectory.cameras, world_to_camera=rigid(rotation_from_vector(turns), torch.zeros(7, 3))
-                    @ trajectory.cameras.world_to_camera)  # fmt: skip
+    trajectory = Trajectory(
+        start, (Clip("right", 0, around(start, right)), Clip("up", 3, around(start, up)))
+    )
+    turns = (
+        torch.tensor([[0.0, 0, 0], *[[0.02, -0.03, 0.01]] * 6])
+        * torch.tensor([1, 1, -1, 1, -1, 1, -1])[:, None]
+    )
+    taken = replace(
+        trajectory.cameras,
+        world_to_camera=rigid(rotation_from_vector(turns), torch.zeros(7, 3))
+        @ trajectory.cameras.world_to_camera,
+    )
     frames = walls.render(taken)
-    frames.images[NOISE] = torch.randint(0, 256, frames.images.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    frames.images[NOISE] = torch.randint(
+        0,
+        256,
+        frames.images.shape[1:],
+        generator=torch.Generator().manual_seed(0),
+        dtype=torch.uint8,
+    )
     return trajectory, taken, frames
 
 
@@ -61,8 +87,14 @@ def test_cameras_are_found(case, found):
     assert torch.equal(found.cameras.world_to_camera[0], trajectory.start.world_to_camera[0])
     assert torch.equal(found.cameras.intrinsics, trajectory.cameras.intrinsics)
     views = [view for view in range(1, 7) if view != NOISE]
-    angle = rotation_angle(found.cameras.world_to_camera[views, :3, :3].double(), taken.world_to_camera[views, :3, :3].double())
-    planned = rotation_angle(trajectory.cameras.world_to_camera[views, :3, :3].double(), taken.world_to_camera[views, :3, :3].double())
+    angle = rotation_angle(
+        found.cameras.world_to_camera[views, :3, :3].double(),
+        taken.world_to_camera[views, :3, :3].double(),
+    )
+    planned = rotation_angle(
+        trajectory.cameras.world_to_camera[views, :3, :3].double(),
+        taken.world_to_camera[views, :3, :3].double(),
+    )
     assert planned.min() > 2 and angle.max() < 0.1
     reach = taken.centers.norm(dim=-1).max()
     assert (found.cameras.centers - taken.centers).norm(dim=-1)[views].max() < 0.01 * reach
@@ -77,7 +109,9 @@ def test_depth_and_points_are_in_the_plans_world(case, found):
     _, _, frames = case
     for view in (0, 1, 3, 6):
         known = frames.depth[view] > 0
-        error = ((found.depth[view] - frames.depth[view]).abs() / frames.depth[view].clamp(min=1e-3))[known]
+        error = (
+            (found.depth[view] - frames.depth[view]).abs() / frames.depth[view].clamp(min=1e-3)
+        )[known]
         assert error.median() < 0.01, view
         assert found.confidence[view][known].median() > 0.5
     assert 10_000 < len(found.points) <= 20_000
@@ -90,10 +124,14 @@ def test_depth_and_points_are_in_the_plans_world(case, found):
 
 def test_too_little_to_go_by_is_one_line(case, capfd):
     trajectory, _, _ = case
-    noise = torch.randint(0, 256, (7, 168, 224, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    noise = torch.randint(
+        0, 256, (7, 168, 224, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
     noise[:] = 128
     frames = Frames(noise, torch.ones(7, 168, 224))
-    with pytest.raises(ValueError, match="COLMAP placed 0 of 7 frames, fewer than pose.least=0.5 asks for"):
+    with pytest.raises(
+        ValueError, match="COLMAP placed 0 of 7 frames, fewer than pose.least=0.5 asks for"
+    ):
         build(frames)(frames, trajectory)
     assert capfd.readouterr().err == ""
 
@@ -101,16 +139,26 @@ def test_too_little_to_go_by_is_one_line(case, capfd):
 def test_scale_without_a_baseline(case):
     """On a line the line's length says it; a plan that only turns leaves it to the input's depth."""
     trajectory, taken, frames = case
-    points = torch.rand(40, 3, dtype=torch.float64) * torch.tensor([1.0, 1.0, 2.0]) + torch.tensor([-0.5, -0.5, 2.0])
+    points = torch.rand(40, 3, dtype=torch.float64) * torch.tensor([1.0, 1.0, 2.0]) + torch.tensor(
+        [-0.5, -0.5, 2.0]
+    )
     pixels, z = project(points.float(), taken[0])
     depth = torch.zeros(168, 224)
     column, row = pixels[0].long().unbind(-1)
     depth[row, column] = z[0]
-    estimator = poses.build({"name": "colmap"}, depth=Depth(depth, depth > 0, "metric"), estimator=None)
+    estimator = poses.build(
+        {"name": "colmap"}, depth=Depth(depth, depth > 0, "metric"), estimator=None
+    )
     views = taken.world_to_camera.double()
     views[:, :3, 3] /= 5  # the model's unit is five of the plan's
-    model = Model({i: view for i, view in enumerate(views)}, points / 5, {0: (pixels[0].double(), list(range(40)))})
-    line = Cameras(trajectory.cameras.world_to_camera[:4], trajectory.cameras.intrinsics[:4], 224, 168)
+    model = Model(
+        {i: view for i, view in enumerate(views)},
+        points / 5,
+        {0: (pixels[0].double(), list(range(40)))},
+    )
+    line = Cameras(
+        trajectory.cameras.world_to_camera[:4], trajectory.cameras.intrinsics[:4], 224, 168
+    )
     still = replace(line, world_to_camera=torch.eye(4).repeat(4, 1, 1))
     first = replace(model, poses={i: views[i] for i in range(4)})
     for plan, tolerance in ((line, 1e-4), (still, 0.02)):
@@ -125,7 +173,10 @@ def test_every_mapping_finds_cameras(case, mapping, caplog):
     found = build(frames, mapping=mapping)(Frames(frames.images), trajectory)
     assert not caplog.records, "no other mapping was tried"
     views = [view for view in range(1, 7) if view != NOISE]
-    angle = rotation_angle(found.cameras.world_to_camera[views, :3, :3].double(), taken.world_to_camera[views, :3, :3].double())
+    angle = rotation_angle(
+        found.cameras.world_to_camera[views, :3, :3].double(),
+        taken.world_to_camera[views, :3, :3].double(),
+    )
     assert angle.max() < 0.3
 
 
@@ -147,23 +198,39 @@ def test_a_focal_length_that_was_guessed_wrong_is_found(case):
     guessed = trajectory.cameras.intrinsics * torch.tensor([[1.15], [1.15], [1.0]])
     guessed[:, :2, 2] = trajectory.cameras.intrinsics[:, :2, 2]
     wrong = [replace(trajectory.start, intrinsics=guessed[:1])]
-    clips = tuple(replace(clip, cameras=replace(clip.cameras, intrinsics=guessed[list(span)])) for clip, span in zip(trajectory.clips, trajectory.spans, strict=True))
+    clips = tuple(
+        replace(clip, cameras=replace(clip.cameras, intrinsics=guessed[list(span)]))
+        for clip, span in zip(trajectory.clips, trajectory.spans, strict=True)
+    )
     found = build(frames, focal="shared")(Frames(frames.images), Trajectory(wrong[0], clips))
     assert (found.cameras.intrinsics[:, 0, 0] / 200 - 1).abs().max() < 0.03
-    angle = rotation_angle(found.cameras.world_to_camera[1:4, :3, :3].double(), taken.world_to_camera[1:4, :3, :3].double())
+    angle = rotation_angle(
+        found.cameras.world_to_camera[1:4, :3, :3].double(),
+        taken.world_to_camera[1:4, :3, :3].double(),
+    )
     assert angle.max() < 0.3
 
 
 def test_settings_are_checked(case):
-    with pytest.raises(ValueError, match="pose.mapping is 'local'; choose one of incremental, global, planned"):
+    with pytest.raises(
+        ValueError, match="pose.mapping is 'local'; choose one of incremental, global, planned"
+    ):
         build(case[2], mapping="local")
-    for key, value in {"least": 2.0, "features": 0, "exhaustive": -1, "most_points": 0, "tolerance": 0.0}.items():
+    for key, value in {
+        "least": 2.0,
+        "features": 0,
+        "exhaustive": -1,
+        "most_points": 0,
+        "tolerance": 0.0,
+    }.items():
         with pytest.raises(ValueError, match=f"pose.{key} is {value}; choose"):
             build(case[2], **{key: value})
     with pytest.raises(ValueError, match="there is one; choose pose=planned"):
         build(case[2])(Frames(case[2].images[:1]), Trajectory(case[0].start, ()))
     with pytest.raises(ValueError, match="needs a depth estimator"):
-        poses.build({"name": "colmap"}, depth=build(case[2]).depth, estimator=None)(Frames(case[2].images), case[0])
+        poses.build({"name": "colmap"}, depth=build(case[2]).depth, estimator=None)(
+            Frames(case[2].images), case[0]
+        )
 
 
 @pytest.mark.slow
@@ -172,19 +239,37 @@ def test_real_photographs(shared, settings):
     """LLFF fern, ten views at 400 x 300 (not undistorted), against its published cameras, for a plan that stands still at them but
     turned. Measured: rotations within 0.44 degrees, positions within 1.3 % of the reach."""
     root = shared / "data" / "llff_fern"
-    truth, names = read_cameras(root / "cameras.npz")[list(range(0, 20, 2))].resized(400, 300), np.load(root / "cameras.npz")["names"][::2]
+    truth, names = (
+        read_cameras(root / "cameras.npz")[list(range(0, 20, 2))].resized(400, 300),
+        np.load(root / "cameras.npz")["names"][::2],
+    )
     files = [next(root.rglob(f"{Path(str(name)).stem}.*")) for name in names]
-    images = [torch.from_numpy(cv2.resize(read_image(f).numpy(), (400, 300), interpolation=cv2.INTER_AREA)) for f in files]
-    truth = replace(truth, world_to_camera=truth.world_to_camera @ torch.linalg.inv(truth.world_to_camera[0]))
+    images = [
+        torch.from_numpy(
+            cv2.resize(read_image(f).numpy(), (400, 300), interpolation=cv2.INTER_AREA)
+        )
+        for f in files
+    ]
+    truth = replace(
+        truth, world_to_camera=truth.world_to_camera @ torch.linalg.inv(truth.world_to_camera[0])
+    )
     turned = truth.world_to_camera.clone()
-    turned[1:] = rigid(rotation_from_vector(torch.tensor([0.0, 0.05, 0.0])), torch.zeros(3)) @ turned[1:]
+    turned[1:] = (
+        rigid(rotation_from_vector(torch.tensor([0.0, 0.05, 0.0])), torch.zeros(3)) @ turned[1:]
+    )
     plan = replace(truth, world_to_camera=turned)
     frames = Frames(torch.stack(images))
-    estimator = poses.build({"name": "colmap", **settings}, depth=Flat()(frames.images[0]), estimator=Flat())
+    estimator = poses.build(
+        {"name": "colmap", **settings}, depth=Flat()(frames.images[0]), estimator=Flat()
+    )
     found = estimator(frames, Trajectory(plan[0], (Clip("fern", 0, plan[1:]),)))
     assert (found.confidence.flatten(1).max(1).values > 0).all()
-    angle = rotation_angle(found.cameras.world_to_camera[:, :3, :3].double(), truth.world_to_camera[:, :3, :3].double())
+    angle = rotation_angle(
+        found.cameras.world_to_camera[:, :3, :3].double(), truth.world_to_camera[:, :3, :3].double()
+    )
     assert angle.max() < 1
-    scale, turn, moved = align_similarity(found.cameras.centers.double(), truth.centers.double())  # what the input's depth said of its length is wrong
+    scale, turn, moved = align_similarity(
+        found.cameras.centers.double(), truth.centers.double()
+    )  # what the input's depth said of its length is wrong
     there = scale * found.cameras.centers.double() @ turn.double().T + moved.double()
     assert (there - truth.centers).norm(dim=-1).max() < 0.03 * truth.centers.norm(dim=-1).max()

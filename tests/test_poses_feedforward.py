@@ -17,7 +17,10 @@ from tests.test_poses_matching import case  # noqa: F401
 
 
 def needs(*names: str):
-    return pytest.mark.skipif(any(importlib.util.find_spec(name) is None for name in names), reason=f"needs {names[0]}'s package")
+    return pytest.mark.skipif(
+        any(importlib.util.find_spec(name) is None for name in names),
+        reason=f"needs {names[0]}'s package",
+    )
 
 
 class Knowing(FeedForward):
@@ -25,20 +28,41 @@ class Knowing(FeedForward):
 
     def __init__(self, taken: Cameras, frames: Frames, **settings) -> None:
         first = Depth(frames.depth[0], frames.depth[0] > 0, "metric")
-        settings = {"size": 154, "window": 4, "tolerance": 0.05, "most_points": 20_000, "depth": first, "estimator": None, "device": torch.device("cpu")} | settings
+        settings = {
+            "size": 154,
+            "window": 4,
+            "tolerance": 0.05,
+            "most_points": 20_000,
+            "depth": first,
+            "estimator": None,
+            "device": torch.device("cpu"),
+        } | settings
         super().__init__(**settings)
         self.taken, self.frames, self.looks = taken, frames, []
 
     def look(self, images: torch.Tensor) -> Told:
         height, width = images.shape[1:3]
         means = self.frames.images.float().mean((1, 2))
-        views = [int((means - image.float().mean((0, 1))).norm(dim=-1).argmin()) for image in images]
+        views = [
+            int((means - image.float().mean((0, 1))).norm(dim=-1).argmin()) for image in images
+        ]
         self.looks.append(views)
         small = self.taken[views].resized(width, height)
-        scale, other = 1.0 + len(self.looks), rigid(rotation_from_vector(torch.tensor([0.3, 0.1 * len(self.looks), -0.2])), torch.tensor([1.0, 2.0, 3.0]))
+        scale, other = (
+            1.0 + len(self.looks),
+            rigid(
+                rotation_from_vector(torch.tensor([0.3, 0.1 * len(self.looks), -0.2])),
+                torch.tensor([1.0, 2.0, 3.0]),
+            ),
+        )
         world = small.world_to_camera @ other
         world = rigid(world[:, :3, :3], scale * world[:, :3, 3])
-        return Told(world, small.intrinsics, scale * walls.render(small).depth, torch.full((len(views), height, width), 5.0))
+        return Told(
+            world,
+            small.intrinsics,
+            scale * walls.render(small).depth,
+            torch.full((len(views), height, width), 5.0),
+        )
 
 
 @pytest.mark.parametrize("window", [2, 4, 32])
@@ -46,11 +70,19 @@ def test_windows_come_to_lie_in_one_world(case, window):  # noqa: F811
     trajectory, taken, frames = case
     network = Knowing(taken, frames, window=window)
     found = network(Frames(frames.images), trajectory)
-    assert all(views[0] == 0 and len(views) <= window for views in network.looks) and {v for views in network.looks for v in views} == set(range(7))
+    assert all(views[0] == 0 and len(views) <= window for views in network.looks) and {
+        v for views in network.looks for v in views
+    } == set(range(7))
     assert torch.equal(found.cameras.world_to_camera[0], trajectory.start.world_to_camera[0])
-    torch.testing.assert_close(found.cameras.world_to_camera, taken.world_to_camera, atol=0.02, rtol=0)
-    torch.testing.assert_close(found.cameras.intrinsics, taken.intrinsics.expand(7, 3, 3), atol=0.5, rtol=0)
-    assert ((found.depth / frames.depth.clamp(min=1e-3)).log().abs()[frames.depth > 0]).median() < 0.01
+    torch.testing.assert_close(
+        found.cameras.world_to_camera, taken.world_to_camera, atol=0.02, rtol=0
+    )
+    torch.testing.assert_close(
+        found.cameras.intrinsics, taken.intrinsics.expand(7, 3, 3), atol=0.5, rtol=0
+    )
+    assert (
+        ((found.depth / frames.depth.clamp(min=1e-3)).log().abs()[frames.depth > 0]).median() < 0.01
+    )
     assert 5_000 < len(found.points) <= 20_000
 
 
@@ -58,7 +90,12 @@ def test_one_frame_and_bad_input_end_clearly(case):  # noqa: F811
     trajectory, taken, frames = case
     found = Knowing(taken, frames)(Frames(frames.images[:1]), Trajectory(trajectory.start, ()))
     assert torch.equal(found.cameras.world_to_camera, trajectory.start.world_to_camera)
-    assert ((found.depth / frames.depth[:1].clamp(min=1e-3)).log().abs()[frames.depth[:1] > 0]).median() < 0.01
+    assert (
+        (
+            (found.depth / frames.depth[:1].clamp(min=1e-3)).log().abs()[frames.depth[:1] > 0]
+        ).median()
+        < 0.01
+    )
     for setting, value in {"size": 3, "window": 1, "tolerance": 0.0}.items():
         with pytest.raises(ValueError, match=f"pose.{setting} is {value}; choose"):
             Knowing(taken, frames, **{setting: value})
@@ -89,21 +126,54 @@ def test_vggts_own_classes_small_and_with_random_weights(case):  # noqa: F811
     trajectory, _, frames = case
     torch.manual_seed(0)
     network = torch.nn.Module()
-    network.aggregator = Aggregator(img_size=70, embed_dim=64, depth=4, num_heads=2, patch_embed="conv", cached_layer_indices=(0, 1, 2, 3))
+    network.aggregator = Aggregator(
+        img_size=70,
+        embed_dim=64,
+        depth=4,
+        num_heads=2,
+        patch_embed="conv",
+        cached_layer_indices=(0, 1, 2, 3),
+    )
     network.camera_head = CameraHead(dim_in=128, trunk_depth=1, num_heads=2)
     network.depth_head = DPTHead(
-        dim_in=128, output_dim=2, activation="exp", conf_activation="expp1", features=16, out_channels=[16, 16, 16, 16], intermediate_layer_idx=[0, 1, 2, 3]
+        dim_in=128,
+        output_dim=2,
+        activation="exp",
+        conf_activation="expp1",
+        features=16,
+        out_channels=[16, 16, 16, 16],
+        intermediate_layer_idx=[0, 1, 2, 3],
     )
     estimator = Vggt.__new__(Vggt)
-    FeedForward.__init__(estimator, 70, 4, 0.05, 10_000, Depth(frames.depth[0], frames.depth[0] > 0, "metric"), None, torch.device("cpu"))
+    FeedForward.__init__(
+        estimator,
+        70,
+        4,
+        0.05,
+        10_000,
+        Depth(frames.depth[0], frames.depth[0] > 0, "metric"),
+        None,
+        torch.device("cpu"),
+    )
     estimator.network = network.eval()
     told = estimator.look(frames.images[:3, :56, :70].contiguous())
-    assert told.world_to_camera.shape == (3, 4, 4) and told.depth.shape == told.confidence.shape == (3, 56, 70) and told.confidence.min() >= 1
-    torch.testing.assert_close(told.world_to_camera[:, :3, :3] @ told.world_to_camera[:, :3, :3].mT, torch.eye(3).expand(3, 3, 3), atol=1e-4, rtol=0)
+    assert (
+        told.world_to_camera.shape == (3, 4, 4)
+        and told.depth.shape == told.confidence.shape == (3, 56, 70)
+        and told.confidence.min() >= 1
+    )
+    torch.testing.assert_close(
+        told.world_to_camera[:, :3, :3] @ told.world_to_camera[:, :3, :3].mT,
+        torch.eye(3).expand(3, 3, 3),
+        atol=1e-4,
+        rtol=0,
+    )
     torch.testing.assert_close(told.intrinsics[:, 0, 2], torch.full((3,), 35.0))
     found = estimator(Frames(frames.images), trajectory)
     again = estimator(Frames(frames.images), trajectory)
-    assert torch.equal(found.depth, again.depth) and torch.equal(found.cameras.world_to_camera[0], trajectory.start.world_to_camera[0])
+    assert torch.equal(found.depth, again.depth) and torch.equal(
+        found.cameras.world_to_camera[0], trajectory.start.world_to_camera[0]
+    )
     assert found.depth.shape == (7, 240, 320) and found.cameras.world_to_camera.isfinite().all()
 
 
@@ -115,19 +185,32 @@ def test_depth_anything_3s_own_network_with_random_weights(case, tmp_path):  # n
     trajectory, _, frames = case
     torch.manual_seed(0)
     (tmp_path / "config.json").write_text(json.dumps({"model_name": "da3-small"}))
-    weights = {f"model.{name}": value.clone() for name, value in made("da3-small").state_dict().items()}
+    weights = {
+        f"model.{name}": value.clone() for name, value in made("da3-small").state_dict().items()
+    }
     save_file(weights, tmp_path / "model.safetensors")
     first = Depth(frames.depth[0], frames.depth[0] > 0, "metric")
 
     def build():
-        return poses.build({"name": "depth_anything_3", "model": str(tmp_path), "size": 112}, depth=first, device=torch.device("cpu"))
+        return poses.build(
+            {"name": "depth_anything_3", "model": str(tmp_path), "size": 112},
+            depth=first,
+            device=torch.device("cpu"),
+        )
 
     estimator = build()
     assert estimator.licence == "Apache-2.0"
     found = estimator(Frames(frames.images), trajectory)
     assert torch.equal(found.cameras.world_to_camera[0], trajectory.start.world_to_camera[0])
-    assert found.depth.shape == (7, 240, 320) and found.cameras.world_to_camera.isfinite().all() and found.confidence.min() >= 0
-    save_file({name: value for name, value in weights.items() if "cam_dec" not in name}, tmp_path / "model.safetensors")
+    assert (
+        found.depth.shape == (7, 240, 320)
+        and found.cameras.world_to_camera.isfinite().all()
+        and found.confidence.min() >= 0
+    )
+    save_file(
+        {name: value for name, value in weights.items() if "cam_dec" not in name},
+        tmp_path / "model.safetensors",
+    )
     with pytest.raises(ValueError, match="of its weights are not there"):
         build()
     (tmp_path / "config.json").write_text(json.dumps({"model_name": "da3mono-large"}))

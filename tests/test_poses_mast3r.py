@@ -14,12 +14,26 @@ from lift.registry import catalogue
 from lift.types import Depth, Frames
 from tests.test_poses import tour
 
-needs = pytest.mark.skipif(any(importlib.util.find_spec(name) is None for name in ("mast3r", "dust3r")), reason="needs MASt3R's package")
+needs = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("mast3r", "dust3r")),
+    reason="needs MASt3R's package",
+)
 SMALL = {
-    "pos_embed": "RoPE100", "img_size": (512, 512), "head_type": "catmlp+dpt", "output_mode": "pts3d+desc24", "depth_mode": ("exp", -math.inf, math.inf),
-    "conf_mode": ("exp", 1, math.inf), "enc_embed_dim": 64, "enc_depth": 2, "enc_num_heads": 2, "dec_embed_dim": 48, "dec_depth": 12, "dec_num_heads": 2,
-    "two_confs": True, "desc_conf_mode": ("exp", 0, math.inf),
-}  # fmt: skip
+    "pos_embed": "RoPE100",
+    "img_size": (512, 512),
+    "head_type": "catmlp+dpt",
+    "output_mode": "pts3d+desc24",
+    "depth_mode": ("exp", -math.inf, math.inf),
+    "conf_mode": ("exp", 1, math.inf),
+    "enc_embed_dim": 64,
+    "enc_depth": 2,
+    "enc_num_heads": 2,
+    "dec_embed_dim": 48,
+    "dec_depth": 12,
+    "dec_num_heads": 2,
+    "two_confs": True,
+    "desc_conf_mode": ("exp", 0, math.inf),
+}
 
 
 def network(**settings):
@@ -31,12 +45,18 @@ def network(**settings):
 
 def build(model, frames: Frames, **settings):
     depth = Depth(frames.depth[0], frames.depth[0] > 0, "metric")
-    return poses.build({"name": "mast3r", "model": str(model), "size": 96, **settings}, depth=depth, device=torch.device("cpu"))
+    return poses.build(
+        {"name": "mast3r", "model": str(model), "size": 96, **settings},
+        depth=depth,
+        device=torch.device("cpu"),
+    )
 
 
 def test_what_is_missing_is_said_with_how_to_get_it_and_its_licence():
     entry = catalogue()("pose", "mast3r")
-    assert "CC-BY-NC-SA" in entry.licence and "instantsplat" in entry.how and "commercial" in entry.how
+    assert (
+        "CC-BY-NC-SA" in entry.licence and "instantsplat" in entry.how and "commercial" in entry.how
+    )
     if entry.missing:
         with pytest.raises(ImportError, match="pose 'mast3r' needs .*mast3r.*CC-BY-NC-SA-4.0"):
             entry.load()
@@ -50,15 +70,26 @@ def test_heads_asked_one_by_one_say_what_the_authors_forward_says(size):
     own, images = network(), torch.randint(0, 256, (3, *size, 3), dtype=torch.uint8)
     ours = Network(own, torch.device("cpu"))
     kept = ours.encode(images)
-    views = [{"img": images[k].permute(0, 3, 1, 2) / 127.5 - 1, "true_shape": torch.tensor([size] * 2), "instance": ["0", "1"]} for k in ([0, 1], [1, 2])]
+    views = [
+        {
+            "img": images[k].permute(0, 3, 1, 2) / 127.5 - 1,
+            "true_shape": torch.tensor([size] * 2),
+            "instance": ["0", "1"],
+        }
+        for k in ([0, 1], [1, 2])
+    ]
     with torch.inference_mode(), pytest.warns(FutureWarning):
         first, second = own(*views)
     maps = ours.pairs(kept[:2], kept[1:], both=False)
     assert maps.other is None and ours.batch() == 1
     for mine, theirs in (
-        (maps.points, first["pts3d"]), (maps.confidence, first["conf"]), (maps.described[0], first["desc"]), (maps.described[1], second["desc"]),
-        (maps.sure[0], first["desc_conf"]), (maps.sure[1], second["desc_conf"]),
-    ):  # fmt: skip
+        (maps.points, first["pts3d"]),
+        (maps.confidence, first["conf"]),
+        (maps.described[0], first["desc"]),
+        (maps.described[1], second["desc"]),
+        (maps.sure[0], first["desc_conf"]),
+        (maps.sure[1], second["desc_conf"]),
+    ):
         torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
     maps = ours.pairs(kept[:2], kept[1:], both=True)
     torch.testing.assert_close(maps.other, second["pts3d_in_other_view"], atol=1e-5, rtol=1e-4)
@@ -71,16 +102,35 @@ def test_weights_come_from_a_folder_or_a_file_of_the_authors_and_nothing_in_it_i
     state = network().state_dict()
     save_model(network(), tmp_path / "model.safetensors")
     settings = {**SMALL, "patch_embed_cls": "ManyAR_PatchEmbed", "landscape_only": True}
-    (tmp_path / "config.json").write_text(json.dumps({key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}))
+    (tmp_path / "config.json").write_text(
+        json.dumps(
+            {
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in settings.items()
+            }
+        )
+    )
     words = ", ".join(f"{key}={value!r}" for key, value in settings.items())
-    torch.save({"args": argparse.Namespace(model=f"AsymmetricMASt3R({words})"), "model": state}, tmp_path / "small.pth")
+    torch.save(
+        {"args": argparse.Namespace(model=f"AsymmetricMASt3R({words})"), "model": state},
+        tmp_path / "small.pth",
+    )
     for model in (tmp_path, tmp_path / "small.pth"):
         held = build(model, frames).network.network.state_dict()
         assert all(torch.equal(held[name], value) for name, value in state.items())
-    torch.save({"args": argparse.Namespace(model="__import__('os').system('touch ran')"), "model": state}, tmp_path / "evil.pth")
+    torch.save(
+        {"args": argparse.Namespace(model="__import__('os').system('touch ran')"), "model": state},
+        tmp_path / "evil.pth",
+    )
     with pytest.raises(ValueError, match="evil.pth, which is not"):
         build(tmp_path / "evil.pth", frames)
-    torch.save({"args": argparse.Namespace(model=f"AsymmetricMASt3R({words})"), "model": {"a": torch.zeros(1)}}, tmp_path / "other.pth")
+    torch.save(
+        {
+            "args": argparse.Namespace(model=f"AsymmetricMASt3R({words})"),
+            "model": {"a": torch.zeros(1)},
+        },
+        tmp_path / "other.pth",
+    )
     with pytest.raises(ValueError, match="of its weights are not there"):
         build(tmp_path / "other.pth", frames)
     (tmp_path / "model.safetensors").unlink()
@@ -92,27 +142,54 @@ def test_weights_come_from_a_folder_or_a_file_of_the_authors_and_nothing_in_it_i
 def test_random_weights_agree_on_nothing_and_that_is_said(tmp_path):
     trajectory, frames = tour()
     save_model(network(), tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text(json.dumps({key: list(value) if isinstance(value, tuple) else value for key, value in SMALL.items()}))
+    (tmp_path / "config.json").write_text(
+        json.dumps(
+            {
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in SMALL.items()
+            }
+        )
+    )
     with pytest.raises(ValueError, match="too little in common.*choose pose=planned"):
         build(tmp_path, frames)(Frames(frames.images), trajectory)
 
 
 @needs
 @pytest.mark.gpu
-def test_at_full_size_on_a_gpu_it_says_the_same_twice_and_in_half_precision_nearly_what_it_says_in_single(cuda):
+def test_at_full_size_on_a_gpu_it_says_the_same_twice_and_in_half_precision_nearly_what_it_says_in_single(
+    cuda,
+):
     from lift.poses.mast3r import Network
 
-    full = network(enc_embed_dim=1024, enc_depth=24, enc_num_heads=16, dec_embed_dim=768, dec_num_heads=12)
+    full = network(
+        enc_embed_dim=1024, enc_depth=24, enc_num_heads=16, dec_embed_dim=768, dec_num_heads=12
+    )
     assert 680e6 < sum(p.numel() for p in full.parameters()) < 700e6
     ours = Network(full, cuda)
     images = torch.randint(0, 256, (4, 288, 512, 3), dtype=torch.uint8)
     kept = ours.encode(images)
     maps = ours.pairs(kept[:2], kept[2:], both=False)
     again = ours.pairs(kept[:2], kept[2:], both=False)
-    assert maps.points.shape == (2, 288, 512, 3) and maps.described[0].shape == (2, 288, 512, 24) and 1 <= ours.batch() <= 32
-    assert torch.equal(maps.points, again.points) and torch.equal(maps.described[1], again.described[1])
-    views = [{"img": images[k].cuda().permute(0, 3, 1, 2) / 127.5 - 1, "true_shape": torch.tensor([[288, 512]] * 2), "instance": ["0", "1"]} for k in ([0, 1], [2, 3])]
+    assert (
+        maps.points.shape == (2, 288, 512, 3)
+        and maps.described[0].shape == (2, 288, 512, 24)
+        and 1 <= ours.batch() <= 32
+    )
+    assert torch.equal(maps.points, again.points) and torch.equal(
+        maps.described[1], again.described[1]
+    )
+    views = [
+        {
+            "img": images[k].cuda().permute(0, 3, 1, 2) / 127.5 - 1,
+            "true_shape": torch.tensor([[288, 512]] * 2),
+            "instance": ["0", "1"],
+        }
+        for k in ([0, 1], [2, 3])
+    ]
     with torch.inference_mode():
         first, second = full(*views)
-    assert float(((maps.points - first["pts3d"]).norm(dim=-1) / first["pts3d"].norm(dim=-1)).median()) < 0.01
+    assert (
+        float(((maps.points - first["pts3d"]).norm(dim=-1) / first["pts3d"].norm(dim=-1)).median())
+        < 0.01
+    )
     assert float((maps.described[1] * second["desc"]).sum(-1).median()) > 0.999

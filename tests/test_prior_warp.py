@@ -33,10 +33,14 @@ def moved(*shifts: tuple[float, float, float]) -> Cameras:
     """Cameras that look along z from the given places."""
     start = pinhole(WIDTH, HEIGHT, FOCAL)
     matrices = torch.stack([rigid(torch.eye(3), -torch.tensor(shift)) for shift in shifts])
-    return replace(start, world_to_camera=matrices, intrinsics=start.intrinsics.expand(len(shifts), 3, 3))
+    return replace(
+        start, world_to_camera=matrices, intrinsics=start.intrinsics.expand(len(shifts), 3, 3)
+    )
 
 
-def stage(shift: tuple[float, float, float], square: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+def stage(
+    shift: tuple[float, float, float], square: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Truth: a textured wall at FAR, before it a red square at NEAR. Picture and depth from a shifted camera."""
     x = (torch.arange(WIDTH) + 0.5 - WIDTH / 2).repeat(HEIGHT, 1) / FOCAL
     y = (torch.arange(HEIGHT) + 0.5 - HEIGHT / 2)[:, None].expand(-1, WIDTH) / FOCAL
@@ -63,7 +67,9 @@ def start(square: bool = True) -> tuple[Frames, Cameras, Depth]:
 
 
 def warp(depth: Depth, **settings):
-    return priors.build({"name": "warp", **settings}, depth=depth, device=torch.device("cpu"), image="x")
+    return priors.build(
+        {"name": "warp", **settings}, depth=depth, device=torch.device("cpu"), image="x"
+    )
 
 
 def grown(frames: Frames, cameras: Cameras, clip: Clip, made: Frames) -> tuple[Frames, Cameras]:
@@ -73,7 +79,9 @@ def grown(frames: Frames, cameras: Cameras, clip: Clip, made: Frames) -> tuple[F
 def photo(name: str) -> tuple[Frames, Cameras, Depth]:
     picture = load_picture(name, 256, 55.0)
     kind = "known" if name.startswith("motorcycle") else "ramp"
-    estimator = depths.build({"name": kind}, device=torch.device("cpu"), image=name, camera=picture.cameras)
+    estimator = depths.build(
+        {"name": kind}, device=torch.device("cpu"), image=name, camera=picture.cameras
+    )
     depth = Hardened(estimator)(picture.frames.images[0])
     return Frames(picture.frames.images, depth.depth[None]), picture.cameras, depth
 
@@ -84,7 +92,9 @@ def around(cameras: Cameras, unit: float, *degrees: float) -> Cameras:
     angle = torch.deg2rad(torch.tensor(degrees))
     eyes = target + unit * torch.stack([angle.sin(), torch.zeros_like(angle), -angle.cos()], dim=-1)
     matrices = look_at(eyes, target.expand_as(eyes), torch.tensor([0.0, 1.0, 0.0]).expand_as(eyes))
-    return replace(cameras, world_to_camera=matrices, intrinsics=cameras.intrinsics.expand(len(degrees), 3, 3))
+    return replace(
+        cameras, world_to_camera=matrices, intrinsics=cameras.intrinsics.expand(len(degrees), 3, 3)
+    )
 
 
 @pytest.mark.parametrize("name", ["coffee", "motorcycle_left"])
@@ -97,19 +107,29 @@ def test_a_camera_that_stays_sees_the_picture_again(name):
     assert unlike.float().mean() < (0.2 if name == "motorcycle_left" else 0.1)
 
 
-@pytest.mark.parametrize("shift", [(0.3, 0.0, 0.0), (-0.3, 0.2, 0.0), (0.0, 0.0, 0.5), (0.0, 0.0, -0.3)])
+@pytest.mark.parametrize(
+    "shift", [(0.3, 0.0, 0.0), (-0.3, 0.2, 0.0), (0.0, 0.0, 0.5), (0.0, 0.0, -0.3)]
+)
 def test_what_was_seen_is_seen_where_geometry_says(shift):
     frames, cameras, depth = start()
     clip = Clip("away", 0, moved(shift))
     made = warp(depth)(frames, cameras, clip, 0)
     image, truth = stage(shift)
     right = (made.depth[0] / truth - 1).abs() < 0.01
-    assert right.float().mean() > 0.97  # the square's outline is a pixel wider, and turns up in the wall's place
+    assert (
+        right.float().mean() > 0.97
+    )  # the square's outline is a pixel wider, and turns up in the wall's place
     x, y = torch.meshgrid(torch.arange(WIDTH), torch.arange(HEIGHT), indexing="xy")
     seen_x = (x + 0.5 - WIDTH / 2) * truth[y, x] / FOCAL + shift[0]
     seen_y = (y + 0.5 - HEIGHT / 2) * truth[y, x] / FOCAL + shift[1]
-    wall = (truth > NEAR + 0.5) & (seen_x.abs() < WIDTH / 2 / FOCAL * FAR - 0.05) & (seen_y.abs() < HEIGHT / 2 / FOCAL * FAR - 0.05)
-    wall &= (seen_x.abs() > 0.9) | (seen_y.abs() > 0.7)  # not what the square hid from the first camera
+    wall = (
+        (truth > NEAR + 0.5)
+        & (seen_x.abs() < WIDTH / 2 / FOCAL * FAR - 0.05)
+        & (seen_y.abs() < HEIGHT / 2 / FOCAL * FAR - 0.05)
+    )
+    wall &= (seen_x.abs() > 0.9) | (
+        seen_y.abs() > 0.7
+    )  # not what the square hid from the first camera
     wall &= away_from_square(truth)
     assert psnr(made.images[0][wall], image[wall]) > 38
     square = (truth < NEAR + 0.6) & (image[..., 0] > 200)
@@ -137,7 +157,14 @@ def test_the_network_is_asked_once_a_clip_and_of_what_the_picture_encloses(monke
     frames, cameras, depth = start()
     asked = []
     real = fill_network.fill
-    monkeypatch.setattr(fill_network, "fill", lambda network, rgb, inverse, hole: (asked.append(hole.clone()), real(network, rgb, inverse, hole))[1])
+    monkeypatch.setattr(
+        fill_network,
+        "fill",
+        lambda network, rgb, inverse, hole: (
+            asked.append(hole.clone()),
+            real(network, rgb, inverse, hole),
+        )[1],
+    )
     shifts = tuple((0.1 * k, 0.0, 0.0) for k in range(1, 7))
     made = warp(depth, fill="network")(frames, cameras, Clip("right", 0, moved(*shifts)), 0)
     assert len(asked) == 1, "what the last frame shows whole is there in all"
@@ -157,7 +184,9 @@ def test_the_network_is_not_asked_of_thin_gaps_alone():
     thin, wide = np.zeros((64, 96), bool), np.zeros((64, 96), bool)
     thin[10:50, 20:22], wide[20:44, 50:74] = True, True
     made = by_network(smooth, inverse, thin | wide)
-    assert (made[wide] != smooth[wide]).any() and (made[~(thin | wide)] == smooth[~(thin | wide)]).all()
+    assert (made[wide] != smooth[wide]).any() and (
+        made[~(thin | wide)] == smooth[~(thin | wide)]
+    ).all()
     assert by_network(smooth, inverse, thin) is smooth
 
 
@@ -175,7 +204,11 @@ def test_every_pixel_is_known_and_the_seed_changes_nothing():
     clip = Clip("right", 0, around(cameras, depth.typical, 6.0, 12.0))
     a, b = (warp(depth)(frames, cameras, clip, seed) for seed in (0, 7))
     assert torch.equal(a.images, b.images) and torch.equal(a.depth, b.depth)
-    assert a.images.shape == (2, *frames.images.shape[1:]) and (a.depth > 0).all() and a.depth.isfinite().all()
+    assert (
+        a.images.shape == (2, *frames.images.shape[1:])
+        and (a.depth > 0).all()
+        and a.depth.isfinite().all()
+    )
     assert a.depth.max() < 3 * depth.depth.max()
 
 
@@ -197,7 +230,10 @@ def test_branches_agree():
 @pytest.mark.parametrize("fill", ["network", "patches"])
 def test_a_call_depends_on_its_arguments_alone(fill):
     frames, cameras, depth = photo("coffee")
-    clips = (Clip("right", 0, around(cameras, depth.typical, 6.0, 12.0)), Clip("left", 1, around(cameras, depth.typical, -8.0)))
+    clips = (
+        Clip("right", 0, around(cameras, depth.typical, 6.0, 12.0)),
+        Clip("left", 1, around(cameras, depth.typical, -8.0)),
+    )
     prior = warp(depth, fill=fill)
     first = prior(frames, cameras, clips[0], 0)
     longer = grown(frames, cameras, clips[0], first)
@@ -236,18 +272,25 @@ def test_push_pull_keeps_what_is_known_and_constants():
     out = push_pull(values, known)
     np.testing.assert_allclose(out[known], values[known], atol=1e-5)
     assert out.min() >= values[known].min() - 1e-5 and out.max() <= values[known].max() + 1e-5
-    np.testing.assert_allclose(push_pull(np.full((37, 50, 1), 3.0, np.float32), known), 3, atol=1e-5)
+    np.testing.assert_allclose(
+        push_pull(np.full((37, 50, 1), 3.0, np.float32), known), 3, atol=1e-5
+    )
 
 
 def test_patches_continue_a_pattern():
     """Stripes go on through a hole, where a smooth fill is grey."""
     x = np.arange(120)
-    rgb = np.repeat((127 + 120 * np.sign(np.sin(x / 2.2)))[None, :, None], 90, axis=0).repeat(3, axis=2).astype(np.float32)
+    rgb = (
+        np.repeat((127 + 120 * np.sign(np.sin(x / 2.2)))[None, :, None], 90, axis=0)
+        .repeat(3, axis=2)
+        .astype(np.float32)
+    )
     hole = np.zeros((90, 120), bool)
     hole[30:55, 40:75] = True
     flat, nothing = np.ones((90, 120), np.float32), np.zeros((90, 120), bool)
     given = np.where(hole[..., None], 0, rgb).astype(np.float32)
     error = {
-        texture: np.abs(fill_behind(given, flat, hole, nothing, texture)[0] - rgb)[hole].mean() for texture in ("patches", "smooth")
+        texture: np.abs(fill_behind(given, flat, hole, nothing, texture)[0] - rgb)[hole].mean()
+        for texture in ("patches", "smooth")
     }
     assert error["patches"] < 0.3 * error["smooth"]

@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
-from pathlib import Path
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -47,7 +47,11 @@ def scene(width: int = 96, height: int = 64) -> tuple[Frames, Cameras, Depth]:
 def sideways(camera: Cameras, count: int, far: float = 0.3) -> Clip:
     world = camera.world_to_camera.repeat(count, 1, 1)
     world[:, 0, 3] -= torch.linspace(far / count, far, count)
-    return Clip("right", 0, Cameras(world, camera.intrinsics.repeat(count, 1, 1), camera.width, camera.height))
+    return Clip(
+        "right",
+        0,
+        Cameras(world, camera.intrinsics.repeat(count, 1, 1), camera.width, camera.height),
+    )
 
 
 def build(folders, name: str = "svd", device: torch.device = CPU, **settings):
@@ -55,40 +59,69 @@ def build(folders, name: str = "svd", device: torch.device = CPU, **settings):
     missing = catalogue()("prior", name).missing
     if missing:
         pytest.skip(f"prior {name} needs {', '.join(missing)}")
-    return priors.build({"name": name, "model": folders(name), **tiny.SETTINGS[name], **settings}, depth=depth, device=device, estimator=None)
+    return priors.build(
+        {"name": name, "model": folders(name), **tiny.SETTINGS[name], **settings},
+        depth=depth,
+        device=device,
+        estimator=None,
+    )
 
 
-@pytest.mark.parametrize("name", [name if name == "svd" else pytest.param(name, marks=pytest.mark.slow) for name in sorted(tiny.MADE)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "svd" else pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted(tiny.MADE)
+    ],
+)
 def test_a_clip_is_of_the_runs_size_and_the_same_every_time_and_in_any_company(name, folders):
     frames, camera, _ = scene()
     prior = build(folders, name, at_once=2)
     count = prior.clip_length
     assert count == prior.frames - 1
-    one, other = Asked(frames, camera, sideways(camera, count), 3), Asked(frames, camera, sideways(camera, count, -0.3), 4)
+    one, other = (
+        Asked(frames, camera, sideways(camera, count), 3),
+        Asked(frames, camera, sideways(camera, count, -0.3), 4),
+    )
     alone = prior(one.frames, one.cameras, one.clip, one.seed)
-    assert alone.images.shape == (count, 64, 96, 3) and alone.depth is None and alone.images.float().std() > 1
+    assert (
+        alone.images.shape == (count, 64, 96, 3)
+        and alone.depth is None
+        and alone.images.float().std() > 1
+    )
     together = prior.many([one, other])
     assert (together[0].images.int() - alone.images.int()).abs().max() <= 2, "but for rounding"
     anew = build(folders, name)(one.frames, one.cameras, one.clip, one.seed).images
-    assert (anew.int() - alone.images.int()).abs().max() <= 1, "loaded anew; torch may share its sums out differently"
+    assert (anew.int() - alone.images.int()).abs().max() <= 1, (
+        "loaded anew; torch may share its sums out differently"
+    )
     assert not torch.equal(prior(one.frames, one.cameras, one.clip, 5).images, alone.images), "seed"
-    with pytest.raises(ValueError, match=f"has {count + 1} new frames; prior.frames={count + 1} makes {count}"):
+    with pytest.raises(
+        ValueError, match=f"has {count + 1} new frames; prior.frames={count + 1} makes {count}"
+    ):
         prior(frames, camera, sideways(camera, count + 1), 0)
 
 
 @pytest.mark.parametrize("name", sorted(tiny.MADE))
 def test_what_cannot_be_loaded_is_one_clear_line(name, folders, tmp_path, monkeypatch):
     frames, camera, _ = scene()
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # the variable was read long ago
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HF_HUB_OFFLINE", True
+    )  # the variable was read long ago
 
     def first(model: str) -> None:
         prior = build(folders, name, model=model)
         prior(frames, camera, sideways(camera, prior.clip_length), 0)
 
     index = build(folders, name).index
-    with pytest.raises(FileNotFoundError, match=f"prior.model is .*a folder without {index}; hf download"):
+    with pytest.raises(
+        FileNotFoundError, match=f"prior.model is .*a folder without {index}; hf download"
+    ):
         first(str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="prior.model is 'nobody/nothing', which is no model's folder and could not be loaded from the hub.*set prior.model=FOLDER"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="prior.model is 'nobody/nothing', which is no model's folder and could not be loaded from the hub.*set prior.model=FOLDER",
+    ):
         first("nobody/nothing")
     (tmp_path / index).write_text('{"_class_name": "Other"}')
     with pytest.raises(ValueError, match="which could not be loaded as a"):
@@ -97,45 +130,79 @@ def test_what_cannot_be_loaded_is_one_clear_line(name, folders, tmp_path, monkey
 
 def test_settings_out_of_range_name_the_value(folders):
     for settings, match in (
-        ({"steps": 0}, "prior.steps is 0; choose 1"), ({"frames": 1}, "prior.frames is 1; choose 2"), ({"at_once": 0}, "prior.at_once is 0"),
-        ({"decode": 0}, "prior.decode is 0"), ({"size": 3}, "prior.size is 3; choose at least 64"), ({"warp_error": -1.0}, "prior.warp_error is -1.0; choose 0"),
-        ({"noise": -1.0}, "prior.noise is -1.0; choose 0"), ({"repeats": -1}, "prior.repeats is -1; choose 0"),
-        ({"noise": float("inf")}, "prior.noise is inf"), ({"guidance": (float("nan"), 3.0)}, "prior.guidance is nan"), ({"fps": -5}, "prior.fps is -5"),
-    ):  # fmt: skip
+        ({"steps": 0}, "prior.steps is 0; choose 1"),
+        ({"frames": 1}, "prior.frames is 1; choose 2"),
+        ({"at_once": 0}, "prior.at_once is 0"),
+        ({"decode": 0}, "prior.decode is 0"),
+        ({"size": 3}, "prior.size is 3; choose at least 64"),
+        ({"warp_error": -1.0}, "prior.warp_error is -1.0; choose 0"),
+        ({"noise": -1.0}, "prior.noise is -1.0; choose 0"),
+        ({"repeats": -1}, "prior.repeats is -1; choose 0"),
+        ({"noise": float("inf")}, "prior.noise is inf"),
+        ({"guidance": (float("nan"), 3.0)}, "prior.guidance is nan"),
+        ({"fps": -5}, "prior.fps is -5"),
+    ):
         with pytest.raises(ValueError, match=match):
             build(folders, **settings)
 
 
 def test_what_does_not_fit_is_said_with_the_setting_that_would(folders):
     parts = {"unet": 3.0, "vae": 1.0}
-    assert needed(parts, 2.0, "none", "auto", "unet") == 6 and needed(parts, 2.0, "none", "float32", "unet") == 12
-    assert needed(parts, 2.0, "model", "auto", "unet") == 5 and needed(parts, 2.0, "model", "float8", "unet") == 3.5
-    prior = build(folders, model="stabilityai/stable-video-diffusion-img2vid-xt", size=None, frames=25)
-    with pytest.raises(ValueError, match=r"takes about 15 GiB with prior.offload=none, and the GPU has 14; choose prior.offload=model \(about 14 GiB\) or"):
+    assert (
+        needed(parts, 2.0, "none", "auto", "unet") == 6
+        and needed(parts, 2.0, "none", "float32", "unet") == 12
+    )
+    assert (
+        needed(parts, 2.0, "model", "auto", "unet") == 5
+        and needed(parts, 2.0, "model", "float8", "unet") == 3.5
+    )
+    prior = build(
+        folders, model="stabilityai/stable-video-diffusion-img2vid-xt", size=None, frames=25
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"takes about 15 GiB with prior.offload=none, and the GPU has 14; choose prior.offload=model \(about 14 GiB\) or",
+    ):
         prior._fit(14.0)
     prior._fit(17.0)
-    small = build(folders, model="stabilityai/stable-video-diffusion-img2vid-xt", size=512, frames=25)
+    small = build(
+        folders, model="stabilityai/stable-video-diffusion-img2vid-xt", size=512, frames=25
+    )
     small._fit(14.0)
     with pytest.raises(ValueError, match="and the GPU has 14"):
-        build(folders, model="stabilityai/stable-video-diffusion-img2vid-xt", size=512, frames=200)._fit(14.0)
+        build(
+            folders, model="stabilityai/stable-video-diffusion-img2vid-xt", size=512, frames=200
+        )._fit(14.0)
 
 
 def test_pictures_are_made_in_the_shape_of_the_runs_with_as_many_pixels_as_the_model_knows(folders):
     prior = build(folders, size=None)
-    assert prior.made(1024, 576) == (1024, 576) and prior.made(576, 1024) == (576, 1024) and prior.made(512, 512) == (768, 768)
+    assert (
+        prior.made(1024, 576) == (1024, 576)
+        and prior.made(576, 1024) == (576, 1024)
+        and prior.made(512, 512) == (768, 768)
+    )
     assert build(folders, size=512).made(1024, 576) == (512, 256 + 64 * round(32 / 64))
 
 
 def test_the_path_begins_at_the_origin_and_keeps_what_lies_between_cameras():
     _, camera, _ = scene()
     world = camera.world_to_camera.clone()
-    world[0, :3, :3], world[0, :3, 3] = rotation_from_vector(torch.tensor([0.1, 0.4, -0.2])), torch.tensor([1.0, 2.0, 3.0])
+    world[0, :3, :3], world[0, :3, 3] = (
+        rotation_from_vector(torch.tensor([0.1, 0.4, -0.2])),
+        torch.tensor([1.0, 2.0, 3.0]),
+    )
     moved = dataclasses.replace(camera, world_to_camera=world)
     clip = sideways(moved, 4)
     found = path(Asked(Frames(torch.zeros(1, 64, 96, 3, dtype=torch.uint8)), moved, clip, 0))
     torch.testing.assert_close(found.world_to_camera[0], torch.eye(4), atol=1e-6, rtol=0)
     between = clip.cameras.world_to_camera[2] @ torch.linalg.inv(clip.cameras.world_to_camera[0])
-    torch.testing.assert_close(found.world_to_camera[3] @ torch.linalg.inv(found.world_to_camera[1]), between, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        found.world_to_camera[3] @ torch.linalg.inv(found.world_to_camera[1]),
+        between,
+        atol=1e-5,
+        rtol=0,
+    )
 
 
 def test_plain_svd_is_the_pipeline_of_diffusers(folders):
@@ -148,22 +215,36 @@ def test_plain_svd_is_the_pipeline_of_diffusers(folders):
     pipe = StableVideoDiffusionPipeline.from_pretrained(folders("svd"))
     pipe.set_progress_bar_config(disable=True)
     theirs = pipe(
-        Image.fromarray(frames.images[0].numpy()), 64, 64, 5, num_inference_steps=3, decode_chunk_size=4, generator=torch.Generator().manual_seed(7), output_type="np"
-    ).frames[0]  # fmt: skip
+        Image.fromarray(frames.images[0].numpy()),
+        64,
+        64,
+        5,
+        num_inference_steps=3,
+        decode_chunk_size=4,
+        generator=torch.Generator().manual_seed(7),
+        output_type="np",
+    ).frames[0]
     difference = (ours.float() - torch.from_numpy(theirs[1:] * 255)).abs()
     assert float(difference.max()) <= 1.5 and float(ours.float().std()) > 1
 
 
 def test_a_perfect_denoiser_that_is_drawn_to_the_warp_returns_it_where_it_is_known():
     rng = torch.Generator().manual_seed(0)
-    target, belief = torch.randn(1, 3, 4, 6, 8, generator=rng), (torch.rand(1, 3, 1, 6, 8, generator=rng) > 0.4).float()
+    target, belief = (
+        torch.randn(1, 3, 4, 6, 8, generator=rng),
+        (torch.rand(1, 3, 1, 6, 8, generator=rng) > 0.4).float(),
+    )
     sigmas = torch.cat([torch.linspace(700 ** (1 / 7), 0.002 ** (1 / 7), 60) ** 7, torch.zeros(1)])
     noise = torch.randn(target.shape, generator=rng)
 
     def sampled(denoise, error: float):
-        return euler(denoise, noise, sigmas, sigmas[:-1], sigmas[0], drawn_to(target, belief, error))
+        return euler(
+            denoise, noise, sigmas, sigmas[:-1], sigmas[0], drawn_to(target, belief, error)
+        )
 
-    def perfect(latents, sigma, timestep):  # for numbers that spread by 1 and have nothing to do with one another
+    def perfect(
+        latents, sigma, timestep
+    ):  # for numbers that spread by 1 and have nothing to do with one another
         return latents / (sigma**2 + 1)
 
     exact = sampled(perfect, 0.0)
@@ -184,23 +265,37 @@ def test_drawing_to_the_warp_reaches_what_is_not_known_through_what_the_network_
     """Neighbours are alike in all videos of this network: what is drawn at one of a pair is found at the other."""
     alike = 0.95
     covariance = torch.tensor([[1.0, alike], [alike, 1.0]], dtype=torch.float64)
-    sigmas = torch.cat([torch.linspace(80 ** (1 / 7), 0.002 ** (1 / 7), 30) ** 7, torch.zeros(1)]).double()
+    sigmas = torch.cat(
+        [torch.linspace(80 ** (1 / 7), 0.002 ** (1 / 7), 30) ** 7, torch.zeros(1)]
+    ).double()
     rng = torch.Generator().manual_seed(0)
     noise = torch.randn(2000, 1, 1, 1, 2, generator=rng).double()
 
     def perfect(latents, sigma, timestep):
         return latents @ (covariance @ torch.linalg.inv(covariance + sigma**2 * torch.eye(2)))
 
-    target, belief = torch.full((2000, 1, 1, 1, 2), 1.5, dtype=torch.float64), torch.tensor([1.0, 0.0]).expand(2000, 1, 1, 1, 2)
+    target, belief = (
+        torch.full((2000, 1, 1, 1, 2), 1.5, dtype=torch.float64),
+        torch.tensor([1.0, 0.0]).expand(2000, 1, 1, 1, 2),
+    )
     there = []
     for repeats in (0, 3, 10):
         again = torch.Generator().manual_seed(1)
         found = euler(
-            perfect, noise, sigmas, sigmas[:-1], sigmas[0], drawn_to(target, belief, 0.02), repeats=repeats, fresh=lambda: torch.randn(noise.shape, generator=again).double()
-        )  # fmt: skip
+            perfect,
+            noise,
+            sigmas,
+            sigmas[:-1],
+            sigmas[0],
+            drawn_to(target, belief, 0.02),
+            repeats=repeats,
+            fresh=lambda: torch.randn(noise.shape, generator=again).double(),  # noqa: B023
+        )
         assert abs(float(found[..., 0].mean()) - 1.5) < 0.01
         there.append(float(found[..., 1].mean()))
-    assert 0.6 < there[0] < there[1] < there[2] and abs(there[2] - alike * 1.5) < 0.15, "its mean, given the other"
+    assert 0.6 < there[0] < there[1] < there[2] and abs(there[2] - alike * 1.5) < 0.15, (
+        "its mean, given the other"
+    )
 
 
 def test_renders_are_what_the_walls_look_like_from_there():
@@ -222,18 +317,29 @@ def test_a_frame_that_was_made_adds_what_only_it_shows():
     clip = sideways(camera, 2, 0.6)
     true = walls.render(clip.cameras)
     more = Frames(torch.cat([frames.images, true.images]))
-    cameras, further = Cameras.cat([camera, clip.cameras]), dataclasses.replace(sideways(camera, 2, 0.9), source=2)
+    cameras, further = (
+        Cameras.cat([camera, clip.cameras]),
+        dataclasses.replace(sideways(camera, 2, 0.9), source=2),
+    )
 
     class Exact(DepthEstimator):
         def __call__(self, image):
             return Depth(true.depth[1], true.depth[1] > 0, "scale")
 
-    without = Scaffold(depth, None).rendered(Asked(frames, camera, dataclasses.replace(further, source=0), 0))
+    without = Scaffold(depth, None).rendered(
+        Asked(frames, camera, dataclasses.replace(further, source=0), 0)
+    )
     found = Scaffold(depth, Exact()).rendered(Asked(more, cameras, further, 0))
-    assert float((found.confidence[-1] > 0).float().mean()) > float((without.confidence[-1] > 0).float().mean()) + 0.02
+    assert (
+        float((found.confidence[-1] > 0).float().mean())
+        > float((without.confidence[-1] > 0).float().mean()) + 0.02
+    )
     seen = walls.render(further.cameras)
     sure = found.confidence[-1] > 0.5
-    assert float((found.images[-1].float() - seen.images[-1].float()).abs().mean(-1)[sure].median()) < 8
+    assert (
+        float((found.images[-1].float() - seen.images[-1].float()).abs().mean(-1)[sure].median())
+        < 8
+    )
 
 
 @pytest.mark.slow
@@ -243,13 +349,18 @@ def test_the_steered_video_is_nearer_to_the_warp_than_the_plain_one(folders):
     asked = Asked(frames, camera, clip, 0)
     warp = Scaffold(depth, None).rendered(asked)
     drawn = build(folders, steps=6, warp_error=0.0)
-    passed = drawn.decoded((drawn._latents(2 * warp.images.permute(0, 3, 1, 2).float()[:, :, :64, :64] / 255 - 1) * drawn.pipe.vae.config.scaling_factor))
+    passed = drawn.decoded(
+        drawn._latents(2 * warp.images.permute(0, 3, 1, 2).float()[:, :, :64, :64] / 255 - 1)
+        * drawn.pipe.vae.config.scaling_factor
+    )
     assert passed.shape == (5, 64, 64, 3)
     latents = {}
     for steer in ("warp", "none"):
         prior = build(folders, steps=6, warp_error=0.0, steer=steer)
         kept = []
-        prior.decoded = lambda video, kept=kept: kept.append(video.clone()) or torch.zeros(5, 64, 64, 3, dtype=torch.uint8)
+        prior.decoded = lambda video, kept=kept: (
+            kept.append(video.clone()) or torch.zeros(5, 64, 64, 3, dtype=torch.uint8)
+        )
         prior(frames, camera, clip, 0)
         latents[steer] = kept[0]
     target = drawn.pull([warp], (64, 64))
@@ -263,18 +374,36 @@ def test_the_steered_video_is_nearer_to_the_warp_than_the_plain_one(folders):
 @pytest.mark.slow
 def test_a_run_makes_siblings_together_keeps_every_clip_and_goes_on(folders, tmp_path):
     settings = (
-        "run", "image=coffee", "intake.size=96", "planner.depth=1", "fit.steps=20", "fit.checkpoint_every=10", "fit.initial_gaussians=1500", "deliver.video_frames=4",
-        "prior=svd", f"prior.model={folders('svd')}", "prior.steps=2", "prior.size=64", "prior.frames=5", f"output={tmp_path}",
-    )  # fmt: skip
+        "run",
+        "image=coffee",
+        "intake.size=96",
+        "planner.depth=1",
+        "fit.steps=20",
+        "fit.checkpoint_every=10",
+        "fit.initial_gaussians=1500",
+        "deliver.video_frames=4",
+        "prior=svd",
+        f"prior.model={folders('svd')}",
+        "prior.steps=2",
+        "prior.size=64",
+        "prior.frames=5",
+        f"output={tmp_path}",
+    )
     done = lift(*settings, "prior.at_once=3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     clips = {path.name for path in (tmp_path / "cache").glob("clip-*")}
     assert len(clips) == 4
     again = lift(*settings, "prior.at_once=1", cwd=tmp_path)
-    assert again.returncode == 0 and {path.name for path in (tmp_path / "cache").glob("clip-*")} == clips, "what only costs is not part of a clip's key"
+    assert (
+        again.returncode == 0
+        and {path.name for path in (tmp_path / "cache").glob("clip-*")} == clips
+    ), "what only costs is not part of a clip's key"
     assert again.stderr.count("found") >= 7
     run = Path(done.stdout.strip().split("\n")[-1])
-    assert json.loads((run / "provenance.json").read_text())["licences"]["prior svd"] == "Stability AI Community Licence"
+    assert (
+        json.loads((run / "provenance.json").read_text())["licences"]["prior svd"]
+        == "Stability AI Community Licence"
+    )
 
 
 def test_numbers_that_ran_out_of_range_are_no_clip(folders):
@@ -290,7 +419,9 @@ def test_a_home_folder_is_one_and_what_is_not_there_is_missed_at_once(folders, m
     monkeypatch.setenv("HOME", str(Path(folders("svd")).parent))
     frames, camera, _ = scene()
     assert len(build(folders, model="~/model")(frames, camera, sideways(camera, 4), 0)) == 4
-    with pytest.raises(FileNotFoundError, match="prior.model is .*nosuch, which does not exist; choose a folder"):
+    with pytest.raises(
+        FileNotFoundError, match="prior.model is .*nosuch, which does not exist; choose a folder"
+    ):
         build(folders, model="~/nosuch")
 
 
@@ -311,7 +442,9 @@ def test_a_model_that_is_given_back_is_gone(folders):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", sorted(tiny.MADE))
-def test_on_a_gpu_no_way_of_saving_memory_or_time_changes_a_clip_by_more_than_its_precision(name, folders, cuda):
+def test_on_a_gpu_no_way_of_saving_memory_or_time_changes_a_clip_by_more_than_its_precision(
+    name, folders, cuda
+):
     frames, camera, _ = scene()
 
     def made(**settings) -> torch.Tensor:
@@ -326,8 +459,13 @@ def test_on_a_gpu_no_way_of_saving_memory_or_time_changes_a_clip_by_more_than_it
         assert (made(precision="float32", offload=offload) - exact).abs().max() <= 2, offload
     if name in ("svd", "vace"):  # a minute each
         assert (made(precision="float32", compile=True) - exact).abs().mean() < 2, "compiled"
-    for precision in ("auto", "float8"):  # random weights amplify rounding as learned ones do not: alike among themselves only
+    for precision in (
+        "auto",
+        "float8",
+    ):  # random weights amplify rounding as learned ones do not: alike among themselves only
         first = made(precision=precision)
         assert first.std() > 1
         for offload in ("model", "group"):
-            assert (made(precision=precision, offload=offload) - first).abs().max() <= 2, f"{precision}, {offload}"
+            assert (made(precision=precision, offload=offload) - first).abs().max() <= 2, (
+                f"{precision}, {offload}"
+            )

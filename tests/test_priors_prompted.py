@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from lift.geometry import rigid, rotation_from_vector
+from lift.io.image import resized
 from lift.priors import Asked, priors
 from lift.priors.cosmos import CANVASES, Cosmos
-from lift.io.image import resized
 from lift.priors.diffusion import path
 from lift.priors.scaffold import Scaffold
 from lift.priors.signals import pose_actions, scaled_poses
@@ -26,8 +26,20 @@ NAMES = ("vace", "sana_wm", "cosmos")
 def turning(camera: Cameras, count: int, source: int = 0) -> Clip:
     """To the right and down while it turns, from a camera that itself has turned."""
     share = torch.linspace(1 / count, 1, count)[:, None]
-    moved = rigid(rotation_from_vector(share * torch.tensor([0.02, -0.12, 0.03])), share * torch.tensor([-0.3, -0.1, 0.15]))
-    return Clip("turn", source, Cameras(moved @ camera.world_to_camera, camera.intrinsics.repeat(count, 1, 1), camera.width, camera.height))
+    moved = rigid(
+        rotation_from_vector(share * torch.tensor([0.02, -0.12, 0.03])),
+        share * torch.tensor([-0.3, -0.1, 0.15]),
+    )
+    return Clip(
+        "turn",
+        source,
+        Cameras(
+            moved @ camera.world_to_camera,
+            camera.intrinsics.repeat(count, 1, 1),
+            camera.width,
+            camera.height,
+        ),
+    )
 
 
 def asked(count: int, width: int = 96, height: int = 64, seed: int = 3) -> Asked:
@@ -38,12 +50,17 @@ def asked(count: int, width: int = 96, height: int = 64, seed: int = 3) -> Asked
     return Asked(both, Cameras.cat([camera, second]), turning(second, count, 1), seed)
 
 
-def build(folders, name: str, **settings):
+def build(folders, name: str, **settings):  # noqa: F811
     depth = settings.pop("depth", scene()[2])
-    return priors.build({"name": name, "model": folders(name), **tiny.SETTINGS[name], **settings}, depth=depth, device=CPU, estimator=None)
+    return priors.build(
+        {"name": name, "model": folders(name), **tiny.SETTINGS[name], **settings},
+        depth=depth,
+        device=CPU,
+        estimator=None,
+    )
 
 
-class Taken(Exception):
+class TakenError(Exception):
     pass
 
 
@@ -53,9 +70,9 @@ def handed(prior, one: Asked) -> dict:
     signature = inspect.signature(kind.__call__)
 
     def take(*args, **settings):
-        raise Taken(signature.bind(*args, **settings).arguments)
+        raise TakenError(signature.bind(*args, **settings).arguments)
 
-    with mock.patch.object(kind, "__call__", take), pytest.raises(Taken) as taken:
+    with mock.patch.object(kind, "__call__", take), pytest.raises(TakenError) as taken:
         prior(one.frames, one.cameras, one.clip, one.seed)
     return taken.value.args[0]
 
@@ -70,7 +87,10 @@ def composed(actions: torch.Tensor, unit: float) -> torch.Tensor:
     for action in actions.double():
         first, second = action[3:6], action[6:]
         step = torch.eye(4, dtype=torch.float64)
-        step[:3, :3], step[:3, 3] = torch.stack([first, second, torch.linalg.cross(first, second)], 1), action[:3] * unit
+        step[:3, :3], step[:3, 3] = (
+            torch.stack([first, second, torch.linalg.cross(first, second)], 1),
+            action[:3] * unit,
+        )
         poses.append(poses[-1] @ step)
     return torch.stack(poses).float()
 
@@ -83,22 +103,47 @@ def test_signals_lead_back_to_the_path():
     torch.testing.assert_close(composed(actions, 0.3), cameras.camera_to_world, atol=1e-5, rtol=0)
     poses = scaled_poses(cameras, 0.3)
     torch.testing.assert_close(poses[:, :3, 3] * 0.3, cameras.centers, atol=1e-6, rtol=0)
-    torch.testing.assert_close(torch.linalg.inv(poses)[:, :3, :3], cameras.world_to_camera[:, :3, :3], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        torch.linalg.inv(poses)[:, :3, :3], cameras.world_to_camera[:, :3, :3], atol=1e-5, rtol=0
+    )
 
 
 def test_sana_wm_is_handed_poses_and_intrinsics_of_its_pictures(folders):  # noqa: F811
     prior, one = build(folders, "sana_wm"), asked(8)
     told, cameras = handed(prior, one), path(one)
-    torch.testing.assert_close(torch.from_numpy(told["c2w"][:, :3, 3]) * prior.metre, cameras.centers, atol=1e-6, rtol=0)
-    torch.testing.assert_close(torch.from_numpy(told["c2w"][:, :3, :3]), cameras.world_to_camera[:, :3, :3].mT, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        torch.from_numpy(told["c2w"][:, :3, 3]) * prior.metre, cameras.centers, atol=1e-6, rtol=0
+    )
+    torch.testing.assert_close(
+        torch.from_numpy(told["c2w"][:, :3, :3]),
+        cameras.world_to_camera[:, :3, :3].mT,
+        atol=1e-6,
+        rtol=0,
+    )
     width, height = prior.made(96, 64)
-    assert (told["width"], told["height"], told["num_frames"], told["image"].size) == (width, height, 9, (width, height))
+    assert (told["width"], told["height"], told["num_frames"], told["image"].size) == (
+        width,
+        height,
+        9,
+        (width, height),
+    )
     fx, fy, cx, cy = 90 * width / 96, 90 * height / 64, width / 2, height / 2
-    torch.testing.assert_close(torch.from_numpy(told["intrinsics"]), torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]).expand(9, 3, 3))
-    assert np.array_equal(np.asarray(told["image"]), resized(one.frames.images[1:], width, height)[0].numpy())
+    torch.testing.assert_close(
+        torch.from_numpy(told["intrinsics"]),
+        torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]).expand(9, 3, 3),
+    )
+    assert np.array_equal(
+        np.asarray(told["image"]), resized(one.frames.images[1:], width, height)[0].numpy()
+    )
     poses, four = prior.pipe.prepare_camera_trajectory(told["c2w"], None, told["intrinsics"], 9)
-    planes, cropped = prior.pipe.image_processor.preprocess_with_intrinsics(told["image"], four, height, width)
-    assert np.array_equal(poses, told["c2w"]) and np.array_equal(cropped, four) and planes.shape == (1, 3, height, width), "no frame and no pixel is lost"
+    planes, cropped = prior.pipe.image_processor.preprocess_with_intrinsics(
+        told["image"], four, height, width
+    )
+    assert (
+        np.array_equal(poses, told["c2w"])
+        and np.array_equal(cropped, four)
+        and planes.shape == (1, 3, height, width)
+    ), "no frame and no pixel is lost"
 
 
 def test_a_metre_is_one_where_depth_is_metric_and_a_setting_elsewhere(folders):  # noqa: F811
@@ -107,44 +152,69 @@ def test_a_metre_is_one_where_depth_is_metric_and_a_setting_elsewhere(folders): 
     assert build(folders, "sana_wm", unit=2.0).metre == pytest.approx(2 * depth.typical)
     assert build(folders, "sana_wm", depth=Depth(depth.depth, depth.valid, "metric")).metre == 1
     one = asked(8)
-    near, far = (handed(build(folders, "sana_wm", unit=unit), one)["c2w"][:, :3, 3] for unit in (0.5, 0.25))
+    near, far = (
+        handed(build(folders, "sana_wm", unit=unit), one)["c2w"][:, :3, 3] for unit in (0.5, 0.25)
+    )
     np.testing.assert_allclose(2 * near, far, rtol=1e-5)
 
 
 def test_sana_wm_decodes_in_the_pieces_it_was_trained_with(folders):  # noqa: F811
     vae = build(folders, "sana_wm").pipe.vae
-    assert vae.use_tiling and vae.use_framewise_decoding and (vae.tile_sample_min_num_frames, vae.tile_sample_stride_num_frames) == (96, 64)
+    assert (
+        vae.use_tiling
+        and vae.use_framewise_decoding
+        and (vae.tile_sample_min_num_frames, vae.tile_sample_stride_num_frames) == (96, 64)
+    )
 
 
 def test_cosmos_is_handed_actions_that_lead_along_the_path(folders):  # noqa: F811
     prior, one = build(folders, "cosmos", unit=0.1), asked(4)
     told = handed(prior, one)
     action = told["action"]
-    torch.testing.assert_close(composed(action.raw_actions, prior.unit), path(one).camera_to_world, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        composed(action.raw_actions, prior.unit), path(one).camera_to_world, atol=1e-5, rtol=0
+    )
     assert prior.unit == pytest.approx(0.1 * scene()[2].typical)
-    assert (action.mode, action.domain_name, action.chunk_size, action.resolution_tier) == ("forward_dynamics", "camera_pose", 4, 256)
+    assert (action.mode, action.domain_name, action.chunk_size, action.resolution_tier) == (
+        "forward_dynamics",
+        "camera_pose",
+        4,
+        256,
+    )
     assert action.image.size == prior.made(96, 64) and told["fps"] == 30
-    assert np.array_equal(np.asarray(action.image), resized(one.frames.images[1:], *action.image.size)[0].numpy())
+    assert np.array_equal(
+        np.asarray(action.image), resized(one.frames.images[1:], *action.image.size)[0].numpy()
+    )
 
 
 def test_cosmos_canvases_are_the_pipelines_and_its_pictures_fit_in_without_a_change(folders):  # noqa: F811
     from diffusers.pipelines.cosmos.pipeline_cosmos3_omni import _ACTION_RESOLUTION_BINS
     from diffusers.video_processor import VideoProcessor
 
-    assert {str(tier): {(down, across) for across, down in canvases} for tier, canvases in CANVASES.items()} == {
-        tier: set(bins.values()) for tier, bins in _ACTION_RESOLUTION_BINS.items()
-    }
+    assert {
+        str(tier): {(down, across) for across, down in canvases}
+        for tier, canvases in CANVASES.items()
+    } == {tier: set(bins.values()) for tier, bins in _ACTION_RESOLUTION_BINS.items()}
     for tier, bins in _ACTION_RESOLUTION_BINS.items():
         prior = build(folders, "cosmos", tier=int(tier), size=None)
         for shape in np.geomspace(0.3, 3.5, 999):
             across, down = prior.made(round(1000 * shape), 1000)
             canvas = VideoProcessor.classify_height_width_bin(down, across, bins)
             assert down <= canvas[0] and across <= canvas[1] and across % 16 == down % 16 == 0
-            assert abs(np.log(across / down / shape)) < (0.1 if tier == "256" else 0.04) and max(across / canvas[1], down / canvas[0]) > 0.9
+            assert (
+                abs(np.log(across / down / shape)) < (0.1 if tier == "256" else 0.04)
+                and max(across / canvas[1], down / canvas[0]) > 0.9
+            )
     prior, one = build(folders, "cosmos"), asked(4)
     across, down = prior.made(96, 64)
     pictures = resized(one.frames.images[1:], across, down)
-    assert prior.sampled(pictures, [path(one).resized(across, down)], [one]).shape == (1, 5, down, across, 3), "nothing was shrunk or cropped"
+    assert prior.sampled(pictures, [path(one).resized(across, down)], [one]).shape == (
+        1,
+        5,
+        down,
+        across,
+        3,
+    ), "nothing was shrunk or cropped"
 
 
 def test_vace_completes_the_render_where_nothing_is_known(folders):  # noqa: F811
@@ -155,10 +225,18 @@ def test_vace_completes_the_render_where_nothing_is_known(folders):  # noqa: F81
     assert video.shape == (5, 3, 48, 64)
     holes = rendered.confidence == 0
     assert torch.equal(mask > 0, holes) and 0.02 < float(holes.float().mean()) < 0.6
-    assert torch.equal(video.permute(0, 2, 3, 1)[~holes], rendered.images[~holes].float() / 255) and bool((video.permute(0, 2, 3, 1)[holes] == 0.5).all())
-    assert torch.equal(video[0].permute(1, 2, 0), one.frames.images[1] / 255) and not mask[0].any(), "the frame that it continues"
-    assert np.array_equal(np.asarray(told["reference_images"]), one.frames.images[0].numpy()), "the input"
-    planes, white, _ = prior.pipe.preprocess_conditions(told["video"], told["mask"], None, 1, 48, 64, 5, torch.float32, CPU)
+    assert torch.equal(
+        video.permute(0, 2, 3, 1)[~holes], rendered.images[~holes].float() / 255
+    ) and bool((video.permute(0, 2, 3, 1)[holes] == 0.5).all())
+    assert (
+        torch.equal(video[0].permute(1, 2, 0), one.frames.images[1] / 255) and not mask[0].any()
+    ), "the frame that it continues"
+    assert np.array_equal(np.asarray(told["reference_images"]), one.frames.images[0].numpy()), (
+        "the input"
+    )
+    planes, white, _ = prior.pipe.preprocess_conditions(
+        told["video"], told["mask"], None, 1, 48, 64, 5, torch.float32, CPU
+    )
     torch.testing.assert_close(planes[0], (2 * video - 1).transpose(0, 1)), "nothing is resized"
     assert torch.equal(white[0, 0], mask)
 
@@ -170,16 +248,22 @@ def test_vace_trusts_a_larger_pixel_only_if_all_that_it_covers_is_known(folders)
     covered = confidence.unflatten(1, (32, 2)).unflatten(3, (48, 2)).amin((2, 4))
     assert torch.equal(mask[0, :, 0] == 0, covered > 0) and video.shape == (1, 5, 3, 32, 48)
     doubted = build(folders, "vace", trust=0.6).condition(one, 48, 32)[1]
-    assert bool((doubted >= mask).all()) and doubted.sum() > mask.sum(), "what only the guessed depth of the second frame shows"
+    assert bool((doubted >= mask).all()) and doubted.sum() > mask.sum(), (
+        "what only the guessed depth of the second frame shows"
+    )
 
 
 def test_vace_words_are_what_the_pipeline_encodes(folders, monkeypatch):  # noqa: F811
     from diffusers.pipelines.wan import pipeline_wan_vace
 
-    monkeypatch.setattr(pipeline_wan_vace, "prompt_clean", str.strip)  # its own needs one more package
+    monkeypatch.setattr(
+        pipeline_wan_vace, "prompt_clean", str.strip
+    )  # its own needs one more package
     prior = build(folders, "vace", prompt="a red house", negative_prompt="blur")
     for found, text in zip(prior.words, ("a red house", "blur"), strict=True):
-        torch.testing.assert_close(found, prior.pipe._get_t5_prompt_embeds(text, max_sequence_length=512))
+        torch.testing.assert_close(
+            found, prior.pipe._get_t5_prompt_embeds(text, max_sequence_length=512)
+        )
     assert build(folders, "vace", guidance=1.0).words[1] is None
 
 
@@ -187,9 +271,37 @@ def test_vace_words_are_what_the_pipeline_encodes(folders, monkeypatch):  # noqa
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("vace", ({"prompt": "red"}, {"negative_prompt": "blur"}, {"guidance": 1.0}, {"strength": 0.0}, {"reference": "none"}, {"trust": 0.6}, {"shift": 9.0})),
-        ("sana_wm", ({"prompt": "a red house"}, {"negative_prompt": "blur"}, {"guidance": 1.0}, {"unit": 0.1})),
-        ("cosmos", ({"prompt": "a red house"}, {"guidance": 6.0}, {"unit": 0.003}, {"fps": 5}, {"shift": 1.0})),
+        (
+            "vace",
+            (
+                {"prompt": "red"},
+                {"negative_prompt": "blur"},
+                {"guidance": 1.0},
+                {"strength": 0.0},
+                {"reference": "none"},
+                {"trust": 0.6},
+                {"shift": 9.0},
+            ),
+        ),
+        (
+            "sana_wm",
+            (
+                {"prompt": "a red house"},
+                {"negative_prompt": "blur"},
+                {"guidance": 1.0},
+                {"unit": 0.1},
+            ),
+        ),
+        (
+            "cosmos",
+            (
+                {"prompt": "a red house"},
+                {"guidance": 6.0},
+                {"unit": 0.003},
+                {"fps": 5},
+                {"shift": 1.0},
+            ),
+        ),
     ],
 )
 def test_every_setting_has_a_say(name, settings, folders):  # noqa: F811
@@ -202,8 +314,12 @@ def test_every_setting_has_a_say(name, settings, folders):  # noqa: F811
 @pytest.mark.parametrize("name", NAMES)
 def test_the_path_has_a_say_and_steps_are_counted_and_half_precision_works(name, folders):  # noqa: F811
     half = build(folders, name, precision="bfloat16")
-    assert half.pipe.transformer.dtype == torch.bfloat16 and half.pipe.vae.dtype == (torch.bfloat16 if name == "cosmos" else torch.float32)
-    prior = build(folders, name) if name == "sana_wm" else half  # its cameras are not for half precision on a CPU
+    assert half.pipe.transformer.dtype == torch.bfloat16 and half.pipe.vae.dtype == (
+        torch.bfloat16 if name == "cosmos" else torch.float32
+    )
+    prior = (
+        build(folders, name) if name == "sana_wm" else half
+    )  # its cameras are not for half precision on a CPU
     one = asked(prior.clip_length)
     still = dataclasses.replace(one, clip=Clip("still", 1, one.cameras[[1] * prior.clip_length]))
     with mock.patch("lift.priors.diffusion.tqdm") as bar:
@@ -214,13 +330,22 @@ def test_the_path_has_a_say_and_steps_are_counted_and_half_precision_works(name,
 
 def test_settings_out_of_range_name_the_value(folders):  # noqa: F811
     for name, settings, match in (
-        ("vace", {"trust": 1.0}, "prior.trust is 1.0; choose 0"), ("vace", {"shift": 0.0}, "prior.shift is 0.0; choose more than 0"),
-        ("vace", {"guidance": 0.5}, r"prior.guidance is 0.5; choose 1 \(none\) or more"), ("vace", {"frames": 6}, r"this model makes 4k\+1: choose 5 or 9"),
-        ("sana_wm", {"unit": 0.0}, "prior.unit is 0.0; choose more than 0"), ("sana_wm", {"frames": 10}, r"this model makes 8k\+1: choose 9 or 17"),
-        ("cosmos", {"unit": -1.0}, "prior.unit is -1.0"), ("cosmos", {"fps": 0}, "prior.fps is 0"), ("cosmos", {"shift": 0.0}, "prior.shift is 0.0"),
-        ("cosmos", {"tier": 500}, "prior.tier is 500; choose one of 256, 480, 704, 720"), ("cosmos", {"size": 8}, "prior.size is 8; choose at least 16"),
-    ):  # fmt: skip
+        ("vace", {"trust": 1.0}, "prior.trust is 1.0; choose 0"),
+        ("vace", {"shift": 0.0}, "prior.shift is 0.0; choose more than 0"),
+        ("vace", {"guidance": 0.5}, r"prior.guidance is 0.5; choose 1 \(none\) or more"),
+        ("vace", {"frames": 6}, r"this model makes 4k\+1: choose 5 or 9"),
+        ("sana_wm", {"unit": 0.0}, "prior.unit is 0.0; choose more than 0"),
+        ("sana_wm", {"frames": 10}, r"this model makes 8k\+1: choose 9 or 17"),
+        ("cosmos", {"unit": -1.0}, "prior.unit is -1.0"),
+        ("cosmos", {"fps": 0}, "prior.fps is 0"),
+        ("cosmos", {"shift": 0.0}, "prior.shift is 0.0"),
+        ("cosmos", {"tier": 500}, "prior.tier is 500; choose one of 256, 480, 704, 720"),
+        ("cosmos", {"size": 8}, "prior.size is 8; choose at least 16"),
+    ):
         with pytest.raises(ValueError, match=match):
             build(folders, name, **settings)
-    with mock.patch("importlib.util.find_spec", return_value=None), pytest.raises(ImportError, match="prior.guardrail is true and needs cosmos_guardrail"):
+    with (
+        mock.patch("importlib.util.find_spec", return_value=None),
+        pytest.raises(ImportError, match="prior.guardrail is true and needs cosmos_guardrail"),
+    ):
         Cosmos(guardrail=True, depth=scene()[2], device=CPU)

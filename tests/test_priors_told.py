@@ -35,18 +35,28 @@ def turning(count: int = 5) -> Cameras:
 
 def cameras_of(rays: torch.Tensor, like: Cameras) -> torch.Tensor:
     """Camera to world of Plücker rays [view 6 y x]: the rotation that turns the pinhole's directions to them, and the point that all of them meet in."""
-    y, x = torch.meshgrid(torch.arange(rays.shape[2]) + 0.5, torch.arange(rays.shape[3]) + 0.5, indexing="ij")
+    y, x = torch.meshgrid(
+        torch.arange(rays.shape[2]) + 0.5, torch.arange(rays.shape[3]) + 0.5, indexing="ij"
+    )
     out = torch.eye(4, dtype=torch.float64).repeat(len(rays), 1, 1)
-    for view, (moments, directions) in enumerate(zip(rays[:, :3].double(), rays[:, 3:].double(), strict=True)):
+    for view, (moments, directions) in enumerate(
+        zip(rays[:, :3].double(), rays[:, 3:].double(), strict=True)
+    ):
         (fx, _, cx), (_, fy, cy), _ = like.intrinsics[view].double()
-        local = torch.nn.functional.normalize(torch.stack([(x - cx) / fx, (y - cy) / fy, torch.ones_like(x)]).double(), dim=0)
+        local = torch.nn.functional.normalize(
+            torch.stack([(x - cx) / fx, (y - cy) / fy, torch.ones_like(x)]).double(), dim=0
+        )
         u, _, vt = torch.linalg.svd(directions.flatten(1) @ local.flatten(1).T)
         out[view, :3, :3] = u @ vt
         zero = torch.zeros_like(x).double()
         dx, dy, dz = directions
-        cross = torch.stack([torch.stack(row) for row in ((zero, dz, -dy), (-dz, zero, dx), (dy, -dx, zero))])  # o x d = cross @ o
+        cross = torch.stack(
+            [torch.stack(row) for row in ((zero, dz, -dy), (-dz, zero, dx), (dy, -dx, zero))]
+        )  # o x d = cross @ o
         system = cross.permute(2, 3, 0, 1).reshape(-1, 3)
-        out[view, :3, 3] = torch.linalg.lstsq(system, moments.permute(1, 2, 0).reshape(-1, 1)).solution[:, 0]
+        out[view, :3, 3] = torch.linalg.lstsq(
+            system, moments.permute(1, 2, 0).reshape(-1, 1)
+        ).solution[:, 0]
     return out
 
 
@@ -55,33 +65,53 @@ def test_rays_are_moment_then_unit_direction_and_invert_to_the_path():
     rays = pluecker(cameras)
     assert rays.shape == (5, 6, 20, 24)
     torch.testing.assert_close(rays[:, 3:].norm(dim=1), torch.ones(5, 20, 24))
-    torch.testing.assert_close(cameras_of(rays, cameras), cameras.camera_to_world.double(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        cameras_of(rays, cameras), cameras.camera_to_world.double(), atol=1e-5, rtol=0
+    )
     camera = turning(1)
     camera.world_to_camera[0, 0, 3] = -2.0  # two to the right
-    aside = pluecker(camera)[0, :, 8, 12]  # of the pixel half a pixel up and left of the principal point
-    torch.testing.assert_close(aside[3:], torch.nn.functional.normalize(torch.tensor([-0.5 / 20, -0.5 / 30, 1]), dim=0))
+    aside = pluecker(camera)[
+        0, :, 8, 12
+    ]  # of the pixel half a pixel up and left of the principal point
+    torch.testing.assert_close(
+        aside[3:], torch.nn.functional.normalize(torch.tensor([-0.5 / 20, -0.5 / 30, 1]), dim=0)
+    )
     torch.testing.assert_close(aside[:3], torch.linalg.cross(torch.tensor([2.0, 0, 0]), aside[3:]))
 
 
 def test_moves_are_told_by_where_the_camera_goes_whatever_the_clip_is_called():
     frames, camera, depth = scene()
-    plan = planners.build({"name": "articulated", "depth": 2, "directions": ["right", "left", "up", "down", "in", "out"]})(camera, depth, 6)
+    plan = planners.build(
+        {
+            "name": "articulated",
+            "depth": 2,
+            "directions": ["right", "left", "up", "down", "in", "out"],
+        }
+    )(camera, depth, 6)
     assert len(plan.clips) == 36
     for clip in plan.clips:
-        assert move(path(Asked(frames, plan.cameras, clip, 0)), depth.typical) == clip.name.split("/")[-1], clip.name
+        assert (
+            move(path(Asked(frames, plan.cameras, clip, 0)), depth.typical)
+            == clip.name.split("/")[-1]
+        ), clip.name
     still = sideways(camera, 3, 0.001 * depth.typical)
     assert move(path(Asked(frames, camera, still, 0)), depth.typical) == "still"
-    spiral = planners.build({"name": "spiral"})(camera, depth, 40).clips[0]  # comes back to where it began
+    spiral = planners.build({"name": "spiral"})(camera, depth, 40).clips[
+        0
+    ]  # comes back to where it began
     assert move(path(Asked(frames, camera, spiral, 0)), depth.typical) != "still"
 
 
 def test_a_scene_begins_where_a_twentieth_of_the_valid_pixels_lie():
     depth = torch.arange(1, 201).reshape(10, 20).float()
     valid = depth > 100
-    assert near(Depth(depth, torch.ones_like(valid), "scale")) == 10 and near(Depth(depth, valid, "scale")) == 105
+    assert (
+        near(Depth(depth, torch.ones_like(valid), "scale")) == 10
+        and near(Depth(depth, valid, "scale")) == 105
+    )
 
 
-def test_pictures_and_arrays_come_out_as_they_went_in(folders):
+def test_pictures_and_arrays_come_out_as_they_went_in(folders):  # noqa: F811
     from PIL import Image
 
     exact = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1).repeat(5, 1, 1, 3)
@@ -94,7 +124,7 @@ def test_pictures_and_arrays_come_out_as_they_went_in(folders):
 
 
 @pytest.mark.parametrize("name", ("diffusers", "ltx", "easyanimate"))
-def test_each_clip_is_sampled_in_steps_that_are_shown_and_follows_the_words(name, folders):
+def test_each_clip_is_sampled_in_steps_that_are_shown_and_follows_the_words(name, folders):  # noqa: F811
     prior = build(folders, name, steps=2)
     bars = []
 
@@ -111,19 +141,31 @@ def test_each_clip_is_sampled_in_steps_that_are_shown_and_follows_the_words(name
     count = prior.clip_length
     plain = prior.many([asked("a", count), asked("b", count, seed=8)])
     assert bars == [[["a"], 2], [["b"], 2]]
-    for settings in ({"prompt": "a tree"}, {"negative_prompt": "a tree"}, {"guidance": 9.0}, {"guidance": 1.0}):
+    for settings in (
+        {"prompt": "a tree"},
+        {"negative_prompt": "a tree"},
+        {"guidance": 9.0},
+        {"guidance": 1.0},
+    ):
         other = build(folders, name, **settings)
         other.__dict__["pipe"] = prior.pipe  # loaded once
         assert not torch.equal(other.many([asked("a", count)])[0].images, plain[0].images), settings
 
 
-def test_settings_out_of_range_name_the_value(folders, tmp_path):
+def test_settings_out_of_range_name_the_value(folders, tmp_path):  # noqa: F811
     for name, settings, match in (
-        ("diffusers", {"every": 0}, "prior.every is 0; choose 1"), ("diffusers", {"step": 0}, "prior.step is 0; choose 1"),
-        ("ltx", {"fps": 0}, "prior.fps is 0; choose 1"), ("ltx", {"frames": 12}, "choose 9 or 17"),
-        ("diffusers", {"frames": 6, "every": 4}, r"prior.frames is 6; this model makes 4k\+1: choose 5 or 9"),
-        ("easyanimate", {"near": 0.0}, "prior.near is 0.0; choose more than 0"), ("easyanimate", {"guidance": 0.5}, "prior.guidance is 0.5; choose 1"),
-    ):  # fmt: skip
+        ("diffusers", {"every": 0}, "prior.every is 0; choose 1"),
+        ("diffusers", {"step": 0}, "prior.step is 0; choose 1"),
+        ("ltx", {"fps": 0}, "prior.fps is 0; choose 1"),
+        ("ltx", {"frames": 12}, "choose 9 or 17"),
+        (
+            "diffusers",
+            {"frames": 6, "every": 4},
+            r"prior.frames is 6; this model makes 4k\+1: choose 5 or 9",
+        ),
+        ("easyanimate", {"near": 0.0}, "prior.near is 0.0; choose more than 0"),
+        ("easyanimate", {"guidance": 0.5}, "prior.guidance is 0.5; choose 1"),
+    ):
         with pytest.raises(ValueError, match=match):
             build(folders, name, **settings)
 
@@ -131,20 +173,37 @@ def test_settings_out_of_range_name_the_value(folders, tmp_path):
 # Words alone
 
 
-def test_the_prompt_says_where_the_clip_goes(folders):
+def test_the_prompt_says_where_the_clip_goes(folders):  # noqa: F811
     prior = build(folders, "diffusers", prompt="A room.")
     seen = []
 
     def call(one: Asked):
         return prior.call("picture", path(one), one, torch.Generator(), dict)
 
-    for name, word in (("right", "right"), ("right/up", "up"), ("up/left", "left"), ("path/3", "right"), ("in", "in"), ("left/out", "out")):
+    for name, word in (
+        ("right", "right"),
+        ("right/up", "up"),
+        ("up/left", "left"),
+        ("path/3", "right"),
+        ("in", "in"),
+        ("left/out", "out"),
+    ):
         told = call(asked(name))
         assert told["prompt"] == f"A room. {WORDS[word].capitalize()}."
         seen.append(told["prompt"])
     assert call(asked("spiral", far=-0.3))["prompt"].endswith("to the left, around the scene.")
-    assert "guidance_scale" not in told and "decode_chunk_size" not in told and told["num_frames"] == 5 and told["num_inference_steps"] == 2
-    assert "camera moves to the right" in seen[0] and "rises" in seen[1] and "forward" in seen[4] and "backward" in seen[5]
+    assert (
+        "guidance_scale" not in told
+        and "decode_chunk_size" not in told
+        and told["num_frames"] == 5
+        and told["num_inference_steps"] == 2
+    )
+    assert (
+        "camera moves to the right" in seen[0]
+        and "rises" in seen[1]
+        and "forward" in seen[4]
+        and "backward" in seen[5]
+    )
     right, left = prior(*_of(asked("right"))), prior(*_of(asked("left")))
     assert not torch.equal(right.images, left.images), "of the same cameras"
 
@@ -153,7 +212,7 @@ def _of(one: Asked) -> tuple:
     return one.frames, one.cameras, one.clip, one.seed
 
 
-def test_a_pipeline_without_a_prompt_is_called_as_it_wants_to_be(folders):
+def test_a_pipeline_without_a_prompt_is_called_as_it_wants_to_be(folders):  # noqa: F811
     from diffusers import StableVideoDiffusionPipeline
     from PIL import Image
 
@@ -161,25 +220,43 @@ def test_a_pipeline_without_a_prompt_is_called_as_it_wants_to_be(folders):
     prior = build(folders, "diffusers", model=folders("svd"), step=64, decode=2)
     assert prior.denoiser == "unet"
     height, width = 64, 64
-    picture = torch.zeros(1, height, width, 3, dtype=torch.uint8) + torch.arange(64, dtype=torch.uint8)[:, None]
+    picture = (
+        torch.zeros(1, height, width, 3, dtype=torch.uint8)
+        + torch.arange(64, dtype=torch.uint8)[:, None]
+    )
     ours = prior.sampled(picture, [path(one).resized(width, height)], [one])[0]
     pipe = StableVideoDiffusionPipeline.from_pretrained(folders("svd"))
     pipe.set_progress_bar_config(disable=True)
     picture = Image.fromarray(picture[0].numpy())
     noise = torch.Generator().manual_seed(7)
-    theirs = pipe(picture, height, width, 5, num_inference_steps=2, decode_chunk_size=2, generator=noise, output_type="pil").frames[0]
+    theirs = pipe(
+        picture,
+        height,
+        width,
+        5,
+        num_inference_steps=2,
+        decode_chunk_size=2,
+        generator=noise,
+        output_type="pil",
+    ).frames[0]
     assert torch.equal(ours, torch.from_numpy(np.stack(theirs))) and float(ours.float().std()) > 1
 
 
-def test_a_model_that_makes_no_video_of_an_image_is_refused_before_it_is_loaded(folders, tmp_path):
+def test_a_model_that_makes_no_video_of_an_image_is_refused_before_it_is_loaded(folders, tmp_path):  # noqa: F811
     for kind in ("WanPipeline", "StableDiffusionImg2ImgPipeline"):
         (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": kind}))
-        with pytest.raises(ValueError, match=f"^prior.model .* is a {kind}, which does not make a video of an image; choose an image-to-video model$"):
+        with pytest.raises(
+            ValueError,
+            match=f"^prior.model .* is a {kind}, which does not make a video of an image; choose an image-to-video model$",
+        ):
             build(folders, "diffusers", model=str(tmp_path))(*_of(asked()))
 
 
-def test_a_model_that_makes_another_number_of_frames_is_said_to(folders):
-    with pytest.raises(ValueError, match="^prior.model .* made 5 frames, not prior.frames=6; choose prior.frames=5$"):
+def test_a_model_that_makes_another_number_of_frames_is_said_to(folders):  # noqa: F811
+    with pytest.raises(
+        ValueError,
+        match="^prior.model .* made 5 frames, not prior.frames=6; choose prior.frames=5$",
+    ):
         build(folders, "diffusers", frames=6, every=1)(*_of(asked(count=5)))
 
 
@@ -187,12 +264,15 @@ def test_a_model_that_makes_another_number_of_frames_is_said_to(folders):
 
 
 @pytest.mark.parametrize("how", [{"precision": "float8"}, pytest.param({}, marks=pytest.mark.slow)])
-def test_each_move_has_its_lora_loaded_once_and_alone_at_work(how, folders, tmp_path):
+def test_each_move_has_its_lora_loaded_once_and_alone_at_work(how, folders, tmp_path):  # noqa: F811
     loras = tiny.camera_loras(tmp_path / "loras")
     prior = build(folders, "ltx", loras=str(loras), **how)
     left, right = asked("any name", 8, -0.3), asked("any name", 8, 0.3)
     first = prior.many([left])[0].images
-    assert prior.pipe.get_active_adapters() == ["Dolly-Left"] and len(prior.pipe.get_list_adapters()["transformer"]) == 7
+    assert (
+        prior.pipe.get_active_adapters() == ["Dolly-Left"]
+        and len(prior.pipe.get_list_adapters()["transformer"]) == 7
+    )
     kept = prior.pipe
     other = prior.many([right])[0].images
     assert prior.pipe.get_active_adapters() == ["Dolly-Right"]
@@ -202,10 +282,12 @@ def test_each_move_has_its_lora_loaded_once_and_alone_at_work(how, folders, tmp_
         return
     without = build(folders, "ltx").many([left])[0].images
     assert not torch.equal(first, without)
-    assert torch.equal(build(folders, "ltx", loras=str(loras), strength=0.0).many([left])[0].images, without)
+    assert torch.equal(
+        build(folders, "ltx", loras=str(loras), strength=0.0).many([left])[0].images, without
+    )
 
 
-def test_the_words_are_those_of_the_path_and_the_rate_is_told(folders):
+def test_the_words_are_those_of_the_path_and_the_rate_is_told(folders):  # noqa: F811
     prior = build(folders, "ltx", prompt="A room")
     pipe, calls = prior.pipe, []
 
@@ -219,21 +301,35 @@ def test_the_words_are_those_of_the_path_and_the_rate_is_told(folders):
 
     prior.__dict__["pipe"] = Spy()
     right = prior(*_of(asked("left", 8))).images
-    assert calls[0]["prompt"] == "A room. The camera moves to the right, around the scene." and calls[0]["frame_rate"] == 24.0
+    assert (
+        calls[0]["prompt"] == "A room. The camera moves to the right, around the scene."
+        and calls[0]["frame_rate"] == 24.0
+    )
     assert calls[0]["image"].size == (96, 64) and calls[0]["use_cross_timestep"] is False
-    assert not torch.equal(right, build(folders, "ltx", prompt="A room", fps=6)(*_of(asked("left", 8))).images)
+    assert not torch.equal(
+        right, build(folders, "ltx", prompt="A room", fps=6)(*_of(asked("left", 8))).images
+    )
 
 
-def test_a_lora_that_is_not_there_or_does_not_fit_is_one_clear_line(folders, tmp_path, monkeypatch):
+def test_a_lora_that_is_not_there_or_does_not_fit_is_one_clear_line(folders, tmp_path, monkeypatch):  # noqa: F811
     from safetensors.torch import save_file
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(FileNotFoundError, match=r"^prior.loras is .*, a folder without a file \*dolly-right.safetensors, which clip 'right' needs$"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"^prior.loras is .*, a folder without a file \*dolly-right.safetensors, which clip 'right' needs$",
+    ):
         build(folders, "ltx", loras=str(tmp_path))(*_of(asked(count=8)))
-    with pytest.raises(ValueError, match="^prior.loras is nobody/nothing, whose LoRA Dolly-Right could not be loaded into .*; choose a folder.*loras=none$"):
+    with pytest.raises(
+        ValueError,
+        match="^prior.loras is nobody/nothing, whose LoRA Dolly-Right could not be loaded into .*; choose a folder.*loras=none$",
+    ):
         build(folders, "ltx", loras="nobody/nothing")(*_of(asked(count=8)))
     block = "diffusion_model.transformer_blocks.0.attn1.to_q.lora"
-    save_file({f"{block}_A.weight": torch.zeros(2, 99), f"{block}_B.weight": torch.zeros(99, 2)}, tmp_path / "dolly-right.safetensors")
+    save_file(
+        {f"{block}_A.weight": torch.zeros(2, 99), f"{block}_B.weight": torch.zeros(99, 2)},
+        tmp_path / "dolly-right.safetensors",
+    )
     with pytest.raises(ValueError, match="whose LoRA Dolly-Right could not be loaded into"):
         build(folders, "ltx", loras=str(tmp_path))(*_of(asked(count=8)))
 
@@ -241,38 +337,54 @@ def test_a_lora_that_is_not_there_or_does_not_fit_is_one_clear_line(folders, tmp
 # Rays
 
 
-def test_what_the_network_sees_of_the_path_inverts_to_it_in_the_datas_unit(folders):
+def test_what_the_network_sees_of_the_path_inverts_to_it_in_the_datas_unit(folders):  # noqa: F811
     _, _, depth = scene()
     prior, one = build(folders, "easyanimate"), asked()
     there = turning(5)
     rays = prior.rays(there)
     assert rays.shape == (1, 6, 5, 20, 24)
     found = cameras_of(rays[0].transpose(0, 1), there)
-    torch.testing.assert_close(found[:, :3, :3], there.camera_to_world[:, :3, :3].double(), atol=1e-5, rtol=0)
-    torch.testing.assert_close(found[:, :3, 3], there.centers.double() * 1.25 / near(depth), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        found[:, :3, :3], there.camera_to_world[:, :3, :3].double(), atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(
+        found[:, :3, 3], there.centers.double() * 1.25 / near(depth), atol=1e-5, rtol=0
+    )
     twice = build(folders, "easyanimate", near=2.5).rays(there)
     torch.testing.assert_close(twice[:, :3], 2 * rays[:, :3])
 
     seen = []
     transformer = prior.pipe.transformer
-    hook = transformer.register_forward_pre_hook(lambda module, args, told: seen.append(told["control_latents"]), with_kwargs=True)
+    hook = transformer.register_forward_pre_hook(
+        lambda module, args, told: seen.append(told["control_latents"]), with_kwargs=True
+    )
     prior(*_of(one))
     hook.remove()
     control = seen[0]
     across, down = prior.made(96, 64)
-    assert control.shape == (2, 6 + 4, 2, down // 8, across // 8) and torch.equal(control[0], control[1]), "with and without the words"
+    assert control.shape == (2, 6 + 4, 2, down // 8, across // 8) and torch.equal(
+        control[0], control[1]
+    ), "with and without the words"
     wanted = prior.rays(path(one).resized(across, down))
     # The first latent frame is the first frame alone; the other stands for the four after it.
-    first = torch.nn.functional.interpolate(wanted[:, :, 0], control.shape[-2:], mode="bilinear", align_corners=False)
+    first = torch.nn.functional.interpolate(
+        wanted[:, :, 0], control.shape[-2:], mode="bilinear", align_corners=False
+    )
     torch.testing.assert_close(control[:1, :6, 0] / 6, first, atol=1e-5, rtol=1e-5)
-    rest = torch.nn.functional.interpolate(wanted[:, :, 1:], (1, *control.shape[-2:]), mode="trilinear", align_corners=False)[:, :, 0]
+    rest = torch.nn.functional.interpolate(
+        wanted[:, :, 1:], (1, *control.shape[-2:]), mode="trilinear", align_corners=False
+    )[:, :, 0]
     torch.testing.assert_close(control[:1, :6, 1] / 6, rest, atol=1e-5, rtol=1e-5)
     assert float(control[0, :3, 0].abs().max()) < 1e-5 < float(control[0, :3, 1].abs().max())
-    assert bool(control[0, 6:, 0].any()) and not bool(control[0, 6:, 1:].any()), "the picture stands first"
+    assert bool(control[0, 6:, 0].any()) and not bool(control[0, 6:, 1:].any()), (
+        "the picture stands first"
+    )
 
 
-def test_the_picture_and_the_path_decide_the_video(folders):
+def test_the_picture_and_the_path_decide_the_video(folders):  # noqa: F811
     prior, one = build(folders, "easyanimate"), asked()
     right = prior(*_of(one)).images
     assert not torch.equal(right, prior(*_of(asked(far=-0.3))).images)
-    assert not torch.equal(right, prior(Frames(255 - one.frames.images), one.cameras, one.clip, one.seed).images)
+    assert not torch.equal(
+        right, prior(Frames(255 - one.frames.images), one.cameras, one.clip, one.seed).images
+    )

@@ -23,7 +23,9 @@ from lift.types import Cameras, Clip, Depth, Frames, Gaussians, Trajectory  # no
 
 pytestmark = pytest.mark.slow
 
-QUICK = Schedule(grow_from=5, grow_until=30, grow_every=5, prune_every=15, reset_every=20, degree_every=10)
+QUICK = Schedule(
+    grow_from=5, grow_until=30, grow_every=5, prune_every=15, reset_every=20, degree_every=10
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +35,27 @@ def small():
 
 def planned(levels: int, frames: int, *directions: str) -> Trajectory:
     depth = Depth(torch.full((6, 8), 4.0), torch.ones(6, 8, dtype=torch.bool), "metric")
-    return Articulated(levels, directions or ("right", "left", "up", "down"), frames)(pinhole(8, 6, 8.0), depth, None)
+    return Articulated(levels, directions or ("right", "left", "up", "down"), frames)(
+        pinhole(8, 6, 8.0), depth, None
+    )
 
 
 def test_a_frame_is_known_by_its_place_in_the_tree():
     trajectory = planned(2, 15)
     codes = tree_codes(trajectory)
     assert len(codes) == 241 and codes[0] == (0.5, 0.5)
-    assert len(set(codes)) == 237  # two frames share each of the four corners, as in the released code
-    ends = {clip.name: codes[span[-1]] for clip, span in zip(trajectory.clips, trajectory.spans)}
+    assert (
+        len(set(codes)) == 237
+    )  # two frames share each of the four corners, as in the released code
+    ends = {
+        clip.name: codes[span[-1]]
+        for clip, span in zip(trajectory.clips, trajectory.spans, strict=False)
+    }
     assert ends["right"] == (45 / 60, 0.5) and ends["down"] == (0.5, 15 / 60)
-    assert ends["left/left"] == (0.0, 0.5) and ends["left/up"] == ends["up/left"] == (15 / 60, 45 / 60)
+    assert ends["left/left"] == (0.0, 0.5) and ends["left/up"] == ends["up/left"] == (
+        15 / 60,
+        45 / 60,
+    )
     with pytest.raises(ValueError, match="'in'"):
         tree_codes(planned(1, 3, "right", "in"))
 
@@ -53,7 +65,9 @@ def test_both_evaluations_of_the_field_are_one_function():
     field = TreePlanes(torch.tensor([-3.0, -2, 1]), torch.tensor([4.0, 2, 9]), "plain").double()
     for plane in field.planes:
         plane.data.mul_(3)  # the released start is so small that nothing would be seen
-    means = (torch.rand(300, 3, dtype=torch.float64) * 10 - torch.tensor([5.0, 4, 0])).requires_grad_()  # some beyond the border
+    means = (
+        torch.rand(300, 3, dtype=torch.float64) * 10 - torch.tensor([5.0, 4, 0])
+    ).requires_grad_()  # some beyond the border
     codes = [(0.5, 0.5), (0.0, 1.0), (17 / 60, 41 / 60)]
     parameters = [means, *field.parameters()]
     outcomes = []
@@ -63,7 +77,9 @@ def test_both_evaluations_of_the_field_are_one_function():
         weights = torch.linspace(-1, 1, len(values), dtype=torch.float64)
         outcomes.append((values, torch.autograd.grad((weights * values).sum(), parameters)))
     (plain, plain_gradients), (factored, factored_gradients) = outcomes
-    assert plain.std() > 0.01 and (plain[:900] - plain[3000:3900]).abs().max() > 1e-3  # depends on place and on the view
+    assert (
+        plain.std() > 0.01 and (plain[:900] - plain[3000:3900]).abs().max() > 1e-3
+    )  # depends on place and on the view
     torch.testing.assert_close(factored, plain)
     for ours, theirs in zip(factored_gradients, plain_gradients, strict=True):
         torch.testing.assert_close(ours, theirs)
@@ -99,9 +115,17 @@ def test_the_regularisers_reach_the_planes_they_reach_as_released():
 
 def scattered(count: int) -> Gaussians:
     generator = torch.Generator().manual_seed(1)
-    means = torch.rand(count, 3, generator=generator) * torch.tensor([2.0, 1.5, 2.0]) + torch.tensor([-1.0, -0.75, 3.0])
+    means = torch.rand(count, 3, generator=generator) * torch.tensor(
+        [2.0, 1.5, 2.0]
+    ) + torch.tensor([-1.0, -0.75, 3.0])
     quats = torch.nn.functional.normalize(torch.randn(count, 4, generator=generator), dim=-1)
-    return Gaussians(means, quats, torch.full((count, 3), 0.04), torch.full((count,), 0.6), torch.randn(count, 4, 3, generator=generator))
+    return Gaussians(
+        means,
+        quats,
+        torch.full((count, 3), 0.04),
+        torch.full((count,), 0.6),
+        torch.randn(count, 4, 3, generator=generator),
+    )
 
 
 def test_a_view_has_inverse_depth_and_the_pull_of_the_picture():
@@ -116,17 +140,30 @@ def test_a_view_has_inverse_depth_and_the_pull_of_the_picture():
     torch.testing.assert_close(alone.inverse_depth, alone.alpha / gaussians.means[0, 2])
     # To move all positions in the picture is to move its principal point, but for a small change of shape.
     pull = drawn.probe.grad[0].sum(0)
-    torch.testing.assert_close(pull, camera.intrinsics.grad[0, :2, 2], rtol=0.05, atol=0.05 * float(pull.abs().max()))
+    torch.testing.assert_close(
+        pull, camera.intrinsics.grad[0, :2, 2], rtol=0.05, atol=0.05 * float(pull.abs().max())
+    )
     assert (drawn.radii > 0).float().mean() > 0.5
 
 
 def trainer_of(small, schedule=QUICK, field="factored", most=3000) -> Trainer:
-    start, reconstruction = initial_gaussians(small.frames, small.reconstruction), small.reconstruction
+    start, reconstruction = (
+        initial_gaussians(small.frames, small.reconstruction),
+        small.reconstruction,
+    )
     training, _ = small.views
     return Trainer(
-        start, small.frames, reconstruction.cameras, reconstruction.depth, tree_codes(small.trajectory), training, field,
-        renderers.build({"name": "numba"}), schedule, most,
-    )  # fmt: skip
+        start,
+        small.frames,
+        reconstruction.cameras,
+        reconstruction.depth,
+        tree_codes(small.trajectory),
+        training,
+        field,
+        renderers.build({"name": "numba"}),
+        schedule,
+        most,
+    )
 
 
 def test_the_start_is_the_input_view(small):
@@ -138,7 +175,9 @@ def test_the_start_is_the_input_view(small):
     torch.testing.assert_close(0.5 + C0 * start.sh_coeffs[:, 0], small.frames.rgb[0].reshape(-1, 3))
     squares = torch.cdist(start.means[1000:1001], start.means)[0].sort().values[1:4].square()
     assert float(start.scales[1000, 0]) == pytest.approx(float(squares.mean().sqrt()), rel=1e-2)
-    empty = replace(small.reconstruction, confidence=torch.zeros_like(small.reconstruction.confidence))
+    empty = replace(
+        small.reconstruction, confidence=torch.zeros_like(small.reconstruction.confidence)
+    )
     with pytest.raises(ValueError, match="0 pixels"):
         initial_gaussians(small.frames, empty)
 
@@ -147,23 +186,36 @@ def test_growth_keeps_what_the_optimiser_knows(small):
     trainer = trainer_of(small)
     trainer.begin("coarse")
     trainer.step(1)
-    before, state = trainer.splats["means"].detach().clone(), trainer.optimiser.state[trainer.splats["means"]]
+    before, state = (
+        trainer.splats["means"].detach().clone(),
+        trainer.optimiser.state[trainer.splats["means"]],
+    )
     moments = state["exp_avg"].clone()
     trainer.pull[:], trainer.seen[:] = 0, 1
     trainer.pull[[3, 5]] = 1.0
     trainer.splats["scales"].data[:] = -9.0
-    trainer.splats["scales"].data[5] = torch.tensor([0.0, -9.0, -9.0])  # long: replaced by two along its axis
+    trainer.splats["scales"].data[5] = torch.tensor(
+        [0.0, -9.0, -9.0]
+    )  # long: replaced by two along its axis
     with torch.no_grad():
         trainer._grow()
     means, state = trainer.splats["means"], trainer.optimiser.state[trainer.splats["means"]]
     count = len(before)
-    assert trainer.splats.count == count + 2 and all(len(value) == count + 2 for value in trainer.splats.values())
+    assert trainer.splats.count == count + 2 and all(
+        len(value) == count + 2 for value in trainer.splats.values()
+    )
     rest = torch.arange(count) != 5
-    assert torch.equal(means[: count - 1], before[rest]) and torch.equal(state["exp_avg"][: count - 1], moments[rest])
+    assert torch.equal(means[: count - 1], before[rest]) and torch.equal(
+        state["exp_avg"][: count - 1], moments[rest]
+    )
     assert (state["exp_avg"][count - 1 :] == 0).all()
     assert torch.equal(means[count - 1], before[3])
     halves = means[count:].detach() - before[5]
-    assert (halves[:, 0].abs() > 1e-3).all() and (halves[:, 1:].abs() < 1e-2).all() and halves[0, 0] != halves[1, 0]
+    assert (
+        (halves[:, 0].abs() > 1e-3).all()
+        and (halves[:, 1:].abs() < 1e-2).all()
+        and halves[0, 0] != halves[1, 0]
+    )
     assert trainer.splats["scales"][count, 0].item() == pytest.approx(-0.47, abs=0.01)
     trainer.splats["opacities"].data[:7] = -9.0
     with torch.no_grad():
@@ -193,27 +245,63 @@ def test_a_scene_is_trained(small):
     truth = (small.true_cameras, small.true_frames)
     reconstruction = small.reconstruction
     made = train(
-        small.frames, reconstruction, small.trajectory, training, held_out, truth=truth, coarse=40, fine=20, field="factored",
-        schedule=replace(QUICK, reset_every=1000), evaluate_every=10, input_copies=3, max_gaussians=6000,
-    )  # fmt: skip
+        small.frames,
+        reconstruction,
+        small.trajectory,
+        training,
+        held_out,
+        truth=truth,
+        coarse=40,
+        fine=20,
+        field="factored",
+        schedule=replace(QUICK, reset_every=1000),
+        evaluate_every=10,
+        input_copies=3,
+        max_gaussians=6000,
+    )
     first, coarse, last = made.history[0], made.history[3], made.history[-1]
-    assert [(r.stage, r.iteration) for r in (first, coarse, last)] == [("coarse", 10), ("coarse", 40), ("fine", 20)]
+    assert [(r.stage, r.iteration) for r in (first, coarse, last)] == [
+        ("coarse", 10),
+        ("coarse", 40),
+        ("fine", 20),
+    ]
     assert len(made.history) == 6 and last.gaussians == len(made.gaussians) > first.gaussians > 3000
-    assert last.loss < first.loss and last.held_out_psnr > first.held_out_psnr + 2 and last.true_psnr > first.true_psnr + 2
+    assert (
+        last.loss < first.loss
+        and last.held_out_psnr > first.held_out_psnr + 2
+        and last.true_psnr > first.true_psnr + 2
+    )
     assert 0 < first.seconds < coarse.seconds < last.seconds
     shown = [
-        psnr(renderers.build({"name": "numba"})(made.gaussians, reconstruction.cameras[view]).rgb[0].detach(), small.frames.rgb[view])
+        psnr(
+            renderers.build({"name": "numba"})(made.gaussians, reconstruction.cameras[view])
+            .rgb[0]
+            .detach(),
+            small.frames.rgb[view],
+        )
         for view in held_out
     ]
-    assert sum(shown) / len(shown) == pytest.approx(last.held_out_psnr, abs=0.1)  # the result is back in the world of the cameras
+    assert sum(shown) / len(shown) == pytest.approx(
+        last.held_out_psnr, abs=0.1
+    )  # the result is back in the world of the cameras
 
 
 def test_a_run_ends_in_time_and_growth_at_its_limit(small):
     training, held_out = small.views
     made = train(
-        small.frames, small.reconstruction, small.trajectory, training, [], coarse=10_000, seconds_limit=0.0, schedule=QUICK, max_gaussians=3000
+        small.frames,
+        small.reconstruction,
+        small.trajectory,
+        training,
+        [],
+        coarse=10_000,
+        seconds_limit=0.0,
+        schedule=QUICK,
+        max_gaussians=3000,
     )
-    assert [(r.iteration, r.gaussians, r.held_out_psnr, r.true_psnr) for r in made.history] == [(10, 64 * 48, None, None)]
+    assert [(r.iteration, r.gaussians, r.held_out_psnr, r.true_psnr) for r in made.history] == [
+        (10, 64 * 48, None, None)
+    ]
 
 
 def test_a_step_is_timed():
@@ -228,12 +316,22 @@ def test_clips_made_side_by_side_are_those_of_a_run(tmp_path):
     for number, clip in enumerate(made.trajectory.clips):
         frames = Frames.cat([frames, prior(frames, cameras, clip, 4 + number)])
         cameras = Cameras.cat([cameras, clip.cameras])
-    assert torch.equal(frames.images, made.frames.images) and torch.equal(frames.depth, made.frames.depth)
+    assert torch.equal(frames.images, made.frames.images) and torch.equal(
+        frames.depth, made.frames.depth
+    )
     keep(made, tmp_path / "set")
     again = kept(tmp_path / "set")
-    assert torch.equal(again.frames.images, made.frames.images) and torch.equal(again.true_frames.depth, made.true_frames.depth)
-    assert [clip.name for clip in again.trajectory.clips] == [clip.name for clip in made.trajectory.clips]
-    assert isinstance(again.trajectory.clips[0], Clip) and again.views == made.views and len(again.views[1]) == 4
+    assert torch.equal(again.frames.images, made.frames.images) and torch.equal(
+        again.true_frames.depth, made.true_frames.depth
+    )
+    assert [clip.name for clip in again.trajectory.clips] == [
+        clip.name for clip in made.trajectory.clips
+    ]
+    assert (
+        isinstance(again.trajectory.clips[0], Clip)
+        and again.views == made.views
+        and len(again.views[1]) == 4
+    )
     nearest = torch.cdist(again.true_cameras.centers, again.trajectory.cameras.centers).amin(1)
     assert (nearest > 0.02).all()  # none of the true views was given
 
@@ -243,9 +341,25 @@ def test_a_view_on_cuda_is_that_on_the_cpu(cuda):
     drawn = {}
     for name, device in (("numba", torch.device("cpu")), ("gsplat", cuda)):
         gaussians = scattered(200).to(device).map(lambda value: value.requires_grad_())
-        view = draw(renderers.build({"name": name}, device=device), gaussians, pinhole(64, 48, 60.0).to(device))
-        ((view.rgb * torch.linspace(-1, 1, 64, device=device)[:, None]).sum() + view.inverse_depth.sum()).backward()
-        drawn[name] = [value.detach().cpu() for value in (view.rgb, view.inverse_depth, view.alpha, view.probe.grad, gaussians.means.grad)]
+        view = draw(
+            renderers.build({"name": name}, device=device),
+            gaussians,
+            pinhole(64, 48, 60.0).to(device),
+        )
+        (
+            (view.rgb * torch.linspace(-1, 1, 64, device=device)[:, None]).sum()
+            + view.inverse_depth.sum()
+        ).backward()
+        drawn[name] = [
+            value.detach().cpu()
+            for value in (
+                view.rgb,
+                view.inverse_depth,
+                view.alpha,
+                view.probe.grad,
+                gaussians.means.grad,
+            )
+        ]
     for ours, theirs in list(zip(drawn["gsplat"], drawn["numba"], strict=True))[:3]:
         assert (ours - theirs).abs().mean() < 1e-3
     for ours, theirs in list(zip(drawn["gsplat"], drawn["numba"], strict=True))[3:]:
@@ -257,8 +371,22 @@ def test_a_view_on_cuda_is_that_on_the_cpu(cuda):
 def test_a_scene_is_trained_on_cuda(cuda, small, field):
     training, held_out = small.views
     made = train(
-        small.frames, small.reconstruction, small.trajectory, training, held_out, coarse=60, fine=40, field=field, device=cuda,
-        schedule=replace(QUICK, reset_every=1000), evaluate_every=20, input_copies=3, max_gaussians=6000,
-    )  # fmt: skip
+        small.frames,
+        small.reconstruction,
+        small.trajectory,
+        training,
+        held_out,
+        coarse=60,
+        fine=40,
+        field=field,
+        device=cuda,
+        schedule=replace(QUICK, reset_every=1000),
+        evaluate_every=20,
+        input_copies=3,
+        max_gaussians=6000,
+    )
     first, last = made.history[0], made.history[-1]
-    assert last.gaussians == len(made.gaussians) > 3072 and last.held_out_psnr > first.held_out_psnr + 1
+    assert (
+        last.gaussians == len(made.gaussians) > 3072
+        and last.held_out_psnr > first.held_out_psnr + 1
+    )

@@ -37,7 +37,12 @@ def test_going_in_shows_nothing_new_and_going_out_a_border(step: float) -> None:
 
 
 def test_a_turn_shows_a_border() -> None:
-    turned = Cameras(rigid(rotation_from_vector(torch.tensor([0.0, 0.3, 0.0])), torch.zeros(3))[None], CAMERA.intrinsics, 128, 64)
+    turned = Cameras(
+        rigid(rotation_from_vector(torch.tensor([0.0, 0.3, 0.0])), torch.zeros(3))[None],
+        CAMERA.intrinsics,
+        128,
+        64,
+    )
     # A turn moves what is seen at column u to 64 + 100 tan(atan((u - 64) / 100) + 0.3); of the border's rows a little is lost, too.
     edge = 64 + 100 * torch.tan(torch.atan(torch.tensor(-0.64)) + 0.3)
     assert float(unseen_share(CAMERA, WALL, turned)) == pytest.approx(float(edge) / 128, abs=0.05)
@@ -45,7 +50,9 @@ def test_a_turn_shows_a_border() -> None:
 
 def test_what_stands_in_front_hides_a_strip() -> None:
     depth = WALL.depth.clone()
-    depth[:, 48:80] = 2.0  # moved by 1 to the right it shifts by 50 pixels, the wall by 25: a strip of 25 opens, and 25 at the border
+    depth[:, 48:80] = (
+        2.0  # moved by 1 to the right it shifts by 50 pixels, the wall by 25: a strip of 25 opens, and 25 at the border
+    )
     both = unseen_share(CAMERA, Depth(depth, WALL.valid, "metric"), moved(x=0.8))
     wall = unseen_share(CAMERA, WALL, moved(x=0.8))
     assert float(both - wall) == pytest.approx(20 / 128, abs=0.02)
@@ -55,31 +62,53 @@ def test_gaps_in_the_depth_count_as_far_and_no_depth_is_an_error() -> None:
     valid = WALL.valid.clone()
     valid[:20] = False
     depth = Depth(WALL.depth.where(valid, torch.zeros(())), valid, "metric")
-    assert torch.equal(unseen_share(CAMERA, depth, moved(x=1.0)), unseen_share(CAMERA, WALL, moved(x=1.0)))
+    assert torch.equal(
+        unseen_share(CAMERA, depth, moved(x=1.0)), unseen_share(CAMERA, WALL, moved(x=1.0))
+    )
     with pytest.raises(ValueError, match="no valid depth"):
         unseen_share(CAMERA, Depth(WALL.depth, torch.zeros_like(valid), "metric"), CAMERA)
 
 
 def test_limit_shrinks_just_enough() -> None:
-    plan, magnitude, notes = limit(Articulated(frames=3, angle=15.0), CAMERA, WALL, None, 0.15, "limit")
+    plan, magnitude, notes = limit(
+        Articulated(frames=3, angle=15.0), CAMERA, WALL, None, 0.15, "limit"
+    )
     assert 0.1 < magnitude < 0.9
     assert 0.1 < float(unseen_share(CAMERA, WALL, plan.cameras).max()) <= 0.15
-    assert float(unseen_share(CAMERA, WALL, Articulated(frames=3, angle=15.0)(CAMERA, WALL, None, magnitude + 0.03).cameras).max()) > 0.15
-    assert len(notes) == 1 and "reach.max_unseen=0.15" in notes[0] and f"{magnitude:.0%}" in notes[0]
+    assert (
+        float(
+            unseen_share(
+                CAMERA,
+                WALL,
+                Articulated(frames=3, angle=15.0)(CAMERA, WALL, None, magnitude + 0.03).cameras,
+            ).max()
+        )
+        > 0.15
+    )
+    assert (
+        len(notes) == 1 and "reach.max_unseen=0.15" in notes[0] and f"{magnitude:.0%}" in notes[0]
+    )
 
 
 def test_limit_leaves_alone_what_fits() -> None:
     plan, magnitude, notes = limit(Dolly(0.3), CAMERA, WALL, None, 0.2, "limit")
     assert (magnitude, notes) == (1.0, ())
-    assert torch.equal(plan.cameras.world_to_camera, Dolly(0.3)(CAMERA, WALL, None).cameras.world_to_camera)
+    assert torch.equal(
+        plan.cameras.world_to_camera, Dolly(0.3)(CAMERA, WALL, None).cameras.world_to_camera
+    )
 
 
 @pytest.mark.parametrize("beyond", ["warn", "ignore"])
 def test_warn_and_ignore_keep_the_motion(beyond: str) -> None:
     plan, magnitude, notes = limit(Single("left", angle=30.0), CAMERA, WALL, None, 0.1, beyond)
     assert magnitude == 1.0
-    assert torch.equal(plan.cameras.world_to_camera, Single("left", angle=30.0)(CAMERA, WALL, None).cameras.world_to_camera)
-    assert [("kept" in note and "%" in note) for note in notes] == ([True] if beyond == "warn" else [])
+    assert torch.equal(
+        plan.cameras.world_to_camera,
+        Single("left", angle=30.0)(CAMERA, WALL, None).cameras.world_to_camera,
+    )
+    assert [("kept" in note and "%" in note) for note in notes] == (
+        [True] if beyond == "warn" else []
+    )
 
 
 class Fixed(Planner):
@@ -87,7 +116,9 @@ class Fixed(Planner):
 
     scales = False
 
-    def __call__(self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0) -> Trajectory:
+    def __call__(
+        self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
+    ) -> Trajectory:
         return Trajectory(camera, (Clip("away", 0, moved(x=4.0)),))
 
 

@@ -18,9 +18,15 @@ from lift.registry import SLOTS, ComponentError, Registry, catalogue
 EVERY = [(slot, name) for slot in SLOTS for name in catalogue().entries[slot]]
 
 
-def lift(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
+def lift(
+    *arguments: str, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "lift", *arguments], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True
+        [sys.executable, "-m", "lift", *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
     )
 
 
@@ -50,17 +56,38 @@ def test_what_is_read_from_the_source_is_what_the_class_says(slot, name):
     for owner in component.__mro__[:-1]:
         if "__init__" in vars(owner):
             parameters = inspect.signature(owner.__init__, eval_str=True).parameters
-            actual = {key: p for key, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD and key != "self"} | actual
+            actual = {
+                key: p
+                for key, p in parameters.items()
+                if p.kind is p.POSITIONAL_OR_KEYWORD and key != "self"
+            } | actual
             owners += [owner] if owner is not component and actual else []
             if "shared" not in parameters:
                 break
     assert set(entry.settings) == set(actual)
     for key, parameter in actual.items():
-        assert entry.settings[key].default == parameter.default and entry.settings[key].annotation == parameter.annotation
+        assert (
+            entry.settings[key].default == parameter.default
+            and entry.settings[key].annotation == parameter.annotation
+        )
     plain = registry.Entry(slot, name, "", "", "", None, {})
-    for fact in ("licence", "requires", "extra", "costs_only", "follows", "size", "clip", "parts", "working"):
+    for fact in (
+        "licence",
+        "requires",
+        "extra",
+        "costs_only",
+        "follows",
+        "size",
+        "clip",
+        "parts",
+        "working",
+    ):
         assert getattr(entry, fact) == getattr(component, fact, getattr(plain, fact))
-    assert entry.summary and entry.doc.startswith(inspect.getdoc(component)) and all(inspect.cleandoc(owner.__doc__) in entry.doc for owner in owners if owner.__doc__)
+    assert (
+        entry.summary
+        and entry.doc.startswith(inspect.getdoc(component))
+        and all(inspect.cleandoc(owner.__doc__) in entry.doc for owner in owners if owner.__doc__)
+    )
 
 
 @pytest.mark.parametrize(("slot", "name"), EVERY)
@@ -97,12 +124,17 @@ def test_a_plugin_is_found_and_built(fresh, monkeypatch):
     (fresh / "plugin_one.py").write_text(PLUGIN.format(name="mine"))
     monkeypatch.setenv("LIFT_PLUGINS", "plugin_one")
     assert catalogue()("distortion", "mine").module == "plugin_one"
-    made = Registry("distortion").build({"name": "mine", "width": 4, "sizes": [5, 6]}, num_views=9, extent=2.0)
+    made = Registry("distortion").build(
+        {"name": "mine", "width": 4, "sizes": [5, 6]}, num_views=9, extent=2.0
+    )
     assert made.got == (4, "a", (5, 6), None, 9)
     for settings, message in [
         ({"kind": "c"}, "distortion.kind is 'c'; choose one of a, b"),
         ({"sizes": [1]}, "distortion.sizes is .1.; it takes 2 values"),
-        ({"depth": 1}, "distortion.depth is not a setting of 'mine'; it has width, kind, sizes, path"),
+        (
+            {"depth": 1},
+            "distortion.depth is not a setting of 'mine'; it has width, kind, sizes, path",
+        ),
     ]:
         with pytest.raises(ComponentError, match=message):
             Registry("distortion").build({"name": "mine", **settings}, num_views=9)
@@ -114,12 +146,19 @@ def test_a_plugin_is_found_by_its_entry_point(fresh, monkeypatch):
     (fresh / "plugin_two.py").write_text(PLUGIN.format(name="pointed"))
     point = importlib.metadata.EntryPoint("two", "plugin_two", registry.PLUGIN_GROUP)
     real = importlib.metadata.entry_points
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **kw: [point] if kw.get("group") == registry.PLUGIN_GROUP else real(**kw))
+    monkeypatch.setattr(
+        importlib.metadata,
+        "entry_points",
+        lambda **kw: [point] if kw.get("group") == registry.PLUGIN_GROUP else real(**kw),
+    )
     assert catalogue()("distortion", "pointed").summary == "A plugin."
 
 
 def test_a_component_of_another_kind_is_refused_when_it_is_registered():
-    with pytest.raises(ComponentError, match="planner 'odd' is Odd, which is no lift.planners.Planner; derive it from that"):
+    with pytest.raises(
+        ComponentError,
+        match="planner 'odd' is Odd, which is no lift.planners.Planner; derive it from that",
+    ):
 
         @planners.register("odd")
         class Odd:
@@ -129,10 +168,15 @@ def test_a_component_of_another_kind_is_refused_when_it_is_registered():
 def test_a_broken_plugin_is_shown_and_breaks_nothing_else(tmp_path):
     (tmp_path / "broken_plugin.py").write_text("raise RuntimeError('no such luck')")
     listed = lift("list", cwd=tmp_path, LIFT_PLUGINS="broken_plugin")
-    assert listed.returncode == 0 and "broken plugin broken_plugin: RuntimeError: no such luck" in listed.stdout
+    assert (
+        listed.returncode == 0
+        and "broken plugin broken_plugin: RuntimeError: no such luck" in listed.stdout
+    )
     assert "rigid" in listed.stdout
     asked = lift("show", "distortion", "mine", cwd=tmp_path, LIFT_PLUGINS="broken_plugin")
-    assert asked.returncode == 2 and "no such luck" in asked.stderr and asked.stderr.count("\n") == 1
+    assert (
+        asked.returncode == 2 and "no such luck" in asked.stderr and asked.stderr.count("\n") == 1
+    )
 
 
 def test_a_taken_name_is_refused(fresh, monkeypatch):
@@ -152,8 +196,13 @@ def test_an_edited_component_has_another_fingerprint(tmp_path):
 
 
 def test_a_missing_package_is_named_with_what_installs_it():
-    entry = registry.Entry("depth", "x", "x", "X", "doc", None, {}, requires=("no_such_package",), extra="onnx")
-    with pytest.raises(ImportError, match=r"depth 'x' needs no_such_package, which is not installed: pip install 'lift\[onnx\]'"):
+    entry = registry.Entry(
+        "depth", "x", "x", "X", "doc", None, {}, requires=("no_such_package",), extra="onnx"
+    )
+    with pytest.raises(
+        ImportError,
+        match=r"depth 'x' needs no_such_package, which is not installed: pip install 'lift\[onnx\]'",
+    ):
         entry.load()
 
 
@@ -166,7 +215,9 @@ def test_listing_and_showing_import_no_torch():
     """)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert all(f"\n{slot}\n" in "\n" + done.stdout for slot in SLOTS) and "prior warp" in done.stdout
+    assert (
+        all(f"\n{slot}\n" in "\n" + done.stdout for slot in SLOTS) and "prior warp" in done.stdout
+    )
 
 
 def test_names_of_what_generators_declare_mean_nothing_elsewhere(fresh, monkeypatch):

@@ -27,10 +27,18 @@ def row(*depths: float, opacity: float = 0.5, scale: float = 0.1) -> Gaussians:
     means = torch.tensor([[0.0, 0.0, z] for z in depths]).reshape(n, 3)
     colors = torch.eye(3).repeat(n, 1)[:n]
     quats = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).repeat(n, 1)
-    return Gaussians(means, quats, torch.full((n, 3), scale), torch.full((n,), opacity), from_rgb(colors)[:, None])
+    return Gaussians(
+        means,
+        quats,
+        torch.full((n, 3), scale),
+        torch.full((n,), opacity),
+        from_rgb(colors)[:, None],
+    )
 
 
-def crowd(n: int, views: int = 1, sigma: float = 2.0, seed: int = 0, per_view: bool = False) -> tuple[Gaussians, torch.Tensor, Cameras]:
+def crowd(
+    n: int, views: int = 1, sigma: float = 2.0, seed: int = 0, per_view: bool = False
+) -> tuple[Gaussians, torch.Tensor, Cameras]:
     """Random Gaussians before rotated cameras with unequal focal lengths, off-centre principal points and a picture of 70 x 45."""
     generator = torch.Generator().manual_seed(seed)
     rand = lambda *shape: torch.rand(*shape, generator=generator)  # noqa: E731
@@ -42,29 +50,44 @@ def crowd(n: int, views: int = 1, sigma: float = 2.0, seed: int = 0, per_view: b
     gaussians = Gaussians(means, quats, scales, 0.02 + 0.97 * rand(*lead), torch.zeros(*lead, 1, 3))
     eyes = 0.6 * rand(views, 3) - 0.3
     down = torch.tensor([0.2, 1.0, 0.1]).expand(views, 3)
-    intrinsics = torch.tensor([[70.0, 0.0, 32.0], [0.0, 77.0, 26.0], [0.0, 0.0, 1.0]]).repeat(views, 1, 1)
-    cameras = Cameras(look_at(eyes, torch.tensor([0.1, 0.0, 4.0]).expand(views, 3), down), intrinsics, 70, 45)
+    intrinsics = torch.tensor([[70.0, 0.0, 32.0], [0.0, 77.0, 26.0], [0.0, 0.0, 1.0]]).repeat(
+        views, 1, 1
+    )
+    cameras = Cameras(
+        look_at(eyes, torch.tensor([0.1, 0.0, 4.0]).expand(views, 3), down), intrinsics, 70, 45
+    )
     return gaussians, rand(views, n, 3), cameras
 
 
 def gradients(
-    renderer: Renderer, gaussians: Gaussians, colors: torch.Tensor, cameras: Cameras, skip: tuple[str, ...] = ()
+    renderer: Renderer,
+    gaussians: Gaussians,
+    colors: torch.Tensor,
+    cameras: Cameras,
+    skip: tuple[str, ...] = (),
 ) -> tuple[list, dict, dict]:
     """Sums, gradients of a random functional of them (but for inputs to skip), info."""
-    gaussians, cameras = (items.map(lambda value: value.detach().clone().requires_grad_()) for items in (gaussians, cameras))
+    gaussians, cameras = (
+        items.map(lambda value: value.detach().clone().requires_grad_())
+        for items in (gaussians, cameras)
+    )
     colors = colors.detach().clone().requires_grad_()
     for name, leaf in cameras.tensors().items():
         leaf.requires_grad_(name not in skip)
     *sums, info = renderer.rasterize(gaussians, colors, cameras)
     generator = torch.Generator().manual_seed(1)
-    loss = sum((torch.randn(value.shape, generator=generator).to(value) * value).sum() for value in sums)
+    loss = sum(
+        (torch.randn(value.shape, generator=generator).to(value) * value).sum() for value in sums
+    )
     loss.backward()
     leaves = {**gaussians.tensors(), **cameras.tensors(), "colors": colors}
     return [value.detach() for value in sums], {name: leaves[name].grad for name in INPUTS}, info
 
 
-def assert_agree(fast: tuple, truth: tuple, tolerance: float = 1e-4, skip: tuple[str, ...] = ()) -> None:
-    for name, a, b in zip(("rgb", "alpha", "depth"), fast[0], truth[0]):
+def assert_agree(
+    fast: tuple, truth: tuple, tolerance: float = 1e-4, skip: tuple[str, ...] = ()
+) -> None:
+    for name, a, b in zip(("rgb", "alpha", "depth"), fast[0], truth[0], strict=False):
         assert (a - b).abs().max() < tolerance, name
     for name in set(INPUTS) - set(skip):
         a, b = fast[1][name], truth[1][name]
@@ -75,7 +98,10 @@ def assert_agree(fast: tuple, truth: tuple, tolerance: float = 1e-4, skip: tuple
 
 @pytest.mark.parametrize("name", CPU)
 def test_alpha_at_the_centre_can_be_checked_on_paper(name):
-    camera = replace(pinhole(17, 17, 40.0), intrinsics=torch.tensor([[[40.0, 0.0, 8.5], [0.0, 40.0, 8.5], [0.0, 0.0, 1.0]]]))
+    camera = replace(
+        pinhole(17, 17, 40.0),
+        intrinsics=torch.tensor([[[40.0, 0.0, 8.5], [0.0, 40.0, 8.5], [0.0, 0.0, 1.0]]]),
+    )
     variance = (40 * 0.1 / 2) ** 2 + BLUR
     out = build(name)(row(2.0), camera)
     column = torch.arange(17) - 8.0
@@ -89,7 +115,10 @@ def test_alpha_at_the_centre_can_be_checked_on_paper(name):
 @pytest.mark.parametrize("name", CPU)
 @pytest.mark.parametrize("depths", [(2.0, 3.0), (3.0, 2.0)])
 def test_the_nearer_one_comes_first_whatever_the_order_of_storage(name, depths):
-    camera = replace(pinhole(9, 9, 9.0), intrinsics=torch.tensor([[[9.0, 0.0, 4.5], [0.0, 9.0, 4.5], [0.0, 0.0, 1.0]]]))
+    camera = replace(
+        pinhole(9, 9, 9.0),
+        intrinsics=torch.tensor([[[9.0, 0.0, 4.5], [0.0, 9.0, 4.5], [0.0, 0.0, 1.0]]]),
+    )
     rgb = build(name)(row(*depths), camera, torch.tensor([0.0, 0.0, 1.0])).rgb[0, 4, 4]
     near, far = (0, 1) if depths[0] < depths[1] else (1, 0)
     expected = torch.zeros(3)
@@ -101,7 +130,10 @@ def test_the_nearer_one_comes_first_whatever_the_order_of_storage(name, depths):
 def test_compositing_stops_before_all_light_is_gone(name):
     """0.999 leaves 1e-3 of the light, 0.8 of that 2e-4, and the third would leave less than MIN_TRANSMITTANCE: it is not drawn."""
     gaussians = replace(row(2.0, 3.0, 4.0, scale=1.0), opacities=torch.tensor([1.0, 0.8, 0.6]))
-    camera = replace(pinhole(9, 9, 9.0), intrinsics=torch.tensor([[[9.0, 0.0, 4.5], [0.0, 9.0, 4.5], [0.0, 0.0, 1.0]]]))
+    camera = replace(
+        pinhole(9, 9, 9.0),
+        intrinsics=torch.tensor([[[9.0, 0.0, 4.5], [0.0, 9.0, 4.5], [0.0, 0.0, 1.0]]]),
+    )
     out = build(name)(gaussians, camera)
     left = (1 - MAX_ALPHA) * (1 - 0.8)
     assert left * (1 - 0.6) < MIN_TRANSMITTANCE
@@ -112,11 +144,19 @@ def test_compositing_stops_before_all_light_is_gone(name):
 @pytest.mark.parametrize("name", CPU)
 def test_an_opaque_plane_has_its_depth_everywhere(name):
     camera = pinhole(40, 30, 40.0)
-    y, x = torch.meshgrid(torch.linspace(-1.2, 1.2, 50), torch.linspace(-1.6, 1.6, 64), indexing="ij")
+    y, x = torch.meshgrid(
+        torch.linspace(-1.2, 1.2, 50), torch.linspace(-1.6, 1.6, 64), indexing="ij"
+    )
     means = torch.stack([x, y, torch.full_like(x, 2.5)], dim=-1).flatten(0, 1)
     n = len(means)
     quats = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).expand(n, 4)
-    plane = Gaussians(means, quats, torch.tensor([[0.05, 0.05, 1e-4]]).expand(n, 3), torch.full((n,), 0.95), torch.zeros(n, 1, 3))
+    plane = Gaussians(
+        means,
+        quats,
+        torch.tensor([[0.05, 0.05, 1e-4]]).expand(n, 3),
+        torch.full((n,), 0.95),
+        torch.zeros(n, 1, 3),
+    )
     out = build(name)(plane, camera)
     assert out.alpha.min() > 0.99
     assert (out.depth - 2.5).abs().max() < 1e-4
@@ -128,9 +168,13 @@ def test_an_empty_or_hidden_scene_is_the_background_and_its_gradients_are_zero(n
     renderer = build(name)
     assert (renderer(row(), camera, background).rgb == background).all()
     hidden = row(-1.0, 0.0, NEAR / 2, 5.0)
-    hidden = replace(hidden, opacities=torch.tensor([1.0, 1.0, 1.0, 1e-3])).map(lambda value: value.clone().requires_grad_())
+    hidden = replace(hidden, opacities=torch.tensor([1.0, 1.0, 1.0, 1e-3])).map(
+        lambda value: value.clone().requires_grad_()
+    )
     out = renderer(hidden, camera, background)
-    assert (out.rgb == background).all() and (out.depth == 0).all() and (out.info["radii"] == 0).all()
+    assert (
+        (out.rgb == background).all() and (out.depth == 0).all() and (out.info["radii"] == 0).all()
+    )
     out.rgb.sum().backward()
     for name, value in hidden.tensors().items():
         assert value.grad is None or (value.grad == 0).all(), name
@@ -138,21 +182,34 @@ def test_an_empty_or_hidden_scene_is_the_background_and_its_gradients_are_zero(n
 
 def test_reference_gradients_are_those_of_finite_differences():
     gaussians, colors, cameras = crowd(3, sigma=6.0)
-    cameras = replace(cameras, width=9, height=7, intrinsics=cameras.intrinsics * torch.tensor([[9 / 70], [7 / 45], [1.0]]))
-    inputs = [v.double() for v in (*gaussians.tensors().values(), colors, *cameras.tensors().values())]
-    inputs = [inputs[i] for i in (0, 1, 2, 3, 5, 6, 7)]  # without the harmonics, which are not looked at
+    cameras = replace(
+        cameras,
+        width=9,
+        height=7,
+        intrinsics=cameras.intrinsics * torch.tensor([[9 / 70], [7 / 45], [1.0]]),
+    )
+    inputs = [
+        v.double() for v in (*gaussians.tensors().values(), colors, *cameras.tensors().values())
+    ]
+    inputs = [
+        inputs[i] for i in (0, 1, 2, 3, 5, 6, 7)
+    ]  # without the harmonics, which are not looked at
     inputs[2] = inputs[2] * 3  # so broad that no pixel lies near MIN_ALPHA, where pictures jump
     inputs[3] = 0.3 + 0.3 * inputs[3]
     inputs = [value.requires_grad_() for value in inputs]
 
     def sums(means, quats, scales, opacities, colors, world_to_camera, intrinsics):
         shown = Gaussians(means, quats, scales, opacities, gaussians.sh_coeffs.double())
-        return build("reference").rasterize(shown, colors, Cameras(world_to_camera, intrinsics, 9, 7))[:3]
+        return build("reference").rasterize(
+            shown, colors, Cameras(world_to_camera, intrinsics, 9, 7)
+        )[:3]
 
     def mixed(*inputs):
         """A random functional of each picture: one backward pass instead of one a pixel."""
         generator = torch.Generator().manual_seed(1)
-        return tuple((torch.randn(value.shape, generator=generator) * value).sum() for value in sums(*inputs))
+        return tuple(
+            (torch.randn(value.shape, generator=generator) * value).sum() for value in sums(*inputs)
+        )
 
     assert sums(*inputs)[1].min() > 0.03
     torch.autograd.gradcheck(mixed, inputs, eps=1e-6, atol=1e-5, rtol=1e-5)
@@ -171,30 +228,47 @@ def test_reference_gradients_are_those_of_finite_differences():
 )
 def test_numba_agrees_with_reference_in_double_precision(setting):
     gaussians, colors, cameras = crowd(**setting)
-    truth = gradients(build("reference"), gaussians.to(torch.float64), colors.double(), cameras.to(torch.float64))
+    truth = gradients(
+        build("reference"), gaussians.to(torch.float64), colors.double(), cameras.to(torch.float64)
+    )
     assert_agree(gradients(build("numba"), gaussians, colors, cameras), truth)
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.integers(0, 10**6), st.integers(0, 40), st.integers(1, 70), st.integers(1, 40), st.floats(-3, 3), st.floats(-2, 2))
+@given(
+    st.integers(0, 10**6),
+    st.integers(0, 40),
+    st.integers(1, 70),
+    st.integers(1, 40),
+    st.floats(-3, 3),
+    st.floats(-2, 2),
+)
 def test_numba_agrees_with_reference_on_wild_scenes(seed, n, width, height, log_sigma, shift):
     """Any size of picture; Gaussians from specks to far larger than it, in front, behind and beside the camera; no NaN anywhere."""
     gaussians, colors, cameras = crowd(n, sigma=10**log_sigma, seed=seed)
     gaussians = replace(gaussians, means=gaussians.means + shift * torch.tensor([1.0, 1.0, -3.0]))
     cameras = replace(cameras, width=width, height=height)
-    fast, truth = (gradients(build(name), gaussians, colors, cameras) for name in ("numba", "reference"))
+    fast, truth = (
+        gradients(build(name), gaussians, colors, cameras) for name in ("numba", "reference")
+    )
     for name, grad in fast[1].items():
         assert torch.isfinite(grad).all() and torch.isfinite(truth[1][name]).all(), name
-    for a, b in zip(fast[0][:2], truth[0]):
+    for a, b in zip(fast[0][:2], truth[0], strict=False):
         # Both are float32 here: a pixel whose alpha is MIN_ALPHA but for rounding may fall either way.
         assert ((a - b).abs() > 1e-3).float().mean() < 0.01 and (a - b).abs().max() < 0.02
 
 
 def test_a_needle_seen_from_near_stays_finite_and_right():
     """Its determinant would be lost in float32 if it were computed as a difference."""
-    needle = replace(row(0.3), scales=torch.tensor([[5.0, 1e-3, 1e-3]]), quats=torch.tensor([[0.9, 0.1, 0.2, 0.4]]))
+    needle = replace(
+        row(0.3),
+        scales=torch.tensor([[5.0, 1e-3, 1e-3]]),
+        quats=torch.tensor([[0.9, 0.1, 0.2, 0.4]]),
+    )
     color, camera = torch.ones(1, 1, 3), pinhole(40, 30, 400.0)
-    truth = gradients(build("reference"), needle.to(torch.float64), color.double(), camera.to(torch.float64))
+    truth = gradients(
+        build("reference"), needle.to(torch.float64), color.double(), camera.to(torch.float64)
+    )
     assert truth[0][1].sum() > 10
     assert_agree(gradients(build("numba"), needle, color, camera), truth, tolerance=1e-5)
 
@@ -209,7 +283,7 @@ def test_numba_gives_the_same_bits_with_any_number_of_threads():
         results.append([*sums, *grads.values()])
     numba.set_num_threads(before)
     for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other))
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=False))
 
 
 def test_numba_caches_kernels_under_the_hash_of_all_their_source():
@@ -226,7 +300,9 @@ def test_numba_caches_kernels_under_the_hash_of_all_their_source():
 def test_numba_refuses_what_it_cannot_do():
     gaussians, colors, cameras = crowd(3)
     with pytest.raises(ValueError, match="choose reference"):
-        build("numba").rasterize(gaussians.to(torch.float64), colors.double(), cameras.to(torch.float64))
+        build("numba").rasterize(
+            gaussians.to(torch.float64), colors.double(), cameras.to(torch.float64)
+        )
 
 
 def test_gsplat_says_what_is_missing():
@@ -238,11 +314,15 @@ def test_gsplat_says_what_is_missing():
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("triton", [True, False])
-@pytest.mark.parametrize("setting", [dict(n=300), dict(n=300, views=3), dict(n=200, views=3, per_view=True)], ids=str)
+@pytest.mark.parametrize(
+    "setting", [dict(n=300), dict(n=300, views=3), dict(n=200, views=3, per_view=True)], ids=str
+)
 def test_gsplat_agrees_with_reference(setting, triton, cuda, monkeypatch):
     if not triton:
         monkeypatch.setattr("lift.renderers.gsplat.fused", lambda *_: False)
     gaussians, colors, cameras = (value.to(cuda) for value in crowd(**setting))
-    truth = gradients(build("reference"), gaussians.to(torch.float64), colors.double(), cameras.to(torch.float64))
+    truth = gradients(
+        build("reference"), gaussians.to(torch.float64), colors.double(), cameras.to(torch.float64)
+    )
     fast = gradients(build("gsplat"), gaussians, colors, cameras)
     assert_agree(fast, truth, tolerance=3e-4)

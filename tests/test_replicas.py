@@ -13,7 +13,7 @@ from lift import processes
 from lift.store import load
 from lift.training.fit import CHECKPOINT, Keep, fit
 from lift.training.replicas import Average
-from tests.test_training import Killed, module, settings
+from tests.test_training import KilledError, module, settings
 
 
 def on_each(function, world: int, kind: str, *arguments) -> None:
@@ -25,13 +25,22 @@ def on_each(function, world: int, kind: str, *arguments) -> None:
 
 
 def _enter(rank: int, world: int, port: int, kind: str, function, arguments) -> None:
-    told = {"RANK": rank, "WORLD_SIZE": world, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": world, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    told = {
+        "RANK": rank,
+        "WORLD_SIZE": world,
+        "LOCAL_RANK": rank,
+        "LOCAL_WORLD_SIZE": world,
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": port,
+    }
     os.environ.update({key: str(value) for key, value in told.items()})
     here = processes.place()
     assert here == processes.Place(rank, world, rank, world)
     processes.settle(here)
     processes.join(here, cuda=kind == "cuda")
-    device = torch.device("cuda", torch.cuda.current_device()) if kind == "cuda" else torch.device("cpu")
+    device = (
+        torch.device("cuda", torch.cuda.current_device()) if kind == "cuda" else torch.device("cpu")
+    )
     assert device.index in (None, rank)
     try:
         function(rank, world, device, *arguments)
@@ -61,21 +70,35 @@ def check_average(rank: int, world: int, device: torch.device) -> None:
         if replaced:
             parameters[1] = nn.Parameter(torch.full((80,), 2.0, device=device))
         average = Average(parameters, bucket_bytes=100)
-        assert average.holds(parameters) and not average.holds([*parameters[:3], nn.Parameter(torch.ones(9, device=device))])
-        for repeat in (1, 2, 1):  # the second backward pass adds to the first's gradients, as autograd does; the third starts anew
+        assert average.holds(parameters) and not average.holds(
+            [*parameters[:3], nn.Parameter(torch.ones(9, device=device))]
+        )
+        for repeat in (
+            1,
+            2,
+            1,
+        ):  # the second backward pass adds to the first's gradients, as autograd does; the third starts anew
             for parameter in parameters if repeat == 1 else ():
                 parameter.grad = None
             average.start()
             order = parameters if rank % 2 else parameters[::-1]
-            loss = sum(((rank + 1) * p.square()).sum() for p in order[:-1] if p is not parameters[2])
+            loss = sum(
+                ((rank + 1) * p.square()).sum() for p in order[:-1] if p is not parameters[2]
+            )
             if rank == 0:
                 loss = loss + parameters[2].sum()
             last = order[-1]
-            (loss + (rank + 1) * last.square().sum() if last is not parameters[2] else loss).backward()
+            (
+                loss + (rank + 1) * last.square().sum() if last is not parameters[2] else loss
+            ).backward()
             average.finish()
             mean = sum(r + 1 for r in range(world)) / world
             for parameter in parameters:
-                expected = torch.full_like(parameter, 1 / world) if parameter is parameters[2] else 2 * mean * parameter.detach()
+                expected = (
+                    torch.full_like(parameter, 1 / world)
+                    if parameter is parameters[2]
+                    else 2 * mean * parameter.detach()
+                )
                 torch.testing.assert_close(parameter.grad, repeat * expected)
                 assert parameter.grad.is_contiguous() and parameter.grad.data_ptr() % 16 == 0
         average.close()
@@ -109,10 +132,15 @@ def check_joint_batch(rank: int, world: int, device: torch.device, folder: Path)
     torch.distributed.all_gather_object(everyone, drawn[0])
 
     single = module(how).to(device)
-    background = torch.rand(3, generator=torch.Generator(device).manual_seed(7 * 1_000_003), device=device)
+    background = torch.rand(
+        3, generator=torch.Generator(device).manual_seed(7 * 1_000_003), device=device
+    )
     for view in everyone:
         views = torch.tensor([view], device=device)
-        ((single.loss(single.render(views, background), views)[0] + single.distortion.penalty()) / world).backward()
+        (
+            (single.loss(single.render(views, background), views)[0] + single.distortion.penalty())
+            / world
+        ).backward()
     for name, parameter in single.named_parameters():
         if parameter.numel():
             torch.testing.assert_close(seen[name], parameter.grad, rtol=1e-3, atol=1e-5)
@@ -120,7 +148,9 @@ def check_joint_batch(rank: int, world: int, device: torch.device, folder: Path)
 
 def check_growth(rank: int, world: int, device: torch.device, folder: Path) -> None:
     """After growth everything that is learned, and what the optimisers remember, is equal on all processes, and only rank 0 wrote."""
-    how = settings(steps=40, checkpoint_every=10, densify={"first": 3, "every": 3, "noise": 0.01, "dead": 0.02})
+    how = settings(
+        steps=40, checkpoint_every=10, densify={"first": 3, "every": 3, "noise": 0.01, "dead": 0.02}
+    )
     fitted = module(how)
     optimisers = []
     inner = fitted.configure_optimizers
@@ -137,11 +167,16 @@ def check_growth(rank: int, world: int, device: torch.device, folder: Path) -> N
             for value in state.values():
                 if isinstance(value, torch.Tensor):
                     assert alike(value.to(device))
-    written = (folder / str(rank) / "split.json").exists(), (folder / str(rank) / CHECKPOINT).exists()
+    written = (
+        (folder / str(rank) / "split.json").exists(),
+        (folder / str(rank) / CHECKPOINT).exists(),
+    )
     assert written == (rank == 0, rank == 0)
 
 
-def fit_until(rank: int, world: int, device: torch.device, folder: Path, epochs: int | None, until: int) -> None:
+def fit_until(
+    rank: int, world: int, device: torch.device, folder: Path, epochs: int | None, until: int
+) -> None:
     """Fits; as if killed after some epochs, if so many are given. `until`: steps that have been counted then."""
     how = settings(steps=41, checkpoint_every=10)
     fitted = module(how)
@@ -149,14 +184,14 @@ def fit_until(rank: int, world: int, device: torch.device, folder: Path, epochs:
     def killed(self, trainer, module):
         kept(self, trainer, module)
         if trainer.current_epoch + 1 == epochs:
-            raise Killed
+            raise KilledError
 
     kept = Keep.on_train_epoch_end
     Keep.on_train_epoch_end = killed
     try:
         fit(fitted, [1, 2, 3], folder, how, trainer(device), 0)
         assert epochs is None
-    except Killed:
+    except KilledError:
         pass
     finally:
         Keep.on_train_epoch_end = kept

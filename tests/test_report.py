@@ -12,19 +12,38 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from lift.charts import Band, Series, line_chart, map_view, number_text, thinned
-from lift.findings import FrameFinding, Scene, summarize
-from lift.fly_through import FlyThrough
 from lift.distortions import distortions
 from lift.distortions.rigid import Rigid
+from lift.findings import FrameFinding, Scene, summarize
+from lift.fly_through import FlyThrough
 from lift.geometry import look_at, pinhole
 from lift.io.image import Picture
 from lift.renderers.reference import Reference
 from lift.report import command, stage_costs, training_curves, write_report
-from lift.types import Cameras, Clip, Depth, Frames, Gaussians, PointCloud, Reconstruction, Trajectory
+from lift.types import (
+    Cameras,
+    Clip,
+    Depth,
+    Frames,
+    Gaussians,
+    PointCloud,
+    Reconstruction,
+    Trajectory,
+)
 
 EVIL = "<script>alert('x')</script>&\"photo"
 VOID = {"meta", "img", "br", "link", "input", "hr"}
-SECTIONS = {"overview", "frames", "comparison", "distortion", "training", "cost", "licences", "notes", "provenance"}
+SECTIONS = {
+    "overview",
+    "frames",
+    "comparison",
+    "distortion",
+    "training",
+    "cost",
+    "licences",
+    "notes",
+    "provenance",
+}
 
 
 class Page(HTMLParser):
@@ -63,23 +82,45 @@ def make_scene(folder: Path, name: str = EVIL) -> Scene:
     camera = pinhole(32, 24, 30.0)
 
     def cameras(start: float, end: float) -> Cameras:
-        eye = torch.stack([torch.linspace(start, end, 4)[1:], torch.zeros(3), torch.zeros(3)], dim=-1)
-        target, down = torch.tensor([0.0, 0.0, 4.0]).expand(3, 3), torch.tensor([0.0, 1.0, 0.0]).expand(3, 3)
-        return Cameras(look_at(eye, target, down), camera.intrinsics.expand(3, 3, 3).clone(), 32, 24)
+        eye = torch.stack(
+            [torch.linspace(start, end, 4)[1:], torch.zeros(3), torch.zeros(3)], dim=-1
+        )
+        target, down = (
+            torch.tensor([0.0, 0.0, 4.0]).expand(3, 3),
+            torch.tensor([0.0, 1.0, 0.0]).expand(3, 3),
+        )
+        return Cameras(
+            look_at(eye, target, down), camera.intrinsics.expand(3, 3, 3).clone(), 32, 24
+        )
 
-    trajectory = Trajectory(camera, (Clip("right", 0, cameras(0, 1)), Clip("right/<b>up", 3, cameras(1, 2))))
+    trajectory = Trajectory(
+        camera, (Clip("right", 0, cameras(0, 1)), Clip("right/<b>up", 3, cameras(1, 2)))
+    )
     frames = Frames(torch.randint(0, 256, (7, 24, 32, 3), dtype=torch.uint8))
     depth = torch.rand(24, 32) + 3
     means = torch.randn(40, 3) * 0.7 + torch.tensor([0.0, 0.0, 4.0])
     quats = torch.tensor([1.0, 0, 0, 0]).expand(40, 4).clone()
-    gaussians = Gaussians(means, quats, torch.full((40, 3), 0.2), torch.full((40,), 0.7), torch.randn(40, 1, 3))
-    distortion = Rigid(num_views=7, extent=3.5, trajectory=trajectory, points=PointCloud(means, torch.rand(40, 3)))
+    gaussians = Gaussians(
+        means, quats, torch.full((40, 3), 0.2), torch.full((40,), 0.7), torch.randn(40, 1, 3)
+    )
+    distortion = Rigid(
+        num_views=7, extent=3.5, trajectory=trajectory, points=PointCloud(means, torch.rand(40, 3))
+    )
     reconstruction = Reconstruction(
-        trajectory.cameras, PointCloud(means, torch.rand(40, 3)), depth.expand(7, 24, 32).clone(), torch.ones(7, 24, 32)
+        trajectory.cameras,
+        PointCloud(means, torch.rand(40, 3)),
+        depth.expand(7, 24, 32).clone(),
+        torch.ones(7, 24, 32),
     )
     with SummaryWriter(str(folder / "tensorboard")) as writer:
         for step in range(1, 11):
-            for tag, value in {"loss": 1 / step, "l1": 0.5 / step, "dssim": 0.3 / step, "psnr": 10.0 + step, "gaussians": 40.0}.items():
+            for tag, value in {
+                "loss": 1 / step,
+                "l1": 0.5 / step,
+                "dssim": 0.3 / step,
+                "psnr": 10.0 + step,
+                "gaussians": 40.0,
+            }.items():
                 writer.add_scalar(tag, value, step)
         writer.add_scalar("val/input_psnr", 20.0, 10)
         writer.add_scalar("val/held_out_psnr", 18.0, 10)
@@ -89,18 +130,34 @@ def make_scene(folder: Path, name: str = EVIL) -> Scene:
 
 
 PROVENANCE = {
-    "lift": "0.1.0", "git": None, "python": "3.11", "platform": "Linux", "device": "a CPU", "command": ["lift run", "image=" + EVIL],
-    "packages": {"torch": "2.13.0"}, "components": {"prior": "warp", "distortion": "rigid"},
-    "licences": {"lift": "Apache-2.0", "prior warp": "MIT"}, "notes": ["focal length <i>assumed</i>"],
+    "lift": "0.1.0",
+    "git": None,
+    "python": "3.11",
+    "platform": "Linux",
+    "device": "a CPU",
+    "command": ["lift run", "image=" + EVIL],
+    "packages": {"torch": "2.13.0"},
+    "components": {"prior": "warp", "distortion": "rigid"},
+    "licences": {"lift": "Apache-2.0", "prior warp": "MIT"},
+    "notes": ["focal length <i>assumed</i>"],
     "stages": [
         {"stage": name, "key": "0", "seconds": seconds, "peak_bytes": 2**29, "found": found}
-        for name, seconds, found in [("depth", 0.5, True), ("clip", 1.0, False), ("clip", 2.0, True), ("fit", 130.0, False)]
+        for name, seconds, found in [
+            ("depth", 0.5, True),
+            ("clip", 1.0, False),
+            ("clip", 2.0, True),
+            ("fit", 130.0, False),
+        ]
     ],
-}  # fmt: skip
+}
 TRUTH = {
-    "source": "ray-cast", "alignment": "scale", "views": 8, "psnr": 27.125, "ssim": 0.9, "depth":
-    {"abs_rel": 0.1, "delta1": 0.9, "rank_correlation": 0.8, "scale": 1.2},
-}  # fmt: skip
+    "source": "ray-cast",
+    "alignment": "scale",
+    "views": 8,
+    "psnr": 27.125,
+    "ssim": 0.9,
+    "depth": {"abs_rel": 0.1, "delta1": 0.9, "rank_correlation": 0.8, "scale": 1.2},
+}
 
 
 SHARES = {"camera": 0.5, "geometry": 0.25, "appearance": 0.125, "unexplained": 0.125}
@@ -109,7 +166,18 @@ SHARES = {"camera": 0.5, "geometry": 0.25, "appearance": 0.125, "unexplained": 0
 def findings(learned: float = 1.0) -> list[FrameFinding]:
     clips = ["input", *["right"] * 3, *["right/<b>up"] * 3]
     return [
-        FrameFinding(v, clip, 20.0 + v, 20.0 + v + learned, v == 5, learned * v, 0.01 * learned * v, 0.0, 0.0, SHARES)
+        FrameFinding(
+            v,
+            clip,
+            20.0 + v,
+            20.0 + v + learned,
+            v == 5,
+            learned * v,
+            0.01 * learned * v,
+            0.0,
+            0.0,
+            SHARES,
+        )
         for v, clip in enumerate(clips)
     ]
 
@@ -118,10 +186,14 @@ def flight(scene: Scene, smallest: float = 0.95) -> FlyThrough:
     return FlyThrough(scene.picture.cameras, 1.0, torch.tensor([1.0, smallest]))
 
 
-def write(folder: Path, scene: Scene, found: list[FrameFinding], truth: dict | None, **changed) -> tuple[str, Page]:
+def write(
+    folder: Path, scene: Scene, found: list[FrameFinding], truth: dict | None, **changed
+) -> tuple[str, Page]:
     (folder / "video.mp4").write_bytes(b"")
     video = [torch.randint(0, 256, (24, 32, 3), dtype=torch.uint8) for _ in range(6)]
-    metrics = summarize(scene, found, flight(scene), gaussians_limit=60_000, compared=truth) | changed
+    metrics = (
+        summarize(scene, found, flight(scene), gaussians_limit=60_000, compared=truth) | changed
+    )
     write_report(folder, scene, Reference(), found, metrics, PROVENANCE, video)
     text = (folder / "report.html").read_text(encoding="utf-8")
     return text, Page(text)
@@ -142,9 +214,21 @@ def test_every_section_is_there_and_every_anchor_leads_somewhere(written):
 
 def test_it_fetches_nothing_and_runs_nothing(written):
     text, page = written
-    assert not page.all("script") and not page.all("link") and not re.search(r"url\(|@import|https?:", text)
-    sources = [attributes[key] for _, attributes in page.seen for key in ("src", "href", "poster") if key in attributes]
-    assert all(source.startswith(("data:image/jpeg;base64,", "#")) or re.fullmatch(r"[\w./]+", source) for source in sources)
+    assert (
+        not page.all("script")
+        and not page.all("link")
+        and not re.search(r"url\(|@import|https?:", text)
+    )
+    sources = [
+        attributes[key]
+        for _, attributes in page.seen
+        for key in ("src", "href", "poster")
+        if key in attributes
+    ]
+    assert all(
+        source.startswith(("data:image/jpeg;base64,", "#")) or re.fullmatch(r"[\w./]+", source)
+        for source in sources
+    )
     assert [video["src"] for video in page.all("video")] == ["video.mp4"]
     for image in page.all("img"):
         assert image["alt"] and base64.b64decode(image["src"].split(",")[1]).startswith(b"\xff\xd8")
@@ -154,7 +238,15 @@ def test_it_fetches_nothing_and_runs_nothing(written):
 def test_the_verdict_and_its_numbers_come_first(written):
     text, page = written
     flat = " ".join(page.text.split())
-    names = ["POOR SCENE", "PSNR of the input view", "PSNR of held-out frames", "coverage of the fly-through", "Number of coloured", "One picture", "fly-through of"]
+    names = [
+        "POOR SCENE",
+        "PSNR of the input view",
+        "PSNR of held-out frames",
+        "coverage of the fly-through",
+        "Number of coloured",
+        "One picture",
+        "fly-through of",
+    ]
     places = [flat.index(name) for name in names]
     assert places == sorted(places) and 'class="verdict poor"' in text
     assert "The canonical scene does not explain the input view (20.0 dB; 28 dB is good)." in flat
@@ -164,17 +256,32 @@ def test_the_verdict_and_its_numbers_come_first(written):
 def test_a_good_scene_is_called_good(tmp_path):
     changed = {"verdict": "good", "reasons": [], "held_out_psnr": None}
     text, page = write(tmp_path, make_scene(tmp_path), findings(), None, **changed)
-    assert 'class="verdict good"' in text and "POOR" not in page.text and "not measured" in page.text
+    assert (
+        'class="verdict good"' in text and "POOR" not in page.text and "not measured" in page.text
+    )
 
 
 def test_metrics_begin_with_the_verdict(tmp_path):
     scene = make_scene(tmp_path)
     lost = [*findings()[:-1], replace(findings()[-1], registered=False, psnr=3.0)]
     metrics = summarize(scene, lost, flight(scene), gaussians_limit=60_000)
-    first = ["verdict", "reasons", "input_psnr", "held_out_psnr", "held_out_psnr_distorted", "coverage"]
+    first = [
+        "verdict",
+        "reasons",
+        "input_psnr",
+        "held_out_psnr",
+        "held_out_psnr_distorted",
+        "coverage",
+    ]
     assert list(metrics)[:6] == first and metrics["verdict"] == "poor"
-    assert metrics["placed_frames"] == 6 and metrics["frames"] == 7 and metrics["held_out_psnr"] == 25.0
-    assert metrics["frames_psnr"] == pytest.approx((21 + 22 + 23 + 24) / 4), "frames without a camera tell nothing"
+    assert (
+        metrics["placed_frames"] == 6
+        and metrics["frames"] == 7
+        and metrics["held_out_psnr"] == 25.0
+    )
+    assert metrics["frames_psnr"] == pytest.approx((21 + 22 + 23 + 24) / 4), (
+        "frames without a camera tell nothing"
+    )
     assert metrics["coverage"] == {"mean": pytest.approx(0.975), "smallest": pytest.approx(0.95)}
 
 
@@ -182,7 +289,9 @@ def test_nan_is_poor_and_valid_json(tmp_path):
     scene = make_scene(tmp_path)
     failed = [replace(findings()[0], psnr=float("nan")), *findings()[1:]]
     metrics = summarize(scene, failed, flight(scene), gaussians_limit=60_000)
-    assert metrics["input_psnr"] is None and metrics["reasons"][0].startswith("The canonical scene does not explain the input view (NaN")
+    assert metrics["input_psnr"] is None and metrics["reasons"][0].startswith(
+        "The canonical scene does not explain the input view (NaN"
+    )
     json.dumps(metrics, allow_nan=False)
 
 
@@ -207,14 +316,21 @@ def test_nothing_planned_is_shown_of_given_frames(tmp_path):
 def test_names_are_text(written):
     text, page = written
     assert "<script" not in text and "<b>up" not in text and "<i>assumed" not in text
-    assert EVIL in page.text and "right/<b>up" in page.text and "focal length <i>assumed</i>" in page.text
+    assert (
+        EVIL in page.text
+        and "right/<b>up" in page.text
+        and "focal length <i>assumed</i>" in page.text
+    )
 
 
 def test_clips_stand_below_what_they_continue(written):
     text, page = written
     levels = re.findall(r"--level: (\d)", text)
     assert levels == ["0", "1"]
-    assert "continues the input; frames 1–3" in page.text and "continues frame 3 of right; frames 4–6" in page.text
+    assert (
+        "continues the input; frames 1–3" in page.text
+        and "continues frame 3 of right; frames 4–6" in page.text
+    )
     assert len([i for i in page.all("img") if re.fullmatch(r"frame \d", i["alt"])]) == 6
 
 
@@ -222,14 +338,30 @@ def test_input_best_median_and_worst_frame_are_compared(written):
     _, page = written
     alts = [image["alt"] for image in page.all("img")]
     for name in ("input", "best", "median", "worst"):
-        assert {f"{name} {what}" for what in ("frame", "render", "difference", "depth", "depth of the scene")} <= set(alts)
-    assert "Best · frame 6 of right/<b>up · 26.0 dB · 27.0 dB with its distortion put in" in " ".join(page.text.split())
+        assert {
+            f"{name} {what}"
+            for what in ("frame", "render", "difference", "depth", "depth of the scene")
+        } <= set(alts)
+    assert (
+        "Best · frame 6 of right/<b>up · 26.0 dB · 27.0 dB with its distortion put in"
+        in " ".join(page.text.split())
+    )
 
 
 def test_numbers_of_the_run_appear(written):
     flat = " ".join(written[1].text.split())
-    assert "by 1.00 dB on average" in flat and "camera turned by" in flat and "Nothing was learned as Gaussian motion or image change. Nothing was learned from held-out" in flat
-    assert "27.12 dB" in flat and "Seconds and memory" in flat and "2 min 10 s" in flat and "512 MiB" in flat
+    assert (
+        "by 1.00 dB on average" in flat
+        and "camera turned by" in flat
+        and "Nothing was learned as Gaussian motion or image change. Nothing was learned from held-out"
+        in flat
+    )
+    assert (
+        "27.12 dB" in flat
+        and "Seconds and memory" in flat
+        and "2 min 10 s" in flat
+        and "512 MiB" in flat
+    )
     assert "loss and its parts" in flat and "held out" in flat
     assert "lift run 'image=<script>" in flat and "Apache-2.0" in flat and "MIT" in flat
 
@@ -237,26 +369,47 @@ def test_numbers_of_the_run_appear(written):
 def test_a_run_that_learned_nothing_has_no_truth_and_no_log_says_so(tmp_path):
     scene = replace(make_scene(tmp_path, "plain"), fitted=tmp_path / "nowhere")
     text, page = write(tmp_path, scene, findings(0.0), None)
-    assert "Every frame was taken at its word" in " ".join(page.text.split()) and "camera turned by" not in text
+    assert (
+        "Every frame was taken at its word" in " ".join(page.text.split())
+        and "camera turned by" not in text
+    )
     assert 'id="truth"' not in text and "no training logs" in text
 
 
 def test_parts_of_a_distortion_and_what_became_of_them_are_told(tmp_path):
     scene = make_scene(tmp_path)
-    supplied = {"num_views": 7, "extent": 3.5, "size": (32, 24), "trajectory": scene.trajectory, "points": scene.reconstruction.points}
+    supplied = {
+        "num_views": 7,
+        "extent": 3.5,
+        "size": (32, 24),
+        "trajectory": scene.trajectory,
+        "points": scene.reconstruction.points,
+    }
     composed = distortions.build({"name": "composed", "parts": ["rigid", "blur"]}, **supplied)
     composed.progress = 0.5
-    composed.judge(lambda: torch.tensor([1 - 0.41 * any(isinstance(part, Rigid) for part in composed.acting())]))
-    text = " ".join(write(tmp_path, replace(scene, distortion=composed), findings(), TRUTH)[1].text.split())
+    composed.judge(
+        lambda: torch.tensor(
+            [1 - 0.41 * any(isinstance(part, Rigid) for part in composed.acting())]
+        )
+    )
+    text = " ".join(
+        write(tmp_path, replace(scene, distortion=composed), findings(), TRUTH)[1].text.split()
+    )
     assert "rigid kept (41 %), blur dropped (0 %)." in text
-    needless = distortions.build({"name": "composed", "parts": ["rigid", "blur"]}, **supplied, agree=True)
-    text = " ".join(write(tmp_path, replace(scene, distortion=needless), findings(), TRUTH)[1].text.split())
+    needless = distortions.build(
+        {"name": "composed", "parts": ["rigid", "blur"]}, **supplied, agree=True
+    )
+    text = " ".join(
+        write(tmp_path, replace(scene, distortion=needless), findings(), TRUTH)[1].text.split()
+    )
     assert "vouches that its frames show one scene, so rigid, blur were not needed." in text
 
 
 def test_a_run_without_clips_is_a_page_too(tmp_path):
     scene = make_scene(tmp_path)
-    alone = replace(scene, trajectory=Trajectory(scene.trajectory.start, ()), frames=scene.frames[0])
+    alone = replace(
+        scene, trajectory=Trajectory(scene.trajectory.start, ()), frames=scene.frames[0]
+    )
     _, page = write(tmp_path, alone, findings()[:1], None)
     assert {a.get("id") for a in page.all("section")} == SECTIONS
 
@@ -277,18 +430,32 @@ def test_a_step_logged_twice_is_drawn_once(tmp_path):
         with SummaryWriter(str(tmp_path), filename_suffix=str(value)) as writer:
             writer.add_scalar("psnr", value, 1)
     (chart,) = training_curves(tmp_path)
-    assert len(re.findall(r"L", re.search(r'class="line s0" d="([^"]*)"', chart)[1])) == 1  # a lone point: a line to itself
+    assert (
+        len(re.findall(r"L", re.search(r'class="line s0" d="([^"]*)"', chart)[1])) == 1
+    )  # a lone point: a line to itself
 
 
 def test_charts_place_values_where_the_axes_say():
     chart = line_chart("t", [Series("a", [0, 10], [0.0, 100.0])], width=520, height=190, zero=True)
-    ticks = {label: float(y) - 3.5 for y, label in re.findall(r'y="([\d.]+)" text-anchor="end">([^<]+)<', chart)}
-    (x0, y0), (x1, y1) = [tuple(map(float, p.split(","))) for p in re.search(r'd="M([^"]*)"', chart)[1].split("L")]
-    assert (y0, y1) == (pytest.approx(ticks["0"]), pytest.approx(ticks["100"])) and (x0, x1) == (46, 508)
+    ticks = {
+        label: float(y) - 3.5
+        for y, label in re.findall(r'y="([\d.]+)" text-anchor="end">([^<]+)<', chart)
+    }
+    (x0, y0), (x1, y1) = [
+        tuple(map(float, p.split(","))) for p in re.search(r'd="M([^"]*)"', chart)[1].split("L")
+    ]
+    assert (y0, y1) == (pytest.approx(ticks["0"]), pytest.approx(ticks["100"])) and (x0, x1) == (
+        46,
+        508,
+    )
     assert y0 > y1, "up is more"
-    gaps = line_chart("t", [Series("a", [0, 1, 2, 3], [1.0, 2.0, float("nan"), 3.0])], bands=[Band(0, 3, "<b>")])
+    gaps = line_chart(
+        "t", [Series("a", [0, 1, 2, 3], [1.0, 2.0, float("nan"), 3.0])], bands=[Band(0, 3, "<b>")]
+    )
     assert re.search(r'd="([^"]*)"', gaps)[1].count("M") == 2 and "<b>" not in gaps
-    assert line_chart("t", [Series("a", [0], [0.0])], log=True) == "", "nothing positive, nothing to draw"
+    assert line_chart("t", [Series("a", [0], [0.0])], log=True) == "", (
+        "nothing positive, nothing to draw"
+    )
     log = line_chart("t", [Series("a", [0, 1, 2], [1.0, 10.0, 100.0])], log=True)
     ys = [float(p.split(",")[1]) for p in re.search(r'd="M([^"]*)"', log)[1].split("L")]
     assert ys[0] - ys[1] == pytest.approx(ys[1] - ys[2], abs=0.2)
@@ -297,13 +464,22 @@ def test_charts_place_values_where_the_axes_say():
 def test_maps_keep_both_axes_to_one_scale():
     square = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
     view = map_view("t", [square], ["<i>"], square[0], 1.0, "units")
-    a, b, c = [tuple(map(float, p.split(","))) for p in re.search(r'd="M([^"]*)"', view)[1].split("L")]
+    a, b, c = [
+        tuple(map(float, p.split(","))) for p in re.search(r'd="M([^"]*)"', view)[1].split("L")
+    ]
     assert b[0] - a[0] == pytest.approx(c[1] - b[1], abs=0.15) and "<i>" not in view
     still = map_view("t", [], [], torch.zeros(2), 1.0, "units")
     assert "nan" not in still and "inf" not in still
 
 
 def test_numbers_are_short_and_long_curves_thin():
-    assert [number_text(v) for v in (0, 0.12345, 999, 1234, 40_000, 1_500_000)] == ["0", "0.123", "999", "1234", "40k", "1.5M"]
+    assert [number_text(v) for v in (0, 0.12345, 999, 1234, 40_000, 1_500_000)] == [
+        "0",
+        "0.123",
+        "999",
+        "1234",
+        "40k",
+        "1.5M",
+    ]
     x, y = thinned(range(1000), [1.0] * 1000)
     assert len(x) <= 240 and set(y) == {1.0}

@@ -18,7 +18,9 @@ def grey(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 
 
 def hall(*shapes: Ball | Box | Column) -> Scene:
-    return Scene((Box((0, 0, 0), (40, 40, 40), grey, hollow=True), *shapes), lamp=(0.0, -15.0, -5.0))
+    return Scene(
+        (Box((0, 0, 0), (40, 40, 40), grey, hollow=True), *shapes), lamp=(0.0, -15.0, -5.0)
+    )
 
 
 def two_views(size: int = 96) -> Cameras:
@@ -32,7 +34,9 @@ def test_depth_is_that_of_the_surface_along_the_axis() -> None:
     middle = (32, 32)
     _, depth = picture(hall(Ball((0, 0, 6), 1.0, grey)), camera)
     assert float(depth[middle]) == pytest.approx(5.0, abs=1e-5)
-    assert float(depth[0, 0]) == pytest.approx(20.0, abs=1e-4)  # the wall is flat: z-depth, not distance
+    assert float(depth[0, 0]) == pytest.approx(
+        20.0, abs=1e-4
+    )  # the wall is flat: z-depth, not distance
     _, depth = picture(hall(Box((0, 0, 6), (2, 2, 2), grey, turn=45.0)), camera)
     assert float(depth[middle]) == pytest.approx(6 - math.sqrt(2), abs=1e-4)
     _, depth = picture(hall(Column((0, 0, 6), 0.5, 2.0, grey)), camera)
@@ -71,8 +75,13 @@ def test_views_agree_where_both_see(name: str) -> None:
 
 
 def test_edges_are_antialiased() -> None:
-    scene = Scene((Ball((0, 0, 0), 30.0, lambda u, v: torch.ones(len(u), 3), hollow=True, glow=1.0),
-                   Box((0, 0, 5), (4, 4, 0.1), lambda u, v: torch.zeros(len(u), 3))), lamp=(0, -9, 0))  # fmt: skip
+    scene = Scene(
+        (
+            Ball((0, 0, 0), 30.0, lambda u, v: torch.ones(len(u), 3), hollow=True, glow=1.0),
+            Box((0, 0, 5), (4, 4, 0.1), lambda u, v: torch.zeros(len(u), 3)),
+        ),
+        lamp=(0, -9, 0),
+    )
     camera = pinhole(48, 48, 30.7)
     colors, _ = picture(scene, camera)
     covered = 1 - float(colors.mean())
@@ -90,7 +99,10 @@ def test_textures_are_smooth_at_256_pixels(name: str) -> None:
     intrinsics = camera.intrinsics.clone()
     intrinsics[0, :2, 2] = torch.tensor([40.0, 20.0])
     camera = Cameras(camera.world_to_camera, intrinsics, 96, 96)
-    one, two = scenes.render(name, camera).rgb[0], scenes.render(name, camera.resized(192, 192)).rgb[0]
+    one, two = (
+        scenes.render(name, camera).rgb[0],
+        scenes.render(name, camera.resized(192, 192)).rgb[0],
+    )
     mean = two.view(96, 2, 96, 2, 3).mean((1, 3))
     assert float(((one - mean) ** 2).mean()) < 10**-3.4, name  # 34 dB
 
@@ -107,17 +119,27 @@ def test_same_bits_however_it_is_asked() -> None:
 
 def test_shadow_and_glow() -> None:
     ball, floor = Ball((0, 0, 8), 1.0, grey), Box((0, 3, 8), (20, 0.2, 20), grey)
-    scene = Scene((Box((0, 0, 0), (60, 60, 60), grey, hollow=True), ball, floor), lamp=(0.0, -20.0, 8.0), ambient=0.3)
+    scene = Scene(
+        (Box((0, 0, 0), (60, 60, 60), grey, hollow=True), ball, floor),
+        lamp=(0.0, -20.0, 8.0),
+        ambient=0.3,
+    )
     camera = pinhole(64, 64, 50.0)
     colors, _ = picture(scene, camera)
-    under, beside = (project(torch.tensor([[x, 2.9, 8.0]]), camera)[0][0, 0].long() for x in (0.0, 3.0))
+    under, beside = (
+        project(torch.tensor([[x, 2.9, 8.0]]), camera)[0][0, 0].long() for x in (0.0, 3.0)
+    )
     assert float(colors[under[1], under[0], 0]) < 0.7 * float(colors[beside[1], beside[0], 0])
     glowing = Scene((scene.shapes[0], Ball((0, 0, 8), 1.0, grey, glow=1.0)), lamp=(0.0, -20.0, 8.0))
-    assert float(picture(glowing, camera)[0][32, 32, 0]) == pytest.approx(0.5 ** (1 / 2.2), abs=1e-5)
+    assert float(picture(glowing, camera)[0][32, 32, 0]) == pytest.approx(
+        0.5 ** (1 / 2.2), abs=1e-5
+    )
 
 
 def test_unknown_scene_is_named() -> None:
-    with pytest.raises(ValueError, match="scene is 'moon'; choose one of room, terrace, thin, plain"):
+    with pytest.raises(
+        ValueError, match="scene is 'moon'; choose one of room, terrace, thin, plain"
+    ):
         scenes.render("moon", pinhole(8, 8, 8.0))
 
 

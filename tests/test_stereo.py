@@ -130,7 +130,9 @@ def test_compiled_and_torch_sweeps_agree(captured):
     inverse, cost = sweep(grey, small, neighbours, planes)
     homographies, offsets = plane_geometry(small, neighbours)
     for view in (0, 3):
-        volume = _volume(grey, homographies[view], offsets[view], neighbours[view], planes[view], view)
+        volume = _volume(
+            grey, homographies[view], offsets[view], neighbours[view], planes[view], view
+        )
         theirs, costs = _choose(_aggregate(volume, grey[view]), volume, planes[view])
         same = (inverse[view] - theirs).abs() < 0.02 * theirs
         assert float(same.float().mean()) > 0.98
@@ -145,7 +147,10 @@ def test_neighbours_confirm_true_depth_and_not_a_wrong_one(captured):
     wrong[0] *= 1.15
     assert float(right[0].median()) > 2
     assert float(confirmed(wrong, cameras, neighbours)[0].median()) < 0.5
-    assert float(in_front(frames.depth, torch.ones_like(frames.depth), cameras, neighbours)[0].mean()) < 0.1
+    assert (
+        float(in_front(frames.depth, torch.ones_like(frames.depth), cameras, neighbours)[0].mean())
+        < 0.1
+    )
     near = frames.depth.clone()
     near[0] *= 0.7
     assert float(in_front(near, torch.ones_like(near), cameras, neighbours)[0].mean()) > 0.8

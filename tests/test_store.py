@@ -22,7 +22,9 @@ def values():
     yield Frames(images, depth)
     yield Depth(depth[0], depth[0] > 0.5, "scale")
     yield Trajectory(camera, (Clip("right/up", 0, camera), Clip("x", 1, camera)))
-    yield Reconstruction(camera, PointCloud(torch.rand(5, 3), torch.rand(5, 3)), depth[:1], depth[1:2])
+    yield Reconstruction(
+        camera, PointCloud(torch.rand(5, 3), torch.rand(5, 3)), depth[:1], depth[1:2]
+    )
     yield {"a": torch.arange(3), "notes": ["one"], "none": None, "number": 1.5}
 
 
@@ -59,7 +61,15 @@ def test_a_key_follows_what_it_is_made_of(tmp_path):
 def test_a_key_follows_every_byte_of_what_is_read_in_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr("lift.store._BLOCK", 4)
     file, found = tmp_path / "model.bin", set()
-    for content in (b"12345678ab", b"12345678aB", b"56781234ab", b"x2345678ab", b"12345678", b"1234567", b""):
+    for content in (
+        b"12345678ab",
+        b"12345678aB",
+        b"56781234ab",
+        b"x2345678ab",
+        b"12345678",
+        b"1234567",
+        b"",
+    ):
         file.write_bytes(content)
         os.utime(file, ns=(0, len(found) + 1))
         found.add(key_of(file))
@@ -100,7 +110,12 @@ def test_a_resumable_stage_finds_what_was_left(tmp_path):
 
     with pytest.raises(RuntimeError):
         store.folder("fit", "k", fail, resumable=True)
-    done = store.folder("fit", "k", lambda draft: (draft / "whole").write_text(str((draft / "half").exists())), resumable=True)
+    done = store.folder(
+        "fit",
+        "k",
+        lambda draft: (draft / "whole").write_text(str((draft / "half").exists())),
+        resumable=True,
+    )
     assert (done.folder / "whole").read_text() == "True"
 
 
@@ -148,5 +163,3 @@ def test_a_killed_maker_is_replaced_by_the_one_that_waits(tmp_path):
     first.wait()
     assert second.communicate(timeout=60)[0].strip() == str(second.pid)
     assert not (tmp_path / "cache" / ".slow-k.draft").exists()
-
-

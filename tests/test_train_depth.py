@@ -27,7 +27,10 @@ def empty(seed: int = 0) -> scenes.Place:
 
 
 def packed(place: scenes.Place) -> dict[str, torch.Tensor]:
-    out = {key: torch.as_tensor(np.ascontiguousarray(value), dtype=torch.float32) for key, value in place.packed().items()}
+    out = {
+        key: torch.as_tensor(np.ascontiguousarray(value), dtype=torch.float32)
+        for key, value in place.packed().items()
+    }
     return out | {"kind": out["kind"].int()}
 
 
@@ -40,9 +43,19 @@ def test_rays_meet_shapes_where_geometry_says():
         (lambda p: p.ball((0, 0, 5), (1, 1, 2), gray), 3.0),
         (lambda p: p.cone((0, -1, 5), (0, 1, 5), 1.0, 0.5, gray), 4.25),
         (lambda p: p.cone((0, 0, 4), (0, 0, 6), 1.0, 0.5, gray), 4.0),
-        (lambda p: p.leaves(np.array([[0, -1.0, 3]]), np.array([[0, 1.0, 0]]), np.array([[0, 0, -1.0]]), np.array([2.0]), np.array([0.5]), gray), 3.0),
+        (
+            lambda p: p.leaves(
+                np.array([[0, -1.0, 3]]),
+                np.array([[0, 1.0, 0]]),
+                np.array([[0, 0, -1.0]]),
+                np.array([2.0]),
+                np.array([0.5]),
+                gray,
+            ),
+            3.0,
+        ),
         (lambda p: p.box((0, 0, 0), (2, 2, 2), gray), 1.0),  # from within
-    ):  # fmt: skip
+    ):
         place = empty()
         put(place)
         rays = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0], [0.45, 0.0, 1.0]])
@@ -58,7 +71,12 @@ def test_every_place_is_the_same_from_the_same_seed_and_has_near_and_far(name):
     spreads = []
     for seed in range(3):
         images, inverse = scenes.render([scenes.Place.chance(seed, 0, name)] * 2, 48, 36, NONE, 7)
-        assert images.shape == (2, 36, 48, 3) and images.dtype == torch.uint8 and inverse.isfinite().all() and (inverse >= 0).all()
+        assert (
+            images.shape == (2, 36, 48, 3)
+            and images.dtype == torch.uint8
+            and inverse.isfinite().all()
+            and (inverse >= 0).all()
+        )
         again, same = scenes.render([scenes.Place.chance(seed, 0, name)], 48, 36, NONE, 7)
         assert torch.equal(again[0], images[0]) and torch.equal(same[0], inverse[0])
         spreads.append(float(inverse[0].quantile(0.95) / inverse[0].quantile(0.05).clamp(min=1e-3)))
@@ -84,7 +102,9 @@ def test_the_gpu_kernel_meets_what_the_cpu_meets(device):
     for name, seed in (("portrait", 1), ("still", 3)):
         shapes = packed(scenes.Place.chance(seed, 0, name))
         given = [x.to(device) for x in (origin, toward, torch.full((96,), 1e3))]
-        distance, which = scenes_triton.cast({key: value.to(device) for key, value in shapes.items()}, *given)
+        distance, which = scenes_triton.cast(
+            {key: value.to(device) for key, value in shapes.items()}, *given
+        )
         expected, shape = scenes.cast(shapes, origin, toward, torch.full((96,), 1e3))
         torch.testing.assert_close(distance.cpu(), expected, rtol=1e-3, atol=1e-4)
         assert (which.cpu() == shape).float().mean() > 0.97, "but for rays along an edge"
@@ -97,7 +117,10 @@ def test_a_gpu_renders_the_same_places(cuda):
         images, expected = scenes.render([scenes.Place.chance(3, 0, name)], 64, 48, NONE)
         found, inverse = scenes.render([scenes.Place.chance(3, 0, name)], 64, 48, there)
         near = (inverse.cpu() - expected).abs() < 1e-2 * expected + 1e-6
-        assert near.float().mean() > 0.98 and abs(float(images.float().mean()) - float(found.float().mean())) < 25, name
+        assert (
+            near.float().mean() > 0.98
+            and abs(float(images.float().mean()) - float(found.float().mean())) < 25
+        ), name
 
 
 @pytest.mark.gpu
@@ -124,7 +147,10 @@ def test_training_takes_steps_on_a_gpu(cuda, tmp_path, monkeypatch):
     ]
     monkeypatch.setattr(sys, "argv", learn)
     training.main()
-    assert all(value.isfinite().all() for value in load_file(tmp_path / "run" / "lite.safetensors").values())
+    assert all(
+        value.isfinite().all()
+        for value in load_file(tmp_path / "run" / "lite.safetensors").values()
+    )
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
@@ -147,15 +173,24 @@ def test_two_processes_learn_one_network_from_pictures_of_their_own(device, tmp_
     def learned(devices: int, batch: int) -> dict[str, torch.Tensor]:
         to = tmp_path / str(devices)
         command = f"{script} train --from {tmp_path} --to {to} --device {device} --batch {batch} --steps 6 --looks 2 --devices {devices}"
-        done = subprocess.run([sys.executable, *command.split()], capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            [sys.executable, *command.split()], capture_output=True, text=True, timeout=300
+        )
         assert done.returncode == 0, done.stderr[-2000:]
-        assert [row["step"] for row in json.loads((to / "curve.json").read_text())] == [3, 6] and done.stdout.count('"step": 6') == 1
+        assert [row["step"] for row in json.loads((to / "curve.json").read_text())] == [
+            3,
+            6,
+        ] and done.stdout.count('"step": 6') == 1
         return load_file(to / "lite.safetensors")
 
     two, one = learned(2, 6), learned(1, 6)
     assert all(value.isfinite().all() for value in two.values())
-    assert not torch.equal(two["leave.weight"], one["leave.weight"]), "the second process's pictures count"
-    assert torch.equal(*(torch.load(tmp_path / f"2-{rank}.pt") for rank in (0, 1))), "and both have learned the same"
+    assert not torch.equal(two["leave.weight"], one["leave.weight"]), (
+        "the second process's pictures count"
+    )
+    assert torch.equal(*(torch.load(tmp_path / f"2-{rank}.pt") for rank in (0, 1))), (
+        "and both have learned the same"
+    )
 
 
 def test_the_loss_does_not_see_scale_and_shift_but_all_else():
@@ -165,23 +200,34 @@ def test_the_loss_does_not_see_scale_and_shift_but_all_else():
     for same in (truth, 7 * truth - 3, 0.01 * truth):
         assert all(float(part.max()) < 1e-3 for part in training.off(same, truth, known))
     spoiled = torch.where(known, truth, 99.0)
-    assert all(float(part.max()) < 1e-3 for part in training.off(truth, spoiled, known)), "nor what is not known"
-    assert float(training.off(-truth, truth, known)[0].min()) > 0.5 and float(training.off(truth.flip(1), truth, known)[0].min()) > 0.5
+    assert all(float(part.max()) < 1e-3 for part in training.off(truth, spoiled, known)), (
+        "nor what is not known"
+    )
+    assert (
+        float(training.off(-truth, truth, known)[0].min()) > 0.5
+        and float(training.off(truth.flip(1), truth, known)[0].min()) > 0.5
+    )
     assert training.off(truth, truth, known & False)[0].tolist() == [0, 0]
-    assert training.agreement(truth.exp(), truth).tolist() == pytest.approx([1, 1]) and training.agreement(-truth, truth).tolist() == pytest.approx([-1, -1])
+    assert training.agreement(truth.exp(), truth).tolist() == pytest.approx(
+        [1, 1]
+    ) and training.agreement(-truth, truth).tolist() == pytest.approx([-1, -1])
 
 
 def test_pictures_and_depth_are_cut_alike(monkeypatch):
     monkeypatch.setattr(training, "SIDE", 32)
     ramp = torch.arange(32.0).expand(3, 32, 32)
     source = {
-        "image": (ramp[..., None] * 8).byte().expand(3, 32, 32, 3), "inverse": (ramp * 8 / 255).half(), "extent": torch.tensor([[32, 32], [32, 24], [20, 32]]),
-    }  # fmt: skip
+        "image": (ramp[..., None] * 8).byte().expand(3, 32, 32, 3),
+        "inverse": (ramp * 8 / 255).half(),
+        "extent": torch.tensor([[32, 32], [32, 24], [20, 32]]),
+    }
     image, inverse = training.cropped(source, torch.tensor([0]), (32, 32), None)
     torch.testing.assert_close(image[0, 0], source["image"][0, :, :, 0].float() / 255)
     torch.testing.assert_close(inverse[0], source["inverse"][0].float(), atol=1e-3, rtol=0)
     for seed in range(4):
-        image, inverse = training.cropped(source, torch.arange(3), (16, 16), torch.Generator().manual_seed(seed))
+        image, inverse = training.cropped(
+            source, torch.arange(3), (16, 16), torch.Generator().manual_seed(seed)
+        )
         inner = (slice(None), slice(2, -2), slice(2, -2))
         assert (image[:, 0][inner] - inverse[inner]).abs().max() < 0.05, "a pixel at most"
     disguised = training.disguised(image, torch.Generator().manual_seed(0))
@@ -192,7 +238,9 @@ def test_the_encoder_takes_over_all_that_it_has_of_the_pretrained():
     network, names = Network(), {}
     network.begin(Everything(names))
     state = network.state_dict()
-    encoder = [name for name in state if name.startswith(("stem", "blocks")) and "num_batches" not in name]
+    encoder = [
+        name for name in state if name.startswith(("stem", "blocks")) and "num_batches" not in name
+    ]
     assert len(names) == len(encoder) and all((state[name] == 0.5).all() for name in encoder)
     with pytest.raises(KeyError):
         network.begin({})
@@ -223,27 +271,66 @@ def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch, t
     (tmp_path / "scenes").mkdir()
     for first in (0, 12):
         training.shard((tmp_path / "scenes", first, first + 12, "cpu"))
-    learn = ["train_depth.py", "train", "--from", str(tmp_path / "scenes"), "--device", "cpu", "--batch", "6", "--steps", "12", "--looks", "3"]
+    learn = [
+        "train_depth.py",
+        "train",
+        "--from",
+        str(tmp_path / "scenes"),
+        "--device",
+        "cpu",
+        "--batch",
+        "6",
+        "--steps",
+        "12",
+        "--looks",
+        "3",
+    ]
 
-    run, straight, resumed = trained(training.main, training.DepthTraining, learn, "lite.safetensors")
+    run, straight, resumed = trained(
+        training.main, training.DepthTraining, learn, "lite.safetensors"
+    )
     curve = json.loads((tmp_path / "straight" / "curve.json").read_text())
     assert [look["step"] for look in curve] == [4, 8, 12] and curve[-1]["loss"] < curve[0]["loss"]
     assert (tmp_path / "straight" / "lite.safetensors").stat().st_size < 4_000_000
     network = Network()
     missing, unexpected = network.load_state_dict(straight, strict=False)
     assert not unexpected and all("num_batches" in name for name in missing)
-    assert [row["step"] for row in json.loads((tmp_path / "resumed" / "curve.json").read_text())] == [4, 8, 12]
+    assert [
+        row["step"] for row in json.loads((tmp_path / "resumed" / "curve.json").read_text())
+    ] == [4, 8, 12]
     for name, value in straight.items():
         torch.testing.assert_close(resumed[name], value, rtol=1e-3, atol=1e-3)
     assert torch.equal(run("resumed")["leave.weight"], resumed["leave.weight"]), "done is done"
     monkeypatch.setattr(sys, "argv", [*learn, "--to", str(tmp_path / "straight"), "--rate", "0.5"])
-    with pytest.raises(SystemExit, match="--rate is 0.5, but .* was begun with 0.001; go on with that, or choose another --to"):
+    with pytest.raises(
+        SystemExit,
+        match="--rate is 0.5, but .* was begun with 0.001; go on with that, or choose another --to",
+    ):
         training.main()
     (tmp_path / "junk.pth").write_text("junk")
     for option in ("--encoder", "--begin"):
-        monkeypatch.setattr(sys, "argv", [*learn, "--to", str(tmp_path / option), option, str(tmp_path / "junk.pth")])
-        with pytest.raises(SystemExit, match=f"{option} is .*junk.pth, whose weights are not this network's"):
+        monkeypatch.setattr(
+            sys,
+            "argv",
+            [*learn, "--to", str(tmp_path / option), option, str(tmp_path / "junk.pth")],
+        )
+        with pytest.raises(
+            SystemExit, match=f"{option} is .*junk.pth, whose weights are not this network's"
+        ):
             training.main()
-    monkeypatch.setattr(sys, "argv", ["train_depth.py", "train", "--from", str(tmp_path / "empty"), "--to", str(tmp_path / "x"), "--device", "cpu"])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "train_depth.py",
+            "train",
+            "--from",
+            str(tmp_path / "empty"),
+            "--to",
+            str(tmp_path / "x"),
+            "--device",
+            "cpu",
+        ],
+    )
     with pytest.raises(SystemExit, match="where no scenes are; make some with"):
         training.main()

@@ -43,7 +43,11 @@ def test_holes_are_filled_from_what_lies_behind_and_nothing_else_is_touched():
     torch.nn.init.normal_(network.leave.weight)
     with torch.no_grad():
         other = fill(network, spoiled, inverse, hole)
-    assert torch.equal(other.masked_select(~hole[:, None]), rgb.masked_select(~hole[:, None])) and other.min() >= 0 and other.max() <= 1
+    assert (
+        torch.equal(other.masked_select(~hole[:, None]), rgb.masked_select(~hole[:, None]))
+        and other.min() >= 0
+        and other.max() <= 1
+    )
     assert (other - filled).abs().max() > 0.05
     within = torch.zeros(1, 50, 70, dtype=torch.bool)
     within[:, 20:24, 16:20] = True
@@ -55,9 +59,15 @@ def test_holes_are_filled_from_what_lies_behind_and_nothing_else_is_touched():
 
 def test_the_weights_that_are_shipped_are_the_ones_that_the_card_describes_and_fill_better_than_smoothly():
     held = WEIGHTS.read_bytes()
-    assert hashlib.sha256(held).hexdigest() == CHECKSUM and len(held) <= 4_000_000 and CHECKSUM in WEIGHTS.with_suffix(".md").read_text()
+    assert (
+        hashlib.sha256(held).hexdigest() == CHECKSUM
+        and len(held) <= 4_000_000
+        and CHECKSUM in WEIGHTS.with_suffix(".md").read_text()
+    )
     i, j = np.mgrid[:96, :128]
-    stripes = torch.from_numpy(np.where((j // 6) % 2, 0.8, 0.2)).float().expand(1, 3, 96, 128)  # behind; where the hole ends they go on
+    stripes = (
+        torch.from_numpy(np.where((j // 6) % 2, 0.8, 0.2)).float().expand(1, 3, 96, 128)
+    )  # behind; where the hole ends they go on
     hole = torch.zeros(1, 96, 128, dtype=torch.bool)
     hole[:, 40:52, 30:98] = True
     inverse = torch.full((1, 96, 128), 0.5)
@@ -71,9 +81,17 @@ def test_the_weights_that_are_shipped_are_the_ones_that_the_card_describes_and_f
 def test_what_is_spread_is_what_is_known_and_lies_between_its_bounds():
     values, known = torch.rand(2, 3, 37, 21), torch.rand(2, 37, 21) > 0.9
     out = spread(values, known)
-    torch.testing.assert_close(out.masked_select(known[:, None]), values.masked_select(known[:, None]))
-    assert out.min() >= values.masked_select(known[:, None]).min() - 1e-5 and out.max() <= values.masked_select(known[:, None]).max() + 1e-5
-    torch.testing.assert_close(spread(torch.full((1, 1, 9, 9), 0.3), known[:1, :9, :9] | True), torch.full((1, 1, 9, 9), 0.3))
+    torch.testing.assert_close(
+        out.masked_select(known[:, None]), values.masked_select(known[:, None])
+    )
+    assert (
+        out.min() >= values.masked_select(known[:, None]).min() - 1e-5
+        and out.max() <= values.masked_select(known[:, None]).max() + 1e-5
+    )
+    torch.testing.assert_close(
+        spread(torch.full((1, 1, 9, 9), 0.3), known[:1, :9, :9] | True),
+        torch.full((1, 1, 9, 9), 0.3),
+    )
 
 
 def test_a_camera_that_moves_does_not_see_what_a_card_hides():
@@ -107,7 +125,9 @@ def test_a_camera_that_moves_does_not_see_what_a_card_hides():
 
 def test_bits_come_back():
     holes = np.random.default_rng(0).random((3, 16, 24)) > 0.5
-    assert torch.equal(training.unpacked(torch.from_numpy(np.packbits(holes, axis=2))), torch.from_numpy(holes))
+    assert torch.equal(
+        training.unpacked(torch.from_numpy(np.packbits(holes, axis=2))), torch.from_numpy(holes)
+    )
 
 
 def test_pictures_depth_and_holes_are_cut_alike(monkeypatch):
@@ -117,9 +137,17 @@ def test_pictures_depth_and_holes_are_cut_alike(monkeypatch):
     image = torch.stack([4 * j, 4 * i, 0 * i], -1).to(torch.uint8).repeat(40, 1, 1, 1)
     holes = np.packbits((j.numpy() > 40)[None, None].repeat(40, 0), axis=-1)
     extent = torch.tensor([[64, 64]] * 20 + [[40, 60]] * 20)
-    data = {"image": image, "inverse": (4 * j / 255).half().repeat(40, 1, 1), "holes": torch.from_numpy(holes), "extent": extent}
+    data = {
+        "image": image,
+        "inverse": (4 * j / 255).half().repeat(40, 1, 1),
+        "holes": torch.from_numpy(holes),
+        "extent": extent,
+    }
     module = training.FillTraining(data, 10, 4, 1e-3, 0, None)
-    cut = [module.drawn(torch.Generator().manual_seed(seed), 12, held_out) for seed, held_out in ((0, False), (1, True))]
+    cut = [
+        module.drawn(torch.Generator().manual_seed(seed), 12, held_out)
+        for seed, held_out in ((0, False), (1, True))
+    ]
     rgb, inverse, hole = (torch.cat(parts) for parts in zip(*cut, strict=True))
     assert (rgb[:, 0] - inverse).abs().max() < 0.02, "nothing is mirrored without the other"
     assert torch.equal(hole, inverse > 4 * 40.5 / 255)
@@ -131,7 +159,10 @@ def test_pictures_depth_and_holes_are_cut_alike(monkeypatch):
 def test_masks_of_other_photographs_or_of_another_depth_are_refused(tmp_path, monkeypatch):
     for k in range(3):
         (tmp_path / "data/photos").mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(tmp_path / f"data/photos/{k}.jpg"), np.random.default_rng(k).integers(0, 255, (48, 64, 3)).astype(np.uint8))
+        cv2.imwrite(
+            str(tmp_path / f"data/photos/{k}.jpg"),
+            np.random.default_rng(k).integers(0, 255, (48, 64, 3)).astype(np.uint8),
+        )
     for module in (depth_training, training):
         monkeypatch.setattr(module, "SHARED", tmp_path)
         monkeypatch.setattr(module, "SIDE", 64)
@@ -145,7 +176,20 @@ def test_masks_of_other_photographs_or_of_another_depth_are_refused(tmp_path, mo
     with pytest.raises(SystemExit, match="of another --depth; choose another folder"):
         training.shard((folder, tmp_path / "two.safetensors", 0, 3))
     (tmp_path / "data/photos/0.jpg").rename(tmp_path / "data/photos/9.jpg")
-    monkeypatch.setattr(sys, "argv", ["train_fill.py", "train", "--from", str(folder), "--to", str(tmp_path / "run"), "--device", "cpu"])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "train_fill.py",
+            "train",
+            "--from",
+            str(folder),
+            "--to",
+            str(tmp_path / "run"),
+            "--device",
+            "cpu",
+        ],
+    )
     with pytest.raises(SystemExit, match="holds no masks of the photographs"):
         training.main()
     training.plain.cache_clear()
@@ -153,7 +197,12 @@ def test_masks_of_other_photographs_or_of_another_depth_are_refused(tmp_path, mo
 
 @pytest.mark.parametrize(
     ("asked", "said"),
-    [(["--critic", "-1"], "at least 0"), (["--rate", "nan"], "above 0"), (["--features", "inf"], "at least 0"), (["--steps", "0"], "1 or more")],
+    [
+        (["--critic", "-1"], "at least 0"),
+        (["--rate", "nan"], "above 0"),
+        (["--features", "inf"], "at least 0"),
+        (["--steps", "0"], "1 or more"),
+    ],
 )
 def test_numbers_that_make_no_sense_are_refused(asked, said, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["train_fill.py", "train", "--from", "a", "--to", "b", *asked])
@@ -168,17 +217,26 @@ def test_training_fills_better_than_smoothly(monkeypatch, tmp_path):
     monkeypatch.setattr(training, "CROP", 48)
     i, j = np.mgrid[:64, :64]
     rng = np.random.default_rng(0)
-    pictures = [np.where(((j if k % 2 else i) + rng.integers(0, 8)) // 4 % 2, 200, 50)[..., None].repeat(3, 2) for k in range(40)]
+    pictures = [
+        np.where(((j if k % 2 else i) + rng.integers(0, 8)) // 4 % 2, 200, 50)[..., None].repeat(
+            3, 2
+        )
+        for k in range(40)
+    ]
     holes = np.zeros((40, 1, 64, 64), bool)
     holes[:, :, 24:36, 10:54] = True
     data = {
-        "image": torch.from_numpy(np.stack(pictures).astype(np.uint8)), "inverse": torch.full((40, 64, 64), 0.5).half(),
-        "holes": torch.from_numpy(np.packbits(holes, axis=-1)), "extent": torch.tensor([[64, 64]] * 40),
-    }  # fmt: skip
+        "image": torch.from_numpy(np.stack(pictures).astype(np.uint8)),
+        "inverse": torch.full((40, 64, 64), 0.5).half(),
+        "holes": torch.from_numpy(np.packbits(holes, axis=-1)),
+        "extent": torch.tensor([[64, 64]] * 40),
+    }
     torch.manual_seed(0)
     monkeypatch.setattr(training.Training, "seen", lambda self, row: self.curve.append(row))
     module = training.FillTraining(data, 70, 4, 0.01, 0, None)
-    asked = training.argparse.Namespace(to=tmp_path, device="cpu", steps=70, looks=1, progress=False)
+    asked = training.argparse.Namespace(
+        to=tmp_path, device="cpu", steps=70, looks=1, progress=False
+    )
     training.learn(module, asked, "fill")
     (row,) = module.curve
     assert row["filled_psnr"] > row["smooth_psnr"] + 0.5
@@ -189,7 +247,11 @@ def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch, t
     rng = np.random.default_rng(0)
     (tmp_path / "data/photos").mkdir(parents=True)
     for k in range(24):
-        picture = cv2.resize(rng.integers(0, 255, (6, 8, 3)).astype(np.uint8), (64, 48), interpolation=cv2.INTER_CUBIC)
+        picture = cv2.resize(
+            rng.integers(0, 255, (6, 8, 3)).astype(np.uint8),
+            (64, 48),
+            interpolation=cv2.INTER_CUBIC,
+        )
         cv2.imwrite(str(tmp_path / f"data/photos/{k:02d}.png"), picture)
         (tmp_path / f"data/photos/{k:02d}.png").rename(tmp_path / f"data/photos/{k:02d}.jpg")
     for module in (depth_training, training):
@@ -202,13 +264,29 @@ def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch, t
     training.plain.cache_clear()
     training.shard((tmp_path / "masks", tmp_path / "lite.safetensors", 0, 24))
     training.plain.cache_clear()
-    learn = ["train_fill.py", "train", "--from", str(tmp_path / "masks"), "--device", "cpu", "--batch", "4", "--steps", "12", "--looks", "3"]
+    learn = [
+        "train_fill.py",
+        "train",
+        "--from",
+        str(tmp_path / "masks"),
+        "--device",
+        "cpu",
+        "--batch",
+        "4",
+        "--steps",
+        "12",
+        "--looks",
+        "3",
+    ]
     learn += ["--critic", "0.05", "--rate", "0.2"]  # or the warm-up would leave nothing to compare
 
     _, straight, resumed = trained(training.main, training.FillTraining, learn, "fill.safetensors")
     curve = json.loads((tmp_path / "straight" / "curve.json").read_text())
     assert [row["step"] for row in curve] == [4, 8, 12]
-    assert curve[-1]["filled_psnr"] != curve[0]["filled_psnr"] and curve[-1]["smooth_psnr"] == curve[0]["smooth_psnr"]
+    assert (
+        curve[-1]["filled_psnr"] != curve[0]["filled_psnr"]
+        and curve[-1]["smooth_psnr"] == curve[0]["smooth_psnr"]
+    )
     assert (tmp_path / "straight" / "fill.safetensors").stat().st_size < 3_000_000
     Network().load_state_dict(straight)
     assert straight["leave.weight"].float().abs().max() > 2e-3, "it began at 0"
@@ -218,10 +296,33 @@ def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch, t
     monkeypatch.setattr(sys, "argv", [*begun, str(tmp_path / "straight/fill.safetensors")])
     training.main()
     again = load_file(tmp_path / "begun/fill.safetensors")
-    assert all((again[name] - value).abs().max() < 0.1 for name, value in straight.items()), "a step from where the other ended"
-    monkeypatch.setattr(sys, "argv", [*begun[:-3], "--to", str(tmp_path / "refused"), "--begin", str(tmp_path / "lite.safetensors")])
+    assert all((again[name] - value).abs().max() < 0.1 for name, value in straight.items()), (
+        "a step from where the other ended"
+    )
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            *begun[:-3],
+            "--to",
+            str(tmp_path / "refused"),
+            "--begin",
+            str(tmp_path / "lite.safetensors"),
+        ],
+    )
     with pytest.raises(SystemExit, match="lite.safetensors, whose weights are not this network's"):
         training.main()
-    monkeypatch.setattr(sys, "argv", ["train_fill.py", "masks", "--to", str(tmp_path / "more"), "--depth", str(tmp_path / "nothing")])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "train_fill.py",
+            "masks",
+            "--to",
+            str(tmp_path / "more"),
+            "--depth",
+            str(tmp_path / "nothing"),
+        ],
+    )
     with pytest.raises(SystemExit):
         training.main()

@@ -21,7 +21,16 @@ from lift.training.data import ViewSampler, split
 from lift.training.fit import CHECKPOINT, _sound, fit
 from lift.training.module import GOOD_INPUT, MOST_INPUT, SceneModule
 from lift.training.splats import Splats, initialise
-from lift.types import Cameras, Clip, Frames, Gaussians, PointCloud, Reconstruction, Render, Trajectory
+from lift.types import (
+    Cameras,
+    Clip,
+    Frames,
+    Gaussians,
+    PointCloud,
+    Reconstruction,
+    Render,
+    Trajectory,
+)
 
 SIZE = 24
 
@@ -30,30 +39,64 @@ def ball(count: int = 150, seed: int = 0) -> Gaussians:
     rng = torch.Generator().manual_seed(seed)
     means = torch.randn(count, 3, generator=rng) * 0.4 + torch.tensor([0, 0, 3.0])
     quats = torch.tensor([1.0, 0, 0, 0]).repeat(count, 1)
-    return Gaussians(means, quats, torch.full((count, 3), 0.12), torch.full((count,), 0.7), torch.randn(count, 1, 3, generator=rng))
+    return Gaussians(
+        means,
+        quats,
+        torch.full((count, 3), 0.12),
+        torch.full((count,), 0.7),
+        torch.randn(count, 1, 3, generator=rng),
+    )
 
 
 def scene(views: int = 4) -> tuple[Frames, Reconstruction]:
     """Frames of a ball of Gaussians, exactly as its cameras see it."""
-    eyes = torch.stack([torch.linspace(0, 1, views), torch.zeros(views), torch.zeros(views)], dim=-1)
-    down, middle = torch.tensor([0.0, 1, 0]).expand(views, 3), torch.tensor([0.0, 0, 3]).expand(views, 3)
-    cameras = Cameras(look_at(eyes, middle, down), pinhole(SIZE, SIZE, 24.0).intrinsics.repeat(views, 1, 1), SIZE, SIZE)
+    eyes = torch.stack(
+        [torch.linspace(0, 1, views), torch.zeros(views), torch.zeros(views)], dim=-1
+    )
+    down, middle = (
+        torch.tensor([0.0, 1, 0]).expand(views, 3),
+        torch.tensor([0.0, 0, 3]).expand(views, 3),
+    )
+    cameras = Cameras(
+        look_at(eyes, middle, down),
+        pinhole(SIZE, SIZE, 24.0).intrinsics.repeat(views, 1, 1),
+        SIZE,
+        SIZE,
+    )
     render = Reference()(ball(), cameras)
     images = (render.rgb.clamp(0, 1) * 255).round().to(torch.uint8)
     cloud = PointCloud(ball().means, torch.full_like(ball().means, 0.5))
-    return Frames(images), Reconstruction(cameras, cloud, render.depth, (render.alpha > 0.5).float())
+    return Frames(images), Reconstruction(
+        cameras, cloud, render.depth, (render.alpha > 0.5).float()
+    )
 
 
 def settings(**changes):
-    small = {"steps": 20, "checkpoint_every": 5, "held_out": 3, "initial_gaussians": 100, "max_gaussians": 130, "log_every": 5}
-    return OmegaConf.merge(OmegaConf.structured(Fit), small, {"densify": {"first": 3, "every": 3, "noise": 0.01}}, changes)
+    small = {
+        "steps": 20,
+        "checkpoint_every": 5,
+        "held_out": 3,
+        "initial_gaussians": 100,
+        "max_gaussians": 130,
+        "log_every": 5,
+    }
+    return OmegaConf.merge(
+        OmegaConf.structured(Fit),
+        small,
+        {"densify": {"first": 3, "every": 3, "noise": 0.01}},
+        changes,
+    )
 
 
 def module(how) -> SceneModule:
     frames, reconstruction = scene()
     start = initialise(reconstruction, how.initial_gaussians, resolve_fit(how).sh_degree)
-    trajectory = Trajectory(reconstruction.cameras[0], (Clip("right", 0, reconstruction.cameras[1:]),))
-    distortion = Rigid(num_views=len(frames), extent=3.0, trajectory=trajectory, points=reconstruction.points)
+    trajectory = Trajectory(
+        reconstruction.cameras[0], (Clip("right", 0, reconstruction.cameras[1:]),)
+    )
+    distortion = Rigid(
+        num_views=len(frames), extent=3.0, trajectory=trajectory, points=reconstruction.points
+    )
     return SceneModule(start, distortion, Reference(), frames, reconstruction, how, 3.0, seed=7)
 
 
@@ -74,12 +117,21 @@ def test_a_fit_grows_learns_and_logs(tmp_path):
     assert json.loads((tmp_path / "split.json").read_text()) == {"train": [1, 3], "held_out": [2]}
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
-    assert {"loss", "l1", "dssim", "depth", "psnr", "gaussians", "val/input_psnr", "val/held_out_psnr"} <= set(events.Tags()["scalars"])
+    assert {
+        "loss",
+        "l1",
+        "dssim",
+        "depth",
+        "psnr",
+        "gaussians",
+        "val/input_psnr",
+        "val/held_out_psnr",
+    } <= set(events.Tags()["scalars"])
     assert events.Scalars("val/held_out_psnr")[-1].step == events.Scalars("psnr")[-1].step == 60
     assert events.Tags()["images"]
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -93,17 +145,19 @@ def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path, at):
 
     def fail(views):
         if int(broken.step) == at:
-            raise Killed
+            raise KilledError
         return step(views)
 
     broken.optimise = fail
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         fit(broken, [1, 2, 3], tmp_path / "broken", how, CPU, 0)
     assert (tmp_path / "broken" / CHECKPOINT).exists() == (at > 5)
     fit(resumed, [1, 2, 3], tmp_path / "broken", how, CPU, 0)
     assert int(resumed.step) == int(whole.step) == 20
     assert resumed.splats.count == whole.splats.count > 100
-    for (name, a), (_, b) in zip(whole.state_dict().items(), resumed.state_dict().items(), strict=True):
+    for (name, a), (_, b) in zip(
+        whole.state_dict().items(), resumed.state_dict().items(), strict=True
+    ):
         assert a.equal(b), name
 
 
@@ -118,7 +172,9 @@ def test_pictures_grow_by_phases(tmp_path):
     how = settings(steps=10, coarse={"sizes": [0.25, 0.5], "until": [0.2, 0.6]})
     fitted, seen = module(how), []
     plain = fitted.loss
-    fitted.loss = lambda render, *rest: seen.append(tuple(render.rgb.shape[1:3])) or plain(render, *rest)
+    fitted.loss = lambda render, *rest: (
+        seen.append(tuple(render.rgb.shape[1:3])) or plain(render, *rest)
+    )
     fit(fitted, [1, 2, 3], tmp_path, how, CPU, 0)
     assert seen == [(SIZE // 4, SIZE // 4)] * 2 + [(SIZE // 2, SIZE // 2)] * 4 + [(SIZE, SIZE)] * 4
     small, full = fitted.targets((SIZE // 2, SIZE // 2)), fitted.targets((SIZE, SIZE))
@@ -141,7 +197,9 @@ def test_a_bad_input_view_is_drawn_more_often():
 
 def test_growth_reaches_the_budget_from_any_start():
     for start in (20, 100):
-        fitted = module(settings(initial_gaussians=start, steps=20, densify={"first": 2, "growth": 0.5}))
+        fitted = module(
+            settings(initial_gaussians=start, steps=20, densify={"first": 2, "growth": 0.5})
+        )
         fitted.step = 2
         assert fitted._target_count() == fitted.splats.count
         fitted.step = 10
@@ -157,7 +215,16 @@ def test_frames_that_are_worse_explained_are_drawn_more_often(tmp_path):
     assert (fitted.errors > 0).all()
     first, second = asked  # once an epoch; of frames that were not drawn yet nothing is known
     assert (first == 1).all() and second.std() > 0
-    drawn = list(ViewSampler([1, 2, 3], 1, 700, lambda: 0.0, seed=0, weights=lambda: torch.tensor([9.0, 1.0, 2.0, 4.0])))
+    drawn = list(
+        ViewSampler(
+            [1, 2, 3],
+            1,
+            700,
+            lambda: 0.0,
+            seed=0,
+            weights=lambda: torch.tensor([9.0, 1.0, 2.0, 4.0]),
+        )
+    )
     counts = torch.bincount(torch.tensor(drawn)[:, 0]).tolist()
     assert counts[0] == 0 and 70 < counts[1] < 140 < counts[2] < 270 < counts[3]
 
@@ -176,7 +243,10 @@ def test_what_is_no_number_is_left_out_or_told(tmp_path):
     fitted = module(how)
     with torch.no_grad():
         fitted.distortion.motions.values[2] = torch.nan
-    with pytest.raises(ComponentError, match="distortion.motions.values is no number after 2 steps of the fit; choose smaller learning rates"):
+    with pytest.raises(
+        ComponentError,
+        match="distortion.motions.values is no number after 2 steps of the fit; choose smaller learning rates",
+    ):
         fit(fitted, [1, 2, 3], tmp_path, how, CPU, 0)
 
 
@@ -194,12 +264,20 @@ def test_splats_hold_physical_values():
 
 
 def test_initial_gaussians_are_thinned_evenly_as_seen_from_the_input():
-    grid = torch.stack(torch.meshgrid(torch.linspace(-1, 1, 80), torch.linspace(-1, 1, 80), indexing="ij"), -1).reshape(-1, 2)
+    grid = torch.stack(
+        torch.meshgrid(torch.linspace(-1, 1, 80), torch.linspace(-1, 1, 80), indexing="ij"), -1
+    ).reshape(-1, 2)
     near = torch.cat([grid, torch.full((6400, 1), 2.0)], -1)
     far = torch.cat([grid * 4, torch.full((6400, 1), 8.0)], -1) + torch.tensor([40.0, 0, 0])
     cloud = PointCloud(torch.cat([near, far]), torch.rand(12800, 3))
     _, reconstruction = scene()
-    made = initialise(Reconstruction(reconstruction.cameras, cloud, reconstruction.depth, reconstruction.confidence), 2000, 1)
+    made = initialise(
+        Reconstruction(
+            reconstruction.cameras, cloud, reconstruction.depth, reconstruction.confidence
+        ),
+        2000,
+        1,
+    )
     assert 1000 < len(made) <= 2000 and made.sh_coeffs.shape[1:] == (4, 3)
     assert made.scales[made.means[:, 2] > 5].mean() > 3 * made.scales[made.means[:, 2] < 5].mean()
 
@@ -222,7 +300,9 @@ def test_growth_keeps_the_optimiser_in_step():
     (splats["opacities"].sum() + splats["scales"].sum()).backward()
     optimiser.step()
     old = copy.deepcopy(optimiser.state[splats["means"]]["exp_avg"])
-    assert densify.grow(splats, optimiser, 27, torch.ones(20), torch.Generator().manual_seed(0)) == 7
+    assert (
+        densify.grow(splats, optimiser, 27, torch.ones(20), torch.Generator().manual_seed(0)) == 7
+    )
     assert splats.count == 27 and optimiser.param_groups[0]["params"][0] is splats["means"]
     moments = optimiser.state[splats["means"]]["exp_avg"]
     assert moments[:20].equal(old) and not moments[20:].any()
@@ -233,9 +313,21 @@ def test_the_dead_are_moved_onto_the_living():
     gaussians.opacities[:5] = 0.001
     splats = Splats.of(gaussians)
     optimiser = torch.optim.Adam([{"name": n, "params": [p]} for n, p in splats.items()])
-    assert densify.relocate(splats, optimiser, 0.01, lambda: splats["opacities"].detach().sigmoid(), torch.Generator().manual_seed(0)) == 5
+    assert (
+        densify.relocate(
+            splats,
+            optimiser,
+            0.01,
+            lambda: splats["opacities"].detach().sigmoid(),
+            torch.Generator().manual_seed(0),
+        )
+        == 5
+    )
     assert (splats.gaussians().opacities > 0.01).all()
-    assert all(any(torch.equal(place, other) for other in gaussians.means[5:]) for place in splats["means"][:5])
+    assert all(
+        any(torch.equal(place, other) for other in gaussians.means[5:])
+        for place in splats["means"][:5]
+    )
 
 
 @pytest.mark.slow
@@ -245,7 +337,9 @@ def test_ssim_agrees_with_torchmetrics_away_from_the_border():
     a, b = torch.rand(2, 64, 64, 3), torch.rand(2, 64, 64, 3)
     a[:, :8], a[:, -8:], a[:, :, :8], a[:, :, -8:] = 0, 0, 0, 0
     b[:, :8], b[:, -8:], b[:, :, :8], b[:, :, -8:] = 0, 0, 0, 0
-    expected = theirs(a.permute(0, 3, 1, 2), b.permute(0, 3, 1, 2), data_range=1.0, return_full_image=True)[1]
+    expected = theirs(
+        a.permute(0, 3, 1, 2), b.permute(0, 3, 1, 2), data_range=1.0, return_full_image=True
+    )[1]
     assert float(losses.ssim(a, b)) == pytest.approx(float(expected.mean()), abs=2e-3)
     assert float(losses.ssim(a, a)) == pytest.approx(1)
 
@@ -262,7 +356,9 @@ def test_weighted_means_and_their_gradients():
 def test_inverse_depth_looks_only_where_both_know():
     rendered, target = torch.tensor([[[2.0, 4.0, 1.0]]]), torch.tensor([[[4.0, 4.0, 0.0]]])
     ones = torch.ones_like(rendered)
-    assert float(losses.inverse_depth(rendered, ones, target, ones, 2.0)) == pytest.approx(2 * 0.25 / 2)
+    assert float(losses.inverse_depth(rendered, ones, target, ones, 2.0)) == pytest.approx(
+        2 * 0.25 / 2
+    )
     assert float(losses.inverse_depth(rendered, 0 * ones, target, ones, 2.0)) == 0
 
 
@@ -277,7 +373,10 @@ def test_frames_and_pixels_that_are_far_worse_explained_count_less():
     assert worth[1, -1, -1] > 0.9 and worth[1, 2, 2] < 0.01
     torch.testing.assert_close(worth[2], worth[1] * (1 + 0.5**6) / (1 + 2.0**6))
     fitted = module(settings(trust={"frames": 0.0, "pixels": 0.0}))
-    assert fitted.trusted(Render(rgb, torch.ones(rgb.shape[:3]), torch.ones(rgb.shape[:3])), views) is None
+    assert (
+        fitted.trusted(Render(rgb, torch.ones(rgb.shape[:3]), torch.ones(rgb.shape[:3])), views)
+        is None
+    )
 
 
 def test_views_are_drawn_by_seed_epoch_and_rank_alone():
@@ -288,7 +387,11 @@ def test_views_are_drawn_by_seed_epoch_and_rank_alone():
 
     assert drawn(1) == drawn(1) != drawn(2)
     flat = [view for batch in drawn(0) for view in batch]
-    assert len(flat) == 100 and 8 <= flat.count(0) <= 35 and min(flat.count(v) for v in range(1, 6)) >= 10
+    assert (
+        len(flat) == 100
+        and 8 <= flat.count(0) <= 35
+        and min(flat.count(v) for v in range(1, 6)) >= 10
+    )
     ranks = [drawn(0, rank, 2) for rank in (0, 1)]
     together = ViewSampler([1, 2, 3, 4, 5], 2, 100, lambda: 0.2, seed=3)
     assert [batch for pair in zip(*ranks, strict=True) for batch in pair] == list(together)
@@ -306,7 +409,10 @@ def test_compiled_losses_and_units_have_the_values_and_gradients_of_torchs():
     from lift.training.splats import activated
 
     rng = torch.Generator().manual_seed(0)
-    rgb, frames = torch.rand(2, 37, 29, 3, generator=rng), (255 * torch.rand(2, 37, 29, 3, generator=rng)).to(torch.uint8)
+    rgb, frames = (
+        torch.rand(2, 37, 29, 3, generator=rng),
+        (255 * torch.rand(2, 37, 29, 3, generator=rng)).to(torch.uint8),
+    )
     depth, target = 4 * torch.rand(2, 37, 29, generator=rng), torch.rand(2, 37, 29, generator=rng)
     depth[0, :5], target[1, :9] = 0.01, 0  # nearer than what counts; not known
     alpha, confidence = torch.rand(2, 37, 29, generator=rng), torch.rand(2, 37, 29, generator=rng)
@@ -317,7 +423,14 @@ def test_compiled_losses_and_units_have_the_values_and_gradients_of_torchs():
         if to == torch.float64:
             ssim = convolved_ssim(rgb, frames.to(to) / 255)
         near = losses.inverse_depth(depth, alpha.to(to), target.to(to), confidence.to(to), 2.0)
-        return torch.stack([l1 @ torch.tensor([1, 3]).to(to), ssim, near, (activated(quats, quats, quats)[1] * torch.arange(4.0).to(to)).square().sum()])
+        return torch.stack(
+            [
+                l1 @ torch.tensor([1, 3]).to(to),
+                ssim,
+                near,
+                (activated(quats, quats, quats)[1] * torch.arange(4.0).to(to)).square().sum(),
+            ]
+        )
 
     for chosen in range(4):
         found = []
@@ -335,12 +448,18 @@ def test_the_numba_renderers_finish_is_the_general_one():
 
     rng = torch.Generator().manual_seed(0)
     rand = lambda *shape: torch.rand(*shape, generator=rng)  # noqa: E731
-    inputs, mixed = [rand(2, 9, 7, 3), rand(2, 9, 7), rand(2, 9, 7)], [rand(2, 9, 7, 3), rand(2, 9, 7), rand(2, 9, 7)]
+    inputs, mixed = (
+        [rand(2, 9, 7, 3), rand(2, 9, 7), rand(2, 9, 7)],
+        [rand(2, 9, 7, 3), rand(2, 9, 7), rand(2, 9, 7)],
+    )
     inputs[1][0, 0] = 0  # nothing hit
     for background in (None, rand(3), rand(2, 3)):
         found = []
         for way in (finish, renderers.build({"name": "numba"}).finish):
-            leaves = [value.clone().requires_grad_() for value in (*inputs, *([] if background is None else [background]))]
+            leaves = [
+                value.clone().requires_grad_()
+                for value in (*inputs, *([] if background is None else [background]))
+            ]
             made = way(*leaves[:3], None if background is None else leaves[3])
             sum((a * b).sum() for a, b in zip(made, mixed, strict=True)).backward()
             found.append([*(value.detach() for value in made), *(leaf.grad for leaf in leaves)])
@@ -353,11 +472,18 @@ def test_loops_that_start_within_leave_torch_on_one_thread():
     loop = "@numba.njit(parallel=True)\ndef fill(x):\n    for i in numba.prange(len(x)):\n        x[i] = 1\n"
     code = f"import numba, torch, numpy\nfrom lift.parallel import torch_on_one_thread\ntorch.set_num_threads(2)\n{loop}"
     code += "with torch_on_one_thread():\n    fill(numpy.zeros(100))\n    print(torch.get_num_threads())\nprint(torch.get_num_threads())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "NUMBA_NUM_THREADS": "2"})
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NUMBA_NUM_THREADS": "2"},
+    )
     assert done.stdout.split() == ["1", "2"], done.stderr
 
 
-@pytest.mark.parametrize(("steps", "views", "share"), [(500, 1, 1.0), (1000, 4, 0.5), (4000, 1, 0.25), (4000, 4, 0.125)])
+@pytest.mark.parametrize(
+    ("steps", "views", "share"), [(500, 1, 1.0), (1000, 4, 0.5), (4000, 1, 0.25), (4000, 4, 0.125)]
+)
 @pytest.mark.parametrize("world", [1, 4])
 def test_what_is_learned_a_frame_goes_as_far_in_any_fit(steps, views, share, world):
     fitted = module(settings(steps=steps, views_per_step=views))
@@ -368,12 +494,19 @@ def test_what_is_learned_a_frame_goes_as_far_in_any_fit(steps, views, share, wor
     (group,) = distorting.param_groups
     assert group["start"] == pytest.approx(share * fitted.distortion.learning_rate * views**0.5)
     assert "steps" not in group
-    group["start"] = splats.param_groups[0]["start"] = 99.0  # as a checkpoint of another number of processes leaves them
+    group["start"] = splats.param_groups[0]["start"] = (
+        99.0  # as a checkpoint of another number of processes leaves them
+    )
     fitted.trainer.optimizers = optimisers
     fitted.on_train_start()
-    assert group["start"] == pytest.approx(share * fitted.distortion.learning_rate * views**0.5) and splats.param_groups[0]["start"] < 1
+    assert (
+        group["start"] == pytest.approx(share * fitted.distortion.learning_rate * views**0.5)
+        and splats.param_groups[0]["start"] < 1
+    )
     fitted.distortion.steps = None
-    assert fitted.configure_optimizers()[1].param_groups[0]["start"] == pytest.approx(fitted.distortion.learning_rate * views**0.5)
+    assert fitted.configure_optimizers()[1].param_groups[0]["start"] == pytest.approx(
+        fitted.distortion.learning_rate * views**0.5
+    )
     fitted.distortion.learning_rate = -5.0
     with pytest.raises(ComponentError, match="the distortion is -5; choose 0 or more"):
         fitted.configure_optimizers()
@@ -392,7 +525,9 @@ def test_a_distortion_is_told_how_well_frames_are_explained(tmp_path):
     fitted.distortion.__class__ = Listening
     fit(fitted, [1, 2, 3], tmp_path, how, CPU, 0)
     first, second = heard
-    assert first.shape == (2,) and not first.requires_grad and bool((first > 0).all())  # of the two that are trained on
+    assert (
+        first.shape == (2,) and not first.requires_grad and bool((first > 0).all())
+    )  # of the two that are trained on
     assert not torch.equal(first, second)
 
 

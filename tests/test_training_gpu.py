@@ -24,10 +24,20 @@ GPU = {"accelerator": "gpu", "devices": 1}
 
 def room(size: int, views: int, renderer: str, cuda: torch.device, **changes) -> SceneModule:
     """A module that fits pictures of a ray-cast room from cameras side by side."""
-    eyes = torch.stack([torch.linspace(-0.5, 0.5, views), torch.zeros(views), torch.zeros(views)], dim=-1)
+    eyes = torch.stack(
+        [torch.linspace(-0.5, 0.5, views), torch.zeros(views), torch.zeros(views)], dim=-1
+    )
     eyes[0] = 0
-    down, middle = torch.tensor([0.0, 1, 0]).expand(views, 3), torch.tensor([0.0, 0, 4]).expand(views, 3)
-    cameras = Cameras(look_at(eyes, middle, down), pinhole(size, size, size * 1.0).intrinsics.repeat(views, 1, 1), size, size)
+    down, middle = (
+        torch.tensor([0.0, 1, 0]).expand(views, 3),
+        torch.tensor([0.0, 0, 4]).expand(views, 3),
+    )
+    cameras = Cameras(
+        look_at(eyes, middle, down),
+        pinhole(size, size, size * 1.0).intrinsics.repeat(views, 1, 1),
+        size,
+        size,
+    )
     frames = render("room", cameras)
     cloud = PointCloud(unproject(frames.depth, cameras).reshape(-1, 3), frames.rgb.reshape(-1, 3))
     reconstruction = Reconstruction(cameras, cloud, frames.depth, torch.ones_like(frames.depth))
@@ -35,9 +45,15 @@ def room(size: int, views: int, renderer: str, cuda: torch.device, **changes) ->
     how = OmegaConf.merge(OmegaConf.structured(Fit), small, changes)
     trajectory = Trajectory(cameras[0], (Clip("right", 0, cameras[1:]),))
     return SceneModule(
-        initialise(reconstruction, how.initial_gaussians, how.sh_degree), Rigid(num_views=views, extent=4.0, trajectory=trajectory, points=cloud),
-        renderers.build({"name": renderer}, device=cuda), frames, reconstruction, how, 4.0, seed=0,
-    )  # fmt: skip
+        initialise(reconstruction, how.initial_gaussians, how.sh_degree),
+        Rigid(num_views=views, extent=4.0, trajectory=trajectory, points=cloud),
+        renderers.build({"name": renderer}, device=cuda),
+        frames,
+        reconstruction,
+        how,
+        4.0,
+        seed=0,
+    )
 
 
 @pytest.mark.parametrize("renderer", ["gsplat", "reference"])
@@ -57,7 +73,16 @@ def test_a_scene_is_fitted_on_cuda(cuda, tmp_path, renderer):
 def test_a_step_waits_for_the_device_once(cuda, tmp_path, coarse, capfd):
     """gsplat asks how many pairs of tile and Gaussian there are, to make room for them; nothing else may wait. Steps that densify may."""
     phases = {"sizes": [0.5], "until": [1.0]} if coarse else {}
-    module = room(128, 6, "gsplat", cuda, steps=40, coarse=phases, densify={"first": 10**6}, checkpoint_every=40)
+    module = room(
+        128,
+        6,
+        "gsplat",
+        cuda,
+        steps=40,
+        coarse=phases,
+        densify={"first": 10**6},
+        checkpoint_every=40,
+    )
     plain, watched, waits = module.optimise, [], []
     said = "called a synchronizing CUDA operation"
 
@@ -76,6 +101,8 @@ def test_a_step_waits_for_the_device_once(cuda, tmp_path, coarse, capfd):
 
     module.optimise = watch
     fit(module, [1, 2, 3, 4, 5], tmp_path, module.settings, GPU, 0)
-    by_extensions = capfd.readouterr().err.count(said)  # what C++ code outside of torch waits for is not told to Python
+    by_extensions = capfd.readouterr().err.count(
+        said
+    )  # what C++ code outside of torch waits for is not told to Python
     assert len(watched) == 30
     assert len(waits) + by_extensions == 30, waits

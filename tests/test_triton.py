@@ -20,8 +20,15 @@ def test_colours_and_their_gradients_are_those_of_plain_torch(device, shared, de
     generator = torch.Generator().manual_seed(degree)
     views, count = 3, 150  # more than a block, not a multiple of one
     one = () if shared else (views,)
-    sizes = {"sh": (*one, count, (degree + 1) ** 2, 3), "means": (*one, count, 3), "centers": (views, 3)}
-    inputs = [torch.randn(size, generator=generator).to(device).requires_grad_() for size in sizes.values()]
+    sizes = {
+        "sh": (*one, count, (degree + 1) ** 2, 3),
+        "means": (*one, count, 3),
+        "centers": (views, 3),
+    }
+    inputs = [
+        torch.randn(size, generator=generator).to(device).requires_grad_()
+        for size in sizes.values()
+    ]
     exact = [value.detach().double().requires_grad_() for value in inputs]
     outer = torch.randn(views, count, 3, generator=generator).to(device)
     colors, truth = shading_triton.seen_from(*inputs), harmonics.seen_from(*exact)
@@ -29,28 +36,40 @@ def test_colours_and_their_gradients_are_those_of_plain_torch(device, shared, de
     assert (colors == 0).any() and (colors > 0).any()
     colors.backward(outer)
     truth.backward(outer.double())
-    for name, value, other in zip(sizes, inputs, exact):
-        torch.testing.assert_close(value.grad, torch.zeros_like(value) if other.grad is None else other.grad.float(), atol=1e-4, rtol=1e-4, msg=name)
+    for name, value, other in zip(sizes, inputs, exact, strict=False):
+        torch.testing.assert_close(
+            value.grad,
+            torch.zeros_like(value) if other.grad is None else other.grad.float(),
+            atol=1e-4,
+            rtol=1e-4,
+            msg=name,
+        )
 
 
 def test_no_gaussians_have_no_colours(device):
     from lift.renderers import shading_triton
 
     means = torch.zeros(0, 3, device=device, requires_grad=True)
-    colors = shading_triton.seen_from(torch.zeros(0, 4, 3, device=device), means, torch.zeros(2, 3, device=device))
+    colors = shading_triton.seen_from(
+        torch.zeros(0, 4, 3, device=device), means, torch.zeros(2, 3, device=device)
+    )
     assert colors.shape == (2, 0, 3)
     colors.sum().backward()
     assert means.grad.shape == (0, 3)
 
 
-@pytest.mark.parametrize("views, height, width, apart", [(2, 10, 50, False), (1, 9, 181, True), (1, 3, 4, False)])
+@pytest.mark.parametrize(
+    "views, height, width, apart", [(2, 10, 50, False), (1, 9, 181, True), (1, 3, 4, False)]
+)
 def test_the_loss_and_its_gradient_are_those_of_plain_torch(device, views, height, width, apart):
     from lift.training import step_triton
 
     generator = torch.Generator().manual_seed(0)
     render = torch.rand(views, height, width, 4 if apart else 3, generator=generator).to(device)
     rgb = render[..., :3].requires_grad_()  # of four channels: pixels lie apart
-    frames = torch.randint(0, 256, (views, height, width, 3), generator=generator).to(device, torch.uint8)
+    frames = torch.randint(0, 256, (views, height, width, 3), generator=generator).to(
+        device, torch.uint8
+    )
     l1, ssim = step_triton.photometric(rgb, frames)
     exact, target = rgb.detach().double().requires_grad_(), frames.double() / 255
     true_l1, true_ssim = (exact - target).abs().mean((1, 2, 3)), convolved_ssim(exact, target)
@@ -59,7 +78,9 @@ def test_the_loss_and_its_gradient_are_those_of_plain_torch(device, views, heigh
     torch.testing.assert_close(ssim, true_ssim.float())
     (gradient,) = torch.autograd.grad(weights @ l1 - 0.2 * ssim, rgb)
     (truth,) = torch.autograd.grad(weights.double() @ true_l1 - 0.2 * true_ssim, exact)
-    torch.testing.assert_close(gradient, truth.float(), atol=1e-5 * float(truth.abs().max()), rtol=1e-4)
+    torch.testing.assert_close(
+        gradient, truth.float(), atol=1e-5 * float(truth.abs().max()), rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("per_view", [True, False])
@@ -75,7 +96,10 @@ def test_a_composed_picture_and_its_gradients_are_those_of_plain_torch(device, p
     outer = torch.rand(2, 20, 30, 4, generator=generator).to(device)
     rgb, depth = shading_triton.compose(shown[..., :3], alpha, shown[..., 3], background)
     (rgb * outer[..., :3]).sum().add((depth * outer[..., 3]).sum()).backward()
-    exact, cover = shown.detach().double().requires_grad_(), alpha.detach().double().requires_grad_()
+    exact, cover = (
+        shown.detach().double().requires_grad_(),
+        alpha.detach().double().requires_grad_(),
+    )
     true_rgb = exact[..., :3] + (1 - cover)[..., None] * background.double()[..., None, None, :]
     true_depth = exact[..., 3] / cover.clamp(min=1e-6)
     (true_rgb * outer[..., :3]).sum().add((true_depth * outer[..., 3]).sum()).backward()
@@ -86,17 +110,24 @@ def test_a_composed_picture_and_its_gradients_are_those_of_plain_torch(device, p
 
 
 @pytest.mark.parametrize("size, numbers", [(0.0, 7), (1e-5, 6), (0.05, 7), (0.2, 6), (2.0, 7)])
-def test_cameras_moved_by_a_rigid_motion_and_their_gradient_are_those_of_plain_torch(device, size, numbers):
+def test_cameras_moved_by_a_rigid_motion_and_their_gradient_are_those_of_plain_torch(
+    device, size, numbers
+):
     from lift.distortions.rigid_triton import changed
     from lift.geometry import rigid, rotation_from_vector
 
     generator = torch.Generator().manual_seed(0)
-    motions = (size * torch.nn.functional.normalize(torch.randn(4, numbers, generator=generator), dim=-1)).to(device)
+    motions = (
+        size * torch.nn.functional.normalize(torch.randn(4, numbers, generator=generator), dim=-1)
+    ).to(device)
     motions[1] = 0
     motions.requires_grad_()
     exact = motions.detach().double().requires_grad_()
     eye, target, down = torch.randn(3, 4, 3, generator=generator)
-    before, outer = look_at(eye, target, down).to(device), torch.randn(4, 4, 4, generator=generator).to(device)
+    before, outer = (
+        look_at(eye, target, down).to(device),
+        torch.randn(4, 4, 4, generator=generator).to(device),
+    )
     intrinsics, by_intrinsics = torch.rand(2, 4, 3, 3, generator=generator).to(device)
     after, zoomed = changed(before, intrinsics, motions, 3.0)
     (gradient,) = torch.autograd.grad((after, zoomed), motions, (outer, by_intrinsics))
@@ -116,7 +147,9 @@ def test_the_depth_loss_and_its_gradient_are_those_of_plain_torch(device):
     from lift.training import step_triton
 
     generator = torch.Generator().manual_seed(0)
-    rendered, alpha, target, confidence = (torch.rand(2, 40, 30, generator=generator).to(device) for _ in range(4))
+    rendered, alpha, target, confidence = (
+        torch.rand(2, 40, 30, generator=generator).to(device) for _ in range(4)
+    )
     rendered, target = 3 * rendered, 3 * target
     target[:, :5] = 0
     rendered[:, 5:8] = 0.01  # below what is told apart
@@ -135,7 +168,10 @@ def test_physical_values_and_their_gradients_are_those_of_plain_torch(device):
     from lift.training import step_triton
 
     generator = torch.Generator().manual_seed(0)
-    raw = [torch.randn(300, *size, generator=generator).to(device).requires_grad_() for size in ((3,), (4,), ())]
+    raw = [
+        torch.randn(300, *size, generator=generator).to(device).requires_grad_()
+        for size in ((3,), (4,), ())
+    ]
     exact = [value.detach().double().requires_grad_() for value in raw]
     outer = [torch.randn(value.shape, generator=generator).to(device) for value in raw]
     physical, truth = step_triton.activated(*raw), activated(*exact)
@@ -151,14 +187,23 @@ def test_adam_steps_as_torchs_and_goes_on_from_its_state(device):
     from lift.training.step_triton import Adam
 
     generator = torch.Generator().manual_seed(0)
-    first = [torch.randn(size, generator=generator).to(device) for size in ((1500, 3), (7,), (0, 3))]
-    gradients = [[torch.randn(value.shape, generator=generator).to(device) for value in first] for _ in range(6)]
+    first = [
+        torch.randn(size, generator=generator).to(device) for size in ((1500, 3), (7,), (0, 3))
+    ]
+    gradients = [
+        [torch.randn(value.shape, generator=generator).to(device) for value in first]
+        for _ in range(6)
+    ]
 
     def run(kinds: list[type]) -> list[torch.Tensor]:
         parameters = [torch.nn.Parameter(value.clone()) for value in first]
         state = None
         for kind, steps in zip(kinds, (gradients[:3], gradients[3:]), strict=True):
-            optimiser = kind([{"params": [p], "lr": 0.1 * (k + 1)} for k, p in enumerate(parameters)], betas=(0.8, 0.99), eps=1e-15)
+            optimiser = kind(
+                [{"params": [p], "lr": 0.1 * (k + 1)} for k, p in enumerate(parameters)],
+                betas=(0.8, 0.99),
+                eps=1e-15,
+            )
             if state:
                 optimiser.load_state_dict(state)
             for step in steps:
@@ -181,12 +226,21 @@ def test_cuda_takes_the_kernels(cuda):
     frames = torch.randint(0, 256, (1, 16, 16, 3), device=cuda, dtype=torch.uint8)
     assert "Photometric" in _names(losses.photometric(rgb, frames)[0])
     depth = rgb[..., 0]
-    assert "InverseDepth" in _names(losses.inverse_depth(depth, torch.ones_like(depth), depth.detach(), torch.ones_like(depth), 1.0))
+    assert "InverseDepth" in _names(
+        losses.inverse_depth(
+            depth, torch.ones_like(depth), depth.detach(), torch.ones_like(depth), 1.0
+        )
+    )
     raw = [torch.randn(5, *size, device=cuda, requires_grad=True) for size in ((3,), (4,), ())]
     assert "Activated" in _names(activated(*raw)[0])
-    view, tree = torch.tensor([1], device=cuda), Trajectory(pinhole(16, 16, 16.0), (Clip("right", 0, pinhole(16, 16, 16.0)),))
+    view, tree = (
+        torch.tensor([1], device=cuda),
+        Trajectory(pinhole(16, 16, 16.0), (Clip("right", 0, pinhole(16, 16, 16.0)),)),
+    )
     for name, used in (("image_warp", "Bent"), ("appearance", "Tinted")):
-        distortion = distortions.build({"name": name}, num_views=2, size=(16, 16), trajectory=tree).to(cuda)
+        distortion = distortions.build(
+            {"name": name}, num_views=2, size=(16, 16), trajectory=tree
+        ).to(cuda)
         assert used in _names(distortion.image(Render(rgb, depth, depth), view).rgb)
 
 
@@ -205,8 +259,15 @@ def test_a_bent_picture_and_its_gradients_are_those_of_plain_torch(device):
     from lift.distortions.image_warp import sampled
 
     generator = torch.Generator().manual_seed(0)
-    sizes = {"rgb": (3, 20, 31, 3), "alpha": (3, 20, 31), "depth": (3, 20, 31)}  # more than a block, not a multiple of one
-    inputs = {name: torch.rand(size, generator=generator).to(device).requires_grad_() for name, size in sizes.items()}
+    sizes = {
+        "rgb": (3, 20, 31, 3),
+        "alpha": (3, 20, 31),
+        "depth": (3, 20, 31),
+    }  # more than a block, not a multiple of one
+    inputs = {
+        name: torch.rand(size, generator=generator).to(device).requires_grad_()
+        for name, size in sizes.items()
+    }
     flow = (3 * torch.randn(3, 2, 20, 31, generator=generator)).to(device)
     flow[0] = 0
     flow[1, :, :4] *= 20  # far beyond the border
@@ -214,15 +275,21 @@ def test_a_bent_picture_and_its_gradients_are_those_of_plain_torch(device):
     exact = {name: value.detach().double().requires_grad_() for name, value in inputs.items()}
     exact_flow = flow.detach().double().requires_grad_()
     found, truth = bent(*inputs.values(), flow), sampled(*exact.values(), exact_flow)
-    assert found[0][0].equal(inputs["rgb"][0]) and found[2][0].equal(inputs["depth"][0]), "exactly itself where nothing moves"
+    assert found[0][0].equal(inputs["rgb"][0]) and found[2][0].equal(inputs["depth"][0]), (
+        "exactly itself where nothing moves"
+    )
     assert 0 < float(found[3].mean()) < 1 and not found[3].requires_grad
     outers = [torch.rand(value.shape, generator=generator).to(device) for value in found[:3]]
-    for value, other in zip(found, truth):
+    for value, other in zip(found, truth, strict=False):
         torch.testing.assert_close(value, other.float(), atol=2e-5, rtol=2e-5)
-    sum((value * outer).sum() for value, outer in zip(found, outers)).backward()
-    sum((value * outer.double()).sum() for value, outer in zip(truth, outers)).backward()
+    sum((value * outer).sum() for value, outer in zip(found, outers, strict=False)).backward()
+    sum(
+        (value * outer.double()).sum() for value, outer in zip(truth, outers, strict=False)
+    ).backward()
     for name in inputs:
-        torch.testing.assert_close(inputs[name].grad, exact[name].grad.float(), atol=1e-4, rtol=1e-4, msg=name)
+        torch.testing.assert_close(
+            inputs[name].grad, exact[name].grad.float(), atol=1e-4, rtol=1e-4, msg=name
+        )
     # Where a sample lies exactly on a pixel or the border, the bilinear one has two slopes.
     torch.testing.assert_close(flow.grad[1:], exact_flow.grad[1:].float(), atol=1e-4, rtol=1e-4)
 
@@ -231,11 +298,21 @@ def test_a_tinted_picture_and_its_gradients_are_those_of_plain_torch(device):
     from lift.distortions.image_triton import tinted
 
     generator = torch.Generator().manual_seed(0)
-    rgb, maps = torch.rand(2, 20, 31, 3, generator=generator).to(device).requires_grad_(), torch.randn(2, 3, 4, generator=generator).to(device).requires_grad_()
-    exact, exact_maps = rgb.detach().double().requires_grad_(), maps.detach().double().requires_grad_()
+    rgb, maps = (
+        torch.rand(2, 20, 31, 3, generator=generator).to(device).requires_grad_(),
+        torch.randn(2, 3, 4, generator=generator).to(device).requires_grad_(),
+    )
+    exact, exact_maps = (
+        rgb.detach().double().requires_grad_(),
+        maps.detach().double().requires_grad_(),
+    )
     outer = torch.randn(2, 20, 31, 3, generator=generator).to(device)
     found = tinted(rgb, maps)
-    truth = exact + torch.einsum("voi,vhwi->vhwo", exact_maps[..., :3], exact) + exact_maps[:, None, None, :, 3]
+    truth = (
+        exact
+        + torch.einsum("voi,vhwi->vhwo", exact_maps[..., :3], exact)
+        + exact_maps[:, None, None, :, 3]
+    )
     torch.testing.assert_close(found, truth.float())
     assert tinted(rgb, torch.zeros_like(maps)).equal(rgb)
     (found * outer).sum().backward()
@@ -250,9 +327,14 @@ def test_a_soft_picture_and_its_gradients_are_those_of_plain_torch(device):
     from lift.distortions.image_triton import blurred
 
     generator = torch.Generator().manual_seed(0)
-    rgb = torch.rand(4, 20, 31, 3, generator=generator).to(device).requires_grad_()  # more than a block, not a multiple of one
+    rgb = (
+        torch.rand(4, 20, 31, 3, generator=generator).to(device).requires_grad_()
+    )  # more than a block, not a multiple of one
     variance = torch.tensor([0.0, 0.02, 1.5, 11.0], device=device, requires_grad=True)
-    exact, exact_variance = rgb.detach().double().requires_grad_(), variance.detach().double().requires_grad_()
+    exact, exact_variance = (
+        rgb.detach().double().requires_grad_(),
+        variance.detach().double().requires_grad_(),
+    )
     outer = torch.randn(4, 20, 31, 3, generator=generator).to(device)
     found, truth = blurred(rgb, variance, 18), _Blurred.apply(exact, exact_variance, 18)
     assert found[0].equal(rgb[0]), "exactly itself at a variance of 0"
@@ -267,7 +349,10 @@ def test_the_size_of_frames_numbers_and_its_gradient_are_those_of_plain_torch(de
     from lift.distortions.chain_triton import norm
 
     generator = torch.Generator().manual_seed(0)
-    numbers = torch.randn(5, 300, generator=generator).to(device) * torch.tensor([0, 1e-5, 1e-4, 1e-2, 1], device=device)[:, None]
+    numbers = (
+        torch.randn(5, 300, generator=generator).to(device)
+        * torch.tensor([0, 1e-5, 1e-4, 1e-2, 1], device=device)[:, None]
+    )
     numbers.requires_grad_()
     exact = numbers.detach().double().requires_grad_()
     square = exact.square().mean(1)
@@ -285,17 +370,29 @@ def splats(shared: bool, device: torch.device) -> tuple[dict[str, torch.Tensor],
     views, count, width, height = 3, 150, 40, 30  # more than a block, not a multiple of one
     one = () if shared else (views,)
     eyes = 0.2 * torch.randn(views, 3, generator=generator)
-    poses = look_at(eyes, torch.tensor([0.0, 0, 2]).expand(views, 3), torch.tensor([0.0, 1, 0]).expand(views, 3))
+    poses = look_at(
+        eyes, torch.tensor([0.0, 0, 2]).expand(views, 3), torch.tensor([0.0, 1, 0]).expand(views, 3)
+    )
     intrinsics = torch.tensor([[33.0, 0, 21.3], [0, 37.0, 13.6], [0, 0, 1]]).repeat(views, 1, 1)
-    means = torch.randn(*one, count, 3, generator=generator) * torch.tensor([2.0, 2.0, 1.5]) + torch.tensor([0.0, 0, 2])  # some behind, some far aside
+    means = torch.randn(*one, count, 3, generator=generator) * torch.tensor(
+        [2.0, 2.0, 1.5]
+    ) + torch.tensor([0.0, 0, 2])  # some behind, some far aside
     opacities = torch.rand(*one, count, generator=generator) ** 4
     ahead = 2 * torch.linalg.inv(intrinsics[0]) @ torch.tensor([10.5, 8.5, 1.0])
-    means[..., 0, :], opacities[..., 0] = (ahead - poses[0, :3, 3]) @ poses[0, :3, :3], 0.0  # invisible in the middle of a pixel
+    means[..., 0, :], opacities[..., 0] = (
+        (ahead - poses[0, :3, 3]) @ poses[0, :3, :3],
+        0.0,
+    )  # invisible in the middle of a pixel
     means[..., 1, :] = eyes[0]
     values = {
-        "means": means, "quats": torch.randn(*one, count, 4, generator=generator), "scales": torch.rand(*one, count, 3, generator=generator) ** 3,
-        "opacities": opacities, "colors": torch.rand(views, count, 3, generator=generator), "world_to_camera": poses, "intrinsics": intrinsics,
-    }  # fmt: skip
+        "means": means,
+        "quats": torch.randn(*one, count, 4, generator=generator),
+        "scales": torch.rand(*one, count, 3, generator=generator) ** 3,
+        "opacities": opacities,
+        "colors": torch.rand(views, count, 3, generator=generator),
+        "world_to_camera": poses,
+        "intrinsics": intrinsics,
+    }
     return {name: value.to(device) for name, value in values.items()}, width, height
 
 
@@ -306,17 +403,30 @@ def test_splats_and_the_gradients_of_gaussians_and_cameras_are_those_of_plain_to
     values, width, height = splats(shared, device)
     inputs = {name: value.clone().requires_grad_() for name, value in values.items()}
     exact = {name: value.double().requires_grad_() for name, value in values.items()}
-    places, conics, features, covers, depths, boxes, radii = projection_triton.project(*inputs.values(), width, height)
+    places, conics, features, covers, depths, boxes, radii = projection_triton.project(
+        *inputs.values(), width, height
+    )
     sh_coeffs = exact["colors"].new_zeros(*exact["opacities"].shape, 1, 3)
-    gaussians = Gaussians(*(exact[name] for name in ("means", "quats", "scales", "opacities")), sh_coeffs)
-    truth, pixels, true_radii = reference.project(gaussians, exact["colors"], Cameras(exact["world_to_camera"], exact["intrinsics"], width, height))
+    gaussians = Gaussians(
+        *(exact[name] for name in ("means", "quats", "scales", "opacities")), sh_coeffs
+    )
+    truth, pixels, true_radii = reference.project(
+        gaussians,
+        exact["colors"],
+        Cameras(exact["world_to_camera"], exact["intrinsics"], width, height),
+    )
     seen = radii > 0
     assert seen.equal(true_radii > 0) and 0.1 < float(seen.float().mean()) < 0.9
     torch.testing.assert_close(radii[seen].double(), true_radii[seen], atol=1, rtol=0)
     assert boxes.amax(-1).equal(radii) and depths.equal(features[..., 3].detach())
     left, top, right, bottom = pixels[seen].unbind(-1)
     (x, y), (across, down) = places.detach()[seen].unbind(-1), boxes[seen].unbind(-1)
-    assert (x - across <= left + 0.5).all() and (x + across >= right + 0.5).all() and (y - down <= top + 0.5).all() and (y + down >= bottom + 0.5).all()
+    assert (
+        (x - across <= left + 0.5).all()
+        and (x + across >= right + 0.5).all()
+        and (y - down <= top + 0.5).all()
+        and (y + down >= bottom + 0.5).all()
+    )
     found = torch.cat([places, conics, covers[..., None], features], dim=-1)
     torch.testing.assert_close(found[seen], truth[seen].float(), atol=1e-4, rtol=1e-4)
     assert found.isfinite().all()
@@ -328,14 +438,33 @@ def test_splats_and_the_gradients_of_gaussians_and_cameras_are_those_of_plain_to
         other = exact[name].grad.float()
         if name == "world_to_camera":  # its last row is no parameter
             other[:, 3] = 0
-        torch.testing.assert_close(value.grad, other, atol=2e-4 * float(other.abs().max()), rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
-    still = {name: value.clone().requires_grad_(name not in ("world_to_camera", "intrinsics")) for name, value in values.items()}
+        torch.testing.assert_close(
+            value.grad,
+            other,
+            atol=2e-4 * float(other.abs().max()),
+            rtol=1e-3,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )
+    still = {
+        name: value.clone().requires_grad_(name not in ("world_to_camera", "intrinsics"))
+        for name, value in values.items()
+    }
     (projection_triton.project(*still.values(), width, height)[0] * outer[..., :2]).sum().backward()
     moved = {name: value.clone().requires_grad_() for name, value in values.items()}
     (projection_triton.project(*moved.values(), width, height)[0] * outer[..., :2]).sum().backward()
-    assert all(still[name].grad.equal(moved[name].grad) for name in ("means", "quats", "scales")), "also if cameras are not asked for"
+    assert all(still[name].grad.equal(moved[name].grad) for name in ("means", "quats", "scales")), (
+        "also if cameras are not asked for"
+    )
     with pytest.raises(ValueError, match="2 sets of Gaussians for 3 views"):
-        projection_triton.project(*(value[None].expand(2, *value.shape) if shared else value[:2] for value in list(values.values())[:4]), *list(values.values())[4:], width, height)
+        projection_triton.project(
+            *(
+                value[None].expand(2, *value.shape) if shared else value[:2]
+                for value in list(values.values())[:4]
+            ),
+            *list(values.values())[4:],
+            width,
+            height,
+        )
 
 
 def test_a_splat_that_is_no_number_is_not_seen_and_owes_nothing(device):
@@ -343,7 +472,13 @@ def test_a_splat_that_is_no_number_is_not_seen_and_owes_nothing(device):
 
     values, width, height = splats(True, device)
     wrong = {name: value.clone() for name, value in values.items()}
-    wrong["scales"][5], wrong["scales"][6], wrong["quats"][7], wrong["means"][8], wrong["means"][9] = torch.nan, torch.inf, torch.nan, torch.nan, torch.inf
+    (
+        wrong["scales"][5],
+        wrong["scales"][6],
+        wrong["quats"][7],
+        wrong["means"][8],
+        wrong["means"][9],
+    ) = torch.nan, torch.inf, torch.nan, torch.nan, torch.inf
     values["opacities"][5:10] = 0
     gradients = []
     for given in (values, wrong):

@@ -24,7 +24,9 @@ def test_cat_joins_items_and_refuses_what_differs():
 
 
 def test_a_dtype_leaves_bytes_alone():
-    frames = Frames(torch.zeros(1, 2, 2, 3, dtype=torch.uint8), torch.zeros(1, 2, 2)).to(torch.double)
+    frames = Frames(torch.zeros(1, 2, 2, 3, dtype=torch.uint8), torch.zeros(1, 2, 2)).to(
+        torch.double
+    )
     assert frames.images.dtype == torch.uint8 and frames.depth.dtype == torch.double
 
 

@@ -21,11 +21,25 @@ def ply(tmp_path):
     count = 20
     means = torch.randn(count, 3) + torch.tensor([0.0, 0.0, 4.0])
     quats = torch.tensor([1.0, 0, 0, 0]).expand(count, 4).clone()
-    gaussians = Gaussians(means, quats, torch.full((count, 3), 0.1), torch.full((count,), 0.5), torch.zeros(count, 1, 3))
+    gaussians = Gaussians(
+        means,
+        quats,
+        torch.full((count, 3), 0.1),
+        torch.full((count,), 0.5),
+        torch.zeros(count, 1, 3),
+    )
     write_ply(tmp_path / "gaussians.ply", gaussians)
     pose = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0])).tolist()
     frames = [{"file_path": f"frames/{k:06d}.png", "transform_matrix": pose} for k in range(2)]
-    cameras = {"fl_x": 80.0, "fl_y": 80.0, "cx": 50.0, "cy": 40.0, "w": 100, "h": 80, "frames": frames}
+    cameras = {
+        "fl_x": 80.0,
+        "fl_y": 80.0,
+        "cx": 50.0,
+        "cy": 40.0,
+        "w": 100,
+        "h": 80,
+        "frames": frames,
+    }
     (tmp_path / "transforms.json").write_text(json.dumps(cameras))
     return tmp_path / "gaussians.ply"
 
@@ -33,13 +47,30 @@ def ply(tmp_path):
 def test_it_serves_this_machine_only_until_interrupted(ply):
     pytest.importorskip("viser")
     code = "import sys; from pathlib import Path; from lift.view import serve; serve(Path(sys.argv[1]), 0)"
-    process = subprocess.Popen([sys.executable, "-c", code, str(ply)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(ply)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
-        url = next((word for line in process.stderr for word in line.split() if line.startswith("http://127.0.0.1:")), None)
+        url = next(
+            (
+                word
+                for line in process.stderr
+                for word in line.split()
+                if line.startswith("http://127.0.0.1:")
+            ),
+            None,
+        )
         assert url is not None, "the URL is printed on stderr"
         with urllib.request.urlopen(url, timeout=30) as answer:
             assert answer.status == 200 and b"<html" in answer.read().lower()
-        listening = [c for c in psutil.Process(process.pid).net_connections() if c.status == psutil.CONN_LISTEN]
+        listening = [
+            c
+            for c in psutil.Process(process.pid).net_connections()
+            if c.status == psutil.CONN_LISTEN
+        ]
         assert listening and {c.laddr.ip for c in listening} == {"127.0.0.1"}
 
         process.send_signal(signal.SIGINT)

@@ -20,36 +20,69 @@ def world() -> World:
 
 
 def test_a_ray_cast_world_has_frames_and_true_views_of_the_same_scene(world):
-    assert len(world.frames) == len(world.trajectory.cameras) == 33 and len(world.unseen) == len(world.unseen_cameras) == 16
+    assert (
+        len(world.frames) == len(world.trajectory.cameras) == 33
+        and len(world.unseen) == len(world.unseen_cameras) == 16
+    )
     assert torch.equal(world.unseen.images, render("plain", world.unseen_cameras).images)
     pixels, depth = project(world.objects, world.trajectory.start)
-    assert len(world.objects) == 6 and bool((depth > 0).all()) and bool(((pixels > 0) & (pixels < torch.tensor(SIZE))).all())
+    assert (
+        len(world.objects) == 6
+        and bool((depth > 0).all())
+        and bool(((pixels > 0) & (pixels < torch.tensor(SIZE))).all())
+    )
 
 
 def test_no_mistakes_are_none(world):
     spoiled = spoil(world, {}, seed=0)
-    assert torch.equal(spoiled.frames.images, world.frames.images) and torch.equal(spoiled.frames.depth, world.frames.depth)
-    assert torch.equal(spoiled.reconstruction.cameras.world_to_camera, world.trajectory.cameras.world_to_camera)
-    assert not spoiled.flow.any() and not spoiled.tone.any() and not spoiled.variance.any() and not spoiled.bad.any()
+    assert torch.equal(spoiled.frames.images, world.frames.images) and torch.equal(
+        spoiled.frames.depth, world.frames.depth
+    )
+    assert torch.equal(
+        spoiled.reconstruction.cameras.world_to_camera, world.trajectory.cameras.world_to_camera
+    )
+    assert (
+        not spoiled.flow.any()
+        and not spoiled.tone.any()
+        and not spoiled.variance.any()
+        and not spoiled.bad.any()
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_of_mistake_is_made_alone_and_said(world, kind):
     size = 4.0 if kind == "bad" else 1.0
-    spoiled, again, other = spoil(world, {kind: size}, 0), spoil(world, {kind: size}, 0), spoil(world, {kind: size}, 1)
+    spoiled, again, other = (
+        spoil(world, {kind: size}, 0),
+        spoil(world, {kind: size}, 0),
+        spoil(world, {kind: size}, 1),
+    )
     wrong = (spoiled.frames.images.float() - world.frames.images).abs().mean((1, 2, 3))
     cameras = spoiled.reconstruction.cameras
-    turned = rotation_angle(cameras.world_to_camera[:, :3, :3], world.trajectory.cameras.world_to_camera[:, :3, :3])
+    turned = rotation_angle(
+        cameras.world_to_camera[:, :3, :3], world.trajectory.cameras.world_to_camera[:, :3, :3]
+    )
     said = {
-        "warp": spoiled.flow.abs().sum(), "objects": spoiled.flow.abs().sum(), "texture": spoiled.flow.abs().sum(), "camera": turned.sum(),
-        "color": spoiled.tone.abs().sum(), "blur": spoiled.variance.sum(), "bad": spoiled.bad.sum(),
-    }  # fmt: skip
+        "warp": spoiled.flow.abs().sum(),
+        "objects": spoiled.flow.abs().sum(),
+        "texture": spoiled.flow.abs().sum(),
+        "camera": turned.sum(),
+        "color": spoiled.tone.abs().sum(),
+        "blur": spoiled.variance.sum(),
+        "bad": spoiled.bad.sum(),
+    }
     assert said[kind] > 0
     assert bool(wrong[1:].any()) == (kind != "camera") and bool(turned.any()) == (kind == "camera")
-    assert bool(spoiled.tone.any()) == (kind == "color") and bool(spoiled.variance.any()) == (kind == "blur")
+    assert bool(spoiled.tone.any()) == (kind == "color") and bool(spoiled.variance.any()) == (
+        kind == "blur"
+    )
     assert wrong[0] == 0 and turned[0] == 0 and not spoiled.bad[0]
-    assert torch.equal(spoiled.frames.images, again.frames.images) and torch.equal(cameras.intrinsics, again.reconstruction.cameras.intrinsics)
-    different = (spoiled.frames.images != other.frames.images).any() or not torch.equal(cameras.intrinsics, other.reconstruction.cameras.intrinsics)
+    assert torch.equal(spoiled.frames.images, again.frames.images) and torch.equal(
+        cameras.intrinsics, again.reconstruction.cameras.intrinsics
+    )
+    different = (spoiled.frames.images != other.frames.images).any() or not torch.equal(
+        cameras.intrinsics, other.reconstruction.cameras.intrinsics
+    )
     assert different or kind == "blur"  # which says how much, not how
 
 
@@ -59,10 +92,14 @@ def test_what_is_said_of_colours_blur_and_bad_frames_is_what_pictures_show(world
         return spoil(World(**{**vars(world), "frames": pictures}), sizes, seed=0)
 
     grey = spoiled_from(torch.full((33, *SIZE[::-1], 3), 90.0), color=1.0)
-    torch.testing.assert_close(grey.frames.images[:, 20, 20] / 90, grey.tone.exp(), atol=0.01, rtol=0)
+    torch.testing.assert_close(
+        grey.frames.images[:, 20, 20] / 90, grey.tone.exp(), atol=0.01, rtol=0
+    )
     vivid = spoiled_from(torch.tensor([120.0, 90, 60]).expand(33, *SIZE[::-1], 3), color=1.0)
     shown = vivid.frames.images[:, 20, 20] / vivid.tone.exp()
-    torch.testing.assert_close((shown[:, 0] - shown[:, 2]) / 60, 1 + vivid.saturation, atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        (shown[:, 0] - shown[:, 2]) / 60, 1 + vivid.saturation, atol=0.02, rtol=0
+    )
     dot = torch.zeros(33, *SIZE[::-1], 3)
     dot[:, 24, 31:33] = 255  # an edge would be hidden by rounding, a dot's middle is not
     soft = spoiled_from(dot, blur=29.0)
@@ -74,31 +111,55 @@ def test_what_is_said_of_colours_blur_and_bad_frames_is_what_pictures_show(world
     columns = torch.arange(SIZE[0]).float()[None, None, :, None].expand(33, SIZE[1], -1, 3) * 2 + 60
     bad = spoiled_from(columns, bad=4.0)
     rising = bad.frames.images.float()[:, 24].mean(-1).diff(dim=1).mean(1) > 0
-    assert torch.equal(~rising, bad.bad) and 0 < bad.bad.sum() < 33, "bad ones are the wrong way round"
+    assert torch.equal(~rising, bad.bad) and 0 < bad.bad.sum() < 33, (
+        "bad ones are the wrong way round"
+    )
 
 
 def test_the_flow_says_where_a_pixel_comes_from(world):
     """A picture of its own columns and rows, bent, shows where each pixel was."""
-    ramp = torch.stack(torch.meshgrid(torch.arange(SIZE[1]), torch.arange(SIZE[0]), indexing="ij")[::-1], dim=-1)
-    images = torch.cat([ramp * 4 % 256, ramp[..., :1] * 0], dim=-1).to(torch.uint8)[None].expand(33, -1, -1, -1).clone()
+    ramp = torch.stack(
+        torch.meshgrid(torch.arange(SIZE[1]), torch.arange(SIZE[0]), indexing="ij")[::-1], dim=-1
+    )
+    images = (
+        torch.cat([ramp * 4 % 256, ramp[..., :1] * 0], dim=-1)
+        .to(torch.uint8)[None]
+        .expand(33, -1, -1, -1)
+        .clone()
+    )
     marked = World(**{**vars(world), "frames": type(world.frames)(images, world.frames.depth)})
     spoiled = spoil(marked, {"warp": 1.0, "objects": 1.0}, 0)
     inner = (slice(6, -6), slice(6, -6))
     for view in (8, 20, 32):
         came = spoiled.frames.images[view, ..., :2].float() / 4 - ramp
         assert spoiled.flow[view].abs().max() > 0.3
-        torch.testing.assert_close(came[inner], spoiled.flow[view].permute(1, 2, 0)[inner], atol=0.2, rtol=0)
+        torch.testing.assert_close(
+            came[inner], spoiled.flow[view].permute(1, 2, 0)[inner], atol=0.2, rtol=0
+        )
 
 
 def test_mistakes_grow_along_a_clip_and_jump_between_clips(world):
     flow = spoil(world, {"warp": 1.0}, 0).flow
     size = flow.square().mean((1, 2, 3)).sqrt()
-    level = [size[list(span)] for clip, span in zip(world.trajectory.clips, world.trajectory.spans) if clip.source]
-    assert sum(float(part[-1]) for part in level) > 1.1 * sum(float(size[clip.source]) for clip in world.trajectory.clips if clip.source)
+    level = [
+        size[list(span)]
+        for clip, span in zip(world.trajectory.clips, world.trajectory.spans, strict=False)
+        if clip.source
+    ]
+    assert sum(float(part[-1]) for part in level) > 1.1 * sum(
+        float(size[clip.source]) for clip in world.trajectory.clips if clip.source
+    )
     # As everywhere alike far away, mistakes change more from a clip's source to its first frame than on to the next.
-    spans = [(clip.source, span[0], span[1]) for clip, span in zip(world.trajectory.clips, world.trajectory.spans) if clip.source]
+    spans = [
+        (clip.source, span[0], span[1])
+        for clip, span in zip(world.trajectory.clips, world.trajectory.spans, strict=False)
+        if clip.source
+    ]
     relative = flow / size.clamp(min=1e-9)[:, None, None, None]
-    jump, step = (sum(float((relative[b] - relative[a]).square().mean()) for a, b in pairs) for pairs in ([s[:2] for s in spans], [s[1:] for s in spans]))
+    jump, step = (
+        sum(float((relative[b] - relative[a]).square().mean()) for a, b in pairs)
+        for pairs in ([s[:2] for s in spans], [s[1:] for s in spans])
+    )
     assert jump > step, "without jumps it is less than two thirds of it"
 
 
@@ -110,33 +171,73 @@ def test_an_unknown_kind_names_the_choices(world):
 def test_photographs_with_cameras_become_a_world(tmp_path):
     """Written in the layout of the real ones: lens distortion undone, the middle view first, every fifth kept back, none lost."""
     k1, width, height, count = 0.05, 96, 72, 11
-    eyes = torch.stack([torch.linspace(-1, 1, count), torch.zeros(count), torch.zeros(count)], dim=-1)
-    down, middle = torch.tensor([0.0, 1, 0]).expand(count, 3), torch.tensor([0.0, 0, 4]).expand(count, 3)
-    cameras = Cameras(look_at(eyes, middle, down), pinhole(width, height, 90.0).intrinsics.repeat(count, 1, 1), width, height)
+    eyes = torch.stack(
+        [torch.linspace(-1, 1, count), torch.zeros(count), torch.zeros(count)], dim=-1
+    )
+    down, middle = (
+        torch.tensor([0.0, 1, 0]).expand(count, 3),
+        torch.tensor([0.0, 0, 4]).expand(count, 3),
+    )
+    cameras = Cameras(
+        look_at(eyes, middle, down),
+        pinhole(width, height, 90.0).intrinsics.repeat(count, 1, 1),
+        width,
+        height,
+    )
     (tmp_path / "images").mkdir()
     wide = render("room", cameras)
     points = torch.tensor([[0.0, 0, 4], [1, 0, 5], [-1, 0.5, 4.5]])
     for view in range(count):
         save_image(tmp_path / "images" / f"{view:02d}.png", wide.images[view])
-    common = {"w2c": cameras.world_to_camera.double().numpy(), "width": width, "height": height, "names": np.array([f"{v:02d}.png" for v in range(count)])}
-    np.savez(tmp_path / "cameras.npz", K=cameras.intrinsics.double().numpy(), k1_simple_radial=0.0, **common)
+    common = {
+        "w2c": cameras.world_to_camera.double().numpy(),
+        "width": width,
+        "height": height,
+        "names": np.array([f"{v:02d}.png" for v in range(count)]),
+    }
+    np.savez(
+        tmp_path / "cameras.npz",
+        K=cameras.intrinsics.double().numpy(),
+        k1_simple_radial=0.0,
+        **common,
+    )
     np.savez(tmp_path / "sparse_points.npz", xyz=points.double().numpy(), rgb=np.full((3, 3), 128))
     straight = photographs(tmp_path, (48, 36))
     assert len(straight.frames) + len(straight.unseen) == count and len(straight.unseen) == 2
     assert torch.allclose(straight.trajectory.start.centers, eyes[5:6], atol=1e-5)
     shown = render("room", straight.trajectory.cameras)
     assert (straight.frames.rgb - shown.rgb).abs().mean() < 0.02
-    given = {tuple(center.tolist()) for center in straight.trajectory.cameras.centers.round(decimals=3)}
-    assert not given & {tuple(center.tolist()) for center in straight.unseen_cameras.centers.round(decimals=3)}
-    np.savez(tmp_path / "cameras.npz", K=cameras.intrinsics.double().numpy(), k1_simple_radial=k1, **common)
+    given = {
+        tuple(center.tolist()) for center in straight.trajectory.cameras.centers.round(decimals=3)
+    }
+    assert not given & {
+        tuple(center.tolist()) for center in straight.unseen_cameras.centers.round(decimals=3)
+    }
+    np.savez(
+        tmp_path / "cameras.npz",
+        K=cameras.intrinsics.double().numpy(),
+        k1_simple_radial=k1,
+        **common,
+    )
     bent = photographs(tmp_path, (48, 36))
-    assert (bent.frames.rgb - straight.frames.rgb)[:, 14:22, 20:28].abs().mean() < 0.3 * (bent.frames.rgb - straight.frames.rgb).abs().mean()
+    assert (bent.frames.rgb - straight.frames.rgb)[:, 14:22, 20:28].abs().mean() < 0.3 * (
+        bent.frames.rgb - straight.frames.rgb
+    ).abs().mean()
     # What is seen at r comes from k1 r^3 farther out.
     ray = (pixel_centers(48, 36) - torch.tensor([24.0, 18.0])) / 45
     wrong = {}
     for sign in (1, -1):
-        at = ray * (1 + sign * k1 * ray.square().sum(-1, keepdim=True)) * 45 / torch.tensor([24.0, 18.0])
-        found = torch.nn.functional.grid_sample(straight.frames.rgb.movedim(-1, 1), at.expand(len(straight.frames), -1, -1, -1), align_corners=False)
+        at = (
+            ray
+            * (1 + sign * k1 * ray.square().sum(-1, keepdim=True))
+            * 45
+            / torch.tensor([24.0, 18.0])
+        )
+        found = torch.nn.functional.grid_sample(
+            straight.frames.rgb.movedim(-1, 1),
+            at.expand(len(straight.frames), -1, -1, -1),
+            align_corners=False,
+        )
         wrong[sign] = float((found.movedim(1, -1) - bent.frames.rgb)[:, 2:-2, 2:-2].abs().mean())
     assert wrong[1] < 0.6 * wrong[-1]
     (tmp_path / "sparse_points.npz").unlink()
@@ -148,7 +249,10 @@ def test_lpips_is_the_published_one(shared):
     """Against what the package lpips 0.1.4 gives with the same weights."""
     net = LPIPS.load(shared / "weights" / "lpips_backbones")
     x, y = torch.meshgrid(torch.arange(96.0), torch.arange(64.0), indexing="xy")
-    picture = torch.stack([(x * k / 17).sin() * 0.5 + 0.5 for k in (1, 2, 3)], -1) * ((y / 9).cos() * 0.3 + 0.7)[..., None]
+    picture = (
+        torch.stack([(x * k / 17).sin() * 0.5 + 0.5 for k in (1, 2, 3)], -1)
+        * ((y / 9).cos() * 0.3 + 0.7)[..., None]
+    )
     assert net(picture, picture) == 0
     assert net(picture, picture.roll(5, 1)) == pytest.approx(0.0951281, abs=1e-6)
     with pytest.raises(ValueError, match=r"\[20, 96, 3\]; choose .* at least 31"):

@@ -8,25 +8,65 @@ import torch
 
 
 def svd(folder: Path) -> Path:
-    from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler, StableVideoDiffusionPipeline, UNetSpatioTemporalConditionModel
+    from diffusers import (
+        AutoencoderKLTemporalDecoder,
+        EulerDiscreteScheduler,
+        StableVideoDiffusionPipeline,
+        UNetSpatioTemporalConditionModel,
+    )
     from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
     unet = UNetSpatioTemporalConditionModel(
-        block_out_channels=(32, 64), layers_per_block=1, sample_size=32, in_channels=8, out_channels=4, cross_attention_dim=32, num_attention_heads=(2, 4),
-        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"), up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
-        projection_class_embeddings_input_dim=96, addition_time_embed_dim=32,
-    )  # fmt: skip
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        sample_size=32,
+        in_channels=8,
+        out_channels=4,
+        cross_attention_dim=32,
+        num_attention_heads=(2, 4),
+        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+        projection_class_embeddings_input_dim=96,
+        addition_time_embed_dim=32,
+    )
     scheduler = EulerDiscreteScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", interpolation_type="linear", num_train_timesteps=1000, prediction_type="v_prediction",
-        sigma_max=700.0, sigma_min=0.002, steps_offset=1, timestep_spacing="leading", timestep_type="continuous", use_karras_sigmas=True,
-    )  # fmt: skip
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        interpolation_type="linear",
+        num_train_timesteps=1000,
+        prediction_type="v_prediction",
+        sigma_max=700.0,
+        sigma_min=0.002,
+        steps_offset=1,
+        timestep_spacing="leading",
+        timestep_type="continuous",
+        use_karras_sigmas=True,
+    )
     vae = AutoencoderKLTemporalDecoder(
-        block_out_channels=[32, 64], in_channels=3, out_channels=3, down_block_types=["DownEncoderBlock2D"] * 2, latent_channels=4, layers_per_block=1
+        block_out_channels=[32, 64],
+        in_channels=3,
+        out_channels=3,
+        down_block_types=["DownEncoderBlock2D"] * 2,
+        latent_channels=4,
+        layers_per_block=1,
     )
     vision = CLIPVisionConfig(
-        hidden_size=32, projection_dim=32, num_hidden_layers=2, num_attention_heads=4, image_size=224, intermediate_size=37, patch_size=32
+        hidden_size=32,
+        projection_dim=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=224,
+        intermediate_size=37,
+        patch_size=32,
     )
-    parts = {"unet": unet, "scheduler": scheduler, "vae": vae, "image_encoder": CLIPVisionModelWithProjection(vision), "feature_extractor": CLIPImageProcessor()}
+    parts = {
+        "unet": unet,
+        "scheduler": scheduler,
+        "vae": vae,
+        "image_encoder": CLIPVisionModelWithProjection(vision),
+        "feature_extractor": CLIPImageProcessor(),
+    }
     return _saved(StableVideoDiffusionPipeline(**parts), folder)
 
 
@@ -35,48 +75,122 @@ def vace(folder: Path) -> Path:
     from transformers import UMT5Config, UMT5EncoderModel
 
     transformer = WanVACETransformer3DModel(
-        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=16, out_channels=16, text_dim=32, freq_dim=256, ffn_dim=32,
-        num_layers=2, cross_attn_norm=True, qk_norm="rms_norm_across_heads", rope_max_seq_len=32, vace_layers=[0, 1], vace_in_channels=96,
-    )  # fmt: skip
-    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=7.0)
-    words = UMT5EncoderModel(UMT5Config(vocab_size=100, d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4))
+        patch_size=(1, 2, 2),
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=16,
+        out_channels=16,
+        text_dim=32,
+        freq_dim=256,
+        ffn_dim=32,
+        num_layers=2,
+        cross_attn_norm=True,
+        qk_norm="rms_norm_across_heads",
+        rope_max_seq_len=32,
+        vace_layers=[0, 1],
+        vace_in_channels=96,
+    )
+    scheduler = UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=7.0
+    )
+    words = UMT5EncoderModel(
+        UMT5Config(vocab_size=100, d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
+    )
     return _saved(WanVACEPipeline(characters(), words, wan_vae(), scheduler, transformer), folder)
 
 
 def sana_wm(folder: Path) -> Path:
-    from diffusers import AutoencoderKLLTX2Video, FlowMatchEulerDiscreteScheduler, SanaWMPipeline, SanaWMTransformer3DModel
+    from diffusers import (
+        AutoencoderKLLTX2Video,
+        FlowMatchEulerDiscreteScheduler,
+        SanaWMPipeline,
+        SanaWMTransformer3DModel,
+    )
     from transformers import Gemma2Config, Gemma2Model
 
     vae = AutoencoderKLLTX2Video(
-        latent_channels=4, block_out_channels=(8,), decoder_block_out_channels=(8,), layers_per_block=(1,), decoder_layers_per_block=(1, 1),
-        spatio_temporal_scaling=(True,), decoder_spatio_temporal_scaling=(True,), decoder_inject_noise=(False, False), downsample_type=("spatial",),
-        upsample_residual=(False,), upsample_factor=(1,), patch_size=4, decoder_causal=False,
-    )  # fmt: skip
-    transformer = SanaWMTransformer3DModel(
-        in_channels=4, num_layers=2, hidden_size=32, num_attention_heads=2, softmax_every_n=2, linear_head_dim=16, caption_channels=32, mlp_ratio=2.0,
-        chunk_plucker_channels=6 * vae.temporal_compression_ratio, chunk_plucker_post_attn_blocks=2,
-    )  # fmt: skip
-    words = Gemma2Model(
-        Gemma2Config(vocab_size=100, hidden_size=32, intermediate_size=37, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2, head_dim=8)
+        latent_channels=4,
+        block_out_channels=(8,),
+        decoder_block_out_channels=(8,),
+        layers_per_block=(1,),
+        decoder_layers_per_block=(1, 1),
+        spatio_temporal_scaling=(True,),
+        decoder_spatio_temporal_scaling=(True,),
+        decoder_inject_noise=(False, False),
+        downsample_type=("spatial",),
+        upsample_residual=(False,),
+        upsample_factor=(1,),
+        patch_size=4,
+        decoder_causal=False,
     )
-    return _saved(SanaWMPipeline(characters(), words, vae, transformer, FlowMatchEulerDiscreteScheduler()), folder)
+    transformer = SanaWMTransformer3DModel(
+        in_channels=4,
+        num_layers=2,
+        hidden_size=32,
+        num_attention_heads=2,
+        softmax_every_n=2,
+        linear_head_dim=16,
+        caption_channels=32,
+        mlp_ratio=2.0,
+        chunk_plucker_channels=6 * vae.temporal_compression_ratio,
+        chunk_plucker_post_attn_blocks=2,
+    )
+    words = Gemma2Model(
+        Gemma2Config(
+            vocab_size=100,
+            hidden_size=32,
+            intermediate_size=37,
+            num_hidden_layers=1,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=8,
+        )
+    )
+    return _saved(
+        SanaWMPipeline(characters(), words, vae, transformer, FlowMatchEulerDiscreteScheduler()),
+        folder,
+    )
 
 
 def cosmos(folder: Path) -> Path:
     from diffusers import Cosmos3OmniPipeline, Cosmos3OmniTransformer, UniPCMultistepScheduler
 
     transformer = Cosmos3OmniTransformer(
-        head_dim=16, hidden_size=32, intermediate_size=48, latent_channel=16, latent_patch_size=2, num_attention_heads=2, num_hidden_layers=2,
-        num_key_value_heads=1, patch_latent_dim=64, rope_axes_dim=[4, 2, 2], vocab_size=100, action_gen=True, action_dim=16,
-    )  # fmt: skip
-    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, use_karras_sigmas=True)
-    return _saved(Cosmos3OmniPipeline(transformer, characters(), wan_vae(), scheduler, enable_safety_checker=False), folder)
+        head_dim=16,
+        hidden_size=32,
+        intermediate_size=48,
+        latent_channel=16,
+        latent_patch_size=2,
+        num_attention_heads=2,
+        num_hidden_layers=2,
+        num_key_value_heads=1,
+        patch_latent_dim=64,
+        rope_axes_dim=[4, 2, 2],
+        vocab_size=100,
+        action_gen=True,
+        action_dim=16,
+    )
+    scheduler = UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, use_karras_sigmas=True
+    )
+    return _saved(
+        Cosmos3OmniPipeline(
+            transformer, characters(), wan_vae(), scheduler, enable_safety_checker=False
+        ),
+        folder,
+    )
 
 
 def wan_vae():
     from diffusers import AutoencoderKLWan
 
-    return AutoencoderKLWan(base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True])
+    return AutoencoderKLWan(
+        base_dim=3,
+        z_dim=16,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False, True, True],
+    )
 
 
 def characters():
@@ -85,13 +199,25 @@ def characters():
     from transformers import PreTrainedTokenizerFast
 
     special = ["<pad>", "<unk>", "<s>", "</s>", "<|vision_start|>"]
-    tokenizer = Tokenizer(models.WordLevel({token: number for number, token in enumerate([*special, *map(chr, range(32, 127))])}, unk_token="<unk>"))
+    tokenizer = Tokenizer(
+        models.WordLevel(
+            {token: number for number, token in enumerate([*special, *map(chr, range(32, 127))])},
+            unk_token="<unk>",
+        )
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)]
+    )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>", additional_special_tokens=special[4:],
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        additional_special_tokens=special[4:],
         chat_template="{% for message in messages %}{{ message.content }}{% endfor %}",
-    )  # fmt: skip
+    )
 
 
 def motionctrl(folder: Path) -> Path:
@@ -102,7 +228,10 @@ def motionctrl(folder: Path) -> Path:
     unet = CameraUNet.from_config(CameraUNet.load_config(folder, subfolder="unet"))
     stirred(unet, torch.Generator().manual_seed(1))
     names = published(unet)
-    torch.save({"state_dict": {names[name]: value for name, value in unet.state_dict().items()}}, folder / "motionctrl_svd.ckpt")
+    torch.save(
+        {"state_dict": {names[name]: value for name, value in unet.state_dict().items()}},
+        folder / "motionctrl_svd.ckpt",
+    )
     return folder
 
 
@@ -116,14 +245,18 @@ def _saved(pipe, folder: Path) -> Path:
 
 
 def stirred(part: torch.nn.Module, rng: torch.Generator) -> None:
-    for parameter in part.parameters():  # all of them, what starts at zero too: else parts of the network have no say
+    for parameter in (
+        part.parameters()
+    ):  # all of them, what starts at zero too: else parts of the network have no say
         parameter.data += 0.02 * torch.randn(parameter.shape, generator=rng)
 
 
 class Layout(dict):
     """Name -> shape of the weights in a checkpoint of ViewCrafter, as published but small, spelt out from its code rather than from ours."""
 
-    def linear(self, name: str, inputs: int, outputs: int, bias: bool = True, kernel: tuple[int, ...] = ()) -> None:
+    def linear(
+        self, name: str, inputs: int, outputs: int, bias: bool = True, kernel: tuple[int, ...] = ()
+    ) -> None:
         self[f"{name}.weight"] = (outputs, inputs, *kernel)
         if bias:
             self[f"{name}.bias"] = (outputs,)
@@ -141,9 +274,21 @@ class Layout(dict):
             self.linear(f"{name}.skip_connection", inputs, outputs, kernel=(1, 1))
         for k in range(1, 5):
             self.norm(f"{name}.temopral_conv.conv{k}.0", outputs)
-            self.linear(f"{name}.temopral_conv.conv{k}.{2 if k == 1 else 3}", outputs, outputs, kernel=(3, 1, 1))
+            self.linear(
+                f"{name}.temopral_conv.conv{k}.{2 if k == 1 else 3}",
+                outputs,
+                outputs,
+                kernel=(3, 1, 1),
+            )
 
-    def transformer(self, name: str, channels: int, inner: int, context: int | None, kernel: tuple[int, ...] = ()) -> None:
+    def transformer(
+        self,
+        name: str,
+        channels: int,
+        inner: int,
+        context: int | None,
+        kernel: tuple[int, ...] = (),
+    ) -> None:
         self.norm(f"{name}.norm", channels)
         self.linear(f"{name}.proj_in", channels, inner, kernel=kernel)
         self.linear(f"{name}.proj_out", inner, channels, kernel=kernel)
@@ -197,7 +342,9 @@ class Layout(dict):
 
         for half, inputs, outputs in (("encoder", 3, 8), ("decoder", 4, 3)):
             order = list(enumerate(widths)) if half == "encoder" else list(enumerate(widths))[::-1]
-            ladder, scale, blocks = ("down", "downsample", 1) if half == "encoder" else ("up", "upsample", 2)
+            ladder, scale, blocks = (
+                ("down", "downsample", 1) if half == "encoder" else ("up", "upsample", 2)
+            )
             channels = order[0][1]
             self.linear(f"{name}.{half}.conv_in", inputs, channels, kernel=(3, 3))
             for level, width in order:
@@ -205,12 +352,16 @@ class Layout(dict):
                     residual(f"{name}.{half}.{ladder}.{level}.block.{k}", channels, width)
                     channels = width
                 if level != order[-1][0]:
-                    self.linear(f"{name}.{half}.{ladder}.{level}.{scale}.conv", width, width, kernel=(3, 3))
+                    self.linear(
+                        f"{name}.{half}.{ladder}.{level}.{scale}.conv", width, width, kernel=(3, 3)
+                    )
             for k in (1, 2):
                 residual(f"{name}.{half}.mid.block_{k}", widths[-1], widths[-1])
             self.norm(f"{name}.{half}.mid.attn_1.norm", widths[-1])
             for part in ("q", "k", "v", "proj_out"):
-                self.linear(f"{name}.{half}.mid.attn_1.{part}", widths[-1], widths[-1], kernel=(1, 1))
+                self.linear(
+                    f"{name}.{half}.mid.attn_1.{part}", widths[-1], widths[-1], kernel=(1, 1)
+                )
             self.norm(f"{name}.{half}.norm_out", order[-1][1])
             self.linear(f"{name}.{half}.conv_out", order[-1][1], outputs, kernel=(3, 3))
         self.linear(f"{name}.quant_conv", 8, 8, kernel=(1, 1))
@@ -235,7 +386,10 @@ class Layout(dict):
         for k in range(depth):
             block = f"{name}.transformer.resblocks.{k}"
             self.norm(f"{block}.ln_1", width)
-            self[f"{block}.attn.in_proj_weight"], self[f"{block}.attn.in_proj_bias"] = (3 * width, width), (3 * width,)
+            self[f"{block}.attn.in_proj_weight"], self[f"{block}.attn.in_proj_bias"] = (
+                (3 * width, width),
+                (3 * width,),
+            )
             self.linear(f"{block}.attn.out_proj", width, width)
             self.norm(f"{block}.ln_2", width)
             self.linear(f"{block}.mlp.c_fc", width, 4 * width)
@@ -243,13 +397,19 @@ class Layout(dict):
 
     def text(self, name: str, width: int, depth: int) -> None:
         """depth: 0 for what is left of it beside the image transformer."""
-        self[f"{name}.token_embedding.weight"], self[f"{name}.positional_embedding"] = (49408, width), (77, width)
+        self[f"{name}.token_embedding.weight"], self[f"{name}.positional_embedding"] = (
+            (49408, width),
+            (77, width),
+        )
         self[f"{name}.text_projection"], self[f"{name}.logit_scale"] = (width, width), ()
         self.layers(name, width, depth)
         self.norm(f"{name}.ln_final", width)
 
     def image(self, name: str, width: int, patch: int, outputs: int) -> None:
-        self[f"{name}.class_embedding"], self[f"{name}.positional_embedding"] = (width,), ((224 // patch) ** 2 + 1, width)
+        self[f"{name}.class_embedding"], self[f"{name}.positional_embedding"] = (
+            (width,),
+            ((224 // patch) ** 2 + 1, width),
+        )
         self[f"{name}.proj"] = (width, outputs)
         self.linear(f"{name}.conv1", 3, width, bias=False, kernel=(patch, patch))
         self.norm(f"{name}.ln_pre", width)
@@ -260,10 +420,19 @@ class Layout(dict):
 def viewcrafter_layout() -> Layout:
     layout = Layout()
     for name in (
-        "betas", "alphas_cumprod", "alphas_cumprod_prev", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod", "log_one_minus_alphas_cumprod",
-        "sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod", "posterior_variance", "posterior_log_variance_clipped", "posterior_mean_coef1",
+        "betas",
+        "alphas_cumprod",
+        "alphas_cumprod_prev",
+        "sqrt_alphas_cumprod",
+        "sqrt_one_minus_alphas_cumprod",
+        "log_one_minus_alphas_cumprod",
+        "sqrt_recip_alphas_cumprod",
+        "sqrt_recipm1_alphas_cumprod",
+        "posterior_variance",
+        "posterior_log_variance_clipped",
+        "posterior_mean_coef1",
         "posterior_mean_coef2",
-    ):  # fmt: skip
+    ):
         layout[name] = (1000,)
     layout["scale_arr"] = (1400,)
     layout.unet("model.diffusion_model", 64, 64)
@@ -279,9 +448,15 @@ def viewcrafter(folder: Path) -> Path:
     rng = torch.Generator().manual_seed(0)
 
     def drawn(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-        fans = shape[1:] if len(shape) > 1 and "embedding" not in name and "latents" not in name else (1,)
+        fans = (
+            shape[1:]
+            if len(shape) > 1 and "embedding" not in name and "latents" not in name
+            else (1,)
+        )
         spread = 0.1 if len(shape) < 2 else math.prod(fans) ** -0.5
-        return spread * torch.randn(shape, generator=rng) + float(len(shape) == 1 and name.endswith(".weight"))
+        return spread * torch.randn(shape, generator=rng) + float(
+            len(shape) == 1 and name.endswith(".weight")
+        )
 
     state = {name: drawn(name, shape) for name, shape in viewcrafter_layout().items()}
     state["scale_arr"] = torch.cat([torch.linspace(1, 0.3, 400), torch.full((1000,), 0.3)])
@@ -291,55 +466,163 @@ def viewcrafter(folder: Path) -> Path:
 
 
 def wan(folder: Path) -> Path:
-    from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline, WanTransformer3DModel
+    from diffusers import (
+        AutoencoderKLWan,
+        FlowMatchEulerDiscreteScheduler,
+        WanImageToVideoPipeline,
+        WanTransformer3DModel,
+    )
     from transformers import UMT5Config, UMT5EncoderModel
 
     transformer = WanTransformer3DModel(
-        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=36, out_channels=16, text_dim=32, freq_dim=32, ffn_dim=32, num_layers=2,
-        cross_attn_norm=True, qk_norm="rms_norm_across_heads", rope_max_seq_len=32,
-    )  # fmt: skip
-    vae = AutoencoderKLWan(base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True])
-    text = UMT5Config(vocab_size=BYTES, d_model=32, d_ff=37, d_kv=8, num_layers=2, num_heads=4, relative_attention_num_buckets=8)
-    parts = {"transformer": transformer, "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0), "vae": vae, "text_encoder": UMT5EncoderModel(text)}
+        patch_size=(1, 2, 2),
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=36,
+        out_channels=16,
+        text_dim=32,
+        freq_dim=32,
+        ffn_dim=32,
+        num_layers=2,
+        cross_attn_norm=True,
+        qk_norm="rms_norm_across_heads",
+        rope_max_seq_len=32,
+    )
+    vae = AutoencoderKLWan(
+        base_dim=3,
+        z_dim=16,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False, True, True],
+    )
+    text = UMT5Config(
+        vocab_size=BYTES,
+        d_model=32,
+        d_ff=37,
+        d_kv=8,
+        num_layers=2,
+        num_heads=4,
+        relative_attention_num_buckets=8,
+    )
+    parts = {
+        "transformer": transformer,
+        "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0),
+        "vae": vae,
+        "text_encoder": UMT5EncoderModel(text),
+    }
     return _saved(WanImageToVideoPipeline(**parts, tokenizer=_tokenizer()), folder)
 
 
 def ltx(folder: Path) -> Path:
-    from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video, FlowMatchEulerDiscreteScheduler, LTX2ImageToVideoPipeline, LTX2VideoTransformer3DModel
+    from diffusers import (
+        AutoencoderKLLTX2Audio,
+        AutoencoderKLLTX2Video,
+        FlowMatchEulerDiscreteScheduler,
+        LTX2ImageToVideoPipeline,
+        LTX2VideoTransformer3DModel,
+    )
     from diffusers.pipelines.ltx2 import LTX2TextConnectors
     from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder
     from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
     text = {
-        "vocab_size": BYTES, "hidden_size": 32, "intermediate_size": 37, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+        "vocab_size": BYTES,
+        "hidden_size": 32,
+        "intermediate_size": 37,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
         "head_dim": 16,
-    }  # fmt: skip
-    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 16, "patch_size": 8}
+    }
+    vision = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 16,
+        "patch_size": 8,
+    }
     transformer = LTX2VideoTransformer3DModel(
-        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=8, cross_attention_dim=16, audio_in_channels=4, audio_out_channels=4,
-        audio_num_attention_heads=2, audio_attention_head_dim=4, audio_cross_attention_dim=8, num_layers=2, caption_channels=32, rope_double_precision=False,
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        cross_attention_dim=16,
+        audio_in_channels=4,
+        audio_out_channels=4,
+        audio_num_attention_heads=2,
+        audio_attention_head_dim=4,
+        audio_cross_attention_dim=8,
+        num_layers=2,
+        caption_channels=32,
+        rope_double_precision=False,
         rope_type="split",
-    )  # fmt: skip
+    )
     connectors = LTX2TextConnectors(
-        caption_channels=32, text_proj_in_factor=3, video_connector_num_attention_heads=4, video_connector_attention_head_dim=8, video_connector_num_layers=1,
-        video_connector_num_learnable_registers=None, audio_connector_num_attention_heads=4, audio_connector_attention_head_dim=8, audio_connector_num_layers=1,
-        audio_connector_num_learnable_registers=None, connector_rope_base_seq_len=32, rope_theta=10000.0, rope_double_precision=False,
-        causal_temporal_positioning=False, rope_type="split",
-    )  # fmt: skip
+        caption_channels=32,
+        text_proj_in_factor=3,
+        video_connector_num_attention_heads=4,
+        video_connector_attention_head_dim=8,
+        video_connector_num_layers=1,
+        video_connector_num_learnable_registers=None,
+        audio_connector_num_attention_heads=4,
+        audio_connector_attention_head_dim=8,
+        audio_connector_num_layers=1,
+        audio_connector_num_learnable_registers=None,
+        connector_rope_base_seq_len=32,
+        rope_theta=10000.0,
+        rope_double_precision=False,
+        causal_temporal_positioning=False,
+        rope_type="split",
+    )
     vae = AutoencoderKLLTX2Video(
-        latent_channels=4, block_out_channels=(8, 16, 32, 64), decoder_block_out_channels=(8, 16, 32), layers_per_block=(1, 1, 1, 1, 1),
-        decoder_layers_per_block=(1, 1, 1, 1), spatial_compression_ratio=32, temporal_compression_ratio=8,
-    )  # fmt: skip
+        latent_channels=4,
+        block_out_channels=(8, 16, 32, 64),
+        decoder_block_out_channels=(8, 16, 32),
+        layers_per_block=(1, 1, 1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1, 1),
+        spatial_compression_ratio=32,
+        temporal_compression_ratio=8,
+    )
     audio = AutoencoderKLLTX2Audio(
-        base_channels=4, output_channels=2, ch_mult=(1,), num_res_blocks=1, in_channels=2, resolution=32, latent_channels=2, norm_type="pixel",
-        causality_axis="height", mid_block_add_attention=False, sample_rate=16000, mel_hop_length=160, is_causal=True, mel_bins=8,
-    )  # fmt: skip
+        base_channels=4,
+        output_channels=2,
+        ch_mult=(1,),
+        num_res_blocks=1,
+        in_channels=2,
+        resolution=32,
+        latent_channels=2,
+        norm_type="pixel",
+        causality_axis="height",
+        mid_block_add_attention=False,
+        sample_rate=16000,
+        mel_hop_length=160,
+        is_causal=True,
+        mel_bins=8,
+    )
     vocoder = LTX2Vocoder(
-        in_channels=16, hidden_channels=32, upsample_kernel_sizes=[4, 4], upsample_factors=[2, 2], resnet_kernel_sizes=[3], resnet_dilations=[[1, 3, 5]]
+        in_channels=16,
+        hidden_channels=32,
+        upsample_kernel_sizes=[4, 4],
+        upsample_factors=[2, 2],
+        resnet_kernel_sizes=[3],
+        resnet_dilations=[[1, 3, 5]],
     )
     encoder = Gemma3ForConditionalGeneration(Gemma3Config(text_config=text, vision_config=vision))
-    parts = {"transformer": transformer, "connectors": connectors, "text_encoder": encoder, "vae": vae, "audio_vae": audio, "vocoder": vocoder}
-    return _saved(LTX2ImageToVideoPipeline(**parts, tokenizer=_tokenizer(1024), scheduler=FlowMatchEulerDiscreteScheduler()), folder)
+    parts = {
+        "transformer": transformer,
+        "connectors": connectors,
+        "text_encoder": encoder,
+        "vae": vae,
+        "audio_vae": audio,
+        "vocoder": vocoder,
+    }
+    return _saved(
+        LTX2ImageToVideoPipeline(
+            **parts, tokenizer=_tokenizer(1024), scheduler=FlowMatchEulerDiscreteScheduler()
+        ),
+        folder,
+    )
 
 
 def camera_loras(folder: Path) -> Path:
@@ -347,38 +630,77 @@ def camera_loras(folder: Path) -> Path:
     from safetensors.torch import save_file
 
     folder.mkdir()
-    for seed, name in enumerate(("dolly-in", "dolly-out", "dolly-left", "dolly-right", "jib-up", "jib-down", "static")):
+    for seed, name in enumerate(
+        ("dolly-in", "dolly-out", "dolly-left", "dolly-right", "jib-up", "jib-down", "static")
+    ):
         rng = torch.Generator().manual_seed(seed)
         weights = {}
         for block in range(2):
             for layer in ("to_q", "to_k", "to_v", "to_out.0"):
                 for part, shape in (("A", (2, 16)), ("B", (16, 2))):
-                    weights[f"diffusion_model.transformer_blocks.{block}.attn1.{layer}.lora_{part}.weight"] = torch.randn(shape, generator=rng)
+                    weights[
+                        f"diffusion_model.transformer_blocks.{block}.attn1.{layer}.lora_{part}.weight"
+                    ] = torch.randn(shape, generator=rng)
         save_file(weights, folder / f"ltx-2-19b-lora-camera-control-{name}.safetensors")
     return folder
 
 
 def easyanimate(folder: Path) -> Path:
-    from diffusers import AutoencoderKLMagvit, EasyAnimateControlPipeline, EasyAnimateTransformer3DModel, FlowMatchEulerDiscreteScheduler
+    from diffusers import (
+        AutoencoderKLMagvit,
+        EasyAnimateControlPipeline,
+        EasyAnimateTransformer3DModel,
+        FlowMatchEulerDiscreteScheduler,
+    )
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
     text = {
-        "vocab_size": BYTES, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}, "bos_token_id": 1, "eos_token_id": 1,
-    }  # fmt: skip
+        "vocab_size": BYTES,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            "mrope_section": [2, 1, 1],
+        },
+        "bos_token_id": 1,
+        "eos_token_id": 1,
+    }
     vision = {"depth": 1, "embed_dim": 16, "hidden_size": 16, "num_heads": 2, "mlp_ratio": 1}
     transformer = EasyAnimateTransformer3DModel(
-        num_attention_heads=2, attention_head_dim=16, in_channels=14, out_channels=4, time_embed_dim=2, text_embed_dim=16, num_layers=2, sample_width=16,
-        sample_height=16, patch_size=2,
-    )  # fmt: skip
+        num_attention_heads=2,
+        attention_head_dim=16,
+        in_channels=14,
+        out_channels=4,
+        time_embed_dim=2,
+        text_embed_dim=16,
+        num_layers=2,
+        sample_width=16,
+        sample_height=16,
+        patch_size=2,
+    )
     vae = AutoencoderKLMagvit(
-        latent_channels=4, block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=2, spatial_group_norm=False,
-        down_block_types=("SpatialDownBlock3D", *["SpatialTemporalDownBlock3D"] * 3), up_block_types=("SpatialUpBlock3D", *["SpatialTemporalUpBlock3D"] * 3),
-    )  # fmt: skip
+        latent_channels=4,
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        norm_num_groups=2,
+        spatial_group_norm=False,
+        down_block_types=("SpatialDownBlock3D", *["SpatialTemporalDownBlock3D"] * 3),
+        up_block_types=("SpatialUpBlock3D", *["SpatialTemporalUpBlock3D"] * 3),
+    )
     tokenizer = _tokenizer()
     tokenizer.chat_template = "{% for message in messages %}{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{% endfor %}"
     encoder = Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config=text, vision_config=vision))
-    parts = {"transformer": transformer, "vae": vae, "text_encoder": encoder, "tokenizer": tokenizer, "scheduler": FlowMatchEulerDiscreteScheduler()}
+    parts = {
+        "transformer": transformer,
+        "vae": vae,
+        "text_encoder": encoder,
+        "tokenizer": tokenizer,
+        "scheduler": FlowMatchEulerDiscreteScheduler(),
+    }
     return _saved(EasyAnimateControlPipeline(**parts), folder)
 
 
@@ -394,13 +716,22 @@ def _tokenizer(longest: int = 512):
     names = ["<pad>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
     tokens = Tokenizer(models.BPE({name: number for number, name in enumerate(names)}, []))
     tokens.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    return PreTrainedTokenizerFast(tokenizer_object=tokens, pad_token="<pad>", eos_token="</s>", model_max_length=longest)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokens, pad_token="<pad>", eos_token="</s>", model_max_length=longest
+    )
 
 
 MADE: dict[str, Callable[[Path], Path]] = {
-    "svd": svd, "motionctrl": motionctrl, "viewcrafter": viewcrafter, "vace": vace, "sana_wm": sana_wm, "cosmos": cosmos, "diffusers": wan, "ltx": ltx,
+    "svd": svd,
+    "motionctrl": motionctrl,
+    "viewcrafter": viewcrafter,
+    "vace": vace,
+    "sana_wm": sana_wm,
+    "cosmos": cosmos,
+    "diffusers": wan,
+    "ltx": ltx,
     "easyanimate": easyanimate,
-}  # fmt: skip
+}
 """Prior -> what makes its model in a folder."""
 SETTINGS: dict[str, dict] = {
     "svd": {"steps": 2, "size": 64, "frames": 5},

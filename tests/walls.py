@@ -35,7 +35,9 @@ def render(cameras: Cameras) -> Frames:
     textures = _textures()
     fine = cameras.resized(cameras.width * FINER, cameras.height * FINER)
     ones = torch.ones(len(cameras), fine.height, fine.width, dtype=torch.float64)
-    rays = unproject(ones, fine.to(torch.float64)) - cameras.centers.double()[:, None, None]  # of z-depth 1
+    rays = (
+        unproject(ones, fine.to(torch.float64)) - cameras.centers.double()[:, None, None]
+    )  # of z-depth 1
     nearest, color = torch.full_like(ones, torch.inf), torch.zeros(*ones.shape, 3)
     for plane, texture in zip(PLANES.double(), textures, strict=True):
         corner, u, v = plane
@@ -44,12 +46,18 @@ def render(cameras: Cameras) -> Frames:
         depth = -start[:, None, None, 2] / step[..., 2]
         place = start[:, None, None, :2] + depth[..., None] * step[..., :2]
         hit = (depth > 0) & (depth < nearest) & (place >= 0).all(-1) & (place <= 1).all(-1)
-        seen = grid_sample(texture[None].expand(len(cameras), -1, -1, -1), place.float() * 2 - 1, align_corners=False)
+        seen = grid_sample(
+            texture[None].expand(len(cameras), -1, -1, -1),
+            place.float() * 2 - 1,
+            align_corners=False,
+        )
         color = torch.where(hit[..., None], seen.permute(0, 2, 3, 1), color)
         nearest = torch.where(hit, depth, nearest)
     middle = nearest[:, FINER // 2 :: FINER, FINER // 2 :: FINER]
     mean = torch.nn.functional.avg_pool2d(color.permute(0, 3, 1, 2), FINER).permute(0, 2, 3, 1)
-    return Frames((mean * 255).round().to(torch.uint8), torch.where(middle.isinf(), 0.0, middle).float())
+    return Frames(
+        (mean * 255).round().to(torch.uint8), torch.where(middle.isinf(), 0.0, middle).float()
+    )
 
 
 class Truth(DepthEstimator):
@@ -61,7 +69,11 @@ class Truth(DepthEstimator):
     def __call__(self, image: torch.Tensor) -> Depth:
         view = next(i for i, other in enumerate(self.frames.images) if torch.equal(image, other))
         depth = self.frames.depth[view]
-        return Depth(1 / ((0.3 + 0.1 * view) / depth.clamp(min=1e-3) + 0.05 * view), depth > 0, "affine-invariant")
+        return Depth(
+            1 / ((0.3 + 0.1 * view) / depth.clamp(min=1e-3) + 0.05 * view),
+            depth > 0,
+            "affine-invariant",
+        )
 
 
 class Flat(DepthEstimator):

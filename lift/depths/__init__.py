@@ -11,7 +11,8 @@ from lift.types import Depth
 
 class DepthEstimator(ABC):
     """Estimates z-depth of one picture. A constructor may ask for (keyword-only): `image` (str: the run's `image` setting),
-    `device` (torch.device)."""
+    `device` (torch.device).
+    """
 
     soft: float = 2.5
     """Pixels of a picture 400 long, to either side, over which its steps are soft: within them they are made hard (lift/depths/edges.py)."""

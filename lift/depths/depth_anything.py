@@ -34,7 +34,12 @@ class DepthAnything(DepthEstimator):
     licence = "Apache-2.0 (Small) or CC-BY-NC-4.0 (Base, Large)"
 
     def __init__(
-        self, model: str = "depth-anything/Depth-Anything-V2-Small-hf", size: int = 518, far: float = 10.0, *, device: torch.device
+        self,
+        model: str = "depth-anything/Depth-Anything-V2-Small-hf",
+        size: int = 518,
+        far: float = 10.0,
+        *,
+        device: torch.device,
     ) -> None:
         from transformers import AutoModelForDepthEstimation
 
@@ -45,14 +50,18 @@ class DepthAnything(DepthEstimator):
         except (OSError, ValueError) as error:
             raise not_loaded("depth.model", model, error) from None
         if network.config.model_type != "depth_anything":
-            raise ValueError(f"depth.model is {model!r}, a {network.config.model_type!r} network; choose a Depth Anything V2 model")
+            raise ValueError(
+                f"depth.model is {model!r}, a {network.config.model_type!r} network; choose a Depth Anything V2 model"
+            )
         self.network, self.device, self.far = network.eval().to(device), device, far
         self.patch = network.config.patch_size
         if size < self.patch:
             raise ValueError(f"depth.size is {size}; choose at least {self.patch}")
         self.size = size
         self.metric = network.config.depth_estimation_type == "metric"
-        self.licence = _LICENCES.get(network.config.backbone_config.hidden_size, "unknown: see the model's page")
+        self.licence = _LICENCES.get(
+            network.config.backbone_config.hidden_size, "unknown: see the model's page"
+        )
 
     @torch.inference_mode()
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
@@ -60,7 +69,9 @@ class DepthAnything(DepthEstimator):
         factor = self.size / min(height, width)
         sides = [max(round(side * factor / self.patch), 1) * self.patch for side in (height, width)]
         pixels = image.to(self.device).permute(2, 0, 1)[None].float() / 255
-        pixels = interpolate(pixels, size=sides, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+        pixels = interpolate(
+            pixels, size=sides, mode="bicubic", align_corners=False, antialias=True
+        ).clamp(0, 1)
         mean, std = pixels.new_tensor(_MEAN)[:, None, None], pixels.new_tensor(_STD)[:, None, None]
         raw = self.network(pixel_values=(pixels - mean) / std).predicted_depth[0].float()
         raw = resized(raw, width, height)
@@ -68,5 +79,8 @@ class DepthAnything(DepthEstimator):
         valid = depth.isfinite() & (depth > 0)
         # A copy made outside of inference mode: such tensors could not take part in training.
         with torch.inference_mode(False):
-            depth, valid = depth.where(valid, 0).clone().to(image.device), valid.clone().to(image.device)
+            depth, valid = (
+                depth.where(valid, 0).clone().to(image.device),
+                valid.clone().to(image.device),
+            )
         return Depth(depth, valid, "metric" if self.metric else "affine-invariant")

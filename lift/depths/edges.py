@@ -49,7 +49,12 @@ def hardened(image: UInt8[Tensor, "height width 3"], depth: Depth, soft: float) 
     radius = min(round(soft), WIDEST)
     if radius:
         hard = sharpened(image.cpu().numpy().astype(np.float32) / 255, inverse, radius)
-        unknown = cv2.dilate((~valid).astype(np.uint8), np.ones((4 * radius + 1, 4 * radius + 1), np.uint8)) > 0
+        unknown = (
+            cv2.dilate(
+                (~valid).astype(np.uint8), np.ones((4 * radius + 1, 4 * radius + 1), np.uint8)
+            )
+            > 0
+        )
         inverse = np.where(unknown, inverse, hard)  # a gap's border is no step
     high = extremes(inverse, 1)[1]
     inverse = np.where(high - inverse > OUTLINE, high, inverse)
@@ -70,9 +75,12 @@ def sharpened(rgb: np.ndarray, inverse: np.ndarray, radius: int) -> np.ndarray:
     return np.where(soft, cv2.medianBlur(hard.astype(np.float32), 5), hard)
 
 
-def steps(inverse: np.ndarray, radius: int, least: float, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def steps(
+    inverse: np.ndarray, radius: int, least: float, share: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Lowest and highest inverse depth within `radius` of each pixel, and whether a step of more than `least` lies between: on a plane inverse depth is
-    linear, and a window twice as wide holds twice the change; on a step it holds the same, of which `share` is enough."""
+    linear, and a window twice as wide holds twice the change; on a step it holds the same, of which `share` is enough.
+    """
     (low, high), (low_wide, high_wide) = extremes(inverse, radius), extremes(inverse, 2 * radius)
     return low, high, (high - low > least) & (high - low > share * (high_wide - low_wide))
 
@@ -93,17 +101,32 @@ def _sided(rgb, inverse, soft, low, high, radius):
             if not soft[i, j]:
                 continue
             third = (high[i, j] - low[i, j]) / np.float32(3)
-            near, far = np.zeros(2, np.float32), np.zeros(2, np.float32)  # of weights, of weights by inverse depth
+            near, far = (
+                np.zeros(2, np.float32),
+                np.zeros(2, np.float32),
+            )  # of weights, of weights by inverse depth
             for a in range(max(0, i - radius), min(height, i + radius + 1)):
                 for b in range(max(0, j - radius), min(width, j + radius + 1)):
                     value = inverse[a, b]
                     # What is itself halfway says nothing.
-                    if low[i, j] + third < value < high[i, j] - third or value > high[i, j] + third or value < low[i, j] - third:
+                    if (
+                        low[i, j] + third < value < high[i, j] - third
+                        or value > high[i, j] + third
+                        or value < low[i, j] - third
+                    ):
                         continue
-                    d0, d1, d2 = rgb[a, b, 0] - rgb[i, j, 0], rgb[a, b, 1] - rgb[i, j, 1], rgb[a, b, 2] - rgb[i, j, 2]
+                    d0, d1, d2 = (
+                        rgb[a, b, 0] - rgb[i, j, 0],
+                        rgb[a, b, 1] - rgb[i, j, 1],
+                        rgb[a, b, 2] - rgb[i, j, 2],
+                    )
                     away = np.float32((a - i) ** 2 + (b - j) ** 2) / np.float32(radius * radius)
                     weight = np.exp(-np.float32(2) * away)
-                    alike = weight * np.exp(-(d0 * d0 + d1 * d1 + d2 * d2) / np.float32(2 * COLOR * COLOR)) + np.float32(1e-6) * weight
+                    alike = (
+                        weight
+                        * np.exp(-(d0 * d0 + d1 * d1 + d2 * d2) / np.float32(2 * COLOR * COLOR))
+                        + np.float32(1e-6) * weight
+                    )
                     side = near if value > (low[i, j] + high[i, j]) / np.float32(2) else far
                     side[0] += alike
                     side[1] += alike * value

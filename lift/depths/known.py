@@ -11,7 +11,13 @@ from torch import Tensor
 from lift.depths import DepthEstimator, depths
 from lift.types import Cameras, Depth
 
-_MOTORCYCLE = {"focal": 994.978, "cx": 311.193, "cy": 254.877, "offset": 31.086, "baseline": 0.193001}
+_MOTORCYCLE = {
+    "focal": 994.978,
+    "cx": 311.193,
+    "cy": 254.877,
+    "offset": 31.086,
+    "baseline": 0.193001,
+}
 """Pixels and metres, of the 741 x 500 pair (Middlebury 2014, Scharstein et al., GCPR 2014)."""
 
 
@@ -30,7 +36,13 @@ class Known(DepthEstimator):
     soft = 0.0
 
     def __init__(
-        self, path: Path | None = None, key: str | None = None, unit: float = 1.0, *, image: str, camera: Cameras
+        self,
+        path: Path | None = None,
+        key: str | None = None,
+        unit: float = 1.0,
+        *,
+        image: str,
+        camera: Cameras,
     ) -> None:
         if unit <= 0:
             raise ValueError(f"depth.unit is {unit}; choose a positive number")
@@ -39,12 +51,16 @@ class Known(DepthEstimator):
 
             if image not in SCENES:
                 choices = ", ".join(["motorcycle_left", *SCENES])
-                raise ValueError(f"image is {image!r}, which comes without depth; set depth.path, or choose one of {choices}")
+                raise ValueError(
+                    f"image is {image!r}, which comes without depth; set depth.path, or choose one of {choices}"
+                )
         self.path, self.key, self.unit, self.image, self.camera = path, key, unit, image, camera
 
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
         if tuple(image.shape[:2]) != (self.camera.height, self.camera.width):
-            raise ValueError(f"the picture is {tuple(image.shape[:2])} pixels, its camera's {(self.camera.height, self.camera.width)}")
+            raise ValueError(
+                f"the picture is {tuple(image.shape[:2])} pixels, its camera's {(self.camera.height, self.camera.width)}"
+            )
         if self.path is not None:
             depth = self._from_file(Path(self.path))
         elif self.image == "motorcycle_left":
@@ -61,7 +77,9 @@ class Known(DepthEstimator):
     def _from_file(self, path: Path) -> Tensor:
         values = _read(path, self.key)
         if values.ndim != 2:
-            raise ValueError(f"depth.path is {path}, an array of shape {values.shape}; choose one of height x width")
+            raise ValueError(
+                f"depth.path is {path}, an array of shape {values.shape}; choose one of height x width"
+            )
         height, width = values.shape
         zoom = max(self.camera.width / width, self.camera.height / height)
         column = (np.arange(self.camera.width) + 0.5 - self.camera.width / 2) / zoom + width / 2
@@ -74,13 +92,19 @@ def _motorcycle(camera: Cameras) -> Tensor:
     package = importlib.util.find_spec("skimage")
     path = Path(package.submodule_search_locations[0]) / "data" / "motorcycle_disp.npz"
     if not path.is_file():
-        raise FileNotFoundError(f"scikit-image has no {path.name}; choose another image, or another depth")
+        raise FileNotFoundError(
+            f"scikit-image has no {path.name}; choose another image, or another depth"
+        )
     disparity = _read(path, None)
     depth = _MOTORCYCLE["focal"] * _MOTORCYCLE["baseline"] / (disparity + _MOTORCYCLE["offset"])
     known = np.isfinite(disparity)
     k = camera.intrinsics[0].double().numpy(force=True)
-    column = (np.arange(camera.width) + 0.5 - k[0, 2]) / k[0, 0] * _MOTORCYCLE["focal"] + _MOTORCYCLE["cx"]
-    row = (np.arange(camera.height) + 0.5 - k[1, 2]) / k[1, 1] * _MOTORCYCLE["focal"] + _MOTORCYCLE["cy"]
+    column = (np.arange(camera.width) + 0.5 - k[0, 2]) / k[0, 0] * _MOTORCYCLE[
+        "focal"
+    ] + _MOTORCYCLE["cx"]
+    row = (np.arange(camera.height) + 0.5 - k[1, 2]) / k[1, 1] * _MOTORCYCLE["focal"] + _MOTORCYCLE[
+        "cy"
+    ]
     return torch.from_numpy(_sampled(np.where(known, depth, 0), row, column))
 
 

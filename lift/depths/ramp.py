@@ -28,14 +28,25 @@ class Ramp(DepthEstimator):
     """
 
     def __init__(
-        self, near: float = 1.0, far: float = 4.0, horizon: float = 0.35, center: float = 0.25, edges: float = 0.7
+        self,
+        near: float = 1.0,
+        far: float = 4.0,
+        horizon: float = 0.35,
+        center: float = 0.25,
+        edges: float = 0.7,
     ) -> None:
         if not 0 < near < far:
             raise ValueError(f"depth.near is {near} and depth.far is {far}; choose 0 < near < far")
         for key, value in {"horizon": horizon, "center": center, "edges": edges}.items():
             if not 0 <= value <= 1:
                 raise ValueError(f"depth.{key} is {value}; choose a value from 0 to 1")
-        self.near, self.far, self.horizon, self.center, self.edges = near, far, horizon, center, edges
+        self.near, self.far, self.horizon, self.center, self.edges = (
+            near,
+            far,
+            horizon,
+            center,
+            edges,
+        )
 
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
         rgb = image.cpu().numpy().astype(np.float32) / 255
@@ -44,13 +55,20 @@ class Ramp(DepthEstimator):
         # A softplus joins floor and background without a crease; the small slope above the horizon leaves no two rows equal.
         bend = 0.05
         rise = bend * np.logaddexp(0, (y - self.horizon) / bend) + 0.15 * y
-        nearness = np.repeat(((rise - rise.min()) / np.ptp(rise).clip(1e-6))[:, None], width, axis=1).astype(np.float32)
+        nearness = np.repeat(
+            ((rise - rise.min()) / np.ptp(rise).clip(1e-6))[:, None], width, axis=1
+        ).astype(np.float32)
         if self.center:
             nearness += self.center * _salience(rgb)
         if self.edges:
             # Texture must not become relief: the guide is softened, and weak contrast does not count as an edge.
             guide = cv2.GaussianBlur(rgb, (0, 0), max(height, width) / 200)
-            smooth = guided(torch.from_numpy(guide).permute(2, 0, 1), torch.from_numpy(nearness), max(2, max(height, width) // 12), 0.02).numpy()
+            smooth = guided(
+                torch.from_numpy(guide).permute(2, 0, 1),
+                torch.from_numpy(nearness),
+                max(2, max(height, width) // 12),
+                0.02,
+            ).numpy()
             nearness += self.edges * (smooth - nearness)
         nearness = (nearness - nearness.min()) / max(float(np.ptp(nearness)), 1e-6)
         inverse = 1 / self.far + nearness * (1 / self.near - 1 / self.far)

@@ -57,12 +57,14 @@ class Distortion(nn.Module, ABC):
 
     def account(self) -> dict[str, Any]:
         """What it has to tell of itself after the fit, for `metrics.json`: numbers, texts, lists and dictionaries of them. The report shows `parts` as
-        `composed` has them."""
+        `composed` has them.
+        """
         return {}
 
     def penalty(self) -> Float[Tensor, ""]:
         """Added to the loss: what keeps the distortion from taking over what belongs to the scene. Asked for once a step, after `cameras` and
-        `gaussians` and before there is a picture."""
+        `gaussians` and before there is a picture.
+        """
         return torch.zeros((), device=next((p.device for p in self.parameters()), None))
 
     def groups(self) -> Iterator[dict[str, Any]]:
@@ -74,12 +76,25 @@ class Distortion(nn.Module, ABC):
 def rehearse(settings: Mapping[str, Any], camera: Cameras) -> None:
     """Builds a distortion, `settings` with its `name`, for two frames that stand in for those to come, so that a value it does not take is told before
     they are made. camera: the input's. Raises what the constructor raises where that names a setting (`distortion.`...), and ComponentError for what is
-    asked for that nobody supplies and for parameters without a learning rate: other faults may be the stand-ins'."""
-    ahead = torch.tensor([[x, y, z] for x in (-0.3, 0, 0.3) for y in (-0.3, 0, 0.3) for z in (1.0, 2.0)])
-    points = PointCloud(ahead @ camera.world_to_camera[0, :3, :3] + camera.centers, torch.zeros(len(ahead), 3))
+    asked for that nobody supplies and for parameters without a learning rate: other faults may be the stand-ins'.
+    """
+    ahead = torch.tensor(
+        [[x, y, z] for x in (-0.3, 0, 0.3) for y in (-0.3, 0, 0.3) for z in (1.0, 2.0)]
+    )
+    points = PointCloud(
+        ahead @ camera.world_to_camera[0, :3, :3] + camera.centers, torch.zeros(len(ahead), 3)
+    )
     trajectory = Trajectory(camera, (Clip("right", 0, camera),))
     try:
-        built = distortions.build(settings, num_views=2, extent=1.5, size=(camera.width, camera.height), trajectory=trajectory, points=points, agree=False)
+        built = distortions.build(
+            settings,
+            num_views=2,
+            extent=1.5,
+            size=(camera.width, camera.height),
+            trajectory=trajectory,
+            points=points,
+            agree=False,
+        )
     except Exception as error:
         if isinstance(error, ComponentError) or str(error).startswith("distortion."):
             raise
@@ -87,16 +102,23 @@ def rehearse(settings: Mapping[str, Any], camera: Cameras) -> None:
     try:
         list(built.groups())
     except AttributeError as error:
-        raise ComponentError(f"distortion {settings['name']!r} has no learning rates ({error}); set learning_rate, or override groups") from None
+        raise ComponentError(
+            f"distortion {settings['name']!r} has no learning rates ({error}); set learning_rate, or override groups"
+        ) from None
 
 
 def deformed(
-    gaussians: Gaussians, moved: Float[Tensor, "view gaussian 3"], turned: Float[Tensor, "view gaussian 4"], grown: Float[Tensor, "view gaussian 3"]
+    gaussians: Gaussians,
+    moved: Float[Tensor, "view gaussian 3"],
+    turned: Float[Tensor, "view gaussian 4"],
+    grown: Float[Tensor, "view gaussian 3"],
 ) -> Gaussians:
     """A set a view: means and quaternions with what is added to them, scales by the exponential; exactly as they were where that is zero."""
     return Gaussians(
         gaussians.means + moved,
-        normalize(gaussians.quats + turned, dim=-1).where(turned.any(-1, keepdim=True), gaussians.quats.expand_as(turned)),
+        normalize(gaussians.quats + turned, dim=-1).where(
+            turned.any(-1, keepdim=True), gaussians.quats.expand_as(turned)
+        ),
         gaussians.scales * grown.exp(),
         gaussians.opacities.expand(moved.shape[:-1]),
         gaussians.sh_coeffs.expand(*moved.shape[:-1], *gaussians.sh_coeffs.shape[-2:]),

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -29,14 +28,25 @@ class Appearance(Distortion):
     steps = 1000
 
     def __init__(
-        self, cells: int = 0, learning_rate: float = 1e-3, weight: float = 0.1, chained: bool = True,
-        *, num_views: int, size: tuple[int, int], trajectory: Trajectory,
-    ) -> None:  # fmt: skip
+        self,
+        cells: int = 0,
+        learning_rate: float = 1e-3,
+        weight: float = 0.1,
+        chained: bool = True,
+        *,
+        num_views: int,
+        size: tuple[int, int],
+        trajectory: Trajectory,
+    ) -> None:
         super().__init__()
         if cells < 0:
             raise ValueError(f"distortion.cells is {cells}; choose 0 or more")
         self.learning_rate, self.weight = learning_rate, weight
-        nodes = [max(1, round(side * cells / max(size))) + 3 for side in size[::-1]] if cells else [1, 1]
+        nodes = (
+            [max(1, round(side * cells / max(size))) + 3 for side in size[::-1]]
+            if cells
+            else [1, 1]
+        )
         self.maps = PerFrame(num_views, (3, 4, *nodes), trajectory, chained)
         """[frame out in node node]: what is added to the identity; the last of `in` is added itself."""
 

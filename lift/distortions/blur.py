@@ -38,9 +38,15 @@ class Blur(Distortion):
     steps = 1000
 
     def __init__(
-        self, most: float = 2.5, learning_rate: float = 2e-2, weight: float = 1e-3, chained: bool = True,
-        *, num_views: int, trajectory: Trajectory,
-    ) -> None:  # fmt: skip
+        self,
+        most: float = 2.5,
+        learning_rate: float = 2e-2,
+        weight: float = 1e-3,
+        chained: bool = True,
+        *,
+        num_views: int,
+        trajectory: Trajectory,
+    ) -> None:
         super().__init__()
         if not most > 0:
             raise ValueError(f"distortion.most is {most:g}; choose more than 0")
@@ -49,7 +55,9 @@ class Blur(Distortion):
 
     def image(self, render: Render, view: Int[Tensor, "view"]) -> Render:
         square = (UNIT * render.rgb.shape[2]) ** 2  # of the unit, in pixels
-        return replace(render, rgb=blurred(render.rgb, self.variances(view) * square, self.most**2 * square))
+        return replace(
+            render, rgb=blurred(render.rgb, self.variances(view) * square, self.most**2 * square)
+        )
 
     def variances(self, view: Int[Tensor, "view"]) -> Float[Tensor, "view"]:
         """In squares of `UNIT`; none for the input."""
@@ -61,7 +69,9 @@ class Blur(Distortion):
         return self.weight * self.variance.values.abs().mean()
 
 
-def blurred(rgb: Float[Tensor, "view height width 3"], variance: Float[Tensor, "view"], most: float) -> Float[Tensor, "view height width 3"]:
+def blurred(
+    rgb: Float[Tensor, "view height width 3"], variance: Float[Tensor, "view"], most: float
+) -> Float[Tensor, "view height width 3"]:
     """Pictures, each by its own variance in pixels squared, at most `most`; exactly themselves at 0. Beyond the border they are mirrored."""
     if not variance.is_cuda:  # there it would have to be waited for
         most = min(most, float(variance.detach().max()))
@@ -75,7 +85,8 @@ def blurred(rgb: Float[Tensor, "view height width 3"], variance: Float[Tensor, "
 
 class _Blurred(Function):
     """In plain torch. The blur of a mirrored picture is its own adjoint; and it is diffusion: what a change of the variance changes is half the Laplacian of
-    what came out, but for what the reach cuts off. (The gradient of the kernel would be a sum over all pixels for each of its taps.)"""
+    what came out, but for what the reach cuts off. (The gradient of the kernel would be a sum over all pixels for each of its taps.)
+    """
 
     @staticmethod
     def forward(ctx, rgb, variance, reach):
@@ -92,23 +103,33 @@ class _Blurred(Function):
     @once_differentiable
     def backward(ctx, outer):
         (out,) = ctx.saved_tensors
-        by_variance = -0.5 * sum((outer.diff(dim=axis) * out.diff(dim=axis)).flatten(1).sum(1) for axis in (1, 2))
+        by_variance = -0.5 * sum(
+            (outer.diff(dim=axis) * out.diff(dim=axis)).flatten(1).sum(1) for axis in (1, 2)
+        )
         return _filtered(outer, ctx.kernel), by_variance, None
 
 
-def _filtered(rgb: Float[Tensor, "view height width 3"], kernel: Float[Tensor, "view tap"]) -> Float[Tensor, "view height width 3"]:
+def _filtered(
+    rgb: Float[Tensor, "view height width 3"], kernel: Float[Tensor, "view tap"]
+) -> Float[Tensor, "view height width 3"]:
     """Along rows and columns."""
     return _along(_along(rgb.permute(0, 3, 1, 2), kernel).mT, kernel).mT.permute(0, 2, 3, 1)
 
 
-def _along(planes: Float[Tensor, "view plane line pixel"], kernel: Float[Tensor, "view tap"]) -> Float[Tensor, "view plane line pixel"]:
+def _along(
+    planes: Float[Tensor, "view plane line pixel"], kernel: Float[Tensor, "view tap"]
+) -> Float[Tensor, "view plane line pixel"]:
     """Block by block as products of matrices, which is what processors of all kinds are quickest at."""
     views, count, lines, pixels = planes.shape
     reach, blocks = kernel.shape[1] // 2, -(-pixels // BLOCK)
     around = BLOCK + 2 * reach
     # In rows that are one shorter than what is repeated, each row has the kernel one further to the right.
     band = pad(kernel, (0, BLOCK)).repeat(1, BLOCK)[:, : BLOCK * around].view(views, BLOCK, around)
-    circle = torch.arange(-reach, blocks * BLOCK + reach, device=planes.device) % (2 * pixels)  # a line and its mirror image, again and again
-    mirrored = planes.reshape(views, count * lines, pixels)[..., circle.minimum(2 * pixels - 1 - circle)]
+    circle = torch.arange(-reach, blocks * BLOCK + reach, device=planes.device) % (
+        2 * pixels
+    )  # a line and its mirror image, again and again
+    mirrored = planes.reshape(views, count * lines, pixels)[
+        ..., circle.minimum(2 * pixels - 1 - circle)
+    ]
     found = mirrored.unfold(2, around, BLOCK).reshape(views, -1, around) @ band.mT
     return found.view(views, count, lines, blocks * BLOCK)[..., :pixels]

@@ -27,17 +27,25 @@ class PerFrame(nn.Module):
     so a frame's picture tells of all that follow it; with few looks at each frame that is what they are learned by.
     """
 
-    def __init__(self, num_views: int, shape: tuple[int, ...], trajectory: Trajectory, chained: bool) -> None:
+    def __init__(
+        self, num_views: int, shape: tuple[int, ...], trajectory: Trajectory, chained: bool
+    ) -> None:
         super().__init__()
         self.shape = shape
         self.values = nn.Parameter(torch.zeros(num_views, *shape))
         """Of a frame, or its change from the frame before."""
-        self.register_buffer("before", ancestry(trajectory, num_views) if chained else None, persistent=False)
+        self.register_buffer(
+            "before", ancestry(trajectory, num_views) if chained else None, persistent=False
+        )
 
     def forward(self, view: Int[Tensor, "view"]) -> Float[Tensor, "view *number"]:
         if self.before is None:
-            return (view > 0).to(self.values.dtype).view(-1, *[1] * len(self.shape)) * self.values[view]
-        return (self.before[view] @ self.values.reshape(len(self.values), -1)).view(len(view), *self.shape)
+            return (view > 0).to(self.values.dtype).view(-1, *[1] * len(self.shape)) * self.values[
+                view
+            ]
+        return (self.before[view] @ self.values.reshape(len(self.values), -1)).view(
+            len(view), *self.shape
+        )
 
     def interpolate_frames(self, weights: Float[Tensor, "view view"]) -> None:
         """Replace the numbers of every frame by a weighted sum over frames.
@@ -56,7 +64,8 @@ class PerFrame(nn.Module):
 
     def norm(self, least: float, weight: float = 1.0) -> Float[Tensor, ""]:
         """`weight` times the mean over frames of the root mean square of a frame's numbers, rounded at zero over `least`. Pulls all sizes alike, so that what
-        is not needed goes to zero, and what is needed is hardly held back."""
+        is not needed goes to zero, and what is needed is hardly held back.
+        """
         numbers = self.values.reshape(len(self.values), -1)
         if fused(numbers):
             from lift.distortions import chain_triton

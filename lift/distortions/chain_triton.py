@@ -1,5 +1,6 @@
 """A CUDA kernel for the penalty of numbers that every frame has: value and gradient in one launch forwards, where plain torch takes
-twenty on few numbers."""
+twenty on few numbers.
+"""
 
 import torch
 import triton.language as tl
@@ -21,7 +22,9 @@ class _Norm(Function):
     @staticmethod
     def forward(ctx, numbers, least, weight):
         sizes, gradient = numbers.new_empty(len(numbers)), torch.empty_like(numbers)
-        _size[len(numbers),](numbers, sizes, gradient, numbers.shape[1], least, weight / max(len(numbers), 1))
+        _size[len(numbers),](
+            numbers, sizes, gradient, numbers.shape[1], least, weight / max(len(numbers), 1)
+        )
         ctx.save_for_backward(gradient)
         return sizes.sum()
 
@@ -44,4 +47,8 @@ def _size(numbers, sizes, gradient, count, least, share):
     tl.store(sizes + n, share * square / (root + least))
     for first in range(0, count, _BLOCK):
         at = n * count + first + i
-        tl.store(gradient + at, tl.load(numbers + at, first + i < count, 0.0) * (share / (count * root)), first + i < count)
+        tl.store(
+            gradient + at,
+            tl.load(numbers + at, first + i < count, 0.0) * (share / (count * root)),
+            first + i < count,
+        )

@@ -8,7 +8,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lift.distortions import Distortion, appearance, blur, distortions, field, hexplane, image_warp, rigid  # noqa: F401  they are part of its key
+# The cache key of `composed` covers the sources of its parts, so it imports them.
+from lift.distortions import (  # noqa: F401
+    Distortion,
+    appearance,
+    blur,
+    distortions,
+    field,
+    hexplane,
+    image_warp,
+    rigid,
+)
 from lift.registry import ComponentError
 from lift.types import Cameras, Gaussians, PointCloud, Render, Trajectory
 
@@ -41,35 +51,78 @@ class Composed(Distortion):
     """
 
     def __init__(
-        self, parts: tuple[str, ...] = ("rigid", "image_warp", "appearance", "blur"), starts: tuple[float, ...] = (), sift: float = 0.2,
+        self,
+        parts: tuple[str, ...] = ("rigid", "image_warp", "appearance", "blur"),
+        starts: tuple[float, ...] = (),
+        sift: float = 0.2,
         settings: dict = {},  # noqa: B006
-        *, num_views: int, extent: float, size: tuple[int, int], trajectory: Trajectory, points: PointCloud, agree: bool = False,
-    ) -> None:  # fmt: skip
+        *,
+        num_views: int,
+        extent: float,
+        size: tuple[int, int],
+        trajectory: Trajectory,
+        points: PointCloud,
+        agree: bool = False,
+    ) -> None:
         super().__init__()
         for name in parts:
             if name == "composed" or list(parts).count(name) > 1:
-                raise ComponentError(f"distortion.parts has {name!r}; choose every part once, and none that is composed itself")
+                raise ComponentError(
+                    f"distortion.parts has {name!r}; choose every part once, and none that is composed itself"
+                )
         for name in settings:
             if name not in parts:
-                raise ComponentError(f"distortion.settings has {name!r}; choose among distortion.parts: {', '.join(parts)}")
+                raise ComponentError(
+                    f"distortion.settings has {name!r}; choose among distortion.parts: {', '.join(parts)}"
+                )
         if not 0 <= sift <= 1:
-            raise ComponentError(f"distortion.sift is {sift:g}; choose a share of the steps, 0 to drop nothing")
+            raise ComponentError(
+                f"distortion.sift is {sift:g}; choose a share of the steps, 0 to drop nothing"
+            )
         if len(starts) > len(parts) or any(not 0 <= start < 1 for start in starts):
-            raise ComponentError(f"distortion.starts is {list(starts)}; choose at most {len(parts)} shares of the steps, each at least 0 and below 1")
-        supplied = {"num_views": num_views, "extent": extent, "size": size, "trajectory": trajectory, "points": points, "agree": agree}
-        self.parts = nn.ModuleDict({name: distortions.build({"name": name, **settings.get(name, {})}, **supplied) for name in parts})
-        self.starts, self.sift = {name: part.begins for name, part in self.parts.items()} | dict(zip(parts, starts)), sift
+            raise ComponentError(
+                f"distortion.starts is {list(starts)}; choose at most {len(parts)} shares of the steps, each at least 0 and below 1"
+            )
+        supplied = {
+            "num_views": num_views,
+            "extent": extent,
+            "size": size,
+            "trajectory": trajectory,
+            "points": points,
+            "agree": agree,
+        }
+        self.parts = nn.ModuleDict(
+            {
+                name: distortions.build({"name": name, **settings.get(name, {})}, **supplied)
+                for name in parts
+            }
+        )
+        self.starts, self.sift = (
+            {name: part.begins for name, part in self.parts.items()}
+            | dict(zip(parts, starts, strict=False)),
+            sift,
+        )
         for name, start in self.starts.items():
             if not 0 <= start < 1:
-                raise ComponentError(f"distortion {name!r} begins at {start:g}; let its `begins` be a share of the steps, at least 0 and below 1")
+                raise ComponentError(
+                    f"distortion {name!r} begins at {start:g}; let its `begins` be a share of the steps, at least 0 and below 1"
+                )
         self._untold = list(parts)[len(starts) :]
         # Photographs, which come in no order, show one scene that keeps still.
         self._needless = (agree or trajectory.hint == "unordered") and sift > 0
         if self._needless:
             self.parts.requires_grad_(False)
-        self._learned = {name: [parameter for parameter in part.parameters() if parameter.requires_grad] for name, part in self.parts.items()}
-        self.register_buffer("verdicts", torch.full((len(parts),), DROPPED if self._needless else UNDECIDED, dtype=torch.int8))
-        self.register_buffer("explained", torch.full((len(parts) + 1,), torch.nan))  # by each beside the others that stay, and together
+        self._learned = {
+            name: [parameter for parameter in part.parameters() if parameter.requires_grad]
+            for name, part in self.parts.items()
+        }
+        self.register_buffer(
+            "verdicts",
+            torch.full((len(parts),), DROPPED if self._needless else UNDECIDED, dtype=torch.int8),
+        )
+        self.register_buffer(
+            "explained", torch.full((len(parts) + 1,), torch.nan)
+        )  # by each beside the others that stay, and together
         self._verdicts: list[int] | None = None  # the same where nothing has to be waited for
         self.register_load_state_dict_post_hook(_ask_again)
 
@@ -82,20 +135,29 @@ class Composed(Distortion):
     def acting(self) -> list[Distortion]:
         """The parts that have begun and were not dropped, in their order."""
         acting = [
-            part for verdict, (name, part) in zip(self._known(), self.parts.items()) if self.progress >= self.starts[name] and verdict != DROPPED
+            part
+            for verdict, (name, part) in zip(self._known(), self.parts.items(), strict=False)
+            if self.progress >= self.starts[name] and verdict != DROPPED
         ]
         for part in acting:
-            if part.progress != self.progress:  # a module takes its time to set an attribute, and is asked for this five times a step
+            if (
+                part.progress != self.progress
+            ):  # a module takes its time to set an attribute, and is asked for this five times a step
                 part.progress = self.progress
         return acting
 
     def judge(self, errors: Callable[[], Float[Tensor, "frame"]]) -> None:
         """Decides about the parts that have begun once the last of them has learned for long enough: what has learned for less explains too little beside
         the others. The worst goes until all that are left have a share in what is explained, and these go, too, if that is hardly anything. (What
-        those explain together that are to go says nothing: one does harm where another helps.)"""
+        those explain together that are to go says nothing: one does harm where another helps.)
+        """
         verdicts = self._known()
         starts = list(self.starts.values())
-        due = [i for i, start in enumerate(starts) if verdicts[i] == UNDECIDED and start <= self.progress and start + self.sift < 1]
+        due = [
+            i
+            for i, start in enumerate(starts)
+            if verdicts[i] == UNDECIDED and start <= self.progress and start + self.sift < 1
+        ]
         if self.sift and due and self.progress >= max(starts[i] for i in due) + self.sift:
             kept = self._worth(due, errors)
             for index in due:
@@ -109,7 +171,11 @@ class Composed(Distortion):
     def _worth(self, due: list[int], errors: Callable[[], Float[Tensor, "frame"]]) -> list[int]:
         """Those of the parts that stay."""
         verdicts = self._known()
-        decided = [i for i, name in enumerate(self.parts) if verdicts[i] == KEPT and self.progress >= self.starts[name]]
+        decided = [
+            i
+            for i, name in enumerate(self.parts)
+            if verdicts[i] == KEPT and self.progress >= self.starts[name]
+        ]
 
         def measured(without: list[int]) -> Float[Tensor, "frame"]:
             before = verdicts.copy()
@@ -127,7 +193,11 @@ class Composed(Distortion):
                 return -math.inf  # it alone makes errors that are no numbers
             known = whole.isfinite() & worse.isfinite()
             bound = AT_MOST * worse[known].nanmedian()
-            return float((1 - whole[known].minimum(bound).sum() / worse[known].minimum(bound).sum()).nan_to_num())
+            return float(
+                (
+                    1 - whole[known].minimum(bound).sum() / worse[known].minimum(bound).sum()
+                ).nan_to_num()
+            )
 
         gone: list[int] = []
         whole = measured(gone)
@@ -143,11 +213,21 @@ class Composed(Distortion):
 
     def account(self) -> dict[str, Any]:
         """Of each part what became of it (kept, dropped, not judged, not needed) and which share of the frames' squared error it explained
-        when it was judged, beside those that had not gone before, with what it tells of itself; `together`, of all that were left. None where that was not asked."""
-        *each, together = [value if math.isfinite(value) else None for value in self.explained.tolist()]
-        said = {UNDECIDED: "not judged", KEPT: "kept", DROPPED: "not needed" if self._needless else "dropped"}
+        when it was judged, beside those that had not gone before, with what it tells of itself; `together`, of all that were left. None where that was not asked.
+        """
+        *each, together = [
+            value if math.isfinite(value) else None for value in self.explained.tolist()
+        ]
+        said = {
+            UNDECIDED: "not judged",
+            KEPT: "kept",
+            DROPPED: "not needed" if self._needless else "dropped",
+        }
         verdicts = self._known()
-        parts = {name: {"verdict": said[verdicts[i]], "explains": each[i]} | part.account() for i, (name, part) in enumerate(self.parts.items())}
+        parts = {
+            name: {"verdict": said[verdicts[i]], "explains": each[i]} | part.account()
+            for i, (name, part) in enumerate(self.parts.items())
+        }
         return {"parts": parts, "together": together}
 
     def _known(self) -> list[int]:

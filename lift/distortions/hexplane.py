@@ -23,7 +23,9 @@ COARSE = 3000 / 17_000
 OUT = (3, 3, 4)
 """Offsets of position, logarithm of scale, quaternion."""
 
-Offsets = tuple[Float[Tensor, "gaussian 3"], Float[Tensor, "gaussian 3"], Float[Tensor, "gaussian 4"]]
+Offsets = tuple[
+    Float[Tensor, "gaussian 3"], Float[Tensor, "gaussian 3"], Float[Tensor, "gaussian 4"]
+]
 Codes = Sequence[tuple[float, float]]
 
 
@@ -44,32 +46,62 @@ class HexPlane(Distortion):
     """
 
     def __init__(
-        self, as_released: bool = False, learning_rate: float = 1.6e-3, smoothness: float = 2e-4, ones: float = 1e-3,
-        *, num_views: int, trajectory: Trajectory, points: PointCloud,
-    ) -> None:  # fmt: skip
+        self,
+        as_released: bool = False,
+        learning_rate: float = 1.6e-3,
+        smoothness: float = 2e-4,
+        ones: float = 1e-3,
+        *,
+        num_views: int,
+        trajectory: Trajectory,
+        points: PointCloud,
+    ) -> None:
         super().__init__()
         self.learning_rate, self.as_released = learning_rate, as_released
         low, high = points.points.amin(0), points.points.amax(0)
         self.unit = float((high - low).max()) / 2 / SCENE_SIZE
         centers = trajectory.cameras.centers
-        self.reach = max(1.1 * float((centers - centers.mean(0)).norm(dim=-1).max()) / self.unit, 1e-3)
+        self.reach = max(
+            1.1 * float((centers - centers.mean(0)).norm(dim=-1).max()) / self.unit, 1e-3
+        )
         self.codes = tree_codes(trajectory) if as_released else None
-        self.planes = TreePlanes(low, high, "plain") if as_released else FramePlanes(low, high, num_views, smoothness, ones)
+        self.planes = (
+            TreePlanes(low, high, "plain")
+            if as_released
+            else FramePlanes(low, high, num_views, smoothness, ones)
+        )
         self._tied: Tensor | None = None
 
     def gaussians(self, gaussians: Gaussians, view: Int[Tensor, "view"]) -> Gaussians:
         if self.as_released and self.progress < COARSE:
             return gaussians
-        means = (gaussians.means if gaussians.means.ndim == 3 else gaussians.means[None].expand(len(view), -1, -1)).unbind(0)
+        means = (
+            gaussians.means
+            if gaussians.means.ndim == 3
+            else gaussians.means[None].expand(len(view), -1, -1)
+        ).unbind(0)
         if self.as_released:
-            offsets = [self.planes(mean, [self.codes[index]])[0] for mean, index in zip(means, view.tolist())]
+            offsets = [
+                self.planes(mean, [self.codes[index]])[0]
+                for mean, index in zip(means, view.tolist(), strict=False)
+            ]
             last = offsets[-1]
-            self._tied = last[0].square().mean() + last[1].abs().mean() + last[2].abs().mean() if int(view[-1]) == 0 else None
-            moved, grown, turned = (torch.stack(parts) for parts in zip(*offsets))
+            self._tied = (
+                last[0].square().mean() + last[1].abs().mean() + last[2].abs().mean()
+                if int(view[-1]) == 0
+                else None
+            )
+            moved, grown, turned = (torch.stack(parts) for parts in zip(*offsets, strict=False))
         else:
-            offsets = self.planes(means[0], view) if gaussians.means.ndim == 2 else [self.planes(m, v[None])[0] for m, v in zip(means, view)]
+            offsets = (
+                self.planes(means[0], view)
+                if gaussians.means.ndim == 2
+                else [self.planes(m, v[None])[0] for m, v in zip(means, view, strict=False)]
+            )
             generated = (view > 0).to(gaussians.means.dtype)[:, None, None]
-            moved, grown, turned = (generated * torch.stack(parts) for parts in zip(*offsets))
+            moved, grown, turned = (
+                generated * torch.stack(parts) for parts in zip(*offsets, strict=False)
+            )
         return deformed(gaussians, self.unit * moved, turned, grown)
 
     def penalty(self) -> Float[Tensor, ""]:
@@ -82,36 +114,47 @@ class HexPlane(Distortion):
         network = [*self.planes.trunk.parameters(), *self.planes.heads.parameters()]
         known = {id(parameter) for parameter in network}
         rate = self.learning_rate * self.reach
-        yield {"params": [parameter for parameter in self.parameters() if id(parameter) not in known], "lr": rate}
+        yield {
+            "params": [parameter for parameter in self.parameters() if id(parameter) not in known],
+            "lr": rate,
+        }
         yield {"params": network, "lr": rate / 10}
 
 
 class FramePlanes(nn.Module):
     """Offsets as a function of place and frame: three planes of two places a level, and for each frame three rows along one."""
 
-    def __init__(self, low: Tensor, high: Tensor, num_views: int, smoothness: float, ones: float) -> None:
+    def __init__(
+        self, low: Tensor, high: Tensor, num_views: int, smoothness: float, ones: float
+    ) -> None:
         """low, high: corners of the scene, [3]; beyond them the border's values hold."""
         super().__init__()
         self.smoothness, self.ones = smoothness, ones
         self.register_buffer("low", low, persistent=False)
         self.register_buffer("high", high, persistent=False)
         sides = [RESOLUTION * level for level in LEVELS]
-        self.planes = nn.ParameterList(torch.empty(3, CHANNELS, side, side).uniform_(0.1, 0.5) for side in sides)
+        self.planes = nn.ParameterList(
+            torch.empty(3, CHANNELS, side, side).uniform_(0.1, 0.5) for side in sides
+        )
         self.rows = nn.ParameterList(torch.ones(num_views, 3 * CHANNELS, side) for side in sides)
         self.trunk, self.heads = _network()
         for head in self.heads:
             nn.init.zeros_(head[-1].weight)
             nn.init.zeros_(head[-1].bias)
 
-    def forward(self, means: Float[Tensor, "gaussian 3"], view: Int[Tensor, "view"]) -> list[Offsets]:
+    def forward(
+        self, means: Float[Tensor, "gaussian 3"], view: Int[Tensor, "view"]
+    ) -> list[Offsets]:
         """A view each."""
         at = (2 * (means - self.low) / (self.high - self.low) - 1).clamp(-1, 1)
         pairs = torch.stack([at[:, [0, 1]], at[:, [0, 2]], at[:, [1, 2]]])[:, None]
         levels = []
-        for planes, rows in zip(self.planes, self.rows):
+        for planes, rows in zip(self.planes, self.rows, strict=False):
             space = grid_sample(planes, pairs, align_corners=True)[:, :, 0].prod(0).T.contiguous()
             found = [
-                interpolate(rows[view, CHANNELS * axis : CHANNELS * (axis + 1)].flatten(0, 1).T, at[:, axis]).unflatten(1, (len(view), CHANNELS))
+                interpolate(
+                    rows[view, CHANNELS * axis : CHANNELS * (axis + 1)].flatten(0, 1).T, at[:, axis]
+                ).unflatten(1, (len(view), CHANNELS))
                 for axis in range(3)
             ]
             levels.append(space[:, None] * found[0] * found[1] * found[2])
@@ -164,13 +207,18 @@ class TreePlanes(nn.Module):
         self.planes = nn.ParameterList()
         for level in LEVELS:
             sides = [RESOLUTION * level] * 3 + [RESOLUTION] * 2
-            self.planes += [nn.Parameter(torch.empty(1, CHANNELS, sides[b], sides[a]).uniform_(0.1, 0.5)) for a, b in PAIRS]
+            self.planes += [
+                nn.Parameter(torch.empty(1, CHANNELS, sides[b], sides[a]).uniform_(0.1, 0.5))
+                for a, b in PAIRS
+            ]
         self.trunk, self.heads = _network()
 
     def forward(self, means: Tensor, codes: Codes) -> list[tuple[Tensor, Tensor, Tensor]]:
         """A view each: offsets [gaussian 3], [gaussian 3], [gaussian 4] of Gaussians at `means` [gaussian 3]."""
         at = 2 * (means - self.low) / (self.high - self.low) - 1
-        features = self.looked_up(at, codes) if self.evaluation == "plain" else self.factored(at, codes)
+        features = (
+            self.looked_up(at, codes) if self.evaluation == "plain" else self.factored(at, codes)
+        )
         hidden = [self.trunk(feature) for feature in features]
         return [tuple(head(view) for head in self.heads) for view in hidden]
 
@@ -178,8 +226,12 @@ class TreePlanes(nn.Module):
         """Features [gaussian 48] a view, all planes interpolated at every Gaussian."""
         views = []
         for u, v in codes:
-            place = torch.cat([at, torch.full_like(at[:, :1], u), torch.full_like(at[:, :1], v)], dim=-1)
-            views.append(torch.cat([self._product(level, PAIRS, place) for level in range(len(LEVELS))]).T)
+            place = torch.cat(
+                [at, torch.full_like(at[:, :1], u), torch.full_like(at[:, :1], v)], dim=-1
+            )
+            views.append(
+                torch.cat([self._product(level, PAIRS, place) for level in range(len(LEVELS))]).T
+            )
         return views
 
     def factored(self, at: Tensor, codes: Codes) -> list[Tensor]:
@@ -188,10 +240,17 @@ class TreePlanes(nn.Module):
         for level in range(len(LEVELS)):
             spatial = self._product(level, PAIRS[:2] + PAIRS[4:5], at).T.contiguous()[:, None]
             for axis in range(3):
-                lines = [_row(self._plane(level, axis, 3 + k), code[k]) for code in codes for k in (0, 1)]
-                found = interpolate(torch.cat(lines).T, at[:, axis]).unflatten(1, (len(codes), 2, CHANNELS))
+                lines = [
+                    _row(self._plane(level, axis, 3 + k), code[k]) for code in codes for k in (0, 1)
+                ]
+                found = interpolate(torch.cat(lines).T, at[:, axis]).unflatten(
+                    1, (len(codes), 2, CHANNELS)
+                )
                 spatial = spatial * found[:, :, 0] * found[:, :, 1]
-            both = [_row(_row(self._plane(level, 3, 4), v)[None, :, None, :].mT, u)[:, 0] for u, v in codes]
+            both = [
+                _row(_row(self._plane(level, 3, 4), v)[None, :, None, :].mT, u)[:, 0]
+                for u, v in codes
+            ]
             levels.append(spatial * torch.stack(both))
         return list(torch.cat(levels, dim=-1).unbind(1))
 
@@ -205,7 +264,9 @@ class TreePlanes(nn.Module):
         for level in range(len(LEVELS)):
             planes = list(self.planes)[level * len(PAIRS) : (level + 1) * len(PAIRS)]
             for weight, chosen in ((2e-4, (0, 1, 3)), (1e-3, (2, 4, 5))):
-                total = total + weight * sum(planes[index].diff(n=2, dim=-2).square().mean() for index in chosen)
+                total = total + weight * sum(
+                    planes[index].diff(n=2, dim=-2).square().mean() for index in chosen
+                )
             total = total + 1e-4 * sum((1 - planes[index]).abs().mean() for index in (2, 4, 5))
         return total
 
@@ -217,7 +278,9 @@ class TreePlanes(nn.Module):
         product = None
         for a, b in pairs:
             grid = torch.stack([at[:, a], at[:, b]], dim=-1)[None, None]
-            found = grid_sample(self._plane(level, a, b), grid, "bilinear", "border", align_corners=True)[0, :, 0]
+            found = grid_sample(
+                self._plane(level, a, b), grid, "bilinear", "border", align_corners=True
+            )[0, :, 0]
             product = found if product is None else product * found
         return product
 
@@ -233,17 +296,25 @@ def tree_codes(trajectory: Trajectory) -> list[tuple[float, float]]:
         path = clip.name.split("/")
         across, up, nearer = DIRECTIONS.get(path[-1], (0, 0, 1))
         if nearer:
-            raise ComponentError(f"clip {clip.name!r} moves {path[-1]!r}; the published field knows right, left, up and down")
+            raise ComponentError(
+                f"clip {clip.name!r} moves {path[-1]!r}; the published field knows right, left, up and down"
+            )
         levels, longest = max(levels, len(path)), max(longest, len(clip.cameras))
         u, v = places[clip.source]
-        places += [(u + round(across) * step, v + round(up) * step) for step in range(1, len(clip.cameras) + 1)]
+        places += [
+            (u + round(across) * step, v + round(up) * step)
+            for step in range(1, len(clip.cameras) + 1)
+        ]
     most = levels * longest
     return [((u + most) / (2 * most), (v + most) / (2 * most)) for u, v in places]
 
 
 def _network() -> tuple[nn.Linear, nn.ModuleList]:
     trunk = nn.Linear(CHANNELS * len(LEVELS), WIDTH)
-    heads = nn.ModuleList(nn.Sequential(nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, out)) for out in OUT)
+    heads = nn.ModuleList(
+        nn.Sequential(nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, out))
+        for out in OUT
+    )
     for layer in (trunk, *heads.modules()):
         if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
@@ -261,4 +332,6 @@ def interpolate(table: Tensor, at: Tensor) -> Tensor:
     """[gaussian column] from a table [row column], linear between rows; `at` [gaussian], [-1, 1] from the first to the last."""
     position = ((at + 1) / 2 * (len(table) - 1)).clamp(0, len(table) - 1)
     low = position.detach().floor().clamp(max=len(table) - 2).long()
-    return torch.lerp(table.index_select(0, low), table.index_select(0, low + 1), (position - low)[:, None])
+    return torch.lerp(
+        table.index_select(0, low), table.index_select(0, low + 1), (position - low)[:, None]
+    )

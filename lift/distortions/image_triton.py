@@ -17,20 +17,24 @@ _BLOCK = tl.constexpr(256)
 _SIGMAS = tl.constexpr(SIGMAS)
 
 
-def bent(rgb: Tensor, alpha: Tensor, depth: Tensor, flow: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def bent(
+    rgb: Tensor, alpha: Tensor, depth: Tensor, flow: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Pictures as seen `flow` [view x/y height width] pixels away, colours by cubic convolution (Keys, 1981, with the slope -0.75 of
-    torch's bicubic sampling), alpha and depth bilinearly; and 1 where that is within the picture, else 0. float32 on one CUDA device."""
+    torch's bicubic sampling), alpha and depth bilinearly; and 1 where that is within the picture, else 0. float32 on one CUDA device.
+    """
     return _Bent.apply(rgb.contiguous(), alpha.contiguous(), depth.contiguous(), flow.contiguous())
 
 
 def tinted(rgb: Tensor, maps: Tensor) -> Tensor:
-    """rgb [view height width 3] and what maps [view 3 4] make of each colour (and 1) added to it; float32 on one CUDA device."""
+    """Rgb [view height width 3] and what maps [view 3 4] make of each colour (and 1) added to it; float32 on one CUDA device."""
     return _Tinted.apply(rgb.contiguous(), maps.contiguous())
 
 
 def blurred(rgb: Tensor, variance: Tensor, reach: int) -> Tensor:
-    """rgb [view height width 3], each blurred by the discrete Gaussian of its variance [view], in squares of pixels, mirrored beyond the border;
-    `reach`, in pixels, is where the widest ends and at most the picture's shorter side. float32 on one CUDA device."""
+    """Rgb [view height width 3], each blurred by the discrete Gaussian of its variance [view], in squares of pixels, mirrored beyond the border;
+    `reach`, in pixels, is where the widest ends and at most the picture's shorter side. float32 on one CUDA device.
+    """
     return _Blurred.apply(rgb.contiguous(), variance.contiguous(), reach)
 
 
@@ -38,7 +42,12 @@ class _Bent(Function):
     @staticmethod
     def forward(ctx, rgb, alpha, depth, flow):
         views, height, width = alpha.shape
-        out = torch.empty_like(rgb), torch.empty_like(alpha), torch.empty_like(alpha), torch.empty_like(alpha)
+        out = (
+            torch.empty_like(rgb),
+            torch.empty_like(alpha),
+            torch.empty_like(alpha),
+            torch.empty_like(alpha),
+        )
         _bend[cdiv(height * width, _BLOCK), views](rgb, alpha, depth, flow, *out, height, width)
         ctx.save_for_backward(rgb, alpha, depth, flow)
         ctx.mark_non_differentiable(out[3])
@@ -49,9 +58,16 @@ class _Bent(Function):
     def backward(ctx, by_rgb, by_alpha, by_depth, _):
         rgb, alpha, depth, flow = ctx.saved_tensors
         views, height, width = alpha.shape
-        to = torch.zeros_like(rgb), torch.zeros_like(alpha), torch.zeros_like(alpha), torch.empty_like(flow)
+        to = (
+            torch.zeros_like(rgb),
+            torch.zeros_like(alpha),
+            torch.zeros_like(alpha),
+            torch.empty_like(flow),
+        )
         outer = by_rgb.contiguous(), by_alpha.contiguous(), by_depth.contiguous()
-        _bend_gradient[cdiv(height * width, _BLOCK), views](rgb, alpha, depth, flow, *outer, *to, height, width)
+        _bend_gradient[cdiv(height * width, _BLOCK), views](
+            rgb, alpha, depth, flow, *outer, *to, height, width
+        )
         return to
 
 
@@ -80,8 +96,13 @@ class _Blurred(Function):
 
     @staticmethod
     def forward(ctx, rgb, variance, reach):
-        ctx.taps, ctx.reaches = variance.new_empty(len(variance), reach + 1), variance.new_empty(len(variance), dtype=torch.int32)
-        _kernels[len(variance),](variance, ctx.taps, ctx.reaches, reach, 8 * reach, 1 << (8 * reach - 1).bit_length())
+        ctx.taps, ctx.reaches = (
+            variance.new_empty(len(variance), reach + 1),
+            variance.new_empty(len(variance), dtype=torch.int32),
+        )
+        _kernels[len(variance),](
+            variance, ctx.taps, ctx.reaches, reach, 8 * reach, 1 << (8 * reach - 1).bit_length()
+        )
         out = _softened(rgb, ctx.taps, ctx.reaches)
         ctx.save_for_backward(out)
         return out
@@ -123,7 +144,11 @@ def _cubic_slope(away):
 
 @kernel
 def _colors(at, there):
-    return tl.load(at, mask=there, other=0.0), tl.load(at + 1, mask=there, other=0.0), tl.load(at + 2, mask=there, other=0.0)
+    return (
+        tl.load(at, mask=there, other=0.0),
+        tl.load(at + 1, mask=there, other=0.0),
+        tl.load(at + 2, mask=there, other=0.0),
+    )
 
 
 @kernel
@@ -159,14 +184,25 @@ def _corners(x, y, first, height, width):
     """Four samples around a place, above and below, and how far it is on its way between them across and down."""
     x0, x1, u = _corner(x, width - 1)
     y0, y1, v = _corner(y, height - 1)
-    return first + y0 * width + x0, first + y0 * width + x1, first + y1 * width + x0, first + y1 * width + x1, u, v
+    return (
+        first + y0 * width + x0,
+        first + y0 * width + x1,
+        first + y1 * width + x0,
+        first + y1 * width + x1,
+        u,
+        v,
+    )
 
 
 @kernel
 def _between(plane, nw, ne, sw, se, u, v, there):
     """Of a plane, bilinearly between two samples above and two below."""
-    above = (1 - u) * tl.load(plane + nw, mask=there, other=0.0) + u * tl.load(plane + ne, mask=there, other=0.0)
-    below = (1 - u) * tl.load(plane + sw, mask=there, other=0.0) + u * tl.load(plane + se, mask=there, other=0.0)
+    above = (1 - u) * tl.load(plane + nw, mask=there, other=0.0) + u * tl.load(
+        plane + ne, mask=there, other=0.0
+    )
+    below = (1 - u) * tl.load(plane + sw, mask=there, other=0.0) + u * tl.load(
+        plane + se, mask=there, other=0.0
+    )
     return (1 - v) * above + v * below
 
 
@@ -209,7 +245,21 @@ def _bend(rgb, alpha, depth, flow, out_rgb, out_alpha, out_depth, within, height
 
 
 @kernel
-def _bend_gradient(rgb, alpha, depth, flow, by_rgb, by_alpha, by_depth, to_rgb, to_alpha, to_depth, to_flow, height, width):
+def _bend_gradient(
+    rgb,
+    alpha,
+    depth,
+    flow,
+    by_rgb,
+    by_alpha,
+    by_depth,
+    to_rgb,
+    to_alpha,
+    to_depth,
+    to_flow,
+    height,
+    width,
+):
     pixel, there, x, y = _place(flow, height, width)
     size = height * width
     first = tl.program_id(1) * size
@@ -236,8 +286,30 @@ def _bend_gradient(rgb, alpha, depth, flow, by_rgb, by_alpha, by_depth, to_rgb, 
             tl.atomic_add(to_rgb + at + 2, weight * blue, mask=there, sem="relaxed")
     nw, ne, sw, se, u, v = _corners(x, y, first, height, width)
     moves_x, moves_y = (x > 0) & (x < width - 1), (y > 0) & (y < height - 1)
-    alpha_x, alpha_y = _spread(alpha, tl.load(by_alpha + first + pixel, mask=there, other=0.0), to_alpha, nw, ne, sw, se, u, v, there)
-    depth_x, depth_y = _spread(depth, tl.load(by_depth + first + pixel, mask=there, other=0.0), to_depth, nw, ne, sw, se, u, v, there)
+    alpha_x, alpha_y = _spread(
+        alpha,
+        tl.load(by_alpha + first + pixel, mask=there, other=0.0),
+        to_alpha,
+        nw,
+        ne,
+        sw,
+        se,
+        u,
+        v,
+        there,
+    )
+    depth_x, depth_y = _spread(
+        depth,
+        tl.load(by_depth + first + pixel, mask=there, other=0.0),
+        to_depth,
+        nw,
+        ne,
+        sw,
+        se,
+        u,
+        v,
+        there,
+    )
     by_x += tl.where(moves_x, alpha_x + depth_x, 0.0)
     by_y += tl.where(moves_y, alpha_y + depth_y, 0.0)
     at = to_flow + 2 * first + pixel
@@ -254,7 +326,12 @@ def _tint(rgb, maps, out, size):
     for o in tl.static_range(3):
         own = red if o == 0 else (green if o == 1 else blue)
         row = by + 4 * o
-        change = tl.load(row) * red + tl.load(row + 1) * green + tl.load(row + 2) * blue + tl.load(row + 3)
+        change = (
+            tl.load(row) * red
+            + tl.load(row + 1) * green
+            + tl.load(row + 2) * blue
+            + tl.load(row + 3)
+        )
         tl.store(out + at + o, own + change, mask=there)
 
 
@@ -282,9 +359,10 @@ def _tint_gradient(rgb, maps, outer, to_rgb, sums, size):
 
 
 @kernel
-def _kernels(variance, taps, reaches, most, angles, ANGLES: tl.constexpr):
+def _kernels(variance, taps, reaches, most, angles, ANGLES: tl.constexpr):  # noqa: N803
     """Of one view: its kernel's middle and one side, as differences from a variance of 0, so that there nothing is blurred at all; what the
-    reach cuts off stays in the middle."""
+    reach cuts off stays in the middle.
+    """
     n = tl.program_id(0)
     spread = tl.load(variance + n)
     reach = tl.minimum(tl.ceil(tl.sqrt(spread) * _SIGMAS).to(tl.int32) + 1, most)
@@ -313,7 +391,9 @@ def _soften(rgb, taps, reaches, out, size, step, length, most):
         before, after = place - d, place + d
         before = tl.where(before < 0, -1 - before, before)
         after = tl.where(after < length, after, 2 * length - 1 - after)
-        both = tl.load(first + before * step, mask=there, other=0.0) + tl.load(first + after * step, mask=there, other=0.0)
+        both = tl.load(first + before * step, mask=there, other=0.0) + tl.load(
+            first + after * step, mask=there, other=0.0
+        )
         total += tl.load(weights + d) * both
     tl.store(out + n * size + i, total, mask=there)
 
@@ -327,7 +407,11 @@ def _diffused(out, outer, sums, height, width):
     there = i < size
     x, y = tl.load(out + at, mask=there, other=0.0), tl.load(outer + at, mask=there, other=0.0)
     across, down = there & (i % line < line - 3), i < size - line
-    beside = (tl.load(out + at + 3, mask=across, other=0.0) - x) * (tl.load(outer + at + 3, mask=across, other=0.0) - y)
-    below = (tl.load(out + at + line, mask=down, other=0.0) - x) * (tl.load(outer + at + line, mask=down, other=0.0) - y)
+    beside = (tl.load(out + at + 3, mask=across, other=0.0) - x) * (
+        tl.load(outer + at + 3, mask=across, other=0.0) - y
+    )
+    below = (tl.load(out + at + line, mask=down, other=0.0) - x) * (
+        tl.load(outer + at + line, mask=down, other=0.0) - y
+    )
     total = tl.sum(tl.where(across, beside, 0.0) + tl.where(down, below, 0.0), 0)
     tl.store(sums + tl.program_id(1) * tl.num_programs(0) + tl.program_id(0), -0.5 * total)

@@ -31,9 +31,17 @@ class ImageWarp(Distortion):
     begins = 0.1
 
     def __init__(
-        self, cells: int = 10, learning_rate: float = 1e-4, weight: float = 0.6, bending: float = 1e-3, chained: bool = True,
-        *, num_views: int, size: tuple[int, int], trajectory: Trajectory,
-    ) -> None:  # fmt: skip
+        self,
+        cells: int = 10,
+        learning_rate: float = 1e-4,
+        weight: float = 0.6,
+        bending: float = 1e-3,
+        chained: bool = True,
+        *,
+        num_views: int,
+        size: tuple[int, int],
+        trajectory: Trajectory,
+    ) -> None:
         super().__init__()
         if cells < 2:
             raise ValueError(f"distortion.cells is {cells}; choose 2 or more")
@@ -47,7 +55,9 @@ class ImageWarp(Distortion):
         height, width = render.rgb.shape[1:3]
         return bent(render, self.flow(view, width, height))
 
-    def flow(self, view: Int[Tensor, "view"], width: int, height: int) -> Float[Tensor, "view 2 height width"]:
+    def flow(
+        self, view: Int[Tensor, "view"], width: int, height: int
+    ) -> Float[Tensor, "view 2 height width"]:
         """Where in the straight picture each pixel of the frame comes from, relative to itself and in pixels."""
         return width * surface(self.grid(view), height, width)
 
@@ -69,14 +79,18 @@ def bent(render: Render, moved: Float[Tensor, "view 2 height width"]) -> Render:
 
 
 def sampled(
-    rgb: Float[Tensor, "view height width 3"], alpha: Float[Tensor, "view height width"], depth: Float[Tensor, "view height width"],
+    rgb: Float[Tensor, "view height width 3"],
+    alpha: Float[Tensor, "view height width"],
+    depth: Float[Tensor, "view height width"],
     moved: Float[Tensor, "view 2 height width"],
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Colours, alpha and depth from `moved` pixels away, and 1 where that is within the picture, else 0."""
     height, width = moved.shape[2:]
     x = torch.arange(width, device=moved.device) + moved[:, 0]
     y = torch.arange(height, device=moved.device)[:, None] + moved[:, 1]
-    places = torch.stack([x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1], dim=-1)
+    places = torch.stack(
+        [x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1], dim=-1
+    )
     with torch.no_grad():
         still = (moved == 0).all(1, keepdim=True)
         weight = ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)).to(moved.dtype)
@@ -86,9 +100,12 @@ def sampled(
 
 
 def _sample(
-    planes: Float[Tensor, "view plane height width"], places: Float[Tensor, "view height width 2"], still: Bool[Tensor, "view 1 height width"], how: str
+    planes: Float[Tensor, "view plane height width"],
+    places: Float[Tensor, "view height width 2"],
+    still: Bool[Tensor, "view 1 height width"],
+    how: str,
 ) -> Float[Tensor, "view plane height width"]:
-    """planes at `places` (from -1 to 1 between the middles of outer pixels), exactly themselves where `still`; beyond the border its pixels go on."""
+    """Planes at `places` (from -1 to 1 between the middles of outer pixels), exactly themselves where `still`; beyond the border its pixels go on."""
     found = grid_sample(planes, places, how, "border", align_corners=True)
     with torch.no_grad():
         rounding = (found - planes) * still

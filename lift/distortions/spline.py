@@ -17,9 +17,14 @@ def spline(pixels: int, nodes: int, device: torch.device) -> Float[Tensor, "pixe
     return torch.where(away < 1, near, far).to(device, torch.float32)
 
 
-def surface(numbers: Float[Tensor, "*field down across"], height: int, width: int) -> Float[Tensor, "*field height width"]:
+def surface(
+    numbers: Float[Tensor, "*field down across"], height: int, width: int
+) -> Float[Tensor, "*field height width"]:
     """The product of splines down and across, at every pixel."""
-    rows, columns = spline(height, numbers.shape[-2], numbers.device), spline(width, numbers.shape[-1], numbers.device)
+    rows, columns = (
+        spline(height, numbers.shape[-2], numbers.device),
+        spline(width, numbers.shape[-1], numbers.device),
+    )
     return rows @ numbers @ columns.T
 
 
@@ -27,7 +32,9 @@ def bending(numbers: Float[Tensor, "*field down across"], weight: float = 1.0) -
     """`weight` times the mean squared second difference between nodes down, plus that across; of fields with no such differences, 0."""
     down, across = numbers.shape[-2:]
     fields = numbers.reshape(-1, down * across)
-    return _Quadratic.apply(fields, _bends(down, across, numbers.device), weight / max(len(fields), 1))
+    return _Quadratic.apply(
+        fields, _bends(down, across, numbers.device), weight / max(len(fields), 1)
+    )
 
 
 @lru_cache(maxsize=64)

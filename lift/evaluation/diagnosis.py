@@ -16,9 +16,14 @@ CAUSES = ("camera", "geometry", "appearance")
 
 @torch.no_grad()
 def diagnose(
-    renderer: Renderer, distortion: Distortion, gaussians: Gaussians, camera: Cameras, target: Tensor, view: int,
+    renderer: Renderer,
+    distortion: Distortion,
+    gaussians: Gaussians,
+    camera: Cameras,
+    target: Tensor,
+    view: int,
     rendered: dict[tuple[bool, bool], Render] | None = None,
-) -> dict[str, float]:  # fmt: skip
+) -> dict[str, float]:
     """Shares of the mean squared difference between a frame and the canonical scene seen from where it says it was taken (one view): what
     correcting each cause takes away, and `unexplained`, what is left with all of them. They add up to 1, or are all 0 where there is no difference.
 
@@ -47,16 +52,26 @@ def diagnose(
 
     if not distortion.acting():
         return dict.fromkeys(CAUSES, 0.0) | {"unexplained": float(error(frozenset()) > 0)}
-    errors = {corrected: error(corrected) for count in range(len(CAUSES) + 1) for corrected in map(frozenset, combinations(CAUSES, count))}
+    errors = {
+        corrected: error(corrected)
+        for count in range(len(CAUSES) + 1)
+        for corrected in map(frozenset, combinations(CAUSES, count))
+    }
     whole = errors[frozenset()]
     if whole == 0:
         return dict.fromkeys((*CAUSES, "unexplained"), 0.0)
     shares = {}
     for cause in CAUSES:
         others = [c for c in CAUSES if c != cause]
-        shares[cause] = sum(
-            factorial(count) * factorial(len(others) - count) / factorial(len(CAUSES)) * (errors[frozenset(before)] - errors[frozenset({*before, cause})])
-            for count in range(len(others) + 1)
-            for before in combinations(others, count)
-        ) / whole  # fmt: skip
+        shares[cause] = (
+            sum(
+                factorial(count)
+                * factorial(len(others) - count)
+                / factorial(len(CAUSES))
+                * (errors[frozenset(before)] - errors[frozenset({*before, cause})])
+                for count in range(len(others) + 1)
+                for before in combinations(others, count)
+            )
+            / whole
+        )
     return shares | {"unexplained": errors[frozenset(CAUSES)] / whole}

@@ -41,7 +41,9 @@ class DISTS(nn.Module):
         super().__init__()
         for number in sum(STAGES, ()):
             for kind in ("weight", "bias"):
-                self.register_buffer(f"features_{number}_{kind}", trunk[f"features.{number}.{kind}"].float())
+                self.register_buffer(
+                    f"features_{number}_{kind}", trunk[f"features.{number}.{kind}"].float()
+                )
         total = weights["alpha"].float().sum() + weights["beta"].float().sum()
         for kind in ("alpha", "beta"):  # of means and of covariances
             self.register_buffer(kind, weights[kind].float().flatten() / total)
@@ -55,24 +57,40 @@ class DISTS(nn.Module):
         """With weights from a folder that has `FILES`, or downloaded to torch.hub's cache. Raises FileNotFoundError that says what is missing."""
         if folder is None:
             names = (None, FILES[1])  # "weights.pt" could be anyone's
-            return cls(*(
-                torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=True, file_name=name, weights_only=True)
-                for url, name in zip(URLS, names, strict=True)
-            ))  # fmt: skip
+            return cls(
+                *(
+                    torch.hub.load_state_dict_from_url(
+                        url, map_location="cpu", progress=True, file_name=name, weights_only=True
+                    )
+                    for url, name in zip(URLS, names, strict=True)
+                )
+            )
         for name in FILES:
             if not (folder / name).exists():
-                raise FileNotFoundError(f"there is no {name} in {folder}, which is to hold DISTS's weights: {', '.join(FILES)}")
-        return cls(*(torch.load(folder / name, map_location="cpu", weights_only=True) for name in FILES))
+                raise FileNotFoundError(
+                    f"there is no {name} in {folder}, which is to hold DISTS's weights: {', '.join(FILES)}"
+                )
+        return cls(
+            *(torch.load(folder / name, map_location="cpu", weights_only=True) for name in FILES)
+        )
 
     @torch.no_grad()
-    def forward(self, a: Float[Tensor, "height width 3"], b: Float[Tensor, "height width 3"]) -> float:
+    def forward(
+        self, a: Float[Tensor, "height width 3"], b: Float[Tensor, "height width 3"]
+    ) -> float:
         """Raises ValueError for pictures that are too small."""
         if min(a.shape[:2]) < SMALLEST:
-            raise ValueError(f"DISTS of pictures of {list(a.shape)}; choose pictures at least {SMALLEST} pixels wide and high")
-        first, second = (picture.to(self.shift).clamp(0, 1).permute(2, 0, 1)[None] for picture in (a, b))
+            raise ValueError(
+                f"DISTS of pictures of {list(a.shape)}; choose pictures at least {SMALLEST} pixels wide and high"
+            )
+        first, second = (
+            picture.to(self.shift).clamp(0, 1).permute(2, 0, 1)[None] for picture in (a, b)
+        )
         return float(self.distances(first, second))
 
-    def distances(self, a: Float[Tensor, "picture 3 height width"], b: Float[Tensor, "picture 3 height width"]) -> Float[Tensor, "picture"]:
+    def distances(
+        self, a: Float[Tensor, "picture 3 height width"], b: Float[Tensor, "picture 3 height width"]
+    ) -> Float[Tensor, "picture"]:
         """Of several pairs at once, with gradients."""
         values = torch.cat([a, b])
         total = values.new_zeros(len(a))
@@ -92,13 +110,28 @@ class DISTS(nn.Module):
                 total = total + (weight * (1 - (2 * both + TINY) / (x + y + TINY))).sum(1)
         return total
 
-    def _stage(self, values: Float[Tensor, "picture channel height width"], stage: int) -> Float[Tensor, "picture features rows columns"]:
+    def _stage(
+        self, values: Float[Tensor, "picture channel height width"], stage: int
+    ) -> Float[Tensor, "picture features rows columns"]:
         if stage == 0:
             values = (values - self.shift[:, None, None]) / self.scale[:, None, None]
         else:  # root of the mean square under a Hann window, every second pixel: unlike the largest, it does not alias
             channels = values.shape[1]
-            squares = conv2d(values.square(), self.window.expand(channels, 1, 3, 3), stride=2, padding=1, groups=channels)
+            squares = conv2d(
+                values.square(),
+                self.window.expand(channels, 1, 3, 3),
+                stride=2,
+                padding=1,
+                groups=channels,
+            )
             values = (squares + 1e-12).sqrt()
         for number in STAGES[stage]:
-            values = relu(conv2d(values, getattr(self, f"features_{number}_weight"), getattr(self, f"features_{number}_bias"), padding=1))
+            values = relu(
+                conv2d(
+                    values,
+                    getattr(self, f"features_{number}_weight"),
+                    getattr(self, f"features_{number}_bias"),
+                    padding=1,
+                )
+            )
         return values

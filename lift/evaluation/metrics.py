@@ -41,17 +41,22 @@ def masked_ssim(a: Picture, b: Picture, mask: Mask) -> float:
 
 
 def _ssim_map(a: Picture, b: Picture) -> Float[Tensor, "3 height width"]:
-    from torchmetrics.functional.image import structural_similarity_index_measure  # seconds, so only for who asks
+    from torchmetrics.functional.image import (
+        structural_similarity_index_measure,
+    )  # seconds, so only for who asks
 
     pair = [x.clamp(0, 1).permute(2, 0, 1)[None] for x in (a, b)]
     return structural_similarity_index_measure(*pair, data_range=1.0, return_full_image=True)[1][0]
 
 
 def depth_errors(
-    estimate: Float[Tensor, "height width"], truth: Float[Tensor, "height width"], valid: Bool[Tensor, "height width"]
+    estimate: Float[Tensor, "height width"],
+    truth: Float[Tensor, "height width"],
+    valid: Bool[Tensor, "height width"],
 ) -> dict[str, float]:
     """AbsRel and delta1 after scaling the estimate by the median ratio; Spearman's rank correlation, which needs no alignment;
-    and the scale itself, estimate / truth."""
+    and the scale itself, estimate / truth.
+    """
     from scipy.stats import spearmanr
 
     a, b = estimate[valid].double(), truth[valid].double()
@@ -74,15 +79,26 @@ def camera_errors(estimate: Cameras, truth: Cameras, typical: int | float) -> di
     """
     sizes = [(len(cameras), cameras.width, cameras.height) for cameras in (estimate, truth)]
     if sizes[0] != sizes[1]:
-        raise ValueError("errors of {} cameras of {} x {} pixels against {} of {} x {}; give one true camera a view, of one size".format(*sizes[0], *sizes[1]))
+        raise ValueError(
+            "errors of {} cameras of {} x {} pixels against {} of {} x {}; give one true camera a view, of one size".format(
+                *sizes[0], *sizes[1]
+            )
+        )
     if not typical > 0:
         raise ValueError(f"typical depth {typical}; it is a length above 0")
     got, true = estimate.to(torch.float64), truth.to(torch.float64)
-    turns = [cameras.world_to_camera[:, :3, :3] @ cameras.world_to_camera[0, :3, :3].T for cameras in (got, true)]
+    turns = [
+        cameras.world_to_camera[:, :3, :3] @ cameras.world_to_camera[0, :3, :3].T
+        for cameras in (got, true)
+    ]
     aligned = transform_cameras(got, *align_similarity(got.centers, true.centers))
     errors = {
         "rotation": rotation_angle(*turns)[1:],
         "position": (aligned.centers - true.centers).norm(dim=-1) / typical,
         "focal": (got.intrinsics[:, 0, 0] / true.intrinsics[:, 0, 0]).log().abs(),
     }
-    return {name + which: float(value) for name, each in errors.items() for which, value in (("", each.median()), ("_worst", each.max()))}
+    return {
+        name + which: float(value)
+        for name, each in errors.items()
+        for which, value in (("", each.median()), ("_worst", each.max()))
+    }

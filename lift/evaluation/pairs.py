@@ -23,16 +23,36 @@ class Oracle(PairNetwork):
     """
 
     def __init__(
-        self, cameras: Cameras, depth: Tensor, noise: float = 0.03, outliers: float = 0.05, broken: float = 0.0, describes: bool = False, seed: int = 0
-    ) -> None:  # fmt: skip
-        self.cameras, self.depth, self.noise, self.outliers, self.broken, self.describes, self.seed = cameras, depth, noise, outliers, broken, describes, seed
+        self,
+        cameras: Cameras,
+        depth: Tensor,
+        noise: float = 0.03,
+        outliers: float = 0.05,
+        broken: float = 0.0,
+        describes: bool = False,
+        seed: int = 0,
+    ) -> None:
+        (
+            self.cameras,
+            self.depth,
+            self.noise,
+            self.outliers,
+            self.broken,
+            self.describes,
+            self.seed,
+        ) = cameras, depth, noise, outliers, broken, describes, seed
         self.points = unproject(depth, cameras)
         self.typical = float(depth[0][depth[0] > 0].median())
         self.next = 0
         rng = torch.Generator().manual_seed(seed)
         # Waves from a hundredth of the typical depth to its tenfold.
         size = torch.exp(torch.linspace(math.log(0.03), math.log(10), CHANNELS // 2)) * self.typical
-        self.waves = (2 * math.pi * normalize(torch.randn(CHANNELS // 2, 3, generator=rng), dim=-1) / size[:, None]).to(depth)
+        self.waves = (
+            2
+            * math.pi
+            * normalize(torch.randn(CHANNELS // 2, 3, generator=rng), dim=-1)
+            / size[:, None]
+        ).to(depth)
 
     def encode(self, images: Tensor) -> list[int]:
         start, self.next = self.next, self.next + len(images)
@@ -43,10 +63,19 @@ class Oracle(PairNetwork):
 
     def pairs(self, first: Sequence[int], second: Sequence[int], both: bool) -> PairMaps:
         made = [self._pair(a, b, both) for a, b in zip(first, second, strict=True)]
-        joined = [None if part[0] is None else torch.stack(part) for part in zip(*made, strict=True)]
+        joined = [
+            None if part[0] is None else torch.stack(part) for part in zip(*made, strict=True)
+        ]
         points, sure, other, other_sure, here, there, here_sure, there_sure = joined
         described = (here, there) if self.describes else None
-        return PairMaps(points, sure, other, other_sure, described, (here_sure, there_sure) if self.describes else None)
+        return PairMaps(
+            points,
+            sure,
+            other,
+            other_sure,
+            described,
+            (here_sure, there_sure) if self.describes else None,
+        )
 
     def _pair(self, a: int, b: int, both: bool) -> list[Tensor | None]:
         rng = torch.Generator().manual_seed((self.seed * 4096 + a) * 4096 + b)
@@ -63,15 +92,23 @@ class Oracle(PairNetwork):
             if broken and frame == b:
                 turn = rotation_from_vector(torch.randn(3, generator=rng).to(local))
                 middle = local.flatten(0, 1).mean(0)
-                local = (local - middle) @ turn.T + middle * float(1 + torch.rand((), generator=rng))
+                local = (local - middle) @ turn.T + middle * float(
+                    1 + torch.rand((), generator=rng)
+                )
             known = self.depth[frame] > 0
-            sure = torch.where(wrong, 1.2 + torch.rand(wrong.shape, generator=rng).to(local), 4.0) * known + ~known
+            sure = (
+                torch.where(wrong, 1.2 + torch.rand(wrong.shape, generator=rng).to(local), 4.0)
+                * known
+                + ~known
+            )
             out += [local, sure] if wanted else [None, None]
         if not self.describes:
             return [*out, None, None, None, None]
         described, trusts = [], []
         for frame in (a, b):
-            points = self.points[frame] + self.noise / 10 * self.typical * torch.randn(self.points[frame].shape, generator=rng).to(self.depth)
+            points = self.points[frame] + self.noise / 10 * self.typical * torch.randn(
+                self.points[frame].shape, generator=rng
+            ).to(self.depth)
             phase = points @ self.waves.T
             described.append(normalize(torch.cat([phase.cos(), phase.sin()], -1), dim=-1))
             trusts.append((self.depth[frame] > 0).float() * (0.1 if broken else 1.0) + 0.01)
@@ -80,9 +117,25 @@ class Oracle(PairNetwork):
     def _erring(self, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """A factor of depth a pixel, and which pixels are somewhere else."""
         height, width = self.depth.shape[1:]
-        smooth = interpolate(torch.randn(1, 1, 5, 5, generator=rng), (height, width), mode="bicubic", align_corners=True)[0, 0]
-        factor = (self.noise * smooth + self.noise / 2 * torch.randn(height, width, generator=rng)).exp()
-        blobs = interpolate(torch.rand(1, 1, 12, 12, generator=rng), (height, width), mode="bicubic", align_corners=True)[0, 0]
-        wrong = blobs > blobs.flatten().quantile(1 - self.outliers) if self.outliers else torch.zeros(height, width, dtype=torch.bool)
+        smooth = interpolate(
+            torch.randn(1, 1, 5, 5, generator=rng),
+            (height, width),
+            mode="bicubic",
+            align_corners=True,
+        )[0, 0]
+        factor = (
+            self.noise * smooth + self.noise / 2 * torch.randn(height, width, generator=rng)
+        ).exp()
+        blobs = interpolate(
+            torch.rand(1, 1, 12, 12, generator=rng),
+            (height, width),
+            mode="bicubic",
+            align_corners=True,
+        )[0, 0]
+        wrong = (
+            blobs > blobs.flatten().quantile(1 - self.outliers)
+            if self.outliers
+            else torch.zeros(height, width, dtype=torch.bool)
+        )
         elsewhere = (0.5 * torch.randn(height, width, generator=rng)).exp() * 1.5
         return torch.where(wrong, elsewhere, factor).to(self.depth), wrong.to(self.depth.device)

@@ -34,14 +34,25 @@ def truth_of(image: str | tuple[str, ...], picture: Picture, path: Cameras) -> T
     if image in SCENES:
         start = ray_cast(image, picture.cameras)
         depth = Depth(start.depth[0], start.depth[0] > 0, "metric")
-        return Truth(ray_cast(image, path), path, depth, "ray-cast from cameras that were not generated")
+        return Truth(
+            ray_cast(image, path), path, depth, "ray-cast from cameras that were not generated"
+        )
     if image == "motorcycle_left":
-        right = load_picture("motorcycle_right", max(picture.cameras.width, picture.cameras.height), 55.0)
+        right = load_picture(
+            "motorcycle_right", max(picture.cameras.width, picture.cameras.height), 55.0
+        )
         moved = torch.eye(4)[None].clone()
         moved[0, 0, 3] = -BASELINE
-        cameras = Cameras(moved, right.cameras.intrinsics, right.cameras.width, right.cameras.height)
+        cameras = Cameras(
+            moved, right.cameras.intrinsics, right.cameras.width, right.cameras.height
+        )
         depth = Known(image=image, camera=picture.cameras)(picture.frames.images[0])
-        return Truth(right.frames, cameras, depth, "the right photograph and the measured disparity of the stereo pair")
+        return Truth(
+            right.frames,
+            cameras,
+            depth,
+            "the right photograph and the measured disparity of the stereo pair",
+        )
     return None
 
 

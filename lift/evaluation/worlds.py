@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lift.io.lens import Photograph
 from lift.geometry import inside, pinhole, project, unproject
-from lift.mistakes import BLUR, Mistakes, OBJECTS, SATURATION, bent, blurred, motion
+from lift.io.lens import Photograph
+from lift.mistakes import BLUR, OBJECTS, SATURATION, Mistakes, bent, blurred, motion
 from lift.planners.articulated import Articulated
 from lift.planners.motion import around
 from lift.poses.agreement import merged
@@ -38,7 +38,8 @@ FIELD_OF_VIEW = 55.0
 @dataclass(frozen=True)
 class World:
     """frames: right ones, the input first, with depth where it is known (0 where not). typical: depth of the input, the unit of length.
-    objects: places in the scene that move where `spoil` is asked for it. unseen: true views at `unseen_cameras`, never given to a fit."""
+    objects: places in the scene that move where `spoil` is asked for it. unseen: true views at `unseen_cameras`, never given to a fit.
+    """
 
     name: str
     frames: Frames
@@ -53,7 +54,8 @@ class World:
 @dataclass(frozen=True)
 class Spoiled:
     """What a fit is given, and what was done: flow, where each pixel comes from relative to itself, in pixels; tone, logarithms of gain;
-    saturation, less 1; variance of the blur in pixels squared; which frames are gone bad."""
+    saturation, less 1; variance of the blur in pixels squared; which frames are gone bad.
+    """
 
     frames: Frames
     reconstruction: Reconstruction
@@ -64,10 +66,16 @@ class Spoiled:
     bad: Bool[Tensor, "view"]
 
 
-def ray_cast(name: str, size: tuple[int, int], frames: int = 8, cast: Callable[[str, Cameras], Frames] = render) -> World:
+def ray_cast(
+    name: str,
+    size: tuple[int, int],
+    frames: int = 8,
+    cast: Callable[[str, Cameras], Frames] = render,
+) -> World:
     """A built-in scene along the articulated trajectory, `frames` a clip, with true views from `unseen` cameras. size: width and height.
 
-    cast: what makes the pictures of a scene; the default does it in this process."""
+    cast: what makes the pictures of a scene; the default does it in this process.
+    """
     width, height = size
     camera = pinhole(width, height, width / 2 / math.tan(math.radians(FIELD_OF_VIEW) / 2))
     start = cast(name, camera)
@@ -77,14 +85,18 @@ def ray_cast(name: str, size: tuple[int, int], frames: int = 8, cast: Callable[[
     made = cast(name, trajectory.cameras)
     cloud = merged(made, trajectory.cameras, made.depth, (made.depth > 0).float(), 2_000_000)
     known = unproject(start.depth, camera)[0][depth.valid]
-    return World(name, made, trajectory, cloud, depth.typical, _spread(known), cast(name, cameras), cameras)
+    return World(
+        name, made, trajectory, cloud, depth.typical, _spread(known), cast(name, cameras), cameras
+    )
 
 
 def unseen(camera: Cameras, depth: Depth, angles: Sequence[int | float] = (4.0, 9.0)) -> Cameras:
     """Eight cameras a ring, between the arms of the tree: `angles` degrees from the input, looking at the scene's centre as the plan does."""
     around_input = torch.deg2rad(22.5 + 45 * torch.arange(8.0)).repeat(len(angles))
     away = torch.tensor(angles, dtype=torch.float32).repeat_interleave(8)
-    places = torch.stack([away * around_input.cos(), away * around_input.sin(), torch.zeros_like(away)], dim=-1)
+    places = torch.stack(
+        [away * around_input.cos(), away * around_input.sin(), torch.zeros_like(away)], dim=-1
+    )
     return around(camera, places, depth.typical)
 
 
@@ -92,12 +104,21 @@ def photographed(folder: Path) -> tuple[Cameras, PointCloud, list[Path], float]:
     """What `photographs` reads, as it is: cameras, points, pictures and the lowest coefficient of the lens."""
     for name in ("cameras.npz", "sparse_points.npz", "images"):
         if not (folder / name).exists():
-            raise FileNotFoundError(f"there is no {name} in {folder}, which is to be a scene of photographs with cameras")
+            raise FileNotFoundError(
+                f"there is no {name} in {folder}, which is to be a scene of photographs with cameras"
+            )
     known, sparse = np.load(folder / "cameras.npz"), np.load(folder / "sparse_points.npz")
     poses, matrices = torch.from_numpy(known["w2c"]).float(), torch.from_numpy(known["K"]).float()
     cameras = Cameras(poses, matrices, int(known["width"]), int(known["height"]))
-    cloud = PointCloud(torch.from_numpy(sparse["xyz"]).float(), torch.from_numpy(sparse["rgb"]).float() / 255)
-    return cameras, cloud, [folder / "images" / str(name) for name in known["names"]], float(known["k1_simple_radial"])
+    cloud = PointCloud(
+        torch.from_numpy(sparse["xyz"]).float(), torch.from_numpy(sparse["rgb"]).float() / 255
+    )
+    return (
+        cameras,
+        cloud,
+        [folder / "images" / str(name) for name in known["names"]],
+        float(known["k1_simple_radial"]),
+    )
 
 
 def photographs(folder: Path, size: tuple[int, int], every: int = 5) -> World:
@@ -117,16 +138,27 @@ def photographs(folder: Path, size: tuple[int, int], every: int = 5) -> World:
     left = [i for i in reversed(ordered) if along[i] < 0 and i not in kept_back]
     right = [i for i in ordered if along[i] > 0 and i not in kept_back]
     made = [photograph(paths[i], cameras[i], k1, size) for i in range(len(cameras))]
-    frames, views = Frames.cat([frame for frame, _ in made]), Cameras.cat([camera for _, camera in made])
+    frames, views = (
+        Frames.cat([frame for frame, _ in made]),
+        Cameras.cat([camera for _, camera in made]),
+    )
     given = [first, *right, *left]
-    clips = tuple(Clip(name, 0, views[which]) for name, which in (("right", right), ("left", left)) if which)
+    clips = tuple(
+        Clip(name, 0, views[which]) for name, which in (("right", right), ("left", left)) if which
+    )
     pixels, depth = project(cloud.points, views[first])
     seen = (depth[0] > 0) & inside(pixels[0], views[first])
     pictures = Frames(frames.images[given], torch.zeros(len(given), size[1], size[0]))
     return World(
-        folder.name, pictures, Trajectory(views[first], clips), cloud, float(depth[0][seen].median()), _spread(cloud.points[seen]),
-        frames[kept_back], views[kept_back],
-    )  # fmt: skip
+        folder.name,
+        pictures,
+        Trajectory(views[first], clips),
+        cloud,
+        float(depth[0][seen].median()),
+        _spread(cloud.points[seen]),
+        frames[kept_back],
+        views[kept_back],
+    )
 
 
 def spoil(world: World, sizes: Mapping[str, float], seed: int) -> Spoiled:
@@ -140,17 +172,27 @@ def spoil(world: World, sizes: Mapping[str, float], seed: int) -> Spoiled:
     size = {kind: sizes.get(kind, 0.0) for kind in KINDS}
     cameras, images = world.trajectory.cameras, world.frames.rgb
     height, width = images.shape[1:3]
-    away = torch.tensor([motion(cameras[0], cameras[view], world.typical) for view in range(len(cameras))])
+    away = torch.tensor(
+        [motion(cameras[0], cameras[view], world.typical) for view in range(len(cameras))]
+    )
     away = away / away.max()
     mistakes = _mistakes(world.trajectory, seed)
     chance = torch.Generator().manual_seed(seed * 7919 + 1)
     bad = torch.rand(len(images), generator=chance) < BAD * size["bad"]
     other = torch.randint(len(images), (len(images),), generator=chance)
     bad[0] = False
-    pictures, depths, told, flows, tones = [images[0]], [world.frames.depth[0]], [cameras[0]], [torch.zeros(2, height, width)], [torch.zeros(3)]
+    pictures, depths, told, flows, tones = (
+        [images[0]],
+        [world.frames.depth[0]],
+        [cameras[0]],
+        [torch.zeros(2, height, width)],
+        [torch.zeros(3)],
+    )
     for view in range(1, len(images)):
         wrong, far = mistakes[view], float(away[view])
-        flow = wrong.smooth(far * size["warp"], height, width) + wrong.swim(far * size["texture"], height, width)
+        flow = wrong.smooth(far * size["warp"], height, width) + wrong.swim(
+            far * size["texture"], height, width
+        )
         if size["objects"]:
             places, depth = project(world.objects, cameras[view])
             flow = flow + wrong.moved(far * size["objects"], places[0], depth[0] > 0, height, width)
@@ -170,16 +212,36 @@ def spoil(world: World, sizes: Mapping[str, float], seed: int) -> Spoiled:
     depth, given = torch.stack(depths), Cameras.cat(told)
     frames = Frames((255 * torch.stack(pictures)).round().to(torch.uint8), depth)
     confidence = (depth > 0).float()
-    points = merged(frames, given, depth, confidence, 2_000_000) if confidence.any() else world.points
-    variance, saturation = (BLUR * size["blur"] * width * away) ** 2, SATURATION * size["color"] * away
-    return Spoiled(frames, Reconstruction(given, points, depth, confidence), torch.stack(flows), torch.stack(tones), saturation, variance, bad)
+    points = (
+        merged(frames, given, depth, confidence, 2_000_000) if confidence.any() else world.points
+    )
+    variance, saturation = (
+        (BLUR * size["blur"] * width * away) ** 2,
+        SATURATION * size["color"] * away,
+    )
+    return Spoiled(
+        frames,
+        Reconstruction(given, points, depth, confidence),
+        torch.stack(flows),
+        torch.stack(tones),
+        saturation,
+        variance,
+        bad,
+    )
 
 
 def _mistakes(trajectory: Trajectory, seed: int) -> list[Mistakes]:
     made = [Mistakes.of(0, seed)]
     for number, (clip, span) in enumerate(zip(trajectory.clips, trajectory.spans, strict=True)):
-        source, last, own = Mistakes.of(clip.source, seed), Mistakes.of(span[-1], seed), Mistakes.of(-1 - number, seed)
-        made += [source.fading(last, (step + 1) / len(span)).fading(own, JUMP) for step in range(len(span))]
+        source, last, own = (
+            Mistakes.of(clip.source, seed),
+            Mistakes.of(span[-1], seed),
+            Mistakes.of(-1 - number, seed),
+        )
+        made += [
+            source.fading(last, (step + 1) / len(span)).fading(own, JUMP)
+            for step in range(len(span))
+        ]
     return made
 
 
@@ -193,7 +255,9 @@ def _spread(points: Float[Tensor, "point 3"]) -> Float[Tensor, "object 3"]:
     return torch.stack(chosen)
 
 
-def photograph(path: Path, camera: Cameras, k1: float, size: tuple[int, int]) -> tuple[Frames, Cameras]:
+def photograph(
+    path: Path, camera: Cameras, k1: float, size: tuple[int, int]
+) -> tuple[Frames, Cameras]:
     """One photograph, straightened, and its camera."""
     width, height = size
     shrink = min(camera.width / width, camera.height / height)  # photograph's pixels a pixel

@@ -29,14 +29,28 @@ FORMATS = (
 
 # COLMAP's camera models: name, number of parameters, whether x and y share one focal length; the fisheye ones are no pinholes.
 _MODELS = {
-    0: ("SIMPLE_PINHOLE", 3, True), 1: ("PINHOLE", 4, False), 2: ("SIMPLE_RADIAL", 4, True), 3: ("RADIAL", 5, True),
-    4: ("OPENCV", 8, False), 6: ("FULL_OPENCV", 12, False),
-}  # fmt: skip
+    0: ("SIMPLE_PINHOLE", 3, True),
+    1: ("PINHOLE", 4, False),
+    2: ("SIMPLE_RADIAL", 4, True),
+    3: ("RADIAL", 5, True),
+    4: ("OPENCV", 8, False),
+    6: ("FULL_OPENCV", 12, False),
+}
 _BY_NAME = {name: (count, shared) for name, count, shared in _MODELS.values()}
 _NO_PINHOLES = {
-    5: "OPENCV_FISHEYE", 7: "FOV", 8: "SIMPLE_RADIAL_FISHEYE", 9: "RADIAL_FISHEYE", 10: "THIN_PRISM_FISHEYE", 11: "RAD_TAN_THIN_PRISM_FISHEYE",
-    12: "SIMPLE_DIVISION", 13: "DIVISION", 14: "SIMPLE_FISHEYE", 15: "FISHEYE", 16: "EUCM", 17: "EQUIRECTANGULAR",
-}  # fmt: skip
+    5: "OPENCV_FISHEYE",
+    7: "FOV",
+    8: "SIMPLE_RADIAL_FISHEYE",
+    9: "RADIAL_FISHEYE",
+    10: "THIN_PRISM_FISHEYE",
+    11: "RAD_TAN_THIN_PRISM_FISHEYE",
+    12: "SIMPLE_DIVISION",
+    13: "DIVISION",
+    14: "SIMPLE_FISHEYE",
+    15: "FISHEYE",
+    16: "EUCM",
+    17: "EQUIRECTANGULAR",
+}
 PINHOLES = tuple(_BY_NAME)
 """Camera models that are a pinhole with OpenCV's lens distortion, or without."""
 LENS = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
@@ -65,7 +79,8 @@ def read_cameras(path: Path, size: tuple[int, int] | None = None) -> Cameras:
 class View:
     """One camera of a file. world_to_camera: [4 4]; focal, center: x and y in pixels; size: width and height, as the file has it, whatever the
     picture's own is. name: of its picture, or empty. lens: OpenCV's k1 k2 p1 p2 k3 k4 k5 k6, as many as the file tells; the rest is 0. model: as the
-    file names it, or empty."""
+    file names it, or empty.
+    """
 
     world_to_camera: np.ndarray
     focal: tuple[float, float]
@@ -78,12 +93,18 @@ class View:
     def resized(self, width: int, height: int) -> "View":
         """The same camera with a picture of another size."""
         x, y = width / self.size[0], height / self.size[1]
-        return replace(self, focal=(self.focal[0] * x, self.focal[1] * y), center=(self.center[0] * x, self.center[1] * y), size=(width, height))
+        return replace(
+            self,
+            focal=(self.focal[0] * x, self.focal[1] * y),
+            center=(self.center[0] * x, self.center[1] * y),
+            size=(width, height),
+        )
 
 
 def read_views(path: Path, size: tuple[int, int] | None = None) -> list[View]:
     """The cameras one by one, with their pictures' names and lenses. Arguments, order and errors as `read_cameras` has them; nothing is checked yet that
-    `joined` checks."""
+    `joined` checks.
+    """
     path = Path(path)
     if path.is_dir():
         return _read_colmap(path)
@@ -91,10 +112,12 @@ def read_views(path: Path, size: tuple[int, int] | None = None) -> list[View]:
         raise FileNotFoundError(f"no camera file {str(path)!r}")
     try:
         return _read_file(path, size)
-    except MissingSize as error:
+    except MissingSizeError as error:
         raise ValueError(f"{str(path)!r}: {error}") from None
     except (KeyError, IndexError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{str(path)!r} is no camera path that is known here ({FORMATS}): {type(error).__name__} {error}") from None
+        raise ValueError(
+            f"{str(path)!r} is no camera path that is known here ({FORMATS}): {type(error).__name__} {error}"
+        ) from None
 
 
 def read_points(path: Path) -> PointCloud | None:
@@ -114,33 +137,54 @@ def read_points(path: Path) -> PointCloud | None:
     try:
         values = np.array(read(file), dtype=np.float64).reshape(-1, 6)
     except (ValueError, KeyError, IndexError, EOFError, struct.error) as error:
-        raise ValueError(f"{str(file)!r} holds no points with colours: {type(error).__name__} {error}") from None
+        raise ValueError(
+            f"{str(file)!r} holds no points with colours: {type(error).__name__} {error}"
+        ) from None
     if not np.isfinite(values).all():
         raise ValueError(f"{str(file)!r} has a point that is not finite")
-    return PointCloud(torch.from_numpy(values[:, :3]).float(), torch.from_numpy(values[:, 3:] / 255).float())
+    return PointCloud(
+        torch.from_numpy(values[:, :3]).float(), torch.from_numpy(values[:, 3:] / 255).float()
+    )
 
 
 def write_transforms(path: Path, cameras: Cameras, names: Sequence[str]) -> None:
     """Writes nerfstudio's transforms.json: camera_to_world with OpenGL axes, intrinsics with every frame; `names` are pictures
-    relative to the file, or empty. Reading it gives back the cameras to 1e-6 of their distance from the world's origin."""
+    relative to the file, or empty. Reading it gives back the cameras to 1e-6 of their distance from the world's origin.
+    """
     to_world = np.linalg.inv(_double(cameras.world_to_camera)) @ _OPENGL
     frames = [
         {
             "file_path": name,
-            "fl_x": k[0, 0], "fl_y": k[1, 1], "cx": k[0, 2], "cy": k[1, 2], "w": cameras.width, "h": cameras.height,
+            "fl_x": k[0, 0],
+            "fl_y": k[1, 1],
+            "cx": k[0, 2],
+            "cy": k[1, 2],
+            "w": cameras.width,
+            "h": cameras.height,
             "transform_matrix": matrix.tolist(),
         }
         for name, k, matrix in zip(names, _double(cameras.intrinsics), to_world, strict=True)
-    ]  # fmt: skip
-    Path(path).write_text(json.dumps({"camera_model": "OPENCV", "frames": frames}, indent=1) + "\n", encoding="utf-8")
+    ]
+    Path(path).write_text(
+        json.dumps({"camera_model": "OPENCV", "frames": frames}, indent=1) + "\n", encoding="utf-8"
+    )
 
 
-def write_colmap(folder: Path, cameras: Cameras, names: Sequence[str], points: PointCloud | None = None, most: int = 200_000) -> None:
+def write_colmap(
+    folder: Path,
+    cameras: Cameras,
+    names: Sequence[str],
+    points: PointCloud | None = None,
+    most: int = 200_000,
+) -> None:
     """Writes cameras.txt, images.txt and points3D.txt, without tracks; one PINHOLE camera if all views share it, else one a view.
     At most `most` points, evenly taken. Reading it gives back the cameras as exactly as `write_transforms`. Raises ValueError for a
-    name with a space in it, which COLMAP would cut."""
+    name with a space in it, which COLMAP would cut.
+    """
     if spaced := [name for name in names if any(map(str.isspace, name))]:
-        raise ValueError(f"COLMAP's text files cannot name a picture {spaced[0]!r}: there is a space in it")
+        raise ValueError(
+            f"COLMAP's text files cannot name a picture {spaced[0]!r}: there is a space in it"
+        )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     intrinsics = _double(cameras.intrinsics)
@@ -153,17 +197,27 @@ def write_colmap(folder: Path, cameras: Cameras, names: Sequence[str], points: P
     matrices = cameras.world_to_camera.detach().cpu().double()
     quats = rotation_to_quat(matrices[:, :3, :3]).tolist()
     lines = []
-    for i, (name, quat, moved) in enumerate(zip(names, quats, matrices[:, :3, 3].tolist(), strict=True)):
+    for i, (name, quat, moved) in enumerate(
+        zip(names, quats, matrices[:, :3, 3].tolist(), strict=True)
+    ):
         pose = " ".join(repr(v) for v in (*quat, *moved))
-        lines += [f"{i + 1} {pose} {1 if shared else i + 1} {name or f'{i:06d}.png'}", ""]  # the second line lists 2D points: none
-    _write_lines(folder / "images.txt", "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, then a line of POINTS2D", lines)
+        lines += [
+            f"{i + 1} {pose} {1 if shared else i + 1} {name or f'{i:06d}.png'}",
+            "",
+        ]  # the second line lists 2D points: none
+    _write_lines(
+        folder / "images.txt",
+        "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, then a line of POINTS2D",
+        lines,
+    )
     lines = []
     if points is not None and len(points):
         chosen = points[:: max(1, math.ceil(len(points) / most))]
         colors = (chosen.colors.detach().cpu().clamp(0, 1) * 255).round().int().tolist()
         places = chosen.points.detach().cpu().tolist()
         lines = [
-            f"{i} {x:.7g} {y:.7g} {z:.7g} {r} {g} {b} 0" for i, ((x, y, z), (r, g, b)) in enumerate(zip(places, colors, strict=True), 1)
+            f"{i} {x:.7g} {y:.7g} {z:.7g} {r} {g} {b} 0"
+            for i, ((x, y, z), (r, g, b)) in enumerate(zip(places, colors, strict=True), 1)
         ]
     _write_lines(folder / "points3D.txt", "POINT3D_ID X Y Z R G B ERROR TRACK[]", lines)
 
@@ -174,26 +228,38 @@ def joined(views: Sequence[View], name: str) -> Cameras:
         raise ValueError(f"{name!r} holds no cameras")
     if len(sizes := sorted({view.size for view in views})) > 1:
         listed = ", ".join(f"{width} x {height}" for width, height in sizes[:3])
-        raise ValueError(f"{name!r} has cameras of several picture sizes ({listed}); a path has one")
+        raise ValueError(
+            f"{name!r} has cameras of several picture sizes ({listed}); a path has one"
+        )
     matrices = np.stack([view.world_to_camera for view in views]).astype(np.float64)
     intrinsics = np.zeros((len(views), 3, 3))
     intrinsics[:, [0, 1], [0, 1]] = [view.focal for view in views]
     intrinsics[:, :2, 2] = [view.center for view in views]
     intrinsics[:, 2, 2] = 1
-    if not (np.isfinite(matrices).all() and np.isfinite(intrinsics).all() and (intrinsics[:, [0, 1], [0, 1]] > 0).all()):
-        raise ValueError(f"{name!r} has a camera that is not finite, or a focal length that is not positive")
+    if not (
+        np.isfinite(matrices).all()
+        and np.isfinite(intrinsics).all()
+        and (intrinsics[:, [0, 1], [0, 1]] > 0).all()
+    ):
+        raise ValueError(
+            f"{name!r} has a camera that is not finite, or a focal length that is not positive"
+        )
     rotations = matrices[:, :3, :3]
     u, _, vt = np.linalg.svd(rotations)
     nearest = u @ vt
     wrong = (np.abs(nearest - rotations).max((1, 2)) > 1e-3) | (np.linalg.det(nearest) < 0)
     if wrong.any():
-        raise ValueError(f"{name!r}: the matrix of camera {int(wrong.argmax())} is no rigid motion (it mirrors, scales or shears)")
+        raise ValueError(
+            f"{name!r}: the matrix of camera {int(wrong.argmax())} is no rigid motion (it mirrors, scales or shears)"
+        )
     matrices[:, :3, :3] = nearest
     width, height = sizes[0]
-    return Cameras(torch.from_numpy(matrices).float(), torch.from_numpy(intrinsics).float(), width, height)
+    return Cameras(
+        torch.from_numpy(matrices).float(), torch.from_numpy(intrinsics).float(), width, height
+    )
 
 
-class MissingSize(ValueError):
+class MissingSizeError(ValueError):
     """A camera file does not tell the size of its pictures, and nothing else does."""
 
 
@@ -228,7 +294,14 @@ def _read_npz(arrays: dict[str, np.ndarray], size: tuple[int, int]) -> list[View
     names = [str(name) for name in np.broadcast_to(arrays.get("names", ""), len(matrices))]
     lenses = np.broadcast_to(arrays.get("k1_simple_radial", 0.0), len(matrices))
     return [
-        View(m, (float(k[0, 0]), float(k[1, 1])), (float(k[0, 2]), float(k[1, 2])), (int(w), int(h)), name, (float(k1),))
+        View(
+            m,
+            (float(k[0, 0]), float(k[1, 1])),
+            (float(k[0, 2]), float(k[1, 2])),
+            (int(w), int(h)),
+            name,
+            (float(k1),),
+        )
         for m, k, w, h, name, k1 in zip(matrices, intrinsics, *sizes, names, lenses, strict=True)
     ]
 
@@ -243,7 +316,7 @@ def _square(matrices: np.ndarray) -> np.ndarray:
 
 
 def _read_camera_path(content: dict[str, Any]) -> list[View]:
-    """nerfstudio's camera_path.json, as its viewer exports it; `fov` is in degrees, from top to bottom."""
+    """Nerfstudio's camera_path.json, as its viewer exports it; `fov` is in degrees, from top to bottom."""
     width, height = int(content["render_width"]), int(content["render_height"])
     views = []
     for camera in content["camera_path"]:
@@ -266,8 +339,10 @@ def _size_of_frame(
             return picture_size(file, upright=False)
     if size is None:
         missing = " and ".join(key for key in ("w", "h") if key not in facts)
-        picture = f"its picture {str(named)!r} is not there" if named != folder else "it names no picture"
-        raise MissingSize(f"it has no {missing}, and {picture} to tell the size")
+        picture = (
+            f"its picture {str(named)!r} is not there" if named != folder else "it names no picture"
+        )
+        raise MissingSizeError(f"it has no {missing}, and {picture} to tell the size")
     return size
 
 
@@ -288,13 +363,18 @@ def _read_transforms(
         lens = tuple(float(facts.get(key, 0.0)) for key in LENS)
         model = "a fisheye" if facts.get("is_fisheye") else str(facts.get("camera_model", ""))
         matrix = np.linalg.inv(_square(to_world)[0] @ _OPENGL)
-        views.append(View(matrix, focal, center, (width, height), str(facts.get("file_path", "")), lens, model))
+        views.append(
+            View(
+                matrix, focal, center, (width, height), str(facts.get("file_path", "")), lens, model
+            )
+        )
     return views
 
 
 def _read_realestate(text: str, size: tuple[int, int]) -> list[View]:
     """Zhou et al., "Stereo magnification", SIGGRAPH 2018: a line with the video's address, then for every frame a time, fx fy cx cy as
-    shares of width and height, two zeros, and world_to_camera, three rows of four."""
+    shares of width and height, two zeros, and world_to_camera, three rows of four.
+    """
     views = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or (number == 1 and len(line.split()) == 1):
@@ -307,26 +387,42 @@ def _read_realestate(text: str, size: tuple[int, int]) -> list[View]:
             raise ValueError(f"line {number} has not RealEstate10K's 19 numbers")
         fx, fy, cx, cy = values[1:5]
         matrix = _square(np.array(values[7:]).reshape(1, 3, 4))[0]
-        views.append(View(matrix, (fx * size[0], fy * size[1]), (cx * size[0], cy * size[1]), size, line.split()[0]))
+        views.append(
+            View(
+                matrix,
+                (fx * size[0], fy * size[1]),
+                (cx * size[0], cy * size[1]),
+                size,
+                line.split()[0],
+            )
+        )
     return views
 
 
 def _read_colmap(folder: Path) -> list[View]:
-    for parts, cameras_of, images_of in (("txt", _cameras_text, _images_text), ("bin", _cameras_binary, _images_binary)):
+    readers = {"txt": (_cameras_text, _images_text), "bin": (_cameras_binary, _images_binary)}
+    for parts in readers:
         files = folder / f"cameras.{parts}", folder / f"images.{parts}"
         if all(file.is_file() for file in files):
             break
     else:
-        raise ValueError(f"folder {str(folder)!r} holds neither cameras.txt and images.txt nor cameras.bin and images.bin")
+        raise ValueError(
+            f"folder {str(folder)!r} holds neither cameras.txt and images.txt nor cameras.bin and images.bin"
+        )
     try:
+        cameras_of, images_of = readers[parts]
         cameras = dict(cameras_of(files[0]))
         poses = sorted(images_of(files[1]), key=lambda pose: (natural(pose[2]), pose[0]))
     except (IndexError, KeyError, ValueError, UnicodeDecodeError, struct.error) as error:
-        raise ValueError(f"{str(folder)!r} holds no COLMAP model of pinhole cameras: {type(error).__name__} {error}") from None
+        raise ValueError(
+            f"{str(folder)!r} holds no COLMAP model of pinhole cameras: {type(error).__name__} {error}"
+        ) from None
     views = []
     for _, camera, name, pose in poses:
         if camera not in cameras:
-            raise ValueError(f"{str(folder)!r}: a picture was taken by camera {camera}, which is not there")
+            raise ValueError(
+                f"{str(folder)!r}: a picture was taken by camera {camera}, which is not there"
+            )
         matrix = np.eye(4)
         matrix[:3, :3] = quat_to_rotation(torch.tensor(pose[:4], dtype=torch.float64)).numpy()
         matrix[:3, 3] = pose[4:]
@@ -349,7 +445,9 @@ def _lens(number: int, model: str, width: int, height: int, parameters: Sequence
 
 def _pinhole(number: int, model: str) -> tuple[int, bool]:
     if model not in _BY_NAME:
-        raise ValueError(f"camera {number} is of the model {model}; known are {', '.join(PINHOLES)}")
+        raise ValueError(
+            f"camera {number} is of the model {model}; known are {', '.join(PINHOLES)}"
+        )
     return _BY_NAME[model]
 
 
@@ -357,7 +455,16 @@ def _cameras_text(file: Path) -> Iterator[tuple[int, _Lens]]:
     for line in file.read_text(encoding="utf-8").splitlines():
         if line.strip() and not line.startswith("#"):
             number, model, width, height, *parameters = line.split()
-            yield int(number), _lens(int(number), model, int(width), int(height), [float(value) for value in parameters])
+            yield (
+                int(number),
+                _lens(
+                    int(number),
+                    model,
+                    int(width),
+                    int(height),
+                    [float(value) for value in parameters],
+                ),
+            )
 
 
 def _images_text(file: Path) -> Iterator[_Pose]:
@@ -392,7 +499,11 @@ def _images_binary(file: Path) -> Iterator[_Pose]:
 
 
 def _points_text(file: Path) -> list[list[float]]:
-    lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip() and not line.startswith("#")]
+    lines = [
+        line.split()
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if line.strip() and not line.startswith("#")
+    ]
     if short := next((words for words in lines if len(words) < 7), None):
         raise ValueError(f"the line {' '.join(short)!r} has not number, place and colour")
     return [[float(word) for word in words[1:7]] for words in lines]
@@ -415,7 +526,13 @@ def _points_ply(file: Path) -> np.ndarray:
         vertices = PlyData.read(str(file), mmap=False)["vertex"]
     except (PlyHeaderParseError, PlyElementParseError) as error:
         raise ValueError(str(error)) from None
-    return np.stack([np.asarray(vertices[key], dtype=np.float64) for key in ("x", "y", "z", "red", "green", "blue")], axis=-1)
+    return np.stack(
+        [
+            np.asarray(vertices[key], dtype=np.float64)
+            for key in ("x", "y", "z", "red", "green", "blue")
+        ],
+        axis=-1,
+    )
 
 
 def _skip(stream: BytesIO, count: int) -> None:

@@ -55,9 +55,16 @@ class CaptureSettings:
         """Take the settings out of a run's configuration."""
         frames = config.frames
         return cls(
-            config.intake.size, config.intake.field_of_view, frames.most, frames.first,
-            frames.stride, frames.ordered, config.cameras, config.input, config.fit.held_out,
-        )  # fmt: skip
+            config.intake.size,
+            config.intake.field_of_view,
+            frames.most,
+            frames.first,
+            frames.stride,
+            frames.ordered,
+            config.cameras,
+            config.input,
+            config.fit.held_out,
+        )
 
 
 @dataclass(frozen=True)

@@ -112,9 +112,7 @@ def _stored_size(source: Source) -> tuple[int, int]:
 def _full_size(source: Source, camera_size: tuple[int, int]) -> tuple[int, int]:
     """Size of the frames, turned as the cameras describe them."""
     if isinstance(source, PictureSource):
-        return source.common_size(
-            lambda file: picture_size(file, needs_turning(file, camera_size))
-        )
+        return source.common_size(lambda file: picture_size(file, needs_turning(file, camera_size)))
     full = source.size()
     if not same_aspect(full, camera_size):
         raise ValueError(

@@ -30,7 +30,9 @@ _SAME_ASPECT = 0.01
 """Relative difference of heights, besides one pixel, up to which two aspects are the same."""
 
 
-def distorted(rays: Float[np.ndarray, "*ray 2"], lens: Sequence[float]) -> Float[np.ndarray, "*ray 2"]:
+def distorted(
+    rays: Float[np.ndarray, "*ray 2"], lens: Sequence[float]
+) -> Float[np.ndarray, "*ray 2"]:
     """Apply OpenCV's lens distortion to normalised image coordinates.
 
     Args:

@@ -19,23 +19,44 @@ from lift.types import Frames
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Suffixes of the files that count as pictures of a folder."""
 VIDEOS = (
-    ".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif", ".mpg", ".mpeg", ".wmv", ".flv",
-    ".3gp", ".ogv", ".mts", ".m2ts", ".ts",
-)  # fmt: skip
+    ".mp4",
+    ".mov",
+    ".m4v",
+    ".webm",
+    ".mkv",
+    ".avi",
+    ".gif",
+    ".mpg",
+    ".mpeg",
+    ".wmv",
+    ".flv",
+    ".3gp",
+    ".ogv",
+    ".mts",
+    ".m2ts",
+    ".ts",
+)
 """Suffixes of the files that are read as videos."""
 _TERMS = 1000
 """Number of frames that ffmpeg is asked for by number; for more, all are decoded and sorted out."""
 
 
-def write_video(path: Path, frames: UInt8[Tensor, "frame height width 3"], fps: float | int) -> None:
+def write_video(
+    path: Path, frames: UInt8[Tensor, "frame height width 3"], fps: float | int
+) -> None:
     """Writes H.264 (yuv420p, BT.709), which every browser plays. It holds even sizes only: the last row or column of an odd one is
-    repeated. Raises ValueError if there are no frames or `fps` is not positive."""
+    repeated. Raises ValueError if there are no frames or `fps` is not positive.
+    """
     import imageio_ffmpeg
 
     if len(frames) == 0 or not fps > 0:
-        raise ValueError(f"a video needs frames and a positive fps, not {len(frames)} frames at {fps}")
+        raise ValueError(
+            f"a video needs frames and a positive fps, not {len(frames)} frames at {fps}"
+        )
     pixels = frames.detach().cpu().numpy()
-    pixels = np.pad(pixels, ((0, 0), (0, pixels.shape[1] % 2), (0, pixels.shape[2] % 2), (0, 0)), mode="edge")
+    pixels = np.pad(
+        pixels, ((0, 0), (0, pixels.shape[1] % 2), (0, pixels.shape[2] % 2), (0, 0)), mode="edge"
+    )
     writer = imageio_ffmpeg.write_frames(
         str(path),
         (pixels.shape[2], pixels.shape[1]),
@@ -46,10 +67,22 @@ def write_video(path: Path, frames: UInt8[Tensor, "frame height width 3"], fps: 
         quality=None,
         # Without a stated matrix players guess one from the picture's size, and colours shift.
         output_params=[
-            "-crf", "16", "-vf", "scale=out_color_matrix=bt709:out_range=tv", "-movflags", "+faststart",
-            "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
+            "-crf",
+            "16",
+            "-vf",
+            "scale=out_color_matrix=bt709:out_range=tv",
+            "-movflags",
+            "+faststart",
+            "-colorspace",
+            "bt709",
+            "-color_primaries",
+            "bt709",
+            "-color_trc",
+            "bt709",
+            "-color_range",
+            "tv",
         ],
-    )  # fmt: skip
+    )
     writer.send(None)
     try:
         for frame in pixels:
@@ -163,11 +196,25 @@ def _piped(
     import imageio_ffmpeg
 
     command = [
-        imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-i", f"file:{path}",
-        "-map", "0:V:0", *_passthrough(), "-vf", ",".join(filters),
-        "-pix_fmt", "gray" if grey else "rgb24", "-c:v", "pgm" if grey else "ppm",
-        "-f", "image2pipe", "-",
-    ]  # fmt: skip
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-nostdin",
+        "-v",
+        "error",
+        "-i",
+        f"file:{path}",
+        "-map",
+        "0:V:0",
+        *_passthrough(),
+        "-vf",
+        ",".join(filters),
+        "-pix_fmt",
+        "gray" if grey else "rgb24",
+        "-c:v",
+        "pgm" if grey else "ppm",
+        "-f",
+        "image2pipe",
+        "-",
+    ]
     with tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages
@@ -206,7 +253,7 @@ def _next_frame(stream: Any) -> np.ndarray | None:
 
 @functools.cache
 def _passthrough() -> tuple[str, str]:
-    """ffmpeg's option to keep every frame as it is; it has another name since version 5.1."""
+    """Ffmpeg's option to keep every frame as it is; it has another name since version 5.1."""
     import imageio_ffmpeg
 
     version = re.search(r"(\d+)\.(\d+)", imageio_ffmpeg.get_ffmpeg_version())
@@ -220,12 +267,17 @@ def _read_folder(path: Path) -> UInt8[Tensor, "frame height width 3"]:
     for file, image in zip(files, images, strict=True):
         if image.shape != images[0].shape:
             sizes = [f"{i.shape[1]} x {i.shape[0]}" for i in (images[0], image)]
-            raise ValueError(f"pictures in {str(path)!r} differ in size: {files[0].name} is {sizes[0]}, {file.name} is {sizes[1]}")
+            raise ValueError(
+                f"pictures in {str(path)!r} differ in size: {files[0].name} is {sizes[0]}, {file.name} is {sizes[1]}"
+            )
     return torch.stack(images)
 
 
 def _natural(file: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file.name.lower())]
+    return [
+        (int(part), "") if part.isdigit() else (-1, part)
+        for part in re.split(r"(\d+)", file.name.lower())
+    ]
 
 
 def _read_video(path: Path) -> UInt8[Tensor, "frame height width 3"]:

@@ -19,10 +19,13 @@ class Planner(ABC):
     scales = True
 
     @abstractmethod
-    def __call__(self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0) -> Trajectory:
+    def __call__(
+        self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
+    ) -> Trajectory:
         """camera: the input view, one camera at the origin. clip_length: how many new frames the prior adds in a clip; None = any
         number. magnitude in (0, 1]: the share of the configured motion to make. Raises ValueError if the setting `frames`
-        contradicts `clip_length`."""
+        contradicts `clip_length`.
+        """
 
 
 planners: Registry[Planner] = Registry("planner", Planner)

@@ -30,19 +30,27 @@ class Articulated(Planner):
             raise ValueError(f"planner.depth is {depth}; choose 1 or more")
         for direction in directions:
             if direction not in DIRECTIONS:
-                raise ValueError(f"planner.directions has {direction!r}; choose of {', '.join(DIRECTIONS)}")
+                raise ValueError(
+                    f"planner.directions has {direction!r}; choose of {', '.join(DIRECTIONS)}"
+                )
         if not directions or len(set(directions)) < len(directions):
-            raise ValueError(f"planner.directions is {list(directions)}; choose one or more, each once")
+            raise ValueError(
+                f"planner.directions is {list(directions)}; choose one or more, each once"
+            )
         self.levels = depth
         self.directions = directions
         self.frames = frames
         self.reach = (angle, angle, distance)
 
-    def __call__(self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0) -> Trajectory:
+    def __call__(
+        self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
+    ) -> Trajectory:
         share = steps(num_frames(self.frames, clip_length, 8))[:, None]
         reach = magnitude * torch.tensor(self.reach)
         clips: list[Clip] = []
-        ends = [((), torch.zeros(3), 0)]  # of every clip of the level above: the directions taken, the place, the index of its frame
+        ends = [
+            ((), torch.zeros(3), 0)
+        ]  # of every clip of the level above: the directions taken, the place, the index of its frame
         frame = 0
         for _ in range(self.levels):
             parents, ends = ends, []

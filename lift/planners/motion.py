@@ -29,7 +29,9 @@ def num_frames(frames: int | None, clip_length: int | None, default: int) -> int
     if frames is not None and frames < 1:
         raise ValueError(f"planner.frames is {frames}; choose 1 or more")
     if frames is not None and clip_length is not None and frames != clip_length:
-        raise ValueError(f"planner.frames is {frames}, but the prior makes clips of {clip_length}; choose {clip_length} or leave it out")
+        raise ValueError(
+            f"planner.frames is {frames}, but the prior makes clips of {clip_length}; choose {clip_length} or leave it out"
+        )
     return frames or clip_length or default
 
 
@@ -43,7 +45,12 @@ def facing(camera: Cameras, eyes: Float[Tensor, "view 3"], center: float) -> Cam
     target = eyes.new_tensor([0.0, 0.0, center]).expand_as(eyes)
     down = eyes.new_tensor([0.0, 1.0, 0.0]).expand_as(eyes)
     count = len(eyes)
-    return Cameras(look_at(eyes, target, down), camera.intrinsics.expand(count, 3, 3).clone(), camera.width, camera.height)
+    return Cameras(
+        look_at(eyes, target, down),
+        camera.intrinsics.expand(count, 3, 3).clone(),
+        camera.width,
+        camera.height,
+    )
 
 
 def around(camera: Cameras, places: Float[Tensor, "view 3"], center: float) -> Cameras:
@@ -54,9 +61,19 @@ def around(camera: Cameras, places: Float[Tensor, "view 3"], center: float) -> C
     """
     azimuth, elevation, nearness = places.to(camera.world_to_camera).unbind(-1)
     if float(elevation.abs().max()) > STEEPEST:
-        raise ValueError(f"the planner climbs to {float(elevation.abs().max()):g} degrees; choose at most {STEEPEST:g} in all")
+        raise ValueError(
+            f"the planner climbs to {float(elevation.abs().max()):g} degrees; choose at most {STEEPEST:g} in all"
+        )
     if float(nearness.max()) >= 1:
-        raise ValueError(f"the planner moves in by {float(nearness.max()):g} of the scene's typical depth; choose less than 1 in all")
+        raise ValueError(
+            f"the planner moves in by {float(nearness.max()):g} of the scene's typical depth; choose less than 1 in all"
+        )
     azimuth, elevation, radius = azimuth.deg2rad(), elevation.deg2rad(), center * (1 - nearness)
-    right, up, back = azimuth.sin() * elevation.cos(), elevation.sin(), azimuth.cos() * elevation.cos()
-    return facing(camera, torch.stack([radius * right, -radius * up, center - radius * back], dim=-1), center)
+    right, up, back = (
+        azimuth.sin() * elevation.cos(),
+        elevation.sin(),
+        azimuth.cos() * elevation.cos(),
+    )
+    return facing(
+        camera, torch.stack([radius * right, -radius * up, center - radius * back], dim=-1), center
+    )

@@ -26,19 +26,25 @@ class Orbit(Planner):
         frames: int | None = None,
     ) -> None:
         if not 0 < angle <= 360:
-            raise ValueError(f"planner.angle is {angle:g}; choose more than 0 and at most 360 degrees")
+            raise ValueError(
+                f"planner.angle is {angle:g}; choose more than 0 and at most 360 degrees"
+            )
         self.angle = angle
         self.elevation = elevation
         self.sides = {"right": ("right",), "left": ("left",), "both": ("right", "left")}[side]
         self.frames = frames
 
-    def __call__(self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0) -> Trajectory:
+    def __call__(
+        self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
+    ) -> Trajectory:
         share = steps(num_frames(self.frames, clip_length, 24))
         climb = (4 * share).clamp(max=1)
         climb = climb * climb * (3 - 2 * climb)
         clips = []
         for side in self.sides:
             turn = share * (self.angle if side == "right" else -self.angle)
-            places = magnitude * torch.stack([turn, self.elevation * climb, torch.zeros_like(share)], dim=-1)
+            places = magnitude * torch.stack(
+                [turn, self.elevation * climb, torch.zeros_like(share)], dim=-1
+            )
             clips.append(Clip(side, 0, around(camera, places, depth.typical)))
         return Trajectory(camera, tuple(clips))

@@ -44,19 +44,25 @@ class FromFile(Planner):
             raise ValueError(f"planner.count is {count}; choose 1 or more")
         self.cameras = read_cameras(path)
         if len(self.cameras) < 2:
-            raise ValueError(f"planner.path is {str(path)!r}, which holds a single camera; a path needs two")
+            raise ValueError(
+                f"planner.path is {str(path)!r}, which holds a single camera; a path needs two"
+            )
         self.scale = scale
         self.unit = unit
         self.frames = frames
         self.count = count
         self.intrinsics = intrinsics
 
-    def __call__(self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0) -> Trajectory:
+    def __call__(
+        self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
+    ) -> Trajectory:
         wanted = self.count or len(self.cameras) - 1
         length = num_frames(self.frames, clip_length, wanted)
         count = math.ceil(wanted / length) * length
         place = torch.arange(1, count + 1, dtype=torch.float64) / count * (len(self.cameras) - 1)
-        to_first = self.cameras.world_to_camera[:1].double() @ torch.linalg.inv(self.cameras.world_to_camera.double())
+        to_first = self.cameras.world_to_camera[:1].double() @ torch.linalg.inv(
+            self.cameras.world_to_camera.double()
+        )
         to_first[:, :3, 3] *= self._unit(to_first[:, :3, 3], depth)
         moved = torch.linalg.inv(_between(to_first, place)) @ camera.world_to_camera.double()
         lens = self._lenses(camera, place).to(camera.intrinsics)
@@ -71,7 +77,9 @@ class FromFile(Planner):
         if self.unit == "scene":
             return self.scale
         reach = float(centers.norm(dim=-1).max()) if self.unit == "reach" else 1.0
-        return self.scale * depth.typical / reach if reach > 0 else 1.0  # a camera that only turns has no lengths
+        return (
+            self.scale * depth.typical / reach if reach > 0 else 1.0
+        )  # a camera that only turns has no lengths
 
     def _lenses(self, camera: Cameras, place: Float[Tensor, "frame"]) -> Float[Tensor, "frame 3 3"]:
         own = camera.intrinsics.expand(len(place), 3, 3).double().clone()
@@ -86,7 +94,9 @@ class FromFile(Planner):
         return own
 
 
-def _between(poses: Float[Tensor, "view 4 4"], place: Float[Tensor, "frame"]) -> Float[Tensor, "frame 4 4"]:
+def _between(
+    poses: Float[Tensor, "view 4 4"], place: Float[Tensor, "frame"]
+) -> Float[Tensor, "frame 4 4"]:
     """Rigid motions at fractional indices: turning and moving evenly from one pose to the next."""
     before = place.long().clamp(max=len(poses) - 2)
     share = (place - before)[:, None]
@@ -94,4 +104,7 @@ def _between(poses: Float[Tensor, "view 4 4"], place: Float[Tensor, "frame"]) ->
     quats = rotation_to_quat(here[:, :3, :3].mT @ there[:, :3, :3])
     sine = quats[:, 1:].norm(dim=-1, keepdim=True)
     turn = quats[:, 1:] / sine.clamp(min=1e-12) * 2 * torch.atan2(sine, quats[:, :1])
-    return rigid(here[:, :3, :3] @ rotation_from_vector(share * turn), torch.lerp(here[:, :3, 3], there[:, :3, 3], share))
+    return rigid(
+        here[:, :3, :3] @ rotation_from_vector(share * turn),
+        torch.lerp(here[:, :3, 3], there[:, :3, 3], share),
+    )

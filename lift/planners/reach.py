@@ -34,15 +34,25 @@ def unseen_share(camera: Cameras, depth: Depth, cameras: Cameras) -> Float[Tenso
     filled = depth.depth.where(known, depth.depth[known].max()).float()
     scale = _SIZE / max(cameras.width, cameras.height)
     width, height = max(1, round(cameras.width * scale)), max(1, round(cameras.height * scale))
-    samples = interpolate(filled[None, None], (_DENSE * height, _DENSE * width), mode="nearest-exact")[0]
-    points = unproject(samples, camera.to(filled.device).resized(_DENSE * width, _DENSE * height))[0].reshape(-1, 3)
+    samples = interpolate(
+        filled[None, None], (_DENSE * height, _DENSE * width), mode="nearest-exact"
+    )[0]
+    points = unproject(samples, camera.to(filled.device).resized(_DENSE * width, _DENSE * height))[
+        0
+    ].reshape(-1, 3)
     targets = cameras.to(filled.device).resized(width, height)
     focal = camera.resized(width, height).intrinsics[0, [0, 1], [0, 1]].prod()
     away = samples.reshape(-1)
-    return torch.stack(each(lambda index: _unseen(points, away, focal.to(away), targets[index]), range(len(targets))))
+    return torch.stack(
+        each(
+            lambda index: _unseen(points, away, focal.to(away), targets[index]), range(len(targets))
+        )
+    )
 
 
-def _unseen(points: Float[Tensor, "point 3"], away: Float[Tensor, "point"], focal: Tensor, target: Cameras) -> Tensor:
+def _unseen(
+    points: Float[Tensor, "point 3"], away: Float[Tensor, "point"], focal: Tensor, target: Cameras
+) -> Tensor:
     """away: z-depth of the points in the input. focal: product of its two focal lengths, at the target's size."""
     width, height = target.width, target.height
     local = points @ target.world_to_camera[0, :3, :3].T + target.world_to_camera[0, :3, 3]
@@ -52,7 +62,11 @@ def _unseen(points: Float[Tensor, "point 3"], away: Float[Tensor, "point"], foca
     image = local @ target.intrinsics[0].T
     x, y = image[:, 0] / z - 0.5, image[:, 1] / z - 0.5
     # Pixels' areas that a sample covers: its own, magnified by the change of distance and of focal length.
-    area = (away / z) ** 2 * (target.intrinsics[0, 0, 0] * target.intrinsics[0, 1, 1] / focal) / _DENSE**2
+    area = (
+        (away / z) ** 2
+        * (target.intrinsics[0, 0, 0] * target.intrinsics[0, 1, 1] / focal)
+        / _DENSE**2
+    )
     left, top = x.floor(), y.floor()
     places, weights = [], []
     for dx in (0, 1):
@@ -61,7 +75,9 @@ def _unseen(points: Float[Tensor, "point 3"], away: Float[Tensor, "point"], foca
             within = (column >= 0) & (column < width) & (row >= 0) & (row < height)
             weights.append(within * area * (1 - (x - column).abs()) * (1 - (y - row).abs()))
             places.append((row * width + column).where(within, torch.zeros_like(x)).long())
-    cover = torch.bincount(torch.cat(places), torch.cat(weights), minlength=height * width)  # far faster than index_add_ on a CPU
+    cover = torch.bincount(
+        torch.cat(places), torch.cat(weights), minlength=height * width
+    )  # far faster than index_add_ on a CPU
     return (cover < _COVERED).float().mean()
 
 
@@ -87,7 +103,11 @@ def limit(
         return full, 1.0, ()
     finding = f"frame {worst} would show {float(shares[worst]):.0%} of unseen scene, more than reach.max_unseen={max_unseen:g}"
     if beyond == "warn" or not planner.scales:
-        kept = "the motion is kept" if planner.scales else "this planner's motion cannot be shrunk and is kept"
+        kept = (
+            "the motion is kept"
+            if planner.scales
+            else "this planner's motion cannot be shrunk and is kept"
+        )
         return full, 1.0, (f"{finding}; {kept}",)
     suspects = (shares > max_unseen).nonzero()[:, 0]
     suspects = suspects[shares[suspects].argsort(descending=True)][:8]  # the others follow them
@@ -103,4 +123,8 @@ def limit(
         )
     trajectory = planner(camera, depth, clip_length, low)
     shown = float(unseen_share(camera, depth, trajectory.cameras).max())
-    return trajectory, low, (f"{finding}; the motion was shrunk to {low:.0%}, where it is {shown:.0%}",)
+    return (
+        trajectory,
+        low,
+        (f"{finding}; the motion was shrunk to {low:.0%}, where it is {shown:.0%}",),
+    )

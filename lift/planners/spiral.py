@@ -19,7 +19,13 @@ class Spiral(Planner):
     number of circles. frames: new frames (default: the prior's length, else 48).
     """
 
-    def __init__(self, radius: float = 0.15, swing: float = 0.05, turns: float = 2.0, frames: int | None = None) -> None:
+    def __init__(
+        self,
+        radius: float = 0.15,
+        swing: float = 0.05,
+        turns: float = 2.0,
+        frames: int | None = None,
+    ) -> None:
         if radius < 0 or not 0 <= swing < 1 or turns <= 0:
             raise ValueError(
                 f"planner.radius is {radius:g}, planner.swing {swing:g}, planner.turns {turns:g}; "
@@ -30,11 +36,19 @@ class Spiral(Planner):
         self.turns = turns
         self.frames = frames
 
-    def __call__(self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0) -> Trajectory:
-        turned = self.turns * steps(num_frames(self.frames, clip_length, 48)).to(camera.world_to_camera)
+    def __call__(
+        self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
+    ) -> Trajectory:
+        turned = self.turns * steps(num_frames(self.frames, clip_length, 48)).to(
+            camera.world_to_camera
+        )
         grown = (2 * turned).clamp(max=1)
         grown = grown * grown * (3 - 2 * grown)
         angle = 2 * math.pi * turned
-        eyes = [self.radius * grown * angle.cos(), -self.radius * grown * angle.sin(), self.swing * (angle / 2).sin()]
+        eyes = [
+            self.radius * grown * angle.cos(),
+            -self.radius * grown * angle.sin(),
+            self.swing * (angle / 2).sin(),
+        ]
         eyes = magnitude * depth.typical * torch.stack(eyes, dim=-1)
         return Trajectory(camera, (Clip("spiral", 0, facing(camera, eyes, depth.typical)),))

@@ -20,8 +20,17 @@ class PoseEstimator(ABC):
         """trajectory: what was asked for, a hint. The pose of camera 0 of the result is that of the trajectory's start, exactly; its lens may be another."""
 
 
-BOUNDS = {"least": (0, 1), "tolerance": (1e-6, 100), "most_points": (1, 10**9), "keypoints": (64, 10**6), "features": (64, 10**6), "exhaustive": (0, 10**6),
-          "closures": (0, 10**6), "trust": (0, 10**6), "window": (2, 10**6)}  # fmt: skip
+BOUNDS = {
+    "least": (0, 1),
+    "tolerance": (1e-6, 100),
+    "most_points": (1, 10**9),
+    "keypoints": (64, 10**6),
+    "features": (64, 10**6),
+    "exhaustive": (0, 10**6),
+    "closures": (0, 10**6),
+    "trust": (0, 10**6),
+    "window": (2, 10**6),
+}
 """Least and most that settings of estimators may be."""
 
 
@@ -52,7 +61,9 @@ def check_fit(frames: Frames, plan: Cameras) -> None:
     if len(frames) != len(plan):
         raise ValueError(f"{len(frames)} frames do not fit a trajectory of {len(plan)}")
     if tuple(frames.images.shape[1:3]) != (plan.height, plan.width):
-        raise ValueError(f"frames are {tuple(frames.images.shape[1:3])} pixels, the plan's cameras {(plan.height, plan.width)}")
+        raise ValueError(
+            f"frames are {tuple(frames.images.shape[1:3])} pixels, the plan's cameras {(plan.height, plan.width)}"
+        )
 
 
 def has_cameras(trajectory: Trajectory) -> bool:

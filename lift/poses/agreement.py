@@ -61,7 +61,12 @@ def place(
 
 
 def place_all(
-    frames: Frames, cameras: Cameras, points: Sequence[Float[Tensor, "_ 3"]], first: Depth, estimator: DepthEstimator | None, tolerance: float
+    frames: Frames,
+    cameras: Cameras,
+    points: Sequence[Float[Tensor, "_ 3"]],
+    first: Depth,
+    estimator: DepthEstimator | None,
+    tolerance: float,
 ) -> list[Placed]:
     """Depth of every frame, the prior's or estimated (the input's is `first`), aligned to the world points that were seen in it."""
     out = []
@@ -76,9 +81,7 @@ def place_all(
     return out
 
 
-def track_depth(
-    points: Float[Tensor, "point 3"], camera: Cameras
-) -> Float[Tensor, "height width"]:
+def track_depth(points: Float[Tensor, "point 3"], camera: Cameras) -> Float[Tensor, "height width"]:
     """z-depth of world points at the pixels they fall on, 0 elsewhere."""
     known = torch.zeros(camera.height, camera.width).to(points)
     if len(points):
@@ -90,11 +93,15 @@ def track_depth(
 
 
 def fit(
-    source: Float[Tensor, "pixel"], target: Float[Tensor, "pixel"], shift: bool = True, weight: Float[Tensor, "pixel"] | None = None
+    source: Float[Tensor, "pixel"],
+    target: Float[Tensor, "pixel"],
+    shift: bool = True,
+    weight: Float[Tensor, "pixel"] | None = None,
 ) -> tuple[float, float]:
     """Scale and shift that bring `source` to `target`, both inverse depths, where most of them agree: the line through two pixels with
     the least median of residuals (Rousseeuw, "Least median of squares regression", 1984), then least squares reweighted by Cauchy's
-    function, times `weight`. Only the scale, the median ratio, if `shift` is False or no line with a positive scale does better."""
+    function, times `weight`. Only the scale, the median ratio, if `shift` is False or no line with a positive scale does better.
+    """
     ratio = float((target / source).median())
     if not shift:
         return ratio, 0.0
@@ -102,11 +109,15 @@ def fit(
     pairs = torch.randint(len(x), (2, 300), generator=torch.Generator().manual_seed(0)).to(x.device)
     run = x[pairs[1]] - x[pairs[0]]
     slopes = (y[pairs[1]] - y[pairs[0]]) / run
-    fine = (run.abs() > 1e-4 * x.abs().median()) & (slopes > 0)  # all at one depth: a shift says nothing
+    fine = (run.abs() > 1e-4 * x.abs().median()) & (
+        slopes > 0
+    )  # all at one depth: a shift says nothing
     slopes = torch.cat([slopes.new_tensor([ratio]), slopes[fine]])
     offsets = torch.cat([slopes.new_zeros(1), y[pairs[0]][fine] - slopes[1:] * x[pairs[0]][fine]])
     some = torch.linspace(0, len(x) - 1, min(len(x), 2000), device=x.device).long()
-    best = (slopes[:, None] * x[some] + offsets[:, None] - y[some]).abs().median(dim=1).values.argmin()
+    best = (
+        (slopes[:, None] * x[some] + offsets[:, None] - y[some]).abs().median(dim=1).values.argmin()
+    )
     scale, offset = float(slopes[best]), float(offsets[best])
     if best == 0:
         return ratio, 0.0

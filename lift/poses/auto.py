@@ -19,11 +19,29 @@ class Auto(PoseEstimator):
     """
 
     def __init__(
-        self, tolerance: float = 0.05, most_points: int = 2_000_000, *, agree: bool, depth: Depth, estimator: DepthEstimator | None = None, focal_known: bool = True,
-        device: torch.device
-    ) -> None:  # fmt: skip
+        self,
+        tolerance: float = 0.05,
+        most_points: int = 2_000_000,
+        *,
+        agree: bool,
+        depth: Depth,
+        estimator: DepthEstimator | None = None,
+        focal_known: bool = True,
+        device: torch.device,
+    ) -> None:
         self.planned = Planned(tolerance, most_points, depth=depth, estimator=estimator)
-        self.matching = None if agree else Matching(tolerance=tolerance, most_points=most_points, depth=depth, estimator=estimator, focal_known=focal_known, device=device)
+        self.matching = (
+            None
+            if agree
+            else Matching(
+                tolerance=tolerance,
+                most_points=most_points,
+                depth=depth,
+                estimator=estimator,
+                focal_known=focal_known,
+                device=device,
+            )
+        )
 
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
         if self.matching is None or len(frames) == 1:
@@ -33,5 +51,7 @@ class Auto(PoseEstimator):
         except ValueError as error:
             if trajectory.hint in ("sequence", "unordered"):
                 raise
-            logging.getLogger(__name__).warning("cameras are taken to be as planned, for pose=matching failed: %s", error)
+            logging.getLogger(__name__).warning(
+                "cameras are taken to be as planned, for pose=matching failed: %s", error
+            )
             return self.planned(frames, trajectory)

@@ -28,7 +28,8 @@ DENSE = 160
 @dataclass(frozen=True)
 class Sightings(Items):
     """Which point was seen in which frame, at which pixel. weight: trust in [0, 1]. log_depth: logarithm of what was measured of its
-    z-depth there, up to a factor a frame; NaN where nothing was."""
+    z-depth there, up to a factor a frame; NaN where nothing was.
+    """
 
     frame: Int[Tensor, "sighting"]
     point: Int[Tensor, "sighting"]
@@ -40,7 +41,8 @@ class Sightings(Items):
 @dataclass(frozen=True)
 class Scene:
     """world_to_camera as rotation and translation, logarithm of the focal length in pixels, principal point, logarithm of the scale of
-    measured depth, world points. placed: frames that are known; `at_rest` are the frames whose pose is not touched."""
+    measured depth, world points. placed: frames that are known; `at_rest` are the frames whose pose is not touched.
+    """
 
     rotation: Float[Tensor, "frame 3 3"]
     translation: Float[Tensor, "frame 3"]
@@ -50,7 +52,9 @@ class Scene:
     points: Float[Tensor, "point 3"]
     placed: Bool[Tensor, "frame"]
 
-    def seen(self, sightings: Sightings) -> tuple[Float[Tensor, "sighting 3"], Float[Tensor, "sighting 2"]]:
+    def seen(
+        self, sightings: Sightings
+    ) -> tuple[Float[Tensor, "sighting 3"], Float[Tensor, "sighting 2"]]:
         """Points in the frames' own coordinates, and where they should appear minus where they did, in pixels."""
         rotation, translation = self.rotation[sightings.frame], self.translation[sightings.frame]
         local = (rotation @ self.points[sightings.point][..., None])[..., 0] + translation
@@ -125,12 +129,18 @@ def adjust(
     return scene
 
 
-def _moved(scene: Scene, cameras: Float[Tensor, "frame 8"], points: Float[Tensor, "point 3"]) -> Scene:
+def _moved(
+    scene: Scene, cameras: Float[Tensor, "frame 8"], points: Float[Tensor, "point 3"]
+) -> Scene:
     turn = rotation_from_vector(cameras[:, :3])
     return replace(
-        scene, rotation=turn @ scene.rotation, translation=(turn @ scene.translation[..., None])[..., 0] + cameras[:, 3:6],
-        log_focal=scene.log_focal + cameras[:, FOCAL], log_scale=scene.log_scale + cameras[:, SCALE], points=scene.points + points,
-    )  # fmt: skip
+        scene,
+        rotation=turn @ scene.rotation,
+        translation=(turn @ scene.translation[..., None])[..., 0] + cameras[:, 3:6],
+        log_focal=scene.log_focal + cameras[:, FOCAL],
+        log_scale=scene.log_scale + cameras[:, SCALE],
+        points=scene.points + points,
+    )
 
 
 @dataclass(frozen=True)
@@ -151,7 +161,11 @@ class _Errors:
         out = torch.zeros_like(local)
         out[:, :2] = pixel / self.spread
         if self.depth_spread and self.sightings.log_depth is not None:
-            depth = local[:, 2].clamp(min=NEAR).log() - self.sightings.log_depth - scene.log_scale[self.sightings.frame]
+            depth = (
+                local[:, 2].clamp(min=NEAR).log()
+                - self.sightings.log_depth
+                - scene.log_scale[self.sightings.frame]
+            )
             out[:, 2] = depth.nan_to_num(0.0) / self.depth_spread
         # What is behind a camera is far off, whatever its pixel.
         return local, torch.where(local[:, 2:] > NEAR, out, 1e3)
@@ -162,14 +176,18 @@ class _Errors:
         if self.prior:
             turn = scene.rotation @ self.prior.rotation.mT
             out[:, :3] = _log(turn) / self.prior.turn
-            out[:, 3:6] = (scene.translation - (turn @ self.prior.translation[..., None])[..., 0]) / self.prior.shift
+            out[:, 3:6] = (
+                scene.translation - (turn @ self.prior.translation[..., None])[..., 0]
+            ) / self.prior.shift
         if self.believed:
             out[:, FOCAL] = (scene.log_focal - self.log_focal) / self.believed
         return out * self.free
 
     def cost(self, scene: Scene) -> float:
         _, error = self.of(scene)
-        seen = self.sightings.weight * (torch.log1p(error[:, :2].square().sum(-1)) + torch.log1p(error[:, 2].square()))
+        seen = self.sightings.weight * (
+            torch.log1p(error[:, :2].square().sum(-1)) + torch.log1p(error[:, 2].square())
+        )
         return float(seen.sum() + torch.log1p(self.before(scene).square()).sum())
 
 
@@ -177,25 +195,40 @@ class _System:
     """Of linear equations for one step: blocks a frame, blocks a point, and what ties them."""
 
     def __init__(self, errors: _Errors, ties: "_Ties", scene: Scene, shared: bool) -> None:
-        self.frame, self.point, self.shared, self.free = errors.sightings.frame, errors.sightings.point, shared, errors.free
+        self.frame, self.point, self.shared, self.free = (
+            errors.sightings.frame,
+            errors.sightings.point,
+            shared,
+            errors.free,
+        )
         local, error = errors.of(scene)
         focal = scene.log_focal.exp()[self.frame]
         depth = local[:, 2].clamp(min=NEAR)
         x, y = local[:, 0] / depth, local[:, 1] / depth
         zero, one = torch.zeros_like(x), torch.ones_like(x)
         # Rows: derivatives of the errors after the local point.
-        by_local = torch.stack([one, zero, -x, zero, one, -y], -1).view(-1, 2, 3) * (focal / depth / errors.spread)[:, None, None]
+        by_local = (
+            torch.stack([one, zero, -x, zero, one, -y], -1).view(-1, 2, 3)
+            * (focal / depth / errors.spread)[:, None, None]
+        )
         tied = torch.zeros_like(zero)
         if errors.depth_spread and errors.sightings.log_depth is not None:
             tied = (~errors.sightings.log_depth.isnan()).double() / errors.depth_spread
         by_local = torch.cat([by_local, torch.stack([zero, zero, tied / depth], -1)[:, None]], 1)
         a, b, c = local.unbind(-1)
-        cross = torch.stack([zero, c, -b, -c, zero, a, b, -a, zero], -1).view(-1, 3, 3)  # of a small turn
+        cross = torch.stack([zero, c, -b, -c, zero, a, b, -a, zero], -1).view(
+            -1, 3, 3
+        )  # of a small turn
         by_focal = torch.stack([x * focal / errors.spread, y * focal / errors.spread, zero], -1)
         by_scale = torch.stack([zero, zero, -tied], -1)
-        by_camera = torch.cat([by_local @ cross, by_local, by_focal[..., None], by_scale[..., None]], -1) * self.free[self.frame, None]
+        by_camera = (
+            torch.cat([by_local @ cross, by_local, by_focal[..., None], by_scale[..., None]], -1)
+            * self.free[self.frame, None]
+        )
         by_point = by_local @ scene.rotation[self.frame]
-        trust = torch.stack([1 / (1 + error[:, :2].square().sum(-1))] * 2 + [1 / (1 + error[:, 2].square())], -1)
+        trust = torch.stack(
+            [1 / (1 + error[:, :2].square().sum(-1))] * 2 + [1 / (1 + error[:, 2].square())], -1
+        )
         trust = errors.sightings.weight[:, None] * trust * (local[:, 2:] > NEAR)
         weighted = trust[..., None] * by_camera
         frames, points = len(scene.rotation), len(scene.points)
@@ -206,7 +239,9 @@ class _System:
         self.cameras = _summed(weighted.mT @ by_camera, self.frame, frames)
         self.points = _summed((trust[..., None] * by_point).mT @ by_point, self.point, points)
         self.of_cameras = -_summed((weighted.mT @ error[..., None])[..., 0], self.frame, frames)
-        self.of_points = -_summed((by_point.mT @ (trust * error)[..., None])[..., 0], self.point, points)
+        self.of_points = -_summed(
+            (by_point.mT @ (trust * error)[..., None])[..., 0], self.point, points
+        )
         believed = torch.zeros_like(self.free)
         if errors.prior:
             believed[:, :3], believed[:, 3:6] = errors.prior.turn**-2, errors.prior.shift**-2
@@ -231,12 +266,22 @@ class _System:
             return (self.tied_back @ cameras.flatten()).view(-1, 3)
 
         def product(step: Tensor) -> Tensor:
-            return self._one((cameras @ step[..., None])[..., 0] - behind((inverse @ before(step)[..., None])[..., 0]))
+            return self._one(
+                (cameras @ step[..., None])[..., 0]
+                - behind((inverse @ before(step)[..., None])[..., 0])
+            )
 
         back = (inverse @ self.of_points[..., None])[..., 0]
         target = self._one(self.of_cameras - behind(back))
-        own = cameras - _summed(self.tie @ inverse[self.point] @ self.tie.mT, self.frame, len(cameras))
-        step = _gradients(product, target, torch.linalg.inv(own + 1e-9 * torch.diag_embed(own.diagonal(dim1=1, dim2=2) + 1)), self._one)
+        own = cameras - _summed(
+            self.tie @ inverse[self.point] @ self.tie.mT, self.frame, len(cameras)
+        )
+        step = _gradients(
+            product,
+            target,
+            torch.linalg.inv(own + 1e-9 * torch.diag_embed(own.diagonal(dim1=1, dim2=2) + 1)),
+            self._one,
+        )
         known = self.of_points - before(step)
         return step * self.free, (inverse @ known[..., None])[..., 0]
 
@@ -246,7 +291,9 @@ class _System:
         """Forms the Schur complement and factorises it: for few frames much faster than CG."""
         frames, points = len(cameras), len(inverse)
         order = self.ties.order
-        start = torch.cat([order.new_zeros(1), torch.bincount(self.point, minlength=points).cumsum(0)])
+        start = torch.cat(
+            [order.new_zeros(1), torch.bincount(self.point, minlength=points).cumsum(0)]
+        )
         arrays = (order, start, self.frame, self.tie, inverse, self.of_points)
         matrix, behind = _schur_complement(*(array(value) for value in arrays), frames)
         matrix = torch.block_diag(*cameras) - torch.from_numpy(matrix)
@@ -278,7 +325,8 @@ class _System:
 
 class _Ties:
     """Where blocks of 8 x 3, one a sighting, lie in a sparse matrix of frames by points, and in its transpose. Sightings are in order of frame,
-    then point."""
+    then point.
+    """
 
     def __init__(self, frame: Tensor, point: Tensor, frames: int, points: int) -> None:
         self.rows = self._layout(frame, point, frames, 8, 3)
@@ -287,13 +335,19 @@ class _Ties:
         self.shape = (8 * frames, 3 * points)
 
     @staticmethod
-    def _layout(row: Tensor, column: Tensor, rows: int, high: int, wide: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _layout(
+        row: Tensor, column: Tensor, rows: int, high: int, wide: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Of blocks in order of rows: where each of their numbers goes, and the two indices of a CSR matrix."""
         counts = torch.bincount(row, minlength=rows)
         first = counts.cumsum(0) - counts
         place = torch.arange(len(row), device=row.device) - first[row]
         down, across = torch.arange(high, device=row.device), torch.arange(wide, device=row.device)
-        at = (high * first[row] * wide + place * wide)[:, None, None] + (counts[row] * wide)[:, None, None] * down[:, None] + across
+        at = (
+            (high * first[row] * wide + place * wide)[:, None, None]
+            + (counts[row] * wide)[:, None, None] * down[:, None]
+            + across
+        )
         start = torch.cat([counts.new_zeros(1), (counts * wide).repeat_interleave(high).cumsum(0)])
         columns = torch.empty(at.numel(), dtype=torch.long, device=row.device)
         columns[at] = (column * wide)[:, None, None] + across.expand(high, wide)
@@ -302,11 +356,18 @@ class _Ties:
     def filled(self, blocks: Float[Tensor, "sighting 8 3"]) -> tuple[Tensor, Tensor]:
         made = []
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Sparse")  # of torch, which calls its CSR matrices beta
-            for (at, start, columns), values, shape in ((self.rows, blocks, self.shape), (self.columns, blocks[self.order].mT, self.shape[::-1])):
+            warnings.filterwarnings(
+                "ignore", "Sparse"
+            )  # of torch, which calls its CSR matrices beta
+            for (at, start, columns), values, shape in (
+                (self.rows, blocks, self.shape),
+                (self.columns, blocks[self.order].mT, self.shape[::-1]),
+            ):
                 placed = torch.empty(at.numel(), dtype=blocks.dtype, device=blocks.device)
                 placed[at] = values
-                made.append(torch.sparse_csr_tensor(start, columns, placed, shape, check_invariants=False))
+                made.append(
+                    torch.sparse_csr_tensor(start, columns, placed, shape, check_invariants=False)
+                )
         return made[0], made[1]
 
 
@@ -362,7 +423,12 @@ def _gradients(product, target: Tensor, preconditioner: Tensor, one) -> Tensor:
 
 def _damped(blocks: Tensor, damping: float) -> Tensor:
     diagonal = blocks.diagonal(dim1=1, dim2=2)
-    return blocks + torch.diag_embed(damping * diagonal + 1e-9 * diagonal.amax(1, keepdim=True) + (diagonal == 0).double() + 1e-12)
+    return blocks + torch.diag_embed(
+        damping * diagonal
+        + 1e-9 * diagonal.amax(1, keepdim=True)
+        + (diagonal == 0).double()
+        + 1e-12
+    )
 
 
 def _summed(values: Tensor, index: Tensor, count: int) -> Tensor:
@@ -372,7 +438,12 @@ def _summed(values: Tensor, index: Tensor, count: int) -> Tensor:
 def _log(rotation: Float[Tensor, "frame 3 3"]) -> Float[Tensor, "frame 3"]:
     """Of a rotation that is not near a half turn: the vector about whose direction it turns, by its length in radians."""
     r = rotation
-    twice = torch.stack([r[:, 2, 1] - r[:, 1, 2], r[:, 0, 2] - r[:, 2, 0], r[:, 1, 0] - r[:, 0, 1]], -1)
-    sine, cosine = twice.norm(dim=-1, keepdim=True) / 2, (r.diagonal(dim1=1, dim2=2).sum(-1, keepdim=True) - 1) / 2
+    twice = torch.stack(
+        [r[:, 2, 1] - r[:, 1, 2], r[:, 0, 2] - r[:, 2, 0], r[:, 1, 0] - r[:, 0, 1]], -1
+    )
+    sine, cosine = (
+        twice.norm(dim=-1, keepdim=True) / 2,
+        (r.diagonal(dim1=1, dim2=2).sum(-1, keepdim=True) - 1) / 2,
+    )
     angle = torch.atan2(sine, cosine)
     return torch.where(sine > 1e-9, angle / (2 * sine.clamp(min=1e-9)), 0.5) * twice

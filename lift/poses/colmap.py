@@ -21,10 +21,12 @@ from lift.poses.agreement import FEWEST, merged, place_all
 from lift.poses.pairs import select
 from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
 
+
 @dataclass(frozen=True)
 class Model:
     """What structure from motion found, in a world of its own: world_to_camera of each frame that was placed, points, and which of
-    them were seen in which frame, and where; the focal length of each frame."""
+    them were seen in which frame, and where; the focal length of each frame.
+    """
 
     poses: dict[int, Float[Tensor, "4 4"]]
     points: Float[Tensor, "point 3"]
@@ -70,9 +72,20 @@ class Colmap(PoseEstimator):
         import pycolmap
 
         if not hasattr(pycolmap, "global_mapping"):
-            raise ImportError(f"pose 'colmap' needs pycolmap 4, and {pycolmap.__version__} is installed: pip install 'lift[sfm]'")
-        check_settings(exhaustive=exhaustive, features=features, least=least, tolerance=tolerance, most_points=most_points)
-        self.mappings = [mapping, *(other for other in ("incremental", "global", "planned") if other != mapping)]
+            raise ImportError(
+                f"pose 'colmap' needs pycolmap 4, and {pycolmap.__version__} is installed: pip install 'lift[sfm]'"
+            )
+        check_settings(
+            exhaustive=exhaustive,
+            features=features,
+            least=least,
+            tolerance=tolerance,
+            most_points=most_points,
+        )
+        self.mappings = [
+            mapping,
+            *(other for other in ("incremental", "global", "planned") if other != mapping),
+        ]
         self.focal = resolve_focal(focal, focal_known)
         self.exhaustive = exhaustive
         self.features = features
@@ -86,9 +99,13 @@ class Colmap(PoseEstimator):
         plan = trajectory.cameras
         check_fit(frames, plan)
         if len(frames) < 2:
-            raise ValueError("pose 'colmap' places frames by one another, and there is one; choose pose=planned")
+            raise ValueError(
+                "pose 'colmap' places frames by one another, and there is one; choose pose=planned"
+            )
         if frames.depth is None and self.estimator is None:
-            raise ValueError("pose 'colmap' needs a depth estimator: the prior does not know the depth of its frames")
+            raise ValueError(
+                "pose 'colmap' needs a depth estimator: the prior does not know the depth of its frames"
+            )
         with TemporaryDirectory() as folder, _quiet():
             model = self._solve(Path(folder), frames, trajectory)
         placed = len(model.poses)
@@ -98,12 +115,22 @@ class Colmap(PoseEstimator):
                 "have too little texture in common, or move too little; choose pose=planned"
             )
         if 0 not in model.poses:
-            raise ValueError(f"COLMAP placed {placed} of {len(frames)} frames, but not the input, which ties the scene to the plan")
+            raise ValueError(
+                f"COLMAP placed {placed} of {len(frames)} frames, but not the input, which ties the scene to the plan"
+            )
         cameras, points = self._in_plan(model, plan)
-        seen = [points[model.seen[view][1]] if view in model.seen else points[:0] for view in range(len(frames))]
+        seen = [
+            points[model.seen[view][1]] if view in model.seen else points[:0]
+            for view in range(len(frames))
+        ]
         placed_depths = place_all(frames, cameras, seen, self.depth, self.estimator, self.tolerance)
-        depth, confidence = (torch.stack([getattr(one, name) for one in placed_depths]) for name in ("depth", "confidence"))
-        return Reconstruction(cameras, merged(frames, cameras, depth, confidence, self.most_points), depth, confidence)
+        depth, confidence = (
+            torch.stack([getattr(one, name) for one in placed_depths])
+            for name in ("depth", "confidence")
+        )
+        return Reconstruction(
+            cameras, merged(frames, cameras, depth, confidence, self.most_points), depth, confidence
+        )
 
     def _solve(self, folder: Path, frames: Frames, trajectory: Trajectory) -> Model:
         import pycolmap
@@ -119,21 +146,37 @@ class Colmap(PoseEstimator):
         extraction.sift.max_num_features = self.features
         reader = pycolmap.ImageReaderOptions()
         reader.camera_model = "PINHOLE"
-        mode = pycolmap.CameraMode.SINGLE if self.focal == "shared" else pycolmap.CameraMode.PER_IMAGE
+        mode = (
+            pycolmap.CameraMode.SINGLE if self.focal == "shared" else pycolmap.CameraMode.PER_IMAGE
+        )
         pycolmap.extract_features(database, folder / "frames", names, mode, reader, extraction)
         _set_lenses(database, dict(zip(names, trajectory.cameras.intrinsics, strict=True)))
         self._match(database, folder / "pairs.txt", names, trajectory)
         best = Model({}, torch.zeros(0, 3), {})
         for mapping in self.mappings:
             (folder / mapping).mkdir()
-            models = self._map(mapping, database, folder, dict(zip(names, trajectory.cameras.world_to_camera, strict=True)))
-            with_input = [m for m in models if any(i.name == names[0] and i.has_pose for i in m.images.values())]
+            models = self._map(
+                mapping,
+                database,
+                folder,
+                dict(zip(names, trajectory.cameras.world_to_camera, strict=True)),
+            )
+            with_input = [
+                m
+                for m in models
+                if any(i.name == names[0] and i.has_pose for i in m.images.values())
+            ]
             if models:
                 found = _taken(max(with_input or models, key=lambda m: m.num_reg_images()), names)
                 best = max(best, found, key=lambda m: (0 in m.poses, len(m.poses)))
             if 0 in best.poses and len(best.poses) >= max(2, self.least * len(names)):
                 return best
-            logging.getLogger(__name__).warning("COLMAP's %s mapping placed %d of %d frames", mapping, len(found.poses) if models else 0, len(names))
+            logging.getLogger(__name__).warning(
+                "COLMAP's %s mapping placed %d of %d frames",
+                mapping,
+                len(found.poses) if models else 0,
+                len(names),
+            )
         return best
 
     def _match(self, database: Path, pairs: Path, names: list[str], trajectory: Trajectory) -> None:
@@ -143,14 +186,21 @@ class Colmap(PoseEstimator):
         matching.use_gpu = False
         verification = pycolmap.TwoViewGeometryOptions()
         verification.ransac.random_seed = 0
-        verification.detect_watermark = False  # nothing moves in frames that stand still; they are not overlays
-        lines = [f"{names[a]} {names[b]}" for a, b in select(trajectory, self.depth.typical, self.exhaustive).tolist()]
+        verification.detect_watermark = (
+            False  # nothing moves in frames that stand still; they are not overlays
+        )
+        lines = [
+            f"{names[a]} {names[b]}"
+            for a, b in select(trajectory, self.depth.typical, self.exhaustive).tolist()
+        ]
         pairs.write_text("\n".join(lines) + "\n", encoding="utf-8")
         pairing = pycolmap.ImportedPairingOptions()
         pairing.match_list_path = str(pairs)
         pycolmap.match_image_pairs(database, matching, pairing, verification)
 
-    def _map(self, mapping: str, database: Path, folder: Path, planned: dict[str, Float[Tensor, "4 4"]]) -> list[Any]:
+    def _map(
+        self, mapping: str, database: Path, folder: Path, planned: dict[str, Float[Tensor, "4 4"]]
+    ) -> list[Any]:
         import pycolmap
 
         free = self.focal == "shared"
@@ -159,11 +209,17 @@ class Colmap(PoseEstimator):
             options.random_seed = 0
             adjustment = options.mapper.bundle_adjustment
             adjustment.refine_focal_length, adjustment.refine_extra_params = free, False
-            return list(pycolmap.global_mapping(database, folder / "frames", folder / mapping, options).values())
+            return list(
+                pycolmap.global_mapping(
+                    database, folder / "frames", folder / mapping, options
+                ).values()
+            )
         options = pycolmap.IncrementalPipelineOptions()
         options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = 0
         options.ba_refine_focal_length, options.ba_refine_extra_params = free, False
-        options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = False
+        options.mapper.abs_pose_refine_focal_length = (
+            options.mapper.abs_pose_refine_extra_params
+        ) = False
         options.extract_colors = False
         options.min_model_size = 2
         # Generated motions are small beside those of photographers: less parallax has to do.
@@ -171,18 +227,35 @@ class Colmap(PoseEstimator):
         options.mapper.filter_min_tri_angle = options.triangulation.min_angle = 0.5
         if mapping == "planned":
             model = _at(database, planned)
-            for off in (8.0, 1.0):  # the plan may be off; points from better cameras are more and better
-                options.triangulation.create_max_angle_error = options.triangulation.continue_max_angle_error = 2.0 * off
-                options.triangulation.merge_max_reproj_error = options.triangulation.complete_max_reproj_error = 4.0 * off
+            for off in (
+                8.0,
+                1.0,
+            ):  # the plan may be off; points from better cameras are more and better
+                options.triangulation.create_max_angle_error = (
+                    options.triangulation.continue_max_angle_error
+                ) = 2.0 * off
+                options.triangulation.merge_max_reproj_error = (
+                    options.triangulation.complete_max_reproj_error
+                ) = 4.0 * off
                 options.mapper.filter_max_reproj_error = 4.0 * off
-                model = pycolmap.triangulate_points(model, database, folder / "frames", folder / mapping, options=options)
+                model = pycolmap.triangulate_points(
+                    model, database, folder / "frames", folder / mapping, options=options
+                )
                 if not model.num_points3D():
                     return []
                 adjustment = pycolmap.BundleAdjustmentOptions()
-                adjustment.refine_focal_length, adjustment.refine_extra_params, adjustment.print_summary = free, False, False
+                (
+                    adjustment.refine_focal_length,
+                    adjustment.refine_extra_params,
+                    adjustment.print_summary,
+                ) = free, False, False
                 pycolmap.bundle_adjustment(model, adjustment)
             return [model]
-        return list(pycolmap.incremental_mapping(database, folder / "frames", folder / mapping, options).values())
+        return list(
+            pycolmap.incremental_mapping(
+                database, folder / "frames", folder / mapping, options
+            ).values()
+        )
 
     def _in_plan(self, model: Model, plan: Cameras) -> tuple[Cameras, Float[Tensor, "point 3"]]:
         """Cameras and points in the plan's world and scale."""
@@ -215,7 +288,9 @@ class Colmap(PoseEstimator):
             return float((known / local)[good].median())
         lengths = [(centers - centers[0]).norm(dim=-1) for centers in (found.centers, wanted)]
         if not (float(lengths[1].max()) > 0 and float(lengths[0].max()) > 0):
-            raise ValueError(f"the plan does not move, or nothing did, and only {int(good.sum())} points of the input have a depth: the scale is open")
+            raise ValueError(
+                f"the plan does not move, or nothing did, and only {int(good.sum())} points of the input have a depth: the scale is open"
+            )
         return float((lengths[0] * lengths[1]).sum() / (lengths[0] ** 2).sum())
 
 
@@ -240,14 +315,18 @@ def _set_lenses(database: Path, lenses: dict[str, Tensor]) -> None:
         for image in opened.read_all_images():
             lens = lenses[image.name]
             camera = opened.read_camera(image.camera_id)
-            camera.params = np.array([lens[0, 0], lens[1, 1], lens[0, 2], lens[1, 2]], dtype=np.float64)
+            camera.params = np.array(
+                [lens[0, 0], lens[1, 1], lens[0, 2], lens[1, 2]], dtype=np.float64
+            )
             camera.has_prior_focal_length = True
             opened.update_camera(camera)
 
 
 def _taken(model: Any, names: list[str]) -> Model:
     numbers = {number: index for index, number in enumerate(sorted(model.points3D))}
-    points = torch.from_numpy(np.array([model.points3D[number].xyz for number in numbers]).reshape(-1, 3))
+    points = torch.from_numpy(
+        np.array([model.points3D[number].xyz for number in numbers]).reshape(-1, 3)
+    )
     found, seen, focals = {}, {}, {}
     for image in model.images.values():
         if image.has_pose:
@@ -255,7 +334,11 @@ def _taken(model: Any, names: list[str]) -> Model:
             pose = torch.from_numpy(image.cam_from_world().matrix().copy())
             found[view] = rigid(pose[:, :3], pose[:, 3])
             focals[view] = float(image.camera.params[0])
-            tracked = [point for point in image.points2D if point.has_point3D() and point.point3D_id in numbers]
+            tracked = [
+                point
+                for point in image.points2D
+                if point.has_point3D() and point.point3D_id in numbers
+            ]
             pixels = torch.from_numpy(np.array([point.xy for point in tracked]).reshape(-1, 2))
             seen[view] = (pixels, [numbers[point.point3D_id] for point in tracked])
     return Model(found, points, seen, focals)

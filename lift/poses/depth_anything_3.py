@@ -35,9 +35,17 @@ class DepthAnything3(FeedForward):
     install = "pip install addict e3nn einops, then pip install --no-deps depth-anything-3 (with what it asks for it takes numpy back to 1)"
 
     def __init__(
-        self, model: str = "depth-anything/DA3-BASE", size: int = 504, window: int = 32, tolerance: float = 0.05, most_points: int = 2_000_000,
-        *, depth: Depth, estimator: DepthEstimator | None = None, device: torch.device,
-    ) -> None:  # fmt: skip
+        self,
+        model: str = "depth-anything/DA3-BASE",
+        size: int = 504,
+        window: int = 32,
+        tolerance: float = 0.05,
+        most_points: int = 2_000_000,
+        *,
+        depth: Depth,
+        estimator: DepthEstimator | None = None,
+        device: torch.device,
+    ) -> None:
         super().__init__(size, window, tolerance, most_points, depth, estimator, device)
         settings, weights = held(model)
         name = str(settings.get("model_name", ""))
@@ -45,18 +53,29 @@ class DepthAnything3(FeedForward):
             network = made(name)
             fill(network, {key.removeprefix("model."): value for key, value in weights.items()})
         except Exception as error:
-            raise ValueError(f"pose.model is {model!r}, which is not a network of Depth Anything 3 that knows cameras: {' '.join(str(error).split())[:200]}") from None
+            raise ValueError(
+                f"pose.model is {model!r}, which is not a network of Depth Anything 3 that knows cameras: {' '.join(str(error).split())[:200]}"
+            ) from None
         self.network, self.licence = network, _LICENCES.get(name, "CC-BY-NC-4.0")
 
     @torch.inference_mode()
     def look(self, images: UInt8[Tensor, "frame height width 3"]) -> Told:
-        self.network.to(self.device)  # only now: while frames are made, the memory is the generator's
-        mean, std = (torch.tensor(numbers, device=self.device)[:, None, None] for numbers in (_MEAN, _STD))
+        self.network.to(
+            self.device
+        )  # only now: while frames are made, the memory is the generator's
+        mean, std = (
+            torch.tensor(numbers, device=self.device)[:, None, None] for numbers in (_MEAN, _STD)
+        )
         picture = (images.to(self.device).permute(0, 3, 1, 2).float() / 255 - mean) / std
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             out: Any = self.network(picture[None], ref_view_strategy="first")
         world = out["extrinsics"][0].float()
-        return Told(rigid(world[:, :3, :3], world[:, :3, 3]), out["intrinsics"][0].float(), out["depth"][0].float(), out["depth_conf"][0].float())
+        return Told(
+            rigid(world[:, :3, :3], world[:, :3, 3]),
+            out["intrinsics"][0].float(),
+            out["depth"][0].float(),
+            out["depth_conf"][0].float(),
+        )
 
 
 def made(name: str) -> nn.Module:
@@ -65,7 +84,9 @@ def made(name: str) -> nn.Module:
     from depth_anything_3.registry import MODEL_REGISTRY
 
     if name not in MODEL_REGISTRY:
-        raise ValueError(f"config.json has model_name {name!r}; choose one of {', '.join(MODEL_REGISTRY)}")
+        raise ValueError(
+            f"config.json has model_name {name!r}; choose one of {', '.join(MODEL_REGISTRY)}"
+        )
     network = create_object(load_config(MODEL_REGISTRY[name])).eval().requires_grad_(False)
     if getattr(network, "cam_dec", None) is None:
         raise ValueError(f"{name} has no head for cameras")

@@ -14,11 +14,15 @@ def held(model: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Settings and weights. Raises FileNotFoundError or ValueError that names `pose.model`."""
     folder, names = Path(model).expanduser(), ("config.json", "model.safetensors")
     if not model or folder.is_file():
-        raise ValueError(f"pose.model is {model!r}; choose a folder with {' and '.join(names)}, or a name on the Hugging Face hub")
+        raise ValueError(
+            f"pose.model is {model!r}; choose a folder with {' and '.join(names)}, or a name on the Hugging Face hub"
+        )
     if folder.is_dir():
         for name in names:
             if not (folder / name).is_file():
-                raise FileNotFoundError(f"pose.model is {model}, a folder without {name}; hf download REPOSITORY --local-dir {model} brings it")
+                raise FileNotFoundError(
+                    f"pose.model is {model}, a folder without {name}; hf download REPOSITORY --local-dir {model} brings it"
+                )
         files = [folder / name for name in names]
     else:
         from huggingface_hub import hf_hub_download
@@ -30,13 +34,21 @@ def held(model: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         return json.loads(files[0].read_text()), load_file(files[1])
     except Exception as error:  # a file of another kind can raise whatever it likes
-        raise ValueError(f"pose.model is {model!r}, whose files are not a network's: {' '.join(str(error).split())[:200]}") from None
+        raise ValueError(
+            f"pose.model is {model!r}, whose files are not a network's: {' '.join(str(error).split())[:200]}"
+        ) from None
 
 
 def fill(network: nn.Module, weights: dict[str, Tensor], spared: tuple[str, ...] = ()) -> None:
     """Gives a network its weights. Raises ValueError if some are missing, those that begin as one of `spared` apart."""
     missing, _ = network.load_state_dict(weights, strict=False)
     own = network.state_dict()
-    there = {own[name].data_ptr() for name in own.keys() & weights.keys()}  # a weight may have two names, of which a file has one
-    if gone := [name for name in missing if not (spared and name.startswith(spared)) and own[name].data_ptr() not in there]:
+    there = {
+        own[name].data_ptr() for name in own.keys() & weights.keys()
+    }  # a weight may have two names, of which a file has one
+    if gone := [
+        name
+        for name in missing
+        if not (spared and name.startswith(spared)) and own[name].data_ptr() not in there
+    ]:
         raise ValueError(f"{len(gone)} of its weights are not there, {gone[0]} among them")

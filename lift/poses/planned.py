@@ -20,7 +20,12 @@ class Planned(PoseEstimator):
     """
 
     def __init__(
-        self, tolerance: float = 0.05, most_points: int = 2_000_000, *, depth: Depth, estimator: DepthEstimator | None = None
+        self,
+        tolerance: float = 0.05,
+        most_points: int = 2_000_000,
+        *,
+        depth: Depth,
+        estimator: DepthEstimator | None = None,
     ) -> None:
         check_settings(tolerance=tolerance, most_points=most_points)
         self.tolerance = tolerance
@@ -40,11 +45,17 @@ class Planned(PoseEstimator):
             depth, confidence = frames.depth, (frames.depth > 0).float()
         else:
             depth, confidence = self._estimated(frames, trajectory)
-        return Reconstruction(cameras, merged(frames, cameras, depth, confidence, self.most_points), depth, confidence)
+        return Reconstruction(
+            cameras, merged(frames, cameras, depth, confidence, self.most_points), depth, confidence
+        )
 
-    def _estimated(self, frames: Frames, trajectory: Trajectory) -> tuple[torch.Tensor, torch.Tensor]:
+    def _estimated(
+        self, frames: Frames, trajectory: Trajectory
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         if self.estimator is None:
-            raise ValueError("pose 'planned' needs a depth estimator: the prior does not know the depth of its frames")
+            raise ValueError(
+                "pose 'planned' needs a depth estimator: the prior does not know the depth of its frames"
+            )
         cameras = trajectory.cameras
         valid = self.depth.valid.to(frames.images.device)
         first = torch.where(valid, self.depth.depth.to(valid.device), 0.0)
@@ -54,7 +65,9 @@ class Planned(PoseEstimator):
         for view in range(1, len(frames)):
             estimate = self.estimator(frames.images[view])
             known = seen(cloud, cameras[view])
-            placed = place(torch.where(estimate.valid, estimate.depth, 0.0).to(known), known, self.tolerance)
+            placed = place(
+                torch.where(estimate.valid, estimate.depth, 0.0).to(known), known, self.tolerance
+            )
             depths.append(placed.depth)
             confidences.append(placed.confidence)
             new = uncovered(known) & (placed.depth > 0)

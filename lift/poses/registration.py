@@ -50,7 +50,8 @@ class Registered:
 @dataclass(frozen=True)
 class Tie:
     """How two frames stand to one another, from their matches and measured depth alone: what the first sees at x the second sees at rotation x +
-    translation, in units of the first's measured depth, of which one of the second's has exp(log_scale). worth: matches that agree."""
+    translation, in units of the first's measured depth, of which one of the second's has exp(log_scale). worth: matches that agree.
+    """
 
     first: int
     second: int
@@ -60,7 +61,7 @@ class Tie:
     worth: int
 
 
-class NoBeginning(ValueError):
+class InitializationError(ValueError):
     """There is no pair of frames that shows enough points from two sides."""
 
 
@@ -77,14 +78,21 @@ def register(
 ) -> Registered:
     """Where frames were taken. reach: pixels of error from which on a sighting is taken for wrong. focal, believed: as for `adjust`.
 
-    depth: z-depth of sightings in frame 0, 0 where unknown: the beginning, in place of a pair. Raises NoBeginning without it if no pair is good
+    depth: z-depth of sightings in frame 0, 0 where unknown: the beginning, in place of a pair. Raises InitializationError without it if no pair is good
     enough. Depth that sightings bring along (`log_depth`) says where points lie that are not seen from two sides, and is met up to `depth_spread`;
     with `ties` to go with it all frames that they lead to from frame 0 are placed at once.
     """
+
     def fresh(factor: float = 1.0) -> IncrementalMapper:
         guess = log_focal.double() + math.log(factor)
         return IncrementalMapper(
-            sightings.to(torch.float64), guess, middle.double(), reach, focal, believed, depth_spread
+            sightings.to(torch.float64),
+            guess,
+            middle.double(),
+            reach,
+            focal,
+            believed,
+            depth_spread,
         )
 
     if ties or depth is not None:
@@ -113,14 +121,14 @@ def _best_start(fresh: Callable[[float], "IncrementalMapper"], focal: Focal) -> 
             return best
         try:
             found = _start(fresh, factor, covered=covered)
-        except NoBeginning:
+        except InitializationError:
             continue
         best = max(best, found, key=_completeness)
         covered = covered | found.scene.placed
     for factor in dict.fromkeys(factors):
         if bool(best.scene.placed[0]):
             break
-        with suppress(NoBeginning):
+        with suppress(InitializationError):
             best = max(best, _start(fresh, factor, member=0), key=_completeness)
     return best
 
@@ -165,7 +173,9 @@ def triangulate(
     Returns:
         The cameras as they were, all placed, and the points that two or more of them agree on.
     """
-    growth = IncrementalMapper(sightings.to(torch.float64), log_focal, middle, reach, "fixed", 0.2, 0.1)
+    growth = IncrementalMapper(
+        sightings.to(torch.float64), log_focal, middle, reach, "fixed", 0.2, 0.1
+    )
     growth.scene = replace(
         growth.scene,
         rotation=rotation,
@@ -179,16 +189,37 @@ def triangulate(
 class IncrementalMapper:
     """Places frame after frame, from a first pair on."""
 
-    def __init__(self, sightings: Sightings, log_focal: Tensor, middle: Tensor, reach: float, focal: Focal, believed: float, depth_spread: float) -> None:
+    def __init__(
+        self,
+        sightings: Sightings,
+        log_focal: Tensor,
+        middle: Tensor,
+        reach: float,
+        focal: Focal,
+        believed: float,
+        depth_spread: float,
+    ) -> None:
         frames, points = len(log_focal), int(sightings.point.max()) + 1 if len(sightings) else 0
         zero = log_focal.new_zeros
         eye = torch.eye(3, dtype=torch.float64, device=log_focal.device).repeat(frames, 1, 1)
         placed = torch.zeros(frames, dtype=torch.bool, device=log_focal.device)
-        self.scene = Scene(eye, zero(frames, 3), log_focal, middle, zero(frames), zero(points, 3), placed)
-        self.sightings, self.reach, self.focal, self.believed, self.given = sightings, reach, focal, believed, log_focal
+        self.scene = Scene(
+            eye, zero(frames, 3), log_focal, middle, zero(frames), zero(points, 3), placed
+        )
+        self.sightings, self.reach, self.focal, self.believed, self.given = (
+            sightings,
+            reach,
+            focal,
+            believed,
+            log_focal,
+        )
         self.tries = [0] * frames
         self.known = torch.zeros(points, dtype=torch.bool, device=log_focal.device)
-        self.spread, self.depth, self.depth_spread = reach / 4, sightings.log_depth is not None, depth_spread
+        self.spread, self.depth, self.depth_spread = (
+            reach / 4,
+            sightings.log_depth is not None,
+            depth_spread,
+        )
         self.scaled = torch.zeros_like(placed)
         """Frames of whose measured depth the scale is known."""
 
@@ -202,7 +233,7 @@ class IncrementalMapper:
         graph = csr_matrix((lengths, np.array(list(between)).T), (frames, frames))
         order, before = breadth_first_order(_shortest(graph, frames), 0, directed=False)
         if len(order) < 2:
-            raise NoBeginning("no frame is tied to the input")
+            raise InitializationError("no frame is tied to the input")
         scene.placed[0] = self.scaled[0] = True
         self.origin = 0
         for frame in order[1:].tolist():
@@ -213,12 +244,16 @@ class IncrementalMapper:
             turn, move = tie.rotation.to(scene.points), tie.translation.to(scene.points)
             if forth:
                 scene.rotation[frame] = turn @ scene.rotation[source]
-                scene.translation[frame] = turn @ scene.translation[source] + scene.log_scale[source].exp() * move
+                scene.translation[frame] = (
+                    turn @ scene.translation[source] + scene.log_scale[source].exp() * move
+                )
                 scene.log_scale[frame] = scene.log_scale[source] + tie.log_scale
             else:
                 scene.log_scale[frame] = scene.log_scale[source] - tie.log_scale
                 scene.rotation[frame] = turn.T @ scene.rotation[source]
-                scene.translation[frame] = turn.T @ (scene.translation[source] - scene.log_scale[frame].exp() * move)
+                scene.translation[frame] = turn.T @ (
+                    scene.translation[source] - scene.log_scale[frame].exp() * move
+                )
             scene.placed[frame] = self.scaled[frame] = True
         self._unproject()
         self._adjust("fixed", 25)
@@ -232,10 +267,10 @@ class IncrementalMapper:
             member: Frame that is one of the two; any if None.
 
         Raises:
-            NoBeginning: If no such pair shows enough points from two sides.
+            InitializationError: If no such pair shows enough points from two sides.
         """
         best, score = None, 0.0
-        for a, b, common in self._candidates(covered, member):
+        for a, b, _common in self._candidates(covered, member):
             first, second, rays = self._common(a, b)
             pose, inlier = _relative(first, second, self._lens(a), self._lens(b), self.reach / 2)
             if pose is None:
@@ -245,7 +280,7 @@ class IncrementalMapper:
             if int(inlier.sum()) >= 2 * FEWEST and angle > FLAT and worth > score:
                 best, score = (a, b, pose), worth
         if best is None:
-            raise NoBeginning("no two frames show enough common points from two sides")
+            raise InitializationError("no two frames show enough common points from two sides")
         a, b, (rotation, translation) = best
         self.scene.rotation[b], self.scene.translation[b] = rotation, translation
         self.scene.placed[[a, b]] = True
@@ -257,19 +292,22 @@ class IncrementalMapper:
     def begin_with_depth(self, depth: Tensor) -> None:
         some = (self.sightings.frame == 0) & (depth > 0)
         if int(some.sum()) < FEWEST:
-            raise NoBeginning(f"the input shows {int(some.sum())} points of known depth")
+            raise InitializationError(f"the input shows {int(some.sum())} points of known depth")
         pixel = self.sightings.pixel[some]
         rays = (pixel - self.scene.middle[0]) / self.scene.log_focal[0].exp()
-        self.scene.points[self.sightings.point[some]] = torch.cat([rays, torch.ones_like(rays[:, :1])], -1) * depth[some, None]
+        self.scene.points[self.sightings.point[some]] = (
+            torch.cat([rays, torch.ones_like(rays[:, :1])], -1) * depth[some, None]
+        )
         self.known[self.sightings.point[some]] = True
         self.scene.placed[0] = self.scaled[0] = True
         self.origin = 0
         if not self.depth:
-            self.depth, self.sightings = True, replace(self.sightings, log_depth=torch.where(some, depth, torch.nan).log())
+            self.depth, self.sightings = (
+                True,
+                replace(self.sightings, log_depth=torch.where(some, depth, torch.nan).log()),
+            )
 
-    def _candidates(
-        self, covered: Tensor | None, member: int | None
-    ) -> list[tuple[int, int, int]]:
+    def _candidates(self, covered: Tensor | None, member: int | None) -> list[tuple[int, int, int]]:
         """Pairs of frames with the points that they share, as `begin_with_a_pair` wants them.
 
         Pairs with many points come first, but pairs of all distances are there.
@@ -278,13 +316,20 @@ class IncrementalMapper:
         index = self.sightings.frame.cpu().numpy(), self.sightings.point.cpu().numpy()
         seen = csr_matrix((np.ones(len(index[0]), np.float32), index), shape)
         common = (seen @ seen.T).tocoo()
-        pairs = [(int(a), int(b), int(n)) for a, b, n in zip(common.row, common.col, common.data) if a < b and n >= 2 * FEWEST]
+        pairs = [
+            (int(a), int(b), int(n))
+            for a, b, n in zip(common.row, common.col, common.data, strict=False)
+            if a < b and n >= 2 * FEWEST
+        ]
         if covered is not None:
             done = covered.tolist()
             pairs = [pair for pair in pairs if not (done[pair[0]] and done[pair[1]])]
         if member is not None:
             pairs = [pair for pair in pairs if member in pair[:2]]
-        apart = {(a, b): self._apart(a, b) for a, b, _ in sorted(pairs, key=lambda p: -p[2])[: 20 * PAIRS]}
+        apart = {
+            (a, b): self._apart(a, b)
+            for a, b, _ in sorted(pairs, key=lambda p: -p[2])[: 20 * PAIRS]
+        }
         pairs = [p for p in pairs if p[:2] in apart]
         # Motion of the picture tells of parallax at no cost, but is not the same: many are tried.
         return sorted(pairs, key=lambda p: -p[2] * min(apart[p[:2]], 60 * self.reach))[:PAIRS]
@@ -304,13 +349,25 @@ class IncrementalMapper:
         both = ~(pixels[0].isnan() | pixels[1].isnan()).any(-1)
         first, second = pixels[0][both], pixels[1][both]
         rays = tuple(
-            torch.cat([(p - self.scene.middle[f]) / self.scene.log_focal[f].exp(), torch.ones_like(p[:, :1])], -1) for p, f in ((first, a), (second, b))
+            torch.cat(
+                [
+                    (p - self.scene.middle[f]) / self.scene.log_focal[f].exp(),
+                    torch.ones_like(p[:, :1]),
+                ],
+                -1,
+            )
+            for p, f in ((first, a), (second, b))
         )
         return first, second, rays
 
     def _lens(self, frame: int) -> dict:
         focal, (x, y) = float(self.scene.log_focal[frame].exp()), self.scene.middle[frame].tolist()
-        return {"model": "SIMPLE_PINHOLE", "width": round(2 * x), "height": round(2 * y), "params": [focal, x, y]}
+        return {
+            "model": "SIMPLE_PINHOLE",
+            "width": round(2 * x),
+            "height": round(2 * y),
+            "params": [focal, x, y],
+        }
 
     # Growth
 
@@ -322,7 +379,10 @@ class IncrementalMapper:
             self._unproject()
             count = int(self.scene.placed.sum())
             if count >= 3:
-                self._adjust(self.focal if count >= 4 else "fixed", 6 if count > 1.15 * adjusted or count < 8 else 3)
+                self._adjust(
+                    self.focal if count >= 4 else "fixed",
+                    6 if count > 1.15 * adjusted or count < 8 else 3,
+                )
                 adjusted = count
                 self._sort_out()
                 self._triangulate()
@@ -348,13 +408,23 @@ class IncrementalMapper:
         found = False
         for least in (0.6 * most, FEWEST):
             for frame in counts.argsort(descending=True).tolist():
-                if counts[frame] < max(least, FEWEST) or self.scene.placed[frame] or self.tries[frame] == TRIES:
+                if (
+                    counts[frame] < max(least, FEWEST)
+                    or self.scene.placed[frame]
+                    or self.tries[frame] == TRIES
+                ):
                     continue
                 own = ready & (self.sightings.frame == frame)
-                pose = self._absolute(frame, self.sightings.pixel[own], self.scene.points[self.sightings.point[own]])
+                pose = self._absolute(
+                    frame, self.sightings.pixel[own], self.scene.points[self.sightings.point[own]]
+                )
                 if pose is not None:
                     self.scene.rotation[frame], self.scene.translation[frame] = pose
-                    self.scene.log_focal[frame] = self.scene.log_focal[self.scene.placed].median() if self.focal == "shared" else self.scene.log_focal[frame]
+                    self.scene.log_focal[frame] = (
+                        self.scene.log_focal[self.scene.placed].median()
+                        if self.focal == "shared"
+                        else self.scene.log_focal[frame]
+                    )
                     self.scene.placed[frame] = found = True
                     self.tries[frame] += 1
             if found:
@@ -365,8 +435,15 @@ class IncrementalMapper:
         import poselib
 
         lens = self._lens(frame if self.focal != "shared" else self.origin)
-        ransac = {"max_reproj_error": self.reach * (2 if int(self.scene.placed.sum()) < 4 else 1), "seed": 0, "min_iterations": 100, "max_iterations": 5000}
-        pose, told = poselib.estimate_absolute_pose(pixel.cpu().numpy(), points.cpu().numpy(), lens, ransac, {})
+        ransac = {
+            "max_reproj_error": self.reach * (2 if int(self.scene.placed.sum()) < 4 else 1),
+            "seed": 0,
+            "min_iterations": 100,
+            "max_iterations": 5000,
+        }
+        pose, told = poselib.estimate_absolute_pose(
+            pixel.cpu().numpy(), points.cpu().numpy(), lens, ransac, {}
+        )
         if told["num_inliers"] < max(FEWEST, 0.2 * len(pixel)):
             return None
         return torch.tensor(pose.R).to(points), torch.tensor(pose.t).to(points)
@@ -379,14 +456,24 @@ class IncrementalMapper:
             return
         chosen, point = s.point[use].unique(return_inverse=True)
         frame, pixel = s.frame[use], s.pixel[use]
-        rays = torch.cat([(pixel - scene.middle[frame]) / scene.log_focal[frame].exp()[:, None], torch.ones_like(pixel[:, :1])], -1)
+        rays = torch.cat(
+            [
+                (pixel - scene.middle[frame]) / scene.log_focal[frame].exp()[:, None],
+                torch.ones_like(pixel[:, :1]),
+            ],
+            -1,
+        )
         rays = (scene.rotation[frame].mT @ rays[..., None])[..., 0]
         rays = rays / rays.norm(dim=-1, keepdim=True)
         centers = scene.centers[frame]
         weight = s.weight[use].clone()
-        across = torch.eye(3, dtype=rays.dtype, device=rays.device) - rays[:, :, None] * rays[:, None]
+        across = (
+            torch.eye(3, dtype=rays.dtype, device=rays.device) - rays[:, :, None] * rays[:, None]
+        )
         for _ in range(5):
-            square = torch.zeros(len(chosen), 3, 3, dtype=rays.dtype, device=rays.device).index_add_(0, point, weight[:, None, None] * across)
+            square = torch.zeros(
+                len(chosen), 3, 3, dtype=rays.dtype, device=rays.device
+            ).index_add_(0, point, weight[:, None, None] * across)
             right = torch.zeros(len(chosen), 3, dtype=rays.dtype, device=rays.device)
             right.index_add_(0, point, weight[:, None] * (across @ centers[..., None])[..., 0])
             square = square + 1e-9 * torch.eye(3, dtype=rays.dtype, device=rays.device)
@@ -399,9 +486,15 @@ class IncrementalMapper:
         count = torch.zeros(len(chosen), device=rays.device).index_add_(0, point, fits.float())
         # The widest angle to the ray of the first frame that fits.
         order = torch.arange(len(point), device=rays.device).where(fits, len(point))
-        first = torch.full((len(chosen),), len(point), device=rays.device).scatter_reduce_(0, point, order, "amin").clamp(max=len(point) - 1)
+        first = (
+            torch.full((len(chosen),), len(point), device=rays.device)
+            .scatter_reduce_(0, point, order, "amin")
+            .clamp(max=len(point) - 1)
+        )
         cosine = (rays * rays[first[point]]).sum(-1).where(fits, 1.0)
-        widest = torch.ones(len(chosen), dtype=rays.dtype, device=rays.device).scatter_reduce_(0, point, cosine, "amin")
+        widest = torch.ones(len(chosen), dtype=rays.dtype, device=rays.device).scatter_reduce_(
+            0, point, cosine, "amin"
+        )
         good = (count >= 2) & (widest < math.cos(math.radians(FLAT)))
         scene.points[chosen[good]] = found[good]
         self.known[chosen[good]] = True
@@ -422,10 +515,22 @@ class IncrementalMapper:
             log_scale[view] = ratio[frame == view].median()
             self.scaled[view] = True
         new = told & ~self.known[s.point] & self.scaled[s.frame]
-        first = torch.full((len(self.known),), len(s), device=new.device).scatter_reduce_(0, s.point[new], new.nonzero()[:, 0], "amin")
+        first = torch.full((len(self.known),), len(s), device=new.device).scatter_reduce_(
+            0, s.point[new], new.nonzero()[:, 0], "amin"
+        )
         order = first[first < len(s)]
-        rays = torch.cat([(s.pixel[order] - scene.middle[s.frame[order]]) / scene.log_focal[s.frame[order]].exp()[:, None], torch.ones_like(s.pixel[order, :1])], -1)
-        local = rays * (s.log_depth[order] + log_scale[s.frame[order]]).exp()[:, None] - scene.translation[s.frame[order]]
+        rays = torch.cat(
+            [
+                (s.pixel[order] - scene.middle[s.frame[order]])
+                / scene.log_focal[s.frame[order]].exp()[:, None],
+                torch.ones_like(s.pixel[order, :1]),
+            ],
+            -1,
+        )
+        local = (
+            rays * (s.log_depth[order] + log_scale[s.frame[order]]).exp()[:, None]
+            - scene.translation[s.frame[order]]
+        )
         points = scene.points.clone()
         points[s.point[order]] = (scene.rotation[s.frame[order]].mT @ local[..., None])[..., 0]
         self.known[s.point[order]] = True
@@ -438,7 +543,17 @@ class IncrementalMapper:
         self.spread = float(error.norm(dim=-1).median().clamp(self.reach / 16, self.reach / 2))
         rest = torch.zeros_like(self.scene.placed)
         rest[self.origin] = True
-        self.scene = adjust(self.scene, seen, rest, focal, self.believed, self.spread, self.depth_spread if self.depth else 0.0, steps=steps, given=self.given)
+        self.scene = adjust(
+            self.scene,
+            seen,
+            rest,
+            focal,
+            self.believed,
+            self.spread,
+            self.depth_spread if self.depth else 0.0,
+            steps=steps,
+            given=self.given,
+        )
 
     def _good(self) -> Tensor:
         local, error = self.scene.seen(self.sightings)
@@ -453,7 +568,10 @@ class IncrementalMapper:
         if self.depth:
             alone[self.sightings.point[good & ~self.sightings.log_depth.isnan()]] = True
         self.known &= (counts >= 2) | alone
-        shown = torch.bincount(self.sightings.frame[good & self.known[self.sightings.point]], minlength=len(self.scene.placed))
+        shown = torch.bincount(
+            self.sightings.frame[good & self.known[self.sightings.point]],
+            minlength=len(self.scene.placed),
+        )
         lost = self.scene.placed & (shown < FEWEST)
         lost[self.origin] = False
         self.scene.placed[lost] = False
@@ -466,11 +584,15 @@ def _shortest(graph: csr_matrix, frames: int) -> csr_matrix:
     return csr_matrix((np.ones(len(reached)), (before[reached], reached)), (frames, frames))
 
 
-def _relative(first: Tensor, second: Tensor, lens: dict, other: dict, reach: float) -> tuple[tuple[Tensor, Tensor] | None, Tensor]:
+def _relative(
+    first: Tensor, second: Tensor, lens: dict, other: dict, reach: float
+) -> tuple[tuple[Tensor, Tensor] | None, Tensor]:
     import poselib
 
     ransac = {"max_epipolar_error": reach, "seed": 0, "max_iterations": 2000}
-    pose, told = poselib.estimate_relative_pose(first.cpu().numpy(), second.cpu().numpy(), lens, other, ransac, {})
+    pose, told = poselib.estimate_relative_pose(
+        first.cpu().numpy(), second.cpu().numpy(), lens, other, ransac, {}
+    )
     inlier = torch.tensor(told["inliers"], dtype=torch.bool, device=first.device)
     if not bool(inlier.any()):
         return None, inlier

@@ -35,9 +35,17 @@ class Vggt(FeedForward):
     )
 
     def __init__(
-        self, model: str = "facebook/VGGT-1B", size: int = 518, window: int = 32, tolerance: float = 0.05, most_points: int = 2_000_000,
-        *, depth: Depth, estimator: DepthEstimator | None = None, device: torch.device,
-    ) -> None:  # fmt: skip
+        self,
+        model: str = "facebook/VGGT-1B",
+        size: int = 518,
+        window: int = 32,
+        tolerance: float = 0.05,
+        most_points: int = 2_000_000,
+        *,
+        depth: Depth,
+        estimator: DepthEstimator | None = None,
+        device: torch.device,
+    ) -> None:
         super().__init__(size, window, tolerance, most_points, depth, estimator, device)
         self.network = _loaded(model)
 
@@ -45,7 +53,9 @@ class Vggt(FeedForward):
     def look(self, images: UInt8[Tensor, "frame height width 3"]) -> Told:
         from vggt.utils.pose_enc import pose_encoding_to_extri_intri
 
-        self.network.to(self.device)  # only now: while frames are made, the memory is the generator's
+        self.network.to(
+            self.device
+        )  # only now: while frames are made, the memory is the generator's
         picture = images.to(self.device).permute(0, 3, 1, 2)[None].float() / 255
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             tokens, start = self.network.aggregator(picture)
@@ -53,7 +63,9 @@ class Vggt(FeedForward):
         encoded = self.network.camera_head(tokens)[-1]
         depth, sure = self.network.depth_head(tokens, images=picture, patch_start_idx=start)
         world, intrinsics = pose_encoding_to_extri_intri(encoded, tuple(picture.shape[-2:]))
-        return Told(rigid(world[0, :, :3, :3], world[0, :, :3, 3]), intrinsics[0], depth[0, ..., 0], sure[0])
+        return Told(
+            rigid(world[0, :, :3, :3], world[0, :, :3, 3]), intrinsics[0], depth[0, ..., 0], sure[0]
+        )
 
 
 def _loaded(model: str) -> nn.Module:
@@ -62,7 +74,9 @@ def _loaded(model: str) -> nn.Module:
         network = made(settings)
         fill(network, weights)
     except Exception as error:
-        raise ValueError(f"pose.model is {model!r}, which is not VGGT: {' '.join(str(error).split())[:200]}") from None
+        raise ValueError(
+            f"pose.model is {model!r}, which is not VGGT: {' '.join(str(error).split())[:200]}"
+        ) from None
     return network
 
 
@@ -70,5 +84,7 @@ def made(settings: dict[str, Any]) -> nn.Module:
     """The authors' network with random weights; its heads for points and tracks are left out."""
     from vggt.models.vggt import VGGT
 
-    known = {key: settings[key] for key in ("img_size", "patch_size", "embed_dim") if key in settings}
+    known = {
+        key: settings[key] for key in ("img_size", "patch_size", "embed_dim") if key in settings
+    }
     return VGGT(**known, enable_point=False, enable_track=False).eval().requires_grad_(False)

@@ -49,10 +49,11 @@ class VideoPrior(ABC):
 
     def taken(self, start: Cameras, known: int, clip: Clip, seed: int) -> Cameras | None:
         """Where a clip's frames are really taken, if it is known (of a generator whose mistakes are made on purpose). start: the input's camera; known: how
-        many frames it was called with; clip, seed: as it was."""
+        many frames it was called with; clip, seed: as it was.
+        """
         return None
 
-    def release(self) -> None:
+    def release(self) -> None:  # noqa: B027
         """Gives back what only making clips needs: a GPU's memory."""
 
     @abstractmethod

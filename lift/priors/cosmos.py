@@ -4,7 +4,7 @@ import importlib.util
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any, Literal, Optional
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -54,7 +54,7 @@ class Cosmos(OneByOne):
         model: str = "nvidia/Cosmos3-Nano",
         unit: float = 0.03,
         tier: Literal[256, 480, 704, 720] = 480,
-        size: Optional[int] = None,
+        size: int | None = None,
         fps: int = 30,
         shift: float = 10.0,
         guardrail: bool = False,
@@ -65,19 +65,41 @@ class Cosmos(OneByOne):
         device: torch.device,
         **shared,
     ) -> None:
-        super().__init__(model, size=max(CANVASES[tier][-1]) if size is None else size, steps=steps, guidance=guidance, device=device, **shared)
+        super().__init__(
+            model,
+            size=max(CANVASES[tier][-1]) if size is None else size,
+            steps=steps,
+            guidance=guidance,
+            device=device,
+            **shared,
+        )
         for key, value in (("unit", unit), ("fps", fps), ("shift", shift)):
             if not value > 0:
                 raise ValueError(f"prior.{key} is {value}; choose more than 0")
         if guardrail and importlib.util.find_spec("cosmos_guardrail") is None:
-            raise ImportError("prior.guardrail is true and needs cosmos_guardrail, which is not installed: pip install cosmos_guardrail")
-        self.unit, self.tier, self.fps, self.shift, self.guardrail = unit * depth.typical, tier, fps, shift, guardrail
+            raise ImportError(
+                "prior.guardrail is true and needs cosmos_guardrail, which is not installed: pip install cosmos_guardrail"
+            )
+        self.unit, self.tier, self.fps, self.shift, self.guardrail = (
+            unit * depth.typical,
+            tier,
+            fps,
+            shift,
+            guardrail,
+        )
 
     def _told(self) -> dict[str, Any]:
-        return {**super()._told(), "sound_tokenizer": None, "safety_checker": None, "enable_safety_checker": self.guardrail}
+        return {
+            **super()._told(),
+            "sound_tokenizer": None,
+            "safety_checker": None,
+            "enable_safety_checker": self.guardrail,
+        }
 
     def _placed(self, pipe: Any) -> Any:
-        pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, flow_shift=self.shift, use_karras_sigmas=False)
+        pipe.scheduler = type(pipe.scheduler).from_config(
+            pipe.scheduler.config, flow_shift=self.shift, use_karras_sigmas=False
+        )
         return super()._placed(pipe)
 
     def made(self, width: int, height: int) -> tuple[int, int]:
@@ -86,7 +108,9 @@ class Cosmos(OneByOne):
         for canvas in CANVASES[self.tier]:
             scale = min(canvas[0] / width, canvas[1] / height, self.longer / max(width, height))
             sides = [side * scale / self.step for side in (width, height)]
-            for size in itertools.product(*({math.floor(side) or 1, math.ceil(side)} for side in sides)):
+            for size in itertools.product(
+                *({math.floor(side) or 1, math.ceil(side)} for side in sides)
+            ):
                 size = (size[0] * self.step, size[1] * self.step)
                 if size[0] <= canvas[0] and size[1] <= canvas[1] and self.canvas(size) == canvas:
                     found.append(size)
@@ -94,19 +118,39 @@ class Cosmos(OneByOne):
 
     def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
         """The one of the tier that is most of its shape."""
-        return min(CANVASES[self.tier], key=lambda canvas: abs(canvas[1] / canvas[0] - size[1] / size[0]))
+        return min(
+            CANVASES[self.tier], key=lambda canvas: abs(canvas[1] / canvas[0] - size[1] / size[0])
+        )
 
     def video(
-        self, picture: UInt8[Tensor, "y x 3"], cameras: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]
+        self,
+        picture: UInt8[Tensor, "y x 3"],
+        cameras: Cameras,
+        asked: Asked,
+        generator: torch.Generator,
+        after: Callable[..., dict],
     ) -> Float[Tensor, "frame 3 y x"]:
         from diffusers import CosmosActionCondition
         from PIL import Image
 
         action = CosmosActionCondition(
-            mode="forward_dynamics", chunk_size=self.clip_length, domain_name="camera_pose", resolution_tier=self.tier,
-            raw_actions=pose_actions(cameras, self.unit), image=Image.fromarray(picture.cpu().numpy()),
-        )  # fmt: skip
+            mode="forward_dynamics",
+            chunk_size=self.clip_length,
+            domain_name="camera_pose",
+            resolution_tier=self.tier,
+            raw_actions=pose_actions(cameras, self.unit),
+            image=Image.fromarray(picture.cpu().numpy()),
+        )
         return self.pipe(
-            self.prompt, self.negative_prompt, action=action, fps=self.fps, num_inference_steps=self.steps, guidance_scale=self.guidance, generator=generator,
-            output_type="pt", use_system_prompt=False, enable_safety_check=self.guardrail, callback_on_step_end=after,
-        ).video  # fmt: skip
+            self.prompt,
+            self.negative_prompt,
+            action=action,
+            fps=self.fps,
+            num_inference_steps=self.steps,
+            guidance_scale=self.guidance,
+            generator=generator,
+            output_type="pt",
+            use_system_prompt=False,
+            enable_safety_check=self.guardrail,
+            callback_on_step_end=after,
+        ).video

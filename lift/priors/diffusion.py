@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Optional
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -21,7 +21,6 @@ from lift.io.image import resized
 from lift.memory import OFFLOADS, needed
 from lift.priors import Asked, VideoPrior
 from lift.types import Cameras, Clip, Frames
-
 
 MOST_ITEMS = 65_535
 """That attention takes at once: CUDA's grids have no room for more, and a few clips have more places than that."""
@@ -54,7 +53,7 @@ class DiffusionPrior(VideoPrior):
     denoiser = "unet"
     """The pipeline's part that every step asks."""
     half: Literal["float16", "bfloat16"] = "float16"
-    variant: Optional[str] = None
+    variant: str | None = None
     """Of the weights' files on the hub, where those in half precision have names of their own."""
     size: tuple[int, int] = (1024, 576)
     """Pixels across and down that it was trained with."""
@@ -76,8 +75,8 @@ class DiffusionPrior(VideoPrior):
     def __init__(
         self,
         model: str,
-        size: Optional[int] = None,
-        frames: Optional[int] = None,
+        size: int | None = None,
+        frames: int | None = None,
         steps: int = 25,
         offload: Literal["none", "model", "group"] = "none",
         precision: Literal["auto", "float16", "bfloat16", "float32", "float8"] = "auto",
@@ -88,21 +87,44 @@ class DiffusionPrior(VideoPrior):
         device: torch.device,
     ) -> None:
         count = self.clip if frames is None else frames
-        for key, value, least in (("steps", steps, 1), ("frames", count, 2), ("at_once", at_once, 1), ("decode", decode, 1)):
+        for key, value, least in (
+            ("steps", steps, 1),
+            ("frames", count, 2),
+            ("at_once", at_once, 1),
+            ("decode", decode, 1),
+        ):
             if value < least:
                 raise ValueError(f"prior.{key} is {value}; choose {least} or more")
         if (count - 1) % self.every:
             below = count - 1 - (count - 1) % self.every
-            raise ValueError(f"prior.frames is {count}; this model makes {self.every}k+1: choose {below + 1} or {below + self.every + 1}")
+            raise ValueError(
+                f"prior.frames is {count}; this model makes {self.every}k+1: choose {below + 1} or {below + self.every + 1}"
+            )
         if size is not None and size < self.step:
             raise ValueError(f"prior.size is {size}; choose at least {self.step}")
         model = str(Path(model).expanduser()) if model.startswith("~") else model
         if model.startswith(("/", ".")) and not Path(model).exists():
-            raise FileNotFoundError(f"prior.model is {model}, which does not exist; choose a folder, or a name on the Hugging Face hub")
+            raise FileNotFoundError(
+                f"prior.model is {model}, which does not exist; choose a folder, or a name on the Hugging Face hub"
+            )
         if Path(model).is_dir() and not (Path(model) / self.index).is_file():
-            raise FileNotFoundError(f"prior.model is {model}, a folder without {self.index}; hf download REPOSITORY --local-dir {model} brings a {self.pipeline}")
-        self.model, self.longer, self.frames, self.steps, self.device = model, size, count, steps, device
-        self.offload, self.precision, self.compiled, self.at_once, self.decode = offload, precision, compile, at_once, decode
+            raise FileNotFoundError(
+                f"prior.model is {model}, a folder without {self.index}; hf download REPOSITORY --local-dir {model} brings a {self.pipeline}"
+            )
+        self.model, self.longer, self.frames, self.steps, self.device = (
+            model,
+            size,
+            count,
+            steps,
+            device,
+        )
+        self.offload, self.precision, self.compiled, self.at_once, self.decode = (
+            offload,
+            precision,
+            compile,
+            at_once,
+            decode,
+        )
         self.clip_length = count - 1
         if device.type == "cuda":
             self._fit(torch.cuda.get_device_properties(device).total_memory / 2**30)
@@ -115,13 +137,34 @@ class DiffusionPrior(VideoPrior):
 
     def _fit(self, there: float) -> None:
         """Raises ValueError that names the setting under which it fits, if it does not as it is."""
-        pixels = self.size[0] * self.size[1] if self.longer is None else self.longer**2 * min(self.size) / max(self.size)
-        working = self.at_once * self.working * pixels / (self.size[0] * self.size[1]) * (self.frames / self.clip if self.clip else 1)
+        pixels = (
+            self.size[0] * self.size[1]
+            if self.longer is None
+            else self.longer**2 * min(self.size) / max(self.size)
+        )
+        working = (
+            self.at_once
+            * self.working
+            * pixels
+            / (self.size[0] * self.size[1])
+            * (self.frames / self.clip if self.clip else 1)
+        )
         parts = _of_folder(self.model, self.variant) or self.parts
-        needs = {offload: needed(parts, working, offload, self.precision, self.denoiser) for offload in OFFLOADS}
+        needs = {
+            offload: needed(parts, working, offload, self.precision, self.denoiser)
+            for offload in OFFLOADS
+        }
         if needs[self.offload] > there:
-            fits = [f"prior.offload={name} (about {much:.0f} GiB)" for name, much in needs.items() if much <= there]
-            advice = [*fits, *(["prior.at_once=1"] if self.at_once > 1 else []), "a smaller prior.size"]
+            fits = [
+                f"prior.offload={name} (about {much:.0f} GiB)"
+                for name, much in needs.items()
+                if much <= there
+            ]
+            advice = [
+                *fits,
+                *(["prior.at_once=1"] if self.at_once > 1 else []),
+                "a smaller prior.size",
+            ]
             raise ValueError(
                 f"prior.model {self.model} takes about {needs[self.offload]:.0f} GiB with prior.offload={self.offload}, and the GPU has {there:.0f}; "
                 f"choose {' or '.join(advice)}"
@@ -135,26 +178,43 @@ class DiffusionPrior(VideoPrior):
         kind = getattr(diffusers, self.pipeline)
         with quiet():
             how, folder = self._told(), Path(self.model)
-            if self.variant and self.dtype != torch.float32 and (not folder.is_dir() or any(folder.glob(f"*/*.{self.variant}.*"))):
+            if (
+                self.variant
+                and self.dtype != torch.float32
+                and (not folder.is_dir() or any(folder.glob(f"*/*.{self.variant}.*")))
+            ):
                 how["variant"] = self.variant
-            pipe = loaded(lambda: kind.from_pretrained(self.model, **how), self.model, self.pipeline)
+            pipe = loaded(
+                lambda: kind.from_pretrained(self.model, **how), self.model, self.pipeline
+            )
         return self._placed(pipe)
 
     def _told(self) -> dict[str, Any]:
         """What `from_pretrained` is told besides the model."""
-        return {"dtype": {"default": self.dtype, **dict.fromkeys(self.single, torch.float32)} if self.single else self.dtype}
+        return {
+            "dtype": {"default": self.dtype, **dict.fromkeys(self.single, torch.float32)}
+            if self.single
+            else self.dtype
+        }
 
     def _placed(self, pipe: Any) -> Any:
         part = getattr(pipe, self.denoiser)
         if self.precision == "float8":
-            part.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=self.dtype)
+            part.enable_layerwise_casting(
+                storage_dtype=torch.float8_e4m3fn, compute_dtype=self.dtype
+            )
         if self.offload == "none" or self.device.type == "cpu":
             pipe.to(self.device)
         elif self.offload == "model":
             pipe.enable_model_cpu_offload(device=self.device)
         else:
             # Not the autoencoder: it is small, and its precision may change between encoding and decoding.
-            pipe.enable_group_offload(onload_device=self.device, offload_type="leaf_level", use_stream=True, exclude_modules=["vae"])
+            pipe.enable_group_offload(
+                onload_device=self.device,
+                offload_type="leaf_level",
+                use_stream=True,
+                exclude_modules=["vae"],
+            )
             pipe.vae.to(self.device)
         if self.compiled:
             part.compile()
@@ -170,7 +230,12 @@ class DiffusionPrior(VideoPrior):
     # Clips
 
     @abstractmethod
-    def sampled(self, pictures: UInt8[Tensor, "clip y x 3"], paths: Sequence[Cameras], asked: Sequence[Asked]) -> UInt8[Tensor, "clip frame y x 3"]:
+    def sampled(
+        self,
+        pictures: UInt8[Tensor, "clip y x 3"],
+        paths: Sequence[Cameras],
+        asked: Sequence[Asked],
+    ) -> UInt8[Tensor, "clip frame y x 3"]:
         """Videos that begin with the pictures. paths: their cameras, `frames` of them, at that size; the first is at the origin."""
 
     def __call__(self, frames: Frames, cameras: Cameras, clip: Clip, seed: int) -> Frames:
@@ -185,13 +250,23 @@ class DiffusionPrior(VideoPrior):
     def _together(self, asked: Sequence[Asked]) -> list[Frames]:
         for one in asked:
             if len(one.clip.cameras) != self.clip_length:
-                raise ValueError(f"clip {one.clip.name!r} has {len(one.clip.cameras)} new frames; prior.frames={self.frames} makes {self.clip_length}")
+                raise ValueError(
+                    f"clip {one.clip.name!r} has {len(one.clip.cameras)} new frames; prior.frames={self.frames} makes {self.clip_length}"
+                )
         height, width = asked[0].frames.images.shape[1:3]
         across, down = self.made(width, height)
-        pictures = torch.cat([resized(one.frames.images[one.clip.source : one.clip.source + 1], across, down) for one in asked])
+        pictures = torch.cat(
+            [
+                resized(one.frames.images[one.clip.source : one.clip.source + 1], across, down)
+                for one in asked
+            ]
+        )
         paths = [path(one).resized(across, down) for one in asked]
         videos = self.sampled(pictures, paths, asked)
-        return [Frames(resized(video[1:], width, height).to(one.frames.images.device)) for video, one in zip(videos, asked, strict=True)]
+        return [
+            Frames(resized(video[1:], width, height).to(one.frames.images.device))
+            for video, one in zip(videos, asked, strict=True)
+        ]
 
     def made(self, width: int, height: int) -> tuple[int, int]:
         """Pixels across and down that the model makes for a picture: of its shape, as nearly as `step` allows."""
@@ -199,7 +274,9 @@ class DiffusionPrior(VideoPrior):
             scale = math.sqrt(self.size[0] * self.size[1] / (width * height))
         else:
             scale = self.longer / max(width, height)
-        return tuple(max(self.step, round(side * scale / self.step) * self.step) for side in (width, height))
+        return tuple(
+            max(self.step, round(side * scale / self.step) * self.step) for side in (width, height)
+        )
 
     def noise(self, asked: Sequence[Asked]) -> list[torch.Generator]:
         """One a clip, the same wherever and with whatever others it is made."""
@@ -208,7 +285,12 @@ class DiffusionPrior(VideoPrior):
     @contextmanager
     def steps_shown(self, asked: Sequence[Asked]) -> Iterator[Callable[[], None]]:
         """A bar of the steps of these clips; to be called after each."""
-        with tqdm(total=self.steps, desc=f"sampling {', '.join(one.clip.name for one in asked)}", leave=False, disable=None) as bar:
+        with tqdm(
+            total=self.steps,
+            desc=f"sampling {', '.join(one.clip.name for one in asked)}",
+            leave=False,
+            disable=None,
+        ) as bar:
             yield lambda: bar.update()
 
 
@@ -242,11 +324,20 @@ class OneByOne(PromptedPrior):
     half = "bfloat16"
 
     def __init__(self, model: str, *, device: torch.device, **shared) -> None:
-        super().__init__(model, device=device, **{**shared, "at_once": 1})  # what is made one by one is kept one by one
+        super().__init__(
+            model, device=device, **{**shared, "at_once": 1}
+        )  # what is made one by one is kept one by one
 
-    def sampled(self, pictures: UInt8[Tensor, "clip y x 3"], paths: Sequence[Cameras], asked: Sequence[Asked]) -> UInt8[Tensor, "clip frame y x 3"]:
+    def sampled(
+        self,
+        pictures: UInt8[Tensor, "clip y x 3"],
+        paths: Sequence[Cameras],
+        asked: Sequence[Asked],
+    ) -> UInt8[Tensor, "clip frame y x 3"]:
         videos = []
-        for picture, cameras, one, generator in zip(pictures, paths, asked, self.noise(asked), strict=True):
+        for picture, cameras, one, generator in zip(
+            pictures, paths, asked, self.noise(asked), strict=True
+        ):
             with self.steps_shown([one]) as shown:
 
                 def after(*_: Any, shown: Callable[[], None] = shown) -> dict:
@@ -254,12 +345,19 @@ class OneByOne(PromptedPrior):
                     return {}  # of tensors to be replaced, none
 
                 planes = finite(self.video(picture, cameras, one, generator, after))
-            videos.append((planes.float() * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1))
+            videos.append(
+                (planes.float() * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+            )
         return torch.stack(videos)
 
     @abstractmethod
     def video(
-        self, picture: UInt8[Tensor, "y x 3"], cameras: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]
+        self,
+        picture: UInt8[Tensor, "y x 3"],
+        cameras: Cameras,
+        asked: Asked,
+        generator: torch.Generator,
+        after: Callable[..., dict],
     ) -> Float[Tensor, "frame 3 y x"]:
         """One of `sampled`, from 0 to 1. after: the pipeline's `callback_on_step_end`."""
 
@@ -275,7 +373,9 @@ def path(asked: Asked) -> Cameras:
 def finite(values: Tensor) -> Tensor:
     """The values, if all of them are numbers. Raises ValueError that says what to change."""
     if not bool(values.isfinite().all()):
-        raise ValueError("the generator's numbers ran out of range; choose prior.precision=bfloat16 or float32, or less prior.guidance")
+        raise ValueError(
+            "the generator's numbers ran out of range; choose prior.precision=bfloat16 or float32, or less prior.guidance"
+        )
     return values
 
 
@@ -293,7 +393,9 @@ def loaded(load: Callable[[], Any], model: str, kind: str) -> Any:
     except Exception as error:  # of the hub's libraries, which have many
         first = " ".join(str(error).split())[:300]
         if Path(model).exists():
-            raise ValueError(f"prior.model is {model}, which could not be loaded as a {kind} ({type(error).__name__}: {first})") from None
+            raise ValueError(
+                f"prior.model is {model}, which could not be loaded as a {kind} ({type(error).__name__}: {first})"
+            ) from None
         raise not_loaded("prior.model", model, error) from None
 
 

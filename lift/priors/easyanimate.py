@@ -59,21 +59,45 @@ class EasyAnimate(OneByOne):
 
     @torch.no_grad()
     def video(
-        self, picture: UInt8[Tensor, "y x 3"], cameras: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]
+        self,
+        picture: UInt8[Tensor, "y x 3"],
+        cameras: Cameras,
+        asked: Asked,
+        generator: torch.Generator,
+        after: Callable[..., dict],
     ) -> Float[Tensor, "frame 3 y x"]:
         pipe = self.pipe
         latents = pipe(
-            prompt=self.prompt, negative_prompt=self.negative_prompt, num_frames=self.frames, height=cameras.height, width=cameras.width,
-            ref_image=reference(picture), control_camera_video=self.rays(cameras), num_inference_steps=self.steps, guidance_scale=self.guidance,
-            generator=generator, output_type="latent", return_dict=False, callback_on_step_end=after,
-        )[0]  # fmt: skip
-        video = pipe.vae.decode((latents / pipe.vae.config.scaling_factor).to(pipe.vae.dtype)).sample[0].float()
+            prompt=self.prompt,
+            negative_prompt=self.negative_prompt,
+            num_frames=self.frames,
+            height=cameras.height,
+            width=cameras.width,
+            ref_image=reference(picture),
+            control_camera_video=self.rays(cameras),
+            num_inference_steps=self.steps,
+            guidance_scale=self.guidance,
+            generator=generator,
+            output_type="latent",
+            return_dict=False,
+            callback_on_step_end=after,
+        )[0]
+        video = (
+            pipe.vae.decode((latents / pipe.vae.config.scaling_factor).to(pipe.vae.dtype))
+            .sample[0]
+            .float()
+        )
         pipe.maybe_free_model_hooks()
         return (video / 2 + 0.5).clamp(0, 1).transpose(0, 1)
 
     def rays(self, path: Cameras) -> Float[Tensor, "1 6 frame y x"]:
         """The path as the network was shown paths: Plücker rays in the first camera's axes and in the data's unit of length."""
-        scaled = transform_cameras(path, self.scale, torch.eye(3).to(path.world_to_camera), torch.zeros(3).to(path.world_to_camera))
+        scaled = transform_cameras(
+            path,
+            self.scale,
+            torch.eye(3).to(path.world_to_camera),
+            torch.zeros(3).to(path.world_to_camera),
+        )
         return pluecker(scaled).transpose(0, 1)[None]
 
 

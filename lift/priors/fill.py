@@ -50,12 +50,16 @@ def fill_behind(
     if texture == "telea":
         picture = np.clip(np.rint(smooth), 0, 255).astype(np.uint8)
         mask = (hole | nearer).astype(np.uint8)
-        return np.where(hole[..., None], cv2.inpaint(picture, mask, 4, cv2.INPAINT_TELEA), rgb), inverse
+        return np.where(
+            hole[..., None], cv2.inpaint(picture, mask, 4, cv2.INPAINT_TELEA), rgb
+        ), inverse
     if texture == "network":
         # What goes on beyond the border has a border on one side only, and the network makes that blurred.
         within = enclosed(hole)
         filled, beyond = by_network(smooth, inverse, within), hole & ~within
-        return (_by_patches(filled, inverse, beyond, nearer | within) if beyond.any() else filled), inverse
+        return (
+            _by_patches(filled, inverse, beyond, nearer | within) if beyond.any() else filled
+        ), inverse
     return _by_patches(smooth, inverse, hole, nearer), inverse
 
 
@@ -65,7 +69,9 @@ def without_gaps(depth: Depth) -> np.ndarray:
     if valid.all():
         return values
     inverse = 1 / np.where(valid, values, depth.typical)
-    _, inverse = fill_behind(np.zeros((*values.shape, 3), np.float32), inverse, ~valid, np.zeros_like(valid), "smooth")
+    _, inverse = fill_behind(
+        np.zeros((*values.shape, 3), np.float32), inverse, ~valid, np.zeros_like(valid), "smooth"
+    )
     return (1 / inverse).astype(np.float32)
 
 
@@ -77,18 +83,28 @@ def enclosed(hole: np.ndarray) -> np.ndarray:
 
 def by_network(smooth: np.ndarray, inverse: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """Colours, with holes that are smoothly filled filled by the network that comes with the package; it is not asked where
-    all are thin, which is not worth its time."""
-    if not hole.any() or cv2.distanceTransform(np.pad(hole, 1).astype(np.uint8), cv2.DIST_L2, 3).max() < THIN:
+    all are thin, which is not worth its time.
+    """
+    if (
+        not hole.any()
+        or cv2.distanceTransform(np.pad(hole, 1).astype(np.uint8), cv2.DIST_L2, 3).max() < THIN
+    ):
         return smooth
-    picture, far, missing = (torch.from_numpy(np.ascontiguousarray(a)) for a in (smooth.transpose(2, 0, 1), inverse, hole))
+    picture, far, missing = (
+        torch.from_numpy(np.ascontiguousarray(a))
+        for a in (smooth.transpose(2, 0, 1), inverse, hole)
+    )
     with torch.inference_mode():
-        filled = fill_network.fill(fill_network.shipped(), picture[None].float() / 255, far[None].float(), missing[None])[0]
+        filled = fill_network.fill(
+            fill_network.shipped(), picture[None].float() / 255, far[None].float(), missing[None]
+        )[0]
     return np.where(hole[..., None], 255 * filled.permute(1, 2, 0).numpy(), smooth)
 
 
 def push_pull(values: np.ndarray, known: np.ndarray, blend: bool = False) -> np.ndarray:
     """Smooth interpolation of known pixels [H W C] to all others (Gortler et al., "The lumigraph", SIGGRAPH 1996); with `blend`,
-    known pixels take the mean of their surroundings too."""
+    known pixels take the mean of their surroundings too.
+    """
     weight = known.astype(np.float32)
     levels = [(values.astype(np.float32) * weight[..., None], weight)]
     while max(levels[-1][1].shape) > 1 and not (levels[-1][1] >= 1).all():
@@ -104,22 +120,34 @@ def push_pull(values: np.ndarray, known: np.ndarray, blend: bool = False) -> np.
     while levels:
         value, weight = levels.pop()
         height, width = weight.shape
-        coarse = cv2.resize(coarse, (2 * coarse.shape[1], 2 * coarse.shape[0]))[:height, :width].reshape(height, width, -1)
+        coarse = cv2.resize(coarse, (2 * coarse.shape[1], 2 * coarse.shape[0]))[
+            :height, :width
+        ].reshape(height, width, -1)
         if len(levels) > 2 or not blend:
             coarse = value + (1 - weight)[..., None] * coarse
     return coarse
 
 
-def _by_patches(rgb: np.ndarray, inverse: np.ndarray, hole: np.ndarray, nearer: np.ndarray) -> np.ndarray:
+def _by_patches(
+    rgb: np.ndarray, inverse: np.ndarray, hole: np.ndarray, nearer: np.ndarray
+) -> np.ndarray:
     """Coarse to fine, every patch that touches the hole is made to look like some patch of the picture at like depth (Wexler et al.,
-    "Space-time completion of video", PAMI 2007; the search is PatchMatch, Barnes et al., SIGGRAPH 2009)."""
+    "Space-time completion of video", PAMI 2007; the search is PatchMatch, Barnes et al., SIGGRAPH 2009).
+    """
     levels = [(rgb.astype(np.float32), np.log(inverse).astype(np.float32), hole, nearer)]
-    while _grown(~levels[-1][2], 2).sum() < levels[-1][2].size and min(levels[-1][2].shape) >= 16 * RADIUS and len(levels) < 4:
+    while (
+        _grown(~levels[-1][2], 2).sum() < levels[-1][2].size
+        and min(levels[-1][2].shape) >= 16 * RADIUS
+        and len(levels) < 4
+    ):
         color, log, gap, near = levels[-1]
         height, width = gap.shape
         size = (width // 2, height // 2)
         shrunk = [cv2.resize(a, size, interpolation=cv2.INTER_AREA) for a in (color, log)]
-        masks = [cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_AREA) for m in (gap, near)]
+        masks = [
+            cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+            for m in (gap, near)
+        ]
         levels.append((*shrunk, masks[0] > 0, (masks[1] > 0) & ~(masks[0] > 0)))
     match = None
     color = rgb
@@ -134,25 +162,41 @@ def _by_patches(rgb: np.ndarray, inverse: np.ndarray, hole: np.ndarray, nearer: 
         if match is None:
             match = _nearest(source)
         else:
-            finer = 2 * cv2.resize(match.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST).astype(np.int32)
+            finer = 2 * cv2.resize(
+                match.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST
+            ).astype(np.int32)
             fits = source[finer[..., 0].clip(0, height - 1), finer[..., 1].clip(0, width - 1)]
             match = np.where(fits[..., None], finer, _nearest(source)).astype(np.int32)
             _vote(current, gap, near, match, source)
         targets = np.argwhere(gap).astype(np.int32)
         for sweep in range(6 if number == 0 else 3):
-            _search(current, log, gap, near, source, targets[:: -1 if sweep % 2 else 1], match, -1 if sweep % 2 else 1, sweep)
+            _search(
+                current,
+                log,
+                gap,
+                near,
+                source,
+                targets[:: -1 if sweep % 2 else 1],
+                match,
+                -1 if sweep % 2 else 1,
+                sweep,
+            )
             _vote(current, gap, near, match, source)
         color = current
     return color if color.shape == rgb.shape else rgb
 
 
 def _grown(mask: np.ndarray, radius: int) -> np.ndarray:
-    return cv2.dilate(mask.astype(np.uint8), np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)).astype(bool)
+    return cv2.dilate(
+        mask.astype(np.uint8), np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    ).astype(bool)
 
 
 def _nearest(source: np.ndarray) -> np.ndarray:
     """Row and column of the nearest source pixel of each pixel."""
-    _, label = cv2.distanceTransformWithLabels((~source).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    _, label = cv2.distanceTransformWithLabels(
+        (~source).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
     places = np.zeros((label.max() + 1, 2), np.int32)
     places[label[source]] = np.argwhere(source)
     return places[label]

@@ -27,14 +27,19 @@ Holes = Bool[Tensor, "picture height width"]
 
 class Network(nn.Module):
     """What is known, a smooth filling of it and depth go in; colours for the holes come out. A U-net with wide depthwise kernels and attention
-    between its coarsest cells, 1.4 million parameters."""
+    between its coarsest cells, 1.4 million parameters.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.enter = nn.Conv2d(6, WIDTHS[0], 5, padding=2)
         pairs = list(zip(WIDTHS, WIDTHS[1:], strict=False))
-        self.down = nn.ModuleList(nn.Sequential(_Wide(a), nn.Conv2d(a, b, 4, 2, 1)) for a, b in pairs)
-        self.middle = nn.ModuleList(layer for _ in range(2) for layer in (_Wide(WIDTHS[-1]), _Attention(WIDTHS[-1])))
+        self.down = nn.ModuleList(
+            nn.Sequential(_Wide(a), nn.Conv2d(a, b, 4, 2, 1)) for a, b in pairs
+        )
+        self.middle = nn.ModuleList(
+            layer for _ in range(2) for layer in (_Wide(WIDTHS[-1]), _Attention(WIDTHS[-1]))
+        )
         self.up = nn.ModuleList(_Up(b, a) for a, b in reversed(pairs))
         self.leave = nn.Conv2d(WIDTHS[0], 3, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
@@ -42,7 +47,8 @@ class Network(nn.Module):
 
     def forward(self, smooth: Pictures, hole: Holes, weight: Holes, inverse: Depths) -> Pictures:
         """smooth: colours in [0, 1], holes smoothly filled; weight: pixels that are known and do not stand before a hole. Known pixels come out as
-        they went in."""
+        they went in.
+        """
         where = torch.stack([hole.float(), weight.float(), _leveled(inverse, hole)], 1)
         x, kept = self.enter(torch.cat([2 * smooth - 1, where], 1)), []
         for layer in self.down:
@@ -64,7 +70,7 @@ def shipped() -> Network:
 
 
 def fill(network: Network, rgb: Pictures, inverse: Depths, hole: Holes) -> Pictures:
-    """rgb in [0, 1]; inverse depth [picture height width], in holes that of what lies behind. Known pixels are not touched."""
+    """Rgb in [0, 1]; inverse depth [picture height width], in holes that of what lies behind. Known pixels are not touched."""
     height, width = hole.shape[1:]
     more = (0, -width % SHARED, 0, -height % SHARED)
     if any(more):
@@ -78,11 +84,15 @@ def prepared(rgb: Pictures, inverse: Depths, hole: Holes) -> tuple[Pictures, Hol
     """Holes smoothly filled from what does not stand before them, and which pixels those are."""
     beside = spread(inverse[:, None], hole)[:, 0]
     weight = ~hole & (inverse < NEARER * beside)
-    weight = weight | (~hole & ~weight.flatten(1).any(1)[:, None, None])  # a gap within the foreground
+    weight = weight | (
+        ~hole & ~weight.flatten(1).any(1)[:, None, None]
+    )  # a gap within the foreground
     return torch.where(hole[:, None], spread(rgb, weight), rgb), weight
 
 
-def spread(values: Float[Tensor, "picture channel height width"], known: Holes) -> Float[Tensor, "picture channel height width"]:
+def spread(
+    values: Float[Tensor, "picture channel height width"], known: Holes
+) -> Float[Tensor, "picture channel height width"]:
     """Smooth interpolation of known pixels to all others, coarse to fine (Gortler et al., "The lumigraph", SIGGRAPH 1996)."""
     weight = known[:, None].float()
     levels = [(values * weight, weight)]
@@ -96,7 +106,9 @@ def spread(values: Float[Tensor, "picture channel height width"], known: Holes) 
     coarse = value / weight.clamp(min=1e-9)
     while levels:
         value, weight = levels.pop()
-        coarse = interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)[:, :, : value.shape[2], : value.shape[3]]
+        coarse = interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)[
+            :, :, : value.shape[2], : value.shape[3]
+        ]
         coarse = value + (1 - weight) * coarse
     return coarse
 
@@ -106,7 +118,10 @@ class _Wide(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.around, self.norm = nn.Conv2d(width, width, 7, padding=3, groups=width), nn.GroupNorm(1, width)
+        self.around, self.norm = (
+            nn.Conv2d(width, width, 7, padding=3, groups=width),
+            nn.GroupNorm(1, width),
+        )
         self.wide, self.back = nn.Conv2d(width, 2 * width, 1), nn.Conv2d(2 * width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -118,10 +133,19 @@ class _Attention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm, self.given, self.taken = nn.GroupNorm(1, width), nn.Conv2d(width, 3 * width, 1), nn.Conv2d(width, width, 1)
+        self.norm, self.given, self.taken = (
+            nn.GroupNorm(1, width),
+            nn.Conv2d(width, 3 * width, 1),
+            nn.Conv2d(width, width, 1),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = self.given(self.norm(x)).flatten(2).mT.unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = (
+            self.given(self.norm(x))
+            .flatten(2)
+            .mT.unflatten(-1, (3, HEADS, -1))
+            .permute(2, 0, 3, 1, 4)
+        )
         heard = scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         return x + self.taken(heard.mT.unflatten(2, x.shape[2:]))
 
@@ -132,7 +156,10 @@ class _Up(nn.Module):
         self.enter, self.mix = nn.Conv2d(inside, outside, 1), _Wide(outside)
 
     def forward(self, x: Tensor, beside: Tensor) -> Tensor:
-        return self.mix(interpolate(self.enter(x), scale_factor=2, mode="bilinear", align_corners=False) + beside)
+        return self.mix(
+            interpolate(self.enter(x), scale_factor=2, mode="bilinear", align_corners=False)
+            + beside
+        )
 
 
 def _leveled(inverse: Depths, hole: Holes) -> Depths:

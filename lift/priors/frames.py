@@ -38,14 +38,22 @@ class FromFile(VideoPrior):
         length: int | None = None,
         crop: bool = False,
     ) -> None:
-        for key, value, least in (("first", first, 0), ("stride", stride, 1), ("length", 1 if length is None else length, 1)):
+        for key, value, least in (
+            ("first", first, 0),
+            ("stride", stride, 1),
+            ("length", 1 if length is None else length, 1),
+        ):
             if value < least:
                 raise ValueError(f"prior.{key} is {value}; choose {least} or more")
         images = read_frames(path).images[first::stride][1 if includes_input else 0 :]
         if len(images) == 0:
-            raise ValueError(f"prior.path is {str(path)!r}, which has no frame left after first={first} and the input's own")
+            raise ValueError(
+                f"prior.path is {str(path)!r}, which has no frame left after first={first} and the input's own"
+            )
         if length is not None and length > len(images):
-            raise ValueError(f"prior.length is {length}, but {str(path)!r} has {len(images)} new frames; choose at most {len(images)}")
+            raise ValueError(
+                f"prior.length is {length}, but {str(path)!r} has {len(images)} new frames; choose at most {len(images)}"
+            )
         self.path = path
         self.images = images
         self.crop = crop
@@ -68,7 +76,9 @@ class FromFile(VideoPrior):
         height, width = frames.images.shape[1:3]
         return Frames(self._fitted(self.images[taken:stop], width, height).to(frames.images.device))
 
-    def _fitted(self, images: UInt8[Tensor, "view y x 3"], width: int, height: int) -> UInt8[Tensor, "view height width 3"]:
+    def _fitted(
+        self, images: UInt8[Tensor, "view y x 3"], width: int, height: int
+    ) -> UInt8[Tensor, "view height width 3"]:
         rows, columns = images.shape[1:3]
         wide = (columns / rows) / (width / height)
         if abs(wide - 1) > _SAME_SHAPE:
@@ -77,7 +87,9 @@ class FromFile(VideoPrior):
                     f"prior.path has frames of {columns}x{rows} pixels, but the input is {width}x{height}: another shape; "
                     "choose prior.crop=true to cut out their middle, or an input picture of their shape"
                 )
-            keep_rows, keep_columns = (rows, round(columns / wide)) if wide > 1 else (round(rows * wide), columns)
+            keep_rows, keep_columns = (
+                (rows, round(columns / wide)) if wide > 1 else (round(rows * wide), columns)
+            )
             top, left = (rows - keep_rows) // 2, (columns - keep_columns) // 2
             images = images[:, top : top + keep_rows, left : left + keep_columns]
         return resized(images, width, height)

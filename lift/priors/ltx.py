@@ -47,7 +47,14 @@ class LTX(OneByOne):
     step = 32
     clip = 121
     every = 8
-    parts = {"transformer": 35.16, "text_encoder": 22.72, "connectors": 2.67, "vae": 2.28, "audio_vae": 0.1, "vocoder": 0.1}
+    parts = {
+        "transformer": 35.16,
+        "text_encoder": 22.72,
+        "connectors": 2.67,
+        "vae": 2.28,
+        "audio_vae": 0.1,
+        "vocoder": 0.1,
+    }
     working = 8.0
 
     def __init__(
@@ -75,9 +82,16 @@ class LTX(OneByOne):
         folder = Path(self.loras).expanduser()
         if not folder.is_dir():
             hub = {name: f"{self.loras}-{name}" for name in LORAS.values()}
-            return {name: (repository, f"{repository.split('/')[-1].lower()}.safetensors") for name, repository in hub.items()}
-        found = {name: sorted(folder.rglob(f"*{name.lower()}.safetensors")) for name in LORAS.values()}
-        return {name: (str(files[0].parent), files[0].name) for name, files in found.items() if files}
+            return {
+                name: (repository, f"{repository.split('/')[-1].lower()}.safetensors")
+                for name, repository in hub.items()
+            }
+        found = {
+            name: sorted(folder.rglob(f"*{name.lower()}.safetensors")) for name in LORAS.values()
+        }
+        return {
+            name: (str(files[0].parent), files[0].name) for name, files in found.items() if files
+        }
 
     def _placed(self, pipe: Any) -> Any:
         pipe.vae.enable_tiling()
@@ -94,7 +108,12 @@ class LTX(OneByOne):
         return super()._placed(pipe)
 
     def video(
-        self, picture: UInt8[Tensor, "y x 3"], cameras: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]
+        self,
+        picture: UInt8[Tensor, "y x 3"],
+        cameras: Cameras,
+        asked: Asked,
+        generator: torch.Generator,
+        after: Callable[..., dict],
     ) -> Float[Tensor, "frame 3 y x"]:
         from PIL import Image
 
@@ -106,12 +125,26 @@ class LTX(OneByOne):
                 )
             self.pipe.set_adapters(LORAS[which], self.strength)
         video, _ = self.pipe(
-            image=Image.fromarray(picture.cpu().numpy()), prompt=sentences(self.prompt, WORDS[which]), negative_prompt=self.negative_prompt,
-            height=cameras.height, width=cameras.width, num_frames=self.frames, frame_rate=float(self.fps), num_inference_steps=self.steps,
-            guidance_scale=self.guidance, audio_guidance_scale=self.guidance,
+            image=Image.fromarray(picture.cpu().numpy()),
+            prompt=sentences(self.prompt, WORDS[which]),
+            negative_prompt=self.negative_prompt,
+            height=cameras.height,
+            width=cameras.width,
+            num_frames=self.frames,
+            frame_rate=float(self.fps),
+            num_inference_steps=self.steps,
+            guidance_scale=self.guidance,
+            audio_guidance_scale=self.guidance,
             # Two more guidances that the pipeline has take a pass of the network each: one is for the sound, the other for LTX-2.3 and later.
-            modality_scale=1.0, audio_modality_scale=1.0, stg_scale=0.0, audio_stg_scale=0.0, spatio_temporal_guidance_blocks=None,
+            modality_scale=1.0,
+            audio_modality_scale=1.0,
+            stg_scale=0.0,
+            audio_stg_scale=0.0,
+            spatio_temporal_guidance_blocks=None,
             use_cross_timestep=self.pipe.transformer.config.cross_attn_mod,  # as LTX-2.3 and later were trained, and LTX-2 was not
-            generator=generator, output_type="pt", return_dict=False, callback_on_step_end=after,
-        )  # fmt: skip
+            generator=generator,
+            output_type="pt",
+            return_dict=False,
+            callback_on_step_end=after,
+        )
         return video[0].float()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Optional
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -43,7 +43,7 @@ class MotionCtrl(StableVideoDiffusion):
     def __init__(
         self,
         model: str = "stabilityai/stable-video-diffusion-img2vid",
-        weights: Optional[Path] = None,
+        weights: Path | None = None,
         speed: float = 1.6,
         steer: Literal["warp", "none"] = "none",
         steps: int = 50,
@@ -56,7 +56,18 @@ class MotionCtrl(StableVideoDiffusion):
         device: torch.device,
         **shared,
     ) -> None:
-        super().__init__(model, steer, guidance=guidance, fps=fps, motion=motion, noise=noise, steps=steps, depth=depth, device=device, **shared)
+        super().__init__(
+            model,
+            steer,
+            guidance=guidance,
+            fps=fps,
+            motion=motion,
+            noise=noise,
+            steps=steps,
+            depth=depth,
+            device=device,
+            **shared,
+        )
         if not speed > 0:
             raise ValueError(f"prior.speed is {speed}; choose more than 0")
         self.weights = weights
@@ -65,7 +76,9 @@ class MotionCtrl(StableVideoDiffusion):
     def _told(self) -> dict[str, Any]:
         from lift.priors.motionctrl_network import CameraUNet, fill, read
 
-        config = loaded(lambda: CameraUNet.load_config(self.model, subfolder="unet"), self.model, self.pipeline)
+        config = loaded(
+            lambda: CameraUNet.load_config(self.model, subfolder="unet"), self.model, self.pipeline
+        )
         with torch.device("meta"):  # its weights come from elsewhere
             unet = CameraUNet.from_config(config)
         file = self._checkpoint()
@@ -76,7 +89,9 @@ class MotionCtrl(StableVideoDiffusion):
         if self.weights is not None:
             file = self.weights.expanduser()
             if not file.is_file():
-                raise FileNotFoundError(f"prior.weights is {self.weights}, which is no file; hf download {HUB} {FILE} --local-dir FOLDER brings it")
+                raise FileNotFoundError(
+                    f"prior.weights is {self.weights}, which is no file; hf download {HUB} {FILE} --local-dir FOLDER brings it"
+                )
             return file
         beside = Path(self.model) / FILE
         if beside.is_file():
@@ -99,4 +114,6 @@ class MotionCtrl(StableVideoDiffusion):
 
 def poses(path: Cameras, unit: float) -> Float[Tensor, "frame 12"]:
     """World to camera as rows of 3 x 4 matrices, row by row, lengths multiplied by `unit`. The path begins at the origin."""
-    return torch.cat([path.world_to_camera[:, :3, :3], unit * path.world_to_camera[:, :3, 3:]], dim=-1).flatten(1)
+    return torch.cat(
+        [path.world_to_camera[:, :3, :3], unit * path.world_to_camera[:, :3, 3:]], dim=-1
+    ).flatten(1)

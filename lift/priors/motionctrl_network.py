@@ -31,7 +31,10 @@ class CameraProjection(torch.nn.Linear):
     def forward(self, features: Tensor, cameras: Tensor) -> Tensor:
         """features: [clip place frame channel]. cameras: [clip frame 12], which all places share."""
         of_features, of_cameras = self.weight.split([self.out_features, POSE], dim=1)
-        return linear(features, of_features) + linear(cameras.to(features.dtype), of_cameras, self.bias)[:, None]
+        return (
+            linear(features, of_features)
+            + linear(cameras.to(features.dtype), of_cameras, self.bias)[:, None]
+        )
 
 
 class CameraBlock(TemporalBasicTransformerBlock):
@@ -44,7 +47,9 @@ class CameraBlock(TemporalBasicTransformerBlock):
         super().__init__(channels, channels, heads, of_head, of_picture)
         self.camera = CameraProjection(channels)
 
-    def forward(self, hidden_states: Tensor, num_frames: int, encoder_hidden_states: Tensor | None = None) -> Tensor:
+    def forward(
+        self, hidden_states: Tensor, num_frames: int, encoder_hidden_states: Tensor | None = None
+    ) -> Tensor:
         """hidden_states: [clip*frame place channel]. encoder_hidden_states: [clip*place token channel]."""
         x = hidden_states.unflatten(0, (-1, num_frames)).transpose(1, 2)
         clips, places = x.shape[:2]
@@ -71,11 +76,18 @@ class CameraUNet(UNetSpatioTemporalConditionModel):
             if isinstance(part, TransformerSpatioTemporalModel):
                 sizes = part.inner_dim, part.num_attention_heads, part.attention_head_dim
                 part.temporal_transformer_blocks = torch.nn.ModuleList(
-                    CameraBlock(*sizes, block.attn2.to_k.in_features) for block in part.temporal_transformer_blocks
+                    CameraBlock(*sizes, block.attn2.to_k.in_features)
+                    for block in part.temporal_transformer_blocks
                 )
 
     def forward(
-        self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, added_time_ids: Tensor, return_dict: bool = True, cameras: Tensor | None = None
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor,
+        added_time_ids: Tensor,
+        return_dict: bool = True,
+        cameras: Tensor | None = None,
     ):
         """As the base class; cameras: [clip frame 12]."""
         for part in self.modules():
@@ -87,18 +99,33 @@ class CameraUNet(UNetSpatioTemporalConditionModel):
 # The published weights
 
 _RESIDUAL = {
-    "spatial_res_block.": "", "temporal_res_block.": "time_stack.", "norm1.": "in_layers.0.", "conv1.": "in_layers.2.", "time_emb_proj.": "emb_layers.1.",
-    "norm2.": "out_layers.0.", "conv2.": "out_layers.3.", "conv_shortcut.": "skip_connection.",
-}  # fmt: skip
+    "spatial_res_block.": "",
+    "temporal_res_block.": "time_stack.",
+    "norm1.": "in_layers.0.",
+    "conv1.": "in_layers.2.",
+    "time_emb_proj.": "emb_layers.1.",
+    "norm2.": "out_layers.0.",
+    "conv2.": "out_layers.3.",
+    "conv_shortcut.": "skip_connection.",
+}
 _ATTENTION = {
-    "temporal_transformer_blocks.": "time_stack.", "time_pos_embed.linear_1.": "time_pos_embed.0.", "time_pos_embed.linear_2.": "time_pos_embed.2.",
+    "temporal_transformer_blocks.": "time_stack.",
+    "time_pos_embed.linear_1.": "time_pos_embed.0.",
+    "time_pos_embed.linear_2.": "time_pos_embed.2.",
     ".camera.": ".cc_projection.",
-}  # fmt: skip
+}
 _ENDS = {
-    "conv_in": "input_blocks.0.0", "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
-    "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2", "conv_norm_out": "out.0", "conv_out": "out.2",
-    "mid_block.resnets.0": "middle_block.0", "mid_block.attentions.0": "middle_block.1", "mid_block.resnets.1": "middle_block.2",
-}  # fmt: skip
+    "conv_in": "input_blocks.0.0",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+    "conv_norm_out": "out.0",
+    "conv_out": "out.2",
+    "mid_block.resnets.0": "middle_block.0",
+    "mid_block.attentions.0": "middle_block.1",
+    "mid_block.resnets.1": "middle_block.2",
+}
 
 
 def published(unet: CameraUNet) -> dict[str, str]:
@@ -124,7 +151,9 @@ def published(unet: CameraUNet) -> dict[str, str]:
     for name in unet.state_dict():
         place = next(place for place in places if name.startswith(f"{place}."))
         rest = name[len(place) :]
-        for ours, theirs in (_RESIDUAL if ".resnets." in place else _ATTENTION if ".attentions." in place else {}).items():
+        for ours, theirs in (
+            _RESIDUAL if ".resnets." in place else _ATTENTION if ".attentions." in place else {}
+        ).items():
             rest = rest.replace(ours, theirs)
         names[name] = PREFIX + places[place] + rest
     return names
@@ -140,9 +169,13 @@ def read(file: Path) -> dict[str, Tensor]:
         held = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # of two libraries, which have many
         first = " ".join(str(error).split())[:200]
-        raise ValueError(f"prior.weights is {file}, which is no checkpoint that holds tensors alone ({type(error).__name__}: {first})") from None
+        raise ValueError(
+            f"prior.weights is {file}, which is no checkpoint that holds tensors alone ({type(error).__name__}: {first})"
+        ) from None
     held = held.get("state_dict", held) if isinstance(held, Mapping) else held
-    if not isinstance(held, Mapping) or not all(isinstance(value, Tensor) for value in held.values()):
+    if not isinstance(held, Mapping) or not all(
+        isinstance(value, Tensor) for value in held.values()
+    ):
         raise ValueError(f"prior.weights is {file}, which holds no state_dict of tensors")
     return dict(held)
 
@@ -152,18 +185,24 @@ def fill(unet: CameraUNet, state: Mapping[str, Tensor], source: str, dtype: torc
     names, wanted = published(unet), unet.state_dict()
     absent = [theirs for theirs in names.values() if theirs not in state]
     if absent:
-        raise ValueError(f"prior.weights is {source}, which lacks {len(absent)} of the {len(names)} tensors of MotionCtrl's network: {_few(absent)}")
+        raise ValueError(
+            f"prior.weights is {source}, which lacks {len(absent)} of the {len(names)} tensors of MotionCtrl's network: {_few(absent)}"
+        )
     known = set(names.values())
     surplus = [theirs for theirs in state if theirs.startswith(PREFIX) and theirs not in known]
     if surplus:
-        raise ValueError(f"prior.weights is {source}, whose network has {len(surplus)} tensors more than prior.model's: {_few(surplus)}")
+        raise ValueError(
+            f"prior.weights is {source}, whose network has {len(surplus)} tensors more than prior.model's: {_few(surplus)}"
+        )
     for ours, theirs in names.items():
         if state[theirs].shape != wanted[ours].shape:
             raise ValueError(
                 f"prior.weights is {source}, whose {theirs} is {list(state[theirs].shape)}, and {list(wanted[ours].shape)} in prior.model's network; "
                 "choose the model that it was trained on"
             )
-    unet.load_state_dict({ours: state[theirs].to(dtype) for ours, theirs in names.items()}, assign=True)
+    unet.load_state_dict(
+        {ours: state[theirs].to(dtype) for ours, theirs in names.items()}, assign=True
+    )
 
 
 def _few(names: list[str]) -> str:

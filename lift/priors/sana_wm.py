@@ -1,7 +1,7 @@
 """SANA-WM, a world model that follows poses."""
 
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -37,13 +37,23 @@ class SanaWM(OneByOne):
     working = 10.0
 
     def __init__(
-        self, model: str = "Efficient-Large-Model/SANA-WM_bidirectional-diffusers", unit: Optional[float] = None, steps: int = 60, *, depth: Depth,
-        device: torch.device, **shared,
-    ) -> None:  # fmt: skip
+        self,
+        model: str = "Efficient-Large-Model/SANA-WM_bidirectional-diffusers",
+        unit: float | None = None,
+        steps: int = 60,
+        *,
+        depth: Depth,
+        device: torch.device,
+        **shared,
+    ) -> None:
         super().__init__(model, steps=steps, device=device, **shared)
         if unit is not None and not unit > 0:
             raise ValueError(f"prior.unit is {unit}; choose more than 0")
-        self.metre = 1.0 if unit is None and depth.kind == "metric" else (0.25 if unit is None else unit) * depth.typical
+        self.metre = (
+            1.0
+            if unit is None and depth.kind == "metric"
+            else (0.25 if unit is None else unit) * depth.typical
+        )
 
     def _placed(self, pipe: Any) -> Any:
         # As in training, pieces of 96 frames that overlap by 32.
@@ -52,13 +62,27 @@ class SanaWM(OneByOne):
         return super()._placed(pipe)
 
     def video(
-        self, picture: UInt8[Tensor, "y x 3"], cameras: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]
+        self,
+        picture: UInt8[Tensor, "y x 3"],
+        cameras: Cameras,
+        asked: Asked,
+        generator: torch.Generator,
+        after: Callable[..., dict],
     ) -> Float[Tensor, "frame 3 y x"]:
         from PIL import Image
 
         return self.pipe(
-            Image.fromarray(picture.cpu().numpy()), self.prompt, negative_prompt=self.negative_prompt,
-            c2w=scaled_poses(cameras, self.metre).cpu().numpy(), intrinsics=cameras.intrinsics.cpu().numpy(),
-            height=cameras.height, width=cameras.width, num_frames=self.frames, num_inference_steps=self.steps, guidance_scale=self.guidance,
-            generator=generator, output_type="pt", callback_on_step_end=after,
-        ).frames  # fmt: skip
+            Image.fromarray(picture.cpu().numpy()),
+            self.prompt,
+            negative_prompt=self.negative_prompt,
+            c2w=scaled_poses(cameras, self.metre).cpu().numpy(),
+            intrinsics=cameras.intrinsics.cpu().numpy(),
+            height=cameras.height,
+            width=cameras.width,
+            num_frames=self.frames,
+            num_inference_steps=self.steps,
+            guidance_scale=self.guidance,
+            generator=generator,
+            output_type="pt",
+            callback_on_step_end=after,
+        ).frames

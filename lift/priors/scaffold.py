@@ -45,17 +45,28 @@ class Scaffold:
     def rendered(self, asked: Asked) -> Rendered:
         """The views of the frame that the clip continues and of the clip's cameras, at the run's size."""
         frames, source = asked.frames, asked.clip.source
-        surface, beliefs = self._of_first(_array(frames.images[0]), *matrices_of(asked.cameras[0])[0]).copy(), [1.0]
+        surface, beliefs = (
+            self._of_first(_array(frames.images[0]), *matrices_of(asked.cameras[0])[0]).copy(),
+            [1.0],
+        )
         size = tuple(frames.images.shape[1:3])
         if source:
             to_camera, intrinsics = matrices_of(asked.cameras[source])[0]
             view = surface.look(to_camera, intrinsics, size[1], size[0])
-            depth, belief = self._depth(frames.images[source], None if frames.depth is None else frames.depth[source], view.inverse)
+            depth, belief = self._depth(
+                frames.images[source],
+                None if frames.depth is None else frames.depth[source],
+                view.inverse,
+            )
             surface.add(_array(frames.images[source]), depth, view.hole, to_camera, intrinsics)
             beliefs.append(belief)
         cameras = Cameras.cat([asked.cameras[source], asked.clip.cameras])
-        views = each(lambda matrices: self._view(surface, beliefs, *matrices, size), matrices_of(cameras))
-        images, confidence, depths = (torch.from_numpy(np.stack(part)) for part in zip(*views, strict=True))
+        views = each(
+            lambda matrices: self._view(surface, beliefs, *matrices, size), matrices_of(cameras)
+        )
+        images, confidence, depths = (
+            torch.from_numpy(np.stack(part)) for part in zip(*views, strict=True)
+        )
         images[0], confidence[0] = frames.images[source].cpu(), 1.0
         return Rendered(images, confidence, depths)
 
@@ -68,35 +79,59 @@ class Scaffold:
             self._first = known, surface
         return self._first[1]
 
-    def _depth(self, image: Tensor, given: Tensor | None, inverse: np.ndarray) -> tuple[np.ndarray, float]:
+    def _depth(
+        self, image: Tensor, given: Tensor | None, inverse: np.ndarray
+    ) -> tuple[np.ndarray, float]:
         """A frame's depth in the world of the surface, and how far it agrees with it."""
         if given is None and self.estimator is not None:
             estimate = self.estimator(image)
             given = torch.where(estimate.valid, estimate.depth, 0.0)
-        known = torch.from_numpy(np.where(inverse > 0, 1 / np.maximum(inverse, 1e-12), 0).astype(np.float32))
+        known = torch.from_numpy(
+            np.where(inverse > 0, 1 / np.maximum(inverse, 1e-12), 0).astype(np.float32)
+        )
         if given is not None:
             placed = place(given.cpu().float(), known, TOLERANCE)
             if placed.found:
                 known_there = placed.depth > 0
-                return without_gaps(Depth(placed.depth, known_there, "scale")), float(placed.confidence[known_there].median())
-        hole = inverse <= 0  # nothing to go by: what is new lies as far away as what is known behind it
-        _, filled = fill_behind(np.zeros((*inverse.shape, 3), np.float32), inverse, hole, np.zeros_like(hole), "smooth")
+                return without_gaps(Depth(placed.depth, known_there, "scale")), float(
+                    placed.confidence[known_there].median()
+                )
+        hole = (
+            inverse <= 0
+        )  # nothing to go by: what is new lies as far away as what is known behind it
+        _, filled = fill_behind(
+            np.zeros((*inverse.shape, 3), np.float32), inverse, hole, np.zeros_like(hole), "smooth"
+        )
         return (1 / filled).astype(np.float32), 0.5
 
     @staticmethod
     def _view(
-        surface: Surface, beliefs: Sequence[float], to_camera: np.ndarray, intrinsics: np.ndarray, size: tuple[int, int]
+        surface: Surface,
+        beliefs: Sequence[float],
+        to_camera: np.ndarray,
+        intrinsics: np.ndarray,
+        size: tuple[int, int],
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         view = surface.look(to_camera, intrinsics, size[1], size[0])
         hole = view.hole
         if hole.all():
-            return np.full((*size, 3), 127, np.uint8), np.zeros(size, np.float32), np.full(size, surface.unit, np.float32)
+            return (
+                np.full((*size, 3), 127, np.uint8),
+                np.zeros(size, np.float32),
+                np.full(size, surface.unit, np.float32),
+            )
         cell = view.cell[1::2, 1::2]
-        belief = np.where(hole, 0.0, np.asarray(beliefs)[surface.cells[np.maximum(cell, 0), 0]]).astype(np.float32)
+        belief = np.where(
+            hole, 0.0, np.asarray(beliefs)[surface.cells[np.maximum(cell, 0), 0]]
+        ).astype(np.float32)
         # The pixels beside a hole are mixed with what it is filled with.
         belief[cv2.dilate(hole.astype(np.uint8), np.ones((3, 3))) > 0] = 0
         rgb, inverse = fill_behind(view.rgb, view.inverse, hole, view.front, "smooth")
-        return np.clip(np.rint(rgb), 0, 255).astype(np.uint8), belief, (1 / inverse).astype(np.float32)
+        return (
+            np.clip(np.rint(rgb), 0, 255).astype(np.uint8),
+            belief,
+            (1 / inverse).astype(np.float32),
+        )
 
 
 def _array(image: Tensor) -> np.ndarray:

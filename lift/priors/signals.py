@@ -26,7 +26,10 @@ STILL = 0.005
 def pluecker(cameras: Cameras) -> Float[Tensor, "view 6 y x"]:
     """Plücker coordinates of the rays through the pixels' centres: the moment o x d about the origin of the world, then the direction d, of unit length."""
     pixels = pixel_centers(cameras.width, cameras.height).to(cameras.intrinsics)
-    local = torch.cat([pixels, torch.ones_like(pixels[..., :1])], -1) @ torch.linalg.inv(cameras.intrinsics)[:, None].mT
+    local = (
+        torch.cat([pixels, torch.ones_like(pixels[..., :1])], -1)
+        @ torch.linalg.inv(cameras.intrinsics)[:, None].mT
+    )
     directions = normalize(local, dim=-1) @ cameras.camera_to_world[:, None, :3, :3].mT
     moments = torch.linalg.cross(cameras.centers[:, None, None].expand_as(directions), directions)
     return torch.cat([moments, directions], -1).permute(0, 3, 1, 2)
@@ -62,7 +65,8 @@ def scaled_poses(cameras: Cameras, unit: float) -> Float[Tensor, "view 4 4"]:
 
 def pose_actions(cameras: Cameras, unit: float) -> Float[Tensor, "step 9"]:
     """Where each camera after the first stands and looks as the one before it sees it: x y z in units of `unit`, then the first and the second column of the
-    rotation (Zhou et al., "On the continuity of rotation representations in neural networks", CVPR 2019)."""
+    rotation (Zhou et al., "On the continuity of rotation representations in neural networks", CVPR 2019).
+    """
     poses = scaled_poses(cameras, unit)
     moved = torch.linalg.inv(poses[:-1]) @ poses[1:]
     return torch.cat([moved[:, :3, 3], moved[:, :3, 0], moved[:, :3, 1]], dim=1)

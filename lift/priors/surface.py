@@ -69,8 +69,15 @@ class Surface:
         other.textures = self.textures.copy()
         return other
 
-    def add(self, image: np.ndarray, depth: np.ndarray, new: np.ndarray, to_camera: np.ndarray, intrinsics: np.ndarray) -> None:
-        """image [H W 3] uint8, depth [H W] without gaps, new [H W]: the pixels that were not on the surface yet."""
+    def add(
+        self,
+        image: np.ndarray,
+        depth: np.ndarray,
+        new: np.ndarray,
+        to_camera: np.ndarray,
+        intrinsics: np.ndarray,
+    ) -> None:
+        """Image [H W 3] uint8, depth [H W] without gaps, new [H W]: the pixels that were not on the surface yet."""
         height, width = depth.shape
         if self.layers == len(self.textures):
             textures = np.zeros((max(8, 2 * self.layers), height, width, 3), np.uint8)
@@ -82,11 +89,18 @@ class Surface:
         row, column = np.divmod(index, width + 1)
         inverse_intrinsics, to_world = np.linalg.inv(intrinsics), np.linalg.inv(to_camera)
         down, right = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
-        pixels = np.stack([column[:, None] + right - 0.5, row[:, None] + down - 0.5, np.ones((len(index), 4))], axis=-1)
-        points = (pixels @ inverse_intrinsics.T) / value[..., None] @ to_world[:3, :3].T + to_world[:3, 3]
+        pixels = np.stack(
+            [column[:, None] + right - 0.5, row[:, None] + down - 0.5, np.ones((len(index), 4))],
+            axis=-1,
+        )
+        points = (pixels @ inverse_intrinsics.T) / value[..., None] @ to_world[:3, :3].T + to_world[
+            :3, 3
+        ]
         layer = np.full(len(index), self.layers)
         self.corners = np.concatenate([self.corners, points.astype(np.float32)])
-        self.cells = np.concatenate([self.cells, np.stack([layer, row, column], axis=1).astype(np.int32)])
+        self.cells = np.concatenate(
+            [self.cells, np.stack([layer, row, column], axis=1).astype(np.int32)]
+        )
         self.flags = np.concatenate([self.flags, flags])
         self.layers += 1
 
@@ -94,24 +108,44 @@ class Surface:
         scale = np.diag([2.0, 2.0, 1.0])  # the lattice has two steps a pixel
         matrix = (scale @ intrinsics @ to_camera[:3]).astype(np.float32)
         shape = (2 * height + 1, 2 * width + 1)
-        inverse, cell, place = np.zeros(shape, np.float32), np.full(shape, -1, np.int32), np.zeros((*shape, 2), np.float32)
+        inverse, cell, place = (
+            np.zeros(shape, np.float32),
+            np.full(shape, -1, np.int32),
+            np.zeros((*shape, 2), np.float32),
+        )
         rgb, front = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.bool_)
         with jit.one_at_a_time:
             _rasterize(
-                self.corners, self.cells, self.flags, matrix, np.float32(CLOSE * self.unit), numba.get_num_threads(), inverse, cell, place
+                self.corners,
+                self.cells,
+                self.flags,
+                matrix,
+                np.float32(CLOSE * self.unit),
+                numba.get_num_threads(),
+                inverse,
+                cell,
+                place,
             )
             _shade(self.cells, self.flags, self.textures, cell, place, rgb, front)
         return View(rgb, inverse[1::2, 1::2].copy(), front, cell, place)
 
-    def recede(self, depth: np.ndarray, hole: np.ndarray, to_camera: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    def recede(
+        self, depth: np.ndarray, hole: np.ndarray, to_camera: np.ndarray, intrinsics: np.ndarray
+    ) -> np.ndarray:
         """Depth with what was made up in holes moved back until it hides nothing of the first picture."""
         first, to_first, first_intrinsics = self.first
         height, width = first.shape
         row, column = np.nonzero(hole)
-        rays = np.stack([column + 0.5, row + 0.5, np.ones(len(row))], axis=1) @ np.linalg.inv(intrinsics).T
+        rays = (
+            np.stack([column + 0.5, row + 0.5, np.ones(len(row))], axis=1)
+            @ np.linalg.inv(intrinsics).T
+        )
         change = to_first @ np.linalg.inv(to_camera)
         # In the first camera's pixels, a ray is the line away * z + origin.
-        away, origin = rays @ (first_intrinsics @ change[:3, :3]).T, first_intrinsics @ change[:3, 3]
+        away, origin = (
+            rays @ (first_intrinsics @ change[:3, :3]).T,
+            first_intrinsics @ change[:3, 3],
+        )
         out, far = depth.astype(np.float64), first.max()
         z, todo = out[row, column], np.arange(len(row))
         while len(todo):
@@ -132,7 +166,9 @@ class Surface:
             _blend(self.cells, self.flags, self.textures, view.cell, view.place, view.rgb, out)
         return out
 
-    def _cells(self, inverse: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _cells(
+        self, inverse: np.ndarray, new: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Cells between four neighbouring pixels: their index, the inverse depth of their corners, their flags.
 
         A cell whose corners belong together is one piece. A cut one becomes two, each flat, drawn only in the quarters of its own
@@ -143,7 +179,9 @@ class Surface:
         cut, middle = (high - low) * self.unit > self.jump, (low + high) / 2
         # The near side of a cut, two pixels deep: a hole beside it lies behind it.
         brink, beyond = np.zeros(inverse.shape, bool), np.zeros(inverse.shape, bool)
-        for corner, on_brink, is_beyond in zip(corners, _corners(brink), _corners(beyond), strict=True):
+        for corner, on_brink, is_beyond in zip(
+            corners, _corners(brink), _corners(beyond), strict=True
+        ):
             on_brink |= cut & (corner > middle)
             is_beyond |= cut & (corner <= middle)
         brink |= _grown(brink) & ~beyond
@@ -161,14 +199,26 @@ class Surface:
             member = group & present
             used = (member & fresh).any(1)
             whole = member.all(1) & ~around
-            flags = (member * np.array([1, 2, 4, 8])).sum(1) + SHARP * whole + FRONT * (edge & member).any(1)
-            chosen.append((index[used], _flattened(corner[used], group[used]), flags[used].astype(np.uint8)))
+            flags = (
+                (member * np.array([1, 2, 4, 8])).sum(1)
+                + SHARP * whole
+                + FRONT * (edge & member).any(1)
+            )
+            chosen.append(
+                (index[used], _flattened(corner[used], group[used]), flags[used].astype(np.uint8))
+            )
         return tuple(np.concatenate(parts) for parts in zip(*chosen, strict=True))
 
 
 def matrices_of(cameras: Cameras) -> list[tuple[np.ndarray, np.ndarray]]:
     """World to camera and intrinsics of each, as `Surface` takes them."""
-    return list(zip(cameras.world_to_camera.double().cpu().numpy(), cameras.intrinsics.double().cpu().numpy(), strict=True))
+    return list(
+        zip(
+            cameras.world_to_camera.double().cpu().numpy(),
+            cameras.intrinsics.double().cpu().numpy(),
+            strict=True,
+        )
+    )
 
 
 def _corners(a: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -186,8 +236,12 @@ def _flattened(corner: np.ndarray, member: np.ndarray) -> np.ndarray:
     for k in range(4):
         beside, below, across = k ^ 1, k ^ 2, k ^ 3
         weight = member[:, beside] * 1.0 + member[:, below]
-        mean = (member[:, beside] * corner[:, beside] + member[:, below] * corner[:, below]) / np.maximum(weight, 1)
-        out[:, k] = np.where(member[:, k], corner[:, k], np.where(weight > 0, mean, corner[:, across]))
+        mean = (
+            member[:, beside] * corner[:, beside] + member[:, below] * corner[:, below]
+        ) / np.maximum(weight, 1)
+        out[:, k] = np.where(
+            member[:, k], corner[:, k], np.where(weight > 0, mean, corner[:, across])
+        )
     return out
 
 
@@ -202,7 +256,12 @@ def _rasterize_rows(x, y, w, rows, cells, flags, top, bottom, inverse, cell, pla
         for half in range(2):
             a = 0 if half == 0 else 3  # right angle at the upper left, then at the lower right
             b, c = (1, 2) if half == 0 else (2, 1)
-            abx, aby, acx, acy = x[q, b] - x[q, a], y[q, b] - y[q, a], x[q, c] - x[q, a], y[q, c] - y[q, a]
+            abx, aby, acx, acy = (
+                x[q, b] - x[q, a],
+                y[q, b] - y[q, a],
+                x[q, c] - x[q, a],
+                y[q, c] - y[q, a],
+            )
             area = abx * acy - aby * acx
             if area < 1e-7:  # seen from behind, or from the side
                 continue
@@ -223,7 +282,12 @@ def _rasterize_rows(x, y, w, rows, cells, flags, top, bottom, inverse, cell, pla
                         continue
                     u, v = (s, t) if half == 0 else (1 - s, 1 - t)
                     # In the middle between two corners a sample is either's: no crack runs between the pieces of a cut cell.
-                    bits = (1 if u < 0.501 else 0) | (2 if u > 0.499 else 0) | (4 if u < 0.501 else 0) | (8 if u > 0.499 else 0)
+                    bits = (
+                        (1 if u < 0.501 else 0)
+                        | (2 if u > 0.499 else 0)
+                        | (4 if u < 0.501 else 0)
+                        | (8 if u > 0.499 else 0)
+                    )
                     bits &= (3 if v < 0.501 else 0) | (12 if v > 0.499 else 0)
                     if mask & bits:
                         inverse[i, j], cell[i, j] = value, q
@@ -237,8 +301,14 @@ def _rasterize_rows(x, y, w, rows, cells, flags, top, bottom, inverse, cell, pla
 @compiled(fastmath=True, parallel=PARALLEL)
 def _rasterize(corners, cells, flags, matrix, close, bands, inverse, cell, place):
     height, width = inverse.shape
-    x, y, w = np.empty((len(corners), 4), np.float32), np.empty((len(corners), 4), np.float32), np.empty((len(corners), 4), np.float32)
-    rows = np.empty((len(corners), 2), np.int32)  # the first and last of the lattice that a cell may touch
+    x, y, w = (
+        np.empty((len(corners), 4), np.float32),
+        np.empty((len(corners), 4), np.float32),
+        np.empty((len(corners), 4), np.float32),
+    )
+    rows = np.empty(
+        (len(corners), 2), np.int32
+    )  # the first and last of the lattice that a cell may touch
     for part in prange(PARTS):
         for q in range(part * len(corners) // PARTS, (part + 1) * len(corners) // PARTS):
             rows[q, 0], rows[q, 1] = height, -1
@@ -246,11 +316,18 @@ def _rasterize(corners, cells, flags, matrix, close, bands, inverse, cell, place
                 p = corners[q, k]
                 z = matrix[2, 0] * p[0] + matrix[2, 1] * p[1] + matrix[2, 2] * p[2] + matrix[2, 3]
                 w[q, k] = 1 / z if z >= close else np.float32(0)
-                x[q, k] = (matrix[0, 0] * p[0] + matrix[0, 1] * p[1] + matrix[0, 2] * p[2] + matrix[0, 3]) * w[q, k]
-                y[q, k] = (matrix[1, 0] * p[0] + matrix[1, 1] * p[1] + matrix[1, 2] * p[2] + matrix[1, 3]) * w[q, k]
+                x[q, k] = (
+                    matrix[0, 0] * p[0] + matrix[0, 1] * p[1] + matrix[0, 2] * p[2] + matrix[0, 3]
+                ) * w[q, k]
+                y[q, k] = (
+                    matrix[1, 0] * p[0] + matrix[1, 1] * p[1] + matrix[1, 2] * p[2] + matrix[1, 3]
+                ) * w[q, k]
             low, high = max(min(y[q]), np.float32(-1)), min(max(y[q]), np.float32(height))
             if min(w[q]) > 0 and max(x[q]) >= 0 and min(x[q]) <= width - 1:
-                rows[q, 0], rows[q, 1] = int(np.ceil(low - np.float32(1e-3))), int(np.floor(high + np.float32(1e-3)))
+                rows[q, 0], rows[q, 1] = (
+                    int(np.ceil(low - np.float32(1e-3))),
+                    int(np.floor(high + np.float32(1e-3))),
+                )
     for band in prange(bands):
         top, bottom = band * height // bands, (band + 1) * height // bands
         _rasterize_rows(x, y, w, rows, cells, flags, top, bottom, inverse, cell, place)
@@ -309,7 +386,11 @@ def _beside_hole(cell, a, b):
     """A pixel beside sample (a, b) that is a hole, or (-1, -1)."""
     for c in range((a - 1) // 2, a // 2 + 1):
         for d in range((b - 1) // 2, b // 2 + 1):
-            if 0 <= 2 * c < cell.shape[0] - 1 and 0 <= 2 * d < cell.shape[1] - 1 and cell[2 * c + 1, 2 * d + 1] < 0:
+            if (
+                0 <= 2 * c < cell.shape[0] - 1
+                and 0 <= 2 * d < cell.shape[1] - 1
+                and cell[2 * c + 1, 2 * d + 1] < 0
+            ):
                 return c, d
     return -1, -1
 
@@ -317,7 +398,8 @@ def _beside_hole(cell, a, b):
 @compiled(fastmath=True, parallel=PARALLEL)
 def _blend(cells, flags, textures, cell, place, rgb, out):
     """Where neighbouring samples come from different places, a pixel is their tent-weighted mean; a missing sample takes the
-    colour that a hole beside it was filled with."""
+    colour that a hole beside it was filled with.
+    """
     height, width = rgb.shape[:2]
     for i in prange(height):
         wu, wv, color = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(3, np.float32)
@@ -325,16 +407,20 @@ def _blend(cells, flags, textures, cell, place, rgb, out):
             q = cell[2 * i + 1, 2 * j + 1]
             if q < 0:
                 continue
-            x, y = cells[q, 2] + place[2 * i + 1, 2 * j + 1, 0], cells[q, 1] + place[2 * i + 1, 2 * j + 1, 1]
+            x, y = (
+                cells[q, 2] + place[2 * i + 1, 2 * j + 1, 0],
+                cells[q, 1] + place[2 * i + 1, 2 * j + 1, 1],
+            )
             torn = False
             for a in range(2 * i, 2 * i + 3):
                 for b in range(2 * j, 2 * j + 3):
                     r = cell[a, b]
                     if r < 0:
                         torn |= _beside_hole(cell, a, b)[0] >= 0
-                    elif cells[r, 0] != cells[q, 0]:
-                        torn = True
-                    elif abs(cells[r, 2] + place[a, b, 0] - x) > 0.8 or abs(cells[r, 1] + place[a, b, 1] - y) > 0.8:
+                    elif cells[r, 0] != cells[q, 0] or (
+                        abs(cells[r, 2] + place[a, b, 0] - x) > 0.8
+                        or abs(cells[r, 1] + place[a, b, 1] - y) > 0.8
+                    ):
                         torn = True
             if not torn:
                 continue
@@ -345,13 +431,17 @@ def _blend(cells, flags, textures, cell, place, rgb, out):
                     weight = np.float32((2 - abs(a - 2 * i - 1)) * (2 - abs(b - 2 * j - 1)))
                     r = cell[a, b]
                     if r >= 0:
-                        _color(cells, flags, textures, r, place[a, b, 0], place[a, b, 1], color, wu, wv)
+                        _color(
+                            cells, flags, textures, r, place[a, b, 0], place[a, b, 1], color, wu, wv
+                        )
                     else:
                         c, d = _beside_hole(cell, a, b)
                         if c < 0:
                             continue
                         color[:] = rgb[c, d]
                     total += weight
-                    for k in range(3):  # as an array's expression it cannot be compiled where numba has only `_color` cached
+                    for k in range(
+                        3
+                    ):  # as an array's expression it cannot be compiled where numba has only `_color` cached
                         out[i, j, k] += weight * color[k]
             out[i, j] /= total

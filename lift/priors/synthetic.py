@@ -1,6 +1,6 @@
 """A video generator whose mistakes are known: a built-in scene, drawn wrong on purpose."""
 
-from typing import Literal, Optional
+from typing import Literal
 
 import torch
 
@@ -28,7 +28,7 @@ class Synthetic(VideoPrior):
 
     def __init__(
         self,
-        scene: Optional[Literal["room", "terrace", "thin", "plain"]] = None,
+        scene: Literal["room", "terrace", "thin", "plain"] | None = None,
         strength: float = 1.0,
         geometry: float = 1.0,
         texture: float = 1.0,
@@ -40,8 +40,16 @@ class Synthetic(VideoPrior):
     ) -> None:
         self.scene = image if scene is None else scene
         if self.scene not in SCENES:
-            raise ValueError(f"image is {image}; prior synthetic renders its own scene; start it with image={' or image='.join(SCENES)}")
-        factors = {"geometry": geometry, "texture": texture, "color": color, "blur": blur, "camera": camera}
+            raise ValueError(
+                f"image is {image}; prior synthetic renders its own scene; start it with image={' or image='.join(SCENES)}"
+            )
+        factors = {
+            "geometry": geometry,
+            "texture": texture,
+            "color": color,
+            "blur": blur,
+            "camera": camera,
+        }
         for key, value in {"strength": strength, **factors}.items():
             if value < 0:
                 raise ValueError(f"prior.{key} is {value:g}; choose 0 or more")
@@ -61,36 +69,62 @@ class Synthetic(VideoPrior):
         Raises ValueError if frame 0 is not the scene's own view.
         """
         start = self._start(cameras[0])
-        if start.images.shape != frames.images[:1].shape or float((start.rgb - frames.rgb[:1].cpu()).abs().mean()) > 0.01:
-            raise ValueError(f"prior synthetic renders its own scene; start it with image={self.scene}, not with another picture")
+        if (
+            start.images.shape != frames.images[:1].shape
+            or float((start.rgb - frames.rgb[:1].cpu()).abs().mean()) > 0.01
+        ):
+            raise ValueError(
+                f"prior synthetic renders its own scene; start it with image={self.scene}, not with another picture"
+            )
         if not any(self.factors.values()):
             return self.truth(clip.cameras)
         typical = float(start.depth.median())
-        return Frames.cat(each(lambda wrong: self._draw(*wrong, typical), self.mistaken(cameras[0], len(frames), clip, seed, typical)))
+        return Frames.cat(
+            each(
+                lambda wrong: self._draw(*wrong, typical),
+                self.mistaken(cameras[0], len(frames), clip, seed, typical),
+            )
+        )
 
     def taken(self, start: Cameras, known: int, clip: Clip, seed: int) -> Cameras:
         typical = float(self._start(start).depth.median())
         wrong = self.mistaken(start, known, clip, seed, typical)
-        return Cameras.cat([mistakes.camera(camera, sizes["camera"], typical) for camera, mistakes, sizes in wrong])
+        return Cameras.cat(
+            [mistakes.camera(camera, sizes["camera"], typical) for camera, mistakes, sizes in wrong]
+        )
 
-    def mistaken(self, start: Cameras, known: int, clip: Clip, seed: int, typical: float) -> list[tuple[Cameras, Mistakes, dict[str, float]]]:
+    def mistaken(
+        self, start: Cameras, known: int, clip: Clip, seed: int, typical: float
+    ) -> list[tuple[Cameras, Mistakes, dict[str, float]]]:
         """Of each frame of a clip: the camera asked for, its mistakes and their sizes."""
-        source, last = Mistakes.of(clip.source, seed), Mistakes.of(known + len(clip.cameras) - 1, seed)
+        source, last = (
+            Mistakes.of(clip.source, seed),
+            Mistakes.of(known + len(clip.cameras) - 1, seed),
+        )
         out = []
         for index in range(len(clip.cameras)):
             away = motion(start, clip.cameras[index], typical)
             sizes = {kind: away * factor for kind, factor in self.factors.items()}
-            out.append((clip.cameras[index], source.fading(last, (index + 1) / len(clip.cameras)), sizes))
+            out.append(
+                (clip.cameras[index], source.fading(last, (index + 1) / len(clip.cameras)), sizes)
+            )
         return out
 
     def _start(self, camera: Cameras) -> Frames:
         """The scene's own view, cast once."""
-        known = self._seen and all(map(torch.equal, self._seen[0].tensors().values(), camera.tensors().values()))
-        if not known or (self._seen[0].width, self._seen[0].height) != (camera.width, camera.height):
+        known = self._seen and all(
+            map(torch.equal, self._seen[0].tensors().values(), camera.tensors().values())
+        )
+        if not known or (self._seen[0].width, self._seen[0].height) != (
+            camera.width,
+            camera.height,
+        ):
             self._seen = (camera, self.truth(camera))
         return self._seen[1]
 
-    def _draw(self, camera: Cameras, mistakes: Mistakes, sizes: dict[str, float], typical: float) -> Frames:
+    def _draw(
+        self, camera: Cameras, mistakes: Mistakes, sizes: dict[str, float], typical: float
+    ) -> Frames:
         seen = self.truth(mistakes.camera(camera, sizes["camera"], typical))
         rgb, depth = mistakes.warp(seen.rgb[0], seen.depth[0], sizes["geometry"], sizes["texture"])
         rgb = mistakes.mottle(rgb, sizes["texture"])

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +30,12 @@ class Diffusers(OneByOne):
     """
 
     licence = "see the model's page"
-    requires = ("diffusers", "transformers", "accelerate", "ftfy")  # the last for the text of Wan's pipelines
+    requires = (
+        "diffusers",
+        "transformers",
+        "accelerate",
+        "ftfy",
+    )  # the last for the text of Wan's pipelines
     pipeline = "DiffusionPipeline"
     follows = "text"
     size = (832, 480)
@@ -41,7 +46,7 @@ class Diffusers(OneByOne):
         model: str,
         every: int = 1,
         step: int = 16,
-        guidance: Optional[float] = None,
+        guidance: float | None = None,
         *,
         depth: Depth,
         device: torch.device,
@@ -53,7 +58,9 @@ class Diffusers(OneByOne):
         self.every, self.step, self.typical = every, step, depth.typical
         if (Path(model).expanduser() / "unet").is_dir():
             self.denoiser = "unet"
-        super().__init__(model, guidance=1.0 if guidance is None else guidance, device=device, **shared)
+        super().__init__(
+            model, guidance=1.0 if guidance is None else guidance, device=device, **shared
+        )
         self.guidance = guidance
 
     @cached_property
@@ -61,12 +68,16 @@ class Diffusers(OneByOne):
         import diffusers
 
         # Its class is looked at before gigabytes of it are fetched.
-        name = loaded(lambda: diffusers.DiffusionPipeline.load_config(self.model), self.model, self.pipeline).get("_class_name")
+        name = loaded(
+            lambda: diffusers.DiffusionPipeline.load_config(self.model), self.model, self.pipeline
+        ).get("_class_name")
         kind = getattr(diffusers, name, None) if isinstance(name, str) else None
         if kind is not None:
             takes = inspect.signature(kind.__call__).parameters
             if "image" not in takes or not {"num_frames", "frames"} & set(takes):
-                raise ValueError(f"prior.model {self.model} is a {name}, which does not make a video of an image; choose an image-to-video model")
+                raise ValueError(
+                    f"prior.model {self.model} is a {name}, which does not make a video of an image; choose an image-to-video model"
+                )
         return super().pipe
 
     def _placed(self, pipe: Any) -> Any:
@@ -74,24 +85,54 @@ class Diffusers(OneByOne):
         return super()._placed(pipe)
 
     def video(
-        self, picture: UInt8[Tensor, "y x 3"], cameras: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]
+        self,
+        picture: UInt8[Tensor, "y x 3"],
+        cameras: Cameras,
+        asked: Asked,
+        generator: torch.Generator,
+        after: Callable[..., dict],
     ) -> Float[Tensor, "frame 3 y x"]:
         from PIL import Image
 
-        made = planes(self.pipe(**self.call(Image.fromarray(picture.cpu().numpy()), cameras, asked, generator, after))[0][0])
+        made = planes(
+            self.pipe(
+                **self.call(
+                    Image.fromarray(picture.cpu().numpy()), cameras, asked, generator, after
+                )
+            )[0][0]
+        )
         if len(made) != self.frames:
-            raise ValueError(f"prior.model {self.model} made {len(made)} frames, not prior.frames={self.frames}; choose prior.frames={len(made)}")
+            raise ValueError(
+                f"prior.model {self.model} made {len(made)} frames, not prior.frames={self.frames}; choose prior.frames={len(made)}"
+            )
         return made
 
-    def call(self, picture: Any, cameras: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]) -> dict[str, Any]:
+    def call(
+        self,
+        picture: Any,
+        cameras: Cameras,
+        asked: Asked,
+        generator: torch.Generator,
+        after: Callable[..., dict],
+    ) -> dict[str, Any]:
         """Arguments for the pipeline, of those that it takes."""
         named = asked.clip.name.split("/")[-1]
         words = WORDS[named if named in WORDS else move(cameras, self.typical)]
         known = {
-            "image": picture, "prompt": sentences(self.prompt, words), "negative_prompt": self.negative_prompt,
-            "height": cameras.height, "width": cameras.width, "num_frames": self.frames, "frames": self.frames, "num_inference_steps": self.steps,
-            "guidance_scale": self.guidance, "generator": generator, "decode_chunk_size": self.decode, "output_type": "np", "callback_on_step_end": after,
-        }  # fmt: skip
+            "image": picture,
+            "prompt": sentences(self.prompt, words),
+            "negative_prompt": self.negative_prompt,
+            "height": cameras.height,
+            "width": cameras.width,
+            "num_frames": self.frames,
+            "frames": self.frames,
+            "num_inference_steps": self.steps,
+            "guidance_scale": self.guidance,
+            "generator": generator,
+            "decode_chunk_size": self.decode,
+            "output_type": "np",
+            "callback_on_step_end": after,
+        }
         takes = inspect.signature(self.pipe.__call__).parameters
         return {key: value for key, value in known.items() if key in takes and value is not None}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal, Optional
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -54,7 +54,7 @@ class WanVACE(OneByOne):
         steps: int = 30,
         *,
         depth: Depth,
-        estimator: Optional[DepthEstimator] = None,
+        estimator: DepthEstimator | None = None,
         device: torch.device,
         **shared,
     ) -> None:
@@ -68,18 +68,29 @@ class WanVACE(OneByOne):
         self.scaffold = Scaffold(depth, estimator)
 
     def _placed(self, pipe: Any) -> Any:
-        pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, flow_shift=self.shift)
+        pipe.scheduler = type(pipe.scheduler).from_config(
+            pipe.scheduler.config, flow_shift=self.shift
+        )
         return super()._placed(pipe)
 
     @cached_property
-    def words(self) -> tuple[Tensor, Optional[Tensor]]:
+    def words(self) -> tuple[Tensor, Tensor | None]:
         """What the prompt and, with guidance, the negative one say to the network [1 token channel]; encoded once for all clips."""
         pipe = self.pipe
         texts = [self.prompt, self.negative_prompt][: 2 if self.guidance > 1 else 1]
-        tokens = pipe.tokenizer(texts, padding="max_length", max_length=WORDS, truncation=True, return_attention_mask=True, return_tensors="pt").to(self.device)
+        tokens = pipe.tokenizer(
+            texts,
+            padding="max_length",
+            max_length=WORDS,
+            truncation=True,
+            return_attention_mask=True,
+            return_tensors="pt",
+        ).to(self.device)
         with torch.no_grad():
             states = pipe.text_encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state
-        states = states * tokens.attention_mask[..., None]  # it was trained with zeros after the end
+        states = (
+            states * tokens.attention_mask[..., None]
+        )  # it was trained with zeros after the end
         pipe.maybe_free_model_hooks()
         return states[:1], states[1:] if len(texts) > 1 else None
 
@@ -88,7 +99,12 @@ class WanVACE(OneByOne):
         super().release()
 
     def video(
-        self, picture: UInt8[Tensor, "y x 3"], cameras: Cameras, asked: Asked, generator: torch.Generator, after: Callable[..., dict]
+        self,
+        picture: UInt8[Tensor, "y x 3"],
+        cameras: Cameras,
+        asked: Asked,
+        generator: torch.Generator,
+        after: Callable[..., dict],
     ) -> Float[Tensor, "frame 3 y x"]:
         from PIL import Image
 
@@ -97,15 +113,32 @@ class WanVACE(OneByOne):
         first = resized(asked.frames.images[:1], width, height)[0]
         words, without = self.words
         return self.pipe(
-            prompt_embeds=words, negative_prompt_embeds=without, video=video, mask=mask, conditioning_scale=self.strength,
-            reference_images=Image.fromarray(first.cpu().numpy()) if self.reference == "picture" else None, height=height, width=width, num_frames=self.frames,
-            num_inference_steps=self.steps, guidance_scale=self.guidance, generator=generator, output_type="pt", callback_on_step_end=after,
-        ).frames[0]  # fmt: skip
+            prompt_embeds=words,
+            negative_prompt_embeds=without,
+            video=video,
+            mask=mask,
+            conditioning_scale=self.strength,
+            reference_images=Image.fromarray(first.cpu().numpy())
+            if self.reference == "picture"
+            else None,
+            height=height,
+            width=width,
+            num_frames=self.frames,
+            num_inference_steps=self.steps,
+            guidance_scale=self.guidance,
+            generator=generator,
+            output_type="pt",
+            callback_on_step_end=after,
+        ).frames[0]
 
-    def condition(self, asked: Asked, width: int, height: int) -> tuple[Float[Tensor, "1 frame 3 y x"], Float[Tensor, "1 frame 1 y x"]]:
+    def condition(
+        self, asked: Asked, width: int, height: int
+    ) -> tuple[Float[Tensor, "1 frame 3 y x"], Float[Tensor, "1 frame 1 y x"]]:
         """The video, from 0 to 1, grey where it is to be made, and its mask, which is 1 there."""
         rendered = self.scaffold.rendered(asked)
         # A pixel is known if all that it covers is.
-        known = 1 - adaptive_max_pool2d(1 - rendered.confidence[:, None], (height, width)) > self.trust
+        known = (
+            1 - adaptive_max_pool2d(1 - rendered.confidence[:, None], (height, width)) > self.trust
+        )
         images = resized(rendered.images, width, height).permute(0, 3, 1, 2).float() / 255
         return torch.where(known, images, 0.5)[None], (~known).float()[None]

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Optional
 
 import torch
 from jaxtyping import Float, UInt8
@@ -55,7 +54,7 @@ class ViewCrafter(DiffusionPrior):
         steps: int = 50,
         *,
         depth: Depth,
-        estimator: Optional[DepthEstimator] = None,
+        estimator: DepthEstimator | None = None,
         device: torch.device,
         **shared,
     ) -> None:
@@ -78,8 +77,18 @@ class ViewCrafter(DiffusionPrior):
             from huggingface_hub import hf_hub_download
 
             place = Path(self.model)
-            file = place / self.index if place.is_dir() else place if place.is_file() else hf_hub_download(self.model, self.index)
-            return networks(torch.load(file, map_location="cpu", weights_only=True, mmap=True), self.device, self.dtype)
+            file = (
+                place / self.index
+                if place.is_dir()
+                else place
+                if place.is_file()
+                else hf_hub_download(self.model, self.index)
+            )
+            return networks(
+                torch.load(file, map_location="cpu", weights_only=True, mmap=True),
+                self.device,
+                self.dtype,
+            )
 
         return self._placed(loaded(load, self.model, self.pipeline))
 
@@ -92,7 +101,9 @@ class ViewCrafter(DiffusionPrior):
             if self.offload == "none" or self.device.type == "cpu":
                 part.to(self.device)
             elif self.offload == "group":
-                apply_group_offloading(part, self.device, offload_type="leaf_level", use_stream=True)
+                apply_group_offloading(
+                    part, self.device, offload_type="leaf_level", use_stream=True
+                )
         if self.compiled:
             pipe.unet.compile()
         return pipe
@@ -108,7 +119,12 @@ class ViewCrafter(DiffusionPrior):
             part.to("cpu")
 
     @torch.inference_mode()
-    def sampled(self, pictures: UInt8[Tensor, "clip y x 3"], paths: Sequence[Cameras], asked: Sequence[Asked]) -> UInt8[Tensor, "clip frame y x 3"]:
+    def sampled(
+        self,
+        pictures: UInt8[Tensor, "clip y x 3"],
+        paths: Sequence[Cameras],
+        asked: Sequence[Asked],
+    ) -> UInt8[Tensor, "clip frame y x 3"]:
         generators = self.noise(asked)
         known = torch.stack([self.encoded(video) for video in self.renders(pictures, asked)])
         tokens, nothing = self.looked_at(pictures)
@@ -116,24 +132,41 @@ class ViewCrafter(DiffusionPrior):
         fps = torch.full((len(asked),), float(self.fps), device=self.device)
 
         def fresh() -> Tensor:
-            return torch.stack([torch.randn(known.shape[1:], generator=rng) for rng in generators]).to(self.device)
+            return torch.stack(
+                [torch.randn(known.shape[1:], generator=rng) for rng in generators]
+            ).to(self.device)
 
         with self.at_work("unet") as unet, self.steps_shown(asked) as shown:
 
             def velocity(latents: Tensor, time: int) -> Tensor:
-                inputs, times = torch.cat([latents, known], 2).to(self.dtype), torch.full_like(fps, time)
+                inputs, times = (
+                    torch.cat([latents, known], 2).to(self.dtype),
+                    torch.full_like(fps, time),
+                )
 
                 def told(words: Tensor, image: Tensor) -> Tensor:
-                    return unet(inputs, times, fps, words.expand(len(asked), -1, -1), image.expand(len(asked), -1, -1)).float()
+                    return unet(
+                        inputs,
+                        times,
+                        fps,
+                        words.expand(len(asked), -1, -1),
+                        image.expand(len(asked), -1, -1),
+                    ).float()
 
                 given = told(text[1:], tokens)
                 # One after the other: together they take twice the memory and as long.
-                return given if self.guidance == 1 else guided(told(text[:1], nothing), given, self.guidance, self.rescale)
+                return (
+                    given
+                    if self.guidance == 1
+                    else guided(told(text[:1], nothing), given, self.guidance, self.rescale)
+                )
 
             latents = ddim(velocity, fresh(), self.steps, self.eta, self.pipe.scale, fresh, shown)
         return torch.stack([self.decoded(video) for video in finite(latents)])
 
-    def renders(self, pictures: UInt8[Tensor, "clip y x 3"], asked: Sequence[Asked]) -> UInt8[Tensor, "clip frame y x 3"]:
+    def renders(
+        self, pictures: UInt8[Tensor, "clip y x 3"], asked: Sequence[Asked]
+    ) -> UInt8[Tensor, "clip frame y x 3"]:
         """What is known of each clip's views, black where nothing is; the pictures before it."""
         down, across = pictures.shape[1:3]
         videos = []
@@ -147,20 +180,37 @@ class ViewCrafter(DiffusionPrior):
 
     def encoded(self, video: UInt8[Tensor, "frame y x 3"]) -> Float[Tensor, "frame 4 h w"]:
         with self.at_work("vae") as vae:
-            planes = [planes_of(some).to(self.device, self.dtype) for some in video.split(self.decode)]
-            return LATENT * torch.cat([vae.encode(some).latent_dist.mode() for some in planes]).float()
+            planes = [
+                planes_of(some).to(self.device, self.dtype) for some in video.split(self.decode)
+            ]
+            return (
+                LATENT * torch.cat([vae.encode(some).latent_dist.mode() for some in planes]).float()
+            )
 
     def decoded(self, latents: Float[Tensor, "frame 4 h w"]) -> UInt8[Tensor, "frame y x 3"]:
         with self.at_work("vae") as vae:
-            planes = torch.cat([vae.decode(some).sample.float() for some in (latents / LATENT).to(self.dtype).split(self.decode)])
+            planes = torch.cat(
+                [
+                    vae.decode(some).sample.float()
+                    for some in (latents / LATENT).to(self.dtype).split(self.decode)
+                ]
+            )
         return ((planes / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
-    def looked_at(self, pictures: UInt8[Tensor, "clip y x 3"]) -> tuple[Float[Tensor, "clip token context"], Float[Tensor, "1 token context"]]:
+    def looked_at(
+        self, pictures: UInt8[Tensor, "clip y x 3"]
+    ) -> tuple[Float[Tensor, "clip token context"], Float[Tensor, "1 token context"]]:
         """What the UNet is told of each picture, and of none, which is grey."""
-        from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import _resize_with_antialiasing as smaller
+        from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import (
+            _resize_with_antialiasing as smaller,
+        )
 
-        planes = torch.cat([planes_of(pictures), torch.zeros(1, 3, *pictures.shape[1:3], device=pictures.device)]).to(self.device)
-        mean, spread = (torch.tensor(value, device=self.device)[:, None, None] for value in (MEAN, SPREAD))
+        planes = torch.cat(
+            [planes_of(pictures), torch.zeros(1, 3, *pictures.shape[1:3], device=pictures.device)]
+        ).to(self.device)
+        mean, spread = (
+            torch.tensor(value, device=self.device)[:, None, None] for value in (MEAN, SPREAD)
+        )
         with self.at_work("image_encoder") as tower:
             small = smaller(planes, (tower.size, tower.size)) / 2 + 0.5
             patches = tower(((small - mean) / spread).to(self.dtype))

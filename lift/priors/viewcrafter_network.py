@@ -7,7 +7,7 @@ are; all sizes are read from the weights' shapes.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -31,9 +31,12 @@ TIMES = 1000
 TURN = 400
 """The level of noise up to which the clean latents' scale falls; from there on it is constant."""
 PREFIXES = {
-    "unet": "model.diffusion_model.", "vae": "first_stage_model.", "text": "cond_stage_model.model.", "image_encoder": "embedder.model.visual.",
+    "unet": "model.diffusion_model.",
+    "vae": "first_stage_model.",
+    "text": "cond_stage_model.model.",
+    "image_encoder": "embedder.model.visual.",
     "resampler": "image_proj_model.",
-}  # fmt: skip
+}
 """Of the names in the checkpoint, by part."""
 PROMPTS = ("", "Rotating view of a scene")
 """Of what is to be left, and of what is wanted: the one text that it was trained with."""
@@ -44,7 +47,11 @@ BEGIN, END, LENGTH = 49406, 49407, 77
 
 
 def attended(
-    query: Float[Tensor, "item q c"], key: Float[Tensor, "item k c"], value: Float[Tensor, "item k c"], heads: int, causal: bool = False
+    query: Float[Tensor, "item q c"],
+    key: Float[Tensor, "item k c"],
+    value: Float[Tensor, "item k c"],
+    heads: int,
+    causal: bool = False,
 ) -> Float[Tensor, "item q c"]:
     parts = [some.unflatten(-1, (heads, -1)).transpose(1, 2) for some in (query, key, value)]
     return attend(*parts, causal).transpose(1, 2).flatten(2)
@@ -52,7 +59,9 @@ def attended(
 
 def sinusoid(values: Float[Tensor, "item"], width: int) -> Float[Tensor, "item width"]:
     """Cosines, then sines, of `width` / 2 frequencies from 1 down to almost 1 / 10000."""
-    rates = torch.exp(-math.log(10000) * torch.arange(width // 2, device=values.device) / (width // 2))
+    rates = torch.exp(
+        -math.log(10000) * torch.arange(width // 2, device=values.device) / (width // 2)
+    )
     angles = values[:, None].float() * rates
     return torch.cat([angles.cos(), angles.sin()], -1)
 
@@ -84,20 +93,39 @@ class Sizes:
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> "Sizes":
         """Of a UNet with these weights."""
-        first, last, told = state["input_blocks.0.0.weight"], state["out.2.weight"], state["middle_block.1.transformer_blocks.0.attn2.to_k.weight"]
+        first, last, told = (
+            state["input_blocks.0.0.weight"],
+            state["out.2.weight"],
+            state["middle_block.1.transformer_blocks.0.attn2.to_k.weight"],
+        )
         count = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("input_blocks."))
         levels = 1 + sum(f"input_blocks.{i}.0.op.weight" in state for i in range(count))
-        blocks = count // levels - 1  # each level has as many and a downsampling, but for the last; the first convolution makes up for it
+        blocks = (
+            count // levels - 1
+        )  # each level has as many and a downsampling, but for the last; the first convolution makes up for it
         begins = [1 + level * (blocks + 1) for level in range(levels)]
-        multipliers = [state[f"input_blocks.{i}.0.out_layers.3.weight"].shape[0] // first.shape[0] for i in begins]
+        multipliers = [
+            state[f"input_blocks.{i}.0.out_layers.3.weight"].shape[0] // first.shape[0]
+            for i in begins
+        ]
         attention = [f"input_blocks.{i}.1.proj_in.weight" in state for i in begins]
-        return cls(first.shape[1], last.shape[0], first.shape[0], tuple(multipliers), tuple(attention), blocks, told.shape[1])
+        return cls(
+            first.shape[1],
+            last.shape[0],
+            first.shape[0],
+            tuple(multipliers),
+            tuple(attention),
+            blocks,
+            told.shape[1],
+        )
 
 
 class Stage(nn.Sequential):
     """Layers one after the other; those of ours are told, a bare convolution is not."""
 
-    def forward(self, x: Float[Tensor, "frames_of_clips c y x"], told: Told) -> Float[Tensor, "frames_of_clips d v u"]:
+    def forward(
+        self, x: Float[Tensor, "frames_of_clips c y x"], told: Told
+    ) -> Float[Tensor, "frames_of_clips d v u"]:
         for layer in self:
             x = layer(x) if isinstance(layer, nn.Conv2d) else layer(x, told)
         return x
@@ -129,9 +157,15 @@ class TimeConvolutions(nn.Module):
         for k in range(1, 5):
             rest = [] if k == 1 else [nn.Identity()]  # a dropout in training
             convolution = nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0))
-            setattr(self, f"conv{k}", nn.Sequential(nn.GroupNorm(32, channels), nn.SiLU(), *rest, convolution))
+            setattr(
+                self,
+                f"conv{k}",
+                nn.Sequential(nn.GroupNorm(32, channels), nn.SiLU(), *rest, convolution),
+            )
 
-    def forward(self, x: Float[Tensor, "frames_of_clips c y x"], frames: int) -> Float[Tensor, "frames_of_clips c y x"]:
+    def forward(
+        self, x: Float[Tensor, "frames_of_clips c y x"], frames: int
+    ) -> Float[Tensor, "frames_of_clips c y x"]:
         video = x.unflatten(0, (-1, frames)).transpose(1, 2)
         more = self.conv4(self.conv3(self.conv2(self.conv1(video))))
         return x + more.transpose(1, 2).flatten(0, 1)
@@ -142,13 +176,22 @@ class Residual(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, embedded: int) -> None:
         super().__init__()
-        self.in_layers = nn.Sequential(nn.GroupNorm(32, inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1))
+        self.in_layers = nn.Sequential(
+            nn.GroupNorm(32, inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1)
+        )
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedded, outputs))
-        self.out_layers = nn.Sequential(nn.GroupNorm(32, outputs), nn.SiLU(), nn.Identity(), nn.Conv2d(outputs, outputs, 3, padding=1))
+        self.out_layers = nn.Sequential(
+            nn.GroupNorm(32, outputs),
+            nn.SiLU(),
+            nn.Identity(),
+            nn.Conv2d(outputs, outputs, 3, padding=1),
+        )
         self.skip_connection = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
         self.temopral_conv = TimeConvolutions(outputs)
 
-    def forward(self, x: Float[Tensor, "frames_of_clips c y x"], told: Told) -> Float[Tensor, "frames_of_clips d y x"]:
+    def forward(
+        self, x: Float[Tensor, "frames_of_clips c y x"], told: Told
+    ) -> Float[Tensor, "frames_of_clips d y x"]:
         inner = self.in_layers(x) + self.emb_layers(told.embedding)[..., None, None]
         return self.temopral_conv(self.skip_connection(x) + self.out_layers(inner), told.frames)
 
@@ -156,7 +199,7 @@ class Residual(nn.Module):
 class Attention(nn.Module):
     """To itself, or to text and, with keys of its own, to the image."""
 
-    def __init__(self, width: int, heads: int, context: Optional[int] = None) -> None:
+    def __init__(self, width: int, heads: int, context: int | None = None) -> None:
         super().__init__()
         self.heads = heads
         inner = heads * HEAD
@@ -166,11 +209,15 @@ class Attention(nn.Module):
             self.to_k_ip, self.to_v_ip = (nn.Linear(context, inner, bias=False) for _ in range(2))
         self.to_out = nn.Sequential(nn.Linear(inner, width))
 
-    def forward(self, x: Float[Tensor, "item token c"], told: Told | None = None) -> Float[Tensor, "item token c"]:
+    def forward(
+        self, x: Float[Tensor, "item token c"], told: Told | None = None
+    ) -> Float[Tensor, "item token c"]:
         query, source = self.to_q(x), x if told is None else told.text
         out = attended(query, self.to_k(source), self.to_v(source), self.heads)
         if told is not None:
-            out = out + attended(query, self.to_k_ip(told.image), self.to_v_ip(told.image), self.heads)
+            out = out + attended(
+                query, self.to_k_ip(told.image), self.to_v_ip(told.image), self.heads
+            )
         return self.to_out(out)
 
 
@@ -187,7 +234,9 @@ class Gated(nn.Module):
 class FeedForward(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.net = nn.Sequential(Gated(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width))
+        self.net = nn.Sequential(
+            Gated(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
@@ -196,12 +245,18 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Of a transformer: attention to itself, to what it is told or again to itself, and two layers for each token."""
 
-    def __init__(self, width: int, heads: int, context: Optional[int]) -> None:
+    def __init__(self, width: int, heads: int, context: int | None) -> None:
         super().__init__()
-        self.attn1, self.attn2, self.ff = Attention(width, heads), Attention(width, heads, context), FeedForward(width)
+        self.attn1, self.attn2, self.ff = (
+            Attention(width, heads),
+            Attention(width, heads, context),
+            FeedForward(width),
+        )
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
 
-    def forward(self, x: Float[Tensor, "item token c"], told: Told | None = None) -> Float[Tensor, "item token c"]:
+    def forward(
+        self, x: Float[Tensor, "item token c"], told: Told | None = None
+    ) -> Float[Tensor, "item token c"]:
         x = x + self.attn1(self.norm1(x))
         if told is None:
             x = x + self.attn2(self.norm2(x))
@@ -214,7 +269,7 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """context: channels of what it is told; without them its attention is within itself."""
 
-    def __init__(self, channels: int, heads: int, context: Optional[int] = None) -> None:
+    def __init__(self, channels: int, heads: int, context: int | None = None) -> None:
         super().__init__()
         inner = heads * HEAD
         self.norm = nn.GroupNorm(32, channels, eps=1e-6)
@@ -223,7 +278,9 @@ class Transformer(nn.Module):
 
 
 class WithinFrames(Transformer):
-    def forward(self, x: Float[Tensor, "frames_of_clips c y x"], told: Told) -> Float[Tensor, "frames_of_clips c y x"]:
+    def forward(
+        self, x: Float[Tensor, "frames_of_clips c y x"], told: Told
+    ) -> Float[Tensor, "frames_of_clips c y x"]:
         tokens = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))
         for block in self.transformer_blocks:
             tokens = block(tokens, told)
@@ -233,7 +290,9 @@ class WithinFrames(Transformer):
 class OverTime(Transformer):
     """Of each place by itself, over its frames, which have no positions."""
 
-    def forward(self, x: Float[Tensor, "frames_of_clips c y x"], told: Told) -> Float[Tensor, "frames_of_clips c y x"]:
+    def forward(
+        self, x: Float[Tensor, "frames_of_clips c y x"], told: Told
+    ) -> Float[Tensor, "frames_of_clips c y x"]:
         videos = self.norm(x.unflatten(0, (-1, told.frames)).transpose(1, 2))
         tokens = self.proj_in(videos.permute(0, 3, 4, 2, 1).flatten(0, 2))
         for block in self.transformer_blocks:
@@ -249,10 +308,20 @@ class UNet(nn.Module):
         super().__init__()
         self.sizes = sizes
         width, embedded = sizes.channels, 4 * sizes.channels
-        self.time_embed, self.fps_embedding = (nn.Sequential(nn.Linear(width, embedded), nn.SiLU(), nn.Linear(embedded, embedded)) for _ in range(2))
+        self.time_embed, self.fps_embedding = (
+            nn.Sequential(nn.Linear(width, embedded), nn.SiLU(), nn.Linear(embedded, embedded))
+            for _ in range(2)
+        )
 
         def block(inputs: int, outputs: int, level: int) -> list[nn.Module]:
-            attention = [WithinFrames(outputs, outputs // HEAD, sizes.context), OverTime(outputs, outputs // HEAD)] if sizes.attention[level] else []
+            attention = (
+                [
+                    WithinFrames(outputs, outputs // HEAD, sizes.context),
+                    OverTime(outputs, outputs // HEAD),
+                ]
+                if sizes.attention[level]
+                else []
+            )
             return [Residual(inputs, outputs, embedded), *attention]
 
         self.input_blocks = nn.ModuleList([Stage(nn.Conv2d(sizes.inputs, width, 3, padding=1))])
@@ -266,8 +335,13 @@ class UNet(nn.Module):
             if level < deepest:
                 self.input_blocks.append(Stage(Down(channels)))
                 kept.append(channels)
-        middle = [WithinFrames(channels, channels // HEAD, sizes.context), OverTime(channels, channels // HEAD)]
-        self.middle_block = Stage(Residual(channels, channels, embedded), *middle, Residual(channels, channels, embedded))
+        middle = [
+            WithinFrames(channels, channels // HEAD, sizes.context),
+            OverTime(channels, channels // HEAD),
+        ]
+        self.middle_block = Stage(
+            Residual(channels, channels, embedded), *middle, Residual(channels, channels, embedded)
+        )
         self.output_blocks = nn.ModuleList()
         for level in range(deepest, -1, -1):
             for k in range(sizes.blocks + 1):
@@ -275,14 +349,22 @@ class UNet(nn.Module):
                 up = [Up(outputs)] if level and k == sizes.blocks else []
                 self.output_blocks.append(Stage(*block(channels + kept.pop(), outputs, level), *up))
                 channels = outputs
-        self.out = nn.Sequential(nn.GroupNorm(32, width), nn.SiLU(), nn.Conv2d(width, sizes.outputs, 3, padding=1))
+        self.out = nn.Sequential(
+            nn.GroupNorm(32, width), nn.SiLU(), nn.Conv2d(width, sizes.outputs, 3, padding=1)
+        )
 
     def forward(
-        self, latents: Float[Tensor, "clip frame inputs y x"], times: Float[Tensor, "clip"], fps: Float[Tensor, "clip"],
-        text: Float[Tensor, "clip token context"], image: Float[Tensor, "clip more context"],
-    ) -> Float[Tensor, "clip frame outputs y x"]:  # fmt: skip
+        self,
+        latents: Float[Tensor, "clip frame inputs y x"],
+        times: Float[Tensor, "clip"],
+        fps: Float[Tensor, "clip"],
+        text: Float[Tensor, "clip token context"],
+        image: Float[Tensor, "clip more context"],
+    ) -> Float[Tensor, "clip frame outputs y x"]:
         frames, width, dtype = latents.shape[1], self.sizes.channels, latents.dtype
-        embedding = self.time_embed(sinusoid(times, width).to(dtype)) + self.fps_embedding(sinusoid(fps, width).to(dtype))
+        embedding = self.time_embed(sinusoid(times, width).to(dtype)) + self.fps_embedding(
+            sinusoid(fps, width).to(dtype)
+        )
         if image.shape[1] == EACH * frames:
             text, image = text.repeat_interleave(frames, 0), image.reshape(-1, EACH, image.shape[2])
         told = Told(embedding.repeat_interleave(frames, 0), text, image, frames)
@@ -307,10 +389,15 @@ class Perceiver(nn.Module):
         super().__init__()
         self.heads, inner = heads, heads * HEAD
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.to_q, self.to_kv = nn.Linear(width, inner, bias=False), nn.Linear(width, 2 * inner, bias=False)
+        self.to_q, self.to_kv = (
+            nn.Linear(width, inner, bias=False),
+            nn.Linear(width, 2 * inner, bias=False),
+        )
         self.to_out = nn.Linear(inner, width, bias=False)
 
-    def forward(self, tokens: Float[Tensor, "item token c"], queries: Float[Tensor, "item query c"]) -> Float[Tensor, "item query c"]:
+    def forward(
+        self, tokens: Float[Tensor, "item token c"], queries: Float[Tensor, "item query c"]
+    ) -> Float[Tensor, "item query c"]:
         queries = self.norm2(queries)
         key, value = self.to_kv(torch.cat([self.norm1(tokens), queries], 1)).chunk(2, -1)
         return self.to_out(attended(self.to_q(queries), key, value, self.heads))
@@ -323,16 +410,32 @@ class Resampler(nn.Module):
         """state: its weights, of which only the shapes are used."""
         super().__init__()
         _, count, width = state["latents"].shape
-        outputs, heads = state["proj_out.weight"].shape[0], state["layers.0.0.to_q.weight"].shape[0] // HEAD
-        inner, depth = state["layers.0.1.1.weight"].shape[0], 1 + max(int(key.split(".")[1]) for key in state if key.startswith("layers."))
+        outputs, heads = (
+            state["proj_out.weight"].shape[0],
+            state["layers.0.0.to_q.weight"].shape[0] // HEAD,
+        )
+        inner, depth = (
+            state["layers.0.1.1.weight"].shape[0],
+            1 + max(int(key.split(".")[1]) for key in state if key.startswith("layers.")),
+        )
         self.latents = nn.Parameter(torch.empty(1, count, width))
-        self.proj_in, self.proj_out = nn.Linear(state["proj_in.weight"].shape[1], width), nn.Linear(width, outputs)
+        self.proj_in, self.proj_out = (
+            nn.Linear(state["proj_in.weight"].shape[1], width),
+            nn.Linear(width, outputs),
+        )
         self.norm_out = nn.LayerNorm(outputs)
 
         def each_alone() -> nn.Module:
-            return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, inner, bias=False), nn.GELU(), nn.Linear(inner, width, bias=False))
+            return nn.Sequential(
+                nn.LayerNorm(width),
+                nn.Linear(width, inner, bias=False),
+                nn.GELU(),
+                nn.Linear(inner, width, bias=False),
+            )
 
-        self.layers = nn.ModuleList([nn.ModuleList([Perceiver(width, heads), each_alone()]) for _ in range(depth)])
+        self.layers = nn.ModuleList(
+            [nn.ModuleList([Perceiver(width, heads), each_alone()]) for _ in range(depth)]
+        )
 
     def forward(self, tokens: Float[Tensor, "item token c"]) -> Float[Tensor, "item query d"]:
         queries, tokens = self.latents.expand(len(tokens), -1, -1), self.proj_in(tokens)
@@ -351,21 +454,36 @@ class Packed(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.in_proj_weight, self.in_proj_bias = nn.Parameter(torch.empty(3 * width, width)), nn.Parameter(torch.empty(3 * width))
+        self.in_proj_weight, self.in_proj_bias = (
+            nn.Parameter(torch.empty(3 * width, width)),
+            nn.Parameter(torch.empty(3 * width)),
+        )
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: Float[Tensor, "item token c"], causal: bool) -> Float[Tensor, "item token c"]:
-        query, key, value = nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
+    def forward(
+        self, x: Float[Tensor, "item token c"], causal: bool
+    ) -> Float[Tensor, "item token c"]:
+        query, key, value = nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(
+            3, -1
+        )
         return self.out_proj(attended(query, key, value, self.heads, causal))
 
 
 class Layer(nn.Module):
     def __init__(self, width: int, heads: int, inner: int) -> None:
         super().__init__()
-        self.ln_1, self.ln_2, self.attn = nn.LayerNorm(width), nn.LayerNorm(width), Packed(width, heads)
-        self.mlp = nn.ModuleDict({"c_fc": nn.Linear(width, inner), "c_proj": nn.Linear(inner, width)})
+        self.ln_1, self.ln_2, self.attn = (
+            nn.LayerNorm(width),
+            nn.LayerNorm(width),
+            Packed(width, heads),
+        )
+        self.mlp = nn.ModuleDict(
+            {"c_fc": nn.Linear(width, inner), "c_proj": nn.Linear(inner, width)}
+        )
 
-    def forward(self, x: Float[Tensor, "item token c"], causal: bool) -> Float[Tensor, "item token c"]:
+    def forward(
+        self, x: Float[Tensor, "item token c"], causal: bool
+    ) -> Float[Tensor, "item token c"]:
         x = x + self.attn(self.ln_1(x), causal)
         return x + self.mlp["c_proj"](gelu(self.mlp["c_fc"](self.ln_2(x))))
 
@@ -376,11 +494,17 @@ class Tower(nn.Module):
     def __init__(self, state: Mapping[str, Tensor], head: int) -> None:
         super().__init__()
         inner, width = state["transformer.resblocks.0.mlp.c_fc.weight"].shape
-        depth = 1 + max(int(key.split(".")[2]) for key in state if key.startswith("transformer.resblocks."))
+        depth = 1 + max(
+            int(key.split(".")[2]) for key in state if key.startswith("transformer.resblocks.")
+        )
         self.positional_embedding = nn.Parameter(torch.empty(state["positional_embedding"].shape))
-        self.transformer = nn.ModuleDict({"resblocks": nn.ModuleList([Layer(width, width // head, inner) for _ in range(depth)])})
+        self.transformer = nn.ModuleDict(
+            {"resblocks": nn.ModuleList([Layer(width, width // head, inner) for _ in range(depth)])}
+        )
 
-    def through(self, x: Float[Tensor, "item token c"], causal: bool) -> Float[Tensor, "item token c"]:
+    def through(
+        self, x: Float[Tensor, "item token c"], causal: bool
+    ) -> Float[Tensor, "item token c"]:
         for layer in self.transformer["resblocks"]:
             x = layer(x, causal)
         return x
@@ -398,7 +522,10 @@ class ImageTower(Tower):
         self.size = patch * math.isqrt(len(state["positional_embedding"]) - 1)
         """Pixels of a side of the image."""
         self.class_embedding = nn.Parameter(torch.empty(width))
-        self.conv1, self.ln_pre = nn.Conv2d(3, width, patch, stride=patch, bias=False), nn.LayerNorm(width)
+        self.conv1, self.ln_pre = (
+            nn.Conv2d(3, width, patch, stride=patch, bias=False),
+            nn.LayerNorm(width),
+        )
 
     def forward(self, images: Float[Tensor, "item 3 y x"]) -> Float[Tensor, "item token c"]:
         patches = self.conv1(images).flatten(2).transpose(1, 2)
@@ -418,7 +545,9 @@ class TextTower(Tower):
         self.ln_final = nn.LayerNorm(self.token_embedding.embedding_dim)
 
     def forward(self, tokens: Int[Tensor, "item token"]) -> Float[Tensor, "item token c"]:
-        return self.ln_final(self.through(self.token_embedding(tokens) + self.positional_embedding, causal=True))
+        return self.ln_final(
+            self.through(self.token_embedding(tokens) + self.positional_embedding, causal=True)
+        )
 
 
 def prompts() -> Int[Tensor, "prompt token"]:
@@ -443,26 +572,53 @@ class Networks:
 
     @property
     def modules(self) -> dict[str, nn.Module]:
-        return {"unet": self.unet, "vae": self.vae, "image_encoder": self.image_encoder, "resampler": self.resampler}
+        return {
+            "unet": self.unet,
+            "vae": self.vae,
+            "image_encoder": self.image_encoder,
+            "resampler": self.resampler,
+        }
 
 
 def weights(checkpoint: Mapping) -> dict[str, Tensor]:
     """Names as published -> weights, of what torch.load gives: Lightning's layout, or that of DeepSpeed, which puts a word before each name."""
     if "module" in checkpoint:
-        return {key.removeprefix("_forward_module."): value for key, value in checkpoint["module"].items()}
+        return {
+            key.removeprefix("_forward_module."): value
+            for key, value in checkpoint["module"].items()
+        }
     return dict(checkpoint.get("state_dict", checkpoint))
 
 
 def split(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """Each part's weights by the names within the part, but those that nothing here uses. Raises ValueError if a part has none."""
-    parts = {part: {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)} for part, prefix in PREFIXES.items()}
+    parts = {
+        part: {
+            key.removeprefix(prefix): value
+            for key, value in state.items()
+            if key.startswith(prefix)
+        }
+        for part, prefix in PREFIXES.items()
+    }
     if missing := [PREFIXES[part] for part, inner in parts.items() if not inner]:
         raise ValueError(f"no weights named {missing[0]}*")
     for key in parts["unet"].keys() & {"init_attn.0.proj_in.weight", "init_attn.0.proj_out.weight"}:
-        parts["unet"][key] = parts["unet"][key].flatten(1)  # these two are published as convolutions over a single frame
-    last = max(int(key.split(".")[2]) for key in parts["text"] if key.startswith("transformer.resblocks."))
-    unused = {"image_encoder": ImageTower.unused, "text": (*TextTower.unused, f"transformer.resblocks.{last}.")}
-    return {part: {key: value for key, value in inner.items() if not key.startswith(unused.get(part, ()))} for part, inner in parts.items()}
+        parts["unet"][key] = parts["unet"][key].flatten(
+            1
+        )  # these two are published as convolutions over a single frame
+    last = max(
+        int(key.split(".")[2]) for key in parts["text"] if key.startswith("transformer.resblocks.")
+    )
+    unused = {
+        "image_encoder": ImageTower.unused,
+        "text": (*TextTower.unused, f"transformer.resblocks.{last}."),
+    }
+    return {
+        part: {
+            key: value for key, value in inner.items() if not key.startswith(unused.get(part, ()))
+        }
+        for part, inner in parts.items()
+    }
 
 
 def autoencoder(state: Mapping[str, Tensor]) -> nn.Module:
@@ -471,19 +627,40 @@ def autoencoder(state: Mapping[str, Tensor]) -> nn.Module:
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
     levels = 1 + max(int(key.split(".")[2]) for key in state if key.startswith("encoder.down."))
-    blocks = 1 + max(int(key.split(".")[4]) for key in state if key.startswith("encoder.down.0.block."))
-    widths = tuple(state[f"encoder.down.{level}.block.0.conv2.weight"].shape[0] for level in range(levels))
-    kinds = {"down_block_types": ("DownEncoderBlock2D",) * levels, "up_block_types": ("UpDecoderBlock2D",) * levels}
+    blocks = 1 + max(
+        int(key.split(".")[4]) for key in state if key.startswith("encoder.down.0.block.")
+    )
+    widths = tuple(
+        state[f"encoder.down.{level}.block.0.conv2.weight"].shape[0] for level in range(levels)
+    )
+    kinds = {
+        "down_block_types": ("DownEncoderBlock2D",) * levels,
+        "up_block_types": ("UpDecoderBlock2D",) * levels,
+    }
     with torch.device("meta"):
-        vae = AutoencoderKL(block_out_channels=widths, layers_per_block=blocks, latent_channels=4, scaling_factor=LATENT, **kinds)
-    vae.load_state_dict(convert_ldm_vae_checkpoint({PREFIXES["vae"] + key: value for key, value in state.items()}, kinds), assign=True)
+        vae = AutoencoderKL(
+            block_out_channels=widths,
+            layers_per_block=blocks,
+            latent_channels=4,
+            scaling_factor=LATENT,
+            **kinds,
+        )
+    vae.load_state_dict(
+        convert_ldm_vae_checkpoint(
+            {PREFIXES["vae"] + key: value for key, value in state.items()}, kinds
+        ),
+        assign=True,
+    )
     return vae
 
 
 def networks(checkpoint: Mapping, device: torch.device, dtype: torch.dtype) -> Networks:
     """Of a loaded checkpoint, on the CPU; the prompts are read on `device`, once and for all. Raises ValueError, KeyError or RuntimeError in another layout."""
     state = weights(checkpoint)
-    parts = {part: {key: value.to(dtype) for key, value in inner.items()} for part, inner in split(state).items()}
+    parts = {
+        part: {key: value.to(dtype) for key, value in inner.items()}
+        for part, inner in split(state).items()
+    }
 
     def filled(make: Callable[[], nn.Module], part: str) -> nn.Module:
         with torch.device("meta"):  # nothing is drawn at random that is overwritten at once
@@ -494,9 +671,10 @@ def networks(checkpoint: Mapping, device: torch.device, dtype: torch.dtype) -> N
     tower = filled(lambda: TextTower(parts["text"]), "text").to(device)
     text = tower(prompts().to(device))
     unet, image, resampler = (
-        filled(lambda: UNet(Sizes.of(parts["unet"])), "unet"), filled(lambda: ImageTower(parts["image_encoder"]), "image_encoder"),
+        filled(lambda: UNet(Sizes.of(parts["unet"])), "unet"),
+        filled(lambda: ImageTower(parts["image_encoder"]), "image_encoder"),
         filled(lambda: Resampler(parts["resampler"]), "resampler"),
-    )  # fmt: skip
+    )
     vae = autoencoder(parts.pop("vae")).eval().requires_grad_(False)
     return Networks(unet, vae, image, resampler, text, float(state["scale_arr"][-1]))
 
@@ -506,7 +684,8 @@ def networks(checkpoint: Mapping, device: torch.device, dtype: torch.dtype) -> N
 
 def levels() -> Float[Tensor, "time"]:
     """The clean latents' share of the variance at each level of noise, 0 at the last: betas whose roots grow evenly from those of 0.00085 to 0.012, moved and
-    stretched to end without signal (Lin et al., Common diffusion noise schedules and sample steps are flawed, 2024, algorithm 1)."""
+    stretched to end without signal (Lin et al., Common diffusion noise schedules and sample steps are flawed, 2024, algorithm 1).
+    """
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, TIMES, dtype=torch.float64) ** 2
     roots = (1 - betas).cumprod(0).sqrt()
     return ((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2
@@ -518,21 +697,31 @@ def visited(steps: int) -> list[int]:
 
 
 def ddim(
-    velocity: Callable[[Tensor, int], Tensor], latents: Float[Tensor, "clip frame channel y x"], steps: int, eta: float, scale: float,
-    fresh: Callable[[], Tensor], after: Callable[[], None] = lambda: None,
-) -> Float[Tensor, "clip frame channel y x"]:  # fmt: skip
+    velocity: Callable[[Tensor, int], Tensor],
+    latents: Float[Tensor, "clip frame channel y x"],
+    steps: int,
+    eta: float,
+    scale: float,
+    fresh: Callable[[], Tensor],
+    after: Callable[[], None] = lambda: None,
+) -> Float[Tensor, "clip frame channel y x"]:
     """Latents that DDIM (Song et al., 2021) makes of unit noise. velocity: of noisy latents and their level of noise. eta: share of fresh noise at every step,
-    1 for as much as DDPM takes. scale: of clean latents from level TURN on, that of the network's training; towards level 0 it grows to 1."""
+    1 for as much as DDPM takes. scale: of clean latents from level TURN on, that of the network's training; towards level 0 it grows to 1.
+    """
     shares = levels()
     scales = 1 + (scale - 1) * (torch.arange(TIMES, dtype=torch.float64) / (TURN - 1)).clamp(max=1)
     times = visited(steps)
     for time, following in zip(times, [*times[1:], 0], strict=True):
         now, then = float(shares[time]), float(shares[following])
         found = velocity(latents, time)
-        clean = (now**0.5 * latents - (1 - now) ** 0.5 * found) * float(scales[following] / scales[time])
+        clean = (now**0.5 * latents - (1 - now) ** 0.5 * found) * float(
+            scales[following] / scales[time]
+        )
         noise = now**0.5 * found + (1 - now) ** 0.5 * latents
         spread = eta * ((1 - then) / (1 - now) * (1 - now / then)) ** 0.5
-        latents = then**0.5 * clean + max(1 - then - spread**2, 0.0) ** 0.5 * noise + spread * fresh()
+        latents = (
+            then**0.5 * clean + max(1 - then - spread**2, 0.0) ** 0.5 * noise + spread * fresh()
+        )
         after()
     return latents
 
@@ -541,4 +730,6 @@ def guided(without: Tensor, given: Tensor, guidance: float, rescale: float) -> T
     """Classifier-free guidance; what it adds to the spread of each clip is taken away by the share `rescale` (Lin et al., 2024, section 3.4)."""
     pushed = without + guidance * (given - without)
     dims = tuple(range(1, given.ndim))
-    return pushed * (1 - rescale + rescale * given.std(dims, keepdim=True) / pushed.std(dims, keepdim=True))
+    return pushed * (
+        1 - rescale + rescale * given.std(dims, keepdim=True) / pushed.std(dims, keepdim=True)
+    )

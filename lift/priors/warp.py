@@ -31,7 +31,13 @@ class Warp(VideoPrior):
     agree = True
     exact_depth = True
 
-    def __init__(self, jump: float = 0.04, fill: Literal["network", "patches", "telea", "smooth"] = "network", *, depth: Depth) -> None:
+    def __init__(
+        self,
+        jump: float = 0.04,
+        fill: Literal["network", "patches", "telea", "smooth"] = "network",
+        *,
+        depth: Depth,
+    ) -> None:
         if not 0 < jump < math.inf:
             raise ValueError(f"prior.jump is {jump}; choose a positive number")
         self.jump, self.fill, self.depth = jump, fill, depth
@@ -41,7 +47,9 @@ class Warp(VideoPrior):
     def __call__(self, frames: Frames, cameras: Cameras, clip: Clip, seed: int) -> Frames:
         size = tuple(frames.images.shape[1:3])
         if tuple(self.depth.depth.shape) != size:
-            raise ValueError(f"the input's depth is {tuple(self.depth.depth.shape)} pixels, its picture {size}")
+            raise ValueError(
+                f"the input's depth is {tuple(self.depth.depth.shape)} pixels, its picture {size}"
+            )
         if len(frames) > 1 and frames.depth is None:
             raise ValueError("prior 'warp' continues frames with depth; these have none")
         surface, matrices = self._remembered(frames, cameras), matrices_of(clip.cameras)
@@ -54,7 +62,9 @@ class Warp(VideoPrior):
             view = surface.look(to_camera, intrinsics, size[1], size[0])
             hole = view.hole
             if hole.all():
-                raise ValueError(f"clip {clip.name!r} shows nothing known in frame {len(images) + 1}; choose a smaller motion")
+                raise ValueError(
+                    f"clip {clip.name!r} shows nothing known in frame {len(images) + 1}; choose a smaller motion"
+                )
             view.rgb, inverse = fill_behind(view.rgb, view.inverse, hole, view.front, self.fill)
             image = np.clip(np.rint(surface.soften(view)), 0, 255).astype(np.uint8)
             depth = surface.recede((1 / inverse).astype(np.float32), hole, to_camera, intrinsics)
@@ -66,7 +76,9 @@ class Warp(VideoPrior):
         device = frames.images.device
         return Frames(torch.stack(images).to(device), torch.stack(depths).to(device))
 
-    def _fill_ahead(self, surface: Surface, to_camera: np.ndarray, intrinsics: np.ndarray, size: tuple[int, int]) -> None:
+    def _fill_ahead(
+        self, surface: Surface, to_camera: np.ndarray, intrinsics: np.ndarray, size: tuple[int, int]
+    ) -> None:
         """What will have come into view behind things by the clip's last frame, which shows it whole; frame by frame it would be strips."""
         view = surface.look(to_camera, intrinsics, size[1], size[0])
         hole = view.hole
@@ -88,7 +100,11 @@ class Warp(VideoPrior):
             self._surface, self._seen = Surface(self.depth.typical, self.jump), []
         for image, depth, to_camera, intrinsics in views[len(self._seen) :]:
             height, width = depth.shape
-            new = self._surface.look(to_camera, intrinsics, width, height).hole if self._surface.layers else np.ones(depth.shape, bool)
+            new = (
+                self._surface.look(to_camera, intrinsics, width, height).hole
+                if self._surface.layers
+                else np.ones(depth.shape, bool)
+            )
             self._surface.add(image, depth, new, to_camera, intrinsics)
         self._seen = seen
         return self._surface

@@ -28,13 +28,24 @@ MIN_TRANSMITTANCE = 1e-4
 MIN_COVERAGE = 1e-6
 """What a sum of depths is at least divided by: where nothing was hit it is 0."""
 
-Sums = tuple[Float[Tensor, "view height width 3"], Float[Tensor, "view height width"], Float[Tensor, "view height width"], dict]
+Sums = tuple[
+    Float[Tensor, "view height width 3"],
+    Float[Tensor, "view height width"],
+    Float[Tensor, "view height width"],
+    dict,
+]
 
 
 def finish(
-    rgb: Float[Tensor, "view height width 3"], alpha: Float[Tensor, "view height width"], depth_sum: Float[Tensor, "view height width"],
+    rgb: Float[Tensor, "view height width 3"],
+    alpha: Float[Tensor, "view height width"],
+    depth_sum: Float[Tensor, "view height width"],
     background: Float[Tensor, "*view 3"] | None,
-) -> tuple[Float[Tensor, "view height width 3"], Float[Tensor, "view height width"], Float[Tensor, "view height width"]]:  # fmt: skip
+) -> tuple[
+    Float[Tensor, "view height width 3"],
+    Float[Tensor, "view height width"],
+    Float[Tensor, "view height width"],
+]:
     """Sums as a picture over a background, its coverage and its expected depth."""
     if background is not None:
         rgb = rgb + (1 - alpha)[..., None] * background[..., None, None, :]
@@ -59,24 +70,33 @@ class Renderer(ABC):
     colors: Callable[..., Tensor] = staticmethod(seen_from)
     """A renderer may bring a faster twin of `lift.harmonics.seen_from`."""
 
-    def __call__(self, gaussians: Gaussians, cameras: Cameras, background: Float[Tensor, "*view 3"] | None = None) -> Render:
+    def __call__(
+        self,
+        gaussians: Gaussians,
+        cameras: Cameras,
+        background: Float[Tensor, "*view 3"] | None = None,
+    ) -> Render:
         """background: colour behind everything, black if None; one, or one a view."""
         if fused(*gaussians.tensors().values()):
             from lift.renderers import shading_triton as shading
 
             colors = shading.seen_from(gaussians.sh_coeffs, gaussians.means, cameras.centers)
             rgb, alpha, depth_sum, info = self.rasterize(gaussians, colors, cameras)
-            rgb, depth = shading.compose(rgb, alpha, depth_sum, rgb.new_zeros(3) if background is None else background)
+            rgb, depth = shading.compose(
+                rgb, alpha, depth_sum, rgb.new_zeros(3) if background is None else background
+            )
             return Render(rgb, alpha, depth, info)
         colors = self.colors(gaussians.sh_coeffs, gaussians.means, cameras.centers)
         rgb, alpha, depth_sum, info = self.rasterize(gaussians, colors, cameras)
         return Render(*self.finish(rgb, alpha, depth_sum, background), info)
 
     @abstractmethod
-    def rasterize(self, gaussians: Gaussians, colors: Float[Tensor, "view gaussian 3"], cameras: Cameras) -> Sums:
+    def rasterize(
+        self, gaussians: Gaussians, colors: Float[Tensor, "view gaussian 3"], cameras: Cameras
+    ) -> Sums:
         """Alpha-weighted sums of colour, of one (alpha) and of z-depth, all over black. The Gaussians' own sh_coeffs are not looked at."""
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> None:  # noqa: B027
         """Whatever must be compiled or loaded before the first picture; called when a run starts."""
 
 

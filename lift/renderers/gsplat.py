@@ -28,37 +28,72 @@ class Gsplat(Renderer):
 
     def __init__(self) -> None:
         if not torch.cuda.is_available():
-            raise ValueError("renderer.name is gsplat, which needs a CUDA device, and torch finds none; choose numba or reference")
+            raise ValueError(
+                "renderer.name is gsplat, which needs a CUDA device, and torch finds none; choose numba or reference"
+            )
         import gsplat
 
         self._gsplat = gsplat
         self.device = torch.device("cuda", torch.cuda.current_device())
 
-    def rasterize(self, gaussians: Gaussians, colors: Float[Tensor, "view gaussian 3"], cameras: Cameras) -> Sums:
+    def rasterize(
+        self, gaussians: Gaussians, colors: Float[Tensor, "view gaussian 3"], cameras: Cameras
+    ) -> Sums:
         if colors.device.type != "cuda" or colors.dtype != torch.float32:
-            raise ValueError(f"renderer.name is gsplat, which takes float32 on a CUDA device, not {colors.dtype} on {colors.device}")
+            raise ValueError(
+                f"renderer.name is gsplat, which takes float32 on a CUDA device, not {colors.dtype} on {colors.device}"
+            )
         if colors.shape[1] == 0:  # its kernels want something to draw
             empty = colors.new_zeros(len(colors), cameras.height, cameras.width, 5)
-            return empty[..., :3], empty[..., 3], empty[..., 4], {"radii": colors.new_zeros(len(colors), 0)}
-        every = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, colors, cameras.world_to_camera, cameras.intrinsics
-        sums, alpha, radii = (self._drawn if fused(*every) else self._drawn_by_gsplat)(gaussians, colors, cameras)
+            return (
+                empty[..., :3],
+                empty[..., 3],
+                empty[..., 4],
+                {"radii": colors.new_zeros(len(colors), 0)},
+            )
+        every = (
+            gaussians.means,
+            gaussians.quats,
+            gaussians.scales,
+            gaussians.opacities,
+            colors,
+            cameras.world_to_camera,
+            cameras.intrinsics,
+        )
+        sums, alpha, radii = (self._drawn if fused(*every) else self._drawn_by_gsplat)(
+            gaussians, colors, cameras
+        )
         rgb, depth_sum = _Channels.apply(sums)
         return rgb, alpha[..., 0], depth_sum, {"radii": radii}
 
-    def _drawn(self, gaussians: Gaussians, colors: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor, Tensor]:
+    def _drawn(
+        self, gaussians: Gaussians, colors: Tensor, cameras: Cameras
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Sums of colour and z-depth, coverage, and radii."""
         from lift.renderers.projection_triton import project
 
         width, height = cameras.width, cameras.height
         places, conics, features, covers, depths, boxes, radii = project(
-            gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, colors, cameras.world_to_camera, cameras.intrinsics, width, height
+            gaussians.means,
+            gaussians.quats,
+            gaussians.scales,
+            gaussians.opacities,
+            colors,
+            cameras.world_to_camera,
+            cameras.intrinsics,
+            width,
+            height,
         )
         tiles = -(-width // TILE), -(-height // TILE)
         _, keys, order = self._gsplat.isect_tiles(places, boxes, depths, TILE, *tiles)
         starts = self._gsplat.isect_offset_encode(keys, len(colors), *tiles)
-        return *self._gsplat.rasterize_to_pixels(places, conics, features, covers, width, height, TILE, starts, order), radii
+        return *self._gsplat.rasterize_to_pixels(
+            places, conics, features, covers, width, height, TILE, starts, order
+        ), radii
 
-    def _drawn_by_gsplat(self, gaussians: Gaussians, colors: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor, Tensor]:
+    def _drawn_by_gsplat(
+        self, gaussians: Gaussians, colors: Tensor, cameras: Cameras
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The same without Triton."""
         per_view, count = gaussians.means.ndim == 3, colors.shape[1]
         viewmats, intrinsics = cameras.world_to_camera, cameras.intrinsics
@@ -68,9 +103,20 @@ class Gsplat(Renderer):
             viewmats, intrinsics = viewmats[:, None], intrinsics[:, None]
             gaussians, colors = _padded(gaussians, -count % 32), pad(colors, (0, 0, 0, -count % 32))
         shown, alpha, info = self._gsplat.rasterization(
-            gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, colors, viewmats, intrinsics,
-            cameras.width, cameras.height, near_plane=NEAR, eps2d=BLUR, packed=False, render_mode="RGB+D",
-        )  # fmt: skip
+            gaussians.means,
+            gaussians.quats,
+            gaussians.scales,
+            gaussians.opacities,
+            colors,
+            viewmats,
+            intrinsics,
+            cameras.width,
+            cameras.height,
+            near_plane=NEAR,
+            eps2d=BLUR,
+            packed=False,
+            render_mode="RGB+D",
+        )
         radii = info["radii"]
         if per_view:
             shown, alpha, radii = shown[:, 0], alpha[:, 0], radii[:, 0, :count]
@@ -79,7 +125,13 @@ class Gsplat(Renderer):
     def warm_up(self) -> None:
         """Compiles gsplat's kernels, or loads them, by drawing one Gaussian."""
         quats = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
-        one = Gaussians(torch.tensor([[0.0, 0.0, 1.0]]), quats, torch.full((1, 3), 0.1), torch.ones(1), torch.zeros(1, 1, 3))
+        one = Gaussians(
+            torch.tensor([[0.0, 0.0, 1.0]]),
+            quats,
+            torch.full((1, 3), 0.1),
+            torch.ones(1),
+            torch.zeros(1, 1, 3),
+        )
         self(one.to(self.device), pinhole(16, 16, 16.0).to(self.device))
 
 
@@ -100,9 +152,17 @@ class _Intrinsics(torch.autograd.Function):
     def backward(ctx, outer: Tensor) -> tuple[Tensor, Tensor]:
         viewmats, intrinsics = ctx.saved_tensors
         by_change = (outer @ viewmats.mT)[:, :3, :3]
-        every = torch.linalg.inv_ex(intrinsics)[0].mT @ by_change  # its plain twin would wait for the device, to look for errors
-        pinhole = torch.zeros_like(every)  # a pinhole has focal lengths and a principal point, nothing else
-        pinhole[:, :2, 2], pinhole[:, 0, 0], pinhole[:, 1, 1] = every[:, :2, 2], every[:, 0, 0], every[:, 1, 1]
+        every = (
+            torch.linalg.inv_ex(intrinsics)[0].mT @ by_change
+        )  # its plain twin would wait for the device, to look for errors
+        pinhole = torch.zeros_like(
+            every
+        )  # a pinhole has focal lengths and a principal point, nothing else
+        pinhole[:, :2, 2], pinhole[:, 0, 0], pinhole[:, 1, 1] = (
+            every[:, :2, 2],
+            every[:, 0, 0],
+            every[:, 1, 1],
+        )
         return outer, pinhole
 
 
@@ -120,7 +180,17 @@ class _Channels(torch.autograd.Function):
 
 def _padded(gaussians: Gaussians, extra: int) -> Gaussians:
     """With `extra` invisible ones a view. gsplat 1.5.3 sums camera gradients over warps of 32 threads that it tells apart by camera but
-    not by batch, so a warp that spans two views gives the one's gradient to the other."""
+    not by batch, so a warp that spans two views gives the one's gradient to the other.
+    """
     means = pad(gaussians.means, (0, 0, 0, extra), value=-1.0)
-    quats, scales = pad(gaussians.quats, (0, 0, 0, extra), value=1.0), pad(gaussians.scales, (0, 0, 0, extra), value=1e-6)
-    return Gaussians(means, quats, scales, pad(gaussians.opacities, (0, extra)), pad(gaussians.sh_coeffs, (0, 0, 0, 0, 0, extra)))
+    quats, scales = (
+        pad(gaussians.quats, (0, 0, 0, extra), value=1.0),
+        pad(gaussians.scales, (0, 0, 0, extra), value=1e-6),
+    )
+    return Gaussians(
+        means,
+        quats,
+        scales,
+        pad(gaussians.opacities, (0, extra)),
+        pad(gaussians.sh_coeffs, (0, 0, 0, 0, 0, extra)),
+    )

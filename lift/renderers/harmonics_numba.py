@@ -118,17 +118,30 @@ def _slopes(x, y, z, count, by_basis):
             xx, yy, zz, xy, xz, yz = x * x, y * y, z * z, x * y, x * z, y * z
             six, eight = _TWO * _THREE, _TWO * _FOUR
             dx += (
-                -six * _D * xy * s[9] + _E * yz * s[10] + _TWO * _G * xy * s[11] - six * _H * xz * s[12]
-                - _G * (_FOUR * zz - _THREE * xx - yy) * s[13] + _TWO * _I * xz * s[14] - _THREE * _D * (xx - yy) * s[15]
-            )  # fmt: skip
+                -six * _D * xy * s[9]
+                + _E * yz * s[10]
+                + _TWO * _G * xy * s[11]
+                - six * _H * xz * s[12]
+                - _G * (_FOUR * zz - _THREE * xx - yy) * s[13]
+                + _TWO * _I * xz * s[14]
+                - _THREE * _D * (xx - yy) * s[15]
+            )
             dy += (
-                -_THREE * _D * (xx - yy) * s[9] + _E * xz * s[10] - _G * (_FOUR * zz - xx - _THREE * yy) * s[11]
-                - six * _H * yz * s[12] + _TWO * _G * xy * s[13] - _TWO * _I * yz * s[14] + six * _D * xy * s[15]
-            )  # fmt: skip
+                -_THREE * _D * (xx - yy) * s[9]
+                + _E * xz * s[10]
+                - _G * (_FOUR * zz - xx - _THREE * yy) * s[11]
+                - six * _H * yz * s[12]
+                + _TWO * _G * xy * s[13]
+                - _TWO * _I * yz * s[14]
+                + six * _D * xy * s[15]
+            )
             dz += (
-                _E * xy * s[10] - eight * _G * yz * s[11] + _H * (six * zz - _THREE * xx - _THREE * yy) * s[12]
-                - eight * _G * xz * s[13] + _I * (xx - yy) * s[14]
-            )  # fmt: skip
+                _E * xy * s[10]
+                - eight * _G * yz * s[11]
+                + _H * (six * zz - _THREE * xx - _THREE * yy) * s[12]
+                - eight * _G * xz * s[13]
+                + _I * (xx - yy) * s[14]
+            )
     return dx, dy, dz
 
 

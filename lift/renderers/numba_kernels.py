@@ -18,7 +18,16 @@ from numpy.polynomial import Chebyshev, Polynomial
 from lift import jit
 from lift.jit import PARALLEL
 from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_COVERAGE, MIN_TRANSMITTANCE, NEAR
-from lift.renderers.numba_lanes import WIDTH, load, prefetch, ramp, store, total, where_above, where_below
+from lift.renderers.numba_lanes import (
+    WIDTH,
+    load,
+    prefetch,
+    ramp,
+    store,
+    total,
+    where_above,
+    where_below,
+)
 
 TILE_WIDTH, TILE_HEIGHT = 64, 16
 LINE = TILE_WIDTH + WIDTH
@@ -37,10 +46,13 @@ PARTS = 8
 FASTMATH = {"nsz", "arcp", "contract", "reassoc", "afn"}
 """Without `nnan` and `ninf`: comparisons with NaN stay false, which is how a degenerate Gaussian gets culled."""
 
+
 @cache
 def fingerprint() -> str:
     """Hash of all source that goes into kernels."""
-    sources = sorted(Path(__file__).parent.glob("numba*.py")) + [Path(__file__).parent / "__init__.py"]
+    sources = sorted(Path(__file__).parent.glob("numba*.py")) + [
+        Path(__file__).parent / "__init__.py"
+    ]
     return jit.stamp(*sources)
 
 
@@ -53,7 +65,10 @@ f32 = np.float32
 
 # exp(-d / 2) = exp(-d / 32)^16: for d / 32 up to _FAR a polynomial does, and beyond it every alpha is below MIN_ALPHA.
 _FAR = 0.35
-_E0, _E1, _E2, _E3, _E4 = (f32(c) for c in Chebyshev.interpolate(lambda t: np.exp(-t), 4, [0, _FAR]).convert(kind=Polynomial).coef)
+_E0, _E1, _E2, _E3, _E4 = (
+    f32(c)
+    for c in Chebyshev.interpolate(lambda t: np.exp(-t), 4, [0, _FAR]).convert(kind=Polynomial).coef
+)
 
 
 @compiled()
@@ -71,7 +86,8 @@ def _falloff(t):
 def _rows(splat, box, left, tile_y):
     """First and last row, counted in the tile, of the pixels in the columns from `left` on whose alpha can reach MIN_ALPHA.
 
-    The ellipse's upper and lower ends within a strip of columns: at its top or bottom, or at the strip's edge next to that."""
+    The ellipse's upper and lower ends within a strip of columns: at its top or bottom, or at the strip's edge next to that.
+    """
     top, bottom = max(box[1] - tile_y, 0), min(box[3] - tile_y, TILE_HEIGHT - 1)
     if box[2] - box[0] < 2 * WIDTH:  # too small for the corners of its box to matter
         return top, bottom
@@ -86,16 +102,24 @@ def _rows(splat, box, left, tile_y):
     down = -xy * below + np.sqrt(max(square * yy - det * below * below, f32(0)))
     up = -xy * above - np.sqrt(max(square * yy - det * above * above, f32(0)))
     middle = splat[1] - f32(tile_y) - f32(0.5)
-    return max(top, int(np.ceil(middle + up / yy - f32(0.01)))), min(bottom, int(np.floor(middle + down / yy + f32(0.01))))
+    return max(top, int(np.ceil(middle + up / yy - f32(0.01)))), min(
+        bottom, int(np.floor(middle + down / yy + f32(0.01)))
+    )
 
 
 @compiled()
 def _rotation(w, x, y, z):
     return (
-        f32(1) - f32(2) * (y * y + z * z), f32(2) * (x * y - w * z), f32(2) * (x * z + w * y),
-        f32(2) * (x * y + w * z), f32(1) - f32(2) * (x * x + z * z), f32(2) * (y * z - w * x),
-        f32(2) * (x * z - w * y), f32(2) * (y * z + w * x), f32(1) - f32(2) * (x * x + y * y),
-    )  # fmt: skip
+        f32(1) - f32(2) * (y * y + z * z),
+        f32(2) * (x * y - w * z),
+        f32(2) * (x * z + w * y),
+        f32(2) * (x * y + w * z),
+        f32(1) - f32(2) * (x * x + z * z),
+        f32(2) * (y * z - w * x),
+        f32(2) * (x * z - w * y),
+        f32(2) * (y * z + w * x),
+        f32(1) - f32(2) * (x * x + y * y),
+    )
 
 
 @compiled()
@@ -126,9 +150,13 @@ def _picture_rows(camera, fx, fy, u, v, z):
     """The two rows of Jacobian times camera rotation; u, v: clamped offset from the principal point in pixels."""
     a, b, c, d = fx / z, -u / z, fy / z, -v / z
     return (
-        a * camera[0, 0] + b * camera[2, 0], a * camera[0, 1] + b * camera[2, 1], a * camera[0, 2] + b * camera[2, 2],
-        c * camera[1, 0] + d * camera[2, 0], c * camera[1, 1] + d * camera[2, 1], c * camera[1, 2] + d * camera[2, 2],
-    )  # fmt: skip
+        a * camera[0, 0] + b * camera[2, 0],
+        a * camera[0, 1] + b * camera[2, 1],
+        a * camera[0, 2] + b * camera[2, 2],
+        c * camera[1, 0] + d * camera[2, 0],
+        c * camera[1, 1] + d * camera[2, 1],
+        c * camera[1, 2] + d * camera[2, 2],
+    )
 
 
 @compiled()
@@ -136,15 +164,32 @@ def _picture_axes(g, r, scale):
     """A Gaussian's three axes as seen in the picture (x of each, y of each): its 2D covariance is their square, plus blur."""
     s0, s1, s2 = scale[0], scale[1], scale[2]
     return (
-        (g[0] * r[0] + g[1] * r[3] + g[2] * r[6]) * s0, (g[0] * r[1] + g[1] * r[4] + g[2] * r[7]) * s1,
+        (g[0] * r[0] + g[1] * r[3] + g[2] * r[6]) * s0,
+        (g[0] * r[1] + g[1] * r[4] + g[2] * r[7]) * s1,
         (g[0] * r[2] + g[1] * r[5] + g[2] * r[8]) * s2,
-        (g[3] * r[0] + g[4] * r[3] + g[5] * r[6]) * s0, (g[3] * r[1] + g[4] * r[4] + g[5] * r[7]) * s1,
+        (g[3] * r[0] + g[4] * r[3] + g[5] * r[6]) * s0,
+        (g[3] * r[1] + g[4] * r[4] + g[5] * r[7]) * s1,
         (g[3] * r[2] + g[4] * r[5] + g[5] * r[8]) * s2,
-    )  # fmt: skip
+    )
 
 
 @compiled()
-def _project_chunk(chunk, means, quats, scales, opacities, colors, camera, intrinsics, w, h, splats, boxes, radii, touched):
+def _project_chunk(
+    chunk,
+    means,
+    quats,
+    scales,
+    opacities,
+    colors,
+    camera,
+    intrinsics,
+    w,
+    h,
+    splats,
+    boxes,
+    radii,
+    touched,
+):
     fx, fy, cx, cy = intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2]
     for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(colors))):
         x, y, z = _local(camera, means[i])
@@ -165,17 +210,32 @@ def _project_chunk(chunk, means, quats, scales, opacities, colors, camera, intri
         reach = np.sqrt(square)
         rx = reach * np.sqrt(xx) * f32(1 + 1e-5) + f32(1e-3)
         ry = reach * np.sqrt(yy) * f32(1 + 1e-5) + f32(1e-3)
-        left, right = max(np.ceil(px - rx - f32(0.5)), f32(0)), min(np.floor(px + rx - f32(0.5)), w - f32(1))
-        top, bottom = max(np.ceil(py - ry - f32(0.5)), f32(0)), min(np.floor(py + ry - f32(0.5)), h - f32(1))
+        left, right = (
+            max(np.ceil(px - rx - f32(0.5)), f32(0)),
+            min(np.floor(px + rx - f32(0.5)), w - f32(1)),
+        )
+        top, bottom = (
+            max(np.ceil(py - ry - f32(0.5)), f32(0)),
+            min(np.floor(py + ry - f32(0.5)), h - f32(1)),
+        )
         if not (left <= right and top <= bottom and det < f32(np.inf)):
             continue
         splat, box = splats[i], boxes[i]
-        splat[0], splat[1], splat[2], splat[3], splat[4], splat[5] = px, py, yy / det, -xy / det, xx / det, opacity
+        splat[0], splat[1], splat[2], splat[3], splat[4], splat[5] = (
+            px,
+            py,
+            yy / det,
+            -xy / det,
+            xx / det,
+            opacity,
+        )
         splat[6], splat[7], splat[8], splat[9] = colors[i, 0], colors[i, 1], colors[i, 2], z
         splat[10] = square
         box[0], box[1], box[2], box[3] = int(left), int(top), int(right), int(bottom)
         radii[i] = np.ceil(max(rx, ry))
-        touched[i] = (box[2] // TILE_WIDTH - box[0] // TILE_WIDTH + 1) * (box[3] // TILE_HEIGHT - box[1] // TILE_HEIGHT + 1)
+        touched[i] = (box[2] // TILE_WIDTH - box[0] // TILE_WIDTH + 1) * (
+            box[3] // TILE_HEIGHT - box[1] // TILE_HEIGHT + 1
+        )
 
 
 @compiled(parallel=PARALLEL)
@@ -191,9 +251,21 @@ def project(means, quats, scales, opacities, colors, cameras, intrinsics, width,
         view = job // chunks
         own = min(view, means.shape[0] - 1)
         _project_chunk(
-            job % chunks, means[own], quats[own], scales[own], opacities[own], colors[view], cameras[view], intrinsics[view],
-            f32(width), f32(height), splats[view], boxes[view], radii[view], touched[view],
-        )  # fmt: skip
+            job % chunks,
+            means[own],
+            quats[own],
+            scales[own],
+            opacities[own],
+            colors[view],
+            cameras[view],
+            intrinsics[view],
+            f32(width),
+            f32(height),
+            splats[view],
+            boxes[view],
+            radii[view],
+            touched[view],
+        )
     return splats, boxes, radii, touched
 
 
@@ -247,8 +319,9 @@ def _sort(entries, keys, other_entries, other_keys):
 
 @compiled(parallel=PARALLEL)
 def bin_by_tile(splats, boxes, radii, num_entries, width, height):
-    """starts [view * tile + 1] and entries [num_entries]. Parts of the Gaussians are counted and placed side by side, in their order;
-    each tile then sorts its own."""
+    """Starts [view * tile + 1] and entries [num_entries]. Parts of the Gaussians are counted and placed side by side, in their order;
+    each tile then sorts its own.
+    """
     views, count = radii.shape
     across, down = (width + TILE_WIDTH - 1) // TILE_WIDTH, (height + TILE_HEIGHT - 1) // TILE_HEIGHT
     tiles = across * down
@@ -270,7 +343,16 @@ def bin_by_tile(splats, boxes, radii, num_entries, width, height):
         view, part = job // PARTS, job % PARTS
         first, last = part * size, min((part + 1) * size, count)
         own = slice(first, last)
-        _fill(boxes[view, own], radii[view, own], splats[view, own], first, across, cursors[view, part], entries, depths)
+        _fill(
+            boxes[view, own],
+            radii[view, own],
+            splats[view, own],
+            first,
+            across,
+            cursors[view, part],
+            entries,
+            depths,
+        )
     keys = depths.view(np.uint32)
     for tile in prange(views * tiles):
         own = slice(starts[tile], starts[tile + 1])
@@ -301,7 +383,9 @@ def _alive(state):
 @compiled()
 def _pass(state, p, raw):
     """Lets the light of eight pixels through something of an alpha; returns what it takes of the light, and what is left."""
-    alpha = where_below(raw, f32(MIN_ALPHA), f32(0), where_above(raw, f32(MAX_ALPHA), f32(MAX_ALPHA), raw))
+    alpha = where_below(
+        raw, f32(MIN_ALPHA), f32(0), where_above(raw, f32(MAX_ALPHA), f32(MAX_ALPHA), raw)
+    )
     light = load(state, p)
     weight = alpha * light
     after = light - weight
@@ -322,7 +406,8 @@ def _add(state, p, raw, red, green, blue, depth):
 @compiled()
 def _composite_tile(state, splats, boxes, entries, tile_x, tile_y):
     """Composites onto the lines of a row of `state`: transmittance, r, g, b, depth. A pixel that is done has its transmittance negated.
-    Returns how many entries were looked at before all pixels were done."""
+    Returns how many entries were looked at before all pixels were done.
+    """
     for k in range(len(entries)):
         if k % 64 == 63 and not _alive(state):
             return k
@@ -342,8 +427,24 @@ def _composite_tile(state, splats, boxes, entries, tile_x, tile_y):
                 dy = f32(tile_y + y) + f32(0.5) - splat[1]
                 below = dy + f32(1)
                 p = y * ROW + x
-                _add(state, p, _falloff(across + (mixed * dy + yy * dy * dy)) * opacity, red, green, blue, depth)
-                _add(state, p + ROW, _falloff(across + (mixed * below + yy * below * below)) * opacity, red, green, blue, depth)
+                _add(
+                    state,
+                    p,
+                    _falloff(across + (mixed * dy + yy * dy * dy)) * opacity,
+                    red,
+                    green,
+                    blue,
+                    depth,
+                )
+                _add(
+                    state,
+                    p + ROW,
+                    _falloff(across + (mixed * below + yy * below * below)) * opacity,
+                    red,
+                    green,
+                    blue,
+                    depth,
+                )
     return len(entries)
 
 
@@ -359,7 +460,11 @@ def composite(splats, boxes, starts, entries, width, height):
     seen = np.zeros(views * tiles, np.int64)
     for job in prange(views * tiles):
         tile = _spread(job, views * tiles)
-        view, tile_y, tile_x = tile // tiles, tile % tiles // across * TILE_HEIGHT, tile % tiles % across * TILE_WIDTH
+        view, tile_y, tile_x = (
+            tile // tiles,
+            tile % tiles // across * TILE_HEIGHT,
+            tile % tiles % across * TILE_WIDTH,
+        )
         rows, columns = min(TILE_HEIGHT, height - tile_y), min(TILE_WIDTH, width - tile_x)
         state = np.zeros((TILE_HEIGHT + 1) * ROW, np.float32)
         for p in range(0, len(state), ROW):
@@ -381,7 +486,7 @@ def composite(splats, boxes, starts, entries, width, height):
 
 @compiled(parallel=PARALLEL)
 def finish(rgb, alpha, depth_sum, background):
-    """rgb over one background a view, depth_sum over alpha."""
+    """Rgb over one background a view, depth_sum over alpha."""
     views, height, width = alpha.shape
     over, depth = np.empty(rgb.shape, np.float32), np.empty(alpha.shape, np.float32)
     for job in prange(views * height):

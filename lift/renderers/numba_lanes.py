@@ -40,8 +40,12 @@ def _widen(context, builder, value, kind):
     if isinstance(kind, Lanes):
         return value
     number = context.cast(builder, value, kind, types.float32)
-    one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH))
+    one = builder.insert_element(
+        ir.Constant(_VECTOR, ir.Undefined), number, ir.Constant(ir.IntType(32), 0)
+    )
+    return builder.shuffle_vector(
+        one, one, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
+    )
 
 
 def _pointer(context, builder, kind, array, index_kind, index):
@@ -77,7 +81,10 @@ def prefetch(typing, array, index):
 
     def codegen(context, builder, signature, args):
         data = context.make_array(array)(context, builder, args[0]).data
-        place = builder.bitcast(builder.gep(data, [context.cast(builder, args[1], index, types.intp)]), ir.IntType(8).as_pointer())
+        place = builder.bitcast(
+            builder.gep(data, [context.cast(builder, args[1], index, types.intp)]),
+            ir.IntType(8).as_pointer(),
+        )
         number = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
@@ -100,7 +107,10 @@ def ramp(typing, first):
     """first, first + 1, ... first + 7."""
 
     def codegen(context, builder, signature, args):
-        return builder.fadd(_widen(context, builder, args[0], first), ir.Constant(_VECTOR, [float(i) for i in range(WIDTH)]))
+        return builder.fadd(
+            _widen(context, builder, args[0], first),
+            ir.Constant(_VECTOR, [float(i) for i in range(WIDTH)]),
+        )
 
     return LANES(first), codegen
 
@@ -111,7 +121,9 @@ def total(typing, value):
 
     def codegen(context, builder, signature, args):
         kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), _VECTOR])
-        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{WIDTH}f32")
+        function = cgutils.get_or_insert_function(
+            builder.module, kind, f"llvm.vector.reduce.fadd.v{WIDTH}f32"
+        )
         return builder.call(function, [ir.Constant(ir.FloatType(), -0.0), args[0]], fastmath=_LOOSE)
 
     return types.float32(value), codegen
@@ -125,8 +137,11 @@ def totals(typing, a, b, c, d, e, f, g, h):
         values, kind = list(args), ir.VectorType(ir.IntType(32), WIDTH)
         for masks in (_PAIRS, _PAIRS, _HALVES):
             values = [
-                builder.fadd(*(builder.shuffle_vector(x, y, ir.Constant(kind, mask)) for mask in masks), flags=_LOOSE)
-                for x, y in zip(values[::2], values[1::2])
+                builder.fadd(
+                    *(builder.shuffle_vector(x, y, ir.Constant(kind, mask)) for mask in masks),
+                    flags=_LOOSE,
+                )
+                for x, y in zip(values[::2], values[1::2], strict=False)
             ]
         return values[0]
 
@@ -137,7 +152,10 @@ def _compare(sign):
     @intrinsic
     def choose(typing, a, b, yes, no):
         def codegen(context, builder, signature, args):
-            wide = [_widen(context, builder, value, kind) for value, kind in zip(args, (a, b, yes, no))]
+            wide = [
+                _widen(context, builder, value, kind)
+                for value, kind in zip(args, (a, b, yes, no), strict=False)
+            ]
             return builder.select(builder.fcmp_ordered(sign, wide[0], wide[1]), wide[2], wide[3])
 
         return LANES(a, b, yes, no), codegen
@@ -154,14 +172,22 @@ def _arithmetic(symbol, instruction):
     @intrinsic
     def compute(typing, a, b):
         def codegen(context, builder, signature, args):
-            wide = [_widen(context, builder, value, kind) for value, kind in zip(args, (a, b))]
+            wide = [
+                _widen(context, builder, value, kind)
+                for value, kind in zip(args, (a, b), strict=False)
+            ]
             return getattr(builder, instruction)(*wide, flags=_LOOSE)
 
         return LANES(a, b), codegen
 
     @overload(symbol)
     def typed(a, b):
-        if isinstance(a, Lanes) and isinstance(b, (Lanes, types.Float)) or isinstance(a, types.Float) and isinstance(b, Lanes):
+        if (
+            isinstance(a, Lanes)
+            and isinstance(b, (Lanes, types.Float))
+            or isinstance(a, types.Float)
+            and isinstance(b, Lanes)
+        ):
             return lambda a, b: compute(a, b)
 
 

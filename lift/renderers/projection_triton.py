@@ -20,7 +20,15 @@ _BLOCK = tl.constexpr(128)
 
 
 def project(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, colors: Tensor, world_to_camera: Tensor, intrinsics: Tensor, width: int, height: int
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    colors: Tensor,
+    world_to_camera: Tensor,
+    intrinsics: Tensor,
+    width: int,
+    height: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """As `lift.renderers.reference.project`: means [gaussian 3], quats [gaussian 4], scales [gaussian 3] and opacities [gaussian], all shared or all
     with a leading axis `view`, colors [view gaussian 3], world_to_camera [view 4 4], intrinsics [view 3 3]; float32 on one CUDA device.
@@ -30,22 +38,50 @@ def project(
     numbers that are not finite is not seen, and owes nothing. Raises ValueError for sets of Gaussians that are neither one nor one a view.
     """
     if means.ndim == 3 and len(means) != len(colors):
-        raise ValueError(f"there are {len(means)} sets of Gaussians for {len(colors)} views; choose one without a leading axis, or one a view")
-    dense = (value.contiguous() for value in (means, quats, scales, opacities, colors, world_to_camera, intrinsics))
+        raise ValueError(
+            f"there are {len(means)} sets of Gaussians for {len(colors)} views; choose one without a leading axis, or one a view"
+        )
+    dense = (
+        value.contiguous()
+        for value in (means, quats, scales, opacities, colors, world_to_camera, intrinsics)
+    )
     return _Project.apply(*dense, width, height)
 
 
 class _Project(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, means, quats, scales, opacities, colors, world_to_camera, intrinsics, width, height):
+    def forward(
+        ctx, means, quats, scales, opacities, colors, world_to_camera, intrinsics, width, height
+    ):
         views, count = colors.shape[:2]
-        places, conics, features, covers, depths = (colors.new_empty(views, count, *size) for size in ((2,), (3,), (4,), (), ()))
-        boxes, radii = (torch.empty(views, count, *size, dtype=torch.int32, device=colors.device) for size in ((2,), ()))
+        places, conics, features, covers, depths = (
+            colors.new_empty(views, count, *size) for size in ((2,), (3,), (4,), (), ())
+        )
+        boxes, radii = (
+            torch.empty(views, count, *size, dtype=torch.int32, device=colors.device)
+            for size in ((2,), ())
+        )
         own = count if means.ndim == 3 else 0
         _project[cdiv(count, _BLOCK), views](
-            means, quats, scales, opacities, colors, world_to_camera, intrinsics, places, conics, features, covers, depths, boxes, radii,
-            count, own, width, height,
-        )  # fmt: skip
+            means,
+            quats,
+            scales,
+            opacities,
+            colors,
+            world_to_camera,
+            intrinsics,
+            places,
+            conics,
+            features,
+            covers,
+            depths,
+            boxes,
+            radii,
+            count,
+            own,
+            width,
+            height,
+        )
         ctx.save_for_backward(means, quats, scales, world_to_camera, intrinsics, radii)
         ctx.size = width, height
         ctx.mark_non_differentiable(depths, boxes, radii)
@@ -57,17 +93,41 @@ class _Project(torch.autograd.Function):
     def backward(ctx, by_places, by_conics, by_features, by_covers, *_):
         means, quats, scales, world_to_camera, intrinsics, radii = ctx.saved_tensors
         views, count = radii.shape
-        given = zip((by_places, by_conics, by_features, by_covers), ((2,), (3,), (4,), ()))
-        outer = [means.new_zeros(views, count, *size) if value is None else value.contiguous() for value, size in given]
+        given = zip(
+            (by_places, by_conics, by_features, by_covers), ((2,), (3,), (4,), ()), strict=False
+        )
+        outer = [
+            means.new_zeros(views, count, *size) if value is None else value.contiguous()
+            for value, size in given
+        ]
         d_means, d_quats, d_scales = (torch.empty_like(value) for value in (means, quats, scales))
         d_opacities, d_colors = means.new_empty(means.shape[:-1]), means.new_empty(views, count, 3)
         groups = views if means.ndim == 3 else 1
         blocks, moves = cdiv(count, _BLOCK), any(ctx.needs_input_grad[5:7])
-        shares = [means.new_empty(views, blocks, 4, 4), means.new_empty(views, blocks, 3, 3)] if moves else [means, means]
+        shares = (
+            [means.new_empty(views, blocks, 4, 4), means.new_empty(views, blocks, 3, 3)]
+            if moves
+            else [means, means]
+        )
         _project_gradient[blocks, groups](
-            means, quats, scales, world_to_camera, intrinsics, radii, *outer, d_means, d_quats, d_scales, d_opacities, d_colors, *shares,
-            count, views // groups, *ctx.size, moves,
-        )  # fmt: skip
+            means,
+            quats,
+            scales,
+            world_to_camera,
+            intrinsics,
+            radii,
+            *outer,
+            d_means,
+            d_quats,
+            d_scales,
+            d_opacities,
+            d_colors,
+            *shares,
+            count,
+            views // groups,
+            *ctx.size,
+            moves,
+        )
         owed = [share.sum(1) for share in shares] if moves else [None, None]
         return d_means, d_quats, d_scales, d_opacities, d_colors, *owed, None, None
 
@@ -80,7 +140,12 @@ def _three(at, there):
 @kernel
 def _turned(quats, there):
     """Unit quaternion w x y z, one over its former length, and the rotation's rows."""
-    w, x, y, z = tl.load(quats, there, 1.0), tl.load(quats + 1, there, 0.0), tl.load(quats + 2, there, 0.0), tl.load(quats + 3, there, 0.0)
+    w, x, y, z = (
+        tl.load(quats, there, 1.0),
+        tl.load(quats + 1, there, 0.0),
+        tl.load(quats + 2, there, 0.0),
+        tl.load(quats + 3, there, 0.0),
+    )
     unit = 1.0 / tl.maximum(tl.sqrt(w * w + x * x + y * y + z * z), 1e-12)
     w, x, y, z = w * unit, x * unit, y * unit, z * unit
     row0 = (1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - w * z), 2.0 * (x * z + w * y))
@@ -116,11 +181,12 @@ def _scaled(row, s):
 
 @kernel
 def _through(g, row0, row1, row2):
-    """g @ rows."""
+    """G @ rows."""
     return (
-        g[0] * row0[0] + g[1] * row1[0] + g[2] * row2[0], g[0] * row0[1] + g[1] * row1[1] + g[2] * row2[1],
+        g[0] * row0[0] + g[1] * row1[0] + g[2] * row2[0],
+        g[0] * row0[1] + g[1] * row1[1] + g[2] * row2[1],
         g[0] * row0[2] + g[1] * row1[2] + g[2] * row2[2],
-    )  # fmt: skip
+    )
 
 
 @kernel
@@ -138,23 +204,54 @@ def _camera(world_to_camera, intrinsics, v):
     row0 = (tl.load(at), tl.load(at + 1), tl.load(at + 2))
     row1 = (tl.load(at + 4), tl.load(at + 5), tl.load(at + 6))
     row2 = (tl.load(at + 8), tl.load(at + 9), tl.load(at + 10))
-    return row0, row1, row2, (tl.load(at + 3), tl.load(at + 7), tl.load(at + 11)), tl.load(k), tl.load(k + 4), tl.load(k + 2), tl.load(k + 5)
+    return (
+        row0,
+        row1,
+        row2,
+        (tl.load(at + 3), tl.load(at + 7), tl.load(at + 11)),
+        tl.load(k),
+        tl.load(k + 4),
+        tl.load(k + 2),
+        tl.load(k + 5),
+    )
 
 
 @kernel
 def _covariance(x, y):
     """xx, xy, yy of a splat whose three axes are x and y across and down, widened by the blur, and its determinant; by Cauchy-Binet the latter is
-    a sum of squares, which stays exact for needles."""
+    a sum of squares, which stays exact for needles.
+    """
     c0, c1, c2 = x[1] * y[2] - x[2] * y[1], x[2] * y[0] - x[0] * y[2], x[0] * y[1] - x[1] * y[0]
     xx, xy, yy = _dot(x, x), _dot(x, y), _dot(y, y)
-    return xx + _BLUR, xy, yy + _BLUR, c0 * c0 + c1 * c1 + c2 * c2 + (xx + yy) * _BLUR + _BLUR * _BLUR
+    return (
+        xx + _BLUR,
+        xy,
+        yy + _BLUR,
+        c0 * c0 + c1 * c1 + c2 * c2 + (xx + yy) * _BLUR + _BLUR * _BLUR,
+    )
 
 
 @kernel
 def _project(
-    means, quats, scales, opacities, colors, world_to_camera, intrinsics, places, conics, features, covers, depths, boxes, radii,
-    count, own, width, height,
-):  # fmt: skip
+    means,
+    quats,
+    scales,
+    opacities,
+    colors,
+    world_to_camera,
+    intrinsics,
+    places,
+    conics,
+    features,
+    covers,
+    depths,
+    boxes,
+    radii,
+    count,
+    own,
+    width,
+    height,
+):
     v, n = tl.program_id(1), tl.program_id(0) * _BLOCK + tl.arange(0, _BLOCK)
     there = n < count
     source, out = v * own + n, v * count + n
@@ -175,11 +272,22 @@ def _project(
     # A rounding error must not cut off a pixel; what is wider than any picture is no wider for that.
     across = tl.minimum(reach * tl.sqrt(xx) * (1.0 + 1e-5) + 1e-3, 1e9)
     down = tl.minimum(reach * tl.sqrt(yy) * (1.0 + 1e-5) + 1e-3, 1e9)
-    first_x, last_x = tl.maximum(tl.ceil(px - across - 0.5), 0.0), tl.minimum(tl.floor(px + across - 0.5), width - 1.0)
-    first_y, last_y = tl.maximum(tl.ceil(py - down - 0.5), 0.0), tl.minimum(tl.floor(py + down - 0.5), height - 1.0)
-    finite = (xx < 1e30) & (yy < 1e30) & (tl.abs(px) < 1e30) & (tl.abs(py) < 1e30)  # which is also false of what is no number
+    first_x, last_x = (
+        tl.maximum(tl.ceil(px - across - 0.5), 0.0),
+        tl.minimum(tl.floor(px + across - 0.5), width - 1.0),
+    )
+    first_y, last_y = (
+        tl.maximum(tl.ceil(py - down - 0.5), 0.0),
+        tl.minimum(tl.floor(py + down - 0.5), height - 1.0),
+    )
+    finite = (
+        (xx < 1e30) & (yy < 1e30) & (tl.abs(px) < 1e30) & (tl.abs(py) < 1e30)
+    )  # which is also false of what is no number
     seen = in_front & finite & (opacity >= _MIN_ALPHA) & (first_x <= last_x) & (first_y <= last_y)
-    across, down = tl.where(seen, tl.ceil(across), 0.0).to(tl.int32), tl.where(seen, tl.ceil(down), 0.0).to(tl.int32)
+    across, down = (
+        tl.where(seen, tl.ceil(across), 0.0).to(tl.int32),
+        tl.where(seen, tl.ceil(down), 0.0).to(tl.int32),
+    )
     tl.store(boxes + 2 * out, across, there)
     tl.store(boxes + 2 * out + 1, down, there)
     tl.store(radii + out, tl.maximum(across, down), there)
@@ -197,9 +305,29 @@ def _project(
 
 @kernel
 def _project_gradient(
-    means, quats, scales, world_to_camera, intrinsics, radii, by_places, by_conics, by_features, by_covers, d_means, d_quats, d_scales,
-    d_opacities, d_colors, to_poses, to_intrinsics, count, views, width, height, CAMERAS: tl.constexpr,
-):  # fmt: skip
+    means,
+    quats,
+    scales,
+    world_to_camera,
+    intrinsics,
+    radii,
+    by_places,
+    by_conics,
+    by_features,
+    by_covers,
+    d_means,
+    d_quats,
+    d_scales,
+    d_opacities,
+    d_colors,
+    to_poses,
+    to_intrinsics,
+    count,
+    views,
+    width,
+    height,
+    CAMERAS: tl.constexpr,  # noqa: N803
+):
     n = tl.program_id(0) * _BLOCK + tl.arange(0, _BLOCK)
     there, source = n < count, tl.program_id(1) * count + n
     unit, inverse, turn0, turn1, turn2 = _turned(quats + 4 * source, there)
@@ -211,7 +339,13 @@ def _project_gradient(
     turn0, turn1, turn2 = _where(sound, turn0), _where(sound, turn1), _where(sound, turn2)
     axes0, axes1, axes2 = _scaled(turn0, s), _scaled(turn1, s), _scaled(turn2, s)
     zero = tl.zeros([_BLOCK], tl.float32)
-    d_mean, d_axes0, d_axes1, d_axes2, d_opacity = (zero, zero, zero), (zero, zero, zero), (zero, zero, zero), (zero, zero, zero), zero
+    d_mean, d_axes0, d_axes1, d_axes2, d_opacity = (
+        (zero, zero, zero),
+        (zero, zero, zero),
+        (zero, zero, zero),
+        (zero, zero, zero),
+        zero,
+    )
     for k in range(views):
         v = tl.program_id(1) * views + k
         out = v * count + n
@@ -228,7 +362,12 @@ def _project_gradient(
         a, b, c = yy / det, -xy / det, xx / det
         by_a, by_b, by_c = _three(by_conics + 3 * out, seen)
         by_b *= 0.5
-        p, q, r, t = a * by_a + b * by_b, a * by_b + b * by_c, b * by_a + c * by_b, b * by_b + c * by_c
+        p, q, r, t = (
+            a * by_a + b * by_b,
+            a * by_b + b * by_c,
+            b * by_a + c * by_b,
+            b * by_b + c * by_c,
+        )
         d_xx, d_xy, d_yy = -(p * a + q * b), -(p * b + q * c), -(r * b + t * c)
         d_x, d_y = _along(2.0 * d_xx, x, 2.0 * d_xy, y), _along(2.0 * d_yy, y, 2.0 * d_xy, x)
         d_axes0 = _plus(d_axes0, _along(gx[0], d_x, gy[0], d_y))
@@ -237,11 +376,19 @@ def _project_gradient(
         d_gx = (_dot(axes0, d_x), _dot(axes1, d_x), _dot(axes2, d_x))
         d_gy = (_dot(axes0, d_y), _dot(axes1, d_y), _dot(axes2, d_y))
         # What `_along` was given: fx / z and -ox / z, the same down.
-        to_x, to_ox, to_y, to_oy = _dot(d_gx, row0) / z, -_dot(d_gx, row2) / z, _dot(d_gy, row1) / z, -_dot(d_gy, row2) / z
+        to_x, to_ox, to_y, to_oy = (
+            _dot(d_gx, row0) / z,
+            -_dot(d_gx, row2) / z,
+            _dot(d_gy, row1) / z,
+            -_dot(d_gy, row2) / z,
+        )
         d_px = tl.load(by_places + 2 * out, seen, 0.0) + tl.where(free_x, to_ox, 0.0)
         d_py = tl.load(by_places + 2 * out + 1, seen, 0.0) + tl.where(free_y, to_oy, 0.0)
         d_lx, d_ly = fx * d_px / z, fy * d_py / z
-        d_lz = tl.load(by_features + 4 * out + 3, seen, 0.0) - (lx * d_lx + ly * d_ly + fx * to_x + fy * to_y + ox * to_ox + oy * to_oy) / z
+        d_lz = (
+            tl.load(by_features + 4 * out + 3, seen, 0.0)
+            - (lx * d_lx + ly * d_ly + fx * to_x + fy * to_y + ox * to_ox + oy * to_oy) / z
+        )
         d_mean = _plus(d_mean, _through((d_lx, d_ly, d_lz), row0, row1, row2))
         d_opacity += tl.load(by_covers + out, seen, 0.0)
         for i in tl.static_range(3):
@@ -251,7 +398,9 @@ def _project_gradient(
             for i in tl.static_range(3):
                 tl.store(to + i, tl.sum(d_lx * mean[i] + fx / z * d_gx[i], 0))
                 tl.store(to + 4 + i, tl.sum(d_ly * mean[i] + fy / z * d_gy[i], 0))
-                tl.store(to + 8 + i, tl.sum(d_lz * mean[i] - ox / z * d_gx[i] - oy / z * d_gy[i], 0))
+                tl.store(
+                    to + 8 + i, tl.sum(d_lz * mean[i] - ox / z * d_gx[i] - oy / z * d_gy[i], 0)
+                )
                 tl.store(to + 12 + i, 0.0)
             tl.store(to + 3, tl.sum(d_lx, 0))
             tl.store(to + 7, tl.sum(d_ly, 0))
@@ -268,15 +417,30 @@ def _project_gradient(
                 tl.store(to + 6 + i, 0.0)
     for i in tl.static_range(3):
         tl.store(d_means + 3 * source + i, d_mean[i], there)
-        tl.store(d_scales + 3 * source + i, d_axes0[i] * turn0[i] + d_axes1[i] * turn1[i] + d_axes2[i] * turn2[i], there)
+        tl.store(
+            d_scales + 3 * source + i,
+            d_axes0[i] * turn0[i] + d_axes1[i] * turn1[i] + d_axes2[i] * turn2[i],
+            there,
+        )
     tl.store(d_opacities + source, d_opacity, there)
     d0, d1, d2 = _scaled(d_axes0, s), _scaled(d_axes1, s), _scaled(d_axes2, s)
-    w, x, y, z = tl.where(sound, unit[0], 1.0), tl.where(sound, unit[1], 0.0), tl.where(sound, unit[2], 0.0), tl.where(sound, unit[3], 0.0)
+    w, x, y, z = (
+        tl.where(sound, unit[0], 1.0),
+        tl.where(sound, unit[1], 0.0),
+        tl.where(sound, unit[2], 0.0),
+        tl.where(sound, unit[3], 0.0),
+    )
     inverse = tl.where(sound, inverse, 0.0)
     d_w = 2.0 * (z * (d1[0] - d0[1]) + y * (d0[2] - d2[0]) + x * (d2[1] - d1[2]))
-    d_x = 2.0 * (y * (d0[1] + d1[0]) + z * (d0[2] + d2[0]) + w * (d2[1] - d1[2]) - 2.0 * x * (d1[1] + d2[2]))
-    d_y = 2.0 * (x * (d0[1] + d1[0]) + z * (d1[2] + d2[1]) + w * (d0[2] - d2[0]) - 2.0 * y * (d0[0] + d2[2]))
-    d_z = 2.0 * (x * (d0[2] + d2[0]) + y * (d1[2] + d2[1]) + w * (d1[0] - d0[1]) - 2.0 * z * (d0[0] + d1[1]))
+    d_x = 2.0 * (
+        y * (d0[1] + d1[0]) + z * (d0[2] + d2[0]) + w * (d2[1] - d1[2]) - 2.0 * x * (d1[1] + d2[2])
+    )
+    d_y = 2.0 * (
+        x * (d0[1] + d1[0]) + z * (d1[2] + d2[1]) + w * (d0[2] - d2[0]) - 2.0 * y * (d0[0] + d2[2])
+    )
+    d_z = 2.0 * (
+        x * (d0[2] + d2[0]) + y * (d1[2] + d2[1]) + w * (d1[0] - d0[1]) - 2.0 * z * (d0[0] + d1[1])
+    )
     along = w * d_w + x * d_x + y * d_y + z * d_z
     tl.store(d_quats + 4 * source, inverse * (d_w - w * along), there)
     tl.store(d_quats + 4 * source + 1, inverse * (d_x - x * along), there)

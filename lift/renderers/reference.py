@@ -6,7 +6,16 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from lift.geometry import quat_to_rotation
-from lift.renderers import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE, NEAR, Renderer, Sums, renderers
+from lift.renderers import (
+    BLUR,
+    MAX_ALPHA,
+    MIN_ALPHA,
+    MIN_TRANSMITTANCE,
+    NEAR,
+    Renderer,
+    Sums,
+    renderers,
+)
 from lift.types import Cameras, Gaussians
 
 TILE = 16
@@ -25,17 +34,29 @@ class Reference(Renderer):
     def __init__(self) -> None:
         pass
 
-    def rasterize(self, gaussians: Gaussians, colors: Float[Tensor, "view gaussian 3"], cameras: Cameras) -> Sums:
+    def rasterize(
+        self, gaussians: Gaussians, colors: Float[Tensor, "view gaussian 3"], cameras: Cameras
+    ) -> Sums:
         splats, boxes, radii = project(gaussians, colors, cameras)
-        sums = torch.stack([_composite(*view, cameras.width, cameras.height) for view in zip(splats, boxes, radii > 0)])
+        sums = torch.stack(
+            [
+                _composite(*view, cameras.width, cameras.height)
+                for view in zip(splats, boxes, radii > 0, strict=False)
+            ]
+        )
         return sums[..., :3], sums[..., 3], sums[..., 4], {"radii": radii}
 
 
 def project(
     gaussians: Gaussians, colors: Float[Tensor, "view gaussian 3"], cameras: Cameras
-) -> tuple[Float[Tensor, "view gaussian 10"], Int[Tensor, "view gaussian 4"], Float[Tensor, "view gaussian"]]:
+) -> tuple[
+    Float[Tensor, "view gaussian 10"],
+    Int[Tensor, "view gaussian 4"],
+    Float[Tensor, "view gaussian"],
+]:
     """Splats (x, y, conic xx, xy, yy, opacity, r, g, b, depth), the pixels left, top, right, bottom (inclusive) beyond which their
-    alpha is below MIN_ALPHA, and radii in pixels, 0 where culled."""
+    alpha is below MIN_ALPHA, and radii in pixels, 0 where culled.
+    """
     rotation, translation = cameras.world_to_camera[:, :3, :3], cameras.world_to_camera[:, :3, 3]
     focal = cameras.intrinsics.diagonal(dim1=-2, dim2=-1)[:, None, :2]
     center = cameras.intrinsics[:, None, :2, 2]
@@ -48,10 +69,20 @@ def project(
     offset = means.clamp(_CORNERS[0] * size, _CORNERS[1] * size) - center
     zero = torch.zeros_like(depth)
     jacobian = torch.stack(
-        [focal[..., 0] / depth, zero, -offset[..., 0] / depth, zero, focal[..., 1] / depth, -offset[..., 1] / depth], dim=-1
+        [
+            focal[..., 0] / depth,
+            zero,
+            -offset[..., 0] / depth,
+            zero,
+            focal[..., 1] / depth,
+            -offset[..., 1] / depth,
+        ],
+        dim=-1,
     ).unflatten(-1, (2, 3))
     axes = quat_to_rotation(gaussians.quats) * gaussians.scales[..., None, :]
-    x_axis, y_axis = (jacobian @ (rotation[:, None] @ axes)).unbind(-2)  # the three axes, seen in the picture
+    x_axis, y_axis = (jacobian @ (rotation[:, None] @ axes)).unbind(
+        -2
+    )  # the three axes, seen in the picture
     xx, xy, yy = (x_axis * x_axis).sum(-1), (x_axis * y_axis).sum(-1), (y_axis * y_axis).sum(-1)
     # By Cauchy-Binet a sum of squares: where xx * yy - xy^2 would cancel, as for a needle, this stays exact and positive.
     det = torch.linalg.cross(x_axis, y_axis).square().sum(-1) + BLUR * (xx + yy) + BLUR**2
@@ -60,34 +91,53 @@ def project(
     splats = torch.cat([means, conic, opacities[..., None], colors, depth[..., None]], dim=-1)
 
     with torch.no_grad():
-        reach = (2 * (opacities / MIN_ALPHA).log().clamp(min=0)).sqrt()[..., None]  # in standard deviations
+        reach = (2 * (opacities / MIN_ALPHA).log().clamp(min=0)).sqrt()[
+            ..., None
+        ]  # in standard deviations
         extent = reach * (torch.stack([xx, yy], dim=-1) + BLUR).sqrt()
         extent = extent * (1 + 1e-5) + 1e-3  # a rounding error must not cut off a pixel
         first = (means - extent - 0.5).ceil().maximum(torch.zeros_like(size))
         last = (means + extent - 0.5).floor().minimum(size - 1)
         visible = in_front & (opacities >= MIN_ALPHA) & (first <= last).all(-1)
-        boxes = torch.cat([first, last], dim=-1).where(visible[..., None], torch.zeros_like(first[..., :1])).long()
+        boxes = (
+            torch.cat([first, last], dim=-1)
+            .where(visible[..., None], torch.zeros_like(first[..., :1]))
+            .long()
+        )
         radii = extent.amax(-1).ceil().where(visible, torch.zeros_like(depth))
     return splats, boxes, radii
 
 
 def _composite(
-    splats: Float[Tensor, "gaussian 10"], boxes: Int[Tensor, "gaussian 4"], visible: Bool[Tensor, "gaussian"], width: int, height: int
+    splats: Float[Tensor, "gaussian 10"],
+    boxes: Int[Tensor, "gaussian 4"],
+    visible: Bool[Tensor, "gaussian"],
+    width: int,
+    height: int,
 ) -> Float[Tensor, "height width 5"]:
     order = splats[:, 9].detach().argsort(stable=True)
     order = order[visible[order]]
     left, top, right, bottom = boxes[order].unbind(-1)
     corners = [(x, y) for y in range(0, height, TILE) for x in range(0, width, TILE)]
-    lists = [order[(left < x + TILE) & (right >= x) & (top < y + TILE) & (bottom >= y)] for x, y in corners]
+    lists = [
+        order[(left < x + TILE) & (right >= x) & (top < y + TILE) & (bottom >= y)]
+        for x, y in corners
+    ]
     # One gather for all tiles: a gather a tile would cost a gradient of the size of the scene a tile.
     parts = splats[torch.cat(lists)].split([len(one) for one in lists])
     recompute = torch.is_grad_enabled() and splats.requires_grad
     tiles = []
-    for (x, y), part in zip(corners, parts):
-        tile = checkpoint(_tile, part, x, y, use_reentrant=False, preserve_rng_state=False) if recompute else _tile(part, x, y)
+    for (x, y), part in zip(corners, parts, strict=False):
+        tile = (
+            checkpoint(_tile, part, x, y, use_reentrant=False, preserve_rng_state=False)
+            if recompute
+            else _tile(part, x, y)
+        )
         tiles.append(tile)
     across = -(-width // TILE)
-    image = torch.stack(tiles).unflatten(0, (-1, across)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+    image = (
+        torch.stack(tiles).unflatten(0, (-1, across)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+    )
     return image[:height, :width]
 
 

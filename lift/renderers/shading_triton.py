@@ -1,5 +1,6 @@
 """CUDA kernels around a rasteriser: colours of Gaussians in all views, and pictures over a background. A launch each, or two, for what
-takes torch some forty: what a training step on a GPU waits for is launches."""
+takes torch some forty: what a training step on a GPU waits for is launches.
+"""
 
 import torch
 import triton
@@ -24,7 +25,9 @@ def seen_from(sh_coeffs: Tensor, means: Tensor, centers: Tensor) -> Tensor:
     return _SeenFrom.apply(sh_coeffs.contiguous(), means.contiguous(), centers.contiguous())
 
 
-def compose(rgb: Tensor, alpha: Tensor, depth_sum: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
+def compose(
+    rgb: Tensor, alpha: Tensor, depth_sum: Tensor, background: Tensor
+) -> tuple[Tensor, Tensor]:
     """Colour over the background, and expected depth: a renderer's sums, float32 on one CUDA device, background one or one a view."""
     return _Compose.apply(rgb, alpha, depth_sum, background.contiguous())
 
@@ -34,9 +37,14 @@ class _SeenFrom(torch.autograd.Function):
     def forward(ctx, sh_coeffs, means, centers):
         views, (count, bases) = len(centers), sh_coeffs.shape[-3:-1]
         colors = means.new_empty(views, count, 3)
-        strides = [3 * bases * count if sh_coeffs.ndim == 4 else 0, 3 * count if means.ndim == 3 else 0]
+        strides = [
+            3 * bases * count if sh_coeffs.ndim == 4 else 0,
+            3 * count if means.ndim == 3 else 0,
+        ]
         if count:
-            _colors[cdiv(count, _BLOCK), views](sh_coeffs, means, centers, colors, count, *strides, bases)
+            _colors[cdiv(count, _BLOCK), views](
+                sh_coeffs, means, centers, colors, count, *strides, bases
+            )
         ctx.save_for_backward(sh_coeffs, means, centers, colors)
         ctx.strides = strides
         return colors
@@ -51,9 +59,22 @@ class _SeenFrom(torch.autograd.Function):
         d_centers = means.new_zeros(views, blocks, 3)
         if count:
             _direction_gradient[blocks,](
-                sh_coeffs, means, centers, colors, outer, d_means, d_centers, count, views, blocks, *ctx.strides, bases
+                sh_coeffs,
+                means,
+                centers,
+                colors,
+                outer,
+                d_means,
+                d_centers,
+                count,
+                views,
+                blocks,
+                *ctx.strides,
+                bases,
             )
-            _coefficient_gradient[cdiv(count, _ROWS),](means, centers, colors, outer, d_sh, count, views, *ctx.strides, bases)
+            _coefficient_gradient[cdiv(count, _ROWS),](
+                means, centers, colors, outer, d_sh, count, views, *ctx.strides, bases
+            )
         return d_sh, d_means, d_centers.sum(1) if ctx.needs_input_grad[2] else None
 
 
@@ -62,7 +83,9 @@ class _Compose(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, rgb, alpha, depth_sum, background):
-        rgb, depth_sum = (value if _rows_follow(value) else value.contiguous() for value in (rgb, depth_sum))
+        rgb, depth_sum = (
+            value if _rows_follow(value) else value.contiguous() for value in (rgb, depth_sum)
+        )
         alpha = alpha.contiguous()
         count = alpha.numel()
         composed, depth = rgb.new_empty(rgb.shape), alpha.new_empty(alpha.shape)
@@ -70,7 +93,16 @@ class _Compose(torch.autograd.Function):
         per_view = count // len(alpha) if background.ndim == 2 else count
         if count:
             _over[cdiv(count, _PIXELS),](
-                rgb, alpha, depth_sum, background, composed, depth, count, per_view, rgb.stride(2), depth_sum.stride(2)
+                rgb,
+                alpha,
+                depth_sum,
+                background,
+                composed,
+                depth,
+                count,
+                per_view,
+                rgb.stride(2),
+                depth_sum.stride(2),
             )
         ctx.save_for_backward(alpha, depth, background)
         ctx.per_view = per_view
@@ -84,7 +116,15 @@ class _Compose(torch.autograd.Function):
         by_alpha, by_sum = torch.empty_like(alpha), torch.empty_like(alpha)
         if alpha.numel():
             _over_gradient[cdiv(alpha.numel(), _PIXELS),](
-                alpha, depth, background, by_rgb, by_depth, by_alpha, by_sum, alpha.numel(), ctx.per_view
+                alpha,
+                depth,
+                background,
+                by_rgb,
+                by_depth,
+                by_alpha,
+                by_sum,
+                alpha.numel(),
+                ctx.per_view,
             )
         return by_rgb, by_alpha, by_sum, None
 
@@ -92,17 +132,32 @@ class _Compose(torch.autograd.Function):
 def _rows_follow(value: Tensor) -> bool:
     height, width = value.shape[1:3]
     channels_follow = value.ndim == 3 or value.stride(3) == 1
-    return channels_follow and value.stride(1) == width * value.stride(2) and value.stride(0) == height * value.stride(1)
+    return (
+        channels_follow
+        and value.stride(1) == width * value.stride(2)
+        and value.stride(0) == height * value.stride(1)
+    )
 
 
 @kernel
-def _over(rgb, alpha, depth_sum, background, composed, depth, count, per_view, rgb_step, depth_step):
+def _over(
+    rgb, alpha, depth_sum, background, composed, depth, count, per_view, rgb_step, depth_step
+):
     i = tl.program_id(0) * _PIXELS + tl.arange(0, _PIXELS)
     inside, behind = i < count, background + 3 * (i // per_view)
     covered = tl.load(alpha + i, inside, 0.0)
     for c in tl.static_range(3):
-        tl.store(composed + 3 * i + c, tl.load(rgb + rgb_step * i + c, inside, 0.0) + (1.0 - covered) * tl.load(behind + c, inside, 0.0), inside)
-    tl.store(depth + i, tl.load(depth_sum + depth_step * i, inside, 0.0) / tl.maximum(covered, 1e-6), inside)
+        tl.store(
+            composed + 3 * i + c,
+            tl.load(rgb + rgb_step * i + c, inside, 0.0)
+            + (1.0 - covered) * tl.load(behind + c, inside, 0.0),
+            inside,
+        )
+    tl.store(
+        depth + i,
+        tl.load(depth_sum + depth_step * i, inside, 0.0) / tl.maximum(covered, 1e-6),
+        inside,
+    )
 
 
 @kernel
@@ -232,20 +287,42 @@ def _shown(colors, outer, at, inside):
 
 @kernel
 def _direction_gradient(
-    sh, means, centers, colors, outer, d_means, d_centers, count, views, blocks, sh_stride, mean_stride, bases: tl.constexpr
+    sh,
+    means,
+    centers,
+    colors,
+    outer,
+    d_means,
+    d_centers,
+    count,
+    views,
+    blocks,
+    sh_stride,
+    mean_stride,
+    bases: tl.constexpr,
 ):
     block = tl.program_id(0)
     n = block * _BLOCK + tl.arange(0, _BLOCK)
     inside = n < count
-    sum_x, sum_y, sum_z = tl.zeros([_BLOCK], tl.float32), tl.zeros([_BLOCK], tl.float32), tl.zeros([_BLOCK], tl.float32)
+    sum_x, sum_y, sum_z = (
+        tl.zeros([_BLOCK], tl.float32),
+        tl.zeros([_BLOCK], tl.float32),
+        tl.zeros([_BLOCK], tl.float32),
+    )
     for view in range(views):
         x, y, z, near = _towards(means + view * mean_stride, centers + 3 * view, n, inside)
         at = 3 * (view * count + n)
-        red, green, blue = _shown(colors, outer, at, inside), _shown(colors, outer, at + 1, inside), _shown(colors, outer, at + 2, inside)
+        red, green, blue = (
+            _shown(colors, outer, at, inside),
+            _shown(colors, outer, at + 1, inside),
+            _shown(colors, outer, at + 2, inside),
+        )
         own = sh + tl.cast(view, tl.int64) * sh_stride + 3 * bases * n
         dx, dy, dz = 0.0 * x, 0.0 * x, 0.0 * x
         for k in tl.static_range(1, bases):
-            s = red * tl.load(own + 3 * k, inside, 0.0) + green * tl.load(own + 3 * k + 1, inside, 0.0)
+            s = red * tl.load(own + 3 * k, inside, 0.0) + green * tl.load(
+                own + 3 * k + 1, inside, 0.0
+            )
             s += blue * tl.load(own + 3 * k + 2, inside, 0.0)
             bx, by, bz = _slope(x, y, z, k)
             dx += s * bx
@@ -272,7 +349,9 @@ def _direction_gradient(
 
 
 @kernel
-def _coefficient_gradient(means, centers, colors, outer, d_sh, count, views, sh_stride, mean_stride, bases: tl.constexpr):
+def _coefficient_gradient(
+    means, centers, colors, outer, d_sh, count, views, sh_stride, mean_stride, bases: tl.constexpr
+):
     width: tl.constexpr = triton.next_power_of_2(3 * bases)
     n = tl.program_id(0) * _ROWS + tl.arange(0, _ROWS)
     column = tl.arange(0, width)[None]
@@ -282,8 +361,14 @@ def _coefficient_gradient(means, centers, colors, outer, d_sh, count, views, sh_
     for view in range(views):
         x, y, z, _ = _towards(means + view * mean_stride, centers + 3 * view, n, inside)
         at = 3 * (view * count + n)
-        red, green, blue = _shown(colors, outer, at, inside), _shown(colors, outer, at + 1, inside), _shown(colors, outer, at + 2, inside)
-        shown = tl.where(channel == 0, red[:, None], tl.where(channel == 1, green[:, None], blue[:, None]))
+        red, green, blue = (
+            _shown(colors, outer, at, inside),
+            _shown(colors, outer, at + 1, inside),
+            _shown(colors, outer, at + 2, inside),
+        )
+        shown = tl.where(
+            channel == 0, red[:, None], tl.where(channel == 1, green[:, None], blue[:, None])
+        )
         b = tl.zeros([_ROWS, width], tl.float32)
         for k in tl.static_range(bases):
             b = tl.where(column // 3 == k, _basis(x, y, z, k)[:, None], b)

@@ -128,9 +128,7 @@ def _correlate(image, mean, square, warped, radius, blurred, squares, products, 
             a, b = mean[i, j], cost[i, j]
             own = max(square[i, j] - a * a, np.float32(0)) + FLAT
             other = max(blurred[i, j] - b * b, np.float32(0)) + FLAT
-            cost[i, j] = min(
-                np.float32(1.9), 1 - (squares[i, j] - a * b) / np.sqrt(own * other)
-            )
+            cost[i, j] = min(np.float32(1.9), 1 - (squares[i, j] - a * b) / np.sqrt(own * other))
 
 
 @compiled(fastmath=True)
@@ -174,7 +172,14 @@ def _aggregate(volume, image, small_step, large_step, edge):
                 j = step if way == 0 else width - 1 - step
                 before = j - 1 if way == 0 else j + 1
                 change = abs(image[i, j] - image[i, before]) if step else np.float32(0)
-                _extend(volume[i, j], path[0], fresh, step == 0, small_step, large_step / (1 + change / edge))
+                _extend(
+                    volume[i, j],
+                    path[0],
+                    fresh,
+                    step == 0,
+                    small_step,
+                    large_step / (1 + change / edge),
+                )
                 for d in range(count):
                     path[0, d] = fresh[d]
                     total[i, j, d] += fresh[d]
@@ -184,7 +189,14 @@ def _aggregate(volume, image, small_step, large_step, edge):
             before = i - 1 if way == 0 else i + 1
             for j in range(width):
                 change = abs(image[i, j] - image[before, j]) if step else np.float32(0)
-                _extend(volume[i, j], path[j], fresh, step == 0, small_step, large_step / (1 + change / edge))
+                _extend(
+                    volume[i, j],
+                    path[j],
+                    fresh,
+                    step == 0,
+                    small_step,
+                    large_step / (1 + change / edge),
+                )
                 for d in range(count):
                     path[j, d] = fresh[d]
                     total[i, j, d] += fresh[d]

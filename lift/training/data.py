@@ -19,11 +19,24 @@ class ViewSampler(Sampler[list[int]]):
     """
 
     def __init__(
-        self, views: list[int], batch: int, batches: int, input_share: Callable[[], float], seed: int, rank: int = 0, world: int = 1,
+        self,
+        views: list[int],
+        batch: int,
+        batches: int,
+        input_share: Callable[[], float],
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
         weights: Callable[[], Tensor | None] = lambda: None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """batches: of one process in one epoch. input_share, weights: asked for at each epoch's start."""
-        self.views, self.batch, self.batches, self.input_share, self.seed = views, batch, batches, input_share, seed
+        self.views, self.batch, self.batches, self.input_share, self.seed = (
+            views,
+            batch,
+            batches,
+            input_share,
+            seed,
+        )
         self.rank, self.world, self.weights, self.epoch = rank, world, weights, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -38,7 +51,9 @@ class ViewSampler(Sampler[list[int]]):
         draws = self.batch * self.batches * self.world
         views, weights = torch.tensor(self.views or [0]), self.weights()
         if weights is None:
-            rounds = [torch.randperm(len(views), generator=rng) for _ in range(-(-draws // len(views)))]
+            rounds = [
+                torch.randperm(len(views), generator=rng) for _ in range(-(-draws // len(views)))
+            ]
             drawn = views[torch.cat(rounds)[:draws]]
         else:
             drawn = views[torch.multinomial(weights[views], draws, replacement=True, generator=rng)]
@@ -50,23 +65,40 @@ class SceneData(lightning.LightningDataModule):
     """Draws views for training and walks the held-out ones; the pictures themselves lie on the device, in the module."""
 
     def __init__(
-        self, train: list[int], held_out: list[int], batch: int, batches: int, seed: int, log_every: int = STEPS_A_BATCH
+        self,
+        train: list[int],
+        held_out: list[int],
+        batch: int,
+        batches: int,
+        seed: int,
+        log_every: int = STEPS_A_BATCH,
     ) -> None:
         """train: indices of generated frames; the input, 0, is always trained on. batches: steps of one process in one epoch, `batch` views
-        each. log_every: steps between points of the curves; a batch of Lightning's can have one."""
+        each. log_every: steps between points of the curves; a batch of Lightning's can have one.
+        """
         super().__init__()
         self.train, self.held_out, self.batch, self.batches = train, held_out, batch, batches
         self.seed, self.steps_a_batch = seed, min(STEPS_A_BATCH, log_every)
 
     def train_dataloader(self) -> DataLoader:
         sampler = ViewSampler(
-            self.train, self.batch, self.batches, self.trainer.lightning_module.input_share, self.seed,
-            self.trainer.global_rank, self.trainer.world_size, self.trainer.lightning_module.importance,
-        )  # fmt: skip
-        return DataLoader(_Views(), batch_sampler=BatchSampler(sampler, self.steps_a_batch, drop_last=False))
+            self.train,
+            self.batch,
+            self.batches,
+            self.trainer.lightning_module.input_share,
+            self.seed,
+            self.trainer.global_rank,
+            self.trainer.world_size,
+            self.trainer.lightning_module.importance,
+        )
+        return DataLoader(
+            _Views(), batch_sampler=BatchSampler(sampler, self.steps_a_batch, drop_last=False)
+        )
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(_Views(), sampler=[[view] for view in (0, *self.held_out)], batch_size=None)
+        return DataLoader(
+            _Views(), sampler=[[view] for view in (0, *self.held_out)], batch_size=None
+        )
 
 
 class _Views(Dataset):

@@ -18,12 +18,18 @@ _MOST_COPIES = 51
 """The published limit of copies in one place."""
 
 _TERMS = torch.tensor(
-    [[comb(n, k) * (-1) ** (k - 1) / k**0.5 for k in range(1, _MOST_COPIES + 1)] for n in range(_MOST_COPIES + 1)], dtype=torch.double
+    [
+        [comb(n, k) * (-1) ** (k - 1) / k**0.5 for k in range(1, _MOST_COPIES + 1)]
+        for n in range(_MOST_COPIES + 1)
+    ],
+    dtype=torch.double,
 )
 
 
 def share(
-    opacities: Float[Tensor, "gaussian"], scales: Float[Tensor, "gaussian 3"], copies: Int[Tensor, "gaussian"]
+    opacities: Float[Tensor, "gaussian"],
+    scales: Float[Tensor, "gaussian 3"],
+    copies: Int[Tensor, "gaussian"],
 ) -> tuple[Float[Tensor, "gaussian"], Float[Tensor, "gaussian 3"]]:
     """Opacity and standard deviation of each of `copies` equal Gaussians that together replace one.
 
@@ -64,7 +70,7 @@ def relocate(
         return 0
     chosen = alive[_draw(importance()[alive], len(gone), rng)]
     _split(splats, chosen)
-    for name, parameter in splats.items():
+    for _name, parameter in splats.items():
         parameter.data[gone] = parameter.data[chosen]
         for value in _moments(optimiser, parameter):
             value[gone] = 0
@@ -115,25 +121,38 @@ def explore(splats: Splats, amount: float, rng: torch.Generator) -> None:
     gate = torch.sigmoid(-100 * (values.opacities - 0.005))
     noise = torch.randn(values.means.shape, generator=rng, device=rng.device)
     rotation = quat_to_rotation(values.quats)
-    shaped = rotation @ (values.scales.square()[..., None] * (rotation.mT @ (gate[:, None] * noise)[..., None]))
+    shaped = rotation @ (
+        values.scales.square()[..., None] * (rotation.mT @ (gate[:, None] * noise)[..., None])
+    )
     splats["means"].data += amount * shaped[..., 0]
 
 
 def _split(splats: Splats, chosen: Int[Tensor, "draw"]) -> None:
     """Makes room at each chosen place for the copies that will join it."""
     places, draws = chosen.unique(return_counts=True)
-    opacities, scales = share(splats["opacities"].data[places].sigmoid(), splats["scales"].data[places].exp(), draws + 1)
+    opacities, scales = share(
+        splats["opacities"].data[places].sigmoid(), splats["scales"].data[places].exp(), draws + 1
+    )
     splats["opacities"].data[places] = opacities.clamp(1e-4, 1 - 1e-4).logit()
     splats["scales"].data[places] = scales.log()
 
 
-def _draw(weights: Float[Tensor, "gaussian"], count: int, rng: torch.Generator) -> Int[Tensor, "draw"]:
+def _draw(
+    weights: Float[Tensor, "gaussian"], count: int, rng: torch.Generator
+) -> Int[Tensor, "draw"]:
     """Indices with replacement, in proportion to weights in [0, 1]; unlike multinomial, of any number. Weights are summed as whole
-    numbers, so that equal weights give equal draws wherever they are summed: the replicas of a scene must grow alike."""
+    numbers, so that equal weights give equal draws wherever they are summed: the replicas of a scene must grow alike.
+    """
     cumulative = (weights * 2**24).long().cumsum(0)
-    at = (torch.rand(count, generator=rng, device=rng.device, dtype=torch.double) * cumulative[-1]).long()
+    at = (
+        torch.rand(count, generator=rng, device=rng.device, dtype=torch.double) * cumulative[-1]
+    ).long()
     return torch.searchsorted(cumulative, at, right=True).clamp(max=len(weights) - 1)
 
 
 def _moments(optimiser: torch.optim.Optimizer, parameter: nn.Parameter) -> list[Tensor]:
-    return [v for v in optimiser.state.get(parameter, {}).values() if isinstance(v, Tensor) and v.shape == parameter.shape]
+    return [
+        v
+        for v in optimiser.state.get(parameter, {}).values()
+        if isinstance(v, Tensor) and v.shape == parameter.shape
+    ]

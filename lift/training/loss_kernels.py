@@ -33,7 +33,9 @@ def photometric(rgb: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
     return _Photometric.apply(rgb, frames)
 
 
-def inverse_depth(rendered: Tensor, alpha: Tensor, target: Tensor, confidence: Tensor, unit: float) -> Tensor:
+def inverse_depth(
+    rendered: Tensor, alpha: Tensor, target: Tensor, confidence: Tensor, unit: float
+) -> Tensor:
     """As `lift.training.losses.inverse_depth`, for float32 on the CPU."""
     return _InverseDepth.apply(rendered, alpha, target, confidence, unit)
 
@@ -45,20 +47,29 @@ class _Photometric(torch.autograd.Function):
         scale = np.float32(1 / 255 if y.dtype == np.uint8 else 1)
         slopes = np.empty(x.shape, np.float32)
         with jit.one_at_a_time:
-            rows = _compare(_lines(x), _lines(y), scale, x.shape[3], numba.get_num_threads(), _lines(slopes))
+            rows = _compare(
+                _lines(x), _lines(y), scale, x.shape[3], numba.get_num_threads(), _lines(slopes)
+            )
         ctx.save_for_backward(rgb, frames)
         ctx.slopes, ctx.scale = slopes, scale
         sums = rows.sum(1)  # of views
-        return rgb.new_tensor(sums[:, 0] * (len(x) / x.size)), rgb.new_tensor(sums[:, 1].sum() / x.size)
+        return rgb.new_tensor(sums[:, 0] * (len(x) / x.size)), rgb.new_tensor(
+            sums[:, 1].sum() / x.size
+        )
 
     @staticmethod
     @once_differentiable
     def backward(ctx, by_difference, by_similarity):
         x, y = (jit.array(value) for value in ctx.saved_tensors)
         gradient = np.empty(x.shape, np.float32)
-        factors = jit.array(by_difference) * np.float32(len(x) / x.size), np.float32(float(by_similarity) / x.size)
+        factors = (
+            jit.array(by_difference) * np.float32(len(x) / x.size),
+            np.float32(float(by_similarity) / x.size),
+        )
         with jit.one_at_a_time:
-            _combine(_lines(x), _lines(y), ctx.scale, _lines(ctx.slopes), *factors, _lines(gradient))
+            _combine(
+                _lines(x), _lines(y), ctx.scale, _lines(ctx.slopes), *factors, _lines(gradient)
+            )
         return torch.from_numpy(gradient), None
 
 
@@ -76,7 +87,13 @@ class _InverseDepth(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, outer):
-        return torch.from_numpy(ctx.slopes * np.float32(ctx.factor * float(outer))), None, None, None, None
+        return (
+            torch.from_numpy(ctx.slopes * np.float32(ctx.factor * float(outer))),
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 def _lines(pictures: np.ndarray) -> np.ndarray:
@@ -87,20 +104,26 @@ def _lines(pictures: np.ndarray) -> np.ndarray:
 def _along(line, j, c):
     """Horizontal blur at j of a line with a margin of 5 * c floats on both sides."""
     return (
-        (load(line, j) + load(line, j + 10 * c)) * _W0 + (load(line, j + c) + load(line, j + 9 * c)) * _W1
-        + (load(line, j + 2 * c) + load(line, j + 8 * c)) * _W2 + (load(line, j + 3 * c) + load(line, j + 7 * c)) * _W3
-        + (load(line, j + 4 * c) + load(line, j + 6 * c)) * _W4 + load(line, j + 5 * c) * _W5
-    )  # fmt: skip
+        (load(line, j) + load(line, j + 10 * c)) * _W0
+        + (load(line, j + c) + load(line, j + 9 * c)) * _W1
+        + (load(line, j + 2 * c) + load(line, j + 8 * c)) * _W2
+        + (load(line, j + 3 * c) + load(line, j + 7 * c)) * _W3
+        + (load(line, j + 4 * c) + load(line, j + 6 * c)) * _W4
+        + load(line, j + 5 * c) * _W5
+    )
 
 
 @_inline
 def _down(ring, p, j):
     """Vertical blur at j of the eleven lines that begin at p."""
     return (
-        (load(ring, p[0] + j) + load(ring, p[10] + j)) * _W0 + (load(ring, p[1] + j) + load(ring, p[9] + j)) * _W1
-        + (load(ring, p[2] + j) + load(ring, p[8] + j)) * _W2 + (load(ring, p[3] + j) + load(ring, p[7] + j)) * _W3
-        + (load(ring, p[4] + j) + load(ring, p[6] + j)) * _W4 + load(ring, p[5] + j) * _W5
-    )  # fmt: skip
+        (load(ring, p[0] + j) + load(ring, p[10] + j)) * _W0
+        + (load(ring, p[1] + j) + load(ring, p[9] + j)) * _W1
+        + (load(ring, p[2] + j) + load(ring, p[8] + j)) * _W2
+        + (load(ring, p[3] + j) + load(ring, p[7] + j)) * _W3
+        + (load(ring, p[4] + j) + load(ring, p[6] + j)) * _W4
+        + load(ring, p[5] + j) * _W5
+    )
 
 
 @_inline
@@ -108,15 +131,29 @@ def _places(row, pad):
     """Where the lines of the rows from row - 5 to row + 5 begin in a ring."""
     s = row + 2 * _TAPS - _REACH
     return (
-        s % _TAPS * pad, (s + 1) % _TAPS * pad, (s + 2) % _TAPS * pad, (s + 3) % _TAPS * pad, (s + 4) % _TAPS * pad, (s + 5) % _TAPS * pad,
-        (s + 6) % _TAPS * pad, (s + 7) % _TAPS * pad, (s + 8) % _TAPS * pad, (s + 9) % _TAPS * pad, (s + 10) % _TAPS * pad,
-    )  # fmt: skip
+        s % _TAPS * pad,
+        (s + 1) % _TAPS * pad,
+        (s + 2) % _TAPS * pad,
+        (s + 3) % _TAPS * pad,
+        (s + 4) % _TAPS * pad,
+        (s + 5) % _TAPS * pad,
+        (s + 6) % _TAPS * pad,
+        (s + 7) % _TAPS * pad,
+        (s + 8) % _TAPS * pad,
+        (s + 9) % _TAPS * pad,
+        (s + 10) % _TAPS * pad,
+    )
 
 
 @_inline
 def _moments(x, y, scale, margin, lines):
     """Lines of x, y, xx + yy, xy; returns the sum of |x - y|."""
-    l_x, l_y, l_squares, l_xy = lines[0, margin:], lines[1, margin:], lines[2, margin:], lines[3, margin:]
+    l_x, l_y, l_squares, l_xy = (
+        lines[0, margin:],
+        lines[1, margin:],
+        lines[2, margin:],
+        lines[3, margin:],
+    )
     difference = np.float32(0)
     for j in range(len(x)):
         p, q = x[j], np.float32(y[j]) * scale
@@ -154,7 +191,10 @@ def _band(x, y, scale, channels, first, last, slopes, rows):
     margin, pad = _REACH * channels, (length + 1023) // 1024 * 1024 + _SKEW
     lines = np.zeros((4, pad + 2 * margin + WIDTH), np.float32)
     derivatives = np.zeros((3, pad + 2 * margin + WIDTH), np.float32)
-    moments, blurred = np.empty((4, _TAPS * pad), np.float32), np.empty((3, _TAPS * pad), np.float32)
+    moments, blurred = (
+        np.empty((4, _TAPS * pad), np.float32),
+        np.empty((3, _TAPS * pad), np.float32),
+    )
     for row in range(first - 2 * _REACH, last + 2 * _REACH):
         p = (row + _TAPS) % _TAPS * pad
         if 0 <= row < height:
@@ -188,7 +228,11 @@ def _band(x, y, scale, channels, first, last, slopes, rows):
             for j in range(0, length, WIDTH):
                 store(lines[m], j, _down(blurred[m], places, j))
         for j in range(length):
-            slopes[row, j] = lines[0, j] + np.float32(2) * x[row, j] * lines[1, j] + np.float32(y[row, j]) * scale * lines[2, j]
+            slopes[row, j] = (
+                lines[0, j]
+                + np.float32(2) * x[row, j] * lines[1, j]
+                + np.float32(y[row, j]) * scale * lines[2, j]
+            )
         lines[:3, :margin] = 0
         for m in range(3):
             lines[m, margin + length :] = 0
@@ -213,7 +257,13 @@ def _combine(x, y, scale, slopes, by_difference, by_similarity, gradient):
     views, height, length = x.shape
     for job in prange(views * height):
         view, row = job // height, job % height
-        p, q, s, g, sign = x[view, row], y[view, row], slopes[view, row], gradient[view, row], by_difference[view]
+        p, q, s, g, sign = (
+            x[view, row],
+            y[view, row],
+            slopes[view, row],
+            gradient[view, row],
+            by_difference[view],
+        )
         for j in range(length):
             d = p[j] - np.float32(q[j]) * scale
             g[j] = by_similarity * s[j] + (sign if d > 0 else -sign if d < 0 else np.float32(0))
@@ -226,7 +276,13 @@ def _inverse_depth(rendered, alpha, target, confidence, least, slopes):
     rows = np.zeros((views, height, 2), np.float64)
     for job in prange(views * height):
         view, row = job // height, job % height
-        r, a, t, c, s = rendered[view, row], alpha[view, row], target[view, row], confidence[view, row], slopes[view, row]
+        r, a, t, c, s = (
+            rendered[view, row],
+            alpha[view, row],
+            target[view, row],
+            confidence[view, row],
+            slopes[view, row],
+        )
         differences, weights = np.float32(0), np.float32(0)
         for j in range(width):
             weight = c[j] if t[j] > 0 and a[j] > np.float32(0.5) else np.float32(0)

@@ -34,7 +34,8 @@ def inverse_depth(
     unit: float,
 ) -> Float[Tensor, ""]:
     """Confidence-weighted mean absolute difference of inverse depths in 1 / unit, where the target is known and the render covers.
-    Differentiable in `rendered`."""
+    Differentiable in `rendered`.
+    """
     if fused(rendered, alpha, target, confidence):
         from lift.training import step_triton
 
@@ -49,7 +50,9 @@ def inverse_depth(
     return unit * (weight * difference).sum() / weight.sum().clamp(min=1)
 
 
-def weighed(rgb: Float[Tensor, "view height width 3"], weight: Float[Tensor, "view height width"]) -> Float[Tensor, "view height width 3"]:
+def weighed(
+    rgb: Float[Tensor, "view height width 3"], weight: Float[Tensor, "view height width"]
+) -> Float[Tensor, "view height width 3"]:
     """`rgb` itself, whose pixels shall count by `weight` in whatever loss they go into: their gradients are multiplied by it."""
     return _Weighed.apply(rgb, weight)
 
@@ -63,10 +66,16 @@ def warm_up() -> None:
     """Compiles the CPU's kernels of a training step, or loads them from the cache, on pictures of 16 x 16 pixels."""
     from lift.training.splats import activated
 
-    rgb, depth = torch.rand(1, 16, 16, 3, requires_grad=True), torch.rand(1, 16, 16, requires_grad=True)
+    rgb, depth = (
+        torch.rand(1, 16, 16, 3, requires_grad=True),
+        torch.rand(1, 16, 16, requires_grad=True),
+    )
     known = torch.ones(1, 16, 16)
     with torch.enable_grad():
-        parts = [*photometric(rgb, torch.zeros(1, 16, 16, 3, dtype=torch.uint8)), inverse_depth(depth, known, known, known, 1.0)]
+        parts = [
+            *photometric(rgb, torch.zeros(1, 16, 16, 3, dtype=torch.uint8)),
+            inverse_depth(depth, known, known, known, 1.0),
+        ]
         raw = torch.rand(2, 4, requires_grad=True)
         sum(value.sum() for value in [*parts, activated(raw, raw, raw)[1]]).backward()
 
@@ -87,8 +96,11 @@ class _WeightedMeans(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, weights: list[float], *values: Tensor) -> Tensor:
-        ctx.factors = [(weight / max(value.numel(), 1), value.shape) for weight, value in zip(weights, values, strict=True)]
-        return sum(weight * value.mean() for weight, value in zip(weights, values))
+        ctx.factors = [
+            (weight / max(value.numel(), 1), value.shape)
+            for weight, value in zip(weights, values, strict=True)
+        ]
+        return sum(weight * value.mean() for weight, value in zip(weights, values, strict=False))
 
     @staticmethod
     def backward(ctx, outer: Tensor) -> tuple[Tensor | None, ...]:

@@ -29,7 +29,11 @@ class Replicas(DDPStrategy):
 
     def __init__(self) -> None:
         by_srun = "RANK" not in os.environ and "SLURM_PROCID" in os.environ
-        super().__init__(cluster_environment=SLURMEnvironment(auto_requeue=False) if by_srun else TorchElasticEnvironment())
+        super().__init__(
+            cluster_environment=SLURMEnvironment(auto_requeue=False)
+            if by_srun
+            else TorchElasticEnvironment()
+        )
         self._average: Average | None = None
 
     @property
@@ -51,7 +55,9 @@ class Replicas(DDPStrategy):
 
     def on_train_start(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Lightning's answer is a collective call that may meet nobody
+            signal.signal(
+                signal.SIGTERM, signal.SIG_DFL
+            )  # Lightning's answer is a collective call that may meet nobody
 
     def pre_backward(self, closure_loss: Tensor) -> None:
         parameters = self._parameters()
@@ -73,7 +79,11 @@ class Replicas(DDPStrategy):
 
     def _parameters(self) -> list[nn.Parameter]:
         assert self.model is not None
-        return [parameter for parameter in self.model.parameters() if parameter.requires_grad and parameter.numel()]
+        return [
+            parameter
+            for parameter in self.model.parameters()
+            if parameter.requires_grad and parameter.numel()
+        ]
 
 
 class Average:
@@ -90,19 +100,28 @@ class Average:
         pending: list[nn.Parameter] = []
         for parameter in reversed(parameters):
             size = sum(p.numel() * p.element_size() for p in (*pending, parameter))
-            if pending and (size > bucket_bytes or (parameter.dtype, parameter.device) != (pending[0].dtype, pending[0].device)):
+            if pending and (
+                size > bucket_bytes
+                or (parameter.dtype, parameter.device) != (pending[0].dtype, pending[0].device)
+            ):
                 self._buckets.append(_Bucket(pending))
                 pending = []
             pending.append(parameter)
         if pending:
             self._buckets.append(_Bucket(pending))
-        self._bucket_of = {parameter: bucket for bucket in self._buckets for parameter in bucket.views}
+        self._bucket_of = {
+            parameter: bucket for bucket in self._buckets for parameter in bucket.views
+        }
         self._sent = 0
-        self._hooks = [parameter.register_post_accumulate_grad_hook(self._arrived) for parameter in parameters]
+        self._hooks = [
+            parameter.register_post_accumulate_grad_hook(self._arrived) for parameter in parameters
+        ]
 
     def holds(self, parameters: list[nn.Parameter]) -> bool:
         """Whether these very objects are what is averaged."""
-        return len(parameters) == len(self.parameters) and all(a is b for a, b in zip(parameters, self.parameters, strict=True))
+        return len(parameters) == len(self.parameters) and all(
+            a is b for a, b in zip(parameters, self.parameters, strict=True)
+        )
 
     def start(self) -> None:
         """Call before the backward pass."""
@@ -124,7 +143,9 @@ class Average:
         while self._sent < len(self._buckets):
             bucket = self._buckets[self._sent]
             for parameter in bucket.missing:  # on whatever other processes have, all have to wait
-                bucket.views[parameter].zero_() if parameter.grad is None else bucket.views[parameter].copy_(parameter.grad)
+                bucket.views[parameter].zero_() if parameter.grad is None else bucket.views[
+                    parameter
+                ].copy_(parameter.grad)
             self._send()
         for bucket in self._buckets:
             bucket.work.wait()
@@ -146,6 +167,9 @@ class _Bucket:
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         sizes = [-(-p.numel() // _ALIGNED) * _ALIGNED for p in parameters]
         self.flat = torch.zeros(sum(sizes), dtype=parameters[0].dtype, device=parameters[0].device)
-        self.views = {p: part[: p.numel()].view(p.shape) for p, part in zip(parameters, self.flat.split(sizes), strict=True)}
+        self.views = {
+            p: part[: p.numel()].view(p.shape)
+            for p, part in zip(parameters, self.flat.split(sizes), strict=True)
+        }
         self.missing: set[Tensor] = set(parameters)
         self.work: Any = None

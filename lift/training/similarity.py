@@ -31,7 +31,11 @@ def convolved_ssim(a: Pictures, b: Pictures) -> Float[Tensor, ""]:
     window = torch.from_numpy(WINDOW).to(a)
     x, y = a.permute(0, 3, 1, 2), b.permute(0, 3, 1, 2)
     maps = torch.stack([x, y, x * x, y * y, x * y]).reshape(-1, 1, height, width)
-    blurred = conv2d(conv2d(maps, window[None, None, :, None], padding=(5, 0)), window[None, None, None], padding=(0, 5))
+    blurred = conv2d(
+        conv2d(maps, window[None, None, :, None], padding=(5, 0)),
+        window[None, None, None],
+        padding=(0, 5),
+    )
     mx, my, xx, yy, xy = blurred.reshape(5, views, channels, height, width)
     top = (2 * mx * my + C1) * (2 * (xy - mx * my) + C2)
     bottom = (mx * mx + my * my + C1) * (xx - mx * mx + yy - my * my + C2)

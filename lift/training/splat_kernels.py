@@ -8,7 +8,9 @@ from torch.autograd.function import once_differentiable
 
 from lift import jit
 
-_kernel = jit.compiled(error_model="numpy", fastmath={"nsz", "arcp", "contract", "reassoc"}, parallel=jit.PARALLEL)
+_kernel = jit.compiled(
+    error_model="numpy", fastmath={"nsz", "arcp", "contract", "reassoc"}, parallel=jit.PARALLEL
+)
 _CHUNK = 4096
 _LEAST = np.float32(1e-12)
 
@@ -44,7 +46,12 @@ def _unit(quats, units, inverses):
             w, x, y, z = quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3]
             inverse = np.float32(1) / max(np.sqrt(w * w + x * x + y * y + z * z), _LEAST)
             inverses[i] = inverse
-            units[i, 0], units[i, 1], units[i, 2], units[i, 3] = w * inverse, x * inverse, y * inverse, z * inverse
+            units[i, 0], units[i, 1], units[i, 2], units[i, 3] = (
+                w * inverse,
+                x * inverse,
+                y * inverse,
+                z * inverse,
+            )
 
 
 @_kernel

@@ -38,7 +38,9 @@ class Splats(nn.ParameterDict):
 
     def gaussians(self) -> Gaussians:
         """Physical values, differentiable."""
-        sh_coeffs = torch.cat([self["sh0"], self["shN"]], dim=1) if self["shN"].shape[1] else self["sh0"]
+        sh_coeffs = (
+            torch.cat([self["sh0"], self["shN"]], dim=1) if self["shN"].shape[1] else self["sh0"]
+        )
         scales, quats, opacities = activated(self["scales"], self["quats"], self["opacities"])
         return Gaussians(self["means"], quats, scales, opacities, sh_coeffs)
 
@@ -63,7 +65,11 @@ class Splats(nn.ParameterDict):
 
 
 def initialise(
-    reconstruction: Reconstruction, count: int, sh_degree: int, device: torch.device | str = "cpu", opacity: float = 0.6
+    reconstruction: Reconstruction,
+    count: int,
+    sh_degree: int,
+    device: torch.device | str = "cpu",
+    opacity: float = 0.6,
 ) -> Gaussians:
     """At most `count` Gaussians from a reconstruction's cloud, on the CPU. device: where voxels are counted.
 
@@ -77,7 +83,13 @@ def initialise(
     sh_coeffs[:, 0] = harmonics.from_rgb(points.colors)
     quats = torch.zeros(gaussians, 4)
     quats[:, 0] = 1
-    return Gaussians(points.points, quats, sizes[:, None].expand(-1, 3).clone(), torch.full((gaussians,), opacity), sh_coeffs)
+    return Gaussians(
+        points.points,
+        quats,
+        sizes[:, None].expand(-1, 3).clone(),
+        torch.full((gaussians,), opacity),
+        sh_coeffs,
+    )
 
 
 def _thin(
@@ -89,20 +101,29 @@ def _thin(
     distance = offset.norm(dim=-1).clamp(min=1e-6)
     seen = torch.cat([offset / distance[:, None], distance.log()[:, None]], dim=-1).to(device)
     low, high = 1e-4, 1.0
-    for _ in range(14):  # bisect the angle, in radians, for the finest voxels that stay within the count
+    for _ in range(
+        14
+    ):  # bisect the angle, in radians, for the finest voxels that stay within the count
         angle = (low * high) ** 0.5
         if len(_voxels(seen, angle)[1]) > count:
             low = angle
         else:
             high = angle
-    index, sizes = (found.cpu() for found in _voxels(seen, high))  # sums in the order of the points, which CUDA would not keep
+    index, sizes = (
+        found.cpu() for found in _voxels(seen, high)
+    )  # sums in the order of the points, which CUDA would not keep
     weight = sizes.to(cloud.points.dtype)[:, None]
-    means = [torch.zeros(len(sizes), 3).index_add_(0, index, value) / weight for value in (cloud.points, cloud.colors)]
+    means = [
+        torch.zeros(len(sizes), 3).index_add_(0, index, value) / weight
+        for value in (cloud.points, cloud.colors)
+    ]
     widths = 0.5 * high * (means[0] - center).norm(dim=-1)
     return PointCloud(means[0], means[1]), widths
 
 
-def _voxels(seen: Float[Tensor, "point 4"], angle: float) -> tuple[Int[Tensor, "point"], Int[Tensor, "voxel"]]:
+def _voxels(
+    seen: Float[Tensor, "point 4"], angle: float
+) -> tuple[Int[Tensor, "point"], Int[Tensor, "voxel"]]:
     """Each point's voxel and each voxel's number of points."""
     cell = (seen / angle).floor().long()
     cell -= cell.min(0).values

@@ -25,14 +25,28 @@ _windows: dict[torch.device, Tensor] = {}
 
 def photometric(rgb: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
     """As `lift.training.losses.photometric`; rgb float32, frames uint8, on one CUDA device."""
-    if rgb.stride(-1) != 1 or rgb.stride(1) != rgb.shape[2] * rgb.stride(2) or rgb.stride(0) != rgb.shape[1] * rgb.stride(1):
-        rgb = rgb.contiguous()  # pixels may lie apart, as in a render with depth, but nothing between rows
+    if (
+        rgb.stride(-1) != 1
+        or rgb.stride(1) != rgb.shape[2] * rgb.stride(2)
+        or rgb.stride(0) != rgb.shape[1] * rgb.stride(1)
+    ):
+        rgb = (
+            rgb.contiguous()
+        )  # pixels may lie apart, as in a render with depth, but nothing between rows
     return _Photometric.apply(rgb, frames.contiguous())
 
 
-def inverse_depth(rendered: Tensor, alpha: Tensor, target: Tensor, confidence: Tensor, unit: float) -> Tensor:
+def inverse_depth(
+    rendered: Tensor, alpha: Tensor, target: Tensor, confidence: Tensor, unit: float
+) -> Tensor:
     """As `lift.training.losses.inverse_depth`, for float32 on one CUDA device."""
-    return _InverseDepth.apply(rendered.contiguous(), alpha.contiguous(), target.contiguous(), confidence.contiguous(), unit)
+    return _InverseDepth.apply(
+        rendered.contiguous(),
+        alpha.contiguous(),
+        target.contiguous(),
+        confidence.contiguous(),
+        unit,
+    )
 
 
 def activated(scales: Tensor, quats: Tensor, opacities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,13 +57,22 @@ def activated(scales: Tensor, quats: Tensor, opacities: Tensor) -> tuple[Tensor,
 def worth(errors: Tensor, views: Tensor, bound: float) -> Tensor:
     """What frames `views` [view] count, [view], as `lift.training.module.SceneModule.worth` says it of the last errors [frame] of all, at most 1024."""
     worth = errors.new_empty(len(views))
-    _worths[1,](errors, views.contiguous(), worth, len(errors), len(views), bound, max(16, 1 << (len(errors) - 1).bit_length()))
+    _worths[1,](
+        errors,
+        views.contiguous(),
+        worth,
+        len(errors),
+        len(views),
+        bound,
+        max(16, 1 << (len(errors) - 1).bit_length()),
+    )
     return worth
 
 
 class Adam(torch.optim.Adam):
     """torch.optim.Adam (Kingma and Ba, 2015) for a few large float32 parameters on CUDA: one launch each and nothing else, where torch's
-    fused one spends a millisecond of a slow processor on lists. No weight decay, no closure; loads the state of torch's."""
+    fused one spends a millisecond of a slow processor on lists. No weight decay, no closure; loads the state of torch's.
+    """
 
     @torch.no_grad()
     def step(self) -> None:
@@ -60,7 +83,10 @@ class Adam(torch.optim.Adam):
                 state = self.state[parameter]
                 if not state:
                     state["step"] = torch.zeros(())
-                    state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+                    state["exp_avg"], state["exp_avg_sq"] = (
+                        torch.zeros_like(parameter),
+                        torch.zeros_like(parameter),
+                    )
                 elif state["step"].is_cuda:  # as torch's fused one keeps it
                     state["step"] = state["step"].cpu()
                 state["step"] += 1
@@ -68,7 +94,16 @@ class Adam(torch.optim.Adam):
                 rate, spread = group["lr"] / (1 - first**number), (1 - second**number) ** -0.5
                 count = parameter.numel()
                 _adam[cdiv(count, _STEP),](
-                    parameter, parameter.grad.contiguous(), state["exp_avg"], state["exp_avg_sq"], count, rate, spread, first, second, group["eps"]
+                    parameter,
+                    parameter.grad.contiguous(),
+                    state["exp_avg"],
+                    state["exp_avg_sq"],
+                    count,
+                    rate,
+                    spread,
+                    first,
+                    second,
+                    group["eps"],
                 )
 
 
@@ -80,10 +115,26 @@ class _Photometric(torch.autograd.Function):
         if window is None:
             window = _windows[rgb.device] = torch.from_numpy(similarity.WINDOW).to(rgb.device)
         lines, tiles = _grids(views, height, width)
-        moments, slopes = rgb.new_empty(5, views, height, 3 * width), rgb.new_empty(3, views, height, 3 * width)
+        moments, slopes = (
+            rgb.new_empty(5, views, height, 3 * width),
+            rgb.new_empty(3, views, height, 3 * width),
+        )
         means = rgb.new_zeros(views + 1)  # of each view's differences, and of all similarities
-        _along[lines](rgb, frames, window, moments, means, height, width, rgb.stride(2), rgb.numel(), views / rgb.numel())
-        _compare[tiles](moments, window, slopes, means[views:], height, 3 * width, rgb.numel(), 1 / rgb.numel())
+        _along[lines](
+            rgb,
+            frames,
+            window,
+            moments,
+            means,
+            height,
+            width,
+            rgb.stride(2),
+            rgb.numel(),
+            views / rgb.numel(),
+        )
+        _compare[tiles](
+            moments, window, slopes, means[views:], height, 3 * width, rgb.numel(), 1 / rgb.numel()
+        )
         ctx.save_for_backward(rgb, frames, window, slopes)
         return means[:views], means[views]
 
@@ -96,8 +147,19 @@ class _Photometric(torch.autograd.Function):
         blurred, gradient = torch.empty_like(slopes), rgb.new_empty(rgb.shape)
         _along_again[lines](slopes, window, blurred, 3 * width, rgb.numel())
         _gradient[tiles](
-            rgb, frames, window, blurred, by_difference.contiguous(), by_similarity, gradient, height, 3 * width, rgb.stride(2),
-            rgb.numel(), views / rgb.numel(), 1 / rgb.numel(),
+            rgb,
+            frames,
+            window,
+            blurred,
+            by_difference.contiguous(),
+            by_similarity,
+            gradient,
+            height,
+            3 * width,
+            rgb.stride(2),
+            rgb.numel(),
+            views / rgb.numel(),
+            1 / rgb.numel(),
         )
         return gradient, None
 
@@ -106,7 +168,9 @@ class _InverseDepth(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rendered, alpha, target, confidence, unit):
         sums, count = rendered.new_zeros(2), rendered.numel()
-        _depth_sums[cdiv(count, _PIXELS),](rendered, alpha, target, confidence, sums, count, 0.02 * unit)
+        _depth_sums[cdiv(count, _PIXELS),](
+            rendered, alpha, target, confidence, sums, count, 0.02 * unit
+        )
         ctx.save_for_backward(rendered, alpha, target, confidence, sums)
         ctx.unit = unit
         return unit * sums[0] / sums[1].clamp(min=1)
@@ -116,7 +180,9 @@ class _InverseDepth(torch.autograd.Function):
     def backward(ctx, outer):
         *inputs, sums = ctx.saved_tensors
         gradient, count = torch.empty_like(inputs[0]), inputs[0].numel()
-        _depth_gradient[cdiv(count, _PIXELS),](*inputs, sums, outer, gradient, count, 0.02 * ctx.unit, ctx.unit)
+        _depth_gradient[cdiv(count, _PIXELS),](
+            *inputs, sums, outer, gradient, count, 0.02 * ctx.unit, ctx.unit
+        )
         return gradient, None, None, None, None
 
 
@@ -136,7 +202,9 @@ class _Activated(torch.autograd.Function):
         gradients = [torch.empty_like(value) for value in physical]
         if count := len(quats):
             outer = [value.contiguous() for value in outer]
-            _activate_gradient[cdiv(count, _GAUSSIANS),](quats, *physical, *outer, *gradients, count)
+            _activate_gradient[cdiv(count, _GAUSSIANS),](
+                quats, *physical, *outer, *gradients, count
+            )
         return tuple(gradients)
 
 
@@ -226,7 +294,21 @@ def _along_again(slopes, window, blurred, length, size):
 
 
 @kernel
-def _gradient(x, y, window, blurred, by_difference, by_similarity, gradient, height, length, pixel, size, of_view, of_all):
+def _gradient(
+    x,
+    y,
+    window,
+    blurred,
+    by_difference,
+    by_similarity,
+    gradient,
+    height,
+    length,
+    pixel,
+    size,
+    of_view,
+    of_all,
+):
     """Blurs the derivatives down the columns; the chain rule through x, xx and xy, and the difference's sign."""
     i, j, first, inside = _tile(height, length)
     zero = tl.zeros([_ROWS, _COLUMNS], tl.float32)
@@ -260,7 +342,9 @@ def _depth_sums(rendered, alpha, target, confidence, sums, count, least):
     i = tl.program_id(0) * _PIXELS + tl.arange(0, _PIXELS)
     inside = i < count
     deep, weight = _known(alpha, target, confidence, i, inside)
-    difference = tl.abs(1.0 / tl.maximum(tl.load(rendered + i, inside, 1.0), least) - 1.0 / tl.maximum(deep, least))
+    difference = tl.abs(
+        1.0 / tl.maximum(tl.load(rendered + i, inside, 1.0), least) - 1.0 / tl.maximum(deep, least)
+    )
     tl.atomic_add(sums, tl.sum(weight * difference, 0))
     tl.atomic_add(sums + 1, tl.sum(weight, 0))
 
@@ -272,9 +356,15 @@ def _depth_gradient(rendered, alpha, target, confidence, sums, outer, gradient, 
     deep, weight = _known(alpha, target, confidence, i, inside)
     own = tl.load(rendered + i, inside, 1.0)
     nearer = tl.maximum(deep, least)
-    slope = tl.where(own < least, 0.0, tl.where(own < nearer, -1.0, tl.where(own > nearer, 1.0, 0.0)))
+    slope = tl.where(
+        own < least, 0.0, tl.where(own < nearer, -1.0, tl.where(own > nearer, 1.0, 0.0))
+    )
     slope /= tl.maximum(own, least) * tl.maximum(own, least)  # where nothing was hit `own` is 0
-    tl.store(gradient + i, tl.load(outer) * unit * weight * slope / tl.maximum(tl.load(sums + 1), 1.0), inside)
+    tl.store(
+        gradient + i,
+        tl.load(outer) * unit * weight * slope / tl.maximum(tl.load(sums + 1), 1.0),
+        inside,
+    )
 
 
 @kernel
@@ -295,28 +385,51 @@ def _activate(scales, quats, opacities, to_scales, to_quats, to_opacities, count
 
 @kernel
 def _activate_gradient(
-    quats, scales, units, opacities, by_scales, by_units, by_opacities, d_scales, d_quats, d_opacities, count
+    quats,
+    scales,
+    units,
+    opacities,
+    by_scales,
+    by_units,
+    by_opacities,
+    d_scales,
+    d_quats,
+    d_opacities,
+    count,
 ):
     n = tl.program_id(0) * _GAUSSIANS + tl.arange(0, _GAUSSIANS)
     inside = n < count
     for k in tl.static_range(3):
         at = 3 * n + k
-        tl.store(d_scales + at, tl.load(by_scales + at, inside, 0.0) * tl.load(scales + at, inside, 0.0), inside)
+        tl.store(
+            d_scales + at,
+            tl.load(by_scales + at, inside, 0.0) * tl.load(scales + at, inside, 0.0),
+            inside,
+        )
     square, along = tl.zeros([_GAUSSIANS], tl.float32), tl.zeros([_GAUSSIANS], tl.float32)
     for k in tl.static_range(4):
         q = tl.load(quats + 4 * n + k, inside, 0.0)
         square += q * q
-        along += tl.load(units + 4 * n + k, inside, 0.0) * tl.load(by_units + 4 * n + k, inside, 0.0)
+        along += tl.load(units + 4 * n + k, inside, 0.0) * tl.load(
+            by_units + 4 * n + k, inside, 0.0
+        )
     length = tl.maximum(tl.sqrt(square), 1e-12)
     for k in tl.static_range(4):
         at = 4 * n + k
-        tl.store(d_quats + at, (tl.load(by_units + at, inside, 0.0) - along * tl.load(units + at, inside, 0.0)) / length, inside)
+        tl.store(
+            d_quats + at,
+            (tl.load(by_units + at, inside, 0.0) - along * tl.load(units + at, inside, 0.0))
+            / length,
+            inside,
+        )
     opacity = tl.load(opacities + n, inside, 0.0)
-    tl.store(d_opacities + n, tl.load(by_opacities + n, inside, 0.0) * opacity * (1.0 - opacity), inside)
+    tl.store(
+        d_opacities + n, tl.load(by_opacities + n, inside, 0.0) * opacity * (1.0 - opacity), inside
+    )
 
 
 @kernel
-def _worths(errors, views, worth, frames, count, bound, FRAMES: tl.constexpr):
+def _worths(errors, views, worth, frames, count, bound, FRAMES: tl.constexpr):  # noqa: N803
     """The median is the lower one of those that are known; until there are any, all frames count whole."""
     i = tl.arange(0, FRAMES)
     error = tl.load(errors + i, i < frames, 0.0)
@@ -341,4 +454,8 @@ def _adam(parameter, gradient, mean, square, count, rate, spread, first, second,
     v = second * tl.load(square + i, inside, 0.0) + (1.0 - second) * g * g
     tl.store(mean + i, m, inside)
     tl.store(square + i, v, inside)
-    tl.store(parameter + i, tl.load(parameter + i, inside, 0.0) - rate * m / (tl.sqrt(v) * spread + eps), inside)
+    tl.store(
+        parameter + i,
+        tl.load(parameter + i, inside, 0.0) - rate * m / (tl.sqrt(v) * spread + eps),
+        inside,
+    )

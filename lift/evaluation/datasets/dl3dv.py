@@ -4,7 +4,12 @@ import json
 from pathlib import Path
 
 from lift.evaluation.datasets import Capture, datasets
-from lift.evaluation.datasets.photographs import Photographs, folder_of_pictures, picture, points_beside
+from lift.evaluation.datasets.photographs import (
+    Photographs,
+    folder_of_pictures,
+    picture,
+    points_beside,
+)
 from lift.io.cameras import read_views
 
 CAMERAS = "transforms.json"
@@ -39,5 +44,14 @@ class Dl3dv(Photographs):
         file = folder / CAMERAS if (folder / CAMERAS).is_file() else folder / "nerfstudio" / CAMERAS
         views = read_views(file)
         pictures = folder_of_pictures(file.parent, self.factor, (4, 8, 2, 1))
-        files = [picture(view.name.removeprefix("./").removeprefix("images/"), pictures) for view in views]
-        return self.captured(scene, folder, views, files, points_beside(file, json.loads(file.read_text(encoding="utf-8")), ("colmap/sparse/0",)))
+        files = [
+            picture(view.name.removeprefix("./").removeprefix("images/"), pictures)
+            for view in views
+        ]
+        return self.captured(
+            scene,
+            folder,
+            views,
+            files,
+            points_beside(file, json.loads(file.read_text(encoding="utf-8")), ("colmap/sparse/0",)),
+        )

@@ -14,7 +14,11 @@ from lift.evaluation.datasets.photographs import Photographs, model_of, picture,
 from lift.io.cameras import View, read_points, read_views
 from lift.types import PointCloud
 
-ARRAYS, CAMERAS, MODELS = "cameras.npz", "transforms.json", ("sparse/0", "sparse", "colmap/sparse/0", "colmap", "")
+ARRAYS, CAMERAS, MODELS = (
+    "cameras.npz",
+    "transforms.json",
+    ("sparse/0", "sparse", "colmap/sparse/0", "colmap", ""),
+)
 
 
 @datasets.register("folder")
@@ -30,17 +34,25 @@ class Folder(Photographs):
     """
 
     source = "yours"
-    expected = f"{ARRAYS}, {CAMERAS} or a COLMAP model (in {', '.join(MODELS[:-1])} or the folder itself)"
+    expected = (
+        f"{ARRAYS}, {CAMERAS} or a COLMAP model (in {', '.join(MODELS[:-1])} or the folder itself)"
+    )
 
     def holds(self, folder: Path) -> bool:
-        return (folder / ARRAYS).is_file() or (folder / CAMERAS).is_file() or model_of(folder, MODELS) is not None
+        return (
+            (folder / ARRAYS).is_file()
+            or (folder / CAMERAS).is_file()
+            or model_of(folder, MODELS) is not None
+        )
 
     def capture(self, scene: str) -> Capture:
         folder = self.place(scene)
         if (folder / ARRAYS).is_file():
             views, notes = _arrays(folder / ARRAYS)
             files = [picture(view.name, folder / "images", folder) for view in views]
-            return self.captured(scene, folder, views, files, _sparse(folder / "sparse_points.npz"), notes)
+            return self.captured(
+                scene, folder, views, files, _sparse(folder / "sparse_points.npz"), notes
+            )
         if (folder / CAMERAS).is_file():
             views = read_views(folder / CAMERAS)
             files = [picture(view.name, folder, folder / "images") for view in views]
@@ -55,22 +67,39 @@ class Folder(Photographs):
 
 
 def _arrays(file: Path) -> tuple[Sequence[View], dict[str, str]]:
-    views, (nominal, width, names) = read_views(file), _loaded(file, "K_color_nominal", "width", "names")
+    views, (nominal, width, names) = (
+        read_views(file),
+        _loaded(file, "K_color_nominal", "width", "names"),
+    )
     if width is None or names is None:
-        raise ValueError(f"{file} has no {'width' if width is None else 'names'}; expected names, K, w2c, width and height")
+        raise ValueError(
+            f"{file} has no {'width' if width is None else 'names'}; expected names, K, w2c, width and height"
+        )
     if nominal is None:
         return views, {"cameras": ARRAYS}
     if nominal.shape != (3, 3):
         raise ValueError(f"{file}: K_color_nominal is of shape {nominal.shape}; expected [3 3]")
-    focal, center = (float(nominal[0, 0]), float(nominal[1, 1])), (float(nominal[0, 2]), float(nominal[1, 2]))
-    return [replace(view, focal=focal, center=center) for view in views], {"cameras": f"{ARRAYS}: K_color_nominal; the poses are those of another camera"}
+    focal, center = (
+        (float(nominal[0, 0]), float(nominal[1, 1])),
+        (float(nominal[0, 2]), float(nominal[1, 2])),
+    )
+    return [replace(view, focal=focal, center=center) for view in views], {
+        "cameras": f"{ARRAYS}: K_color_nominal; the poses are those of another camera"
+    }
 
 
 def _sparse(file: Path) -> PointCloud | None:
     if not file.is_file():
         return None
     xyz, rgb = _loaded(file, "xyz", "rgb")
-    if xyz is None or rgb is None or xyz.ndim != 2 or xyz.shape[1] != 3 or rgb.shape != xyz.shape or not np.isfinite(xyz).all():
+    if (
+        xyz is None
+        or rgb is None
+        or xyz.ndim != 2
+        or xyz.shape[1] != 3
+        or rgb.shape != xyz.shape
+        or not np.isfinite(xyz).all()
+    ):
         raise ValueError(f"{file} has not finite xyz [point 3] and rgb [point 3]")
     return PointCloud(torch.from_numpy(xyz).float(), torch.from_numpy(rgb).float() / 255)
 
@@ -78,6 +107,6 @@ def _sparse(file: Path) -> PointCloud | None:
 def _loaded(file: Path, *keys: str) -> list[np.ndarray | None]:
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            return [arrays[key] if key in arrays else None for key in keys]
+            return [arrays.get(key, None) for key in keys]
     except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{file} is no npz file: {error}") from None

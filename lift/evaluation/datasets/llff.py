@@ -50,8 +50,13 @@ class Llff(Photographs):
         rows = _rows(files, views, known, pictures)
         if len(known) == len(views) or len({(view.lens, view.model) for view in known}) == 1:
             lenses = known if len(known) == len(views) else known[:1] * len(views)
-            views = [replace(view, lens=lens.lens, model=lens.model) for view, lens in zip(views, lenses, strict=True)]
-        chosen = [replace(views[row], name=file.name) for row, file in zip(rows, files, strict=True)]
+            views = [
+                replace(view, lens=lens.lens, model=lens.model)
+                for view, lens in zip(views, lenses, strict=True)
+            ]
+        chosen = [
+            replace(views[row], name=file.name) for row, file in zip(rows, files, strict=True)
+        ]
         return self.captured(scene, folder, chosen, files, read_points(folder / "sparse" / "0"))
 
 
@@ -60,8 +65,15 @@ def _read(file: Path) -> list[View]:
         table = np.load(file, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"{file} is no array: {error}") from None
-    if not isinstance(table, np.ndarray) or table.ndim != 2 or table.shape[1] != 17 or not len(table):
-        raise ValueError(f"{file} is of shape {getattr(table, 'shape', 'none')}; expected [view 17]")
+    if (
+        not isinstance(table, np.ndarray)
+        or table.ndim != 2
+        or table.shape[1] != 17
+        or not len(table)
+    ):
+        raise ValueError(
+            f"{file} is of shape {getattr(table, 'shape', 'none')}; expected [view 17]"
+        )
     if not np.isfinite(table).all() or (table.reshape(-1)[4] < 1):
         raise ValueError(f"{file} has numbers that are not finite, or pictures without a size")
     views = []
@@ -70,18 +82,29 @@ def _read(file: Path) -> list[View]:
         turn = np.stack([right, down, -back])
         matrix = np.eye(4)
         matrix[:3, :3], matrix[:3, 3] = turn, -turn @ center
-        views.append(View(matrix, (focal, focal), (width / 2, height / 2), (round(width), round(height))))
+        views.append(
+            View(matrix, (focal, focal), (width / 2, height / 2), (round(width), round(height)))
+        )
     return views
 
 
-def _rows(files: Sequence[Path], views: Sequence[View], known: Sequence[View], pictures: Path) -> list[int]:
+def _rows(
+    files: Sequence[Path], views: Sequence[View], known: Sequence[View], pictures: Path
+) -> list[int]:
     """Of each picture, the row of its pose. Raises ValueError if nothing tells."""
     if len(files) == len(views):
         return list(range(len(views)))
-    rows = {Path(view.name).stem: row for row, view in enumerate(known)} if len(known) == len(views) else {}
+    rows = (
+        {Path(view.name).stem: row for row, view in enumerate(known)}
+        if len(known) == len(views)
+        else {}
+    )
     if files and all(file.stem in rows for file in files):
         return [rows[file.stem] for file in files]
-    numbers = [int(match[1]) if (match := re.fullmatch(r"image(\d+)", file.stem)) else len(views) for file in files]
+    numbers = [
+        int(match[1]) if (match := re.fullmatch(r"image(\d+)", file.stem)) else len(views)
+        for file in files
+    ]
     if files and len(set(numbers)) == len(numbers) and max(numbers) < len(views):
         return numbers
     raise ValueError(

@@ -29,7 +29,12 @@ class RayCast(Dataset):
 
     licence = "Apache-2.0"
 
-    def __init__(self, scenes: tuple[str, ...] | None = None, size: tuple[int, int] = (512, 512), angles: tuple[float, ...] = (4.0, 9.0, 16.0)) -> None:
+    def __init__(
+        self,
+        scenes: tuple[str, ...] | None = None,
+        size: tuple[int, int] = (512, 512),
+        angles: tuple[float, ...] = (4.0, 9.0, 16.0),
+    ) -> None:
         for name in scenes or ():
             if name not in SCENES:
                 raise ValueError(f"dataset.scenes has {name!r}; choose among {', '.join(SCENES)}")
@@ -37,7 +42,9 @@ class RayCast(Dataset):
             raise ValueError(f"dataset.size is {size}; choose at least 1 pixel")
         for angle in angles:
             if not 0 < angle < 90:
-                raise ValueError(f"dataset.angles has {angle}; choose more than 0 and less than 90 degrees")
+                raise ValueError(
+                    f"dataset.angles has {angle}; choose more than 0 and less than 90 degrees"
+                )
         self.asked, self.size, self.angles = scenes, size, angles
 
     def scenes(self) -> list[str]:
@@ -51,20 +58,29 @@ class RayCast(Dataset):
         depth = render(scene, camera).depth[0]
         rings = unseen(camera, Depth(depth, depth > 0, "metric"), self.angles)
         there = reached(scene, camera, rings)
-        names = [f"{angle:g} degrees, {turn:g}" for angle in self.angles for turn in (22.5 + 45 * torch.arange(8.0)).tolist()]
+        names = [
+            f"{angle:g} degrees, {turn:g}"
+            for angle in self.angles
+            for turn in (22.5 + 45 * torch.arange(8.0)).tolist()
+        ]
         cameras = Cameras.cat([camera, rings[there]])
 
         def inner(view: int, longer: int) -> Cameras:
             if longer < 1:
                 raise ValueError(f"the longer side is {longer}; choose at least 1 pixel")
             sides = [max(1, round(longer * side / max(self.size))) for side in self.size]
-            zoom = max(sides[0] / width, sides[1] / height)  # the longer of the two where rounding has made them differ: pixels stay square
+            zoom = max(
+                sides[0] / width, sides[1] / height
+            )  # the longer of the two where rounding has made them differ: pixels stay square
             same = pinhole(*sides, zoom * float(camera.intrinsics[0, 0, 0]))
             return replace(same, world_to_camera=cameras.world_to_camera[[view]])
 
         return Capture(
             scene=scene,
-            views=("input", *(name for name, kept in zip(names, there.tolist(), strict=True) if kept)),
+            views=(
+                "input",
+                *(name for name, kept in zip(names, there.tolist(), strict=True) if kept),
+            ),
             cameras=cameras,
             inner=inner,
             look=lambda view, asked: render(scene, asked),

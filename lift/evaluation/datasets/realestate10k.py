@@ -27,8 +27,16 @@ class RealEstate10K(Photographs):
     expected = "NAME.txt (in it, cameras, test or train) with frames NAME/TIMESTAMP.png or .jpg (beside it, in the folder itself or in frames)"
 
     def found(self) -> dict[str, Path]:
-        texts = [self.path] if self.path.is_file() else [text for place in LISTS for text in (self.path / place).glob("*.txt")]
-        return {text.stem: text for text in sorted(texts, key=lambda text: natural(text.stem)) if self._frames(text)}
+        texts = (
+            [self.path]
+            if self.path.is_file()
+            else [text for place in LISTS for text in (self.path / place).glob("*.txt")]
+        )
+        return {
+            text.stem: text
+            for text in sorted(texts, key=lambda text: natural(text.stem))
+            if self._frames(text)
+        }
 
     def capture(self, scene: str) -> Capture:
         text = self.place(scene)
@@ -37,9 +45,17 @@ class RealEstate10K(Photographs):
         files = [picture(f"{view.name}.png", folder) for view in read_views(text)]
         there = [number for number, file in enumerate(files) if file.is_file()]
         if not there:
-            raise FileNotFoundError(f"{folder} has none of the frames of {text}; expected TIMESTAMP.png or .jpg")
+            raise FileNotFoundError(
+                f"{folder} has none of the frames of {text}; expected TIMESTAMP.png or .jpg"
+            )
         views = read_views(text, picture_size(files[there[0]]))  # whose intrinsics are shares of it
-        return self.captured(scene, folder, [views[number] for number in there], [files[number] for number in there], None)
+        return self.captured(
+            scene,
+            folder,
+            [views[number] for number in there],
+            [files[number] for number in there],
+            None,
+        )
 
     def _frames(self, text: Path) -> Path | None:
         """The folder of a scene's frames."""

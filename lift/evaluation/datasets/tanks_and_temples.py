@@ -32,5 +32,13 @@ class TanksAndTemples(Photographs):
         assert model is not None, "it holds one"
         views = read_views(model)
         if not (folder / "images").is_dir():
-            raise FileNotFoundError(f"there is no folder images in {folder}, where the pictures of {model} are expected")
-        return self.captured(scene, folder, views, [picture(view.name, folder / "images") for view in views], read_points(model))
+            raise FileNotFoundError(
+                f"there is no folder images in {folder}, where the pictures of {model} are expected"
+            )
+        return self.captured(
+            scene,
+            folder,
+            views,
+            [picture(view.name, folder / "images") for view in views],
+            read_points(model),
+        )
