@@ -27,12 +27,12 @@ from poses import FIELD_OF_VIEW, Case, scores
 
 from lift.evaluation.pairs import Oracle
 from lift.geometry import pinhole
-from lift.machine import machine
 from lift.planners.articulated import Articulated
 from lift.poses.mast3r import PATCH
-from lift.poses.pointmaps import PointMapPoses
+from lift.poses.sfm.pointmaps import PointMapPoses
 from lift.priors.synthetic import Synthetic
-from lift.scenes import render
+from lift.runtime.machine import machine
+from lift.synthetic.scenes import render
 from lift.types import Cameras, Depth, Frames, Trajectory
 
 METHODS = {

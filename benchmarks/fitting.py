@@ -20,11 +20,11 @@ from hydra import compose, initialize_config_module
 from measure import finish, write
 from omegaconf import OmegaConf
 
-from lift import processes
 from lift.config import check, resolve_fit, store_schemas
 from lift.distortions import distortions
 from lift.evaluation.metrics import psnr
 from lift.renderers import Renderer, renderers
+from lift.runtime import distributed
 from lift.training.fit import fit
 from lift.training.module import SceneModule
 from lift.training.splats import initialise
@@ -106,9 +106,9 @@ def main() -> None:
         )
         config = compose("lift", [*chosen, "image=room"])
     check(config)
-    here, cuda = processes.place(), config.trainer.accelerator == "gpu"
-    processes.settle(here)
-    processes.join(here, cuda)
+    here, cuda = distributed.place(), config.trainer.accelerator == "gpu"
+    distributed.settle(here)
+    distributed.join(here, cuda)
     given = kept(asked.frames)
     reconstruction = given.reconstruction
     cameras, unit = reconstruction.cameras, float(reconstruction.depth[0].median())

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 
-from lift.evaluation.worlds import FIELD_OF_VIEW, unseen
 from lift.geometry import pinhole
 from lift.planners.articulated import Articulated
 from lift.poses.planned import Planned
 from lift.priors.synthetic import Synthetic
-from lift.scenes import render
-from lift.store import load, save
+from lift.runtime.cache import load, save
+from lift.synthetic.scenes import render
+from lift.synthetic.worlds import FIELD_OF_VIEW, unseen
 from lift.training.data import split
 from lift.types import Cameras, Clip, Depth, Frames, Reconstruction, Trajectory
 
@@ -59,7 +59,7 @@ def scene(
     depth: int = 2,
     workers: int | None = None,
 ) -> FrameSet:
-    """Makes the set. size: width and height in pixels. frames: a clip. strength: of the prior's mistakes. name: of `lift.scenes`.
+    """Makes the set. size: width and height in pixels. frames: a clip. strength: of the prior's mistakes. name: of `lift.synthetic.scenes`.
     depth: levels of the tree. workers: processes, by default one a core; the result does not depend on them."""
     width, height = size
     camera = pinhole(width, height, width / 2 / math.tan(math.radians(FIELD_OF_VIEW) / 2))

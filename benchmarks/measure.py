@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from lift.machine import machine
+from lift.runtime.machine import machine
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -25,16 +25,16 @@ from typing import Any
 import torch
 from PIL import Image
 
-from lift import processes
+from lift.runtime import distributed
 
 if "--tree" in sys.argv:
-    processes.settle(processes.place())  # before numba is imported
+    distributed.settle(distributed.place())  # before numba is imported
 
 from lift.geometry import pinhole  # noqa: E402
-from lift.machine import machine  # noqa: E402
 from lift.priors import Asked  # noqa: E402
 from lift.priors.svd import StableVideoDiffusion  # noqa: E402
-from lift.scenes import render  # noqa: E402
+from lift.runtime.machine import machine  # noqa: E402
+from lift.synthetic.scenes import render  # noqa: E402
 from lift.types import Cameras, Clip, Depth, Frames  # noqa: E402
 
 HOWS = {
@@ -142,9 +142,9 @@ def tree(frames: int, steps: int, model: Path | None) -> dict[str, Any]:
     from lift.depths import depths
     from lift.io.image import load_picture
     from lift.priors import priors
-    from lift.session import Session
+    from lift.runtime.session import Session
 
-    place = processes.place()
+    place = distributed.place()
     store_schemas()
     folder = Path(tempfile.gettempdir()) / f"lift-priors-{place.world}"
     made, model = model is None, model or Path(tempfile.gettempdir()) / "lift-priors-model"
@@ -177,7 +177,7 @@ def tree(frames: int, steps: int, model: Path | None) -> dict[str, Any]:
                 model
             )
     session = Session(config)
-    with processes.first(place):
+    with distributed.first(place):
         pass
     picture = load_picture(config.image, config.intake.size, config.intake.field_of_view)
     estimator = session.build(depths, camera=picture.cameras)
@@ -187,7 +187,7 @@ def tree(frames: int, steps: int, model: Path | None) -> dict[str, Any]:
     steps, prior.steps = prior.steps, 1  # what is loaded once is not counted
     prior.many([Asked(picture.frames, picture.cameras, trajectory.clips[0], 0)])
     prior.steps = steps
-    with processes.first(place):
+    with distributed.first(place):
         pass
     seconds, gib = timed(
         lambda: pipeline.generate(session, picture, depth, prior, trajectory, key), prior.device

@@ -41,9 +41,9 @@ from torch.nn.functional import normalize
 from lift.distortions.hexplane import SCENE_SIZE, TreePlanes, tree_codes
 from lift.evaluation.metrics import psnr
 from lift.geometry import pinhole, quat_to_rotation, transform_cameras, unproject
-from lift.harmonics import evaluate, from_rgb
 from lift.renderers import BLUR, NEAR, Renderer, renderers
-from lift.store import save
+from lift.runtime.cache import save
+from lift.spherical_harmonics import evaluate, from_rgb
 from lift.training.losses import ssim
 from lift.training.splats import Splats
 from lift.types import Cameras, Frames, Gaussians, Reconstruction, Trajectory

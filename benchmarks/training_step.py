@@ -30,9 +30,9 @@ import lift.renderers.numba
 from lift.config import Fit
 from lift.distortions.identity import Identity
 from lift.geometry import look_at
-from lift.harmonics import from_rgb
-from lift.parallel import torch_on_one_thread
 from lift.renderers import Renderer, renderers
+from lift.runtime.parallel import torch_on_one_thread
+from lift.spherical_harmonics import from_rgb
 from lift.training import densify
 from lift.training.data import STEPS_A_BATCH, SceneData
 from lift.training.module import SceneModule

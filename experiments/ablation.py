@@ -20,7 +20,7 @@ from depth import SHARED
 
 from lift import cli
 from lift.evaluation.tables import MEASURES, OF_A_RUN, figures, mean_of, measured, spans
-from lift.machine import machine
+from lift.runtime.machine import machine
 
 TABLES = Path(__file__).parent / "tables"
 WEIGHTS = (

@@ -33,9 +33,9 @@ from lift.cli import check_names
 from lift.config import check, store_schemas
 from lift.depths import depths
 from lift.errors import one_line
-from lift.evaluation.worlds import photographed
 from lift.geometry import inside, pinhole, project
-from lift.machine import machine
+from lift.runtime.machine import machine
+from lift.synthetic.worlds import photographed
 from lift.types import Cameras
 
 SHARED = Path(os.environ.get("LIFT_SHARED", Path(__file__).parents[2] / "shared")).resolve()

@@ -5,7 +5,7 @@
     python experiments/distortion.py --device cuda --to FILE        every scene, kind of mistake, strength and seed
     python experiments/distortion.py --show --to FILE               the table of what is there
 
-Frames of scenes whose truth is known are spoiled in known ways (`lift.evaluation.worlds`); each module is fitted to them, and the
+Frames of scenes whose truth is known are spoiled in known ways (`lift.synthetic.worlds`); each module is fitted to them, and the
 canonical scene compared with true views from cameras that no fit was given. No alignment: the input view, which is right, and its depth or
 the scene's points fix the world. Rows that are in the results already are not made again, so a killed run goes on. Further arguments
 are settings of `lift run` (`fit.`, `trainer.`) for all fits, which then have a table of their own; `distortion=...` is a row of that name.
@@ -52,12 +52,12 @@ from lift.distortions.image_warp import bent
 from lift.errors import is_interrupt, one_line
 from lift.evaluation.lpips import LPIPS
 from lift.evaluation.metrics import psnr, ssim
-from lift.evaluation.worlds import KINDS, Spoiled, World, photographs, ray_cast, spoil
 from lift.geometry import pinhole, project, rotation_angle
-from lift.machine import machine
-from lift.parallel import torch_on_one_thread
 from lift.renderers import Renderer, renderers
-from lift.scenes import render
+from lift.runtime.machine import machine
+from lift.runtime.parallel import torch_on_one_thread
+from lift.synthetic.scenes import render
+from lift.synthetic.worlds import KINDS, Spoiled, World, photographs, ray_cast, spoil
 from lift.training.fit import fit
 from lift.training.module import SceneModule
 from lift.training.splats import initialise

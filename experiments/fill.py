@@ -26,13 +26,13 @@ from lift.depths import depths
 from lift.depths.edges import Hardened, hardened
 from lift.evaluation.lpips import LPIPS
 from lift.evaluation.truth import truth_of
-from lift.evaluation.worlds import photographs
 from lift.geometry import inside, project
 from lift.io.image import load_picture
-from lift.machine import machine
-from lift.priors.fill import Texture, fill_behind, without_gaps
-from lift.priors.surface import Surface
+from lift.runtime.machine import machine
+from lift.synthetic.worlds import photographs
 from lift.types import Depth
+from lift.warping.fill import Texture, fill_behind, without_gaps
+from lift.warping.surface import Surface
 
 SIZE = (384, 288)
 PAIRS = 24

@@ -34,11 +34,11 @@ from measuring import (
 from registering import register
 from rich.progress import track
 
-from lift.delivery import FLY_THROUGH
 from lift.evaluation.lpips import LPIPS
-from lift.findings import render_canonical
 from lift.io.cameras import read_cameras
 from lift.io.image import resized
+from lift.outputs.delivery import FLY_THROUGH
+from lift.outputs.quality import render_canonical
 from lift.renderers import Renderer
 from lift.types import Frames
 

@@ -33,14 +33,14 @@ from tracking import (
     tracked,
 )
 
-from lift import mistakes
 from lift.depths import depths
-from lift.evaluation.worlds import FIELD_OF_VIEW
 from lift.geometry import pinhole
-from lift.machine import machine
 from lift.planners.articulated import Articulated
-from lift.poses.bundle import Sightings
+from lift.poses.sfm.bundle import Sightings
 from lift.priors.synthetic import Synthetic
+from lift.runtime.machine import machine
+from lift.synthetic import corruptions
+from lift.synthetic.worlds import FIELD_OF_VIEW
 from lift.types import Cameras, Depth, Frames
 
 THIRDS = ("early", "middle", "late")
@@ -184,7 +184,7 @@ LENGTH_3D = 1.126
 
 
 def benchmark_sizes(records: list[dict[str, Any]]) -> dict[str, float]:
-    """Derive the constants of `lift.mistakes` from what was measured.
+    """Derive the constants of `lift.synthetic.corruptions` from what was measured.
 
     Severity 1 is the median generator in the last third of its clip. Warp and drift are scaled by
     the same measurement on clips of `synthetic`, because cameras and points take up a part of
@@ -220,7 +220,7 @@ def benchmark_sizes(records: list[dict[str, Any]]) -> dict[str, float]:
         "SATURATION": (generated["saturation"] or 0) / 100,
         "BLUR": _softening(records) / WIDTH,
         "TURN": LENGTH_3D * math.sqrt(max((generated["rotation"] or 0) ** 2 - floor, 0.0)),
-        "SHIFT": (generated["translation"] or 0) * LENGTH_3D * mistakes.FULL_SHIFT,
+        "SHIFT": (generated["translation"] or 0) * LENGTH_3D * corruptions.FULL_SHIFT,
     }
 
 
@@ -286,7 +286,7 @@ camera's distance is accounted for.
 scaled by least squares. For `synthetic` they are against the plan."""
 
 
-SIZES = """The constants of `lift.mistakes` follow from the medians over generated clips in the \
+SIZES = """The constants of `lift.synthetic.corruptions` follow from the medians over generated clips in the \
 late third. Severity 1 of the prior `synthetic` and of the distortion benchmark is thus the median \
 generator. Warp and drift are scaled by the same measurement on `synthetic`, less the floor that \
 real frames show. Half of the clips get sharper, not softer: `BLUR` is the median of those that \

@@ -12,8 +12,8 @@ from torch import Tensor
 from tracking import REACH, PosedTracks, smooth_part, two_way
 
 from lift.geometry import rotation_angle
-from lift.mistakes import blurred
-from lift.poses.bundle import Scene, Sightings
+from lift.poses.sfm.bundle import Scene, Sightings
+from lift.synthetic.corruptions import blurred
 from lift.types import Cameras
 
 WIDTH = 384

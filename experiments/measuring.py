@@ -20,9 +20,9 @@ from lift.evaluation.lpips import LPIPS
 from lift.evaluation.metrics import masked_psnr, masked_ssim, psnr, ssim
 from lift.io.image import read_image, save_image
 from lift.io.splats import read_ply
-from lift.machine import machine
 from lift.renderers import Renderer, renderers
-from lift.store import load
+from lift.runtime.cache import load
+from lift.runtime.machine import machine
 from lift.types import Cameras, Frames, Gaussians, Reconstruction
 
 SHARED = Path(os.environ.get("LIFT_SHARED", Path(__file__).parents[2] / "shared")).resolve()

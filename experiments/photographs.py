@@ -37,11 +37,11 @@ from rich.progress import track
 
 from lift.evaluation.lpips import LPIPS
 from lift.evaluation.metrics import camera_errors
-from lift.evaluation.worlds import photograph
-from lift.findings import render_canonical
 from lift.geometry import rigid, unproject
 from lift.io.image import load_picture
+from lift.outputs.quality import render_canonical
 from lift.renderers import Renderer
+from lift.synthetic.worlds import photograph
 from lift.types import Cameras, Frames, PointCloud
 
 SCENES = (

@@ -28,15 +28,15 @@ from rich.progress import track
 
 from lift.depths import depths
 from lift.evaluation.metrics import camera_errors
-from lift.evaluation.worlds import FIELD_OF_VIEW, photograph
 from lift.geometry import pinhole, pixel_centers, rigid
-from lift.machine import machine
-from lift.mistakes import SHIFT as MISTAKEN
-from lift.mistakes import TURN, Mistakes
+from lift.multiview.depth_alignment import nearest
 from lift.planners.articulated import Articulated
 from lift.poses import poses
-from lift.poses.agreement import nearest
 from lift.priors.synthetic import Synthetic
+from lift.runtime.machine import machine
+from lift.synthetic.corruptions import SHIFT as MISTAKEN
+from lift.synthetic.corruptions import TURN, Mistakes
+from lift.synthetic.worlds import FIELD_OF_VIEW, photograph
 from lift.types import Cameras, Clip, Depth, Frames, PointCloud, Reconstruction, Trajectory
 
 ESTIMATORS: dict[str, dict[str, Any]] = {

@@ -12,9 +12,9 @@ from clips import Images
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lift.poses.alignment import thinned
-from lift.poses.bundle import Scene, Sightings, adjust
-from lift.poses.registration import InitializationError, register
+from lift.poses.sfm.bundle import Scene, Sightings, adjust
+from lift.poses.sfm.mapper import InitializationError, register
+from lift.poses.sfm.reconstruction import thinned
 
 CORNERS = 400
 """Points that are tracked at once."""
@@ -144,7 +144,7 @@ def posed(
 ) -> PosedTracks | None:
     """Find the cameras of a clip and the residual of every track.
 
-    Cameras come from `lift.poses.registration`. Every track is then triangulated by all its
+    Cameras come from `lift.poses.sfm.mapper`. Every track is then triangulated by all its
     sightings with the cameras held, by robust least squares.
 
     Args:

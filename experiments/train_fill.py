@@ -1,4 +1,4 @@
-"""Trains the network that is to fill holes of the `warp` prior (lift/priors/fill_network.py):
+"""Trains the network that is to fill holes of the `warp` prior (lift/warping/fill_network.py):
 
     python experiments/train_fill.py masks --to FOLDER --depth lite.safetensors [--workers 8]
     python experiments/train_fill.py train --from FOLDER --to RUN [--begin FILL] [--steps 20000] [--device cuda]
@@ -43,9 +43,9 @@ from lift.depths.inverse import from_relative
 from lift.depths.lite import STRIDE
 from lift.depths.lite import Network as DepthNetwork
 from lift.evaluation.lpips import LPIPS
-from lift.priors.fill_network import Network, prepared
-from lift.priors.surface import Surface
 from lift.types import Depth
+from lift.warping.fill_network import Network, prepared
+from lift.warping.surface import Surface
 
 SHARD, MASKS = 50, 12
 """Photographs a file, and motions of the camera a photograph."""

@@ -11,7 +11,7 @@ imprecisely, and bends geometry from frame to frame. The method (LiftImage3D, ar
 
 A video, a folder or a list of pictures (`lift.io.capture`) has its frames already: nothing is planned or generated.
 
-Each stage is a function from typed values to a typed value, kept on disk under a key of all that made it (`lift.store`); to go on
+Each stage is a function from typed values to a typed value, kept on disk under a key of all that made it (`lift.runtime.cache`); to go on
 after a kill is to run again. Which component fills which slot is the configuration's business (`lift.registry`).
 """
 
@@ -28,25 +28,26 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from lift import processes, stereo
 from lift.config import resolve_fit
 from lift.depths import DepthEstimator, depths
 from lift.depths.edges import Hardened, hardened
-from lift.depths.triangulated import in_unit_of_cameras
 from lift.distortions import Distortion, distortions, rehearse
 from lift.io.capture import Capture, CaptureSettings, load_capture, sequence
 from lift.io.central import match_counts
 from lift.io.image import Picture, load_picture
 from lift.io.sources import is_capture
 from lift.io.splats import FORMATS
+from lift.multiview import stereo
 from lift.planners import planners
 from lift.planners.reach import limit
 from lift.poses import PoseEstimator, poses
+from lift.poses.sfm.triangulated import in_unit_of_cameras
 from lift.priors import Asked, VideoPrior, priors
 from lift.registry import SLOTS, catalogue
 from lift.renderers import renderers
-from lift.session import Session
-from lift.store import key_of, load
+from lift.runtime import distributed
+from lift.runtime.cache import key_of, load
+from lift.runtime.session import Session
 from lift.training import CHECKPOINT
 from lift.types import Cameras, Clip, Depth, Frames, Gaussians, Reconstruction, Trajectory
 
@@ -57,7 +58,7 @@ KNOWN_CAMERAS = ("auto", "matching", "planned")
 def run(config: DictConfig, title: str | None = None) -> Path | None:
     """Makes the scene of `config.image`, or what is left to make of it, and returns the run's folder.
 
-    title: what to call the picture, its file's name if not given. Of several processes (`lift.processes`) each calls this, and all but
+    title: what to call the picture, its file's name if not given. Of several processes (`lift.runtime.distributed`) each calls this, and all but
     the first, which delivers, get None.
     """
     session = Session(config, title)
@@ -90,7 +91,7 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
     )
     if not session.leads:
         return None
-    from lift.delivery import Scene, deliver
+    from lift.outputs.delivery import Scene, deliver
 
     scene = Scene(
         picture,
@@ -209,7 +210,7 @@ def _load_capture(session: Session) -> Capture:
 
     def centrality(images: torch.Tensor) -> torch.Tensor:
         # One process decides: on different devices two might not agree.
-        return processes.share(match_counts(images, session.device) if session.leads else None)
+        return distributed.share(match_counts(images, session.device) if session.leads else None)
 
     return load_capture(session.image, CaptureSettings.of(session.config), centrality)
 
@@ -224,15 +225,15 @@ def _loops_compiled(session: Session) -> Iterator[None]:
         renderer.warm_up()
         yield
         return
-    from lift import doctor
+    from lift.cli import doctor
 
     if session.place.local_rank or doctor.loops_are_compiled():
         yield
         return
-    command = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from lift import doctor; doctor.compile_for_a_fit()"
+    command = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from lift.cli import doctor; doctor.compile_for_a_fit()"
     quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     compiling = subprocess.Popen(
-        [sys.executable, "-c", command, json.dumps(sys.path)], env=processes.alone(), **quiet
+        [sys.executable, "-c", command, json.dumps(sys.path)], env=distributed.alone(), **quiet
     )
     try:
         yield

@@ -43,7 +43,7 @@ PLUGIN_GROUP = "lift.plugins"
 PLUGIN_VARIABLE = "LIFT_PLUGINS"
 
 _ANNOTATIONS = {"Literal": Literal, "Path": Path, "Optional": Optional, "Union": Union}
-_FOUNDATION = ("types", "registry", "geometry", "harmonics", "jit", "parallel")
+_FOUNDATION = ("types", "registry", "geometry", "spherical_harmonics", "jit", "parallel")
 _FACTS = ("licence", "requires", "extra", "install")
 _OF_PRIORS = (
     "costs_only",
@@ -92,7 +92,7 @@ class Entry:
     working: float = 0.0
     denoiser: str | None = None
     pace: tuple[float, str] | None = None
-    """What a generator declares of itself (`lift.priors.diffusion`)."""
+    """What a generator declares of itself (`lift.priors.diffusion.base`)."""
 
     @property
     def summary(self) -> str:

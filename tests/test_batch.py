@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from lift.batch import read_arguments, titles
 from lift.registry import ComponentError
+from lift.runtime.batch import read_arguments, titles
 from tests.test_pipeline import TINY
 from tests.test_registry import here, lift
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from lift.coverage import Coverage
 from lift.geometry import look_at, pinhole
+from lift.outputs.coverage import Coverage
 from lift.renderers.reference import Reference
 from lift.types import Cameras, Gaussians
 

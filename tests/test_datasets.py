@@ -17,7 +17,7 @@ from lift.io.cameras import write_colmap, write_transforms
 from lift.io.image import save_image
 from lift.io.lens import Photograph
 from lift.registry import catalogue
-from lift.scenes import render
+from lift.synthetic.scenes import render
 from lift.types import Cameras, Frames, PointCloud
 
 WIDTH, HEIGHT, LONGER = 240, 180, 60

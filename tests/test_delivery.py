@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from lift.delivery import plan_fly_through
 from lift.distortions.identity import Identity
 from lift.evaluation.truth import planned_loop
-from lift.findings import Scene, corrected_cameras, largest_parallax, registered_frames
 from lift.geometry import look_at, pinhole
 from lift.io.image import Picture
+from lift.outputs.delivery import plan_fly_through
+from lift.outputs.quality import Scene, corrected_cameras, largest_parallax, registered_frames
 from lift.renderers.reference import Reference
 from lift.types import (
     Cameras,

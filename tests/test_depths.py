@@ -528,7 +528,7 @@ def test_known_motorcycle_is_metric_and_follows_the_camera():
 
 
 def test_known_scene_is_exact():
-    from lift.scenes import render
+    from lift.synthetic.scenes import render
 
     picture = load_picture("room", 64, 55.0)
     made = build("known", image="room", camera=picture.cameras)(picture.frames.images[0])
@@ -579,9 +579,9 @@ def test_known_says_what_there_is(tmp_path):
 
 
 def test_depth_is_brought_into_the_unit_of_known_cameras():
-    from lift.depths.triangulated import in_unit_of_cameras, triangulated
     from lift.geometry import pinhole
-    from lift.scenes import render
+    from lift.poses.sfm.triangulated import in_unit_of_cameras, triangulated
+    from lift.synthetic.scenes import render
     from lift.types import Cameras, Frames
 
     lens = pinhole(160, 120, 150.0)

@@ -517,7 +517,7 @@ def test_the_canonical_scene_is_better_for_knowing_what_frames_get_wrong():
     from hydra import compose, initialize_config_module
 
     from lift.config import store_schemas
-    from lift.evaluation.worlds import KINDS, ray_cast, spoil
+    from lift.synthetic.worlds import KINDS, ray_cast, spoil
 
     store_schemas()
     world = ray_cast("room", (96, 72), frames=2)

@@ -8,7 +8,8 @@ import sys
 import pytest
 import torch
 
-from lift import __version__, doctor
+from lift import __version__
+from lift.cli import doctor
 from lift.registry import SLOTS, catalogue
 
 
@@ -94,7 +95,7 @@ def test_every_trial_is_python(name):
 
 @pytest.mark.slow
 def test_it_tells_an_empty_cache_from_a_full_one(tmp_path):
-    ask = "from lift import doctor; print(doctor.loops_are_compiled())"
+    ask = "from lift.cli import doctor; print(doctor.loops_are_compiled())"
     doctor.compile_for_a_fit()
     for variables, expected in (
         ({**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}, "False"),

@@ -14,7 +14,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from lift import cli, session
+from lift import cli
+from lift.camera_paths import around
 from lift.config import Protocol
 from lift.evaluation import evaluate as evaluation
 from lift.evaluation import metrics
@@ -35,8 +36,8 @@ from lift.evaluation.protocol import (
 )
 from lift.evaluation.tables import costs, mean_of, sheet, table
 from lift.geometry import pinhole, project, rotation_from_vector, transform_cameras, unproject
-from lift.planners.motion import around
-from lift.scenes import render
+from lift.runtime import session
+from lift.synthetic.scenes import render
 from lift.types import Cameras, Depth, Frames, PointCloud
 
 SIZE = 192

@@ -18,13 +18,12 @@ import photographs  # noqa: E402
 import registering  # noqa: E402
 import tracking  # noqa: E402
 
-from lift import mistakes  # noqa: E402
 from lift.geometry import look_at, pinhole, rotation_angle  # noqa: E402
 from lift.io.video import write_video  # noqa: E402
-from lift.machine import machine  # noqa: E402
-from lift.mistakes import blurred  # noqa: E402
-from lift.poses.bundle import Scene, Sightings  # noqa: E402
-from lift.scenes import render  # noqa: E402
+from lift.poses.sfm.bundle import Scene, Sightings  # noqa: E402
+from lift.runtime.machine import machine  # noqa: E402
+from lift.synthetic.corruptions import blurred  # noqa: E402
+from lift.synthetic.scenes import render  # noqa: E402
 from lift.types import Cameras, Frames  # noqa: E402
 
 HEAD = (

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from lift.contact_sheet import GAP, contact_sheet
-from lift.fly_through import BISECTIONS, frame_times, make_fly_through
 from lift.geometry import look_at, pinhole, rotation_angle
+from lift.outputs.contact_sheet import GAP, contact_sheet
+from lift.outputs.fly_through import BISECTIONS, frame_times, make_fly_through
 from lift.types import Cameras, Clip, Trajectory
 
 FOCUS = torch.tensor([0.0, 0.0, 4.0])

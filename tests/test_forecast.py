@@ -39,7 +39,7 @@ def test_memory_is_of_the_clips_that_are_made_together(tmp_path):
     from hydra import compose, initialize_config_module
 
     from lift.config import store_schemas
-    from lift.forecast import forecast
+    from lift.runtime.dry_run import forecast
 
     store_schemas()
     said = {}
@@ -125,7 +125,7 @@ def test_every_experiment_says_what_it_would_do(tmp_path):
     from hydra import compose, initialize_config_module
 
     from lift.config import check, store_schemas
-    from lift.forecast import forecast
+    from lift.runtime.dry_run import forecast
 
     store_schemas()
     said = {}

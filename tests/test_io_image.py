@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from lift import scenes
 from lift.io.image import CALIBRATED, PHOTOS, encode_image, load_picture, read_image, save_image
+from lift.synthetic import scenes
 
 ORIENTATION = ExifTags.Base.Orientation.value
 

@@ -9,8 +9,8 @@ import torch
 from plyfile import PlyData
 
 from lift.geometry import quat_to_rotation
-from lift.harmonics import evaluate
 from lift.io.splats import FORMATS, TOLERANCES, export, read_ply, turned, write_ply
+from lift.spherical_harmonics import evaluate
 from lift.types import Gaussians
 
 

@@ -273,11 +273,11 @@ def test_render_export_and_their_mistakes(finished, tmp_path):
 SABOTAGE = """
 import os, signal
 from pathlib import Path
-from lift import store
+from lift.runtime import cache
 from lift.training import fit
 
 stage, log = os.environ.get("DIE_IN"), os.environ["LOG"]
-draft, finish, keep = store.Store._draft, store.Store._finish, fit.Keep.on_train_epoch_end
+draft, finish, keep = cache.Store._draft, cache.Store._finish, fit.Keep.on_train_epoch_end
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -296,7 +296,7 @@ def on_train_epoch_end(self, trainer, module):
     if stage == "fit" and trainer.current_epoch == 1:
         die()
 
-store.Store._draft, store.Store._finish, fit.Keep.on_train_epoch_end = _draft, _finish, on_train_epoch_end
+cache.Store._draft, cache.Store._finish, fit.Keep.on_train_epoch_end = _draft, _finish, on_train_epoch_end
 """
 
 
@@ -412,7 +412,7 @@ FEW = (
 def taken_views(folder: Path, count: int = 6) -> str:
     """PNG files of a ray-cast room from cameras in a row, and the file with their cameras."""
     from lift.io.image import save_image
-    from lift.scenes import render
+    from lift.synthetic.scenes import render
 
     lens = pinhole(64, 48, 60.0)
     matrices = torch.eye(4).repeat(count, 1, 1)
@@ -501,7 +501,7 @@ def test_frames_made_elsewhere_need_no_path(tmp_path):
     from lift.config import store_schemas
     from lift.io.image import load_picture
     from lift.priors import priors
-    from lift.session import Session
+    from lift.runtime.session import Session
 
     taken_views(tmp_path, 5)
     store_schemas()
@@ -557,7 +557,7 @@ def test_canonical_views_of_a_known_scene_match_the_truth(tmp_path):
 
 def test_a_clips_key_follows_what_its_prior_makes_and_not_what_that_costs(tmp_path, monkeypatch):
     from lift.config import store_schemas
-    from lift.session import Session
+    from lift.runtime.session import Session
 
     store_schemas()
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -586,7 +586,7 @@ def test_a_clips_key_follows_what_its_prior_makes_and_not_what_that_costs(tmp_pa
 def test_an_edited_part_of_a_distortion_makes_the_fit_anew(tmp_path, monkeypatch):
     from lift.config import store_schemas
     from lift.registry import catalogue
-    from lift.session import Session
+    from lift.runtime.session import Session
 
     store_schemas()
     with initialize_config_module("lift.configs", version_base="1.3"):

@@ -8,8 +8,8 @@ import torch
 
 from lift.depths import DepthEstimator
 from lift.geometry import look_at, pinhole, project
+from lift.multiview.depth_alignment import fit, place, seen
 from lift.poses import poses
-from lift.poses.agreement import fit, place, seen
 from lift.types import Cameras, Clip, Depth, Frames, Trajectory
 from tests import walls
 

@@ -8,8 +8,12 @@ import torch
 
 from lift.geometry import look_at, pinhole, rotation_angle, rotation_from_vector
 from lift.planners.articulated import Articulated
-from lift.poses import bundle, resolve_focal
-from lift.poses.alignment import (
+from lift.poses import resolve_focal
+from lift.poses.sfm import bundle
+from lift.poses.sfm.bundle import Prior, Scene, Sightings, adjust
+from lift.poses.sfm.mapper import IncrementalMapper, InitializationError, register, triangulate
+from lift.poses.sfm.pairs import compared, continued, overlap, select
+from lift.poses.sfm.reconstruction import (
     Matches,
     _is_better,
     _outliers,
@@ -20,9 +24,6 @@ from lift.poses.alignment import (
     thinned,
     tracks,
 )
-from lift.poses.bundle import Prior, Scene, Sightings, adjust
-from lift.poses.pairs import compared, continued, overlap, select
-from lift.poses.registration import IncrementalMapper, InitializationError, register, triangulate
 from lift.types import Cameras, Clip, Depth, Trajectory
 
 FOCAL = 500.0
@@ -121,7 +122,7 @@ def test_adjustment_solves_what_a_dense_solver_solves():
     """One damped step (the scale is free) of the sparse system against numpy's least squares of all parameters at once."""
     truth, seen, _ = world(frames=4, points=30, wrong=0.0)
     start = shaken(truth, 0.001, 0.002)
-    from lift.poses.bundle import _Errors, _moved, _System, _Ties
+    from lift.poses.sfm.bundle import _Errors, _moved, _System, _Ties
 
     order = (seen.frame * 30 + seen.point).argsort()
     seen = seen[order]
@@ -400,7 +401,7 @@ def test_support_is_low_where_nothing_was_found_again():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_frame_that_is_taken_in_and_lost_again_does_not_go_on_for_ever(seed, monkeypatch):
-    from lift.poses import registration
+    from lift.poses.sfm import mapper
 
     _, seen, _ = world(frames=3, points=100, shown=0.9, wrong=0.0, noise=0.4, seed=1)
     own = (seen.frame == 2).nonzero()[:, 0]
@@ -409,9 +410,9 @@ def test_a_frame_that_is_taken_in_and_lost_again_does_not_go_on_for_ever(seed, m
     pixel[own[:25]] += 4 * torch.randn(
         25, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )
-    rounds, once = [], registration.IncrementalMapper._take_in
+    rounds, once = [], mapper.IncrementalMapper._take_in
     monkeypatch.setattr(
-        registration.IncrementalMapper, "_take_in", lambda growth: rounds.append(1) or once(growth)
+        mapper.IncrementalMapper, "_take_in", lambda growth: rounds.append(1) or once(growth)
     )
     some = replace(seen, pixel=pixel)[kept]
     register(

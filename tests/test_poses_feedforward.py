@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from lift.geometry import rigid, rotation_from_vector
 from lift.poses import poses
-from lift.poses.feedforward import FeedForward, Told
+from lift.poses.sfm.feedforward import FeedForward, Told
 from lift.registry import catalogue
 from lift.types import Cameras, Depth, Frames, Trajectory
 from tests import walls

@@ -5,7 +5,7 @@ import torch
 
 from lift.evaluation.pairs import Oracle
 from lift.geometry import rotation_angle
-from lift.poses.pointmaps import (
+from lift.poses.sfm.pointmaps import (
     Canonical,
     PairMaps,
     PointMapPoses,
@@ -15,7 +15,7 @@ from lift.poses.pointmaps import (
     directed,
     joined,
 )
-from lift.poses.published import globally_aligned
+from lift.poses.sfm.published import globally_aligned
 from lift.types import Cameras, Depth, Frames, Trajectory
 from tests import walls
 from tests.test_poses_matching import NOISE, case  # noqa: F401
@@ -282,7 +282,7 @@ def test_a_match_is_found_between_pixels():
 
 
 def test_frames_that_no_pair_ties_to_the_others_are_named_by_number():
-    from lift.poses.published import PairMap
+    from lift.poses.sfm.published import PairMap
 
     points = torch.rand(8, 10, 3) + 1
     sure = torch.full((8, 10), 3.0)

@@ -3,8 +3,8 @@
 import torch
 from torch.nn.functional import interpolate
 
-from lift.poses.bundle import Sightings
-from lift.poses.subpixel import UNREFINED, refined
+from lift.poses.sfm.bundle import Sightings
+from lift.poses.sfm.subpixel import UNREFINED, refined
 
 
 def texture(height: int = 96, width: int = 128) -> torch.Tensor:

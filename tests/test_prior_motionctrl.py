@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.nn.functional import linear
 
+from lift.camera_paths import around
 from lift.geometry import rigid, rotation_from_vector
-from lift.planners.motion import around
 from lift.priors import Asked, priors
-from lift.priors.diffusion import path
+from lift.priors.diffusion.base import path
 from lift.types import Cameras
 from tests import tiny
 from tests.test_priors_diffusion import scene as rendered
@@ -145,7 +145,7 @@ def test_faster_and_drawn_videos_are_others(folder):
 
 
 def test_a_projection_maps_features_and_pose_laid_end_to_end():
-    from lift.priors.motionctrl_network import CameraProjection
+    from lift.priors.diffusion.motionctrl_network import CameraProjection
 
     rng = torch.Generator().manual_seed(0)
     projection, features, cameras = (
@@ -165,7 +165,7 @@ def test_a_projection_maps_features_and_pose_laid_end_to_end():
 def test_with_projections_as_they_are_made_the_network_is_svds(folder):
     from diffusers import UNetSpatioTemporalConditionModel
 
-    from lift.priors.motionctrl_network import CameraUNet
+    from lift.priors.diffusion.motionctrl_network import CameraUNet
 
     plain = UNetSpatioTemporalConditionModel.from_pretrained(folder, subfolder="unet").eval()
     unet = CameraUNet.from_config(plain.config).eval()
@@ -231,7 +231,7 @@ def test_eight_bits_leave_the_projections_alone(folder):
 @torch.inference_mode()
 @pytest.mark.slow
 def test_it_is_one_graph_to_the_compiler():
-    from lift.priors.motionctrl_network import CameraUNet
+    from lift.priors.diffusion.motionctrl_network import CameraUNet
 
     unet = CameraUNet(
         block_out_channels=(32,),
@@ -346,7 +346,7 @@ def layout() -> list[str]:
 def test_every_tensor_of_the_published_layout_fills_a_parameter_and_every_parameter_is_filled(
     folder,
 ):
-    from lift.priors.motionctrl_network import CameraUNet, fill, published
+    from lift.priors.diffusion.motionctrl_network import CameraUNet, fill, published
 
     with torch.device("meta"):
         unet = CameraUNet.from_config(CameraUNet.load_config(folder, subfolder="unet"))
@@ -376,7 +376,7 @@ def test_every_tensor_of_the_published_layout_fills_a_parameter_and_every_parame
 
 
 def test_upsampling_after_attention_is_the_entrys_third_layer(folder):
-    from lift.priors.motionctrl_network import CameraUNet, published
+    from lift.priors.diffusion.motionctrl_network import CameraUNet, published
 
     with torch.device("meta"):
         names = published(CameraUNet())  # the published sizes
@@ -449,7 +449,7 @@ def test_weights_that_are_something_else_are_one_line(folder, tmp_path):
 
 
 def test_weights_of_another_network_name_what_is_amiss(folder):
-    from lift.priors.motionctrl_network import fill, read
+    from lift.priors.diffusion.motionctrl_network import fill, read
 
     unet, kept = network(folder), read(folder / "motionctrl_svd.ckpt")
     some = "model.diffusion_model.middle_block.1.time_stack.0.cc_projection.bias"

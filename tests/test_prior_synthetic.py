@@ -11,7 +11,7 @@ from lift.geometry import pinhole
 from lift.planners.articulated import Articulated
 from lift.priors import priors
 from lift.priors.synthetic import Synthetic
-from lift.scenes import SCENES, render
+from lift.synthetic.scenes import SCENES, render
 from lift.types import Cameras, Depth, Frames, Trajectory
 
 CAMERA = pinhole(64, 64, 58.0)

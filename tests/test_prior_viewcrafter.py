@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from lift.priors import Asked, priors, viewcrafter_network
-from lift.priors.scaffold import Scaffold
-from lift.priors.viewcrafter_network import (
+from lift.priors import Asked, priors
+from lift.priors.diffusion import viewcrafter_network
+from lift.priors.diffusion.viewcrafter_network import (
     PREFIXES,
     ddim,
     guided,
@@ -18,6 +18,7 @@ from lift.priors.viewcrafter_network import (
     visited,
     weights,
 )
+from lift.warping.scaffold import Scaffold
 from tests import tiny
 from tests.test_priors_diffusion import CPU, folders, scene, sideways  # noqa: F401
 
@@ -114,7 +115,7 @@ def test_with_sixteen_tokens_a_frame_each_frame_is_told_its_own(state):
 def test_attention_in_pieces_is_the_same(monkeypatch):
     query, key, value = torch.randn(3, 7, 5, 128, generator=torch.Generator().manual_seed(0))
     whole = viewcrafter_network.attended(query, key, value, 2)
-    monkeypatch.setattr("lift.priors.diffusion.MOST_ITEMS", 3)
+    monkeypatch.setattr("lift.priors.diffusion.base.MOST_ITEMS", 3)
     assert (
         torch.allclose(viewcrafter_network.attended(query, key, value, 2), whole, atol=1e-6)
         and whole.shape == query.shape

@@ -10,9 +10,10 @@ from lift.depths import depths
 from lift.depths.edges import Hardened, hardened
 from lift.geometry import look_at, pinhole, rigid
 from lift.io.image import load_picture
-from lift.priors import fill_network, priors
-from lift.priors.fill import by_network, fill_behind, push_pull
+from lift.priors import priors
 from lift.types import Cameras, Clip, Depth, Frames
+from lift.warping import fill_network
+from lift.warping.fill import by_network, fill_behind, push_pull
 
 WIDTH, HEIGHT, FOCAL = 128, 96, 110.0
 NEAR, FAR = 2.0, 4.0

@@ -10,13 +10,13 @@ import torch
 
 from lift.depths import DepthEstimator
 from lift.geometry import pinhole, rotation_from_vector
-from lift.memory import needed
 from lift.priors import Asked, priors
-from lift.priors.diffusion import path
-from lift.priors.scaffold import Scaffold
+from lift.priors.diffusion.base import path
 from lift.priors.svd import drawn_to, euler
 from lift.registry import catalogue
+from lift.runtime.memory import needed
 from lift.types import Cameras, Clip, Depth, Frames
+from lift.warping.scaffold import Scaffold
 from tests import tiny, walls
 from tests.test_registry import lift
 

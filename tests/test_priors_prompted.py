@@ -12,10 +12,10 @@ from lift.geometry import rigid, rotation_from_vector
 from lift.io.image import resized
 from lift.priors import Asked, priors
 from lift.priors.cosmos import CANVASES, Cosmos
-from lift.priors.diffusion import path
-from lift.priors.scaffold import Scaffold
-from lift.priors.signals import pose_actions, scaled_poses
+from lift.priors.diffusion.base import path
+from lift.priors.diffusion.controls import pose_actions, scaled_poses
 from lift.types import Cameras, Clip, Depth, Frames
+from lift.warping.scaffold import Scaffold
 from tests import tiny
 from tests.test_priors_diffusion import CPU, folders, scene  # noqa: F401
 
@@ -322,7 +322,7 @@ def test_the_path_has_a_say_and_steps_are_counted_and_half_precision_works(name,
     )  # its cameras are not for half precision on a CPU
     one = asked(prior.clip_length)
     still = dataclasses.replace(one, clip=Clip("still", 1, one.cameras[[1] * prior.clip_length]))
-    with mock.patch("lift.priors.diffusion.tqdm") as bar:
+    with mock.patch("lift.priors.diffusion.base.tqdm") as bar:
         moved = sampled(prior, one)
     assert bar.return_value.__enter__.return_value.update.call_count == prior.steps
     assert not torch.equal(moved, sampled(prior, still))

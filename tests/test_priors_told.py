@@ -10,8 +10,8 @@ import torch
 from lift.geometry import rotation_from_vector
 from lift.planners import planners
 from lift.priors import Asked
-from lift.priors.diffusion import path
-from lift.priors.signals import WORDS, move, near, pluecker
+from lift.priors.diffusion.base import path
+from lift.priors.diffusion.controls import WORDS, move, near, pluecker
 from lift.priors.text import planes
 from lift.types import Cameras, Clip, Depth, Frames
 from tests import tiny

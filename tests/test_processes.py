@@ -13,15 +13,15 @@ import torch
 import torch.distributed
 from omegaconf import OmegaConf
 
-from lift import processes
 from lift.geometry import pinhole
 from lift.io.image import Picture
 from lift.pipeline import generate
 from lift.planners.articulated import Articulated
 from lift.priors.synthetic import Synthetic
-from lift.processes import Place
 from lift.registry import ComponentError
-from lift.session import Session
+from lift.runtime import distributed
+from lift.runtime.distributed import Place
+from lift.runtime.session import Session
 from lift.types import Depth, Frames
 from tests.test_pipeline import TINY
 from tests.test_registry import here, lift
@@ -52,9 +52,9 @@ def test_a_process_knows_its_place(monkeypatch, variables, expected):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert processes.place() == expected
-    processes.forget_place()
-    assert processes.place() == Place()
+    assert distributed.place() == expected
+    distributed.forget_place()
+    assert distributed.place() == Place()
 
 
 def test_srun_says_where_the_first_process_is(monkeypatch):
@@ -63,26 +63,26 @@ def test_srun_says_where_the_first_process_is(monkeypatch):
         monkeypatch.delenv(name)
     for name, value in {**SRUN, "SLURM_NODELIST": "node[07-09]", "SLURM_JOB_ID": "51234"}.items():
         monkeypatch.setenv(name, value)
-    processes.find_main()
+    distributed.find_main()
     assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("node07", "16234")
 
 
 @pytest.mark.parametrize("asked, count", [(1, 1), ("1", 1), (3, 3), ("auto", 1)])
 def test_devices_of_a_cpu(asked, count, monkeypatch):
     monkeypatch.setattr(processes, "_cores", lambda: 4)
-    assert processes.devices({"accelerator": "cpu", "devices": asked}) == list(range(count))
+    assert distributed.devices({"accelerator": "cpu", "devices": asked}) == list(range(count))
 
 
 def test_more_processes_than_cores_are_refused(monkeypatch):
     monkeypatch.setattr(processes, "_cores", lambda: 4)
     with pytest.raises(ComponentError, match=r"trainer.devices is 5.*4 cores.*choose 1 to 4"):
-        processes.devices({"accelerator": "cpu", "devices": 5})
+        distributed.devices({"accelerator": "cpu", "devices": 5})
 
 
 @pytest.mark.parametrize("asked", [0, -2, "many", True, [], 1.5, [0, 1], -1])
 def test_other_devices_are_named_with_the_choices(asked):
     with pytest.raises(ComponentError, match=r"trainer.devices is .*choose a number"):
-        processes.devices({"accelerator": "cpu", "devices": asked})
+        distributed.devices({"accelerator": "cpu", "devices": asked})
 
 
 def test_gpus_are_counted(monkeypatch):
@@ -93,22 +93,22 @@ def test_gpus_are_counted(monkeypatch):
         2: [0, 1],
         "2,3": [2, 3],
     }.items():
-        assert processes.devices({"accelerator": "gpu", "devices": asked}) == expected
-    assert processes.devices({"accelerator": "gpu", "devices": [1, 3]}) == [1, 3]
+        assert distributed.devices({"accelerator": "gpu", "devices": asked}) == expected
+    assert distributed.devices({"accelerator": "gpu", "devices": [1, 3]}) == [1, 3]
     for asked in (5, [0, 4], [1, 1]):
         with pytest.raises(ComponentError, match="torch sees 4 GPUs, 0 to 3"):
-            processes.devices({"accelerator": "gpu", "devices": asked})
+            distributed.devices({"accelerator": "gpu", "devices": asked})
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     for asked in (1, 2, "auto"):
         with pytest.raises(
             ComponentError,
             match="trainer.accelerator is 'gpu', but torch sees no CUDA device; choose",
         ):
-            processes.devices({"accelerator": "gpu", "devices": asked})
+            distributed.devices({"accelerator": "gpu", "devices": asked})
     with pytest.raises(
         ComponentError, match="trainer.accelerator is 'gpus'; choose auto, cpu or gpu"
     ):
-        processes.devices({"accelerator": "gpus", "devices": 1})
+        distributed.devices({"accelerator": "gpus", "devices": 1})
 
 
 CAMERA = pinhole(64, 64, 58.0)

@@ -15,10 +15,10 @@ from published import Schedule, Trainer, draw, initial_gaussians, time_step, tra
 from lift.distortions.hexplane import TreePlanes, tree_codes  # noqa: E402
 from lift.evaluation.metrics import psnr  # noqa: E402
 from lift.geometry import pinhole, pixel_centers, project  # noqa: E402
-from lift.harmonics import C0  # noqa: E402
 from lift.planners.articulated import Articulated  # noqa: E402
 from lift.priors.synthetic import Synthetic  # noqa: E402
 from lift.renderers import renderers  # noqa: E402
+from lift.spherical_harmonics import C0  # noqa: E402
 from lift.types import Cameras, Clip, Depth, Frames, Gaussians, Trajectory  # noqa: E402
 
 pytestmark = pytest.mark.slow

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lift.geometry import look_at, pinhole
-from lift.harmonics import from_rgb
 from lift.renderers import BLUR, MAX_ALPHA, MIN_TRANSMITTANCE, NEAR, Renderer, renderers
+from lift.spherical_harmonics import from_rgb
 from lift.types import Cameras, Gaussians
 
 CPU = ("reference", "numba")
@@ -288,11 +288,11 @@ def test_numba_gives_the_same_bits_with_any_number_of_threads():
 
 def test_numba_caches_kernels_under_the_hash_of_all_their_source():
     """Else a kernel would be loaded that was compiled with an older version of a function in another file."""
-    from lift.renderers import numba_gradients, numba_kernels
+    from lift.renderers.cpu import gradients, kernels
 
-    for kernel in (numba_kernels.project, numba_gradients.pair_sums):
+    for kernel in (kernels.project, gradients.pair_sums):
         index = kernel._cache._cache_file
-        assert index._source_stamp == numba_kernels.fingerprint()
+        assert index._source_stamp == kernels.fingerprint()
         build("numba").warm_up()
         assert index._load_index(), "nothing is cached under this stamp"
 

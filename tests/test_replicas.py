@@ -9,8 +9,8 @@ import torch
 import torch.distributed
 from torch import nn
 
-from lift import processes
-from lift.store import load
+from lift.runtime import distributed
+from lift.runtime.cache import load
 from lift.training.fit import CHECKPOINT, Keep, fit
 from lift.training.replicas import Average
 from tests.test_training import KilledError, module, settings
@@ -34,10 +34,10 @@ def _enter(rank: int, world: int, port: int, kind: str, function, arguments) -> 
         "MASTER_PORT": port,
     }
     os.environ.update({key: str(value) for key, value in told.items()})
-    here = processes.place()
-    assert here == processes.Place(rank, world, rank, world)
-    processes.settle(here)
-    processes.join(here, cuda=kind == "cuda")
+    here = distributed.place()
+    assert here == distributed.Place(rank, world, rank, world)
+    distributed.settle(here)
+    distributed.join(here, cuda=kind == "cuda")
     device = (
         torch.device("cuda", torch.cuda.current_device()) if kind == "cuda" else torch.device("cpu")
     )

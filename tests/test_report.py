@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from lift.charts import Band, Series, line_chart, map_view, number_text, thinned
 from lift.distortions import distortions
 from lift.distortions.rigid import Rigid
-from lift.findings import FrameFinding, Scene, summarize
-from lift.fly_through import FlyThrough
 from lift.geometry import look_at, pinhole
 from lift.io.image import Picture
+from lift.outputs.charts import Band, Series, line_chart, map_view, number_text, thinned
+from lift.outputs.fly_through import FlyThrough
+from lift.outputs.quality import FrameFinding, Scene, summarize
+from lift.outputs.report import command, stage_costs, training_curves, write_report
 from lift.renderers.reference import Reference
-from lift.report import command, stage_costs, training_curves, write_report
 from lift.types import (
     Cameras,
     Clip,

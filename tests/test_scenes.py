@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn.functional import grid_sample
 
-from lift import scenes
 from lift.geometry import inside, pinhole, project, unproject
 from lift.planners.articulated import Articulated
-from lift.raycast import Ball, Box, Column, Scene, picture, render
+from lift.synthetic import scenes
+from lift.synthetic.raycast import Ball, Box, Column, Scene, picture, render
 from lift.types import Cameras, Depth
 
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lift import scenes
 from lift.geometry import look_at, pinhole, rigid
-from lift.poses.agreement import track_depth
-from lift.stereo import SHOWN, neighbours_of, plane_depths, refine
-from lift.stereo.fusion import confirmed, in_front, spread
-from lift.stereo.sweep import sweep
+from lift.multiview.depth_alignment import track_depth
+from lift.multiview.stereo import SHOWN, neighbours_of, plane_depths, refine
+from lift.multiview.stereo.fusion import confirmed, in_front, spread
+from lift.multiview.stereo.sweep import sweep
+from lift.synthetic import scenes
 from lift.types import Cameras, Frames, PointCloud, Reconstruction
 
 SIZE = 128
@@ -114,8 +114,8 @@ def test_a_view_of_unknown_unit_adds_no_points(captured):
 
 @pytest.mark.slow
 def test_compiled_and_torch_sweeps_agree(captured):
-    from lift.stereo import sweep as package  # noqa: F401
-    from lift.stereo.sweep import _aggregate, _choose, _volume, plane_geometry
+    from lift.multiview.stereo import sweep as package  # noqa: F401
+    from lift.multiview.stereo.sweep import _aggregate, _choose, _volume, plane_geometry
 
     cameras, frames = captured
     small = cameras.resized(64, 64)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lift.geometry import pinhole
-from lift.store import Store, key_of, load, save
+from lift.runtime.cache import Store, key_of, load, save
 from lift.types import Clip, Depth, Frames, PointCloud, Reconstruction, Trajectory
 
 
@@ -59,7 +59,7 @@ def test_a_key_follows_what_it_is_made_of(tmp_path):
 
 
 def test_a_key_follows_every_byte_of_what_is_read_in_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("lift.store._BLOCK", 4)
+    monkeypatch.setattr("lift.runtime.cache._BLOCK", 4)
     file, found = tmp_path / "model.bin", set()
     for content in (
         b"12345678ab",
@@ -122,7 +122,7 @@ def test_a_resumable_stage_finds_what_was_left(tmp_path):
 MAKER = """
 import os, sys, time
 from pathlib import Path
-from lift.store import Store
+from lift.runtime.cache import Store
 def make(draft):
     Path(sys.argv[2]).open("a").write(f"{os.getpid()}\\n")
     time.sleep(float(sys.argv[3]))

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lift.depths.lite import Network as DepthNetwork
-from lift.priors.fill_network import CHECKSUM, WEIGHTS, Network, fill, prepared, shipped, spread
+from lift.warping.fill_network import CHECKSUM, WEIGHTS, Network, fill, prepared, shipped, spread
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 import train_depth as depth_training  # noqa: E402

@@ -15,7 +15,7 @@ from lift.distortions.rigid import Rigid
 from lift.geometry import look_at, pinhole
 from lift.registry import ComponentError
 from lift.renderers.reference import Reference
-from lift.store import load
+from lift.runtime.cache import load
 from lift.training import densify, losses
 from lift.training.data import ViewSampler, split
 from lift.training.fit import CHECKPOINT, _sound, fit
@@ -470,7 +470,7 @@ def test_the_numba_renderers_finish_is_the_general_one():
 def test_loops_that_start_within_leave_torch_on_one_thread():
     """numba sets how many threads torch uses when its own start, which may be the fit's first loop: results must not depend on that."""
     loop = "@numba.njit(parallel=True)\ndef fill(x):\n    for i in numba.prange(len(x)):\n        x[i] = 1\n"
-    code = f"import numba, torch, numpy\nfrom lift.parallel import torch_on_one_thread\ntorch.set_num_threads(2)\n{loop}"
+    code = f"import numba, torch, numpy\nfrom lift.runtime.parallel import torch_on_one_thread\ntorch.set_num_threads(2)\n{loop}"
     code += "with torch_on_one_thread():\n    fill(numpy.zeros(100))\n    print(torch.get_num_threads())\nprint(torch.get_num_threads())"
     done = subprocess.run(
         [sys.executable, "-c", code],

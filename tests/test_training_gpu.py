@@ -10,7 +10,7 @@ from lift.config import Fit
 from lift.distortions.rigid import Rigid
 from lift.geometry import look_at, pinhole, unproject
 from lift.renderers import renderers
-from lift.scenes import render
+from lift.synthetic.scenes import render
 from lift.training.fit import fit
 from lift.training.module import SceneModule
 from lift.training.splats import initialise

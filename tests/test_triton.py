@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lift import harmonics
+from lift import spherical_harmonics
 from lift.distortions import distortions
 from lift.geometry import look_at, pinhole
 from lift.training import losses
@@ -15,7 +15,7 @@ from lift.types import Cameras, Clip, Gaussians, Render, Trajectory
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_colours_and_their_gradients_are_those_of_plain_torch(device, shared, degree):
-    from lift.renderers import shading_triton
+    from lift.renderers.cuda import shading
 
     generator = torch.Generator().manual_seed(degree)
     views, count = 3, 150  # more than a block, not a multiple of one
@@ -31,7 +31,7 @@ def test_colours_and_their_gradients_are_those_of_plain_torch(device, shared, de
     ]
     exact = [value.detach().double().requires_grad_() for value in inputs]
     outer = torch.randn(views, count, 3, generator=generator).to(device)
-    colors, truth = shading_triton.seen_from(*inputs), harmonics.seen_from(*exact)
+    colors, truth = shading.seen_from(*inputs), spherical_harmonics.seen_from(*exact)
     torch.testing.assert_close(colors, truth.float(), atol=1e-5, rtol=1e-5)
     assert (colors == 0).any() and (colors > 0).any()
     colors.backward(outer)
@@ -47,10 +47,10 @@ def test_colours_and_their_gradients_are_those_of_plain_torch(device, shared, de
 
 
 def test_no_gaussians_have_no_colours(device):
-    from lift.renderers import shading_triton
+    from lift.renderers.cuda import shading
 
     means = torch.zeros(0, 3, device=device, requires_grad=True)
-    colors = shading_triton.seen_from(
+    colors = shading.seen_from(
         torch.zeros(0, 4, 3, device=device), means, torch.zeros(2, 3, device=device)
     )
     assert colors.shape == (2, 0, 3)
@@ -62,7 +62,7 @@ def test_no_gaussians_have_no_colours(device):
     "views, height, width, apart", [(2, 10, 50, False), (1, 9, 181, True), (1, 3, 4, False)]
 )
 def test_the_loss_and_its_gradient_are_those_of_plain_torch(device, views, height, width, apart):
-    from lift.training import step_triton
+    from lift.training.kernels import step_triton
 
     generator = torch.Generator().manual_seed(0)
     render = torch.rand(views, height, width, 4 if apart else 3, generator=generator).to(device)
@@ -85,7 +85,7 @@ def test_the_loss_and_its_gradient_are_those_of_plain_torch(device, views, heigh
 
 @pytest.mark.parametrize("per_view", [True, False])
 def test_a_composed_picture_and_its_gradients_are_those_of_plain_torch(device, per_view):
-    from lift.renderers import shading_triton
+    from lift.renderers.cuda import shading
 
     generator = torch.Generator().manual_seed(0)
     shown = torch.rand(2, 20, 30, 4, generator=generator).to(device).requires_grad_()
@@ -94,7 +94,7 @@ def test_a_composed_picture_and_its_gradients_are_those_of_plain_torch(device, p
     alpha.requires_grad_()
     background = torch.rand(*((2,) if per_view else ()), 3, generator=generator).to(device)
     outer = torch.rand(2, 20, 30, 4, generator=generator).to(device)
-    rgb, depth = shading_triton.compose(shown[..., :3], alpha, shown[..., 3], background)
+    rgb, depth = shading.compose(shown[..., :3], alpha, shown[..., 3], background)
     (rgb * outer[..., :3]).sum().add((depth * outer[..., 3]).sum()).backward()
     exact, cover = (
         shown.detach().double().requires_grad_(),
@@ -113,7 +113,7 @@ def test_a_composed_picture_and_its_gradients_are_those_of_plain_torch(device, p
 def test_cameras_moved_by_a_rigid_motion_and_their_gradient_are_those_of_plain_torch(
     device, size, numbers
 ):
-    from lift.distortions.rigid_triton import changed
+    from lift.distortions.kernels.rigid_triton import changed
     from lift.geometry import rigid, rotation_from_vector
 
     generator = torch.Generator().manual_seed(0)
@@ -144,7 +144,7 @@ def test_cameras_moved_by_a_rigid_motion_and_their_gradient_are_those_of_plain_t
 
 
 def test_the_depth_loss_and_its_gradient_are_those_of_plain_torch(device):
-    from lift.training import step_triton
+    from lift.training.kernels import step_triton
 
     generator = torch.Generator().manual_seed(0)
     rendered, alpha, target, confidence = (
@@ -165,7 +165,7 @@ def test_the_depth_loss_and_its_gradient_are_those_of_plain_torch(device):
 
 
 def test_physical_values_and_their_gradients_are_those_of_plain_torch(device):
-    from lift.training import step_triton
+    from lift.training.kernels import step_triton
 
     generator = torch.Generator().manual_seed(0)
     raw = [
@@ -184,7 +184,7 @@ def test_physical_values_and_their_gradients_are_those_of_plain_torch(device):
 
 
 def test_adam_steps_as_torchs_and_goes_on_from_its_state(device):
-    from lift.training.step_triton import Adam
+    from lift.training.kernels.step_triton import Adam
 
     generator = torch.Generator().manual_seed(0)
     first = [
@@ -255,8 +255,8 @@ def _names(value: torch.Tensor) -> str:
 
 
 def test_a_bent_picture_and_its_gradients_are_those_of_plain_torch(device):
-    from lift.distortions.image_triton import bent
     from lift.distortions.image_warp import sampled
+    from lift.distortions.kernels.image_triton import bent
 
     generator = torch.Generator().manual_seed(0)
     sizes = {
@@ -295,7 +295,7 @@ def test_a_bent_picture_and_its_gradients_are_those_of_plain_torch(device):
 
 
 def test_a_tinted_picture_and_its_gradients_are_those_of_plain_torch(device):
-    from lift.distortions.image_triton import tinted
+    from lift.distortions.kernels.image_triton import tinted
 
     generator = torch.Generator().manual_seed(0)
     rgb, maps = (
@@ -324,7 +324,7 @@ def test_a_tinted_picture_and_its_gradients_are_those_of_plain_torch(device):
 @pytest.mark.slow
 def test_a_soft_picture_and_its_gradients_are_those_of_plain_torch(device):
     from lift.distortions.blur import _Blurred
-    from lift.distortions.image_triton import blurred
+    from lift.distortions.kernels.image_triton import blurred
 
     generator = torch.Generator().manual_seed(0)
     rgb = (
@@ -346,7 +346,7 @@ def test_a_soft_picture_and_its_gradients_are_those_of_plain_torch(device):
 
 
 def test_the_size_of_frames_numbers_and_its_gradient_are_those_of_plain_torch(device):
-    from lift.distortions.chain_triton import norm
+    from lift.distortions.kernels.chain_triton import norm
 
     generator = torch.Generator().manual_seed(0)
     numbers = (
@@ -398,12 +398,13 @@ def splats(shared: bool, device: torch.device) -> tuple[dict[str, torch.Tensor],
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_splats_and_the_gradients_of_gaussians_and_cameras_are_those_of_plain_torch(device, shared):
-    from lift.renderers import projection_triton, reference
+    from lift.renderers import reference
+    from lift.renderers.cuda import projection
 
     values, width, height = splats(shared, device)
     inputs = {name: value.clone().requires_grad_() for name, value in values.items()}
     exact = {name: value.double().requires_grad_() for name, value in values.items()}
-    places, conics, features, covers, depths, boxes, radii = projection_triton.project(
+    places, conics, features, covers, depths, boxes, radii = projection.project(
         *inputs.values(), width, height
     )
     sh_coeffs = exact["colors"].new_zeros(*exact["opacities"].shape, 1, 3)
@@ -449,14 +450,14 @@ def test_splats_and_the_gradients_of_gaussians_and_cameras_are_those_of_plain_to
         name: value.clone().requires_grad_(name not in ("world_to_camera", "intrinsics"))
         for name, value in values.items()
     }
-    (projection_triton.project(*still.values(), width, height)[0] * outer[..., :2]).sum().backward()
+    (projection.project(*still.values(), width, height)[0] * outer[..., :2]).sum().backward()
     moved = {name: value.clone().requires_grad_() for name, value in values.items()}
-    (projection_triton.project(*moved.values(), width, height)[0] * outer[..., :2]).sum().backward()
+    (projection.project(*moved.values(), width, height)[0] * outer[..., :2]).sum().backward()
     assert all(still[name].grad.equal(moved[name].grad) for name in ("means", "quats", "scales")), (
         "also if cameras are not asked for"
     )
     with pytest.raises(ValueError, match="2 sets of Gaussians for 3 views"):
-        projection_triton.project(
+        projection.project(
             *(
                 value[None].expand(2, *value.shape) if shared else value[:2]
                 for value in list(values.values())[:4]
@@ -468,7 +469,7 @@ def test_splats_and_the_gradients_of_gaussians_and_cameras_are_those_of_plain_to
 
 
 def test_a_splat_that_is_no_number_is_not_seen_and_owes_nothing(device):
-    from lift.renderers import projection_triton
+    from lift.renderers.cuda import projection
 
     values, width, height = splats(True, device)
     wrong = {name: value.clone() for name, value in values.items()}
@@ -483,7 +484,7 @@ def test_a_splat_that_is_no_number_is_not_seen_and_owes_nothing(device):
     gradients = []
     for given in (values, wrong):
         inputs = {name: value.requires_grad_() for name, value in given.items()}
-        *found, _, _, radii = projection_triton.project(*inputs.values(), width, height)
+        *found, _, _, radii = projection.project(*inputs.values(), width, height)
         assert (radii[:, 5:10] == 0).all()
         sum(value[radii > 0].sum() for value in found).backward()
         gradients.append([value.grad for value in inputs.values()])
@@ -493,7 +494,7 @@ def test_a_splat_that_is_no_number_is_not_seen_and_owes_nothing(device):
 
 @pytest.mark.parametrize("known", [0, 1, 6, 21])
 def test_what_frames_are_worth_is_that_of_plain_torch(device, known):
-    from lift.training import step_triton
+    from lift.training.kernels import step_triton
     from lift.training.module import _worth
 
     errors = torch.rand(21, generator=torch.Generator().manual_seed(known)).to(device) ** 2

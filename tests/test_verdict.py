@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from lift.verdict import SceneNumbers, judge_scene
+from lift.outputs.verdict import SceneNumbers, judge_scene
 
 GOOD = SceneNumbers(
     frames=25,

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from lift.io.splats import write_ply
+from lift.outputs.viewer import serve, start
 from lift.types import Gaussians
-from lift.view import serve, start
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def ply(tmp_path):
 
 def test_it_serves_this_machine_only_until_interrupted(ply):
     pytest.importorskip("viser")
-    code = "import sys; from pathlib import Path; from lift.view import serve; serve(Path(sys.argv[1]), 0)"
+    code = "import sys; from pathlib import Path; from lift.outputs.viewer import serve; serve(Path(sys.argv[1]), 0)"
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(ply)],
         stdout=subprocess.PIPE,

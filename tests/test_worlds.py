@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from lift.evaluation.lpips import LPIPS
-from lift.evaluation.worlds import KINDS, World, photographs, ray_cast, spoil
 from lift.geometry import look_at, pinhole, pixel_centers, project, rotation_angle
 from lift.io.image import save_image
-from lift.scenes import render
+from lift.synthetic.scenes import render
+from lift.synthetic.worlds import KINDS, World, photographs, ray_cast, spoil
 from lift.types import Cameras
 
 SIZE = (64, 48)

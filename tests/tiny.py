@@ -222,7 +222,7 @@ def characters():
 
 def motionctrl(folder: Path) -> Path:
     """A pipeline of SVD, and beside it the network's weights as they are published."""
-    from lift.priors.motionctrl_network import CameraUNet, published
+    from lift.priors.diffusion.motionctrl_network import CameraUNet, published
 
     svd(folder)
     unet = CameraUNet.from_config(CameraUNet.load_config(folder, subfolder="unet"))

@@ -8,7 +8,7 @@ from numba import prange
 from torch import Tensor
 
 from lift.depths import DepthEstimator
-from lift.jit import PARALLEL, compiled
+from lift.runtime.jit import PARALLEL, compiled
 from lift.types import Depth
 
 STEP = 0.06

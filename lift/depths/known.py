@@ -47,7 +47,7 @@ class Known(DepthEstimator):
         if unit <= 0:
             raise ValueError(f"depth.unit is {unit}; choose a positive number")
         if path is None and image != "motorcycle_left":
-            from lift.scenes import SCENES
+            from lift.synthetic.scenes import SCENES
 
             if image not in SCENES:
                 choices = ", ".join(["motorcycle_left", *SCENES])
@@ -66,7 +66,7 @@ class Known(DepthEstimator):
         elif self.image == "motorcycle_left":
             depth = _motorcycle(self.camera)
         else:
-            from lift.scenes import render
+            from lift.synthetic.scenes import render
 
             depth = render(self.image, self.camera).depth[0]
         valid = depth.isfinite() & (depth > 0)

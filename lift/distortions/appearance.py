@@ -8,7 +8,7 @@ from torch import Tensor
 from lift.distortions import Distortion, distortions
 from lift.distortions.chain import PerFrame
 from lift.distortions.spline import surface
-from lift.jit import fused
+from lift.runtime.jit import fused
 from lift.types import Render, Trajectory
 
 
@@ -53,7 +53,7 @@ class Appearance(Distortion):
     def image(self, render: Render, view: Int[Tensor, "view"]) -> Render:
         maps, rgb = self.maps(view), render.rgb
         if maps.shape[-1] == 1 and fused(rgb, maps):
-            from lift.distortions.image_triton import tinted
+            from lift.distortions.kernels.image_triton import tinted
 
             return replace(render, rgb=tinted(rgb, maps[..., 0, 0]))
         if maps.shape[-1] == 1:

@@ -12,13 +12,12 @@ from torch.nn.functional import pad
 
 from lift.distortions import Distortion, distortions
 from lift.distortions.chain import PerFrame
-from lift.jit import fused
+from lift.distortions.kernels import SIGMAS
+from lift.runtime.jit import fused
 from lift.types import Render, Trajectory
 
 UNIT = 1 / 256
 """Of standard deviations, in picture widths."""
-SIGMAS = 5
-"""Standard deviations that a blur reaches."""
 BLOCK = 64
 """Pixels that are blurred at once."""
 
@@ -77,7 +76,7 @@ def blurred(
         most = min(most, float(variance.detach().max()))
     reach = math.ceil(SIGMAS * most**0.5) + 1
     if fused(rgb, variance) and reach <= min(rgb.shape[1:3]):
-        from lift.distortions import image_triton
+        from lift.distortions.kernels import image_triton
 
         return image_triton.blurred(rgb, variance, reach)
     return _Blurred.apply(rgb, variance, reach)

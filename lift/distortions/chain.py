@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lift.jit import fused
+from lift.runtime.jit import fused
 from lift.types import Trajectory
 
 
@@ -68,7 +68,7 @@ class PerFrame(nn.Module):
         """
         numbers = self.values.reshape(len(self.values), -1)
         if fused(numbers):
-            from lift.distortions import chain_triton
+            from lift.distortions.kernels import chain_triton
 
             return chain_triton.norm(numbers, least, weight)
         square = numbers.square().mean(1)

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
+from lift.camera_paths import DIRECTIONS
 from lift.distortions import Distortion, deformed, distortions
-from lift.planners.motion import DIRECTIONS
 from lift.registry import ComponentError
 from lift.types import Gaussians, PointCloud, Trajectory
 

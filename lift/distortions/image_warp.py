@@ -8,7 +8,7 @@ from torch.nn.functional import grid_sample
 from lift.distortions import Distortion, distortions
 from lift.distortions.chain import PerFrame
 from lift.distortions.spline import bending, surface
-from lift.jit import fused
+from lift.runtime.jit import fused
 from lift.types import Render, Trajectory
 
 
@@ -68,7 +68,7 @@ class ImageWarp(Distortion):
 def bent(render: Render, moved: Float[Tensor, "view 2 height width"]) -> Render:
     """Pictures as seen `moved` pixels away; what is beyond the border counts for nothing (`info["weight"]`)."""
     if fused(render.rgb, moved):
-        from lift.distortions import image_triton
+        from lift.distortions.kernels import image_triton
 
         rgb, alpha, depth, weight = image_triton.bent(render.rgb, render.alpha, render.depth, moved)
     else:

@@ -9,7 +9,7 @@ from torch import Tensor
 from lift.distortions import Distortion, distortions
 from lift.distortions.chain import PerFrame
 from lift.geometry import inside, project, rigid, rotation_from_vector
-from lift.jit import fused
+from lift.runtime.jit import fused
 from lift.types import Cameras, PointCloud, Trajectory
 
 DAMPING = 1e-2
@@ -68,7 +68,7 @@ class Rigid(Distortion):
             and not before.requires_grad
             and not intrinsics.requires_grad
         ):
-            from lift.distortions.rigid_triton import changed
+            from lift.distortions.kernels.rigid_triton import changed
 
             after, zoomed = changed(before, intrinsics, motions, self.extent)
             return replace(

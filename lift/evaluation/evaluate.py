@@ -23,7 +23,6 @@ from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from lift.batch import Outcome
 from lift.config import ALIGNMENTS, resolve_fit
 from lift.depths import depths
 from lift.evaluation import dists, lpips, metrics, protocol
@@ -48,13 +47,14 @@ from lift.evaluation.tables import costs, mean_of, sheet, table
 from lift.geometry import rotation_angle
 from lift.io.image import MULTIPLE, save_image
 from lift.io.splats import read_ply
-from lift.machine import machine
-from lift.parallel import each
 from lift.pipeline import run
 from lift.registry import SLOTS, ComponentError, catalogue, fingerprint
 from lift.renderers import renderers
-from lift.session import VERSIONS, Session
-from lift.store import key_of
+from lift.runtime.batch import Outcome
+from lift.runtime.cache import key_of
+from lift.runtime.machine import machine
+from lift.runtime.parallel import each
+from lift.runtime.session import VERSIONS, Session
 from lift.training.fit import fit
 from lift.types import Cameras, Depth, Frames
 

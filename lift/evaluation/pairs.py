@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from lift.geometry import rotation_from_vector, unproject
-from lift.poses.pointmaps import PairMaps, PairNetwork
+from lift.poses.sfm.pointmaps import PairMaps, PairNetwork
 from lift.types import Cameras
 
 CHANNELS = 24

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from lift.evaluation.datasets import Capture
 from lift.geometry import rigid, rotation_angle, transform_cameras
-from lift.poses.agreement import nearest
+from lift.multiview.depth_alignment import nearest
 from lift.poses.matching import features_of
-from lift.priors.fill import without_gaps
-from lift.priors.scaffold import JUMP
-from lift.priors.surface import Surface, matrices_of
 from lift.types import Cameras, Depth
+from lift.warping.fill import without_gaps
+from lift.warping.scaffold import JUMP
+from lift.warping.surface import Surface, matrices_of
 
 SWEEP = tuple(round(0.1 * step, 1) for step in range(1, 21))
 PARALLAX = 1.0

@@ -8,8 +8,8 @@ import torch
 from lift.depths.known import Known
 from lift.geometry import look_at
 from lift.io.image import Picture, load_picture
-from lift.scenes import SCENES
-from lift.scenes import render as ray_cast
+from lift.synthetic.scenes import SCENES
+from lift.synthetic.scenes import render as ray_cast
 from lift.types import Cameras, Depth, Frames, Trajectory
 
 BASELINE = 0.193001

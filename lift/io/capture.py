@@ -17,7 +17,7 @@ from lift.io.image import Picture, assumed_focal, read_picture, working_size
 from lift.io.known import KnownCameras, read_known
 from lift.io.selection import choose_frames
 from lift.io.sources import ImageSource, PictureSource, Source, open_source
-from lift.parallel import each
+from lift.runtime.parallel import each
 from lift.types import Cameras, Clip, Frames, Hint, Trajectory
 
 Centrality = Callable[[UInt8[Tensor, "view height width 3"]], Float[Tensor, "view"]]

@@ -77,7 +77,7 @@ class Picture:
 
 
 def load_picture(source: str, size: int, field_of_view: float) -> Picture:
-    """Loads a picture file, a photo of PHOTOS or a scene of `lift.scenes`, looked for in this order.
+    """Loads a picture file, a photo of PHOTOS or a scene of `lift.synthetic.scenes`, looked for in this order.
 
     size: pixels of the longer side of the result; never more than the source has, tiny pictures aside. Both sides are multiples of
     8: what does not fit is cropped, at most half a block at each edge, so that pixels stay square; `cameras` follows exactly.
@@ -98,7 +98,7 @@ def load_picture(source: str, size: int, field_of_view: float) -> Picture:
         )
         path = Path(package.origin).parent / "data" / PHOTOS[source]
         return _read(path, source, size, field_of_view, CALIBRATED.get(source))
-    from lift import scenes
+    from lift.synthetic import scenes
 
     if source in scenes.SCENES:
         return _render(source, size, field_of_view)
@@ -207,7 +207,7 @@ def _tensor(image: Image.Image) -> UInt8[Tensor, "height width 3"]:
 
 def _render(name: str, size: int, field_of_view: float) -> Picture:
     """A scene's own picture, square. Its exact depth is left out: who wants it renders the scene."""
-    from lift.scenes import render
+    from lift.synthetic.scenes import render
 
     size = size // MULTIPLE * MULTIPLE
     cameras = pinhole(size, size, size / 2 / math.tan(math.radians(field_of_view) / 2))

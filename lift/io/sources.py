@@ -16,8 +16,8 @@ from lift.io.image import PHOTOS, picture_size, read_image
 from lift.io.lens import needs_turning
 from lift.io.selection import FrameScores, score_frames
 from lift.io.video import VIDEOS, decode_video, picture_files, video_size
-from lift.parallel import each
-from lift.scenes import SCENES
+from lift.runtime.parallel import each
+from lift.synthetic.scenes import SCENES
 
 ResultT = TypeVar("ResultT")
 ImageSource = str | Sequence[str]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from lift.harmonics import C0
+from lift.spherical_harmonics import C0
 from lift.types import Gaussians
 
 FORMATS = ("ply", "splat", "spz")
@@ -119,7 +119,7 @@ def decode(data: bytes, format: str) -> Gaussians:
 def turned(gaussians: Gaussians) -> Gaussians:
     """The Gaussians half a turn about x: between y down, z forward and y up, z back. Twice gives the same again."""
     signs = gaussians.means.new_tensor([1.0, -1.0, -1.0])
-    # Each harmonic is odd or even in y z together, so that a half turn about x changes signs only; order as in lift.harmonics.
+    # Each harmonic is odd or even in y z together, so that a half turn about x changes signs only; order as in lift.spherical_harmonics.
     harmonics = gaussians.means.new_tensor([1, -1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1])
     return replace(
         gaussians,

@@ -4,8 +4,8 @@ from typing import Literal
 
 import torch
 
+from lift.camera_paths import around, num_frames, steps
 from lift.planners import Planner, planners
-from lift.planners.motion import around, num_frames, steps
 from lift.types import Cameras, Clip, Depth, Trajectory
 
 

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lift.camera_paths import num_frames
 from lift.geometry import rigid, rotation_from_vector, rotation_to_quat
 from lift.io.cameras import read_cameras
 from lift.planners import Planner, planners
-from lift.planners.motion import num_frames
 from lift.types import Cameras, Clip, Depth, Trajectory
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from lift.geometry import unproject
-from lift.parallel import each
 from lift.planners import Planner
+from lift.runtime.parallel import each
 from lift.types import Cameras, Depth, Trajectory
 
 _SIZE = 64

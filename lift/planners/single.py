@@ -2,8 +2,8 @@
 
 import torch
 
+from lift.camera_paths import DIRECTIONS, around, num_frames, steps
 from lift.planners import Planner, planners
-from lift.planners.motion import DIRECTIONS, around, num_frames, steps
 from lift.types import Cameras, Clip, Depth, Trajectory
 
 

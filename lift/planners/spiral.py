@@ -4,8 +4,8 @@ import math
 
 import torch
 
+from lift.camera_paths import facing, num_frames, steps
 from lift.planners import Planner, planners
-from lift.planners.motion import facing, num_frames, steps
 from lift.types import Cameras, Clip, Depth, Trajectory
 
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from lift.depths import DepthEstimator
 from lift.geometry import rigid, transform_cameras
 from lift.io.image import save_image
+from lift.multiview.depth_alignment import FEWEST, merged, place_all
 from lift.poses import PoseEstimator, check_fit, check_settings, poses, resolve_focal
-from lift.poses.agreement import FEWEST, merged, place_all
-from lift.poses.pairs import select
+from lift.poses.sfm.pairs import select
 from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
 
 
@@ -38,10 +38,10 @@ class Model:
 class Colmap(PoseEstimator):
     """Structure from motion with COLMAP (Schoenberger and Frahm, CVPR 2016): SIFT, matching, mapping, all on the CPU.
 
-    Frames are matched where the plan has them overlap (`lift.poses.pairs`). The result is scaled to the plan by its camera positions (by the input's depth if those
+    Frames are matched where the plan has them overlap (`lift.poses.sfm.pairs`). The result is scaled to the plan by its camera positions (by the input's depth if those
     do not move), and moved so that the input's camera is the trajectory's start, exactly. A frame that COLMAP does not place keeps its
     planned camera and has confidence 0. Every frame's depth, estimated or the prior's, is aligned to the sparse points seen in it;
-    confidence falls with the disagreement there (`lift.poses.agreement.place`).
+    confidence falls with the disagreement there (`lift.multiview.depth_alignment.place`).
 
     mapping: incremental (one frame after another), global (GLOMAP; Pan et al., ECCV 2024) or planned (points from the planned cameras, then all is
     adjusted); where one places too few, the others are tried in this order, with a warning. focal: the input's (fixed), one for all frames (shared), or auto: fixed where it was measured.

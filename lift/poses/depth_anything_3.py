@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from lift.depths import DepthEstimator
 from lift.geometry import rigid
 from lift.poses import poses
-from lift.poses.feedforward import FeedForward, Told
-from lift.poses.hub import fill, held
+from lift.poses.sfm.feedforward import FeedForward, Told
+from lift.poses.sfm.hub import fill, held
 from lift.types import Depth
 
 _LICENCES = {"da3-small": "Apache-2.0", "da3-base": "Apache-2.0"}

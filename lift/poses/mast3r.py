@@ -16,8 +16,8 @@ from torch.nn.functional import normalize, pixel_shuffle
 
 from lift.depths import DepthEstimator
 from lift.poses import poses, resolve_focal
-from lift.poses.hub import fill, held
-from lift.poses.pointmaps import PairMaps, PairNetwork, PointMapPoses
+from lift.poses.sfm.hub import fill, held
+from lift.poses.sfm.pointmaps import PairMaps, PairNetwork, PointMapPoses
 from lift.types import Depth
 
 PATCH = 16

@@ -15,9 +15,9 @@ from torch.nn.functional import interpolate, normalize
 
 from lift.depths import DepthEstimator
 from lift.poses import PoseEstimator, check_fit, check_settings, poses, resolve_focal
-from lift.poses.alignment import Matches, described, placed, support, tracks, verified
-from lift.poses.pairs import compared
-from lift.poses.subpixel import refined
+from lift.poses.sfm.pairs import compared
+from lift.poses.sfm.reconstruction import Matches, described, placed, support, tracks, verified
+from lift.poses.sfm.subpixel import refined
 from lift.types import Depth, Frames, Reconstruction, Trajectory
 
 FINE = 1280
@@ -37,7 +37,7 @@ class Matching(PoseEstimator):
     """Neural matches, verified, and `lift`'s own alignment of what they say.
 
     Keypoints of XFeat (Potje et al., CVPR 2024) or SIFT are compared along the planned tree and between branches, pairs verified by their epipolar
-    geometry (poselib), and cameras found by `lift.poses.alignment`.
+    geometry (poselib), and cameras found by `lift.poses.sfm.reconstruction`.
 
     The input's depth says how long everything is. A frame that is not placed stands to the one that it continues as planned and has
     confidence 0; so have regions that no other frame shows. Depth of every frame is aligned to the points seen in it.

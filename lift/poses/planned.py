@@ -4,8 +4,8 @@ import torch
 
 from lift.depths import DepthEstimator
 from lift.geometry import unproject
+from lift.multiview.depth_alignment import merged, place, seen, uncovered
 from lift.poses import PoseEstimator, check_fit, check_settings, has_cameras, poses
-from lift.poses.agreement import merged, place, seen, uncovered
 from lift.types import Depth, Frames, Reconstruction, Trajectory
 
 
@@ -14,7 +14,7 @@ class Planned(PoseEstimator):
     """The cameras that were asked for; right for priors that obey exactly, a start for others.
 
     Depth is the prior's where it knows it, with confidence 1. Else every frame's depth is estimated, and scale and shift of its inverse
-    aligned to what earlier frames saw, the input first; confidence falls with the disagreement (`lift.poses.agreement.place`).
+    aligned to what earlier frames saw, the input first; confidence falls with the disagreement (`lift.multiview.depth_alignment.place`).
 
     tolerance: relative error of depth at which confidence is a half. most_points: size of the merged cloud.
     """

@@ -11,8 +11,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lift.priors import Asked, priors
-from lift.priors.diffusion import OneByOne
-from lift.priors.signals import pose_actions
+from lift.priors.diffusion.base import OneByOne
+from lift.priors.diffusion.controls import pose_actions
 from lift.types import Cameras, Depth
 
 CANVASES = {

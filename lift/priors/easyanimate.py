@@ -9,9 +9,9 @@ from torch import Tensor
 
 from lift.geometry import transform_cameras
 from lift.priors import Asked, priors
-from lift.priors.diffusion import OneByOne
-from lift.priors.signals import near as nearest
-from lift.priors.signals import pluecker
+from lift.priors.diffusion.base import OneByOne
+from lift.priors.diffusion.controls import near as nearest
+from lift.priors.diffusion.controls import pluecker
 from lift.types import Cameras, Depth
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift.priors import priors
-from lift.priors.diffusion import loaded
+from lift.priors.diffusion.base import loaded
 from lift.priors.svd import StableVideoDiffusion
 from lift.types import Cameras, Depth
 
@@ -74,7 +74,7 @@ class MotionCtrl(StableVideoDiffusion):
         self.unit = UNIT * speed / depth.typical
 
     def _told(self) -> dict[str, Any]:
-        from lift.priors.motionctrl_network import CameraUNet, fill, read
+        from lift.priors.diffusion.motionctrl_network import CameraUNet, fill, read
 
         config = loaded(
             lambda: CameraUNet.load_config(self.model, subfolder="unet"), self.model, self.pipeline

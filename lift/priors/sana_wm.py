@@ -8,8 +8,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lift.priors import Asked, priors
-from lift.priors.diffusion import OneByOne
-from lift.priors.signals import scaled_poses
+from lift.priors.diffusion.base import OneByOne
+from lift.priors.diffusion.controls import scaled_poses
 from lift.types import Cameras, Depth
 
 

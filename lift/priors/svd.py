@@ -13,10 +13,10 @@ from torch.nn.functional import adaptive_max_pool2d, interpolate
 
 from lift.depths import DepthEstimator
 from lift.priors import Asked, priors
-from lift.priors.diffusion import DiffusionPrior, attend, finite
-from lift.priors.scaffold import Rendered, Scaffold
+from lift.priors.diffusion.base import DiffusionPrior, attend, finite
 from lift.registry import check_ranges
 from lift.types import Cameras, Depth
+from lift.warping.scaffold import Rendered, Scaffold
 
 AGREED = 0.1
 """Level of noise, in units of the latents' spread, from which on what is made up has come to agree with what is known, or never will."""

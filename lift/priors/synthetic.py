@@ -4,10 +4,10 @@ from typing import Literal
 
 import torch
 
-from lift.mistakes import BLUR, Mistakes, blurred, motion
-from lift.parallel import each
 from lift.priors import VideoPrior, priors
-from lift.scenes import SCENES, render
+from lift.runtime.parallel import each
+from lift.synthetic.corruptions import BLUR, Mistakes, blurred, motion
+from lift.synthetic.scenes import SCENES, render
 from lift.types import Cameras, Clip, Frames
 
 

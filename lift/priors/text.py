@@ -12,8 +12,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lift.priors import Asked, priors
-from lift.priors.diffusion import OneByOne, loaded
-from lift.priors.signals import WORDS, move, sentences
+from lift.priors.diffusion.base import OneByOne, loaded
+from lift.priors.diffusion.controls import WORDS, move, sentences
 from lift.types import Cameras, Depth
 
 

@@ -12,10 +12,10 @@ from torch.nn.functional import adaptive_max_pool2d
 from lift.depths import DepthEstimator
 from lift.io.image import resized
 from lift.priors import Asked, priors
-from lift.priors.diffusion import OneByOne
-from lift.priors.scaffold import Scaffold
+from lift.priors.diffusion.base import OneByOne
 from lift.registry import check_ranges
 from lift.types import Cameras, Depth
+from lift.warping.scaffold import Scaffold
 
 WORDS = 512
 """Tokens of a prompt that it was trained with."""

@@ -12,10 +12,17 @@ from torch import Tensor, nn
 from lift.depths import DepthEstimator
 from lift.io.image import resized
 from lift.priors import Asked, priors
-from lift.priors.diffusion import DiffusionPrior, finite, loaded
-from lift.priors.scaffold import Scaffold
-from lift.priors.viewcrafter_network import LATENT, TIMES, Networks, ddim, guided, networks
+from lift.priors.diffusion.base import DiffusionPrior, finite, loaded
+from lift.priors.diffusion.viewcrafter_network import (
+    LATENT,
+    TIMES,
+    Networks,
+    ddim,
+    guided,
+    networks,
+)
 from lift.types import Cameras, Depth
+from lift.warping.scaffold import Scaffold
 
 MEAN, SPREAD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """Of CLIP's pictures' channels."""

@@ -7,11 +7,11 @@ from typing import Literal
 import numpy as np
 import torch
 
-from lift.parallel import each
 from lift.priors import VideoPrior, priors
-from lift.priors.fill import by_network, enclosed, fill_behind, without_gaps
-from lift.priors.surface import Surface, matrices_of
+from lift.runtime.parallel import each
 from lift.types import Cameras, Clip, Depth, Frames
+from lift.warping.fill import by_network, enclosed, fill_behind, without_gaps
+from lift.warping.surface import Surface, matrices_of
 
 
 @priors.register("warp")

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lift.harmonics import seen_from
-from lift.jit import fused
 from lift.registry import Registry
+from lift.runtime.jit import fused
+from lift.spherical_harmonics import seen_from
 from lift.types import Cameras, Gaussians, Render
 
 NEAR = 0.01
@@ -68,7 +68,7 @@ class Renderer(ABC):
     """A renderer may bring a faster twin of the function above."""
 
     colors: Callable[..., Tensor] = staticmethod(seen_from)
-    """A renderer may bring a faster twin of `lift.harmonics.seen_from`."""
+    """A renderer may bring a faster twin of `lift.spherical_harmonics.seen_from`."""
 
     def __call__(
         self,
@@ -78,7 +78,7 @@ class Renderer(ABC):
     ) -> Render:
         """background: colour behind everything, black if None; one, or one a view."""
         if fused(*gaussians.tensors().values()):
-            from lift.renderers import shading_triton as shading
+            from lift.renderers.cuda import shading as shading
 
             colors = shading.seen_from(gaussians.sh_coeffs, gaussians.means, cameras.centers)
             rgb, alpha, depth_sum, info = self.rasterize(gaussians, colors, cameras)

@@ -7,8 +7,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 from lift.geometry import pinhole
-from lift.jit import fused
 from lift.renderers import BLUR, NEAR, Renderer, Sums, renderers
+from lift.runtime.jit import fused
 from lift.types import Cameras, Gaussians
 
 TILE = 16
@@ -70,7 +70,7 @@ class Gsplat(Renderer):
         self, gaussians: Gaussians, colors: Tensor, cameras: Cameras
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Sums of colour and z-depth, coverage, and radii."""
-        from lift.renderers.projection_triton import project
+        from lift.renderers.cuda.projection import project
 
         width, height = cameras.width, cameras.height
         places, conics, features, covers, depths, boxes, radii = project(

@@ -6,12 +6,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lift import jit
 from lift.geometry import pinhole
-from lift.harmonics import seen_from
-from lift.renderers import Renderer, Sums, harmonics_numba, renderers
-from lift.renderers.numba_gradients import pair_sums, unfinish, unproject
-from lift.renderers.numba_kernels import bin_by_tile, composite, finish, project
+from lift.renderers import Renderer, Sums, renderers
+from lift.renderers.cpu import harmonics
+from lift.renderers.cpu.gradients import pair_sums, unfinish, unproject
+from lift.renderers.cpu.kernels import bin_by_tile, composite, finish, project
+from lift.runtime import jit
+from lift.spherical_harmonics import seen_from
 from lift.types import Cameras, Gaussians
 
 
@@ -63,7 +64,7 @@ class Numba(Renderer):
         )
         if sh_coeffs.shape[-2] == 1 or not plain:  # `rasterize` says what is wrong with these
             return seen_from(sh_coeffs, means, centers)
-        return harmonics_numba.seen_from(sh_coeffs, means, centers)
+        return harmonics.seen_from(sh_coeffs, means, centers)
 
     @staticmethod
     def finish(

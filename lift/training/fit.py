@@ -18,9 +18,9 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 
 from lift.config import resolve_fit
-from lift.parallel import torch_on_one_thread
 from lift.registry import ComponentError
-from lift.store import save
+from lift.runtime.cache import save
+from lift.runtime.parallel import torch_on_one_thread
 from lift.training import CHECKPOINT
 from lift.training.data import SceneData, split
 from lift.training.module import SceneModule
@@ -37,7 +37,7 @@ def fit(
     seed: int,
     held_out: Sequence[int] | None = None,
 ) -> None:
-    """Optimises `module` and leaves in `folder` its Gaussians and distortion (`lift.store.save`), a checkpoint and TensorBoard logs.
+    """Optimises `module` and leaves in `folder` its Gaussians and distortion (`lift.runtime.cache.save`), a checkpoint and TensorBoard logs.
 
     placed: indices of the generated frames that were placed by the pose stage. held_out: frames to hold out, if not every
     `fit.held_out`-th. settings: `fit` of the configuration; trainer: keyword

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from lift.jit import fused, on_cpu
+from lift.runtime.jit import fused, on_cpu
 from lift.training.similarity import ssim
 
 __all__ = ["inverse_depth", "photometric", "ssim", "warm_up", "weighed", "weighted_means"]
@@ -15,13 +15,13 @@ def photometric(
 ) -> tuple[Float[Tensor, "view"], Float[Tensor, ""]]:
     """Mean absolute difference of each view, and mean structural similarity of all (`ssim`). Differentiable in `rgb`; in float32 by kernels of our own."""
     if fused(rgb):
-        from lift.training import step_triton
+        from lift.training.kernels import step_triton
 
         return step_triton.photometric(rgb, frames)
     if on_cpu(rgb):
-        from lift.training import loss_kernels
+        from lift.training.kernels import loss_numba
 
-        return loss_kernels.photometric(rgb, frames)
+        return loss_numba.photometric(rgb, frames)
     target = frames.to(rgb) / 255
     return (rgb - target).abs().mean((1, 2, 3)), ssim(rgb, target)
 
@@ -37,13 +37,13 @@ def inverse_depth(
     Differentiable in `rendered`.
     """
     if fused(rendered, alpha, target, confidence):
-        from lift.training import step_triton
+        from lift.training.kernels import step_triton
 
         return step_triton.inverse_depth(rendered, alpha, target, confidence, unit)
     if on_cpu(rendered, alpha, target, confidence):
-        from lift.training import loss_kernels
+        from lift.training.kernels import loss_numba
 
-        return loss_kernels.inverse_depth(rendered, alpha, target, confidence, unit)
+        return loss_numba.inverse_depth(rendered, alpha, target, confidence, unit)
     known: Bool[Tensor, "view height width"] = (target > 0) & (alpha > 0.5)
     weight = confidence * known
     difference = (1 / rendered.clamp(min=0.02 * unit) - 1 / target.clamp(min=0.02 * unit)).abs()

@@ -15,17 +15,17 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from lift.config import resolve_fit
 from lift.distortions import Distortion
-from lift.jit import fused
 from lift.registry import ComponentError
 from lift.renderers import Renderer
+from lift.runtime.jit import fused
 from lift.training import densify, losses
 from lift.training.splats import NAMES, Splats
 from lift.types import Cameras, Frames, Gaussians, Reconstruction, Render
 
 AROUND = 9
 """Pixels across, over which the error of one is averaged."""
-GOOD_INPUT = 0.015
-"""Mean absolute difference, in [0, 1], of an input view that is explained well: about 32 dB."""
+GOOD_INPUT = 0.0135
+"""Mean absolute difference, in [0, 1], of an input view that is explained well: about 33 dB."""
 MOST_INPUT = 0.4
 """Largest share of the draws that the input view gets while it is explained badly."""
 JUDGED = 12
@@ -213,7 +213,7 @@ class SceneModule(lightning.LightningModule):
         if not self.how.trust.frames:
             return None
         if fused(self.errors) and len(self.errors) <= 1024:  # sorting more takes long to compile
-            from lift.training import step_triton
+            from lift.training.kernels import step_triton
 
             return step_triton.worth(self.errors, views, self.how.trust.frames)[:, None, None]
         typical = torch.where(self.errors > 0, self.errors, torch.nan).nanmedian()
@@ -448,7 +448,7 @@ class SceneModule(lightning.LightningModule):
             and all(isinstance(p, Tensor) and p.is_contiguous() for p in parameters)
             and fused(*parameters)
         ):
-            from lift.training.step_triton import Adam
+            from lift.training.kernels.step_triton import Adam
 
             return Adam(groups, betas=betas, eps=1e-15)
         return torch.optim.Adam(groups, betas=betas, eps=1e-15, fused=True)

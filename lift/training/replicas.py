@@ -42,7 +42,7 @@ class Replicas(DDPStrategy):
         return self.parallel_devices[0]  # each process names its own alone
 
     def _configure_launcher(self) -> None:
-        """None: `lift.processes`, torchrun or srun has started all."""
+        """None: `lift.runtime.distributed`, torchrun or srun has started all."""
 
     def configure_ddp(self) -> None:
         for parameter in self._parameters():

@@ -1,14 +1,11 @@
 """Structural similarity as a loss. For the CPU, where torch's small convolutions are slow, it has a compiled twin."""
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-C1, C2 = 0.01**2, 0.03**2
-_OFFSETS = np.arange(-5, 6)
-WINDOW = (np.exp(-(_OFFSETS**2) / 4.5) / np.exp(-(_OFFSETS**2) / 4.5).sum()).astype(np.float32)
+from lift.training.kernels.ssim_window import C1, C2, WINDOW
 
 Pictures = Float[Tensor, "view height width 3"]
 
@@ -19,9 +16,11 @@ def ssim(a: Pictures, b: Pictures) -> Float[Tensor, ""]:
     Differentiable in `a`; in `b` too where no compiled path applies (CUDA, double precision).
     """
     if a.device.type == "cpu" and a.dtype == b.dtype == torch.float32 and not b.requires_grad:
-        from lift.training import loss_kernels  # compiles, or loads what was compiled, on first use
+        from lift.training.kernels import (
+            loss_numba,  # compiles, or loads what was compiled, on first use
+        )
 
-        return loss_kernels.photometric(a, b)[1]
+        return loss_numba.photometric(a, b)[1]
     return convolved_ssim(a, b)
 
 

@@ -5,8 +5,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from lift import harmonics
-from lift.jit import fused, on_cpu
+from lift import spherical_harmonics
+from lift.runtime.jit import fused, on_cpu
 from lift.types import Gaussians, PointCloud, Reconstruction
 
 NAMES = ("means", "scales", "quats", "opacities", "sh0", "shN")
@@ -19,13 +19,13 @@ _POINTS_A_VOXEL = 12  # more than that only costs time
 def activated(scales: Tensor, quats: Tensor, opacities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Standard deviations, unit quaternions and opacities of raw parameters."""
     if fused(scales, quats, opacities):
-        from lift.training import step_triton
+        from lift.training.kernels import step_triton
 
         return step_triton.activated(scales, quats, opacities)
     if on_cpu(quats):
-        from lift.training import splat_kernels
+        from lift.training.kernels import splats_numba
 
-        return scales.exp(), splat_kernels.unit(quats), opacities.sigmoid()
+        return scales.exp(), splats_numba.unit(quats), opacities.sigmoid()
     return scales.exp(), normalize(quats, dim=-1), opacities.sigmoid()
 
 
@@ -80,7 +80,7 @@ def initialise(
     points, sizes = _thin(reconstruction.points, center, count, device)
     gaussians = len(points)
     sh_coeffs = torch.zeros(gaussians, (sh_degree + 1) ** 2, 3)
-    sh_coeffs[:, 0] = harmonics.from_rgb(points.colors)
+    sh_coeffs[:, 0] = spherical_harmonics.from_rgb(points.colors)
     quats = torch.zeros(gaussians, 4)
     quats[:, 0] = 1
     return Gaussians(

@@ -8,10 +8,10 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from lift.evaluation.datasets import Capture, Dataset, datasets
-from lift.evaluation.worlds import FIELD_OF_VIEW, unseen
 from lift.geometry import pinhole
-from lift.raycast import Rays
-from lift.scenes import SCENES, render
+from lift.synthetic.raycast import Rays
+from lift.synthetic.scenes import SCENES, render
+from lift.synthetic.worlds import FIELD_OF_VIEW, unseen
 from lift.types import Cameras, Depth
 
 

@@ -1,0 +1,1 @@
+"""Depth from several views at known cameras."""

@@ -1,0 +1,1 @@
+"""What a run delivers: scene files, measurements, report and viewer."""

@@ -1,0 +1,147 @@
+"""How much of a view shows surfaces that some training frame saw.
+
+A view far from all frames shows surfaces that nothing was fitted to: holes, stretched Gaussians,
+guesses. Coverage finds such views from the scene alone, without true pictures.
+"""
+
+import math
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from lift.geometry import inside, project, unproject
+from lift.renderers import Renderer
+from lift.runtime.parallel import torch_on_one_thread
+from lift.types import Cameras, Gaussians
+
+LONG_SIDE = 96
+"""Longer side in pixels of the depth maps that coverage is measured on."""
+
+MOST_FRAMES = 40
+"""Frames that are compared, at most. More frames are thinned evenly."""
+
+FRAMES_AT_ONCE = 4
+"""Frames whose pictures are searched for a view's points at the same time."""
+
+OPAQUE = 0.5
+"""Alpha above which a pixel shows a surface."""
+
+DEPTH_TOLERANCE = 0.08
+"""Relative depth by which a point may lie behind a frame's surface and not count as hidden."""
+
+LARGEST_ANGLE = 30.0
+"""Degrees between two directions onto a point, above which one view does not tell how the other
+looks."""
+
+
+class Coverage:
+    """Share of a view's pixels whose surface was seen by at least one training frame.
+
+    The surface of a view is the scene's rendered depth. A frame saw a point of it if the point
+    projects into the frame, no nearer surface of the scene hides it there, and the directions onto
+    it are similar.
+    """
+
+    def __init__(
+        self, renderer: Renderer, gaussians: Gaussians, frames: Cameras, long_side: int = LONG_SIDE
+    ) -> None:
+        """Render the depth that each training frame shows.
+
+        Args:
+            renderer: Renders the scene; its device is used throughout.
+            gaussians: The canonical scene.
+            frames: Cameras of the training frames, at least one.
+            long_side: Longer side of the depth maps in pixels.
+        """
+        self._renderer = renderer
+        gaussians = gaussians.to(renderer.device)
+        # Colours do not matter here: without view dependence they cost least.
+        self._gaussians = replace(gaussians, sh_coeffs=gaussians.sh_coeffs[:, :1])
+        self._long_side = long_side
+        self._frames = self._prepare(_thin(frames, MOST_FRAMES))
+        with torch_on_one_thread(renderer.own_threads):
+            rendered = [self._surface(self._frames[index]) for index in range(len(self._frames))]
+        depth = torch.cat([depth for depth, _ in rendered])
+        opaque = torch.cat([opaque for _, opaque in rendered])
+        self._depth = depth.where(opaque, torch.inf)
+        self._typical = depth[opaque].median() if opaque.any() else depth.new_ones(())
+
+    @torch.no_grad()
+    def __call__(self, cameras: Cameras) -> Float[Tensor, "view"]:
+        """Measure views.
+
+        Args:
+            cameras: The views, of any picture size.
+
+        Returns:
+            Coverage of each view in [0, 1], on the CPU. A pixel with alpha up to 0.5 is not
+            covered.
+        """
+        views = self._prepare(cameras)
+        return torch.tensor([self._view_coverage(views[index]) for index in range(len(views))])
+
+    def _prepare(self, cameras: Cameras) -> Cameras:
+        """Bring cameras to the size of the depth maps and to the renderer's device."""
+        factor = min(1.0, self._long_side / max(cameras.width, cameras.height))
+        width = max(1, round(cameras.width * factor))
+        height = max(1, round(cameras.height * factor))
+        return cameras.resized(width, height).to(self._renderer.device)
+
+    @torch.no_grad()
+    def _surface(
+        self, camera: Cameras
+    ) -> tuple[Float[Tensor, "1 height width"], Bool[Tensor, "1 height width"]]:
+        """Render the scene's depth, and where it is opaque."""
+        render = self._renderer(self._gaussians, camera)
+        return render.depth, render.alpha > OPAQUE
+
+    def _view_coverage(self, camera: Cameras) -> float:
+        depth, opaque = self._surface(camera)
+        points = unproject(depth, camera)[opaque]
+        if len(points) == 0:
+            return 0.0
+        unseen = points
+        # Near frames come first. They see most points, which the other frames need not look for.
+        for frames in self._nearest_first(camera).split(FRAMES_AT_ONCE):
+            if len(unseen) == 0:
+                break
+            unseen = unseen[~self._seen(unseen, camera.centers, frames).any(0)]
+        return (len(points) - len(unseen)) / opaque.numel()
+
+    def _nearest_first(self, camera: Cameras) -> Int[Tensor, "frame"]:
+        """Sort frames by how little their picture of the scene's middle is shifted."""
+        frames = self._frames
+        middle = frames.centers + self._typical * frames.world_to_camera[:, 2, :3]
+        own_middle = camera.centers + self._typical * camera.world_to_camera[:, 2, :3]
+        moved = (frames.centers - camera.centers).norm(dim=-1)
+        return (moved + (middle - own_middle).norm(dim=-1)).argsort()
+
+    def _seen(
+        self,
+        points: Float[Tensor, "point 3"],
+        center: Float[Tensor, "1 3"],
+        index: Int[Tensor, "frame"],
+    ) -> Bool[Tensor, "frame point"]:
+        """Say which frames saw which points as a camera at `center` sees them."""
+        frames = self._frames[index]
+        pixels, depth = project(points, frames)
+        in_picture = inside(pixels, frames)
+        column = pixels[..., 0].nan_to_num(0.0).clamp(0, frames.width - 1).long()
+        row = pixels[..., 1].nan_to_num(0.0).clamp(0, frames.height - 1).long()
+        surface = self._depth[index[:, None], row, column]
+        unoccluded = depth <= surface * (1 + DEPTH_TOLERANCE)
+        towards_view = normalize(points - center, dim=-1)
+        towards_frame = normalize(points - frames.centers[:, None], dim=-1)
+        cosine = (towards_view * towards_frame).sum(-1)
+        similar = cosine > math.cos(math.radians(LARGEST_ANGLE))
+        return in_picture & unoccluded & similar
+
+
+def _thin(cameras: Cameras, most: int) -> Cameras:
+    """Keep at most `most` cameras, evenly spaced, the first and the last among them."""
+    if len(cameras) <= most:
+        return cameras
+    return cameras[torch.linspace(0, len(cameras) - 1, most).round().long()]

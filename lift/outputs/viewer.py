@@ -1,0 +1,100 @@
+"""A finished scene in the browser, served to this machine only."""
+
+import contextlib
+import json
+import math
+import sys
+from pathlib import Path
+
+import torch
+
+from lift.geometry import quat_to_rotation, rotation_to_quat
+from lift.io.splats import read_ply
+from lift.spherical_harmonics import C0
+
+HOST = "127.0.0.1"
+
+_COLORS = ((217, 98, 43), (47, 111, 222))
+"""Of the input's frustum and of the others."""
+
+
+def serve(ply: Path, port: int) -> None:
+    """Shows the Gaussians of `ply`, and the cameras of a transforms.json beside it, until interrupted; prints the URL on stderr.
+
+    port: 0 takes any free one. Raises ImportError without viser, ValueError if the port is taken.
+    """
+    with contextlib.redirect_stdout(sys.stderr):  # viser greets and says goodbye on stdout
+        server = start(ply, port)
+        print(f"http://{HOST}:{server.get_port()}   Ctrl-C ends it", flush=True)
+        try:
+            server.sleep_forever()
+        except KeyboardInterrupt:
+            pass  # the way to end it
+        finally:
+            server.stop()
+
+
+def start(ply: Path, port: int):
+    """The running server, a viser.ViserServer."""
+    try:
+        import viser
+    except ImportError as error:
+        raise ImportError(
+            f"the viewer needs viser, which cannot be imported ({error}): pip install 'lift[viewer]'"
+        ) from error
+
+    gaussians = read_ply(ply)
+    server = viser.ViserServer(host=HOST, port=port, label=ply.resolve().parent.name, verbose=False)
+    if port and server.get_port() != port:  # it silently takes the next free one
+        server.stop()
+        raise ValueError(
+            f"port is {port}, which another program uses; choose another with --port, or 0 for any free one"
+        )
+    server.gui.configure_theme(show_share_button=False)  # it would open a tunnel to the world
+    axes = quat_to_rotation(gaussians.quats) * gaussians.scales[:, None]
+    server.scene.set_up_direction("-y")
+    server.scene.add_gaussian_splats(
+        "/gaussians",
+        centers=gaussians.means.numpy(),
+        covariances=(axes @ axes.mT).numpy(),
+        rgbs=(gaussians.sh_coeffs[:, 0] * C0 + 0.5).clamp(0, 1).numpy(),
+        opacities=gaussians.opacities[:, None].numpy(),
+    )
+    typical = float(gaussians.means[:, 2].median().abs().clamp(min=1e-3))
+    server.initial_camera.position = (0.0, 0.0, 0.0)
+    server.initial_camera.look_at = (0.0, 0.0, typical)
+    server.initial_camera.up = (0.0, -1.0, 0.0)
+    if (cameras := ply.parent / "transforms.json").is_file():
+        _add_cameras(server, json.loads(cameras.read_text()), typical)
+    return server
+
+
+def _add_cameras(server, transforms: dict, typical: float) -> None:
+    """Frustums of a transforms.json (camera to world, x right, y up, z back), behind a switch; the first gives the field of view."""
+    frustums = []
+    turn = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+    for number, frame in enumerate(transforms["frames"]):
+        focal, height, width = (
+            float(frame.get(key, transforms.get(key))) for key in ("fl_y", "h", "w")
+        )
+        to_world = torch.tensor(frame["transform_matrix"])
+        field = 2 * math.atan(height / 2 / focal)
+        if number == 0:
+            server.initial_camera.fov = field
+        handle = server.scene.add_camera_frustum(
+            f"/cameras/{number:06d}",
+            fov=field,
+            aspect=width / height,
+            scale=0.04 * typical,
+            color=_COLORS[number > 0],
+            wxyz=rotation_to_quat(to_world[:3, :3] @ turn).numpy(),
+            position=to_world[:3, 3].numpy(),
+            visible=False,  # the first view is from inside one
+        )
+        frustums.append(handle)
+    switch = server.gui.add_checkbox("cameras of the frames", initial_value=False)
+
+    @switch.on_update
+    def _(_) -> None:
+        for frustum in frustums:
+            frustum.visible = switch.value

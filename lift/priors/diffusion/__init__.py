@@ -1,0 +1,1 @@
+"""What diffusion pipelines share: sampling, controls, networks."""

@@ -1,0 +1,1 @@
+"""Sessions, caches, processes and machines that a run works with."""

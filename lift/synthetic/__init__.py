@@ -1,0 +1,1 @@
+"""Ray-cast scenes of known truth, and corruptions of their frames."""
