@@ -1,9 +1,10 @@
-# make demo | make lint | make test | make test-fast. PYTHON chooses the interpreter (3.10 to 3.13) that the environment is made with.
+# make demo | make lint | make docs | make test | make test-fast
+# PYTHON is the interpreter (3.10 to 3.13) of the environment.
 PYTHON ?= python3
 VENV ?= .venv
 READY = $(VENV)/.ready
 
-.PHONY: demo lint test test-fast clean
+.PHONY: demo lint docs test test-fast clean
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -18,6 +19,9 @@ lint: $(READY)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+
 test: $(READY)
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
@@ -25,4 +29,4 @@ test-fast: $(READY)
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build site *.egg-info

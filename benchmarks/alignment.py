@@ -1,11 +1,15 @@
-"""From what a network says of pairs of frames to cameras: our alignment and the published one, side by side.
+"""From what a network says of pairs of frames to cameras: our alignment and the published one, side
+by side.
 
     python benchmarks/alignment.py [--frames 15] [--width 448] [--device cuda] [--to FILE]
 
-The tree of 16 clips of --frames frames each in the ray-cast room, whose cameras and depth are known; in the network's place an oracle gives true point
-maps with noise, scales of their own, and outliers (`lift.evaluation.pairs`). `published` looks at the star of all frames with the input, both ways, and takes 400
-steps of Adam; `bundle` chooses its pairs, and matches them by descriptors or by points. Each in a process of its own, after a clip to warm up: seconds without the oracle's, peak memory beyond what was held before (on a
-CPU the oracle's included), errors as in experiments/poses.py. Appended to FILE as it comes.
+The tree of 16 clips of --frames frames each in the ray-cast room, whose cameras and depth are
+known; in the network's place an oracle gives true point maps with noise, scales of their own, and
+outliers (`lift.evaluation.pairs`). `published` looks at the star of all frames with the input, both
+ways, and takes 400 steps of Adam; `bundle` chooses its pairs, and matches them by descriptors or by
+points. Each in a process of its own, after a clip to warm up: seconds without the oracle's, peak
+memory beyond what was held before (on a CPU the oracle's included), errors as in
+experiments/poses.py. Appended to FILE as it comes.
 """
 
 import argparse
@@ -31,14 +35,14 @@ from lift.planners.articulated import Articulated
 from lift.poses.mast3r import PATCH
 from lift.poses.sfm.pointmaps import PointMapPoses
 from lift.priors.synthetic import Synthetic
-from lift.runtime.machine import machine
+from lift.runtime.machine import machine_info
 from lift.synthetic.scenes import render
 from lift.types import Cameras, Depth, Frames, Trajectory
 
 METHODS = {
     "published": {"alignment": "published"},
-    "bundle, descriptors": {"alignment": "bundle", "describes": True},
-    "bundle, points": {"alignment": "bundle", "describes": False},
+    "bundle, descriptors": {"alignment": "bundle", "has_descriptors": True},
+    "bundle, points": {"alignment": "bundle", "has_descriptors": False},
 }
 
 
@@ -47,13 +51,13 @@ class Timed(Oracle):
 
     spent = 0.0
 
-    def pairs(self, *asked: Any, **more: Any) -> Any:
+    def predict(self, *arguments: Any, **options: Any) -> Any:
         began = self.now()
-        out = super().pairs(*asked, **more)
+        out = super().predict(*arguments, **options)
         self.spent += self.now() - began
         return out
 
-    def batch(self) -> int:
+    def batch_size(self) -> int:
         return 16 if self.depth.device.type == "cuda" else 1
 
     def now(self) -> float:
@@ -63,81 +67,89 @@ class Timed(Oracle):
 
 
 def scene(frames: int, width: int, device: str) -> Case:
-    """Planned cameras, and where the frames were taken: off by what `synthetic` gets wrong of cameras at strength 1."""
+    """Planned cameras, and where the frames were taken: off by what `synthetic` gets wrong of
+    cameras at strength 1.
+    """
     prior = Synthetic(
         "room", 1.0, image="room", geometry=0.0, texture=0.0, color=0.0, blur=0.0
     )  # cameras alone
     height = width * 3 // 4
     camera = pinhole(width, height, width / 2 / math.tan(math.radians(FIELD_OF_VIEW) / 2))
-    start = prior.truth(camera)
+    start = prior.render_truth(camera)
     depth = Depth(start.depth[0], start.depth[0] > 0, "metric")
     plan = Articulated(frames=frames)(camera, depth, None)
     cameras = [camera]
     for number, clip in enumerate(plan.clips):
-        cameras.append(prior.taken(camera, sum(map(len, cameras)), clip, number))
+        cameras.append(prior.true_cameras(camera, sum(map(len, cameras)), clip, number))
     true = Cameras.cat(cameras)
     os.environ |= {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # of those that draw
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
-        seen = Frames.cat(
+        frames_seen = Frames.cat(
             list(pool.map(render, ["room"] * len(true), [true[view] for view in range(len(true))]))
         )
     for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
         del os.environ[name]
-    return Case(seen, plan, true, seen.depth, depth.typical)
+    return Case(frames_seen, plan, true, frames_seen.depth, depth.typical)
 
 
-def row(asked: tuple[str, Case, str, int]) -> dict[str, Any]:
-    name, given, device, seed = asked
+def row(job: tuple[str, Case, str, int]) -> dict[str, Any]:
+    name, case, device, seed = job
     settings = dict(METHODS[name])
-    describes = settings.pop("describes", False)
-    first = Depth(given.depth[0], given.depth[0] > 0, "metric")
+    has_descriptors = settings.pop("has_descriptors", False)
+    input_depth = Depth(case.depth[0], case.depth[0] > 0, "metric")
 
     def pose(oracle: Oracle) -> PointMapPoses:
         return PointMapPoses(
             oracle,
-            given.cameras.width,
+            case.cameras.width,
             PATCH,
             monocular="off",
-            exhaustive=16,
-            closures=4,
+            exhaustive_limit=16,
+            loop_closures=4,
             focal="fixed",
-            trust=1.0,
-            least=0.5,
+            plan_weight=1.0,
+            min_registered=0.5,
             tolerance=0.05,
-            most_points=1_000_000,
-            depth=first,
+            max_points=1_000_000,
+            depth=input_depth,
             estimator=None,
             device=torch.device(device),
             **settings,
         )
 
-    few = Trajectory(
-        given.plan.start, given.plan.clips[:1]
+    plan = Trajectory(
+        case.plan.start, case.plan.clips[:1]
     )  # what is compiled and loaded once a process is not counted
-    some = list(range(len(few.cameras)))
-    pose(Oracle(given.cameras[some].to(device), given.depth[some].to(device), describes=describes))(
-        Frames(given.frames.images[some]), few
+    views = list(range(len(plan.cameras)))
+    pose(
+        Oracle(
+            case.cameras[views].to(device),
+            case.depth[views].to(device),
+            has_descriptors=has_descriptors,
+        )
+    )(Frames(case.frames.images[views]), plan)
+    oracle = Timed(
+        case.cameras.to(device), case.depth.to(device), has_descriptors=has_descriptors, seed=seed
     )
-    oracle = Timed(given.cameras.to(device), given.depth.to(device), describes=describes, seed=seed)
-    made = pose(oracle)
+    estimator = pose(oracle)
     if device == "cuda":
         held = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
     else:
         held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10
     began = oracle.now()
-    found = made(Frames(given.frames.images), given.plan)
+    reconstruction = estimator(Frames(case.frames.images), case.plan)
     seconds = oracle.now() - began - oracle.spent
     peak = (
         torch.cuda.max_memory_allocated()
         if device == "cuda"
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10
     )
-    errors = {key: round(value, 5) for key, value in scores(given, found).items()}
+    errors = {key: round(value, 5) for key, value in scores(case, reconstruction).items()}
     return {
         "alignment": name,
-        "frames": len(given.frames),
-        "width": given.cameras.width,
+        "frames": len(case.frames),
+        "width": case.cameras.width,
         "seed": seed,
         **errors,
         "seconds": round(seconds, 2),
@@ -155,18 +167,18 @@ def main() -> None:
     )
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
     parser.add_argument("--to", type=Path, default=Path("outputs/alignment.json"))
-    asked = parser.parse_args()
-    rows = json.loads(asked.to.read_text())["rows"] if asked.to.exists() else []
-    asked.to.parent.mkdir(parents=True, exist_ok=True)
-    given = scene(asked.frames, asked.width, asked.device)
-    for seed in range(asked.seeds):
-        for name in asked.methods:
+    args = parser.parse_args()
+    rows = json.loads(args.to.read_text())["rows"] if args.to.exists() else []
+    args.to.parent.mkdir(parents=True, exist_ok=True)
+    case = scene(args.frames, args.width, args.device)
+    for seed in range(args.seeds):
+        for name in args.methods:
             with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-                rows.append(pool.submit(row, (name, given, asked.device, seed)).result())
+                rows.append(pool.submit(row, (name, case, args.device, seed)).result())
             print(json.dumps(rows[-1]), flush=True)
-            asked.to.write_text(
+            args.to.write_text(
                 json.dumps(
-                    {"benchmark": "alignment", "rows": rows, "machine": machine(asked.device)},
+                    {"benchmark": "alignment", "rows": rows, "machine": machine_info(args.device)},
                     indent=1,
                 )
                 + "\n"

@@ -1,16 +1,23 @@
-"""A step of lift on CUDA beside a step of gsplat's own example trainer: python benchmarks/example_trainer.py [--quick]
+"""A step of lift on CUDA beside a step of gsplat's own example trainer: python
+benchmarks/example_trainer.py [--quick]
 
-Both fit the same pictures with the same number of Gaussians of degree 3; neither grows while it is timed, and learning rates are so
-small that the scene stays what its row says. In one run, by turns (a host's speed drifts more than what is compared differs):
-- `example`: what gsplat 1.5.3's examples/simple_trainer.py does in a step with its default settings (one view, picture copied from the
-  host, colours from harmonics inside `rasterization`, L1 and fused SSIM, one Adam a parameter, its default strategy's bookkeeping, the
-  loss read back every step). Written anew from its description; its SSIM is the fused-ssim package where that is installed (it is what
-  the trainer uses), else lift's. Batches wait in pinned memory: the trainer's loader, which decodes files, is left out.
-- `bare`: lift's step (colours, losses with depth, regularisers, fused Adam, the frames' errors) in a plain loop.
-- `lift`: the product's path, the same under Lightning's Trainer with the data module: drawing views, hooks, logging.
+Both fit the same pictures with the same number of Gaussians of degree 3; neither grows while it is
+timed, and learning rates are so small that the scene stays what its row says. In one run, by turns
+(a host's speed drifts more than what is compared differs):
+- `example`: what gsplat 1.5.3's examples/simple_trainer.py does in a step with its default settings
+(one view, picture copied from the
+  host, colours from harmonics inside `rasterization`, L1 and fused SSIM, one Adam a parameter, its
+  default strategy's bookkeeping, the loss read back every step). Written anew from its description;
+  its SSIM is the fused-ssim package where that is installed (it is what the trainer uses), else
+  lift's. Batches wait in pinned memory: the trainer's loader, which decodes files, is left out.
+- `bare`: lift's step (colours, losses with depth, regularisers, fused Adam, the frames' errors) in
+a plain loop.
+- `lift`: the product's path, the same under Lightning's Trainer with the data module: drawing
+views, hooks, logging.
 - `rigid`: that with a distortion that corrects cameras.
-- `composed`: that with the default distortion, all its parts at work (in a fit they begin after a tenth and a quarter of the steps).
-Rows hold the ratio to `example` in views a second, and Lightning's overhead (`lift` / `bare` - 1).
+- `composed`: that with the default distortion, all its parts at work (in a fit they begin after a
+tenth and a quarter of the steps). Rows hold the ratio to `example` in views a second, and
+Lightning's overhead (`lift` / `bare` - 1).
 """
 
 import argparse
@@ -24,7 +31,7 @@ from typing import Any
 
 import pytorch_lightning as lightning
 import torch
-from measure import spread, write
+from measure import quartiles, write
 from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn.functional import l1_loss
@@ -34,7 +41,7 @@ from lift.distortions import Distortion, distortions
 from lift.geometry import look_at, pinhole
 from lift.renderers import Renderer, renderers
 from lift.training import losses
-from lift.training.data import STEPS_A_BATCH, SceneData
+from lift.training.data import STEPS_PER_BATCH, SceneData
 from lift.training.module import SceneModule
 from lift.types import Cameras, Clip, Frames, Gaussians, PointCloud, Reconstruction, Trajectory
 
@@ -45,7 +52,9 @@ CASES = [(100_000, 1), (500_000, 1), (500_000, 4), (1_000_000, 1)]
 
 
 def scene(count: int, renderer: Renderer) -> tuple[Gaussians, Cameras, Frames, Tensor]:
-    """Gaussians of about one pixel at depths 2 to 6 that fill the view, and noisy pictures of them from cameras side by side."""
+    """Gaussians of about one pixel at depths 2 to 6 that fill the view, and noisy pictures of them
+    from cameras side by side.
+    """
     rng = torch.Generator().manual_seed(SEED)
     depth = 2 + 4 * torch.rand(count, 1, generator=rng)
     aspect = torch.tensor([1.0, HEIGHT / WIDTH])
@@ -58,24 +67,24 @@ def scene(count: int, renderer: Renderer) -> tuple[Gaussians, Cameras, Frames, T
     eyes = torch.stack(
         [torch.linspace(0, 0.1, FRAMES), torch.zeros(FRAMES), torch.zeros(FRAMES)], dim=-1
     )
-    down, middle = (
+    up_axis, target = (
         torch.tensor([0.0, 1, 0]).expand(FRAMES, 3),
         torch.tensor([0.0, 0, 4]).expand(FRAMES, 3),
     )
     cameras = Cameras(
-        look_at(eyes, middle, down),
+        look_at(eyes, target, up_axis),
         pinhole(WIDTH, HEIGHT, float(WIDTH)).intrinsics.repeat(FRAMES, 1, 1),
         WIDTH,
         HEIGHT,
     )
     with torch.no_grad():
-        shown = renderer(gaussians, cameras.to("cuda"))
-    noisy = (shown.rgb + 0.1 * torch.randn_like(shown.rgb)).clamp(0, 1)
+        rendered = renderer(gaussians, cameras.to("cuda"))
+    noisy = (rendered.rgb + 0.1 * torch.randn_like(rendered.rgb)).clamp(0, 1)
     return (
         gaussians,
         cameras,
         Frames((noisy * 255).round().to(torch.uint8).cpu()),
-        shown.depth.cpu(),
+        rendered.depth.cpu(),
     )
 
 
@@ -108,12 +117,12 @@ class Example:
         self.strategy = DefaultStrategy(refine_start_iter=10**9)
         self.strategy.check_sanity(self.splats, self.optimisers)
         self.state = self.strategy.initialize_state(scene_scale=1.0)
-        given = (cameras.camera_to_world, cameras.intrinsics, frames.images.float())
+        inputs = (cameras.camera_to_world, cameras.intrinsics, frames.images.float())
         self.batches = list(
             zip(
                 *(
                     [part.contiguous().pin_memory() for part in value.split(batch)]
-                    for value in given
+                    for value in inputs
                 ),
                 strict=True,
             )
@@ -124,7 +133,7 @@ class Example:
             value.to("cuda") for value in self.batches[number % len(self.batches)]
         )
         pixels = pixels / 255.0
-        shown, _, info = self.rasterization(
+        rgb, _, info = self.rasterization(
             self.splats["means"],
             self.splats["quats"],
             self.splats["scales"].exp(),
@@ -142,7 +151,7 @@ class Example:
             far_plane=1e10,
         )
         self.strategy.step_pre_backward(self.splats, self.optimisers, self.state, number, info)
-        loss = 0.8 * l1_loss(shown, pixels) + 0.2 * (1 - self.ssim(shown, pixels))
+        loss = 0.8 * l1_loss(rgb, pixels) + 0.2 * (1 - self.ssim(rgb, pixels))
         loss.backward()
         loss.item()
         for optimiser in self.optimisers.values():
@@ -191,16 +200,16 @@ def module(
     still = dict.fromkeys(OmegaConf.structured(Fit).learning_rate, 1e-9)
     changes = {
         "steps": 10**6,
-        "views_per_step": batch,
+        "batch_size": batch,
         "log_every": 100,
         "learning_rate": still,
-        "densify": {"first": 10**9},
+        "densify": {"start": 10**9},
         "sh_degree": 3,
     }
     reconstruction = Reconstruction(
         cameras, PointCloud(torch.zeros(1, 3), torch.zeros(1, 3)), depth, (depth > 0).float()
     )
-    made = SceneModule(
+    scene_module = SceneModule(
         gaussians.to("cpu"),
         distortion,
         renderer,
@@ -210,11 +219,13 @@ def module(
         4.0,
         SEED,
     )
-    return made
+    return scene_module
 
 
 class Marks(lightning.Callback):
-    """The clock at the first and the last timed step, the device's work done; between them nothing is waited for."""
+    """The clock at the first and the last timed step, the device's work done; between them nothing
+    is waited for.
+    """
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -222,19 +233,17 @@ class Marks(lightning.Callback):
     def on_train_batch_start(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, batch: Any, number: int
     ) -> None:
-        if number * STEPS_A_BATCH in (WARM_UP, WARM_UP + STEPS):
+        if number * STEPS_PER_BATCH in (WARM_UP, WARM_UP + STEPS):
             torch.cuda.synchronize()
             self.times.append(time.perf_counter())
 
 
-def under_lightning(made: SceneModule, batch: int) -> Callable[[], float]:
+def under_lightning(scene_module: SceneModule, batch: int) -> Callable[[], float]:
     """A round: milliseconds a step."""
 
     def round_() -> float:
         marks = Marks()
-        data = SceneData(
-            list(range(1, FRAMES)), [], batch, WARM_UP + STEPS + STEPS_A_BATCH, 0.15, SEED
-        )
+        data = SceneData(list(range(1, FRAMES)), [], batch, WARM_UP + STEPS + STEPS_PER_BATCH, SEED)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="pytorch_lightning")
             trainer = lightning.Trainer(
@@ -251,9 +260,9 @@ def under_lightning(made: SceneModule, batch: int) -> Callable[[], float]:
                 use_distributed_sampler=False,
                 log_every_n_steps=100,
             )
-            trainer.fit(made, data)
-        first, last = marks.times
-        return 1e3 * (last - first) / STEPS
+            trainer.fit(scene_module, data)
+        start, end = marks.times
+        return 1e3 * (end - start) / STEPS
 
     return round_
 
@@ -276,18 +285,20 @@ def in_a_loop(
     return round_
 
 
-def bare(made: SceneModule, batch: int) -> Callable[[int], None]:
-    """The module's own step, called in a plain loop: what is Lightning's is left out, and nothing else."""
-    made.to(made.renderer.device)
-    made.trainer = SimpleNamespace(world_size=1)
-    made.trainer.optimizers = made.configure_optimizers()
-    made.manual_backward = lambda loss: loss.backward()
+def bare(scene_module: SceneModule, batch: int) -> Callable[[int], None]:
+    """The module's own step, called in a plain loop: what is Lightning's is left out, and nothing
+    else.
+    """
+    scene_module.to(scene_module.renderer.device)
+    scene_module.trainer = SimpleNamespace(world_size=1)
+    scene_module.trainer.optimizers = scene_module.configure_optimizers()
+    scene_module.manual_backward = lambda loss: loss.backward()
 
     def step(number: int) -> None:
         views = torch.tensor([(number * batch + k) % FRAMES for k in range(batch)]).to(
-            made.renderer.device, non_blocking=True
+            scene_module.renderer.device, non_blocking=True
         )
-        made.optimise(views)
+        scene_module.optimise(views)
 
     return step
 
@@ -313,7 +324,7 @@ def main() -> None:
         parts = ("rigid", "image_warp", "appearance", "blur")
         still = {
             "starts": (0.0,) * len(parts),
-            "sift": 0.0,
+            "prune_after": 0.0,
             "settings": {part: {"learning_rate": 1e-12} for part in parts},
         }
         composed = distortions.build(
@@ -336,12 +347,12 @@ def main() -> None:
                 times[name].append(round_())
         row: dict[str, Any] = {
             "gaussians": count,
-            "views_per_step": batch,
+            "batch_size": batch,
             "width": WIDTH,
             "height": HEIGHT,
             "fused_ssim": bool(importlib.util.find_spec("fused_ssim")),
         }
-        row |= {name: spread(values) for name, values in times.items()}
+        row |= {name: quartiles(values) for name, values in times.items()}
         medians = {name: row[name]["median"] for name in times}
         for name in ("lift", "rigid", "composed"):
             row[f"{name}_to_example"] = round(medians[name] / medians["example"], 3)

@@ -1,9 +1,12 @@
-"""How long a fit takes, and how good it is: python benchmarks/fitting.py --frames FOLDER [--name NAME] [setting=value ...]
+"""How long a fit takes, and how good it is: python benchmarks/fitting.py --frames FOLDER [--name
+NAME] [setting=value ...]
 
-FOLDER is made by benchmarks/frames.py; settings are those of `lift run`, `experiment=quality` to begin with. Timed is the whole fit
-stage, from frames and reconstruction in memory to the canonical scene on disk: initial Gaussians, Lightning's start, every step,
-checkpoints. Left out are compiling, and the evaluations that give the curve: mean PSNR of the canonical scene, after each epoch, over
-held-out frames and over true views from cameras that no frame was generated for. Under torchrun all its processes fit the one scene:
+FOLDER is made by benchmarks/frames.py; settings are those of `lift run`, `experiment=quality` to
+begin with. Timed is the whole fit stage, from frames and reconstruction in memory to the canonical
+scene on disk: initial Gaussians, Lightning's start, every step, checkpoints. Left out are
+compiling, and the evaluations that give the curve: mean PSNR of the canonical scene, after each
+epoch, over held-out frames and over true views from cameras that no frame was generated for. Under
+torchrun all its processes fit the one scene:
 
     torchrun --standalone --nproc-per-node 2 benchmarks/fitting.py --frames FOLDER trainer.devices=2
 """
@@ -15,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from frames import kept
-from hydra import compose, initialize_config_module
+from frames import load_frame_set
 from measure import finish, write
 from omegaconf import OmegaConf
 
-from lift.config import check, resolve_fit, store_schemas
+from lift.config import compose_run, resolve_fit
 from lift.distortions import distortions
 from lift.evaluation.metrics import psnr
 from lift.renderers import Renderer, renderers
@@ -96,21 +98,18 @@ def main() -> None:
     parser.add_argument("--frames", type=Path, required=True, help="a folder made by frames.py")
     parser.add_argument("--name", help="of the result; without one nothing is written")
     parser.add_argument("settings", nargs="*", metavar="setting=value")
-    asked = parser.parse_intermixed_args()  # settings may stand anywhere
-    store_schemas()
-    with initialize_config_module("lift.configs", version_base="1.3"):
-        chosen = (
-            asked.settings
-            if any(s.startswith("experiment=") for s in asked.settings)
-            else ["experiment=quality", *asked.settings]
-        )
-        config = compose("lift", [*chosen, "image=room"])
-    check(config)
-    here, cuda = distributed.place(), config.trainer.accelerator == "gpu"
-    distributed.settle(here)
-    distributed.join(here, cuda)
-    given = kept(asked.frames)
-    reconstruction = given.reconstruction
+    args = parser.parse_intermixed_args()  # settings may stand anywhere
+    settings_text = (
+        args.settings
+        if any(s.startswith("experiment=") for s in args.settings)
+        else ["experiment=quality", *args.settings]
+    )
+    config = compose_run([*settings_text, "image=room"])
+    process, cuda = distributed.process_info(), config.trainer.accelerator == "gpu"
+    distributed.bind_device(process)
+    distributed.connect(process, cuda)
+    frame_set = load_frame_set(args.frames)
+    reconstruction = frame_set.reconstruction
     cameras, unit = reconstruction.cameras, float(reconstruction.depth[0].median())
     renderer = renderers.build(config.renderer, device=torch.device("cuda" if cuda else "cpu"))
     renderer.warm_up()
@@ -119,12 +118,12 @@ def main() -> None:
     torch.manual_seed(config.seed)
     distortion = distortions.build(
         config.distortion,
-        num_views=len(given.frames),
+        num_views=len(frame_set.frames),
         extent=unit,
         size=(cameras.width, cameras.height),
-        trajectory=given.trajectory,
+        trajectory=frame_set.trajectory,
         points=reconstruction.points,
-        agree=False,
+        multiview_consistent=False,
     )
     start = initialise(
         reconstruction,
@@ -133,10 +132,10 @@ def main() -> None:
         renderer.device,
     )
     module = Watched(
-        start, distortion, renderer, given.frames, reconstruction, config.fit, unit, config.seed
+        start, distortion, renderer, frame_set.frames, reconstruction, config.fit, unit, config.seed
     )
-    training, held_out = given.views
-    module.watch(held_out, given.true_cameras, given.true_frames.images, started)
+    training, held_out = frame_set.views
+    module.watch(held_out, frame_set.true_cameras, frame_set.true_frames.images, started)
     trainer = OmegaConf.to_container(config.trainer, resolve=True) | {"limit_val_batches": 0}
     with tempfile.TemporaryDirectory() as folder:
         fit(module, sorted(training + held_out), Path(folder), config.fit, trainer, config.seed)
@@ -152,10 +151,10 @@ def main() -> None:
         "processes": module.trainer.world_size,
     }
     print(summary, flush=True)
-    if asked.name:
+    if args.name:
         rows = [
             {
-                "settings": asked.settings,
+                "settings": args.settings,
                 "distortion": config.distortion.name,
                 "fit": OmegaConf.to_container(config.fit),
                 **summary,
@@ -164,7 +163,7 @@ def main() -> None:
         ]
         print(
             write(
-                f"fitting-{asked.name}",
+                f"fitting-{args.name}",
                 config.seed,
                 "cuda" if cuda else "cpu",
                 rows,

@@ -1,13 +1,18 @@
-"""Stable Video Diffusion at its real size, with random weights: the pipeline of diffusers, called clip by clip, beside the prior, side by side in one run.
+"""Stable Video Diffusion at its real size, with random weights: the pipeline of diffusers, called
+clip by clip, beside the prior, side by side in one run.
 
-    python benchmarks/priors.py [--clips 4] [--frames 16] [--steps 25] [--how pipeline plain single batched compiled 'compiled plain'] [--to FILE]
+    python benchmarks/priors.py [--clips 4] [--frames 16] [--steps 25] [--how pipeline plain single
+    batched compiled 'compiled plain'] [--to FILE]
 
-Clips of --frames frames at 576x1024. `pipeline` calls StableVideoDiffusionPipeline once a clip; `single` has the prior make one clip at a time, steered
-by the warp or, `plain`, not; `batched` four together; `compiled` that with torch.compile, whose warm-up is not counted (`compiled plain`: not steered). Seconds of a clip, and peak memory.
+Clips of --frames frames at 576x1024. `pipeline` calls StableVideoDiffusionPipeline once a clip;
+`single` has the prior make one clip at a time, steered by the warp or, `plain`, not; `batched` four
+together; `compiled` that with torch.compile, whose warm-up is not counted (`compiled plain`: not
+steered). Seconds of a clip, and peak memory.
 
     torchrun --nproc-per-node N benchmarks/priors.py --tree [--steps 25]
 
-The method's 4 + 12 clips as `lift run` makes them, spread over N processes with a GPU each, from an empty store; loading the model is not counted.
+The method's 4 + 12 clips as `lift run` makes them, spread over N processes with a GPU each, from an
+empty store; loading the model is not counted.
 """
 
 import argparse
@@ -28,27 +33,29 @@ from PIL import Image
 from lift.runtime import distributed
 
 if "--tree" in sys.argv:
-    distributed.settle(distributed.place())  # before numba is imported
+    distributed.bind_device(distributed.process_info())  # before numba is imported
 
 from lift.geometry import pinhole  # noqa: E402
-from lift.priors import Asked  # noqa: E402
+from lift.priors import ClipRequest  # noqa: E402
 from lift.priors.svd import StableVideoDiffusion  # noqa: E402
-from lift.runtime.machine import machine  # noqa: E402
+from lift.runtime.machine import machine_info  # noqa: E402
 from lift.synthetic.scenes import render  # noqa: E402
 from lift.types import Cameras, Clip, Depth, Frames  # noqa: E402
 
 HOWS = {
     "pipeline": None,
-    "plain": {"steer": "none"},
+    "plain": {"warp_guidance": "none"},
     "single": {},
-    "batched": {"at_once": 4},
-    "compiled": {"at_once": 4, "compile": True},
-    "compiled plain": {"at_once": 4, "compile": True, "steer": "none"},
+    "batched": {"batch_size": 4},
+    "compiled": {"batch_size": 4, "compile": True},
+    "compiled plain": {"batch_size": 4, "compile": True, "warp_guidance": "none"},
 }
 
 
 def random_pipeline(device: torch.device) -> Any:
-    """The published sizes (config.json of stabilityai/stable-video-diffusion-img2vid-xt), random weights."""
+    """The published sizes (config.json of stabilityai/stable-video-diffusion-img2vid-xt), random
+    weights.
+    """
     from diffusers import (
         AutoencoderKLTemporalDecoder,
         EulerDiscreteScheduler,
@@ -107,16 +114,18 @@ def random_pipeline(device: torch.device) -> Any:
     return StableVideoDiffusionPipeline(vae, vision, unet, scheduler, CLIPImageProcessor())
 
 
-def asked(frames: int, clips: int) -> tuple[list[Asked], Depth]:
+def requests(frames: int, clips: int) -> tuple[list[ClipRequest], Depth]:
     camera = pinhole(1024, 576, 900.0)
-    seen = render("room", camera)
+    rendered = render("room", camera)
     out = []
     for seed in range(clips):
         world = camera.world_to_camera.repeat(frames - 1, 1, 1)
         world[:, 0, 3] += (1 - 2 * (seed % 2)) * torch.linspace(0, 0.4, frames)[1:]
         path = Cameras(world, camera.intrinsics.expand(frames - 1, -1, -1).clone(), 1024, 576)
-        out.append(Asked(Frames(seen.images), camera, Clip(f"clip {seed}", 0, path), seed))
-    return out, Depth(seen.depth[0], seen.depth[0] > 0, "metric")
+        out.append(
+            ClipRequest(Frames(rendered.images), camera, Clip(f"clip {seed}", 0, path), seed)
+        )
+    return out, Depth(rendered.depth[0], rendered.depth[0] > 0, "metric")
 
 
 def timed(make: Callable[[], Any], device: torch.device) -> tuple[float, float]:
@@ -134,7 +143,9 @@ def timed(make: Callable[[], Any], device: torch.device) -> tuple[float, float]:
 
 
 def tree(frames: int, steps: int, model: Path | None) -> dict[str, Any]:
-    """Stage `generate` of a run, on all processes, with the model of a folder or one with random weights."""
+    """Stage `generate` of a run, on all processes, with the model of a folder or one with random
+    weights.
+    """
     from hydra import compose, initialize_config_module
 
     from lift import pipeline
@@ -144,10 +155,10 @@ def tree(frames: int, steps: int, model: Path | None) -> dict[str, Any]:
     from lift.priors import priors
     from lift.runtime.session import Session
 
-    place = distributed.place()
+    process = distributed.process_info()
     store_schemas()
-    folder = Path(tempfile.gettempdir()) / f"lift-priors-{place.world}"
-    made, model = model is None, model or Path(tempfile.gettempdir()) / "lift-priors-model"
+    folder = Path(tempfile.gettempdir()) / f"lift-priors-{process.world_size}"
+    is_temporary, model = model is None, model or Path(tempfile.gettempdir()) / "lift-priors-model"
     on = "cuda" if torch.cuda.is_available() else "cpu"
     with initialize_config_module("lift.configs", version_base=None):
         config = compose(
@@ -157,53 +168,56 @@ def tree(frames: int, steps: int, model: Path | None) -> dict[str, Any]:
                 "prior=svd",
                 f"prior.model={model}",
                 f"prior.frames={frames}",
-                f"prior.steps={steps}",
+                f"prior.num_inference_steps={steps}",
                 f"prior.size={1024 if on == 'cuda' else 64}",
                 "depth=ramp",
-                f"intake.size={1024 if on == 'cuda' else 128}",
-                "reach.beyond=ignore",
+                f"preprocess.size={1024 if on == 'cuda' else 128}",
+                "motion_limit.on_exceed=ignore",
                 f"trainer={'gpu' if on == 'cuda' else 'cpu'}",
                 f"output={folder}",
             ],
         )
-    if place.rank == 0:
+    if process.rank == 0:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         Image.fromarray(render("room", pinhole(1024, 576, 900.0)).images[0].numpy()).save(
             folder / "room.png"
         )
-        if made and not (model / "model_index.json").exists():
+        if is_temporary and not (model / "model_index.json").exists():
             random_pipeline(torch.device("cuda", torch.cuda.current_device())).save_pretrained(
                 model
             )
     session = Session(config)
-    with distributed.first(place):
+    with distributed.main_process_first(process):
         pass
-    picture = load_picture(config.image, config.intake.size, config.intake.field_of_view)
+    picture = load_picture(config.image, config.preprocess.size, config.preprocess.field_of_view)
     estimator = session.build(depths, camera=picture.cameras)
     depth, key = pipeline.estimate_depth(session, picture, estimator)
     prior = session.build(priors, depth=depth, camera=picture.cameras, estimator=estimator)
     trajectory, key = pipeline.plan(session, picture, depth, prior, key)
-    steps, prior.steps = prior.steps, 1  # what is loaded once is not counted
-    prior.many([Asked(picture.frames, picture.cameras, trajectory.clips[0], 0)])
-    prior.steps = steps
-    with distributed.first(place):
+    steps, prior.num_inference_steps = (
+        prior.num_inference_steps,
+        1,
+    )  # what is loaded once is not counted
+    prior.generate_batch([ClipRequest(picture.frames, picture.cameras, trajectory.clips[0], 0)])
+    prior.num_inference_steps = steps
+    with distributed.main_process_first(process):
         pass
     seconds, gib = timed(
         lambda: pipeline.generate(session, picture, depth, prior, trajectory, key), prior.device
     )
     return {
         "how": "tree",
-        "gpus": place.world,
+        "gpus": process.world_size,
         "clips": len(trajectory.clips),
         "frames": frames,
-        "steps": prior.steps,
+        "steps": prior.num_inference_steps,
         "seconds": round(seconds, 2),
         "peak_gib": round(gib, 2),
     }
 
 
-def written(rows: list[dict[str, Any]], to: Path) -> None:
+def write_results(rows: list[dict[str, Any]], to: Path) -> None:
     print(json.dumps(rows[-1]), flush=True)
     to.parent.mkdir(parents=True, exist_ok=True)
     to.write_text(
@@ -211,7 +225,7 @@ def written(rows: list[dict[str, Any]], to: Path) -> None:
             {
                 "benchmark": "priors",
                 "rows": rows,
-                "machine": machine("cuda" if torch.cuda.is_available() else "cpu"),
+                "machine": machine_info("cuda" if torch.cuda.is_available() else "cpu"),
             },
             indent=1,
         )
@@ -233,20 +247,20 @@ def main() -> None:
     if options.tree:
         row = tree(options.frames, options.steps, options.model)
         if int(os.environ.get("RANK", 0)) == 0:
-            written([*rows, row], options.to)
+            write_results([*rows, row], options.to)
         return
     device = torch.device("cuda", 0)
     pipe = random_pipeline(device)
-    wanted, depth = asked(options.frames, options.clips)
-    for how in options.how:
-        settings = HOWS[how]
+    clip_requests, depth = requests(options.frames, options.clips)
+    for mode in options.how:
+        settings = HOWS[mode]
         if settings is None:
             pipe.set_progress_bar_config(disable=True)
-            picture = Image.fromarray(wanted[0].frames.images[0].numpy())
+            picture = Image.fromarray(clip_requests[0].frames.images[0].numpy())
 
-            def make(some: list[Asked], steps: int) -> None:
-                for one in some:
-                    rng = torch.Generator().manual_seed(one.seed)
+            def make(batch: list[ClipRequest], steps: int) -> None:
+                for request in batch:
+                    rng = torch.Generator().manual_seed(request.seed)
                     pipe(
                         picture,  # noqa: B023
                         576,
@@ -259,20 +273,26 @@ def main() -> None:
                     )
         else:
             prior = StableVideoDiffusion(
-                frames=options.frames, steps=options.steps, depth=depth, device=device, **settings
+                frames=options.frames,
+                num_inference_steps=options.steps,
+                depth=depth,
+                device=device,
+                **settings,
             )
-            prior.__dict__["pipe"] = prior._placed(pipe)
+            prior.__dict__["pipe"] = prior._configure(pipe)
 
-            def make(some: list[Asked], steps: int, prior: StableVideoDiffusion = prior) -> None:
-                prior.steps = steps
-                prior.many(some)
+            def make(
+                batch: list[ClipRequest], steps: int, prior: StableVideoDiffusion = prior
+            ) -> None:
+                prior.num_inference_steps = steps
+                prior.generate_batch(batch)
 
-        some = wanted[: max(1, (settings or {}).get("at_once", 1))]
-        first, _ = timed(lambda make=make, some=some: make(some, 2), device)
-        seconds, gib = timed(lambda make=make: make(wanted, options.steps), device)
+        batch = clip_requests[: max(1, (settings or {}).get("batch_size", 1))]
+        first, _ = timed(lambda make=make, batch=batch: make(batch, 2), device)
+        seconds, gib = timed(lambda make=make: make(clip_requests, options.steps), device)
         rows.append(
             {
-                "how": how,
+                "how": mode,
                 "gpus": 1,
                 "clips": options.clips,
                 "frames": options.frames,
@@ -283,7 +303,7 @@ def main() -> None:
                 "peak_gib": round(gib, 2),
             }
         )
-        written(rows, options.to)
+        write_results(rows, options.to)
 
 
 if __name__ == "__main__":

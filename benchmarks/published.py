@@ -1,25 +1,34 @@
-"""The released trainer of LiftImage3D, rebuilt from its description, as a yardstick for `lift`'s own fit.
+"""The released trainer of LiftImage3D, rebuilt from its description, as a yardstick for `lift`'s
+own fit.
 
     python benchmarks/published.py train --frames FOLDER [--field factored] [--seconds 600]
     python benchmarks/published.py step [--field plain] [--stage fine] [--counts 150000 500000]
 
-FOLDER is made by benchmarks/frames.py. The recipe is that of the distortion-aware 3DGS stage of arXiv 2412.09597 as released: 3D Gaussians
-from the input view's points, deformed a frame by a five-dimensional HexPlane (Cao and Johnson, CVPR 2023; K-Planes, Fridovich-Keil et al.,
-CVPR 2023) over x, y, z and the frame's place (u, v) in the articulated tree; defects that change its results are kept (which planes are
-regularised, similarity counted twice, opacities reset at the very end of the coarse stage). No code of it was read for this or is used.
+FOLDER is made by benchmarks/frames.py. The recipe is that of the distortion-aware 3DGS stage of
+arXiv 2412.09597 as released: 3D Gaussians from the input view's points, deformed a frame by a
+five-dimensional HexPlane (Cao and Johnson, CVPR 2023; K-Planes, Fridovich-Keil et al., CVPR 2023)
+over x, y, z and the frame's place (u, v) in the articulated tree; defects that change its results
+are kept (which planes are regularised, similarity counted twice, opacities reset at the very end of
+the coarse stage). No code of it was read for this or is used.
 
 Where it deviates:
-- gsplat's rasteriser (CUDA) or lift's (CPU) for Inria's; radii, which only decide what is pruned for its size, follow opacity. Faster.
+- gsplat's rasteriser (CUDA) or lift's (CPU) for Inria's; radii, which only decide what is pruned
+for its size, follow opacity. Faster.
 - Pictures and depths stay on the device; the released one copies them there at every step. Faster.
 - Fused Adam, separable similarity. Faster.
-- Gradients that are not finite, which this recipe meets, count as zero; the released one copies its network at every step and goes back
+- Gradients that are not finite, which this recipe meets, count as zero; the released one copies its
+network at every step and goes back
   to the copy, whose weights its optimiser does not know. Faster, and it goes on learning.
-- Depth and cameras are what the `Reconstruction` says, not estimated anew and quantised to 8 bits. Better data.
-- A size limit of pruning applies once opacities were reset, as in 3DGS (Kerbl et al. 2023); growth checks the limit before it grows.
-- `field="factored"`: the same function, evaluated in the order that suits it. A view has one (u, v), so the six planes that hold one
-  of them are first interpolated to lines and the plane of both to a vector; x, y, z features are shared by the views of a step. Much
-  faster; for runs whose quality is compared. `field="plain"` looks up all thirty planes for every Gaussian and view, as released: for
-  runs whose time is compared.
+- Depth and cameras are what the `Reconstruction` says, not estimated anew and quantised to 8 bits.
+Better data.
+- A size limit of pruning applies once opacities were reset, as in 3DGS (Kerbl et al. 2023); growth
+checks the limit before it grows.
+- `field="factored"`: the same function, evaluated in the order that suits it. A view has one (u,
+v), so the six planes that hold one
+  of them are first interpolated to lines and the plane of both to a vector; x, y, z features are
+  shared by the views of a step. Much faster; for runs whose quality is compared. `field="plain"`
+  looks up all thirty planes for every Gaussian and view, as released: for runs whose time is
+  compared.
 """
 
 import argparse
@@ -32,17 +41,18 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from frames import kept
+from frames import load_frame_set
 from measure import measure, write
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from lift.distortions.hexplane import SCENE_SIZE, TreePlanes, tree_codes
+from lift.distortions.hexplane import SCENE_HALF_SIZE
+from lift.distortions.parameters.planes import TreePlanes, tree_codes
 from lift.evaluation.metrics import psnr
 from lift.geometry import pinhole, quat_to_rotation, transform_cameras, unproject
-from lift.renderers import BLUR, NEAR, Renderer, renderers
-from lift.runtime.cache import save
+from lift.renderers import EPS2D, NEAR_PLANE, Renderer, renderers
+from lift.runtime.serialization import save
 from lift.spherical_harmonics import evaluate, from_rgb
 from lift.training.losses import ssim
 from lift.training.splats import Splats
@@ -71,8 +81,10 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Record:
-    """How far a run has come. iteration: in its stage. seconds: since the start, evaluation left out. psnr: of the canonical scene,
-    mean over the held-out frames, and over true views that no frame was generated for; None without any."""
+    """How far a run has come. iteration: in its stage. seconds: since the start, evaluation left
+    out. psnr: of the canonical scene, mean over the held-out frames, and over true views that no
+    frame was generated for; None without any.
+    """
 
     stage: Stage
     iteration: int
@@ -85,7 +97,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Result:
-    """The canonical scene, in the world of the reconstruction, and the run's history, the last record at its end."""
+    """The canonical scene, in the world of the reconstruction, and the run's history, the last
+    record at its end.
+    """
 
     gaussians: Gaussians
     history: list[Record]
@@ -93,8 +107,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One view: sums over black of colour [height width 3] and of inverse depth [height width], alpha, radii in pixels [gaussian], and
-    a tensor whose gradient will be that of the positions in the picture, in pixels."""
+    """One view: sums over black of colour [height width 3] and of inverse depth [height width],
+    alpha, radii in pixels [gaussian], and a tensor whose gradient will be that of the positions in
+    the picture, in pixels.
+    """
 
     rgb: Tensor
     inverse_depth: Tensor
@@ -108,7 +124,7 @@ def draw(renderer: Renderer, gaussians: Gaussians, camera: Cameras) -> Drawn:
     colors = evaluate(gaussians.sh_coeffs, normalize(gaussians.means - camera.centers, dim=-1))
     rotation, translation = camera.world_to_camera[0, :3, :3], camera.world_to_camera[0, :3, 3]
     z = gaussians.means @ rotation[2] + translation[2]
-    inverse = 1 / z.clamp(min=NEAR)
+    inverse = 1 / z.clamp(min=NEAR_PLANE)
     if renderer.device.type == "cuda":
         from gsplat import rasterization
 
@@ -122,8 +138,8 @@ def draw(renderer: Renderer, gaussians: Gaussians, camera: Cameras) -> Drawn:
             camera.intrinsics,
             camera.width,
             camera.height,
-            near_plane=NEAR,
-            eps2d=BLUR,
+            near_plane=NEAR_PLANE,
+            eps2d=EPS2D,
             packed=False,
         )
         info["means2d"].retain_grad()
@@ -137,11 +153,11 @@ def draw(renderer: Renderer, gaussians: Gaussians, camera: Cameras) -> Drawn:
     # These renderers do not give away positions in the picture: move the means by pixels of it.
     probe = torch.zeros(1, len(z), 2, device=z.device, requires_grad=True)
     focal = camera.intrinsics[0, [0, 1], [0, 1]]
-    moved = replace(
+    deformed = replace(
         gaussians, means=gaussians.means + (probe[0] * z.detach()[:, None] / focal) @ rotation[:2]
     )
-    rgb, alpha, _, info = renderer.rasterize(moved, colors[None], camera)
-    inverse_depth = renderer.rasterize(moved, inverse[None, :, None].expand(1, -1, 3), camera)[0]
+    rgb, alpha, _, info = renderer.rasterize(deformed, colors[None], camera)
+    inverse_depth = renderer.rasterize(deformed, inverse[None, :, None].expand(1, -1, 3), camera)[0]
     return Drawn(rgb[0], inverse_depth[0, ..., 0], alpha[0], info["radii"][0], probe)
 
 
@@ -164,7 +180,9 @@ class Trainer:
         batch: int = 2,
         seed: int = 0,
     ) -> None:
-        """depth: [view height width], 0 unknown. codes: of every frame. views: to train on; 0, the input, is drawn `input_copies` times more."""
+        """depth: [view height width], 0 unknown. codes: of every frame. views: to train on; 0, the
+        input, is drawn `input_copies` times more.
+        """
         torch.manual_seed(seed)
         device = renderer.device
         self.renderer, self.schedule, self.max_gaussians, self.batch = (
@@ -175,16 +193,16 @@ class Trainer:
         )
         self.images, self.depth, self.codes = frames.images.to(device), depth.to(device), codes
         self.half = torch.tensor([cameras.width / 2, cameras.height / 2], device=device)
-        moved = cameras.to(device)
-        self.cameras = [moved[view] for view in range(len(cameras))]
-        away = (cameras.centers - cameras.centers.mean(0)).norm(dim=-1)
-        self.extent = 1.1 * float(away.max())
+        device_cameras = cameras.to(device)
+        self.cameras = [device_cameras[view] for view in range(len(cameras))]
+        distance = (cameras.centers - cameras.centers.mean(0)).norm(dim=-1)
+        self.extent = 1.1 * float(distance.max())
         self.field = TreePlanes(start.means.amin(0), start.means.amax(0), field).to(device)
-        self.splats = Splats.of(start).to(device)
+        self.splats = Splats.from_gaussians(start).to(device)
         self.draws = _draws(
             [0, *(view for view in views if view)], input_copies, random.Random(seed)
         )
-        self.degree, self.most = 0, start.sh_degree
+        self.degree, self.max_degree = 0, start.sh_degree
         self.loss = math.nan
 
     def begin(self, stage: Stage) -> None:
@@ -223,14 +241,16 @@ class Trainer:
 
     def step(self, iteration: int) -> None:
         """One iteration, the first being 1: loss, gradients, growth and pruning, optimiser."""
-        how = self.schedule
+        schedule = self.schedule
         for group in self.optimiser.param_groups:
-            group["lr"] = group["start"] * group["fall"] ** min(1.0, iteration / how.rates_over)
-        if iteration % how.degree_every == 0:
-            self.degree = min(self.degree + 1, self.most)
+            group["lr"] = group["start"] * group["fall"] ** min(
+                1.0, iteration / schedule.rates_over
+            )
+        if iteration % schedule.degree_every == 0:
+            self.degree = min(self.degree + 1, self.max_degree)
         views = [next(self.draws) for _ in range(self.batch)]
-        loss, drawn = self._loss(
-            views, 5e-4 * (1e-6 / 5e-4) ** min(1.0, iteration / how.depth_over)
+        loss, drawings = self._loss(
+            views, 5e-4 * (1e-6 / 5e-4) ** min(1.0, iteration / schedule.depth_over)
         )
         loss.backward()
         self.loss = loss.detach()
@@ -239,17 +259,17 @@ class Trainer:
                 if parameter.grad is not None:
                     parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
         with torch.no_grad():
-            if iteration < how.grow_until:
-                self._watch(drawn)
+            if iteration < schedule.grow_until:
+                self._watch(drawings)
                 if (
-                    iteration > how.grow_from
-                    and iteration % how.grow_every == 0
+                    iteration > schedule.grow_from
+                    and iteration % schedule.grow_every == 0
                     and self.splats.count < self.max_gaussians
                 ):
                     self._grow()
-                if iteration > how.grow_from and iteration % how.prune_every == 0:
-                    self._prune(sizes=iteration > how.reset_every)
-                if iteration % how.reset_every == 0:
+                if iteration > schedule.grow_from and iteration % schedule.prune_every == 0:
+                    self._prune(sizes=iteration > schedule.reset_every)
+                if iteration % schedule.reset_every == 0:
                     self._reset_opacities()
         self.optimiser.step()  # what was replaced just now has no gradient and waits
         self.optimiser.zero_grad(set_to_none=True)
@@ -261,29 +281,31 @@ class Trainer:
             else [None] * len(views)
         )
         background = torch.rand(3, device=self.images.device)
-        drawn = [
+        drawings = [
             draw(self.renderer, self._gaussians(delta), self.cameras[view])
             for view, delta in zip(views, deltas, strict=True)
         ]
-        rgb = torch.stack([view.rgb + (1 - view.alpha)[..., None] * background for view in drawn])
+        rgb = torch.stack(
+            [view.rgb + (1 - view.alpha)[..., None] * background for view in drawings]
+        )
         target = torch.stack([self.images[view] for view in views]).float() / 255
         loss = (
             0.8 * (rgb - target).abs().mean()
             + 0.2 * (1 - ssim(rgb[-1:], target[-1:]))
             + 0.2 * (1 - ssim(rgb, target))
         )
-        inverse, known = (
-            torch.stack([view.inverse_depth for view in drawn]),
+        inverse, valid = (
+            torch.stack([view.inverse_depth for view in drawings]),
             torch.stack([self.depth[view] for view in views]),
         )
-        mask = (known > 0) & (inverse > 1e-10)
-        loss = loss + depth_weight * ((inverse - 1 / (known + 1e-7)) * mask).abs().mean()
+        mask = (valid > 0) & (inverse > 1e-10)
+        loss = loss + depth_weight * ((inverse - 1 / (valid + 1e-7)) * mask).abs().mean()
         if self.stage == "fine":
             loss = loss + self.field.penalty()
             if views[-1] == 0:  # the canonical scene is the input's
-                moved, scaled, turned = deltas[-1]
-                loss = loss + moved.square().mean() + scaled.abs().mean() + turned.abs().mean()
-        return loss, drawn
+                shift, scaling, rotation = deltas[-1]
+                loss = loss + shift.square().mean() + scaling.abs().mean() + rotation.abs().mean()
+        return loss, drawings
 
     def _gaussians(self, delta: tuple[Tensor, Tensor, Tensor] | None) -> Gaussians:
         means, scales, quats = (self.splats[name] for name in ("means", "scales", "quats"))
@@ -308,22 +330,26 @@ class Trainer:
 
     def _forget(self) -> None:
         device = self.images.device
-        self.pull, self.seen, self.radii = (
+        self.pull, self.visible_count, self.radii = (
             torch.zeros(self.splats.count, device=device) for _ in range(3)
         )
 
-    def _watch(self, drawn: list[Drawn]) -> None:
-        """How much the picture pulls at each Gaussian, in units of half its size, summed over the step's views; how often; how large."""
-        pull = sum(view.probe.grad[0] for view in drawn)
-        radii = torch.stack([view.radii for view in drawn]).amax(0)
+    def _watch(self, drawings: list[Drawn]) -> None:
+        """How much the picture pulls at each Gaussian, in units of half its size, summed over the
+        step's views; how often; how large.
+        """
+        pull = sum(view.probe.grad[0] for view in drawings)
+        radii = torch.stack([view.radii for view in drawings]).amax(0)
         visible = radii > 0
         self.pull += (pull * self.half).norm(dim=-1) * visible
-        self.seen += visible
+        self.visible_count += visible
         self.radii = torch.maximum(self.radii, radii)
 
     def _grow(self) -> None:
-        """Clones small Gaussians that are pulled at, replaces large ones by two (Kerbl et al. 2023, section 5.2)."""
-        pulled = self.pull / self.seen.clamp(min=1) >= 2e-4
+        """Clones small Gaussians that are pulled at, replaces large ones by two (Kerbl et al. 2023,
+        section 5.2).
+        """
+        pulled = self.pull / self.visible_count.clamp(min=1) >= 2e-4
         large = self.splats["scales"].amax(-1).exp() > 0.01 * self.extent
         cloned, divided = (
             (pulled & ~large).nonzero()[:, 0],
@@ -346,7 +372,11 @@ class Trainer:
             bad |= (self.radii > 20) | (self.splats["scales"].amax(-1).exp() > 0.5 * self.extent)
         stay = (~bad).nonzero()[:, 0]
         self._replace(stay, {name: value.data[:0] for name, value in self.splats.items()})
-        self.pull, self.seen, self.radii = self.pull[stay], self.seen[stay], self.radii[stay]
+        self.pull, self.visible_count, self.radii = (
+            self.pull[stay],
+            self.visible_count[stay],
+            self.radii[stay],
+        )
 
     def _reset_opacities(self) -> None:
         opacities = self.splats["opacities"]
@@ -385,20 +415,21 @@ def _draws(views: list[int], input_copies: int, rng: random.Random) -> Iterator[
 def initial_gaussians(
     frames: Frames, reconstruction: Reconstruction, sh_degree: int = 3
 ) -> Gaussians:
-    """One a pixel of the input view, at most INPUT_WIDTH across: as wide as the root mean square distance to three neighbours, opacity 0.1.
+    """One a pixel of the input view, at most INPUT_WIDTH across: as wide as the root mean square
+    distance to three neighbours, opacity 0.1.
 
     Raises ValueError if the input has fewer than four pixels of known depth.
     """
     height, width = frames.images.shape[1:3]
-    across = min(INPUT_WIDTH, width)
-    down = max(1, round(height * across / width))
+    columns = min(INPUT_WIDTH, width)
+    rows = max(1, round(height * columns / width))
     row, column = (
-        (torch.arange(n) + 0.5) * full / n for n, full in ((down, height), (across, width))
+        (torch.arange(n) + 0.5) * full / n for n, full in ((rows, height), (columns, width))
     )
     row, column = row.long()[:, None], column.long()
     depth = reconstruction.depth[:1].cpu()
-    known = ((depth[0] > 0) & (reconstruction.confidence[0].cpu() > 0.5))[row, column]
-    points = unproject(depth, reconstruction.cameras[0].to("cpu"))[0][row, column][known]
+    valid = ((depth[0] > 0) & (reconstruction.confidence[0].cpu() > 0.5))[row, column]
+    points = unproject(depth, reconstruction.cameras[0].to("cpu"))[0][row, column][valid]
     if len(points) < 4:
         raise ValueError(
             f"the input view has {len(points)} pixels of known depth; the published start needs 4"
@@ -406,7 +437,7 @@ def initial_gaussians(
     distance = torch.from_numpy(cKDTree(points.numpy()).query(points.numpy(), 4)[0][:, 1:]).float()
     scales = distance.square().mean(-1).clamp(min=1e-7).sqrt()[:, None].repeat(1, 3)
     sh_coeffs = torch.zeros(len(points), (sh_degree + 1) ** 2, 3)
-    sh_coeffs[:, 0] = from_rgb(frames.images[0].cpu()[row, column][known].float() / 255)
+    sh_coeffs[:, 0] = from_rgb(frames.images[0].cpu()[row, column][valid].float() / 255)
     quats = torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(len(points), 1)
     return Gaussians(points, quats, scales, torch.full((len(points),), 0.1), sh_coeffs)
 
@@ -432,10 +463,12 @@ def train(
     seconds_limit: float | None = None,
     on_progress: Callable[[Record], None] = lambda record: None,
 ) -> Result:
-    """The released recipe on these frames. The world is moved to its cube of side 20 and the result back.
+    """The released recipe on these frames. The world is moved to its cube of side 20 and the result
+    back.
 
-    train_views, held_out_views: indices of generated frames; the input is always trained on. truth: cameras that no frame was generated
-    for, and what they would see. seconds_limit: the run ends there, evaluation left out. Compiling is not counted, setting up is.
+    train_views, held_out_views: indices of generated frames; the input is always trained on. truth:
+    cameras that no frame was generated for, and what they would see. seconds_limit: the run ends
+    there, evaluation left out. Compiling is not counted, setting up is.
     """
     renderer = renderers.build(
         {"name": "gsplat" if torch.device(device).type == "cuda" else "numba"}
@@ -444,11 +477,11 @@ def train(
     clock = _Clock(renderer.device)
     points = reconstruction.points.points
     center = points.mean(0)
-    scale = SCENE_SIZE / float((points - center).abs().max())
+    scale = SCENE_HALF_SIZE / float((points - center).abs().max())
     still = torch.eye(3)
     cameras = transform_cameras(reconstruction.cameras, scale, still, -scale * center)
-    first = initial_gaussians(frames, reconstruction)
-    start = replace(first, means=scale * (first.means - center), scales=scale * first.scales)
+    initial = initial_gaussians(frames, reconstruction)
+    start = replace(initial, means=scale * (initial.means - center), scales=scale * initial.scales)
     trainer = Trainer(
         start,
         frames,
@@ -467,9 +500,9 @@ def train(
     held_out = [(trainer.cameras[view], trainer.images[view]) for view in held_out_views]
     true: list[tuple[Cameras, Tensor]] = []
     if truth is not None:
-        moved = transform_cameras(truth[0], scale, still, -scale * center).to(renderer.device)
+        aligned = transform_cameras(truth[0], scale, still, -scale * center).to(renderer.device)
         true = [
-            (moved[view], image.to(renderer.device)) for view, image in enumerate(truth[1].images)
+            (aligned[view], image.to(renderer.device)) for view, image in enumerate(truth[1].images)
         ]
 
     history: list[Record] = []
@@ -504,9 +537,9 @@ def train(
                 break
         if late:
             break
-    found = trainer.splats.gaussians().map(lambda value: value.detach().cpu())
+    result = trainer.splats.gaussians().map(lambda value: value.detach().cpu())
     return Result(
-        replace(found, means=found.means / scale + center, scales=found.scales / scale), history
+        replace(result, means=result.means / scale + center, scales=result.scales / scale), history
     )
 
 
@@ -514,13 +547,13 @@ class _Clock:
     """Seconds of work done, pauses left out."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.away, self.since = device, 0.0, time.perf_counter()
+        self.device, self.paused_seconds, self.since = device, 0.0, time.perf_counter()
         self.stopped: float | None = None
 
     def seconds(self) -> float:
         if self.stopped is None and self.device.type == "cuda":
             torch.cuda.synchronize()
-        return (self.stopped or time.perf_counter()) - self.since - self.away
+        return (self.stopped or time.perf_counter()) - self.since - self.paused_seconds
 
     def paused(self) -> "_Clock":
         return self
@@ -531,7 +564,7 @@ class _Clock:
         self.stopped = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
-        self.away += time.perf_counter() - self.stopped
+        self.paused_seconds += time.perf_counter() - self.stopped
         self.stopped = None
 
 
@@ -555,10 +588,12 @@ def time_step(
     device: torch.device | str = "cpu",
     batch: int = 2,
     seconds: float = 5.0,
-    most: int = 100,
+    max_rounds: int = 100,
     sigma: float = 1.0,
 ) -> dict[str, float]:
-    """Milliseconds (`measure.measure`) of a whole iteration, growth left out, at `count` random Gaussians of about `sigma` pixels."""
+    """Milliseconds (`measure.measure`) of a whole iteration, growth left out, at `count` random
+    Gaussians of about `sigma` pixels.
+    """
     renderer = renderers.build(
         {"name": "gsplat" if torch.device(device).type == "cuda" else "numba"}
     )
@@ -603,7 +638,7 @@ def time_step(
         input_copies=5,
         batch=batch,
     )
-    trainer.degree = trainer.most
+    trainer.degree = trainer.max_degree
     trainer.begin(stage)
     quiet = Schedule().grow_until - 1  # statistics are kept, nothing grows
     return measure(
@@ -611,7 +646,7 @@ def time_step(
         torch.device(device).type,
         warm_up=5,
         seconds=seconds,
-        most=most,
+        max_rounds=max_rounds,
     )
 
 
@@ -639,51 +674,51 @@ def main() -> None:
     step.add_argument("--stage", default="fine", choices=["coarse", "fine"])
     step.add_argument("--counts", type=int, nargs="+", default=[150_000, 500_000])
     step.add_argument("--width", type=int, default=1024)
-    asked = parser.parse_args()
-    if asked.command == "step":
-        size = (asked.width, asked.width * 3 // 4)
+    args = parser.parse_args()
+    if args.command == "step":
+        size = (args.width, args.width * 3 // 4)
         rows = []
-        for count in asked.counts:
-            times = time_step(count, asked.field, asked.stage, size=size, device=asked.device)
+        for count in args.counts:
+            times = time_step(count, args.field, args.stage, size=size, device=args.device)
             rows.append(
                 {
                     "gaussians": count,
                     "size": size,
-                    "field": asked.field,
-                    "stage": asked.stage,
+                    "field": args.field,
+                    "stage": args.stage,
                     "batch": 2,
                     **times,
                 }
             )
             print(rows[-1], flush=True)
-        print(write(f"published-step-{asked.stage}-{asked.field}", 0, asked.device, rows))
+        print(write(f"published-step-{args.stage}-{args.field}", 0, args.device, rows))
         return
-    given = kept(asked.frames)
-    training, held_out = given.views
-    made = train(
-        given.frames,
-        given.reconstruction,
-        given.trajectory,
+    frame_set = load_frame_set(args.frames)
+    training, held_out = frame_set.views
+    result = train(
+        frame_set.frames,
+        frame_set.reconstruction,
+        frame_set.trajectory,
         training,
         held_out,
-        truth=(given.true_cameras, given.true_frames),
-        coarse=asked.coarse,
-        fine=asked.fine,
-        field=asked.field,
-        max_gaussians=asked.max_gaussians,
-        device=asked.device,
-        seconds_limit=asked.seconds,
+        truth=(frame_set.true_cameras, frame_set.true_frames),
+        coarse=args.coarse,
+        fine=args.fine,
+        field=args.field,
+        max_gaussians=args.max_gaussians,
+        device=args.device,
+        seconds_limit=args.seconds,
         on_progress=lambda record: print(record, flush=True),
     )
-    if asked.to:
-        asked.to.mkdir(parents=True, exist_ok=True)
-        save(made.gaussians, asked.to)
+    if args.to:
+        args.to.mkdir(parents=True, exist_ok=True)
+        save(result.gaussians, args.to)
     print(
         write(
-            f"published-{asked.field}",
+            f"published-{args.field}",
             0,
-            asked.device,
-            [asdict(record) for record in made.history],
+            args.device,
+            [asdict(record) for record in result.history],
             unit="seconds",
         )
     )

@@ -1,7 +1,8 @@
 """How right whole runs are: python benchmarks/quality.py
 
-What `lift run` itself finds about its results (`metrics.json`), for pictures of which the truth is known: the demo's photograph, and a
-ray-cast room whose frames are right, or wrong and taken at their word, or wrong and corrected by the default.
+What `lift run` itself finds about its results (`metrics.json`), for pictures of which the truth is
+known: the demo's photograph, and a ray-cast room whose frames are right, or wrong and taken at
+their word, or wrong and corrected by the default.
 """
 
 import json
@@ -14,15 +15,15 @@ from measure import write
 
 CASES = {
     "demo": ["experiment=demo"],
-    "right frames": ["experiment=synthetic", "prior.strength=0"],
+    "right frames": ["experiment=synthetic", "prior.severity=0"],
     "wrong frames, taken at their word": [
         "experiment=synthetic",
-        "prior.strength=1",
+        "prior.severity=1",
         "pose=planned",
         "distortion=identity",
-        "fit.trust.frames=0",
+        "fit.robust.frames=0",
     ],
-    "wrong frames": ["experiment=synthetic", "prior.strength=1"],
+    "wrong frames": ["experiment=synthetic", "prior.severity=1"],
 }
 
 

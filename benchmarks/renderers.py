@@ -1,6 +1,7 @@
 """Times the renderers: python benchmarks/renderers.py [--device cuda] [--quick]
 
-One view of random Gaussians whose standard deviation is about one pixel; forward alone, and backward alone, of all gradients.
+One view of random Gaussians whose standard deviation is about one pixel; forward alone, and
+backward alone, of all gradients.
 """
 
 import argparse
@@ -73,7 +74,8 @@ def main() -> None:
             rows.append({"renderer": name, "gaussians": count, "size": size, **times})
             forward, backward = times["forward"]["median"], times["backward"]["median"]
             print(
-                f"{name:10} {count:7} at {size}: forward {forward:8.1f} ms, backward {backward:8.1f} ms",
+                f"{name:10} {count:7} at {size}: forward {forward:8.1f} ms, backward "
+                f"{backward:8.1f} ms",
                 flush=True,
             )
     if not arguments.quick:

@@ -1,7 +1,8 @@
 """Times a whole run, stage by stage: python benchmarks/stages.py [setting=value ...]
 
-A fresh `lift run experiment=demo` (or other settings) in a process of its own and an empty folder: seconds and peak memory of each
-stage as the run itself records them, the wall time of the whole process, start-up, delivery and report included, and its quality.
+A fresh `lift run experiment=demo` (or other settings) in a process of its own and an empty folder:
+seconds and peak memory of each stage as the run itself records them, the wall time of the whole
+process, start-up, delivery and report included, and its quality.
 """
 
 import json
@@ -17,13 +18,13 @@ import psutil
 from measure import write
 
 
-def peak_of(process: subprocess.Popen, found: dict[str, int]) -> None:
+def peak_of(process: subprocess.Popen, peaks: dict[str, int]) -> None:
     """Watches the resident memory of a process until it ends."""
     watched = psutil.Process(process.pid)
-    found["bytes"] = 0
+    peaks["bytes"] = 0
     while process.poll() is None:
         try:
-            found["bytes"] = max(found["bytes"], watched.memory_info().rss)
+            peaks["bytes"] = max(peaks["bytes"], watched.memory_info().rss)
         except psutil.Error:
             return
         time.sleep(0.05)

@@ -1,11 +1,14 @@
-"""Times a whole training step and its parts: python benchmarks/training_step.py [--device cuda] [--quick]
+"""Times a whole training step and its parts: python benchmarks/training_step.py [--device cuda]
+[--quick]
 
-What is timed is the product's own path: a SceneModule under Lightning's Trainer with Lightning's data module, one view a step, default
-losses, the scene of `renderers.py` (standard deviation about one pixel) held to eight pictures of itself. A step's time runs from its
-begin to the next one's; what a batch of steps pays for drawing views and for Lightning's loops is `between`, its share. Parts come
-from a second run with a clock around each function, device work finished inside.
-Learning rates are so small that the scene stays what its row says; the work is the same. Densification (one per cent of the Gaussians
-moved, five per cent added) is timed as a round of its own, of which a step pays the share of one in `fit.densify.every`: `whole`.
+What is timed is the product's own path: a SceneModule under Lightning's Trainer with Lightning's
+data module, one view a step, default losses, the scene of `renderers.py` (standard deviation about
+one pixel) held to eight pictures of itself. A step's time runs from its begin to the next one's;
+what a batch of steps pays for drawing views and for Lightning's loops is `between`, its share.
+Parts come from a second run with a clock around each function, device work finished inside.
+Learning rates are so small that the scene stays what its row says; the work is the same.
+Densification (one per cent of the Gaussians moved, five per cent added) is timed as a round of its
+own, of which a step pays the share of one in `fit.densify.every`: `whole`.
 """
 
 import argparse
@@ -22,7 +25,7 @@ from unittest.mock import patch
 
 import pytorch_lightning as lightning
 import torch
-from measure import finish, spread, write
+from measure import finish, quartiles, write
 from omegaconf import OmegaConf
 from renderers import SEED, scene
 
@@ -34,7 +37,7 @@ from lift.renderers import Renderer, renderers
 from lift.runtime.parallel import torch_on_one_thread
 from lift.spherical_harmonics import from_rgb
 from lift.training import densify
-from lift.training.data import STEPS_A_BATCH, SceneData
+from lift.training.data import STEPS_PER_BATCH, SceneData
 from lift.training.module import SceneModule
 from lift.training.splats import Splats
 from lift.types import Cameras, Frames, PointCloud, Reconstruction
@@ -51,9 +54,11 @@ PARTS = {
     "optimiser": (torch.optim.Adam, "step"),
     "optimise": (SceneModule, "optimise"),
 }
-"""Where the clock is put; a part of a part is within it (`render` holds the kernels of the way there, `backward` those of the way back)."""
+"""Where the clock is put; a part of a part is within it (`render` holds the kernels of the way
+there, `backward` those of the way back).
+"""
 
-KERNELS = ("project", "bin_by_tile", "composite", "pair_sums", "unproject")
+KERNELS = ("project", "bin_by_tile", "composite", "composite_gradient", "project_gradient")
 
 
 def module(renderer: Renderer, count: int, size: int, steps: int) -> SceneModule:
@@ -65,42 +70,44 @@ def module(renderer: Renderer, count: int, size: int, steps: int) -> SceneModule
     eyes = torch.stack(
         [torch.linspace(0, 0.1, VIEWS), torch.zeros(VIEWS), torch.zeros(VIEWS)], dim=-1
     )
-    down, middle = (
+    up_axis, target = (
         torch.tensor([0.0, 1, 0]).expand(VIEWS, 3),
         torch.tensor([0.0, 0, 4]).expand(VIEWS, 3),
     )
     cameras = Cameras(
-        look_at(eyes, middle, down), camera.intrinsics.repeat(VIEWS, 1, 1), size, size
+        look_at(eyes, target, up_axis), camera.intrinsics.repeat(VIEWS, 1, 1), size, size
     )
     with torch.no_grad():
-        shown = renderers.build({"name": "numba"})(gaussians, cameras)
+        rendered = renderers.build({"name": "numba"})(gaussians, cameras)
     generator = torch.Generator().manual_seed(SEED)
-    noisy = shown.rgb + 0.1 * torch.randn(shown.rgb.shape, generator=generator)
+    noisy = rendered.rgb + 0.1 * torch.randn(rendered.rgb.shape, generator=generator)
     frames = Frames((noisy.clamp(0, 1) * 255).round().to(torch.uint8))
     reconstruction = Reconstruction(
         cameras,
         PointCloud(gaussians.means, colors[0]),
-        shown.depth * 1.05,
-        (shown.alpha > 0.5).float(),
+        rendered.depth * 1.05,
+        (rendered.alpha > 0.5).float(),
     )
     still = dict.fromkeys(OmegaConf.structured(Fit).learning_rate, 1e-9)
-    how = OmegaConf.merge(
+    settings = OmegaConf.merge(
         OmegaConf.structured(Fit),
         {
             "steps": steps,
             "max_gaussians": count,
             "log_every": 20,
             "learning_rate": still,
-            "densify": {"first": 10**9},
+            "densify": {"start": 10**9},
         },
     )
-    return SceneModule(gaussians, Identity(), renderer, frames, reconstruction, how, 4.0, SEED)
+    return SceneModule(gaussians, Identity(), renderer, frames, reconstruction, settings, 4.0, SEED)
 
 
-def train(made: SceneModule, steps: int, device: str) -> tuple[list[float], float]:
-    """Milliseconds from each step's begin to the next one's, but for the first few; and what lies between steps, of a batch as it mostly is."""
+def train(scene_module: SceneModule, steps: int, device: str) -> tuple[list[float], float]:
+    """Milliseconds from each step's begin to the next one's, but for the first few; and what lies
+    between steps, of a batch as it mostly is.
+    """
     begun, ended = [], []
-    optimise = made.optimise
+    optimise = scene_module.optimise
 
     def timed(views: torch.Tensor) -> Any:
         finish(device)
@@ -110,8 +117,8 @@ def train(made: SceneModule, steps: int, device: str) -> tuple[list[float], floa
         ended.append(1e3 * time.perf_counter())
         return result
 
-    made.optimise = timed
-    data = SceneData(list(range(1, VIEWS)), [], made.settings.views_per_step, steps, SEED)
+    scene_module.optimise = timed
+    data = SceneData(list(range(1, VIEWS)), [], scene_module.settings.batch_size, steps, SEED)
     trainer = lightning.Trainer(
         accelerator="gpu" if device == "cuda" else "cpu",
         devices=1,
@@ -124,17 +131,17 @@ def train(made: SceneModule, steps: int, device: str) -> tuple[list[float], floa
         limit_val_batches=0,
         use_distributed_sampler=False,
     )
-    with warnings.catch_warnings(), torch_on_one_thread(made.renderer.own_threads):
+    with warnings.catch_warnings(), torch_on_one_thread(scene_module.renderer.has_thread_pool):
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-        trainer.fit(made, data)
+        trainer.fit(scene_module, data)
     between = [after - before for before, after in zip(ended, begun[1:], strict=False)]
     batches = [
-        sum(between[k : k + STEPS_A_BATCH])
-        for k in range(0, len(between) - STEPS_A_BATCH + 1, STEPS_A_BATCH)
+        sum(between[k : k + STEPS_PER_BATCH])
+        for k in range(0, len(between) - STEPS_PER_BATCH + 1, STEPS_PER_BATCH)
     ]
     return [after - before for before, after in zip(begun, begun[1:], strict=False)][
         WARM_UP:
-    ], statistics.median(batches or [0.0]) / STEPS_A_BATCH
+    ], statistics.median(batches or [0.0]) / STEPS_PER_BATCH
 
 
 @contextmanager
@@ -143,33 +150,35 @@ def clocks(device: str, numba: bool) -> Iterator[dict[str, list[float]]]:
     times: dict[str, list[float]] = defaultdict(list)
 
     def timed(name: str, function: Callable) -> Callable:
-        def call(*arguments: Any, **named: Any) -> Any:
+        def call(*arguments: Any, **keywords: Any) -> Any:
             finish(device)
             start = time.perf_counter()
             try:
-                return function(*arguments, **named)
+                return function(*arguments, **keywords)
             finally:
                 finish(device)
                 times[name].append(1e3 * (time.perf_counter() - start))
 
         return call
 
-    places = dict(PARTS) | (
+    targets = dict(PARTS) | (
         {f"kernel {name}": (lift.renderers.numba, name) for name in KERNELS} if numba else {}
     )
     with ExitStack() as stack:
-        for name, (owner, attribute) in places.items():
+        for name, (owner, attribute) in targets.items():
             stack.enter_context(
                 patch.object(owner, attribute, timed(name, getattr(owner, attribute)))
             )
         yield times
 
 
-def densification(made: SceneModule, device: str) -> list[float]:
-    """Milliseconds of a round in which a hundredth of the Gaussians is moved and five in a hundred are added, each time from the same state."""
-    how, times = made.settings.densify, []
+def densification(scene_module: SceneModule, device: str) -> list[float]:
+    """Milliseconds of a round in which a hundredth of the Gaussians is moved and five in a hundred
+    are added, each time from the same state.
+    """
+    densify_settings, times = scene_module.settings.densify, []
     for _ in range(6):
-        splats = copy.deepcopy(made.splats)
+        splats = copy.deepcopy(scene_module.splats)
         optimiser = torch.optim.Adam(
             [{"name": name, "params": [parameter]} for name, parameter in splats.items()],
             fused=True,
@@ -182,7 +191,13 @@ def densification(made: SceneModule, device: str) -> list[float]:
             finish(device)
             start = time.perf_counter()
             importance = splats["opacities"].sigmoid()
-            densify.relocate(splats, optimiser, how.dead, lambda: importance, rng)  # noqa: B023
+            densify.relocate(
+                splats,
+                optimiser,
+                densify_settings.min_opacity,
+                lambda importance=importance: importance,
+                rng,
+            )
             densify.grow(splats, optimiser, round(1.05 * splats.count), importance, rng)
             finish(device)
         times.append(1e3 * (time.perf_counter() - start))
@@ -199,17 +214,17 @@ def time_case(
         "renderer": name,
         "gaussians": count,
         "size": size,
-        "step": spread(times),
+        "step": quartiles(times),
         "between": round(between, 3),
     }
     if parts:
         with clocks(device, name == "numba") as calls:
-            train(made := module(renderer, count, size, steps), steps, device)
-        rounds = densification(made.to(device), device)
-        share = statistics.median(rounds) / made.settings.densify.every
-        row["densification"] = {"round": spread(rounds), "share": round(share, 2)}
-        row["whole"] = round(row["step"]["median"] + between + share, 2)
-        row["parts"] = {part: spread(times[WARM_UP:]) for part, times in calls.items()}
+            train(scene_module := module(renderer, count, size, steps), steps, device)
+        rounds = densification(scene_module.to(device), device)
+        fraction = statistics.median(rounds) / scene_module.settings.densify.every
+        row["densification"] = {"round": quartiles(rounds), "share": round(fraction, 2)}
+        row["whole"] = round(row["step"]["median"] + between + fraction, 2)
+        row["parts"] = {part: quartiles(times[WARM_UP:]) for part, times in calls.items()}
     return row
 
 
@@ -231,14 +246,15 @@ def main() -> None:
                 name, count, size, arguments.device, WARM_UP + (4 if slow else 80), parts=not slow
             )
             rows.append(row)
-            whole = f", whole {row['whole']:.1f} ms" if "whole" in row else ""
+            total_text = f", whole {row['whole']:.1f} ms" if "whole" in row else ""
             print(
-                f"{name:10} {count:7} at {size}: step {row['step']['median']:8.1f} ms{whole}",
+                f"{name:10} {count:7} at {size}: step {row['step']['median']:8.1f} ms{total_text}",
                 flush=True,
             )
             for part, times in row.get("parts", {}).items():
                 print(
-                    f"    {part:22} {times['median']:8.2f} ms  ({times['low']:.2f} to {times['high']:.2f})"
+                    f"    {part:22} {times['median']:8.2f} ms  ({times['low']:.2f} to "
+                    f"{times['high']:.2f})"
                 )
     if not arguments.quick:
         print(write("training-step", SEED, arguments.device, rows))

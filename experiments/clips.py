@@ -106,11 +106,13 @@ def decode(video: Path, numbers: Sequence[int], crop: Box | None) -> Images:
     Raises:
         ValueError: If the video has fewer frames.
     """
-    wanted = set(numbers)
-    found = {number: frame for number, frame in enumerate(_pictures(video)) if number in wanted}
-    if missing := wanted - found.keys():
+    number_set = set(numbers)
+    frames = {
+        number: frame for number, frame in enumerate(_pictures(video)) if number in number_set
+    }
+    if missing := number_set - frames.keys():
         raise ValueError(f"{video} has no frame {min(missing)}")
-    pictures = [found[number] for number in numbers]
+    pictures = [frames[number] for number in numbers]
     if crop:
         x, y, width, height = crop
         pictures = [picture[y : y + height, x : x + width] for picture in pictures]
@@ -180,12 +182,12 @@ def requested_cameras(clip: GeneratedClip, width: int, height: int) -> Cameras |
         poses[:, :3] = numbers[:, 7:].reshape(-1, 3, 4)
         intrinsics = _intrinsics(numbers[:, 1:5] * [width, height, width, height])
     elif arrays.is_file():
-        with np.load(arrays) as known:
-            gen3c = "w2c" in known
-            poses = known["w2c" if gen3c else "extrinsics"].astype(np.float64)
+        with np.load(arrays) as camera_file:
+            gen3c = "w2c" in camera_file
+            poses = camera_file["w2c" if gen3c else "extrinsics"].astype(np.float64)
             if not gen3c:  # EX-4D's axes are OpenGL's: y up, z backwards
                 poses = np.diag([1.0, -1.0, -1.0, 1.0]) @ poses
-            matrices = known["K" if gen3c else "intrinsics"].astype(np.float64)
+            matrices = camera_file["K" if gen3c else "intrinsics"].astype(np.float64)
             matrices = np.broadcast_to(matrices, (len(poses), 3, 3))
             full = 2 * matrices[:, 0, 2], 2 * matrices[:, 1, 2]
         values = matrices[:, [0, 1, 0, 1], [0, 1, 2, 2]]
@@ -193,9 +195,9 @@ def requested_cameras(clip: GeneratedClip, width: int, height: int) -> Cameras |
         intrinsics = _intrinsics(values * scale)
     else:
         return None
-    chosen = list(clip.numbers)
-    camera_poses = torch.from_numpy(poses[chosen]).float()
-    camera_intrinsics = torch.from_numpy(intrinsics[chosen]).float()
+    frame_indices = list(clip.numbers)
+    camera_poses = torch.from_numpy(poses[frame_indices]).float()
+    camera_intrinsics = torch.from_numpy(intrinsics[frame_indices]).float()
     return Cameras(camera_poses, camera_intrinsics, width, height)
 
 

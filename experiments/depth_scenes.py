@@ -1,8 +1,11 @@
-"""Scenes made by chance, rendered with exact depth: what the built-in depth network learns from (train_depth.py).
+"""Scenes made by chance, rendered with exact depth: what the built-in depth network learns from
+(train_depth.py).
 
-A place (a room, a street, hills, plants seen closely, a table, figures, a heap) is a few dozen to a few thousand boxes, balls, cones and
-leaves with materials of their own. `Place.chance` makes one on the CPU from a seed; `render` casts rays at it, on a GPU with a
-kernel of its own (scenes_triton.py) and on a CPU with numba's, and shades them in torch. World: y is up, metres; cameras as in `lift.types`.
+A place (a room, a street, hills, plants seen closely, a table, figures, a heap) is a few dozen to a
+few thousand boxes, balls, cones and leaves with materials of their own. `Place.chance` makes one on
+the CPU from a seed; `render` casts rays at it, on a GPU with a kernel of its own (scenes_triton.py)
+and on a CPU with numba's, and shades them in torch. World: y is up, metres; cameras as in
+`lift.types`.
 """
 
 import math
@@ -41,8 +44,10 @@ Vector = tuple[float, float, float] | Array
 
 
 @dataclass
-class Place:
-    """Shapes: each a unit box, ball, cone (radius 1 at y = -1, `taper` at y = 1) or leaf (in z = 0, y from 0 to 1) under an affine map."""
+class RandomScene:
+    """Shapes: each a unit box, ball, cone (radius 1 at y = -1, `taper` at y = 1) or leaf (in z = 0,
+    y from 0 to 1) under an affine map.
+    """
 
     rng: np.random.Generator
     kind: list[Array] = field(default_factory=list)
@@ -91,12 +96,12 @@ class Place:
         along = (tip - foot) / 2
         if not np.linalg.norm(along) > 1e-9 or below <= 0:
             return
-        side = _across(along)
-        other = np.cross(side, along / max(np.linalg.norm(along), 1e-9))
+        side = _perpendicular(along)
+        normal = np.cross(side, along / max(np.linalg.norm(along), 1e-9))
         self.add(
             CONE,
             (foot + tip) / 2,
-            np.stack([side * below, along, other * below], axis=1),
+            np.stack([side * below, along, normal * below], axis=1),
             material,
             above / max(below, 1e-6),
         )
@@ -111,7 +116,9 @@ class Place:
         material: Array,
         outline: Array | float = 1.0,
     ) -> None:
-        """Many at once: from `foot` [n 3] in the direction `along` [n 3], facing `normal`. outline: 1 pointed at both ends, 0 round, 3 broad below."""
+        """Many at once: from `foot` [n 3] in the direction `along` [n 3], facing `normal`. outline:
+        1 pointed at both ends, 0 round, 3 broad below.
+        """
         along = along / np.linalg.norm(along, axis=1, keepdims=True).clip(1e-9)
         side = np.cross(along, normal + 1e-3)
         side = np.where(
@@ -131,13 +138,13 @@ class Place:
         self.add(LEAF, foot, axes, material, outline)
 
     @classmethod
-    def chance(cls, seed: int, pictures: int, name: str | None = None) -> "Place":
+    def chance(cls, seed: int, pictures: int, name: str | None = None) -> "RandomScene":
         """A place of any kind, or of the one named."""
-        place = cls(np.random.default_rng(seed), pictures=pictures)
+        scene = cls(np.random.default_rng(seed), pictures=pictures)
         names = list(PLACES)
         weights = np.array([PLACES[n][1] for n in names], float)
-        PLACES[name or names[place.rng.choice(len(names), p=weights / weights.sum())]][0](place)
-        return place
+        PLACES[name or names[scene.rng.choice(len(names), p=weights / weights.sum())]][0](scene)
+        return scene
 
     def packed(self) -> dict[str, Array]:
         """Seen from the camera, sorted by kind, as float32."""
@@ -153,7 +160,7 @@ class Place:
         center, axes = (center - self.eye) @ turn.T, turn @ axes
         inverse = np.linalg.inv(axes)
         offset = -(inverse @ center[:, :, None])
-        reach = np.linalg.norm(axes, axis=1).max(1) * np.where(
+        radius = np.linalg.norm(axes, axis=1).max(1) * np.where(
             kind == BOX, 1.75, np.where(kind == CONE, 1.5 * np.maximum(1, taper), 1.2)
         )
         light = {
@@ -172,7 +179,7 @@ class Place:
             "taper": taper,
             "material": material,
             "size": np.linalg.norm(axes, axis=1),
-            "ball": np.concatenate([center, reach[:, None]], axis=1),
+            "ball": np.concatenate([center, radius[:, None]], axis=1),
             **light,
         }
 
@@ -183,9 +190,9 @@ class Place:
         x = x / np.linalg.norm(x)
         x = x - z * (x @ z)
         c, s = math.cos(self.roll), math.sin(self.roll)
-        down = np.cross(z, x)
-        x, down = c * x + s * down, c * down - s * x
-        return np.stack([x, down, z])
+        y_axis = np.cross(z, x)
+        x, y_axis = c * x + s * y_axis, c * y_axis - s * x
+        return np.stack([x, y_axis, z])
 
     # Materials
 
@@ -201,7 +208,7 @@ class Place:
     def stuff(
         self,
         family: int | None = None,
-        first: Array | None = None,
+        base_color: Array | None = None,
         second: Array | None = None,
         scale: float | None = None,
         **more: float,
@@ -215,14 +222,14 @@ class Place:
             )
         if family == PHOTO and not self.pictures:
             family = MARBLE
-        first = self.color() if first is None else first
+        base_color = self.color() if base_color is None else base_color
         second = (
-            np.clip(first * r.uniform(0.35, 1.5) + r.normal(0, 0.05, 3), 0.01, 0.95)
+            np.clip(base_color * r.uniform(0.35, 1.5) + r.normal(0, 0.05, 3), 0.01, 0.95)
             if second is None
             else second
         )
         out = np.zeros(COLUMNS)
-        out[FAMILY], out[FIRST : FIRST + 3], out[SECOND : SECOND + 3] = family, first, second
+        out[FAMILY], out[FIRST : FIRST + 3], out[SECOND : SECOND + 3] = family, base_color, second
         out[SCALE] = scale if scale is not None else np.exp(r.uniform(np.log(0.05), np.log(0.8)))
         out[ASPECT], out[ANGLE] = (
             r.choice([1.0, 1.0, 2.0, 3.0, 6.0]),
@@ -249,14 +256,14 @@ class Place:
         )
         out = np.tile(self.stuff(family, scale=1.0), (n, 1))
         for k in range(n):
-            first = _rgb(
+            base_color = _rgb(
                 (hue + r.normal(0, 0.02)) % 1,
                 np.clip(vivid + r.normal(0, 0.08), 0, 1),
                 np.clip(light * np.exp(r.normal(0, 0.25)), 0.02, 0.9),
             )
             out[k, FIRST : FIRST + 3], out[k, SECOND : SECOND + 3] = (
-                first,
-                np.clip(first * r.uniform(0.5, 1.6), 0, 0.95),
+                base_color,
+                np.clip(base_color * r.uniform(0.5, 1.6), 0, 0.95),
             )
         out[:, SEED] = r.integers(4096, size=n)
         return out
@@ -295,11 +302,11 @@ class Place:
         r = self.rng
         self.sky()
         warm = _rgb(r.uniform(0.05, 0.14), r.uniform(0, 0.45), 1.0)
-        reach = np.linalg.norm(np.asarray(at) - self.aim) ** 2 + 1
+        squared_distance = np.linalg.norm(np.asarray(at) - self.aim) ** 2 + 1
         self.light |= {
             "lamp": np.asarray(at, float),
             "glare": np.zeros(3),
-            "shine": warm * r.uniform(0.3, 1.6) * reach,
+            "shine": warm * r.uniform(0.3, 1.6) * squared_distance,
             "around": np.array([1.0, 0.97, 0.93]) * r.uniform(0.2, 0.8),
             "haze": np.zeros(1),
         }
@@ -318,14 +325,14 @@ def _turn(yaw: float, tilt: float = 0.0) -> Array:
     )
 
 
-def _across(along: Array) -> Array:
+def _perpendicular(along: Array) -> Array:
     side = np.cross(
         along, (0.0, 0, 1) if abs(along[2]) < 0.9 * np.linalg.norm(along) else (1.0, 0, 0)
     )
     return side / max(np.linalg.norm(side), 1e-9)
 
 
-def _away(rng: np.random.Generator, n: int, up: float = 0.0) -> Array:
+def _random_direction(rng: np.random.Generator, n: int, up: float = 0.0) -> Array:
     """Directions in all ways, pulled upwards."""
     out = rng.normal(size=(n, 3)) + (0, up, 0)
     return out / np.linalg.norm(out, axis=1, keepdims=True).clip(1e-9)
@@ -334,7 +341,7 @@ def _away(rng: np.random.Generator, n: int, up: float = 0.0) -> Array:
 # Things that stand at a spot on the ground, about as tall as asked for
 
 
-def _plant(p: Place, at: Vector, tall: float) -> None:
+def _plant(p: RandomScene, at: Vector, tall: float) -> None:
     """A pot or the ground, stems, leaves on them."""
     r, at = p.rng, np.asarray(at, float)
     if r.random() < 0.5:
@@ -344,7 +351,7 @@ def _plant(p: Place, at: Vector, tall: float) -> None:
 
 
 def _sprig(
-    p: Place,
+    p: RandomScene,
     at: Array,
     tall: float,
     stems: int,
@@ -359,11 +366,11 @@ def _sprig(
     foot, along, normal, length, width = [], [], [], [], []
     bark = p.stuff(PLAIN, _rgb(r.uniform(0.08, 0.3), 0.5, r.uniform(0.1, 0.4)))
     for _ in range(stems):
-        out = _away(r, 1, up)[0]
+        out = _random_direction(r, 1, up)[0]
         number = int(r.integers(10, 28)) if feathered else int(r.integers(2, 9))
         t = np.linspace(0.15, 1, number)[:, None]
-        reach = tall * r.uniform(0.6, 1.1)
-        path = at + reach * (t * out + bend * t**2 * (out * (1, 0, 1) * 0.6 - (0, 0.45, 0)))
+        max_length = tall * r.uniform(0.6, 1.1)
+        path = at + max_length * (t * out + bend * t**2 * (out * (1, 0, 1) * 0.6 - (0, 0.45, 0)))
         p.cone(at, path[number // 2], 0.012 * tall, 0.008 * tall, bark)
         p.cone(path[number // 2], path[-1], 0.008 * tall, 0.003 * tall, bark)
         flow = np.gradient(path, axis=0)
@@ -387,9 +394,11 @@ def _sprig(
     p.leaves(foot, along, normal, length, width, p.greens(len(foot)), shape)
 
 
-def _palm(p: Place, at: Array, tall: float) -> None:
-    """A crown of feathered fronds on a short trunk, as of cycads, tree ferns and palms: they rise, arch outwards all around and hang down. Those
-    that come towards the eye are before the trunk, and hide those that go away from it."""
+def _palm(p: RandomScene, at: Array, tall: float) -> None:
+    """A crown of feathered fronds on a short trunk, as of cycads, tree ferns and palms: they rise,
+    arch outwards all around and hang down. Those that come towards the eye are before the trunk,
+    and hide those that go away from it.
+    """
     r = p.rng
     trunk = tall * r.choice([0.03, r.uniform(0.1, 0.4)])
     p.cone(
@@ -413,8 +422,8 @@ def _palm(p: Place, at: Array, tall: float) -> None:
         step = np.stack(
             [np.cos(angle) * math.cos(turn), np.sin(angle), np.cos(angle) * math.sin(turn)], axis=1
         )
-        own = long * r.uniform(0.75, 1.1)
-        path = crown + np.concatenate([np.zeros((1, 3)), np.cumsum(step, axis=0)]) * own / (
+        leaf_length = long * r.uniform(0.75, 1.1)
+        path = crown + np.concatenate([np.zeros((1, 3)), np.cumsum(step, axis=0)]) * leaf_length / (
             number - 1
         )
         stem = p.stuff(PLAIN, _rgb(r.uniform(0.12, 0.3), 0.5, r.uniform(0.15, 0.4)))
@@ -432,7 +441,7 @@ def _palm(p: Place, at: Array, tall: float) -> None:
             )
             normal.append(np.cross(flow, sign * side)[1:] + r.normal(0, 0.1, (number - 1, 3)))
             length.append(
-                own * leaf * np.sin(math.pi * np.clip(0.12 + 0.83 * t[1:, 0], 0, 1)) ** 0.7
+                leaf_length * leaf * np.sin(math.pi * np.clip(0.12 + 0.83 * t[1:, 0], 0, 1)) ** 0.7
             )
     foot, along, normal, length = (np.concatenate(a) for a in (foot, along, normal, length))
     p.leaves(
@@ -446,11 +455,11 @@ def _palm(p: Place, at: Array, tall: float) -> None:
     )
 
 
-def _flower(p: Place, at: Array, toward: Array, size: float, petals: Array) -> None:
+def _flower(p: RandomScene, at: Array, toward: Array, size: float, petals: Array) -> None:
     """A blossom that faces `toward`."""
     r = p.rng
     toward = toward / np.linalg.norm(toward)
-    side = _across(toward)
+    side = _perpendicular(toward)
     rings, number = int(r.integers(1, 4)), int(r.integers(5, 14))
     for ring in range(rings):
         angle = np.linspace(0, 2 * math.pi, number, endpoint=False) + ring * 0.4
@@ -473,7 +482,7 @@ def _flower(p: Place, at: Array, toward: Array, size: float, petals: Array) -> N
     )
 
 
-def _tree(p: Place, at: Vector, tall: float) -> None:
+def _tree(p: RandomScene, at: Vector, tall: float) -> None:
     r, at = p.rng, np.asarray(at, float)
     bark = p.stuff(WOOD, _rgb(r.uniform(0.04, 0.11), 0.4, r.uniform(0.1, 0.4)), scale=0.1 * tall)
     trunk = at + (r.normal(0, 0.03 * tall), tall * r.uniform(0.3, 0.55), r.normal(0, 0.03 * tall))
@@ -494,22 +503,28 @@ def _tree(p: Place, at: Vector, tall: float) -> None:
         return
     crown, wide = at + (0, 0.7 * tall, 0), tall * r.uniform(0.2, 0.42)
     for _ in range(int(r.integers(2, 6))):
-        p.cone(trunk, crown + _away(r, 1, 0.2)[0] * wide * 0.7, 0.02 * tall, 0.006 * tall, bark)
+        p.cone(
+            trunk,
+            crown + _random_direction(r, 1, 0.2)[0] * wide * 0.7,
+            0.02 * tall,
+            0.006 * tall,
+            bark,
+        )
     body = p.greens(9, PLAIN)
     body[:, SCALE], body[:, BUMP] = 0.05 * tall, 2.0
     body[:, FIRST : FIRST + 3] *= 0.6
-    spots = crown + _away(r, 9, 0.2) * wide * r.uniform(0.3, 0.75, (9, 1))
+    spots = crown + _random_direction(r, 9, 0.2) * wide * r.uniform(0.3, 0.75, (9, 1))
     for spot, green in zip(spots, body, strict=False):
         p.ball(spot, wide * r.uniform(0.35, 0.55, 3), green)
     number = int(r.choice([0, 80, 250]))
     if number:
-        spot = spots[r.integers(9, size=number)] + _away(r, number) * wide * r.uniform(
+        spot = spots[r.integers(9, size=number)] + _random_direction(r, number) * wide * r.uniform(
             0.4, 0.62, (number, 1)
         )
         p.leaves(
             spot,
-            _away(r, number),
-            _away(r, number, 0.8),
+            _random_direction(r, number),
+            _random_direction(r, number, 0.8),
             wide * 0.16,
             wide * 0.11,
             p.greens(number),
@@ -517,7 +532,7 @@ def _tree(p: Place, at: Vector, tall: float) -> None:
         )
 
 
-def _table(p: Place, at: Vector, tall: float) -> tuple[Array, float]:
+def _table(p: RandomScene, at: Vector, tall: float) -> tuple[Array, float]:
     """The middle of its top and half its width."""
     r, at = p.rng, np.asarray(at, float)
     wide, deep, yaw, material = (
@@ -539,7 +554,7 @@ def _table(p: Place, at: Vector, tall: float) -> tuple[Array, float]:
     return at + (0, 1.025 * tall, 0), 0.4 * deep
 
 
-def _chair(p: Place, at: Vector, tall: float) -> None:
+def _chair(p: RandomScene, at: Vector, tall: float) -> None:
     r, at, yaw, material = p.rng, np.asarray(at, float), p.rng.uniform(0, 6.3), p.stuff()
     turn, seat, wide = _turn(yaw), 0.5 * tall, 0.45 * tall
     soft = r.random() < 0.35
@@ -567,7 +582,7 @@ def _chair(p: Place, at: Vector, tall: float) -> None:
             )
 
 
-def _shelf(p: Place, at: Vector, tall: float, yaw: float = 0.0) -> None:
+def _shelf(p: RandomScene, at: Vector, tall: float, yaw: float = 0.0) -> None:
     r, at, material = p.rng, np.asarray(at, float), p.stuff()
     wide, deep, rows, turn = (
         tall * r.uniform(0.35, 0.9),
@@ -593,25 +608,25 @@ def _shelf(p: Place, at: Vector, tall: float, yaw: float = 0.0) -> None:
             x += thick * r.choice([1.02, 1.02, 2.0])
 
 
-def _vessel(p: Place, at: Vector, tall: float) -> None:
+def _vessel(p: RandomScene, at: Vector, tall: float) -> None:
     """A bottle, a cup, a vase, a bowl: cones upon cones."""
     r, at, material = p.rng, np.asarray(at, float), p.stuff(gloss=p.rng.uniform(0, 1))
     radius, low = [tall * r.uniform(0.1, 0.35)], 0.0
-    for share in np.diff(np.sort(np.concatenate([[0, 1], r.random(int(r.integers(1, 4)))]))):
+    for fraction in np.diff(np.sort(np.concatenate([[0, 1], r.random(int(r.integers(1, 4)))]))):
         radius.append(
             float(np.clip(radius[-1] * np.exp(r.normal(0, 0.4)), 0.05 * tall, 0.45 * tall))
         )
         p.cone(
             at + (0, low * tall, 0),
-            at + (0, (low + share) * tall, 0),
+            at + (0, (low + fraction) * tall, 0),
             radius[-2],
             radius[-1],
             material,
         )
-        low += share
+        low += fraction
 
 
-def _fruit(p: Place, at: Vector, tall: float) -> None:
+def _fruit(p: RandomScene, at: Vector, tall: float) -> None:
     r, material = (
         p.rng,
         p.stuff(
@@ -632,7 +647,7 @@ def _fruit(p: Place, at: Vector, tall: float) -> None:
             )
 
 
-def _pile(p: Place, at: Vector, tall: float) -> None:
+def _pile(p: RandomScene, at: Vector, tall: float) -> None:
     """Books, boxes, bricks."""
     r, low = p.rng, 0.0
     wide = tall * r.uniform(0.6, 1.6)
@@ -647,7 +662,7 @@ def _pile(p: Place, at: Vector, tall: float) -> None:
         low += high
 
 
-def _figure(p: Place, at: Vector, tall: float) -> None:
+def _figure(p: RandomScene, at: Vector, tall: float) -> None:
     """A person, a statue or an animal, of balls and cones."""
     r, at, yaw = p.rng, np.asarray(at, float), p.rng.normal(0, 1.2) + math.pi
     turn, skin, cloth, legs = (
@@ -728,7 +743,7 @@ def _figure(p: Place, at: Vector, tall: float) -> None:
         p.ball(hand, 0.035 * tall, skin)
 
 
-def _car(p: Place, at: Vector, tall: float) -> None:
+def _car(p: RandomScene, at: Vector, tall: float) -> None:
     at, yaw = np.asarray(at, float), p.rng.choice([0.0, math.pi / 2]) + p.rng.normal(0, 0.1)
     turn, paint, glass = (
         _turn(yaw),
@@ -750,7 +765,7 @@ def _car(p: Place, at: Vector, tall: float) -> None:
             )
 
 
-def _heap(p: Place, at: Vector, tall: float) -> None:
+def _heap(p: RandomScene, at: Vector, tall: float) -> None:
     """A thing of no kind: shapes that stick together."""
     r, at, material = p.rng, np.asarray(at, float), p.stuff()
     for _ in range(int(r.integers(2, 9))):
@@ -758,39 +773,47 @@ def _heap(p: Place, at: Vector, tall: float) -> None:
             at + (r.normal(0, 0.25) * tall, r.uniform(0.1, 0.8) * tall, r.normal(0, 0.25) * tall),
             tall * r.uniform(0.08, 0.4, 3),
         )
-        own = material if r.random() < 0.6 else p.stuff()
+        item_material = material if r.random() < 0.6 else p.stuff()
         choice = r.integers(3)
         if choice == 0:
-            p.box(spot, 1.6 * size, own, r.uniform(0, 6), r.normal(0, 0.5))
+            p.box(spot, 1.6 * size, item_material, r.uniform(0, 6), r.normal(0, 0.5))
         elif choice == 1:
-            p.ball(spot, size, own, r.uniform(0, 6), r.normal(0, 0.5))
+            p.ball(spot, size, item_material, r.uniform(0, 6), r.normal(0, 0.5))
         else:
-            p.cone(spot, spot + _away(r, 1)[0] * size.sum(), size[0] * 0.6, size[1] * 0.6, own)
+            p.cone(
+                spot,
+                spot + _random_direction(r, 1)[0] * size.sum(),
+                size[0] * 0.6,
+                size[1] * 0.6,
+                item_material,
+            )
 
 
 SMALL: tuple[Callable, ...] = (_vessel, _fruit, _pile, _heap, _plant, _figure)
 
 
 def _litter(
-    p: Place,
-    middle: Vector,
+    p: RandomScene,
+    center: Vector,
     wide: float,
     number: int,
     tall: tuple[float, float],
-    things: tuple[Callable, ...] = SMALL,
+    builders: tuple[Callable, ...] = SMALL,
 ) -> None:
     """Things set down around `middle`, each where there is room."""
-    r, taken = p.rng, []
+    r, occupied = p.rng, []
     for _ in range(number):
         size = np.exp(r.uniform(*np.log(tall)))
         spot = np.array([r.uniform(-wide, wide), 0, r.uniform(-wide, wide)])
-        if all(np.linalg.norm(spot - other) > 0.4 * (size + room) for other, room in taken):
-            taken.append((spot, size))
-            things[r.integers(len(things))](p, np.asarray(middle) + spot, size)
+        if all(
+            np.linalg.norm(spot - position) > 0.4 * (size + room) for position, room in occupied
+        ):
+            occupied.append((spot, size))
+            builders[r.integers(len(builders))](p, np.asarray(center) + spot, size)
 
 
 def _wall(
-    p: Place, distance: float, wide: float, high: float, material: Array, yaw: float = 0.0
+    p: RandomScene, distance: float, wide: float, high: float, material: Array, yaw: float = 0.0
 ) -> None:
     """Across the view, `distance` ahead, turned a little."""
     p.box(_turn(yaw) @ (0, high / 2, distance), (wide, high, 0.1), material, yaw)
@@ -799,7 +822,7 @@ def _wall(
 # Places
 
 
-def _room(p: Place) -> None:
+def _room(p: RandomScene) -> None:
     r = p.rng
     wide, deep, high = r.uniform(2.5, 8), r.uniform(3, 12), r.uniform(2.2, 3.6)
     floor = p.stuff(r.choice([WOOD, BRICKS, CHECKS, PLAIN, PHOTO]), scale=r.uniform(0.1, 0.5))
@@ -835,17 +858,17 @@ def _room(p: Place) -> None:
             if side < 2
             else ((1 - 2 * (side % 2)) * (wide / 2 - 0.01), up, along * deep)
         )
-        across = (size[0], size[1], 0.05) if side < 2 else (0.05, size[1], size[0])
+        extent = (size[0], size[1], 0.05) if side < 2 else (0.05, size[1], size[0])
         p.box(
             spot,
-            np.array(across) * (1.08, 1.08, 1.0)
+            np.array(extent) * (1.08, 1.08, 1.0)
             if side < 2
-            else np.array(across) * (1.0, 1.08, 1.08),
+            else np.array(extent) * (1.0, 1.08, 1.08),
             p.stuff(PLAIN),
         )
         p.box(
             spot,
-            np.array(across) * (1, 1, 1.6) if side < 2 else np.array(across) * (1.6, 1, 1),
+            np.array(extent) * (1, 1, 1.6) if side < 2 else np.array(extent) * (1.6, 1, 1),
             hung,
         )
     if r.random() < 0.5:
@@ -889,17 +912,17 @@ def _room(p: Place) -> None:
     )
     p.aim = np.array([r.uniform(-0.4, 0.4) * wide, r.uniform(0.2, 1.6), deep * r.uniform(0, 0.45)])
     if r.random() < 0.2:
-        p.aim = p.eye + (_away(r, 1) * (1, 0.4, 1))[0]
+        p.aim = p.eye + (_random_direction(r, 1) * (1, 0.4, 1))[0]
     p.fov = r.uniform(45, 80)
     p.lamp((r.uniform(-0.4, 0.4) * wide, high - 0.2, r.uniform(-0.4, 0.4) * deep))
 
 
-def _cupboard(p: Place, at: Vector) -> None:
+def _cupboard(p: RandomScene, at: Vector) -> None:
     r, at, body = p.rng, np.asarray(at, float), p.stuff()
     wide, high, deep = r.uniform(0.6, 2.5), r.uniform(0.8, 2.2), r.uniform(0.4, 0.7)
     p.box(at + (0, high / 2, 0), (deep, high, wide), body)
     rows, columns = int(r.integers(1, 5)), int(r.integers(1, 5))
-    front = p.stuff(first=body[FIRST : FIRST + 3] * r.uniform(0.7, 1.3))
+    front = p.stuff(base_color=body[FIRST : FIRST + 3] * r.uniform(0.7, 1.3))
     for i in range(rows):
         for j in range(columns):
             spot = at + (0, high * (i + 0.5) / rows, wide * ((j + 0.5) / columns - 0.5))
@@ -908,7 +931,7 @@ def _cupboard(p: Place, at: Vector) -> None:
     _litter(p, at + (0, high, 0), 0.2, int(r.integers(0, 3)), (0.1, 0.4))
 
 
-def _street(p: Place) -> None:
+def _street(p: RandomScene) -> None:
     r = p.rng
     half = r.uniform(3, 9)
     p.box((0, -0.5, 0), (2000, 1, 2000), p.stuff(PLAIN, p.color((0.15, 0.5), (0, 0.2)), scale=2.0))
@@ -952,12 +975,12 @@ def _street(p: Place) -> None:
             z += wide * r.choice([1.0, 1.0, 1.3])
     for _ in range(int(r.integers(2, 14))):
         side, z = r.choice([-1, 1]), np.exp(r.uniform(np.log(4), np.log(90)))
-        thing = r.integers(5)
-        if thing == 0:
+        choice = r.integers(5)
+        if choice == 0:
             _tree(p, (side * (half + 0.5), 0, z), r.uniform(3, 9))
-        elif thing == 1:
+        elif choice == 1:
             _car(p, (side * half * r.uniform(0.4, 0.9), 0.05, z), r.uniform(1.3, 2))
-        elif thing == 2:
+        elif choice == 2:
             post = r.uniform(2.5, 7)
             p.cone(
                 (side * (half + 0.3), 0, z),
@@ -967,7 +990,7 @@ def _street(p: Place) -> None:
                 p.stuff(PLAIN),
             )
             p.box((side * (half + 0.3), post, z), r.uniform(0.2, 0.9, 3), p.stuff())
-        elif thing == 3:
+        elif choice == 3:
             _figure(p, (side * r.uniform(0, half + 1), 0, z), r.uniform(1.5, 1.9))
         else:
             _heap(p, (side * (half + 0.5), 0, z), r.uniform(0.5, 1.6))
@@ -986,10 +1009,10 @@ def _street(p: Place) -> None:
     p.sky()
 
 
-def _square(p: Place) -> None:
+def _square(p: RandomScene) -> None:
     """A building across a lawn or a square: a castle, a church, a house."""
     r = p.rng
-    away, wide = r.uniform(12, 50), r.uniform(8, 40)
+    distance, wide = r.uniform(12, 50), r.uniform(8, 40)
     p.box(
         (0, -0.5, 0),
         (2000, 1, 2000),
@@ -1001,8 +1024,8 @@ def _square(p: Place) -> None:
     )
     if r.random() < 0.6:
         p.box(
-            (r.normal(0, 3), -0.48, away / 2),
-            (r.uniform(2, 8), 1, away),
+            (r.normal(0, 3), -0.48, distance / 2),
+            (r.uniform(2, 8), 1, distance),
             p.stuff(PLAIN, p.color((0.4, 0.8), (0, 0.3))),
             r.normal(0, 0.2),
         )
@@ -1013,7 +1036,7 @@ def _square(p: Place) -> None:
     roof, turn = p.stuff(BRICKS, p.color((0.08, 0.5), (0.1, 0.7)), scale=0.4), _turn(yaw)
     for part in range(int(r.integers(1, 6))):
         size = np.array([wide * r.uniform(0.2, 0.8), r.uniform(5, 18), r.uniform(6, 14)])
-        spot = np.array([0, 0, away]) + turn @ (
+        spot = np.array([0, 0, distance]) + turn @ (
             wide * r.normal(0, 0.35) * (part > 0),
             size[1] / 2,
             7 + r.normal(0, 3) * (part > 0),
@@ -1031,19 +1054,19 @@ def _square(p: Place) -> None:
         elif r.random() < 0.5:
             p.cone(top, top + (0, size[0] * r.uniform(0.4, 1), 0), size[0] * 0.5, 0.05, roof)
     for _ in range(int(r.integers(2, 12))):
-        spot = (r.normal(0, 0.5 * wide), 0, away * r.uniform(0.15, 1.3))
+        spot = (r.normal(0, 0.5 * wide), 0, distance * r.uniform(0.15, 1.3))
         (_tree, _figure, _heap, _plant, _car)[r.choice(5, p=[0.4, 0.2, 0.15, 0.15, 0.1])](
             p, spot, r.choice([1.7, 1.2, 5.0, 9.0])
         )
     p.eye, p.aim = (
         np.array([r.normal(0, 3), r.uniform(1.2, 3), 0.0]),
-        np.array([r.normal(0, 3), r.uniform(1, 7), away]),
+        np.array([r.normal(0, 3), r.uniform(1, 7), distance]),
     )
     p.fov = r.uniform(40, 75)
     p.sky()
 
 
-def _hills(p: Place) -> None:
+def _hills(p: RandomScene) -> None:
     r = p.rng
     grass = (
         p.greens(1, PLAIN)[0]
@@ -1055,16 +1078,16 @@ def _hills(p: Place) -> None:
     for _ in range(int(r.integers(0, 12))):  # hills and mountains
         z = np.exp(r.uniform(np.log(15), np.log(1500)))
         wide = z * r.uniform(0.2, 1.2)
-        own = (
+        hill_material = (
             grass.copy()
             if r.random() < 0.5
             else p.stuff(r.choice([PLAIN, MARBLE]), p.color((0.1, 0.6), (0, 0.4)), bump=1.5)
         )
-        own[SCALE] = wide * r.uniform(0.02, 0.2)
+        hill_material[SCALE] = wide * r.uniform(0.02, 0.2)
         p.ball(
             (r.normal(0, z), -0.3 * wide * r.random(), z),
             (wide, wide * r.uniform(0.15, 0.6), wide * r.uniform(0.5, 1)),
-            own,
+            hill_material,
             r.uniform(0, 6),
         )
     if r.random() < 0.3:  # water or a path
@@ -1087,8 +1110,8 @@ def _hills(p: Place) -> None:
         tall = r.uniform(0.05, 0.5)
         p.leaves(
             foot,
-            _away(r, number, 2.5),
-            _away(r, number),
+            _random_direction(r, number, 2.5),
+            _random_direction(r, number),
             tall * r.uniform(0.5, 1.2, number),
             tall * 0.08,
             p.greens(number),
@@ -1098,7 +1121,7 @@ def _hills(p: Place) -> None:
             _flower(
                 p,
                 foot[k] + (0, tall, 0),
-                _away(r, 1, 1.0)[0],
+                _random_direction(r, 1, 1.0)[0],
                 0.15 * tall,
                 p.stuff(VEINS, p.color((0.4, 1), (0.3, 1)), scale=1.0),
             )
@@ -1108,30 +1131,30 @@ def _hills(p: Place) -> None:
     p.sky()
 
 
-def _rock(p: Place, at: Vector, tall: float) -> None:
-    r, own = p.rng, p.stuff(PLAIN, p.color((0.15, 0.7), (0, 0.25)), bump=1.5)
+def _rock(p: RandomScene, at: Vector, tall: float) -> None:
+    r, rock_material = p.rng, p.stuff(PLAIN, p.color((0.15, 0.7), (0, 0.25)), bump=1.5)
     for _ in range(int(r.integers(1, 5))):
         p.ball(
             np.asarray(at) + (r.normal(0, 0.4) * tall, 0.1 * tall, r.normal(0, 0.4) * tall),
             tall * r.uniform(0.2, 0.6, 3),
-            own,
+            rock_material,
             r.uniform(0, 6),
             r.normal(0, 0.4),
         )
 
 
-def _bush(p: Place, at: Vector, tall: float) -> None:
+def _bush(p: RandomScene, at: Vector, tall: float) -> None:
     r, number = p.rng, int(p.rng.integers(40, 300))
     at, wide = np.asarray(at, float), tall * np.array([0.6, 0.5, 0.6])
     dark = p.greens(1, PLAIN)[0]
     dark[FIRST : FIRST + 3] *= 0.4
     p.ball(at + (0, 0.4 * tall, 0), 0.85 * wide, dark)
-    out = _away(r, number)
+    out = _random_direction(r, number)
     leaf = tall * r.uniform(0.06, 0.2)
     p.leaves(
         at + (0, 0.4 * tall, 0) + out * wide * r.uniform(0.75, 1.05, (number, 1)),
-        out + _away(r, number),
-        out + 0.5 * _away(r, number),
+        out + _random_direction(r, number),
+        out + 0.5 * _random_direction(r, number),
         leaf,
         leaf * r.uniform(0.3, 0.8),
         p.greens(number),
@@ -1139,15 +1162,19 @@ def _bush(p: Place, at: Vector, tall: float) -> None:
     )
 
 
-def _garden(p: Place) -> None:
-    """Leaves, ferns and flowers seen closely, before more of them, a wall or the open; some from above."""
+def _garden(p: RandomScene) -> None:
+    """Leaves, ferns and flowers seen closely, before more of them, a wall or the open; some from
+    above.
+    """
     r = p.rng
-    near = np.exp(r.uniform(np.log(0.25), np.log(1.5)))
-    behind = near * np.exp(r.uniform(np.log(1.4), np.log(12)))
+    distance = np.exp(r.uniform(np.log(0.25), np.log(1.5)))
+    behind = distance * np.exp(r.uniform(np.log(1.4), np.log(12)))
     p.box(
         (0, -0.05, 0),
         (60, 0.1, 60),
-        p.stuff(PLAIN, p.color((0.05, 0.5), (0, 0.6), (0.05, 0.35)), scale=0.1 * near, bump=1.5),
+        p.stuff(
+            PLAIN, p.color((0.05, 0.5), (0, 0.6), (0.05, 0.35)), scale=0.1 * distance, bump=1.5
+        ),
     )
     choice = r.random()
     if choice < 0.35:  # a hedge, a bed
@@ -1163,8 +1190,8 @@ def _garden(p: Place) -> None:
         leaf = behind * r.uniform(0.06, 0.25)
         p.leaves(
             foot,
-            _away(r, number),
-            _away(r, number) + (0, 0.6, -0.8),
+            _random_direction(r, number),
+            _random_direction(r, number) + (0, 0.6, -0.8),
             leaf * r.uniform(0.6, 1.3, number),
             leaf * r.uniform(0.3, 0.9),
             p.greens(number),
@@ -1197,41 +1224,46 @@ def _garden(p: Place) -> None:
                 (r.normal(0, 0.8) * 3 * behind, 0, 3 * behind * r.uniform(0.6, 2)),
                 behind * r.uniform(0.5, 3),
             )
-    height = near * r.uniform(0.3, 1.2)
+    height = distance * r.uniform(0.3, 1.2)
     kind = r.random()
-    middle = np.array([r.normal(0, 0.1) * near, 0, near])
+    center = np.array([r.normal(0, 0.1) * distance, 0, distance])
     if kind < 0.5:  # ferns and bushes
         for k in range(int(r.integers(1, 5))):
-            spot = middle + (k > 0) * np.array(
-                [r.normal(0, 0.5) * near, 0, abs(r.normal(0, 0.5)) * (behind - near)]
+            spot = center + (k > 0) * np.array(
+                [r.normal(0, 0.5) * distance, 0, abs(r.normal(0, 0.5)) * (behind - distance)]
             )
             _sprig(
                 p,
                 spot + (0, 0.3 * height * r.random(), 0),
-                near * r.uniform(0.4, 1.0),
+                distance * r.uniform(0.4, 1.0),
                 int(r.integers(6, 18)),
-                near * r.uniform(0.06, 0.25),
+                distance * r.uniform(0.06, 0.25),
                 r.uniform(0.3, 1.5),
             )
     else:
         petals = p.stuff(VEINS, p.color((0.35, 1.0), (0.1, 1.0)), scale=1.0)
         stem = p.greens(1, PLAIN)[0]
         for k in range(int(r.integers(1, 9))):
-            spot = middle + (k > 0) * np.array(
-                [r.normal(0, 0.4) * near, 0, r.normal(0.2, 0.35) * near]
+            spot = center + (k > 0) * np.array(
+                [r.normal(0, 0.4) * distance, 0, r.normal(0.2, 0.35) * distance]
             )
             top = spot + (0, height * r.uniform(0.8, 1.2), 0)
-            p.cone(spot, top, 0.012 * near, 0.008 * near, stem)
+            p.cone(spot, top, 0.012 * distance, 0.008 * distance, stem)
             _flower(
                 p,
                 top,
                 np.array([0, 0.6, -1]) + r.normal(0, 0.5, 3),
-                near * r.uniform(0.06, 0.3),
+                distance * r.uniform(0.06, 0.3),
                 petals,
             )
             if r.random() < 0.6:
                 _sprig(
-                    p, spot, height * 0.9, int(r.integers(2, 7)), near * r.uniform(0.08, 0.3), 1.5
+                    p,
+                    spot,
+                    height * 0.9,
+                    int(r.integers(2, 7)),
+                    distance * r.uniform(0.08, 0.3),
+                    1.5,
                 )
     if r.random() < 0.35:  # something before everything
         number = int(r.integers(3, 25))
@@ -1239,39 +1271,41 @@ def _garden(p: Place) -> None:
             np.stack(
                 [
                     r.normal(0, 0.35, number),
-                    height / near + r.normal(0, 0.35, number),
+                    height / distance + r.normal(0, 0.35, number),
                     r.uniform(0.3, 0.7, number),
                 ],
                 axis=1,
             )
-            * near
+            * distance
         )
         p.leaves(
             foot,
-            _away(r, number),
-            _away(r, number) + (0, 0.3, -1),
-            0.2 * near,
-            0.1 * near,
+            _random_direction(r, number),
+            _random_direction(r, number) + (0, 0.3, -1),
+            0.2 * distance,
+            0.1 * distance,
             p.greens(number),
             1.0,
         )
     pitch = r.choice([r.uniform(-0.2, 0.5), r.uniform(0.5, 1.4)], p=[0.75, 0.25])
-    p.aim = middle + (0, height * r.uniform(0.5, 1.0), 0)
-    p.eye = p.aim + near * r.uniform(0.8, 1.1) * np.array(
+    p.aim = center + (0, height * r.uniform(0.5, 1.0), 0)
+    p.eye = p.aim + distance * r.uniform(0.8, 1.1) * np.array(
         [r.normal(0, 0.15), math.sin(pitch), -math.cos(pitch)]
     )
     p.eye[1] = max(p.eye[1], 0.03)
     p.fov = r.uniform(28, 65)
     p.sky() if choice > 0.5 or r.random() < 0.6 else p.lamp(
-        (r.normal(0, near), 2.5 * height + near, r.normal(0, near))
+        (r.normal(0, distance), 2.5 * height + distance, r.normal(0, distance))
     )
 
 
-def _thicket(p: Place) -> None:
-    """Leaves wherever one looks, whorls, fronds and clusters of blossoms among them, soil or shade in the gaps. What is low in the picture is as
-    often far as near, as in a bed seen from a path or a hedge seen from within."""
+def _thicket(p: RandomScene) -> None:
+    """Leaves wherever one looks, whorls, fronds and clusters of blossoms among them, soil or shade
+    in the gaps. What is low in the picture is as often far as near, as in a bed seen from a path or
+    a hedge seen from within.
+    """
     r = p.rng
-    near = np.exp(r.uniform(np.log(0.3), np.log(2.5)))
+    distance = np.exp(r.uniform(np.log(0.3), np.log(2.5)))
     slope, swell = r.normal(0, 0.35, 2), r.uniform(0.03, 0.25)
     waves, phases = r.normal(0, 2.2, (4, 2)), r.uniform(0, 2 * math.pi, 4)
 
@@ -1284,52 +1318,54 @@ def _thicket(p: Place) -> None:
             + swell * np.sin(flat @ waves.T + phases).mean(1) * 2
             + r.normal(0, deep, n)
         )
-        return near * np.stack([flat[:, 0], flat[:, 1], np.maximum(1 + relief, 0.25)], axis=1)
+        return distance * np.stack([flat[:, 0], flat[:, 1], np.maximum(1 + relief, 0.25)], axis=1)
 
     facing = np.array([slope[0], slope[1], -1.0])
     facing /= np.linalg.norm(facing)
-    side = _across(facing)
-    behind = near * r.uniform(1.25, 2.2)
+    side = _perpendicular(facing)
+    behind = distance * r.uniform(1.25, 2.2)
     ground = (
-        p.stuff(PLAIN, p.color((0.01, 0.18), (0, 0.6), (0.05, 0.35)), scale=0.1 * near, bump=1.5)
+        p.stuff(
+            PLAIN, p.color((0.01, 0.18), (0, 0.6), (0.05, 0.35)), scale=0.1 * distance, bump=1.5
+        )
         if r.random() < 0.8
-        else p.stuff(scale=0.3 * near)
+        else p.stuff(scale=0.3 * distance)
     )
     p.add(
         BOX,
         (0, 0, behind),
         np.stack([side, np.cross(side, facing), facing], axis=1)
-        * (20 * behind, 20 * behind, 0.02 * near),
+        * (20 * behind, 20 * behind, 0.02 * distance),
         ground,
     )
     shape, slender, leaf = (
         r.choice([0.0, 1.0, 1.0, 3.0]),
         r.uniform(0.15, 0.8),
-        near * r.uniform(0.08, 0.35),
+        distance * r.uniform(0.08, 0.35),
     )
     for spot in on(int(r.integers(12, 110))):  # whorls
         number = int(r.integers(3, 11))
-        look = facing + r.normal(0, 0.45, 3)
-        look /= np.linalg.norm(look)
-        one = _across(look)
+        direction = facing + r.normal(0, 0.45, 3)
+        direction /= np.linalg.norm(direction)
+        axis = _perpendicular(direction)
         angle = (
             np.linspace(0, 2 * math.pi, number, endpoint=False)
             + r.uniform(0, 6)
             + r.normal(0, 0.2, number)
         )
-        out = np.cos(angle)[:, None] * one + np.sin(angle)[:, None] * np.cross(look, one)
+        out = np.cos(angle)[:, None] * axis + np.sin(angle)[:, None] * np.cross(direction, axis)
         long = leaf * r.uniform(0.6, 1.2, number)
         p.leaves(
             np.tile(spot, (number, 1)),
-            out + r.uniform(-0.3, 0.6) * look,
-            look + r.normal(0, 0.2, out.shape),
+            out + r.uniform(-0.3, 0.6) * direction,
+            direction + r.normal(0, 0.2, out.shape),
             long,
             long * slender,
             p.greens(number),
             shape,
         )
         p.cone(
-            spot - 0.6 * leaf * look,
+            spot - 0.6 * leaf * direction,
             spot,
             0.03 * leaf,
             0.02 * leaf,
@@ -1340,8 +1376,8 @@ def _thicket(p: Place) -> None:
         long = leaf * r.uniform(0.3, 1.0, number)
         p.leaves(
             on(number, 0.12),
-            _away(r, number),
-            facing + _away(r, number),
+            _random_direction(r, number),
+            facing + _random_direction(r, number),
             long,
             long * slender,
             p.greens(number),
@@ -1351,56 +1387,61 @@ def _thicket(p: Place) -> None:
         _sprig(
             p,
             spot,
-            near * r.uniform(0.3, 0.7),
+            distance * r.uniform(0.3, 0.7),
             int(r.integers(4, 14)),
-            near * r.uniform(0.04, 0.15),
+            distance * r.uniform(0.04, 0.15),
             r.uniform(-0.8, 1.0),
             bool(r.random() < 0.7),
         )
     petals, size = (
         p.stuff(VEINS, p.color((0.4, 1.0), (0.1, 1.0)), scale=1.0),
-        near * r.uniform(0.05, 0.25),
+        distance * r.uniform(0.05, 0.25),
     )
     for spot in on(int(r.choice([0, 1, 1, 3, 8])), 0.02, 0.45):
         spot = spot * (1 - r.uniform(0.05, 0.3))
         heads = int(r.choice([1, 5, 11]))
         for _ in range(heads):
-            out = facing + (heads > 1) * _away(r, 1)[0] * 0.9
+            out = facing + (heads > 1) * _random_direction(r, 1)[0] * 0.9
             _flower(p, spot + (heads > 1) * size * 1.2 * out, out, size, petals)
     for _ in range(int(r.choice([0, 0, 0, 1, 4]))):  # twigs, near and across
         a, b = on(2, 0.3)
         p.cone(
             a * r.uniform(0.6, 1),
             b * r.uniform(0.6, 1),
-            0.012 * near,
-            0.008 * near,
-            p.stuff(WOOD, scale=0.05 * near),
+            0.012 * distance,
+            0.008 * distance,
+            p.stuff(WOOD, scale=0.05 * distance),
         )
     p.eye, p.aim = np.zeros(3), np.array([r.normal(0, 0.1), r.normal(0, 0.1), 1.0])
     p.roll, p.fov = r.normal(0, 0.1), r.uniform(35, 70)
     p.sky()
 
 
-def _planter(p: Place) -> None:
-    """A big plant that stands in the foreground of some other place, in a trough or a pot or on the floor."""
+def _planter(p: RandomScene) -> None:
+    """A big plant that stands in the foreground of some other place, in a trough or a pot or on the
+    floor.
+    """
     r = p.rng
     (_room, _room, _street, _square, _hills)[r.integers(5)](p)
     if p.eye[1] > 2:
         p.eye[1] = r.uniform(0.8, 2)
     ahead = (p.aim - p.eye) * (1, 0, 1)
     ahead /= max(np.linalg.norm(ahead), 1e-6)
-    away, across = r.uniform(0.8, 2.8), np.cross((0, 1.0, 0), ahead)
-    tall = away * r.uniform(0.45, 1.1)
+    distance, side_axis = r.uniform(0.8, 2.8), np.cross((0, 1.0, 0), ahead)
+    tall = distance * r.uniform(0.45, 1.1)
     low = max(0.0, p.eye[1] - tall * r.uniform(0.3, 0.9))
-    foot = p.eye + away * ahead + r.normal(0, 0.15) * away * across
+    foot = p.eye + distance * ahead + r.normal(0, 0.15) * distance * side_axis
     foot[1] = low
     if low > 0.05:
         if r.random() < 0.7:  # a trough that may run on to one side
-            wide, shift = away * np.exp(r.uniform(np.log(0.3), np.log(3))), r.choice([0, -0.4, 0.4])
+            wide, shift = (
+                distance * np.exp(r.uniform(np.log(0.3), np.log(3))),
+                r.choice([0, -0.4, 0.4]),
+            )
             yaw = math.atan2(ahead[0], ahead[2]) + r.normal(0, 0.35)
             p.box(
-                foot + wide * shift * across - (0, low / 2, 0),
-                (wide, low, away * r.uniform(0.25, 0.7)),
+                foot + wide * shift * side_axis - (0, low / 2, 0),
+                (wide, low, distance * r.uniform(0.25, 0.7)),
                 p.stuff(),
                 yaw,
             )
@@ -1408,8 +1449,8 @@ def _planter(p: Place) -> None:
             p.cone(
                 foot - (0, low, 0),
                 foot,
-                away * r.uniform(0.06, 0.15),
-                away * r.uniform(0.1, 0.25),
+                distance * r.uniform(0.06, 0.15),
+                distance * r.uniform(0.1, 0.25),
                 p.stuff(),
             )
     if r.random() < 0.5:
@@ -1423,28 +1464,29 @@ def _planter(p: Place) -> None:
     for k in range(int(r.integers(1, 4))):
         spot = (
             foot
-            + (k > 0) * (r.normal(0, 0.45) * away * across + r.normal(0, 0.2) * away * ahead)
+            + (k > 0)
+            * (r.normal(0, 0.45) * distance * side_axis + r.normal(0, 0.2) * distance * ahead)
             + (0, 0.25 * tall * r.random(), 0)
         )
-        own = tall * (r.uniform(0.3, 0.7) if k else r.uniform(0.7, 1.0))
+        leaf_height = tall * (r.uniform(0.3, 0.7) if k else r.uniform(0.7, 1.0))
         if not k and r.random() < 0.5:
-            _palm(p, spot, own)
+            _palm(p, spot, leaf_height)
             continue
         _sprig(
             p,
             spot,
-            own,
+            leaf_height,
             int(r.integers(8, 32)),
-            own * r.uniform(0.08, 0.3),
+            leaf_height * r.uniform(0.08, 0.3),
             r.uniform(0.1, 1.3),
             bool(r.random() < 0.65),
         )
-    p.aim = p.eye + away * (ahead + r.normal(0, 0.12) * across)
+    p.aim = p.eye + distance * (ahead + r.normal(0, 0.12) * side_axis)
     p.aim[1] = low + tall * r.uniform(0.15, 0.8)
     p.fov = r.uniform(40, 70)
 
 
-def _still(p: Place) -> None:
+def _still(p: RandomScene) -> None:
     """Things on a table, from the front to straight above."""
     r = p.rng
     size = np.exp(r.uniform(np.log(0.15), np.log(0.8)))
@@ -1476,14 +1518,14 @@ def _still(p: Place) -> None:
         )
     if r.random() < 0.3:
         p.cone((0, 0, 0), (0, 0.03 * size, 0), size * r.uniform(0.5, 1), size, p.stuff(gloss=0.6))
-    things = SMALL if r.random() < 0.6 else (SMALL[r.integers(len(SMALL))],)
+    builders = SMALL if r.random() < 0.6 else (SMALL[r.integers(len(SMALL))],)
     _litter(
         p,
         (0, 0, 0),
         size * r.uniform(0.3, 1.6),
         int(r.integers(1, 16)),
         (0.25 * size, size),
-        things,
+        builders,
     )
     pitch = r.choice([r.uniform(0.02, 0.5), r.uniform(0.5, 1.55)], p=[0.5, 0.5])
     p.aim = np.array([r.normal(0, 0.15), r.uniform(0, 0.5), r.normal(0, 0.15)]) * size
@@ -1496,12 +1538,12 @@ def _still(p: Place) -> None:
     ) if r.random() < 0.7 else p.sky()
 
 
-def _portrait(p: Place) -> None:
+def _portrait(p: RandomScene) -> None:
     """One figure or a few in the middle, before a wall, a landscape or a street."""
     r = p.rng
     scale = r.choice([0.3, 1.0, 1.0])
-    where = r.random()
-    if where < 0.35:
+    draw = r.random()
+    if draw < 0.35:
         _wall(
             p,
             scale * r.uniform(1.5, 8),
@@ -1511,7 +1553,7 @@ def _portrait(p: Place) -> None:
             r.normal(0, 0.3),
         )
         p.box((0, -0.5, 0), (500, 1, 500), p.stuff(scale=scale * r.uniform(0.2, 1)))
-    elif where < 0.7:
+    elif draw < 0.7:
         _hills(p)
     else:
         _street(p)
@@ -1526,14 +1568,14 @@ def _portrait(p: Place) -> None:
     p.eye = np.array([r.normal(0, 0.3), r.uniform(0.6, 1.8), r.uniform(-0.5, 1.0)]) * scale
     p.aim = np.array([r.normal(0, 0.2), r.uniform(0.7, 1.6), 2.3]) * scale
     p.fov = r.uniform(28, 60)
-    if where < 0.35 and r.random() < 0.5:
+    if draw < 0.35 and r.random() < 0.5:
         p.lamp(np.array([r.normal(0, 1.5), r.uniform(2, 4), r.uniform(-1, 1)]) * scale)
     else:
         p.sky()
 
 
-def _clutter(p: Place) -> None:
-    """Shapes of all sizes in the air before a far wall: no rule of thumb about places helps here."""
+def _clutter(p: RandomScene) -> None:
+    """Shapes of all sizes in the air before a far wall. No prior about positions helps here."""
     r = p.rng
     _wall(p, 30, 200, 200, p.stuff(PHOTO, scale=20.0)) if r.random() < 0.7 else None
     for _ in range(int(r.integers(5, 40))):
@@ -1545,7 +1587,7 @@ def _clutter(p: Place) -> None:
     p.sky()
 
 
-PLACES: dict[str, tuple[Callable[[Place], None], float]] = {
+PLACES: dict[str, tuple[Callable[[RandomScene], None], float]] = {
     "room": (_room, 0.18),
     "street": (_street, 0.11),
     "square": (_square, 0.07),
@@ -1566,8 +1608,10 @@ _compiled = numba.njit(fastmath=True, cache=True, error_model="numpy")
 
 
 @_compiled
-def _hit(kind, m, taper, ox, oy, oz, dx, dy, dz, near, far):
-    """The nearest distance along the ray between `near` and `far` at which it meets the shape, or `far`. m: twelve numbers, world to shape."""
+def _hit(kind, m, taper, ox, oy, oz, dx, dy, dz, min_distance, max_distance):
+    """The nearest distance along the ray between `near` and `far` at which it meets the shape, or
+    `far`. m: twelve numbers, world to shape.
+    """
     x, y, z = (
         m[0] * ox + m[1] * oy + m[2] * oz + m[9],
         m[3] * ox + m[4] * oy + m[5] * oz + m[10],
@@ -1586,49 +1630,49 @@ def _hit(kind, m, taper, ox, oy, oz, dx, dy, dz, near, far):
         )
         enter = max(-x * a - abs(a), -y * b - abs(b), -z * c - abs(c))
         leave = min(-x * a + abs(a), -y * b + abs(b), -z * c + abs(c))
-        if enter > leave or leave < near:
-            return far
-        t = enter if enter > near else leave
-        return min(t, far)
+        if enter > leave or leave < min_distance:
+            return max_distance
+        t = enter if enter > min_distance else leave
+        return min(t, max_distance)
     if kind == 1:
         a, b, c = u * u + v * v + w * w, x * u + y * v + z * w, x * x + y * y + z * z - 1
         root = b * b - a * c
         if root < 0:
-            return far
+            return max_distance
         root = np.sqrt(root)
         t = (-b - root) / a
-        t = t if t > near else (-b + root) / a
-        return t if near < t < far else far
+        t = t if t > min_distance else (-b + root) / a
+        return t if min_distance < t < max_distance else max_distance
     if kind == 2:
         # The side: x x + z z = r r with r = p + q y; caps at y = -1 and 1.
         p, q = (1 + taper) / 2, (taper - 1) / 2
         r, s = p + q * y, q * v
         a, b, c = u * u + w * w - s * s, x * u + z * w - r * s, x * x + z * z - r * r
-        best = far
+        best = max_distance
         root = b * b - a * c
         if root >= 0 and abs(a) > 1e-12:
             root = np.sqrt(root)
             for sign in (-1.0, 1.0):
                 t = (-b + sign * root) / a
-                if near < t < best and abs(y + t * v) <= 1 and p + q * (y + t * v) >= 0:
+                if min_distance < t < best and abs(y + t * v) <= 1 and p + q * (y + t * v) >= 0:
                     best = t
         if abs(v) > 1e-9:
             for cap in (-1.0, 1.0):
                 t = (cap - y) / v
-                if near < t < best:
+                if min_distance < t < best:
                     e, f, radius = x + t * u, z + t * w, p + q * cap
                     if e * e + f * f <= radius * radius:
                         best = t
         return best
     if abs(w) < 1e-9:
-        return far
+        return max_distance
     t = -z / w
-    if not near < t < far:
-        return far
-    along, across = y + t * v, abs(x + t * u)
+    if not min_distance < t < max_distance:
+        return max_distance
+    along, width_position = y + t * v, abs(x + t * u)
     if not 0 < along < 1:
-        return far
-    return t if across < _outline(along, taper) else far
+        return max_distance
+    return t if width_position < _outline(along, taper) else max_distance
 
 
 @_compiled
@@ -1642,11 +1686,11 @@ def _outline(along, shape):
 
 
 @numba.njit(parallel=True, fastmath=True, cache=True, error_model="numpy")
-def _cast(maps, kinds, tapers, balls, origins, directions, far, distance, index):
+def _cast(maps, kinds, tapers, balls, origins, directions, max_distance, distance, index):
     for ray in numba.prange(len(directions)):
         ox, oy, oz = origins[ray, 0], origins[ray, 1], origins[ray, 2]
         dx, dy, dz = directions[ray, 0], directions[ray, 1], directions[ray, 2]
-        square, best, which = dx * dx + dy * dy + dz * dz, far[ray], -1
+        square, best, nearest_index = dx * dx + dy * dy + dz * dz, max_distance[ray], -1
         for k in range(len(kinds)):
             cx, cy, cz = balls[k, 0] - ox, balls[k, 1] - oy, balls[k, 2] - oz
             along, room = (
@@ -1657,27 +1701,29 @@ def _cast(maps, kinds, tapers, balls, origins, directions, far, distance, index)
                 continue
             t = _hit(kinds[k], maps[k], tapers[k], ox, oy, oz, dx, dy, dz, np.float32(1e-4), best)
             if t < best:
-                best, which = t, k
-        distance[ray], index[ray] = best, which
+                best, nearest_index = t, k
+        distance[ray], index[ray] = best, nearest_index
 
 
 def cast(
     shapes: dict[str, Tensor],
     origins: Float[Tensor, "ray 3"],
     directions: Float[Tensor, "ray 3"],
-    far: Float[Tensor, "ray"],
+    max_distance: Float[Tensor, "ray"],
 ) -> tuple[Tensor, Tensor]:
-    """How far each ray goes in units of its direction, `far` where nothing stops it, and by which shape, -1 there."""
+    """How far each ray goes in units of its direction, `far` where nothing stops it, and by which
+    shape, -1 there.
+    """
     if origins.is_cuda:
         from scenes_triton import cast as on_gpu
 
-        return on_gpu(shapes, origins, directions, far)
+        return on_gpu(shapes, origins, directions, max_distance)
     distance, index = np.empty(len(origins), np.float32), np.empty(len(origins), np.int32)
     _cast(
         *(shapes[key].numpy() for key in ("map", "kind", "taper", "ball")),
         origins.numpy(),
         directions.numpy(),
-        far.numpy(),
+        max_distance.numpy(),
         distance,
         index,
     )
@@ -1742,36 +1788,36 @@ def _fractal(u: Tensor, v: Tensor, seed: Tensor, octaves: int = 4) -> Tensor:
 def _paint(material: Tensor, u: Tensor, v: Tensor, pictures: Pictures) -> Tensor:
     """Colours of surfaces at coordinates in metres."""
     family, seed = material[:, FAMILY], material[:, SEED]
-    first, second = material[:, FIRST : FIRST + 3], material[:, SECOND : SECOND + 3]
+    color_a, color_b = material[:, FIRST : FIRST + 3], material[:, SECOND : SECOND + 3]
     angle = material[:, ANGLE]
     c, s = angle.cos(), angle.sin()
     scale = material[:, SCALE].clamp(min=1e-4)
     x, y = (c * u + s * v) / scale, (c * v - s * u) / scale
     fine = _fractal(4 * x, 4 * y, seed)
     aspect = material[:, ASPECT]
-    across = (y / aspect).floor()
-    shifted = x / 1.0 + 0.5 * (across % 2)
-    edge = torch.minimum(shifted - shifted.floor(), 1.0 * (y / aspect - across)).clamp(max=0.5)
+    cell = (y / aspect).floor()
+    shifted = x / 1.0 + 0.5 * (cell % 2)
+    edge = torch.minimum(shifted - shifted.floor(), 1.0 * (y / aspect - cell)).clamp(max=0.5)
     grain = _fractal(x / 6, 8 * y, seed, 3)
-    share = torch.zeros_like(x)
-    share = torch.where(family == PLAIN, (2.5 * (fine - 0.5) + 0.3).clamp(0, 1) * 0.5, share)
-    share = torch.where(family == STRIPES, ((x % 1) < 0.5).float(), share)
-    share = torch.where(family == CHECKS, ((x.floor() + y.floor()) % 2), share)
-    brick = _noise(shifted.floor() + 0.5, across + 0.5, seed) * 0.45 + 0.3 * (fine - 0.5)
-    share = torch.where(family == BRICKS, torch.where(edge < 0.06, 1.0, brick.clamp(0, 0.6)), share)
-    share = torch.where(
-        family == WOOD, ((3 * grain + 0.3 * x) % 1 * 0.7 + 0.5 * (grain - 0.5)).clamp(0, 1), share
+    mix = torch.zeros_like(x)
+    mix = torch.where(family == PLAIN, (2.5 * (fine - 0.5) + 0.3).clamp(0, 1) * 0.5, mix)
+    mix = torch.where(family == STRIPES, ((x % 1) < 0.5).float(), mix)
+    mix = torch.where(family == CHECKS, ((x.floor() + y.floor()) % 2), mix)
+    brick = _noise(shifted.floor() + 0.5, cell + 0.5, seed) * 0.45 + 0.3 * (fine - 0.5)
+    mix = torch.where(family == BRICKS, torch.where(edge < 0.06, 1.0, brick.clamp(0, 0.6)), mix)
+    mix = torch.where(
+        family == WOOD, ((3 * grain + 0.3 * x) % 1 * 0.7 + 0.5 * (grain - 0.5)).clamp(0, 1), mix
     )
-    share = torch.where(family == MARBLE, (0.5 + 0.5 * (3 * x + 9 * fine).sin()) ** 2, share)
+    mix = torch.where(family == MARBLE, (0.5 + 0.5 * (3 * x + 9 * fine).sin()) ** 2, mix)
     vein = (u.abs() < 0.04) | (((v * 7 - u.abs() * 3) % 1) < 0.12)
-    share = torch.where(family == VEINS, (0.6 * fine + 0.35 * vein).clamp(0, 1), share)
+    mix = torch.where(family == VEINS, (0.6 * fine + 0.35 * vein).clamp(0, 1), mix)
     pane = ((x % 1 - 0.5).abs() < 0.26) & ((y % 1 - 0.5).abs() < 0.32)
-    share = torch.where(family == FACADE, torch.where(pane, 1.0, 0.25 * fine), share)
-    color = torch.lerp(first, second, share[:, None])
-    shown = family == PHOTO
-    if len(pictures) and shown.any():
+    mix = torch.where(family == FACADE, torch.where(pane, 1.0, 0.25 * fine), mix)
+    color = torch.lerp(color_a, color_b, mix[:, None])
+    is_photo = family == PHOTO
+    if len(pictures) and is_photo.any():
         color = torch.where(
-            shown[:, None],
+            is_photo[:, None],
             pictures(
                 material[:, PICTURE], u / material[:, SCALE] / 2, v / material[:, SCALE] / 2
             ).square(),
@@ -1782,27 +1828,27 @@ def _paint(material: Tensor, u: Tensor, v: Tensor, pictures: Pictures) -> Tensor
 
 @torch.no_grad()
 def render(
-    places: list[Place], width: int, height: int, pictures: Pictures, seed: int = 0
+    scenes: list[RandomScene], width: int, height: int, pictures: Pictures, seed: int = 0
 ) -> tuple[UInt8[Tensor, "place height width 3"], Float[Tensor, "place height width"]]:
     """Pictures and inverse depth (1 / metre, 0 for the sky) on the device of `pictures`."""
     device = pictures.images.device
-    both = [
-        _rendered(place, width, height, pictures, torch.Generator(device).manual_seed(seed + k))
-        for k, place in enumerate(places)
+    images = [
+        _render_scene(scene, width, height, pictures, torch.Generator(device).manual_seed(seed + k))
+        for k, scene in enumerate(scenes)
     ]
-    return torch.stack([a for a, _ in both]), torch.stack([b for _, b in both])
+    return torch.stack([a for a, _ in images]), torch.stack([b for _, b in images])
 
 
-def _rendered(
-    place: Place, width: int, height: int, pictures: Pictures, rng: torch.Generator
+def _render_scene(
+    scene: RandomScene, width: int, height: int, pictures: Pictures, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     device = pictures.images.device
     packed = {
         k: torch.as_tensor(np.ascontiguousarray(v), dtype=torch.float32).to(device)
-        for k, v in place.packed().items()
+        for k, v in scene.packed().items()
     }
     packed["kind"] = packed["kind"].int()
-    focal = 0.5 * max(width, height) / math.tan(math.radians(place.fov) / 2)
+    focal = 0.5 * max(width, height) / math.tan(math.radians(scene.fov) / 2)
     y, x = torch.meshgrid(
         torch.arange(height, device=device) + 0.5,
         torch.arange(width, device=device) + 0.5,
@@ -1811,18 +1857,18 @@ def _rendered(
     toward = torch.stack(
         [(x - width / 2) / focal, (y - height / 2) / focal, torch.ones_like(x)], dim=-1
     ).view(-1, 3)
-    far = torch.full_like(toward[:, 0], FAR)
-    depth, index = cast(packed, torch.zeros_like(toward), toward, far)
-    seen = index >= 0
+    max_distance = torch.full_like(toward[:, 0], FAR)
+    depth, index = cast(packed, torch.zeros_like(toward), toward, max_distance)
+    hit_mask = index >= 0
     at = toward * depth[:, None]
-    which = index.clamp(min=0).long()
-    matrix = packed["map"][which]
+    shape_index = index.clamp(min=0).long()
+    matrix = packed["map"][shape_index]
     local = (matrix[:, :9].view(-1, 3, 3) @ at[:, :, None])[..., 0] + matrix[:, 9:]
     kind, size, material, taper = (
-        packed["kind"][which],
-        packed["size"][which],
-        packed["material"][which],
-        packed["taper"][which],
+        packed["kind"][shape_index],
+        packed["size"][shape_index],
+        packed["material"][shape_index],
+        packed["taper"][shape_index],
     )
     u, v, normal = _surface(kind, local, size, taper)
     normal = normalize((matrix[:, :9].view(-1, 3, 3).mT @ normal[:, :, None])[..., 0], dim=1)
@@ -1860,25 +1906,25 @@ def _rendered(
     light = (
         packed["around"]
         * (0.65 + 0.35 * (normal @ up))[:, None]
-        * _open(torch.where(seen, 1 / depth.clamp(min=1e-6), 0.0).view(height, width)).reshape(
+        * _open(torch.where(hit_mask, 1 / depth.clamp(min=1e-6), 0.0).view(height, width)).reshape(
             -1, 1
         )
     )
     lift = at + normal * (SKIN * depth)[:, None]
     view = normalize(toward, dim=1)
     shiny = torch.zeros_like(albedo)
-    for strength, direction, reach in (
-        (packed["glare"], sun.expand_as(at), far),
-        (packed["shine"], lamp - at, torch.ones_like(far)),
+    for strength, direction, radius in (
+        (packed["glare"], sun.expand_as(at), max_distance),
+        (packed["shine"], lamp - at, torch.ones_like(max_distance)),
     ):
         if not strength.any():
             continue
-        away = direction.norm(dim=1, keepdim=True)
-        facing = (normal * direction / away).sum(1, keepdim=True).clamp(min=0)
-        lit = (cast(packed, lift, direction.contiguous(), reach)[1] < 0)[:, None] & (facing > 0)
-        fall = 1 if reach is far else 1 / (1 + away.square())
+        distance = direction.norm(dim=1, keepdim=True)
+        facing = (normal * direction / distance).sum(1, keepdim=True).clamp(min=0)
+        lit = (cast(packed, lift, direction.contiguous(), radius)[1] < 0)[:, None] & (facing > 0)
+        fall = 1 if radius is max_distance else 1 / (1 + distance.square())
         light = light + lit * facing * strength * fall
-        half = normalize(direction / away - view, dim=1)
+        half = normalize(direction / distance - view, dim=1)
         shiny = (
             shiny
             + lit
@@ -1891,9 +1937,9 @@ def _rendered(
     sky = _sky(view, packed)
     haze = 1 - (-packed["haze"] * depth).exp()
     color = torch.where(
-        seen[:, None], torch.lerp(color, packed["horizon"].expand_as(color), haze[:, None]), sky
+        hit_mask[:, None], torch.lerp(color, packed["horizon"].expand_as(color), haze[:, None]), sky
     )
-    inverse = torch.where(seen, 1 / depth, 0.0).view(height, width)
+    inverse = torch.where(hit_mask, 1 / depth, 0.0).view(height, width)
     return _photograph(color.view(height, width, 3), inverse, rng), inverse
 
 
@@ -1940,7 +1986,9 @@ def _surface(
 
 
 def _open(inverse: Tensor) -> Tensor:
-    """How little of the light from around is kept off by what is near in the picture and a little nearer: corners are dark."""
+    """How little of the light from around is kept off by what is near in the picture and a little
+    nearer: corners are dark.
+    """
     w, shade = inverse[None, None], 0.0
     for size in (5, 13, 33):
         around = avg_pool2d(w, size, 1, size // 2, count_include_pad=False)
@@ -1982,7 +2030,7 @@ def _photograph(color: Tensor, inverse: Tensor, rng: torch.Generator) -> Tensor:
         blurred = (
             chance(0.5, 6) * (inverse - inverse[i, j]).abs() / typical * max(height, width) / 384
         )
-        color = _defocused(color, blurred.clamp(max=8 * max(height, width) / 384))
+        color = _defocus(color, blurred.clamp(max=8 * max(height, width) / 384))
     y, x = torch.meshgrid(
         torch.linspace(-1, 1, color.shape[0], device=color.device),
         torch.linspace(-1, 1, color.shape[1], device=color.device),
@@ -1997,8 +2045,10 @@ def _photograph(color: Tensor, inverse: Tensor, rng: torch.Generator) -> Tensor:
     return (color * 255).round().byte()
 
 
-def _defocused(color: Tensor, sigma: Tensor) -> Tensor:
-    """Blur by a standard deviation in pixels that differs from place to place: a mixture of evenly blurred pictures."""
+def _defocus(color: Tensor, sigma: Tensor) -> Tensor:
+    """Blur by a standard deviation in pixels that differs from place to place: a mixture of evenly
+    blurred pictures.
+    """
     levels, picture = [0.0, 1.0, 2.0, 4.0, 8.0], color.permute(2, 0, 1)[None]
     stack = [picture]
     for level in levels[1:]:
@@ -2016,9 +2066,9 @@ def _defocused(color: Tensor, sigma: Tensor) -> Tensor:
     for k, level in enumerate(levels):
         lower = levels[k - 1] if k else -1.0
         upper = levels[k + 1] if k + 1 < len(levels) else 1e9
-        share = torch.minimum(
+        weight = torch.minimum(
             ((sigma - lower) / (level - lower)).clamp(0, 1),
             ((upper - sigma) / (upper - level)).clamp(0, 1),
         )
-        out = out + share * stack[k]
+        out = out + weight * stack[k]
     return out[0].permute(1, 2, 0)

@@ -1,18 +1,22 @@
-"""Which distortion module gives back most of what a generator's mistakes take from the canonical scene?
+"""Which distortion module gives back most of what a generator's mistakes take from the canonical
+scene?
 
-    python experiments/distortion.py --quick                        one scene, small, on a CPU: some ten minutes
-    python experiments/distortion.py --quick distortion=mine        your module beside `identity`; --modules adds others
-    python experiments/distortion.py --device cuda --to FILE        every scene, kind of mistake, strength and seed
-    python experiments/distortion.py --show --to FILE               the table of what is there
+    python experiments/distortion.py --quick                        one scene, small, on a CPU: some
+    ten minutes python experiments/distortion.py --quick distortion=mine        your module beside
+    `identity`; --modules adds others python experiments/distortion.py --device cuda --to FILE
+    every scene, kind of mistake, strength and seed python experiments/distortion.py --show --to
+    FILE               the table of what is there
 
-Frames of scenes whose truth is known are spoiled in known ways (`lift.synthetic.worlds`); each module is fitted to them, and the
-canonical scene compared with true views from cameras that no fit was given. No alignment: the input view, which is right, and its depth or
-the scene's points fix the world. Rows that are in the results already are not made again, so a killed run goes on. Further arguments
-are settings of `lift run` (`fit.`, `trainer.`) for all fits, which then have a table of their own; `distortion=...` is a row of that name.
+Frames of scenes whose truth is known are spoiled in known ways (`lift.synthetic.worlds`); each
+module is fitted to them, and the canonical scene compared with true views from cameras that no fit
+was given. No alignment: the input view, which is right, and its depth or the scene's points fix the
+world. Rows that are in the results already are not made again, so a killed run goes on. Further
+arguments are settings of `lift run` (`fit.`, `trainer.`) for all fits, which then have a table of
+their own; `distortion=...` is a row of that name.
 
-Scenes: four ray-cast ones, and photographs with cameras under LIFT_SHARED (default ../shared) where they are; LPIPS is measured where its
-weights are there. How large the mistakes are
-and how they grow is chosen, not measured: no frames of a real video generator were at hand to match them to.
+Scenes: four ray-cast ones, and photographs with cameras under LIFT_SHARED (default ../shared) where
+they are; LPIPS is measured where its weights are there. How large the mistakes are and how they
+grow is chosen, not measured: no frames of a real video generator were at hand to match them to.
 """
 
 import argparse
@@ -36,7 +40,6 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from jaxtyping import Float
 from omegaconf import OmegaConf
@@ -44,20 +47,26 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from lift.cli import check_names
-from lift.config import check, resolve_fit, store_schemas
-from lift.distortions import Distortion, distortions, rehearse
-from lift.distortions.blur import blurred
-from lift.distortions.image_warp import bent
-from lift.errors import is_interrupt, one_line
+from lift.config import compose_run, resolve_fit
+from lift.distortions import Distortion, distortions, validate_settings
+from lift.distortions.blur import gaussian_blur
+from lift.distortions.image_warp import warp_render
+from lift.errors import format_error, is_interrupt
 from lift.evaluation.lpips import LPIPS
 from lift.evaluation.metrics import psnr, ssim
 from lift.geometry import pinhole, project, rotation_angle
 from lift.renderers import Renderer, renderers
-from lift.runtime.machine import machine
+from lift.runtime.machine import machine_info
 from lift.runtime.parallel import torch_on_one_thread
+from lift.synthetic.photographs import load_photographs
 from lift.synthetic.scenes import render
-from lift.synthetic.worlds import KINDS, Spoiled, World, photographs, ray_cast, spoil
+from lift.synthetic.worlds import (
+    CORRUPTION_KINDS,
+    CorruptedScene,
+    World,
+    corrupt_world,
+    ray_cast_world,
+)
 from lift.training.fit import fit
 from lift.training.module import SceneModule
 from lift.training.splats import initialise
@@ -77,12 +86,14 @@ MODULES = {
     "hexplane": ["distortion=composed", "distortion.parts=[hexplane]"],
     "hexplane as_released": ["distortion=hexplane", "distortion.as_released=true"],
     TOLD: ["distortion=identity"],
-    "composed, no part dropped": ["distortion=composed", "distortion.sift=0"],
+    "composed, no part dropped": ["distortion=composed", "distortion.prune_after=0"],
     "composed, frames trusted alike": ["distortion=composed"],
-    "composed": ["distortion=composed", "fit.trust.frames=2.5"],
+    "composed": ["distortion=composed", "fit.robust.frames=2.5"],
 }
-"""What is compared, and by which settings: each alone within `composed`, which lets it begin late and drops it where it explains hardly anything,
-and all frames trusted alike; last the default of `lift run`. What `Told` cannot give back nobody can who keeps frames for what they are."""
+"""What is compared, and by which settings: each alone within `composed`, which lets it begin late
+and drops it where it explains hardly anything, and all frames trusted alike; last the default of
+`lift run`. What `Told` cannot give back nobody can who keeps frames for what they are.
+"""
 
 RAY_CAST, PHOTOGRAPHS = (
     ("room", "terrace", "thin", "plain"),
@@ -92,7 +103,7 @@ FITS = {
     "quick": ["fit.steps=900", "fit.initial_gaussians=9000", "fit.max_gaussians=14000"],
     "full": [
         "fit.steps=1200",
-        "fit.views_per_step=4",
+        "fit.batch_size=4",
         "fit.initial_gaussians=40000",
         "fit.max_gaussians=80000",
     ],
@@ -100,27 +111,34 @@ FITS = {
 DEVICES = {"cpu": [], "cuda": ["renderer=gsplat", "trainer=gpu"]}
 SETTINGS = [
     "image=room",
-    "fit.held_out=0",
+    "fit.test_every=0",
     "fit.checkpoint_every=1000000",
-    "fit.coarse.sizes=[0.5]",
-    "fit.coarse.until=[0.3]",
-    "fit.trust.frames=0",
+    "fit.coarse_to_fine.scales=[0.5]",
+    "fit.coarse_to_fine.until=[0.3]",
+    "fit.robust.frames=0",
 ]
 
 
 class Told(Distortion):
-    """Has nothing to learn: it is told cameras, displacements, blur, colours and which frames are gone bad. Not how their texture is mottled."""
+    """Has nothing to learn: it is told cameras, displacements, blur, colours and which frames are
+    gone bad. Not how their texture is mottled.
+    """
 
-    def __init__(self, cameras: Cameras, spoiled: Spoiled) -> None:
+    def __init__(self, cameras: Cameras, spoiled: CorruptedScene) -> None:
         super().__init__()
-        self.size, self.most = (cameras.width, cameras.height), float(spoiled.variance.max())
-        told = {name: getattr(spoiled, name) for name in ("flow", "tone", "saturation", "variance")}
-        told |= {
+        self.size, self.max_variance = (
+            (cameras.width, cameras.height),
+            float(spoiled.variance.max()),
+        )
+        corruption_tensors = {
+            name: getattr(spoiled, name) for name in ("flow", "tone", "saturation", "variance")
+        }
+        corruption_tensors |= {
             "poses": cameras.world_to_camera,
             "intrinsics": cameras.intrinsics,
             "sound": (~spoiled.bad).float(),
         }
-        for name, value in told.items():
+        for name, value in corruption_tensors.items():
             self.register_buffer(name, value)
 
     def cameras(self, cameras: Cameras, view: Tensor) -> Cameras:
@@ -131,8 +149,12 @@ class Told(Distortion):
     def image(self, render: Render, view: Tensor) -> Render:
         height, width = render.rgb.shape[1:3]
         smaller = width / self.size[0]
-        render = bent(render, smaller * interpolate(self.flow[view], (height, width), mode="area"))
-        rgb = blurred(render.rgb, smaller**2 * self.variance[view], smaller**2 * self.most)
+        render = warp_render(
+            render, smaller * interpolate(self.flow[view], (height, width), mode="area")
+        )
+        rgb = gaussian_blur(
+            render.rgb, smaller**2 * self.variance[view], smaller**2 * self.max_variance
+        )
         grey = rgb.mean(-1, keepdim=True)
         rgb = (grey + (1 + self.saturation[view])[:, None, None, None] * (rgb - grey)) * self.tone[
             view
@@ -148,84 +170,106 @@ class Told(Distortion):
 def score(
     renderer: Renderer, gaussians: Gaussians, world: World, lpips: LPIPS | None = None
 ) -> dict[str, float]:
-    """Of the canonical scene on true views that were never given: means of PSNR (dB), SSIM, LPIPS, and relative depth error where depth is known."""
+    """Of the canonical scene on true views that were never given: means of PSNR (dB), SSIM, LPIPS,
+    and relative depth error where depth is known.
+    """
     device, rows = renderer.device, []
     gaussians = gaussians.to(device)
-    for view in range(len(world.unseen)):
-        shown, truth = (
-            renderer(gaussians, world.unseen_cameras[view].to(device)),
-            world.unseen[view],
+    for view in range(len(world.test_frames)):
+        rendered_view, truth = (
+            renderer(gaussians, world.test_cameras[view].to(device)),
+            world.test_frames[view],
         )
         row = {
-            "psnr": psnr(shown.rgb[0].cpu(), truth.rgb[0]),
-            "ssim": ssim(shown.rgb[0].cpu(), truth.rgb[0]),
+            "psnr": psnr(rendered_view.rgb[0].cpu(), truth.rgb[0]),
+            "ssim": ssim(rendered_view.rgb[0].cpu(), truth.rgb[0]),
         }
         if lpips:
-            row["lpips"] = lpips(shown.rgb[0], truth.rgb[0])
+            row["lpips"] = lpips(rendered_view.rgb[0], truth.rgb[0])
         if truth.depth is not None:
-            known = (truth.depth[0] > 0) & (shown.alpha[0].cpu() > 0.5)
-            if known.any():
+            valid = (truth.depth[0] > 0) & (rendered_view.alpha[0].cpu() > 0.5)
+            if valid.any():
                 row["depth"] = float(
-                    (shown.depth[0].cpu()[known] / truth.depth[0][known]).log().abs().median()
+                    (rendered_view.depth[0].cpu()[valid] / truth.depth[0][valid])
+                    .log()
+                    .abs()
+                    .median()
                 )
         rows.append(row)
     return {key: _mean(rows, key) for key in dict.fromkeys(key for row in rows for key in row)}
 
 
 @torch.no_grad()
-def recovered(
-    distortion: Distortion, gaussians: Gaussians, world: World, spoiled: Spoiled, most: int = 32
+def measure_recovery(
+    distortion: Distortion,
+    gaussians: Gaussians,
+    world: World,
+    spoiled: CorruptedScene,
+    max_frames: int = 32,
 ) -> dict[str, float]:
-    """How far what was learned is from what was done, over at most `most` generated frames that are not gone bad: medians.
+    """How far what was learned is from what was done, over at most `most` generated frames that are
+    not gone bad: medians.
 
-    place: pixels between where a Gaussian is seen in a frame according to the distortion, and where the truth would put it; turn: degrees,
-    shift: share of the typical depth, zoom: logarithm, each of the cameras; tone: logarithm of the colours' gain; soft: pixels squared, of the
-    variance of the blur. With `_told`, the same where no distortion was learned.
+    place: pixels between where a Gaussian is seen in a frame according to the distortion, and where
+    the truth would put it; turn: degrees,
+    shift: share of the typical depth, zoom: logarithm, each of the cameras; tone: logarithm of the
+    colours' gain; soft: pixels squared, of the variance of the blur. With `_told`, the same where
+    no distortion was learned.
     """
-    true, told, nothing = world.trajectory.cameras, spoiled.reconstruction.cameras, Distortion()
-    some = gaussians[
+    true, nominal_cameras, nothing = (
+        world.trajectory.cameras,
+        spoiled.reconstruction.cameras,
+        Distortion(),
+    )
+    subset = gaussians[
         torch.randperm(len(gaussians), generator=torch.Generator().manual_seed(0))[:2000]
     ]
-    found: dict[str, list[float]] = {}
-    views = [view for view in range(1, len(told)) if not spoiled.bad[view]]
-    for index in views[:: max(1, -(-len(views) // most))]:
+    errors: dict[str, list[float]] = {}
+    views = [view for view in range(1, len(nominal_cameras)) if not spoiled.bad[view]]
+    for index in views[:: max(1, -(-len(views) // max_frames))]:
         for suffix, learned in (("", distortion), ("_told", nothing)):
-            for key, value in _missed(
-                learned, index, some, true[index], told[index], spoiled, world.typical
+            for key, value in _corruption_errors(
+                learned, index, subset, true[index], nominal_cameras[index], spoiled, world.typical
             ).items():
-                found.setdefault(key + suffix, []).append(value)
-    medians = {key: float(torch.tensor(values).nanmedian()) for key, values in found.items()}
+                errors.setdefault(key + suffix, []).append(value)
+    medians = {key: float(torch.tensor(values).nanmedian()) for key, values in errors.items()}
     return {key: value for key, value in medians.items() if not math.isnan(value)}
 
 
-def _missed(
+def _corruption_errors(
     distortion: Distortion,
     index: int,
     gaussians: Gaussians,
     true: Cameras,
-    told: Cameras,
-    spoiled: Spoiled,
+    nominal_camera: Cameras,
+    spoiled: CorruptedScene,
     typical: float,
 ) -> dict[str, float]:
     """Of one frame, as `recovered` says."""
     view = torch.tensor([index])
-    camera = distortion.cameras(told, view)
+    camera = distortion.cameras(nominal_camera, view)
     straight, depth = (
         value[0]
         for value in project(distortion.gaussians(gaussians, view).means.reshape(-1, 3), camera)
     )
-    where, ahead = (value[0] for value in project(gaussians.means, true))
-    margin = 0.05 * told.width
+    pixels, ahead = (value[0] for value in project(gaussians.means, true))
+    margin = 0.05 * nominal_camera.width
     sound = (
         (depth > 0)
         & (ahead > 0)
-        & (where > margin).all(-1)
-        & (where < where.new_tensor([told.width, told.height]) - margin).all(-1)
+        & (pixels > margin).all(-1)
+        & (pixels < pixels.new_tensor([nominal_camera.width, nominal_camera.height]) - margin).all(
+            -1
+        )
     )
-    flow, tone, variance = _pictured(distortion, view, told.width, told.height, typical)
-    places = (_unbent(straight, flow) - _unbent(where, spoiled.flow[index])).norm(dim=-1)[sound]
+    flow, tone, variance = _image_effect(
+        distortion, view, nominal_camera.width, nominal_camera.height, typical
+    )
+    pixel_errors = (_unbent(straight, flow) - _unbent(pixels, spoiled.flow[index])).norm(dim=-1)[
+        sound
+    ]
     return {
-        "place": float(places.median()) if len(places) else math.nan,
+        "place": float(pixel_errors.median()) if len(pixel_errors) else math.nan,
         "turn": float(
             rotation_angle(camera.world_to_camera[:, :3, :3], true.world_to_camera[:, :3, :3])[0]
         ),
@@ -236,33 +280,39 @@ def _missed(
     }
 
 
-def _pictured(
+def _image_effect(
     distortion: Distortion, view: Tensor, width: int, height: int, typical: float
 ) -> tuple[Float[Tensor, "2 height width"], Float[Tensor, "3"], Float[Tensor, ""]]:
-    """What `distortion.image` does, whatever it is made of: where each pixel comes from, relative to itself; the logarithm of what a grey is
-    multiplied by; the variance of what a dot becomes, in pixels squared."""
+    """What `distortion.image` does, whatever it is made of: where each pixel comes from, relative
+    to itself; the logarithm of what a grey is multiplied by; the variance of what a dot becomes, in
+    pixels squared.
+    """
     rows, columns = torch.meshgrid(
         torch.arange(float(height)), torch.arange(float(width)), indexing="ij"
     )
     grey, dot = torch.full((height, width, 3), 0.5), torch.zeros(height, width, 1)
     dot[height // 2, width // 2] = 1
 
-    def shown(rgb: Tensor, depth: Tensor) -> Render:
+    def distorted(rgb: Tensor, depth: Tensor) -> Render:
         return distortion.image(Render(rgb[None], torch.ones(1, height, width), depth[None]), view)
 
-    across, down = (
-        shown(grey, typical + columns),
-        shown(grey + dot, typical + rows),
+    columns_render, rows_render = (
+        distorted(grey, typical + columns),
+        distorted(grey + dot, typical + rows),
     )  # pixels that move take their depth with them
-    flow = torch.stack([across.depth[0] - typical - columns, down.depth[0] - typical - rows])
-    spot = (down.rgb - across.rgb)[0].sum(-1)
+    flow = torch.stack(
+        [columns_render.depth[0] - typical - columns, rows_render.depth[0] - typical - rows]
+    )
+    spot = (rows_render.rgb - columns_render.rgb)[0].sum(-1)
     spot = spot / spot.sum()
-    spread = sum(((at - (spot * at).sum()).square() * spot).sum() for at in (rows, columns)) / 2
-    return flow, (across.rgb[0] / 0.5).clamp(min=1e-3).log().mean((0, 1)), spread
+    variance = sum(((at - (spot * at).sum()).square() * spot).sum() for at in (rows, columns)) / 2
+    return flow, (columns_render.rgb[0] / 0.5).clamp(min=1e-3).log().mean((0, 1)), variance
 
 
 def _unbent(pixels: Tensor, flow: Tensor) -> Tensor:
-    """Where in a bent picture is what the straight one shows at `pixels`: y + flow(y) = x, by iteration."""
+    """Where in a bent picture is what the straight one shows at `pixels`: y + flow(y) = x, by
+    iteration.
+    """
     height, width = flow.shape[1:]
     at = pixels
     for _ in range(4):
@@ -273,14 +323,16 @@ def _unbent(pixels: Tensor, flow: Tensor) -> Tensor:
 
 def trial(
     world: World,
-    spoiled: Spoiled,
+    spoiled: CorruptedScene,
     config: Any,
     renderer: Renderer,
     seed: int,
     lpips: LPIPS | None = None,
     told: bool = False,
 ) -> tuple[dict[str, Any], Gaussians, Distortion]:
-    """One fit and what is measured of it. told: by `Told`, in place of the distortion that `config` names."""
+    """One fit and what is measured of it. told: by `Told`, in place of the distortion that `config`
+    names.
+    """
     cameras = spoiled.reconstruction.cameras
     torch.manual_seed(seed)
     distortion = (
@@ -293,7 +345,7 @@ def trial(
             size=(cameras.width, cameras.height),
             trajectory=world.trajectory,
             points=spoiled.reconstruction.points,
-            agree=False,
+            multiview_consistent=False,
         )
     )
     start = initialise(
@@ -331,27 +383,38 @@ def trial(
     )
     row = {
         **score(renderer, gaussians, world, lpips),
-        **recovered(distortion, gaussians, world, spoiled),
+        **measure_recovery(distortion, gaussians, world, spoiled),
         "seconds": seconds,
         "gaussians": len(gaussians),
     }
-    if account := distortion.account():
-        row["account"] = account
+    if summary := distortion.summary():
+        row["summary"] = summary
     if renderer.device.type == "cuda":
         row["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
     return row, gaussians, distortion
 
 
-def cases(strengths: list[float], alone: bool) -> dict[str, dict[str, float]]:
-    """Labels and sizes of mistakes: none, all together at each strength, and each kind alone at strength 1."""
-    together = {f"all x {strength:g}": dict.fromkeys(KINDS, strength) for strength in strengths}
-    return {"clean": {}} | together | ({kind: {kind: 1.0} for kind in KINDS} if alone else {})
+def cases(strengths: list[float], single_only: bool) -> dict[str, dict[str, float]]:
+    """Labels and sizes of mistakes: none, all together at each strength, and each kind alone at
+    strength 1.
+    """
+    together = {
+        f"all x {strength:g}": dict.fromkeys(CORRUPTION_KINDS, strength) for strength in strengths
+    }
+    return (
+        {"clean": {}}
+        | together
+        | ({kind: {kind: 1.0} for kind in CORRUPTION_KINDS} if single_only else {})
+    )
 
 
 def tables(rows: list[dict[str, Any]]) -> str:
-    """Of fits alike in all but their distortion, in Markdown: PSNR by module and mistakes, with mean and standard deviation over scenes and
-    seeds of what a module gains on `identity`, in brackets the number of fits where it is smaller; and all that was measured with all mistakes together at strength 1."""
-    known = {(row["scene"], row["case"], row["seed"], row["module"]): row for row in rows}
+    """Of fits alike in all but their distortion, in Markdown: PSNR by module and mistakes, with
+    mean and standard deviation over scenes and seeds of what a module gains on `identity`, in
+    brackets the number of fits where it is smaller; and all that was measured with all mistakes
+    together at strength 1.
+    """
+    row_of = {(row["scene"], row["case"], row["seed"], row["module"]): row for row in rows}
     cases = sorted(
         {row["case"] for row in rows},
         key=lambda case: (case != "clean", not case.startswith("all"), case),
@@ -360,7 +423,7 @@ def tables(rows: list[dict[str, Any]]) -> str:
     modules += dict.fromkeys(row["module"] for row in rows if row["module"] not in MODULES)
 
     def gain(row: dict[str, Any]) -> float | None:
-        base = known.get((row["scene"], row["case"], row["seed"], "identity"))
+        base = row_of.get((row["scene"], row["case"], row["seed"], "identity"))
         return None if base is None or base is row else row["psnr"] - base["psnr"]
 
     counts = {
@@ -377,19 +440,19 @@ def tables(rows: list[dict[str, Any]]) -> str:
     for module in modules:
         cells = []
         for case in cases:
-            mine = [row for row in rows if row["case"] == case and row["module"] == module]
-            gains = [value for row in mine if (value := gain(row)) is not None]
-            spread = f" ± {statistics.stdev(gains):.2f}" if len(gains) > 1 else ""
-            fewer = f" [{len(mine)}]" if len(mine) < counts[case] else ""
+            case_rows = [row for row in rows if row["case"] == case and row["module"] == module]
+            gains = [value for row in case_rows if (value := gain(row)) is not None]
+            deviation = f" ± {statistics.stdev(gains):.2f}" if len(gains) > 1 else ""
+            fewer = f" [{len(case_rows)}]" if len(case_rows) < counts[case] else ""
             cells.append(
-                f"{_mean(mine, 'psnr'):.2f}"
-                + (f" ({statistics.mean(gains):+.2f}{spread})" if gains else "")
+                f"{_mean(case_rows, 'psnr'):.2f}"
+                + (f" ({statistics.mean(gains):+.2f}{deviation})" if gains else "")
                 + fewer
-                if mine
+                if case_rows
                 else ""
             )
         lines.append(f"| {module} | " + " | ".join(cells) + " |")
-    whole = [row for row in rows if row["case"] == "all x 1"]
+    full_rows = [row for row in rows if row["case"] == "all x 1"]
     titles = {
         "psnr": "PSNR",
         "ssim": "SSIM",
@@ -404,35 +467,37 @@ def tables(rows: list[dict[str, Any]]) -> str:
         "seconds": "seconds",
         "peak_gib": "GiB",
     }
-    there = [key for key in titles if any(key in row for row in whole)]
-    if whole:
+    columns = [key for key in titles if any(key in row for row in full_rows)]
+    if full_rows:
         lines += [
             "",
             "All mistakes together at strength 1:",
             "",
-            "| module | " + " | ".join(titles[key] for key in there) + " | given back | fits |",
+            "| module | " + " | ".join(titles[key] for key in columns) + " | given back | fits |",
         ]
-        lines.append("|---" * (len(there) + 3) + "|")
-    for module in modules if whole else []:
-        mine = [row for row in whole if row["module"] == module]
-        given, taken = 0.0, 0.0  # of what the mistakes take from `identity`
-        for row in mine:
+        lines.append("|---" * (len(columns) + 3) + "|")
+    for module in modules if full_rows else []:
+        case_rows = [row for row in full_rows if row["module"] == module]
+        explained, lost_quality = 0.0, 0.0  # of what the mistakes take from `identity`
+        for row in case_rows:
             spoiled, clean = (
-                known.get((row["scene"], case, row["seed"], "identity"))
+                row_of.get((row["scene"], case, row["seed"], "identity"))
                 for case in ("all x 1", "clean")
             )
             if spoiled and clean:
-                given, taken = (
-                    given + row["psnr"] - spoiled["psnr"],
-                    taken + clean["psnr"] - spoiled["psnr"],
+                explained, lost_quality = (
+                    explained + row["psnr"] - spoiled["psnr"],
+                    lost_quality + clean["psnr"] - spoiled["psnr"],
                 )
         cells = [
-            f"{_mean(mine, key):.3g}" if any(key in row for row in mine) else "" for key in there
+            f"{_mean(case_rows, key):.3g}" if any(key in row for row in case_rows) else ""
+            for key in columns
         ]
         lines.append(
             f"| {module} | "
             + " | ".join(cells)
-            + f" | {f'{100 * given / taken:.0f} %' if taken else ''} | {len(mine)} |"
+            + f" | {f'{100 * explained / lost_quality:.0f} %' if lost_quality else ''} "
+            f"| {len(case_rows)} |"
         )
     return "\n".join(lines)
 
@@ -476,9 +541,9 @@ class Trial:
         if not path.exists():
             size, frames = ((128, 96), 4) if self.quick else ((256, 192), 8)
             torch.save(
-                ray_cast(self.scene, size, frames, cast)
+                ray_cast_world(self.scene, size, frames, cast)
                 if self.scene in RAY_CAST
-                else photographs(SHARED / "data" / self.scene, size),
+                else load_photographs(SHARED / "data" / self.scene, size),
                 path,
             )
         return torch.load(path, weights_only=False)
@@ -496,26 +561,26 @@ class Bench:
         self.lpips = LPIPS.load(WEIGHTS).to(device) if WEIGHTS.is_dir() else None
         self.scene, self.world, self.spoiled = "", None, {}
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-        store_schemas()
 
-    def row(self, asked: Trial) -> dict[str, Any]:
-        if asked.scene != self.scene:
-            self.scene, self.world, self.spoiled = asked.scene, asked.world(), {}
-        if (asked.case, asked.seed) not in self.spoiled:
-            self.spoiled = {(asked.case, asked.seed): spoil(self.world, asked.sizes, asked.seed)}
-        with initialize_config_module("lift.configs", version_base="1.3"):
-            config = compose("lift", [*SETTINGS, *asked.fit, *asked.settings])
-        told = asked.module.startswith(TOLD)
+    def row(self, request: Trial) -> dict[str, Any]:
+        if request.scene != self.scene:
+            self.scene, self.world, self.spoiled = request.scene, request.world(), {}
+        if (request.case, request.seed) not in self.spoiled:
+            self.spoiled = {
+                (request.case, request.seed): corrupt_world(self.world, request.sizes, request.seed)
+            }
+        config = compose_run([*SETTINGS, *request.fit, *request.settings])
+        told = request.module.startswith(TOLD)
         row, *_ = trial(
             self.world,
-            self.spoiled[asked.case, asked.seed],
+            self.spoiled[request.case, request.seed],
             config,
             self.renderer,
-            asked.seed,
+            request.seed,
             self.lpips,
             told,
         )
-        return {**asked.label, **row}
+        return {**request.label, **row}
 
 
 _bench: Bench | None = None
@@ -526,29 +591,30 @@ def _settle(device: str, turn: Any) -> None:
     global _bench
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with turn.get_lock():
-        mine, turn.value = turn.value, turn.value + 1
-    _bench = Bench(device if device == "cpu" else f"cuda:{mine % torch.cuda.device_count()}")
+        index, turn.value = turn.value, turn.value + 1
+    _bench = Bench(device if device == "cpu" else f"cuda:{index % torch.cuda.device_count()}")
 
 
-def _row(asked: Trial) -> dict[str, Any]:
+def _row(request: Trial) -> dict[str, Any]:
     assert _bench is not None
-    return _bench.row(asked)
+    return _bench.row(request)
 
 
-def made(trials: list[Trial], device: str, workers: int) -> Iterator[dict[str, Any]]:
+def run_trials(trials: list[Trial], device: str, workers: int) -> Iterator[dict[str, Any]]:
     """Rows, as they are ready; what fails is told, and the others are made all the same."""
     if workers == 1:
         bench = Bench(device if device == "cpu" else "cuda:0")
-        for asked in trials:
+        for request in trials:
             try:
-                yield bench.row(asked)
+                yield bench.row(request)
             except Exception as error:
                 if is_interrupt(error):
                     raise KeyboardInterrupt from None
-                _tell(asked)
+                _tell(request)
         return
     spawn = torch.multiprocessing.get_context("spawn")
-    # One core for each process. Said before they start: what is set in them is undone when numba's threads start.
+    # One core for each process. Said before they start: what is set in them is undone when numba's
+    # threads start.
     os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     with (
         torch_on_one_thread(),
@@ -566,24 +632,27 @@ def made(trials: list[Trial], device: str, workers: int) -> Iterator[dict[str, A
                 )
             )
 
-        lost = set()
-        for asked in {asked.scene: asked for asked in trials}.values():
+        failed = set()
+        for request in {request.scene: request for request in trials}.values():
             try:
-                asked.world(cast)
+                request.world(cast)
             except Exception:
-                _tell(asked)
-                lost.add(asked.scene)
-        ahead = {pool.submit(_row, asked): asked for asked in trials if asked.scene not in lost}
+                _tell(request)
+                failed.add(request.scene)
+        ahead = {
+            pool.submit(_row, request): request for request in trials if request.scene not in failed
+        }
         try:
-            for done in as_completed(ahead):
+            for future in as_completed(ahead):
                 try:
-                    row = done.result()
+                    row = future.result()
                 except BrokenExecutor:
                     raise SystemExit(
-                        "a process was ended, by want of memory perhaps; choose fewer --workers and run the same command again"
+                        "a process was ended, by want of memory perhaps; choose fewer --workers "
+                        "and run the same command again"
                     ) from None
                 except Exception:
-                    _tell(ahead[done])
+                    _tell(ahead[future])
                 else:
                     yield row
         except BaseException:
@@ -593,30 +662,32 @@ def made(trials: list[Trial], device: str, workers: int) -> Iterator[dict[str, A
             raise
 
 
-def _tell(asked: Trial) -> None:
+def _tell(request: Trial) -> None:
     print(
-        f"{asked.scene}, {asked.case}, seed {asked.seed}, {asked.module} failed:\n{traceback.format_exc()}",
+        f"{request.scene}, {request.case}, seed {request.seed}, {request.module} "
+        f"failed:\n{traceback.format_exc()}",
         file=sys.stderr,
         flush=True,
     )
 
 
-def keep(record: dict[str, Any], to: Path) -> None:
+def save_record(record: dict[str, Any], to: Path) -> None:
     """Writes the results, a row a line and five digits a number, whole or not at all."""
-    lines = ",\n".join(json.dumps(row) for row in _rounded(record["rows"]))
+    lines = ",\n".join(json.dumps(row) for row in _round_values(record["rows"]))
     draft = to.with_name(f".{to.name}.draft")
     draft.write_text(
-        f'{{"benchmark": "distortion", "unit": "dB, pixels, degrees, seconds", "machines": {json.dumps(record["machines"])}, "rows": [\n{lines}\n]}}\n'
+        '{"benchmark": "distortion", "unit": "dB, pixels, degrees, seconds", '
+        f'"machines": {json.dumps(record["machines"])}, "rows": [\n{lines}\n]}}\n'
     )
     draft.replace(to)
 
 
-def _rounded(value: Any) -> Any:
+def _round_values(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list) else value
+        return {key: _round_values(item) for key, item in value.items()}
+    return [_round_values(item) for item in value] if isinstance(value, list) else value
 
 
 def _count(text: str) -> int:
@@ -636,7 +707,8 @@ def read(path: Path) -> dict[str, Any]:
         return {"machines": list(record["machines"]), "rows": list(record["rows"])}
     except (OSError, UnicodeError, ValueError, TypeError, KeyError, IndexError) as error:
         raise ValueError(
-            f"{path} does not hold results of this experiment ({type(error).__name__}: {error}); choose another file with --to"
+            f"{path} does not hold results of this experiment ({type(error).__name__}: {error}); "
+            "choose another file with --to"
         ) from None
 
 
@@ -663,7 +735,7 @@ def main() -> None:
         "--cases",
         nargs="+",
         metavar="CASE",
-        help="some of them alone: clean, 'all x 1', ..., " + ", ".join(KINDS),
+        help="some of them alone: clean, 'all x 1', ..., " + ", ".join(CORRUPTION_KINDS),
     )
     parser.add_argument("--seeds", type=_count, help="how many; 3 if not given, 1 with --quick")
     parser.add_argument("--device", default="cpu", choices=tuple(DEVICES))
@@ -671,12 +743,14 @@ def main() -> None:
         "--workers",
         type=_count,
         default=1,
-        help="processes, which share the GPUs; let them use one at once: nvidia-cuda-mps-control -d",
+        help="processes, which share the GPUs; let them use one at once: nvidia-cuda-mps-control "
+        "-d",
     )
     parser.add_argument(
         "--to",
         type=Path,
-        help="the results, added to if they are there; outputs/distortion.json, with --quick distortion-quick.json",
+        help="the results, added to if they are there; outputs/distortion.json, with --quick "
+        "distortion-quick.json",
     )
     parser.add_argument(
         "--show",
@@ -684,76 +758,82 @@ def main() -> None:
         help="print the tables of the results that are there, and fit nothing",
     )
     parser.add_argument("settings", nargs="*", metavar="setting=value")
-    asked = parser.parse_intermixed_args()  # settings may stand anywhere
+    args = parser.parse_intermixed_args()  # settings may stand anywhere
     lists = {
-        name: getattr(asked, name) or [] for name in ("scenes", "modules", "cases", "strengths")
+        name: getattr(args, name) or [] for name in ("scenes", "modules", "cases", "strengths")
     }
     # Settings come last, so a list of names before them takes them in.
     settings = [
-        *asked.settings,
+        *args.settings,
         *(item for items in lists.values() for item in items if "=" in item),
     ]
-    scenes, names, wanted, strengths = (
+    scenes, names, case_names, strengths = (
         [item for item in items if "=" not in item] for items in lists.values()
     )
-    for kind, given, known in (
+    for kind, choice, choices in (
         ("scene", scenes, (*RAY_CAST, *PHOTOGRAPHS)),
         ("module", names, MODULES),
     ):
-        for name in given:
-            if name not in known:
-                parser.error(f"{kind} {name!r} is not known; choose among {', '.join(known)}")
+        for name in choice:
+            if name not in choices:
+                parser.error(f"{kind} {name!r} is not known; choose among {', '.join(choices)}")
     for name in scenes:
         if name in PHOTOGRAPHS and not (SHARED / "data" / name).is_dir():
             parser.error(
-                f"scene {name!r} is not in {SHARED / 'data'}, where LIFT_SHARED={SHARED} would have it"
+                f"scene {name!r} is not in {SHARED / 'data'}, where LIFT_SHARED={SHARED} would "
+                "have it"
             )
     try:
-        given = [float(text) for text in strengths]
-        if not all(0 < strength < math.inf for strength in given):
+        choice = [float(text) for text in strengths]
+        if not all(0 < strength < math.inf for strength in choice):
             raise ValueError
     except ValueError:
         parser.error(
-            f"--strengths are {' '.join(strengths)}; choose numbers above 0, 1 for what the prior synthetic does"
+            f"--strengths are {' '.join(strengths)}; choose numbers above 0, 1 for what the prior "
+            "synthetic does"
         )
-    sizes = cases(given or ([1.0] if asked.quick else [1.0, 0.5, 2.0]), not asked.quick)
-    for name in wanted:
+    sizes = cases(choice or ([1.0] if args.quick else [1.0, 0.5, 2.0]), not args.quick)
+    for name in case_names:
         if name not in sizes:
             parser.error(f"case {name!r} is not known; choose among {', '.join(sizes)}")
-    sizes = {name: size for name, size in sizes.items() if name in wanted or not wanted}
-    found = [name for name in PHOTOGRAPHS if (SHARED / "data" / name).is_dir()]
-    scenes = scenes or (["room"] if asked.quick else [*RAY_CAST, *found])
+    sizes = {name: size for name, size in sizes.items() if name in case_names or not case_names}
+    photograph_names = [name for name in PHOTOGRAPHS if (SHARED / "data" / name).is_dir()]
+    scenes = scenes or (["room"] if args.quick else [*RAY_CAST, *photograph_names])
     for setting in settings:
         if not setting.lstrip("+~").startswith(("distortion=", "distortion.", "fit.", "trainer.")):
             parser.error(
-                f"{setting} changes nothing here; choose settings of distortion, fit and trainer, and --device for the renderer"
+                f"{setting} changes nothing here; choose settings of distortion, fit and trainer, "
+                "and --device for the renderer"
             )
-    own = [setting for setting in settings if setting.lstrip("+~").startswith("distortion")]
-    preset = [
-        *FITS["quick" if asked.quick else "full"],
-        *DEVICES[asked.device],
-        *sorted(setting for setting in settings if setting not in own),
+    distortion_settings = [
+        setting for setting in settings if setting.lstrip("+~").startswith("distortion")
     ]
-    if any(setting.startswith("distortion=") for setting in own):
-        modules = {name: MODULES[name] for name in ["identity", *names]} | {" ".join(own): own}
+    preset = [
+        *FITS["quick" if args.quick else "full"],
+        *DEVICES[args.device],
+        *sorted(setting for setting in settings if setting not in distortion_settings),
+    ]
+    if any(setting.startswith("distortion=") for setting in distortion_settings):
+        modules = {name: MODULES[name] for name in ["identity", *names]} | {
+            " ".join(distortion_settings): distortion_settings
+        }
     else:
-        modules = {" ".join([name, *own]): [*MODULES[name], *own] for name in names or MODULES}
-    if asked.device == "cuda" and not asked.show and not torch.cuda.is_available():
+        modules = {
+            " ".join([name, *distortion_settings]): [*MODULES[name], *distortion_settings]
+            for name in names or MODULES
+        }
+    if args.device == "cuda" and not args.show and not torch.cuda.is_available():
         parser.error("--device is cuda, but torch sees no CUDA device; choose cpu")
-    store_schemas()
     for name, overrides in modules.items():
         try:
-            check_names([*preset, *overrides])
-            with initialize_config_module("lift.configs", version_base="1.3"):
-                config = compose("lift", [*SETTINGS, *preset, *overrides])
-            check(config)
-            rehearse(OmegaConf.to_container(config.distortion), pinhole(64, 48, 60.0))
+            config = compose_run([*SETTINGS, *preset, *overrides])
+            validate_settings(OmegaConf.to_container(config.distortion), pinhole(64, 48, 60.0))
         except (ValueError, HydraException, OmegaConfBaseException) as error:
-            parser.error(f"{name}: {one_line(error)}")
-    to = asked.to or Path("outputs", "distortion-quick.json" if asked.quick else "distortion.json")
+            parser.error(f"{name}: {format_error(error)}")
+    to = args.to or Path("outputs", "distortion-quick.json" if args.quick else "distortion.json")
     with ExitStack() as held:
         try:
-            if not asked.show:
+            if not args.show:
                 to.parent.mkdir(parents=True, exist_ok=True)
                 held.enter_context(FileLock(to.with_name(f".{to.name}.lock")).acquire(timeout=0))
             record = read(to)
@@ -761,63 +841,70 @@ def main() -> None:
             if not os.access(to.parent, os.W_OK):
                 parser.error(f"{to.parent} cannot be written to; choose another file with --to")
             parser.error(
-                f"another run of this experiment adds to {to}; wait for it, or choose another file with --to"
+                f"another run of this experiment adds to {to}; wait for it, or choose another "
+                "file with --to"
             )
         except (OSError, ValueError) as error:
             parser.error(str(error))
         rows = record["rows"]
-        if asked.show:
+        if args.show:
             rows = [
                 row
                 for row in rows
-                if (row["scene"] in scenes or not asked.scenes)
-                and (row["module"] in ("identity", *modules) or not (asked.modules or own))
-                and row["seed"] < (asked.seeds or math.inf)
-                and (row["case"] in sizes or not (wanted or strengths))
-                and (row["fit"] == preset or settings == own)
+                if (row["scene"] in scenes or not args.scenes)
+                and (
+                    row["module"] in ("identity", *modules)
+                    or not (args.modules or distortion_settings)
+                )
+                and row["seed"] < (args.seeds or math.inf)
+                and (row["case"] in sizes or not (case_names or strengths))
+                and (row["fit"] == preset or settings == distortion_settings)
             ]
             if not any(
                 row["module"] != "identity"
                 or set(modules) == {"identity"}
-                or not (asked.modules or own)
+                or not (args.modules or distortion_settings)
                 for row in rows
             ):
                 parser.error(
-                    f"{to} has no such results; choose another file with --to, or make them without --show"
+                    f"{to} has no such results; choose another file with --to, or make them "
+                    "without --show"
                 )
             for common in {json.dumps(row["fit"]): row["fit"] for row in rows}.values():
-                print(
-                    f"{' '.join(common)}\n\n{tables([row for row in rows if row['fit'] == common])}\n"
-                )
+                text = tables([row for row in rows if row["fit"] == common])
+                print(f"{' '.join(common)}\n\n{text}\n")
             return
         machines = record["machines"]
         worlds = held.enter_context(tempfile.TemporaryDirectory())
         trials = [
-            Trial(scene, case, seed, module, size, preset, overrides, asked.quick, Path(worlds))
+            Trial(scene, case, seed, module, size, preset, overrides, args.quick, Path(worlds))
             for case, size in sizes.items()
             for scene in scenes
-            for seed in range(asked.seeds or (1 if asked.quick else 3))
+            for seed in range(args.seeds or (1 if args.quick else 3))
             for module, overrides in modules.items()
         ]
-        there = {json.dumps({key: row.get(key) for key in trials[0].label}): row for row in rows}
+        stored_rows = {
+            json.dumps({key: row.get(key) for key in trials[0].label}): row for row in rows
+        }
         missing, before = (
-            [trial for trial in trials if json.dumps(trial.label) not in there],
+            [trial for trial in trials if json.dumps(trial.label) not in stored_rows],
             len(rows),
         )
         if len(missing) < len(trials):
             made_by = {
                 machines[row["machine"]]["commit"]
                 for trial in trials
-                if (row := there.get(json.dumps(trial.label))) and "machine" in row
+                if (row := stored_rows.get(json.dumps(trial.label))) and "machine" in row
             }
             print(
-                f"{len(trials) - len(missing)} of {len(trials)} fits are there already, of commit {', '.join(sorted(map(str, made_by)))}; --to another file makes them anew"
+                f"{len(trials) - len(missing)} of {len(trials)} fits are there already, of commit "
+                f"{', '.join(sorted(map(str, made_by)))}; --to another file makes them anew"
             )
         if missing:
-            machines.append({**machine(asked.device), "workers": asked.workers})
-        for row in made(missing, asked.device, asked.workers):
+            machines.append({**machine_info(args.device), "workers": args.workers})
+        for row in run_trials(missing, args.device, args.workers):
             rows.append({**row, "machine": len(machines) - 1})
-            keep(record, to)
+            save_record(record, to)
             print(
                 "{scene}, {case}, seed {seed}, {module}: {psnr:.2f} dB, {seconds:.0f} s".format(
                     **row

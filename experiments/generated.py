@@ -22,10 +22,10 @@ from measuring import (
     Lifted,
     contact_sheet,
     error_picture,
+    load_or_compute,
     markdown,
     mean_scores,
     perceptual,
-    resumed,
     run_lift,
     scores,
     step_folder,
@@ -36,7 +36,7 @@ from rich.progress import track
 
 from lift.evaluation.lpips import LPIPS
 from lift.io.cameras import read_cameras
-from lift.io.image import resized
+from lift.io.image import resize_images
 from lift.outputs.delivery import FLY_THROUGH
 from lift.outputs.quality import render_canonical
 from lift.renderers import Renderer
@@ -79,12 +79,16 @@ def lift_clip(
     folder = output / "frames" / clip.name
     if len(list(folder.glob("*.png"))) != len(clip.numbers):
         data.write_frames(data.generated_frames(clip), folder)
-    own = [f"distortion={distortion}", f"output={output}", f"name={clip.name}-{distortion}"]
-    run = run_lift([*input_settings(folder), *own, *settings])
+    clip_settings = [
+        f"distortion={distortion}",
+        f"output={output}",
+        f"name={clip.name}-{distortion}",
+    ]
+    run = run_lift([*input_settings(folder), *clip_settings, *settings])
     renderer = run.renderer()
     sheets = output / "sheets"
     contact_sheet(sheets / f"{clip.name}-{distortion}.jpg", fly_through_rows(run, renderer))
-    placed = run.placed
+    registered = run.registered
     metrics = run.metrics
     record = {
         "input_psnr": metrics["input_psnr"],
@@ -92,8 +96,8 @@ def lift_clip(
         "held_out_psnr_distorted": metrics["held_out_psnr_distorted"],
         "verdict": metrics.get("verdict"),
         "reasons": metrics.get("reasons"),
-        "frames": len(placed),
-        "placed": int(placed.sum()),
+        "frames": len(registered),
+        "placed": int(registered.sum()),
         "held_out": len(run.held_out),
         "gaussians": len(run.gaussians),
         "seconds": run.seconds,
@@ -125,29 +129,29 @@ def against_real(
     """
     width, height = run.cameras.width, run.cameras.height
     frames = run.frames()
-    pictures = Frames(resized(real.images, width, height))
+    pictures = Frames(resize_images(real.images, width, height))
     views = [run.cameras[view] for view in range(len(frames))]
     rendered = [render_canonical(renderer, run.gaussians, camera) for camera in views]
     depth = torch.cat([torch.where(r.alpha > HALF, r.depth, 0.0) for r in rendered])
-    placed = run.placed
-    depth[~placed] = 0
-    found = register(pictures, frames, run.cameras, depth)
-    whole, covered, rows = [], [], []
-    for view in found.found.nonzero()[:, 0].tolist():
-        render = render_canonical(renderer, run.gaussians, found.cameras[view])
+    registered = run.registered
+    depth[~registered] = 0
+    registration = register(pictures, frames, run.cameras, depth)
+    full_scores, covered, rows = [], [], []
+    for view in registration.found.nonzero()[:, 0].tolist():
+        render = render_canonical(renderer, run.gaussians, registration.cameras[view])
         truth = pictures[view].rgb[0]
         picture = render.rgb[0].clamp(0, 1)
         mask = render.alpha[0] > COVERED
-        whole.append(scores(picture, truth, lpips))
+        full_scores.append(scores(picture, truth, lpips))
         covered.append(scores(picture, truth, lpips, mask) | {"share": float(mask.float().mean())})
         rows.append([truth, picture, error_picture(picture, truth)])
     if rows:
         contact_sheet(sheet, rows[:: max(1, len(rows) // SHOWN)])
     return {
-        "registered": int(found.found.sum()),
+        "registered": int(registration.found.sum()),
         "frames": len(pictures),
-        "zoom": found.zoom,
-        "whole": mean_scores(whole),
+        "zoom": registration.zoom,
+        "whole": mean_scores(full_scores),
         "covered": mean_scores(covered),
     }
 
@@ -206,14 +210,14 @@ def _real_table(rows: list[dict[str, Any]]) -> str:
     lines = []
     for row in rows:
         real = row["real"]
-        share = real["covered"].get("share")
+        fraction = real["covered"].get("share")
         lines.append(
             [
                 row["clip"],
                 row["distortion"],
                 f"{real['registered']} of {real['frames']}",
                 *(real["whole"].get(name) for name in names),
-                None if share is None else 100 * share,
+                None if fraction is None else 100 * fraction,
                 *(real["covered"].get(name) for name in names),
             ]
         )
@@ -222,16 +226,16 @@ def _real_table(rows: list[dict[str, Any]]) -> str:
 
 def _means(rows: list[dict[str, Any]]) -> str:
     """Means over the clips that were lifted with every distortion."""
-    made = [row for row in rows if "refused" not in row]
+    successes = [row for row in rows if "refused" not in row]
     names = list(dict.fromkeys(row["distortion"] for row in rows))
-    lifted = [{row["clip"] for row in made if row["distortion"] == name} for name in names]
+    lifted = [{row["clip"] for row in successes if row["distortion"] == name} for name in names]
     common = set.intersection(*lifted) if lifted else set()
     keys = ("input_psnr", "held_out_psnr", "held_out_psnr_distorted")
     lines = []
     for name in names:
-        own = [row for row in made if row["distortion"] == name and row["clip"] in common]
-        known = [[row[key] for row in own if row[key] is not None] for key in keys]
-        means = [sum(values) / len(values) if values else None for values in known]
+        group = [row for row in successes if row["distortion"] == name and row["clip"] in common]
+        known_values = [[row[key] for row in group if row[key] is not None] for key in keys]
+        means = [sum(values) / len(values) if values else None for values in known_values]
         lines.append([name, len(common), *means])
     heads = ["distortion", "clips", "input PSNR", "held-out PSNR", "held-out PSNR, distorted"]
     return markdown(heads, lines)
@@ -265,30 +269,30 @@ def main(arguments: list[str] | None = None) -> None:
     """Lift the clips that are not lifted yet, and write the table."""
     options = options_of(arguments)
     index = {clip.name: clip for clip in data.read_index(SHARED / "data" / "generated_clips")}
-    chosen = options.clips or list(index)
-    if wrong := [name for name in chosen if name not in index]:
-        raise SystemExit(f"--clips has {wrong[0]!r}; choose among {', '.join(index)}")
+    clip_names = options.clips or list(index)
+    if unknown := [name for name in clip_names if name not in index]:
+        raise SystemExit(f"--clips has {unknown[0]!r}; choose among {', '.join(index)}")
     output = step_folder(options.output, options.preset, options.settings)
     lpips = perceptual(options.weights)
     settings = [*PRESETS[options.preset], *options.settings]
     rows = []
-    steps = [(name, distortion) for name in chosen for distortion in options.distortions]
+    steps = [(name, distortion) for name in clip_names for distortion in options.distortions]
     for name, distortion in track(steps, "clips", transient=True):
-        made = resumed(
+        results = load_or_compute(
             output / "results" / f"{name}-{distortion}.json",
             lambda name=name, distortion=distortion: lift_clip(
                 index[name], distortion, settings, output, lpips
             ),
         )
-        rows.append({"clip": name, "distortion": distortion} | made)
+        rows.append({"clip": name, "distortion": distortion} | results)
     command = f"python experiments/generated.py --preset {options.preset}"
     command += f" --distortions {' '.join(options.distortions)}"
     command += f" --set {' '.join(options.settings)}" if options.settings else ""
     text = "\n\n".join(["# Generated clips", NOTES, f"Made by `{command}`.", tables(rows)])
-    whole = not options.settings and len(chosen) == len(index)
-    folder = options.to or (None if whole else output / "tables")
-    where = {} if folder is None else {"folder": folder}
-    write_results("generated", options.preset, text, rows, settings=settings, **where)
+    complete = not options.settings and len(clip_names) == len(index)
+    folder = options.to or (None if complete else output / "tables")
+    options_text = {} if folder is None else {"folder": folder}
+    write_results("generated", options.preset, text, rows, settings=settings, **options_text)
     print(text)
 
 

@@ -21,24 +21,24 @@ import numpy as np
 import torch
 from generator_measures import WIDTH, camera_errors, geometric, photometric
 from jaxtyping import Float
-from measuring import RESULTS, SHARED, markdown, resumed
+from measuring import RESULTS, SHARED, load_or_compute, markdown
 from rich.progress import track
 from torch import Tensor
 from tracking import (
     REACH,
     PosedTracks,
     chosen_frames,
-    posed,
-    restricted,
-    tracked,
+    estimate_poses,
+    restrict_frames,
+    track_points,
 )
 
 from lift.depths import depths
 from lift.geometry import pinhole
 from lift.planners.articulated import Articulated
-from lift.poses.sfm.bundle import Sightings
+from lift.poses.sfm.state import Observations
 from lift.priors.synthetic import Synthetic
-from lift.runtime.machine import machine
+from lift.runtime.machine import machine_info
 from lift.synthetic import corruptions
 from lift.synthetic.worlds import FIELD_OF_VIEW
 from lift.types import Cameras, Depth, Frames
@@ -88,18 +88,18 @@ def real_case(clip: data.GeneratedClip) -> Case:
     return Case(f"{clip.name}_real", "real", "camera", data.resized_to(images, WIDTH))
 
 
-def synthetic_case(scene: str, seed: int, strength: float = 1.0) -> Case:
+def synthetic_case(scene: str, seed: int, severity: float = 1.0) -> Case:
     """Render a clip whose errors are known, from the input to a full motion."""
     height = WIDTH * 3 // 4
     camera = pinhole(WIDTH, height, WIDTH / 2 / math.tan(math.radians(FIELD_OF_VIEW) / 2))
-    prior = Synthetic(scene, strength, image=scene)
-    start = prior.truth(camera)
+    prior = Synthetic(scene, severity, image=scene)
+    start = prior.render_truth(camera)
     depth = Depth(start.depth[0], start.depth[0] > 0, "metric")
     arms = ("right", "left", "up")
     plan = Articulated(1, (arms[seed % len(arms)],), frames=24, angle=16.0)(camera, depth, None)
     frames = prior(Frames(start.images, start.depth), camera, plan.clips[0], seed)
     images = torch.cat([start.images, frames.images])
-    name = f"synthetic_{scene}_{seed}" + ("" if strength == 1 else f"_{strength:g}")
+    name = f"synthetic_{scene}_{seed}" + ("" if severity == 1 else f"_{severity:g}")
     return Case(name, "synthetic", "synthetic", images, plan.cameras)
 
 
@@ -116,28 +116,32 @@ def measure(case: Case) -> dict[str, Any]:
     torch.set_num_threads(1)
     numbers = chosen_frames(len(case.images))
     images = case.images[numbers]
-    sightings = restricted(tracked(case.images), numbers)
+    observations = restrict_frames(track_points(case.images), numbers)
     height, width = images.shape[1:3]
     unit = WIDTH / width
-    found = _posed(case, sightings, images)
+    posed_tracks = _estimate_poses(case, observations, images)
     rows: list[dict[str, Any]] = [{"frame": number} for number in numbers]
-    _add(rows, photometric(images, sightings, found))
-    if found is not None:
-        _add(rows, geometric(found, len(images), (width, height), unit))
+    _add(rows, photometric(images, observations, posed_tracks))
+    if posed_tracks is not None:
+        _add(rows, geometric(posed_tracks, len(images), (width, height), unit))
         if case.requested is not None:
-            _add(rows, camera_errors(found.scene, case.requested[numbers]))
+            _add(rows, camera_errors(posed_tracks.scene, case.requested[numbers]))
     record = {"name": case.name, "kind": case.kind, "generator": case.generator}
     record["frames"] = len(case.images)
     if case.kind == "synthetic":
-        record["sizes"] = {name: getattr(mistakes, name) for name in ("WARP", "DRIFT", "TURN")}
-    record["posed"] = None if found is None else int(found.scene.placed.sum()) / len(numbers)
-    if found is not None:
-        focal = found.scene.log_focal[found.scene.placed].exp().median()
+        record["sizes"] = {name: getattr(corruptions, name) for name in ("WARP", "DRIFT", "TURN")}
+    record["posed"] = (
+        None if posed_tracks is None else int(posed_tracks.scene.registered.sum()) / len(numbers)
+    )
+    if posed_tracks is not None:
+        focal = posed_tracks.scene.log_focal[posed_tracks.scene.registered].exp().median()
         record["field_of_view"] = math.degrees(2 * math.atan(width / 2 / float(focal)))
     return record | {"thirds": by_thirds(rows), "by_frame": rows}
 
 
-def _posed(case: Case, sightings: Sightings, images: data.Images) -> PosedTracks | None:
+def _estimate_poses(
+    case: Case, observations: Observations, images: data.Images
+) -> PosedTracks | None:
     height, width = images.shape[1:3]
     focal = width / 2 / math.tan(math.radians(FIELD_OF_VIEW) / 2)
     if case.requested is not None:
@@ -145,13 +149,13 @@ def _posed(case: Case, sightings: Sightings, images: data.Images) -> PosedTracks
 
     def depth() -> Float[Tensor, "height width"]:
         lite = depths.build({"name": "lite"}, image=case.name, device=torch.device("cpu"))
-        first = lite(images[0])
-        return torch.where(first.valid, first.depth, 0.0)
+        input_depth = lite(images[0])
+        return torch.where(input_depth.valid, input_depth.depth, 0.0)
 
-    reach = REACH * width / WIDTH
-    middle = (width / 2, height / 2)
+    max_error = REACH * width / WIDTH
+    principal_point = (width / 2, height / 2)
     lens = "fixed" if case.requested is not None else "shared"
-    return posed(sightings, len(images), focal, middle, reach, lens, depth)
+    return estimate_poses(observations, len(images), focal, principal_point, max_error, lens, depth)
 
 
 def _add(rows: list[dict[str, Any]], values: dict[str, Float[Tensor, "frame"]]) -> None:
@@ -201,17 +205,17 @@ def benchmark_sizes(records: list[dict[str, Any]]) -> dict[str, float]:
         for kind in ("generated", "real", "synthetic")
     }
     generated = late["generated"]
-    known = next(record["sizes"] for record in records if record["kind"] == "synthetic")
+    sizes = next(record["sizes"] for record in records if record["kind"] == "synthetic")
 
     def scaled(name: str, measure: str) -> float:
         floor, value, seen = (
             late[kind][measure] or 0.0 for kind in ("real", "generated", "synthetic")
         )
         over = [math.sqrt(max(number**2 - floor**2, 1e-6)) for number in (value, seen)]
-        return known[name] * over[0] / over[1]
+        return sizes[name] * over[0] / over[1]
 
-    own = known["TURN"] * LATE / LENGTH_3D
-    floor = max((late["synthetic"]["rotation"] or 0) ** 2 - own**2, 0.0)
+    turn = sizes["TURN"] * LATE / LENGTH_3D
+    floor = max((late["synthetic"]["rotation"] or 0) ** 2 - turn**2, 0.0)
     return {
         "WARP": scaled("WARP", "smooth"),
         "DRIFT": scaled("DRIFT", "fine"),
@@ -239,8 +243,10 @@ def medians(records: list[dict[str, Any]], third: str) -> dict[str, float | None
     out: dict[str, float | None] = {}
     for name in MEASURES:
         values = [record["thirds"][third].get(name) for record in records]
-        known = [abs(value) if name in SIGNED else value for value in values if value is not None]
-        out[name] = float(np.median(known)) if known else None
+        magnitudes = [
+            abs(value) if name in SIGNED else value for value in values if value is not None
+        ]
+        out[name] = float(np.median(magnitudes)) if magnitudes else None
     return out
 
 
@@ -281,20 +287,21 @@ a smooth warp of 0.8 % of the width (3.1 px) at the end of a clip.
 - Brightness, white balance and saturation are robust changes at tracked points. Blur is the \
 Gaussian that takes as much gradient energy from frame 0; a negative value means sharper. The \
 camera's distance is accounted for.
-- Inconsistent is the share of sightings more than {REACH:g} px from the static scene.
-- Camera errors need requested cameras, whose focal length is then taken. Both paths begin at frame 0's camera, and the found one is \
-scaled by least squares. For `synthetic` they are against the plan."""
+- Inconsistent is the share of observations more than {REACH:g} px from the static scene.
+- Camera errors need requested cameras, whose focal length is then used. Both paths begin at frame \
+0's camera, and the estimated one is scaled by least squares. For `synthetic` they are against the \
+plan."""
 
 
-SIZES = """The constants of `lift.synthetic.corruptions` follow from the medians over generated clips in the \
-late third. Severity 1 of the prior `synthetic` and of the distortion benchmark is thus the median \
-generator. Warp and drift are scaled by the same measurement on `synthetic`, less the floor that \
-real frames show. Half of the clips get sharper, not softer: `BLUR` is the median of those that \
-get softer. Of `TURN`, what the \
-measurement adds on `synthetic` is taken off. `TURN` and `SHIFT` rest on few clips, those with a camera file; a share of the \
-path is taken to be a share of a full motion. Inconsistent parts are not more frequent than in \
-real frames, so nothing follows from them. Contrast of false texture (`MOTTLE`), moving objects \
-(`OBJECT`) and zoom (`ZOOM`) were not measured and are chosen."""
+SIZES = """The constants of `lift.synthetic.corruptions` follow from the medians over generated \
+clips in the late third. Severity 1 of the prior `synthetic` and of the distortion benchmark is \
+thus the median generator. Warp and drift are scaled by the same measurement on `synthetic`, less \
+the floor that real frames show. Half of the clips get sharper, not softer: `BLUR` is the median \
+of those that get softer. Of `TURN`, what the measurement adds on `synthetic` is taken off. \
+`TURN` and `SHIFT` rest on few clips, those with a camera file; a share of the path is taken to \
+be a share of a full motion. Inconsistent parts are not more frequent than in real frames, so \
+nothing follows from them. Contrast of false texture (`MOTTLE`), moving objects (`OBJECT`) and \
+zoom (`ZOOM`) were not measured and are chosen."""
 
 
 def _summary(by_kind: dict[str, list[dict[str, Any]]]) -> str:
@@ -313,10 +320,10 @@ def _by_clip(records: list[dict[str, Any]]) -> str:
     heads = ["clip", "generator", "posed, %", *MEASURES.values()]
     rows = []
     for record in records:
-        share = record["posed"]
+        fraction = record["posed"]
         cells = [" / ".join(_short(record["thirds"][t][name]) for t in THIRDS) for name in MEASURES]
         cells = ["-" if set(cell) <= set("- /") else cell for cell in cells]
-        posed_share = f"{100 * share:.0f}" if share else "-"
+        posed_share = f"{100 * fraction:.0f}" if fraction else "-"
         rows.append([record["name"], record["generator"], posed_share, *cells])
     return markdown(heads, rows)
 
@@ -348,7 +355,7 @@ def main() -> None:
         steps[f"synthetic_{scene}_{seed}"] = lambda a=scene, b=seed: synthetic_case(a, b)
     records = []
     for name, load in track(list(steps.items()), "clips", transient=True):
-        record = resumed(options.output / f"{name}.json", lambda load=load: measure(load()))
+        record = load_or_compute(options.output / f"{name}.json", lambda load=load: measure(load()))
         records.append({key: value for key, value in record.items() if key != "machine"})
     text = report(records)
     if options.clips:
@@ -356,10 +363,10 @@ def main() -> None:
         return
     options.to.parent.mkdir(parents=True, exist_ok=True)
     options.to.write_text(text.rstrip() + "\n", encoding="utf-8")
-    kept = {"experiment": "generator_errors", "width": WIDTH, "machine": machine("cpu")}
+    header = {"experiment": "generator_errors", "width": WIDTH, "machine": machine_info("cpu")}
     RESULTS.mkdir(exist_ok=True)
     lines = ",\n".join(json.dumps(record) for record in records)  # a clip a line
-    content = json.dumps(kept, indent=1).removesuffix("\n}") + f',\n "rows": [\n{lines}\n]\n}}\n'
+    content = json.dumps(header, indent=1).removesuffix("\n}") + f',\n "rows": [\n{lines}\n]\n}}\n'
     (RESULTS / "generator-errors.json").write_text(content, encoding="utf-8")
     print(text)
 

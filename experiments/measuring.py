@@ -14,15 +14,15 @@ from jaxtyping import Bool, Float
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from lift.cli import _composed
-from lift.errors import is_users, one_line
+from lift.config import compose_run
+from lift.errors import format_error, is_user_error
 from lift.evaluation.lpips import LPIPS
 from lift.evaluation.metrics import masked_psnr, masked_ssim, psnr, ssim
 from lift.io.image import read_image, save_image
 from lift.io.splats import read_ply
 from lift.renderers import Renderer, renderers
-from lift.runtime.cache import load
-from lift.runtime.machine import machine
+from lift.runtime.machine import machine_info
+from lift.runtime.serialization import load
 from lift.types import Cameras, Frames, Gaussians, Reconstruction
 
 SHARED = Path(os.environ.get("LIFT_SHARED", Path(__file__).parents[2] / "shared")).resolve()
@@ -32,7 +32,9 @@ PRESETS = {
     "gpu": ["experiment=gpu"],
     "gpu-384": ["renderer=gsplat", "trainer=gpu"],
 }
-"""Settings of `lift run` by the name of a preset. `cpu` has the defaults, `gpu-384` has them on a GPU."""
+"""Settings of `lift run` by the name of a preset. `cpu` has the defaults, `gpu-384` has them on a
+GPU.
+"""
 
 Picture = Float[Tensor, "height width 3"]
 
@@ -62,7 +64,7 @@ class Lifted:
         return Frames(torch.stack([read_image(file) for file in files]))
 
     @property
-    def placed(self) -> Bool[Tensor, "view"]:
+    def registered(self) -> Bool[Tensor, "view"]:
         """Frames that the pose stage placed."""
         return self.reconstruction.confidence.flatten(1).any(1)
 
@@ -87,7 +89,7 @@ def run_lift(settings: Sequence[str]) -> Lifted:
     """
     from lift.pipeline import run
 
-    config = _composed(list(settings))
+    config = compose_run(settings)
     folder = run(config)
     if folder is None:
         raise RuntimeError("only the first of several processes has the run")
@@ -109,13 +111,13 @@ def read_run(folder: Path, output: Path) -> Lifted:
     for stage in provenance["stages"]:
         seconds[stage["stage"]] = seconds.get(stage["stage"], 0.0) + stage["seconds"]
     keys = {stage["stage"]: stage["key"] for stage in provenance["stages"]}
-    found = load(output / "cache" / f"reconstruct-{keys['reconstruct']}")["reconstruction"]
+    reconstruction = load(output / "cache" / f"reconstruct-{keys['reconstruct']}")["reconstruction"]
     split = json.loads((folder / "split.json").read_text())
     return Lifted(
         folder,
         json.loads((folder / "metrics.json").read_text()),
-        found.cameras,
-        found,
+        reconstruction.cameras,
+        reconstruction,
         read_ply(folder / "gaussians.ply"),
         provenance["source"]["frames"],
         split["held_out"],
@@ -130,7 +132,7 @@ def step_folder(output: Path, preset: str, settings: Sequence[str]) -> Path:
     return output / slug[:120]
 
 
-def resumed(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def load_or_compute(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Read a step's result, or make and keep it.
 
     Args:
@@ -145,10 +147,10 @@ def resumed(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         result = make()
     except Exception as error:
-        if not is_users(error):
+        if not is_user_error(error):
             raise
-        result = {"refused": one_line(error)}
-    result["machine"] = machine("cuda" if torch.cuda.is_available() else "cpu")
+        result = {"refused": format_error(error)}
+    result["machine"] = machine_info("cuda" if torch.cuda.is_available() else "cpu")
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_suffix(".draft")
     draft.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -158,8 +160,8 @@ def resumed(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 def perceptual(folder: Path | None) -> LPIPS | None:
     """Load LPIPS from a folder with its weights; None without one."""
-    chosen = folder or SHARED / "weights" / "lpips_backbones"
-    return LPIPS.load(chosen) if chosen.is_dir() else None
+    weights_folder = folder or SHARED / "weights" / "lpips_backbones"
+    return LPIPS.load(weights_folder) if weights_folder.is_dir() else None
 
 
 def scores(
@@ -180,15 +182,15 @@ def scores(
         PSNR in dB, SSIM and LPIPS.
     """
     if mask is None:
-        found = {"psnr": psnr(render, truth), "ssim": ssim(render, truth)}
+        values = {"psnr": psnr(render, truth), "ssim": ssim(render, truth)}
     else:
-        found = {
+        values = {
             "psnr": masked_psnr(render, truth, mask),
             "ssim": masked_ssim(render, truth, mask),
         }
     if lpips is not None:
-        found["lpips"] = lpips(render, truth, mask)
-    return found
+        values["lpips"] = lpips(render, truth, mask)
+    return values
 
 
 def mean_scores(rows: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -251,13 +253,13 @@ def contact_sheet(file: Path, rows: Sequence[Sequence[Picture]], width: int = 25
     """
     from torch.nn.functional import interpolate
 
-    across = max(len(row) for row in rows)
+    columns = max(len(row) for row in rows)
     lines = []
     for row in rows:
         height = round(row[0].shape[0] * width / row[0].shape[1])
         planes = torch.stack([picture.permute(2, 0, 1) for picture in row])
         small = interpolate(planes, (height, width), mode="bilinear", antialias=True)
-        blank = torch.ones(across - len(row), 3, height, width)
+        blank = torch.ones(columns - len(row), 3, height, width)
         lines.append(torch.cat([*torch.cat([small, blank])], dim=-1))
     sheet = torch.cat(lines, dim=-2).permute(1, 2, 0).clamp(0, 1)
     file.parent.mkdir(parents=True, exist_ok=True)

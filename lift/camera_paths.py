@@ -1,6 +1,7 @@
-"""What the planners' motions are made of: cameras on spheres about the scene's centre, and the length of a clip.
+"""Building blocks of planned motions: cameras on spheres about the scene's centre.
 
-The input camera sits at the origin and looks along z; the scene's centre lies before it at the typical depth.
+The input camera is at the origin and looks along z. The scene's centre is in front of it at the
+typical depth.
 """
 
 import torch
@@ -18,30 +19,59 @@ DIRECTIONS = {
     "in": (0.0, 0.0, 1.0),
     "out": (0.0, 0.0, -1.0),
 }
-"""Where the camera goes: steps of azimuth, elevation and nearness. It looks at the scene's centre all the while."""
+"""Unit steps of azimuth, elevation and nearness. The camera keeps looking at the scene's centre."""
 
-STEEPEST = 80.0
-"""Elevation in degrees beyond which a camera that keeps upright would spin about its axis."""
+MAX_ELEVATION = 80.0
+"""Largest elevation in degrees. Above it an upright camera would spin about its axis."""
 
 
 def num_frames(frames: int | None, clip_length: int | None, default: int) -> int:
-    """New frames a clip: the planner's setting, the prior's length, or the default. Raises ValueError where the two differ."""
+    """Choose the number of new frames per clip: the setting, the prior's length, or the default.
+
+    Args:
+        frames: The planner's setting. None: not set.
+        clip_length: Length of the prior's clips. None: any.
+        default: Used if both are None.
+
+    Returns:
+        Number of frames, at least 1.
+
+    Raises:
+        ValueError: If `frames` is below 1 or differs from `clip_length`.
+    """
     if frames is not None and frames < 1:
         raise ValueError(f"planner.frames is {frames}; choose 1 or more")
     if frames is not None and clip_length is not None and frames != clip_length:
         raise ValueError(
-            f"planner.frames is {frames}, but the prior makes clips of {clip_length}; choose {clip_length} or leave it out"
+            f"planner.frames is {frames}, but the prior makes clips of {clip_length}; "
+            f"choose {clip_length} or leave it out"
         )
     return frames or clip_length or default
 
 
-def steps(count: int) -> Float[Tensor, "frame"]:
-    """Shares of a motion at even steps; the last is 1, the source's 0 is left out."""
+def motion_fractions(count: int) -> Float[Tensor, "frame"]:
+    """Return even fractions of a motion: 1 / count to 1. The source frame's 0 is left out.
+
+    Args:
+        count: Number of frames.
+
+    Returns:
+        Fractions in (0, 1].
+    """
     return torch.arange(1, count + 1) / count
 
 
-def facing(camera: Cameras, eyes: Float[Tensor, "view 3"], center: float) -> Cameras:
-    """Upright cameras at `eyes` that look at (0, 0, center), with the optics of `camera`."""
+def cameras_facing(camera: Cameras, eyes: Float[Tensor, "view 3"], center: float) -> Cameras:
+    """Create upright cameras at `eyes` that look at (0, 0, center).
+
+    Args:
+        camera: Gives intrinsics and picture size, one view.
+        eyes: Camera centres.
+        center: Depth of the scene's centre.
+
+    Returns:
+        One camera per centre.
+    """
     target = eyes.new_tensor([0.0, 0.0, center]).expand_as(eyes)
     down = eyes.new_tensor([0.0, 1.0, 0.0]).expand_as(eyes)
     count = len(eyes)
@@ -53,27 +83,37 @@ def facing(camera: Cameras, eyes: Float[Tensor, "view 3"], center: float) -> Cam
     )
 
 
-def around(camera: Cameras, places: Float[Tensor, "view 3"], center: float) -> Cameras:
-    """Cameras on spheres about (0, 0, center) that look at it.
+def orbit_cameras(camera: Cameras, offsets: Float[Tensor, "view 3"], center: float) -> Cameras:
+    """Create cameras on spheres about (0, 0, center) that look at it.
 
-    places: azimuth and elevation in degrees (right and up are positive), and how much nearer to the centre than the input camera, as
-    a share of `center`. Raises ValueError above `STEEPEST` degrees of elevation and at or beyond the centre.
+    Args:
+        camera: Gives intrinsics and picture size, one view.
+        offsets: Azimuth and elevation in degrees (right and up are positive). The third value is
+            how much nearer to the centre than the input camera, as a fraction of `center`.
+        center: Depth of the scene's centre.
+
+    Returns:
+        One camera per offset.
+
+    Raises:
+        ValueError: If the elevation exceeds `MAX_ELEVATION` or a camera is at or beyond the centre.
     """
-    azimuth, elevation, nearness = places.to(camera.world_to_camera).unbind(-1)
-    if float(elevation.abs().max()) > STEEPEST:
+    azimuth, elevation, nearness = offsets.to(camera.world_to_camera).unbind(-1)
+    if float(elevation.abs().max()) > MAX_ELEVATION:
         raise ValueError(
-            f"the planner climbs to {float(elevation.abs().max()):g} degrees; choose at most {STEEPEST:g} in all"
+            f"the planner climbs to {float(elevation.abs().max()):g} degrees; "
+            f"choose at most {MAX_ELEVATION:g} in all"
         )
     if float(nearness.max()) >= 1:
         raise ValueError(
-            f"the planner moves in by {float(nearness.max()):g} of the scene's typical depth; choose less than 1 in all"
+            f"the planner moves in by {float(nearness.max()):g} of the scene's typical depth; "
+            "choose less than 1 in all"
         )
-    azimuth, elevation, radius = azimuth.deg2rad(), elevation.deg2rad(), center * (1 - nearness)
-    right, up, back = (
-        azimuth.sin() * elevation.cos(),
-        elevation.sin(),
-        azimuth.cos() * elevation.cos(),
-    )
-    return facing(
-        camera, torch.stack([radius * right, -radius * up, center - radius * back], dim=-1), center
-    )
+    azimuth = azimuth.deg2rad()
+    elevation = elevation.deg2rad()
+    radius = center * (1 - nearness)
+    right = azimuth.sin() * elevation.cos()
+    up = elevation.sin()
+    back = azimuth.cos() * elevation.cos()
+    eyes = torch.stack([radius * right, -radius * up, center - radius * back], dim=-1)
+    return cameras_facing(camera, eyes, center)

@@ -1,65 +1,109 @@
-"""What is said of an error: one line where the message tells the user what to change, a traceback where it is our bug."""
+"""Messages for errors: one line where it tells the user what to change, a traceback for a bug."""
 
 import re
 from difflib import get_close_matches
 
-from lift.registry import ALL_SLOTS, ComponentError, catalogue
+from lift.registry import ALL_SLOTS, ComponentError, Entry, catalogue
+from lift.renamed import renamed_component_setting, renamed_setting
 
 
 def is_interrupt(error: BaseException | None) -> bool:
-    """Ctrl-C, also where a compiled loop was running: numba wraps it in a SystemError."""
+    """Whether an error is Ctrl-C, or was caused by it: numba wraps it in a SystemError.
+
+    Args:
+        error: The exception; None is no interrupt.
+    """
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
-def is_users(error: BaseException) -> bool:
-    """Whether the message alone tells the user what to change; anything else is our bug and keeps its traceback."""
+def is_user_error(error: BaseException) -> bool:
+    """Whether the message alone tells the user what to change. Other errors are bugs of `lift`.
+
+    Args:
+        error: The exception.
+    """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    lightnings = (
-        type(error).__name__ == "MisconfigurationException"
-    )  # looked at by name: its import takes seconds
-    return lightnings or isinstance(
+    # Compared by name, because the import of Lightning takes seconds.
+    is_lightning = type(error).__name__ == "MisconfigurationException"
+    return is_lightning or isinstance(
         error,
         (ComponentError, HydraException, OmegaConfBaseException, ValueError, OSError, ImportError),
     )
 
 
-def one_line(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
+    """Format an error in one line, with its cause.
+
+    Args:
+        error: The exception. Hydra's messages about unknown settings are replaced by clearer ones.
+    """
     text = " ".join(str(error).split())
     cause = error.__cause__
     if cause is not None and str(cause) and " ".join(str(cause).split()) not in text:
         text = f"{text} ({' '.join(str(cause).split())})"
-    return _of_component(text) or text or type(error).__name__
+    return _unknown_setting(text) or text or type(error).__name__
 
 
-def _of_component(text: str) -> str | None:
-    """What Hydra says of a setting that the chosen component does not have, in our words."""
-    found = re.search(r"Key '(\w+)' not in '(\w+)Config' full_key: (\w+)\.", text)
-    if not found or found[3] not in ALL_SLOTS:
+def _unknown_setting(text: str) -> str | None:
+    """Translate Hydra's message about a setting that does not exist, if this is one."""
+    match = re.search(r"Key '(\w+)' not in '(\w+)' full_key: ([\w.]+)", text)
+    if not match:
         return None
-    key, title, slot = found.groups()
+    key, owner, full_key = match.groups()
+    if new := renamed_setting(full_key):
+        file = re.match(r"In '([^']+)'", text)
+        where = f"in {file[1]}: " if file else ""
+        return f"{where}{full_key} has a new name; use {new}"
+    slot = full_key.split(".")[0]
+    if slot not in ALL_SLOTS:
+        return None
     entries = catalogue().entries[slot]
-    chosen = next((entry for entry in entries.values() if entry.name.title() == title), None)
-    if chosen is None:
-        return None
-    near = get_close_matches(key, chosen.settings, 1)
-    others = [entry.name for entry in entries.values() if key in entry.settings]
-    hint = (
-        f"did you mean {slot}.{near[0]}? "
-        if near
-        else f"it is one of {slot}={', '.join(others)}; "
-        if others
-        else ""
+    chosen = next((e for e in entries.values() if f"{e.name.title()}Config" == owner), None)
+    return _not_a_setting(chosen, key) if chosen else None
+
+
+def _not_a_setting(chosen: Entry, key: str) -> str:
+    """Say what to use instead of a setting that the chosen component does not have."""
+    slot = chosen.slot
+    if new := renamed_component_setting(slot, key, chosen.settings):
+        return f"{slot}.{key} has a new name; use {slot}.{new}"
+    entries = catalogue().entries[slot].values()
+    renamed = {e.name: renamed_component_setting(slot, key, e.settings) for e in entries}
+    close = get_close_matches(key, chosen.settings, 1)
+    having = [e.name for e in entries if key in e.settings]
+    hint = ""
+    if close:
+        hint = f"did you mean {slot}.{close[0]}? "
+    elif having:
+        hint = f"it is one of {slot}={', '.join(having)}; "
+    elif any(renamed.values()):
+        names = " or ".join(dict.fromkeys(f"{slot}.{new}" for new in renamed.values() if new))
+        owners = ", ".join(name for name, new in renamed.items() if new)
+        hint = f"its new name is {names}, of {slot}={owners}; "
+    return (
+        f"{slot}.{key} is not a setting of {chosen.name!r}; {hint}"
+        f"it has {', '.join(chosen.settings) or 'none'}"
     )
-    return f"{slot}.{key} is not a setting of {chosen.name!r}; {hint}it has {', '.join(chosen.settings) or 'none'}"
 
 
-def not_loaded(setting: str, model: str, error: Exception) -> FileNotFoundError:
-    """What to do about a model that neither a folder nor the Hugging Face hub gives; the hub's libraries say it in many ways."""
+def model_not_loaded_error(setting: str, model: str, error: Exception) -> FileNotFoundError:
+    """Make the error for a model that is neither in a folder nor on the Hugging Face hub.
+
+    Args:
+        setting: Setting that names the model, such as depth.model.
+        model: Its value.
+        error: The exception of the library, which differs from one library to the next.
+
+    Returns:
+        An error whose message says what to do.
+    """
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     return FileNotFoundError(
-        f"{setting} is {model!r}, which is no model's folder and could not be loaded from the hub ({type(error).__name__}: {' '.join(str(error).split())[:300]}); check its name "
-        f"and the network, or download it where there is one (hf download {model} --local-dir FOLDER) and set {setting}=FOLDER"
+        f"{setting} is {model!r}, which is no model's folder and could not be loaded from the hub "
+        f"({reason}); check its name and the network, or download it on a machine with network "
+        f"(hf download {model} --local-dir FOLDER) and set {setting}=FOLDER"
     )

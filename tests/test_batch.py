@@ -8,7 +8,7 @@ from PIL import Image
 from skimage import data
 
 from lift.registry import ComponentError
-from lift.runtime.batch import read_arguments, titles
+from lift.runtime.batch import parse_arguments, scene_titles
 from tests.test_pipeline import TINY
 from tests.test_registry import here, lift
 
@@ -33,7 +33,7 @@ def pictures(tmp_path) -> Path:
 def test_arguments_are_pictures_and_settings(pictures, monkeypatch):
     monkeypatch.chdir(pictures)
     Path("x=1.png").write_bytes(b"")
-    assert read_arguments(
+    assert parse_arguments(
         ["a/photo.png", "fit.steps=3", "x=1.png", "coffee", "a/../a/photo.png", "~fit.steps=1"]
     ) == (["a/photo.png", "x=1.png", "coffee"], ["fit.steps=3", "~fit.steps=1"])
     for wrong, message in {
@@ -43,17 +43,17 @@ def test_arguments_are_pictures_and_settings(pictures, monkeypatch):
         "--x": "not an option",
     }.items():
         with pytest.raises(ComponentError, match=message):
-            read_arguments(["a/photo.png", wrong])
+            parse_arguments(["a/photo.png", wrong])
     with pytest.raises(ComponentError, match="no picture is given"):
-        read_arguments(["fit.steps=3"])
+        parse_arguments(["fit.steps=3"])
 
 
 def test_titles_tell_files_of_one_name_apart():
-    assert titles(["x/a.jpg", "y/b.jpg"]) == ["a", "b"]
-    assert titles(["x/a.jpg", "y/a.jpg", "y/b.jpg"]) == ["x-a", "y-a", "b"]
-    assert titles(["p/x/a.jpg", "q/x/a.jpg"]) == ["p-x-a", "q-x-a"]
-    assert titles(["x/a.jpg", "x/a.png", "x/a.jpg.png"])[0] != titles(["x/a.jpg", "x/a.png"])[1]
-    many = titles(["a.jpg", "a.png", "x/a.jpg", "x-a.jpg"])
+    assert scene_titles(["x/a.jpg", "y/b.jpg"]) == ["a", "b"]
+    assert scene_titles(["x/a.jpg", "y/a.jpg", "y/b.jpg"]) == ["x-a", "y-a", "b"]
+    assert scene_titles(["p/x/a.jpg", "q/x/a.jpg"]) == ["p-x-a", "q-x-a"]
+    assert scene_titles(["x/a.jpg", "x/a.png", "x/a.jpg.png"])[0] != scene_titles(["x/a.jpg", "x/a.png"])[1]
+    many = scene_titles(["a.jpg", "a.png", "x/a.jpg", "x-a.jpg"])
     assert len(set(many)) == 4, many
 
 

@@ -10,24 +10,24 @@ WRONG = {
     "distortion.rate=3": "distortion.rate",
     "fit.learning_rate.means=many": "'many'",
     "experiment=foo": "experiment is 'foo'; choose one of demo, gpu",
-    "fit.stps=3": "fit.stps is not a setting; did you mean fit.steps? fit has steps, views_per_step",
-    "depth.sise=3": "depth.sise is not a setting of 'lite'; did you mean depth.size? it has size, far",
-    "depth.path=x": "depth.path is not a setting of 'lite'; it is one of depth=known, onnx; it has size, far",
+    "fit.stps=3": "fit.stps is not a setting; did you mean fit.steps? fit has steps, batch_size",
+    "depth.sise=3": "depth.sise is not a setting of 'lite'; did you mean depth.size? it has size,",
+    "depth.path=x": "depth.path is not a setting of 'lite'; it is one of depth=known, onnx; it has",
     "fit.steps=-4": "fit.steps is -4; choose a value of at least 1",
-    "reach.beyond=x": "reach.beyond is 'x'; choose one of limit, warn, ignore",
-    "prior.jump=x": "prior.jump",
+    "motion_limit.on_exceed=x": "motion_limit.on_exceed is 'x'; choose one of limit, warn, ignore",
+    "prior.edge_threshold=x": "prior.edge_threshold",
     "trainer.devces=2": "devces",
-    "trainer.devices=0": "trainer.devices is 0; choose a number, auto, or a list of GPUs such as [0,1]",
+    "trainer.devices=0": "trainer.devices is 0; choose a number, auto, or a list of GPUs such as",
     "image=no_such.jpg": "no_such.jpg",
     "seed=99999999999999": "seed",
     "fit.learning_rate.means=-1": "fit.learning_rate.means is -1.0; choose a value of at least 0",
-    "fit.trust.frames=nan": "fit.trust.frames is nan; choose a value of at least 0",
-    "distortion.sift=2": "distortion.sift is 2; choose a share of the steps",
+    "fit.robust.frames=nan": "fit.robust.frames is nan; choose a value of at least 0",
+    "distortion.prune_after=2": "distortion.prune_after is 2; choose a fraction of the steps",
     "distortion.parts=[rigid,foo]": "in distortion.parts: distortion is 'foo'; choose one of",
-    "deliver.formats=[foo]": "deliver.formats has 'foo'; choose among ply, splat, spz",
-    "fit.held_out=1": "fit.held_out is 1, which leaves no generated frame",
-    "fit.coarse.sizes=[0.5]": "fit.coarse has sizes [0.5] and until []; choose as many of each",
-    "fit.initial_gaussians=70000": "fit.initial_gaussians is 70000, more than fit.max_gaussians, 60000",
+    "export.formats=[foo]": "export.formats has 'foo'; choose among ply, splat, spz",
+    "fit.test_every=1": "fit.test_every is 1, which leaves no generated frame",
+    "fit.coarse_to_fine.scales=[0.5]": "fit.coarse_to_fine has scales [0.5] and until []",
+    "fit.initial_gaussians=70000": "fit.initial_gaussians is 70000, more than fit.max_gaussians",
     "setup.cfg": "did you mean image=setup.cfg?",
     "--no-such-flag": "no-such-flag",
 }
@@ -123,15 +123,14 @@ def test_other_commands_name_what_is_wrong(tmp_path, arguments):
 def test_names_of_files_survive_hydras_grammar(tmp_path, monkeypatch, argument, quoted):
     from hydra import compose, initialize_config_module
 
-    from lift.cli import _quoted
-    from lift.config import image_setting, store_schemas
+    from lift.config import quote_override, read_image_setting, store_schemas
 
     monkeypatch.chdir(tmp_path)
     for name in ("a.jpg", "b.jpg", "b c (1).jpg", "d,e[2].jpg"):
         (tmp_path / name).touch()
-    assert _quoted(argument) == quoted
+    assert quote_override(argument) == quoted
     store_schemas()
     with initialize_config_module("lift.configs", version_base="1.3"):
-        config = compose("lift", [_quoted(argument)])
+        config = compose("lift", [quote_override(argument)])
     if argument.startswith("image=["):
-        assert image_setting(config) == tuple(yaml.safe_load(quoted[6:]))
+        assert read_image_setting(config) == tuple(yaml.safe_load(quoted[6:]))

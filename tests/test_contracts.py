@@ -8,8 +8,8 @@ import torch
 from lift.depths import depths
 from lift.distortions import distortions
 from lift.geometry import pinhole
-from lift.io.cameras import write_transforms
 from lift.io.image import load_picture
+from lift.io.nerfstudio import write_transforms
 from lift.io.video import write_video
 from lift.planners import planners
 from lift.poses import poses
@@ -113,7 +113,7 @@ def test_a_planner_starts_at_the_input_and_keeps_to_the_clip_length(name, tmp_pa
     )
     repeat = build(planners, name, tmp_path)(CAMERA, tilted_depth(), 4)
     assert repeat.cameras.world_to_camera.equal(cameras.world_to_camera)
-    if planner.scales:
+    if planner.supports_magnitude:
         small = (
             planner(CAMERA, tilted_depth(), 4, magnitude=0.25).cameras.centers.norm(dim=-1).max()
         )
@@ -184,7 +184,7 @@ def test_a_pose_estimator_keeps_the_input_and_the_number_of_frames(name, tmp_pat
             tmp_path,
             depth=depth,
             estimator=estimator,
-            agree=False,
+            multiview_consistent=False,
             device=torch.device("cpu"),
         )(frames, trajectory)
         assert len(found.cameras) == 4 and found.depth.shape == found.confidence.shape == (

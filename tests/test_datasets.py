@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from lift.evaluation.datasets import Capture, datasets
+from lift.evaluation.datasets import CalibratedCapture, datasets
 from lift.geometry import inside, look_at, pinhole, project, unproject
-from lift.io.cameras import write_colmap, write_transforms
+from lift.io.colmap import write_colmap
 from lift.io.image import save_image
 from lift.io.lens import Photograph
+from lift.io.nerfstudio import write_transforms
 from lift.registry import catalogue
 from lift.synthetic.scenes import render
 from lift.types import Cameras, Frames, PointCloud
@@ -169,7 +170,7 @@ def read(name: str, path: Path, **settings) -> tuple:
 
 
 def check(
-    capture: Capture,
+    capture: CalibratedCapture,
     sample: Sample,
     to_dataset: torch.Tensor | None = None,
     points: bool = True,
@@ -191,17 +192,17 @@ def check(
     assert len(capture.views) == len(set(capture.views)) == len(capture.cameras) == len(true)
     shown, wrong, told = [], [], []
     for view in range(len(true)):
-        camera = capture.inner(view, LONGER)
+        camera = capture.inner_camera(view, LONGER)
         assert (camera.width, camera.height) == (LONGER, LONGER * HEIGHT // WIDTH)
         assert torch.equal(camera.world_to_camera, capture.cameras[view].world_to_camera)
         assert camera.intrinsics[0, 0, 0] == camera.intrinsics[0, 1, 1] and camera.intrinsics[
             0, :2, 2
         ].tolist() == [camera.width / 2, camera.height / 2]
-        shown.append(capture.look(view, camera))
+        shown.append(capture.load_view(view, camera))
         told.append(sample.true(views[view], camera))
         shifted = camera.intrinsics.clone()
         shifted[:, :2, 2] += 0.5
-        wrong.append(capture.look(view, replace(camera, intrinsics=shifted)))
+        wrong.append(capture.load_view(view, replace(camera, intrinsics=shifted)))
     shown, wrong, told = Frames.cat(shown), Frames.cat(wrong), Frames.cat(told)
     assert psnr(shown.rgb, told.rgb) > 33, "35 and more; with any of LENS not undone, less than 30"
     assert psnr(wrong.rgb, told.rgb) < min(30, psnr(shown.rgb, told.rgb) - 5), (
@@ -476,8 +477,8 @@ def test_dl3dv_benchmark_with_a_lens_and_points_of_a_ply_file(tmp_path, bent):
     straight = json.loads(file.read_text()) | {"k1": 0.0, "k2": 0.0, "p1": 0.0, "p2": 0.0}
     file.write_text(json.dumps(straight))
     shown = read("dl3dv", tmp_path)[0].capture("abc")
-    camera = capture.inner(0, LONGER)
-    assert psnr(shown.look(0, camera).rgb, bent.true(0, camera).rgb) < 30, (
+    camera = capture.inner_camera(0, LONGER)
+    assert psnr(shown.load_view(0, camera).rgb, bent.true(0, camera).rgb) < 30, (
         "this lens is no small one"
     )
 
@@ -803,8 +804,8 @@ def test_ray_cast(tmp_path):
     torch.testing.assert_close(
         turned, torch.tensor([0.0, *[4.0] * 8, *[9.0] * 8]), atol=0.1, rtol=0.01
     )
-    camera = capture.inner(9, 32)
-    seen = capture.look(9, camera)
+    camera = capture.inner_camera(9, 32)
+    seen = capture.load_view(9, camera)
     assert (camera.width, camera.height) == (32, 24) and torch.equal(
         camera.world_to_camera, capture.cameras[9].world_to_camera
     )
@@ -819,7 +820,7 @@ def test_ray_cast(tmp_path):
         list(terrace.views) == ["input", *(name for name in rings if name not in below)]
         and len(terrace.cameras) == 15
     ), "its floor is 12 degrees down"
-    near = [float(terrace.look(k, terrace.cameras[k]).depth.median()) for k in range(15)]
+    near = [float(terrace.load_view(k, terrace.cameras[k]).depth.median()) for k in range(15)]
     assert min(near) > 0.7 * near[0], "none has a wall before its eyes"
     wrong = {"scenes": ["attic"]}, {"angles": [95.0]}, {"size": [0, 4]}
     for settings, reason in zip(
@@ -837,7 +838,7 @@ def test_ray_cast(tmp_path):
 @pytest.mark.parametrize("model", LENS)
 def test_the_inner_camera_sees_all_it_can_and_no_border(tmp_path, model, plain):
     lens = (*LENS[model], *[0.0] * (8 - len(LENS[model])))
-    inner = Photograph(tmp_path / "none.png", plain.cameras[0], LENS[model]).inner(200)
+    inner = Photograph(tmp_path / "none.png", plain.cameras[0], LENS[model]).inner_camera(200)
     matrix = plain.cameras.intrinsics[0].double().numpy()
 
     def beyond(zoom: float) -> float:
@@ -869,7 +870,7 @@ def test_the_inner_camera_of_pixels_that_are_not_square_has_the_shape_of_what_th
     camera = replace(
         pinhole(60, 80, 50.0), intrinsics=torch.tensor([[[25.0, 0, 30], [0, 50, 40], [0, 0, 1]]])
     )  # 120 by 80, stored at half its width
-    inner = Photograph(tmp_path / "none.png", camera).inner(90)
+    inner = Photograph(tmp_path / "none.png", camera).inner_camera(90)
     assert (inner.width, inner.height) == (90, 60) and float(
         inner.intrinsics[0, 0, 0]
     ) == pytest.approx(50 * 60 / 80, rel=1e-4)
@@ -877,10 +878,10 @@ def test_the_inner_camera_of_pixels_that_are_not_square_has_the_shape_of_what_th
 
 def test_the_inner_camera_of_odd_cases(tmp_path):
     camera = pinhole(60, 80, 50.0)
-    inner = Photograph(tmp_path / "none.png", camera).inner(40)
+    inner = Photograph(tmp_path / "none.png", camera).inner_camera(40)
     assert (inner.width, inner.height) == (30, 40)
     torch.testing.assert_close(inner.intrinsics, camera.resized(30, 40).intrinsics)
-    folding = Photograph(tmp_path / "none.png", camera, (-0.9,)).inner(
+    folding = Photograph(tmp_path / "none.png", camera, (-0.9,)).inner_camera(
         40
     )  # turns back before it reaches the corners: x - 0.9 x^3 is largest at 0.61
     assert float(torch.tensor([15.0, 20.0]).norm() / folding.intrinsics[0, 0, 0]) == pytest.approx(
@@ -888,15 +889,15 @@ def test_the_inner_camera_of_odd_cases(tmp_path):
     )
     off = replace(camera, intrinsics=torch.tensor([[[50.0, 0, -3], [0, 50, 40], [0, 0, 1]]]))
     with pytest.raises(ValueError, match="principal point lies outside"):
-        Photograph(tmp_path / "none.png", off).inner(40)
+        Photograph(tmp_path / "none.png", off).inner_camera(40)
     with pytest.raises(ValueError, match="longer side is 0"):
-        Photograph(tmp_path / "none.png", camera).inner(0)
+        Photograph(tmp_path / "none.png", camera).inner_camera(0)
     elsewhere = replace(
         camera,
         world_to_camera=look_at(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 1, 0]])),
     )
     with pytest.raises(ValueError, match="taken from elsewhere"):
-        Photograph(tmp_path / "none.png", camera).look(elsewhere)
+        Photograph(tmp_path / "none.png", camera).resample(elsewhere)
 
 
 def test_a_photograph_at_its_own_camera_is_itself_and_shrunk_its_means(tmp_path):
@@ -905,27 +906,27 @@ def test_a_photograph_at_its_own_camera_is_itself_and_shrunk_its_means(tmp_path)
     )
     save_image(tmp_path / "a.png", picture)
     photograph = Photograph(tmp_path / "a.png", pinhole(64, 48, 50.0))
-    assert torch.equal(photograph.look(photograph.camera).images[0], picture)
-    assert torch.equal(photograph.look(photograph.inner(64)).images[0], picture)
+    assert torch.equal(photograph.resample(photograph.camera).images[0], picture)
+    assert torch.equal(photograph.resample(photograph.inner_camera(64)).images[0], picture)
     means = picture.float().view(12, 4, 16, 4, 3).mean((1, 3))
-    assert (photograph.look(photograph.inner(16)).images[0].float() - means).abs().max() <= 0.5
+    assert (photograph.resample(photograph.inner_camera(16)).images[0].float() - means).abs().max() <= 0.5
     told_larger = replace(
         photograph, camera=photograph.camera.resized(640, 480)
     )  # a camera of the full size, a picture reduced
-    assert torch.equal(told_larger.look(photograph.camera).images[0], picture)
+    assert torch.equal(told_larger.resample(photograph.camera).images[0], picture)
 
 
 # -- real photographs
 
 
-def likeness(capture: Capture, *shifts: int) -> list[float]:
+def likeness(capture: CalibratedCapture, *shifts: int) -> list[float]:
     """Correlation of the points' luminance and that of the pixels on which they fall, hidden ones too, over every fourth view; and that of the pixels
     so many to the right."""
     weights = torch.tensor([0.299, 0.587, 0.114])
     found = [([], []) for _ in (0, *shifts)]
     for view in range(0, len(capture.cameras), 4):
-        camera = capture.inner(view, 800)
-        image = capture.look(view, camera).rgb[0] @ weights
+        camera = capture.inner_camera(view, 800)
+        image = capture.load_view(view, camera).rgb[0] @ weights
         at, depth = project(capture.points.points, camera)
         for shift, (theirs, seen) in zip((0, *shifts), found, strict=True):
             moved = at[0] + torch.tensor([shift, 0])
@@ -980,4 +981,4 @@ def test_the_colour_camera_of_7_scenes(shared):
         and "K_color_nominal" in capture.notes["cameras"]
         and len(capture.cameras) == 31
     )
-    assert capture.look(0, capture.inner(0, 160)).depth is None
+    assert capture.load_view(0, capture.inner_camera(0, 160)).depth is None

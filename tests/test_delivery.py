@@ -12,7 +12,7 @@ from lift.evaluation.truth import planned_loop
 from lift.geometry import look_at, pinhole
 from lift.io.image import Picture
 from lift.outputs.delivery import plan_fly_through
-from lift.outputs.quality import Scene, corrected_cameras, largest_parallax, registered_frames
+from lift.outputs.quality import SceneQuality, corrected_cameras, max_parallax, registered_frames
 from lift.renderers.reference import Reference
 from lift.types import (
     Cameras,
@@ -43,7 +43,7 @@ def wall() -> Gaussians:
 
 
 @pytest.fixture
-def video(tmp_path: Path) -> Scene:
+def video(tmp_path: Path) -> SceneQuality:
     """A video whose camera moves right; nothing was planned, and the last frame was not placed."""
     (tmp_path / "split.json").write_text(json.dumps({"train": [1, 2, 4, 5], "held_out": [3]}))
     eye = torch.zeros(COUNT, 3)
@@ -58,7 +58,7 @@ def video(tmp_path: Path) -> Scene:
     confidence = torch.ones(COUNT, 32, 32)
     confidence[-1] = 0
     points = PointCloud(torch.zeros(1, 3), torch.zeros(1, 3))
-    return Scene(
+    return SceneQuality(
         picture=Picture("video", frames[0], START, "0" * 64, ()),
         depth=Depth(depth, torch.ones(32, 32, dtype=torch.bool), "scale"),
         trajectory=trajectory,
@@ -66,7 +66,7 @@ def video(tmp_path: Path) -> Scene:
         reconstruction=Reconstruction(cameras, points, depth.expand(COUNT, 32, 32), confidence),
         gaussians=wall(),
         distortion=Identity(),
-        fitted=tmp_path,
+        fit_folder=tmp_path,
     )
 
 
@@ -87,7 +87,7 @@ def test_holes_beside_the_input_shrink_the_motion(video):
     assert slid.scale < 1 and float(slid.coverage.min()) >= 0.9
 
 
-def _ahead(scene: Scene) -> Cameras:
+def _ahead(scene: SceneQuality) -> Cameras:
     """The scene's cameras, all looking straight ahead."""
     cameras = scene.reconstruction.cameras
     straight = torch.eye(4).expand(COUNT, 4, 4).clone()
@@ -98,10 +98,10 @@ def _ahead(scene: Scene) -> Cameras:
 def test_parallax_is_that_of_frames_that_were_placed(video):
     assert registered_frames(video) == [0, 1, 2, 3, 4, 5]
     # The last placed frame is 1 away from the input, the wall 4.
-    assert largest_parallax(video, corrected_cameras(video)) == pytest.approx(14.04, abs=0.01)
+    assert max_parallax(video, corrected_cameras(video)) == pytest.approx(14.04, abs=0.01)
     nothing = torch.zeros_like(video.reconstruction.confidence)
     alone = replace(video, reconstruction=replace(video.reconstruction, confidence=nothing))
-    assert largest_parallax(alone, corrected_cameras(alone)) is None
+    assert max_parallax(alone, corrected_cameras(alone)) is None
 
 
 def test_views_for_truth_depend_on_the_plan_alone(video):

@@ -11,10 +11,9 @@ from safetensors.torch import load_file, save_file
 from scipy.stats import spearmanr
 
 from lift.depths import depths
-from lift.depths.edges import Hardened, hardened, sharpened
-from lift.depths.inverse import from_relative, guided
-from lift.depths.lite import CHECKSUM, WEIGHTS
-from lift.depths.lite import Network as LiteNetwork
+from lift.depths.edges import SharpenedDepth, sharpen_depth, sharpen_inverse_depth
+from lift.depths.inverse import from_relative, guided_filter
+from lift.depths.lite import CHECKSUM, WEIGHTS, LiteNetwork
 from lift.geometry import pinhole
 from lift.io.image import load_picture
 from lift.types import Depth
@@ -76,7 +75,7 @@ def test_ramp_is_the_same_every_time_and_nearer_below():
 
 def test_ramp_without_center_and_edges_does_not_look_at_the_picture():
     a, b = (
-        build("ramp", center=0.0, edges=0.0)(image).depth
+        build("ramp", center_weight=0.0, edge_weight=0.0)(image).depth
         for image in (photo(), torch.zeros_like(photo()))
     )
     torch.testing.assert_close(a, b)
@@ -91,7 +90,7 @@ def test_ramp_is_smooth_within_objects_of_one_colour():
 
 
 @pytest.mark.parametrize(
-    "setting", [{"near": 5.0}, {"horizon": 1.5}, {"center": -1.0}, {"edges": 2.0}]
+    "setting", [{"near": 5.0}, {"horizon": 1.5}, {"center_weight": -1.0}, {"edge_weight": 2.0}]
 )
 def test_ramp_refuses(setting):
     with pytest.raises(ValueError, match=f"depth.{next(iter(setting))} is"):
@@ -202,7 +201,7 @@ def test_of_lites_change_of_depth_more_lies_in_few_steps_once_it_is_hardened():
     for image in (motorcycle()[0], photo()):
         soft, hard, outlines = (
             1 / made(image).depth
-            for made in (estimate, Hardened(estimate), Hardened(estimate, 0.0))
+            for made in (estimate, SharpenedDepth(estimate), SharpenedDepth(estimate, 0.0))
         )
 
         def in_few(inverse):
@@ -238,10 +237,10 @@ def test_the_guided_filter_keeps_a_step_of_the_picture_and_what_is_affine_in_its
     picture = torch.zeros(3, 40, 60)
     picture[:, :, 30:] = 0.8
     soft = torch.from_numpy(cv2.GaussianBlur(picture[0].numpy(), (0, 0), 4))
-    sharp = guided(picture, soft, 6, 1e-4)
+    sharp = guided_filter(picture, soft, 6, 1e-4)
     assert (sharp[20, 31] - sharp[20, 28]) > 1.5 * (soft[20, 31] - soft[20, 28])
     torch.testing.assert_close(
-        guided(picture, 2 * picture[0] + 1, 6, 1e-6), 2 * picture[0] + 1, atol=1e-3, rtol=0
+        guided_filter(picture, 2 * picture[0] + 1, 6, 1e-6), 2 * picture[0] + 1, atol=1e-3, rtol=0
     )
 
 
@@ -253,10 +252,10 @@ def test_soft_steps_are_made_hard_where_the_picture_steps_and_slopes_stay():
     truth = np.where(np.arange(80) < 43, 0.2, 0.8).astype(np.float32) * np.ones((60, 1), np.float32)
     soft = np.roll(cv2.GaussianBlur(truth, (0, 0), 3), -3, 1)  # and beside it
     soft[:, -3:] = 0.8
-    hard = sharpened(picture, soft, 6)
+    hard = sharpen_inverse_depth(picture, soft, 6)
     assert np.abs(hard - truth)[10:-10, 25:60].max() < 0.1 and np.abs(soft - truth).max() > 0.4
     slope = np.linspace(0, 1, 80, dtype=np.float32) * np.ones((60, 1), np.float32)
-    np.testing.assert_allclose(sharpened(picture, slope, 6), slope, atol=0.02)
+    np.testing.assert_allclose(sharpen_inverse_depth(picture, slope, 6), slope, atol=0.02)
 
 
 def test_layered_depth_has_nothing_between_an_object_and_what_is_behind_it():
@@ -266,19 +265,19 @@ def test_layered_depth_has_nothing_between_an_object_and_what_is_behind_it():
     truth[20:40, 30:50] = 2.0
     soft = 1 / torch.from_numpy(cv2.GaussianBlur((1 / truth).numpy(), (0, 0), 2))
     between = lambda depth: ((depth > 2.2) & (depth < 3.6)).float().mean()  # noqa: E731
-    hard = hardened(picture, Depth(soft, soft > 0, "scale"), 5.0).depth
+    hard = sharpen_depth(picture, Depth(soft, soft > 0, "scale"), 5.0).depth
     assert between(soft) > 0.05 and between(hard) < 0.01
     assert (hard[19:41, 29:51] < 2.3).float().mean() > 0.97, "with its outline, a pixel wider"
     gap = truth.clone()
     gap[:, :20] = 0
-    known = hardened(picture, Depth(gap, gap > 0, "metric"), 0.0)
+    known = sharpen_depth(picture, Depth(gap, gap > 0, "metric"), 0.0)
     assert torch.equal(known.valid, gap > 0) and (known.depth[:, :20] == 0).all(), (
         "what is not known stays so"
     )
     wider = torch.nn.functional.max_pool2d((truth == 2.0).float()[None], 3, 1, 1)[0] > 0
     assert torch.equal(known.depth[:, 20:] == 2.0, wider[:, 20:])
     nothing = Depth(torch.zeros(8, 8), torch.zeros(8, 8, dtype=torch.bool), "metric")
-    assert hardened(picture[:8, :8], nothing, 3.0) is nothing
+    assert sharpen_depth(picture[:8, :8], nothing, 3.0) is nothing
 
 
 # from inverse depth to depth
@@ -345,21 +344,21 @@ def test_onnx_feeds_the_network_what_it_wants(tmp_path, layout, sides):
         "mean": [-0.5, 0.0, 0.0],
         "std": [2.0, 1.0, 1.0],
     }
-    made = build("onnx", gives="depth", metric=True, **settings)(image)
+    made = build("onnx", quantity="depth", metric=True, **settings)(image)
     assert made.kind == "metric" and made.valid.all()
     torch.testing.assert_close(made.depth, (image[..., 0] / 255 + 0.5) / 2, atol=0.02, rtol=0)
-    made = build("onnx", gives="log_inverse_depth", **settings)(image)
+    made = build("onnx", quantity="log_inverse_depth", **settings)(image)
     assert made.kind == "scale"
     torch.testing.assert_close(
         made.depth, (-(image[..., 0] / 255 + 0.5) / 2).exp(), atol=0.02, rtol=0
     )
-    made = build("onnx", gives="inverse_depth", far=5.0, **settings)(image)
+    made = build("onnx", quantity="inverse_depth", far=5.0, **settings)(image)
     assert made.kind == "affine-invariant"
     assert made.depth.max() == pytest.approx(5, rel=1e-3) and made.depth.min() == pytest.approx(
         1, rel=1e-3
     )
     blue = build(
-        "onnx", gives="depth", channels="bgr", white=255.0, path=path, output="depth", size=96
+        "onnx", quantity="depth", channels="bgr", white_level=255.0, path=path, output="depth", size=96
     )(image)
     torch.testing.assert_close(
         blue.depth[:, 0][blue.valid[:, 0]], image[:, 0, 2].float()[blue.valid[:, 0]], atol=4, rtol=0
@@ -370,7 +369,7 @@ def test_onnx_bytes_go_in_as_bytes(tmp_path):
     pytest.importorskip("onnxruntime")
     path = tiny_network(tmp_path / "tiny.onnx", "NHWC", (48, 80), "UINT8")
     image = gradient(48, 80)
-    made = build("onnx", path=path, gives="depth", white=255.0, output="depth")(image)
+    made = build("onnx", path=path, quantity="depth", white_level=255.0, output="depth")(image)
     torch.testing.assert_close(made.depth, image[..., 0].float())
     assert torch.equal(made.valid, image[..., 0] > 0), "a depth of zero is unknown"
 
@@ -382,25 +381,25 @@ def test_onnx_says_what_is_wrong(tmp_path):
         build("onnx", path=tmp_path / "none.onnx")
     with pytest.raises(ValueError, match=r"depth\.output is None; choose one of depth, negative"):
         build("onnx", path=path)
-    with pytest.raises(ValueError, match=r"depth\.gives is 'disparity'; choose"):
-        build("onnx", path=path, gives="disparity")
+    with pytest.raises(ValueError, match=r"depth\.quantity is 'disparity'; choose"):
+        build("onnx", path=path, quantity="disparity")
     (tmp_path / "text.onnx").write_text("no network")
     with pytest.raises(ValueError, match="onnxruntime cannot load"):
         build("onnx", path=tmp_path / "text.onnx")
-    made = build("onnx", path=path, output="negative", gives="depth")(gradient(32, 32))
+    made = build("onnx", path=path, output="negative", quantity="depth")(gradient(32, 32))
     assert not made.valid.any() and (made.depth == 0).all(), "negative depth is no depth"
 
 
 NETWORKS = {
-    "fastdepth": ("depth_fastdepth/fastdepth_7.onnx", {"gives": "depth", "metric": True}, 0.74),
+    "fastdepth": ("depth_fastdepth/fastdepth_7.onnx", {"quantity": "depth", "metric": True}, 0.74),
     "tcmonodepth": (
         "depth_tcmonodepth/tcmonodepth_tcsmallnet_192x320.onnx",
-        {"gives": "inverse_depth", "white": 255.0},
+        {"quantity": "inverse_depth", "white_level": 255.0},
         0.73,
     ),
     "tiefenrausch": (
         "depth_tiefenrausch/tiefenrausch_qdq.onnx",
-        {"gives": "log_inverse_depth", "size": 384, "multiple": 32},
+        {"quantity": "log_inverse_depth", "size": 384, "multiple": 32},
         0.67,
     ),
 }
@@ -423,7 +422,7 @@ def test_onnx_equals_the_authors_own_output(shared):
     pytest.importorskip("onnxruntime")
     folder = shared / "weights" / "depth_tiefenrausch"
     image = cv2.imread(str(folder / "reference" / "columns.jpg"))[..., ::-1].copy()
-    made = build("onnx", path=folder / "tiefenrausch_qdq.onnx", gives="log_inverse_depth")(
+    made = build("onnx", path=folder / "tiefenrausch_qdq.onnx", quantity="log_inverse_depth")(
         torch.from_numpy(image)
     )
     theirs = np.load(folder / "reference" / "columns.npy").squeeze()
@@ -579,8 +578,9 @@ def test_known_says_what_there_is(tmp_path):
 
 
 def test_depth_is_brought_into_the_unit_of_known_cameras():
+    from lift.poses.sfm.depth_scale import scale_depth_to_cameras, triangulate_depth
+
     from lift.geometry import pinhole
-    from lift.poses.sfm.triangulated import in_unit_of_cameras, triangulated
     from lift.synthetic.scenes import render
     from lift.types import Cameras, Frames
 
@@ -590,10 +590,10 @@ def test_depth_is_brought_into_the_unit_of_known_cameras():
     cameras = Cameras(matrices, lens.intrinsics.repeat(4, 1, 1), 160, 120)
     frames = render("room", cameras)
     true = frames.depth[0]
-    known = triangulated(frames, cameras, torch.device("cpu"))
+    known = triangulate_depth(frames, cameras, torch.device("cpu"))
     assert (known > 0).sum() > 50 and (known / true)[known > 0].log().median().abs() < 0.02
     estimate = Depth(1 / (0.3 / true + 0.05), true > 0, "affine-invariant")
-    aligned = in_unit_of_cameras(estimate, frames, cameras, torch.device("cpu"))
+    aligned = scale_depth_to_cameras(estimate, frames, cameras, torch.device("cpu"))
     assert aligned.kind == "scale" and (aligned.depth / true).log().abs().median() < 0.05
     plain = Frames(torch.full_like(frames.images, 90))
-    assert in_unit_of_cameras(estimate, plain, cameras, torch.device("cpu")) is None
+    assert scale_depth_to_cameras(estimate, plain, cameras, torch.device("cpu")) is None

@@ -10,15 +10,15 @@ import pytest
 import torch
 from filelock import FileLock
 
-from lift.distortions import Distortion, distortions, rehearse
+from lift.distortions import Distortion, distortions, validate_settings
 from lift.distortions.appearance import Appearance
-from lift.distortions.blur import UNIT, Blur, blurred
-from lift.distortions.chain import PerFrame, ancestry
+from lift.distortions.blur import SIGMA_UNIT, Blur, gaussian_blur
 from lift.distortions.field import Field
 from lift.distortions.hexplane import HexPlane
 from lift.distortions.image_warp import ImageWarp
+from lift.distortions.parameters.chain import PerFrame, ancestry
+from lift.distortions.parameters.spline import bending_energy, spline_weights
 from lift.distortions.rigid import Rigid
-from lift.distortions.spline import bending, spline
 from lift.evaluation.diagnosis import diagnose
 from lift.geometry import pinhole, project
 from lift.registry import ComponentError
@@ -100,7 +100,7 @@ def test_a_frame_sums_the_changes_on_its_way_from_the_input():
 
 
 def test_a_spline_gives_back_a_plane_and_is_smooth():
-    weights = spline(30, 8, torch.device("cpu"))
+    weights = spline_weights(30, 8, torch.device("cpu"))
     torch.testing.assert_close(weights.sum(1), torch.ones(30))
     nodes = (
         torch.arange(8) - 1.0
@@ -121,11 +121,11 @@ def test_what_bends_a_grid_costs_its_squared_second_differences():
         requires_grad=True,
     )
     truth = grid.diff(n=2, dim=-1).square().mean() + grid.diff(n=2, dim=-2).square().mean()
-    truth, found = 3 * truth, bending(grid, 3.0)
+    truth, found = 3 * truth, bending_energy(grid, 3.0)
     torch.testing.assert_close(found, truth)
     torch.testing.assert_close(*(torch.autograd.grad(value, grid)[0] for value in (found, truth)))
     flat = torch.linspace(0, 1, 5)[:, None] + torch.linspace(0, 2, 7)
-    assert bending(flat[None]).abs() < 1e-6
+    assert bending_energy(flat[None]).abs() < 1e-6
 
 
 def test_a_shifted_picture_shows_what_was_beside_and_leaves_out_what_nothing_is_known_of():
@@ -166,7 +166,7 @@ def test_blur_has_the_variance_that_it_says():
     across = torch.arange(256) - 128.0
     assert float(shown[1].sum()) == pytest.approx(1, abs=1e-5)
     assert float((shown[1].sum(0) * across**2).sum()) == pytest.approx(
-        4.0 * (UNIT * 256) ** 2, rel=0.02
+        4.0 * (SIGMA_UNIT * 256) ** 2, rel=0.02
     )
     assert torch.equal(shown[2], dot[2, ..., 0])
     rng = torch.Generator().manual_seed(0)
@@ -175,10 +175,10 @@ def test_blur_has_the_variance_that_it_says():
         torch.tensor([0.0, 1.3], dtype=torch.double, requires_grad=True),
     )
     assert torch.autograd.gradcheck(
-        lambda rgb, variance: blurred(rgb, variance, 4.0), (pictures, variance)
+        lambda rgb, variance: gaussian_blur(rgb, variance, 4.0), (pictures, variance)
     )
-    blur.variance.values.data[1] = 2 * blur.most**2
-    assert float(blur.variances(EVERY)[1].detach()) == pytest.approx(blur.most**2)
+    blur.variance.values.data[1] = 2 * blur.max_sigma**2
+    assert float(blur.variances(EVERY)[1].detach()) == pytest.approx(blur.max_sigma**2)
     blur.variance.values.data[1] = -0.5
     variance = blur.variances(EVERY)
     assert float(variance[1].detach()) == 0
@@ -265,12 +265,12 @@ def test_parts_act_in_their_order_and_from_their_start():
         made = make("composed", parts=parts, starts=starts)
         for progress, count in begun.items():
             made.progress = progress
-            assert len(made.acting()) == count, (
+            assert len(made.active_parts()) == count, (
                 "where things are seen comes first, if nothing else is said"
             )
     for looks, first in ((100.0, 0.1), (10.0, 0.2), (4.0, 0.25)):
         made = make("composed", parts=parts, starts=[0.05])
-        made.plan(looks)
+        made.prepare(looks)
         assert made.starts == {
             "rigid": 0.05,
             "image_warp": first,
@@ -278,9 +278,9 @@ def test_parts_act_in_their_order_and_from_their_start():
             "blur": 0.25,
         }, "a short fit has to look at frames first"
     heard = []
-    made.parts["blur"].plan, made.parts["blur"].account = heard.append, lambda: {"widest": 3.0}
-    made.plan(7.0)
-    assert heard == [7.0] and made.account()["parts"]["blur"] == {
+    made.parts["blur"].prepare, made.parts["blur"].summary = heard.append, lambda: {"widest": 3.0}
+    made.prepare(7.0)
+    assert heard == [7.0] and made.summary()["parts"]["blur"] == {
         "verdict": "not judged",
         "explains": None,
         "widest": 3.0,
@@ -296,7 +296,7 @@ def test_a_part_that_explains_hardly_anything_is_dropped_for_good():
         """Cameras and warps stand in for one another: one of them is enough. A frame gone bad, with or without them."""
         nonlocal asked
         asked += 1
-        there = {type(part).__name__ for part in made.acting()}
+        there = {type(part).__name__ for part in made.active_parts()}
         left = 1 - alone["Appearance"] * ("Appearance" in there) - alone["Blur"] * ("Blur" in there)
         left = (
             left
@@ -307,58 +307,58 @@ def test_a_part_that_explains_hardly_anything_is_dropped_for_good():
             [left, left, left, 1000 * left if "Appearance" in there else 900 * left]
         )
 
-    made = make("composed", parts=parts, starts=[0.25, 0.25, 0.25, 0.25], sift=0.2)
+    made = make("composed", parts=parts, starts=[0.25, 0.25, 0.25, 0.25], prune_after=0.2)
     for progress, left in (
         (0.2, []),
         (0.3, ["Rigid", "ImageWarp", "Appearance", "Blur"]),
         (0.44, ["Rigid", "ImageWarp", "Appearance", "Blur"]),
     ):
         made.progress = progress
-        made.judge(errors)
-        assert [type(part).__name__ for part in made.acting()] == left and asked == 0
+        made.prune(errors)
+        assert [type(part).__name__ for part in made.active_parts()] == left and asked == 0
     made.progress = 0.46
-    made.judge(errors)
-    assert [type(part).__name__ for part in made.acting()] == ["ImageWarp", "Appearance"]
-    account = made.account()
-    assert {name: told["verdict"] for name, told in account["parts"].items()} == {
+    made.prune(errors)
+    assert [type(part).__name__ for part in made.active_parts()] == ["ImageWarp", "Appearance"]
+    summary = made.summary()
+    assert {name: told["verdict"] for name, told in summary["parts"].items()} == {
         "rigid": "dropped",
         "image_warp": "kept",
         "appearance": "kept",
         "blur": "dropped",
     }
     assert (
-        account["parts"]["blur"]["explains"]
+        summary["parts"]["blur"]["explains"]
         < 0.02
-        < account["parts"]["appearance"]["explains"]
-        < account["together"]
+        < summary["parts"]["appearance"]["explains"]
+        < summary["together"]
         < 1
     )
     asked = 0
-    made.judge(errors)
+    made.prune(errors)
     assert asked == 0, "decided once"
     again = make("composed", parts=parts)
-    assert len(again.acting()) == 4
+    assert len(again.active_parts()) == 4
     again.load_state_dict(made.state_dict())
-    assert [type(part).__name__ for part in again.acting()] == ["ImageWarp", "Appearance"], (
+    assert [type(part).__name__ for part in again.active_parts()] == ["ImageWarp", "Appearance"], (
         "a fit that goes on remembers"
     )
-    assert again.account() == account
+    assert again.summary() == summary
     for share, left in ((0.05, ["Rigid", "Blur"]), (0.0, ["Rigid"])):
         late = make("composed", parts=["rigid", "blur"], starts=[0.25, 0.5])
         for progress in (0.46, 0.71):
             late.progress = progress
-            late.judge(
+            late.prune(
                 lambda: torch.tensor(
                     [
-                        (1 - 0.5 * (late.parts["rigid"] in late.acting()))  # noqa: B023
-                        * (1 - share * (late.parts["blur"] in late.acting()))  # noqa: B023
+                        (1 - 0.5 * (late.parts["rigid"] in late.active_parts()))  # noqa: B023
+                        * (1 - share * (late.parts["blur"] in late.active_parts()))  # noqa: B023
                     ]
                 )
             )
-        assert [type(part).__name__ for part in late.acting()] == left, (
+        assert [type(part).__name__ for part in late.active_parts()] == left, (
             "a part that comes later needs its own share alone"
         )
-        assert late.account()["together"] == pytest.approx(1 - 0.5 * (1 - share))
+        assert late.summary()["together"] == pytest.approx(1 - 0.5 * (1 - share))
     many = make(
         "composed",
         parts=["rigid", "image_warp", "appearance", "blur", "field"],
@@ -366,65 +366,67 @@ def test_a_part_that_explains_hardly_anything_is_dropped_for_good():
     )
     for progress in torch.linspace(0, 0.99, 100).tolist():
         many.progress = progress
-        many.judge(lambda: torch.tensor([1.0]))
-    assert [told["verdict"] for told in many.account()["parts"].values()] == ["dropped"] * 4 + [
+        many.prune(lambda: torch.tensor([1.0]))
+    assert [told["verdict"] for told in many.summary()["parts"].values()] == ["dropped"] * 4 + [
         "not judged"
     ], "what comes too late holds up nobody"
     soon = make("composed", parts=["rigid", "blur"], starts=[0.25, 0.4])
     for progress, decided in ((0.46, False), (0.61, True)):
         soon.progress = progress
-        soon.judge(lambda: torch.tensor([1.0]))
-        assert (not soon.acting()) == decided, (
+        soon.prune(lambda: torch.tensor([1.0]))
+        assert (not soon.active_parts()) == decided, (
             "all that have begun are judged together, when the last of them has learned for long enough"
         )
-    made = distortions.build({"name": "composed", "sift": 0.0}, **SUPPLIED, agree=True)
-    made.judge(errors)
-    assert len(made.acting()) == 4 and asked == 0
-    made = distortions.build({"name": "composed"}, **SUPPLIED, agree=True)
-    made.judge(errors)
-    assert not made.acting() and asked == 0, "the prior vouches for its frames"
+    made = distortions.build(
+        {"name": "composed", "prune_after": 0.0}, **SUPPLIED, multiview_consistent=True
+    )
+    made.prune(errors)
+    assert len(made.active_parts()) == 4 and asked == 0
+    made = distortions.build({"name": "composed"}, **SUPPLIED, multiview_consistent=True)
+    made.prune(errors)
+    assert not made.active_parts() and asked == 0, "the prior vouches for its frames"
     assert not list(made.groups()) and not any(
         parameter.requires_grad for parameter in made.parameters()
     )
     made = make("composed", parts=parts)
-    made.judge(lambda: torch.tensor([torch.nan, *[1 - 0.025 * len(made.acting())] * 3]))
-    assert not made.acting(), "each explains something, all together hardly anything"
+    made.prune(lambda: torch.tensor([torch.nan, *[1 - 0.025 * len(made.active_parts())] * 3]))
+    assert not made.active_parts(), "each explains something, all together hardly anything"
     assert not any(parameter.requires_grad for parameter in made.parameters())
     made = make("composed", parts=parts)
-    made.judge(lambda: torch.tensor([torch.nan, *[1 - 0.2 * len(made.acting())] * 3]))
-    assert len(made.acting()) == 4, "a frame that cannot be told decides nothing"
+    made.prune(lambda: torch.tensor([torch.nan, *[1 - 0.2 * len(made.active_parts())] * 3]))
+    assert len(made.active_parts()) == 4, "a frame that cannot be told decides nothing"
     made = make("composed", parts=parts)
-    made.judge(
+    made.prune(
         lambda: torch.tensor(
             [
-                (1 + 0.5 * (len(made.acting()) - helps)) * (1 - 0.5 * helps)
-                for helps in [made.parts["blur"] in made.acting()] * 3
+                (1 + 0.5 * (len(made.active_parts()) - helps)) * (1 - 0.5 * helps)
+                for helps in [made.parts["blur"] in made.active_parts()] * 3
             ]
         )
     )
-    assert made.acting() == [made.parts["blur"]], "one helps, though all together do harm"
+    assert made.active_parts() == [made.parts["blur"]], "one helps, though all together do harm"
     made = make("composed", parts=parts)
-    made.judge(
+    made.prune(
         lambda: torch.tensor(
             [
                 torch.nan
-                if made.parts["image_warp"] in made.acting()
-                else 1 - 0.2 * len(made.acting())
+                if made.parts["image_warp"] in made.active_parts()
+                else 1 - 0.2 * len(made.active_parts())
             ]
             * 3
         )
     )
-    assert made.acting() == [made.parts[name] for name in ("rigid", "appearance", "blur")], (
+    assert made.active_parts() == [made.parts[name] for name in ("rigid", "appearance", "blur")], (
         "what makes pictures that are no numbers goes first, alone"
     )
-    assert made.account()["parts"]["image_warp"] == {"verdict": "dropped", "explains": None}
+    assert made.summary()["parts"]["image_warp"] == {"verdict": "dropped", "explains": None}
 
 
 def test_a_part_that_does_not_act_has_no_gradient_to_be_averaged():
     made = make("composed", parts=["rigid", "blur"], starts=[0.25, 0.5])
     for progress, learning in ((0.1, []), (0.3, ["rigid"]), (0.6, ["rigid", "blur"])):
         made.progress = progress
-        made.judge(lambda: torch.tensor([1 - 0.2 * len(made.acting())]))
+        made.prune(lambda: torch.tensor([1 - 0.2 * len(made.active_parts())]))
         assert [
             name
             for name, part in made.parts.items()
@@ -482,7 +484,7 @@ def test_what_a_frame_gets_wrong_is_told_apart():
         ({"parts": ["nope"]}, "'nope'; choose one of"),
         ({"starts": [0.1] * 5}, r"starts is \[0.1"),
         ({"starts": [1.5]}, "starts is"),
-        ({"sift": 2.0}, "sift is 2"),
+        ({"prune_after": 2.0}, "prune_after is 2"),
         ({"settings": {"field": {}}}, "'field'; choose among"),
         ({"settings": {"rigid": {"wieght": 1}}}, "wieght"),
     ],
@@ -498,15 +500,15 @@ def test_a_part_that_would_never_begin_and_one_without_rates_are_named(monkeypat
             super().__init__()
             self.numbers = torch.nn.Parameter(torch.zeros(num_views))
 
-    monkeypatch.setattr("lift.distortions.blur.Blur.begins", 1.7)
-    with pytest.raises(ComponentError, match="'blur' begins at 1.7; let its `begins`"):
+    monkeypatch.setattr("lift.distortions.blur.Blur.start", 1.7)
+    with pytest.raises(ComponentError, match="'blur' starts at 1.7; let its `start`"):
         make("composed", parts=["rigid", "blur"])
     monkeypatch.setattr(distortions, "build", lambda settings, **supplied: Rateless(num_views=2))
     with pytest.raises(
         ComponentError,
         match="'mine' has no learning rates .*'learning_rate'.*; set learning_rate, or override groups",
     ):
-        rehearse({"name": "mine"}, CAMERA)
+        validate_settings({"name": "mine"}, CAMERA)
 
 
 @pytest.mark.slow
@@ -517,11 +519,11 @@ def test_the_canonical_scene_is_better_for_knowing_what_frames_get_wrong():
     from hydra import compose, initialize_config_module
 
     from lift.config import store_schemas
-    from lift.synthetic.worlds import KINDS, ray_cast, spoil
+    from lift.synthetic.worlds import CORRUPTION_KINDS, corrupt_world, ray_cast_world
 
     store_schemas()
-    world = ray_cast("room", (96, 72), frames=2)
-    spoiled = spoil(world, dict.fromkeys(KINDS, 2.0), 0)
+    world = ray_cast_world("room", (96, 72), frames=2)
+    spoiled = corrupt_world(world, dict.fromkeys(CORRUPTION_KINDS, 2.0), 0)
     renderer = renderers.build({"name": "numba"}, device=torch.device("cpu"))
     found = {}
     for module in ("identity", "composed", experiment.TOLD):
@@ -670,5 +672,5 @@ def test_photographs_in_no_order_need_no_distortion():
             "trajectory": trajectory,
             "points": points,
         }
-        built = distortions.build({"name": "composed"}, agree=False, **supplied)
-        assert {part["verdict"] for part in built.account()["parts"].values()} == {verdict}
+        built = distortions.build({"name": "composed"}, multiview_consistent=False, **supplied)
+        assert {part["verdict"] for part in built.summary()["parts"].values()} == {verdict}

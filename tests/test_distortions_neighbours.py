@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lift.distortions import distortions
-from lift.distortions.chain import PerFrame
-from lift.distortions.neighbours import infer_held_out, neighbour_weights
+from lift.distortions.parameters.chain import PerFrame
+from lift.distortions.parameters.neighbours import infer_held_out, neighbour_weights
 from lift.geometry import pinhole
 from lift.types import Cameras, Clip, Gaussians, PointCloud, Trajectory
 

@@ -11,6 +11,7 @@ import torch
 from lift import __version__
 from lift.cli import doctor
 from lift.registry import SLOTS, catalogue
+from lift.runtime import compile_ahead
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_trials_run_in_their_own_process(monkeypatch):
 
 
 def test_what_hangs_is_given_up(monkeypatch):
-    monkeypatch.setattr(doctor, "_PATIENCE", 0.2)
+    monkeypatch.setattr(doctor, "_TRIAL_TIMEOUT", 0.2)
     assert doctor._try("import time; time.sleep(60)") == (
         False,
         "no answer within 0.2 s: it hangs, or the machine is very busy",
@@ -85,7 +86,7 @@ def test_broken_plugins_and_a_broken_installation_become_lines(quick, monkeypatc
     monkeypatch.setattr(importlib.metadata, "distribution", gone)
     text = doctor.report()
     assert "plugin sad_plugin is broken: RuntimeError: two lines" in text
-    assert "cannot be told: PackageNotFoundError" in text
+    assert "not available: PackageNotFoundError" in text
 
 
 @pytest.mark.parametrize("name", list(doctor._TRIALS))
@@ -95,8 +96,8 @@ def test_every_trial_is_python(name):
 
 @pytest.mark.slow
 def test_it_tells_an_empty_cache_from_a_full_one(tmp_path):
-    ask = "from lift.cli import doctor; print(doctor.loops_are_compiled())"
-    doctor.compile_for_a_fit()
+    ask = "from lift.runtime import compile_ahead; print(compile_ahead.fit_loops_cached())"
+    compile_ahead.compile_fit_loops()
     for variables, expected in (
         ({**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}, "False"),
         (dict(os.environ), "True"),

@@ -15,26 +15,29 @@ import torch
 from omegaconf import OmegaConf
 
 from lift import cli
-from lift.camera_paths import around
+from lift.camera_paths import orbit_cameras
 from lift.config import Protocol
 from lift.evaluation import evaluate as evaluation
 from lift.evaluation import metrics
-from lift.evaluation.datasets import Capture, ray_cast
-from lift.evaluation.evaluate import Measures, even
-from lift.evaluation.protocol import (
-    SWEEP,
-    at_input,
+from lift.evaluation.datasets import CalibratedCapture, ray_cast
+from lift.evaluation.alignment import (
+    SCALE_FACTORS,
+    align_to_input,
+    align_views,
     check_alignment,
-    chosen,
     median_scale,
-    registered,
-    scaled_to,
-    shown,
-    sparse_depth,
-    swept,
-    triangulated,
+    sweep_scale,
 )
-from lift.evaluation.tables import costs, mean_of, sheet, table
+from lift.evaluation.case import crop_to_multiple
+from lift.evaluation.measures import Measures
+from lift.evaluation.protocol import (
+    rescale_depth,
+    select_views,
+    sparse_depth,
+    triangulate_depth,
+    visible_pixels,
+)
+from lift.evaluation.tables import stage_costs, mean_of, contact_rows, format_table
 from lift.geometry import pinhole, project, rotation_from_vector, transform_cameras, unproject
 from lift.runtime import session
 from lift.synthetic.scenes import render
@@ -45,7 +48,7 @@ SIZE = 192
 
 def room(
     similarity: tuple[float, torch.Tensor, torch.Tensor] | None = None, measured: bool = True
-) -> Capture:
+) -> CalibratedCapture:
     """Nine views of the built-in room, in a world that a similarity has moved, with exact depth or with points."""
     camera = pinhole(SIZE, SIZE * 3 // 4, 0.9 * SIZE)
     start = render("room", camera)
@@ -54,7 +57,7 @@ def room(
     own = Cameras.cat(
         [
             camera,
-            around(
+            orbit_cameras(
                 camera, torch.stack([angles, 0.4 * angles.flip(0), torch.zeros(8)], -1), typical
             ),
         ]
@@ -75,7 +78,7 @@ def room(
     if not measured:
         at = unproject(start.depth, camera)[0].reshape(-1, 3)[::37]
         points = PointCloud(scale * at @ rotation.T + shift, torch.zeros_like(at))
-    return Capture(
+    return CalibratedCapture(
         "room",
         tuple(f"{k:03d}.png" for k in range(9)),
         cameras,
@@ -95,29 +98,29 @@ def asked(**settings) -> OmegaConf:
 def test_the_input_and_the_targets_are_chosen_by_rule_by_name_and_by_a_file(tmp_path):
     capture = replace(room(), folder=tmp_path)
     middle = (capture.cameras.centers - capture.cameras.centers.mean(0)).norm(dim=-1).argmin()
-    first, others = chosen(capture, asked())
+    first, others = select_views(capture, asked())
     assert first == int(middle) and others == [view for view in range(9) if view != first]
-    assert chosen(capture, asked(input="first", targets="every_8")) == (0, [8])
+    assert select_views(capture, asked(input="first", targets="every_8")) == (0, [8])
     assert (
-        chosen(capture, asked(input="003.png"))[0]
-        == chosen(capture, asked(input="003"))[0]
-        == chosen(capture, asked(input="3"))[0]
+        select_views(capture, asked(input="003.png"))[0]
+        == select_views(capture, asked(input="003"))[0]
+        == select_views(capture, asked(input="3"))[0]
         == 3
     )
-    assert chosen(capture, asked(input="first", most=3)) == (0, [1, 5, 8])
-    assert chosen(capture, asked(input="first", targets="every_3")) == (0, [3, 6])
+    assert select_views(capture, asked(input="first", max_targets=3)) == (0, [1, 5, 8])
+    assert select_views(capture, asked(input="first", targets="every_3")) == (0, [3, 6])
     named = replace(capture, views=tuple(f"images/{view}" for view in capture.views))
     assert (
-        chosen(named, asked(input="003.png"))[0]
-        == chosen(named, asked(input="images/003.png"))[0]
+        select_views(named, asked(input="003.png"))[0]
+        == select_views(named, asked(input="images/003.png"))[0]
         == 3
     )
     (tmp_path / "split.json").write_text(json.dumps({"train_ids": [2], "test_ids": [5, 7]}))
-    assert chosen(capture, asked(targets="split.json")) == (2, [5, 7])
+    assert select_views(capture, asked(targets="split.json")) == (2, [5, 7])
     (tmp_path / "named.json").write_text(
         json.dumps({"room": {"input": "001.png", "targets": ["008.png", "001.png"]}})
     )
-    assert chosen(capture, asked(targets=str(tmp_path / "named.json"))) == (1, [8])
+    assert select_views(capture, asked(targets=str(tmp_path / "named.json"))) == (1, [8])
     (tmp_path / "bad.json").write_text("[1, 2")
     (tmp_path / "two.json").write_text(json.dumps({"train_ids": [2, 3], "test_ids": [5]}))
     for settings, says in (
@@ -138,21 +141,21 @@ def test_the_input_and_the_targets_are_chosen_by_rule_by_name_and_by_a_file(tmp_
     ):
         (tmp_path / "own.json").write_text(json.dumps({"targets": [0]}))
         with pytest.raises((ValueError, FileNotFoundError), match=says):
-            chosen(capture, asked(**settings))
+            select_views(capture, asked(**settings))
 
 
 @pytest.mark.parametrize("measured", [True, False])
 def test_one_scale_brings_a_lifted_scene_to_the_true_cameras(measured):
     capture = room(MOVED, measured)
-    camera = even(capture.inner(0, SIZE))
+    camera = crop_to_multiple(capture.inner_camera(0, SIZE))
     lifted = (
         0.4 * render("room", pinhole(SIZE, SIZE * 3 // 4, 0.9 * SIZE)).depth[0]
     )  # the same scene in a unit of its own
-    known = capture.look(0, camera).depth[0] if measured else sparse_depth(capture, camera)
+    known = capture.load_view(0, camera).depth[0] if measured else sparse_depth(capture, camera)
     assert (known > 0).float().mean() > (0.99 if measured else 0.005)
     scale = median_scale(lifted, known)
     assert scale == pytest.approx(0.4 / 2.5, rel=1e-3 if measured else 0.02)
-    placed = at_input(camera, scale)(capture.cameras)
+    placed = align_to_input(camera, scale)(capture.cameras)
     truth = room().cameras
     assert torch.allclose(
         placed.world_to_camera[:, :3, :3], truth.world_to_camera[:, :3, :3], atol=1e-5
@@ -179,7 +182,7 @@ def test_the_nearest_of_points_in_a_pixel_is_its_depth_whatever_the_threads():
     )
     behind = torch.tensor([[0.0, 0, -1]])
     points = PointCloud(torch.cat([places, behind]), torch.zeros(len(z) + 1, 3))
-    capture = Capture(
+    capture = CalibratedCapture(
         "x",
         ("a",),
         camera,
@@ -205,15 +208,15 @@ def test_the_nearest_of_points_in_a_pixel_is_its_depth_whatever_the_threads():
 @pytest.mark.slow
 def test_a_similarity_is_found_from_where_matches_place_the_views():
     capture = room(MOVED)
-    camera = even(capture.inner(0, SIZE))
+    camera = crop_to_multiple(capture.inner_camera(0, SIZE))
     start = replace(camera, world_to_camera=torch.eye(4)[None])
     true = render("room", start)
-    images = [capture.look(view, capture.inner(view, SIZE)).images[0] for view in range(1, 9)]
+    images = [capture.load_view(view, capture.inner_camera(view, SIZE)).images[0] for view in range(1, 9)]
     # The input's camera of the dataset is wrong: only a similarity can tell.
     turned = transform_cameras(
         camera, 1.0, rotation_from_vector(torch.tensor([0.0, 0.05, 0.0])), torch.zeros(3)
     )
-    found = registered(
+    found = align_views(
         capture.cameras[list(range(1, 9))],
         images,
         true.images[0],
@@ -222,14 +225,14 @@ def test_a_similarity_is_found_from_where_matches_place_the_views():
         turned,
     )
     placed, truth = found(capture.cameras), room().cameras
-    assert found.scale == pytest.approx(0.4 / 2.5, rel=0.02) and found.found["placed"] >= 7
+    assert found.scale == pytest.approx(0.4 / 2.5, rel=0.02) and found.details["registered"] >= 7
     off = (placed.centers - 0.4 * truth.centers).norm(dim=-1) / (0.4 * float(true.depth.median()))
-    assert off.max() < 0.02 and found.found["position"] < 0.01 and found.found["rotation"] < 0.5
+    assert off.max() < 0.02 and found.details["position"] < 0.01 and found.details["rotation"] < 0.5
     with pytest.raises(
         ValueError,
-        match="only 0 of 2 views share enough with the input to be placed; choose median_depth",
+        match="only 0 of 2 views share enough with the input to be registered; choose median_depth",
     ):
-        registered(
+        align_views(
             capture.cameras[[1, 2]],
             [torch.zeros(144, 192, 3, dtype=torch.uint8)] * 2,
             true.images[0],
@@ -243,49 +246,49 @@ def test_a_similarity_is_found_from_where_matches_place_the_views():
 def test_without_points_matches_with_other_views_tell_the_inputs_depth():
     capture = room(MOVED)
     camera, others = (
-        even(capture.inner(0, SIZE)),
-        Cameras.cat([capture.inner(view, SIZE) for view in range(1, 9)]),
+        crop_to_multiple(capture.inner_camera(0, SIZE)),
+        Cameras.cat([capture.inner_camera(view, SIZE) for view in range(1, 9)]),
     )
     image, truth = (
-        capture.look(0, camera),
-        torch.cat([capture.look(view, others[view - 1]).images for view in range(1, 9)]),
+        capture.load_view(0, camera),
+        torch.cat([capture.load_view(view, others[view - 1]).images for view in range(1, 9)]),
     )
-    known = triangulated(camera, image.images[0], others, truth)
+    known = triangulate_depth(camera, image.images[0], others, truth)
     there = known > 0
     off = (known[there] / image.depth[0][there] - 1).abs()
     assert there.sum() > 100 and off.median() < 0.03 and off.quantile(0.8) < 0.1
     assert median_scale(0.4 / 2.5 * image.depth[0], known) == pytest.approx(0.16, rel=0.01)
-    assert torch.equal(known, triangulated(camera, image.images[0], others, truth))
-    assert not triangulated(
+    assert torch.equal(known, triangulate_depth(camera, image.images[0], others, truth))
+    assert not triangulate_depth(
         camera, image.images[0], Cameras.cat([camera, camera]), image.images.expand(2, -1, -1, -1)
     ).any(), "no parallax, no depth"
 
 
 def test_a_sweep_takes_the_best_factor():
     camera = pinhole(64, 64, 60.0)
-    best = swept(camera, 3.0, lambda alignment: -abs(alignment.scale - 3.0 * 1.4))
+    best = sweep_scale(camera, 3.0, lambda alignment: -abs(alignment.scale - 3.0 * 1.4))
     assert (
-        best.found["factor"] == 1.4
+        best.details["factor"] == 1.4
         and best.scale == pytest.approx(4.2)
-        and 1.0 in SWEEP
-        and len(SWEEP) == 20
-        and (SWEEP[0], SWEEP[-1]) == (0.1, 2.0)
+        and 1.0 in SCALE_FACTORS
+        and len(SCALE_FACTORS) == 20
+        and (SCALE_FACTORS[0], SCALE_FACTORS[-1]) == (0.1, 2.0)
     )
 
 
 def test_what_the_input_shows_of_a_view_is_what_its_surface_covers():
     capture = room(MOVED)
-    camera, targets = even(capture.inner(0, SIZE)), capture.cameras
-    targets = Cameras.cat([capture.inner(view, SIZE) for view in range(9)])
-    image = capture.look(0, camera).images[0]
-    from_first = capture.look(0, camera).depth[0]
-    seen = shown(camera, image, Depth(from_first, from_first > 0, "scale"), targets)
+    camera, targets = crop_to_multiple(capture.inner_camera(0, SIZE)), capture.cameras
+    targets = Cameras.cat([capture.inner_camera(view, SIZE) for view in range(9)])
+    image = capture.load_view(0, camera).images[0]
+    from_first = capture.load_view(0, camera).depth[0]
+    seen = visible_pixels(camera, image, Depth(from_first, from_first > 0, "scale"), targets)
     assert seen[0].all()
     agree = []
     for view in range(
         1, 9
     ):  # truly: the point of a pixel lies in the input, as near as what the input shows there
-        depth = capture.look(view, targets[view]).depth
+        depth = capture.load_view(view, targets[view]).depth
         pixels, z = project(unproject(depth, targets[view])[0].reshape(-1, 3), camera)
         column, row = pixels[0].floor().long().unbind(-1)
         inside = (
@@ -305,13 +308,13 @@ def test_what_the_input_shows_of_a_view_is_what_its_surface_covers():
 def test_a_reference_is_scaled_to_the_datasets_depth_or_through_the_lifted_scenes():
     guess = Depth(torch.rand(20, 20) + 1, torch.ones(20, 20, dtype=torch.bool), "scale")
     known = (3 * guess.depth) * (torch.rand(20, 20) > 0.9)
-    assert torch.allclose(scaled_to(guess, known, torch.zeros(20, 20), 1.0).depth, 3 * guess.depth)
+    assert torch.allclose(rescale_depth(guess, known, torch.zeros(20, 20), 1.0).depth, 3 * guess.depth)
     lifted = 0.5 * guess.depth  # by a lifted scene whose lengths are a quarter of the dataset's
     assert torch.allclose(
-        scaled_to(guess, torch.zeros(20, 20), lifted, 0.25).depth, 2 * guess.depth
+        rescale_depth(guess, torch.zeros(20, 20), lifted, 0.25).depth, 2 * guess.depth
     )
     assert torch.equal(
-        scaled_to(guess, torch.zeros(20, 20), torch.zeros(20, 20), 0.25).depth, guess.depth
+        rescale_depth(guess, torch.zeros(20, 20), torch.zeros(20, 20), 0.25).depth, guess.depth
     )
 
 
@@ -325,10 +328,10 @@ def row(scene: str, seed: int, psnr: list[float], far: list[float]) -> dict:
             "ssim": 0.5,
             "lpips": None,
             "dists": 0.1,
-            "seen": 0.5,
-            "psnr_seen": value,
-            "ssim_seen": 0.5,
-            "lpips_seen": None,
+            "visible": 0.5,
+            "psnr_visible": value,
+            "ssim_visible": 0.5,
+            "lpips_visible": None,
             "psnr_input": 9.0,
         }
         for k, (value, away) in enumerate(zip(psnr, far, strict=True))
@@ -361,7 +364,7 @@ def test_a_table_averages_views_then_scenes_then_seeds_and_tells_distances_apart
         and mean["views"] == 6
         and mean["lpips"] is None
     )
-    text = table(rows, "how", [0.1, 0.25], {"c-0": "no picture"})
+    text = format_table(rows, "how", [0.1, 0.25], {"c-0": "no picture"})
     assert "Failed, and in no mean: c-0 (no picture)" in text and "| a | 0 | 2 | 0.5 |" in text
     assert mean_of(rows[:3])["psnr"] == pytest.approx(16) and mean_of(rows[:3])[
         "psnr_std"
@@ -391,7 +394,7 @@ def test_stages_are_summed_by_name():
         {"stage": "clip", "seconds": 2.5, "peak_bytes": 2**29},
         {"stage": "fit", "seconds": 4, "peak_bytes": 0},
     ]
-    assert costs(stages) == {
+    assert stage_costs(stages) == {
         "clip": {"seconds": 3.5, "peak_gib": 1.0},
         "fit": {"seconds": 4.0, "peak_gib": 0.0},
     }
@@ -399,13 +402,13 @@ def test_stages_are_summed_by_name():
 
 def test_a_view_of_another_shape_is_enlarged_until_it_covers_the_inputs():
     wide, tall = pinhole(100, 75, 90.0), pinhole(75, 100, 90.0)
-    like = even(wide)
+    like = crop_to_multiple(wide)
     assert (
         (like.width, like.height) == (96, 72)
         and like.intrinsics[0, 0, 0] == 90
         and like.intrinsics[0, 0, 2] == 48
     )
-    made = even(tall, like)
+    made = crop_to_multiple(tall, like)
     assert (made.width, made.height) == (96, 72) and made.intrinsics[0, 0, 0] == pytest.approx(
         90 * 96 / 75
     )
@@ -414,7 +417,7 @@ def test_a_view_of_another_shape_is_enlarged_until_it_covers_the_inputs():
 def test_a_sheet_shows_input_truth_render_error_and_what_is_seen():
     image, seen = torch.full((40, 80, 3), 0.2), torch.ones(40, 80, dtype=torch.bool)
     seen[:, :40] = False
-    made = sheet(
+    made = contact_rows(
         image,
         [(torch.full_like(image, 0.6), torch.full_like(image, 0.5), seen)] * 2,
         ["input", "one", "two"],
@@ -450,8 +453,8 @@ def test_weights_that_are_not_there_are_an_error_where_a_folder_is_named_and_els
     values = measures(a, b, torch.zeros(40, 40, dtype=torch.bool))
     assert (
         values["psnr"] == metrics.psnr(a, b)
-        and values["lpips"] is values["dists"] is values["psnr_seen"] is values["ssim_seen"] is None
-        and values["seen"] == 0
+        and values["lpips"] is values["dists"] is values["psnr_visible"] is values["ssim_visible"] is None
+        and values["visible"] == 0
     )
 
 
@@ -459,17 +462,17 @@ QUICK = [
     "dataset=ray_cast",
     "dataset.scenes=[plain,thin]",
     "protocol.input=first",
-    "protocol.most=2",
+    "protocol.max_targets=2",
     "prior=synthetic",
-    "prior.strength=0",
+    "prior.severity=0",
     "depth=known",
-    "intake.size=64",
+    "preprocess.size=64",
     "planner.depth=1",
     "planner.frames=2",
     "fit.steps=40",
     "fit.initial_gaussians=2000",
-    "reach.beyond=ignore",
-    "deliver.video_frames=2",
+    "motion_limit.on_exceed=ignore",
+    "export.video_frames=2",
 ]
 
 
@@ -566,7 +569,7 @@ def test_two_scenes_are_evaluated_and_a_killed_evaluation_goes_on_to_the_same_ta
     rows = json.loads((tmp_path / "whole/eval/table/table.json").read_text())["rows"]
     for one in rows:
         assert (
-            all(view["psnr"] > 14 and 0 < view["seen"] <= 1 for view in one["views"])
+            all(view["psnr"] > 14 and 0 < view["visible"] <= 1 for view in one["views"])
             and one["depth"]["abs_rel"] < 0.1
             and one["alignment"]["scale"] == pytest.approx(1, abs=0.1)
         )
@@ -610,27 +613,27 @@ def test_figures_are_found_again_only_while_nothing_of_them_has_changed(
     assert (
         "| 0 to 0.01 |" not in again("protocol.bins=[0.01]").split("| distance |")[0] and not made
     ), "bins are arithmetic on what there is"
-    swept = again("protocol.align=sweep")
+    sweep_table = again("protocol.align=sweep")
     assert (
         len(made) == 1
-        and "Alignment `sweep`" in swept
-        and "| alignment | seed | scale | factor |" in swept
+        and "Alignment `sweep`" in sweep_table
+        and "| alignment | seed | scale | factor |" in sweep_table
     )
     whole = json.loads((folder / "plain-0.json").read_text())
     for broken in ('{"key": "ab', "[1]", json.dumps({"key": whole["key"]})):
         (folder / "plain-0.json").write_text(broken)
-        assert again("protocol.align=sweep") == swept and len(made) == 1, "half a file is none"
+        assert again("protocol.align=sweep") == sweep_table and len(made) == 1, "half a file is none"
     (folder / "plain-0.png").unlink()
     assert (
-        again("protocol.align=sweep") == swept
+        again("protocol.align=sweep") == sweep_table
         and len(made) == 1
         and (folder / "plain-0.png").is_file()
     ), "pictures that are gone"
     with monkeypatch.context() as changed:
-        changed.setitem(session.VERSIONS, "plan", -1)
+        changed.setitem(session.STAGE_VERSIONS, "plan", -1)
         again("protocol.align=sweep")
         assert len(made) == 1, "another version of a stage"
-    swept = again("protocol.align=sweep")
+    sweep_table = again("protocol.align=sweep")
     with monkeypatch.context() as changed:
         cast = ray_cast.render
         changed.setattr(
@@ -638,7 +641,7 @@ def test_figures_are_found_again_only_while_nothing_of_them_has_changed(
             "render",
             lambda scene, camera: replace(right := cast(scene, camera), images=255 - right.images),
         )
-        assert again("protocol.align=sweep") != swept and len(made) == 1, "other pictures"
+        assert again("protocol.align=sweep") != sweep_table and len(made) == 1, "other pictures"
     (tmp_path / "weights").mkdir()
     assert (
         cli.main(

@@ -13,8 +13,8 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 
-import lift.cli
-from lift.config import check, check_eval, store_schemas
+from lift.cli.evaluate import split_evaluations
+from lift.config import store_schemas, validate_config, validate_eval_config
 from lift.evaluation.lpips import LPIPS
 from lift.evaluation.tables import MEASURES, mean_of
 
@@ -51,13 +51,13 @@ def test_what_is_asked_of_fillings_is_what_the_other_photograph_alone_shows(monk
     (first, depth), (second, there_depth) = card(0.0), card(0.2)
     intrinsics, there = np.array([[100.0, 0, 60], [0, 100, 40], [0, 0, 1]]), np.eye(4)
     there[0, 3] = -0.2
-    case = fill.moved(first, depth, np.eye(4), there, [intrinsics, intrinsics], second)
+    case = fill.warp(first, depth, np.eye(4), there, [intrinsics, intrinsics], second)
     shown = (there_depth == 4) & (np.arange(120) > 60)
     assert 100 < case.hole.sum() < 300 and (case.hole & ~shown).sum() < 20, (
         "right of the card, and not at the border"
     )
     np.testing.assert_allclose(case.inverse[case.hole], 0.25, rtol=0.02)
-    assert fill.moved(first, depth, np.eye(4), np.eye(4), [intrinsics, intrinsics], first) is None
+    assert fill.warp(first, depth, np.eye(4), np.eye(4), [intrinsics, intrinsics], first) is None
     monkeypatch.setattr(fill, "cases", lambda name: iter([case, case]))
     fillings = {name: fill.of_warp(name) for name in ("smooth", "network", "patches")} | {
         "a": fill.of_opencv(0),
@@ -95,7 +95,7 @@ def test_every_setting_of_an_ablation_composes(name, monkeypatch):
     for data_name, how in data.items():
         own = [one for one in how if re.match(r"dataset|protocol", one)]
         with initialize_config_module("lift.configs", version_base="1.3"):
-            check_eval(compose("eval", own))
+            validate_eval_config(compose("eval", own))
             for setting in settings.get(data_name, settings).values():
                 for extra in more:
                     fits = [
@@ -103,7 +103,7 @@ def test_every_setting_of_an_ablation_composes(name, monkeypatch):
                         for one in (*setting, *extra)
                         if not (extra and one.startswith("prior.")) or one in extra
                     ]  # another prior has settings of its own
-                    check(
+                    validate_config(
                         compose(
                             "lift", [*(one for one in how if one not in own), *fits, "image=none"]
                         )
@@ -116,7 +116,7 @@ def evaluated(scores: dict[str, float]) -> Callable[[list[str]], int]:
     def main(command: list[str]) -> int:
         if any("fail" in argument for argument in command):
             return 2
-        for own in lift.cli._split(command):
+        for own in split_evaluations(command):
             output, name = (
                 next(argument.split("=", 1)[1] for argument in own if argument.startswith(key))
                 for key in ("output=", "name=")
@@ -128,7 +128,7 @@ def evaluated(scores: dict[str, float]) -> Callable[[list[str]], int]:
                     dict.fromkeys(MEASURES, None)
                     | {
                         "psnr": score + seed + (scene == "b") * 10 - 4 * far,
-                        "seen": 0.5,
+                        "visible": 0.5,
                         "distance": far,
                     }
                     for far in (0.05, 0.5)
@@ -151,7 +151,7 @@ def evaluated(scores: dict[str, float]) -> Callable[[list[str]], int]:
                 "dataset": {"name": "made_up"},
                 "machine": {"device": "an abacus"},
                 "settings": {
-                    "intake": {"size": 64},
+                    "preprocess": {"size": 64},
                     "prior": {"name": "warp"},
                     "fit": {"steps": 5},
                 },
@@ -216,7 +216,7 @@ def test_an_ablation_is_a_table_of_all_its_settings_beside_the_first(tmp_path, m
         and "by `python experiments/method.py --seeds 0,1 seed_free=1`" in text
     )
     assert (
-        "| settings | PSNR | seen | rotation | position | s | PSNR 0 to 0.1 | PSNR from 0.1 | difference in PSNR |"
+        "| settings | PSNR | visible | rotation | position | s | PSNR 0 to 0.1 | PSNR from 0.1 | difference in PSNR |"
         in text
     )
     assert "; 5 steps. Measured on an abacus;" in text

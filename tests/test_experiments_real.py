@@ -20,9 +20,10 @@ import tracking  # noqa: E402
 
 from lift.geometry import look_at, pinhole, rotation_angle  # noqa: E402
 from lift.io.video import write_video  # noqa: E402
-from lift.poses.sfm.bundle import Scene, Sightings  # noqa: E402
-from lift.runtime.machine import machine  # noqa: E402
-from lift.synthetic.corruptions import blurred  # noqa: E402
+from lift.poses.sfm.state import Observations, SfmState  # noqa: E402
+from lift.runtime.machine import machine_info  # noqa: E402
+from lift.synthetic import corruptions  # noqa: E402
+from lift.synthetic.corruptions import blur_picture  # noqa: E402
 from lift.synthetic.scenes import render  # noqa: E402
 from lift.types import Cameras, Frames  # noqa: E402
 
@@ -90,8 +91,8 @@ def test_medians_tell_frames_from_tracks():
     values[::17] += 5.0
     values[3] = math.nan
     weight = torch.ones(240, dtype=torch.float64)
-    sightings = Sightings(frame, point, torch.zeros(240, 2, dtype=torch.float64), weight)
-    found = tracking.two_way(values.double(), sightings, 6)
+    observations = Observations(frame, point, torch.zeros(240, 2, dtype=torch.float64), weight)
+    found = tracking.two_way(values.double(), observations, 6)
     torch.testing.assert_close(found.float(), effect, atol=1e-3, rtol=0)
 
 
@@ -108,9 +109,9 @@ def test_a_smooth_field_is_told_from_noise_and_outliers():
 def test_tracks_of_a_right_clip_have_small_residuals():
     true = path_of_cameras(9, 240, 180)
     images = render("room", true).images
-    sightings = tracking.restricted(tracking.tracked(images), list(range(9)))
-    found = tracking.posed(sightings, 9, 0.9 * 240, (120, 90), 2.0, "fixed")
-    assert found is not None and bool(found.scene.placed.all())
+    observations = tracking.restrict_frames(tracking.track_points(images), list(range(9)))
+    found = tracking.estimate_poses(observations, 9, 0.9 * 240, (120, 90), 2.0, "fixed")
+    assert found is not None and bool(found.scene.registered.all())
     assert float(found.residual.norm(dim=-1).median()) < 0.3
     errors = generator_measures.camera_errors(found.scene, true)
     assert float(errors["rotation"].max()) < 0.3
@@ -122,11 +123,11 @@ def test_colour_and_blur_of_a_moving_picture_are_measured():
     texture = render("room", pinhole(384, 288, 350.0)).rgb[0]
     views = []
     for step in range(6):
-        shown = blurred(texture[20:260, 20 + 4 * step : 320 + 4 * step], 0.3 * step)
+        shown = blur_picture(texture[20:260, 20 + 4 * step : 320 + 4 * step], 0.3 * step)
         views.append((255 * (shown * (1 - 0.04 * step)).clamp(0, 1)).round().to(torch.uint8))
     images = torch.stack(views)
-    sightings = tracking.restricted(tracking.tracked(images), list(range(6)))
-    found = generator_measures.photometric(images, sightings, None)
+    observations = tracking.restrict_frames(tracking.track_points(images), list(range(6)))
+    found = generator_measures.photometric(images, observations, None)
     expected = -4.0 * torch.arange(6)
     torch.testing.assert_close(found["brightness"].float(), expected, atol=0.5, rtol=0)
     assert float(found["balance"].max()) < 1.0
@@ -136,7 +137,7 @@ def test_colour_and_blur_of_a_moving_picture_are_measured():
 
 def test_camera_errors_do_not_depend_on_scale_or_place():
     true = path_of_cameras(5, 96, 72)
-    scene = Scene(
+    scene = SfmState(
         true.world_to_camera[:, :3, :3].double(),
         3 * true.world_to_camera[:, :3, 3].double(),
         torch.zeros(5).double(),
@@ -184,9 +185,9 @@ def test_a_refusal_is_kept_and_found_again(tmp_path):
         raise ValueError("the frames have too little in common")
 
     file = tmp_path / "step.json"
-    first = measuring.resumed(file, refuse)
+    first = measuring.load_or_compute(file, refuse)
     assert first["refused"] == "the frames have too little in common"
-    assert measuring.resumed(file, lambda: {"other": 1}) == first
+    assert measuring.load_or_compute(file, lambda: {"other": 1}) == first
 
 
 def test_an_error_that_is_a_bug_is_not_kept(tmp_path):
@@ -194,18 +195,18 @@ def test_an_error_that_is_a_bug_is_not_kept(tmp_path):
         raise AssertionError("a bug")
 
     with pytest.raises(AssertionError):
-        measuring.resumed(tmp_path / "step.json", fail)
+        measuring.load_or_compute(tmp_path / "step.json", fail)
     assert not (tmp_path / "step.json").exists()
 
 
 def test_results_say_what_they_were_made_on(tmp_path):
     table = measuring.markdown(["a", "b"], [[1.234, None], ["x", math.nan]])
     assert table.splitlines()[2:] == ["| 1.23 | - |", "| x | - |"]
-    row = measuring.resumed(tmp_path / "step.json", lambda: {"a": 1})
+    row = measuring.load_or_compute(tmp_path / "step.json", lambda: {"a": 1})
     file = measuring.write_results("photographs", "cpu", table, [row], tmp_path)
     record = json.loads(file.read_text())
     assert record["rows"] == [{"a": 1}]
-    assert record["machine"]["device"] == machine("cpu" if not CUDA else "cuda")["device"]
+    assert record["machine"]["device"] == machine_info("cpu" if not CUDA else "cuda")["device"]
     assert (tmp_path / "photographs-cpu.md").read_text().startswith("| a | b |")
 
 
@@ -271,4 +272,4 @@ def test_sizes_of_mistakes_are_the_measured_ones():
     file = Path(__file__).parents[1] / "benchmarks" / "results" / "generator-errors.json"
     records = json.loads(file.read_text())["rows"]
     for name, size in generator_errors.benchmark_sizes(records).items():
-        assert getattr(mistakes, name) == pytest.approx(size, rel=0.06), name
+        assert getattr(corruptions, name) == pytest.approx(size, rel=0.06), name

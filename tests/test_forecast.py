@@ -14,7 +14,7 @@ def test_a_plan_names_stages_components_licences_memory_and_time_and_makes_nothi
         "run",
         "image=coffee",
         "prior=svd",
-        "prior.at_once=2",
+        "prior.batch_size=2",
         "planner.depth=1",
         "--plan",
         f"output={tmp_path}",
@@ -39,18 +39,18 @@ def test_memory_is_of_the_clips_that_are_made_together(tmp_path):
     from hydra import compose, initialize_config_module
 
     from lift.config import store_schemas
-    from lift.runtime.dry_run import forecast
+    from lift.runtime.dry_run import dry_run
 
     store_schemas()
     said = {}
-    for name, at_once in itertools.product(("svd", "vace"), (1, 3)):
+    for name, batch_size in itertools.product(("svd", "vace"), (1, 3)):
         with initialize_config_module("lift.configs", version_base="1.3"):
             config = compose(
                 "lift",
-                ["image=room", f"prior={name}", f"prior.at_once={at_once}", f"output={tmp_path}"],
+                ["image=room", f"prior={name}", f"prior.batch_size={batch_size}", f"output={tmp_path}"],
             )
-        said[name, at_once] = float(
-            re.search(r"about (\d+) GiB of GPU memory", forecast(config))[1]
+        said[name, batch_size] = float(
+            re.search(r"about (\d+) GiB of GPU memory", dry_run(config))[1]
         )
     assert said["svd", 3] > said["svd", 1] + 2 and said["vace", 3] == said["vace", 1], (
         "vace's pipeline makes one a call, whatever is asked"
@@ -92,7 +92,7 @@ def test_times_are_those_of_earlier_runs_of_the_same_components(tmp_path):
 @pytest.mark.slow
 def test_settings_with_which_it_would_not_start_are_said(tmp_path):
     for setting, message in (
-        ("prior.steps=0", "prior.steps is 0; choose 1"),
+        ("prior.num_inference_steps=0", "prior.num_inference_steps is 0; choose 1"),
         ("prior.frames=1", "prior.frames is 1"),
         ("prior.model=/nope", "prior.model is /nope, which does not exist"),
     ):
@@ -124,8 +124,8 @@ def test_every_experiment_says_what_it_would_do(tmp_path):
 
     from hydra import compose, initialize_config_module
 
-    from lift.config import check, store_schemas
-    from lift.runtime.dry_run import forecast
+    from lift.config import store_schemas, validate_config
+    from lift.runtime.dry_run import dry_run
 
     store_schemas()
     said = {}
@@ -133,8 +133,8 @@ def test_every_experiment_says_what_it_would_do(tmp_path):
         name = path.name.removesuffix(".yaml")
         with initialize_config_module("lift.configs", version_base="1.3"):
             config = compose("lift", [f"experiment={name}", "image=room", f"output={tmp_path}"])
-        check(config)
-        said[name] = forecast(config)
+        validate_config(config)
+        said[name] = dry_run(config)
         assert all(
             f"\n{stage}" in said[name] for stage in ("depth", "plan", "clip", "reconstruct", "fit")
         )

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from lift.geometry import look_at, project, rotation_angle
-from lift.io.cameras import read_cameras, read_views, write_colmap, write_transforms
+from lift.io.cameras import read_cameras, read_views
+from lift.io.colmap import write_colmap
 from lift.io.image import save_image
+from lift.io.nerfstudio import write_transforms
 from lift.types import Cameras, PointCloud
 
 
@@ -88,7 +90,7 @@ def test_transforms_of_other_programs(tmp_path):
 def test_colmap_text_round_trip(tmp_path, shared_lens):
     cameras = some(shared=shared_lens)
     points = PointCloud(torch.randn(1000, 3), torch.rand(1000, 3))
-    write_colmap(tmp_path / "sparse", cameras, [""] * len(cameras), points, most=300)
+    write_colmap(tmp_path / "sparse", cameras, [""] * len(cameras), points, max_points=300)
     assert_same(read_cameras(tmp_path / "sparse"), cameras)
     lenses = [
         line

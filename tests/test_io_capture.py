@@ -9,9 +9,9 @@ import torch
 from PIL import ExifTags, Image
 
 from lift.geometry import pinhole
-from lift.io.cameras import write_transforms
 from lift.io.capture import Capture, CaptureSettings, load_capture
 from lift.io.image import save_image
+from lift.io.nerfstudio import write_transforms
 from lift.io.selection import FrameScores, choose_frames, score_frames
 from lift.io.sources import is_capture
 from lift.io.video import write_video
@@ -90,11 +90,11 @@ def test_an_ordered_folder_has_a_clip_for_each_direction_in_time(tmp_path):
 
 def test_every_nth_picture_is_held_out_but_not_the_input(tmp_path):
     path = folder(tmp_path, 9)
-    capture = load(path, held_out=4)
+    capture = load(path, test_every=4)
     held_out = capture.held_out(4)
     assert capture.source_index[0] == 3, "picture 4 is held out, so that it is no default input"
     assert [capture.source_index[frame] for frame in held_out] == [0, 4, 8]
-    assert 0 not in load(path, held_out=4, input="4").held_out(4)
+    assert 0 not in load(path, test_every=4, input="4").held_out(4)
     assert load(path).held_out(0) == load(path).held_out(10) == ()
     assert load(path, ordered=True).held_out(4) is None
 
@@ -108,9 +108,9 @@ def test_every_nth_picture_is_held_out_but_not_the_input(tmp_path):
         ),
         (
             {"input": "1", "stride": 2},
-            "input is '1', frame 1, which frames.first=0 and frames.stride=2 leave out",
+            "input is '1', frame 1, which frames.start=0 and frames.stride=2 leave out",
         ),
-        ({"first": 3}, "frames.first=3 and frames.stride=1 leave 1 of 4 frames"),
+        ({"start": 3}, "frames.start=3 and frames.stride=1 leave 1 of 4 frames"),
     ],
 )
 def test_wrong_settings_are_named(tmp_path, settings, message):
@@ -140,7 +140,7 @@ def test_too_few_frames_are_refused(tmp_path):
 def test_known_cameras_are_seen_from_the_input_in_their_own_unit(tmp_path):
     cameras = given(tmp_path, 7)
     (tmp_path / "images").mkdir()
-    capture = load(folder(tmp_path / "images", 7), cameras=cameras, held_out=3)
+    capture = load(folder(tmp_path / "images", 7), cameras=cameras, test_every=3)
     assert capture.trajectory.hint == "known" and capture.picture.focal_known
     assert greys(capture) == list(capture.source_index) == [2, 0, 1, 3, 4, 5, 6]
     assert torch.equal(capture.picture.cameras.world_to_camera[0], torch.eye(4))
@@ -183,14 +183,14 @@ def test_a_video_is_a_sequence_from_its_first_frame(tmp_path):
     assert capture.trajectory.hint == "sequence" and capture.held_out(8) is None
     assert capture.source_index == (0, 2, 4, 6, 8, 10) and greys(capture) == [0, 2, 4, 6, 8, 10]
     assert capture.names[1] == "clip.mp4#2" and capture.frames.images.shape[1:] == (48, 64, 3)
-    few = load(str(tmp_path / "clip.mp4"), most=4, input="5")
+    few = load(str(tmp_path / "clip.mp4"), max_count=4, input="5")
     assert len(few.frames) <= 4 and few.source_index[0] == 5 and greys(few)[0] == 5
     assert few.digest != capture.digest
 
 
 def test_a_videos_cameras_are_matched_by_index(tmp_path):
     write_video(tmp_path / "clip.mp4", torch.stack([grey(index) for index in range(5)]), 10)
-    capture = load(str(tmp_path / "clip.mp4"), cameras=given(tmp_path, 5), first=1)
+    capture = load(str(tmp_path / "clip.mp4"), cameras=given(tmp_path, 5), start=1)
     torch.testing.assert_close(
         capture.trajectory.cameras.centers[:, 0], torch.tensor([0, 0.5, 1, 1.5])
     )
@@ -228,7 +228,7 @@ def test_the_sharpest_frame_of_each_bin_is_chosen_and_kept_ones_stay():
     sharpness[3] = sharpness[14] = sharpness[26] = sharpness[37] = 2.0
     scores = FrameScores(tuple(sharpness), (0.0,) * 40)
     assert choose_frames(scores, 4) == [3, 14, 26, 37]
-    assert choose_frames(scores, 4, kept=[0]) == [0, 14, 26, 37]
+    assert choose_frames(scores, 4, required=[0]) == [0, 14, 26, 37]
 
 
 def test_more_frames_are_chosen_where_more_moves():
@@ -253,7 +253,7 @@ def test_blur_and_motion_are_measured():
 def test_photographs_with_a_lens_and_cameras(shared):
     scene = shared / "data" / "llff_fern"
     capture = load(
-        str(scene / "images"), size=128, cameras=str(scene / "cameras.npz"), held_out=8, most=4
+        str(scene / "images"), size=128, cameras=str(scene / "cameras.npz"), test_every=8, max_count=4
     )
     assert capture.trajectory.hint == "known" and "lens distortion undone" in capture.picture.notes
     assert capture.frames.images.shape == (4, 96, 128, 3)

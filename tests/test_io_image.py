@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from lift.io.image import CALIBRATED, PHOTOS, encode_image, load_picture, read_image, save_image
+from lift.io.image import CALIBRATIONS, PHOTOS, encode_image, load_picture, read_image, save_image
 from lift.synthetic import scenes
 
 ORIENTATION = ExifTags.Base.Orientation.value
@@ -88,7 +88,7 @@ def test_sides_are_multiples_of_eight_and_pixels_stay_square(tmp_path, size, wan
 
 def test_calibrated_photo_keeps_its_calibration():
     picture = load_picture("motorcycle_left", 368, 20.0)
-    focal, cx, cy = CALIBRATED["motorcycle_left"]
+    focal, cx, cy = CALIBRATIONS["motorcycle_left"]
     k = picture.cameras.intrinsics[0]
     zoom = picture.cameras.width / 741
     assert picture.cameras.width == 368 and picture.cameras.height == 248
@@ -284,7 +284,7 @@ def test_very_large(tmp_path):
 
     data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
     (tmp_path / "bomb.png").write_bytes(bytes(data))
-    with pytest.raises(ValueError, match="20000 x 20000 pixels are more than the 200 million"):
+    with pytest.raises(ValueError, match="20000 x 20000 pixels are more than the limit of 200 million"):
         load_picture(str(tmp_path / "bomb.png"), 128, 60.0)
 
 

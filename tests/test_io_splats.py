@@ -9,7 +9,7 @@ import torch
 from plyfile import PlyData
 
 from lift.geometry import quat_to_rotation
-from lift.io.splats import FORMATS, TOLERANCES, export, read_ply, turned, write_ply
+from lift.io.splats import SPLAT_FORMATS, TOLERANCES, export, read_ply, rotate_half_turn, write_ply
 from lift.spherical_harmonics import evaluate
 from lift.types import Gaussians
 
@@ -84,7 +84,7 @@ def test_extreme_opacities_and_scales_stay_finite(tmp_path):
     assert after.scales[0].max() < 1e-20
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", SPLAT_FORMATS)
 @pytest.mark.parametrize("degree", [0, 1, 3])
 def test_export_reads_back_within_tolerance(tmp_path, capfd, format, degree):
     deviations = export(some(degree=degree), tmp_path / f"a.{format}")
@@ -122,7 +122,7 @@ def test_splat_file_keeps_our_axes(tmp_path):
 
 def test_turned_scene_looks_the_same_from_turned_directions():
     before = some(50).to(torch.float64)
-    after = turned(before)
+    after = rotate_half_turn(before)
     half = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
     torch.testing.assert_close(after.means, before.means @ half.T)
     torch.testing.assert_close(
@@ -132,7 +132,7 @@ def test_turned_scene_looks_the_same_from_turned_directions():
     torch.testing.assert_close(
         evaluate(after.sh_coeffs, directions @ half.T), evaluate(before.sh_coeffs, directions)
     )
-    assert torch.equal(turned(after).sh_coeffs, before.sh_coeffs)
+    assert torch.equal(rotate_half_turn(after).sh_coeffs, before.sh_coeffs)
 
 
 def test_export_from_a_file_and_by_name(tmp_path):

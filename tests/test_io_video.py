@@ -139,7 +139,7 @@ def test_chosen_frames_are_those_of_the_whole_video(tmp_path):
     assert len(chosen) == 3 and all(
         (one == whole[index]).all() for one, index in zip(chosen, (1, 4, 8), strict=True)
     )
-    small = list(decode_video(tmp_path / "a.mp4", grey=32))
+    small = list(decode_video(tmp_path / "a.mp4", grey_side=32))
     assert len(small) == 9 and small[0].shape == (24, 32)
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lift.geometry import look_at, pinhole, rotation_angle, transform_cameras
-from lift.io.cameras import read_cameras, write_transforms
+from lift.io.cameras import read_cameras
+from lift.io.nerfstudio import write_transforms
 from lift.planners import planners
 from lift.types import Cameras, Depth
 
@@ -55,7 +56,7 @@ def test_units(file):
         0.5 * 4 * float(far), rel=1e-5
     )
     assert float(
-        plan(file, unit="reach", scale=0.25).cameras.centers.norm(dim=-1).max()
+        plan(file, unit="extent", scale=0.25).cameras.centers.norm(dim=-1).max()
     ) == pytest.approx(1.0, rel=1e-5)
 
 
@@ -102,7 +103,7 @@ def test_camera_that_only_turns(tmp_path):
     write_transforms(
         tmp_path / "a.json", Cameras(views, CAMERA.intrinsics.expand(3, 3, 3), 64, 48), [""] * 3
     )
-    cameras = plan(tmp_path / "a.json", unit="reach").cameras
+    cameras = plan(tmp_path / "a.json", unit="extent").cameras
     assert cameras.centers.abs().max() < 1e-6
     angle = rotation_angle(cameras.world_to_camera[0, :3, :3], cameras.world_to_camera[2, :3, :3])
     assert float(angle) == pytest.approx(math.degrees(math.atan(0.2)), rel=1e-4)
@@ -112,7 +113,7 @@ def test_real_path(shared):
     """A trajectory of a hand-held camera goes over into the input's world without bending."""
     theirs = read_cameras(shared / "data" / "llff_fern" / "cameras.npz")
     ours = plan(
-        shared / "data" / "llff_fern" / "cameras.npz", unit="reach", scale=0.3, clip_length=19
+        shared / "data" / "llff_fern" / "cameras.npz", unit="extent", scale=0.3, clip_length=19
     ).cameras
     distances = [torch.pdist(cameras.centers.double()) for cameras in (theirs, ours)]
     ratio = distances[1] / distances[0]
@@ -128,7 +129,7 @@ def test_refusals(file, tmp_path):
     with pytest.raises(ValueError, match="planner.scale is 0"):
         plan(file, scale=0.0)
     with pytest.raises(
-        ValueError, match="planner.unit is 'inch'; choose one of depth, scene, reach"
+        ValueError, match="planner.unit is 'inch'; choose one of depth, scene, extent"
     ):
         plan(file, unit="inch")
     write_transforms(tmp_path / "one.json", CAMERA, [""])

@@ -167,7 +167,7 @@ def test_frames_a_clip(name: str) -> None:
     ("name", "wrong", "message"),
     [
         ("articulated", {"depth": 0}, "planner.depth is 0"),
-        ("articulated", {"directions": ["right", "east"]}, "'east'; choose of right, left"),
+        ("articulated", {"directions": ["right", "east"]}, "'east'; choose from right, left"),
         ("articulated", {"directions": ["up", "up"]}, "each once"),
         ("articulated", {"angle": 50.0}, "100 degrees; choose at most 80"),
         ("articulated", {"directions": ["in"], "distance": 0.5}, "moves in by 1 "),

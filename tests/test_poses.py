@@ -8,7 +8,7 @@ import torch
 
 from lift.depths import DepthEstimator
 from lift.geometry import look_at, pinhole, project
-from lift.multiview.depth_alignment import fit, place, seen
+from lift.multiview.depth_alignment import align_depth, fit_scale_shift, visible_depth
 from lift.poses import poses
 from lift.types import Cameras, Clip, Depth, Frames, Trajectory
 from tests import walls
@@ -62,11 +62,14 @@ def test_fit_finds_scale_and_shift_among_outliers():
     source = torch.rand(500, generator=g) + 0.1
     target = 0.7 * source + 0.2
     target[:150] = torch.rand(150, generator=g) * 2 + 0.05
-    assert fit(source, target) == pytest.approx((0.7, 0.2), abs=2e-3)
-    assert fit(source, 2 * source + 0.0, shift=False) == pytest.approx((2, 0))
-    assert fit(torch.full((50,), 0.5), torch.full((50,), 1.0)) == pytest.approx((2, 0))  # a wall
+    assert fit_scale_shift(source, target) == pytest.approx((0.7, 0.2), abs=2e-3)
+    assert fit_scale_shift(source, 2 * source + 0.0, shift=False) == pytest.approx((2, 0))
+    assert fit_scale_shift(torch.full((50,), 0.5), torch.full((50,), 1.0)) == pytest.approx(
+        (2, 0)
+    )  # a wall
     assert (
-        fit(source, 1.3 - source)[0] > 0 and fit(source, 1.3 - source)[1] == 0
+        fit_scale_shift(source, 1.3 - source)[0] > 0
+        and fit_scale_shift(source, 1.3 - source)[1] == 0
     )  # never turned over
 
 
@@ -75,19 +78,19 @@ def test_place_trusts_what_agrees():
     known = truth.clone()
     known[:, ::2] = 0
     known[:5, 1::2] = 1.0  # something else was there
-    placed = place(1 / (3 / truth + 0.5), known, tolerance=0.05)
-    assert placed.found
+    placed = align_depth(1 / (3 / truth + 0.5), known, tolerance=0.05)
+    assert placed.success
     torch.testing.assert_close(placed.depth, truth, rtol=1e-3, atol=1e-3)
     assert placed.confidence[10:].min() > 0.99 and placed.confidence[:5, 31::2].max() < 0.1
-    nothing = place(truth, torch.zeros_like(truth), tolerance=0.05)
-    assert not nothing.found and nothing.confidence.max() == 0
+    nothing = align_depth(truth, torch.zeros_like(truth), tolerance=0.05)
+    assert not nothing.success and nothing.confidence.max() == 0
 
 
 def test_place_confidence_is_half_at_the_tolerance():
     truth = torch.linspace(1, 4, 60)[None].repeat(40, 1)
     known = truth.clone()
     known[0] *= 1.1
-    placed = place(truth, known, tolerance=0.0953)  # ln 1.1
+    placed = align_depth(truth, known, tolerance=0.0953)  # ln 1.1
     assert placed.confidence[0].mean() == pytest.approx(0.5, abs=0.01)
 
 
@@ -98,7 +101,7 @@ def test_points_do_not_show_through_what_is_before_them():
     )
     far = torch.stack([2 * x, 2 * y, torch.full_like(x, 2.0)], -1).reshape(-1, 3)
     near = torch.stack([x, y, torch.full_like(x, 1.0)], -1).reshape(-1, 3)[::2]  # with gaps
-    depth = seen(torch.cat([far, near, -near]), camera)
+    depth = visible_depth(torch.cat([far, near, -near]), camera)
     assert set(depth.unique().tolist()) <= {0.0, 1.0, 2.0} and (depth == 1).float().mean() > 0.5
     assert not (depth[1:-1, 4:-4] == 2).any()
 
@@ -106,7 +109,7 @@ def test_points_do_not_show_through_what_is_before_them():
 def test_planned_takes_the_priors_depth():
     trajectory, frames = tour()
     planned = poses.build(
-        {"name": "planned", "most_points": 5000}, depth=input_depth(frames), estimator=None
+        {"name": "planned", "max_points": 5000}, depth=input_depth(frames), estimator=None
     )
     found = planned(frames, trajectory)
     assert torch.equal(found.cameras.world_to_camera, trajectory.cameras.world_to_camera)

@@ -10,27 +10,27 @@ from tests.test_poses_matching import NOISE, case  # noqa: F401
 from tests.walls import Truth
 
 
-def build(frames: Frames, agree: bool):
+def build(frames: Frames, multiview_consistent: bool):
     depth = Depth(frames.depth[0], frames.depth[0] > 0, "metric")
     return poses.build(
         {"name": "auto"},
         depth=depth,
         estimator=Truth(frames),
-        agree=agree,
+        multiview_consistent=multiview_consistent,
         device=torch.device("cpu"),
     )
 
 
 def test_frames_that_are_vouched_for_stay_where_they_were_planned(case):  # noqa: F811
     trajectory, _, frames = case
-    found = build(frames, agree=True)(frames, trajectory)
+    found = build(frames, multiview_consistent=True)(frames, trajectory)
     assert torch.equal(found.cameras.world_to_camera, trajectory.cameras.world_to_camera)
 
 
 @pytest.mark.slow
 def test_others_are_matched(case):  # noqa: F811
     trajectory, taken, frames = case
-    found = build(frames, agree=False)(Frames(frames.images), trajectory)
+    found = build(frames, multiview_consistent=False)(Frames(frames.images), trajectory)
     angle = rotation_angle(
         found.cameras.world_to_camera[:NOISE, :3, :3].double(),
         taken.world_to_camera[:NOISE, :3, :3].double(),
@@ -41,6 +41,6 @@ def test_others_are_matched(case):  # noqa: F811
 def test_those_that_have_nothing_in_common_are_where_they_were_planned_with_a_warning(case, caplog):  # noqa: F811
     trajectory, _, frames = case
     black = Frames(frames.images * 0, frames.depth)
-    found = build(frames, agree=False)(black, trajectory)
+    found = build(frames, multiview_consistent=False)(black, trajectory)
     assert torch.equal(found.cameras.world_to_camera, trajectory.cameras.world_to_camera)
-    assert "too little in common" in caplog.text and "as planned" in caplog.text
+    assert "too little in common" in caplog.text and "the planned cameras are used" in caplog.text

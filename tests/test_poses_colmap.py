@@ -25,7 +25,7 @@ from tests import walls
 from tests.walls import Flat, Truth
 
 pytest.importorskip("pycolmap")
-from lift.poses.colmap import Model  # noqa: E402
+from lift.poses.sfm.colmap_runner import ColmapModel  # noqa: E402
 
 NOISE = 4
 """The frame that shows nothing."""
@@ -78,7 +78,7 @@ def build(frames: Frames, **settings):
 @pytest.fixture(scope="module")
 def found(case) -> Reconstruction:
     trajectory, _, frames = case
-    return build(frames, most_points=20_000)(Frames(frames.images), trajectory)
+    return build(frames, max_points=20_000)(Frames(frames.images), trajectory)
 
 
 def test_cameras_are_found(case, found):
@@ -130,7 +130,7 @@ def test_too_little_to_go_by_is_one_line(case, capfd):
     noise[:] = 128
     frames = Frames(noise, torch.ones(7, 168, 224))
     with pytest.raises(
-        ValueError, match="COLMAP placed 0 of 7 frames, fewer than pose.least=0.5 asks for"
+        ValueError, match="COLMAP registered 0 of 7 frames, fewer than pose.min_registered=0.5 asks for"
     ):
         build(frames)(frames, trajectory)
     assert capfd.readouterr().err == ""
@@ -151,7 +151,7 @@ def test_scale_without_a_baseline(case):
     )
     views = taken.world_to_camera.double()
     views[:, :3, 3] /= 5  # the model's unit is five of the plan's
-    model = Model(
+    model = ColmapModel(
         {i: view for i, view in enumerate(views)},
         points / 5,
         {0: (pixels[0].double(), list(range(40)))},
@@ -162,7 +162,7 @@ def test_scale_without_a_baseline(case):
     still = replace(line, world_to_camera=torch.eye(4).repeat(4, 1, 1))
     first = replace(model, poses={i: views[i] for i in range(4)})
     for plan, tolerance in ((line, 1e-4), (still, 0.02)):
-        cameras, moved = estimator._in_plan(first, plan)
+        cameras, moved = estimator._move_to_plan(first, plan)
         torch.testing.assert_close(cameras.centers, taken.centers[:4], rtol=0, atol=tolerance)
         torch.testing.assert_close(moved, points.float(), rtol=tolerance, atol=tolerance)
 
@@ -217,10 +217,10 @@ def test_settings_are_checked(case):
     ):
         build(case[2], mapping="local")
     for key, value in {
-        "least": 2.0,
-        "features": 0,
-        "exhaustive": -1,
-        "most_points": 0,
+        "min_registered": 2.0,
+        "max_features": 0,
+        "exhaustive_limit": -1,
+        "max_points": 0,
         "tolerance": 0.0,
     }.items():
         with pytest.raises(ValueError, match=f"pose.{key} is {value}; choose"):
@@ -234,7 +234,7 @@ def test_settings_are_checked(case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [{}, {"mapping": "global"}, {"exhaustive": 1}])
+@pytest.mark.parametrize("settings", [{}, {"mapping": "global"}, {"exhaustive_limit": 1}])
 def test_real_photographs(shared, settings):
     """LLFF fern, ten views at 400 x 300 (not undistorted), against its published cameras, for a plan that stands still at them but
     turned. Measured: rotations within 0.44 degrees, positions within 1.3 % of the reach."""

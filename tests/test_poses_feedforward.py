@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from lift.geometry import rigid, rotation_from_vector
 from lift.poses import poses
-from lift.poses.sfm.feedforward import FeedForward, Told
+from lift.poses.sfm.feedforward import FeedForwardPoses, WindowPrediction
 from lift.registry import catalogue
 from lift.types import Cameras, Depth, Frames, Trajectory
 from tests import walls
@@ -23,7 +23,7 @@ def needs(*names: str):
     )
 
 
-class Knowing(FeedForward):
+class Knowing(FeedForwardPoses):
     """Knows the truth; each look has a world and a scale of its own. It tells frames by their pictures."""
 
     def __init__(self, taken: Cameras, frames: Frames, **settings) -> None:
@@ -32,7 +32,7 @@ class Knowing(FeedForward):
             "size": 154,
             "window": 4,
             "tolerance": 0.05,
-            "most_points": 20_000,
+            "max_points": 20_000,
             "depth": first,
             "estimator": None,
             "device": torch.device("cpu"),
@@ -40,7 +40,7 @@ class Knowing(FeedForward):
         super().__init__(**settings)
         self.taken, self.frames, self.looks = taken, frames, []
 
-    def look(self, images: torch.Tensor) -> Told:
+    def predict(self, images: torch.Tensor) -> WindowPrediction:
         height, width = images.shape[1:3]
         means = self.frames.images.float().mean((1, 2))
         views = [
@@ -57,7 +57,7 @@ class Knowing(FeedForward):
         )
         world = small.world_to_camera @ other
         world = rigid(world[:, :3, :3], scale * world[:, :3, 3])
-        return Told(
+        return WindowPrediction(
             world,
             small.intrinsics,
             scale * walls.render(small).depth,
@@ -109,7 +109,7 @@ def test_one_frame_and_bad_input_end_clearly(case):  # noqa: F811
 @pytest.mark.parametrize("name", ["vggt", "depth_anything_3"])
 def test_what_is_missing_is_said_with_how_to_get_it(name):
     entry = catalogue()("pose", name)
-    assert "--no-deps" in entry.how
+    assert "--no-deps" in entry.install_hint
     if entry.missing:
         with pytest.raises(ImportError, match=f"pose '{name}' needs"):
             entry.load()
@@ -145,7 +145,7 @@ def test_vggts_own_classes_small_and_with_random_weights(case):  # noqa: F811
         intermediate_layer_idx=[0, 1, 2, 3],
     )
     estimator = Vggt.__new__(Vggt)
-    FeedForward.__init__(
+    FeedForwardPoses.__init__(
         estimator,
         70,
         4,
@@ -156,19 +156,19 @@ def test_vggts_own_classes_small_and_with_random_weights(case):  # noqa: F811
         torch.device("cpu"),
     )
     estimator.network = network.eval()
-    told = estimator.look(frames.images[:3, :56, :70].contiguous())
+    prediction = estimator.predict(frames.images[:3, :56, :70].contiguous())
     assert (
-        told.world_to_camera.shape == (3, 4, 4)
-        and told.depth.shape == told.confidence.shape == (3, 56, 70)
-        and told.confidence.min() >= 1
+        prediction.world_to_camera.shape == (3, 4, 4)
+        and prediction.depth.shape == prediction.confidence.shape == (3, 56, 70)
+        and prediction.confidence.min() >= 1
     )
     torch.testing.assert_close(
-        told.world_to_camera[:, :3, :3] @ told.world_to_camera[:, :3, :3].mT,
+        prediction.world_to_camera[:, :3, :3] @ prediction.world_to_camera[:, :3, :3].mT,
         torch.eye(3).expand(3, 3, 3),
         atol=1e-4,
         rtol=0,
     )
-    torch.testing.assert_close(told.intrinsics[:, 0, 2], torch.full((3,), 35.0))
+    torch.testing.assert_close(prediction.intrinsics[:, 0, 2], torch.full((3,), 35.0))
     found = estimator(Frames(frames.images), trajectory)
     again = estimator(Frames(frames.images), trajectory)
     assert torch.equal(found.depth, again.depth) and torch.equal(
@@ -180,13 +180,14 @@ def test_vggts_own_classes_small_and_with_random_weights(case):  # noqa: F811
 @needs("depth_anything_3", "addict")
 @pytest.mark.slow
 def test_depth_anything_3s_own_network_with_random_weights(case, tmp_path):  # noqa: F811
-    from lift.poses.depth_anything_3 import made
+    from lift.poses.depth_anything_3 import create_network
 
     trajectory, _, frames = case
     torch.manual_seed(0)
     (tmp_path / "config.json").write_text(json.dumps({"model_name": "da3-small"}))
     weights = {
-        f"model.{name}": value.clone() for name, value in made("da3-small").state_dict().items()
+        f"model.{name}": value.clone()
+        for name, value in create_network("da3-small").state_dict().items()
     }
     save_file(weights, tmp_path / "model.safetensors")
     first = Depth(frames.depth[0], frames.depth[0] > 0, "metric")

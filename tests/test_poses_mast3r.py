@@ -37,10 +37,10 @@ SMALL = {
 
 
 def network(**settings):
-    from lift.poses.mast3r import made
+    from lift.poses.mast3r import create_network
 
     torch.manual_seed(0)
-    return made(SMALL | settings).eval()
+    return create_network(SMALL | settings).eval()
 
 
 def build(model, frames: Frames, **settings):
@@ -55,7 +55,9 @@ def build(model, frames: Frames, **settings):
 def test_what_is_missing_is_said_with_how_to_get_it_and_its_licence():
     entry = catalogue()("pose", "mast3r")
     assert (
-        "CC-BY-NC-SA" in entry.licence and "instantsplat" in entry.how and "commercial" in entry.how
+        "CC-BY-NC-SA" in entry.licence
+        and "instantsplat" in entry.install_hint
+        and "commercial" in entry.install_hint
     )
     if entry.missing:
         with pytest.raises(ImportError, match="pose 'mast3r' needs .*mast3r.*CC-BY-NC-SA-4.0"):
@@ -65,10 +67,10 @@ def test_what_is_missing_is_said_with_how_to_get_it_and_its_licence():
 @needs
 @pytest.mark.parametrize("size", [(96, 128), (128, 96)])
 def test_heads_asked_one_by_one_say_what_the_authors_forward_says(size):
-    from lift.poses.mast3r import Network
+    from lift.poses.mast3r import Mast3rNetwork
 
     own, images = network(), torch.randint(0, 256, (3, *size, 3), dtype=torch.uint8)
-    ours = Network(own, torch.device("cpu"))
+    ours = Mast3rNetwork(own, torch.device("cpu"))
     kept = ours.encode(images)
     views = [
         {
@@ -80,20 +82,22 @@ def test_heads_asked_one_by_one_say_what_the_authors_forward_says(size):
     ]
     with torch.inference_mode(), pytest.warns(FutureWarning):
         first, second = own(*views)
-    maps = ours.pairs(kept[:2], kept[1:], both=False)
-    assert maps.other is None and ours.batch() == 1
+    maps = ours.predict(kept[:2], kept[1:], both=False)
+    assert maps.second_points is None and ours.batch_size() == 1
     for mine, theirs in (
         (maps.points, first["pts3d"]),
         (maps.confidence, first["conf"]),
-        (maps.described[0], first["desc"]),
-        (maps.described[1], second["desc"]),
-        (maps.sure[0], first["desc_conf"]),
-        (maps.sure[1], second["desc_conf"]),
+        (maps.descriptors[0], first["desc"]),
+        (maps.descriptors[1], second["desc"]),
+        (maps.descriptor_confidence[0], first["desc_conf"]),
+        (maps.descriptor_confidence[1], second["desc_conf"]),
     ):
         torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
-    maps = ours.pairs(kept[:2], kept[1:], both=True)
-    torch.testing.assert_close(maps.other, second["pts3d_in_other_view"], atol=1e-5, rtol=1e-4)
-    assert maps.described is None
+    maps = ours.predict(kept[:2], kept[1:], both=True)
+    torch.testing.assert_close(
+        maps.second_points, second["pts3d_in_other_view"], atol=1e-5, rtol=1e-4
+    )
+    assert maps.descriptors is None
 
 
 @needs
@@ -159,24 +163,24 @@ def test_random_weights_agree_on_nothing_and_that_is_said(tmp_path):
 def test_at_full_size_on_a_gpu_it_says_the_same_twice_and_in_half_precision_nearly_what_it_says_in_single(
     cuda,
 ):
-    from lift.poses.mast3r import Network
+    from lift.poses.mast3r import Mast3rNetwork
 
     full = network(
         enc_embed_dim=1024, enc_depth=24, enc_num_heads=16, dec_embed_dim=768, dec_num_heads=12
     )
     assert 680e6 < sum(p.numel() for p in full.parameters()) < 700e6
-    ours = Network(full, cuda)
+    ours = Mast3rNetwork(full, cuda)
     images = torch.randint(0, 256, (4, 288, 512, 3), dtype=torch.uint8)
     kept = ours.encode(images)
-    maps = ours.pairs(kept[:2], kept[2:], both=False)
-    again = ours.pairs(kept[:2], kept[2:], both=False)
+    maps = ours.predict(kept[:2], kept[2:], both=False)
+    again = ours.predict(kept[:2], kept[2:], both=False)
     assert (
         maps.points.shape == (2, 288, 512, 3)
-        and maps.described[0].shape == (2, 288, 512, 24)
-        and 1 <= ours.batch() <= 32
+        and maps.descriptors[0].shape == (2, 288, 512, 24)
+        and 1 <= ours.batch_size() <= 32
     )
     assert torch.equal(maps.points, again.points) and torch.equal(
-        maps.described[1], again.described[1]
+        maps.descriptors[1], again.descriptors[1]
     )
     views = [
         {
@@ -192,4 +196,4 @@ def test_at_full_size_on_a_gpu_it_says_the_same_twice_and_in_half_precision_near
         float(((maps.points - first["pts3d"]).norm(dim=-1) / first["pts3d"].norm(dim=-1)).median())
         < 0.01
     )
-    assert float((maps.described[1] * second["desc"]).sum(-1).median()) > 0.999
+    assert float((maps.descriptors[1] * second["desc"]).sum(-1).median()) > 0.999

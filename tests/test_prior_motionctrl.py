@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.nn.functional import linear
 
-from lift.camera_paths import around
+from lift.camera_paths import orbit_cameras
 from lift.geometry import rigid, rotation_from_vector
-from lift.priors import Asked, priors
-from lift.priors.diffusion.base import path
+from lift.priors import ClipRequest, priors
+from lift.priors.diffusion.clips import clip_path
 from lift.types import Cameras
 from tests import tiny
 from tests.test_priors_diffusion import scene as rendered
@@ -53,7 +53,7 @@ def tumbling(count: int) -> Cameras:
 
 
 def network(folder):
-    return build(folder)._told()["unet"]
+    return build(folder)._load_options()["unet"]
 
 
 def inputs(clips: int, frames: int = 3):
@@ -66,9 +66,9 @@ def inputs(clips: int, frames: int = 3):
     return (noisy, torch.tensor(0.3), seen, told), 2 * torch.randn(clips, frames, 12, generator=rng)
 
 
-def asked(cameras: Cameras) -> Asked:
+def request(cameras: Cameras) -> ClipRequest:
     frames, camera, _ = scene()
-    return Asked(
+    return ClipRequest(
         frames, camera, dataclasses.replace(sideways(camera, len(cameras)), cameras=cameras), 3
     )
 
@@ -79,8 +79,8 @@ def asked(cameras: Cameras) -> Asked:
 @pytest.mark.parametrize("speed", [1.6, 0.5])
 def test_the_poses_that_are_told_are_the_path(folder, speed):
     _, _, depth = scene()
-    wanted = [path(asked(tumbling(4))), path(asked(sideways(scene()[1], 4).cameras))]
-    told = build(folder, speed=speed, frames=5).conditions(wanted, 2)["cameras"]
+    wanted = [clip_path(request(tumbling(4))), clip_path(request(sideways(scene()[1], 4).cameras))]
+    told = build(folder, speed=speed, frames=5).path_condition(wanted, 2)["cameras"]
     assert told.shape == (4, 5, 12) and torch.equal(told[:2], told[2:]), (
         "the same with the picture and without it"
     )
@@ -95,9 +95,9 @@ def test_an_orbit_to_the_right_is_the_authors_example_of_one(folder):
     _, camera, depth = scene()
     turns = torch.arange(1, 16)[:, None] * torch.tensor([5.625, 0.0, 0.0])
     prior = build(folder, frames=16)
-    last = prior.conditions([path(asked(around(camera, turns, depth.typical)))], 1)["cameras"][
-        0, -1
-    ].unflatten(0, (3, 4))
+    last = prior.path_condition(
+        [clip_path(request(orbit_cameras(camera, turns, depth.typical)))], 1
+    )["cameras"][0, -1].unflatten(0, (3, 4))
     torch.testing.assert_close(
         last[:, :3],
         torch.tensor([[0.0980, 0.0, 0.9952], [0.0, 1.0, 0.0], [-0.9952, 0.0, 0.0980]]),
@@ -110,19 +110,26 @@ def test_an_orbit_to_the_right_is_the_authors_example_of_one(folder):
 
 def test_the_network_is_told_what_the_method_tells_it(folder):
     frames, camera, depth = scene()
-    prior = build(folder, at_once=2)
+    prior = build(folder, batch_size=2)
     seen = []
     prior.pipe.unet.register_forward_pre_hook(
         lambda part, positional, named: seen.append(named), with_kwargs=True
     )
-    one, other = asked(tumbling(2)), Asked(frames, camera, sideways(camera, 2), 3)
-    prior.many([one, other])
+    one, other = request(tumbling(2)), ClipRequest(frames, camera, sideways(camera, 2), 3)
+    prior.generate_batch([one, other])
     assert torch.equal(
         seen[0]["added_time_ids"], torch.tensor([[10.0, 100.0, 0.1]]).repeat(4, 1)
     ), "10 frames a second"
-    assert torch.equal(seen[0]["cameras"], prior.conditions([path(one), path(other)], 2)["cameras"])
+    assert torch.equal(
+        seen[0]["cameras"], prior.path_condition([clip_path(one), clip_path(other)], 2)["cameras"]
+    )
     as_published = priors.build({"name": "motionctrl"}, depth=depth, device=CPU, estimator=None)
-    assert (as_published.frames, as_published.steps, as_published.guidance, as_published.steer) == (
+    assert (
+        as_published.frames,
+        as_published.num_inference_steps,
+        as_published.guidance_scale,
+        as_published.warp_guidance,
+    ) == (
         16,
         50,
         (1.0, 2.5),
@@ -132,9 +139,9 @@ def test_the_network_is_told_what_the_method_tells_it(folder):
 
 @pytest.mark.slow
 def test_faster_and_drawn_videos_are_others(folder):
-    one, pipe = asked(tumbling(2)), build(folder).pipe
+    one, pipe = request(tumbling(2)), build(folder).pipe
     made = []
-    for settings in ({}, {"speed": 8.0}, {"steer": "warp", "warp_error": 0.0}):
+    for settings in ({}, {"speed": 8.0}, {"warp_guidance": "warp", "warp_error": 0.0}):
         prior = build(folder, **settings)
         prior.__dict__["pipe"] = pipe
         made.append(prior(one.frames, one.cameras, one.clip, one.seed).images)
@@ -346,18 +353,22 @@ def layout() -> list[str]:
 def test_every_tensor_of_the_published_layout_fills_a_parameter_and_every_parameter_is_filled(
     folder,
 ):
-    from lift.priors.diffusion.motionctrl_network import CameraUNet, fill, published
+    from lift.priors.diffusion.motionctrl_network import (
+        CameraUNet,
+        checkpoint_names,
+        load_published,
+    )
 
     with torch.device("meta"):
         unet = CameraUNet.from_config(CameraUNet.load_config(folder, subfolder="unet"))
-    names = published(unet)
+    names = checkpoint_names(unet)
     assert sorted(names.values()) == sorted(layout())
     numbers = {name: float(number) for number, name in enumerate(layout())}
     state = {
         names[ours]: torch.full(value.shape, numbers[names[ours]])
         for ours, value in unet.state_dict().items()
     }
-    fill(unet, {**state, "first_stage_model.x": torch.zeros(1)}, "made", torch.float32)
+    load_published(unet, {**state, "first_stage_model.x": torch.zeros(1)}, "made", torch.float32)
     filled = {name: value.detach() for name, value in unet.named_parameters()}
     assert not any(value.is_meta for value in filled.values()) and len(
         {float(value.flatten()[0]) for value in filled.values()}
@@ -376,10 +387,10 @@ def test_every_tensor_of_the_published_layout_fills_a_parameter_and_every_parame
 
 
 def test_upsampling_after_attention_is_the_entrys_third_layer(folder):
-    from lift.priors.diffusion.motionctrl_network import CameraUNet, published
+    from lift.priors.diffusion.motionctrl_network import CameraUNet, checkpoint_names
 
     with torch.device("meta"):
-        names = published(CameraUNet())  # the published sizes
+        names = checkpoint_names(CameraUNet())  # the published sizes
     for ours, theirs in {
         "up_blocks.0.upsamplers.0.conv.weight": "output_blocks.2.1.conv.weight",
         "up_blocks.1.upsamplers.0.conv.weight": "output_blocks.5.2.conv.weight",
@@ -401,7 +412,7 @@ def test_weights_are_read_from_where_they_are(folder, tmp_path, monkeypatch):
         {name: value.contiguous() for name, value in kept.items()}, tmp_path / "same.safetensors"
     )
     for weights in (None, str(folder / "motionctrl_svd.ckpt"), str(tmp_path / "same.safetensors")):
-        unet = build(folder, weights=weights)._told()["unet"]
+        unet = build(folder, weights=weights)._load_options()["unet"]
         assert (
             torch.equal(unet.conv_in.weight, kept["model.diffusion_model.input_blocks.0.0.weight"])
             and not unet.training
@@ -411,7 +422,7 @@ def test_weights_are_read_from_where_they_are(folder, tmp_path, monkeypatch):
         raise OSError(f"no network to bring {repository}/{file}\nwith")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", unreachable)
-    monkeypatch.setattr("lift.priors.motionctrl.FILE", "other.ckpt")
+    monkeypatch.setattr("lift.priors.motionctrl.WEIGHTS_FILE", "other.ckpt")
     with pytest.raises(
         FileNotFoundError,
         match="other.ckpt of TencentARC/MotionCtrl could .* bring TencentARC/MotionCtrl/other.ckpt with.; check",
@@ -439,19 +450,19 @@ def test_weights_that_are_something_else_are_one_line(folder, tmp_path):
         "other.ckpt": r"lacks (\d+) of the \1 tensors of MotionCtrl's network: model.diffusion_model.input_blocks.0.0.weight, .*, \.\.\.",
     }.items():
         with pytest.raises(ValueError, match=f"prior.weights is .*{name}, which {match}") as caught:
-            build(folder, weights=str(tmp_path / name))._told()
+            build(folder, weights=str(tmp_path / name))._load_options()
         assert "\n" not in str(caught.value)
     with pytest.raises(
         FileNotFoundError,
         match="prior.weights is .*none.ckpt, which is no file; hf download TencentARC/MotionCtrl motionctrl_svd.ckpt",
     ):
-        build(folder, weights=str(tmp_path / "none.ckpt"))._told()
+        build(folder, weights=str(tmp_path / "none.ckpt"))._load_options()
 
 
 def test_weights_of_another_network_name_what_is_amiss(folder):
-    from lift.priors.diffusion.motionctrl_network import fill, read
+    from lift.priors.diffusion.motionctrl_network import load_published, read_checkpoint
 
-    unet, kept = network(folder), read(folder / "motionctrl_svd.ckpt")
+    unet, kept = network(folder), read_checkpoint(folder / "motionctrl_svd.ckpt")
     some = "model.diffusion_model.middle_block.1.time_stack.0.cc_projection.bias"
     for state, match in (
         (
@@ -468,7 +479,7 @@ def test_weights_of_another_network_name_what_is_amiss(folder):
         ),
     ):
         with pytest.raises(ValueError, match=f"prior.weights is {match}"):
-            fill(unet, state, "FILE", torch.float32)
+            load_published(unet, state, "FILE", torch.float32)
 
 
 def test_a_speed_that_is_none_is_refused(folder):

@@ -6,11 +6,11 @@ from inspect import signature
 import pytest
 import torch
 
-from lift import pipeline
 from lift.geometry import pinhole
 from lift.planners.articulated import Articulated
 from lift.priors import priors
 from lift.priors.synthetic import Synthetic
+from lift.stages import clips
 from lift.synthetic.scenes import SCENES, render
 from lift.types import Cameras, Depth, Frames, Trajectory
 
@@ -21,7 +21,7 @@ KINDS = ("geometry", "texture", "color", "blur", "camera")
 
 
 def made(prior: Synthetic, plan: Trajectory = PLAN, clips: int = 3, seed: int = 3) -> Frames:
-    frames, cameras = prior.truth(plan.start), plan.start
+    frames, cameras = prior.render_truth(plan.start), plan.start
     for clip in plan.clips[:clips]:
         frames = Frames.cat([frames, prior(frames, cameras, clip, seed)])
         cameras = Cameras.cat([cameras, clip.cameras])
@@ -29,38 +29,38 @@ def made(prior: Synthetic, plan: Trajectory = PLAN, clips: int = 3, seed: int = 
 
 
 def error(frames: Frames, prior: Synthetic, plan: Trajectory = PLAN) -> torch.Tensor:
-    truth = prior.truth(plan.cameras[list(range(len(frames)))])
+    truth = prior.render_truth(plan.cameras[list(range(len(frames)))])
     return (frames.rgb - truth.rgb).abs().mean((1, 2, 3))
 
 
-def test_strength_0_is_exact() -> None:
-    prior = Synthetic(strength=0.0, image="room")
+def test_severity_0_is_exact() -> None:
+    prior = Synthetic(severity=0.0, image="room")
     frames, truth = made(prior), render("room", PLAN.cameras[:7])
     assert torch.equal(frames.images, truth.images)
     assert torch.equal(frames.depth, truth.depth)
 
 
-def test_mistakes_grow_along_the_tree_and_with_strength() -> None:
+def test_mistakes_grow_along_the_tree_and_with_severity() -> None:
     prior = Synthetic(image="plain")
     wrong = error(made(prior), prior)
     assert float(wrong[0]) == 0
     assert 0 < float(wrong[1]) < float(wrong[2])
     assert float(wrong[1:3].mean()) < float(wrong[5:7].mean())  # right, then right/right
     assert 0.01 < float(wrong[6]) < 0.15
-    weak = Synthetic(strength=0.3, image="plain")
+    weak = Synthetic(severity=0.3, image="plain")
     assert float(error(made(weak), weak)[1:].mean()) < 0.7 * float(wrong[1:].mean())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_mistake_shows_alone(kind: str) -> None:
-    strength = {"texture": 8.0, "blur": 11.0}.get(
+    severity = {"texture": 8.0, "blur": 11.0}.get(
         kind, 3.0
     )  # these sizes are small, and so is the picture
     alone = Synthetic(
-        strength=strength, **{other: float(other == kind) for other in KINDS}, image="plain"
+        severity=severity, **{other: float(other == kind) for other in KINDS}, image="plain"
     )
     frames = made(alone, clips=1)
-    truth = alone.truth(PLAN.cameras[:3])
+    truth = alone.render_truth(PLAN.cameras[:3])
     assert float(error(frames, alone)[1:].min()) > 3e-4
     assert torch.equal(frames.depth, truth.depth) == (
         kind in ("color", "blur")
@@ -70,7 +70,7 @@ def test_every_kind_of_mistake_shows_alone(kind: str) -> None:
 
 def test_blur_takes_detail_away() -> None:
     soft = Synthetic(blur=3.0, geometry=0.0, texture=0.0, color=0.0, camera=0.0, image="room")
-    frames, truth = made(soft, clips=1), soft.truth(PLAN.cameras[:3])
+    frames, truth = made(soft, clips=1), soft.render_truth(PLAN.cameras[:3])
     detail, true = (f.rgb.diff(dim=1).abs().mean((1, 2, 3)) for f in (frames, truth))
     assert bool(((detail / true).diff() < 0).all())
 
@@ -80,7 +80,7 @@ def test_a_clip_goes_on_from_the_mistakes_of_its_source() -> None:
     plan = Articulated(2, ("right",), frames=8, angle=8.0)(CAMERA, DEPTH, None)
     prior = Synthetic(geometry=0.0, texture=0.0, blur=0.0, camera=0.0, image="plain")
     frames = made(prior, plan, clips=2)
-    wrong = (frames.rgb - prior.truth(plan.cameras).rgb).mean((1, 2))
+    wrong = (frames.rgb - prior.render_truth(plan.cameras).rgb).mean((1, 2))
     steps = wrong.diff(dim=0).norm(dim=-1)
     assert float(steps[8]) < 2.5 * float(steps[4:12].median()) + 1e-3  # into the second clip
 
@@ -129,17 +129,11 @@ def test_settings() -> None:
 def test_where_frames_are_taken_is_known_of_a_whole_tree() -> None:
     plan = Articulated(2, ("right", "up"), frames=2, angle=8.0)(CAMERA, DEPTH, None)
     prior = Synthetic(geometry=0.0, texture=0.0, color=0.0, blur=0.0, image="room")
-    cameras, frames = pipeline.taken(prior, plan, 5), [prior.truth(plan.start)]
+    cameras, frames = clips.true_cameras(prior, plan, 5), [prior.render_truth(plan.start)]
     for number in range(len(plan.clips)):  # as `pipeline.generate` asks for them
-        line, told, clip = pipeline._told(plan, plan.parents, number)
-        frames.append(
-            prior(
-                Frames.cat([frames[0], *(frames[ancestor + 1] for ancestor in line)]),
-                told,
-                clip,
-                5 + number,
-            )
-        )
+        context = clips.clip_context(plan, plan.parents, number)
+        request = context.request(frames[0], dict(enumerate(frames[1:])), 5 + number)
+        frames.append(prior(request.frames, request.cameras, request.clip, request.seed))
     truth = render("room", cameras)
     assert torch.equal(Frames.cat(frames).images, truth.images)
     assert (cameras.centers - plan.cameras.centers)[1:].norm(dim=-1).min() > 1e-4, (

@@ -5,19 +5,21 @@ import dataclasses
 import pytest
 import torch
 
-from lift.priors import Asked, priors
-from lift.priors.diffusion import viewcrafter_network
-from lift.priors.diffusion.viewcrafter_network import (
+from lift.priors import ClipRequest, priors
+from lift.priors.diffusion.viewcrafter.attention import multi_head_attention
+from lift.priors.diffusion.viewcrafter.checkpoint import (
     PREFIXES,
-    ddim,
-    guided,
-    levels,
-    networks,
-    prompts,
-    split,
-    visited,
-    weights,
+    build_model,
+    checkpoint_state,
+    split_state,
 )
+from lift.priors.diffusion.viewcrafter.ddim import (
+    cumulative_alphas,
+    rescaled_guidance,
+    sample_ddim,
+    sampling_levels,
+)
+from lift.priors.diffusion.viewcrafter.openclip import prompt_tokens
 from lift.warping.scaffold import Scaffold
 from tests import tiny
 from tests.test_priors_diffusion import CPU, folders, scene, sideways  # noqa: F401
@@ -43,11 +45,11 @@ def build(folder: str, depth=None, **settings):
 
 
 def test_every_weight_of_the_checkpoint_has_one_place_and_every_place_one_weight(state):
-    made = networks({"state_dict": state}, CPU, torch.float32)
+    made = build_model({"state_dict": state}, CPU, torch.float32)
     found = {
         PREFIXES[part] + key: value
         for part in ("unet", "image_encoder", "resampler")
-        for key, value in made.modules[part].state_dict().items()
+        for key, value in made.parts[part].state_dict().items()
     }
     assert all(torch.equal(state[key].reshape(value.shape), value) for key, value in found.items())
     mine, theirs = (
@@ -58,7 +60,7 @@ def test_every_weight_of_the_checkpoint_has_one_place_and_every_place_one_weight
         (value.numel(), float(value.sum())) for value in theirs
     )
     left = {key for key in state if key not in found and not key.startswith("first_stage_model.")}
-    read = {PREFIXES["text"] + key for key in split(state)["text"]}
+    read = {PREFIXES["text"] + key for key in split_state(state)["text"]}
     assert read < left and not any(".resblocks.2." in key for key in read), (
         "the last layer of the text transformer has no say"
     )
@@ -87,12 +89,12 @@ def test_every_weight_of_the_checkpoint_has_one_place_and_every_place_one_weight
 
 
 def test_sizes_are_read_from_the_weights(state):
-    sizes = networks({"state_dict": state}, CPU, torch.float32).unet.sizes
+    sizes = build_model({"state_dict": state}, CPU, torch.float32).unet.config
     assert dataclasses.astuple(sizes) == (8, 4, 64, (1, 2), (True, False), 1, 64)
 
 
 def test_with_sixteen_tokens_a_frame_each_frame_is_told_its_own(state):
-    unet = networks({"state_dict": state}, CPU, torch.float32).unet
+    unet = build_model({"state_dict": state}, CPU, torch.float32).unet
     rng = torch.Generator().manual_seed(0)
     latents, text, image = (
         torch.randn(shape, generator=rng) for shape in ((1, 2, 8, 4, 4), (1, 77, 64), (1, 32, 64))
@@ -114,15 +116,13 @@ def test_with_sixteen_tokens_a_frame_each_frame_is_told_its_own(state):
 
 def test_attention_in_pieces_is_the_same(monkeypatch):
     query, key, value = torch.randn(3, 7, 5, 128, generator=torch.Generator().manual_seed(0))
-    whole = viewcrafter_network.attended(query, key, value, 2)
-    monkeypatch.setattr("lift.priors.diffusion.base.MOST_ITEMS", 3)
+    whole = multi_head_attention(query, key, value, 2)
+    monkeypatch.setattr("lift.priors.diffusion.attention.MAX_ATTENTION_BATCH", 3)
     assert (
-        torch.allclose(viewcrafter_network.attended(query, key, value, 2), whole, atol=1e-6)
+        torch.allclose(multi_head_attention(query, key, value, 2), whole, atol=1e-6)
         and whole.shape == query.shape
     )
-    assert not torch.allclose(
-        viewcrafter_network.attended(query, key, value, 1), whole, atol=1e-3
-    ), "heads"
+    assert not torch.allclose(multi_head_attention(query, key, value, 1), whole, atol=1e-3), "heads"
 
 
 def test_a_weight_too_many_or_too_few_is_said(state):
@@ -149,27 +149,27 @@ def test_a_weight_too_many_or_too_few_is_said(state):
         changed = dict(state)
         change(changed)
         with pytest.raises((RuntimeError, ValueError), match=match):
-            networks(changed, CPU, torch.float32)
+            build_model(changed, CPU, torch.float32)
 
 
 def test_a_checkpoint_is_read_from_its_file_and_in_the_layout_of_deepspeed(folder, state, tmp_path):
     file = tmp_path / "other.ckpt"
     torch.save({"module": {f"_forward_module.{key}": value for key, value in state.items()}}, file)
-    assert set(weights(torch.load(file, weights_only=True))) == set(state)
+    assert set(checkpoint_state(torch.load(file, weights_only=True))) == set(state)
     frames, camera, _ = scene()
-    asked = (frames, camera, sideways(camera, 2), 0)
-    assert torch.equal(build(str(file))(*asked).images, build(folder)(*asked).images)
+    arguments = (frames, camera, sideways(camera, 2), 0)
+    assert torch.equal(build(str(file))(*arguments).images, build(folder)(*arguments).images)
     file.write_bytes(b"not this")
     with pytest.raises(
         ValueError,
         match="prior.model is .*other.ckpt, which could not be loaded as a ViewCrafter checkpoint",
     ) as caught:
-        build(str(file))(*asked)
+        build(str(file))(*arguments)
     assert "\n" not in str(caught.value)
 
 
 def test_prompts_are_as_long_as_clip_reads():
-    tokens = prompts()
+    tokens = prompt_tokens()
     assert (
         tokens.shape == (2, 77)
         and tokens[0, :3].tolist() == [49406, 49407, 0]
@@ -178,7 +178,7 @@ def test_prompts_are_as_long_as_clip_reads():
 
 
 def test_noise_ends_without_signal_and_steps_begin_there():
-    shares = levels()
+    shares = cumulative_alphas()
     assert (
         len(shares) == 1000
         and float(shares[-1]) == 0
@@ -186,10 +186,10 @@ def test_noise_ends_without_signal_and_steps_begin_there():
         and bool((shares.diff() < 0).all())
     )
     assert (
-        visited(50)[:2] == [999, 979]
-        and visited(50)[-1] == 19
-        and visited(3) == [999, 666, 332]
-        and visited(1000) == list(range(999, -1, -1))
+        sampling_levels(50)[:2] == [999, 979]
+        and sampling_levels(50)[-1] == 19
+        and sampling_levels(3) == [999, 666, 332]
+        and sampling_levels(1000) == list(range(999, -1, -1))
     )
 
 
@@ -197,7 +197,7 @@ def test_noise_ends_without_signal_and_steps_begin_there():
 @pytest.mark.parametrize("scale", [0.3, 1.0])
 def test_a_network_that_knows_the_video_gets_it(eta, scale):
     rng = torch.Generator().manual_seed(0)
-    truth, shares, steps = torch.randn(1, 3, 4, 32, 32, generator=rng), levels(), 20
+    truth, shares, steps = torch.randn(1, 3, 4, 32, 32, generator=rng), cumulative_alphas(), 20
     scales = torch.cat([torch.linspace(1, scale, 400), torch.full((600,), scale)])
 
     def fresh():
@@ -211,7 +211,7 @@ def test_a_network_that_knows_the_video_gets_it(eta, scale):
         spreads.append(float(noise.std()))
         return share**0.5 * noise - (1 - share) ** 0.5 * clean
 
-    found = ddim(velocity, fresh(), steps, eta, scale, fresh)
+    found = sample_ddim(velocity, fresh(), steps, eta, scale, fresh)
     left = (found - float(shares[0]) ** 0.5 * truth) / (1 - float(shares[0])) ** 0.5
     assert len(spreads) == steps and all(
         abs(spread - 1) < 0.03 for spread in [*spreads, float(left.std())]
@@ -221,11 +221,11 @@ def test_a_network_that_knows_the_video_gets_it(eta, scale):
 def test_guidance_pushes_and_keeps_the_contrast_of_each_clip():
     rng = torch.Generator().manual_seed(0)
     without, given = torch.randn(2, 2, 3, 4, 8, 8, generator=rng)
-    assert torch.allclose(guided(without, given, 1.0, 0.7), given, atol=1e-5)
+    assert torch.allclose(rescaled_guidance(without, given, 1.0, 0.7), given, atol=1e-5)
     assert torch.allclose(
-        guided(without, given, 3.0, 0.0), given + 2 * (given - without), atol=1e-5
+        rescaled_guidance(without, given, 3.0, 0.0), given + 2 * (given - without), atol=1e-5
     )
-    kept = guided(without, given, 3.0, 1.0)
+    kept = rescaled_guidance(without, given, 3.0, 1.0)
     assert torch.allclose(kept.flatten(1).std(1), given.flatten(1).std(1)) and not torch.allclose(
         kept, given
     )
@@ -233,10 +233,10 @@ def test_guidance_pushes_and_keeps_the_contrast_of_each_clip():
 
 def test_the_condition_is_the_scaffolds_renders_with_black_holes_behind_the_picture(folder):
     frames, camera, depth = scene(64, 64)
-    one = Asked(frames, camera, sideways(camera, 2, 0.6), 0)
+    one = ClipRequest(frames, camera, sideways(camera, 2, 0.6), 0)
     prior = build(folder, depth=depth)
     videos = prior.renders(frames.images[:1], [one])
-    rendered = Scaffold(depth, None).rendered(one)
+    rendered = Scaffold(depth, None).render(one)
     known = rendered.confidence > 0
     assert torch.equal(videos[0, 0], frames.images[0]) and videos.shape == (1, 3, 64, 64, 3)
     assert 0.02 < float((~known[1:]).float().mean()) < 0.5 and bool(
@@ -246,7 +246,7 @@ def test_the_condition_is_the_scaffolds_renders_with_black_holes_behind_the_pict
         videos[0][known], rendered.images[known]
     )
     seen = []
-    prior.encoded = lambda video: seen.append(video) or torch.zeros(3, 4, 4, 4)
+    prior.encode_frames = lambda video: seen.append(video) or torch.zeros(3, 4, 4, 4)
     prior(frames, camera, one.clip, 0)
     assert torch.equal(seen[0], videos[0])
 
@@ -264,9 +264,15 @@ def test_cameras_and_settings_have_an_effect(folder):
 
     plain = made()
     assert not torch.equal(made(-0.3), plain), "by the renders alone"
-    for settings in ({"guidance": 1.0}, {"rescale": 0.0}, {"eta": 0.0}, {"fps": 30}, {"steps": 3}):
+    for settings in (
+        {"guidance_scale": 1.0},
+        {"guidance_rescale": 0.0},
+        {"eta": 0.0},
+        {"fps": 30},
+        {"num_inference_steps": 3},
+    ):
         assert float((made(**settings) - plain).abs().max()) > 2, settings
-    for settings in ({"decode": 1}, {"offload": "model"}):
+    for settings in ({"decode_chunk_size": 1}, {"offload": "model"}):
         assert float((made(**settings) - plain).abs().max()) <= 1, settings
     coarse = made(precision="float8")
     assert (
@@ -278,22 +284,22 @@ def test_the_network_is_told_of_the_picture_and_of_a_grey_one(folder):
     prior = build(folder)
     frames, _, _ = scene(64, 64)
     pictures = torch.cat([frames.images, frames.images.flip(2)])
-    tokens, nothing = prior.looked_at(pictures)
+    tokens, nothing = prior.embed_pictures(pictures)
     assert (
         tokens.shape == (2, 6, 64)
         and nothing.shape == (1, 6, 64)
         and not torch.allclose(tokens[0], tokens[1])
     )
-    grey, _ = prior.looked_at(torch.full((1, 64, 64, 3), 128, dtype=torch.uint8))
+    grey, _ = prior.embed_pictures(torch.full((1, 64, 64, 3), 128, dtype=torch.uint8))
     assert float((grey - nothing).abs().max()) < 0.1 * float((tokens[:1] - nothing).abs().max())
 
 
 def test_settings_out_of_range_name_the_value(folder):
     for settings, match in (
-        ({"steps": 1001}, "prior.steps is 1001; choose 1000 or fewer"),
-        ({"guidance": 0.5}, "prior.guidance is 0.5; choose 1"),
+        ({"num_inference_steps": 1001}, "prior.num_inference_steps is 1001; choose 1000 or fewer"),
+        ({"guidance_scale": 0.5}, "prior.guidance_scale is 0.5; choose 1"),
         ({"eta": 2.0}, "prior.eta is 2.0; choose 0 to 1"),
-        ({"rescale": -0.1}, "prior.rescale is -0.1; choose 0 to 1"),
+        ({"guidance_rescale": -0.1}, "prior.guidance_rescale is -0.1; choose 0 to 1"),
         ({"fps": 0}, "prior.fps is 0; choose 1"),
     ):
         with pytest.raises(ValueError, match=match):

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from lift.depths import depths
-from lift.depths.edges import Hardened, hardened
+from lift.depths.edges import SharpenedDepth, sharpen_depth
 from lift.geometry import look_at, pinhole, rigid
 from lift.io.image import load_picture
 from lift.priors import priors
 from lift.types import Cameras, Clip, Depth, Frames
 from lift.warping import fill_network
-from lift.warping.fill import by_network, fill_behind, push_pull
+from lift.warping.fill import fill_behind, fill_with_network, push_pull
 
 WIDTH, HEIGHT, FOCAL = 128, 96, 110.0
 NEAR, FAR = 2.0, 4.0
@@ -63,7 +63,7 @@ def away_from_square(depth: torch.Tensor) -> torch.Tensor:
 
 def start(square: bool = True) -> tuple[Frames, Cameras, Depth]:
     image, depth = stage((0.0, 0.0, 0.0), square)
-    known = hardened(image, Depth(depth, depth > 0, "metric"), 0.0)
+    known = sharpen_depth(image, Depth(depth, depth > 0, "metric"), 0.0)
     return Frames(image[None], depth[None]), moved((0.0, 0.0, 0.0)), known
 
 
@@ -83,7 +83,7 @@ def photo(name: str) -> tuple[Frames, Cameras, Depth]:
     estimator = depths.build(
         {"name": kind}, device=torch.device("cpu"), image=name, camera=picture.cameras
     )
-    depth = Hardened(estimator)(picture.frames.images[0])
+    depth = SharpenedDepth(estimator)(picture.frames.images[0])
     return Frames(picture.frames.images, depth.depth[None]), picture.cameras, depth
 
 
@@ -157,10 +157,10 @@ def test_holes_are_filled_from_behind(fill):
 def test_the_network_is_asked_once_a_clip_and_of_what_the_picture_encloses(monkeypatch):
     frames, cameras, depth = start()
     asked = []
-    real = fill_network.fill
+    real = fill_network.fill_holes
     monkeypatch.setattr(
         fill_network,
-        "fill",
+        "fill_holes",
         lambda network, rgb, inverse, hole: (
             asked.append(hole.clone()),
             real(network, rgb, inverse, hole),
@@ -184,11 +184,11 @@ def test_the_network_is_not_asked_of_thin_gaps_alone():
     smooth[:, ::7] = 30
     thin, wide = np.zeros((64, 96), bool), np.zeros((64, 96), bool)
     thin[10:50, 20:22], wide[20:44, 50:74] = True, True
-    made = by_network(smooth, inverse, thin | wide)
+    made = fill_with_network(smooth, inverse, thin | wide)
     assert (made[wide] != smooth[wide]).any() and (
         made[~(thin | wide)] == smooth[~(thin | wide)]
     ).all()
-    assert by_network(smooth, inverse, thin) is smooth
+    assert fill_with_network(smooth, inverse, thin) is smooth
 
 
 def test_approaching_leaves_no_cracks():
@@ -253,8 +253,8 @@ def test_a_call_depends_on_its_arguments_alone(fill):
 def test_it_says_what_is_wrong():
     frames, cameras, depth = start()
     clip = Clip("right", 0, moved((0.1, 0.0, 0.0)))
-    with pytest.raises(ValueError, match=r"prior\.jump is -1"):
-        warp(depth, jump=-1.0)
+    with pytest.raises(ValueError, match=r"prior\.edge_threshold is -1"):
+        warp(depth, edge_threshold=-1.0)
     with pytest.raises(ValueError, match=r"prior\.fill is 'magic'; choose"):
         warp(depth, fill="magic")
     small = Depth(depth.depth[:50], depth.valid[:50], "metric")

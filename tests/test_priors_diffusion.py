@@ -10,11 +10,11 @@ import torch
 
 from lift.depths import DepthEstimator
 from lift.geometry import pinhole, rotation_from_vector
-from lift.priors import Asked, priors
-from lift.priors.diffusion.base import path
-from lift.priors.svd import drawn_to, euler
+from lift.priors import ClipRequest, priors
+from lift.priors.diffusion.clips import clip_path
+from lift.priors.diffusion.euler import sample_euler, warp_guidance
 from lift.registry import catalogue
-from lift.runtime.memory import needed
+from lift.runtime.memory import required_memory
 from lift.types import Cameras, Clip, Depth, Frames
 from lift.warping.scaffold import Scaffold
 from tests import tiny, walls
@@ -76,12 +76,12 @@ def build(folders, name: str = "svd", device: torch.device = CPU, **settings):
 )
 def test_a_clip_is_of_the_runs_size_and_the_same_every_time_and_in_any_company(name, folders):
     frames, camera, _ = scene()
-    prior = build(folders, name, at_once=2)
+    prior = build(folders, name, batch_size=2)
     count = prior.clip_length
     assert count == prior.frames - 1
     one, other = (
-        Asked(frames, camera, sideways(camera, count), 3),
-        Asked(frames, camera, sideways(camera, count, -0.3), 4),
+        ClipRequest(frames, camera, sideways(camera, count), 3),
+        ClipRequest(frames, camera, sideways(camera, count, -0.3), 4),
     )
     alone = prior(one.frames, one.cameras, one.clip, one.seed)
     assert (
@@ -89,7 +89,7 @@ def test_a_clip_is_of_the_runs_size_and_the_same_every_time_and_in_any_company(n
         and alone.depth is None
         and alone.images.float().std() > 1
     )
-    together = prior.many([one, other])
+    together = prior.generate_batch([one, other])
     assert (together[0].images.int() - alone.images.int()).abs().max() <= 2, "but for rounding"
     anew = build(folders, name)(one.frames, one.cameras, one.clip, one.seed).images
     assert (anew.int() - alone.images.int()).abs().max() <= 1, (
@@ -113,7 +113,7 @@ def test_what_cannot_be_loaded_is_one_clear_line(name, folders, tmp_path, monkey
         prior = build(folders, name, model=model)
         prior(frames, camera, sideways(camera, prior.clip_length), 0)
 
-    index = build(folders, name).index
+    index = build(folders, name).index_file
     with pytest.raises(
         FileNotFoundError, match=f"prior.model is .*a folder without {index}; hf download"
     ):
@@ -130,16 +130,16 @@ def test_what_cannot_be_loaded_is_one_clear_line(name, folders, tmp_path, monkey
 
 def test_settings_out_of_range_name_the_value(folders):
     for settings, match in (
-        ({"steps": 0}, "prior.steps is 0; choose 1"),
+        ({"num_inference_steps": 0}, "prior.num_inference_steps is 0; choose 1"),
         ({"frames": 1}, "prior.frames is 1; choose 2"),
-        ({"at_once": 0}, "prior.at_once is 0"),
-        ({"decode": 0}, "prior.decode is 0"),
+        ({"batch_size": 0}, "prior.batch_size is 0"),
+        ({"decode_chunk_size": 0}, "prior.decode_chunk_size is 0"),
         ({"size": 3}, "prior.size is 3; choose at least 64"),
         ({"warp_error": -1.0}, "prior.warp_error is -1.0; choose 0"),
-        ({"noise": -1.0}, "prior.noise is -1.0; choose 0"),
+        ({"noise_aug_strength": -1.0}, "prior.noise_aug_strength is -1.0; choose 0"),
         ({"repeats": -1}, "prior.repeats is -1; choose 0"),
-        ({"noise": float("inf")}, "prior.noise is inf"),
-        ({"guidance": (float("nan"), 3.0)}, "prior.guidance is nan"),
+        ({"noise_aug_strength": float("inf")}, "prior.noise_aug_strength is inf"),
+        ({"guidance_scale": (float("nan"), 3.0)}, "prior.guidance_scale is nan"),
         ({"fps": -5}, "prior.fps is -5"),
     ):
         with pytest.raises(ValueError, match=match):
@@ -149,12 +149,12 @@ def test_settings_out_of_range_name_the_value(folders):
 def test_what_does_not_fit_is_said_with_the_setting_that_would(folders):
     parts = {"unet": 3.0, "vae": 1.0}
     assert (
-        needed(parts, 2.0, "none", "auto", "unet") == 6
-        and needed(parts, 2.0, "none", "float32", "unet") == 12
+        required_memory(parts, 2.0, "none", "auto", "unet") == 6
+        and required_memory(parts, 2.0, "none", "float32", "unet") == 12
     )
     assert (
-        needed(parts, 2.0, "model", "auto", "unet") == 5
-        and needed(parts, 2.0, "model", "float8", "unet") == 3.5
+        required_memory(parts, 2.0, "model", "auto", "unet") == 5
+        and required_memory(parts, 2.0, "model", "float8", "unet") == 3.5
     )
     prior = build(
         folders, model="stabilityai/stable-video-diffusion-img2vid-xt", size=None, frames=25
@@ -163,26 +163,26 @@ def test_what_does_not_fit_is_said_with_the_setting_that_would(folders):
         ValueError,
         match=r"takes about 15 GiB with prior.offload=none, and the GPU has 14; choose prior.offload=model \(about 14 GiB\) or",
     ):
-        prior._fit(14.0)
-    prior._fit(17.0)
+        prior._check_memory(14.0)
+    prior._check_memory(17.0)
     small = build(
         folders, model="stabilityai/stable-video-diffusion-img2vid-xt", size=512, frames=25
     )
-    small._fit(14.0)
+    small._check_memory(14.0)
     with pytest.raises(ValueError, match="and the GPU has 14"):
         build(
             folders, model="stabilityai/stable-video-diffusion-img2vid-xt", size=512, frames=200
-        )._fit(14.0)
+        )._check_memory(14.0)
 
 
 def test_pictures_are_made_in_the_shape_of_the_runs_with_as_many_pixels_as_the_model_knows(folders):
     prior = build(folders, size=None)
     assert (
-        prior.made(1024, 576) == (1024, 576)
-        and prior.made(576, 1024) == (576, 1024)
-        and prior.made(512, 512) == (768, 768)
+        prior.generated_size(1024, 576) == (1024, 576)
+        and prior.generated_size(576, 1024) == (576, 1024)
+        and prior.generated_size(512, 512) == (768, 768)
     )
-    assert build(folders, size=512).made(1024, 576) == (512, 256 + 64 * round(32 / 64))
+    assert build(folders, size=512).generated_size(1024, 576) == (512, 256 + 64 * round(32 / 64))
 
 
 def test_the_path_begins_at_the_origin_and_keeps_what_lies_between_cameras():
@@ -194,7 +194,9 @@ def test_the_path_begins_at_the_origin_and_keeps_what_lies_between_cameras():
     )
     moved = dataclasses.replace(camera, world_to_camera=world)
     clip = sideways(moved, 4)
-    found = path(Asked(Frames(torch.zeros(1, 64, 96, 3, dtype=torch.uint8)), moved, clip, 0))
+    found = clip_path(
+        ClipRequest(Frames(torch.zeros(1, 64, 96, 3, dtype=torch.uint8)), moved, clip, 0)
+    )
     torch.testing.assert_close(found.world_to_camera[0], torch.eye(4), atol=1e-6, rtol=0)
     between = clip.cameras.world_to_camera[2] @ torch.linalg.inv(clip.cameras.world_to_camera[0])
     torch.testing.assert_close(
@@ -210,7 +212,7 @@ def test_plain_svd_is_the_pipeline_of_diffusers(folders):
     from PIL import Image
 
     frames, camera, _ = scene(64, 64)
-    prior = build(folders, steer="none", steps=3)
+    prior = build(folders, warp_guidance="none", num_inference_steps=3)
     ours = prior(frames, camera, sideways(camera, 4), 7).images
     pipe = StableVideoDiffusionPipeline.from_pretrained(folders("svd"))
     pipe.set_progress_bar_config(disable=True)
@@ -238,8 +240,8 @@ def test_a_perfect_denoiser_that_is_drawn_to_the_warp_returns_it_where_it_is_kno
     noise = torch.randn(target.shape, generator=rng)
 
     def sampled(denoise, error: float):
-        return euler(
-            denoise, noise, sigmas, sigmas[:-1], sigmas[0], drawn_to(target, belief, error)
+        return sample_euler(
+            denoise, noise, sigmas, sigmas[:-1], sigmas[0], warp_guidance(target, belief, error)
         )
 
     def perfect(
@@ -250,7 +252,7 @@ def test_a_perfect_denoiser_that_is_drawn_to_the_warp_returns_it_where_it_is_kno
     exact = sampled(perfect, 0.0)
     known = belief.expand_as(target) > 0
     torch.testing.assert_close(exact[known], target[known], atol=1e-5, rtol=0)
-    free = euler(perfect, noise, sigmas, sigmas[:-1], sigmas[0])
+    free = sample_euler(perfect, noise, sigmas, sigmas[:-1], sigmas[0])
     torch.testing.assert_close(exact[~known], free[~known])
 
     truth = target + 0.3 * torch.randn(target.shape, generator=rng)
@@ -281,15 +283,15 @@ def test_drawing_to_the_warp_reaches_what_is_not_known_through_what_the_network_
     there = []
     for repeats in (0, 3, 10):
         again = torch.Generator().manual_seed(1)
-        found = euler(
+        found = sample_euler(
             perfect,
             noise,
             sigmas,
             sigmas[:-1],
             sigmas[0],
-            drawn_to(target, belief, 0.02),
+            warp_guidance(target, belief, 0.02),
             repeats=repeats,
-            fresh=lambda: torch.randn(noise.shape, generator=again).double(),  # noqa: B023
+            fresh_noise=lambda: torch.randn(noise.shape, generator=again).double(),  # noqa: B023
         )
         assert abs(float(found[..., 0].mean()) - 1.5) < 0.01
         there.append(float(found[..., 1].mean()))
@@ -301,7 +303,7 @@ def test_drawing_to_the_warp_reaches_what_is_not_known_through_what_the_network_
 def test_renders_are_what_the_walls_look_like_from_there():
     frames, camera, depth = scene()
     clip = sideways(camera, 3)
-    found = Scaffold(depth, None).rendered(Asked(frames, camera, clip, 0))
+    found = Scaffold(depth, None).render(ClipRequest(frames, camera, clip, 0))
     assert torch.equal(found.images[0], frames.images[0]) and bool((found.confidence[0] == 1).all())
     true = walls.render(clip.cameras)
     for view in range(3):
@@ -326,10 +328,10 @@ def test_a_frame_that_was_made_adds_what_only_it_shows():
         def __call__(self, image):
             return Depth(true.depth[1], true.depth[1] > 0, "scale")
 
-    without = Scaffold(depth, None).rendered(
-        Asked(frames, camera, dataclasses.replace(further, source=0), 0)
+    without = Scaffold(depth, None).render(
+        ClipRequest(frames, camera, dataclasses.replace(further, source=0), 0)
     )
-    found = Scaffold(depth, Exact()).rendered(Asked(more, cameras, further, 0))
+    found = Scaffold(depth, Exact()).render(ClipRequest(more, cameras, further, 0))
     assert (
         float((found.confidence[-1] > 0).float().mean())
         > float((without.confidence[-1] > 0).float().mean()) + 0.02
@@ -346,24 +348,24 @@ def test_a_frame_that_was_made_adds_what_only_it_shows():
 def test_the_steered_video_is_nearer_to_the_warp_than_the_plain_one(folders):
     frames, camera, depth = scene()
     clip = sideways(camera, 4)
-    asked = Asked(frames, camera, clip, 0)
-    warp = Scaffold(depth, None).rendered(asked)
-    drawn = build(folders, steps=6, warp_error=0.0)
-    passed = drawn.decoded(
-        drawn._latents(2 * warp.images.permute(0, 3, 1, 2).float()[:, :, :64, :64] / 255 - 1)
+    request = ClipRequest(frames, camera, clip, 0)
+    warp = Scaffold(depth, None).render(request)
+    drawn = build(folders, num_inference_steps=6, warp_error=0.0)
+    passed = drawn.decode_latents(
+        drawn._encode_frames(2 * warp.images.permute(0, 3, 1, 2).float()[:, :, :64, :64] / 255 - 1)
         * drawn.pipe.vae.config.scaling_factor
     )
     assert passed.shape == (5, 64, 64, 3)
     latents = {}
     for steer in ("warp", "none"):
-        prior = build(folders, steps=6, warp_error=0.0, steer=steer)
+        prior = build(folders, num_inference_steps=6, warp_error=0.0, warp_guidance=steer)
         kept = []
-        prior.decoded = lambda video, kept=kept: (
+        prior.decode_latents = lambda video, kept=kept: (
             kept.append(video.clone()) or torch.zeros(5, 64, 64, 3, dtype=torch.uint8)
         )
         prior(frames, camera, clip, 0)
         latents[steer] = kept[0]
-    target = drawn.pull([warp], (64, 64))
+    target = drawn.make_guidance([warp], (64, 64))
     clean = torch.zeros(1, *latents["warp"].shape)
     wanted = target(clean, torch.tensor(1e9))[0]  # of nothing but the warp
     known = wanted.abs().sum(1, keepdim=True).expand_as(wanted) > 0
@@ -376,24 +378,24 @@ def test_a_run_makes_siblings_together_keeps_every_clip_and_goes_on(folders, tmp
     settings = (
         "run",
         "image=coffee",
-        "intake.size=96",
+        "preprocess.size=96",
         "planner.depth=1",
         "fit.steps=20",
         "fit.checkpoint_every=10",
         "fit.initial_gaussians=1500",
-        "deliver.video_frames=4",
+        "export.video_frames=4",
         "prior=svd",
         f"prior.model={folders('svd')}",
-        "prior.steps=2",
+        "prior.num_inference_steps=2",
         "prior.size=64",
         "prior.frames=5",
         f"output={tmp_path}",
     )
-    done = lift(*settings, "prior.at_once=3", cwd=tmp_path)
+    done = lift(*settings, "prior.batch_size=3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     clips = {path.name for path in (tmp_path / "cache").glob("clip-*")}
     assert len(clips) == 4
-    again = lift(*settings, "prior.at_once=1", cwd=tmp_path)
+    again = lift(*settings, "prior.batch_size=1", cwd=tmp_path)
     assert (
         again.returncode == 0
         and {path.name for path in (tmp_path / "cache").glob("clip-*")} == clips
@@ -411,7 +413,7 @@ def test_numbers_that_ran_out_of_range_are_no_clip(folders):
     prior = build(folders)
     for parameter in prior.pipe.unet.conv_out.parameters():
         parameter.data.fill_(float("inf"))
-    with pytest.raises(ValueError, match="ran out of range; choose prior.precision"):
+    with pytest.raises(ValueError, match="are NaN or infinite; choose prior.precision"):
         prior(frames, camera, sideways(camera, 4), 0)
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from lift.geometry import rigid, rotation_from_vector
-from lift.io.image import resized
-from lift.priors import Asked, priors
+from lift.io.image import resize_images
+from lift.priors import ClipRequest, priors
 from lift.priors.cosmos import CANVASES, Cosmos
-from lift.priors.diffusion.base import path
+from lift.priors.diffusion.clips import clip_path
 from lift.priors.diffusion.controls import pose_actions, scaled_poses
 from lift.types import Cameras, Clip, Depth, Frames
 from lift.warping.scaffold import Scaffold
@@ -42,12 +42,12 @@ def turning(camera: Cameras, count: int, source: int = 0) -> Clip:
     )
 
 
-def asked(count: int, width: int = 96, height: int = 64, seed: int = 3) -> Asked:
+def request(count: int, width: int = 96, height: int = 64, seed: int = 3) -> ClipRequest:
     """A clip that continues the second of two frames, whose camera is not at the origin."""
     frames, camera, _ = scene(width, height)
     second = turning(camera, 1).cameras
     both = Frames(torch.cat([frames.images, frames.images.flip(2)]))
-    return Asked(both, Cameras.cat([camera, second]), turning(second, count, 1), seed)
+    return ClipRequest(both, Cameras.cat([camera, second]), turning(second, count, 1), seed)
 
 
 def build(folders, name: str, **settings):  # noqa: F811
@@ -64,7 +64,7 @@ class TakenError(Exception):
     pass
 
 
-def handed(prior, one: Asked) -> dict:
+def handed(prior, one: ClipRequest) -> dict:
     """The arguments by name that the pipeline is called with."""
     kind = type(prior.pipe)
     signature = inspect.signature(kind.__call__)
@@ -77,7 +77,7 @@ def handed(prior, one: Asked) -> dict:
     return taken.value.args[0]
 
 
-def sampled(prior, one: Asked) -> torch.Tensor:
+def sampled(prior, one: ClipRequest) -> torch.Tensor:
     return prior(one.frames, one.cameras, one.clip, one.seed).images
 
 
@@ -96,7 +96,7 @@ def composed(actions: torch.Tensor, unit: float) -> torch.Tensor:
 
 
 def test_signals_lead_back_to_the_path():
-    cameras = path(asked(6))
+    cameras = clip_path(request(6))
     assert float(cameras.centers.norm(dim=1).max()) > 0.2
     actions = pose_actions(cameras, 0.3)
     assert actions.shape == (6, 9)
@@ -109,8 +109,8 @@ def test_signals_lead_back_to_the_path():
 
 
 def test_sana_wm_is_handed_poses_and_intrinsics_of_its_pictures(folders):  # noqa: F811
-    prior, one = build(folders, "sana_wm"), asked(8)
-    told, cameras = handed(prior, one), path(one)
+    prior, one = build(folders, "sana_wm"), request(8)
+    told, cameras = handed(prior, one), clip_path(one)
     torch.testing.assert_close(
         torch.from_numpy(told["c2w"][:, :3, 3]) * prior.metre, cameras.centers, atol=1e-6, rtol=0
     )
@@ -120,7 +120,7 @@ def test_sana_wm_is_handed_poses_and_intrinsics_of_its_pictures(folders):  # noq
         atol=1e-6,
         rtol=0,
     )
-    width, height = prior.made(96, 64)
+    width, height = prior.generated_size(96, 64)
     assert (told["width"], told["height"], told["num_frames"], told["image"].size) == (
         width,
         height,
@@ -133,7 +133,7 @@ def test_sana_wm_is_handed_poses_and_intrinsics_of_its_pictures(folders):  # noq
         torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]).expand(9, 3, 3),
     )
     assert np.array_equal(
-        np.asarray(told["image"]), resized(one.frames.images[1:], width, height)[0].numpy()
+        np.asarray(told["image"]), resize_images(one.frames.images[1:], width, height)[0].numpy()
     )
     poses, four = prior.pipe.prepare_camera_trajectory(told["c2w"], None, told["intrinsics"], 9)
     planes, cropped = prior.pipe.image_processor.preprocess_with_intrinsics(
@@ -151,7 +151,7 @@ def test_a_metre_is_one_where_depth_is_metric_and_a_setting_elsewhere(folders): 
     assert build(folders, "sana_wm").metre == pytest.approx(0.25 * depth.typical)
     assert build(folders, "sana_wm", unit=2.0).metre == pytest.approx(2 * depth.typical)
     assert build(folders, "sana_wm", depth=Depth(depth.depth, depth.valid, "metric")).metre == 1
-    one = asked(8)
+    one = request(8)
     near, far = (
         handed(build(folders, "sana_wm", unit=unit), one)["c2w"][:, :3, 3] for unit in (0.5, 0.25)
     )
@@ -168,11 +168,11 @@ def test_sana_wm_decodes_in_the_pieces_it_was_trained_with(folders):  # noqa: F8
 
 
 def test_cosmos_is_handed_actions_that_lead_along_the_path(folders):  # noqa: F811
-    prior, one = build(folders, "cosmos", unit=0.1), asked(4)
+    prior, one = build(folders, "cosmos", unit=0.1), request(4)
     told = handed(prior, one)
     action = told["action"]
     torch.testing.assert_close(
-        composed(action.raw_actions, prior.unit), path(one).camera_to_world, atol=1e-5, rtol=0
+        composed(action.raw_actions, prior.unit), clip_path(one).camera_to_world, atol=1e-5, rtol=0
     )
     assert prior.unit == pytest.approx(0.1 * scene()[2].typical)
     assert (action.mode, action.domain_name, action.chunk_size, action.resolution_tier) == (
@@ -181,9 +181,10 @@ def test_cosmos_is_handed_actions_that_lead_along_the_path(folders):  # noqa: F8
         4,
         256,
     )
-    assert action.image.size == prior.made(96, 64) and told["fps"] == 30
+    assert action.image.size == prior.generated_size(96, 64) and told["fps"] == 30
     assert np.array_equal(
-        np.asarray(action.image), resized(one.frames.images[1:], *action.image.size)[0].numpy()
+        np.asarray(action.image),
+        resize_images(one.frames.images[1:], *action.image.size)[0].numpy(),
     )
 
 
@@ -196,19 +197,19 @@ def test_cosmos_canvases_are_the_pipelines_and_its_pictures_fit_in_without_a_cha
         for tier, canvases in CANVASES.items()
     } == {tier: set(bins.values()) for tier, bins in _ACTION_RESOLUTION_BINS.items()}
     for tier, bins in _ACTION_RESOLUTION_BINS.items():
-        prior = build(folders, "cosmos", tier=int(tier), size=None)
+        prior = build(folders, "cosmos", resolution_tier=int(tier), size=None)
         for shape in np.geomspace(0.3, 3.5, 999):
-            across, down = prior.made(round(1000 * shape), 1000)
+            across, down = prior.generated_size(round(1000 * shape), 1000)
             canvas = VideoProcessor.classify_height_width_bin(down, across, bins)
             assert down <= canvas[0] and across <= canvas[1] and across % 16 == down % 16 == 0
             assert (
                 abs(np.log(across / down / shape)) < (0.1 if tier == "256" else 0.04)
                 and max(across / canvas[1], down / canvas[0]) > 0.9
             )
-    prior, one = build(folders, "cosmos"), asked(4)
-    across, down = prior.made(96, 64)
-    pictures = resized(one.frames.images[1:], across, down)
-    assert prior.sampled(pictures, [path(one).resized(across, down)], [one]).shape == (
+    prior, one = build(folders, "cosmos"), request(4)
+    across, down = prior.generated_size(96, 64)
+    pictures = resize_images(one.frames.images[1:], across, down)
+    assert prior.sample(pictures, [clip_path(one).resized(across, down)], [one]).shape == (
         1,
         5,
         down,
@@ -218,9 +219,9 @@ def test_cosmos_canvases_are_the_pipelines_and_its_pictures_fit_in_without_a_cha
 
 
 def test_vace_completes_the_render_where_nothing_is_known(folders):  # noqa: F811
-    prior, one = build(folders, "vace", depth=scene(64, 48)[2]), asked(4, 64, 48)
-    assert prior.made(64, 48) == (64, 48)
-    told, rendered = handed(prior, one), Scaffold(prior.scaffold.depth, None).rendered(one)
+    prior, one = build(folders, "vace", depth=scene(64, 48)[2]), request(4, 64, 48)
+    assert prior.generated_size(64, 48) == (64, 48)
+    told, rendered = handed(prior, one), Scaffold(prior.scaffold.depth, None).render(one)
     video, mask = told["video"][0], told["mask"][0, :, 0]
     assert video.shape == (5, 3, 48, 64)
     holes = rendered.confidence == 0
@@ -242,12 +243,12 @@ def test_vace_completes_the_render_where_nothing_is_known(folders):  # noqa: F81
 
 
 def test_vace_trusts_a_larger_pixel_only_if_all_that_it_covers_is_known(folders):  # noqa: F811
-    one = asked(4)
-    confidence = Scaffold(scene()[2], None).rendered(one).confidence
+    one = request(4)
+    confidence = Scaffold(scene()[2], None).render(one).confidence
     video, mask = build(folders, "vace").condition(one, 48, 32)
     covered = confidence.unflatten(1, (32, 2)).unflatten(3, (48, 2)).amin((2, 4))
     assert torch.equal(mask[0, :, 0] == 0, covered > 0) and video.shape == (1, 5, 3, 32, 48)
-    doubted = build(folders, "vace", trust=0.6).condition(one, 48, 32)[1]
+    doubted = build(folders, "vace", min_confidence=0.6).condition(one, 48, 32)[1]
     assert bool((doubted >= mask).all()) and doubted.sum() > mask.sum(), (
         "what only the guessed depth of the second frame shows"
     )
@@ -260,11 +261,11 @@ def test_vace_words_are_what_the_pipeline_encodes(folders, monkeypatch):  # noqa
         pipeline_wan_vace, "prompt_clean", str.strip
     )  # its own needs one more package
     prior = build(folders, "vace", prompt="a red house", negative_prompt="blur")
-    for found, text in zip(prior.words, ("a red house", "blur"), strict=True):
+    for found, text in zip(prior.prompt_embeddings, ("a red house", "blur"), strict=True):
         torch.testing.assert_close(
             found, prior.pipe._get_t5_prompt_embeds(text, max_sequence_length=512)
         )
-    assert build(folders, "vace", guidance=1.0).words[1] is None
+    assert build(folders, "vace", guidance_scale=1.0).prompt_embeddings[1] is None
 
 
 @pytest.mark.slow
@@ -276,11 +277,11 @@ def test_vace_words_are_what_the_pipeline_encodes(folders, monkeypatch):  # noqa
             (
                 {"prompt": "red"},
                 {"negative_prompt": "blur"},
-                {"guidance": 1.0},
-                {"strength": 0.0},
+                {"guidance_scale": 1.0},
+                {"conditioning_scale": 0.0},
                 {"reference": "none"},
-                {"trust": 0.6},
-                {"shift": 9.0},
+                {"min_confidence": 0.6},
+                {"flow_shift": 9.0},
             ),
         ),
         (
@@ -288,7 +289,7 @@ def test_vace_words_are_what_the_pipeline_encodes(folders, monkeypatch):  # noqa
             (
                 {"prompt": "a red house"},
                 {"negative_prompt": "blur"},
-                {"guidance": 1.0},
+                {"guidance_scale": 1.0},
                 {"unit": 0.1},
             ),
         ),
@@ -296,16 +297,16 @@ def test_vace_words_are_what_the_pipeline_encodes(folders, monkeypatch):  # noqa
             "cosmos",
             (
                 {"prompt": "a red house"},
-                {"guidance": 6.0},
+                {"guidance_scale": 6.0},
                 {"unit": 0.003},
                 {"fps": 5},
-                {"shift": 1.0},
+                {"flow_shift": 1.0},
             ),
         ),
     ],
 )
 def test_every_setting_has_a_say(name, settings, folders):  # noqa: F811
-    one = asked(build(folders, name).clip_length)
+    one = request(build(folders, name).clip_length)
     made = [sampled(build(folders, name, **more), one) for more in ({}, *settings)]
     for more, images in zip(settings, made[1:], strict=True):
         assert not torch.equal(images, made[0]), more
@@ -320,26 +321,34 @@ def test_the_path_has_a_say_and_steps_are_counted_and_half_precision_works(name,
     prior = (
         build(folders, name) if name == "sana_wm" else half
     )  # its cameras are not for half precision on a CPU
-    one = asked(prior.clip_length)
+    one = request(prior.clip_length)
     still = dataclasses.replace(one, clip=Clip("still", 1, one.cameras[[1] * prior.clip_length]))
     with mock.patch("lift.priors.diffusion.base.tqdm") as bar:
         moved = sampled(prior, one)
-    assert bar.return_value.__enter__.return_value.update.call_count == prior.steps
+    assert bar.return_value.__enter__.return_value.update.call_count == prior.num_inference_steps
     assert not torch.equal(moved, sampled(prior, still))
 
 
 def test_settings_out_of_range_name_the_value(folders):  # noqa: F811
     for name, settings, match in (
-        ("vace", {"trust": 1.0}, "prior.trust is 1.0; choose 0"),
-        ("vace", {"shift": 0.0}, "prior.shift is 0.0; choose more than 0"),
-        ("vace", {"guidance": 0.5}, r"prior.guidance is 0.5; choose 1 \(none\) or more"),
+        ("vace", {"min_confidence": 1.0}, "prior.min_confidence is 1.0; choose 0"),
+        ("vace", {"flow_shift": 0.0}, "prior.flow_shift is 0.0; choose more than 0"),
+        (
+            "vace",
+            {"guidance_scale": 0.5},
+            r"prior.guidance_scale is 0.5; choose 1 \(no guidance\) or more",
+        ),
         ("vace", {"frames": 6}, r"this model makes 4k\+1: choose 5 or 9"),
         ("sana_wm", {"unit": 0.0}, "prior.unit is 0.0; choose more than 0"),
         ("sana_wm", {"frames": 10}, r"this model makes 8k\+1: choose 9 or 17"),
         ("cosmos", {"unit": -1.0}, "prior.unit is -1.0"),
         ("cosmos", {"fps": 0}, "prior.fps is 0"),
-        ("cosmos", {"shift": 0.0}, "prior.shift is 0.0"),
-        ("cosmos", {"tier": 500}, "prior.tier is 500; choose one of 256, 480, 704, 720"),
+        ("cosmos", {"flow_shift": 0.0}, "prior.flow_shift is 0.0"),
+        (
+            "cosmos",
+            {"resolution_tier": 500},
+            "prior.resolution_tier is 500; choose one of 256, 480, 704, 720",
+        ),
         ("cosmos", {"size": 8}, "prior.size is 8; choose at least 16"),
     ):
         with pytest.raises(ValueError, match=match):

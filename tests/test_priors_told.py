@@ -9,18 +9,23 @@ import torch
 
 from lift.geometry import rotation_from_vector
 from lift.planners import planners
-from lift.priors import Asked
-from lift.priors.diffusion.base import path
-from lift.priors.diffusion.controls import WORDS, move, near, pluecker
-from lift.priors.text import planes
+from lift.priors import ClipRequest
+from lift.priors.diffusion.clips import clip_path
+from lift.priors.diffusion.controls import (
+    DIRECTION_PROMPTS,
+    main_direction,
+    near_depth,
+    pluecker_rays,
+)
+from lift.priors.text import video_tensor
 from lift.types import Cameras, Clip, Depth, Frames
 from tests import tiny
 from tests.test_priors_diffusion import build, folders, scene, sideways  # noqa: F401
 
 
-def asked(name: str = "right", count: int = 4, far: float = 0.3, seed: int = 7) -> Asked:
+def request(name: str = "right", count: int = 4, far: float = 0.3, seed: int = 7) -> ClipRequest:
     frames, camera, _ = scene()
-    return Asked(frames, camera, Clip(name, 0, sideways(camera, count, far).cameras), seed)
+    return ClipRequest(frames, camera, Clip(name, 0, sideways(camera, count, far).cameras), seed)
 
 
 def turning(count: int = 5) -> Cameras:
@@ -62,7 +67,7 @@ def cameras_of(rays: torch.Tensor, like: Cameras) -> torch.Tensor:
 
 def test_rays_are_moment_then_unit_direction_and_invert_to_the_path():
     cameras = turning()
-    rays = pluecker(cameras)
+    rays = pluecker_rays(cameras)
     assert rays.shape == (5, 6, 20, 24)
     torch.testing.assert_close(rays[:, 3:].norm(dim=1), torch.ones(5, 20, 24))
     torch.testing.assert_close(
@@ -70,7 +75,7 @@ def test_rays_are_moment_then_unit_direction_and_invert_to_the_path():
     )
     camera = turning(1)
     camera.world_to_camera[0, 0, 3] = -2.0  # two to the right
-    aside = pluecker(camera)[
+    aside = pluecker_rays(camera)[
         0, :, 8, 12
     ]  # of the pixel half a pixel up and left of the principal point
     torch.testing.assert_close(
@@ -91,23 +96,27 @@ def test_moves_are_told_by_where_the_camera_goes_whatever_the_clip_is_called():
     assert len(plan.clips) == 36
     for clip in plan.clips:
         assert (
-            move(path(Asked(frames, plan.cameras, clip, 0)), depth.typical)
+            main_direction(clip_path(ClipRequest(frames, plan.cameras, clip, 0)), depth.typical)
             == clip.name.split("/")[-1]
         ), clip.name
     still = sideways(camera, 3, 0.001 * depth.typical)
-    assert move(path(Asked(frames, camera, still, 0)), depth.typical) == "still"
+    assert (
+        main_direction(clip_path(ClipRequest(frames, camera, still, 0)), depth.typical) == "still"
+    )
     spiral = planners.build({"name": "spiral"})(camera, depth, 40).clips[
         0
     ]  # comes back to where it began
-    assert move(path(Asked(frames, camera, spiral, 0)), depth.typical) != "still"
+    assert (
+        main_direction(clip_path(ClipRequest(frames, camera, spiral, 0)), depth.typical) != "still"
+    )
 
 
 def test_a_scene_begins_where_a_twentieth_of_the_valid_pixels_lie():
     depth = torch.arange(1, 201).reshape(10, 20).float()
     valid = depth > 100
     assert (
-        near(Depth(depth, torch.ones_like(valid), "scale")) == 10
-        and near(Depth(depth, valid, "scale")) == 105
+        near_depth(Depth(depth, torch.ones_like(valid), "scale")) == 10
+        and near_depth(Depth(depth, valid, "scale")) == 105
     )
 
 
@@ -118,14 +127,14 @@ def test_pictures_and_arrays_come_out_as_they_went_in(folders):  # noqa: F811
     exact[:, :, :, 1] = 255 - exact[:, :, :, 1]
     prior = build(folders, "diffusers")
     for frames in ((exact / 255).numpy(), [Image.fromarray(frame.numpy()) for frame in exact]):
-        assert planes(frames).shape == (5, 3, 16, 16)
-        prior.video = lambda *_, frames=frames: planes(frames)
-        assert torch.equal(prior.sampled(exact[:1], [turning()], [asked()])[0], exact)
+        assert video_tensor(frames).shape == (5, 3, 16, 16)
+        prior.sample_clip = lambda *_, frames=frames: video_tensor(frames)
+        assert torch.equal(prior.sample(exact[:1], [turning()], [request()])[0], exact)
 
 
 @pytest.mark.parametrize("name", ("diffusers", "ltx", "easyanimate"))
 def test_each_clip_is_sampled_in_steps_that_are_shown_and_follows_the_words(name, folders):  # noqa: F811
-    prior = build(folders, name, steps=2)
+    prior = build(folders, name, num_inference_steps=2)
     bars = []
 
     @contextmanager
@@ -137,34 +146,36 @@ def test_each_clip_is_sampled_in_steps_that_are_shown_and_follows_the_words(name
 
         yield step
 
-    prior.steps_shown = shown
+    prior.progress = shown
     count = prior.clip_length
-    plain = prior.many([asked("a", count), asked("b", count, seed=8)])
+    plain = prior.generate_batch([request("a", count), request("b", count, seed=8)])
     assert bars == [[["a"], 2], [["b"], 2]]
     for settings in (
         {"prompt": "a tree"},
         {"negative_prompt": "a tree"},
-        {"guidance": 9.0},
-        {"guidance": 1.0},
+        {"guidance_scale": 9.0},
+        {"guidance_scale": 1.0},
     ):
         other = build(folders, name, **settings)
         other.__dict__["pipe"] = prior.pipe  # loaded once
-        assert not torch.equal(other.many([asked("a", count)])[0].images, plain[0].images), settings
+        assert not torch.equal(
+            other.generate_batch([request("a", count)])[0].images, plain[0].images
+        ), settings
 
 
 def test_settings_out_of_range_name_the_value(folders, tmp_path):  # noqa: F811
     for name, settings, match in (
-        ("diffusers", {"every": 0}, "prior.every is 0; choose 1"),
-        ("diffusers", {"step": 0}, "prior.step is 0; choose 1"),
+        ("diffusers", {"frame_multiple": 0}, "prior.frame_multiple is 0; choose 1"),
+        ("diffusers", {"size_multiple": 0}, "prior.size_multiple is 0; choose 1"),
         ("ltx", {"fps": 0}, "prior.fps is 0; choose 1"),
         ("ltx", {"frames": 12}, "choose 9 or 17"),
         (
             "diffusers",
-            {"frames": 6, "every": 4},
+            {"frames": 6, "frame_multiple": 4},
             r"prior.frames is 6; this model makes 4k\+1: choose 5 or 9",
         ),
         ("easyanimate", {"near": 0.0}, "prior.near is 0.0; choose more than 0"),
-        ("easyanimate", {"guidance": 0.5}, "prior.guidance is 0.5; choose 1"),
+        ("easyanimate", {"guidance_scale": 0.5}, "prior.guidance_scale is 0.5; choose 1"),
     ):
         with pytest.raises(ValueError, match=match):
             build(folders, name, **settings)
@@ -177,8 +188,8 @@ def test_the_prompt_says_where_the_clip_goes(folders):  # noqa: F811
     prior = build(folders, "diffusers", prompt="A room.")
     seen = []
 
-    def call(one: Asked):
-        return prior.call("picture", path(one), one, torch.Generator(), dict)
+    def call(one: ClipRequest):
+        return prior.pipeline_arguments("picture", clip_path(one), one, torch.Generator(), dict)
 
     for name, word in (
         ("right", "right"),
@@ -188,10 +199,10 @@ def test_the_prompt_says_where_the_clip_goes(folders):  # noqa: F811
         ("in", "in"),
         ("left/out", "out"),
     ):
-        told = call(asked(name))
-        assert told["prompt"] == f"A room. {WORDS[word].capitalize()}."
+        told = call(request(name))
+        assert told["prompt"] == f"A room. {DIRECTION_PROMPTS[word].capitalize()}."
         seen.append(told["prompt"])
-    assert call(asked("spiral", far=-0.3))["prompt"].endswith("to the left, around the scene.")
+    assert call(request("spiral", far=-0.3))["prompt"].endswith("to the left, around the scene.")
     assert (
         "guidance_scale" not in told
         and "decode_chunk_size" not in told
@@ -204,11 +215,11 @@ def test_the_prompt_says_where_the_clip_goes(folders):  # noqa: F811
         and "forward" in seen[4]
         and "backward" in seen[5]
     )
-    right, left = prior(*_of(asked("right"))), prior(*_of(asked("left")))
+    right, left = prior(*_of(request("right"))), prior(*_of(request("left")))
     assert not torch.equal(right.images, left.images), "of the same cameras"
 
 
-def _of(one: Asked) -> tuple:
+def _of(one: ClipRequest) -> tuple:
     return one.frames, one.cameras, one.clip, one.seed
 
 
@@ -216,15 +227,15 @@ def test_a_pipeline_without_a_prompt_is_called_as_it_wants_to_be(folders):  # no
     from diffusers import StableVideoDiffusionPipeline
     from PIL import Image
 
-    one = asked()
-    prior = build(folders, "diffusers", model=folders("svd"), step=64, decode=2)
+    one = request()
+    prior = build(folders, "diffusers", model=folders("svd"), size_multiple=64, decode_chunk_size=2)
     assert prior.denoiser == "unet"
     height, width = 64, 64
     picture = (
         torch.zeros(1, height, width, 3, dtype=torch.uint8)
         + torch.arange(64, dtype=torch.uint8)[:, None]
     )
-    ours = prior.sampled(picture, [path(one).resized(width, height)], [one])[0]
+    ours = prior.sample(picture, [clip_path(one).resized(width, height)], [one])[0]
     pipe = StableVideoDiffusionPipeline.from_pretrained(folders("svd"))
     pipe.set_progress_bar_config(disable=True)
     picture = Image.fromarray(picture[0].numpy())
@@ -249,7 +260,7 @@ def test_a_model_that_makes_no_video_of_an_image_is_refused_before_it_is_loaded(
             ValueError,
             match=f"^prior.model .* is a {kind}, which does not make a video of an image; choose an image-to-video model$",
         ):
-            build(folders, "diffusers", model=str(tmp_path))(*_of(asked()))
+            build(folders, "diffusers", model=str(tmp_path))(*_of(request()))
 
 
 def test_a_model_that_makes_another_number_of_frames_is_said_to(folders):  # noqa: F811
@@ -257,7 +268,7 @@ def test_a_model_that_makes_another_number_of_frames_is_said_to(folders):  # noq
         ValueError,
         match="^prior.model .* made 5 frames, not prior.frames=6; choose prior.frames=5$",
     ):
-        build(folders, "diffusers", frames=6, every=1)(*_of(asked(count=5)))
+        build(folders, "diffusers", frames=6, frame_multiple=1)(*_of(request(count=5)))
 
 
 # LoRAs
@@ -267,23 +278,24 @@ def test_a_model_that_makes_another_number_of_frames_is_said_to(folders):  # noq
 def test_each_move_has_its_lora_loaded_once_and_alone_at_work(how, folders, tmp_path):  # noqa: F811
     loras = tiny.camera_loras(tmp_path / "loras")
     prior = build(folders, "ltx", loras=str(loras), **how)
-    left, right = asked("any name", 8, -0.3), asked("any name", 8, 0.3)
-    first = prior.many([left])[0].images
+    left, right = request("any name", 8, -0.3), request("any name", 8, 0.3)
+    first = prior.generate_batch([left])[0].images
     assert (
         prior.pipe.get_active_adapters() == ["Dolly-Left"]
         and len(prior.pipe.get_list_adapters()["transformer"]) == 7
     )
     kept = prior.pipe
-    other = prior.many([right])[0].images
+    other = prior.generate_batch([right])[0].images
     assert prior.pipe.get_active_adapters() == ["Dolly-Right"]
-    again = prior.many([left])[0].images
+    again = prior.generate_batch([left])[0].images
     assert prior.pipe is kept and torch.equal(first, again) and not torch.equal(first, other)
     if how:
         return
-    without = build(folders, "ltx").many([left])[0].images
+    without = build(folders, "ltx").generate_batch([left])[0].images
     assert not torch.equal(first, without)
     assert torch.equal(
-        build(folders, "ltx", loras=str(loras), strength=0.0).many([left])[0].images, without
+        build(folders, "ltx", loras=str(loras), lora_scale=0.0).generate_batch([left])[0].images,
+        without,
     )
 
 
@@ -300,14 +312,14 @@ def test_the_words_are_those_of_the_path_and_the_rate_is_told(folders):  # noqa:
             return pipe(**call)
 
     prior.__dict__["pipe"] = Spy()
-    right = prior(*_of(asked("left", 8))).images
+    right = prior(*_of(request("left", 8))).images
     assert (
         calls[0]["prompt"] == "A room. The camera moves to the right, around the scene."
         and calls[0]["frame_rate"] == 24.0
     )
     assert calls[0]["image"].size == (96, 64) and calls[0]["use_cross_timestep"] is False
     assert not torch.equal(
-        right, build(folders, "ltx", prompt="A room", fps=6)(*_of(asked("left", 8))).images
+        right, build(folders, "ltx", prompt="A room", fps=6)(*_of(request("left", 8))).images
     )
 
 
@@ -319,19 +331,19 @@ def test_a_lora_that_is_not_there_or_does_not_fit_is_one_clear_line(folders, tmp
         FileNotFoundError,
         match=r"^prior.loras is .*, a folder without a file \*dolly-right.safetensors, which clip 'right' needs$",
     ):
-        build(folders, "ltx", loras=str(tmp_path))(*_of(asked(count=8)))
+        build(folders, "ltx", loras=str(tmp_path))(*_of(request(count=8)))
     with pytest.raises(
         ValueError,
         match="^prior.loras is nobody/nothing, whose LoRA Dolly-Right could not be loaded into .*; choose a folder.*loras=none$",
     ):
-        build(folders, "ltx", loras="nobody/nothing")(*_of(asked(count=8)))
+        build(folders, "ltx", loras="nobody/nothing")(*_of(request(count=8)))
     block = "diffusion_model.transformer_blocks.0.attn1.to_q.lora"
     save_file(
         {f"{block}_A.weight": torch.zeros(2, 99), f"{block}_B.weight": torch.zeros(99, 2)},
         tmp_path / "dolly-right.safetensors",
     )
     with pytest.raises(ValueError, match="whose LoRA Dolly-Right could not be loaded into"):
-        build(folders, "ltx", loras=str(tmp_path))(*_of(asked(count=8)))
+        build(folders, "ltx", loras=str(tmp_path))(*_of(request(count=8)))
 
 
 # Rays
@@ -339,18 +351,18 @@ def test_a_lora_that_is_not_there_or_does_not_fit_is_one_clear_line(folders, tmp
 
 def test_what_the_network_sees_of_the_path_inverts_to_it_in_the_datas_unit(folders):  # noqa: F811
     _, _, depth = scene()
-    prior, one = build(folders, "easyanimate"), asked()
+    prior, one = build(folders, "easyanimate"), request()
     there = turning(5)
-    rays = prior.rays(there)
+    rays = prior.camera_video(there)
     assert rays.shape == (1, 6, 5, 20, 24)
     found = cameras_of(rays[0].transpose(0, 1), there)
     torch.testing.assert_close(
         found[:, :3, :3], there.camera_to_world[:, :3, :3].double(), atol=1e-5, rtol=0
     )
     torch.testing.assert_close(
-        found[:, :3, 3], there.centers.double() * 1.25 / near(depth), atol=1e-5, rtol=0
+        found[:, :3, 3], there.centers.double() * 1.25 / near_depth(depth), atol=1e-5, rtol=0
     )
-    twice = build(folders, "easyanimate", near=2.5).rays(there)
+    twice = build(folders, "easyanimate", near=2.5).camera_video(there)
     torch.testing.assert_close(twice[:, :3], 2 * rays[:, :3])
 
     seen = []
@@ -361,11 +373,11 @@ def test_what_the_network_sees_of_the_path_inverts_to_it_in_the_datas_unit(folde
     prior(*_of(one))
     hook.remove()
     control = seen[0]
-    across, down = prior.made(96, 64)
+    across, down = prior.generated_size(96, 64)
     assert control.shape == (2, 6 + 4, 2, down // 8, across // 8) and torch.equal(
         control[0], control[1]
     ), "with and without the words"
-    wanted = prior.rays(path(one).resized(across, down))
+    wanted = prior.camera_video(clip_path(one).resized(across, down))
     # The first latent frame is the first frame alone; the other stands for the four after it.
     first = torch.nn.functional.interpolate(
         wanted[:, :, 0], control.shape[-2:], mode="bilinear", align_corners=False
@@ -382,9 +394,9 @@ def test_what_the_network_sees_of_the_path_inverts_to_it_in_the_datas_unit(folde
 
 
 def test_the_picture_and_the_path_decide_the_video(folders):  # noqa: F811
-    prior, one = build(folders, "easyanimate"), asked()
+    prior, one = build(folders, "easyanimate"), request()
     right = prior(*_of(one)).images
-    assert not torch.equal(right, prior(*_of(asked(far=-0.3))).images)
+    assert not torch.equal(right, prior(*_of(request(far=-0.3))).images)
     assert not torch.equal(
         right, prior(Frames(255 - one.frames.images), one.cameras, one.clip, one.seed).images
     )

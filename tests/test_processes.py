@@ -19,8 +19,9 @@ from lift.pipeline import generate
 from lift.planners.articulated import Articulated
 from lift.priors.synthetic import Synthetic
 from lift.registry import ComponentError
-from lift.runtime import distributed
-from lift.runtime.distributed import Place
+from lift.runtime import devices, distributed
+from lift.runtime.devices import device_indices
+from lift.runtime.distributed import ProcessInfo
 from lift.runtime.session import Session
 from lift.types import Depth, Frames
 from tests.test_pipeline import TINY
@@ -40,11 +41,11 @@ SRUN = {
 @pytest.mark.parametrize(
     "variables, expected",
     [
-        ({}, Place()),
-        (TORCHRUN, Place(3, 4, 1, 2)),
-        (SRUN, Place(3, 4, 1, 2)),
-        ({**SRUN, **TORCHRUN, "RANK": "2"}, Place(2, 4, 1, 2)),
-        ({**SRUN, "SLURM_JOB_NAME": "bash"}, Place()),
+        ({}, ProcessInfo()),
+        (TORCHRUN, ProcessInfo(3, 4, 1, 2)),
+        (SRUN, ProcessInfo(3, 4, 1, 2)),
+        ({**SRUN, **TORCHRUN, "RANK": "2"}, ProcessInfo(2, 4, 1, 2)),
+        ({**SRUN, "SLURM_JOB_NAME": "bash"}, ProcessInfo()),
     ],
 )
 def test_a_process_knows_its_place(monkeypatch, variables, expected):
@@ -52,9 +53,9 @@ def test_a_process_knows_its_place(monkeypatch, variables, expected):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert distributed.place() == expected
-    distributed.forget_place()
-    assert distributed.place() == Place()
+    assert distributed.process_info() == expected
+    distributed.clear_ranks()
+    assert distributed.process_info() == ProcessInfo()
 
 
 def test_srun_says_where_the_first_process_is(monkeypatch):
@@ -63,26 +64,26 @@ def test_srun_says_where_the_first_process_is(monkeypatch):
         monkeypatch.delenv(name)
     for name, value in {**SRUN, "SLURM_NODELIST": "node[07-09]", "SLURM_JOB_ID": "51234"}.items():
         monkeypatch.setenv(name, value)
-    distributed.find_main()
+    distributed.set_main_address()
     assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("node07", "16234")
 
 
 @pytest.mark.parametrize("asked, count", [(1, 1), ("1", 1), (3, 3), ("auto", 1)])
 def test_devices_of_a_cpu(asked, count, monkeypatch):
-    monkeypatch.setattr(processes, "_cores", lambda: 4)
-    assert distributed.devices({"accelerator": "cpu", "devices": asked}) == list(range(count))
+    monkeypatch.setattr(devices, "cpu_cores", lambda: 4)
+    assert device_indices({"accelerator": "cpu", "devices": asked}) == list(range(count))
 
 
 def test_more_processes_than_cores_are_refused(monkeypatch):
-    monkeypatch.setattr(processes, "_cores", lambda: 4)
+    monkeypatch.setattr(devices, "cpu_cores", lambda: 4)
     with pytest.raises(ComponentError, match=r"trainer.devices is 5.*4 cores.*choose 1 to 4"):
-        distributed.devices({"accelerator": "cpu", "devices": 5})
+        device_indices({"accelerator": "cpu", "devices": 5})
 
 
 @pytest.mark.parametrize("asked", [0, -2, "many", True, [], 1.5, [0, 1], -1])
 def test_other_devices_are_named_with_the_choices(asked):
     with pytest.raises(ComponentError, match=r"trainer.devices is .*choose a number"):
-        distributed.devices({"accelerator": "cpu", "devices": asked})
+        device_indices({"accelerator": "cpu", "devices": asked})
 
 
 def test_gpus_are_counted(monkeypatch):
@@ -93,22 +94,22 @@ def test_gpus_are_counted(monkeypatch):
         2: [0, 1],
         "2,3": [2, 3],
     }.items():
-        assert distributed.devices({"accelerator": "gpu", "devices": asked}) == expected
-    assert distributed.devices({"accelerator": "gpu", "devices": [1, 3]}) == [1, 3]
+        assert device_indices({"accelerator": "gpu", "devices": asked}) == expected
+    assert device_indices({"accelerator": "gpu", "devices": [1, 3]}) == [1, 3]
     for asked in (5, [0, 4], [1, 1]):
         with pytest.raises(ComponentError, match="torch sees 4 GPUs, 0 to 3"):
-            distributed.devices({"accelerator": "gpu", "devices": asked})
+            device_indices({"accelerator": "gpu", "devices": asked})
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     for asked in (1, 2, "auto"):
         with pytest.raises(
             ComponentError,
             match="trainer.accelerator is 'gpu', but torch sees no CUDA device; choose",
         ):
-            distributed.devices({"accelerator": "gpu", "devices": asked})
+            device_indices({"accelerator": "gpu", "devices": asked})
     with pytest.raises(
         ComponentError, match="trainer.accelerator is 'gpus'; choose auto, cpu or gpu"
     ):
-        distributed.devices({"accelerator": "gpus", "devices": 1})
+        device_indices({"accelerator": "gpus", "devices": 1})
 
 
 CAMERA = pinhole(64, 64, 58.0)
@@ -118,9 +119,9 @@ DEPTH = Depth(torch.full((64, 64), 4.0), torch.ones(64, 64, dtype=torch.bool), "
 class Slow(Synthetic):
     """Each clip takes its time, and is noted with who made it, from how many frames."""
 
-    def __init__(self, sees: str, log: Path, rank: int, seconds: float) -> None:
+    def __init__(self, context: str, log: Path, rank: int, seconds: float) -> None:
         super().__init__(image="plain")
-        self.sees, self.log, self.rank, self.seconds = sees, log, rank, seconds
+        self.context, self.log, self.rank, self.seconds = context, log, rank, seconds
 
     def __call__(self, frames, cameras, clip, seed):
         assert len(frames) == len(cameras) and 0 <= clip.source < len(frames)
@@ -135,7 +136,7 @@ class Slow(Synthetic):
         return made
 
 
-def clips(folder: Path, sees: str, seconds: float = 0.0) -> tuple[Frames, list]:
+def clips(folder: Path, context: str, seconds: float = 0.0) -> tuple[Frames, list]:
     config = OmegaConf.create(
         {
             "output": str(folder),
@@ -147,38 +148,38 @@ def clips(folder: Path, sees: str, seconds: float = 0.0) -> tuple[Frames, list]:
         }
     )
     session = Session(config)
-    prior = Slow(sees, folder / "log", session.place.rank, seconds)
+    prior = Slow(context, folder / "log", session.process.rank, seconds)
     plan = Articulated(2, ("right", "up"), frames=2)(CAMERA, DEPTH, None)
-    picture = Picture("plain", prior.truth(CAMERA), CAMERA, "digest", ())
+    picture = Picture("plain", prior.render_truth(CAMERA), CAMERA, "digest", ())
     frames, _ = generate(session, picture, DEPTH, prior, plan, "before")
-    assert [stage.found for stage in session.stages] == [False] * 6
+    assert [stage.cached for stage in session.stages] == [False] * 6
     return frames, [json.loads(line) for line in (folder / "log").read_text().split("\n") if line]
 
 
 def make_clips(
-    rank: int, world: int, device: torch.device, folder: Path, sees: str, seconds: float
+    rank: int, world: int, device: torch.device, folder: Path, context: str, seconds: float
 ) -> None:
-    frames, _ = clips(folder, sees, seconds)
+    frames, _ = clips(folder, context, seconds)
     torch.save(frames.images, folder / f"images{rank}")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sees", ["ancestors", "all"])
-def test_clips_are_spread_over_processes_where_they_do_not_depend_on_one_another(tmp_path, sees):
+@pytest.mark.parametrize("context", ["ancestors", "all"])
+def test_clips_are_spread_over_processes_where_they_do_not_depend_on_one_another(tmp_path, context):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-    alone, log = clips(tmp_path / "one", sees)
+    alone, log = clips(tmp_path / "one", context)
     names = ["right", "up", "right/right", "right/up", "up/right", "up/up"]
     assert [line[0] for line in log] == names
     # frames handed over, and which of them is continued: the last of its chain, or of the whole plan so far
     expected = (
         [(1, 0), (1, 0), *[(3, 2)] * 4]
-        if sees == "ancestors"
+        if context == "ancestors"
         else [(1, 0), (3, 0), (5, 2), (7, 2), (9, 4), (11, 4)]
     )
     assert [tuple(line[2:4]) for line in log] == expected
 
-    on_each(make_clips, 2, "cpu", tmp_path / "two", sees, 1.0)
+    on_each(make_clips, 2, "cpu", tmp_path / "two", context, 1.0)
     _, log = (
         [],
         [json.loads(line) for line in (tmp_path / "two" / "log").read_text().split("\n") if line],
@@ -189,7 +190,7 @@ def test_clips_are_spread_over_processes_where_they_do_not_depend_on_one_another
             "in the plan's order on every process"
         )
     makers = [line[1] for line in log]
-    if sees == "all":
+    if context == "all":
         assert set(makers) == {0} and [line[0] for line in log] == names
     else:
         assert makers.count(0) >= 2 and makers.count(1) >= 2
@@ -204,7 +205,7 @@ SABOTAGE = """
 import os, signal, time
 from pathlib import Path
 from lift.training import fit
-keep = fit.Keep.on_train_epoch_end
+keep = fit.CheckpointCallback.on_train_epoch_end
 def on_train_epoch_end(self, trainer, module):
     # The first process writes its checkpoint without waiting for the second one, so an epoch may not come back.
     if os.environ.get("RANK") == "1":
@@ -213,7 +214,7 @@ def on_train_epoch_end(self, trainer, module):
         if os.environ["HOW"] == "kill" and trainer.current_epoch == 1:
             os.kill(os.getpid(), signal.SIGKILL)
     keep(self, trainer, module)
-fit.Keep.on_train_epoch_end = on_train_epoch_end
+fit.CheckpointCallback.on_train_epoch_end = on_train_epoch_end
 """
 
 

@@ -9,10 +9,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from frames import keep, kept, scene  # noqa: E402
+from frames import save_frame_set, load_frame_set, scene  # noqa: E402
 from published import Schedule, Trainer, draw, initial_gaussians, time_step, train  # noqa: E402
 
-from lift.distortions.hexplane import TreePlanes, tree_codes  # noqa: E402
+from lift.distortions.parameters.planes import TreePlanes, tree_codes  # noqa: E402
 from lift.evaluation.metrics import psnr  # noqa: E402
 from lift.geometry import pinhole, pixel_centers, project  # noqa: E402
 from lift.planners.articulated import Articulated  # noqa: E402
@@ -319,8 +319,8 @@ def test_clips_made_side_by_side_are_those_of_a_run(tmp_path):
     assert torch.equal(frames.images, made.frames.images) and torch.equal(
         frames.depth, made.frames.depth
     )
-    keep(made, tmp_path / "set")
-    again = kept(tmp_path / "set")
+    save_frame_set(made, tmp_path / "set")
+    again = load_frame_set(tmp_path / "set")
     assert torch.equal(again.frames.images, made.frames.images) and torch.equal(
         again.true_frames.depth, made.true_frames.depth
     )

@@ -7,7 +7,7 @@ from lift.geometry import pinhole, rigid, rotation_from_vector
 from lift.planners import Planner
 from lift.planners.articulated import Articulated
 from lift.planners.dolly import Dolly
-from lift.planners.reach import limit, unseen_share
+from lift.planners.motion_limit import limit_motion, unseen_fraction
 from lift.planners.single import Single
 from lift.types import Cameras, Clip, Depth, Trajectory
 
@@ -21,19 +21,19 @@ def moved(x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Cameras:
 
 
 def test_the_input_view_is_all_seen() -> None:
-    assert float(unseen_share(CAMERA, WALL, CAMERA)) == 0
+    assert float(unseen_fraction(CAMERA, WALL, CAMERA)) == 0
 
 
 @pytest.mark.parametrize("shift", [-2.0, -0.5, 0.3, 1.0, 4.0, 8.0])
 def test_a_wall_moves_out_of_the_picture(shift: float) -> None:
     known = min(1.0, abs(shift) * 100 / 4 / 128)
-    assert float(unseen_share(CAMERA, WALL, moved(x=shift))) == pytest.approx(known, abs=0.012)
+    assert float(unseen_fraction(CAMERA, WALL, moved(x=shift))) == pytest.approx(known, abs=0.012)
 
 
 @pytest.mark.parametrize("step", [-4.0, -1.0, 1.0, 2.0])
 def test_going_in_shows_nothing_new_and_going_out_a_border(step: float) -> None:
     known = 0.0 if step > 0 else 1 - (4 / (4 - step)) ** 2
-    assert float(unseen_share(CAMERA, WALL, moved(z=step))) == pytest.approx(known, abs=0.03)
+    assert float(unseen_fraction(CAMERA, WALL, moved(z=step))) == pytest.approx(known, abs=0.03)
 
 
 def test_a_turn_shows_a_border() -> None:
@@ -45,7 +45,7 @@ def test_a_turn_shows_a_border() -> None:
     )
     # A turn moves what is seen at column u to 64 + 100 tan(atan((u - 64) / 100) + 0.3); of the border's rows a little is lost, too.
     edge = 64 + 100 * torch.tan(torch.atan(torch.tensor(-0.64)) + 0.3)
-    assert float(unseen_share(CAMERA, WALL, turned)) == pytest.approx(float(edge) / 128, abs=0.05)
+    assert float(unseen_fraction(CAMERA, WALL, turned)) == pytest.approx(float(edge) / 128, abs=0.05)
 
 
 def test_what_stands_in_front_hides_a_strip() -> None:
@@ -53,8 +53,8 @@ def test_what_stands_in_front_hides_a_strip() -> None:
     depth[:, 48:80] = (
         2.0  # moved by 1 to the right it shifts by 50 pixels, the wall by 25: a strip of 25 opens, and 25 at the border
     )
-    both = unseen_share(CAMERA, Depth(depth, WALL.valid, "metric"), moved(x=0.8))
-    wall = unseen_share(CAMERA, WALL, moved(x=0.8))
+    both = unseen_fraction(CAMERA, Depth(depth, WALL.valid, "metric"), moved(x=0.8))
+    wall = unseen_fraction(CAMERA, WALL, moved(x=0.8))
     assert float(both - wall) == pytest.approx(20 / 128, abs=0.02)
 
 
@@ -63,21 +63,21 @@ def test_gaps_in_the_depth_count_as_far_and_no_depth_is_an_error() -> None:
     valid[:20] = False
     depth = Depth(WALL.depth.where(valid, torch.zeros(())), valid, "metric")
     assert torch.equal(
-        unseen_share(CAMERA, depth, moved(x=1.0)), unseen_share(CAMERA, WALL, moved(x=1.0))
+        unseen_fraction(CAMERA, depth, moved(x=1.0)), unseen_fraction(CAMERA, WALL, moved(x=1.0))
     )
     with pytest.raises(ValueError, match="no valid depth"):
-        unseen_share(CAMERA, Depth(WALL.depth, torch.zeros_like(valid), "metric"), CAMERA)
+        unseen_fraction(CAMERA, Depth(WALL.depth, torch.zeros_like(valid), "metric"), CAMERA)
 
 
 def test_limit_shrinks_just_enough() -> None:
-    plan, magnitude, notes = limit(
+    plan, magnitude, notes = limit_motion(
         Articulated(frames=3, angle=15.0), CAMERA, WALL, None, 0.15, "limit"
     )
     assert 0.1 < magnitude < 0.9
-    assert 0.1 < float(unseen_share(CAMERA, WALL, plan.cameras).max()) <= 0.15
+    assert 0.1 < float(unseen_fraction(CAMERA, WALL, plan.cameras).max()) <= 0.15
     assert (
         float(
-            unseen_share(
+            unseen_fraction(
                 CAMERA,
                 WALL,
                 Articulated(frames=3, angle=15.0)(CAMERA, WALL, None, magnitude + 0.03).cameras,
@@ -86,35 +86,35 @@ def test_limit_shrinks_just_enough() -> None:
         > 0.15
     )
     assert (
-        len(notes) == 1 and "reach.max_unseen=0.15" in notes[0] and f"{magnitude:.0%}" in notes[0]
+        len(notes) == 1 and "motion_limit.max_unseen=0.15" in notes[0] and f"{magnitude:.0%}" in notes[0]
     )
 
 
 def test_limit_leaves_alone_what_fits() -> None:
-    plan, magnitude, notes = limit(Dolly(0.3), CAMERA, WALL, None, 0.2, "limit")
+    plan, magnitude, notes = limit_motion(Dolly(0.3), CAMERA, WALL, None, 0.2, "limit")
     assert (magnitude, notes) == (1.0, ())
     assert torch.equal(
         plan.cameras.world_to_camera, Dolly(0.3)(CAMERA, WALL, None).cameras.world_to_camera
     )
 
 
-@pytest.mark.parametrize("beyond", ["warn", "ignore"])
-def test_warn_and_ignore_keep_the_motion(beyond: str) -> None:
-    plan, magnitude, notes = limit(Single("left", angle=30.0), CAMERA, WALL, None, 0.1, beyond)
+@pytest.mark.parametrize("on_exceed", ["warn", "ignore"])
+def test_warn_and_ignore_keep_the_motion(on_exceed: str) -> None:
+    plan, magnitude, notes = limit_motion(Single("left", angle=30.0), CAMERA, WALL, None, 0.1, on_exceed)
     assert magnitude == 1.0
     assert torch.equal(
         plan.cameras.world_to_camera,
         Single("left", angle=30.0)(CAMERA, WALL, None).cameras.world_to_camera,
     )
     assert [("kept" in note and "%" in note) for note in notes] == (
-        [True] if beyond == "warn" else []
+        [True] if on_exceed == "warn" else []
     )
 
 
 class Fixed(Planner):
     """A planner that knows one motion only."""
 
-    scales = False
+    supports_magnitude = False
 
     def __call__(
         self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
@@ -123,6 +123,6 @@ class Fixed(Planner):
 
 
 def test_a_planner_that_does_not_scale_is_kept_with_a_note() -> None:
-    plan, magnitude, notes = limit(Fixed(), CAMERA, WALL, None, 0.1, "limit")
+    plan, magnitude, notes = limit_motion(Fixed(), CAMERA, WALL, None, 0.1, "limit")
     assert magnitude == 1.0 and len(plan.clips) == 1
     assert "cannot be shrunk" in notes[0]

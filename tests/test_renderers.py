@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lift.geometry import look_at, pinhole
-from lift.renderers import BLUR, MAX_ALPHA, MIN_TRANSMITTANCE, NEAR, Renderer, renderers
+from lift.renderers import EPS2D, MAX_ALPHA, MIN_TRANSMITTANCE, NEAR_PLANE, Renderer, renderers
 from lift.spherical_harmonics import from_rgb
 from lift.types import Cameras, Gaussians
 
@@ -102,7 +102,7 @@ def test_alpha_at_the_centre_can_be_checked_on_paper(name):
         pinhole(17, 17, 40.0),
         intrinsics=torch.tensor([[[40.0, 0.0, 8.5], [0.0, 40.0, 8.5], [0.0, 0.0, 1.0]]]),
     )
-    variance = (40 * 0.1 / 2) ** 2 + BLUR
+    variance = (40 * 0.1 / 2) ** 2 + EPS2D
     out = build(name)(row(2.0), camera)
     column = torch.arange(17) - 8.0
     expected = 0.5 * torch.exp(-0.5 * column**2 / variance)
@@ -167,7 +167,7 @@ def test_an_empty_or_hidden_scene_is_the_background_and_its_gradients_are_zero(n
     camera, background = pinhole(20, 10, 20.0), torch.tensor([0.1, 0.2, 0.3])
     renderer = build(name)
     assert (renderer(row(), camera, background).rgb == background).all()
-    hidden = row(-1.0, 0.0, NEAR / 2, 5.0)
+    hidden = row(-1.0, 0.0, NEAR_PLANE / 2, 5.0)
     hidden = replace(hidden, opacities=torch.tensor([1.0, 1.0, 1.0, 1e-3])).map(
         lambda value: value.clone().requires_grad_()
     )
@@ -288,11 +288,11 @@ def test_numba_gives_the_same_bits_with_any_number_of_threads():
 
 def test_numba_caches_kernels_under_the_hash_of_all_their_source():
     """Else a kernel would be loaded that was compiled with an older version of a function in another file."""
-    from lift.renderers.cpu import gradients, kernels
+    from lift.renderers.cpu import compile, compositing_gradient, projection
 
-    for kernel in (kernels.project, gradients.pair_sums):
+    for kernel in (projection.project, compositing_gradient.composite_gradient):
         index = kernel._cache._cache_file
-        assert index._source_stamp == kernels.fingerprint()
+        assert index._source_stamp == compile.source_hash()
         build("numba").warm_up()
         assert index._load_index(), "nothing is cached under this stamp"
 
@@ -319,7 +319,7 @@ def test_gsplat_says_what_is_missing():
 )
 def test_gsplat_agrees_with_reference(setting, triton, cuda, monkeypatch):
     if not triton:
-        monkeypatch.setattr("lift.renderers.gsplat.fused", lambda *_: False)
+        monkeypatch.setattr("lift.renderers.gsplat.can_use_triton", lambda *_: False)
     gaussians, colors, cameras = (value.to(cuda) for value in crowd(**setting))
     truth = gradients(
         build("reference"), gaussians.to(torch.float64), colors.double(), cameras.to(torch.float64)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lift.renderers.cpu import harmonics
-from lift.spherical_harmonics import seen_from
+from lift.renderers.cpu import spherical_harmonics
+from lift.spherical_harmonics import evaluate_from
 
 
 @pytest.mark.parametrize("degree", [1, 2, 3])
@@ -18,7 +18,7 @@ def test_colors_have_the_values_and_gradients_of_torchs(degree, shared):
     centers = 2 * torch.randn(views, 3, generator=generator)
     weights = torch.randn(views, count, 3, generator=generator)
     found = []
-    for function in (seen_from, harmonics.seen_from):
+    for function in (evaluate_from, spherical_harmonics.evaluate_from):
         inputs = [value.clone().requires_grad_() for value in (coeffs, means, centers)]
         colors = function(*inputs)
         (colors * weights).sum().backward()

@@ -10,9 +10,10 @@ import torch.distributed
 from torch import nn
 
 from lift.runtime import distributed
-from lift.runtime.cache import load
-from lift.training.fit import CHECKPOINT, Keep, fit
-from lift.training.replicas import Average
+from lift.runtime.serialization import load
+from lift.training.checkpoint import CheckpointCallback
+from lift.training.fit import CHECKPOINT, fit
+from lift.training.replicas import GradientAverage
 from tests.test_training import KilledError, module, settings
 
 
@@ -34,10 +35,10 @@ def _enter(rank: int, world: int, port: int, kind: str, function, arguments) -> 
         "MASTER_PORT": port,
     }
     os.environ.update({key: str(value) for key, value in told.items()})
-    here = distributed.place()
-    assert here == distributed.Place(rank, world, rank, world)
-    distributed.settle(here)
-    distributed.join(here, cuda=kind == "cuda")
+    here = distributed.process_info()
+    assert here == distributed.ProcessInfo(rank, world, rank, world)
+    distributed.bind_device(here)
+    distributed.connect(here, cuda=kind == "cuda")
     device = (
         torch.device("cuda", torch.cuda.current_device()) if kind == "cuda" else torch.device("cpu")
     )
@@ -69,8 +70,8 @@ def check_average(rank: int, world: int, device: torch.device) -> None:
     for replaced in (False, True):
         if replaced:
             parameters[1] = nn.Parameter(torch.full((80,), 2.0, device=device))
-        average = Average(parameters, bucket_bytes=100)
-        assert average.holds(parameters) and not average.holds(
+        average = GradientAverage(parameters, bucket_bytes=100)
+        assert average.matches(parameters) and not average.matches(
             [*parameters[:3], nn.Parameter(torch.ones(9, device=device))]
         )
         for repeat in (
@@ -111,7 +112,7 @@ def check_average(rank: int, world: int, device: torch.device) -> None:
 
 def check_joint_batch(rank: int, world: int, device: torch.device, folder: Path) -> None:
     """The first step's gradients, and with them the optimiser's moments, are those of one process that draws all the views at once."""
-    how = settings(steps=world, checkpoint_every=world, held_out=0)
+    how = settings(steps=world, checkpoint_every=world, test_every=0)
     seen: dict[str, torch.Tensor] = {}
     fitted = module(how)
     drawn: list[int] = []
@@ -149,7 +150,7 @@ def check_joint_batch(rank: int, world: int, device: torch.device, folder: Path)
 def check_growth(rank: int, world: int, device: torch.device, folder: Path) -> None:
     """After growth everything that is learned, and what the optimisers remember, is equal on all processes, and only rank 0 wrote."""
     how = settings(
-        steps=40, checkpoint_every=10, densify={"first": 3, "every": 3, "noise": 0.01, "dead": 0.02}
+        steps=40, checkpoint_every=10, densify={"start": 3, "every": 3, "noise_scale": 0.01, "min_opacity": 0.02}
     )
     fitted = module(how)
     optimisers = []
@@ -186,15 +187,15 @@ def fit_until(
         if trainer.current_epoch + 1 == epochs:
             raise KilledError
 
-    kept = Keep.on_train_epoch_end
-    Keep.on_train_epoch_end = killed
+    kept = CheckpointCallback.on_train_epoch_end
+    CheckpointCallback.on_train_epoch_end = killed
     try:
         fit(fitted, [1, 2, 3], folder, how, trainer(device), 0)
         assert epochs is None
     except KilledError:
         pass
     finally:
-        Keep.on_train_epoch_end = kept
+        CheckpointCallback.on_train_epoch_end = kept
     assert until <= fitted.step < until + world
 
 

@@ -15,10 +15,10 @@ from lift.distortions import distortions
 from lift.distortions.rigid import Rigid
 from lift.geometry import look_at, pinhole
 from lift.io.image import Picture
-from lift.outputs.charts import Band, Series, line_chart, map_view, number_text, thinned
+from lift.outputs.charts import Band, Series, line_chart, map_view, format_number, downsample
 from lift.outputs.fly_through import FlyThrough
-from lift.outputs.quality import FrameFinding, Scene, summarize
-from lift.outputs.report import command, stage_costs, training_curves, write_report
+from lift.outputs.quality import FrameMetrics, SceneQuality, summarize
+from lift.outputs.report import format_command, stage_costs, training_curves, write_report
 from lift.renderers.reference import Reference
 from lift.types import (
     Cameras,
@@ -76,7 +76,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.seen if name == tag]
 
 
-def make_scene(folder: Path, name: str = EVIL) -> Scene:
+def make_scene(folder: Path, name: str = EVIL) -> SceneQuality:
     """Two clips of three frames, the second continuing the first; 40 Gaussians; a log of ten steps."""
     torch.manual_seed(0)
     camera = pinhole(32, 24, 30.0)
@@ -126,7 +126,7 @@ def make_scene(folder: Path, name: str = EVIL) -> Scene:
         writer.add_scalar("val/held_out_psnr", 18.0, 10)
     picture = Picture(name, Frames(frames.images[:1]), camera, "0" * 64, ("focal length assumed",))
     known = Depth(depth, torch.ones(24, 32, dtype=torch.bool), "affine-invariant")
-    return Scene(picture, known, trajectory, frames, reconstruction, gaussians, distortion, folder)
+    return SceneQuality(picture, known, trajectory, frames, reconstruction, gaussians, distortion, folder)
 
 
 PROVENANCE = {
@@ -141,7 +141,7 @@ PROVENANCE = {
     "licences": {"lift": "Apache-2.0", "prior warp": "MIT"},
     "notes": ["focal length <i>assumed</i>"],
     "stages": [
-        {"stage": name, "key": "0", "seconds": seconds, "peak_bytes": 2**29, "found": found}
+        {"stage": name, "key": "0", "seconds": seconds, "peak_bytes": 2**29, "cached": found}
         for name, seconds, found in [
             ("depth", 0.5, True),
             ("clip", 1.0, False),
@@ -163,10 +163,10 @@ TRUTH = {
 SHARES = {"camera": 0.5, "geometry": 0.25, "appearance": 0.125, "unexplained": 0.125}
 
 
-def findings(learned: float = 1.0) -> list[FrameFinding]:
+def findings(learned: float = 1.0) -> list[FrameMetrics]:
     clips = ["input", *["right"] * 3, *["right/<b>up"] * 3]
     return [
-        FrameFinding(
+        FrameMetrics(
             v,
             clip,
             20.0 + v,
@@ -182,17 +182,17 @@ def findings(learned: float = 1.0) -> list[FrameFinding]:
     ]
 
 
-def flight(scene: Scene, smallest: float = 0.95) -> FlyThrough:
+def flight(scene: SceneQuality, smallest: float = 0.95) -> FlyThrough:
     return FlyThrough(scene.picture.cameras, 1.0, torch.tensor([1.0, smallest]))
 
 
 def write(
-    folder: Path, scene: Scene, found: list[FrameFinding], truth: dict | None, **changed
+    folder: Path, scene: SceneQuality, found: list[FrameMetrics], truth: dict | None, **changed
 ) -> tuple[str, Page]:
     (folder / "video.mp4").write_bytes(b"")
     video = [torch.randint(0, 256, (24, 32, 3), dtype=torch.uint8) for _ in range(6)]
     metrics = (
-        summarize(scene, found, flight(scene), gaussians_limit=60_000, compared=truth) | changed
+        summarize(scene, found, flight(scene), max_gaussians=60_000, truth_metrics=truth) | changed
     )
     write_report(folder, scene, Reference(), found, metrics, PROVENANCE, video)
     text = (folder / "report.html").read_text(encoding="utf-8")
@@ -264,7 +264,7 @@ def test_a_good_scene_is_called_good(tmp_path):
 def test_metrics_begin_with_the_verdict(tmp_path):
     scene = make_scene(tmp_path)
     lost = [*findings()[:-1], replace(findings()[-1], registered=False, psnr=3.0)]
-    metrics = summarize(scene, lost, flight(scene), gaussians_limit=60_000)
+    metrics = summarize(scene, lost, flight(scene), max_gaussians=60_000)
     first = [
         "verdict",
         "reasons",
@@ -275,20 +275,20 @@ def test_metrics_begin_with_the_verdict(tmp_path):
     ]
     assert list(metrics)[:6] == first and metrics["verdict"] == "poor"
     assert (
-        metrics["placed_frames"] == 6
+        metrics["registered_frames"] == 6
         and metrics["frames"] == 7
         and metrics["held_out_psnr"] == 25.0
     )
     assert metrics["frames_psnr"] == pytest.approx((21 + 22 + 23 + 24) / 4), (
         "frames without a camera tell nothing"
     )
-    assert metrics["coverage"] == {"mean": pytest.approx(0.975), "smallest": pytest.approx(0.95)}
+    assert metrics["coverage"] == {"mean": pytest.approx(0.975), "min": pytest.approx(0.95)}
 
 
 def test_nan_is_poor_and_valid_json(tmp_path):
     scene = make_scene(tmp_path)
     failed = [replace(findings()[0], psnr=float("nan")), *findings()[1:]]
-    metrics = summarize(scene, failed, flight(scene), gaussians_limit=60_000)
+    metrics = summarize(scene, failed, flight(scene), max_gaussians=60_000)
     assert metrics["input_psnr"] is None and metrics["reasons"][0].startswith(
         "The canonical scene does not explain the input view (NaN"
     )
@@ -310,7 +310,7 @@ def test_nothing_planned_is_shown_of_given_frames(tmp_path):
     text, page = write(tmp_path, given, found, None)
     assert "No camera path was planned" in " ".join(page.text.split())
     assert "Dotted: as planned" not in page.text and 'class="faint"' not in text
-    assert "6 · not placed" in page.text and "continued along" not in page.text
+    assert "6 · not registered" in page.text and "continued along" not in page.text
 
 
 def test_names_are_text(written):
@@ -343,7 +343,7 @@ def test_input_best_median_and_worst_frame_are_compared(written):
             for what in ("frame", "render", "difference", "depth", "depth of the scene")
         } <= set(alts)
     assert (
-        "Best · frame 6 of right/<b>up · 26.0 dB · 27.0 dB with its distortion put in"
+        "Best · frame 6 of right/<b>up · 26.0 dB · 27.0 dB with its distortion applied"
         in " ".join(page.text.split())
     )
 
@@ -367,10 +367,10 @@ def test_numbers_of_the_run_appear(written):
 
 
 def test_a_run_that_learned_nothing_has_no_truth_and_no_log_says_so(tmp_path):
-    scene = replace(make_scene(tmp_path, "plain"), fitted=tmp_path / "nowhere")
+    scene = replace(make_scene(tmp_path, "plain"), fit_folder=tmp_path / "nowhere")
     text, page = write(tmp_path, scene, findings(0.0), None)
     assert (
-        "Every frame was taken at its word" in " ".join(page.text.split())
+        "No distortion was learned for any frame" in " ".join(page.text.split())
         and "camera turned by" not in text
     )
     assert 'id="truth"' not in text and "no training logs" in text
@@ -387,9 +387,9 @@ def test_parts_of_a_distortion_and_what_became_of_them_are_told(tmp_path):
     }
     composed = distortions.build({"name": "composed", "parts": ["rigid", "blur"]}, **supplied)
     composed.progress = 0.5
-    composed.judge(
+    composed.prune(
         lambda: torch.tensor(
-            [1 - 0.41 * any(isinstance(part, Rigid) for part in composed.acting())]
+            [1 - 0.41 * any(isinstance(part, Rigid) for part in composed.active_parts())]
         )
     )
     text = " ".join(
@@ -397,12 +397,12 @@ def test_parts_of_a_distortion_and_what_became_of_them_are_told(tmp_path):
     )
     assert "rigid kept (41 %), blur dropped (0 %)." in text
     needless = distortions.build(
-        {"name": "composed", "parts": ["rigid", "blur"]}, **supplied, agree=True
+        {"name": "composed", "parts": ["rigid", "blur"]}, **supplied, multiview_consistent=True
     )
     text = " ".join(
         write(tmp_path, replace(scene, distortion=needless), findings(), TRUTH)[1].text.split()
     )
-    assert "vouches that its frames show one scene, so rigid, blur were not needed." in text
+    assert "guarantees that its frames show one scene, so rigid, blur were not needed." in text
 
 
 def test_a_run_without_clips_is_a_page_too(tmp_path):
@@ -416,13 +416,13 @@ def test_a_run_without_clips_is_a_page_too(tmp_path):
 
 def test_stages_of_one_name_are_summed():
     depth, clips, fit = stage_costs(PROVENANCE["stages"])
-    assert (clips["seconds"], clips["count"], clips["found"]) == (3.0, 2, 1)
-    assert fit["share"] == 1.0 and depth["share"] == pytest.approx(0.5 / 130)
+    assert (clips["seconds"], clips["count"], clips["cached"]) == (3.0, 2, 1)
+    assert fit["fraction"] == 1.0 and depth["fraction"] == pytest.approx(0.5 / 130)
 
 
 def test_the_command_can_be_typed():
-    assert command(["lift run", "image=a b.jpg"]) == "lift run 'image=a b.jpg'"
-    assert command(["/somewhere/bin/lift", "-m"]) == "lift -m"
+    assert format_command(["lift run", "image=a b.jpg"]) == "lift run 'image=a b.jpg'"
+    assert format_command(["/somewhere/bin/lift", "-m"]) == "lift -m"
 
 
 def test_a_step_logged_twice_is_drawn_once(tmp_path):
@@ -436,7 +436,7 @@ def test_a_step_logged_twice_is_drawn_once(tmp_path):
 
 
 def test_charts_place_values_where_the_axes_say():
-    chart = line_chart("t", [Series("a", [0, 10], [0.0, 100.0])], width=520, height=190, zero=True)
+    chart = line_chart("t", [Series("a", [0, 10], [0.0, 100.0])], width=520, height=190, from_zero=True)
     ticks = {
         label: float(y) - 3.5
         for y, label in re.findall(r'y="([\d.]+)" text-anchor="end">([^<]+)<', chart)
@@ -473,7 +473,7 @@ def test_maps_keep_both_axes_to_one_scale():
 
 
 def test_numbers_are_short_and_long_curves_thin():
-    assert [number_text(v) for v in (0, 0.12345, 999, 1234, 40_000, 1_500_000)] == [
+    assert [format_number(v) for v in (0, 0.12345, 999, 1234, 40_000, 1_500_000)] == [
         "0",
         "0.123",
         "999",
@@ -481,5 +481,5 @@ def test_numbers_are_short_and_long_curves_thin():
         "40k",
         "1.5M",
     ]
-    x, y = thinned(range(1000), [1.0] * 1000)
+    x, y = downsample(range(1000), [1.0] * 1000)
     assert len(x) <= 240 and set(y) == {1.0}

@@ -9,7 +9,8 @@ from torch.nn.functional import grid_sample
 from lift.geometry import inside, pinhole, project, unproject
 from lift.planners.articulated import Articulated
 from lift.synthetic import scenes
-from lift.synthetic.raycast import Ball, Box, Column, Scene, picture, render
+from lift.synthetic.raycast import RayCastScene, render, render_picture
+from lift.synthetic.shapes import Ball, Box, Column
 from lift.types import Cameras, Depth
 
 
@@ -17,8 +18,8 @@ def grey(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     return torch.full((len(u), 3), 0.5)
 
 
-def hall(*shapes: Ball | Box | Column) -> Scene:
-    return Scene(
+def hall(*shapes: Ball | Box | Column) -> RayCastScene:
+    return RayCastScene(
         (Box((0, 0, 0), (40, 40, 40), grey, hollow=True), *shapes), lamp=(0.0, -15.0, -5.0)
     )
 
@@ -32,21 +33,21 @@ def two_views(size: int = 96) -> Cameras:
 def test_depth_is_that_of_the_surface_along_the_axis() -> None:
     camera = pinhole(65, 65, 65.0)  # an odd size: a pixel's centre lies on the axis
     middle = (32, 32)
-    _, depth = picture(hall(Ball((0, 0, 6), 1.0, grey)), camera)
+    _, depth = render_picture(hall(Ball((0, 0, 6), 1.0, grey)), camera)
     assert float(depth[middle]) == pytest.approx(5.0, abs=1e-5)
     assert float(depth[0, 0]) == pytest.approx(
         20.0, abs=1e-4
     )  # the wall is flat: z-depth, not distance
-    _, depth = picture(hall(Box((0, 0, 6), (2, 2, 2), grey, turn=45.0)), camera)
+    _, depth = render_picture(hall(Box((0, 0, 6), (2, 2, 2), grey, turn=45.0)), camera)
     assert float(depth[middle]) == pytest.approx(6 - math.sqrt(2), abs=1e-4)
-    _, depth = picture(hall(Column((0, 0, 6), 0.5, 2.0, grey)), camera)
+    _, depth = render_picture(hall(Column((0, 0, 6), 0.5, 2.0, grey)), camera)
     assert float(depth[middle]) == pytest.approx(5.5, abs=1e-5)
     assert float(depth[0, 32]) == pytest.approx(20.0, abs=1e-4)  # it ends
 
 
 def test_turned_box_stands_where_it_is_and_faces_where_it_turns() -> None:
     camera = pinhole(129, 129, 129.0)
-    _, depth = picture(hall(Box((1, 0, 8), (2, 2, 0.01), grey, turn=30.0)), camera)
+    _, depth = render_picture(hall(Box((1, 0, 8), (2, 2, 0.01), grey, turn=30.0)), camera)
     face = depth < 15
     points = unproject(depth[None], camera)[0][face]
     assert torch.allclose(points.mean(0), torch.tensor([1.0, 0.0, 8.0]), atol=0.1)
@@ -75,7 +76,7 @@ def test_views_agree_where_both_see(name: str) -> None:
 
 
 def test_edges_are_antialiased() -> None:
-    scene = Scene(
+    scene = RayCastScene(
         (
             Ball((0, 0, 0), 30.0, lambda u, v: torch.ones(len(u), 3), hollow=True, glow=1.0),
             Box((0, 0, 5), (4, 4, 0.1), lambda u, v: torch.zeros(len(u), 3)),
@@ -83,11 +84,11 @@ def test_edges_are_antialiased() -> None:
         lamp=(0, -9, 0),
     )
     camera = pinhole(48, 48, 30.7)
-    colors, _ = picture(scene, camera)
+    colors, _ = render_picture(scene, camera)
     covered = 1 - float(colors.mean())
     assert covered == pytest.approx((4 / 4.95 * 30.7 / 48) ** 2, abs=0.004)
     assert len(colors.unique()) > 2
-    fine, _ = picture(scene, camera.resized(480, 480))
+    fine, _ = render_picture(scene, camera.resized(480, 480))
     exact = fine.view(48, 10, 48, 10, 3).mean((1, 3))
     assert float((colors - exact).abs().max()) < 0.3  # five samples of a straight edge
 
@@ -119,19 +120,19 @@ def test_same_bits_however_it_is_asked() -> None:
 
 def test_shadow_and_glow() -> None:
     ball, floor = Ball((0, 0, 8), 1.0, grey), Box((0, 3, 8), (20, 0.2, 20), grey)
-    scene = Scene(
+    scene = RayCastScene(
         (Box((0, 0, 0), (60, 60, 60), grey, hollow=True), ball, floor),
         lamp=(0.0, -20.0, 8.0),
         ambient=0.3,
     )
     camera = pinhole(64, 64, 50.0)
-    colors, _ = picture(scene, camera)
+    colors, _ = render_picture(scene, camera)
     under, beside = (
         project(torch.tensor([[x, 2.9, 8.0]]), camera)[0][0, 0].long() for x in (0.0, 3.0)
     )
     assert float(colors[under[1], under[0], 0]) < 0.7 * float(colors[beside[1], beside[0], 0])
-    glowing = Scene((scene.shapes[0], Ball((0, 0, 8), 1.0, grey, glow=1.0)), lamp=(0.0, -20.0, 8.0))
-    assert float(picture(glowing, camera)[0][32, 32, 0]) == pytest.approx(
+    glowing = RayCastScene((scene.shapes[0], Ball((0, 0, 8), 1.0, grey, glow=1.0)), lamp=(0.0, -20.0, 8.0))
+    assert float(render_picture(glowing, camera)[0][32, 32, 0]) == pytest.approx(
         0.5 ** (1 / 2.2), abs=1e-5
     )
 

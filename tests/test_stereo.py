@@ -8,8 +8,13 @@ import torch
 
 from lift.geometry import look_at, pinhole, rigid
 from lift.multiview.depth_alignment import track_depth
-from lift.multiview.stereo import SHOWN, neighbours_of, plane_depths, refine
-from lift.multiview.stereo.fusion import confirmed, in_front, spread
+from lift.multiview.stereo import (
+    MIN_POINT_CONFIDENCE,
+    plane_depths,
+    refine_depth,
+    select_neighbours,
+)
+from lift.multiview.stereo.fusion import count_confirmations, diffuse_values, find_contradictions
 from lift.multiview.stereo.sweep import sweep
 from lift.synthetic import scenes
 from lift.types import Cameras, Frames, PointCloud, Reconstruction
@@ -42,7 +47,7 @@ def guess(cameras: Cameras, frames: Frames, ratio: torch.Tensor | float = 1.5) -
 
 def test_refined_depth_is_within_two_percent_of_the_truth(captured):
     cameras, frames = captured
-    found = refine(Frames(frames.images), guess(cameras, frames), long_side=SIZE)
+    found = refine_depth(Frames(frames.images), guess(cameras, frames), long_side=SIZE)
     error = (found.depth / frames.depth).log().abs()
     sure = found.confidence > 0.5
     assert float(sure.float().mean()) > 0.5
@@ -54,7 +59,7 @@ def test_refined_depth_is_within_two_percent_of_the_truth(captured):
 def test_depth_of_single_pictures_follows_the_stereo_locally(captured):
     cameras, frames = captured
     ramp = torch.linspace(0.7, 1.8, SIZE).expand(SIZE, SIZE)
-    found = refine(Frames(frames.images), guess(cameras, frames, ramp), long_side=SIZE)
+    found = refine_depth(Frames(frames.images), guess(cameras, frames, ramp), long_side=SIZE)
     unsure = found.confidence < 0.5
     error = (found.depth / frames.depth).log().abs()
     before = ramp.log().abs().expand_as(error)
@@ -63,7 +68,7 @@ def test_depth_of_single_pictures_follows_the_stereo_locally(captured):
 
 def test_every_pixel_of_a_placed_frame_keeps_a_depth(captured):
     cameras, frames = captured
-    found = refine(Frames(frames.images), guess(cameras, frames), long_side=SIZE // 2)
+    found = refine_depth(Frames(frames.images), guess(cameras, frames), long_side=SIZE // 2)
     assert bool((found.depth > 0).all())
     assert len(found.points) > 0.5 * found.depth.numel()
 
@@ -72,7 +77,7 @@ def test_two_views_prove_depth_together(captured):
     cameras, frames = captured
     pair = [1, 6]
     own = Frames(frames.images[pair], frames.depth[pair])
-    found = refine(Frames(own.images), guess(cameras[pair], own), long_side=SIZE)
+    found = refine_depth(Frames(own.images), guess(cameras[pair], own), long_side=SIZE)
     sure = found.confidence > 0.5
     error = (found.depth / own.depth).log().abs()
     assert float(sure.float().mean()) > 0.3
@@ -84,7 +89,7 @@ def test_frames_without_parallax_keep_their_depth(captured):
     cameras, frames = captured
     still = Frames(frames.images[:1].repeat(7, 1, 1, 1), frames.depth[:1].repeat(7, 1, 1))
     given = guess(cameras[[0] * 7], still)
-    found = refine(Frames(still.images), given, long_side=SIZE // 2)
+    found = refine_depth(Frames(still.images), given, long_side=SIZE // 2)
     assert torch.equal(found.depth, given.depth)
     assert len(found.points) == found.depth.numel()
 
@@ -93,7 +98,7 @@ def test_frames_without_triangulated_points_keep_their_depth(captured):
     cameras, frames = captured
     given = guess(cameras, frames)
     given = replace(given, tracks=torch.zeros_like(given.tracks))
-    found = refine(Frames(frames.images), given, long_side=SIZE // 2)
+    found = refine_depth(Frames(frames.images), given, long_side=SIZE // 2)
     assert torch.equal(found.depth, given.depth)
     assert len(found.points) == found.depth.numel()
 
@@ -107,9 +112,9 @@ def test_a_view_of_unknown_unit_adds_no_points(captured):
     depth[6] *= 10
     tracks[6] = 0
     given = replace(given, depth=depth, tracks=tracks)
-    found = refine(Frames(images), given, long_side=SIZE // 2)
+    found = refine_depth(Frames(images), given, long_side=SIZE // 2)
     assert bool((found.confidence[6] > 0).all())
-    assert float((found.confidence[6] < SHOWN).float().mean()) > 0.9
+    assert float((found.confidence[6] < MIN_POINT_CONFIDENCE).float().mean()) > 0.9
 
 
 @pytest.mark.slow
@@ -123,7 +128,7 @@ def test_compiled_and_torch_sweeps_agree(captured):
         frames.images.float().mean(-1)[:, None] / 255, (64, 64), mode="area"
     )[:, 0]
     typical = frames.depth.flatten(1).median(1).values
-    neighbours = neighbours_of(small, typical)
+    neighbours = select_neighbours(small, typical)
     near = frames.depth.flatten(1).amin(1) / 1.2
     far = frames.depth.flatten(1).amax(1) * 1.2
     planes = plane_depths(small, neighbours, near, far)
@@ -142,18 +147,18 @@ def test_compiled_and_torch_sweeps_agree(captured):
 def test_neighbours_confirm_true_depth_and_not_a_wrong_one(captured):
     cameras, frames = captured
     neighbours = torch.tensor([[k for k in range(7) if k != view][:4] for view in range(7)])
-    right = confirmed(frames.depth, cameras, neighbours)
+    right = count_confirmations(frames.depth, cameras, neighbours)
     wrong = frames.depth.clone()
     wrong[0] *= 1.15
     assert float(right[0].median()) > 2
-    assert float(confirmed(wrong, cameras, neighbours)[0].median()) < 0.5
+    assert float(count_confirmations(wrong, cameras, neighbours)[0].median()) < 0.5
     assert (
-        float(in_front(frames.depth, torch.ones_like(frames.depth), cameras, neighbours)[0].mean())
+        float(find_contradictions(frames.depth, torch.ones_like(frames.depth), cameras, neighbours)[0].mean())
         < 0.1
     )
     near = frames.depth.clone()
     near[0] *= 0.7
-    assert float(in_front(near, torch.ones_like(near), cameras, neighbours)[0].mean()) > 0.8
+    assert float(find_contradictions(near, torch.ones_like(near), cameras, neighbours)[0].mean()) > 0.8
 
 
 def test_spread_continues_known_values_smoothly():
@@ -163,11 +168,11 @@ def test_spread_continues_known_values_smoothly():
     values[:, :, -4:] = 3.0
     weight[:, :, :4] = 1.0
     weight[:, :, -4:] = 1.0
-    out = spread(values, weight)
+    out = diffuse_values(values, weight)
     assert torch.allclose(out[:, :, 0], torch.ones(1, 32), atol=0.1)
     assert torch.allclose(out[:, :, -1], torch.full((1, 32), 3.0), atol=0.2)
     assert 1.3 < float(out[:, :, 22:26].mean()) < 2.7
-    assert not spread(values, torch.zeros_like(weight)).any()
+    assert not diffuse_values(values, torch.zeros_like(weight)).any()
 
 
 def test_neighbours_are_wide_enough_and_not_the_view_itself():
@@ -176,7 +181,7 @@ def test_neighbours_are_wide_enough_and_not_the_view_itself():
     target = torch.tensor([0.5, 0.0, 4.0]).expand(11, 3)
     world = look_at(eyes, target, torch.tensor([0.0, 1.0, 0.0]).expand(11, 3))
     cameras = replace(camera, world_to_camera=world, intrinsics=camera.intrinsics.expand(11, 3, 3))
-    found = neighbours_of(cameras, torch.full((11,), 4.0), count=3)
+    found = select_neighbours(cameras, torch.full((11,), 4.0), count=3)
     assert not (found == torch.arange(11)[:, None]).any()
     assert (found[0] >= 2).all()
 
@@ -192,8 +197,8 @@ def test_tracks_become_sparse_depth():
 def test_the_sweep_on_a_gpu_finds_what_it_finds_on_the_cpu(captured, cuda):
     cameras, frames = captured
     given = guess(cameras, frames)
-    own = refine(Frames(frames.images), given, long_side=SIZE)
-    theirs = refine(Frames(frames.images), given, long_side=SIZE, device=cuda)
+    own = refine_depth(Frames(frames.images), given, long_side=SIZE)
+    theirs = refine_depth(Frames(frames.images), given, long_side=SIZE, device=cuda)
     both = (own.confidence > 0.5) & (theirs.confidence > 0.5)
     same = ((own.depth / theirs.depth).log().abs() < 0.01)[both]
     assert float(both.float().mean()) > 0.5

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from lift.geometry import pinhole
-from lift.runtime.cache import Store, key_of, load, save
+from lift.runtime.cache import Store, hash_key
+from lift.runtime.serialization import load, save
 from lift.types import Clip, Depth, Frames, PointCloud, Reconstruction, Trajectory
 
 
@@ -49,17 +50,17 @@ def test_values_come_back_bit_for_bit(tmp_path, value):
 def test_a_key_follows_what_it_is_made_of(tmp_path):
     file = tmp_path / "model.bin"
     file.write_bytes(b"one")
-    first = key_of("stage", {"a": 1, "b": file})
-    assert key_of("stage", {"b": file, "a": 1}) == first
-    assert key_of("stage", {"a": 2, "b": file}) != first
+    first = hash_key("stage", {"a": 1, "b": file})
+    assert hash_key("stage", {"b": file, "a": 1}) == first
+    assert hash_key("stage", {"a": 2, "b": file}) != first
     file.write_bytes(b"two")
-    assert key_of("stage", {"a": 1, "b": file}) != first
+    assert hash_key("stage", {"a": 1, "b": file}) != first
     with pytest.raises(TypeError, match="object"):
-        key_of(object())
+        hash_key(object())
 
 
 def test_a_key_follows_every_byte_of_what_is_read_in_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("lift.runtime.cache._BLOCK", 4)
+    monkeypatch.setattr("lift.runtime.cache._BLOCK_BYTES", 4)
     file, found = tmp_path / "model.bin", set()
     for content in (
         b"12345678ab",
@@ -72,7 +73,7 @@ def test_a_key_follows_every_byte_of_what_is_read_in_blocks(tmp_path, monkeypatc
     ):
         file.write_bytes(content)
         os.utime(file, ns=(0, len(found) + 1))
-        found.add(key_of(file))
+        found.add(hash_key(file))
     assert len(found) == 7
 
 
@@ -80,7 +81,7 @@ def test_a_stage_is_made_once(tmp_path):
     store, calls = Store(tmp_path), []
     for expected in (False, True):
         value, stage = store.value("plan", "k", lambda: calls.append(1) or {"x": torch.ones(2)})
-        assert stage.found is expected and value["x"].equal(torch.ones(2))
+        assert stage.cached is expected and value["x"].equal(torch.ones(2))
     assert len(calls) == 1
     manifest = json.loads((tmp_path / "plan-k" / "manifest.json").read_text())
     assert manifest["stage"] == "plan" and manifest["seconds"] >= 0 and manifest["peak_bytes"] > 0

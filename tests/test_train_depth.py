@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lift.depths.lite import Network
+from lift.depths.lite import LiteNetwork
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 import depth_scenes as scenes  # noqa: E402
@@ -20,13 +20,13 @@ import train_depth as training  # noqa: E402
 NONE = scenes.Pictures(torch.zeros(0, 8, 8, 3, dtype=torch.uint8))
 
 
-def empty(seed: int = 0) -> scenes.Place:
-    place = scenes.Place(np.random.default_rng(seed))
+def empty(seed: int = 0) -> scenes.RandomScene:
+    place = scenes.RandomScene(np.random.default_rng(seed))
     place.sky()
     return place
 
 
-def packed(place: scenes.Place) -> dict[str, torch.Tensor]:
+def packed(place: scenes.RandomScene) -> dict[str, torch.Tensor]:
     out = {
         key: torch.as_tensor(np.ascontiguousarray(value), dtype=torch.float32)
         for key, value in place.packed().items()
@@ -70,14 +70,14 @@ def test_rays_meet_shapes_where_geometry_says():
 def test_every_place_is_the_same_from_the_same_seed_and_has_near_and_far(name):
     spreads = []
     for seed in range(3):
-        images, inverse = scenes.render([scenes.Place.chance(seed, 0, name)] * 2, 48, 36, NONE, 7)
+        images, inverse = scenes.render([scenes.RandomScene.chance(seed, 0, name)] * 2, 48, 36, NONE, 7)
         assert (
             images.shape == (2, 36, 48, 3)
             and images.dtype == torch.uint8
             and inverse.isfinite().all()
             and (inverse >= 0).all()
         )
-        again, same = scenes.render([scenes.Place.chance(seed, 0, name)], 48, 36, NONE, 7)
+        again, same = scenes.render([scenes.RandomScene.chance(seed, 0, name)], 48, 36, NONE, 7)
         assert torch.equal(again[0], images[0]) and torch.equal(same[0], inverse[0])
         spreads.append(float(inverse[0].quantile(0.95) / inverse[0].quantile(0.05).clamp(min=1e-3)))
     assert max(spreads) > 1.5 and float(images.float().std()) > 8
@@ -100,7 +100,7 @@ def test_the_gpu_kernel_meets_what_the_cpu_meets(device):
     toward = torch.cat([torch.rand(96, 2, generator=rng) - 0.5, torch.ones(96, 1)], 1)
     origin = torch.cat([torch.zeros(48, 3), 0.1 * torch.randn(48, 3, generator=rng)])
     for name, seed in (("portrait", 1), ("still", 3)):
-        shapes = packed(scenes.Place.chance(seed, 0, name))
+        shapes = packed(scenes.RandomScene.chance(seed, 0, name))
         given = [x.to(device) for x in (origin, toward, torch.full((96,), 1e3))]
         distance, which = scenes_triton.cast(
             {key: value.to(device) for key, value in shapes.items()}, *given
@@ -114,8 +114,8 @@ def test_the_gpu_kernel_meets_what_the_cpu_meets(device):
 def test_a_gpu_renders_the_same_places(cuda):
     there = scenes.Pictures(NONE.images.to(cuda))
     for name in scenes.PLACES:
-        images, expected = scenes.render([scenes.Place.chance(3, 0, name)], 64, 48, NONE)
-        found, inverse = scenes.render([scenes.Place.chance(3, 0, name)], 64, 48, there)
+        images, expected = scenes.render([scenes.RandomScene.chance(3, 0, name)], 64, 48, NONE)
+        found, inverse = scenes.render([scenes.RandomScene.chance(3, 0, name)], 64, 48, there)
         near = (inverse.cpu() - expected).abs() < 1e-2 * expected + 1e-6
         assert (
             near.float().mean() > 0.98
@@ -164,7 +164,7 @@ def test_two_processes_learn_one_network_from_pictures_of_their_own(device, tmp_
     script.write_text(
         f"import sys; sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(training.__file__).parent)]}\n"
         f"import train_depth as t\nt.SHARED, t.SIDE, t.SIZES = t.Path({str(tmp_path / 'nowhere')!r}), 64, ((64, 64),)\n"
-        "class Training(t.DepthTraining):\n    def look(self):\n        super().look()\n"
+        "class Training(t.DepthTraining):\n    def evaluate(self):\n        super().evaluate()\n"
         f"        t.torch.save(self.network.leave.weight.detach().cpu(), f'{tmp_path}/{{self.trainer.world_size}}-{{self.trainer.global_rank}}.pt')\n"
         "t.DepthTraining = Training\n"
         "if __name__ == '__main__':\n    t.main()\n"
@@ -198,16 +198,16 @@ def test_the_loss_does_not_see_scale_and_shift_but_all_else():
     truth = torch.rand(2, 40, 40, generator=rng)
     known = torch.rand(2, 40, 40, generator=rng) > 0.3
     for same in (truth, 7 * truth - 3, 0.01 * truth):
-        assert all(float(part.max()) < 1e-3 for part in training.off(same, truth, known))
+        assert all(float(part.max()) < 1e-3 for part in training.depth_losses(same, truth, known))
     spoiled = torch.where(known, truth, 99.0)
-    assert all(float(part.max()) < 1e-3 for part in training.off(truth, spoiled, known)), (
+    assert all(float(part.max()) < 1e-3 for part in training.depth_losses(truth, spoiled, known)), (
         "nor what is not known"
     )
     assert (
-        float(training.off(-truth, truth, known)[0].min()) > 0.5
-        and float(training.off(truth.flip(1), truth, known)[0].min()) > 0.5
+        float(training.depth_losses(-truth, truth, known)[0].min()) > 0.5
+        and float(training.depth_losses(truth.flip(1), truth, known)[0].min()) > 0.5
     )
-    assert training.off(truth, truth, known & False)[0].tolist() == [0, 0]
+    assert training.depth_losses(truth, truth, known & False)[0].tolist() == [0, 0]
     assert training.agreement(truth.exp(), truth).tolist() == pytest.approx(
         [1, 1]
     ) and training.agreement(-truth, truth).tolist() == pytest.approx([-1, -1])
@@ -221,29 +221,29 @@ def test_pictures_and_depth_are_cut_alike(monkeypatch):
         "inverse": (ramp * 8 / 255).half(),
         "extent": torch.tensor([[32, 32], [32, 24], [20, 32]]),
     }
-    image, inverse = training.cropped(source, torch.tensor([0]), (32, 32), None)
+    image, inverse = training.random_crops(source, torch.tensor([0]), (32, 32), None)
     torch.testing.assert_close(image[0, 0], source["image"][0, :, :, 0].float() / 255)
     torch.testing.assert_close(inverse[0], source["inverse"][0].float(), atol=1e-3, rtol=0)
     for seed in range(4):
-        image, inverse = training.cropped(
+        image, inverse = training.random_crops(
             source, torch.arange(3), (16, 16), torch.Generator().manual_seed(seed)
         )
         inner = (slice(None), slice(2, -2), slice(2, -2))
         assert (image[:, 0][inner] - inverse[inner]).abs().max() < 0.05, "a pixel at most"
-    disguised = training.disguised(image, torch.Generator().manual_seed(0))
+    disguised = training.augment(image, torch.Generator().manual_seed(0))
     assert disguised.shape == image.shape and disguised.min() >= 0 and disguised.max() <= 1
 
 
 def test_the_encoder_takes_over_all_that_it_has_of_the_pretrained():
-    network, names = Network(), {}
-    network.begin(Everything(names))
+    network, names = LiteNetwork(), {}
+    network.load_imagenet(Everything(names))
     state = network.state_dict()
     encoder = [
         name for name in state if name.startswith(("stem", "blocks")) and "num_batches" not in name
     ]
     assert len(names) == len(encoder) and all((state[name] == 0.5).all() for name in encoder)
     with pytest.raises(KeyError):
-        network.begin({})
+        network.load_imagenet({})
 
 
 class Everything(dict):
@@ -292,7 +292,7 @@ def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch, t
     curve = json.loads((tmp_path / "straight" / "curve.json").read_text())
     assert [look["step"] for look in curve] == [4, 8, 12] and curve[-1]["loss"] < curve[0]["loss"]
     assert (tmp_path / "straight" / "lite.safetensors").stat().st_size < 4_000_000
-    network = Network()
+    network = LiteNetwork()
     missing, unexpected = network.load_state_dict(straight, strict=False)
     assert not unexpected and all("num_batches" in name for name in missing)
     assert [

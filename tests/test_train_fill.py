@@ -11,8 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lift.depths.lite import Network as DepthNetwork
-from lift.warping.fill_network import CHECKSUM, WEIGHTS, Network, fill, prepared, shipped, spread
+from lift.depths.lite import LiteNetwork as DepthNetwork
+from lift.warping.fill_network import (
+    CHECKSUM,
+    WEIGHTS,
+    FillNetwork,
+    diffuse_pyramid,
+    fill_holes,
+    load_shipped,
+    prepare_input,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 import train_depth as depth_training  # noqa: E402
@@ -34,15 +42,15 @@ def card() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def test_holes_are_filled_from_what_lies_behind_and_nothing_else_is_touched():
     rgb, inverse, hole = card()
     spoiled = torch.where(hole[:, None], 7.0, rgb)
-    filled = fill(Network(), spoiled, inverse, hole)
+    filled = fill_holes(FillNetwork(), spoiled, inverse, hole)
     assert torch.equal(filled.masked_select(~hole[:, None]), rgb.masked_select(~hole[:, None]))
     assert (filled - rgb).abs().max() < 0.1, "to begin with, smoothly; of the card nothing"
-    smooth, weight = prepared(spoiled, inverse, hole)
+    smooth, weight = prepare_input(spoiled, inverse, hole)
     assert not weight[:, 10:40, 10:30].any() and weight[:, :, 36:].all()
-    network = Network()
+    network = FillNetwork()
     torch.nn.init.normal_(network.leave.weight)
     with torch.no_grad():
-        other = fill(network, spoiled, inverse, hole)
+        other = fill_holes(network, spoiled, inverse, hole)
     assert (
         torch.equal(other.masked_select(~hole[:, None]), rgb.masked_select(~hole[:, None]))
         and other.min() >= 0
@@ -51,9 +59,9 @@ def test_holes_are_filled_from_what_lies_behind_and_nothing_else_is_touched():
     assert (other - filled).abs().max() > 0.05
     within = torch.zeros(1, 50, 70, dtype=torch.bool)
     within[:, 20:24, 16:20] = True
-    filled = fill(Network(), rgb, inverse, within)
+    filled = fill_holes(FillNetwork(), rgb, inverse, within)
     torch.testing.assert_close(filled, rgb, atol=0.05, rtol=0)  # a little of the wall from afar
-    everything = fill(Network(), rgb, torch.where(hole, 0.01, 1.0), hole)
+    everything = fill_holes(FillNetwork(), rgb, torch.where(hole, 0.01, 1.0), hole)
     assert everything.isfinite().all(), "nothing known is behind: then all counts"
 
 
@@ -72,15 +80,15 @@ def test_the_weights_that_are_shipped_are_the_ones_that_the_card_describes_and_f
     hole[:, 40:52, 30:98] = True
     inverse = torch.full((1, 96, 128), 0.5)
     with torch.inference_mode():
-        filled = fill(shipped(), stripes * ~hole[:, None], inverse, hole)
-    smooth = prepared(stripes * ~hole[:, None], inverse, hole)[0]
+        filled = fill_holes(load_shipped(), stripes * ~hole[:, None], inverse, hole)
+    smooth = prepare_input(stripes * ~hole[:, None], inverse, hole)[0]
     off = lambda a: float((a - stripes).square().mean(1)[hole].mean())  # noqa: E731
     assert off(filled) < 0.5 * off(smooth)
 
 
 def test_what_is_spread_is_what_is_known_and_lies_between_its_bounds():
     values, known = torch.rand(2, 3, 37, 21), torch.rand(2, 37, 21) > 0.9
-    out = spread(values, known)
+    out = diffuse_pyramid(values, known)
     torch.testing.assert_close(
         out.masked_select(known[:, None]), values.masked_select(known[:, None])
     )
@@ -89,7 +97,7 @@ def test_what_is_spread_is_what_is_known_and_lies_between_its_bounds():
         and out.max() <= values.masked_select(known[:, None]).max() + 1e-5
     )
     torch.testing.assert_close(
-        spread(torch.full((1, 1, 9, 9), 0.3), known[:1, :9, :9] | True),
+        diffuse_pyramid(torch.full((1, 1, 9, 9), 0.3), known[:1, :9, :9] | True),
         torch.full((1, 1, 9, 9), 0.3),
     )
 
@@ -114,19 +122,19 @@ def test_a_camera_that_moves_does_not_see_what_a_card_hides():
         def random(self) -> float:
             return 0.0 if self.border else 1.0
 
-    found = training.hidden(image, depth, Chosen(False))
+    found = training.find_hidden(image, depth, Chosen(False))
     shift = 128 * 0.4 * (1 / 2 - 1 / 4)  # pixels that the card moves over the wall
     rows = found[35:55].sum(1)
     assert (np.abs(rows - shift) <= 2).all() and not found[:28].any() and not found[62:].any()
     assert found[45, 36:50].sum() == rows[10], "on the left, over which the card has moved"
-    border = training.hidden(image, depth, Chosen(True))
+    border = training.find_hidden(image, depth, Chosen(True))
     assert border[:, :12].all() and not border[:, 16:30].any() and not border[:, 90:].any()
 
 
 def test_bits_come_back():
     holes = np.random.default_rng(0).random((3, 16, 24)) > 0.5
     assert torch.equal(
-        training.unpacked(torch.from_numpy(np.packbits(holes, axis=2))), torch.from_numpy(holes)
+        training.unpack_bits(torch.from_numpy(np.packbits(holes, axis=2))), torch.from_numpy(holes)
     )
 
 
@@ -145,7 +153,7 @@ def test_pictures_depth_and_holes_are_cut_alike(monkeypatch):
     }
     module = training.FillTraining(data, 10, 4, 1e-3, 0, None)
     cut = [
-        module.drawn(torch.Generator().manual_seed(seed), 12, held_out)
+        module.sample_batch(torch.Generator().manual_seed(seed), 12, held_out)
         for seed, held_out in ((0, False), (1, True))
     ]
     rgb, inverse, hole = (torch.cat(parts) for parts in zip(*cut, strict=True))
@@ -232,7 +240,7 @@ def test_training_fills_better_than_smoothly(monkeypatch, tmp_path):
         "extent": torch.tensor([[64, 64]] * 40),
     }
     torch.manual_seed(0)
-    monkeypatch.setattr(training.Training, "seen", lambda self, row: self.curve.append(row))
+    monkeypatch.setattr(training.Training, "log_row", lambda self, row: self.curve.append(row))
     module = training.FillTraining(data, 70, 4, 0.01, 0, None)
     asked = training.argparse.Namespace(
         to=tmp_path, device="cpu", steps=70, looks=1, progress=False
@@ -288,7 +296,7 @@ def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch, t
         and curve[-1]["smooth_psnr"] == curve[0]["smooth_psnr"]
     )
     assert (tmp_path / "straight" / "fill.safetensors").stat().st_size < 3_000_000
-    Network().load_state_dict(straight)
+    FillNetwork().load_state_dict(straight)
     assert straight["leave.weight"].float().abs().max() > 2e-3, "it began at 0"
     for name, value in straight.items():
         torch.testing.assert_close(resumed[name], value, rtol=1e-2, atol=1e-4)

@@ -15,11 +15,11 @@ from lift.distortions.rigid import Rigid
 from lift.geometry import look_at, pinhole
 from lift.registry import ComponentError
 from lift.renderers.reference import Reference
-from lift.runtime.cache import load
+from lift.runtime.serialization import load
 from lift.training import densify, losses
-from lift.training.data import ViewSampler, split
-from lift.training.fit import CHECKPOINT, _sound, fit
-from lift.training.module import GOOD_INPUT, MOST_INPUT, SceneModule
+from lift.training.data import ViewSampler, split_frames
+from lift.training.fit import CHECKPOINT, _finite_gaussians, fit
+from lift.training.module import INPUT_ERROR_TARGET, MAX_INPUT_FRACTION, SceneModule
 from lift.training.splats import Splats, initialise
 from lift.types import (
     Cameras,
@@ -75,7 +75,7 @@ def settings(**changes):
     small = {
         "steps": 20,
         "checkpoint_every": 5,
-        "held_out": 3,
+        "test_every": 3,
         "initial_gaussians": 100,
         "max_gaussians": 130,
         "log_every": 5,
@@ -83,7 +83,7 @@ def settings(**changes):
     return OmegaConf.merge(
         OmegaConf.structured(Fit),
         small,
-        {"densify": {"first": 3, "every": 3, "noise": 0.01}},
+        {"densify": {"start": 3, "every": 3, "noise_scale": 0.01}},
         changes,
     )
 
@@ -169,7 +169,7 @@ def test_a_checkpoint_loads_without_pickled_code(tmp_path):
 
 def test_pictures_grow_by_phases(tmp_path):
     """Each phase renders at its share of the size, against frames of that size; the last at the full one."""
-    how = settings(steps=10, coarse={"sizes": [0.25, 0.5], "until": [0.2, 0.6]})
+    how = settings(steps=10, coarse_to_fine={"scales": [0.25, 0.5], "until": [0.2, 0.6]})
     fitted, seen = module(how), []
     plain = fitted.loss
     fitted.loss = lambda render, *rest: (
@@ -184,33 +184,33 @@ def test_pictures_grow_by_phases(tmp_path):
 
 
 def test_a_bad_input_view_is_drawn_more_often():
-    fitted = module(settings(input_share=0.1))
-    assert fitted.input_share() == 0.1, "nothing is known yet"
+    fitted = module(settings(input_fraction=0.1))
+    assert fitted.input_fraction() == 0.1, "nothing is known yet"
     fitted.errors[:] = torch.tensor([0.01, 0.01, 0.02, 0.03])
-    assert fitted.input_share() == 0.1, "it is explained well"
-    fitted.errors[0] = 0.03
-    assert fitted.input_share() == pytest.approx(0.1 * (0.03 / GOOD_INPUT) ** 2)
+    assert fitted.input_fraction() == 0.1, "it is explained well"
+    fitted.errors[0] = 0.025
+    assert fitted.input_fraction() == pytest.approx(0.1 * (0.025 / INPUT_ERROR_TARGET) ** 2)
     fitted.errors[0] = 0.5
-    assert fitted.input_share() == MOST_INPUT
-    assert module(settings(input_share=0.0)).input_share() == 0.0, "it is not drawn at all"
+    assert fitted.input_fraction() == MAX_INPUT_FRACTION
+    assert module(settings(input_fraction=0.0)).input_fraction() == 0.0, "it is not drawn at all"
 
 
 def test_growth_reaches_the_budget_from_any_start():
     for start in (20, 100):
         fitted = module(
-            settings(initial_gaussians=start, steps=20, densify={"first": 2, "growth": 0.5})
+            settings(initial_gaussians=start, steps=20, densify={"start": 2, "growth_until": 0.5})
         )
         fitted.step = 2
-        assert fitted._target_count() == fitted.splats.count
+        assert fitted.densifier.target_count(fitted.step) == fitted.splats.count
         fitted.step = 10
-        assert fitted._target_count() == 130
+        assert fitted.densifier.target_count(fitted.step) == 130
 
 
 def test_frames_that_are_worse_explained_are_drawn_more_often(tmp_path):
-    how = settings(steps=20, checkpoint_every=10, importance=2.0, held_out=0)
+    how = settings(steps=20, checkpoint_every=10, importance_power=2.0, test_every=0)
     fitted, asked = module(how), []
-    plain = fitted.importance
-    fitted.importance = lambda: asked.append(plain()) or asked[-1]
+    plain = fitted.view_weights
+    fitted.view_weights = lambda: asked.append(plain()) or asked[-1]
     fit(fitted, [1, 2, 3], tmp_path, how, CPU, 0)
     assert (fitted.errors > 0).all()
     first, second = asked  # once an epoch; of frames that were not drawn yet nothing is known
@@ -230,22 +230,22 @@ def test_frames_that_are_worse_explained_are_drawn_more_often(tmp_path):
 
 
 def test_what_is_no_number_is_left_out_or_told(tmp_path):
-    how = settings(steps=2, densify={"first": 100, "noise": 0.0})
+    how = settings(steps=2, densify={"start": 100, "noise_scale": 0.0})
     fitted = module(how)
     with torch.no_grad():
         fitted.splats["scales"][3] = torch.nan
-    with pytest.warns(UserWarning, match=f"1 of {fitted.splats.count} Gaussians are no numbers"):
-        assert len(_sound(fitted)) == fitted.splats.count - 1
+    with pytest.warns(UserWarning, match=f"1 of {fitted.splats.count} Gaussians are NaN or infinite"):
+        assert len(_finite_gaussians(fitted)) == fitted.splats.count - 1
     with torch.no_grad():
         fitted.splats["scales"].fill_(torch.nan)
-    with pytest.raises(ComponentError, match="the scene is no number after 0 steps of the fit"):
-        _sound(fitted)
+    with pytest.raises(ComponentError, match="the scene is NaN or infinite after 0 steps of the fit"):
+        _finite_gaussians(fitted)
     fitted = module(how)
     with torch.no_grad():
         fitted.distortion.motions.values[2] = torch.nan
     with pytest.raises(
         ComponentError,
-        match="distortion.motions.values is no number after 2 steps of the fit; choose smaller learning rates",
+        match="distortion.motions.values is NaN or infinite after 2 steps of the fit; choose smaller learning rates",
     ):
         fit(fitted, [1, 2, 3], tmp_path, how, CPU, 0)
 
@@ -258,7 +258,7 @@ def test_a_wrong_trainer_argument_is_named(tmp_path):
 
 def test_splats_hold_physical_values():
     gaussians = ball()
-    back = Splats.of(gaussians).gaussians()
+    back = Splats.from_gaussians(gaussians).gaussians()
     for name, value in gaussians.tensors().items():
         torch.testing.assert_close(getattr(back, name), value)
 
@@ -285,7 +285,7 @@ def test_initial_gaussians_are_thinned_evenly_as_seen_from_the_input():
 def test_shared_gaussians_look_as_the_one_did():
     """Seen through the centre: n copies at the shared opacity let through what the one let through."""
     opacities, copies = torch.tensor([0.9, 0.5, 0.9]), torch.tensor([2, 3, 1])
-    shared, scales = densify.share(opacities, torch.ones(3, 3), copies)
+    shared, scales = densify.split_parameters(opacities, torch.ones(3, 3), copies)
     torch.testing.assert_close(1 - (1 - shared) ** copies, opacities)
     torch.testing.assert_close(scales[2], torch.ones(3))
     # Two copies: o / (s + s - s^2 / sqrt 2), s the shared opacity (equation 9 written out for n = 2).
@@ -294,7 +294,7 @@ def test_shared_gaussians_look_as_the_one_did():
 
 
 def test_growth_keeps_the_optimiser_in_step():
-    splats = Splats.of(ball(20))
+    splats = Splats.from_gaussians(ball(20))
     optimiser = torch.optim.Adam([{"name": n, "params": [p]} for n, p in splats.items()], lr=0.1)
     splats.gaussians().means.sum().backward()
     (splats["opacities"].sum() + splats["scales"].sum()).backward()
@@ -311,7 +311,7 @@ def test_growth_keeps_the_optimiser_in_step():
 def test_the_dead_are_moved_onto_the_living():
     gaussians = ball(20)
     gaussians.opacities[:5] = 0.001
-    splats = Splats.of(gaussians)
+    splats = Splats.from_gaussians(gaussians)
     optimiser = torch.optim.Adam([{"name": n, "params": [p]} for n, p in splats.items()])
     assert (
         densify.relocate(
@@ -363,25 +363,25 @@ def test_inverse_depth_looks_only_where_both_know():
 
 
 def test_frames_and_pixels_that_are_far_worse_explained_count_less():
-    fitted = module(settings(trust={"frames": 2.0, "pixels": 3.0}))
+    fitted = module(settings(robust={"frames": 2.0, "pixels": 3.0}))
     fitted.errors.copy_(torch.tensor([0.4, 0.1, 0.1, 0.4]))
     views = torch.tensor([0, 1, 3])
     rgb = fitted.images[views].float() / 255 + 0.01
     rgb[:, :6, :6] += 0.8
-    worth = fitted.trusted(Render(rgb, torch.ones(rgb.shape[:3]), torch.ones(rgb.shape[:3])), views)
-    assert (worth[0] == 1).all(), "the input is taken at its word"
-    assert worth[1, -1, -1] > 0.9 and worth[1, 2, 2] < 0.01
-    torch.testing.assert_close(worth[2], worth[1] * (1 + 0.5**6) / (1 + 2.0**6))
-    fitted = module(settings(trust={"frames": 0.0, "pixels": 0.0}))
+    weights = fitted.pixel_weights(Render(rgb, torch.ones(rgb.shape[:3]), torch.ones(rgb.shape[:3])), views)
+    assert (weights[0] == 1).all(), "the input is taken at its word"
+    assert weights[1, -1, -1] > 0.9 and weights[1, 2, 2] < 0.01
+    torch.testing.assert_close(weights[2], weights[1] * (1 + 0.5**6) / (1 + 2.0**6))
+    fitted = module(settings(robust={"frames": 0.0, "pixels": 0.0}))
     assert (
-        fitted.trusted(Render(rgb, torch.ones(rgb.shape[:3]), torch.ones(rgb.shape[:3])), views)
+        fitted.pixel_weights(Render(rgb, torch.ones(rgb.shape[:3]), torch.ones(rgb.shape[:3])), views)
         is None
     )
 
 
 def test_views_are_drawn_by_seed_epoch_and_rank_alone():
     def drawn(epoch, rank=0, world=1, share=0.2):
-        sampler = ViewSampler([1, 2, 3, 4, 5], 2, 50, lambda: share, seed=3, rank=rank, world=world)
+        sampler = ViewSampler([1, 2, 3, 4, 5], 2, 50, lambda: share, seed=3, rank=rank, world_size=world)
         sampler.set_epoch(epoch)
         return list(sampler)
 
@@ -399,14 +399,14 @@ def test_views_are_drawn_by_seed_epoch_and_rank_alone():
 
 
 def test_held_out_frames_are_spread_and_never_the_input():
-    train, held_out = split(list(range(1, 21)), 8)
+    train, held_out = split_frames(list(range(1, 21)), 8)
     assert held_out == [5, 13] and sorted(train + held_out) == list(range(1, 21))
-    assert split([1, 2], 0) == ([1, 2], [])
+    assert split_frames([1, 2], 0) == ([1, 2], [])
 
 
 def test_compiled_losses_and_units_have_the_values_and_gradients_of_torchs():
-    from lift.training.similarity import convolved_ssim
-    from lift.training.splats import activated
+    from lift.training.similarity import ssim_conv2d
+    from lift.training.splats import activate
 
     rng = torch.Generator().manual_seed(0)
     rgb, frames = (
@@ -421,14 +421,14 @@ def test_compiled_losses_and_units_have_the_values_and_gradients_of_torchs():
     def values(rgb, depth, quats, to):
         l1, ssim = losses.photometric(rgb, frames)
         if to == torch.float64:
-            ssim = convolved_ssim(rgb, frames.to(to) / 255)
+            ssim = ssim_conv2d(rgb, frames.to(to) / 255)
         near = losses.inverse_depth(depth, alpha.to(to), target.to(to), confidence.to(to), 2.0)
         return torch.stack(
             [
                 l1 @ torch.tensor([1, 3]).to(to),
                 ssim,
                 near,
-                (activated(quats, quats, quats)[1] * torch.arange(4.0).to(to)).square().sum(),
+                (activate(quats, quats, quats)[1] * torch.arange(4.0).to(to)).square().sum(),
             ]
         )
 
@@ -443,8 +443,8 @@ def test_compiled_losses_and_units_have_the_values_and_gradients_of_torchs():
             assert (a - b).norm() <= 1e-5 * b.norm(), chosen
 
 
-def test_the_numba_renderers_finish_is_the_general_one():
-    from lift.renderers import finish, renderers
+def test_the_numba_renderers_compose_is_the_general_one():
+    from lift.renderers import compose, renderers
 
     rng = torch.Generator().manual_seed(0)
     rand = lambda *shape: torch.rand(*shape, generator=rng)  # noqa: E731
@@ -455,7 +455,7 @@ def test_the_numba_renderers_finish_is_the_general_one():
     inputs[1][0, 0] = 0  # nothing hit
     for background in (None, rand(3), rand(2, 3)):
         found = []
-        for way in (finish, renderers.build({"name": "numba"}).finish):
+        for way in (compose, renderers.build({"name": "numba"}).compose):
             leaves = [
                 value.clone().requires_grad_()
                 for value in (*inputs, *([] if background is None else [background]))
@@ -486,7 +486,7 @@ def test_loops_that_start_within_leave_torch_on_one_thread():
 )
 @pytest.mark.parametrize("world", [1, 4])
 def test_what_is_learned_a_frame_goes_as_far_in_any_fit(steps, views, share, world):
-    fitted = module(settings(steps=steps, views_per_step=views))
+    fitted = module(settings(steps=steps, batch_size=views))
     fitted.trainer = SimpleNamespace(world_size=world)
     views *= world
     share = min(1.0, share * world**0.5)  # fewer steps, each as much larger
@@ -516,7 +516,7 @@ def test_a_distortion_is_told_how_well_frames_are_explained(tmp_path):
     heard = []
 
     class Listening(Rigid):
-        def judge(self, errors):
+        def prune(self, errors):
             if len(heard) < 2:
                 heard.append(errors())
 
@@ -536,6 +536,6 @@ def test_raw_parameters_are_contiguous_as_the_fused_adam_of_torch_asks():
     quats = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).repeat(count, 1)
     scales, opacities = torch.full((count, 1), 0.1).expand(-1, 3), torch.full((count,), 0.5)
     gaussians = Gaussians(torch.rand(count, 3), quats, scales, opacities, torch.rand(count, 16, 3))
-    splats = Splats.of(gaussians)
+    splats = Splats.from_gaussians(gaussians)
     assert all(parameter.is_contiguous() for parameter in splats.values())
     assert torch.equal(splats.gaussians().sh_coeffs, gaussians.sh_coeffs)

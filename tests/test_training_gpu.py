@@ -41,7 +41,7 @@ def room(size: int, views: int, renderer: str, cuda: torch.device, **changes) ->
     frames = render("room", cameras)
     cloud = PointCloud(unproject(frames.depth, cameras).reshape(-1, 3), frames.rgb.reshape(-1, 3))
     reconstruction = Reconstruction(cameras, cloud, frames.depth, torch.ones_like(frames.depth))
-    small = {"views_per_step": 2, "initial_gaussians": 8000, "max_gaussians": 12000, "sh_degree": 1}
+    small = {"batch_size": 2, "initial_gaussians": 8000, "max_gaussians": 12000, "sh_degree": 1}
     how = OmegaConf.merge(OmegaConf.structured(Fit), small, changes)
     trajectory = Trajectory(cameras[0], (Clip("right", 0, cameras[1:]),))
     return SceneModule(
@@ -72,15 +72,15 @@ def test_a_scene_is_fitted_on_cuda(cuda, tmp_path, renderer):
 @pytest.mark.parametrize("coarse", [False, True])
 def test_a_step_waits_for_the_device_once(cuda, tmp_path, coarse, capfd):
     """gsplat asks how many pairs of tile and Gaussian there are, to make room for them; nothing else may wait. Steps that densify may."""
-    phases = {"sizes": [0.5], "until": [1.0]} if coarse else {}
+    phases = {"scales": [0.5], "until": [1.0]} if coarse else {}
     module = room(
         128,
         6,
         "gsplat",
         cuda,
         steps=40,
-        coarse=phases,
-        densify={"first": 10**6},
+        coarse_to_fine=phases,
+        densify={"start": 10**6},
         checkpoint_every=40,
     )
     plain, watched, waits = module.optimise, [], []

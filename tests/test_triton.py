@@ -7,8 +7,8 @@ from lift import spherical_harmonics
 from lift.distortions import distortions
 from lift.geometry import look_at, pinhole
 from lift.training import losses
-from lift.training.similarity import convolved_ssim
-from lift.training.splats import activated
+from lift.training.similarity import ssim_conv2d
+from lift.training.splats import activate
 from lift.types import Cameras, Clip, Gaussians, Render, Trajectory
 
 
@@ -31,7 +31,7 @@ def test_colours_and_their_gradients_are_those_of_plain_torch(device, shared, de
     ]
     exact = [value.detach().double().requires_grad_() for value in inputs]
     outer = torch.randn(views, count, 3, generator=generator).to(device)
-    colors, truth = shading.seen_from(*inputs), spherical_harmonics.seen_from(*exact)
+    colors, truth = shading.evaluate_from(*inputs), spherical_harmonics.evaluate_from(*exact)
     torch.testing.assert_close(colors, truth.float(), atol=1e-5, rtol=1e-5)
     assert (colors == 0).any() and (colors > 0).any()
     colors.backward(outer)
@@ -50,7 +50,7 @@ def test_no_gaussians_have_no_colours(device):
     from lift.renderers.cuda import shading
 
     means = torch.zeros(0, 3, device=device, requires_grad=True)
-    colors = shading.seen_from(
+    colors = shading.evaluate_from(
         torch.zeros(0, 4, 3, device=device), means, torch.zeros(2, 3, device=device)
     )
     assert colors.shape == (2, 0, 3)
@@ -62,7 +62,7 @@ def test_no_gaussians_have_no_colours(device):
     "views, height, width, apart", [(2, 10, 50, False), (1, 9, 181, True), (1, 3, 4, False)]
 )
 def test_the_loss_and_its_gradient_are_those_of_plain_torch(device, views, height, width, apart):
-    from lift.training.kernels import step_triton
+    from lift.training.kernels import loss_triton
 
     generator = torch.Generator().manual_seed(0)
     render = torch.rand(views, height, width, 4 if apart else 3, generator=generator).to(device)
@@ -70,9 +70,9 @@ def test_the_loss_and_its_gradient_are_those_of_plain_torch(device, views, heigh
     frames = torch.randint(0, 256, (views, height, width, 3), generator=generator).to(
         device, torch.uint8
     )
-    l1, ssim = step_triton.photometric(rgb, frames)
+    l1, ssim = loss_triton.photometric(rgb, frames)
     exact, target = rgb.detach().double().requires_grad_(), frames.double() / 255
-    true_l1, true_ssim = (exact - target).abs().mean((1, 2, 3)), convolved_ssim(exact, target)
+    true_l1, true_ssim = (exact - target).abs().mean((1, 2, 3)), ssim_conv2d(exact, target)
     weights = torch.linspace(0.5, 1, views, device=device)
     torch.testing.assert_close(l1, true_l1.float())
     torch.testing.assert_close(ssim, true_ssim.float())
@@ -113,7 +113,7 @@ def test_a_composed_picture_and_its_gradients_are_those_of_plain_torch(device, p
 def test_cameras_moved_by_a_rigid_motion_and_their_gradient_are_those_of_plain_torch(
     device, size, numbers
 ):
-    from lift.distortions.kernels.rigid_triton import changed
+    from lift.distortions.kernels.rigid_triton import apply_corrections
     from lift.geometry import rigid, rotation_from_vector
 
     generator = torch.Generator().manual_seed(0)
@@ -129,7 +129,7 @@ def test_cameras_moved_by_a_rigid_motion_and_their_gradient_are_those_of_plain_t
         torch.randn(4, 4, 4, generator=generator).to(device),
     )
     intrinsics, by_intrinsics = torch.rand(2, 4, 3, 3, generator=generator).to(device)
-    after, zoomed = changed(before, intrinsics, motions, 3.0)
+    after, zoomed = apply_corrections(before, intrinsics, motions, 3.0)
     (gradient,) = torch.autograd.grad((after, zoomed), motions, (outer, by_intrinsics))
     truth = rigid(rotation_from_vector(exact[:, :3]), 3.0 * exact[:, 3:6]) @ before.double()
     ones = torch.ones_like(exact[:, 0])
@@ -144,7 +144,7 @@ def test_cameras_moved_by_a_rigid_motion_and_their_gradient_are_those_of_plain_t
 
 
 def test_the_depth_loss_and_its_gradient_are_those_of_plain_torch(device):
-    from lift.training.kernels import step_triton
+    from lift.training.kernels import loss_triton
 
     generator = torch.Generator().manual_seed(0)
     rendered, alpha, target, confidence = (
@@ -156,7 +156,7 @@ def test_the_depth_loss_and_its_gradient_are_those_of_plain_torch(device):
     rendered[:, 8:10], alpha[:, 8:10] = 0, 0  # nothing was hit
     rendered.requires_grad_()
     exact = rendered.detach().double().requires_grad_()
-    loss = step_triton.inverse_depth(rendered, alpha, target, confidence, 2.0)
+    loss = loss_triton.inverse_depth(rendered, alpha, target, confidence, 2.0)
     truth = losses.inverse_depth(exact, alpha.double(), target.double(), confidence.double(), 2.0)
     torch.testing.assert_close(loss, truth.float())
     (3 * loss).backward()
@@ -165,7 +165,7 @@ def test_the_depth_loss_and_its_gradient_are_those_of_plain_torch(device):
 
 
 def test_physical_values_and_their_gradients_are_those_of_plain_torch(device):
-    from lift.training.kernels import step_triton
+    from lift.training.kernels import splats_triton
 
     generator = torch.Generator().manual_seed(0)
     raw = [
@@ -174,7 +174,7 @@ def test_physical_values_and_their_gradients_are_those_of_plain_torch(device):
     ]
     exact = [value.detach().double().requires_grad_() for value in raw]
     outer = [torch.randn(value.shape, generator=generator).to(device) for value in raw]
-    physical, truth = step_triton.activated(*raw), activated(*exact)
+    physical, truth = splats_triton.activate(*raw), activate(*exact)
     for value, other in zip(physical, truth, strict=True):
         torch.testing.assert_close(value, other.float())
     torch.autograd.backward(physical, outer)
@@ -184,7 +184,7 @@ def test_physical_values_and_their_gradients_are_those_of_plain_torch(device):
 
 
 def test_adam_steps_as_torchs_and_goes_on_from_its_state(device):
-    from lift.training.kernels.step_triton import Adam
+    from lift.training.kernels.splats_triton import Adam
 
     generator = torch.Generator().manual_seed(0)
     first = [
@@ -232,7 +232,7 @@ def test_cuda_takes_the_kernels(cuda):
         )
     )
     raw = [torch.randn(5, *size, device=cuda, requires_grad=True) for size in ((3,), (4,), ())]
-    assert "Activated" in _names(activated(*raw)[0])
+    assert "Activate" in _names(activate(*raw)[0])
     view, tree = (
         torch.tensor([1], device=cuda),
         Trajectory(pinhole(16, 16, 16.0), (Clip("right", 0, pinhole(16, 16, 16.0)),)),
@@ -255,8 +255,8 @@ def _names(value: torch.Tensor) -> str:
 
 
 def test_a_bent_picture_and_its_gradients_are_those_of_plain_torch(device):
-    from lift.distortions.image_warp import sampled
-    from lift.distortions.kernels.image_triton import bent
+    from lift.distortions.image_warp import sample_displaced
+    from lift.distortions.kernels.warp_triton import warp
 
     generator = torch.Generator().manual_seed(0)
     sizes = {
@@ -274,7 +274,8 @@ def test_a_bent_picture_and_its_gradients_are_those_of_plain_torch(device):
     flow.requires_grad_()
     exact = {name: value.detach().double().requires_grad_() for name, value in inputs.items()}
     exact_flow = flow.detach().double().requires_grad_()
-    found, truth = bent(*inputs.values(), flow), sampled(*exact.values(), exact_flow)
+    found = warp(*inputs.values(), flow)
+    truth = sample_displaced(*exact.values(), exact_flow)
     assert found[0][0].equal(inputs["rgb"][0]) and found[2][0].equal(inputs["depth"][0]), (
         "exactly itself where nothing moves"
     )
@@ -295,7 +296,7 @@ def test_a_bent_picture_and_its_gradients_are_those_of_plain_torch(device):
 
 
 def test_a_tinted_picture_and_its_gradients_are_those_of_plain_torch(device):
-    from lift.distortions.kernels.image_triton import tinted
+    from lift.distortions.kernels.color_triton import map_colors
 
     generator = torch.Generator().manual_seed(0)
     rgb, maps = (
@@ -307,14 +308,14 @@ def test_a_tinted_picture_and_its_gradients_are_those_of_plain_torch(device):
         maps.detach().double().requires_grad_(),
     )
     outer = torch.randn(2, 20, 31, 3, generator=generator).to(device)
-    found = tinted(rgb, maps)
+    found = map_colors(rgb, maps)
     truth = (
         exact
         + torch.einsum("voi,vhwi->vhwo", exact_maps[..., :3], exact)
         + exact_maps[:, None, None, :, 3]
     )
     torch.testing.assert_close(found, truth.float())
-    assert tinted(rgb, torch.zeros_like(maps)).equal(rgb)
+    assert map_colors(rgb, torch.zeros_like(maps)).equal(rgb)
     (found * outer).sum().backward()
     (truth * outer.double()).sum().backward()
     torch.testing.assert_close(rgb.grad, exact.grad.float())
@@ -323,8 +324,8 @@ def test_a_tinted_picture_and_its_gradients_are_those_of_plain_torch(device):
 
 @pytest.mark.slow
 def test_a_soft_picture_and_its_gradients_are_those_of_plain_torch(device):
-    from lift.distortions.blur import _Blurred
-    from lift.distortions.kernels.image_triton import blurred
+    from lift.distortions.blur import _GaussianBlur
+    from lift.distortions.kernels.blur_triton import gaussian_blur
 
     generator = torch.Generator().manual_seed(0)
     rgb = (
@@ -336,7 +337,8 @@ def test_a_soft_picture_and_its_gradients_are_those_of_plain_torch(device):
         variance.detach().double().requires_grad_(),
     )
     outer = torch.randn(4, 20, 31, 3, generator=generator).to(device)
-    found, truth = blurred(rgb, variance, 18), _Blurred.apply(exact, exact_variance, 18)
+    found = gaussian_blur(rgb, variance, 18)
+    truth = _GaussianBlur.apply(exact, exact_variance, 18)
     assert found[0].equal(rgb[0]), "exactly itself at a variance of 0"
     torch.testing.assert_close(found, truth.float(), atol=1e-5, rtol=1e-5)
     (found * outer).sum().backward()
@@ -494,14 +496,14 @@ def test_a_splat_that_is_no_number_is_not_seen_and_owes_nothing(device):
 
 @pytest.mark.parametrize("known", [0, 1, 6, 21])
 def test_what_frames_are_worth_is_that_of_plain_torch(device, known):
-    from lift.training.kernels import step_triton
-    from lift.training.module import _worth
+    from lift.training.kernels import loss_triton
+    from lift.training.robust import robust_weight
 
     errors = torch.rand(21, generator=torch.Generator().manual_seed(known)).to(device) ** 2
     errors[torch.randperm(21, generator=torch.Generator().manual_seed(0))[known:].to(device)] = 0
     views = torch.arange(21, device=device)
     typical = torch.where(errors > 0, errors, torch.nan).nanmedian()
-    truth = _worth((errors[views] / (1.5 * typical))[:, None, None], views)[:, 0, 0]
-    torch.testing.assert_close(step_triton.worth(errors, views, 1.5), truth)
+    truth = robust_weight((errors[views] / (1.5 * typical))[:, None, None], views)[:, 0, 0]
+    torch.testing.assert_close(loss_triton.frame_weights(errors, views, 1.5), truth)
     errors[4] = torch.nan
-    assert step_triton.worth(errors, views, 1.5)[4] == 1
+    assert loss_triton.frame_weights(errors, views, 1.5)[4] == 1

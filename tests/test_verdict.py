@@ -5,26 +5,26 @@ from dataclasses import replace
 
 import pytest
 
-from lift.outputs.verdict import SceneNumbers, judge_scene
+from lift.outputs.verdict import SceneNumbers, assess_scene
 
 GOOD = SceneNumbers(
     frames=25,
-    placed_frames=25,
+    registered_frames=25,
     gaussians=40_000,
-    gaussians_limit=60_000,
+    max_gaussians=60_000,
     input_psnr=30.0,
     held_out_psnr=26.0,
     frames_psnr=27.0,
     frames_psnr_distorted=28.0,
     true_psnr=25.0,
-    smallest_coverage=0.95,
+    min_coverage=0.95,
     parallax=8.0,
     fly_through_scale=1.0,
 )
 
 
 def test_a_good_scene_needs_no_reasons():
-    verdict = judge_scene(GOOD)
+    verdict = assess_scene(GOOD)
     assert (verdict.level, verdict.reasons, verdict.lines) == ("good", (), ("Good scene.",))
 
 
@@ -34,13 +34,13 @@ def test_a_good_scene_needs_no_reasons():
         ("input_psnr", 28.0, 24.0),
         ("held_out_psnr", 24.0, 20.0),
         ("true_psnr", 22.0, 17.0),
-        ("smallest_coverage", 0.9, 0.7),
+        ("min_coverage", 0.9, 0.7),
         ("parallax", 1.5, 0.5),
     ],
 )
 def test_levels_change_at_the_thresholds(name, good, poor):
     def level(value: float) -> str:
-        return judge_scene(replace(GOOD, **{name: value})).level
+        return assess_scene(replace(GOOD, **{name: value})).level
 
     assert [level(good), level(good - 0.01), level(poor), level(poor - 0.01)] == [
         "good",
@@ -49,7 +49,7 @@ def test_levels_change_at_the_thresholds(name, good, poor):
         "poor",
     ]
     assert level(math.nan) == "poor"
-    (reason,) = judge_scene(replace(GOOD, **{name: math.nan})).reasons
+    (reason,) = assess_scene(replace(GOOD, **{name: math.nan})).reasons
     assert "NaN" in reason or "nan" in reason
 
 
@@ -57,55 +57,55 @@ def test_levels_change_at_the_thresholds(name, good, poor):
     ("placed", "level"), [(101, "good"), (91, "good"), (90, "fair"), (61, "fair"), (60, "poor")]
 )
 def test_frames_without_a_camera_count(placed, level):
-    verdict = judge_scene(replace(GOOD, frames=101, placed_frames=placed))
+    verdict = assess_scene(replace(GOOD, frames=101, registered_frames=placed))
     assert verdict.level == level
     if level != "good":
-        assert verdict.reasons[0].startswith(f"{101 - placed} of 100 frames were not placed")
+        assert verdict.reasons[0].startswith(f"{101 - placed} of 100 frames were not registered")
 
 
 def test_a_distortion_that_carries_the_frames_is_named():
     carried = replace(GOOD, frames_psnr=8.9, frames_psnr_distorted=26.0)
-    verdict = judge_scene(carried)
+    verdict = assess_scene(carried)
     assert verdict.level == "poor"
     assert verdict.reasons == (
         "The learned distortion carries more of the frames than the scene does "
         "(canonical 8.9 dB, with distortion 26.0 dB).",
     )
-    assert judge_scene(replace(carried, frames_psnr=20.0)).level == "fair"
-    assert judge_scene(replace(carried, frames_psnr=21.5)).level == "good"
+    assert assess_scene(replace(carried, frames_psnr=20.0)).level == "fair"
+    assert assess_scene(replace(carried, frames_psnr=21.5)).level == "good"
     explained = replace(carried, frames_psnr=25.0, frames_psnr_distorted=40.0)
-    assert judge_scene(explained).level == "good", "the scene alone explains the frames"
+    assert assess_scene(explained).level == "good", "the scene alone explains the frames"
 
 
 def test_fitted_frames_stand_in_for_held_out_ones():
-    verdict = judge_scene(
+    verdict = assess_scene(
         replace(GOOD, held_out_psnr=None, frames_psnr=16.7, frames_psnr_distorted=17.0)
     )
     assert verdict.level == "poor"
     assert verdict.reasons[0].startswith(
         "No frames were held out. The fitted frames are met at 16.7 dB only"
     )
-    assert judge_scene(replace(GOOD, frames_psnr=16.7, frames_psnr_distorted=17.0)).level == "good"
+    assert assess_scene(replace(GOOD, frames_psnr=16.7, frames_psnr_distorted=17.0)).level == "good"
 
 
 @pytest.mark.parametrize(("count", "level"), [(6000, "good"), (5999, "fair"), (0, "poor")])
 def test_few_gaussians_are_told(count, level):
-    assert judge_scene(replace(GOOD, gaussians=count)).level == level
+    assert assess_scene(replace(GOOD, gaussians=count)).level == level
 
 
 def test_a_shrunk_fly_through_is_fair_at_best():
-    verdict = judge_scene(replace(GOOD, fly_through_scale=0.4))
+    verdict = assess_scene(replace(GOOD, fly_through_scale=0.4))
     assert verdict.level == "fair" and "shrunk to 40 %" in verdict.reasons[0]
-    assert judge_scene(replace(GOOD, fly_through_scale=0.5)).level == "good"
+    assert assess_scene(replace(GOOD, fly_through_scale=0.5)).level == "good"
 
 
 def test_what_was_not_measured_is_not_held_against_a_scene():
-    alone = SceneNumbers(frames=1, placed_frames=1, gaussians=5000, gaussians_limit=5000)
-    assert judge_scene(alone).level == "good"
+    alone = SceneNumbers(frames=1, registered_frames=1, gaussians=5000, max_gaussians=5000)
+    assert assess_scene(alone).level == "good"
 
 
 def test_the_worst_reason_comes_first():
-    verdict = judge_scene(replace(GOOD, input_psnr=26.0, held_out_psnr=16.7))
+    verdict = assess_scene(replace(GOOD, input_psnr=26.0, held_out_psnr=16.7))
     assert verdict.level == "poor" and len(verdict.reasons) == 2
     assert verdict.lines[0].startswith(
         "POOR SCENE: Held-out frames are met at 16.7 dB only (24 dB is good; input: 26.0 dB)"

@@ -7,8 +7,9 @@ import torch
 from lift.evaluation.lpips import LPIPS
 from lift.geometry import look_at, pinhole, pixel_centers, project, rotation_angle
 from lift.io.image import save_image
+from lift.synthetic.photographs import load_photographs
 from lift.synthetic.scenes import render
-from lift.synthetic.worlds import KINDS, World, photographs, ray_cast, spoil
+from lift.synthetic.worlds import CORRUPTION_KINDS, World, corrupt_world, ray_cast_world
 from lift.types import Cameras
 
 SIZE = (64, 48)
@@ -16,15 +17,15 @@ SIZE = (64, 48)
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return ray_cast("plain", SIZE, frames=2)
+    return ray_cast_world("plain", SIZE, frames=2)
 
 
 def test_a_ray_cast_world_has_frames_and_true_views_of_the_same_scene(world):
     assert (
         len(world.frames) == len(world.trajectory.cameras) == 33
-        and len(world.unseen) == len(world.unseen_cameras) == 16
+        and len(world.test_frames) == len(world.test_cameras) == 16
     )
-    assert torch.equal(world.unseen.images, render("plain", world.unseen_cameras).images)
+    assert torch.equal(world.test_frames.images, render("plain", world.test_cameras).images)
     pixels, depth = project(world.objects, world.trajectory.start)
     assert (
         len(world.objects) == 6
@@ -34,7 +35,7 @@ def test_a_ray_cast_world_has_frames_and_true_views_of_the_same_scene(world):
 
 
 def test_no_mistakes_are_none(world):
-    spoiled = spoil(world, {}, seed=0)
+    spoiled = corrupt_world(world, {}, seed=0)
     assert torch.equal(spoiled.frames.images, world.frames.images) and torch.equal(
         spoiled.frames.depth, world.frames.depth
     )
@@ -49,13 +50,13 @@ def test_no_mistakes_are_none(world):
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CORRUPTION_KINDS)
 def test_each_kind_of_mistake_is_made_alone_and_said(world, kind):
     size = 4.0 if kind == "bad" else 1.0
     spoiled, again, other = (
-        spoil(world, {kind: size}, 0),
-        spoil(world, {kind: size}, 0),
-        spoil(world, {kind: size}, 1),
+        corrupt_world(world, {kind: size}, 0),
+        corrupt_world(world, {kind: size}, 0),
+        corrupt_world(world, {kind: size}, 1),
     )
     wrong = (spoiled.frames.images.float() - world.frames.images).abs().mean((1, 2, 3))
     cameras = spoiled.reconstruction.cameras
@@ -89,7 +90,7 @@ def test_each_kind_of_mistake_is_made_alone_and_said(world, kind):
 def test_what_is_said_of_colours_blur_and_bad_frames_is_what_pictures_show(world):
     def spoiled_from(images, **sizes):
         pictures = type(world.frames)(images.to(torch.uint8), world.frames.depth)
-        return spoil(World(**{**vars(world), "frames": pictures}), sizes, seed=0)
+        return corrupt_world(World(**{**vars(world), "frames": pictures}), sizes, seed=0)
 
     grey = spoiled_from(torch.full((33, *SIZE[::-1], 3), 90.0), color=1.0)
     torch.testing.assert_close(
@@ -128,7 +129,7 @@ def test_the_flow_says_where_a_pixel_comes_from(world):
         .clone()
     )
     marked = World(**{**vars(world), "frames": type(world.frames)(images, world.frames.depth)})
-    spoiled = spoil(marked, {"warp": 1.0, "objects": 1.0}, 0)
+    spoiled = corrupt_world(marked, {"warp": 1.0, "objects": 1.0}, 0)
     inner = (slice(6, -6), slice(6, -6))
     for view in (8, 20, 32):
         came = spoiled.frames.images[view, ..., :2].float() / 4 - ramp
@@ -139,7 +140,7 @@ def test_the_flow_says_where_a_pixel_comes_from(world):
 
 
 def test_mistakes_grow_along_a_clip_and_jump_between_clips(world):
-    flow = spoil(world, {"warp": 1.0}, 0).flow
+    flow = corrupt_world(world, {"warp": 1.0}, 0).flow
     size = flow.square().mean((1, 2, 3)).sqrt()
     level = [
         size[list(span)]
@@ -165,7 +166,7 @@ def test_mistakes_grow_along_a_clip_and_jump_between_clips(world):
 
 def test_an_unknown_kind_names_the_choices(world):
     with pytest.raises(ValueError, match="'fog'.*warp, objects"):
-        spoil(world, {"fog": 1.0}, 0)
+        corrupt_world(world, {"fog": 1.0}, 0)
 
 
 def test_photographs_with_cameras_become_a_world(tmp_path):
@@ -202,8 +203,8 @@ def test_photographs_with_cameras_become_a_world(tmp_path):
         **common,
     )
     np.savez(tmp_path / "sparse_points.npz", xyz=points.double().numpy(), rgb=np.full((3, 3), 128))
-    straight = photographs(tmp_path, (48, 36))
-    assert len(straight.frames) + len(straight.unseen) == count and len(straight.unseen) == 2
+    straight = load_photographs(tmp_path, (48, 36))
+    assert len(straight.frames) + len(straight.test_frames) == count and len(straight.test_frames) == 2
     assert torch.allclose(straight.trajectory.start.centers, eyes[5:6], atol=1e-5)
     shown = render("room", straight.trajectory.cameras)
     assert (straight.frames.rgb - shown.rgb).abs().mean() < 0.02
@@ -211,7 +212,7 @@ def test_photographs_with_cameras_become_a_world(tmp_path):
         tuple(center.tolist()) for center in straight.trajectory.cameras.centers.round(decimals=3)
     }
     assert not given & {
-        tuple(center.tolist()) for center in straight.unseen_cameras.centers.round(decimals=3)
+        tuple(center.tolist()) for center in straight.test_cameras.centers.round(decimals=3)
     }
     np.savez(
         tmp_path / "cameras.npz",
@@ -219,7 +220,7 @@ def test_photographs_with_cameras_become_a_world(tmp_path):
         k1_simple_radial=k1,
         **common,
     )
-    bent = photographs(tmp_path, (48, 36))
+    bent = load_photographs(tmp_path, (48, 36))
     assert (bent.frames.rgb - straight.frames.rgb)[:, 14:22, 20:28].abs().mean() < 0.3 * (
         bent.frames.rgb - straight.frames.rgb
     ).abs().mean()
@@ -242,7 +243,7 @@ def test_photographs_with_cameras_become_a_world(tmp_path):
     assert wrong[1] < 0.6 * wrong[-1]
     (tmp_path / "sparse_points.npz").unlink()
     with pytest.raises(FileNotFoundError, match="sparse_points.npz"):
-        photographs(tmp_path, (48, 36))
+        load_photographs(tmp_path, (48, 36))
 
 
 def test_lpips_is_the_published_one(shared):

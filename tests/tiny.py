@@ -222,12 +222,12 @@ def characters():
 
 def motionctrl(folder: Path) -> Path:
     """A pipeline of SVD, and beside it the network's weights as they are published."""
-    from lift.priors.diffusion.motionctrl_network import CameraUNet, published
+    from lift.priors.diffusion.motionctrl_network import CameraUNet, checkpoint_names
 
     svd(folder)
     unet = CameraUNet.from_config(CameraUNet.load_config(folder, subfolder="unet"))
     stirred(unet, torch.Generator().manual_seed(1))
-    names = published(unet)
+    names = checkpoint_names(unet)
     torch.save(
         {"state_dict": {names[name]: value for name, value in unet.state_dict().items()}},
         folder / "motionctrl_svd.ckpt",
@@ -734,14 +734,14 @@ MADE: dict[str, Callable[[Path], Path]] = {
 }
 """Prior -> what makes its model in a folder."""
 SETTINGS: dict[str, dict] = {
-    "svd": {"steps": 2, "size": 64, "frames": 5},
-    "motionctrl": {"steps": 2, "size": 64, "frames": 5},
-    "viewcrafter": {"steps": 2, "size": 64, "frames": 3},
-    "vace": {"steps": 2, "size": 64, "frames": 5},
-    "sana_wm": {"steps": 2, "size": 64, "frames": 9},
-    "cosmos": {"steps": 2, "size": 64, "frames": 5, "tier": 256},
-    "diffusers": {"steps": 2, "size": 64, "frames": 5, "every": 4},
-    "ltx": {"steps": 2, "size": 96, "frames": 9, "loras": "none"},
-    "easyanimate": {"steps": 2, "size": 64, "frames": 5},
+    "svd": {"num_inference_steps": 2, "size": 64, "frames": 5},
+    "motionctrl": {"num_inference_steps": 2, "size": 64, "frames": 5},
+    "viewcrafter": {"num_inference_steps": 2, "size": 64, "frames": 3},
+    "vace": {"num_inference_steps": 2, "size": 64, "frames": 5},
+    "sana_wm": {"num_inference_steps": 2, "size": 64, "frames": 9},
+    "cosmos": {"num_inference_steps": 2, "size": 64, "frames": 5, "resolution_tier": 256},
+    "diffusers": {"num_inference_steps": 2, "size": 64, "frames": 5, "frame_multiple": 4},
+    "ltx": {"num_inference_steps": 2, "size": 96, "frames": 9, "loras": "none"},
+    "easyanimate": {"num_inference_steps": 2, "size": 64, "frames": 5},
 }
 """What makes it quick."""

@@ -1,99 +1,130 @@
-"""What this machine and this installation can do, in one page of text."""
+"""`lift doctor`: what this machine and this installation can do, in one page of text."""
 
+import argparse
 import importlib.metadata
 import platform
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from lift import __version__
+from lift.cli.processes import add_command
 from lift.registry import catalogue
-from lift.runtime.memory import told
+from lift.runtime.memory import format_memory
 
-_BY_HAND = {
+_EXTRA_USES = {
     "match": "pose.features=xfeat",
     "viewer": "lift view",
     "cluster": "lift run -m hydra/launcher=submitit_slurm",
     "test": "make test",
 }
-"""What extras add that is not a component."""
+"""What an extra adds if that is not a component."""
 
 _TRIALS = {
-    "torch": "import torch\n"
-    "for k in range(torch.cuda.device_count()):\n"
-    "    p = torch.cuda.get_device_properties(k)\n"
-    "    print(f'CUDA {k}: {p.name}, {p.total_memory / 2**30:.0f} GiB')\n"
-    "if not torch.cuda.is_available(): print(f'CUDA: none (torch is built for {torch.version.cuda or \"the CPU only\"})')\n"
-    "print('MPS: ' + ('yes, not used by any component' if torch.backends.mps.is_available() else 'none'))",
+    "torch": r"""
+import torch
+for k in range(torch.cuda.device_count()):
+    p = torch.cuda.get_device_properties(k)
+    print(f'CUDA {k}: {p.name}, {p.total_memory / 2**30:.0f} GiB')
+if not torch.cuda.is_available():
+    print(f'CUDA: none (torch is built for {torch.version.cuda or "the CPU only"})')
+mps = torch.backends.mps.is_available()
+print('MPS: ' + ('yes, not used by any component' if mps else 'none'))
+""",
     "torchvision": "import torchvision",
-    "numba": "import numba, numpy\n"
-    "@numba.njit(parallel=True)\n"
-    "def fill(a):\n"
-    "    for k in numba.prange(len(a)): a[k] = k\n"
-    "a = numpy.zeros(64); fill(a); assert a.sum() == 2016\n"
-    "print(f'{numba.threading_layer()}, {numba.get_num_threads()} threads')",
-    "ffmpeg": "import imageio_ffmpeg\nprint(imageio_ffmpeg.get_ffmpeg_version(), 'at', imageio_ffmpeg.get_ffmpeg_exe())",
+    "numba": r"""
+import numba, numpy
+@numba.njit(parallel=True)
+def fill(a):
+    for k in numba.prange(len(a)): a[k] = k
+a = numpy.zeros(64); fill(a); assert a.sum() == 2016
+print(f'{numba.threading_layer()}, {numba.get_num_threads()} threads')
+""",
+    "ffmpeg": r"""
+import imageio_ffmpeg
+print(imageio_ffmpeg.get_ffmpeg_version(), 'at', imageio_ffmpeg.get_ffmpeg_exe())
+""",
 }
-"""Each is tried in a process of its own, which may hang or die; what it prints is shown."""
+"""Python code that tries a package. Each runs in its own process, which may hang or crash."""
 
-_PATIENCE = 15.0
-"""Seconds after which a trial is given up; together they take 2 to 4 unless something hangs."""
+_TRIAL_TIMEOUT = 15.0
+"""Seconds after which a trial is stopped. All together take 2 to 4 s unless one hangs."""
+
+_MIN_FREE_DISK = 2 * 2**30
+"""Bytes of free disk below which the report warns."""
 
 _CORE = ("torch", "numpy", "pytorch-lightning", "hydra-core", "numba", "gaussforge", "torchvision")
+"""Packages whose versions the report names."""
+
+_Trial = Future[tuple[bool, str]]
 
 
-def loops_are_compiled() -> bool:
-    """Whether numba's cache has what a fit on the CPU needs; also if there is no cache to fill."""
-    from lift.renderers.cpu import gradients, harmonics
-    from lift.runtime import jit
-    from lift.training.kernels import loss_numba, splats_numba
+def add_parser(commands: Any) -> None:
+    """Add the command to the command line.
 
-    loops = (
-        gradients.unproject,
-        harmonics._gradients,
-        splats_numba._gradient,
-        loss_numba._combine,
+    Args:
+        commands: What `add_subparsers` returned.
+    """
+    parser = add_command(
+        commands,
+        "doctor",
+        doctor,
+        "say what is installed, what each extra would add, and which devices there are",
     )
-    return all(jit.cached(last) for last in loops)
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the CPU's loops now, so that the first run need not",
+    )
 
 
-def compile_for_a_fit() -> None:
-    """What `loops_are_compiled` asks for; as a process of its own (`distributed.alone`) it ends with the one that started it."""
-    from lift.renderers import renderers
-    from lift.runtime import distributed
-    from lift.training import losses
+def doctor(options: argparse.Namespace) -> int:
+    """Print the report, after the loops are compiled if the user asks for it.
 
-    distributed.settle(distributed.Place(), None)
-    renderers.build({"name": "numba"}).warm_up()
-    losses.warm_up()
+    Args:
+        options: `compile`.
+
+    Returns:
+        The exit status.
+    """
+    if options.compile:
+        compile_loops()
+    print(report())
+    return 0
 
 
 def compile_loops() -> None:
-    """Compiles the CPU's loops into numba's cache, half a minute once, so that no run has to wait for it."""
+    """Compile the loops of the CPU into numba's cache, so that no run has to wait for them."""
     import torch
 
     from lift.geometry import pinhole
     from lift.planners import planners
     from lift.priors import priors
+    from lift.runtime.compile_ahead import compile_fit_loops
     from lift.types import Depth, Frames
 
-    compile_for_a_fit()
-    camera, ramp = pinhole(64, 64, 64.0), torch.linspace(3, 1, 64)[:, None].repeat(1, 64)
+    compile_fit_loops()
+    camera = pinhole(64, 64, 64.0)
+    ramp = torch.linspace(3, 1, 64)[:, None].repeat(1, 64)
     depth = Depth(ramp, ramp > 0, "scale")
     clip = planners.build({"name": "single"})(camera, depth, 1).clips[0]
-    priors.build({"name": "warp"}, depth=depth)(
-        Frames(torch.zeros(1, 64, 64, 3, dtype=torch.uint8), ramp[None]), camera, clip, 0
-    )
+    frames = Frames(torch.zeros(1, 64, 64, 3, dtype=torch.uint8), ramp[None])
+    priors.build({"name": "warp"}, depth=depth)(frames, camera, clip, 0)
 
 
 def report() -> str:
-    """Versions, devices, extras and known troubles, within seconds. Whatever is missing or broken becomes a line."""
+    """Describe versions, devices, extras and problems, within seconds.
+
+    Returns:
+        The report. Whatever is missing or broken becomes a line of it.
+    """
     with ThreadPoolExecutor(len(_TRIALS)) as pool:
         trials = {
             name: pool.submit(_try, code)
@@ -113,17 +144,18 @@ def report() -> str:
             "troubles": lambda: _troubles(trials),
         }
         lines = []
-        for title, look in sections.items():
+        for title, describe in sections.items():
             lines.append(title)
             try:
-                found = look()
-            except Exception as error:  # a doctor who dies of the disease helps nobody
-                found = [f"cannot be told: {type(error).__name__}: {error}"]
-            lines += [f"  {line}" for line in found or ["none"]]
+                section = describe()
+            except Exception as error:  # the report must survive whatever is broken
+                section = [f"not available: {type(error).__name__}: {error}"]
+            lines += [f"  {line}" for line in section or ["none"]]
     return "\n".join(lines)
 
 
 def _versions() -> list[str]:
+    """List versions of lift, Python and the core packages."""
     lines = [
         f"lift {__version__}",
         f"Python {platform.python_version()} ({sys.executable})",
@@ -133,7 +165,9 @@ def _versions() -> list[str]:
 
 
 def _machine() -> list[str]:
-    memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
+    """List cores, memory and disk."""
+    memory = psutil.virtual_memory()
+    disk = shutil.disk_usage(Path.cwd())
     return [
         f"CPU: {psutil.cpu_count(logical=False) or '?'} cores, {psutil.cpu_count()} threads",
         f"memory: {memory.total / 2**30:.1f} GiB, {memory.available / 2**30:.1f} free",
@@ -142,25 +176,25 @@ def _machine() -> list[str]:
 
 
 def _extras() -> list[str]:
-    """Each extra of setup.cfg, from the metadata of the installation: what it adds, and what of it is not installed."""
+    """List the extras of the installation: what each adds, and what of it is not installed."""
     distribution = importlib.metadata.distribution("lift")
     extras = distribution.metadata.get_all("Provides-Extra") or []
-    enables: dict[str, list[str]] = {
-        extra: [_BY_HAND[extra]] if extra in _BY_HAND else [] for extra in extras
+    uses: dict[str, list[str]] = {
+        extra: [_EXTRA_USES[extra]] if extra in _EXTRA_USES else [] for extra in extras
     }
     for slot, entries in catalogue().entries.items():
         for name, entry in entries.items():
             if entry.extra:
-                enables.setdefault(entry.extra, []).append(f"{slot}={name}")
+                uses.setdefault(entry.extra, []).append(f"{slot}={name}")
     lines = []
-    for extra in enables:
-        wanted = [
+    for extra in uses:
+        requirements = [
             r
             for r in distribution.requires or []
             if re.search(rf"extra\s*==\s*['\"]{re.escape(extra)}['\"]", r)
         ]
         packages = [
-            re.split(r"[\s<>=!~;\[(]", requirement, maxsplit=1)[0] for requirement in wanted
+            re.split(r"[\s<>=!~;\[(]", requirement, maxsplit=1)[0] for requirement in requirements
         ]
         missing = [package for package in packages if not _version(package)]
         state = (
@@ -168,23 +202,27 @@ def _extras() -> list[str]:
             if missing
             else "installed"
         )
-        lines.append(f"{extra:<8} {', '.join(enables[extra]) or 'nothing yet':<44} {state}")
+        lines.append(f"{extra:<8} {', '.join(uses[extra]) or 'nothing yet':<44} {state}")
     return lines
 
 
 def _generators() -> list[str]:
-    """Video priors: what they make, and what they take."""
+    """List the video generators: size of their clips, memory and licence."""
     lines = []
     for name, entry in sorted(catalogue().entries["prior"].items()):
-        if entry.clip:
-            missing = f"; not installed: {entry.how}" if entry.missing else ""
+        if entry.trained_frames and entry.trained_size:
+            width, height = entry.trained_size
+            missing = f"; not installed: {entry.install_hint}" if entry.missing else ""
+            memory = format_memory(entry.weight_memory, entry.working_memory)
             lines.append(
-                f"{name:<12} {entry.clip} frames of {entry.size[0]}x{entry.size[1]}; {told(entry.parts, entry.working)}; {entry.licence}{missing}"
+                f"{name:<12} {entry.trained_frames} frames of {width}x{height}; "
+                f"{memory}; {entry.licence}{missing}"
             )
     return lines
 
 
-def _troubles(trials: "dict[str, Future[tuple[bool, str]]]") -> list[str]:
+def _troubles(trials: Mapping[str, _Trial]) -> list[str]:
+    """List trials that failed, broken plugins and a full disk."""
     lines = [
         f"{name} does not work: {trial.result()[1]}"
         for name, trial in trials.items()
@@ -192,45 +230,55 @@ def _troubles(trials: "dict[str, Future[tuple[bool, str]]]") -> list[str]:
     ]
     if "torchvision" in trials and not trials["torchvision"].result()[0]:
         lines.append(
-            "  lift does not need torchvision, but Lightning and torchmetrics import it if it is there: pip uninstall torchvision"
+            "  lift does not need torchvision, but Lightning and torchmetrics import it if it is "
+            "there: pip uninstall torchvision"
         )
     lines += [
-        f"plugin {name} is broken: {type(error).__name__}: {_line(str(error))}"
+        f"plugin {name} is broken: {type(error).__name__}: {_one_line(str(error))}"
         for name, error in catalogue().broken.items()
     ]
-    if shutil.disk_usage(Path.cwd()).free < 2 * 2**30:
+    if shutil.disk_usage(Path.cwd()).free < _MIN_FREE_DISK:
         lines.append("less than 2 GiB of disk are free here, and a run may need as much")
     return lines
 
 
-def _result(trial: "Future[tuple[bool, str]]", name: str) -> list[str]:
+def _result(trial: _Trial, name: str) -> list[str]:
+    """Return the lines that a trial printed."""
     works, text = trial.result()
     return text.splitlines() if works else [f"{name} does not work, see below"]
 
 
 def _try(code: str) -> tuple[bool, str]:
-    """Whether the code runs, and what it prints, or the last line of its error."""
+    """Run code in a process of its own.
+
+    Returns:
+        Whether it ended without an error, and what it printed or the last line of its error.
+    """
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=_PATIENCE
+        process = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=_TRIAL_TIMEOUT
         )
     except subprocess.TimeoutExpired:
-        return False, f"no answer within {_PATIENCE:g} s: it hangs, or the machine is very busy"
-    except OSError as error:
-        return False, _line(str(error))
-    if done.returncode:
-        return False, _line(
-            (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+        return (
+            False,
+            f"no answer within {_TRIAL_TIMEOUT:g} s: it hangs, or the machine is very busy",
         )
-    return True, done.stdout.strip()
+    except OSError as error:
+        return False, _one_line(str(error))
+    if process.returncode:
+        text = process.stderr.strip() or f"exit status {process.returncode}"
+        return False, _one_line(text.splitlines()[-1])
+    return True, process.stdout.strip()
 
 
 def _version(package: str) -> str | None:
+    """Return the version of an installed package."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def _line(text: str) -> str:
+def _one_line(text: str) -> str:
+    """Replace line breaks and repeated spaces by single spaces."""
     return " ".join(text.split())

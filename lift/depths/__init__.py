@@ -1,4 +1,4 @@
-"""How far away everything in a single picture is."""
+"""Depth estimators: z-depth of every pixel of one picture."""
 
 from abc import ABC, abstractmethod
 
@@ -10,20 +10,40 @@ from lift.types import Depth
 
 
 class DepthEstimator(ABC):
-    """Estimates z-depth of one picture. A constructor may ask for (keyword-only): `image` (str: the run's `image` setting),
-    `device` (torch.device).
+    """Estimates z-depth of one picture.
+
+    A constructor may ask for these keyword-only arguments: `image` (str: the run's `image`
+    setting), `device` (torch.device), `camera` (Cameras: the input camera).
     """
 
-    soft: float = 2.5
-    """Pixels of a picture 400 long, to either side, over which its steps are soft: within them they are made hard (lift/depths/edges.py)."""
+    edge_width: float = 2.5
+    """Half width of soft depth steps, in pixels of a picture 400 pixels long.
+
+    `lift.depths.edges` sharpens steps of this width.
+    """
 
     @abstractmethod
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
-        """Depth at the picture's own size, finite and positive where valid."""
+        """Estimate depth at the picture's own size.
+
+        Args:
+            image: The picture, 0 to 255.
+
+        Returns:
+            Depth that is finite and positive where valid.
+        """
 
     def draft(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
-        """A cheaper estimate for frames whose neighbours will correct it; the full one by default."""
+        """Estimate depth more cheaply, for frames that neighbouring frames correct.
+
+        Args:
+            image: The picture, 0 to 255.
+
+        Returns:
+            Depth. By default the full estimate.
+        """
         return self(image)
 
 
 depths: Registry[DepthEstimator] = Registry("depth", DepthEstimator)
+"""The registry of depth estimators."""

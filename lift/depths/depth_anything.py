@@ -8,25 +8,32 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from lift.depths import DepthEstimator, depths
-from lift.depths.inverse import from_relative, resized
-from lift.errors import not_loaded
+from lift.depths.inverse import from_relative, resize
+from lift.errors import model_not_loaded_error
 from lift.types import Depth
 
 _LICENCES = {384: "Apache-2.0", 768: "CC-BY-NC-4.0", 1024: "CC-BY-NC-4.0", 1536: "CC-BY-NC-4.0"}
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
 
 
 @depths.register("depth_anything")
 class DepthAnything(DepthEstimator):
-    """Depth Anything V2 (Yang et al., NeurIPS 2024) through transformers, from the hub or a local folder.
+    """Estimate depth with Depth Anything V2 through transformers.
 
-    The Small models are Apache-2.0; Base, Large and Giant are CC-BY-NC-4.0, not for commercial use: `licence` of the built component
-    tells by the width of its backbone. Relative models give inverse depth up to scale and shift (depth then runs from 1 to `far`), the
-    metric ones metres.
+    The Small models are Apache-2.0. Base, Large and Giant are CC-BY-NC-4.0, not for commercial use.
+    The backbone's width tells which: see `licence` of the built component. Relative models give
+    inverse depth up to scale and shift. Their depth runs from 1 to `far`. Metric models give
+    metres.
 
-    model: an id on the Hugging Face hub, or a folder with config.json and the weights.
-    size: pixels of the picture's shorter side when the network sees it, rounded to its patches (14).
-    far: depth of the farthest in units of the nearest, for relative models.
+    Args:
+        model: An id on the Hugging Face hub, or a folder with config.json and the weights.
+        size: Shorter side in pixels of the network's input, rounded to its patch size (14).
+        far: Depth of the farthest pixel in units of the nearest, above 1. For relative models.
+        device: Device of the network.
+
+    Reference:
+        Yang et al., "Depth Anything V2", NeurIPS 2024.
     """
 
     requires = ("transformers",)
@@ -48,12 +55,15 @@ class DepthAnything(DepthEstimator):
         try:
             network = AutoModelForDepthEstimation.from_pretrained(model)
         except (OSError, ValueError) as error:
-            raise not_loaded("depth.model", model, error) from None
+            raise model_not_loaded_error("depth.model", model, error) from None
         if network.config.model_type != "depth_anything":
             raise ValueError(
-                f"depth.model is {model!r}, a {network.config.model_type!r} network; choose a Depth Anything V2 model"
+                f"depth.model is {model!r}, a {network.config.model_type!r} network; "
+                "choose a Depth Anything V2 model"
             )
-        self.network, self.device, self.far = network.eval().to(device), device, far
+        self.network = network.eval().to(device)
+        self.device = device
+        self.far = far
         self.patch = network.config.patch_size
         if size < self.patch:
             raise ValueError(f"depth.size is {size}; choose at least {self.patch}")
@@ -65,6 +75,7 @@ class DepthAnything(DepthEstimator):
 
     @torch.inference_mode()
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
+        """Estimate depth. See `DepthEstimator`."""
         height, width = image.shape[:2]
         factor = self.size / min(height, width)
         sides = [max(round(side * factor / self.patch), 1) * self.patch for side in (height, width)]
@@ -72,15 +83,14 @@ class DepthAnything(DepthEstimator):
         pixels = interpolate(
             pixels, size=sides, mode="bicubic", align_corners=False, antialias=True
         ).clamp(0, 1)
-        mean, std = pixels.new_tensor(_MEAN)[:, None, None], pixels.new_tensor(_STD)[:, None, None]
+        mean = pixels.new_tensor(_MEAN)[:, None, None]
+        std = pixels.new_tensor(_STD)[:, None, None]
         raw = self.network(pixel_values=(pixels - mean) / std).predicted_depth[0].float()
-        raw = resized(raw, width, height)
+        raw = resize(raw, width, height)
         depth = raw if self.metric else from_relative(raw, self.far)
         valid = depth.isfinite() & (depth > 0)
-        # A copy made outside of inference mode: such tensors could not take part in training.
+        # Clone outside of inference mode: inference tensors cannot take part in training.
         with torch.inference_mode(False):
-            depth, valid = (
-                depth.where(valid, 0).clone().to(image.device),
-                valid.clone().to(image.device),
-            )
+            depth = depth.where(valid, 0).clone().to(image.device)
+            valid = valid.clone().to(image.device)
         return Depth(depth, valid, "metric" if self.metric else "affine-invariant")

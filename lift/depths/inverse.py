@@ -1,4 +1,4 @@
-"""From what networks give to depth."""
+"""Operations on inverse depth and on depth maps."""
 
 import cv2
 import numpy as np
@@ -11,25 +11,42 @@ from torch.nn.functional import interpolate
 def from_relative(
     inverse: Float[Tensor, "height width"], far: float
 ) -> Float[Tensor, "height width"]:
-    """z-depth from 1 to `far`, out of inverse depth that is known up to scale and shift only.
+    """Convert inverse depth, known up to scale and shift, to z-depth from 1 to `far`.
 
-    The two are chosen so that the nearest half percent of the pixels lies at 1 and the farthest at `far`; both are cut off there,
-    so that a stray pixel does not squeeze all others together. A picture without contrast lies at 1.
+    The nearest 0.5 % of the pixels are clamped to depth 1, and the farthest 0.5 % to `far`. So a
+    single outlier does not compress all other depths. A picture without contrast has depth 1.
+
+    Args:
+        inverse: Relative inverse depth.
+        far: Largest depth, above 1.
+
+    Returns:
+        z-depth in [1, far].
     """
     flat = inverse.flatten()
     count = flat.numel()
     edge = max(round(0.005 * count), 1)
-    low, high = flat.kthvalue(edge).values, flat.kthvalue(count + 1 - edge).values
+    low = flat.kthvalue(edge).values
+    high = flat.kthvalue(count + 1 - edge).values
     nearness = (
         torch.ones_like(inverse) if high <= low else ((inverse - low) / (high - low)).clamp(0, 1)
     )
     return 1 / (1 / far + nearness * (1 - 1 / far))
 
 
-def resized(
+def resize(
     values: Float[Tensor, "height width"], width: int, height: int
 ) -> Float[Tensor, "new_height new_width"]:
-    """Bilinear, averaging where it shrinks."""
+    """Resize a map bilinearly, with antialiasing.
+
+    Args:
+        values: The map.
+        width: New width in pixels.
+        height: New height in pixels.
+
+    Returns:
+        The resized map.
+    """
     return interpolate(
         values[None, None],
         size=(height, width),
@@ -39,31 +56,45 @@ def resized(
     )[0, 0]
 
 
-def guided(
+def guided_filter(
     guide: Float[Tensor, "3 height width"],
     values: Float[Tensor, "height width"],
     radius: int,
     epsilon: float,
 ) -> Float[Tensor, "height width"]:
-    """Values as, in every window, an affine function of the guide's colours (in 0 to 1), so that they step where the picture does (guided filter, He
-    et al., "Guided image filtering", ECCV 2010). radius: of a window, in pixels. epsilon: variance of colours that is no edge yet.
+    """Smooth values so that they step where the guide's colours do.
+
+    In every window the result is an affine function of the guide's colours.
+
+    Args:
+        guide: Colours in [0, 1].
+        values: The map to filter.
+        radius: Half width of the window in pixels.
+        epsilon: Variance of colours below which there is no edge.
+
+    Returns:
+        The filtered map.
+
+    Reference:
+        He et al., "Guided image filtering", ECCV 2010.
     """
-    colors, level = (
-        guide.permute(1, 2, 0).cpu().numpy().astype(np.float32),
-        values.cpu().numpy().astype(np.float32),
-    )
+    colors = guide.permute(1, 2, 0).cpu().numpy().astype(np.float32)
+    level = values.cpu().numpy().astype(np.float32)
 
     def mean(a: np.ndarray) -> np.ndarray:
         return cv2.blur(a, (2 * radius + 1, 2 * radius + 1), borderType=cv2.BORDER_REFLECT)
 
-    center, middle = mean(colors), mean(level)
+    color_mean = mean(colors)
+    level_mean = mean(level)
     pairs = mean((colors[..., :, None] * colors[..., None, :]).reshape(*level.shape, 9)).reshape(
         *level.shape, 3, 3
     )
     covariance = (
-        pairs - center[..., :, None] * center[..., None, :] + epsilon * np.eye(3, dtype=np.float32)
+        pairs
+        - color_mean[..., :, None] * color_mean[..., None, :]
+        + epsilon * np.eye(3, dtype=np.float32)
     )
-    cross = mean(colors * level[..., None]) - center * middle[..., None]
+    cross = mean(colors * level[..., None]) - color_mean * level_mean[..., None]
     slope = np.linalg.solve(covariance, cross[..., None])[..., 0].astype(np.float32)
-    offset = middle - (slope * center).sum(-1)
+    offset = level_mean - (slope * color_mean).sum(-1)
     return torch.from_numpy((mean(slope) * colors).sum(-1) + mean(offset)).to(values.device)

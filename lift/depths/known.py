@@ -18,22 +18,30 @@ _MOTORCYCLE = {
     "offset": 31.086,
     "baseline": 0.193001,
 }
-"""Pixels and metres, of the 741 x 500 pair (Middlebury 2014, Scharstein et al., GCPR 2014)."""
+"""Calibration in pixels and metres of the 741 x 500 pair.
+
+Reference: Middlebury 2014, Scharstein et al., GCPR 2014.
+"""
 
 
 @depths.register("known")
-class Known(DepthEstimator):
-    """The depth that comes with the picture: of `motorcycle_left`, of a built-in scene, or from a file.
+class KnownDepth(DepthEstimator):
+    """Use measured depth: of `motorcycle_left`, a built-in scene, or a file.
 
-    It is that of the input view, whatever picture is shown to it. Pixels without a measurement are not valid.
+    The depth is that of the input view, whichever picture is passed. Pixels without a measurement
+    are not valid.
 
-    path: a file with z-depth of the whole, upright picture: .npy, .npz or 16-bit .png, 0 or not finite where unknown. Of another size
-        or aspect than the picture it is resized (nearest pixel) and cropped about its middle. Without it, the depth of the run's image.
-    key: the array in an .npz; may be left out if it has only one.
-    unit: metres that a value of 1 stands for: 0.001 for millimetres.
+    Args:
+        path: A file with z-depth of the whole, upright picture: .npy, .npz or 16-bit .png. 0, NaN
+            and infinite values are unknown. A file of another size or aspect is resized (nearest
+            pixel) and cropped about its centre. Default: the depth of the run's image.
+        key: Name of the array in an .npz file. Optional if there is only one.
+        unit: Metres per unit of the file, for example 0.001 for millimetres.
+        image: The run's `image` setting.
+        camera: The input camera, one view.
     """
 
-    soft = 0.0
+    edge_width = 0.0
 
     def __init__(
         self,
@@ -52,14 +60,25 @@ class Known(DepthEstimator):
             if image not in SCENES:
                 choices = ", ".join(["motorcycle_left", *SCENES])
                 raise ValueError(
-                    f"image is {image!r}, which comes without depth; set depth.path, or choose one of {choices}"
+                    f"image is {image!r}, which comes without depth; "
+                    f"set depth.path, or choose one of {choices}"
                 )
-        self.path, self.key, self.unit, self.image, self.camera = path, key, unit, image, camera
+        self.path = path
+        self.key = key
+        self.unit = unit
+        self.image = image
+        self.camera = camera
 
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
+        """Return the depth of the input view. See `DepthEstimator`.
+
+        Raises:
+            ValueError: If the picture's size differs from the camera's, or no pixel has a depth.
+        """
         if tuple(image.shape[:2]) != (self.camera.height, self.camera.width):
             raise ValueError(
-                f"the picture is {tuple(image.shape[:2])} pixels, its camera's {(self.camera.height, self.camera.width)}"
+                f"the picture is {tuple(image.shape[:2])} pixels, "
+                f"its camera's {(self.camera.height, self.camera.width)}"
             )
         if self.path is not None:
             depth = self._from_file(Path(self.path))
@@ -68,28 +87,33 @@ class Known(DepthEstimator):
         else:
             from lift.synthetic.scenes import render
 
-            depth = render(self.image, self.camera).depth[0]
+            rendered_depth = render(self.image, self.camera).depth
+            assert rendered_depth is not None
+            depth = rendered_depth[0]
         valid = depth.isfinite() & (depth > 0)
         if not valid.any():
             raise ValueError(f"no pixel of the depth of {self.path or self.image} is known")
         return Depth(depth.where(valid, 0).to(image.device), valid.to(image.device), "metric")
 
     def _from_file(self, path: Path) -> Tensor:
+        """Read, resize and crop the file."""
         values = _read(path, self.key)
         if values.ndim != 2:
             raise ValueError(
-                f"depth.path is {path}, an array of shape {values.shape}; choose one of height x width"
+                f"depth.path is {path}, an array of shape {values.shape}; "
+                "choose one of height x width"
             )
         height, width = values.shape
         zoom = max(self.camera.width / width, self.camera.height / height)
         column = (np.arange(self.camera.width) + 0.5 - self.camera.width / 2) / zoom + width / 2
         row = (np.arange(self.camera.height) + 0.5 - self.camera.height / 2) / zoom + height / 2
-        return torch.from_numpy(_sampled(values * self.unit, row, column))
+        return torch.from_numpy(_sample_nearest(values * self.unit, row, column))
 
 
 def _motorcycle(camera: Cameras) -> Tensor:
-    """z-depth in metres as the given camera sees it, which is the published one, resized and cropped."""
+    """Resize and crop the published z-depth in metres for a camera."""
     package = importlib.util.find_spec("skimage")
+    assert package is not None and package.submodule_search_locations is not None
     path = Path(package.submodule_search_locations[0]) / "data" / "motorcycle_disp.npz"
     if not path.is_file():
         raise FileNotFoundError(
@@ -97,25 +121,36 @@ def _motorcycle(camera: Cameras) -> Tensor:
         )
     disparity = _read(path, None)
     depth = _MOTORCYCLE["focal"] * _MOTORCYCLE["baseline"] / (disparity + _MOTORCYCLE["offset"])
-    known = np.isfinite(disparity)
     k = camera.intrinsics[0].double().numpy(force=True)
-    column = (np.arange(camera.width) + 0.5 - k[0, 2]) / k[0, 0] * _MOTORCYCLE[
-        "focal"
-    ] + _MOTORCYCLE["cx"]
-    row = (np.arange(camera.height) + 0.5 - k[1, 2]) / k[1, 1] * _MOTORCYCLE["focal"] + _MOTORCYCLE[
-        "cy"
-    ]
-    return torch.from_numpy(_sampled(np.where(known, depth, 0), row, column))
+    x = (np.arange(camera.width) + 0.5 - k[0, 2]) / k[0, 0]
+    y = (np.arange(camera.height) + 0.5 - k[1, 2]) / k[1, 1]
+    column = x * _MOTORCYCLE["focal"] + _MOTORCYCLE["cx"]
+    row = y * _MOTORCYCLE["focal"] + _MOTORCYCLE["cy"]
+    return torch.from_numpy(
+        _sample_nearest(np.where(np.isfinite(disparity), depth, 0), row, column)
+    )
 
 
-def _sampled(values: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """The nearest pixel at each crossing of rows and columns (positions in pixels, centres at +0.5); never a mean of two depths."""
+def _sample_nearest(values: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Sample the nearest pixel at each crossing of rows and columns.
+
+    A mean of two depths would lie on neither surface.
+
+    Args:
+        values: The map, [height, width].
+        row: Positions in pixels. Pixel centres are at +0.5.
+        column: Positions in pixels.
+
+    Returns:
+        The samples, [row, column].
+    """
     i = np.floor(row).astype(int).clip(0, values.shape[0] - 1)
     j = np.floor(column).astype(int).clip(0, values.shape[1] - 1)
     return values[i[:, None], j].astype(np.float32)
 
 
 def _read(path: Path, key: str | None) -> np.ndarray:
+    """Read an array from .npz, .npy or 16-bit .png."""
     if not path.is_file():
         raise FileNotFoundError(f"depth.path is {path}, where there is no file")
     suffix = path.suffix.lower()

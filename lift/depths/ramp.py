@@ -1,4 +1,4 @@
-"""A guess from geometry alone."""
+"""Depth from simple geometric assumptions, without a network."""
 
 import cv2
 import numpy as np
@@ -7,24 +7,26 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from lift.depths import DepthEstimator, depths
-from lift.depths.inverse import guided
+from lift.depths.inverse import guided_filter
 from lift.types import Depth
 
 
 @depths.register("ramp")
 class Ramp(DepthEstimator):
-    """A geometric guess for any picture: lower is nearer, what stands out in the middle is nearer; needs no weights.
+    """Guess depth without weights: lower pixels and central objects are nearer.
 
-    Below the horizon lies a floor (inverse depth grows linearly with the row, as it does on any plane), above it a background that
-    recedes slowly. What differs from the picture's upper and side borders, near its middle, is lifted towards the camera
-    (`center`), and the whole is smoothed along the picture's own edges, so that depth mildly follows objects (guided filter,
-    He et al., ECCV 2010). Depth lies between `near` and `far`. It is a guess of shape, not of distance: `affine-invariant`.
+    Below the horizon is a floor: inverse depth grows linearly with the row, as on any plane. Above
+    it is a background that recedes slowly. Regions near the picture's centre that differ from its
+    upper and side borders move forward. The result is smoothed along the picture's edges (guided
+    filter, He et al., ECCV 2010). It is a guess of shape, not of distance: `affine-invariant`.
 
-    near, far: the range of depth, in units of the scene.
-    horizon: row where the floor ends, as a share of the height from the top.
-    center: how much what stands out in the middle comes forward, as a share of the range of inverse depth; 0 leaves floor and
-        background alone.
-    edges: 0 for a depth that does not look at the picture, 1 for one that follows its edges.
+    Args:
+        near: Smallest depth, in scene units, above 0.
+        far: Largest depth, in scene units.
+        horizon: Row where the floor ends, as a fraction of the height from the top, in [0, 1].
+        center_weight: How far central objects move forward, as a fraction of the range of inverse
+            depth, in [0, 1]. 0 keeps floor and background only.
+        edge_weight: Weight of the edge-aware smoothing, in [0, 1]. 0 ignores the picture's edges.
     """
 
     def __init__(
@@ -32,44 +34,49 @@ class Ramp(DepthEstimator):
         near: float = 1.0,
         far: float = 4.0,
         horizon: float = 0.35,
-        center: float = 0.25,
-        edges: float = 0.7,
+        center_weight: float = 0.25,
+        edge_weight: float = 0.7,
     ) -> None:
         if not 0 < near < far:
             raise ValueError(f"depth.near is {near} and depth.far is {far}; choose 0 < near < far")
-        for key, value in {"horizon": horizon, "center": center, "edges": edges}.items():
+        fractions = {
+            "horizon": horizon,
+            "center_weight": center_weight,
+            "edge_weight": edge_weight,
+        }
+        for key, value in fractions.items():
             if not 0 <= value <= 1:
                 raise ValueError(f"depth.{key} is {value}; choose a value from 0 to 1")
-        self.near, self.far, self.horizon, self.center, self.edges = (
-            near,
-            far,
-            horizon,
-            center,
-            edges,
-        )
+        self.near = near
+        self.far = far
+        self.horizon = horizon
+        self.center_weight = center_weight
+        self.edge_weight = edge_weight
 
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
+        """Guess depth. See `DepthEstimator`."""
         rgb = image.cpu().numpy().astype(np.float32) / 255
         height, width = rgb.shape[:2]
         y = (np.arange(height, dtype=np.float32) + 0.5) / height
-        # A softplus joins floor and background without a crease; the small slope above the horizon leaves no two rows equal.
+        # A softplus joins floor and background smoothly. The small slope above the horizon makes
+        # all rows different.
         bend = 0.05
         rise = bend * np.logaddexp(0, (y - self.horizon) / bend) + 0.15 * y
         nearness = np.repeat(
             ((rise - rise.min()) / np.ptp(rise).clip(1e-6))[:, None], width, axis=1
         ).astype(np.float32)
-        if self.center:
-            nearness += self.center * _salience(rgb)
-        if self.edges:
-            # Texture must not become relief: the guide is softened, and weak contrast does not count as an edge.
+        if self.center_weight:
+            nearness += self.center_weight * _salience(rgb)
+        if self.edge_weight:
+            # Texture must not become relief. So the guide is blurred, and weak contrast is no edge.
             guide = cv2.GaussianBlur(rgb, (0, 0), max(height, width) / 200)
-            smooth = guided(
+            smooth = guided_filter(
                 torch.from_numpy(guide).permute(2, 0, 1),
                 torch.from_numpy(nearness),
                 max(2, max(height, width) // 12),
                 0.02,
             ).numpy()
-            nearness += self.edges * (smooth - nearness)
+            nearness += self.edge_weight * (smooth - nearness)
         nearness = (nearness - nearness.min()) / max(float(np.ptp(nearness)), 1e-6)
         inverse = 1 / self.far + nearness * (1 / self.near - 1 / self.far)
         depth = torch.from_numpy(1 / inverse).float().to(image.device)
@@ -77,15 +84,19 @@ class Ramp(DepthEstimator):
 
 
 def _salience(rgb: np.ndarray) -> np.ndarray:
-    """In [0, 1]: near the middle, and unlike the picture's upper and side borders, which are mostly background."""
+    """Score pixels that are central and differ from the picture's borders, in [0, 1]."""
     height, width = rgb.shape[:2]
     lab = cv2.cvtColor(cv2.GaussianBlur(rgb, (0, 0), max(height, width) / 100), cv2.COLOR_RGB2LAB)
-    side, top = max(1, width // 16), max(1, height // 16)
-    unlike = np.full((height, width), np.inf, np.float32)
+    side = max(1, width // 16)
+    top = max(1, height // 16)
+    difference = np.full((height, width), np.inf, np.float32)
     for strip in (lab[:top], lab[:, :side], lab[:, -side:]):
         colors = strip.reshape(-1, 3)
-        mean, spread = colors.mean(0), colors.std(0) + 6
-        unlike = np.minimum(unlike, (((lab - mean) / spread) ** 2).sum(-1))
+        mean = colors.mean(0)
+        deviation = colors.std(0) + 6
+        difference = np.minimum(difference, (((lab - mean) / deviation) ** 2).sum(-1))
     y, x = np.mgrid[:height, :width]
-    middle = np.exp(-2 * (((x + 0.5) / width * 2 - 1) ** 2 + ((y + 0.5) / height * 2 - 1.1) ** 2))
-    return (middle * (0.5 + 0.5 * (1 - np.exp(-unlike / 8)))).astype(np.float32)
+    across = (x + 0.5) / width * 2 - 1
+    down = (y + 0.5) / height * 2 - 1.1
+    central = np.exp(-2 * (across**2 + down**2))
+    return (central * (0.5 + 0.5 * (1 - np.exp(-difference / 8)))).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What each frame got wrong, so that the canonical Gaussians need not."""
+"""Distortions: learned corrections of each frame, so that the canonical Gaussians stay clean."""
 
 from abc import ABC
 from collections.abc import Callable, Iterator, Mapping
@@ -14,114 +14,201 @@ from lift.types import Cameras, Clip, Gaussians, PointCloud, Render, Trajectory
 
 
 class Distortion(nn.Module, ABC):
-    """Learns, for every frame, how it deviates from the canonical scene. Three hooks, each the identity unless overridden.
+    """Learn how every frame deviates from the canonical scene.
 
-    At initialisation a distortion is exactly the identity, and for view 0, the input, it always stays so: the input is what the
-    scene must look like. A constructor may ask for (keyword-only): `num_views` (int, the input included), `extent` (float: the
-    scene's typical depth, its unit of length), `size` (tuple: picture width, height), `trajectory` (Trajectory: the
-    tree of clips), `points` (PointCloud: what the frames show), `agree` (bool: the prior vouches that they all show the same scene).
+    Three hooks change what a frame shows: `cameras`, `gaussians` and `image`. Each is the
+    identity unless it is overridden. At initialisation a distortion is exactly the identity.
+    For view 0, the input, it always stays so, because the scene must look like the input.
+
+    The positional parameters of a constructor are settings. A constructor may also take these
+    keyword-only parameters, which the pipeline passes:
+
+    - num_views (int): the number of frames, the input included.
+    - extent (float): the scene's typical depth, its unit of length.
+    - size (tuple[int, int]): width and height of the pictures in pixels.
+    - trajectory (Trajectory): the tree of clips.
+    - points (PointCloud): the points that the frames show, in world coordinates.
+    - multiview_consistent (bool): whether the prior guarantees that all frames show one scene.
     """
 
+    learning_rate: float
+    """Learning rate of all parameters, unless `groups` is overridden."""
+
     progress: float = 1.0
-    """Share of the fit's steps that are done; the fit sets it before each step."""
+    """Fraction of the fit's steps that are done, 0 to 1. The fit sets it before each step."""
 
     steps: int | None = None
-    """How long a fit `learning_rate` is meant for, in steps of one view: in a longer one it is smaller in proportion, so that what is learned
-    can go as far and no farther. None: it is meant for any."""
+    """Length of the fit that `learning_rate` is meant for, in steps of one view.
 
-    begins: float = 0.25
-    """When it begins as a part of `composed` that is told nothing else, as a share of the steps: before there is a scene to compare frames with,
-    it learns what it has to unlearn."""
+    A longer fit lowers the rate in proportion, so that parameters move equally far in total.
+    None keeps the rate in fits of any length.
+    """
+
+    start: float = 0.25
+    """When this distortion starts as a part of `composed`, as a fraction of the steps.
+
+    A distortion that starts before there is a scene to compare frames with learns errors.
+    """
 
     def cameras(self, cameras: Cameras, view: Int[Tensor, "view"]) -> Cameras:
-        """The frame was not taken where it says."""
+        """Correct where the frames were taken.
+
+        Args:
+            cameras: The nominal cameras, one a view.
+            view: Indices of the frames; 0 is the input.
+
+        Returns:
+            The cameras from which the frames show the scene.
+        """
         return cameras
 
     def gaussians(self, gaussians: Gaussians, view: Int[Tensor, "view"]) -> Gaussians:
-        """The scene had moved or changed shape in that frame. An override returns a set a view: leading axis `view`."""
+        """Deform the scene to what it was in each frame.
+
+        Args:
+            gaussians: The canonical scene, or one set a view from an earlier distortion.
+            view: Indices of the frames; 0 is the input.
+
+        Returns:
+            The deformed scene. An override returns one set a view: leading axis `view`.
+        """
         return gaussians
 
     def image(self, render: Render, view: Int[Tensor, "view"]) -> Render:
-        """The frame's pixels, colours or sharpness are off. `info["weight"]` [view height width], if set, says how much each pixel counts."""
+        """Change the pixels, colours or sharpness of renders to those of the frames.
+
+        Args:
+            render: Renders of the scene, one a view.
+            view: Indices of the frames; 0 is the input.
+
+        Returns:
+            The distorted renders. `info["weight"]` [view height width], if it is set, says how
+            much each pixel counts in the loss.
+        """
         return render
 
-    def acting(self) -> "list[Distortion]":
-        """What it is made of and has begun, in order: itself, unless it is composed."""
+    def active_parts(self) -> "list[Distortion]":
+        """Return the distortions that act now, in their order: this one, unless it is composed."""
         return [self]
 
-    def plan(self, looks: float) -> None:
-        """Called before a fit. looks: how often it will have looked at each frame in the end, in the mean."""
+    def prepare(self, expected_views: float) -> None:
+        """Prepare for a fit; called once before it.
 
-    def judge(self, errors: Callable[[], Float[Tensor, "frame"]]) -> None:
-        """Called before each step, but not of parts: `composed` judges them. `errors()` renders some of the frames with the distortion as it then is: the mean squared error of each."""
+        Args:
+            expected_views: Number of times that the fit will render each frame, on average.
+        """
 
-    def account(self) -> dict[str, Any]:
-        """What it has to tell of itself after the fit, for `metrics.json`: numbers, texts, lists and dictionaries of them. The report shows `parts` as
-        `composed` has them.
+    def prune(self, errors: Callable[[], Float[Tensor, "frame"]]) -> None:
+        """Drop parts that explain too little; called before each step.
+
+        Parts of `composed` are not called, because `composed` prunes them.
+
+        Args:
+            errors: Renders some of the frames with the distortion as it is at that moment, and
+                returns the mean squared error of each.
+        """
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the distortion reports after the fit, for `metrics.json`.
+
+        Returns:
+            Numbers, texts, lists and dictionaries of these. The report shows `parts` in the
+            form that `composed` gives it.
         """
         return {}
 
     def penalty(self) -> Float[Tensor, ""]:
-        """Added to the loss: what keeps the distortion from taking over what belongs to the scene. Asked for once a step, after `cameras` and
-        `gaussians` and before there is a picture.
+        """Return the term of the loss that keeps scene content out of the distortion.
+
+        The fit calls it once a step, after `cameras` and `gaussians` and before `image`.
+
+        Returns:
+            The weighted penalty, a scalar.
         """
         return torch.zeros((), device=next((p.device for p in self.parameters()), None))
 
     def groups(self) -> Iterator[dict[str, Any]]:
-        """Parameter groups for the optimiser, each with its learning rate and `steps`; the setting `learning_rate` of the module unless overridden."""
+        """Yield parameter groups for the optimiser.
+
+        Yields:
+            A dictionary with `params`, the learning rate `lr` and, optionally, `steps`. By
+            default all parameters are one group with the module's `learning_rate`.
+        """
         if parameters := list(self.parameters()):
             yield {"params": parameters, "lr": self.learning_rate, "steps": self.steps}
 
 
-def rehearse(settings: Mapping[str, Any], camera: Cameras) -> None:
-    """Builds a distortion, `settings` with its `name`, for two frames that stand in for those to come, so that a value it does not take is told before
-    they are made. camera: the input's. Raises what the constructor raises where that names a setting (`distortion.`...), and ComponentError for what is
-    asked for that nobody supplies and for parameters without a learning rate: other faults may be the stand-ins'.
+def validate_settings(settings: Mapping[str, Any], camera: Cameras) -> None:
+    """Check the settings of a distortion before there are frames.
+
+    Builds the distortion for two frames that stand in for the real ones. A value that the
+    distortion refuses is then reported before any frame is generated.
+
+    Args:
+        settings: Settings of the distortion with its `name`.
+        camera: Camera of the input.
+
+    Raises:
+        ComponentError: If the distortion requires something that the pipeline does not supply,
+            or has parameters without a learning rate.
+        Exception: Whatever the constructor raises about a setting (`distortion.`...). Other
+            errors may be due to the stand-ins and are ignored.
     """
-    ahead = torch.tensor(
+    local = torch.tensor(
         [[x, y, z] for x in (-0.3, 0, 0.3) for y in (-0.3, 0, 0.3) for z in (1.0, 2.0)]
     )
     points = PointCloud(
-        ahead @ camera.world_to_camera[0, :3, :3] + camera.centers, torch.zeros(len(ahead), 3)
+        local @ camera.world_to_camera[0, :3, :3] + camera.centers, torch.zeros(len(local), 3)
     )
     trajectory = Trajectory(camera, (Clip("right", 0, camera),))
     try:
-        built = distortions.build(
+        distortion = distortions.build(
             settings,
             num_views=2,
             extent=1.5,
             size=(camera.width, camera.height),
             trajectory=trajectory,
             points=points,
-            agree=False,
+            multiview_consistent=False,
         )
     except Exception as error:
         if isinstance(error, ComponentError) or str(error).startswith("distortion."):
             raise
         return
     try:
-        list(built.groups())
+        list(distortion.groups())
     except AttributeError as error:
         raise ComponentError(
-            f"distortion {settings['name']!r} has no learning rates ({error}); set learning_rate, or override groups"
+            f"distortion {settings['name']!r} has no learning rates ({error}); "
+            "set learning_rate, or override groups"
         ) from None
 
 
-def deformed(
+def deform(
     gaussians: Gaussians,
-    moved: Float[Tensor, "view gaussian 3"],
-    turned: Float[Tensor, "view gaussian 4"],
-    grown: Float[Tensor, "view gaussian 3"],
+    translations: Float[Tensor, "view gaussian 3"],
+    quat_offsets: Float[Tensor, "view gaussian 4"],
+    log_scale_offsets: Float[Tensor, "view gaussian 3"],
 ) -> Gaussians:
-    """A set a view: means and quaternions with what is added to them, scales by the exponential; exactly as they were where that is zero."""
+    """Deform Gaussians by one set of offsets a view; zero offsets change nothing, to the last bit.
+
+    Args:
+        gaussians: The scene, shared by the views or one set a view.
+        translations: Added to the means.
+        quat_offsets: Added to the quaternions, which are then normalised.
+        log_scale_offsets: Logarithms of the factors of the scales.
+
+    Returns:
+        One set of Gaussians a view.
+    """
     return Gaussians(
-        gaussians.means + moved,
-        normalize(gaussians.quats + turned, dim=-1).where(
-            turned.any(-1, keepdim=True), gaussians.quats.expand_as(turned)
+        gaussians.means + translations,
+        normalize(gaussians.quats + quat_offsets, dim=-1).where(
+            quat_offsets.any(-1, keepdim=True), gaussians.quats.expand_as(quat_offsets)
         ),
-        gaussians.scales * grown.exp(),
-        gaussians.opacities.expand(moved.shape[:-1]),
-        gaussians.sh_coeffs.expand(*moved.shape[:-1], *gaussians.sh_coeffs.shape[-2:]),
+        gaussians.scales * log_scale_offsets.exp(),
+        gaussians.opacities.expand(translations.shape[:-1]),
+        gaussians.sh_coeffs.expand(*translations.shape[:-1], *gaussians.sh_coeffs.shape[-2:]),
     )
 
 

@@ -11,34 +11,46 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 from lift.distortions import Distortion, distortions
-from lift.distortions.chain import PerFrame
-from lift.distortions.kernels import SIGMAS
-from lift.runtime.jit import fused
+from lift.distortions.kernels import RADIUS_IN_SIGMAS
+from lift.distortions.parameters.chain import PerFrame
+from lift.runtime.jit import can_use_triton
 from lift.types import Render, Trajectory
 
-UNIT = 1 / 256
-"""Of standard deviations, in picture widths."""
+SIGMA_UNIT = 1 / 256
+"""Unit of standard deviations, in picture widths."""
+
 BLOCK = 64
-"""Pixels that are blurred at once."""
+"""Number of pixels that one matrix product blurs."""
 
 
 @distortions.register("blur")
 class Blur(Distortion):
-    """The frame is softer than the scene: a Gaussian blur a frame.
+    """Blur each frame by a Gaussian, because frames are softer than the scene.
 
-    Its variance is what is learned: at a variance of 0 a change of it still shows, of a standard deviation it would not. The discrete
-    Gaussian (Lindeberg, PAMI 1990) is exact below a pixel, too. Settings:
-    - most: the largest standard deviation, in 1/256 of the picture's width;
-    - learning_rate: of the variance, in squares of that unit;
-    - weight: of the penalty, the mean variance (if chained, its change from frame to frame): blur that all frames could share stays at zero;
-    - chained: whether changes from frame to frame are learned (`lift.distortions.chain`), not every frame for itself.
+    The variance is learned: at a variance of 0 its gradient is not 0, as a standard deviation's
+    would be. The discrete Gaussian is exact below a pixel, too.
+
+    Args:
+        max_sigma: Largest standard deviation, in 1/256 of the picture's width; above 0.
+        learning_rate: Learning rate of the variance, in squares of that unit.
+        weight: Weight of the penalty on the mean variance (if chained, on its change from frame
+            to frame). It keeps blur that all frames could share at zero.
+        chained: Whether changes from frame to frame are learned, not each frame on its own.
+        num_views: Number of frames, the input included.
+        trajectory: The tree of clips.
+
+    Raises:
+        ValueError: If `max_sigma` is not above 0.
+
+    Reference:
+        The discrete Gaussian: Lindeberg, PAMI 1990.
     """
 
     steps = 1000
 
     def __init__(
         self,
-        most: float = 2.5,
+        max_sigma: float = 2.5,
         learning_rate: float = 2e-2,
         weight: float = 1e-3,
         chained: bool = True,
@@ -47,54 +59,88 @@ class Blur(Distortion):
         trajectory: Trajectory,
     ) -> None:
         super().__init__()
-        if not most > 0:
-            raise ValueError(f"distortion.most is {most:g}; choose more than 0")
-        self.most, self.learning_rate, self.weight = most, learning_rate, weight
+        if not max_sigma > 0:
+            raise ValueError(f"distortion.max_sigma is {max_sigma:g}; choose more than 0")
+        self.max_sigma = max_sigma
+        self.learning_rate = learning_rate
+        self.weight = weight
         self.variance = PerFrame(num_views, (), trajectory, chained)
 
     def image(self, render: Render, view: Int[Tensor, "view"]) -> Render:
-        square = (UNIT * render.rgb.shape[2]) ** 2  # of the unit, in pixels
-        return replace(
-            render, rgb=blurred(render.rgb, self.variances(view) * square, self.most**2 * square)
-        )
+        """Blur the renders.
+
+        Args:
+            render: Renders of the scene, one a view.
+            view: Indices of the frames; 0 is the input.
+
+        Returns:
+            The distorted renders.
+        """
+        square = (SIGMA_UNIT * render.rgb.shape[2]) ** 2  # of the unit, in pixels
+        rgb = gaussian_blur(render.rgb, self.variances(view) * square, self.max_sigma**2 * square)
+        return replace(render, rgb=rgb)
 
     def variances(self, view: Int[Tensor, "view"]) -> Float[Tensor, "view"]:
-        """In squares of `UNIT`; none for the input."""
-        asked = self.variance(view)
-        # A number that was pushed below zero still has a gradient: one noisy step must not end a frame's blur for good.
-        return asked + (asked.clamp(0, self.most**2) - asked).detach()
+        """Return the variances of some frames.
+
+        Args:
+            view: Indices of the frames; 0 is the input.
+
+        Returns:
+            Variances in squares of `SIGMA_UNIT`, 0 to `max_sigma` squared; 0 for the input.
+        """
+        raw = self.variance(view)
+        # A number below zero still has a gradient: one noisy step must not end a frame's blur.
+        return raw + (raw.clamp(0, self.max_sigma**2) - raw).detach()
 
     def penalty(self) -> Float[Tensor, ""]:
+        """Return the weighted mean variance."""
         return self.weight * self.variance.values.abs().mean()
 
 
-def blurred(
-    rgb: Float[Tensor, "view height width 3"], variance: Float[Tensor, "view"], most: float
+def gaussian_blur(
+    rgb: Float[Tensor, "view height width 3"],
+    variance: Float[Tensor, "view"],
+    max_variance: float,
 ) -> Float[Tensor, "view height width 3"]:
-    """Pictures, each by its own variance in pixels squared, at most `most`; exactly themselves at 0. Beyond the border they are mirrored."""
-    if not variance.is_cuda:  # there it would have to be waited for
-        most = min(most, float(variance.detach().max()))
-    reach = math.ceil(SIGMAS * most**0.5) + 1
-    if fused(rgb, variance) and reach <= min(rgb.shape[1:3]):
-        from lift.distortions.kernels import image_triton
+    """Blur pictures by discrete Gaussians; pictures are mirrored beyond their border.
 
-        return image_triton.blurred(rgb, variance, reach)
-    return _Blurred.apply(rgb, variance, reach)
+    Args:
+        rgb: The pictures.
+        variance: Variance of each picture's blur in squared pixels. At 0 the picture stays as
+            it is, to the last bit.
+        max_variance: Upper bound of the variances in squared pixels.
+
+    Returns:
+        The blurred pictures.
+    """
+    if not variance.is_cuda:  # on CUDA, reading the variance would wait for the device
+        max_variance = min(max_variance, float(variance.detach().max()))
+    radius = math.ceil(RADIUS_IN_SIGMAS * max_variance**0.5) + 1
+    if can_use_triton(rgb, variance) and radius <= min(rgb.shape[1:3]):
+        from lift.distortions.kernels import blur_triton
+
+        return blur_triton.gaussian_blur(rgb, variance, radius)
+    return _GaussianBlur.apply(rgb, variance, radius)
 
 
-class _Blurred(Function):
-    """In plain torch. The blur of a mirrored picture is its own adjoint; and it is diffusion: what a change of the variance changes is half the Laplacian of
-    what came out, but for what the reach cuts off. (The gradient of the kernel would be a sum over all pixels for each of its taps.)
+class _GaussianBlur(Function):
+    """Blur in plain torch.
+
+    The blur of a mirrored picture is its own adjoint. It is also diffusion: the derivative by
+    the variance is half the Laplacian of the result, apart from what the radius cuts off. (The
+    gradient through the kernel would be a sum over all pixels for each of its taps.)
     """
 
     @staticmethod
-    def forward(ctx, rgb, variance, reach):
-        angles = 2 * math.pi * torch.arange(8 * reach, device=rgb.device) / (8 * reach)
-        waves = (torch.arange(reach + 1, device=rgb.device)[:, None] * angles).cos()
-        # As differences from a variance of 0, so that there nothing is blurred at all; what the reach cuts off stays at the centre.
+    def forward(ctx, rgb, variance, radius):
+        angles = 2 * math.pi * torch.arange(8 * radius, device=rgb.device) / (8 * radius)
+        waves = (torch.arange(radius + 1, device=rgb.device)[:, None] * angles).cos()
+        # Taps are differences from a variance of 0, so that nothing is blurred at all there.
+        # The weight that the radius cuts off stays at the centre.
         sides = (torch.expm1(variance[:, None, None] * (angles.cos() - 1)) * waves).mean(-1)[:, 1:]
         ctx.kernel = torch.cat([sides.flip(1), 1 - 2 * sides.sum(1, keepdim=True), sides], dim=1)
-        out = _filtered(rgb, ctx.kernel)
+        out = _convolve(rgb, ctx.kernel)
         ctx.save_for_backward(out)
         return out
 
@@ -105,30 +151,31 @@ class _Blurred(Function):
         by_variance = -0.5 * sum(
             (outer.diff(dim=axis) * out.diff(dim=axis)).flatten(1).sum(1) for axis in (1, 2)
         )
-        return _filtered(outer, ctx.kernel), by_variance, None
+        return _convolve(outer, ctx.kernel), by_variance, None
 
 
-def _filtered(
+def _convolve(
     rgb: Float[Tensor, "view height width 3"], kernel: Float[Tensor, "view tap"]
 ) -> Float[Tensor, "view height width 3"]:
-    """Along rows and columns."""
-    return _along(_along(rgb.permute(0, 3, 1, 2), kernel).mT, kernel).mT.permute(0, 2, 3, 1)
+    """Convolve along rows and columns."""
+    rows = _convolve_lines(rgb.permute(0, 3, 1, 2), kernel)
+    return _convolve_lines(rows.mT, kernel).mT.permute(0, 2, 3, 1)
 
 
-def _along(
+def _convolve_lines(
     planes: Float[Tensor, "view plane line pixel"], kernel: Float[Tensor, "view tap"]
 ) -> Float[Tensor, "view plane line pixel"]:
-    """Block by block as products of matrices, which is what processors of all kinds are quickest at."""
+    """Convolve block by block as matrix products, which all processors are fast at."""
     views, count, lines, pixels = planes.shape
-    reach, blocks = kernel.shape[1] // 2, -(-pixels // BLOCK)
-    around = BLOCK + 2 * reach
-    # In rows that are one shorter than what is repeated, each row has the kernel one further to the right.
-    band = pad(kernel, (0, BLOCK)).repeat(1, BLOCK)[:, : BLOCK * around].view(views, BLOCK, around)
-    circle = torch.arange(-reach, blocks * BLOCK + reach, device=planes.device) % (
-        2 * pixels
-    )  # a line and its mirror image, again and again
-    mirrored = planes.reshape(views, count * lines, pixels)[
-        ..., circle.minimum(2 * pixels - 1 - circle)
-    ]
-    found = mirrored.unfold(2, around, BLOCK).reshape(views, -1, around) @ band.mT
-    return found.view(views, count, lines, blocks * BLOCK)[..., :pixels]
+    radius = kernel.shape[1] // 2
+    blocks = -(-pixels // BLOCK)
+    support = BLOCK + 2 * radius
+    # The repeated pattern is one longer than a row, so each row has the kernel one further right.
+    band = pad(kernel, (0, BLOCK)).repeat(1, BLOCK)[:, : BLOCK * support]
+    band = band.view(views, BLOCK, support)
+    # A line and its mirror image, repeated without end.
+    position = torch.arange(-radius, blocks * BLOCK + radius, device=planes.device) % (2 * pixels)
+    position = position.minimum(2 * pixels - 1 - position)
+    mirrored = planes.reshape(views, count * lines, pixels)[..., position]
+    out = mirrored.unfold(2, support, BLOCK).reshape(views, -1, support) @ band.mT
+    return out.view(views, count, lines, blocks * BLOCK)[..., :pixels]

@@ -1,8 +1,8 @@
-"""Frames taken at their word: the baseline that every other distortion is compared with."""
+"""The baseline without corrections, which every other distortion is compared with."""
 
 from lift.distortions import Distortion, distortions
 
 
 @distortions.register("identity")
 class Identity(Distortion):
-    """No distortion: every frame shows the canonical scene."""
+    """Apply no distortion: every frame shows the canonical scene."""

@@ -6,29 +6,43 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from lift.distortions import Distortion, distortions
-from lift.distortions.chain import PerFrame
-from lift.distortions.spline import bending, surface
-from lift.runtime.jit import fused
+from lift.distortions.parameters.chain import PerFrame
+from lift.distortions.parameters.spline import bending_energy, spline_surface
+from lift.runtime.jit import can_use_triton
 from lift.types import Render, Trajectory
 
 
 @distortions.register("image_warp")
 class ImageWarp(Distortion):
-    """The frame's picture is bent: a smooth displacement of its pixels, a uniform cubic B-spline on a grid.
+    """Warp each frame by a smooth displacement of its pixels.
 
-    The canonical scene is rendered straight and then bent, so that it stays straight itself; its colours by bicubic sampling, since a
-    bilinear one blurs what falls between pixels, which the scene would make up for. Pixels that would come from beyond the picture's border
-    count for nothing. Settings:
-    - cells: of the grid along the picture's longer side;
-    - learning_rate: of the displacements, in picture widths;
-    - weight: of the penalty, the mean over frames of the displacement (if chained, of its change): what all frames could share stays at zero;
-    - bending: of the mean squared second difference between neighbouring nodes, in hundredths of the width;
-    - chained: whether changes from frame to frame are learned (`lift.distortions.chain`), not every frame for itself.
-    Displacement fields on a coarse grid against what generated frames get wrong: cf. arXiv 2503.16611.
+    The displacement is a uniform cubic B-spline on a grid. The canonical scene is rendered
+    straight and then warped, so that it stays straight itself. Colours are sampled bicubically:
+    a bilinear sample blurs what falls between pixels, and the scene would make up for that.
+    Pixels that would come from beyond the picture's border have weight 0.
+
+    Args:
+        cells: Number of cells of the grid along the picture's longer side.
+        learning_rate: Learning rate of the displacements, in picture widths.
+        weight: Weight of the penalty on the mean displacement over all frames (if chained, on
+            its changes). It keeps what all frames could share at zero.
+        bending: Weight of the penalty on the mean squared second difference between neighbouring
+            nodes, in hundredths of the picture's width.
+        chained: Whether changes from frame to frame are learned, not each frame on its own.
+        num_views: Number of frames, the input included.
+        size: Width and height of the pictures in pixels.
+        trajectory: The tree of clips.
+
+    Raises:
+        ValueError: If `cells` is below 2.
+
+    Reference:
+        Compare displacement fields on a coarse grid against errors of generated frames in
+        arXiv 2503.16611.
     """
 
     steps = 1000
-    begins = 0.1
+    start = 0.1
 
     def __init__(
         self,
@@ -45,68 +59,112 @@ class ImageWarp(Distortion):
         super().__init__()
         if cells < 2:
             raise ValueError(f"distortion.cells is {cells}; choose 2 or more")
-        self.learning_rate, self.weight, self.bending = learning_rate, weight, bending
+        self.learning_rate = learning_rate
+        self.weight = weight
+        self.bending = bending
         cell = max(size) / cells
         across, down = (max(2, round(side / cell)) for side in size)
         self.grid = PerFrame(num_views, (2, down + 3, across + 3), trajectory, chained)
-        """[frame x/y node node], in widths of the picture; nodes reach beyond the border as cubic splines need them to."""
+        """[frame x/y node node], in picture widths. As cubic splines need them, some nodes lie
+        beyond the border."""
 
     def image(self, render: Render, view: Int[Tensor, "view"]) -> Render:
+        """Warp the renders.
+
+        Args:
+            render: Renders of the scene, one a view.
+            view: Indices of the frames; 0 is the input.
+
+        Returns:
+            The distorted renders.
+        """
         height, width = render.rgb.shape[1:3]
-        return bent(render, self.flow(view, width, height))
+        return warp_render(render, self.flow(view, width, height))
 
     def flow(
         self, view: Int[Tensor, "view"], width: int, height: int
     ) -> Float[Tensor, "view 2 height width"]:
-        """Where in the straight picture each pixel of the frame comes from, relative to itself and in pixels."""
-        return width * surface(self.grid(view), height, width)
+        """Return where in the straight picture each pixel of a frame comes from.
+
+        Args:
+            view: Indices of the frames; 0 is the input.
+            width: Width of the pictures in pixels.
+            height: Height of the pictures in pixels.
+
+        Returns:
+            Offsets x and y in pixels, relative to the pixel itself.
+        """
+        return width * spline_surface(self.grid(view), height, width)
 
     def penalty(self) -> Float[Tensor, ""]:
-        return self.grid.norm(1e-4, self.weight) + bending(self.grid.values, 1e4 * self.bending)
+        """Return the weighted mean displacement plus the weighted bending energy."""
+        return self.grid.norm(1e-4, self.weight) + bending_energy(
+            self.grid.values, 1e4 * self.bending
+        )
 
 
-def bent(render: Render, moved: Float[Tensor, "view 2 height width"]) -> Render:
-    """Pictures as seen `moved` pixels away; what is beyond the border counts for nothing (`info["weight"]`)."""
-    if fused(render.rgb, moved):
-        from lift.distortions.kernels import image_triton
+def warp_render(render: Render, flow: Float[Tensor, "view 2 height width"]) -> Render:
+    """Sample renders at displaced pixels.
 
-        rgb, alpha, depth, weight = image_triton.bent(render.rgb, render.alpha, render.depth, moved)
+    Args:
+        render: The straight renders.
+        flow: Offsets x and y in pixels from each pixel to its source.
+
+    Returns:
+        The warped renders. `info["weight"]` is 0 where the source is beyond the border.
+    """
+    if can_use_triton(render.rgb, flow):
+        from lift.distortions.kernels import warp_triton
+
+        rgb, alpha, depth, weight = warp_triton.warp(render.rgb, render.alpha, render.depth, flow)
     else:
-        rgb, alpha, depth, weight = sampled(render.rgb, render.alpha, render.depth, moved)
+        rgb, alpha, depth, weight = sample_displaced(render.rgb, render.alpha, render.depth, flow)
     if "weight" in render.info:
         weight = weight * render.info["weight"]
     return Render(rgb, alpha, depth, {**render.info, "weight": weight})
 
 
-def sampled(
+def sample_displaced(
     rgb: Float[Tensor, "view height width 3"],
     alpha: Float[Tensor, "view height width"],
     depth: Float[Tensor, "view height width"],
-    moved: Float[Tensor, "view 2 height width"],
+    flow: Float[Tensor, "view 2 height width"],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Colours, alpha and depth from `moved` pixels away, and 1 where that is within the picture, else 0."""
-    height, width = moved.shape[2:]
-    x = torch.arange(width, device=moved.device) + moved[:, 0]
-    y = torch.arange(height, device=moved.device)[:, None] + moved[:, 1]
-    places = torch.stack(
-        [x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1], dim=-1
-    )
+    """Sample pictures at displaced pixels, in plain torch.
+
+    Args:
+        rgb: Colours, sampled bicubically.
+        alpha: Coverage, sampled bilinearly.
+        depth: z-depth, sampled bilinearly.
+        flow: Offsets x and y in pixels from each pixel to its source.
+
+    Returns:
+        Colours, coverage and depth; and 1 where the source is within the picture, else 0.
+    """
+    height, width = flow.shape[2:]
+    x = torch.arange(width, device=flow.device) + flow[:, 0]
+    y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
+    grid = torch.stack([x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1], dim=-1)
     with torch.no_grad():
-        still = (moved == 0).all(1, keepdim=True)
-        weight = ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)).to(moved.dtype)
-    rgb = _sample(rgb.permute(0, 3, 1, 2), places, still, "bicubic").permute(0, 2, 3, 1)
-    alpha, depth = _sample(torch.stack([alpha, depth], dim=1), places, still, "bilinear").unbind(1)
+        unmoved = (flow == 0).all(1, keepdim=True)
+        weight = ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)).to(flow.dtype)
+    rgb = _sample(rgb.permute(0, 3, 1, 2), grid, unmoved, "bicubic").permute(0, 2, 3, 1)
+    alpha, depth = _sample(torch.stack([alpha, depth], dim=1), grid, unmoved, "bilinear").unbind(1)
     return rgb, alpha, depth, weight
 
 
 def _sample(
     planes: Float[Tensor, "view plane height width"],
-    places: Float[Tensor, "view height width 2"],
-    still: Bool[Tensor, "view 1 height width"],
-    how: str,
+    grid: Float[Tensor, "view height width 2"],
+    unmoved: Bool[Tensor, "view 1 height width"],
+    mode: str,
 ) -> Float[Tensor, "view plane height width"]:
-    """Planes at `places` (from -1 to 1 between the middles of outer pixels), exactly themselves where `still`; beyond the border its pixels go on."""
-    found = grid_sample(planes, places, how, "border", align_corners=True)
+    """Sample planes on a grid from -1 to 1 between the centres of the outer pixels.
+
+    Where `unmoved`, the result is the plane itself to the last bit. Beyond the border, the
+    border's pixels are repeated.
+    """
+    samples = grid_sample(planes, grid, mode, "border", align_corners=True)
     with torch.no_grad():
-        rounding = (found - planes) * still
-    return found - rounding
+        rounding = (samples - planes) * unmoved
+    return samples - rounding

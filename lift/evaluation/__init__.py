@@ -1,0 +1,1 @@
+"""Measure lifted scenes against the truth."""

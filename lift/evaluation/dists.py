@@ -1,8 +1,10 @@
-"""DISTS, deep image structure and texture similarity (Ding et al., PAMI 2020), on VGG16: lower is more alike, 0 is equal.
+"""Measure DISTS, deep image structure and texture similarity (Ding et al., PAMI 2020), on VGG16.
 
-It compares statistics over the whole picture, not pixel by pixel: one texture in place of another of its kind costs little. Written here, because
-the package `DISTS_pytorch` needs torchvision, which from PyPI breaks a torch for CPUs. The weights are the published ones: VGG16's as torchvision
-offers them, alpha and beta as the package has them.
+A lower distance means more similar, 0 is equal. DISTS compares statistics over the complete picture
+and not pixel by pixel, so a texture in place of another one of its kind costs little. The package
+`DISTS_pytorch` needs torchvision, whose PyPI build breaks CPU-only torch. Therefore the network is
+implemented here. It uses the published weights: VGG16's of torchvision, alpha and beta of the
+package.
 """
 
 from collections.abc import Mapping
@@ -14,35 +16,52 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, relu
 
 FILES = ("vgg16_features.pth", "dists_weights.pt")
+"""Names of the files with weights in a local folder."""
 URLS = (
     "https://download.pytorch.org/models/vgg16-397923af.pth",
     "https://raw.githubusercontent.com/dingkeyan93/DISTS/master/DISTS_pytorch/weights.pt",
 )
-"""The first has the classifier, too: 528 MB, of which the 59 of `features` are read."""
+"""Addresses of the weights. The first file (528 MB) includes the classifier, which is not used."""
 
 STAGES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
-"""VGG16's convolutions by their number in torchvision's `features`. The picture is pooled between stages; statistics are of what each ends in."""
+"""VGG16's convolutions by their number in torchvision's `features`.
+
+The picture is pooled between stages. Statistics are computed at the end of each stage.
+"""
 CHANNELS = (3, 64, 128, 256, 512, 512)
-"""Of the picture itself, which is compared as well, and of the stages."""
-TINY = 1e-6
-"""Of both ratios, so that what is nowhere is equal."""
-SMALLEST = 32
-"""Pixels: the last stage then is two wide and has a variance."""
+"""Channels of the picture, which is compared as well, and of the stages."""
+EPSILON = 1e-6
+"""Added to numerator and denominator of both ratios, so that two zeros count as equal."""
+MIN_SIDE = 32
+"""Smallest side of a picture in pixels. The last stage then has two columns and a variance."""
 
 
 class DISTS(nn.Module):
-    """The distance of two pictures of one size, each [height width 3] in [0, 1] and at least 32 pixels wide and high.
+    """The DISTS distance of two pictures.
 
-    Pictures are compared at the size they have. The authors' figures on datasets of quality are of pictures whose shorter side was resized to 256.
+    The authors' results on quality datasets are for pictures whose shorter side was resized to 256
+    pixels. This class does not resize pictures.
+
+    Args:
+        trunk: VGG16's weights by torchvision's names, `features.N.weight` and `features.N.bias`.
+        weights: The package's weights `alpha` and `beta`.
+
+    Raises:
+        KeyError: A weight is missing.
     """
 
+    alpha: Tensor
+    beta: Tensor
+    shift: Tensor
+    scale: Tensor
+    window: Tensor
+
     def __init__(self, trunk: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
-        """Weights by torchvision's and the package's names: `features.N.weight`, `features.N.bias`; `alpha`, `beta`. Raises KeyError for a missing one."""
         super().__init__()
-        for number in sum(STAGES, ()):
+        for index in sum(STAGES, ()):
             for kind in ("weight", "bias"):
                 self.register_buffer(
-                    f"features_{number}_{kind}", trunk[f"features.{number}.{kind}"].float()
+                    f"features_{index}_{kind}", trunk[f"features.{index}.{kind}"].float()
                 )
         total = weights["alpha"].float().sum() + weights["beta"].float().sum()
         for kind in ("alpha", "beta"):  # of means and of covariances
@@ -54,7 +73,17 @@ class DISTS(nn.Module):
 
     @classmethod
     def load(cls, folder: Path | None = None) -> "DISTS":
-        """With weights from a folder that has `FILES`, or downloaded to torch.hub's cache. Raises FileNotFoundError that says what is missing."""
+        """Load the weights.
+
+        Args:
+            folder: Folder with `FILES`. None downloads them to torch.hub's cache.
+
+        Returns:
+            The network.
+
+        Raises:
+            FileNotFoundError: A file is missing. The message names it.
+        """
         if folder is None:
             names = (None, FILES[1])  # "weights.pt" could be anyone's
             return cls(
@@ -68,7 +97,8 @@ class DISTS(nn.Module):
         for name in FILES:
             if not (folder / name).exists():
                 raise FileNotFoundError(
-                    f"there is no {name} in {folder}, which is to hold DISTS's weights: {', '.join(FILES)}"
+                    f"there is no {name} in {folder}, which is to hold DISTS's weights: "
+                    f"{', '.join(FILES)}"
                 )
         return cls(
             *(torch.load(folder / name, map_location="cpu", weights_only=True) for name in FILES)
@@ -78,44 +108,66 @@ class DISTS(nn.Module):
     def forward(
         self, a: Float[Tensor, "height width 3"], b: Float[Tensor, "height width 3"]
     ) -> float:
-        """Raises ValueError for pictures that are too small."""
-        if min(a.shape[:2]) < SMALLEST:
+        """Compute the distance of two pictures of one size.
+
+        Args:
+            a: A picture in [0, 1], at least 32 pixels wide and high.
+            b: The other picture.
+
+        Returns:
+            The distance.
+
+        Raises:
+            ValueError: The pictures are too small.
+        """
+        if min(a.shape[:2]) < MIN_SIDE:
             raise ValueError(
-                f"DISTS of pictures of {list(a.shape)}; choose pictures at least {SMALLEST} pixels wide and high"
+                f"DISTS of pictures of {list(a.shape)}; choose pictures at least {MIN_SIDE} pixels "
+                "wide and high"
             )
-        first, second = (
+        planes_a, planes_b = (
             picture.to(self.shift).clamp(0, 1).permute(2, 0, 1)[None] for picture in (a, b)
         )
-        return float(self.distances(first, second))
+        return float(self.distances(planes_a, planes_b))
 
     def distances(
         self, a: Float[Tensor, "picture 3 height width"], b: Float[Tensor, "picture 3 height width"]
     ) -> Float[Tensor, "picture"]:
-        """Of several pairs at once, with gradients."""
+        """Compute the distances of several pairs, with gradients.
+
+        Args:
+            a: Pictures in [0, 1].
+            b: The other pictures.
+
+        Returns:
+            The distance of each pair.
+        """
         values = torch.cat([a, b])
         total = values.new_zeros(len(a))
-        shares = zip(self.alpha.split(CHANNELS), self.beta.split(CHANNELS), strict=True)
-        for stage, (alpha, beta) in enumerate(shares):
+        weights = zip(self.alpha.split(CHANNELS), self.beta.split(CHANNELS), strict=True)
+        for stage, (alpha, beta) in enumerate(weights):
             if stage:
                 values = self._stage(values, stage - 1)
             mean = values.mean((2, 3))
-            around = values - mean[..., None, None]
-            variance = around.square().mean((2, 3))
-            covariance = (around[: len(a)] * around[len(a) :]).mean((2, 3))
-            for weight, both, (x, y) in (
+            centered = values - mean[..., None, None]
+            variance = centered.square().mean((2, 3))
+            covariance = (centered[: len(a)] * centered[len(a) :]).mean((2, 3))
+            for weight, product, (x, y) in (
                 (alpha, mean[: len(a)] * mean[len(a) :], mean.square().split(len(a))),
                 (beta, covariance, variance.split(len(a))),
             ):
-                # One less the similarity, channel by channel: the weights sum to one, and equal pictures are at 0, not at what rounding leaves.
-                total = total + (weight * (1 - (2 * both + TINY) / (x + y + TINY))).sum(1)
+                # The weights sum to 1, so this is 1 minus the similarity. Written channel by
+                # channel, equal pictures have a distance of exactly 0.
+                total = total + (weight * (1 - (2 * product + EPSILON) / (x + y + EPSILON))).sum(1)
         return total
 
     def _stage(
         self, values: Float[Tensor, "picture channel height width"], stage: int
     ) -> Float[Tensor, "picture features rows columns"]:
+        """Apply a stage. Its pooling, the root mean square under a Hann window, does not alias."""
         if stage == 0:
             values = (values - self.shift[:, None, None]) / self.scale[:, None, None]
-        else:  # root of the mean square under a Hann window, every second pixel: unlike the largest, it does not alias
+        else:
             channels = values.shape[1]
             squares = conv2d(
                 values.square(),

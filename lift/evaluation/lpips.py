@@ -1,7 +1,8 @@
-"""LPIPS, learned perceptual similarity (Zhang et al., CVPR 2018), version 0.1 on AlexNet: lower is more alike.
+"""Measure LPIPS, learned perceptual similarity (Zhang et al., CVPR 2018), version 0.1 on AlexNet.
 
-The trunk and the distance are written here, because the package `lpips` needs torchvision, which from PyPI breaks a torch for CPUs. The
-weights are the published ones: AlexNet's as torchvision offers them, the heads' as the package has them.
+A lower distance means more similar. The package `lpips` needs torchvision, whose PyPI build breaks
+CPU-only torch. Therefore the network is implemented here. It uses the published weights: AlexNet's
+of torchvision, and the heads of the package.
 """
 
 from collections.abc import Mapping
@@ -13,10 +14,12 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate, max_pool2d, relu
 
 FILES = ("alexnet_features.pth", "heads_v0.1/alex.pth")
+"""Names of the files with weights in a local folder."""
 URLS = (
     "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
     "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/alex.pth",
 )
+"""Addresses of the weights."""
 
 LAYERS = {
     "features.0": (4, 2),
@@ -25,16 +28,26 @@ LAYERS = {
     "features.8": (1, 1),
     "features.10": (1, 1),
 }
-"""Of AlexNet's convolutions: stride and padding."""
+"""Stride and padding of AlexNet's convolutions."""
 POOLED = ("features.3", "features.6")
-"""Before these, the largest of three by three is taken."""
+"""Layers before which the maximum over 3 x 3 pixels is taken."""
 
 
 class LPIPS(nn.Module):
-    """The distance of two pictures of one size, each [height width 3] in [0, 1] and at least 31 pixels wide and high."""
+    """The LPIPS distance of two pictures.
+
+    Args:
+        trunk: AlexNet's weights by torchvision's names.
+        heads: The heads' weights by the lpips package's names.
+
+    Raises:
+        KeyError: A weight is missing.
+    """
+
+    shift: Tensor
+    scale: Tensor
 
     def __init__(self, trunk: Mapping[str, Tensor], heads: Mapping[str, Tensor]) -> None:
-        """Weights by torchvision's and the lpips package's names. Raises KeyError for a missing one."""
         super().__init__()
         for name in LAYERS:
             for kind in ("weight", "bias"):
@@ -43,13 +56,23 @@ class LPIPS(nn.Module):
                 )
         for index in range(len(LAYERS)):
             self.register_buffer(f"head_{index}", heads[f"lin{index}.model.1.weight"].float())
-        # From [-1, 1] as the package takes them, to what AlexNet was trained on.
+        # Converts values in [-1, 1] to the normalization of AlexNet's training.
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]))
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]))
 
     @classmethod
     def load(cls, folder: Path | None = None) -> "LPIPS":
-        """With weights from a folder that has `FILES`, or downloaded to torch.hub's cache. Raises FileNotFoundError that says what is missing."""
+        """Load the weights.
+
+        Args:
+            folder: Folder with `FILES`. None downloads them to torch.hub's cache.
+
+        Returns:
+            The network.
+
+        Raises:
+            FileNotFoundError: A file is missing. The message names it.
+        """
         if folder is None:
             return cls(
                 *(
@@ -60,7 +83,8 @@ class LPIPS(nn.Module):
         for name in FILES:
             if not (folder / name).exists():
                 raise FileNotFoundError(
-                    f"there is no {name} in {folder}, which is to hold LPIPS's weights: {', '.join(FILES)}"
+                    f"there is no {name} in {folder}, which is to hold LPIPS's weights: "
+                    f"{', '.join(FILES)}"
                 )
         return cls(
             *(torch.load(folder / name, map_location="cpu", weights_only=True) for name in FILES)
@@ -73,17 +97,30 @@ class LPIPS(nn.Module):
         b: Float[Tensor, "height width 3"],
         mask: Bool[Tensor, "height width"] | None = None,
     ) -> float:
-        """Over the pixels of a mask, if given, as `distances` says. Raises ValueError for pictures that are too small."""
+        """Compute the distance of two pictures of one size.
+
+        Args:
+            a: A picture in [0, 1], at least 31 pixels wide and high.
+            b: The other picture.
+            mask: Pixels that count; see `distances`. None uses the plain distance.
+
+        Returns:
+            The distance.
+
+        Raises:
+            ValueError: The pictures are too small.
+        """
         if min(a.shape[:2]) < 31:
             raise ValueError(
-                f"LPIPS of pictures of {list(a.shape)}; choose pictures at least 31 pixels wide and high"
+                f"LPIPS of pictures of {list(a.shape)}; choose pictures at least 31 pixels wide "
+                "and high"
             )
-        first, second = (
+        planes_a, planes_b = (
             picture.to(self.shift).clamp(0, 1).permute(2, 0, 1)[None] for picture in (a, b)
         )
         return float(
             self.distances(
-                first, second, None if mask is None else mask.to(self.shift.device)[None]
+                planes_a, planes_b, None if mask is None else mask.to(self.shift.device)[None]
             )
         )
 
@@ -93,11 +130,21 @@ class LPIPS(nn.Module):
         b: Float[Tensor, "picture 3 height width"],
         mask: Bool[Tensor, "picture height width"] | None = None,
     ) -> Float[Tensor, "picture"]:
-        """Of several pairs at once, with gradients.
+        """Compute the distances of several pairs, with gradients.
 
-        mask: pixels to take the mean over; NaN where there are none. Each layer's map of distances is then stretched over the picture, bilinearly, as
-        the package `lpips` does with `spatial=True`. What lies around the mask still counts a little: features look some 100 pixels away. With a mask
-        of everything it is not quite the plain distance, which weighs all places of a layer alike: 0.1 % off at 31 pixels, 0.001 % at 256.
+        With a mask, each layer's map of distances is stretched over the picture bilinearly, as the
+        package `lpips` does with `spatial=True`, and averaged over the mask. Pixels up to about 100
+        pixels around the mask still have a small effect, because features have a large receptive
+        field. With a mask of all pixels, the distance differs from the plain one, which weighs all
+        positions of a layer equally: by 0.1 % at 31 pixels, by 0.001 % at 256.
+
+        Args:
+            a: Pictures in [0, 1].
+            b: The other pictures.
+            mask: Pixels that count. The distance of an empty mask is NaN.
+
+        Returns:
+            The distance of each pair.
         """
         values = (2 * torch.cat([a, b]) - 1 - self.shift[:, None, None]) / self.scale[:, None, None]
         total = values.new_zeros(len(a))
@@ -108,15 +155,15 @@ class LPIPS(nn.Module):
                 getattr(self, f"{name}.{kind}".replace(".", "_")) for kind in ("weight", "bias")
             )
             values = relu(conv2d(values, weight, bias, stride, padding))
-            # The first summand is there for the gradient where nothing is.
+            # The first summand keeps the gradient finite where all features are 0.
             units = values / ((values.square().sum(1, keepdim=True) + 1e-20).sqrt() + 1e-10)
             difference = (units[: len(a)] - units[len(a) :]).square()
             distance = conv2d(difference, getattr(self, f"head_{index}"))
             if mask is None:
                 total = total + distance.mean((1, 2, 3))
             else:
-                spread = interpolate(
+                distance_map = interpolate(
                     distance, mask.shape[1:], mode="bilinear", align_corners=False
                 )[:, 0]
-                total = total + (spread * mask).sum((1, 2)) / mask.sum((1, 2))
+                total = total + (distance_map * mask).sum((1, 2)) / mask.sum((1, 2))
         return total

@@ -1,4 +1,4 @@
-"""Numbers that say how right a picture, a depth or a camera is."""
+"""Measure errors of pictures, depths and cameras."""
 
 import math
 
@@ -10,11 +10,17 @@ from lift.geometry import align_similarity, rotation_angle, transform_cameras
 from lift.types import Cameras
 
 Picture = Float[Tensor, "height width 3"]
+"""A picture in [0, 1]."""
 Mask = Bool[Tensor, "height width"]
+"""Pixels that count."""
 
 
 def psnr(a: Picture, b: Picture) -> float:
-    """Compute the peak signal-to-noise ratio of pictures in [0, 1].
+    """Compute the peak signal-to-noise ratio.
+
+    Args:
+        a: A picture. It is clamped to [0, 1].
+        b: The other picture.
 
     Returns:
         dB, at most 100, which stands for equal. NaN if a picture holds a NaN.
@@ -26,27 +32,55 @@ def psnr(a: Picture, b: Picture) -> float:
 
 
 def masked_psnr(a: Picture, b: Picture, mask: Mask) -> float:
-    """`psnr` of the pixels of the mask; NaN if it has none."""
+    """Compute the peak signal-to-noise ratio over a mask.
+
+    Args:
+        a: A picture. It is clamped to [0, 1].
+        b: The other picture.
+        mask: Pixels that count.
+
+    Returns:
+        dB, at most 100. NaN if the mask is empty.
+    """
     return psnr(a[mask][None], b[mask][None]) if mask.any() else float("nan")
 
 
 def ssim(a: Picture, b: Picture) -> float:
-    """Structural similarity (Wang et al., 2004) as torchmetrics defines it, data range 1."""
+    """Compute the structural similarity (Wang et al., 2004) as torchmetrics does, data range 1.
+
+    Args:
+        a: A picture. It is clamped to [0, 1].
+        b: The other picture.
+
+    Returns:
+        The similarity, at most 1.
+    """
     return float(_ssim_map(a, b).reshape(1, -1).mean(-1))
 
 
 def masked_ssim(a: Picture, b: Picture, mask: Mask) -> float:
-    """The mean of `ssim`'s map over the pixels of the mask; NaN if it has none. What lies up to 5 pixels beyond the mask counts, too."""
+    """Average the map of the structural similarity over a mask.
+
+    Args:
+        a: A picture. It is clamped to [0, 1].
+        b: The other picture.
+        mask: Pixels that count. Those up to 5 pixels around it have an effect, too.
+
+    Returns:
+        The similarity, at most 1. NaN if the mask is empty.
+    """
     return float(_ssim_map(a, b)[:, mask].reshape(1, -1).mean(-1))
 
 
 def _ssim_map(a: Picture, b: Picture) -> Float[Tensor, "3 height width"]:
-    from torchmetrics.functional.image import (
-        structural_similarity_index_measure,
-    )  # seconds, so only for who asks
+    """Compute the structural similarity of each pixel and channel."""
+    # The import takes seconds.
+    from torchmetrics.functional.image import structural_similarity_index_measure
 
-    pair = [x.clamp(0, 1).permute(2, 0, 1)[None] for x in (a, b)]
-    return structural_similarity_index_measure(*pair, data_range=1.0, return_full_image=True)[1][0]
+    first, second = (x.clamp(0, 1).permute(2, 0, 1)[None] for x in (a, b))
+    return structural_similarity_index_measure(
+        first, second, data_range=1.0, return_full_image=True
+    )[1][0]
 
 
 def depth_errors(
@@ -54,51 +88,72 @@ def depth_errors(
     truth: Float[Tensor, "height width"],
     valid: Bool[Tensor, "height width"],
 ) -> dict[str, float]:
-    """AbsRel and delta1 after scaling the estimate by the median ratio; Spearman's rank correlation, which needs no alignment;
-    and the scale itself, estimate / truth.
+    """Compare an estimated depth with the truth.
+
+    Args:
+        estimate: The estimate. For AbsRel and delta1 it is scaled by the median ratio.
+        truth: The true depth.
+        valid: Pixels that count.
+
+    Returns:
+        `abs_rel`: mean relative error. `delta1`: fraction of pixels with a ratio below 1.25.
+        `rank_correlation`: Spearman's, which needs no alignment. `scale`: median of estimate /
+            truth.
     """
     from scipy.stats import spearmanr
 
     a, b = estimate[valid].double(), truth[valid].double()
     scale = float((a / b).median())
     ratio = a / scale / b
+    correlation = spearmanr(a.numpy(), b.numpy())
     return {
         "abs_rel": float((ratio - 1).abs().mean()),
         "delta1": float((torch.maximum(ratio, 1 / ratio) < 1.25).double().mean()),
-        "rank_correlation": float(spearmanr(a.numpy(), b.numpy()).statistic),
+        "rank_correlation": float(correlation.statistic),  # pyright: ignore[reportAttributeAccessIssue]
         "scale": scale,
     }
 
 
 def camera_errors(estimate: Cameras, truth: Cameras, typical: int | float) -> dict[str, float]:
-    """How far cameras are from the true ones, which may be in another world: medians over views, and the worst.
+    """Compare estimated cameras with the true ones, which may be in another world.
 
-    `rotation`: degrees, relative to the first view's, which is left out. `position`: after the similarity that brings the estimated positions closest to
-    the true ones (Umeyama, 1991), as a share of `typical`, the scene's depth in the truth's unit. `focal`: the ratio's logarithm, its absolute value.
-    Raises ValueError for cameras that do not pair up, fewer than three positions, and positions on one line.
+    Positions are compared after the similarity that aligns them best (Umeyama, 1991).
+
+    Args:
+        estimate: The estimated cameras.
+        truth: The true cameras, one for each view.
+        typical: Typical depth of the scene in the unit of the truth.
+
+    Returns:
+        Medians over views, and the worst values as `NAME_worst`. `rotation`: degrees, relative to
+        the first view, which is left out. `position`: distance divided by the typical depth.
+        `focal`: absolute logarithm of the ratio.
+
+    Raises:
+        ValueError: The numbers of cameras or the picture sizes differ, or there are fewer than
+            three positions, or all positions are on one line.
     """
     sizes = [(len(cameras), cameras.width, cameras.height) for cameras in (estimate, truth)]
     if sizes[0] != sizes[1]:
         raise ValueError(
-            "errors of {} cameras of {} x {} pixels against {} of {} x {}; give one true camera a view, of one size".format(
-                *sizes[0], *sizes[1]
-            )
+            "errors of {} cameras of {} x {} pixels against {} of {} x {}; give one true camera "
+            "a view, of one size".format(*sizes[0], *sizes[1])
         )
     if not typical > 0:
         raise ValueError(f"typical depth {typical}; it is a length above 0")
-    got, true = estimate.to(torch.float64), truth.to(torch.float64)
-    turns = [
+    estimated, true = estimate.to(torch.float64), truth.to(torch.float64)
+    rotations = [
         cameras.world_to_camera[:, :3, :3] @ cameras.world_to_camera[0, :3, :3].T
-        for cameras in (got, true)
+        for cameras in (estimated, true)
     ]
-    aligned = transform_cameras(got, *align_similarity(got.centers, true.centers))
+    aligned = transform_cameras(estimated, *align_similarity(estimated.centers, true.centers))
     errors = {
-        "rotation": rotation_angle(*turns)[1:],
+        "rotation": rotation_angle(*rotations)[1:],
         "position": (aligned.centers - true.centers).norm(dim=-1) / typical,
-        "focal": (got.intrinsics[:, 0, 0] / true.intrinsics[:, 0, 0]).log().abs(),
+        "focal": (estimated.intrinsics[:, 0, 0] / true.intrinsics[:, 0, 0]).log().abs(),
     }
     return {
-        name + which: float(value)
-        for name, each in errors.items()
-        for which, value in (("", each.median()), ("_worst", each.max()))
+        name + suffix: float(value)
+        for name, values in errors.items()
+        for suffix, value in (("", values.median()), ("_worst", values.max()))
     }

@@ -1,4 +1,4 @@
-"""A network of pairs that knows the truth, and errs as it is told to: what alignment makes of evidence can then be measured."""
+"""Simulate a pair network with known errors, to measure the alignment of its predictions."""
 
 import math
 from collections.abc import Sequence
@@ -8,18 +8,28 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from lift.geometry import rotation_from_vector, unproject
-from lift.poses.sfm.pointmaps import PairMaps, PairNetwork
+from lift.poses.sfm.correspondence import PairMaps, PairNetwork
 from lift.types import Cameras
 
 CHANNELS = 24
+"""Number of channels of a descriptor."""
 
 
 class Oracle(PairNetwork):
-    """Cameras and z-depths [frame height width] at the maps' size are the truth; frames must come in their order.
+    """A pair network that predicts the truth with simulated errors.
 
-    noise: of depth, as a share of it, smooth over a fifth of the picture and half as much from pixel to pixel; each pair has a scale of its own, of a tenth.
-    outliers: share of each map that is somewhere else altogether, in blobs. broken: share of pairs whose second frame is put wrong as a whole.
-    describes: whether it has descriptors, which err by `noise` of the typical depth as well.
+    Frames must be encoded in the order of the cameras.
+
+    Args:
+        cameras: True cameras of the frames, at the size of the maps.
+        depth: True z-depth [frame height width], 0 where unknown.
+        noise: Relative error of depth. It is smooth over a fifth of the picture, and half as large
+            from pixel to pixel. Each pair also has a scale error of 10 %.
+        outlier_rate: Fraction of each map with unrelated points, in blobs.
+        failure_rate: Fraction of the pairs whose second frame has a wrong pose.
+        has_descriptors: Whether to predict descriptors. Their error is `noise` / 10 of the typical
+            depth.
+        seed: Seed of all errors.
     """
 
     def __init__(
@@ -27,115 +37,120 @@ class Oracle(PairNetwork):
         cameras: Cameras,
         depth: Tensor,
         noise: float = 0.03,
-        outliers: float = 0.05,
-        broken: float = 0.0,
-        describes: bool = False,
+        outlier_rate: float = 0.05,
+        failure_rate: float = 0.0,
+        has_descriptors: bool = False,
         seed: int = 0,
     ) -> None:
-        (
-            self.cameras,
-            self.depth,
-            self.noise,
-            self.outliers,
-            self.broken,
-            self.describes,
-            self.seed,
-        ) = cameras, depth, noise, outliers, broken, describes, seed
+        self.cameras = cameras
+        self.depth = depth
+        self.noise = noise
+        self.outlier_rate = outlier_rate
+        self.failure_rate = failure_rate
+        self.has_descriptors = has_descriptors
+        self.seed = seed
         self.points = unproject(depth, cameras)
-        self.typical = float(depth[0][depth[0] > 0].median())
-        self.next = 0
+        self.typical_depth = float(depth[0][depth[0] > 0].median())
+        self.next_frame = 0
         rng = torch.Generator().manual_seed(seed)
-        # Waves from a hundredth of the typical depth to its tenfold.
-        size = torch.exp(torch.linspace(math.log(0.03), math.log(10), CHANNELS // 2)) * self.typical
-        self.waves = (
-            2
-            * math.pi
-            * normalize(torch.randn(CHANNELS // 2, 3, generator=rng), dim=-1)
-            / size[:, None]
-        ).to(depth)
+        # Wavelengths from 3 % of the typical depth to its tenfold.
+        exponents = torch.linspace(math.log(0.03), math.log(10), CHANNELS // 2)
+        wavelengths = torch.exp(exponents) * self.typical_depth
+        directions = normalize(torch.randn(CHANNELS // 2, 3, generator=rng), dim=-1)
+        self.waves = (2 * math.pi * directions / wavelengths[:, None]).to(depth)
 
     def encode(self, images: Tensor) -> list[int]:
-        start, self.next = self.next, self.next + len(images)
-        return list(range(start, self.next))
+        """Return the indices of the next frames.
 
-    def batch(self) -> int:
+        Args:
+            images: The frames. Only their number is used.
+
+        Returns:
+            The indices.
+        """
+        start = self.next_frame
+        self.next_frame = start + len(images)
+        return list(range(start, self.next_frame))
+
+    def batch_size(self) -> int:
+        """Return the number of pairs that are predicted at a time."""
         return 4
 
-    def pairs(self, first: Sequence[int], second: Sequence[int], both: bool) -> PairMaps:
-        made = [self._pair(a, b, both) for a, b in zip(first, second, strict=True)]
-        joined = [
-            None if part[0] is None else torch.stack(part) for part in zip(*made, strict=True)
-        ]
-        points, sure, other, other_sure, here, there, here_sure, there_sure = joined
-        described = (here, there) if self.describes else None
+    def predict(self, first: Sequence[int], second: Sequence[int], both: bool) -> PairMaps:
+        """Predict pairs of frames.
+
+        Args:
+            first: Indices of the first frames.
+            second: Indices of the second frames.
+            both: Whether to predict points of the second frames.
+
+        Returns:
+            The predictions.
+        """
+        pairs = [self._predict_pair(a, b) for a, b in zip(first, second, strict=True)]
+        points, confidence, second_points, second_confidence, *descriptors = (
+            torch.stack(part) for part in zip(*pairs, strict=True)
+        )
         return PairMaps(
             points,
-            sure,
-            other,
-            other_sure,
-            described,
-            (here_sure, there_sure) if self.describes else None,
+            confidence,
+            second_points if both else None,
+            second_confidence if both else None,
+            (descriptors[0], descriptors[1]) if self.has_descriptors else None,
+            (descriptors[2], descriptors[3]) if self.has_descriptors else None,
         )
 
-    def _pair(self, a: int, b: int, both: bool) -> list[Tensor | None]:
+    def _predict_pair(self, a: int, b: int) -> list[Tensor]:
+        """Predict points and confidence of both frames, then descriptors and their confidence."""
         rng = torch.Generator().manual_seed((self.seed * 4096 + a) * 4096 + b)
         matrix = self.cameras.world_to_camera[a]
         scale = math.exp(0.1 * float(torch.randn((), generator=rng)))
-        broken = a != b and float(torch.rand((), generator=rng)) < self.broken
-        out: list[Tensor | None] = []
-        for frame, wanted in ((a, True), (b, both)):
-            factor, wrong = self._erring(rng)
+        failed = a != b and float(torch.rand((), generator=rng)) < self.failure_rate
+        out: list[Tensor] = []
+        for frame in (a, b):
+            factor, outliers = self._depth_errors(rng)
             local = (self.points[frame] @ matrix[:3, :3].T + matrix[:3, 3]) * scale
-            # A frame's error is along its own rays.
+            # The error of a frame is along its own rays.
             center = (self.cameras.centers[frame] @ matrix[:3, :3].T + matrix[:3, 3]) * scale
             local = center + (local - center) * factor[..., None]
-            if broken and frame == b:
-                turn = rotation_from_vector(torch.randn(3, generator=rng).to(local))
-                middle = local.flatten(0, 1).mean(0)
-                local = (local - middle) @ turn.T + middle * float(
-                    1 + torch.rand((), generator=rng)
-                )
-            known = self.depth[frame] > 0
-            sure = (
-                torch.where(wrong, 1.2 + torch.rand(wrong.shape, generator=rng).to(local), 4.0)
-                * known
-                + ~known
-            )
-            out += [local, sure] if wanted else [None, None]
-        if not self.describes:
-            return [*out, None, None, None, None]
-        described, trusts = [], []
+            if failed and frame == b:
+                rotation = rotation_from_vector(torch.randn(3, generator=rng).to(local))
+                mean = local.flatten(0, 1).mean(0)
+                shift = mean * float(1 + torch.rand((), generator=rng))
+                local = (local - mean) @ rotation.T + shift
+            valid = self.depth[frame] > 0
+            noise = torch.rand(outliers.shape, generator=rng).to(local)
+            confidence = torch.where(outliers, 1.2 + noise, 4.0) * valid + ~valid
+            out += [local, confidence]
+        if not self.has_descriptors:
+            return out
+        descriptors = []
+        confidences = []
         for frame in (a, b):
-            points = self.points[frame] + self.noise / 10 * self.typical * torch.randn(
-                self.points[frame].shape, generator=rng
-            ).to(self.depth)
+            noise = torch.randn(self.points[frame].shape, generator=rng).to(self.depth)
+            points = self.points[frame] + self.noise / 10 * self.typical_depth * noise
             phase = points @ self.waves.T
-            described.append(normalize(torch.cat([phase.cos(), phase.sin()], -1), dim=-1))
-            trusts.append((self.depth[frame] > 0).float() * (0.1 if broken else 1.0) + 0.01)
-        return [*out, *described, *trusts]
+            descriptors.append(normalize(torch.cat([phase.cos(), phase.sin()], -1), dim=-1))
+            valid = (self.depth[frame] > 0).float()
+            confidences.append(valid * (0.1 if failed else 1.0) + 0.01)
+        return [*out, *descriptors, *confidences]
 
-    def _erring(self, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """A factor of depth a pixel, and which pixels are somewhere else."""
+    def _depth_errors(self, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw the factor on the depth of each pixel, and a mask of outliers."""
         height, width = self.depth.shape[1:]
-        smooth = interpolate(
-            torch.randn(1, 1, 5, 5, generator=rng),
-            (height, width),
-            mode="bicubic",
-            align_corners=True,
-        )[0, 0]
-        factor = (
-            self.noise * smooth + self.noise / 2 * torch.randn(height, width, generator=rng)
-        ).exp()
-        blobs = interpolate(
-            torch.rand(1, 1, 12, 12, generator=rng),
-            (height, width),
-            mode="bicubic",
-            align_corners=True,
-        )[0, 0]
-        wrong = (
-            blobs > blobs.flatten().quantile(1 - self.outliers)
-            if self.outliers
-            else torch.zeros(height, width, dtype=torch.bool)
-        )
-        elsewhere = (0.5 * torch.randn(height, width, generator=rng)).exp() * 1.5
-        return torch.where(wrong, elsewhere, factor).to(self.depth), wrong.to(self.depth.device)
+
+        def upsample(values: Tensor) -> Tensor:
+            size = (height, width)
+            return interpolate(values, size, mode="bicubic", align_corners=True)[0, 0]
+
+        smooth = upsample(torch.randn(1, 1, 5, 5, generator=rng))
+        pixel_noise = torch.randn(height, width, generator=rng)
+        factor = (self.noise * smooth + self.noise / 2 * pixel_noise).exp()
+        blobs = upsample(torch.rand(1, 1, 12, 12, generator=rng))
+        if self.outlier_rate:
+            outliers = blobs > blobs.flatten().quantile(1 - self.outlier_rate)
+        else:
+            outliers = torch.zeros(height, width, dtype=torch.bool)
+        outlier_factor = (0.5 * torch.randn(height, width, generator=rng)).exp() * 1.5
+        factor = torch.where(outliers, outlier_factor, factor)
+        return factor.to(self.depth), outliers.to(self.depth.device)

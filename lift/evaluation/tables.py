@@ -1,4 +1,4 @@
-"""What is shown of evaluations: figures averaged, tables in Markdown, sheets of pictures."""
+"""Present evaluations: averages, tables in Markdown, and sheets of pictures."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,15 +14,15 @@ MEASURES = {
     "ssim": "SSIM",
     "lpips": "LPIPS",
     "dists": "DISTS",
-    "seen": "seen",
-    "psnr_seen": "PSNR, seen",
-    "ssim_seen": "SSIM, seen",
-    "lpips_seen": "LPIPS, seen",
+    "visible": "visible",
+    "psnr_visible": "PSNR, visible",
+    "ssim_visible": "SSIM, visible",
+    "lpips_visible": "LPIPS, visible",
     "psnr_input": "PSNR of the input",
 }
-"""Of a view: key and heading."""
+"""Measures of a view: key and heading."""
 
-OF_A_RUN = {
+RUN_MEASURES = {
     "abs_rel": "AbsRel",
     "rank_correlation": "depth rank",
     "rotation": "rotation",
@@ -30,40 +30,73 @@ OF_A_RUN = {
     "seconds": "s",
     "peak_gib": "GiB",
 }
-"""Of the input's depth; of the cameras of its frames (degrees; share of the typical depth), where the generator knows the truth; of all stages."""
+"""Measures of a run: key and heading.
+
+The first two are of the input's depth. Rotation (degrees) and position (fraction of the typical
+depth) are of the frames' cameras, where the generator knows the true ones. The others are of all
+stages.
+"""
+
+_PERCENT_DIGITS = {"visible": 0, "position": 2}
+"""Measures in percent, with the number of digits."""
+_DIGITS = {"seconds": 0, "peak_gib": 1, "rotation": 2}
+"""Numbers of digits of other measures. PSNR has 2, all others have 3."""
+
+_GAP = 4
+"""Pixels between the pictures of a sheet."""
+_TITLE_HEIGHT = 16
+"""Pixels above the pictures of a sheet."""
+
+View = Mapping[str, Any]
+Row = Mapping[str, Any]
 
 
-def costs(stages: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Seconds and GiB at the peak by stage, clips summed, as they were when the stage was made."""
+def stage_costs(stages: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Sum the costs of each stage over clips.
+
+    Args:
+        stages: Entry `stages` of provenance.json.
+
+    Returns:
+        `seconds` and `peak_gib` of each stage, as they were when it was computed.
+    """
     out: dict[str, dict[str, float]] = {}
     for stage in stages:
-        own = out.setdefault(stage["stage"], {"seconds": 0.0, "peak_gib": 0.0})
-        own["seconds"] = round(own["seconds"] + stage["seconds"], 3)
-        own["peak_gib"] = round(max(own["peak_gib"], stage["peak_bytes"] / 2**30), 3)
+        costs = out.setdefault(stage["stage"], {"seconds": 0.0, "peak_gib": 0.0})
+        costs["seconds"] = round(costs["seconds"] + stage["seconds"], 3)
+        costs["peak_gib"] = round(max(costs["peak_gib"], stage["peak_bytes"] / 2**30), 3)
     return out
 
 
 def mean_of(
-    rows: Sequence[Mapping[str, Any]],
-    choose: Callable[[Mapping[str, Any]], bool] = lambda view: True,
+    rows: Sequence[Row], condition: Callable[[View], bool] = lambda view: True
 ) -> dict[str, Any]:
-    """Means over views, then over scenes that all seeds have (if there are such), then over seeds; a row without chosen views does not count. `std` is over seeds' means."""
+    """Average over views, then over scenes, then over seeds.
+
+    Scenes count only if all seeds have them, unless no scene is common to all seeds. A row
+    without matching views does not count.
+
+    Args:
+        rows: Results of tasks.
+        condition: Selects the views that count.
+
+    Returns:
+        Means of MEASURES and RUN_MEASURES, the number of `views`, and `KEY_std`, the standard
+        deviation of the seeds' means. None stands for a mean without values.
+    """
     out: dict[str, Any] = {"views": 0}
     for key in MEASURES:
         means: dict[int, dict[str, float]] = {}
         for row in rows:
-            values = [view[key] for view in row["views"] if choose(view) and view[key] is not None]
-            if values:
-                means.setdefault(row["seed"], {})[row["scene"]] = float(np.mean(values))
-        common = set.intersection(*map(set, means.values())) if means else set()
-        seeds = [
-            float(np.mean([value for scene, value in own.items() if scene in common or not common]))
-            for own in means.values()
-        ]
+            views = [view for view in row["views"] if condition(view) and view[key] is not None]
+            if views:
+                mean = float(np.mean([view[key] for view in views]))
+                means.setdefault(row["seed"], {})[row["scene"]] = mean
+        seeds = _seed_means(means)
         out[key] = float(np.mean(seeds)) if seeds else None
         if len(seeds) > 1:
             out[f"{key}_std"] = float(np.std(seeds, ddof=1))
-    out["views"] = sum(choose(view) for row in rows for view in row["views"])
+    out["views"] = sum(condition(view) for row in rows for view in row["views"])
     for part, keys in (
         ("depth", ("abs_rel", "delta1", "rank_correlation")),
         ("cameras", ("rotation", "position")),
@@ -71,153 +104,205 @@ def mean_of(
         for key in keys:
             values = [row[part][key] for row in rows if row[part]]
             out[key] = float(np.mean(values)) if values else None
-    out["seconds"] = (
-        float(np.mean([sum(stage["seconds"] for stage in row["stages"].values()) for row in rows]))
-        if rows
-        else None
-    )
-    out["peak_gib"] = max(
-        (stage["peak_gib"] for row in rows for stage in row["stages"].values()), default=None
-    )
+    seconds = [sum(stage["seconds"] for stage in row["stages"].values()) for row in rows]
+    out["seconds"] = float(np.mean(seconds)) if rows else None
+    peaks = (stage["peak_gib"] for row in rows for stage in row["stages"].values())
+    out["peak_gib"] = max(peaks, default=None)
     return out
 
 
-def measured(
-    means: Sequence[Mapping[str, Any]], of: Mapping[str, str] = MEASURES
+def _seed_means(means: Mapping[int, Mapping[str, float]]) -> list[float]:
+    """Average over the scenes of each seed."""
+    common = set.intersection(*map(set, means.values())) if means else set()
+    return [
+        float(np.mean([value for scene, value in scenes.items() if scene in common or not common]))
+        for scenes in means.values()
+    ]
+
+
+def available_measures(
+    means: Sequence[Mapping[str, Any]], measures: Mapping[str, str] = MEASURES
 ) -> dict[str, str]:
-    """Those of which there are figures."""
-    return {key: name for key, name in of.items() if any(mean[key] is not None for mean in means)}
+    """Select the measures that have a value.
 
+    Args:
+        means: Results of `mean_of`.
+        measures: Headings by key.
 
-def spans(bins: Sequence[float]) -> dict[str, Callable[[Mapping[str, Any]], bool]]:
-    """Between which distances views are averaged apart: a heading, and whether a view is one of them."""
-    edges = [0.0, *bins, math.inf]
+    Returns:
+        The headings of measures with a value in at least one mean.
+    """
     return {
-        f"from {low:g}"
-        if high == math.inf
-        else f"{low:g} to {high:g}": lambda view, low=low, high=high: low <= view["distance"] < high
+        key: name for key, name in measures.items() if any(mean[key] is not None for mean in means)
+    }
+
+
+def distance_bins(bins: Sequence[float]) -> dict[str, Callable[[View], bool]]:
+    """Divide views by their distance from the input.
+
+    Args:
+        bins: Distances between the bins in ascending order, in typical depths.
+
+    Returns:
+        For each bin a heading, and a function that tells whether a view belongs to it.
+    """
+    edges = [0.0, *bins, math.inf]
+
+    def condition(low: float, high: float) -> Callable[[View], bool]:
+        return lambda view: low <= view["distance"] < high
+
+    return {
+        f"from {low:g}" if high == math.inf else f"{low:g} to {high:g}": condition(low, high)
         for low, high in zip(edges, edges[1:], strict=False)
     }
 
 
-def figures(mean: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
-    """Cells of a table."""
+def format_cells(mean: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+    """Format the cells of a row.
+
+    Args:
+        mean: Result of `mean_of`.
+        keys: Keys of the columns.
+
+    Returns:
+        The texts.
+    """
     cells = []
     for key in keys:
-        value, spread = mean[key], mean.get(f"{key}_std")
+        value = mean[key]
+        std = mean.get(f"{key}_std")
         if value is None:
             cells.append("-")
-        elif key in ("seen", "position"):
-            cells.append(f"{100 * value:.{0 if key == 'seen' else 2}f} %")
+        elif key in _PERCENT_DIGITS:
+            cells.append(f"{100 * value:.{_PERCENT_DIGITS[key]}f} %")
         else:
-            digits = {"seconds": 0, "peak_gib": 1, "rotation": 2}.get(
-                key, 2 if key.startswith("psnr") else 3
-            )
-            cells.append(
-                f"{value:.{digits}f}" + (f" ± {spread:.{digits}f}" if spread is not None else "")
-            )
+            digits = _DIGITS.get(key, 2 if key.startswith("psnr") else 3)
+            deviation = f" ± {std:.{digits}f}" if std is not None else ""
+            cells.append(f"{value:.{digits}f}{deviation}")
     return cells
 
 
-def table(
-    rows: Sequence[Mapping[str, Any]],
-    about: str,
+def format_table(
+    rows: Sequence[Row],
+    description: str,
     bins: Sequence[float],
-    failed: Mapping[str, str] = {},
+    failed: Mapping[str, str] | None = None,
 ) -> str:
-    """Markdown: scenes, distances, stages; what is not among them."""
-    whole = mean_of(rows)
-    measures = measured([whole])
-    every = measures | measured([whole], OF_A_RUN)
-    lines = [
-        about,
-        "",
-        "| scene | seed | views | " + " | ".join(every.values()) + " |",
-        "|---" * (3 + len(every)) + "|",
-    ]
+    """Format the results of an evaluation in Markdown.
 
-    def line(name: str, seed: str, mean: Mapping[str, Any]) -> str:
-        return f"| {name} | {seed} | {mean['views']} | " + " | ".join(figures(mean, every)) + " |"
+    Args:
+        rows: Results of tasks.
+        description: Paragraph above the tables.
+        bins: Distances between the bins, in typical depths.
+        failed: Error of each failed task by name.
 
-    lines += [line(row["scene"], str(row["seed"]), mean_of([row])) for row in rows]
+    Returns:
+        Tables of scenes, alignments, distances and stages, and notes.
+    """
+    mean = mean_of(rows)
+    measures = available_measures([mean])
+    columns = measures | available_measures([mean], RUN_MEASURES)
+    lines = [description, *_header(["scene", "seed", "views", *columns.values()])]
+    for row in rows:
+        row_mean = mean_of([row])
+        cells = [row["scene"], row["seed"], row_mean["views"], *format_cells(row_mean, columns)]
+        lines.append(_line(cells))
     if len(rows) > 1:
-        lines.append(line("mean", "all", whole))
-    lines += ["", *(f"Failed, and in no mean: {name} ({error})" for name, error in failed.items())]
-    if any(len(row["alignment"]) > 1 for row in rows):
-        keys = list(dict.fromkeys(key for row in rows for key in row["alignment"]))
-        lines += [
-            "",
-            "| alignment | seed | " + " | ".join(keys) + " |",
-            "|---" * (2 + len(keys)) + "|",
-        ]
-        for row in rows:
-            cells = [
-                f"{value:.4g}" if isinstance(value, float) else str(value)
-                for value in (row["alignment"].get(key, "-") for key in keys)
-            ]
-            lines.append(f"| {row['scene']} | {row['seed']} | " + " | ".join(cells) + " |")
-    lines += [
-        "",
-        "| distance | views | " + " | ".join(measures.values()) + " |",
-        "|---" * (2 + len(measures)) + "|",
-    ]
-    for name, within in spans(bins).items():
-        mean = mean_of(rows, within)
-        if mean["views"]:
-            lines.append(
-                f"| {name} | {mean['views']} | " + " | ".join(figures(mean, measures)) + " |"
-            )
-    stages = list(dict.fromkeys(stage for row in rows for stage in row["stages"]))
-    lines += ["", "| stage | seconds | peak GiB |", "|---|---|---|"]
-    for stage in stages:
-        own = [row["stages"][stage] for row in rows if stage in row["stages"]]
-        lines.append(
-            f"| {stage} | {np.mean([one['seconds'] for one in own]):.1f} | {max(one['peak_gib'] for one in own):.2f} |"
-        )
+        lines.append(_line(["mean", "all", mean["views"], *format_cells(mean, columns)]))
+    lines.append("")
+    for name, error in (failed or {}).items():
+        lines.append(f"Failed, and in no mean: {name} ({error})")
+    lines += _alignment_table(rows)
+    lines += _header(["distance", "views", *measures.values()])
+    for name, condition in distance_bins(bins).items():
+        bin_mean = mean_of(rows, condition)
+        if bin_mean["views"]:
+            lines.append(_line([name, bin_mean["views"], *format_cells(bin_mean, measures)]))
+    lines += _stage_table(rows)
+    lines += _notes(rows)
+    return "\n".join(lines)
+
+
+def _line(cells: Iterable[Any]) -> str:
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _header(names: Sequence[str]) -> list[str]:
+    return ["", _line(names), "|---" * len(names) + "|"]
+
+
+def _alignment_table(rows: Sequence[Row]) -> list[str]:
+    """List the alignments, if they have more than a scale."""
+    if not any(len(row["alignment"]) > 1 for row in rows):
+        return []
+    keys = list(dict.fromkeys(key for row in rows for key in row["alignment"]))
+    lines = _header(["alignment", "seed", *keys])
+    for row in rows:
+        values = [row["alignment"].get(key, "-") for key in keys]
+        cells = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in values]
+        lines.append(_line([row["scene"], row["seed"], *cells]))
+    return lines
+
+
+def _stage_table(rows: Sequence[Row]) -> list[str]:
+    lines = _header(["stage", "seconds", "peak GiB"])
+    for stage in dict.fromkeys(stage for row in rows for stage in row["stages"]):
+        costs = [row["stages"][stage] for row in rows if stage in row["stages"]]
+        seconds = np.mean([cost["seconds"] for cost in costs])
+        peak = max(cost["peak_gib"] for cost in costs)
+        lines.append(_line([stage, f"{seconds:.1f}", f"{peak:.2f}"]))
+    return lines
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    """List missing measures, and notes with the scenes that they apply to."""
+    lines = []
     for note in dict.fromkeys(note for row in rows for note in row["missing"]):
         lines += ["", f"Not measured: {note}"]
     notes: dict[str, list[str]] = {}
     for row in rows:
         for key, value in row["notes"].items():
-            if row["scene"] not in (told := notes.setdefault(f"{key}: {value}", [])):
-                told.append(row["scene"])
+            scenes = notes.setdefault(f"{key}: {value}", [])
+            if row["scene"] not in scenes:
+                scenes.append(row["scene"])
     if notes:
         lines += ["", *(f"- {note} ({', '.join(scenes)})" for note, scenes in notes.items())]
-    return "\n".join(lines)
+    return lines
 
 
-def sheet(
+def contact_rows(
     image: Tensor, targets: Sequence[tuple[Tensor, Tensor, Tensor]], titles: Sequence[str]
 ) -> Tensor:
-    """A picture [y x 3] of the input, and below it a row a target: truth, render, absolute error (full brightness at a half), what the input shows of the truth, the rest of it greyed.
-    titles: of the rows.
+    """Draw the input, and a row for each target.
+
+    A row shows the truth, the render, the absolute error (full brightness at 0.5), and the truth
+    with the pixels that the input does not show in grey.
+
+    Args:
+        image: The input [height width 3] in [0, 1].
+        targets: Truth and render [height width 3] in [0, 1], and visible pixels [height width].
+        titles: Titles of the input and of the targets.
+
+    Returns:
+        The sheet [sheet_height sheet_width 3] in [0, 1].
     """
-    gap, above = 4, 16
-
-    def row(title: str, pictures: Sequence[Tensor]) -> Tensor:
-        """On white, four wide."""
-        height, width = image.shape[:2]
-        canvas = torch.ones(above + height + gap, 4 * (width + gap), 3)
-        for k, picture in enumerate(pictures):
-            canvas[above : above + height, k * (width + gap) : k * (width + gap) + width] = picture
-        drawn = Image.fromarray((canvas * 255).round().to(torch.uint8).numpy())
-        ImageDraw.Draw(drawn).text((2, 2), title, fill=(0, 0, 0))
-        return torch.from_numpy(np.array(drawn)).float() / 255
-
-    lines = [row(titles[0] + "   (below: truth, render, error, what the input shows)", [image])]
-    for title, (truth, rgb, seen) in zip(titles[1:], targets, strict=True):
+    legend = "   (below: truth, render, error, what the input shows)"
+    rows = [_draw_row(titles[0] + legend, [image])]
+    for title, (truth, rgb, visible) in zip(titles[1:], targets, strict=True):
         error = ((rgb - truth).abs().mean(-1, keepdim=True) * 2).clamp(0, 1).expand_as(truth)
-        lines.append(
-            row(
-                title,
-                [
-                    truth,
-                    rgb,
-                    error,
-                    torch.where(
-                        seen[..., None], truth, 0.5 + 0.1 * (truth.mean(-1, keepdim=True) - 0.5)
-                    ),
-                ],
-            )
-        )
-    return torch.cat(lines)
+        grey = 0.5 + 0.1 * (truth.mean(-1, keepdim=True) - 0.5)
+        shown = torch.where(visible[..., None], truth, grey)
+        rows.append(_draw_row(title, [truth, rgb, error, shown]))
+    return torch.cat(rows)
+
+
+def _draw_row(title: str, pictures: Sequence[Tensor]) -> Tensor:
+    """Draw a title and up to four pictures on white."""
+    height, width = pictures[0].shape[:2]
+    canvas = torch.ones(_TITLE_HEIGHT + height + _GAP, 4 * (width + _GAP), 3)
+    for k, picture in enumerate(pictures):
+        left = k * (width + _GAP)
+        canvas[_TITLE_HEIGHT : _TITLE_HEIGHT + height, left : left + width] = picture
+    image = Image.fromarray((canvas * 255).round().to(torch.uint8).numpy())
+    ImageDraw.Draw(image).text((2, 2), title, fill=(0, 0, 0))
+    return torch.from_numpy(np.array(image)).float() / 255

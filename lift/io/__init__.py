@@ -1,0 +1,1 @@
+"""Read and write pictures, videos, cameras and Gaussians."""

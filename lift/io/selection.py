@@ -1,4 +1,4 @@
-"""Which frames of a long video or a large folder are used: sharp ones, well spread."""
+"""Select sharp and evenly spaced frames of a long video or a large folder."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,91 +8,95 @@ import numpy as np
 from jaxtyping import UInt8
 
 _FLOW_SIDE = 128
-"""Longer side in pixels of the frames whose motion is measured."""
+"""Longer side in pixels of the frames for optical flow."""
 _TIME_WEIGHT = 0.3
-"""Share of time, as opposed to motion, in the length that bins divide evenly."""
-_NEARLY_SHARPEST = 0.9
-"""Of the frames at least this share as sharp as their bin's sharpest, the middle one is taken."""
+"""Weight of time in a frame's position. The rest is the weight of motion."""
+_MIN_RELATIVE_SHARPNESS = 0.9
+"""Minimum sharpness of a selected frame, relative to the sharpest frame of its bin."""
 
 
 @dataclass(frozen=True)
 class FrameScores:
-    """What is known of the frames that one can choose from, one number each."""
+    """Sharpness and motion of candidate frames, one number for each frame."""
 
     sharpness: tuple[float, ...]
-    """Share of fine detail in the frame's contrast."""
+    """Standard deviation of the Laplacian divided by that of the frame."""
     motion: tuple[float, ...]
-    """Mean optical flow since the frame before, as a share of the longer side; the first has 0."""
+    """Mean optical flow since the previous frame, divided by the longer side; 0 for frame 0."""
 
 
 def score_frames(
     frames: Iterable[UInt8[np.ndarray, "height width"]], ordered: bool = True
 ) -> FrameScores:
-    """Measure sharpness and motion of small grey frames, which are not kept.
+    """Measure sharpness and motion of small grey frames.
 
     Args:
-        frames: The frames, a few hundred pixels large.
-        ordered: Whether they follow one another in time; else motion is taken to be even.
+        frames: The frames, a few hundred pixels large. They are not kept in memory.
+        ordered: Whether the frames follow one another in time. If not, the motion is 0.
 
     Returns:
         The scores.
     """
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    preset = cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST
+    flow = cv2.DISOpticalFlow_create(preset)  # pyright: ignore[reportAttributeAccessIssue]
     sharpness: list[float] = []
     motion: list[float] = []
-    before = None
+    previous = None
     for frame in frames:
         detail = cv2.Laplacian(frame, cv2.CV_32F)
         sharpness.append(float(detail.std() / max(float(frame.std()), 1.0)))
-        small = _small(frame) if ordered else None
-        if before is None or small is None:
+        small = _shrink(frame) if ordered else None
+        if previous is None or small is None:
             motion.append(0.0)
         else:
-            moved = flow.calc(before, small, None)
-            motion.append(float(np.linalg.norm(moved, axis=-1).mean()) / max(small.shape))
-        before = small
+            displacement = flow.calc(previous, small, None)
+            motion.append(float(np.linalg.norm(displacement, axis=-1).mean()) / max(small.shape))
+        previous = small
     return FrameScores(tuple(sharpness), tuple(motion))
 
 
-def choose_frames(scores: FrameScores, most: int, kept: Sequence[int] = ()) -> list[int]:
-    """Choose frames: one of the sharpest in each of `most` bins of equal motion and time.
+def choose_frames(scores: FrameScores, max_count: int, required: Sequence[int] = ()) -> list[int]:
+    """Select one of the sharpest frames in each bin of equal motion and time.
 
     Args:
-        scores: Of all frames.
-        most: How many to choose, at most.
-        kept: Indices of frames that are chosen in any case, instead of those of their bins.
+        scores: Scores of all frames.
+        max_count: Largest number of frames, which is the number of bins.
+        required: Indices of frames that are always selected, in place of a frame of their bins.
 
     Returns:
-        Indices of the chosen frames, rising.
+        Indices of the selected frames in ascending order.
     """
     count = len(scores.sharpness)
-    if count <= most:
+    if count <= max_count:
         return list(range(count))
     position = _positions(scores)
-    bins = np.minimum((position * most).astype(int), most - 1)
+    bins = np.minimum((position * max_count).astype(int), max_count - 1)
     sharpness = np.array(scores.sharpness)
-    taken = set(kept)
-    filled = {int(bins[index]) for index in kept}
-    for number in range(most):
+    selection = set(required)
+    filled_bins = {int(bins[index]) for index in required}
+    for number in range(max_count):
         members = np.flatnonzero(bins == number)
-        if len(members) == 0 or number in filled:
+        if len(members) == 0 or number in filled_bins:
             continue
-        sharp = members[sharpness[members] >= _NEARLY_SHARPEST * sharpness[members].max()]
-        middle = np.abs(position[sharp] * most - (number + 0.5))
-        taken.add(int(sharp[int(middle.argmin())]))
-    return sorted(taken)
+        sharp = members[sharpness[members] >= _MIN_RELATIVE_SHARPNESS * sharpness[members].max()]
+        offset = np.abs(position[sharp] * max_count - (number + 0.5))
+        selection.add(int(sharp[int(offset.argmin())]))
+    return sorted(selection)
 
 
 def _positions(scores: FrameScores) -> np.ndarray:
-    """Where each frame lies between 0 and 1, by motion and time together."""
+    """Compute the position of each frame in [0, 1] from motion and time."""
     time = np.arange(len(scores.motion)) / len(scores.motion)
-    moved = np.cumsum(scores.motion)
-    if moved[-1] <= 0:
+    cumulative_motion = np.cumsum(scores.motion)
+    if cumulative_motion[-1] <= 0:
         return time
-    return _TIME_WEIGHT * time + (1 - _TIME_WEIGHT) * moved / (moved[-1] * (1 + 1e-9))
+    return _TIME_WEIGHT * time + (1 - _TIME_WEIGHT) * cumulative_motion / (
+        cumulative_motion[-1] * (1 + 1e-9)
+    )
 
 
-def _small(frame: UInt8[np.ndarray, "height width"]) -> np.ndarray:
+def _shrink(frame: UInt8[np.ndarray, "height width"]) -> np.ndarray:
+    """Resize a frame for optical flow."""
     factor = _FLOW_SIDE / max(frame.shape)
     if factor >= 1:
         return frame

@@ -1,6 +1,7 @@
-"""Gaussians in files: PLY, the layout every viewer reads, and the smaller formats made from it.
+"""Read and write Gaussians as PLY, splat and SPZ files.
 
-The only place where opacities are logits and scales are logarithms.
+PLY is the layout that every viewer reads. This module is the only place where opacities are logits
+and scales are logarithms.
 """
 
 import os
@@ -18,7 +19,8 @@ from torch.nn.functional import normalize
 from lift.spherical_harmonics import C0
 from lift.types import Gaussians
 
-FORMATS = ("ply", "splat", "spz")
+SPLAT_FORMATS = ("ply", "splat", "spz")
+"""File formats of Gaussians."""
 
 TOLERANCES = {
     "ply": {
@@ -29,9 +31,10 @@ TOLERANCES = {
         "colors": 1e-6,
         "sh_rest": 0.0,
     },
-    # 8 bits a colour, an opacity and a quaternion component; no view dependence
+    # Colours, opacities and quaternion components have 8 bits. There is no view dependence.
     "splat": {"means": 0.0, "quats": 2.0, "scales": 1e-5, "opacities": 0.005, "colors": 0.005},
-    # positions in 1/4096 of a unit, log-scales in 1/16, colours in 8 bits over +-3.3 harmonics, 5 then 4 bits of harmonics
+    # Positions have steps of 1/4096 of a unit, log-scales of 1/16. Colours have 8 bits over +-3.3
+    # harmonics. Other harmonics have 5 bits, then 4 bits.
     "spz": {
         "means": 3e-4,
         "quats": 0.3,
@@ -41,25 +44,47 @@ TOLERANCES = {
         "sh_rest": 0.07,
     },
 }
-"""Largest deviation that reading back may show: `means` in units of the scene, `quats` in degrees, `scales` relative, `opacities`
-and `colors` (the mean over directions) in [0, 1], `sh_rest` the remaining harmonics."""
+"""Largest deviation of a file that is read back, for each format and field.
 
-_SPZ_REACH = 2.0**11  # 24 bits signed, 12 of them behind the point
+`means` are in units of the scene, `quats` in degrees, `scales` relative. `opacities` and `colors`
+(the mean over directions) are in [0, 1]. `sh_rest` are the other spherical harmonics.
+"""
+
+_SPZ_MAX_POSITION = 2.0**11
+"""Largest position in an SPZ file: 24 bits with a sign, 12 of them fractional."""
 _SPZ_SCALES = (float(np.exp(-10.0)), float(np.exp(-10 + 255 / 16)))
+"""Smallest and largest scale in an SPZ file."""
 
 
 def write_ply(path: Path, gaussians: Gaussians) -> None:
-    """Writes one set of Gaussians, without a view axis, as binary little-endian PLY with float32 properties: x y z nx ny nz f_dc_*
-    f_rest_* (all of one channel, then the next) opacity (logit) scale_* (log) rot_* (w x y z).
+    """Write one set of Gaussians as binary little-endian PLY.
 
-    Raises ValueError if there is nothing to write, or anything that is not finite or not a physical value.
+    The float32 properties are x y z nx ny nz f_dc_* f_rest_* opacity scale_* rot_*. Opacities are
+    logits, scales logarithms, quaternions w x y z. f_rest_* lists all coefficients of one channel,
+    then those of the next channel.
+
+    Args:
+        path: The file.
+        gaussians: Gaussians without a view axis.
+
+    Raises:
+        ValueError: There are no Gaussians, or a value is not finite or not physical.
     """
     Path(path).write_bytes(_to_ply(gaussians))
 
 
 def read_ply(path: Path) -> Gaussians:
-    """Reads what `write_ply` and the usual trainers write; degree 0 to 3. Raises FileNotFoundError, or ValueError if the file is not
-    such a PLY.
+    """Read a PLY file of `write_ply` or of the usual trainers, with harmonics of degree 0 to 3.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The Gaussians.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ValueError: The file holds no Gaussians, or a value is not finite or not physical.
     """
     path = Path(path)
     if not path.is_file():
@@ -68,58 +93,102 @@ def read_ply(path: Path) -> Gaussians:
 
 
 def export(source: Gaussians | Path, path: Path, format: str | None = None) -> dict[str, float]:
-    """Writes Gaussians, or those of a PLY file, to `path` as ply, splat or spz (None: by the path's suffix), reads them back, and
-    returns the largest deviation of each field, in the units of TOLERANCES. `splat` and `spz` are lossy; what they cannot hold is
-    clamped first (splat: view dependence left out, colours to [0, 1]; spz: harmonics to +-1, scales to e^-10 ... e^5.9).
+    """Write Gaussians to a file, read it back and measure the deviations.
 
-    An SPZ file holds x right, y up, z back, as its specification says, whatever our axes are: viewers turn it upright.
-    Raises ValueError for an unknown format, Gaussians too far away for spz, or a read-back beyond the tolerance; then no file is left.
+    `splat` and `spz` are lossy. Values that they cannot hold are clamped first. `splat` drops view
+    dependence and clamps colours to [0, 1]. `spz` clamps harmonics to [-1, 1] and scales to
+    [e^-10, e^5.9]. An SPZ file has the axes x right, y up, z back of its specification, and viewers
+    convert them.
+
+    Args:
+        source: Gaussians, or the PLY file that holds them.
+        path: The file to write.
+        format: "ply", "splat" or "spz". None uses the suffix of `path`.
+
+    Returns:
+        Largest deviation of each field, in the units of TOLERANCES.
+
+    Raises:
+        ValueError: The format is unknown, a position is too large for spz, or a deviation exceeds
+            its tolerance. In this case no file is written.
     """
     path = Path(path)
     format = path.suffix.removeprefix(".").lower() if format is None else format
-    if format not in FORMATS:
-        raise ValueError(f"format is {format!r}; choose one of {', '.join(FORMATS)}")
+    if format not in SPLAT_FORMATS:
+        raise ValueError(f"format is {format!r}; choose one of {', '.join(SPLAT_FORMATS)}")
     gaussians = source if isinstance(source, Gaussians) else read_ply(source)
     data = encode(gaussians, format)
-    deviations = _compare(_clamped(gaussians, format), decode(data, format))
-    worse = [
+    deviations = _compare(_clamp(gaussians, format), decode(data, format))
+    excess = [
         f"{key} by {value:.3g}"
         for key, value in deviations.items()
         if not value <= TOLERANCES[format][key]
     ]
-    if worse:
-        raise ValueError(f"{format} does not give back what was written: {', '.join(worse)}")
+    if excess:
+        raise ValueError(f"{format} does not give back what was written: {', '.join(excess)}")
     path.write_bytes(data)
     return deviations
 
 
 def encode(gaussians: Gaussians, format: str) -> bytes:
-    """The content of a file of one of FORMATS."""
+    """Encode Gaussians as the content of a file.
+
+    Args:
+        gaussians: Gaussians without a view axis.
+        format: One of SPLAT_FORMATS.
+
+    Returns:
+        The content of the file.
+
+    Raises:
+        ValueError: A value is invalid, or a position is too large for spz.
+    """
     if format == "ply":
         return _to_ply(gaussians)
     if format == "spz":
-        if (far := float(gaussians.means.abs().max())) >= _SPZ_REACH:
+        if (largest := float(gaussians.means.abs().max())) >= _SPZ_MAX_POSITION:
             raise ValueError(
-                f"spz holds positions up to {_SPZ_REACH:.0f}, and one is {far:.4g}; choose ply or splat, or scale the scene"
+                f"spz holds positions up to {_SPZ_MAX_POSITION:.0f}, and one is {largest:.4g}; "
+                "choose ply or splat, or scale the scene"
             )
-        gaussians = turned(
-            gaussians
-        )  # gaussforge writes the numbers as they are: x right, y up, z back is for us to see to
+        # gaussforge does not convert to the axes of the specification.
+        gaussians = rotate_half_turn(gaussians)
     return _convert(_to_ply(gaussians), "ply", format)
 
 
 def decode(data: bytes, format: str) -> Gaussians:
-    """Gaussians from the content of a file of one of FORMATS."""
+    """Decode Gaussians from the content of a file.
+
+    Args:
+        data: The content.
+        format: One of SPLAT_FORMATS.
+
+    Returns:
+        The Gaussians.
+
+    Raises:
+        ValueError: The content is not of that format.
+    """
     gaussians = _from_ply(
         data if format == "ply" else _convert(data, format, "ply"), f"this {format} file"
     )
-    return turned(gaussians) if format == "spz" else gaussians
+    return rotate_half_turn(gaussians) if format == "spz" else gaussians
 
 
-def turned(gaussians: Gaussians) -> Gaussians:
-    """The Gaussians half a turn about x: between y down, z forward and y up, z back. Twice gives the same again."""
+def rotate_half_turn(gaussians: Gaussians) -> Gaussians:
+    """Rotate Gaussians by 180 degrees about x.
+
+    It converts between y down, z forward and y up, z back. Applying it twice restores the input.
+
+    Args:
+        gaussians: Gaussians without a view axis.
+
+    Returns:
+        The rotated Gaussians.
+    """
     signs = gaussians.means.new_tensor([1.0, -1.0, -1.0])
-    # Each harmonic is odd or even in y z together, so that a half turn about x changes signs only; order as in lift.spherical_harmonics.
+    # Each harmonic is odd or even in (y, z), so this rotation changes only signs. The order is that
+    # of lift.spherical_harmonics.
     harmonics = gaussians.means.new_tensor([1, -1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1])
     return replace(
         gaussians,
@@ -130,9 +199,10 @@ def turned(gaussians: Gaussians) -> Gaussians:
 
 
 def _to_ply(gaussians: Gaussians) -> bytes:
+    """Encode Gaussians as PLY."""
     from plyfile import PlyData, PlyElement
 
-    _check(gaussians)
+    _check_physical(gaussians)
     g = gaussians.map(lambda value: value.detach().cpu().float())
     rest = g.sh_coeffs[:, 1:].mT.flatten(1)
     table = torch.cat(
@@ -155,6 +225,7 @@ def _to_ply(gaussians: Gaussians) -> bytes:
 
 
 def _from_ply(data: bytes, name: str) -> Gaussians:
+    """Decode a PLY file."""
     from plyfile import PlyData, PlyElementParseError, PlyHeaderParseError
 
     try:
@@ -173,24 +244,25 @@ def _from_ply(data: bytes, name: str) -> Gaussians:
         raise ValueError(
             f"{name} has {num_rest} f_rest properties; degree 0, 1, 2 or 3 has 0, 9, 24 or 45"
         )
-    wanted = [key for key in _properties(num_rest) if key not in ("nx", "ny", "nz")]
-    if missing := [key for key in wanted if key not in names]:
+    columns = [key for key in _properties(num_rest) if key not in ("nx", "ny", "nz")]
+    if missing := [key for key in columns if key not in names]:
         raise ValueError(f"{name} holds no Gaussians: it lacks {', '.join(missing[:5])}")
-    table = torch.from_numpy(np.stack([vertices[key].astype(np.float32) for key in wanted], axis=1))
-    means, first, rest, opacity, scales, quats = table.split([3, 3, num_rest, 1, 3, 4], dim=1)
+    table = torch.from_numpy(
+        np.stack([vertices[key].astype(np.float32) for key in columns], axis=1)
+    )
+    means, dc, rest, opacity, scales, quats = table.split([3, 3, num_rest, 1, 3, 4], dim=1)
     harmonics = (
-        torch.cat([first[:, None], rest.unflatten(1, (3, -1)).mT], dim=1)
-        if num_rest
-        else first[:, None]
+        torch.cat([dc[:, None], rest.unflatten(1, (3, -1)).mT], dim=1) if num_rest else dc[:, None]
     )
     gaussians = Gaussians(
         means, normalize(quats, dim=-1), scales.exp(), opacity[:, 0].sigmoid(), harmonics
     )
-    _check(gaussians, f"{name}: ")
+    _check_physical(gaussians, f"{name}: ")
     return gaussians
 
 
 def _properties(num_rest: int) -> list[str]:
+    """List the names of PLY properties."""
     groups = {"f_dc_": 3, "f_rest_": num_rest, "opacity": None, "scale_": 3, "rot_": 4}
     numbered = [
         [key] if count is None else [f"{key}{i}" for i in range(count)]
@@ -199,62 +271,66 @@ def _properties(num_rest: int) -> list[str]:
     return ["x", "y", "z", "nx", "ny", "nz", *sum(numbered, [])]
 
 
-def _check(gaussians: Gaussians, name: str = "") -> None:
+def _check_physical(gaussians: Gaussians, name: str = "") -> None:
+    """Raise ValueError for values that are not finite or not physical."""
     if gaussians.means.ndim != 2:
         raise ValueError(
-            f"{name}a file holds one set of Gaussians; this one has shape {tuple(gaussians.means.shape[:-1])}"
+            f"{name}a file holds one set of Gaussians; this one has shape "
+            f"{tuple(gaussians.means.shape[:-1])}"
         )
     if len(gaussians) == 0:
         raise ValueError(f"{name}there are no Gaussians")
     for key, value in gaussians.tensors().items():
-        bad = ~value.flatten(1).isfinite().all(1) if value.ndim > 1 else ~value.isfinite()
-        if bad.any():
+        invalid = ~value.flatten(1).isfinite().all(1) if value.ndim > 1 else ~value.isfinite()
+        if invalid.any():
             raise ValueError(
-                f"{name}{key} of {int(bad.sum())} of {len(gaussians)} Gaussians are not finite"
+                f"{name}{key} of {int(invalid.sum())} of {len(gaussians)} Gaussians are not finite"
             )
     if gaussians.scales.min() < 0 or gaussians.opacities.min() < 0 or gaussians.opacities.max() > 1:
         raise ValueError(f"{name}scales must not be negative, and opacities lie in [0, 1]")
 
 
-def _clamped(gaussians: Gaussians, format: str) -> Gaussians:
-    """What the format can hold of them, quantisation aside."""
-    first, rest = gaussians.sh_coeffs[:, :1], gaussians.sh_coeffs[:, 1:]
+def _clamp(gaussians: Gaussians, format: str) -> Gaussians:
+    """Clamp values to what the format can hold, before quantization."""
+    dc = gaussians.sh_coeffs[:, :1]
+    rest = gaussians.sh_coeffs[:, 1:]
     if format == "splat":
-        return replace(gaussians, sh_coeffs=first.clamp(-0.5 / C0, 0.5 / C0))
+        return replace(gaussians, sh_coeffs=dc.clamp(-0.5 / C0, 0.5 / C0))
     if format == "spz":
-        harmonics = torch.cat([first.clamp(-0.5 / 0.15, 0.5 / 0.15), rest.clamp(-1, 1)], dim=1)
+        harmonics = torch.cat([dc.clamp(-0.5 / 0.15, 0.5 / 0.15), rest.clamp(-1, 1)], dim=1)
         return replace(gaussians, scales=gaussians.scales.clamp(*_SPZ_SCALES), sh_coeffs=harmonics)
     return gaussians
 
 
-def _compare(expected: Gaussians, found: Gaussians) -> dict[str, float]:
-    if len(expected) != len(found) or expected.sh_degree != found.sh_degree:
+def _compare(expected: Gaussians, decoded: Gaussians) -> dict[str, float]:
+    """Measure the largest deviation of each field."""
+    if len(expected) != len(decoded) or expected.sh_degree != decoded.sh_degree:
         raise ValueError(
             f"{len(expected)} Gaussians of degree {expected.sh_degree} were written, "
-            f"{len(found)} of degree {found.sh_degree} were read back"
+            f"{len(decoded)} of degree {decoded.sh_degree} were read back"
         )
-    e, f = (g.map(lambda value: value.detach().cpu().double()) for g in (expected, found))
-    qe, qf = normalize(e.quats, dim=-1), normalize(f.quats, dim=-1)
-    chord = torch.minimum(
-        (qe - qf).norm(dim=-1), (qe + qf).norm(dim=-1)
-    )  # q and -q are one rotation
-    smallest = e.scales.clamp(min=1e-30)
+    a, b = (g.map(lambda value: value.detach().cpu().double()) for g in (expected, decoded))
+    quats_a, quats_b = normalize(a.quats, dim=-1), normalize(b.quats, dim=-1)
+    # q and -q are the same rotation.
+    chord = torch.minimum((quats_a - quats_b).norm(dim=-1), (quats_a + quats_b).norm(dim=-1))
+    scales_a = a.scales.clamp(min=1e-30)
     deviations = {
-        "means": (e.means - f.means).abs(),
+        "means": (a.means - b.means).abs(),
         "quats": torch.rad2deg(4 * torch.asin((chord / 2).clamp(max=1))),
-        "scales": (f.scales - smallest).abs() / smallest,
-        "opacities": (e.opacities - f.opacities).abs(),
-        "colors": C0 * (e.sh_coeffs[:, 0] - f.sh_coeffs[:, 0]).abs(),
+        "scales": (b.scales - scales_a).abs() / scales_a,
+        "opacities": (a.opacities - b.opacities).abs(),
+        "colors": C0 * (a.sh_coeffs[:, 0] - b.sh_coeffs[:, 0]).abs(),
     }
-    if e.sh_degree > 0:
-        deviations["sh_rest"] = (e.sh_coeffs[:, 1:] - f.sh_coeffs[:, 1:]).abs()
+    if a.sh_degree > 0:
+        deviations["sh_rest"] = (a.sh_coeffs[:, 1:] - b.sh_coeffs[:, 1:]).abs()
     return {key: float(value.max()) for key, value in deviations.items()}
 
 
 def _convert(data: bytes, from_format: str, to_format: str) -> bytes:
+    """Convert the content of a file with gaussforge."""
     from gaussforge import GaussForge
 
-    with _silent():
+    with _silence_stdout():
         result = GaussForge().convert(data, from_format, to_format)
     if not result.get("data"):
         raise ValueError(
@@ -264,13 +340,13 @@ def _convert(data: bytes, from_format: str, to_format: str) -> bytes:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """Nothing that C++ code writes to standard output gets through: programs read ours."""
-    kept = os.dup(1)
+def _silence_stdout() -> Iterator[None]:
+    """Discard what C++ code prints to standard output, which other programs may parse."""
+    saved_stdout = os.dup(1)
     try:
-        with tempfile.TemporaryFile() as hole:
-            os.dup2(hole.fileno(), 1)
+        with tempfile.TemporaryFile() as sink:
+            os.dup2(sink.fileno(), 1)
             yield
     finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+        os.dup2(saved_stdout, 1)
+        os.close(saved_stdout)

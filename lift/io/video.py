@@ -1,4 +1,4 @@
-"""Frames in video files and in folders of pictures."""
+"""Read and write video files, and list folders of pictures."""
 
 import functools
 import re
@@ -14,11 +14,12 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from lift.io.image import read_image
+from lift.io.views import natural_key
 from lift.types import Frames
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Suffixes of the files that count as pictures of a folder."""
-VIDEOS = (
+VIDEO_SUFFIXES = (
     ".mp4",
     ".mov",
     ".m4v",
@@ -37,15 +38,24 @@ VIDEOS = (
     ".ts",
 )
 """Suffixes of the files that are read as videos."""
-_TERMS = 1000
-"""Number of frames that ffmpeg is asked for by number; for more, all are decoded and sorted out."""
+_MAX_SELECTED = 1000
+"""Largest number of frames that ffmpeg selects by index. For more, all frames are decoded."""
 
 
 def write_video(
     path: Path, frames: UInt8[Tensor, "frame height width 3"], fps: float | int
 ) -> None:
-    """Writes H.264 (yuv420p, BT.709), which every browser plays. It holds even sizes only: the last row or column of an odd one is
-    repeated. Raises ValueError if there are no frames or `fps` is not positive.
+    """Write an H.264 video (yuv420p, BT.709), which every browser plays.
+
+    The format needs even sizes. The last row or column of an odd size is repeated.
+
+    Args:
+        path: The file.
+        frames: At least one frame.
+        fps: Frames per second, above 0.
+
+    Raises:
+        ValueError: There are no frames, or `fps` is not positive.
     """
     import imageio_ffmpeg
 
@@ -60,12 +70,12 @@ def write_video(
     writer = imageio_ffmpeg.write_frames(
         str(path),
         (pixels.shape[2], pixels.shape[1]),
-        fps=fps,
+        fps=fps,  # pyright: ignore[reportArgumentType]
         codec="libx264",
         pix_fmt_out="yuv420p",
         macro_block_size=1,
-        quality=None,
-        # Without a stated matrix players guess one from the picture's size, and colours shift.
+        quality=None,  # pyright: ignore[reportArgumentType]
+        # Without an explicit colour matrix, players guess it from the size, and colours shift.
         output_params=[
             "-crf",
             "16",
@@ -92,9 +102,18 @@ def write_video(
 
 
 def read_frames(path: Path) -> Frames:
-    """All frames of a video file, or the pictures of a folder in natural order (frame_2 before frame_10), at their own size.
+    """Read all frames of a video, or the pictures of a folder, at their own size.
 
-    Raises FileNotFoundError or ValueError, one line: nothing there, no picture in the folder, sizes that differ, not a video.
+    Args:
+        path: A video file, or a folder whose pictures are read in natural order (frame_2 before
+            frame_10).
+
+    Returns:
+        The frames.
+
+    Raises:
+        FileNotFoundError: The file or folder does not exist.
+        ValueError: The file is not a video, the folder holds no pictures, or their sizes differ.
     """
     path = Path(path)
     if path.is_dir():
@@ -108,41 +127,45 @@ def picture_files(folder: Path) -> list[Path]:
     """List the pictures of a folder in natural order (frame_2 before frame_10).
 
     Args:
-        folder: The folder; hidden files and folders in it do not count.
+        folder: The folder. Hidden files and subfolders are ignored.
 
     Returns:
         The files, at least one.
 
     Raises:
-        ValueError: There is none. The message names what is there instead.
+        ValueError: There is no picture. The message suggests what the folder holds instead.
     """
     files = [file for file in folder.iterdir() if not file.name.startswith(".")]
-    pictures = [file for file in files if file.suffix.lower() in PICTURES and file.is_file()]
+    pictures = [
+        file for file in files if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file()
+    ]
     if pictures:
-        return sorted(pictures, key=_natural)
+        return sorted(pictures, key=_natural_key)
     hint = ""
     if (folder / "images").is_dir():
         hint = f"; its subfolder {str(folder / 'images')!r} may be meant"
-    elif videos := sorted(file.name for file in files if file.suffix.lower() in VIDEOS):
+    elif videos := sorted(file.name for file in files if file.suffix.lower() in VIDEO_SUFFIXES):
         hint = f"; its video {videos[0]!r} may be meant"
-    raise ValueError(f"folder {str(folder)!r} holds no pictures ({', '.join(PICTURES)}){hint}")
+    raise ValueError(
+        f"folder {str(folder)!r} holds no pictures ({', '.join(PICTURE_SUFFIXES)}){hint}"
+    )
 
 
 def decode_video(
     path: Path,
-    chosen: Sequence[int] | None = None,
-    grey: int | None = None,
+    indices: Sequence[int] | None = None,
+    grey_side: int | None = None,
     notes: list[str] | None = None,
 ) -> Iterator[UInt8[np.ndarray, "height width *channel"]]:
-    """Decode a video frame by frame: every frame of the file once, whatever its frame rate.
+    """Decode a video frame by frame, each frame of the file once, whatever its frame rate.
 
-    Frames are turned as the file's metadata says, and stretched so that pixels are square.
+    Frames are rotated as the file's metadata says, and stretched so that pixels are square.
 
     Args:
         path: The video file.
-        chosen: Indices of the frames to decode, rising; all if not given.
-        grey: If given, frames are grey, and their longer side has at most so many pixels.
-        notes: If given, gets a sentence if ffmpeg could not decode all of the file.
+        indices: Indices of the frames to decode, in ascending order. None decodes all.
+        grey_side: Longer side in pixels, at most, of grey frames. None decodes RGB at full size.
+        notes: Receives a sentence if ffmpeg could not decode the complete file.
 
     Yields:
         RGB frames [height width 3], or grey ones [height width].
@@ -150,28 +173,29 @@ def decode_video(
     Raises:
         ValueError: The file is not a video that ffmpeg can read.
     """
-    wanted = None if chosen is None else set(chosen)
-    by_number = wanted is not None and len(wanted) <= _TERMS
+    index_set = None if indices is None else set(indices)
+    by_number = index_set is not None and len(index_set) <= _MAX_SELECTED
     filters = []
-    if by_number:
-        filters.append("select='" + "+".join(f"eq(n,{index})" for index in sorted(wanted)) + "'")
+    if index_set is not None and by_number:
+        filters.append("select='" + "+".join(f"eq(n,{index})" for index in sorted(index_set)) + "'")
     filters += ["scale='max(1,round(iw*sar))':ih", "setsar=1"]
-    if grey is not None:
-        longer, other = f"min({grey},max(iw,ih))", "max(iw,ih)"
+    if grey_side is not None:
+        longer, other = f"min({grey_side},max(iw,ih))", "max(iw,ih)"
         sides = [f"'max(1,round({side}*{longer}/{other}))'" for side in ("iw", "ih")]
         filters.append(f"scale={sides[0]}:{sides[1]}:flags=area")
-    frames = _piped(path, filters, grey is not None, notes)
-    if wanted is None or by_number:
-        yield from frames if wanted is None else _first(frames, len(wanted))
+    frames = _run_ffmpeg(path, filters, grey_side is not None, notes)
+    if index_set is None or by_number:
+        yield from frames if index_set is None else _take_frames(frames, len(index_set))
         return
     for index, frame in enumerate(frames):
-        if index in wanted:
+        if index in index_set:
             yield frame
-        if index >= max(wanted):
+        if index >= max(index_set):
             return
 
 
-def _first(frames: Iterator[np.ndarray], count: int) -> Iterator[np.ndarray]:
+def _take_frames(frames: Iterator[np.ndarray], count: int) -> Iterator[np.ndarray]:
+    """Yield the first `count` frames without requesting another one."""
     for number, frame in enumerate(frames, 1):
         yield frame
         if number == count:
@@ -179,7 +203,13 @@ def _first(frames: Iterator[np.ndarray], count: int) -> Iterator[np.ndarray]:
 
 
 def video_size(path: Path) -> tuple[int, int]:
-    """Find width and height of a video's frames, upright and with square pixels.
+    """Read the size of a video's frames, upright and with square pixels.
+
+    Args:
+        path: The video file.
+
+    Returns:
+        Width and height in pixels.
 
     Raises:
         ValueError: The file is not a video that ffmpeg can read, or it holds no frames.
@@ -189,7 +219,7 @@ def video_size(path: Path) -> tuple[int, int]:
     raise ValueError(f"{str(path)!r} holds no video frames")
 
 
-def _piped(
+def _run_ffmpeg(
     path: Path, filters: Sequence[str], grey: bool, notes: list[str] | None = None
 ) -> Iterator[np.ndarray]:
     """Run ffmpeg, which writes each frame as a PPM or PGM picture with its size in the header."""
@@ -219,6 +249,7 @@ def _piped(
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages
         )
+        assert process.stdout is not None
         count = 0
         try:
             while (frame := _next_frame(process.stdout)) is not None:
@@ -227,8 +258,10 @@ def _piped(
             if process.wait() and not count:
                 raise ValueError(f"{str(path)!r} is not a video that ffmpeg can read")
             messages.seek(0)
-            said = messages.read().decode("utf-8", "replace").strip().split("\n")[0]
-            reason = re.sub(r"^(\[[^]]* @ [^]]*\] *)+", "", said)  # names of ffmpeg's parts
+            message = messages.read().decode("utf-8", "replace").strip().split("\n")[0]
+            reason = re.sub(
+                r"^(\[[^]]* @ [^]]*\] *)+", "", message
+            )  # drops names of ffmpeg's parts
             if reason and notes is not None:
                 notes.append(f"{path.name} is damaged, and frames may be broken: {reason}")
             if process.returncode:
@@ -240,7 +273,7 @@ def _piped(
 
 
 def _next_frame(stream: Any) -> np.ndarray | None:
-    """The next PPM or PGM picture of a stream; None at its end, or where it breaks off."""
+    """Read the next PPM or PGM picture. Return None where the stream ends or breaks off."""
     kind = stream.readline().strip()
     if kind not in (b"P5", b"P6"):
         return None
@@ -253,12 +286,12 @@ def _next_frame(stream: Any) -> np.ndarray | None:
 
 @functools.cache
 def _passthrough() -> tuple[str, str]:
-    """Ffmpeg's option to keep every frame as it is; it has another name since version 5.1."""
+    """Return ffmpeg's option to keep every frame unchanged. Version 5.1 renamed it."""
     import imageio_ffmpeg
 
     version = re.search(r"(\d+)\.(\d+)", imageio_ffmpeg.get_ffmpeg_version())
-    old = version is not None and (int(version[1]), int(version[2])) < (5, 1)
-    return ("-vsync", "0") if old else ("-fps_mode", "passthrough")
+    before_rename = version is not None and (int(version[1]), int(version[2])) < (5, 1)
+    return ("-vsync", "0") if before_rename else ("-fps_mode", "passthrough")
 
 
 def _read_folder(path: Path) -> UInt8[Tensor, "frame height width 3"]:
@@ -268,16 +301,15 @@ def _read_folder(path: Path) -> UInt8[Tensor, "frame height width 3"]:
         if image.shape != images[0].shape:
             sizes = [f"{i.shape[1]} x {i.shape[0]}" for i in (images[0], image)]
             raise ValueError(
-                f"pictures in {str(path)!r} differ in size: {files[0].name} is {sizes[0]}, {file.name} is {sizes[1]}"
+                f"pictures in {str(path)!r} differ in size: {files[0].name} is {sizes[0]}, "
+                f"{file.name} is {sizes[1]}"
             )
     return torch.stack(images)
 
 
-def _natural(file: Path) -> list[tuple[int, str]]:
-    return [
-        (int(part), "") if part.isdigit() else (-1, part)
-        for part in re.split(r"(\d+)", file.name.lower())
-    ]
+def _natural_key(file: Path) -> list[tuple[int, str]]:
+    """Build a sort key that puts frame_2 before frame_10, whatever the case of letters."""
+    return natural_key(file.name.lower())
 
 
 def _read_video(path: Path) -> UInt8[Tensor, "frame height width 3"]:

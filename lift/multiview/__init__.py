@@ -1,1 +1,1 @@
-"""Depth from several views at known cameras."""
+"""Multi-view geometry: depth alignment and stereo."""

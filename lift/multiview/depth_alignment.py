@@ -1,7 +1,7 @@
-"""Bringing the depths of many pictures into one world.
+"""Align the depths of many pictures to one world.
 
-Depth networks leave the scale and the shift of inverse depth open, differently for every picture. Both follow from geometry that is
-already placed: z-depths known at some pixels.
+Depth networks leave scale and shift of inverse depth open, differently for every picture. z-depths
+that are known at some pixels determine both.
 """
 
 import math
@@ -17,169 +17,286 @@ from lift.depths import DepthEstimator
 from lift.geometry import inside, project, unproject
 from lift.types import Cameras, Depth, Frames, PointCloud
 
-FEWEST = 12
-"""Known pixels with which a frame's depth can be placed."""
+MIN_PIXELS = 12
+"""Smallest number of reference pixels for an alignment."""
 
-CONFIDENT = 0.5
-"""From here on a pixel is worth a point of the cloud."""
+MIN_CONFIDENCE = 0.5
+"""Smallest confidence of a pixel that becomes a point of the cloud."""
 
 
 @dataclass(frozen=True)
-class Placed:
-    """z-depth of a picture in the world, and how far it can be trusted; `found` says whether there was enough to go by."""
+class AlignedDepth:
+    """z-depth of a picture in world units, with confidence."""
 
     depth: Float[Tensor, "height width"]
+    """z-depth, 0 where unknown."""
     confidence: Float[Tensor, "height width"]
-    found: bool
+    """Confidence in [0, 1]."""
+    success: bool
+    """Whether there were enough reference pixels."""
 
 
-def place(
+def align_depth(
     estimate: Float[Tensor, "height width"],
-    known: Float[Tensor, "height width"],
+    reference: Float[Tensor, "height width"],
     tolerance: float,
     shift: bool = True,
-) -> Placed:
-    """Aligns an estimated z-depth to known ones; 0 is unknown, in both.
+) -> AlignedDepth:
+    """Align an estimated z-depth to a reference. In both, 0 is unknown.
 
-    Inverse depth is fitted with scale and shift (only scale if `shift` is False or a shift would turn it over), then depth is bounded
-    to a third of the nearest and three times the farthest known one. Confidence is 1 / (1 + (ln(fitted / known) / tolerance)^2) where
-    depth is known, elsewhere the median of that: half at a relative error of `tolerance`. With fewer than FEWEST known pixels it is 0.
+    Inverse depth is fitted with scale and shift. Then depth is clamped to a third of the nearest
+    and three times the farthest reference depth. Where there is a reference, confidence is
+    1 / (1 + (ln(fitted / reference) / tolerance)^2): one half at a relative error of `tolerance`.
+    Elsewhere it is the median of these values.
+
+    Args:
+        estimate: Estimated z-depth.
+        reference: z-depth at some pixels, in world units.
+        tolerance: Relative error at which confidence is 0.5, above 0.
+        shift: Whether to fit a shift of inverse depth. It is left out where it would invert depth.
+
+    Returns:
+        The aligned depth. Its confidence is 0 if fewer than MIN_PIXELS pixels have both depths.
     """
     valid = estimate > 0
-    both = valid & (known > 0)
-    if int(both.sum()) < FEWEST:
-        return Placed(estimate, torch.zeros_like(estimate), False)
-    inverse, target = 1 / estimate[valid], 1 / known[both]
-    scale, offset = fit(1 / estimate[both], target, shift)
+    both = valid & (reference > 0)
+    if int(both.sum()) < MIN_PIXELS:
+        return AlignedDepth(estimate, torch.zeros_like(estimate), False)
+    inverse = 1 / estimate[valid]
+    target = 1 / reference[both]
+    scale, offset = fit_scale_shift(1 / estimate[both], target, shift)
     limits = float(target.min()) / 3, float(target.max()) * 3
     depth = torch.zeros_like(estimate)
     depth[valid] = 1 / (scale * inverse + offset).clamp(*limits)
-    agreement = 1 / (1 + ((depth[both] / known[both]).log() / tolerance) ** 2)
+    agreement = 1 / (1 + ((depth[both] / reference[both]).log() / tolerance) ** 2)
     confidence = valid * agreement.median()
     confidence[both] = agreement
-    return Placed(depth, confidence, True)
+    return AlignedDepth(depth, confidence, True)
 
 
-def place_all(
+def align_depths(
     frames: Frames,
     cameras: Cameras,
     points: Sequence[Float[Tensor, "_ 3"]],
-    first: Depth,
+    input_depth: Depth,
     estimator: DepthEstimator | None,
     tolerance: float,
-) -> list[Placed]:
-    """Depth of every frame, the prior's or estimated (the input's is `first`), aligned to the world points that were seen in it."""
+) -> list[AlignedDepth]:
+    """Align the depth of every frame to the world points that it shows.
+
+    Args:
+        frames: The pictures. Their own depth is used if they have one.
+        cameras: One per frame.
+        points: World points that each frame shows.
+        input_depth: Depth of frame 0, for frames without depth.
+        estimator: Estimates the depth of the other frames. Required for frames without depth.
+        tolerance: Relative error at which confidence is 0.5, above 0.
+
+    Returns:
+        Aligned depth of every frame.
+    """
     out = []
     for view in range(len(frames)):
         if frames.depth is not None:
             estimate = frames.depth[view]
         else:
-            given = first if view == 0 else estimator.draft(frames.images[view])
-            estimate = torch.where(given.valid, given.depth, 0.0)
-        known = track_depth(points[view], cameras[view]).to(estimate)
-        out.append(place(estimate, known, tolerance, shift=frames.depth is None))
+            depth = input_depth
+            if view > 0:
+                assert estimator is not None, "frames without depth need an estimator"
+                depth = estimator.draft(frames.images[view])
+            estimate = torch.where(depth.valid, depth.depth, 0.0)
+        reference = track_depth(points[view], cameras[view]).to(estimate)
+        out.append(align_depth(estimate, reference, tolerance, shift=frames.depth is None))
     return out
 
 
 def track_depth(points: Float[Tensor, "point 3"], camera: Cameras) -> Float[Tensor, "height width"]:
-    """z-depth of world points at the pixels they fall on, 0 elsewhere."""
-    known = torch.zeros(camera.height, camera.width).to(points)
+    """Render world points as z-depth at their pixels, 0 elsewhere.
+
+    Args:
+        points: World points.
+        camera: One camera.
+
+    Returns:
+        z-depth.
+    """
+    depth = torch.zeros(camera.height, camera.width).to(points)
     if len(points):
         pixels, z = project(points, camera)
-        there = inside(pixels[0], camera) & (z[0] > 0)
-        column, row = pixels[0][there].long().unbind(-1)
-        known[row, column] = z[0][there]
-    return known
+        visible = inside(pixels[0], camera) & (z[0] > 0)
+        column, row = pixels[0][visible].long().unbind(-1)
+        depth[row, column] = z[0][visible]
+    return depth
 
 
-def fit(
+def fit_scale_shift(
     source: Float[Tensor, "pixel"],
     target: Float[Tensor, "pixel"],
     shift: bool = True,
     weight: Float[Tensor, "pixel"] | None = None,
 ) -> tuple[float, float]:
-    """Scale and shift that bring `source` to `target`, both inverse depths, where most of them agree: the line through two pixels with
-    the least median of residuals (Rousseeuw, "Least median of squares regression", 1984), then least squares reweighted by Cauchy's
-    function, times `weight`. Only the scale, the median ratio, if `shift` is False or no line with a positive scale does better.
+    """Fit scale and shift between inverse depths, robust to outliers.
+
+    The first estimate is the line through two pixels with the least median of residuals. Then least
+    squares refine it, reweighted by Cauchy's function.
+
+    Args:
+        source: Inverse depths to map.
+        target: Reference inverse depths.
+        shift: Whether to fit a shift. Otherwise the scale is the median ratio.
+        weight: Weight of each pixel in the least squares. None: all equal.
+
+    Returns:
+        Scale above 0, and shift. The median ratio and 0 if no line with a positive scale fits
+        better.
+
+    Reference:
+        Rousseeuw, "Least median of squares regression", JASA 1984.
     """
     ratio = float((target / source).median())
     if not shift:
         return ratio, 0.0
-    x, y = source.double(), target.double()
+    x = source.double()
+    y = target.double()
     pairs = torch.randint(len(x), (2, 300), generator=torch.Generator().manual_seed(0)).to(x.device)
     run = x[pairs[1]] - x[pairs[0]]
     slopes = (y[pairs[1]] - y[pairs[0]]) / run
-    fine = (run.abs() > 1e-4 * x.abs().median()) & (
-        slopes > 0
-    )  # all at one depth: a shift says nothing
-    slopes = torch.cat([slopes.new_tensor([ratio]), slopes[fine]])
-    offsets = torch.cat([slopes.new_zeros(1), y[pairs[0]][fine] - slopes[1:] * x[pairs[0]][fine]])
-    some = torch.linspace(0, len(x) - 1, min(len(x), 2000), device=x.device).long()
-    best = (
-        (slopes[:, None] * x[some] + offsets[:, None] - y[some]).abs().median(dim=1).values.argmin()
-    )
-    scale, offset = float(slopes[best]), float(offsets[best])
+    # Two pixels of the same depth do not determine a shift.
+    usable = (run.abs() > 1e-4 * x.abs().median()) & (slopes > 0)
+    slopes = torch.cat([slopes.new_tensor([ratio]), slopes[usable]])
+    start = pairs[0]
+    offsets = torch.cat([slopes.new_zeros(1), y[start][usable] - slopes[1:] * x[start][usable]])
+    sample = torch.linspace(0, len(x) - 1, min(len(x), 2000), device=x.device).long()
+    residuals = slopes[:, None] * x[sample] + offsets[:, None] - y[sample]
+    best = residuals.abs().median(dim=1).values.argmin()
     if best == 0:
         return ratio, 0.0
-    given = 1.0 if weight is None else weight.double()
+    prior_weight = None if weight is None else weight.double()
+    return _fit_reweighted(x, y, float(slopes[best]), float(offsets[best]), prior_weight)
+
+
+def _fit_reweighted(
+    x: Float[Tensor, "pixel"],
+    y: Float[Tensor, "pixel"],
+    scale: float,
+    offset: float,
+    prior_weight: Float[Tensor, "pixel"] | None,
+) -> tuple[float, float]:
+    """Refine a line by least squares that is reweighted by Cauchy's function."""
     for _ in range(10):
         residual = scale * x + offset - y
-        counts = given / (1 + (residual / (2 * residual.abs().median()).clamp(min=1e-12)) ** 2)
-        total = counts.sum()
-        mx, my = (counts * x).sum() / total, (counts * y).sum() / total
-        spread = (counts * (x - mx) ** 2).sum()
-        slope = float((counts * (x - mx) * (y - my)).sum() / spread) if float(spread) > 0 else 0.0
+        cauchy = 1 + (residual / (2 * residual.abs().median()).clamp(min=1e-12)) ** 2
+        weight = (1.0 if prior_weight is None else prior_weight) / cauchy
+        total = weight.sum()
+        x_mean = (weight * x).sum() / total
+        y_mean = (weight * y).sum() / total
+        variance = (weight * (x - x_mean) ** 2).sum()
+        if not float(variance) > 0:
+            break
+        slope = float((weight * (x - x_mean) * (y - y_mean)).sum() / variance)
         if not slope > 0:
             break
-        scale, offset = slope, float(my - slope * mx)
+        scale = slope
+        offset = float(y_mean - slope * x_mean)
     return scale, offset
 
 
-def trusted(confidence: Float[Tensor, "*map"]) -> Float[Tensor, "*map"]:
-    """From a network's confidence, 1 and more, to 0..1: CONFIDENT at 3, from where on DUSt3R takes a point for good."""
+def normalize_confidence(confidence: Float[Tensor, "*map"]) -> Float[Tensor, "*map"]:
+    """Map a network's confidence from [1, inf) to [0, 1).
+
+    The value 3, above which DUSt3R accepts a point, becomes MIN_CONFIDENCE.
+
+    Args:
+        confidence: Confidence of DUSt3R and its successors, at least 1.
+
+    Returns:
+        Confidence in [0, 1).
+    """
     return (confidence - 1).clamp(min=0) / (confidence + 1)
 
 
-def nearest(points: Float[Tensor, "point 3"], camera: Cameras) -> Float[Tensor, "height width"]:
-    """z-depth of the nearest point in every pixel of one camera, 0 where there is none."""
+def nearest_depth(
+    points: Float[Tensor, "point 3"], camera: Cameras
+) -> Float[Tensor, "height width"]:
+    """Render the z-depth of the nearest point in every pixel, 0 where there is none.
+
+    Args:
+        points: World points.
+        camera: One camera.
+
+    Returns:
+        z-depth.
+    """
     pixels, z = project(points, camera)
-    there = inside(pixels[0], camera) & (z[0] > 1e-6)
-    column, row = pixels[0][there].floor().long().unbind(-1)
+    visible = inside(pixels[0], camera) & (z[0] > 1e-6)
+    column, row = pixels[0][visible].floor().long().unbind(-1)
     depth = torch.full((camera.height * camera.width,), math.inf, dtype=z.dtype, device=z.device)
-    depth.scatter_reduce_(0, row * camera.width + column, z[0][there], "amin")
+    depth.scatter_reduce_(0, row * camera.width + column, z[0][visible], "amin")
     return depth.where(depth.isfinite(), 0).unflatten(0, (camera.height, camera.width))
 
 
-def seen(points: Float[Tensor, "point 3"], camera: Cameras) -> Float[Tensor, "height width"]:
-    """`nearest` without points that show through the gaps of a nearer surface, more than a tenth behind a neighbouring pixel."""
-    depth = nearest(points, camera)
+def visible_depth(
+    points: Float[Tensor, "point 3"], camera: Cameras
+) -> Float[Tensor, "height width"]:
+    """Render `nearest_depth` without points that show through gaps of a nearer surface.
+
+    A point is hidden if it is more than a tenth behind a neighbouring pixel.
+
+    Args:
+        points: World points.
+        camera: One camera.
+
+    Returns:
+        z-depth, 0 where there is no visible point.
+    """
+    depth = nearest_depth(points, camera)
     inverse = torch.where(depth > 0, 1 / depth, 0.0)
     front = max_pool2d(inverse[None, None], 3, stride=1, padding=1)[0, 0]
     return torch.where((inverse > 0) & (inverse >= 0.9 * front), depth, 0.0)
 
 
-def uncovered(known: Float[Tensor, "height width"]) -> Bool[Tensor, "height width"]:
-    """Pixels with nothing known in or beside them."""
-    return max_pool2d(known[None, None], 3, stride=1, padding=1)[0, 0] == 0
+def uncovered_pixels(depth: Float[Tensor, "height width"]) -> Bool[Tensor, "height width"]:
+    """Find pixels without depth in themselves and in their eight neighbours.
+
+    Args:
+        depth: z-depth, 0 where unknown.
+
+    Returns:
+        A mask.
+    """
+    return max_pool2d(depth[None, None], 3, stride=1, padding=1)[0, 0] == 0
 
 
-def merged(
+def merge_points(
     frames: Frames,
     cameras: Cameras,
     depth: Float[Tensor, "view height width"],
     confidence: Float[Tensor, "view height width"],
-    most: int,
-    least: float = CONFIDENT,
+    max_points: int,
+    min_confidence: float = MIN_CONFIDENCE,
 ) -> PointCloud:
-    """The points of all pixels of at least the confidence `least`, coloured by their frames; evenly fewer of them so that they are at most `most`."""
-    good = (confidence >= least) & (depth > 0)
-    step = max(1, math.ceil(int(good.sum()) / most))
-    points, colors = [], []
+    """Merge the pixels of all frames into one coloured point cloud.
+
+    Args:
+        frames: The pictures, which give the colours.
+        cameras: One per frame.
+        depth: z-depth, 0 where unknown.
+        confidence: Confidence of the depth, in [0, 1].
+        max_points: Largest number of points. An even subset is kept.
+        min_confidence: Smallest confidence of a pixel that becomes a point.
+
+    Returns:
+        The point cloud.
+    """
+    good = (confidence >= min_confidence) & (depth > 0)
+    step = max(1, math.ceil(int(good.sum()) / max_points))
+    points = []
+    colors = []
     start = 0
-    for view in range(len(frames)):  # one by one: all at once are gigabytes
+    for view in range(len(frames)):  # one by one, because all views at once take gigabytes
         index = good[view].flatten().nonzero()[:, 0]
-        taken = index[(-start) % step :: step]
+        subset = index[(-start) % step :: step]
         start += len(index)
-        points.append(unproject(depth[view : view + 1], cameras[view]).flatten(0, 2)[taken])
-        colors.append(frames.images[view].flatten(0, 1)[taken].float() / 255)
+        points.append(unproject(depth[view : view + 1], cameras[view]).flatten(0, 2)[subset])
+        colors.append(frames.images[view].flatten(0, 1)[subset].float() / 255)
     return PointCloud(torch.cat(points), torch.cat(colors))

@@ -1,4 +1,4 @@
-"""Several pictures on one sheet, to look at a video without playing it."""
+"""Arrange several pictures on one sheet, to inspect a video without playing it."""
 
 from collections.abc import Sequence
 
@@ -13,14 +13,14 @@ GAP = 4
 def contact_sheet(
     pictures: Sequence[UInt8[Tensor, "height width 3"]], columns: int
 ) -> UInt8[Tensor, "sheet_height sheet_width 3"]:
-    """Lay pictures of one size in rows.
+    """Arrange pictures of one size in rows.
 
     Args:
-        pictures: At least one, in reading order.
-        columns: Pictures a row, at least 1.
+        pictures: At least one picture, in reading order.
+        columns: Number of pictures in a row, at least 1.
 
     Returns:
-        The sheet. Places that no picture fills are white.
+        The sheet. Cells without a picture are white.
     """
     height, width = pictures[0].shape[:2]
     columns = min(columns, len(pictures))

@@ -1,6 +1,6 @@
-"""How much of a view shows surfaces that some training frame saw.
+"""Measure how much of a view shows surfaces that a training frame observed.
 
-A view far from all frames shows surfaces that nothing was fitted to: holes, stretched Gaussians,
+A view far from all frames shows surfaces that no frame observed: holes, stretched Gaussians and
 guesses. Coverage finds such views from the scene alone, without true pictures.
 """
 
@@ -20,11 +20,11 @@ from lift.types import Cameras, Gaussians
 LONG_SIDE = 96
 """Longer side in pixels of the depth maps that coverage is measured on."""
 
-MOST_FRAMES = 40
-"""Frames that are compared, at most. More frames are thinned evenly."""
+MAX_FRAMES = 40
+"""Largest number of frames that are compared. Of more frames, an even subset is compared."""
 
-FRAMES_AT_ONCE = 4
-"""Frames whose pictures are searched for a view's points at the same time."""
+FRAME_BATCH = 4
+"""Number of frames that are searched for a view's points at the same time."""
 
 OPAQUE = 0.5
 """Alpha above which a pixel shows a surface."""
@@ -32,37 +32,39 @@ OPAQUE = 0.5
 DEPTH_TOLERANCE = 0.08
 """Relative depth by which a point may lie behind a frame's surface and not count as hidden."""
 
-LARGEST_ANGLE = 30.0
-"""Degrees between two directions onto a point, above which one view does not tell how the other
-looks."""
+MAX_ANGLE = 30.0
+"""Largest angle in degrees between two directions onto a point.
+
+Beyond it, the appearance in one view does not determine that in the other.
+"""
 
 
 class Coverage:
-    """Share of a view's pixels whose surface was seen by at least one training frame.
+    """Fraction of a view's pixels whose surface was observed by at least one training frame.
 
-    The surface of a view is the scene's rendered depth. A frame saw a point of it if the point
-    projects into the frame, no nearer surface of the scene hides it there, and the directions onto
-    it are similar.
+    The surface of a view is the scene's rendered depth. A frame observed a point of it if three
+    conditions hold: the point projects into the frame, no nearer surface of the scene hides it
+    there, and the directions onto it are similar.
     """
 
     def __init__(
         self, renderer: Renderer, gaussians: Gaussians, frames: Cameras, long_side: int = LONG_SIDE
     ) -> None:
-        """Render the depth that each training frame shows.
+        """Render the depth of each training frame.
 
         Args:
-            renderer: Renders the scene; its device is used throughout.
+            renderer: Renders the scene. Its device is used throughout.
             gaussians: The canonical scene.
             frames: Cameras of the training frames, at least one.
             long_side: Longer side of the depth maps in pixels.
         """
         self._renderer = renderer
         gaussians = gaussians.to(renderer.device)
-        # Colours do not matter here: without view dependence they cost least.
+        # Colours do not matter here. Without view dependence they are the cheapest.
         self._gaussians = replace(gaussians, sh_coeffs=gaussians.sh_coeffs[:, :1])
         self._long_side = long_side
-        self._frames = self._prepare(_thin(frames, MOST_FRAMES))
-        with torch_on_one_thread(renderer.own_threads):
+        self._frames = self._prepare(_subsample(frames, MAX_FRAMES))
+        with torch_on_one_thread(renderer.has_thread_pool):
             rendered = [self._surface(self._frames[index]) for index in range(len(self._frames))]
         depth = torch.cat([depth for depth, _ in rendered])
         opaque = torch.cat([opaque for _, opaque in rendered])
@@ -71,7 +73,7 @@ class Coverage:
 
     @torch.no_grad()
     def __call__(self, cameras: Cameras) -> Float[Tensor, "view"]:
-        """Measure views.
+        """Measure the coverage of views.
 
         Args:
             cameras: The views, of any picture size.
@@ -84,7 +86,7 @@ class Coverage:
         return torch.tensor([self._view_coverage(views[index]) for index in range(len(views))])
 
     def _prepare(self, cameras: Cameras) -> Cameras:
-        """Bring cameras to the size of the depth maps and to the renderer's device."""
+        """Resize cameras to the size of the depth maps and move them to the renderer's device."""
         factor = min(1.0, self._long_side / max(cameras.width, cameras.height))
         width = max(1, round(cameras.width * factor))
         height = max(1, round(cameras.height * factor))
@@ -99,33 +101,34 @@ class Coverage:
         return render.depth, render.alpha > OPAQUE
 
     def _view_coverage(self, camera: Cameras) -> float:
+        """Measure the coverage of one view."""
         depth, opaque = self._surface(camera)
         points = unproject(depth, camera)[opaque]
         if len(points) == 0:
             return 0.0
-        unseen = points
-        # Near frames come first. They see most points, which the other frames need not look for.
-        for frames in self._nearest_first(camera).split(FRAMES_AT_ONCE):
-            if len(unseen) == 0:
+        uncovered = points
+        # Near frames come first. They observe most points, so the others have few left to check.
+        for frames in self._nearest_first(camera).split(FRAME_BATCH):
+            if len(uncovered) == 0:
                 break
-            unseen = unseen[~self._seen(unseen, camera.centers, frames).any(0)]
-        return (len(points) - len(unseen)) / opaque.numel()
+            uncovered = uncovered[~self._observed_by(uncovered, camera.centers, frames).any(0)]
+        return (len(points) - len(uncovered)) / opaque.numel()
 
     def _nearest_first(self, camera: Cameras) -> Int[Tensor, "frame"]:
-        """Sort frames by how little their picture of the scene's middle is shifted."""
+        """Sort frames by the shift of their centre and of the point at the typical depth."""
         frames = self._frames
-        middle = frames.centers + self._typical * frames.world_to_camera[:, 2, :3]
-        own_middle = camera.centers + self._typical * camera.world_to_camera[:, 2, :3]
-        moved = (frames.centers - camera.centers).norm(dim=-1)
-        return (moved + (middle - own_middle).norm(dim=-1)).argsort()
+        target = frames.centers + self._typical * frames.world_to_camera[:, 2, :3]
+        view_target = camera.centers + self._typical * camera.world_to_camera[:, 2, :3]
+        distance = (frames.centers - camera.centers).norm(dim=-1)
+        return (distance + (target - view_target).norm(dim=-1)).argsort()
 
-    def _seen(
+    def _observed_by(
         self,
         points: Float[Tensor, "point 3"],
         center: Float[Tensor, "1 3"],
         index: Int[Tensor, "frame"],
     ) -> Bool[Tensor, "frame point"]:
-        """Say which frames saw which points as a camera at `center` sees them."""
+        """Whether each frame observed each point, in a direction similar to that from `center`."""
         frames = self._frames[index]
         pixels, depth = project(points, frames)
         in_picture = inside(pixels, frames)
@@ -136,12 +139,12 @@ class Coverage:
         towards_view = normalize(points - center, dim=-1)
         towards_frame = normalize(points - frames.centers[:, None], dim=-1)
         cosine = (towards_view * towards_frame).sum(-1)
-        similar = cosine > math.cos(math.radians(LARGEST_ANGLE))
+        similar = cosine > math.cos(math.radians(MAX_ANGLE))
         return in_picture & unoccluded & similar
 
 
-def _thin(cameras: Cameras, most: int) -> Cameras:
-    """Keep at most `most` cameras, evenly spaced, the first and the last among them."""
-    if len(cameras) <= most:
+def _subsample(cameras: Cameras, max_count: int) -> Cameras:
+    """Select at most `most` cameras, evenly spaced, with the first and the last among them."""
+    if len(cameras) <= max_count:
         return cameras
-    return cameras[torch.linspace(0, len(cameras) - 1, most).round().long()]
+    return cameras[torch.linspace(0, len(cameras) - 1, max_count).round().long()]

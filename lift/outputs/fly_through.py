@@ -1,9 +1,9 @@
-"""A fly-through that stays where frames saw the scene.
+"""Plan a fly-through that stays where frames observed the scene.
 
-The path is a kernel average of the cameras that were really found, not of those that were planned.
-Every pose on it is a mean of poses of neighbouring frames: neighbours in time for a video,
-neighbours in pose for anything else. If parts of the path still show what no frame saw, the motion
-is shrunk towards the input view.
+The path is a kernel average of the reconstructed cameras, not of the planned ones. Each pose is a
+mean of poses of neighbouring frames: neighbours in time for a video, neighbours in pose otherwise.
+If parts of the path show surfaces that no frame observed, the motion is shrunk towards the input
+view.
 """
 
 import math
@@ -18,37 +18,45 @@ from lift.geometry import quat_to_rotation, rigid, rotation_from_vector, rotatio
 from lift.types import Cameras, Trajectory
 
 REQUIRED_COVERAGE = 0.92
-"""Smallest coverage along the path, as a share of the input view's own."""
+"""Smallest coverage along the path, as a fraction of the input view's coverage."""
 
 MEASURED_VIEWS = 16
-"""Views along the path whose coverage is measured, about."""
+"""Approximate number of views along the path whose coverage is measured."""
 
 BISECTIONS = 5
-"""Steps of the search for the factor on the motion, after the first measurement at full motion."""
+"""Number of bisection steps for the factor on the motion, after the measurement at full motion."""
 
-LINE = 0.25
-"""Spread of poses in their second principal direction, as a share of the first, below which the
-motion is one-dimensional."""
+LINE_RATIO = 0.25
+"""Ratio of the second to the first principal extent of the poses.
 
-OFF_CENTER = 0.5
-"""Distance of the input from the middle of the poses, as a share of their extent, above which the
-loop is an ellipse about that middle. Below, it is a figure of eight about the input."""
+Below it, the motion counts as one-dimensional.
+"""
 
-STILL = 1e-6
-"""Spread of poses below which nothing moves; displacements over typical depth and angles in
-radians."""
+MAX_CENTER_OFFSET = 0.5
+"""Largest distance of the input from the centre of the poses, as a fraction of their extent.
 
-Measure = Callable[[Cameras], Float[Tensor, "view"]]
+Above it, the loop is an ellipse about that centre. Below it, the loop is a figure of eight about
+the input.
+"""
+
+MIN_EXTENT = 1e-6
+"""Smallest principal extent of the poses of a moving camera.
+
+Displacements are divided by the typical depth. Angles are in radians.
+"""
+
+CoverageFunction = Callable[[Cameras], Float[Tensor, "view"]]
+"""Computes the coverage of views in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class FlyThrough:
-    """A closed path and what is known of it."""
+    """A closed path with its coverage."""
 
     cameras: Cameras
+    """Views along the path. The first is the input's."""
     scale: float
-    """Factor in [0, 1] by which the motion was shrunk to keep its views covered; 1 means not at
-    all."""
+    """Factor in [0, 1] on the motion that keeps the views covered. 1 means unchanged."""
     coverage: Float[Tensor, "view"]
     """Coverage of evenly spaced views along the path."""
 
@@ -56,23 +64,23 @@ class FlyThrough:
 def make_fly_through(
     cameras: Cameras,
     times: Sequence[int | float] | None,
-    typical: float,
+    typical_depth: float,
     count: int,
-    measure: Measure,
+    measure: CoverageFunction,
 ) -> FlyThrough:
     """Plan a closed loop that starts at the input view, and shrink it until its views are covered.
 
     Args:
-        cameras: Cameras of the frames that were found, the input first.
-        times: When each of them was taken, in frames; None if they do not follow one another.
-        typical: The scene's typical depth, its unit of length.
+        cameras: Cameras of the registered frames, the input first.
+        times: Time of each frame in frames. None if the frames are not a sequence.
+        typical_depth: The scene's typical depth, its unit of length.
         count: Number of views of the path, at least 1.
-        measure: Coverage of cameras in [0, 1] (`lift.outputs.coverage`).
+        measure: Computes the coverage of cameras in [0, 1] (`lift.outputs.coverage`).
 
     Returns:
         The path. Its cameras have the input's intrinsics.
     """
-    path = _Path(cameras, times, typical, count)
+    path = _Path(cameras, times, typical_depth, count)
     required = REQUIRED_COVERAGE * float(measure(cameras[:1])[0])
     step = max(1, count // MEASURED_VIEWS)
 
@@ -83,33 +91,32 @@ def make_fly_through(
     def covered(candidate: FlyThrough) -> bool:
         return float(candidate.coverage.min()) >= required
 
-    if covered(whole := attempt(1.0)):
-        return whole
+    if covered(full_motion := attempt(1.0)):
+        return full_motion
     best = None
     low = 0.0
     high = 1.0
     for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        if covered(candidate := attempt(middle)):
+        scale = (low + high) / 2
+        if covered(candidate := attempt(scale)):
             best = candidate
-            low = middle
+            low = scale
         else:
-            high = middle
+            high = scale
     return best or attempt(0.0)
 
 
 def frame_times(trajectory: Trajectory) -> list[float] | None:
-    """Say when each frame was taken, if the frames follow one another in time.
+    """Compute the time of each frame, if the frames follow one another in time.
 
-    A video may start before the input: of two clips that continue the input, the second then runs
-    backwards.
+    A video may start before the input. If two clips continue the input, the second runs backwards.
 
     Args:
-        trajectory: The run's trajectory; only a hint of "sequence" makes it a video.
+        trajectory: The run's trajectory. It is a video only if its hint is "sequence".
 
     Returns:
-        One time a frame in frames after the input, the input's 0 first. None if the frames do not
-        follow one another.
+        Time of each frame in frames after the input, starting with 0 for the input. None if the
+        frames are not a sequence.
     """
     if trajectory.hint != "sequence":
         return None
@@ -118,7 +125,7 @@ def frame_times(trajectory: Trajectory) -> list[float] | None:
     used: set[int] = set()
     for number, clip in enumerate(trajectory.clips):
         if clip.source in used and (clip.source != 0 or number > 1):
-            return None  # a third way out of one frame is no video
+            return None  # three clips that continue one frame are no video
         sign = -1.0 if clip.source in used else direction[clip.source]
         used.add(clip.source)
         start = times[clip.source]
@@ -131,7 +138,11 @@ class _Path:
     """Closed paths among cameras, for any factor on their motion."""
 
     def __init__(
-        self, cameras: Cameras, times: Sequence[int | float] | None, typical: float, count: int
+        self,
+        cameras: Cameras,
+        times: Sequence[int | float] | None,
+        typical_depth: float,
+        count: int,
     ) -> None:
         self._cameras = cameras.to(torch.float64)
         self._count = count
@@ -140,88 +151,92 @@ class _Path:
         self._centers = local[:, :3, 3]
         self._quats = rotation_to_quat(local[:, :3, :3])
         self._phase = 2 * math.pi * torch.arange(count, dtype=torch.float64) / count
-        self._still = False
+        self._positions: Tensor
+        self._path_positions: Tensor
+        self._bandwidth: float
+        self._is_line: bool
+        self._is_static = False
         if times is not None:
             self._plan_sequence(torch.tensor(times, dtype=torch.float64)[:, None])
         else:
             self._plan_set(
-                torch.cat([self._centers / typical, _rotation_vectors(self._quats)], dim=-1)
+                torch.cat([self._centers / typical_depth, _rotation_vectors(self._quats)], dim=-1)
             )
 
     def at(self, scale: float) -> Cameras:
         """Compute the views.
 
         Args:
-            scale: Factor on the motion, in [0, 1]. A one-dimensional path is traversed less far;
-                another one is drawn towards the input.
+            scale: Factor on the motion, in [0, 1]. It shortens a one-dimensional path and contracts
+                another path towards the input.
 
         Returns:
-            Cameras along the path, the first of them the input's.
+            Cameras along the path. The first is the input's.
         """
-        if self._still or scale == 0:
+        if self._is_static or scale == 0:
             centers = torch.zeros(self._count, 3, dtype=torch.float64)
             rotations = torch.eye(3, dtype=torch.float64).expand(self._count, 3, 3)
-        elif self._line:
-            centers, rotations = self._average(scale * self._course)
+        elif self._is_line:
+            centers, rotations = self._average(scale * self._path_positions)
         else:
-            centers, rotations = self._average(self._course)
+            centers, rotations = self._average(self._path_positions)
             centers = scale * centers
             rotations = rotation_from_vector(scale * _rotation_vectors(rotation_to_quat(rotations)))
         to_camera = rigid(rotations.mT, -(rotations.mT @ centers[..., None])[..., 0])
-        first = self._cameras
-        views = to_camera @ first.world_to_camera[0]
-        intrinsics = first.intrinsics[:1].expand(self._count, 3, 3)
-        return Cameras(views.float(), intrinsics.float().clone(), first.width, first.height)
+        cameras = self._cameras
+        views = to_camera @ cameras.world_to_camera[0]
+        intrinsics = cameras.intrinsics[:1].expand(self._count, 3, 3)
+        return Cameras(views.float(), intrinsics.float().clone(), cameras.width, cameras.height)
 
     def _plan_sequence(self, times: Float[Tensor, "frame 1"]) -> None:
-        """Plan a way there and back in time. Averaging takes jitter out of it."""
-        self._line = True
-        self._places = times - times[0]
-        self._still = len(times) < 2
-        self._width = max(1.5, 0.05 * len(times))
-        self._course = _sweep(self._places[:, 0], self._phase)[:, None]
+        """Plan a path forth and back in time. Averaging removes jitter."""
+        self._is_line = True
+        self._positions = times - times[0]
+        self._is_static = len(times) < 2
+        self._bandwidth = max(1.5, 0.05 * len(times))
+        self._path_positions = _sweep(self._positions[:, 0], self._phase)[:, None]
 
     def _plan_set(self, poses: Float[Tensor, "frame 6"]) -> None:
         """Plan a loop along the principal directions of poses (displacement, rotation)."""
-        _, spread, directions = torch.linalg.svd(poses - poses.mean(0), full_matrices=False)
-        spread = spread / len(poses) ** 0.5
+        _, extents, directions = torch.linalg.svd(poses - poses.mean(0), full_matrices=False)
+        extents = extents / len(poses) ** 0.5
         leading = directions.abs().argmax(1, keepdim=True)
-        directions = (
-            directions * directions.gather(1, leading).sign()
-        )  # the decomposition leaves the sign to chance
-        self._line = len(poses) < 3 or bool(spread[1] < LINE * spread[0])
-        self._still = len(poses) < 2 or bool(spread[0] < STILL)
-        if self._still:
+        # The sign of a singular vector is arbitrary.
+        directions = directions * directions.gather(1, leading).sign()
+        self._is_line = len(poses) < 3 or bool(extents[1] < LINE_RATIO * extents[0])
+        self._is_static = len(poses) < 2 or bool(extents[0] < MIN_EXTENT)
+        if self._is_static:
             return
-        places = poses @ directions[: 1 if self._line else 2].T
-        low, high = places.quantile(torch.tensor([0.05, 0.95], dtype=torch.float64), dim=0)
-        half = ((high - low) / 2).clamp(min=STILL)
-        self._places = places / half
-        middle = (high + low) / 2 / half
-        if self._line:
-            self._width = max(0.2, 2 / (len(poses) - 1))
-            self._course = _sweep(self._places[:, 0].clamp(middle - 1, middle + 1), self._phase)[
-                :, None
-            ]
+        positions = poses @ directions[: 1 if self._is_line else 2].T
+        low, high = positions.quantile(torch.tensor([0.05, 0.95], dtype=torch.float64), dim=0)
+        half_extent = ((high - low) / 2).clamp(min=MIN_EXTENT)
+        self._positions = positions / half_extent
+        center = (high + low) / 2 / half_extent
+        if self._is_line:
+            self._bandwidth = max(0.2, 2 / (len(poses) - 1))
+            self._path_positions = _sweep(
+                self._positions[:, 0].clamp(center - 1, center + 1), self._phase
+            )[:, None]
         else:
-            self._width = max(0.25, len(poses) ** -0.5)
-            self._course = _loop(middle, self._phase)
+            self._bandwidth = max(0.25, len(poses) ** -0.5)
+            self._path_positions = _loop(center, self._phase)
 
     def _average(
-        self, course: Float[Tensor, "view axis"]
+        self, path_positions: Float[Tensor, "view axis"]
     ) -> tuple[Float[Tensor, "view 3"], Float[Tensor, "view 3 3"]]:
-        """Average the frames' poses around each place, relative to the average around the input's.
+        """Average the frames' poses around each position, relative to the average around the input.
 
         Args:
-            course: Places along the path; the input is at 0.
+            path_positions: Positions along the path. The input is at 0.
 
         Returns:
             Centres and camera-to-input rotations in the input camera's frame, exactly 0 and the
-            identity for the place 0.
+            identity for position 0.
         """
-        course = torch.cat([torch.zeros_like(course[:1]), course])
-        square = (course[:, None] - self._places).square().sum(-1) / self._width**2
-        weights = (-0.5 * square).softmax(dim=1)
+        path_positions = torch.cat([torch.zeros_like(path_positions[:1]), path_positions])
+        offsets = path_positions[:, None] - self._positions
+        squared_distance = offsets.square().sum(-1) / self._bandwidth**2
+        weights = (-0.5 * squared_distance).softmax(dim=1)
         centers = weights @ self._centers
         moments = (
             weights[..., None, None] * self._quats[:, :, None] * self._quats[:, None, :]
@@ -231,30 +246,32 @@ class _Path:
         return centers[1:] - centers[0], rotations[1:] @ rotations[0].T
 
 
-def _sweep(places: Float[Tensor, "frame"], phase: Float[Tensor, "view"]) -> Float[Tensor, "view"]:
-    """Swing between the ends of places on a line, starting at 0."""
-    low = places.min().clamp(max=0)
-    high = places.max().clamp(min=0)
+def _sweep(
+    positions: Float[Tensor, "frame"], phase: Float[Tensor, "view"]
+) -> Float[Tensor, "view"]:
+    """Oscillate between the ends of positions on a line, starting at 0."""
+    low = positions.min().clamp(max=0)
+    high = positions.max().clamp(min=0)
     half = ((high - low) / 2).clamp(min=1e-12)
-    middle = (high + low) / 2
-    start = torch.asin((-middle / half).clamp(-1, 1))
-    return middle + half * torch.sin(phase + start)
+    center = (high + low) / 2
+    start = torch.asin((-center / half).clamp(-1, 1))
+    return center + half * torch.sin(phase + start)
 
 
-def _loop(middle: Float[Tensor, "2"], phase: Float[Tensor, "view"]) -> Float[Tensor, "view 2"]:
-    """Circle through 0 among places within 1 of their middle in both directions."""
-    if float(middle.norm()) < OFF_CENTER:
+def _loop(center: Float[Tensor, "2"], phase: Float[Tensor, "view"]) -> Float[Tensor, "view 2"]:
+    """Circle through 0 among positions within 1 of their centre in both directions."""
+    if float(center.norm()) < MAX_CENTER_OFFSET:
         return torch.stack([phase.sin(), 0.5 * (2 * phase).sin()], dim=-1)
     cos = phase.cos()
     sin = phase.sin()
-    turned = torch.stack(
-        [cos * -middle[0] + sin * middle[1], sin * -middle[0] - cos * middle[1]], dim=-1
+    offset = torch.stack(
+        [cos * -center[0] + sin * center[1], sin * -center[0] - cos * center[1]], dim=-1
     )
-    return middle + turned
+    return center + offset
 
 
 def _rotation_vectors(quats: Float[Tensor, "view 4"]) -> Float[Tensor, "view 3"]:
-    """Return the logarithm of unit quaternions with w >= 0: axis times radians."""
+    """Compute the logarithm of unit quaternions with w >= 0: axis times radians."""
     length = quats[:, 1:].norm(dim=-1, keepdim=True)
     angle = 2 * torch.atan2(length, quats[:, :1])
     return quats[:, 1:] * torch.where(length > 1e-9, angle / length.clamp(min=1e-12), 2.0)

@@ -1,15 +1,15 @@
-"""What a run made, and what is measured of it once the fit is done."""
+"""Measure the result of a run after the fit."""
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
 from lift.distortions import Distortion
-from lift.distortions.neighbours import infer_held_out
+from lift.distortions.parameters.neighbours import infer_held_out
 from lift.evaluation.diagnosis import diagnose
 from lift.evaluation.metrics import depth_errors, psnr, ssim
 from lift.evaluation.truth import Truth
@@ -17,63 +17,77 @@ from lift.geometry import rotation_angle, transform_cameras
 from lift.io.capture import Capture
 from lift.io.image import Picture
 from lift.outputs.fly_through import FlyThrough
-from lift.outputs.verdict import SceneNumbers, judge_scene
+from lift.outputs.verdict import SceneNumbers, assess_scene
 from lift.renderers import Renderer
 from lift.types import Cameras, Depth, Frames, Gaussians, Reconstruction, Render, Trajectory
 
 
 @dataclass(frozen=True)
-class Scene:
-    """Everything that a run made."""
+class SceneQuality:
+    """Everything that a run computed."""
 
     picture: Picture
+    """The input picture with its camera."""
     depth: Depth
+    """Depth of the input."""
     trajectory: Trajectory
+    """The planned clips."""
     frames: Frames
+    """All frames, the input first."""
     reconstruction: Reconstruction
+    """Cameras, points and depths of the frames."""
     gaussians: Gaussians
+    """The canonical scene."""
     distortion: Distortion
-    fitted: Path
-    """Folder of the fit stage: checkpoint and TensorBoard logs."""
-    taken: Cameras | None = None
-    """Where the frames were really taken, if that is known."""
+    """The learned distortion of each frame."""
+    fit_folder: Path
+    """Folder of the fit stage with checkpoint and TensorBoard logs."""
+    true_cameras: Cameras | None = None
+    """True cameras of the frames, if they are known."""
     capture: Capture | None = None
-    """What the frames are, if they were taken and not generated."""
+    """The source of the frames, if they are recorded and not generated."""
 
 
 @dataclass(frozen=True)
-class FrameFinding:
-    """What is known of one frame after the fit."""
+class FrameMetrics:
+    """Measurements of one frame after the fit."""
 
     view: int
+    """Index of the frame."""
     clip: str
+    """Name of the frame's clip, or "input"."""
     psnr: float
-    """dB between the frame and the canonical scene seen from the frame's camera."""
+    """dB between the frame and the canonical scene rendered from the frame's camera."""
     psnr_distorted: float
-    """The same with the frame's learned distortion applied. Of a held-out frame the distortion is
-    inferred from its neighbours (`lift.distortions.neighbours`)."""
+    """dB with the frame's learned distortion applied.
+
+    The distortion of a held-out frame is inferred from its neighbours
+    (`lift.distortions.parameters.neighbours`).
+    """
     held_out: bool
+    """Whether the frame was excluded from the fit."""
     rotation: float
-    """Degrees by which the distortion turned the frame's camera."""
+    """Rotation of the frame's camera by the distortion, in degrees."""
     translation: float
-    """How far it moved the camera, in units of the scene's typical depth."""
+    """Translation of the frame's camera by the distortion, divided by the scene's typical depth."""
     motion: float
-    """Mean displacement of the Gaussians, likewise."""
+    """Mean displacement of the Gaussians, divided by the scene's typical depth."""
     color: float
     """Mean absolute change of the rendered picture by the image hook, in [0, 1]."""
-    shares: dict[str, float]
-    """Of the squared difference to the canonical scene: camera, geometry, appearance, unexplained
-    (`lift.evaluation.diagnosis`)."""
+    error_fractions: dict[str, float]
+    """Fractions of the squared difference to the canonical scene: camera, geometry, appearance and
+    unexplained (`lift.evaluation.diagnosis`).
+    """
     registered: bool = True
-    """Whether the frame's camera was found. The other values mean nothing if it was not."""
+    """Whether the frame's camera was registered. If not, the other values are meaningless."""
 
 
 @torch.no_grad()
 def render_canonical(renderer: Renderer, gaussians: Gaussians, cameras: Cameras) -> Render:
-    """Render the undistorted scene over black.
+    """Render the scene without distortion over black.
 
     Args:
-        renderer: Works on its own device.
+        renderer: Renders on its own device.
         gaussians: The canonical scene.
         cameras: Views to render.
 
@@ -86,51 +100,72 @@ def render_canonical(renderer: Renderer, gaussians: Gaussians, cameras: Cameras)
 
 
 @torch.no_grad()
-def corrected_cameras(scene: Scene) -> Cameras:
-    """Return the frames' cameras, the learned corrections applied, the input first."""
+def corrected_cameras(scene: SceneQuality) -> Cameras:
+    """Apply the learned corrections to the frames' cameras.
+
+    Args:
+        scene: The result of a run.
+
+    Returns:
+        The cameras, the input first.
+    """
     return scene.distortion.cameras(scene.reconstruction.cameras, torch.arange(len(scene.frames)))
 
 
-def registered_frames(scene: Scene) -> list[int]:
-    """Return the indices of the frames whose camera was found, the input, 0, always among them."""
+def registered_frames(scene: SceneQuality) -> list[int]:
+    """List the frames whose camera was registered.
+
+    Args:
+        scene: The result of a run.
+
+    Returns:
+        Indices of the frames. The input, 0, is always among them.
+    """
     confident = scene.reconstruction.confidence.flatten(1).any(1)
     return [index for index in range(len(scene.frames)) if index == 0 or confident[index]]
 
 
-def held_out_frames(scene: Scene) -> set[int]:
-    """Return the indices of the frames that the fit did not see."""
-    return set(OmegaConf.load(scene.fitted / "split.json").held_out)
-
-
-def largest_parallax(scene: Scene, cameras: Cameras) -> float | None:
-    """Compute how far the camera moved, as seen from the middle of the scene.
+def held_out_frames(scene: SceneQuality) -> set[int]:
+    """List the frames that were excluded from the fit.
 
     Args:
-        scene: Its depth gives the distance of the middle.
+        scene: The result of a run.
+
+    Returns:
+        Indices of the frames.
+    """
+    return set(json.loads((scene.fit_folder / "split.json").read_text())["held_out"])
+
+
+def max_parallax(scene: SceneQuality, cameras: Cameras) -> float | None:
+    """Compute the largest angle by which the camera moved, as seen from the centre of the scene.
+
+    Args:
+        scene: The result of a run. Its typical depth is the distance of the centre.
         cameras: The frames' cameras, the input first.
 
     Returns:
-        Degrees between the input's and the most distant registered camera's direction; None if
-        there is only the input.
+        Degrees between the directions of the input and of the most distant registered camera. None
+        if only the input is registered.
     """
-    others = registered_frames(scene)[1:]
-    if not others:
+    registered = registered_frames(scene)[1:]
+    if not registered:
         return None
     centers = cameras.centers
-    distance = (centers[others] - centers[0]).norm(dim=-1).max()
-    return math.degrees(math.atan2(float(distance), scene.depth.typical))
+    max_distance = (centers[registered] - centers[0]).norm(dim=-1).max()
+    return math.degrees(math.atan2(float(max_distance), scene.depth.typical))
 
 
 @torch.no_grad()
-def evaluate_frames(renderer: Renderer, scene: Scene) -> list[FrameFinding]:
-    """Compare every frame with the canonical and the distorted scene from its camera.
+def evaluate_frames(renderer: Renderer, scene: SceneQuality) -> list[FrameMetrics]:
+    """Compare every frame with the canonical and with the distorted scene from its camera.
 
     Args:
-        renderer: Works on its own device.
-        scene: What the run made.
+        renderer: Renders on its own device.
+        scene: The result of a run.
 
     Returns:
-        One finding a frame, the input first.
+        Measurements of each frame, the input first.
     """
     clips = ["input"]
     for clip in scene.trajectory.clips:
@@ -141,55 +176,71 @@ def evaluate_frames(renderer: Renderer, scene: Scene) -> list[FrameFinding]:
     registered = set(registered_frames(scene))
     gaussians = scene.gaussians.to(renderer.device)
     cameras = scene.reconstruction.cameras.to(renderer.device)
-    findings = []
+    frame_metrics = []
     for index, clip in enumerate(clips):
-        measured = _evaluate_frame(renderer, scene, distortion, gaussians, cameras[index], index)
-        findings.append(
-            FrameFinding(
+        values = _evaluate_frame(renderer, scene, distortion, gaussians, cameras[index], index)
+        frame_metrics.append(
+            FrameMetrics(
                 view=index,
                 clip=clip,
                 held_out=index in held_out,
                 registered=index in registered,
-                **measured,
+                **values,
             )
         )
-    return findings
+    return frame_metrics
 
 
 def _evaluate_frame(
     renderer: Renderer,
-    scene: Scene,
+    scene: SceneQuality,
     distortion: Distortion,
     gaussians: Gaussians,
     camera: Cameras,
     index: int,
 ) -> dict[str, Any]:
-    """Measure one frame; everything lies on the renderer's device."""
-    extent = scene.depth.typical
+    """Measure one frame. All arguments are on the renderer's device."""
+    typical_depth = scene.depth.typical
     view = torch.tensor([index], device=renderer.device)
     target = scene.frames[index].rgb[0].to(renderer.device)
-    moved = distortion.cameras(camera, view)
-    shifted = distortion.gaussians(gaussians, view)
-    plain = renderer(gaussians, camera)
-    raw = plain if moved is camera and shifted is gaussians else renderer(shifted, moved)
-    rendered = {(False, False): plain, (moved is not camera, shifted is not gaussians): raw}
-    final = distortion.image(raw, view)
-    turned = rotation_angle(camera.world_to_camera[:, :3, :3], moved.world_to_camera[:, :3, :3])
+    corrected_camera = distortion.cameras(camera, view)
+    corrected_gaussians = distortion.gaussians(gaussians, view)
+    canonical = renderer(gaussians, camera)
+    corrected = (corrected_camera is not camera, corrected_gaussians is not gaussians)
+    distorted = renderer(corrected_gaussians, corrected_camera) if any(corrected) else canonical
+    renders = {(False, False): canonical, corrected: distorted}
+    final = distortion.image(distorted, view)
+    camera_shift = (corrected_camera.centers - camera.centers).norm()
+    gaussian_shifts = (corrected_gaussians.means - gaussians.means).norm(dim=-1)
+    angle = rotation_angle(
+        camera.world_to_camera[:, :3, :3], corrected_camera.world_to_camera[:, :3, :3]
+    )
     return {
-        "psnr": psnr(plain.rgb[0], target),
+        "psnr": psnr(canonical.rgb[0], target),
         "psnr_distorted": psnr(final.rgb[0], target),
-        "rotation": float(turned[0]),
-        "translation": float((moved.centers - camera.centers).norm()) / extent,
-        "motion": float((shifted.means - gaussians.means).norm(dim=-1).mean()) / extent,
-        "color": float((final.rgb - raw.rgb).abs().mean()),
-        "shares": diagnose(renderer, distortion, gaussians, camera, target, index, rendered),
+        "rotation": float(angle[0]),
+        "translation": float(camera_shift) / typical_depth,
+        "motion": float(gaussian_shifts.mean()) / typical_depth,
+        "color": float((final.rgb - distorted.rgb).abs().mean()),
+        "error_fractions": diagnose(
+            renderer, distortion, gaussians, camera, target, index, renders
+        ),
     }
 
 
-def compare(renderer: Renderer, scene: Scene, truth: Truth) -> dict[str, Any]:
+def compare_with_truth(renderer: Renderer, scene: SceneQuality, truth: Truth) -> dict[str, Any]:
     """Compare the canonical scene with true views.
 
     The scales are aligned by the median ratio of the input view's estimated and true depth.
+
+    Args:
+        renderer: Renders on its own device.
+        scene: The result of a run.
+        truth: True views and the true depth of the input.
+
+    Returns:
+        The entry `truth` of `metrics.json`: the source and the number of views, mean `psnr` in dB
+        and mean `ssim`, and the errors of the depth.
     """
     valid = scene.depth.valid & truth.depth.valid
     depth = depth_errors(scene.depth.depth, truth.depth.depth, valid)
@@ -213,83 +264,94 @@ def compare(renderer: Renderer, scene: Scene, truth: Truth) -> dict[str, Any]:
 
 
 def collect_numbers(
-    scene: Scene,
-    findings: list[FrameFinding],
-    flight: FlyThrough,
-    gaussians_limit: int,
-    compared: dict[str, Any] | None = None,
+    scene: SceneQuality,
+    frame_metrics: list[FrameMetrics],
+    fly_through: FlyThrough,
+    max_gaussians: int,
+    truth_metrics: dict[str, Any] | None = None,
 ) -> SceneNumbers:
-    """Collect the numbers that the verdict is drawn from; arguments as in `summarize`."""
+    """Collect the measurements that the verdict uses.
+
+    Args:
+        scene: The result of a run.
+        frame_metrics: Measurements of each frame, the input first.
+        fly_through: The fly-through and its coverage.
+        max_gaussians: Number of Gaussians that the settings allow.
+        truth_metrics: Result of `compare_with_truth`. None if no truth is known.
+
+    Returns:
+        The measurements.
+    """
     camera = scene.picture.cameras
-    fitted = [f for f in findings[1:] if f.registered and not f.held_out]
+    train_frames = [f for f in frame_metrics[1:] if f.registered and not f.held_out]
     return SceneNumbers(
-        frames=len(findings),
-        placed_frames=1 + sum(f.registered for f in findings[1:]),
+        frames=len(frame_metrics),
+        registered_frames=1 + sum(f.registered for f in frame_metrics[1:]),
         gaussians=len(scene.gaussians),
-        gaussians_limit=min(gaussians_limit, camera.width * camera.height),
-        input_psnr=findings[0].psnr,
-        held_out_psnr=_mean([f.psnr for f in findings[1:] if f.held_out]),
-        frames_psnr=_mean([f.psnr for f in fitted]),
-        frames_psnr_distorted=_mean([f.psnr_distorted for f in fitted]),
-        true_psnr=compared["psnr"] if compared else None,
-        smallest_coverage=float(flight.coverage.min()),
-        parallax=largest_parallax(scene, corrected_cameras(scene)),
-        fly_through_scale=flight.scale,
+        max_gaussians=min(max_gaussians, camera.width * camera.height),
+        input_psnr=frame_metrics[0].psnr,
+        held_out_psnr=_mean([f.psnr for f in frame_metrics[1:] if f.held_out]),
+        frames_psnr=_mean([f.psnr for f in train_frames]),
+        frames_psnr_distorted=_mean([f.psnr_distorted for f in train_frames]),
+        true_psnr=truth_metrics["psnr"] if truth_metrics else None,
+        min_coverage=float(fly_through.coverage.min()),
+        parallax=max_parallax(scene, corrected_cameras(scene)),
+        fly_through_scale=fly_through.scale,
     )
 
 
 def summarize(
-    scene: Scene,
-    findings: list[FrameFinding],
-    flight: FlyThrough,
-    gaussians_limit: int,
-    compared: dict[str, Any] | None = None,
+    scene: SceneQuality,
+    frame_metrics: list[FrameMetrics],
+    fly_through: FlyThrough,
+    max_gaussians: int,
+    truth_metrics: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Draw the verdict and collect what `metrics.json` holds, the most important first.
+    """Assess the scene, and collect the content of `metrics.json`, most important entries first.
 
     Args:
-        scene: What the run made.
-        findings: One a frame, the input first.
-        flight: The fly-through and its coverage.
-        gaussians_limit: Number of Gaussians that the settings allow.
-        compared: What `compare` says; None if no truth is known.
+        scene: The result of a run.
+        frame_metrics: Measurements of each frame, the input first.
+        fly_through: The fly-through and its coverage.
+        max_gaussians: Number of Gaussians that the settings allow.
+        truth_metrics: Result of `compare_with_truth`. None if no truth is known.
 
     Returns:
-        Numbers and texts under their names. PSNR is in dB. None stands for what was not measured or
-        is NaN.
+        Numbers and texts by name. PSNR is in dB. None stands for a value that was not measured
+        or is NaN.
     """
-    numbers = collect_numbers(scene, findings, flight, gaussians_limit, compared)
-    verdict = judge_scene(numbers)
-    inferred = [f.psnr_distorted for f in findings[1:] if f.held_out]
+    numbers = collect_numbers(scene, frame_metrics, fly_through, max_gaussians, truth_metrics)
+    verdict = assess_scene(numbers)
+    held_out_psnrs = [f.psnr_distorted for f in frame_metrics[1:] if f.held_out]
     return {
         "verdict": verdict.level,
         "reasons": list(verdict.reasons),
         "input_psnr": _finite(numbers.input_psnr),
         "held_out_psnr": _finite(numbers.held_out_psnr),
-        "held_out_psnr_distorted": _finite(_mean(inferred)),
+        "held_out_psnr_distorted": _finite(_mean(held_out_psnrs)),
         "coverage": {
-            "mean": float(flight.coverage.mean()),
-            "smallest": float(flight.coverage.min()),
+            "mean": float(fly_through.coverage.mean()),
+            "min": float(fly_through.coverage.min()),
         },
         "gaussians": numbers.gaussians,
-        "placed_frames": numbers.placed_frames,
+        "registered_frames": numbers.registered_frames,
         "frames": numbers.frames,
-        "fly_through_scale": flight.scale,
+        "fly_through_scale": fly_through.scale,
         "parallax": _finite(numbers.parallax),
         "clips": len(scene.trajectory.clips),
         "frames_psnr": _finite(numbers.frames_psnr),
         "frames_psnr_distorted": _finite(numbers.frames_psnr_distorted),
-        "truth": compared,
-        "distortion": scene.distortion.account(),
+        "truth": truth_metrics,
+        "distortion": scene.distortion.summary(),
         "diagnosis": [
             {
                 "frame": f.view,
                 "clip": f.clip,
                 "held_out": f.held_out,
                 "psnr": _finite(f.psnr),
-                **f.shares,
+                **f.error_fractions,
             }
-            for f in findings[1:]
+            for f in frame_metrics[1:]
         ],
     }
 
@@ -299,5 +361,5 @@ def _mean(values: list[float]) -> float | None:
 
 
 def _finite(value: float | None) -> float | None:
-    """JSON has no NaN."""
+    """Replace NaN and infinity by None, because JSON cannot hold them."""
     return value if value is not None and math.isfinite(value) else None

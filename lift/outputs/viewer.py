@@ -1,4 +1,4 @@
-"""A finished scene in the browser, served to this machine only."""
+"""Show a finished scene in the browser. The server accepts connections from this machine only."""
 
 import contextlib
 import json
@@ -13,34 +13,56 @@ from lift.io.splats import read_ply
 from lift.spherical_harmonics import C0
 
 HOST = "127.0.0.1"
+"""Address of the server."""
 
 _COLORS = ((217, 98, 43), (47, 111, 222))
-"""Of the input's frustum and of the others."""
+"""Colours of the input's frustum and of the others."""
 
 
 def serve(ply: Path, port: int) -> None:
-    """Shows the Gaussians of `ply`, and the cameras of a transforms.json beside it, until interrupted; prints the URL on stderr.
+    """Show Gaussians and the cameras of a transforms.json beside them until interrupted.
 
-    port: 0 takes any free one. Raises ImportError without viser, ValueError if the port is taken.
+    The URL is printed on stderr.
+
+    Args:
+        ply: PLY file of the Gaussians.
+        port: Port of the server. 0 uses any free one.
+
+    Raises:
+        ImportError: viser is not installed.
+        ValueError: The port is in use.
     """
-    with contextlib.redirect_stdout(sys.stderr):  # viser greets and says goodbye on stdout
+    with contextlib.redirect_stdout(sys.stderr):  # viser prints messages to stdout
         server = start(ply, port)
         print(f"http://{HOST}:{server.get_port()}   Ctrl-C ends it", flush=True)
         try:
             server.sleep_forever()
         except KeyboardInterrupt:
-            pass  # the way to end it
+            pass  # Ctrl-C ends the server
         finally:
             server.stop()
 
 
 def start(ply: Path, port: int):
-    """The running server, a viser.ViserServer."""
+    """Start the server.
+
+    Args:
+        ply: PLY file of the Gaussians.
+        port: Port of the server. 0 uses any free one.
+
+    Returns:
+        The running `viser.ViserServer`.
+
+    Raises:
+        ImportError: viser is not installed.
+        ValueError: The port is in use.
+    """
     try:
         import viser
     except ImportError as error:
         raise ImportError(
-            f"the viewer needs viser, which cannot be imported ({error}): pip install 'lift[viewer]'"
+            f"the viewer needs viser, which cannot be imported ({error}): "
+            "pip install 'lift[viewer]'"
         ) from error
 
     gaussians = read_ply(ply)
@@ -48,9 +70,10 @@ def start(ply: Path, port: int):
     if port and server.get_port() != port:  # it silently takes the next free one
         server.stop()
         raise ValueError(
-            f"port is {port}, which another program uses; choose another with --port, or 0 for any free one"
+            f"port is {port}, which another program uses; choose another with --port, or 0 for "
+            "any free one"
         )
-    server.gui.configure_theme(show_share_button=False)  # it would open a tunnel to the world
+    server.gui.configure_theme(show_share_button=False)  # sharing would open a public tunnel
     axes = quat_to_rotation(gaussians.quats) * gaussians.scales[:, None]
     server.scene.set_up_direction("-y")
     server.scene.add_gaussian_splats(
@@ -70,31 +93,35 @@ def start(ply: Path, port: int):
 
 
 def _add_cameras(server, transforms: dict, typical: float) -> None:
-    """Frustums of a transforms.json (camera to world, x right, y up, z back), behind a switch; the first gives the field of view."""
+    """Add frustums of a transforms.json, which a checkbox shows and hides.
+
+    The file has camera to world with axes x right, y up, z back. Its first frame sets the field of
+    view.
+    """
     frustums = []
-    turn = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+    flip = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
     for number, frame in enumerate(transforms["frames"]):
         focal, height, width = (
             float(frame.get(key, transforms.get(key))) for key in ("fl_y", "h", "w")
         )
         to_world = torch.tensor(frame["transform_matrix"])
-        field = 2 * math.atan(height / 2 / focal)
+        angle = 2 * math.atan(height / 2 / focal)
         if number == 0:
-            server.initial_camera.fov = field
+            server.initial_camera.fov = angle
         handle = server.scene.add_camera_frustum(
             f"/cameras/{number:06d}",
-            fov=field,
+            fov=angle,
             aspect=width / height,
             scale=0.04 * typical,
             color=_COLORS[number > 0],
-            wxyz=rotation_to_quat(to_world[:3, :3] @ turn).numpy(),
+            wxyz=rotation_to_quat(to_world[:3, :3] @ flip).numpy(),
             position=to_world[:3, 3].numpy(),
             visible=False,  # the first view is from inside one
         )
         frustums.append(handle)
-    switch = server.gui.add_checkbox("cameras of the frames", initial_value=False)
+    checkbox = server.gui.add_checkbox("cameras of the frames", initial_value=False)
 
-    @switch.on_update
+    @checkbox.on_update
     def _(_) -> None:
         for frustum in frustums:
-            frustum.visible = switch.value
+            frustum.visible = checkbox.value

@@ -1,21 +1,30 @@
-"""The published method's plan: a tree of short motions."""
+"""The tree of short motions of LiftImage3D."""
 
 import torch
+from torch import Tensor
 
-from lift.camera_paths import DIRECTIONS, around, num_frames, steps
+from lift.camera_paths import DIRECTIONS, motion_fractions, num_frames, orbit_cameras
 from lift.planners import Planner, planners
 from lift.types import Cameras, Clip, Depth, Trajectory
 
 
 @planners.register("articulated")
 class Articulated(Planner):
-    """A tree of short motions about the scene's centre, each continuing the last frame of its parent.
+    """Plan a tree of short motions: each clip continues the end of its parent.
 
-    A large motion in small ones, each within what a video generator does well (LiftImage3D, arXiv 2412.09597). A clip that would undo
-    its parent (left after right) is left out: four directions and depth 2 make 4 + 12 clips. Clips come parents first.
+    A large motion consists of small ones that a video generator can make. A clip that undoes its
+    parent (left after right) is left out. So four directions and depth 2 make 4 + 12 clips. Parents
+    come before their children.
 
-    depth: levels of the tree. directions: of left, right, up, down (orbits) and in, out. frames: new frames a clip (default: the
-    prior's length, else 8). angle: degrees of orbit a clip. distance: of in and out a clip, as a share of the typical depth.
+    Args:
+        depth: Levels of the tree, at least 1.
+        directions: One or more of left, right, up, down (orbits) and in, out.
+        frames: New frames per clip. Default: the prior's clip length, else 8.
+        angle: Degrees of orbit per clip.
+        distance: Distance per clip of in and out, as a fraction of the typical depth.
+
+    Reference:
+        LiftImage3D, arXiv 2412.09597.
     """
 
     def __init__(
@@ -31,7 +40,7 @@ class Articulated(Planner):
         for direction in directions:
             if direction not in DIRECTIONS:
                 raise ValueError(
-                    f"planner.directions has {direction!r}; choose of {', '.join(DIRECTIONS)}"
+                    f"planner.directions has {direction!r}; choose from {', '.join(DIRECTIONS)}"
                 )
         if not directions or len(set(directions)) < len(directions):
             raise ValueError(
@@ -40,27 +49,30 @@ class Articulated(Planner):
         self.levels = depth
         self.directions = directions
         self.frames = frames
-        self.reach = (angle, angle, distance)
+        self.clip_motion = (angle, angle, distance)
 
     def __call__(
         self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
     ) -> Trajectory:
-        share = steps(num_frames(self.frames, clip_length, 8))[:, None]
-        reach = magnitude * torch.tensor(self.reach)
+        """Plan the tree of clips. See `Planner`."""
+        fraction = motion_fractions(num_frames(self.frames, clip_length, 8))[:, None]
+        clip_motion = magnitude * torch.tensor(self.clip_motion)
         clips: list[Clip] = []
-        ends = [
-            ((), torch.zeros(3), 0)
-        ]  # of every clip of the level above: the directions taken, the place, the index of its frame
+        # The ends of the clips of the level above: directions, offset, index of the last frame.
+        ends: list[tuple[tuple[str, ...], Tensor, int]] = [((), torch.zeros(3), 0)]
         frame = 0
         for _ in range(self.levels):
-            parents, ends = ends, []
-            for path, place, source in parents:
+            parents = ends
+            ends = []
+            for path, offset, source in parents:
                 for direction in self.directions:
                     step = torch.tensor(DIRECTIONS[direction])
                     if path and bool((step == -torch.tensor(DIRECTIONS[path[-1]])).all()):
                         continue
-                    cameras = around(camera, place + share * step * reach, depth.typical)
+                    cameras = orbit_cameras(
+                        camera, offset + fraction * step * clip_motion, depth.typical
+                    )
                     clips.append(Clip("/".join([*path, direction]), source, cameras))
                     frame += len(cameras)
-                    ends.append(((*path, direction), place + step * reach, frame))
+                    ends.append(((*path, direction), offset + step * clip_motion, frame))
         return Trajectory(camera, tuple(clips))

@@ -1,20 +1,23 @@
-"""A push towards the scene, or away from it."""
+"""A push towards the scene or away from it."""
 
 from dataclasses import replace
 
 import torch
 
-from lift.camera_paths import facing, num_frames, steps
+from lift.camera_paths import cameras_facing, motion_fractions, num_frames
 from lift.planners import Planner, planners
 from lift.types import Cameras, Clip, Depth, Trajectory
 
 
 @planners.register("dolly")
 class Dolly(Planner):
-    """A push straight in (or out), if asked for with the zoom that keeps the scene's centre at its size.
+    """Move straight in or out, optionally with a dolly zoom.
 
-    distance: as a share of the typical depth; negative = out. zoom: change the focal length with the distance to the centre (dolly
-    zoom). frames: new frames (default: the prior's length, else 16).
+    Args:
+        distance: Distance as a fraction of the typical depth, below 1 and not 0. Negative moves
+            out.
+        zoom: Change the focal length so that the scene's centre keeps its size (dolly zoom).
+        frames: New frames. Default: the prior's clip length, else 16.
     """
 
     def __init__(
@@ -29,17 +32,18 @@ class Dolly(Planner):
     def __call__(
         self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
     ) -> Trajectory:
-        moved = (
+        """Plan one clip. See `Planner`."""
+        advance = (
             magnitude
             * self.distance
-            * steps(num_frames(self.frames, clip_length, 16)).to(camera.world_to_camera)
+            * motion_fractions(num_frames(self.frames, clip_length, 16)).to(camera.world_to_camera)
         )
         eyes = depth.typical * torch.stack(
-            [torch.zeros_like(moved), torch.zeros_like(moved), moved], dim=-1
+            [torch.zeros_like(advance), torch.zeros_like(advance), advance], dim=-1
         )
-        cameras = facing(camera, eyes, depth.typical)
+        cameras = cameras_facing(camera, eyes, depth.typical)
         if self.zoom:
-            factor = torch.ones(len(moved), 3, 3).to(moved)
-            factor[:, 0, 0] = factor[:, 1, 1] = 1 - moved
+            factor = torch.ones(len(advance), 3, 3).to(advance)
+            factor[:, 0, 0] = factor[:, 1, 1] = 1 - advance
             cameras = replace(cameras, intrinsics=cameras.intrinsics * factor)
         return Trajectory(camera, (Clip("in" if self.distance > 0 else "out", 0, cameras),))

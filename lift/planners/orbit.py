@@ -1,21 +1,26 @@
-"""A turn about the scene."""
+"""An orbit about the scene."""
 
 from typing import Literal
 
 import torch
 
-from lift.camera_paths import around, num_frames, steps
+from lift.camera_paths import motion_fractions, num_frames, orbit_cameras
 from lift.planners import Planner, planners
 from lift.types import Cameras, Clip, Depth, Trajectory
 
 
 @planners.register("orbit")
 class Orbit(Planner):
-    """An arc about the upright axis through the scene's centre, which stays in the middle of the picture.
+    """Orbit about the upright axis through the scene's centre.
 
-    angle: degrees to go to each side; 360 is the full circle. elevation: degrees above the input's height; the camera climbs to that
-    cone over the first quarter of the arc and stays on it. side: right, left, or both, as two clips that start at the input. frames:
-    new frames a clip (default: the prior's length, else 24).
+    The scene's centre stays centred in the picture.
+
+    Args:
+        angle: Degrees to each side, in (0, 360]. 360 is the full circle.
+        elevation: Degrees above the input's height. The camera climbs over the first quarter of the
+            arc and then keeps its elevation.
+        side: right, left, or both. Both makes two clips that start at the input.
+        frames: New frames per clip. Default: the prior's clip length, else 24.
     """
 
     def __init__(
@@ -37,14 +42,15 @@ class Orbit(Planner):
     def __call__(
         self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
     ) -> Trajectory:
-        share = steps(num_frames(self.frames, clip_length, 24))
-        climb = (4 * share).clamp(max=1)
+        """Plan one clip per side. See `Planner`."""
+        fraction = motion_fractions(num_frames(self.frames, clip_length, 24))
+        climb = (4 * fraction).clamp(max=1)
         climb = climb * climb * (3 - 2 * climb)
         clips = []
         for side in self.sides:
-            turn = share * (self.angle if side == "right" else -self.angle)
-            places = magnitude * torch.stack(
-                [turn, self.elevation * climb, torch.zeros_like(share)], dim=-1
+            turn = fraction * (self.angle if side == "right" else -self.angle)
+            offsets = magnitude * torch.stack(
+                [turn, self.elevation * climb, torch.zeros_like(fraction)], dim=-1
             )
-            clips.append(Clip(side, 0, around(camera, places, depth.typical)))
+            clips.append(Clip(side, 0, orbit_cameras(camera, offsets, depth.typical)))
         return Trajectory(camera, tuple(clips))

@@ -1,18 +1,22 @@
-"""What the tree is compared with: the same motion in one go."""
+"""One large motion, the baseline for the tree of short motions."""
 
 import torch
 
-from lift.camera_paths import DIRECTIONS, around, num_frames, steps
+from lift.camera_paths import DIRECTIONS, motion_fractions, num_frames, orbit_cameras
 from lift.planners import Planner, planners
 from lift.types import Cameras, Clip, Depth, Trajectory
 
 
 @planners.register("single")
 class Single(Planner):
-    """One large motion in one clip, to where a clip of `articulated` ends.
+    """Make one large motion in one clip, to the end of a path of `articulated`.
 
-    direction: the path of that clip in the tree, such as right/right or left/up; each part moves by `angle` or `distance`, as there.
-    frames: new frames (default: the prior's length, else 16). angle: degrees of orbit. distance: as a share of the typical depth.
+    Args:
+        direction: The path in the tree, such as right/right or left/up. Each part moves by `angle`
+            or `distance`.
+        frames: New frames. Default: the prior's clip length, else 16.
+        angle: Degrees of orbit per part.
+        distance: Distance per part of in and out, as a fraction of the typical depth.
     """
 
     def __init__(
@@ -25,23 +29,32 @@ class Single(Planner):
         parts = direction.split("/")
         if not all(part in DIRECTIONS for part in parts):
             raise ValueError(
-                f"planner.direction is {direction!r}; choose of {', '.join(DIRECTIONS)}, several joined by a slash"
+                f"planner.direction is {direction!r}; choose from {', '.join(DIRECTIONS)}, "
+                "several joined by a slash"
             )
         self.direction = direction
         self.frames = frames
-        self.end = torch.tensor([DIRECTIONS[part] for part in parts]).sum(0) * torch.tensor(
-            [angle, angle, distance]
-        )
-        if not bool(self.end.any()):
+        self.total_motion = torch.tensor([DIRECTIONS[part] for part in parts]).sum(
+            0
+        ) * torch.tensor([angle, angle, distance])
+        if not bool(self.total_motion.any()):
             raise ValueError(
-                f"planner.direction is {direction!r} with angle {angle:g} and distance {distance:g}: that does not move"
+                f"planner.direction is {direction!r} with angle {angle:g} "
+                f"and distance {distance:g}: that does not move"
             )
 
     def __call__(
         self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
     ) -> Trajectory:
-        share = steps(num_frames(self.frames, clip_length, 16))[:, None]
+        """Plan one clip. See `Planner`."""
+        fraction = motion_fractions(num_frames(self.frames, clip_length, 16))[:, None]
         return Trajectory(
             camera,
-            (Clip(self.direction, 0, around(camera, share * magnitude * self.end, depth.typical)),),
+            (
+                Clip(
+                    self.direction,
+                    0,
+                    orbit_cameras(camera, fraction * magnitude * self.total_motion, depth.typical),
+                ),
+            ),
         )

@@ -4,19 +4,27 @@ import math
 
 import torch
 
-from lift.camera_paths import facing, num_frames, steps
+from lift.camera_paths import cameras_facing, motion_fractions, num_frames
 from lift.planners import Planner, planners
 from lift.types import Cameras, Clip, Depth, Trajectory
 
 
 @planners.register("spiral")
 class Spiral(Planner):
-    """Circles in the picture plane that swing to and fro, looking at the scene's centre, in one clip.
+    """Move on circles in the picture plane that swing in and out, in one clip.
 
-    The path of LLFF (arXiv 1905.00889), begun at the input camera: the radius grows from zero over the first half turn.
+    The camera looks at the scene's centre. The path starts at the input camera: the radius grows
+    from zero over the first half turn.
 
-    radius: of the circles, as a share of the typical depth. swing: how far it goes in and out, likewise, once in two turns. turns: the
-    number of circles. frames: new frames (default: the prior's length, else 48).
+    Args:
+        radius: Radius of the circles, as a fraction of the typical depth, at least 0.
+        swing: Amplitude of the motion in and out, as a fraction of the typical depth, in [0, 1).
+            Its period is two turns.
+        turns: Number of circles, above 0.
+        frames: New frames. Default: the prior's clip length, else 48.
+
+    Reference:
+        LLFF, arXiv 1905.00889.
     """
 
     def __init__(
@@ -39,16 +47,17 @@ class Spiral(Planner):
     def __call__(
         self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
     ) -> Trajectory:
-        turned = self.turns * steps(num_frames(self.frames, clip_length, 48)).to(
+        """Plan one clip. See `Planner`."""
+        phase = self.turns * motion_fractions(num_frames(self.frames, clip_length, 48)).to(
             camera.world_to_camera
         )
-        grown = (2 * turned).clamp(max=1)
-        grown = grown * grown * (3 - 2 * grown)
-        angle = 2 * math.pi * turned
+        growth = (2 * phase).clamp(max=1)
+        growth = growth * growth * (3 - 2 * growth)
+        angle = 2 * math.pi * phase
         eyes = [
-            self.radius * grown * angle.cos(),
-            -self.radius * grown * angle.sin(),
+            self.radius * growth * angle.cos(),
+            -self.radius * growth * angle.sin(),
             self.swing * (angle / 2).sin(),
         ]
         eyes = magnitude * depth.typical * torch.stack(eyes, dim=-1)
-        return Trajectory(camera, (Clip("spiral", 0, facing(camera, eyes, depth.typical)),))
+        return Trajectory(camera, (Clip("spiral", 0, cameras_facing(camera, eyes, depth.typical)),))

@@ -1,4 +1,4 @@
-"""Where frames were really taken, and what was seen there."""
+"""Camera poses, depth and points of frames: the slot `pose`."""
 
 from abc import ABC, abstractmethod
 from typing import Literal
@@ -8,74 +8,120 @@ from lift.types import Cameras, Frames, Reconstruction, Trajectory
 
 
 class PoseEstimator(ABC):
-    """Reconstructs cameras, depth and a point cloud from frames, in the frame and scale of the plan.
+    """Estimates cameras, depth and a point cloud from frames, in the world of the plan.
 
-    A constructor may ask for (keyword-only): `estimator` (DepthEstimator), `depth` (Depth of the input picture), `device`,
-    `agree` (whether the prior vouches that frames show one scene from just the cameras asked for),
-    `focal_known` (whether the focal length was measured: EXIF, calibration or given cameras; else it is assumed).
+    A constructor may take these keyword-only parameters from the pipeline:
+
+    - `estimator` (DepthEstimator): estimates the depth of frames.
+    - `depth` (Depth): depth of the input.
+    - `device` (torch.device): device to compute on.
+    - `multiview_consistent` (bool): whether the prior's frames show one scene from exactly the
+      requested cameras.
+    - `focal_known` (bool): whether the focal length is measured (EXIF, calibration or given
+      cameras), not assumed.
     """
 
     @abstractmethod
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
-        """trajectory: what was asked for, a hint. The pose of camera 0 of the result is that of the trajectory's start, exactly; its lens may be another."""
+        """Estimate cameras, depth and points.
+
+        Args:
+            frames: The frames, the input first.
+            trajectory: One camera per frame. `trajectory.hint` says how far they can be used.
+
+        Returns:
+            The reconstruction. Its first pose is exactly that of the trajectory's start; the focal
+            length may differ.
+        """
 
 
 BOUNDS = {
-    "least": (0, 1),
+    "min_registered": (0, 1),
     "tolerance": (1e-6, 100),
-    "most_points": (1, 10**9),
-    "keypoints": (64, 10**6),
-    "features": (64, 10**6),
-    "exhaustive": (0, 10**6),
-    "closures": (0, 10**6),
-    "trust": (0, 10**6),
+    "max_points": (1, 10**9),
+    "max_keypoints": (64, 10**6),
+    "max_features": (64, 10**6),
+    "exhaustive_limit": (0, 10**6),
+    "loop_closures": (0, 10**6),
+    "plan_weight": (0, 10**6),
     "window": (2, 10**6),
 }
-"""Least and most that settings of estimators may be."""
+"""Smallest and largest values of settings."""
 
 
-def check_settings(**given: int | float) -> None:
-    """Raises ValueError that names the value and what may be chosen, for the first that is out of BOUNDS."""
-    check_ranges("pose", **{key: (value, *BOUNDS[key]) for key, value in given.items()})
+def check_settings(**settings: int | float) -> None:
+    """Check that settings are in their range.
+
+    Args:
+        **settings: Values by the name of the setting.
+
+    Raises:
+        ValueError: If a value is out of its range. The message names the range.
+    """
+    check_ranges("pose", **{key: (value, *BOUNDS[key]) for key, value in settings.items()})
 
 
 def resolve_focal(
     focal: Literal["auto", "fixed", "shared", "each"], focal_known: bool
 ) -> Literal["fixed", "shared", "each"]:
-    """What `pose.focal=auto` stands for.
+    """Replace the setting `pose.focal=auto`.
 
     Args:
         focal: The setting.
-        focal_known: Whether the input's focal length was measured rather than assumed.
+        focal_known: Whether the input's focal length is measured, not assumed.
 
     Returns:
-        `fixed` for a measured focal length, `shared` for an assumed one; other settings as they are.
+        `fixed` for a measured focal length, `shared` for an assumed one, else the setting.
     """
     if focal != "auto":
         return focal
     return "fixed" if focal_known else "shared"
 
 
-def check_fit(frames: Frames, plan: Cameras) -> None:
-    """Raises ValueError unless there is a picture of every planned camera, of its size."""
+def check_frames(frames: Frames, plan: Cameras) -> None:
+    """Check that there is one frame per planned camera, of its size.
+
+    Args:
+        frames: The frames.
+        plan: The planned cameras.
+
+    Raises:
+        ValueError: If the number or the size differs.
+    """
     if len(frames) != len(plan):
         raise ValueError(f"{len(frames)} frames do not fit a trajectory of {len(plan)}")
-    if tuple(frames.images.shape[1:3]) != (plan.height, plan.width):
+    size = tuple(frames.images.shape[1:3])
+    if size != (plan.height, plan.width):
         raise ValueError(
-            f"frames are {tuple(frames.images.shape[1:3])} pixels, the plan's cameras {(plan.height, plan.width)}"
+            f"frames are {size} pixels, the plan's cameras {(plan.height, plan.width)}"
         )
 
 
 def has_cameras(trajectory: Trajectory) -> bool:
-    """Whether a trajectory's cameras are a plan or measured, not placeholders."""
+    """Tell whether a trajectory's cameras are planned or measured, not placeholders.
+
+    Args:
+        trajectory: One camera per frame.
+
+    Returns:
+        Whether the cameras can be used.
+    """
     return len(trajectory.cameras) == 1 or trajectory.hint in ("planned", "known")
 
 
-def advice(trajectory: Trajectory) -> str:
-    """What to choose for frames that have too little in common to be placed."""
+def overlap_advice(trajectory: Trajectory) -> str:
+    """Advise what to choose if frames have too little in common.
+
+    Args:
+        trajectory: One camera per frame.
+
+    Returns:
+        The end of an error message.
+    """
     if has_cameras(trajectory):
         return "choose pose=planned"
     return "choose frames that overlap more, or another pose"
 
 
 poses: Registry[PoseEstimator] = Registry("pose", PoseEstimator)
+"""Registry of pose estimators."""

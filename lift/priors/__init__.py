@@ -1,4 +1,4 @@
-"""What would be seen there: video generators, and what stands in for them."""
+"""Video generators: they show what cameras beside the input picture would see."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,62 +10,109 @@ from lift.types import Cameras, Clip, Frames
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A clip that is wanted, with all that `VideoPrior` is called with."""
+class ClipRequest:
+    """The arguments of one call of a `VideoPrior`."""
 
     frames: Frames
+    """Frames so far, the input first."""
     cameras: Cameras
+    """Their cameras, as planned."""
     clip: Clip
+    """The clip to generate."""
     seed: int
+    """Seed of the clip."""
 
 
 class VideoPrior(ABC):
-    """Continues frames along a clip's cameras.
+    """Base class of video priors: they continue frames along a clip's cameras.
 
-    Class attributes say what a user must know before choosing it: `licence`; `requires` and `extra`, as for every component;
-    `clip_length`, how many new frames it makes in one go (None = any number); `multiple`, which its pictures' sides must be
-    multiples of; `follows`, how it is told to move; `sees`, which frames a clip is made from: with "all" those of every clip before it
-    in the plan, so that clips are made one after the other; with "ancestors" only those that lead to it (the input, the clip that
-    continues the input, and so on to the clip that it continues), so that several processes make branches at the same time; `agree`,
-    whether all its frames show one and the same scene from just the cameras asked for, as a renderer's do: then there is nothing that a
-    distortion could correct; `exact_depth`, whether its frames come with their depth; `at_once`, how many clips that do not stand on
-    one another are best made in one call of `many`; `costs_only`, the settings that change what a clip costs, but not what it is: clips made with others of them are found again.
-    A constructor may ask for (keyword-only): `image` (str: the run's `image` setting), `depth` (Depth of the input picture),
-    `estimator` (DepthEstimator), `device` (torch.device).
+    The constructor of a component may ask for these keyword-only parameters: `image` (str, the
+    run's setting `image`), `depth` (Depth of the input picture), `estimator` (DepthEstimator) and
+    `device` (torch.device). A component also declares `licence`, `requires` and `extra`.
     """
 
     clip_length: int | None = None
-    multiple: int = 1
-    follows: str = "poses"
-    sees: Literal["ancestors", "all"] = "all"
-    agree: bool = False
+    """New frames a call. None: any number."""
+    input_multiple: int = 1
+    """Width and height of the run's picture must be multiples of this number of pixels."""
+    control: str = "poses"
+    """How the camera path controls the generator, for `lift show`."""
+    context: Literal["ancestors", "all"] = "all"
+    """Frames that a clip is generated from.
+
+    `all`: the frames of all earlier clips, so clips are generated one after the other.
+    `ancestors`: the input, and the clips from the input to the clip that this one continues. Then
+    several processes generate branches of the tree at the same time.
+    """
+    multiview_consistent: bool = False
+    """Whether all frames show one scene from exactly the planned cameras, as a renderer's do.
+
+    If so, a distortion model has nothing to correct.
+    """
     exact_depth: bool = False
-    at_once: int = 1
-    costs_only: tuple[str, ...] = ()
+    """Whether the frames come with their exact depth."""
+    batch_size: int = 1
+    """Number of independent clips that one call of `generate_batch` should get."""
+    cost_settings: tuple[str, ...] = ()
+    """Settings that change the cost of a clip, but not the clip: they are no part of its key."""
 
-    def many(self, asked: Sequence[Asked]) -> list[Frames]:
-        """Clips that do not stand on one another; each comes out as if it were asked for alone, but for rounding."""
-        return [self(one.frames, one.cameras, one.clip, one.seed) for one in asked]
+    def generate_batch(self, requests: Sequence[ClipRequest]) -> list[Frames]:
+        """Generate clips that do not depend on one another.
 
-    def taken(self, start: Cameras, known: int, clip: Clip, seed: int) -> Cameras | None:
-        """Where a clip's frames are really taken, if it is known (of a generator whose mistakes are made on purpose). start: the input's camera; known: how
-        many frames it was called with; clip, seed: as it was.
+        Args:
+            requests: The clips to generate.
+
+        Returns:
+            The new frames of each clip. They equal those of single calls, up to rounding.
+        """
+        return [
+            self(request.frames, request.cameras, request.clip, request.seed)
+            for request in requests
+        ]
+
+    def true_cameras(
+        self, start: Cameras, context_length: int, clip: Clip, seed: int
+    ) -> Cameras | None:
+        """Return the cameras that the frames of a clip really show, if the prior knows them.
+
+        A prior that corrupts its frames on purpose knows them.
+
+        Args:
+            start: The input's camera.
+            context_length: Number of frames that the prior was called with.
+            clip: The clip, as in the call.
+            seed: The seed, as in the call.
+
+        Returns:
+            One camera a new frame, or None.
         """
         return None
 
     def release(self) -> None:  # noqa: B027
-        """Gives back what only making clips needs: a GPU's memory."""
+        """Free what only generating needs, such as GPU memory."""
 
     @abstractmethod
     def __call__(self, frames: Frames, cameras: Cameras, clip: Clip, seed: int) -> Frames:
-        """The frames of `clip`, one a camera of it, without the frame it continues.
+        """Generate the new frames of a clip.
 
-        frames, cameras: what `sees` says, the input first, whole clips in the plan's order, cameras as planned. `clip.source` is the
-        index in just these frames (with "all" it is the plan's; with "ancestors" the source lies in the last clip handed over, not
-        always at its end). A call is a pure function of its arguments (a memo of earlier work is allowed), so a killed run can be
-        continued after any clip. The result has `depth` if and only if the prior knows it; then `frames.depth` of earlier clips is
-        there too, and the input's is the `depth` that was handed over.
+        A call is a pure function of its arguments; it may remember earlier work. So a run that was
+        stopped continues after any clip.
+
+        Args:
+            frames: Frames so far, as `context` says: the input first, then whole clips in the
+                plan's order. They have `depth` if the prior returns depth; that of the input is
+                the `depth` of the constructor.
+            cameras: Their cameras, as planned.
+            clip: The clip to generate. `clip.source` is the index of the continued frame in
+                `frames`. With the context "ancestors" it lies in the last clip of `frames`, not
+                always at its end.
+            seed: Seed of the clip.
+
+        Returns:
+            One frame a camera of `clip`, without the frame that it continues. They have `depth` if
+            and only if the prior knows it.
         """
 
 
 priors: Registry[VideoPrior] = Registry("prior", VideoPrior)
+"""The components of the slot `prior`."""

@@ -1,4 +1,4 @@
-"""Cosmos 3, which is told each step of the camera as an action."""
+"""Cosmos 3, which gets each camera step as an action."""
 
 import importlib.util
 import itertools
@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from lift.priors import Asked, priors
-from lift.priors.diffusion.base import OneByOne
+from lift.priors import ClipRequest, priors
 from lift.priors.diffusion.controls import pose_actions
+from lift.priors.diffusion.prompted import SingleClipPrior
 from lift.types import Cameras, Depth
 
 CANVASES = {
@@ -21,123 +21,158 @@ CANVASES = {
     704: ((960, 960), (1088, 832), (832, 1088), (1280, 704), (704, 1280)),
     720: ((960, 960), (1104, 832), (832, 1104), (1280, 720), (720, 1280)),
 }
-"""Pixels across and down that pictures of each tier are padded to."""
+"""Resolution tier -> width and height in pixels that pictures are padded to."""
 
 
 @priors.register("cosmos")
-class Cosmos(OneByOne):
-    """Cosmos 3 (NVIDIA, 2026) in its mode `forward_dynamics` for moving cameras: each frame's action is where the camera goes, as the one before it sees it.
+class Cosmos(SingleClipPrior):
+    """Cosmos 3 (NVIDIA, 2026) in the mode `forward_dynamics`: actions are camera steps.
 
-    An action is a translation and the first two columns of a rotation, between neighbouring camera-to-world poses (cosmos_framework's `pose_abs_to_rel`,
-    `backward_framewise` with `rot6d`). That the axes are OpenCV's is inferred from its other data; the unit of length is not published, nor can the field of
-    view be told: its poses are better found than believed (pose=matching).
+    An action is the motion of a camera relative to the camera before it: a translation and the
+    first two columns of a rotation. cosmos_framework computes it the same way (`pose_abs_to_rel`,
+    `backward_framewise` with `rot6d`). That the axes follow OpenCV is inferred from its other data.
+    The unit of length is not published, and the field of view is no input. So estimate the poses of
+    its frames with pose=matching.
 
-    unit: the model's unit of length, in typical depths of the scene; more makes the camera move less. The default is a guess.
-    tier: lines of the pictures that it was trained with; they are as large as fits into that tier's canvases, or have `size` pixels on the longer side.
-    fps: frames a second that it is told. shift: of the noise levels towards more noise. guardrail: whether NVIDIA's filter looks at prompt and frames (it
-        needs the package cosmos_guardrail and weights of its own).
-    at_once and decode have no say: its pipeline makes one clip a call, and decodes as it does.
+    `batch_size` and `decode_chunk_size` have no effect: the pipeline makes one clip a call and
+    chooses its own chunks.
+
+    Args:
+        model: Name on the Hugging Face hub, or a folder in the layout of `save_pretrained`.
+        unit: The model's unit of length, in typical depths of the scene. A larger unit makes the
+            camera move less. The default is a guess.
+        resolution_tier: Lines of the pictures in training. Generated pictures fit into the canvases
+            of this tier.
+        size: Pixels of the longer side. Default: as large as the tier allows.
+        fps: Frames a second, an input of the model.
+        flow_shift: Shift of the noise levels. A larger shift means more noise.
+        guardrail: Apply NVIDIA's filter to prompt and frames. It needs the package
+            cosmos_guardrail and its weights.
+        num_inference_steps: Denoising steps.
+        guidance_scale: Scale of classifier-free guidance. 1 turns it off.
     """
 
     licence = "OpenMDW-1.1"
-    pipeline = "Cosmos3OmniPipeline"
-    follows = "steps between poses"
-    size = (832, 480)
-    step = 16
-    clip = 61
-    every = 4
-    parts = {"transformer": 28.26, "vae": 1.31}
-    working = 5.0
+    pipeline_class = "Cosmos3OmniPipeline"
+    control = "steps between poses"
+    trained_size = (832, 480)
+    size_multiple = 16
+    trained_frames = 61
+    frame_multiple = 4
+    weight_memory = {"transformer": 28.26, "vae": 1.31}
+    working_memory = 5.0
 
     def __init__(
         self,
         model: str = "nvidia/Cosmos3-Nano",
         unit: float = 0.03,
-        tier: Literal[256, 480, 704, 720] = 480,
+        resolution_tier: Literal[256, 480, 704, 720] = 480,
         size: int | None = None,
         fps: int = 30,
-        shift: float = 10.0,
+        flow_shift: float = 10.0,
         guardrail: bool = False,
-        steps: int = 30,
-        guidance: float = 1.0,
+        num_inference_steps: int = 30,
+        guidance_scale: float = 1.0,
         *,
         depth: Depth,
         device: torch.device,
         **shared,
     ) -> None:
+        self.longer_side: int = max(CANVASES[resolution_tier][-1]) if size is None else size
         super().__init__(
             model,
-            size=max(CANVASES[tier][-1]) if size is None else size,
-            steps=steps,
-            guidance=guidance,
+            size=self.longer_side,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
             device=device,
             **shared,
         )
-        for key, value in (("unit", unit), ("fps", fps), ("shift", shift)):
+        for key, value in (("unit", unit), ("fps", fps), ("flow_shift", flow_shift)):
             if not value > 0:
                 raise ValueError(f"prior.{key} is {value}; choose more than 0")
         if guardrail and importlib.util.find_spec("cosmos_guardrail") is None:
             raise ImportError(
-                "prior.guardrail is true and needs cosmos_guardrail, which is not installed: pip install cosmos_guardrail"
+                "prior.guardrail is true and needs cosmos_guardrail, which is not installed: "
+                "pip install cosmos_guardrail"
             )
-        self.unit, self.tier, self.fps, self.shift, self.guardrail = (
-            unit * depth.typical,
-            tier,
-            fps,
-            shift,
-            guardrail,
-        )
+        self.unit = unit * depth.typical
+        self.resolution_tier = resolution_tier
+        self.fps = fps
+        self.flow_shift = flow_shift
+        self.guardrail = guardrail
 
-    def _told(self) -> dict[str, Any]:
+    def _load_options(self) -> dict[str, Any]:
         return {
-            **super()._told(),
+            **super()._load_options(),
             "sound_tokenizer": None,
             "safety_checker": None,
             "enable_safety_checker": self.guardrail,
         }
 
-    def _placed(self, pipe: Any) -> Any:
+    def _configure(self, pipe: Any) -> Any:
         pipe.scheduler = type(pipe.scheduler).from_config(
-            pipe.scheduler.config, flow_shift=self.shift, use_karras_sigmas=False
+            pipe.scheduler.config, flow_shift=self.flow_shift, use_karras_sigmas=False
         )
-        return super()._placed(pipe)
+        return super()._configure(pipe)
 
-    def made(self, width: int, height: int) -> tuple[int, int]:
-        """Pixels across and down that fit into the canvas that the pipeline chooses for them: others it would shrink and crop."""
-        found = []
-        for canvas in CANVASES[self.tier]:
-            scale = min(canvas[0] / width, canvas[1] / height, self.longer / max(width, height))
-            sides = [side * scale / self.step for side in (width, height)]
-            for size in itertools.product(
-                *({math.floor(side) or 1, math.ceil(side)} for side in sides)
+    def generated_size(self, width: int, height: int) -> tuple[int, int]:
+        """Choose a size that fits into the pipeline's canvas.
+
+        The pipeline would shrink and crop other sizes.
+
+        Args:
+            width: Pixels across the picture.
+            height: Pixels down the picture.
+
+        Returns:
+            Width and height in pixels, multiples of `size_multiple`.
+        """
+        sizes = []
+        for canvas in CANVASES[self.resolution_tier]:
+            scale = min(
+                canvas[0] / width, canvas[1] / height, self.longer_side / max(width, height)
+            )
+            blocks = [side * scale / self.size_multiple for side in (width, height)]
+            for across, down in itertools.product(
+                *({math.floor(count) or 1, math.ceil(count)} for count in blocks)
             ):
-                size = (size[0] * self.step, size[1] * self.step)
-                if size[0] <= canvas[0] and size[1] <= canvas[1] and self.canvas(size) == canvas:
-                    found.append(size)
-        return min(found, key=lambda size: abs(math.log(size[0] * height / (size[1] * width))))
+                size = (across * self.size_multiple, down * self.size_multiple)
+                fits = size[0] <= canvas[0] and size[1] <= canvas[1]
+                if fits and self.nearest_canvas(size) == canvas:
+                    sizes.append(size)
+        return min(sizes, key=lambda size: abs(math.log(size[0] * height / (size[1] * width))))
 
-    def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The one of the tier that is most of its shape."""
+    def nearest_canvas(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the canvas of the tier whose aspect ratio is nearest.
+
+        Args:
+            size: Width and height in pixels.
+
+        Returns:
+            Width and height of the canvas in pixels.
+        """
         return min(
-            CANVASES[self.tier], key=lambda canvas: abs(canvas[1] / canvas[0] - size[1] / size[0])
+            CANVASES[self.resolution_tier],
+            key=lambda canvas: abs(canvas[1] / canvas[0] - size[1] / size[0]),
         )
 
-    def video(
+    def sample_clip(
         self,
         picture: UInt8[Tensor, "y x 3"],
         cameras: Cameras,
-        asked: Asked,
+        request: ClipRequest,
         generator: torch.Generator,
-        after: Callable[..., dict],
+        on_step_end: Callable[..., dict],
     ) -> Float[Tensor, "frame 3 y x"]:
-        from diffusers import CosmosActionCondition
+        """Sample one video, as `SingleClipPrior.sample_clip` says."""
+        from diffusers import CosmosActionCondition  # pyright: ignore[reportPrivateImportUsage]
         from PIL import Image
 
         action = CosmosActionCondition(
             mode="forward_dynamics",
-            chunk_size=self.clip_length,
+            chunk_size=self.frames - 1,
             domain_name="camera_pose",
-            resolution_tier=self.tier,
+            resolution_tier=self.resolution_tier,
             raw_actions=pose_actions(cameras, self.unit),
             image=Image.fromarray(picture.cpu().numpy()),
         )
@@ -146,11 +181,11 @@ class Cosmos(OneByOne):
             self.negative_prompt,
             action=action,
             fps=self.fps,
-            num_inference_steps=self.steps,
-            guidance_scale=self.guidance,
+            num_inference_steps=self.num_inference_steps,
+            guidance_scale=self.guidance_scale,
             generator=generator,
             output_type="pt",
             use_system_prompt=False,
             enable_safety_check=self.guardrail,
-            callback_on_step_end=after,
+            callback_on_step_end=on_step_end,
         ).video

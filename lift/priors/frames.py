@@ -1,58 +1,66 @@
-"""Frames that something else made."""
+"""Frames that come from a file."""
 
 from pathlib import Path
 
 from jaxtyping import UInt8
 from torch import Tensor
 
-from lift.io.image import resized
+from lift.io.image import resize_images
 from lift.io.video import read_frames
 from lift.priors import VideoPrior, priors
 from lift.types import Cameras, Clip, Frames
 
-_SAME_SHAPE = 0.02
-"""Aspect ratios that differ by less than this share are taken to be one."""
+_ASPECT_TOLERANCE = 0.02
+"""Aspect ratios that differ by less than this fraction count as equal."""
 
 
 @priors.register("frames")
 class FromFile(VideoPrior):
-    """Frames from a video file or a folder of pictures, made elsewhere, by any generator or camera.
+    """Frames from a video file or a folder of pictures, by any generator or camera.
 
-    Clips take them in turn. `planner=path` gives the path they were made with, as a hint. With any other planner nothing is planned:
-    all frames are one clip, and the pose stage finds their cameras. They are scaled to the size of the run's picture.
+    Clips take the frames in order. `planner=path` gives the path that they follow, as a hint. With
+    any other planner nothing is planned: all frames are one clip, and the pose stage estimates
+    their cameras. The frames are resized to the size of the run's picture.
 
-    path: the file or folder. includes_input: its first frame is the input picture, and is left out. first, stride: take every
-    stride-th frame from the one with this index on. length: new frames a clip (default: all frames are one clip). crop: cut the
-    middle out of frames of another shape than the input's; else they are refused.
+    Args:
+        path: The video file or the folder.
+        includes_input: Whether the first frame is the input picture. It is then left out.
+        start: Index of the first frame that is used.
+        stride: Use every `stride`-th frame.
+        length: New frames a clip. Default: all frames are one clip.
+        crop: Crop frames whose aspect ratio differs from the input's, around the centre. Otherwise
+            such frames are an error.
     """
 
     licence = "that of the frames"
-    follows = "nothing: the frames are there already"
+    control = "none: the frames exist already"
 
     def __init__(
         self,
         path: Path,
         includes_input: bool = True,
-        first: int = 0,
+        start: int = 0,
         stride: int = 1,
         length: int | None = None,
         crop: bool = False,
     ) -> None:
-        for key, value, least in (
-            ("first", first, 0),
+        for key, value, minimum in (
+            ("start", start, 0),
             ("stride", stride, 1),
             ("length", 1 if length is None else length, 1),
         ):
-            if value < least:
-                raise ValueError(f"prior.{key} is {value}; choose {least} or more")
-        images = read_frames(path).images[first::stride][1 if includes_input else 0 :]
+            if value < minimum:
+                raise ValueError(f"prior.{key} is {value}; choose {minimum} or more")
+        images = read_frames(path).images[start::stride][1 if includes_input else 0 :]
         if len(images) == 0:
             raise ValueError(
-                f"prior.path is {str(path)!r}, which has no frame left after first={first} and the input's own"
+                f"prior.path is {str(path)!r}, which has no frame left after start={start} "
+                "and the input's own"
             )
         if length is not None and length > len(images):
             raise ValueError(
-                f"prior.length is {length}, but {str(path)!r} has {len(images)} new frames; choose at most {len(images)}"
+                f"prior.length is {length}, but {str(path)!r} has {len(images)} new frames; "
+                f"choose at most {len(images)}"
             )
         self.path = path
         self.images = images
@@ -61,35 +69,56 @@ class FromFile(VideoPrior):
 
     @property
     def new_frames(self) -> int:
-        """Number of frames there are, without the input."""
+        """Number of frames in the file, without the input."""
         return len(self.images)
 
     def __call__(self, frames: Frames, cameras: Cameras, clip: Clip, seed: int) -> Frames:
-        """As `VideoPrior`, without depth. Raises ValueError if the plan asks for more frames than there are, or for another shape."""
-        taken = len(frames) - 1
-        stop = taken + len(clip.cameras)
+        """Return the next frames of the file, without depth, as `VideoPrior` says.
+
+        Args:
+            frames: Frames so far. Their number says which frames of the file are next.
+            cameras: Not used.
+            clip: The clip to return.
+            seed: Not used.
+
+        Returns:
+            The frames, at the size of the input.
+
+        Raises:
+            ValueError: If the file has too few frames, or another aspect ratio than the input.
+        """
+        start = len(frames) - 1
+        stop = start + len(clip.cameras)
         if stop > len(self.images):
             raise ValueError(
-                f"the plan asks for {stop} new frames with clip {clip.name!r}, but {str(self.path)!r} has {len(self.images)}; "
+                f"the plan asks for {stop} new frames with clip {clip.name!r}, "
+                f"but {str(self.path)!r} has {len(self.images)}; "
                 "choose a planner with fewer clips, such as single or path"
             )
         height, width = frames.images.shape[1:3]
-        return Frames(self._fitted(self.images[taken:stop], width, height).to(frames.images.device))
+        images = self._fitted(self.images[start:stop], width, height)
+        return Frames(images.to(frames.images.device))
 
     def _fitted(
         self, images: UInt8[Tensor, "view y x 3"], width: int, height: int
     ) -> UInt8[Tensor, "view height width 3"]:
+        """Crop images to the input's aspect ratio if `crop` allows it, and resize them."""
         rows, columns = images.shape[1:3]
-        wide = (columns / rows) / (width / height)
-        if abs(wide - 1) > _SAME_SHAPE:
+        relative_aspect = (columns / rows) / (width / height)
+        if abs(relative_aspect - 1) > _ASPECT_TOLERANCE:
             if not self.crop:
                 raise ValueError(
-                    f"prior.path has frames of {columns}x{rows} pixels, but the input is {width}x{height}: another shape; "
-                    "choose prior.crop=true to cut out their middle, or an input picture of their shape"
+                    f"prior.path has frames of {columns}x{rows} pixels, "
+                    f"but the input is {width}x{height}: another shape; "
+                    "choose prior.crop=true to cut out their middle, "
+                    "or an input picture of their shape"
                 )
-            keep_rows, keep_columns = (
-                (rows, round(columns / wide)) if wide > 1 else (round(rows * wide), columns)
-            )
-            top, left = (rows - keep_rows) // 2, (columns - keep_columns) // 2
-            images = images[:, top : top + keep_rows, left : left + keep_columns]
-        return resized(images, width, height)
+            crop_rows, crop_columns = rows, columns
+            if relative_aspect > 1:
+                crop_columns = round(columns / relative_aspect)
+            else:
+                crop_rows = round(rows * relative_aspect)
+            top = (rows - crop_rows) // 2
+            left = (columns - crop_columns) // 2
+            images = images[:, top : top + crop_rows, left : left + crop_columns]
+        return resize_images(images, width, height)

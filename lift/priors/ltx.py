@@ -1,4 +1,4 @@
-"""LTX-2, told where to go by a LoRA for each move."""
+"""LTX-2 with one LoRA for each camera motion."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from lift.priors import Asked, priors
-from lift.priors.diffusion.base import OneByOne
-from lift.priors.diffusion.controls import WORDS, move, sentences
+from lift.priors import ClipRequest, priors
+from lift.priors.diffusion.controls import DIRECTION_PROMPTS, append_sentence, main_direction
+from lift.priors.diffusion.prompted import SingleClipPrior
 from lift.registry import check_ranges
 from lift.types import Cameras, Depth
 
-LORAS = {
+LORA_NAMES = {
     "right": "Dolly-Right",
     "left": "Dolly-Left",
     "up": "Jib-Up",
@@ -24,30 +24,39 @@ LORAS = {
     "out": "Dolly-Out",
     "still": "Static",
 }
-"""Move -> what the LoRA for it is called."""
+"""Direction -> name of its LoRA."""
 
 
 @priors.register("ltx")
-class LTX(OneByOne):
-    """LTX-2 (HaCohen et al., 2026), told where to go by a LoRA for each move, and in words.
+class LTX(SingleClipPrior):
+    """LTX-2 (HaCohen et al., 2026), controlled by one LoRA a direction and by text.
 
-    There are LoRAs for a camera that goes in, out, left, right, up or down, or stays: a clip takes the one that its path comes nearest to. How far the camera
-    goes, and what it turns to, the model decides; poses are to be found (pose=auto does so). The sound that it makes to the video is dropped.
+    There are LoRAs for a camera that moves in, out, left, right, up or down, and for a still one.
+    A clip uses the LoRA that is nearest to its path. The model decides how far the camera moves and
+    where it turns, so its poses must be estimated (pose=auto does). The generated sound is dropped.
 
-    loras: what the names of the LoRAs on the Hugging Face hub begin with, or a folder with their files, all of which are loaded; none: words alone.
-    strength: of a LoRA. fps: frames a second that the model is told. steps: of denoising, 40 by default.
-    at_once and decode have no say: its pipeline makes one clip a call, and decodes in tiles.
+    `batch_size` and `decode_chunk_size` have no effect: the pipeline makes one clip a call and
+    decodes in tiles.
+
+    Args:
+        model: Name on the Hugging Face hub, or a folder in the layout of `save_pretrained`.
+        loras: Prefix of the names of the LoRAs on the Hugging Face hub, or a folder with their
+            files. All of them are loaded. `none`: text alone.
+        lora_scale: Weight of the LoRA, 0 to 10. 1: as trained.
+        fps: Frames a second, an input of the model.
+        guidance_scale: Scale of classifier-free guidance. 1 turns it off.
+        num_inference_steps: Denoising steps.
     """
 
     licence = "LTX-2.x Community Licence"
     requires = ("diffusers", "transformers", "accelerate", "peft", "av")
-    pipeline = "LTX2ImageToVideoPipeline"
-    follows = "the move, by a LoRA and text"
-    size = (768, 512)
-    step = 32
-    clip = 121
-    every = 8
-    parts = {
+    pipeline_class = "LTX2ImageToVideoPipeline"
+    control = "the direction, by a LoRA and text"
+    trained_size = (768, 512)
+    size_multiple = 32
+    trained_frames = 121
+    frame_multiple = 8
+    weight_memory = {
         "transformer": 35.16,
         "text_encoder": 22.72,
         "connectors": 2.67,
@@ -55,96 +64,116 @@ class LTX(OneByOne):
         "audio_vae": 0.1,
         "vocoder": 0.1,
     }
-    working = 8.0
+    working_memory = 8.0
 
     def __init__(
         self,
         model: str = "Lightricks/LTX-2",
         loras: str = "Lightricks/LTX-2-19b-LoRA-Camera-Control",
-        strength: float = 1.0,
+        lora_scale: float = 1.0,
         fps: int = 24,
-        guidance: float = 3.0,
-        steps: int = 40,
+        guidance_scale: float = 3.0,
+        num_inference_steps: int = 40,
         *,
         depth: Depth,
         device: torch.device,
         **shared,
     ) -> None:
-        super().__init__(model, guidance=guidance, steps=steps, device=device, **shared)
-        check_ranges("prior", strength=(strength, 0, 10))
+        super().__init__(
+            model,
+            guidance_scale=guidance_scale,
+            num_inference_steps=num_inference_steps,
+            device=device,
+            **shared,
+        )
+        check_ranges("prior", lora_scale=(lora_scale, 0, 10))
         if fps < 1:
             raise ValueError(f"prior.fps is {fps}; choose 1 or more")
-        self.loras, self.strength, self.fps, self.typical = loras, strength, fps, depth.typical
+        self.loras = loras
+        self.lora_scale = lora_scale
+        self.fps = fps
+        self.typical_depth = depth.typical
 
     @cached_property
-    def files(self) -> dict[str, tuple[str, str]]:
-        """LoRA -> the folder, or the name on the hub, and the file in it."""
+    def lora_files(self) -> dict[str, tuple[str, str]]:
+        """LoRA -> its folder or its name on the hub, and the file in it."""
         folder = Path(self.loras).expanduser()
         if not folder.is_dir():
-            hub = {name: f"{self.loras}-{name}" for name in LORAS.values()}
+            hub = {name: f"{self.loras}-{name}" for name in LORA_NAMES.values()}
             return {
                 name: (repository, f"{repository.split('/')[-1].lower()}.safetensors")
                 for name, repository in hub.items()
             }
-        found = {
-            name: sorted(folder.rglob(f"*{name.lower()}.safetensors")) for name in LORAS.values()
+        matches = {
+            name: sorted(folder.rglob(f"*{name.lower()}.safetensors"))
+            for name in LORA_NAMES.values()
         }
         return {
-            name: (str(files[0].parent), files[0].name) for name, files in found.items() if files
+            name: (str(files[0].parent), files[0].name) for name, files in matches.items() if files
         }
 
-    def _placed(self, pipe: Any) -> Any:
+    def _configure(self, pipe: Any) -> Any:
         pipe.vae.enable_tiling()
-        # Before it is placed: layers that come later would take the weights' 8 bits, and compute in them.
-        for name, (folder, file) in self.files.items() if self.loras != "none" else ():
+        # LoRAs are loaded before the base class sets the precision: later layers would get 8-bit
+        # weights and compute in them.
+        for name, (folder, file) in self.lora_files.items() if self.loras != "none" else ():
             try:
                 pipe.load_lora_weights(folder, weight_name=file, adapter_name=name)
-            except Exception as error:  # of the hub's libraries, which have many
-                first = " ".join(str(error).split())[:300]
+            except Exception as error:  # the hub's libraries raise many classes
+                summary = " ".join(str(error).split())[:300]
                 raise ValueError(
-                    f"prior.loras is {self.loras}, whose LoRA {name} could not be loaded into {self.model} ({type(error).__name__}: {first}); "
+                    f"prior.loras is {self.loras}, whose LoRA {name} could not be loaded into "
+                    f"{self.model} ({type(error).__name__}: {summary}); "
                     "choose a folder with LoRAs for this model, or prior.loras=none"
                 ) from None
-        return super()._placed(pipe)
+        return super()._configure(pipe)
 
-    def video(
+    def sample_clip(
         self,
         picture: UInt8[Tensor, "y x 3"],
         cameras: Cameras,
-        asked: Asked,
+        request: ClipRequest,
         generator: torch.Generator,
-        after: Callable[..., dict],
+        on_step_end: Callable[..., dict],
     ) -> Float[Tensor, "frame 3 y x"]:
+        """Sample one video, as `SingleClipPrior.sample_clip` says."""
         from PIL import Image
 
-        which = move(cameras, self.typical)
-        if self.loras != "none":
-            if LORAS[which] not in self.files:
-                raise FileNotFoundError(
-                    f"prior.loras is {self.loras}, a folder without a file *{LORAS[which].lower()}.safetensors, which clip {asked.clip.name!r} needs"
-                )
-            self.pipe.set_adapters(LORAS[which], self.strength)
+        direction = main_direction(cameras, self.typical_depth)
+        self._activate_lora(LORA_NAMES[direction], request.clip.name)
         video, _ = self.pipe(
             image=Image.fromarray(picture.cpu().numpy()),
-            prompt=sentences(self.prompt, WORDS[which]),
+            prompt=append_sentence(self.prompt, DIRECTION_PROMPTS[direction]),
             negative_prompt=self.negative_prompt,
             height=cameras.height,
             width=cameras.width,
             num_frames=self.frames,
             frame_rate=float(self.fps),
-            num_inference_steps=self.steps,
-            guidance_scale=self.guidance,
-            audio_guidance_scale=self.guidance,
-            # Two more guidances that the pipeline has take a pass of the network each: one is for the sound, the other for LTX-2.3 and later.
+            num_inference_steps=self.num_inference_steps,
+            guidance_scale=self.guidance_scale,
+            audio_guidance_scale=self.guidance_scale,
+            # The pipeline has two more kinds of guidance, each with a pass of the network: one is
+            # for the sound, the other for LTX-2.3 and later.
             modality_scale=1.0,
             audio_modality_scale=1.0,
             stg_scale=0.0,
             audio_stg_scale=0.0,
             spatio_temporal_guidance_blocks=None,
-            use_cross_timestep=self.pipe.transformer.config.cross_attn_mod,  # as LTX-2.3 and later were trained, and LTX-2 was not
+            # LTX-2.3 and later were trained with it, LTX-2 was not.
+            use_cross_timestep=self.pipe.transformer.config.cross_attn_mod,
             generator=generator,
             output_type="pt",
             return_dict=False,
-            callback_on_step_end=after,
+            callback_on_step_end=on_step_end,
         )
         return video[0].float()
+
+    def _activate_lora(self, name: str, clip: str) -> None:
+        if self.loras == "none":
+            return
+        if name not in self.lora_files:
+            raise FileNotFoundError(
+                f"prior.loras is {self.loras}, a folder without a file "
+                f"*{name.lower()}.safetensors, which clip {clip!r} needs"
+            )
+        self.pipe.set_adapters(name, self.lora_scale)

@@ -9,48 +9,61 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift.priors import priors
-from lift.priors.diffusion.base import loaded
+from lift.priors.diffusion.loading import load_model
 from lift.priors.svd import StableVideoDiffusion
 from lift.types import Cameras, Depth
 
-HUB, FILE = "TencentARC/MotionCtrl", "motionctrl_svd.ckpt"
-UNIT = 3.83
-"""Of the network's units of length, per `speed`, that the typical depth is told as. The authors' example of an orbit (Round-RI_90, 84 degrees, its translations
-multiplied by 3, 1, 4 and speed, as they do) is by least squares over its frames one about what lies so far away."""
+HUB_REPOSITORY = "TencentARC/MotionCtrl"
+WEIGHTS_FILE = "motionctrl_svd.ckpt"
+TYPICAL_DEPTH = 3.83
+"""The typical depth in the network's unit of length, per `speed`.
+
+The authors' example of an orbit (Round-RI_90, 84 degrees, translations multiplied by 3, 1, 4 and
+speed, as they do) orbits a point at this distance, by least squares over its frames.
+"""
 
 
 @priors.register("motionctrl")
 class MotionCtrl(StableVideoDiffusion):
-    """MotionCtrl on Stable Video Diffusion (Wang et al., SIGGRAPH 2024), set as LiftImage3D has it: temporal blocks are told where each frame's camera is.
+    """MotionCtrl on SVD (Wang et al., SIGGRAPH 2024), with LiftImage3D's settings.
 
-    Told are the first three rows of its world_to_camera, in OpenCV's axes, relative to the frame that the clip continues. Frames follow them roughly: have
-    their poses found (pose=matching). All else is `svd`, whose settings have the method's values here. The weights are derived from SVD's.
+    The network's temporal blocks get the camera of each frame: the first three rows of its
+    world_to_camera in OpenCV's axes, relative to the frame that the clip continues. Frames follow
+    these cameras roughly, so estimate their poses (pose=matching). Everything else is as in `svd`,
+    with the method's values as defaults. The weights are derived from those of SVD.
 
-    model: Stable Video Diffusion, of which all but the network is taken. weights: of the network, a file; by default motionctrl_svd.ckpt in the folder `model`,
-        if it is there, or else that of TencentARC/MotionCtrl on the hub.
-    speed: how far the network is told that cameras go. The scene's typical depth is 3.83 speed of its units, along all axes alike; more moves more, and
-        distorts in the end.
-    steer: `warp` also draws to the moved picture, as `svd` does. fps: 11, since the method tells the network 10, one less.
+    Args:
+        model: Stable Video Diffusion, for all parts but the UNet. A name on the hub, or a folder.
+        weights: Weights of the UNet, a file. Default: motionctrl_svd.ckpt in the folder `model`, or
+            else that of TencentARC/MotionCtrl on the hub.
+        speed: Scale of the camera's translations. The scene's typical depth is 3.83 speed in the
+            network's unit of length. A larger speed moves farther, and distorts in the end.
+        warp_guidance: `warp` also guides sampling towards the warped input, as `svd` does.
+        num_inference_steps: Denoising steps.
+        guidance_scale: As in `svd`.
+        fps: Frames a second. The network gets one less: 10, as in the method.
+        motion_bucket_id: As in `svd`.
+        noise_aug_strength: As in `svd`.
     """
 
     licence = "Stability AI Community Licence; the network's: see TencentARC/MotionCtrl"
-    pace = None
-    follows = "relative camera poses, told to its temporal attention"
-    clip = 16
-    parts = {"unet": 2.86, "image_encoder": 1.18, "vae": 0.18}
-    working = 8.0
+    clip_seconds = None
+    control = "relative camera poses, in its temporal attention"
+    trained_frames = 16
+    weight_memory = {"unet": 2.86, "image_encoder": 1.18, "vae": 0.18}
+    working_memory = 8.0
 
     def __init__(
         self,
         model: str = "stabilityai/stable-video-diffusion-img2vid",
         weights: Path | None = None,
         speed: float = 1.6,
-        steer: Literal["warp", "none"] = "none",
-        steps: int = 50,
-        guidance: tuple[float, float] = (1.0, 2.5),
+        warp_guidance: Literal["warp", "none"] = "none",
+        num_inference_steps: int = 50,
+        guidance_scale: tuple[float, float] = (1.0, 2.5),
         fps: int = 11,
-        motion: int = 100,
-        noise: float = 0.1,
+        motion_bucket_id: int = 100,
+        noise_aug_strength: float = 0.1,
         *,
         depth: Depth,
         device: torch.device,
@@ -58,12 +71,12 @@ class MotionCtrl(StableVideoDiffusion):
     ) -> None:
         super().__init__(
             model,
-            steer,
-            guidance=guidance,
+            warp_guidance,
+            guidance_scale=guidance_scale,
             fps=fps,
-            motion=motion,
-            noise=noise,
-            steps=steps,
+            motion_bucket_id=motion_bucket_id,
+            noise_aug_strength=noise_aug_strength,
+            num_inference_steps=num_inference_steps,
             depth=depth,
             device=device,
             **shared,
@@ -71,49 +84,76 @@ class MotionCtrl(StableVideoDiffusion):
         if not speed > 0:
             raise ValueError(f"prior.speed is {speed}; choose more than 0")
         self.weights = weights
-        self.unit = UNIT * speed / depth.typical
+        self.scale = TYPICAL_DEPTH * speed / depth.typical
 
-    def _told(self) -> dict[str, Any]:
-        from lift.priors.diffusion.motionctrl_network import CameraUNet, fill, read
-
-        config = loaded(
-            lambda: CameraUNet.load_config(self.model, subfolder="unet"), self.model, self.pipeline
+    def _load_options(self) -> dict[str, Any]:
+        from lift.priors.diffusion.motionctrl_network import (
+            CameraUNet,
+            load_published,
+            read_checkpoint,
         )
-        with torch.device("meta"):  # its weights come from elsewhere
-            unet = CameraUNet.from_config(config)
-        file = self._checkpoint()
-        fill(unet, read(file), str(file), self.dtype)
-        return {**super()._told(), "unet": unet.eval()}
 
-    def _checkpoint(self) -> Path:
+        config = load_model(
+            lambda: CameraUNet.load_config(self.model, subfolder="unet"),
+            self.model,
+            self.pipeline_class,
+        )
+        with torch.device("meta"):  # its weights come from another file
+            unet = CameraUNet.from_config(config)
+        assert isinstance(unet, CameraUNet)
+        file = self._weights_file()
+        load_published(unet, read_checkpoint(file), str(file), self.dtype)
+        return {**super()._load_options(), "unet": unet.eval()}
+
+    def _weights_file(self) -> Path:
         if self.weights is not None:
             file = self.weights.expanduser()
             if not file.is_file():
                 raise FileNotFoundError(
-                    f"prior.weights is {self.weights}, which is no file; hf download {HUB} {FILE} --local-dir FOLDER brings it"
+                    f"prior.weights is {self.weights}, which is no file; "
+                    f"hf download {HUB_REPOSITORY} {WEIGHTS_FILE} --local-dir FOLDER brings it"
                 )
             return file
-        beside = Path(self.model) / FILE
-        if beside.is_file():
-            return beside
+        local_file = Path(self.model) / WEIGHTS_FILE
+        if local_file.is_file():
+            return local_file
         from huggingface_hub import hf_hub_download
 
         try:
-            return Path(hf_hub_download(HUB, FILE))
-        except Exception as error:  # of the hub's libraries, which have many
-            first = " ".join(str(error).split())[:200]
+            return Path(hf_hub_download(HUB_REPOSITORY, WEIGHTS_FILE))
+        except Exception as error:  # the hub's libraries raise many classes
+            summary = " ".join(str(error).split())[:200]
             raise FileNotFoundError(
-                f"prior.weights is not set, and {FILE} of {HUB} could not be loaded from the hub ({type(error).__name__}: {first}); check the network, or "
-                f"download it where there is one (hf download {HUB} {FILE} --local-dir FOLDER) and set prior.weights=FOLDER/{FILE}"
+                f"prior.weights is not set, and {WEIGHTS_FILE} of {HUB_REPOSITORY} could not be "
+                f"loaded from the hub ({type(error).__name__}: {summary}); check the network, or "
+                f"download it where there is one (hf download {HUB_REPOSITORY} {WEIGHTS_FILE} "
+                f"--local-dir FOLDER) and set prior.weights=FOLDER/{WEIGHTS_FILE}"
             ) from None
 
-    def conditions(self, paths: Sequence[Cameras], times: int) -> dict[str, Tensor]:
-        told = torch.stack([poses(path, self.unit) for path in paths])
-        return {"cameras": told.to(self.device).repeat(times, 1, 1)}
+    def path_condition(self, paths: Sequence[Cameras], copies: int) -> dict[str, Tensor]:
+        """Return the camera poses for the network.
+
+        Args:
+            paths: Cameras of each clip.
+            copies: How many times the batch is repeated, for classifier-free guidance.
+
+        Returns:
+            The network's keyword argument `cameras`, [copies*clip frame 12].
+        """
+        poses = torch.stack([flatten_poses(path, self.scale) for path in paths])
+        return {"cameras": poses.to(self.device).repeat(copies, 1, 1)}
 
 
-def poses(path: Cameras, unit: float) -> Float[Tensor, "frame 12"]:
-    """World to camera as rows of 3 x 4 matrices, row by row, lengths multiplied by `unit`. The path begins at the origin."""
-    return torch.cat(
-        [path.world_to_camera[:, :3, :3], unit * path.world_to_camera[:, :3, 3:]], dim=-1
-    ).flatten(1)
+def flatten_poses(path: Cameras, scale: float) -> Float[Tensor, "frame 12"]:
+    """Flatten the 3 x 4 world-to-camera matrices of a path, row by row.
+
+    Args:
+        path: Cameras, the first at the origin.
+        scale: Factor on the translations.
+
+    Returns:
+        12 numbers a camera.
+    """
+    rotations = path.world_to_camera[:, :3, :3]
+    translations = scale * path.world_to_camera[:, :3, 3:]
+    return torch.cat([rotations, translations], dim=-1).flatten(1)

@@ -1,35 +1,43 @@
-"""A video generator whose mistakes are known: a built-in scene, drawn wrong on purpose."""
+"""A video generator whose errors are known: a built-in scene, corrupted on purpose."""
 
 from typing import Literal
 
 import torch
 
 from lift.priors import VideoPrior, priors
-from lift.runtime.parallel import each
-from lift.synthetic.corruptions import BLUR, Mistakes, blurred, motion
+from lift.runtime.parallel import parallel_map
+from lift.synthetic.corruptions import BLUR, FrameCorruption, blur_picture, relative_motion
 from lift.synthetic.scenes import SCENES, render
 from lift.types import Cameras, Clip, Frames
 
 
 @priors.register("synthetic")
 class Synthetic(VideoPrior):
-    """A built-in scene seen by ray casting, distorted the way video diffusion does; strength 0 is exact.
+    """A ray-cast scene, corrupted as by video diffusion. Severity 0 is exact.
 
-    It starts with the scene's own view: `image=room prior=synthetic`. Mistakes grow with the motion away from the input, and a clip
-    goes on from those of the frame it continues: the picture warps smoothly, texture drifts and mottles, brightness, white balance and
-    saturation wander, sharpness fades, and the camera is not quite where it was told to be.
+    It starts with the scene's own view: `image=room prior=synthetic`. The picture warps smoothly,
+    texture drifts and mottles, and sharpness fades. Brightness, white balance and saturation
+    change, and the camera leaves the planned path. Corruptions grow with the motion away from the
+    input. A clip continues those of the frame that it continues.
 
-    scene: room, terrace, thin or plain (default: what `image` names). strength: of all mistakes; at 1 and 16 degrees of turn they
-    are those of the median generator (docs/generator-errors.md). geometry, texture, color, blur, camera: factors on top, one a kind of mistake.
+    Args:
+        scene: `room`, `terrace`, `thin` or `plain`. Default: what `image` names.
+        severity: Factor on all corruptions, 0 or more. At 1 and 16 degrees of turn they are those
+            of the median generator (docs/generator-errors.md).
+        geometry: Factor on the smooth warp, 0 or more.
+        texture: Factor on drifting and mottled texture, 0 or more.
+        color: Factor on changes of colour, 0 or more.
+        blur: Factor on the blur, 0 or more.
+        camera: Factor on errors of the camera, 0 or more.
     """
 
-    sees = "ancestors"
+    context = "ancestors"
     exact_depth = True
 
     def __init__(
         self,
         scene: Literal["room", "terrace", "thin", "plain"] | None = None,
-        strength: float = 1.0,
+        severity: float = 1.0,
         geometry: float = 1.0,
         texture: float = 1.0,
         color: float = 1.0,
@@ -41,7 +49,8 @@ class Synthetic(VideoPrior):
         self.scene = image if scene is None else scene
         if self.scene not in SCENES:
             raise ValueError(
-                f"image is {image}; prior synthetic renders its own scene; start it with image={' or image='.join(SCENES)}"
+                f"image is {image}; prior synthetic renders its own scene; "
+                f"start it with image={' or image='.join(SCENES)}"
             )
         factors = {
             "geometry": geometry,
@@ -50,83 +59,140 @@ class Synthetic(VideoPrior):
             "blur": blur,
             "camera": camera,
         }
-        for key, value in {"strength": strength, **factors}.items():
+        for key, value in {"severity": severity, **factors}.items():
             if value < 0:
                 raise ValueError(f"prior.{key} is {value:g}; choose 0 or more")
-        self.factors = {kind: strength * factor for kind, factor in factors.items()}
-        self.agree = not any(self.factors.values())
-        self._seen: tuple[Cameras, Frames] | None = None
+        self.factors = {kind: severity * factor for kind, factor in factors.items()}
+        self.multiview_consistent = not any(self.factors.values())
+        self._input_view: tuple[Cameras, Frames] | None = None
 
-    def truth(self, cameras: Cameras) -> Frames:
-        """What the cameras would really see, with exact depth."""
+    def render_truth(self, cameras: Cameras) -> Frames:
+        """Render the scene without corruptions.
+
+        Args:
+            cameras: Cameras in the scene's world.
+
+        Returns:
+            One frame a camera, with exact depth.
+        """
         return render(self.scene, cameras)
 
     def __call__(self, frames: Frames, cameras: Cameras, clip: Clip, seed: int) -> Frames:
-        """As `VideoPrior`. The depth that comes with the frames is that of what was drawn, mistakes and all.
+        """Render the new frames of a clip with corruptions, as `VideoPrior` says.
 
-        Every index of a frame has mistakes of its own; a clip fades from those of its source to those of its last frame, times the
-        motion away from the input. So a clip that continues a last frame goes on without a jump, and no earlier call need be known.
-        Raises ValueError if frame 0 is not the scene's own view.
+        Each frame index has corruptions of its own. A clip interpolates from those of its source to
+        those of its last frame. They are scaled by the motion away from the input. So a clip
+        continues a last frame without a jump, and the result does not depend on earlier calls.
+
+        Args:
+            frames: Frames so far. The first is the scene's own view.
+            cameras: Their cameras, as planned.
+            clip: The clip to generate.
+            seed: Seed of the corruptions.
+
+        Returns:
+            One frame a camera of `clip`. Their depth is corrupted like their pictures.
+
+        Raises:
+            ValueError: If the first frame is not the scene's own view.
         """
-        start = self._start(cameras[0])
+        start = self._render_input(cameras[0])
         if (
             start.images.shape != frames.images[:1].shape
             or float((start.rgb - frames.rgb[:1].cpu()).abs().mean()) > 0.01
         ):
             raise ValueError(
-                f"prior synthetic renders its own scene; start it with image={self.scene}, not with another picture"
+                "prior synthetic renders its own scene; "
+                f"start it with image={self.scene}, not with another picture"
             )
         if not any(self.factors.values()):
-            return self.truth(clip.cameras)
-        typical = float(start.depth.median())
+            return self.render_truth(clip.cameras)
+        typical = _median_depth(start)
         return Frames.cat(
-            each(
-                lambda wrong: self._draw(*wrong, typical),
-                self.mistaken(cameras[0], len(frames), clip, seed, typical),
+            parallel_map(
+                lambda view: self._render_corrupted(*view, typical),
+                self.corruptions(cameras[0], len(frames), clip, seed, typical),
             )
         )
 
-    def taken(self, start: Cameras, known: int, clip: Clip, seed: int) -> Cameras:
-        typical = float(self._start(start).depth.median())
-        wrong = self.mistaken(start, known, clip, seed, typical)
+    def true_cameras(self, start: Cameras, context_length: int, clip: Clip, seed: int) -> Cameras:
+        """Return the cameras that the frames of a clip really show, as `VideoPrior` says.
+
+        Args:
+            start: The input's camera.
+            context_length: Number of frames that the prior was called with.
+            clip: The clip, as in the call.
+            seed: The seed, as in the call.
+
+        Returns:
+            One camera a new frame.
+        """
+        typical = _median_depth(self._render_input(start))
+        views = self.corruptions(start, context_length, clip, seed, typical)
         return Cameras.cat(
-            [mistakes.camera(camera, sizes["camera"], typical) for camera, mistakes, sizes in wrong]
+            [
+                corruption.perturb_camera(camera, severities["camera"], typical)
+                for camera, corruption, severities in views
+            ]
         )
 
-    def mistaken(
-        self, start: Cameras, known: int, clip: Clip, seed: int, typical: float
-    ) -> list[tuple[Cameras, Mistakes, dict[str, float]]]:
-        """Of each frame of a clip: the camera asked for, its mistakes and their sizes."""
-        source, last = (
-            Mistakes.of(clip.source, seed),
-            Mistakes.of(known + len(clip.cameras) - 1, seed),
-        )
-        out = []
-        for index in range(len(clip.cameras)):
-            away = motion(start, clip.cameras[index], typical)
-            sizes = {kind: away * factor for kind, factor in self.factors.items()}
-            out.append(
-                (clip.cameras[index], source.fading(last, (index + 1) / len(clip.cameras)), sizes)
-            )
-        return out
+    def corruptions(
+        self, start: Cameras, context_length: int, clip: Clip, seed: int, typical: float
+    ) -> list[tuple[Cameras, FrameCorruption, dict[str, float]]]:
+        """Draw the corruptions of a clip's frames.
 
-    def _start(self, camera: Cameras) -> Frames:
-        """The scene's own view, cast once."""
-        known = self._seen and all(
-            map(torch.equal, self._seen[0].tensors().values(), camera.tensors().values())
-        )
-        if not known or (self._seen[0].width, self._seen[0].height) != (
-            camera.width,
-            camera.height,
-        ):
-            self._seen = (camera, self.truth(camera))
-        return self._seen[1]
+        Args:
+            start: The input's camera.
+            context_length: Number of frames that the prior was called with.
+            clip: The clip.
+            seed: Seed of the corruptions.
+            typical: Typical depth of the scene.
 
-    def _draw(
-        self, camera: Cameras, mistakes: Mistakes, sizes: dict[str, float], typical: float
+        Returns:
+            For each frame: the planned camera, its corruption, and the severity of each kind.
+        """
+        count = len(clip.cameras)
+        source = FrameCorruption.sample(clip.source, seed)
+        last = FrameCorruption.sample(context_length + count - 1, seed)
+        views = []
+        for index in range(count):
+            camera = clip.cameras[index]
+            distance = relative_motion(start, camera, typical)
+            severities = {kind: distance * factor for kind, factor in self.factors.items()}
+            views.append((camera, source.interpolate(last, (index + 1) / count), severities))
+        return views
+
+    def _render_input(self, camera: Cameras) -> Frames:
+        """Render the scene's own view, once for a camera."""
+        if self._input_view is not None:
+            rendered, frames = self._input_view
+            same_size = (rendered.width, rendered.height) == (camera.width, camera.height)
+            if same_size and all(
+                map(torch.equal, rendered.tensors().values(), camera.tensors().values())
+            ):
+                return frames
+        frames = self.render_truth(camera)
+        self._input_view = (camera, frames)
+        return frames
+
+    def _render_corrupted(
+        self,
+        camera: Cameras,
+        corruption: FrameCorruption,
+        severities: dict[str, float],
+        typical: float,
     ) -> Frames:
-        seen = self.truth(mistakes.camera(camera, sizes["camera"], typical))
-        rgb, depth = mistakes.warp(seen.rgb[0], seen.depth[0], sizes["geometry"], sizes["texture"])
-        rgb = mistakes.mottle(rgb, sizes["texture"])
-        rgb = mistakes.color(blurred(rgb, BLUR * sizes["blur"] * camera.width), sizes["color"])
+        truth = self.render_truth(corruption.perturb_camera(camera, severities["camera"], typical))
+        assert truth.depth is not None
+        rgb, depth = corruption.warp(
+            truth.rgb[0], truth.depth[0], severities["geometry"], severities["texture"]
+        )
+        rgb = corruption.add_mottle(rgb, severities["texture"])
+        rgb = blur_picture(rgb, BLUR * severities["blur"] * camera.width)
+        rgb = corruption.shift_color(rgb, severities["color"])
         return Frames((255 * rgb.clamp(0, 1)).round().to(torch.uint8)[None], depth[None])
+
+
+def _median_depth(frames: Frames) -> float:
+    assert frames.depth is not None
+    return float(frames.depth.median())

@@ -1,4 +1,4 @@
-"""Any image-to-video pipeline of diffusers, told in words where to go."""
+"""Any image-to-video pipeline of diffusers, controlled by text."""
 
 import inspect
 from collections.abc import Callable
@@ -11,133 +11,178 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from lift.priors import Asked, priors
-from lift.priors.diffusion.base import OneByOne, loaded
-from lift.priors.diffusion.controls import WORDS, move, sentences
+from lift.priors import ClipRequest, priors
+from lift.priors.diffusion.controls import DIRECTION_PROMPTS, append_sentence, main_direction
+from lift.priors.diffusion.loading import load_model
+from lift.priors.diffusion.prompted import SingleClipPrior
 from lift.types import Cameras, Depth
 
 
 @priors.register("diffusers")
-class Diffusers(OneByOne):
-    """Any image-to-video pipeline of diffusers, told in words where to go.
+class Diffusers(SingleClipPrior):
+    """Any image-to-video pipeline of diffusers, controlled by text.
 
-    What the last part of a clip's name says ("right/up" goes up), or its cameras where that is no direction, is appended to the prompt; a pipeline that takes
-    no prompt goes where it likes. None keeps to the path: poses are to be found (pose=auto does so).
+    A sentence about the clip's direction is appended to the prompt. The direction is the last part
+    of the clip's name ("right/up" goes up). If that is no direction, the cameras tell it.
+    Pipelines without a prompt move as they like. No pipeline follows the path exactly, so its poses
+    must be estimated (pose=auto does).
 
-    model: an id on the Hugging Face hub, or a folder; its class is found out. size: by default as many pixels as 832 x 480 has. frames: 49 by default.
-    every, step: what the frames less one, and the sides, are to be multiples of (the model's page tells). guidance: by default the pipeline's own.
-    at_once has no say, and decode with few: a pipeline makes one clip a call, and most decode as they do.
+    `batch_size` has no effect: a pipeline makes one clip a call. `decode_chunk_size` has an effect
+    only in pipelines with that argument.
+
+    Args:
+        model: Name on the Hugging Face hub, or a folder. Its pipeline class is read from it.
+        frame_multiple: The number of frames less one is a multiple of this. See the model's page.
+        size_multiple: Width and height are multiples of this. See the model's page.
+        guidance_scale: Scale of classifier-free guidance. Default: that of the pipeline.
     """
 
     licence = "see the model's page"
-    requires = (
-        "diffusers",
-        "transformers",
-        "accelerate",
-        "ftfy",
-    )  # the last for the text of Wan's pipelines
-    pipeline = "DiffusionPipeline"
-    follows = "text"
-    size = (832, 480)
-    clip = 49
+    # Pipelines of Wan clean their prompts with ftfy.
+    requires = ("diffusers", "transformers", "accelerate", "ftfy")
+    pipeline_class = "DiffusionPipeline"
+    control = "text"
+    trained_size = (832, 480)
+    trained_frames = 49
 
     def __init__(
         self,
         model: str,
-        every: int = 1,
-        step: int = 16,
-        guidance: float | None = None,
+        frame_multiple: int = 1,
+        size_multiple: int = 16,
+        guidance_scale: float | None = None,
         *,
         depth: Depth,
         device: torch.device,
         **shared,
     ) -> None:
-        for key, value in (("every", every), ("step", step)):
+        for key, value in (("frame_multiple", frame_multiple), ("size_multiple", size_multiple)):
             if value < 1:
                 raise ValueError(f"prior.{key} is {value}; choose 1 or more")
-        self.every, self.step, self.typical = every, step, depth.typical
+        self.frame_multiple = frame_multiple
+        self.size_multiple = size_multiple
+        self.typical_depth = depth.typical
         if (Path(model).expanduser() / "unet").is_dir():
             self.denoiser = "unet"
         super().__init__(
-            model, guidance=1.0 if guidance is None else guidance, device=device, **shared
+            model,
+            guidance_scale=1.0 if guidance_scale is None else guidance_scale,
+            device=device,
+            **shared,
         )
-        self.guidance = guidance
+        self.optional_guidance_scale = guidance_scale
 
     @cached_property
     def pipe(self) -> Any:
+        """The pipeline, loaded for the first clip.
+
+        Its class is checked before gigabytes of weights are downloaded.
+        """
         import diffusers
 
-        # Its class is looked at before gigabytes of it are fetched.
-        name = loaded(
-            lambda: diffusers.DiffusionPipeline.load_config(self.model), self.model, self.pipeline
+        name = load_model(
+            lambda: diffusers.DiffusionPipeline.load_config(  # pyright: ignore[reportPrivateImportUsage]
+                self.model
+            ),
+            self.model,
+            self.pipeline_class,
         ).get("_class_name")
-        kind = getattr(diffusers, name, None) if isinstance(name, str) else None
-        if kind is not None:
-            takes = inspect.signature(kind.__call__).parameters
-            if "image" not in takes or not {"num_frames", "frames"} & set(takes):
+        pipeline_class = getattr(diffusers, name, None) if isinstance(name, str) else None
+        if pipeline_class is not None:
+            parameters = inspect.signature(pipeline_class.__call__).parameters
+            if "image" not in parameters or not {"num_frames", "frames"} & set(parameters):
                 raise ValueError(
-                    f"prior.model {self.model} is a {name}, which does not make a video of an image; choose an image-to-video model"
+                    f"prior.model {self.model} is a {name}, which does not make a video of an "
+                    "image; choose an image-to-video model"
                 )
         return super().pipe
 
-    def _placed(self, pipe: Any) -> Any:
+    def _configure(self, pipe: Any) -> Any:
         self.denoiser = "transformer" if hasattr(pipe, "transformer") else "unet"
-        return super()._placed(pipe)
+        return super()._configure(pipe)
 
-    def video(
+    def sample_clip(
         self,
         picture: UInt8[Tensor, "y x 3"],
         cameras: Cameras,
-        asked: Asked,
+        request: ClipRequest,
         generator: torch.Generator,
-        after: Callable[..., dict],
+        on_step_end: Callable[..., dict],
     ) -> Float[Tensor, "frame 3 y x"]:
+        """Sample one video, as `SingleClipPrior.sample_clip` says.
+
+        Raises:
+            ValueError: If the model makes another number of frames.
+        """
         from PIL import Image
 
-        made = planes(
-            self.pipe(
-                **self.call(
-                    Image.fromarray(picture.cpu().numpy()), cameras, asked, generator, after
-                )
-            )[0][0]
-        )
-        if len(made) != self.frames:
+        image = Image.fromarray(picture.cpu().numpy())
+        arguments = self.pipeline_arguments(image, cameras, request, generator, on_step_end)
+        video = video_tensor(self.pipe(**arguments)[0][0])
+        if len(video) != self.frames:
             raise ValueError(
-                f"prior.model {self.model} made {len(made)} frames, not prior.frames={self.frames}; choose prior.frames={len(made)}"
+                f"prior.model {self.model} made {len(video)} frames, "
+                f"not prior.frames={self.frames}; choose prior.frames={len(video)}"
             )
-        return made
+        return video
 
-    def call(
+    def pipeline_arguments(
         self,
         picture: Any,
         cameras: Cameras,
-        asked: Asked,
+        request: ClipRequest,
         generator: torch.Generator,
-        after: Callable[..., dict],
+        on_step_end: Callable[..., dict],
     ) -> dict[str, Any]:
-        """Arguments for the pipeline, of those that it takes."""
-        named = asked.clip.name.split("/")[-1]
-        words = WORDS[named if named in WORDS else move(cameras, self.typical)]
-        known = {
+        """Collect the arguments of the pipeline's call.
+
+        Args:
+            picture: The first frame, a PIL image.
+            cameras: The cameras of the video, the first at the origin.
+            request: The request that the video answers.
+            generator: Source of the noise.
+            on_step_end: The pipeline's `callback_on_step_end`.
+
+        Returns:
+            Arguments by name, without those that the pipeline does not accept.
+        """
+        last_name = request.clip.name.split("/")[-1]
+        direction = (
+            last_name
+            if last_name in DIRECTION_PROMPTS
+            else main_direction(cameras, self.typical_depth)
+        )
+        arguments = {
             "image": picture,
-            "prompt": sentences(self.prompt, words),
+            "prompt": append_sentence(self.prompt, DIRECTION_PROMPTS[direction]),
             "negative_prompt": self.negative_prompt,
             "height": cameras.height,
             "width": cameras.width,
             "num_frames": self.frames,
             "frames": self.frames,
-            "num_inference_steps": self.steps,
-            "guidance_scale": self.guidance,
+            "num_inference_steps": self.num_inference_steps,
+            "guidance_scale": self.optional_guidance_scale,
             "generator": generator,
-            "decode_chunk_size": self.decode,
+            "decode_chunk_size": self.decode_chunk_size,
             "output_type": "np",
-            "callback_on_step_end": after,
+            "callback_on_step_end": on_step_end,
         }
-        takes = inspect.signature(self.pipe.__call__).parameters
-        return {key: value for key, value in known.items() if key in takes and value is not None}
+        parameters = inspect.signature(self.pipe.__call__).parameters
+        return {
+            key: value
+            for key, value in arguments.items()
+            if key in parameters and value is not None
+        }
 
 
-def planes(frames: Any) -> Float[Tensor, "frame 3 y x"]:
-    """0 to 1, of what a pipeline gives for one clip: an array of that, or pictures."""
+def video_tensor(frames: Any) -> Float[Tensor, "frame 3 y x"]:
+    """Turn the video of a pipeline into a tensor.
+
+    Args:
+        frames: An array [frame y x 3] of values from 0 to 1, or a list of PIL images.
+
+    Returns:
+        Colours, 0 to 1.
+    """
     video = torch.from_numpy(np.stack([np.asarray(frame) for frame in frames])).permute(0, 3, 1, 2)
     return video.float() if video.is_floating_point() else video / 255

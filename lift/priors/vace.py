@@ -10,135 +10,162 @@ from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 
 from lift.depths import DepthEstimator
-from lift.io.image import resized
-from lift.priors import Asked, priors
-from lift.priors.diffusion.base import OneByOne
+from lift.io.image import resize_images
+from lift.priors import ClipRequest, priors
+from lift.priors.diffusion.prompted import SingleClipPrior
 from lift.registry import check_ranges
 from lift.types import Cameras, Depth
 from lift.warping.scaffold import Scaffold
 
-WORDS = 512
-"""Tokens of a prompt that it was trained with."""
+PROMPT_LENGTH = 512
+"""Tokens of a prompt in training."""
 
 
 @priors.register("vace")
-class WanVACE(OneByOne):
-    """VACE on Wan 2.1 (Jiang et al., 2025): it fills the holes of a video, here what the picture shows of each camera of the path.
+class WanVACE(SingleClipPrior):
+    """VACE on Wan 2.1 (Jiang et al., 2025): it fills the holes of depth-warped renders.
 
-    The picture is moved by its depth; what that does not show is grey in the video and white in its mask. Wan-AI/Wan2.1-VACE-14B-diffusers is the large model.
+    The input picture is warped by its depth to each camera of the path. Holes are grey in the video
+    and white in its mask. Wan-AI/Wan2.1-VACE-14B-diffusers is the large model.
 
-    trust: the render is kept where it is believed more than this, from 0 to 1; all else is made up. reference: what tells it besides how things look, the
-        input `picture` or `none`. strength: of the video that it completes, 1 as trained.
-    shift: of the noise levels towards more noise; 3 for 480 lines, 5 for 720.
-    at_once and decode have no say: its pipeline makes one clip a call, and decodes as it does.
+    `batch_size` and `decode_chunk_size` have no effect: the pipeline makes one clip a call and
+    chooses its own chunks.
+
+    Args:
+        model: Name on the Hugging Face hub, or a folder in the layout of `save_pretrained`.
+        min_confidence: Keep the render where its confidence is above this, 0 to below 1.
+            Everything else is generated.
+        reference: Picture that tells the model how the scene looks: the input (`picture`) or
+            `none`.
+        conditioning_scale: Weight of the render, 0 to 10. 1: as trained.
+        flow_shift: Shift of the noise levels; a larger shift means more noise. 3 for 480 lines, 5
+            for 720.
+        num_inference_steps: Denoising steps.
     """
 
     licence = "Apache-2.0"
-    pipeline = "WanVACEPipeline"
-    follows = "a render of the moved picture, to be completed"
-    size = (832, 480)
-    step = 16
-    clip = 81
-    every = 4
-    single = ("vae",)
-    parts = {"transformer": 4.01, "text_encoder": 10.58, "vae": 0.47}
-    working = 7.0
+    pipeline_class = "WanVACEPipeline"
+    control = "a depth-warped render, to be completed"
+    trained_size = (832, 480)
+    size_multiple = 16
+    trained_frames = 81
+    frame_multiple = 4
+    float32_parts = ("vae",)
+    weight_memory = {"transformer": 4.01, "text_encoder": 10.58, "vae": 0.47}
+    working_memory = 7.0
 
     def __init__(
         self,
         model: str = "Wan-AI/Wan2.1-VACE-1.3B-diffusers",
-        trust: float = 0.0,
+        min_confidence: float = 0.0,
         reference: Literal["picture", "none"] = "picture",
-        strength: float = 1.0,
-        shift: float = 3.0,
-        steps: int = 30,
+        conditioning_scale: float = 1.0,
+        flow_shift: float = 3.0,
+        num_inference_steps: int = 30,
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,
         device: torch.device,
         **shared,
     ) -> None:
-        super().__init__(model, steps=steps, device=device, **shared)
-        check_ranges("prior", strength=(strength, 0, 10))
-        if not 0 <= trust < 1:
-            raise ValueError(f"prior.trust is {trust}; choose 0 or more and less than 1")
-        if not shift > 0:
-            raise ValueError(f"prior.shift is {shift}; choose more than 0")
-        self.trust, self.reference, self.strength, self.shift = trust, reference, strength, shift
+        super().__init__(model, num_inference_steps=num_inference_steps, device=device, **shared)
+        check_ranges("prior", conditioning_scale=(conditioning_scale, 0, 10))
+        if not 0 <= min_confidence < 1:
+            raise ValueError(
+                f"prior.min_confidence is {min_confidence}; choose 0 or more and less than 1"
+            )
+        if not flow_shift > 0:
+            raise ValueError(f"prior.flow_shift is {flow_shift}; choose more than 0")
+        self.min_confidence = min_confidence
+        self.reference = reference
+        self.conditioning_scale = conditioning_scale
+        self.flow_shift = flow_shift
         self.scaffold = Scaffold(depth, estimator)
 
-    def _placed(self, pipe: Any) -> Any:
+    def _configure(self, pipe: Any) -> Any:
         pipe.scheduler = type(pipe.scheduler).from_config(
-            pipe.scheduler.config, flow_shift=self.shift
+            pipe.scheduler.config, flow_shift=self.flow_shift
         )
-        return super()._placed(pipe)
+        return super()._configure(pipe)
 
     @cached_property
-    def words(self) -> tuple[Tensor, Tensor | None]:
-        """What the prompt and, with guidance, the negative one say to the network [1 token channel]; encoded once for all clips."""
+    def prompt_embeddings(self) -> tuple[Tensor, Tensor | None]:
+        """Embeddings of the prompt and, with guidance, of the negative one, [1 token channel].
+
+        They are encoded once for all clips.
+        """
         pipe = self.pipe
-        texts = [self.prompt, self.negative_prompt][: 2 if self.guidance > 1 else 1]
+        texts = [self.prompt, self.negative_prompt][: 2 if self.guidance_scale > 1 else 1]
         tokens = pipe.tokenizer(
             texts,
             padding="max_length",
-            max_length=WORDS,
+            max_length=PROMPT_LENGTH,
             truncation=True,
             return_attention_mask=True,
             return_tensors="pt",
         ).to(self.device)
         with torch.no_grad():
             states = pipe.text_encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state
-        states = (
-            states * tokens.attention_mask[..., None]
-        )  # it was trained with zeros after the end
+        # It was trained with zeros after the end of the text.
+        states = states * tokens.attention_mask[..., None]
         pipe.maybe_free_model_hooks()
         return states[:1], states[1:] if len(texts) > 1 else None
 
     def release(self) -> None:
-        self.__dict__.pop("words", None)
+        """Free the memory of the model."""
+        vars(self).pop("prompt_embeddings", None)
         super().release()
 
-    def video(
+    def sample_clip(
         self,
         picture: UInt8[Tensor, "y x 3"],
         cameras: Cameras,
-        asked: Asked,
+        request: ClipRequest,
         generator: torch.Generator,
-        after: Callable[..., dict],
+        on_step_end: Callable[..., dict],
     ) -> Float[Tensor, "frame 3 y x"]:
+        """Sample one video, as `SingleClipPrior.sample_clip` says."""
         from PIL import Image
 
         height, width = picture.shape[:2]
-        video, mask = self.condition(asked, width, height)
-        first = resized(asked.frames.images[:1], width, height)[0]
-        words, without = self.words
+        video, mask = self.condition(request, width, height)
+        input_picture = resize_images(request.frames.images[:1], width, height)[0]
+        embedding, negative_embedding = self.prompt_embeddings
         return self.pipe(
-            prompt_embeds=words,
-            negative_prompt_embeds=without,
+            prompt_embeds=embedding,
+            negative_prompt_embeds=negative_embedding,
             video=video,
             mask=mask,
-            conditioning_scale=self.strength,
-            reference_images=Image.fromarray(first.cpu().numpy())
+            conditioning_scale=self.conditioning_scale,
+            reference_images=Image.fromarray(input_picture.cpu().numpy())
             if self.reference == "picture"
             else None,
             height=height,
             width=width,
             num_frames=self.frames,
-            num_inference_steps=self.steps,
-            guidance_scale=self.guidance,
+            num_inference_steps=self.num_inference_steps,
+            guidance_scale=self.guidance_scale,
             generator=generator,
             output_type="pt",
-            callback_on_step_end=after,
+            callback_on_step_end=on_step_end,
         ).frames[0]
 
     def condition(
-        self, asked: Asked, width: int, height: int
+        self, request: ClipRequest, width: int, height: int
     ) -> tuple[Float[Tensor, "1 frame 3 y x"], Float[Tensor, "1 frame 1 y x"]]:
-        """The video, from 0 to 1, grey where it is to be made, and its mask, which is 1 there."""
-        rendered = self.scaffold.rendered(asked)
-        # A pixel is known if all that it covers is.
-        known = (
-            1 - adaptive_max_pool2d(1 - rendered.confidence[:, None], (height, width)) > self.trust
-        )
-        images = resized(rendered.images, width, height).permute(0, 3, 1, 2).float() / 255
-        return torch.where(known, images, 0.5)[None], (~known).float()[None]
+        """Render the video that the model completes.
+
+        Args:
+            request: The clip.
+            width: Pixels across that the model generates.
+            height: Pixels down that the model generates.
+
+        Returns:
+            The video, 0 to 1, grey in holes, and its mask, 1 in holes.
+        """
+        render = self.scaffold.render(request)
+        # A pixel is valid if all pixels that it covers are.
+        uncertainty = adaptive_max_pool2d(1 - render.confidence[:, None], (height, width))
+        valid = 1 - uncertainty > self.min_confidence
+        images = resize_images(render.images, width, height).permute(0, 3, 1, 2).float() / 255
+        return torch.where(valid, images, 0.5)[None], (~valid).float()[None]

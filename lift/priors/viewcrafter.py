@@ -1,231 +1,294 @@
-"""ViewCrafter: renders of what is known, with black holes, completed by a video diffusion model that was trained to."""
+"""ViewCrafter, a video diffusion model that completes renders with black holes."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from lift.depths import DepthEstimator
-from lift.io.image import resized
-from lift.priors import Asked, priors
-from lift.priors.diffusion.base import DiffusionPrior, finite, loaded
-from lift.priors.diffusion.viewcrafter_network import (
-    LATENT,
-    TIMES,
-    Networks,
-    ddim,
-    guided,
-    networks,
+from lift.io.image import resize_images
+from lift.priors import ClipRequest, priors
+from lift.priors.diffusion.base import DiffusionPrior
+from lift.priors.diffusion.clips import require_finite
+from lift.priors.diffusion.loading import load_model
+from lift.priors.diffusion.viewcrafter.checkpoint import (
+    LATENT_SCALE,
+    ViewCrafterModel,
+    build_model,
 )
+from lift.priors.diffusion.viewcrafter.ddim import NOISE_LEVELS, rescaled_guidance, sample_ddim
 from lift.types import Cameras, Depth
 from lift.warping.scaffold import Scaffold
 
-MEAN, SPREAD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-"""Of CLIP's pictures' channels."""
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+"""Mean of each colour channel that CLIP's pictures are normalised with."""
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Their standard deviation."""
 
 
 @priors.register("viewcrafter")
 class ViewCrafter(DiffusionPrior):
-    """ViewCrafter (Yu et al., 2024): the picture is moved by its depth, and a network completes the renders, whose holes are black.
+    """ViewCrafter (Yu et al., 2024): it completes depth-warped renders.
 
-    The renders' latents stand beside the noisy ones in the UNet's input, and the frame that the clip continues is told through CLIP. It is always given one
-    and the same text, which is therefore no setting. Where the original (github.com/Drexubery/ViewCrafter) renders points, here a surface is rendered,
-    without gaps between its pixels.
+    Holes of the renders are black. The latents of the renders are concatenated with the noisy
+    latents. The frame that the clip continues is embedded by CLIP. The text is always the same, so
+    it is no setting. The original (github.com/Drexubery/ViewCrafter) renders points. Here a surface
+    is rendered, without gaps between its pixels.
 
-    model: an id on the hub, or a folder, with a model.ckpt, or such a file. Drexubery/ViewCrafter_16 was trained with frames=16, ViewCrafter_25_512 with
-        size=512; that of ViewCrafter_25_sparse, for several pictures, is a file model_sparse.ckpt.
-    guidance: how far what is told is followed, 1 for as it is. rescale: share of the contrast that guidance adds which is taken away again.
-    eta: share of the noise that is fresh at every step, 0 for none. fps: frames a second that the network is told of, 10 in its training.
+    Args:
+        model: Name on the hub, a folder with a model.ckpt, or such a file.
+            Drexubery/ViewCrafter_16 was trained with frames=16, ViewCrafter_25_512 with size=512.
+            ViewCrafter_25_sparse, for several pictures, is a file model_sparse.ckpt.
+        guidance_scale: Scale of classifier-free guidance. 1 turns it off.
+        guidance_rescale: How much of the contrast that guidance adds is removed, 0 to 1.
+        eta: Amount of fresh noise at every step, 0 (none) to 1.
+        fps: Frames a second, an input of the network. 10 in training.
+        num_inference_steps: Denoising steps.
     """
 
     licence = "Apache-2.0"
-    costs_only = ("offload", "compile", "at_once", "decode")
-    pipeline = "ViewCrafter checkpoint"
-    index = "model.ckpt"
-    follows = "renders of the moved picture"
-    clip = 25
-    parts = {"unet": 2.68, "image_encoder": 1.18, "vae": 0.16, "resampler": 0.09}
-    working = 8.0
+    cost_settings = ("offload", "compile", "batch_size", "decode_chunk_size")
+    pipeline_class = "ViewCrafter checkpoint"
+    index_file = "model.ckpt"
+    control = "depth-warped renders"
+    trained_frames = 25
+    weight_memory = {"unet": 2.68, "image_encoder": 1.18, "vae": 0.16, "resampler": 0.09}
+    working_memory = 8.0
 
     def __init__(
         self,
         model: str = "Drexubery/ViewCrafter_25",
-        guidance: float = 7.5,
-        rescale: float = 0.7,
+        guidance_scale: float = 7.5,
+        guidance_rescale: float = 0.7,
         eta: float = 1.0,
         fps: int = 10,
-        steps: int = 50,
+        num_inference_steps: int = 50,
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,
         device: torch.device,
         **shared,
     ) -> None:
-        super().__init__(model, steps=steps, device=device, **shared)
-        if steps > TIMES:
-            raise ValueError(f"prior.steps is {steps}; choose {TIMES} or fewer")
-        if not guidance >= 1:
-            raise ValueError(f"prior.guidance is {guidance}; choose 1 or more")
-        for key, value in (("rescale", rescale), ("eta", eta)):
+        super().__init__(model, num_inference_steps=num_inference_steps, device=device, **shared)
+        if num_inference_steps > NOISE_LEVELS:
+            raise ValueError(
+                f"prior.num_inference_steps is {num_inference_steps}; "
+                f"choose {NOISE_LEVELS} or fewer"
+            )
+        if not guidance_scale >= 1:
+            raise ValueError(f"prior.guidance_scale is {guidance_scale}; choose 1 or more")
+        for key, value in (("guidance_rescale", guidance_rescale), ("eta", eta)):
             if not 0 <= value <= 1:
                 raise ValueError(f"prior.{key} is {value}; choose 0 to 1")
         if fps < 1:
             raise ValueError(f"prior.fps is {fps}; choose 1 or more")
-        self.guidance, self.rescale, self.eta, self.fps = guidance, rescale, eta, fps
+        self.guidance_scale = guidance_scale
+        self.guidance_rescale = guidance_rescale
+        self.eta = eta
+        self.fps = fps
         self.scaffold = Scaffold(depth, estimator)
 
     @cached_property
-    def pipe(self) -> Networks:
-        def load() -> Networks:
+    def pipe(self) -> ViewCrafterModel:
+        """The networks, loaded for the first clip."""
+
+        def load() -> ViewCrafterModel:
             from huggingface_hub import hf_hub_download
 
-            place = Path(self.model)
-            file = (
-                place / self.index
-                if place.is_dir()
-                else place
-                if place.is_file()
-                else hf_hub_download(self.model, self.index)
-            )
-            return networks(
+            path = Path(self.model)
+            if path.is_dir():
+                file = path / self.index_file
+            elif path.is_file():
+                file = path
+            else:
+                file = hf_hub_download(self.model, self.index_file)
+            return build_model(
                 torch.load(file, map_location="cpu", weights_only=True, mmap=True),
                 self.device,
                 self.dtype,
             )
 
-        return self._placed(loaded(load, self.model, self.pipeline))
+        return self._configure(load_model(load, self.model, self.pipeline_class))
 
-    def _placed(self, pipe: Networks) -> Networks:
-        from diffusers.hooks import apply_group_offloading, apply_layerwise_casting
+    def _configure(self, pipe: ViewCrafterModel) -> ViewCrafterModel:
+        from diffusers.hooks.group_offloading import apply_group_offloading
+        from diffusers.hooks.layerwise_casting import apply_layerwise_casting
 
         if self.precision == "float8":
             apply_layerwise_casting(pipe.unet, torch.float8_e4m3fn, self.dtype)
-        for part in pipe.modules.values():
+        for part in pipe.parts.values():
             if self.offload == "none" or self.device.type == "cpu":
                 part.to(self.device)
             elif self.offload == "group":
                 apply_group_offloading(
                     part, self.device, offload_type="leaf_level", use_stream=True
                 )
-        if self.compiled:
+        if self.compile:
             pipe.unet.compile()
         return pipe
 
     @contextmanager
-    def at_work(self, name: str) -> Iterator[nn.Module]:
-        """A part, on the device for as long as it works there."""
-        part = self.pipe.modules[name]
+    def on_device(self, name: str) -> Iterator[Any]:
+        """Move a network to the device while it runs, if `offload` asks for it.
+
+        Args:
+            name: Key of `ViewCrafterModel.parts`.
+
+        Yields:
+            The network.
+        """
+        network = self.pipe.parts[name]
         if self.offload == "model":
-            part.to(self.device)
-        yield part
+            network.to(self.device)
+        yield network
         if self.offload == "model":
-            part.to("cpu")
+            network.to("cpu")
 
     @torch.inference_mode()
-    def sampled(
+    def sample(
         self,
         pictures: UInt8[Tensor, "clip y x 3"],
         paths: Sequence[Cameras],
-        asked: Sequence[Asked],
+        requests: Sequence[ClipRequest],
     ) -> UInt8[Tensor, "clip frame y x 3"]:
-        generators = self.noise(asked)
-        known = torch.stack([self.encoded(video) for video in self.renders(pictures, asked)])
-        tokens, nothing = self.looked_at(pictures)
+        """Sample videos, as `DiffusionPrior.sample` says."""
+        generators = self.noise_generators(requests)
+        renders = self.renders(pictures, requests)
+        condition = torch.stack([self.encode_frames(video) for video in renders])
+        picture_tokens, empty_tokens = self.embed_pictures(pictures)
         text = self.pipe.text.to(self.device)
-        fps = torch.full((len(asked),), float(self.fps), device=self.device)
+        clips = len(requests)
+        fps = torch.full((clips,), float(self.fps), device=self.device)
 
-        def fresh() -> Tensor:
+        def fresh_noise() -> Tensor:
             return torch.stack(
-                [torch.randn(known.shape[1:], generator=rng) for rng in generators]
+                [torch.randn(condition.shape[1:], generator=rng) for rng in generators]
             ).to(self.device)
 
-        with self.at_work("unet") as unet, self.steps_shown(asked) as shown:
+        with self.on_device("unet") as unet, self.progress(requests) as advance:
 
-            def velocity(latents: Tensor, time: int) -> Tensor:
-                inputs, times = (
-                    torch.cat([latents, known], 2).to(self.dtype),
-                    torch.full_like(fps, time),
-                )
+            def predict_velocity(latents: Tensor, time: int) -> Tensor:
+                inputs = torch.cat([latents, condition], 2).to(self.dtype)
+                times = torch.full_like(fps, time)
 
-                def told(words: Tensor, image: Tensor) -> Tensor:
-                    return unet(
-                        inputs,
-                        times,
-                        fps,
-                        words.expand(len(asked), -1, -1),
-                        image.expand(len(asked), -1, -1),
-                    ).float()
+                def predict(words: Tensor, image: Tensor) -> Tensor:
+                    words = words.expand(clips, -1, -1)
+                    return unet(inputs, times, fps, words, image.expand(clips, -1, -1)).float()
 
-                given = told(text[1:], tokens)
+                conditional = predict(text[1:], picture_tokens)
+                if self.guidance_scale == 1:
+                    return conditional
                 # One after the other: together they take twice the memory and as long.
-                return (
-                    given
-                    if self.guidance == 1
-                    else guided(told(text[:1], nothing), given, self.guidance, self.rescale)
+                unconditional = predict(text[:1], empty_tokens)
+                return rescaled_guidance(
+                    unconditional, conditional, self.guidance_scale, self.guidance_rescale
                 )
 
-            latents = ddim(velocity, fresh(), self.steps, self.eta, self.pipe.scale, fresh, shown)
-        return torch.stack([self.decoded(video) for video in finite(latents)])
+            latents = sample_ddim(
+                predict_velocity,
+                fresh_noise(),
+                self.num_inference_steps,
+                self.eta,
+                self.pipe.scale,
+                fresh_noise,
+                advance,
+            )
+        return torch.stack([self.decode_latents(video) for video in require_finite(latents)])
 
     def renders(
-        self, pictures: UInt8[Tensor, "clip y x 3"], asked: Sequence[Asked]
+        self, pictures: UInt8[Tensor, "clip y x 3"], requests: Sequence[ClipRequest]
     ) -> UInt8[Tensor, "clip frame y x 3"]:
-        """What is known of each clip's views, black where nothing is; the pictures before it."""
-        down, across = pictures.shape[1:3]
+        """Render what the frames so far show of each clip's views.
+
+        Args:
+            pictures: First frame of each clip, at the size that the model generates.
+            requests: The clips.
+
+        Returns:
+            The pictures, then the renders, black in holes, 0 to 255.
+        """
+        height, width = pictures.shape[1:3]
         videos = []
-        for one in asked:
-            rendered = self.scaffold.rendered(one)
-            black = rendered.images * (rendered.confidence > 0)[..., None]
-            videos.append(resized(black, across, down))
+        for request in requests:
+            render = self.scaffold.render(request)
+            images = render.images * (render.confidence > 0)[..., None]
+            videos.append(resize_images(images, width, height))
         videos = torch.stack(videos).to(pictures.device)
         videos[:, 0] = pictures
         return videos
 
-    def encoded(self, video: UInt8[Tensor, "frame y x 3"]) -> Float[Tensor, "frame 4 h w"]:
-        with self.at_work("vae") as vae:
-            planes = [
-                planes_of(some).to(self.device, self.dtype) for some in video.split(self.decode)
-            ]
-            return (
-                LATENT * torch.cat([vae.encode(some).latent_dist.mode() for some in planes]).float()
-            )
+    def encode_frames(self, video: UInt8[Tensor, "frame y x 3"]) -> Float[Tensor, "frame 4 h w"]:
+        """Encode frames in chunks.
 
-    def decoded(self, latents: Float[Tensor, "frame 4 h w"]) -> UInt8[Tensor, "frame y x 3"]:
-        with self.at_work("vae") as vae:
-            planes = torch.cat(
-                [
-                    vae.decode(some).sample.float()
-                    for some in (latents / LATENT).to(self.dtype).split(self.decode)
-                ]
-            )
+        Args:
+            video: Frames, 0 to 255.
+
+        Returns:
+            Scaled latents, as the UNet has them.
+        """
+        with self.on_device("vae") as vae:
+            chunks = [
+                to_planes(chunk).to(self.device, self.dtype)
+                for chunk in video.split(self.decode_chunk_size)
+            ]
+            latents = torch.cat([vae.encode(chunk).latent_dist.mode() for chunk in chunks])
+            return LATENT_SCALE * latents.float()
+
+    def decode_latents(self, latents: Float[Tensor, "frame 4 h w"]) -> UInt8[Tensor, "frame y x 3"]:
+        """Decode the latents of one video in chunks.
+
+        Args:
+            latents: Scaled latents, as the UNet has them.
+
+        Returns:
+            The frames, 0 to 255.
+        """
+        with self.on_device("vae") as vae:
+            chunks = (latents / LATENT_SCALE).to(self.dtype).split(self.decode_chunk_size)
+            planes = torch.cat([vae.decode(chunk).sample.float() for chunk in chunks])
         return ((planes / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
-    def looked_at(
+    def embed_pictures(
         self, pictures: UInt8[Tensor, "clip y x 3"]
     ) -> tuple[Float[Tensor, "clip token context"], Float[Tensor, "1 token context"]]:
-        """What the UNet is told of each picture, and of none, which is grey."""
+        """Compute the UNet's image tokens.
+
+        Args:
+            pictures: First frame of each clip, 0 to 255.
+
+        Returns:
+            The tokens of each picture, and those of a grey one, for guidance.
+        """
         from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import (
-            _resize_with_antialiasing as smaller,
+            _resize_with_antialiasing,
         )
 
-        planes = torch.cat(
-            [planes_of(pictures), torch.zeros(1, 3, *pictures.shape[1:3], device=pictures.device)]
-        ).to(self.device)
-        mean, spread = (
-            torch.tensor(value, device=self.device)[:, None, None] for value in (MEAN, SPREAD)
+        grey = torch.zeros(1, 3, *pictures.shape[1:3], device=pictures.device)
+        planes = torch.cat([to_planes(pictures), grey]).to(self.device)
+        mean, std = (
+            torch.tensor(value, device=self.device)[:, None, None]
+            for value in (CLIP_MEAN, CLIP_STD)
         )
-        with self.at_work("image_encoder") as tower:
-            small = smaller(planes, (tower.size, tower.size)) / 2 + 0.5
-            patches = tower(((small - mean) / spread).to(self.dtype))
-        with self.at_work("resampler") as resampler:
+        with self.on_device("image_encoder") as encoder:
+            small = _resize_with_antialiasing(planes, (encoder.size, encoder.size)) / 2 + 0.5
+            patches = encoder(((small - mean) / std).to(self.dtype))
+        with self.on_device("resampler") as resampler:
             tokens = resampler(patches)
         return tokens[:-1], tokens[-1:]
 
 
-def planes_of(images: UInt8[Tensor, "frame y x 3"]) -> Float[Tensor, "frame 3 y x"]:
-    """From -1 to 1."""
+def to_planes(images: UInt8[Tensor, "frame y x 3"]) -> Float[Tensor, "frame 3 y x"]:
+    """Turn images into planes of values from -1 to 1.
+
+    Args:
+        images: Colours, 0 to 255.
+
+    Returns:
+        Colours, -1 to 1.
+    """
     return 2 * images.permute(0, 3, 1, 2).float() / 255 - 1

@@ -1,4 +1,4 @@
-"""A stand-in for a video generator: what depth alone can show."""
+"""A prior without a network: the input picture, warped by its depth."""
 
 import hashlib
 import math
@@ -8,110 +8,145 @@ import numpy as np
 import torch
 
 from lift.priors import VideoPrior, priors
-from lift.runtime.parallel import each
+from lift.runtime.parallel import parallel_map
 from lift.types import Cameras, Clip, Depth, Frames
-from lift.warping.fill import by_network, enclosed, fill_behind, without_gaps
-from lift.warping.surface import Surface, matrices_of
+from lift.warping.fill import close_gaps, fill_behind, fill_with_network, interior_holes
+from lift.warping.surface import Surface, camera_matrices
 
 
 @priors.register("warp")
 class Warp(VideoPrior):
-    """Moves the picture by its depth and fills what comes into view from the background; exact cameras, nothing to download.
+    """Warp the input by its depth and fill holes. Exact cameras, no download.
 
-    The picture, and whatever had to be filled in later frames, is one growing textured surface, cut where depth jumps; every frame
-    is a picture of it, so all branches of the tree agree. A hole is filled once and is part of the scene from then on: in the frame that
-    first shows it or, by the network, in the clip's last, which shows it whole. Deterministic: the seed changes nothing.
+    The picture, and all that is filled in later frames, is one growing textured surface. It is cut
+    at depth edges. Every frame is a render of this surface, so all branches of the tree are
+    consistent. A hole is filled once, from the background, and is part of the scene from then on.
+    It is filled in the frame that shows it first. Only the network fills it in the clip's last
+    frame, which shows all of it.
+    The result is deterministic and ignores the seed.
 
-    jump: the step of inverse depth between neighbouring pixels, in units of 1 / typical depth, at which the surface is cut.
-    fill: what holes are filled with, always from what lies behind: `patches` copies texture, `network` asks a small network that comes with
-        the package, `telea` is OpenCV's inpainting (Telea 2004), `smooth` has no texture.
+    Args:
+        edge_threshold: Step of inverse depth between neighbouring pixels at which the surface is
+            cut, in units of 1 / typical depth. Above 0.
+        fill: How holes are filled, always from the background: `patches` copies texture, `network`
+            uses a small network of the package, `telea` is OpenCV's inpainting (Telea, 2004),
+            `smooth` has no texture.
     """
 
-    follows = "poses"
-    agree = True
+    control = "poses"
+    multiview_consistent = True
     exact_depth = True
 
     def __init__(
         self,
-        jump: float = 0.04,
+        edge_threshold: float = 0.04,
         fill: Literal["network", "patches", "telea", "smooth"] = "network",
         *,
         depth: Depth,
     ) -> None:
-        if not 0 < jump < math.inf:
-            raise ValueError(f"prior.jump is {jump}; choose a positive number")
-        self.jump, self.fill, self.depth = jump, fill, depth
+        if not 0 < edge_threshold < math.inf:
+            raise ValueError(f"prior.edge_threshold is {edge_threshold}; choose a positive number")
+        self.edge_threshold = edge_threshold
+        self.fill: Literal["network", "patches", "telea", "smooth"] = fill
+        self.depth = depth
         self._surface: Surface | None = None
-        self._seen: list[bytes] = []
+        self._digests: list[bytes] = []
 
     def __call__(self, frames: Frames, cameras: Cameras, clip: Clip, seed: int) -> Frames:
-        size = tuple(frames.images.shape[1:3])
+        """Render the new frames of a clip, with depth, as `VideoPrior` says.
+
+        Args:
+            frames: Frames so far, with depth.
+            cameras: Their cameras.
+            clip: The clip to generate.
+            seed: Not used.
+
+        Returns:
+            One frame a camera of `clip`, with depth.
+
+        Raises:
+            ValueError: If sizes differ, depth is missing, or a frame shows no known surface.
+        """
+        height, width = frames.images.shape[1:3]
+        size = (height, width)
         if tuple(self.depth.depth.shape) != size:
             raise ValueError(
                 f"the input's depth is {tuple(self.depth.depth.shape)} pixels, its picture {size}"
             )
         if len(frames) > 1 and frames.depth is None:
             raise ValueError("prior 'warp' continues frames with depth; these have none")
-        surface, matrices = self._remembered(frames, cameras), matrices_of(clip.cameras)
-        if ahead := self.fill == "network":
-            # What is remembered grows in the order of the frames, whoever asks and whatever was asked before: here grows a copy.
+        surface = self._surface_of(frames, cameras)
+        matrices = camera_matrices(clip.cameras)
+        if self.fill == "network":
+            # The remembered surface grows in the order of the frames, whatever was generated
+            # before. So the clip fills a copy.
             surface = surface.copy()
-            self._fill_ahead(surface, *matrices[-1], size)
-        images, depths = [], []
+            self._fill_last_view(surface, *matrices[-1], size)
+        images = []
+        depths = []
         for to_camera, intrinsics in matrices:
-            view = surface.look(to_camera, intrinsics, size[1], size[0])
+            view = surface.render(to_camera, intrinsics, width, height)
             hole = view.hole
             if hole.all():
                 raise ValueError(
-                    f"clip {clip.name!r} shows nothing known in frame {len(images) + 1}; choose a smaller motion"
+                    f"clip {clip.name!r} shows nothing known in frame {len(images) + 1}; "
+                    "choose a smaller motion"
                 )
             view.rgb, inverse = fill_behind(view.rgb, view.inverse, hole, view.front, self.fill)
-            image = np.clip(np.rint(surface.soften(view)), 0, 255).astype(np.uint8)
-            depth = surface.recede((1 / inverse).astype(np.float32), hole, to_camera, intrinsics)
+            image = np.clip(np.rint(surface.antialias(view)), 0, 255).astype(np.uint8)
+            depth = surface.push_back((1 / inverse).astype(np.float32), hole, to_camera, intrinsics)
             surface.add(image, depth, hole, to_camera, intrinsics)
-            if not ahead:
-                self._seen.append(_digest(image, depth, to_camera, intrinsics))
+            if surface is self._surface:
+                self._digests.append(_digest(image, depth, to_camera, intrinsics))
             images.append(torch.from_numpy(image))
             depths.append(torch.from_numpy(depth))
         device = frames.images.device
         return Frames(torch.stack(images).to(device), torch.stack(depths).to(device))
 
-    def _fill_ahead(
+    def _fill_last_view(
         self, surface: Surface, to_camera: np.ndarray, intrinsics: np.ndarray, size: tuple[int, int]
     ) -> None:
-        """What will have come into view behind things by the clip's last frame, which shows it whole; frame by frame it would be strips."""
-        view = surface.look(to_camera, intrinsics, size[1], size[0])
+        """Fill the holes within the clip's last view. Frame by frame they would be strips."""
+        view = surface.render(to_camera, intrinsics, size[1], size[0])
         hole = view.hole
-        within = enclosed(hole)
-        if within.any() and not hole.all():
+        inner_hole = interior_holes(hole)
+        if inner_hole.any() and not hole.all():
             smooth, inverse = fill_behind(view.rgb, view.inverse, hole, view.front, "smooth")
-            image = np.clip(np.rint(by_network(smooth, inverse, within)), 0, 255).astype(np.uint8)
-            depth = surface.recede((1 / inverse).astype(np.float32), within, to_camera, intrinsics)
-            surface.add(image, depth, within, to_camera, intrinsics)
+            filled = fill_with_network(smooth, inverse, inner_hole)
+            image = np.clip(np.rint(filled), 0, 255).astype(np.uint8)
+            depth = (1 / inverse).astype(np.float32)
+            depth = surface.push_back(depth, inner_hole, to_camera, intrinsics)
+            surface.add(image, depth, inner_hole, to_camera, intrinsics)
 
-    def _remembered(self, frames: Frames, cameras: Cameras) -> Surface:
-        """The surface of all frames so far: the one at hand if it was made of just these, else built again from them."""
+    def _surface_of(self, frames: Frames, cameras: Cameras) -> Surface:
+        """Return the surface of all frames so far.
+
+        The remembered surface is used if it was built from the first of these frames. Otherwise the
+        surface is rebuilt.
+        """
         images = frames.images.cpu().numpy()
-        first = without_gaps(self.depth)
-        depths = [first, *(frames.depth[1:].cpu().numpy() if frames.depth is not None else ())]
-        views = list(zip(images, depths, *zip(*matrices_of(cameras), strict=True), strict=True))
-        seen = each(lambda view: _digest(*view), views)
-        if self._surface is None or self._seen != seen[: len(self._seen)]:
-            self._surface, self._seen = Surface(self.depth.typical, self.jump), []
-        for image, depth, to_camera, intrinsics in views[len(self._seen) :]:
+        depths = [close_gaps(self.depth)]
+        if frames.depth is not None:
+            depths += list(frames.depth[1:].cpu().numpy())
+        views = list(zip(images, depths, *zip(*camera_matrices(cameras), strict=True), strict=True))
+        digests = parallel_map(lambda view: _digest(*view), views)
+        if self._surface is None or self._digests != digests[: len(self._digests)]:
+            self._surface = Surface(self.depth.typical, self.edge_threshold)
+            self._digests = []
+        for image, depth, to_camera, intrinsics in views[len(self._digests) :]:
             height, width = depth.shape
             new = (
-                self._surface.look(to_camera, intrinsics, width, height).hole
-                if self._surface.layers
+                self._surface.render(to_camera, intrinsics, width, height).hole
+                if self._surface.num_layers
                 else np.ones(depth.shape, bool)
             )
             self._surface.add(image, depth, new, to_camera, intrinsics)
-        self._seen = seen
+        self._digests = digests
         return self._surface
 
 
 def _digest(*arrays: np.ndarray) -> bytes:
-    state = hashlib.sha256()  # in hardware on most processors, so the fastest of the good ones
+    state = hashlib.sha256()  # most processors have instructions for it
     for array in arrays:
         state.update(np.ascontiguousarray(array).data)
     return state.digest()

@@ -1,11 +1,15 @@
-"""Gaussians to pictures.
+"""Renderers: from 3D Gaussians to pictures.
 
-The image model, the same in every renderer (3D Gaussian splatting, Kerbl et al. 2023, with the constants of gsplat 1.5.3, so that
-scenes look alike wherever they are shown):
-- a Gaussian in front of NEAR is projected with the local affine approximation (EWA), its offset clamped to 1.3 times the field of
-  view before the Jacobian, and BLUR is added to the diagonal of its 2D covariance;
-- a pixel's alpha is min(MAX_ALPHA, opacity * exp(-0.5 d^T cov2d^-1 d)); below MIN_ALPHA it is dropped;
-- compositing goes front to back by z-depth of the means and stops before transmittance would fall to MIN_TRANSMITTANCE or below.
+All renderers share one image model, that of 3D Gaussian splatting (Kerbl et al. 2023) with the
+constants of gsplat 1.5.3, so that scenes look alike in other viewers:
+
+- A Gaussian in front of NEAR_PLANE is projected with the local affine approximation (EWA). Its
+  offset is clamped to 1.3 times the field of view before the Jacobian is computed, and EPS2D is
+  added to the diagonal of its 2D covariance.
+- A pixel's alpha is min(MAX_ALPHA, opacity * exp(-0.5 d^T cov2d^-1 d)). Below MIN_ALPHA it is
+  dropped.
+- Compositing goes front to back by z-depth of the means. It stops before the transmittance
+  would fall to MIN_TRANSMITTANCE or below.
 """
 
 from abc import ABC, abstractmethod
@@ -16,17 +20,27 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift.registry import Registry
-from lift.runtime.jit import fused
-from lift.spherical_harmonics import seen_from
+from lift.runtime.jit import can_use_triton
+from lift.spherical_harmonics import evaluate_from
 from lift.types import Cameras, Gaussians, Render
 
-NEAR = 0.01
-BLUR = 0.3
+NEAR_PLANE = 0.01
+"""Smallest z-depth of a visible Gaussian, in units of the scene."""
+
+EPS2D = 0.3
+"""Variance added to every Gaussian in the picture, in squared pixels."""
+
 MIN_ALPHA = 1 / 255
+"""Alpha below which a Gaussian does not contribute to a pixel."""
+
 MAX_ALPHA = 0.999
+"""Largest alpha of a Gaussian at a pixel."""
+
 MIN_TRANSMITTANCE = 1e-4
+"""Transmittance that compositing leaves at least."""
+
 MIN_COVERAGE = 1e-6
-"""What a sum of depths is at least divided by: where nothing was hit it is 0."""
+"""Smallest divisor of depth sums. Where nothing was hit, the sum and the depth are 0."""
 
 Sums = tuple[
     Float[Tensor, "view height width 3"],
@@ -34,9 +48,10 @@ Sums = tuple[
     Float[Tensor, "view height width"],
     dict,
 ]
+"""Alpha-weighted sums of colour, of one (coverage) and of z-depth; and further information."""
 
 
-def finish(
+def compose(
     rgb: Float[Tensor, "view height width 3"],
     alpha: Float[Tensor, "view height width"],
     depth_sum: Float[Tensor, "view height width"],
@@ -46,29 +61,40 @@ def finish(
     Float[Tensor, "view height width"],
     Float[Tensor, "view height width"],
 ]:
-    """Sums as a picture over a background, its coverage and its expected depth."""
+    """Compose sums with a background.
+
+    Args:
+        rgb: Alpha-weighted sum of colour, over black.
+        alpha: Coverage in [0, 1].
+        depth_sum: Alpha-weighted sum of z-depth.
+        background: Colour behind everything, one or one a view; None is black.
+
+    Returns:
+        Colour over the background, coverage, and expected z-depth.
+    """
     if background is not None:
         rgb = rgb + (1 - alpha)[..., None] * background[..., None, None, :]
     return rgb, alpha, depth_sum / alpha.clamp(min=MIN_COVERAGE)
 
 
 class Renderer(ABC):
-    """Renders canonical Gaussians, or one set a view, from every camera; differentiable in Gaussians and cameras.
+    """Render Gaussians, shared or one set a view, from every camera.
 
-    A constructor may ask for (keyword-only) `device` (torch.device).
+    Renders are differentiable in Gaussians and cameras. A constructor may take the keyword-only
+    parameter `device` (torch.device), which the pipeline passes.
     """
 
     device = torch.device("cpu")
-    """Where its inputs must lie."""
+    """Device that the inputs must be on."""
 
-    own_threads = False
-    """Whether its loops run on threads of their own, for which torch's had better make room."""
+    has_thread_pool = False
+    """Whether the renderer runs threads of its own, for which torch should use fewer."""
 
-    finish: Callable[..., tuple[Tensor, Tensor, Tensor]] = staticmethod(finish)
-    """A renderer may bring a faster twin of the function above."""
+    compose: Callable[..., tuple[Tensor, Tensor, Tensor]] = staticmethod(compose)
+    """The function above, or a faster equivalent."""
 
-    colors: Callable[..., Tensor] = staticmethod(seen_from)
-    """A renderer may bring a faster twin of `lift.spherical_harmonics.seen_from`."""
+    evaluate_colors: Callable[..., Tensor] = staticmethod(evaluate_from)
+    """`lift.spherical_harmonics.evaluate_from`, or a faster equivalent."""
 
     def __call__(
         self,
@@ -76,28 +102,48 @@ class Renderer(ABC):
         cameras: Cameras,
         background: Float[Tensor, "*view 3"] | None = None,
     ) -> Render:
-        """background: colour behind everything, black if None; one, or one a view."""
-        if fused(*gaussians.tensors().values()):
+        """Render one picture a camera.
+
+        Args:
+            gaussians: The scene, shared by the views or one set a view.
+            cameras: The cameras, one a view.
+            background: Colour behind everything, one or one a view; None is black.
+
+        Returns:
+            The renders. `info["radii"]` [view gaussian] are radii in pixels, 0 where culled.
+        """
+        if can_use_triton(*gaussians.tensors().values()):
             from lift.renderers.cuda import shading as shading
 
-            colors = shading.seen_from(gaussians.sh_coeffs, gaussians.means, cameras.centers)
+            colors = shading.evaluate_from(gaussians.sh_coeffs, gaussians.means, cameras.centers)
             rgb, alpha, depth_sum, info = self.rasterize(gaussians, colors, cameras)
             rgb, depth = shading.compose(
                 rgb, alpha, depth_sum, rgb.new_zeros(3) if background is None else background
             )
             return Render(rgb, alpha, depth, info)
-        colors = self.colors(gaussians.sh_coeffs, gaussians.means, cameras.centers)
+        colors = self.evaluate_colors(gaussians.sh_coeffs, gaussians.means, cameras.centers)
         rgb, alpha, depth_sum, info = self.rasterize(gaussians, colors, cameras)
-        return Render(*self.finish(rgb, alpha, depth_sum, background), info)
+        return Render(*self.compose(rgb, alpha, depth_sum, background), info)
 
     @abstractmethod
     def rasterize(
         self, gaussians: Gaussians, colors: Float[Tensor, "view gaussian 3"], cameras: Cameras
     ) -> Sums:
-        """Alpha-weighted sums of colour, of one (alpha) and of z-depth, all over black. The Gaussians' own sh_coeffs are not looked at."""
+        """Sum colour, coverage and z-depth over black.
+
+        Args:
+            gaussians: The scene, shared by the views or one set a view; its `sh_coeffs` are not
+                used.
+            colors: Colours of the Gaussians in every view.
+            cameras: The cameras, one a view.
+
+        Returns:
+            Alpha-weighted sums of colour, of one (coverage) and of z-depth; and a dictionary
+            with `radii` [view gaussian] in pixels, 0 where culled.
+        """
 
     def warm_up(self) -> None:  # noqa: B027
-        """Whatever must be compiled or loaded before the first picture; called when a run starts."""
+        """Compile or load what the first render needs; called when a run starts."""
 
 
 renderers: Registry[Renderer] = Registry("renderer", Renderer)

@@ -1,4 +1,6 @@
-"""gsplat's CUDA rasteriser (Ye et al., "gsplat: An Open-Source Library for Gaussian Splatting", JMLR 2025)."""
+"""gsplat's CUDA rasteriser."""
+
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -7,19 +9,27 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 from lift.geometry import pinhole
-from lift.renderers import BLUR, NEAR, Renderer, Sums, renderers
-from lift.runtime.jit import fused
+from lift.renderers import EPS2D, NEAR_PLANE, Renderer, Sums, renderers
+from lift.runtime.jit import can_use_triton
 from lift.types import Cameras, Gaussians
 
 TILE = 16
-"""Pixels across that gsplat's rasteriser composes together."""
+"""Side of gsplat's tiles in pixels."""
 
 
 @renderers.register("gsplat")
 class Gsplat(Renderer):
-    """gsplat's kernels on a CUDA device, float32, behind a projection of our own (`projection_triton`) where Triton is, as with torch on Linux.
+    """Render with gsplat's kernels on a CUDA device in float32.
 
-    gsplat compiles its kernels on first use (about a minute, with nvcc and ninja).
+    Where Triton is installed, as with torch on Linux, the projection is that of
+    `lift.renderers.cuda.projection`. gsplat compiles its kernels on first use, which takes about
+    a minute and needs nvcc and ninja.
+
+    Raises:
+        ValueError: If torch finds no CUDA device.
+
+    Reference:
+        Ye et al., "gsplat: An Open-Source Library for Gaussian Splatting", JMLR 2025.
     """
 
     licence = "Apache-2.0"
@@ -29,21 +39,36 @@ class Gsplat(Renderer):
     def __init__(self) -> None:
         if not torch.cuda.is_available():
             raise ValueError(
-                "renderer.name is gsplat, which needs a CUDA device, and torch finds none; choose numba or reference"
+                "renderer.name is gsplat, which needs a CUDA device, and torch finds none; "
+                "choose numba or reference"
             )
         import gsplat
 
-        self._gsplat = gsplat
+        self._gsplat: Any = gsplat
         self.device = torch.device("cuda", torch.cuda.current_device())
 
     def rasterize(
         self, gaussians: Gaussians, colors: Float[Tensor, "view gaussian 3"], cameras: Cameras
     ) -> Sums:
+        """Sum colour, coverage and z-depth over black.
+
+        Args:
+            gaussians: The scene, shared by the views or one set a view.
+            colors: Colours of the Gaussians in every view.
+            cameras: The cameras, one a view.
+
+        Returns:
+            The sums, and a dictionary with `radii` in pixels.
+
+        Raises:
+            ValueError: If the colours are not float32 on a CUDA device.
+        """
         if colors.device.type != "cuda" or colors.dtype != torch.float32:
             raise ValueError(
-                f"renderer.name is gsplat, which takes float32 on a CUDA device, not {colors.dtype} on {colors.device}"
+                "renderer.name is gsplat, which takes float32 on a CUDA device, "
+                f"not {colors.dtype} on {colors.device}"
             )
-        if colors.shape[1] == 0:  # its kernels want something to draw
+        if colors.shape[1] == 0:  # its kernels cannot draw nothing
             empty = colors.new_zeros(len(colors), cameras.height, cameras.width, 5)
             return (
                 empty[..., :3],
@@ -51,7 +76,7 @@ class Gsplat(Renderer):
                 empty[..., 4],
                 {"radii": colors.new_zeros(len(colors), 0)},
             )
-        every = (
+        inputs = (
             gaussians.means,
             gaussians.quats,
             gaussians.scales,
@@ -60,20 +85,20 @@ class Gsplat(Renderer):
             cameras.world_to_camera,
             cameras.intrinsics,
         )
-        sums, alpha, radii = (self._drawn if fused(*every) else self._drawn_by_gsplat)(
-            gaussians, colors, cameras
-        )
-        rgb, depth_sum = _Channels.apply(sums)
+        draw = self._draw if can_use_triton(*inputs) else self._draw_without_triton
+        sums, alpha, radii = draw(gaussians, colors, cameras)
+        rgb, depth_sum = _SplitChannels.apply(sums)
         return rgb, alpha[..., 0], depth_sum, {"radii": radii}
 
-    def _drawn(
+    def _draw(
         self, gaussians: Gaussians, colors: Tensor, cameras: Cameras
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Sums of colour and z-depth, coverage, and radii."""
+        """Return sums of colour and z-depth, coverage, and radii."""
         from lift.renderers.cuda.projection import project
 
-        width, height = cameras.width, cameras.height
-        places, conics, features, covers, depths, boxes, radii = project(
+        width = cameras.width
+        height = cameras.height
+        means2d, conics, features, opacities, depths, boxes, radii = project(
             gaussians.means,
             gaussians.quats,
             gaussians.scales,
@@ -85,24 +110,29 @@ class Gsplat(Renderer):
             height,
         )
         tiles = -(-width // TILE), -(-height // TILE)
-        _, keys, order = self._gsplat.isect_tiles(places, boxes, depths, TILE, *tiles)
+        _, keys, order = self._gsplat.isect_tiles(means2d, boxes, depths, TILE, *tiles)
         starts = self._gsplat.isect_offset_encode(keys, len(colors), *tiles)
         return *self._gsplat.rasterize_to_pixels(
-            places, conics, features, covers, width, height, TILE, starts, order
+            means2d, conics, features, opacities, width, height, TILE, starts, order
         ), radii
 
-    def _drawn_by_gsplat(
+    def _draw_without_triton(
         self, gaussians: Gaussians, colors: Tensor, cameras: Cameras
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The same without Triton."""
-        per_view, count = gaussians.means.ndim == 3, colors.shape[1]
-        viewmats, intrinsics = cameras.world_to_camera, cameras.intrinsics
+        """Return what `_draw` does, with the projection of gsplat."""
+        per_view = gaussians.means.ndim == 3
+        count = colors.shape[1]
+        viewmats = cameras.world_to_camera
+        intrinsics = cameras.intrinsics
         if intrinsics.requires_grad:
-            viewmats, intrinsics = _Intrinsics.apply(viewmats, intrinsics), intrinsics.detach()
+            viewmats = _IntrinsicsGradient.apply(viewmats, intrinsics)
+            intrinsics = intrinsics.detach()
         if per_view:  # a batch of scenes, each with one camera
-            viewmats, intrinsics = viewmats[:, None], intrinsics[:, None]
-            gaussians, colors = _padded(gaussians, -count % 32), pad(colors, (0, 0, 0, -count % 32))
-        shown, alpha, info = self._gsplat.rasterization(
+            viewmats = viewmats[:, None]
+            intrinsics = intrinsics[:, None]
+            gaussians = _pad(gaussians, -count % 32)
+            colors = pad(colors, (0, 0, 0, -count % 32))
+        sums, alpha, info = self._gsplat.rasterization(
             gaussians.means,
             gaussians.quats,
             gaussians.scales,
@@ -112,34 +142,37 @@ class Gsplat(Renderer):
             intrinsics,
             cameras.width,
             cameras.height,
-            near_plane=NEAR,
-            eps2d=BLUR,
+            near_plane=NEAR_PLANE,
+            eps2d=EPS2D,
             packed=False,
             render_mode="RGB+D",
         )
         radii = info["radii"]
         if per_view:
-            shown, alpha, radii = shown[:, 0], alpha[:, 0], radii[:, 0, :count]
-        return shown, alpha, radii.amax(-1)
+            sums = sums[:, 0]
+            alpha = alpha[:, 0]
+            radii = radii[:, 0, :count]
+        return sums, alpha, radii.amax(-1)
 
     def warm_up(self) -> None:
-        """Compiles gsplat's kernels, or loads them, by drawing one Gaussian."""
+        """Compile gsplat's kernels, or load them, by rendering one Gaussian."""
         quats = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
-        one = Gaussians(
+        gaussians = Gaussians(
             torch.tensor([[0.0, 0.0, 1.0]]),
             quats,
             torch.full((1, 3), 0.1),
             torch.ones(1),
             torch.zeros(1, 1, 3),
         )
-        self(one.to(self.device), pinhole(16, 16, 16.0).to(self.device))
+        self(gaussians.to(self.device), pinhole(16, 16, 16.0).to(self.device))
 
 
-class _Intrinsics(torch.autograd.Function):
-    """viewmats themselves, through which `intrinsics` get the gradient that gsplat does not give them.
+class _IntrinsicsGradient(torch.autograd.Function):
+    """Return viewmats unchanged, and give `intrinsics` the gradient that gsplat does not compute.
 
-    It does give one for whatever linear map takes the world to the camera, and K x = K0 (K0^-1 K) x, where K0 is K as a constant: so K0^-1 K,
-    which is the identity, is that map's part, and K has its gradient from there.
+    gsplat computes the gradient of any linear map from world to camera. With K0 equal to K but
+    constant, K x = K0 (K0^-1 K) x. The factor K0^-1 K, which is the identity, is part of that map,
+    and through it K gets its gradient.
     """
 
     @staticmethod
@@ -151,46 +184,42 @@ class _Intrinsics(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, outer: Tensor) -> tuple[Tensor, Tensor]:
         viewmats, intrinsics = ctx.saved_tensors
-        by_change = (outer @ viewmats.mT)[:, :3, :3]
-        every = (
-            torch.linalg.inv_ex(intrinsics)[0].mT @ by_change
-        )  # its plain twin would wait for the device, to look for errors
-        pinhole = torch.zeros_like(
-            every
-        )  # a pinhole has focal lengths and a principal point, nothing else
-        pinhole[:, :2, 2], pinhole[:, 0, 0], pinhole[:, 1, 1] = (
-            every[:, :2, 2],
-            every[:, 0, 0],
-            every[:, 1, 1],
-        )
-        return outer, pinhole
+        by_map = (outer @ viewmats.mT)[:, :3, :3]
+        # `inv` would wait for the device to look for errors.
+        by_intrinsics = torch.linalg.inv_ex(intrinsics)[0].mT @ by_map
+        # A pinhole camera has focal lengths and a principal point, nothing else.
+        free = torch.zeros_like(by_intrinsics)
+        free[:, :2, 2] = by_intrinsics[:, :2, 2]
+        free[:, 0, 0] = by_intrinsics[:, 0, 0]
+        free[:, 1, 1] = by_intrinsics[:, 1, 1]
+        return outer, free
 
 
-class _Channels(torch.autograd.Function):
-    """Colour and depth of one picture, not copied; backwards they are joined at once, where slices would each fill a picture with zeros."""
+class _SplitChannels(torch.autograd.Function):
+    """Return colour and depth of one picture as views.
+
+    The backward pass joins them at once. Slices would each fill a picture with zeros.
+    """
 
     @staticmethod
-    def forward(ctx, shown: Tensor) -> tuple[Tensor, Tensor]:
-        return shown[..., :3], shown[..., 3]
+    def forward(ctx, sums: Tensor) -> tuple[Tensor, Tensor]:
+        return sums[..., :3], sums[..., 3]
 
     @staticmethod
     def backward(ctx, by_rgb: Tensor, by_depth: Tensor) -> Tensor:
         return torch.cat([by_rgb, by_depth[..., None]], dim=-1)
 
 
-def _padded(gaussians: Gaussians, extra: int) -> Gaussians:
-    """With `extra` invisible ones a view. gsplat 1.5.3 sums camera gradients over warps of 32 threads that it tells apart by camera but
-    not by batch, so a warp that spans two views gives the one's gradient to the other.
+def _pad(gaussians: Gaussians, extra: int) -> Gaussians:
+    """Add `extra` invisible Gaussians to every view.
+
+    gsplat 1.5.3 sums camera gradients over warps of 32 threads. It tells threads apart by camera
+    but not by batch, so a warp that spans two views gives one's gradient to the other.
     """
-    means = pad(gaussians.means, (0, 0, 0, extra), value=-1.0)
-    quats, scales = (
+    return Gaussians(
+        pad(gaussians.means, (0, 0, 0, extra), value=-1.0),
         pad(gaussians.quats, (0, 0, 0, extra), value=1.0),
         pad(gaussians.scales, (0, 0, 0, extra), value=1e-6),
-    )
-    return Gaussians(
-        means,
-        quats,
-        scales,
         pad(gaussians.opacities, (0, extra)),
         pad(gaussians.sh_coeffs, (0, 0, 0, 0, 0, extra)),
     )

@@ -1,4 +1,7 @@
-"""Many pictures, or many scenes of a dataset, through the pipeline, each a run of its own, spread over processes: whoever is free takes the next."""
+"""Run the pipeline on many pictures, or on many scenes of a dataset, in several processes.
+
+Each picture is a run of its own. A free process takes the next one.
+"""
 
 import gc
 import json
@@ -8,31 +11,50 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
-from lift.errors import is_interrupt, is_users, one_line
+from lift.errors import format_error, is_interrupt, is_user_error
 from lift.registry import ComponentError
 from lift.runtime import distributed
+
+_MAX_LISTED = 5
+"""Largest number of missing files that a message names."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a picture or scene: the result, or why there is none."""
+    """The result of one picture or scene, or why there is none."""
 
     name: str
-    made: str | None
+    """Name of the picture or scene."""
+    result: str | None
+    """File or folder with the result."""
     error: str | None
+    """Message of the error, on one line."""
 
 
-def read_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Pictures and settings among the arguments of `lift batch`, files whatever their names. Raises ComponentError for what is neither."""
-    images, settings = [], []
+def parse_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Split the arguments of `lift batch` into pictures and settings.
+
+    Args:
+        arguments: Command line arguments. An existing file is a picture, whatever its name.
+
+    Returns:
+        The pictures, each once, and the settings.
+
+    Raises:
+        ComponentError: An argument is neither, or there is no picture.
+    """
+    images = []
+    settings = []
     for argument in arguments:
         key, equals, _ = argument.partition("=")
         if Path(argument).is_dir():
             raise ComponentError(
-                f"{argument!r} is a folder; give the pictures in it, such as {Path(argument) / '*.jpg'}"
+                f"{argument!r} is a folder; give the pictures in it, such as "
+                f"{Path(argument) / '*.jpg'}"
             )
         if key in ("image", "+image") and equals:
             raise ComponentError(
@@ -51,30 +73,37 @@ def read_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
         image for image in images if not Path(image).expanduser().is_file() and not _built_in(image)
     ]
     if missing:
-        raise ComponentError(
-            f"there is no file {', '.join(map(repr, missing[:5]))}{' ...' if len(missing) > 5 else ''}"
-        )
-    once: dict[Path, str] = {}
+        names = ", ".join(map(repr, missing[:_MAX_LISTED]))
+        more = " ..." if len(missing) > _MAX_LISTED else ""
+        raise ComponentError(f"there is no file {names}{more}")
+    unique: dict[Path, str] = {}
     for image in images:
-        once.setdefault(Path(image).expanduser().resolve(), image)
-    return list(once.values()), settings
+        unique.setdefault(Path(image).expanduser().resolve(), image)
+    return list(unique.values()), settings
 
 
-def titles(images: list[str]) -> list[str]:
-    """What to call the pictures, each by another name: files that share one are told apart by their folders', then by their suffixes."""
+def scene_titles(images: list[str]) -> list[str]:
+    """Return a different title for each picture.
+
+    Files of the same name are distinguished by their folders, then by their suffixes.
+
+    Args:
+        images: Files or names of pictures.
+    """
     paths = [Path(image).expanduser() for image in images]
     parts = [(*path.resolve().parts[1:-1], path.stem) for path in paths]
-    names, length = [path.stem for path in paths], 1
-    while length < max(map(len, parts)) and (twice := _repeated(names)):
+    titles = [path.stem for path in paths]
+    length = 1
+    while length < max(map(len, parts)) and (repeated := _repeated(titles)):
         length += 1
-        names = [
-            "-".join(part[-length:]) if name in twice else name
-            for name, part in zip(names, parts, strict=True)
+        titles = [
+            "-".join(part[-length:]) if title in repeated else title
+            for title, part in zip(titles, parts, strict=True)
         ]
-    twice = _repeated(names)
+    repeated = _repeated(titles)
     return [
-        f"{name}{path.suffix}" if name in twice else name
-        for name, path in zip(names, paths, strict=True)
+        f"{title}{path.suffix}" if title in repeated else title
+        for title, path in zip(titles, paths, strict=True)
     ]
 
 
@@ -82,49 +111,62 @@ def _repeated(names: list[str]) -> set[str]:
     return {name for name, count in Counter(names).items() if count > 1}
 
 
-def run_all(images: list[str], compose: Callable[[str], DictConfig]) -> list[Outcome]:
-    """The scenes of pictures, spread over processes (`spread`). compose: an image's configuration."""
-    named = titles(images)
+def run_images(images: list[str], compose: Callable[[str], DictConfig]) -> list[Outcome]:
+    """Run the pipeline on pictures, distributed over the processes.
+
+    Args:
+        images: Files or names of pictures.
+        compose: Returns the configuration of a picture.
+
+    Returns:
+        The outcomes on the main process; nothing on others.
+    """
+    titles = scene_titles(images)
 
     def make(index: int) -> str:
         from lift.pipeline import run
 
-        return str(run(compose(images[index]), named[index]))
+        return str(run(compose(images[index]), titles[index]))
 
-    return spread(images, make)
+    return run_distributed(images, make)
 
 
-def spread(names: list[str], make: Callable[[int], str]) -> list[Outcome]:
-    """Makes what falls to this process, and on the first process returns what became of all; on others, nothing.
+def run_distributed(names: list[str], make: Callable[[int], str]) -> list[Outcome]:
+    """Distribute work over the processes, and print each result.
 
-    make: of an index, a file or folder; it is printed. What fails is reported, and the others go on.
+    An error is reported, and the others go on.
+
+    Args:
+        names: Name of each picture or scene.
+        make: Does the work of an index, and returns a file or folder.
+
+    Returns:
+        All outcomes on the main process; nothing on others.
     """
-    queue, outcomes = _Queue(), []
-    here = distributed.place()
-    distributed.forget_place()
+    queue = _Queue()
+    process = distributed.process_info()
+    distributed.clear_ranks()
     for index in queue.indices(len(names)):
-        count = f"[{index + 1}/{len(names)}]"
-        print(f"{count} {names[index]}", file=sys.stderr, flush=True)
+        position = f"[{index + 1}/{len(names)}]"
+        print(f"{position} {names[index]}", file=sys.stderr, flush=True)
         try:
-            made = make(index)
-            print(made, flush=True)
-            queue.finish(index, Outcome(names[index], made, None))
-        except Exception as error:  # of whatever kind, it must not hold up the others
+            result = make(index)
+            print(result, flush=True)
+            queue.finish(index, Outcome(names[index], result, None))
+        except Exception as error:  # an error of any kind must not stop the others
             if is_interrupt(error):
                 raise KeyboardInterrupt from error
-            if not is_users(error):
+            if not is_user_error(error):
                 traceback.print_exc()
-            line = one_line(error)
-            print(f"{count} {names[index]} failed: {line}", file=sys.stderr, flush=True)
+            line = format_error(error)
+            print(f"{position} {names[index]} failed: {line}", file=sys.stderr, flush=True)
             queue.finish(index, Outcome(names[index], None, line))
-        _release()
-    if here.rank == 0:
-        outcomes = queue.outcomes(len(names))
-    return outcomes
+        _release_memory()
+    return queue.outcomes(len(names)) if process.rank == 0 else []
 
 
-def _release() -> None:
-    """Gives the memory of a finished run back."""
+def _release_memory() -> None:
+    """Release the memory of a finished run."""
     import torch
 
     gc.collect()
@@ -133,39 +175,48 @@ def _release() -> None:
 
 
 class _Queue:
-    """Indices, each handed to one process, and what became of them. Processes meet in a store of torch.distributed."""
+    """Indices, each for one process, and the outcomes.
+
+    Processes share them in a key-value store of torch.distributed.
+    """
 
     def __init__(self) -> None:
-        here = distributed.place()
-        self._rank, self._world = here.rank, here.world
-        self._store, self._own = None, {}
-        if here.world > 1:
+        process = distributed.process_info()
+        self._rank = process.rank
+        self._world_size = process.world_size
+        self._store: Any = None
+        self._local: dict[int, Outcome] = {}
+        if process.world_size > 1:
             from torch.distributed.rendezvous import rendezvous
 
-            distributed.find_main()
-            self._store, _, _ = next(rendezvous("env://", here.rank, here.world))
+            distributed.set_main_address()
+            self._store, _, _ = next(rendezvous("env://", process.rank, process.world_size))
 
     def indices(self, count: int) -> Iterator[int]:
+        """Yield the indices below `count` that this process has to work on."""
         index = -1
-        while (index := self._store.add("taken", 1) - 1 if self._store else index + 1) < count:
+        while True:
+            index = self._store.add("taken", 1) - 1 if self._store else index + 1
+            if index >= count:
+                break
             yield index
         if self._store:
             self._store.set(f"left {self._rank}", "")
 
     def finish(self, index: int, outcome: Outcome) -> None:
+        """Publish the outcome of an index."""
         if self._store:
             self._store.set(f"outcome {index}", json.dumps(vars(outcome)))
         else:
-            self._own[index] = outcome
+            self._local[index] = outcome
 
     def outcomes(self, count: int) -> list[Outcome]:
-        """All of them, once all are there."""
+        """Wait for the outcomes of all indices below `count`, and return them."""
         if not self._store:
-            return [self._own[index] for index in range(count)]
+            return [self._local[index] for index in range(count)]
         names = [f"outcome {index}" for index in range(count)]
-        self._store.wait(
-            [*names, *(f"left {rank}" for rank in range(self._world))], distributed.PATIENCE
-        )
+        left = [f"left {rank}" for rank in range(self._world_size)]
+        self._store.wait([*names, *left], distributed.BROADCAST_TIMEOUT)
         return [Outcome(**json.loads(self._store.get(name))) for name in names]
 
 

@@ -1,8 +1,10 @@
-"""Stage results on disk: made once, published whole, found again by what made them.
+"""Cache of stages on disk: each is computed once, published atomically and found by its key.
 
-A stage's folder is `<root>/<stage>-<key>`, where the key hashes all that made it. It is made in a hidden draft beside it and renamed
-when whole, under a lock a key: a killed maker leaves nothing that looks finished, and of two processes that want the same stage one
-makes it and the other waits and finds it. Values are PNG, safetensors and JSON; no pickles.
+A stage's folder is `<root>/<stage>-<key>`. The key hashes everything that the result depends on.
+The result is written to a hidden draft folder, which is renamed when it is complete. So a killed
+process leaves nothing that looks finished. A lock protects each key. If two processes want the
+same stage, one computes it, and the other waits and reads it. Values are PNG, safetensors and
+JSON. There are no pickles.
 """
 
 import hashlib
@@ -12,90 +14,112 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy
 import psutil
 import torch
 from filelock import FileLock, Timeout
-from PIL import Image
-from safetensors.torch import load_file, save_file
 
-from lift import types
-from lift.runtime.parallel import each
+from lift.runtime.parallel import parallel_map
+from lift.runtime.serialization import load, save
 
 MANIFEST = "manifest.json"
+"""File name of a stage's manifest: component names, key, time and memory."""
 
-_BLOCK = 1 << 24
-"""Bytes of a file that are hashed by themselves."""
+_BLOCK_BYTES = 1 << 24
+"""Bytes of a file that are hashed separately."""
+
+_MEMORY_INTERVAL = 0.05
+"""Seconds between readings of the resident memory."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A finished stage: where it lies, what it cost when it was made, and whether this process made it."""
+    """A finished stage."""
 
     name: str
+    """Name of the stage, such as `fit`."""
     key: str
+    """Hash of everything that the result depends on."""
     folder: Path
+    """Folder of the result."""
     seconds: float
+    """Wall time of the computation."""
     peak_bytes: int
-    found: bool
+    """Peak memory of the computation: resident, or CUDA's if that was more."""
+    cached: bool
+    """Whether the result was on disk already."""
 
 
-def key_of(*parts: Any) -> str:
-    """A short hash of JSON-like values; a Path stands for the bytes of the file (or of every file in the folder)."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_digest).encode()).hexdigest()[
-        :12
-    ]
+def hash_key(*parts: Any) -> str:
+    """Hash values to a key of 12 hexadecimal digits.
+
+    Args:
+        *parts: JSON-like values. A Path stands for the bytes of the file, or of all files in the
+            folder.
+    """
+    text = json.dumps(parts, sort_keys=True, default=_digest)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _digest(value: Any) -> Any:
-    if isinstance(value, Path):
-        digest = hashlib.sha256()
-        files = sorted(p for p in value.rglob("*") if p.is_file()) if value.is_dir() else [value]
-        for file in files:
-            digest.update(str(file.relative_to(value)).encode())
-            about = file.stat()
-            digest.update(_of_file(file, about.st_size, about.st_mtime_ns))
-        return digest.hexdigest()
-    raise TypeError(f"{type(value).__name__} {value!r} cannot be part of a key")
+def _digest(value: Any) -> str:
+    """Hash the content of a path; raise TypeError for other types that are not JSON-like."""
+    if not isinstance(value, Path):
+        raise TypeError(f"{type(value).__name__} {value!r} cannot be part of a key")
+    digest = hashlib.sha256()
+    files = sorted(p for p in value.rglob("*") if p.is_file()) if value.is_dir() else [value]
+    for file in files:
+        digest.update(str(file.relative_to(value)).encode())
+        status = file.stat()
+        digest.update(_file_digest(file, status.st_size, status.st_mtime_ns))
+    return digest.hexdigest()
 
 
 @cache
-def _of_file(file: Path, size: int, changed: int) -> bytes:
-    """Read once a process, on all its cores: a model's gigabytes are in the key of each of its clips."""
+def _file_digest(file: Path, size: int, modified: int) -> bytes:
+    """Hash a file on all cores, once a process.
 
-    def of_block(start: int) -> bytes:
+    A model's gigabytes are part of the key of each of its clips.
+    """
+
+    def block_digest(start: int) -> bytes:
         with file.open("rb") as stream:
             stream.seek(start)
-            return hashlib.sha256(stream.read(_BLOCK)).digest()
+            return hashlib.sha256(stream.read(_BLOCK_BYTES)).digest()
 
-    return hashlib.sha256(
-        b"".join(each(of_block, range(0, size, _BLOCK)) if size > _BLOCK else [of_block(0)])
-    ).digest()
+    if size > _BLOCK_BYTES:
+        digests = parallel_map(block_digest, range(0, size, _BLOCK_BYTES))
+    else:
+        digests = [block_digest(0)]
+    return hashlib.sha256(b"".join(digests)).digest()
 
 
 class Store:
-    """Finished stages under one root."""
+    """Finished stages in one folder.
+
+    Args:
+        root: The folder. It is created when the first stage is computed.
+        say: Receives messages for the user.
+        components: Names of the components that compute each stage, for its manifest.
+    """
 
     def __init__(
         self,
         root: Path,
         say: Callable[[str], None] = lambda line: None,
-        by: Mapping[str, str] | None = None,
+        components: Mapping[str, str] | None = None,
     ) -> None:
-        """by: what makes each stage, in words for its manifest."""
         self.root = root
         self.say = say
-        self.by = by or {}
+        self.components = components or {}
 
     def find(self, name: str, key: str) -> Stage | None:
-        """The stage if it is finished."""
+        """Return a stage if it is finished."""
         final = self.root / f"{name}-{key}"
-        return self._read(final, found=True) if final.exists() else None
+        return self._read(final, cached=True) if final.exists() else None
 
     def folder(
         self,
@@ -104,89 +128,102 @@ class Store:
         make: Callable[[Path], None],
         *,
         resumable: bool = False,
-        wait: bool = True,
-    ) -> Stage | None:
-        """Finds the stage, or has `make` fill a draft. A resumable stage finds in its draft what an earlier, killed maker left.
+    ) -> Stage:
+        """Find a stage, or compute it. Wait while another process computes it.
 
-        While another process is making it this one waits, or returns None at once if it shall not.
+        Args:
+            name: Name of the stage.
+            key: Hash of everything that the result depends on.
+            make: Writes the result to the draft folder that it receives.
+            resumable: Keep the draft of a killed process, so that `make` can go on from it.
         """
-        if done := self.find(name, key):
-            return done
+        if stage := self.find(name, key):
+            return stage
         final = self.root / f"{name}-{key}"
         self.root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.root / f".{final.name}.lock")
+        lock = self._lock(final)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            if not wait:
-                return None
             self.say(f"{name}: waiting for another process that is making it")
             lock.acquire()
         try:
-            found = final.exists()
-            if not found:
-                self._make(final, name, key, make, resumable)
+            cached = final.exists()
+            if not cached:
+                draft = self._draft(final, resumable)
+                with Meter() as meter:
+                    make(draft)
+                self._finish(draft, final, name, key, meter.seconds, meter.peak_bytes)
         finally:
             lock.release()
-        return self._read(final, found)
+        return self._read(final, cached)
 
-    def value(
-        self, name: str, key: str, make: Callable[[], Any], *, wait: bool = True
-    ) -> tuple[Any, Stage | None]:
-        """The same for a stage whose result is one value of `lift.types` (or a tuple or dictionary of them)."""
-        stage = self.folder(name, key, lambda draft: save(make(), draft), wait=wait)
-        return (load(stage.folder) if stage else None), stage
+    def value(self, name: str, key: str, make: Callable[[], Any]) -> tuple[Any, Stage]:
+        """Find or compute a stage whose result is a value.
 
-    def several(
-        self, name: str, keys: list[str], make: Callable[[list[int]], list[Any]], most: int
-    ) -> dict[int, tuple[Any, Stage]]:
-        """Of stages that can be made together, those that are finished and up to `most` others, which `make` is given by index: those that no other process
-        is making.
+        Args:
+            name: Name of the stage.
+            key: Hash of everything that the result depends on.
+            make: Computes a value that `lift.runtime.serialization.save` can write.
+
+        Returns:
+            The value, read from disk, and its stage.
         """
-        out, locks = {}, {}
+        stage = self.folder(name, key, lambda draft: save(make(), draft))
+        return load(stage.folder), stage
+
+    def batch(
+        self, name: str, keys: list[str], make: Callable[[list[int]], list[Any]], max_count: int
+    ) -> dict[int, tuple[Any, Stage]]:
+        """Find stages, and compute some of the others together.
+
+        Stages that another process is computing are skipped.
+
+        Args:
+            name: Name of the stages.
+            keys: Key of each stage.
+            make: Computes the values of the stages at the indices that it receives.
+            max_count: Largest number of stages to compute.
+
+        Returns:
+            Values and stages by index: those that are finished and those that were computed.
+        """
+        results: dict[int, tuple[Any, Stage]] = {}
+        locks: dict[int, FileLock] = {}
         self.root.mkdir(parents=True, exist_ok=True)
         try:
             for index, key in enumerate(keys):
-                lock = FileLock(self.root / f".{name}-{key}.lock")
-                if not self.find(name, key) and len(locks) < most:
+                lock = self._lock(self.root / f"{name}-{key}")
+                if not self.find(name, key) and len(locks) < max_count:
                     try:
                         lock.acquire(timeout=0)
                     except Timeout:
                         continue
                     locks[index] = lock
-                if done := self.find(name, key):
-                    out[index] = load(done.folder), done
-            wanted = [index for index in locks if index not in out]
-            if wanted:
+                if stage := self.find(name, key):
+                    results[index] = load(stage.folder), stage
+            missing = [index for index in locks if index not in results]
+            if missing:
                 with Meter() as meter:
-                    values = make(wanted)
-                for index, value in zip(wanted, values, strict=True):
+                    values = make(missing)
+                seconds = meter.seconds / len(missing)
+                for index, value in zip(missing, values, strict=True):
                     final = self.root / f"{name}-{keys[index]}"
                     draft = self._draft(final, resumable=False)
                     save(value, draft)
-                    self._finish(
-                        draft,
-                        final,
-                        name,
-                        keys[index],
-                        meter.seconds / len(wanted),
-                        meter.peak_bytes,
-                    )
-                    out[index] = load(final), self._read(final, found=False)
+                    self._finish(draft, final, name, keys[index], seconds, meter.peak_bytes)
+                    results[index] = load(final), self._read(final, cached=False)
         finally:
             for lock in locks.values():
                 lock.release()
-        return out
+        return results
 
-    def _make(
-        self, final: Path, name: str, key: str, make: Callable[[Path], None], resumable: bool
-    ) -> None:
-        draft = self._draft(final, resumable)
-        with Meter() as meter:
-            make(draft)
-        self._finish(draft, final, name, key, meter.seconds, meter.peak_bytes)
+    @staticmethod
+    def _lock(final: Path) -> FileLock:
+        return FileLock(final.with_name(f".{final.name}.lock"))
 
     def _draft(self, final: Path, resumable: bool) -> Path:
+        """Return the draft folder of a stage, emptied unless the stage is resumable."""
         draft = self.root / f".{final.name}.draft"
         if draft.exists() and not resumable:
             shutil.rmtree(draft)
@@ -196,32 +233,44 @@ class Store:
     def _finish(
         self, draft: Path, final: Path, name: str, key: str, seconds: float, peak_bytes: int
     ) -> None:
-        about = {
+        """Write the manifest and publish the draft."""
+        manifest = {
             "stage": name,
-            "by": self.by.get(name, ""),
+            "by": self.components.get(name, ""),
             "key": key,
             "seconds": seconds,
             "peak_bytes": peak_bytes,
         }
-        (draft / MANIFEST).write_text(json.dumps(about, indent=2))
+        (draft / MANIFEST).write_text(json.dumps(manifest, indent=2))
         draft.rename(final)
 
     @staticmethod
-    def _read(final: Path, found: bool) -> Stage:
-        about = json.loads((final / MANIFEST).read_text())
+    def _read(final: Path, cached: bool) -> Stage:
+        manifest = json.loads((final / MANIFEST).read_text())
         return Stage(
-            about["stage"], about["key"], final, about["seconds"], about["peak_bytes"], found
+            manifest["stage"],
+            manifest["key"],
+            final,
+            manifest["seconds"],
+            manifest["peak_bytes"],
+            cached,
         )
 
 
 class Meter:
-    """Wall seconds and peak memory of a block: resident memory of the process, or of CUDA where that was more."""
+    """Measure the wall time and the peak memory of a block."""
+
+    seconds: float
+    """Wall time of the block."""
+    peak_bytes: int
+    """Largest resident memory of the process, or CUDA's if that was more."""
 
     def __enter__(self) -> "Meter":
-        self.start = time.perf_counter()
+        """Start to measure."""
+        self._start = time.perf_counter()
         self.peak_bytes = 0
         self._process = psutil.Process(os.getpid())
-        self._done = threading.Event()
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         if torch.cuda.is_available():
@@ -231,87 +280,13 @@ class Meter:
     def _watch(self) -> None:
         while True:
             self.peak_bytes = max(self.peak_bytes, self._process.memory_info().rss)
-            if self._done.wait(0.05):
+            if self._stop.wait(_MEMORY_INTERVAL):
                 return
 
     def __exit__(self, *_: object) -> None:
-        self._done.set()
+        """Stop to measure, and set `seconds` and `peak_bytes`."""
+        self._stop.set()
         self._thread.join()
-        self.seconds = time.perf_counter() - self.start
+        self.seconds = time.perf_counter() - self._start
         if torch.cuda.is_available():
             self.peak_bytes = max(self.peak_bytes, torch.cuda.max_memory_allocated())
-
-
-def save(value: Any, folder: Path) -> None:
-    """Writes a value of `lift.types`, or a tuple, list or dictionary of such values, to a folder."""
-    tensors: dict[str, torch.Tensor] = {}
-    tree = _pack(value, "value", tensors, folder)
-    save_file(tensors, folder / "tensors.safetensors")
-    (folder / "value.json").write_text(json.dumps(tree))
-
-
-def load(folder: Path) -> Any:
-    """What `save` wrote, bit for bit."""
-    return _unpack(
-        json.loads((folder / "value.json").read_text()),
-        load_file(folder / "tensors.safetensors"),
-        folder,
-    )
-
-
-def _pack(value: Any, name: str, tensors: dict[str, torch.Tensor], folder: Path) -> Any:
-    if isinstance(value, torch.Tensor):
-        if value.dtype == torch.uint8 and value.ndim == 4:
-            return {"pictures": _write_pictures(value, folder / name)}
-        tensors[name] = value.detach().cpu().contiguous().clone()
-        return {"tensor": name}
-    if is_dataclass(value):
-        inner = {
-            f.name: _pack(getattr(value, f.name), f"{name}.{f.name}", tensors, folder)
-            for f in fields(value)
-        }
-        return {"type": type(value).__name__, "fields": inner}
-    if isinstance(value, (tuple, list)):
-        return {
-            "tuple": [_pack(item, f"{name}.{i}", tensors, folder) for i, item in enumerate(value)]
-        }
-    if isinstance(value, dict):
-        return {
-            "dict": {
-                key: _pack(item, f"{name}.{key}", tensors, folder) for key, item in value.items()
-            }
-        }
-    return {"is": value}
-
-
-def _unpack(tree: Any, tensors: dict[str, torch.Tensor], folder: Path) -> Any:
-    (kind, content), *rest = tree.items()
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "pictures":
-        return _read_pictures(folder / content)
-    if kind == "type":
-        inner = {key: _unpack(item, tensors, folder) for key, item in rest[0][1].items()}
-        return getattr(types, content)(**inner)
-    if kind == "tuple":
-        return tuple(_unpack(item, tensors, folder) for item in content)
-    if kind == "dict":
-        return {key: _unpack(item, tensors, folder) for key, item in content.items()}
-    return content
-
-
-def _write_pictures(images: torch.Tensor, folder: Path) -> str:
-    folder.mkdir(exist_ok=True)
-    pictures = images.cpu().numpy()
-    each(
-        lambda number: Image.fromarray(pictures[number]).save(
-            folder / f"{number:06d}.png", compress_level=1
-        ),
-        range(len(pictures)),
-    )
-    return folder.name
-
-
-def _read_pictures(folder: Path) -> torch.Tensor:
-    pictures = each(lambda path: numpy.array(Image.open(path)), sorted(folder.glob("*.png")))
-    return torch.from_numpy(numpy.stack(pictures))

@@ -1,224 +1,248 @@
-"""What a run is going to do, before anything is done: stages, components, models, licences, memory, time."""
+"""Describe a run without running it: stages, components, models, licences, memory and time."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import psutil
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from lift.config import image_setting, resolve_fit
+from lift.config import read_image_setting, resolve_fit
 from lift.io.capture import CaptureSettings, load_capture
-from lift.io.image import load_picture
+from lift.io.image import Picture, load_picture
 from lift.io.sources import ImageSource, is_capture
 from lift.planners import planners
 from lift.priors import priors
 from lift.registry import Entry, catalogue
-from lift.runtime.memory import needed
-from lift.runtime.session import made_by
+from lift.runtime.memory import required_memory
+from lift.runtime.session import component_names, plain_settings
 from lift.types import Cameras, Depth
 
-A_STEP = {"cpu": (18.8 / 800, "two cores"), "cuda": (16.4 / 1200, "an H200")}
-"""Seconds of a step of the fit, and where they were measured: benchmarks/results/stages-cpu.json and fitting-liftimage3d-cuda.json."""
+SECONDS_PER_STEP = {"cpu": (18.8 / 800, "two cores"), "cuda": (16.4 / 1200, "an H200")}
+"""Seconds of a step of the fit, and the machine on which they were measured.
+
+Sources: benchmarks/results/stages-cpu.json and fitting-liftimage3d-cuda.json.
+"""
+
+_ALL_SLOTS = ("depth", "planner", "prior", "pose", "distortion", "renderer")
+_CAPTURE_SLOTS = ("depth", "pose", "distortion", "renderer")
 
 
-def forecast(config: DictConfig) -> str:
-    """A table as text. Times are those of earlier runs under the same `output`, else what was measured elsewhere, which is said."""
-    image = image_setting(config)
+def dry_run(config: DictConfig) -> str:
+    """Describe what a run would do.
+
+    Args:
+        config: Configuration of the run.
+
+    Returns:
+        One line for the picture and one for each stage. Times are those of earlier runs under the
+        same `output`, or were measured on another machine, which is named.
+    """
+    image = read_image_setting(config)
     if is_capture(image):
-        return _forecast_capture(config, image)
-    picture = load_picture(image, config.intake.size, config.intake.field_of_view)
-    entries = {
-        slot: catalogue()(slot, config[slot].name)
-        for slot in ("depth", "planner", "prior", "pose", "distortion", "renderer")
-    }
-    settings: dict[str, dict[str, Any]] = {
-        slot: OmegaConf.to_container(config[slot], resolve=True) for slot in entries
-    }
-    device = "cuda" if torch.cuda.is_available() and config.device != "cpu" else "cpu"
-    there = (
-        torch.cuda.get_device_properties(0).total_memory / 2**30
-        if device == "cuda"
-        else psutil.virtual_memory().total / 2**30
-    )
-    before = _before(config)
+        return _dry_run_capture(config, image)
+    assert isinstance(image, str)  # several pictures are a capture
+    picture = load_picture(image, config.preprocess.size, config.preprocess.field_of_view)
+    entries, settings = _components(config, _ALL_SLOTS)
+    device, memory = _device_memory(config)
+    earlier = _earlier_seconds(config)
     ones = torch.ones(picture.cameras.height, picture.cameras.width)
-    flat = Depth(ones, ones > 0, "scale")
-    together = settings["prior"].get("at_once", 1)  # clips
-    if not entries["prior"].missing:  # what is wrong with its settings is said
-        together = priors.build(
+    depth = Depth(ones, ones > 0, "scale")
+    batch_size = settings["prior"].get("batch_size", 1)
+    if not entries["prior"].missing:  # building the prior checks its settings
+        batch_size = priors.build(
             settings["prior"],
-            depth=flat,
+            depth=depth,
             camera=picture.cameras,
             estimator=None,
             image=image,
             device=torch.device("cpu"),
-        ).at_once
-    clips, frames = _planned(picture.cameras, flat, entries["prior"], settings)
-    fit = resolve_fit(config.fit, real=not entries["prior"].exact_depth)
+        ).batch_size
+    clips, frames = _planned_counts(picture.cameras, depth, entries["prior"], settings)
+    frames_note = f", {frames} frames with the input" if frames else ""
     rows = [
-        ("depth", _named(entries["depth"], settings["depth"]), "", _time(before, "depth", 1)),
-        (
-            "plan",
-            _named(entries["planner"], settings["planner"]),
-            f"{clips} clips" + (f", {frames} frames with the input" if frames else ""),
-            "",
-        ),
+        _depth_row(entries, settings, earlier),
+        ("plan", _describe(entries["planner"], settings["planner"]), f"{clips} clips{frames_note}"),
         (
             "clip",
-            _named(entries["prior"], settings["prior"]),
-            _memory(entries["prior"], settings["prior"], together, there, device),
-            _time(before, "clip", clips, entries["prior"]),
+            _describe(entries["prior"], settings["prior"]),
+            _memory_note(entries["prior"], settings["prior"], batch_size, memory, device),
+            _time_note(earlier, "clip", clips, entries["prior"]),
         ),
         (
             "reconstruct",
-            _named(entries["pose"], settings["pose"]),
-            "",
-            _time(before, "reconstruct", 1),
+            _describe(entries["pose"], settings["pose"]),
+            _time_note(earlier, "reconstruct", 1),
         ),
-        (
-            "fit",
-            f"{_named(entries['distortion'], {})}; {_named(entries['renderer'], {})}",
-            f"{fit.steps} steps of {fit.views_per_step} views, at most {fit.max_gaussians} Gaussians",
-            _elsewhere(fit.steps, device)
-            if (device == "cuda") == (entries["renderer"].name == "gsplat")
-            else "",
-        ),
+        _fit_row(config, entries, not entries["prior"].exact_depth, device),
     ]
-    where = (
-        f"{torch.cuda.get_device_name()}, {there:.0f} GiB"
-        if device == "cuda"
-        else f"no GPU, {there:.0f} GiB of memory"
-    )
-    lines = [f"{image}: {picture.cameras.width}x{picture.cameras.height} pixels, on {where}"]
-    lines += [
-        "".join([f"{stage:<12} {component}", *(f"; {note}" for note in notes if note)])
-        for stage, component, *notes in rows
-    ]
-    if missing := [
-        f"{slot} {entry.name}: {entry.how}" for slot, entry in entries.items() if entry.missing
-    ]:
-        lines += ["not installed: " + "; ".join(missing)]
-    return "\n".join(lines)
+    return _format(_headline(image, picture, device, memory), rows, entries)
 
 
-def _forecast_capture(config: DictConfig, image: ImageSource) -> str:
-    """Say what a run on frames that were taken does: nothing is planned or generated."""
+def _dry_run_capture(config: DictConfig, image: ImageSource) -> str:
+    """Describe a run on recorded frames, where nothing is planned or generated."""
     capture = load_capture(
-        image, CaptureSettings.of(config), lambda images: torch.zeros(len(images))
+        image, CaptureSettings.from_config(config), lambda images: torch.zeros(len(images))
     )
-    slots = ("depth", "pose", "distortion", "renderer")
-    entries = {slot: catalogue()(slot, config[slot].name) for slot in slots}
-    settings: dict[str, dict[str, Any]] = {
-        slot: OmegaConf.to_container(config[slot], resolve=True) for slot in slots
-    }
-    before, fit, hint = _before(config), resolve_fit(config.fit, real=True), capture.trajectory.hint
-    cuda = torch.cuda.is_available() and config.device != "cpu"
-    device = "cuda" if cuda else "cpu"
-    own_device = cuda == (entries["renderer"].name == "gsplat")
+    entries, settings = _components(config, _CAPTURE_SLOTS)
+    device, _ = _device_memory(config)
+    earlier = _earlier_seconds(config)
     rows = [
-        ("depth", _named(entries["depth"], settings["depth"]), _time(before, "depth", 1)),
+        _depth_row(entries, settings, earlier),
         (
             "reconstruct",
-            _named(entries["pose"], settings["pose"]),
-            "with the cameras given" if hint == "known" else "",
-            _time(before, "reconstruct", 1),
+            _describe(entries["pose"], settings["pose"]),
+            "with the cameras given" if capture.trajectory.hint == "known" else "",
+            _time_note(earlier, "reconstruct", 1),
         ),
-        (
-            "fit",
-            f"{_named(entries['distortion'], {})}; {_named(entries['renderer'], {})}",
-            f"{fit.steps} steps of {fit.views_per_step} views, at most {fit.max_gaussians} Gaussians",
-            _elsewhere(fit.steps, device) if own_device else "",
-        ),
+        _fit_row(config, entries, True, device),
     ]
-    camera, count = capture.picture.cameras, len(capture.frames)
+    camera = capture.picture.cameras
     order = "in time" if capture.ordered else "in no order"
-    lines = [
-        f"{capture.picture.name}: {count} frames of {camera.width}x{camera.height} pixels, {order}; planner and prior are not used"
+    headline = (
+        f"{capture.picture.name}: {len(capture.frames)} frames of "
+        f"{camera.width}x{camera.height} pixels, {order}; "
+        "planner and prior are not used"
+    )
+    return _format(headline, rows, entries)
+
+
+def _components(
+    config: DictConfig, slots: Sequence[str]
+) -> tuple[dict[str, Entry], dict[str, dict[str, Any]]]:
+    """Return the registry's entries and the settings of the components by slot."""
+    entries = {slot: catalogue()(slot, config[slot].name) for slot in slots}
+    return entries, {slot: plain_settings(config[slot]) for slot in slots}
+
+
+def _device_memory(config: DictConfig) -> tuple[str, float]:
+    """Return the kind of device, cpu or cuda, and its memory in GiB."""
+    if torch.cuda.is_available() and config.device != "cpu":
+        return "cuda", torch.cuda.get_device_properties(0).total_memory / 2**30
+    return "cpu", psutil.virtual_memory().total / 2**30
+
+
+def _headline(image: str, picture: Picture, device: str, memory: float) -> str:
+    """Name the picture and the machine."""
+    if device == "cuda":
+        machine = f"{torch.cuda.get_device_name()}, {memory:.0f} GiB"
+    else:
+        machine = f"no GPU, {memory:.0f} GiB of memory"
+    size = f"{picture.cameras.width}x{picture.cameras.height}"
+    return f"{image}: {size} pixels, on {machine}"
+
+
+def _format(headline: str, rows: Sequence[tuple[str, ...]], entries: Mapping[str, Entry]) -> str:
+    """Format a headline, the stages with their notes, and what is not installed."""
+    lines = [headline]
+    for stage, component, *notes in rows:
+        lines.append("; ".join([f"{stage:<12} {component}", *(note for note in notes if note)]))
+    missing = [
+        f"{slot} {entry.name}: {entry.install_hint}"
+        for slot, entry in entries.items()
+        if entry.missing
     ]
-    lines += [
-        "".join([f"{stage:<12} {component}", *(f"; {note}" for note in notes if note)])
-        for stage, component, *notes in rows
-    ]
-    if missing := [
-        f"{slot} {entry.name}: {entry.how}" for slot, entry in entries.items() if entry.missing
-    ]:
-        lines += ["not installed: " + "; ".join(missing)]
+    if missing:
+        lines.append("not installed: " + "; ".join(missing))
     return "\n".join(lines)
 
 
-def _named(entry: Entry, settings: Mapping[str, Any]) -> str:
+def _depth_row(
+    entries: Mapping[str, Entry],
+    settings: Mapping[str, Mapping[str, Any]],
+    earlier: Mapping[str, list[float]],
+) -> tuple[str, str, str]:
+    note = _time_note(earlier, "depth", 1)
+    return "depth", _describe(entries["depth"], settings["depth"]), note
+
+
+def _fit_row(
+    config: DictConfig, entries: Mapping[str, Entry], real: bool, device: str
+) -> tuple[str, str, str, str]:
+    fit = resolve_fit(config.fit, real=real)
+    renderer = entries["renderer"]
+    time = ""
+    if (device == "cuda") == (renderer.name == "gsplat"):
+        seconds, machine = SECONDS_PER_STEP[device]
+        time = f"about {_format_seconds(fit.steps * seconds)} on {machine}"
+    return (
+        "fit",
+        f"{_describe(entries['distortion'], {})}; {_describe(renderer, {})}",
+        f"{fit.steps} steps of {fit.batch_size} views, at most {fit.max_gaussians} Gaussians",
+        time,
+    )
+
+
+def _describe(entry: Entry, settings: Mapping[str, Any]) -> str:
+    """Return the name, model and licence of a component."""
     model = f", {settings['model']}" if settings.get("model") else ""
     return f"{entry.name}{model} ({entry.licence})"
 
 
-def _planned(
-    camera: Cameras, flat: Depth, prior: Entry, settings: Mapping[str, Mapping[str, Any]]
+def _planned_counts(
+    camera: Cameras, depth: Depth, prior: Entry, settings: Mapping[str, Mapping[str, Any]]
 ) -> tuple[int, int]:
-    """Clips and frames, as many as there are whatever the depth."""
-    own = settings["prior"]
-    frames = own.get("frames") or prior.clip or (own.get("length") or 0) + 1
-    trajectory = planners.build(settings["planner"])(
-        camera, flat, frames - 1 if frames > 1 else None
-    )
+    """Return the number of clips, and of frames with the input; they do not depend on the depth."""
+    of_prior = settings["prior"]
+    frames = of_prior.get("frames") or prior.trained_frames or (of_prior.get("length") or 0) + 1
+    planner = planners.build(settings["planner"])
+    trajectory = planner(camera, depth, frames - 1 if frames > 1 else None)
     return len(trajectory.clips), len(trajectory.cameras)
 
 
-def _memory(
-    entry: Entry, settings: Mapping[str, Any], together: int, there: float, device: str
+def _memory_note(
+    entry: Entry, settings: Mapping[str, Any], batch_size: int, memory: float, device: str
 ) -> str:
-    if not entry.parts:
+    """Return the GPU memory that a prior needs, and how much there is."""
+    if not entry.weight_memory:
         return ""
-    much = needed(
-        entry.parts,
-        entry.working * together,
+    required = required_memory(
+        entry.weight_memory,
+        entry.working_memory * batch_size,
         settings.get("offload", "none"),
         settings.get("precision", "auto"),
         entry.denoiser or "",
     )
-    return (
-        f"about {much:.0f} GiB of GPU memory, of which there are {there:.0f}"
-        if device == "cuda"
-        else f"about {much:.0f} GiB of GPU memory, and there is no GPU"
-    )
+    available = f"of which there are {memory:.0f}" if device == "cuda" else "and there is no GPU"
+    return f"about {required:.0f} GiB of GPU memory, {available}"
 
 
-def _before(config: DictConfig) -> dict[str, list[float]]:
-    """Seconds of earlier stages that the same components made, by name."""
-    found: dict[str, list[float]] = {}
+def _earlier_seconds(config: DictConfig) -> dict[str, list[float]]:
+    """Return the seconds of stages that the same components computed earlier, by name."""
+    seconds: dict[str, list[float]] = {}
     for file in (Path(config.output) / "cache").glob("*/manifest.json"):
-        about = json.loads(file.read_text())
-        if about.get("by") == made_by(config, about["stage"]):
-            found.setdefault(about["stage"], []).append(about["seconds"])
-    return found
+        manifest = json.loads(file.read_text())
+        if manifest.get("by") == component_names(config, manifest["stage"]):
+            seconds.setdefault(manifest["stage"], []).append(manifest["seconds"])
+    return seconds
 
 
-def _time(
-    before: Mapping[str, list[float]], stage: str, count: int, entry: Entry | None = None
+def _time_note(
+    earlier: Mapping[str, list[float]], stage: str, count: int, entry: Entry | None = None
 ) -> str:
-    if stage in before and not (
-        entry and entry.clip
-    ):  # a generator's takes what its steps, frames and pixels ask for
-        each = median(before[stage])
-        return f"about {_said(each * count)}, as it took {_said(each)}{' each' if count > 1 else ''} before"
-    return (
-        f"about {_said(entry.pace[0] * count)} on {entry.pace[1]}" if entry and entry.pace else ""
-    )
+    """Return the expected time of a stage, if it can be estimated.
+
+    Earlier times do not serve for a generator: its time depends on its steps, frames and pixels.
+    """
+    if stage in earlier and not (entry and entry.trained_frames):
+        single = median(earlier[stage])
+        suffix = " each" if count > 1 else ""
+        return (
+            f"about {_format_seconds(single * count)}, "
+            f"as it took {_format_seconds(single)}{suffix} before"
+        )
+    if entry and entry.clip_seconds:
+        seconds, machine = entry.clip_seconds
+        return f"about {_format_seconds(seconds * count)} on {machine}"
+    return ""
 
 
-def _elsewhere(steps: int, device: str) -> str:
-    seconds, where = A_STEP[device]
-    return f"about {_said(steps * seconds)} on {where}"
-
-
-def _said(seconds: float) -> str:
-    return (
-        f"{seconds:.1f} s"
-        if seconds < 10
-        else f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} minutes"
-    )
+def _format_seconds(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes"

@@ -1,4 +1,4 @@
-"""Loops compiled by numba for the CPU, kernels by Triton for CUDA."""
+"""Loops that numba compiles for the CPU, and kernels that Triton compiles for CUDA."""
 
 import hashlib
 import importlib.util
@@ -18,31 +18,47 @@ from torch import Tensor
 PARALLEL = {"prange": True} | dict.fromkeys(
     ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
 )
-"""Only the loops that say so: numba would also start threads to fill an array, and take twice as long to compile."""
+"""Setting `parallel` of numba: only `prange` loops run in parallel.
 
-one_at_a_time = threading.Lock()
-"""To be held around parallel loops: numba's simplest threading layer ends the process when two threads start work at the same time."""
+Otherwise numba also starts threads to fill an array, and takes twice as long to compile.
+"""
+
+parallel_lock = threading.Lock()
+"""Hold this lock around parallel loops.
+
+numba's simplest threading layer ends the process when two threads start work at the same time.
+"""
 
 
-def kernel(function: Callable) -> Any:
-    """triton.jit of the bare function: an import hook that checks types wraps every one."""
+def triton_jit(function: Callable) -> Any:
+    """Compile a function with `triton.jit`, without the wrapper of a type-checking import hook."""
     import triton
 
     return triton.jit(inspect.unwrap(function))
 
 
 def cdiv(count: int, size: Any) -> int:
-    """How many times `size`, a constexpr of Triton's, it takes for `count`. Triton's own takes as long as a launch, where no kernel calls it."""
+    """Divide and round up.
+
+    Triton's own function takes as long as a launch when it is called outside a kernel.
+
+    Args:
+        count: Number of elements.
+        size: Number of elements in a block, a `constexpr` of Triton's.
+    """
     return -(-count // size.value)
 
 
-def fused(*tensors: Tensor) -> bool:
-    """Whether Triton's kernels can take these: float32 on CUDA, and Triton there (it comes with torch for CUDA on Linux)."""
+def can_use_triton(*tensors: Tensor) -> bool:
+    """Return whether Triton is installed and all tensors are float32 on CUDA.
+
+    Triton comes with torch for CUDA on Linux.
+    """
     return all(t.is_cuda and t.dtype == torch.float32 for t in tensors) and _has_triton()
 
 
-def on_cpu(*tensors: Tensor) -> bool:
-    """Whether numba's loops can take these: float32 on the CPU."""
+def can_use_numba(*tensors: Tensor) -> bool:
+    """Return whether all tensors are float32 on the CPU."""
     return all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
 
 
@@ -51,45 +67,53 @@ def _has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def compiled(stamp: str | None = None, **options: Any) -> Callable[[Callable], Callable]:
-    """numba.njit with a cache on disk, where one can be written.
+def njit_cached(source_stamp: str | None = None, **options: Any) -> Callable[[Callable], Any]:
+    """Return a decorator: `numba.njit` with a cache on disk, if one can be written.
 
-    stamp: hash (`stamp`) of all source that goes into the loop, where that is more than its own file: numba itself looks at that file alone, and
-    would load from its cache what was compiled from an older version of a function that the loop calls.
+    Args:
+        source_stamp: Hash (`source_hash`) of all source that goes into the loop, if that is more
+            than its own file. numba itself compares that file alone. It would load a loop that was
+            compiled with an older version of a function that the loop calls.
+        **options: Arguments of `numba.njit`.
     """
 
-    def decorate(function: Callable) -> Callable:
-        bare = inspect.unwrap(
-            function
-        )  # an import hook that checks types wraps every function; numba compiles the bare one
+    def decorate(function: Callable) -> Any:
+        # An import hook that checks types wraps every function. numba compiles the bare one.
+        bare = inspect.unwrap(function)
         try:
-            loop = numba.njit(bare, cache=True, nogil=True, **options)
-            if stamp:
-                loop._cache._cache_file._source_stamp = stamp
+            loop: Any = numba.njit(bare, cache=True, nogil=True, **options)
+            if source_stamp:
+                loop._cache._cache_file._source_stamp = source_stamp
             return loop
-        except (
-            RuntimeError
-        ) as error:  # neither the installed package nor the user's cache folder can be written
+        except RuntimeError as error:
+            # Neither the installed package nor the user's cache folder can be written.
             _warn_uncached(str(error))
             return numba.njit(bare, nogil=True, **options)
 
     return decorate
 
 
-def cached(loop: Any) -> bool:
-    """Whether numba's cache on disk has the loop for this processor, compiled from the source as it is; also if there is no cache."""
+def is_cached(loop: Any) -> bool:
+    """Return whether numba's cache on disk has the loop for this processor and this source.
+
+    Args:
+        loop: A function that `njit_cached` decorated.
+
+    Returns:
+        True also if there is no cache that could be written.
+    """
     file = getattr(loop._cache, "_cache_file", None)
-    machine = loop.targetctx.codegen().magic_tuple()
-    return file is None or any(machine in key for key in file._load_index())
+    target = loop.targetctx.codegen().magic_tuple()
+    return file is None or any(target in key for key in file._load_index())
 
 
-def stamp(*files: str | Path) -> str:
-    """Hash of source files."""
+def source_hash(*files: str | Path) -> str:
+    """Return the SHA-256 hash of source files."""
     return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
 
 
-def array(value: Tensor) -> np.ndarray:
-    """A tensor on the CPU as loops take it: dense, without history."""
+def to_numpy(value: Tensor) -> np.ndarray:
+    """Return a contiguous array of a tensor on the CPU, without its gradient history."""
     return value.detach().contiguous().numpy()
 
 

@@ -1,4 +1,4 @@
-"""What a result was made on: processor, device, versions, commit."""
+"""The machine on which a result was computed: processor, device, versions and commit."""
 
 import importlib.metadata
 import os
@@ -10,30 +10,35 @@ from typing import Any
 
 import torch
 
+from lift.runtime.devices import cpu_cores
+
 PACKAGES = ("torch", "numba", "numpy", "gsplat", "pytorch-lightning")
+"""Packages whose versions benchmarks and experiments record."""
 
 
-def machine(device: str) -> dict[str, Any]:
-    """As benchmarks and experiments write it beside their figures. device: cpu or cuda."""
+def machine_info(device: str) -> dict[str, Any]:
+    """Describe this machine, as benchmarks and experiments record it beside their results.
+
+    Args:
+        device: cpu or cuda.
+    """
+    load = [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": cpu_cores(),
         "torch_threads": torch.get_num_threads(),
-        "load_average": [round(load, 2) for load in os.getloadavg()]
-        if hasattr(os, "getloadavg")
-        else None,
+        "load_average": load,
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: found for name in PACKAGES if (found := version(name))},
+        "versions": {name: number for name in PACKAGES if (number := version(name))},
         "commit": commit(),
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 
 
 def version(package: str) -> str | None:
+    """Return the version of an installed package, or None."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -41,27 +46,29 @@ def version(package: str) -> str | None:
 
 
 def commit() -> str | None:
-    """Of the checkout that lift runs from, if it is one and not installed within another; with a + if it was changed."""
+    """Return the commit of the git checkout that `lift` runs from.
+
+    Returns:
+        The abbreviated commit, with a + if files were changed. None if `lift` does not run from a
+        checkout of its own.
+    """
     root = Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=5
-        ).stdout.strip()
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=5).stdout.strip()
 
     try:
-        return (
-            git("rev-parse", "--show-toplevel") == str(root)
-            and git("describe", "--always", "--dirty=+", "--abbrev=12")
-        ) or None
+        if git("rev-parse", "--show-toplevel") != str(root):
+            return None
+        return git("describe", "--always", "--dirty=+", "--abbrev=12") or None
     except (OSError, subprocess.TimeoutExpired):
         return None
 
 
 def _processor() -> str:
+    """Return the name of the processor's model."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
-        platform.processor(),
-    )
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())

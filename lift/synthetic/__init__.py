@@ -1,1 +1,1 @@
-"""Ray-cast scenes of known truth, and corruptions of their frames."""
+"""Ray-cast scenes with known ground truth, and corruptions of their frames."""

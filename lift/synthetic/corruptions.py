@@ -1,7 +1,9 @@
-"""What the frames of a video generator get wrong, made on purpose: for a prior whose mistakes are known and for measuring what undoes them.
+"""Synthetic errors like those of video generators.
 
-Every frame has standard normal numbers that say in which way it is wrong; how much grows with the motion away from the input. A clip
-fades from the numbers of the frame it continues to those of its last one.
+They serve a prior whose errors are known, and they measure which distortion models undo them.
+Standard normal numbers determine the direction of each frame's errors. Their size grows with the
+camera's motion away from the input. A clip interpolates between the numbers of its source frame and
+those of its last frame.
 """
 
 import math
@@ -15,147 +17,292 @@ from torch.nn.functional import conv2d, grid_sample, pad
 from lift.geometry import pixel_centers, rigid, rotation_angle, rotation_from_vector
 from lift.types import Cameras
 
-FULL_TURN, FULL_SHIFT = 16.0, 0.28
-"""The motion away from the input at which mistakes have the sizes below: degrees, or a share of the typical depth."""
+FULL_TURN = 16.0
+"""Rotation away from the input, in degrees, at which errors have the sizes below."""
+FULL_SHIFT = 0.28
+"""The same for translation, as a fraction of the typical depth."""
 
-# Sizes are those of the median of 25 generated clips in their last third (docs/generator-errors.md), unless "chosen".
+# Sizes are the medians of the last third of 25 generated clips (docs/generator-errors.md).
+# Those marked as chosen are not measured.
 
 WARP = 0.0037
-"""Smooth warp of the picture, root mean square, as a share of its width."""
+"""Smooth warp of the picture, root mean square, as a fraction of its width."""
 DRIFT = 0.0011
-"""The same of the finer warp that moves texture about."""
+"""Finer warp that moves texture, root mean square, as a fraction of the width."""
 MOTTLE = 0.035
-"""Contrast of texture that is not there, root mean square; chosen."""
-EXPOSURE, BALANCE, SATURATION = 0.045, 0.021, 0.086
-"""Spread of the logarithm of brightness, of its split over red, green and blue; growth of the saturation."""
-OBJECTS, OBJECT, OBJECT_SIZE = 6, 0.012, 0.08
-"""Parts of the scene that move by themselves: how many, their motion, root mean square, and their radius, as shares of the width; chosen."""
+"""Contrast of false texture, root mean square. Chosen."""
+EXPOSURE = 0.045
+"""Standard deviation of the logarithm of brightness."""
+BALANCE = 0.021
+"""Standard deviation of the logarithm of each colour's gain."""
+SATURATION = 0.086
+"""Growth of the saturation."""
+OBJECTS = 6
+"""Number of parts of the scene that move by themselves. Chosen."""
+OBJECT_MOTION = 0.012
+"""Their motion, root mean square, as a fraction of the width. Chosen."""
+OBJECT_SIZE = 0.08
+"""Their radius as a fraction of the width. Chosen."""
 BLUR = 0.0011
-"""Standard deviation of the blur, as a share of the picture's width: the median of the clips that get softer. As many get sharper."""
-TURN, SHIFT, ZOOM = 2.4, 0.019, 0.012
-"""Spread of the camera's error against the request: degrees, share of the typical depth, logarithm of the focal length. The first two rest on
-the four clips whose request is known; the last is chosen."""
+"""Standard deviation of the blur as a fraction of the width.
+
+It is the median of the clips that become softer. As many clips become sharper.
+"""
+TURN = 2.4
+"""Standard deviation of the camera's rotation error in degrees. From four clips with known cameras.
+"""
+SHIFT = 0.019
+"""Standard deviation of the camera's translation error, as a fraction of the typical depth.
+
+From four clips with known cameras.
+"""
+ZOOM = 0.012
+"""Standard deviation of the logarithm of the focal length. Chosen."""
 
 
 @dataclass(frozen=True)
-class Mistakes:
-    """Standard normal numbers that say in which way, not how much, a frame is wrong."""
+class FrameCorruption:
+    """Standard normal numbers that determine the direction, not the size, of a frame's errors."""
 
     pose: Float[Tensor, "7"]
+    """Rotation, translation and zoom of the camera."""
     tone: Float[Tensor, "4"]
+    """Exposure, and balance of red, green and blue."""
     bend: Float[Tensor, "2 4 4"]
+    """Amplitudes of the smooth warp."""
     drift: Float[Tensor, "2 18 18"]
+    """Amplitudes of the warp of texture."""
     spots: Float[Tensor, "1 40 40"]
+    """Amplitudes of false texture."""
     objects: Float[Tensor, "object 2"]
+    """Motion of parts of the scene."""
 
     @staticmethod
-    def of(index: int, seed: int) -> "Mistakes":
+    def sample(index: int, seed: int) -> "FrameCorruption":
+        """Draw the numbers of one frame.
+
+        Args:
+            index: Index of the frame.
+            seed: Random seed.
+
+        Returns:
+            The numbers, the same for the same index and seed.
+        """
         generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
         shapes = [(7,), (4,), (2, 4, 4), (2, 18, 18), (1, 40, 40), (OBJECTS, 2)]
-        return Mistakes(*(torch.randn(shape, generator=generator) for shape in shapes))
+        pose, tone, bend, drift, spots, objects = (
+            torch.randn(shape, generator=generator) for shape in shapes
+        )
+        return FrameCorruption(pose, tone, bend, drift, spots, objects)
 
-    def fading(self, other: "Mistakes", share: float) -> "Mistakes":
-        """On the way to another's, at constant variance."""
-        a, b = math.cos(0.5 * math.pi * share), math.sin(0.5 * math.pi * share)
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return Mistakes(*(a * mine + b * theirs for mine, theirs in pairs))
+    def interpolate(self, other: "FrameCorruption", fraction: float) -> "FrameCorruption":
+        """Interpolate to another frame's numbers at constant variance.
 
-    def camera(self, asked: Cameras, size: float, typical: float) -> Cameras:
-        """Where the frame is really taken."""
+        Args:
+            other: The other frame's numbers.
+            fraction: 0 gives this frame's numbers, 1 the other's.
+
+        Returns:
+            The interpolated numbers.
+        """
+        a = math.cos(0.5 * math.pi * fraction)
+        b = math.sin(0.5 * math.pi * fraction)
+        return FrameCorruption(
+            **{name: a * value + b * getattr(other, name) for name, value in vars(self).items()}
+        )
+
+    def perturb_camera(self, camera: Cameras, size: float, typical: float) -> Cameras:
+        """Add an error to the camera.
+
+        Args:
+            camera: The requested camera, one view.
+            size: Size of the error. 1 at a full motion.
+            typical: Typical depth of the scene.
+
+        Returns:
+            The camera that the frame really shows.
+        """
         if size == 0:
-            return asked
-        spread = size / math.sqrt(
-            3
-        )  # so that the length of each vector is `size` in the mean square
-        turn = rotation_from_vector(math.radians(TURN) * spread * self.pose[:3])
-        error = rigid(turn, SHIFT * typical * spread * self.pose[3:6])
+            return camera
+        # The root mean square of each vector's length is then `size`.
+        sigma = size / math.sqrt(3)
+        turn = rotation_from_vector(math.radians(TURN) * sigma * self.pose[:3])
+        error = rigid(turn, SHIFT * typical * sigma * self.pose[3:6])
         zoom = torch.ones(3, 3)
         zoom[0, 0] = zoom[1, 1] = math.exp(ZOOM * size * float(self.pose[6]))
         return replace(
-            asked,
-            world_to_camera=error @ asked.world_to_camera.cpu(),
-            intrinsics=asked.intrinsics.cpu() * zoom,
+            camera,
+            world_to_camera=error @ camera.world_to_camera.cpu(),
+            intrinsics=camera.intrinsics.cpu() * zoom,
         )
 
     def warp(
         self, rgb: Tensor, depth: Tensor, geometry: float, texture: float
     ) -> tuple[Tensor, Tensor]:
+        """Warp a picture and its depth.
+
+        Args:
+            rgb: Colours in [0, 1], [height, width, 3].
+            depth: z-depth, [height, width].
+            geometry: Size of the smooth warp.
+            texture: Size of the warp of texture.
+
+        Returns:
+            The warped picture and depth.
+        """
         if geometry == texture == 0:
             return rgb, depth
         height, width = depth.shape
-        return bent(
-            rgb, depth, self.smooth(geometry, height, width) + self.swim(texture, height, width)
-        )
+        flow = self.smooth_flow(geometry, height, width)
+        flow = flow + self.texture_flow(texture, height, width)
+        return warp_frame(rgb, depth, flow)
 
-    def smooth(self, size: float, height: int, width: int) -> Float[Tensor, "2 height width"]:
-        """Displacement of the whole picture, in widths: where a pixel comes from, relative to itself."""
-        return WARP * size * waves(self.bend, height, width, 0)
+    def smooth_flow(self, size: float, height: int, width: int) -> Float[Tensor, "2 height width"]:
+        """Compute the smooth displacement of the whole picture.
 
-    def swim(self, size: float, height: int, width: int) -> Float[Tensor, "2 height width"]:
-        """The same of texture."""
-        return DRIFT * size * waves(self.drift, height, width, 6)
+        Args:
+            size: Size of the error. 1 at a full motion.
+            height: Picture height in pixels.
+            width: Picture width in pixels.
 
-    def moved(
+        Returns:
+            Where each pixel comes from, relative to itself, in picture widths.
+        """
+        return WARP * size * cosine_fields(self.bend, height, width, 0)
+
+    def texture_flow(self, size: float, height: int, width: int) -> Float[Tensor, "2 height width"]:
+        """Compute the displacement of texture. See `smooth_flow`."""
+        return DRIFT * size * cosine_fields(self.drift, height, width, 6)
+
+    def object_flow(
         self,
         size: float,
-        places: Float[Tensor, "object 2"],
-        ahead: Bool[Tensor, "object"],
+        positions: Float[Tensor, "object 2"],
+        in_front: Bool[Tensor, "object"],
         height: int,
         width: int,
     ) -> Float[Tensor, "2 height width"]:
-        """The same of parts of the scene that move by themselves. places: where they are seen, in pixels, if they are `ahead`."""
-        away = (pixel_centers(width, height) - places[:, None, None]) / (OBJECT_SIZE * width)
-        share = (-0.5 * away.square().sum(-1)).exp() * ahead[:, None, None]
-        return OBJECT * size * torch.einsum("ohw,oc->chw", share, self.objects[: len(places)])
+        """Compute the displacement of parts of the scene that move by themselves.
 
-    def mottle(self, rgb: Tensor, texture: float) -> Tensor:
+        Args:
+            size: Size of the error. 1 at a full motion.
+            positions: Pixel positions of the parts.
+            in_front: Whether each part is in front of the camera.
+            height: Picture height in pixels.
+            width: Picture width in pixels.
+
+        Returns:
+            Where each pixel comes from, relative to itself, in picture widths.
+        """
+        offset = (pixel_centers(width, height) - positions[:, None, None]) / (OBJECT_SIZE * width)
+        weight = (-0.5 * offset.square().sum(-1)).exp() * in_front[:, None, None]
+        return (
+            OBJECT_MOTION
+            * size
+            * torch.einsum("ohw,oc->chw", weight, self.objects[: len(positions)])
+        )
+
+    def add_mottle(self, rgb: Tensor, texture: float) -> Tensor:
+        """Add false texture.
+
+        Args:
+            rgb: Colours in [0, 1], [height, width, 3].
+            texture: Size of the error. 1 at a full motion.
+
+        Returns:
+            The colours, possibly outside of [0, 1].
+        """
         if texture == 0:
             return rgb
-        spots = waves(self.spots, *rgb.shape[:2], 12)[0, ..., None]
+        height, width = rgb.shape[:2]
+        spots = cosine_fields(self.spots, height, width, 12)[0, ..., None]
         return rgb * (1 + MOTTLE * texture * spots)
 
-    def color(self, rgb: Tensor, size: float) -> Tensor:
+    def shift_color(self, rgb: Tensor, size: float) -> Tensor:
+        """Change exposure, balance and saturation.
+
+        Args:
+            rgb: Colours in [0, 1], [height, width, 3].
+            size: Size of the error. 1 at a full motion.
+
+        Returns:
+            The colours, possibly outside of [0, 1].
+        """
         if size == 0:
             return rgb
-        gain = self.gain(size).exp()
+        gain = self.log_gain(size).exp()
         grey = rgb.mean(-1, keepdim=True)
         return (grey + (1 + SATURATION * size) * (rgb - grey)) * gain
 
-    def gain(self, size: float) -> Float[Tensor, "3"]:
-        """Logarithm of the factor of each colour."""
+    def log_gain(self, size: float) -> Float[Tensor, "3"]:
+        """Compute the logarithm of the gain of each colour.
+
+        Args:
+            size: Size of the error. 1 at a full motion.
+
+        Returns:
+            Logarithms for red, green and blue.
+        """
         return size * (EXPOSURE * self.tone[0] + BALANCE * self.tone[1:])
 
 
-def bent(
+def warp_frame(
     rgb: Float[Tensor, "height width 3"],
     depth: Float[Tensor, "height width"],
-    moved: Float[Tensor, "2 height width"],
+    flow: Float[Tensor, "2 height width"],
 ) -> tuple[Tensor, Tensor]:
-    """A picture and its depth, each pixel from where `moved` (in widths) says."""
+    """Warp a picture and its depth by a flow.
+
+    Args:
+        rgb: Colours in [0, 1].
+        depth: z-depth.
+        flow: Where each pixel comes from, relative to itself, in picture widths.
+
+    Returns:
+        The warped picture and depth.
+    """
     height, width = depth.shape
-    at = pixel_centers(width, height) + width * moved.permute(1, 2, 0)
-    grid = (2 * at / torch.tensor([width, height]) - 1)[None]
+    source = pixel_centers(width, height) + width * flow.permute(1, 2, 0)
+    grid = (2 * source / torch.tensor([width, height]) - 1)[None]
     image = grid_sample(rgb.permute(2, 0, 1)[None], grid, "bicubic", "border", align_corners=False)
-    nearest = grid_sample(
-        depth[None, None], grid, "nearest", "border", align_corners=False
-    )  # a mean of two depths is neither
+    # A mean of two depths would lie on neither surface.
+    nearest = grid_sample(depth[None, None], grid, "nearest", "border", align_corners=False)
     return image[0].permute(1, 2, 0).clamp(0, 1), nearest[0, 0]
 
 
-def motion(start: Cameras, camera: Cameras, typical: float) -> float:
-    """How far a camera is from the input's, 1 = a full motion."""
+def relative_motion(start: Cameras, camera: Cameras, typical: float) -> float:
+    """Measure how far a camera is from the input's, where 1 is a full motion.
+
+    Args:
+        start: The input camera, one view.
+        camera: The other camera, one view.
+        typical: Typical depth of the scene.
+
+    Returns:
+        The larger of rotation / FULL_TURN and translation / FULL_SHIFT.
+    """
     turn = rotation_angle(start.world_to_camera[:, :3, :3], camera.world_to_camera[:, :3, :3])
     shift = (camera.centers - start.centers).norm() / typical
     return max(float(turn) / FULL_TURN, float(shift) / FULL_SHIFT)
 
 
-def waves(
-    amplitudes: Float[Tensor, "field down across"], height: int, width: int, lowest: int
+def cosine_fields(
+    amplitudes: Float[Tensor, "field down across"], height: int, width: int, min_frequency: int
 ) -> Float[Tensor, "field height width"]:
-    """Smooth fields of unit variance: cosines of up to as many half waves as there are amplitudes, from `lowest` upwards."""
+    """Compute smooth fields of unit variance as sums of cosines.
+
+    Args:
+        amplitudes: Standard normal amplitudes by vertical and horizontal number of half waves.
+        height: Height of the field in pixels.
+        width: Width of the field in pixels.
+        min_frequency: Lowest number of half waves.
+
+    Returns:
+        The fields.
+    """
     down, across = (torch.arange(count, dtype=torch.float32) for count in amplitudes.shape[1:])
     frequency = torch.hypot(down[:, None], across)
-    weights = (frequency >= lowest) / (1 + frequency)
+    weights = (frequency >= min_frequency) / (1 + frequency)
     power = torch.where(down == 0, 1.0, 0.5)[:, None] * torch.where(across == 0, 1.0, 0.5)
     weights = weights / (weights**2 * power).sum().sqrt()
     rows = (math.pi * (torch.arange(height) + 0.5)[:, None] / height * down).cos()
@@ -163,18 +310,29 @@ def waves(
     return rows @ (weights * amplitudes) @ columns.T
 
 
-def blurred(rgb: Tensor, sigma: float) -> Tensor:
-    """With the discrete Gaussian (Lindeberg, PAMI 1990), whose variance is right below a pixel, too."""
+def blur_picture(rgb: Tensor, sigma: float) -> Tensor:
+    """Blur with the discrete Gaussian, whose variance is exact even below one pixel.
+
+    Args:
+        rgb: Colours, [height, width, 3].
+        sigma: Standard deviation in pixels.
+
+    Returns:
+        The blurred colours.
+
+    Reference:
+        Lindeberg, "Scale-space for discrete signals", PAMI 1990.
+    """
     if sigma == 0:
         return rgb
-    reach = math.ceil(3 * sigma) + 1
-    angles = 2 * math.pi * torch.arange(8 * reach) / (8 * reach)
+    radius = math.ceil(3 * sigma) + 1
+    angles = 2 * math.pi * torch.arange(8 * radius) / (8 * radius)
     weights = (
         (sigma**2 * (angles.cos() - 1)).exp()
-        * (torch.arange(-reach, reach + 1)[:, None] * angles).cos()
+        * (torch.arange(-radius, radius + 1)[:, None] * angles).cos()
     ).mean(-1)
     weights = (weights / weights.sum())[None, None]
-    planes = pad(rgb.permute(2, 0, 1)[:, None], (reach,) * 4, mode="replicate")
+    planes = pad(rgb.permute(2, 0, 1)[:, None], (radius,) * 4, mode="replicate")
     return conv2d(conv2d(planes, weights[..., None, :]), weights[..., :, None])[:, 0].permute(
         1, 2, 0
     )

@@ -1,269 +1,315 @@
-"""Scenes of which the truth is known, and their frames as a video generator would get them wrong.
+"""Scenes with ground truth, and their frames with a video generator's errors.
 
-A `World` is what a fit is given when every frame is right, with true views from cameras that it is not given. `spoil` makes mistakes of
-known kinds and sizes in it (`lift.synthetic.corruptions`).
+A `World` holds correct frames for a fit, and test views from other cameras. `corrupt_world` adds
+errors of known kinds and sizes (`lift.synthetic.corruptions`).
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lift.camera_paths import around
-from lift.geometry import inside, pinhole, project, unproject
-from lift.io.lens import Photograph
-from lift.multiview.depth_alignment import merged
+from lift.camera_paths import orbit_cameras
+from lift.geometry import pinhole, project, unproject
+from lift.multiview.depth_alignment import merge_points
 from lift.planners.articulated import Articulated
-from lift.synthetic.corruptions import BLUR, OBJECTS, SATURATION, Mistakes, bent, blurred, motion
+from lift.synthetic.corruptions import (
+    BLUR,
+    OBJECTS,
+    SATURATION,
+    FrameCorruption,
+    blur_picture,
+    relative_motion,
+    warp_frame,
+)
 from lift.synthetic.scenes import render
-from lift.types import Cameras, Clip, Depth, Frames, PointCloud, Reconstruction, Trajectory
+from lift.types import Cameras, Depth, Frames, PointCloud, Reconstruction, Trajectory
 
-KINDS = ("warp", "objects", "camera", "color", "blur", "texture", "bad")
-"""Smooth warps that drift over time; parts of the scene that move; camera error; exposure, balance and saturation; softness that grows;
-texture that swims and mottles; frames gone bad outright."""
+CORRUPTION_KINDS = ("warp", "objects", "camera", "color", "blur", "texture", "bad")
+"""The kinds of errors.
 
-JUMP = 0.3
-"""Share of a clip's mistakes that are there from its first frame on, and no other clip's."""
-BAD = 0.08
-"""Share of frames that are gone bad, times the strength."""
+warp: smooth warps that drift over time. objects: moving parts of the scene. camera: camera errors.
+color: exposure, balance and saturation. blur: growing blur. texture: swimming and false texture.
+bad: frames that fail completely.
+"""
+
+CLIP_FRACTION = 0.3
+"""Fraction of a clip's errors that is constant over the clip and not shared with other clips."""
+BAD_FRACTION = 0.08
+"""Fraction of bad frames at size 1."""
+_MAX_POINTS = 2_000_000
 FIELD_OF_VIEW = 55.0
-"""Degrees, across; `lift run`'s own."""
+"""Horizontal field of view in degrees, the default of `lift run`."""
 
 
 @dataclass(frozen=True)
 class World:
-    """frames: right ones, the input first, with depth where it is known (0 where not). typical: depth of the input, the unit of length.
-    objects: places in the scene that move where `spoil` is asked for it. unseen: true views at `unseen_cameras`, never given to a fit.
-    """
+    """A scene with correct frames and test views."""
 
     name: str
+    """Name of the scene."""
     frames: Frames
+    """Correct frames, the input first. Depth is 0 where unknown."""
     trajectory: Trajectory
+    """The cameras of the frames."""
     points: PointCloud
+    """The scene's points."""
     typical: float
+    """Typical depth of the input, the unit of length."""
     objects: Float[Tensor, "object 3"]
-    unseen: Frames
-    unseen_cameras: Cameras
+    """Positions in the scene that move if `corrupt_world` gets a size for `objects`."""
+    test_frames: Frames
+    """Correct views that a fit never gets."""
+    test_cameras: Cameras
+    """The cameras of the test views."""
 
 
 @dataclass(frozen=True)
-class Spoiled:
-    """What a fit is given, and what was done: flow, where each pixel comes from relative to itself, in pixels; tone, logarithms of gain;
-    saturation, less 1; variance of the blur in pixels squared; which frames are gone bad.
-    """
+class CorruptedScene:
+    """The corrupted input of a fit, and the corruption itself."""
 
     frames: Frames
+    """Corrupted frames."""
     reconstruction: Reconstruction
+    """Wrong cameras, and points and depth that follow from them."""
     flow: Float[Tensor, "view 2 height width"]
+    """Where each pixel comes from, relative to itself, in pixels."""
     tone: Float[Tensor, "view 3"]
+    """Logarithms of the gains of red, green and blue."""
     saturation: Float[Tensor, "view"]
+    """Factor of the saturation minus 1."""
     variance: Float[Tensor, "view"]
+    """Variance of the blur in pixels squared."""
     bad: Bool[Tensor, "view"]
+    """Which frames fail completely."""
 
 
-def ray_cast(
+def ray_cast_world(
     name: str,
     size: tuple[int, int],
     frames: int = 8,
     cast: Callable[[str, Cameras], Frames] = render,
 ) -> World:
-    """A built-in scene along the articulated trajectory, `frames` a clip, with true views from `unseen` cameras. size: width and height.
+    """Render a built-in scene along the articulated trajectory, with test views.
 
-    cast: what makes the pictures of a scene; the default does it in this process.
+    Args:
+        name: Name of the scene.
+        size: Width and height of the pictures in pixels.
+        frames: Frames per clip.
+        cast: Renders a scene by name. The default runs in this process.
+
+    Returns:
+        The world.
     """
     width, height = size
     camera = pinhole(width, height, width / 2 / math.tan(math.radians(FIELD_OF_VIEW) / 2))
     start = cast(name, camera)
+    assert start.depth is not None
     depth = Depth(start.depth[0], start.depth[0] > 0, "metric")
     trajectory = Articulated(frames=frames)(camera, depth, None)
-    cameras = unseen(camera, depth)
-    made = cast(name, trajectory.cameras)
-    cloud = merged(made, trajectory.cameras, made.depth, (made.depth > 0).float(), 2_000_000)
-    known = unproject(start.depth, camera)[0][depth.valid]
+    cameras = ring_cameras(camera, depth)
+    views = cast(name, trajectory.cameras)
+    assert views.depth is not None
+    confidence = (views.depth > 0).float()
+    cloud = merge_points(views, trajectory.cameras, views.depth, confidence, _MAX_POINTS)
+    points = unproject(start.depth, camera)[0][depth.valid]
     return World(
-        name, made, trajectory, cloud, depth.typical, _spread(known), cast(name, cameras), cameras
-    )
-
-
-def unseen(camera: Cameras, depth: Depth, angles: Sequence[int | float] = (4.0, 9.0)) -> Cameras:
-    """Eight cameras a ring, between the arms of the tree: `angles` degrees from the input, looking at the scene's centre as the plan does."""
-    around_input = torch.deg2rad(22.5 + 45 * torch.arange(8.0)).repeat(len(angles))
-    away = torch.tensor(angles, dtype=torch.float32).repeat_interleave(8)
-    places = torch.stack(
-        [away * around_input.cos(), away * around_input.sin(), torch.zeros_like(away)], dim=-1
-    )
-    return around(camera, places, depth.typical)
-
-
-def photographed(folder: Path) -> tuple[Cameras, PointCloud, list[Path], float]:
-    """What `photographs` reads, as it is: cameras, points, pictures and the lowest coefficient of the lens."""
-    for name in ("cameras.npz", "sparse_points.npz", "images"):
-        if not (folder / name).exists():
-            raise FileNotFoundError(
-                f"there is no {name} in {folder}, which is to be a scene of photographs with cameras"
-            )
-    known, sparse = np.load(folder / "cameras.npz"), np.load(folder / "sparse_points.npz")
-    poses, matrices = torch.from_numpy(known["w2c"]).float(), torch.from_numpy(known["K"]).float()
-    cameras = Cameras(poses, matrices, int(known["width"]), int(known["height"]))
-    cloud = PointCloud(
-        torch.from_numpy(sparse["xyz"]).float(), torch.from_numpy(sparse["rgb"]).float() / 255
-    )
-    return (
+        name,
+        views,
+        trajectory,
+        cloud,
+        depth.typical,
+        distant_points(points),
+        cast(name, cameras),
         cameras,
-        cloud,
-        [folder / "images" / str(name) for name in known["names"]],
-        float(known["k1_simple_radial"]),
     )
 
 
-def photographs(folder: Path, size: tuple[int, int], every: int = 5) -> World:
-    """Photographs with cameras (`cameras.npz`: names, K, w2c, k1_simple_radial, width, height; `sparse_points.npz`: xyz, rgb; `images/`).
+def ring_cameras(
+    camera: Cameras, depth: Depth, angles: Sequence[int | float] = (4.0, 9.0)
+) -> Cameras:
+    """Create rings of eight cameras between the branches of the articulated trajectory.
 
-    The input is the one nearest to the middle of all cameras; the others make two clips, to either side along the direction in which the
-    cameras spread most, nearest first. Every `every`-th view is kept as a true view. Lens distortion is undone, the lowest-order one; the
-    middle of the picture is cut out and resized to `size`. Depth is not known. Raises FileNotFoundError for what is missing.
+    Args:
+        camera: The input camera, one view.
+        depth: Depth of the input picture.
+        angles: Angle of each ring to the input camera, in degrees.
+
+    Returns:
+        Cameras that look at the scene's centre.
     """
-    cameras, cloud, paths, k1 = photographed(folder)
-    centers = cameras.centers - cameras.centers.mean(0)
-    side = torch.linalg.svd(centers, full_matrices=False).Vh[0]
-    first = int(centers.norm(dim=-1).argmin())
-    along = (cameras.centers - cameras.centers[first]) @ side
-    ordered = along.argsort().tolist()
-    kept_back = [index for index in ordered[every // 2 :: every] if index != first]
-    left = [i for i in reversed(ordered) if along[i] < 0 and i not in kept_back]
-    right = [i for i in ordered if along[i] > 0 and i not in kept_back]
-    made = [photograph(paths[i], cameras[i], k1, size) for i in range(len(cameras))]
-    frames, views = (
-        Frames.cat([frame for frame, _ in made]),
-        Cameras.cat([camera for _, camera in made]),
+    direction = torch.deg2rad(22.5 + 45 * torch.arange(8.0)).repeat(len(angles))
+    angle = torch.tensor(angles, dtype=torch.float32).repeat_interleave(8)
+    offsets = torch.stack(
+        [angle * direction.cos(), angle * direction.sin(), torch.zeros_like(angle)], dim=-1
     )
-    given = [first, *right, *left]
-    clips = tuple(
-        Clip(name, 0, views[which]) for name, which in (("right", right), ("left", left)) if which
-    )
-    pixels, depth = project(cloud.points, views[first])
-    seen = (depth[0] > 0) & inside(pixels[0], views[first])
-    pictures = Frames(frames.images[given], torch.zeros(len(given), size[1], size[0]))
-    return World(
-        folder.name,
-        pictures,
-        Trajectory(views[first], clips),
-        cloud,
-        float(depth[0][seen].median()),
-        _spread(cloud.points[seen]),
-        frames[kept_back],
-        views[kept_back],
-    )
+    return orbit_cameras(camera, offsets, depth.typical)
 
 
-def spoil(world: World, sizes: Mapping[str, float], seed: int) -> Spoiled:
-    """Makes mistakes. sizes: of each kind (`KINDS`), 1 what the prior `synthetic` makes at full motion; here that is the farthest camera's.
+def corrupt_world(world: World, sizes: Mapping[str, float], seed: int) -> CorruptedScene:
+    """Corrupt the frames and cameras of a world.
 
-    Cameras are wrong by what the fit is told of them. Raises ValueError for an unknown kind.
+    Cameras are corrupted in the reconstruction that the fit gets. The frames show the true cameras.
+
+    Args:
+        world: The correct world.
+        sizes: Size of each kind of CORRUPTION_KINDS, 0 if missing. Size 1 is what the prior
+            `synthetic` uses at a full motion. Here the farthest camera has a full motion.
+        seed: Random seed.
+
+    Returns:
+        The corrupted scene.
+
+    Raises:
+        ValueError: If a kind does not exist.
     """
-    for kind in sizes:
-        if kind not in KINDS:
-            raise ValueError(f"mistake {kind!r} is not known; choose among {', '.join(KINDS)}")
-    size = {kind: sizes.get(kind, 0.0) for kind in KINDS}
-    cameras, images = world.trajectory.cameras, world.frames.rgb
+    size = _all_sizes(sizes)
+    cameras = world.trajectory.cameras
+    images = world.frames.rgb
+    depths = world.frames.depth
+    assert depths is not None
+    motion = torch.tensor(
+        [relative_motion(cameras[0], cameras[view], world.typical) for view in range(len(cameras))]
+    )
+    motion = motion / motion.max()
+    corruptions = _frame_corruptions(world.trajectory, seed)
+    bad, replacement = _select_bad(len(images), BAD_FRACTION * size["bad"], seed)
     height, width = images.shape[1:3]
-    away = torch.tensor(
-        [motion(cameras[0], cameras[view], world.typical) for view in range(len(cameras))]
-    )
-    away = away / away.max()
-    mistakes = _mistakes(world.trajectory, seed)
-    chance = torch.Generator().manual_seed(seed * 7919 + 1)
-    bad = torch.rand(len(images), generator=chance) < BAD * size["bad"]
-    other = torch.randint(len(images), (len(images),), generator=chance)
-    bad[0] = False
-    pictures, depths, told, flows, tones = (
-        [images[0]],
-        [world.frames.depth[0]],
-        [cameras[0]],
-        [torch.zeros(2, height, width)],
-        [torch.zeros(3)],
-    )
+    no_flow = torch.zeros(2, height, width)
+    views = [_CorruptedView(images[0], depths[0], cameras[0], no_flow, torch.zeros(3))]
     for view in range(1, len(images)):
-        wrong, far = mistakes[view], float(away[view])
-        flow = wrong.smooth(far * size["warp"], height, width) + wrong.swim(
-            far * size["texture"], height, width
+        corruption = corruptions[view]
+        source = images[view]
+        depth = depths[view]
+        bad_flow = None
+        if bad[view]:
+            # A bad frame is another frame, mirrored and strongly warped. Its depth is of neither.
+            source = images[replacement[view]].flip(1)
+            depth = depth.flip(1)
+            bad_flow = corruption.smooth_flow(6.0, height, width)
+        views.append(
+            _corrupt_view(
+                world, corruption, size, float(motion[view]), cameras[view], source, depth, bad_flow
+            )
         )
-        if size["objects"]:
-            places, depth = project(world.objects, cameras[view])
-            flow = flow + wrong.moved(far * size["objects"], places[0], depth[0] > 0, height, width)
-        source, known = images[view], world.frames.depth[view]
-        if bad[view]:  # another frame, the wrong way round, and melting; depth of neither
-            source, known = images[other[view]].flip(1), known.flip(1)
-            flow = flow + wrong.smooth(6.0, height, width)
-        rgb, depth = bent(source, known, flow) if bool(flow.any()) else (source, known)
-        rgb = wrong.mottle(rgb, far * size["texture"])
-        rgb = blurred(rgb, BLUR * far * size["blur"] * width)
-        toned = wrong.color(rgb, far * size["color"])
-        pictures.append(toned.clamp(0, 1))
-        depths.append(depth)
-        told.append(wrong.camera(cameras[view], far * size["camera"], world.typical))
-        flows.append(width * flow)
-        tones.append(wrong.gain(far * size["color"]))
-    depth, given = torch.stack(depths), Cameras.cat(told)
-    frames = Frames((255 * torch.stack(pictures)).round().to(torch.uint8), depth)
-    confidence = (depth > 0).float()
-    points = (
-        merged(frames, given, depth, confidence, 2_000_000) if confidence.any() else world.points
-    )
-    variance, saturation = (
-        (BLUR * size["blur"] * width * away) ** 2,
-        SATURATION * size["color"] * away,
-    )
-    return Spoiled(
+    depth = torch.stack([view.depth for view in views])
+    estimated = Cameras.cat([view.camera for view in views])
+    rgb = torch.stack([view.rgb for view in views])
+    frames = Frames((255 * rgb).round().to(torch.uint8), depth)
+    return CorruptedScene(
         frames,
-        Reconstruction(given, points, depth, confidence),
-        torch.stack(flows),
-        torch.stack(tones),
-        saturation,
-        variance,
+        _reconstruct(frames, estimated, depth, world.points),
+        torch.stack([view.flow for view in views]),
+        torch.stack([view.tone for view in views]),
+        SATURATION * size["color"] * motion,
+        (BLUR * size["blur"] * width * motion) ** 2,
         bad,
     )
 
 
-def _mistakes(trajectory: Trajectory, seed: int) -> list[Mistakes]:
-    made = [Mistakes.of(0, seed)]
-    for number, (clip, span) in enumerate(zip(trajectory.clips, trajectory.spans, strict=True)):
-        source, last, own = (
-            Mistakes.of(clip.source, seed),
-            Mistakes.of(span[-1], seed),
-            Mistakes.of(-1 - number, seed),
+def _all_sizes(sizes: Mapping[str, float]) -> dict[str, float]:
+    """Check the kinds, and set those that are missing to 0."""
+    for kind in sizes:
+        if kind not in CORRUPTION_KINDS:
+            choices = ", ".join(CORRUPTION_KINDS)
+            raise ValueError(f"corruption {kind!r} is not known; choose among {choices}")
+    return {kind: sizes.get(kind, 0.0) for kind in CORRUPTION_KINDS}
+
+
+def _select_bad(count: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw which frames are bad, and the frame that each of them would show instead."""
+    generator = torch.Generator().manual_seed(seed * 7919 + 1)
+    bad = torch.rand(count, generator=generator) < fraction
+    replacement = torch.randint(count, (count,), generator=generator)
+    bad[0] = False
+    return bad, replacement
+
+
+def _reconstruct(
+    frames: Frames, cameras: Cameras, depth: Tensor, points: PointCloud
+) -> Reconstruction:
+    """Build the reconstruction of corrupted frames. Without depth, use the true points."""
+    confidence = (depth > 0).float()
+    if confidence.any():
+        points = merge_points(frames, cameras, depth, confidence, _MAX_POINTS)
+    return Reconstruction(cameras, points, depth, confidence)
+
+
+@dataclass(frozen=True)
+class _CorruptedView:
+    """One corrupted frame. See `CorruptedScene`."""
+
+    rgb: Float[Tensor, "height width 3"]
+    depth: Float[Tensor, "height width"]
+    camera: Cameras
+    flow: Float[Tensor, "2 height width"]
+    tone: Float[Tensor, "3"]
+
+
+def _corrupt_view(
+    world: World,
+    corruption: FrameCorruption,
+    size: Mapping[str, float],
+    motion: float,
+    camera: Cameras,
+    rgb: Tensor,
+    depth: Tensor,
+    bad_flow: Tensor | None,
+) -> _CorruptedView:
+    """Corrupt one frame. `size` holds the size of each kind at motion 1."""
+    height, width = depth.shape
+    flow = corruption.smooth_flow(motion * size["warp"], height, width)
+    flow = flow + corruption.texture_flow(motion * size["texture"], height, width)
+    if size["objects"]:
+        positions, z = project(world.objects, camera)
+        flow = flow + corruption.object_flow(
+            motion * size["objects"], positions[0], z[0] > 0, height, width
         )
-        made += [
-            source.fading(last, (step + 1) / len(span)).fading(own, JUMP)
+    if bad_flow is not None:
+        flow = flow + bad_flow
+    if bool(flow.any()):
+        rgb, depth = warp_frame(rgb, depth, flow)
+    rgb = corruption.add_mottle(rgb, motion * size["texture"])
+    rgb = blur_picture(rgb, BLUR * motion * size["blur"] * width)
+    rgb = corruption.shift_color(rgb, motion * size["color"])
+    return _CorruptedView(
+        rgb.clamp(0, 1),
+        depth,
+        corruption.perturb_camera(camera, motion * size["camera"], world.typical),
+        width * flow,
+        corruption.log_gain(motion * size["color"]),
+    )
+
+
+def _frame_corruptions(trajectory: Trajectory, seed: int) -> list[FrameCorruption]:
+    """Sample the corruption of every frame: continuous within a clip, with jumps between clips."""
+    corruptions = [FrameCorruption.sample(0, seed)]
+    for number, (clip, span) in enumerate(zip(trajectory.clips, trajectory.spans, strict=True)):
+        source = FrameCorruption.sample(clip.source, seed)
+        end = FrameCorruption.sample(span[-1], seed)
+        constant = FrameCorruption.sample(-1 - number, seed)
+        corruptions += [
+            source.interpolate(end, (step + 1) / len(span)).interpolate(constant, CLIP_FRACTION)
             for step in range(len(span))
         ]
-    return made
+    return corruptions
 
 
-def _spread(points: Float[Tensor, "point 3"]) -> Float[Tensor, "object 3"]:
-    """Places far from one another, the first in the middle."""
+def distant_points(points: Float[Tensor, "point 3"]) -> Float[Tensor, "object 3"]:
+    """Select points far from one another. The first is the central one.
+
+    Args:
+        points: Points of a scene.
+
+    Returns:
+        At most OBJECTS of the points.
+    """
     points = points[:: max(1, len(points) // 2000)]
-    chosen = [points[(points - points.median(0).values).norm(dim=-1).argmin()]]
-    while len(chosen) < min(OBJECTS, len(points)):
-        away = torch.stack([(points - place).norm(dim=-1) for place in chosen]).amin(0)
-        chosen.append(points[away.argsort()[int(0.9 * len(away))]])
-    return torch.stack(chosen)
-
-
-def photograph(
-    path: Path, camera: Cameras, k1: float, size: tuple[int, int]
-) -> tuple[Frames, Cameras]:
-    """One photograph, straightened, and its camera."""
-    width, height = size
-    shrink = min(camera.width / width, camera.height / height)  # photograph's pixels a pixel
-    intrinsics = camera.intrinsics.clone()
-    intrinsics[:, :2] /= shrink
-    intrinsics[:, 0, 2] += (width - camera.width / shrink) / 2
-    intrinsics[:, 1, 2] += (height - camera.height / shrink) / 2
-    made = Cameras(camera.world_to_camera, intrinsics, width, height)
-    return Photograph(path, camera, (k1,)).look(made), made
+    out = [points[(points - points.median(0).values).norm(dim=-1).argmin()]]
+    while len(out) < min(OBJECTS, len(points)):
+        distance = torch.stack([(points - point).norm(dim=-1) for point in out]).amin(0)
+        out.append(points[distance.argsort()[int(0.9 * len(distance))]])
+    return torch.stack(out)

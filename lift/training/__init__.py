@@ -1,4 +1,4 @@
-"""Fits canonical Gaussians to frames that contradict one another."""
+"""Fit canonical Gaussians to frames that contradict one another."""
 
 CHECKPOINT = "checkpoint.ckpt"
-"""A fit's file in its folder."""
+"""File name of a fit's checkpoint in its folder."""

@@ -1,128 +1,169 @@
-"""Frames on the device and the order in which they are drawn."""
+"""Order in which views are drawn for training."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytorch_lightning as lightning
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
-STEPS_A_BATCH = 20
-"""How many steps' views make one batch of Lightning's, at most: its own work around a batch would take a fifth of a step's time on a GPU."""
+STEPS_PER_BATCH = 20
+"""Largest number of optimiser steps whose views make one batch of Lightning's.
+
+With one step in a batch, Lightning's own work would take a fifth of a step's time on a GPU.
+"""
+
+_SEED_STRIDE = 1_000_003
+"""Distance between the random seeds of consecutive run seeds."""
 
 
 class ViewSampler(Sampler[list[int]]):
-    """Each step's view indices, a function of seed, epoch and weights alone, so that a resumed fit draws what it would have drawn.
+    """Draw the view indices of each step.
 
-    Generated views come in shuffled rounds; with `weights`, one a view, each draw is by weight instead. Each draw is the input view
-    with probability `input_share`. With several processes each takes every `world`-th batch.
+    The draws are a function of seed, epoch and weights alone, so a resumed fit draws the same views
+    as an uninterrupted one. Views are drawn in shuffled rounds, or by weight. Each draw is then
+    replaced by the input view with the probability `input_fraction`. With several processes each
+    takes every `world_size`-th batch.
+
+    Args:
+        views: Indices of the views to train on, without the input.
+        batch_size: Views in a step.
+        num_batches: Steps of one process in one epoch.
+        input_fraction: Returns the fraction of draws that are the input view, at each epoch's
+            start.
+        seed: Seed of the run.
+        rank: Index of this process.
+        world_size: Number of processes.
+        weights: Returns a weight for each frame of the scene [view], or None for shuffled rounds,
+            at each epoch's start.
     """
 
     def __init__(
         self,
         views: list[int],
-        batch: int,
-        batches: int,
-        input_share: Callable[[], float],
+        batch_size: int,
+        num_batches: int,
+        input_fraction: Callable[[], float],
         seed: int,
         rank: int = 0,
-        world: int = 1,
+        world_size: int = 1,
         weights: Callable[[], Tensor | None] = lambda: None,
     ) -> None:
-        """batches: of one process in one epoch. input_share, weights: asked for at each epoch's start."""
-        self.views, self.batch, self.batches, self.input_share, self.seed = (
-            views,
-            batch,
-            batches,
-            input_share,
-            seed,
-        )
-        self.rank, self.world, self.weights, self.epoch = rank, world, weights, 0
+        self.views = views
+        self.batch_size = batch_size
+        self.num_batches = num_batches
+        self.input_fraction = input_fraction
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.weights = weights
+        self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
+        """Set the epoch to draw for. Lightning calls this before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.batches
+        return self.num_batches
 
     def __iter__(self) -> Iterator[list[int]]:
-        rng = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        draws = self.batch * self.batches * self.world
-        views, weights = torch.tensor(self.views or [0]), self.weights()
+        rng = torch.Generator().manual_seed(self.seed * _SEED_STRIDE + self.epoch)
+        count = self.batch_size * self.num_batches * self.world_size
+        views = torch.tensor(self.views or [0])
+        weights = self.weights()
         if weights is None:
             rounds = [
-                torch.randperm(len(views), generator=rng) for _ in range(-(-draws // len(views)))
+                torch.randperm(len(views), generator=rng) for _ in range(-(-count // len(views)))
             ]
-            drawn = views[torch.cat(rounds)[:draws]]
+            draws = views[torch.cat(rounds)[:count]]
         else:
-            drawn = views[torch.multinomial(weights[views], draws, replacement=True, generator=rng)]
-        drawn[torch.rand(draws, generator=rng) < self.input_share()] = 0
-        yield from drawn.reshape(self.batches, self.world, self.batch)[:, self.rank].tolist()
+            draws = views[torch.multinomial(weights[views], count, replacement=True, generator=rng)]
+        draws[torch.rand(count, generator=rng) < self.input_fraction()] = 0
+        batches = draws.reshape(self.num_batches, self.world_size, self.batch_size)
+        yield from batches[:, self.rank].tolist()
 
 
 class SceneData(lightning.LightningDataModule):
-    """Draws views for training and walks the held-out ones; the pictures themselves lie on the device, in the module."""
+    """Draw view indices for training, and iterate over the held-out ones for validation.
+
+    The frames themselves lie on the device, in `lift.training.module.SceneModule`.
+
+    Args:
+        train: Indices of the generated frames to train on. The input, 0, is always trained on.
+        held_out: Indices of the held-out frames.
+        batch_size: Views in a step.
+        num_batches: Steps of one process in one epoch.
+        seed: Seed of the run.
+        log_every: Steps between points of the curves. A batch of Lightning's has at most one point.
+    """
 
     def __init__(
         self,
         train: list[int],
         held_out: list[int],
-        batch: int,
-        batches: int,
+        batch_size: int,
+        num_batches: int,
         seed: int,
-        log_every: int = STEPS_A_BATCH,
+        log_every: int = STEPS_PER_BATCH,
     ) -> None:
-        """train: indices of generated frames; the input, 0, is always trained on. batches: steps of one process in one epoch, `batch` views
-        each. log_every: steps between points of the curves; a batch of Lightning's can have one.
-        """
         super().__init__()
-        self.train, self.held_out, self.batch, self.batches = train, held_out, batch, batches
-        self.seed, self.steps_a_batch = seed, min(STEPS_A_BATCH, log_every)
+        self.train = train
+        self.held_out = held_out
+        self.batch_size = batch_size
+        self.num_batches = num_batches
+        self.seed = seed
+        self.steps_per_batch = min(STEPS_PER_BATCH, log_every)
 
     def train_dataloader(self) -> DataLoader:
+        """Return batches of view indices [step view]."""
+        trainer = self.trainer
+        assert trainer is not None
+        module: Any = trainer.lightning_module
         sampler = ViewSampler(
             self.train,
-            self.batch,
-            self.batches,
-            self.trainer.lightning_module.input_share,
+            self.batch_size,
+            self.num_batches,
+            module.input_fraction,
             self.seed,
-            self.trainer.global_rank,
-            self.trainer.world_size,
-            self.trainer.lightning_module.importance,
+            trainer.global_rank,
+            trainer.world_size,
+            module.view_weights,
         )
         return DataLoader(
-            _Views(), batch_sampler=BatchSampler(sampler, self.steps_a_batch, drop_last=False)
+            _ViewIndices(),
+            batch_sampler=BatchSampler(sampler, self.steps_per_batch, drop_last=False),  # pyright: ignore[reportArgumentType]
         )
 
     def val_dataloader(self) -> DataLoader:
+        """Return the indices of the input and of each held-out frame, one at a time [1]."""
         return DataLoader(
-            _Views(), sampler=[[view] for view in (0, *self.held_out)], batch_size=None
+            _ViewIndices(), sampler=[[view] for view in (0, *self.held_out)], batch_size=None
         )
 
 
-class _Views(Dataset):
-    """A data set whose items are the indices they are asked for by."""
+class _ViewIndices(Dataset):
+    """A data set whose items are their own indices."""
 
-    def __getitem__(self, views: list[int]) -> Tensor:
-        return torch.tensor(views)
+    def __getitem__(self, index: list[int]) -> Tensor:
+        return torch.tensor(index)
 
 
-def split(
-    placed: list[int], every: int, chosen: Sequence[int] | None = None
+def split_frames(
+    registered: list[int], test_every: int, test_frames: Sequence[int] | None = None
 ) -> tuple[list[int], list[int]]:
     """Split frames into those to train on and those to hold out.
 
     Args:
-        placed: Indices of the frames, without the input.
-        every: Hold out every N-th frame, from the middle of the first N on; 0: none.
-        chosen: If given, hold out these frames instead.
+        registered: Indices of the frames whose cameras are known, without the input.
+        test_every: Hold out every N-th frame, the first from the middle of N. 0 holds out none.
+        test_frames: Hold out these frames instead.
 
     Returns:
         Indices to train on, and indices to hold out.
     """
-    if chosen is not None:
-        held_out = [index for index in placed if index in set(chosen)]
+    if test_frames is not None:
+        held_out = [index for index in registered if index in set(test_frames)]
     else:
-        held_out = placed[every // 2 :: every] if every else []
-    return [index for index in placed if index not in set(held_out)], held_out
+        held_out = registered[test_every // 2 :: test_every] if test_every else []
+    return [index for index in registered if index not in set(held_out)], held_out

@@ -1,9 +1,8 @@
-"""Wires module, data and Lightning's Trainer together; killed anywhere it goes on from its last checkpoint."""
+"""Fit a scene with Lightning's Trainer. A killed fit continues from its last checkpoint."""
 
 import inspect
 import json
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -15,77 +14,103 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
+from pytorch_lightning.plugins.io import AsyncCheckpointIO
 
 from lift.config import resolve_fit
 from lift.registry import ComponentError
-from lift.runtime.cache import save
 from lift.runtime.parallel import torch_on_one_thread
+from lift.runtime.serialization import save
 from lift.training import CHECKPOINT
-from lift.training.data import SceneData, split
+from lift.training.checkpoint import AtomicCheckpointIO, CheckpointCallback
+from lift.training.data import SceneData, split_frames
 from lift.training.module import SceneModule
-from lift.training.replicas import Replicas
+from lift.training.replicas import ReplicaStrategy
 from lift.types import Gaussians
+
+_STEP_SETTINGS = {"max_steps", "min_steps", "min_epochs"}
+"""Arguments of Lightning's Trainer that count batches. The module counts its own steps."""
 
 
 def fit(
     module: SceneModule,
-    placed: list[int],
+    registered: list[int],
     folder: Path,
     settings: DictConfig,
     trainer: dict[str, Any],
     seed: int,
-    held_out: Sequence[int] | None = None,
+    test_frames: Sequence[int] | None = None,
 ) -> None:
-    """Optimises `module` and leaves in `folder` its Gaussians and distortion (`lift.runtime.cache.save`), a checkpoint and TensorBoard logs.
+    """Optimise a scene, and write its Gaussians, its distortion, a checkpoint and curves.
 
-    placed: indices of the generated frames that were placed by the pose stage. held_out: frames to hold out, if not every
-    `fit.held_out`-th. settings: `fit` of the configuration; trainer: keyword
-    arguments of pytorch_lightning.Trainer, unknown ones raise ComponentError. In a process group (torch.distributed) all processes call
-    this, each with its own copy of the module on its own device, and the first one writes.
+    In a process group (torch.distributed) all processes call this function, each with its own copy
+    of the module on its own device. The main process writes.
+
+    Args:
+        module: The scene.
+        registered: Indices of the generated frames that the pose stage registered.
+        folder: Folder of the results (`lift.runtime.serialization.save`). A checkpoint in it is
+            continued.
+        settings: Settings `fit` of the configuration.
+        trainer: Keyword arguments of pytorch_lightning.Trainer.
+        seed: Seed of the run.
+        test_frames: Frames to hold out; by default every `fit.test_every`-th.
+
+    Raises:
+        ComponentError: An argument of the Trainer is unknown, memory is too small, or the result
+            is NaN or infinite.
+        KeyboardInterrupt: The user pressed Ctrl-C.
     """
     settings = resolve_fit(settings)
-    train, held_out = split(placed, settings.held_out, held_out)
-    world = torch.distributed.get_world_size() if _together() else 1
-    # Steps count as those of one process, and an epoch has at least `checkpoint_every`, so these are enough whatever number of processes
-    # began the fit; `Keep` ends it in time.
+    train, held_out = split_frames(registered, settings.test_every, test_frames)
+    world_size = torch.distributed.get_world_size() if _is_distributed() else 1
+    # Steps count as those of one process, and an epoch has at least `checkpoint_every`. So these
+    # epochs are enough for any number of processes. `CheckpointCallback` ends the fit in time.
     epochs = -(-settings.steps // settings.checkpoint_every)
-    batches = -(-min(settings.steps, settings.checkpoint_every) // world)
-    data = SceneData(train, held_out, settings.views_per_step, batches, seed, settings.log_every)
+    batches = -(-min(settings.steps, settings.checkpoint_every) // world_size)
+    data = SceneData(train, held_out, settings.batch_size, batches, seed, settings.log_every)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch_on_one_thread(module.renderer.own_threads):
-        # Its advice (more loader workers, a longer epoch, ...) is for another kind of data.
+    with warnings.catch_warnings(), torch_on_one_thread(module.renderer.has_thread_pool):
+        # Lightning's advice, such as more loader workers, is for another kind of data.
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-        made = _trainer(trainer, epochs, folder)
+        lightning_trainer = _build_trainer(trainer, epochs, folder)
         checkpoint = folder / CHECKPOINT
         try:
-            made.fit(
+            lightning_trainer.fit(
                 module,
                 data,
                 ckpt_path=checkpoint if checkpoint.exists() else None,
                 weights_only=True,
             )
         except torch.OutOfMemoryError:
-            raise ComponentError(
-                f"fit.max_gaussians is {settings.max_gaussians}, and {module.splats.count} of them with fit.views_per_step "
-                f"{settings.views_per_step} are more than the GPU's memory holds; choose fewer of either, or a smaller intake.size. More GPUs do not "
-                "help: each holds the whole scene (gsplat's distributed mode takes neither distortions nor colours a view)"
-            ) from None
+            raise _memory_error(settings, module.splats.count) from None
         except SystemExit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
     module.distortion.progress = 1.0
-    if _together() and torch.distributed.get_rank() > 0:
+    if _is_distributed() and torch.distributed.get_rank() > 0:
         return
-    save({"gaussians": _sound(module), "distortion": module.distortion.state_dict()}, folder)
+    gaussians = _finite_gaussians(module)
+    save({"gaussians": gaussians, "distortion": module.distortion.state_dict()}, folder)
     (folder / "split.json").write_text(json.dumps({"train": train, "held_out": held_out}))
 
 
+def _memory_error(settings: DictConfig, count: int) -> ComponentError:
+    """Return the error for a scene that does not fit into the GPU's memory."""
+    return ComponentError(
+        f"fit.max_gaussians is {settings.max_gaussians}, and {count} of them with fit.batch_size "
+        f"{settings.batch_size} are more than the GPU's memory holds; choose fewer of either, or a "
+        "smaller preprocess.size. More GPUs do not help: each holds the whole scene (gsplat's "
+        "distributed mode takes neither distortions nor colours a view)"
+    )
+
+
 @torch.no_grad()
-def _sound(module: SceneModule) -> Gaussians:
-    """What was fitted, less the Gaussians that are no numbers, which no renderer shows. Raises ComponentError where nothing is left, or where what the
-    distortion has learned is no number: the scene then was held to nothing.
+def _finite_gaussians(module: SceneModule) -> Gaussians:
+    """Return the fitted Gaussians without those that are NaN or infinite.
+
+    Raises:
+        ComponentError: No Gaussian is left, or the distortion is NaN or infinite.
     """
-    learned = next(
+    invalid_parameter = next(
         (
             name
             for name, value in module.distortion.named_parameters()
@@ -101,59 +126,73 @@ def _sound(module: SceneModule) -> Gaussians:
         gaussians.opacities[:, None],
         gaussians.sh_coeffs.flatten(1),
     )
-    sound = torch.stack([value.isfinite().all(1) for value in values]).all(0)
-    if learned or (len(sound) and not sound.any()):
-        wrong = f"distortion.{learned}" if learned else "the scene"
+    finite = torch.stack([value.isfinite().all(1) for value in values]).all(0)
+    if invalid_parameter or (len(finite) and not finite.any()):
+        name = f"distortion.{invalid_parameter}" if invalid_parameter else "the scene"
         raise ComponentError(
-            f"{wrong} is no number after {module.step} steps of the fit; choose smaller learning rates or another distortion"
+            f"{name} is NaN or infinite after {module.step} steps of the fit; choose smaller "
+            "learning rates or another distortion"
         )
-    if sound.all():
+    if finite.all():
         return gaussians
     warnings.warn(
-        f"{int((~sound).sum())} of {len(sound)} Gaussians are no numbers after the fit, and are left out",
+        f"{int((~finite).sum())} of {len(finite)} Gaussians are NaN or infinite after the fit, and "
+        "are left out",
         stacklevel=2,
     )
-    return gaussians[sound]
+    return gaussians[finite]
 
 
-def _trainer(settings: dict[str, Any], max_epochs: int, folder: Path) -> lightning.Trainer:
-    known = inspect.signature(lightning.Trainer).parameters
-    settings = {**settings, "devices": _device(settings)}
-    ours = {
+def _build_trainer(settings: dict[str, Any], max_epochs: int, folder: Path) -> lightning.Trainer:
+    """Build Lightning's Trainer.
+
+    Args:
+        settings: Settings `trainer` of the configuration.
+        max_epochs: Number of epochs.
+        folder: Folder of the checkpoint and of TensorBoard's curves.
+
+    Raises:
+        ComponentError: A setting is not an argument of the Trainer, or is set by `lift` itself.
+    """
+    is_terminal = sys.stderr.isatty()
+    callbacks: list[Callback] = [CheckpointCallback(folder / CHECKPOINT)]
+    if is_terminal:
+        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
+    fixed = {
         "max_epochs": max_epochs,
         "logger": TensorBoardLogger(folder, name="tensorboard", version=""),
-        "callbacks": [
-            Keep(folder / CHECKPOINT),
-            *([RichProgressBar(console_kwargs={"stderr": True})] if sys.stderr.isatty() else []),
-        ],
-        "plugins": [AsyncCheckpointIO(Whole())],
-        "enable_progress_bar": sys.stderr.isatty(),
+        "callbacks": callbacks,
+        "plugins": [AsyncCheckpointIO(AtomicCheckpointIO())],
+        "enable_progress_bar": is_terminal,
         "enable_checkpointing": False,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
         "use_distributed_sampler": False,
-        "log_every_n_steps": 1,  # batches; the module says when
-        "check_val_every_n_epoch": next(
-            n for n in range(max(1, max_epochs // 4), max_epochs + 1) if max_epochs % n == 0
-        ),  # the last one, too
-        "strategy": Replicas() if _together() else "auto",
-        "num_nodes": torch.distributed.get_world_size() if _together() else 1,
+        "log_every_n_steps": 1,  # counts batches; the module decides when to log
+        "check_val_every_n_epoch": _validation_interval(max_epochs),
+        "strategy": ReplicaStrategy() if _is_distributed() else "auto",
+        "num_nodes": torch.distributed.get_world_size() if _is_distributed() else 1,
     }
-    counting = {
-        "max_steps",
-        "min_steps",
-        "min_epochs",
-    }  # the module counts its own steps, of which a batch is many
+    settings = {**settings, "devices": _lightning_devices(settings)}
+    arguments = inspect.signature(lightning.Trainer).parameters
     for key in settings:
-        if key not in known or key in ours or key in counting:
-            choices = sorted(set(known) - set(ours) - counting)
+        if key not in arguments or key in fixed or key in _STEP_SETTINGS:
+            choices = sorted(set(arguments) - set(fixed) - _STEP_SETTINGS)
             raise ComponentError(
-                f"trainer.{key} is not an argument of Lightning's Trainer that can be set; choose one of {', '.join(choices)}"
+                f"trainer.{key} is not an argument of Lightning's Trainer that can be set; "
+                f"choose one of {', '.join(choices)}"
             )
-    return lightning.Trainer(**settings, **ours)
+    return lightning.Trainer(**settings, **fixed)
 
 
-def _together() -> bool:
+def _validation_interval(max_epochs: int) -> int:
+    """Return the epochs between validations: about a quarter, and the last epoch is validated."""
+    start = max(1, max_epochs // 4)
+    return next(n for n in range(start, max_epochs + 1) if max_epochs % n == 0)
+
+
+def _is_distributed() -> bool:
+    """Return whether several processes fit the scene together."""
     return (
         torch.distributed.is_available()
         and torch.distributed.is_initialized()
@@ -161,35 +200,9 @@ def _together() -> bool:
     )
 
 
-def _device(settings: dict[str, Any]) -> int | list[int]:
-    """This process's own device in Lightning's terms, whatever `trainer.devices` says of all: each counts as a node with one."""
-    on_cuda = (
-        settings.get("accelerator", "auto") in ("gpu", "cuda", "auto") and torch.cuda.is_available()
-    )
-    return [torch.cuda.current_device()] if on_cuda else 1
-
-
-class Keep(Callback):
-    """Has the checkpoint written after each epoch, by a thread of Lightning's beside the next one."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_train_epoch_end(
-        self, trainer: lightning.Trainer, module: lightning.LightningModule
-    ) -> None:
-        trainer.save_checkpoint(self.path)
-        for logger in trainer.loggers:  # a run that goes on from here has its curves until here
-            logger.save()
-        trainer.should_stop = module.step >= module.settings.steps
-
-
-class Whole(TorchCheckpointIO):
-    """Writes a checkpoint whole or not at all, straight to its file: Lightning's own goes through two copies in memory."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
-    ) -> None:
-        draft = Path(path).with_suffix(".draft")
-        torch.save(checkpoint, draft)
-        os.replace(draft, path)
+def _lightning_devices(settings: dict[str, Any]) -> int | list[int]:
+    """Return this process's device for Lightning, in which each process is a node of one device."""
+    accelerator = settings.get("accelerator", "auto")
+    if accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available():
+        return [torch.cuda.current_device()]
+    return 1

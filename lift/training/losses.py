@@ -1,24 +1,37 @@
-"""What a render is held to."""
+"""Terms of the training loss."""
+
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from lift.runtime.jit import fused, on_cpu
+from lift.runtime.jit import can_use_numba, can_use_triton
 from lift.training.similarity import ssim
 
-__all__ = ["inverse_depth", "photometric", "ssim", "warm_up", "weighed", "weighted_means"]
+__all__ = ["inverse_depth", "photometric", "reweight", "ssim", "warm_up", "weighted_means"]
+
+_WARM_UP_SIZE = 16
+"""Side in pixels of the pictures that compile the kernels."""
 
 
 def photometric(
     rgb: Float[Tensor, "view height width 3"], frames: UInt8[Tensor, "view height width 3"]
 ) -> tuple[Float[Tensor, "view"], Float[Tensor, ""]]:
-    """Mean absolute difference of each view, and mean structural similarity of all (`ssim`). Differentiable in `rgb`; in float32 by kernels of our own."""
-    if fused(rgb):
-        from lift.training.kernels import step_triton
+    """Compare renders with frames. Float32 tensors use compiled kernels.
 
-        return step_triton.photometric(rgb, frames)
-    if on_cpu(rgb):
+    Args:
+        rgb: Rendered colours in [0, 1]. The results are differentiable in them.
+        frames: Colours of the frames in [0, 255].
+
+    Returns:
+        Mean absolute difference of each view, and mean structural similarity (`ssim`) of all views.
+    """
+    if can_use_triton(rgb):
+        from lift.training.kernels import loss_triton
+
+        return loss_triton.photometric(rgb, frames)
+    if can_use_numba(rgb):
         from lift.training.kernels import loss_numba
 
         return loss_numba.photometric(rgb, frames)
@@ -33,66 +46,83 @@ def inverse_depth(
     confidence: Float[Tensor, "view height width"],
     unit: float,
 ) -> Float[Tensor, ""]:
-    """Confidence-weighted mean absolute difference of inverse depths in 1 / unit, where the target is known and the render covers.
-    Differentiable in `rendered`.
-    """
-    if fused(rendered, alpha, target, confidence):
-        from lift.training.kernels import step_triton
+    """Return the weighted mean absolute difference of inverse depths, in 1 / unit.
 
-        return step_triton.inverse_depth(rendered, alpha, target, confidence, unit)
-    if on_cpu(rendered, alpha, target, confidence):
+    Only pixels count whose target is known and that the render covers.
+
+    Args:
+        rendered: Rendered z-depth in scene units. The result is differentiable in it.
+        alpha: Coverage of the render in [0, 1]. A pixel is covered above 0.5.
+        target: z-depth of the frames in scene units; 0 where it is unknown.
+        confidence: Weights of the target in [0, 1].
+        unit: The scene's typical depth.
+    """
+    if can_use_triton(rendered, alpha, target, confidence):
+        from lift.training.kernels import loss_triton
+
+        return loss_triton.inverse_depth(rendered, alpha, target, confidence, unit)
+    if can_use_numba(rendered, alpha, target, confidence):
         from lift.training.kernels import loss_numba
 
         return loss_numba.inverse_depth(rendered, alpha, target, confidence, unit)
-    known: Bool[Tensor, "view height width"] = (target > 0) & (alpha > 0.5)
-    weight = confidence * known
+    valid: Bool[Tensor, "view height width"] = (target > 0) & (alpha > 0.5)
+    weight = confidence * valid
     difference = (1 / rendered.clamp(min=0.02 * unit) - 1 / target.clamp(min=0.02 * unit)).abs()
     return unit * (weight * difference).sum() / weight.sum().clamp(min=1)
 
 
-def weighed(
+def reweight(
     rgb: Float[Tensor, "view height width 3"], weight: Float[Tensor, "view height width"]
 ) -> Float[Tensor, "view height width 3"]:
-    """`rgb` itself, whose pixels shall count by `weight` in whatever loss they go into: their gradients are multiplied by it."""
-    return _Weighed.apply(rgb, weight)
+    """Return `rgb` unchanged, and multiply the gradients of its pixels by weights.
+
+    So pixels count by their weight in any loss that uses the result.
+
+    Args:
+        rgb: Rendered colours.
+        weight: Weight of each pixel.
+    """
+    return _Reweight.apply(rgb, weight)
 
 
 def weighted_means(*terms: tuple[float, Tensor]) -> Float[Tensor, ""]:
-    """The sum of weight x mean over pairs of a weight and a tensor."""
+    """Return the sum of weight times mean.
+
+    Args:
+        *terms: Pairs of a weight and a tensor of any shape.
+    """
     return _WeightedMeans.apply([weight for weight, _ in terms], *(value for _, value in terms))
 
 
 def warm_up() -> None:
-    """Compiles the CPU's kernels of a training step, or loads them from the cache, on pictures of 16 x 16 pixels."""
-    from lift.training.splats import activated
+    """Compile the CPU's kernels of a training step, or load them from numba's cache."""
+    from lift.training.splats import activate
 
-    rgb, depth = (
-        torch.rand(1, 16, 16, 3, requires_grad=True),
-        torch.rand(1, 16, 16, requires_grad=True),
-    )
-    known = torch.ones(1, 16, 16)
+    size = _WARM_UP_SIZE
+    rgb = torch.rand(1, size, size, 3, requires_grad=True)
+    depth = torch.rand(1, size, size, requires_grad=True)
+    ones = torch.ones(1, size, size)
+    frames = torch.zeros(1, size, size, 3, dtype=torch.uint8)
     with torch.enable_grad():
-        parts = [
-            *photometric(rgb, torch.zeros(1, 16, 16, 3, dtype=torch.uint8)),
-            inverse_depth(depth, known, known, known, 1.0),
-        ]
+        terms = [*photometric(rgb, frames), inverse_depth(depth, ones, ones, ones, 1.0)]
         raw = torch.rand(2, 4, requires_grad=True)
-        sum(value.sum() for value in [*parts, activated(raw, raw, raw)[1]]).backward()
+        terms.append(activate(raw, raw, raw)[1])
+        torch.stack([value.sum() for value in terms]).sum().backward()
 
 
-class _Weighed(torch.autograd.Function):
+class _Reweight(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rgb: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(weight)
         return rgb.view_as(rgb)
 
     @staticmethod
-    def backward(ctx, outer: Tensor) -> tuple[Tensor, None]:
-        return outer * ctx.saved_tensors[0][..., None], None
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.saved_tensors[0][..., None], None
 
 
 class _WeightedMeans(torch.autograd.Function):
-    """Its gradient is one number a tensor, where autograd would fill and scale tensors."""
+    """A gradient is an expanded number for each tensor. Autograd would fill and scale tensors."""
 
     @staticmethod
     def forward(ctx, weights: list[float], *values: Tensor) -> Tensor:
@@ -100,8 +130,9 @@ class _WeightedMeans(torch.autograd.Function):
             (weight / max(value.numel(), 1), value.shape)
             for weight, value in zip(weights, values, strict=True)
         ]
-        return sum(weight * value.mean() for weight, value in zip(weights, values, strict=False))
+        products = [weight * value.mean() for weight, value in zip(weights, values, strict=True)]
+        return cast(Tensor, sum(products))
 
     @staticmethod
-    def backward(ctx, outer: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *((outer * factor).expand(shape) for factor, shape in ctx.factors)
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *((grad * factor).expand(shape) for factor, shape in ctx.factors)

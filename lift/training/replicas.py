@@ -1,4 +1,4 @@
-"""Replicas of one scene on several devices: each draws views of its own, and all take the same step."""
+"""Replicas of one scene on several devices: each draws other views, and all take the same step."""
 
 import os
 import signal
@@ -8,70 +8,102 @@ from typing import Any
 import pytorch_lightning as lightning
 import torch
 import torch.distributed
-from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from pytorch_lightning.plugins.environments import (
+    SLURMEnvironment,  # pyright: ignore[reportPrivateImportUsage]
+    TorchElasticEnvironment,  # pyright: ignore[reportPrivateImportUsage]
+)
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 
 BUCKET_BYTES = 32 * 2**20
-"""Gradients travel in flat buffers of about this size: large ones use the links well, several overlap with the backward pass."""
+"""Approximate size of a buffer of gradients.
 
-_ALIGNED = 64
-"""Elements: each gradient starts at a multiple of it, so that fused optimisers can load whole vectors."""
+Large buffers use the links well. Several buffers overlap with the backward pass.
+"""
+
+_ALIGNMENT = 64
+"""Each gradient starts at a multiple of this number of elements.
+
+So fused optimisers can load whole vectors.
+"""
 
 
-class Replicas(DDPStrategy):
-    """A process a device, each with the whole module, which is not wrapped; gradients are averaged beside the backward pass.
+class ReplicaStrategy(DDPStrategy):
+    """One process for each device. Gradients are averaged beside the backward pass.
 
-    torch's DistributedDataParallel holds on to the parameters it was given, and averages nothing, without an error, once densification
-    has replaced one. Here the parameters are looked at before each backward pass (`manual_backward` of the module goes through it).
-    All else is the module's part: whatever it does to parameters has to be the same everywhere, a function of their values and the step.
+    torch's DistributedDataParallel keeps the parameters that it received. When densification
+    replaces one, it averages nothing, without an error. This strategy does not wrap the module. It
+    checks the parameters before each backward pass, which must go through `manual_backward`.
+    Everything else that changes parameters must be the same in all processes: a function of their
+    values and of the step.
     """
 
     def __init__(self) -> None:
-        by_srun = "RANK" not in os.environ and "SLURM_PROCID" in os.environ
+        started_by_srun = "RANK" not in os.environ and "SLURM_PROCID" in os.environ
         super().__init__(
             cluster_environment=SLURMEnvironment(auto_requeue=False)
-            if by_srun
+            if started_by_srun
             else TorchElasticEnvironment()
         )
-        self._average: Average | None = None
+        self._average: GradientAverage | None = None
 
     @property
     def root_device(self) -> torch.device:
+        """The device of this process."""
         assert self.parallel_devices is not None
-        return self.parallel_devices[0]  # each process names its own alone
+        return self.parallel_devices[0]  # each process names only its own device
 
     def _configure_launcher(self) -> None:
-        """None: `lift.runtime.distributed`, torchrun or srun has started all."""
+        """Configure no launcher: all processes run already."""
 
     def configure_ddp(self) -> None:
+        """Copy the parameters of the main process to all processes."""
         for parameter in self._parameters():
             torch.distributed.broadcast(parameter.data, src=0)
 
     def setup(self, trainer: lightning.Trainer) -> None:
+        """Set up the strategy without Lightning's check for a termination signal.
+
+        Before each step it would ask all processes, and the device would wait for the answer.
+
+        Args:
+            trainer: Lightning's trainer.
+        """
         super().setup(trainer)
-        # Before each step Lightning asks all processes whether one was told to end, and has the device wait for the answer.
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
 
     def on_train_start(self) -> None:
+        """Restore the default answer to SIGTERM.
+
+        Lightning's answer is a collective call, in which other processes may not take part.
+        """
         if threading.current_thread() is threading.main_thread():
-            signal.signal(
-                signal.SIGTERM, signal.SIG_DFL
-            )  # Lightning's answer is a collective call that may meet nobody
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def pre_backward(self, closure_loss: Tensor) -> None:
+        """Prepare to average the gradients of the current parameters.
+
+        Args:
+            closure_loss: The loss.
+        """
         parameters = self._parameters()
-        if self._average is None or not self._average.holds(parameters):
+        if self._average is None or not self._average.matches(parameters):
             if self._average is not None:
                 self._average.close()
-            self._average = Average(parameters)
+            self._average = GradientAverage(parameters)
         self._average.start()
 
     def post_backward(self, closure_loss: Tensor) -> None:
+        """Wait for the averaged gradients.
+
+        Args:
+            closure_loss: The loss.
+        """
         assert self._average is not None
         self._average.finish()
 
     def teardown(self) -> None:
+        """Remove all hooks."""
         if self._average is not None:
             self._average.close()
             self._average = None
@@ -86,12 +118,17 @@ class Replicas(DDPStrategy):
         ]
 
 
-class Average:
-    """The mean over all processes of the gradients of one backward pass, on its way while the pass is still running.
+class GradientAverage:
+    """Average the gradients of one backward pass over all processes, while the pass still runs.
 
-    Gradients are copied into flat buckets as they arrive, and a bucket is sent when it is full, in an order that is fixed by that of
-    `parameters` (last ones first: the backward pass comes to them first), never by who was quicker. A gradient that a process does not
-    have counts as zero there, and every parameter has one afterwards: a view of its bucket, valid until the next pass.
+    Gradients are copied into flat buckets as they arrive, and a full bucket is sent. The order of
+    buckets follows that of `parameters`, the last first, because the backward pass reaches these
+    first. It never depends on timing. A missing gradient counts as zero. Afterwards every parameter
+    has a gradient: a view of its bucket, valid until the next pass.
+
+    Args:
+        parameters: The parameters.
+        bucket_bytes: Approximate size of a bucket.
     """
 
     def __init__(self, parameters: list[nn.Parameter], bucket_bytes: int = BUCKET_BYTES) -> None:
@@ -109,43 +146,47 @@ class Average:
             pending.append(parameter)
         if pending:
             self._buckets.append(_Bucket(pending))
-        self._bucket_of = {
+        self._bucket_of: dict[Tensor, _Bucket] = {
             parameter: bucket for bucket in self._buckets for parameter in bucket.views
         }
         self._sent = 0
         self._hooks = [
-            parameter.register_post_accumulate_grad_hook(self._arrived) for parameter in parameters
+            parameter.register_post_accumulate_grad_hook(self._receive) for parameter in parameters
         ]
 
-    def holds(self, parameters: list[nn.Parameter]) -> bool:
-        """Whether these very objects are what is averaged."""
+    def matches(self, parameters: list[nn.Parameter]) -> bool:
+        """Return whether exactly these objects are averaged.
+
+        Args:
+            parameters: The parameters.
+        """
         return len(parameters) == len(self.parameters) and all(
             a is b for a, b in zip(parameters, self.parameters, strict=True)
         )
 
     def start(self) -> None:
-        """Call before the backward pass."""
+        """Prepare for a backward pass."""
         self._sent = 0
         for bucket in self._buckets:
             bucket.missing = set(bucket.views)
 
     @torch.no_grad()
-    def _arrived(self, parameter: Tensor) -> None:
+    def _receive(self, parameter: Tensor) -> None:
+        """Copy a gradient to its bucket, and send buckets that are full."""
         bucket = self._bucket_of[parameter]
-        bucket.views[parameter].copy_(parameter.grad)
+        bucket.fill(parameter)
         bucket.missing.discard(parameter)
         while self._sent < len(self._buckets) and not self._buckets[self._sent].missing:
             self._send()
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Call after the backward pass. On CUDA it makes the stream wait, not the process."""
+        """Send the other buckets, and wait. On CUDA the stream waits, not the process."""
         while self._sent < len(self._buckets):
             bucket = self._buckets[self._sent]
-            for parameter in bucket.missing:  # on whatever other processes have, all have to wait
-                bucket.views[parameter].zero_() if parameter.grad is None else bucket.views[
-                    parameter
-                ].copy_(parameter.grad)
+            # Other processes may have these gradients, so this one has to take part.
+            for parameter in bucket.missing:
+                bucket.fill(parameter)
             self._send()
         for bucket in self._buckets:
             bucket.work.wait()
@@ -153,6 +194,7 @@ class Average:
                 parameter.grad = view
 
     def close(self) -> None:
+        """Remove the hooks from the parameters."""
         for hook in self._hooks:
             hook.remove()
 
@@ -164,12 +206,24 @@ class Average:
 
 
 class _Bucket:
+    """A flat buffer with the gradients of several parameters."""
+
     def __init__(self, parameters: list[nn.Parameter]) -> None:
-        sizes = [-(-p.numel() // _ALIGNED) * _ALIGNED for p in parameters]
+        sizes = [-(-p.numel() // _ALIGNMENT) * _ALIGNMENT for p in parameters]
         self.flat = torch.zeros(sum(sizes), dtype=parameters[0].dtype, device=parameters[0].device)
-        self.views = {
+        self.views: dict[Tensor, Tensor] = {
             p: part[: p.numel()].view(p.shape)
             for p, part in zip(parameters, self.flat.split(sizes), strict=True)
         }
+        """Part of the buffer for each parameter's gradient."""
         self.missing: set[Tensor] = set(parameters)
+        """Parameters whose gradient has not arrived."""
         self.work: Any = None
+        """The asynchronous all-reduce."""
+
+    def fill(self, parameter: Tensor) -> None:
+        """Copy the parameter's gradient to the buffer, or zeros if it has none."""
+        if parameter.grad is None:
+            self.views[parameter].zero_()
+        else:
+            self.views[parameter].copy_(parameter.grad)

@@ -1,4 +1,4 @@
-"""The raw parameters behind Gaussians: the one place where logits and log-scales exist."""
+"""Raw parameters of Gaussians. Logits and log-scales exist only in this module."""
 
 import torch
 from jaxtyping import Float, Int
@@ -6,46 +6,72 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from lift import spherical_harmonics
-from lift.runtime.jit import fused, on_cpu
+from lift.runtime.jit import can_use_numba, can_use_triton
 from lift.types import Gaussians, PointCloud, Reconstruction
 
-NAMES = ("means", "scales", "quats", "opacities", "sh0", "shN")
-"""Raw parameters by gsplat's names: positions, log standard deviations, quaternions, logits, constant and view-dependent colour."""
+PARAMETER_NAMES = ("means", "scales", "quats", "opacities", "sh0", "shN")
+"""Raw parameters by gsplat's names.
+
+Positions, log standard deviations, quaternions, logits of opacity, and spherical harmonics of
+degree 0 and of higher degrees.
+"""
 
 _MIN_OPACITY = 1e-4
-_POINTS_A_VOXEL = 12  # more than that only costs time
+_POINTS_PER_VOXEL = 12
+"""Mean number of points in a voxel; more only cost time."""
+_BISECTION_STEPS = 14
+"""Steps of the search for the voxels' angular size."""
 
 
-def activated(scales: Tensor, quats: Tensor, opacities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Standard deviations, unit quaternions and opacities of raw parameters."""
-    if fused(scales, quats, opacities):
-        from lift.training.kernels import step_triton
+def activate(
+    scales: Float[Tensor, "gaussian axis"],
+    quats: Float[Tensor, "gaussian 4"],
+    opacities: Float[Tensor, "..."],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Convert raw parameters to physical values. Float32 tensors use compiled kernels.
 
-        return step_triton.activated(scales, quats, opacities)
-    if on_cpu(quats):
+    Args:
+        scales: Logarithms of standard deviations.
+        quats: Quaternions of any length.
+        opacities: Logits of opacities.
+
+    Returns:
+        Standard deviations, unit quaternions and opacities in [0, 1].
+    """
+    if can_use_triton(scales, quats, opacities):
+        from lift.training.kernels import splats_triton
+
+        return splats_triton.activate(scales, quats, opacities)
+    if can_use_numba(quats):
         from lift.training.kernels import splats_numba
 
-        return scales.exp(), splats_numba.unit(quats), opacities.sigmoid()
+        return scales.exp(), splats_numba.normalize_quats(quats), opacities.sigmoid()
     return scales.exp(), normalize(quats, dim=-1), opacities.sigmoid()
 
 
 class Splats(nn.ParameterDict):
-    """Raw parameters, as many rows as there are Gaussians."""
+    """Raw parameters (`PARAMETER_NAMES`), with one row for each Gaussian."""
 
     @property
     def count(self) -> int:
+        """Number of Gaussians."""
         return len(self["means"])
 
     def gaussians(self) -> Gaussians:
-        """Physical values, differentiable."""
-        sh_coeffs = (
-            torch.cat([self["sh0"], self["shN"]], dim=1) if self["shN"].shape[1] else self["sh0"]
-        )
-        scales, quats, opacities = activated(self["scales"], self["quats"], self["opacities"])
+        """Return the physical values, differentiable in the parameters."""
+        sh_coeffs = self["sh0"]
+        if self["shN"].shape[1]:
+            sh_coeffs = torch.cat([sh_coeffs, self["shN"]], dim=1)
+        scales, quats, opacities = activate(self["scales"], self["quats"], self["opacities"])
         return Gaussians(self["means"], quats, scales, opacities, sh_coeffs)
 
     @classmethod
-    def of(cls, gaussians: Gaussians) -> "Splats":
+    def from_gaussians(cls, gaussians: Gaussians) -> "Splats":
+        """Return the raw parameters of Gaussians.
+
+        Args:
+            gaussians: Physical values.
+        """
         opacities = gaussians.opacities.clamp(_MIN_OPACITY, 1 - _MIN_OPACITY)
         values = {
             "means": gaussians.means,
@@ -55,12 +81,16 @@ class Splats(nn.ParameterDict):
             "sh0": gaussians.sh_coeffs[:, :1],
             "shN": gaussians.sh_coeffs[:, 1:],
         }
-        # torch's fused Adam on a CPU takes every tensor for contiguous.
+        # torch's fused Adam on a CPU assumes that every tensor is contiguous.
         return cls({name: value.contiguous() for name, value in values.items()})
 
     @classmethod
-    def blank(cls, shapes: dict[str, list[int]]) -> "Splats":
-        """Of given shapes, to be filled from a checkpoint."""
+    def zeros(cls, shapes: dict[str, list[int]]) -> "Splats":
+        """Return parameters of zeros, to be filled from a checkpoint.
+
+        Args:
+            shapes: Shape of each parameter.
+        """
         return cls({name: torch.zeros(shape) for name, shape in shapes.items()})
 
 
@@ -71,13 +101,21 @@ def initialise(
     device: torch.device | str = "cpu",
     opacity: float = 0.6,
 ) -> Gaussians:
-    """At most `count` Gaussians from a reconstruction's cloud, on the CPU. device: where voxels are counted.
+    """Return Gaussians for the point cloud of a reconstruction, on the CPU.
 
-    The cloud is thinned by voxels whose size grows with the distance from the input camera, so that the picture is covered evenly;
-    a Gaussian takes its voxel's mean position and colour and is as wide as the voxel.
+    Voxels thin the cloud. Their size grows with the distance from the input camera, so that
+    Gaussians cover the picture evenly. A Gaussian takes the mean position and colour of its
+    voxel's points, and is as wide as the voxel.
+
+    Args:
+        reconstruction: Cameras and points; camera 0 is the input.
+        count: Largest number of Gaussians.
+        sh_degree: Degree of the spherical harmonics, 0 to 3.
+        device: Device on which voxels are counted.
+        opacity: Initial opacity in [0, 1].
     """
     center = reconstruction.cameras.centers[0]
-    points, sizes = _thin(reconstruction.points, center, count, device)
+    points, widths = _thin(reconstruction.points, center, count, device)
     gaussians = len(points)
     sh_coeffs = torch.zeros(gaussians, (sh_degree + 1) ** 2, 3)
     sh_coeffs[:, 0] = spherical_harmonics.from_rgb(points.colors)
@@ -86,7 +124,7 @@ def initialise(
     return Gaussians(
         points.points,
         quats,
-        sizes[:, None].expand(-1, 3).clone(),
+        widths[:, None].expand(-1, 3).clone(),
         torch.full((gaussians,), opacity),
         sh_coeffs,
     )
@@ -95,37 +133,45 @@ def initialise(
 def _thin(
     cloud: PointCloud, center: Float[Tensor, "3"], count: int, device: torch.device | str
 ) -> tuple[PointCloud, Float[Tensor, "point"]]:
-    """The cloud in at most `count` voxels of equal angular size as seen from `center`, and half their widths."""
-    cloud = cloud[:: max(1, len(cloud) // (_POINTS_A_VOXEL * count))]
+    """Average a cloud in at most `count` voxels of equal angular size as seen from `center`.
+
+    Returns:
+        The mean points, and half the widths of the voxels in scene units.
+    """
+    cloud = cloud[:: max(1, len(cloud) // (_POINTS_PER_VOXEL * count))]
     offset = cloud.points - center
     distance = offset.norm(dim=-1).clamp(min=1e-6)
-    seen = torch.cat([offset / distance[:, None], distance.log()[:, None]], dim=-1).to(device)
-    low, high = 1e-4, 1.0
-    for _ in range(
-        14
-    ):  # bisect the angle, in radians, for the finest voxels that stay within the count
+    angular = torch.cat([offset / distance[:, None], distance.log()[:, None]], dim=-1).to(device)
+    # Bisect for the smallest angle, in radians, whose voxels do not exceed the count.
+    low = 1e-4
+    high = 1.0
+    for _ in range(_BISECTION_STEPS):
         angle = (low * high) ** 0.5
-        if len(_voxels(seen, angle)[1]) > count:
+        if len(_voxels(angular, angle)[1]) > count:
             low = angle
         else:
             high = angle
-    index, sizes = (
-        found.cpu() for found in _voxels(seen, high)
-    )  # sums in the order of the points, which CUDA would not keep
+    # Sums follow the order of the points, which CUDA would not keep.
+    index, sizes = (values.cpu() for values in _voxels(angular, high))
     weight = sizes.to(cloud.points.dtype)[:, None]
-    means = [
+    points, colors = (
         torch.zeros(len(sizes), 3).index_add_(0, index, value) / weight
         for value in (cloud.points, cloud.colors)
-    ]
-    widths = 0.5 * high * (means[0] - center).norm(dim=-1)
-    return PointCloud(means[0], means[1]), widths
+    )
+    widths = 0.5 * high * (points - center).norm(dim=-1)
+    return PointCloud(points, colors), widths
 
 
 def _voxels(
-    seen: Float[Tensor, "point 4"], angle: float
+    angular: Float[Tensor, "point 4"], angle: float
 ) -> tuple[Int[Tensor, "point"], Int[Tensor, "voxel"]]:
-    """Each point's voxel and each voxel's number of points."""
-    cell = (seen / angle).floor().long()
+    """Return the voxel of each point and the number of points in each voxel.
+
+    Args:
+        angular: Unit direction and logarithm of the distance of each point.
+        angle: Size of a voxel.
+    """
+    cell = (angular / angle).floor().long()
     cell -= cell.min(0).values
     span = cell.max(0).values + 1
     key = ((cell[:, 0] * span[1] + cell[:, 1]) * span[2] + cell[:, 2]) * span[3] + cell[:, 3]

@@ -1,1 +1,1 @@
-"""Rendering a picture from another view by its depth, and filling what comes into view."""
+"""Depth-based rendering from new views, and filling of the holes that appear."""

@@ -1,4 +1,4 @@
-"""A small network that fills what comes into view behind things, by what lies behind them. What it learned from: fill.md beside this file."""
+"""A small network that fills holes with their background. fill.md describes its training."""
 
 from functools import cache
 from pathlib import Path
@@ -10,24 +10,30 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, pad, relu, scaled_dot_product_attention
 
 WEIGHTS = Path(__file__).with_name("fill.safetensors")
+"""The shipped weights."""
 CHECKSUM = "5f7fab9dd7ed6bbe280db46fe93d78ff1ee01b9a42fb570a9e8b857a6b819bde"
 """SHA-256 of the weights."""
 WIDTHS = (32, 64, 96, 128, 160)
 """Channels at each halving of the resolution."""
 HEADS = 4
-NEARER = 1.1
-"""Inverse depth, in units of the hole's beside it, from which on a pixel stands before the hole and says nothing of what is in it."""
-SHARED = 2 ** (len(WIDTHS) - 1)
-"""Sides of what the network sees are multiples of it; `fill` takes care of that."""
+FOREGROUND_RATIO = 1.1
+"""A pixel is foreground if its inverse depth exceeds the nearby hole's by this factor."""
+SIZE_MULTIPLE = 2 ** (len(WIDTHS) - 1)
+"""Sides of the network's input are multiples of it. `fill_holes` pads to them."""
 
 Pictures = Float[Tensor, "picture 3 height width"]
+"""A batch of colours in [0, 1]."""
 Depths = Float[Tensor, "picture height width"]
+"""A batch of inverse depths."""
 Holes = Bool[Tensor, "picture height width"]
+"""A batch of masks."""
 
 
-class Network(nn.Module):
-    """What is known, a smooth filling of it and depth go in; colours for the holes come out. A U-net with wide depthwise kernels and attention
-    between its coarsest cells, 1.4 million parameters.
+class FillNetwork(nn.Module):
+    """Predicts colours of holes from smoothly filled pictures and depth.
+
+    A U-net with wide depthwise kernels and attention between its coarsest cells. It has 1.4 million
+    parameters.
     """
 
     def __init__(self) -> None:
@@ -38,62 +44,101 @@ class Network(nn.Module):
             nn.Sequential(_Wide(a), nn.Conv2d(a, b, 4, 2, 1)) for a, b in pairs
         )
         self.middle = nn.ModuleList(
-            layer for _ in range(2) for layer in (_Wide(WIDTHS[-1]), _Attention(WIDTHS[-1]))
+            layer for _ in range(2) for layer in (_Wide(WIDTHS[-1]), _PixelAttention(WIDTHS[-1]))
         )
         self.up = nn.ModuleList(_Up(b, a) for a, b in reversed(pairs))
         self.leave = nn.Conv2d(WIDTHS[0], 3, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
+        assert self.leave.bias is not None
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, smooth: Pictures, hole: Holes, weight: Holes, inverse: Depths) -> Pictures:
-        """smooth: colours in [0, 1], holes smoothly filled; weight: pixels that are known and do not stand before a hole. Known pixels come out as
-        they went in.
+        """Fill holes. Known pixels stay unchanged.
+
+        Args:
+            smooth: Colours in [0, 1] with holes smoothly filled.
+            hole: Pixels to fill.
+            weight: Known pixels that are not foreground of a hole.
+            inverse: Inverse depth with holes filled.
+
+        Returns:
+            Colours in [0, 1].
         """
-        where = torch.stack([hole.float(), weight.float(), _leveled(inverse, hole)], 1)
-        x, kept = self.enter(torch.cat([2 * smooth - 1, where], 1)), []
+        masks = torch.stack([hole.float(), weight.float(), _normalize_log(inverse, hole)], 1)
+        x = self.enter(torch.cat([2 * smooth - 1, masks], 1))
+        skips = []
         for layer in self.down:
-            kept.append(x)
+            skips.append(x)
             x = layer(x)
         for layer in self.middle:
             x = layer(x)
         for layer in self.up:
-            x = layer(x, kept.pop())
+            x = layer(x, skips.pop())
         return torch.where(hole[:, None], (smooth + self.leave(x)).clamp(0, 1), smooth)
 
 
 @cache
-def shipped() -> Network:
-    """With the weights that come with the package, on the CPU, ready to be asked."""
-    network = Network()
+def load_shipped() -> FillNetwork:
+    """Load the network with the shipped weights on the CPU, in evaluation mode."""
+    network = FillNetwork()
     network.load_state_dict({name: value.float() for name, value in load_file(WEIGHTS).items()})
     return network.eval()
 
 
-def fill(network: Network, rgb: Pictures, inverse: Depths, hole: Holes) -> Pictures:
-    """Rgb in [0, 1]; inverse depth [picture height width], in holes that of what lies behind. Known pixels are not touched."""
+def fill_holes(network: FillNetwork, rgb: Pictures, inverse: Depths, hole: Holes) -> Pictures:
+    """Fill holes in pictures of any size. Known pixels stay unchanged.
+
+    Args:
+        network: The network.
+        rgb: Colours in [0, 1].
+        inverse: Inverse depth. In holes that of the background.
+        hole: Pixels to fill.
+
+    Returns:
+        Colours in [0, 1].
+    """
     height, width = hole.shape[1:]
-    more = (0, -width % SHARED, 0, -height % SHARED)
-    if any(more):
-        rgb, inverse = (pad(a, more, "replicate") for a in (rgb, inverse))
-        hole = pad(hole.float()[:, None], more, "replicate")[:, 0] > 0
-    smooth, weight = prepared(rgb, inverse, hole)
+    margin = (0, -width % SIZE_MULTIPLE, 0, -height % SIZE_MULTIPLE)
+    if any(margin):
+        rgb, inverse = (pad(a, margin, "replicate") for a in (rgb, inverse))
+        hole = pad(hole.float()[:, None], margin, "replicate")[:, 0] > 0
+    smooth, weight = prepare_input(rgb, inverse, hole)
     return network(smooth, hole, weight, inverse)[:, :, :height, :width]
 
 
-def prepared(rgb: Pictures, inverse: Depths, hole: Holes) -> tuple[Pictures, Holes]:
-    """Holes smoothly filled from what does not stand before them, and which pixels those are."""
-    beside = spread(inverse[:, None], hole)[:, 0]
-    weight = ~hole & (inverse < NEARER * beside)
-    weight = weight | (
-        ~hole & ~weight.flatten(1).any(1)[:, None, None]
-    )  # a gap within the foreground
-    return torch.where(hole[:, None], spread(rgb, weight), rgb), weight
+def prepare_input(rgb: Pictures, inverse: Depths, hole: Holes) -> tuple[Pictures, Holes]:
+    """Fill holes smoothly from the background.
+
+    Args:
+        rgb: Colours in [0, 1].
+        inverse: Inverse depth. In holes that of the background.
+        hole: Pixels to fill.
+
+    Returns:
+        Colours with holes smoothly filled, and the mask of background pixels.
+    """
+    background = diffuse_pyramid(inverse[:, None], hole)[:, 0]
+    weight = ~hole & (inverse < FOREGROUND_RATIO * background)
+    # Without any background pixel the gap is within the foreground.
+    weight = weight | (~hole & ~weight.flatten(1).any(1)[:, None, None])
+    return torch.where(hole[:, None], diffuse_pyramid(rgb, weight), rgb), weight
 
 
-def spread(
+def diffuse_pyramid(
     values: Float[Tensor, "picture channel height width"], known: Holes
 ) -> Float[Tensor, "picture channel height width"]:
-    """Smooth interpolation of known pixels to all others, coarse to fine (Gortler et al., "The lumigraph", SIGGRAPH 1996)."""
+    """Interpolate known pixels smoothly to all pixels, from coarse to fine.
+
+    Args:
+        values: Values to interpolate.
+        known: Mask of known pixels.
+
+    Returns:
+        Values everywhere.
+
+    Reference:
+        Gortler et al., "The lumigraph", SIGGRAPH 1996.
+    """
     weight = known[:, None].float()
     levels = [(values * weight, weight)]
     while max(levels[-1][1].shape[2:]) > 1:
@@ -106,64 +151,69 @@ def spread(
     coarse = value / weight.clamp(min=1e-9)
     while levels:
         value, weight = levels.pop()
-        coarse = interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)[
-            :, :, : value.shape[2], : value.shape[3]
-        ]
+        coarse = interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+        coarse = coarse[:, :, : value.shape[2], : value.shape[3]]
         coarse = value + (1 - weight) * coarse
     return coarse
 
 
 class _Wide(nn.Module):
-    """Depthwise seven by seven, then each pixel by itself (as in ConvNeXt, Liu et al., CVPR 2022)."""
+    """A residual block of 7x7 depthwise and pointwise convolutions, as in ConvNeXt.
+
+    Reference:
+        Liu et al., "A ConvNet for the 2020s", CVPR 2022.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.around, self.norm = (
-            nn.Conv2d(width, width, 7, padding=3, groups=width),
-            nn.GroupNorm(1, width),
-        )
-        self.wide, self.back = nn.Conv2d(width, 2 * width, 1), nn.Conv2d(2 * width, width, 1)
+        self.around = nn.Conv2d(width, width, 7, padding=3, groups=width)
+        self.norm = nn.GroupNorm(1, width)
+        self.wide = nn.Conv2d(width, 2 * width, 1)
+        self.back = nn.Conv2d(2 * width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block."""
         return x + self.back(relu(self.wide(self.norm(self.around(x)))))
 
 
-class _Attention(nn.Module):
-    """What is to come into a hole may lie anywhere in the picture."""
+class _PixelAttention(nn.Module):
+    """Self-attention over all cells: a hole's content may be anywhere in the picture."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm, self.given, self.taken = (
-            nn.GroupNorm(1, width),
-            nn.Conv2d(width, 3 * width, 1),
-            nn.Conv2d(width, width, 1),
-        )
+        self.norm = nn.GroupNorm(1, width)
+        self.given = nn.Conv2d(width, 3 * width, 1)
+        self.taken = nn.Conv2d(width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the attention."""
         query, key, value = (
             self.given(self.norm(x))
             .flatten(2)
             .mT.unflatten(-1, (3, HEADS, -1))
             .permute(2, 0, 3, 1, 4)
         )
-        heard = scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
-        return x + self.taken(heard.mT.unflatten(2, x.shape[2:]))
+        values = scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        return x + self.taken(values.mT.unflatten(2, x.shape[2:]))
 
 
 class _Up(nn.Module):
-    def __init__(self, inside: int, outside: int) -> None:
-        super().__init__()
-        self.enter, self.mix = nn.Conv2d(inside, outside, 1), _Wide(outside)
+    """Upsamples by two and adds the encoder's features of that resolution."""
 
-    def forward(self, x: Tensor, beside: Tensor) -> Tensor:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(in_channels, out_channels, 1)
+        self.mix = _Wide(out_channels)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Upsample `x` and add `skip`."""
         return self.mix(
-            interpolate(self.enter(x), scale_factor=2, mode="bilinear", align_corners=False)
-            + beside
+            interpolate(self.enter(x), scale_factor=2, mode="bilinear", align_corners=False) + skip
         )
 
 
-def _leveled(inverse: Depths, hole: Holes) -> Depths:
-    """Logarithm of inverse depth less that of the holes, in the mean; within bounds."""
+def _normalize_log(inverse: Depths, hole: Holes) -> Depths:
+    """Compute the logarithm of inverse depth relative to its mean in the holes, clamped."""
     log = inverse.clamp(min=1e-6).log()
     count = hole.flatten(1).sum(1).clamp(min=1)
     return (log - ((log * hole).flatten(1).sum(1) / count)[:, None, None]).clamp(-2, 2)

@@ -1,4 +1,4 @@
 """Triton kernels of the distortions, and what they share with the PyTorch code."""
 
-SIGMAS = 5
-"""Radius of a blur, in standard deviations."""
+RADIUS_IN_SIGMAS = 5
+"""Radius of a blur's kernel, in standard deviations."""

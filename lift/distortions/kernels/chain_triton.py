@@ -1,5 +1,6 @@
-"""A CUDA kernel for the penalty of numbers that every frame has: value and gradient in one launch forwards, where plain torch takes
-twenty on few numbers.
+"""A CUDA kernel for the penalty on numbers of each frame.
+
+Value and gradient take one launch in the forward pass. Plain torch takes twenty on few numbers.
 """
 
 import torch
@@ -8,25 +9,35 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from lift.runtime.jit import kernel
+from lift.runtime.jit import triton_jit
 
 _BLOCK = tl.constexpr(128)
 
 
-def norm(numbers: Tensor, least: float, weight: float) -> Tensor:
-    """As `lift.distortions.chain.PerFrame.norm`, of numbers [frame number]; float32 on one CUDA device."""
-    return _Norm.apply(numbers.contiguous(), least, weight)
+def norm(numbers: Tensor, epsilon: float, weight: float) -> Tensor:
+    """Compute `lift.distortions.parameters.chain.PerFrame.norm` on CUDA.
+
+    Args:
+        numbers: [frame number], float32 on a CUDA device.
+        epsilon: Size below which the norm is quadratic, in units of the numbers; above 0.
+        weight: Factor of the result.
+
+    Returns:
+        The weighted norm, a scalar.
+    """
+    return _Norm.apply(numbers.contiguous(), epsilon, weight)
 
 
 class _Norm(Function):
     @staticmethod
-    def forward(ctx, numbers, least, weight):
-        sizes, gradient = numbers.new_empty(len(numbers)), torch.empty_like(numbers)
-        _size[len(numbers),](
-            numbers, sizes, gradient, numbers.shape[1], least, weight / max(len(numbers), 1)
+    def forward(ctx, numbers, epsilon, weight):
+        norms = numbers.new_empty(len(numbers))
+        gradient = torch.empty_like(numbers)
+        _norm[len(numbers),](
+            numbers, norms, gradient, numbers.shape[1], epsilon, weight / max(len(numbers), 1)
         )
         ctx.save_for_backward(gradient)
-        return sizes.sum()
+        return norms.sum()
 
     @staticmethod
     @once_differentiable
@@ -34,21 +45,25 @@ class _Norm(Function):
         return outer * ctx.saved_tensors[0], None, None
 
 
-@kernel
-def _size(numbers, sizes, gradient, count, least, share):
-    """Of one frame: `share` of root(mean square + least^2) - least, without its cancellation; and the gradient of that."""
+@triton_jit
+def _norm(numbers, norms, gradient, count, epsilon, weight):
+    """Compute the norm of one frame's numbers, and its gradient.
+
+    The norm is `weight` times root(mean square + epsilon^2) - epsilon, in a form without
+    cancellation.
+    """
     n, i = tl.program_id(0), tl.arange(0, _BLOCK)
     squares = tl.zeros([_BLOCK], tl.float32)
-    for first in range(0, count, _BLOCK):
-        value = tl.load(numbers + n * count + first + i, first + i < count, 0.0)
+    for start in range(0, count, _BLOCK):
+        value = tl.load(numbers + n * count + start + i, start + i < count, 0.0)
         squares += value * value
     square = tl.sum(squares, 0) / count
-    root = tl.sqrt(square + least * least)
-    tl.store(sizes + n, share * square / (root + least))
-    for first in range(0, count, _BLOCK):
-        at = n * count + first + i
+    root = tl.sqrt(square + epsilon * epsilon)
+    tl.store(norms + n, weight * square / (root + epsilon))
+    for start in range(0, count, _BLOCK):
+        offset = n * count + start + i
         tl.store(
-            gradient + at,
-            tl.load(numbers + at, first + i < count, 0.0) * (share / (count * root)),
-            first + i < count,
+            gradient + offset,
+            tl.load(numbers + offset, start + i < count, 0.0) * (weight / (count * root)),
+            start + i < count,
         )

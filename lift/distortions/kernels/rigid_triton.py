@@ -1,7 +1,10 @@
-"""A CUDA kernel for `rigid`: cameras moved by a small rigid motion each and zoomed, and the gradient, one launch each.
+"""CUDA kernels for `rigid`: move and zoom cameras, and the gradient, with one launch each.
 
-In plain torch that is a hundred launches a step on a handful of numbers, longer than the rasteriser takes.
+Plain torch takes a hundred launches a step on a handful of numbers, longer than the rasteriser.
 """
+
+# Triton has incomplete type stubs.
+# pyright: reportGeneralTypeIssues=false
 
 import torch
 import triton.language as tl
@@ -9,60 +12,85 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from lift.runtime.jit import kernel
+from lift.runtime.jit import triton_jit
 
 
-def changed(
-    world_to_camera: Tensor, intrinsics: Tensor, motions: Tensor, extent: float
+def apply_corrections(
+    world_to_camera: Tensor, intrinsics: Tensor, corrections: Tensor, extent: float
 ) -> tuple[Tensor, Tensor]:
-    """What `Rigid.cameras` makes of world_to_camera [view 4 4] and intrinsics [view 3 3], neither of which has a gradient, by motions [view 6],
-    or 7 of which the last zooms; float32 on one CUDA device.
+    """Move and zoom cameras as `Rigid.cameras` does; float32 on a CUDA device.
+
+    Args:
+        world_to_camera: [view 4 4]; it gets no gradient.
+        intrinsics: [view 3 3]; they get no gradient.
+        corrections: [view 6], rotation vector and translation in units of `extent`; or [view 7]
+            with the logarithm of the focal length's factor.
+        extent: The scene's typical depth.
+
+    Returns:
+        world_to_camera and intrinsics of the corrected cameras.
     """
-    return _Changed.apply(
-        world_to_camera.contiguous(), intrinsics.contiguous(), motions.contiguous(), extent
+    return _ApplyCorrections.apply(
+        world_to_camera.contiguous(), intrinsics.contiguous(), corrections.contiguous(), extent
     )
 
 
-class _Changed(Function):
+class _ApplyCorrections(Function):
     @staticmethod
-    def forward(ctx, world_to_camera, intrinsics, motions, extent):
-        out = torch.empty_like(world_to_camera), torch.empty_like(intrinsics)
-        _move[len(motions),](world_to_camera, intrinsics, motions, *out, extent, motions.shape[1])
-        ctx.save_for_backward(world_to_camera, motions, out[1])
+    def forward(ctx, world_to_camera, intrinsics, corrections, extent):
+        out_poses = torch.empty_like(world_to_camera)
+        out_intrinsics = torch.empty_like(intrinsics)
+        _move[len(corrections),](
+            world_to_camera,
+            intrinsics,
+            corrections,
+            out_poses,
+            out_intrinsics,
+            extent,
+            corrections.shape[1],
+        )
+        ctx.save_for_backward(world_to_camera, corrections, out_intrinsics)
         ctx.extent = extent
-        return out
+        return out_poses, out_intrinsics
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, by_place, by_intrinsics):
-        world_to_camera, motions, zoomed = ctx.saved_tensors
-        gradient, outer = (
-            torch.empty_like(motions),
-            (by_place.contiguous(), by_intrinsics.contiguous()),
-        )
-        _move_gradient[len(motions),](
-            world_to_camera, motions, zoomed, *outer, gradient, ctx.extent, motions.shape[1]
+    def backward(ctx, by_pose, by_intrinsics):
+        world_to_camera, corrections, out_intrinsics = ctx.saved_tensors
+        gradient = torch.empty_like(corrections)
+        _move_gradient[len(corrections),](
+            world_to_camera,
+            corrections,
+            out_intrinsics,
+            by_pose.contiguous(),
+            by_intrinsics.contiguous(),
+            gradient,
+            ctx.extent,
+            corrections.shape[1],
         )
         return None, None, gradient, None
 
 
-@kernel
-def _motion(motions, n, NUMBERS: tl.constexpr):  # noqa: N803
-    """A view's rotation vector and translation."""
-    at = motions + NUMBERS * n
+@triton_jit
+def _motion(corrections, n, NUMBERS: tl.constexpr):  # noqa: N803
+    """Load a view's rotation vector and translation."""
+    pointer = corrections + NUMBERS * n
     return (
-        tl.load(at),
-        tl.load(at + 1),
-        tl.load(at + 2),
-        tl.load(at + 3),
-        tl.load(at + 4),
-        tl.load(at + 5),
+        tl.load(pointer),
+        tl.load(pointer + 1),
+        tl.load(pointer + 2),
+        tl.load(pointer + 3),
+        tl.load(pointer + 4),
+        tl.load(pointer + 5),
     )
 
 
-@kernel
+@triton_jit
 def _factors(q):
-    """sin(a) / a and (1 - cos(a)) / a^2 for q = a^2, and their derivatives by q; by series where the closed forms cancel."""
+    """Return sin(a) / a and (1 - cos(a)) / a^2 for q = a^2, and their derivatives by q.
+
+    Series replace the closed forms where these cancel.
+    """
     small = q < 0.01
     angle = tl.sqrt(tl.where(small, 1.0, q))
     square = tl.where(small, 1.0, q)
@@ -77,34 +105,49 @@ def _factors(q):
     return sine, cosine, d_sine, d_cosine
 
 
-@kernel
-def _move(world_to_camera, intrinsics, motions, out, zoomed, extent, NUMBERS: tl.constexpr):  # noqa: N803
+@triton_jit
+def _move(
+    world_to_camera,
+    intrinsics,
+    corrections,
+    out_poses,
+    out_intrinsics,
+    extent,
+    NUMBERS: tl.constexpr,  # noqa: N803
+):
     n = tl.program_id(0)
-    x, y, z, tx, ty, tz = _motion(motions, n, NUMBERS)
+    x, y, z, tx, ty, tz = _motion(corrections, n, NUMBERS)
     q = x * x + y * y + z * z
     sine, cosine, _, _ = _factors(q)
     for j in tl.static_range(4):
-        at = world_to_camera + 16 * n + j
-        wx, wy, wz, one = tl.load(at), tl.load(at + 4), tl.load(at + 8), tl.load(at + 12)
+        pointer = world_to_camera + 16 * n + j
+        wx, wy, wz, w = (
+            tl.load(pointer),
+            tl.load(pointer + 4),
+            tl.load(pointer + 8),
+            tl.load(pointer + 12),
+        )
         # Rodrigues' formula: (1 - cosine q) w + cosine r (r . w) + sine r x w.
-        still, along = 1 - cosine * q, cosine * (x * wx + y * wy + z * wz)
-        to = out + 16 * n + j
-        tl.store(to, still * wx + along * x + sine * (y * wz - z * wy) + extent * tx * one)
-        tl.store(to + 4, still * wy + along * y + sine * (z * wx - x * wz) + extent * ty * one)
-        tl.store(to + 8, still * wz + along * z + sine * (x * wy - y * wx) + extent * tz * one)
-        tl.store(to + 12, one)
-    factor = tl.exp(tl.load(motions + NUMBERS * n + 6)) if NUMBERS == 7 else 1.0
+        keep, along = 1 - cosine * q, cosine * (x * wx + y * wy + z * wz)
+        to = out_poses + 16 * n + j
+        tl.store(to, keep * wx + along * x + sine * (y * wz - z * wy) + extent * tx * w)
+        tl.store(to + 4, keep * wy + along * y + sine * (z * wx - x * wz) + extent * ty * w)
+        tl.store(to + 8, keep * wz + along * z + sine * (x * wy - y * wx) + extent * tz * w)
+        tl.store(to + 12, w)
+    factor = tl.exp(tl.load(corrections + NUMBERS * n + 6)) if NUMBERS == 7 else 1.0
     for k in tl.static_range(9):
+        # The third column, with the principal point, stays.
         tl.store(
-            zoomed + 9 * n + k, tl.load(intrinsics + 9 * n + k) * (factor if k % 3 < 2 else 1.0)
-        )  # the principal point stays
+            out_intrinsics + 9 * n + k,
+            tl.load(intrinsics + 9 * n + k) * (factor if k % 3 < 2 else 1.0),
+        )
 
 
-@kernel
+@triton_jit
 def _move_gradient(
     world_to_camera,
-    motions,
-    zoomed,
+    corrections,
+    out_intrinsics,
     outer,
     by_intrinsics,
     gradient,
@@ -112,17 +155,22 @@ def _move_gradient(
     NUMBERS: tl.constexpr,  # noqa: N803
 ):
     n = tl.program_id(0)
-    x, y, z, _, _, _ = _motion(motions, n, NUMBERS)
+    x, y, z, _, _, _ = _motion(corrections, n, NUMBERS)
     q = x * x + y * y + z * z
     sine, cosine, d_sine, d_cosine = _factors(q)
     zero = 0.0 * q
     dx, dy, dz, ex, ey, ez, tx, ty, tz = zero, zero, zero, zero, zero, zero, zero, zero, zero
     dots, products = zero, zero
     for j in tl.static_range(4):
-        at, by = world_to_camera + 16 * n + j, outer + 16 * n + j
-        wx, wy, wz, one = tl.load(at), tl.load(at + 4), tl.load(at + 8), tl.load(at + 12)
+        pointer, by = world_to_camera + 16 * n + j, outer + 16 * n + j
+        wx, wy, wz, w = (
+            tl.load(pointer),
+            tl.load(pointer + 4),
+            tl.load(pointer + 8),
+            tl.load(pointer + 12),
+        )
         gx, gy, gz = tl.load(by), tl.load(by + 4), tl.load(by + 8)
-        tx, ty, tz = tx + gx * one, ty + gy * one, tz + gz * one
+        tx, ty, tz = tx + gx * w, ty + gy * w, tz + gz * w
         w_along, g_along = x * wx + y * wy + z * wz, x * gx + y * gy + z * gz
         dots += wx * gx + wy * gy + wz * gz
         products += w_along * g_along
@@ -150,5 +198,5 @@ def _move_gradient(
         zoom = zero
         for k in tl.static_range(9):
             if k % 3 < 2:
-                zoom += tl.load(by_intrinsics + 9 * n + k) * tl.load(zoomed + 9 * n + k)
+                zoom += tl.load(by_intrinsics + 9 * n + k) * tl.load(out_intrinsics + 9 * n + k)
         tl.store(to + 6, zoom)

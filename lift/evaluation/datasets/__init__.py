@@ -1,6 +1,7 @@
-"""Scenes of which more than one view is known.
+"""Read datasets of scenes with several known views.
 
-A dataset names its scenes and reads each as a `Capture`: views with their cameras, in units of its own, and whatever else is known of them.
+A dataset lists its scenes and reads each as a `CalibratedCapture`: views with their cameras, in the
+dataset's unit, and other known facts.
 """
 
 from abc import ABC, abstractmethod
@@ -13,42 +14,72 @@ from lift.types import Cameras, Frames, PointCloud
 
 
 @dataclass(frozen=True)
-class Capture:
-    """Views of one scene. Everything is in the dataset's unit of length and in its world's axes."""
+class CalibratedCapture:
+    """Views of one scene with known cameras, in the dataset's unit of length and world."""
 
     scene: str
+    """Name of the scene."""
     views: tuple[str, ...]
-    """Their names, such as the pictures' files, in the dataset's order."""
+    """Names of the views, such as file names, in the dataset's order."""
     cameras: Cameras
-    """[view] of the pictures as they were taken, but for what their lens distorts."""
-    inner: Callable[[int, int], Cameras]
-    """Of a view and a longer side in pixels: the pinhole camera of one view at the same pose, with its principal point in the middle and square pixels,
-    that sees as much as the picture shows of everything it sees."""
-    look: Callable[[int, Cameras], Frames]
-    """Of a view and a pinhole camera at its pose: what that camera takes, one frame, lens distortion undone; its depth where the dataset measures it. Several
-    threads look at the same time."""
+    """Cameras [view] of the pictures as recorded, without lens distortion."""
+    inner_camera: Callable[[int, int], Cameras]
+    """Returns a pinhole camera for the index of a view and a longer side in pixels.
+
+    It is one view at the same pose, with its principal point at the centre and square pixels. It
+    sees as much as possible, but nothing outside of the picture.
+    """
+    load_view: Callable[[int, Cameras], Frames]
+    """Returns one frame for the index of a view and a pinhole camera at its pose.
+
+    Lens distortion is undone. The frame has depth if the dataset measures it. Several threads call
+    it at the same time.
+    """
     points: PointCloud | None = None
-    """Of structure from motion."""
+    """Points of structure from motion."""
     image: str | None = None
-    """The built-in picture that the first view is, where it is one: priors and depths that know it go by its name."""
+    """Name of the first view as a built-in picture, if it is one. Priors and depths refer to it."""
     metric: bool = False
-    """Whether lengths are metres."""
+    """Whether lengths are in metres."""
     folder: Path | None = None
-    """Where the scene lies, and files with splits may lie beside it."""
+    """Folder of the scene. Files with splits may be in it or beside it."""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """What of the dataset's own a table should tell: licence, source, what its cameras come from."""
+    """Facts that belong into a table: licence, source, origin of the cameras."""
 
 
 class Dataset(ABC):
-    """Settings are positional parameters of the constructor; most have `path`, the dataset's folder or a single scene's, and `scenes`, those to take."""
+    """A dataset of scenes with several known views.
+
+    The positional parameters of a constructor are settings. Most datasets have `path`, the folder
+    of the dataset or of a single scene, and `scenes`, the names of the scenes to use.
+    """
 
     @abstractmethod
     def scenes(self) -> list[str]:
-        """Names, in a fixed order. Raises FileNotFoundError that says what was expected where."""
+        """List the scenes in a fixed order.
+
+        Returns:
+            Names of the scenes.
+
+        Raises:
+            FileNotFoundError: There is no scene. The message says which files are expected.
+        """
 
     @abstractmethod
-    def capture(self, scene: str) -> Capture:
-        """Raises FileNotFoundError or ValueError that names the file, what is wrong with it, and what was expected."""
+    def capture(self, scene: str) -> CalibratedCapture:
+        """Read a scene.
+
+        Args:
+            scene: Name of the scene.
+
+        Returns:
+            The scene.
+
+        Raises:
+            FileNotFoundError: A file does not exist. The message says which files are expected.
+            ValueError: A file is invalid. The message names the file and the defect.
+        """
 
 
 datasets: Registry[Dataset] = Registry("dataset", Dataset)
+"""Registry of the datasets."""

@@ -1,14 +1,14 @@
-"""Videos of places in the files of DL3DV."""
+"""Read videos of places in the files of DL3DV."""
 
 import json
 from pathlib import Path
 
-from lift.evaluation.datasets import Capture, datasets
+from lift.evaluation.datasets import CalibratedCapture, datasets
 from lift.evaluation.datasets.photographs import (
     Photographs,
-    folder_of_pictures,
-    picture,
-    points_beside,
+    find_picture,
+    pictures_folder,
+    read_scene_points,
 )
 from lift.io.cameras import read_views
 
@@ -17,15 +17,20 @@ CAMERAS = "transforms.json"
 
 @datasets.register("dl3dv")
 class Dl3dv(Photographs):
-    """Frames of videos of real places, indoors and outdoors, of DL3DV-10K and its benchmark.
+    """Frames of videos of real places, from DL3DV-10K and its benchmark.
 
-    SCENE/transforms.json (nerfstudio's; OPENCV lens), or SCENE/nerfstudio/transforms.json as the benchmark has it; beside it the pictures that it calls
-    images/NAME, in images_4, images_8, images_2 or images. Points are those of the PLY file that it names, or of colmap/sparse/0, if there.
+    A scene has SCENE/transforms.json of nerfstudio with OPENCV lens, or
+    SCENE/nerfstudio/transforms.json as in the benchmark. The pictures, which it calls images/NAME,
+    are beside it in images_4, images_8, images_2 or images. Points are read from the PLY file that
+    it names, or from colmap/sparse/0. The data is available on request, for research.
 
-    Ling et al., "DL3DV-10K", CVPR 2024; https://dl3dv-10k.github.io/DL3DV-10K, on request, for research.
+    Args:
+        factor: k for the pictures in images_k, 1 for images. None uses the first folder that exists
+            of images_4 (960 pixels wide in the release), images_8, images_2 and images.
+        **shared: Settings of all datasets of photographs, `path` and `scenes`.
 
-    factor: k to take the pictures of images_k, 1 those of images; None: the first that is there of images_4 (960 pixels wide in the release), images_8,
-    images_2, images.
+    Reference:
+        Ling et al., "DL3DV-10K", CVPR 2024; https://dl3dv-10k.github.io/DL3DV-10K.
     """
 
     licence = "DL3DV-10K terms of use, CC BY-NC 4.0"
@@ -37,21 +42,39 @@ class Dl3dv(Photographs):
         self.factor = factor
 
     def holds(self, folder: Path) -> bool:
+        """Whether a folder is a scene.
+
+        Args:
+            folder: The folder.
+
+        Returns:
+            True if it has a transforms.json.
+        """
         return (folder / CAMERAS).is_file() or (folder / "nerfstudio" / CAMERAS).is_file()
 
-    def capture(self, scene: str) -> Capture:
-        folder = self.place(scene)
+    def capture(self, scene: str) -> CalibratedCapture:
+        """Read a scene.
+
+        Args:
+            scene: Name of the scene.
+
+        Returns:
+            The scene.
+        """
+        folder = self.scene_folder(scene)
         file = folder / CAMERAS if (folder / CAMERAS).is_file() else folder / "nerfstudio" / CAMERAS
         views = read_views(file)
-        pictures = folder_of_pictures(file.parent, self.factor, (4, 8, 2, 1))
+        pictures = pictures_folder(file.parent, self.factor, (4, 8, 2, 1))
         files = [
-            picture(view.name.removeprefix("./").removeprefix("images/"), pictures)
+            find_picture(view.name.removeprefix("./").removeprefix("images/"), pictures)
             for view in views
         ]
-        return self.captured(
+        return self.build_capture(
             scene,
             folder,
             views,
             files,
-            points_beside(file, json.loads(file.read_text(encoding="utf-8")), ("colmap/sparse/0",)),
+            read_scene_points(
+                file, json.loads(file.read_text(encoding="utf-8")), ("colmap/sparse/0",)
+            ),
         )

@@ -1,4 +1,4 @@
-"""Your own photographs with cameras."""
+"""Read photographs of one's own with cameras."""
 
 import json
 import zipfile
@@ -9,28 +9,42 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lift.evaluation.datasets import Capture, datasets
-from lift.evaluation.datasets.photographs import Photographs, model_of, picture, points_beside
-from lift.io.cameras import View, read_points, read_views
+from lift.evaluation.datasets import CalibratedCapture, datasets
+from lift.evaluation.datasets.photographs import (
+    Photographs,
+    find_model,
+    find_picture,
+    read_scene_points,
+)
+from lift.io.cameras import read_views
+from lift.io.points import read_points
+from lift.io.views import View
 from lift.types import PointCloud
 
-ARRAYS, CAMERAS, MODELS = (
-    "cameras.npz",
-    "transforms.json",
-    ("sparse/0", "sparse", "colmap/sparse/0", "colmap", ""),
-)
+ARRAYS = "cameras.npz"
+CAMERAS = "transforms.json"
+MODELS = ("sparse/0", "sparse", "colmap/sparse/0", "colmap", "")
 
 
 @datasets.register("folder")
 class Folder(Photographs):
     """A folder of photographs with cameras, or a folder of such folders.
 
-    SCENE/images/NAME and, the first that is there of: cameras.npz (names [view], K [view 3 3], w2c [view 4 4], width, height, and k1_simple_radial, the
-    lens's; points in sparse_points.npz: xyz [point 3], rgb [point 3] to 255); transforms.json (nerfstudio's; file_path is relative to it; points of the
-    PLY file that it names, or of a COLMAP model beside it); a COLMAP model in sparse/0, sparse, colmap/sparse/0, colmap or the folder itself.
+    A scene has pictures SCENE/images/NAME and cameras in the first of these that exists:
 
-    If cameras.npz has K_color_nominal [3 3], K is another camera's (7-Scenes': that of depth), and it is taken instead. A folder depth is not looked at:
-    it need not be seen from where the pictures are.
+    - cameras.npz: names [view], K [view 3 3], w2c [view 4 4], width, height, and k1_simple_radial
+      of the lens. Points are in sparse_points.npz: xyz [point 3], rgb [point 3] up to 255.
+    - transforms.json of nerfstudio, with file_path relative to it. Points are in the PLY file that
+      it names, or in a COLMAP model beside it.
+    - a COLMAP model in sparse/0, sparse, colmap/sparse/0, colmap or the folder itself.
+
+    If cameras.npz has K_color_nominal [3 3], it replaces K, which then belongs to another camera
+    (7-Scenes: the depth camera). A folder depth is ignored, because depth may have been measured
+    from other poses.
+
+    Args:
+        path: Folder of the dataset or of a single scene.
+        scenes: Names of the scenes to use, which are their folders' names. None uses all.
     """
 
     source = "yours"
@@ -39,59 +53,81 @@ class Folder(Photographs):
     )
 
     def holds(self, folder: Path) -> bool:
+        """Whether a folder is a scene.
+
+        Args:
+            folder: The folder.
+
+        Returns:
+            True if it has cameras.
+        """
         return (
             (folder / ARRAYS).is_file()
             or (folder / CAMERAS).is_file()
-            or model_of(folder, MODELS) is not None
+            or find_model(folder, MODELS) is not None
         )
 
-    def capture(self, scene: str) -> Capture:
-        folder = self.place(scene)
+    def capture(self, scene: str) -> CalibratedCapture:
+        """Read a scene.
+
+        Args:
+            scene: Name of the scene.
+
+        Returns:
+            The scene.
+        """
+        folder = self.scene_folder(scene)
         if (folder / ARRAYS).is_file():
-            views, notes = _arrays(folder / ARRAYS)
-            files = [picture(view.name, folder / "images", folder) for view in views]
-            return self.captured(
-                scene, folder, views, files, _sparse(folder / "sparse_points.npz"), notes
+            views, notes = _read_arrays(folder / ARRAYS)
+            files = [find_picture(view.name, folder / "images", folder) for view in views]
+            return self.build_capture(
+                scene,
+                folder,
+                views,
+                files,
+                _read_sparse_points(folder / "sparse_points.npz"),
+                notes,
             )
         if (folder / CAMERAS).is_file():
             views = read_views(folder / CAMERAS)
-            files = [picture(view.name, folder, folder / "images") for view in views]
+            files = [find_picture(view.name, folder, folder / "images") for view in views]
             content = json.loads((folder / CAMERAS).read_text(encoding="utf-8"))
-            points = points_beside(folder / CAMERAS, content, MODELS)
-            return self.captured(scene, folder, views, files, points, {"cameras": CAMERAS})
-        model = model_of(folder, MODELS)
+            points = read_scene_points(folder / CAMERAS, content, MODELS)
+            return self.build_capture(scene, folder, views, files, points, {"cameras": CAMERAS})
+        model = find_model(folder, MODELS)
         assert model is not None, "it holds one"
         views = read_views(model)
-        files = [picture(view.name, folder / "images", folder) for view in views]
-        return self.captured(scene, folder, views, files, read_points(model), {"cameras": "COLMAP"})
+        files = [find_picture(view.name, folder / "images", folder) for view in views]
+        return self.build_capture(
+            scene, folder, views, files, read_points(model), {"cameras": "COLMAP"}
+        )
 
 
-def _arrays(file: Path) -> tuple[Sequence[View], dict[str, str]]:
-    views, (nominal, width, names) = (
-        read_views(file),
-        _loaded(file, "K_color_nominal", "width", "names"),
-    )
+def _read_arrays(file: Path) -> tuple[Sequence[View], dict[str, str]]:
+    """Read views from cameras.npz, with notes about their origin."""
+    views = read_views(file)
+    nominal, width, names = _load_arrays(file, "K_color_nominal", "width", "names")
     if width is None or names is None:
         raise ValueError(
-            f"{file} has no {'width' if width is None else 'names'}; expected names, K, w2c, width and height"
+            f"{file} has no {'width' if width is None else 'names'}; expected names, K, w2c, width "
+            "and height"
         )
     if nominal is None:
         return views, {"cameras": ARRAYS}
     if nominal.shape != (3, 3):
         raise ValueError(f"{file}: K_color_nominal is of shape {nominal.shape}; expected [3 3]")
-    focal, center = (
-        (float(nominal[0, 0]), float(nominal[1, 1])),
-        (float(nominal[0, 2]), float(nominal[1, 2])),
-    )
+    focal = (float(nominal[0, 0]), float(nominal[1, 1]))
+    center = (float(nominal[0, 2]), float(nominal[1, 2]))
     return [replace(view, focal=focal, center=center) for view in views], {
         "cameras": f"{ARRAYS}: K_color_nominal; the poses are those of another camera"
     }
 
 
-def _sparse(file: Path) -> PointCloud | None:
+def _read_sparse_points(file: Path) -> PointCloud | None:
+    """Read points from sparse_points.npz, if it exists."""
     if not file.is_file():
         return None
-    xyz, rgb = _loaded(file, "xyz", "rgb")
+    xyz, rgb = _load_arrays(file, "xyz", "rgb")
     if (
         xyz is None
         or rgb is None
@@ -104,7 +140,8 @@ def _sparse(file: Path) -> PointCloud | None:
     return PointCloud(torch.from_numpy(xyz).float(), torch.from_numpy(rgb).float() / 255)
 
 
-def _loaded(file: Path, *keys: str) -> list[np.ndarray | None]:
+def _load_arrays(file: Path, *keys: str) -> list[np.ndarray | None]:
+    """Load arrays of an npz file. A missing array is None."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return [arrays.get(key, None) for key in keys]

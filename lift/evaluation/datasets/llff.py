@@ -1,4 +1,4 @@
-"""Forward-facing photographs in the files of LLFF."""
+"""Read forward-facing photographs in the files of LLFF."""
 
 import re
 from collections.abc import Sequence
@@ -7,26 +7,39 @@ from pathlib import Path
 
 import numpy as np
 
-from lift.evaluation.datasets import Capture, datasets
-from lift.evaluation.datasets.photographs import PICTURES, Photographs, folder_of_pictures, model_of
-from lift.io.cameras import View, read_points, read_views
+from lift.evaluation.datasets import CalibratedCapture, datasets
+from lift.evaluation.datasets.photographs import (
+    PHOTO_SUFFIXES,
+    Photographs,
+    find_model,
+    pictures_folder,
+)
+from lift.io.cameras import read_views
+from lift.io.points import read_points
+from lift.io.views import View
 
 POSES = "poses_bounds.npy"
 
 
 @datasets.register("llff")
 class Llff(Photographs):
-    """Forward-facing photographs of LLFF, and whatever is in its layout.
+    """Forward-facing photographs of LLFF, and other scenes in its layout.
 
-    SCENE/poses_bounds.npy [view 17]: 3 x 5 numbers (camera to world, axes down, right, back; then height, width and focal length at full size), then
-    the nearest and farthest depth; rows in the order of the pictures' names. Pictures in images_4, images_8, images_2 or images. sparse/0 (COLMAP), in
-    the same world, may be there: points are taken from it, and the lens distortion, of which the poses do not tell. If some pictures have been dropped,
-    names tell their rows: those that sparse/0 has, or image000, image001 and so on.
+    A scene has SCENE/poses_bounds.npy [view 17]: 3 x 5 numbers (camera to world with axes down,
+    right, back; then height, width and focal length at full size), then the nearest and farthest
+    depth. Rows are in the order of the pictures' names. Pictures are in images_4, images_8,
+    images_2 or images. A COLMAP model in sparse/0, in the same world, is optional. It provides
+    points, and lens distortion, which the poses lack. If pictures are missing, names determine
+    their rows: those of sparse/0, or image000, image001 and so on.
 
-    Mildenhall et al., "Local light field fusion", SIGGRAPH 2019; the eight scenes are nerf_llff_data of https://www.matthewtancik.com/nerf.
+    Args:
+        factor: k for the pictures in images_k, 1 for images. None uses the first folder that exists
+            of images_4 (about 1000 pixels wide in the release), images_8, images_2 and images.
+        **shared: Settings of all datasets of photographs, `path` and `scenes`.
 
-    factor: k to take the pictures of images_k, 1 those of images; None: the first that is there of images_4 (about 1000 pixels wide in the release),
-    images_8, images_2, images.
+    Reference:
+        Mildenhall et al., "Local light field fusion", SIGGRAPH 2019. The eight scenes are
+        nerf_llff_data of https://www.matthewtancik.com/nerf.
     """
 
     licence = "see its page"
@@ -38,29 +51,51 @@ class Llff(Photographs):
         self.factor = factor
 
     def holds(self, folder: Path) -> bool:
+        """Whether a folder is a scene.
+
+        Args:
+            folder: The folder.
+
+        Returns:
+            True if it has poses_bounds.npy.
+        """
         return (folder / POSES).is_file()
 
-    def capture(self, scene: str) -> Capture:
-        folder = self.place(scene)
-        views = _read(folder / POSES)
-        pictures = folder_of_pictures(folder, self.factor, (4, 8, 2, 1))
-        files = sorted(file for file in pictures.iterdir() if file.suffix.lower() in PICTURES)
-        model = model_of(folder, ("sparse/0",))
-        known = sorted(read_views(model), key=lambda view: view.name) if model else []
-        rows = _rows(files, views, known, pictures)
-        if len(known) == len(views) or len({(view.lens, view.model) for view in known}) == 1:
-            lenses = known if len(known) == len(views) else known[:1] * len(views)
+    def capture(self, scene: str) -> CalibratedCapture:
+        """Read a scene.
+
+        Args:
+            scene: Name of the scene.
+
+        Returns:
+            The scene.
+        """
+        folder = self.scene_folder(scene)
+        views = _read_poses(folder / POSES)
+        pictures = pictures_folder(folder, self.factor, (4, 8, 2, 1))
+        files = sorted(file for file in pictures.iterdir() if file.suffix.lower() in PHOTO_SUFFIXES)
+        model = find_model(folder, ("sparse/0",))
+        model_views = sorted(read_views(model), key=lambda view: view.name) if model else []
+        rows = _find_rows(files, views, model_views, pictures)
+        if (
+            len(model_views) == len(views)
+            or len({(view.lens, view.model) for view in model_views}) == 1
+        ):
+            lenses = model_views if len(model_views) == len(views) else model_views[:1] * len(views)
             views = [
                 replace(view, lens=lens.lens, model=lens.model)
                 for view, lens in zip(views, lenses, strict=True)
             ]
-        chosen = [
+        named_views = [
             replace(views[row], name=file.name) for row, file in zip(rows, files, strict=True)
         ]
-        return self.captured(scene, folder, chosen, files, read_points(folder / "sparse" / "0"))
+        return self.build_capture(
+            scene, folder, named_views, files, read_points(folder / "sparse" / "0")
+        )
 
 
-def _read(file: Path) -> list[View]:
+def _read_poses(file: Path) -> list[View]:
+    """Read the views of poses_bounds.npy, without names and lenses."""
     try:
         table = np.load(file, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
@@ -79,28 +114,29 @@ def _read(file: Path) -> list[View]:
     views = []
     for row in table[:, :15].reshape(-1, 3, 5):
         down, right, back, center, (height, width, focal) = row.T
-        turn = np.stack([right, down, -back])
+        rotation = np.stack([right, down, -back])
         matrix = np.eye(4)
-        matrix[:3, :3], matrix[:3, 3] = turn, -turn @ center
+        matrix[:3, :3] = rotation
+        matrix[:3, 3] = -rotation @ center
         views.append(
             View(matrix, (focal, focal), (width / 2, height / 2), (round(width), round(height)))
         )
     return views
 
 
-def _rows(
-    files: Sequence[Path], views: Sequence[View], known: Sequence[View], pictures: Path
+def _find_rows(
+    files: Sequence[Path], views: Sequence[View], model_views: Sequence[View], pictures: Path
 ) -> list[int]:
-    """Of each picture, the row of its pose. Raises ValueError if nothing tells."""
+    """Find the row of each picture's pose. Raise ValueError if names do not determine it."""
     if len(files) == len(views):
         return list(range(len(views)))
-    rows = (
-        {Path(view.name).stem: row for row, view in enumerate(known)}
-        if len(known) == len(views)
+    row_of = (
+        {Path(view.name).stem: row for row, view in enumerate(model_views)}
+        if len(model_views) == len(views)
         else {}
     )
-    if files and all(file.stem in rows for file in files):
-        return [rows[file.stem] for file in files]
+    if files and all(file.stem in row_of for file in files):
+        return [row_of[file.stem] for file in files]
     numbers = [
         int(match[1]) if (match := re.fullmatch(r"image(\d+)", file.stem)) else len(views)
         for file in files
@@ -108,6 +144,7 @@ def _rows(
     if files and len(set(numbers)) == len(numbers) and max(numbers) < len(views):
         return numbers
     raise ValueError(
-        f"{pictures} has {len(files)} pictures, {POSES} {len(views)} rows, and names do not tell which: expected as many, or names as in sparse/0, "
-        f"or image000 to image{len(views) - 1:03d}"
+        f"{pictures} has {len(files)} pictures, {POSES} {len(views)} rows, and names do not tell "
+        "which: expected as many, or names as in sparse/0, or image000 to "
+        f"image{len(views) - 1:03d}"
     )

@@ -1,64 +1,97 @@
-"""Videos of houses in the files of RealEstate10K."""
+"""Read videos of houses in the files of RealEstate10K."""
 
 from pathlib import Path
 
-from lift.evaluation.datasets import Capture, datasets
-from lift.evaluation.datasets.photographs import Photographs, picture
-from lift.io.cameras import natural, read_views
+from lift.evaluation.datasets import CalibratedCapture, datasets
+from lift.evaluation.datasets.photographs import Photographs, find_picture
+from lift.io.cameras import read_views
 from lift.io.image import picture_size
+from lift.io.views import natural_key
 
-LISTS = ("", "cameras", "cameras/test", "cameras/train", "test", "train")
+TEXT_FOLDERS = ("", "cameras", "cameras/test", "cameras/train", "test", "train")
+"""Folders that may hold the text files."""
 
 
 @datasets.register("realestate10k")
 class RealEstate10K(Photographs):
     """Frames of videos of houses, with cameras of structure from motion.
 
-    NAME.txt in the folder itself, in cameras, test or train (or cameras/test, cameras/train): the video's address, then a line a frame. Frames, which
-    everyone cuts out of the videos themselves, in NAME/TIMESTAMP.png (or .jpg) beside NAME.txt, in the folder itself, or in frames (or frames/test,
-    frames/train). Views are those whose frame is there; scenes those with a folder of frames. `path`
-    may be a single scene's NAME.txt.
+    NAME.txt has the video's address, then a line for each frame. It is in the folder itself, in
+    cameras, test or train, or in cameras/test or cameras/train. Users extract the frames from the
+    videos themselves. Frames are NAME/TIMESTAMP.png (or .jpg) beside NAME.txt, in the folder
+    itself, in frames, or in frames/test or frames/train. Views are the frames that exist. Scenes
+    are those with a folder of frames.
 
-    Zhou et al., "Stereo magnification", SIGGRAPH 2018; https://google.github.io/realestate10k.
+    Args:
+        path: Folder of the dataset, or NAME.txt of a single scene.
+        scenes: Names of the scenes to use. None uses all.
+
+    Reference:
+        Zhou et al., "Stereo magnification", SIGGRAPH 2018;
+        https://google.github.io/realestate10k.
     """
 
     licence = "CC BY 4.0 (cameras); the videos are YouTube's"
     source = "https://google.github.io/realestate10k"
-    expected = "NAME.txt (in it, cameras, test or train) with frames NAME/TIMESTAMP.png or .jpg (beside it, in the folder itself or in frames)"
+    expected = (
+        "NAME.txt (in it, cameras, test or train) with frames NAME/TIMESTAMP.png or .jpg (beside "
+        "it, in the folder itself or in frames)"
+    )
 
-    def found(self) -> dict[str, Path]:
+    def find_scenes(self) -> dict[str, Path]:
+        """Find all scenes of the dataset.
+
+        Returns:
+            Text file of each scene by name.
+        """
         texts = (
             [self.path]
             if self.path.is_file()
-            else [text for place in LISTS for text in (self.path / place).glob("*.txt")]
+            else [
+                text for subfolder in TEXT_FOLDERS for text in (self.path / subfolder).glob("*.txt")
+            ]
         )
         return {
             text.stem: text
-            for text in sorted(texts, key=lambda text: natural(text.stem))
-            if self._frames(text)
+            for text in sorted(texts, key=lambda text: natural_key(text.stem))
+            if self._frames_folder(text)
         }
 
-    def capture(self, scene: str) -> Capture:
-        text = self.place(scene)
-        folder = self._frames(text)
-        assert folder is not None, "it was found with them"
-        files = [picture(f"{view.name}.png", folder) for view in read_views(text)]
-        there = [number for number, file in enumerate(files) if file.is_file()]
-        if not there:
+    def capture(self, scene: str) -> CalibratedCapture:
+        """Read a scene.
+
+        Args:
+            scene: Name of the scene.
+
+        Returns:
+            The scene.
+
+        Raises:
+            FileNotFoundError: No frame of the scene exists.
+        """
+        text = self.scene_folder(scene)
+        folder = self._frames_folder(text)
+        assert folder is not None, "a scene has a folder of frames"
+        files = [find_picture(f"{view.name}.png", folder) for view in read_views(text)]
+        existing = [number for number, file in enumerate(files) if file.is_file()]
+        if not existing:
             raise FileNotFoundError(
                 f"{folder} has none of the frames of {text}; expected TIMESTAMP.png or .jpg"
             )
-        views = read_views(text, picture_size(files[there[0]]))  # whose intrinsics are shares of it
-        return self.captured(
+        # Intrinsics are relative to the size of the frames.
+        views = read_views(text, picture_size(files[existing[0]]))
+        return self.build_capture(
             scene,
             folder,
-            [views[number] for number in there],
-            [files[number] for number in there],
+            [views[number] for number in existing],
+            [files[number] for number in existing],
             None,
         )
 
-    def _frames(self, text: Path) -> Path | None:
-        """The folder of a scene's frames."""
+    def _frames_folder(self, text: Path) -> Path | None:
+        """Find the folder of a scene's frames."""
         root = text.parent if self.path.is_file() else self.path
-        places = (text.parent, root, root / "frames", root / "frames" / text.parent.name)
-        return next((place / text.stem for place in places if (place / text.stem).is_dir()), None)
+        folders = (text.parent, root, root / "frames", root / "frames" / text.parent.name)
+        return next(
+            (folder / text.stem for folder in folders if (folder / text.stem).is_dir()), None
+        )

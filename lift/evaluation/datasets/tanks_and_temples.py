@@ -1,22 +1,30 @@
-"""Scenes of Tanks and Temples with cameras of COLMAP."""
+"""Read scenes of Tanks and Temples with cameras of COLMAP."""
 
 from pathlib import Path
 
-from lift.evaluation.datasets import Capture, datasets
-from lift.evaluation.datasets.photographs import Photographs, model_of, picture
-from lift.io.cameras import read_points, read_views
+from lift.evaluation.datasets import CalibratedCapture, datasets
+from lift.evaluation.datasets.photographs import Photographs, find_model, find_picture
+from lift.io.cameras import read_views
+from lift.io.points import read_points
 
 MODELS = ("sparse/0", "sparse")
 
 
 @datasets.register("tanks_and_temples")
 class TanksAndTemples(Photographs):
-    """Frames of videos of Tanks and Temples with cameras of COLMAP, as the authors of 3D Gaussian splatting give them out (`tandt`: train, truck).
+    """Frames of videos of Tanks and Temples with cameras of COLMAP.
 
-    SCENE/sparse/0 or SCENE/sparse (cameras, images, points3D, .bin or .txt), SCENE/images/NAME; the pictures may be smaller than the cameras say.
+    The authors of 3D Gaussian splatting publish them as `tandt` (train, truck). A scene has
+    SCENE/sparse/0 or SCENE/sparse (cameras, images, points3D, .bin or .txt), and pictures
+    SCENE/images/NAME, which may be smaller than the cameras state.
 
-    Knapitsch et al., "Tanks and Temples", SIGGRAPH 2017, https://www.tanksandtemples.org; with cameras:
-    https://repo-sam.inria.fr/fungraph/3d-gaussian-splatting.
+    Args:
+        path: Folder of the dataset or of a single scene.
+        scenes: Names of the scenes to use, which are their folders' names. None uses all.
+
+    Reference:
+        Knapitsch et al., "Tanks and Temples", SIGGRAPH 2017, https://www.tanksandtemples.org. With
+        cameras: https://repo-sam.inria.fr/fungraph/3d-gaussian-splatting.
     """
 
     licence = "CC BY-NC-SA 3.0"
@@ -24,21 +32,40 @@ class TanksAndTemples(Photographs):
     expected = "sparse/0 or sparse with cameras and images, .bin or .txt, of COLMAP"
 
     def holds(self, folder: Path) -> bool:
-        return model_of(folder, MODELS) is not None
+        """Whether a folder is a scene.
 
-    def capture(self, scene: str) -> Capture:
-        folder = self.place(scene)
-        model = model_of(folder, MODELS)
+        Args:
+            folder: The folder.
+
+        Returns:
+            True if it has a COLMAP model.
+        """
+        return find_model(folder, MODELS) is not None
+
+    def capture(self, scene: str) -> CalibratedCapture:
+        """Read a scene.
+
+        Args:
+            scene: Name of the scene.
+
+        Returns:
+            The scene.
+
+        Raises:
+            FileNotFoundError: The folder of pictures does not exist.
+        """
+        folder = self.scene_folder(scene)
+        model = find_model(folder, MODELS)
         assert model is not None, "it holds one"
         views = read_views(model)
         if not (folder / "images").is_dir():
             raise FileNotFoundError(
                 f"there is no folder images in {folder}, where the pictures of {model} are expected"
             )
-        return self.captured(
+        return self.build_capture(
             scene,
             folder,
             views,
-            [picture(view.name, folder / "images") for view in views],
+            [find_picture(view.name, folder / "images") for view in views],
             read_points(model),
         )

@@ -1,60 +1,70 @@
-"""Multi-view stereo: the depth that neighbouring frames prove together."""
+"""Multi-view stereo: depth that neighbouring frames confirm."""
 
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from lift.geometry import inside, project
-from lift.multiview.depth_alignment import merged
-from lift.multiview.stereo.fusion import CERTAIN, ENOUGH, completed, confirmed, in_front
+from lift.multiview.depth_alignment import merge_points
+from lift.multiview.stereo.fusion import (
+    FULL_CONFIRMATIONS,
+    MIN_STEREO_WEIGHT,
+    complete_depth,
+    count_confirmations,
+    find_contradictions,
+)
 from lift.multiview.stereo.sweep import plane_geometry, sweep
 from lift.types import Cameras, Frames, Reconstruction
 
 BEST_ANGLE = 6.0
-"""Degrees between the rays of two views at which depth is told best: wide, yet still alike."""
+"""Best angle in degrees between the rays of two views: wide, but the pictures are still similar."""
 MARGIN = 1.3
-"""Factor by which the searched depths reach beyond those of the triangulated points."""
-PLANES = (32, 160)
-"""Fewest and most planes."""
-NEIGHBOURS = 6
-"""Views that each view is compared with."""
-TELLING = (1.0, 4.0)
-"""Pixels by which a pixel moves between the searched depths, in the neighbour where it moves most: up
-to the first number the match tells nothing of depth, from the second on all that it can."""
-UNPROVEN = 0.15
+"""The searched range of depth extends that of the triangulated points by this factor."""
+PLANE_COUNT_RANGE = (32, 160)
+"""Smallest and largest number of depth planes."""
+NUM_NEIGHBOURS = 6
+"""Number of views that each view is compared with."""
+PARALLAX_RANGE = (1.0, 4.0)
+"""Parallax in pixels at which stereo starts to count, and at which it counts fully.
+
+Parallax is how far a pixel moves between the ends of the searched depth, in the neighbour where it
+moves most.
+"""
+UNCONFIRMED_CONFIDENCE = 0.15
 """Confidence of depth that no neighbour confirms."""
-UNSCALED = 0.02
-"""Confidence of depth in a view of which nothing tells the unit: less than SHOWN."""
-SHOWN = 0.1
-"""Confidence from which on a pixel is a point of the cloud."""
+UNSCALED_CONFIDENCE = 0.02
+"""Confidence of depth in a view of unknown scale. Below MIN_POINT_CONFIDENCE."""
+MIN_POINT_CONFIDENCE = 0.1
+"""Smallest confidence of a pixel that becomes a point of the cloud."""
 
 
-def neighbours_of(
-    cameras: Cameras, typical: Float[Tensor, "view"], count: int = NEIGHBOURS
+def select_neighbours(
+    cameras: Cameras, typical: Float[Tensor, "view"], count: int = NUM_NEIGHBOURS
 ) -> Int[Tensor, "view neighbour"]:
-    """The views that tell most about each view's depth.
+    """Select the views that best determine each view's depth.
 
     Args:
         cameras: One per view.
-        typical: Typical depth in each view.
-        count: Number of neighbours; fewer if there are not so many views.
+        typical: Typical depth in each view, in world units.
+        count: Number of neighbours. Fewer if there are not enough views.
 
     Returns:
         Indices of views, for each view.
     """
-    centers, forward = cameras.centers, cameras.camera_to_world[:, :3, 2]
+    centers = cameras.centers
+    forward = cameras.camera_to_world[:, :3, 2]
     focus = centers + typical[:, None] * forward
     scores = []
     for k in range(len(cameras)):
         rays = torch.nn.functional.normalize(focus[k] - centers, dim=-1)
         angle = torch.rad2deg(torch.acos((rays * rays[k]).sum(-1).clamp(-1, 1)))
-        turned = torch.rad2deg(torch.acos((forward * forward[k]).sum(-1).clamp(-1, 1)))
+        rotation = torch.rad2deg(torch.acos((forward * forward[k]).sum(-1).clamp(-1, 1)))
         pixels, _ = project(focus[k : k + 1], cameras)
         ratio = angle / BEST_ANGLE
-        score = ratio / (0.25 + ratio**2) * (turned < 45) * inside(pixels[:, 0], cameras)
+        score = ratio / (0.25 + ratio**2) * (rotation < 45) * inside(pixels[:, 0], cameras)
         score[k] = -1
         scores.append(score)
     return torch.stack(scores).topk(min(count, len(cameras) - 1)).indices
@@ -66,120 +76,179 @@ def plane_depths(
     nearest: Float[Tensor, "view"],
     farthest: Float[Tensor, "view"],
 ) -> Float[Tensor, "view plane"]:
-    """Inverse depths whose steps move a pixel by about one in the neighbour that moves most."""
-    moved = moved_pixels(cameras, neighbours, nearest, farthest)
-    count = int(moved.median(dim=1).values.median().clamp(*PLANES))
+    """Space the depth planes of each view.
+
+    A step between planes moves a pixel by about one pixel in the neighbour where it moves most.
+
+    Args:
+        cameras: One per view.
+        neighbours: Indices of the views that each view is compared with.
+        nearest: Smallest depth of each view.
+        farthest: Largest depth of each view.
+
+    Returns:
+        Inverse depths that rise in equal steps.
+    """
+    parallax = parallax_pixels(cameras, neighbours, nearest, farthest)
+    count = int(parallax.median(dim=1).values.median().clamp(*PLANE_COUNT_RANGE))
     steps = torch.linspace(0, 1, count, device=nearest.device)
     return (1 / farthest)[:, None] + steps * (1 / nearest - 1 / farthest)[:, None]
 
 
-def moved_pixels(
+def parallax_pixels(
     cameras: Cameras,
     neighbours: Int[Tensor, "view neighbour"],
     nearest: Float[Tensor, "view"],
     farthest: Float[Tensor, "view"],
 ) -> Float[Tensor, "view neighbour"]:
-    """Pixels by which the middle of a view moves in each neighbour between both ends of depth."""
+    """Measure how far the central pixel moves in each neighbour between both ends of depth.
+
+    Args:
+        cameras: One per view.
+        neighbours: Indices of the views that each view is compared with.
+        nearest: Smallest depth of each view.
+        farthest: Largest depth of each view.
+
+    Returns:
+        Distances in pixels.
+    """
     homographies, offsets = plane_geometry(cameras, neighbours)
-    middle = cameras.intrinsics.new_tensor([cameras.width / 2, cameras.height / 2, 1])
+    center = cameras.intrinsics.new_tensor([cameras.width / 2, cameras.height / 2, 1])
     ends = []
     for inverse in (1 / farthest, 1 / nearest):
         inverse = inverse.to(homographies)[:, None, None]
-        at = homographies @ middle.to(homographies) + inverse * offsets
-        ends.append(at[..., :2] / at[..., 2:].clamp(min=1e-6))
+        image = homographies @ center.to(homographies) + inverse * offsets
+        ends.append(image[..., :2] / image[..., 2:].clamp(min=1e-6))
     return (ends[1] - ends[0]).norm(dim=-1)
 
 
-def refine(
+def refine_depth(
     frames: Frames,
     reconstruction: Reconstruction,
     long_side: int = 192,
-    most_points: int = 2_000_000,
+    max_points: int = 2_000_000,
     device: torch.device | str = "cpu",
 ) -> Reconstruction:
-    """Depth that the frames prove, in place of each picture's own estimate.
+    """Replace each picture's own depth by depth that the frames confirm.
+
+    Depth stays as it is with fewer than two registered frames, without triangulated points, or with
+    too little parallax (see PARALLAX_RANGE).
 
     Args:
         frames: The pictures.
         reconstruction: Cameras, each picture's depth, and triangulated points (`tracks`).
-        long_side: Longer side, in pixels, of the pictures that are compared.
-        most_points: Largest number of points in the cloud.
-        device: Where views are compared; all else stays where it is.
+        long_side: Longer side in pixels of the pictures that are compared.
+        max_points: Largest number of points in the cloud.
+        device: Device of the comparison. Everything else stays where it is.
 
     Returns:
-        The reconstruction with depth, confidence in [0, 1] and cloud of every placed frame.
-        Confidence is 1 where two neighbours confirm a depth (of two views, the other one), and
-        UNPROVEN where none does. Depth stays as it is if there are no two placed frames, no
-        triangulated points, or too little parallax to tell depth (TELLING).
+        The reconstruction with new depth, confidence in [0, 1], and point cloud. Confidence is 1
+        where two neighbours confirm a depth (of two views, the other one). It is
+        UNCONFIRMED_CONFIDENCE where none does.
     """
-    placed = reconstruction.confidence.flatten(1).any(1).nonzero()[:, 0]
-    known = reconstruction.depth if reconstruction.tracks is None else reconstruction.tracks
-    if len(placed) < 2 or not bool((known[placed] > 0).any()):
-        return _unrefined(frames, reconstruction, placed, most_points)
+    registered = reconstruction.confidence.flatten(1).any(1).nonzero()[:, 0]
+    reference = reconstruction.depth if reconstruction.tracks is None else reconstruction.tracks
+    if len(registered) < 2 or not bool((reference[registered] > 0).any()):
+        return _unrefined(frames, reconstruction, registered, max_points)
     height, width = frames.images.shape[1:3]
     scale = min(1.0, long_side / max(height, width))
     size = (round(height * scale), round(width * scale))
-    grey = frames.images[placed].float().mean(-1)[:, None] / 255
+    grey = frames.images[registered].float().mean(-1)[:, None] / 255
     grey = interpolate(grey, size, mode="area")[:, 0].to(device)
-    cameras = reconstruction.cameras[placed].resized(size[1], size[0]).to(device)
-    nearest, farthest, typical = (value.to(device) for value in _ranges(known[placed]))
-    neighbours = neighbours_of(cameras, typical)
-    moved = moved_pixels(cameras, neighbours, nearest, farthest).amax(1)
-    telling = ((moved - TELLING[0]) / (TELLING[1] - TELLING[0])).clamp(0, 1)
-    if not bool((telling > 0).any()):
-        return _unrefined(frames, reconstruction, placed, most_points)
+    cameras = reconstruction.cameras[registered].resized(size[1], size[0]).to(device)
+    nearest, farthest, typical = (value.to(device) for value in _ranges(reference[registered]))
+    neighbours = select_neighbours(cameras, typical)
+    parallax = parallax_pixels(cameras, neighbours, nearest, farthest).amax(1)
+    low, high = PARALLAX_RANGE
+    parallax_weight = ((parallax - low) / (high - low)).clamp(0, 1)
+    if not bool((parallax_weight > 0).any()):
+        return _unrefined(frames, reconstruction, registered, max_points)
     planes = plane_depths(cameras, neighbours, nearest, farthest)
     inverse, cost = sweep(grey, cameras, neighbours, planes)
-    depth = 1 / inverse.clamp(min=1e-9)
-    agreed = confirmed(depth, cameras, neighbours)
-    enough = min(ENOUGH, neighbours.shape[1])
-    weight = (agreed / enough).clamp(max=1) * (1 - cost / 1.2).clamp(0, 1).sqrt()
-    weight = weight * telling[:, None, None]
-    single = interpolate(reconstruction.depth[placed][:, None], size, mode="nearest")[:, 0]
-    single = single.to(device)
-    whole = completed(depth, weight, single)
-    against = in_front(whole, weight, cameras, neighbours)
-    scaled = (known[placed] > 0).flatten(1).any(1).to(device)
-    scaled |= (weight > CERTAIN).flatten(1).any(1)
-    least = torch.where(scaled[:, None, None], UNPROVEN * (1 - against), UNSCALED)
-    confidence = torch.maximum(weight, least * (whole > 0))
-    maps = _resized(reconstruction, placed, whole, confidence)
-    cloud = merged(frames, reconstruction.cameras, *maps, most_points, least=SHOWN)
+    single = interpolate(reconstruction.depth[registered][:, None], size, mode="nearest")[:, 0]
+    has_points = (reference[registered] > 0).flatten(1).any(1).to(device)
+    depth, confidence = _combine(
+        inverse, cost, single.to(device), cameras, neighbours, parallax_weight, has_points
+    )
+    maps = _resize_maps(reconstruction, registered, depth, confidence)
+    cloud = merge_points(
+        frames, reconstruction.cameras, *maps, max_points, min_confidence=MIN_POINT_CONFIDENCE
+    )
     return replace(reconstruction, points=cloud, depth=maps[0], confidence=maps[1])
 
 
+def _combine(
+    inverse: Float[Tensor, "view height width"],
+    cost: Float[Tensor, "view height width"],
+    single: Float[Tensor, "view height width"],
+    cameras: Cameras,
+    neighbours: Int[Tensor, "view neighbour"],
+    parallax_weight: Float[Tensor, "view"],
+    has_points: Bool[Tensor, "view"],
+) -> tuple[Float[Tensor, "view height width"], Float[Tensor, "view height width"]]:
+    """Combine the sweep's depth with that of single pictures, and weigh both.
+
+    Args:
+        inverse: Inverse depth of the sweep.
+        cost: Its matching cost, in [0, 2].
+        single: z-depth of each picture by itself, 0 where unknown.
+        cameras: One per view, of the maps' size.
+        neighbours: Indices of the views that each view is compared with.
+        parallax_weight: How much parallax each view has, in [0, 1].
+        has_points: Whether each view has triangulated points, which determine its scale.
+
+    Returns:
+        z-depth and confidence.
+    """
+    depth = 1 / inverse.clamp(min=1e-9)
+    confirmations = count_confirmations(depth, cameras, neighbours)
+    required = min(FULL_CONFIRMATIONS, neighbours.shape[1])
+    weight = (confirmations / required).clamp(max=1) * (1 - cost / 1.2).clamp(0, 1).sqrt()
+    weight = weight * parallax_weight[:, None, None]
+    complete = complete_depth(depth, weight, single)
+    contradiction = find_contradictions(complete, weight, cameras, neighbours)
+    has_scale = has_points | (weight > MIN_STEREO_WEIGHT).flatten(1).any(1)
+    min_confidence = torch.where(
+        has_scale[:, None, None], UNCONFIRMED_CONFIDENCE * (1 - contradiction), UNSCALED_CONFIDENCE
+    )
+    return complete, torch.maximum(weight, min_confidence * (complete > 0))
+
+
 def _unrefined(
-    frames: Frames, reconstruction: Reconstruction, placed: Tensor, most_points: int
+    frames: Frames, reconstruction: Reconstruction, registered: Tensor, max_points: int
 ) -> Reconstruction:
-    """Depth as it is; every pixel of a placed frame with any depth is a point of the cloud."""
+    """Keep the depth. Every pixel of a registered frame with depth becomes a point."""
     confidence = reconstruction.confidence.clone()
-    least = UNPROVEN * (reconstruction.depth[placed] > 0)
-    confidence[placed] = torch.maximum(confidence[placed], least.to(confidence))
-    cameras, depth = reconstruction.cameras, reconstruction.depth
-    cloud = merged(frames, cameras, depth, confidence, most_points, least=SHOWN)
+    min_confidence = UNCONFIRMED_CONFIDENCE * (reconstruction.depth[registered] > 0)
+    confidence[registered] = torch.maximum(confidence[registered], min_confidence.to(confidence))
+    cameras = reconstruction.cameras
+    depth = reconstruction.depth
+    cloud = merge_points(
+        frames, cameras, depth, confidence, max_points, min_confidence=MIN_POINT_CONFIDENCE
+    )
     return replace(reconstruction, points=cloud, confidence=confidence)
 
 
 def _ranges(tracks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Nearest, farthest and typical depth of each view, from its triangulated points."""
-    known = torch.where(tracks > 0, tracks, torch.nan).flatten(1)
-    low = known.nanquantile(0.01, dim=1)
-    high = known.nanquantile(0.99, dim=1)
-    typical = known.nanmedian(dim=1).values
+    """Compute nearest, farthest and typical depth of each view from its triangulated points."""
+    depth = torch.where(tracks > 0, tracks, torch.nan).flatten(1)
+    low = depth.nanquantile(0.01, dim=1)
+    high = depth.nanquantile(0.99, dim=1)
+    typical = depth.nanmedian(dim=1).values
     low = low.nan_to_num(float(low.nanmedian()))
     high = high.nan_to_num(float(high.nanmedian()))
     typical = typical.nan_to_num(float(typical.nanmedian()))
     return low / MARGIN, high * MARGIN, typical
 
 
-def _resized(
-    reconstruction: Reconstruction, placed: Tensor, depth: Tensor, confidence: Tensor
+def _resize_maps(
+    reconstruction: Reconstruction, registered: Tensor, depth: Tensor, confidence: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Depth and confidence of the placed frames at the frames' size, in their places."""
+    """Resize depth and confidence of the registered frames to the frames' size."""
     size = reconstruction.depth.shape[1:]
     maps = []
     for small in (depth, confidence):
         new = torch.zeros_like(reconstruction.depth)
-        new[placed] = interpolate(small[:, None], size, mode="nearest")[:, 0].to(new)
+        new[registered] = interpolate(small[:, None], size, mode="nearest")[:, 0].to(new)
         maps.append(new)
     return maps[0], maps[1]

@@ -1,8 +1,8 @@
-"""Which depths the frames agree on, and what to put where they do not.
+"""Fuse the depths of the sweep with those of single pictures.
 
-Depth of the sweep counts where neighbours confirm it. Elsewhere the depth of a single picture
-(`Reconstruction.depth`) is brought to it locally: the logarithm of their ratio, known where the
-sweep counts, is spread over the picture by a pyramid.
+The sweep's depth counts where neighbours confirm it. Elsewhere the depth of a single picture
+(`Reconstruction.depth`) is corrected locally. The logarithm of the ratio of both is known where the
+sweep counts. A pyramid diffuses it over the picture.
 """
 
 import torch
@@ -13,90 +13,99 @@ from torch.nn.functional import avg_pool2d, interpolate
 from lift.geometry import inside, unproject
 from lift.types import Cameras
 
-AGREEMENT = 0.02
-"""Relative difference of depth up to which two views agree; for each this counts half."""
-CERTAIN = 0.5
-"""Weight from which on the sweep's depth is taken as it is."""
-ENOUGH = 2
-"""Neighbours whose full agreement makes a depth certain."""
+DEPTH_TOLERANCE = 0.02
+"""Relative difference of depth at which two views agree by one half."""
+MIN_STEREO_WEIGHT = 0.5
+"""Smallest weight with which the sweep's depth is used unchanged."""
+FULL_CONFIRMATIONS = 2
+"""Number of confirming neighbours for full confidence."""
 
 
-def confirmed(
+def count_confirmations(
     depth: Float[Tensor, "view height width"],
     cameras: Cameras,
     neighbours: Int[Tensor, "view neighbour"],
 ) -> Float[Tensor, "view height width"]:
-    """How many neighbours see the surface of a pixel where it is said to lie.
+    """Count the neighbours that see the surface of a pixel at its depth.
 
     Args:
         depth: z-depth, 0 where unknown.
         cameras: One per view, of the maps' size.
-        neighbours: Indices of the views that are asked.
+        neighbours: Indices of the views that each view is compared with.
 
     Returns:
-        Sum over the neighbours of 1 / (1 + (ln(own / theirs) / AGREEMENT)^4).
+        Sum over the neighbours of 1 / (1 + (ln(depth / neighbour's depth) / DEPTH_TOLERANCE)^4).
     """
     out = torch.zeros_like(depth)
     for view in range(len(depth)):
         points = unproject(depth[view : view + 1], cameras[view]).flatten(0, 2)
         for other in neighbours[view].tolist():
-            theirs, z = sampled(depth[other], points, cameras[other])
-            both = (theirs > 0) & (z > 0) & (depth[view].flatten() > 0)
-            away = (z / theirs).clamp(min=1e-6).log() / AGREEMENT
-            out[view] += torch.where(both, 1 / (1 + away**4), 0.0).view_as(out[view])
+            other_depth, z = sample_map(depth[other], points, cameras[other])
+            both = (other_depth > 0) & (z > 0) & (depth[view].flatten() > 0)
+            error = (z / other_depth).clamp(min=1e-6).log() / DEPTH_TOLERANCE
+            out[view] += torch.where(both, 1 / (1 + error**4), 0.0).view_as(out[view])
     return out
 
 
-def sampled(
+def sample_map(
     values: Float[Tensor, "height width"], points: Float[Tensor, "point 3"], camera: Cameras
 ) -> tuple[Float[Tensor, "point"], Float[Tensor, "point"]]:
-    """A map's value at the pixel that world points fall on, and their z-depth; 0 outside."""
+    """Sample a map at the pixels of world points.
+
+    Args:
+        values: A map of one view.
+        points: World points.
+        camera: The view's camera.
+
+    Returns:
+        Values and z-depths of the points. Both are 0 outside of the picture.
+    """
     world = camera.world_to_camera[0]
     local = points @ world[:3, :3].T + world[:3, 3]
     z = local[:, 2]
     image = local @ camera.intrinsics[0].T
     pixels = image[:, :2] / z.clamp(min=1e-9)[:, None]
-    there = inside(pixels, camera) & (z > 1e-9)
+    visible = inside(pixels, camera) & (z > 1e-9)
     column, row = pixels.nan_to_num(0.0).clamp(-1e6, 1e6).long().unbind(-1)
     column = column.clamp(0, camera.width - 1)
     row = row.clamp(0, camera.height - 1)
-    return torch.where(there, values[row, column], 0.0), torch.where(there, z, 0.0)
+    return torch.where(visible, values[row, column], 0.0), torch.where(visible, z, 0.0)
 
 
-def completed(
+def complete_depth(
     stereo: Float[Tensor, "view height width"],
     weight: Float[Tensor, "view height width"],
     single: Float[Tensor, "view height width"],
 ) -> Float[Tensor, "view height width"]:
-    """The sweep's depth where it counts, else that of single pictures, brought to it locally.
+    """Use the sweep's depth where it counts, else the locally corrected depth of single pictures.
 
     Args:
         stereo: z-depth of the sweep.
-        weight: How far it counts, in [0, 1].
+        weight: Its weight, in [0, 1].
         single: z-depth of each picture by itself, 0 where unknown.
 
     Returns:
         z-depth, 0 where neither is known.
     """
-    known = (stereo > 0) & (single > 0)
-    ratio = torch.where(known, (stereo / single.clamp(min=1e-9)).clamp(min=1e-9).log(), 0.0)
-    field = spread(ratio, weight * known)
-    brought = torch.where(single > 0, single * field.exp(), 0.0)
-    certain = (stereo > 0) & (weight > CERTAIN)
-    return torch.where(certain, stereo, brought)
+    both = (stereo > 0) & (single > 0)
+    ratio = torch.where(both, (stereo / single.clamp(min=1e-9)).clamp(min=1e-9).log(), 0.0)
+    field = diffuse_values(ratio, weight * both)
+    corrected = torch.where(single > 0, single * field.exp(), 0.0)
+    certain = (stereo > 0) & (weight > MIN_STEREO_WEIGHT)
+    return torch.where(certain, stereo, corrected)
 
 
-def spread(
+def diffuse_values(
     values: Float[Tensor, "view height width"], weight: Float[Tensor, "view height width"]
 ) -> Float[Tensor, "view height width"]:
-    """Values known at some pixels, smoothly continued to all: averages over growing windows.
+    """Continue values that are known at some pixels smoothly to all pixels.
 
     Args:
-        values: The known values.
-        weight: How far each counts; 0 where unknown.
+        values: The values.
+        weight: Weight of each pixel, 0 where unknown.
 
     Returns:
-        Weighted means over the smallest windows that hold enough, 0 if nothing is known.
+        Weighted means over the smallest windows with enough weight. 0 if nothing is known.
     """
     height, width = values.shape[1:]
     sums = [(weight * values)[:, None]]
@@ -107,28 +116,28 @@ def spread(
     total = sums[-1].sum((2, 3), keepdim=True)
     mean = total / counts[-1].sum((2, 3), keepdim=True).clamp(min=1e-9)
     out = mean.expand_as(sums[-1])
-    for own, count in zip(reversed(sums), reversed(counts), strict=True):
-        out = interpolate(out, own.shape[2:], mode="bilinear", align_corners=False)
-        # Four full pixels' worth of evidence outweigh what is known from further away.
-        out = (own + 0.05 * out) / (count + 0.05)
+    for level, count in zip(reversed(sums), reversed(counts), strict=True):
+        out = interpolate(out, level.shape[2:], mode="bilinear", align_corners=False)
+        # A twentieth of a pixel's weight outweighs the coarser level.
+        out = (level + 0.05 * out) / (count + 0.05)
     return out[:, 0, :height, :width]
 
 
-def in_front(
+def find_contradictions(
     depth: Float[Tensor, "view height width"],
     weight: Float[Tensor, "view height width"],
     cameras: Cameras,
     neighbours: Int[Tensor, "view neighbour"],
     margin: float = 0.05,
 ) -> Float[Tensor, "view height width"]:
-    """How far neighbours contradict a pixel: they see, surely, past where it is said to lie.
+    """Measure how strongly neighbours contradict a pixel: they see past its depth.
 
     Args:
         depth: z-depth of every view.
-        weight: How certain it is, in [0, 1].
+        weight: Its certainty, in [0, 1].
         cameras: One per view, of the maps' size.
-        neighbours: Indices of the views that are asked.
-        margin: Relative difference of depth from which on a pixel lies in front.
+        neighbours: Indices of the views that each view is compared with.
+        margin: Relative difference of depth at which a pixel counts as in front.
 
     Returns:
         The largest certainty with which a neighbour sees past the pixel, in [0, 1].
@@ -137,8 +146,10 @@ def in_front(
     for view in range(len(depth)):
         points = unproject(depth[view : view + 1], cameras[view]).flatten(0, 2)
         for other in neighbours[view].tolist():
-            theirs, z = sampled(depth[other], points, cameras[other])
-            sure, _ = sampled(weight[other], points, cameras[other])
-            past = (z > 0) & (theirs > z * (1 + margin))
-            out[view] = torch.maximum(out[view], torch.where(past, sure, 0.0).view_as(out[view]))
+            other_depth, z = sample_map(depth[other], points, cameras[other])
+            certainty, _ = sample_map(weight[other], points, cameras[other])
+            past = (z > 0) & (other_depth > z * (1 + margin))
+            out[view] = torch.maximum(
+                out[view], torch.where(past, certainty, 0.0).view_as(out[view])
+            )
     return out

@@ -1,4 +1,4 @@
-"""Networks of others as the Hugging Face hub keeps them: config.json and model.safetensors, from there or from a folder."""
+"""Checkpoints on the Hugging Face Hub or in a folder: config.json and model.safetensors."""
 
 import json
 from pathlib import Path
@@ -7,48 +7,80 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lift.errors import not_loaded
+from lift.errors import model_not_loaded_error
+
+FILES = ("config.json", "model.safetensors")
+"""Files of a checkpoint."""
 
 
-def held(model: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Settings and weights. Raises FileNotFoundError or ValueError that names `pose.model`."""
-    folder, names = Path(model).expanduser(), ("config.json", "model.safetensors")
-    if not model or folder.is_file():
-        raise ValueError(
-            f"pose.model is {model!r}; choose a folder with {' and '.join(names)}, or a name on the Hugging Face hub"
-        )
-    if folder.is_dir():
-        for name in names:
-            if not (folder / name).is_file():
-                raise FileNotFoundError(
-                    f"pose.model is {model}, a folder without {name}; hf download REPOSITORY --local-dir {model} brings it"
-                )
-        files = [folder / name for name in names]
-    else:
-        from huggingface_hub import hf_hub_download
+def load_checkpoint(model: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Load the configuration and the weights of a network.
 
-        try:
-            files = [Path(hf_hub_download(model, name)) for name in names]
-        except Exception as error:  # of the hub's libraries, which have many
-            raise not_loaded("pose.model", model, error) from None
+    Args:
+        model: Name on the Hugging Face Hub, or a folder.
+
+    Returns:
+        The configuration, and the weights by name.
+
+    Raises:
+        FileNotFoundError: If the folder lacks a file.
+        ValueError: If the checkpoint cannot be loaded. The message names `pose.model`.
+    """
+    files = _checkpoint_files(model)
     try:
         return json.loads(files[0].read_text()), load_file(files[1])
-    except Exception as error:  # a file of another kind can raise whatever it likes
+    except Exception as error:  # Files of another kind can raise anything.
+        reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"pose.model is {model!r}, whose files are not a network's: {' '.join(str(error).split())[:200]}"
+            f"pose.model is {model!r}, whose files are not a network's: {reason}"
         ) from None
 
 
-def fill(network: nn.Module, weights: dict[str, Tensor], spared: tuple[str, ...] = ()) -> None:
-    """Gives a network its weights. Raises ValueError if some are missing, those that begin as one of `spared` apart."""
+def _checkpoint_files(model: str) -> list[Path]:
+    """Return the paths of a checkpoint's files, downloaded if necessary."""
+    folder = Path(model).expanduser()
+    if not model or folder.is_file():
+        raise ValueError(
+            f"pose.model is {model!r}; choose a folder with {' and '.join(FILES)}, "
+            "or a name on the Hugging Face hub"
+        )
+    if folder.is_dir():
+        for name in FILES:
+            if not (folder / name).is_file():
+                raise FileNotFoundError(
+                    f"pose.model is {model}, a folder without {name}; "
+                    f"hf download REPOSITORY --local-dir {model} brings it"
+                )
+        return [folder / name for name in FILES]
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return [Path(hf_hub_download(model, name)) for name in FILES]
+    except Exception as error:  # The hub's libraries raise many kinds of errors.
+        raise model_not_loaded_error("pose.model", model, error) from None
+
+
+def load_weights(
+    network: nn.Module, weights: dict[str, Tensor], optional: tuple[str, ...] = ()
+) -> None:
+    """Load weights into a network.
+
+    Args:
+        network: The network.
+        weights: Weights by name; others than the network's are ignored.
+        optional: Beginnings of the names of weights that may be missing.
+
+    Raises:
+        ValueError: If weights are missing.
+    """
     missing, _ = network.load_state_dict(weights, strict=False)
-    own = network.state_dict()
-    there = {
-        own[name].data_ptr() for name in own.keys() & weights.keys()
-    }  # a weight may have two names, of which a file has one
-    if gone := [
+    state = network.state_dict()
+    # A weight may have two names, one of which is in the file.
+    loaded = {state[name].data_ptr() for name in state.keys() & weights.keys()}
+    absent = [
         name
         for name in missing
-        if not (spared and name.startswith(spared)) and own[name].data_ptr() not in there
-    ]:
-        raise ValueError(f"{len(gone)} of its weights are not there, {gone[0]} among them")
+        if not (optional and name.startswith(optional)) and state[name].data_ptr() not in loaded
+    ]
+    if absent:
+        raise ValueError(f"{len(absent)} of its weights are not there, {absent[0]} among them")

@@ -1,148 +1,186 @@
-"""Which frames are worth comparing, from what was planned."""
+"""Which pairs of frames to match."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from lift.geometry import inside, project, unproject
 from lift.types import Cameras, Trajectory
 
 GRID = (8, 6)
-"""Rays across and down that stand for what a frame sees."""
+"""Number of rays across and down that represent a frame's view."""
 DEPTHS = (0.6, 1.0, 2.0)
-"""Where they end, in units of the typical depth."""
-ASKANCE = 60.0
-"""Degrees between two rays from which on a point looks too different."""
-LAGS = (1, 2, 4, 8)
-"""Frames along a branch that each is compared with."""
+"""Depths of the points on these rays, in units of the typical depth."""
+MAX_VIEW_ANGLE = 60.0
+"""Angle between two rays, in degrees, above which a point looks too different to match."""
+MIN_OVERLAP = 0.15
+"""Overlap from which on two frames are matched."""
+TREE_LAGS = (1, 2, 4, 8)
+"""Distances along a planned branch at which frames are matched."""
+SEQUENCE_LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""Distances in time at which frames of a sequence without a plan are matched."""
 
 
-def overlap(cameras: Cameras, typical: float) -> Float[Tensor, "view view"]:
-    """Share of what one planned camera sees, on shells around the typical depth, that another sees too, from a like direction; the smaller of
-    both ways.
+def view_overlap(cameras: Cameras, typical: float) -> Float[Tensor, "view view"]:
+    """Compute the fraction of one camera's view that another camera sees from a similar angle.
+
+    Args:
+        cameras: Cameras of all frames.
+        typical: Typical depth in units of the world.
+
+    Returns:
+        Overlap of each pair in [0, 1]: the smaller of both directions.
     """
     small = cameras.resized(*GRID)
-    near = torch.cos(torch.deg2rad(torch.tensor(ASKANCE)))
+    min_cosine = torch.cos(torch.deg2rad(torch.tensor(MAX_VIEW_ANGLE)))
     centers = small.centers
-    away = (
+    rays = (
         unproject(torch.ones(len(small), GRID[1], GRID[0]).to(centers), small).flatten(1, 2)
         - centers[:, None]
     )
-    depths = typical * away.new_tensor(DEPTHS)[:, None, None]
+    depths = typical * rays.new_tensor(DEPTHS)[:, None, None]
     rows = []
     for view in range(len(small)):
-        points = (centers[view] + depths * away[view]).flatten(0, 1)
+        points = (centers[view] + depths * rays[view]).flatten(0, 1)
         pixels, z = project(points, small)
-        rays = torch.nn.functional.normalize(points - centers[:, None], dim=-1)
-        alike = (rays * rays[view]).sum(-1) > near
-        rows.append((inside(pixels, small) & (z > 0) & alike).float().mean(-1))
-    share = torch.stack(rows)
-    return torch.minimum(share, share.T)
+        directions = normalize(points - centers[:, None], dim=-1)
+        similar = (directions * directions[view]).sum(-1) > min_cosine
+        rows.append((inside(pixels, small) & (z > 0) & similar).float().mean(-1))
+    fraction = torch.stack(rows)
+    return torch.minimum(fraction, fraction.T)
 
 
-def select(
-    trajectory: Trajectory, typical: float, exhaustive: int, closures: int = 6, least: float = 0.15
+def planned_pairs(
+    trajectory: Trajectory,
+    typical: float,
+    exhaustive_limit: int,
+    loop_closures: int = 6,
+    min_overlap: float = MIN_OVERLAP,
 ) -> Int[Tensor, "pair 2"]:
-    """Pairs of frames, lower index first, as many as grow with the frames.
+    """Select pairs by the overlap of planned cameras; their number grows linearly with the frames.
 
-    Up to `exhaustive` frames: all whose planned overlap is at least `least`. Beyond: each frame with those LAGS before it in the tree, with the
-    input, and with the frame of each of `closures` other clips that it shares most with, if that is at least `least`.
+    Up to `exhaustive_limit` frames, all pairs with enough overlap are selected. Beyond, a frame is
+    paired with the input, with TREE_LAGS of its ancestors, and with frames of other clips.
+
+    Args:
+        trajectory: The plan.
+        typical: Typical depth of the input in units of the world.
+        exhaustive_limit: Number of frames up to which all pairs are considered.
+        loop_closures: Number of other clips with which a frame is paired.
+        min_overlap: Smallest overlap of a pair.
+
+    Returns:
+        Frame indices of the pairs, the lower one first.
     """
-    share = overlap(trajectory.cameras, typical)
-    count, before = len(share), continued(trajectory)
-    if count <= exhaustive:
-        chosen = (share >= least).triu(1)
+    overlap = view_overlap(trajectory.cameras, typical)
+    parents = parent_frames(trajectory)
+    count = len(overlap)
+    if count <= exhaustive_limit:
+        chosen = (overlap >= min_overlap).triu(1)
     else:
-        chosen = torch.zeros(count, count, dtype=torch.bool, device=share.device)
-        chosen[0, 1:] = share[0, 1:] >= least
+        chosen = torch.zeros(count, count, dtype=torch.bool, device=overlap.device)
+        chosen[0, 1:] = overlap[0, 1:] >= min_overlap
+        _add_ancestors(chosen, parents, TREE_LAGS)
         for view in range(1, count):
-            line = [view]  # and what comes before it, along its branch of the tree
-            while line[-1] and len(line) <= max(LAGS):
-                line.append(before[line[-1]])
-            for lag in LAGS:
-                if lag < len(line):
-                    chosen[line[lag], view] = True
-            found = []
-            for span in trajectory.spans:
-                if view not in span:
-                    best = span[int(share[view, span.start : span.stop].argmax())]
-                    found.append((float(share[view, best]), best))
-            for much, best in sorted(found, reverse=True)[:closures]:
-                chosen[min(best, view), max(best, view)] |= much >= least
-    for view in range(1, count):  # what follows on one another is always compared
-        chosen[before[view], view] = True
+            best = _best_of_other_clips(trajectory, overlap, view)[:loop_closures]
+            for fraction, other in best:
+                chosen[min(other, view), max(other, view)] |= fraction >= min_overlap
+    for view in range(1, count):
+        chosen[parents[view], view] = True
     return chosen.triu(1).nonzero()
 
 
-SEQUENCE_LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-"""Frames back in time that a frame of a sequence without a plan is compared with."""
+def _best_of_other_clips(
+    trajectory: Trajectory, overlap: Float[Tensor, "view view"], view: int
+) -> list[tuple[float, int]]:
+    """Return the frame of each other clip with the largest overlap, and that overlap, sorted."""
+    best = []
+    for span in trajectory.spans:
+        if view not in span:
+            frame = span[int(overlap[view, span.start : span.stop].argmax())]
+            best.append((float(overlap[view, frame]), frame))
+    return sorted(best, reverse=True)
 
 
-def compared(
-    trajectory: Trajectory, typical: float, exhaustive: int, closures: int, planned: bool
+def matching_pairs(
+    trajectory: Trajectory, typical: float, exhaustive_limit: int, loop_closures: int, planned: bool
 ) -> Int[Tensor, "pair 2"]:
-    """Pairs of frames to match, lower index first.
+    """Select the pairs of frames to match.
 
     Args:
         trajectory: One camera per frame.
-        typical: Typical depth of the input, in units of the world.
-        exhaustive: Up to this number of frames, all pairs are matched if there is no plan.
-        closures: Number of frames far away in time that each frame is matched with.
-        planned: Whether the cameras of the trajectory are a plan that can be believed, or known.
+        typical: Typical depth of the input in units of the world.
+        exhaustive_limit: Number of frames up to which all pairs are matched if there is no plan.
+        loop_closures: Number of distant frames with which each frame is matched.
+        planned: Whether the trajectory's cameras are measured, or a plan with some weight.
 
     Returns:
-        Frame indices of the pairs.
+        Frame indices of the pairs, the lower one first.
     """
     count = len(trajectory.cameras)
-    if trajectory.hint == "known" and count > exhaustive:
-        return _overlapping(trajectory, typical)
+    if trajectory.hint == "known" and count > exhaustive_limit:
+        return _overlapping_pairs(trajectory, typical)
     if planned:
-        return select(trajectory, typical, exhaustive, closures)
-    if count <= exhaustive or trajectory.hint == "unordered":
+        return planned_pairs(trajectory, typical, exhaustive_limit, loop_closures)
+    if count <= exhaustive_limit or trajectory.hint == "unordered":
         return torch.ones(count, count).triu(1).nonzero()
-    return _sequential(trajectory, closures)
+    return _sequential_pairs(trajectory, loop_closures)
 
 
-def _overlapping(
-    trajectory: Trajectory, typical: float, least: float = 0.15
+def _overlapping_pairs(
+    trajectory: Trajectory, typical: float, min_overlap: float = MIN_OVERLAP
 ) -> Int[Tensor, "pair 2"]:
-    """Pairs of known cameras by overlap alone, since photographs come in any order.
+    """Select pairs of measured cameras by overlap alone, because photographs have no order.
 
-    Each is paired with those that share most with it and, ever more sparsely, with those that share
-    less, whose parallax is larger.
+    A frame is paired with the frames of largest overlap. It is also paired, more and more sparsely,
+    with frames of less overlap, which have more parallax.
     """
-    share = overlap(trajectory.cameras, typical)
-    chosen = torch.zeros(share.shape, dtype=torch.bool, device=share.device)
-    share.fill_diagonal_(-1)
-    best = share.sort(dim=1, descending=True, stable=True)
+    overlap = view_overlap(trajectory.cameras, typical)
+    chosen = torch.zeros(overlap.shape, dtype=torch.bool, device=overlap.device)
+    overlap.fill_diagonal_(-1)
+    best = overlap.sort(dim=1, descending=True, stable=True)
     for rank in SEQUENCE_LAGS:
-        if rank < len(share):
-            there = best.values[:, rank - 1] >= least
-            chosen[there.nonzero()[:, 0], best.indices[there, rank - 1]] = True
+        if rank < len(overlap):
+            enough = best.values[:, rank - 1] >= min_overlap
+            chosen[enough.nonzero()[:, 0], best.indices[enough, rank - 1]] = True
     return (chosen | chosen.T).triu(1).nonzero()
 
 
-def _sequential(trajectory: Trajectory, closures: int) -> Int[Tensor, "pair 2"]:
-    """Pairs of a sequence: close in time along each clip, and with keyframes spread over all of it."""
+def _sequential_pairs(trajectory: Trajectory, loop_closures: int) -> Int[Tensor, "pair 2"]:
+    """Select pairs that are close in time along each clip, and pairs with distributed keyframes."""
     count = len(trajectory.cameras)
     chosen = torch.zeros(count, count, dtype=torch.bool)
-    before = continued(trajectory)
-    for frame in range(1, count):
-        line = [frame]
-        while line[-1] and len(line) <= max(SEQUENCE_LAGS):
-            line.append(before[line[-1]])
-        for lag in SEQUENCE_LAGS:
-            if lag < len(line):
-                chosen[line[lag], frame] = True
-    for key in range(0, count, max(1, count // (closures + 1))):
+    _add_ancestors(chosen, parent_frames(trajectory), SEQUENCE_LAGS)
+    for key in range(0, count, max(1, count // (loop_closures + 1))):
         chosen[:key, key] = True
         chosen[key, key + 1 :] = True
     return chosen.triu(1).nonzero()
 
 
-def continued(trajectory: Trajectory) -> list[int]:
-    """The frame that each frame goes on from; the input goes on from itself."""
-    before = [0]
+def _add_ancestors(
+    chosen: Bool[Tensor, "view view"], parents: list[int], lags: tuple[int, ...]
+) -> None:
+    """Pair every frame with its ancestors at some distances."""
+    for frame in range(1, len(parents)):
+        branch = [frame]
+        while branch[-1] and len(branch) <= max(lags):
+            branch.append(parents[branch[-1]])
+        for lag in lags:
+            if lag < len(branch):
+                chosen[branch[lag], frame] = True
+
+
+def parent_frames(trajectory: Trajectory) -> list[int]:
+    """List the frame that each frame continues; the input continues itself.
+
+    Args:
+        trajectory: A tree of clips.
+
+    Returns:
+        Index of each frame's parent.
+    """
+    parents = [0]
     for clip, span in zip(trajectory.clips, trajectory.spans, strict=True):
-        before += [own - 1 if own > span.start else clip.source for own in span]
-    return before
+        parents += [frame - 1 if frame > span.start else clip.source for frame in span]
+    return parents

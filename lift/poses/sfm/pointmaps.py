@@ -1,164 +1,87 @@
-"""Networks that look at two frames at once and say where the points of their pixels lie, and what was found out of many such pairs.
+"""Poses from networks that predict points of pairs of frames.
 
-A pair leaves matches, a few hundred, and a say in the depth of its first frame; its maps are then forgotten. So memory grows with frames, and
-with pairs only by what the matches take.
+A pair leaves a few hundred matches and updates the depth of its first frame. Its maps are then
+dropped. So memory grows with the number of frames, and with pairs only by their matches.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
-from scipy.spatial import cKDTree
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import grid_sample, interpolate
 from tqdm import tqdm
 
 from lift.depths import DepthEstimator
-from lift.io.image import resized
-from lift.multiview.depth_alignment import CONFIDENT, fit, merged, place, trusted
-from lift.poses import PoseEstimator, check_fit, check_settings
-from lift.poses.sfm.mapper import FEWEST, Tie
-from lift.poses.sfm.pairs import compared
-from lift.poses.sfm.published import PairMap, globally_aligned
-from lift.poses.sfm.reconstruction import Aligned, Matches, placed, support, tracks
-from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
+from lift.io.image import resize_images
+from lift.multiview.depth_alignment import MIN_CONFIDENCE, align_depth, merge_points
+from lift.poses import PoseEstimator, check_frames, check_settings
+from lift.poses.sfm.alignment import RegisteredFrames
+from lift.poses.sfm.bundle import Focal
+from lift.poses.sfm.canonical import CanonicalDepth, resize_bilinear, resize_log_depth
+from lift.poses.sfm.correspondence import PairMaps, PairNetwork
+from lift.poses.sfm.global_alignment import align_globally
+from lift.poses.sfm.monocular import align_like_liftimage3d, fill_with_monocular
+from lift.poses.sfm.pair_matches import MatchCollector, matched_keypoints, order_pairs
+from lift.poses.sfm.pair_poses import estimate_relative_poses
+from lift.poses.sfm.pairs import matching_pairs
+from lift.poses.sfm.reconstruction import match_support, register_frames
+from lift.poses.sfm.spanning_tree import PairPointMaps
+from lift.poses.sfm.state import MIN_FRAME_POINTS
+from lift.poses.sfm.tracks import Matches, build_tracks
+from lift.types import Depth, Frames, Reconstruction, Trajectory
 
-ANCHORS = (100, 2400)
-"""Places of a frame, few and most, that are looked for in other frames: the more of these there are, the fewer they need to be."""
-WANTED = 1200
-"""Of them all, times the frames that each is looked for in."""
-BACK = 4.0
-"""Pixels of a map by which the way there and back may miss."""
-NEAR = 0.03
-"""Radians, or share of depth, by which points may differ that are taken for one."""
-NOWHERE = 1e3
-"""In place of all numbers of a point that is not known."""
-KEPT = 200
-"""Matches a pair and direction."""
-AGREE = 0.3
-"""Share of a pair's matches that must agree with one another; else none is believed."""
-DEPTH_SPREAD = 0.05
-"""Logarithm of depth from which on what a network says of it counts less."""
-REACH = 5 / 640
-"""Error, as a share of the width, from which on a sighting is wrong: matches are whole pixels of a map, refined."""
-CHUNK = {"cuda": 2**26, "cpu": 2**20}
-"""Likenesses that are held at once."""
+MIN_ANCHORS = 100
+"""Smallest number of pixels of a frame that are matched to another frame."""
+MAX_ANCHORS = 2400
+"""Largest number of pixels of a frame that are matched to another frame."""
+ANCHORS_PER_FRAME = 1200
+"""Number of anchors of a frame, summed over the frames that it is matched with."""
+DEPTH_SIGMA = 0.05
+"""Scale of the errors of the network's log depth."""
+MAX_ERROR = 5 / 640
+"""Reprojection error of a correct observation, as a fraction of the width.
+
+Matches are pixels of a map, refined.
+"""
+ENCODE_BATCH = 8
+"""Number of frames that are encoded at once."""
 
 
 @dataclass(frozen=True)
-class PairMaps:
-    """What a network says of pairs of frames: points of the first, in its own camera's axes; confidence from 1 on. Of the second, if it was asked for
-    them, points in the first's axes; of both, if it has them, unit descriptors that are alike where one point is seen, and how sure they are.
-    """
+class _Evidence:
+    """What the network's predictions of all pairs leave."""
 
-    points: Float[Tensor, "pair height width 3"]
-    confidence: Float[Tensor, "pair height width"]
-    other: Float[Tensor, "pair height width 3"] | None = None
-    other_confidence: Float[Tensor, "pair height width"] | None = None
-    described: (
-        tuple[
-            Float[Tensor, "pair height width channel"], Float[Tensor, "pair height width channel"]
-        ]
-        | None
-    ) = None
-    sure: tuple[Float[Tensor, "pair height width"], Float[Tensor, "pair height width"]] | None = (
-        None
-    )
-
-
-class PairNetwork(ABC):
-    """Looks at frames one by one, then at pairs of what it made of them."""
-
-    describes = False
-    """Whether it has descriptors; else frames are matched by their points."""
-
-    @abstractmethod
-    def encode(self, images: UInt8[Tensor, "frame height width 3"]) -> list[Any]:
-        """What it keeps of each frame."""
-
-    @abstractmethod
-    def pairs(self, first: Sequence[Any], second: Sequence[Any], both: bool) -> PairMaps:
-        """both: whether the points of the second are wanted, too."""
-
-    @abstractmethod
-    def batch(self) -> int:
-        """How many pairs the memory that is left will do for."""
-
-
-class Canonical:
-    """Depth of every frame, as all pairs have it of which it is the first, up to a factor: a running mean of its logarithm."""
-
-    def __init__(self, frames: int) -> None:
-        self.frames = frames
-        self.count = torch.zeros(frames, dtype=torch.long)
-        self.log_depth = self.weight = self.confidence = torch.zeros(frames, 0, 0)
-
-    def add(
-        self,
-        firsts: Sequence[int],
-        depth: Float[Tensor, "pair height width"],
-        confidence: Float[Tensor, "pair height width"],
-    ) -> None:
-        if not self.log_depth.numel():
-            self.log_depth, self.weight, self.confidence = (
-                depth.new_zeros(self.frames, *depth.shape[1:]) for _ in range(3)
-            )
-        left = list(range(len(firsts)))
-        while left:  # a frame's maps one after another
-            now = {firsts[k]: k for k in reversed(left)}
-            self._add(
-                torch.tensor(list(now)), depth[list(now.values())], confidence[list(now.values())]
-            )
-            left = [k for k in left if now[firsts[k]] != k]
-
-    def _add(
-        self,
-        at: Int[Tensor, "map"],
-        depth: Float[Tensor, "map height width"],
-        confidence: Float[Tensor, "map height width"],
-    ) -> None:
-        log, weight, new = (
-            depth.clamp(min=1e-6).log(),
-            confidence * (depth > 0),
-            (self.count[at] == 0).to(depth.device)[:, None, None],
-        )
-        self.count[at] += 1
-        count, at = self.count[at].to(depth), at.to(depth.device)
-        held, held_weight, sure = self.log_depth[at], self.weight[at], self.confidence[at]
-        # Each pair has a scale of its own, which some ten thousand pixels tell as well as all.
-        step = max(1, int((log[0].numel() / 10_000) ** 0.5))
-        both = torch.minimum(weight, held_weight)[:, ::step, ::step].flatten(1)
-        off = (
-            torch.where(
-                both >= both.median(1, keepdim=True).values,
-                (held - log)[:, ::step, ::step].flatten(1),
-                torch.nan,
-            )
-            .nanmedian(1)
-            .values
-        )
-        log = torch.where(new, log, log + off[:, None, None])
-        total = held_weight + weight
-        self.log_depth[at] = held + (log - held) * torch.where(
-            new, 1.0, weight / total.clamp(min=1e-9)
-        )
-        self.weight[at], self.confidence[at] = (
-            total,
-            sure + (confidence - sure) / count[:, None, None],
-        )
-
-    def trust(self, frame: int) -> Float[Tensor, "height width"]:
-        """From 0 to 1."""
-        return trusted(self.confidence[frame])
+    canonical: CanonicalDepth
+    """Depth of each frame."""
+    keypoints: list[Float[Tensor, "_ 2"]]
+    """Matched positions in each frame, in pixels."""
+    matches: list[Matches]
+    """Matches of pairs of frames."""
 
 
 class PointMapPoses(PoseEstimator):
-    """Poses from a network of pairs; what all such estimators do."""
+    """Estimates poses from a network that predicts points of pairs of frames.
+
+    Args:
+        network: The network.
+        size: Longer side of the network's images in pixels, rounded to `multiple`.
+        multiple: Number that divides the sides of the network's images.
+        alignment: `bundle` (matches and depth) or `published` (DUSt3R's global alignment).
+        monocular: Where the depth estimator is used: `unsure` (where the network is not confident),
+            `published` (everywhere, as in LiftImage3D) or `off`.
+        exhaustive_limit: Number of frames up to which all pairs are considered.
+        loop_closures: Number of distant frames with which each frame is paired.
+        focal: Which focal lengths to estimate.
+        plan_weight: Weight of the plan; 0 ignores it.
+        min_registered: Smallest fraction of frames that must be registered.
+        tolerance: Relative depth error at which the confidence is a half.
+        max_points: Largest number of points of the cloud.
+        depth: Depth of the input, which gives the scale.
+        estimator: Depth estimator; none if None.
+        device: Device to compute on.
+    """
 
     def __init__(
         self,
@@ -167,13 +90,13 @@ class PointMapPoses(PoseEstimator):
         multiple: int,
         alignment: Literal["bundle", "published"],
         monocular: Literal["unsure", "published", "off"],
-        exhaustive: int,
-        closures: int,
-        focal: Literal["fixed", "shared", "each"],
-        trust: float,
-        least: float,
+        exhaustive_limit: int,
+        loop_closures: int,
+        focal: Focal,
+        plan_weight: float,
+        min_registered: float,
         tolerance: float,
-        most_points: int,
+        max_points: int,
         depth: Depth,
         estimator: DepthEstimator | None,
         device: torch.device,
@@ -181,592 +104,247 @@ class PointMapPoses(PoseEstimator):
         if size < 2 * multiple:
             raise ValueError(f"pose.size is {size}; choose at least {2 * multiple}")
         check_settings(
-            exhaustive=exhaustive,
-            closures=closures,
-            trust=trust,
-            least=least,
+            exhaustive_limit=exhaustive_limit,
+            loop_closures=loop_closures,
+            plan_weight=plan_weight,
+            min_registered=min_registered,
             tolerance=tolerance,
-            most_points=most_points,
+            max_points=max_points,
         )
         if monocular == "published" and estimator is None:
             raise ValueError(
                 "pose.monocular is published, which takes a depth estimator; choose unsure or off"
             )
-        self.network, self.size, self.multiple, self.alignment, self.monocular = (
-            network,
-            size,
-            multiple,
-            alignment,
-            monocular,
-        )
-        self.exhaustive, self.closures, self.focal, self.trust, self.least = (
-            exhaustive,
-            closures,
-            focal,
-            trust,
-            least,
-        )
-        self.tolerance, self.most_points, self.depth, self.estimator, self.device = (
-            tolerance,
-            most_points,
-            depth,
-            estimator,
-            device,
-        )
+        self.network = network
+        self.size = size
+        self.multiple = multiple
+        self.alignment = alignment
+        self.monocular = monocular
+        self.exhaustive_limit = exhaustive_limit
+        self.loop_closures = loop_closures
+        self.focal: Focal = focal
+        self.plan_weight = plan_weight
+        self.min_registered = min_registered
+        self.tolerance = tolerance
+        self.max_points = max_points
+        self.depth = depth
+        self.estimator = estimator
+        self.device = device
 
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
-        plan = trajectory.cameras
-        check_fit(frames, plan)
-        found = (
-            self._published(frames, trajectory)
-            if self.alignment == "published"
-            else self._adjusted(frames, trajectory)
-        )
+        """Estimate cameras, depth and points. See `PoseEstimator`."""
+        check_frames(frames, trajectory.cameras)
+        if self.alignment == "published":
+            result = self._align_globally(frames, trajectory)
+        else:
+            result = self._align_bundle(frames, trajectory)
         if self.monocular == "published":
-            guesses = [
-                self.depth if view == 0 else self.estimator(frames.images[view])
-                for view in range(len(frames))
-            ]
-            depth = [
-                as_published(torch.where(g.valid, g.depth, 0.0).to(own), own)
-                for g, own in zip(guesses, found.depth, strict=True)
-            ]
-            found = replace(
-                found,
-                depth=torch.stack(depth),
-                confidence=found.confidence * (torch.stack(depth) > 0),
-            )
-        return found
+            result = self._align_monocular(frames, result)
+        return result
 
-    # What the network says
-
-    def _seen(self, frames: Frames) -> list[Any]:
-        """Frames as the network keeps them. Pictures are stretched to sides it can take, by a little."""
-        height, width = frames.images.shape[1:3]
-        scale = self.size / max(height, width)
-        size = [
-            max(self.multiple, round(side * scale / self.multiple) * self.multiple)
-            for side in (height, width)
+    def _align_monocular(self, frames: Frames, result: Reconstruction) -> Reconstruction:
+        """Replace all depth by monocular depth, aligned as in LiftImage3D."""
+        assert self.estimator is not None
+        guesses = [
+            self.depth if view == 0 else self.estimator(frames.images[view])
+            for view in range(len(frames))
         ]
-        kept: list[Any] = []
-        for start in range(0, len(frames), 8):
-            kept += self.network.encode(
-                resized(frames.images[start : start + 8].to(self.device), size[1], size[0])
-            )
-        return kept
-
-    def _maps(
-        self, kept: Sequence[Any], pairs: Sequence[tuple[int, int]], both: bool
-    ) -> Iterator[tuple[Sequence[tuple[int, int]], PairMaps]]:
-        """Of some pairs after others; the first alone, to learn what a pair takes."""
-        at = 0
-        with tqdm(total=len(pairs), desc="pairs", leave=False, disable=None) as bar:
-            while at < len(pairs):
-                some = pairs[at : at + max(1, self.network.batch() if at else 1)]
-                yield (
-                    some,
-                    self.network.pairs(
-                        [kept[a] for a, _ in some], [kept[b] for _, b in some], both
-                    ),
-                )
-                at += len(some)
-                bar.update(len(some))
-
-    # Our alignment
-
-    def _adjusted(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
-        plan = trajectory.cameras
-        kept = self._seen(frames)
-        planned = self.trust > 0 and trajectory.hint == "planned"
-        chosen = compared(trajectory, self.depth.typical, self.exhaustive, self.closures, planned)
-        canonical = Canonical(len(frames))
-        keypoints: list[list[Tensor]] = []
-        matches: list[Matches] = []
-        counts: list[int] = []
-        pairs = directed([(a, b) for a, b in chosen.tolist()], len(frames))
-        many = min(max(int(WANTED * len(frames) / max(1, len(pairs))), ANCHORS[0]), ANCHORS[1])
-        for some, maps in self._maps(kept, pairs, both=not self.network.describes):
-            height, width = maps.confidence.shape[1:]
-            scale = torch.tensor([plan.width / width, plan.height / height])
-            if not keypoints:
-                step = max(1, round((height * width / many) ** 0.5))
-                anchors = (
-                    torch.arange(height * width)
-                    .view(height, width)[step // 2 :: step, step // 2 :: step]
-                    .flatten()
-                )
-                places = torch.stack([anchors % width, anchors // width], -1) + 0.5
-                keypoints, counts = (
-                    [[places * scale] for _ in frames.images],
-                    [len(anchors)] * len(frames),
-                )
-            there, back = corresponding(maps, anchors, False), corresponding(maps, anchors, True)
-            canonical.add([a for a, _ in some], maps.points[..., 2], maps.confidence)
-            for k, (a, b) in enumerate(some):
-                for one, other, (index, pixel, score) in (
-                    ((a, b, there[k]), (b, a, back[k])) if a != b else ()
-                ):
-                    keypoints[other].append(pixel * scale)
-                    new = torch.arange(counts[other], counts[other] + len(pixel))
-                    counts[other] += len(pixel)
-                    pair = torch.stack([index, new], -1)
-                    matches.append(
-                        Matches(
-                            min(one, other),
-                            max(one, other),
-                            pair if one < other else pair.flip(1),
-                            score,
-                        )
-                    )
-        points = [torch.cat(parts) for parts in keypoints]
-        reach = REACH * plan.width
-        matches, ties = _tied(
-            matches,
-            points,
+        depth = torch.stack(
             [
-                self._log_depth(own, canonical.log_depth[view], plan)
-                for view, own in enumerate(points)
-            ],
-            plan,
-            reach,
+                align_like_liftimage3d(torch.where(g.valid, g.depth, 0.0).to(target), target)
+                for g, target in zip(guesses, result.depth, strict=True)
+            ]
         )
-        sightings = tracks(points, matches)
-        log_depth = torch.full((len(sightings),), torch.nan, dtype=torch.float64)
+        return replace(result, depth=depth, confidence=result.confidence * (depth > 0))
+
+    # Predictions
+
+    def _encode(self, frames: Frames) -> list[Any]:
+        """Encode all frames, stretched a little to sides that the network takes."""
+        sides = frames.images.shape[1:3]
+        scale = self.size / max(sides)
+        height, width = (
+            max(self.multiple, round(side * scale / self.multiple) * self.multiple)
+            for side in sides
+        )
+        features: list[Any] = []
+        for start in range(0, len(frames), ENCODE_BATCH):
+            images = frames.images[start : start + ENCODE_BATCH].to(self.device)
+            features += self.network.encode(resize_images(images, width, height))
+        return features
+
+    def _predict(
+        self, features: Sequence[Any], pairs: Sequence[tuple[int, int]], both: bool
+    ) -> Iterator[tuple[Sequence[tuple[int, int]], PairMaps]]:
+        """Predict pairs in batches. The first batch is one pair, to measure its memory."""
+        start = 0
+        with tqdm(total=len(pairs), desc="pairs", leave=False, disable=None) as bar:
+            while start < len(pairs):
+                size = max(1, self.network.batch_size() if start else 1)
+                batch = pairs[start : start + size]
+                first = [features[a] for a, _ in batch]
+                second = [features[b] for _, b in batch]
+                yield batch, self.network.predict(first, second, both)
+                start += len(batch)
+                bar.update(len(batch))
+
+    # Alignment by bundle adjustment
+
+    def _align_bundle(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
+        """Register frames by matches and depth of all pairs."""
+        plan = trajectory.cameras
+        evidence = self._collect_evidence(frames, trajectory)
+        keypoints = evidence.keypoints
+        canonical = evidence.canonical
+        max_error = MAX_ERROR * plan.width
+        log_depths = [canonical.sample(view, points, plan) for view, points in enumerate(keypoints)]
+        matches, relative_poses = estimate_relative_poses(
+            evidence.matches, keypoints, log_depths, plan, max_error
+        )
+        observations = build_tracks(keypoints, matches)
+        log_depth = torch.full((len(observations),), torch.nan, dtype=torch.float64)
         for view in range(len(frames)):
-            own = sightings.frame == view
-            log_depth[own] = self._log_depth(sightings.pixel[own], canonical.log_depth[view], plan)
-        sightings = replace(sightings, log_depth=log_depth)
-        aligned = placed(
-            sightings,
+            in_frame = observations.frame == view
+            log_depth[in_frame] = canonical.sample(view, observations.pixel[in_frame], plan)
+        registered = register_frames(
+            replace(observations, log_depth=log_depth),
             trajectory,
-            self.least,
+            self.min_registered,
             self.depth,
-            reach,
+            max_error,
             self.focal,
-            self.trust,
+            self.plan_weight,
             matches,
-            points,
-            DEPTH_SPREAD,
-            ties,
+            keypoints,
+            DEPTH_SIGMA,
+            relative_poses,
             self.device,
         )
-        return self._described(
-            frames, aligned, canonical, points, self._looked_for(points, matches)
+        matched = matched_keypoints(keypoints, matches)
+        return self._build_reconstruction(frames, registered, canonical, matched)
+
+    def _collect_evidence(self, frames: Frames, trajectory: Trajectory) -> _Evidence:
+        """Predict all pairs, and keep matches and depth."""
+        plan = trajectory.cameras
+        features = self._encode(frames)
+        planned = self.plan_weight > 0 and trajectory.hint == "planned"
+        chosen = matching_pairs(
+            trajectory, self.depth.typical, self.exhaustive_limit, self.loop_closures, planned
         )
+        pairs = order_pairs([(a, b) for a, b in chosen.tolist()], len(frames))
+        per_pair = int(ANCHORS_PER_FRAME * len(frames) / max(1, len(pairs)))
+        max_anchors = min(max(per_pair, MIN_ANCHORS), MAX_ANCHORS)
+        canonical = CanonicalDepth(len(frames))
+        collector: MatchCollector | None = None
+        for batch, maps in self._predict(features, pairs, both=not self.network.has_descriptors):
+            if collector is None:
+                collector = MatchCollector(len(frames), plan, maps, max_anchors)
+            canonical.add([a for a, _ in batch], maps.points[..., 2], maps.confidence)
+            collector.add(batch, maps)
+        assert collector is not None
+        keypoints = [torch.cat(parts) for parts in collector.keypoints]
+        return _Evidence(canonical, keypoints, collector.matches)
 
-    @staticmethod
-    def _looked_for(points: Sequence[Tensor], matches: Sequence[Matches]) -> list[Tensor]:
-        """Of each frame the keypoints that some other frame is thought to show."""
-        used = [torch.zeros(len(some), dtype=torch.bool) for some in points]
-        for pair in matches:
-            used[pair.first][pair.index[:, 0]] = True
-            used[pair.second][pair.index[:, 1]] = True
-        return [some[mask] for some, mask in zip(points, used, strict=True)]
-
-    @staticmethod
-    def _log_depth(
-        pixels: Float[Tensor, "pixel 2"], log_depth: Float[Tensor, "height width"], plan: Cameras
-    ) -> Float[Tensor, "pixel"]:
-        """What the network says of depth there."""
-        if not len(pixels):
-            return torch.zeros(0, dtype=torch.float64)
-        at = pixels.to(log_depth) * log_depth.new_tensor([2 / plan.width, 2 / plan.height]) - 1
-        return (
-            grid_sample(
-                log_depth[None, None], at[None, None], padding_mode="border", align_corners=False
-            )[0, 0, 0]
-            .double()
-            .cpu()
-        )
-
-    def _described(
+    def _build_reconstruction(
         self,
         frames: Frames,
-        aligned: Aligned,
-        canonical: Canonical,
-        points: Sequence[Tensor],
-        looked_for: Sequence[Tensor],
+        registered: RegisteredFrames,
+        canonical: CanonicalDepth,
+        matched: Sequence[Float[Tensor, "_ 2"]],
     ) -> Reconstruction:
-        """Depth of every frame: the network's, in the scale of the points seen in it; monocular depth, aligned to that, where the network is not sure."""
-        plan, seen = aligned.cameras, aligned.sightings
-        owns = seen.frame.argsort(stable=True).split(
-            torch.bincount(seen.frame, minlength=len(frames)).tolist()
+        """Scale the network's depth to the points and fill it with monocular depth."""
+        plan = registered.cameras
+        observations = registered.observations
+        by_frame = observations.frame.argsort(stable=True).split(
+            torch.bincount(observations.frame, minlength=len(frames)).tolist()
         )
-        owns = [own if aligned.placed[view] else own[:0] for view, own in enumerate(owns)]
-        depths, confidences, scales = [], [], self._scales(aligned, owns, canonical)
-        for view, own in enumerate(owns):
-            trust = _resized(canonical.trust(view), plan.height, plan.width)
-            depth = (
-                _enlarged(canonical.log_depth[view], plan.height, plan.width) + scales[view]
-            ).exp()
+        by_frame = [
+            index if registered.registered[view] else index[:0]
+            for view, index in enumerate(by_frame)
+        ]
+        scales = self._log_scales(registered, by_frame, canonical)
+        depths = []
+        confidences = []
+        for view, index in enumerate(by_frame):
+            confidence = canonical.normalized_confidence(view)
+            confidence = resize_bilinear(confidence, plan.height, plan.width)
+            log_depth = resize_log_depth(canonical.log_depth[view], plan.height, plan.width)
+            depth = (log_depth + scales[view]).exp()
             if len(frames) > 1:
-                trust = trust * support(
-                    looked_for[view], seen.pixel[own].float(), plan.width, plan.height
-                ).to(trust)
-            if (
-                self.monocular == "unsure"
-                and frames.depth is None
-                and self.estimator is not None
-                and bool((trust < CONFIDENT).any())
-            ):
-                given = self.depth if view == 0 else self.estimator(frames.images[view])
-                depth, trust = joined(
-                    depth,
-                    trust,
-                    torch.where(given.valid, given.depth, 0.0).to(depth),
-                    self.tolerance,
-                )
-            elif frames.depth is not None:
-                better = place(
-                    frames.depth[view].to(depth),
-                    torch.where(trust >= CONFIDENT, depth, 0.0),
-                    self.tolerance,
-                    shift=False,
-                )
-                depth, trust = (
-                    (better.depth, torch.maximum(trust, better.confidence))
-                    if better.found
-                    else (depth, trust)
-                )
+                pixels = observations.pixel[index].float()
+                support = match_support(matched[view], pixels, plan.width, plan.height)
+                confidence = confidence * support.to(confidence)
+            depth, confidence = self._refine_depth(frames, view, depth, confidence)
             depths.append(depth)
-            confidences.append(trust * float(aligned.placed[view]))
-        depth, confidence = (
-            torch.stack(some).to(frames.images.device) for some in (depths, confidences)
-        )
-        return Reconstruction(
-            aligned.cameras,
-            merged(frames, aligned.cameras, depth, confidence, self.most_points),
-            depth,
-            confidence,
-        )
+            confidences.append(confidence * float(registered.registered[view]))
+        depth = torch.stack(depths).to(frames.images.device)
+        confidence = torch.stack(confidences).to(frames.images.device)
+        cloud = merge_points(frames, plan, depth, confidence, self.max_points)
+        return Reconstruction(plan, cloud, depth, confidence)
 
-    def _scales(
-        self, aligned: Aligned, owns: Sequence[Tensor], canonical: Canonical
+    def _refine_depth(
+        self, frames: Frames, view: int, depth: Tensor, confidence: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Improve one frame's depth by the prior's depth or by monocular depth."""
+        if frames.depth is not None:
+            better = align_depth(
+                frames.depth[view].to(depth),
+                torch.where(confidence >= MIN_CONFIDENCE, depth, 0.0),
+                self.tolerance,
+                shift=False,
+            )
+            if better.success:
+                return better.depth, torch.maximum(confidence, better.confidence)
+        elif (
+            self.monocular == "unsure"
+            and self.estimator is not None
+            and bool((confidence < MIN_CONFIDENCE).any())
+        ):
+            guess = self.depth if view == 0 else self.estimator(frames.images[view])
+            estimate = torch.where(guess.valid, guess.depth, 0.0).to(depth)
+            return fill_with_monocular(depth, confidence, estimate, self.tolerance)
+        return depth, confidence
+
+    def _log_scales(
+        self,
+        registered: RegisteredFrames,
+        by_frame: Sequence[Tensor],
+        canonical: CanonicalDepth,
     ) -> list[float]:
-        """Logarithms of what frames' depths are to be multiplied by; without points that tell it (of each frame, `owns`), the input's depth says so of the
-        input, and of others the middle of them all.
+        """Return the log scale of each frame's depth.
+
+        It follows from the frame's points. Without enough points, the input's scale follows from
+        the input's depth, and other frames get the median scale.
         """
-        seen = aligned.sightings
-        axis = aligned.cameras.world_to_camera[seen.frame, 2].double()
-        z = (axis[:, :3] * aligned.points[seen.point]).sum(-1) + axis[:, 3]
-        ratio = z.clamp(min=1e-6).log() - seen.log_depth if seen.log_depth is not None else z
-        found = {
-            view: float(ratio[own].median()) for view, own in enumerate(owns) if len(own) >= FEWEST
+        observations = registered.observations
+        axis = registered.cameras.world_to_camera[observations.frame, 2].double()
+        z = (axis[:, :3] * registered.points[observations.point]).sum(-1) + axis[:, 3]
+        ratio = z
+        if observations.log_depth is not None:
+            ratio = z.clamp(min=1e-6).log() - observations.log_depth
+        scales = {
+            view: float(ratio[index].median())
+            for view, index in enumerate(by_frame)
+            if len(index) >= MIN_FRAME_POINTS
         }
-        if 0 not in found:
-            given = torch.where(self.depth.valid, self.depth.depth, 0.0).cpu()
-            log = _enlarged(canonical.log_depth[0], *given.shape).cpu()
-            found[0] = float((given.log() - log)[given > 0].median())
-        middle = sorted(found.values())[len(found) // 2]
-        return [found.get(view, middle) for view in range(len(owns))]
+        if 0 not in scales:
+            depth = torch.where(self.depth.valid, self.depth.depth, 0.0).cpu()
+            log_depth = resize_log_depth(canonical.log_depth[0], *depth.shape).cpu()
+            scales[0] = float((depth.log() - log_depth)[depth > 0].median())
+        median = sorted(scales.values())[len(scales) // 2]
+        return [scales.get(view, median) for view in range(len(by_frame))]
 
-    # The published alignment
+    # Global alignment
 
-    def _published(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
-        kept = self._seen(frames)
-        star = [pair for view in range(1, len(frames)) for pair in ((0, view), (view, 0))] or [
-            (0, 0)
-        ]
+    def _align_globally(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
+        """Align a star of pairs by DUSt3R's global alignment."""
+        features = self._encode(frames)
+        star = [pair for view in range(1, len(frames)) for pair in ((0, view), (view, 0))]
+        star = star or [(0, 0)]
         maps = (
-            PairMap(a, b, m.points[k], m.confidence[k], m.other[k], m.other_confidence[k])
-            for some, m in self._maps(kept, star, both=True)
-            for k, (a, b) in enumerate(some)
+            PairPointMaps.from_batch(a, b, batch_maps, k)
+            for batch, batch_maps in self._predict(features, star, both=True)
+            for k, (a, b) in enumerate(batch)
         )
-        found = globally_aligned(maps, len(star), len(frames))
-        return found.reconstructed(frames, trajectory, self.depth, self.most_points)
-
-
-def directed(pairs: Sequence[tuple[int, int]], frames: int) -> list[tuple[int, int]]:
-    """Each pair once, so that every frame is the first of some; a frame that is in no pair is paired with itself. In such an order that few with the same
-    first follow on one another.
-    """
-    firsts, partner = [0] * frames, list(range(frames))
-    out = []
-    for a, b in pairs:
-        if firsts[b] < firsts[a]:
-            a, b = b, a
-        out.append((firsts[a], a, b))
-        firsts[a] += 1
-        partner[b] = a
-    out += [(0, view, partner[view]) for view in range(frames) if not firsts[view]]
-    return [(a, b) for _, a, b in sorted(out)]
-
-
-def corresponding(
-    maps: PairMaps, anchors: Int[Tensor, "anchor"], backwards: bool
-) -> list[tuple[Int[Tensor, "_"], Float[Tensor, "_ 2"], Float[Tensor, "_"]]]:
-    """Of every pair: which anchors, numbers of pixels of the first frame's map (backwards: of the second's), are seen in the other, at which pixel, and
-    how sure that is.
-
-    An anchor's best match must lead back to it; the match's place is then refined between pixels by a parabola.
-    """
-    height, width = maps.confidence.shape[1:]
-    if maps.described is not None:
-        features, sure = maps.described, maps.sure
-    else:
-        features, sure = (
-            (_place(maps.points), _place(maps.other)),
-            (maps.confidence, maps.other_confidence),
-        )
-    one, other = (
-        features[side].flatten(1, 2).float() for side in ((1, 0) if backwards else (0, 1))
-    )
-    trust, other_trust = (
-        sure[side].flatten(1).float() for side in ((1, 0) if backwards else (0, 1))
-    )
-    anchors = anchors.to(one.device)
-    asked = one[:, anchors]
-    there = _nearest(asked, other)
-    met = _at(other, there)
-    back = _nearest(met, one)
-    missed = (
-        ((back % width - anchors % width) ** 2 + (back // width - anchors // width) ** 2)
-        .double()
-        .sqrt()
-    )
-    good = missed <= BACK
-    if maps.described is None:
-        good &= ((asked - met).norm(dim=-1) < NEAR) & (asked[..., 2] < NOWHERE)
-    scores = (trust[:, anchors] * other_trust.gather(1, there)).sqrt()
-    pixels = _refined(asked, other, there, height, width).float()
-    good, scores, pixels = (some.cpu() for some in (good, scores, pixels))
-    counts = good.sum(1).tolist()
-    index, pixels, scores = (
-        good.nonzero()[:, 1].split(counts),
-        pixels[good].split(counts),
-        scores[good].split(counts),
-    )
-    out = []
-    for parts in zip(index, pixels, scores, strict=True):
-        if (
-            len(parts[0]) > KEPT
-        ):  # the surest of a finely mixed half: the surest alone lie all in one place
-            mixed = torch.randperm(len(parts[0]), generator=torch.Generator().manual_seed(0))[
-                : 2 * KEPT
-            ]
-            best = mixed[parts[2][mixed].argsort(descending=True)[:KEPT]]
-            parts = tuple(part[best] for part in parts)
-        out.append(parts)
-    return out
-
-
-def _tied(
-    matches: Sequence[Matches],
-    keypoints: Sequence[Tensor],
-    log_depths: Sequence[Tensor],
-    plan: Cameras,
-    reach: float,
-) -> tuple[list[Matches], list[Tie]]:
-    """Both directions of a pair in one, without what contradicts: the second camera is found by the depth of the first, with the lens as planned."""
-    import poselib
-
-    pairs: dict[tuple[int, int], list[Matches]] = {}
-    for some in matches:
-        pairs.setdefault((some.first, some.second), []).append(some)
-    if not pairs:
-        return [], []
-    keys = list(pairs)
-    # All pairs' matches one after another: what is done of all at once costs no time a pair.
-    index = torch.cat([some.index for both in pairs.values() for some in both])
-    score = torch.cat([some.score for both in pairs.values() for some in both])
-    counts = torch.tensor([sum(len(some.index) for some in both) for both in pairs.values()])
-    of, ends = torch.arange(len(pairs)).repeat_interleave(counts), counts.cumsum(0).tolist()
-    begins = [0, *ends[:-1]]
-    sizes = torch.tensor([len(own) for own in keypoints])
-    start = sizes.cumsum(0) - sizes
-    here, there = ((start[torch.tensor(keys)[of, side]] + index[:, side]) for side in (0, 1))
-    pixels, log_depth = torch.cat(list(keypoints)).double(), torch.cat(list(log_depths))
-    matrix = plan.intrinsics.double().cpu()
-    lens = torch.stack(
-        [matrix[:, 0, 0], matrix[:, 1, 1], matrix[:, 0, 2], matrix[:, 1, 2]], -1
-    ).repeat_interleave(sizes, 0)[here]
-    local = (
-        torch.cat([(pixels[here] - lens[:, 2:]) / lens[:, :2], torch.ones(len(here), 1)], -1)
-        * log_depth[here, None].exp()
-    )
-    target, lenses = pixels[there], matrix[:, [0, 0, 1], [0, 2, 2]].tolist()
-    ransac = {
-        "max_reproj_error": 1.5 * reach,
-        "seed": 0,
-        "min_iterations": 30,
-        "max_iterations": 2000,
-    }
-
-    known = torch.bincount(of[~local.isfinite().all(1)], minlength=len(keys)) == 0
-    asked = [k for k in range(len(keys)) if known[k] and ends[k] - begins[k] >= 2 * FEWEST]
-    numbers, places = local.numpy(), target.numpy()
-
-    def found(some: Sequence[int]) -> list[tuple[int, Any, np.ndarray]]:
-        out = []
-        for k in some:
-            own, params = slice(begins[k], ends[k]), lenses[keys[k][1]]
-            camera = {
-                "model": "SIMPLE_PINHOLE",
-                "width": round(2 * params[1]),
-                "height": round(2 * params[2]),
-                "params": params,
-            }
-            pose, told = poselib.estimate_absolute_pose(
-                places[own], numbers[own], camera, ransac, {}
-            )
-            out.append((k, pose, np.array(told["inliers"], bool)))
-        return out
-
-    with ThreadPoolExecutor() as pool:
-        told = [
-            one
-            for some in pool.map(found, (asked[k : k + 16] for k in range(0, len(asked), 16)))
-            for one in some
-        ]
-    out, ties = [], []
-    for k, pose, good in told:
-        if good.sum() < max(
-            2 * FEWEST, AGREE * len(good)
-        ):  # of a hundred places that are wrong a dozen agree by chance
-            continue
-        own, (first, second) = torch.arange(begins[k], ends[k])[good], keys[k]
-        turn, move = torch.tensor(pose.R), torch.tensor(pose.t)
-        ratio = (
-            (local[own] @ turn[2] + move[2]).clamp(min=1e-9).log() - log_depth[there[own]]
-        ).nanmedian()
-        ties.append(Tie(first, second, turn, move, float(ratio.nan_to_num()), len(own)))
-        out.append(Matches(first, second, index[own], score[own]))
-    return out, ties
-
-
-def _place(points: Float[Tensor, "pair height width 3"]) -> Float[Tensor, "pair height width 3"]:
-    """Points as direction and logarithm of depth: what is far away may be far apart. What lies behind the camera is nowhere."""
-    z = points[..., 2:]
-    return torch.where(
-        z > 1e-6,
-        torch.cat([points[..., :2] / z.clamp(min=1e-6), z.clamp(min=1e-6).log()], -1),
-        NOWHERE,
-    )
-
-
-def _nearest(
-    asked: Float[Tensor, "pair place channel"], among: Float[Tensor, "pair pixel channel"]
-) -> Int[Tensor, "pair place"]:
-    """Index of what is nearest to each."""
-    if asked.device.type == "cpu" and asked.shape[2] <= 3:
-        trees = (cKDTree(some.numpy()) for some in among)
-        return torch.stack(
-            [
-                torch.from_numpy(tree.query(some.numpy(), workers=-1)[1])
-                for tree, some in zip(trees, asked, strict=True)
-            ]
-        )
-    half = None  # of squared lengths: descriptors' are all the same
-    if asked.shape[2] <= 3:
-        middle = (
-            among[:, ::97].median(1, keepdim=True).values
-        )  # of large numbers differences would be lost
-        asked, among = asked - middle, among - middle
-        half = among.square().sum(-1)[:, None] / 2
-    chunk = CHUNK[asked.device.type] // among.shape[1]
-    few = max(1, chunk // max(1, asked.shape[1]))
-    found = []
-    for k in range(0, len(asked), few):
-        some, b = asked[k : k + few], among[k : k + few].mT
-        parts = some.split(max(1, chunk // len(some)), 1)
-        found.append(
-            torch.cat(
-                [
-                    (
-                        part @ b
-                        if half is None
-                        else torch.baddbmm(half[k : k + few], part, b, beta=-1)
-                    ).argmax(-1)
-                    for part in parts
-                ],
-                1,
-            )
-        )
-    return torch.cat(found)
-
-
-def _refined(
-    asked: Float[Tensor, "pair place channel"],
-    among: Float[Tensor, "pair pixel channel"],
-    at: Int[Tensor, "pair place"],
-    height: int,
-    width: int,
-) -> Float[Tensor, "pair place 2"]:
-    """Pixels (x, y) where `among` would be nearest, by a parabola through the neighbours' distances."""
-    out = torch.stack([at % width, at // width], -1).double() + 0.5
-    for axis, (side, stride) in enumerate(((width, 1), (height, width))):
-        place = (at // stride) % side
-        inner = (place > 0) & (place < side - 1)
-        far = [
-            (asked - _at(among, (at + k * stride).clamp(0, height * width - 1)))
-            .square()
-            .sum(-1)
-            .double()
-            for k in (-1, 0, 1)
-        ]
-        bend = far[0] - 2 * far[1] + far[2]
-        shift = torch.where(
-            inner & (bend > 1e-12), (far[0] - far[2]) / (2 * bend.clamp(min=1e-12)), 0.0
-        )
-        out[..., axis] += shift.clamp(-0.5, 0.5)
-    return out
-
-
-def _at(
-    features: Float[Tensor, "pair pixel channel"], index: Int[Tensor, "pair place"]
-) -> Float[Tensor, "pair place channel"]:
-    return features.gather(1, index[..., None].expand(-1, -1, features.shape[2]))
-
-
-def joined(
-    depth: Float[Tensor, "height width"],
-    trust: Float[Tensor, "height width"],
-    estimate: Float[Tensor, "height width"],
-    tolerance: float,
-) -> tuple[Float[Tensor, "height width"], Float[Tensor, "height width"]]:
-    """Monocular depth, its inverse brought to that of `depth` where that is trusted, in place of what is not. Confidence is 1 / (1 + (ln(fitted / depth)
-    / tolerance)^2), in the median over where both are known, or what it was if that is more. As it was where too little is trusted to go by.
-    """
-    both = (trust >= CONFIDENT) & (estimate > 0)
-    if int(both.sum()) < FEWEST:
-        return depth, trust
-    scale, offset = fit(1 / estimate[both], 1 / depth[both], weight=trust[both])
-    inverse = (scale / estimate.clamp(min=1e-9) + offset).clamp(
-        1 / (3 * float(depth[both].max())), 3 / float(depth[both].min())
-    )
-    agreement = 1 / (1 + ((1 / inverse[both] / depth[both]).log() / tolerance) ** 2)
-    filled = (trust < CONFIDENT) & (estimate > 0)
-    return torch.where(filled, 1 / inverse, depth), torch.where(
-        filled, torch.maximum(trust, agreement.median()), trust
-    )
-
-
-def as_published(
-    estimate: Float[Tensor, "height width"], depth: Float[Tensor, "height width"]
-) -> Float[Tensor, "height width"]:
-    """Monocular depth as LiftImage3D aligns it: its inverse, in 255 steps, is taken to be affine in `depth` itself, by medians over all of the picture. That is wrong wherever depth
-    varies much (its inverse is what is affine); it is here for comparison. 0 where it comes out behind the camera.
-    """
-    inverse = 1 / torch.where(estimate > 0, estimate, torch.inf)
-    low, high = inverse.min(), inverse.max()
-    m = (255 * (inverse - low) / (high - low).clamp(min=1e-12)).round() / 65535
-    away, along = depth - depth.median() + 1e-8, m - m.median() + 1e-8
-    scale = (away / along).median()
-    out = scale * m + (depth - scale * m).median()
-    least = torch.minimum(
-        out.flatten()[:: max(1, out.numel() // 100_000)].quantile(0.01), out.new_tensor(1e-6)
-    )
-    return torch.where((out > 0) & (out >= least), out, 0.0)
-
-
-def _resized(values: Tensor, height: int, width: int) -> Tensor:
-    return interpolate(values[None, None], (height, width), mode="bilinear", align_corners=False)[
-        0, 0
-    ]
-
-
-def _enlarged(log_depth: Tensor, height: int, width: int) -> Tensor:
-    """Between pixels of a map smoothly, but not across steps: no surface hangs between two others."""
-    smooth = _resized(log_depth, height, width)
-    plain = interpolate(log_depth[None, None], (height, width), mode="nearest-exact")[0, 0]
-    return torch.where((smooth - plain).abs() < 0.02, smooth, plain)
+        result = align_globally(maps, len(star), len(frames))
+        return result.to_reconstruction(frames, trajectory, self.depth, self.max_points)

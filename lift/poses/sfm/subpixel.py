@@ -1,8 +1,11 @@
-"""Positions of matched keypoints to a tenth of a pixel.
+"""Subpixel positions of matched keypoints.
 
-Networks find keypoints to about half a pixel. Each track is therefore aligned to the patch around
-one of its sightings, by translation (Lucas and Kanade, IJCAI 1981, in the inverse compositional
-form of Baker and Matthews, IJCV 2004); brightness and contrast of the patches may differ.
+Networks find keypoints to about half a pixel. So each track is aligned to the patch around one of
+its observations, by translation. Brightness and contrast of the patches may differ.
+
+Reference:
+    Lucas and Kanade, "An iterative image registration technique", IJCAI 1981, in the inverse
+    compositional form of Baker and Matthews, "Lucas-Kanade 20 years on", IJCV 2004.
 """
 
 from dataclasses import replace
@@ -13,60 +16,64 @@ from jaxtyping import UInt8
 from numba import prange
 from torch import Tensor
 
-from lift.poses.sfm.bundle import Sightings
-from lift.runtime.jit import PARALLEL, array, compiled, one_at_a_time
+from lift.poses.sfm.state import Observations
+from lift.runtime.jit import PARALLEL, njit_cached, parallel_lock, to_numpy
 
 RADIUS = 4
 """Half width of a patch, in pixels."""
-STEPS = 15
+MAX_STEPS = 15
 """Largest number of steps of one alignment."""
-FARTHEST = 2.0
-"""Largest correction in pixels; a larger one is not believed."""
-SIMILAR = 0.85
-"""Normalised cross-correlation that aligned patches must have."""
-UNREFINED = 0.25
-"""Weight of a sighting that could not be aligned."""
+MAX_SHIFT = 2.0
+"""Largest correction in pixels; a larger one is discarded."""
+MIN_CORRELATION = 0.85
+"""Smallest normalized cross-correlation of aligned patches."""
+UNREFINED_WEIGHT = 0.25
+"""Weight of an observation that could not be aligned."""
 
 
-def refined(sightings: Sightings, images: UInt8[Tensor, "frame height width 3"]) -> Sightings:
-    """Sightings with positions corrected by their pictures.
+def refine_observations(
+    observations: Observations, images: UInt8[Tensor, "frame height width 3"]
+) -> Observations:
+    """Correct the positions of observations by their images.
 
     Args:
-        sightings: Points seen in frames, to about a pixel.
+        observations: Observed points, to about a pixel.
         images: The frames.
 
     Returns:
-        The same sightings; those that could not be aligned keep their position and count
-        UNREFINED.
+        The observations with new positions. An observation that could not be aligned keeps its
+        position and is weighted by UNREFINED_WEIGHT.
     """
-    if not len(sightings):
-        return sightings
+    if not len(observations):
+        return observations
     grey = images.float().mean(-1).cpu()
-    order = (sightings.point * len(images) + sightings.frame).argsort().cpu()
-    point = sightings.point.cpu()[order]
+    order = (observations.point * len(images) + observations.frame).argsort().cpu()
+    point = observations.point.cpu()[order]
     start = torch.cat([point.new_zeros(1), torch.bincount(point).cumsum(0)])
-    frame = sightings.frame.cpu()[order]
-    pixel = sightings.pixel.cpu()[order].double()
-    with one_at_a_time:
-        moved, good = _align_tracks(array(grey), array(start), array(frame), array(pixel))
+    frame = observations.frame.cpu()[order]
+    pixel = observations.pixel.cpu()[order].double()
+    arrays = (to_numpy(grey), to_numpy(start), to_numpy(frame), to_numpy(pixel))
+    with parallel_lock:
+        moved, good = _align_tracks(*arrays)
     new = torch.empty_like(pixel)
     new[order] = torch.from_numpy(moved)
     weight = torch.empty(len(pixel), dtype=torch.float64)
-    weight[order] = torch.where(torch.from_numpy(good), 1.0, UNREFINED).double()
+    weight[order] = torch.where(torch.from_numpy(good), 1.0, UNREFINED_WEIGHT).double()
     return replace(
-        sightings,
-        pixel=new.to(sightings.pixel),
-        weight=sightings.weight * weight.to(sightings.weight),
+        observations,
+        pixel=new.to(observations.pixel),
+        weight=observations.weight * weight.to(observations.weight),
     )
 
 
-@compiled(parallel=PARALLEL)
+@njit_cached(parallel=PARALLEL)
 def _align_tracks(images, start, frame, pixel):
-    """Aligns each track to the sighting in its middle."""
+    """Align each track to its middle observation."""
     moved = pixel.copy()
     good = np.zeros(len(pixel), np.bool_)
     for track in prange(len(start) - 1):
-        first, last = start[track], start[track + 1]
+        first = start[track]
+        last = start[track + 1]
         if last - first < 2:
             continue
         middle = (first + last) // 2
@@ -74,44 +81,51 @@ def _align_tracks(images, start, frame, pixel):
         template = images[frame[middle]]
         for other in range(first, last):
             if other != middle:
-                found, x, y = _align(template, pixel[middle], images[frame[other]], pixel[other])
-                if found:
-                    moved[other, 0], moved[other, 1] = x, y
+                aligned, x, y = _align(template, pixel[middle], images[frame[other]], pixel[other])
+                if aligned:
+                    moved[other, 0] = x
+                    moved[other, 1] = y
                     good[other] = True
     return moved, good
 
 
-@compiled()
+@njit_cached()
 def _sample(image, x, y):
-    """Brightness at a position whose pixel centres lie at +0.5."""
-    u, v = x - 0.5, y - 0.5
-    j, i = int(np.floor(u)), int(np.floor(v))
-    s, t = v - i, u - j
+    """Sample brightness bilinearly; pixel centers are at +0.5."""
+    u = x - 0.5
+    v = y - 0.5
+    j = int(np.floor(u))
+    i = int(np.floor(v))
+    s = v - i
+    t = u - j
     top = image[i, j] + t * (image[i, j + 1] - image[i, j])
     bottom = image[i + 1, j] + t * (image[i + 1, j + 1] - image[i + 1, j])
     return top + s * (bottom - top)
 
 
-@compiled()
+@njit_cached()
 def _inside(image, x, y):
-    """Whether a patch and its gradients lie in the picture."""
+    """Tell whether a patch and its gradients are inside the image."""
     height, width = image.shape
     border = RADIUS + 2
     return border < x < width - border and border < y < height - border
 
 
-@compiled()
-def _align(template, at, image, start):
-    """Whether the patch was found again, and where."""
+@njit_cached()
+def _align(template, center, image, start):
+    """Align one patch; return whether it succeeded, and the position."""
     size = 2 * RADIUS + 1
     count = size * size
-    if not _inside(template, at[0], at[1]):
+    if not _inside(template, center[0], center[1]):
         return False, 0.0, 0.0
-    patch, slope_x, slope_y = np.empty(count), np.empty(count), np.empty(count)
+    patch = np.empty(count)
+    slope_x = np.empty(count)
+    slope_y = np.empty(count)
     k = 0
     for i in range(size):
         for j in range(size):
-            x, y = at[0] + j - RADIUS, at[1] + i - RADIUS
+            x = center[0] + j - RADIUS
+            y = center[1] + i - RADIUS
             patch[k] = _sample(template, x, y)
             slope_x[k] = (_sample(template, x + 1, y) - _sample(template, x - 1, y)) / 2
             slope_y[k] = (_sample(template, x, y + 1) - _sample(template, x, y - 1)) / 2
@@ -120,34 +134,38 @@ def _align(template, at, image, start):
     slope_x -= slope_x.mean()
     slope_y -= slope_y.mean()
     norm = np.sqrt((patch * patch).sum())
-    xx, xy, yy = (slope_x * slope_x).sum(), (slope_x * slope_y).sum(), (slope_y * slope_y).sum()
+    xx = (slope_x * slope_x).sum()
+    xy = (slope_x * slope_y).sum()
+    yy = (slope_y * slope_y).sum()
     determinant = xx * yy - xy * xy
     if norm < 1e-6 or determinant < 1e-3 * (xx + yy) ** 2 / 4 + 1e-9:
         return False, 0.0, 0.0
-    x, y = start[0], start[1]
-    own = np.empty(count)
-    likeness = 0.0
-    for _ in range(STEPS):
-        if not _inside(image, x, y) or (x - start[0]) ** 2 + (y - start[1]) ** 2 > FARTHEST**2:
+    x = start[0]
+    y = start[1]
+    values = np.empty(count)
+    correlation = 0.0
+    for _ in range(MAX_STEPS):
+        if not _inside(image, x, y) or (x - start[0]) ** 2 + (y - start[1]) ** 2 > MAX_SHIFT**2:
             return False, 0.0, 0.0
         k = 0
         for i in range(size):
             for j in range(size):
-                own[k] = _sample(image, x + j - RADIUS, y + i - RADIUS)
+                values[k] = _sample(image, x + j - RADIUS, y + i - RADIUS)
                 k += 1
-        own -= own.mean()
-        other = np.sqrt((own * own).sum())
-        if other < 1e-6:
+        values -= values.mean()
+        other_norm = np.sqrt((values * values).sum())
+        if other_norm < 1e-6:
             return False, 0.0, 0.0
-        likeness = (own * patch).sum() / (norm * other)
-        error = own * (norm / other) - patch
-        bx, by = (slope_x * error).sum(), (slope_y * error).sum()
+        correlation = (values * patch).sum() / (norm * other_norm)
+        error = values * (norm / other_norm) - patch
+        bx = (slope_x * error).sum()
+        by = (slope_y * error).sum()
         dx = (yy * bx - xy * by) / determinant
         dy = (xx * by - xy * bx) / determinant
         x -= dx
         y -= dy
         if dx * dx + dy * dy < 1e-4:
             break
-    if likeness < SIMILAR or not _inside(image, x, y):
+    if correlation < MIN_CORRELATION or not _inside(image, x, y):
         return False, 0.0, 0.0
     return True, x, y

@@ -1,1 +1,1 @@
-"""What diffusion pipelines share: sampling, controls, networks."""
+"""Shared machinery of the priors that sample a video diffusion model."""

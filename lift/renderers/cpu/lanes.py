@@ -1,27 +1,38 @@
-"""Eight float32 side by side, as a type inside numba's compiled functions.
+"""Vectors of eight float32, as a type inside numba's compiled functions.
 
-numba vectorises loops where LLVM can prove that nothing stands against it, which for the inner loop of a rasteriser it seldom can.
-With a type that *is* a vector there is nothing to prove: `+ - * /` between lanes, or lanes and a number, are single instructions
-(two on machines with vectors of four), and values stay in registers. Nothing is checked against the ends of an array.
+numba vectorises a loop only if LLVM can prove that this is safe. For the inner loop of a
+rasteriser it seldom can. With a vector type there is nothing to prove: `+ - * /` between lanes,
+or lanes and a number, are single instructions (two on machines with vectors of four), and values
+stay in registers. Nothing is checked against the ends of an array.
 """
 
 import operator
+from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import intrinsic as numba_intrinsic
+from numba.extending import models, overload, register_model
+
+intrinsic: Any = numba_intrinsic
+"""Its declared type keeps the typing context, which callers do not pass."""
 
 WIDTH = 8
-_VECTOR = ir.VectorType(ir.FloatType(), WIDTH)
-_LOOSE = ("nsz", "arcp", "contract", "reassoc")
-"""Freedom to fuse, reorder and divide by a reciprocal; not to assume that there is no infinity or NaN."""
+"""Number of lanes of a vector."""
 
-# Which lanes of two vectors, counted through, are added to which: neighbours (within each half, as processors like it), then halves.
-_PAIRS = [0, 2, 8, 10, 4, 6, 12, 14], [1, 3, 9, 11, 5, 7, 13, 15]
+_VECTOR = ir.VectorType(ir.FloatType(), WIDTH)
+_FAST_FLAGS = ("nsz", "arcp", "contract", "reassoc")
+"""Operations may be fused, reordered and replaced by reciprocals; infinities and NaN are kept."""
+
+# Lanes of two vectors, numbered consecutively, that are added: first neighbours (within each half,
+# which is fast), then halves.
+_NEIGHBORS = [0, 2, 8, 10, 4, 6, 12, 14], [1, 3, 9, 11, 5, 7, 13, 15]
 _HALVES = [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]
 
 
 class Lanes(types.Type):
+    """The numba type of a vector of eight float32."""
+
     def __init__(self) -> None:
         super().__init__(name="Lanes")
 
@@ -36,27 +47,28 @@ class _LanesModel(models.PrimitiveModel):
 
 
 def _widen(context, builder, value, kind):
-    """Lanes as they are; a number in every lane."""
+    """Return lanes unchanged, and a number repeated in every lane."""
     if isinstance(kind, Lanes):
         return value
     number = context.cast(builder, value, kind, types.float32)
-    one = builder.insert_element(
+    vector = builder.insert_element(
         ir.Constant(_VECTOR, ir.Undefined), number, ir.Constant(ir.IntType(32), 0)
     )
     return builder.shuffle_vector(
-        one, one, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
+        vector, vector, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
     )
 
 
 def _pointer(context, builder, kind, array, index_kind, index):
+    """Return the pointer to the vector that starts at array[index]."""
     data = context.make_array(kind)(context, builder, array).data
-    place = builder.gep(data, [context.cast(builder, index, index_kind, types.intp)])
-    return builder.bitcast(place, _VECTOR.as_pointer())
+    element = builder.gep(data, [context.cast(builder, index, index_kind, types.intp)])
+    return builder.bitcast(element, _VECTOR.as_pointer())
 
 
 @intrinsic
 def load(typing, array, index):
-    """array[index : index + 8] of a flat float32 array."""
+    """Load array[index : index + 8] of a flat float32 array."""
 
     def codegen(context, builder, signature, args):
         return builder.load(_pointer(context, builder, array, args[0], index, args[1]), align=4)
@@ -66,7 +78,7 @@ def load(typing, array, index):
 
 @intrinsic
 def store(typing, array, index, value):
-    """array[index : index + 8] = value."""
+    """Store lanes to array[index : index + 8] of a flat float32 array."""
 
     def codegen(context, builder, signature, args):
         builder.store(args[2], _pointer(context, builder, array, args[0], index, args[1]), align=4)
@@ -77,18 +89,18 @@ def store(typing, array, index, value):
 
 @intrinsic
 def prefetch(typing, array, index):
-    """Starts to fetch the cache line of array[index], of a dense array taken as flat, into the nearest cache."""
+    """Start to fetch array[index] into the nearest cache; a dense array is indexed as if flat."""
 
     def codegen(context, builder, signature, args):
         data = context.make_array(array)(context, builder, args[0]).data
-        place = builder.bitcast(
+        address = builder.bitcast(
             builder.gep(data, [context.cast(builder, args[1], index, types.intp)]),
             ir.IntType(8).as_pointer(),
         )
         number = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+        kind = ir.FunctionType(ir.VoidType(), [address.type, number, number, number])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [place, number(0), number(3), number(1)])
+        builder.call(function, [address, number(0), number(3), number(1)])
         return context.get_dummy_value()
 
     return types.void(array, index), codegen
@@ -96,6 +108,8 @@ def prefetch(typing, array, index):
 
 @intrinsic
 def broadcast(typing, number):
+    """Repeat a number in every lane."""
+
     def codegen(context, builder, signature, args):
         return _widen(context, builder, args[0], number)
 
@@ -103,43 +117,49 @@ def broadcast(typing, number):
 
 
 @intrinsic
-def ramp(typing, first):
-    """first, first + 1, ... first + 7."""
+def ramp(typing, start):
+    """Return start, start + 1, ... start + 7."""
 
     def codegen(context, builder, signature, args):
         return builder.fadd(
-            _widen(context, builder, args[0], first),
+            _widen(context, builder, args[0], start),
             ir.Constant(_VECTOR, [float(i) for i in range(WIDTH)]),
         )
 
-    return LANES(first), codegen
+    return LANES(start), codegen
 
 
 @intrinsic
 def total(typing, value):
-    """The sum of the lanes, always added in the same order."""
+    """Return the sum of the lanes, always added in the same order."""
 
     def codegen(context, builder, signature, args):
         kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), _VECTOR])
         function = cgutils.get_or_insert_function(
             builder.module, kind, f"llvm.vector.reduce.fadd.v{WIDTH}f32"
         )
-        return builder.call(function, [ir.Constant(ir.FloatType(), -0.0), args[0]], fastmath=_LOOSE)
+        return builder.call(
+            function, [ir.Constant(ir.FloatType(), -0.0), args[0]], fastmath=_FAST_FLAGS
+        )
 
     return types.float32(value), codegen
 
 
 @intrinsic
 def totals(typing, a, b, c, d, e, f, g, h):
-    """The sums of eight lanes, side by side: a tree of shuffles, a third of the work of eight times `total`."""
+    """Return the sums of eight vectors as one vector.
+
+    It is a tree of shuffles, which takes a third of the work of eight times `total`.
+    """
 
     def codegen(context, builder, signature, args):
-        values, kind = list(args), ir.VectorType(ir.IntType(32), WIDTH)
-        for masks in (_PAIRS, _PAIRS, _HALVES):
+        values = list(args)
+        kind = ir.VectorType(ir.IntType(32), WIDTH)
+        for masks in (_NEIGHBORS, _NEIGHBORS, _HALVES):
             values = [
                 builder.fadd(
                     *(builder.shuffle_vector(x, y, ir.Constant(kind, mask)) for mask in masks),
-                    flags=_LOOSE,
+                    flags=_FAST_FLAGS,
                 )
                 for x, y in zip(values[::2], values[1::2], strict=False)
             ]
@@ -149,6 +169,8 @@ def totals(typing, a, b, c, d, e, f, g, h):
 
 
 def _compare(sign):
+    """Return a function that selects between values, lane by lane, by a comparison."""
+
     @intrinsic
     def choose(typing, a, b, yes, no):
         def codegen(context, builder, signature, args):
@@ -165,10 +187,14 @@ def _compare(sign):
 
 where_above = _compare(">")
 """where_above(a, b, yes, no): lane by lane, yes where a > b, else no."""
+
 where_below = _compare("<")
+"""where_below(a, b, yes, no): lane by lane, yes where a < b, else no."""
 
 
-def _arithmetic(symbol, instruction):
+def _overload(symbol, instruction):
+    """Define an operator between lanes, or lanes and a number, by an LLVM instruction."""
+
     @intrinsic
     def compute(typing, a, b):
         def codegen(context, builder, signature, args):
@@ -176,7 +202,7 @@ def _arithmetic(symbol, instruction):
                 _widen(context, builder, value, kind)
                 for value, kind in zip(args, (a, b), strict=False)
             ]
-            return getattr(builder, instruction)(*wide, flags=_LOOSE)
+            return getattr(builder, instruction)(*wide, flags=_FAST_FLAGS)
 
         return LANES(a, b), codegen
 
@@ -199,4 +225,4 @@ _INSTRUCTIONS = {
 }
 for _instruction, _symbols in _INSTRUCTIONS.items():
     for _symbol in _symbols:
-        _arithmetic(_symbol, _instruction)
+        _overload(_symbol, _instruction)

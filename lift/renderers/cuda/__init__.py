@@ -1,1 +1,1 @@
-"""Triton kernels around gsplat."""
+"""Triton kernels that the gsplat renderer uses on CUDA."""

@@ -1,8 +1,12 @@
-"""Compiled kernels of `lift.training.losses` for the CPU: value and gradient in one pass, since a training step wants both.
+"""Compiled kernels of `lift.training.losses` for the CPU.
 
-Rows are handled as one line of width x channel floats, eight at a time; a tap to the side is the same line `channels` floats on, and what
-lies outside the picture is a margin of zeros. A thread walks down a band of rows and keeps the eleven lines that a vertical tap reaches in
-a ring, so intermediate pictures never go to memory. A row's values do not depend on the bands, so not on the number of threads.
+They compute value and gradient in one pass, because a training step needs both.
+
+A row is handled as one line of width x channel floats, eight at a time. A neighbour to the side is
+the same line `channels` floats on. A margin of zeros stands for what lies outside the picture. A
+thread walks down a band of rows. It keeps the eleven lines that a vertical tap needs in a ring
+buffer, so intermediate pictures never go to memory. A row's values do not depend on the bands, so
+they do not depend on the number of threads.
 """
 
 import numba
@@ -18,57 +22,85 @@ from lift.runtime import jit
 from lift.training.kernels.ssim_window import C1, C2, WINDOW
 
 _TAPS = len(WINDOW)
-_REACH = _TAPS // 2
+_RADIUS = _TAPS // 2
 _SKEW = 112
-"""Lines whose distance is close to a power of two would share a few of the cache's sets; by this many floats they are spread over all."""
-_C1, _C2 = np.float32(C1), np.float32(C2)
-_W0, _W1, _W2, _W3, _W4, _W5 = (np.float32(w) for w in WINDOW[: _REACH + 1])
-_STAMP = jit.stamp(__file__, lanes.__file__)
-_inline = jit.compiled(_STAMP, fastmath=True, error_model="numpy")
-_kernel = jit.compiled(_STAMP, fastmath=True, error_model="numpy", parallel=jit.PARALLEL)
+"""Extra floats between lines.
+
+Lines whose distance is close to a power of two would share only a few sets of the cache.
+"""
+_C1 = np.float32(C1)
+_C2 = np.float32(C2)
+_W0, _W1, _W2, _W3, _W4, _W5 = (np.float32(w) for w in WINDOW[: _RADIUS + 1])
+_STAMP = jit.source_hash(__file__, lanes.__file__)
+_inline = jit.njit_cached(_STAMP, fastmath=True, error_model="numpy")
+_kernel = jit.njit_cached(_STAMP, fastmath=True, error_model="numpy", parallel=jit.PARALLEL)
 
 
 def photometric(rgb: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-    """As `lift.training.losses.photometric`, for float32 on the CPU; frames uint8, or float32 in [0, 1]."""
+    """Compute `lift.training.losses.photometric` on the CPU.
+
+    Args:
+        rgb: Rendered colours, float32 [view height width 3].
+        frames: Colours of the frames, uint8 in [0, 255] or float32 in [0, 1].
+    """
     return _Photometric.apply(rgb, frames)
 
 
 def inverse_depth(
     rendered: Tensor, alpha: Tensor, target: Tensor, confidence: Tensor, unit: float
 ) -> Tensor:
-    """As `lift.training.losses.inverse_depth`, for float32 on the CPU."""
+    """Compute `lift.training.losses.inverse_depth` on the CPU.
+
+    Args:
+        rendered: Rendered z-depth, float32 [view height width], as are all tensors.
+        alpha: Coverage of the render in [0, 1].
+        target: z-depth of the frames; 0 where it is unknown.
+        confidence: Weights of the target in [0, 1].
+        unit: The scene's typical depth.
+    """
     return _InverseDepth.apply(rendered, alpha, target, confidence, unit)
 
 
 class _Photometric(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rgb, frames):
-        x, y = jit.array(rgb), jit.array(frames)
+        x = jit.to_numpy(rgb)
+        y = jit.to_numpy(frames)
         scale = np.float32(1 / 255 if y.dtype == np.uint8 else 1)
         slopes = np.empty(x.shape, np.float32)
-        with jit.one_at_a_time:
-            rows = _compare(
-                _lines(x), _lines(y), scale, x.shape[3], numba.get_num_threads(), _lines(slopes)
+        with jit.parallel_lock:
+            rows = _compare_bands(
+                _as_lines(x),
+                _as_lines(y),
+                scale,
+                x.shape[3],
+                numba.get_num_threads(),
+                _as_lines(slopes),
             )
         ctx.save_for_backward(rgb, frames)
-        ctx.slopes, ctx.scale = slopes, scale
-        sums = rows.sum(1)  # of views
-        return rgb.new_tensor(sums[:, 0] * (len(x) / x.size)), rgb.new_tensor(
-            sums[:, 1].sum() / x.size
-        )
+        ctx.slopes = slopes
+        ctx.scale = scale
+        sums = rows.sum(1)  # of each view
+        differences = rgb.new_tensor(sums[:, 0] * (len(x) / x.size))
+        return differences, rgb.new_tensor(sums[:, 1].sum() / x.size)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, by_difference, by_similarity):
-        x, y = (jit.array(value) for value in ctx.saved_tensors)
+    def backward(ctx, grad_difference, grad_similarity):
+        x, y = (jit.to_numpy(value) for value in ctx.saved_tensors)
         gradient = np.empty(x.shape, np.float32)
         factors = (
-            jit.array(by_difference) * np.float32(len(x) / x.size),
-            np.float32(float(by_similarity) / x.size),
+            jit.to_numpy(grad_difference) * np.float32(len(x) / x.size),
+            np.float32(float(grad_similarity) / x.size),
         )
-        with jit.one_at_a_time:
-            _combine(
-                _lines(x), _lines(y), ctx.scale, _lines(ctx.slopes), *factors, _lines(gradient)
+        with jit.parallel_lock:
+            _photometric_gradient(
+                _as_lines(x),
+                _as_lines(y),
+                ctx.scale,
+                _as_lines(ctx.slopes),
+                *factors,
+                _as_lines(gradient),
             )
         return torch.from_numpy(gradient), None
 
@@ -77,32 +109,29 @@ class _InverseDepth(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rendered, alpha, target, confidence, unit):
         slopes = np.empty(rendered.shape, np.float32)
-        inputs = (jit.array(value) for value in (rendered, alpha, target, confidence))
-        with jit.one_at_a_time:
-            rows = _inverse_depth(*inputs, np.float32(0.02 * unit), slopes)
+        inputs = (jit.to_numpy(value) for value in (rendered, alpha, target, confidence))
+        with jit.parallel_lock:
+            rows = _depth_differences(*inputs, np.float32(0.02 * unit), slopes)
         difference, weight = rows.sum((0, 1))
-        ctx.slopes, ctx.factor = slopes, unit / max(weight, 1.0)
+        ctx.slopes = slopes
+        ctx.factor = unit / max(weight, 1.0)
         return rendered.new_tensor(ctx.factor * difference)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, outer):
-        return (
-            torch.from_numpy(ctx.slopes * np.float32(ctx.factor * float(outer))),
-            None,
-            None,
-            None,
-            None,
-        )
+    def backward(ctx, grad):
+        gradient = torch.from_numpy(ctx.slopes * np.float32(ctx.factor * float(grad)))
+        return gradient, None, None, None, None
 
 
-def _lines(pictures: np.ndarray) -> np.ndarray:
+def _as_lines(pictures: np.ndarray) -> np.ndarray:
+    """View pictures [view height width channel] as lines [view height width*channel]."""
     return pictures.reshape(*pictures.shape[:2], -1)
 
 
 @_inline
-def _along(line, j, c):
-    """Horizontal blur at j of a line with a margin of 5 * c floats on both sides."""
+def _blur_row(line, j, c):
+    """Blur a line horizontally at j. It has a margin of 5 * c floats on both sides."""
     return (
         (load(line, j) + load(line, j + 10 * c)) * _W0
         + (load(line, j + c) + load(line, j + 9 * c)) * _W1
@@ -114,8 +143,8 @@ def _along(line, j, c):
 
 
 @_inline
-def _down(ring, p, j):
-    """Vertical blur at j of the eleven lines that begin at p."""
+def _blur_column(ring, p, j):
+    """Blur eleven lines vertically at j. They begin at the offsets p of a ring buffer."""
     return (
         (load(ring, p[0] + j) + load(ring, p[10] + j)) * _W0
         + (load(ring, p[1] + j) + load(ring, p[9] + j)) * _W1
@@ -127,9 +156,9 @@ def _down(ring, p, j):
 
 
 @_inline
-def _places(row, pad):
-    """Where the lines of the rows from row - 5 to row + 5 begin in a ring."""
-    s = row + 2 * _TAPS - _REACH
+def _line_offsets(row, pad):
+    """Return the offsets of the rows from row - 5 to row + 5 in a ring buffer."""
+    s = row + 2 * _TAPS - _RADIUS
     return (
         s % _TAPS * pad,
         (s + 1) % _TAPS * pad,
@@ -147,7 +176,7 @@ def _places(row, pad):
 
 @_inline
 def _moments(x, y, scale, margin, lines):
-    """Lines of x, y, xx + yy, xy; returns the sum of |x - y|."""
+    """Write lines of x, y, xx + yy and xy, and return the sum of |x - y|."""
     l_x, l_y, l_squares, l_xy = (
         lines[0, margin:],
         lines[1, margin:],
@@ -163,12 +192,15 @@ def _moments(x, y, scale, margin, lines):
 
 
 @_inline
-def _similarities(ring, places, length, margin, lines):
-    """Similarity of a row, summed, and lines of its derivatives by E[x], E[xx], E[xy]."""
+def _compare_row(ring, offsets, length, margin, lines):
+    """Return the sum of a row's similarities.
+
+    Also write lines of its derivatives by E[x], E[xx] and E[xy].
+    """
     sums = broadcast(np.float32(0))
     for j in range(0, length, WIDTH):
-        mx, my = _down(ring[0], places, j), _down(ring[1], places, j)
-        squares, xy = _down(ring[2], places, j), _down(ring[3], places, j)
+        mx, my = _blur_column(ring[0], offsets, j), _blur_column(ring[1], offsets, j)
+        squares, xy = _blur_column(ring[2], offsets, j), _blur_column(ring[3], offsets, j)
         a1 = mx * my * np.float32(2) + _C1
         a2 = (xy - mx * my) * np.float32(2) + _C2
         means = mx * mx + my * my
@@ -186,47 +218,48 @@ def _similarities(ring, places, length, margin, lines):
 
 
 @_inline
-def _band(x, y, scale, channels, first, last, slopes, rows):
+def _band(x, y, scale, channels, start, stop, slopes, rows):
+    """Compare the rows from `start` to `stop`, and write the gradient of the similarity by x."""
     height, length = x.shape
-    margin, pad = _REACH * channels, (length + 1023) // 1024 * 1024 + _SKEW
+    margin, pad = _RADIUS * channels, (length + 1023) // 1024 * 1024 + _SKEW
     lines = np.zeros((4, pad + 2 * margin + WIDTH), np.float32)
     derivatives = np.zeros((3, pad + 2 * margin + WIDTH), np.float32)
     moments, blurred = (
         np.empty((4, _TAPS * pad), np.float32),
         np.empty((3, _TAPS * pad), np.float32),
     )
-    for row in range(first - 2 * _REACH, last + 2 * _REACH):
+    for row in range(start - 2 * _RADIUS, stop + 2 * _RADIUS):
         p = (row + _TAPS) % _TAPS * pad
         if 0 <= row < height:
             difference = _moments(x[row], y[row], scale, margin, lines)
-            if first <= row < last:
+            if start <= row < stop:
                 rows[row, 0] = difference
             for m in range(4):
                 for j in range(0, length, WIDTH):
-                    store(moments[m], p + j, _along(lines[m], j, channels))
+                    store(moments[m], p + j, _blur_row(lines[m], j, channels))
         else:
             moments[:, p : p + pad] = 0
-        row -= _REACH
-        if row < first - _REACH:
+        row -= _RADIUS
+        if row < start - _RADIUS:
             continue
         p = (row + _TAPS) % _TAPS * pad
         if 0 <= row < height:
-            similarity = _similarities(moments, _places(row, pad), length, margin, derivatives)
-            if first <= row < last:
+            similarity = _compare_row(moments, _line_offsets(row, pad), length, margin, derivatives)
+            if start <= row < stop:
                 rows[row, 1] = similarity
             for m in range(3):
                 for j in range(0, length, WIDTH):
-                    store(blurred[m], p + j, _along(derivatives[m], j, channels))
+                    store(blurred[m], p + j, _blur_row(derivatives[m], j, channels))
         else:
             blurred[:, p : p + pad] = 0
-        row -= _REACH
-        if row < first:
+        row -= _RADIUS
+        if row < start:
             continue
         # The chain rule through x, xx and xy (the window is its own adjoint).
-        places = _places(row, pad)
+        offsets = _line_offsets(row, pad)
         for m in range(3):
             for j in range(0, length, WIDTH):
-                store(lines[m], j, _down(blurred[m], places, j))
+                store(lines[m], j, _blur_column(blurred[m], offsets, j))
         for j in range(length):
             slopes[row, j] = (
                 lines[0, j]
@@ -239,21 +272,25 @@ def _band(x, y, scale, channels, first, last, slopes, rows):
 
 
 @_kernel
-def _compare(x, y, scale, channels, bands, slopes):
-    """Sums [view row 2] of the absolute difference and of the similarity map; writes the latter's gradient by x."""
+def _compare_bands(x, y, scale, channels, bands, slopes):
+    """Return the sums [view row 2] of the absolute difference and of the similarity.
+
+    Also write the gradient of the similarity by x.
+    """
     views, height = x.shape[:2]
     size = (height + bands - 1) // bands
     rows = np.zeros((views, height, 2), np.float64)
     for job in prange(views * bands):
         view, band = job // bands, job % bands
-        first, last = min(band * size, height), min((band + 1) * size, height)
-        if first < last:
-            _band(x[view], y[view], scale, channels, first, last, slopes[view], rows[view])
+        start, stop = min(band * size, height), min((band + 1) * size, height)
+        if start < stop:
+            _band(x[view], y[view], scale, channels, start, stop, slopes[view], rows[view])
     return rows
 
 
 @_kernel
-def _combine(x, y, scale, slopes, by_difference, by_similarity, gradient):
+def _photometric_gradient(x, y, scale, slopes, grad_difference, grad_similarity, gradient):
+    """Combine the gradients of the absolute difference and of the similarity."""
     views, height, length = x.shape
     for job in prange(views * height):
         view, row = job // height, job % height
@@ -262,16 +299,19 @@ def _combine(x, y, scale, slopes, by_difference, by_similarity, gradient):
             y[view, row],
             slopes[view, row],
             gradient[view, row],
-            by_difference[view],
+            grad_difference[view],
         )
         for j in range(length):
             d = p[j] - np.float32(q[j]) * scale
-            g[j] = by_similarity * s[j] + (sign if d > 0 else -sign if d < 0 else np.float32(0))
+            g[j] = grad_similarity * s[j] + (sign if d > 0 else -sign if d < 0 else np.float32(0))
 
 
 @_kernel
-def _inverse_depth(rendered, alpha, target, confidence, least, slopes):
-    """Sums [view row 2] of the weighted difference and of the weights; writes the former's gradient by `rendered`."""
+def _depth_differences(rendered, alpha, target, confidence, min_depth, slopes):
+    """Return the sums [view row 2] of the weighted difference and of the weights.
+
+    Also write the gradient of the difference by `rendered`.
+    """
     views, height, width = rendered.shape
     rows = np.zeros((views, height, 2), np.float64)
     for job in prange(views * height):
@@ -286,11 +326,11 @@ def _inverse_depth(rendered, alpha, target, confidence, least, slopes):
         differences, weights = np.float32(0), np.float32(0)
         for j in range(width):
             weight = c[j] if t[j] > 0 and a[j] > np.float32(0.5) else np.float32(0)
-            inverse = np.float32(1) / max(r[j], least)
-            d = inverse - np.float32(1) / max(t[j], least)
+            inverse = np.float32(1) / max(r[j], min_depth)
+            d = inverse - np.float32(1) / max(t[j], min_depth)
             differences += weight * abs(d)
             weights += weight
-            slope = weight * inverse * inverse if r[j] >= least else np.float32(0)
+            slope = weight * inverse * inverse if r[j] >= min_depth else np.float32(0)
             s[j] = -slope if d > 0 else slope if d < 0 else np.float32(0)
         rows[view, row, 0], rows[view, row, 1] = differences, weights
     return rows

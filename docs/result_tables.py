@@ -1,0 +1,309 @@
+"""Make the tables of results that the documentation shows.
+
+No figure is typed by hand. Every table is read from a file of `benchmarks/results` or
+`experiments/tables`, which the measuring program wrote.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = "benchmarks/results"
+TABLES = "experiments/tables"
+DIFFERENCE = "difference in PSNR"
+KINDS = ("module", "all x 0.5", "all x 2", "camera", "warp", "objects")
+KINDS += ("color", "blur", "texture", "bad")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Format a Markdown table.
+
+    Args:
+        head: Titles of the columns.
+        rows: Cells of each row. None becomes an empty cell.
+
+    Returns:
+        The lines of the table.
+    """
+    lines = [head, ["---"] * len(head)]
+    lines += [["" if cell is None else str(cell) for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def result_tables() -> dict[str, str]:
+    """Make all tables that pages name by a marker."""
+    return {
+        "generated-means": markdown_table(f"{RESULTS}/generated-gpu-384.md", "Means"),
+        "generated-real": markdown_table(
+            f"{RESULTS}/generated-gpu-384.md", "Against real frames of the same path"
+        ),
+        "photographs-cpu": photographs("cpu"),
+        "photographs-gpu": photographs("gpu"),
+        "depth": markdown_table(f"{RESULTS}/depth-cpu.md"),
+        "fill": markdown_table(f"{RESULTS}/fill-cpu.md"),
+        "single": ablation("single", ("PSNR", "SSIM", "LPIPS", "PSNR, visible")),
+        "method": ablation("method", ("PSNR", "SSIM", "rotation", "position", DIFFERENCE)),
+        "losses": ablation("losses", ("PSNR", "SSIM", DIFFERENCE)),
+        "prior-photographs": ablation("prior", ("PSNR", "LPIPS", DIFFERENCE), "photographs"),
+        "prior-ray-cast": ablation("prior", ("PSNR", "LPIPS", DIFFERENCE)),
+        "trajectory": ablation("trajectory", ("PSNR", "SSIM", "LPIPS", DIFFERENCE)),
+        "generator-errors": markdown_table("docs/generator-errors.md", "Medians over clips"),
+        "poses-photographs": poses(synthetic=False),
+        "poses-ray-cast": poses(synthetic=True),
+        "alignments": alignments(),
+        "distortion-modules": distortion_modules(),
+        "distortion-kinds": distortion_kinds(),
+        "distortion-cost": distortion_cost(),
+        "renderers": renderers(),
+        "training-step": training_step(),
+        "stages": stages(),
+        "example-trainer": example_trainer(),
+        "fits": fits(),
+        "priors": priors(),
+        "prior-clips": prior_clips(),
+        "quality": quality(),
+    }
+
+
+def results(name: str) -> list[dict[str, Any]]:
+    """Read the rows of a file in `benchmarks/results`."""
+    return json.loads((ROOT / RESULTS / f"{name}.json").read_text(encoding="utf-8"))["rows"]
+
+
+def markdown_table(
+    source: str,
+    section: str | None = None,
+    columns: Sequence[str] | None = None,
+    number: int = 0,
+) -> str:
+    """Cut a table out of a Markdown file.
+
+    Args:
+        source: The file, relative to the repository.
+        section: Title of the section of the table. None: the whole file.
+        columns: Columns to keep, by the start of their title. None: all.
+        number: Index of the table within the section.
+
+    Returns:
+        The lines of the table.
+    """
+    text = (ROOT / source).read_text(encoding="utf-8")
+    if section:
+        text = re.split(rf"^## {re.escape(section)}$", text, maxsplit=1, flags=re.M)[1]
+        text = re.split(r"^## ", text, maxsplit=1, flags=re.M)[0]
+    found = re.findall(r"(?:^\|.*\|$\n?)+", text, re.M)[number]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in found.splitlines()]
+    if columns:
+        head = [re.sub(r" \(\d+ fits\)", "", title) for title in lines[0]]
+        chosen = [head.index(column) for column in columns]
+        lines = [[line[k] if k < len(line) else "" for k in chosen] for line in lines]
+        lines[0] = list(columns)
+    return table(lines[0], lines[2:])
+
+
+def photographs(preset: str) -> str:
+    """Make the table of fits to photographs without the columns on memory."""
+    columns = ("scene", "method", "PSNR", "SSIM", "LPIPS", "input PSNR", "placed", "s")
+    return markdown_table(f"{RESULTS}/photographs-{preset}.md", columns=columns)
+
+
+def ablation(name: str, columns: Sequence[str], section: str = "ray-cast") -> str:
+    """Make the table of an ablation with fewer columns."""
+    section = "photographs" if name == "single" else section
+    return markdown_table(f"{TABLES}/{name}.md", section, ("settings", *columns))
+
+
+def poses(synthetic: bool) -> str:
+    """Make the table of camera errors, a column for each scene."""
+    rows = results("poses-cpu")
+    chosen = [row for row in rows if bool(re.match(r"(room|terrace) x", row["scene"])) == synthetic]
+    scenes = list(dict.fromkeys(row["scene"] for row in chosen))
+    names = list(dict.fromkeys(row["pose"] for row in chosen))
+    cells = {(row["pose"], row["scene"]): _pose_cell(row) for row in chosen}
+    if synthetic:
+        body = [(scene, *(cells.get((pose, scene), "") for pose in names)) for scene in scenes]
+        return table(("scene, severity", *(f"`{name}`" for name in names)), body)
+    body = [(f"`{pose}`", *(cells.get((pose, scene), "") for scene in scenes)) for pose in names]
+    return table(("pose", *scenes), body)
+
+
+def _pose_cell(row: dict[str, Any]) -> str:
+    if row.get("rotation") is None:
+        return "fails"
+    text = f"{row['rotation']:.2f}° / {100 * row['position']:.2f} %"
+    if row["placed"] < 1:
+        text += f", {round(row['placed'] * row['frames'])} of {row['frames']}"
+    return text
+
+
+def alignments() -> str:
+    """Make the table that compares alignments of pair networks."""
+    body = [
+        (
+            f"`{row['alignment']}`",
+            row["width"],
+            machine,
+            f"{row['rotation']:.2f}°, {row['rotation_worst']:.2f}°",
+            f"{100 * row['position']:.2f} %",
+            f"{row['seconds']:.3g}",
+            f"{row['peak_gib']:.2f}",
+        )
+        for name, machine in (("alignment-cuda", "H200"), ("alignment-cpu", "two cores"))
+        for row in results(name)
+    ]
+    return table(
+        ("alignment", "width", "machine", "rotation, worst", "position", "seconds", "GiB"), body
+    )
+
+
+def distortion_modules() -> str:
+    """Make the table of distortion modules on clean and on corrupted frames."""
+    source = f"{RESULTS}/distortion-table-cuda.md"
+    first = _cells(markdown_table(source, columns=("module", "clean", "all x 1"), number=0))
+    columns = ("module", "LPIPS", "depth error", "place, px", "seconds", "given back")
+    second = {row[0]: row[1:] for row in _cells(markdown_table(source, columns=columns, number=1))}
+    body = [(*row, *second.get(row[0], ())) for row in first]
+    return table(("module", "clean frames", "all corruptions", *columns[1:]), body)
+
+
+def distortion_kinds() -> str:
+    """Make the table of distortion modules by kind and size of the corruptions."""
+    text = markdown_table(f"{RESULTS}/distortion-table-cuda.md", columns=KINDS)
+    return table(KINDS, [row for row in _cells(text) if row[1]])
+
+
+def _cells(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()[2:]]
+
+
+def distortion_cost() -> str:
+    """Make the table of the time of a training step with each distortion."""
+    body = [
+        (f"`{row['distortion']}`", f"{row['median']:.1f}", f"{row['to_as_released']:.2f}")
+        for row in results("distortions-cuda")
+    ]
+    return table(("distortion", "ms a step", "fraction of `hexplane`, `as_released`"), body)
+
+
+def renderers() -> str:
+    """Make the table of forward and backward passes of each renderer."""
+    cells = {}
+    for name in ("cpu", "cuda"):
+        for row in results(f"renderers-{name}"):
+            times = [_median(row[which]) for which in ("forward", "backward")]
+            key = (row["gaussians"], row["size"])
+            cells.setdefault(key, {})[row["renderer"], name] = "{} / {}".format(
+                *(f"{time:.1f}" if time < 100 else f"{time:.0f}" for time in times)
+            )
+    columns = (("numba", "cpu"), ("reference", "cpu"), ("gsplat", "cuda"), ("reference", "cuda"))
+    body = [
+        (f"{key[0] // 1000}k, {key[1]} x {key[1]}", *(row.get(column) for column in columns))
+        for key, row in cells.items()
+    ]
+    titles = ("`numba`, CPU", "`reference`, CPU", "`gsplat`, GPU", "`reference`, GPU")
+    return table(("Gaussians, pixels", *titles), [row for row in body if any(row[1:])])
+
+
+def _median(value: Any) -> float:
+    return value["median"] if isinstance(value, dict) else value
+
+
+def training_step() -> str:
+    """Make the table of whole training steps on a CPU."""
+    cells: dict[str, dict[str, str]] = {}
+    for row in results("training-step-cpu"):
+        key = f"{row['gaussians'] // 1000}k, {row['size']} x {row['size']}"
+        cells.setdefault(key, {})[row["renderer"]] = (
+            f"{row.get('whole') or _median(row['step']):.1f}"
+        )
+    body = [(key, row.get("numba"), row.get("reference")) for key, row in cells.items()]
+    return table(("Gaussians, pixels", "`numba`, ms", "`reference`, ms"), body)
+
+
+def stages() -> str:
+    """Make the table of the stages of `make demo`."""
+    body = [
+        (row.get("stage", row.get("name")), f"{row['seconds']:.1f}", f"{row['peak_gib']:.2f}")
+        for row in results("stages-cpu")[0]["stages"]
+    ]
+    return table(("stage", "seconds", "peak GiB"), body)
+
+
+def example_trainer() -> str:
+    """Make the table that compares training steps with gsplat's example trainer."""
+    body = [
+        (
+            f"{row['gaussians'] // 1000}k, {row.get('batch_size') or row['views_per_step']}",
+            f"{_median(row['example']):.2f}",
+            f"{_median(row['lift']):.2f}",
+            *(f"{row[f'{name}_to_example']:.2f}" for name in ("lift", "rigid", "composed")),
+        )
+        for row in results("example-trainer-cuda")
+    ]
+    head = ("Gaussians, views", "example trainer, ms", "`identity`, ms", "ratio")
+    return table((*head, "ratio, `rigid`", "ratio, `composed`"), body)
+
+
+def fits() -> str:
+    """Make the table of whole fits on GPUs."""
+    names = ("liftimage3d-h100", "liftimage3d", "composed", "identity-1", "identity-2")
+    names += ("identity-4", "identity-1-equal", "identity-4-equal")
+    body = []
+    for name in names:
+        row = results(f"fitting-{name}-cuda")[0]
+        last, settings = row["history"][-1], " ".join(row["settings"])
+        gpu = "H100" if "h100" in name else "H200"
+        body.append(
+            (
+                f"`{row['distortion']}`" + (f" `{settings}`" if settings else ""),
+                f"{row['processes']} {gpu}",
+                f"{row['seconds']:.1f}",
+                f"{last['held_out_psnr']:.1f}",
+                f"{last['true_psnr']:.1f}",
+            )
+        )
+    row = results("published-factored-cuda")[-1]
+    body.append(
+        (
+            f"published recipe, rebuilt, {row['stage']} iteration {row['iteration']}",
+            "1 H100",
+            f"{row['seconds']:.0f}",
+            f"{row['held_out_psnr']:.1f}",
+            f"{row['true_psnr']:.1f}",
+        )
+    )
+    return table(("distortion and settings", "GPUs", "seconds", "held-out, dB", "true, dB"), body)
+
+
+def priors() -> str:
+    """Make the table of the time of a clip of Stable Video Diffusion."""
+    body = [
+        (row.get("how"), row["clips"], f"{row['seconds_a_clip']:.1f}", f"{row['peak_gib']:.1f}")
+        for row in results("priors-cuda")
+    ]
+    return table(("sampling", "clips", "seconds a clip", "peak GiB"), body)
+
+
+def prior_clips() -> str:
+    """Make the table of the time of a whole tree of clips."""
+    rows = sorted(results("priors-tree-cuda"), key=lambda row: row["gpus"])
+    body = [(row["gpus"], row["clips"], f"{row['seconds']:.0f}") for row in rows]
+    return table(("GPUs", "clips", "seconds"), body)
+
+
+def quality() -> str:
+    """Make the table of the ray-cast room against its true views."""
+    body = [
+        (
+            row["case"],
+            f"`{' '.join(row['settings'])}`",
+            f"{row['truth']['psnr']:.1f}",
+            f"{row['truth']['ssim']:.2f}",
+        )
+        for row in results("quality-cpu")
+        if row["case"] != "demo"
+    ]
+    return table(("case", "settings", "PSNR, true views", "SSIM"), body)

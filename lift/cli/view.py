@@ -1,0 +1,39 @@
+"""`lift view`: a finished scene in a browser."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lift.cli.export import scene_file
+from lift.cli.processes import add_command
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the command line.
+
+    Args:
+        commands: What `add_subparsers` returned.
+    """
+    parser = add_command(
+        commands,
+        "view",
+        view_scene,
+        "look at a finished scene in a browser; serves this machine only",
+    )
+    parser.add_argument("source", type=Path, metavar="RUN_OR_PLY")
+    parser.add_argument("--port", type=int, default=8080)
+
+
+def view_scene(options: argparse.Namespace) -> int:
+    """Serve a scene to a browser until Ctrl-C.
+
+    Args:
+        options: `source`, a run's folder or a PLY file, and `port`.
+
+    Returns:
+        The exit status.
+    """
+    from lift.outputs.viewer import serve
+
+    serve(scene_file(options.source), options.port)
+    return 0

@@ -1,0 +1,38 @@
+"""Configuration: settings and their defaults, composition by Hydra, checks. Imports no torch.
+
+`compose_run` makes the configuration of a run from overrides as on the command line:
+
+    config = compose_run(["image=coffee", "fit.steps=500"])
+"""
+
+from lift.config.compose import compose_eval, compose_run, store_schemas
+from lift.config.overrides import check_overrides, check_setting_name, quote_override
+from lift.config.schema import (
+    ALIGNMENTS,
+    FIT_DEFAULTS,
+    Config,
+    EvalConfig,
+    Fit,
+    Protocol,
+    resolve_fit,
+)
+from lift.config.validation import read_image_setting, validate_config, validate_eval_config
+
+__all__ = [
+    "ALIGNMENTS",
+    "FIT_DEFAULTS",
+    "Config",
+    "EvalConfig",
+    "Fit",
+    "Protocol",
+    "check_overrides",
+    "check_setting_name",
+    "compose_eval",
+    "compose_run",
+    "quote_override",
+    "read_image_setting",
+    "resolve_fit",
+    "store_schemas",
+    "validate_config",
+    "validate_eval_config",
+]

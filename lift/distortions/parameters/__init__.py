@@ -1,0 +1,1 @@
+"""How distortions store and interpolate their numbers: along clips, over pictures, in space."""

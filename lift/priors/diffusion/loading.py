@@ -1,0 +1,69 @@
+"""Load model weights with clear errors, and measure them on disk."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lift.errors import model_not_loaded_error
+
+
+def load_model(load: Callable[[], Any], model: str, kind: str) -> Any:
+    """Call `load` and turn its errors into one line that names `prior.model`.
+
+    Args:
+        load: Loads the model.
+        model: The setting `prior.model`, a folder, a file or a name on the Hugging Face hub.
+        kind: What the model should be, for the message.
+
+    Returns:
+        What `load` returns.
+
+    Raises:
+        FileNotFoundError: If the model is neither on this machine nor on the hub.
+        ValueError: If the files are there, but hold something else.
+    """
+    try:
+        return load()
+    except Exception as error:  # the hub's libraries raise many classes
+        summary = " ".join(str(error).split())[:300]
+        if Path(model).exists():
+            raise ValueError(
+                f"prior.model is {model}, which could not be loaded as a {kind} "
+                f"({type(error).__name__}: {summary})"
+            ) from None
+        raise model_not_loaded_error("prior.model", model, error) from None
+
+
+def folder_memory(model: str, variant: str | None) -> dict[str, float]:
+    """Measure the weights of each part of a model folder.
+
+    Args:
+        model: A folder in the layout of `save_pretrained`, or anything else.
+        variant: Infix of the weight files in half precision, such as `fp16`.
+
+    Returns:
+        Part -> GiB of its files, of the variant if it exists. Empty if `model` is no folder.
+    """
+    folder = Path(model)
+    sizes: dict[str, float] = {}
+    files = sorted(folder.glob("*/*.safetensors")) if folder.is_dir() else []
+    for file in [file for file in files if f".{variant}." in file.name] or files:
+        part = file.parent.name
+        sizes[part] = sizes.get(part, 0.0) + file.stat().st_size / 2**30
+    return sizes
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Hide the progress bars that diffusers and transformers show for each file."""
+    import diffusers.utils.logging as diffusers_logging
+    import transformers.utils.logging as transformers_logging
+
+    for logger in (diffusers_logging, transformers_logging):
+        logger.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for logger in (diffusers_logging, transformers_logging):
+            logger.enable_progress_bar()

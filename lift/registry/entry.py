@@ -1,0 +1,234 @@
+"""What the registry knows of a component without importing it, and the checks of its settings."""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, make_dataclass
+from functools import cached_property
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Optional, Union, get_args, get_origin
+
+from lift.registry.docstrings import Docstring, parse_docstring
+from lift.registry.fingerprint import source_fingerprint
+from lift.renamed import renamed_component_setting
+
+SLOTS = {
+    "planner": "planners",
+    "prior": "priors",
+    "depth": "depths",
+    "pose": "poses",
+    "distortion": "distortions",
+    "renderer": "renderers",
+}
+"""Slot of a run -> package of `lift`."""
+
+ALL_SLOTS = {**SLOTS, "dataset": "evaluation.datasets"}
+"""The slots of a run and the one of an evaluation."""
+
+
+class ComponentError(ValueError):
+    """A component's name or setting is wrong; the message says what to choose instead."""
+
+
+@dataclass
+class Entry:
+    """What is known of a component without importing it."""
+
+    slot: str
+    name: str
+    module: str
+    qualname: str
+    doc: str
+    """Docstring of its class, and those of base classes whose settings it shares."""
+    source: Path | None
+    """Its source file; None for a class of an interactive session."""
+    settings: dict[str, inspect.Parameter]
+    """Name of a setting -> parameter of the constructor."""
+    licence: str = "Apache-2.0"
+    requires: tuple[str, ...] = ()
+    """Modules that it imports and that `lift` alone does not install."""
+    extra: str | None = None
+    """The extra of `lift` that installs what it requires."""
+    install: str | None = None
+    """How to install what it requires, if no extra can."""
+    cost_settings: tuple[str, ...] = ()
+    """Settings that change time and memory but not the result."""
+    exact_depth: bool = False
+    """Whether a prior has the exact depth of its frames."""
+    control: str | None = None
+    """How a generator follows the camera path."""
+    trained_size: tuple[int, int] | None = None
+    """Width and height of a generator's frames in pixels."""
+    trained_frames: int | None = None
+    """Number of frames of a generator's clip."""
+    weight_memory: dict[str, float] = field(default_factory=dict)
+    """Weights of each part of a generator in half precision, in GiB."""
+    working_memory: float = 0.0
+    """GPU memory of a generator besides its weights, in GiB."""
+    denoiser: str | None = None
+    """Name of the part of a generator that denoises."""
+    clip_seconds: tuple[float, str] | None = None
+    """Seconds that a generator needs for a clip, and the device that was measured."""
+
+    @cached_property
+    def docstring(self) -> Docstring:
+        """The parsed docstring."""
+        return parse_docstring(self.doc)
+
+    @property
+    def summary(self) -> str:
+        """One line that says what the component does."""
+        return self.docstring.summary
+
+    @property
+    def missing(self) -> list[str]:
+        """The modules it requires that are not installed."""
+        return [name for name in self.requires if importlib.util.find_spec(name) is None]
+
+    @property
+    def install_hint(self) -> str:
+        """How to install what is missing."""
+        if self.install:
+            return self.install
+        if self.extra:
+            return f"pip install 'lift[{self.extra}]'"
+        return f"pip install {' '.join(self.missing)}"
+
+    @property
+    def schema(self) -> type:
+        """A structured config for Hydra, with each setting's description in its metadata.
+
+        omegaconf 2.3 does not support Literal; `check` checks the choices.
+        """
+        fields: list[Any] = [("name", str, field(default=self.name))]
+        for key, parameter in self.settings.items():
+            metadata = {"description": self.docstring.arguments.get(key, "")}
+            default = parameter.default
+            if default is parameter.empty:
+                default = "???"  # omegaconf's mark of a mandatory value
+            elif isinstance(default, tuple):
+                default = list(default)
+            setting = field(default_factory=lambda value=default: value, metadata=metadata)
+            fields.append((key, _omegaconf_type(parameter.annotation), setting))
+        schema = make_dataclass(f"{self.name.title()}Config", fields)
+        schema.__doc__ = self.summary
+        return schema
+
+    def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Check settings and convert them to the types of the constructor.
+
+        Args:
+            settings: Name -> value, as Hydra composed them.
+
+        Returns:
+            The same with lists converted to annotated tuples, and strings to paths.
+
+        Raises:
+            ComponentError: A setting does not exist, is not set or has a wrong value.
+        """
+        checked = {}
+        for key, value in settings.items():
+            if key not in self.settings:
+                if new := renamed_component_setting(self.slot, key, self.settings):
+                    raise ComponentError(f"{self.slot}.{key} has a new name; use {self.slot}.{new}")
+                raise ComponentError(
+                    f"{self.slot}.{key} is not a setting of {self.name!r}; "
+                    f"it has {join_names(self.settings)}"
+                )
+            if value == "???":
+                raise ComponentError(
+                    f"{self.slot}.{key} is not set, and {self.slot} {self.name!r} needs it"
+                )
+            checked[key] = _convert(f"{self.slot}.{key}", value, self.settings[key].annotation)
+        return checked
+
+    def fingerprint(self) -> str:
+        """Hash the component's source and the modules of `lift` that it imports."""
+        return source_fingerprint(self.source) if self.source else ""
+
+    def require(self) -> None:
+        """Check that everything that the component requires is installed.
+
+        Raises:
+            ImportError: Something is missing; the message says how to install it.
+        """
+        if self.missing:
+            raise ImportError(
+                f"{self.slot} {self.name!r} needs {', '.join(self.missing)}, which is not "
+                f"installed: {self.install_hint}"
+            )
+
+    def load(self) -> type:
+        """Import the component's class.
+
+        Raises:
+            ImportError: Something that it requires is missing.
+        """
+        self.require()
+        value: Any = sys.modules.get(self.module) or importlib.import_module(self.module)
+        for part in self.qualname.split("."):
+            value = getattr(value, part)
+        return value
+
+
+def _omegaconf_type(annotation: Any) -> Any:
+    """Find the nearest annotation that omegaconf 2.3 supports."""
+    origin = get_origin(annotation)
+    arguments = get_args(annotation)
+    if annotation is inspect.Parameter.empty:
+        return Any
+    if origin is Literal:
+        return type(arguments[0])
+    if origin in (Union, UnionType):
+        others = [_omegaconf_type(a) for a in arguments if a is not type(None)]
+        inner = others[0] if len(others) == 1 else Any
+        return Optional[inner] if type(None) in arguments else inner  # noqa: UP045
+    if origin in (list, tuple):
+        return list[_omegaconf_type(arguments[0])]
+    return annotation
+
+
+def _convert(key: str, value: Any, annotation: Any) -> Any:
+    """Check a value against an annotation; convert lists to tuples and strings to paths."""
+    origin = get_origin(annotation)
+    arguments = get_args(annotation)
+    if origin is Literal and value not in arguments:
+        raise ComponentError(f"{key} is {value!r}; choose one of {join_names(arguments)}")
+    if origin in (Union, UnionType) and value is not None:
+        inner = [a for a in arguments if a is not type(None)]
+        return _convert(key, value, inner[0]) if len(inner) == 1 else value
+    if origin in (list, tuple) and value is not None:
+        if origin is tuple and Ellipsis not in arguments and len(value) != len(arguments):
+            raise ComponentError(f"{key} is {list(value)!r}; it takes {len(arguments)} values")
+        return origin(_convert(key, item, arguments[0]) for item in value)
+    if annotation is Path and value is not None:
+        return Path(value)
+    if annotation in (int, float, bool) and not isinstance(
+        value, (int, float) if annotation is float else annotation
+    ):
+        wanted = "true or false" if annotation is bool else "a number"
+        raise ComponentError(f"{key} is {value!r}; choose {wanted}")
+    return value
+
+
+def check_ranges(slot: str, **ranges: tuple[int | float, int | float, int | float]) -> None:
+    """Check that settings are finite and in range.
+
+    Args:
+        slot: Slot of the component.
+        **ranges: Name of a setting -> its value, the lowest and the highest one.
+
+    Raises:
+        ValueError: A value is out of range or NaN.
+    """
+    for key, (value, low, high) in ranges.items():
+        if not low <= value <= high:
+            raise ValueError(f"{slot}.{key} is {value}; choose {low:g} to {high:g}")
+
+
+def join_names(names: Iterable[Any]) -> str:
+    """Join names with commas; `nothing` if there are none."""
+    return ", ".join(str(name) for name in names) or "nothing"

@@ -1,0 +1,93 @@
+"""Write values of `lift.types` to folders as PNG, safetensors and JSON, and read them back."""
+
+import json
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from lift import types
+from lift.runtime.parallel import parallel_map
+
+_TENSORS = "tensors.safetensors"
+_TREE = "value.json"
+
+
+def save(value: Any, folder: Path) -> None:
+    """Write a value to a folder.
+
+    Args:
+        value: A value of `lift.types`, or a tuple, list or dictionary of such values.
+        folder: An existing folder.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    tree = _pack(value, "value", tensors, folder)
+    save_file(tensors, folder / _TENSORS)
+    (folder / _TREE).write_text(json.dumps(tree))
+
+
+def load(folder: Path) -> Any:
+    """Read what `save` wrote to a folder. Tensors are equal bit for bit; lists become tuples."""
+    tree = json.loads((folder / _TREE).read_text())
+    return _unpack(tree, load_file(folder / _TENSORS), folder)
+
+
+def _pack(value: Any, name: str, tensors: dict[str, torch.Tensor], folder: Path) -> Any:
+    if isinstance(value, torch.Tensor):
+        if value.dtype == torch.uint8 and value.ndim == 4:
+            return {"pictures": _write_images(value, folder / name)}
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"tensor": name}
+    if is_dataclass(value):
+        content = {
+            f.name: _pack(getattr(value, f.name), f"{name}.{f.name}", tensors, folder)
+            for f in fields(value)
+        }
+        return {"type": type(value).__name__, "fields": content}
+    if isinstance(value, (tuple, list)):
+        items = [_pack(item, f"{name}.{i}", tensors, folder) for i, item in enumerate(value)]
+        return {"tuple": items}
+    if isinstance(value, dict):
+        content = {
+            key: _pack(item, f"{name}.{key}", tensors, folder) for key, item in value.items()
+        }
+        return {"dict": content}
+    return {"is": value}
+
+
+def _unpack(tree: Any, tensors: dict[str, torch.Tensor], folder: Path) -> Any:
+    (kind, content), *rest = tree.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "pictures":
+        return _read_images(folder / content)
+    if kind == "type":
+        arguments = {key: _unpack(item, tensors, folder) for key, item in rest[0][1].items()}
+        return getattr(types, content)(**arguments)
+    if kind == "tuple":
+        return tuple(_unpack(item, tensors, folder) for item in content)
+    if kind == "dict":
+        return {key: _unpack(item, tensors, folder) for key, item in content.items()}
+    return content
+
+
+def _write_images(images: torch.Tensor, folder: Path) -> str:
+    """Write uint8 images [image height width 3] as PNG, and return the name of their folder."""
+    folder.mkdir(exist_ok=True)
+    arrays = images.cpu().numpy()
+
+    def write(number: int) -> None:
+        Image.fromarray(arrays[number]).save(folder / f"{number:06d}.png", compress_level=1)
+
+    parallel_map(write, range(len(arrays)))
+    return folder.name
+
+
+def _read_images(folder: Path) -> torch.Tensor:
+    """Read the images of `_write_images`."""
+    arrays = parallel_map(lambda path: numpy.array(Image.open(path)), sorted(folder.glob("*.png")))
+    return torch.from_numpy(numpy.stack(arrays))

@@ -1,0 +1,1 @@
+"""The stages of a run: cached functions from typed values to typed values."""

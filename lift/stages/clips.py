@@ -1,0 +1,98 @@
+"""Order in which a prior generates the clips of a trajectory, and the context of each clip."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from lift.priors import ClipRequest, VideoPrior
+from lift.types import Cameras, Clip, Frames, Trajectory
+
+
+@dataclass(frozen=True)
+class ClipContext:
+    """What a prior receives for a clip, besides the frames."""
+
+    ancestors: list[int]
+    """Indices of the clips whose frames precede, the earliest first."""
+    cameras: Cameras
+    """Cameras of the input and of the frames of `ancestors`."""
+    clip: Clip
+    """The clip, with its source as an index into these frames."""
+
+    def request(self, start: Frames, clips: dict[int, Frames], seed: int) -> ClipRequest:
+        """Return the request for the clip.
+
+        Args:
+            start: The input frame.
+            clips: Frames of the clips that are finished, by index.
+            seed: Seed of the clip.
+        """
+        frames = join_frames([start, *(clips[ancestor] for ancestor in self.ancestors)])
+        return ClipRequest(frames, self.cameras, self.clip, seed)
+
+
+def predecessors(prior: VideoPrior, trajectory: Trajectory) -> Sequence[int | None]:
+    """Return the clip that has to be generated before each clip.
+
+    Args:
+        prior: If its context is `ancestors`, a clip only waits for the clip that it continues.
+            Otherwise it waits for the clip before it.
+        trajectory: The tree of clips.
+    """
+    if prior.context == "ancestors":
+        return trajectory.parents
+    return [number - 1 if number else None for number in range(len(trajectory.clips))]
+
+
+def clip_context(
+    trajectory: Trajectory, predecessor: Sequence[int | None], number: int
+) -> ClipContext:
+    """Return what a prior receives for a clip.
+
+    Args:
+        trajectory: The tree of clips.
+        predecessor: The clip that has to be generated before each clip (`predecessors`).
+        number: Index of the clip.
+    """
+    clips = trajectory.clips
+    ancestors: list[int] = []
+    while (parent := predecessor[ancestors[-1] if ancestors else number]) is not None:
+        ancestors.append(parent)
+    ancestors.reverse()
+    cameras = Cameras.cat([trajectory.start, *(clips[ancestor].cameras for ancestor in ancestors)])
+    frame_indices = [0, *(frame for ancestor in ancestors for frame in trajectory.spans[ancestor])]
+    source = frame_indices.index(clips[number].source)
+    return ClipContext(ancestors, cameras, replace(clips[number], source=source))
+
+
+def true_cameras(prior: VideoPrior, trajectory: Trajectory, seed: int) -> Cameras | None:
+    """Return the cameras that all frames really show, if the prior knows them.
+
+    Args:
+        prior: A prior that corrupts its frames on purpose knows them.
+        trajectory: The tree of clips.
+        seed: Seed of the run.
+
+    Returns:
+        One camera for each frame, the input first, or None.
+    """
+    cameras = [trajectory.start]
+    predecessor = predecessors(prior, trajectory)
+    for number in range(len(trajectory.clips)):
+        context = clip_context(trajectory, predecessor, number)
+        clip_cameras = prior.true_cameras(
+            trajectory.start, len(context.cameras), context.clip, seed + number
+        )
+        if clip_cameras is None:
+            return None
+        cameras.append(clip_cameras)
+    return Cameras.cat(cameras)
+
+
+def join_frames(parts: list[Frames]) -> Frames:
+    """Concatenate frames, without depth if any part has none.
+
+    The pose stage then estimates the depth of every frame.
+    """
+    if any(part.depth is None for part in parts):
+        parts = [Frames(part.images) for part in parts]
+    return Frames.cat(parts)

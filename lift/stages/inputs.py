@@ -1,0 +1,94 @@
+"""Check the settings of a run, and read its picture, its video or its photographs."""
+
+from dataclasses import replace
+
+import torch
+
+from lift.distortions import validate_settings
+from lift.io.capture import Capture, CaptureSettings, load_capture
+from lift.io.central import match_counts
+from lift.io.image import Picture, load_picture
+from lift.io.sources import is_capture
+from lift.io.splats import SPLAT_FORMATS
+from lift.registry import SLOTS, catalogue
+from lift.runtime import distributed
+from lift.runtime.session import Session, plain_settings
+
+
+def read_input(session: Session) -> tuple[Picture, Capture | None]:
+    """Check the settings of a run, and read its input.
+
+    Args:
+        session: The run. Notes about the picture are added.
+
+    Returns:
+        The input view, and all frames of a video or of several pictures. None for a single picture.
+
+    Raises:
+        ValueError: A setting cannot be used, or something is wrong with the files.
+        ImportError: A component needs a package that is not installed.
+    """
+    config = session.config
+    for name in config.export.formats:
+        if name not in SPLAT_FORMATS:
+            choices = ", ".join(SPLAT_FORMATS)
+            raise ValueError(f"export.formats has {name!r}; choose among {choices}")
+    capture = _read_capture(session)
+    for slot in SLOTS:
+        if slot not in session.unused_slots:
+            catalogue()(slot, config[slot].name).require()
+    picture = capture.picture if capture else _read_picture(session)
+    validate_settings(plain_settings(config.distortion), picture.cameras)
+    picture = replace(picture, name=session.title or picture.name)
+    for note in picture.notes:
+        session.note(note)
+    return picture, capture
+
+
+def _read_capture(session: Session) -> Capture | None:
+    """Read the frames of a video, a folder or a list of pictures.
+
+    Args:
+        session: The run. Its planner and prior are marked as unused.
+
+    Returns:
+        The frames, or None if the run starts from a single picture.
+
+    Raises:
+        ValueError: The setting `prior` is `frames`, or something is wrong with the files.
+    """
+    if not is_capture(session.image):
+        return None
+    session.unused_slots = ("planner", "prior")
+    if session.config.prior.name == "frames":
+        raise ValueError(
+            f"image is {session.config.image}, which has its frames already, so prior=frames has "
+            "none to add; leave it out, or choose a single picture"
+        )
+
+    def centrality(images: torch.Tensor) -> torch.Tensor:
+        # The main process decides, because results may differ between devices.
+        counts = match_counts(images, session.device) if session.is_main else torch.empty(0)
+        return distributed.broadcast(counts)
+
+    return load_capture(session.image, CaptureSettings.from_config(session.config), centrality)
+
+
+def _read_picture(session: Session) -> Picture:
+    """Read the single picture of a run.
+
+    Args:
+        session: The run.
+
+    Raises:
+        ValueError: A setting is for several pictures only, or the file is no picture.
+    """
+    config = session.config
+    for key in ("cameras", "input"):
+        if config[key] is not None:
+            raise ValueError(
+                f"{key} is {config[key]!r}, but image is a single picture; {key} is for a video, "
+                "a folder or a list of pictures"
+            )
+    assert isinstance(session.image, str)  # several pictures are a capture
+    return load_picture(session.image, config.preprocess.size, config.preprocess.field_of_view)
