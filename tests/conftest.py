@@ -52,7 +52,11 @@ def device(request) -> torch.device:
 
 @pytest.fixture
 def trained(tmp_path, monkeypatch) -> Callable:
-    """Runs a training's command in the folder `straight`, and in `resumed`, where it is killed before its second look and then run again."""
+    """Run a training command without interruption, and killed and resumed.
+
+    The first run writes to the folder `straight`, the other one to `resumed`. It is killed
+    before its second evaluation.
+    """
 
     class KilledError(Exception):
         pass

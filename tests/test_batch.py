@@ -48,11 +48,14 @@ def test_arguments_are_pictures_and_settings(pictures, monkeypatch):
         parse_arguments(["fit.steps=3"])
 
 
-def test_titles_tell_files_of_one_name_apart():
+def test_titles_of_files_with_the_same_name_differ():
     assert scene_titles(["x/a.jpg", "y/b.jpg"]) == ["a", "b"]
     assert scene_titles(["x/a.jpg", "y/a.jpg", "y/b.jpg"]) == ["x-a", "y-a", "b"]
     assert scene_titles(["p/x/a.jpg", "q/x/a.jpg"]) == ["p-x-a", "q-x-a"]
-    assert scene_titles(["x/a.jpg", "x/a.png", "x/a.jpg.png"])[0] != scene_titles(["x/a.jpg", "x/a.png"])[1]
+    assert (
+        scene_titles(["x/a.jpg", "x/a.png", "x/a.jpg.png"])[0]
+        != scene_titles(["x/a.jpg", "x/a.png"])[1]
+    )
     many = scene_titles(["a.jpg", "a.png", "x/a.jpg", "x-a.jpg"])
     assert len(set(many)) == 4, many
 
@@ -88,7 +91,7 @@ def test_every_picture_becomes_a_run_and_a_bad_one_holds_up_none(pictures):
 
 
 @pytest.mark.parametrize(
-    "wrong, said",
+    "wrong, expected",
     [
         (("no.jpg",), "there is no file 'no.jpg'"),
         (("coffee", "prior=foo"), "prior is 'foo'; choose one of"),
@@ -98,9 +101,9 @@ def test_every_picture_becomes_a_run_and_a_bad_one_holds_up_none(pictures):
         ((), "no picture is given"),
     ],
 )
-def test_a_mistake_is_found_before_anything_is_made(tmp_path, wrong, said):
+def test_error_is_found_before_any_output(tmp_path, wrong, expected):
     done = here("batch", *wrong, cwd=tmp_path)
-    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1, (
+    assert done.returncode == 2 and expected in done.stderr and done.stderr.count("\n") == 1, (
         done.stderr
     )
     assert not os.listdir(tmp_path)

@@ -34,7 +34,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("argument", WRONG)
-def test_a_mistake_ends_with_one_readable_line(tmp_path, argument):
+def test_user_error_ends_with_one_readable_line(tmp_path, argument):
     image = [] if argument.startswith("image") else ["image=coffee"]
     where = Path(__file__).parents[1] if argument == "setup.cfg" else tmp_path
     done = here("run", *image, argument, f"output={tmp_path / 'out'}", cwd=where)
@@ -43,7 +43,7 @@ def test_a_mistake_ends_with_one_readable_line(tmp_path, argument):
     assert "Traceback" not in done.stderr and (
         argument.startswith("--") or done.stderr.count("\n") == 1
     )
-    assert not list(tmp_path.iterdir()), "a mistake leaves nothing behind"
+    assert not list(tmp_path.iterdir()), "an error writes no files"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""What every registered component of a slot promises, built-in or plugin; what it needs and is not installed is skipped by name."""
+"""Contracts of every registered component, built-in or plugin.
+
+A component whose package is not installed is skipped by name.
+"""
 
 import math
 
@@ -98,7 +101,7 @@ CAMERA = pinhole(WIDTH, HEIGHT, 60.0)
 
 
 @pytest.mark.parametrize("name", every("planner"))
-def test_a_planner_starts_at_the_input_and_keeps_to_the_clip_length(name, tmp_path):
+def test_planner_starts_at_the_input_and_obeys_clip_length(name, tmp_path):
     planner = build(planners, name, tmp_path)
     trajectory = planner(CAMERA, tilted_depth(), 4)
     assert trajectory.start == CAMERA or trajectory.start.world_to_camera.equal(
@@ -172,7 +175,7 @@ def test_a_depth_is_positive_and_of_the_pictures_size(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", every("pose"))
-def test_a_pose_estimator_keeps_the_input_and_the_number_of_frames(name, tmp_path):
+def test_pose_estimator_keeps_the_input_and_frame_count(name, tmp_path):
     depth = tilted_depth()
     trajectory = planners.build({"name": "single"})(CAMERA, depth, 3)
     images = picture()[None].repeat(4, 1, 1, 1)
@@ -215,7 +218,7 @@ def scene() -> Gaussians:
 
 
 def distorted(name: str):
-    """A distortion for VIEWS frames of `scene()`, of which the last goes on from the one before it."""
+    """A distortion for VIEWS frames of `scene()`. The last frame continues the one before it."""
     moved = [CAMERA.map(lambda value: value.clone()) for _ in range(VIEWS - 1)]
     for step, camera in enumerate(moved):
         camera.world_to_camera[0, 0, 3] = 0.05 * (step + 1)
@@ -264,7 +267,7 @@ def assert_identity(distortion, view: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("name", every("distortion"))
-def test_a_distortion_starts_as_the_identity_and_stays_so_for_the_input(name):
+def test_distortion_starts_as_identity_and_keeps_the_input(name):
     torch.manual_seed(0)
     distortion = distorted(name)
     assert_identity(distortion, torch.arange(VIEWS))

@@ -1,4 +1,4 @@
-"""Coverage tells views of what frames saw from views of what none did."""
+"""Coverage separates views of observed content from views of unobserved content."""
 
 import math
 

@@ -1,4 +1,7 @@
-"""Every dataset's reader, on samples in its exact layout whose truth is known: pictures of a ray-cast scene, lenses distorted by OpenCV's own inverse."""
+"""Readers of datasets, on samples in the exact layout of each dataset.
+
+The samples show a ray-cast scene with known cameras and points. OpenCV distorts the lenses.
+"""
 
 import json
 import math
@@ -32,7 +35,11 @@ LENS = {
 
 
 class Sample:
-    """Views of a room. cameras: fx and fy differ a little, the principal point lies off the middle. pictures: at WIDTH x HEIGHT. points: surely seen."""
+    """Views of a room.
+
+    The cameras have slightly different fx and fy and a principal point off the centre. The
+    pictures have WIDTH x HEIGHT pixels. Each point is visible in some view.
+    """
 
     def __init__(
         self, lens: tuple[float, ...] = (), count: int = 3, centered: bool = False
@@ -68,7 +75,7 @@ class Sample:
         )
 
     def _distorted(self) -> Frames:
-        """Of a wider and finer picture, each pixel from where OpenCV says its ray comes from."""
+        """Resample a wider and finer picture at the rays that OpenCV computes for each pixel."""
         margin, fine = 0.3, 1.3
         wide = pinhole(
             round(fine * WIDTH * (1 + 2 * margin)),
@@ -109,7 +116,7 @@ class Sample:
         return Frames(torch.from_numpy(small.round().clip(0, 255).astype(np.uint8)))
 
     def true(self, view: int, camera: Cameras) -> Frames:
-        """What a camera at a view's pose sees, whatever the world that the camera itself lies in."""
+        """The picture of a camera at a view's pose, in whatever world that camera lies."""
         key = (
             view,
             camera.width,
@@ -125,7 +132,7 @@ class Sample:
         return self.rendered[key]
 
     def save(self, folder: Path, names: list[str], shrink: int = 1) -> None:
-        """shrink: of the pictures, by averaging squares; cameras go on telling of WIDTH x HEIGHT."""
+        """Pictures reduced by `shrink` as means of squares. The cameras stay at WIDTH x HEIGHT."""
         folder.mkdir(parents=True, exist_ok=True)
         images = (
             self.frames.images.float()
@@ -176,7 +183,10 @@ def check(
     points: bool = True,
     views: range | list[int] | None = None,
 ) -> None:
-    """What it shows of each view is what the scene looks like from there. to_dataset: from the room's world to the dataset's."""
+    """Each loaded view equals a render of the scene from that camera.
+
+    `to_dataset` maps the room's world to the dataset's world.
+    """
     views = views if views is not None else range(len(sample.cameras))
     to_dataset = torch.eye(4) if to_dataset is None else to_dataset
     true = sample.cameras[list(views)]
@@ -190,7 +200,7 @@ def check(
         rtol=1e-5,
     )
     assert len(capture.views) == len(set(capture.views)) == len(capture.cameras) == len(true)
-    shown, wrong, told = [], [], []
+    shown, wrong, target = [], [], []
     for view in range(len(true)):
         camera = capture.inner_camera(view, LONGER)
         assert (camera.width, camera.height) == (LONGER, LONGER * HEIGHT // WIDTH)
@@ -199,13 +209,15 @@ def check(
             0, :2, 2
         ].tolist() == [camera.width / 2, camera.height / 2]
         shown.append(capture.load_view(view, camera))
-        told.append(sample.true(views[view], camera))
+        target.append(sample.true(views[view], camera))
         shifted = camera.intrinsics.clone()
         shifted[:, :2, 2] += 0.5
         wrong.append(capture.load_view(view, replace(camera, intrinsics=shifted)))
-    shown, wrong, told = Frames.cat(shown), Frames.cat(wrong), Frames.cat(told)
-    assert psnr(shown.rgb, told.rgb) > 33, "35 and more; with any of LENS not undone, less than 30"
-    assert psnr(wrong.rgb, told.rgb) < min(30, psnr(shown.rgb, told.rgb) - 5), (
+    shown, wrong, target = Frames.cat(shown), Frames.cat(wrong), Frames.cat(target)
+    assert psnr(shown.rgb, target.rgb) > 33, (
+        "35 and more; with any of LENS not undone, less than 30"
+    )
+    assert psnr(wrong.rgb, target.rgb) < min(30, psnr(shown.rgb, target.rgb) - 5), (
         "half a pixel is noticed"
     )
     if points:
@@ -241,7 +253,7 @@ def write_llff(folder: Path, sample: Sample, names: list[str], pictures: str, sh
 def write_model(
     folder: Path, sample: Sample, names: list[str], model: str = "", binary: bool = False
 ) -> None:
-    """COLMAP's. model: PINHOLE, as `write_colmap` writes it, or a camera model with the sample's lens."""
+    """A COLMAP model. `model` is PINHOLE or a camera model with the sample's lens."""
     write_colmap(folder, sample.cameras, names, sample.points)
     if model:
         (folder / "cameras.txt").write_text(f"1 {model} {WIDTH} {HEIGHT} {sample.lens_of(model)}\n")
@@ -250,7 +262,7 @@ def write_model(
 
 
 def as_binary(folder: Path) -> None:
-    """COLMAP's text files as its binary ones, with some points seen in pictures, which readers have to skip."""
+    """COLMAP's text files equal its binary ones. Readers skip the observations of points."""
     models = {
         "SIMPLE_PINHOLE": 0,
         "PINHOLE": 1,
@@ -373,7 +385,7 @@ def test_llff_lens_of_colmap_and_dropped_pictures(tmp_path):
     sample = Sample((-0.12,), centered=True)
     write_llff(
         tmp_path, sample, ["b.png", "a.png", "c.png"], "images_4", 1
-    )  # rows in names' order: a is told to have been seen from where b was
+    )  # rows in names' order: the poses of a and b are swapped
     (tmp_path / "images_4" / "a.png").rename(tmp_path / "images_4" / "x.png")
     (tmp_path / "images_4" / "b.png").rename(tmp_path / "images_4" / "a.png")
     (tmp_path / "images_4" / "x.png").rename(tmp_path / "images_4" / "b.png")
@@ -842,7 +854,7 @@ def test_the_inner_camera_sees_all_it_can_and_no_border(tmp_path, model, plain):
     matrix = plain.cameras.intrinsics[0].double().numpy()
 
     def beyond(zoom: float) -> float:
-        """How far out of the photograph its border is seen, by OpenCV's own projection; negative inside."""
+        """How far the border projects outside the photograph with OpenCV. Negative is inside."""
         along = np.linspace(0, 1, 101)
         edge = np.concatenate(
             [
@@ -866,7 +878,7 @@ def test_the_inner_camera_sees_all_it_can_and_no_border(tmp_path, model, plain):
     assert (inner.width, inner.height) == (200, 150)
 
 
-def test_the_inner_camera_of_pixels_that_are_not_square_has_the_shape_of_what_they_show(tmp_path):
+def test_inner_camera_of_non_square_pixels_has_true_aspect(tmp_path):
     camera = replace(
         pinhole(60, 80, 50.0), intrinsics=torch.tensor([[[25.0, 0, 30], [0, 50, 40], [0, 0, 1]]])
     )  # 120 by 80, stored at half its width
@@ -900,7 +912,7 @@ def test_the_inner_camera_of_odd_cases(tmp_path):
         Photograph(tmp_path / "none.png", camera).resample(elsewhere)
 
 
-def test_a_photograph_at_its_own_camera_is_itself_and_shrunk_its_means(tmp_path):
+def test_resampling_a_photograph_is_identity_or_mean(tmp_path):
     picture = torch.randint(
         0, 256, (48, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
@@ -909,19 +921,23 @@ def test_a_photograph_at_its_own_camera_is_itself_and_shrunk_its_means(tmp_path)
     assert torch.equal(photograph.resample(photograph.camera).images[0], picture)
     assert torch.equal(photograph.resample(photograph.inner_camera(64)).images[0], picture)
     means = picture.float().view(12, 4, 16, 4, 3).mean((1, 3))
-    assert (photograph.resample(photograph.inner_camera(16)).images[0].float() - means).abs().max() <= 0.5
-    told_larger = replace(
+    assert (
+        photograph.resample(photograph.inner_camera(16)).images[0].float() - means
+    ).abs().max() <= 0.5
+    larger = replace(
         photograph, camera=photograph.camera.resized(640, 480)
     )  # a camera of the full size, a picture reduced
-    assert torch.equal(told_larger.resample(photograph.camera).images[0], picture)
+    assert torch.equal(larger.resample(photograph.camera).images[0], picture)
 
 
 # -- real photographs
 
 
 def likeness(capture: CalibratedCapture, *shifts: int) -> list[float]:
-    """Correlation of the points' luminance and that of the pixels on which they fall, hidden ones too, over every fourth view; and that of the pixels
-    so many to the right."""
+    """Correlate the luminance of points and of the pixels that they project to.
+
+    Hidden points count, too. It uses every fourth view. Each shift moves the pixels to the right.
+    """
     weights = torch.tensor([0.299, 0.587, 0.114])
     found = [([], []) for _ in (0, *shifts)]
     for view in range(0, len(capture.cameras), 4):
@@ -960,7 +976,7 @@ def test_points_of_real_scenes_fall_on_pixels_of_their_colour(shared, scene, lea
 
 @pytest.mark.parametrize("scene, count", [("llff_fern", 20), ("llff_flower", 30)])
 def test_llff_as_released(shared, scene, count):
-    """Its own file of poses says what the arrays say that were made of it, also where pictures have been dropped."""
+    """The dataset's pose file agrees with the arrays, also if pictures were dropped."""
     dataset, scenes = read("llff", shared / "data", scenes=(scene,))
     assert scenes == [scene]
     capture, other = dataset.capture(scene), read("folder", shared / "data")[0].capture(scene)

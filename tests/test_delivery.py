@@ -44,7 +44,7 @@ def wall() -> Gaussians:
 
 @pytest.fixture
 def video(tmp_path: Path) -> SceneQuality:
-    """A video whose camera moves right; nothing was planned, and the last frame was not placed."""
+    """A video with a camera that moves right. The last frame is not registered."""
     (tmp_path / "split.json").write_text(json.dumps({"train": [1, 2, 4, 5], "held_out": [3]}))
     eye = torch.zeros(COUNT, 3)
     eye[:, 0] = torch.linspace(0, 1.2, COUNT)
@@ -95,9 +95,9 @@ def _ahead(scene: SceneQuality) -> Cameras:
     return replace(cameras, world_to_camera=straight)
 
 
-def test_parallax_is_that_of_frames_that_were_placed(video):
+def test_parallax_counts_registered_frames(video):
     assert registered_frames(video) == [0, 1, 2, 3, 4, 5]
-    # The last placed frame is 1 away from the input, the wall 4.
+    # The last registered frame is at distance 1 from the input, the wall at 4.
     assert max_parallax(video, corrected_cameras(video)) == pytest.approx(14.04, abs=0.01)
     nothing = torch.zeros_like(video.reconstruction.confidence)
     alone = replace(video, reconstruction=replace(video.reconstruction, confidence=nothing))

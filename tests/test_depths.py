@@ -73,7 +73,7 @@ def test_ramp_is_the_same_every_time_and_nearer_below():
     assert 1 < first.typical < 3
 
 
-def test_ramp_without_center_and_edges_does_not_look_at_the_picture():
+def test_ramp_without_center_and_edges_ignores_the_picture():
     a, b = (
         build("ramp", center_weight=0.0, edge_weight=0.0)(image).depth
         for image in (photo(), torch.zeros_like(photo()))
@@ -174,7 +174,7 @@ def test_lite_takes_any_picture_and_keeps_its_range(height, width):
     assert torch.equal(first.depth, second.depth)
 
 
-def test_lite_sees_the_same_in_a_mirror():
+def test_lite_is_equivariant_to_mirroring():
     image, estimate = photo(), build("lite")
     torch.testing.assert_close(
         estimate(image.flip(1)).depth.flip(1), estimate(image).depth, rtol=1e-3, atol=1e-3
@@ -196,7 +196,7 @@ def test_lite_is_right_about_a_photograph_where_the_ramp_is_not():
     assert cup > 1.5 * table, "the cup stands before the table behind it"
 
 
-def test_of_lites_change_of_depth_more_lies_in_few_steps_once_it_is_hardened():
+def test_sharpening_concentrates_depth_changes_of_lite():
     estimate = build("lite")
     for image in (motorcycle()[0], photo()):
         soft, hard, outlines = (
@@ -233,7 +233,7 @@ def test_lite_refuses(setting):
         build("lite", **setting)
 
 
-def test_the_guided_filter_keeps_a_step_of_the_picture_and_what_is_affine_in_its_colours():
+def test_guided_filter_keeps_steps_and_affine_colours():
     picture = torch.zeros(3, 40, 60)
     picture[:, :, 30:] = 0.8
     soft = torch.from_numpy(cv2.GaussianBlur(picture[0].numpy(), (0, 0), 4))
@@ -244,7 +244,7 @@ def test_the_guided_filter_keeps_a_step_of_the_picture_and_what_is_affine_in_its
     )
 
 
-def test_soft_steps_are_made_hard_where_the_picture_steps_and_slopes_stay():
+def test_sharpening_follows_picture_edges_and_keeps_slopes():
     rng = np.random.default_rng(0)
     picture = np.full((60, 80, 3), 0.3, np.float32)
     picture[:, 43:] = 0.7
@@ -258,7 +258,7 @@ def test_soft_steps_are_made_hard_where_the_picture_steps_and_slopes_stay():
     np.testing.assert_allclose(sharpen_inverse_depth(picture, slope, 6), slope, atol=0.02)
 
 
-def test_layered_depth_has_nothing_between_an_object_and_what_is_behind_it():
+def test_layered_depth_has_no_values_between_two_surfaces():
     picture = torch.full((60, 80, 3), 70, dtype=torch.uint8)
     picture[20:40, 30:50] = 180
     truth = torch.full((60, 80), 4.0)
@@ -283,7 +283,7 @@ def test_layered_depth_has_nothing_between_an_object_and_what_is_behind_it():
 # from inverse depth to depth
 
 
-def test_relative_inverse_depth_spans_one_to_far_whatever_its_scale_and_shift():
+def test_relative_inverse_depth_spans_one_to_far():
     inverse = torch.rand(40, 50, generator=torch.Generator().manual_seed(0))
     a, b = from_relative(inverse, 8.0), from_relative(100 * inverse - 300, 8.0)
     torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
@@ -358,7 +358,13 @@ def test_onnx_feeds_the_network_what_it_wants(tmp_path, layout, sides):
         1, rel=1e-3
     )
     blue = build(
-        "onnx", quantity="depth", channels="bgr", white_level=255.0, path=path, output="depth", size=96
+        "onnx",
+        quantity="depth",
+        channels="bgr",
+        white_level=255.0,
+        path=path,
+        output="depth",
+        size=96,
     )(image)
     torch.testing.assert_close(
         blue.depth[:, 0][blue.valid[:, 0]], image[:, 0, 2].float()[blue.valid[:, 0]], atol=4, rtol=0
@@ -374,7 +380,7 @@ def test_onnx_bytes_go_in_as_bytes(tmp_path):
     assert torch.equal(made.valid, image[..., 0] > 0), "a depth of zero is unknown"
 
 
-def test_onnx_says_what_is_wrong(tmp_path):
+def test_onnx_errors_name_the_cause(tmp_path):
     pytest.importorskip("onnxruntime")
     path = tiny_network(tmp_path / "tiny.onnx")
     with pytest.raises(FileNotFoundError, match=r"depth\.path is .*none\.onnx"):
@@ -563,7 +569,7 @@ def test_known_reads_a_file_of_another_size(tmp_path, suffix):
     )
 
 
-def test_known_says_what_there_is(tmp_path):
+def test_known_depth_errors_name_the_cause(tmp_path):
     camera = pinhole(8, 8, 8.0)
     with pytest.raises(ValueError, match=r"image is 'coffee'.*depth\.path.*motorcycle_left, room"):
         build("known", image="coffee", camera=camera)
@@ -578,9 +584,8 @@ def test_known_says_what_there_is(tmp_path):
 
 
 def test_depth_is_brought_into_the_unit_of_known_cameras():
-    from lift.poses.sfm.depth_scale import scale_depth_to_cameras, triangulate_depth
-
     from lift.geometry import pinhole
+    from lift.poses.sfm.depth_scale import scale_depth_to_cameras, triangulate_depth
     from lift.synthetic.scenes import render
     from lift.types import Cameras, Frames
 

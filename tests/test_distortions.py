@@ -1,4 +1,4 @@
-"""What each distortion does once it has learned something, and that the scene comes out better for it."""
+"""Effects of the trained distortions, and their benefit for the scene."""
 
 import json
 import subprocess
@@ -128,7 +128,7 @@ def test_what_bends_a_grid_costs_its_squared_second_differences():
     assert bending_energy(flat[None]).abs() < 1e-6
 
 
-def test_a_shifted_picture_shows_what_was_beside_and_leaves_out_what_nothing_is_known_of():
+def test_shifted_picture_leaves_out_unknown_content():
     warp: ImageWarp = make("image_warp", chained=False)
     with torch.no_grad():
         warp.grid.values[2, 0] = 3 / WIDTH
@@ -150,14 +150,14 @@ def test_colors_are_mapped_by_frame_and_place():
     torch.testing.assert_close(
         shown[3], picture().rgb[3] * torch.tensor([1.2, 1, 1]) + torch.tensor([0, 0.1, 0])
     )
-    placed: Appearance = make("appearance", cells=4, chained=False)
+    local: Appearance = make("appearance", cells=4, chained=False)
     with torch.no_grad():
-        placed.maps.values[3, 2, 3, :, 4:] = 0.3
-    change = (placed.image(picture(), EVERY).rgb - picture().rgb)[3, ..., 2]
+        local.maps.values[3, 2, 3, :, 4:] = 0.3
+    change = (local.image(picture(), EVERY).rgb - picture().rgb)[3, ..., 2]
     assert change[:, 0].abs().max() < 1e-6 and change[:, -1].min() > 0.2
 
 
-def test_blur_has_the_variance_that_it_says():
+def test_blur_has_its_reported_variance():
     blur: Blur = make("blur", chained=False)
     blur.variance.values.data[1] = 4.0
     dot = torch.zeros(VIEWS, 65, 256, 3)
@@ -187,7 +187,7 @@ def test_blur_has_the_variance_that_it_says():
 
 
 @torch.no_grad()
-def test_changes_of_a_camera_each_move_the_picture_by_as_much_and_not_alike():
+def test_camera_parameters_move_the_picture_equally_far():
     rigid: Rigid = make("rigid", chained=False)
     moved = []
     for number in range(7):
@@ -211,7 +211,7 @@ def test_changes_of_a_camera_each_move_the_picture_by_as_much_and_not_alike():
     assert float(camera.intrinsics[0, 0, 2]) == float(CAMERA.intrinsics[0, 0, 2])
 
 
-def test_a_field_moves_what_is_seen_in_a_place_by_the_frames_share_of_its_shapes():
+def test_field_moves_pixels_by_weighted_basis_shapes():
     field: Field = make("field", rank=2)
     with torch.no_grad():
         field.shapes[0], field.mixing[3, 0], field.mixing[3, 1] = 0.01, 2.0, 0.0
@@ -225,7 +225,7 @@ def test_a_field_moves_what_is_seen_in_a_place_by_the_frames_share_of_its_shapes
     )
 
 
-def test_the_released_planes_are_no_identity_but_tie_the_input_to_the_scene():
+def test_released_planes_are_not_identity_but_keep_the_input():
     torch.manual_seed(0)
     released: HexPlane = make("hexplane", as_released=True)
     released.progress = 0.0
@@ -265,9 +265,7 @@ def test_parts_act_in_their_order_and_from_their_start():
         made = make("composed", parts=parts, starts=starts)
         for progress, count in begun.items():
             made.progress = progress
-            assert len(made.active_parts()) == count, (
-                "where things are seen comes first, if nothing else is said"
-            )
+            assert len(made.active_parts()) == count, "positions come first by default"
     for looks, first in ((100.0, 0.1), (10.0, 0.2), (4.0, 0.25)):
         made = make("composed", parts=parts, starts=[0.05])
         made.prepare(looks)
@@ -287,15 +285,15 @@ def test_parts_act_in_their_order_and_from_their_start():
     }
 
 
-def test_a_part_that_explains_hardly_anything_is_dropped_for_good():
+def test_part_that_explains_little_is_dropped():
     parts = ["rigid", "image_warp", "appearance", "blur"]
     alone = {"Rigid": 0.3, "ImageWarp": 0.3, "Appearance": 0.5, "Blur": 0.01}
-    asked = 0
+    measurements = 0
 
     def errors() -> torch.Tensor:
-        """Cameras and warps stand in for one another: one of them is enough. A frame gone bad, with or without them."""
-        nonlocal asked
-        asked += 1
+        """Cameras and warps replace each other: one is enough. One frame has changed content."""
+        nonlocal measurements
+        measurements += 1
         there = {type(part).__name__ for part in made.active_parts()}
         left = 1 - alone["Appearance"] * ("Appearance" in there) - alone["Blur"] * ("Blur" in there)
         left = (
@@ -315,12 +313,12 @@ def test_a_part_that_explains_hardly_anything_is_dropped_for_good():
     ):
         made.progress = progress
         made.prune(errors)
-        assert [type(part).__name__ for part in made.active_parts()] == left and asked == 0
+        assert [type(part).__name__ for part in made.active_parts()] == left and measurements == 0
     made.progress = 0.46
     made.prune(errors)
     assert [type(part).__name__ for part in made.active_parts()] == ["ImageWarp", "Appearance"]
     summary = made.summary()
-    assert {name: told["verdict"] for name, told in summary["parts"].items()} == {
+    assert {name: part_summary["verdict"] for name, part_summary in summary["parts"].items()} == {
         "rigid": "dropped",
         "image_warp": "kept",
         "appearance": "kept",
@@ -333,9 +331,9 @@ def test_a_part_that_explains_hardly_anything_is_dropped_for_good():
         < summary["together"]
         < 1
     )
-    asked = 0
+    measurements = 0
     made.prune(errors)
-    assert asked == 0, "decided once"
+    assert measurements == 0, "decided once"
     again = make("composed", parts=parts)
     assert len(again.active_parts()) == 4
     again.load_state_dict(made.state_dict())
@@ -367,24 +365,24 @@ def test_a_part_that_explains_hardly_anything_is_dropped_for_good():
     for progress in torch.linspace(0, 0.99, 100).tolist():
         many.progress = progress
         many.prune(lambda: torch.tensor([1.0]))
-    assert [told["verdict"] for told in many.summary()["parts"].values()] == ["dropped"] * 4 + [
-        "not judged"
-    ], "what comes too late holds up nobody"
+    assert [part_summary["verdict"] for part_summary in many.summary()["parts"].values()] == [
+        "dropped"
+    ] * 4 + ["not judged"], "what comes too late holds up nobody"
     soon = make("composed", parts=["rigid", "blur"], starts=[0.25, 0.4])
     for progress, decided in ((0.46, False), (0.61, True)):
         soon.progress = progress
         soon.prune(lambda: torch.tensor([1.0]))
         assert (not soon.active_parts()) == decided, (
-            "all that have begun are judged together, when the last of them has learned for long enough"
+            "parts are pruned together, when the last active one has learned for long enough"
         )
     made = distortions.build(
         {"name": "composed", "prune_after": 0.0}, **SUPPLIED, multiview_consistent=True
     )
     made.prune(errors)
-    assert len(made.active_parts()) == 4 and asked == 0
+    assert len(made.active_parts()) == 4 and measurements == 0
     made = distortions.build({"name": "composed"}, **SUPPLIED, multiview_consistent=True)
     made.prune(errors)
-    assert not made.active_parts() and asked == 0, "the prior vouches for its frames"
+    assert not made.active_parts() and measurements == 0, "the prior is multi-view consistent"
     assert not list(made.groups()) and not any(
         parameter.requires_grad for parameter in made.parameters()
     )
@@ -394,7 +392,7 @@ def test_a_part_that_explains_hardly_anything_is_dropped_for_good():
     assert not any(parameter.requires_grad for parameter in made.parameters())
     made = make("composed", parts=parts)
     made.prune(lambda: torch.tensor([torch.nan, *[1 - 0.2 * len(made.active_parts())] * 3]))
-    assert len(made.active_parts()) == 4, "a frame that cannot be told decides nothing"
+    assert len(made.active_parts()) == 4, "an undecidable frame drops no part"
     made = make("composed", parts=parts)
     made.prune(
         lambda: torch.tensor(
@@ -435,8 +433,8 @@ def test_a_part_that_does_not_act_has_no_gradient_to_be_averaged():
 
 
 @torch.no_grad()
-def test_what_a_frame_gets_wrong_is_told_apart():
-    """Frames that a distortion itself made, so that it explains all: each cause alone, then all at once."""
+def test_causes_of_a_frames_errors_are_separated():
+    """Frames that a distortion made and can explain: each cause alone, then all together."""
     renderer, scene = renderers.build({"name": "reference"}, device=torch.device("cpu")), crowd()
     for wrong in (
         ("camera",),
@@ -494,7 +492,7 @@ def test_a_wrong_composition_names_the_value_and_the_choices(settings, words):
         make("composed", **settings)
 
 
-def test_a_part_that_would_never_begin_and_one_without_rates_are_named(monkeypatch):
+def test_errors_name_parts_without_start_or_learning_rates(monkeypatch):
     class Rateless(Distortion):
         def __init__(self, *, num_views: int) -> None:
             super().__init__()
@@ -506,13 +504,16 @@ def test_a_part_that_would_never_begin_and_one_without_rates_are_named(monkeypat
     monkeypatch.setattr(distortions, "build", lambda settings, **supplied: Rateless(num_views=2))
     with pytest.raises(
         ComponentError,
-        match="'mine' has no learning rates .*'learning_rate'.*; set learning_rate, or override groups",
+        match=(
+            "'mine' has no learning rates .*'learning_rate'.*; set learning_rate, or "
+            "override groups"
+        ),
     ):
         validate_settings({"name": "mine"}, CAMERA)
 
 
 @pytest.mark.slow
-def test_the_canonical_scene_is_better_for_knowing_what_frames_get_wrong():
+def test_distortion_model_improves_the_canonical_scene():
     """The experiment itself, tiny: identity < composed where frames are wrong."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
     import distortion as experiment
@@ -523,7 +524,7 @@ def test_the_canonical_scene_is_better_for_knowing_what_frames_get_wrong():
 
     store_schemas()
     world = ray_cast_world("room", (96, 72), frames=2)
-    spoiled = corrupt_world(world, dict.fromkeys(CORRUPTION_KINDS, 2.0), 0)
+    corrupted = corrupt_world(world, dict.fromkeys(CORRUPTION_KINDS, 2.0), 0)
     renderer = renderers.build({"name": "numba"}, device=torch.device("cpu"))
     found = {}
     for module in ("identity", "composed", experiment.TOLD):
@@ -531,7 +532,7 @@ def test_the_canonical_scene_is_better_for_knowing_what_frames_get_wrong():
         with initialize_config_module("lift.configs", version_base="1.3"):
             config = compose("lift", [*experiment.SETTINGS, *small, *experiment.MODULES[module]])
         found[module], *_ = experiment.trial(
-            world, spoiled, config, renderer, 0, told=module == experiment.TOLD
+            world, corrupted, config, renderer, 0, told=module == experiment.TOLD
         )
     assert found["composed"]["psnr"] > found["identity"]["psnr"] + 1.0
     assert found[experiment.TOLD]["psnr"] > found["composed"]["psnr"] + 1.0
@@ -553,7 +554,7 @@ def test_the_canonical_scene_is_better_for_knowing_what_frames_get_wrong():
 
 
 @pytest.mark.slow
-def test_the_experiment_in_several_processes_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
+def test_experiment_resumes_in_several_processes(tmp_path, monkeypatch, capsys):
     to, small = (
         tmp_path / "r.json",
         ["fit.steps=20", "fit.initial_gaussians=300", "fit.max_gaussians=400"],
@@ -619,9 +620,7 @@ def test_the_experiment_in_several_processes_goes_on_where_it_was(tmp_path, monk
     )
     monkeypatch.setattr(sys, "argv", ["distortion.py", "--show", "--to", str(own)])
     experiment.main()
-    assert "| distortion=rigid |" in capsys.readouterr().out, (
-        "all there is, if nothing is asked for"
-    )
+    assert "| distortion=rigid |" in capsys.readouterr().out, "all choices by default"
     monkeypatch.setattr(sys, "argv", [*command, "--show", "distortion=blur"])
     with pytest.raises(SystemExit):
         experiment.main()

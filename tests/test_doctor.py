@@ -95,7 +95,7 @@ def test_every_trial_is_python(name):
 
 
 @pytest.mark.slow
-def test_it_tells_an_empty_cache_from_a_full_one(tmp_path):
+def test_doctor_distinguishes_empty_and_full_cache(tmp_path):
     ask = "from lift.runtime import compile_ahead; print(compile_ahead.fit_loops_cached())"
     compile_ahead.compile_fit_loops()
     for variables, expected in (

@@ -1,4 +1,7 @@
-"""Scenes lifted from one view and measured by the others: which views, how they are aligned, what of them the input shows, and what comes of it in tables."""
+"""Evaluation of scenes that are lifted from one view and compared with the others.
+
+The tests cover the choice of views, alignment, visible regions and tables.
+"""
 
 import json
 import math
@@ -19,7 +22,6 @@ from lift.camera_paths import orbit_cameras
 from lift.config import Protocol
 from lift.evaluation import evaluate as evaluation
 from lift.evaluation import metrics
-from lift.evaluation.datasets import CalibratedCapture, ray_cast
 from lift.evaluation.alignment import (
     SCALE_FACTORS,
     align_to_input,
@@ -29,6 +31,7 @@ from lift.evaluation.alignment import (
     sweep_scale,
 )
 from lift.evaluation.case import crop_to_multiple
+from lift.evaluation.datasets import CalibratedCapture, ray_cast
 from lift.evaluation.measures import Measures
 from lift.evaluation.protocol import (
     rescale_depth,
@@ -37,7 +40,7 @@ from lift.evaluation.protocol import (
     triangulate_depth,
     visible_pixels,
 )
-from lift.evaluation.tables import stage_costs, mean_of, contact_rows, format_table
+from lift.evaluation.tables import contact_rows, format_table, mean_of, stage_costs
 from lift.geometry import pinhole, project, rotation_from_vector, transform_cameras, unproject
 from lift.runtime import session
 from lift.synthetic.scenes import render
@@ -49,7 +52,7 @@ SIZE = 192
 def room(
     similarity: tuple[float, torch.Tensor, torch.Tensor] | None = None, measured: bool = True
 ) -> CalibratedCapture:
-    """Nine views of the built-in room, in a world that a similarity has moved, with exact depth or with points."""
+    """Nine views of the built-in room in a transformed world, with exact depth or points."""
     camera = pinhole(SIZE, SIZE * 3 // 4, 0.9 * SIZE)
     start = render("room", camera)
     typical = float(start.depth.median())
@@ -91,46 +94,55 @@ def room(
 MOVED = (2.5, rotation_from_vector(torch.tensor([0.4, -0.8, 0.3])), torch.tensor([3.0, -1.0, 7.0]))
 
 
-def asked(**settings) -> OmegaConf:
+def protocol_settings(**settings) -> OmegaConf:
     return OmegaConf.merge(OmegaConf.structured(Protocol), settings)
 
 
-def test_the_input_and_the_targets_are_chosen_by_rule_by_name_and_by_a_file(tmp_path):
+def test_input_and_targets_follow_rule_name_or_file(tmp_path):
     capture = replace(room(), folder=tmp_path)
     middle = (capture.cameras.centers - capture.cameras.centers.mean(0)).norm(dim=-1).argmin()
-    first, others = select_views(capture, asked())
+    first, others = select_views(capture, protocol_settings())
     assert first == int(middle) and others == [view for view in range(9) if view != first]
-    assert select_views(capture, asked(input="first", targets="every_8")) == (0, [8])
+    assert select_views(capture, protocol_settings(input="first", targets="every_8")) == (0, [8])
     assert (
-        select_views(capture, asked(input="003.png"))[0]
-        == select_views(capture, asked(input="003"))[0]
-        == select_views(capture, asked(input="3"))[0]
+        select_views(capture, protocol_settings(input="003.png"))[0]
+        == select_views(capture, protocol_settings(input="003"))[0]
+        == select_views(capture, protocol_settings(input="3"))[0]
         == 3
     )
-    assert select_views(capture, asked(input="first", max_targets=3)) == (0, [1, 5, 8])
-    assert select_views(capture, asked(input="first", targets="every_3")) == (0, [3, 6])
+    assert select_views(capture, protocol_settings(input="first", max_targets=3)) == (0, [1, 5, 8])
+    assert select_views(capture, protocol_settings(input="first", targets="every_3")) == (0, [3, 6])
     named = replace(capture, views=tuple(f"images/{view}" for view in capture.views))
     assert (
-        select_views(named, asked(input="003.png"))[0]
-        == select_views(named, asked(input="images/003.png"))[0]
+        select_views(named, protocol_settings(input="003.png"))[0]
+        == select_views(named, protocol_settings(input="images/003.png"))[0]
         == 3
     )
     (tmp_path / "split.json").write_text(json.dumps({"train_ids": [2], "test_ids": [5, 7]}))
-    assert select_views(capture, asked(targets="split.json")) == (2, [5, 7])
+    assert select_views(capture, protocol_settings(targets="split.json")) == (2, [5, 7])
     (tmp_path / "named.json").write_text(
         json.dumps({"room": {"input": "001.png", "targets": ["008.png", "001.png"]}})
     )
-    assert select_views(capture, asked(targets=str(tmp_path / "named.json"))) == (1, [8])
+    assert select_views(capture, protocol_settings(targets=str(tmp_path / "named.json"))) == (
+        1,
+        [8],
+    )
     (tmp_path / "bad.json").write_text("[1, 2")
     (tmp_path / "two.json").write_text(json.dumps({"train_ids": [2, 3], "test_ids": [5]}))
     for settings, says in (
         (
             {"input": "009.png"},
-            "protocol.input is '009.png', no view of room; choose middle, first, 0 to 8, or one of 000.png",
+            (
+                "protocol.input is '009.png', no view of room; choose middle, first, 0 "
+                "to 8, or one of 000.png"
+            ),
         ),
         (
             {"targets": "none.json"},
-            "protocol.targets is 'none.json'; choose all, every_N, or a JSON file; there is none at .*",
+            (
+                "protocol.targets is 'none.json'; choose all, every_N, or a JSON file; "
+                "there is none at .*"
+            ),
         ),
         ({"targets": "bad.json"}, "bad.json is no split"),
         ({"targets": "two.json"}, "names 2 input views of room"),
@@ -141,7 +153,7 @@ def test_the_input_and_the_targets_are_chosen_by_rule_by_name_and_by_a_file(tmp_
     ):
         (tmp_path / "own.json").write_text(json.dumps({"targets": [0]}))
         with pytest.raises((ValueError, FileNotFoundError), match=says):
-            select_views(capture, asked(**settings))
+            select_views(capture, protocol_settings(**settings))
 
 
 @pytest.mark.parametrize("measured", [True, False])
@@ -155,13 +167,13 @@ def test_one_scale_brings_a_lifted_scene_to_the_true_cameras(measured):
     assert (known > 0).float().mean() > (0.99 if measured else 0.005)
     scale = median_scale(lifted, known)
     assert scale == pytest.approx(0.4 / 2.5, rel=1e-3 if measured else 0.02)
-    placed = align_to_input(camera, scale)(capture.cameras)
+    aligned = align_to_input(camera, scale)(capture.cameras)
     truth = room().cameras
     assert torch.allclose(
-        placed.world_to_camera[:, :3, :3], truth.world_to_camera[:, :3, :3], atol=1e-5
+        aligned.world_to_camera[:, :3, :3], truth.world_to_camera[:, :3, :3], atol=1e-5
     )
     assert torch.allclose(
-        placed.centers,
+        aligned.centers,
         0.4 * truth.centers,
         atol=0.02 * 0.4 * float(truth.centers.norm(dim=-1).max()),
     )
@@ -169,12 +181,15 @@ def test_one_scale_brings_a_lifted_scene_to_the_true_cameras(measured):
     check_alignment("sweep", torch.zeros_like(known), "room")
     with pytest.raises(
         ValueError,
-        match="protocol.align is median_depth, but nothing is known of the depth of room: .*; choose sweep, similarity or none",
+        match=(
+            "protocol.align is median_depth, but nothing is known of the depth of room: "
+            ".*; choose sweep, similarity or none"
+        ),
     ):
         check_alignment("median_depth", torch.zeros_like(known), "room")
 
 
-def test_the_nearest_of_points_in_a_pixel_is_its_depth_whatever_the_threads():
+def test_nearest_point_gives_the_depth_with_any_threads():
     camera = pinhole(64, 64, 60.0)
     z = 1 + 9 * torch.rand(100_000)
     places = torch.stack(
@@ -206,12 +221,14 @@ def test_the_nearest_of_points_in_a_pixel_is_its_depth_whatever_the_threads():
 
 
 @pytest.mark.slow
-def test_a_similarity_is_found_from_where_matches_place_the_views():
+def test_similarity_is_estimated_from_matched_views():
     capture = room(MOVED)
     camera = crop_to_multiple(capture.inner_camera(0, SIZE))
     start = replace(camera, world_to_camera=torch.eye(4)[None])
     true = render("room", start)
-    images = [capture.load_view(view, capture.inner_camera(view, SIZE)).images[0] for view in range(1, 9)]
+    images = [
+        capture.load_view(view, capture.inner_camera(view, SIZE)).images[0] for view in range(1, 9)
+    ]
     # The input's camera of the dataset is wrong: only a similarity can tell.
     turned = transform_cameras(
         camera, 1.0, rotation_from_vector(torch.tensor([0.0, 0.05, 0.0])), torch.zeros(3)
@@ -224,9 +241,9 @@ def test_a_similarity_is_found_from_where_matches_place_the_views():
         0.4 * true.depth[0],
         turned,
     )
-    placed, truth = found(capture.cameras), room().cameras
+    aligned, truth = found(capture.cameras), room().cameras
     assert found.scale == pytest.approx(0.4 / 2.5, rel=0.02) and found.details["registered"] >= 7
-    off = (placed.centers - 0.4 * truth.centers).norm(dim=-1) / (0.4 * float(true.depth.median()))
+    off = (aligned.centers - 0.4 * truth.centers).norm(dim=-1) / (0.4 * float(true.depth.median()))
     assert off.max() < 0.02 and found.details["position"] < 0.01 and found.details["rotation"] < 0.5
     with pytest.raises(
         ValueError,
@@ -243,7 +260,7 @@ def test_a_similarity_is_found_from_where_matches_place_the_views():
 
 
 @pytest.mark.slow
-def test_without_points_matches_with_other_views_tell_the_inputs_depth():
+def test_matches_give_the_input_depth_without_points():
     capture = room(MOVED)
     camera, others = (
         crop_to_multiple(capture.inner_camera(0, SIZE)),
@@ -276,7 +293,7 @@ def test_a_sweep_takes_the_best_factor():
     )
 
 
-def test_what_the_input_shows_of_a_view_is_what_its_surface_covers():
+def test_visible_region_is_what_the_input_surface_covers():
     capture = room(MOVED)
     camera, targets = crop_to_multiple(capture.inner_camera(0, SIZE)), capture.cameras
     targets = Cameras.cat([capture.inner_camera(view, SIZE) for view in range(9)])
@@ -305,10 +322,12 @@ def test_what_the_input_shows_of_a_view_is_what_its_surface_covers():
     assert min(agree) > 0.93, agree
 
 
-def test_a_reference_is_scaled_to_the_datasets_depth_or_through_the_lifted_scenes():
+def test_reference_depth_is_scaled_to_dataset_or_scene():
     guess = Depth(torch.rand(20, 20) + 1, torch.ones(20, 20, dtype=torch.bool), "scale")
     known = (3 * guess.depth) * (torch.rand(20, 20) > 0.9)
-    assert torch.allclose(rescale_depth(guess, known, torch.zeros(20, 20), 1.0).depth, 3 * guess.depth)
+    assert torch.allclose(
+        rescale_depth(guess, known, torch.zeros(20, 20), 1.0).depth, 3 * guess.depth
+    )
     lifted = 0.5 * guess.depth  # by a lifted scene whose lengths are a quarter of the dataset's
     assert torch.allclose(
         rescale_depth(guess, torch.zeros(20, 20), lifted, 0.25).depth, 2 * guess.depth
@@ -350,7 +369,7 @@ def row(scene: str, seed: int, psnr: list[float], far: list[float]) -> dict:
     }
 
 
-def test_a_table_averages_views_then_scenes_then_seeds_and_tells_distances_apart():
+def test_table_averages_views_then_scenes_then_seeds():
     rows = [
         row("a", 0, [20.0, 10.0], [0.05, 0.3]),
         row("b", 0, [30.0], [0.05]),
@@ -400,7 +419,7 @@ def test_stages_are_summed_by_name():
     }
 
 
-def test_a_view_of_another_shape_is_enlarged_until_it_covers_the_inputs():
+def test_view_of_another_aspect_covers_the_input_shape():
     wide, tall = pinhole(100, 75, 90.0), pinhole(75, 100, 90.0)
     like = crop_to_multiple(wide)
     assert (
@@ -437,9 +456,7 @@ def test_a_sheet_shows_input_truth_render_error_and_what_is_seen():
     assert all(bool((made[60 * k : 60 * k + 16] < 0.5).any()) for k in range(3)), "titles"
 
 
-def test_weights_that_are_not_there_are_an_error_where_a_folder_is_named_and_else_a_note(
-    tmp_path, monkeypatch
-):
+def test_missing_weights_raise_only_for_an_explicit_folder(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="LPIPS's weights"):
         Measures.load(str(tmp_path))
 
@@ -453,7 +470,11 @@ def test_weights_that_are_not_there_are_an_error_where_a_folder_is_named_and_els
     values = measures(a, b, torch.zeros(40, 40, dtype=torch.bool))
     assert (
         values["psnr"] == metrics.psnr(a, b)
-        and values["lpips"] is values["dists"] is values["psnr_visible"] is values["ssim_visible"] is None
+        and values["lpips"]
+        is values["dists"]
+        is values["psnr_visible"]
+        is values["ssim_visible"]
+        is None
         and values["visible"] == 0
     )
 
@@ -504,7 +525,7 @@ def figures_of(folder: Path) -> tuple[str, list]:
 
 
 @pytest.mark.slow
-def test_two_scenes_are_evaluated_and_a_killed_evaluation_goes_on_to_the_same_table(tmp_path):
+def test_killed_evaluation_resumes_to_the_same_table(tmp_path):
     (tmp_path / "looks.py").write_text(LOOKS)
     env = os.environ | {"PYTHONUNBUFFERED": "1"}
     seen = {
@@ -574,7 +595,7 @@ def test_two_scenes_are_evaluated_and_a_killed_evaluation_goes_on_to_the_same_ta
             and one["alignment"]["scale"] == pytest.approx(1, abs=0.1)
         )
         assert one["cameras"]["rotation"] < 1e-3 and one["cameras"]["position"] < 1e-4, (
-            "a generator without mistakes"
+            "a generator without corruptions"
         )
         assert (tmp_path / f"whole/eval/table/{one['scene']}-0.png").is_file() and {
             "depth",
@@ -583,9 +604,7 @@ def test_two_scenes_are_evaluated_and_a_killed_evaluation_goes_on_to_the_same_ta
 
 
 @pytest.mark.slow
-def test_figures_are_found_again_only_while_nothing_of_them_has_changed(
-    tmp_path, monkeypatch, capsys
-):
+def test_cached_results_are_reused_only_if_unchanged(tmp_path, monkeypatch, capsys):
     made = []
     lifted = evaluation.run
     monkeypatch.setattr(evaluation, "run", lambda *given: made.append(given) or lifted(*given))
@@ -622,7 +641,9 @@ def test_figures_are_found_again_only_while_nothing_of_them_has_changed(
     whole = json.loads((folder / "plain-0.json").read_text())
     for broken in ('{"key": "ab', "[1]", json.dumps({"key": whole["key"]})):
         (folder / "plain-0.json").write_text(broken)
-        assert again("protocol.align=sweep") == sweep_table and len(made) == 1, "half a file is none"
+        assert again("protocol.align=sweep") == sweep_table and len(made) == 1, (
+            "half a file is none"
+        )
     (folder / "plain-0.png").unlink()
     assert (
         again("protocol.align=sweep") == sweep_table
@@ -659,7 +680,7 @@ def test_figures_are_found_again_only_while_nothing_of_them_has_changed(
     assert "plain-0 failed: there is no alexnet_features.pth" in capsys.readouterr().err
 
 
-def test_wrong_arguments_are_one_line_that_says_what_to_choose(capsys, tmp_path):
+def test_wrong_arguments_give_one_line_with_choices(capsys, tmp_path):
     for arguments, says in (
         (["photo.jpg"], "'photo.jpg' is no setting; lift eval takes dataset=NAME"),
         (["image=coffee"], "the dataset has the pictures"),
@@ -704,5 +725,5 @@ def test_wrong_arguments_are_one_line_that_says_what_to_choose(capsys, tmp_path)
         (["dataset=folder", f"dataset.path={tmp_path / 'none'}"], str(tmp_path / "none")),
     ):
         assert cli.main(["eval", *arguments]) == 2
-        told = capsys.readouterr().err
-        assert says in told and told.count("\n") == 1, (arguments, told)
+        message = capsys.readouterr().err
+        assert says in message and message.count("\n") == 1, (arguments, message)

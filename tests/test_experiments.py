@@ -1,4 +1,4 @@
-"""Experiments on what ships with the package, on made-up cases: the photographs that they are for are not here."""
+"""Experiments on synthetic cases. The photographs of the real experiments are not here."""
 
 import itertools
 import json
@@ -37,7 +37,10 @@ class Nearness(LPIPS):
 
 
 def card(shift: float) -> tuple[np.ndarray, np.ndarray]:
-    """A red card at depth 2 before a wall at 4 that gets greener to the right, from a camera `shift` further right; 100 pixels are a focal length."""
+    """A red card at depth 2 in front of a wall at depth 4, from a camera `shift` to the right.
+
+    The wall gets greener to the right. The focal length is 100 pixels.
+    """
     x = np.broadcast_to((np.arange(120) + 0.5 - 60) / 100, (80, 120))
     y = np.broadcast_to(((np.arange(80) + 0.5 - 40) / 100)[:, None], (80, 120))
     near = (np.abs(2 * x + shift) < 0.4) & (np.abs(2 * y) < 0.4)
@@ -47,7 +50,7 @@ def card(shift: float) -> tuple[np.ndarray, np.ndarray]:
     ), np.where(near, 2.0, 4.0).astype(np.float32)
 
 
-def test_what_is_asked_of_fillings_is_what_the_other_photograph_alone_shows(monkeypatch):
+def test_fill_targets_are_visible_only_in_the_other_photograph(monkeypatch):
     (first, depth), (second, there_depth) = card(0.0), card(0.2)
     intrinsics, there = np.array([[100.0, 0, 60], [0, 100, 40], [0, 0, 1]]), np.eye(4)
     there[0, 3] = -0.2
@@ -88,7 +91,7 @@ def called(name: str, monkeypatch) -> tuple:
 def test_every_setting_of_an_ablation_composes(name, monkeypatch):
     _, settings, data, remains, to = called(name, monkeypatch)
     assert {*to, *to.values()} <= settings.keys()
-    assert "python experiments/" in remains, "it says how to measure what is missing"
+    assert "python experiments/" in remains, "it names the command that measures the missing rows"
     store_schemas()
     given = re.findall(r"`python experiments/\w+\.py(?: --only \"[^\"]*\")? ([^`]*)`", remains)
     more = [[], *(line.split() for line in given)]
@@ -164,7 +167,7 @@ def evaluated(scores: dict[str, float]) -> Callable[[list[str]], int]:
     return main
 
 
-def test_a_difference_is_of_pairs_and_its_error_knows_scenes_and_seeds():
+def test_paired_difference_has_error_over_scenes_and_seeds():
     def rows(values: dict[tuple[str, int], float]) -> list[dict]:
         views = {
             scene: [{key: None for key in MEASURES} | {"psnr": value, "distance": 0.1}]
@@ -190,7 +193,7 @@ def test_a_difference_is_of_pairs_and_its_error_knows_scenes_and_seeds():
     assert ablation.difference(rows({("c", 0): 21.0}), base) == "-"
 
 
-def test_an_ablation_is_a_table_of_all_its_settings_beside_the_first(tmp_path, monkeypatch, capsys):
+def test_ablation_table_compares_settings_with_the_first(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ablation.cli, "main", evaluated({"fit.steps=1": 20.0, "fit.steps=2": 21.5}))
     monkeypatch.setattr(
         sys,
@@ -216,8 +219,8 @@ def test_an_ablation_is_a_table_of_all_its_settings_beside_the_first(tmp_path, m
         and "by `python experiments/method.py --seeds 0,1 seed_free=1`" in text
     )
     assert (
-        "| settings | PSNR | visible | rotation | position | s | PSNR 0 to 0.1 | PSNR from 0.1 | difference in PSNR |"
-        in text
+        "| settings | PSNR | visible | rotation | position | s "
+        "| PSNR 0 to 0.1 | PSNR from 0.1 | difference in PSNR |" in text
     )
     assert "; 5 steps. Measured on an abacus;" in text
     # Two scenes 10 dB apart, seeds 1 dB apart, views 1.8 dB apart.

@@ -82,7 +82,7 @@ def test_requested_cameras_are_those_of_the_listed_frames(tmp_path):
     assert cameras.intrinsics[0, :2].tolist() == [[50.0, 0, 50], [0, pytest.approx(54.0), 30]]
 
 
-def test_medians_tell_frames_from_tracks():
+def test_medians_separate_frames_from_tracks():
     generator = torch.Generator().manual_seed(0)
     frame = torch.arange(6).repeat_interleave(40)
     point = torch.arange(40).repeat(6)
@@ -96,7 +96,7 @@ def test_medians_tell_frames_from_tracks():
     torch.testing.assert_close(found.float(), effect, atol=1e-3, rtol=0)
 
 
-def test_a_smooth_field_is_told_from_noise_and_outliers():
+def test_smooth_field_is_separated_from_noise_and_outliers():
     generator = torch.Generator().manual_seed(0)
     pixel = torch.rand(400, 2, generator=generator).double() * torch.tensor([192.0, 144.0])
     true = torch.stack([(pixel[:, 0] / 60).cos(), (pixel[:, 1] / 70).sin()], -1)
@@ -199,7 +199,7 @@ def test_an_error_that_is_a_bug_is_not_kept(tmp_path):
     assert not (tmp_path / "step.json").exists()
 
 
-def test_results_say_what_they_were_made_on(tmp_path):
+def test_results_record_their_machine(tmp_path):
     table = measuring.markdown(["a", "b"], [[1.234, None], ["x", math.nan]])
     assert table.splitlines()[2:] == ["| 1.23 | - |", "| x | - |"]
     row = measuring.load_or_compute(tmp_path / "step.json", lambda: {"a": 1})
@@ -268,7 +268,7 @@ def test_scenes_of_photographs_have_cameras_and_points(shared, name):
     assert len(points) > 500 and 0 <= float(points.colors.min()) <= float(points.colors.max()) <= 1
 
 
-def test_sizes_of_mistakes_are_the_measured_ones():
+def test_corruption_sizes_are_the_measured_ones():
     file = Path(__file__).parents[1] / "benchmarks" / "results" / "generator-errors.json"
     records = json.loads(file.read_text())["rows"]
     for name, size in generator_errors.benchmark_sizes(records).items():

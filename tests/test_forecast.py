@@ -1,4 +1,4 @@
-"""`lift run --plan` says what a run would do, and does nothing."""
+"""`lift run --plan` predicts a run and writes nothing."""
 
 import itertools
 import json
@@ -9,7 +9,7 @@ import pytest
 from tests.test_registry import lift
 
 
-def test_a_plan_names_stages_components_licences_memory_and_time_and_makes_nothing(tmp_path):
+def test_dry_run_lists_stages_and_costs_and_writes_nothing(tmp_path):
     done = lift(
         "run",
         "image=coffee",
@@ -42,18 +42,23 @@ def test_memory_is_of_the_clips_that_are_made_together(tmp_path):
     from lift.runtime.dry_run import dry_run
 
     store_schemas()
-    said = {}
+    reports = {}
     for name, batch_size in itertools.product(("svd", "vace"), (1, 3)):
         with initialize_config_module("lift.configs", version_base="1.3"):
             config = compose(
                 "lift",
-                ["image=room", f"prior={name}", f"prior.batch_size={batch_size}", f"output={tmp_path}"],
+                [
+                    "image=room",
+                    f"prior={name}",
+                    f"prior.batch_size={batch_size}",
+                    f"output={tmp_path}",
+                ],
             )
-        said[name, batch_size] = float(
+        reports[name, batch_size] = float(
             re.search(r"about (\d+) GiB of GPU memory", dry_run(config))[1]
         )
-    assert said["svd", 3] > said["svd", 1] + 2 and said["vace", 3] == said["vace", 1], (
-        "vace's pipeline makes one a call, whatever is asked"
+    assert reports["svd", 3] > reports["svd", 1] + 2 and reports["vace", 3] == reports["vace", 1], (
+        "vace's pipeline always makes one clip a call"
     )
 
 
@@ -90,7 +95,7 @@ def test_times_are_those_of_earlier_runs_of_the_same_components(tmp_path):
 
 
 @pytest.mark.slow
-def test_settings_with_which_it_would_not_start_are_said(tmp_path):
+def test_dry_run_reports_invalid_settings(tmp_path):
     for setting, message in (
         ("prior.num_inference_steps=0", "prior.num_inference_steps is 0; choose 1"),
         ("prior.frames=1", "prior.frames is 1"),
@@ -100,7 +105,7 @@ def test_settings_with_which_it_would_not_start_are_said(tmp_path):
         assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
 
 
-def test_what_is_not_installed_is_said(tmp_path, monkeypatch):
+def test_dry_run_reports_missing_packages(tmp_path, monkeypatch):
     from lift import registry
 
     monkeypatch.setattr(
@@ -118,7 +123,7 @@ def test_what_is_not_installed_is_said(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_every_experiment_says_what_it_would_do(tmp_path):
+def test_every_experiment_has_a_dry_run(tmp_path):
     """The published method by its parts, among them."""
     from importlib.resources import files
 
@@ -128,18 +133,19 @@ def test_every_experiment_says_what_it_would_do(tmp_path):
     from lift.runtime.dry_run import dry_run
 
     store_schemas()
-    said = {}
+    reports = {}
     for path in sorted((files("lift.configs") / "experiment").iterdir()):
         name = path.name.removesuffix(".yaml")
         with initialize_config_module("lift.configs", version_base="1.3"):
             config = compose("lift", [f"experiment={name}", "image=room", f"output={tmp_path}"])
         validate_config(config)
-        said[name] = dry_run(config)
+        reports[name] = dry_run(config)
         assert all(
-            f"\n{stage}" in said[name] for stage in ("depth", "plan", "clip", "reconstruct", "fit")
+            f"\n{stage}" in reports[name]
+            for stage in ("depth", "plan", "clip", "reconstruct", "fit")
         )
-    assert {"laptop", "liftimage3d", "quality"} <= set(said)
-    published = said["liftimage3d"]
+    assert {"laptop", "liftimage3d", "quality"} <= set(reports)
+    published = reports["liftimage3d"]
     for part in (
         "motionctrl, stabilityai/stable-video-diffusion-img2vid (",
         "16 clips, 241 frames",
@@ -150,6 +156,6 @@ def test_every_experiment_says_what_it_would_do(tmp_path):
     ):
         assert part in published, part
     assert (
-        "viewcrafter, Drexubery/ViewCrafter_25 (Apache-2.0)" in said["quality"]
-        and "warp (Apache-2.0)" in said["laptop"]
+        "viewcrafter, Drexubery/ViewCrafter_25 (Apache-2.0)" in reports["quality"]
+        and "warp (Apache-2.0)" in reports["laptop"]
     )

@@ -1,4 +1,4 @@
-"""Camera paths come back from every format, and mean the same to the programs that the formats belong to."""
+"""Round trips of camera paths in every format, and what the formats mean elsewhere."""
 
 import json
 import math
@@ -67,7 +67,7 @@ def test_transforms_round_trip_and_axes(tmp_path):
 
 
 def test_transforms_of_other_programs(tmp_path):
-    """Intrinsics for all frames at once, as nerfstudio writes them; a field of view, as NeRF's synthetic scenes do."""
+    """Shared intrinsics as nerfstudio writes them, and a field of view as in NeRF synthetic."""
     frames = [{"file_path": "a", "transform_matrix": np.eye(4).tolist()}]
     (tmp_path / "a.json").write_text(
         json.dumps({"w": 100, "h": 50, "fl_x": 80, "cx": 49, "k1": 0.1, "frames": frames})

@@ -104,7 +104,10 @@ def test_every_nth_picture_is_held_out_but_not_the_input(tmp_path):
     [
         (
             {"input": "view_9.png"},
-            "input is 'view_9.png'; choose a frame's name, such as 'view_0.png', or its index from 0 to 3",
+            (
+                "input is 'view_9.png'; choose a frame's name, such as 'view_0.png', or "
+                "its index from 0 to 3"
+            ),
         ),
         (
             {"input": "1", "stride": 2},
@@ -223,7 +226,7 @@ def test_one_picture_is_no_capture(tmp_path):
     assert is_capture(str(gif)) and greys(load(str(gif))) == [1, 5, 9]
 
 
-def test_the_sharpest_frame_of_each_bin_is_chosen_and_kept_ones_stay():
+def test_sharpest_frame_of_each_bin_is_selected():
     sharpness = [1.0] * 40
     sharpness[3] = sharpness[14] = sharpness[26] = sharpness[37] = 2.0
     scores = FrameScores(tuple(sharpness), (0.0,) * 40)
@@ -253,7 +256,11 @@ def test_blur_and_motion_are_measured():
 def test_photographs_with_a_lens_and_cameras(shared):
     scene = shared / "data" / "llff_fern"
     capture = load(
-        str(scene / "images"), size=128, cameras=str(scene / "cameras.npz"), test_every=8, max_count=4
+        str(scene / "images"),
+        size=128,
+        cameras=str(scene / "cameras.npz"),
+        test_every=8,
+        max_count=4,
     )
     assert capture.trajectory.hint == "known" and "lens distortion undone" in capture.picture.notes
     assert capture.frames.images.shape == (4, 96, 128, 3)

@@ -64,7 +64,7 @@ def test_size_camera_and_field_of_view_follow(tmp_path):
 @pytest.mark.parametrize("size", [(741, 500), (403, 299), (299, 403), (1000, 77), (65, 64)])
 @pytest.mark.parametrize("wanted", [64, 200, 250, 5000])
 def test_sides_are_multiples_of_eight_and_pixels_stay_square(tmp_path, size, wanted):
-    """A colour says where in the source a pixel was: the same zoom along both axes, and never an enlargement."""
+    """Colours encode source positions: both axes zoom alike and nothing is enlarged."""
     scene(*size).save(tmp_path / "a.png")
     picture = load_picture(str(tmp_path / "a.png"), wanted, 60.0)
     height, width = picture.frames.images.shape[1:3]
@@ -92,7 +92,8 @@ def test_calibrated_photo_keeps_its_calibration():
     k = picture.cameras.intrinsics[0]
     zoom = picture.cameras.width / 741
     assert picture.cameras.width == 368 and picture.cameras.height == 248
-    # the crop to blocks takes at most half a block on each side, centred: zoom is that of the tighter axis
+    # The centred crop to blocks removes at most half a block on each side.
+    # The zoom is that of the tighter axis.
     zoom = max(zoom, 248 / 500)
     assert float(k[0, 0]) == pytest.approx(focal * zoom, rel=1e-6)
     assert float(k[0, 2]) == pytest.approx((cx - 741 / 2) * zoom + 184, abs=1e-3)
@@ -135,7 +136,8 @@ def test_focal_length_from_exif(tmp_path):
         "assumed" in note for note in picture.notes
     )
 
-    # a sensor of 36 mm with 6000 pixels, the picture then halved and halved: 24 mm are 4000 of the sensor's pixels
+    # A sensor of 36 mm has 6000 pixels. The picture is then halved twice.
+    # 24 mm are 4000 pixels of the sensor.
     dense = tmp_path / "dense.jpg"
     tags = dict(
         FocalLength=24,
@@ -263,7 +265,10 @@ def test_very_small(tmp_path):
 
 
 def test_very_large(tmp_path):
-    """A JPEG beyond Pillow's own limit is reduced while it is decoded, without moving; a PNG of that size is refused in a line."""
+    """A JPEG above Pillow's limit is reduced while it is decoded, and keeps its content.
+
+    A PNG of that size raises an error of one line.
+    """
     edge = np.zeros((400, 16000), np.uint8)
     edge[:, 8000:] = 255
     Image.fromarray(edge).resize((16000, 13001), Image.Resampling.NEAREST).save(
@@ -284,7 +289,9 @@ def test_very_large(tmp_path):
 
     data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
     (tmp_path / "bomb.png").write_bytes(bytes(data))
-    with pytest.raises(ValueError, match="20000 x 20000 pixels are more than the limit of 200 million"):
+    with pytest.raises(
+        ValueError, match="20000 x 20000 pixels are more than the limit of 200 million"
+    ):
         load_picture(str(tmp_path / "bomb.png"), 128, 60.0)
 
 
@@ -321,7 +328,7 @@ def test_damaged_bytes_never_end_in_anything_but_a_line(tmp_path):
                 assert "\n" not in str(error)
 
 
-def test_unknown_name_says_what_there_is():
+def test_unknown_name_error_lists_choices():
     with pytest.raises(FileNotFoundError, match="image is 'cofee'.*coffee"):
         load_picture("cofee", 64, 60.0)
 

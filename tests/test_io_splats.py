@@ -1,4 +1,7 @@
-"""Gaussians survive their files: exactly in PLY, within stated tolerances in the lossy formats, with the axes each format promises."""
+"""Round trips of Gaussians: exact in PLY, within stated tolerances in lossy formats.
+
+Each format has the axes that it documents.
+"""
 
 import gzip
 import struct
@@ -101,7 +104,7 @@ def test_lossy_formats_lose_something(tmp_path):
 
 
 def test_spz_file_stores_y_up_z_back(tmp_path):
-    """Read with nothing but the format's specification: 24-bit fixed-point positions behind a header of 16 bytes."""
+    """Decode the file by the specification: 24-bit fixed-point positions, 16 bytes of header."""
     before = some(7, degree=0)
     export(before, tmp_path / "a.spz")
     raw = gzip.decompress((tmp_path / "a.spz").read_bytes())
@@ -164,7 +167,8 @@ def test_files_that_are_no_gaussians(tmp_path):
     with pytest.raises(ValueError, match="not a readable PLY"):
         read_ply(tmp_path / "junk.ply")
     (tmp_path / "points.ply").write_text(
-        "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n1 2 3\n"
+        "ply\nformat ascii 1.0\nelement vertex 1\n"
+        "property float x\nproperty float y\nproperty float z\nend_header\n1 2 3\n"
     )
     with pytest.raises(ValueError, match="holds no Gaussians: it lacks f_dc_0"):
         read_ply(tmp_path / "points.ply")

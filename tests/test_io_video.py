@@ -99,7 +99,7 @@ def test_pixels_become_square(tmp_path):
     assert tuple(read_frames(tmp_path / "a.mp4").images.shape) == (10, 48, 128, 3)
 
 
-def test_frames_are_turned_as_the_file_says(tmp_path):
+def test_frames_are_rotated_by_file_metadata(tmp_path):
     encoded(tmp_path / "a.mp4", "-pix_fmt", "yuv420p")
     command = [
         imageio_ffmpeg.get_ffmpeg_exe(),

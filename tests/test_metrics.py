@@ -1,4 +1,4 @@
-"""Numbers that say how right pictures, depths and cameras are, against the same worked out another way."""
+"""Metrics of pictures, depths and cameras, compared with independent computations."""
 
 import math
 from dataclasses import replace
@@ -85,7 +85,7 @@ def test_psnr_of_a_mask_is_of_its_pixels():
 
 
 def similarity(a: torch.Tensor, b: torch.Tensor) -> np.ndarray:
-    """SSIM's map: Gaussian windows, 11 pixels wide, of standard deviation 1.5, mirrored at the border."""
+    """The SSIM map: Gaussian windows of 11 pixels, sigma 1.5, mirrored at the border."""
     x, y = (p.clamp(0, 1).double().numpy() for p in (a, b))
 
     def mean(values: np.ndarray) -> np.ndarray:
@@ -221,7 +221,7 @@ def test_errors_of_cameras_are_what_was_done_to_them():
     ] == pytest.approx(logs.max(), rel=1e-4)
 
 
-def test_cameras_that_cannot_be_compared_are_said():
+def test_incomparable_cameras_are_reported():
     truth = ring()
     with pytest.raises(ValueError, match="8 cameras of 64 x 48 pixels against 10 of 64 x 48"):
         camera_errors(truth[list(range(8))], truth, 1.0)
@@ -254,7 +254,7 @@ def dists(
     trunk: dict[str, torch.Tensor],
     weights: dict[str, torch.Tensor],
 ) -> float:
-    """DISTS as the paper has it, in double precision: convolutions as products of matrices, pooling pixel by pixel."""
+    """DISTS as in the paper, in double precision, with plain matrix products and pooling."""
 
     def layers(picture: torch.Tensor) -> list[torch.Tensor]:
         values = picture.double().clamp(0, 1).permute(2, 0, 1)
@@ -309,7 +309,7 @@ def dists(
     return 1 - similar / (alpha.sum() + beta.sum())
 
 
-def test_dists_is_what_the_paper_says():
+def test_dists_matches_the_paper():
     trunk, weights = vgg()
     net = DISTS(trunk, weights)
     a, b = pair(33, 46)
@@ -326,7 +326,7 @@ def test_dists_is_what_the_paper_says():
 
 
 def test_dists_weighs_means_by_alpha_and_covariances_by_beta():
-    """On the picture itself, where it can be said in a line."""
+    """Check the stage on the picture itself, where the formula is one line."""
     trunk, _ = vgg()
     a = 0.3 + 0.3 * pair()[0]
     x, only = a.double().numpy(), torch.zeros(1, 1475, 1, 1)
@@ -342,7 +342,7 @@ def test_dists_weighs_means_by_alpha_and_covariances_by_beta():
     assert DISTS(trunk, {"alpha": none, "beta": only})(a, a + 0.2) == pytest.approx(0, abs=1e-5)
 
 
-def test_dists_says_what_is_wrong(tmp_path):
+def test_dists_errors_name_the_cause(tmp_path):
     with pytest.raises(
         FileNotFoundError, match="no vgg16_features.pth in .*: vgg16_features.pth, dists_weights.pt"
     ):
@@ -439,7 +439,7 @@ def test_lpips_of_a_mask_is_of_its_pixels():
 
 
 def test_lpips_of_a_mask_is_the_published_one(shared):
-    """Against the mean of the map that the package lpips 0.1.4 gives with the same weights and `spatial=True`."""
+    """Compare with the mean map of the package lpips 0.1.4, same weights, `spatial=True`."""
     net = LPIPS.load(shared / "weights" / "lpips_backbones")
     picture, mask = drawn(), torch.zeros(64, 96, dtype=torch.bool)
     mask[:40, 31:] = True

@@ -79,7 +79,7 @@ def test_a_run_leaves_everything(finished):
     )
     assert {part["verdict"] for part in metrics["distortion"]["parts"].values()} == {
         "not needed"
-    }, "warp vouches for its frames"
+    }, "warp is multi-view consistent"
     assert "are multi-view consistent" in " ".join(
         json.loads((finished / "provenance.json").read_text())["notes"]
     )
@@ -118,9 +118,7 @@ def test_a_run_leaves_everything(finished):
     assert "<html" in (finished / "report.html").read_text()
 
 
-def test_a_package_that_a_later_stage_needs_is_missed_before_anything_is_made(
-    tmp_path, monkeypatch
-):
+def test_missing_package_is_reported_before_any_stage(tmp_path, monkeypatch):
     from lift.config import store_schemas
     from lift.registry import Entry
 
@@ -137,7 +135,7 @@ def test_a_package_that_a_later_stage_needs_is_missed_before_anything_is_made(
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_wrong_settings_of_the_pose_stage_are_missed_before_frames_are_made(tmp_path):
+def test_wrong_pose_settings_are_reported_before_frames(tmp_path):
     done = lift(
         "run",
         "image=coffee",
@@ -156,7 +154,7 @@ def test_wrong_settings_of_the_pose_stage_are_missed_before_frames_are_made(tmp_
 
 
 @pytest.mark.slow
-def test_what_poses_warn_of_is_kept_with_the_result_and_said_again(tmp_path):
+def test_pose_warnings_are_cached_and_repeated(tmp_path):
     rng = torch.Generator().manual_seed(0)
     (tmp_path / "made").mkdir()
     for k in range(3):  # nothing in common
@@ -183,9 +181,7 @@ def test_what_poses_warn_of_is_kept_with_the_result_and_said_again(tmp_path):
     for _ in range(2):
         done = lift(*command, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        assert (
-            done.stderr.count("the planned cameras are used, because pose=matching failed") == 1
-        )
+        assert done.stderr.count("the planned cameras are used, because pose=matching failed") == 1
         folder = Path(done.stdout.strip().split("\n")[-1])
         assert any(
             "the planned cameras are used" in note
@@ -239,7 +235,7 @@ def test_another_distortion_makes_only_the_fit_anew(finished, tmp_path):
 
 
 @pytest.mark.slow
-def test_render_export_and_their_mistakes(finished, tmp_path):
+def test_render_export_and_their_errors(finished, tmp_path):
     done = here(
         "render",
         str(finished),
@@ -270,7 +266,7 @@ def test_render_export_and_their_mistakes(finished, tmp_path):
     )
 
 
-# A plugin that dies at a chosen point: a run of the program itself, with nothing in it that knows of tests.
+# A plugin that dies at a chosen point of an ordinary run of the program.
 SABOTAGE = """
 import os, signal
 from pathlib import Path
@@ -278,7 +274,8 @@ from lift.runtime import cache
 from lift.training import fit
 
 stage, log = os.environ.get("DIE_IN"), os.environ["LOG"]
-draft, finish, keep = cache.Store._draft, cache.Store._finish, fit.CheckpointCallback.on_train_epoch_end
+draft, finish = cache.Store._draft, cache.Store._finish
+keep = fit.CheckpointCallback.on_train_epoch_end
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -287,17 +284,18 @@ def _draft(self, final, resumable):
     Path(log).open("a").write(final.name + "\\n")
     return draft(self, final, resumable)
 
-def _finish(self, folder, final, name, *told):
+def _finish(self, folder, final, name, *args):
     if name == stage:
         die()
-    finish(self, folder, final, name, *told)
+    finish(self, folder, final, name, *args)
 
 def on_train_epoch_end(self, trainer, module):
     keep(self, trainer, module)
     if stage == "fit" and trainer.current_epoch == 1:
         die()
 
-cache.Store._draft, cache.Store._finish, fit.CheckpointCallback.on_train_epoch_end = _draft, _finish, on_train_epoch_end
+cache.Store._draft, cache.Store._finish = _draft, _finish
+fit.CheckpointCallback.on_train_epoch_end = on_train_epoch_end
 """
 
 
@@ -327,7 +325,7 @@ def started(folder: Path, **environment: str) -> subprocess.Popen:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX")
-def test_a_run_killed_in_a_stage_of_any_kind_is_completed_by_running_it_again(sabotage, finished):
+def test_run_killed_in_any_stage_is_resumed(sabotage, finished):
     for stage in (
         "plan",
         "clip",
@@ -350,14 +348,15 @@ def test_a_run_killed_in_a_stage_of_any_kind_is_completed_by_running_it_again(sa
         "reconstruct": 1,
         "fit": 2,
     }
-    # Killed and resumed, the fit is the one that was never interrupted: without export of other formats, the same scene bit for bit.
+    # The killed and resumed fit equals the uninterrupted one.
+    # Without export of other formats, the scenes are equal bit for bit.
     run = Path(out.strip().split("\n")[-1])
     assert (run / "gaussians.ply").read_bytes() == (finished / "gaussians.ply").read_bytes()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT is POSIX")
-def test_an_interrupted_run_says_how_to_go_on(sabotage):
+def test_interrupted_run_explains_how_to_resume(sabotage):
     process = started(sabotage, MORE="fit.steps=100000")
     for _ in range(600):
         if list((sabotage / "out" / "cache").glob(".fit-*.draft/checkpoint.ckpt")):
@@ -367,7 +366,8 @@ def test_an_interrupted_run_says_how_to_go_on(sabotage):
     try:
         _, err = process.communicate(timeout=60)
     finally:
-        process.kill()  # where it was told to ignore the interruption, as in a shell's background, it would take all the other tests' time
+        # A process that ignores SIGINT, as in a background shell, would block the other tests.
+        process.kill()
     assert (
         process.returncode == 130 and "run the same command again" in err and "Traceback" not in err
     )
@@ -410,7 +410,7 @@ FEW = (
 )
 
 
-def taken_views(folder: Path, count: int = 6) -> str:
+def write_views(folder: Path, count: int = 6) -> str:
     """PNG files of a ray-cast room from cameras in a row, and the file with their cameras."""
     from lift.io.image import save_image
     from lift.synthetic.scenes import render
@@ -428,8 +428,8 @@ def taken_views(folder: Path, count: int = 6) -> str:
     return str(folder / "transforms.json")
 
 
-def test_a_folder_with_cameras_becomes_a_scene_without_planner_and_prior(tmp_path):
-    cameras = taken_views(tmp_path)
+def test_folder_with_cameras_needs_no_planner_or_prior(tmp_path):
+    cameras = write_views(tmp_path)
     done = here(
         "run", "image=views", f"cameras={cameras}", *FEW, f"output={tmp_path}", cwd=tmp_path
     )
@@ -460,8 +460,8 @@ def test_a_folder_with_cameras_becomes_a_scene_without_planner_and_prior(tmp_pat
     )
 
 
-def test_what_a_capture_run_would_do_is_said(tmp_path):
-    taken_views(tmp_path, 4)
+def test_dry_run_of_a_capture_lists_its_stages(tmp_path):
+    write_views(tmp_path, 4)
     done = here(
         "run",
         "image=[views/0.png,views/1.png,views/3.png]",
@@ -488,11 +488,14 @@ def test_what_a_capture_run_would_do_is_said(tmp_path):
         ),
         (("image=coffee", "input=1"), "input is '1', but image is a single picture"),
         (("image=[]",), "image is an empty list"),
-        (("image=views", "frames.max_count=1"), "frames.max_count is 1; choose a value of at least 2"),
+        (
+            ("image=views", "frames.max_count=1"),
+            "frames.max_count is 1; choose a value of at least 2",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_the_source_are_named(tmp_path, settings, message):
-    taken_views(tmp_path, 2)
+    write_views(tmp_path, 2)
     done = here("run", *settings, f"output={tmp_path}", cwd=tmp_path)
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.glob("cache/*"))
@@ -504,7 +507,7 @@ def test_frames_made_elsewhere_need_no_path(tmp_path):
     from lift.priors import priors
     from lift.runtime.session import Session
 
-    taken_views(tmp_path, 5)
+    write_views(tmp_path, 5)
     store_schemas()
     with initialize_config_module("lift.configs", version_base="1.3"):
         config = compose(
@@ -540,7 +543,10 @@ SYNTHETIC = (
 
 @pytest.mark.slow
 def test_canonical_views_of_a_known_scene_match_the_truth(tmp_path):
-    """Strength 0: at least 28 dB from cameras that were not generated. Strength 1: measurably worse without a distortion model."""
+    """Severity 0 gives at least 28 dB from new cameras.
+
+    Severity 1 is measurably worse without a distortion model.
+    """
     scores = {}
     for severity in (0, 1):
         done = here(
@@ -556,7 +562,7 @@ def test_canonical_views_of_a_known_scene_match_the_truth(tmp_path):
     assert scores[1] < scores[0] - 2, scores
 
 
-def test_a_clips_key_follows_what_its_prior_makes_and_not_what_that_costs(tmp_path, monkeypatch):
+def test_clip_key_depends_on_content_not_on_cost(tmp_path, monkeypatch):
     from lift.config import store_schemas
     from lift.runtime.session import Session
 
@@ -601,8 +607,8 @@ def test_an_edited_part_of_a_distortion_makes_the_fit_anew(tmp_path, monkeypatch
     assert len(set(keys)) == 4
 
 
-def test_given_cameras_and_an_estimator_that_ignores_them_are_refused(tmp_path):
-    cameras = taken_views(tmp_path)
+def test_known_cameras_reject_estimators_that_ignore_them(tmp_path):
+    cameras = write_views(tmp_path)
     few = [setting for setting in FEW if not setting.startswith("pose")]
     done = here(
         "run",

@@ -1,4 +1,4 @@
-"""A path from a file starts at the input view and goes the file's way, in the unit that was asked for."""
+"""A path from a file starts at the input view and has the requested unit."""
 
 import math
 
@@ -17,7 +17,7 @@ DEPTH = Depth(torch.full((48, 64), 4.0), torch.ones(48, 64, dtype=torch.bool), "
 
 @pytest.fixture
 def file(tmp_path):
-    """Seven cameras on an arc, of another size and lens, in a world that is not the input's; they zoom in by half."""
+    """Seven cameras on an arc, of another size, lens and world. They zoom in by half."""
     angle = torch.linspace(0, 0.6, 7)
     eyes = torch.stack([angle.sin() * 3, -0.2 * angle, 3 - angle.cos() * 3], -1)
     views = look_at(

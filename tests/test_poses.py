@@ -17,7 +17,7 @@ WIDTH, HEIGHT = 96, 72
 
 
 class Skewed(DepthEstimator):
-    """A depth estimator that knows the truth up to what a network leaves open: another scale and shift of inverse depth a picture."""
+    """The true depth with a random scale and shift of inverse depth in each picture."""
 
     def __init__(self, frames: Frames, wrong: slice = slice(0)) -> None:
         self.frames, self.wrong, self.calls = frames, wrong, 0
@@ -73,15 +73,15 @@ def test_fit_finds_scale_and_shift_among_outliers():
     )  # never turned over
 
 
-def test_place_trusts_what_agrees():
+def test_alignment_ignores_depth_outliers():
     truth = torch.linspace(1, 4, 60)[None].repeat(40, 1)
     known = truth.clone()
     known[:, ::2] = 0
     known[:5, 1::2] = 1.0  # something else was there
-    placed = align_depth(1 / (3 / truth + 0.5), known, tolerance=0.05)
-    assert placed.success
-    torch.testing.assert_close(placed.depth, truth, rtol=1e-3, atol=1e-3)
-    assert placed.confidence[10:].min() > 0.99 and placed.confidence[:5, 31::2].max() < 0.1
+    aligned = align_depth(1 / (3 / truth + 0.5), known, tolerance=0.05)
+    assert aligned.success
+    torch.testing.assert_close(aligned.depth, truth, rtol=1e-3, atol=1e-3)
+    assert aligned.confidence[10:].min() > 0.99 and aligned.confidence[:5, 31::2].max() < 0.1
     nothing = align_depth(truth, torch.zeros_like(truth), tolerance=0.05)
     assert not nothing.success and nothing.confidence.max() == 0
 
@@ -90,8 +90,8 @@ def test_place_confidence_is_half_at_the_tolerance():
     truth = torch.linspace(1, 4, 60)[None].repeat(40, 1)
     known = truth.clone()
     known[0] *= 1.1
-    placed = align_depth(truth, known, tolerance=0.0953)  # ln 1.1
-    assert placed.confidence[0].mean() == pytest.approx(0.5, abs=0.01)
+    aligned = align_depth(truth, known, tolerance=0.0953)  # ln 1.1
+    assert aligned.confidence[0].mean() == pytest.approx(0.5, abs=0.01)
 
 
 def test_points_do_not_show_through_what_is_before_them():

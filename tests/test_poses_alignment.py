@@ -80,7 +80,7 @@ def first(frames: int) -> torch.Tensor:
     return torch.arange(frames) == 0
 
 
-def test_adjustment_finds_cameras_and_the_focal_length_among_outliers():
+def test_bundle_adjustment_is_robust_to_outliers():
     truth, seen, bad = world()
     start = replace(shaken(truth), log_focal=truth.log_focal + 0.1)
     found = adjust(start, seen, first(12), "shared", steps=40)
@@ -116,7 +116,10 @@ def test_a_focal_length_a_frame_is_found_where_each_has_its_own():
 
 
 def test_adjustment_solves_what_a_dense_solver_solves():
-    """One damped step (the scale is free) of the sparse system against numpy's least squares of all parameters at once."""
+    """One damped step of the sparse system equals numpy's dense least squares.
+
+    The scale is free.
+    """
     truth, seen, _ = world(frames=4, points=30, wrong=0.0)
     start = shaken(truth, 0.001, 0.002)
     order = (seen.frame * 30 + seen.point).argsort()
@@ -141,13 +144,13 @@ def test_adjustment_solves_what_a_dense_solver_solves():
 
     zero = torch.zeros(108, dtype=torch.float64)
     matrix, error = torch.autograd.functional.jacobian(residual, zero), residual(zero)
-    trust = (
+    sqrt_weights = (
         (1 / (1 + error.view(-1, 3)[:, :2].square().sum(-1)))[:, None]
         .expand(-1, 3)
         .flatten()
         .sqrt()
     )
-    left, right = trust[:, None] * matrix, -trust * error
+    left, right = sqrt_weights[:, None] * matrix, -sqrt_weights * error
     normal = left.T @ left
     normal = normal + 0.05 * torch.diag(normal.diagonal())
     best = np.linalg.lstsq(normal.numpy(), (left.T @ right).numpy(), rcond=None)[0]
@@ -212,7 +215,7 @@ def test_registration_needs_no_plan(guess):
     assert float(scene.reproject(seen)[1][good].norm(dim=-1).max()) < 4.0
 
 
-def test_a_frame_that_agrees_with_nothing_is_not_placed():
+def test_frame_without_matches_is_not_registered():
     truth, seen, _ = world(wrong=0.0)
     alien = seen.frame == 7
     seen.pixel[alien] = 600 * torch.rand(
@@ -345,8 +348,10 @@ def test_what_is_planned_to_look_the_other_way_does_not_overlap():
 
 
 def test_the_plan_gives_place_scale_and_what_was_not_seen():
-    """Cameras come out in the plan's world: the input's exactly, as long as the input's depth says, and a frame that shows nothing in common where
-    it was planned to be beside the one before it."""
+    """Cameras are in the plan's world, with the input's camera exact and the input depth's scale.
+
+    A frame without matches keeps its planned motion from the frame before it.
+    """
     truth, seen, _ = world(frames=6, wrong=0.0, noise=0.1)
     seen = seen[seen.frame != 4]
     start = Cameras(
@@ -407,7 +412,7 @@ def test_support_is_low_where_nothing_was_found_again():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_frame_that_is_taken_in_and_lost_again_does_not_go_on_for_ever(seed, monkeypatch):
+def test_frame_registered_and_lost_again_does_not_loop(seed, monkeypatch):
     from lift.poses.sfm import mapper
 
     _, seen, _ = world(frames=3, points=100, shown=0.9, wrong=0.0, noise=0.4, seed=1)
@@ -452,7 +457,7 @@ def test_known_cameras_stay_and_their_points_are_triangulated():
     assert float(error.median()) < 0.05
 
 
-def test_another_start_is_tried_where_the_first_pair_leads_nowhere(monkeypatch):
+def test_second_initial_pair_is_tried_if_the_first_fails(monkeypatch):
     truth, seen, _ = world()
     tries = []
     run = IncrementalMapper.run
@@ -461,9 +466,9 @@ def test_another_start_is_tried_where_the_first_pair_leads_nowhere(monkeypatch):
         tries.append(mapper)
         found = run(mapper)
         if len(tries) == 1:
-            placed = torch.zeros_like(found.state.registered)
-            placed[1:3] = True
-            found = replace(found, state=replace(found.state, registered=placed))
+            mask = torch.zeros_like(found.state.registered)
+            mask[1:3] = True
+            found = replace(found, state=replace(found.state, registered=mask))
         return found
 
     monkeypatch.setattr(IncrementalMapper, "run", stuck_at_first)
@@ -472,7 +477,7 @@ def test_another_start_is_tried_where_the_first_pair_leads_nowhere(monkeypatch):
     assert bool(found.state.registered.all())
 
 
-def test_the_next_start_has_a_frame_that_is_not_placed_yet():
+def test_next_initial_pair_has_an_unregistered_frame():
     truth, seen, _ = world(frames=16, points=600, wrong=0.0)
     rare = (seen.frame >= 12) & (seen.point >= 200)
     seen = seen[~rare]  # the last frames show fewer points than all pairs that are tried first
@@ -491,9 +496,9 @@ def test_a_scene_without_the_input_gives_way_to_a_start_with_it(monkeypatch):
         found = run(mapper)
         if 0 in starts[-1]:
             return found
-        placed = torch.ones_like(found.state.registered)
-        placed[0] = False
-        return replace(found, state=replace(found.state, registered=placed))
+        mask = torch.ones_like(found.state.registered)
+        mask[0] = False
+        return replace(found, state=replace(found.state, registered=mask))
 
     def only_pairs_of_the_input(state, observations, max_error, covered, member):
         pairs = candidates(state, observations, max_error, covered, member)
@@ -507,11 +512,13 @@ def test_a_scene_without_the_input_gives_way_to_a_start_with_it(monkeypatch):
     assert bool(found.state.registered.all())
 
 
-def test_a_focal_length_that_motion_cannot_tell_is_not_estimated():
+def test_unobservable_focal_length_is_not_estimated():
     truth, seen, _ = world(wrong=0.0, aside=0.6)
     off = truth.log_focal + 0.3
     found = incremental_mapping(seen, off, truth.principal_point, 4.0, "shared")
-    assert explains_better(found, adjust_with_focal(found, seen, off), seen), "here it can be told"
+    assert explains_better(found, adjust_with_focal(found, seen, off), seen), (
+        "here the focal length is observable"
+    )
     same = incremental_mapping(seen, truth.log_focal, truth.principal_point, 4.0, "shared")
     fixed = adjust_with_focal(same, seen, truth.log_focal)
     assert not explains_better(same, fixed, seen), "nothing is gained"

@@ -1,4 +1,4 @@
-"""Which estimator is asked if none was chosen."""
+"""The default choice of the pose estimator."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def build(frames: Frames, multiview_consistent: bool):
     )
 
 
-def test_frames_that_are_vouched_for_stay_where_they_were_planned(case):  # noqa: F811
+def test_multiview_consistent_frames_keep_planned_cameras(case):  # noqa: F811
     trajectory, _, frames = case
     found = build(frames, multiview_consistent=True)(frames, trajectory)
     assert torch.equal(found.cameras.world_to_camera, trajectory.cameras.world_to_camera)
@@ -29,16 +29,16 @@ def test_frames_that_are_vouched_for_stay_where_they_were_planned(case):  # noqa
 
 @pytest.mark.slow
 def test_others_are_matched(case):  # noqa: F811
-    trajectory, taken, frames = case
+    trajectory, true_cameras, frames = case
     found = build(frames, multiview_consistent=False)(Frames(frames.images), trajectory)
     angle = rotation_angle(
         found.cameras.world_to_camera[:NOISE, :3, :3].double(),
-        taken.world_to_camera[:NOISE, :3, :3].double(),
+        true_cameras.world_to_camera[:NOISE, :3, :3].double(),
     )
     assert angle.max() < 0.3
 
 
-def test_those_that_have_nothing_in_common_are_where_they_were_planned_with_a_warning(case, caplog):  # noqa: F811
+def test_frames_without_matches_keep_the_plan_with_a_warning(case, caplog):  # noqa: F811
     trajectory, _, frames = case
     black = Frames(frames.images * 0, frames.depth)
     found = build(frames, multiview_consistent=False)(black, trajectory)

@@ -1,4 +1,4 @@
-"""COLMAP finds where frames were taken when they were not taken where the plan says."""
+"""COLMAP estimates the true cameras of frames that deviate from the plan."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +42,7 @@ def around(start: Cameras, eyes: torch.Tensor) -> Cameras:
 
 @pytest.fixture(scope="module")
 def case() -> tuple[Trajectory, Cameras, Frames]:
-    """A plan, where its frames were really taken (each turned by 2 degrees more), and the frames; one of them is noise."""
+    """A plan, its true cameras (each turned by 2 degrees more) and frames, one of them noise."""
     start = pinhole(224, 168, 200.0)
     share = torch.arange(1, 4).float()[:, None] * 0.15
     right = torch.tensor([1.0, 0.0, 0.0]) * share
@@ -54,12 +54,12 @@ def case() -> tuple[Trajectory, Cameras, Frames]:
         torch.tensor([[0.0, 0, 0], *[[0.02, -0.03, 0.01]] * 6])
         * torch.tensor([1, 1, -1, 1, -1, 1, -1])[:, None]
     )
-    taken = replace(
+    true_cameras = replace(
         trajectory.cameras,
         world_to_camera=rigid(rotation_from_vector(turns), torch.zeros(7, 3))
         @ trajectory.cameras.world_to_camera,
     )
-    frames = walls.render(taken)
+    frames = walls.render(true_cameras)
     frames.images[NOISE] = torch.randint(
         0,
         256,
@@ -67,7 +67,7 @@ def case() -> tuple[Trajectory, Cameras, Frames]:
         generator=torch.Generator().manual_seed(0),
         dtype=torch.uint8,
     )
-    return trajectory, taken, frames
+    return trajectory, true_cameras, frames
 
 
 def build(frames: Frames, **settings):
@@ -83,24 +83,24 @@ def found(case) -> Reconstruction:
 
 def test_cameras_are_found(case, found):
     """Measured: 0.02 degrees and 0.2 % of the reach, where the plan is wrong by 2.1 degrees."""
-    trajectory, taken, _ = case
+    trajectory, true_cameras, _ = case
     assert torch.equal(found.cameras.world_to_camera[0], trajectory.start.world_to_camera[0])
     assert torch.equal(found.cameras.intrinsics, trajectory.cameras.intrinsics)
     views = [view for view in range(1, 7) if view != NOISE]
     angle = rotation_angle(
         found.cameras.world_to_camera[views, :3, :3].double(),
-        taken.world_to_camera[views, :3, :3].double(),
+        true_cameras.world_to_camera[views, :3, :3].double(),
     )
     planned = rotation_angle(
         trajectory.cameras.world_to_camera[views, :3, :3].double(),
-        taken.world_to_camera[views, :3, :3].double(),
+        true_cameras.world_to_camera[views, :3, :3].double(),
     )
     assert planned.min() > 2 and angle.max() < 0.1
-    reach = taken.centers.norm(dim=-1).max()
-    assert (found.cameras.centers - taken.centers).norm(dim=-1)[views].max() < 0.01 * reach
+    extent = true_cameras.centers.norm(dim=-1).max()
+    assert (found.cameras.centers - true_cameras.centers).norm(dim=-1)[views].max() < 0.01 * extent
 
 
-def test_frame_that_was_not_placed_keeps_its_plan(case, found):
+def test_unregistered_frame_keeps_its_plan(case, found):
     assert torch.equal(found.cameras.world_to_camera[NOISE], case[0].cameras.world_to_camera[NOISE])
     assert found.confidence[NOISE].max() == 0 < found.confidence[NOISE - 1].max()
 
@@ -130,26 +130,27 @@ def test_too_little_to_go_by_is_one_line(case, capfd):
     noise[:] = 128
     frames = Frames(noise, torch.ones(7, 168, 224))
     with pytest.raises(
-        ValueError, match="COLMAP registered 0 of 7 frames, fewer than pose.min_registered=0.5 asks for"
+        ValueError,
+        match="COLMAP registered 0 of 7 frames, fewer than pose.min_registered=0.5 asks for",
     ):
         build(frames)(frames, trajectory)
     assert capfd.readouterr().err == ""
 
 
 def test_scale_without_a_baseline(case):
-    """On a line the line's length says it; a plan that only turns leaves it to the input's depth."""
-    trajectory, taken, frames = case
+    """A straight plan gives the scale. A plan that only turns leaves it to the input depth."""
+    trajectory, true_cameras, frames = case
     points = torch.rand(40, 3, dtype=torch.float64) * torch.tensor([1.0, 1.0, 2.0]) + torch.tensor(
         [-0.5, -0.5, 2.0]
     )
-    pixels, z = project(points.float(), taken[0])
+    pixels, z = project(points.float(), true_cameras[0])
     depth = torch.zeros(168, 224)
     column, row = pixels[0].long().unbind(-1)
     depth[row, column] = z[0]
     estimator = poses.build(
         {"name": "colmap"}, depth=Depth(depth, depth > 0, "metric"), estimator=None
     )
-    views = taken.world_to_camera.double()
+    views = true_cameras.world_to_camera.double()
     views[:, :3, 3] /= 5  # the model's unit is five of the plan's
     model = ColmapModel(
         {i: view for i, view in enumerate(views)},
@@ -163,26 +164,28 @@ def test_scale_without_a_baseline(case):
     first = replace(model, poses={i: views[i] for i in range(4)})
     for plan, tolerance in ((line, 1e-4), (still, 0.02)):
         cameras, moved = estimator._move_to_plan(first, plan)
-        torch.testing.assert_close(cameras.centers, taken.centers[:4], rtol=0, atol=tolerance)
+        torch.testing.assert_close(
+            cameras.centers, true_cameras.centers[:4], rtol=0, atol=tolerance
+        )
         torch.testing.assert_close(moved, points.float(), rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("mapping", ["global", "planned"])
 def test_every_mapping_finds_cameras(case, mapping, caplog):
-    trajectory, taken, frames = case
+    trajectory, true_cameras, frames = case
     found = build(frames, mapping=mapping)(Frames(frames.images), trajectory)
     assert not caplog.records, "no other mapping was tried"
     views = [view for view in range(1, 7) if view != NOISE]
     angle = rotation_angle(
         found.cameras.world_to_camera[views, :3, :3].double(),
-        taken.world_to_camera[views, :3, :3].double(),
+        true_cameras.world_to_camera[views, :3, :3].double(),
     )
     assert angle.max() < 0.3
 
 
 @pytest.mark.parametrize("longer", [3.0, -1.0])
-def test_how_long_everything_is_the_inputs_depth_says_whatever_the_plan(case, longer):
-    trajectory, taken, frames = case
+def test_scale_follows_the_input_depth_for_any_plan(case, longer):
+    trajectory, true_cameras, frames = case
     wrong = []
     for clip in trajectory.clips:
         world = clip.cameras.world_to_camera.clone()
@@ -190,11 +193,11 @@ def test_how_long_everything_is_the_inputs_depth_says_whatever_the_plan(case, lo
         wrong.append(replace(clip, cameras=replace(clip.cameras, world_to_camera=world)))
     found = build(frames)(Frames(frames.images), Trajectory(trajectory.start, tuple(wrong)))
     views = [view for view in range(1, 7) if view != NOISE]
-    assert (found.cameras.centers[views] - taken.centers[views]).norm(dim=-1).max() < 0.03
+    assert (found.cameras.centers[views] - true_cameras.centers[views]).norm(dim=-1).max() < 0.03
 
 
 def test_a_focal_length_that_was_guessed_wrong_is_found(case):
-    trajectory, taken, frames = case
+    trajectory, true_cameras, frames = case
     guessed = trajectory.cameras.intrinsics * torch.tensor([[1.15], [1.15], [1.0]])
     guessed[:, :2, 2] = trajectory.cameras.intrinsics[:, :2, 2]
     wrong = [replace(trajectory.start, intrinsics=guessed[:1])]
@@ -206,7 +209,7 @@ def test_a_focal_length_that_was_guessed_wrong_is_found(case):
     assert (found.cameras.intrinsics[:, 0, 0] / 200 - 1).abs().max() < 0.03
     angle = rotation_angle(
         found.cameras.world_to_camera[1:4, :3, :3].double(),
-        taken.world_to_camera[1:4, :3, :3].double(),
+        true_cameras.world_to_camera[1:4, :3, :3].double(),
     )
     assert angle.max() < 0.3
 
@@ -236,8 +239,11 @@ def test_settings_are_checked(case):
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"mapping": "global"}, {"exhaustive_limit": 1}])
 def test_real_photographs(shared, settings):
-    """LLFF fern, ten views at 400 x 300 (not undistorted), against its published cameras, for a plan that stands still at them but
-    turned. Measured: rotations within 0.44 degrees, positions within 1.3 % of the reach."""
+    """Compare ten views of LLFF fern at 400 x 300 (not undistorted) with its published cameras.
+
+    The plan has them too, but turned. Measured: rotations within 0.44 degrees, positions within
+    1.3 % of the extent.
+    """
     root = shared / "data" / "llff_fern"
     truth, names = (
         read_cameras(root / "cameras.npz")[list(range(0, 20, 2))].resized(400, 300),
@@ -270,6 +276,6 @@ def test_real_photographs(shared, settings):
     assert angle.max() < 1
     scale, turn, moved = align_similarity(
         found.cameras.centers.double(), truth.centers.double()
-    )  # what the input's depth said of its length is wrong
+    )  # the scale from the input depth is wrong
     there = scale * found.cameras.centers.double() @ turn.double().T + moved.double()
     assert (there - truth.centers).norm(dim=-1).max() < 0.03 * truth.centers.norm(dim=-1).max()

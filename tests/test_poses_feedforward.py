@@ -1,4 +1,7 @@
-"""Networks that look at all frames at once: what is made of what they say, and the real classes, small and with random weights."""
+"""Feed-forward networks for all frames: alignment of their output, and the real classes.
+
+The real classes are small and have random weights.
+"""
 
 import importlib.util
 import json
@@ -24,9 +27,9 @@ def needs(*names: str):
 
 
 class Knowing(FeedForwardPoses):
-    """Knows the truth; each look has a world and a scale of its own. It tells frames by their pictures."""
+    """Return the truth in another world and scale each call. Pictures identify the frames."""
 
-    def __init__(self, taken: Cameras, frames: Frames, **settings) -> None:
+    def __init__(self, true_cameras: Cameras, frames: Frames, **settings) -> None:
         first = Depth(frames.depth[0], frames.depth[0] > 0, "metric")
         settings = {
             "size": 154,
@@ -38,7 +41,7 @@ class Knowing(FeedForwardPoses):
             "device": torch.device("cpu"),
         } | settings
         super().__init__(**settings)
-        self.taken, self.frames, self.looks = taken, frames, []
+        self.true_cameras, self.frames, self.looks = true_cameras, frames, []
 
     def predict(self, images: torch.Tensor) -> WindowPrediction:
         height, width = images.shape[1:3]
@@ -47,7 +50,7 @@ class Knowing(FeedForwardPoses):
             int((means - image.float().mean((0, 1))).norm(dim=-1).argmin()) for image in images
         ]
         self.looks.append(views)
-        small = self.taken[views].resized(width, height)
+        small = self.true_cameras[views].resized(width, height)
         scale, other = (
             1.0 + len(self.looks),
             rigid(
@@ -67,18 +70,18 @@ class Knowing(FeedForwardPoses):
 
 @pytest.mark.parametrize("window", [2, 4, 32])
 def test_windows_come_to_lie_in_one_world(case, window):  # noqa: F811
-    trajectory, taken, frames = case
-    network = Knowing(taken, frames, window=window)
+    trajectory, true_cameras, frames = case
+    network = Knowing(true_cameras, frames, window=window)
     found = network(Frames(frames.images), trajectory)
     assert all(views[0] == 0 and len(views) <= window for views in network.looks) and {
         v for views in network.looks for v in views
     } == set(range(7))
     assert torch.equal(found.cameras.world_to_camera[0], trajectory.start.world_to_camera[0])
     torch.testing.assert_close(
-        found.cameras.world_to_camera, taken.world_to_camera, atol=0.02, rtol=0
+        found.cameras.world_to_camera, true_cameras.world_to_camera, atol=0.02, rtol=0
     )
     torch.testing.assert_close(
-        found.cameras.intrinsics, taken.intrinsics.expand(7, 3, 3), atol=0.5, rtol=0
+        found.cameras.intrinsics, true_cameras.intrinsics.expand(7, 3, 3), atol=0.5, rtol=0
     )
     assert (
         ((found.depth / frames.depth.clamp(min=1e-3)).log().abs()[frames.depth > 0]).median() < 0.01
@@ -87,8 +90,10 @@ def test_windows_come_to_lie_in_one_world(case, window):  # noqa: F811
 
 
 def test_one_frame_and_bad_input_end_clearly(case):  # noqa: F811
-    trajectory, taken, frames = case
-    found = Knowing(taken, frames)(Frames(frames.images[:1]), Trajectory(trajectory.start, ()))
+    trajectory, true_cameras, frames = case
+    found = Knowing(true_cameras, frames)(
+        Frames(frames.images[:1]), Trajectory(trajectory.start, ())
+    )
     assert torch.equal(found.cameras.world_to_camera, trajectory.start.world_to_camera)
     assert (
         (
@@ -98,16 +103,16 @@ def test_one_frame_and_bad_input_end_clearly(case):  # noqa: F811
     )
     for setting, value in {"size": 3, "window": 1, "tolerance": 0.0}.items():
         with pytest.raises(ValueError, match=f"pose.{setting} is {value}; choose"):
-            Knowing(taken, frames, **{setting: value})
+            Knowing(true_cameras, frames, **{setting: value})
     with pytest.raises(ValueError, match="6 frames do not fit a trajectory of 7"):
-        Knowing(taken, frames)(frames[:6], trajectory)
+        Knowing(true_cameras, frames)(frames[:6], trajectory)
     unknown = Depth(frames.depth[0], torch.zeros_like(frames.depth[0], dtype=torch.bool), "metric")
     with pytest.raises(ValueError, match="nothing is known of the input's depth"):
-        Knowing(taken, frames, depth=unknown)(Frames(frames.images), trajectory)
+        Knowing(true_cameras, frames, depth=unknown)(Frames(frames.images), trajectory)
 
 
 @pytest.mark.parametrize("name", ["vggt", "depth_anything_3"])
-def test_what_is_missing_is_said_with_how_to_get_it(name):
+def test_missing_package_error_has_install_hint(name):
     entry = catalogue()("pose", name)
     assert "--no-deps" in entry.install_hint
     if entry.missing:

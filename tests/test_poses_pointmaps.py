@@ -1,4 +1,4 @@
-"""What networks say of pairs of frames is brought into one world; an oracle that errs stands in for the network."""
+"""Alignment of pairwise point maps in one world, with an oracle that has errors."""
 
 import pytest
 import torch
@@ -22,14 +22,14 @@ def small(cameras: Cameras) -> Cameras:
 
 
 def build(
-    taken: Cameras,
+    true_cameras: Cameras,
     frames: Frames,
     depth: torch.Tensor | None = None,
     estimator=None,
     settings=None,
     **errs,
 ) -> PointMapPoses:
-    maps = walls.render(small(taken)).depth if depth is None else depth
+    maps = walls.render(small(true_cameras)).depth if depth is None else depth
     settings = {
         "alignment": "bundle",
         "monocular": "unsure",
@@ -43,7 +43,7 @@ def build(
     } | (settings or {})
     first = Depth(frames.depth[0], frames.depth[0] > 0, "metric")
     return PointMapPoses(
-        Oracle(small(taken), maps, **errs),
+        Oracle(small(true_cameras), maps, **errs),
         160,
         8,
         depth=first,
@@ -53,11 +53,11 @@ def build(
     )
 
 
-def off(found: Cameras, taken: Cameras) -> tuple[torch.Tensor, torch.Tensor]:
+def off(found: Cameras, true_cameras: Cameras) -> tuple[torch.Tensor, torch.Tensor]:
     angle = rotation_angle(
-        found.world_to_camera[:, :3, :3].double(), taken.world_to_camera[:, :3, :3].double()
+        found.world_to_camera[:, :3, :3].double(), true_cameras.world_to_camera[:, :3, :3].double()
     )
-    return angle, (found.centers - taken.centers).norm(dim=-1)
+    return angle, (found.centers - true_cameras.centers).norm(dim=-1)
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,10 @@ def off(found: Cameras, taken: Cameras) -> tuple[torch.Tensor, torch.Tensor]:
     ],
 )
 def test_cameras_depth_and_points_are_found(case, errs):  # noqa: F811
-    trajectory, taken, frames = case
-    found = build(taken, frames, **errs)(Frames(frames.images), trajectory)
-    angle, away = off(found.cameras, taken)
-    planned, _ = off(trajectory.cameras, taken)
+    trajectory, true_cameras, frames = case
+    found = build(true_cameras, frames, **errs)(Frames(frames.images), trajectory)
+    angle, away = off(found.cameras, true_cameras)
+    planned, _ = off(trajectory.cameras, true_cameras)
     assert planned[1:].min() > 2 and angle.max() < 0.5 and away.max() < 0.04
     assert torch.equal(found.cameras.world_to_camera[0], trajectory.start.world_to_camera[0])
     known = frames.depth > 0
@@ -82,24 +82,24 @@ def test_cameras_depth_and_points_are_found(case, errs):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_the_published_alignment_finds_them_too_exactly_where_nothing_errs(case):  # noqa: F811
-    trajectory, taken, frames = case
+def test_published_alignment_is_exact_without_errors(case):  # noqa: F811
+    trajectory, true_cameras, frames = case
     for errs, most, far in (({"noise": 0.0, "outlier_rate": 0.0}, 0.1, 0.01), ({}, 2.0, 0.1)):
-        found = build(taken, frames, settings={"alignment": "published"}, **errs)(
+        found = build(true_cameras, frames, settings={"alignment": "published"}, **errs)(
             Frames(frames.images), trajectory
         )
-        angle, away = off(found.cameras, taken)
+        angle, away = off(found.cameras, true_cameras)
         assert angle.max() < most and away.max() < far
         assert torch.equal(found.cameras.world_to_camera[0], trajectory.start.world_to_camera[0])
         assert float((found.cameras.intrinsics[:, 0, 0] / 290 - 1).abs().max()) < 0.05
 
 
-def test_a_frame_of_which_nothing_is_known_stands_as_planned_beside_the_one_before(case):  # noqa: F811
-    trajectory, taken, frames = case
-    depth = walls.render(small(taken)).depth
+def test_frame_without_confidence_keeps_its_planned_motion(case):  # noqa: F811
+    trajectory, true_cameras, frames = case
+    depth = walls.render(small(true_cameras)).depth
     depth[NOISE] = 0
-    found = build(taken, frames, depth)(Frames(frames.images), trajectory)
-    angle, _ = off(found.cameras, taken)
+    found = build(true_cameras, frames, depth)(Frames(frames.images), trajectory)
+    angle, _ = off(found.cameras, true_cameras)
     assert (
         angle[:NOISE].max() < 0.5
         and found.confidence[NOISE].max() == 0 < found.confidence[NOISE - 1].max()
@@ -114,10 +114,10 @@ def test_a_frame_of_which_nothing_is_known_stands_as_planned_beside_the_one_befo
 
 
 @pytest.mark.slow
-def test_one_frame_has_the_depth_of_its_maps_in_the_scale_of_the_input(case):  # noqa: F811
-    trajectory, taken, frames = case
+def test_single_frame_has_its_depth_at_the_input_scale(case):  # noqa: F811
+    trajectory, true_cameras, frames = case
     for alignment in ("bundle", "published"):
-        found = build(taken, frames, settings={"alignment": alignment})(
+        found = build(true_cameras, frames, settings={"alignment": alignment})(
             Frames(frames.images[:1]), Trajectory(trajectory.start, ())
         )
         assert torch.equal(found.cameras.world_to_camera, trajectory.start.world_to_camera)
@@ -126,11 +126,11 @@ def test_one_frame_has_the_depth_of_its_maps_in_the_scale_of_the_input(case):  #
 
 @pytest.mark.slow
 def test_all_that_contradicts_itself_ends_in_one_line(case):  # noqa: F811
-    trajectory, taken, frames = case
+    trajectory, true_cameras, frames = case
     with pytest.raises(ValueError, match="too little in common.*choose pose=planned"):
-        build(taken, frames, torch.zeros(7, 120, 160))(Frames(frames.images), trajectory)
+        build(true_cameras, frames, torch.zeros(7, 120, 160))(Frames(frames.images), trajectory)
     with pytest.raises(ValueError, match="6 frames do not fit a trajectory of 7"):
-        build(taken, frames)(frames[:6], trajectory)
+        build(true_cameras, frames)(frames[:6], trajectory)
     for setting, value in {
         "loop_closures": -1,
         "exhaustive_limit": -2,
@@ -139,10 +139,10 @@ def test_all_that_contradicts_itself_ends_in_one_line(case):  # noqa: F811
         "tolerance": 0.0,
     }.items():
         with pytest.raises(ValueError, match=f"pose.{setting} is {value}; choose"):
-            build(taken, frames, settings={setting: value})
+            build(true_cameras, frames, settings={setting: value})
 
 
-def test_each_pair_is_looked_at_once_and_every_frame_is_the_first_of_some():
+def test_each_pair_runs_once_and_each_frame_is_first_in_one():
     star, line = [(0, k) for k in range(1, 6)], [(k, k + 1) for k in range(5)]
     for pairs in (star, line, star + line, []):
         way = order_pairs(sorted(set(pairs)), 6)
@@ -152,7 +152,7 @@ def test_each_pair_is_looked_at_once_and_every_frame_is_the_first_of_some():
         assert [a for a, _ in way[:6]] == list(range(6)), "each once, before any is twice"
 
 
-def test_depth_of_many_pairs_is_their_mean_whatever_scale_each_has():
+def test_depth_is_the_mean_of_pairs_of_any_scale():
     true = 1 + torch.rand(30, 40, generator=torch.Generator().manual_seed(0))
     depth = CanonicalDepth(3)
     maps = [
@@ -171,19 +171,19 @@ def test_depth_of_many_pairs_is_their_mean_whatever_scale_each_has():
 
 def test_monocular_depth_takes_the_place_of_what_is_not_trusted():
     true = (1 + torch.rand(40, 50, generator=torch.Generator().manual_seed(0))).cumsum(1) / 10
-    trust = torch.where(torch.arange(50) < 30, 0.8, 0.1).expand(40, 50)
-    said = torch.where(trust > 0.5, true, 7.0)
-    depth, confidence = fill_with_monocular(said, trust, 1 / (0.3 / true + 0.05), 0.05)
+    certainty = torch.where(torch.arange(50) < 30, 0.8, 0.1).expand(40, 50)
+    noisy = torch.where(certainty > 0.5, true, 7.0)
+    depth, confidence = fill_with_monocular(noisy, certainty, 1 / (0.3 / true + 0.05), 0.05)
     torch.testing.assert_close(depth[:, :30], true[:, :30])
     assert (
         ((depth / true).log().abs()[:, 30:]).median() < 0.03
         and float(confidence[:, 30:].min()) > 0.9
     )
-    unchanged, _ = fill_with_monocular(said, torch.zeros_like(trust), true, 0.05)
-    assert torch.equal(unchanged, said), "there is nothing to go by"
+    unchanged, _ = fill_with_monocular(noisy, torch.zeros_like(certainty), true, 0.05)
+    assert torch.equal(unchanged, noisy), "there is nothing to go by"
 
 
-def test_the_published_fit_of_monocular_depth_is_theirs_and_is_wrong_where_depth_varies():
+def test_published_monocular_fit_fails_for_varying_depth():
     depth = torch.linspace(1, 6, 3000).view(50, 60)
     guess = 1 / (0.3 / depth + 0.05)  # right but for scale and shift of its inverse
     theirs, ours = (
@@ -214,12 +214,12 @@ def test_the_published_fit_of_monocular_depth_is_theirs_and_is_wrong_where_depth
 
 @pytest.mark.slow
 def test_published_monocular_depth_stands_in_all_frames(case):  # noqa: F811
-    trajectory, taken, frames = case
+    trajectory, true_cameras, frames = case
     settings = {"monocular": "published"}
-    found = build(taken, frames, estimator=Truth(frames), settings=settings)(
+    found = build(true_cameras, frames, estimator=Truth(frames), settings=settings)(
         Frames(frames.images), trajectory
     )
-    plain = build(taken, frames)(Frames(frames.images), trajectory)
+    plain = build(true_cameras, frames)(Frames(frames.images), trajectory)
     assert torch.equal(
         found.cameras.world_to_camera, plain.cameras.world_to_camera
     ) and not torch.equal(found.depth, plain.depth)
@@ -230,7 +230,7 @@ def test_published_monocular_depth_stands_in_all_frames(case):  # noqa: F811
     with pytest.raises(
         ValueError, match="pose.monocular is published, which takes a depth estimator"
     ):
-        build(taken, frames, settings=settings)
+        build(true_cameras, frames, settings=settings)
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
@@ -278,7 +278,7 @@ def test_a_match_is_found_between_pixels():
     )
 
 
-def test_frames_that_no_pair_ties_to_the_others_are_named_by_number():
+def test_error_names_frames_without_a_connecting_pair():
     from lift.poses.sfm.spanning_tree import PairPointMaps
 
     points = torch.rand(8, 10, 3) + 1

@@ -84,14 +84,14 @@ def test_first_stride_and_input(tmp_path: Path) -> None:
     ]
 
 
-def test_too_many_frames_asked(tmp_path: Path) -> None:
+def test_too_many_frames_requested(tmp_path: Path) -> None:
     frames, camera, depth = start()
     prior = priors.build({"name": "frames", "path": str(folder(tmp_path, 8)), "length": 4})
     with pytest.raises(ValueError, match="asks for 8 new frames with clip 'left', but .* has 7"):
         made(prior, Articulated(1, ("right", "left"))(camera, depth, 4), frames)
 
 
-def test_scaled_to_the_run_and_cropped_only_if_asked(tmp_path: Path) -> None:
+def test_scaled_to_the_run_and_cropped_only_on_request(tmp_path: Path) -> None:
     path = folder(tmp_path, 3, 64, 48)
     frames, camera, depth = start()
     small = made(

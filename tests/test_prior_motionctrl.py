@@ -1,4 +1,7 @@
-"""MotionCtrl on a tiny network of the real classes: what it tells the network of the cameras, what the network does with it, and how its weights are read."""
+"""MotionCtrl on a tiny network of the real classes.
+
+The tests cover camera conditions, the network and the conversion of weights.
+"""
 
 import argparse
 import dataclasses
@@ -62,8 +65,10 @@ def inputs(clips: int, frames: int = 3):
         torch.randn(clips, frames, 8, 4, 6, generator=rng),
         torch.randn(clips, 1, 32, generator=rng),
     )
-    told = torch.tensor([[10.0, 100.0, 0.1]]).repeat(clips, 1)
-    return (noisy, torch.tensor(0.3), seen, told), 2 * torch.randn(clips, frames, 12, generator=rng)
+    conditions = torch.tensor([[10.0, 100.0, 0.1]]).repeat(clips, 1)
+    return (noisy, torch.tensor(0.3), seen, conditions), 2 * torch.randn(
+        clips, frames, 12, generator=rng
+    )
 
 
 def request(cameras: Cameras) -> ClipRequest:
@@ -73,25 +78,28 @@ def request(cameras: Cameras) -> ClipRequest:
     )
 
 
-# What is told
+# Conditions
 
 
 @pytest.mark.parametrize("speed", [1.6, 0.5])
-def test_the_poses_that_are_told_are_the_path(folder, speed):
+def test_pose_condition_is_the_path(folder, speed):
     _, _, depth = scene()
     wanted = [clip_path(request(tumbling(4))), clip_path(request(sideways(scene()[1], 4).cameras))]
-    told = build(folder, speed=speed, frames=5).path_condition(wanted, 2)["cameras"]
-    assert told.shape == (4, 5, 12) and torch.equal(told[:2], told[2:]), (
+    conditions = build(folder, speed=speed, frames=5).path_condition(wanted, 2)["cameras"]
+    assert conditions.shape == (4, 5, 12) and torch.equal(conditions[:2], conditions[2:]), (
         "the same with the picture and without it"
     )
-    for rows, cameras in zip(told[:2].unflatten(-1, (3, 4)), wanted, strict=True):
+    for rows, cameras in zip(conditions[:2].unflatten(-1, (3, 4)), wanted, strict=True):
         torch.testing.assert_close(rows[0], torch.eye(3, 4), atol=1e-6, rtol=0)
         back = rigid(rows[..., :3], rows[..., 3] * depth.typical / (3.83 * speed))
         torch.testing.assert_close(back, cameras.world_to_camera, atol=1e-5, rtol=0)
 
 
 def test_an_orbit_to_the_right_is_the_authors_example_of_one(folder):
-    """Round-RI_90 at LiftImage3D's speed ends with the rotation and, through their multiplied axes a little oval, the translation that are given here."""
+    """Round-RI_90 at LiftImage3D's speed ends with this rotation and translation.
+
+    Its multiplied axes make the translation slightly oval.
+    """
     _, camera, depth = scene()
     turns = torch.arange(1, 16)[:, None] * torch.tensor([5.625, 0.0, 0.0])
     prior = build(folder, frames=16)
@@ -108,7 +116,7 @@ def test_an_orbit_to_the_right_is_the_authors_example_of_one(folder):
     assert float((last[:, 3] - authors).norm() / authors.norm()) < 0.2
 
 
-def test_the_network_is_told_what_the_method_tells_it(folder):
+def test_network_conditions_match_the_method(folder):
     frames, camera, depth = scene()
     prior = build(folder, batch_size=2)
     seen = []
@@ -185,9 +193,9 @@ def test_with_projections_as_they_are_made_the_network_is_svds(folder):
     given, cameras = inputs(2)
     with torch.inference_mode():
         svds = plain(*given).sample
-        for told in (None, cameras, torch.eye(3, 4).flatten().expand(2, 3, 12)):
+        for conditions in (None, cameras, torch.eye(3, 4).flatten().expand(2, 3, 12)):
             torch.testing.assert_close(
-                unet(*given, cameras=told).sample, svds, atol=1e-5, rtol=1e-5
+                unet(*given, cameras=conditions).sample, svds, atol=1e-5, rtol=1e-5
             )
 
 
@@ -272,7 +280,10 @@ def test_it_is_one_graph_to_the_compiler():
 
 
 def layout() -> list[str]:
-    """The tensors of the network of tiny sizes (one layer of 32 channels with attention, one of 64 without) as the authors' repository builds them."""
+    """The tensors of a tiny network, named as in the authors' repository.
+
+    It has one layer of 32 channels with attention and one of 64 without.
+    """
 
     def both(*layers: str) -> list[str]:
         return [f"{layer}.{what}" for layer in layers for what in ("weight", "bias")]
@@ -350,7 +361,7 @@ def layout() -> list[str]:
     return [f"model.diffusion_model.{name}" for name in names]
 
 
-def test_every_tensor_of_the_published_layout_fills_a_parameter_and_every_parameter_is_filled(
+def test_published_tensors_fill_all_parameters(
     folder,
 ):
     from lift.priors.diffusion.motionctrl_network import (
@@ -376,11 +387,19 @@ def test_every_tensor_of_the_published_layout_fills_a_parameter_and_every_parame
     temporal = "temporal_transformer_blocks.0"
     for ours, theirs in {
         "down_blocks.0.downsamplers.0.conv.weight": "input_blocks.2.0.op.weight",
-        "down_blocks.1.resnets.0.spatial_res_block.conv_shortcut.bias": "input_blocks.3.0.skip_connection.bias",
+        "down_blocks.1.resnets.0.spatial_res_block.conv_shortcut.bias": (
+            "input_blocks.3.0.skip_connection.bias"
+        ),
         "up_blocks.0.upsamplers.0.conv.bias": "output_blocks.1.1.conv.bias",
-        f"up_blocks.1.attentions.1.{temporal}.camera.weight": "output_blocks.3.1.time_stack.0.cc_projection.weight",
-        "mid_block.resnets.1.temporal_res_block.conv2.weight": "middle_block.2.time_stack.out_layers.3.weight",
-        "mid_block.attentions.0.transformer_blocks.0.norm2.weight": "middle_block.1.transformer_blocks.0.norm2.weight",
+        f"up_blocks.1.attentions.1.{temporal}.camera.weight": (
+            "output_blocks.3.1.time_stack.0.cc_projection.weight"
+        ),
+        "mid_block.resnets.1.temporal_res_block.conv2.weight": (
+            "middle_block.2.time_stack.out_layers.3.weight"
+        ),
+        "mid_block.attentions.0.transformer_blocks.0.norm2.weight": (
+            "middle_block.1.transformer_blocks.0.norm2.weight"
+        ),
         "add_embedding.linear_2.bias": "label_emb.0.2.bias",
     }.items():
         assert float(filled[ours].flatten()[0]) == numbers[f"model.diffusion_model.{theirs}"], ours
@@ -394,7 +413,9 @@ def test_upsampling_after_attention_is_the_entrys_third_layer(folder):
     for ours, theirs in {
         "up_blocks.0.upsamplers.0.conv.weight": "output_blocks.2.1.conv.weight",
         "up_blocks.1.upsamplers.0.conv.weight": "output_blocks.5.2.conv.weight",
-        "up_blocks.3.attentions.2.temporal_transformer_blocks.0.camera.weight": "output_blocks.11.1.time_stack.0.cc_projection.weight",
+        "up_blocks.3.attentions.2.temporal_transformer_blocks.0.camera.weight": (
+            "output_blocks.11.1.time_stack.0.cc_projection.weight"
+        ),
         "down_blocks.3.resnets.1.time_mixer.mix_factor": "input_blocks.11.0.time_mixer.mix_factor",
     }.items():
         assert names[ours] == f"model.diffusion_model.{theirs}"
@@ -425,7 +446,10 @@ def test_weights_are_read_from_where_they_are(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("lift.priors.motionctrl.WEIGHTS_FILE", "other.ckpt")
     with pytest.raises(
         FileNotFoundError,
-        match="other.ckpt of TencentARC/MotionCtrl could .* bring TencentARC/MotionCtrl/other.ckpt with.; check",
+        match=(
+            "other.ckpt of TencentARC/MotionCtrl could .* bring "
+            "TencentARC/MotionCtrl/other.ckpt with.; check"
+        ),
     ):
         network(folder)
 
@@ -447,19 +471,25 @@ def test_weights_that_are_something_else_are_one_line(folder, tmp_path):
         "code.ckpt": "is no checkpoint that holds tensors alone",
         "list.ckpt": "holds no state_dict of tensors",
         "numbers.ckpt": "holds no state_dict of tensors",
-        "other.ckpt": r"lacks (\d+) of the \1 tensors of MotionCtrl's network: model.diffusion_model.input_blocks.0.0.weight, .*, \.\.\.",
+        "other.ckpt": (
+            r"lacks (\d+) of the \1 tensors of MotionCtrl's network: "
+            r"model.diffusion_model.input_blocks.0.0.weight, .*, \.\.\."
+        ),
     }.items():
         with pytest.raises(ValueError, match=f"prior.weights is .*{name}, which {match}") as caught:
             build(folder, weights=str(tmp_path / name))._load_options()
         assert "\n" not in str(caught.value)
     with pytest.raises(
         FileNotFoundError,
-        match="prior.weights is .*none.ckpt, which is no file; hf download TencentARC/MotionCtrl motionctrl_svd.ckpt",
+        match=(
+            "prior.weights is .*none.ckpt, which is no file; hf download "
+            "TencentARC/MotionCtrl motionctrl_svd.ckpt"
+        ),
     ):
         build(folder, weights=str(tmp_path / "none.ckpt"))._load_options()
 
 
-def test_weights_of_another_network_name_what_is_amiss(folder):
+def test_weights_of_another_network_name_the_mismatch(folder):
     from lift.priors.diffusion.motionctrl_network import load_published, read_checkpoint
 
     unet, kept = network(folder), read_checkpoint(folder / "motionctrl_svd.ckpt")
@@ -471,7 +501,10 @@ def test_weights_of_another_network_name_what_is_amiss(folder):
         ),
         (
             {**kept, "model.diffusion_model.more": torch.zeros(1)},
-            "FILE, whose network has 1 tensors more than prior.model's: model.diffusion_model.more$",
+            (
+                "FILE, whose network has 1 tensors more than prior.model's: "
+                "model.diffusion_model.more$"
+            ),
         ),
         (
             {**kept, some: torch.zeros(3)},

@@ -1,4 +1,4 @@
-"""The prior with known mistakes: exact without them, growing, continuous and repeatable with them."""
+"""The prior with known corruptions: exact at severity 0, else continuous and repeatable."""
 
 import typing
 from inspect import signature
@@ -40,7 +40,7 @@ def test_severity_0_is_exact() -> None:
     assert torch.equal(frames.depth, truth.depth)
 
 
-def test_mistakes_grow_along_the_tree_and_with_severity() -> None:
+def test_corruptions_grow_along_the_tree_and_with_severity() -> None:
     prior = Synthetic(image="plain")
     wrong = error(made(prior), prior)
     assert float(wrong[0]) == 0
@@ -52,7 +52,7 @@ def test_mistakes_grow_along_the_tree_and_with_severity() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_mistake_shows_alone(kind: str) -> None:
+def test_every_corruption_kind_shows_alone(kind: str) -> None:
     severity = {"texture": 8.0, "blur": 11.0}.get(
         kind, 3.0
     )  # these sizes are small, and so is the picture
@@ -75,8 +75,8 @@ def test_blur_takes_detail_away() -> None:
     assert bool(((detail / true).diff() < 0).all())
 
 
-def test_a_clip_goes_on_from_the_mistakes_of_its_source() -> None:
-    """With many small steps, what differs between a frame and the next is small beside what is wrong with both."""
+def test_clip_continues_the_corruptions_of_its_source() -> None:
+    """With many small steps, corruptions of neighbours differ less than they corrupt."""
     plan = Articulated(2, ("right",), frames=8, angle=8.0)(CAMERA, DEPTH, None)
     prior = Synthetic(geometry=0.0, texture=0.0, blur=0.0, camera=0.0, image="plain")
     frames = made(prior, plan, clips=2)
@@ -126,7 +126,7 @@ def test_settings() -> None:
 
 
 @pytest.mark.slow
-def test_where_frames_are_taken_is_known_of_a_whole_tree() -> None:
+def test_true_cameras_cover_the_whole_tree() -> None:
     plan = Articulated(2, ("right", "up"), frames=2, angle=8.0)(CAMERA, DEPTH, None)
     prior = Synthetic(geometry=0.0, texture=0.0, color=0.0, blur=0.0, image="room")
     cameras, frames = clips.true_cameras(prior, plan, 5), [prior.render_truth(plan.start)]
@@ -137,5 +137,5 @@ def test_where_frames_are_taken_is_known_of_a_whole_tree() -> None:
     truth = render("room", cameras)
     assert torch.equal(Frames.cat(frames).images, truth.images)
     assert (cameras.centers - plan.cameras.centers)[1:].norm(dim=-1).min() > 1e-4, (
-        "and they are not where they were asked for"
+        "and they differ from the requested cameras"
     )

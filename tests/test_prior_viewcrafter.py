@@ -1,4 +1,7 @@
-"""ViewCrafter on a tiny checkpoint in the published layout: its weights' names, its schedule and sampler, and what the network is told."""
+"""ViewCrafter on a tiny checkpoint in the published layout.
+
+The tests cover weight names, schedule, sampler and conditions of the network.
+"""
 
 import dataclasses
 
@@ -44,7 +47,7 @@ def build(folder: str, depth=None, **settings):
     )
 
 
-def test_every_weight_of_the_checkpoint_has_one_place_and_every_place_one_weight(state):
+def test_checkpoint_weights_map_one_to_one(state):
     made = build_model({"state_dict": state}, CPU, torch.float32)
     found = {
         PREFIXES[part] + key: value
@@ -93,7 +96,7 @@ def test_sizes_are_read_from_the_weights(state):
     assert dataclasses.astuple(sizes) == (8, 4, 64, (1, 2), (True, False), 1, 64)
 
 
-def test_with_sixteen_tokens_a_frame_each_frame_is_told_its_own(state):
+def test_each_frame_gets_its_own_sixteen_tokens(state):
     unet = build_model({"state_dict": state}, CPU, torch.float32).unet
     rng = torch.Generator().manual_seed(0)
     latents, text, image = (
@@ -125,7 +128,7 @@ def test_attention_in_pieces_is_the_same(monkeypatch):
     assert not torch.allclose(multi_head_attention(query, key, value, 1), whole, atol=1e-3), "heads"
 
 
-def test_a_weight_too_many_or_too_few_is_said(state):
+def test_extra_or_missing_weight_is_an_error(state):
     for change, match in (
         (
             lambda some: some.pop("model.diffusion_model.output_blocks.2.1.norm.weight"),
@@ -152,7 +155,7 @@ def test_a_weight_too_many_or_too_few_is_said(state):
             build_model(changed, CPU, torch.float32)
 
 
-def test_a_checkpoint_is_read_from_its_file_and_in_the_layout_of_deepspeed(folder, state, tmp_path):
+def test_checkpoint_loads_from_file_and_deepspeed_layout(folder, state, tmp_path):
     file = tmp_path / "other.ckpt"
     torch.save({"module": {f"_forward_module.{key}": value for key, value in state.items()}}, file)
     assert set(checkpoint_state(torch.load(file, weights_only=True))) == set(state)
@@ -231,7 +234,7 @@ def test_guidance_pushes_and_keeps_the_contrast_of_each_clip():
     )
 
 
-def test_the_condition_is_the_scaffolds_renders_with_black_holes_behind_the_picture(folder):
+def test_condition_is_scaffold_render_with_black_holes(folder):
     frames, camera, depth = scene(64, 64)
     one = ClipRequest(frames, camera, sideways(camera, 2, 0.6), 0)
     prior = build(folder, depth=depth)
@@ -280,7 +283,7 @@ def test_cameras_and_settings_have_an_effect(folder):
     ), "eight bits, but the same video"
 
 
-def test_the_network_is_told_of_the_picture_and_of_a_grey_one(folder):
+def test_network_gets_the_picture_and_a_grey_one(folder):
     prior = build(folder)
     frames, _, _ = scene(64, 64)
     pictures = torch.cat([frames.images, frames.images.flip(2)])

@@ -1,4 +1,4 @@
-"""The warp prior against what geometry says must be seen."""
+"""The warp prior compared with the views that geometry predicts."""
 
 from dataclasses import replace
 
@@ -42,7 +42,7 @@ def moved(*shifts: tuple[float, float, float]) -> Cameras:
 def stage(
     shift: tuple[float, float, float], square: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Truth: a textured wall at FAR, before it a red square at NEAR. Picture and depth from a shifted camera."""
+    """Truth: a textured wall at FAR behind a red square at NEAR, from a shifted camera."""
     x = (torch.arange(WIDTH) + 0.5 - WIDTH / 2).repeat(HEIGHT, 1) / FOCAL
     y = (torch.arange(HEIGHT) + 0.5 - HEIGHT / 2)[:, None].expand(-1, WIDTH) / FOCAL
     far, near = FAR - shift[2], NEAR - shift[2]
@@ -88,7 +88,7 @@ def photo(name: str) -> tuple[Frames, Cameras, Depth]:
 
 
 def around(cameras: Cameras, unit: float, *degrees: float) -> Cameras:
-    """Cameras on a horizontal circle about the point in the middle of the picture at the typical depth."""
+    """Cameras on a horizontal circle around the picture's centre at the typical depth."""
     target = torch.tensor([0.0, 0.0, unit])
     angle = torch.deg2rad(torch.tensor(degrees))
     eyes = target + unit * torch.stack([angle.sin(), torch.zeros_like(angle), -angle.cos()], dim=-1)
@@ -99,7 +99,7 @@ def around(cameras: Cameras, unit: float, *degrees: float) -> Cameras:
 
 
 @pytest.mark.parametrize("name", ["coffee", "motorcycle_left"])
-def test_a_camera_that_stays_sees_the_picture_again(name):
+def test_static_camera_shows_the_picture_again(name):
     frames, cameras, depth = photo(name)
     made = warp(depth)(frames, cameras, Clip("stay", 0, cameras), 0)
     assert psnr(made.images, frames.images) > 45
@@ -111,7 +111,7 @@ def test_a_camera_that_stays_sees_the_picture_again(name):
 @pytest.mark.parametrize(
     "shift", [(0.3, 0.0, 0.0), (-0.3, 0.2, 0.0), (0.0, 0.0, 0.5), (0.0, 0.0, -0.3)]
 )
-def test_what_was_seen_is_seen_where_geometry_says(shift):
+def test_visible_content_moves_as_geometry_predicts(shift):
     frames, cameras, depth = start()
     clip = Clip("away", 0, moved(shift))
     made = warp(depth)(frames, cameras, clip, 0)
@@ -154,32 +154,32 @@ def test_holes_are_filled_from_behind(fill):
     assert psnr(made.images[0][revealed], image[revealed]) > 12
 
 
-def test_the_network_is_asked_once_a_clip_and_of_what_the_picture_encloses(monkeypatch):
+def test_network_runs_once_a_clip_on_enclosed_holes(monkeypatch):
     frames, cameras, depth = start()
-    asked = []
+    holes = []
     real = fill_network.fill_holes
     monkeypatch.setattr(
         fill_network,
         "fill_holes",
         lambda network, rgb, inverse, hole: (
-            asked.append(hole.clone()),
+            holes.append(hole.clone()),
             real(network, rgb, inverse, hole),
         )[1],
     )
     shifts = tuple((0.1 * k, 0.0, 0.0) for k in range(1, 7))
     made = warp(depth, fill="network")(frames, cameras, Clip("right", 0, moved(*shifts)), 0)
-    assert len(asked) == 1, "what the last frame shows whole is there in all"
-    hole = asked[0][0]
+    assert len(holes) == 1, "what the last frame shows whole is there in all"
+    hole = holes[0][0]
     assert hole.any() and not (hole[0] | hole[-1]).any() and not (hole[:, 0] | hole[:, -1]).any()
     for image, shift in zip(made.images, shifts, strict=True):
         assert psnr(image, stage(shift)[0]) > 19
     warp(depth, fill="patches")(frames, cameras, Clip("right", 0, moved(*shifts)), 0)
-    assert len(asked) == 1
+    assert len(holes) == 1
     with pytest.raises(ValueError, match="shows nothing known in frame 1"):
         warp(depth, fill="network")(frames, cameras, Clip("off", 0, moved((100.0, 0.0, 0.0))), 0)
 
 
-def test_the_network_is_not_asked_of_thin_gaps_alone():
+def test_network_does_not_run_for_thin_gaps_alone():
     smooth, inverse = np.full((64, 96, 3), 128, np.float32), np.ones((64, 96), np.float32)
     smooth[:, ::7] = 30
     thin, wide = np.zeros((64, 96), bool), np.zeros((64, 96), bool)
@@ -214,7 +214,7 @@ def test_every_pixel_is_known_and_the_seed_changes_nothing():
 
 
 def test_branches_agree():
-    """One place reached in two ways looks the same: what was made up on the first way is there on the second."""
+    """Two paths to one camera give the same view: generated content is reused."""
     frames, cameras, depth = photo("motorcycle_left")
     prior, unit = warp(depth), depth.typical
     for clip in (
@@ -242,7 +242,7 @@ def test_a_call_depends_on_its_arguments_alone(fill):
     # Killed after the first clip, and started again.
     resumed = warp(depth, fill=fill)(*longer, clips[1], 0)
     assert torch.equal(resumed.images, second.images) and torch.equal(resumed.depth, second.depth)
-    # The same component, asked about something else and then again about the first.
+    # The same component renders another request and then the first one again.
     assert not torch.equal(prior(frames, cameras, clips[1], 0).images, second.images)
     assert torch.equal(prior(*longer, clips[1], 0).images, second.images)
     # Other frames: what they show is what goes on.

@@ -1,4 +1,7 @@
-"""Priors that sample video diffusion models, on tiny networks of the real classes: what they share, and how Stable Video Diffusion is steered."""
+"""Priors that sample video diffusion models, on tiny networks of the real classes.
+
+The tests cover shared machinery and the guidance of Stable Video Diffusion.
+"""
 
 import dataclasses
 import json
@@ -74,7 +77,7 @@ def build(folders, name: str = "svd", device: torch.device = CPU, **settings):
         for name in sorted(tiny.MADE)
     ],
 )
-def test_a_clip_is_of_the_runs_size_and_the_same_every_time_and_in_any_company(name, folders):
+def test_clip_has_run_size_and_does_not_depend_on_the_batch(name, folders):
     frames, camera, _ = scene()
     prior = build(folders, name, batch_size=2)
     count = prior.clip_length
@@ -120,7 +123,10 @@ def test_what_cannot_be_loaded_is_one_clear_line(name, folders, tmp_path, monkey
         first(str(tmp_path))
     with pytest.raises(
         FileNotFoundError,
-        match="prior.model is 'nobody/nothing', which is no model's folder and could not be loaded from the hub.*set prior.model=FOLDER",
+        match=(
+            "prior.model is 'nobody/nothing', which is no model's folder and could not "
+            "be loaded from the hub.*set prior.model=FOLDER"
+        ),
     ):
         first("nobody/nothing")
     (tmp_path / index).write_text('{"_class_name": "Other"}')
@@ -146,7 +152,7 @@ def test_settings_out_of_range_name_the_value(folders):
             build(folders, **settings)
 
 
-def test_what_does_not_fit_is_said_with_the_setting_that_would(folders):
+def test_memory_error_names_a_setting_that_fits(folders):
     parts = {"unet": 3.0, "vae": 1.0}
     assert (
         required_memory(parts, 2.0, "none", "auto", "unet") == 6
@@ -161,7 +167,10 @@ def test_what_does_not_fit_is_said_with_the_setting_that_would(folders):
     )
     with pytest.raises(
         ValueError,
-        match=r"takes about 15 GiB with prior.offload=none, and the GPU has 14; choose prior.offload=model \(about 14 GiB\) or",
+        match=(
+            "takes about 15 GiB with prior.offload=none, and the GPU has 14; choose "
+            r"prior.offload=model \(about 14 GiB\) or"
+        ),
     ):
         prior._check_memory(14.0)
     prior._check_memory(17.0)
@@ -175,7 +184,7 @@ def test_what_does_not_fit_is_said_with_the_setting_that_would(folders):
         )._check_memory(14.0)
 
 
-def test_pictures_are_made_in_the_shape_of_the_runs_with_as_many_pixels_as_the_model_knows(folders):
+def test_generated_size_keeps_aspect_and_model_pixels(folders):
     prior = build(folders, size=None)
     assert (
         prior.generated_size(1024, 576) == (1024, 576)
@@ -185,7 +194,7 @@ def test_pictures_are_made_in_the_shape_of_the_runs_with_as_many_pixels_as_the_m
     assert build(folders, size=512).generated_size(1024, 576) == (512, 256 + 64 * round(32 / 64))
 
 
-def test_the_path_begins_at_the_origin_and_keeps_what_lies_between_cameras():
+def test_path_starts_at_origin_and_keeps_relative_poses():
     _, camera, _ = scene()
     world = camera.world_to_camera.clone()
     world[0, :3, :3], world[0, :3, 3] = (
@@ -230,7 +239,7 @@ def test_plain_svd_is_the_pipeline_of_diffusers(folders):
     assert float(difference.max()) <= 1.5 and float(ours.float().std()) > 1
 
 
-def test_a_perfect_denoiser_that_is_drawn_to_the_warp_returns_it_where_it_is_known():
+def test_guided_perfect_denoiser_returns_the_valid_warp():
     rng = torch.Generator().manual_seed(0)
     target, belief = (
         torch.randn(1, 3, 4, 6, 8, generator=rng),
@@ -263,8 +272,8 @@ def test_a_perfect_denoiser_that_is_drawn_to_the_warp_returns_it_where_it_is_kno
     torch.testing.assert_close(sampled(knows, 0.3), truth, atol=1e-3, rtol=0)
 
 
-def test_drawing_to_the_warp_reaches_what_is_not_known_through_what_the_network_knows():
-    """Neighbours are alike in all videos of this network: what is drawn at one of a pair is found at the other."""
+def test_guidance_reaches_holes_through_the_network():
+    """This network makes neighbours equal, so guidance at one pixel reaches its neighbour."""
     alike = 0.95
     covariance = torch.tensor([[1.0, alike], [alike, 1.0]], dtype=torch.float64)
     sigmas = torch.cat(
@@ -345,7 +354,7 @@ def test_a_frame_that_was_made_adds_what_only_it_shows():
 
 
 @pytest.mark.slow
-def test_the_steered_video_is_nearer_to_the_warp_than_the_plain_one(folders):
+def test_guided_video_is_closer_to_the_warp(folders):
     frames, camera, depth = scene()
     clip = sideways(camera, 4)
     request = ClipRequest(frames, camera, clip, 0)
@@ -374,7 +383,7 @@ def test_the_steered_video_is_nearer_to_the_warp_than_the_plain_one(folders):
 
 
 @pytest.mark.slow
-def test_a_run_makes_siblings_together_keeps_every_clip_and_goes_on(folders, tmp_path):
+def test_run_batches_siblings_and_resumes_after_each_clip(folders, tmp_path):
     settings = (
         "run",
         "image=coffee",
@@ -417,7 +426,7 @@ def test_numbers_that_ran_out_of_range_are_no_clip(folders):
         prior(frames, camera, sideways(camera, 4), 0)
 
 
-def test_a_home_folder_is_one_and_what_is_not_there_is_missed_at_once(folders, monkeypatch):
+def test_home_folder_expands_and_missing_folder_fails_early(folders, monkeypatch):
     monkeypatch.setenv("HOME", str(Path(folders("svd")).parent))
     frames, camera, _ = scene()
     assert len(build(folders, model="~/model")(frames, camera, sideways(camera, 4), 0)) == 4
@@ -444,9 +453,7 @@ def test_a_model_that_is_given_back_is_gone(folders):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", sorted(tiny.MADE))
-def test_on_a_gpu_no_way_of_saving_memory_or_time_changes_a_clip_by_more_than_its_precision(
-    name, folders, cuda
-):
+def test_gpu_memory_options_change_clips_within_precision(name, folders, cuda):
     frames, camera, _ = scene()
 
     def made(**settings) -> torch.Tensor:

@@ -1,4 +1,7 @@
-"""Priors whose pipelines of diffusers make one prompted video a call, on tiny networks of the real classes: what they are handed, seen from the other side."""
+"""Priors that make one prompted video a call through diffusers pipelines.
+
+Tiny networks of the real classes record their inputs.
+"""
 
 import dataclasses
 import inspect
@@ -60,7 +63,7 @@ def build(folders, name: str, **settings):  # noqa: F811
     )
 
 
-class TakenError(Exception):
+class CallRecordedError(Exception):
     pass
 
 
@@ -70,11 +73,11 @@ def handed(prior, one: ClipRequest) -> dict:
     signature = inspect.signature(kind.__call__)
 
     def take(*args, **settings):
-        raise TakenError(signature.bind(*args, **settings).arguments)
+        raise CallRecordedError(signature.bind(*args, **settings).arguments)
 
-    with mock.patch.object(kind, "__call__", take), pytest.raises(TakenError) as taken:
+    with mock.patch.object(kind, "__call__", take), pytest.raises(CallRecordedError) as caught:
         prior(one.frames, one.cameras, one.clip, one.seed)
-    return taken.value.args[0]
+    return caught.value.args[0]
 
 
 def sampled(prior, one: ClipRequest) -> torch.Tensor:
@@ -110,18 +113,18 @@ def test_signals_lead_back_to_the_path():
 
 def test_sana_wm_is_handed_poses_and_intrinsics_of_its_pictures(folders):  # noqa: F811
     prior, one = build(folders, "sana_wm"), request(8)
-    told, cameras = handed(prior, one), clip_path(one)
+    inputs, cameras = handed(prior, one), clip_path(one)
     torch.testing.assert_close(
-        torch.from_numpy(told["c2w"][:, :3, 3]) * prior.metre, cameras.centers, atol=1e-6, rtol=0
+        torch.from_numpy(inputs["c2w"][:, :3, 3]) * prior.metre, cameras.centers, atol=1e-6, rtol=0
     )
     torch.testing.assert_close(
-        torch.from_numpy(told["c2w"][:, :3, :3]),
+        torch.from_numpy(inputs["c2w"][:, :3, :3]),
         cameras.world_to_camera[:, :3, :3].mT,
         atol=1e-6,
         rtol=0,
     )
     width, height = prior.generated_size(96, 64)
-    assert (told["width"], told["height"], told["num_frames"], told["image"].size) == (
+    assert (inputs["width"], inputs["height"], inputs["num_frames"], inputs["image"].size) == (
         width,
         height,
         9,
@@ -129,24 +132,24 @@ def test_sana_wm_is_handed_poses_and_intrinsics_of_its_pictures(folders):  # noq
     )
     fx, fy, cx, cy = 90 * width / 96, 90 * height / 64, width / 2, height / 2
     torch.testing.assert_close(
-        torch.from_numpy(told["intrinsics"]),
+        torch.from_numpy(inputs["intrinsics"]),
         torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]).expand(9, 3, 3),
     )
     assert np.array_equal(
-        np.asarray(told["image"]), resize_images(one.frames.images[1:], width, height)[0].numpy()
+        np.asarray(inputs["image"]), resize_images(one.frames.images[1:], width, height)[0].numpy()
     )
-    poses, four = prior.pipe.prepare_camera_trajectory(told["c2w"], None, told["intrinsics"], 9)
+    poses, four = prior.pipe.prepare_camera_trajectory(inputs["c2w"], None, inputs["intrinsics"], 9)
     planes, cropped = prior.pipe.image_processor.preprocess_with_intrinsics(
-        told["image"], four, height, width
+        inputs["image"], four, height, width
     )
     assert (
-        np.array_equal(poses, told["c2w"])
+        np.array_equal(poses, inputs["c2w"])
         and np.array_equal(cropped, four)
         and planes.shape == (1, 3, height, width)
     ), "no frame and no pixel is lost"
 
 
-def test_a_metre_is_one_where_depth_is_metric_and_a_setting_elsewhere(folders):  # noqa: F811
+def test_metre_is_one_for_metric_depth_else_a_setting(folders):  # noqa: F811
     depth = scene()[2]
     assert build(folders, "sana_wm").metre == pytest.approx(0.25 * depth.typical)
     assert build(folders, "sana_wm", unit=2.0).metre == pytest.approx(2 * depth.typical)
@@ -169,8 +172,8 @@ def test_sana_wm_decodes_in_the_pieces_it_was_trained_with(folders):  # noqa: F8
 
 def test_cosmos_is_handed_actions_that_lead_along_the_path(folders):  # noqa: F811
     prior, one = build(folders, "cosmos", unit=0.1), request(4)
-    told = handed(prior, one)
-    action = told["action"]
+    inputs = handed(prior, one)
+    action = inputs["action"]
     torch.testing.assert_close(
         composed(action.raw_actions, prior.unit), clip_path(one).camera_to_world, atol=1e-5, rtol=0
     )
@@ -181,14 +184,14 @@ def test_cosmos_is_handed_actions_that_lead_along_the_path(folders):  # noqa: F8
         4,
         256,
     )
-    assert action.image.size == prior.generated_size(96, 64) and told["fps"] == 30
+    assert action.image.size == prior.generated_size(96, 64) and inputs["fps"] == 30
     assert np.array_equal(
         np.asarray(action.image),
         resize_images(one.frames.images[1:], *action.image.size)[0].numpy(),
     )
 
 
-def test_cosmos_canvases_are_the_pipelines_and_its_pictures_fit_in_without_a_change(folders):  # noqa: F811
+def test_cosmos_canvases_match_the_pipeline(folders):  # noqa: F811
     from diffusers.pipelines.cosmos.pipeline_cosmos3_omni import _ACTION_RESOLUTION_BINS
     from diffusers.video_processor import VideoProcessor
 
@@ -221,8 +224,8 @@ def test_cosmos_canvases_are_the_pipelines_and_its_pictures_fit_in_without_a_cha
 def test_vace_completes_the_render_where_nothing_is_known(folders):  # noqa: F811
     prior, one = build(folders, "vace", depth=scene(64, 48)[2]), request(4, 64, 48)
     assert prior.generated_size(64, 48) == (64, 48)
-    told, rendered = handed(prior, one), Scaffold(prior.scaffold.depth, None).render(one)
-    video, mask = told["video"][0], told["mask"][0, :, 0]
+    inputs, rendered = handed(prior, one), Scaffold(prior.scaffold.depth, None).render(one)
+    video, mask = inputs["video"][0], inputs["mask"][0, :, 0]
     assert video.shape == (5, 3, 48, 64)
     holes = rendered.confidence == 0
     assert torch.equal(mask > 0, holes) and 0.02 < float(holes.float().mean()) < 0.6
@@ -232,17 +235,17 @@ def test_vace_completes_the_render_where_nothing_is_known(folders):  # noqa: F81
     assert (
         torch.equal(video[0].permute(1, 2, 0), one.frames.images[1] / 255) and not mask[0].any()
     ), "the frame that it continues"
-    assert np.array_equal(np.asarray(told["reference_images"]), one.frames.images[0].numpy()), (
+    assert np.array_equal(np.asarray(inputs["reference_images"]), one.frames.images[0].numpy()), (
         "the input"
     )
     planes, white, _ = prior.pipe.preprocess_conditions(
-        told["video"], told["mask"], None, 1, 48, 64, 5, torch.float32, CPU
+        inputs["video"], inputs["mask"], None, 1, 48, 64, 5, torch.float32, CPU
     )
     torch.testing.assert_close(planes[0], (2 * video - 1).transpose(0, 1)), "nothing is resized"
     assert torch.equal(white[0, 0], mask)
 
 
-def test_vace_trusts_a_larger_pixel_only_if_all_that_it_covers_is_known(folders):  # noqa: F811
+def test_vace_mask_keeps_only_fully_valid_pixels(folders):  # noqa: F811
     one = request(4)
     confidence = Scaffold(scene()[2], None).render(one).confidence
     video, mask = build(folders, "vace").condition(one, 48, 32)
@@ -305,7 +308,7 @@ def test_vace_words_are_what_the_pipeline_encodes(folders, monkeypatch):  # noqa
         ),
     ],
 )
-def test_every_setting_has_a_say(name, settings, folders):  # noqa: F811
+def test_every_setting_has_an_effect(name, settings, folders):  # noqa: F811
     one = request(build(folders, name).clip_length)
     made = [sampled(build(folders, name, **more), one) for more in ({}, *settings)]
     for more, images in zip(settings, made[1:], strict=True):
@@ -313,7 +316,7 @@ def test_every_setting_has_a_say(name, settings, folders):  # noqa: F811
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_path_has_a_say_and_steps_are_counted_and_half_precision_works(name, folders):  # noqa: F811
+def test_path_steps_and_half_precision_have_an_effect(name, folders):  # noqa: F811
     half = build(folders, name, precision="bfloat16")
     assert half.pipe.transformer.dtype == torch.bfloat16 and half.pipe.vae.dtype == (
         torch.bfloat16 if name == "cosmos" else torch.float32

@@ -1,4 +1,4 @@
-"""Priors that are told of the path in words, by a LoRA or by rays, through pipelines of diffusers with tiny networks."""
+"""Priors that get the path as text, a LoRA or rays, through diffusers with tiny networks."""
 
 import json
 from contextlib import contextmanager
@@ -39,7 +39,10 @@ def turning(count: int = 5) -> Cameras:
 
 
 def cameras_of(rays: torch.Tensor, like: Cameras) -> torch.Tensor:
-    """Camera to world of Plücker rays [view 6 y x]: the rotation that turns the pinhole's directions to them, and the point that all of them meet in."""
+    """Camera-to-world poses of Plücker rays [view 6 y x].
+
+    The rotation aligns the pinhole directions. The centre is where all rays meet.
+    """
     y, x = torch.meshgrid(
         torch.arange(rays.shape[2]) + 0.5, torch.arange(rays.shape[3]) + 0.5, indexing="ij"
     )
@@ -65,7 +68,7 @@ def cameras_of(rays: torch.Tensor, like: Cameras) -> torch.Tensor:
     return out
 
 
-def test_rays_are_moment_then_unit_direction_and_invert_to_the_path():
+def test_rays_are_moment_and_direction_and_invert_to_path():
     cameras = turning()
     rays = pluecker_rays(cameras)
     assert rays.shape == (5, 6, 20, 24)
@@ -84,7 +87,7 @@ def test_rays_are_moment_then_unit_direction_and_invert_to_the_path():
     torch.testing.assert_close(aside[:3], torch.linalg.cross(torch.tensor([2.0, 0, 0]), aside[3:]))
 
 
-def test_moves_are_told_by_where_the_camera_goes_whatever_the_clip_is_called():
+def test_moves_depend_on_camera_motion_not_clip_name():
     frames, camera, depth = scene()
     plan = planners.build(
         {
@@ -111,7 +114,7 @@ def test_moves_are_told_by_where_the_camera_goes_whatever_the_clip_is_called():
     )
 
 
-def test_a_scene_begins_where_a_twentieth_of_the_valid_pixels_lie():
+def test_scene_starts_at_the_fifth_percentile_of_depth():
     depth = torch.arange(1, 201).reshape(10, 20).float()
     valid = depth > 100
     assert (
@@ -133,7 +136,7 @@ def test_pictures_and_arrays_come_out_as_they_went_in(folders):  # noqa: F811
 
 
 @pytest.mark.parametrize("name", ("diffusers", "ltx", "easyanimate"))
-def test_each_clip_is_sampled_in_steps_that_are_shown_and_follows_the_words(name, folders):  # noqa: F811
+def test_clip_shows_sampling_steps_and_follows_the_prompt(name, folders):  # noqa: F811
     prior = build(folders, name, num_inference_steps=2)
     bars = []
 
@@ -184,7 +187,7 @@ def test_settings_out_of_range_name_the_value(folders, tmp_path):  # noqa: F811
 # Words alone
 
 
-def test_the_prompt_says_where_the_clip_goes(folders):  # noqa: F811
+def test_prompt_names_the_camera_direction(folders):  # noqa: F811
     prior = build(folders, "diffusers", prompt="A room.")
     seen = []
 
@@ -199,15 +202,15 @@ def test_the_prompt_says_where_the_clip_goes(folders):  # noqa: F811
         ("in", "in"),
         ("left/out", "out"),
     ):
-        told = call(request(name))
-        assert told["prompt"] == f"A room. {DIRECTION_PROMPTS[word].capitalize()}."
-        seen.append(told["prompt"])
+        inputs = call(request(name))
+        assert inputs["prompt"] == f"A room. {DIRECTION_PROMPTS[word].capitalize()}."
+        seen.append(inputs["prompt"])
     assert call(request("spiral", far=-0.3))["prompt"].endswith("to the left, around the scene.")
     assert (
-        "guidance_scale" not in told
-        and "decode_chunk_size" not in told
-        and told["num_frames"] == 5
-        and told["num_inference_steps"] == 2
+        "guidance_scale" not in inputs
+        and "decode_chunk_size" not in inputs
+        and inputs["num_frames"] == 5
+        and inputs["num_inference_steps"] == 2
     )
     assert (
         "camera moves to the right" in seen[0]
@@ -253,17 +256,20 @@ def test_a_pipeline_without_a_prompt_is_called_as_it_wants_to_be(folders):  # no
     assert torch.equal(ours, torch.from_numpy(np.stack(theirs))) and float(ours.float().std()) > 1
 
 
-def test_a_model_that_makes_no_video_of_an_image_is_refused_before_it_is_loaded(folders, tmp_path):  # noqa: F811
+def test_non_image_to_video_model_is_rejected_before_loading(folders, tmp_path):  # noqa: F811
     for kind in ("WanPipeline", "StableDiffusionImg2ImgPipeline"):
         (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": kind}))
         with pytest.raises(
             ValueError,
-            match=f"^prior.model .* is a {kind}, which does not make a video of an image; choose an image-to-video model$",
+            match=(
+                f"^prior.model .* is a {kind}, which does not make a video of an image; "
+                "choose an image-to-video model$"
+            ),
         ):
             build(folders, "diffusers", model=str(tmp_path))(*_of(request()))
 
 
-def test_a_model_that_makes_another_number_of_frames_is_said_to(folders):  # noqa: F811
+def test_wrong_frame_count_of_a_model_is_an_error(folders):  # noqa: F811
     with pytest.raises(
         ValueError,
         match="^prior.model .* made 5 frames, not prior.frames=6; choose prior.frames=5$",
@@ -299,7 +305,7 @@ def test_each_move_has_its_lora_loaded_once_and_alone_at_work(how, folders, tmp_
     )
 
 
-def test_the_words_are_those_of_the_path_and_the_rate_is_told(folders):  # noqa: F811
+def test_prompt_follows_the_path_and_frame_rate_is_passed(folders):  # noqa: F811
     prior = build(folders, "ltx", prompt="A room")
     pipe, calls = prior.pipe, []
 
@@ -323,18 +329,24 @@ def test_the_words_are_those_of_the_path_and_the_rate_is_told(folders):  # noqa:
     )
 
 
-def test_a_lora_that_is_not_there_or_does_not_fit_is_one_clear_line(folders, tmp_path, monkeypatch):  # noqa: F811
+def test_missing_or_mismatched_lora_is_a_one_line_error(folders, tmp_path, monkeypatch):  # noqa: F811
     from safetensors.torch import save_file
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
         FileNotFoundError,
-        match=r"^prior.loras is .*, a folder without a file \*dolly-right.safetensors, which clip 'right' needs$",
+        match=(
+            r"^prior.loras is .*, a folder without a file \*dolly-right.safetensors, "
+            "which clip 'right' needs$"
+        ),
     ):
         build(folders, "ltx", loras=str(tmp_path))(*_of(request(count=8)))
     with pytest.raises(
         ValueError,
-        match="^prior.loras is nobody/nothing, whose LoRA Dolly-Right could not be loaded into .*; choose a folder.*loras=none$",
+        match=(
+            "^prior.loras is nobody/nothing, whose LoRA Dolly-Right could not be loaded "
+            "into .*; choose a folder.*loras=none$"
+        ),
     ):
         build(folders, "ltx", loras="nobody/nothing")(*_of(request(count=8)))
     block = "diffusion_model.transformer_blocks.0.attn1.to_q.lora"
@@ -349,7 +361,7 @@ def test_a_lora_that_is_not_there_or_does_not_fit_is_one_clear_line(folders, tmp
 # Rays
 
 
-def test_what_the_network_sees_of_the_path_inverts_to_it_in_the_datas_unit(folders):  # noqa: F811
+def test_network_condition_inverts_to_the_path(folders):  # noqa: F811
     _, _, depth = scene()
     prior, one = build(folders, "easyanimate"), request()
     there = turning(5)
@@ -368,7 +380,7 @@ def test_what_the_network_sees_of_the_path_inverts_to_it_in_the_datas_unit(folde
     seen = []
     transformer = prior.pipe.transformer
     hook = transformer.register_forward_pre_hook(
-        lambda module, args, told: seen.append(told["control_latents"]), with_kwargs=True
+        lambda module, args, inputs: seen.append(inputs["control_latents"]), with_kwargs=True
     )
     prior(*_of(one))
     hook.remove()

@@ -58,7 +58,7 @@ def test_a_process_knows_its_place(monkeypatch, variables, expected):
     assert distributed.process_info() == ProcessInfo()
 
 
-def test_srun_says_where_the_first_process_is(monkeypatch):
+def test_srun_gives_the_address_of_the_first_process(monkeypatch):
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, "to be put back")
         monkeypatch.delenv(name)
@@ -68,10 +68,10 @@ def test_srun_says_where_the_first_process_is(monkeypatch):
     assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("node07", "16234")
 
 
-@pytest.mark.parametrize("asked, count", [(1, 1), ("1", 1), (3, 3), ("auto", 1)])
-def test_devices_of_a_cpu(asked, count, monkeypatch):
+@pytest.mark.parametrize("setting, count", [(1, 1), ("1", 1), (3, 3), ("auto", 1)])
+def test_devices_of_a_cpu(setting, count, monkeypatch):
     monkeypatch.setattr(devices, "cpu_cores", lambda: 4)
-    assert device_indices({"accelerator": "cpu", "devices": asked}) == list(range(count))
+    assert device_indices({"accelerator": "cpu", "devices": setting}) == list(range(count))
 
 
 def test_more_processes_than_cores_are_refused(monkeypatch):
@@ -80,32 +80,32 @@ def test_more_processes_than_cores_are_refused(monkeypatch):
         device_indices({"accelerator": "cpu", "devices": 5})
 
 
-@pytest.mark.parametrize("asked", [0, -2, "many", True, [], 1.5, [0, 1], -1])
-def test_other_devices_are_named_with_the_choices(asked):
+@pytest.mark.parametrize("setting", [0, -2, "many", True, [], 1.5, [0, 1], -1])
+def test_other_devices_are_named_with_the_choices(setting):
     with pytest.raises(ComponentError, match=r"trainer.devices is .*choose a number"):
-        device_indices({"accelerator": "cpu", "devices": asked})
+        device_indices({"accelerator": "cpu", "devices": setting})
 
 
 def test_gpus_are_counted(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    for asked, expected in {
+    for setting, expected in {
         "auto": [0, 1, 2, 3],
         -1: [0, 1, 2, 3],
         2: [0, 1],
         "2,3": [2, 3],
     }.items():
-        assert device_indices({"accelerator": "gpu", "devices": asked}) == expected
+        assert device_indices({"accelerator": "gpu", "devices": setting}) == expected
     assert device_indices({"accelerator": "gpu", "devices": [1, 3]}) == [1, 3]
-    for asked in (5, [0, 4], [1, 1]):
+    for setting in (5, [0, 4], [1, 1]):
         with pytest.raises(ComponentError, match="torch sees 4 GPUs, 0 to 3"):
-            device_indices({"accelerator": "gpu", "devices": asked})
+            device_indices({"accelerator": "gpu", "devices": setting})
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    for asked in (1, 2, "auto"):
+    for setting in (1, 2, "auto"):
         with pytest.raises(
             ComponentError,
             match="trainer.accelerator is 'gpu', but torch sees no CUDA device; choose",
         ):
-            device_indices({"accelerator": "gpu", "devices": asked})
+            device_indices({"accelerator": "gpu", "devices": setting})
     with pytest.raises(
         ComponentError, match="trainer.accelerator is 'gpus'; choose auto, cpu or gpu"
     ):
@@ -165,13 +165,13 @@ def make_clips(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("context", ["ancestors", "all"])
-def test_clips_are_spread_over_processes_where_they_do_not_depend_on_one_another(tmp_path, context):
+def test_independent_clips_are_spread_over_processes(tmp_path, context):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     alone, log = clips(tmp_path / "one", context)
     names = ["right", "up", "right/right", "right/up", "up/right", "up/up"]
     assert [line[0] for line in log] == names
-    # frames handed over, and which of them is continued: the last of its chain, or of the whole plan so far
+    # The frames that are passed on, and the continued one: last of its chain or of the plan.
     expected = (
         [(1, 0), (1, 0), *[(3, 2)] * 4]
         if context == "ancestors"
@@ -207,7 +207,8 @@ from pathlib import Path
 from lift.training import fit
 keep = fit.CheckpointCallback.on_train_epoch_end
 def on_train_epoch_end(self, trainer, module):
-    # The first process writes its checkpoint without waiting for the second one, so an epoch may not come back.
+    # The first process writes its checkpoint without waiting for the second one.
+    # So an epoch may be repeated.
     if os.environ.get("RANK") == "1":
         if os.environ["HOW"] == "error" and trainer.current_epoch == 0:
             raise ValueError("fit.steps is 30; choose otherwise")
@@ -258,17 +259,18 @@ def gone(pids: list[int]) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
-def test_one_that_fails_ends_all_and_is_heard_once_then_the_run_goes_on(tmp_path):
+def test_failed_process_ends_all_and_the_run_resumes(tmp_path):
     killed = "kill", 128 + signal.SIGKILL, "lift: process 1 of 2 was ended by SIGKILL"
-    for how, status, said in (("error", 2, "lift: fit.steps is 30; choose otherwise"), killed):
+    for how, status, message in (("error", 2, "lift: fit.steps is 30; choose otherwise"), killed):
         out, err = (process := two(tmp_path, how)).communicate(timeout=300)
         assert process.returncode == status and err.count("found") == (
             0 if how == "error" else 3 + 4
         ), (how, err)
         lines = err.strip().split("\n")
-        assert lines[-1].startswith(said) and err.count(said) == 1 and out == "", (how, err)
+        assert lines[-1].startswith(message) and err.count(message) == 1 and out == "", (how, err)
         assert "Traceback" not in err and "torch.distributed.elastic" not in err
-    # Killed after one epoch on two processes, it is completed by one, which finds every stage and the checkpoint.
+    # After a kill in epoch one on two processes, one process completes the run.
+    # It finds every stage and the checkpoint.
     one = here("run", "image=coffee", *TINY, f"output={tmp_path / 'out'}", cwd=tmp_path)
     assert one.returncode == 0 and one.stderr.count("found") == 3 + 4, one.stderr
 
@@ -295,7 +297,7 @@ def test_launched_processes_end_with_their_launcher(tmp_path, how):
 
 @pytest.mark.slow
 def test_jobs_of_hydras_submitit_launcher(tmp_path):
-    """The local executor: jobs in processes of their own, and an error in one of them is the user's one line."""
+    """The local executor runs jobs in processes. The user gets an error as one line."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     launcher = (
         "run",

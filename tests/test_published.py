@@ -1,4 +1,4 @@
-"""The yardstick of the training benchmark: benchmarks/published.py and the frames it is given, benchmarks/frames.py."""
+"""The reference of the training benchmark: benchmarks/published.py and benchmarks/frames.py."""
 
 import sys
 from dataclasses import replace
@@ -9,7 +9,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from frames import save_frame_set, load_frame_set, scene  # noqa: E402
+from frames import load_frame_set, save_frame_set, scene  # noqa: E402
 from published import Schedule, Trainer, draw, initial_gaussians, time_step, train  # noqa: E402
 
 from lift.distortions.parameters.planes import TreePlanes, tree_codes  # noqa: E402
@@ -101,7 +101,7 @@ def test_the_field_starts_as_described():
         TreePlanes(-torch.ones(3), torch.ones(3), "fast")
 
 
-def test_the_regularisers_reach_the_planes_they_reach_as_released():
+def test_regularisers_cover_the_same_planes_as_released():
     field = TreePlanes(-torch.ones(3), torch.ones(3), "plain")
     field.penalty().backward()
     reached = [index for index in range(10) if field.planes[index].grad is not None]
@@ -138,7 +138,8 @@ def test_a_view_has_inverse_depth_and_the_pull_of_the_picture():
         alone = draw(renderer, gaussians[:1], pinhole(64, 48, 60.0))
     assert alone.alpha.max() > 0.1
     torch.testing.assert_close(alone.inverse_depth, alone.alpha / gaussians.means[0, 2])
-    # To move all positions in the picture is to move its principal point, but for a small change of shape.
+    # A shift of all image positions is a shift of the principal point,
+    # except for a small change of shape.
     pull = drawn.probe.grad[0].sum(0)
     torch.testing.assert_close(
         pull, camera.intrinsics.grad[0, :2, 2], rtol=0.05, atol=0.05 * float(pull.abs().max())

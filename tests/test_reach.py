@@ -43,16 +43,19 @@ def test_a_turn_shows_a_border() -> None:
         128,
         64,
     )
-    # A turn moves what is seen at column u to 64 + 100 tan(atan((u - 64) / 100) + 0.3); of the border's rows a little is lost, too.
+    # A turn moves column u to 64 + 100 tan(atan((u - 64) / 100) + 0.3).
+    # The border rows lose a little, too.
     edge = 64 + 100 * torch.tan(torch.atan(torch.tensor(-0.64)) + 0.3)
-    assert float(unseen_fraction(CAMERA, WALL, turned)) == pytest.approx(float(edge) / 128, abs=0.05)
+    assert float(unseen_fraction(CAMERA, WALL, turned)) == pytest.approx(
+        float(edge) / 128, abs=0.05
+    )
 
 
 def test_what_stands_in_front_hides_a_strip() -> None:
     depth = WALL.depth.clone()
-    depth[:, 48:80] = (
-        2.0  # moved by 1 to the right it shifts by 50 pixels, the wall by 25: a strip of 25 opens, and 25 at the border
-    )
+    # A motion of 1 to the right shifts the object by 50 pixels and the wall by 25 pixels.
+    # A strip of 25 pixels opens behind the object and another at the border.
+    depth[:, 48:80] = 2.0
     both = unseen_fraction(CAMERA, Depth(depth, WALL.valid, "metric"), moved(x=0.8))
     wall = unseen_fraction(CAMERA, WALL, moved(x=0.8))
     assert float(both - wall) == pytest.approx(20 / 128, abs=0.02)
@@ -86,7 +89,9 @@ def test_limit_shrinks_just_enough() -> None:
         > 0.15
     )
     assert (
-        len(notes) == 1 and "motion_limit.max_unseen=0.15" in notes[0] and f"{magnitude:.0%}" in notes[0]
+        len(notes) == 1
+        and "motion_limit.max_unseen=0.15" in notes[0]
+        and f"{magnitude:.0%}" in notes[0]
     )
 
 
@@ -100,7 +105,9 @@ def test_limit_leaves_alone_what_fits() -> None:
 
 @pytest.mark.parametrize("on_exceed", ["warn", "ignore"])
 def test_warn_and_ignore_keep_the_motion(on_exceed: str) -> None:
-    plan, magnitude, notes = limit_motion(Single("left", angle=30.0), CAMERA, WALL, None, 0.1, on_exceed)
+    plan, magnitude, notes = limit_motion(
+        Single("left", angle=30.0), CAMERA, WALL, None, 0.1, on_exceed
+    )
     assert magnitude == 1.0
     assert torch.equal(
         plan.cameras.world_to_camera,

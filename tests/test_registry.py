@@ -184,7 +184,7 @@ def test_a_plugin_is_found_by_its_entry_point(fresh, monkeypatch):
     assert catalogue()("distortion", "pointed").summary == "A plugin."
 
 
-def test_a_component_of_another_kind_is_refused_when_it_is_registered():
+def test_component_of_another_kind_is_rejected():
     with pytest.raises(
         ComponentError,
         match="planner 'odd' is Odd, which is no lift.planners.Planner; derive it from that",
@@ -203,13 +203,13 @@ def test_a_broken_plugin_is_shown_and_breaks_nothing_else(tmp_path):
         and "broken plugin broken_plugin: RuntimeError: no such luck" in listed.stdout
     )
     assert "rigid" in listed.stdout
-    asked = lift("show", "distortion", "mine", cwd=tmp_path, LIFT_PLUGINS="broken_plugin")
+    shown = lift("show", "distortion", "mine", cwd=tmp_path, LIFT_PLUGINS="broken_plugin")
     assert (
-        asked.returncode == 2 and "no such luck" in asked.stderr and asked.stderr.count("\n") == 1
+        shown.returncode == 2 and "no such luck" in shown.stderr and shown.stderr.count("\n") == 1
     )
 
 
-def test_a_taken_name_is_refused(fresh, monkeypatch):
+def test_duplicate_name_is_rejected(fresh, monkeypatch):
     (fresh / "plugin_three.py").write_text(PLUGIN.format(name="rigid"))
     monkeypatch.setenv("LIFT_PLUGINS", "plugin_three")
     assert catalogue()("distortion", "rigid").module == "lift.distortions.rigid"

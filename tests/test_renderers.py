@@ -39,7 +39,10 @@ def row(*depths: float, opacity: float = 0.5, scale: float = 0.1) -> Gaussians:
 def crowd(
     n: int, views: int = 1, sigma: float = 2.0, seed: int = 0, per_view: bool = False
 ) -> tuple[Gaussians, torch.Tensor, Cameras]:
-    """Random Gaussians before rotated cameras with unequal focal lengths, off-centre principal points and a picture of 70 x 45."""
+    """Random Gaussians in front of rotated cameras.
+
+    Focal lengths are unequal, principal points off-centre, pictures 70 x 45 pixels.
+    """
     generator = torch.Generator().manual_seed(seed)
     rand = lambda *shape: torch.rand(*shape, generator=generator)  # noqa: E731
     lead = (views, n) if per_view else (n,)
@@ -114,7 +117,7 @@ def test_alpha_at_the_centre_can_be_checked_on_paper(name):
 
 @pytest.mark.parametrize("name", CPU)
 @pytest.mark.parametrize("depths", [(2.0, 3.0), (3.0, 2.0)])
-def test_the_nearer_one_comes_first_whatever_the_order_of_storage(name, depths):
+def test_nearer_gaussian_is_first_in_any_storage_order(name, depths):
     camera = replace(
         pinhole(9, 9, 9.0),
         intrinsics=torch.tensor([[[9.0, 0.0, 4.5], [0.0, 9.0, 4.5], [0.0, 0.0, 1.0]]]),
@@ -128,7 +131,10 @@ def test_the_nearer_one_comes_first_whatever_the_order_of_storage(name, depths):
 
 @pytest.mark.parametrize("name", CPU)
 def test_compositing_stops_before_all_light_is_gone(name):
-    """0.999 leaves 1e-3 of the light, 0.8 of that 2e-4, and the third would leave less than MIN_TRANSMITTANCE: it is not drawn."""
+    """Alpha 0.999 leaves 1e-3 of the light, and 0.8 leaves 2e-4 after that.
+
+    The third would leave less than MIN_TRANSMITTANCE, so it is not drawn.
+    """
     gaussians = replace(row(2.0, 3.0, 4.0, scale=1.0), opacities=torch.tensor([1.0, 0.8, 0.6]))
     camera = replace(
         pinhole(9, 9, 9.0),
@@ -163,7 +169,7 @@ def test_an_opaque_plane_has_its_depth_everywhere(name):
 
 
 @pytest.mark.parametrize("name", CPU)
-def test_an_empty_or_hidden_scene_is_the_background_and_its_gradients_are_zero(name):
+def test_empty_or_hidden_scene_is_background_without_gradient(name):
     camera, background = pinhole(20, 10, 20.0), torch.tensor([0.1, 0.2, 0.3])
     renderer = build(name)
     assert (renderer(row(), camera, background).rgb == background).all()
@@ -244,7 +250,10 @@ def test_numba_agrees_with_reference_in_double_precision(setting):
     st.floats(-2, 2),
 )
 def test_numba_agrees_with_reference_on_wild_scenes(seed, n, width, height, log_sigma, shift):
-    """Any size of picture; Gaussians from specks to far larger than it, in front, behind and beside the camera; no NaN anywhere."""
+    """No NaN for any picture size and any Gaussians.
+
+    They are tiny to huge, in front of, behind and beside the camera.
+    """
     gaussians, colors, cameras = crowd(n, sigma=10**log_sigma, seed=seed)
     gaussians = replace(gaussians, means=gaussians.means + shift * torch.tensor([1.0, 1.0, -3.0]))
     cameras = replace(cameras, width=width, height=height)
@@ -254,7 +263,7 @@ def test_numba_agrees_with_reference_on_wild_scenes(seed, n, width, height, log_
     for name, grad in fast[1].items():
         assert torch.isfinite(grad).all() and torch.isfinite(truth[1][name]).all(), name
     for a, b in zip(fast[0][:2], truth[0], strict=False):
-        # Both are float32 here: a pixel whose alpha is MIN_ALPHA but for rounding may fall either way.
+        # Both are float32: rounding may move an alpha near MIN_ALPHA across that limit.
         assert ((a - b).abs() > 1e-3).float().mean() < 0.01 and (a - b).abs().max() < 0.02
 
 
@@ -287,7 +296,7 @@ def test_numba_gives_the_same_bits_with_any_number_of_threads():
 
 
 def test_numba_caches_kernels_under_the_hash_of_all_their_source():
-    """Else a kernel would be loaded that was compiled with an older version of a function in another file."""
+    """Otherwise a kernel loads that contains an old version of a function in another file."""
     from lift.renderers.cpu import compile, compositing_gradient, projection
 
     for kernel in (projection.project, compositing_gradient.composite_gradient):
@@ -305,7 +314,7 @@ def test_numba_refuses_what_it_cannot_do():
         )
 
 
-def test_gsplat_says_what_is_missing():
+def test_gsplat_without_package_or_gpu_is_an_error():
     if torch.cuda.is_available():
         pytest.skip("a CUDA device is there")
     with pytest.raises((ImportError, RuntimeError), match="gsplat"):

@@ -18,7 +18,7 @@ from tests.test_training import KilledError, module, settings
 
 
 def on_each(function, world: int, kind: str, *arguments) -> None:
-    """Calls function(rank, world, device, *arguments) in processes that know one another, each with a device of that kind."""
+    """Call function(rank, world, device, *arguments) in connected processes, one device each."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -26,7 +26,7 @@ def on_each(function, world: int, kind: str, *arguments) -> None:
 
 
 def _enter(rank: int, world: int, port: int, kind: str, function, arguments) -> None:
-    told = {
+    variables = {
         "RANK": rank,
         "WORLD_SIZE": world,
         "LOCAL_RANK": rank,
@@ -34,7 +34,7 @@ def _enter(rank: int, world: int, port: int, kind: str, function, arguments) -> 
         "MASTER_ADDR": "localhost",
         "MASTER_PORT": port,
     }
-    os.environ.update({key: str(value) for key, value in told.items()})
+    os.environ.update({key: str(value) for key, value in variables.items()})
     here = distributed.process_info()
     assert here == distributed.ProcessInfo(rank, world, rank, world)
     distributed.bind_device(here)
@@ -65,7 +65,10 @@ def trainer(device: torch.device) -> dict:
 
 
 def check_average(rank: int, world: int, device: torch.device) -> None:
-    """Of parameters in buckets of few, used in another order on every process, replaced in between; one is used on process 0 alone."""
+    """Average gradients of parameters in small buckets.
+
+    Each process uses another order, and one parameter is used on process 0 alone.
+    """
     parameters = [nn.Parameter(torch.full((n,), 1.0 + n, device=device)) for n in (3, 70, 1, 9)]
     for replaced in (False, True):
         if replaced:
@@ -74,11 +77,8 @@ def check_average(rank: int, world: int, device: torch.device) -> None:
         assert average.matches(parameters) and not average.matches(
             [*parameters[:3], nn.Parameter(torch.ones(9, device=device))]
         )
-        for repeat in (
-            1,
-            2,
-            1,
-        ):  # the second backward pass adds to the first's gradients, as autograd does; the third starts anew
+        # The second backward pass adds to the gradients of the first. The third starts anew.
+        for repeat in (1, 2, 1):
             for parameter in parameters if repeat == 1 else ():
                 parameter.grad = None
             average.start()
@@ -111,7 +111,10 @@ def check_average(rank: int, world: int, device: torch.device) -> None:
 
 
 def check_joint_batch(rank: int, world: int, device: torch.device, folder: Path) -> None:
-    """The first step's gradients, and with them the optimiser's moments, are those of one process that draws all the views at once."""
+    """The first gradients equal those of one process that draws all views.
+
+    So do the moments of the optimiser.
+    """
     how = settings(steps=world, checkpoint_every=world, test_every=0)
     seen: dict[str, torch.Tensor] = {}
     fitted = module(how)
@@ -148,9 +151,14 @@ def check_joint_batch(rank: int, world: int, device: torch.device, folder: Path)
 
 
 def check_growth(rank: int, world: int, device: torch.device, folder: Path) -> None:
-    """After growth everything that is learned, and what the optimisers remember, is equal on all processes, and only rank 0 wrote."""
+    """After densification, parameters and optimiser states are equal on all processes.
+
+    Only rank 0 writes files.
+    """
     how = settings(
-        steps=40, checkpoint_every=10, densify={"start": 3, "every": 3, "noise_scale": 0.01, "min_opacity": 0.02}
+        steps=40,
+        checkpoint_every=10,
+        densify={"start": 3, "every": 3, "noise_scale": 0.01, "min_opacity": 0.02},
     )
     fitted = module(how)
     optimisers = []
@@ -178,7 +186,7 @@ def check_growth(rank: int, world: int, device: torch.device, folder: Path) -> N
 def fit_until(
     rank: int, world: int, device: torch.device, folder: Path, epochs: int | None, until: int
 ) -> None:
-    """Fits; as if killed after some epochs, if so many are given. `until`: steps that have been counted then."""
+    """Fit, optionally stopped after some epochs. `until` is the expected step count then."""
     how = settings(steps=41, checkpoint_every=10)
     fitted = module(how)
 

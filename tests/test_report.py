@@ -1,4 +1,4 @@
-"""The report holds every section, embeds its pictures, fetches nothing, and treats names as text."""
+"""The report has every section, embeds its pictures, fetches nothing and escapes names."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ from lift.distortions import distortions
 from lift.distortions.rigid import Rigid
 from lift.geometry import look_at, pinhole
 from lift.io.image import Picture
-from lift.outputs.charts import Band, Series, line_chart, map_view, format_number, downsample
+from lift.outputs.charts import Band, Series, downsample, format_number, line_chart, map_view
 from lift.outputs.fly_through import FlyThrough
 from lift.outputs.quality import FrameMetrics, SceneQuality, summarize
 from lift.outputs.report import format_command, stage_costs, training_curves, write_report
@@ -47,7 +47,7 @@ SECTIONS = {
 
 
 class Page(HTMLParser):
-    """Collects what the tests ask for; an end tag that closes nothing, or the wrong thing, fails."""
+    """Collect the elements that the tests need. An unmatched end tag fails."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Page(HTMLParser):
 
 
 def make_scene(folder: Path, name: str = EVIL) -> SceneQuality:
-    """Two clips of three frames, the second continuing the first; 40 Gaussians; a log of ten steps."""
+    """Two clips of three frames, the second continues the first. 40 Gaussians, ten steps."""
     torch.manual_seed(0)
     camera = pinhole(32, 24, 30.0)
 
@@ -126,7 +126,9 @@ def make_scene(folder: Path, name: str = EVIL) -> SceneQuality:
         writer.add_scalar("val/held_out_psnr", 18.0, 10)
     picture = Picture(name, Frames(frames.images[:1]), camera, "0" * 64, ("focal length assumed",))
     known = Depth(depth, torch.ones(24, 32, dtype=torch.bool), "affine-invariant")
-    return SceneQuality(picture, known, trajectory, frames, reconstruction, gaussians, distortion, folder)
+    return SceneQuality(
+        picture, known, trajectory, frames, reconstruction, gaussians, distortion, folder
+    )
 
 
 PROVENANCE = {
@@ -353,7 +355,8 @@ def test_numbers_of_the_run_appear(written):
     assert (
         "by 1.00 dB on average" in flat
         and "camera turned by" in flat
-        and "Nothing was learned as Gaussian motion or image change. Nothing was learned from held-out"
+        and "Nothing was learned as Gaussian motion or image change. "
+        "Nothing was learned from held-out"
         in flat
     )
     assert (
@@ -366,7 +369,7 @@ def test_numbers_of_the_run_appear(written):
     assert "lift run 'image=<script>" in flat and "Apache-2.0" in flat and "MIT" in flat
 
 
-def test_a_run_that_learned_nothing_has_no_truth_and_no_log_says_so(tmp_path):
+def test_report_states_missing_truth_log_and_learning(tmp_path):
     scene = replace(make_scene(tmp_path, "plain"), fit_folder=tmp_path / "nowhere")
     text, page = write(tmp_path, scene, findings(0.0), None)
     assert (
@@ -376,7 +379,7 @@ def test_a_run_that_learned_nothing_has_no_truth_and_no_log_says_so(tmp_path):
     assert 'id="truth"' not in text and "no training logs" in text
 
 
-def test_parts_of_a_distortion_and_what_became_of_them_are_told(tmp_path):
+def test_report_lists_distortion_parts_and_verdicts(tmp_path):
     scene = make_scene(tmp_path)
     supplied = {
         "num_views": 7,
@@ -436,7 +439,9 @@ def test_a_step_logged_twice_is_drawn_once(tmp_path):
 
 
 def test_charts_place_values_where_the_axes_say():
-    chart = line_chart("t", [Series("a", [0, 10], [0.0, 100.0])], width=520, height=190, from_zero=True)
+    chart = line_chart(
+        "t", [Series("a", [0, 10], [0.0, 100.0])], width=520, height=190, from_zero=True
+    )
     ticks = {
         label: float(y) - 3.5
         for y, label in re.findall(r'y="([\d.]+)" text-anchor="end">([^<]+)<', chart)

@@ -108,7 +108,7 @@ def test_textures_are_smooth_at_256_pixels(name: str) -> None:
     assert float(((one - mean) ** 2).mean()) < 10**-3.4, name  # 34 dB
 
 
-def test_same_bits_however_it_is_asked() -> None:
+def test_render_is_bitwise_repeatable() -> None:
     cameras = two_views(64)
     both = scenes.render("room", cameras)
     assert torch.equal(both.images[1], scenes.render("room", cameras[1]).images[0])
@@ -131,7 +131,9 @@ def test_shadow_and_glow() -> None:
         project(torch.tensor([[x, 2.9, 8.0]]), camera)[0][0, 0].long() for x in (0.0, 3.0)
     )
     assert float(colors[under[1], under[0], 0]) < 0.7 * float(colors[beside[1], beside[0], 0])
-    glowing = RayCastScene((scene.shapes[0], Ball((0, 0, 8), 1.0, grey, glow=1.0)), lamp=(0.0, -20.0, 8.0))
+    glowing = RayCastScene(
+        (scene.shapes[0], Ball((0, 0, 8), 1.0, grey, glow=1.0)), lamp=(0.0, -20.0, 8.0)
+    )
     assert float(render_picture(glowing, camera)[0][32, 32, 0]) == pytest.approx(
         0.5 ** (1 / 2.2), abs=1e-5
     )

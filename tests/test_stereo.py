@@ -66,7 +66,7 @@ def test_depth_of_single_pictures_follows_the_stereo_locally(captured):
     assert float(error[unsure].median()) < 0.5 * float(before[unsure].median())
 
 
-def test_every_pixel_of_a_placed_frame_keeps_a_depth(captured):
+def test_every_pixel_of_a_registered_frame_keeps_depth(captured):
     cameras, frames = captured
     found = refine_depth(Frames(frames.images), guess(cameras, frames), long_side=SIZE // 2)
     assert bool((found.depth > 0).all())
@@ -153,12 +153,18 @@ def test_neighbours_confirm_true_depth_and_not_a_wrong_one(captured):
     assert float(right[0].median()) > 2
     assert float(count_confirmations(wrong, cameras, neighbours)[0].median()) < 0.5
     assert (
-        float(find_contradictions(frames.depth, torch.ones_like(frames.depth), cameras, neighbours)[0].mean())
+        float(
+            find_contradictions(frames.depth, torch.ones_like(frames.depth), cameras, neighbours)[
+                0
+            ].mean()
+        )
         < 0.1
     )
     near = frames.depth.clone()
     near[0] *= 0.7
-    assert float(find_contradictions(near, torch.ones_like(near), cameras, neighbours)[0].mean()) > 0.8
+    assert (
+        float(find_contradictions(near, torch.ones_like(near), cameras, neighbours)[0].mean()) > 0.8
+    )
 
 
 def test_spread_continues_known_values_smoothly():

@@ -35,7 +35,7 @@ def packed(place: scenes.RandomScene) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-def test_rays_meet_shapes_where_geometry_says():
+def test_rays_meet_shapes_at_analytic_points():
     gray = empty().stuff(scenes.PLAIN)
     for put, distance in (
         (lambda p: p.box((0, 0, 5), (2, 2, 2), gray), 4.0),
@@ -67,10 +67,12 @@ def test_rays_meet_shapes_where_geometry_says():
 
 
 @pytest.mark.parametrize("name", scenes.PLACES)
-def test_every_place_is_the_same_from_the_same_seed_and_has_near_and_far(name):
+def test_random_scene_is_repeatable_with_near_and_far(name):
     spreads = []
     for seed in range(3):
-        images, inverse = scenes.render([scenes.RandomScene.chance(seed, 0, name)] * 2, 48, 36, NONE, 7)
+        images, inverse = scenes.render(
+            [scenes.RandomScene.chance(seed, 0, name)] * 2, 48, 36, NONE, 7
+        )
         assert (
             images.shape == (2, 36, 48, 3)
             and images.dtype == torch.uint8
@@ -83,7 +85,7 @@ def test_every_place_is_the_same_from_the_same_seed_and_has_near_and_far(name):
     assert max(spreads) > 1.5 and float(images.float().std()) > 8
 
 
-def test_lower_is_nearer_on_the_ground_and_the_sky_is_infinitely_far():
+def test_ground_is_nearer_below_and_sky_is_infinite():
     place = empty()
     place.box((0, -0.5, 0), (2000, 1, 2000), place.stuff(scenes.PLAIN))
     place.eye, place.aim = np.array([0.0, 1.5, 0.0]), np.array([0.0, 1.5, 1.0])
@@ -155,24 +157,31 @@ def test_training_takes_steps_on_a_gpu(cuda, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.slow
-def test_two_processes_learn_one_network_from_pictures_of_their_own(device, tmp_path, monkeypatch):
+def test_two_processes_train_one_network_on_own_pictures(device, tmp_path, monkeypatch):
     if device == "cuda" and torch.cuda.device_count() < 2:
         pytest.skip("fewer than two CUDA devices")
     monkeypatch.setattr(training, "SIDE", 64)
     training.shard((tmp_path, 0, 24, "cpu"))
+    folders = [str(Path(__file__).parents[1]), str(Path(training.__file__).parent)]
     script = tmp_path / "small.py"  # Lightning starts the second process by the first one's command
     script.write_text(
-        f"import sys; sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(training.__file__).parent)]}\n"
-        f"import train_depth as t\nt.SHARED, t.SIDE, t.SIZES = t.Path({str(tmp_path / 'nowhere')!r}), 64, ((64, 64),)\n"
+        f"import sys; sys.path[:0] = {folders}\n"
+        "import train_depth as t\n"
+        f"t.SHARED, t.SIDE, t.SIZES = t.Path({str(tmp_path / 'nowhere')!r}), 64, ((64, 64),)\n"
         "class Training(t.DepthTraining):\n    def evaluate(self):\n        super().evaluate()\n"
-        f"        t.torch.save(self.network.leave.weight.detach().cpu(), f'{tmp_path}/{{self.trainer.world_size}}-{{self.trainer.global_rank}}.pt')\n"
+        "        trainer, weight = self.trainer, self.network.leave.weight.detach().cpu()\n"
+        "        name = f'{trainer.world_size}-{trainer.global_rank}.pt'\n"
+        f"        t.torch.save(weight, f'{tmp_path}/{{name}}')\n"
         "t.DepthTraining = Training\n"
         "if __name__ == '__main__':\n    t.main()\n"
     )
 
     def learned(devices: int, batch: int) -> dict[str, torch.Tensor]:
         to = tmp_path / str(devices)
-        command = f"{script} train --from {tmp_path} --to {to} --device {device} --batch {batch} --steps 6 --looks 2 --devices {devices}"
+        command = (
+            f"{script} train --from {tmp_path} --to {to} --device {device} --batch {batch} "
+            f"--steps 6 --looks 2 --devices {devices}"
+        )
         done = subprocess.run(
             [sys.executable, *command.split()], capture_output=True, text=True, timeout=300
         )
@@ -199,10 +208,10 @@ def test_the_loss_does_not_see_scale_and_shift_but_all_else():
     known = torch.rand(2, 40, 40, generator=rng) > 0.3
     for same in (truth, 7 * truth - 3, 0.01 * truth):
         assert all(float(part.max()) < 1e-3 for part in training.depth_losses(same, truth, known))
-    spoiled = torch.where(known, truth, 99.0)
-    assert all(float(part.max()) < 1e-3 for part in training.depth_losses(truth, spoiled, known)), (
-        "nor what is not known"
-    )
+    corrupted = torch.where(known, truth, 99.0)
+    assert all(
+        float(part.max()) < 1e-3 for part in training.depth_losses(truth, corrupted, known)
+    ), "nor what is not known"
     assert (
         float(training.depth_losses(-truth, truth, known)[0].min()) > 0.5
         and float(training.depth_losses(truth.flip(1), truth, known)[0].min()) > 0.5
@@ -234,7 +243,7 @@ def test_pictures_and_depth_are_cut_alike(monkeypatch):
     assert disguised.shape == image.shape and disguised.min() >= 0 and disguised.max() <= 1
 
 
-def test_the_encoder_takes_over_all_that_it_has_of_the_pretrained():
+def test_encoder_loads_all_shared_pretrained_weights():
     network, names = LiteNetwork(), {}
     network.load_imagenet(Everything(names))
     state = network.state_dict()
@@ -247,13 +256,13 @@ def test_the_encoder_takes_over_all_that_it_has_of_the_pretrained():
 
 
 class Everything(dict):
-    """A checkpoint that has every name, and remembers those asked for."""
+    """A checkpoint that has every name and records the requested ones."""
 
-    def __init__(self, asked: dict) -> None:
-        self.asked = asked
+    def __init__(self, requested: dict) -> None:
+        self.requested = requested
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        self.asked[name] = True
+        self.requested[name] = True
         return Whatever()
 
 

@@ -28,7 +28,10 @@ import train_fill as training  # noqa: E402
 
 
 def card() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A red card before a blue wall that gets lighter downwards; between them a hole with the wall's depth."""
+    """A red card before a blue wall that gets lighter downwards, and a hole between them.
+
+    The hole has the wall's depth.
+    """
     rgb = torch.zeros(1, 3, 50, 70)
     rgb[:, 2], rgb[:, 1] = 0.8, torch.linspace(0, 0.5, 50)[:, None]
     rgb[:, :, 10:40, 10:30] = torch.tensor([0.9, 0.1, 0.1])[:, None, None]
@@ -39,18 +42,18 @@ def card() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return rgb, inverse, hole
 
 
-def test_holes_are_filled_from_what_lies_behind_and_nothing_else_is_touched():
+def test_holes_are_filled_from_behind_and_the_rest_is_kept():
     rgb, inverse, hole = card()
-    spoiled = torch.where(hole[:, None], 7.0, rgb)
-    filled = fill_holes(FillNetwork(), spoiled, inverse, hole)
+    corrupted = torch.where(hole[:, None], 7.0, rgb)
+    filled = fill_holes(FillNetwork(), corrupted, inverse, hole)
     assert torch.equal(filled.masked_select(~hole[:, None]), rgb.masked_select(~hole[:, None]))
     assert (filled - rgb).abs().max() < 0.1, "to begin with, smoothly; of the card nothing"
-    smooth, weight = prepare_input(spoiled, inverse, hole)
+    smooth, weight = prepare_input(corrupted, inverse, hole)
     assert not weight[:, 10:40, 10:30].any() and weight[:, :, 36:].all()
     network = FillNetwork()
     torch.nn.init.normal_(network.leave.weight)
     with torch.no_grad():
-        other = fill_holes(network, spoiled, inverse, hole)
+        other = fill_holes(network, corrupted, inverse, hole)
     assert (
         torch.equal(other.masked_select(~hole[:, None]), rgb.masked_select(~hole[:, None]))
         and other.min() >= 0
@@ -65,7 +68,7 @@ def test_holes_are_filled_from_what_lies_behind_and_nothing_else_is_touched():
     assert everything.isfinite().all(), "nothing known is behind: then all counts"
 
 
-def test_the_weights_that_are_shipped_are_the_ones_that_the_card_describes_and_fill_better_than_smoothly():
+def test_shipped_weights_match_the_card_and_beat_smooth_filling():
     held = WEIGHTS.read_bytes()
     assert (
         hashlib.sha256(held).hexdigest() == CHECKSUM
@@ -86,7 +89,7 @@ def test_the_weights_that_are_shipped_are_the_ones_that_the_card_describes_and_f
     assert off(filled) < 0.5 * off(smooth)
 
 
-def test_what_is_spread_is_what_is_known_and_lies_between_its_bounds():
+def test_smooth_fill_stays_within_the_bounds_of_valid_pixels():
     values, known = torch.rand(2, 3, 37, 21), torch.rand(2, 37, 21) > 0.9
     out = diffuse_pyramid(values, known)
     torch.testing.assert_close(
@@ -108,7 +111,10 @@ def test_a_camera_that_moves_does_not_see_what_a_card_hides():
     image = np.zeros((96, 128, 3), np.uint8)
 
     class Chosen:
-        """Chance that says: a focal length of the longer side, to the right by 0.1 of the typical depth; then whether the border counts."""
+        """Fixed random draws: the focal length is the longer side, the shift 0.1 to the right.
+
+        The shift is a fraction of the typical depth. The last draw says if the border counts.
+        """
 
         def __init__(self, border: bool) -> None:
             self.numbers, self.border = iter((1.0, float(np.log(0.1)))), border
@@ -139,7 +145,10 @@ def test_bits_come_back():
 
 
 def test_pictures_depth_and_holes_are_cut_alike(monkeypatch):
-    """Colours, depth and holes that all tell the same place: red and inverse depth grow across, green downwards, a hole is the right third."""
+    """Colours, depth and holes that encode the position.
+
+    Red and inverse depth grow to the right, green downwards. The right third is a hole.
+    """
     monkeypatch.setattr(training, "CROP", 48)
     i, j = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
     image = torch.stack([4 * j, 4 * i, 0 * i], -1).to(torch.uint8).repeat(40, 1, 1, 1)
@@ -164,7 +173,7 @@ def test_pictures_depth_and_holes_are_cut_alike(monkeypatch):
     assert (rgb[:, 1].diff(dim=-2) > -1e-3).all()
 
 
-def test_masks_of_other_photographs_or_of_another_depth_are_refused(tmp_path, monkeypatch):
+def test_masks_of_other_photographs_or_depth_are_rejected(tmp_path, monkeypatch):
     for k in range(3):
         (tmp_path / "data/photos").mkdir(parents=True, exist_ok=True)
         cv2.imwrite(
@@ -204,7 +213,7 @@ def test_masks_of_other_photographs_or_of_another_depth_are_refused(tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("arguments", "message"),
     [
         (["--critic", "-1"], "at least 0"),
         (["--rate", "nan"], "above 0"),
@@ -212,11 +221,13 @@ def test_masks_of_other_photographs_or_of_another_depth_are_refused(tmp_path, mo
         (["--steps", "0"], "1 or more"),
     ],
 )
-def test_numbers_that_make_no_sense_are_refused(asked, said, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["train_fill.py", "train", "--from", "a", "--to", "b", *asked])
+def test_invalid_numbers_are_rejected(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(
+        sys, "argv", ["train_fill.py", "train", "--from", "a", "--to", "b", *arguments]
+    )
     with pytest.raises(SystemExit):
         training.main()
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -242,10 +253,10 @@ def test_training_fills_better_than_smoothly(monkeypatch, tmp_path):
     torch.manual_seed(0)
     monkeypatch.setattr(training.Training, "log_row", lambda self, row: self.curve.append(row))
     module = training.FillTraining(data, 70, 4, 0.01, 0, None)
-    asked = training.argparse.Namespace(
+    arguments = training.argparse.Namespace(
         to=tmp_path, device="cpu", steps=70, looks=1, progress=False
     )
-    training.learn(module, asked, "fill")
+    training.learn(module, arguments, "fill")
     (row,) = module.curve
     assert row["filled_psnr"] > row["smooth_psnr"] + 0.5
 

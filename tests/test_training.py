@@ -168,7 +168,7 @@ def test_a_checkpoint_loads_without_pickled_code(tmp_path):
 
 
 def test_pictures_grow_by_phases(tmp_path):
-    """Each phase renders at its share of the size, against frames of that size; the last at the full one."""
+    """Each phase renders at its own size, against frames of that size. The last is full size."""
     how = settings(steps=10, coarse_to_fine={"scales": [0.25, 0.5], "until": [0.2, 0.6]})
     fitted, seen = module(how), []
     plain = fitted.loss
@@ -208,12 +208,13 @@ def test_growth_reaches_the_budget_from_any_start():
 
 def test_frames_that_are_worse_explained_are_drawn_more_often(tmp_path):
     how = settings(steps=20, checkpoint_every=10, importance_power=2.0, test_every=0)
-    fitted, asked = module(how), []
+    fitted, weights_by_epoch = module(how), []
     plain = fitted.view_weights
-    fitted.view_weights = lambda: asked.append(plain()) or asked[-1]
+    fitted.view_weights = lambda: weights_by_epoch.append(plain()) or weights_by_epoch[-1]
     fit(fitted, [1, 2, 3], tmp_path, how, CPU, 0)
     assert (fitted.errors > 0).all()
-    first, second = asked  # once an epoch; of frames that were not drawn yet nothing is known
+    # One entry an epoch. Frames that were not drawn yet have no error.
+    first, second = weights_by_epoch
     assert (first == 1).all() and second.std() > 0
     drawn = list(
         ViewSampler(
@@ -229,23 +230,30 @@ def test_frames_that_are_worse_explained_are_drawn_more_often(tmp_path):
     assert counts[0] == 0 and 70 < counts[1] < 140 < counts[2] < 270 < counts[3]
 
 
-def test_what_is_no_number_is_left_out_or_told(tmp_path):
+def test_non_finite_gaussians_are_dropped_or_an_error(tmp_path):
     how = settings(steps=2, densify={"start": 100, "noise_scale": 0.0})
     fitted = module(how)
     with torch.no_grad():
         fitted.splats["scales"][3] = torch.nan
-    with pytest.warns(UserWarning, match=f"1 of {fitted.splats.count} Gaussians are NaN or infinite"):
+    with pytest.warns(
+        UserWarning, match=f"1 of {fitted.splats.count} Gaussians are NaN or infinite"
+    ):
         assert len(_finite_gaussians(fitted)) == fitted.splats.count - 1
     with torch.no_grad():
         fitted.splats["scales"].fill_(torch.nan)
-    with pytest.raises(ComponentError, match="the scene is NaN or infinite after 0 steps of the fit"):
+    with pytest.raises(
+        ComponentError, match="the scene is NaN or infinite after 0 steps of the fit"
+    ):
         _finite_gaussians(fitted)
     fitted = module(how)
     with torch.no_grad():
         fitted.distortion.motions.values[2] = torch.nan
     with pytest.raises(
         ComponentError,
-        match="distortion.motions.values is NaN or infinite after 2 steps of the fit; choose smaller learning rates",
+        match=(
+            "distortion.motions.values is NaN or infinite after 2 steps of the fit; "
+            "choose smaller learning rates"
+        ),
     ):
         fit(fitted, [1, 2, 3], tmp_path, how, CPU, 0)
 
@@ -263,7 +271,7 @@ def test_splats_hold_physical_values():
         torch.testing.assert_close(getattr(back, name), value)
 
 
-def test_initial_gaussians_are_thinned_evenly_as_seen_from_the_input():
+def test_initial_gaussians_are_thinned_evenly_in_the_input():
     grid = torch.stack(
         torch.meshgrid(torch.linspace(-1, 1, 80), torch.linspace(-1, 1, 80), indexing="ij"), -1
     ).reshape(-1, 2)
@@ -283,12 +291,13 @@ def test_initial_gaussians_are_thinned_evenly_as_seen_from_the_input():
 
 
 def test_shared_gaussians_look_as_the_one_did():
-    """Seen through the centre: n copies at the shared opacity let through what the one let through."""
+    """Through the centre, n copies transmit as much light as the one before the split."""
     opacities, copies = torch.tensor([0.9, 0.5, 0.9]), torch.tensor([2, 3, 1])
     shared, scales = densify.split_parameters(opacities, torch.ones(3, 3), copies)
     torch.testing.assert_close(1 - (1 - shared) ** copies, opacities)
     torch.testing.assert_close(scales[2], torch.ones(3))
-    # Two copies: o / (s + s - s^2 / sqrt 2), s the shared opacity (equation 9 written out for n = 2).
+    # Two copies: o / (s + s - s^2 / sqrt 2) with the shared opacity s.
+    # It is equation 9 for n = 2.
     s = 1 - 0.1**0.5
     torch.testing.assert_close(scales[0], torch.full((3,), 0.9 / (s + s - s * s / 2**0.5)))
 
@@ -362,26 +371,32 @@ def test_inverse_depth_looks_only_where_both_know():
     assert float(losses.inverse_depth(rendered, 0 * ones, target, ones, 2.0)) == 0
 
 
-def test_frames_and_pixels_that_are_far_worse_explained_count_less():
+def test_robust_weights_reduce_badly_explained_frames():
     fitted = module(settings(robust={"frames": 2.0, "pixels": 3.0}))
     fitted.errors.copy_(torch.tensor([0.4, 0.1, 0.1, 0.4]))
     views = torch.tensor([0, 1, 3])
     rgb = fitted.images[views].float() / 255 + 0.01
     rgb[:, :6, :6] += 0.8
-    weights = fitted.pixel_weights(Render(rgb, torch.ones(rgb.shape[:3]), torch.ones(rgb.shape[:3])), views)
-    assert (weights[0] == 1).all(), "the input is taken at its word"
+    weights = fitted.pixel_weights(
+        Render(rgb, torch.ones(rgb.shape[:3]), torch.ones(rgb.shape[:3])), views
+    )
+    assert (weights[0] == 1).all(), "the input keeps full weight"
     assert weights[1, -1, -1] > 0.9 and weights[1, 2, 2] < 0.01
     torch.testing.assert_close(weights[2], weights[1] * (1 + 0.5**6) / (1 + 2.0**6))
     fitted = module(settings(robust={"frames": 0.0, "pixels": 0.0}))
     assert (
-        fitted.pixel_weights(Render(rgb, torch.ones(rgb.shape[:3]), torch.ones(rgb.shape[:3])), views)
+        fitted.pixel_weights(
+            Render(rgb, torch.ones(rgb.shape[:3]), torch.ones(rgb.shape[:3])), views
+        )
         is None
     )
 
 
 def test_views_are_drawn_by_seed_epoch_and_rank_alone():
     def drawn(epoch, rank=0, world=1, share=0.2):
-        sampler = ViewSampler([1, 2, 3, 4, 5], 2, 50, lambda: share, seed=3, rank=rank, world_size=world)
+        sampler = ViewSampler(
+            [1, 2, 3, 4, 5], 2, 50, lambda: share, seed=3, rank=rank, world_size=world
+        )
         sampler.set_epoch(epoch)
         return list(sampler)
 
@@ -404,7 +419,7 @@ def test_held_out_frames_are_spread_and_never_the_input():
     assert split_frames([1, 2], 0) == ([1, 2], [])
 
 
-def test_compiled_losses_and_units_have_the_values_and_gradients_of_torchs():
+def test_compiled_losses_match_torch_values_and_gradients():
     from lift.training.similarity import ssim_conv2d
     from lift.training.splats import activate
 
@@ -468,10 +483,23 @@ def test_the_numba_renderers_compose_is_the_general_one():
 
 
 def test_loops_that_start_within_leave_torch_on_one_thread():
-    """numba sets how many threads torch uses when its own start, which may be the fit's first loop: results must not depend on that."""
-    loop = "@numba.njit(parallel=True)\ndef fill(x):\n    for i in numba.prange(len(x)):\n        x[i] = 1\n"
-    code = f"import numba, torch, numpy\nfrom lift.runtime.parallel import torch_on_one_thread\ntorch.set_num_threads(2)\n{loop}"
-    code += "with torch_on_one_thread():\n    fill(numpy.zeros(100))\n    print(torch.get_num_threads())\nprint(torch.get_num_threads())"
+    """numba sets torch's thread count when it starts, perhaps in the fit's first loop.
+
+    Results must not depend on that.
+    """
+    code = (
+        "import numba, torch, numpy\n"
+        "from lift.runtime.parallel import torch_on_one_thread\n"
+        "torch.set_num_threads(2)\n"
+        "@numba.njit(parallel=True)\n"
+        "def fill(x):\n"
+        "    for i in numba.prange(len(x)):\n"
+        "        x[i] = 1\n"
+        "with torch_on_one_thread():\n"
+        "    fill(numpy.zeros(100))\n"
+        "    print(torch.get_num_threads())\n"
+        "print(torch.get_num_threads())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -512,7 +540,7 @@ def test_what_is_learned_a_frame_goes_as_far_in_any_fit(steps, views, share, wor
         fitted.configure_optimizers()
 
 
-def test_a_distortion_is_told_how_well_frames_are_explained(tmp_path):
+def test_distortion_gets_the_frame_errors(tmp_path):
     heard = []
 
     class Listening(Rigid):
@@ -531,7 +559,7 @@ def test_a_distortion_is_told_how_well_frames_are_explained(tmp_path):
     assert not torch.equal(first, second)
 
 
-def test_raw_parameters_are_contiguous_as_the_fused_adam_of_torch_asks():
+def test_raw_parameters_are_contiguous_for_fused_adam():
     count = 7
     quats = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).repeat(count, 1)
     scales, opacities = torch.full((count, 1), 0.1).expand(-1, 3), torch.full((count,), 0.5)

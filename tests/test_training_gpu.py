@@ -71,7 +71,10 @@ def test_a_scene_is_fitted_on_cuda(cuda, tmp_path, renderer):
 
 @pytest.mark.parametrize("coarse", [False, True])
 def test_a_step_waits_for_the_device_once(cuda, tmp_path, coarse, capfd):
-    """gsplat asks how many pairs of tile and Gaussian there are, to make room for them; nothing else may wait. Steps that densify may."""
+    """gsplat synchronises once to count the pairs of tiles and Gaussians.
+
+    Nothing else may synchronise, except for steps that densify.
+    """
     phases = {"scales": [0.5], "until": [1.0]} if coarse else {}
     module = room(
         128,
@@ -84,7 +87,7 @@ def test_a_step_waits_for_the_device_once(cuda, tmp_path, coarse, capfd):
         checkpoint_every=40,
     )
     plain, watched, waits = module.optimise, [], []
-    said = "called a synchronizing CUDA operation"
+    pattern = "called a synchronizing CUDA operation"
 
     def watch(views):
         if module.step < 10:  # kernels are compiled in the first
@@ -97,12 +100,12 @@ def test_a_step_waits_for_the_device_once(cuda, tmp_path, coarse, capfd):
                 return plain(views)
             finally:
                 torch.cuda.set_sync_debug_mode("default")
-                waits.extend(f"{w.filename}:{w.lineno}" for w in seen if said in str(w.message))
+                waits.extend(f"{w.filename}:{w.lineno}" for w in seen if pattern in str(w.message))
 
     module.optimise = watch
     fit(module, [1, 2, 3, 4, 5], tmp_path, module.settings, GPU, 0)
     by_extensions = capfd.readouterr().err.count(
-        said
-    )  # what C++ code outside of torch waits for is not told to Python
+        pattern
+    )  # Python does not see synchronisation in C++ code outside of torch
     assert len(watched) == 30
     assert len(waits) + by_extensions == 30, waits

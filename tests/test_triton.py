@@ -1,4 +1,7 @@
-"""CUDA kernels against their twins in plain torch; on a machine without CUDA by Triton's interpreter, where Triton is installed."""
+"""CUDA kernels compared with plain torch.
+
+Without CUDA, Triton's interpreter runs them if Triton is installed.
+"""
 
 import pytest
 import torch
@@ -84,7 +87,7 @@ def test_the_loss_and_its_gradient_are_those_of_plain_torch(device, views, heigh
 
 
 @pytest.mark.parametrize("per_view", [True, False])
-def test_a_composed_picture_and_its_gradients_are_those_of_plain_torch(device, per_view):
+def test_composed_image_and_gradients_match_torch(device, per_view):
     from lift.renderers.cuda import shading
 
     generator = torch.Generator().manual_seed(0)
@@ -110,9 +113,7 @@ def test_a_composed_picture_and_its_gradients_are_those_of_plain_torch(device, p
 
 
 @pytest.mark.parametrize("size, numbers", [(0.0, 7), (1e-5, 6), (0.05, 7), (0.2, 6), (2.0, 7)])
-def test_cameras_moved_by_a_rigid_motion_and_their_gradient_are_those_of_plain_torch(
-    device, size, numbers
-):
+def test_rigid_motion_of_cameras_and_gradient_match_torch(device, size, numbers):
     from lift.distortions.kernels.rigid_triton import apply_corrections
     from lift.geometry import rigid, rotation_from_vector
 
@@ -143,7 +144,7 @@ def test_cameras_moved_by_a_rigid_motion_and_their_gradient_are_those_of_plain_t
     assert torch.equal(after[1], before[1])
 
 
-def test_the_depth_loss_and_its_gradient_are_those_of_plain_torch(device):
+def test_depth_loss_and_gradient_match_torch(device):
     from lift.training.kernels import loss_triton
 
     generator = torch.Generator().manual_seed(0)
@@ -152,7 +153,7 @@ def test_the_depth_loss_and_its_gradient_are_those_of_plain_torch(device):
     )
     rendered, target = 3 * rendered, 3 * target
     target[:, :5] = 0
-    rendered[:, 5:8] = 0.01  # below what is told apart
+    rendered[:, 5:8] = 0.01  # below the resolution of the loss
     rendered[:, 8:10], alpha[:, 8:10] = 0, 0  # nothing was hit
     rendered.requires_grad_()
     exact = rendered.detach().double().requires_grad_()
@@ -164,7 +165,7 @@ def test_the_depth_loss_and_its_gradient_are_those_of_plain_torch(device):
     torch.testing.assert_close(rendered.grad, exact.grad.float())
 
 
-def test_physical_values_and_their_gradients_are_those_of_plain_torch(device):
+def test_physical_values_and_gradients_match_torch(device):
     from lift.training.kernels import splats_triton
 
     generator = torch.Generator().manual_seed(0)
@@ -254,7 +255,7 @@ def _names(value: torch.Tensor) -> str:
     return " ".join(names)
 
 
-def test_a_bent_picture_and_its_gradients_are_those_of_plain_torch(device):
+def test_warped_image_and_gradients_match_torch(device):
     from lift.distortions.image_warp import sample_displaced
     from lift.distortions.kernels.warp_triton import warp
 
@@ -295,7 +296,7 @@ def test_a_bent_picture_and_its_gradients_are_those_of_plain_torch(device):
     torch.testing.assert_close(flow.grad[1:], exact_flow.grad[1:].float(), atol=1e-4, rtol=1e-4)
 
 
-def test_a_tinted_picture_and_its_gradients_are_those_of_plain_torch(device):
+def test_color_change_and_gradients_match_torch(device):
     from lift.distortions.kernels.color_triton import map_colors
 
     generator = torch.Generator().manual_seed(0)
@@ -323,7 +324,7 @@ def test_a_tinted_picture_and_its_gradients_are_those_of_plain_torch(device):
 
 
 @pytest.mark.slow
-def test_a_soft_picture_and_its_gradients_are_those_of_plain_torch(device):
+def test_blurred_image_and_gradients_match_torch(device):
     from lift.distortions.blur import _GaussianBlur
     from lift.distortions.kernels.blur_triton import gaussian_blur
 
@@ -347,7 +348,7 @@ def test_a_soft_picture_and_its_gradients_are_those_of_plain_torch(device):
     torch.testing.assert_close(variance.grad, exact_variance.grad.float(), atol=1e-4, rtol=1e-4)
 
 
-def test_the_size_of_frames_numbers_and_its_gradient_are_those_of_plain_torch(device):
+def test_parameter_norm_and_gradient_match_torch(device):
     from lift.distortions.kernels.chain_triton import norm
 
     generator = torch.Generator().manual_seed(0)
@@ -399,7 +400,7 @@ def splats(shared: bool, device: torch.device) -> tuple[dict[str, torch.Tensor],
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_splats_and_the_gradients_of_gaussians_and_cameras_are_those_of_plain_torch(device, shared):
+def test_splatting_and_all_gradients_match_torch(device, shared):
     from lift.renderers import reference
     from lift.renderers.cuda import projection
 
@@ -456,7 +457,7 @@ def test_splats_and_the_gradients_of_gaussians_and_cameras_are_those_of_plain_to
     moved = {name: value.clone().requires_grad_() for name, value in values.items()}
     (projection.project(*moved.values(), width, height)[0] * outer[..., :2]).sum().backward()
     assert all(still[name].grad.equal(moved[name].grad) for name in ("means", "quats", "scales")), (
-        "also if cameras are not asked for"
+        "also without camera gradients"
     )
     with pytest.raises(ValueError, match="2 sets of Gaussians for 3 views"):
         projection.project(
@@ -495,7 +496,7 @@ def test_a_splat_that_is_no_number_is_not_seen_and_owes_nothing(device):
 
 
 @pytest.mark.parametrize("known", [0, 1, 6, 21])
-def test_what_frames_are_worth_is_that_of_plain_torch(device, known):
+def test_frame_weights_match_torch(device, known):
     from lift.training.kernels import loss_triton
     from lift.training.robust import robust_weight
 

@@ -54,13 +54,15 @@ def test_levels_change_at_the_thresholds(name, good, poor):
 
 
 @pytest.mark.parametrize(
-    ("placed", "level"), [(101, "good"), (91, "good"), (90, "fair"), (61, "fair"), (60, "poor")]
+    ("registered", "level"), [(101, "good"), (91, "good"), (90, "fair"), (61, "fair"), (60, "poor")]
 )
-def test_frames_without_a_camera_count(placed, level):
-    verdict = assess_scene(replace(GOOD, frames=101, registered_frames=placed))
+def test_frames_without_a_camera_count(registered, level):
+    verdict = assess_scene(replace(GOOD, frames=101, registered_frames=registered))
     assert verdict.level == level
     if level != "good":
-        assert verdict.reasons[0].startswith(f"{101 - placed} of 100 frames were not registered")
+        assert verdict.reasons[0].startswith(
+            f"{101 - registered} of 100 frames were not registered"
+        )
 
 
 def test_a_distortion_that_carries_the_frames_is_named():
@@ -89,7 +91,7 @@ def test_fitted_frames_stand_in_for_held_out_ones():
 
 
 @pytest.mark.parametrize(("count", "level"), [(6000, "good"), (5999, "fair"), (0, "poor")])
-def test_few_gaussians_are_told(count, level):
+def test_few_gaussians_are_reported(count, level):
     assert assess_scene(replace(GOOD, gaussians=count)).level == level
 
 

@@ -46,7 +46,10 @@ def ply(tmp_path):
 
 def test_it_serves_this_machine_only_until_interrupted(ply):
     pytest.importorskip("viser")
-    code = "import sys; from pathlib import Path; from lift.outputs.viewer import serve; serve(Path(sys.argv[1]), 0)"
+    code = (
+        "import sys; from pathlib import Path; from lift.outputs.viewer import serve; "
+        "serve(Path(sys.argv[1]), 0)"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(ply)],
         stdout=subprocess.PIPE,
@@ -81,15 +84,15 @@ def test_it_serves_this_machine_only_until_interrupted(ply):
         process.wait()
 
 
-def test_a_taken_port_is_an_error_and_not_another_port(ply):
+def test_used_port_is_an_error_and_not_another_port(ply):
     pytest.importorskip("viser")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
         with pytest.raises(ValueError, match=f"port is {port}, which another program uses"):
             start(ply, port)
 
 
-def test_without_viser_one_line_says_what_to_install(ply, monkeypatch):
+def test_missing_viser_gives_an_install_hint(ply, monkeypatch):
     monkeypatch.setitem(sys.modules, "viser", None)
     with pytest.raises(ImportError, match=r"pip install 'lift\[viewer\]'"):
         serve(ply, 0)

@@ -1,4 +1,4 @@
-"""Scenes of known truth and what is spoiled in them: what was done is what is said, nothing more, and the input stays right."""
+"""Corrupted scenes: the recorded corruptions are the real ones and the input is correct."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def world() -> World:
     return ray_cast_world("plain", SIZE, frames=2)
 
 
-def test_a_ray_cast_world_has_frames_and_true_views_of_the_same_scene(world):
+def test_ray_cast_world_frames_and_true_views_share_a_scene(world):
     assert (
         len(world.frames) == len(world.trajectory.cameras) == 33
         and len(world.test_frames) == len(world.test_cameras) == 16
@@ -34,90 +34,90 @@ def test_a_ray_cast_world_has_frames_and_true_views_of_the_same_scene(world):
     )
 
 
-def test_no_mistakes_are_none(world):
-    spoiled = corrupt_world(world, {}, seed=0)
-    assert torch.equal(spoiled.frames.images, world.frames.images) and torch.equal(
-        spoiled.frames.depth, world.frames.depth
+def test_no_corruptions_leave_the_world_unchanged(world):
+    corrupted = corrupt_world(world, {}, seed=0)
+    assert torch.equal(corrupted.frames.images, world.frames.images) and torch.equal(
+        corrupted.frames.depth, world.frames.depth
     )
     assert torch.equal(
-        spoiled.reconstruction.cameras.world_to_camera, world.trajectory.cameras.world_to_camera
+        corrupted.reconstruction.cameras.world_to_camera, world.trajectory.cameras.world_to_camera
     )
     assert (
-        not spoiled.flow.any()
-        and not spoiled.tone.any()
-        and not spoiled.variance.any()
-        and not spoiled.bad.any()
+        not corrupted.flow.any()
+        and not corrupted.tone.any()
+        and not corrupted.variance.any()
+        and not corrupted.bad.any()
     )
 
 
 @pytest.mark.parametrize("kind", CORRUPTION_KINDS)
-def test_each_kind_of_mistake_is_made_alone_and_said(world, kind):
+def test_each_corruption_kind_is_applied_alone_and_recorded(world, kind):
     size = 4.0 if kind == "bad" else 1.0
-    spoiled, again, other = (
+    corrupted, again, other = (
         corrupt_world(world, {kind: size}, 0),
         corrupt_world(world, {kind: size}, 0),
         corrupt_world(world, {kind: size}, 1),
     )
-    wrong = (spoiled.frames.images.float() - world.frames.images).abs().mean((1, 2, 3))
-    cameras = spoiled.reconstruction.cameras
+    wrong = (corrupted.frames.images.float() - world.frames.images).abs().mean((1, 2, 3))
+    cameras = corrupted.reconstruction.cameras
     turned = rotation_angle(
         cameras.world_to_camera[:, :3, :3], world.trajectory.cameras.world_to_camera[:, :3, :3]
     )
     said = {
-        "warp": spoiled.flow.abs().sum(),
-        "objects": spoiled.flow.abs().sum(),
-        "texture": spoiled.flow.abs().sum(),
+        "warp": corrupted.flow.abs().sum(),
+        "objects": corrupted.flow.abs().sum(),
+        "texture": corrupted.flow.abs().sum(),
         "camera": turned.sum(),
-        "color": spoiled.tone.abs().sum(),
-        "blur": spoiled.variance.sum(),
-        "bad": spoiled.bad.sum(),
+        "color": corrupted.tone.abs().sum(),
+        "blur": corrupted.variance.sum(),
+        "bad": corrupted.bad.sum(),
     }
     assert said[kind] > 0
     assert bool(wrong[1:].any()) == (kind != "camera") and bool(turned.any()) == (kind == "camera")
-    assert bool(spoiled.tone.any()) == (kind == "color") and bool(spoiled.variance.any()) == (
+    assert bool(corrupted.tone.any()) == (kind == "color") and bool(corrupted.variance.any()) == (
         kind == "blur"
     )
-    assert wrong[0] == 0 and turned[0] == 0 and not spoiled.bad[0]
-    assert torch.equal(spoiled.frames.images, again.frames.images) and torch.equal(
+    assert wrong[0] == 0 and turned[0] == 0 and not corrupted.bad[0]
+    assert torch.equal(corrupted.frames.images, again.frames.images) and torch.equal(
         cameras.intrinsics, again.reconstruction.cameras.intrinsics
     )
-    different = (spoiled.frames.images != other.frames.images).any() or not torch.equal(
+    different = (corrupted.frames.images != other.frames.images).any() or not torch.equal(
         cameras.intrinsics, other.reconstruction.cameras.intrinsics
     )
-    assert different or kind == "blur"  # which says how much, not how
+    assert different or kind == "blur"  # blur has an amount but no direction
 
 
-def test_what_is_said_of_colours_blur_and_bad_frames_is_what_pictures_show(world):
-    def spoiled_from(images, **sizes):
+def test_recorded_color_blur_and_bad_frames_match_pictures(world):
+    def corrupted_from(images, **sizes):
         pictures = type(world.frames)(images.to(torch.uint8), world.frames.depth)
         return corrupt_world(World(**{**vars(world), "frames": pictures}), sizes, seed=0)
 
-    grey = spoiled_from(torch.full((33, *SIZE[::-1], 3), 90.0), color=1.0)
+    grey = corrupted_from(torch.full((33, *SIZE[::-1], 3), 90.0), color=1.0)
     torch.testing.assert_close(
         grey.frames.images[:, 20, 20] / 90, grey.tone.exp(), atol=0.01, rtol=0
     )
-    vivid = spoiled_from(torch.tensor([120.0, 90, 60]).expand(33, *SIZE[::-1], 3), color=1.0)
+    vivid = corrupted_from(torch.tensor([120.0, 90, 60]).expand(33, *SIZE[::-1], 3), color=1.0)
     shown = vivid.frames.images[:, 20, 20] / vivid.tone.exp()
     torch.testing.assert_close(
         (shown[:, 0] - shown[:, 2]) / 60, 1 + vivid.saturation, atol=0.02, rtol=0
     )
     dot = torch.zeros(33, *SIZE[::-1], 3)
     dot[:, 24, 31:33] = 255  # an edge would be hidden by rounding, a dot's middle is not
-    soft = spoiled_from(dot, blur=29.0)
-    row = soft.frames.images[:, 18:31, 20:44, 0].float().sum(1)
+    blurred = corrupted_from(dot, blur=29.0)
+    row = blurred.frames.images[:, 18:31, 20:44, 0].float().sum(1)
     at = torch.arange(24) - 11.5
     spread = (row * at**2).sum(1) / row.sum(1) - 0.25
-    assert float(soft.variance.max()) > 2
-    torch.testing.assert_close(spread, soft.variance, atol=0.15, rtol=0.15)
+    assert float(blurred.variance.max()) > 2
+    torch.testing.assert_close(spread, blurred.variance, atol=0.15, rtol=0.15)
     columns = torch.arange(SIZE[0]).float()[None, None, :, None].expand(33, SIZE[1], -1, 3) * 2 + 60
-    bad = spoiled_from(columns, bad=4.0)
+    bad = corrupted_from(columns, bad=4.0)
     rising = bad.frames.images.float()[:, 24].mean(-1).diff(dim=1).mean(1) > 0
     assert torch.equal(~rising, bad.bad) and 0 < bad.bad.sum() < 33, (
         "bad ones are the wrong way round"
     )
 
 
-def test_the_flow_says_where_a_pixel_comes_from(world):
+def test_flow_points_to_the_source_of_a_pixel(world):
     """A picture of its own columns and rows, bent, shows where each pixel was."""
     ramp = torch.stack(
         torch.meshgrid(torch.arange(SIZE[1]), torch.arange(SIZE[0]), indexing="ij")[::-1], dim=-1
@@ -129,17 +129,17 @@ def test_the_flow_says_where_a_pixel_comes_from(world):
         .clone()
     )
     marked = World(**{**vars(world), "frames": type(world.frames)(images, world.frames.depth)})
-    spoiled = corrupt_world(marked, {"warp": 1.0, "objects": 1.0}, 0)
+    corrupted = corrupt_world(marked, {"warp": 1.0, "objects": 1.0}, 0)
     inner = (slice(6, -6), slice(6, -6))
     for view in (8, 20, 32):
-        came = spoiled.frames.images[view, ..., :2].float() / 4 - ramp
-        assert spoiled.flow[view].abs().max() > 0.3
+        came = corrupted.frames.images[view, ..., :2].float() / 4 - ramp
+        assert corrupted.flow[view].abs().max() > 0.3
         torch.testing.assert_close(
-            came[inner], spoiled.flow[view].permute(1, 2, 0)[inner], atol=0.2, rtol=0
+            came[inner], corrupted.flow[view].permute(1, 2, 0)[inner], atol=0.2, rtol=0
         )
 
 
-def test_mistakes_grow_along_a_clip_and_jump_between_clips(world):
+def test_corruptions_grow_along_a_clip_and_jump_between(world):
     flow = corrupt_world(world, {"warp": 1.0}, 0).flow
     size = flow.square().mean((1, 2, 3)).sqrt()
     level = [
@@ -150,7 +150,7 @@ def test_mistakes_grow_along_a_clip_and_jump_between_clips(world):
     assert sum(float(part[-1]) for part in level) > 1.1 * sum(
         float(size[clip.source]) for clip in world.trajectory.clips if clip.source
     )
-    # As everywhere alike far away, mistakes change more from a clip's source to its first frame than on to the next.
+    # As in generated video, corruptions change most from a clip's source to its first frame.
     spans = [
         (clip.source, span[0], span[1])
         for clip, span in zip(world.trajectory.clips, world.trajectory.spans, strict=False)
@@ -170,7 +170,10 @@ def test_an_unknown_kind_names_the_choices(world):
 
 
 def test_photographs_with_cameras_become_a_world(tmp_path):
-    """Written in the layout of the real ones: lens distortion undone, the middle view first, every fifth kept back, none lost."""
+    """Photographs in the layout of the real ones.
+
+    They are undistorted, the middle view is first, and every fifth is held out.
+    """
     k1, width, height, count = 0.05, 96, 72, 11
     eyes = torch.stack(
         [torch.linspace(-1, 1, count), torch.zeros(count), torch.zeros(count)], dim=-1
@@ -204,7 +207,9 @@ def test_photographs_with_cameras_become_a_world(tmp_path):
     )
     np.savez(tmp_path / "sparse_points.npz", xyz=points.double().numpy(), rgb=np.full((3, 3), 128))
     straight = load_photographs(tmp_path, (48, 36))
-    assert len(straight.frames) + len(straight.test_frames) == count and len(straight.test_frames) == 2
+    assert (
+        len(straight.frames) + len(straight.test_frames) == count and len(straight.test_frames) == 2
+    )
     assert torch.allclose(straight.trajectory.start.centers, eyes[5:6], atol=1e-5)
     shown = render("room", straight.trajectory.cameras)
     assert (straight.frames.rgb - shown.rgb).abs().mean() < 0.02
@@ -260,6 +265,6 @@ def test_lpips_is_the_published_one(shared):
         net(picture[:20], picture[:20])
 
 
-def test_lpips_says_what_is_missing(tmp_path):
+def test_missing_lpips_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="alexnet_features.pth"):
         LPIPS.load(tmp_path)

@@ -1,4 +1,7 @@
-"""Pipelines of diffusers with tiny networks of the real classes and random weights, saved as a user would have them in a folder."""
+"""Diffusers pipelines with tiny networks of the real classes and random weights.
+
+They are saved in a folder as a user has them.
+"""
 
 import math
 from collections.abc import Callable
@@ -252,7 +255,10 @@ def stirred(part: torch.nn.Module, rng: torch.Generator) -> None:
 
 
 class Layout(dict):
-    """Name -> shape of the weights in a checkpoint of ViewCrafter, as published but small, spelt out from its code rather than from ours."""
+    """Names and shapes of the weights in a small checkpoint of ViewCrafter.
+
+    They follow the published code, not `lift`.
+    """
 
     def linear(
         self, name: str, inputs: int, outputs: int, bias: bool = True, kernel: tuple[int, ...] = ()
@@ -692,7 +698,10 @@ def easyanimate(folder: Path) -> Path:
         up_block_types=("SpatialUpBlock3D", *["SpatialTemporalUpBlock3D"] * 3),
     )
     tokenizer = _tokenizer()
-    tokenizer.chat_template = "{% for message in messages %}{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{% endfor %}"
+    tokenizer.chat_template = (
+        "{% for message in messages %}{% for part in message['content'] %}"
+        "{{ part['text'] }}{% endfor %}{% endfor %}"
+    )
     encoder = Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config=text, vision_config=vision))
     parts = {
         "transformer": transformer,

@@ -61,7 +61,7 @@ def render(cameras: Cameras) -> Frames:
 
 
 class Truth(DepthEstimator):
-    """A depth estimator that leaves another scale and shift of inverse depth open in every picture."""
+    """A depth estimator with an unknown scale and shift of inverse depth in each picture."""
 
     def __init__(self, frames: Frames) -> None:
         self.frames = frames

@@ -183,10 +183,15 @@ class Fit:
     Null: 2 for real frames, 0 for frames with exact depth.
     """
     coarse_to_fine: CoarseToFine = field(default_factory=CoarseToFine)
+    """Phases with smaller pictures at the start of the fit."""
     learning_rate: LearningRates = field(default_factory=LearningRates)
+    """Learning rates of the parameters of the Gaussians."""
     loss: Losses = field(default_factory=Losses)
+    """Weights of the loss terms."""
     robust: Robust = field(default_factory=Robust)
+    """Robust weights of frames and pixels."""
     densify: Densify = field(default_factory=Densify)
+    """Relocation and cloning of Gaussians."""
     checkpoint_every: int = 100
     """Number of steps between checkpoints. An interrupted fit resumes from the latest one."""
     log_every: int = 20
@@ -234,18 +239,31 @@ class Config:
     device: str = "auto"
     """Device of depth, prior and poses: auto, cpu or cuda. The trainer has its own setting."""
     preprocess: Preprocess = field(default_factory=Preprocess)
+    """Size and field of view of the pictures."""
     frames: FrameSelection = field(default_factory=FrameSelection)
+    """Choice of frames of a video or of several pictures."""
     edges: Edges = field(default_factory=Edges)
+    """Alignment of depth steps to the edges of the picture."""
     stereo: Stereo = field(default_factory=Stereo)
+    """Multi-view stereo of the frames."""
     motion_limit: MotionLimit = field(default_factory=MotionLimit)
+    """Limit of the planned motion."""
     planner: Any = MISSING
+    """Component that plans the camera path and its clips: its name and settings."""
     prior: Any = MISSING
+    """Component that generates the frames of the clips: its name and settings."""
     depth: Any = MISSING
+    """Component that estimates depth from one picture: its name and settings."""
     pose: Any = MISSING
+    """Component that estimates the cameras and the points of the frames: its name and settings."""
     distortion: Any = MISSING
+    """Component that models the errors of generated frames: its name and settings."""
     renderer: Any = MISSING
+    """Component that renders the Gaussians: its name and settings."""
     fit: Fit = field(default_factory=Fit)
+    """Settings of the optimisation of the Gaussians."""
     export: Export = field(default_factory=Export)
+    """Files that are written of the finished scene."""
     trainer: dict[str, Any] = field(default_factory=dict)
     """Arguments of pytorch_lightning.Trainer."""
 
@@ -333,4 +351,6 @@ class EvalConfig:
     """Settings that `lift eval` adds to those of the runs."""
 
     dataset: Any = MISSING
+    """Dataset with the scenes and their true views: its name and settings."""
     protocol: Protocol = field(default_factory=Protocol)
+    """How the lifted scenes are measured."""

@@ -81,6 +81,7 @@ class Capture:
     picture: Picture
     """The input view, with its camera at the world's origin."""
     frames: Frames
+    """The pictures of all frames, the input view first."""
     trajectory: Trajectory
     """Cameras of the frames, in their order. The hint is known, sequence or unordered."""
     names: tuple[str, ...]

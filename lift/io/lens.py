@@ -227,6 +227,7 @@ class Photograph:
     """A picture file with its camera and lens."""
 
     path: Path
+    """Picture file."""
     camera: Cameras
     """One view, of any picture size. The file's own size may differ."""
     lens: tuple[float, ...] = ()

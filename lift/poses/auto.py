@@ -21,6 +21,11 @@ class Auto(PoseEstimator):
     Args:
         tolerance: Relative depth error at which the confidence is a half.
         max_points: Largest number of points of the merged cloud.
+        multiview_consistent: Whether the frames show one scene from exactly the planned cameras.
+        depth: Depth of the input picture, which gives the scale.
+        estimator: Estimator of the depth of frames. None: the frames must have depth.
+        focal_known: Whether the focal length is measured (EXIF, calibration or given cameras).
+        device: Device to compute on.
     """
 
     def __init__(

@@ -58,6 +58,7 @@ class Mast3r(PointMapPoses):
         min_registered: Smallest fraction of frames that must be registered.
         tolerance: Relative depth error at which the confidence is a half.
         max_points: Largest number of points of the merged cloud.
+        focal_known: Whether the focal length is measured (EXIF, calibration or given cameras).
     """
 
     licence = "CC-BY-NC-SA-4.0"

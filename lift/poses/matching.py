@@ -56,6 +56,10 @@ class Matching(PoseEstimator):
         min_registered: Smallest fraction of frames that must be registered.
         tolerance: Relative depth error at which the confidence is a half.
         max_points: Largest number of points of the merged cloud.
+        depth: Depth of the input picture, which gives the scale.
+        estimator: Estimator of the depth of frames. None: the frames must have depth.
+        focal_known: Whether the focal length is measured (EXIF, calibration or given cameras).
+        device: Device to compute on.
     """
 
     licence = "Apache-2.0"

@@ -27,6 +27,8 @@ class Planned(PoseEstimator):
     Args:
         tolerance: Relative depth error at which the confidence is a half.
         max_points: Largest number of points of the merged cloud.
+        depth: Depth of the input picture, used for the first frame.
+        estimator: Estimator of the depth of frames. None: the frames must have depth.
     """
 
     def __init__(

@@ -50,6 +50,8 @@ class Cosmos(SingleClipPrior):
             cosmos_guardrail and its weights.
         num_inference_steps: Denoising steps.
         guidance_scale: Scale of classifier-free guidance. 1 turns it off.
+        depth: Depth of the input picture.
+        device: Device to compute on.
     """
 
     licence = "OpenMDW-1.1"

@@ -30,6 +30,8 @@ class EasyAnimate(SingleClipPrior):
             et al., 2018). A larger value makes the camera move farther.
         guidance_scale: Scale of classifier-free guidance. 1 turns it off.
         num_inference_steps: Denoising steps.
+        depth: Depth of the input picture.
+        device: Device to compute on.
     """
 
     licence = "Apache-2.0"

@@ -46,6 +46,8 @@ class LTX(SingleClipPrior):
         fps: Frames a second, an input of the model.
         guidance_scale: Scale of classifier-free guidance. 1 turns it off.
         num_inference_steps: Denoising steps.
+        depth: Depth of the input picture.
+        device: Device to compute on.
     """
 
     licence = "LTX-2.x Community Licence"

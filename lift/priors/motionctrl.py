@@ -44,6 +44,8 @@ class MotionCtrl(StableVideoDiffusion):
         fps: Frames a second. The network gets one less: 10, as in the method.
         motion_bucket_id: As in `svd`.
         noise_aug_strength: As in `svd`.
+        depth: Depth of the input picture.
+        device: Device to compute on.
     """
 
     licence = "Stability AI Community Licence; the network's: see TencentARC/MotionCtrl"

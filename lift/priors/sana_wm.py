@@ -30,6 +30,8 @@ class SanaWM(SingleClipPrior):
         unit: One metre, in typical depths of the scene. Default: exact if the depth is metric,
             otherwise 0.25, as if the typical depth were 4 m.
         num_inference_steps: Denoising steps.
+        depth: Depth of the input picture.
+        device: Device to compute on.
     """
 
     licence = "Apache-2.0 (text encoder: Gemma Terms of Use)"

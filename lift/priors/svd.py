@@ -46,6 +46,10 @@ class StableVideoDiffusion(DiffusionPrior):
         fps: Frames a second, an input of the network.
         motion_bucket_id: Amount of motion, an input of the network, 0 to 1000. 127 is usual.
         noise_aug_strength: Noise on the input picture, in its range of -1 to 1.
+        depth: Depth of the input picture.
+        estimator: Estimator of the depth of generated frames. None: new pixels continue the
+            background.
+        device: Device to compute on.
     """
 
     licence = "Stability AI Community Licence"

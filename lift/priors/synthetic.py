@@ -29,6 +29,7 @@ class Synthetic(VideoPrior):
         color: Factor on changes of colour, 0 or more.
         blur: Factor on the blur, 0 or more.
         camera: Factor on errors of the camera, 0 or more.
+        image: The run's setting `image`, the name of a ray-cast scene.
     """
 
     context = "ancestors"

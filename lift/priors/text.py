@@ -35,6 +35,8 @@ class Diffusers(SingleClipPrior):
         frame_multiple: The number of frames less one is a multiple of this. See the model's page.
         size_multiple: Width and height are multiples of this. See the model's page.
         guidance_scale: Scale of classifier-free guidance. Default: that of the pipeline.
+        depth: Depth of the input picture.
+        device: Device to compute on.
     """
 
     licence = "see the model's page"

@@ -41,6 +41,10 @@ class WanVACE(SingleClipPrior):
         flow_shift: Shift of the noise levels; a larger shift means more noise. 3 for 480 lines, 5
             for 720.
         num_inference_steps: Denoising steps.
+        depth: Depth of the input picture.
+        estimator: Estimator of the depth of generated frames. None: new pixels continue the
+            background.
+        device: Device to compute on.
     """
 
     licence = "Apache-2.0"

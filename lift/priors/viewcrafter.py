@@ -49,6 +49,10 @@ class ViewCrafter(DiffusionPrior):
         eta: Amount of fresh noise at every step, 0 (none) to 1.
         fps: Frames a second, an input of the network. 10 in training.
         num_inference_steps: Denoising steps.
+        depth: Depth of the input picture.
+        estimator: Estimator of the depth of generated frames. None: new pixels continue the
+            background.
+        device: Device to compute on.
     """
 
     licence = "Apache-2.0"

@@ -44,6 +44,13 @@ class Warp(VideoPrior):
         *,
         depth: Depth,
     ) -> None:
+        """Check the settings. The first call builds the surface.
+
+        Args:
+            edge_threshold: Step of inverse depth at which the surface is cut, above 0.
+            fill: How holes are filled.
+            depth: Depth of the input picture.
+        """
         if not 0 < edge_threshold < math.inf:
             raise ValueError(f"prior.edge_threshold is {edge_threshold}; choose a positive number")
         self.edge_threshold = edge_threshold

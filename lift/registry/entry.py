@@ -38,9 +38,13 @@ class Entry:
     """What is known of a component without importing it."""
 
     slot: str
+    """Slot of the component, a key of `ALL_SLOTS`."""
     name: str
+    """Name of the component in the configuration."""
     module: str
+    """Full name of the module that defines its class."""
     qualname: str
+    """Name of its class within the module."""
     doc: str
     """Docstring of its class, and those of base classes whose settings it shares."""
     source: Path | None
@@ -48,6 +52,7 @@ class Entry:
     settings: dict[str, inspect.Parameter]
     """Name of a setting -> parameter of the constructor."""
     licence: str = "Apache-2.0"
+    """Licence of its code and weights."""
     requires: tuple[str, ...] = ()
     """Modules that it imports and that `lift` alone does not install."""
     extra: str | None = None
@@ -230,5 +235,9 @@ def check_ranges(slot: str, **ranges: tuple[int | float, int | float, int | floa
 
 
 def join_names(names: Iterable[Any]) -> str:
-    """Join names with commas; `nothing` if there are none."""
+    """Join names with commas; `nothing` if there are none.
+
+    Args:
+        names: Names, or any values with a string form.
+    """
     return ", ".join(str(name) for name in names) or "nothing"

@@ -109,7 +109,9 @@ class Numba(Renderer):
             Colour over the background, coverage, and expected z-depth.
         """
         background = rgb.new_zeros(3) if background is None else background
-        rgb, depth = _Compose.apply(rgb, alpha, depth_sum, background.to(rgb).expand(len(rgb), 3))
+        rgb, depth = _NumbaCompose.apply(
+            rgb, alpha, depth_sum, background.to(rgb).expand(len(rgb), 3)
+        )
         return rgb, alpha, depth
 
     def warm_up(self) -> None:
@@ -194,7 +196,7 @@ class _Rasterize(torch.autograd.Function):
         return *d_inputs, d_world_to_camera, d_intrinsics, None, None
 
 
-class _Compose(torch.autograd.Function):
+class _NumbaCompose(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rgb, alpha, depth_sum, background):
         arrays = [jit.to_numpy(value) for value in (rgb, alpha, depth_sum, background)]

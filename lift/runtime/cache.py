@@ -117,7 +117,12 @@ class Store:
         self.components = components or {}
 
     def find(self, name: str, key: str) -> Stage | None:
-        """Return a stage if it is finished."""
+        """Return a stage if it is finished.
+
+        Args:
+            name: Name of the stage.
+            key: Hash of everything that the result depends on.
+        """
         final = self.root / f"{name}-{key}"
         return self._read(final, cached=True) if final.exists() else None
 

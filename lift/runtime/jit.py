@@ -31,7 +31,11 @@ numba's simplest threading layer ends the process when two threads start work at
 
 
 def triton_jit(function: Callable) -> Any:
-    """Compile a function with `triton.jit`, without the wrapper of a type-checking import hook."""
+    """Compile a function with `triton.jit`, without the wrapper of a type-checking import hook.
+
+    Args:
+        function: Python function with the source of a Triton kernel.
+    """
     import triton
 
     return triton.jit(inspect.unwrap(function))
@@ -113,7 +117,11 @@ def source_hash(*files: str | Path) -> str:
 
 
 def to_numpy(value: Tensor) -> np.ndarray:
-    """Return a contiguous array of a tensor on the CPU, without its gradient history."""
+    """Return a contiguous array of a tensor on the CPU, without its gradient history.
+
+    Args:
+        value: Tensor on the CPU, of any shape.
+    """
     return value.detach().contiguous().numpy()
 
 

@@ -38,7 +38,11 @@ def machine_info(device: str) -> dict[str, Any]:
 
 
 def version(package: str) -> str | None:
-    """Return the version of an installed package, or None."""
+    """Return the version of an installed package, or None.
+
+    Args:
+        package: Name of the distribution, as for pip.
+    """
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

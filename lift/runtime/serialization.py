@@ -31,7 +31,11 @@ def save(value: Any, folder: Path) -> None:
 
 
 def load(folder: Path) -> Any:
-    """Read what `save` wrote to a folder. Tensors are equal bit for bit; lists become tuples."""
+    """Read what `save` wrote to a folder. Tensors are equal bit for bit; lists become tuples.
+
+    Args:
+        folder: Folder that `save` wrote to.
+    """
     tree = json.loads((folder / _TREE).read_text())
     return _unpack(tree, load_file(folder / _TENSORS), folder)
 

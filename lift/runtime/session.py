@@ -58,12 +58,21 @@ _POLL_SECONDS = 0.05
 
 
 def component_names(config: DictConfig, stage: str) -> str:
-    """Return the names of the components that compute a stage, separated by spaces."""
+    """Return the names of the components that compute a stage, separated by spaces.
+
+    Args:
+        config: Configuration of the run.
+        stage: Name of the stage.
+    """
     return " ".join(config[slot].name for slot in _STAGE_SLOTS[stage] if slot in config)
 
 
 def plain_settings(settings: DictConfig) -> dict[str, Any]:
-    """Return settings as a dictionary, with interpolations resolved."""
+    """Return settings as a dictionary, with interpolations resolved.
+
+    Args:
+        settings: A part of the configuration, such as the settings of a slot.
+    """
     return cast(dict[str, Any], OmegaConf.to_container(settings, resolve=True))
 
 
@@ -116,13 +125,21 @@ class Session:
         return self.process.rank == 0
 
     def say(self, line: str) -> None:
-        """Print a message, on the main process only."""
+        """Print a message, on the main process only.
+
+        Args:
+            line: The message, without a line break at its end.
+        """
         if self.is_main:
             text = f"{self.title}: {line}" if self.title else line
             self.console.print(text, markup=False, soft_wrap=True)
 
     def note(self, line: str) -> None:
-        """Print what the user should know, and keep it for the report."""
+        """Print what the user should know, and keep it for the report.
+
+        Args:
+            line: The message. A repeated message is ignored.
+        """
         if line not in self.notes:
             self.notes.append(line)
             self.say(f"note: {line}")
@@ -337,5 +354,10 @@ def _with_paths(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON-like value to a file."""
+    """Write a JSON-like value to a file.
+
+    Args:
+        path: File to write. An existing file is replaced.
+        value: Dictionary, list, string, number, bool or None.
+    """
     path.write_text(json.dumps(value, indent=2) + "\n")

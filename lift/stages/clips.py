@@ -92,6 +92,9 @@ def join_frames(parts: list[Frames]) -> Frames:
     """Concatenate frames, without depth if any part has none.
 
     The pose stage then estimates the depth of every frame.
+
+    Args:
+        parts: Frames of the same picture size, in their order.
     """
     if any(part.depth is None for part in parts):
         parts = [Frames(part.images) for part in parts]

@@ -10,7 +10,12 @@ from lift.types import Depth
 
 
 def build_depth_estimator(session: Session, picture: Picture) -> DepthEstimator:
-    """Build the depth estimator, with sharpened depth edges."""
+    """Build the depth estimator, with sharpened depth edges.
+
+    Args:
+        session: The run.
+        picture: The input, with its camera.
+    """
     estimator = session.build(depths, camera=picture.cameras)
     return SharpenedDepth(estimator, session.config.edges.width)
 

@@ -171,7 +171,13 @@ class FrameCorruption:
         return WARP * size * cosine_fields(self.bend, height, width, 0)
 
     def texture_flow(self, size: float, height: int, width: int) -> Float[Tensor, "2 height width"]:
-        """Compute the displacement of texture. See `smooth_flow`."""
+        """Compute the displacement of texture. See `smooth_flow`.
+
+        Args:
+            size: Size of the error. 1 at a full motion.
+            height: Picture height in pixels.
+            width: Picture width in pixels.
+        """
         return DRIFT * size * cosine_fields(self.drift, height, width, 6)
 
     def object_flow(

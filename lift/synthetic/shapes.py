@@ -209,7 +209,11 @@ class Ball:
         return self.radius
 
     def hit(self, rays: Rays) -> Tensor:
-        """Intersect rays with the sphere. See `Box.hit`."""
+        """Intersect rays with the sphere. See `Box.hit`.
+
+        Args:
+            rays: The rays.
+        """
         x, y, z = rays.origin_from(self.center)
         a = rays.squared_length
         b = x * rays.directions[0] + y * rays.directions[1] + z * rays.directions[2]
@@ -220,7 +224,12 @@ class Ball:
         return torch.where((root > 0) & (distance > 0), distance, FAR)
 
     def surface(self, rays: Rays, distance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Describe the surface where rays hit it. See `Box.surface`."""
+        """Describe the surface where rays hit it. See `Box.surface`.
+
+        Args:
+            rays: The rays.
+            distance: Distances of the hits in lengths of the directions, [ray].
+        """
         local = (rays.at(distance) - distance.new_tensor(self.center)) / self.radius
         if self.hollow:
             x, y, z = local.unbind(-1)
@@ -253,7 +262,11 @@ class Column:
         return math.hypot(self.radius, 0.5 * self.height)
 
     def hit(self, rays: Rays) -> Tensor:
-        """Intersect rays with the column. See `Box.hit`."""
+        """Intersect rays with the column. See `Box.hit`.
+
+        Args:
+            rays: The rays.
+        """
         x, y, z = rays.origin_from(self.center)
         dx, _, dz = rays.directions
         a = (dx * dx + dz * dz).clamp(min=1e-12)
@@ -267,7 +280,12 @@ class Column:
         return torch.where((root > 0) & (near < far) & (near > 0), near, FAR)
 
     def surface(self, rays: Rays, distance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Describe the surface where rays hit it. See `Box.surface`."""
+        """Describe the surface where rays hit it. See `Box.surface`.
+
+        Args:
+            rays: The rays.
+            distance: Distances of the hits in lengths of the directions, [ray].
+        """
         x, y, z = (rays.at(distance) - distance.new_tensor(self.center)).unbind(-1)
         end = y.abs() > 0.5 * self.height - 1e-4
         zero = torch.zeros_like(x)

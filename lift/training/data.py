@@ -61,7 +61,11 @@ class ViewSampler(Sampler[list[int]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch to draw for. Lightning calls this before each epoch."""
+        """Set the epoch to draw for. Lightning calls this before each epoch.
+
+        Args:
+            epoch: Index of the epoch, from 0.
+        """
         self.epoch = epoch
 
     def __len__(self) -> int:

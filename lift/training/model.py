@@ -97,7 +97,11 @@ class SceneModel(lightning.LightningModule):
         return Cameras(self.world_to_camera[views], intrinsics, *size)
 
     def targets(self, size: tuple[int, int]) -> Targets:
-        """Return all frames at a width and height in pixels. The last smaller size is cached."""
+        """Return all frames at a width and height in pixels. The last smaller size is cached.
+
+        Args:
+            size: Width and height in pixels.
+        """
         if size == self.size:
             return Targets(self.images, self.depth, self.confidence, self.intrinsics)
         if size not in self._resized_targets:

@@ -30,10 +30,10 @@ def gaussian_blur(rgb: Tensor, variance: Tensor, max_radius: int) -> Tensor:
     Returns:
         The blurred pictures, [view height width 3].
     """
-    return _GaussianBlur.apply(rgb.contiguous(), variance.contiguous(), max_radius)
+    return _TritonGaussianBlur.apply(rgb.contiguous(), variance.contiguous(), max_radius)
 
 
-class _GaussianBlur(Function):
+class _TritonGaussianBlur(Function):
     """Blur, with the gradient that `lift.distortions.blur` explains."""
 
     @staticmethod

@@ -42,6 +42,7 @@ class DiffusionPrior(VideoPrior):
         batch_size: Clips that are sampled together.
         decode_chunk_size: Frames that are decoded together. Fewer take less memory. Some decoders
             use neighbouring frames, and then see fewer of them.
+        device: Device to compute on.
     """
 
     requires = ("diffusers", "transformers", "accelerate")

@@ -22,6 +22,7 @@ class PromptedPrior(DiffusionPrior):
         prompt: What the video shows.
         negative_prompt: What the video does not show.
         guidance_scale: Scale of classifier-free guidance. 1 turns it off.
+        device: Device to compute on.
     """
 
     def __init__(
@@ -45,7 +46,12 @@ class PromptedPrior(DiffusionPrior):
 
 
 class SingleClipPrior(PromptedPrior):
-    """Base class of priors whose pipeline makes one video a call. `batch_size` has no effect."""
+    """Base class of priors whose pipeline makes one video a call. `batch_size` has no effect.
+
+    Args:
+        model: Name on the Hugging Face hub, or a folder in the layout of `save_pretrained`.
+        device: Device to compute on.
+    """
 
     denoiser = "transformer"
     half_dtype = "bfloat16"

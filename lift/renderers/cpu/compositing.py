@@ -44,7 +44,12 @@ _E0, _E1, _E2, _E3, _E4 = (
 
 @compile_kernel()
 def falloff(t):
-    """Return exp(-16 t)."""
+    """Return exp(-16 t), approximated by a polynomial.
+
+    Args:
+        t: Lanes. Squared distance in standard deviations, over 32, at least 0. Values above 0.35
+            count as 0.35.
+    """
     t = where_above(t, f32(_MAX_EXPONENT), f32(_MAX_EXPONENT), t)
     p = (((t * _E4 + _E3) * t + _E2) * t + _E1) * t + _E0
     p = p * p
@@ -59,6 +64,15 @@ def visible_rows(splat, box, left, tile_y):
 
     It concerns the strip of WIDTH columns from `left` on. Within a strip, the ellipse's upper and
     lower ends are at its top or bottom, or at the strip's edge next to that.
+
+    Args:
+        splat: The Gaussian's splat, [12].
+        box: The Gaussian's pixels left, top, right, bottom, inclusive, [4].
+        left: First pixel column of the strip in the picture.
+        tile_y: First pixel row of the tile in the picture.
+
+    Returns:
+        Two rows, inclusive, counted from the tile's top. The first is larger if no row is visible.
     """
     top = max(box[1] - tile_y, 0)
     bottom = min(box[3] - tile_y, TILE_HEIGHT - 1)
@@ -96,9 +110,17 @@ def _transmits_light(state):
 def attenuate(state, p, raw):
     """Attenuate the light of eight pixels by one Gaussian.
 
-    `raw` is its alpha before limits. Returns the light that the Gaussian takes, and the light
-    that is left. Where too little would be left, the pixel is done: it takes nothing, and the
+    Where too little light would be left, the pixel is done: it takes nothing, and its
     transmittance is negated.
+
+    Args:
+        state: What the tile stores, flat float32. The first line of each row holds transmittance
+            in [0, 1], negative where the pixel is done. It is updated.
+        p: Index in `state` of the first pixel's transmittance.
+        raw: Lanes. The Gaussian's alpha before limits, at least 0.
+
+    Returns:
+        The light that the Gaussian takes, and the light that is left.
     """
     alpha = where_below(
         raw, f32(MIN_ALPHA), f32(0), where_above(raw, f32(MAX_ALPHA), f32(MAX_ALPHA), raw)
@@ -171,7 +193,20 @@ def _composite_tile(state, splats, boxes, entries, tile_x, tile_y):
 
 @compile_kernel(parallel=PARALLEL)
 def composite(splats, boxes, tile_starts, entries, width, height):
-    """Return rgb, alpha, depth sums, and the number of entries that each tile processed."""
+    """Composite the splats of every view, front to back.
+
+    Args:
+        splats: Splats, float32 [view gaussian 12].
+        boxes: Pixels left, top, right, bottom, inclusive, int32 [view gaussian 4].
+        tile_starts: Where the entries of each tile start, int64 [view * tile + 1].
+        entries: Each tile's Gaussians, sorted by depth, int32 [entry].
+        width: Width of the pictures in pixels.
+        height: Height of the pictures in pixels.
+
+    Returns:
+        Colour over black [view height width 3], alpha in [0, 1] and depth sums, both
+        [view height width], and the number of entries that each tile processed [view * tile].
+    """
     views = len(splats)
     across = (width + TILE_WIDTH - 1) // TILE_WIDTH
     tiles = (len(tile_starts) - 1) // max(views, 1)
@@ -212,7 +247,14 @@ def composite(splats, boxes, tile_starts, entries, width, height):
 
 @compile_kernel(parallel=PARALLEL)
 def compose(rgb, alpha, depth_sum, background):
-    """Return rgb over one background a view, and the expected depth: depth_sum over alpha."""
+    """Return rgb over one background a view, and the expected depth: depth_sum over alpha.
+
+    Args:
+        rgb: Alpha-weighted sum of colour, over black, [view height width 3].
+        alpha: Coverage in [0, 1], [view height width].
+        depth_sum: Alpha-weighted sum of z-depth in scene units, [view height width].
+        background: Colour behind everything, [view 3].
+    """
     views, height, width = alpha.shape
     composed = np.empty(rgb.shape, np.float32)
     depth = np.empty(alpha.shape, np.float32)

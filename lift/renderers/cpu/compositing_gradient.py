@@ -125,7 +125,22 @@ def composite_gradient(
     by_alpha,
     by_depth,
 ):
-    """Return the ten sums of every pair, [entry 10], with each Gaussian's pairs side by side."""
+    """Return the ten sums of every pair, [entry 10], with each Gaussian's pairs side by side.
+
+    Args:
+        splats: Splats, float32 [view gaussian 12].
+        boxes: Pixels left, top, right, bottom, inclusive, int32 [view gaussian 4].
+        pair_starts: Where the pairs of each Gaussian start, int64 [view gaussian].
+        tile_starts: Where the entries of each tile start, int64 [view * tile + 1].
+        entries: Each tile's Gaussians, sorted by depth, int32 [entry].
+        num_processed: Number of entries that `composite` processed, int64 [view * tile].
+        rgb: Colour over black from `composite`, [view height width 3].
+        alpha: Coverage from `composite`, in [0, 1], [view height width].
+        depth: Depth sums from `composite`, in scene units, [view height width].
+        by_rgb: Gradient of the loss by `rgb`, [view height width 3].
+        by_alpha: Gradient of the loss by `alpha`, [view height width].
+        by_depth: Gradient of the loss by `depth`, [view height width].
+    """
     views, height, width = alpha.shape
     count = splats.shape[1]
     across = (width + TILE_WIDTH - 1) // TILE_WIDTH
@@ -176,7 +191,15 @@ def composite_gradient(
 
 @compile_kernel(parallel=PARALLEL)
 def compose_gradient(alpha, depth, background, by_rgb, by_depth):
-    """Return the gradients of alpha and of depth sums; that of rgb is `by_rgb` itself."""
+    """Return the gradients of alpha and of depth sums; that of rgb is `by_rgb` itself.
+
+    Args:
+        alpha: Coverage in [0, 1], [view height width].
+        depth: Expected z-depth from `compose`, in scene units, [view height width].
+        background: Colour behind everything, [view 3].
+        by_rgb: Gradient of the loss by the composed colour, [view height width 3].
+        by_depth: Gradient of the loss by `depth`, [view height width].
+    """
     views, height, width = alpha.shape
     d_alpha = np.empty(alpha.shape, np.float32)
     d_depth = np.empty(alpha.shape, np.float32)

@@ -68,7 +68,13 @@ def _pointer(context, builder, kind, array, index_kind, index):
 
 @intrinsic
 def load(typing, array, index):
-    """Load array[index : index + 8] of a flat float32 array."""
+    """Load array[index : index + 8] of a flat float32 array.
+
+    Args:
+        typing: numba's typing context, which callers do not pass.
+        array: Flat float32 array.
+        index: First element to load, at least 0, at most the array's length less 8.
+    """
 
     def codegen(context, builder, signature, args):
         return builder.load(_pointer(context, builder, array, args[0], index, args[1]), align=4)
@@ -78,7 +84,14 @@ def load(typing, array, index):
 
 @intrinsic
 def store(typing, array, index, value):
-    """Store lanes to array[index : index + 8] of a flat float32 array."""
+    """Store lanes to array[index : index + 8] of a flat float32 array.
+
+    Args:
+        typing: numba's typing context, which callers do not pass.
+        array: Flat float32 array.
+        index: First element to write, at least 0, at most the array's length less 8.
+        value: Lanes to store.
+    """
 
     def codegen(context, builder, signature, args):
         builder.store(args[2], _pointer(context, builder, array, args[0], index, args[1]), align=4)
@@ -89,7 +102,13 @@ def store(typing, array, index, value):
 
 @intrinsic
 def prefetch(typing, array, index):
-    """Start to fetch array[index] into the nearest cache; a dense array is indexed as if flat."""
+    """Start to fetch array[index] into the nearest cache; a dense array is indexed as if flat.
+
+    Args:
+        typing: numba's typing context, which callers do not pass.
+        array: Dense array of any shape and type.
+        index: Element to fetch, counted in the flat array.
+    """
 
     def codegen(context, builder, signature, args):
         data = context.make_array(array)(context, builder, args[0]).data
@@ -108,7 +127,12 @@ def prefetch(typing, array, index):
 
 @intrinsic
 def broadcast(typing, number):
-    """Repeat a number in every lane."""
+    """Repeat a number in every lane.
+
+    Args:
+        typing: numba's typing context, which callers do not pass.
+        number: Number to repeat, cast to float32.
+    """
 
     def codegen(context, builder, signature, args):
         return _widen(context, builder, args[0], number)
@@ -118,7 +142,12 @@ def broadcast(typing, number):
 
 @intrinsic
 def ramp(typing, start):
-    """Return start, start + 1, ... start + 7."""
+    """Return start, start + 1, ... start + 7.
+
+    Args:
+        typing: numba's typing context, which callers do not pass.
+        start: Number of the first lane, cast to float32.
+    """
 
     def codegen(context, builder, signature, args):
         return builder.fadd(
@@ -131,7 +160,12 @@ def ramp(typing, start):
 
 @intrinsic
 def total(typing, value):
-    """Return the sum of the lanes, always added in the same order."""
+    """Return the sum of the lanes, always added in the same order.
+
+    Args:
+        typing: numba's typing context, which callers do not pass.
+        value: Lanes to add.
+    """
 
     def codegen(context, builder, signature, args):
         kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), _VECTOR])
@@ -150,6 +184,17 @@ def totals(typing, a, b, c, d, e, f, g, h):
     """Return the sums of eight vectors as one vector.
 
     It is a tree of shuffles, which takes a third of the work of eight times `total`.
+
+    Args:
+        typing: numba's typing context, which callers do not pass.
+        a: Lanes whose sum is lane 0 of the result.
+        b: Lanes whose sum is lane 1 of the result.
+        c: Lanes whose sum is lane 2 of the result.
+        d: Lanes whose sum is lane 3 of the result.
+        e: Lanes whose sum is lane 4 of the result.
+        f: Lanes whose sum is lane 5 of the result.
+        g: Lanes whose sum is lane 6 of the result.
+        h: Lanes whose sum is lane 7 of the result.
     """
 
     def codegen(context, builder, signature, args):

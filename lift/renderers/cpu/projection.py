@@ -17,7 +17,14 @@ It is part of the order of summation, so it does not depend on the machine.
 
 @compile_kernel()
 def rotation_matrix(w, x, y, z):
-    """Return the nine entries of the rotation matrix of a unit quaternion, row by row."""
+    """Return the nine entries of the rotation matrix of a unit quaternion, row by row.
+
+    Args:
+        w: Real part of the quaternion, in [-1, 1].
+        x: First imaginary part, in [-1, 1].
+        y: Second imaginary part, in [-1, 1].
+        z: Third imaginary part, in [-1, 1].
+    """
     return (
         f32(1) - f32(2) * (y * y + z * z),
         f32(2) * (x * y - w * z),
@@ -33,7 +40,11 @@ def rotation_matrix(w, x, y, z):
 
 @compile_kernel()
 def normalize_quat(quat):
-    """Return the unit quaternion w, x, y, z, and one over the length that it had."""
+    """Return the unit quaternion w, x, y, z, and one over the length that it had.
+
+    Args:
+        quat: Quaternion w x y z of any length, [4].
+    """
     w, x, y, z = quat[0], quat[1], quat[2], quat[3]
     inverse = f32(1) / max(np.sqrt(w * w + x * x + y * y + z * z), f32(1e-12))
     return w * inverse, x * inverse, y * inverse, z * inverse, inverse
@@ -41,7 +52,12 @@ def normalize_quat(quat):
 
 @compile_kernel()
 def to_camera(camera, mean):
-    """Return a position in the axes of a camera, which is a world-to-camera matrix."""
+    """Return a position in the axes of a camera.
+
+    Args:
+        camera: World-to-camera matrix, [4 4].
+        mean: Position in the world, in scene units, [3].
+    """
     x, y, z = mean[0], mean[1], mean[2]
     return (
         camera[0, 0] * x + camera[0, 1] * y + camera[0, 2] * z + camera[0, 3],
@@ -52,7 +68,12 @@ def to_camera(camera, mean):
 
 @compile_kernel()
 def clamp_to_view(value, size):
-    """Clamp a pixel coordinate to at most 0.15 of the picture's size beyond its border."""
+    """Clamp a pixel coordinate to at most 0.15 of the picture's size beyond its border.
+
+    Args:
+        value: Coordinate across or down, in pixels.
+        size: Width or height of the picture in pixels, as float32.
+    """
     return min(max(value, f32(-0.15) * size), f32(1.15) * size)
 
 
@@ -60,7 +81,13 @@ def clamp_to_view(value, size):
 def projection_rows(camera, fx, fy, u, v, z):
     """Return the two rows of the projection's Jacobian times the camera's rotation.
 
-    u and v are the clamped offset from the principal point in pixels.
+    Args:
+        camera: World-to-camera matrix, [4 4].
+        fx: Focal length across, in pixels.
+        fy: Focal length down, in pixels.
+        u: Clamped offset across from the principal point, in pixels.
+        v: Clamped offset down from the principal point, in pixels.
+        z: z-depth in scene units, above 0.
     """
     a, b = fx / z, -u / z
     c, d = fy / z, -v / z
@@ -78,8 +105,12 @@ def projection_rows(camera, fx, fy, u, v, z):
 def projected_axes(g, r, scale):
     """Return a Gaussian's three axes in the picture: x of each, then y of each.
 
-    The 2D covariance is their square plus EPS2D on its diagonal. g are the projection's rows and
-    r is the Gaussian's rotation.
+    The 2D covariance is their square plus EPS2D on its diagonal.
+
+    Args:
+        g: The six numbers of `projection_rows`.
+        r: The nine numbers of the Gaussian's `rotation_matrix`.
+        scale: Standard deviations along the Gaussian's axes, in scene units, [3].
     """
     s0, s1, s2 = scale[0], scale[1], scale[2]
     return (
@@ -156,7 +187,21 @@ def _project_chunk(
 
 @compile_kernel(parallel=PARALLEL)
 def project(means, quats, scales, opacities, colors, cameras, intrinsics, width, height):
-    """Return splats, boxes, radii in pixels (0 where culled) and num_tiles of every Gaussian."""
+    """Return splats, boxes, radii in pixels (0 where culled) and num_tiles of every Gaussian.
+
+    The Gaussians are one set that all views share, or one set a view.
+
+    Args:
+        means: Centres in scene units, float32 [set gaussian 3].
+        quats: Quaternions w x y z of any length, float32 [set gaussian 4].
+        scales: Standard deviations along the axes, in scene units, float32 [set gaussian 3].
+        opacities: Opacities in [0, 1], float32 [set gaussian].
+        colors: Colours in every view, float32 [view gaussian 3].
+        cameras: World-to-camera matrices, float32 [view 4 4].
+        intrinsics: Intrinsic matrices in pixels, float32 [view 3 3].
+        width: Width of the pictures in pixels.
+        height: Height of the pictures in pixels.
+    """
     views, count = colors.shape[0], colors.shape[1]
     splats = np.empty((views, count, 12), np.float32)
     boxes = np.zeros((views, count, 4), np.int32)

@@ -216,6 +216,21 @@ def project_gradient(
 
     Those of cameras are partial sums [chunk view 16]: nine entries of the rotation, three of the
     translation, fx, fy, cx, cy.
+
+    Args:
+        means: Centres in scene units, one set or one a view, float32 [set gaussian 3].
+        quats: Quaternions w x y z of any length, float32 [set gaussian 4].
+        scales: Standard deviations along the axes, in scene units, float32 [set gaussian 3].
+        radii: Radii from `project`, in pixels, 0 where culled, [view gaussian].
+        splats: Splats from `project`, float32 [view gaussian 12].
+        pair_starts: Where the pairs of each Gaussian start, int64 [view gaussian].
+        num_tiles: Number of tiles that each Gaussian touches, int64 [view gaussian].
+        sums: The ten sums of every pair from `composite_gradient`, [entry 10].
+        cameras: World-to-camera matrices, float32 [view 4 4].
+        intrinsics: Intrinsic matrices in pixels, float32 [view 3 3].
+        width: Width of the pictures in pixels.
+        height: Height of the pictures in pixels.
+        with_cameras: Whether to compute the gradients of cameras. They are 0 if not.
     """
     views, count = radii.shape
     d_means = np.zeros(means.shape, np.float32)

@@ -34,8 +34,8 @@ def evaluate_from(
 
     Args:
         sh_coeffs: float32 on the CPU, shared by the views or one set a view; degree 1 to 3.
-        means: Positions of the Gaussians, shared by the views or one set a view.
-        centers: Positions of the cameras.
+        means: Centres of the Gaussians in scene units, shared by the views or one set a view.
+        centers: Positions of the cameras in scene units.
 
     Returns:
         0.5 + harmonics, not below 0.

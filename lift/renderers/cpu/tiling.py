@@ -87,6 +87,14 @@ def bin_by_tile(splats, boxes, radii, num_entries, width, height):
 
     Parts of the Gaussians are counted and written side by side, in their order. Each tile then
     sorts its entries by depth.
+
+    Args:
+        splats: Splats, of which only the depth is read, float32 [view gaussian 12].
+        boxes: Pixels left, top, right, bottom, inclusive, int32 [view gaussian 4].
+        radii: Radii in pixels, 0 where culled, float32 [view gaussian].
+        num_entries: Number of (tile, Gaussian) pairs: the sum of `num_tiles` from `project`.
+        width: Width of the pictures in pixels.
+        height: Height of the pictures in pixels.
     """
     views, count = radii.shape
     across = (width + TILE_WIDTH - 1) // TILE_WIDTH
@@ -141,6 +149,10 @@ def scatter_job(job, jobs):
     """Permute job numbers so that neighbours are far apart.
 
     Threads take runs of jobs, and busy tiles lie side by side.
+
+    Args:
+        job: Number of the job, from 0 to `jobs` - 1.
+        jobs: Number of all jobs, at least 1.
     """
     step = max(int(jobs * 0.618), 1)
     while np.gcd(step, jobs) != 1:

@@ -50,14 +50,14 @@ def project(
     A Gaussian with NaN or infinite numbers is culled, and its gradients are zero.
 
     Args:
-        means: [gaussian 3]. Means, quats, scales and opacities are shared by the views, or all
-            have a leading axis `view`.
-        quats: [gaussian 4].
-        scales: [gaussian 3].
-        opacities: [gaussian].
-        colors: [view gaussian 3].
-        world_to_camera: [view 4 4].
-        intrinsics: [view 3 3].
+        means: Centres in scene units, [gaussian 3]. Means, quats, scales and opacities are shared
+            by the views, or all have a leading axis `view`.
+        quats: Quaternions w x y z of any length, [gaussian 4].
+        scales: Standard deviations along the axes, in scene units, [gaussian 3].
+        opacities: Opacities in [0, 1], [gaussian].
+        colors: Colours in every view, [view gaussian 3].
+        world_to_camera: World-to-camera matrices, [view 4 4].
+        intrinsics: Intrinsic matrices in pixels, [view 3 3].
         width: Width of the pictures in pixels.
         height: Height of the pictures in pixels.
 

@@ -51,6 +51,32 @@ def project_gradient(
 
     A program handles `views` views in a loop, so the gradients of Gaussians that views share need
     no atomic additions. Gradients of cameras, if CAMERAS, are partial sums of each block.
+    The arrays are pointers to contiguous float32, except `radii`. There is one set of Gaussians
+    that all views share, or one set a view.
+
+    Args:
+        means: Centres in scene units, [set gaussian 3].
+        quats: Quaternions w x y z of any length, [set gaussian 4].
+        scales: Standard deviations along the axes, in scene units, [set gaussian 3].
+        world_to_camera: World-to-camera matrices, [view 4 4].
+        intrinsics: Intrinsic matrices in pixels, [view 3 3].
+        radii: Radii in pixels, 0 where not visible, int32 [view gaussian].
+        by_means2d: Gradient of the loss by the means in pixels, [view gaussian 2].
+        by_conics: Gradient of the loss by the inverse covariances xx, xy, yy, [view gaussian 3].
+        by_features: Gradient of the loss by colour and z-depth, [view gaussian 4].
+        by_opacities: Gradient of the loss by the opacities in every view, [view gaussian].
+        d_means: Output. Gradient by `means`, [set gaussian 3].
+        d_quats: Output. Gradient by `quats`, [set gaussian 4].
+        d_scales: Output. Gradient by `scales`, [set gaussian 3].
+        d_opacities: Output. Gradient by the opacities, [set gaussian].
+        d_colors: Output. Gradient by the colours, [view gaussian 3].
+        to_poses: Output if CAMERAS. Sums by `world_to_camera`, [view block 4 4].
+        to_intrinsics: Output if CAMERAS. Sums by `intrinsics`, [view block 3 3].
+        count: Number of Gaussians in a set.
+        views: Number of views that a program handles: 1 if there is one set a view.
+        width: Width of the pictures in pixels.
+        height: Height of the pictures in pixels.
+        CAMERAS: Whether to compute the gradients of cameras.
     """
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask, source = n < count, tl.program_id(1) * count + n

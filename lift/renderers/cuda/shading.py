@@ -31,12 +31,13 @@ def evaluate_from(sh_coeffs: Tensor, means: Tensor, centers: Tensor) -> Tensor:
     """Evaluate colours as `lift.spherical_harmonics.evaluate_from`; float32 on a CUDA device.
 
     Args:
-        sh_coeffs: [*view gaussian basis 3].
-        means: [*view gaussian 3].
-        centers: Positions of the cameras, [view 3].
+        sh_coeffs: Coefficients, shared by the views or one set a view, [*view gaussian basis 3].
+        means: Centres of the Gaussians in scene units, shared or one set a view,
+            [*view gaussian 3].
+        centers: Positions of the cameras in scene units, [view 3].
 
     Returns:
-        [view gaussian 3].
+        Colours, at least 0, [view gaussian 3].
     """
     return _EvaluateFrom.apply(sh_coeffs.contiguous(), means.contiguous(), centers.contiguous())
 
@@ -47,9 +48,9 @@ def compose(
     """Compose a renderer's sums with a background; float32 on a CUDA device.
 
     Args:
-        rgb: Alpha-weighted sum of colour, [view height width 3].
-        alpha: Coverage, [view height width].
-        depth_sum: Alpha-weighted sum of z-depth, [view height width].
+        rgb: Alpha-weighted sum of colour, over black, [view height width 3].
+        alpha: Coverage in [0, 1], [view height width].
+        depth_sum: Alpha-weighted sum of z-depth in scene units, [view height width].
         background: One colour [3], or one a view [view 3].
 
     Returns:

@@ -15,7 +15,14 @@ _A3, _B3, _C3, _D3, _E3 = (tl.constexpr(c) for c in spherical_harmonics.C3)
 
 @triton_jit
 def direction(means, center, n, inside):
-    """Return the unit direction from a camera to Gaussians, and 1 / distance."""
+    """Return the unit direction from a camera to Gaussians, and 1 / distance.
+
+    Args:
+        means: Pointer to the centres of the Gaussians in scene units, [gaussian 3].
+        center: Pointer to the position of the camera in scene units, [3].
+        n: Indices of the Gaussians, from 0, [block].
+        inside: Whether `n` is a Gaussian's index, [block].
+    """
     x = tl.load(means + 3 * n, inside, 0.0) - tl.load(center)
     y = tl.load(means + 3 * n + 1, inside, 0.0) - tl.load(center + 1)
     z = tl.load(means + 3 * n + 2, inside, 0.0) - tl.load(center + 2)
@@ -25,7 +32,14 @@ def direction(means, center, n, inside):
 
 @triton_jit
 def basis(x, y, z, k: tl.constexpr):
-    """Return the k-th basis function."""
+    """Return the k-th basis function.
+
+    Args:
+        x: First component of unit directions, in [-1, 1], [block].
+        y: Second component of unit directions, in [-1, 1], [block].
+        z: Third component of unit directions, in [-1, 1], [block].
+        k: Index of the basis function, 0 to 15.
+    """
     if k == 0:
         b = 0.0 * x + _C0
     elif k == 1:
@@ -63,7 +77,14 @@ def basis(x, y, z, k: tl.constexpr):
 
 @triton_jit
 def basis_gradient(x, y, z, k: tl.constexpr):
-    """Return the derivatives of the k-th basis function by x, y and z."""
+    """Return the derivatives of the k-th basis function by x, y and z.
+
+    Args:
+        x: First component of unit directions, in [-1, 1], [block].
+        y: Second component of unit directions, in [-1, 1], [block].
+        z: Third component of unit directions, in [-1, 1], [block].
+        k: Index of the basis function, 0 to 15.
+    """
     zero = 0.0 * x
     if k == 0:
         d = zero, zero, zero

@@ -47,7 +47,7 @@ def photometric(rgb: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         or rgb.stride(0) != rgb.shape[1] * rgb.stride(1)
     ):
         rgb = rgb.contiguous()
-    return _Photometric.apply(rgb, frames.contiguous())
+    return _TritonPhotometric.apply(rgb, frames.contiguous())
 
 
 def inverse_depth(
@@ -62,7 +62,7 @@ def inverse_depth(
         confidence: Weights of the target in [0, 1].
         unit: The scene's typical depth.
     """
-    return _InverseDepth.apply(
+    return _TritonInverseDepth.apply(
         rendered.contiguous(),
         alpha.contiguous(),
         target.contiguous(),
@@ -95,7 +95,7 @@ def frame_weights(errors: Tensor, views: Tensor, bound: float) -> Tensor:
     return weights
 
 
-class _Photometric(torch.autograd.Function):
+class _TritonPhotometric(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rgb, frames):
         views, height, width, _ = rgb.shape
@@ -151,7 +151,7 @@ class _Photometric(torch.autograd.Function):
         return gradient, None
 
 
-class _InverseDepth(torch.autograd.Function):
+class _TritonInverseDepth(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rendered, alpha, target, confidence, unit):
         sums = rendered.new_zeros(2)

@@ -21,6 +21,9 @@ def normalize_quats(quats: Tensor) -> Tensor:
 
     The result equals `torch.nn.functional.normalize(quats, dim=-1)`, whose gradient alone takes
     torch seven passes.
+
+    Args:
+        quats: Quaternions, float32 [gaussian 4].
     """
     return _Normalize.apply(quats)
 
