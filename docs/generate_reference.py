@@ -2,7 +2,7 @@
 
 `mkdocs.yml` names this module as a hook. The hook adds the pages of `pages()` to the site and puts
 a table where a page has a marker such as `<!-- table: renderers -->`. The same functions serve
-`tests/test_docs.py`. `reference_pages.py` makes
+`tests/docs/test_docs.py`. `reference_pages.py` makes
 the reference and `result_tables.py` makes the tables.
 """
 

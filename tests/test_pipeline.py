@@ -22,18 +22,8 @@ from lift.io.nerfstudio import write_transforms
 from lift.io.splats import read_ply
 from lift.io.video import read_frames
 from lift.types import Cameras, Depth
-from tests.test_registry import here, lift
-
-TINY = (
-    "preprocess.size=96",
-    "planner.depth=1",
-    "planner.frames=3",
-    "fit.steps=30",
-    "fit.checkpoint_every=10",
-    "fit.initial_gaussians=1500",
-    "fit.test_every=4",
-    "export.video_frames=6",
-)
+from tests.helpers.commands import here, lift
+from tests.helpers.settings import TINY
 
 LEFT = {
     "gaussians.ply",

@@ -1,51 +1,18 @@
-import contextlib
 import importlib.metadata
 import inspect
-import io
-import os
 import subprocess
 import sys
 import textwrap
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 
 from lift import registry
-from lift.cli import main
 from lift.planners import planners
 from lift.registry import SLOTS, ComponentError, Registry, catalogue, discovery
+from tests.helpers.commands import here, lift
 
 EVERY = [(slot, name) for slot in SLOTS for name in catalogue().entries[slot]]
-
-
-def lift(
-    *arguments: str, cwd: Path | None = None, **environment: str
-) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "lift", *arguments],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
-
-
-def here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
-    """The same within this process, which has imported by now what a new one would for seconds."""
-    out, err = io.StringIO(), io.StringIO()
-    before, variables = Path.cwd(), dict(os.environ)
-    os.chdir(cwd)
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            status = main(list(arguments))
-    except SystemExit as ended:  # argparse's
-        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    finally:
-        os.chdir(before)
-        os.environ.clear()
-        os.environ.update(variables)
-    return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
 
 
 @pytest.mark.parametrize(("slot", "name"), EVERY)

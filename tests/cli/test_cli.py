@@ -1,0 +1,136 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.helpers.commands import here, lift
+
+WRONG = {
+    "distortion=foo": "distortion is 'foo'; choose one of appearance, blur, composed",
+    "distortion.rate=3": "distortion.rate",
+    "fit.learning_rate.means=many": "'many'",
+    "experiment=foo": "experiment is 'foo'; choose one of demo, gpu",
+    "fit.stps=3": "fit.stps is not a setting; did you mean fit.steps? fit has steps, batch_size",
+    "depth.sise=3": "depth.sise is not a setting of 'lite'; did you mean depth.size? it has size,",
+    "depth.path=x": "depth.path is not a setting of 'lite'; it is one of depth=known, onnx; it has",
+    "fit.steps=-4": "fit.steps is -4; choose a value of at least 1",
+    "motion_limit.on_exceed=x": "motion_limit.on_exceed is 'x'; choose one of limit, warn, ignore",
+    "prior.edge_threshold=x": "prior.edge_threshold",
+    "trainer.devces=2": "devces",
+    "trainer.devices=0": "trainer.devices is 0; choose a number, auto, or a list of GPUs such as",
+    "image=no_such.jpg": "no_such.jpg",
+    "seed=99999999999999": "seed",
+    "fit.learning_rate.means=-1": "fit.learning_rate.means is -1.0; choose a value of at least 0",
+    "fit.robust.frames=nan": "fit.robust.frames is nan; choose a value of at least 0",
+    "distortion.prune_after=2": "distortion.prune_after is 2; choose a fraction of the steps",
+    "distortion.parts=[rigid,foo]": "in distortion.parts: distortion is 'foo'; choose one of",
+    "export.formats=[foo]": "export.formats has 'foo'; choose among ply, splat, spz",
+    "fit.test_every=1": "fit.test_every is 1, which leaves no generated frame",
+    "fit.coarse_to_fine.scales=[0.5]": "fit.coarse_to_fine has scales [0.5] and until []",
+    "fit.initial_gaussians=70000": "fit.initial_gaussians is 70000, more than fit.max_gaussians",
+    "setup.cfg": "did you mean image=setup.cfg?",
+    "--no-such-flag": "no-such-flag",
+}
+
+
+@pytest.mark.parametrize("argument", WRONG)
+def test_user_error_ends_with_one_readable_line(tmp_path, argument):
+    image = [] if argument.startswith("image") else ["image=coffee"]
+    where = Path(__file__).parents[2] if argument == "setup.cfg" else tmp_path
+    done = here("run", *image, argument, f"output={tmp_path / 'out'}", cwd=where)
+    assert done.returncode == 2
+    assert WRONG[argument] in done.stderr.strip().split("\n")[-1]
+    assert "Traceback" not in done.stderr and (
+        argument.startswith("--") or done.stderr.count("\n") == 1
+    )
+    assert not list(tmp_path.iterdir()), "an error writes no files"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "photo (1).png",
+        "a=b.png",
+        "a[1].png",
+        "it's.png",
+        "a#b,c.png",
+        'ü "x".png',
+        "back\\slash.png",
+    ],
+)
+def test_any_file_name_will_do(tmp_path, name):
+    (tmp_path / name).write_text("x")
+    done = here("run", f"image={name}", "--cfg", "job", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)["image"] == name
+
+
+def test_the_image_must_be_given(tmp_path):
+    done = lift("run", cwd=tmp_path)
+    assert done.returncode == 2 and "give image=PATH" in done.stderr
+
+
+def test_hydra_shows_the_composed_configuration(tmp_path):
+    done = here("run", "image=x.jpg", "distortion=identity", "--cfg", "job", cwd=tmp_path)
+    assert (
+        done.returncode == 0 and "image: x.jpg" in done.stdout and "name: identity" in done.stdout
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_lists_slots_and_settings(tmp_path):
+    done = lift("run", "--help", cwd=tmp_path)
+    assert (
+        done.returncode == 0
+        and "distortion: appearance, blur, composed" in done.stdout
+        and "max_unseen" in done.stdout
+    )
+    assert lift("--help").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("show", "prior", "nothing"),
+        ("show", "nothing", "x"),
+        ("list", "nothing"),
+        ("export", "nowhere", "x.spz"),
+        ("render", "nowhere", "--to", "x.mp4"),
+        ("view", "nowhere"),
+    ],
+)
+def test_other_commands_name_what_is_wrong(tmp_path, arguments):
+    done = here(*arguments, cwd=tmp_path)
+    assert (
+        done.returncode == 2
+        and done.stderr.count("\n") == 1
+        and ("nothing" in done.stderr or "nowhere" in done.stderr)
+    )
+
+
+@pytest.mark.parametrize(
+    ("argument", "quoted"),
+    [
+        ("image=[a.jpg,b.jpg]", 'image=["a.jpg","b.jpg"]'),
+        ("image=[a.jpg, b c (1).jpg,d,e[2].jpg]", 'image=["a.jpg","b c (1).jpg","d,e[2].jpg"]'),
+        ("image=[a.jpg,missing.jpg]", "image=[a.jpg,missing.jpg]"),
+        ("image=b c (1).jpg", 'image="b c (1).jpg"'),
+        ("cameras=b c (1).jpg", 'cameras="b c (1).jpg"'),
+        ("input=b c (1).jpg", 'input="b c (1).jpg"'),
+        ("input=3", "input=3"),
+    ],
+)
+def test_names_of_files_survive_hydras_grammar(tmp_path, monkeypatch, argument, quoted):
+    from hydra import compose, initialize_config_module
+
+    from lift.config import quote_override, read_image_setting, store_schemas
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "b.jpg", "b c (1).jpg", "d,e[2].jpg"):
+        (tmp_path / name).touch()
+    assert quote_override(argument) == quoted
+    store_schemas()
+    with initialize_config_module("lift.configs", version_base="1.3"):
+        config = compose("lift", [quote_override(argument)])
+    if argument.startswith("image=["):
+        assert read_image_setting(config) == tuple(yaml.safe_load(quoted[6:]))

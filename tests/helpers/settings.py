@@ -1,0 +1,12 @@
+"""Settings of small runs."""
+
+TINY = (
+    "preprocess.size=96",
+    "planner.depth=1",
+    "planner.frames=3",
+    "fit.steps=30",
+    "fit.checkpoint_every=10",
+    "fit.initial_gaussians=1500",
+    "fit.test_every=4",
+    "export.video_frames=6",
+)
