@@ -1,8 +1,8 @@
 """Stable Video Diffusion at its real size, with random weights: the pipeline of diffusers, called
 clip by clip, beside the prior, side by side in one run.
 
-    python benchmarks/priors.py [--clips 4] [--frames 16] [--steps 25] [--how pipeline plain single
-    batched compiled 'compiled plain'] [--to FILE]
+    python benchmarks/priors.py [--clips 4] [--frames 16] [--steps 25]
+        [--how pipeline plain single batched compiled 'compiled plain'] [--to FILE]
 
 Clips of --frames frames at 576x1024. `pipeline` calls StableVideoDiffusionPipeline once a clip;
 `single` has the prior make one clip at a time, steered by the warp or, `plain`, not; `batched` four

@@ -1,11 +1,14 @@
 """Which distortion module gives back most of what a generator's mistakes take from the canonical
 scene?
 
-    python experiments/distortion.py --quick                        one scene, small, on a CPU: some
-    ten minutes python experiments/distortion.py --quick distortion=mine        your module beside
-    `identity`; --modules adds others python experiments/distortion.py --device cuda --to FILE
-    every scene, kind of mistake, strength and seed python experiments/distortion.py --show --to
-    FILE               the table of what is there
+    python experiments/distortion.py --quick
+        one small scene on a CPU, about ten minutes
+    python experiments/distortion.py --quick distortion=mine
+        your module beside `identity`; --modules adds others
+    python experiments/distortion.py --device cuda --to FILE
+        every scene, corruption, severity and seed
+    python experiments/distortion.py --show --to FILE
+        the table of the results in FILE
 
 Frames of scenes whose truth is known are spoiled in known ways (`lift.synthetic.worlds`); each
 module is fitted to them, and the canonical scene compared with true views from cameras that no fit

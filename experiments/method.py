@@ -48,8 +48,8 @@ for the first idea, does not show here, only that a tree looks from more places.
 stand where the plan ends: where a clip turned a degree less than asked, cameras that were found
 leave a black strip there, which planned ones cover with what is out of place. That those turn less
 falsely than found ones is no contradiction: `synthetic` bends pictures, and an even bend looks like
-a turn, by which a frame is explained better. With real weights, on a GPU: `python
-experiments/method.py prior=motionctrl trainer=gpu renderer=gsplat depth=depth_anything`
+a turn, by which a frame is explained better. With real weights, on a GPU:
+`python experiments/method.py prior=motionctrl trainer=gpu renderer=gsplat depth=depth_anything`
 (`planner.frames=15` for MotionCtrl's 16 frames, with which one large motion has a quarter of a
 tree's frames), MASt3R by `pose=mast3r`, and `lift eval dataset=llff dataset.path=...
 experiment=liftimage3d` beside `experiment=quality` on LLFF, DL3DV and Tanks and Temples.

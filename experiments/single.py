@@ -12,9 +12,9 @@ SETTINGS = {
     "ramp, patches": ["depth=ramp", "prior.fill=patches"],
 }
 REMAINS = """
-Depth Anything V2 (`depth=depth_anything`), whose weights are not part of the package: `python
-experiments/single.py --only "lite, network" depth=depth_anything`. LLFF, DL3DV, Tanks and Temples
-and RealEstate10K as a whole: `lift eval dataset=llff dataset.path=FOLDER`, and so on.
+Depth Anything V2 (`depth=depth_anything`), whose weights are not part of the package:
+`python experiments/single.py --only "lite, network" depth=depth_anything`. LLFF, DL3DV, Tanks and
+Temples and RealEstate10K as a whole: `lift eval dataset=llff dataset.path=FOLDER`, and so on.
 """
 
 if __name__ == "__main__":

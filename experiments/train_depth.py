@@ -1,8 +1,9 @@
 """Trains the built-in depth network (lift/depths/lite.py):
 
-    python experiments/train_depth.py render --to FOLDER [--scenes 40000] [--workers 8] [--device
-    cuda] python experiments/train_depth.py train --from FOLDER --to RUN [--encoder FILE | --begin
-    LITE] [--steps 30000] [--device cuda]
+    python experiments/train_depth.py render --to FOLDER [--scenes 40000] [--workers 8]
+        [--device cuda]
+    python experiments/train_depth.py train --from FOLDER --to RUN
+        [--encoder FILE | --begin LITE] [--steps 30000] [--device cuda]
 
 `render` makes scenes by chance (depth_scenes.py), a shard a few hundred; what is there is not made
 again. `train` learns from them, from the photographs with depth in

@@ -1,8 +1,8 @@
 """Trains the network that is to fill holes of the `warp` prior (lift/warping/fill_network.py):
 
-    python experiments/train_fill.py masks --to FOLDER --depth lite.safetensors [--workers 8] python
-    experiments/train_fill.py train --from FOLDER --to RUN [--begin FILL] [--steps 20000] [--device
-    cuda]
+    python experiments/train_fill.py masks --to FOLDER --depth lite.safetensors [--workers 8]
+    python experiments/train_fill.py train --from FOLDER --to RUN [--begin FILL] [--steps 20000]
+        [--device cuda]
 
 `masks` guesses the depth of the photographs in `$LIFT_SHARED/data/photos` and asks of each, for
 some motions of the camera, which of its pixels would be hidden from there: such a pixel lies behind

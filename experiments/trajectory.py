@@ -20,10 +20,10 @@ SETTINGS = {
 DATA = {"ray-cast": [*RAY_CAST, "dataset.angles=[4,8,12,16]", "protocol.bins=[0.1,0.175,0.245]"]}
 REMAINS = """
 `synthetic` makes mistakes by the distance from the input alone. That video generators make more of
-them the larger a single motion is, the tree's reason, is measured with one: `python
-experiments/trajectory.py prior=motionctrl planner.frames=15 trainer=gpu renderer=gsplat` (or svd,
-viewcrafter, vace, sana_wm). These make clips of a length of their own, so that one motion has then
-a quarter of a tree's frames.
+them the larger a single motion is, the tree's reason, is measured with one:
+`python experiments/trajectory.py prior=motionctrl planner.frames=15 trainer=gpu renderer=gsplat`
+(or svd, viewcrafter, vace, sana_wm). These make clips of a length of their own, so that one motion
+has then a quarter of a tree's frames.
 """
 
 if __name__ == "__main__":

@@ -71,19 +71,19 @@ def trained(tmp_path, monkeypatch) -> Callable:
             main()
             return load_file(tmp_path / to / weights)
 
-        look, looks = kind.look, []
+        evaluate, calls = kind.evaluate, []
 
         def killed(self) -> None:
-            looks.append(self)
-            if len(looks) == 2:
+            calls.append(self)
+            if len(calls) == 2:
                 raise KilledError
-            look(self)
+            evaluate(self)
 
         straight = run("straight")
-        monkeypatch.setattr(kind, "look", killed)
+        monkeypatch.setattr(kind, "evaluate", killed)
         with pytest.raises(KilledError):
             run("resumed")
-        monkeypatch.setattr(kind, "look", look)
+        monkeypatch.setattr(kind, "evaluate", evaluate)
         return run, straight, run("resumed")
 
     return both

@@ -192,7 +192,7 @@ def test_growth_keeps_what_the_optimiser_knows(small):
         trainer.optimiser.state[trainer.splats["means"]],
     )
     moments = state["exp_avg"].clone()
-    trainer.pull[:], trainer.seen[:] = 0, 1
+    trainer.pull[:], trainer.visible_count[:] = 0, 1
     trainer.pull[[3, 5]] = 1.0
     trainer.splats["scales"].data[:] = -9.0
     trainer.splats["scales"].data[5] = torch.tensor(
