@@ -234,3 +234,8 @@ class Own(VideoPrior):
     assert entry.trained_frames is None and entry.trained_size is None
     shown = lift("show", "prior", "own", cwd=fresh, LIFT_PLUGINS="plugin_own")
     assert shown.returncode == 0 and "A plugin." in shown.stdout
+
+
+def test_a_path_setting_may_start_at_the_home_folder():
+    checked = catalogue()("planner", "path").check({"path": "~/cameras.json"})
+    assert checked["path"] == Path("~/cameras.json").expanduser()

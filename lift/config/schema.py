@@ -100,7 +100,7 @@ class Robust:
     """Ratio of a frame's error to the median error at which its weight is one half.
 
     The weight falls as the error grows. 0 gives all frames the same weight. Frames of a prior that
-    is multi-view consistent always have the same weight.
+    is multi-view consistent have the same weight if the pose estimator keeps their cameras.
     """
     pixels: float = 0.0
     """The same ratio for a pixel: the mean error around it, relative to that of its frame.
@@ -165,7 +165,8 @@ class Fit:
     input_fraction: float = 0.15
     """Fraction of drawn views that are the input view.
 
-    It rises while the input's error is larger than the median error of the frames.
+    It rises, up to 0.4, while the input's error is larger than the median error of the frames,
+    or its PSNR is below about 33 dB.
     """
     test_every: int = 8
     """Hold out every N-th frame from training. 0 holds out none.

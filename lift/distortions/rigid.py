@@ -23,7 +23,8 @@ class Rigid(Distortion):
     The motion is applied in the camera's own axes, rotation first.
 
     Args:
-        learning_rate: Learning rate of the motion in the picture, in picture widths.
+        learning_rate: Learning rate of the motion in the picture, in picture widths. It holds for
+            fits of up to 1,000 views; longer ones use less (`Distortion.steps`).
         weight: Weight of the penalty on the mean motion in the picture over all frames (if
             chained, on its changes). It keeps what all frames could share, a motion of the
             whole scene, at zero.

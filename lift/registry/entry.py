@@ -210,7 +210,7 @@ def _convert(key: str, value: Any, annotation: Any) -> Any:
             raise ComponentError(f"{key} is {list(value)!r}; it takes {len(arguments)} values")
         return origin(_convert(key, item, arguments[0]) for item in value)
     if annotation is Path and value is not None:
-        return Path(value)
+        return Path(value).expanduser()
     if annotation in (int, float, bool) and not isinstance(
         value, (int, float) if annotation is float else annotation
     ):

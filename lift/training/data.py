@@ -132,7 +132,7 @@ class SceneData(lightning.LightningDataModule):
             self.seed,
             trainer.global_rank,
             trainer.world_size,
-            module.view_weights,
+            module.draw_weights,
         )
         return DataLoader(
             _ViewIndices(),

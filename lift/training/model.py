@@ -162,7 +162,7 @@ class SceneModel(lightning.LightningModule):
         targets = self.targets(_size(render))
         rgb = render.rgb
         confidence = targets.confidence[views]
-        pixel_weights = self.pixel_weights(render, views, frame_weights)
+        pixel_weights = self.combined_weights(render, views, frame_weights)
         if pixel_weights is not None:
             rgb = losses.reweight(rgb, pixel_weights)
             confidence = confidence * pixel_weights
@@ -182,7 +182,7 @@ class SceneModel(lightning.LightningModule):
         return total, terms, differences.detach()
 
     @torch.no_grad()
-    def pixel_weights(
+    def combined_weights(
         self, render: Render, views: Tensor, frame_weights: Tensor | None = None
     ) -> Tensor | None:
         """Return the weight of each pixel in the loss.

@@ -163,8 +163,8 @@ class SceneModule(SceneModel):
         """Return the fraction of the draws that are the input view, for the next epoch.
 
         The canonical scene must explain the input, whatever a distortion makes of other frames. So
-        the fraction rises above `fit.input_fraction` while the input's error is larger than the
-        median frame's, or than that of a good input view.
+        the fraction rises above `fit.input_fraction`, up to `MAX_INPUT_FRACTION`, while the input's
+        error is larger than the median frame's, or than `INPUT_ERROR_TARGET`.
         """
         minimum = self.settings.input_fraction
         errors = self.errors.cpu()
@@ -175,8 +175,11 @@ class SceneModule(SceneModel):
         fraction = minimum * (float(errors[0]) / target) ** 2
         return max(minimum, min(MAX_INPUT_FRACTION, fraction))
 
-    def view_weights(self) -> Tensor | None:
-        """Return how often to draw each frame [frame] in the next epoch. None: all alike."""
+    def draw_weights(self) -> Tensor | None:
+        """Return the relative frequency [frame] with which to draw frames in the next epoch.
+
+        None draws all alike. The input view has its own fraction (`input_fraction`).
+        """
         if not self.settings.importance_power:
             return None
         errors = self.errors.cpu()

@@ -130,8 +130,8 @@ def test_growth_reaches_the_budget_from_any_start():
 def test_frames_that_are_worse_explained_are_drawn_more_often(tmp_path):
     how = settings(steps=20, checkpoint_every=10, importance_power=2.0, test_every=0)
     fitted, weights_by_epoch = module(how), []
-    plain = fitted.view_weights
-    fitted.view_weights = lambda: weights_by_epoch.append(plain()) or weights_by_epoch[-1]
+    plain = fitted.draw_weights
+    fitted.draw_weights = lambda: weights_by_epoch.append(plain()) or weights_by_epoch[-1]
     fit(fitted, [1, 2, 3], tmp_path, how, CPU, 0)
     assert (fitted.errors > 0).all()
     # One entry an epoch. Frames that were not drawn yet have no error.
@@ -298,7 +298,7 @@ def test_robust_weights_reduce_badly_explained_frames():
     views = torch.tensor([0, 1, 3])
     rgb = fitted.images[views].float() / 255 + 0.01
     rgb[:, :6, :6] += 0.8
-    weights = fitted.pixel_weights(
+    weights = fitted.combined_weights(
         Render(rgb, torch.ones(rgb.shape[:3]), torch.ones(rgb.shape[:3])), views
     )
     assert (weights[0] == 1).all(), "the input keeps full weight"
@@ -306,7 +306,7 @@ def test_robust_weights_reduce_badly_explained_frames():
     torch.testing.assert_close(weights[2], weights[1] * (1 + 0.5**6) / (1 + 2.0**6))
     fitted = module(settings(robust={"frames": 0.0, "pixels": 0.0}))
     assert (
-        fitted.pixel_weights(
+        fitted.combined_weights(
             Render(rgb, torch.ones(rgb.shape[:3]), torch.ones(rgb.shape[:3])), views
         )
         is None
