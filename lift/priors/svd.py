@@ -13,8 +13,8 @@ from torch.nn.functional import adaptive_max_pool2d, interpolate
 
 from lift.depths import DepthEstimator
 from lift.priors import ClipRequest, priors
-from lift.priors.diffusion.base import DiffusionPrior
 from lift.priors.diffusion.clips import require_finite
+from lift.priors.diffusion.diffusion_prior import DiffusionPrior
 from lift.priors.diffusion.euler import sample_euler, warp_guidance
 from lift.priors.diffusion.svd_attention import ChunkedSelfAttention, SingleTokenAttention
 from lift.registry import check_ranges

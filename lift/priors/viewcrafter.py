@@ -13,8 +13,8 @@ from torch import Tensor
 from lift.depths import DepthEstimator
 from lift.io.image import resize_images
 from lift.priors import ClipRequest, priors
-from lift.priors.diffusion.base import DiffusionPrior
 from lift.priors.diffusion.clips import require_finite
+from lift.priors.diffusion.diffusion_prior import DiffusionPrior
 from lift.priors.diffusion.loading import load_model
 from lift.priors.diffusion.viewcrafter.checkpoint import (
     LATENT_SCALE,

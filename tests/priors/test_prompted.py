@@ -326,7 +326,7 @@ def test_path_steps_and_half_precision_have_an_effect(name, folders):
     )  # its cameras are not for half precision on a CPU
     one = request(prior.clip_length)
     still = dataclasses.replace(one, clip=Clip("still", 1, one.cameras[[1] * prior.clip_length]))
-    with mock.patch("lift.priors.diffusion.base.tqdm") as bar:
+    with mock.patch("lift.priors.diffusion.diffusion_prior.tqdm") as bar:
         moved = sampled(prior, one)
     assert bar.return_value.__enter__.return_value.update.call_count == prior.num_inference_steps
     assert not torch.equal(moved, sampled(prior, still))

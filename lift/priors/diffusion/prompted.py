@@ -9,8 +9,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lift.priors import ClipRequest
-from lift.priors.diffusion.base import DiffusionPrior
 from lift.priors.diffusion.clips import require_finite
+from lift.priors.diffusion.diffusion_prior import DiffusionPrior
 from lift.types import Cameras
 
 
