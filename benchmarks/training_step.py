@@ -185,7 +185,7 @@ def densification(scene_module: SceneModule, device: str) -> list[float]:
         )
         sum(parameter.sum() for parameter in splats.values()).backward()
         optimiser.step()
-        rng = torch.Generator().manual_seed(SEED)
+        rng = torch.Generator(device).manual_seed(SEED)
         with torch.no_grad():
             splats["opacities"][: splats.count // 100] = -9.0
             finish(device)

@@ -238,7 +238,7 @@ def test_cuda_takes_the_kernels(cuda):
         torch.tensor([1], device=cuda),
         Trajectory(pinhole(16, 16, 16.0), (Clip("right", 0, pinhole(16, 16, 16.0)),)),
     )
-    for name, used in (("image_warp", "Bent"), ("appearance", "Tinted")):
+    for name, used in (("image_warp", "_Warp"), ("appearance", "_MapColors")):
         distortion = distortions.build(
             {"name": name}, num_views=2, size=(16, 16), trajectory=tree
         ).to(cuda)

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from lift.config import Fit
 from lift.distortions.rigid import Rigid
@@ -22,8 +22,10 @@ pytestmark = pytest.mark.gpu
 GPU = {"accelerator": "gpu", "devices": 1}
 
 
-def room(size: int, views: int, renderer: str, cuda: torch.device, **changes) -> SceneModule:
-    """A module that fits pictures of a ray-cast room from cameras side by side."""
+def room(
+    size: int, views: int, renderer: str, cuda: torch.device, **changes
+) -> tuple[SceneModule, DictConfig]:
+    """A module and its settings; it fits pictures of a ray-cast room from cameras side by side."""
     eyes = torch.stack(
         [torch.linspace(-0.5, 0.5, views), torch.zeros(views), torch.zeros(views)], dim=-1
     )
@@ -44,7 +46,7 @@ def room(size: int, views: int, renderer: str, cuda: torch.device, **changes) ->
     small = {"batch_size": 2, "initial_gaussians": 8000, "max_gaussians": 12000, "sh_degree": 1}
     how = OmegaConf.merge(OmegaConf.structured(Fit), small, changes)
     trajectory = Trajectory(cameras[0], (Clip("right", 0, cameras[1:]),))
-    return SceneModule(
+    module = SceneModule(
         initialise(reconstruction, how.initial_gaussians, how.sh_degree),
         Rigid(num_views=views, extent=4.0, trajectory=trajectory, points=cloud),
         renderers.build({"name": renderer}, device=cuda),
@@ -54,13 +56,14 @@ def room(size: int, views: int, renderer: str, cuda: torch.device, **changes) ->
         4.0,
         seed=0,
     )
+    return module, how
 
 
 @pytest.mark.parametrize("renderer", ["gsplat", "reference"])
 def test_a_scene_is_fitted_on_cuda(cuda, tmp_path, renderer):
     size, views, steps = (128, 24, 400) if renderer == "gsplat" else (48, 6, 60)
-    module = room(size, views, renderer, cuda, steps=steps)
-    fit(module, list(range(1, views)), tmp_path, module.settings, GPU, 0)
+    module, settings = room(size, views, renderer, cuda, steps=steps)
+    fit(module, list(range(1, views)), tmp_path, settings, GPU, 0)
     module.to(cuda)
     held_out = torch.tensor([5], device=cuda)
     with torch.no_grad():
@@ -76,7 +79,7 @@ def test_a_step_waits_for_the_device_once(cuda, tmp_path, coarse, capfd):
     Nothing else may synchronise, except for steps that densify.
     """
     phases = {"scales": [0.5], "until": [1.0]} if coarse else {}
-    module = room(
+    module, settings = room(
         128,
         6,
         "gsplat",
@@ -103,7 +106,7 @@ def test_a_step_waits_for_the_device_once(cuda, tmp_path, coarse, capfd):
                 waits.extend(f"{w.filename}:{w.lineno}" for w in seen if pattern in str(w.message))
 
     module.optimise = watch
-    fit(module, [1, 2, 3, 4, 5], tmp_path, module.settings, GPU, 0)
+    fit(module, [1, 2, 3, 4, 5], tmp_path, settings, GPU, 0)
     by_extensions = capfd.readouterr().err.count(
         pattern
     )  # Python does not see synchronisation in C++ code outside of torch
