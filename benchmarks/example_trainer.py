@@ -1,23 +1,26 @@
-"""A step of lift on CUDA beside a step of gsplat's own example trainer: python
-benchmarks/example_trainer.py [--quick]
+"""Compare the training step of lift with that of gsplat's example trainer on CUDA.
 
-Both fit the same pictures with the same number of Gaussians of degree 3; neither grows while it is
-timed, and learning rates are so small that the scene stays what its row says. In one run, by turns
-(a host's speed drifts more than what is compared differs):
-- `example`: what gsplat 1.5.3's examples/simple_trainer.py does in a step with its default settings
-(one view, picture copied from the
-  host, colours from harmonics inside `rasterization`, L1 and fused SSIM, one Adam a parameter, its
-  default strategy's bookkeeping, the loss read back every step). Written anew from its description;
-  its SSIM is the fused-ssim package where that is installed (it is what the trainer uses), else
-  lift's. Batches wait in pinned memory: the trainer's loader, which decodes files, is left out.
-- `bare`: lift's step (colours, losses with depth, regularisers, fused Adam, the frames' errors) in
-a plain loop.
-- `lift`: the product's path, the same under Lightning's Trainer with the data module: drawing
-views, hooks, logging.
-- `rigid`: that with a distortion that corrects cameras.
-- `composed`: that with the default distortion, all its parts at work (in a fit they begin after a
-tenth and a quarter of the steps). Rows hold the ratio to `example` in views a second, and
-Lightning's overhead (`lift` / `bare` - 1).
+    python benchmarks/example_trainer.py [--quick] [--results FOLDER]
+
+Both fit the same pictures with the same number of Gaussians of degree 3. The number of Gaussians
+does not change while a step is timed. Learning rates are so small that the scene does not change
+either. The steps take turns in one process, because the speed of a host drifts:
+
+- `example`: the step of gsplat 1.5.3's examples/simple_trainer.py with its default settings. It has
+  one view, copies the picture from the host, evaluates colours inside `rasterization`, has L1 and
+  fused SSIM, one Adam per parameter and the bookkeeping of its default strategy, and reads the loss
+  in every step. It is rebuilt from its description. SSIM is the fused-ssim package, which the
+  trainer uses, if it is installed, and lift's otherwise. Batches are in pinned memory. The
+  trainer's loader, which decodes files, is left out.
+- `plain_loop`: lift's step in a plain loop: colours, losses with depth, regularisers, fused Adam,
+  errors of frames.
+- `lift`: the same step as a run does it, under Lightning's Trainer with the data module: drawing
+  views, hooks, logging.
+- `rigid`: `lift` with a distortion that corrects cameras.
+- `composed`: `lift` with the default distortion, all parts active. In a fit they start after a
+  tenth and a quarter of the steps.
+
+Rows hold the ratios to `example`, and Lightning's overhead (`lift` / `plain_loop` - 1).
 """
 
 import argparse
@@ -31,7 +34,7 @@ from typing import Any
 
 import pytorch_lightning as lightning
 import torch
-from measure import quartiles, write
+from measure import add_results_option, quartiles, write_results
 from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn.functional import l1_loss
@@ -45,15 +48,26 @@ from lift.training.data import STEPS_PER_BATCH, SceneData
 from lift.training.module import SceneModule
 from lift.types import Cameras, Clip, Frames, Gaussians, PointCloud, Reconstruction, Trajectory
 
-SEED, FRAMES, WARM_UP, STEPS, ROUNDS = 0, 16, 40, 100, 5
-WIDTH, HEIGHT = 1024, 768
+SEED = 0
+FRAMES = 16
+WARM_UP = 40
+STEPS = 100
+ROUNDS = 5
+WIDTH = 1024
+HEIGHT = 768
 CASES = [(100_000, 1), (500_000, 1), (500_000, 4), (1_000_000, 1)]
-"""Gaussians, views a step."""
+"""Gaussians, and views per step."""
 
 
-def scene(count: int, renderer: Renderer) -> tuple[Gaussians, Cameras, Frames, Tensor]:
-    """Gaussians of about one pixel at depths 2 to 6 that fill the view, and noisy pictures of them
-    from cameras side by side.
+def make_scene(count: int, renderer: Renderer) -> tuple[Gaussians, Cameras, Frames, Tensor]:
+    """Make Gaussians that fill the view, and noisy pictures of them from cameras side by side.
+
+    Args:
+        count: Number of Gaussians of about one pixel, at depths 2 to 6.
+        renderer: Renders the pictures.
+
+    Returns:
+        Gaussians, cameras, frames and depth.
     """
     rng = torch.Generator().manual_seed(SEED)
     depth = 2 + 4 * torch.rand(count, 1, generator=rng)
@@ -67,10 +81,8 @@ def scene(count: int, renderer: Renderer) -> tuple[Gaussians, Cameras, Frames, T
     eyes = torch.stack(
         [torch.linspace(0, 0.1, FRAMES), torch.zeros(FRAMES), torch.zeros(FRAMES)], dim=-1
     )
-    up_axis, target = (
-        torch.tensor([0.0, 1, 0]).expand(FRAMES, 3),
-        torch.tensor([0.0, 0, 4]).expand(FRAMES, 3),
-    )
+    up_axis = torch.tensor([0.0, 1, 0]).expand(FRAMES, 3)
+    target = torch.tensor([0.0, 0, 4]).expand(FRAMES, 3)
     cameras = Cameras(
         look_at(eyes, target, up_axis),
         pinhole(WIDTH, HEIGHT, float(WIDTH)).intrinsics.repeat(FRAMES, 1, 1),
@@ -88,14 +100,14 @@ def scene(count: int, renderer: Renderer) -> tuple[Gaussians, Cameras, Frames, T
     )
 
 
-class Example:
-    """gsplat's example trainer's step."""
+class ExampleTrainer:
+    """The step of gsplat's example trainer."""
 
     def __init__(self, gaussians: Gaussians, cameras: Cameras, frames: Frames, batch: int) -> None:
         from gsplat import DefaultStrategy, rasterization
 
         self.rasterization = rasterization
-        self.ssim = _their_ssim()
+        self.ssim = _load_ssim()
         values = {
             "means": gaussians.means,
             "scales": gaussians.scales.log(),
@@ -129,6 +141,11 @@ class Example:
         )
 
     def step(self, number: int) -> None:
+        """Take a step.
+
+        Args:
+            number: Number of the step.
+        """
         poses, intrinsics, pixels = (
             value.to("cuda") for value in self.batches[number % len(self.batches)]
         )
@@ -163,7 +180,8 @@ class Example:
         )
 
 
-def _their_ssim() -> Callable[[Tensor, Tensor], Tensor]:
+def _load_ssim() -> Callable[[Tensor, Tensor], Tensor]:
+    """Return fused-ssim if it is installed, and lift's SSIM otherwise."""
     if importlib.util.find_spec("fused_ssim"):
         from fused_ssim import fused_ssim
 
@@ -173,12 +191,10 @@ def _their_ssim() -> Callable[[Tensor, Tensor], Tensor]:
     return lambda a, b: losses.photometric(a, (b * 255).to(torch.uint8))[1]
 
 
-def supplied(gaussians: Gaussians, cameras: Cameras) -> dict[str, Any]:
-    """What a distortion of these frames may ask for."""
-    trajectory, points = (
-        Trajectory(cameras[0], (Clip("right", 0, cameras[1:]),)),
-        PointCloud(gaussians.means.cpu(), torch.zeros(len(gaussians), 3)),
-    )
+def distortion_arguments(gaussians: Gaussians, cameras: Cameras) -> dict[str, Any]:
+    """Return the keyword-only arguments of a distortion for these frames."""
+    trajectory = Trajectory(cameras[0], (Clip("right", 0, cameras[1:]),))
+    points = PointCloud(gaussians.means.cpu(), torch.zeros(len(gaussians), 3))
     return {
         "num_views": FRAMES,
         "extent": 4.0,
@@ -188,7 +204,7 @@ def supplied(gaussians: Gaussians, cameras: Cameras) -> dict[str, Any]:
     }
 
 
-def module(
+def create_module(
     gaussians: Gaussians,
     cameras: Cameras,
     frames: Frames,
@@ -197,19 +213,20 @@ def module(
     distortion: Distortion,
     batch: int,
 ) -> SceneModule:
-    still = dict.fromkeys(OmegaConf.structured(Fit).learning_rate, 1e-9)
+    """Create a module whose parameters hardly change."""
+    tiny = dict.fromkeys(OmegaConf.structured(Fit).learning_rate, 1e-9)
     changes = {
         "steps": 10**6,
         "batch_size": batch,
         "log_every": 100,
-        "learning_rate": still,
+        "learning_rate": tiny,
         "densify": {"start": 10**9},
         "sh_degree": 3,
     }
     reconstruction = Reconstruction(
         cameras, PointCloud(torch.zeros(1, 3), torch.zeros(1, 3)), depth, (depth > 0).float()
     )
-    scene_module = SceneModule(
+    return SceneModule(
         gaussians.to("cpu"),
         distortion,
         renderer,
@@ -219,12 +236,12 @@ def module(
         4.0,
         SEED,
     )
-    return scene_module
 
 
-class Marks(lightning.Callback):
-    """The clock at the first and the last timed step, the device's work done; between them nothing
-    is waited for.
+class StepTimer(lightning.Callback):
+    """Record the time before the first and after the last timed step.
+
+    The device is synchronised then, and not in between.
     """
 
     def __init__(self) -> None:
@@ -233,16 +250,17 @@ class Marks(lightning.Callback):
     def on_train_batch_start(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, batch: Any, number: int
     ) -> None:
+        """Record the time."""
         if number * STEPS_PER_BATCH in (WARM_UP, WARM_UP + STEPS):
             torch.cuda.synchronize()
             self.times.append(time.perf_counter())
 
 
-def under_lightning(scene_module: SceneModule, batch: int) -> Callable[[], float]:
-    """A round: milliseconds a step."""
+def time_lightning(module: SceneModule, batch: int) -> Callable[[], float]:
+    """Return a function that trains under Lightning and returns milliseconds per step."""
 
-    def round_() -> float:
-        marks = Marks()
+    def run_round() -> float:
+        timer = StepTimer()
         data = SceneData(list(range(1, FRAMES)), [], batch, WARM_UP + STEPS + STEPS_PER_BATCH, SEED)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="pytorch_lightning")
@@ -251,7 +269,7 @@ def under_lightning(scene_module: SceneModule, batch: int) -> Callable[[], float
                 devices=1,
                 max_epochs=1,
                 logger=False,
-                callbacks=[marks],
+                callbacks=[timer],
                 enable_progress_bar=False,
                 enable_checkpointing=False,
                 enable_model_summary=False,
@@ -260,19 +278,19 @@ def under_lightning(scene_module: SceneModule, batch: int) -> Callable[[], float
                 use_distributed_sampler=False,
                 log_every_n_steps=100,
             )
-            trainer.fit(scene_module, data)
-        start, end = marks.times
+            trainer.fit(module, data)
+        start, end = timer.times
         return 1e3 * (end - start) / STEPS
 
-    return round_
+    return run_round
 
 
-def in_a_loop(
+def time_loop(
     step: Callable[[int], None], warm_up: int = WARM_UP, steps: int = STEPS
 ) -> Callable[[], float]:
-    """A round: milliseconds a step."""
+    """Return a function that takes steps in a loop and returns milliseconds per step."""
 
-    def round_() -> float:
+    def run_round() -> float:
         for number in range(warm_up):
             step(number)
         torch.cuda.synchronize()
@@ -282,69 +300,70 @@ def in_a_loop(
         torch.cuda.synchronize()
         return 1e3 * (time.perf_counter() - start) / steps
 
-    return round_
+    return run_round
 
 
-def bare(scene_module: SceneModule, batch: int) -> Callable[[int], None]:
-    """The module's own step, called in a plain loop: what is Lightning's is left out, and nothing
-    else.
-    """
-    scene_module.to(scene_module.renderer.device)
-    scene_module.trainer = SimpleNamespace(world_size=1)
-    scene_module.trainer.optimizers = scene_module.configure_optimizers()
-    scene_module.manual_backward = lambda loss: loss.backward()
+def plain_step(module: SceneModule, batch: int) -> Callable[[int], None]:
+    """Return the step of the module without Lightning."""
+    module.to(module.renderer.device)
+    module.trainer = SimpleNamespace(world_size=1)
+    module.trainer.optimizers = module.configure_optimizers()
+    module.manual_backward = lambda loss: loss.backward()
 
     def step(number: int) -> None:
         views = torch.tensor([(number * batch + k) % FRAMES for k in range(batch)]).to(
-            scene_module.renderer.device, non_blocking=True
+            module.renderer.device, non_blocking=True
         )
-        scene_module.optimise(views)
+        module.optimise(views)
 
     return step
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
+    """Time all cases."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the first case; writes nothing")
+    add_results_option(parser)
     arguments = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     torch.manual_seed(SEED)
     renderer = renderers.build({"name": "gsplat"}, device=torch.device("cuda"))
     rows = []
     for count, batch in CASES[:1] if arguments.quick else CASES:
-        world = scene(count, renderer)
-        gaussians, cameras, frames, depth = world
+        scene = make_scene(count, renderer)
+        gaussians, cameras, frames, _ = scene
 
-        def make(distortion, world=world, batch=batch):
-            return module(*world, renderer, distortion, batch)
+        def make(distortion, scene=scene, batch=batch):
+            return create_module(*scene, renderer, distortion, batch)
 
         rigid = distortions.build(
-            {"name": "rigid", "learning_rate": 1e-12}, **supplied(gaussians, cameras)
+            {"name": "rigid", "learning_rate": 1e-12}, **distortion_arguments(gaussians, cameras)
         )
         parts = ("rigid", "image_warp", "appearance", "blur")
-        still = {
+        constant = {
             "starts": (0.0,) * len(parts),
             "prune_after": 0.0,
             "settings": {part: {"learning_rate": 1e-12} for part in parts},
         }
         composed = distortions.build(
-            {"name": "composed", "parts": parts, **still}, **supplied(gaussians, cameras)
+            {"name": "composed", "parts": parts, **constant},
+            **distortion_arguments(gaussians, cameras),
         )
         identity = [
-            distortions.build({"name": "identity"}, **supplied(gaussians, cameras))
+            distortions.build({"name": "identity"}, **distortion_arguments(gaussians, cameras))
             for _ in range(2)
         ]
         rounds = {
-            "example": in_a_loop(Example(gaussians, cameras, frames, batch).step),
-            "bare": in_a_loop(bare(make(identity[0]), batch)),
-            "lift": under_lightning(make(identity[1]), batch),
-            "rigid": under_lightning(make(rigid), batch),
-            "composed": under_lightning(make(composed), batch),
+            "example": time_loop(ExampleTrainer(gaussians, cameras, frames, batch).step),
+            "plain_loop": time_loop(plain_step(make(identity[0]), batch)),
+            "lift": time_lightning(make(identity[1]), batch),
+            "rigid": time_lightning(make(rigid), batch),
+            "composed": time_lightning(make(composed), batch),
         }
         times: dict[str, list[float]] = {name: [] for name in rounds}
         for _ in range(ROUNDS):
-            for name, round_ in rounds.items():
-                times[name].append(round_())
+            for name, run_round in rounds.items():
+                times[name].append(run_round())
         row: dict[str, Any] = {
             "gaussians": count,
             "batch_size": batch,
@@ -355,19 +374,19 @@ def main() -> None:
         row |= {name: quartiles(values) for name, values in times.items()}
         medians = {name: row[name]["median"] for name in times}
         for name in ("lift", "rigid", "composed"):
-            row[f"{name}_to_example"] = round(medians[name] / medians["example"], 3)
-        row["lightning_overhead"] = round(medians["lift"] / medians["bare"] - 1, 3)
+            row[f"{name}_ratio_to_example"] = round(medians[name] / medians["example"], 3)
+        row["lightning_overhead"] = round(medians["lift"] / medians["plain_loop"] - 1, 3)
         rows.append(row)
         print(
             count,
             batch,
             medians,
-            *(row[f"{name}_to_example"] for name in ("lift", "rigid", "composed")),
+            *(row[f"{name}_ratio_to_example"] for name in ("lift", "rigid", "composed")),
             row["lightning_overhead"],
             flush=True,
         )
     if not arguments.quick:
-        print(write("example-trainer", SEED, "cuda", rows))
+        print(write_results("example-trainer", SEED, "cuda", rows, folder=arguments.results))
 
 
 if __name__ == "__main__":

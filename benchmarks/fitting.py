@@ -1,12 +1,14 @@
-"""How long a fit takes, and how good it is: python benchmarks/fitting.py --frames FOLDER [--name
-NAME] [setting=value ...]
+"""Measure time and quality of a fit.
 
-FOLDER is made by benchmarks/frames.py; settings are those of `lift run`, `experiment=quality` to
-begin with. Timed is the whole fit stage, from frames and reconstruction in memory to the canonical
-scene on disk: initial Gaussians, Lightning's start, every step, checkpoints. Left out are
-compiling, and the evaluations that give the curve: mean PSNR of the canonical scene, after each
-epoch, over held-out frames and over true views from cameras that no frame was generated for. Under
-torchrun all its processes fit the one scene:
+    python benchmarks/fitting.py --frames FOLDER [--name NAME] [--results FOLDER]
+        [setting=value ...]
+
+benchmarks/frames.py makes the frames. Settings are those of `lift run`, by default
+`experiment=quality`. The time is that of the whole fit stage, from frames and reconstruction in
+memory to the canonical scene on disk: initial Gaussians, start of Lightning, all steps,
+checkpoints. It does not include compilation and evaluation. After each epoch the canonical scene is
+evaluated: mean PSNR over held-out frames, and over true views from cameras of no frame. With
+torchrun several processes fit one scene:
 
     torchrun --standalone --nproc-per-node 2 benchmarks/fitting.py --frames FOLDER trainer.devices=2
 """
@@ -19,7 +21,7 @@ from typing import Any
 
 import torch
 from frames import load_frame_set
-from measure import finish, write
+from measure import add_results_option, synchronize, write_results
 from omegaconf import OmegaConf
 
 from lift.config import compose_run, resolve_fit
@@ -34,50 +36,59 @@ from lift.types import Cameras, Gaussians
 
 
 @torch.no_grad()
-def score(
+def mean_psnr(
     renderer: Renderer, gaussians: Gaussians, cameras: Cameras, images: torch.Tensor
 ) -> float:
-    """Mean PSNR over views, dB."""
+    """Compute the mean PSNR over views in dB."""
     return sum(
         psnr(renderer(gaussians, cameras[view]).rgb[0], images[view].float() / 255)
         for view in range(len(cameras))
     ) / len(cameras)
 
 
-class Watched(SceneModule):
-    """Looks at itself after each epoch, the clock stopped."""
+class EvaluatedModule(SceneModule):
+    """A scene module that is evaluated after each epoch. The time of evaluation is not counted."""
 
-    def watch(
-        self, held_out: list[int], true_cameras: Cameras, true_images: torch.Tensor, started: float
+    def set_evaluation(
+        self, held_out: list[int], true_cameras: Cameras, true_images: torch.Tensor, start: float
     ) -> None:
-        self.held_out, self.true_cameras, self.true_images, self.started = (
-            held_out,
-            true_cameras,
-            true_images,
-            started,
-        )
+        """Set what is evaluated.
+
+        Args:
+            held_out: Indices of the held-out frames.
+            true_cameras: Cameras of the true views.
+            true_images: The true views, uint8 [view, height, width, 3].
+            start: Time at which the fit started, in seconds of `time.perf_counter`.
+        """
+        self.held_out = held_out
+        self.true_cameras = true_cameras
+        self.true_images = true_images
+        self.start = start
         self.history: list[dict[str, Any]] = []
 
     def on_train_epoch_start(self) -> None:
-        finish(self.device.type)
+        """Measure the time before the first epoch."""
+        synchronize(self.device.type)
         now = time.perf_counter()
         if not self.history:
-            self.setting_up = now - self.started
+            self.setup_seconds = now - self.start
 
     def on_train_epoch_end(self) -> None:
-        finish(self.device.type)
+        """Evaluate the scene and add a row to `history`."""
+        synchronize(self.device.type)
         stop = time.perf_counter()
         gaussians = self.splats.gaussians()
         held_out = torch.tensor(self.held_out, device=self.device)
         record = {
             "step": self.step,
-            "seconds": round(stop - self.started, 3),
+            "seconds": round(stop - self.start, 3),
             "gaussians": self.splats.count,
             "held_out_psnr": round(
-                score(self.renderer, gaussians, self.cameras(held_out), self.images[held_out]), 3
+                mean_psnr(self.renderer, gaussians, self.cameras(held_out), self.images[held_out]),
+                3,
             ),
             "true_psnr": round(
-                score(
+                mean_psnr(
                     self.renderer,
                     gaussians,
                     self.true_cameras.to(self.device),
@@ -89,37 +100,38 @@ class Watched(SceneModule):
         self.history.append(record)
         if self.trainer.is_global_zero:
             print(record, flush=True)
-        finish(self.device.type)
-        self.started += time.perf_counter() - stop
+        synchronize(self.device.type)
+        self.start += time.perf_counter() - stop
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
+    """Fit once and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=Path, required=True, help="a folder made by frames.py")
-    parser.add_argument("--name", help="of the result; without one nothing is written")
+    parser.add_argument("--name", help="name of the result; without it nothing is written")
+    add_results_option(parser)
     parser.add_argument("settings", nargs="*", metavar="setting=value")
     args = parser.parse_intermixed_args()  # settings may stand anywhere
-    settings_text = (
-        args.settings
-        if any(s.startswith("experiment=") for s in args.settings)
-        else ["experiment=quality", *args.settings]
-    )
-    config = compose_run([*settings_text, "image=room"])
-    process, cuda = distributed.process_info(), config.trainer.accelerator == "gpu"
+    has_experiment = any(setting.startswith("experiment=") for setting in args.settings)
+    experiment = [] if has_experiment else ["experiment=quality"]
+    config = compose_run([*experiment, *args.settings, "image=room"])
+    process = distributed.process_info()
+    cuda = config.trainer.accelerator == "gpu"
     distributed.bind_device(process)
     distributed.connect(process, cuda)
     frame_set = load_frame_set(args.frames)
     reconstruction = frame_set.reconstruction
-    cameras, unit = reconstruction.cameras, float(reconstruction.depth[0].median())
+    cameras = reconstruction.cameras
+    typical = float(reconstruction.depth[0].median())
     renderer = renderers.build(config.renderer, device=torch.device("cuda" if cuda else "cpu"))
     renderer.warm_up()
 
-    started = time.perf_counter()
+    start_time = time.perf_counter()
     torch.manual_seed(config.seed)
     distortion = distortions.build(
         config.distortion,
         num_views=len(frame_set.frames),
-        extent=unit,
+        extent=typical,
         size=(cameras.width, cameras.height),
         trajectory=frame_set.trajectory,
         points=reconstruction.points,
@@ -131,22 +143,31 @@ def main() -> None:
         resolve_fit(config.fit).sh_degree,
         renderer.device,
     )
-    module = Watched(
-        start, distortion, renderer, frame_set.frames, reconstruction, config.fit, unit, config.seed
+    module = EvaluatedModule(
+        start,
+        distortion,
+        renderer,
+        frame_set.frames,
+        reconstruction,
+        config.fit,
+        typical,
+        config.seed,
     )
     training, held_out = frame_set.views
-    module.watch(held_out, frame_set.true_cameras, frame_set.true_frames.images, started)
+    module.set_evaluation(
+        held_out, frame_set.true_cameras, frame_set.true_frames.images, start_time
+    )
     trainer = OmegaConf.to_container(config.trainer, resolve=True) | {"limit_val_batches": 0}
     with tempfile.TemporaryDirectory() as folder:
         fit(module, sorted(training + held_out), Path(folder), config.fit, trainer, config.seed)
-    finish("cuda" if cuda else "cpu")
-    seconds = round(time.perf_counter() - module.started, 3)
+    synchronize("cuda" if cuda else "cpu")
+    seconds = round(time.perf_counter() - module.start, 3)
     peak = torch.cuda.max_memory_allocated() if cuda else None
     if not module.trainer.is_global_zero:
         return
     summary = {
         "seconds": seconds,
-        "setting_up": round(module.setting_up, 3),
+        "setup_seconds": round(module.setup_seconds, 3),
         "peak_bytes": peak,
         "processes": module.trainer.world_size,
     }
@@ -161,15 +182,15 @@ def main() -> None:
                 "history": module.history,
             }
         ]
-        print(
-            write(
-                f"fitting-{args.name}",
-                config.seed,
-                "cuda" if cuda else "cpu",
-                rows,
-                unit="seconds, dB",
-            )
+        file = write_results(
+            f"fitting-{args.name}",
+            config.seed,
+            "cuda" if cuda else "cpu",
+            rows,
+            unit="seconds, dB",
+            folder=args.results,
         )
+        print(file)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""How things are timed here, so that two numbers can be compared.
+"""Shared by the benchmarks: timing and result files.
 
-Warm-up calls first; then single calls, each with the device's work finished inside the timer;
-median and quartiles; the seed; and what it ran on: processor, cores, load, versions, commit.
-Results go to `benchmarks/results/` as JSON.
+Warm-up calls come first. Then calls are timed one by one. The timer waits for the work of the
+device. Results have median and quartiles, the seed, and the machine: processor, cores, load,
+versions and commit. They are JSON files in `benchmarks/results/`.
 """
 
+import argparse
 import json
 import statistics
 import time
@@ -26,38 +27,76 @@ def measure(
     seconds: float = 3.0,
     max_rounds: int = 30,
 ) -> dict[str, float]:
-    """Milliseconds of a call: at least three calls, then more until `seconds` have passed or there
-    are `most`.
+    """Time the calls of a function.
+
+    Args:
+        function: The function.
+        device: `cpu` or `cuda`.
+        warm_up: Number of calls that are not timed.
+        seconds: Time after which calls end. There are at least three.
+        max_rounds: Number of calls, at most.
+
+    Returns:
+        Milliseconds per call. See `quartiles`.
     """
     for _ in range(warm_up):
         function()
     times: list[float] = []
     while len(times) < 3 or (sum(times) < 1e3 * seconds and len(times) < max_rounds):
-        finish(device)
+        synchronize(device)
         start = time.perf_counter()
         function()
-        finish(device)
+        synchronize(device)
         times.append(1e3 * (time.perf_counter() - start))
     return quartiles(times)
 
 
 def quartiles(times: list[float]) -> dict[str, float]:
-    low, median, high = statistics.quantiles(times, n=4)
+    """Return quartiles, minimum and number of times."""
+    lower, median, upper = statistics.quantiles(times, n=4)
     return {
         "median": round(median, 2),
-        "low": round(low, 2),
-        "high": round(high, 2),
-        "best": round(min(times), 2),
+        "lower_quartile": round(lower, 2),
+        "upper_quartile": round(upper, 2),
+        "min": round(min(times), 2),
         "calls": len(times),
     }
 
 
-def write(
-    name: str, seed: int, device: str, rows: list[dict[str, Any]], unit: str = "milliseconds"
+def add_results_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option --results, the folder of the result files."""
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        metavar="FOLDER",
+        help="folder of the JSON file (default: benchmarks/results)",
+    )
+
+
+def write_results(
+    name: str,
+    seed: int,
+    device: str,
+    rows: list[dict[str, Any]],
+    unit: str = "milliseconds",
+    folder: Path = RESULTS,
 ) -> Path:
-    """benchmarks/results/<name>-<device>.json: the rows, and what they were measured on."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}-{device}.json"
+    """Write the rows and the machine to NAME-DEVICE.json.
+
+    Args:
+        name: Name of the benchmark.
+        seed: Random seed.
+        device: `cpu` or `cuda`.
+        rows: The results.
+        unit: Unit of the results.
+        folder: Folder of the file.
+
+    Returns:
+        The file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{device}.json"
     record = {
         "benchmark": name,
         "unit": unit,
@@ -69,7 +108,7 @@ def write(
     return path
 
 
-def finish(device: str) -> None:
-    """Waits for the device's work."""
+def synchronize(device: str) -> None:
+    """Wait for the work of the device."""
     if device == "cuda":
         torch.cuda.synchronize()

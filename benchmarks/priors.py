@@ -1,18 +1,22 @@
-"""Stable Video Diffusion at its real size, with random weights: the pipeline of diffusers, called
-clip by clip, beside the prior, side by side in one run.
+"""Time Stable Video Diffusion as a prior, and as the pipeline of diffusers.
 
     python benchmarks/priors.py [--clips 4] [--frames 16] [--steps 25]
-        [--how pipeline plain single batched compiled 'compiled plain'] [--to FILE]
+        [--modes pipeline unguided single batched compiled 'compiled unguided'] [--results FILE]
 
-Clips of --frames frames at 576x1024. `pipeline` calls StableVideoDiffusionPipeline once a clip;
-`single` has the prior make one clip at a time, steered by the warp or, `plain`, not; `batched` four
-together; `compiled` that with torch.compile, whose warm-up is not counted (`compiled plain`: not
-steered). Seconds of a clip, and peak memory.
+The model has its real size and random weights. Clips have --frames frames of 1024 x 576. Rows have
+seconds per clip and peak memory. The modes are:
+
+- `pipeline`: StableVideoDiffusionPipeline, one clip per call.
+- `single`: the prior, one clip at a time, guided by the warp.
+- `unguided`: the same without guidance by the warp.
+- `batched`: the prior, four clips at a time.
+- `compiled`: `batched` with torch.compile. The warm-up is not counted.
+- `compiled unguided`: the same without guidance by the warp.
 
     torchrun --nproc-per-node N benchmarks/priors.py --tree [--steps 25]
 
-The method's 4 + 12 clips as `lift run` makes them, spread over N processes with a GPU each, from an
-empty store; loading the model is not counted.
+This times the 4 + 12 clips of a run, on N processes with a GPU each, from an empty cache. Loading
+the model is not counted.
 """
 
 import argparse
@@ -42,19 +46,20 @@ from lift.runtime.machine import machine_info  # noqa: E402
 from lift.synthetic.scenes import render  # noqa: E402
 from lift.types import Cameras, Clip, Depth, Frames  # noqa: E402
 
-HOWS = {
+MODES = {
     "pipeline": None,
-    "plain": {"warp_guidance": "none"},
+    "unguided": {"warp_guidance": "none"},
     "single": {},
     "batched": {"batch_size": 4},
     "compiled": {"batch_size": 4, "compile": True},
-    "compiled plain": {"batch_size": 4, "compile": True, "warp_guidance": "none"},
+    "compiled unguided": {"batch_size": 4, "compile": True, "warp_guidance": "none"},
 }
 
 
 def random_pipeline(device: torch.device) -> Any:
-    """The published sizes (config.json of stabilityai/stable-video-diffusion-img2vid-xt), random
-    weights.
+    """Build the pipeline with random weights.
+
+    Sizes are those of config.json of stabilityai/stable-video-diffusion-img2vid-xt.
     """
     from diffusers import (
         AutoencoderKLTemporalDecoder,
@@ -67,7 +72,7 @@ def random_pipeline(device: torch.device) -> Any:
     with torch.device("meta"):
         unet = UNetSpatioTemporalConditionModel(
             sample_size=96
-        )  # its defaults are the published ones
+        )  # its defaults are the published sizes
         vae = AutoencoderKLTemporalDecoder(
             block_out_channels=(128, 256, 512, 512),
             down_block_types=("DownEncoderBlock2D",) * 4,
@@ -114,37 +119,45 @@ def random_pipeline(device: torch.device) -> Any:
     return StableVideoDiffusionPipeline(vae, vision, unet, scheduler, CLIPImageProcessor())
 
 
-def requests(frames: int, clips: int) -> tuple[list[ClipRequest], Depth]:
+def make_requests(frames: int, clips: int) -> tuple[list[ClipRequest], Depth]:
+    """Make requests of clips to the left and right of a ray-cast view, and its depth."""
     camera = pinhole(1024, 576, 900.0)
     rendered = render("room", camera)
-    out = []
+    requests = []
     for seed in range(clips):
         world = camera.world_to_camera.repeat(frames - 1, 1, 1)
         world[:, 0, 3] += (1 - 2 * (seed % 2)) * torch.linspace(0, 0.4, frames)[1:]
         path = Cameras(world, camera.intrinsics.expand(frames - 1, -1, -1).clone(), 1024, 576)
-        out.append(
+        requests.append(
             ClipRequest(Frames(rendered.images), camera, Clip(f"clip {seed}", 0, path), seed)
         )
-    return out, Depth(rendered.depth[0], rendered.depth[0] > 0, "metric")
+    return requests, Depth(rendered.depth[0], rendered.depth[0] > 0, "metric")
 
 
-def timed(make: Callable[[], Any], device: torch.device) -> tuple[float, float]:
-    """Seconds, and GiB at the peak."""
+def measure(function: Callable[[], Any], device: torch.device) -> tuple[float, float]:
+    """Return seconds and peak memory in GiB of a call."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
-    began = time.perf_counter()
-    make()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began, torch.cuda.max_memory_allocated(
-        device
-    ) / 2**30 if device.type == "cuda" else math.nan
+    start = time.perf_counter()
+    function()
+    if device.type != "cuda":
+        return time.perf_counter() - start, math.nan
+    torch.cuda.synchronize(device)
+    seconds = time.perf_counter() - start
+    return seconds, torch.cuda.max_memory_allocated(device) / 2**30
 
 
 def tree(frames: int, steps: int, model: Path | None) -> dict[str, Any]:
-    """Stage `generate` of a run, on all processes, with the model of a folder or one with random
-    weights.
+    """Time the stage `generate` of a run on all processes.
+
+    Args:
+        frames: Frames per clip.
+        steps: Denoising steps.
+        model: Folder of the model. None: a model with random weights.
+
+    Returns:
+        A row of the results.
     """
     from hydra import compose, initialize_config_module
 
@@ -158,8 +171,9 @@ def tree(frames: int, steps: int, model: Path | None) -> dict[str, Any]:
     process = distributed.process_info()
     store_schemas()
     folder = Path(tempfile.gettempdir()) / f"lift-priors-{process.world_size}"
-    is_temporary, model = model is None, model or Path(tempfile.gettempdir()) / "lift-priors-model"
-    on = "cuda" if torch.cuda.is_available() else "cpu"
+    is_temporary = model is None
+    model = model or Path(tempfile.gettempdir()) / "lift-priors-model"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     with initialize_config_module("lift.configs", version_base=None):
         config = compose(
             "lift",
@@ -169,11 +183,11 @@ def tree(frames: int, steps: int, model: Path | None) -> dict[str, Any]:
                 f"prior.model={model}",
                 f"prior.frames={frames}",
                 f"prior.num_inference_steps={steps}",
-                f"prior.size={1024 if on == 'cuda' else 64}",
+                f"prior.size={1024 if device == 'cuda' else 64}",
                 "depth=ramp",
-                f"preprocess.size={1024 if on == 'cuda' else 128}",
+                f"preprocess.size={1024 if device == 'cuda' else 128}",
                 "motion_limit.on_exceed=ignore",
-                f"trainer={'gpu' if on == 'cuda' else 'cpu'}",
+                f"trainer={'gpu' if device == 'cuda' else 'cpu'}",
                 f"output={folder}",
             ],
         )
@@ -194,20 +208,20 @@ def tree(frames: int, steps: int, model: Path | None) -> dict[str, Any]:
     estimator = session.build(depths, camera=picture.cameras)
     depth, key = pipeline.estimate_depth(session, picture, estimator)
     prior = session.build(priors, depth=depth, camera=picture.cameras, estimator=estimator)
-    trajectory, key = pipeline.plan(session, picture, depth, prior, key)
-    steps, prior.num_inference_steps = (
-        prior.num_inference_steps,
-        1,
-    )  # what is loaded once is not counted
+    planner = pipeline.build_planner(session, picture)
+    trajectory, key = pipeline.plan(session, picture, depth, planner, prior, key)
+    # A first clip, so that loading is not timed.
+    steps = prior.num_inference_steps
+    prior.num_inference_steps = 1
     prior.generate_batch([ClipRequest(picture.frames, picture.cameras, trajectory.clips[0], 0)])
     prior.num_inference_steps = steps
     with distributed.main_process_first(process):
         pass
-    seconds, gib = timed(
+    seconds, gib = measure(
         lambda: pipeline.generate(session, picture, depth, prior, trajectory, key), prior.device
     )
     return {
-        "how": "tree",
+        "mode": "tree",
         "gpus": process.world_size,
         "clips": len(trajectory.clips),
         "frames": frames,
@@ -217,48 +231,43 @@ def tree(frames: int, steps: int, model: Path | None) -> dict[str, Any]:
     }
 
 
-def write_results(rows: list[dict[str, Any]], to: Path) -> None:
+def write_results(rows: list[dict[str, Any]], results: Path) -> None:
+    """Print the last row, and write all rows and the machine."""
     print(json.dumps(rows[-1]), flush=True)
-    to.parent.mkdir(parents=True, exist_ok=True)
-    to.write_text(
-        json.dumps(
-            {
-                "benchmark": "priors",
-                "rows": rows,
-                "machine": machine_info("cuda" if torch.cuda.is_available() else "cpu"),
-            },
-            indent=1,
-        )
-        + "\n"
-    )
+    results.parent.mkdir(parents=True, exist_ok=True)
+    machine = machine_info("cuda" if torch.cuda.is_available() else "cpu")
+    record = {"benchmark": "priors", "rows": rows, "machine": machine}
+    results.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def main() -> None:
+    """Time the modes, or a tree of clips."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=4)
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--how", nargs="+", choices=tuple(HOWS), default=list(HOWS))
-    parser.add_argument("--to", type=Path, default=Path("outputs/priors.json"))
+    parser.add_argument("--modes", nargs="+", choices=tuple(MODES), default=list(MODES))
+    parser.add_argument("--results", type=Path, default=Path("outputs/priors.json"), metavar="FILE")
     parser.add_argument("--tree", action="store_true")
-    parser.add_argument("--model", type=Path, help="with --tree, a folder with the model")
+    parser.add_argument("--model", type=Path, help="folder of the model, with --tree")
     options = parser.parse_args()
-    rows = json.loads(options.to.read_text())["rows"] if options.to.exists() else []
+    results = options.results
+    rows = json.loads(results.read_text())["rows"] if results.exists() else []
     if options.tree:
         row = tree(options.frames, options.steps, options.model)
         if int(os.environ.get("RANK", 0)) == 0:
-            write_results([*rows, row], options.to)
+            write_results([*rows, row], results)
         return
     device = torch.device("cuda", 0)
     pipe = random_pipeline(device)
-    clip_requests, depth = requests(options.frames, options.clips)
-    for mode in options.how:
-        settings = HOWS[mode]
+    requests, depth = make_requests(options.frames, options.clips)
+    for mode in options.modes:
+        settings = MODES[mode]
         if settings is None:
             pipe.set_progress_bar_config(disable=True)
-            picture = Image.fromarray(clip_requests[0].frames.images[0].numpy())
+            picture = Image.fromarray(requests[0].frames.images[0].numpy())
 
-            def make(batch: list[ClipRequest], steps: int) -> None:
+            def generate(batch: list[ClipRequest], steps: int) -> None:
                 for request in batch:
                     rng = torch.Generator().manual_seed(request.seed)
                     pipe(
@@ -281,29 +290,29 @@ def main() -> None:
             )
             prior.__dict__["pipe"] = prior._configure(pipe)
 
-            def make(
+            def generate(
                 batch: list[ClipRequest], steps: int, prior: StableVideoDiffusion = prior
             ) -> None:
                 prior.num_inference_steps = steps
                 prior.generate_batch(batch)
 
-        batch = clip_requests[: max(1, (settings or {}).get("batch_size", 1))]
-        first, _ = timed(lambda make=make, batch=batch: make(batch, 2), device)
-        seconds, gib = timed(lambda make=make: make(clip_requests, options.steps), device)
+        batch = requests[: max(1, (settings or {}).get("batch_size", 1))]
+        first, _ = measure(lambda generate=generate, batch=batch: generate(batch, 2), device)
+        seconds, gib = measure(lambda generate=generate: generate(requests, options.steps), device)
         rows.append(
             {
-                "how": mode,
+                "mode": mode,
                 "gpus": 1,
                 "clips": options.clips,
                 "frames": options.frames,
                 "steps": options.steps,
                 "warm_up": round(first, 1),
                 "seconds": round(seconds, 2),
-                "seconds_a_clip": round(seconds / options.clips, 2),
+                "seconds_per_clip": round(seconds / options.clips, 2),
                 "peak_gib": round(gib, 2),
             }
         )
-        write_results(rows, options.to)
+        write_results(rows, results)
 
 
 if __name__ == "__main__":

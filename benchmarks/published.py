@@ -1,34 +1,33 @@
-"""The released trainer of LiftImage3D, rebuilt from its description, as a yardstick for `lift`'s
-own fit.
+"""Train by the released recipe of LiftImage3D, rebuilt from its description.
 
     python benchmarks/published.py train --frames FOLDER [--field factored] [--seconds 600]
     python benchmarks/published.py step [--field plain] [--stage fine] [--counts 150000 500000]
 
-FOLDER is made by benchmarks/frames.py. The recipe is that of the distortion-aware 3DGS stage of
-arXiv 2412.09597 as released: 3D Gaussians from the input view's points, deformed a frame by a
-five-dimensional HexPlane (Cao and Johnson, CVPR 2023; K-Planes, Fridovich-Keil et al., CVPR 2023)
-over x, y, z and the frame's place (u, v) in the articulated tree; defects that change its results
-are kept (which planes are regularised, similarity counted twice, opacities reset at the very end of
-the coarse stage). No code of it was read for this or is used.
+benchmarks/frames.py makes the frames. The recipe is that of the distortion-aware 3DGS stage of
+arXiv 2412.09597 as released. 3D Gaussians start from the input view's points. A five-dimensional
+HexPlane (Cao and Johnson, CVPR 2023; K-Planes, Fridovich-Keil et al., CVPR 2023) deforms them for
+each frame. Its dimensions are x, y, z and the position (u, v) of the frame in the articulated tree.
+Defects that change the results are kept: which planes are regularised, the similarity that counts
+twice, and the reset of opacities at the end of the coarse stage. The released code was neither read
+nor used.
 
-Where it deviates:
-- gsplat's rasteriser (CUDA) or lift's (CPU) for Inria's; radii, which only decide what is pruned
-for its size, follow opacity. Faster.
-- Pictures and depths stay on the device; the released one copies them there at every step. Faster.
-- Fused Adam, separable similarity. Faster.
-- Gradients that are not finite, which this recipe meets, count as zero; the released one copies its
-network at every step and goes back
-  to the copy, whose weights its optimiser does not know. Faster, and it goes on learning.
-- Depth and cameras are what the `Reconstruction` says, not estimated anew and quantised to 8 bits.
-Better data.
-- A size limit of pruning applies once opacities were reset, as in 3DGS (Kerbl et al. 2023); growth
-checks the limit before it grows.
-- `field="factored"`: the same function, evaluated in the order that suits it. A view has one (u,
-v), so the six planes that hold one
-  of them are first interpolated to lines and the plane of both to a vector; x, y, z features are
-  shared by the views of a step. Much faster; for runs whose quality is compared. `field="plain"`
-  looks up all thirty planes for every Gaussian and view, as released: for runs whose time is
-  compared.
+The recipe deviates from the released one in these points:
+
+- The rasteriser is gsplat's (CUDA) or lift's (CPU) instead of Inria's. Radii, which only decide
+  what is pruned by size, depend on opacity. It is faster.
+- Pictures and depths stay on the device instead of being copied in every step. It is faster.
+- Adam is fused, and the similarity is separable. It is faster.
+- Gradients that are not finite count as zero. The released code copies its network in every step
+  and restores the copy, which its optimiser does not know. Here it is faster and goes on learning.
+- Depth and cameras are those of the `Reconstruction`, not estimated again and quantised to 8 bits.
+  The data are better.
+- Pruning by size applies after the first reset of opacities, as in 3DGS (Kerbl et al. 2023). Growth
+  checks the limit before it grows.
+- `field="factored"` evaluates the same function in a faster order. A view has one (u, v). So the
+  six planes with u or v are first interpolated to lines, and the plane of both to a vector. The
+  views of a step share the features of x, y and z. It is for runs whose quality is compared.
+- `field="plain"` looks up all thirty planes for every Gaussian and view, as released. It is for
+  runs whose time is compared.
 """
 
 import argparse
@@ -42,7 +41,7 @@ from typing import Literal
 
 import torch
 from frames import load_frame_set
-from measure import measure, write
+from measure import add_results_option, measure, write_results
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -59,7 +58,7 @@ from lift.training.splats import Splats
 from lift.types import Cameras, Frames, Gaussians, Reconstruction, Trajectory
 
 INPUT_WIDTH = 448
-"""Pixels across in which the released pose stage sees the input: one Gaussian each."""
+"""Width of the input in the released pose stage. Each pixel becomes a Gaussian."""
 
 Field = Literal["plain", "factored"]
 Stage = Literal["coarse", "fine"]
@@ -67,7 +66,7 @@ Stage = Literal["coarse", "fine"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """Iterations, counted anew in each stage; defaults as released."""
+    """Iterations of each stage. The defaults are the released ones."""
 
     grow_from: int = 500
     grow_until: int = 10_000
@@ -81,54 +80,58 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Record:
-    """How far a run has come. iteration: in its stage. seconds: since the start, evaluation left
-    out. psnr: of the canonical scene, mean over the held-out frames, and over true views that no
-    frame was generated for; None without any.
-    """
+    """An evaluation during a run."""
 
     stage: Stage
     iteration: int
+    """Iteration within the stage."""
     seconds: float
+    """Time since the start, without evaluations."""
     gaussians: int
     loss: float
     held_out_psnr: float | None
+    """Mean PSNR of the canonical scene over the held-out frames, None if there are none."""
     true_psnr: float | None
+    """The same over true views from cameras of no frame."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """The canonical scene, in the world of the reconstruction, and the run's history, the last
-    record at its end.
-    """
+    """The result of a run."""
 
     gaussians: Gaussians
+    """The canonical scene in the world of the reconstruction."""
     history: list[Record]
+    """Evaluations. The last one is at the end of the run."""
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """One view: sums over black of colour [height width 3] and of inverse depth [height width],
-    alpha, radii in pixels [gaussian], and a tensor whose gradient will be that of the positions in
-    the picture, in pixels.
-    """
+class View:
+    """A rendered view."""
 
     rgb: Tensor
+    """Colours over black, [height, width, 3]."""
     inverse_depth: Tensor
+    """Inverse depth, weighted by opacity, [height, width]."""
     alpha: Tensor
+    """Opacity, [height, width]."""
     radii: Tensor
-    probe: Tensor
+    """Radii in pixels, [gaussian]."""
+    positions: Tensor
+    """A tensor that gets the gradient of the image positions in pixels, [1, gaussian, 2]."""
 
 
-def draw(renderer: Renderer, gaussians: Gaussians, camera: Cameras) -> Drawn:
-    """Renders one camera's view."""
+def render_view(renderer: Renderer, gaussians: Gaussians, camera: Cameras) -> View:
+    """Render the view of one camera."""
     colors = evaluate(gaussians.sh_coeffs, normalize(gaussians.means - camera.centers, dim=-1))
-    rotation, translation = camera.world_to_camera[0, :3, :3], camera.world_to_camera[0, :3, 3]
+    rotation = camera.world_to_camera[0, :3, :3]
+    translation = camera.world_to_camera[0, :3, 3]
     z = gaussians.means @ rotation[2] + translation[2]
     inverse = 1 / z.clamp(min=NEAR_PLANE)
     if renderer.device.type == "cuda":
         from gsplat import rasterization
 
-        shown, alpha, info = rasterization(
+        values, alpha, info = rasterization(
             gaussians.means,
             gaussians.quats,
             gaussians.scales,
@@ -143,26 +146,43 @@ def draw(renderer: Renderer, gaussians: Gaussians, camera: Cameras) -> Drawn:
             packed=False,
         )
         info["means2d"].retain_grad()
-        return Drawn(
-            shown[0, ..., :3],
-            shown[0, ..., 3],
+        return View(
+            values[0, ..., :3],
+            values[0, ..., 3],
             alpha[0, ..., 0],
             info["radii"][0].amax(-1).float(),
             info["means2d"],
         )
-    # These renderers do not give away positions in the picture: move the means by pixels of it.
-    probe = torch.zeros(1, len(z), 2, device=z.device, requires_grad=True)
+    # Other renderers have no tensor of image positions. So the means are moved by zero pixels.
+    positions = torch.zeros(1, len(z), 2, device=z.device, requires_grad=True)
     focal = camera.intrinsics[0, [0, 1], [0, 1]]
     deformed = replace(
-        gaussians, means=gaussians.means + (probe[0] * z.detach()[:, None] / focal) @ rotation[:2]
+        gaussians,
+        means=gaussians.means + (positions[0] * z.detach()[:, None] / focal) @ rotation[:2],
     )
     rgb, alpha, _, info = renderer.rasterize(deformed, colors[None], camera)
     inverse_depth = renderer.rasterize(deformed, inverse[None, :, None].expand(1, -1, 3), camera)[0]
-    return Drawn(rgb[0], inverse_depth[0, ..., 0], alpha[0], info["radii"][0], probe)
+    return View(rgb[0], inverse_depth[0, ..., 0], alpha[0], info["radii"][0], positions)
 
 
 class Trainer:
-    """Gaussians, field, optimiser and frames of one run, in the world they are given in."""
+    """Gaussians, field, optimiser and frames of one run.
+
+    Args:
+        start: The initial Gaussians.
+        frames: All frames, the input first.
+        cameras: Their cameras.
+        depth: Their z-depth, [view, height, width], 0 where it is unknown.
+        codes: Position (u, v) of each frame in the tree.
+        views: Indices of the frames to train on. The input is always used.
+        field: How the field is evaluated.
+        renderer: The renderer.
+        schedule: Iterations of growth, pruning and learning rates.
+        max_gaussians: Number of Gaussians above which there is no growth.
+        input_copies: How many more times than another view the input is drawn.
+        batch: Views per step.
+        seed: Random seed.
+    """
 
     def __init__(
         self,
@@ -180,18 +200,15 @@ class Trainer:
         batch: int = 2,
         seed: int = 0,
     ) -> None:
-        """depth: [view height width], 0 unknown. codes: of every frame. views: to train on; 0, the
-        input, is drawn `input_copies` times more.
-        """
         torch.manual_seed(seed)
         device = renderer.device
-        self.renderer, self.schedule, self.max_gaussians, self.batch = (
-            renderer,
-            schedule,
-            max_gaussians,
-            batch,
-        )
-        self.images, self.depth, self.codes = frames.images.to(device), depth.to(device), codes
+        self.renderer = renderer
+        self.schedule = schedule
+        self.max_gaussians = max_gaussians
+        self.batch = batch
+        self.images = frames.images.to(device)
+        self.depth = depth.to(device)
+        self.codes = codes
         self.half = torch.tensor([cameras.width / 2, cameras.height / 2], device=device)
         device_cameras = cameras.to(device)
         self.cameras = [device_cameras[view] for view in range(len(cameras))]
@@ -199,20 +216,21 @@ class Trainer:
         self.extent = 1.1 * float(distance.max())
         self.field = TreePlanes(start.means.amin(0), start.means.amax(0), field).to(device)
         self.splats = Splats.from_gaussians(start).to(device)
-        self.draws = _draws(
+        self.draws = _draw_views(
             [0, *(view for view in views if view)], input_copies, random.Random(seed)
         )
-        self.degree, self.max_degree = 0, start.sh_degree
+        self.degree = 0
+        self.max_degree = start.sh_degree
         self.loss = math.nan
 
-    def begin(self, stage: Stage) -> None:
-        """A fresh optimiser and fresh statistics: each stage has its own."""
+    def start_stage(self, stage: Stage) -> None:
+        """Start a stage with a new optimiser and new statistics."""
         if stage not in ("coarse", "fine"):
             raise ValueError(f"stage is {stage!r}; choose coarse or fine")
         self.stage = stage
-        e = self.extent
+        extent = self.extent
         rates = {
-            "means": (1.6e-4 * e, 0.01),
+            "means": (1.6e-4 * extent, 0.01),
             "sh0": (0.0025, 1.0),
             "shN": (0.0025 / 20, 1.0),
             "opacities": (0.05, 1.0),
@@ -220,36 +238,42 @@ class Trainer:
             "quats": (0.001, 1.0),
         }
         groups = [
-            {"name": name, "params": [self.splats[name]], "start": start, "fall": fall}
-            for name, (start, fall) in rates.items()
+            {"name": name, "params": [self.splats[name]], "start": start, "decay": decay}
+            for name, (start, decay) in rates.items()
         ]
         if stage == "fine":
             network = [*self.field.trunk.parameters(), *self.field.heads.parameters()]
-            groups.append({"name": "network", "params": network, "start": 1.6e-4 * e, "fall": 0.1})
+            groups.append(
+                {"name": "network", "params": network, "start": 1.6e-4 * extent, "decay": 0.1}
+            )
             groups.append(
                 {
                     "name": "planes",
                     "params": list(self.field.planes),
-                    "start": 1.6e-3 * e,
-                    "fall": 0.1,
+                    "start": 1.6e-3 * extent,
+                    "decay": 0.1,
                 }
             )
         self.optimiser = torch.optim.Adam(
             [{**group, "lr": group["start"]} for group in groups], eps=1e-15, fused=True
         )
-        self._forget()
+        self._reset_statistics()
 
     def step(self, iteration: int) -> None:
-        """One iteration, the first being 1: loss, gradients, growth and pruning, optimiser."""
+        """Take one iteration: loss, gradients, growth and pruning, optimiser.
+
+        Args:
+            iteration: Number of the iteration in its stage, from 1.
+        """
         schedule = self.schedule
         for group in self.optimiser.param_groups:
-            group["lr"] = group["start"] * group["fall"] ** min(
+            group["lr"] = group["start"] * group["decay"] ** min(
                 1.0, iteration / schedule.rates_over
             )
         if iteration % schedule.degree_every == 0:
             self.degree = min(self.degree + 1, self.max_degree)
         views = [next(self.draws) for _ in range(self.batch)]
-        loss, drawings = self._loss(
+        loss, rendered = self._loss(
             views, 5e-4 * (1e-6 / 5e-4) ** min(1.0, iteration / schedule.depth_over)
         )
         loss.backward()
@@ -260,7 +284,7 @@ class Trainer:
                     parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
         with torch.no_grad():
             if iteration < schedule.grow_until:
-                self._watch(drawings)
+                self._update_statistics(rendered)
                 if (
                     iteration > schedule.grow_from
                     and iteration % schedule.grow_every == 0
@@ -271,22 +295,22 @@ class Trainer:
                     self._prune(sizes=iteration > schedule.reset_every)
                 if iteration % schedule.reset_every == 0:
                     self._reset_opacities()
-        self.optimiser.step()  # what was replaced just now has no gradient and waits
+        self.optimiser.step()  # new parameters have no gradient yet
         self.optimiser.zero_grad(set_to_none=True)
 
-    def _loss(self, views: list[int], depth_weight: float) -> tuple[Tensor, list[Drawn]]:
+    def _loss(self, views: list[int], depth_weight: float) -> tuple[Tensor, list[View]]:
         deltas = (
             self.field(self.splats["means"], [self.codes[view] for view in views])
             if self.stage == "fine"
             else [None] * len(views)
         )
         background = torch.rand(3, device=self.images.device)
-        drawings = [
-            draw(self.renderer, self._gaussians(delta), self.cameras[view])
+        rendered = [
+            render_view(self.renderer, self._gaussians(delta), self.cameras[view])
             for view, delta in zip(views, deltas, strict=True)
         ]
         rgb = torch.stack(
-            [view.rgb + (1 - view.alpha)[..., None] * background for view in drawings]
+            [view.rgb + (1 - view.alpha)[..., None] * background for view in rendered]
         )
         target = torch.stack([self.images[view] for view in views]).float() / 255
         loss = (
@@ -294,28 +318,26 @@ class Trainer:
             + 0.2 * (1 - ssim(rgb[-1:], target[-1:]))
             + 0.2 * (1 - ssim(rgb, target))
         )
-        inverse, valid = (
-            torch.stack([view.inverse_depth for view in drawings]),
-            torch.stack([self.depth[view] for view in views]),
-        )
+        inverse = torch.stack([view.inverse_depth for view in rendered])
+        valid = torch.stack([self.depth[view] for view in views])
         mask = (valid > 0) & (inverse > 1e-10)
         loss = loss + depth_weight * ((inverse - 1 / (valid + 1e-7)) * mask).abs().mean()
         if self.stage == "fine":
             loss = loss + self.field.penalty()
-            if views[-1] == 0:  # the canonical scene is the input's
-                shift, scaling, rotation = deltas[-1]
-                loss = loss + shift.square().mean() + scaling.abs().mean() + rotation.abs().mean()
-        return loss, drawings
+            if views[-1] == 0:  # the input shows the canonical scene
+                translation, scaling, rotation = deltas[-1]
+                loss = loss + translation.square().mean()
+                loss = loss + scaling.abs().mean() + rotation.abs().mean()
+        return loss, rendered
 
     def _gaussians(self, delta: tuple[Tensor, Tensor, Tensor] | None) -> Gaussians:
         means, scales, quats = (self.splats[name] for name in ("means", "scales", "quats"))
         if delta is not None:
-            means, scales, quats = means + delta[0], scales + delta[1], quats + delta[2]
-        for value in (
-            means,
-            scales,
-            quats,
-        ):  # one Gaussian without a slope must not leave the whole network without one
+            means = means + delta[0]
+            scales = scales + delta[1]
+            quats = quats + delta[2]
+        # One gradient that is not finite must not spoil the gradients of the whole network.
+        for value in (means, scales, quats):
             if value.requires_grad:
                 value.register_hook(lambda gradient: gradient.nan_to_num(0.0, 0.0, 0.0))
         higher = self.splats["shN"][:, : (self.degree + 1) ** 2 - 1]
@@ -328,54 +350,57 @@ class Trainer:
             sh_coeffs,
         )
 
-    def _forget(self) -> None:
+    def _reset_statistics(self) -> None:
         device = self.images.device
-        self.pull, self.visible_count, self.radii = (
-            torch.zeros(self.splats.count, device=device) for _ in range(3)
-        )
+        self.gradient_sum = torch.zeros(self.splats.count, device=device)
+        self.visible_count = torch.zeros(self.splats.count, device=device)
+        self.radii = torch.zeros(self.splats.count, device=device)
 
-    def _watch(self, drawings: list[Drawn]) -> None:
-        """How much the picture pulls at each Gaussian, in units of half its size, summed over the
-        step's views; how often; how large.
+    def _update_statistics(self, rendered: list[View]) -> None:
+        """Add up gradients of image positions, visibility and largest radius of each Gaussian.
+
+        Gradients are summed over the views of a step, in units of half the picture's size.
         """
-        pull = sum(view.probe.grad[0] for view in drawings)
-        radii = torch.stack([view.radii for view in drawings]).amax(0)
+        gradient = sum(view.positions.grad[0] for view in rendered)
+        radii = torch.stack([view.radii for view in rendered]).amax(0)
         visible = radii > 0
-        self.pull += (pull * self.half).norm(dim=-1) * visible
+        self.gradient_sum += (gradient * self.half).norm(dim=-1) * visible
         self.visible_count += visible
         self.radii = torch.maximum(self.radii, radii)
 
     def _grow(self) -> None:
-        """Clones small Gaussians that are pulled at, replaces large ones by two (Kerbl et al. 2023,
-        section 5.2).
+        """Clone small Gaussians with large gradients, and split large ones into two.
+
+        Reference:
+            Kerbl et al. 2023, section 5.2.
         """
-        pulled = self.pull / self.visible_count.clamp(min=1) >= 2e-4
+        selected = self.gradient_sum / self.visible_count.clamp(min=1) >= 2e-4
         large = self.splats["scales"].amax(-1).exp() > 0.01 * self.extent
-        cloned, divided = (
-            (pulled & ~large).nonzero()[:, 0],
-            (pulled & large).nonzero()[:, 0].repeat(2),
-        )
+        cloned = (selected & ~large).nonzero()[:, 0]
+        split = (selected & large).nonzero()[:, 0].repeat(2)
         added = {
-            name: torch.cat([value.data[cloned], value.data[divided]])
+            name: torch.cat([value.data[cloned], value.data[split]])
             for name, value in self.splats.items()
         }
-        parts = slice(len(cloned), None)
-        axes = quat_to_rotation(added["quats"][parts]) * added["scales"][parts].exp()[:, None]
-        added["means"][parts] += (axes @ torch.randn_like(added["means"][parts])[..., None])[..., 0]
-        added["scales"][parts] -= math.log(0.8 * 2)
-        self._replace((~(pulled & large)).nonzero()[:, 0], added)
-        self._forget()
+        halves = slice(len(cloned), None)
+        axes = quat_to_rotation(added["quats"][halves]) * added["scales"][halves].exp()[:, None]
+        added["means"][halves] += (axes @ torch.randn_like(added["means"][halves])[..., None])[
+            ..., 0
+        ]
+        added["scales"][halves] -= math.log(0.8 * 2)
+        self._replace((~(selected & large)).nonzero()[:, 0], added)
+        self._reset_statistics()
 
     def _prune(self, sizes: bool) -> None:
         bad = self.splats["opacities"].sigmoid() < 0.0025
         if sizes:
             bad |= (self.radii > 20) | (self.splats["scales"].amax(-1).exp() > 0.5 * self.extent)
-        stay = (~bad).nonzero()[:, 0]
-        self._replace(stay, {name: value.data[:0] for name, value in self.splats.items()})
-        self.pull, self.visible_count, self.radii = (
-            self.pull[stay],
-            self.visible_count[stay],
-            self.radii[stay],
+        kept = (~bad).nonzero()[:, 0]
+        self._replace(kept, {name: value.data[:0] for name, value in self.splats.items()})
+        self.gradient_sum, self.visible_count, self.radii = (
+            self.gradient_sum[kept],
+            self.visible_count[kept],
+            self.radii[kept],
         )
 
     def _reset_opacities(self) -> None:
@@ -385,18 +410,19 @@ class Trainer:
         for moment in self._moments(opacities).values():
             moment.zero_()
 
-    def _replace(self, stay: Tensor, added: dict[str, Tensor]) -> None:
-        """New parameters of the rows that stay and those added, whose moments start at zero."""
+    def _replace(self, kept: Tensor, added: dict[str, Tensor]) -> None:
+        """Replace the parameters by kept and added rows. Moments of added rows are zero."""
         for group in self.optimiser.param_groups:
             if (name := group["name"]) not in self.splats:
                 continue
             old = self.splats[name]
-            moments, state = self._moments(old), self.optimiser.state.pop(old, None)
-            self.splats[name] = nn.Parameter(torch.cat([old.data[stay], added[name]]))
+            moments = self._moments(old)
+            state = self.optimiser.state.pop(old, None)
+            self.splats[name] = nn.Parameter(torch.cat([old.data[kept], added[name]]))
             group["params"] = [self.splats[name]]
             if state:
                 for key, moment in moments.items():
-                    state[key] = torch.cat([moment[stay], torch.zeros_like(added[name])])
+                    state[key] = torch.cat([moment[kept], torch.zeros_like(added[name])])
                 self.optimiser.state[self.splats[name]] = state
 
     def _moments(self, parameter: nn.Parameter) -> dict[str, Tensor]:
@@ -404,21 +430,28 @@ class Trainer:
         return {key: state[key] for key in ("exp_avg", "exp_avg_sq") if key in state}
 
 
-def _draws(views: list[int], input_copies: int, rng: random.Random) -> Iterator[int]:
-    """Without end: all views and the copies of the input in random order, then anew."""
+def _draw_views(views: list[int], input_copies: int, rng: random.Random) -> Iterator[int]:
+    """Yield all views and the copies of the input in random order, again and again."""
     while True:
-        stack = views + [0] * input_copies
-        rng.shuffle(stack)
-        yield from stack
+        order = views + [0] * input_copies
+        rng.shuffle(order)
+        yield from order
 
 
 def initial_gaussians(
     frames: Frames, reconstruction: Reconstruction, sh_degree: int = 3
 ) -> Gaussians:
-    """One a pixel of the input view, at most INPUT_WIDTH across: as wide as the root mean square
-    distance to three neighbours, opacity 0.1.
+    """Make a Gaussian of each pixel of the input view, at most INPUT_WIDTH across.
 
-    Raises ValueError if the input has fewer than four pixels of known depth.
+    Scales are the root mean square distance to three neighbours. Opacities are 0.1.
+
+    Args:
+        frames: All frames, the input first.
+        reconstruction: Their cameras and depth.
+        sh_degree: Degree of the spherical harmonics.
+
+    Raises:
+        ValueError: If the input has fewer than four pixels of known depth.
     """
     height, width = frames.images.shape[1:3]
     columns = min(INPUT_WIDTH, width)
@@ -426,13 +459,14 @@ def initial_gaussians(
     row, column = (
         (torch.arange(n) + 0.5) * full / n for n, full in ((rows, height), (columns, width))
     )
-    row, column = row.long()[:, None], column.long()
+    row = row.long()[:, None]
+    column = column.long()
     depth = reconstruction.depth[:1].cpu()
     valid = ((depth[0] > 0) & (reconstruction.confidence[0].cpu() > 0.5))[row, column]
     points = unproject(depth, reconstruction.cameras[0].to("cpu"))[0][row, column][valid]
     if len(points) < 4:
         raise ValueError(
-            f"the input view has {len(points)} pixels of known depth; the published start needs 4"
+            f"the input view has {len(points)} pixels of known depth; the published recipe needs 4"
         )
     distance = torch.from_numpy(cKDTree(points.numpy()).query(points.numpy(), 4)[0][:, 1:]).float()
     scales = distance.square().mean(-1).clamp(min=1e-7).sqrt()[:, None].repeat(1, 3)
@@ -463,23 +497,44 @@ def train(
     seconds_limit: float | None = None,
     on_progress: Callable[[Record], None] = lambda record: None,
 ) -> Result:
-    """The released recipe on these frames. The world is moved to its cube of side 20 and the result
-    back.
+    """Train by the released recipe.
 
-    train_views, held_out_views: indices of generated frames; the input is always trained on. truth:
-    cameras that no frame was generated for, and what they would see. seconds_limit: the run ends
-    there, evaluation left out. Compiling is not counted, setting up is.
+    The world is scaled to the recipe's cube of side 20, and the result is scaled back.
+
+    Args:
+        frames: All frames, the input first.
+        reconstruction: Their cameras, depth and points.
+        trajectory: The tree of clips.
+        train_views: Indices of generated frames to train on. The input is always used.
+        held_out_views: Indices of generated frames to evaluate on.
+        truth: Cameras of no frame, and true views from them.
+        coarse: Iterations of the coarse stage.
+        fine: Iterations of the fine stage.
+        field: How the field is evaluated.
+        max_gaussians: Number of Gaussians above which there is no growth.
+        device: Device of the training.
+        schedule: Iterations of growth, pruning and learning rates.
+        batch: Views per step.
+        input_copies: How many more times than another view the input is drawn.
+        seed: Random seed.
+        evaluate_every: Iterations between evaluations.
+        seconds_limit: Time after which the run ends. It includes the setup, but neither
+            compilation nor evaluation.
+        on_progress: Called with each evaluation.
+
+    Returns:
+        The canonical scene and the evaluations.
     """
     renderer = renderers.build(
         {"name": "gsplat" if torch.device(device).type == "cuda" else "numba"}
     )
     renderer.warm_up()
-    clock = _Clock(renderer.device)
+    timer = _Timer(renderer.device)
     points = reconstruction.points.points
     center = points.mean(0)
     scale = SCENE_HALF_SIZE / float((points - center).abs().max())
-    still = torch.eye(3)
-    cameras = transform_cameras(reconstruction.cameras, scale, still, -scale * center)
+    identity = torch.eye(3)
+    cameras = transform_cameras(reconstruction.cameras, scale, identity, -scale * center)
     initial = initial_gaussians(frames, reconstruction)
     start = replace(initial, means=scale * (initial.means - center), scales=scale * initial.scales)
     trainer = Trainer(
@@ -500,24 +555,24 @@ def train(
     held_out = [(trainer.cameras[view], trainer.images[view]) for view in held_out_views]
     true: list[tuple[Cameras, Tensor]] = []
     if truth is not None:
-        aligned = transform_cameras(truth[0], scale, still, -scale * center).to(renderer.device)
+        aligned = transform_cameras(truth[0], scale, identity, -scale * center).to(renderer.device)
         true = [
             (aligned[view], image.to(renderer.device)) for view, image in enumerate(truth[1].images)
         ]
 
     history: list[Record] = []
-    late = False
+    timed_out = False
     for stage, iterations in (("coarse", coarse), ("fine", fine)):
-        trainer.begin(stage)
+        trainer.start_stage(stage)
         for iteration in range(1, iterations + 1):
             trainer.step(iteration)
-            late = (
+            timed_out = (
                 seconds_limit is not None
                 and iteration % 10 == 0
-                and clock.seconds() > seconds_limit
+                and timer.seconds() > seconds_limit
             )
-            if iteration % evaluate_every == 0 or iteration == iterations or late:
-                with clock.paused():
+            if iteration % evaluate_every == 0 or iteration == iterations or timed_out:
+                with timer.paused():
                     scores = [
                         _psnr(renderer, trainer.splats.gaussians(), pairs)
                         for pairs in (held_out, true)
@@ -526,16 +581,16 @@ def train(
                         Record(
                             stage,
                             iteration,
-                            clock.seconds(),
+                            timer.seconds(),
                             trainer.splats.count,
                             float(trainer.loss),
                             *scores,
                         )
                     )
                     on_progress(history[-1])
-            if late:
+            if timed_out:
                 break
-        if late:
+        if timed_out:
             break
     result = trainer.splats.gaussians().map(lambda value: value.detach().cpu())
     return Result(
@@ -543,11 +598,13 @@ def train(
     )
 
 
-class _Clock:
-    """Seconds of work done, pauses left out."""
+class _Timer:
+    """Measures seconds without pauses."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.paused_seconds, self.since = device, 0.0, time.perf_counter()
+        self.device = device
+        self.paused_seconds = 0.0
+        self.since = time.perf_counter()
         self.stopped: float | None = None
 
     def seconds(self) -> float:
@@ -555,7 +612,7 @@ class _Clock:
             torch.cuda.synchronize()
         return (self.stopped or time.perf_counter()) - self.since - self.paused_seconds
 
-    def paused(self) -> "_Clock":
+    def paused(self) -> "_Timer":
         return self
 
     def __enter__(self) -> None:
@@ -572,7 +629,7 @@ class _Clock:
 def _psnr(
     renderer: Renderer, gaussians: Gaussians, pairs: list[tuple[Cameras, Tensor]]
 ) -> float | None:
-    """Mean over pairs of a camera and its picture, uint8 [height width 3]."""
+    """Average over pairs of a camera and its picture, uint8 [height, width, 3]."""
     scores = [
         psnr(renderer(gaussians, camera).rgb[0], image.float() / 255) for camera, image in pairs
     ]
@@ -591,8 +648,21 @@ def time_step(
     max_rounds: int = 100,
     sigma: float = 1.0,
 ) -> dict[str, float]:
-    """Milliseconds (`measure.measure`) of a whole iteration, growth left out, at `count` random
-    Gaussians of about `sigma` pixels.
+    """Time an iteration without growth.
+
+    Args:
+        count: Number of random Gaussians.
+        field: How the field is evaluated.
+        stage: Stage of the training.
+        size: Width and height in pixels.
+        device: Device of the training.
+        batch: Views per step.
+        seconds: Duration of the measurement.
+        max_rounds: Number of iterations, at most.
+        sigma: Standard deviation of the Gaussians in pixels, about.
+
+    Returns:
+        Milliseconds. See `measure.quartiles`.
     """
     renderer = renderers.build(
         {"name": "gsplat" if torch.device(device).type == "cuda" else "numba"}
@@ -639,10 +709,10 @@ def time_step(
         batch=batch,
     )
     trainer.degree = trainer.max_degree
-    trainer.begin(stage)
-    quiet = Schedule().grow_until - 1  # statistics are kept, nothing grows
+    trainer.start_stage(stage)
+    iteration = Schedule().grow_until - 1  # statistics are updated, but nothing grows
     return measure(
-        lambda: trainer.step(quiet),
+        lambda: trainer.step(iteration),
         torch.device(device).type,
         warm_up=5,
         seconds=seconds,
@@ -651,9 +721,10 @@ def time_step(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    run, step = commands.add_parser("train"), commands.add_parser("step")
+    run = commands.add_parser("train")
+    step = commands.add_parser("step")
     for command in (run, step):
         command.add_argument(
             "--device",
@@ -665,15 +736,17 @@ def main() -> None:
             default="factored" if command is run else "plain",
             choices=["plain", "factored"],
         )
-    run.add_argument("--frames", type=Path, required=True, help="a folder made by frames.py")
+    run.add_argument("--frames", type=Path, required=True, help="a folder of frames.py")
     run.add_argument("--coarse", type=int, default=3000)
     run.add_argument("--fine", type=int, default=14_000)
     run.add_argument("--max-gaussians", type=int, default=500_000)
-    run.add_argument("--seconds", type=float, help="end there")
-    run.add_argument("--to", type=Path, help="folder for the canonical Gaussians")
+    run.add_argument("--seconds", type=float, help="end after this time")
+    run.add_argument("--output", type=Path, metavar="FOLDER", help="write the canonical scene here")
     step.add_argument("--stage", default="fine", choices=["coarse", "fine"])
     step.add_argument("--counts", type=int, nargs="+", default=[150_000, 500_000])
     step.add_argument("--width", type=int, default=1024)
+    for command in (run, step):
+        add_results_option(command)
     args = parser.parse_args()
     if args.command == "step":
         size = (args.width, args.width * 3 // 4)
@@ -691,7 +764,8 @@ def main() -> None:
                 }
             )
             print(rows[-1], flush=True)
-        print(write(f"published-step-{args.stage}-{args.field}", 0, args.device, rows))
+        name = f"published-step-{args.stage}-{args.field}"
+        print(write_results(name, 0, args.device, rows, folder=args.results))
         return
     frame_set = load_frame_set(args.frames)
     training, held_out = frame_set.views
@@ -710,18 +784,18 @@ def main() -> None:
         seconds_limit=args.seconds,
         on_progress=lambda record: print(record, flush=True),
     )
-    if args.to:
-        args.to.mkdir(parents=True, exist_ok=True)
-        save(result.gaussians, args.to)
-    print(
-        write(
-            f"published-{args.field}",
-            0,
-            args.device,
-            [asdict(record) for record in result.history],
-            unit="seconds",
-        )
+    if args.output:
+        args.output.mkdir(parents=True, exist_ok=True)
+        save(result.gaussians, args.output)
+    file = write_results(
+        f"published-{args.field}",
+        0,
+        args.device,
+        [asdict(record) for record in result.history],
+        unit="seconds",
+        folder=args.results,
     )
+    print(file)
 
 
 if __name__ == "__main__":

@@ -1,33 +1,40 @@
-"""How right whole runs are: python benchmarks/quality.py
+"""Measure the quality of whole runs.
 
-What `lift run` itself finds about its results (`metrics.json`), for pictures of which the truth is
-known: the demo's photograph, and a ray-cast room whose frames are right, or wrong and taken at
-their word, or wrong and corrected by the default.
+    python benchmarks/quality.py [--results FOLDER]
+
+The measures are those of `metrics.json`, for inputs with ground truth: the photograph of the demo,
+and a ray-cast room. The frames of the room are correct, or corrupted and fitted without any
+correction, or corrupted and fitted with the defaults.
 """
 
+import argparse
 import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from measure import write
+from measure import add_results_option, write_results
 
 CASES = {
     "demo": ["experiment=demo"],
-    "right frames": ["experiment=synthetic", "prior.severity=0"],
-    "wrong frames, taken at their word": [
+    "correct frames": ["experiment=synthetic", "prior.severity=0"],
+    "corrupted frames, no correction": [
         "experiment=synthetic",
         "prior.severity=1",
         "pose=planned",
         "distortion=identity",
         "fit.robust.frames=0",
     ],
-    "wrong frames": ["experiment=synthetic", "prior.severity=1"],
+    "corrupted frames, defaults": ["experiment=synthetic", "prior.severity=1"],
 }
 
 
 def main() -> None:
+    """Run all cases."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_results_option(parser)
+    arguments = parser.parse_args()
     rows = []
     for case, settings in CASES.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -38,10 +45,10 @@ def main() -> None:
                 .split("\n")[-1]
             )
             metrics = json.loads((Path(run) / "metrics.json").read_text())
-        metrics.pop("diagnosis", None)  # a row a frame
+        metrics.pop("diagnosis", None)  # it has a row per frame
         rows.append({"case": case, "settings": settings, **metrics})
         print(case, json.dumps(metrics), flush=True)
-    print(write("quality", 0, "cpu", rows, unit="dB"))
+    print(write_results("quality", 0, "cpu", rows, unit="dB", folder=arguments.results))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
-"""Times the renderers: python benchmarks/renderers.py [--device cuda] [--quick]
+"""Time the renderers.
 
-One view of random Gaussians whose standard deviation is about one pixel; forward alone, and
-backward alone, of all gradients.
+    python benchmarks/renderers.py [--device cuda] [--quick] [--results FOLDER]
+
+One view of random Gaussians whose standard deviation is about one pixel. The forward pass is timed
+alone, and the backward pass of all gradients alone.
 """
 
 import argparse
 from typing import Any
 
 import torch
-from measure import measure, write
+from measure import add_results_option, measure, write_results
 
 from lift.geometry import pinhole
 from lift.renderers import Renderer, renderers
@@ -19,7 +21,7 @@ CASES = [(count, size) for count in (10_000, 50_000, 100_000) for size in (256, 
 
 
 def scene(count: int, size: int, sigma: float = 1.0) -> tuple[Gaussians, torch.Tensor, Cameras]:
-    """Gaussians that fill the view at depths 2 to 6; sigma in pixels."""
+    """Make Gaussians that fill the view at depths 2 to 6. `sigma` is in pixels."""
     generator = torch.Generator().manual_seed(SEED)
     depth = 2 + 4 * torch.rand(count, 1, generator=generator)
     means = torch.cat([(torch.rand(count, 2, generator=generator) - 0.5) * depth, depth], dim=-1)
@@ -37,6 +39,7 @@ def scene(count: int, size: int, sigma: float = 1.0) -> tuple[Gaussians, torch.T
 def time_case(
     renderer: Renderer, count: int, size: int, device: str, seconds: float
 ) -> dict[str, Any]:
+    """Time a renderer with some number of Gaussians and side of the picture."""
     gaussians, colors, cameras = (value.to(device) for value in scene(count, size))
     gaussians = gaussians.map(lambda value: value.requires_grad_())
     colors.requires_grad_()
@@ -56,11 +59,12 @@ def time_case(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument(
         "--quick", action="store_true", help="one case, little time; writes nothing"
     )
+    add_results_option(parser)
     arguments = parser.parse_args()
     names = ["numba", "reference"] if arguments.device == "cpu" else ["gsplat", "reference"]
     rows = []
@@ -72,14 +76,16 @@ def main() -> None:
                 renderer, count, size, arguments.device, seconds=0.2 if arguments.quick else 1.5
             )
             rows.append({"renderer": name, "gaussians": count, "size": size, **times})
-            forward, backward = times["forward"]["median"], times["backward"]["median"]
+            forward = times["forward"]["median"]
+            backward = times["backward"]["median"]
             print(
                 f"{name:10} {count:7} at {size}: forward {forward:8.1f} ms, backward "
                 f"{backward:8.1f} ms",
                 flush=True,
             )
     if not arguments.quick:
-        print(write("renderers", SEED, arguments.device, rows))
+        file = write_results("renderers", SEED, arguments.device, rows, folder=arguments.results)
+        print(file)
 
 
 if __name__ == "__main__":

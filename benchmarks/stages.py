@@ -1,10 +1,13 @@
-"""Times a whole run, stage by stage: python benchmarks/stages.py [setting=value ...]
+"""Time the stages of a run.
 
-A fresh `lift run experiment=demo` (or other settings) in a process of its own and an empty folder:
-seconds and peak memory of each stage as the run itself records them, the wall time of the whole
-process, start-up, delivery and report included, and its quality.
+    python benchmarks/stages.py [setting=value ...] [--results FOLDER]
+
+The run is `lift run experiment=demo`, or one with other settings. It has a process of its own and
+an empty folder. Seconds and peak memory of each stage are those that the run records. The time of
+the whole process includes start, export and report. The quality of the run is recorded, too.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -15,29 +18,34 @@ from collections import defaultdict
 from pathlib import Path
 
 import psutil
-from measure import write
+from measure import add_results_option, write_results
 
 
-def peak_of(process: subprocess.Popen, peaks: dict[str, int]) -> None:
-    """Watches the resident memory of a process until it ends."""
+def watch_memory(process: subprocess.Popen, peak: dict[str, int]) -> None:
+    """Record the peak of the resident memory of a process until it ends."""
     watched = psutil.Process(process.pid)
-    peaks["bytes"] = 0
+    peak["bytes"] = 0
     while process.poll() is None:
         try:
-            peaks["bytes"] = max(peaks["bytes"], watched.memory_info().rss)
+            peak["bytes"] = max(peak["bytes"], watched.memory_info().rss)
         except psutil.Error:
             return
         time.sleep(0.05)
 
 
 def main() -> None:
-    settings = sys.argv[1:] or ["experiment=demo"]
+    """Run once and write the stages."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("settings", nargs="*", default=["experiment=demo"], metavar="setting=value")
+    add_results_option(parser)
+    arguments = parser.parse_intermixed_args()
+    settings = arguments.settings
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         command = [sys.executable, "-m", "lift", "run", *settings, f"output={folder}"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         peak: dict[str, int] = {}
-        watcher = threading.Thread(target=peak_of, args=(process, peak))
+        watcher = threading.Thread(target=watch_memory, args=(process, peak))
         watcher.start()
         out, _ = process.communicate()
         watcher.join()
@@ -45,29 +53,30 @@ def main() -> None:
         if process.returncode:
             raise SystemExit(process.returncode)
         run = Path(out.strip().split("\n")[-1])
-        stages: dict[str, dict] = defaultdict(lambda: {"seconds": 0.0, "peak_gib": 0.0, "times": 0})
+        stages: dict[str, dict] = defaultdict(lambda: {"seconds": 0.0, "peak_gib": 0.0, "count": 0})
         for stage in json.loads((run / "provenance.json").read_text())["stages"]:
             row = stages[stage["stage"]]
             row["seconds"] = round(row["seconds"] + stage["seconds"], 2)
             row["peak_gib"] = max(row["peak_gib"], round(stage["peak_bytes"] / 2**30, 2))
-            row["times"] += 1
+            row["count"] += 1
         metrics = json.loads((run / "metrics.json").read_text())
-        metrics.pop("diagnosis")  # of every frame
+        metrics.pop("diagnosis", None)  # it has a row per frame
     rows = [{"stage": name, **row} for name, row in stages.items()]
     rows.append(
         {
             "stage": "whole process",
             "seconds": round(seconds, 2),
             "peak_gib": round(peak["bytes"] / 2**30, 2),
-            "times": 1,
+            "count": 1,
         }
     )
-    path = write(
+    path = write_results(
         "stages",
         0,
         "cpu",
         [{"settings": settings, "stages": rows, "metrics": metrics}],
         unit="seconds",
+        folder=arguments.results,
     )
     print(path.read_text())
 

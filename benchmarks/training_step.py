@@ -1,14 +1,17 @@
-"""Times a whole training step and its parts: python benchmarks/training_step.py [--device cuda]
-[--quick]
+"""Time a training step and its parts.
 
-What is timed is the product's own path: a SceneModule under Lightning's Trainer with Lightning's
-data module, one view a step, default losses, the scene of `renderers.py` (standard deviation about
-one pixel) held to eight pictures of itself. A step's time runs from its begin to the next one's;
-what a batch of steps pays for drawing views and for Lightning's loops is `between`, its share.
-Parts come from a second run with a clock around each function, device work finished inside.
-Learning rates are so small that the scene stays what its row says; the work is the same.
-Densification (one per cent of the Gaussians moved, five per cent added) is timed as a round of its
-own, of which a step pays the share of one in `fit.densify.every`: `whole`.
+    python benchmarks/training_step.py [--device cuda] [--quick] [--results FOLDER]
+
+The step is that of a run: a SceneModule under Lightning's Trainer with its data module, one view
+per step and default losses. The scene is that of `renderers.py` (Gaussians of about one pixel),
+fitted to eight pictures of itself. Learning rates are so small that the scene does not change. The
+work is the same.
+
+`step` is the time from the start of a step to the start of the next one. `between_steps` is the
+time for drawing views and for Lightning's loops, per step. `parts` come from a second run with a
+timer around each function. The timer waits for the device. `densification` is timed alone (one per
+cent of the Gaussians relocated, five per cent added). `total` adds to a step its fraction of
+`fit.densify.every`.
 """
 
 import argparse
@@ -25,7 +28,7 @@ from unittest.mock import patch
 
 import pytorch_lightning as lightning
 import torch
-from measure import finish, quartiles, write
+from measure import add_results_option, quartiles, synchronize, write_results
 from omegaconf import OmegaConf
 from renderers import SEED, scene
 
@@ -54,15 +57,17 @@ PARTS = {
     "optimiser": (torch.optim.Adam, "step"),
     "optimise": (SceneModule, "optimise"),
 }
-"""Where the clock is put; a part of a part is within it (`render` holds the kernels of the way
-there, `backward` those of the way back).
+"""Functions that are timed.
+
+Times of nested functions overlap: `render` contains the forward kernels, `backward` the backward
+kernels.
 """
 
 KERNELS = ("project", "bin_by_tile", "composite", "composite_gradient", "project_gradient")
 
 
-def module(renderer: Renderer, count: int, size: int, steps: int) -> SceneModule:
-    """A SceneModule whose frames are pictures of its own Gaussians from cameras side by side."""
+def create_module(renderer: Renderer, count: int, size: int, steps: int) -> SceneModule:
+    """Create a module whose frames are pictures of its own Gaussians from cameras side by side."""
     gaussians, colors, camera = scene(count, size)
     gaussians = type(gaussians)(
         *list(gaussians.tensors().values())[:4], from_rgb(colors[0])[:, None]
@@ -70,10 +75,8 @@ def module(renderer: Renderer, count: int, size: int, steps: int) -> SceneModule
     eyes = torch.stack(
         [torch.linspace(0, 0.1, VIEWS), torch.zeros(VIEWS), torch.zeros(VIEWS)], dim=-1
     )
-    up_axis, target = (
-        torch.tensor([0.0, 1, 0]).expand(VIEWS, 3),
-        torch.tensor([0.0, 0, 4]).expand(VIEWS, 3),
-    )
+    up_axis = torch.tensor([0.0, 1, 0]).expand(VIEWS, 3)
+    target = torch.tensor([0.0, 0, 4]).expand(VIEWS, 3)
     cameras = Cameras(
         look_at(eyes, target, up_axis), camera.intrinsics.repeat(VIEWS, 1, 1), size, size
     )
@@ -88,14 +91,14 @@ def module(renderer: Renderer, count: int, size: int, steps: int) -> SceneModule
         rendered.depth * 1.05,
         (rendered.alpha > 0.5).float(),
     )
-    still = dict.fromkeys(OmegaConf.structured(Fit).learning_rate, 1e-9)
+    tiny = dict.fromkeys(OmegaConf.structured(Fit).learning_rate, 1e-9)
     settings = OmegaConf.merge(
         OmegaConf.structured(Fit),
         {
             "steps": steps,
             "max_gaussians": count,
             "log_every": 20,
-            "learning_rate": still,
+            "learning_rate": tiny,
             "densify": {"start": 10**9},
         },
     )
@@ -103,18 +106,22 @@ def module(renderer: Renderer, count: int, size: int, steps: int) -> SceneModule
 
 
 def train(scene_module: SceneModule, steps: int, device: str) -> tuple[list[float], float]:
-    """Milliseconds from each step's begin to the next one's, but for the first few; and what lies
-    between steps, of a batch as it mostly is.
+    """Train and time the steps.
+
+    Returns:
+        Milliseconds from the start of each step to the start of the next one, without the first
+        few, and the median time between steps, averaged over a batch of Lightning.
     """
-    begun, ended = [], []
+    starts = []
+    ends = []
     optimise = scene_module.optimise
 
     def timed(views: torch.Tensor) -> Any:
-        finish(device)
-        begun.append(1e3 * time.perf_counter())
+        synchronize(device)
+        starts.append(1e3 * time.perf_counter())
         result = optimise(views)
-        finish(device)
-        ended.append(1e3 * time.perf_counter())
+        synchronize(device)
+        ends.append(1e3 * time.perf_counter())
         return result
 
     scene_module.optimise = timed
@@ -134,29 +141,28 @@ def train(scene_module: SceneModule, steps: int, device: str) -> tuple[list[floa
     with warnings.catch_warnings(), torch_on_one_thread(scene_module.renderer.has_thread_pool):
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         trainer.fit(scene_module, data)
-    between = [after - before for before, after in zip(ended, begun[1:], strict=False)]
+    between = [after - before for before, after in zip(ends, starts[1:], strict=False)]
     batches = [
         sum(between[k : k + STEPS_PER_BATCH])
         for k in range(0, len(between) - STEPS_PER_BATCH + 1, STEPS_PER_BATCH)
     ]
-    return [after - before for before, after in zip(begun, begun[1:], strict=False)][
-        WARM_UP:
-    ], statistics.median(batches or [0.0]) / STEPS_PER_BATCH
+    times = [after - before for before, after in zip(starts, starts[1:], strict=False)]
+    return times[WARM_UP:], statistics.median(batches or [0.0]) / STEPS_PER_BATCH
 
 
 @contextmanager
-def clocks(device: str, numba: bool) -> Iterator[dict[str, list[float]]]:
-    """Milliseconds spent in each call of each part while the context lasts."""
+def timers(device: str, numba: bool) -> Iterator[dict[str, list[float]]]:
+    """Time each call of each part within the context, in milliseconds."""
     times: dict[str, list[float]] = defaultdict(list)
 
     def timed(name: str, function: Callable) -> Callable:
         def call(*arguments: Any, **keywords: Any) -> Any:
-            finish(device)
+            synchronize(device)
             start = time.perf_counter()
             try:
                 return function(*arguments, **keywords)
             finally:
-                finish(device)
+                synchronize(device)
                 times[name].append(1e3 * (time.perf_counter() - start))
 
         return call
@@ -173,10 +179,12 @@ def clocks(device: str, numba: bool) -> Iterator[dict[str, list[float]]]:
 
 
 def densification(scene_module: SceneModule, device: str) -> list[float]:
-    """Milliseconds of a round in which a hundredth of the Gaussians is moved and five in a hundred
-    are added, each time from the same state.
+    """Time rounds of densification from the same state, in milliseconds.
+
+    A round relocates one per cent of the Gaussians and adds five per cent.
     """
-    densify_settings, times = scene_module.settings.densify, []
+    densify_settings = scene_module.settings.densify
+    times = []
     for _ in range(6):
         splats = copy.deepcopy(scene_module.splats)
         optimiser = torch.optim.Adam(
@@ -188,7 +196,7 @@ def densification(scene_module: SceneModule, device: str) -> list[float]:
         rng = torch.Generator(device).manual_seed(SEED)
         with torch.no_grad():
             splats["opacities"][: splats.count // 100] = -9.0
-            finish(device)
+            synchronize(device)
             start = time.perf_counter()
             importance = splats["opacities"].sigmoid()
             densify.relocate(
@@ -199,7 +207,7 @@ def densification(scene_module: SceneModule, device: str) -> list[float]:
                 rng,
             )
             densify.grow(splats, optimiser, round(1.05 * splats.count), importance, rng)
-            finish(device)
+            synchronize(device)
         times.append(1e3 * (time.perf_counter() - start))
     return times[1:]
 
@@ -207,33 +215,48 @@ def densification(scene_module: SceneModule, device: str) -> list[float]:
 def time_case(
     name: str, count: int, size: int, device: str, steps: int, parts: bool = True
 ) -> dict[str, Any]:
+    """Time the steps of one case.
+
+    Args:
+        name: Name of the renderer.
+        count: Number of Gaussians.
+        size: Side of the pictures in pixels.
+        device: `cpu` or `cuda`.
+        steps: Number of steps.
+        parts: Whether to time the parts and densification.
+
+    Returns:
+        A row of the results.
+    """
     renderer = renderers.build({"name": name}, device=torch.device(device))
     renderer.warm_up()
-    times, between = train(module(renderer, count, size, steps), steps, device)
+    times, between = train(create_module(renderer, count, size, steps), steps, device)
     row = {
         "renderer": name,
         "gaussians": count,
         "size": size,
         "step": quartiles(times),
-        "between": round(between, 3),
+        "between_steps": round(between, 3),
     }
     if parts:
-        with clocks(device, name == "numba") as calls:
-            train(scene_module := module(renderer, count, size, steps), steps, device)
+        with timers(device, name == "numba") as calls:
+            train(scene_module := create_module(renderer, count, size, steps), steps, device)
         rounds = densification(scene_module.to(device), device)
-        fraction = statistics.median(rounds) / scene_module.settings.densify.every
-        row["densification"] = {"round": quartiles(rounds), "share": round(fraction, 2)}
-        row["whole"] = round(row["step"]["median"] + between + fraction, 2)
+        per_step = statistics.median(rounds) / scene_module.settings.densify.every
+        row["densification"] = {"round": quartiles(rounds), "per_step": round(per_step, 2)}
+        row["total"] = round(row["step"]["median"] + between + per_step, 2)
         row["parts"] = {part: quartiles(times[WARM_UP:]) for part, times in calls.items()}
     return row
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
+    """Time all cases."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument(
         "--quick", action="store_true", help="the first case, without the reference; writes nothing"
     )
+    add_results_option(parser)
     arguments = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     rows = []
@@ -246,18 +269,19 @@ def main() -> None:
                 name, count, size, arguments.device, WARM_UP + (4 if slow else 80), parts=not slow
             )
             rows.append(row)
-            total_text = f", whole {row['whole']:.1f} ms" if "whole" in row else ""
+            total_text = f", total {row['total']:.1f} ms" if "total" in row else ""
             print(
                 f"{name:10} {count:7} at {size}: step {row['step']['median']:8.1f} ms{total_text}",
                 flush=True,
             )
             for part, times in row.get("parts", {}).items():
                 print(
-                    f"    {part:22} {times['median']:8.2f} ms  ({times['low']:.2f} to "
-                    f"{times['high']:.2f})"
+                    f"    {part:22} {times['median']:8.2f} ms  ({times['lower_quartile']:.2f} to "
+                    f"{times['upper_quartile']:.2f})"
                 )
     if not arguments.quick:
-        print(write("training-step", SEED, arguments.device, rows))
+        folder = arguments.results
+        print(write_results("training-step", SEED, arguments.device, rows, folder=folder))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ def result_tables() -> dict[str, str]:
         "photographs-gpu": photographs("gpu"),
         "depth": markdown_table(f"{RESULTS}/depth-cpu.md"),
         "fill": markdown_table(f"{RESULTS}/fill-cpu.md"),
+        "grid": markdown_table(f"{TABLES}/grid/table.md"),
         "single": ablation("single", ("PSNR", "SSIM", "LPIPS", "PSNR, visible")),
         "method": ablation("method", ("PSNR", "SSIM", "rotation", "position", DIFFERENCE)),
         "losses": ablation("losses", ("PSNR", "SSIM", DIFFERENCE)),
@@ -62,6 +63,7 @@ def result_tables() -> dict[str, str]:
         "stages": stages(),
         "example-trainer": example_trainer(),
         "fits": fits(),
+        "continued-fits": continued_fits(),
         "priors": priors(),
         "prior-clips": prior_clips(),
         "quality": quality(),
@@ -106,7 +108,7 @@ def markdown_table(
 
 def photographs(preset: str) -> str:
     """Make the table of fits to photographs without the columns on memory."""
-    columns = ("scene", "method", "PSNR", "SSIM", "LPIPS", "input PSNR", "placed", "s")
+    columns = ("scene", "method", "PSNR", "SSIM", "LPIPS", "input PSNR", "registered", "s")
     return markdown_table(f"{RESULTS}/photographs-{preset}.md", columns=columns)
 
 
@@ -134,8 +136,8 @@ def _pose_cell(row: dict[str, Any]) -> str:
     if row.get("rotation") is None:
         return "fails"
     text = f"{row['rotation']:.2f}° / {100 * row['position']:.2f} %"
-    if row["placed"] < 1:
-        text += f", {round(row['placed'] * row['frames'])} of {row['frames']}"
+    if row["registered"] < 1:
+        text += f", {round(row['registered'] * row['frames'])} of {row['frames']}"
     return text
 
 
@@ -163,7 +165,7 @@ def distortion_modules() -> str:
     """Make the table of distortion modules on clean and on corrupted frames."""
     source = f"{RESULTS}/distortion-table-cuda.md"
     first = _cells(markdown_table(source, columns=("module", "clean", "all x 1"), number=0))
-    columns = ("module", "LPIPS", "depth error", "place, px", "seconds", "given back")
+    columns = ("module", "LPIPS", "depth error", "position error, px", "seconds", "restored")
     second = {row[0]: row[1:] for row in _cells(markdown_table(source, columns=columns, number=1))}
     body = [(*row, *second.get(row[0], ())) for row in first]
     return table(("module", "clean frames", "all corruptions", *columns[1:]), body)
@@ -182,10 +184,10 @@ def _cells(text: str) -> list[list[str]]:
 def distortion_cost() -> str:
     """Make the table of the time of a training step with each distortion."""
     body = [
-        (f"`{row['distortion']}`", f"{row['median']:.1f}", f"{row['to_as_released']:.2f}")
+        (f"`{row['distortion']}`", f"{row['median']:.1f}", f"{row['ratio_to_as_released']:.2f}")
         for row in results("distortions-cuda")
     ]
-    return table(("distortion", "ms a step", "fraction of `hexplane`, `as_released`"), body)
+    return table(("distortion", "ms per step", "fraction of `hexplane`, `as_released`"), body)
 
 
 def renderers() -> str:
@@ -217,7 +219,7 @@ def training_step() -> str:
     for row in results("training-step-cpu"):
         key = f"{row['gaussians'] // 1000}k, {row['size']} x {row['size']}"
         cells.setdefault(key, {})[row["renderer"]] = (
-            f"{row.get('whole') or _median(row['step']):.1f}"
+            f"{row.get('total') or _median(row['step']):.1f}"
         )
     body = [(key, row.get("numba"), row.get("reference")) for key, row in cells.items()]
     return table(("Gaussians, pixels", "`numba`, ms", "`reference`, ms"), body)
@@ -236,10 +238,10 @@ def example_trainer() -> str:
     """Make the table that compares training steps with gsplat's example trainer."""
     body = [
         (
-            f"{row['gaussians'] // 1000}k, {row.get('batch_size') or row['views_per_step']}",
+            f"{row['gaussians'] // 1000}k, {row['batch_size']}",
             f"{_median(row['example']):.2f}",
             f"{_median(row['lift']):.2f}",
-            *(f"{row[f'{name}_to_example']:.2f}" for name in ("lift", "rigid", "composed")),
+            *(f"{row[f'{name}_ratio_to_example']:.2f}" for name in ("lift", "rigid", "composed")),
         )
         for row in results("example-trainer-cuda")
     ]
@@ -278,13 +280,28 @@ def fits() -> str:
     return table(("distortion and settings", "GPUs", "seconds", "held-out, dB", "true, dB"), body)
 
 
+def continued_fits() -> str:
+    """Make the table of continued fits beside fits in one go."""
+    names = {"first": "first part alone", "continued": "continued", "whole": "in one go"}
+    rows = [
+        (
+            f"{row['steps']} + {row['more_steps']}",
+            *(f"{row[name]['held_out_psnr']:.1f}" for name in names),
+            *(f"{row[name]['true_psnr']:.1f}" for name in ("continued", "whole")),
+        )
+        for row in results("continued-fits-cpu")
+    ]
+    head = ("steps", *names.values(), "continued, true views", "in one go, true views")
+    return table(head, rows)
+
+
 def priors() -> str:
     """Make the table of the time of a clip of Stable Video Diffusion."""
     body = [
-        (row.get("how"), row["clips"], f"{row['seconds_a_clip']:.1f}", f"{row['peak_gib']:.1f}")
+        (row["mode"], row["clips"], f"{row['seconds_per_clip']:.1f}", f"{row['peak_gib']:.1f}")
         for row in results("priors-cuda")
     ]
-    return table(("sampling", "clips", "seconds a clip", "peak GiB"), body)
+    return table(("sampling", "clips", "seconds per clip", "peak GiB"), body)
 
 
 def prior_clips() -> str:

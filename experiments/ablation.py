@@ -1,10 +1,9 @@
-"""What the ablations share: settings beside one another, each evaluated by `lift eval` on the same
-scenes, and one table.
+"""Shared by the ablations: evaluate several settings on the same scenes, and write one table.
 
-An experiment is a file with a question, `SETTINGS` by name, `DATA` to measure them on, and a call
-of `main`. Stages that a setting does not change are found in the cache of `--output`; tasks that
-are finished are not made again, so that a killed experiment goes on. Tables lie in
-experiments/tables.
+An experiment is a file with a question, `SETTINGS` by name, `DATA` to evaluate them on, and a call
+of `main`. `lift eval` evaluates the settings. Stages that a setting does not change come from the
+cache in `--output`. Finished tasks are not repeated, so an interrupted experiment goes on. Tables
+are in experiments/tables.
 """
 
 import argparse
@@ -39,7 +38,7 @@ WEIGHTS = (
     else []
 )
 PHOTOGRAPHS = ("llff_fern", "llff_flower", "mipnerf360_kitchen", "sceaux_castle")
-"""Scenes of `$LIFT_SHARED/data` with points, by which depth can be aligned."""
+"""Scenes of `$LIFT_SHARED/data` with sparse points, to which depth can be aligned."""
 
 DEVICE = ["trainer=gpu", "renderer=gsplat"] if torch.cuda.is_available() else []
 RAY_CAST = [
@@ -49,8 +48,9 @@ RAY_CAST = [
     "motion_limit.on_exceed=ignore",
     "export.video_frames=2",
 ]
-"""Built-in scenes of which every view is known, seen from 4, 9 and 16 degrees away: those in which
-a plan that reaches 16 degrees does not go through the floor.
+"""Built-in scenes, seen from 4, 9 and 16 degrees away.
+
+All views are known. In these scenes a plan that reaches 16 degrees does not go through the floor.
 """
 REAL = [
     "dataset=folder",
@@ -63,16 +63,13 @@ REAL = [
     "fit.coarse_to_fine.scales=[0.5]",
     "fit.coarse_to_fine.until=[0.25]",
 ]
-"""Photographs, lifted from the one nearest to the middle, seen from where others were taken."""
+"""Photographs, lifted from the central one and compared with the others."""
 
-ERROR = (
-    "the standard error of the mean of its pairs (over scenes and over seeds, both added: few "
-    "of either tell little)"
-)
-UNITS = (
-    "`rotation` (degrees) and `position` (share of the typical depth): errors of the cameras "
-    "of generated frames, where they were really taken is known; `s`: seconds of a run, all "
-    "stages."
+NOTES = (
+    "± is the standard deviation over seeds. In the last column it is the standard error of the "
+    "mean difference, over scenes and over seeds together. With few of either it is uncertain. "
+    "`rotation` (degrees) and `position` (fraction of the typical depth) are errors of the cameras "
+    "of generated frames, if their true cameras are known. `s` is seconds of a run, all stages."
 )
 
 
@@ -80,26 +77,32 @@ def main(
     file: str,
     settings: Mapping[str, Any],
     data: Mapping[str, Sequence[str]],
-    remains: str,
+    not_measured: str,
     seeds: Sequence[int] = (0, 1, 2),
-    to: Mapping[str, str] | None = None,
+    baselines: Mapping[str, str] | None = None,
 ) -> None:
-    """file: the experiment's `__file__`, whose docstring is the table's beginning. settings: of
-    `lift run`, by the name in the table, the same for all data or by data. to: which of them each
-    is compared with (the first). data: of `lift eval`, by name. remains: what this could not be
-    measured with, and by which command it is.
+    """Evaluate settings and write the table.
+
+    Args:
+        file: The experiment's `__file__`. Its docstring is the beginning of the page.
+        settings: Settings of `lift run` by their name in the table, for all data or for each.
+        data: Settings of `lift eval` by name.
+        not_measured: What was not measured, and the commands that measure it.
+        seeds: Random seeds.
+        baselines: The row that a row is compared with. Default: the first row.
     """
     by_data = {name: settings.get(name, settings) for name in data}
     labels = list(
         dict.fromkeys(label for label_settings in by_data.values() for label in label_settings)
     )
-    name, doc = Path(file).stem, inspect.cleandoc(sys.modules["__main__"].__doc__ or "")
+    name = Path(file).stem
+    doc = inspect.cleandoc(sys.modules["__main__"].__doc__ or "")
     parser = argparse.ArgumentParser(description=doc.splitlines()[0], epilog="; ".join(labels))
     parser.add_argument(
         "--only",
         action="append",
         metavar="NAME",
-        help="of the settings below, this one (may be given again)",
+        help="one of the settings below (may be repeated)",
     )
     parser.add_argument(
         "--seeds",
@@ -107,40 +110,34 @@ def main(
         default=list(seeds),
         metavar="A,B,...",
     )
-    parser.add_argument("--processes", type=int, help="as `lift eval` takes it")
+    parser.add_argument("--processes", type=int, help="number of processes, as for `lift eval`")
     parser.add_argument(
         "--output",
         type=Path,
         default=Path("outputs/ablations"),
-        help="where runs and their cache lie: gigabytes",
+        help="folder of the runs and their cache (gigabytes)",
     )
     parser.add_argument(
-        "--to",
+        "--results",
         type=Path,
-        help="the folder of the table (experiments/tables; with --only, --seeds or settings, "
-        "tables beside the runs)",
+        metavar="FOLDER",
+        help="folder of the table (default: experiments/tables; with --only, --seeds or settings: "
+        "the folder tables of --output)",
     )
-    parser.add_argument("settings", nargs="*", metavar="setting=value", help="for all of them")
+    parser.add_argument("settings", nargs="*", metavar="setting=value", help="for all rows")
     args = parser.parse_intermixed_args()
     if unknown := [label for label in args.only or () if label not in labels]:
-        parser.error(f"--only has {unknown[0]!r}; choose of {'; '.join(labels)}")
+        parser.error(f"--only has {unknown[0]!r}; choose among {'; '.join(labels)}")
     extra_settings = [
         setting for setting in args.settings if not setting.startswith("protocol.weights")
-    ]  # where they lie is nobody's business
+    ]  # the folder of the weights does not change results
     seed_option = [f"--seeds {','.join(map(str, args.seeds))}"] if args.seeds != list(seeds) else []
-    folder = args.to or (
+    folder = args.results or (
         args.output / "tables" if args.only or extra_settings or seed_option else TABLES
     )
-    command, runs = (
-        [
-            "eval",
-            *DEVICE,
-            *WEIGHTS,
-            f"protocol.seeds={args.seeds}".replace(" ", ""),
-            f"output={args.output}",
-        ],
-        {},
-    )
+    seeds_setting = f"protocol.seeds={args.seeds}".replace(" ", "")
+    command = ["eval", *DEVICE, *WEIGHTS, seeds_setting, f"output={args.output}"]
+    runs = {}
     for data_name, data_settings in data.items():
         for label, label_settings in by_data[data_name].items():
             if not args.only or label in args.only:
@@ -158,7 +155,8 @@ def main(
         [*command, *(["--processes", str(args.processes)] if args.processes is not None else [])]
     ):
         sys.exit(status)
-    sections, results = [], {}
+    sections = []
+    results = {}
     for data_name in data:
         tables = {
             label: json.loads((args.output / "eval" / run / "table.json").read_text())
@@ -166,16 +164,13 @@ def main(
             if data_of_run == data_name
         }
         if tables:
-            sections.append(f"## {data_name}\n\n{section(tables, to)}")
+            sections.append(f"## {data_name}\n\n{section(tables, baselines)}")
             results[data_name] = {label: summarize(table) for label, table in tables.items()}
     folder.mkdir(parents=True, exist_ok=True)
     command_text = " ".join([f"python experiments/{name}.py", *seed_option, *extra_settings])
-    seeds_text = (
-        f"Seeds {', '.join(map(str, args.seeds))}; ± is the spread over seeds, of the "
-        f"last column {ERROR}. {UNITS} Made by `{command_text}`."
-    )
+    seeds_text = f"Seeds {', '.join(map(str, args.seeds))}. {NOTES} Made by `{command_text}`."
     text = "\n\n".join(
-        [f"# {doc}", seeds_text, *sections, f"## What remains\n\n{inspect.cleandoc(remains)}"]
+        [f"# {doc}", seeds_text, *sections, f"## Not measured\n\n{inspect.cleandoc(not_measured)}"]
     )
     (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
     (folder / f"{name}.json").write_text(
@@ -192,9 +187,18 @@ def main(
     print(text)
 
 
-def section(tables: Mapping[str, Mapping[str, Any]], to: Mapping[str, str] | None = None) -> str:
-    """A line a setting: figures over all targets, PSNR by distance, and how far from the setting
-    that `to` says or the first, pair by pair of scene and seed (with its standard error).
+def section(
+    tables: Mapping[str, Mapping[str, Any]], baselines: Mapping[str, str] | None = None
+) -> str:
+    """Format the table of one dataset, a row for each setting.
+
+    Args:
+        tables: Contents of table.json by setting.
+        baselines: The row that a row is compared with. Default: the first row.
+
+    Returns:
+        Means over all targets, PSNR by distance, and the difference to the baseline over pairs of
+        scene and seed, with its standard error.
     """
     reference_table = next(iter(tables.values()))
     distances = distance_bins(reference_table["protocol"]["bins"])
@@ -208,7 +212,8 @@ def section(tables: Mapping[str, Mapping[str, Any]], to: Mapping[str, str] | Non
     heads = ["settings", *measures.values(), *distance_columns, "difference in PSNR"]
     lines = [_describe(tables), "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for label, table in tables.items():
-        rows, reference = table["rows"], (to or {}).get(label, next(iter(tables)))
+        rows = table["rows"]
+        reference = (baselines or {}).get(label, next(iter(tables)))
         gain = (
             f"{difference(rows, tables[reference]['rows'])} to {reference}"
             if reference in tables and reference != label
@@ -225,12 +230,13 @@ def section(tables: Mapping[str, Mapping[str, Any]], to: Mapping[str, str] | Non
 
 
 def difference(rows: Sequence[Mapping[str, Any]], other_rows: Sequence[Mapping[str, Any]]) -> str:
-    """Of mean PSNR, over scenes and seeds that both have, with its standard error (`ERROR`)."""
+    """Format the mean difference in PSNR over common scenes and seeds, with its standard error."""
 
     def by_task(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], float]:
         return {(row["scene"], row["seed"]): mean_of([row])["psnr"] for row in rows}
 
-    scores, other_scores = by_task(rows), by_task(other_rows)
+    scores = by_task(rows)
+    other_scores = by_task(other_rows)
     differences = {
         task: scores[task] - other_scores[task]
         for task in scores.keys() & other_scores.keys()
@@ -256,7 +262,7 @@ def difference(rows: Sequence[Mapping[str, Any]], other_rows: Sequence[Mapping[s
 
 
 def summarize(table: Mapping[str, Any]) -> dict[str, Any]:
-    """What is kept of a table.json beside the committed table: means a task, not every view."""
+    """Reduce a table.json to the means of each task, for the file beside the table."""
     tasks = [
         {
             "scene": row["scene"],
@@ -270,10 +276,11 @@ def summarize(table: Mapping[str, Any]) -> dict[str, Any]:
 
 def _describe(tables: Mapping[str, Mapping[str, Any]]) -> str:
     table = next(iter(tables.values()))
-    protocol, dataset = table["protocol"], table["dataset"]
+    protocol = table["protocol"]
+    dataset = table["dataset"]
     priors = dict.fromkeys(entry["settings"]["prior"]["name"] for entry in tables.values())
     scenes = list(dict.fromkeys(row["scene"] for row in table["rows"]))
-    made_on = (
+    machine = (
         table["machine"]["device"]
         if table["machine"]["device"] != "cpu"
         else f"{table['machine']['cores']} cores ({table['machine']['processor']})"
@@ -284,8 +291,8 @@ def _describe(tables: Mapping[str, Mapping[str, Any]]) -> str:
         f"`{protocol['input']}`; alignment `{protocol['align']}`; "
         f"{table['settings']['preprocess']['size']} pixels; prior "
         f"{' or '.join(f'`{name}`' for name in priors)}; {table['settings']['fit']['steps']} "
-        f"steps. Measured on {made_on}; seconds of a run that had its share of it. Distances in "
-        "units of the typical depth."
+        f"steps. Measured on {machine}. Runs share it, and seconds are of a run. Distances are "
+        "in units of the typical depth."
     )
 
 

@@ -32,12 +32,12 @@ class GeneratedClip:
     numbers: range
     """Frame numbers in the video."""
     crop: Box | None
-    """x, y, width and height in pixels; None is the whole frame."""
+    """x, y, width and height in pixels. None is the full frame."""
     real_numbers: range | None
-    """Frame numbers of real frames of the same path; None if there are none."""
+    """Frame numbers of real frames of the same path. None if there are none."""
     real_crop: Box | None
     static: str
-    """Whether the scene keeps still: yes, nearly, no."""
+    """Whether the scene is static: yes, nearly or no."""
 
 
 def read_index(root: Path) -> list[GeneratedClip]:
@@ -75,7 +75,7 @@ def _clip(root: Path, row: dict[str, str]) -> GeneratedClip:
 
 
 def frame_numbers(text: str) -> range:
-    """Parse `first:last:step`, last included.
+    """Parse `first:last:step`. The last frame is included.
 
     Raises:
         ValueError: If the text has another form.
@@ -97,7 +97,7 @@ def decode(video: Path, numbers: Sequence[int], crop: Box | None) -> Images:
 
     Args:
         video: File.
-        numbers: Frame numbers, increasing.
+        numbers: Frame numbers in increasing order.
         crop: Box in pixels, or None.
 
     Returns:
@@ -136,14 +136,14 @@ def generated_frames(clip: GeneratedClip) -> Images:
 
 
 def real_frames(clip: GeneratedClip) -> Images | None:
-    """Decode the real frames of a clip's path; None if there are none."""
+    """Decode the real frames of a clip's path. None if there are none."""
     if clip.real_numbers is None:
         return None
     return decode(clip.video, clip.real_numbers, clip.real_crop)
 
 
-def resized_to(images: Images, width: int) -> Images:
-    """Resize frames to a width in pixels, with antialiasing; smaller frames stay as they are."""
+def resize_to_width(images: Images, width: int) -> Images:
+    """Resize frames to a width in pixels, with antialiasing. Smaller frames do not change."""
     height = round(images.shape[1] * width / images.shape[2])
     if images.shape[2] <= width:
         return images
@@ -163,7 +163,7 @@ def write_frames(images: Images, folder: Path) -> list[Path]:
 
 
 def requested_cameras(clip: GeneratedClip, width: int, height: int) -> Cameras | None:
-    """Read the cameras that a generator was asked for.
+    """Read the requested cameras of a clip.
 
     Args:
         clip: The clip.

@@ -1,13 +1,13 @@
-"""How right depth from one picture is:
+"""Measure depth estimates of single photographs.
 
-    python experiments/depth.py [depth=NAME depth.SETTING=VALUE ...] [--to FILE]
+    python experiments/depth.py [depth=NAME depth.SETTING=VALUE ...] [--results FILE]
 
-Photographs with truth that no network here was trained on (`$LIFT_SHARED/data`): a stereo pair,
-Kinect depth, and points that structure from motion found, without those that lie behind nearer
-ones. Estimates are aligned by scale and shift of inverse depth (least squares). Without `depth=`: a
-plane that does not look at the picture (lower is nearer), which every score has to be read beside;
-`ramp`; `lite`; and the networks of `$LIFT_SHARED/weights` through `depth=onnx`. Prints a table and
-writes FILE.
+No network here was trained on these photographs (`$LIFT_SHARED/data`). The truth is a stereo pair,
+depth of a Kinect, or points from structure from motion. Points behind nearer ones are left out.
+Estimates are aligned by scale and shift of inverse depth (least squares). Without `depth=` these
+are compared: a plane that is nearer at the bottom and does not depend on the picture, `ramp`,
+`lite`, and the networks of `$LIFT_SHARED/weights` by `depth=onnx`. The table is printed and written
+beside FILE.
 """
 
 import argparse
@@ -52,9 +52,9 @@ NETWORKS = {
     ],
     "fastdepth": ["depth_fastdepth/fastdepth_7.onnx", "depth.quantity=depth", "depth.metric=true"],
 }
-"""Files under `weights`, and what their READMEs say of their output."""
-VIEWS = 6
-"""Of a scene, at most, evenly spread."""
+"""Files in `weights`, and settings of their output according to their READMEs."""
+MAX_VIEWS = 6
+"""Number of views of a scene, at most, evenly spaced."""
 
 Picture = UInt8[Tensor, "height width 3"]
 
@@ -62,7 +62,7 @@ Picture = UInt8[Tensor, "height width 3"]
 def pictures(
     name: str,
 ) -> Iterator[tuple[Picture, Float[Tensor, "height width"], Bool[Tensor, "height width"]]]:
-    """Photographs of a set, their true inverse depth and where it is known."""
+    """Read photographs with true inverse depth, and masks of where it is known."""
     folder = SHARED / "data" / name
     if name == "middlebury_stereo":
         disparity = torch.from_numpy(np.load(folder / "motorcycle_disp.npz")["arr_0"])
@@ -70,8 +70,8 @@ def pictures(
         yield _read(folder / "motorcycle_left.png"), (disparity + 31.086).where(valid, 0), valid
     elif (
         name == "sevenscenes_redkitchen"
-    ):  # colour and depth are some seven pixels apart: good for ranks, not for edges
-        for path in _standard_error(sorted((folder / "images").iterdir())):
+    ):  # colour and depth are misaligned by some seven pixels, which matters at edges
+        for path in _evenly_spaced(sorted((folder / "images").iterdir())):
             depth = torch.from_numpy(
                 cv2.imread(str(folder / "depth" / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED).astype(
                     np.float32
@@ -81,23 +81,36 @@ def pictures(
             yield _read(path), (1 / depth).where(valid, 0), valid
     else:
         cameras, cloud, paths, k1 = read_photographs(folder)
-        for index in _standard_error(range(len(cameras))):
+        for index in _evenly_spaced(range(len(cameras))):
             yield _read(paths[index]), *visible_cells(cloud.points, cameras[index], k1)
 
 
 def visible_cells(
     cloud: Float[Tensor, "point 3"], camera: Cameras, k1: float
 ) -> tuple[Float[Tensor, "height width"], Bool[Tensor, "height width"]]:
-    """Inverse depth at the pixels of points, bent as the lens bends; a point far behind another in
-    the same cell, a fortieth of the picture wide, is hidden by it.
+    """Compute inverse depth at the pixels of visible points.
+
+    A point is hidden if it lies far behind another point of the same cell. Cells have a fortieth
+    of the picture's width.
+
+    Args:
+        cloud: Points in world coordinates.
+        camera: The camera.
+        k1: First radial coefficient of its lens.
+
+    Returns:
+        Inverse depth, and the mask of pixels with a point.
     """
     pixels, depth = project(cloud, camera)
-    pixels, depth = pixels[0], depth[0]
-    focal, principal_point = camera.intrinsics[0, 0, 0], camera.intrinsics[0, :2, 2]
+    pixels = pixels[0]
+    depth = depth[0]
+    focal = camera.intrinsics[0, 0, 0]
+    principal_point = camera.intrinsics[0, :2, 2]
     flat = (pixels - principal_point) / focal
     pixels = flat * (1 + k1 * flat.square().sum(-1, keepdim=True)) * focal + principal_point
     visible = (depth > 0) & inside(pixels, camera)
-    pixels, depth = pixels[visible], depth[visible]
+    pixels = pixels[visible]
+    depth = depth[visible]
     cell = max(camera.width, camera.height) // 40
     columns = camera.width // cell + 1
     cell_index = (pixels[:, 1] // cell * columns + pixels[:, 0] // cell).long()
@@ -108,7 +121,7 @@ def visible_cells(
     x, y = pixels[front].long().unbind(-1)
     inverse = torch.zeros(camera.height * camera.width).scatter_reduce(
         0, y * camera.width + x, 1 / depth[front], "amax"
-    )  # the nearest of a pixel
+    )  # the nearest point of a pixel
     inverse = inverse.view(camera.height, camera.width)
     return inverse, inverse > 0
 
@@ -118,28 +131,39 @@ def errors(
     truth: Float[Tensor, "height width"],
     valid: Bool[Tensor, "height width"],
 ) -> dict[str, float]:
-    """Of inverse depth: Spearman's rank correlation; AbsRel and delta1 of depth after scale and
-    shift of the inverse.
+    """Compare inverse depths.
+
+    Returns:
+        Spearman's rank correlation, and AbsRel and delta1 of depth after an alignment of scale and
+        shift of inverse depth.
     """
-    a, b = estimate[valid].double().numpy(), truth[valid].double().numpy()
+    a = estimate[valid].double().numpy()
+    b = truth[valid].double().numpy()
     scale, shift = np.polyfit(a, b, 1) if np.ptp(a) > 0 else (0.0, b.mean())
-    if scale < 0:  # what is upside down is not to be turned over for it
-        scale, shift = 0.0, b.mean()
+    if scale < 0:  # the alignment must not invert the order
+        scale = 0.0
+        shift = b.mean()
     ratio = b / np.clip(scale * a + shift, b.min() / 2, b.max() * 2)  # estimated over true depth
     return {
-        "rank": float(spearmanr(a, b).statistic) if np.ptp(a) > 0 else 0.0,
+        "rank_correlation": float(spearmanr(a, b).statistic) if np.ptp(a) > 0 else 0.0,
         "abs_rel": float(np.abs(ratio - 1).mean()),
         "delta1": float((np.maximum(ratio, 1 / ratio) < 1.25).mean()),
     }
 
 
 def plane(image: Picture) -> Float[Tensor, "height width"]:
+    """Return inverse depth that grows to the bottom and does not depend on the picture."""
     return torch.linspace(0, 1, image.shape[0])[:, None].repeat(1, image.shape[1])
 
 
-def estimator(overrides: list[str]) -> Callable[[Picture], Float[Tensor, "height width"]]:
-    """Inverse depth of a picture by the component that the settings name. Raises as `lift run` does
-    for what is wrong with them.
+def build_estimator(overrides: list[str]) -> Callable[[Picture], Float[Tensor, "height width"]]:
+    """Build a function that estimates inverse depth.
+
+    Args:
+        overrides: Settings of `lift run`.
+
+    Raises:
+        ValueError: If a setting is wrong.
     """
     config = compose_run(["image=room", *overrides])
     depth_estimator = depths.build(
@@ -150,23 +174,24 @@ def estimator(overrides: list[str]) -> Callable[[Picture], Float[Tensor, "height
     )
 
     def inverse(image: Picture) -> Float[Tensor, "height width"]:
-        guess = depth_estimator(image)
-        return (1 / guess.depth).where(guess.valid, 0)
+        depth = depth_estimator(image)
+        return (1 / depth.depth).where(depth.valid, 0)
 
     return inverse
 
 
-def row(name: str, guess: Callable[[Picture], Tensor], dataset: str) -> dict[str, Any]:
-    """Means over the views of a set."""
-    scores, seconds = [], []
+def evaluate(name: str, estimate: Callable[[Picture], Tensor], dataset: str) -> dict[str, Any]:
+    """Average the errors over the views of a dataset."""
+    scores = []
+    seconds = []
     for image, truth, valid in pictures(dataset):
-        began = time.perf_counter()
-        estimate = guess(image)
-        seconds.append(time.perf_counter() - began)
-        scores.append(errors(estimate, truth, valid))
+        start = time.perf_counter()
+        inverse = estimate(image)
+        seconds.append(time.perf_counter() - start)
+        scores.append(errors(inverse, truth, valid))
     return {
         "depth": name,
-        "set": dataset,
+        "dataset": dataset,
         "views": len(scores),
         **{key: round(float(np.mean([f[key] for f in scores])), 4) for key in scores[0]},
         "seconds": round(float(np.median(seconds)), 3),
@@ -174,24 +199,24 @@ def row(name: str, guess: Callable[[Picture], Tensor], dataset: str) -> dict[str
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Rank correlation by set, and the means of all three over sets."""
-    names, sets = (
-        list(dict.fromkeys(r["depth"] for r in rows)),
-        list(dict.fromkeys(r["set"] for r in rows)),
-    )
+    """Format rank correlation by dataset, and the means of all measures over the datasets."""
+    names = list(dict.fromkeys(row["depth"] for row in rows))
+    sets = list(dict.fromkeys(row["dataset"] for row in rows))
     lines = [
         f"| depth | {' | '.join(sets)} | mean | AbsRel | delta1 |",
         "|---" * (len(sets) + 4) + "|",
     ]
     for name in names:
-        depth_rows = {r["set"]: r for r in rows if r["depth"] == name}
+        by_set = {row["dataset"]: row for row in rows if row["depth"] == name}
         mean = {
-            key: np.mean([r[key] for r in depth_rows.values()])
-            for key in ("rank", "abs_rel", "delta1")
+            key: np.mean([row[key] for row in by_set.values()])
+            for key in ("rank_correlation", "abs_rel", "delta1")
         }
-        ranks = " | ".join(f"{depth_rows[s]['rank']:.2f}" if s in depth_rows else "" for s in sets)
+        ranks = " | ".join(
+            f"{by_set[name]['rank_correlation']:.2f}" if name in by_set else "" for name in sets
+        )
         lines.append(
-            f"| `{name}` | {ranks} | {mean['rank']:.2f} | {mean['abs_rel']:.3f} | "
+            f"| `{name}` | {ranks} | {mean['rank_correlation']:.2f} | {mean['abs_rel']:.3f} | "
             f"{mean['delta1']:.2f} |"
         )
     return "\n".join(lines)
@@ -199,7 +224,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
-    parser.add_argument("--to", type=Path, default=Path("outputs/depth.json"))
+    parser.add_argument("--results", type=Path, default=Path("outputs/depth.json"), metavar="FILE")
     parser.add_argument("settings", nargs="*", metavar="depth.setting=value")
     args = parser.parse_intermixed_args()
     sets = [
@@ -209,8 +234,7 @@ def main() -> None:
     ]
     if not sets:
         parser.error(
-            f"LIFT_SHARED is {SHARED}, where no data is; choose a folder with data/{SPARSE[0]} "
-            "and the like"
+            f"LIFT_SHARED is {SHARED}, which has no data; choose a folder with data/{SPARSE[0]}"
         )
     names = (
         {" ".join(args.settings): args.settings}
@@ -221,35 +245,43 @@ def main() -> None:
         for name, (file, *more) in NETWORKS.items():
             if (SHARED / "weights" / file).exists():
                 names[name] = ["depth=onnx", f"depth.path={SHARED / 'weights' / file}", *more]
-    guesses: dict[str, Callable[[Picture], Tensor]] = {CONTROL: plane}
+    estimators: dict[str, Callable[[Picture], Tensor]] = {CONTROL: plane}
     for name, overrides in names.items():
         try:
-            guesses[name] = estimator(overrides)
+            estimators[name] = build_estimator(overrides)
         except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
             parser.error(f"{name}: {format_error(error)}")
     try:
         rows = [
-            row(name, guess, dataset)
-            for name, guess in track(guesses.items(), "depth", transient=True)
+            evaluate(name, estimate, dataset)
+            for name, estimate in track(estimators.items(), "depth", transient=True)
             for dataset in sets
         ]
-    # of an estimator that cannot do with these pictures, as `known` with the depth of another
-    except ValueError as error:
+    except ValueError as error:  # an estimator that cannot use these pictures, such as `known`
         parser.error(format_error(error))
-    args.to.parent.mkdir(parents=True, exist_ok=True)
-    write_table(table(rows), __doc__, args.to)
-    args.to.write_text(json.dumps({"rows": rows, "machine": machine_info("cpu")}, indent=1) + "\n")
+    args.results.parent.mkdir(parents=True, exist_ok=True)
+    write_table(table(rows), __doc__, args.results)
+    record = {"rows": rows, "machine": machine_info("cpu")}
+    args.results.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def write_table(table: str, doc: str, to: Path) -> None:
-    """Prints a table, and keeps it with its question as Markdown beside the file of its rows."""
+def write_table(table: str, description: str, results: Path) -> None:
+    """Print a table, and write it as Markdown beside the file of its rows.
+
+    Args:
+        table: The table.
+        description: Text before the table. Its first line is the title.
+        results: The JSON file.
+    """
     print(table)
-    to.with_suffix(".md").write_text(f"# {inspect.cleandoc(doc)}\n\n{table}\n", encoding="utf-8")
+    title, _, rest = inspect.cleandoc(description).partition("\n")
+    text = f"# {title.rstrip('.')}\n{rest}\n\n{table}\n"
+    results.with_suffix(".md").write_text(text, encoding="utf-8")
 
 
-def _standard_error(items) -> list:
+def _evenly_spaced(items) -> list:
     items = list(items)
-    return [items[round(k)] for k in np.linspace(0, len(items) - 1, min(VIEWS, len(items)))]
+    return [items[round(k)] for k in np.linspace(0, len(items) - 1, min(MAX_VIEWS, len(items)))]
 
 
 def _read(path: Path) -> Picture:

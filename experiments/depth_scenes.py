@@ -1,11 +1,10 @@
-"""Scenes made by chance, rendered with exact depth: what the built-in depth network learns from
-(train_depth.py).
+"""Random scenes with exact depth, on which the built-in depth network is trained (train_depth.py).
 
-A place (a room, a street, hills, plants seen closely, a table, figures, a heap) is a few dozen to a
-few thousand boxes, balls, cones and leaves with materials of their own. `Place.chance` makes one on
-the CPU from a seed; `render` casts rays at it, on a GPU with a kernel of its own (scenes_triton.py)
-and on a CPU with numba's, and shades them in torch. World: y is up, metres; cameras as in
-`lift.types`.
+A scene is a room, a street, hills, plants from close by, a table, figures or a heap. It has a few
+dozen to a few thousand boxes, balls, cones and leaves with materials. `RandomScene.random` builds
+one on the CPU from a seed. `render` casts rays, on a GPU with a kernel in Triton (scenes_triton.py)
+and on a CPU with numba, and shades them in torch. The world is in metres with y up. Cameras are as
+in `lift.types`.
 """
 
 import math
@@ -37,7 +36,9 @@ FAMILY, FIRST, SECOND, SCALE, ASPECT, ANGLE, BUMP, GLOSS, GLOW, PICTURE, SEED = 
 """Columns of a material."""
 COLUMNS = 15
 FAR = 1e4
-SKIN = 1e-3
+"""Distance of a ray that hits nothing."""
+SHADOW_OFFSET = 1e-3
+"""Distance from its surface at which a shadow ray starts, as a fraction of the depth."""
 
 Array = np.ndarray
 Vector = tuple[float, float, float] | Array
@@ -45,7 +46,9 @@ Vector = tuple[float, float, float] | Array
 
 @dataclass
 class RandomScene:
-    """Shapes: each a unit box, ball, cone (radius 1 at y = -1, `taper` at y = 1) or leaf (in z = 0,
+    """Shapes, camera and light of a scene.
+
+    Each shape is a unit box, ball, cone (radius 1 at y = -1, `taper` at y = 1) or leaf (in z = 0,
     y from 0 to 1) under an affine map.
     """
 
@@ -53,7 +56,7 @@ class RandomScene:
     kind: list[Array] = field(default_factory=list)
     center: list[Array] = field(default_factory=list)
     axes: list[Array] = field(default_factory=list)
-    """Columns are the shape's half axes, [n 3 3]."""
+    """Half axes of the shapes as columns, [n, 3, 3]."""
     taper: list[Array] = field(default_factory=list)
     material: list[Array] = field(default_factory=list)
     eye: Array = field(default_factory=lambda: np.zeros(3))
@@ -62,12 +65,20 @@ class RandomScene:
     fov: float = 55.0
     light: dict[str, Array] = field(default_factory=dict)
     pictures: int = 0
-    """How many photographs there are for materials."""
+    """Number of photographs for materials."""
 
     def add(
         self, kind: int, center: Array, axes: Array, material: Array, taper: Array | float = 1.0
     ) -> None:
-        """center: [n 3] or [3]; axes: [n 3 3] or [3 3]; material: [n column] or [column]."""
+        """Add shapes of one kind.
+
+        Args:
+            kind: BOX, BALL, CONE or LEAF.
+            center: Centres, [n, 3] or [3].
+            axes: Half axes as columns, [n, 3, 3] or [3, 3].
+            material: Materials, [n, column] or [column].
+            taper: Radius of a cone at y = 1, or shape of a leaf.
+        """
         center = np.atleast_2d(np.asarray(center, float))
         n = len(center)
         self.kind.append(np.full(n, kind))
@@ -116,8 +127,16 @@ class RandomScene:
         material: Array,
         outline: Array | float = 1.0,
     ) -> None:
-        """Many at once: from `foot` [n 3] in the direction `along` [n 3], facing `normal`. outline:
-        1 pointed at both ends, 0 round, 3 broad below.
+        """Add leaves.
+
+        Args:
+            foot: Lower ends, [n, 3].
+            along: Directions, [n, 3].
+            normal: Normals, [n, 3].
+            length: Lengths.
+            width: Widths.
+            material: Materials.
+            outline: 0 round, 1 pointed at both ends, 3 broad below.
         """
         along = along / np.linalg.norm(along, axis=1, keepdims=True).clip(1e-9)
         side = np.cross(along, normal + 1e-3)
@@ -138,16 +157,24 @@ class RandomScene:
         self.add(LEAF, foot, axes, material, outline)
 
     @classmethod
-    def chance(cls, seed: int, pictures: int, name: str | None = None) -> "RandomScene":
-        """A place of any kind, or of the one named."""
+    def random(cls, seed: int, pictures: int, name: str | None = None) -> "RandomScene":
+        """Build a random scene.
+
+        Args:
+            seed: Random seed.
+            pictures: Number of photographs for materials.
+            name: Kind of the scene, a key of SCENE_KINDS. Default: any.
+        """
         scene = cls(np.random.default_rng(seed), pictures=pictures)
-        names = list(PLACES)
-        weights = np.array([PLACES[n][1] for n in names], float)
-        PLACES[name or names[scene.rng.choice(len(names), p=weights / weights.sum())]][0](scene)
+        names = list(SCENE_KINDS)
+        weights = np.array([SCENE_KINDS[n][1] for n in names], float)
+        SCENE_KINDS[name or names[scene.rng.choice(len(names), p=weights / weights.sum())]][0](
+            scene
+        )
         return scene
 
-    def packed(self) -> dict[str, Array]:
-        """Seen from the camera, sorted by kind, as float32."""
+    def pack(self) -> dict[str, Array]:
+        """Return shapes and light as arrays in the camera's frame, sorted by kind."""
         kind, center, axes = (
             np.concatenate(self.kind),
             np.concatenate(self.center),
@@ -205,7 +232,7 @@ class RandomScene:
         r = self.rng
         return _rgb(r.uniform(*hue) % 1.0, r.uniform(*vivid), r.uniform(*light))
 
-    def stuff(
+    def make_material(
         self,
         family: int | None = None,
         base_color: Array | None = None,
@@ -213,7 +240,7 @@ class RandomScene:
         scale: float | None = None,
         **more: float,
     ) -> Array:
-        """A material: what is not said is left to chance."""
+        """Make a material. Properties that are not given are random."""
         r = self.rng
         if family is None:
             family = r.choice(
@@ -247,14 +274,14 @@ class RandomScene:
         return out
 
     def greens(self, n: int, family: int = VEINS) -> Array:
-        """Materials of n leaves that belong together."""
+        """Make similar materials for n leaves."""
         r = self.rng
         hue, vivid, light = (
             r.choice([r.uniform(0.2, 0.38), r.uniform(0.05, 0.2)], p=[0.85, 0.15]),
             r.uniform(0.35, 0.85),
             r.uniform(0.1, 0.5),
         )
-        out = np.tile(self.stuff(family, scale=1.0), (n, 1))
+        out = np.tile(self.make_material(family, scale=1.0), (n, 1))
         for k in range(n):
             base_color = _rgb(
                 (hue + r.normal(0, 0.02)) % 1,
@@ -270,7 +297,8 @@ class RandomScene:
 
     # Light
 
-    def sky(self) -> None:
+    def set_sky(self) -> None:
+        """Set a random sky with sun and clouds."""
         r = self.rng
         high = np.deg2rad(r.uniform(8, 75))
         turn = r.uniform(0, 2 * math.pi)
@@ -297,10 +325,10 @@ class RandomScene:
             "clouds": np.array([r.choice([0, 1]) * r.uniform(0.3, 1), r.integers(4096)]),
         }
 
-    def lamp(self, at: Vector) -> None:
-        """A light inside; what little comes from around is nearly white."""
+    def set_lamp(self, at: Vector) -> None:
+        """Set a lamp inside, with a little nearly white ambient light."""
         r = self.rng
-        self.sky()
+        self.set_sky()
         warm = _rgb(r.uniform(0.05, 0.14), r.uniform(0, 0.45), 1.0)
         squared_distance = np.linalg.norm(np.asarray(at) - self.aim) ** 2 + 1
         self.light |= {
@@ -318,7 +346,7 @@ def _rgb(hue: float, vivid: float, light: float) -> Array:
 
 
 def _turn(yaw: float, tilt: float = 0.0) -> Array:
-    """About the vertical, after a tilt about the shape's own z."""
+    """Return a rotation about the vertical axis, after a tilt about the shape's z axis."""
     c, s, a, b = math.cos(yaw), math.sin(yaw), math.cos(tilt), math.sin(tilt)
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]) @ np.array(
         [[a, -b, 0], [b, a, 0], [0, 0, 1]]
@@ -333,19 +361,19 @@ def _perpendicular(along: Array) -> Array:
 
 
 def _random_direction(rng: np.random.Generator, n: int, up: float = 0.0) -> Array:
-    """Directions in all ways, pulled upwards."""
+    """Draw random directions with an upward bias."""
     out = rng.normal(size=(n, 3)) + (0, up, 0)
     return out / np.linalg.norm(out, axis=1, keepdims=True).clip(1e-9)
 
 
-# Things that stand at a spot on the ground, about as tall as asked for
+# Objects at a position on the ground, with a height of about `tall`
 
 
 def _plant(p: RandomScene, at: Vector, tall: float) -> None:
-    """A pot or the ground, stems, leaves on them."""
+    """Add a plant with stems and leaves, sometimes in a pot."""
     r, at = p.rng, np.asarray(at, float)
     if r.random() < 0.5:
-        p.cone(at, at + (0, 0.3 * tall, 0), 0.12 * tall, 0.17 * tall, p.stuff())
+        p.cone(at, at + (0, 0.3 * tall, 0), 0.12 * tall, 0.17 * tall, p.make_material())
         at, tall = at + (0, 0.28 * tall, 0), 0.8 * tall
     _sprig(p, at, tall, int(r.integers(4, 12)), r.uniform(0.1, 0.35) * tall)
 
@@ -359,12 +387,12 @@ def _sprig(
     up: float = 1.2,
     feathered: bool | None = None,
 ) -> None:
-    """Stems that bend outwards, with leaves along them: bushes, house plants, ferns."""
+    """Add stems that bend outwards, with leaves along them: bushes, house plants, ferns."""
     r = p.rng
     feathered = bool(r.random() < 0.4) if feathered is None else feathered
     shape, slender, bend = r.choice([0.0, 1.0, 1.0, 3.0]), r.uniform(0.15, 0.7), r.uniform(0.1, 1.2)
     foot, along, normal, length, width = [], [], [], [], []
-    bark = p.stuff(PLAIN, _rgb(r.uniform(0.08, 0.3), 0.5, r.uniform(0.1, 0.4)))
+    bark = p.make_material(PLAIN, _rgb(r.uniform(0.08, 0.3), 0.5, r.uniform(0.1, 0.4)))
     for _ in range(stems):
         out = _random_direction(r, 1, up)[0]
         number = int(r.integers(10, 28)) if feathered else int(r.integers(2, 9))
@@ -395,14 +423,19 @@ def _sprig(
 
 
 def _palm(p: RandomScene, at: Array, tall: float) -> None:
-    """A crown of feathered fronds on a short trunk, as of cycads, tree ferns and palms: they rise,
-    arch outwards all around and hang down. Those that come towards the eye are before the trunk,
-    and hide those that go away from it.
+    """Add a crown of feathered fronds on a short trunk, as of cycads, tree ferns and palms.
+
+    The fronds rise, arch outwards on all sides and hang down. Those towards the camera hide those
+    behind the trunk.
     """
     r = p.rng
     trunk = tall * r.choice([0.03, r.uniform(0.1, 0.4)])
     p.cone(
-        at, at + (0, trunk, 0), 0.07 * tall, 0.06 * tall, p.stuff(WOOD, scale=0.05 * tall, bump=1.0)
+        at,
+        at + (0, trunk, 0),
+        0.07 * tall,
+        0.06 * tall,
+        p.make_material(WOOD, scale=0.05 * tall, bump=1.0),
     )
     crown, fronds, number = (
         at + (0, trunk, 0),
@@ -414,7 +447,7 @@ def _palm(p: RandomScene, at: Array, tall: float) -> None:
     foot, along, normal, length = [], [], [], []
     for k, turn in enumerate(
         np.arange(fronds) * 2.4 + r.normal(0, 0.2, fronds)
-    ):  # by the golden angle, the old ones lowest
+    ):  # at the golden angle, old fronds are lowest
         rise = np.interp(
             k / fronds, (0, 1), (r.uniform(-0.2, 0.6), r.uniform(1.2, 1.55))
         ) + r.normal(0, 0.12)
@@ -426,7 +459,7 @@ def _palm(p: RandomScene, at: Array, tall: float) -> None:
         path = crown + np.concatenate([np.zeros((1, 3)), np.cumsum(step, axis=0)]) * leaf_length / (
             number - 1
         )
-        stem = p.stuff(PLAIN, _rgb(r.uniform(0.12, 0.3), 0.5, r.uniform(0.15, 0.4)))
+        stem = p.make_material(PLAIN, _rgb(r.uniform(0.12, 0.3), 0.5, r.uniform(0.15, 0.4)))
         for a, b in zip(
             path[: -number // 3 : number // 3], path[number // 3 :: number // 3], strict=False
         ):
@@ -456,7 +489,7 @@ def _palm(p: RandomScene, at: Array, tall: float) -> None:
 
 
 def _flower(p: RandomScene, at: Array, toward: Array, size: float, petals: Array) -> None:
-    """A blossom that faces `toward`."""
+    """Add a blossom that faces `toward`."""
     r = p.rng
     toward = toward / np.linalg.norm(toward)
     side = _perpendicular(toward)
@@ -478,13 +511,16 @@ def _flower(p: RandomScene, at: Array, toward: Array, size: float, petals: Array
     p.ball(
         at + 0.08 * size * toward,
         0.2 * size,
-        p.stuff(PLAIN, p.color((0.3, 0.9), (0.4, 1.0), (0.05, 0.18)), bump=1.0),
+        p.make_material(PLAIN, p.color((0.3, 0.9), (0.4, 1.0), (0.05, 0.18)), bump=1.0),
     )
 
 
 def _tree(p: RandomScene, at: Vector, tall: float) -> None:
+    """Add a tree."""
     r, at = p.rng, np.asarray(at, float)
-    bark = p.stuff(WOOD, _rgb(r.uniform(0.04, 0.11), 0.4, r.uniform(0.1, 0.4)), scale=0.1 * tall)
+    bark = p.make_material(
+        WOOD, _rgb(r.uniform(0.04, 0.11), 0.4, r.uniform(0.1, 0.4)), scale=0.1 * tall
+    )
     trunk = at + (r.normal(0, 0.03 * tall), tall * r.uniform(0.3, 0.55), r.normal(0, 0.03 * tall))
     p.cone(at - (0, 0.1, 0), trunk, 0.035 * tall, 0.022 * tall, bark)
     if r.random() < 0.25:  # a conifer
@@ -533,13 +569,13 @@ def _tree(p: RandomScene, at: Vector, tall: float) -> None:
 
 
 def _table(p: RandomScene, at: Vector, tall: float) -> tuple[Array, float]:
-    """The middle of its top and half its width."""
+    """Add a table. Return the centre of its top and half of its depth."""
     r, at = p.rng, np.asarray(at, float)
     wide, deep, yaw, material = (
         tall * r.uniform(0.8, 2.2),
         tall * r.uniform(0.7, 1.3),
         r.uniform(-0.5, 0.5),
-        p.stuff(),
+        p.make_material(),
     )
     p.box(at + (0, tall, 0), (wide, 0.05 * tall, deep), material, yaw)
     turn = _turn(yaw)
@@ -555,14 +591,14 @@ def _table(p: RandomScene, at: Vector, tall: float) -> tuple[Array, float]:
 
 
 def _chair(p: RandomScene, at: Vector, tall: float) -> None:
-    r, at, yaw, material = p.rng, np.asarray(at, float), p.rng.uniform(0, 6.3), p.stuff()
+    r, at, yaw, material = p.rng, np.asarray(at, float), p.rng.uniform(0, 6.3), p.make_material()
     turn, seat, wide = _turn(yaw), 0.5 * tall, 0.45 * tall
     soft = r.random() < 0.35
     p.box(at + (0, seat, 0), (wide, tall * (0.2 if soft else 0.05), wide), material, yaw)
     p.box(
         at + turn @ (0, 0.75 * tall, -0.48 * wide),
         (wide, 0.5 * tall, tall * (0.15 if soft else 0.04)),
-        p.stuff() if r.random() < 0.3 else material,
+        p.make_material() if r.random() < 0.3 else material,
         yaw,
     )
     for a in (-1, 1):
@@ -583,7 +619,7 @@ def _chair(p: RandomScene, at: Vector, tall: float) -> None:
 
 
 def _shelf(p: RandomScene, at: Vector, tall: float, yaw: float = 0.0) -> None:
-    r, at, material = p.rng, np.asarray(at, float), p.stuff()
+    r, at, material = p.rng, np.asarray(at, float), p.make_material()
     wide, deep, rows, turn = (
         tall * r.uniform(0.35, 0.9),
         tall * 0.16,
@@ -602,15 +638,15 @@ def _shelf(p: RandomScene, at: Vector, tall: float, yaw: float = 0.0) -> None:
                 p.box(
                     at + turn @ (x, tall * k / rows + high / 2, 0),
                     (thick, high, deep * r.uniform(0.4, 0.9)),
-                    p.stuff(PLAIN),
+                    p.make_material(PLAIN),
                     yaw,
                 )
             x += thick * r.choice([1.02, 1.02, 2.0])
 
 
 def _vessel(p: RandomScene, at: Vector, tall: float) -> None:
-    """A bottle, a cup, a vase, a bowl: cones upon cones."""
-    r, at, material = p.rng, np.asarray(at, float), p.stuff(gloss=p.rng.uniform(0, 1))
+    """Add a bottle, cup, vase or bowl made of cones."""
+    r, at, material = p.rng, np.asarray(at, float), p.make_material(gloss=p.rng.uniform(0, 1))
     radius, low = [tall * r.uniform(0.1, 0.35)], 0.0
     for fraction in np.diff(np.sort(np.concatenate([[0, 1], r.random(int(r.integers(1, 4)))]))):
         radius.append(
@@ -629,7 +665,7 @@ def _vessel(p: RandomScene, at: Vector, tall: float) -> None:
 def _fruit(p: RandomScene, at: Vector, tall: float) -> None:
     r, material = (
         p.rng,
-        p.stuff(
+        p.make_material(
             PLAIN, p.color((0.2, 0.9), (0.4, 0.95)), gloss=p.rng.uniform(0, 0.8), scale=0.3 * tall
         ),
     )
@@ -643,12 +679,12 @@ def _fruit(p: RandomScene, at: Vector, tall: float) -> None:
                 spot + (r.normal(0, 0.2) * radius, 1.4 * radius, 0),
                 0.06 * radius,
                 0.04 * radius,
-                p.stuff(PLAIN),
+                p.make_material(PLAIN),
             )
 
 
 def _pile(p: RandomScene, at: Vector, tall: float) -> None:
-    """Books, boxes, bricks."""
+    """Add a pile of books, boxes or bricks."""
     r, low = p.rng, 0.0
     wide = tall * r.uniform(0.6, 1.6)
     for _ in range(int(r.integers(1, 7))):
@@ -656,20 +692,22 @@ def _pile(p: RandomScene, at: Vector, tall: float) -> None:
         p.box(
             np.asarray(at) + (r.normal(0, 0.03 * wide), low + high / 2, r.normal(0, 0.03 * wide)),
             (wide * r.uniform(0.6, 1.1), high, wide * r.uniform(0.4, 1.0)),
-            p.stuff(),
+            p.make_material(),
             r.uniform(-0.6, 0.6),
         )
         low += high
 
 
 def _figure(p: RandomScene, at: Vector, tall: float) -> None:
-    """A person, a statue or an animal, of balls and cones."""
+    """Add a person, statue or animal made of balls and cones."""
     r, at, yaw = p.rng, np.asarray(at, float), p.rng.normal(0, 1.2) + math.pi
     turn, skin, cloth, legs = (
         _turn(yaw),
-        p.stuff(PLAIN, _rgb(r.uniform(0.02, 0.12), r.uniform(0.2, 0.6), r.uniform(0.15, 0.85))),
-        p.stuff(),
-        p.stuff(),
+        p.make_material(
+            PLAIN, _rgb(r.uniform(0.02, 0.12), r.uniform(0.2, 0.6), r.uniform(0.15, 0.85))
+        ),
+        p.make_material(),
+        p.make_material(),
     )
     if r.random() < 0.3:
         cloth = legs = skin
@@ -717,7 +755,7 @@ def _figure(p: RandomScene, at: Vector, tall: float) -> None:
         p.ball(
             at + turn @ (0, 0.955 * tall, -0.02 * tall),
             tall * np.array([0.078, 0.07, 0.085]) * r.uniform(0.9, 1.5),
-            p.stuff(PLAIN, p.color((0.03, 0.6), (0.0, 0.6)), bump=1.0),
+            p.make_material(PLAIN, p.color((0.03, 0.6), (0.0, 0.6)), bump=1.0),
             yaw,
         )
     if r.random() < 0.3:
@@ -747,8 +785,8 @@ def _car(p: RandomScene, at: Vector, tall: float) -> None:
     at, yaw = np.asarray(at, float), p.rng.choice([0.0, math.pi / 2]) + p.rng.normal(0, 0.1)
     turn, paint, glass = (
         _turn(yaw),
-        p.stuff(PLAIN, p.color((0.05, 0.9), (0, 0.8)), gloss=1.0),
-        p.stuff(PLAIN, np.full(3, 0.06), gloss=1.0),
+        p.make_material(PLAIN, p.color((0.05, 0.9), (0, 0.8)), gloss=1.0),
+        p.make_material(PLAIN, np.full(3, 0.06), gloss=1.0),
     )
     p.box(at + (0, 0.4 * tall, 0), (1.15 * tall, 0.45 * tall, 2.9 * tall), paint, yaw)
     p.box(at + (0, 0.8 * tall, 0), (1.0 * tall, 0.38 * tall, 1.5 * tall), glass, yaw)
@@ -761,19 +799,19 @@ def _car(p: RandomScene, at: Vector, tall: float) -> None:
                 hub + turn @ (a * 0.1 * tall, 0, 0),
                 0.22 * tall,
                 0.22 * tall,
-                p.stuff(PLAIN, np.full(3, 0.03)),
+                p.make_material(PLAIN, np.full(3, 0.03)),
             )
 
 
 def _heap(p: RandomScene, at: Vector, tall: float) -> None:
-    """A thing of no kind: shapes that stick together."""
-    r, at, material = p.rng, np.asarray(at, float), p.stuff()
+    """Add an object of random shapes."""
+    r, at, material = p.rng, np.asarray(at, float), p.make_material()
     for _ in range(int(r.integers(2, 9))):
         spot, size = (
             at + (r.normal(0, 0.25) * tall, r.uniform(0.1, 0.8) * tall, r.normal(0, 0.25) * tall),
             tall * r.uniform(0.08, 0.4, 3),
         )
-        item_material = material if r.random() < 0.6 else p.stuff()
+        item_material = material if r.random() < 0.6 else p.make_material()
         choice = r.integers(3)
         if choice == 0:
             p.box(spot, 1.6 * size, item_material, r.uniform(0, 6), r.normal(0, 0.5))
@@ -800,7 +838,7 @@ def _litter(
     tall: tuple[float, float],
     builders: tuple[Callable, ...] = SMALL,
 ) -> None:
-    """Things set down around `middle`, each where there is room."""
+    """Add objects around `center`, each where there is room."""
     r, occupied = p.rng, []
     for _ in range(number):
         size = np.exp(r.uniform(*np.log(tall)))
@@ -815,19 +853,21 @@ def _litter(
 def _wall(
     p: RandomScene, distance: float, wide: float, high: float, material: Array, yaw: float = 0.0
 ) -> None:
-    """Across the view, `distance` ahead, turned a little."""
+    """Add a wall across the view at some distance, rotated a little."""
     p.box(_turn(yaw) @ (0, high / 2, distance), (wide, high, 0.1), material, yaw)
 
 
-# Places
+# Scenes
 
 
 def _room(p: RandomScene) -> None:
     r = p.rng
     wide, deep, high = r.uniform(2.5, 8), r.uniform(3, 12), r.uniform(2.2, 3.6)
-    floor = p.stuff(r.choice([WOOD, BRICKS, CHECKS, PLAIN, PHOTO]), scale=r.uniform(0.1, 0.5))
+    floor = p.make_material(
+        r.choice([WOOD, BRICKS, CHECKS, PLAIN, PHOTO]), scale=r.uniform(0.1, 0.5)
+    )
     walls = [
-        p.stuff(
+        p.make_material(
             r.choice([PLAIN, PLAIN, PLAIN, STRIPES, BRICKS, PHOTO]),
             p.color((0.25, 0.95), (0, 0.4)),
             scale=r.uniform(0.15, 1),
@@ -835,7 +875,11 @@ def _room(p: RandomScene) -> None:
         for _ in range(2)
     ]
     p.box((0, -0.05, 0), (wide, 0.1, deep), floor)
-    p.box((0, high + 0.05, 0), (wide, 0.1, deep), p.stuff(PLAIN, p.color((0.6, 0.95), (0, 0.1))))
+    p.box(
+        (0, high + 0.05, 0),
+        (wide, 0.1, deep),
+        p.make_material(PLAIN, p.color((0.6, 0.95), (0, 0.1))),
+    )
     for sign in (-1, 1):
         p.box((sign * (wide / 2 + 0.05), high / 2, 0), (0.1, high, deep), walls[0])
         p.box(
@@ -843,7 +887,7 @@ def _room(p: RandomScene) -> None:
             (wide, high, 0.1),
             walls[1] if r.random() < 0.5 else walls[0],
         )
-        p.box((sign * (wide / 2 - 0.02), 0.06, 0), (0.04, 0.12, deep), p.stuff(PLAIN))
+        p.box((sign * (wide / 2 - 0.02), 0.06, 0), (0.04, 0.12, deep), p.make_material(PLAIN))
     for _ in range(int(r.integers(0, 7))):  # windows, doors and pictures
         size, glow = (
             (r.uniform(0.4, 1.6), r.uniform(0.4, 1.4)),
@@ -852,7 +896,9 @@ def _room(p: RandomScene) -> None:
         side, along, up = r.integers(4), r.uniform(-0.4, 0.4), r.uniform(0.9, high - 0.6)
         if r.random() < 0.3:
             size, up, glow = (0.9, 2.0), 1.0, 0.0
-        hung = p.stuff(PHOTO if r.random() < 0.7 else None, scale=max(size) * 0.8, glow=glow)
+        hung = p.make_material(
+            PHOTO if r.random() < 0.7 else None, scale=max(size) * 0.8, glow=glow
+        )
         spot = (
             (along * wide, up, (1 - 2 * (side % 2)) * (deep / 2 - 0.01))
             if side < 2
@@ -864,7 +910,7 @@ def _room(p: RandomScene) -> None:
             np.array(extent) * (1.08, 1.08, 1.0)
             if side < 2
             else np.array(extent) * (1.0, 1.08, 1.08),
-            p.stuff(PLAIN),
+            p.make_material(PLAIN),
         )
         p.box(
             spot,
@@ -875,7 +921,7 @@ def _room(p: RandomScene) -> None:
         p.box(
             (r.normal(0, 0.3), 0.01, r.normal(0, 0.5)),
             (wide * 0.5, 0.02, deep * 0.35),
-            p.stuff(scale=0.3),
+            p.make_material(scale=0.3),
             r.normal(0, 0.2),
         )
     for _ in range(int(r.integers(1, 4))):
@@ -914,40 +960,46 @@ def _room(p: RandomScene) -> None:
     if r.random() < 0.2:
         p.aim = p.eye + (_random_direction(r, 1) * (1, 0.4, 1))[0]
     p.fov = r.uniform(45, 80)
-    p.lamp((r.uniform(-0.4, 0.4) * wide, high - 0.2, r.uniform(-0.4, 0.4) * deep))
+    p.set_lamp((r.uniform(-0.4, 0.4) * wide, high - 0.2, r.uniform(-0.4, 0.4) * deep))
 
 
 def _cupboard(p: RandomScene, at: Vector) -> None:
-    r, at, body = p.rng, np.asarray(at, float), p.stuff()
+    r, at, body = p.rng, np.asarray(at, float), p.make_material()
     wide, high, deep = r.uniform(0.6, 2.5), r.uniform(0.8, 2.2), r.uniform(0.4, 0.7)
     p.box(at + (0, high / 2, 0), (deep, high, wide), body)
     rows, columns = int(r.integers(1, 5)), int(r.integers(1, 5))
-    front = p.stuff(base_color=body[FIRST : FIRST + 3] * r.uniform(0.7, 1.3))
+    front = p.make_material(base_color=body[FIRST : FIRST + 3] * r.uniform(0.7, 1.3))
     for i in range(rows):
         for j in range(columns):
             spot = at + (0, high * (i + 0.5) / rows, wide * ((j + 0.5) / columns - 0.5))
             p.box(spot, (deep + 0.03, 0.92 * high / rows, 0.94 * wide / columns), front)
-            p.box(spot, (deep + 0.08, 0.02, 0.1), p.stuff(PLAIN, gloss=1.0))
+            p.box(spot, (deep + 0.08, 0.02, 0.1), p.make_material(PLAIN, gloss=1.0))
     _litter(p, at + (0, high, 0), 0.2, int(r.integers(0, 3)), (0.1, 0.4))
 
 
 def _street(p: RandomScene) -> None:
     r = p.rng
     half = r.uniform(3, 9)
-    p.box((0, -0.5, 0), (2000, 1, 2000), p.stuff(PLAIN, p.color((0.15, 0.5), (0, 0.2)), scale=2.0))
+    p.box(
+        (0, -0.5, 0),
+        (2000, 1, 2000),
+        p.make_material(PLAIN, p.color((0.15, 0.5), (0, 0.2)), scale=2.0),
+    )
     p.box(
         (0, -0.45, 100),
         (half * 1.3, 1, 400),
-        p.stuff(r.choice([PLAIN, BRICKS, MARBLE]), p.color((0.08, 0.35), (0, 0.1)), scale=0.4),
+        p.make_material(
+            r.choice([PLAIN, BRICKS, MARBLE]), p.color((0.08, 0.35), (0, 0.1)), scale=0.4
+        ),
     )
     for sign in (-1, 1):
         if r.random() < 0.15:
             continue
-        z, style = -20.0, p.stuff(FACADE, scale=r.uniform(2, 4))
+        z, style = -20.0, p.make_material(FACADE, scale=r.uniform(2, 4))
         while z < 140:
             wide, high, deep = r.uniform(6, 22), r.uniform(5, 26), r.uniform(6, 15)
             if r.random() < 0.7:
-                style = p.stuff(
+                style = p.make_material(
                     r.choice([FACADE, FACADE, BRICKS, PLAIN]),
                     p.color((0.15, 0.9), (0, 0.5)),
                     p.color((0.02, 0.4), (0, 0.3)),
@@ -960,7 +1012,7 @@ def _street(p: RandomScene) -> None:
                     BOX,
                     (x, high, z + wide / 2),
                     _turn(0, math.pi / 4) * (np.array([deep * 0.36, deep * 0.36, wide * 0.51])),
-                    p.stuff(BRICKS, p.color((0.1, 0.5), (0.2, 0.7), (0, 0.1))),
+                    p.make_material(BRICKS, p.color((0.1, 0.5), (0.2, 0.7), (0, 0.1))),
                 )
             for _ in range(int(r.integers(0, 4))):
                 p.box(
@@ -970,7 +1022,7 @@ def _street(p: RandomScene) -> None:
                         z + r.uniform(0.1, 0.9) * wide,
                     ),
                     (r.uniform(0.2, 1.6), r.uniform(0.2, 2), r.uniform(0.5, 3)),
-                    p.stuff(),
+                    p.make_material(),
                 )
             z += wide * r.choice([1.0, 1.0, 1.3])
     for _ in range(int(r.integers(2, 14))):
@@ -987,9 +1039,9 @@ def _street(p: RandomScene) -> None:
                 (side * (half + 0.3), post, z),
                 0.08,
                 0.05,
-                p.stuff(PLAIN),
+                p.make_material(PLAIN),
             )
-            p.box((side * (half + 0.3), post, z), r.uniform(0.2, 0.9, 3), p.stuff())
+            p.box((side * (half + 0.3), post, z), r.uniform(0.2, 0.9, 3), p.make_material())
         elif choice == 3:
             _figure(p, (side * r.uniform(0, half + 1), 0, z), r.uniform(1.5, 1.9))
         else:
@@ -1000,23 +1052,23 @@ def _street(p: RandomScene) -> None:
             r.uniform(25, 120),
             80,
             r.uniform(6, 30),
-            p.stuff(FACADE, scale=r.uniform(2, 4)),
+            p.make_material(FACADE, scale=r.uniform(2, 4)),
             r.normal(0, 0.2),
         )
     p.eye = np.array([r.uniform(-0.6, 0.6) * half, np.exp(r.uniform(np.log(1.2), np.log(6))), 0])
     p.aim = p.eye + (r.normal(0, 0.35), r.normal(-0.03, 0.12), 1)
     p.fov = r.uniform(40, 75)
-    p.sky()
+    p.set_sky()
 
 
 def _square(p: RandomScene) -> None:
-    """A building across a lawn or a square: a castle, a church, a house."""
+    """Build a building across a lawn or a square: a castle, church or house."""
     r = p.rng
     distance, wide = r.uniform(12, 50), r.uniform(8, 40)
     p.box(
         (0, -0.5, 0),
         (2000, 1, 2000),
-        p.stuff(
+        p.make_material(
             r.choice([PLAIN, BRICKS, CHECKS]),
             p.color((0.1, 0.6), (0, 0.5), (0.1, 0.35)),
             scale=r.uniform(0.3, 2),
@@ -1026,14 +1078,16 @@ def _square(p: RandomScene) -> None:
         p.box(
             (r.normal(0, 3), -0.48, distance / 2),
             (r.uniform(2, 8), 1, distance),
-            p.stuff(PLAIN, p.color((0.4, 0.8), (0, 0.3))),
+            p.make_material(PLAIN, p.color((0.4, 0.8), (0, 0.3))),
             r.normal(0, 0.2),
         )
     yaw, style = (
         r.normal(0, 0.35),
-        p.stuff(FACADE, p.color((0.4, 0.9), (0, 0.4)), p.color((0.03, 0.3)), scale=r.uniform(2, 4)),
+        p.make_material(
+            FACADE, p.color((0.4, 0.9), (0, 0.4)), p.color((0.03, 0.3)), scale=r.uniform(2, 4)
+        ),
     )
-    roof, turn = p.stuff(BRICKS, p.color((0.08, 0.5), (0.1, 0.7)), scale=0.4), _turn(yaw)
+    roof, turn = p.make_material(BRICKS, p.color((0.08, 0.5), (0.1, 0.7)), scale=0.4), _turn(yaw)
     for part in range(int(r.integers(1, 6))):
         size = np.array([wide * r.uniform(0.2, 0.8), r.uniform(5, 18), r.uniform(6, 14)])
         spot = np.array([0, 0, distance]) + turn @ (
@@ -1063,7 +1117,7 @@ def _square(p: RandomScene) -> None:
         np.array([r.normal(0, 3), r.uniform(1, 7), distance]),
     )
     p.fov = r.uniform(40, 75)
-    p.sky()
+    p.set_sky()
 
 
 def _hills(p: RandomScene) -> None:
@@ -1071,7 +1125,7 @@ def _hills(p: RandomScene) -> None:
     grass = (
         p.greens(1, PLAIN)[0]
         if r.random() < 0.7
-        else p.stuff(PLAIN, p.color((0.2, 0.9), (0, 0.4), (0.05, 0.15)))
+        else p.make_material(PLAIN, p.color((0.2, 0.9), (0, 0.4), (0.05, 0.15)))
     )
     grass[SCALE], grass[BUMP] = r.uniform(0.3, 3), r.uniform(0.3, 1.5)
     p.box((0, -0.5, 0), (8000, 1, 8000), grass)
@@ -1081,7 +1135,7 @@ def _hills(p: RandomScene) -> None:
         hill_material = (
             grass.copy()
             if r.random() < 0.5
-            else p.stuff(r.choice([PLAIN, MARBLE]), p.color((0.1, 0.6), (0, 0.4)), bump=1.5)
+            else p.make_material(r.choice([PLAIN, MARBLE]), p.color((0.1, 0.6), (0, 0.4)), bump=1.5)
         )
         hill_material[SCALE] = wide * r.uniform(0.02, 0.2)
         p.ball(
@@ -1094,7 +1148,7 @@ def _hills(p: RandomScene) -> None:
         p.box(
             (r.normal(0, 10), -0.47, 60),
             (r.uniform(2, 60), 1, r.uniform(20, 110)),
-            p.stuff(PLAIN, p.color((0.1, 0.7), (0, 0.5), (0.5, 0.65)), gloss=1.0),
+            p.make_material(PLAIN, p.color((0.1, 0.7), (0, 0.5), (0.5, 0.65)), gloss=1.0),
             r.normal(0, 0.5),
         )
     for _ in range(int(r.integers(0, 16))):
@@ -1123,16 +1177,16 @@ def _hills(p: RandomScene) -> None:
                 foot[k] + (0, tall, 0),
                 _random_direction(r, 1, 1.0)[0],
                 0.15 * tall,
-                p.stuff(VEINS, p.color((0.4, 1), (0.3, 1)), scale=1.0),
+                p.make_material(VEINS, p.color((0.4, 1), (0.3, 1)), scale=1.0),
             )
     p.eye = np.array([0, np.exp(r.uniform(np.log(0.3), np.log(12))), 0.0])
     p.aim = p.eye + (r.normal(0, 0.2), r.normal(-0.05, 0.15), 1)
     p.fov = r.uniform(35, 75)
-    p.sky()
+    p.set_sky()
 
 
 def _rock(p: RandomScene, at: Vector, tall: float) -> None:
-    r, rock_material = p.rng, p.stuff(PLAIN, p.color((0.15, 0.7), (0, 0.25)), bump=1.5)
+    r, rock_material = p.rng, p.make_material(PLAIN, p.color((0.15, 0.7), (0, 0.25)), bump=1.5)
     for _ in range(int(r.integers(1, 5))):
         p.ball(
             np.asarray(at) + (r.normal(0, 0.4) * tall, 0.1 * tall, r.normal(0, 0.4) * tall),
@@ -1163,8 +1217,9 @@ def _bush(p: RandomScene, at: Vector, tall: float) -> None:
 
 
 def _garden(p: RandomScene) -> None:
-    """Leaves, ferns and flowers seen closely, before more of them, a wall or the open; some from
-    above.
+    """Build leaves, ferns and flowers from close by, sometimes from above.
+
+    Behind them are more plants, a wall or an open landscape.
     """
     r = p.rng
     distance = np.exp(r.uniform(np.log(0.25), np.log(1.5)))
@@ -1172,7 +1227,7 @@ def _garden(p: RandomScene) -> None:
     p.box(
         (0, -0.05, 0),
         (60, 0.1, 60),
-        p.stuff(
+        p.make_material(
             PLAIN, p.color((0.05, 0.5), (0, 0.6), (0.05, 0.35)), scale=0.1 * distance, bump=1.5
         ),
     )
@@ -1205,7 +1260,9 @@ def _garden(p: RandomScene) -> None:
             p.greens(1, PLAIN)[0] * np.where(np.arange(COLUMNS) < SCALE, 0.5, 1),
         )
     elif choice < 0.7:
-        _wall(p, behind, 8 * behind, 5 * behind, p.stuff(scale=0.4 * behind), r.normal(0, 0.3))
+        _wall(
+            p, behind, 8 * behind, 5 * behind, p.make_material(scale=0.4 * behind), r.normal(0, 0.3)
+        )
         for _ in range(int(r.integers(0, 5))):
             p.box(
                 (
@@ -1214,7 +1271,7 @@ def _garden(p: RandomScene) -> None:
                     behind * r.uniform(0.7, 0.95),
                 ),
                 behind * r.uniform(0.05, 0.6, 3),
-                p.stuff(),
+                p.make_material(),
                 r.normal(0, 0.3),
             )
     else:
@@ -1241,7 +1298,7 @@ def _garden(p: RandomScene) -> None:
                 r.uniform(0.3, 1.5),
             )
     else:
-        petals = p.stuff(VEINS, p.color((0.35, 1.0), (0.1, 1.0)), scale=1.0)
+        petals = p.make_material(VEINS, p.color((0.35, 1.0), (0.1, 1.0)), scale=1.0)
         stem = p.greens(1, PLAIN)[0]
         for k in range(int(r.integers(1, 9))):
             spot = center + (k > 0) * np.array(
@@ -1294,15 +1351,16 @@ def _garden(p: RandomScene) -> None:
     )
     p.eye[1] = max(p.eye[1], 0.03)
     p.fov = r.uniform(28, 65)
-    p.sky() if choice > 0.5 or r.random() < 0.6 else p.lamp(
+    p.set_sky() if choice > 0.5 or r.random() < 0.6 else p.set_lamp(
         (r.normal(0, distance), 2.5 * height + distance, r.normal(0, distance))
     )
 
 
 def _thicket(p: RandomScene) -> None:
-    """Leaves wherever one looks, whorls, fronds and clusters of blossoms among them, soil or shade
-    in the gaps. What is low in the picture is as often far as near, as in a bed seen from a path or
-    a hedge seen from within.
+    """Build a picture full of leaves, with whorls, fronds and blossoms.
+
+    Gaps show soil or shade. The lower part of the picture is far as often as near, as in a flower
+    bed from a path, or a hedge from within.
     """
     r = p.rng
     distance = np.exp(r.uniform(np.log(0.3), np.log(2.5)))
@@ -1310,7 +1368,7 @@ def _thicket(p: RandomScene) -> None:
     waves, phases = r.normal(0, 2.2, (4, 2)), r.uniform(0, 2 * math.pi, 4)
 
     def on(n: int, deep: float = 0.06, wide: float = 0.8) -> Array:
-        """Spots on what the leaves make up: a tilted, wavy sheet `near` ahead of the eye."""
+        """Draw points on the tilted, wavy sheet of leaves in front of the camera."""
         flat = r.uniform(-wide, wide, (n, 2))
         relief = (
             slope[0] * flat[:, 0]
@@ -1325,11 +1383,11 @@ def _thicket(p: RandomScene) -> None:
     side = _perpendicular(facing)
     behind = distance * r.uniform(1.25, 2.2)
     ground = (
-        p.stuff(
+        p.make_material(
             PLAIN, p.color((0.01, 0.18), (0, 0.6), (0.05, 0.35)), scale=0.1 * distance, bump=1.5
         )
         if r.random() < 0.8
-        else p.stuff(scale=0.3 * distance)
+        else p.make_material(scale=0.3 * distance)
     )
     p.add(
         BOX,
@@ -1369,7 +1427,7 @@ def _thicket(p: RandomScene) -> None:
             spot,
             0.03 * leaf,
             0.02 * leaf,
-            p.stuff(PLAIN, _rgb(r.uniform(0.05, 0.3), 0.5, r.uniform(0.05, 0.3))),
+            p.make_material(PLAIN, _rgb(r.uniform(0.05, 0.3), 0.5, r.uniform(0.05, 0.3))),
         )
     number = int(r.choice([0, 100, 400]))
     if number:
@@ -1394,7 +1452,7 @@ def _thicket(p: RandomScene) -> None:
             bool(r.random() < 0.7),
         )
     petals, size = (
-        p.stuff(VEINS, p.color((0.4, 1.0), (0.1, 1.0)), scale=1.0),
+        p.make_material(VEINS, p.color((0.4, 1.0), (0.1, 1.0)), scale=1.0),
         distance * r.uniform(0.05, 0.25),
     )
     for spot in on(int(r.choice([0, 1, 1, 3, 8])), 0.02, 0.45):
@@ -1410,16 +1468,17 @@ def _thicket(p: RandomScene) -> None:
             b * r.uniform(0.6, 1),
             0.012 * distance,
             0.008 * distance,
-            p.stuff(WOOD, scale=0.05 * distance),
+            p.make_material(WOOD, scale=0.05 * distance),
         )
     p.eye, p.aim = np.zeros(3), np.array([r.normal(0, 0.1), r.normal(0, 0.1), 1.0])
     p.roll, p.fov = r.normal(0, 0.1), r.uniform(35, 70)
-    p.sky()
+    p.set_sky()
 
 
 def _planter(p: RandomScene) -> None:
-    """A big plant that stands in the foreground of some other place, in a trough or a pot or on the
-    floor.
+    """Build another scene with a big plant in the foreground.
+
+    The plant is in a trough, in a pot or on the floor.
     """
     r = p.rng
     (_room, _room, _street, _square, _hills)[r.integers(5)](p)
@@ -1442,7 +1501,7 @@ def _planter(p: RandomScene) -> None:
             p.box(
                 foot + wide * shift * side_axis - (0, low / 2, 0),
                 (wide, low, distance * r.uniform(0.25, 0.7)),
-                p.stuff(),
+                p.make_material(),
                 yaw,
             )
         else:
@@ -1451,7 +1510,7 @@ def _planter(p: RandomScene) -> None:
                 foot,
                 distance * r.uniform(0.06, 0.15),
                 distance * r.uniform(0.1, 0.25),
-                p.stuff(),
+                p.make_material(),
             )
     if r.random() < 0.5:
         p.cone(
@@ -1459,7 +1518,7 @@ def _planter(p: RandomScene) -> None:
             foot + (0, 0.3 * tall, 0),
             0.06 * tall,
             0.04 * tall,
-            p.stuff(WOOD, scale=0.05 * tall),
+            p.make_material(WOOD, scale=0.05 * tall),
         )
     for k in range(int(r.integers(1, 4))):
         spot = (
@@ -1487,24 +1546,24 @@ def _planter(p: RandomScene) -> None:
 
 
 def _still(p: RandomScene) -> None:
-    """Things on a table, from the front to straight above."""
+    """Build objects on a table, from the front to straight above."""
     r = p.rng
     size = np.exp(r.uniform(np.log(0.15), np.log(0.8)))
     p.box(
         (0, -0.05 * size, 0),
         (size * r.uniform(4, 20), 0.1 * size, size * r.uniform(3, 12)),
-        p.stuff(scale=size * r.uniform(0.3, 2)),
+        p.make_material(scale=size * r.uniform(0.3, 2)),
         r.uniform(-0.7, 0.7),
     )
-    p.box((0, -1.2, 0), (60, 0.1, 60), p.stuff())
+    p.box((0, -1.2, 0), (60, 0.1, 60), p.make_material())
     back = size * r.uniform(3, 14)
     if r.random() < 0.7:
-        _wall(p, back, 50, 30, p.stuff(scale=0.5 * back), r.normal(0, 0.4))
+        _wall(p, back, 50, 30, p.make_material(scale=0.5 * back), r.normal(0, 0.4))
         for _ in range(int(r.integers(0, 7))):
             p.box(
                 (r.normal(0, 0.5) * back, r.uniform(-0.3, 0.8) * back, back * r.uniform(0.6, 0.97)),
                 back * r.uniform(0.05, 0.6, 3),
-                p.stuff(),
+                p.make_material(),
                 r.normal(0, 0.4),
             )
     else:
@@ -1517,7 +1576,13 @@ def _still(p: RandomScene) -> None:
             (_heap, _chair, _pile, _plant),
         )
     if r.random() < 0.3:
-        p.cone((0, 0, 0), (0, 0.03 * size, 0), size * r.uniform(0.5, 1), size, p.stuff(gloss=0.6))
+        p.cone(
+            (0, 0, 0),
+            (0, 0.03 * size, 0),
+            size * r.uniform(0.5, 1),
+            size,
+            p.make_material(gloss=0.6),
+        )
     builders = SMALL if r.random() < 0.6 else (SMALL[r.integers(len(SMALL))],)
     _litter(
         p,
@@ -1533,13 +1598,13 @@ def _still(p: RandomScene) -> None:
         [r.normal(0, 0.1), math.sin(pitch), -math.cos(pitch)]
     )
     p.fov = r.uniform(28, 60)
-    p.lamp(
+    p.set_lamp(
         np.array([r.normal(0, 2), r.uniform(1.5, 4), r.normal(-1, 1.5)]) * size
-    ) if r.random() < 0.7 else p.sky()
+    ) if r.random() < 0.7 else p.set_sky()
 
 
 def _portrait(p: RandomScene) -> None:
-    """One figure or a few in the middle, before a wall, a landscape or a street."""
+    """Build one or a few figures in front of a wall, a landscape or a street."""
     r = p.rng
     scale = r.choice([0.3, 1.0, 1.0])
     draw = r.random()
@@ -1549,10 +1614,10 @@ def _portrait(p: RandomScene) -> None:
             scale * r.uniform(1.5, 8),
             60,
             40,
-            p.stuff(scale=scale * r.uniform(0.3, 3)),
+            p.make_material(scale=scale * r.uniform(0.3, 3)),
             r.normal(0, 0.3),
         )
-        p.box((0, -0.5, 0), (500, 1, 500), p.stuff(scale=scale * r.uniform(0.2, 1)))
+        p.box((0, -0.5, 0), (500, 1, 500), p.make_material(scale=scale * r.uniform(0.2, 1)))
     elif draw < 0.7:
         _hills(p)
     else:
@@ -1569,25 +1634,25 @@ def _portrait(p: RandomScene) -> None:
     p.aim = np.array([r.normal(0, 0.2), r.uniform(0.7, 1.6), 2.3]) * scale
     p.fov = r.uniform(28, 60)
     if draw < 0.35 and r.random() < 0.5:
-        p.lamp(np.array([r.normal(0, 1.5), r.uniform(2, 4), r.uniform(-1, 1)]) * scale)
+        p.set_lamp(np.array([r.normal(0, 1.5), r.uniform(2, 4), r.uniform(-1, 1)]) * scale)
     else:
-        p.sky()
+        p.set_sky()
 
 
 def _clutter(p: RandomScene) -> None:
-    """Shapes of all sizes in the air before a far wall. No prior about positions helps here."""
+    """Build shapes of all sizes in the air. Their depth does not depend on their position."""
     r = p.rng
-    _wall(p, 30, 200, 200, p.stuff(PHOTO, scale=20.0)) if r.random() < 0.7 else None
+    _wall(p, 30, 200, 200, p.make_material(PHOTO, scale=20.0)) if r.random() < 0.7 else None
     for _ in range(int(r.integers(5, 40))):
         z = np.exp(r.uniform(np.log(0.8), np.log(25)))
         _heap(p, (r.normal(0, 0.5) * z, r.normal(0, 0.4) * z + 1, z), z * r.uniform(0.1, 0.6))
     p.eye, p.aim = np.array([0.0, 1, 0]), np.array([0.0, 1, 1])
     p.roll = r.uniform(-0.5, 0.5)
     p.fov = r.uniform(35, 70)
-    p.sky()
+    p.set_sky()
 
 
-PLACES: dict[str, tuple[Callable[[RandomScene], None], float]] = {
+SCENE_KINDS: dict[str, tuple[Callable[[RandomScene], None], float]] = {
     "room": (_room, 0.18),
     "street": (_street, 0.11),
     "square": (_square, 0.07),
@@ -1599,7 +1664,7 @@ PLACES: dict[str, tuple[Callable[[RandomScene], None], float]] = {
     "portrait": (_portrait, 0.08),
     "clutter": (_clutter, 0.04),
 }
-"""Makers of places, and how often each is made."""
+"""Functions that build scenes, and their probabilities."""
 
 
 # Rays
@@ -1609,8 +1674,13 @@ _compiled = numba.njit(fastmath=True, cache=True, error_model="numpy")
 
 @_compiled
 def _hit(kind, m, taper, ox, oy, oz, dx, dy, dz, min_distance, max_distance):
-    """The nearest distance along the ray between `near` and `far` at which it meets the shape, or
-    `far`. m: twelve numbers, world to shape.
+    """Find the nearest hit of a ray with a shape.
+
+    Args:
+        m: The map from world to shape, twelve numbers.
+
+    Returns:
+        A distance between `min_distance` and `max_distance`. `max_distance` for a miss.
     """
     x, y, z = (
         m[0] * ox + m[1] * oy + m[2] * oz + m[9],
@@ -1677,7 +1747,7 @@ def _hit(kind, m, taper, ox, oy, oz, dx, dy, dz, min_distance, max_distance):
 
 @_compiled
 def _outline(along, shape):
-    """Half the breadth of a leaf: round (0), pointed at both ends (1), broad below (3)."""
+    """Return half of a leaf's width: round (0), pointed at both ends (1) or broad below (3)."""
     if shape < 0.75:
         return 2 * np.sqrt(along * (1 - along))
     if shape < 2:
@@ -1711,8 +1781,17 @@ def cast(
     directions: Float[Tensor, "ray 3"],
     max_distance: Float[Tensor, "ray"],
 ) -> tuple[Tensor, Tensor]:
-    """How far each ray goes in units of its direction, `far` where nothing stops it, and by which
-    shape, -1 there.
+    """Find the nearest shape along each ray.
+
+    Args:
+        shapes: Arrays of `RandomScene.pack`.
+        origins: Origins of the rays.
+        directions: Directions of any length above 0.
+        max_distance: Largest distances.
+
+    Returns:
+        Distances in lengths of the directions, and indices of the shapes. `max_distance` and -1
+        for a miss.
     """
     if origins.is_cuda:
         from scenes_triton import cast as on_gpu
@@ -1734,7 +1813,7 @@ def cast(
 
 
 class Pictures:
-    """Photographs as materials, square and small, on a device."""
+    """Small square photographs as materials."""
 
     def __init__(self, images: UInt8[Tensor, "picture side side 3"]) -> None:
         self.images = images
@@ -1743,7 +1822,7 @@ class Pictures:
         return len(self.images)
 
     def __call__(self, index: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        """Colours at u, v, of which a picture takes 0 to 1, mirrored beyond."""
+        """Sample colours at u and v. A picture covers 0 to 1 and is mirrored beyond."""
         side = self.images.shape[1]
         u, v = (side * (1 - ((c % 2) - 1).abs()) - 0.5 for c in (u, v))
         i, j = v.floor(), u.floor()
@@ -1764,7 +1843,7 @@ class Pictures:
 
 
 def _noise(u: Tensor, v: Tensor, seed: Tensor) -> Tensor:
-    """Smooth, in [0, 1], one random value at each whole number."""
+    """Evaluate smooth noise in [0, 1] with one random value at each integer point."""
     i, j = u.floor(), v.floor()
     a, b = u - i, v - j
     a, b = a * a * (3 - 2 * a), b * b * (3 - 2 * b)
@@ -1786,7 +1865,7 @@ def _fractal(u: Tensor, v: Tensor, seed: Tensor, octaves: int = 4) -> Tensor:
 
 
 def _paint(material: Tensor, u: Tensor, v: Tensor, pictures: Pictures) -> Tensor:
-    """Colours of surfaces at coordinates in metres."""
+    """Compute colours of surfaces at coordinates in metres."""
     family, seed = material[:, FAMILY], material[:, SEED]
     color_a, color_b = material[:, FIRST : FIRST + 3], material[:, SECOND : SECOND + 3]
     angle = material[:, ANGLE]
@@ -1830,7 +1909,18 @@ def _paint(material: Tensor, u: Tensor, v: Tensor, pictures: Pictures) -> Tensor
 def render(
     scenes: list[RandomScene], width: int, height: int, pictures: Pictures, seed: int = 0
 ) -> tuple[UInt8[Tensor, "place height width 3"], Float[Tensor, "place height width"]]:
-    """Pictures and inverse depth (1 / metre, 0 for the sky) on the device of `pictures`."""
+    """Render scenes.
+
+    Args:
+        scenes: The scenes.
+        width: Width in pixels.
+        height: Height in pixels.
+        pictures: Materials. Their device renders.
+        seed: Seed of the camera effects.
+
+    Returns:
+        Pictures, and inverse depth in 1 / metre, 0 for the sky.
+    """
     device = pictures.images.device
     images = [
         _render_scene(scene, width, height, pictures, torch.Generator(device).manual_seed(seed + k))
@@ -1845,7 +1935,7 @@ def _render_scene(
     device = pictures.images.device
     packed = {
         k: torch.as_tensor(np.ascontiguousarray(v), dtype=torch.float32).to(device)
-        for k, v in scene.packed().items()
+        for k, v in scene.pack().items()
     }
     packed["kind"] = packed["kind"].int()
     focal = 0.5 * max(width, height) / math.tan(math.radians(scene.fov) / 2)
@@ -1873,7 +1963,7 @@ def _render_scene(
     u, v, normal = _surface(kind, local, size, taper)
     normal = normalize((matrix[:, :9].view(-1, 3, 3).mT @ normal[:, :, None])[..., 0], dim=1)
     normal = torch.where((normal * toward).sum(1, keepdim=True) > 0, -normal, normal)
-    # Bumps: the normal follows the slope of noise, in a frame that the surface does not care about.
+    # Bumps: the normal follows the slope of noise.
     bump, scale = material[:, BUMP], material[:, SCALE].clamp(min=1e-4)
     e = 0.02
     base = _fractal(2 * u / scale, 2 * v / scale, material[:, SEED], 3)
@@ -1906,11 +1996,11 @@ def _render_scene(
     light = (
         packed["around"]
         * (0.65 + 0.35 * (normal @ up))[:, None]
-        * _open(torch.where(hit_mask, 1 / depth.clamp(min=1e-6), 0.0).view(height, width)).reshape(
-            -1, 1
-        )
+        * _ambient_visibility(
+            torch.where(hit_mask, 1 / depth.clamp(min=1e-6), 0.0).view(height, width)
+        ).reshape(-1, 1)
     )
-    lift = at + normal * (SKIN * depth)[:, None]
+    lift = at + normal * (SHADOW_OFFSET * depth)[:, None]
     view = normalize(toward, dim=1)
     shiny = torch.zeros_like(albedo)
     for strength, direction, radius in (
@@ -1946,7 +2036,7 @@ def _render_scene(
 def _surface(
     kind: Tensor, local: Tensor, size: Tensor, taper: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Coordinates in metres and normals in the shape's own space."""
+    """Compute texture coordinates in metres, and normals in the shape's space."""
     x, y, z = local.unbind(1)
     sx, sy, sz = size.unbind(1)
     face = local.abs().argmax(1)
@@ -1973,7 +2063,7 @@ def _surface(
             ball, y.clamp(-1, 1).asin() * sy, torch.where(cone, y * sy, torch.where(leaf, y, box_v))
         ),
     )
-    # A leaf is a little hollow along its middle.
+    # Leaves are slightly curved.
     leaf_normal = torch.stack([-0.7 * x, 0.5 * (y - 0.5), torch.ones_like(z)], 1)
     normal = torch.where(
         ball[:, None],
@@ -1985,10 +2075,8 @@ def _surface(
     return u, v, normal
 
 
-def _open(inverse: Tensor) -> Tensor:
-    """How little of the light from around is kept off by what is near in the picture and a little
-    nearer: corners are dark.
-    """
+def _ambient_visibility(inverse: Tensor) -> Tensor:
+    """Approximate ambient occlusion from inverse depth, so that corners are dark."""
     w, shade = inverse[None, None], 0.0
     for size in (5, 13, 33):
         around = avg_pool2d(w, size, 1, size // 2, count_include_pad=False)
@@ -2012,23 +2100,23 @@ def _sky(view: Tensor, light: dict[str, Tensor]) -> Tensor:
 
 
 def _photograph(color: Tensor, inverse: Tensor, rng: torch.Generator) -> Tensor:
-    """Exposure, lens blur, vignette, tone and noise of some camera; uint8."""
+    """Apply exposure, lens blur, vignette, tone curve and noise of a random camera. uint8."""
 
-    def chance(low: float, high: float, *shape: int) -> Tensor:
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(shape or (1,), generator=rng, device=color.device)
 
     color = color.clamp(min=0)
-    color = color / color.mean(-1).quantile(0.7).clamp(min=1e-3) * chance(0.35, 0.75)
-    if float(chance(0, 1)) < 0.35:  # focused on something in the picture
+    color = color / color.mean(-1).quantile(0.7).clamp(min=1e-3) * uniform(0.35, 0.75)
+    if float(uniform(0, 1)) < 0.35:  # focused on something in the picture
         height, width = inverse.shape
-        i, j = int(chance(0.3, 0.9) * height), int(chance(0.25, 0.75) * width)
+        i, j = int(uniform(0.3, 0.9) * height), int(uniform(0.25, 0.75) * width)
         typical = (
             inverse[inverse > 0].median().clamp(min=1e-6)
             if (inverse > 0).any()
             else inverse.new_ones(())
         )
         blurred = (
-            chance(0.5, 6) * (inverse - inverse[i, j]).abs() / typical * max(height, width) / 384
+            uniform(0.5, 6) * (inverse - inverse[i, j]).abs() / typical * max(height, width) / 384
         )
         color = _defocus(color, blurred.clamp(max=8 * max(height, width) / 384))
     y, x = torch.meshgrid(
@@ -2036,19 +2124,17 @@ def _photograph(color: Tensor, inverse: Tensor, rng: torch.Generator) -> Tensor:
         torch.linspace(-1, 1, color.shape[1], device=color.device),
         indexing="ij",
     )
-    color = color * (1 - chance(0, 0.35) * (x * x + y * y) / 2)[..., None] * chance(0.85, 1.15, 3)
-    color = color / (1 + color * chance(0, 0.6)) if float(chance(0, 1)) < 0.7 else color
-    color = color.clamp(0, 1) ** (1 / chance(1.7, 2.5))
+    color = color * (1 - uniform(0, 0.35) * (x * x + y * y) / 2)[..., None] * uniform(0.85, 1.15, 3)
+    color = color / (1 + color * uniform(0, 0.6)) if float(uniform(0, 1)) < 0.7 else color
+    color = color.clamp(0, 1) ** (1 / uniform(1.7, 2.5))
     color = (
-        color + torch.randn(color.shape, generator=rng, device=color.device) * chance(0, 0.03)
+        color + torch.randn(color.shape, generator=rng, device=color.device) * uniform(0, 0.03)
     ).clamp(0, 1)
     return (color * 255).round().byte()
 
 
 def _defocus(color: Tensor, sigma: Tensor) -> Tensor:
-    """Blur by a standard deviation in pixels that differs from place to place: a mixture of evenly
-    blurred pictures.
-    """
+    """Blur with a varying standard deviation in pixels, by a mixture of blurred pictures."""
     levels, picture = [0.0, 1.0, 2.0, 4.0, 8.0], color.permute(2, 0, 1)[None]
     stack = [picture]
     for level in levels[1:]:

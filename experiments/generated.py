@@ -1,13 +1,16 @@
-"""Lift the frames of video generators, distortion by distortion.
+"""Lift the frames of video generators with several distortions.
 
     python experiments/generated.py [--preset cpu|gpu] [--clips NAME ...] [--distortions NAME ...]
-        [--output FOLDER] [--weights FOLDER] [--set KEY=VALUE ...]
+        [--output FOLDER] [--results FOLDER] [--weights FOLDER] [--set KEY=VALUE ...]
 
 Clips are those of `$LIFT_SHARED/data/generated_clips`. `lift` gets the folder of frames as an
 ordered sequence, with frame 0 as the input. Every 8th frame is held out. The canonical scene is
-scored on held-out frames, as it is and with the distortion that their neighbours tell. For clips
-with real frames of the same path, real frames are registered in the lifted scene and the canonical
-scene is scored on them. A refusal of `lift` is a result. A finished clip is found again.
+scored on held-out frames, without a distortion and with the one interpolated between their
+neighbours. Some clips have real frames of the same path. These are registered in the lifted scene,
+and the canonical scene is scored on them. If `lift` refuses a clip, the message is its result.
+Clips that are finished already are not repeated.
+
+--output holds frames, runs and contact sheets, --results the table.
 """
 
 import argparse
@@ -19,13 +22,13 @@ import torch
 from measuring import (
     PRESETS,
     SHARED,
-    Lifted,
+    FinishedRun,
     contact_sheet,
     error_picture,
+    load_lpips,
     load_or_compute,
     markdown,
     mean_scores,
-    perceptual,
     run_lift,
     scores,
     step_folder,
@@ -43,13 +46,13 @@ from lift.renderers import Renderer
 from lift.types import Frames
 
 DISTORTIONS = ("identity", "composed", "hexplane", "field")
-DEFAULT = ("identity", "composed")
-COVERED = 0.9
-"""Opacity from which on a pixel of a render is covered by the fit."""
-HALF = 0.5
-"""Opacity from which on the depth of a render is taken for matches."""
-SHOWN = 8
-"""Views of the fly-through in a sheet."""
+DEFAULT_DISTORTIONS = ("identity", "composed")
+MIN_COVERED_ALPHA = 0.9
+"""Opacity above which a pixel of a render counts as covered."""
+MIN_DEPTH_ALPHA = 0.5
+"""Opacity above which the depth of a render is used for matches."""
+SHEET_VIEWS = 8
+"""Number of views in a contact sheet, at most."""
 
 
 def input_settings(folder: Path) -> list[str]:
@@ -74,7 +77,7 @@ def lift_clip(
         lpips: Network, or None.
 
     Returns:
-        Scores in dB, counts and seconds.
+        PSNR in dB, counts, seconds and GiB.
     """
     folder = output / "frames" / clip.name
     if len(list(folder.glob("*.png"))) != len(clip.numbers):
@@ -97,11 +100,11 @@ def lift_clip(
         "verdict": metrics.get("verdict"),
         "reasons": metrics.get("reasons"),
         "frames": len(registered),
-        "placed": int(registered.sum()),
-        "held_out": len(run.held_out),
+        "registered": int(registered.sum()),
+        "num_held_out": len(run.held_out),
         "gaussians": len(run.gaussians),
         "seconds": run.seconds,
-        "seconds_in_all": sum(run.seconds.values()),
+        "total_seconds": sum(run.seconds.values()),
         "peak_gib": run.peak_gib,
     }
     real = data.real_frames(clip)
@@ -112,57 +115,62 @@ def lift_clip(
 
 
 def against_real(
-    run: Lifted, real: Frames, renderer: Renderer, lpips: LPIPS | None, sheet: Path
+    run: FinishedRun, real: Frames, renderer: Renderer, lpips: LPIPS | None, sheet: Path
 ) -> dict[str, Any]:
     """Score the canonical scene on real frames of the same path.
 
     Args:
         run: The lifted clip.
-        real: Real frames; number k was taken where generated frame k was asked for.
+        real: Real frames. Frame k was taken at the requested camera of generated frame k.
         renderer: Renderer of the canonical scene.
         lpips: Network, or None.
         sheet: File of the contact sheet.
 
     Returns:
-        Scores of whole frames and of the part that the fit covers, and how many real frames were
-        registered.
+        Scores of full frames and of the pixels that the fit covers, and the number of registered
+        frames.
     """
-    width, height = run.cameras.width, run.cameras.height
+    width = run.cameras.width
+    height = run.cameras.height
     frames = run.frames()
     pictures = Frames(resize_images(real.images, width, height))
     views = [run.cameras[view] for view in range(len(frames))]
     rendered = [render_canonical(renderer, run.gaussians, camera) for camera in views]
-    depth = torch.cat([torch.where(r.alpha > HALF, r.depth, 0.0) for r in rendered])
+    depth = torch.cat([torch.where(r.alpha > MIN_DEPTH_ALPHA, r.depth, 0.0) for r in rendered])
     registered = run.registered
     depth[~registered] = 0
     registration = register(pictures, frames, run.cameras, depth)
-    full_scores, covered, rows = [], [], []
-    for view in registration.found.nonzero()[:, 0].tolist():
+    full_scores = []
+    covered = []
+    rows = []
+    for view in registration.registered.nonzero()[:, 0].tolist():
         render = render_canonical(renderer, run.gaussians, registration.cameras[view])
         truth = pictures[view].rgb[0]
         picture = render.rgb[0].clamp(0, 1)
-        mask = render.alpha[0] > COVERED
+        mask = render.alpha[0] > MIN_COVERED_ALPHA
         full_scores.append(scores(picture, truth, lpips))
-        covered.append(scores(picture, truth, lpips, mask) | {"share": float(mask.float().mean())})
+        covered.append(
+            scores(picture, truth, lpips, mask) | {"fraction": float(mask.float().mean())}
+        )
         rows.append([truth, picture, error_picture(picture, truth)])
     if rows:
-        contact_sheet(sheet, rows[:: max(1, len(rows) // SHOWN)])
+        contact_sheet(sheet, rows[:: max(1, len(rows) // SHEET_VIEWS)])
     return {
-        "registered": int(registration.found.sum()),
+        "registered": int(registration.registered.sum()),
         "frames": len(pictures),
-        "zoom": registration.zoom,
-        "whole": mean_scores(full_scores),
+        "focal_factor": registration.focal_factor,
+        "full_frame": mean_scores(full_scores),
         "covered": mean_scores(covered),
     }
 
 
-def fly_through_rows(run: Lifted, renderer: Renderer) -> list[list[torch.Tensor]]:
+def fly_through_rows(run: FinishedRun, renderer: Renderer) -> list[list[torch.Tensor]]:
     """Render views of the fly-through, in rows of four."""
     path = read_cameras(run.folder / FLY_THROUGH)
-    views = range(0, len(path), max(1, len(path) // SHOWN))
+    views = range(0, len(path), max(1, len(path) // SHEET_VIEWS))
     renders = [render_canonical(renderer, run.gaussians, path[view]) for view in views]
     pictures = [render.rgb[0].clamp(0, 1) for render in renders]
-    return [pictures[start : start + 4] for start in range(0, min(len(pictures), SHOWN), 4)]
+    return [pictures[start : start + 4] for start in range(0, min(len(pictures), SHEET_VIEWS), 4)]
 
 
 def tables(rows: list[dict[str, Any]]) -> str:
@@ -173,7 +181,7 @@ def tables(rows: list[dict[str, Any]]) -> str:
         "input PSNR",
         "held-out PSNR",
         "held-out PSNR, distorted",
-        "placed",
+        "registered",
         "Gaussians",
         "verdict",
         "s",
@@ -190,10 +198,10 @@ def tables(rows: list[dict[str, Any]]) -> str:
                 row["input_psnr"],
                 row["held_out_psnr"],
                 row["held_out_psnr_distorted"],
-                f"{row['placed']} of {row['frames']}",
+                f"{row['registered']} of {row['frames']}",
                 row["gaussians"],
                 row["verdict"],
-                round(row["seconds_in_all"]),
+                round(row["total_seconds"]),
             ]
         )
     parts = [markdown(heads, lines)]
@@ -210,13 +218,13 @@ def _real_table(rows: list[dict[str, Any]]) -> str:
     lines = []
     for row in rows:
         real = row["real"]
-        fraction = real["covered"].get("share")
+        fraction = real["covered"].get("fraction")
         lines.append(
             [
                 row["clip"],
                 row["distortion"],
                 f"{real['registered']} of {real['frames']}",
-                *(real["whole"].get(name) for name in names),
+                *(real["full_frame"].get(name) for name in names),
                 None if fraction is None else 100 * fraction,
                 *(real["covered"].get(name) for name in names),
             ]
@@ -225,7 +233,7 @@ def _real_table(rows: list[dict[str, Any]]) -> str:
 
 
 def _means(rows: list[dict[str, Any]]) -> str:
-    """Means over the clips that were lifted with every distortion."""
+    """Average over the clips that were lifted with every distortion."""
     successes = [row for row in rows if "refused" not in row]
     names = list(dict.fromkeys(row["distortion"] for row in rows))
     lifted = [{row["clip"] for row in successes if row["distortion"] == name} for name in names]
@@ -234,22 +242,22 @@ def _means(rows: list[dict[str, Any]]) -> str:
     lines = []
     for name in names:
         group = [row for row in successes if row["distortion"] == name and row["clip"] in common]
-        known_values = [[row[key] for row in group if row[key] is not None] for key in keys]
-        means = [sum(values) / len(values) if values else None for values in known_values]
+        values_by_key = [[row[key] for row in group if row[key] is not None] for key in keys]
+        means = [sum(values) / len(values) if values else None for values in values_by_key]
         lines.append([name, len(common), *means])
     heads = ["distortion", "clips", "input PSNR", "held-out PSNR", "held-out PSNR, distorted"]
     return markdown(heads, lines)
 
 
-NOTES = """Frames of video generators, as an ordered sequence; frame 0 is the input. Every 8th \
-frame is held out of the fit. PSNR in dB of the canonical scene at the cameras that were found; \
-`distorted`: with the distortion interpolated between that of the fitted frames before and after.
+NOTES = """Frames of video generators, as an ordered sequence. Frame 0 is the input. Every 8th \
+frame is held out of the fit. PSNR in dB is of the canonical scene at the estimated cameras. \
+`distorted` is with the distortion interpolated between the fitted frames before and after.
 
-Real frames are registered in the lifted scene: their features are matched with those of generated \
-frames near the same place in the clip, rendered depth of the canonical scene turns matches into \
+Real frames are registered in the lifted scene. Their features are matched with those of \
+generated frames at about the same time. Rendered depth of the canonical scene turns matches into \
 points, and poselib finds the camera by RANSAC. One factor on the focal length is chosen for all \
-real frames of a clip. Real frames that too few matches agree with are left out. Covered is the \
-part of a real frame where the render is opaque."""
+real frames of a clip. Real frames with too few inliers are left out. Covered are the pixels of a \
+real frame where the render is opaque."""
 
 
 def options_of(arguments: list[str] | None) -> argparse.Namespace:
@@ -257,23 +265,27 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", choices=list(PRESETS), default="cpu")
     parser.add_argument("--clips", nargs="+", metavar="NAME")
-    parser.add_argument("--distortions", nargs="+", choices=DISTORTIONS, default=list(DEFAULT))
-    parser.add_argument("--output", type=Path, default=Path("outputs/generated"))
+    parser.add_argument(
+        "--distortions", nargs="+", choices=DISTORTIONS, default=list(DEFAULT_DISTORTIONS)
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("outputs/generated"), help="folder of frames and runs"
+    )
     parser.add_argument("--weights", type=Path, help="folder with the weights of LPIPS")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="settings")
-    parser.add_argument("--to", type=Path, help="folder of the table (benchmarks/results)")
+    parser.add_argument("--results", type=Path, help="folder of the table (benchmarks/results)")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Lift the clips that are not lifted yet, and write the table."""
+    """Lift the clips that are not finished, and write the table."""
     options = options_of(arguments)
     index = {clip.name: clip for clip in data.read_index(SHARED / "data" / "generated_clips")}
     clip_names = options.clips or list(index)
     if unknown := [name for name in clip_names if name not in index]:
         raise SystemExit(f"--clips has {unknown[0]!r}; choose among {', '.join(index)}")
     output = step_folder(options.output, options.preset, options.settings)
-    lpips = perceptual(options.weights)
+    lpips = load_lpips(options.weights)
     settings = [*PRESETS[options.preset], *options.settings]
     rows = []
     steps = [(name, distortion) for name in clip_names for distortion in options.distortions]
@@ -290,9 +302,9 @@ def main(arguments: list[str] | None = None) -> None:
     command += f" --set {' '.join(options.settings)}" if options.settings else ""
     text = "\n\n".join(["# Generated clips", NOTES, f"Made by `{command}`.", tables(rows)])
     complete = not options.settings and len(clip_names) == len(index)
-    folder = options.to or (None if complete else output / "tables")
-    options_text = {} if folder is None else {"folder": folder}
-    write_results("generated", options.preset, text, rows, settings=settings, **options_text)
+    folder = options.results or (None if complete else output / "tables")
+    folder_option = {} if folder is None else {"folder": folder}
+    write_results("generated", options.preset, text, rows, settings=settings, **folder_option)
     print(text)
 
 

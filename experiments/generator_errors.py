@@ -1,12 +1,15 @@
-"""Measure what video generators get wrong.
+"""Measure the errors of video generators.
 
-    python experiments/generator_errors.py [--clips NAME ...] [--output FOLDER] [--to FILE]
+    python experiments/generator_errors.py [--clips NAME ...] [--output FOLDER] [--results FOLDER]
 
-Points are tracked through the generated clips of `$LIFT_SHARED/data/generated_clips`. Cameras and
-a static scene are found that explain the tracks best. What is left is the generator's. Real frames
-of the same path, where there are any, say what the measurement adds by itself. Clips of the prior
-`synthetic`, whose errors are known, say how much of an error the measurement sees.
-Lengths are in pixels of a picture 384 wide.
+Points are tracked through the generated clips of `$LIFT_SHARED/data/generated_clips`. Bundle
+adjustment finds the cameras and the static scene that explain the tracks best. The residuals are
+the generator's errors. Some clips have real frames of the same path. They show the error of the
+measurement itself. Clips of the prior `synthetic`, whose errors are known, show how much of an
+error is measured. Lengths are in pixels of a picture that is 384 wide.
+
+--output holds the measures of each clip. --results gets generator-errors.json and the page of the
+same name (default: benchmarks/results and docs).
 """
 
 import argparse
@@ -25,11 +28,11 @@ from measuring import RESULTS, SHARED, load_or_compute, markdown
 from rich.progress import track
 from torch import Tensor
 from tracking import (
-    REACH,
+    MAX_RESIDUAL,
     PosedTracks,
-    chosen_frames,
     estimate_poses,
     restrict_frames,
+    select_frames,
     track_points,
 )
 
@@ -45,25 +48,25 @@ from lift.types import Cameras, Depth, Frames
 
 THIRDS = ("early", "middle", "late")
 MEASURES = {
-    "rotation": "rotation error, degrees",
-    "translation": "position error, share of the path",
-    "direction": "direction error, degrees",
-    "residual": "displacement, median, px",
-    "residual_90": "displacement, 90 %, px",
-    "smooth": "smooth part, rms, px",
-    "fine": "rest, rms, px",
+    "rotation_error_deg": "rotation error, degrees",
+    "position_error": "position error, fraction of the path",
+    "direction_error_deg": "direction error, degrees",
+    "residual_px": "residual, median, px",
+    "residual_p90_px": "residual, 90 %, px",
+    "smooth_residual_px": "smooth part, rms, px",
+    "fine_residual_px": "fine part, rms, px",
     "brightness": "brightness, %",
-    "balance": "white balance, %",
+    "white_balance": "white balance, %",
     "saturation": "saturation, %",
-    "blur": "blur, px",
-    "moving": "inconsistent, %",
+    "blur_px": "blur, px",
+    "inconsistent": "inconsistent, %",
 }
 SYNTHETIC = tuple((scene, seed) for scene in ("room", "terrace") for seed in (0, 1, 2))
 
 
 @dataclass(frozen=True)
 class Case:
-    """A clip to be measured; images are WIDTH wide or less."""
+    """A clip to measure. Its images are at most WIDTH wide."""
 
     name: str
     kind: str
@@ -75,7 +78,7 @@ class Case:
 
 def generated_case(clip: data.GeneratedClip) -> Case:
     """Load a generated clip."""
-    images = data.resized_to(data.generated_frames(clip), WIDTH)
+    images = data.resize_to_width(data.generated_frames(clip), WIDTH)
     height, width = images.shape[1:3]
     requested = data.requested_cameras(clip, width, height)
     return Case(clip.name, "generated", clip.generator, images, requested)
@@ -84,8 +87,8 @@ def generated_case(clip: data.GeneratedClip) -> Case:
 def real_case(clip: data.GeneratedClip) -> Case:
     """Load the real frames of a clip's path."""
     images = data.real_frames(clip)
-    assert images is not None, "the caller asks for clips that have real frames"
-    return Case(f"{clip.name}_real", "real", "camera", data.resized_to(images, WIDTH))
+    assert images is not None, "the caller selects clips with real frames"
+    return Case(f"{clip.name}_real", "real", "camera", data.resize_to_width(images, WIDTH))
 
 
 def synthetic_case(scene: str, seed: int, severity: float = 1.0) -> Case:
@@ -96,7 +99,7 @@ def synthetic_case(scene: str, seed: int, severity: float = 1.0) -> Case:
     start = prior.render_truth(camera)
     depth = Depth(start.depth[0], start.depth[0] > 0, "metric")
     arms = ("right", "left", "up")
-    plan = Articulated(1, (arms[seed % len(arms)],), frames=24, angle=16.0)(camera, depth, None)
+    plan = Articulated(1, (arms[seed % len(arms)],), num_frames=24, angle=16.0)(camera, depth, None)
     frames = prior(Frames(start.images, start.depth), camera, plan.clips[0], seed)
     images = torch.cat([start.images, frames.images])
     name = f"synthetic_{scene}_{seed}" + ("" if severity == 1 else f"_{severity:g}")
@@ -110,27 +113,27 @@ def measure(case: Case) -> dict[str, Any]:
         case: The clip.
 
     Returns:
-        Numbers by frame and their medians by third of the clip; `posed` says whether cameras were
-        found.
+        Measures by frame, and their medians by third of the clip. `registered` is the fraction of
+        frames with a camera, or None if none was found.
     """
     torch.set_num_threads(1)
-    numbers = chosen_frames(len(case.images))
+    numbers = select_frames(len(case.images))
     images = case.images[numbers]
     observations = restrict_frames(track_points(case.images), numbers)
     height, width = images.shape[1:3]
     unit = WIDTH / width
     posed_tracks = _estimate_poses(case, observations, images)
     rows: list[dict[str, Any]] = [{"frame": number} for number in numbers]
-    _add(rows, photometric(images, observations, posed_tracks))
+    _add_measures(rows, photometric(images, observations, posed_tracks))
     if posed_tracks is not None:
-        _add(rows, geometric(posed_tracks, len(images), (width, height), unit))
+        _add_measures(rows, geometric(posed_tracks, len(images), (width, height), unit))
         if case.requested is not None:
-            _add(rows, camera_errors(posed_tracks.scene, case.requested[numbers]))
+            _add_measures(rows, camera_errors(posed_tracks.scene, case.requested[numbers]))
     record = {"name": case.name, "kind": case.kind, "generator": case.generator}
     record["frames"] = len(case.images)
     if case.kind == "synthetic":
-        record["sizes"] = {name: getattr(corruptions, name) for name in ("WARP", "DRIFT", "TURN")}
-    record["posed"] = (
+        record["sizes"] = {name: getattr(corruptions, name) for name in SCALED_SIZES}
+    record["registered"] = (
         None if posed_tracks is None else int(posed_tracks.scene.registered.sum()) / len(numbers)
     )
     if posed_tracks is not None:
@@ -152,20 +155,20 @@ def _estimate_poses(
         input_depth = lite(images[0])
         return torch.where(input_depth.valid, input_depth.depth, 0.0)
 
-    max_error = REACH * width / WIDTH
+    max_error = MAX_RESIDUAL * width / WIDTH
     principal_point = (width / 2, height / 2)
     lens = "fixed" if case.requested is not None else "shared"
     return estimate_poses(observations, len(images), focal, principal_point, max_error, lens, depth)
 
 
-def _add(rows: list[dict[str, Any]], values: dict[str, Float[Tensor, "frame"]]) -> None:
+def _add_measures(rows: list[dict[str, Any]], values: dict[str, Float[Tensor, "frame"]]) -> None:
     for name, numbers in values.items():
         for row, value in zip(rows, numbers.tolist(), strict=True):
             row[name] = round(value, 4) if math.isfinite(value) else None
 
 
 def by_thirds(rows: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """Take medians over the early, middle and late third of the frames, frame 0 left out."""
+    """Take medians over the early, middle and late third of the frames, without frame 0."""
     later = rows[1:]
     bounds = [round(len(later) * k / 3) for k in range(4)]
     out: dict[str, dict[str, float | None]] = {}
@@ -177,28 +180,30 @@ def by_thirds(rows: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
     return out
 
 
-HALF_NORMAL = 0.6745
+SCALED_SIZES = ("WARP", "TEXTURE_WARP", "ROTATION")
+"""Constants of `lift.synthetic.corruptions` whose values are kept with clips of `synthetic`."""
+HALF_NORMAL_MEDIAN = 0.6745
 """Median of the absolute value of a standard normal number."""
-BALANCE_SEEN = 0.65
-"""Mean absolute value of three standard normal numbers less their mean."""
-LATE = 5 / 6
-"""Mean motion in the late third of a clip of `synthetic`, 1 at its end."""
-LENGTH_3D = 1.126
+MEAN_ABSOLUTE_DEVIATION = 0.65
+"""Mean absolute deviation of three standard normal numbers from their mean."""
+LATE_MOTION = 5 / 6
+"""Mean motion in the late third of a clip of `synthetic`. It is 1 at the end."""
+RMS_OVER_MEDIAN = 1.126
 """Root mean square over median of the length of a normal vector in space."""
 
 
-def benchmark_sizes(records: list[dict[str, Any]]) -> dict[str, float]:
-    """Derive the constants of `lift.synthetic.corruptions` from what was measured.
+def corruption_sizes(records: list[dict[str, Any]]) -> dict[str, float]:
+    """Derive the constants of `lift.synthetic.corruptions` from the measured errors.
 
-    Severity 1 is the median generator in the last third of its clip. Warp and drift are scaled by
-    the same measurement on clips of `synthetic`, because cameras and points take up a part of
-    them. What real frames show is the floor of the measurement and taken off.
+    Severity 1 is the median generator in the last third of its clip. Cameras and points explain a
+    part of the warps. So both warps are scaled by the same measurement on clips of `synthetic`.
+    The residuals of real frames are the floor of the measurement. They are subtracted.
 
     Args:
         records: Results of `measure`, of all three kinds.
 
     Returns:
-        Constants by name.
+        The constants by name.
     """
     late = {
         kind: medians([record for record in records if record["kind"] == kind], "late")
@@ -208,29 +213,32 @@ def benchmark_sizes(records: list[dict[str, Any]]) -> dict[str, float]:
     sizes = next(record["sizes"] for record in records if record["kind"] == "synthetic")
 
     def scaled(name: str, measure: str) -> float:
-        floor, value, seen = (
+        floor, value, measured = (
             late[kind][measure] or 0.0 for kind in ("real", "generated", "synthetic")
         )
-        over = [math.sqrt(max(number**2 - floor**2, 1e-6)) for number in (value, seen)]
+        over = [math.sqrt(max(number**2 - floor**2, 1e-6)) for number in (value, measured)]
         return sizes[name] * over[0] / over[1]
 
-    turn = sizes["TURN"] * LATE / LENGTH_3D
-    floor = max((late["synthetic"]["rotation"] or 0) ** 2 - turn**2, 0.0)
+    true_rotation = sizes["ROTATION"] * LATE_MOTION / RMS_OVER_MEDIAN
+    floor = max((late["synthetic"]["rotation_error_deg"] or 0) ** 2 - true_rotation**2, 0.0)
+    rotation = math.sqrt(max((generated["rotation_error_deg"] or 0) ** 2 - floor, 0.0))
     return {
-        "WARP": scaled("WARP", "smooth"),
-        "DRIFT": scaled("DRIFT", "fine"),
-        "EXPOSURE": math.log1p((generated["brightness"] or 0) / 100) / HALF_NORMAL,
-        "BALANCE": (generated["balance"] or 0) / 100 / BALANCE_SEEN,
+        "WARP": scaled("WARP", "smooth_residual_px"),
+        "TEXTURE_WARP": scaled("TEXTURE_WARP", "fine_residual_px"),
+        "EXPOSURE": math.log1p((generated["brightness"] or 0) / 100) / HALF_NORMAL_MEDIAN,
+        "WHITE_BALANCE": (generated["white_balance"] or 0) / 100 / MEAN_ABSOLUTE_DEVIATION,
         "SATURATION": (generated["saturation"] or 0) / 100,
-        "BLUR": _softening(records) / WIDTH,
-        "TURN": LENGTH_3D * math.sqrt(max((generated["rotation"] or 0) ** 2 - floor, 0.0)),
-        "SHIFT": (generated["translation"] or 0) * LENGTH_3D * corruptions.FULL_SHIFT,
+        "BLUR": _median_blur(records) / WIDTH,
+        "ROTATION": RMS_OVER_MEDIAN * rotation,
+        "TRANSLATION": (
+            (generated["position_error"] or 0) * RMS_OVER_MEDIAN * corruptions.FULL_TRANSLATION
+        ),
     }
 
 
-def _softening(records: list[dict[str, Any]]) -> float:
-    """Median blur in the late third of the generated clips that get softer at all."""
-    blurs = [r["thirds"]["late"]["blur"] for r in records if r["kind"] == "generated"]
+def _median_blur(records: list[dict[str, Any]]) -> float:
+    """Take the median blur in the late third of the generated clips that become softer."""
+    blurs = [r["thirds"]["late"]["blur_px"] for r in records if r["kind"] == "generated"]
     softer = [blur for blur in blurs if blur is not None and blur > 0]
     return float(np.median(softer)) if softer else 0.0
 
@@ -239,7 +247,7 @@ SIGNED = ("brightness", "saturation")
 
 
 def medians(records: list[dict[str, Any]], third: str) -> dict[str, float | None]:
-    """Take the median over clips of a third's values; absolute values of signed ones."""
+    """Take the median over clips of a third's values. Signed values become absolute."""
     out: dict[str, float | None] = {}
     for name in MEASURES:
         values = [record["thirds"][third].get(name) for record in records]
@@ -264,11 +272,17 @@ def report(records: list[dict[str, Any]]) -> str:
         if by_kind[kind]:
             parts += [f"## {title}", "", _by_clip(by_kind[kind]), ""]
     if all(by_kind.values()):
-        sizes = benchmark_sizes(records)
+        sizes = corruption_sizes(records)
         rows = [[f"`{name}`", f"{value:.2g}"] for name, value in sizes.items()]
-        parts += ["## Sizes for the benchmark", "", SIZES, "", markdown(["constant", "size"], rows)]
+        parts += [
+            "## Sizes of the corruptions",
+            "",
+            SIZES,
+            "",
+            markdown(["constant", "size"], rows),
+        ]
         parts.append("")
-    failed = [r["name"] for r in records if r["posed"] is None]
+    failed = [r["name"] for r in records if r["registered"] is None]
     if failed:
         parts += [f"No cameras were found for: {', '.join(failed)}.", ""]
     return "\n".join(["# What video generators get wrong", "", *parts[2:]])
@@ -277,31 +291,32 @@ def report(records: list[dict[str, Any]]) -> str:
 INTRODUCTION = f"""Made by `python experiments/generator_errors.py`. Every number is a median over \
 the frames of a third of a clip (early / middle / late), relative to frame 0.
 
-- Points are tracked from frame to frame (Lucas-Kanade, checked backwards). No geometry is asked \
-for, so moving parts stay in.
-- Cameras and a static scene are found by bundle adjustment. Displacement is the reprojection \
-error of the tracks, in pixels of a picture {WIDTH} wide. The smooth part is a field of 4 x 4 \
-cosines; smooth part and rest are root mean squares along one axis.
-- The cameras explain a part of a displacement. The table of `synthetic` shows how much is left of \
-a smooth warp of 0.8 % of the width (3.1 px) at the end of a clip.
+- Points are tracked from frame to frame (Lucas-Kanade, checked backwards). Tracks need not fit \
+any geometry, so moving parts stay in.
+- Bundle adjustment finds the cameras and a static scene. The residual is the reprojection error \
+of the tracks, in pixels of a picture that is {WIDTH} wide. Its smooth part is a field of 4 x 4 \
+cosines, the fine part is the rest. Both are root mean squares along one axis.
+- The cameras explain a part of a warp. The table of `synthetic` shows how much is left of a \
+smooth warp of 0.8 % of the width (3.1 px) at the end of a clip.
 - Brightness, white balance and saturation are robust changes at tracked points. Blur is the \
-Gaussian that takes as much gradient energy from frame 0; a negative value means sharper. The \
-camera's distance is accounted for.
-- Inconsistent is the share of observations more than {REACH:g} px from the static scene.
+Gaussian that takes as much gradient energy from frame 0. A negative value means sharper. The \
+camera's distance is taken into account.
+- Inconsistent is the fraction of observations more than {MAX_RESIDUAL:g} px from the static scene.
 - Camera errors need requested cameras, whose focal length is then used. Both paths begin at frame \
-0's camera, and the estimated one is scaled by least squares. For `synthetic` they are against the \
-plan."""
+0's camera, and the estimated one is scaled by least squares. For `synthetic` the errors are \
+relative to the plan."""
 
 
 SIZES = """The constants of `lift.synthetic.corruptions` follow from the medians over generated \
-clips in the late third. Severity 1 of the prior `synthetic` and of the distortion benchmark is \
-thus the median generator. Warp and drift are scaled by the same measurement on `synthetic`, less \
-the floor that real frames show. Half of the clips get sharper, not softer: `BLUR` is the median \
-of those that get softer. Of `TURN`, what the measurement adds on `synthetic` is taken off. \
-`TURN` and `SHIFT` rest on few clips, those with a camera file; a share of the path is taken to \
-be a share of a full motion. Inconsistent parts are not more frequent than in real frames, so \
-nothing follows from them. Contrast of false texture (`MOTTLE`), moving objects (`OBJECT`) and \
-zoom (`ZOOM`) were not measured and are chosen."""
+clips in the late third. So severity 1 of the prior `synthetic` and of the distortion benchmark is \
+the median generator. `WARP` and `TEXTURE_WARP` are scaled by the same measurement on `synthetic`, \
+after the residual of real frames is subtracted. Half of the clips become sharper, not softer. \
+`BLUR` is the median of those that become softer. The measurement's own error on `synthetic` is \
+subtracted from `ROTATION`. `ROTATION` and `TRANSLATION` come from few clips, those with a camera \
+file. A fraction of the path counts as the same fraction of a full motion. Inconsistent parts are \
+not more frequent than in real frames, so no constant follows from them. False texture \
+(`FALSE_TEXTURE`), moving objects (`OBJECTS`, `OBJECT_MOTION`, `OBJECT_SIZE`) and focal length \
+(`LOG_FOCAL`) were not measured. Their sizes are chosen."""
 
 
 def _summary(by_kind: dict[str, list[dict[str, Any]]]) -> str:
@@ -317,14 +332,14 @@ def _summary(by_kind: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def _by_clip(records: list[dict[str, Any]]) -> str:
-    heads = ["clip", "generator", "posed, %", *MEASURES.values()]
+    heads = ["clip", "generator", "registered, %", *MEASURES.values()]
     rows = []
     for record in records:
-        fraction = record["posed"]
+        fraction = record["registered"]
         cells = [" / ".join(_short(record["thirds"][t][name]) for t in THIRDS) for name in MEASURES]
         cells = ["-" if set(cell) <= set("- /") else cell for cell in cells]
-        posed_share = f"{100 * fraction:.0f}" if fraction else "-"
-        rows.append([record["name"], record["generator"], posed_share, *cells])
+        registered = f"{100 * fraction:.0f}" if fraction else "-"
+        rows.append([record["name"], record["generator"], registered, *cells])
     return markdown(heads, rows)
 
 
@@ -333,11 +348,20 @@ def _short(value: float | None) -> str:
 
 
 def main() -> None:
-    """Measure the clips that are not measured yet, and write the table."""
+    """Measure the clips that are not finished, and write the page and the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", nargs="+", metavar="NAME", help="only these clips")
-    parser.add_argument("--output", type=Path, default=Path("outputs/generator_errors"))
-    parser.add_argument("--to", type=Path, default=Path("docs/generator-errors.md"))
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("outputs/generator_errors"),
+        help="folder of the measures of each clip",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help="folder of the JSON file and the page (benchmarks/results, docs)",
+    )
     options = parser.parse_args()
     index = data.read_index(SHARED / "data" / "generated_clips")
     names = [clip.name for clip in index]
@@ -361,13 +385,14 @@ def main() -> None:
     if options.clips:
         print(text)
         return
-    options.to.parent.mkdir(parents=True, exist_ok=True)
-    options.to.write_text(text.rstrip() + "\n", encoding="utf-8")
+    folder = options.results or RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    page = (options.results or Path("docs")) / "generator-errors.md"
+    page.write_text(text.rstrip() + "\n", encoding="utf-8")
     header = {"experiment": "generator_errors", "width": WIDTH, "machine": machine_info("cpu")}
-    RESULTS.mkdir(exist_ok=True)
     lines = ",\n".join(json.dumps(record) for record in records)  # a clip a line
     content = json.dumps(header, indent=1).removesuffix("\n}") + f',\n "rows": [\n{lines}\n]\n}}\n'
-    (RESULTS / "generator-errors.json").write_text(content, encoding="utf-8")
+    (folder / "generator-errors.json").write_text(content, encoding="utf-8")
     print(text)
 
 

@@ -1,4 +1,4 @@
-"""What a frame of a clip shows to be wrong: displacement, colour, sharpness, camera."""
+"""Measure the errors of a clip's frames: residuals, colour, sharpness and cameras."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import torch
 from clips import Images
 from jaxtyping import Float
 from torch import Tensor
-from tracking import REACH, PosedTracks, smooth_part, two_way
+from tracking import MAX_RESIDUAL, PosedTracks, frame_effects, smooth_part
 
 from lift.geometry import rotation_angle
 from lift.poses.sfm.state import Observations, SfmState
@@ -17,28 +17,37 @@ from lift.synthetic.corruptions import blur_picture
 from lift.types import Cameras
 
 WIDTH = 384
-"""Width of the picture, in pixels, that lengths are for."""
+"""Width in pixels of the picture that lengths are given for."""
 SIGMAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
-"""Blurs in pixels that frame 0 is given, to read a loss of gradient energy as a blur."""
+"""Blurs of frame 0, in pixels, by which a loss of gradient energy is expressed as a blur."""
+
+GEOMETRIC = (
+    "residual_px",
+    "residual_p90_px",
+    "smooth_residual_px",
+    "fine_residual_px",
+    "inconsistent",
+)
+"""Names of the measures of the residuals."""
 
 
 def geometric(
     posed: PosedTracks, frames: int, size: tuple[int, int], unit: float
 ) -> dict[str, Float[Tensor, "frame"]]:
-    """Summarise by frame what the best cameras leave of the tracks' displacements.
+    """Summarise the residuals of each frame.
 
     Args:
-        found: Tracks with residuals.
+        posed: Tracks with residuals.
         frames: Number of frames.
         size: Width and height in pixels.
-        unit: Pixels at WIDTH in one pixel.
+        unit: Factor from pixels to pixels at WIDTH.
 
     Returns:
-        Median and 90 % quantile of the displacement; root mean square, along one axis, of its
-        smooth part and of the rest; share of inconsistent observations. NaN where nothing is known.
+        Median and 90 % quantile of the residual, root mean square of its smooth and of its fine
+        part along one axis, and percentage of inconsistent observations. NaN where a frame has too
+        few observations.
     """
-    names = ("residual", "residual_90", "smooth", "fine", "moving")
-    out = {name: torch.full((frames,), math.nan) for name in names}
+    out = {name: torch.full((frames,), math.nan) for name in GEOMETRIC}
     for frame in range(frames):
         in_frame = posed.observations.frame == frame
         if int(in_frame.sum()) < 30:
@@ -47,13 +56,13 @@ def geometric(
         residual = posed.residual[in_frame]
         length = unit * residual.norm(dim=-1)
         field = smooth_part(pixel, residual, size)
-        consistent = length < REACH
+        consistent = length < MAX_RESIDUAL
         error = unit * (residual - field).norm(dim=-1)
-        out["residual"][frame] = length.median()
-        out["residual_90"][frame] = length.quantile(0.9)
-        out["smooth"][frame] = unit * field[consistent].square().mean().sqrt()
-        out["fine"][frame] = error.median() / math.sqrt(2 * math.log(2))
-        out["moving"][frame] = 100 * (~consistent).double().mean()
+        out["residual_px"][frame] = length.median()
+        out["residual_p90_px"][frame] = length.quantile(0.9)
+        out["smooth_residual_px"][frame] = unit * field[consistent].square().mean().sqrt()
+        out["fine_residual_px"][frame] = error.median() / math.sqrt(2 * math.log(2))
+        out["inconsistent"][frame] = 100 * (~consistent).double().mean()
     return out
 
 
@@ -62,46 +71,47 @@ def photometric(
 ) -> dict[str, Float[Tensor, "frame"]]:
     """Measure colour and sharpness at tracked points, relative to frame 0.
 
-    A value is split into one part of the track and one of the frame, by medians. So frames that
-    share no track with frame 0 are reached through others.
+    Values are split into an effect of the track and one of the frame, by medians. So frames that
+    share no track with frame 0 are compared through other frames.
 
     Args:
         images: Frames.
         observations: Tracks.
-        found: Posed tracks, which tell how much nearer the camera came; None if unknown.
+        posed: Posed tracks, which show how much nearer the camera came. None if unknown.
 
     Returns:
-        Change of mean brightness, of the channels' balance (mean of absolute values) and of
-        saturation in %; equivalent blur in pixels at WIDTH, negative for a gain of sharpness.
+        Changes of mean brightness, of white balance (mean over the channels) and of saturation, in
+        percent. Equivalent blur in pixels at WIDTH, negative if a frame is sharper.
     """
-    frames, width = len(images), images.shape[2]
+    frames = len(images)
+    width = images.shape[2]
     color = _sample_tracks(images, observations, lambda image: cv2.blur(image, (7, 7)))
     grey = color.mean(-1)
     usable = (grey > 0.04) & (color.amax(-1) < 0.96)
-    gain = two_way(torch.where(usable, grey.log(), math.nan), observations, frames)
+    gain = frame_effects(torch.where(usable, grey.log(), math.nan), observations, frames)
     log_ratios = (color / grey[:, None]).clamp(min=1e-3).log()
     log_ratios = torch.where(usable[:, None], log_ratios, math.nan)
-    channels = [two_way(log_ratios[:, c], observations, frames) for c in range(3)]
+    channels = [frame_effects(log_ratios[:, c], observations, frames) for c in range(3)]
     chroma = (color - grey[:, None]).norm(dim=-1) / grey
     vivid = usable & (chroma > 0.06)
     log_chroma = torch.where(vivid, chroma.clamp(min=1e-3).log(), math.nan)
-    saturation = two_way(log_chroma, observations, frames)
+    saturation = frame_effects(log_chroma, observations, frames)
     energy = _sample_tracks(images, observations, _energy)[:, 0]
     log_energy = energy.clamp(min=1e-7).log() - 2 * gain[observations.frame]
     log_energy = log_energy + _magnification(observations, posed, log_energy, frames)
-    loss = two_way(log_energy, observations, frames)
+    loss = frame_effects(log_energy, observations, frames)
     return {
         "brightness": 100 * gain.expm1(),
-        "balance": 100 * torch.stack(channels).abs().mean(0),
+        "white_balance": 100 * torch.stack(channels).abs().mean(0),
         "saturation": 100 * saturation.expm1(),
-        "blur": WIDTH / width * _equivalent_blur(images[0], observations, loss),
+        "blur_px": WIDTH / width * _equivalent_blur(images[0], observations, loss),
     }
 
 
 def _sample_tracks(
     images: Images, observations: Observations, function: Callable[[np.ndarray], np.ndarray]
 ) -> Float[Tensor, "observation c"]:
-    """Values of a filtered picture at the observations, bilinear."""
+    """Sample a filtered picture at the observations, bilinearly."""
     out = None
     for frame in range(len(images)):
         in_frame = observations.frame == frame
@@ -127,7 +137,7 @@ def _bilinear(plane: np.ndarray, at: np.ndarray) -> Float[Tensor, "point c"]:
 
 
 def _energy(image: np.ndarray) -> np.ndarray:
-    """Squared gradient of the grey picture around a pixel."""
+    """Average the squared gradient of the grey picture around each pixel."""
     grey = image.mean(-1)
     gradient_x = cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=1 / 8)
     gradient_y = cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=1 / 8)
@@ -140,18 +150,17 @@ def _magnification(
     energy: Float[Tensor, "observation"],
     frames: int,
 ) -> Float[Tensor, "observation"]:
-    """What has to be added to the logarithm of gradient energy where the camera came nearer.
+    """Compute the correction of the logarithm of gradient energy for the camera's distance.
 
-    How strongly energy depends on the distance is fitted within frames, where near and far points
-    differ.
+    The dependence of the energy on the distance is fitted within frames, by near and far points.
     """
     if posed is None:
         return torch.zeros(len(observations))
     index_of = {position: index for index, position in enumerate(_positions(posed.observations))}
     index = torch.tensor([index_of.get(position, -1) for position in _positions(observations)])
     log_inverse_depth = torch.where(index >= 0, -posed.depth[index.clamp(min=0)].log(), math.nan)
-    a = _less_means(log_inverse_depth, observations, frames)
-    b = _less_means(
+    a = _subtract_means(log_inverse_depth, observations, frames)
+    b = _subtract_means(
         torch.where(log_inverse_depth.isfinite(), energy.double(), math.nan), observations, frames
     )
     valid = a.isfinite() & b.isfinite() & (a.abs() < 0.5)
@@ -164,12 +173,12 @@ def _magnification(
 
 
 def _positions(observations: Observations) -> list[tuple[int, float, float]]:
-    """Frame and pixel, which tell observations apart."""
+    """List frame and pixel of each observation, which identify it."""
     return list(zip(observations.frame.tolist(), *observations.pixel.T.tolist(), strict=True))
 
 
-def _less_means(values: Tensor, observations: Observations, frames: int) -> Tensor:
-    """Values less the means of their tracks and frames."""
+def _subtract_means(values: Tensor, observations: Observations, frames: int) -> Tensor:
+    """Subtract the means of tracks and frames from values."""
     residual = values.clone()
     good = residual.isfinite()
     for _ in range(10):
@@ -185,7 +194,7 @@ def _less_means(values: Tensor, observations: Observations, frames: int) -> Tens
 def _equivalent_blur(
     input_image: Tensor, observations: Observations, loss: Float[Tensor, "frame"]
 ) -> Float[Tensor, "frame"]:
-    """The Gaussian blur, pixels, that takes as much gradient energy from frame 0."""
+    """Find the blur of frame 0, in pixels, that loses as much gradient energy as each frame."""
     in_input = observations.frame == 0
     at = (observations.pixel[in_input] - 0.5).float().numpy()
     image = input_image.numpy().astype(np.float32) / 255
@@ -200,31 +209,31 @@ def _equivalent_blur(
 
 
 def camera_errors(scene: SfmState, requested: Cameras) -> dict[str, Float[Tensor, "frame"]]:
-    """Compare found cameras with the requested ones.
+    """Compare the estimated cameras with the requested ones.
 
-    Both begin at frame 0's camera; the found path is scaled by least squares.
+    Both paths begin at frame 0's camera. The estimated path is scaled by least squares.
 
     Args:
-        scene: Found cameras; frames that were not placed get NaN.
+        scene: Estimated cameras. Frames that are not registered get NaN.
         requested: The requested cameras.
 
     Returns:
-        Rotation error in degrees; position error as a share of the length of the requested path
-        from the first camera to the farthest; angle in degrees between both directions.
+        Rotation error in degrees, position error as a fraction of the distance from the first
+        requested camera to the farthest, and the angle in degrees between both directions.
     """
     if not bool(scene.registered[0]):
         return {}
-    turn = scene.rotation @ scene.rotation[0].T
+    rotation = scene.rotation @ scene.rotation[0].T
     displacement = (scene.rotation[0] @ (scene.centers - scene.centers[0]).T).T
     true = requested.to(torch.float64)
-    true_turn = true.world_to_camera[:, :3, :3] @ true.world_to_camera[0, :3, :3].T
+    true_rotation = true.world_to_camera[:, :3, :3] @ true.world_to_camera[0, :3, :3].T
     true_displacement = (true.world_to_camera[0, :3, :3] @ (true.centers - true.centers[0]).T).T
     registered = scene.registered
     scale = (displacement * true_displacement)[registered].sum() / displacement[
         registered
     ].square().sum().clamp(min=1e-12)
     length = true_displacement.norm(dim=-1).max().clamp(min=1e-12)
-    nothing = torch.where(registered, 0.0, math.nan)
+    unregistered = torch.where(registered, 0.0, math.nan)
     angle = (
         torch.cosine_similarity(displacement * scale.sign(), true_displacement, dim=-1)
         .clamp(-1, 1)
@@ -232,7 +241,8 @@ def camera_errors(scene: SfmState, requested: Cameras) -> dict[str, Float[Tensor
     )
     distant = true_displacement.norm(dim=-1) > 0.05 * length
     return {
-        "rotation": rotation_angle(turn, true_turn) + nothing,
-        "translation": (scale * displacement - true_displacement).norm(dim=-1) / length + nothing,
-        "direction": torch.where(distant, torch.rad2deg(angle), math.nan) + nothing,
+        "rotation_error_deg": rotation_angle(rotation, true_rotation) + unregistered,
+        "position_error": (scale * displacement - true_displacement).norm(dim=-1) / length
+        + unregistered,
+        "direction_error_deg": torch.where(distant, torch.rad2deg(angle), math.nan) + unregistered,
     }

@@ -1,8 +1,8 @@
-"""Which terms of the loss earn their place?
+"""Which terms of the loss help?
 
-The default fit with one weight changed at a time, on ray-cast scenes whose frames are spoiled at
-full strength (`prior=synthetic`): structure (1 - SSIM), inverse depth, the regularisers of opacity
-and size, and the trust in frames and pixels.
+One weight of the default fit is changed at a time: structure (1 - SSIM), inverse depth, the
+regularisers of opacity and scale, and the robust weights of frames and pixels. The frames are those
+of ray-cast scenes, corrupted at severity 1 (`prior=synthetic`).
 """
 
 from ablation import RAY_CAST, main
@@ -11,7 +11,7 @@ BASE = [
     "prior=synthetic",
     "depth=known",
     "pose=matching",
-    "planner.frames=6",
+    "planner.num_frames=6",
     "fit.steps=400",
     "fit.batch_size=2",
 ]
@@ -22,15 +22,15 @@ SETTINGS = {
     "no depth": [*BASE, "fit.loss.depth=0"],
     "depth 1": [*BASE, "fit.loss.depth=1"],
     "no regularisers": [*BASE, "fit.loss.opacity=0", "fit.loss.scale=0"],
-    "frames trusted alike": [*BASE, "fit.robust.frames=0"],
-    "pixels weighed, too": [*BASE, "fit.robust.pixels=2.5"],
+    "no robust frame weights": [*BASE, "fit.robust.frames=0"],
+    "robust pixel weights": [*BASE, "fit.robust.pixels=2.5"],
 }
-REMAINS = """
-Measured with `synthetic`; no video generator's weights were at hand. Frames of one are wrong in
-ways of their own: `python experiments/losses.py prior=svd depth=depth_anything trainer=gpu
-renderer=gsplat`; on photographs, one by one: `lift eval dataset=folder dataset.path=FOLDER
-prior=svd fit.loss.ssim=0`.
+NOT_MEASURED = """
+The generator is `synthetic`, not a video generator, whose errors differ. With one:
+`python experiments/losses.py prior=svd depth=depth_anything trainer=gpu renderer=gsplat`. On
+photographs, one setting at a time: `lift eval dataset=folder dataset.path=FOLDER prior=svd
+fit.loss.ssim=0`.
 """
 
 if __name__ == "__main__":
-    main(__file__, SETTINGS, {"ray-cast": RAY_CAST}, REMAINS)
+    main(__file__, SETTINGS, {"ray-cast": RAY_CAST}, NOT_MEASURED)

@@ -1,4 +1,4 @@
-"""What the experiments on real inputs share: runs of `lift`, scores, tables, contact sheets."""
+"""Shared by the experiments on real inputs: runs of `lift`, scores, tables, contact sheets."""
 
 import json
 import os
@@ -32,25 +32,26 @@ PRESETS = {
     "gpu": ["experiment=gpu"],
     "gpu-384": ["renderer=gsplat", "trainer=gpu"],
 }
-"""Settings of `lift run` by the name of a preset. `cpu` has the defaults, `gpu-384` has them on a
-GPU.
+"""Settings of `lift run` by the name of a preset.
+
+`cpu` has the defaults. `gpu-384` has them on a GPU.
 """
 
 Picture = Float[Tensor, "height width 3"]
 
 
 @dataclass(frozen=True)
-class Lifted:
+class FinishedRun:
     """A finished run of `lift`, read from its folder."""
 
     folder: Path
     metrics: dict[str, Any]
     cameras: Cameras
-    """Cameras that the pose stage found, the input's first."""
+    """Cameras that the pose stage estimated, the input's first."""
     reconstruction: Reconstruction
     gaussians: Gaussians
     names: list[str]
-    """Of each frame: its file's name."""
+    """File name of each frame."""
     held_out: list[int]
     """Indices of the frames that were held out of the fit."""
     seconds: dict[str, float]
@@ -65,7 +66,7 @@ class Lifted:
 
     @property
     def registered(self) -> Bool[Tensor, "view"]:
-        """Frames that the pose stage placed."""
+        """Which frames the pose stage registered."""
         return self.reconstruction.confidence.flatten(1).any(1)
 
     def renderer(self) -> Renderer:
@@ -75,8 +76,8 @@ class Lifted:
         return renderers.build(settings, device=device)
 
 
-def run_lift(settings: Sequence[str]) -> Lifted:
-    """Run `lift run` with some settings in this process, or find a finished run again.
+def run_lift(settings: Sequence[str]) -> FinishedRun:
+    """Run `lift run` in this process, or read a run that is finished.
 
     Args:
         settings: Overrides as on the command line; `output=` among them.
@@ -96,7 +97,7 @@ def run_lift(settings: Sequence[str]) -> Lifted:
     return read_run(folder, Path(config.output))
 
 
-def read_run(folder: Path, output: Path) -> Lifted:
+def read_run(folder: Path, output: Path) -> FinishedRun:
     """Read a finished run.
 
     Args:
@@ -113,7 +114,7 @@ def read_run(folder: Path, output: Path) -> Lifted:
     keys = {stage["stage"]: stage["key"] for stage in provenance["stages"]}
     reconstruction = load(output / "cache" / f"reconstruct-{keys['reconstruct']}")["reconstruction"]
     split = json.loads((folder / "split.json").read_text())
-    return Lifted(
+    return FinishedRun(
         folder,
         json.loads((folder / "metrics.json").read_text()),
         reconstruction.cameras,
@@ -127,17 +128,18 @@ def read_run(folder: Path, output: Path) -> Lifted:
 
 
 def step_folder(output: Path, preset: str, settings: Sequence[str]) -> Path:
-    """Name the folder of an experiment's steps: results of other settings lie apart."""
+    """Return the folder of an experiment's steps. Each set of settings has a folder of its own."""
     slug = "-".join([preset, *(re.sub(r"\W+", "_", setting).strip("_") for setting in settings)])
     return output / slug[:120]
 
 
-def load_or_compute(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Read a step's result, or make and keep it.
+def load_or_compute(file: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Read a step's result, or compute and save it.
 
     Args:
         file: JSON file of the step.
-        make: Makes the result. A refusal, an error that is the user's, is kept as `refused`.
+        compute: Computes the result. If the input is unsuitable (an error of the user), the
+            message is saved as `refused`.
 
     Returns:
         The result.
@@ -145,7 +147,7 @@ def load_or_compute(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str,
     if file.is_file():
         return json.loads(file.read_text())
     try:
-        result = make()
+        result = compute()
     except Exception as error:
         if not is_user_error(error):
             raise
@@ -158,8 +160,8 @@ def load_or_compute(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str,
     return result
 
 
-def perceptual(folder: Path | None) -> LPIPS | None:
-    """Load LPIPS from a folder with its weights; None without one."""
+def load_lpips(folder: Path | None) -> LPIPS | None:
+    """Load LPIPS from a folder with its weights, or return None if there is none."""
     weights_folder = folder or SHARED / "weights" / "lpips_backbones"
     return LPIPS.load(weights_folder) if weights_folder.is_dir() else None
 
@@ -220,23 +222,23 @@ def write_results(
     folder: Path = RESULTS,
     **more: Any,
 ) -> Path:
-    """Write NAME-PRESET.json and .md: rows, the machine with its versions, and a table.
+    """Write the rows and the machine to NAME-PRESET.json, and the table to NAME-PRESET.md.
 
     Args:
         name: Name of the experiment.
         preset: Name of the preset.
         text: Markdown.
-        rows: Results for the JSON file. The machine is that of the last one made.
-        folder: Where to.
+        rows: Results for the JSON file. The machine of the newest row is written.
+        folder: Folder of both files.
         more: Further entries of the JSON file.
 
     Returns:
         The JSON file.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    made_on = max((row["machine"] for row in rows), key=lambda machine: machine["when"])
+    machine = max((row["machine"] for row in rows), key=lambda info: info["when"])
     rows = [{key: value for key, value in row.items() if key != "machine"} for row in rows]
-    record = {"experiment": name, **more, "machine": made_on, "rows": rows}
+    record = {"experiment": name, **more, "machine": machine, "rows": rows}
     file = folder / f"{name}-{preset}.json"
     file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     file.with_suffix(".md").write_text(text.rstrip() + "\n", encoding="utf-8")
@@ -244,11 +246,11 @@ def write_results(
 
 
 def contact_sheet(file: Path, rows: Sequence[Sequence[Picture]], width: int = 256) -> None:
-    """Write rows of pictures of one size as one picture.
+    """Write pictures of one size as one picture.
 
     Args:
         file: JPEG or PNG file.
-        rows: Pictures in [0, 1]; short rows are filled with white.
+        rows: Pictures in [0, 1]. Short rows are filled with white.
         width: Width of a picture in the sheet, pixels.
     """
     from torch.nn.functional import interpolate

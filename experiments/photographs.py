@@ -1,13 +1,16 @@
-"""Lift photographs and measure the scene by photographs that the fit did not see.
+"""Lift photographs, and compare the scene with photographs that are held out of the fit.
 
-    python experiments/photographs.py [--preset cpu|gpu] [--only lift|plain|both]
-        [--scenes NAME ...] [--output FOLDER] [--weights FOLDER] [--set KEY=VALUE ...]
+    python experiments/photographs.py [--preset cpu|gpu] [--methods lift gsplat]
+        [--scenes NAME ...] [--output FOLDER] [--results FOLDER] [--weights FOLDER]
+        [--set KEY=VALUE ...]
 
-Scenes are those of `$LIFT_SHARED/data` with several views. `lift` gets the folder of photographs
-and nothing else. Every 8th photograph (0, 8, 16, ... by name) is held out of the fit. `lift` finds
-the cameras of all photographs, the held-out ones too, and held-out photographs are rendered at
-those. Beside it stands plain gsplat with the official cameras and sparse points, which come from
-all photographs. A finished scene is found again.
+Scenes are those of `$LIFT_SHARED/data` with several views. `lift` gets only the folder of
+photographs. Every 8th photograph (0, 8, 16, ... by name) is held out of the fit. `lift` estimates
+the cameras of all photographs. Held-out photographs are rendered at their estimated cameras. It is
+compared with plain gsplat, which gets the official cameras and sparse points. These come from all
+photographs. Scenes that are finished already are not repeated.
+
+--output holds runs and contact sheets, --results the table.
 """
 
 import argparse
@@ -21,13 +24,13 @@ import torch
 from measuring import (
     PRESETS,
     SHARED,
-    Lifted,
+    FinishedRun,
     contact_sheet,
     error_picture,
+    load_lpips,
     load_or_compute,
     markdown,
     mean_scores,
-    perceptual,
     run_lift,
     scores,
     step_folder,
@@ -51,32 +54,33 @@ SCENES = (
     "sceaux_castle",
     "sevenscenes_redkitchen",
 )
-HELD_OUT = 8
-PLAIN = ((2000, 60_000), (7000, 60_000), (7000, 300_000))
+TEST_EVERY = 8
+GSPLAT_FITS = ((2000, 60_000), (7000, 60_000), (7000, 300_000))
 """Steps and the largest number of Gaussians of plain gsplat."""
-STRONG_LENS = 0.05
-"""Radial coefficient from which on photographs are undistorted for plain gsplat."""
-BESIDE = 0.12
-"""Sideways step to a view beside a photograph, as a share of the typical depth."""
+MIN_LENS_DISTORTION = 0.05
+"""Radial coefficient above which photographs are undistorted for plain gsplat."""
+SIDE_STEP = 0.12
+"""Distance of a novel view from a photograph, as a fraction of the typical depth."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Official cameras of a scene's photographs; some photographs may have none."""
+    """A scene's photographs and their official cameras, which some may not have."""
 
     name: str
     folder: Path
     files: tuple[str, ...]
-    """All photographs by name."""
+    """File names of all photographs, in order."""
     names: tuple[str, ...]
-    """Those with a camera, in the order of `cameras`."""
+    """File names of the photographs with a camera, in the order of `cameras`."""
     cameras: Cameras
     k1: float
+    """First radial coefficient of the lens."""
 
     @property
     def held_out(self) -> tuple[str, ...]:
         """Photographs that are held out of the fit."""
-        return self.files[::HELD_OUT]
+        return self.files[::TEST_EVERY]
 
 
 def read_scene(folder: Path) -> Scene:
@@ -110,11 +114,11 @@ def read_scene(folder: Path) -> Scene:
 
 
 def sparse_points(scene: Scene, size: tuple[int, int]) -> PointCloud:
-    """Read the scene's sparse points, or make some from its measured depth.
+    """Read the scene's sparse points, or make points of its measured depth.
 
     Args:
         scene: The scene.
-        size: Width and height of the pictures that give the colours.
+        size: Width and height of the pictures that the colours are taken from.
 
     Returns:
         Points with colours in [0, 1].
@@ -160,11 +164,11 @@ def lift_scene(
         lpips: Network, or None.
 
     Returns:
-        Scores of held-out photographs, errors of the cameras, seconds and memory.
+        Scores of the held-out photographs, errors of the cameras, seconds and memory.
     """
     name = f"photographs-{scene.name}"
     common = [f"image={scene.folder / 'images'}", f"output={output}", f"name={name}"]
-    run = run_lift([*common, f"fit.test_every={HELD_OUT}", *settings])
+    run = run_lift([*common, f"fit.test_every={TEST_EVERY}", *settings])
     renderer = run.renderer()
     frames = run.frames()
     files = run.names
@@ -177,32 +181,32 @@ def lift_scene(
             truth = frames[view].rgb[0]
             rows[files[view]] = scores(render, truth, lpips)
             sheet.append([truth, render.clamp(0, 1), error_picture(render, truth)])
-    sheet.append(views_beside(run, renderer))
+    sheet.append(render_novel_views(run, renderer))
     contact_sheet(output / "sheets" / f"{scene.name}-lift.jpg", sheet)
     return {
         "held_out": mean_scores(list(rows.values())),
         "held_out_views": rows,
-        "held_out_placed": f"{len(rows)} of {len(scene.held_out)}",
+        "held_out_registered": f"{len(rows)} of {len(scene.held_out)}",
         "input_psnr": run.metrics["input_psnr"],
         "verdict": run.metrics.get("verdict"),
         "gaussians": len(run.gaussians),
-        "placed": f"{int(registered.sum())} of {len(registered)}",
-        "cameras": errors_of_cameras(scene, run, files, registered),
+        "registered": f"{int(registered.sum())} of {len(registered)}",
+        "cameras": compare_cameras(scene, run, files, registered),
         "seconds": run.seconds,
-        "seconds_in_all": sum(run.seconds.values()),
+        "total_seconds": sum(run.seconds.values()),
         "peak_gib": run.peak_gib,
         "size": [run.cameras.width, run.cameras.height],
     }
 
 
-def errors_of_cameras(
-    scene: Scene, run: Lifted, files: list[str], registered: torch.Tensor
+def compare_cameras(
+    scene: Scene, run: FinishedRun, files: list[str], registered: torch.Tensor
 ) -> dict[str, float] | None:
-    """Compare the cameras that a run found with the official ones, after a similarity.
+    """Compare the estimated cameras with the official ones, after a similarity.
 
     Returns:
-        As `lift.evaluation.metrics.camera_errors`, positions as a share of the largest distance
-        between two cameras; None if fewer than three photographs have both.
+        The errors of `lift.evaluation.metrics.camera_errors`. Positions are fractions of the
+        largest distance between two cameras. None if fewer than three photographs have both.
     """
     common = [view for view, file in enumerate(files) if registered[view] and file in scene.names]
     if len(common) < 3:
@@ -213,13 +217,13 @@ def errors_of_cameras(
     return camera_errors(run.cameras[common], official, extent)
 
 
-def views_beside(run: Lifted, renderer: Renderer, count: int = 3) -> list[torch.Tensor]:
-    """Render views a step beside some held-out photographs."""
+def render_novel_views(run: FinishedRun, renderer: Renderer, count: int = 3) -> list[torch.Tensor]:
+    """Render views from beside some held-out photographs."""
     views = []
     for number, view in enumerate(run.held_out[:count]):
         depth = run.reconstruction.depth[view]
         typical = float(depth[depth > 0].median()) if bool((depth > 0).any()) else 1.0
-        side = BESIDE * typical * (-1) ** number
+        side = SIDE_STEP * typical * (-1) ** number
         step = rigid(torch.eye(3), torch.tensor([side, 0.0, 0.0]))
         camera = run.cameras[view]
         shifted = Cameras(
@@ -229,8 +233,8 @@ def views_beside(run: Lifted, renderer: Renderer, count: int = 3) -> list[torch.
     return views
 
 
-def fit_plain(
-    scene: Scene, size: int, output: Path, lpips: LPIPS | None, steps: int, cap: int
+def fit_gsplat(
+    scene: Scene, size: int, output: Path, lpips: LPIPS | None, steps: int, max_gaussians: int
 ) -> dict[str, Any]:
     """Fit plain gsplat to a scene with its official cameras and score it.
 
@@ -240,14 +244,14 @@ def fit_plain(
         output: Folder of the contact sheets.
         lpips: Network, or None.
         steps: Steps of the fit.
-        cap: Number of Gaussians, at most.
+        max_gaussians: Number of Gaussians, at most.
 
     Returns:
         Scores of held-out photographs.
     """
     input_picture = load_picture(str(scene.folder / "images" / scene.names[0]), size, 55.0)
     shape = (input_picture.cameras.width, input_picture.cameras.height)
-    k1 = scene.k1 if abs(scene.k1) > STRONG_LENS else 0.0
+    k1 = scene.k1 if abs(scene.k1) > MIN_LENS_DISTORTION else 0.0
     renders = [
         load_photograph(scene.folder / "images" / name, scene.cameras[view], k1, shape)
         for view, name in enumerate(scene.names)
@@ -257,7 +261,9 @@ def fit_plain(
     test = [view for view, name in enumerate(scene.names) if name in scene.held_out]
     train = [view for view in range(len(frames)) if view not in test]
     points = sparse_points(scene, shape)
-    result = plain_gsplat.fit(Frames(frames.images[train]), cameras[train], points, steps, cap)
+    result = plain_gsplat.fit(
+        Frames(frames.images[train]), cameras[train], points, steps, max_gaussians
+    )
     rows = {}
     sheet = []
     with torch.no_grad():
@@ -267,13 +273,13 @@ def fit_plain(
             truth = frames[view].rgb[0]
             rows[scene.names[view]] = scores(render, truth, lpips)
             sheet.append([truth, render.clamp(0, 1), error_picture(render, truth)])
-    contact_sheet(output / "sheets" / f"{scene.name}-plain-{steps}-{cap}.jpg", sheet)
+    contact_sheet(output / "sheets" / f"{scene.name}-gsplat-{steps}-{max_gaussians}.jpg", sheet)
     return {
         "held_out": mean_scores(list(rows.values())),
         "held_out_views": rows,
         "gaussians": result.gaussians,
         "undistorted": k1 != 0,
-        "seconds_in_all": result.seconds,
+        "total_seconds": result.seconds,
         "size": list(shape),
     }
 
@@ -288,8 +294,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         "LPIPS",
         "input PSNR",
         "Gaussians",
-        "placed",
-        "held out, placed",
+        "registered",
+        "held out, registered",
         "rotation, degrees",
         "position, %",
         "focal, %",
@@ -310,11 +316,11 @@ def table(rows: list[dict[str, Any]]) -> str:
                 *(mean.get(name) for name in ("psnr", "ssim", "lpips")),
                 row.get("input_psnr"),
                 row["gaussians"],
-                row.get("placed"),
-                row.get("held_out_placed"),
+                row.get("registered"),
+                row.get("held_out_registered"),
                 errors.get("rotation"),
                 *(100 * errors[key] if key in errors else None for key in ("position", "focal")),
-                round(row["seconds_in_all"]),
+                round(row["total_seconds"]),
                 row.get("peak_gib"),
             ]
         )
@@ -326,12 +332,11 @@ def text_of(rows: list[dict[str, Any]], command: str) -> str:
     notes = (
         "Every 8th photograph (0, 8, 16, ... by name) is held out of the fit. PSNR in dB, SSIM and "
         "LPIPS (AlexNet) are means over held-out photographs, for `lift` over those that it "
-        "placed. `lift` gets the folder of "
-        "photographs alone. It finds the cameras of all of them, and held-out photographs are "
-        "rendered at the cameras that it found. Plain gsplat (MCMC) gets the official cameras and "
-        "sparse points, "
-        "which come from all photographs. Camera errors are medians after a similarity; "
-        "position is a share of the largest distance between two cameras."
+        "registered. `lift` gets only the folder of photographs. It estimates the cameras of all "
+        "of them. Held-out photographs are rendered at their estimated cameras. Plain gsplat "
+        "(MCMC) gets the official cameras and sparse points, which come from all photographs. "
+        "Camera errors are medians after a similarity. Position is a fraction of the largest "
+        "distance between two cameras."
     )
     return "\n\n".join(["# Photographs", notes, f"Made by `{command}`.", table(rows)])
 
@@ -340,35 +345,43 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", choices=list(PRESETS), default="cpu")
-    parser.add_argument("--only", choices=["lift", "plain", "both"], help="default: lift on cpu")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=["lift", "gsplat"],
+        help="default: both with --preset gpu, otherwise lift",
+    )
     parser.add_argument("--scenes", nargs="+", choices=SCENES, default=list(SCENES))
-    parser.add_argument("--output", type=Path, default=Path("outputs/photographs"))
+    parser.add_argument(
+        "--output", type=Path, default=Path("outputs/photographs"), help="folder of the runs"
+    )
     parser.add_argument("--weights", type=Path, help="folder with the weights of LPIPS")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="settings")
-    parser.add_argument("--to", type=Path, help="folder of the table (benchmarks/results)")
+    parser.add_argument("--results", type=Path, help="folder of the table (benchmarks/results)")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure the scenes that are not measured yet, and write the table."""
+    """Measure the scenes that are not finished, and write the table."""
     options = options_of(arguments)
-    only = options.only or ("both" if options.preset == "gpu" else "lift")
+    both = ["lift", "gsplat"]
+    methods = options.methods or (both if options.preset == "gpu" else ["lift"])
     output = step_folder(options.output, options.preset, options.settings)
-    lpips = perceptual(options.weights)
+    lpips = load_lpips(options.weights)
     settings = [*PRESETS[options.preset], *options.settings]
     rows = []
     for name in track(options.scenes, "scenes", transient=True):
         scene = read_scene(SHARED / "data" / name)
-        if only != "plain":
+        if "lift" in methods:
             results = load_or_compute(
                 output / f"{name}-lift.json",
                 lambda scene=scene: lift_scene(scene, settings, output, lpips),
             )
             rows.append({"scene": name, "method": "lift"} | results)
-        for steps, cap in PLAIN if only != "lift" else ():
+        for steps, cap in GSPLAT_FITS if "gsplat" in methods else ():
             results = load_or_compute(
-                output / f"{name}-plain-{steps}-{cap}.json",
-                lambda scene=scene, steps=steps, cap=cap: fit_plain(
+                output / f"{name}-gsplat-{steps}-{cap}.json",
+                lambda scene=scene, steps=steps, cap=cap: fit_gsplat(
                     scene, _size(settings), output, lpips, steps, cap
                 ),
             )
@@ -378,14 +391,14 @@ def main(arguments: list[str] | None = None) -> None:
     command += f" --set {' '.join(options.settings)}" if options.settings else ""
     text = text_of(rows, command)
     complete = not options.settings and len(options.scenes) == len(SCENES)
-    folder = options.to or (None if complete else output / "tables")
+    folder = options.results or (None if complete else output / "tables")
     folder_option = {} if folder is None else {"folder": folder}
     write_results("photographs", options.preset, text, rows, settings=settings, **folder_option)
     print(text)
 
 
 def _size(settings: list[str]) -> int:
-    """The longer side in pixels that `lift` works at with some settings."""
+    """Return the longer side of the pictures in pixels with some settings of `lift`."""
     from lift.config import compose_run
 
     return int(compose_run([*settings, "image=none"]).preprocess.size)

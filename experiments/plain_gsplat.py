@@ -1,6 +1,7 @@
-"""Plain 3D Gaussian splatting with gsplat's MCMC strategy: the anchor of `photographs.py`.
+"""Plain 3D Gaussian splatting with gsplat's MCMC strategy: the baseline of `photographs.py`.
 
-Official cameras, sparse points and nothing of `lift`. It needs a CUDA GPU and gsplat.
+It gets official cameras and sparse points, and uses nothing of the pipeline of `lift`. It needs a
+CUDA GPU and gsplat.
 """
 
 import math
@@ -16,10 +17,10 @@ from lift.training.similarity import ssim_conv2d
 from lift.types import Cameras, Frames, PointCloud
 
 SH_DEGREE = 2
-SH_EVERY = 700
-"""Steps after which one more degree of spherical harmonics is used."""
-SH_ZERO = 0.28209479177387814
-RATES = {
+SH_DEGREE_EVERY = 700
+"""Number of steps between degrees of spherical harmonics."""
+SH_C0 = 0.28209479177387814
+LEARNING_RATES = {
     "means": 1.6e-4,
     "scales": 5e-3,
     "quats": 1e-3,
@@ -27,18 +28,19 @@ RATES = {
     "sh0": 2.5e-3,
     "shN": 2.5e-3 / 20,
 }
-"""Learning rates; that of the means is in units of the scene's size."""
-SSIM = 0.2
-OPACITY = 0.01
-SCALE = 0.04
-"""Weights of the loss; the last is of the mean scale in units of the scene's size."""
+"""The rate of the means is in units of the scene's size."""
+SSIM_WEIGHT = 0.2
+OPACITY_WEIGHT = 0.01
+SCALE_WEIGHT = 0.04
+"""Weight of the mean scale in units of the scene's size."""
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What a fit leaves."""
+class FitResult:
+    """The fitted Gaussians."""
 
     splats: nn.ParameterDict
+    """Raw parameters by gsplat's names."""
     seconds: float
 
     @property
@@ -48,8 +50,13 @@ class Fitted:
 
 
 def fit(
-    frames: Frames, cameras: Cameras, points: PointCloud, steps: int, cap: int, seed: int = 0
-) -> Fitted:
+    frames: Frames,
+    cameras: Cameras,
+    points: PointCloud,
+    steps: int,
+    max_gaussians: int,
+    seed: int = 0,
+) -> FitResult:
     """Fit Gaussians to photographs.
 
     Args:
@@ -57,17 +64,19 @@ def fit(
         cameras: Their cameras.
         points: Sparse points, colours in [0, 1].
         steps: Steps of one photograph each.
-        cap: Number of Gaussians, at most.
-        seed: Seed of all chance.
+        max_gaussians: Number of Gaussians, at most.
+        seed: Random seed.
 
     Returns:
-        The Gaussians on the GPU.
+        The Gaussians, on the GPU.
 
     Raises:
         ValueError: If there is no CUDA device.
     """
     if not torch.cuda.is_available():
-        raise ValueError("plain gsplat needs a CUDA device; choose --only lift, or another machine")
+        raise ValueError(
+            "plain gsplat needs a CUDA device; choose --methods lift, or another machine"
+        )
     from gsplat.strategy import MCMCStrategy
 
     torch.manual_seed(seed)
@@ -78,31 +87,35 @@ def fit(
     optimizers = _optimizers(splats, size)
     last = int(0.8 * steps)
     strategy = MCMCStrategy(
-        cap_max=cap, refine_start_iter=300, refine_stop_iter=last, refine_every=100, verbose=False
+        cap_max=max_gaussians,
+        refine_start_iter=300,
+        refine_stop_iter=last,
+        refine_every=100,
+        verbose=False,
     )
     state = strategy.initialize_state()
     order = torch.randint(len(targets), (steps,)).tolist()
-    began = time.perf_counter()
+    start = time.perf_counter()
     for step in range(steps):
         view = order[step]
-        degree = min(SH_DEGREE, step // SH_EVERY)
+        degree = min(SH_DEGREE, step // SH_DEGREE_EVERY)
         rgb, info = render(splats, cameras[view], degree)
         loss = _loss(rgb, targets[view][None], splats, size)
         loss.backward()
         for optimizer in optimizers.values():
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        rate = RATES["means"] * size * 0.01 ** (step / steps)
+        rate = LEARNING_RATES["means"] * size * 0.01 ** (step / steps)
         optimizers["means"].param_groups[0]["lr"] = rate
         strategy.step_post_backward(splats, optimizers, state, step, info, lr=rate)
     torch.cuda.synchronize()
-    return Fitted(splats, time.perf_counter() - began)
+    return FitResult(splats, time.perf_counter() - start)
 
 
 def render(
     splats: nn.ParameterDict, camera: Cameras, degree: int = SH_DEGREE
 ) -> tuple[Float[Tensor, "1 height width 3"], dict]:
-    """Render one view over black, and return gsplat's notes for its strategy."""
+    """Render one view over black. Return it with the information for gsplat's strategy."""
     from gsplat import rasterization
 
     rgb, _, info = rasterization(
@@ -126,7 +139,7 @@ def initial_splats(points: PointCloud, device: torch.device) -> tuple[nn.Paramet
 
     Args:
         points: Sparse points, colours in [0, 1].
-        device: Where to.
+        device: Device of the parameters.
 
     Returns:
         Raw parameters by gsplat's names, and the size of the scene: the median distance from
@@ -141,7 +154,7 @@ def initial_splats(points: PointCloud, device: torch.device) -> tuple[nn.Paramet
         nearest.append(distance.topk(min(4, count), largest=False).values[:, 1:].mean(1))
     log_scale = torch.cat(nearest).clamp(min=1e-6).log()
     coefficients = torch.zeros(count, (SH_DEGREE + 1) ** 2, 3, device=device)
-    coefficients[:, 0] = (points.colors.to(device) - 0.5) / SH_ZERO
+    coefficients[:, 0] = (points.colors.to(device) - 0.5) / SH_C0
     values = {
         "means": means.clone(),
         "scales": log_scale[:, None].repeat(1, 3),
@@ -154,15 +167,15 @@ def initial_splats(points: PointCloud, device: torch.device) -> tuple[nn.Paramet
 
 
 def _optimizers(splats: nn.ParameterDict, size: float) -> dict[str, torch.optim.Adam]:
-    rates = RATES | {"means": RATES["means"] * size}
+    rates = LEARNING_RATES | {"means": LEARNING_RATES["means"] * size}
     return {
         name: torch.optim.Adam([splats[name]], lr=rate, eps=1e-15) for name, rate in rates.items()
     }
 
 
 def _loss(rgb: Tensor, target: Tensor, splats: nn.ParameterDict, size: float) -> Tensor:
-    color = (1 - SSIM) * (rgb - target).abs().mean()
-    structure = SSIM * (1 - ssim_conv2d(rgb, target))
-    opacity = OPACITY * splats["opacities"].sigmoid().mean()
-    scale = SCALE / max(size, math.ulp(1.0)) * splats["scales"].exp().mean()
+    color = (1 - SSIM_WEIGHT) * (rgb - target).abs().mean()
+    structure = SSIM_WEIGHT * (1 - ssim_conv2d(rgb, target))
+    opacity = OPACITY_WEIGHT * splats["opacities"].sigmoid().mean()
+    scale = SCALE_WEIGHT / max(size, math.ulp(1.0)) * splats["scales"].exp().mean()
     return color + structure + opacity + scale

@@ -1,15 +1,17 @@
-"""Where were the frames really taken, and which estimator finds out?
+"""Which pose estimator finds the true cameras?
 
-    python experiments/poses.py [--estimators NAME ...] [--scenes NAME ...] [--to FILE]
+    python experiments/poses.py [--estimators NAME ...] [--scenes NAME ...] [--results FILE]
 
-Frames of which the cameras are known: ray-cast scenes along the articulated trajectory, distorted
-as the prior `synthetic` distorts (severity 0, 0.5 and 1, and 1 of the cameras' mistakes alone), and
-the photographs of `$LIFT_SHARED/data`. An estimator is given pictures and a plan. The plan of
-photographs is wrong by ANGLE and SHIFT, and supposes the field of view that `lift run` supposes.
-Each runs in a process of its own. Errors: of rotation, degrees, relative to the input's; of
-position after a similarity (Umeyama, 1991), share of the typical depth; of the focal length,
-logarithm; of depth, relative, after one factor. Medians over frames that were placed. Prints a
-table and writes FILE; what is there already is not run again.
+The true cameras are known. Frames are those of ray-cast scenes along the articulated trajectory,
+and the photographs of `$LIFT_SHARED/data`. The prior `synthetic` corrupts the ray-cast frames, at
+severity 0, 0.5 and 1, and with camera errors alone at severity 1. An estimator gets pictures and a
+plan. The plan of photographs is wrong by ROTATION_ERROR and TRANSLATION_ERROR, and has the default
+field of view of `lift run`. Each estimator runs in a process of its own.
+
+Errors are medians over registered frames. Rotation is relative to the input, in degrees. Position
+is after a similarity (Umeyama, 1991), as a fraction of the typical depth. The error of the focal
+length is a logarithm. The error of depth is relative, after one scale. The table is printed and
+written beside FILE. Rows that FILE has already are not repeated.
 """
 
 import argparse
@@ -37,15 +39,14 @@ from lift.planners.articulated import Articulated
 from lift.poses import poses
 from lift.priors.synthetic import Synthetic
 from lift.runtime.machine import machine_info
-from lift.synthetic.corruptions import SHIFT as MISTAKEN
-from lift.synthetic.corruptions import TURN, FrameCorruption
+from lift.synthetic.corruptions import ROTATION, TRANSLATION, FrameCorruption
 from lift.synthetic.photographs import load_photograph
 from lift.synthetic.worlds import FIELD_OF_VIEW
 from lift.types import Cameras, Clip, Depth, Frames, PointCloud, Reconstruction, Trajectory
 
 ESTIMATORS: dict[str, dict[str, Any]] = {
     "planned": {"name": "planned"},
-    "matching, focal as planned": {"name": "matching", "features": "xfeat"},
+    "matching, planned focal": {"name": "matching", "features": "xfeat"},
     "matching": {"name": "matching", "features": "xfeat", "focal": "shared"},
     "matching, no plan": {
         "name": "matching",
@@ -59,9 +60,7 @@ ESTIMATORS: dict[str, dict[str, Any]] = {
     "colmap, planned": {"name": "colmap", "focal": "shared", "mapping": "planned"},
 }
 EXACT = "exact matches"
-"""Of ray-cast scenes: where a frame's pixels, mistakes and all, are best explained to have been
-taken from, with the true point known of each.
-"""
+"""Estimator that knows the true scene point of each pixel of a corrupted ray-cast frame."""
 RAY_CAST = [
     (scene, severity, "") for scene in ("room", "terrace") for severity in (0.0, 0.5, 1.0)
 ] + [("room", 1.0, " cameras")]
@@ -74,28 +73,33 @@ PHOTOGRAPHS = (
 )
 SCENES = [*PHOTOGRAPHS, *(f"{scene} x {severity:g}{only}" for scene, severity, only in RAY_CAST)]
 WIDTH = 640
-ASKED = 1.0
-"""Times the mistakes that `synthetic` makes of cameras at full motion, by which the plan of
-photographs is wrong: ANGLE and SHIFT.
-"""
-ANGLE, SHIFT = ASKED * TURN, ASKED * MISTAKEN
+PLAN_SEVERITY = 1.0
+"""Severity of the camera errors of the photographs' plan."""
+ROTATION_ERROR = PLAN_SEVERITY * ROTATION
+"""Rotation error of the photographs' plan in degrees, root mean square."""
+TRANSLATION_ERROR = PLAN_SEVERITY * TRANSLATION
+"""Translation error of the photographs' plan as a fraction of the typical depth."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What an estimator is given, and the truth. depth: z-depth [view H W], 0 where it is not
-    known. source: pixels [view H W 2] of the true view that a frame's pixels show.
-    """
+    """The input of an estimator, and the truth."""
 
     frames: Frames
     plan: Trajectory
+    """Planned cameras."""
     cameras: Cameras
+    """True cameras."""
     depth: torch.Tensor
+    """True z-depth, [view, height, width], 0 where it is unknown."""
     typical: float
+    """Typical depth."""
     source: torch.Tensor | None = None
+    """Position in the uncorrupted view of each pixel of a frame, [view, height, width, 2]."""
 
 
-def case(name: str) -> Case:
+def load_case(name: str) -> Case:
+    """Load a scene by its name in SCENES."""
     if name in PHOTOGRAPHS:
         return photograph_case(SHARED / "data" / name)
     scene, _, severity, *only = name.split()
@@ -103,27 +107,32 @@ def case(name: str) -> Case:
 
 
 def synthetic_case(scene: str, severity: float, cameras_only: bool) -> Case:
-    """A ray-cast scene, 16 clips of 4 frames."""
-    other_severities = (
-        dict.fromkeys(("geometry", "texture", "color", "blur"), 0.0) if cameras_only else {}
-    )
-    prior = Synthetic(scene, severity, image=scene, **other_severities)
+    """Render a ray-cast scene with 16 clips of 4 frames.
+
+    Args:
+        scene: Name of the scene.
+        severity: Severity of the corruptions.
+        cameras_only: Whether only cameras are corrupted.
+    """
+    other_kinds = ("geometry", "texture", "color", "blur")
+    factors = dict.fromkeys(other_kinds, 0.0) if cameras_only else {}
+    prior = Synthetic(scene, severity, image=scene, **factors)
     height = WIDTH * 3 // 4
     camera = pinhole(WIDTH, height, WIDTH / 2 / math.tan(math.radians(FIELD_OF_VIEW) / 2))
     start = prior.render_truth(camera)
     depth = Depth(start.depth[0], start.depth[0] > 0, "metric")
-    plan = Articulated(frames=4)(camera, depth, None)
-    frames, cameras, sources = start, camera, [pixel_centers(WIDTH, height)]
+    plan = Articulated(num_frames=4)(camera, depth, None)
+    frames = start
+    cameras = camera
+    sources = [pixel_centers(WIDTH, height)]
     for number, clip in enumerate(plan.clips):
         cameras_so_far = Cameras.cat(
             [plan.start, *(before.cameras for before in plan.clips[:number])]
         )
-        for _, mistakes, sizes in prior.corruptions(
-            camera, len(frames), clip, number, depth.typical
-        ):
-            flow = mistakes.smooth_flow(sizes["geometry"], height, WIDTH) + mistakes.texture_flow(
-                sizes["texture"], height, WIDTH
-            )
+        views = prior.corruptions(camera, len(frames), clip, number, depth.typical)
+        for _, corruption, severities in views:
+            flow = corruption.smooth_flow(severities["geometry"], height, WIDTH)
+            flow = flow + corruption.texture_flow(severities["texture"], height, WIDTH)
             sources.append(pixel_centers(WIDTH, height) + WIDTH * flow.permute(1, 2, 0))
         cameras = Cameras.cat([cameras, prior.true_cameras(camera, len(frames), clip, number)])
         frames = Frames.cat([frames, prior(frames, cameras_so_far, clip, number)])
@@ -133,8 +142,10 @@ def synthetic_case(scene: str, severity: float, cameras_only: bool) -> Case:
 
 
 def photograph_case(folder: Path) -> Case:
-    """Photographs, the one nearest to the middle first, then to either side of it along the
-    direction in which they spread most.
+    """Load photographs with a wrong plan.
+
+    The input is the photograph nearest to the centre. The others make two clips, one to each side
+    along the direction of largest variance.
     """
     arrays = np.load(folder / "cameras.npz")
     true = Cameras(
@@ -143,9 +154,7 @@ def photograph_case(folder: Path) -> Case:
         int(arrays["width"]),
         int(arrays["height"]),
     )
-    if (
-        "K_color_nominal" in arrays
-    ):  # the poses are those of the camera of depth, whose lens is another
+    if "K_color_nominal" in arrays:  # `K` is the lens of the depth camera
         true = replace(
             true,
             intrinsics=torch.from_numpy(arrays["K_color_nominal"]).float().expand(len(true), 3, 3),
@@ -157,15 +166,12 @@ def photograph_case(folder: Path) -> Case:
         )
         for view, file in enumerate(arrays["names"])
     ]
-    frames, cameras = (
-        Frames.cat([frame for frame, _ in photographs]),
-        Cameras.cat([camera for _, camera in photographs]),
-    )
-    depth = (
-        _sparse(folder, cameras)
-        if (folder / "sparse_points.npz").exists()
-        else _load_depth(folder, arrays["names"], size)
-    )
+    frames = Frames.cat([frame for frame, _ in photographs])
+    cameras = Cameras.cat([camera for _, camera in photographs])
+    if (folder / "sparse_points.npz").exists():
+        depth = _load_sparse_depth(folder, cameras)
+    else:
+        depth = _load_dense_depth(folder, arrays["names"], size)
     offsets = cameras.centers - cameras.centers.mean(0)
     along = offsets @ torch.linalg.svd(offsets, full_matrices=False).Vh[0]
     central = int(offsets.norm(dim=-1).argmin())
@@ -175,15 +181,13 @@ def photograph_case(folder: Path) -> Case:
     order = [central, *sum(sides, [])]
     typical = float(depth[central][depth[central] > 0].median())
     focal = max(size) / 2 / math.tan(math.radians(FIELD_OF_VIEW) / 2)
-    outside = [
-        cameras[central],
-        *(
-            FrameCorruption.sample(view, 0).perturb_camera(cameras[view], ASKED, typical)
-            for view in order[1:]
-        ),
+    wrong = [
+        FrameCorruption.sample(view, 0).perturb_camera(cameras[view], PLAN_SEVERITY, typical)
+        for view in order[1:]
     ]
+    planned = [cameras[central], *wrong]
     plan = Cameras.cat(
-        [replace(camera, intrinsics=pinhole(*size, focal).intrinsics) for camera in outside]
+        [replace(camera, intrinsics=pinhole(*size, focal).intrinsics) for camera in planned]
     )
     ends = np.cumsum([1, *(len(side) for side in sides)])
     clips = tuple(
@@ -199,13 +203,14 @@ def photograph_case(folder: Path) -> Case:
     )
 
 
-def _sparse(folder: Path, cameras: Cameras) -> torch.Tensor:
-    """z-depth at the nearest point of structure from motion in a pixel, seen there or not."""
+def _load_sparse_depth(folder: Path, cameras: Cameras) -> torch.Tensor:
+    """Compute z-depth of the nearest sparse point in each pixel. It may be hidden."""
     points = torch.from_numpy(np.load(folder / "sparse_points.npz")["xyz"]).float()
     return torch.stack([nearest_depth(points, cameras[view]) for view in range(len(cameras))])
 
 
-def _load_depth(folder: Path, names: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+def _load_dense_depth(folder: Path, names: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+    """Load measured z-depth."""
     maps = [
         cv2.imread(str(folder / "depth" / f"{Path(str(name)).stem}.png"), cv2.IMREAD_UNCHANGED)
         for name in names
@@ -218,29 +223,26 @@ def _load_depth(folder: Path, names: np.ndarray, size: tuple[int, int]) -> torch
     )
 
 
-def exact(case: Case) -> Reconstruction:
-    """Cameras from what each pixel truly shows, by robust least squares: no estimator that looks at
-    frames one by one knows more.
+def estimate_from_exact_matches(case: Case) -> Reconstruction:
+    """Estimate cameras from the true scene point of each pixel, by robust least squares.
+
+    It is an upper bound for estimators that treat frames one by one.
     """
     import poselib
 
     cameras = [case.plan.start]
     pixels = pixel_centers(WIDTH, case.cameras.height)[8::16, 8::16].reshape(-1, 2)
     for view in range(1, len(case.frames)):
-        camera, at, z = (
-            case.cameras[view],
-            case.source[view, 8::16, 8::16].reshape(-1, 2),
-            case.depth[view, 8::16, 8::16].reshape(-1),
-        )
+        camera = case.cameras[view]
+        source = case.source[view, 8::16, 8::16].reshape(-1, 2)
+        z = case.depth[view, 8::16, 8::16].reshape(-1)
         lens = camera.intrinsics[0]
-        local = (
-            torch.cat([(at - lens[:2, 2]) / lens[[0, 1], [0, 1]], torch.ones_like(at[:, :1])], -1)[
-                z > 0
-            ]
-            * z[z > 0, None]
-        )
+        rays = torch.ones(len(z), 3)
+        rays[:, :2] = (source - lens[:2, 2]) / lens[[0, 1], [0, 1]]
+        local = rays[z > 0] * z[z > 0, None]
         points = (local - camera.world_to_camera[0, :3, 3]) @ camera.world_to_camera[0, :3, :3]
-        focal, (x, y) = float(case.plan.start.intrinsics[0, 0, 0]), lens[:2, 2].tolist()
+        focal = float(case.plan.start.intrinsics[0, 0, 0])
+        x, y = lens[:2, 2].tolist()
         model = {
             "model": "SIMPLE_PINHOLE",
             "width": round(2 * x),
@@ -271,38 +273,51 @@ def exact(case: Case) -> Reconstruction:
     )
 
 
-def row(job: tuple[str, str]) -> dict[str, Any]:
+def evaluate(job: tuple[str, str]) -> dict[str, Any]:
+    """Run an estimator on a scene.
+
+    Args:
+        job: Names of the estimator and of the scene.
+
+    Returns:
+        A row of the results.
+    """
     name, scene = job
     torch.set_num_threads(2)
-    data = case(scene)
+    case = load_case(scene)
     lite = depths.build({"name": "lite"}, image=scene, device=torch.device("cpu"))
-    input_depth = lite(data.frames.images[0])
-    unit = data.typical / input_depth.typical  # a plan is in the unit of the input's depth
+    input_depth = lite(case.frames.images[0])
+    unit = case.typical / input_depth.typical  # a plan is in the unit of the input's depth
     input_depth = replace(input_depth, depth=input_depth.depth * unit)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began = time.perf_counter()
-    label = {"pose": name, "scene": scene, "frames": len(data.frames)}
+    start = time.perf_counter()
+    label = {"pose": name, "scene": scene, "frames": len(case.frames)}
     try:
-        reconstruction = (
-            exact(data)
-            if name == EXACT
-            else poses.build(ESTIMATORS[name], depth=input_depth, estimator=lite, device=device)(
-                data.frames, data.plan
+        if name == EXACT:
+            reconstruction = estimate_from_exact_matches(case)
+        else:
+            estimator = poses.build(
+                ESTIMATORS[name], depth=input_depth, estimator=lite, device=device
             )
-        )
+            reconstruction = estimator(case.frames, case.plan)
     except ValueError as error:
-        return label | {"failed": str(error)}
-    seconds = time.perf_counter() - began
+        return label | {"error": str(error)}
+    seconds = time.perf_counter() - start
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
     return (
         label
-        | scores(data, reconstruction)
+        | scores(case, reconstruction)
         | {"seconds": round(seconds, 1), "peak_gib": round(peak, 2)}
     )
 
 
-def scores(case: Case, reconstruction: Any) -> dict[str, float]:
+def scores(case: Case, reconstruction: Reconstruction) -> dict[str, float]:
+    """Compare a reconstruction with the truth.
+
+    Returns:
+        Fraction of `registered` frames, errors of cameras and of `depth`.
+    """
     registered = reconstruction.confidence.flatten(1).amax(1) > 0
     registered[0] = True
     ratios = []
@@ -316,28 +331,37 @@ def scores(case: Case, reconstruction: Any) -> dict[str, float]:
     cameras = camera_errors(
         reconstruction.cameras[registered], case.cameras[registered], case.typical
     )
-    return {"placed": float(registered.float().mean()), **cameras, "depth": float(errors.median())}
+    return {
+        "registered": float(registered.float().mean()),
+        **cameras,
+        "depth": float(errors.median()),
+    }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    lines = [
-        "| scene | pose | placed | rotation (worst) | position (worst) | focal | depth | s | GiB |",
-        "|---" * 9 + "|",
-    ]
-    for scene in dict.fromkeys(r["scene"] for r in rows):
-        for r in rows:
-            if r["scene"] == scene and "failed" in r:
-                lines.append(
-                    f"| {scene} | `{r['pose']}` | failed: {r['failed'].split(',')[0]} | | | | | | |"
-                )
-            elif r["scene"] == scene:
-                lines.append(
-                    f"| {scene} | `{r['pose']}` | {100 * r['placed']:.0f} % | {r['rotation']:.2f} "
-                    f"({r['rotation_worst']:.2f}) | {100 * r['position']:.2f} "
-                    f"({100 * r['position_worst']:.1f}) % | {100 * r['focal']:.1f} % | "
-                    f"{100 * r['depth']:.1f} % | {r['seconds']:.0f} | {r['peak_gib']:.1f} |"
-                )
+    """Format the results as Markdown."""
+    heads = ["scene", "pose", "registered", "rotation (worst)", "position (worst)", "focal"]
+    heads += ["depth", "s", "GiB"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for scene in dict.fromkeys(row["scene"] for row in rows):
+        for row in rows:
+            if row["scene"] == scene:
+                lines.append(f"| {scene} | `{row['pose']}` | {' | '.join(_cells(row))} |")
     return "\n".join(lines)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    if "error" in row:
+        return [f"failed: {row['error'].split(',')[0]}", *[""] * 6]
+    return [
+        f"{100 * row['registered']:.0f} %",
+        f"{row['rotation']:.2f} ({row['rotation_worst']:.2f})",
+        f"{100 * row['position']:.2f} ({100 * row['position_worst']:.1f}) %",
+        f"{100 * row['focal']:.1f} %",
+        f"{100 * row['depth']:.1f} %",
+        f"{row['seconds']:.0f}",
+        f"{row['peak_gib']:.1f}",
+    ]
 
 
 def main() -> None:
@@ -352,14 +376,14 @@ def main() -> None:
     parser.add_argument(
         "--scenes", nargs="+", metavar="NAME", help="; ".join(SCENES).replace("%", "%%")
     )
-    parser.add_argument("--to", type=Path, default=Path("outputs/poses.json"))
+    parser.add_argument("--results", type=Path, default=Path("outputs/poses.json"), metavar="FILE")
     args = parser.parse_args()
-    rows_so_far = [
+    available = [
         name for name in SCENES if name not in PHOTOGRAPHS or (SHARED / "data" / name).is_dir()
     ]
     for key, values, choices in (
         ("estimators", args.estimators, [*ESTIMATORS, EXACT]),
-        ("scenes", args.scenes or (), rows_so_far),
+        ("scenes", args.scenes or (), available),
     ):
         for value in values:
             if value not in choices:
@@ -367,24 +391,28 @@ def main() -> None:
                     f"--{key} has {value!r}; choose among {'; '.join(choices)}"
                     + (f" (LIFT_SHARED is {SHARED})" if key == "scenes" else "")
                 )
-    rows = json.loads(args.to.read_text())["rows"] if args.to.exists() else []
+    results = args.results
+    rows = json.loads(results.read_text())["rows"] if results.exists() else []
     finished = {(r["pose"], r["scene"]) for r in rows}
-    due = [
+    jobs = [
         (name, scene)
-        for scene in (args.scenes or rows_so_far)
+        for scene in (args.scenes or available)
         for name in args.estimators
         if (name, scene) not in finished and (name != EXACT or scene not in PHOTOGRAPHS)
     ]
-    args.to.parent.mkdir(parents=True, exist_ok=True)
+    results.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
-        for result in track(pool.map(row, due), "poses", total=len(due), transient=True):
-            rows.append(result)
-            args.to.write_text(
-                json.dumps({"rows": rows, "machine": machine_info("cpu")}, indent=1) + "\n"
-            )
+        for row in track(pool.map(evaluate, jobs), "poses", total=len(jobs), transient=True):
+            rows.append(row)
+            _write_results(rows, results)
     rows.sort(key=lambda r: (SCENES.index(r["scene"]), [*ESTIMATORS, EXACT].index(r["pose"])))
-    args.to.write_text(json.dumps({"rows": rows, "machine": machine_info("cpu")}, indent=1) + "\n")
-    write_table(table(rows), __doc__, args.to)
+    _write_results(rows, results)
+    write_table(table(rows), __doc__, results)
+
+
+def _write_results(rows: list[dict[str, Any]], results: Path) -> None:
+    record = {"rows": rows, "machine": machine_info("cpu")}
+    results.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

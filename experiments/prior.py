@@ -1,13 +1,13 @@
-"""What does the generator decide?
+"""How much does the generator matter?
 
-On photographs: `warp`, which moves the picture by its depth and fills what it uncovers, with each
-of its ways to fill. On ray-cast scenes: it beside `synthetic`, which knows the scene and spoils it:
-severity 0 is a perfect generator, 1 one as wrong as video diffusion is taken to be.
+On photographs, `warp` is compared with each of its fillings. It warps the picture by its depth and
+fills what it uncovers. On ray-cast scenes, `warp` is compared with `synthetic`, which renders the
+scene and corrupts it. Severity 0 is a perfect generator, severity 1 the median generator.
 """
 
 from ablation import RAY_CAST, REAL, main
 
-SETTINGS_OF = {
+SETTINGS = {
     "photographs": {
         "warp, network": [],
         "warp, patches": ["prior.fill=patches"],
@@ -22,14 +22,14 @@ SETTINGS_OF = {
 }
 DATA = {
     "photographs": REAL,
-    "ray-cast": [*RAY_CAST, "planner.frames=6", "fit.steps=400", "fit.batch_size=2"],
+    "ray-cast": [*RAY_CAST, "planner.num_frames=6", "fit.steps=400", "fit.batch_size=2"],
 }
-REMAINS = """
-Generators with weights of their own, each by one command on a GPU: `python experiments/prior.py
+NOT_MEASURED = """
+Generators that need weights. Each takes one command on a GPU: `python experiments/prior.py
 --only "warp, network" prior=svd trainer=gpu renderer=gsplat` (or motionctrl, viewcrafter, vace,
-sana_wm, cosmos, easyanimate, ltx, diffusers; `lift show prior NAME` says what each needs), or
-frames made elsewhere: `prior=frames prior.path=FOLDER`.
+sana_wm, cosmos, easyanimate, ltx, diffusers). `lift show prior NAME` says what each needs. Frames
+of other sources are used by `prior=frames prior.path=FOLDER`.
 """
 
 if __name__ == "__main__":
-    main(__file__, SETTINGS_OF, DATA, REMAINS)
+    main(__file__, SETTINGS, DATA, NOT_MEASURED)

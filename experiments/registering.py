@@ -11,27 +11,28 @@ from lift.geometry import rigid
 from lift.poses.sfm.features import create_features
 from lift.types import Cameras, Frames
 
-LEAST = 30
-"""Matches that agree with a camera, at least."""
-SHARE = 0.1
-"""Share of the matches that agree with a camera, at least."""
-REPROJECTION = 1 / 130
-"""Largest reprojection error of a match that agrees, as a share of the width."""
-ZOOMS = (0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15)
-"""Factors on the focal length that are tried; one is taken for all pictures."""
+MIN_INLIERS = 30
+"""Number of inliers that a camera needs."""
+MIN_INLIER_FRACTION = 0.1
+"""Fraction of the matches that must be inliers of a camera."""
+MAX_REPROJECTION_ERROR = 1 / 130
+"""Largest reprojection error of an inlier, as a fraction of the width."""
+FOCAL_FACTORS = (0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15)
+"""Factors on the focal length that are tried. One is chosen for all pictures."""
 NEIGHBOURS = (-6, -3, 0, 3, 6)
-"""Frames that a picture is compared with, counted from its own place in the clip."""
+"""Frames that a picture is matched with, relative to the picture's index in the clip."""
 
 
 @dataclass(frozen=True)
-class Registered:
+class Registration:
     """Cameras of pictures in the lifted scene."""
 
     cameras: Cameras
-    found: Bool[Tensor, "view"]
-    """Pictures that have a camera; the others have that of the frame at their place."""
+    registered: Bool[Tensor, "view"]
+    """Pictures whose camera is found. The others have the camera of the frame of their index."""
     inliers: Int[Tensor, "view"]
-    zoom: float
+    """Number of inliers of each camera."""
+    focal_factor: float
     """Factor on the focal length of the lifted frames."""
 
 
@@ -49,24 +50,24 @@ def register(
     cameras: Cameras,
     depth: Float[Tensor, "view height width"],
     features: str = "auto",
-    zooms: Sequence[float] = ZOOMS,
-) -> Registered:
+    focal_factors: Sequence[float] = FOCAL_FACTORS,
+) -> Registration:
     """Find the cameras of pictures by matches with frames whose cameras and depth are known.
 
-    Features of a picture are matched with those of the frames near its place in the clip. Depth of
-    the frames turns matches into points of the scene. A camera is found from pixels and points by
-    LO-RANSAC and robust refinement (poselib). Picture k is at the place of frame k.
+    Features of a picture are matched with those of the frames near its index in the clip. The
+    depth of the frames turns matches into points of the scene. A camera is found from pixels and
+    points by LO-RANSAC and robust refinement (poselib). Picture k belongs to frame k.
 
     Args:
-        pictures: Pictures to be registered, of the frames' size.
+        pictures: Pictures to register, of the frames' size.
         frames: Frames of the lifted clip, in order of time.
         cameras: Their cameras.
-        depth: z-depth of the lifted scene in each frame, 0 where it is not known.
+        depth: z-depth of the lifted scene in each frame, 0 where it is unknown.
         features: As for `lift.poses.matching`.
-        zooms: Factors on the frames' focal length that are tried.
+        focal_factors: Factors on the frames' focal length that are tried.
 
     Returns:
-        The cameras that were found.
+        The cameras.
     """
     find = create_features(features, 2048, torch.device("cpu"))
     keypoints = [find(image) for image in frames.images]
@@ -86,19 +87,23 @@ def register(
                 torch.cat([part.points for part in parts]),
             )
         )
-    zoom = _best_zoom(pairs, cameras, zooms)
-    poses, registered, inliers = [], [], []
+    focal_factor = _best_focal_factor(pairs, cameras, focal_factors)
+    poses = []
+    registered = []
+    inliers = []
     for number, pair in enumerate(pairs):
-        picture_keypoints = cameras[min(number, len(cameras) - 1)]
-        pose, count = _camera(pair, picture_keypoints, zoom)
-        poses.append(picture_keypoints.world_to_camera[0] if pose is None else pose)
+        camera = cameras[min(number, len(cameras) - 1)]
+        pose, count = _find_camera(pair, camera, focal_factor)
+        poses.append(camera.world_to_camera[0] if pose is None else pose)
         registered.append(pose is not None)
         inliers.append(count)
     last = [min(number, len(cameras) - 1) for number in range(len(pairs))]
     intrinsics = cameras.intrinsics[last].clone()
-    intrinsics[:, [0, 1], [0, 1]] *= zoom
-    cameras_found = Cameras(torch.stack(poses), intrinsics, cameras.width, cameras.height)
-    return Registered(cameras_found, torch.tensor(registered), torch.tensor(inliers), zoom)
+    intrinsics[:, [0, 1], [0, 1]] *= focal_factor
+    found_cameras = Cameras(torch.stack(poses), intrinsics, cameras.width, cameras.height)
+    return Registration(
+        found_cameras, torch.tensor(registered), torch.tensor(inliers), focal_factor
+    )
 
 
 def _lift_matches(
@@ -118,35 +123,43 @@ def _lift_matches(
     return _Correspondence(pixels[valid], points[valid])
 
 
-def _best_zoom(pairs: Sequence[_Correspondence], cameras: Cameras, zooms: Sequence[float]) -> float:
-    """The zoom with which most matches of some pictures agree."""
-    if len(zooms) == 1:
-        return zooms[0]
+def _best_focal_factor(
+    pairs: Sequence[_Correspondence], cameras: Cameras, focal_factors: Sequence[float]
+) -> float:
+    """Choose the factor with the most inliers in some of the pictures."""
+    if len(focal_factors) == 1:
+        return focal_factors[0]
     subset = list(range(0, len(pairs), max(1, len(pairs) // 8)))
     totals = []
-    for zoom in zooms:
-        counts = [_camera(pairs[k], cameras[min(k, len(cameras) - 1)], zoom)[1] for k in subset]
+    for factor in focal_factors:
+        counts = [
+            _find_camera(pairs[k], cameras[min(k, len(cameras) - 1)], factor)[1] for k in subset
+        ]
         totals.append(sum(counts))
-    best = max(range(len(zooms)), key=lambda k: (totals[k], -abs(zooms[k] - 1)))
-    return zooms[best]
+    best = max(range(len(focal_factors)), key=lambda k: (totals[k], -abs(focal_factors[k] - 1)))
+    return focal_factors[best]
 
 
-def _camera(
-    pair: _Correspondence, camera: Cameras, zoom: float
+def _find_camera(
+    pair: _Correspondence, camera: Cameras, focal_factor: float
 ) -> tuple[Float[Tensor, "4 4"] | None, int]:
-    """Find one camera; None if too few matches agree with it."""
+    """Find one camera and its number of inliers. The camera is None if there are too few."""
     import poselib
 
-    if len(pair.pixels) < LEAST:
+    if len(pair.pixels) < MIN_INLIERS:
         return None, 0
     (fx, _, x), (_, fy, y) = camera.intrinsics[0, :2].tolist()
     model = {
         "model": "PINHOLE",
         "width": camera.width,
         "height": camera.height,
-        "params": [zoom * fx, zoom * fy, x, y],
+        "params": [focal_factor * fx, focal_factor * fy, x, y],
     }
-    ransac = {"max_reproj_error": REPROJECTION * camera.width, "seed": 0, "max_iterations": 5000}
+    ransac = {
+        "max_reproj_error": MAX_REPROJECTION_ERROR * camera.width,
+        "seed": 0,
+        "max_iterations": 5000,
+    }
     pose, report = poselib.estimate_absolute_pose(
         pair.pixels.double().numpy(),
         pair.points.double().numpy(),
@@ -155,6 +168,6 @@ def _camera(
         {"loss_type": "CAUCHY"},
     )
     inliers = int(sum(report["inliers"]))
-    if inliers < max(LEAST, SHARE * len(pair.pixels)):
+    if inliers < max(MIN_INLIERS, MIN_INLIER_FRACTION * len(pair.pixels)):
         return None, inliers
     return rigid(torch.tensor(pose.R).float(), torch.tensor(pose.t).float()), inliers

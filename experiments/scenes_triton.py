@@ -1,5 +1,6 @@
-"""Casting rays at the shapes of depth_scenes.py on a GPU: what its numba kernel does, for a block
-of rays at a time.
+"""Cast rays at the shapes of depth_scenes.py on a GPU.
+
+The kernel does the same as the numba kernel there, for a block of rays at a time.
 """
 
 import torch
@@ -153,7 +154,7 @@ def _cast(
 def cast(
     shapes: dict[str, Tensor], origins: Tensor, directions: Tensor, max_distance: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """As `depth_scenes.cast`."""
+    """Find the nearest shape along each ray. See `depth_scenes.cast`."""
     distance, index = (
         torch.empty_like(max_distance),
         torch.empty(len(max_distance), dtype=torch.int32, device=max_distance.device),

@@ -1,7 +1,7 @@
-"""How right is a scene from a single photograph, and what do depth and filling decide?
+"""How good is a scene from a single photograph, and how much do depth and filling matter?
 
-Photographs, each scene lifted from the one nearest to the middle: the defaults of `lift run` beside
-what was the default before the package had networks of its own.
+Each scene is lifted from its central photograph. The defaults of `lift run` are compared with
+`depth=ramp` and filling by patches, which need no networks.
 """
 
 from ablation import REAL, main
@@ -11,11 +11,11 @@ SETTINGS = {
     "lite, patches": ["prior.fill=patches"],
     "ramp, patches": ["depth=ramp", "prior.fill=patches"],
 }
-REMAINS = """
+NOT_MEASURED = """
 Depth Anything V2 (`depth=depth_anything`), whose weights are not part of the package:
-`python experiments/single.py --only "lite, network" depth=depth_anything`. LLFF, DL3DV, Tanks and
-Temples and RealEstate10K as a whole: `lift eval dataset=llff dataset.path=FOLDER`, and so on.
+`python experiments/single.py --only "lite, network" depth=depth_anything`. All scenes of LLFF,
+DL3DV, Tanks and Temples or RealEstate10K: `lift eval dataset=llff dataset.path=FOLDER`, and so on.
 """
 
 if __name__ == "__main__":
-    main(__file__, SETTINGS, {"photographs": REAL}, REMAINS)
+    main(__file__, SETTINGS, {"photographs": REAL}, NOT_MEASURED)

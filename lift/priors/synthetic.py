@@ -16,16 +16,16 @@ class Synthetic(VideoPrior):
     """A ray-cast scene, corrupted as by video diffusion. Severity 0 is exact.
 
     It starts with the scene's own view: `image=room prior=synthetic`. The picture warps smoothly,
-    texture drifts and mottles, and sharpness fades. Brightness, white balance and saturation
-    change, and the camera leaves the planned path. Corruptions grow with the motion away from the
-    input. A clip continues those of the frame that it continues.
+    texture moves, false texture appears, and sharpness fades. Brightness, white balance and
+    saturation change, and the camera leaves the planned path. Corruptions grow with the motion away
+    from the input. A clip continues those of the frame that it continues.
 
     Args:
         scene: `room`, `terrace`, `thin` or `plain`. Default: what `image` names.
-        severity: Factor on all corruptions, 0 or more. At 1 and 16 degrees of turn they are those
-            of the median generator (docs/generator-errors.md).
+        severity: Factor on all corruptions, 0 or more. At 1 and a rotation of 16 degrees they are
+            those of the median generator (docs/generator-errors.md).
         geometry: Factor on the smooth warp, 0 or more.
-        texture: Factor on drifting and mottled texture, 0 or more.
+        texture: Factor on moving and false texture, 0 or more.
         color: Factor on changes of colour, 0 or more.
         blur: Factor on the blur, 0 or more.
         camera: Factor on errors of the camera, 0 or more.
@@ -188,7 +188,7 @@ class Synthetic(VideoPrior):
         rgb, depth = corruption.warp(
             truth.rgb[0], truth.depth[0], severities["geometry"], severities["texture"]
         )
-        rgb = corruption.add_mottle(rgb, severities["texture"])
+        rgb = corruption.add_false_texture(rgb, severities["texture"])
         rgb = blur_picture(rgb, BLUR * severities["blur"] * camera.width)
         rgb = corruption.shift_color(rgb, severities["color"])
         return Frames((255 * rgb.clamp(0, 1)).round().to(torch.uint8)[None], depth[None])

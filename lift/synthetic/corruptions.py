@@ -17,9 +17,9 @@ from torch.nn.functional import conv2d, grid_sample, pad
 from lift.geometry import pixel_centers, rigid, rotation_angle, rotation_from_vector
 from lift.types import Cameras
 
-FULL_TURN = 16.0
+FULL_ROTATION = 16.0
 """Rotation away from the input, in degrees, at which errors have the sizes below."""
-FULL_SHIFT = 0.28
+FULL_TRANSLATION = 0.28
 """The same for translation, as a fraction of the typical depth."""
 
 # Sizes are the medians of the last third of 25 generated clips (docs/generator-errors.md).
@@ -27,13 +27,13 @@ FULL_SHIFT = 0.28
 
 WARP = 0.0037
 """Smooth warp of the picture, root mean square, as a fraction of its width."""
-DRIFT = 0.0011
+TEXTURE_WARP = 0.0011
 """Finer warp that moves texture, root mean square, as a fraction of the width."""
-MOTTLE = 0.035
+FALSE_TEXTURE = 0.035
 """Contrast of false texture, root mean square. Chosen."""
 EXPOSURE = 0.045
 """Standard deviation of the logarithm of brightness."""
-BALANCE = 0.021
+WHITE_BALANCE = 0.021
 """Standard deviation of the logarithm of each colour's gain."""
 SATURATION = 0.086
 """Growth of the saturation."""
@@ -48,15 +48,17 @@ BLUR = 0.0011
 
 It is the median of the clips that become softer. As many clips become sharper.
 """
-TURN = 2.4
-"""Standard deviation of the camera's rotation error in degrees. From four clips with known cameras.
+ROTATION = 2.4
+"""Standard deviation of the camera's rotation error in degrees.
+
+From four clips with known cameras.
 """
-SHIFT = 0.019
+TRANSLATION = 0.019
 """Standard deviation of the camera's translation error, as a fraction of the typical depth.
 
 From four clips with known cameras.
 """
-ZOOM = 0.012
+LOG_FOCAL = 0.012
 """Standard deviation of the logarithm of the focal length. Chosen."""
 
 
@@ -65,16 +67,16 @@ class FrameCorruption:
     """Standard normal numbers that determine the direction, not the size, of a frame's errors."""
 
     pose: Float[Tensor, "7"]
-    """Rotation, translation and zoom of the camera."""
-    tone: Float[Tensor, "4"]
+    """Rotation, translation and focal length of the camera."""
+    color: Float[Tensor, "4"]
     """Exposure, and balance of red, green and blue."""
-    bend: Float[Tensor, "2 4 4"]
+    warp_amplitudes: Float[Tensor, "2 4 4"]
     """Amplitudes of the smooth warp."""
-    drift: Float[Tensor, "2 18 18"]
+    texture_amplitudes: Float[Tensor, "2 18 18"]
     """Amplitudes of the warp of texture."""
-    spots: Float[Tensor, "1 40 40"]
+    false_texture_amplitudes: Float[Tensor, "1 40 40"]
     """Amplitudes of false texture."""
-    objects: Float[Tensor, "object 2"]
+    object_motion: Float[Tensor, "object 2"]
     """Motion of parts of the scene."""
 
     @staticmethod
@@ -90,10 +92,7 @@ class FrameCorruption:
         """
         generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
         shapes = [(7,), (4,), (2, 4, 4), (2, 18, 18), (1, 40, 40), (OBJECTS, 2)]
-        pose, tone, bend, drift, spots, objects = (
-            torch.randn(shape, generator=generator) for shape in shapes
-        )
-        return FrameCorruption(pose, tone, bend, drift, spots, objects)
+        return FrameCorruption(*(torch.randn(shape, generator=generator) for shape in shapes))
 
     def interpolate(self, other: "FrameCorruption", fraction: float) -> "FrameCorruption":
         """Interpolate to another frame's numbers at constant variance.
@@ -126,14 +125,14 @@ class FrameCorruption:
             return camera
         # The root mean square of each vector's length is then `size`.
         sigma = size / math.sqrt(3)
-        turn = rotation_from_vector(math.radians(TURN) * sigma * self.pose[:3])
-        error = rigid(turn, SHIFT * typical * sigma * self.pose[3:6])
-        zoom = torch.ones(3, 3)
-        zoom[0, 0] = zoom[1, 1] = math.exp(ZOOM * size * float(self.pose[6]))
+        rotation = rotation_from_vector(math.radians(ROTATION) * sigma * self.pose[:3])
+        error = rigid(rotation, TRANSLATION * typical * sigma * self.pose[3:6])
+        focal_scale = torch.ones(3, 3)
+        focal_scale[0, 0] = focal_scale[1, 1] = math.exp(LOG_FOCAL * size * float(self.pose[6]))
         return replace(
             camera,
             world_to_camera=error @ camera.world_to_camera.cpu(),
-            intrinsics=camera.intrinsics.cpu() * zoom,
+            intrinsics=camera.intrinsics.cpu() * focal_scale,
         )
 
     def warp(
@@ -168,7 +167,7 @@ class FrameCorruption:
         Returns:
             Where each pixel comes from, relative to itself, in picture widths.
         """
-        return WARP * size * cosine_fields(self.bend, height, width, 0)
+        return WARP * size * cosine_fields(self.warp_amplitudes, height, width, 0)
 
     def texture_flow(self, size: float, height: int, width: int) -> Float[Tensor, "2 height width"]:
         """Compute the displacement of texture. See `smooth_flow`.
@@ -178,7 +177,7 @@ class FrameCorruption:
             height: Picture height in pixels.
             width: Picture width in pixels.
         """
-        return DRIFT * size * cosine_fields(self.drift, height, width, 6)
+        return TEXTURE_WARP * size * cosine_fields(self.texture_amplitudes, height, width, 6)
 
     def object_flow(
         self,
@@ -205,10 +204,10 @@ class FrameCorruption:
         return (
             OBJECT_MOTION
             * size
-            * torch.einsum("ohw,oc->chw", weight, self.objects[: len(positions)])
+            * torch.einsum("ohw,oc->chw", weight, self.object_motion[: len(positions)])
         )
 
-    def add_mottle(self, rgb: Tensor, texture: float) -> Tensor:
+    def add_false_texture(self, rgb: Tensor, texture: float) -> Tensor:
         """Add false texture.
 
         Args:
@@ -221,8 +220,8 @@ class FrameCorruption:
         if texture == 0:
             return rgb
         height, width = rgb.shape[:2]
-        spots = cosine_fields(self.spots, height, width, 12)[0, ..., None]
-        return rgb * (1 + MOTTLE * texture * spots)
+        fields = cosine_fields(self.false_texture_amplitudes, height, width, 12)[0, ..., None]
+        return rgb * (1 + FALSE_TEXTURE * texture * fields)
 
     def shift_color(self, rgb: Tensor, size: float) -> Tensor:
         """Change exposure, balance and saturation.
@@ -249,7 +248,7 @@ class FrameCorruption:
         Returns:
             Logarithms for red, green and blue.
         """
-        return size * (EXPOSURE * self.tone[0] + BALANCE * self.tone[1:])
+        return size * (EXPOSURE * self.color[0] + WHITE_BALANCE * self.color[1:])
 
 
 def warp_frame(
@@ -285,11 +284,11 @@ def relative_motion(start: Cameras, camera: Cameras, typical: float) -> float:
         typical: Typical depth of the scene.
 
     Returns:
-        The larger of rotation / FULL_TURN and translation / FULL_SHIFT.
+        The larger of rotation / FULL_ROTATION and translation / FULL_TRANSLATION.
     """
-    turn = rotation_angle(start.world_to_camera[:, :3, :3], camera.world_to_camera[:, :3, :3])
-    shift = (camera.centers - start.centers).norm() / typical
-    return max(float(turn) / FULL_TURN, float(shift) / FULL_SHIFT)
+    rotation = rotation_angle(start.world_to_camera[:, :3, :3], camera.world_to_camera[:, :3, :3])
+    translation = (camera.centers - start.centers).norm() / typical
+    return max(float(rotation) / FULL_ROTATION, float(translation) / FULL_TRANSLATION)
 
 
 def cosine_fields(

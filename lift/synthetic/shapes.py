@@ -119,7 +119,7 @@ class Box:
     """Side lengths along x, y and z before the rotation."""
     texture: Texture
     """Colour of the faces."""
-    turn: float = 0.0
+    yaw: float = 0.0
     """Rotation about the upright axis through the centre, in degrees."""
     hollow: bool = False
     """Whether the box is a room that is seen from inside."""
@@ -158,7 +158,7 @@ class Box:
 
     def _to_local(self, rays: Rays) -> Rays:
         """Rotate the rays into the frame of the box."""
-        return rays.rotated(math.radians(self.turn), self.center) if self.turn else rays
+        return rays.rotated(math.radians(self.yaw), self.center) if self.yaw else rays
 
     def surface(self, rays: Rays, distance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Describe the surface where rays hit it.
@@ -170,7 +170,7 @@ class Box:
         Returns:
             Unit normals in the world, and the texture coordinates u and v.
         """
-        angle = math.radians(self.turn)
+        angle = math.radians(self.yaw)
         local = self._to_local(rays).at(distance) - distance.new_tensor(self.center)
         relative = local / (0.5 * local.new_tensor(self.size))
         axis = relative.abs().argmax(-1)

@@ -60,7 +60,7 @@ class World:
     typical: float
     """Typical depth of the input, the unit of length."""
     objects: Float[Tensor, "object 3"]
-    """Positions in the scene that move if `corrupt_world` gets a size for `objects`."""
+    """Positions in the scene that `corrupt_world` moves if it gets a size for `objects`."""
     test_frames: Frames
     """Correct views that a fit never gets."""
     test_cameras: Cameras
@@ -77,11 +77,11 @@ class CorruptedScene:
     """Wrong cameras, and points and depth that follow from them."""
     flow: Float[Tensor, "view 2 height width"]
     """Where each pixel comes from, relative to itself, in pixels."""
-    tone: Float[Tensor, "view 3"]
+    log_gain: Float[Tensor, "view 3"]
     """Logarithms of the gains of red, green and blue."""
     saturation: Float[Tensor, "view"]
     """Factor of the saturation minus 1."""
-    variance: Float[Tensor, "view"]
+    blur_variance: Float[Tensor, "view"]
     """Variance of the blur in pixels squared."""
     bad: Bool[Tensor, "view"]
     """Which frames fail completely."""
@@ -91,7 +91,7 @@ def ray_cast_world(
     name: str,
     size: tuple[int, int],
     frames: int = 8,
-    cast: Callable[[str, Cameras], Frames] = render,
+    render_scene: Callable[[str, Cameras], Frames] = render,
 ) -> World:
     """Render a built-in scene along the articulated trajectory, with test views.
 
@@ -99,19 +99,19 @@ def ray_cast_world(
         name: Name of the scene.
         size: Width and height of the pictures in pixels.
         frames: Frames per clip.
-        cast: Renders a scene by name. The default runs in this process.
+        render_scene: Renders a scene by name. The default runs in this process.
 
     Returns:
         The world.
     """
     width, height = size
     camera = pinhole(width, height, width / 2 / math.tan(math.radians(FIELD_OF_VIEW) / 2))
-    start = cast(name, camera)
+    start = render_scene(name, camera)
     assert start.depth is not None
     depth = Depth(start.depth[0], start.depth[0] > 0, "metric")
-    trajectory = Articulated(frames=frames)(camera, depth, None)
+    trajectory = Articulated(num_frames=frames)(camera, depth, None)
     cameras = ring_cameras(camera, depth)
-    views = cast(name, trajectory.cameras)
+    views = render_scene(name, trajectory.cameras)
     assert views.depth is not None
     confidence = (views.depth > 0).float()
     cloud = merge_points(views, trajectory.cameras, views.depth, confidence, _MAX_POINTS)
@@ -123,7 +123,7 @@ def ray_cast_world(
         cloud,
         depth.typical,
         distant_points(points),
-        cast(name, cameras),
+        render_scene(name, cameras),
         cameras,
     )
 
@@ -203,7 +203,7 @@ def corrupt_world(world: World, sizes: Mapping[str, float], seed: int) -> Corrup
         frames,
         _reconstruct(frames, estimated, depth, world.points),
         torch.stack([view.flow for view in views]),
-        torch.stack([view.tone for view in views]),
+        torch.stack([view.log_gain for view in views]),
         SATURATION * size["color"] * motion,
         (BLUR * size["blur"] * width * motion) ** 2,
         bad,
@@ -246,7 +246,7 @@ class _CorruptedView:
     depth: Float[Tensor, "height width"]
     camera: Cameras
     flow: Float[Tensor, "2 height width"]
-    tone: Float[Tensor, "3"]
+    log_gain: Float[Tensor, "3"]
 
 
 def _corrupt_view(
@@ -272,7 +272,7 @@ def _corrupt_view(
         flow = flow + bad_flow
     if bool(flow.any()):
         rgb, depth = warp_frame(rgb, depth, flow)
-    rgb = corruption.add_mottle(rgb, motion * size["texture"])
+    rgb = corruption.add_false_texture(rgb, motion * size["texture"])
     rgb = blur_picture(rgb, BLUR * motion * size["blur"] * width)
     rgb = corruption.shift_color(rgb, motion * size["color"])
     return _CorruptedView(
