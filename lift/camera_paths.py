@@ -25,11 +25,11 @@ MAX_ELEVATION = 80.0
 """Largest elevation in degrees. Above it an upright camera would spin about its axis."""
 
 
-def num_frames(frames: int | None, clip_length: int | None, default: int) -> int:
+def frames_per_clip(num_frames: int | None, clip_length: int | None, default: int) -> int:
     """Choose the number of new frames per clip: the setting, the prior's length, or the default.
 
     Args:
-        frames: The planner's setting. None: not set.
+        num_frames: The planner's setting `num_frames`. None: not set.
         clip_length: Length of the prior's clips. None: any.
         default: Used if both are None.
 
@@ -37,16 +37,16 @@ def num_frames(frames: int | None, clip_length: int | None, default: int) -> int
         Number of frames, at least 1.
 
     Raises:
-        ValueError: If `frames` is below 1 or differs from `clip_length`.
+        ValueError: If `num_frames` is below 1 or differs from `clip_length`.
     """
-    if frames is not None and frames < 1:
-        raise ValueError(f"planner.frames is {frames}; choose 1 or more")
-    if frames is not None and clip_length is not None and frames != clip_length:
+    if num_frames is not None and num_frames < 1:
+        raise ValueError(f"planner.num_frames is {num_frames}; choose 1 or more")
+    if num_frames is not None and clip_length is not None and num_frames != clip_length:
         raise ValueError(
-            f"planner.frames is {frames}, but the prior makes clips of {clip_length}; "
+            f"planner.num_frames is {num_frames}, but the prior makes clips of {clip_length}; "
             f"choose {clip_length} or leave it out"
         )
-    return frames or clip_length or default
+    return num_frames or clip_length or default
 
 
 def motion_fractions(count: int) -> Float[Tensor, "frame"]:

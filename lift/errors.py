@@ -1,10 +1,15 @@
 """Messages for errors: one line where it tells the user what to change, a traceback for a bug."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 from lift.registry import ALL_SLOTS, ComponentError, Entry, catalogue
 from lift.renamed import renamed_component_setting, renamed_setting
+
+USAGE_ERROR = 2
+"""Exit status for an error that the user can correct."""
 
 
 def is_interrupt(error: BaseException | None) -> bool:
@@ -35,16 +40,53 @@ def is_user_error(error: BaseException) -> bool:
     )
 
 
+@contextmanager
+def raise_for_python() -> Iterator[None]:
+    """Raise errors within the block as a caller from Python expects them.
+
+    Errors of Hydra, OmegaConf, Lightning and launched processes that tell the user what to change
+    become ComponentError, with the message of the command line. Ctrl-C is a KeyboardInterrupt.
+    """
+    from lift.runtime.launcher import WorkerError
+
+    try:
+        yield
+    except Exception as error:
+        if is_interrupt(error):
+            raise KeyboardInterrupt from error
+        if isinstance(error, WorkerError) and error.status == USAGE_ERROR:
+            raise ComponentError(str(error).removeprefix("lift: ")) from error
+        package = type(error).__module__.partition(".")[0]
+        is_own = package == "lift" or isinstance(error, (OSError, ImportError))
+        if package != "builtins" and not is_own and is_user_error(error):
+            raise ComponentError(format_error(error)) from error
+        raise
+
+
+def summarize_error(
+    error: BaseException, max_length: int | None = None, with_type: bool = False
+) -> str:
+    """Return an error's message in one line.
+
+    Args:
+        error: The exception.
+        max_length: Number of characters after which the message is cut; None cuts nothing.
+        with_type: Whether the name of the error's class comes first.
+    """
+    message = " ".join(str(error).split())[:max_length]
+    return f"{type(error).__name__}: {message}" if with_type else message
+
+
 def format_error(error: BaseException) -> str:
     """Format an error in one line, with its cause.
 
     Args:
         error: The exception. Hydra's messages about unknown settings are replaced by clearer ones.
     """
-    text = " ".join(str(error).split())
+    text = summarize_error(error)
     cause = error.__cause__
-    if cause is not None and str(cause) and " ".join(str(cause).split()) not in text:
-        text = f"{text} ({' '.join(str(cause).split())})"
+    if cause is not None and str(cause) and summarize_error(cause) not in text:
+        text = f"{text} ({summarize_error(cause)})"
     return _unknown_setting(text) or text or type(error).__name__
 
 
@@ -101,7 +143,7 @@ def model_not_loaded_error(setting: str, model: str, error: Exception) -> FileNo
     Returns:
         An error whose message says what to do.
     """
-    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    reason = summarize_error(error, 300, with_type=True)
     return FileNotFoundError(
         f"{setting} is {model!r}, which is no model's folder and could not be loaded from the hub "
         f"({reason}); check its name and the network, or download it on a machine with network "

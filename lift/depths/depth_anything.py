@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate
 from lift.depths import DepthEstimator, depths
 from lift.depths.inverse import from_relative, resize
 from lift.errors import model_not_loaded_error
+from lift.io.sizing import round_to_multiple
 from lift.types import Depth
 
 _LICENCES = {384: "Apache-2.0", 768: "CC-BY-NC-4.0", 1024: "CC-BY-NC-4.0", 1536: "CC-BY-NC-4.0"}
@@ -39,6 +40,8 @@ class DepthAnything(DepthEstimator):
     requires = ("transformers",)
     extra = "depth"
     licence = "Apache-2.0 (Small) or CC-BY-NC-4.0 (Base, Large)"
+    example_settings = None
+    """A test needs weights."""
 
     def __init__(
         self,
@@ -78,7 +81,7 @@ class DepthAnything(DepthEstimator):
         """Estimate depth. See `DepthEstimator`."""
         height, width = image.shape[:2]
         factor = self.size / min(height, width)
-        sides = [max(round(side * factor / self.patch), 1) * self.patch for side in (height, width)]
+        sides = [round_to_multiple(side * factor, self.patch) for side in (height, width)]
         pixels = image.to(self.device).permute(2, 0, 1)[None].float() / 255
         pixels = interpolate(
             pixels, size=sides, mode="bicubic", align_corners=False, antialias=True

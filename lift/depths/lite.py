@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate, pad, scaled_dot_product_attention
 
 from lift.depths import DepthEstimator, depths
 from lift.depths.inverse import from_relative, guided_filter, resize
+from lift.io.sizing import round_to_multiple
 from lift.types import Depth
 
 WEIGHTS = Path(__file__).with_name("lite.safetensors")
@@ -92,7 +93,7 @@ class Lite(DepthEstimator):
         """
         height, width = image.shape[:2]
         rgb = image.to(self.device).permute(2, 0, 1)[None].float() / 255
-        inverse = self._predict(rgb, self.size, flip=False)
+        inverse = self._predict(rgb, float(self.size), flip=False)
         inverse = guided_filter(
             rgb[0], inverse, max(1, round(3 * max(height, width) / self.size)), 1e-3
         )
@@ -105,8 +106,7 @@ class Lite(DepthEstimator):
         """Predict inverse depth at about `size` pixels, with median 0 and mean deviation 1."""
         height, width = rgb.shape[2:]
         rows, columns = (
-            max(1, round(side * size / max(height, width) / STRIDE)) * STRIDE
-            for side in (height, width)
+            round_to_multiple(side * size / max(height, width), STRIDE) for side in (height, width)
         )
         small = interpolate(
             rgb, size=(rows, columns), mode="bilinear", align_corners=False, antialias=True

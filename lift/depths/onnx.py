@@ -13,6 +13,8 @@ from torch.nn.functional import interpolate
 
 from lift.depths import DepthEstimator, depths
 from lift.depths.inverse import from_relative, resize
+from lift.errors import summarize_error
+from lift.io.sizing import round_to_multiple
 from lift.types import Depth
 
 _DTYPES = {
@@ -56,6 +58,8 @@ class Onnx(DepthEstimator):
     requires = ("onnxruntime",)
     extra = "onnx"
     licence = "that of the network"
+    example_settings = None
+    """A test needs a network in a file."""
 
     def __init__(
         self,
@@ -183,7 +187,7 @@ class Onnx(DepthEstimator):
         rows, columns = (
             fixed
             if isinstance(fixed, int) and fixed > 0
-            else max(round(side * factor / self.multiple), 1) * self.multiple
+            else round_to_multiple(side * factor, self.multiple)
             for fixed, side in zip(self.sides, (height, width), strict=True)
         )
         return rows, columns
@@ -198,9 +202,8 @@ def _load(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no other common base class
-        message = " ".join(str(error).split())
         raise ValueError(
-            f"depth.path is {path}, which onnxruntime cannot load: {message}"
+            f"depth.path is {path}, which onnxruntime cannot load: {summarize_error(error)}"
         ) from error
 
 

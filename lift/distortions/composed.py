@@ -55,11 +55,11 @@ class Composed(Distortion):
             out use their class's `start`: 0.1 for `rigid` and `image_warp`, 0.25 for the other
             built-in ones. A short fit waits until each frame was rendered twice on average, up
             to a fraction of 0.25.
-        prune_after: Fraction of the steps after a part's start at which it is judged. A part is
+        prune_after: Fraction of the steps after a part's start at which it is tested. A part is
             dropped for good if frames are hardly better explained with it than without: it has
-            learned noise, and the scene is better without it. Parts are judged together, so
+            learned noise, and the scene is better without it. Parts are tested together, so
             earlier ones wait for those that start meanwhile. 0 keeps all parts. A part that
-            starts too late to be judged is kept, too. If the prior's frames are multiview
+            starts too late to be tested is kept, too. If the prior's frames are multiview
             consistent, as those of `warp`, or if frames are unordered photographs, all parts are
             dropped from the beginning.
         settings: Settings of parts by name: `+distortion.settings.rigid.weight=10`.
@@ -162,7 +162,7 @@ class Composed(Distortion):
         return active
 
     def prune(self, errors: Callable[[], Float[Tensor, "frame"]]) -> None:
-        """Judge the parts that have started, once the last of them has learned for long enough.
+        """Drop parts that explain too little, once the last of them has learned for long enough.
 
         A part that has learned for less explains too little beside the others. The part that
         explains least is dropped first, until every part that is left explains enough. These are
@@ -185,9 +185,9 @@ class Composed(Distortion):
             and due
             and self.progress >= max(starts[i] for i in due) + self.prune_after
         ):
-            kept = self._select(due, errors)
+            selection = self._select(due, errors)
             for index in due:
-                verdicts[index] = KEPT if index in kept else DROPPED
+                verdicts[index] = KEPT if index in selection else DROPPED
             self.verdicts.copy_(torch.tensor(verdicts))
         active = self.active_parts()
         for name, part in self._items():
@@ -228,10 +228,10 @@ class Composed(Distortion):
         return remaining if together >= MIN_JOINT_GAIN else []
 
     def summary(self) -> dict[str, Any]:
-        """Return the verdict on each part and what it explained when it was judged.
+        """Return the verdict on each part and what it explained when it was tested.
 
         Returns:
-            `parts`: by name, the `verdict` (kept, dropped, not judged, not needed), the fraction
+            `parts`: by name, the `verdict` (kept, dropped, undecided, not needed), the fraction
             of the frames' squared error that the part `explains` beside those that were left,
             and the part's own summary. `together`: the fraction that all that were left explain.
             Fractions that were not measured are None.
@@ -240,7 +240,7 @@ class Composed(Distortion):
             value if math.isfinite(value) else None for value in self.explained.tolist()
         ]
         words = {
-            UNDECIDED: "not judged",
+            UNDECIDED: "undecided",
             KEPT: "kept",
             DROPPED: "not needed" if self._unneeded else "dropped",
         }

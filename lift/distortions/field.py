@@ -146,7 +146,8 @@ def _quat_offsets(
     quats: Float[Tensor, "*n 4"], rotations: Float[Tensor, "*n 3"]
 ) -> Float[Tensor, "*n 4"]:
     """Return what small rotation vectors add to unit quaternions w x y z: half their product."""
-    w, axis = quats[..., :1], quats[..., 1:]
+    w = quats[..., :1]
+    axis = quats[..., 1:]
     return 0.5 * torch.cat(
         [
             -(rotations * axis).sum(-1, keepdim=True),

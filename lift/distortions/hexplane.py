@@ -32,10 +32,10 @@ class HexPlane(Distortion):
 
     Args:
         as_released: Use the field of LiftImage3D instead, defects included. It has five
-            coordinates, of which two are the frame's place in the tree of clips; several frames
-            may share a place. Heads start at random, planes are regularised as if there were
-            four coordinates, and the input view is tied to the canonical scene by a penalty
-            alone. It therefore does not start as the identity. It acts after 3/17 of the steps
+            coordinates, of which two are the frame's coordinates in the tree of clips. Several
+            frames may have the same ones. Heads start at random, planes are regularised as if
+            there were four coordinates, and only a penalty keeps the input view at the canonical
+            scene. It therefore does not start as the identity. It acts after 3/17 of the steps
             and needs clips that go right, left, up or down. All planes are interpolated for
             every Gaussian and view.
         learning_rate: Learning rate of the planes, in a scene of +-10 units; the network's is a
@@ -67,7 +67,8 @@ class HexPlane(Distortion):
         super().__init__()
         self.learning_rate = learning_rate
         self.as_released = as_released
-        low, high = points.points.amin(0), points.points.amax(0)
+        low = points.points.amin(0)
+        high = points.points.amax(0)
         self.unit = float((high - low).max()) / 2 / SCENE_HALF_SIZE
         centers = trajectory.cameras.centers
         self.path_radius = max(

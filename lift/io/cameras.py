@@ -13,22 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from lift.io.colmap import read_colmap
+from lift.io.formats import camera_formats
 from lift.io.nerfstudio import read_camera_path, read_transforms
 from lift.io.views import MissingSizeError, View, stack_views, to_square
 from lift.types import Cameras
-
-CAMERA_FORMATS = (
-    "npz, transforms.json, nerfstudio's camera_path.json, RealEstate10K text, or a folder with "
-    "COLMAP's cameras and images, text or binary"
-)
-"""Supported formats, for messages."""
 
 DEFAULT_SIZE = (640, 360)
 """Width and height in pixels for files with relative intrinsics, if no size is known."""
 
 
 def read_cameras(path: Path, size: tuple[int, int] | None = None) -> Cameras:
-    """Read a camera path. The format is recognized by the content.
+    """Read a camera path. Its format is one of `lift.io.formats.CAMERA_FORMATS`.
 
     An npz file holds `w2c` [n 4 4] or [n 3 4] (or `world_to_camera`, `c2w`, `camera_to_world`) with
     OpenCV axes, `K` (or `intrinsics`) [n 3 3] or [3 3], and optionally `width` and `height`. A
@@ -76,8 +71,8 @@ def read_views(path: Path, size: tuple[int, int] | None = None) -> list[View]:
         raise ValueError(f"{str(path)!r}: {error}") from None
     except (KeyError, IndexError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{str(path)!r} is no camera path that is known here ({CAMERA_FORMATS}): "
-            f"{type(error).__name__} {error}"
+            f"{str(path)!r} is no camera path that is known here ({camera_formats()}): "
+            f"{type(error).__name__}: {error}"
         ) from None
 
 

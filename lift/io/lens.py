@@ -46,7 +46,8 @@ def distort(
         docs.opencv.org, "Camera Calibration and 3D Reconstruction".
     """
     k1, k2, p1, p2, k3, k4, k5, k6 = (*lens, *[0.0] * (len(LENS) - len(lens)))
-    x, y = rays[..., 0], rays[..., 1]
+    x = rays[..., 0]
+    y = rays[..., 1]
     if not any(lens):
         return rays
     radius_squared = x * x + y * y
@@ -95,7 +96,8 @@ def inner_camera(
     Raises:
         ValueError: The principal point lies outside of the photograph, so no such camera exists.
     """
-    width, height = camera.width, camera.height
+    width = camera.width
+    height = camera.height
     steps = np.linspace(-0.5, 0.5, 65)
     edges = np.concatenate([np.stack([steps, np.full(65, side)], -1) for side in (-0.5, 0.5)])
     border = np.concatenate([edges, edges[:, ::-1]]) * size
@@ -125,9 +127,10 @@ def inner_camera(
     large = pixel_sizes[min(limit, _SEARCH_STEPS - 1)]
     for _ in range(50):
         mean_size = (small + large) / 2
-        small, large = (
-            (mean_size, large) if visible(np.array([mean_size]))[0] else (small, mean_size)
-        )
+        if visible(np.array([mean_size]))[0]:
+            small = mean_size
+        else:
+            large = mean_size
     intrinsics = torch.tensor(
         [[1 / small, 0, size[0] / 2], [0, 1 / small, size[1] / 2], [0, 0, 1]], dtype=torch.float64
     )
@@ -195,7 +198,8 @@ def needs_rotation(path: Path, size: tuple[int, int]) -> bool:
     Raises:
         ValueError: Neither has the aspect, or the file is not a picture.
     """
-    stored, upright = picture_size(path, upright=False), picture_size(path)
+    stored = picture_size(path, upright=False)
+    upright = picture_size(path)
     if same_aspect(stored, size):
         return False
     if same_aspect(upright, size):

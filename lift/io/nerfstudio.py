@@ -109,7 +109,8 @@ def read_camera_path(content: dict[str, Any]) -> list[View]:
     Raises:
         KeyError: An entry is missing.
     """
-    width, height = int(content["render_width"]), int(content["render_height"])
+    width = int(content["render_width"])
+    height = int(content["render_height"])
     views = []
     for camera in content["camera_path"]:
         to_world = np.array(camera["camera_to_world"], dtype=np.float64).reshape(4, 4)

@@ -24,11 +24,14 @@ def read_points(path: Path) -> PointCloud | None:
     """
     path = Path(path)
     if path.suffix.lower() == ".ply":
-        file, read = path, _points_ply
+        file = path
+        read = _points_ply
     else:
-        file, read = path / "points3D.txt", points_text
+        file = path / "points3D.txt"
+        read = points_text
         if not file.is_file():
-            file, read = path / "points3D.bin", points_binary
+            file = path / "points3D.bin"
+            read = points_binary
     if not file.is_file():
         return None
     try:

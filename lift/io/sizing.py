@@ -15,6 +15,19 @@ MULTIPLE = 8
 """Both sides of a loaded picture are multiples of it, because video networks work on blocks."""
 
 
+def round_to_multiple(length: float, multiple: int) -> int:
+    """Round a length to the nearest multiple, at least the first one.
+
+    Args:
+        length: A length in pixels.
+        multiple: What the result is a multiple of, in pixels.
+
+    Returns:
+        The rounded length.
+    """
+    return max(1, round(length / multiple)) * multiple
+
+
 def working_size(
     width: int, height: int, size: int, notes: list[str]
 ) -> tuple[int, int, tuple[float, float, float, float]]:
@@ -41,7 +54,7 @@ def working_size(
     shorter = min(visible)
     limit = max(longer, MIN_LONGER_SIDE) if longer < MIN_LONGER_SIDE else longer
     long = max(int(min(size, limit)) // MULTIPLE * MULTIPLE, MULTIPLE)
-    short = max(round(long * shorter / longer / MULTIPLE), 1) * MULTIPLE
+    short = round_to_multiple(long * shorter / longer, MULTIPLE)
     if longer >= MIN_LONGER_SIDE:
         short = max(min(short, int(shorter) // MULTIPLE * MULTIPLE), MULTIPLE)
     elif long > longer:

@@ -189,12 +189,12 @@ def rotate_half_turn(gaussians: Gaussians) -> Gaussians:
     signs = gaussians.means.new_tensor([1.0, -1.0, -1.0])
     # Each harmonic is odd or even in (y, z), so this rotation changes only signs. The order is that
     # of lift.spherical_harmonics.
-    harmonics = gaussians.means.new_tensor([1, -1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1])
+    sh_signs = gaussians.means.new_tensor([1, -1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1])
     return replace(
         gaussians,
         means=gaussians.means * signs,
         quats=gaussians.quats * torch.cat([signs[:1], signs]),
-        sh_coeffs=gaussians.sh_coeffs * harmonics[: gaussians.sh_coeffs.shape[-2], None],
+        sh_coeffs=gaussians.sh_coeffs * sh_signs[: gaussians.sh_coeffs.shape[-2], None],
     )
 
 
@@ -251,11 +251,11 @@ def _from_ply(data: bytes, name: str) -> Gaussians:
         np.stack([vertices[key].astype(np.float32) for key in columns], axis=1)
     )
     means, dc, rest, opacity, scales, quats = table.split([3, 3, num_rest, 1, 3, 4], dim=1)
-    harmonics = (
+    sh_coeffs = (
         torch.cat([dc[:, None], rest.unflatten(1, (3, -1)).mT], dim=1) if num_rest else dc[:, None]
     )
     gaussians = Gaussians(
-        means, normalize(quats, dim=-1), scales.exp(), opacity[:, 0].sigmoid(), harmonics
+        means, normalize(quats, dim=-1), scales.exp(), opacity[:, 0].sigmoid(), sh_coeffs
     )
     _check_physical(gaussians, f"{name}: ")
     return gaussians
@@ -297,8 +297,8 @@ def _clamp(gaussians: Gaussians, format: str) -> Gaussians:
     if format == "splat":
         return replace(gaussians, sh_coeffs=dc.clamp(-0.5 / C0, 0.5 / C0))
     if format == "spz":
-        harmonics = torch.cat([dc.clamp(-0.5 / 0.15, 0.5 / 0.15), rest.clamp(-1, 1)], dim=1)
-        return replace(gaussians, scales=gaussians.scales.clamp(*_SPZ_SCALES), sh_coeffs=harmonics)
+        sh_coeffs = torch.cat([dc.clamp(-0.5 / 0.15, 0.5 / 0.15), rest.clamp(-1, 1)], dim=1)
+        return replace(gaussians, scales=gaussians.scales.clamp(*_SPZ_SCALES), sh_coeffs=sh_coeffs)
     return gaussians
 
 
@@ -310,7 +310,8 @@ def _compare(expected: Gaussians, decoded: Gaussians) -> dict[str, float]:
             f"{len(decoded)} of degree {decoded.sh_degree} were read back"
         )
     a, b = (g.map(lambda value: value.detach().cpu().double()) for g in (expected, decoded))
-    quats_a, quats_b = normalize(a.quats, dim=-1), normalize(b.quats, dim=-1)
+    quats_a = normalize(a.quats, dim=-1)
+    quats_b = normalize(b.quats, dim=-1)
     # q and -q are the same rotation.
     chord = torch.minimum((quats_a - quats_b).norm(dim=-1), (quats_a + quats_b).norm(dim=-1))
     scales_a = a.scales.clamp(min=1e-30)

@@ -180,7 +180,8 @@ def decode_video(
         filters.append("select='" + "+".join(f"eq(n,{index})" for index in sorted(index_set)) + "'")
     filters += ["scale='max(1,round(iw*sar))':ih", "setsar=1"]
     if grey_side is not None:
-        longer, other = f"min({grey_side},max(iw,ih))", "max(iw,ih)"
+        longer = f"min({grey_side},max(iw,ih))"
+        other = "max(iw,ih)"
         sides = [f"'max(1,round({side}*{longer}/{other}))'" for side in ("iw", "ih")]
         filters.append(f"scale={sides[0]}:{sides[1]}:flags=area")
     frames = _run_ffmpeg(path, filters, grey_side is not None, notes)

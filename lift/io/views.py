@@ -71,7 +71,8 @@ class View:
         Returns:
             The camera at the same pose.
         """
-        x, y = width / self.size[0], height / self.size[1]
+        x = width / self.size[0]
+        y = height / self.size[1]
         return replace(
             self,
             focal=(self.focal[0] * x, self.focal[1] * y),

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Literal
 
+from lift.depths import DepthEstimator
 from lift.registry import Registry, check_ranges
 from lift.types import Cameras, Frames, Reconstruction, Trajectory
 
@@ -62,8 +63,8 @@ def check_settings(**settings: int | float) -> None:
 
 
 def resolve_focal(
-    focal: Literal["auto", "fixed", "shared", "each"], focal_known: bool
-) -> Literal["fixed", "shared", "each"]:
+    focal: Literal["auto", "fixed", "shared", "per_frame"], focal_known: bool
+) -> Literal["fixed", "shared", "per_frame"]:
     """Replace the setting `pose.focal=auto`.
 
     Args:
@@ -95,6 +96,24 @@ def check_frames(frames: Frames, plan: Cameras) -> None:
         raise ValueError(
             f"frames are {size} pixels, the plan's cameras {(plan.height, plan.width)}"
         )
+
+
+def require_estimator(pose: str, estimator: DepthEstimator | None) -> DepthEstimator:
+    """Return the depth estimator that frames without depth need.
+
+    Args:
+        pose: Name of the pose estimator, for the message.
+        estimator: Its depth estimator.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if estimator is None:
+        raise ValueError(
+            f"pose {pose!r} needs a depth estimator: "
+            "the prior does not know the depth of its frames"
+        )
+    return estimator
 
 
 def has_cameras(trajectory: Trajectory) -> bool:

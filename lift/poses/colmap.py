@@ -11,7 +11,14 @@ from torch import Tensor
 from lift.depths import DepthEstimator
 from lift.geometry import transform_cameras
 from lift.multiview.depth_alignment import MIN_PIXELS, align_depths, merge_points
-from lift.poses import PoseEstimator, check_frames, check_settings, poses, resolve_focal
+from lift.poses import (
+    PoseEstimator,
+    check_frames,
+    check_settings,
+    poses,
+    require_estimator,
+    resolve_focal,
+)
 from lift.poses.sfm.colmap_runner import ColmapModel, ColmapRunner, quiet_colmap
 from lift.poses.sfm.pairs import planned_pairs
 from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
@@ -53,6 +60,8 @@ class Colmap(PoseEstimator):
     licence = "BSD-3-Clause"
     requires = ("pycolmap",)
     extra = "sfm"
+    example_settings = None
+    """A test needs pictures of a scene with texture."""
 
     def __init__(
         self,
@@ -103,11 +112,8 @@ class Colmap(PoseEstimator):
             raise ValueError(
                 "pose 'colmap' needs two frames or more, and there is one; choose pose=planned"
             )
-        if frames.depth is None and self.estimator is None:
-            raise ValueError(
-                "pose 'colmap' needs a depth estimator: "
-                "the prior does not know the depth of its frames"
-            )
+        if frames.depth is None:
+            require_estimator("colmap", self.estimator)
         model = self._reconstruct(frames, trajectory)
         cameras, points = self._move_to_plan(model, plan)
         visible = [

@@ -10,7 +10,7 @@ from lift.depths import DepthEstimator
 from lift.geometry import rigid
 from lift.poses import poses
 from lift.poses.sfm.feedforward import FeedForwardPoses, WindowPrediction
-from lift.poses.sfm.hub import load_checkpoint, load_weights
+from lift.poses.sfm.hub import build_network, load_checkpoint
 from lift.types import Depth
 
 _LICENCES = {"da3-small": "Apache-2.0", "da3-base": "Apache-2.0"}
@@ -64,16 +64,12 @@ class DepthAnything3(FeedForwardPoses):
         settings, weights = load_checkpoint(model)
         name = str(settings.get("model_name", ""))
         weights = {key.removeprefix("model."): value for key, value in weights.items()}
-        try:
-            network = create_network(name)
-            load_weights(network, weights)
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ValueError(
-                f"pose.model is {model!r}, which is not a network of Depth Anything 3 "
-                f"that knows cameras: {reason}"
-            ) from None
-        self.network = network
+        self.network = build_network(
+            model,
+            "a network of Depth Anything 3 that knows cameras",
+            lambda: create_network(name),
+            weights,
+        )
         self.licence = _LICENCES.get(name, "CC-BY-NC-4.0")
 
     @torch.inference_mode()

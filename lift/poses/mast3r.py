@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pixel_shuffle
 
 from lift.depths import DepthEstimator
+from lift.errors import summarize_error
 from lift.poses import poses, resolve_focal
 from lift.poses.sfm.correspondence import PairMaps, PairNetwork
-from lift.poses.sfm.hub import load_checkpoint, load_weights
+from lift.poses.sfm.hub import build_network, load_checkpoint
 from lift.poses.sfm.pointmaps import PointMapPoses
 from lift.types import Depth
 
@@ -45,15 +46,16 @@ class Mast3r(PointMapPoses):
         model: Name on the Hugging Face Hub, a folder with config.json and model.safetensors, or a
             checkpoint of the authors (.pth).
         size: Longer side of the network's images in pixels, rounded to its patches of 16 pixels.
-        alignment: `bundle` (matches and depth, adjusted) or `published` (DUSt3R's global alignment
-            of a star of pairs, as in LiftImage3D; `focal`, `plan_weight` and the choice of pairs
-            have no effect).
-        monocular: Where monocular depth is used. `unsure`: where the network is not confident,
-            aligned in inverse depth. `published`: everywhere, as in LiftImage3D. `off`: nowhere.
+        alignment: `bundle_adjustment` of matches and depth, or `global_alignment`, which is
+            DUSt3R's for a star of pairs, as in LiftImage3D. There `focal`, `plan_weight` and the
+            choice of pairs have no effect.
+        monocular: Where monocular depth is used. `low_confidence`: where the network is not
+            confident, aligned in inverse depth. `everywhere`: as in LiftImage3D. `nowhere`: not
+            used.
         exhaustive_limit: Number of frames up to which all pairs with planned overlap are predicted.
         loop_closures: Number of other branches with which a frame is paired beyond that limit.
         focal: Focal length: the input's (`fixed`), one unknown (`shared`), one unknown per frame
-            (`each`), or `auto`: fixed if it is measured, else shared.
+            (`per_frame`), or `auto`: fixed if it is measured, else shared.
         plan_weight: Weight of the plan, as for `matching`.
         min_registered: Smallest fraction of frames that must be registered.
         tolerance: Relative depth error at which the confidence is a half.
@@ -74,11 +76,11 @@ class Mast3r(PointMapPoses):
         self,
         model: str = "naver/MASt3R_ViTLarge_BaseDecoder_512_catmlpdpt_metric",
         size: int = 512,
-        alignment: Literal["bundle", "published"] = "bundle",
-        monocular: Literal["unsure", "published", "off"] = "unsure",
+        alignment: Literal["bundle_adjustment", "global_alignment"] = "bundle_adjustment",
+        monocular: Literal["low_confidence", "everywhere", "nowhere"] = "low_confidence",
         exhaustive_limit: int = 16,
         loop_closures: int = 4,
-        focal: Literal["auto", "fixed", "shared", "each"] = "auto",
+        focal: Literal["auto", "fixed", "shared", "per_frame"] = "auto",
         plan_weight: float = 1.0,
         min_registered: float = 0.5,
         tolerance: float = 0.05,
@@ -244,7 +246,7 @@ def _load_network(model: str) -> nn.Module:
     if path.is_file():
         return _load_pickle(path)
     settings, weights = load_checkpoint(model)
-    return _fill_network(
+    return _build_network(
         model, {key: _to_python(value) for key, value in settings.items()}, weights
     )
 
@@ -266,24 +268,21 @@ def _load_pickle(path: Path) -> nn.Module:
         settings = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
     except Exception as error:  # A file of another kind can raise anything.
         raise ValueError(
-            f"pose.model is {path}, which is not a checkpoint of MASt3R's: "
-            f"{' '.join(str(error).split())}"
+            f"pose.model is {path}, which is not a checkpoint of MASt3R's: {summarize_error(error)}"
         ) from None
-    return _fill_network(str(path), settings, weights)
+    return _build_network(str(path), settings, weights)
 
 
-def _fill_network(model: str, settings: dict[str, Any], weights: dict[str, Tensor]) -> nn.Module:
+def _build_network(model: str, settings: dict[str, Any], weights: dict[str, Tensor]) -> nn.Module:
     """Create the network and load its weights."""
-    try:
+
+    def create() -> nn.Module:
         network = create_network(settings)
         if not hasattr(network.downstream_head1, "head_local_features"):
             raise ValueError(f"it has a head {settings.get('head_type')!r} without descriptors")
-        load_weights(network, weights, ("mask_token",))
-    except Exception as error:
-        raise ValueError(
-            f"pose.model is {model!r}, which is not MASt3R: {' '.join(str(error).split())}"
-        ) from None
-    return network
+        return network
+
+    return build_network(model, "MASt3R", create, weights, ("mask_token",))
 
 
 def _to_python(value: Any) -> Any:

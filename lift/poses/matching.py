@@ -9,8 +9,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift.depths import DepthEstimator
-from lift.poses import PoseEstimator, check_frames, check_settings, poses, resolve_focal
-from lift.poses.sfm.alignment import RegisteredFrames
+from lift.poses import (
+    PoseEstimator,
+    check_frames,
+    check_settings,
+    poses,
+    require_estimator,
+    resolve_focal,
+)
+from lift.poses.sfm.alignment import Correspondences, RegisteredFrames, RegistrationOptions
 from lift.poses.sfm.bundle import Focal
 from lift.poses.sfm.features import (
     Keypoints,
@@ -50,7 +57,7 @@ class Matching(PoseEstimator):
         exhaustive_limit: Number of frames up to which all pairs with planned overlap are matched.
         loop_closures: Number of other branches with which a frame is matched beyond that limit.
         focal: Focal length: the input's (`fixed`), one unknown (`shared`), one unknown per frame
-            (`each`), or `auto`: fixed if it is measured (EXIF, given cameras), else shared.
+            (`per_frame`), or `auto`: fixed if it is measured (EXIF, given cameras), else shared.
         plan_weight: Weight of the plan. At 1 its standard deviation is 2 degrees and 5 % of the
             typical depth. At 0 it is ignored, and up to `exhaustive_limit` all pairs are matched.
         min_registered: Smallest fraction of frames that must be registered.
@@ -71,7 +78,7 @@ class Matching(PoseEstimator):
         max_keypoints: int = 2048,
         exhaustive_limit: int = 40,
         loop_closures: int = 6,
-        focal: Literal["auto", "fixed", "shared", "each"] = "auto",
+        focal: Literal["auto", "fixed", "shared", "per_frame"] = "auto",
         plan_weight: float = 1.0,
         min_registered: float = 0.5,
         tolerance: float = 0.05,
@@ -113,25 +120,18 @@ class Matching(PoseEstimator):
         """Estimate cameras, depth and points. See `PoseEstimator`."""
         plan = trajectory.cameras
         check_frames(frames, plan)
-        if frames.depth is None and self.estimator is None:
-            raise ValueError(
-                "pose 'matching' needs a depth estimator: "
-                "the prior does not know the depth of its frames"
-            )
+        if frames.depth is None:
+            require_estimator("matching", self.estimator)
         features = [self.features(image) for image in frames.images]
         keypoints = [points for points, _ in features]
         matches = list(self._verified_matches(features, keypoints, trajectory))
         observations = refine_observations(build_tracks(keypoints, matches), frames.images)
         registered = register_frames(
-            observations,
+            Correspondences(observations, matches, keypoints),
             trajectory,
-            self.min_registered,
             self.depth,
-            MAX_ERROR * plan.width,
-            self.focal,
-            self.plan_weight,
-            matches,
-            keypoints,
+            RegistrationOptions(MAX_ERROR * plan.width, self.focal, self.plan_weight),
+            self.min_registered,
         )
         result = build_reconstruction(
             frames,

@@ -12,7 +12,14 @@ from lift.multiview.depth_alignment import (
     uncovered_pixels,
     visible_depth,
 )
-from lift.poses import PoseEstimator, check_frames, check_settings, has_cameras, poses
+from lift.poses import (
+    PoseEstimator,
+    check_frames,
+    check_settings,
+    has_cameras,
+    poses,
+    require_estimator,
+)
 from lift.types import Depth, Frames, Reconstruction, Trajectory
 
 
@@ -66,11 +73,7 @@ class Planned(PoseEstimator):
         self, frames: Frames, trajectory: Trajectory
     ) -> tuple[Float[Tensor, "view height width"], Float[Tensor, "view height width"]]:
         """Estimate the depth of all frames and align it, frame after frame."""
-        if self.estimator is None:
-            raise ValueError(
-                "pose 'planned' needs a depth estimator: "
-                "the prior does not know the depth of its frames"
-            )
+        estimator = require_estimator("planned", self.estimator)
         cameras = trajectory.cameras
         valid = self.depth.valid.to(frames.images.device)
         first = torch.where(valid, self.depth.depth.to(valid.device), 0.0)
@@ -79,7 +82,7 @@ class Planned(PoseEstimator):
         # A frame adds points only where the cloud has none. So errors do not add up in overlaps.
         cloud = unproject(first[None], cameras[0])[0][valid]
         for view in range(1, len(frames)):
-            estimate = self.estimator(frames.images[view])
+            estimate = estimator(frames.images[view])
             target = visible_depth(cloud, cameras[view])
             depth = torch.where(estimate.valid, estimate.depth, 0.0).to(target)
             aligned = align_depth(depth, target, self.tolerance)

@@ -10,7 +10,7 @@ from lift.depths import DepthEstimator
 from lift.geometry import rigid
 from lift.poses import poses
 from lift.poses.sfm.feedforward import FeedForwardPoses, WindowPrediction
-from lift.poses.sfm.hub import load_checkpoint, load_weights
+from lift.poses.sfm.hub import build_network, load_checkpoint
 from lift.types import Depth
 
 
@@ -57,7 +57,8 @@ class Vggt(FeedForwardPoses):
         device: torch.device,
     ) -> None:
         super().__init__(size, window, tolerance, max_points, depth, estimator, device)
-        self.network: Any = _load_network(model)
+        settings, weights = load_checkpoint(model)
+        self.network: Any = build_network(model, "VGGT", lambda: create_network(settings), weights)
 
     @torch.inference_mode()
     def predict(self, images: UInt8[Tensor, "frame height width 3"]) -> WindowPrediction:
@@ -81,19 +82,6 @@ class Vggt(FeedForwardPoses):
             depth[0, ..., 0],
             confidence[0],
         )
-
-
-def _load_network(model: str) -> nn.Module:
-    """Create the network and load its weights."""
-    settings, weights = load_checkpoint(model)
-    try:
-        network = create_network(settings)
-        load_weights(network, weights)
-    except Exception as error:
-        raise ValueError(
-            f"pose.model is {model!r}, which is not VGGT: {' '.join(str(error).split())[:200]}"
-        ) from None
-    return network
 
 
 def create_network(settings: dict[str, Any]) -> nn.Module:

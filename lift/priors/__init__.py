@@ -51,6 +51,14 @@ class VideoPrior(ABC):
     """
     exact_depth: bool = False
     """Whether the frames come with their exact depth."""
+    has_recorded_frames: bool = False
+    """Whether the frames exist already, so that no plan can change their cameras.
+
+    Then only a planner with `hints_recorded_frames` plans, and its path is a hint for the pose
+    stage. With any other planner all `num_recorded` frames are one clip.
+    """
+    num_recorded: int = 0
+    """Number of frames that exist already, without the input. 0: frames are generated."""
     batch_size: int = 1
     """Number of independent clips that one call of `generate_batch` should get."""
     cost_settings: tuple[str, ...] = ()

@@ -1,11 +1,13 @@
 """Frames that come from a file."""
 
 from pathlib import Path
+from typing import Any
 
+import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from lift.io.image import resize_images
+from lift.io.image import resize_images, save_image
 from lift.io.video import read_frames
 from lift.priors import VideoPrior, priors
 from lift.types import Cameras, Clip, Frames
@@ -18,9 +20,9 @@ _ASPECT_TOLERANCE = 0.02
 class FromFile(VideoPrior):
     """Frames from a video file or a folder of pictures, by any generator or camera.
 
-    Clips take the frames in order. `planner=path` gives the path that they follow, as a hint. With
-    any other planner nothing is planned: all frames are one clip, and the pose stage estimates
-    their cameras. The frames are resized to the size of the run's picture.
+    Clips take the frames in order. `planner=path` gives the path that they follow, as a hint. Any
+    other planner is not used, and the run says so: all frames are one clip, and the pose stage
+    estimates their cameras. The frames are resized to the size of the run's picture.
 
     Args:
         path: The video file or the folder.
@@ -34,6 +36,7 @@ class FromFile(VideoPrior):
 
     licence = "that of the frames"
     control = "none: the frames exist already"
+    has_recorded_frames = True
 
     def __init__(
         self,
@@ -65,12 +68,20 @@ class FromFile(VideoPrior):
         self.path = path
         self.images = images
         self.crop = crop
+        self.num_recorded = len(images)
         self.clip_length = len(images) if length is None else length
 
-    @property
-    def new_frames(self) -> int:
-        """Number of frames in the file, without the input."""
-        return len(self.images)
+    @classmethod
+    def example_settings(cls, folder: Path) -> dict[str, Any]:
+        """Write five grey frames of 64 x 48 pixels, and return the settings that read them.
+
+        Args:
+            folder: An empty folder.
+        """
+        for index in range(5):
+            image = torch.full((48, 64, 3), 40 * index, dtype=torch.uint8)
+            save_image(folder / f"{index}.png", image)
+        return {"path": str(folder)}
 
     def __call__(self, frames: Frames, cameras: Cameras, clip: Clip, seed: int) -> Frames:
         """Return the next frames of the file, without depth, as `VideoPrior` says.
@@ -96,10 +107,10 @@ class FromFile(VideoPrior):
                 "choose a planner with fewer clips, such as single or path"
             )
         height, width = frames.images.shape[1:3]
-        images = self._fitted(self.images[start:stop], width, height)
+        images = self._fit_size(self.images[start:stop], width, height)
         return Frames(images.to(frames.images.device))
 
-    def _fitted(
+    def _fit_size(
         self, images: UInt8[Tensor, "view y x 3"], width: int, height: int
     ) -> UInt8[Tensor, "view height width 3"]:
         """Crop images to the input's aspect ratio if `crop` allows it, and resize them."""
@@ -113,7 +124,8 @@ class FromFile(VideoPrior):
                     "choose prior.crop=true to cut out their middle, "
                     "or an input picture of their shape"
                 )
-            crop_rows, crop_columns = rows, columns
+            crop_rows = rows
+            crop_columns = columns
             if relative_aspect > 1:
                 crop_columns = round(columns / relative_aspect)
             else:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from lift.errors import summarize_error
 from lift.priors import ClipRequest, priors
 from lift.priors.diffusion.controls import DIRECTION_PROMPTS, append_sentence, main_direction
 from lift.priors.diffusion.prompted import SingleClipPrior
@@ -122,10 +123,10 @@ class LTX(SingleClipPrior):
             try:
                 pipe.load_lora_weights(folder, weight_name=file, adapter_name=name)
             except Exception as error:  # the hub's libraries raise many classes
-                summary = " ".join(str(error).split())[:300]
+                reason = summarize_error(error, 300, with_type=True)
                 raise ValueError(
                     f"prior.loras is {self.loras}, whose LoRA {name} could not be loaded into "
-                    f"{self.model} ({type(error).__name__}: {summary}); "
+                    f"{self.model} ({reason}); "
                     "choose a folder with LoRAs for this model, or prior.loras=none"
                 ) from None
         return super()._configure(pipe)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lift.errors import summarize_error
 from lift.priors import priors
 from lift.priors.diffusion.loading import load_model
 from lift.priors.svd import StableVideoDiffusion
@@ -124,10 +125,10 @@ class MotionCtrl(StableVideoDiffusion):
         try:
             return Path(hf_hub_download(HUB_REPOSITORY, WEIGHTS_FILE))
         except Exception as error:  # the hub's libraries raise many classes
-            summary = " ".join(str(error).split())[:200]
+            reason = summarize_error(error, 200, with_type=True)
             raise FileNotFoundError(
                 f"prior.weights is not set, and {WEIGHTS_FILE} of {HUB_REPOSITORY} could not be "
-                f"loaded from the hub ({type(error).__name__}: {summary}); check the network, or "
+                f"loaded from the hub ({reason}); check the network, or "
                 f"download it where there is one (hf download {HUB_REPOSITORY} {WEIGHTS_FILE} "
                 f"--local-dir FOLDER) and set prior.weights=FOLDER/{WEIGHTS_FILE}"
             ) from None

@@ -18,7 +18,7 @@ class SanaWM(SingleClipPrior):
     """SANA-WM (Zhu et al., 2026): long videos along camera poses and intrinsics.
 
     A clip has 160 new frames, so one clip covers what other priors need many short clips for.
-    planner=articulated planner.depth=1 planner.angle=24 gives four clips of 24 degrees.
+    planner=articulated planner.levels=1 planner.angle=24 gives four clips of 24 degrees.
     planner=orbit and planner=spiral give a path in one piece. The model was trained with poses in
     metres. The authors' second model for finer detail (LTX-2, 87 GB of weights) is not run.
 

@@ -193,7 +193,8 @@ def _composite_tile(
     steps = torch.arange(TILE, device=splats.device, dtype=splats.dtype) + 0.5
     pixels = torch.cartesian_prod(y + steps, x + steps).flip(-1)
     mean_x, mean_y, xx, xy, yy, opacity = splats[:, :6].unbind(-1)
-    dx, dy = pixels[:, :1] - mean_x, pixels[:, 1:] - mean_y
+    dx = pixels[:, :1] - mean_x
+    dy = pixels[:, 1:] - mean_y
     alpha = opacity * (-0.5 * (xx * dx * dx + yy * dy * dy) - xy * dx * dy).exp()
     alpha = alpha.clamp(max=MAX_ALPHA) * (alpha >= MIN_ALPHA)
     after = (1 - alpha).cumprod(-1)

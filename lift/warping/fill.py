@@ -144,13 +144,13 @@ def fill_with_network(smooth: np.ndarray, inverse: np.ndarray, hole: np.ndarray)
     return np.where(hole[..., None], 255 * filled.permute(1, 2, 0).numpy(), smooth)
 
 
-def push_pull(values: np.ndarray, known: np.ndarray, blend: bool = False) -> np.ndarray:
-    """Interpolate known pixels smoothly to all pixels.
+def push_pull(values: np.ndarray, valid: np.ndarray, blend: bool = False) -> np.ndarray:
+    """Interpolate valid pixels smoothly to all pixels.
 
     Args:
         values: Values, [height, width, channel].
-        known: Mask of known pixels, [height, width].
-        blend: Whether known pixels are replaced by the mean of their surroundings too.
+        valid: Mask of valid pixels, [height, width].
+        blend: Whether valid pixels are replaced by the mean of their surroundings too.
 
     Returns:
         Values everywhere.
@@ -158,7 +158,7 @@ def push_pull(values: np.ndarray, known: np.ndarray, blend: bool = False) -> np.
     Reference:
         Gortler et al., "The lumigraph", SIGGRAPH 1996.
     """
-    weight = known.astype(np.float32)
+    weight = valid.astype(np.float32)
     levels = [(values.astype(np.float32) * weight[..., None], weight)]
     while max(levels[-1][1].shape) > 1 and not (levels[-1][1] >= 1).all():
         value, weight = levels[-1]

@@ -125,13 +125,13 @@ def prepare_input(rgb: Pictures, inverse: Depths, hole: Holes) -> tuple[Pictures
 
 
 def diffuse_pyramid(
-    values: Float[Tensor, "picture channel height width"], known: Holes
+    values: Float[Tensor, "picture channel height width"], valid: Holes
 ) -> Float[Tensor, "picture channel height width"]:
-    """Interpolate known pixels smoothly to all pixels, from coarse to fine.
+    """Interpolate valid pixels smoothly to all pixels, from coarse to fine.
 
     Args:
         values: Values to interpolate.
-        known: Mask of known pixels.
+        valid: Mask of valid pixels.
 
     Returns:
         Values everywhere.
@@ -139,7 +139,7 @@ def diffuse_pyramid(
     Reference:
         Gortler et al., "The lumigraph", SIGGRAPH 1996.
     """
-    weight = known[:, None].float()
+    weight = valid[:, None].float()
     levels = [(values * weight, weight)]
     while max(levels[-1][1].shape[2:]) > 1:
         value, weight = levels[-1]

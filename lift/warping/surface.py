@@ -252,7 +252,7 @@ class Surface:
         pieces = []
         for group in (near | ~cut[:, None], ~near & cut[:, None]):
             member = group & inside
-            used = (member & is_new).any(1)
+            has_new = (member & is_new).any(1)
             sharp = member.all(1) & ~near_cut
             flags = (
                 (member * np.array([1, 2, 4, 8])).sum(1)
@@ -261,9 +261,9 @@ class Surface:
             )
             pieces.append(
                 (
-                    index[used],
-                    _fill_corners(corner[used], group[used]),
-                    flags[used].astype(np.uint8),
+                    index[has_new],
+                    _fill_corners(corner[has_new], group[has_new]),
+                    flags[has_new].astype(np.uint8),
                 )
             )
         indices, values, flags = (np.concatenate(parts) for parts in zip(*pieces, strict=True))

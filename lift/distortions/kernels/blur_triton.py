@@ -87,7 +87,8 @@ def _taps(variance, taps, radii, max_radius, angles, ANGLES: tl.constexpr):  # n
     k = tl.arange(0, ANGLES)
     wave = tl.exp(var * (tl.cos(k * (6.283185307179586 / angles)) - 1.0)) - 1.0
     wave = tl.where(k < angles, wave, 0.0) / angles
-    center, to = 1.0 + 0.0 * var, taps + n * (max_radius + 1)
+    center = 1.0 + 0.0 * var
+    to = taps + n * (max_radius + 1)
     for d in range(1, radius + 1):
         tap = tl.sum(wave * tl.cos((d * k % angles) * (6.283185307179586 / angles)), 0)
         tl.store(to + d, tap)
@@ -103,10 +104,12 @@ def _convolve_lines(rgb, taps, radii, out, size, step, length, num_taps):
     mask = i < size
     n = tl.program_id(1)
     position = i // step % length
-    line, weights = rgb + n * size + i - position * step, taps + n * num_taps
+    line = rgb + n * size + i - position * step
+    weights = taps + n * num_taps
     total = tl.load(weights) * tl.load(line + position * step, mask=mask, other=0.0)
     for d in range(1, tl.load(radii + n) + 1):
-        before, after = position - d, position + d
+        before = position - d
+        after = position + d
         before = tl.where(before < 0, -1 - before, before)
         after = tl.where(after < length, after, 2 * length - 1 - after)
         both = tl.load(line + before * step, mask=mask, other=0.0) + tl.load(
@@ -123,12 +126,14 @@ def _variance_gradient(out, outer, sums, height, width):
     It is minus half the products of both pictures' differences, across and down.
     """
     i = tl.program_id(0) * _BLOCK + tl.arange(0, _BLOCK)
-    size, line = 3 * height * width, 3 * width
+    size = 3 * height * width
+    line = 3 * width
     offset = tl.program_id(1) * size + i
     mask = i < size
     x = tl.load(out + offset, mask=mask, other=0.0)
     y = tl.load(outer + offset, mask=mask, other=0.0)
-    across, down = mask & (i % line < line - 3), i < size - line
+    across = mask & (i % line < line - 3)
+    down = i < size - line
     beside = (tl.load(out + offset + 3, mask=across, other=0.0) - x) * (
         tl.load(outer + offset + 3, mask=across, other=0.0) - y
     )

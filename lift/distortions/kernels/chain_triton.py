@@ -52,7 +52,8 @@ def _norm(numbers, norms, gradient, count, epsilon, weight):
     The norm is `weight` times root(mean square + epsilon^2) - epsilon, in a form without
     cancellation.
     """
-    n, i = tl.program_id(0), tl.arange(0, _BLOCK)
+    n = tl.program_id(0)
+    i = tl.arange(0, _BLOCK)
     squares = tl.zeros([_BLOCK], tl.float32)
     for start in range(0, count, _BLOCK):
         value = tl.load(numbers + n * count + start + i, start + i < count, 0.0)

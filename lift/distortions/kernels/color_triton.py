@@ -59,7 +59,8 @@ class _MapColors(Function):
 def _map_colors(rgb, maps, out, size):
     pixel = tl.program_id(0) * _BLOCK + tl.arange(0, _BLOCK)
     mask = pixel < size
-    offset, matrix = 3 * (tl.program_id(1) * size + pixel), maps + 12 * tl.program_id(1)
+    offset = 3 * (tl.program_id(1) * size + pixel)
+    matrix = maps + 12 * tl.program_id(1)
     red, green, blue = load_color(rgb + offset, mask)
     for o in tl.static_range(3):
         channel = red if o == 0 else (green if o == 1 else blue)
@@ -77,9 +78,12 @@ def _map_colors(rgb, maps, out, size):
 def _map_colors_gradient(rgb, maps, outer, to_rgb, sums, size):
     pixel = tl.program_id(0) * _BLOCK + tl.arange(0, _BLOCK)
     mask = pixel < size
-    offset, matrix = 3 * (tl.program_id(1) * size + pixel), maps + 12 * tl.program_id(1)
+    offset = 3 * (tl.program_id(1) * size + pixel)
+    matrix = maps + 12 * tl.program_id(1)
     red, green, blue = load_color(rgb + offset, mask)
-    by_red, by_green, by_blue = 0.0 * red, 0.0 * red, 0.0 * red
+    by_red = 0.0 * red
+    by_green = 0.0 * red
+    by_blue = 0.0 * red
     to = sums + 12 * (tl.program_id(1) * tl.num_programs(0) + tl.program_id(0))
     for o in tl.static_range(3):
         by_channel = tl.load(outer + offset + o, mask=mask, other=0.0)

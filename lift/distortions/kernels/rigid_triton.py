@@ -121,14 +121,13 @@ def _move(
     sine, cosine, _, _ = _factors(q)
     for j in tl.static_range(4):
         pointer = world_to_camera + 16 * n + j
-        wx, wy, wz, w = (
-            tl.load(pointer),
-            tl.load(pointer + 4),
-            tl.load(pointer + 8),
-            tl.load(pointer + 12),
-        )
+        wx = tl.load(pointer)
+        wy = tl.load(pointer + 4)
+        wz = tl.load(pointer + 8)
+        w = tl.load(pointer + 12)
         # Rodrigues' formula: (1 - cosine q) w + cosine r (r . w) + sine r x w.
-        keep, along = 1 - cosine * q, cosine * (x * wx + y * wy + z * wz)
+        keep = 1 - cosine * q
+        along = cosine * (x * wx + y * wy + z * wz)
         to = out_poses + 16 * n + j
         tl.store(to, keep * wx + along * x + sine * (y * wz - z * wy) + extent * tx * w)
         tl.store(to + 4, keep * wy + along * y + sine * (z * wx - x * wz) + extent * ty * w)
@@ -159,31 +158,41 @@ def _move_gradient(
     q = x * x + y * y + z * z
     sine, cosine, d_sine, d_cosine = _factors(q)
     zero = 0.0 * q
-    dx, dy, dz, ex, ey, ez, tx, ty, tz = zero, zero, zero, zero, zero, zero, zero, zero, zero
-    dots, products = zero, zero
+    dx = zero
+    dy = zero
+    dz = zero
+    ex = zero
+    ey = zero
+    ez = zero
+    tx = zero
+    ty = zero
+    tz = zero
+    dots = zero
+    products = zero
     for j in tl.static_range(4):
-        pointer, by = world_to_camera + 16 * n + j, outer + 16 * n + j
-        wx, wy, wz, w = (
-            tl.load(pointer),
-            tl.load(pointer + 4),
-            tl.load(pointer + 8),
-            tl.load(pointer + 12),
-        )
-        gx, gy, gz = tl.load(by), tl.load(by + 4), tl.load(by + 8)
-        tx, ty, tz = tx + gx * w, ty + gy * w, tz + gz * w
-        w_along, g_along = x * wx + y * wy + z * wz, x * gx + y * gy + z * gz
+        pointer = world_to_camera + 16 * n + j
+        by = outer + 16 * n + j
+        wx = tl.load(pointer)
+        wy = tl.load(pointer + 4)
+        wz = tl.load(pointer + 8)
+        w = tl.load(pointer + 12)
+        gx = tl.load(by)
+        gy = tl.load(by + 4)
+        gz = tl.load(by + 8)
+        tx = tx + gx * w
+        ty = ty + gy * w
+        tz = tz + gz * w
+        w_along = x * wx + y * wy + z * wz
+        g_along = x * gx + y * gy + z * gz
         dots += wx * gx + wy * gy + wz * gz
         products += w_along * g_along
-        dx, dy, dz = (
-            dx + wx * g_along + gx * w_along,
-            dy + wy * g_along + gy * w_along,
-            dz + wz * g_along + gz * w_along,
-        )
-        ex, ey, ez = (
-            ex + wy * gz - wz * gy,
-            ey + wz * gx - wx * gz,
-            ez + wx * gy - wy * gx,
-        )  # (r x w) . g = r . (w x g)
+        dx = dx + wx * g_along + gx * w_along
+        dy = dy + wy * g_along + gy * w_along
+        dz = dz + wz * g_along + gz * w_along
+        # (r x w) . g = r . (w x g)
+        ex = ex + wy * gz - wz * gy
+        ey = ey + wz * gx - wx * gz
+        ez = ez + wx * gy - wy * gx
     by_q = 2 * (
         d_cosine * (products - q * dots) - cosine * dots + d_sine * (x * ex + y * ey + z * ez)
     )

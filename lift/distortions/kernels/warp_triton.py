@@ -154,8 +154,10 @@ def _bilinear(plane, nw, ne, sw, se, u, v, mask):
 @triton_jit
 def _bilinear_gradient(plane, value, to, nw, ne, sw, se, u, v, mask):
     """Add a gradient `value` to the four samples, and return the gradient by x and y."""
-    p, q = tl.load(plane + nw, mask=mask, other=0.0), tl.load(plane + ne, mask=mask, other=0.0)
-    r, s = tl.load(plane + sw, mask=mask, other=0.0), tl.load(plane + se, mask=mask, other=0.0)
+    p = tl.load(plane + nw, mask=mask, other=0.0)
+    q = tl.load(plane + ne, mask=mask, other=0.0)
+    r = tl.load(plane + sw, mask=mask, other=0.0)
+    s = tl.load(plane + se, mask=mask, other=0.0)
     tl.atomic_add(to + nw, (1 - u) * (1 - v) * value, mask=mask, sem="relaxed")
     tl.atomic_add(to + ne, u * (1 - v) * value, mask=mask, sem="relaxed")
     tl.atomic_add(to + sw, (1 - u) * v * value, mask=mask, sem="relaxed")
@@ -169,7 +171,9 @@ def _warp(rgb, alpha, depth, flow, out_rgb, out_alpha, out_depth, within, height
     start = tl.program_id(1) * height * width
     cx, left = _clamp(x, width)
     cy, top = _clamp(y, height)
-    red, green, blue = 0.0 * x, 0.0 * x, 0.0 * x
+    red = 0.0 * x
+    green = 0.0 * x
+    blue = 0.0 * x
     for j in tl.static_range(4):
         down = _cubic(cy - (top + (j - 1)))
         row = tl.minimum(tl.maximum(top.to(tl.int32) + (j - 1), 0), height - 1)
@@ -177,7 +181,9 @@ def _warp(rgb, alpha, depth, flow, out_rgb, out_alpha, out_depth, within, height
             weight = down * _cubic(cx - (left + (i - 1)))
             column = tl.minimum(tl.maximum(left.to(tl.int32) + (i - 1), 0), width - 1)
             r, g, b = load_color(rgb + 3 * (start + row * width + column), mask)
-            red, green, blue = red + weight * r, green + weight * g, blue + weight * b
+            red = red + weight * r
+            green = green + weight * g
+            blue = blue + weight * b
     to = out_rgb + 3 * (start + pixel)
     tl.store(to, red, mask=mask)
     tl.store(to + 1, green, mask=mask)
@@ -211,10 +217,12 @@ def _warp_gradient(
     cx, left = _clamp(x, width)
     cy, top = _clamp(y, height)
     red, green, blue = load_color(by_rgb + 3 * (start + pixel), mask)
-    by_x, by_y = 0.0 * x, 0.0 * x
+    by_x = 0.0 * x
+    by_y = 0.0 * x
     for j in tl.static_range(4):
         below = cy - (top + (j - 1))
-        down, down_slope = _cubic(below), _cubic_slope(below)
+        down = _cubic(below)
+        down_slope = _cubic_slope(below)
         row = tl.minimum(tl.maximum(top.to(tl.int32) + (j - 1), 0), height - 1)
         for i in tl.static_range(4):
             beside = cx - (left + (i - 1))
@@ -230,7 +238,8 @@ def _warp_gradient(
             tl.atomic_add(to_rgb + pointer + 1, weight * green, mask=mask, sem="relaxed")
             tl.atomic_add(to_rgb + pointer + 2, weight * blue, mask=mask, sem="relaxed")
     nw, ne, sw, se, u, v = _corners(x, y, start, height, width)
-    free_x, free_y = (x > 0) & (x < width - 1), (y > 0) & (y < height - 1)
+    free_x = (x > 0) & (x < width - 1)
+    free_y = (y > 0) & (y < height - 1)
     alpha_x, alpha_y = _bilinear_gradient(
         alpha,
         tl.load(by_alpha + start + pixel, mask=mask, other=0.0),

@@ -137,7 +137,7 @@ class FramePlanes(nn.Module):
 
 
 class TreePlanes(nn.Module):
-    """Offsets as a function of position and place in the tree of clips, as LiftImage3D released.
+    """Offsets as a function of position and of tree coordinates, as LiftImage3D released.
 
     A level has ten planes over pairs of x, y, z, u, v, which are multiplied; a linear layer and
     three heads follow. Codes (u, v) in [0, 1] are used where planes span [-1, 1], so half of each
@@ -284,11 +284,11 @@ class TreePlanes(nn.Module):
 
 
 def tree_codes(trajectory: Trajectory) -> list[tuple[float, float]]:
-    """Return the place (u, v) of every frame in the tree of clips.
+    """Return the coordinates (u, v) of every frame in the tree of clips.
 
-    A place counts signed steps from the input to the right and up. It is scaled so that [0, 1]
-    spans the tree and the input is (0.5, 0.5). The released code reads it from file names.
-    Different frames may share one: left/up ends where up/left does.
+    They count signed steps from the input to the right and up. They are scaled so that [0, 1]
+    spans the tree and the input is (0.5, 0.5). The released code reads them from file names.
+    Different frames may have the same ones: left/up ends where up/left does.
 
     Args:
         trajectory: The tree of clips.

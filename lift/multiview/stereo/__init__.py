@@ -149,7 +149,7 @@ def refine_depth(
     registered = reconstruction.confidence.flatten(1).any(1).nonzero()[:, 0]
     reference = reconstruction.depth if reconstruction.tracks is None else reconstruction.tracks
     if len(registered) < 2 or not bool((reference[registered] > 0).any()):
-        return _unrefined(frames, reconstruction, registered, max_points)
+        return _keep_depth(frames, reconstruction, registered, max_points)
     height, width = frames.images.shape[1:3]
     scale = min(1.0, long_side / max(height, width))
     size = (round(height * scale), round(width * scale))
@@ -162,7 +162,7 @@ def refine_depth(
     low, high = PARALLAX_RANGE
     parallax_weight = ((parallax - low) / (high - low)).clamp(0, 1)
     if not bool((parallax_weight > 0).any()):
-        return _unrefined(frames, reconstruction, registered, max_points)
+        return _keep_depth(frames, reconstruction, registered, max_points)
     planes = plane_depths(cameras, neighbours, nearest, farthest)
     inverse, cost = sweep(grey, cameras, neighbours, planes)
     single = interpolate(reconstruction.depth[registered][:, None], size, mode="nearest")[:, 0]
@@ -214,7 +214,7 @@ def _combine(
     return complete, torch.maximum(weight, min_confidence * (complete > 0))
 
 
-def _unrefined(
+def _keep_depth(
     frames: Frames, reconstruction: Reconstruction, registered: Tensor, max_points: int
 ) -> Reconstruction:
     """Keep the depth. Every pixel of a registered frame with depth becomes a point."""

@@ -57,32 +57,48 @@ class RegisteredFrames:
     """Pairs of frames whose matches do not agree with the cameras."""
 
 
+@dataclass(frozen=True)
+class Correspondences:
+    """What matching says about the frames: the evidence for their cameras."""
+
+    observations: Observations
+    """Observed points."""
+    matches: Sequence[Matches] = ()
+    """Matches, to report those that do not agree with the cameras."""
+    keypoints: Sequence[Float[Tensor, "_ 2"]] = ()
+    """Keypoints of each frame in pixels."""
+    relative_poses: Sequence[RelativePose] = ()
+    """Relative poses of frames with measured depth."""
+
+
+@dataclass(frozen=True)
+class RegistrationOptions:
+    """How cameras are estimated."""
+
+    max_error: float
+    """Reprojection error in pixels of a correct observation."""
+    focal: Focal
+    """Which focal lengths to estimate."""
+    plan_weight: float
+    """0 ignores the plan; at 1 cameras keep to it up to the sigmas of this module."""
+    depth_sigma: float = 0.1
+    """Scale of the log depth errors of `Observations.log_depth`."""
+
+
 def align_to_plan(
-    observations: Observations,
+    correspondences: Correspondences,
     trajectory: Trajectory,
     depth: Depth,
-    max_error: float,
-    focal: Focal,
-    plan_weight: float,
-    pairs: Sequence[Matches] = (),
-    keypoints: Sequence[Float[Tensor, "_ 2"]] = (),
-    depth_sigma: float = 0.1,
-    relative_poses: Sequence[RelativePose] = (),
+    options: RegistrationOptions,
     device: torch.device | None = None,
 ) -> RegisteredFrames:
     """Estimate cameras in the plan's world; the input's pose is the plan's.
 
     Args:
-        observations: Observed points.
+        correspondences: What matching says about the frames.
         trajectory: The plan.
         depth: Depth of the input, which gives the scale.
-        max_error: Reprojection error in pixels of a correct observation.
-        focal: Which focal lengths to estimate.
-        plan_weight: 0 ignores the plan; at 1 cameras keep to it up to the sigmas of this module.
-        pairs: Matches, to report those that do not agree with the cameras.
-        keypoints: Keypoints of each frame in pixels.
-        depth_sigma: Scale of the log depth errors of `observations.log_depth`.
-        relative_poses: Relative poses of frames with measured depth.
+        options: How cameras are estimated.
         device: Device to compute on.
 
     Returns:
@@ -92,22 +108,26 @@ def align_to_plan(
         InitializationError: If the frames or the input cannot be registered.
     """
     plan = trajectory.cameras.to(torch.float64).to(device)
+    observations = correspondences.observations
     if len(observations):
         observations = thin_observations(observations, MAX_FRAME_OBSERVATIONS)
     observations = observations.to(device)
     if trajectory.hint == "known":
-        return _triangulate_known(observations, trajectory, plan, max_error)
+        return _triangulate_known(observations, trajectory, plan, options.max_error)
+    if trajectory.hint != "planned":
+        options = replace(options, plan_weight=0.0)
     input_depth = _input_depth(observations, depth)
     result, focal = _map_frames(
-        observations, plan, max_error, focal, input_depth, depth_sigma, relative_poses
+        observations, plan, input_depth, correspondences.relative_poses, options
     )
+    options = replace(options, focal=focal)
     inliers = observations[result.inliers]
     input_depth = input_depth[result.inliers]
-    weight = plan_weight if trajectory.hint == "planned" else 0.0
-    typical = depth.typical
-    state = _fit_to_plan(result, inliers, input_depth, plan, typical, focal, depth_sigma, weight)
+    state = _fit_to_plan(result, inliers, input_depth, plan, depth.typical, options)
     state = state.to("cpu")
-    inconsistent = inconsistent_pairs(state, pairs, keypoints, max_error)
+    inconsistent = inconsistent_pairs(
+        state, correspondences.matches, correspondences.keypoints, options.max_error
+    )
     if inconsistent:
         _LOGGER.info("pairs of frames that do not agree with the cameras: %s", inconsistent)
     cameras = _plan_cameras(state, trajectory)
@@ -149,22 +169,21 @@ def _triangulate_known(
 def _map_frames(
     observations: Observations,
     plan: Cameras,
-    max_error: float,
-    focal: Focal,
     input_depth: Float[Tensor, "observation"],
-    depth_sigma: float,
     relative_poses: Sequence[RelativePose],
+    options: RegistrationOptions,
 ) -> tuple[Registration, Focal]:
     """Register frames; keep the assumed focal lengths if the motion does not determine them."""
+    focal = options.focal
     log_focal = plan.intrinsics[:, 0, 0].log()
     intrinsics = (log_focal, plan.intrinsics[:, :2, 2])
     try:
         result = incremental_mapping(
             observations,
             *intrinsics,
-            max_error,
+            options.max_error,
             focal,
-            depth_sigma=depth_sigma,
+            depth_sigma=options.depth_sigma,
             relative_poses=relative_poses,
         )
     except InitializationError:
@@ -179,10 +198,10 @@ def _map_frames(
         result = incremental_mapping(
             observations,
             *intrinsics,
-            max_error,
+            options.max_error,
             "fixed",
             depth=input_depth,
-            depth_sigma=depth_sigma,
+            depth_sigma=options.depth_sigma,
         )
     if focal == "shared" and observations.log_depth is None:
         fixed = adjust_with_focal(result, observations, log_focal)
@@ -252,9 +271,7 @@ def _fit_to_plan(
     input_depth: Float[Tensor, "observation"],
     plan: Cameras,
     typical: float,
-    focal: Focal,
-    depth_sigma: float,
-    plan_weight: float,
+    options: RegistrationOptions,
 ) -> SfmState:
     """Move cameras and points to the plan's world, and pull them towards the plan."""
     state = result.state
@@ -264,13 +281,13 @@ def _fit_to_plan(
             "but not the input, which ties the scene to the plan"
         )
     state = _move_to_plan(state, inliers, input_depth, plan, typical)
-    if not plan_weight:
+    if not options.plan_weight:
         return state
     prior = PosePrior(
         plan.world_to_camera[:, :3, :3],
         plan.world_to_camera[:, :3, 3],
-        np.radians(PLAN_ROTATION_SIGMA) / plan_weight,
-        PLAN_TRANSLATION_SIGMA * typical / plan_weight,
+        np.radians(PLAN_ROTATION_SIGMA) / options.plan_weight,
+        PLAN_TRANSLATION_SIGMA * typical / options.plan_weight,
     )
     fixed_poses = torch.zeros_like(state.registered)
     fixed_poses[0] = True
@@ -278,10 +295,10 @@ def _fit_to_plan(
         state,
         inliers,
         fixed_poses,
-        focal,
+        options.focal,
         0.2,
         result.sigma,
-        depth_sigma if inliers.log_depth is not None else 0.0,
+        options.depth_sigma if inliers.log_depth is not None else 0.0,
         prior,
         prior_log_focal=plan.intrinsics[:, 0, 0].log(),
     )

@@ -24,7 +24,7 @@ from lift.poses.sfm.state import MIN_DEPTH, Observations, PosePrior, SfmState
 MAX_DAMPING_TRIALS = 6
 """Number of damping values to try before a step counts as failed."""
 
-Focal = Literal["fixed", "shared", "each"]
+Focal = Literal["fixed", "shared", "per_frame"]
 """Focal lengths: given, one unknown for all frames, or one unknown per frame."""
 
 

@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
+from lift.io.sizing import round_to_multiple
+
 XFEAT_SIZE = 1280
 """Longer side in pixels to which images are enlarged for XFeat, at most by a factor of 2."""
 MIN_XFEAT_COSINE = 0.82
@@ -104,7 +106,7 @@ class XFeatFeatures(Features):
         height, width = image.shape[:2]
         # Positions are whole pixels. In a larger image they are finer, and there are more.
         scale = min(max(1.0, XFEAT_SIZE / max(height, width)), 2.0)
-        size = [max(32, round(side * scale / 32) * 32) for side in (height, width)]
+        size = [round_to_multiple(side * scale, 32) for side in (height, width)]
         large = interpolate(
             image.permute(2, 0, 1)[None].float() / 255, size, mode="bicubic", antialias=True
         )

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from lift.depths import DepthEstimator
 from lift.geometry import rigid
 from lift.io.image import resize_images
+from lift.io.sizing import round_to_multiple
 from lift.multiview.depth_alignment import MIN_CONFIDENCE, merge_points, normalize_confidence
 from lift.poses import PoseEstimator, check_frames, check_settings
 from lift.poses.sfm.monocular import fill_with_monocular
@@ -60,6 +61,8 @@ class FeedForwardPoses(PoseEstimator):
 
     patch = 14
     """Side of a patch in pixels."""
+    example_settings = None
+    """A test needs weights."""
 
     def __init__(
         self,
@@ -161,11 +164,10 @@ class FeedForwardPoses(PoseEstimator):
     def _image_size(self, plan: Cameras) -> tuple[int, int]:
         """Return height and width of the network's images, multiples of `patch`."""
         scale = self.size / max(plan.height, plan.width)
-        height, width = (
-            max(self.patch, round(side * scale / self.patch) * self.patch)
-            for side in (plan.height, plan.width)
+        return (
+            round_to_multiple(plan.height * scale, self.patch),
+            round_to_multiple(plan.width * scale, self.patch),
         )
-        return height, width
 
     @staticmethod
     def _resize_depth(prediction: WindowPrediction, plan: Cameras) -> tuple[Tensor, Tensor]:

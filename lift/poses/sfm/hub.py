@@ -1,13 +1,14 @@
 """Checkpoints on the Hugging Face Hub or in a folder: config.json and model.safetensors."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lift.errors import model_not_loaded_error
+from lift.errors import model_not_loaded_error, summarize_error
 
 FILES = ("config.json", "model.safetensors")
 """Files of a checkpoint."""
@@ -30,10 +31,12 @@ def load_checkpoint(model: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         return json.loads(files[0].read_text()), load_file(files[1])
     except Exception as error:  # Files of another kind can raise anything.
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"pose.model is {model!r}, whose files are not a network's: {reason}"
-        ) from None
+        raise _checkpoint_error(model, "whose files are not a network's", error) from None
+
+
+def _checkpoint_error(model: str, complaint: str, error: Exception) -> ValueError:
+    """Make an error that names `pose.model`."""
+    return ValueError(f"pose.model is {model!r}, {complaint}: {summarize_error(error, 200)}")
 
 
 def _checkpoint_files(model: str) -> list[Path]:
@@ -60,19 +63,40 @@ def _checkpoint_files(model: str) -> list[Path]:
         raise model_not_loaded_error("pose.model", model, error) from None
 
 
-def load_weights(
-    network: nn.Module, weights: dict[str, Tensor], optional: tuple[str, ...] = ()
-) -> None:
-    """Load weights into a network.
+def build_network(
+    model: str,
+    kind: str,
+    create: Callable[[], nn.Module],
+    weights: dict[str, Tensor],
+    optional: tuple[str, ...] = (),
+) -> nn.Module:
+    """Create a network and load its weights.
 
     Args:
-        network: The network.
+        model: The setting `pose.model`, for the message.
+        kind: What the network should be, for the message.
+        create: Creates the network.
         weights: Weights by name; others than the network's are ignored.
         optional: Beginnings of the names of weights that may be missing.
 
+    Returns:
+        The network.
+
     Raises:
-        ValueError: If weights are missing.
+        ValueError: If the checkpoint is of another kind. The message names `pose.model`.
     """
+    try:
+        network = create()
+        _load_weights(network, weights, optional)
+    except Exception as error:  # A checkpoint of another kind can raise anything.
+        raise _checkpoint_error(model, f"which is not {kind}", error) from None
+    return network
+
+
+def _load_weights(
+    network: nn.Module, weights: dict[str, Tensor], optional: tuple[str, ...]
+) -> None:
+    """Load weights into a network. Raise ValueError if some are missing."""
     missing, _ = network.load_state_dict(weights, strict=False)
     state = network.state_dict()
     # A weight may have two names, one of which is in the file.

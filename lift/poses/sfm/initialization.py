@@ -192,8 +192,8 @@ def candidate_pairs(
         if a < b and n >= 2 * MIN_FRAME_POINTS
     ]
     if covered is not None:
-        done = covered.tolist()
-        pairs = [pair for pair in pairs if not (done[pair[0]] and done[pair[1]])]
+        is_covered = covered.tolist()
+        pairs = [pair for pair in pairs if not (is_covered[pair[0]] and is_covered[pair[1]])]
     if member is not None:
         pairs = [pair for pair in pairs if member in pair[:2]]
     motion = {

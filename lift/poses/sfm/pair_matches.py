@@ -71,11 +71,11 @@ def matched_keypoints(
     Returns:
         Matched keypoints of each frame.
     """
-    used = [torch.zeros(len(points), dtype=torch.bool) for points in keypoints]
+    is_matched = [torch.zeros(len(points), dtype=torch.bool) for points in keypoints]
     for pair in matches:
-        used[pair.first][pair.index[:, 0]] = True
-        used[pair.second][pair.index[:, 1]] = True
-    return [points[mask] for points, mask in zip(keypoints, used, strict=True)]
+        is_matched[pair.first][pair.index[:, 0]] = True
+        is_matched[pair.second][pair.index[:, 1]] = True
+    return [points[mask] for points, mask in zip(keypoints, is_matched, strict=True)]
 
 
 def order_pairs(pairs: Sequence[tuple[int, int]], frames: int) -> list[tuple[int, int]]:

@@ -78,7 +78,7 @@ def estimate_relative_poses(
         "min_iterations": 30,
         "max_iterations": 2000,
     }
-    kept: list[Matches] = []
+    inlier_matches: list[Matches] = []
     relative_poses: list[RelativePose] = []
     for k, pose, inlier in _estimate_poses(data, intrinsics, ransac):
         if inlier.sum() < max(2 * MIN_FRAME_POINTS, MIN_INLIERS * len(inlier)):
@@ -95,8 +95,8 @@ def estimate_relative_poses(
                 first, second, rotation, translation, float(log_scale.nan_to_num()), len(index)
             )
         )
-        kept.append(Matches(first, second, data.index[index], data.score[index]))
-    return kept, relative_poses
+        inlier_matches.append(Matches(first, second, data.index[index], data.score[index]))
+    return inlier_matches, relative_poses
 
 
 def _collect(

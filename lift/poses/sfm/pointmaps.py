@@ -15,9 +15,10 @@ from tqdm import tqdm
 
 from lift.depths import DepthEstimator
 from lift.io.image import resize_images
+from lift.io.sizing import round_to_multiple
 from lift.multiview.depth_alignment import MIN_CONFIDENCE, align_depth, merge_points
 from lift.poses import PoseEstimator, check_frames, check_settings
-from lift.poses.sfm.alignment import RegisteredFrames
+from lift.poses.sfm.alignment import Correspondences, RegisteredFrames, RegistrationOptions
 from lift.poses.sfm.bundle import Focal
 from lift.poses.sfm.canonical import CanonicalDepth, resize_bilinear, resize_log_depth
 from lift.poses.sfm.correspondence import PairMaps, PairNetwork
@@ -68,9 +69,9 @@ class PointMapPoses(PoseEstimator):
         network: The network.
         size: Longer side of the network's images in pixels, rounded to `multiple`.
         multiple: Number that divides the sides of the network's images.
-        alignment: `bundle` (matches and depth) or `published` (DUSt3R's global alignment).
-        monocular: Where the depth estimator is used: `unsure` (where the network is not confident),
-            `published` (everywhere, as in LiftImage3D) or `off`.
+        alignment: `bundle_adjustment` (matches and depth) or `global_alignment` (DUSt3R's).
+        monocular: Where the depth estimator is used: `low_confidence` (where the network is not
+            confident), `everywhere` (as in LiftImage3D) or `nowhere`.
         exhaustive_limit: Number of frames up to which all pairs are considered.
         loop_closures: Number of distant frames with which each frame is paired.
         focal: Which focal lengths to estimate.
@@ -83,13 +84,16 @@ class PointMapPoses(PoseEstimator):
         device: Device to compute on.
     """
 
+    example_settings = None
+    """A test needs weights."""
+
     def __init__(
         self,
         network: PairNetwork,
         size: int,
         multiple: int,
-        alignment: Literal["bundle", "published"],
-        monocular: Literal["unsure", "published", "off"],
+        alignment: Literal["bundle_adjustment", "global_alignment"],
+        monocular: Literal["low_confidence", "everywhere", "nowhere"],
         exhaustive_limit: int,
         loop_closures: int,
         focal: Focal,
@@ -111,9 +115,10 @@ class PointMapPoses(PoseEstimator):
             tolerance=tolerance,
             max_points=max_points,
         )
-        if monocular == "published" and estimator is None:
+        if monocular == "everywhere" and estimator is None:
             raise ValueError(
-                "pose.monocular is published, which takes a depth estimator; choose unsure or off"
+                "pose.monocular is 'everywhere', which takes a depth estimator; "
+                "choose low_confidence or nowhere"
             )
         self.network = network
         self.size = size
@@ -134,11 +139,11 @@ class PointMapPoses(PoseEstimator):
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
         """Estimate cameras, depth and points. See `PoseEstimator`."""
         check_frames(frames, trajectory.cameras)
-        if self.alignment == "published":
+        if self.alignment == "global_alignment":
             result = self._align_globally(frames, trajectory)
         else:
             result = self._align_bundle(frames, trajectory)
-        if self.monocular == "published":
+        if self.monocular == "everywhere":
             result = self._align_monocular(frames, result)
         return result
 
@@ -163,10 +168,7 @@ class PointMapPoses(PoseEstimator):
         """Encode all frames, stretched a little to sides that the network takes."""
         sides = frames.images.shape[1:3]
         scale = self.size / max(sides)
-        height, width = (
-            max(self.multiple, round(side * scale / self.multiple) * self.multiple)
-            for side in sides
-        )
+        height, width = (round_to_multiple(side * scale, self.multiple) for side in sides)
         features: list[Any] = []
         for start in range(0, len(frames), ENCODE_BATCH):
             images = frames.images[start : start + ENCODE_BATCH].to(self.device)
@@ -206,18 +208,13 @@ class PointMapPoses(PoseEstimator):
         for view in range(len(frames)):
             in_frame = observations.frame == view
             log_depth[in_frame] = canonical.sample(view, observations.pixel[in_frame], plan)
+        observations = replace(observations, log_depth=log_depth)
         registered = register_frames(
-            replace(observations, log_depth=log_depth),
+            Correspondences(observations, matches, keypoints, relative_poses),
             trajectory,
-            self.min_registered,
             self.depth,
-            max_error,
-            self.focal,
-            self.plan_weight,
-            matches,
-            keypoints,
-            DEPTH_SIGMA,
-            relative_poses,
+            RegistrationOptions(max_error, self.focal, self.plan_weight, DEPTH_SIGMA),
+            self.min_registered,
             self.device,
         )
         matched = matched_keypoints(keypoints, matches)
@@ -296,7 +293,7 @@ class PointMapPoses(PoseEstimator):
             if better.success:
                 return better.depth, torch.maximum(confidence, better.confidence)
         elif (
-            self.monocular == "unsure"
+            self.monocular == "low_confidence"
             and self.estimator is not None
             and bool((confidence < MIN_CONFIDENCE).any())
         ):

@@ -20,11 +20,14 @@ from lift.multiview.depth_alignment import (
     track_depth,
 )
 from lift.poses import overlap_advice
-from lift.poses.sfm.alignment import RegisteredFrames, align_to_plan, single_frame
-from lift.poses.sfm.bundle import Focal
-from lift.poses.sfm.initialization import InitializationError, RelativePose
-from lift.poses.sfm.state import Observations
-from lift.poses.sfm.tracks import Matches
+from lift.poses.sfm.alignment import (
+    Correspondences,
+    RegisteredFrames,
+    RegistrationOptions,
+    align_to_plan,
+    single_frame,
+)
+from lift.poses.sfm.initialization import InitializationError
 from lift.types import Depth, Frames, Reconstruction, Trajectory
 
 CELL_SIZE = 16
@@ -32,33 +35,21 @@ CELL_SIZE = 16
 
 
 def register_frames(
-    observations: Observations,
+    correspondences: Correspondences,
     trajectory: Trajectory,
-    min_registered: float,
     depth: Depth,
-    max_error: float,
-    focal: Focal,
-    plan_weight: float,
-    pairs: Sequence[Matches] = (),
-    keypoints: Sequence[Float[Tensor, "_ 2"]] = (),
-    depth_sigma: float = 0.1,
-    relative_poses: Sequence[RelativePose] = (),
+    options: RegistrationOptions,
+    min_registered: float,
     device: torch.device | None = None,
 ) -> RegisteredFrames:
-    """Estimate cameras in the plan's world; a single frame keeps its planned camera.
+    """Align frames to the plan and check the result; a single frame keeps its planned camera.
 
     Args:
-        observations: Observed points.
+        correspondences: What matching says about the frames.
         trajectory: The plan.
-        min_registered: Smallest fraction of frames that must be registered.
         depth: Depth of the input, which gives the scale.
-        max_error: Reprojection error in pixels of a correct observation.
-        focal: Which focal lengths to estimate.
-        plan_weight: Weight of the plan; 0 ignores it.
-        pairs: Matches, to report those that do not agree with the cameras.
-        keypoints: Keypoints of each frame in pixels.
-        depth_sigma: Scale of the log depth errors of `observations.log_depth`.
-        relative_poses: Relative poses of frames with measured depth.
+        options: How cameras are estimated.
+        min_registered: Smallest fraction of frames that must be registered.
         device: Device to compute on.
 
     Returns:
@@ -69,19 +60,7 @@ def register_frames(
     """
     frames = len(trajectory.cameras)
     try:
-        registered = align_to_plan(
-            observations,
-            trajectory,
-            depth,
-            max_error,
-            focal,
-            plan_weight,
-            pairs,
-            keypoints,
-            depth_sigma,
-            relative_poses,
-            device,
-        )
+        registered = align_to_plan(correspondences, trajectory, depth, options, device)
     except InitializationError as error:
         if frames > 1:
             raise ValueError(

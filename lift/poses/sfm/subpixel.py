@@ -69,7 +69,7 @@ def refine_observations(
 @njit_cached(parallel=PARALLEL)
 def _align_tracks(images, start, frame, pixel):
     """Align each track to its middle observation."""
-    moved = pixel.copy()
+    positions = pixel.copy()
     good = np.zeros(len(pixel), np.bool_)
     for track in prange(len(start) - 1):
         first = start[track]
@@ -83,10 +83,10 @@ def _align_tracks(images, start, frame, pixel):
             if other != middle:
                 aligned, x, y = _align(template, pixel[middle], images[frame[other]], pixel[other])
                 if aligned:
-                    moved[other, 0] = x
-                    moved[other, 1] = y
+                    positions[other, 0] = x
+                    positions[other, 1] = y
                     good[other] = True
-    return moved, good
+    return positions, good
 
 
 @njit_cached()

@@ -52,12 +52,12 @@ def build_tracks(
     order = np.argsort(-torch.cat([m.score for m in matches]).cpu().numpy(), kind="stable")
     frames = np.repeat(np.arange(len(counts)), counts)
     root = _chain_matches(first, second, order, frames, len(counts))
-    used = np.unique(np.concatenate([first, second]))
-    used = used[np.bincount(root[used], minlength=len(root))[root[used]] > 1]
-    _, point = np.unique(root[used], return_inverse=True)
-    frame = np.searchsorted(start, used, "right") - 1
-    pixel = torch.cat([points.cpu() for points in keypoints]).double()[used]
-    weight = torch.ones(len(used), dtype=torch.float64)
+    members = np.unique(np.concatenate([first, second]))
+    members = members[np.bincount(root[members], minlength=len(root))[root[members]] > 1]
+    _, point = np.unique(root[members], return_inverse=True)
+    frame = np.searchsorted(start, members, "right") - 1
+    pixel = torch.cat([points.cpu() for points in keypoints]).double()[members]
+    weight = torch.ones(len(members), dtype=torch.float64)
     return Observations(torch.from_numpy(frame), torch.from_numpy(point), pixel, weight)
 
 
@@ -118,8 +118,8 @@ def thin_observations(observations: Observations, max_count: int) -> Observation
     )
     new = torch.full((len(length),), -1)
     new[torch.from_numpy(keep)] = torch.arange(int(keep.sum()))
-    thinned = observations[new[observations.point] >= 0]
-    return replace(thinned, point=new[thinned.point])
+    subset = observations[new[observations.point] >= 0]
+    return replace(subset, point=new[subset.point])
 
 
 @njit_cached()

@@ -49,6 +49,8 @@ class DiffusionPrior(VideoPrior):
     extra = "diffusion"
     cost_settings = ("offload", "compile", "batch_size")
     context = "ancestors"
+    example_settings = None
+    """A test needs weights."""
 
     pipeline_class = ""
     """Name of the diffusers class that loads the model."""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lift.errors import model_not_loaded_error
+from lift.errors import model_not_loaded_error, summarize_error
 
 
 def load_model(load: Callable[[], Any], model: str, kind: str) -> Any:
@@ -26,11 +26,10 @@ def load_model(load: Callable[[], Any], model: str, kind: str) -> Any:
     try:
         return load()
     except Exception as error:  # the hub's libraries raise many classes
-        summary = " ".join(str(error).split())[:300]
         if Path(model).exists():
             raise ValueError(
                 f"prior.model is {model}, which could not be loaded as a {kind} "
-                f"({type(error).__name__}: {summary})"
+                f"({summarize_error(error, 300, with_type=True)})"
             ) from None
         raise model_not_loaded_error("prior.model", model, error) from None
 

@@ -20,6 +20,8 @@ from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemp
 from torch import Tensor
 from torch.nn.functional import linear
 
+from lift.errors import summarize_error
+
 POSE_CHANNELS = 12
 """Numbers of a camera."""
 PREFIX = "model.diffusion_model."
@@ -265,10 +267,9 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
             return load_file(file)
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # both libraries raise many classes
-        summary = " ".join(str(error).split())[:200]
         raise ValueError(
             f"prior.weights is {file}, which is no checkpoint that holds tensors alone "
-            f"({type(error).__name__}: {summary})"
+            f"({summarize_error(error, 200, with_type=True)})"
         ) from None
     state = content.get("state_dict", content) if isinstance(content, Mapping) else content
     if not isinstance(state, Mapping) or not all(
@@ -299,14 +300,14 @@ def load_published(
     if missing:
         raise ValueError(
             f"prior.weights is {source}, which lacks {len(missing)} of the {len(names)} tensors "
-            f"of MotionCtrl's network: {_abbreviated(missing)}"
+            f"of MotionCtrl's network: {_abbreviate(missing)}"
         )
-    used = set(names.values())
-    unexpected = [name for name in state if name.startswith(PREFIX) and name not in used]
+    published_names = set(names.values())
+    unexpected = [name for name in state if name.startswith(PREFIX) and name not in published_names]
     if unexpected:
         raise ValueError(
             f"prior.weights is {source}, whose network has {len(unexpected)} tensors more "
-            f"than prior.model's: {_abbreviated(unexpected)}"
+            f"than prior.model's: {_abbreviate(unexpected)}"
         )
     for name, published in names.items():
         if state[published].shape != expected[name].shape:
@@ -320,5 +321,5 @@ def load_published(
     )
 
 
-def _abbreviated(names: list[str]) -> str:
+def _abbreviate(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

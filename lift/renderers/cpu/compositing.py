@@ -78,7 +78,9 @@ def visible_rows(splat, box, left, tile_y):
     bottom = min(box[3] - tile_y, TILE_HEIGHT - 1)
     if box[2] - box[0] < 2 * WIDTH:  # too small for the corners of its box to matter
         return top, bottom
-    xx, xy, yy = splat[2], splat[3], splat[4]
+    xx = splat[2]
+    xy = splat[3]
+    yy = splat[4]
     square = splat[10] * f32(1.001) + f32(0.01)
     det = xx * yy - xy * xy
     if not det > f32(1e-3) * xx * yy:  # a needle, for which the ends lose precision
@@ -128,8 +130,8 @@ def attenuate(state, p, raw):
     light = load(state, p)
     weight = alpha * light
     after = light - weight
-    done = where_above(light, f32(0), f32(0) - light, light)
-    store(state, p, where_above(after, f32(MIN_TRANSMITTANCE), after, done))
+    marked_light = where_above(light, f32(0), f32(0) - light, light)
+    store(state, p, where_above(after, f32(MIN_TRANSMITTANCE), after, marked_light))
     return where_above(after, f32(MIN_TRANSMITTANCE), weight, f32(0)), after
 
 
@@ -157,15 +159,23 @@ def _composite_tile(state, splats, boxes, entries, tile_x, tile_y):
             prefetch(splats, entries[k + PREFETCH_DISTANCE] * 12)
             prefetch(splats, entries[k + PREFETCH_DISTANCE] * 12 + 11)
             prefetch(boxes, entries[k + PREFETCH_DISTANCE] * 4)
-        splat, box = splats[entries[k]], boxes[entries[k]]
-        xx, xy, yy = splat[2] * f32(1 / 32), splat[3] * f32(1 / 16), splat[4] * f32(1 / 32)
-        opacity, red, green, blue, depth = splat[5], splat[6], splat[7], splat[8], splat[9]
+        splat = splats[entries[k]]
+        box = boxes[entries[k]]
+        xx = splat[2] * f32(1 / 32)
+        xy = splat[3] * f32(1 / 16)
+        yy = splat[4] * f32(1 / 32)
+        opacity = splat[5]
+        red = splat[6]
+        green = splat[7]
+        blue = splat[8]
+        depth = splat[9]
         left = max(box[0] - tile_x, 0)
         right = min(box[2] - tile_x, TILE_WIDTH - 1)
         for x in range(left, right + 1, WIDTH):
             top, bottom = visible_rows(splat, box, tile_x + x, tile_y)
             dx = ramp(f32(tile_x + x) + f32(0.5) - splat[0])
-            across, cross = dx * dx * xx, dx * xy
+            across = dx * dx * xx
+            cross = dx * xy
             for y in range(top, bottom + 1, 2):
                 dy = f32(tile_y + y) + f32(0.5) - splat[1]
                 below = dy + f32(1)
@@ -259,8 +269,11 @@ def compose(rgb, alpha, depth_sum, background):
     composed = np.empty(rgb.shape, np.float32)
     depth = np.empty(alpha.shape, np.float32)
     for job in prange(views * height):
-        view, y = job // height, job % height
-        red, green, blue = background[view, 0], background[view, 1], background[view, 2]
+        view = job // height
+        y = job % height
+        red = background[view, 0]
+        green = background[view, 1]
+        blue = background[view, 2]
         for x in range(width):
             transmittance = f32(1) - alpha[view, y, x]
             composed[view, y, x, 0] = rgb[view, y, x, 0] + transmittance * red

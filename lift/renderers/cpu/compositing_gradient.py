@@ -43,16 +43,16 @@ def _pixel_gradients(state, p, raw, red, green, blue, depth):
     by_green = load(state, p + 3 * LINE)
     by_blue = load(state, p + 4 * LINE)
     by_depth = load(state, p + 5 * LINE)
-    shown = (
+    contribution = (
         by_red * red
         + by_green * green
         + by_blue * blue
         + by_depth * depth
         + load(state, p + 6 * LINE)
     ) * weight
-    behind = load(state, p + LINE) - shown
+    behind = load(state, p + LINE) - contribution
     store(state, p + LINE, behind)
-    v = where_above(raw, f32(MAX_ALPHA), f32(0), shown - weight / after * behind)
+    v = where_above(raw, f32(MAX_ALPHA), f32(0), contribution - weight / after * behind)
     return v, weight * by_red, weight * by_green, weight * by_blue, weight * by_depth
 
 
@@ -66,19 +66,35 @@ def _tile_sums(state, splat, box, tile_x, tile_y, sums):
     exactly the same. For each pixel, dL/dalpha = transmittance * (gradient times the Gaussian's
     colour, depth and coverage) - (R behind it) / (1 - alpha).
     """
-    xx, xy, yy = splat[2] * f32(1 / 32), splat[3] * f32(1 / 16), splat[4] * f32(1 / 32)
-    opacity, red, green, blue, depth = splat[5], splat[6], splat[7], splat[8], splat[9]
+    xx = splat[2] * f32(1 / 32)
+    xy = splat[3] * f32(1 / 16)
+    yy = splat[4] * f32(1 / 32)
+    opacity = splat[5]
+    red = splat[6]
+    green = splat[7]
+    blue = splat[8]
+    depth = splat[9]
     left = max(box[0] - tile_x, 0)
     right = min(box[2] - tile_x, TILE_WIDTH - 1)
     zero = broadcast(f32(0))
-    s_0, s_x, s_y = zero, zero, zero
-    s_xx, s_xy, s_yy = zero, zero, zero
-    d_red, d_green, d_blue, d_depth = zero, zero, zero, zero
+    s_0 = zero
+    s_x = zero
+    s_y = zero
+    s_xx = zero
+    s_xy = zero
+    s_yy = zero
+    d_red = zero
+    d_green = zero
+    d_blue = zero
+    d_depth = zero
     for x in range(left, right + 1, WIDTH):
         top, bottom = visible_rows(splat, box, tile_x + x, tile_y)
         dx = ramp(f32(tile_x + x) + f32(0.5) - splat[0])
-        across, cross = dx * dx * xx, dx * xy
-        v_0, v_y, v_yy = zero, zero, zero
+        across = dx * dx * xx
+        cross = dx * xy
+        v_0 = zero
+        v_y = zero
+        v_yy = zero
         for y in range(top, bottom + 1, 2):
             dy = f32(tile_y + y) + f32(0.5) - splat[1]
             below = dy + f32(1)
@@ -159,14 +175,17 @@ def composite_gradient(
                 p = row * ROW + column
                 y = tile_y + row
                 x = tile_x + column
-                c, g = rgb[view, y, x], by_rgb[view, y, x]
+                c = rgb[view, y, x]
+                g = by_rgb[view, y, x]
                 state[p] = 1
                 state[p + LINE] = c[0] * g[0] + c[1] * g[1] + c[2] * g[2]
                 state[p + LINE] += (
                     depth[view, y, x] * by_depth[view, y, x]
                     + alpha[view, y, x] * by_alpha[view, y, x]
                 )
-                state[p + 2 * LINE], state[p + 3 * LINE], state[p + 4 * LINE] = g[0], g[1], g[2]
+                state[p + 2 * LINE] = g[0]
+                state[p + 3 * LINE] = g[1]
+                state[p + 4 * LINE] = g[2]
                 state[p + 5 * LINE] = by_depth[view, y, x]
                 state[p + 6 * LINE] = by_alpha[view, y, x]
         for k in range(tile_starts[tile], tile_starts[tile + 1]):
@@ -178,7 +197,8 @@ def composite_gradient(
                 prefetch(boxes, ahead * 4)
                 prefetch(pair_starts, ahead)
             box = boxes[view, i]
-            first_column, last_column = box[0] // TILE_WIDTH, box[2] // TILE_WIDTH
+            first_column = box[0] // TILE_WIDTH
+            last_column = box[2] // TILE_WIDTH
             row = tile_y // TILE_HEIGHT - box[1] // TILE_HEIGHT
             column = tile_x // TILE_WIDTH - first_column
             pair = sums[pair_starts[view, i] + row * (last_column - first_column + 1) + column]
@@ -204,8 +224,11 @@ def compose_gradient(alpha, depth, background, by_rgb, by_depth):
     d_alpha = np.empty(alpha.shape, np.float32)
     d_depth = np.empty(alpha.shape, np.float32)
     for job in prange(views * height):
-        view, y = job // height, job % height
-        red, green, blue = background[view, 0], background[view, 1], background[view, 2]
+        view = job // height
+        y = job % height
+        red = background[view, 0]
+        green = background[view, 1]
+        blue = background[view, 2]
         for x in range(width):
             g = by_rgb[view, y, x]
             inverse = f32(1) / max(alpha[view, y, x], f32(MIN_COVERAGE))

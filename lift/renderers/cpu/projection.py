@@ -45,7 +45,10 @@ def normalize_quat(quat):
     Args:
         quat: Quaternion w x y z of any length, [4].
     """
-    w, x, y, z = quat[0], quat[1], quat[2], quat[3]
+    w = quat[0]
+    x = quat[1]
+    y = quat[2]
+    z = quat[3]
     inverse = f32(1) / max(np.sqrt(w * w + x * x + y * y + z * z), f32(1e-12))
     return w * inverse, x * inverse, y * inverse, z * inverse, inverse
 
@@ -58,7 +61,9 @@ def to_camera(camera, mean):
         camera: World-to-camera matrix, [4 4].
         mean: Position in the world, in scene units, [3].
     """
-    x, y, z = mean[0], mean[1], mean[2]
+    x = mean[0]
+    y = mean[1]
+    z = mean[2]
     return (
         camera[0, 0] * x + camera[0, 1] * y + camera[0, 2] * z + camera[0, 3],
         camera[1, 0] * x + camera[1, 1] * y + camera[1, 2] * z + camera[1, 3],
@@ -89,8 +94,10 @@ def projection_rows(camera, fx, fy, u, v, z):
         v: Clamped offset down from the principal point, in pixels.
         z: z-depth in scene units, above 0.
     """
-    a, b = fx / z, -u / z
-    c, d = fy / z, -v / z
+    a = fx / z
+    b = -u / z
+    c = fy / z
+    d = -v / z
     return (
         a * camera[0, 0] + b * camera[2, 0],
         a * camera[0, 1] + b * camera[2, 1],
@@ -112,7 +119,9 @@ def projected_axes(g, r, scale):
         r: The nine numbers of the Gaussian's `rotation_matrix`.
         scale: Standard deviations along the Gaussian's axes, in scene units, [3].
     """
-    s0, s1, s2 = scale[0], scale[1], scale[2]
+    s0 = scale[0]
+    s1 = scale[1]
+    s2 = scale[2]
     return (
         (g[0] * r[0] + g[1] * r[3] + g[2] * r[6]) * s0,
         (g[0] * r[1] + g[1] * r[4] + g[2] * r[7]) * s1,
@@ -140,7 +149,10 @@ def _project_chunk(
     radii,
     num_tiles,
 ):
-    fx, fy, cx, cy = intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2]
+    fx = intrinsics[0, 0]
+    fy = intrinsics[1, 1]
+    cx = intrinsics[0, 2]
+    cy = intrinsics[1, 2]
     for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(colors))):
         x, y, z = to_camera(camera, means[i])
         opacity = opacities[i]
@@ -171,14 +183,23 @@ def _project_chunk(
         bottom = min(np.floor(py + ry - f32(0.5)), h - f32(1))
         if not (left <= right and top <= bottom and det < f32(np.inf)):
             continue
-        splat, box = splats[i], boxes[i]
-        splat[0], splat[1] = px, py
-        splat[2], splat[3], splat[4] = yy / det, -xy / det, xx / det
+        splat = splats[i]
+        box = boxes[i]
+        splat[0] = px
+        splat[1] = py
+        splat[2] = yy / det
+        splat[3] = -xy / det
+        splat[4] = xx / det
         splat[5] = opacity
-        splat[6], splat[7], splat[8] = colors[i, 0], colors[i, 1], colors[i, 2]
+        splat[6] = colors[i, 0]
+        splat[7] = colors[i, 1]
+        splat[8] = colors[i, 2]
         splat[9] = z
         splat[10] = square
-        box[0], box[1], box[2], box[3] = int(left), int(top), int(right), int(bottom)
+        box[0] = int(left)
+        box[1] = int(top)
+        box[2] = int(right)
+        box[3] = int(bottom)
         radii[i] = np.ceil(max(rx, ry))
         num_tiles[i] = (box[2] // TILE_WIDTH - box[0] // TILE_WIDTH + 1) * (
             box[3] // TILE_HEIGHT - box[1] // TILE_HEIGHT + 1
@@ -202,7 +223,8 @@ def project(means, quats, scales, opacities, colors, cameras, intrinsics, width,
         width: Width of the pictures in pixels.
         height: Height of the pictures in pixels.
     """
-    views, count = colors.shape[0], colors.shape[1]
+    views = colors.shape[0]
+    count = colors.shape[1]
     splats = np.empty((views, count, 12), np.float32)
     boxes = np.zeros((views, count, 4), np.int32)
     radii = np.zeros((views, count), np.float32)

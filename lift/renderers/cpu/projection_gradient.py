@@ -96,7 +96,10 @@ def _project_gradient_chunk(
     d_colors,
     d_camera,
 ):
-    fx, fy, cx, cy = intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2]
+    fx = intrinsics[0, 0]
+    fy = intrinsics[1, 1]
+    cx = intrinsics[0, 2]
+    cy = intrinsics[1, 2]
     s = np.empty(NUM_SUMS, np.float32)
     for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(radii))):
         if radii[i] == 0:
@@ -105,9 +108,13 @@ def _project_gradient_chunk(
         for k in range(pair_starts[i], pair_starts[i] + num_tiles[i]):
             for j in range(NUM_SUMS):
                 s[j] += sums[k, j]
-        d_colors[i, 0], d_colors[i, 1], d_colors[i, 2] = s[6], s[7], s[8]
+        d_colors[i, 0] = s[6]
+        d_colors[i, 1] = s[7]
+        d_colors[i, 2] = s[8]
         splat = splats[i]
-        a, b, c = splat[2], splat[3], splat[4]
+        a = splat[2]
+        b = splat[3]
+        c = splat[4]
         d_opacities[i] += s[0] / splat[5]
 
         x, y, z = to_camera(camera, means[i])
@@ -120,7 +127,9 @@ def _project_gradient_chunk(
         dm = _axes_gradient(m, a, b, c, f32(-0.5) * s[3], -s[4], f32(-0.5) * s[5])
 
         # The gradient of the axes (rotation times scale) is l = g^T dm.
-        s0, s1, s2 = scales[i, 0], scales[i, 1], scales[i, 2]
+        s0 = scales[i, 0]
+        s1 = scales[i, 1]
+        s2 = scales[i, 2]
         l00 = g[0] * dm[0] + g[3] * dm[3]
         l01 = g[0] * dm[1] + g[3] * dm[4]
         l02 = g[0] * dm[2] + g[3] * dm[5]
@@ -151,8 +160,12 @@ def _project_gradient_chunk(
             d_quats[i, j] += dq[j]
 
         # The gradient of the rows g = Jacobian times rotation is dm axes^T.
-        e0, e1, e2 = dm[0] * s0, dm[1] * s1, dm[2] * s2
-        f0, f1, f2 = dm[3] * s0, dm[4] * s1, dm[5] * s2
+        e0 = dm[0] * s0
+        e1 = dm[1] * s1
+        e2 = dm[2] * s2
+        f0 = dm[3] * s0
+        f1 = dm[4] * s1
+        f2 = dm[5] * s2
         dg0 = e0 * r[0] + e1 * r[1] + e2 * r[2]
         dg1 = e0 * r[3] + e1 * r[4] + e2 * r[5]
         dg2 = e0 * r[6] + e1 * r[7] + e2 * r[8]
@@ -166,7 +179,8 @@ def _project_gradient_chunk(
 
         # The gradient of the mean goes through its pixel, the Jacobian and its depth.
         rz = f32(1) / z
-        du, dv = -j02 * rz, -j12 * rz
+        du = -j02 * rz
+        dv = -j12 * rz
         px = a * s[1] + b * s[2]
         py = b * s[1] + c * s[2]
         inside_x = clamp_to_view(splat[0], w) == splat[0]
@@ -181,7 +195,10 @@ def _project_gradient_chunk(
         d_means[i, 2] += camera[0, 2] * dx + camera[1, 2] * dy + camera[2, 2] * dz
 
         if with_cameras:
-            jx, jy, jz, jw = fx * rz, fy * rz, -u * rz, -v * rz
+            jx = fx * rz
+            jy = fy * rz
+            jz = -u * rz
+            jw = -v * rz
             for j, dg_x, dg_y in ((0, dg0, dg3), (1, dg1, dg4), (2, dg2, dg5)):
                 mean = means[i, j]
                 d_camera[j] += dx * mean + jx * dg_x

@@ -18,7 +18,8 @@ _compile_parallel = jit.njit_cached(error_model="numpy", fastmath=True, parallel
 _compile = jit.njit_cached(error_model="numpy", fastmath=True)
 _CHUNK = 1024
 _F = np.float32
-_C0, _C1 = _F(C0), _F(C1)
+_C0 = _F(C0)
+_C1 = _F(C1)
 _A, _B, _C = (_F(value) for value in C2)
 _D, _E, _G, _H, _I = (_F(value) for value in C3)
 _HALF, _ZERO, _ONE, _TWO, _THREE, _FOUR = (_F(value) for value in (0.5, 0, 1, 2, 3, 4))
@@ -89,7 +90,9 @@ def _basis(x, y, z, count, out):
     out[2] = _C1 * z
     out[3] = -_C1 * x
     if count > 4:
-        xx, yy, zz = x * x, y * y, z * z
+        xx = x * x
+        yy = y * y
+        zz = z * z
         out[4] = _A * x * y
         out[5] = -_A * y * z
         out[6] = _B * (_TWO * zz - xx - yy)
@@ -117,8 +120,14 @@ def _slopes(x, y, z, count, by_basis):
         dy += _A * (x * s[4] - z * s[5]) - _TWO * _B * y * s[6] - _TWO * _C * y * s[8]
         dz += -_A * (y * s[5] + x * s[7]) + _FOUR * _B * z * s[6]
         if count > 9:
-            xx, yy, zz, xy, xz, yz = x * x, y * y, z * z, x * y, x * z, y * z
-            six, eight = _TWO * _THREE, _TWO * _FOUR
+            xx = x * x
+            yy = y * y
+            zz = z * z
+            xy = x * y
+            xz = x * z
+            yz = y * z
+            six = _TWO * _THREE
+            eight = _TWO * _FOUR
             dx += (
                 -six * _D * xy * s[9]
                 + _E * yz * s[10]
@@ -176,7 +185,8 @@ def _gradients(coeffs, means, centers, colors, by_colors, by_coeffs, by_means):
     views, count, _ = colors.shape
     basis = coeffs.shape[2]
     for chunk in prange((count + _CHUNK - 1) // _CHUNK):
-        values, slopes = np.empty(16, np.float32), np.empty(16, np.float32)
+        values = np.empty(16, np.float32)
+        slopes = np.empty(16, np.float32)
         for view in range(views):
             coeff_set = min(view, len(coeffs) - 1)
             mean_set = min(view, len(means) - 1)
@@ -190,7 +200,9 @@ def _gradients(coeffs, means, centers, colors, by_colors, by_coeffs, by_means):
                 y = means[mean_set, i, 1] - centers[view, 1]
                 z = means[mean_set, i, 2] - centers[view, 2]
                 inverse = _ONE / max(np.sqrt(x * x + y * y + z * z), _MIN_DISTANCE)
-                x, y, z = x * inverse, y * inverse, z * inverse
+                x = x * inverse
+                y = y * inverse
+                z = z * inverse
                 _basis(x, y, z, basis, values)
                 for b in range(basis):
                     by_coeffs[coeff_set, i, b, 0] += values[b] * red

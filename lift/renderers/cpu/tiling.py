@@ -103,7 +103,8 @@ def bin_by_tile(splats, boxes, radii, num_entries, width, height):
     size = (count + NUM_PARTS - 1) // NUM_PARTS
     cursors = np.zeros((views, NUM_PARTS, tiles), np.int64)
     for job in prange(views * NUM_PARTS):
-        view, part = job // NUM_PARTS, job % NUM_PARTS
+        view = job // NUM_PARTS
+        part = job % NUM_PARTS
         members = slice(part * size, min((part + 1) * size, count))
         _count_tiles(boxes[view, members], radii[view, members], across, cursors[view, part])
     tile_starts = np.zeros(views * tiles + 1, np.int64)
@@ -118,7 +119,8 @@ def bin_by_tile(splats, boxes, radii, num_entries, width, height):
     entries = np.empty(num_entries, np.int32)
     depths = np.empty(num_entries, np.float32)
     for job in prange(views * NUM_PARTS):
-        view, part = job // NUM_PARTS, job % NUM_PARTS
+        view = job // NUM_PARTS
+        part = job % NUM_PARTS
         start = part * size
         members = slice(start, min((part + 1) * size, count))
         _fill_tiles(

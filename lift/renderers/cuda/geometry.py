@@ -41,7 +41,10 @@ def load_rotation(quats, mask):
     y = tl.load(quats + 2, mask, 0.0)
     z = tl.load(quats + 3, mask, 0.0)
     unit = 1.0 / tl.maximum(tl.sqrt(w * w + x * x + y * y + z * z), 1e-12)
-    w, x, y, z = w * unit, x * unit, y * unit, z * unit
+    w = w * unit
+    x = x * unit
+    y = y * unit
+    z = z * unit
     row0 = (1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - w * z), 2.0 * (x * z + w * y))
     row1 = (2.0 * (x * y + w * z), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - w * x))
     row2 = (2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y))
@@ -154,7 +157,8 @@ def load_camera(world_to_camera, intrinsics, v):
     Returns:
         The rows of its rotation, its translation, fx, fy, cx and cy.
     """
-    pose, k = world_to_camera + 16 * v, intrinsics + 9 * v
+    pose = world_to_camera + 16 * v
+    k = intrinsics + 9 * v
     row0 = (tl.load(pose), tl.load(pose + 1), tl.load(pose + 2))
     row1 = (tl.load(pose + 4), tl.load(pose + 5), tl.load(pose + 6))
     row2 = (tl.load(pose + 8), tl.load(pose + 9), tl.load(pose + 10))
@@ -183,7 +187,9 @@ def covariance(x, y):
     c0 = x[1] * y[2] - x[2] * y[1]
     c1 = x[2] * y[0] - x[0] * y[2]
     c2 = x[0] * y[1] - x[1] * y[0]
-    xx, xy, yy = dot(x, x), dot(x, y), dot(y, y)
+    xx = dot(x, x)
+    xy = dot(x, y)
+    yy = dot(y, y)
     return (
         xx + _EPS2D,
         xy,

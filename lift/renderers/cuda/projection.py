@@ -186,18 +186,23 @@ def _project(
     height,
 ):
     """Project a block of Gaussians to splats of one view."""
-    v, n = tl.program_id(1), tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    v = tl.program_id(1)
+    n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = n < count
-    source, out = v * stride + n, v * count + n
+    source = v * stride + n
+    out = v * count + n
     _, _, rotation0, rotation1, rotation2 = load_rotation(quats + 4 * source, mask)
-    s, mean = load_vector(scales + 3 * source, mask), load_vector(means + 3 * source, mask)
+    s = load_vector(scales + 3 * source, mask)
+    mean = load_vector(means + 3 * source, mask)
     row0, row1, row2, translation, fx, fy, cx, cy = load_camera(world_to_camera, intrinsics, v)
     depth = dot(row2, mean) + translation[2]
     in_front = depth >= _NEAR_PLANE
     z = tl.where(in_front, depth, 1.0)
     px, ox, _ = project_axis(dot(row0, mean) + translation[0], z, fx, cx, width)
     py, oy, _ = project_axis(dot(row1, mean) + translation[1], z, fy, cy, height)
-    axes0, axes1, axes2 = multiply(rotation0, s), multiply(rotation1, s), multiply(rotation2, s)
+    axes0 = multiply(rotation0, s)
+    axes1 = multiply(rotation1, s)
+    axes2 = multiply(rotation2, s)
     x = transform(combine(fx / z, row0, -ox / z, row2), axes0, axes1, axes2)
     y = transform(combine(fy / z, row1, -oy / z, row2), axes0, axes1, axes2)
     xx, xy, yy, det = covariance(x, y)

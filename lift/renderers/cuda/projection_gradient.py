@@ -79,17 +79,22 @@ def project_gradient(
         CAMERAS: Whether to compute the gradients of cameras.
     """
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    mask, source = n < count, tl.program_id(1) * count + n
+    mask = n < count
+    source = tl.program_id(1) * count + n
     unit, inverse, rotation0, rotation1, rotation2 = load_rotation(quats + 4 * source, mask)
-    s, mean = load_vector(scales + 3 * source, mask), load_vector(means + 3 * source, mask)
+    s = load_vector(scales + 3 * source, mask)
+    mean = load_vector(means + 3 * source, mask)
     # NaN and infinities would remain NaN after a multiplication by zero.
     magnitude = dot(s, s) + dot(mean, mean) + dot(rotation0, rotation1) + dot(rotation2, rotation2)
     finite = magnitude - magnitude == 0.0
-    s, mean = where_vector(finite, s), where_vector(finite, mean)
+    s = where_vector(finite, s)
+    mean = where_vector(finite, mean)
     rotation0 = where_vector(finite, rotation0)
     rotation1 = where_vector(finite, rotation1)
     rotation2 = where_vector(finite, rotation2)
-    axes0, axes1, axes2 = multiply(rotation0, s), multiply(rotation1, s), multiply(rotation2, s)
+    axes0 = multiply(rotation0, s)
+    axes1 = multiply(rotation1, s)
+    axes2 = multiply(rotation2, s)
     zero = tl.zeros([BLOCK], tl.float32)
     d_mean = (zero, zero, zero)
     d_axes0 = (zero, zero, zero)
@@ -102,31 +107,44 @@ def project_gradient(
         visible = mask & (tl.load(radii + out, mask, 0) > 0)
         row0, row1, row2, translation, fx, fy, cx, cy = load_camera(world_to_camera, intrinsics, v)
         z = tl.where(visible, dot(row2, mean) + translation[2], 1.0)
-        lx, ly = dot(row0, mean) + translation[0], dot(row1, mean) + translation[1]
+        lx = dot(row0, mean) + translation[0]
+        ly = dot(row1, mean) + translation[1]
         _, ox, free_x = project_axis(lx, z, fx, cx, width)
         _, oy, free_y = project_axis(ly, z, fy, cy, height)
-        gx, gy = combine(fx / z, row0, -ox / z, row2), combine(fy / z, row1, -oy / z, row2)
-        x, y = transform(gx, axes0, axes1, axes2), transform(gy, axes0, axes1, axes2)
+        gx = combine(fx / z, row0, -ox / z, row2)
+        gy = combine(fy / z, row1, -oy / z, row2)
+        x = transform(gx, axes0, axes1, axes2)
+        y = transform(gy, axes0, axes1, axes2)
         xx, xy, yy, det = covariance(x, y)
         # C is the inverse of a symmetric S; a change dS changes it by -C dS C.
-        a, b, c = yy / det, -xy / det, xx / det
+        a = yy / det
+        b = -xy / det
+        c = xx / det
         by_a, by_b, by_c = load_vector(by_conics + 3 * out, visible)
         by_b *= 0.5
-        p, q = a * by_a + b * by_b, a * by_b + b * by_c
-        r, t = b * by_a + c * by_b, b * by_b + c * by_c
-        d_xx, d_xy, d_yy = -(p * a + q * b), -(p * b + q * c), -(r * b + t * c)
-        d_x, d_y = combine(2.0 * d_xx, x, 2.0 * d_xy, y), combine(2.0 * d_yy, y, 2.0 * d_xy, x)
+        p = a * by_a + b * by_b
+        q = a * by_b + b * by_c
+        r = b * by_a + c * by_b
+        t = b * by_b + c * by_c
+        d_xx = -(p * a + q * b)
+        d_xy = -(p * b + q * c)
+        d_yy = -(r * b + t * c)
+        d_x = combine(2.0 * d_xx, x, 2.0 * d_xy, y)
+        d_y = combine(2.0 * d_yy, y, 2.0 * d_xy, x)
         d_axes0 = add(d_axes0, combine(gx[0], d_x, gy[0], d_y))
         d_axes1 = add(d_axes1, combine(gx[1], d_x, gy[1], d_y))
         d_axes2 = add(d_axes2, combine(gx[2], d_x, gy[2], d_y))
         d_gx = (dot(axes0, d_x), dot(axes1, d_x), dot(axes2, d_x))
         d_gy = (dot(axes0, d_y), dot(axes1, d_y), dot(axes2, d_y))
         # Gradients by the factors of `combine`: fx / z and -ox / z, fy / z and -oy / z.
-        to_x, to_ox = dot(d_gx, row0) / z, -dot(d_gx, row2) / z
-        to_y, to_oy = dot(d_gy, row1) / z, -dot(d_gy, row2) / z
+        to_x = dot(d_gx, row0) / z
+        to_ox = -dot(d_gx, row2) / z
+        to_y = dot(d_gy, row1) / z
+        to_oy = -dot(d_gy, row2) / z
         d_px = tl.load(by_means2d + 2 * out, visible, 0.0) + tl.where(free_x, to_ox, 0.0)
         d_py = tl.load(by_means2d + 2 * out + 1, visible, 0.0) + tl.where(free_y, to_oy, 0.0)
-        d_lx, d_ly = fx * d_px / z, fy * d_py / z
+        d_lx = fx * d_px / z
+        d_ly = fy * d_py / z
         d_lz = (
             tl.load(by_features + 4 * out + 3, visible, 0.0)
             - (lx * d_lx + ly * d_ly + fx * to_x + fy * to_y + ox * to_ox + oy * to_oy) / z
@@ -165,13 +183,13 @@ def project_gradient(
             mask,
         )
     tl.store(d_opacities + source, d_opacity, mask)
-    d0, d1, d2 = multiply(d_axes0, s), multiply(d_axes1, s), multiply(d_axes2, s)
-    w, x, y, z = (
-        tl.where(finite, unit[0], 1.0),
-        tl.where(finite, unit[1], 0.0),
-        tl.where(finite, unit[2], 0.0),
-        tl.where(finite, unit[3], 0.0),
-    )
+    d0 = multiply(d_axes0, s)
+    d1 = multiply(d_axes1, s)
+    d2 = multiply(d_axes2, s)
+    w = tl.where(finite, unit[0], 1.0)
+    x = tl.where(finite, unit[1], 0.0)
+    y = tl.where(finite, unit[2], 0.0)
+    z = tl.where(finite, unit[3], 0.0)
     inverse = tl.where(finite, inverse, 0.0)
     d_w = 2.0 * (z * (d1[0] - d0[1]) + y * (d0[2] - d2[0]) + x * (d2[1] - d1[2]))
     d_x = 2.0 * (

@@ -62,7 +62,8 @@ def compose(
 class _EvaluateFrom(torch.autograd.Function):
     @staticmethod
     def forward(ctx, sh_coeffs, means, centers):
-        views, (count, bases) = len(centers), sh_coeffs.shape[-3:-1]
+        views = len(centers)
+        count, bases = sh_coeffs.shape[-3:-1]
         colors = means.new_empty(views, count, 3)
         strides = [
             3 * bases * count if sh_coeffs.ndim == 4 else 0,
@@ -80,9 +81,12 @@ class _EvaluateFrom(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, outer):
         sh_coeffs, means, centers, colors = ctx.saved_tensors
-        views, (count, bases) = len(centers), sh_coeffs.shape[-3:-1]
-        outer, blocks = outer.contiguous(), cdiv(count, _BLOCK)
-        d_sh, d_means = torch.empty_like(sh_coeffs), torch.empty_like(means)
+        views = len(centers)
+        count, bases = sh_coeffs.shape[-3:-1]
+        outer = outer.contiguous()
+        blocks = cdiv(count, _BLOCK)
+        d_sh = torch.empty_like(sh_coeffs)
+        d_means = torch.empty_like(means)
         d_centers = means.new_zeros(views, blocks, 3)
         if count:
             _direction_gradient[blocks,](
@@ -119,7 +123,8 @@ class _Compose(torch.autograd.Function):
         )
         alpha = alpha.contiguous()
         count = alpha.numel()
-        composed, depth = rgb.new_empty(rgb.shape), alpha.new_empty(alpha.shape)
+        composed = rgb.new_empty(rgb.shape)
+        depth = alpha.new_empty(alpha.shape)
         # One background for all views is treated as that of one view with all pixels.
         per_view = count // len(alpha) if background.ndim == 2 else count
         if count:
@@ -143,8 +148,10 @@ class _Compose(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, by_rgb, by_depth):
         alpha, depth, background = ctx.saved_tensors
-        by_rgb, by_depth = by_rgb.contiguous(), by_depth.contiguous()
-        by_alpha, by_sum = torch.empty_like(alpha), torch.empty_like(alpha)
+        by_rgb = by_rgb.contiguous()
+        by_depth = by_depth.contiguous()
+        by_alpha = torch.empty_like(alpha)
+        by_sum = torch.empty_like(alpha)
         if alpha.numel():
             _compose_gradient[cdiv(alpha.numel(), _PIXELS),](
                 alpha,
@@ -175,7 +182,8 @@ def _compose(
     rgb, alpha, depth_sum, background, composed, depth, count, per_view, rgb_step, depth_step
 ):
     i = tl.program_id(0) * _PIXELS + tl.arange(0, _PIXELS)
-    inside, behind = i < count, background + 3 * (i // per_view)
+    inside = i < count
+    behind = background + 3 * (i // per_view)
     covered = tl.load(alpha + i, inside, 0.0)
     for c in tl.static_range(3):
         tl.store(
@@ -196,8 +204,10 @@ def _compose_gradient(
     alpha, depth, background, by_rgb, by_depth, by_alpha, by_sum, count, per_view
 ):
     i = tl.program_id(0) * _PIXELS + tl.arange(0, _PIXELS)
-    inside, behind = i < count, background + 3 * (i // per_view)
-    covered, by_depth_value = tl.load(alpha + i, inside, 0.0), tl.load(by_depth + i, inside, 0.0)
+    inside = i < count
+    behind = background + 3 * (i // per_view)
+    covered = tl.load(alpha + i, inside, 0.0)
+    by_depth_value = tl.load(by_depth + i, inside, 0.0)
     by_depth_sum = by_depth_value / tl.maximum(covered, 1e-6)
     hidden = tl.where(covered > 1e-6, by_depth_sum * tl.load(depth + i, inside, 0.0), 0.0)
     for c in tl.static_range(3):
@@ -213,7 +223,9 @@ def _colors(sh, means, centers, colors, count, sh_stride, mean_stride, bases: tl
     inside = n < count
     x, y, z, _ = direction(means + view * mean_stride, centers + 3 * view, n, inside)
     coeffs = sh + view.to(tl.int64) * sh_stride + 3 * bases * n
-    red, green, blue = 0.0 * x + 0.5, 0.0 * x + 0.5, 0.0 * x + 0.5
+    red = 0.0 * x + 0.5
+    green = 0.0 * x + 0.5
+    blue = 0.0 * x + 0.5
     for k in tl.static_range(bases):
         b = basis(x, y, z, k)
         red += b * tl.load(coeffs + 3 * k, inside, 0.0)
@@ -252,21 +264,19 @@ def _direction_gradient(
     block = tl.program_id(0)
     n = block * _BLOCK + tl.arange(0, _BLOCK)
     inside = n < count
-    sum_x, sum_y, sum_z = (
-        tl.zeros([_BLOCK], tl.float32),
-        tl.zeros([_BLOCK], tl.float32),
-        tl.zeros([_BLOCK], tl.float32),
-    )
+    sum_x = tl.zeros([_BLOCK], tl.float32)
+    sum_y = tl.zeros([_BLOCK], tl.float32)
+    sum_z = tl.zeros([_BLOCK], tl.float32)
     for view in range(views):
         x, y, z, inverse = direction(means + view * mean_stride, centers + 3 * view, n, inside)
         offset = 3 * (view * count + n)
-        red, green, blue = (
-            _color_gradient(colors, outer, offset, inside),
-            _color_gradient(colors, outer, offset + 1, inside),
-            _color_gradient(colors, outer, offset + 2, inside),
-        )
+        red = _color_gradient(colors, outer, offset, inside)
+        green = _color_gradient(colors, outer, offset + 1, inside)
+        blue = _color_gradient(colors, outer, offset + 2, inside)
         coeffs = sh + tl.cast(view, tl.int64) * sh_stride + 3 * bases * n
-        dx, dy, dz = 0.0 * x, 0.0 * x, 0.0 * x
+        dx = 0.0 * x
+        dy = 0.0 * x
+        dz = 0.0 * x
         for k in tl.static_range(1, bases):
             s = red * tl.load(coeffs + 3 * k, inside, 0.0) + green * tl.load(
                 coeffs + 3 * k + 1, inside, 0.0
@@ -277,11 +287,9 @@ def _direction_gradient(
             dy += s * by
             dz += s * bz
         along = dx * x + dy * y + dz * z
-        dx, dy, dz = (
-            (dx - along * x) * inverse,
-            (dy - along * y) * inverse,
-            (dz - along * z) * inverse,
-        )
+        dx = (dx - along * x) * inverse
+        dy = (dy - along * y) * inverse
+        dz = (dz - along * z) * inverse
         to = d_centers + 3 * (view * blocks + block)
         tl.store(to, -tl.sum(dx, 0))
         tl.store(to + 1, -tl.sum(dy, 0))
@@ -307,17 +315,17 @@ def _coefficient_gradient(
     width: tl.constexpr = triton.next_power_of_2(3 * bases)
     n = tl.program_id(0) * _ROWS + tl.arange(0, _ROWS)
     column = tl.arange(0, width)[None]
-    channel, inside, mask = column % 3, n < count, (n[:, None] < count) & (column < 3 * bases)
+    channel = column % 3
+    inside = n < count
+    mask = (n[:, None] < count) & (column < 3 * bases)
     to = d_sh + 3 * bases * n[:, None] + column
     total = tl.zeros([_ROWS, width], tl.float32)
     for view in range(views):
         x, y, z, _ = direction(means + view * mean_stride, centers + 3 * view, n, inside)
         offset = 3 * (view * count + n)
-        red, green, blue = (
-            _color_gradient(colors, outer, offset, inside),
-            _color_gradient(colors, outer, offset + 1, inside),
-            _color_gradient(colors, outer, offset + 2, inside),
-        )
+        red = _color_gradient(colors, outer, offset, inside)
+        green = _color_gradient(colors, outer, offset + 1, inside)
+        blue = _color_gradient(colors, outer, offset + 2, inside)
         by_color = tl.where(
             channel == 0, red[:, None], tl.where(channel == 1, green[:, None], blue[:, None])
         )

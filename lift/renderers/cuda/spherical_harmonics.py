@@ -8,7 +8,8 @@ import triton.language as tl
 from lift import spherical_harmonics
 from lift.runtime.jit import triton_jit
 
-_C0, _C1 = tl.constexpr(spherical_harmonics.C0), tl.constexpr(spherical_harmonics.C1)
+_C0 = tl.constexpr(spherical_harmonics.C0)
+_C1 = tl.constexpr(spherical_harmonics.C1)
 _A2, _B2, _C2 = (tl.constexpr(c) for c in spherical_harmonics.C2)
 _A3, _B3, _C3, _D3, _E3 = (tl.constexpr(c) for c in spherical_harmonics.C3)
 
