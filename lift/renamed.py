@@ -28,6 +28,11 @@ RENAMED_SETTINGS = {
 """Old name of a setting, or of a group of settings -> its new name."""
 
 RENAMED_COMPONENT_SETTINGS: dict[str, dict[str, tuple[str, ...]]] = {
+    "planner": {
+        "count": ("total_frames",),
+        "depth": ("levels",),
+        "frames": ("num_frames",),
+    },
     "prior": {
         "at_once": ("batch_size",),
         "decode": ("decode_chunk_size",),

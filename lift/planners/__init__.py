@@ -11,10 +11,20 @@ from lift.types import Cameras, Depth, Trajectory
 
 
 class Planner(ABC):
-    """Plans a trajectory that starts at the input camera."""
+    """Plans a trajectory that starts at the input camera.
+
+    The constructor reads files and checks the settings: it runs before the first stage. A class
+    with settings that have no default declares `example_settings` for the contract tests
+    (`lift.registry.Entry.example_settings`).
+    """
 
     supports_magnitude: bool = True
     """Whether the motion can be scaled down. Then `lift.planners.motion_limit` may shrink it."""
+    hints_recorded_frames: bool = False
+    """Whether the path can be that of frames which exist already, as a file of cameras can.
+
+    Then a prior with `has_recorded_frames` uses the plan, as a hint for the pose stage.
+    """
 
     @abstractmethod
     def __call__(
@@ -32,7 +42,7 @@ class Planner(ABC):
             The input camera and the clips.
 
         Raises:
-            ValueError: If the setting `frames` contradicts `clip_length`.
+            ValueError: If the setting `num_frames` contradicts `clip_length`.
         """
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lift.camera_paths import DIRECTIONS, motion_fractions, num_frames, orbit_cameras
+from lift.camera_paths import DIRECTIONS, frames_per_clip, motion_fractions, orbit_cameras
 from lift.planners import Planner, planners
 from lift.types import Cameras, Clip, Depth, Trajectory
 
@@ -13,13 +13,13 @@ class Articulated(Planner):
     """Plan a tree of short motions: each clip continues the end of its parent.
 
     A large motion consists of small ones that a video generator can make. A clip that undoes its
-    parent (left after right) is left out. So four directions and depth 2 make 4 + 12 clips. Parents
-    come before their children.
+    parent (left after right) is left out. So four directions and 2 levels make 4 + 12 clips.
+    Parents come before their children.
 
     Args:
-        depth: Levels of the tree, at least 1.
+        levels: Number of levels of the tree, at least 1.
         directions: One or more of left, right, up, down (orbits) and in, out.
-        frames: New frames per clip. Default: the prior's clip length, else 8.
+        num_frames: New frames per clip. Default: the prior's clip length, else 8.
         angle: Degrees of orbit per clip.
         distance: Distance per clip of in and out, as a fraction of the typical depth.
 
@@ -29,14 +29,14 @@ class Articulated(Planner):
 
     def __init__(
         self,
-        depth: int = 2,
+        levels: int = 2,
         directions: tuple[str, ...] = ("right", "left", "up", "down"),
-        frames: int | None = None,
+        num_frames: int | None = None,
         angle: float = 8.0,
         distance: float = 0.15,
     ) -> None:
-        if depth < 1:
-            raise ValueError(f"planner.depth is {depth}; choose 1 or more")
+        if levels < 1:
+            raise ValueError(f"planner.levels is {levels}; choose 1 or more")
         for direction in directions:
             if direction not in DIRECTIONS:
                 raise ValueError(
@@ -46,16 +46,16 @@ class Articulated(Planner):
             raise ValueError(
                 f"planner.directions is {list(directions)}; choose one or more, each once"
             )
-        self.levels = depth
+        self.levels = levels
         self.directions = directions
-        self.frames = frames
+        self.num_frames = num_frames
         self.clip_motion = (angle, angle, distance)
 
     def __call__(
         self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
     ) -> Trajectory:
         """Plan the tree of clips. See `Planner`."""
-        fraction = motion_fractions(num_frames(self.frames, clip_length, 8))[:, None]
+        fraction = motion_fractions(frames_per_clip(self.num_frames, clip_length, 8))[:, None]
         clip_motion = magnitude * torch.tensor(self.clip_motion)
         clips: list[Clip] = []
         # The ends of the clips of the level above: directions, offset, index of the last frame.

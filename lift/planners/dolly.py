@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from lift.camera_paths import cameras_facing, motion_fractions, num_frames
+from lift.camera_paths import cameras_facing, frames_per_clip, motion_fractions
 from lift.planners import Planner, planners
 from lift.types import Cameras, Clip, Depth, Trajectory
 
@@ -17,17 +17,17 @@ class Dolly(Planner):
         distance: Distance as a fraction of the typical depth, below 1 and not 0. Negative moves
             out.
         zoom: Change the focal length so that the scene's centre keeps its size (dolly zoom).
-        frames: New frames. Default: the prior's clip length, else 16.
+        num_frames: New frames. Default: the prior's clip length, else 16.
     """
 
     def __init__(
-        self, distance: float = 0.3, zoom: bool = False, frames: int | None = None
+        self, distance: float = 0.3, zoom: bool = False, num_frames: int | None = None
     ) -> None:
         if distance == 0 or distance >= 1:
             raise ValueError(f"planner.distance is {distance:g}; choose less than 1, and not 0")
         self.distance = distance
         self.zoom = zoom
-        self.frames = frames
+        self.num_frames = num_frames
 
     def __call__(
         self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
@@ -36,7 +36,9 @@ class Dolly(Planner):
         advance = (
             magnitude
             * self.distance
-            * motion_fractions(num_frames(self.frames, clip_length, 16)).to(camera.world_to_camera)
+            * motion_fractions(frames_per_clip(self.num_frames, clip_length, 16)).to(
+                camera.world_to_camera
+            )
         )
         eyes = depth.typical * torch.stack(
             [torch.zeros_like(advance), torch.zeros_like(advance), advance], dim=-1

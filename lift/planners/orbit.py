@@ -4,7 +4,7 @@ from typing import Literal
 
 import torch
 
-from lift.camera_paths import motion_fractions, num_frames, orbit_cameras
+from lift.camera_paths import frames_per_clip, motion_fractions, orbit_cameras
 from lift.planners import Planner, planners
 from lift.types import Cameras, Clip, Depth, Trajectory
 
@@ -20,7 +20,7 @@ class Orbit(Planner):
         elevation: Degrees above the input's height. The camera climbs over the first quarter of the
             arc and then keeps its elevation.
         side: right, left, or both. Both makes two clips that start at the input.
-        frames: New frames per clip. Default: the prior's clip length, else 24.
+        num_frames: New frames per clip. Default: the prior's clip length, else 24.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Orbit(Planner):
         angle: float = 20.0,
         elevation: float = 0.0,
         side: Literal["right", "left", "both"] = "both",
-        frames: int | None = None,
+        num_frames: int | None = None,
     ) -> None:
         if not 0 < angle <= 360:
             raise ValueError(
@@ -37,13 +37,13 @@ class Orbit(Planner):
         self.angle = angle
         self.elevation = elevation
         self.sides = {"right": ("right",), "left": ("left",), "both": ("right", "left")}[side]
-        self.frames = frames
+        self.num_frames = num_frames
 
     def __call__(
         self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
     ) -> Trajectory:
         """Plan one clip per side. See `Planner`."""
-        fraction = motion_fractions(num_frames(self.frames, clip_length, 24))
+        fraction = motion_fractions(frames_per_clip(self.num_frames, clip_length, 24))
         climb = (4 * fraction).clamp(max=1)
         climb = climb * climb * (3 - 2 * climb)
         clips = []

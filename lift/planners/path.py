@@ -2,15 +2,17 @@
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lift.camera_paths import num_frames
+from lift.camera_paths import frames_per_clip
 from lift.geometry import rigid, rotation_from_vector, rotation_to_quat
 from lift.io.cameras import read_cameras
+from lift.io.formats import camera_formats
+from lift.io.nerfstudio import write_transforms
 from lift.planners import Planner, planners
 from lift.types import Cameras, Clip, Depth, Trajectory
 
@@ -19,56 +21,72 @@ from lift.types import Cameras, Clip, Depth, Trajectory
 class FilePath(Planner):
     """Follow a camera path from a file.
 
-    The file is npz, transforms.json, RealEstate10K text or a COLMAP folder. The clips follow
-    one another. The path is never shrunk: `magnitude` has no effect.
+    The file is npz, transforms.json, camera_path.json, RealEstate10K text or a COLMAP folder. The
+    clips follow one another. The path is never shrunk: `magnitude` has no effect. For
+    `prior=frames` the path is a hint for the pose stage.
 
     Args:
         path: The file. Its first camera is the input view. The others keep their poses relative to
             it.
         scale: Multiplies the lengths of the path, above 0.
-        unit: Unit of the path's lengths. `depth`: the typical depth of the picture. `scene`: the
+        unit: Unit of the path's lengths. `typical_depth`: that of the picture. `scene`: the
             scene's unit (metres if the depth is metric). `extent`: the largest distance from the
             first camera, so that the path extends `scale` typical depths.
-        frames: New frames per clip. Default: the prior's clip length, else the whole path in one
-            clip.
-        count: New frames in total, interpolated evenly over the path and rounded up to whole clips.
-            Default: as many as the file has.
-        intrinsics: `run` keeps the input's intrinsics. `file` adds the file's zoom and shift
+        num_frames: New frames per clip. Default: the prior's clip length, else the whole path in
+            one clip.
+        total_frames: New frames of all clips, interpolated evenly over the path and rounded up to
+            whole clips. Default: as many as the file has.
+        intrinsics: `input` keeps the input's intrinsics. `file` adds the file's zoom and shift
             relative to its first camera.
     """
 
     supports_magnitude = False
+    hints_recorded_frames = True
 
     def __init__(
         self,
         path: Path,
         scale: float = 1.0,
-        unit: Literal["depth", "scene", "extent"] = "depth",
-        frames: int | None = None,
-        count: int | None = None,
-        intrinsics: Literal["run", "file"] = "run",
+        unit: Literal["typical_depth", "scene", "extent"] = "typical_depth",
+        num_frames: int | None = None,
+        total_frames: int | None = None,
+        intrinsics: Literal["input", "file"] = "input",
     ) -> None:
         if not 0 < scale < math.inf:
             raise ValueError(f"planner.scale is {scale:g}; choose more than 0")
-        if count is not None and count < 1:
-            raise ValueError(f"planner.count is {count}; choose 1 or more")
-        self.cameras = read_cameras(path)
+        if total_frames is not None and total_frames < 1:
+            raise ValueError(f"planner.total_frames is {total_frames}; choose 1 or more")
+        self.cameras = _read_path(path)
         if len(self.cameras) < 2:
             raise ValueError(
                 f"planner.path is {str(path)!r}, which holds a single camera; a path needs two"
             )
         self.scale = scale
         self.unit = unit
-        self.frames = frames
-        self.count = count
+        self.num_frames = num_frames
+        self.total_frames = total_frames
         self.intrinsics = intrinsics
+
+    @classmethod
+    def example_settings(cls, folder: Path) -> dict[str, Any]:
+        """Write a path of five cameras to the right, and return the settings that read it.
+
+        Args:
+            folder: An empty folder.
+        """
+        matrices = torch.eye(4).repeat(5, 1, 1)
+        matrices[:, 0, 3] = -0.1 * torch.arange(5)
+        intrinsics = torch.tensor([[60.0, 0.0, 32.0], [0.0, 60.0, 24.0], [0.0, 0.0, 1.0]])
+        cameras = Cameras(matrices, intrinsics.repeat(5, 1, 1), 64, 48)
+        write_transforms(folder / "transforms.json", cameras, [""] * 5)
+        return {"path": str(folder / "transforms.json")}
 
     def __call__(
         self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
     ) -> Trajectory:
         """Plan the file's path from the input camera. `magnitude` has no effect."""
-        min_count = self.count or len(self.cameras) - 1
-        length = num_frames(self.frames, clip_length, min_count)
+        min_count = self.total_frames or len(self.cameras) - 1
+        length = frames_per_clip(self.num_frames, clip_length, min_count)
         count = math.ceil(min_count / length) * length
         index = torch.arange(1, count + 1, dtype=torch.float64) / count * (len(self.cameras) - 1)
         to_start = self.cameras.world_to_camera[:1].double() @ torch.linalg.inv(
@@ -110,6 +128,24 @@ class FilePath(Planner):
             out[:, :2, 2] += (file[:, :2, 2] - start[:2, 2]) * focal / start[[0, 1], [0, 1]]
             out[:, [0, 1], [0, 1]] = focal * file[:, [0, 1], [0, 1]] / start[[0, 1], [0, 1]]
         return out
+
+
+def _read_path(path: Path) -> Cameras:
+    """Read the file of the setting `planner.path`.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ValueError: The file cannot be read, or holds no camera path.
+    """
+    if not path.exists():
+        raise FileNotFoundError(
+            f"planner.path is {str(path)!r}, and there is no camera file of this name; "
+            f"choose {camera_formats()}"
+        )
+    try:
+        return read_cameras(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"planner.path: {error}") from None
 
 
 def _interpolate_poses(

@@ -2,7 +2,7 @@
 
 import torch
 
-from lift.camera_paths import DIRECTIONS, motion_fractions, num_frames, orbit_cameras
+from lift.camera_paths import DIRECTIONS, frames_per_clip, motion_fractions, orbit_cameras
 from lift.planners import Planner, planners
 from lift.types import Cameras, Clip, Depth, Trajectory
 
@@ -14,7 +14,7 @@ class Single(Planner):
     Args:
         direction: The path in the tree, such as right/right or left/up. Each part moves by `angle`
             or `distance`.
-        frames: New frames. Default: the prior's clip length, else 16.
+        num_frames: New frames. Default: the prior's clip length, else 16.
         angle: Degrees of orbit per part.
         distance: Distance per part of in and out, as a fraction of the typical depth.
     """
@@ -22,7 +22,7 @@ class Single(Planner):
     def __init__(
         self,
         direction: str = "right/right",
-        frames: int | None = None,
+        num_frames: int | None = None,
         angle: float = 8.0,
         distance: float = 0.15,
     ) -> None:
@@ -33,7 +33,7 @@ class Single(Planner):
                 "several joined by a slash"
             )
         self.direction = direction
-        self.frames = frames
+        self.num_frames = num_frames
         self.total_motion = torch.tensor([DIRECTIONS[part] for part in parts]).sum(
             0
         ) * torch.tensor([angle, angle, distance])
@@ -47,7 +47,7 @@ class Single(Planner):
         self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
     ) -> Trajectory:
         """Plan one clip. See `Planner`."""
-        fraction = motion_fractions(num_frames(self.frames, clip_length, 16))[:, None]
+        fraction = motion_fractions(frames_per_clip(self.num_frames, clip_length, 16))[:, None]
         return Trajectory(
             camera,
             (

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from lift.camera_paths import cameras_facing, motion_fractions, num_frames
+from lift.camera_paths import cameras_facing, frames_per_clip, motion_fractions
 from lift.planners import Planner, planners
 from lift.types import Cameras, Clip, Depth, Trajectory
 
@@ -21,7 +21,7 @@ class Spiral(Planner):
         swing: Amplitude of the motion in and out, as a fraction of the typical depth, in [0, 1).
             Its period is two turns.
         turns: Number of circles, above 0.
-        frames: New frames. Default: the prior's clip length, else 48.
+        num_frames: New frames. Default: the prior's clip length, else 48.
 
     Reference:
         LLFF, arXiv 1905.00889.
@@ -32,7 +32,7 @@ class Spiral(Planner):
         radius: float = 0.15,
         swing: float = 0.05,
         turns: float = 2.0,
-        frames: int | None = None,
+        num_frames: int | None = None,
     ) -> None:
         if radius < 0 or not 0 <= swing < 1 or turns <= 0:
             raise ValueError(
@@ -42,13 +42,13 @@ class Spiral(Planner):
         self.radius = radius
         self.swing = swing
         self.turns = turns
-        self.frames = frames
+        self.num_frames = num_frames
 
     def __call__(
         self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
     ) -> Trajectory:
         """Plan one clip. See `Planner`."""
-        phase = self.turns * motion_fractions(num_frames(self.frames, clip_length, 48)).to(
+        phase = self.turns * motion_fractions(frames_per_clip(self.num_frames, clip_length, 48)).to(
             camera.world_to_camera
         )
         growth = (2 * phase).clamp(max=1)

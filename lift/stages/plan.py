@@ -1,41 +1,77 @@
 """Plan the camera trajectory."""
 
-from typing import TYPE_CHECKING, cast
+import torch
 
 from lift.io.capture import sequence_trajectory
 from lift.io.image import Picture
-from lift.planners import planners
+from lift.planners import Planner, planners
 from lift.planners.motion_limit import limit_motion
 from lift.priors import VideoPrior
 from lift.runtime.session import Session
-from lift.types import Depth, Trajectory
+from lift.stages.checks import CheckedPlanner
+from lift.stages.unused import planner_is_used
+from lift.types import Cameras, Depth, Trajectory
 
-if TYPE_CHECKING:
-    from lift.priors.frames import FromFile
+
+def build_planner(session: Session, picture: Picture) -> Planner | None:
+    """Build the planner and let it plan once, so that mistakes are told before the first stage.
+
+    Args:
+        session: The run.
+        picture: The input.
+
+    Returns:
+        The planner; None if the frames exist already and the planner has no hint for them.
+
+    Raises:
+        OSError: A file of the planner is missing or cannot be read.
+        OutputError: The planner returned something that is no trajectory from the input camera.
+        ValueError: A setting cannot be used.
+    """
+    if not planner_is_used(session.config):
+        return None
+    planner = session.build(planners)
+    CheckedPlanner(planner)(picture.cameras, constant_depth(picture.cameras), None)
+    return planner
+
+
+def constant_depth(camera: Cameras) -> Depth:
+    """Return a depth of 1 everywhere, for a plan before the depth is known.
+
+    Args:
+        camera: The input camera.
+    """
+    ones = torch.ones(camera.height, camera.width)
+    return Depth(ones, ones > 0, "scale")
 
 
 def plan(
-    session: Session, picture: Picture, depth: Depth, prior: VideoPrior, key: str
+    session: Session,
+    picture: Picture,
+    depth: Depth,
+    planner: Planner | None,
+    prior: VideoPrior,
+    key: str,
 ) -> tuple[Trajectory, str]:
     """Plan the camera trajectory, and limit it to views that the picture mostly covers.
-
-    For `prior=frames`, whose frames exist already, only `planner=path` plans a trajectory.
 
     Args:
         session: The run.
         picture: The input.
         depth: Its depth.
+        planner: The planner. None: the frames exist already, in the order of time.
         prior: The video prior.
         key: Key of the stage before.
 
     Returns:
         The trajectory and the stage's key.
+
+    Raises:
+        OutputError: The planner returned something that is no trajectory from the input camera.
     """
-    if session.config.prior.name == "frames" and session.config.planner.name != "path":
-        new_frames = cast("FromFile", prior).new_frames
-        session.unused_slots = ("planner",)
-        key = session.key("plan", key, "sequence", new_frames)
-        return sequence_trajectory(picture.cameras, new_frames), key
+    if planner is None:
+        key = session.key("plan", key, "sequence", prior.num_recorded)
+        return sequence_trajectory(picture.cameras, prior.num_recorded), key
     limits = session.config.motion_limit
     key = session.key(
         "plan",
@@ -46,11 +82,10 @@ def plan(
         slots=("planner",),
         code=(limit_motion,),
     )
-    planner = session.build(planners)
 
     def make() -> dict:
         trajectory, magnitude, notes = limit_motion(
-            planner,
+            CheckedPlanner(planner),
             picture.cameras,
             depth,
             prior.clip_length,
