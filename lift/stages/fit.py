@@ -8,13 +8,21 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from lift.config import resolve_fit
+from lift.config.loggers import read_callbacks
 from lift.distortions import Distortion, distortions
-from lift.renderers import renderers
+from lift.renderers import Renderer, renderers
+from lift.runtime.atomic_io import copy_path
+from lift.runtime.cache import hash_key
 from lift.runtime.serialization import load
 from lift.runtime.session import Session, plain_settings
+from lift.stages.logs import log_settings, tell_logs
+from lift.stages.render_checks import check_render
 from lift.stages.views import Views
 from lift.training import CHECKPOINT
 from lift.types import Gaussians
+
+_LOG_SETTINGS = ("log_every", "log_images_every")
+"""Settings of `fit` that do not change the result."""
 
 
 def fit(
@@ -31,18 +39,11 @@ def fit(
         The Gaussians and the distortion on the CPU, and the stage's folder.
     """
     from lift.training.fit import fit as optimise
-    from lift.training.module import SceneModule
-    from lift.training.splats import initialise
 
     config = session.config
-    frames = views.frames
-    reconstruction = views.reconstruction
-    settings = resolve_fit(config.fit, real=frames.depth is None)
-    key = _fit_key(session, views, settings, test_frames, optimise)
+    settings = fit_settings(config.fit, views)
+    key = _fit_key(session, views.key, settings, test_frames, optimise)
     distortion = _build_distortion(session, views)
-    if views.multiview_consistent:
-        settings = OmegaConf.merge(settings, {"robust": {"frames": 0.0, "pixels": 0.0}})
-        assert isinstance(settings, DictConfig)
     if note := _distortion_note(session, views, distortion):
         session.note(note)
     renderer = session.build(renderers)
@@ -50,26 +51,134 @@ def fit(
     def make(folder: Path) -> None:
         if (folder / CHECKPOINT).exists():
             session.say("fit           going on from its last checkpoint")
-        start = initialise(
-            reconstruction, settings.initial_gaussians, settings.sh_degree, renderer.device
-        )
-        module = SceneModule(
-            start,
-            distortion,
-            renderer,
-            frames,
-            reconstruction,
-            settings,
-            views.depth.typical,
-            config.seed,
-        )
-        registered = [
-            view for view in range(1, len(frames)) if reconstruction.confidence[view].any()
-        ]
-        trainer = plain_settings(config.trainer)
-        optimise(module, registered, folder, settings, trainer, config.seed, test_frames)
+        _optimise(session, views, settings, distortion, renderer, folder, test_frames)
 
-    folder = session.folder("fit", key, make)
+    return _read_fit(session, session.folder("fit", key, make), distortion)
+
+
+def continuation_key(
+    session: Session, views: Views, checkpoint: Path, test_frames: Sequence[int]
+) -> str:
+    """Return the key of a fit that continues a finished one.
+
+    Args:
+        session: The run, with the new settings.
+        views: Frames with their cameras and depth.
+        checkpoint: Checkpoint of the finished fit.
+        test_frames: Frames that the finished fit held out.
+    """
+    from lift.training.fit import fit as optimise
+
+    settings = fit_settings(session.config.fit, views)
+    return _fit_key(session, hash_key(checkpoint), settings, test_frames, optimise)
+
+
+def continue_fit(
+    session: Session, views: Views, outputs: Sequence[Path], test_frames: Sequence[int]
+) -> tuple[Gaussians, Distortion, Path]:
+    """Continue a finished fit from its checkpoint, up to `fit.steps` steps in all.
+
+    The optimiser keeps its state. Learning rates, densification, coarse to fine and the start of
+    distortions are functions of the fraction of all steps that are done. So they go on where a
+    fit of that many steps would be.
+
+    Args:
+        session: The run, with the new settings.
+        views: Frames with their cameras and depth.
+        outputs: Files and folders of the finished fit, the checkpoint first. They are copied.
+        test_frames: Frames that the finished fit held out.
+
+    Returns:
+        The Gaussians and the distortion on the CPU, and the stage's folder.
+    """
+    settings = fit_settings(session.config.fit, views)
+    key = continuation_key(session, views, outputs[0], test_frames)
+    distortion = _build_distortion(session, views)
+    renderer = session.build(renderers)
+
+    def make(folder: Path) -> None:
+        if (folder / CHECKPOINT).exists():
+            session.say("fit           going on from its last checkpoint")
+        else:
+            for path in reversed(outputs):  # a checkpoint says that all are there
+                copy_path(path, folder / path.name)
+        _optimise(session, views, settings, distortion, renderer, folder, test_frames)
+
+    return _read_fit(session, session.folder("fit", key, make), distortion)
+
+
+def fit_settings(fit: DictConfig, views: Views) -> DictConfig:
+    """Return the settings of a fit without null, for the frames that it has.
+
+    Args:
+        fit: `fit` of the configuration.
+        views: Frames with their cameras and depth.
+    """
+    return resolve_fit(fit, real=views.frames.depth is None)
+
+
+def distortion_inputs(views: Views) -> dict[str, Any]:
+    """Return what the constructors of distortions may take besides their settings.
+
+    Args:
+        views: Frames with their cameras and depth.
+
+    Returns:
+        Values of keyword-only parameters by name.
+    """
+    cameras = views.reconstruction.cameras
+    return {
+        "num_views": len(views.frames),
+        "extent": views.depth.typical,
+        "size": (cameras.width, cameras.height),
+        "trajectory": views.trajectory,
+        "points": views.reconstruction.points,
+        "multiview_consistent": views.multiview_consistent,
+    }
+
+
+def _optimise(
+    session: Session,
+    views: Views,
+    settings: DictConfig,
+    distortion: Distortion,
+    renderer: Renderer,
+    folder: Path,
+    test_frames: Sequence[int] | None,
+) -> None:
+    """Fit the scene, or continue from the checkpoint in the folder."""
+    from lift.training.callbacks import build_callbacks
+    from lift.training.fit import fit as optimise
+    from lift.training.module import SceneModule
+    from lift.training.splats import initialise
+
+    if views.multiview_consistent:
+        merged = OmegaConf.merge(settings, {"robust": {"frames": 0.0, "pixels": 0.0}})
+        assert isinstance(merged, DictConfig)
+        settings = merged
+    frames = views.frames
+    reconstruction = views.reconstruction
+    start = initialise(
+        reconstruction, settings.initial_gaussians, settings.sh_degree, renderer.device
+    )
+    seed = session.config.seed
+    module = SceneModule(
+        start, distortion, renderer, frames, reconstruction, settings, views.depth.typical, seed
+    )
+    registered = [view for view in range(1, len(frames)) if reconstruction.confidence[view].any()]
+    other = registered[-1] if registered else 0
+    check_render(renderer, distortion, start, reconstruction.cameras, other)
+    trainer = plain_settings(session.config.trainer)
+    callbacks = build_callbacks(read_callbacks(session.config))
+    logs = log_settings(session)
+    optimise(module, registered, folder, settings, trainer, seed, test_frames, logs, callbacks)
+
+
+def _read_fit(
+    session: Session, folder: Path, distortion: Distortion
+) -> tuple[Gaussians, Distortion, Path]:
+    """Read the result of the stage."""
+    tell_logs(session, folder)
     fitted = load(folder)
     distortion.load_state_dict(fitted["distortion"])
     return fitted["gaussians"], distortion.eval().cpu(), folder
@@ -77,25 +186,33 @@ def fit(
 
 def _fit_key(
     session: Session,
-    views: Views,
+    source: str,
     settings: DictConfig,
     test_frames: Sequence[int] | None,
     optimise: Any,
 ) -> str:
     """Return the key of the stage.
 
-    The number of devices is no part of it: a fit can continue on another number.
+    The number of devices is no part of it: a fit can continue on another number. Loggers are not
+    either, but callbacks are: they may change the result.
     """
     trainer = plain_settings(session.config.trainer)
     trainer.pop("devices", None)
-    test_part = () if test_frames is None else (list(test_frames),)
+    values = plain_settings(settings)
+    for name in _LOG_SETTINGS:
+        values.pop(name)
+    optional: list[Any] = [] if test_frames is None else [list(test_frames)]
+    if targets := read_callbacks(session.config):
+        from lift.training.callbacks import callback_key
+
+        optional.append({"callbacks": callback_key(targets)})
     return session.key(
         "fit",
-        views.key,
+        source,
         session.config.seed,
         trainer,
-        plain_settings(settings),
-        *test_part,
+        values,
+        *optional,
         slots=("distortion", "renderer"),
         code=(optimise,),
     )
@@ -103,18 +220,9 @@ def _fit_key(
 
 def _build_distortion(session: Session, views: Views) -> Distortion:
     """Build the distortion. Its random initial values depend on the run's seed."""
-    cameras = views.reconstruction.cameras
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(session.config.seed)
-        return session.build(
-            distortions,
-            num_views=len(views.frames),
-            extent=views.depth.typical,
-            size=(cameras.width, cameras.height),
-            trajectory=views.trajectory,
-            points=views.reconstruction.points,
-            multiview_consistent=views.multiview_consistent,
-        )
+        return session.build(distortions, **distortion_inputs(views))
 
 
 def _distortion_note(session: Session, views: Views, distortion: Distortion) -> str | None:

@@ -99,7 +99,7 @@ class SceneData(lightning.LightningDataModule):
         batch_size: Views in a step.
         num_batches: Steps of one process in one epoch.
         seed: Seed of the run.
-        log_every: Steps between points of the curves. A batch of Lightning's has at most one point.
+        steps_per_batch: Largest number of optimiser steps in a batch of Lightning's.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class SceneData(lightning.LightningDataModule):
         batch_size: int,
         num_batches: int,
         seed: int,
-        log_every: int = STEPS_PER_BATCH,
+        steps_per_batch: int = STEPS_PER_BATCH,
     ) -> None:
         super().__init__()
         self.train = train
@@ -117,7 +117,7 @@ class SceneData(lightning.LightningDataModule):
         self.batch_size = batch_size
         self.num_batches = num_batches
         self.seed = seed
-        self.steps_per_batch = min(STEPS_PER_BATCH, log_every)
+        self.steps_per_batch = steps_per_batch
 
     def train_dataloader(self) -> DataLoader:
         """Return batches of view indices [step view]."""

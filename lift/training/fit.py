@@ -6,29 +6,55 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import Callback, RichProgressBar
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.callbacks import Callback, Checkpoint, ProgressBar, RichProgressBar
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import AsyncCheckpointIO
 
 from lift.config import resolve_fit
+from lift.config.loggers import CALLBACK_FOLDER, check_trainer_setting
 from lift.registry import ComponentError
 from lift.runtime.parallel import torch_on_one_thread
 from lift.runtime.serialization import save
 from lift.training import CHECKPOINT
-from lift.training.checkpoint import AtomicCheckpointIO, CheckpointCallback
-from lift.training.data import SceneData, split_frames
+from lift.training.callbacks import StepCallback, name_failed_callback, uses_batches
+from lift.training.checkpoint import (
+    AtomicCheckpointIO,
+    CheckpointCallback,
+    epoch_count,
+    read_progress,
+)
+from lift.training.data import STEPS_PER_BATCH, SceneData, split_frames
+from lift.training.loggers import LogSettings, open_loggers
 from lift.training.module import SceneModule
 from lift.training.replicas import ReplicaStrategy
 from lift.types import Gaussians
 
 _STEP_SETTINGS = {"max_steps", "min_steps", "min_epochs"}
 """Arguments of Lightning's Trainer that count batches. The module counts its own steps."""
+
+_FIXED_SETTINGS = {
+    "max_epochs",
+    "logger",
+    "callbacks",
+    "plugins",
+    "enable_progress_bar",
+    "enable_checkpointing",
+    "enable_model_summary",
+    "num_sanity_val_steps",
+    "use_distributed_sampler",
+    "log_every_n_steps",
+    "check_val_every_n_epoch",
+    "strategy",
+    "num_nodes",
+}
+"""Arguments of Lightning's Trainer that are set here."""
 
 
 def fit(
@@ -39,6 +65,8 @@ def fit(
     trainer: dict[str, Any],
     seed: int,
     test_frames: Sequence[int] | None = None,
+    logs: LogSettings | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Optimise a scene, and write its Gaussians, its distortion, a checkpoint and curves.
 
@@ -54,26 +82,55 @@ def fit(
         trainer: Keyword arguments of pytorch_lightning.Trainer.
         seed: Seed of the run.
         test_frames: Frames to hold out; by default every `fit.test_every`-th.
+        logs: What writes the curves; by default TensorBoard.
+        callbacks: Callbacks of the user.
 
     Raises:
         ComponentError: An argument of the Trainer is unknown, memory is too small, or the result
             is NaN or infinite.
         KeyboardInterrupt: The user pressed Ctrl-C.
     """
+    _check_trainer_settings(trainer)
     settings = resolve_fit(settings)
     train, held_out = split_frames(registered, settings.test_every, test_frames)
     world_size = torch.distributed.get_world_size() if _is_distributed() else 1
-    # Steps count as those of one process, and an epoch has at least `checkpoint_every`. So these
-    # epochs are enough for any number of processes. `CheckpointCallback` ends the fit in time.
-    epochs = -(-settings.steps // settings.checkpoint_every)
     batches = -(-min(settings.steps, settings.checkpoint_every) // world_size)
-    data = SceneData(train, held_out, settings.batch_size, batches, seed, settings.log_every)
+    # A callback that is called after each batch expects that a batch is a step.
+    batch_steps = 1 if uses_batches(callbacks) else STEPS_PER_BATCH
+    data = SceneData(train, held_out, settings.batch_size, batches, seed, batch_steps)
+    _train(module, data, folder, settings, trainer, logs or LogSettings(), callbacks)
+    module.distortion.progress = 1.0
+    if _is_distributed() and torch.distributed.get_rank() > 0:
+        return
+    with suppress(OSError):  # it does not exist, or callbacks wrote files
+        (folder / CALLBACK_FOLDER).rmdir()
+    gaussians = _finite_gaussians(module)
+    save({"gaussians": gaussians, "distortion": module.distortion.state_dict()}, folder)
+    (folder / "split.json").write_text(json.dumps({"train": train, "held_out": held_out}))
+
+
+def _train(
+    module: SceneModule,
+    data: SceneData,
+    folder: Path,
+    settings: DictConfig,
+    trainer: dict[str, Any],
+    logs: LogSettings,
+    callbacks: Sequence[Callback],
+) -> None:
+    """Run Lightning's Trainer from the checkpoint in the folder, or from the start."""
+    checkpoint = folder / CHECKPOINT
+    step = read_progress(checkpoint)[1] if checkpoint.exists() else 0
+    epochs = epoch_count(checkpoint, settings.steps, settings.checkpoint_every)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch_on_one_thread(module.renderer.has_thread_pool):
+    with (
+        warnings.catch_warnings(),
+        torch_on_one_thread(module.renderer.has_thread_pool),
+        open_loggers(logs, folder, step) as loggers,
+    ):
         # Lightning's advice, such as more loader workers, is for another kind of data.
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-        lightning_trainer = _build_trainer(trainer, epochs, folder)
-        checkpoint = folder / CHECKPOINT
+        lightning_trainer = _build_trainer(trainer, epochs, folder, loggers, callbacks)
         try:
             lightning_trainer.fit(
                 module,
@@ -85,12 +142,10 @@ def fit(
             raise _memory_error(settings, module.splats.count) from None
         except SystemExit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
-    module.distortion.progress = 1.0
-    if _is_distributed() and torch.distributed.get_rank() > 0:
-        return
-    gaussians = _finite_gaussians(module)
-    save({"gaussians": gaussians, "distortion": module.distortion.state_dict()}, folder)
-    (folder / "split.json").write_text(json.dumps({"train": train, "held_out": held_out}))
+        except Exception as error:
+            if named := name_failed_callback(error, callbacks):
+                raise named from error
+            raise
 
 
 def _memory_error(settings: DictConfig, count: int) -> ComponentError:
@@ -143,28 +198,55 @@ def _finite_gaussians(module: SceneModule) -> Gaussians:
     return gaussians[finite]
 
 
-def _build_trainer(settings: dict[str, Any], max_epochs: int, folder: Path) -> lightning.Trainer:
+def _check_trainer_settings(settings: dict[str, Any]) -> None:
+    """Check the names of the settings `trainer` of the configuration.
+
+    Raises:
+        ComponentError: A setting is not an argument of the Trainer, or is set by `lift` itself.
+    """
+    arguments = inspect.signature(lightning.Trainer).parameters
+    for key in settings:
+        check_trainer_setting(key)
+        if key not in arguments or key in _FIXED_SETTINGS | _STEP_SETTINGS:
+            choices = sorted(set(arguments) - _FIXED_SETTINGS - _STEP_SETTINGS)
+            raise ComponentError(
+                f"trainer.{key} is not an argument of Lightning's Trainer that can be set; "
+                f"choose one of {', '.join(choices)}"
+            )
+
+
+def _build_trainer(
+    settings: dict[str, Any],
+    max_epochs: int,
+    folder: Path,
+    loggers: list[Logger],
+    callbacks: Sequence[Callback],
+) -> lightning.Trainer:
     """Build Lightning's Trainer.
 
     Args:
         settings: Settings `trainer` of the configuration.
         max_epochs: Number of epochs.
-        folder: Folder of the checkpoint and of TensorBoard's curves.
-
-    Raises:
-        ComponentError: A setting is not an argument of the Trainer, or is set by `lift` itself.
+        folder: Folder of the checkpoint. Callbacks write to a folder in it.
+        loggers: What writes the curves.
+        callbacks: Callbacks of the user.
     """
-    is_terminal = sys.stderr.isatty()
-    callbacks: list[Callback] = [CheckpointCallback(folder / CHECKPOINT)]
-    if is_terminal:
-        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
+    root = folder / CALLBACK_FOLDER
+    if callbacks:
+        root.mkdir(parents=True, exist_ok=True)
+    has_progress_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    own_callbacks: list[Callback] = [StepCallback(), CheckpointCallback(folder / CHECKPOINT)]
+    if sys.stderr.isatty() and not has_progress_bar:
+        own_callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
+        has_progress_bar = True
     fixed = {
         "max_epochs": max_epochs,
-        "logger": TensorBoardLogger(folder, name="tensorboard", version=""),
-        "callbacks": callbacks,
+        "logger": loggers or False,
+        "callbacks": [*own_callbacks, *callbacks],
         "plugins": [AsyncCheckpointIO(AtomicCheckpointIO())],
-        "enable_progress_bar": is_terminal,
-        "enable_checkpointing": False,
+        "enable_progress_bar": has_progress_bar,
+        # Lightning's own checkpoints, if the user has a callback for them.
+        "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks),
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
         "use_distributed_sampler": False,
@@ -173,16 +255,13 @@ def _build_trainer(settings: dict[str, Any], max_epochs: int, folder: Path) -> l
         "strategy": ReplicaStrategy() if _is_distributed() else "auto",
         "num_nodes": torch.distributed.get_world_size() if _is_distributed() else 1,
     }
-    settings = {**settings, "devices": _lightning_devices(settings)}
-    arguments = inspect.signature(lightning.Trainer).parameters
-    for key in settings:
-        if key not in arguments or key in fixed or key in _STEP_SETTINGS:
-            choices = sorted(set(arguments) - set(fixed) - _STEP_SETTINGS)
-            raise ComponentError(
-                f"trainer.{key} is not an argument of Lightning's Trainer that can be set; "
-                f"choose one of {', '.join(choices)}"
-            )
-    return lightning.Trainer(**settings, **fixed)
+    assert fixed.keys() == _FIXED_SETTINGS
+    chosen = {
+        "default_root_dir": str(root),
+        **settings,
+        "devices": _lightning_devices(settings),
+    }
+    return lightning.Trainer(**chosen, **fixed)
 
 
 def _validation_interval(max_epochs: int) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 from lift.distortions import Distortion
 from lift.renderers import Renderer
 from lift.training.densify import Densifier
+from lift.training.loggers import log_picture
 from lift.training.model import SceneModel
 from lift.training.optimisers import (
     adam_betas,
@@ -29,9 +30,9 @@ MAX_INPUT_FRACTION = 0.4
 PRUNING_FRAMES = 12
 """Approximate number of frames whose errors decide which parts of a distortion are kept."""
 MAX_LOGGED_IMAGES = 4
-"""Largest number of validation pictures in TensorBoard."""
+"""Largest number of views whose pictures are logged."""
 MAX_LOGGED_HEIGHT = 512
-"""Largest height in pixels of a picture in TensorBoard. Encoding takes as long as many steps."""
+"""Largest height in pixels of a logged picture. Encoding takes as long as many steps."""
 
 _IMPORTANCE_RANGE = (0.25, 4)
 """Range of a frame's relative error in the draw. So one bad frame cannot take all draws."""
@@ -83,6 +84,7 @@ class SceneModule(SceneModel):
         self._has_distortion = any(p.requires_grad for p in distortion.parameters())
         self._validation_psnr: dict[str, list[Tensor]] = {}
         self._initial_rates: list[list[float]] = []
+        self._pictures_step = -1
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Take several optimiser steps; see `lift.training.data.STEPS_PER_BATCH`.
@@ -91,15 +93,14 @@ class SceneModule(SceneModel):
             batch: Indices of the frames of each step [step view].
             batch_idx: Index of the batch in the epoch.
         """
-        previous_step = self.step
         for views in batch:
             if self.step < self.settings.steps:  # the last epoch may be longer than the rest
+                previous_step = self.step
                 render, logged = self.optimise(views)
-        if self.trainer.world_size > 1 and batch_idx + 1 == self.trainer.num_training_batches:
+                self._log_step(previous_step, views, render, logged)
+        is_last = batch_idx + 1 == self.trainer.num_training_batches
+        if self.trainer.world_size > 1 and (is_last or self.step >= self.settings.steps):
             self._share_errors()
-        if self.step // self.settings.log_every > previous_step // self.settings.log_every:
-            psnr = -10 * torch.log10(self.squared_error(render, views))
-            self._write({**logged, "gaussians": self.splats.count, "psnr": psnr})
 
     def optimise(self, views: Tensor) -> tuple[Render, dict[str, Tensor | float]]:
         """Take one optimiser step.
@@ -198,16 +199,6 @@ class SceneModule(SceneModel):
         psnr = -10 * torch.log10(self.squared_error(render, views))
         name = "val/input_psnr" if int(views[0]) == 0 else "val/held_out_psnr"
         self._validation_psnr.setdefault(name, []).append(psnr)
-        trainer: Any = self.trainer
-        is_last = trainer.current_epoch + trainer.check_val_every_n_epoch >= trainer.max_epochs
-        logger: Any = self.logger
-        if logger is not None and is_last and batch_idx < MAX_LOGGED_IMAGES:
-            frame = self.images[views[0]].float() / 255
-            picture = torch.cat([frame, render.rgb[0].clamp(0, 1)], 1)
-            stride = -(-picture.shape[0] // MAX_LOGGED_HEIGHT)
-            logger.experiment.add_image(
-                f"view_{int(views[0])}", picture[::stride, ::stride], self.step, dataformats="HWC"
-            )
 
     def on_validation_epoch_end(self) -> None:
         """Write the means to the curves at `step`. Lightning's `log` would count batches."""
@@ -216,8 +207,7 @@ class SceneModule(SceneModel):
             for name, values in self._validation_psnr.items()
         }
         self._validation_psnr.clear()
-        for logger in self.trainer.loggers:
-            logger.log_metrics(means, self.step)
+        self._log_metrics(means)
 
     def on_train_start(self) -> None:
         """Use the learning rates of this number of processes, not those of a checkpoint."""
@@ -226,7 +216,12 @@ class SceneModule(SceneModel):
                 group["start"] = rate
 
     def on_train_end(self) -> None:
-        """Use the CPU's copies of the frames, before Lightning moves gigabytes there."""
+        """Log the last pictures, and use the CPU's copies of the frames.
+
+        Lightning would move gigabytes there.
+        """
+        if self._pictures_step < self.step:
+            self._log_pictures()
         self.release_targets()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -255,6 +250,7 @@ class SceneModule(SceneModel):
         checkpoint["shapes"] = shapes
         checkpoint["step"] = self.step
         checkpoint["gradient_norms"] = self.densifier.gradient_norms
+        checkpoint["initial_count"] = self.densifier.initial_count
         # Adam's betas depend on the views of a step, which may change when a fit is resumed.
         checkpoint["views"] = self.settings.batch_size * self.trainer.world_size
 
@@ -267,12 +263,29 @@ class SceneModule(SceneModel):
         self.splats = Splats.zeros(checkpoint["shapes"]).to(self.device)
         self.step = checkpoint["step"]
         self.densifier.gradient_norms = checkpoint["gradient_norms"].to(self.device)
+        self.densifier.initial_count = checkpoint["initial_count"]
         views = self.settings.batch_size * self.trainer.world_size
         for optimiser in checkpoint["optimizer_states"]:
             for group in optimiser["param_groups"]:
                 group["betas"] = tuple(
                     beta ** (views / checkpoint["views"]) for beta in group["betas"]
                 )
+
+    def _log_step(
+        self,
+        previous_step: int,
+        views: Tensor,
+        render: Render,
+        logged: dict[str, Tensor | float],
+    ) -> None:
+        """Write a point of the curves and pictures, if it is their turn."""
+        every = self.settings.log_every
+        if self.step // every > previous_step // every:
+            psnr = -10 * torch.log10(self.squared_error(render, views))
+            self._write({**logged, "gaussians": self.splats.count, "psnr": psnr})
+        every = self.settings.log_images_every
+        if every and self.step // every > previous_step // every:
+            self._log_pictures()
 
     def _write(self, values: dict[str, Tensor | float]) -> None:
         """Write values to the curves, and the last two to the progress bar.
@@ -285,12 +298,34 @@ class SceneModule(SceneModel):
                 for value in values.values()
             ]
         ).tolist()
-        named = dict(zip(values, numbers, strict=True))
-        for logger in self.trainer.loggers:
-            logger.log_metrics(named, self.step)
+        metrics = dict(zip(values, numbers, strict=True))
+        self._log_metrics(metrics)
         if self.trainer.progress_bar_callback is not None:
-            for name in list(named)[-2:]:
-                self.log(name, named[name], prog_bar=True, logger=False, batch_size=1)
+            for name in list(metrics)[-2:]:
+                self.log(name, metrics[name], prog_bar=True, logger=False, batch_size=1)
+
+    def _log_metrics(self, metrics: dict[str, float]) -> None:
+        """Write values to the curves, and let callbacks such as EarlyStopping read them."""
+        for logger in self.trainer.loggers:
+            logger.log_metrics(metrics, self.step)
+        latest: Any = self.trainer.callback_metrics
+        latest.update({name: torch.tensor(value) for name, value in metrics.items()})
+
+    @torch.no_grad()
+    def _log_pictures(self) -> None:
+        """Log renders of the input and of held-out frames, each beside its frame."""
+        self._pictures_step = self.step
+        if not self.trainer.loggers or not self.trainer.is_global_zero:
+            return
+        trainer: Any = self.trainer
+        canonical = self.splats.gaussians()
+        for view in (0, *trainer.datamodule.held_out)[:MAX_LOGGED_IMAGES]:
+            index = torch.tensor([view], device=self.device)
+            rgb = self.renderer(canonical, self.cameras(index)).rgb[0].clamp(0, 1)
+            picture = torch.cat([self.images[view], (rgb * 255).round().to(torch.uint8)], 1)
+            stride = -(-picture.shape[0] // MAX_LOGGED_HEIGHT)
+            pixels = picture[::stride, ::stride].cpu().numpy()
+            log_picture(self.trainer.loggers, f"view_{view}", pixels, self.step)
 
     def _picture_size(self) -> tuple[int, int]:
         """Return the width and height that this step renders at."""

@@ -177,16 +177,18 @@ def _line_offsets(row, pad):
 @_inline
 def _moments(x, y, scale, margin, lines):
     """Write lines of x, y, xx + yy and xy, and return the sum of |x - y|."""
-    l_x, l_y, l_squares, l_xy = (
-        lines[0, margin:],
-        lines[1, margin:],
-        lines[2, margin:],
-        lines[3, margin:],
-    )
+    l_x = lines[0, margin:]
+    l_y = lines[1, margin:]
+    l_squares = lines[2, margin:]
+    l_xy = lines[3, margin:]
     difference = np.float32(0)
     for j in range(len(x)):
-        p, q = x[j], np.float32(y[j]) * scale
-        l_x[j], l_y[j], l_squares[j], l_xy[j] = p, q, p * p + q * q, p * q
+        p = x[j]
+        q = np.float32(y[j]) * scale
+        l_x[j] = p
+        l_y[j] = q
+        l_squares[j] = p * p + q * q
+        l_xy[j] = p * q
         difference += abs(p - q)
     return difference
 
@@ -199,12 +201,15 @@ def _compare_row(ring, offsets, length, margin, lines):
     """
     sums = broadcast(np.float32(0))
     for j in range(0, length, WIDTH):
-        mx, my = _blur_column(ring[0], offsets, j), _blur_column(ring[1], offsets, j)
-        squares, xy = _blur_column(ring[2], offsets, j), _blur_column(ring[3], offsets, j)
+        mx = _blur_column(ring[0], offsets, j)
+        my = _blur_column(ring[1], offsets, j)
+        squares = _blur_column(ring[2], offsets, j)
+        xy = _blur_column(ring[3], offsets, j)
         a1 = mx * my * np.float32(2) + _C1
         a2 = (xy - mx * my) * np.float32(2) + _C2
         means = mx * mx + my * my
-        b1, b2 = means + _C1, squares - means + _C2
+        b1 = means + _C1
+        b2 = squares - means + _C2
         b12 = np.float32(1) / (b1 * b2)
         s = a1 * a2 * b12
         sums = sums + where_below(ramp(np.float32(j)), np.float32(length), s, np.float32(0))
@@ -221,13 +226,12 @@ def _compare_row(ring, offsets, length, margin, lines):
 def _band(x, y, scale, channels, start, stop, slopes, rows):
     """Compare the rows from `start` to `stop`, and write the gradient of the similarity by x."""
     height, length = x.shape
-    margin, pad = _RADIUS * channels, (length + 1023) // 1024 * 1024 + _SKEW
+    margin = _RADIUS * channels
+    pad = (length + 1023) // 1024 * 1024 + _SKEW
     lines = np.zeros((4, pad + 2 * margin + WIDTH), np.float32)
     derivatives = np.zeros((3, pad + 2 * margin + WIDTH), np.float32)
-    moments, blurred = (
-        np.empty((4, _TAPS * pad), np.float32),
-        np.empty((3, _TAPS * pad), np.float32),
-    )
+    moments = np.empty((4, _TAPS * pad), np.float32)
+    blurred = np.empty((3, _TAPS * pad), np.float32)
     for row in range(start - 2 * _RADIUS, stop + 2 * _RADIUS):
         p = (row + _TAPS) % _TAPS * pad
         if 0 <= row < height:
@@ -281,8 +285,10 @@ def _compare_bands(x, y, scale, channels, bands, slopes):
     size = (height + bands - 1) // bands
     rows = np.zeros((views, height, 2), np.float64)
     for job in prange(views * bands):
-        view, band = job // bands, job % bands
-        start, stop = min(band * size, height), min((band + 1) * size, height)
+        view = job // bands
+        band = job % bands
+        start = min(band * size, height)
+        stop = min((band + 1) * size, height)
         if start < stop:
             _band(x[view], y[view], scale, channels, start, stop, slopes[view], rows[view])
     return rows
@@ -293,14 +299,13 @@ def _photometric_gradient(x, y, scale, slopes, grad_difference, grad_similarity,
     """Combine the gradients of the absolute difference and of the similarity."""
     views, height, length = x.shape
     for job in prange(views * height):
-        view, row = job // height, job % height
-        p, q, s, g, sign = (
-            x[view, row],
-            y[view, row],
-            slopes[view, row],
-            gradient[view, row],
-            grad_difference[view],
-        )
+        view = job // height
+        row = job % height
+        p = x[view, row]
+        q = y[view, row]
+        s = slopes[view, row]
+        g = gradient[view, row]
+        sign = grad_difference[view]
         for j in range(length):
             d = p[j] - np.float32(q[j]) * scale
             g[j] = grad_similarity * s[j] + (sign if d > 0 else -sign if d < 0 else np.float32(0))
@@ -315,15 +320,15 @@ def _depth_differences(rendered, alpha, target, confidence, min_depth, slopes):
     views, height, width = rendered.shape
     rows = np.zeros((views, height, 2), np.float64)
     for job in prange(views * height):
-        view, row = job // height, job % height
-        r, a, t, c, s = (
-            rendered[view, row],
-            alpha[view, row],
-            target[view, row],
-            confidence[view, row],
-            slopes[view, row],
-        )
-        differences, weights = np.float32(0), np.float32(0)
+        view = job // height
+        row = job % height
+        r = rendered[view, row]
+        a = alpha[view, row]
+        t = target[view, row]
+        c = confidence[view, row]
+        s = slopes[view, row]
+        differences = np.float32(0)
+        weights = np.float32(0)
         for j in range(width):
             weight = c[j] if t[j] > 0 and a[j] > np.float32(0.5) else np.float32(0)
             inverse = np.float32(1) / max(r[j], min_depth)
@@ -332,5 +337,6 @@ def _depth_differences(rendered, alpha, target, confidence, min_depth, slopes):
             weights += weight
             slope = weight * inverse * inverse if r[j] >= min_depth else np.float32(0)
             s[j] = -slope if d > 0 else slope if d < 0 else np.float32(0)
-        rows[view, row, 0], rows[view, row, 1] = differences, weights
+        rows[view, row, 0] = differences
+        rows[view, row, 1] = weights
     return rows

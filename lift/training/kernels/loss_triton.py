@@ -184,9 +184,15 @@ def _grids(views: int, height: int, width: int) -> tuple[tuple[int, int], tuple[
 @triton_jit
 def _blur_rows(x, y, window, moments, means, height, width, pixel_stride, size, factor):
     """Blur x, y, xx, yy and xy of one line, and add |x - y| to the sum of its view."""
-    line, j = tl.program_id(1), tl.program_id(0) * _LINE + tl.arange(0, _LINE)
+    line = tl.program_id(1)
+    j = tl.program_id(0) * _LINE + tl.arange(0, _LINE)
     zero = tl.zeros([_LINE], tl.float32)
-    ex, ey, exx, eyy, exy, difference = zero, zero, zero, zero, zero, zero
+    ex = zero
+    ey = zero
+    exx = zero
+    eyy = zero
+    exy = zero
+    difference = zero
     for t in tl.static_range(_TAPS):
         at = j + 3 * (t - _RADIUS)
         inside = (at >= 0) & (at < 3 * width)
@@ -201,7 +207,8 @@ def _blur_rows(x, y, window, moments, means, height, width, pixel_stride, size, 
         exy += w * a * b
         if t == _RADIUS:
             difference += tl.abs(a - b)
-    to, inside = moments + line * 3 * width + j, j < 3 * width
+    to = moments + line * 3 * width + j
+    inside = j < 3 * width
     tl.store(to, ex, inside)
     tl.store(to + size, ey, inside)
     tl.store(to + 2 * size, exx, inside)
@@ -226,18 +233,25 @@ def _compare_columns(moments, window, slopes, means, height, length, size, facto
     """
     i, j, plane, inside = _tile(height, length)
     zero = tl.zeros([_ROWS, _COLUMNS], tl.float32)
-    mx, my, exx, eyy, exy = zero, zero, zero, zero, zero
+    mx = zero
+    my = zero
+    exx = zero
+    eyy = zero
+    exy = zero
     for t in tl.static_range(_TAPS):
         row = i + t - _RADIUS
-        valid, w = (row >= 0) & (row < height) & (j < length), tl.load(window + t)
+        valid = (row >= 0) & (row < height) & (j < length)
+        w = tl.load(window + t)
         at = moments + plane + row * length + j
         mx += w * tl.load(at, valid, 0.0)
         my += w * tl.load(at + size, valid, 0.0)
         exx += w * tl.load(at + 2 * size, valid, 0.0)
         eyy += w * tl.load(at + 3 * size, valid, 0.0)
         exy += w * tl.load(at + 4 * size, valid, 0.0)
-    a1, a2 = 2.0 * mx * my + _C1, 2.0 * (exy - mx * my) + _C2
-    b1, b2 = 1.0 / (mx * mx + my * my + _C1), 1.0 / (exx - mx * mx + eyy - my * my + _C2)
+    a1 = 2.0 * mx * my + _C1
+    a2 = 2.0 * (exy - mx * my) + _C2
+    b1 = 1.0 / (mx * mx + my * my + _C1)
+    b2 = 1.0 / (exx - mx * mx + eyy - my * my + _C2)
     s = a1 * a2 * b1 * b2
     to = slopes + plane + i * length + j
     tl.store(to, 2.0 * (my * (a2 - a1) * b1 * b2 + mx * s * (b2 - b1)), inside)
@@ -249,17 +263,22 @@ def _compare_columns(moments, window, slopes, means, height, length, size, facto
 @triton_jit
 def _blur_slopes(slopes, window, blurred, length, size):
     """Blur the derivatives of one line."""
-    line, j = tl.program_id(1), tl.program_id(0) * _LINE + tl.arange(0, _LINE)
+    line = tl.program_id(1)
+    j = tl.program_id(0) * _LINE + tl.arange(0, _LINE)
     zero = tl.zeros([_LINE], tl.float32)
-    d0, d1, d2 = zero, zero, zero
+    d0 = zero
+    d1 = zero
+    d2 = zero
     for t in tl.static_range(_TAPS):
         at = j + 3 * (t - _RADIUS)
-        inside, w = (at >= 0) & (at < length), tl.load(window + t)
+        inside = (at >= 0) & (at < length)
+        w = tl.load(window + t)
         source = slopes + line * length + at
         d0 += w * tl.load(source, inside, 0.0)
         d1 += w * tl.load(source + size, inside, 0.0)
         d2 += w * tl.load(source + 2 * size, inside, 0.0)
-    to, inside = blurred + line * length + j, j < length
+    to = blurred + line * length + j
+    inside = j < length
     tl.store(to, d0, inside)
     tl.store(to + size, d1, inside)
     tl.store(to + 2 * size, d2, inside)
@@ -288,10 +307,13 @@ def _photometric_gradient(
     """
     i, j, plane, inside = _tile(height, length)
     zero = tl.zeros([_ROWS, _COLUMNS], tl.float32)
-    d0, d1, d2 = zero, zero, zero
+    d0 = zero
+    d1 = zero
+    d2 = zero
     for t in tl.static_range(_TAPS):
         row = i + t - _RADIUS
-        valid, w = (row >= 0) & (row < height) & (j < length), tl.load(window + t)
+        valid = (row >= 0) & (row < height) & (j < length)
+        w = tl.load(window + t)
         at = blurred + plane + row * length + j
         d0 += w * tl.load(at, valid, 0.0)
         d1 += w * tl.load(at + size, valid, 0.0)
@@ -362,9 +384,9 @@ def _frame_weights(errors, views, weights, frames, count, bound, FRAMES: tl.cons
     """
     i = tl.arange(0, FRAMES)
     error = tl.load(errors + i, i < frames, 0.0)
-    drawn = tl.sum((error > 0.0).to(tl.int32), 0)
+    num_errors = tl.sum((error > 0.0).to(tl.int32), 0)
     sorted_errors = tl.sort(tl.where(error > 0.0, error, float("inf")))
-    typical = tl.sum(tl.where(i == (drawn - 1) // 2, sorted_errors, 0.0), 0)
+    typical = tl.sum(tl.where(i == (num_errors - 1) // 2, sorted_errors, 0.0), 0)
     for k in range(count):
         view = tl.load(views + k)
         ratio = tl.load(errors + view) / (bound * typical)

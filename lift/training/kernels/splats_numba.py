@@ -53,15 +53,16 @@ def _normalize(quats, units, inverses):
     """Write unit quaternions and the inverses of the norms."""
     for chunk in prange((len(quats) + _CHUNK - 1) // _CHUNK):
         for i in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, len(quats))):
-            w, x, y, z = quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3]
+            w = quats[i, 0]
+            x = quats[i, 1]
+            y = quats[i, 2]
+            z = quats[i, 3]
             inverse = np.float32(1) / max(np.sqrt(w * w + x * x + y * y + z * z), _MIN_NORM)
             inverses[i] = inverse
-            units[i, 0], units[i, 1], units[i, 2], units[i, 3] = (
-                w * inverse,
-                x * inverse,
-                y * inverse,
-                z * inverse,
-            )
+            units[i, 0] = w * inverse
+            units[i, 1] = x * inverse
+            units[i, 2] = y * inverse
+            units[i, 3] = z * inverse
 
 
 @_kernel

@@ -131,7 +131,8 @@ def _activate_gradient(
             tl.load(grad_scales + at, inside, 0.0) * tl.load(scales + at, inside, 0.0),
             inside,
         )
-    square, dot = tl.zeros([_GAUSSIANS], tl.float32), tl.zeros([_GAUSSIANS], tl.float32)
+    square = tl.zeros([_GAUSSIANS], tl.float32)
+    dot = tl.zeros([_GAUSSIANS], tl.float32)
     for k in tl.static_range(4):
         q = tl.load(quats + 4 * n + k, inside, 0.0)
         square += q * q
