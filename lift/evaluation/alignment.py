@@ -187,10 +187,10 @@ def _register_views(
     for view, (pixels, view_pixels) in enumerate(match_views(image, images)):
         column, row = pixels.long().unbind(-1)
         z = depth[row.clamp(0, depth.shape[0] - 1), column.clamp(0, depth.shape[1] - 1)]
-        known = z > 0
-        pixels = pixels[known]
-        view_pixels = view_pixels[known]
-        z = z[known]
+        has_depth = z > 0
+        pixels = pixels[has_depth]
+        view_pixels = view_pixels[has_depth]
+        z = z[has_depth]
         if len(z) < MIN_MATCHES:
             continue
         points = pixel_rays(pixels, lifted_camera.intrinsics[0]) * z[:, None]

@@ -1,6 +1,6 @@
 """Describe an evaluation in words and pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lift.config import ALIGNMENTS, resolve_fit
 from lift.evaluation.case import Case
+from lift.evaluation.storage import to_json
 from lift.evaluation.tables import contact_rows
 from lift.io.sizing import MULTIPLE
 from lift.registry import catalogue
@@ -27,27 +28,60 @@ def describe_evaluation(config: DictConfig, eval_config: DictConfig) -> str:
     Returns:
         A paragraph of Markdown.
     """
-    p = eval_config.protocol
     components = ", ".join(
         f"{slot} `{config[slot].name}`"
         for slot in ("prior", "planner", "depth", "pose", "distortion", "renderer")
     )
     fit = resolve_fit(config.fit, real=not catalogue()("prior", config.prior.name).exact_depth)
-    limit = f", at most {p.max_targets}" if p.max_targets else ""
+    protocol = describe_protocol(
+        eval_config.dataset.name, to_json(eval_config.protocol), config.preprocess.size
+    )
     return (
-        f"Dataset `{eval_config.dataset.name}`. One input view (`{p.input}`), targets "
-        f"`{p.targets}`{limit}. Alignment `{p.align}`: {ALIGNMENTS[p.align]}. Pictures have "
-        f"{config.preprocess.size} pixels along the longer side, or their own size if it is "
-        "smaller. Their lens distortion is undone, and they are cropped about the centre to "
-        f"multiples of {MULTIPLE}. LPIPS on AlexNet and SSIM as torchmetrics defines it, both "
-        'over the complete picture. "visible": over the pixels of a target that the input '
-        f"shows, by the dataset's dense depth, else by `{p.reference}`, for targets with such "
-        "pixels. Means over a scene's targets, then over scenes, then over seeds (± their "
+        f"{protocol} Means over a scene's targets, then over scenes, then over seeds (± their "
         'standard deviation). "PSNR of the input": the input itself as the prediction of every '
         "target. Distances in units of the input's typical depth. Seconds as they were when a "
         f"stage was computed. {components}; {fit.steps} steps; seeds "
-        f"{', '.join(map(str, p.seeds))}."
+        f"{', '.join(map(str, eval_config.protocol.seeds))}."
     )
+
+
+def describe_protocol(dataset: str, protocol: Mapping[str, Any], size: int) -> str:
+    """Describe what is compared, and how.
+
+    Args:
+        dataset: Name of the dataset.
+        protocol: The settings `protocol`.
+        size: Longer side of the pictures in pixels.
+
+    Returns:
+        Sentences of Markdown.
+    """
+    align = protocol["align"]
+    limit = f", at most {protocol['max_targets']}" if protocol["max_targets"] else ""
+    return (
+        f"Dataset `{dataset}`. One input view (`{protocol['input']}`), targets "
+        f"`{protocol['targets']}`{limit}. Alignment `{align}`: {ALIGNMENTS[align]}. Pictures have "
+        f"{size} pixels along the longer side, or their own size if it is "
+        "smaller. Their lens distortion is undone, and they are cropped about the centre to "
+        f"multiples of {MULTIPLE}. LPIPS on AlexNet and SSIM as torchmetrics defines it, both "
+        'over the complete picture. "visible": over the pixels of a target that the input '
+        f"shows, by the dataset's dense depth, else by `{protocol['reference']}`, for targets with "
+        "such pixels."
+    )
+
+
+def sheet_targets(views: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Choose the targets that a sheet shows, at evenly spaced ranks of distance.
+
+    Args:
+        views: Measures of each target.
+
+    Returns:
+        Indices of at most SHEET_TARGETS targets, the nearest first.
+    """
+    order = sorted(range(len(views)), key=lambda k: views[k]["distance"])
+    count = min(SHEET_TARGETS, len(order))
+    return [order[round(k)] for k in np.linspace(0, len(order) - 1, count)]
 
 
 def draw_sheet(
@@ -64,9 +98,7 @@ def draw_sheet(
     Returns:
         The sheet [sheet_height sheet_width 3] in [0, 1].
     """
-    order = sorted(range(len(views)), key=lambda k: views[k]["distance"])
-    count = min(SHEET_TARGETS, len(order))
-    selection = [order[round(k)] for k in np.linspace(0, len(order) - 1, count)]
+    selection = sheet_targets(views)
     titles = [f"input: {case.capture.views[case.input_view]}"]
     for k in selection:
         view = views[k]

@@ -15,6 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, relu
 
+from lift.evaluation.perceptual import load_published_weights, to_planes
+
 FILES = ("vgg16_features.pth", "dists_weights.pt")
 """Names of the files with weights in a local folder."""
 URLS = (
@@ -84,25 +86,8 @@ class DISTS(nn.Module):
         Raises:
             FileNotFoundError: A file is missing. The message names it.
         """
-        if folder is None:
-            names = (None, FILES[1])  # "weights.pt" could be anyone's
-            return cls(
-                *(
-                    torch.hub.load_state_dict_from_url(
-                        url, map_location="cpu", progress=True, file_name=name, weights_only=True
-                    )
-                    for url, name in zip(URLS, names, strict=True)
-                )
-            )
-        for name in FILES:
-            if not (folder / name).exists():
-                raise FileNotFoundError(
-                    f"there is no {name} in {folder}, which is to hold DISTS's weights: "
-                    f"{', '.join(FILES)}"
-                )
-        return cls(
-            *(torch.load(folder / name, map_location="cpu", weights_only=True) for name in FILES)
-        )
+        cache_names = (None, FILES[1])  # "weights.pt" could be anyone's
+        return cls(*load_published_weights("DISTS", folder, FILES, URLS, cache_names))
 
     @torch.no_grad()
     def forward(
@@ -125,9 +110,8 @@ class DISTS(nn.Module):
                 f"DISTS of pictures of {list(a.shape)}; choose pictures at least {MIN_SIDE} pixels "
                 "wide and high"
             )
-        planes_a, planes_b = (
-            picture.to(self.shift).clamp(0, 1).permute(2, 0, 1)[None] for picture in (a, b)
-        )
+        planes_a = to_planes(a, self.shift)
+        planes_b = to_planes(b, self.shift)
         return float(self.distances(planes_a, planes_b))
 
     def distances(

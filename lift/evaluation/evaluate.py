@@ -5,9 +5,9 @@ is measured as `lift.evaluation.protocol` says. Results are stored in one JSON f
 and used again as long as nothing that they depend on has changed.
 """
 
-import hashlib
 import inspect
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,7 +20,8 @@ from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from lift.depths import depths
+from lift.config import escape_text
+from lift.config.loggers import read_callbacks
 from lift.evaluation import (
     alignment,
     case,
@@ -39,12 +40,12 @@ from lift.evaluation.alignment import (
     sweep_scale,
 )
 from lift.evaluation.case import Case, field_of_view, typical_depth
-from lift.evaluation.datasets import Dataset, datasets
 from lift.evaluation.description import describe_evaluation, draw_sheet
 from lift.evaluation.measures import Measures
 from lift.evaluation.metrics import depth_errors
 from lift.evaluation.protocol import rescale_depth, visible_pixels
-from lift.evaluation.storage import publish, read_row, to_json
+from lift.evaluation.resources import SharedResources
+from lift.evaluation.storage import evaluation_folder, publish, read_row, task_name, to_json
 from lift.evaluation.tables import format_table, mean_of, stage_costs
 from lift.geometry import rotation_angle
 from lift.io.image import save_image
@@ -56,6 +57,7 @@ from lift.runtime.batch import Outcome
 from lift.runtime.cache import hash_key
 from lift.runtime.machine import machine_info
 from lift.runtime.session import STAGE_VERSIONS, Session
+from lift.training.callbacks import callback_key
 from lift.training.fit import fit
 from lift.types import Cameras, Depth
 
@@ -67,6 +69,9 @@ MODULES = (metrics, protocol, lpips, dists, alignment, case, matching, measures)
 
 _NOT_IN_KEY = {"protocol": ("seeds", "bins", "weights"), "dataset": ("scenes",)}
 """Settings that decide what is measured, but not with which result."""
+
+_NOT_IN_RUN_KEY = ("image", "output", "name", "seed", "export", "logger", "wandb")
+"""Settings of the runs that the figures do not depend on, or that differ between tasks."""
 
 RenderFunction = Callable[[Cameras], tuple[Tensor, Tensor]]
 """Renders a camera, one view: colours [height width 3] and depth [height width], 0 where empty."""
@@ -84,7 +89,7 @@ class Task:
     @property
     def name(self) -> str:
         """Name of the task's files."""
-        return f"{self.scene.replace('/', '-')}-{self.seed}"
+        return task_name(self.scene, self.seed)
 
 
 class Evaluation:
@@ -93,6 +98,9 @@ class Evaluation:
     Args:
         config: Configuration of the runs. Image and seed are ignored.
         eval_config: The settings `dataset` and `protocol`.
+        shared: What it shares with other evaluations of this process.
+        folder: Folder of the results. None: a folder in OUTPUT/eval.
+        label: Title of its row in a joint table, put before each message.
 
     Raises:
         ComponentError: The name of the evaluation is reserved.
@@ -100,7 +108,14 @@ class Evaluation:
         ValueError: A setting is invalid.
     """
 
-    def __init__(self, config: DictConfig, eval_config: DictConfig) -> None:
+    def __init__(
+        self,
+        config: DictConfig,
+        eval_config: DictConfig,
+        shared: SharedResources | None = None,
+        folder: Path | None = None,
+        label: str | None = None,
+    ) -> None:
         if config.name == "inputs":
             raise ComponentError(
                 "name is 'inputs', the folder of the photographs that were lifted; choose another"
@@ -108,25 +123,27 @@ class Evaluation:
         self.config = config
         self.eval_config = eval_config
         self.protocol = eval_config.protocol
-        dataset = OmegaConf.to_container(eval_config.dataset, resolve=True)
-        self.dataset: Dataset = datasets.build(cast(dict[str, Any], dataset))
-        self.tasks = [
-            Task(scene, seed) for scene in self.dataset.scenes() for seed in self.protocol.seeds
-        ]
+        self.shared = shared or SharedResources()
+        self.label = label
+        self.dataset_settings = cast(
+            dict[str, Any], OmegaConf.to_container(eval_config.dataset, resolve=True)
+        )
+        scenes = self.shared.dataset(self.dataset_settings).scenes()
+        self.tasks = [Task(scene, seed) for scene in scenes for seed in self.protocol.seeds]
         settings = {
-            key: value
-            for key, value in to_json(config).items()
-            if key not in ("image", "output", "name", "seed", "export")
+            key: value for key, value in to_json(config).items() if key not in _NOT_IN_RUN_KEY
         }
+        settings["callbacks"] = callback_key(read_callbacks(config))
         eval_settings = to_json(eval_config)
         for group, names in _NOT_IN_KEY.items():
             for name in names:
                 eval_settings[group].pop(name, None)
         sources = [source_fingerprint(Path(inspect.getfile(module))) for module in MODULES]
+        self.code = hash_key(VERSION, sources)
         self.key = hash_key(VERSION, STAGE_VERSIONS, settings, eval_settings, sources)
+        self.root = evaluation_folder(config.output, "")
         name = config.name or f"{eval_config.dataset.name}-{self.key}"
-        self.folder = Path(config.output) / "eval" / name
-        self._references: dict[str, Depth] = {}
+        self.folder = folder or self.root / name
 
     @cached_property
     def device(self) -> torch.device:
@@ -138,7 +155,16 @@ class Evaluation:
     @cached_property
     def measures(self) -> Measures:
         """Measures of the targets."""
-        return Measures.load(self.protocol.weights, self.device)
+        return self.shared.measures(self.protocol.weights, self.device)
+
+    def title(self, task: Task) -> str:
+        """Name a task in messages: its row, if there are several, its scene and its seed.
+
+        Args:
+            task: The scene and the seed.
+        """
+        row = f"{self.label}: " if self.label else ""
+        return f"{row}{task.scene}, seed {task.seed}"
 
     def make(self, task: Task) -> Path:
         """Lift and measure a scene, unless its result is stored.
@@ -155,12 +181,15 @@ class Evaluation:
             FileNotFoundError: A file of the scene does not exist.
             ValueError: The scene or a setting is invalid.
         """
-        capture = self.dataset.capture(task.scene)
-        case = Case.load(capture, self.protocol, self.config.preprocess.size)
-        reference = None if case.dense else self._estimate_reference(case)
+        case = self.shared.case(
+            self.dataset_settings, task.scene, self.protocol, self.config.preprocess.size
+        )
+        reference = None
+        if not case.dense:
+            reference = self.shared.reference(case, self.protocol.reference, self.device)
         self.folder.mkdir(parents=True, exist_ok=True)
-        if capture.image and case.input_view == 0:
-            source = capture.image
+        if case.capture.image and case.input_view == 0:
+            source = case.capture.image
         else:
             source = str(self._save_input(case))
         config = cast(
@@ -168,15 +197,18 @@ class Evaluation:
             OmegaConf.merge(
                 self.config,
                 {
-                    "image": source,
+                    "image": escape_text(source),
                     "seed": task.seed,
                     "name": None,
                     "preprocess": {"field_of_view": field_of_view(case.camera)},
                 },
             ),
         )
+        # Two runs may have the same stages. Each has a folder of its own all the same.
+        run_hash = hash_key(to_json(config))
+        config.name = f"{config.prior.name}-{config.distortion.name}-{run_hash}"
         file = self.folder / f"{task.name}.json"
-        lock = self.folder.parent / f".{task.name}-{hash_key(to_json(config))}.lock"
+        lock = self.root / f".{task.name}-{run_hash}.lock"
         with FileLock(lock):  # another evaluation may have the same run
             key = Session(config).key(
                 "fit",
@@ -188,8 +220,9 @@ class Evaluation:
                 code=(fit,),
             )
             if (read_row(file) or {}).get("key") == key and file.with_suffix(".png").is_file():
+                print(f"{self.title(task)}: measured before", file=sys.stderr, flush=True)
                 return file
-            folder = run(config, task.scene.replace("/", "-"))
+            folder = run(config, task.scene.replace("/", "-"), self.title(task))
             assert folder is not None, "a task runs in one process"
             self._write_result(task, key, case, reference, folder)
         return file
@@ -224,19 +257,6 @@ class Evaluation:
             path.parent.mkdir(parents=True, exist_ok=True)
             publish(path, lambda draft: save_image(draft, case.image))
         return path
-
-    def _estimate_reference(self, case: Case) -> Depth:
-        """Estimate the depth of an input, once for all seeds."""
-        name = hashlib.sha256(case.image.numpy().tobytes()).hexdigest()
-        if name not in self._references:
-            estimator = depths.build(
-                {"name": self.protocol.reference},
-                image=case.capture.scene,
-                device=self.device,
-                camera=case.camera,
-            )
-            self._references[name] = estimator(case.image)
-        return self._references[name]
 
     @torch.no_grad()
     def _measure(
@@ -344,14 +364,19 @@ class Evaluation:
         """Write `table.md` and `table.json` of all results, with the names of failed tasks.
 
         Args:
-            outcomes: Results of all tasks.
+            outcomes: The outcome of each task.
 
         Returns:
             The path of `table.md`.
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
         files = [Path(outcome.result) for outcome in outcomes if outcome.result]
         rows = [json.loads(file.read_text()) for file in files]
-        failed = {outcome.name: outcome.error for outcome in outcomes if outcome.error}
+        failed = {
+            task.name: outcome.error
+            for task, outcome in zip(self.tasks, outcomes, strict=True)
+            if outcome.error
+        }
         text = format_table(
             rows,
             describe_evaluation(self.config, self.eval_config),
@@ -360,6 +385,7 @@ class Evaluation:
         )
         content = to_json(self.eval_config) | {
             "settings": to_json(self.config),
+            "code": self.code,
             "mean": mean_of(rows),
             "failed": failed,
             "rows": rows,

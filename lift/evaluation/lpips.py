@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate, max_pool2d, relu
 
+from lift.evaluation.perceptual import load_published_weights, to_planes
+
 FILES = ("alexnet_features.pth", "heads_v0.1/alex.pth")
 """Names of the files with weights in a local folder."""
 URLS = (
@@ -73,22 +75,7 @@ class LPIPS(nn.Module):
         Raises:
             FileNotFoundError: A file is missing. The message names it.
         """
-        if folder is None:
-            return cls(
-                *(
-                    torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=True)
-                    for url in URLS
-                )
-            )
-        for name in FILES:
-            if not (folder / name).exists():
-                raise FileNotFoundError(
-                    f"there is no {name} in {folder}, which is to hold LPIPS's weights: "
-                    f"{', '.join(FILES)}"
-                )
-        return cls(
-            *(torch.load(folder / name, map_location="cpu", weights_only=True) for name in FILES)
-        )
+        return cls(*load_published_weights("LPIPS", folder, FILES, URLS, (None, None)))
 
     @torch.no_grad()
     def forward(
@@ -115,9 +102,8 @@ class LPIPS(nn.Module):
                 f"LPIPS of pictures of {list(a.shape)}; choose pictures at least 31 pixels wide "
                 "and high"
             )
-        planes_a, planes_b = (
-            picture.to(self.shift).clamp(0, 1).permute(2, 0, 1)[None] for picture in (a, b)
-        )
+        planes_a = to_planes(a, self.shift)
+        planes_b = to_planes(b, self.shift)
         return float(
             self.distances(
                 planes_a, planes_b, None if mask is None else mask.to(self.shift.device)[None]

@@ -3,20 +3,21 @@
 import hashlib
 import math
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from lift.errors import summarize_error
 from lift.evaluation import metrics
 from lift.evaluation.dists import DISTS
 from lift.evaluation.lpips import LPIPS
 
 CPU = torch.device("cpu")
-NetworkT = TypeVar("NetworkT", LPIPS, DISTS)
 
 
 class Measures:
@@ -34,13 +35,19 @@ class Measures:
         self.missing = missing
 
     @classmethod
-    def load(cls, weights: str | None, device: torch.device = CPU) -> "Measures":
+    def load(
+        cls,
+        weights: str | None,
+        device: torch.device = CPU,
+        unavailable: Mapping[str, str] | None = None,
+    ) -> "Measures":
         """Load the networks.
 
         Args:
             weights: Folder with the weights. None downloads them, and a failed download leaves a
                 measure out.
             device: Device of the networks.
+            unavailable: Measures that are not downloaded again, with the reason.
 
         Returns:
             The measures.
@@ -49,10 +56,23 @@ class Measures:
             FileNotFoundError: The folder has no weights of LPIPS.
         """
         folder = Path(weights).expanduser() if weights else None
+        unavailable = {} if folder else unavailable or {}
+        networks: list[Any] = []
         missing: list[str] = []
-        lpips = _load(LPIPS, folder, device, missing, required=folder is not None)
-        dists = _load(DISTS, folder, device, missing, required=False)
-        return cls(lpips, dists, missing)
+        for kind, required in ((LPIPS, folder is not None), (DISTS, False)):
+            network = None
+            reason = unavailable.get(kind.__name__)
+            if reason is None:
+                network, reason = _load(kind, folder, device, required)
+            networks.append(network)
+            if reason is not None:
+                missing.append(f"{kind.__name__}: {reason}")
+        return cls(networks[0], networks[1], missing)
+
+    @property
+    def unavailable(self) -> dict[str, str]:
+        """Names of the missing measures, each with the reason."""
+        return dict(line.split(": ", 1) for line in self.missing)
 
     @cached_property
     def digest(self) -> list[str | None]:
@@ -95,18 +115,37 @@ class Measures:
 
 
 def _load(
-    kind: type[NetworkT],
-    folder: Path | None,
-    device: torch.device,
-    missing: list[str],
-    required: bool,
-) -> NetworkT | None:
-    """Load a network, or return None and append the reason to `missing`."""
+    kind: type[LPIPS] | type[DISTS], folder: Path | None, device: torch.device, required: bool
+) -> tuple[LPIPS | DISTS | None, str | None]:
+    """Return a network, or the reason why there is none."""
     try:
         with redirect_stdout(sys.stderr):  # torch.hub prints there what it loads
-            return kind.load(folder).eval().to(device)
+            return kind.load(folder).eval().to(device), None
     except OSError as error:
         if required:
             raise
-        missing.append(f"{kind.__name__}: {' '.join(str(error).split())[:160]}")
-        return None
+        reason = summarize_error(error, 160)
+        if folder is None:
+            reason = (
+                f"weights are not in torch.hub's cache and cannot be downloaded ({reason}); "
+                "protocol.weights=FOLDER reads them from a folder"
+            )
+        return None, reason
+
+
+def say_unavailable(unavailable: Mapping[str, str]) -> str:
+    """Say which measures are left out, and why.
+
+    Args:
+        unavailable: Names of measures, each with the reason.
+
+    Returns:
+        A line for each reason.
+    """
+    names: dict[str, list[str]] = {}
+    for name, reason in unavailable.items():
+        names.setdefault(reason, []).append(name)
+    return "\n".join(
+        f"{' and '.join(group)} {'is' if len(group) == 1 else 'are'} not measured: {reason}"
+        for reason, group in names.items()
+    )

@@ -102,7 +102,8 @@ def depth_errors(
     """
     from scipy.stats import spearmanr
 
-    a, b = estimate[valid].double(), truth[valid].double()
+    a = estimate[valid].double()
+    b = truth[valid].double()
     scale = float((a / b).median())
     ratio = a / scale / b
     correlation = spearmanr(a.numpy(), b.numpy())
@@ -141,7 +142,8 @@ def camera_errors(estimate: Cameras, truth: Cameras, typical: int | float) -> di
         )
     if not typical > 0:
         raise ValueError(f"typical depth {typical}; it is a length above 0")
-    estimated, true = estimate.to(torch.float64), truth.to(torch.float64)
+    estimated = estimate.to(torch.float64)
+    true = truth.to(torch.float64)
     rotations = [
         cameras.world_to_camera[:, :3, :3] @ cameras.world_to_camera[0, :3, :3].T
         for cameras in (estimated, true)

@@ -2,14 +2,53 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lift.runtime.cache import hash_key
+
 _ROW_KEYS = {"key", "scene", "seed", "run", "views", "depth", "cameras", "stages"}
 """Entries of a complete result of a task."""
+
+_MAX_NAME = 100
+"""Largest number of characters of a label in the name of a folder."""
+
+
+def task_name(scene: str, seed: int) -> str:
+    """Return the name of a task's files, without a suffix.
+
+    Args:
+        scene: Name of the scene.
+        seed: Seed of the run.
+    """
+    return f"{scene.replace('/', '-')}-{seed}"
+
+
+def evaluation_folder(output: str, name: str) -> Path:
+    """Return the folder of an evaluation or of a joint table.
+
+    Args:
+        output: The setting `output`.
+        name: Name of the evaluation or of the table. An empty one returns the folder of all.
+    """
+    return Path(output) / "eval" / name
+
+
+def folder_name(label: str) -> str:
+    """Turn the label of a row into the name of a folder.
+
+    Args:
+        label: Any text.
+
+    Returns:
+        The label, if it is a short name of common characters. Otherwise a shorter one with a hash.
+    """
+    name = re.sub(r"[^\w.=,+\[\]-]+", "_", label)[:_MAX_NAME].lstrip(".")
+    return name if name == label else f"{name}-{hash_key(label)[:6]}"
 
 
 def read_row(file: Path) -> dict[str, Any] | None:

@@ -169,17 +169,41 @@ def format_cells(mean: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
     """
     cells = []
     for key in keys:
-        value = mean[key]
         std = mean.get(f"{key}_std")
-        if value is None:
-            cells.append("-")
-        elif key in _PERCENT_DIGITS:
-            cells.append(f"{100 * value:.{_PERCENT_DIGITS[key]}f} %")
-        else:
-            digits = _DIGITS.get(key, 2 if key.startswith("psnr") else 3)
-            deviation = f" ± {std:.{digits}f}" if std is not None else ""
-            cells.append(f"{value:.{digits}f}{deviation}")
+        # Percentages have no deviation, which keeps their columns narrow.
+        deviation = "" if std is None or key in _PERCENT_DIGITS else f" ± {format_number(key, std)}"
+        cells.append(f"{format_value(key, mean[key])}{deviation}")
     return cells
+
+
+def format_value(key: str, value: float | None, sign: bool = False) -> str:
+    """Format a measure with its unit.
+
+    Args:
+        key: Key of the measure.
+        value: The value, or None without one.
+        sign: Whether a positive value has a sign, as in a difference.
+
+    Returns:
+        The text, `-` without a value.
+    """
+    if value is None:
+        return "-"
+    return format_number(key, value, sign) + (" %" if key in _PERCENT_DIGITS else "")
+
+
+def format_number(key: str, value: float, sign: bool = False) -> str:
+    """Format a measure with its number of digits and without its unit.
+
+    Args:
+        key: Key of the measure.
+        value: The value.
+        sign: Whether a positive value has a sign.
+    """
+    if key in _PERCENT_DIGITS:
+        value = 100 * value
+    digits = (_PERCENT_DIGITS | _DIGITS).get(key, 2 if key.startswith("psnr") else 3)
+    return f"{value:{'+' if sign else ''}.{digits}f}"
 
 
 def format_table(
@@ -291,8 +315,8 @@ def contact_rows(
     for title, (truth, rgb, visible) in zip(titles[1:], targets, strict=True):
         error = ((rgb - truth).abs().mean(-1, keepdim=True) * 2).clamp(0, 1).expand_as(truth)
         grey = 0.5 + 0.1 * (truth.mean(-1, keepdim=True) - 0.5)
-        shown = torch.where(visible[..., None], truth, grey)
-        rows.append(_draw_row(title, [truth, rgb, error, shown]))
+        visible_truth = torch.where(visible[..., None], truth, grey)
+        rows.append(_draw_row(title, [truth, rgb, error, visible_truth]))
     return torch.cat(rows)
 
 
@@ -306,3 +330,25 @@ def _draw_row(title: str, pictures: Sequence[Tensor]) -> Tensor:
     image = Image.fromarray((canvas * 255).round().to(torch.uint8).numpy())
     ImageDraw.Draw(image).text((2, 2), title, fill=(0, 0, 0))
     return torch.from_numpy(np.array(image)).float() / 255
+
+
+def sheet_picture(
+    sheet: Image.Image, size: tuple[int, int], row: int, column: int
+) -> Image.Image | None:
+    """Cut a picture out of a sheet that `contact_rows` drew.
+
+    Args:
+        sheet: The sheet.
+        size: Width and height of its pictures.
+        row: 0 for the input, then the targets.
+        column: 0 for the truth or the input, 1 for the render.
+
+    Returns:
+        The picture. None if the sheet does not have it.
+    """
+    width, height = size
+    left = column * (width + _GAP)
+    top = row * (_TITLE_HEIGHT + height + _GAP) + _TITLE_HEIGHT
+    if sheet.width != 4 * (width + _GAP) or top + height > sheet.height:
+        return None
+    return sheet.crop((left, top, left + width, top + height))

@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,10 @@ from lift.evaluation.datasets.photographs import (
     find_picture,
     read_scene_points,
 )
+from lift.geometry import pinhole
 from lift.io.cameras import read_views
+from lift.io.image import save_image
+from lift.io.nerfstudio import write_transforms
 from lift.io.points import read_points
 from lift.io.views import View
 from lift.types import PointCloud
@@ -51,6 +55,23 @@ class Folder(Photographs):
     expected = (
         f"{ARRAYS}, {CAMERAS} or a COLMAP model (in {', '.join(MODELS[:-1])} or the folder itself)"
     )
+
+    @classmethod
+    def example_settings(cls, folder: Path) -> dict[str, Any]:
+        """Write a scene of three pictures with cameras, and return the settings that read it.
+
+        Args:
+            folder: An empty folder.
+        """
+        names = [f"images/{index}.png" for index in range(3)]
+        (folder / "images").mkdir()
+        for index, name in enumerate(names):
+            save_image(folder / name, torch.full((48, 64, 3), 40 * index, dtype=torch.uint8))
+        camera = pinhole(64, 48, 60.0)
+        cameras = camera.map(lambda value: value.expand(3, *value.shape[1:]).clone())
+        cameras.world_to_camera[:, 0, 3] = torch.arange(3) / 20
+        write_transforms(folder / CAMERAS, cameras, names)
+        return {"path": str(folder)}
 
     def holds(self, folder: Path) -> bool:
         """Whether a folder is a scene.

@@ -1,8 +1,9 @@
 """Read datasets of photographs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ class Photographs(Dataset):
     """Address of the data."""
     expected = ""
     """Description of the files that make a folder a scene."""
+    example_settings: Callable[[Path], dict[str, Any]] | None = None
+    """Makes settings for the contract checks. None: the dataset has tests of its own."""
 
     def __init__(self, path: Path, scenes: tuple[str, ...] | None = None) -> None:
         self.path = Path(path).expanduser()
@@ -329,5 +332,6 @@ def read_scene_points(file: Path, content: Mapping, models: Sequence[str]) -> Po
         raise ValueError(
             f"{file}: applied_transform is of shape {applied.shape}; expected 3 rows of 4"
         )
-    rotation, translation = torch.from_numpy(applied[:3, :3]), torch.from_numpy(applied[:3, 3])
+    rotation = torch.from_numpy(applied[:3, :3])
+    translation = torch.from_numpy(applied[:3, 3])
     return replace(points, points=(points.points.double() @ rotation.mT + translation).float())

@@ -1,0 +1,1 @@
+"""Ablations: grids of settings, and joint tables of their evaluations."""
