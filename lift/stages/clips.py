@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lift.priors import ClipRequest, VideoPrior
+from lift.stages.checks import check_true_cameras
 from lift.types import Cameras, Clip, Frames, Trajectory
 
 
@@ -74,6 +75,9 @@ def true_cameras(prior: VideoPrior, trajectory: Trajectory, seed: int) -> Camera
 
     Returns:
         One camera for each frame, the input first, or None.
+
+    Raises:
+        OutputError: The prior returned something else than one camera a frame.
     """
     cameras = [trajectory.start]
     predecessor = predecessors(prior, trajectory)
@@ -84,6 +88,7 @@ def true_cameras(prior: VideoPrior, trajectory: Trajectory, seed: int) -> Camera
         )
         if clip_cameras is None:
             return None
+        check_true_cameras(prior, clip_cameras, context.clip)
         cameras.append(clip_cameras)
     return Cameras.cat(cameras)
 

@@ -6,18 +6,19 @@ from lift.io.capture import Capture
 from lift.io.image import Picture
 from lift.poses.sfm.depth_scale import scale_depth_to_cameras
 from lift.runtime.session import Session
+from lift.stages.checks import CheckedDepth
 from lift.types import Depth
 
 
 def build_depth_estimator(session: Session, picture: Picture) -> DepthEstimator:
-    """Build the depth estimator, with sharpened depth edges.
+    """Build the depth estimator, with checks of its depth and with sharpened depth edges.
 
     Args:
         session: The run.
         picture: The input, with its camera.
     """
     estimator = session.build(depths, camera=picture.cameras)
-    return SharpenedDepth(estimator, session.config.edges.width)
+    return SharpenedDepth(CheckedDepth(estimator), session.config.edges.width)
 
 
 def estimate_depth(

@@ -4,6 +4,7 @@ from lift.io.image import Picture
 from lift.priors import VideoPrior
 from lift.runtime.cache import hash_key
 from lift.runtime.session import Session
+from lift.stages.checks import check_clips
 from lift.stages.clips import clip_context, join_frames, predecessors
 from lift.types import Depth, Frames, Trajectory
 
@@ -32,6 +33,7 @@ def generate(
         All frames, the input first, and the stage's key.
 
     Raises:
+        OutputError: The prior returned something else than one frame a camera.
         ValueError: The prior cannot generate pictures of this size.
     """
     for side in (picture.cameras.width, picture.cameras.height):
@@ -50,9 +52,8 @@ def generate(
 
     def make(numbers: list[int], clips: dict[int, Frames]) -> list[Frames]:
         contexts = [(clip_context(trajectory, predecessor, number), number) for number in numbers]
-        return prior.generate_batch(
-            [context.request(start, clips, seed + number) for context, number in contexts]
-        )
+        requests = [context.request(start, clips, seed + number) for context, number in contexts]
+        return check_clips(prior, prior.generate_batch(requests), requests)
 
     count = len(trajectory.clips)
     labels = [f"{number + 1}/{count} {clip.name}" for number, clip in enumerate(trajectory.clips)]

