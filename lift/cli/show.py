@@ -1,4 +1,4 @@
-"""`lift show`: a component's description and settings."""
+"""`lift show`: a component's description and settings, or what an experiment changes."""
 
 import argparse
 import inspect
@@ -6,7 +6,7 @@ import shutil
 import textwrap
 from typing import Any
 
-from lift.cli.processes import add_command
+from lift.cli.processes import EXPERIMENT, add_command, add_config_dir, config_dir_arguments
 from lift.registry import catalogue
 from lift.runtime.memory import format_memory
 
@@ -21,10 +21,51 @@ def add_parser(commands: Any) -> None:
         commands: What `add_subparsers` returned.
     """
     parser = add_command(
-        commands, "show", show_component, "show what a component does and its settings"
+        commands,
+        "show",
+        show,
+        "show what a component does and its settings, or what an experiment changes",
     )
-    parser.add_argument("slot", metavar="SLOT")
+    parser.add_argument("slot", metavar="SLOT", help=f"a slot, or {EXPERIMENT}")
     parser.add_argument("name", metavar="NAME")
+    add_config_dir(parser)
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print what there is to know of a component or of an experiment.
+
+    Args:
+        options: `slot`, `name` and `config_dir`.
+
+    Returns:
+        The exit status.
+    """
+    return (show_experiment if options.slot == EXPERIMENT else show_component)(options)
+
+
+def show_experiment(options: argparse.Namespace) -> int:
+    """Print which settings an experiment changes, from which default, and why.
+
+    Args:
+        options: `name` of the experiment, and `config_dir`.
+
+    Returns:
+        The exit status.
+    """
+    from lift.config.experiments import read_experiment
+    from lift.config.folders import use_config_folders
+
+    with use_config_folders(config_dir_arguments(options.config_dir)):
+        experiment = read_experiment(options.name)
+    print(f"experiment {experiment.file.name}   {experiment.file.path}\n")
+    print(f"{experiment.description or 'The file begins with no comment.'}\n")
+    for change in experiment.changes:
+        print(f"  {change.key:<27} {change.before} -> {change.after}")
+        _print_text(change.reason)
+    if experiment.repeated:
+        names = ", ".join(experiment.repeated)
+        print(textwrap.fill(f"set to their defaults: {names}", _columns(), initial_indent="  "))
+    return 0
 
 
 def show_component(options: argparse.Namespace) -> int:
@@ -48,13 +89,22 @@ def show_component(options: argparse.Namespace) -> int:
         )
         print(format_memory(entry.weight_memory, entry.working_memory))
     print(f"\n{entry.docstring.description}\n")
-    columns = min(shutil.get_terminal_size((_MAX_WIDTH, 24)).columns, _MAX_WIDTH)
     for key, parameter in entry.settings.items():
         print(_format_setting(f"{entry.slot}.{key}", parameter))
-        if text := entry.docstring.arguments.get(key):
-            indent = " " * 6
-            print(textwrap.fill(text, columns, initial_indent=indent, subsequent_indent=indent))
+        _print_text(entry.docstring.arguments.get(key, ""))
     return 0
+
+
+def _columns() -> int:
+    """Return the number of characters of a line."""
+    return min(shutil.get_terminal_size((_MAX_WIDTH, 24)).columns, _MAX_WIDTH)
+
+
+def _print_text(text: str) -> None:
+    """Print a description below its setting, if there is one."""
+    if text:
+        indent = " " * 6
+        print(textwrap.fill(text, _columns(), initial_indent=indent, subsequent_indent=indent))
 
 
 def _format_setting(name: str, parameter: inspect.Parameter) -> str:

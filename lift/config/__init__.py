@@ -6,7 +6,9 @@
 """
 
 from lift.config.compose import compose_eval, compose_run, store_schemas
-from lift.config.overrides import check_overrides, check_setting_name, quote_override
+from lift.config.defaults import default_components, is_default
+from lift.config.files import config_to_yaml, escape_values, load_config
+from lift.config.overrides import check_overrides, check_setting_name
 from lift.config.schema import (
     ALIGNMENTS,
     FIT_DEFAULTS,
@@ -16,6 +18,7 @@ from lift.config.schema import (
     Protocol,
     resolve_fit,
 )
+from lift.config.text import escape_text
 from lift.config.validation import read_image_setting, validate_config, validate_eval_config
 
 __all__ = [
@@ -29,7 +32,12 @@ __all__ = [
     "check_setting_name",
     "compose_eval",
     "compose_run",
-    "quote_override",
+    "config_to_yaml",
+    "default_components",
+    "escape_text",
+    "escape_values",
+    "is_default",
+    "load_config",
     "read_image_setting",
     "resolve_fit",
     "store_schemas",

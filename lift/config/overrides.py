@@ -4,13 +4,24 @@ import re
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from lift.config.schema import Config, EvalConfig
+from lift.config.defaults import default_components
+from lift.config.folders import GLOBAL_PACKAGE, config_files, own_folders
+from lift.config.loggers import check_trainer_setting
+from lift.config.schema import Config
+from lift.config.setting_types import ChosenComponent, schema_of, setting_text_type
+from lift.config.text import quote_value, split_values, unquote
 from lift.registry import ALL_SLOTS, ComponentError, catalogue
+from lift.registry.entry import join_names
 from lift.renamed import renamed_setting
+
+_KEY = re.compile(r"(\+{0,2})(\w+(?:\.\w+)*)")
+_GROUP = re.compile(r"\w+(/\w+)*")
+_EXPERIMENT = "experiment"
+_EXTENDED_SYNTAX = set("(*${")
+"""Characters of values that Hydra's extended syntax gives a meaning. Names have none of them."""
 
 
 def check_setting_name(key: str) -> None:
@@ -22,8 +33,7 @@ def check_setting_name(key: str) -> None:
     Raises:
         ComponentError: There is none; the message names those that exist, or the new name.
     """
-    eval_settings = {f.name for f in fields(EvalConfig)}
-    node: Any = EvalConfig if key.split(".")[0] in eval_settings else Config
+    node: Any = schema_of(key)
     prefix = ""
     for part in key.split("."):
         if not is_dataclass(node):
@@ -45,7 +55,7 @@ def check_setting_name(key: str) -> None:
 
 
 def check_overrides(overrides: Sequence[str]) -> None:
-    """Check the names of settings, components and experiments, before Hydra reads them.
+    """Check the names of settings, components and files of groups, before Hydra reads them.
 
     Args:
         overrides: Arguments of the command line. Those in Hydra's extended syntax are skipped.
@@ -56,83 +66,104 @@ def check_overrides(overrides: Sequence[str]) -> None:
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
+            if not override.startswith(("-", "~")) and Path(override).exists():
+                raise ComponentError(
+                    f"{override!r} is not a setting; did you mean image={override}?"
+                )
             continue
         if re.fullmatch(r"\w+(\.\w+)*", key) and key.split(".")[0] not in ("hydra", "experiment"):
             check_setting_name(key)
         elif new := renamed_setting(key.lstrip("+")):
             raise ComponentError(f"{key.lstrip('+')} has a new name; use {new}")
-        if key == "experiment" and not set("(*$,") & set(value):
-            _check_experiment(value)
-        if key in ALL_SLOTS and not set("(*$") & set(value):
-            for component in value.split(","):
-                catalogue()(key, component.strip().strip("'\""))
+        if key.lstrip("+").startswith("trainer."):
+            check_trainer_setting(key.lstrip("+").removeprefix("trainer."))
+        if not _EXTENDED_SYNTAX & set(value):
+            for name in _names(value):
+                _check_choice(key.lstrip("+"), name)
 
 
-def _check_experiment(name: str) -> None:
-    """Raise ComponentError if there is no experiment of this name."""
-    names = sorted(
-        path.name[:-5]
-        for path in (files("lift.configs") / "experiment").iterdir()
-        if path.name.endswith(".yaml")
-    )
-    if name not in (*names, "null"):
-        raise ComponentError(f"experiment is {name!r}; choose one of {', '.join(names)}")
+def _names(value: str) -> list[str]:
+    """Return the names that a group is set to: one, several of a sweep, or a list."""
+    inner = value[1:-1] if value[:1] == "[" and value[-1:] == "]" else value
+    return [unquote(name) for name in split_values(inner)]
 
 
-def quote_override(override: str) -> str:
-    """Quote the name of a file for Hydra's grammar, which gives brackets and commas a meaning.
+def _check_choice(key: str, name: str) -> None:
+    """Raise ComponentError if a group is set to a name that it does not have, or to a bad file."""
+    if key not in ALL_SLOTS and key != _EXPERIMENT and not _is_settings_group(key):
+        return
+    files = config_files(key)
+    if name in files:
+        files[name].read()
+        if key == _EXPERIMENT and not files[name].text.lstrip().startswith(GLOBAL_PACKAGE):
+            raise ComponentError(
+                f"{files[name].path} has to begin with the line {GLOBAL_PACKAGE!r}, so that it can "
+                "set any setting"
+            )
+    elif key == _EXPERIMENT and name != "null":
+        raise ComponentError(
+            f"experiment is {name!r}; choose one of {join_names(files)}"
+            f"{_misplaced(name)}{_broken_plugins()}"
+        )
+    elif key in ALL_SLOTS and name not in (components := catalogue().entries[key]):
+        if not files:
+            catalogue()(key, name)
+        choices = join_names(sorted([*components, *files]))
+        raise ComponentError(f"{key} is {name!r}; choose one of {choices}{_broken_plugins()}")
+    elif _is_settings_group(key):
+        choices = f" choose one of {join_names(files)}, or" if files else ""
+        example = next(f.name for f in fields(get_type_hints(Config)[key]))
+        raise ComponentError(
+            f"{key} is {name!r}, but it is a group of settings;{choices} set one of them, "
+            f"such as {key}.{example}=VALUE"
+        )
+
+
+def _is_settings_group(key: str) -> bool:
+    """Whether a setting is a group of settings, such as `fit`."""
+    return is_dataclass(get_type_hints(Config).get(key))
+
+
+def _misplaced(name: str) -> str:
+    """Tell of an experiment's file that is beside the folder `experiment` and not in it."""
+    for folder in own_folders():
+        if (folder / f"{name}.yaml").is_file():
+            return f" (put {folder / f'{name}.yaml'} into the folder {folder / 'experiment'})"
+    return ""
+
+
+def _broken_plugins() -> str:
+    """Tell of the first plugin that is broken; it may have what is missing."""
+    for plugin, error in catalogue().broken.items():
+        return f" (plugin {plugin!r} is broken: {type(error).__name__}: {error})"
+    return ""
+
+
+def literal_override(
+    override: str, chosen: ChosenComponent, multirun: bool = False, primary: bool = True
+) -> str:
+    """Write an argument of the command line for Hydra, so that text is taken literally.
 
     Args:
-        override: One argument of the command line.
+        override: KEY=VALUE.
+        chosen: Returns the name of the component that fills a slot.
+        multirun: Whether commas separate the values of several runs.
+        primary: Whether the primary configuration is that of `lift`.
 
     Returns:
-        The argument; its value is quoted if the setting holds a file name that needs it.
-
-    Raises:
-        ComponentError: The argument is an existing file without a key.
+        The argument for Hydra's grammar. A setting that holds text is quoted; a file of a group
+        that `lift` has no default for is added to the defaults.
     """
     key, equals, value = override.partition("=")
-    if not equals and not override.startswith("-") and Path(override).exists():
-        raise ComponentError(f"{override!r} is not a setting; did you mean image={override}?")
-    if key in ("image", "cameras", "input") or key.endswith((".path", ".targets", ".weights")):
-        if value[:1] not in ("'", '"') and (
-            Path(value).expanduser().exists() or (key == "input" and re.search(r"[^\w.,/-]", value))
-        ):
-            return f"{key}={_quote(value)}"
-        if key == "image" and value[:1] == "[" and value[-1:] == "]":
-            return f"{key}={_quote_list(value)}"
-    if key == "protocol.input" and not value.startswith(("'", '"')):
-        return f"{key}={_quote(value)}"
+    match = _KEY.fullmatch(key)
+    if equals and match and (kind := setting_text_type(match[2], chosen)):
+        return f"{key}={quote_value(value, kind, multirun)}"
+    if equals and primary and _is_added_group(key) and set(_names(value)) <= set(config_files(key)):
+        return f"+{override}"
     return override
 
 
-def _quote(value: str) -> str:
-    """Put a value in double quotes."""
-    escaped = value.replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-def _quote_list(value: str) -> str:
-    """Quote the file names of a list, which may contain commas and brackets.
-
-    Args:
-        value: The list with its brackets.
-
-    Returns:
-        The quoted list, or the value itself if one of the files does not exist.
-    """
-    parts = value[1:-1].split(",")
-    names: list[str] = []
-    start = 0
-    while start < len(parts):
-        candidates = {
-            end: ",".join(parts[start:end]).strip() for end in range(len(parts), start, -1)
-        }
-        end = next(
-            (end for end, name in candidates.items() if Path(name).expanduser().is_file()), None
-        )
-        if end is None:
-            return value
-        names.append(_quote(candidates[end]))
-        start = end
-    return f"[{','.join(names)}]"
+def _is_added_group(key: str) -> bool:
+    """Whether a group is not among the defaults, so that Hydra must add it."""
+    defaults = {*default_components(), "dataset", "trainer", "experiment"}
+    return bool(_GROUP.fullmatch(key)) and key not in defaults and not key.startswith("hydra/")

@@ -5,6 +5,11 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from lift.config.loggers import Wandb
+
+ANNOTATION = "annotation"
+"""Key in a field's metadata: its type, where omegaconf has none for it."""
+
 
 @dataclass
 class Preprocess:
@@ -197,6 +202,11 @@ class Fit:
     """Number of steps between checkpoints. An interrupted fit resumes from the latest one."""
     log_every: int = 20
     """Number of steps between points of the training curves."""
+    log_images_every: int = 0
+    """Number of steps between rendered views in the logs, each beside its frame.
+
+    0: after the last step only. The input and up to three held-out frames are rendered.
+    """
 
 
 @dataclass
@@ -215,7 +225,7 @@ class Export:
 class Config:
     """Configuration of `lift run`. The six slots hold the settings of the chosen components."""
 
-    image: Any = MISSING
+    image: Any = field(default=MISSING, metadata={ANNOTATION: str | list[str]})
     """One picture that the prior continues: a file or a built-in name.
 
     Or a video, a folder or a list of pictures of one scene. Planner and prior are then not used.
@@ -228,8 +238,8 @@ class Config:
     cameras: str | None = None
     """File with the cameras of the frames, of a video or several pictures.
 
-    npz, transforms.json, RealEstate10K text or a COLMAP folder. Null: the pose stage estimates
-    them.
+    npz, transforms.json, camera_path.json, RealEstate10K text or a COLMAP folder. Null: the pose
+    stage estimates them.
     """
     output: str = "outputs"
     """Folder of all runs and of their cache."""
@@ -267,6 +277,18 @@ class Config:
     """Files that are written of the finished scene."""
     trainer: dict[str, Any] = field(default_factory=dict)
     """Arguments of pytorch_lightning.Trainer."""
+    logger: Any = "tensorboard"
+    """What writes the curves and pictures of the fit: tensorboard, wandb, csv or none.
+
+    Or a list, such as [tensorboard,csv]. Or the import path of another logger of Lightning's.
+    """
+    wandb: Wandb = field(default_factory=Wandb)
+    """Settings of Weights & Biases, if `logger` names wandb."""
+    callbacks: Any = None
+    """Callbacks of Lightning's Trainer, by import path: [my_module.MyCallback]. Null: none.
+
+    With arguments: [{_target_: my_module.MyCallback, every: 10}].
+    """
 
 
 FIT_DEFAULTS: dict[str, tuple[int | float, int | float]] = {
@@ -295,7 +317,7 @@ def resolve_fit(fit: DictConfig, real: bool = False) -> DictConfig:
 
 
 ALIGNMENTS = {
-    "none": "lengths are taken as they are",
+    "none": "lengths stay as they are",
     "median_depth": "one scale: the median ratio of the lifted scene's depth, rendered from the "
     "input view, and the dataset's depth",
     "similarity": "rotation (chordal mean), scale and shift (least squares of the better half) "

@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lift.config.loggers import validate_loggers
 from lift.config.schema import ALIGNMENTS
 from lift.registry import SLOTS, ComponentError, catalogue
 
@@ -34,6 +35,7 @@ _BOUNDS: dict[str, tuple[float, float | None]] = {
     "fit.densify.every": (1, None),
     "fit.importance_power": (0, None),
     "fit.log_every": (1, None),
+    "fit.log_images_every": (0, None),
     "seed": (0, 2**31 - 1),
     "export.video_frames": (2, None),
     "export.fps": (1, None),
@@ -91,6 +93,7 @@ def validate_config(config: DictConfig) -> None:
     for key, choices in _CHOICES.items():
         if (value := OmegaConf.select(config, key)) not in choices:
             raise ComponentError(f"{key} is {value!r}; choose one of {', '.join(choices)}")
+    validate_loggers(config)
     _check_fit(config.fit)
     _check_bounds(config)
 

@@ -2,13 +2,16 @@
 
 import importlib
 import importlib.metadata
+import importlib.util
 import os
-import sys
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
+from types import ModuleType
 
 from lift.registry.entry import ALL_SLOTS, ComponentError, Entry, join_names
 from lift.registry.fingerprint import PACKAGE, ROOT
+from lift.registry.imports import search_current_folder
 from lift.registry.source import read_components
 
 PLUGIN_GROUP = "lift.plugins"
@@ -16,6 +19,15 @@ PLUGIN_GROUP = "lift.plugins"
 
 PLUGIN_VARIABLE = "LIFT_PLUGINS"
 """Environment variable with names of plugins, separated by commas."""
+
+CONFIG_GROUP = "lift.configs"
+"""Group of entry points that name folders with experiments: PACKAGE or PACKAGE:FOLDER."""
+
+CONFIG_FOLDER = "configs"
+"""Folder with experiments in the package of a plugin."""
+
+CONFIG_ATTRIBUTE = "LIFT_CONFIGS"
+"""Attribute of a plugin's module that names another folder, relative to the module's file."""
 
 
 @dataclass
@@ -30,7 +42,7 @@ class Catalogue:
     """Name of a plugin -> the exception of its import."""
 
     def add(self, entry: Entry) -> None:
-        """Add a component.
+        """Add a component. A class that is defined again, as in a notebook, replaces itself.
 
         Args:
             entry: The component.
@@ -43,7 +55,7 @@ class Catalogue:
             raise ComponentError(
                 f"{entry.slot} {entry.name!r} is already {present.module}.{present.qualname}"
             )
-        if not present:
+        if not present or not present.module.startswith(f"{PACKAGE}."):
             self.entries[entry.slot][entry.name] = entry
 
     def __call__(self, slot: str, name: str) -> Entry:
@@ -92,16 +104,71 @@ def builtin_catalogue() -> Catalogue:
     return components
 
 
+def plugin_config_folders() -> list[tuple[str, Path]]:
+    """Find the folders with experiments and other configuration files of plugins.
+
+    They are named by entry points of the group `lift.configs`. The package of a plugin may also
+    have a folder `configs`, or the plugin's module an attribute `LIFT_CONFIGS`.
+
+    Returns:
+        Name of the plugin or value of the entry point, and folder. Folders that do not exist are in
+        `Catalogue.broken`.
+    """
+    return list(_load_plugins())
+
+
 @cache
-def _load_plugins() -> None:
-    """Import all plugins; the import registers their components."""
+def _load_plugins() -> tuple[tuple[str, Path], ...]:
+    """Import all plugins, which registers their components; return their configuration folders."""
     names = os.environ.get(PLUGIN_VARIABLE, "").split(",")
     listed = [name.strip() for name in names if name.strip()]
     installed = [point.value for point in importlib.metadata.entry_points(group=PLUGIN_GROUP)]
-    if listed and "" not in sys.path:
-        sys.path.insert(0, "")  # finds modules in the current folder, like `python -m`
+    if listed:
+        search_current_folder()
+    found: dict[Path, str] = {}
+    broken = builtin_catalogue().broken
     for name in dict.fromkeys([*installed, *listed]):
         try:
-            importlib.import_module(name)
+            if folder := _folder_of_plugin(importlib.import_module(name)):
+                found.setdefault(folder, name)
         except Exception as error:  # a broken plugin must not stop the others
-            builtin_catalogue().broken[name] = error
+            broken[name] = error
+    for point in importlib.metadata.entry_points(group=CONFIG_GROUP):
+        try:
+            found.setdefault(_folder_of_package(point.value), point.value)
+        except (ImportError, OSError, ValueError) as error:
+            broken[point.value] = error
+    return tuple((name, folder) for folder, name in found.items())
+
+
+def _folder_of_plugin(module: ModuleType) -> Path | None:
+    """Find the folder with configuration files of a plugin, if it has one."""
+    file = Path(module.__file__) if module.__file__ else None
+    folder = getattr(module, CONFIG_ATTRIBUTE, None)
+    if folder is not None:
+        path = file.parent / folder if file else Path(folder)
+        if not path.is_dir():
+            raise FileNotFoundError(
+                f"{CONFIG_ATTRIBUTE} is {str(folder)!r}, but there is no folder {path}"
+            )
+        return path.resolve()
+    # Only a package has its folder for itself.
+    path = file.parent / CONFIG_FOLDER if file and module.__package__ else None
+    return path.resolve() if path and path.is_dir() else None
+
+
+def _folder_of_package(value: str) -> Path:
+    """Find the folder that an entry point names, without an import of its package."""
+    package, _, folder = value.partition(":")
+    spec = importlib.util.find_spec(package.strip())
+    if spec is None:
+        raise ImportError(f"there is no package {package.strip()!r}")
+    parents = [Path(location) for location in spec.submodule_search_locations or ()]
+    if not parents and spec.origin:
+        parents = [Path(spec.origin).parent]
+    paths = [parent / folder.strip() for parent in parents]
+    if path := next((path for path in paths if path.is_dir()), None):
+        return path.resolve()
+    raise FileNotFoundError(
+        f"there is no folder {join_names(paths)}; add it to the data of the package"
+    )

@@ -42,8 +42,8 @@ def parse_docstring(text: str) -> Docstring:
             if inside:
                 continue
         (section if inside else description).append(line)
-    kept = re.sub(r"\n{3,}", "\n\n", "\n".join(description[:-1])).strip()
-    return Docstring(lines[0].strip() if lines else "", kept, arguments)
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join(description[:-1])).strip()
+    return Docstring(lines[0].strip() if lines else "", text, arguments)
 
 
 def _parse_arguments(section: list[str]) -> dict[str, str]:

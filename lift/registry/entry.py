@@ -13,6 +13,7 @@ from typing import Any, Literal, Optional, Union, get_args, get_origin
 
 from lift.registry.docstrings import Docstring, parse_docstring
 from lift.registry.fingerprint import source_fingerprint
+from lift.registry.live_code import code_fingerprint
 from lift.renamed import renamed_component_setting
 
 SLOTS = {
@@ -48,7 +49,7 @@ class Entry:
     doc: str
     """Docstring of its class, and those of base classes whose settings it shares."""
     source: Path | None
-    """Its source file; None for a class of an interactive session."""
+    """Its source file; None for a class of a notebook or of the interpreter."""
     settings: dict[str, inspect.Parameter]
     """Name of a setting -> parameter of the constructor."""
     licence: str = "Apache-2.0"
@@ -63,6 +64,10 @@ class Entry:
     """Settings that change time and memory but not the result."""
     exact_depth: bool = False
     """Whether a prior has the exact depth of its frames."""
+    has_recorded_frames: bool = False
+    """Whether the frames of a prior exist already."""
+    hints_recorded_frames: bool = False
+    """Whether the path of a planner can be that of frames that exist already."""
     control: str | None = None
     """How a generator follows the camera path."""
     trained_size: tuple[int, int] | None = None
@@ -77,6 +82,8 @@ class Entry:
     """Name of the part of a generator that denoises."""
     clip_seconds: tuple[float, str] | None = None
     """Seconds that a generator needs for a clip, and the device that was measured."""
+    component: type | None = None
+    """Its class, if that registered itself. None for a built-in component."""
 
     @cached_property
     def docstring(self) -> Docstring:
@@ -151,8 +158,14 @@ class Entry:
         return checked
 
     def fingerprint(self) -> str:
-        """Hash the component's source and the modules of `lift` that it imports."""
-        return source_fingerprint(self.source) if self.source else ""
+        """Hash the component's code, so that an edited component gets new cache keys.
+
+        Of a component in a file, the file and the modules of `lift` that it imports count. Of a
+        class without a file, its compiled code counts (`lift.registry.live_code`).
+        """
+        if self.source:
+            return source_fingerprint(self.source)
+        return code_fingerprint(self.load())
 
     def require(self) -> None:
         """Check that everything that the component requires is installed.
@@ -166,6 +179,24 @@ class Entry:
                 f"installed: {self.install_hint}"
             )
 
+    def example_settings(self, folder: Path) -> dict[str, Any] | None:
+        """Return settings with which a test can build the component.
+
+        The component's class may declare `example_settings`: a classmethod that takes the folder
+        and returns values for the settings without default. Small files that it needs it writes to
+        the folder. `example_settings = None` says that no test can build the component without
+        something that is not at hand, such as the weights of a network.
+
+        Args:
+            folder: An empty folder.
+
+        Returns:
+            Name of a setting -> value; empty if the class declares nothing. None if no test can
+            build the component.
+        """
+        make: Any = getattr(self.load(), "example_settings", lambda _: {})
+        return make(folder) if make else None
+
     def load(self) -> type:
         """Import the component's class.
 
@@ -173,6 +204,8 @@ class Entry:
             ImportError: Something that it requires is missing.
         """
         self.require()
+        if self.component is not None:
+            return self.component
         value: Any = sys.modules.get(self.module) or importlib.import_module(self.module)
         for part in self.qualname.split("."):
             value = getattr(value, part)
@@ -214,8 +247,8 @@ def _convert(key: str, value: Any, annotation: Any) -> Any:
     if annotation in (int, float, bool) and not isinstance(
         value, (int, float) if annotation is float else annotation
     ):
-        wanted = "true or false" if annotation is bool else "a number"
-        raise ComponentError(f"{key} is {value!r}; choose {wanted}")
+        choices = "true or false" if annotation is bool else "a number"
+        raise ComponentError(f"{key} is {value!r}; choose {choices}")
     return value
 
 

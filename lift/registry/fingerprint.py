@@ -30,20 +30,20 @@ def source_fingerprint(path: Path) -> str:
 
 def _sources(path: Path) -> set[Path]:
     """Find a file and the files of `lift` that it imports, without the foundation."""
-    found: set[Path] = set()
+    files: set[Path] = set()
     queue = [path]
     while queue:
         file = queue.pop()
-        if file in found:
+        if file in files:
             continue
-        found.add(file)
+        files.add(file)
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom):
-                queue += [module for module in _imported(node) if not _is_foundation(module)]
-    return found
+                queue += [module for module in _imported_files(node) if not _is_foundation(module)]
+    return files
 
 
-def _imported(node: ast.ImportFrom) -> list[Path]:
+def _imported_files(node: ast.ImportFrom) -> list[Path]:
     """List the files of `lift` that an import statement reads; relative imports are not known."""
     parts = (node.module or "").split(".")
     if parts[0] != PACKAGE:

@@ -2,11 +2,11 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from lift.registry.discovery import builtin_catalogue, catalogue
 from lift.registry.entry import ComponentError, Entry, join_names
+from lift.registry.live_code import defining_file
 from lift.registry.source import fact_names, settings_of
 
 T = TypeVar("T")
@@ -60,20 +60,17 @@ class Registry(Generic[T]):
             parameters = inspect.signature(owner.__init__, eval_str=True).parameters
             for key, parameter in list(settings_of(parameters).items())[1:]:
                 settings.setdefault(key, parameter)
-        described = [component, *(o for o in owners if o is not component and settings)]
-        doc = "\n\n".join(inspect.cleandoc(owner.__doc__) for owner in described if owner.__doc__)
-        try:
-            source = Path(inspect.getfile(component))
-        except (OSError, TypeError):
-            source = None  # a class of an interactive session
+        classes = [component, *(o for o in owners if o is not component and settings)]
+        doc = "\n\n".join(inspect.cleandoc(owner.__doc__) for owner in classes if owner.__doc__)
         return Entry(
             self.slot,
             name,
             component.__module__,
             component.__qualname__,
             doc,
-            source,
+            defining_file(component),
             settings,
+            component=component,
             **facts,
         )
 

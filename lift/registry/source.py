@@ -17,6 +17,7 @@ _FACTS = ("licence", "requires", "extra", "install")
 _PRIOR_FACTS = (
     "cost_settings",
     "exact_depth",
+    "has_recorded_frames",
     "control",
     "trained_size",
     "trained_frames",
@@ -25,6 +26,7 @@ _PRIOR_FACTS = (
     "denoiser",
     "clip_seconds",
 )
+_SLOT_FACTS = {"prior": _PRIOR_FACTS, "planner": ("hints_recorded_frames",)}
 
 _Ancestor = tuple[ast.ClassDef, Path]
 """A class and its source file."""
@@ -36,7 +38,7 @@ def fact_names(slot: str) -> tuple[str, ...]:
     Args:
         slot: Name of the slot.
     """
-    return _FACTS + (_PRIOR_FACTS if slot == "prior" else ())
+    return _FACTS + _SLOT_FACTS.get(slot, ())
 
 
 def settings_of(parameters: Mapping[str, inspect.Parameter]) -> dict[str, inspect.Parameter]:
