@@ -31,12 +31,14 @@ from lift.priors import priors
 from lift.runtime.cache import hash_key
 from lift.runtime.compile_ahead import compile_ahead
 from lift.runtime.session import Session
+from lift.stages.checks import check_prior
 from lift.stages.clips import true_cameras
 from lift.stages.depth import align_depth, build_depth_estimator, estimate_depth
 from lift.stages.fit import fit
 from lift.stages.generate import generate
 from lift.stages.inputs import read_input
-from lift.stages.plan import plan
+from lift.stages.logs import check_logs
+from lift.stages.plan import build_planner, plan
 from lift.stages.reconstruct import reconstruct
 from lift.stages.views import Views
 
@@ -44,7 +46,7 @@ POSES_THAT_KEEP_CAMERAS = ("auto", "matching", "planned")
 """Pose estimators that keep cameras that the user supplies."""
 
 
-def run(config: DictConfig, title: str | None = None) -> Path | None:
+def run(config: DictConfig, title: str | None = None, label: str | None = None) -> Path | None:
     """Compute the scene of `config.image`, or the stages of it that are not cached.
 
     With several processes (`lift.runtime.distributed`) each calls this function.
@@ -52,6 +54,7 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
     Args:
         config: Configuration of the run.
         title: Name of the picture; by default that of its file.
+        label: Put before each message; by default the title, if there is one.
 
     Returns:
         The run's folder on the main process, which delivers the scene. None on others.
@@ -59,7 +62,8 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
     Raises:
         ValueError: A setting cannot be used. Most are checked before anything is computed.
     """
-    session = Session(config, title)
+    session = Session(config, title, label)
+    check_logs(session)
     picture, capture = read_input(session)
     with compile_ahead(session):
         if capture:
@@ -71,9 +75,9 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
     if not session.is_main:
         return None
     from lift.outputs.delivery import deliver
-    from lift.outputs.quality import SceneQuality
+    from lift.outputs.quality import RunResult
 
-    scene = SceneQuality(
+    result = RunResult(
         picture,
         views.depth,
         views.trajectory,
@@ -84,8 +88,9 @@ def run(config: DictConfig, title: str | None = None) -> Path | None:
         folder,
         views.true_cameras,
         capture,
+        views.multiview_consistent,
     )
-    return deliver(session, scene)
+    return deliver(session, result)
 
 
 def generate_views(session: Session, picture: Picture) -> Views:
@@ -95,9 +100,11 @@ def generate_views(session: Session, picture: Picture) -> Views:
         session: The run.
         picture: The input.
     """
+    planner = build_planner(session, picture)
     estimator = build_depth_estimator(session, picture)
     depth, key = estimate_depth(session, picture, estimator)
     prior = session.build(priors, depth=depth, camera=picture.cameras, estimator=estimator)
+    check_prior(prior)
     # The pose estimator is built now, so that wrong settings raise before frames are generated.
     pose = session.build(
         poses,
@@ -106,7 +113,7 @@ def generate_views(session: Session, picture: Picture) -> Views:
         multiview_consistent=prior.multiview_consistent,
         focal_known=picture.focal_known,
     )
-    trajectory, key = plan(session, picture, depth, prior, key)
+    trajectory, key = plan(session, picture, depth, planner, prior, key)
     frames, key = generate(session, picture, depth, prior, trajectory, key)
     prior.release()
     reconstruction, key = reconstruct(session, pose, frames, trajectory, key)

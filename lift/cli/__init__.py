@@ -1,4 +1,4 @@
-"""The command line: lift run | batch | eval | list | show | render | export | view | doctor."""
+"""The command line of `lift`: one module of this package for each command."""
 
 import argparse
 import os
@@ -6,18 +6,51 @@ import sys
 import traceback
 
 from lift import __version__
-from lift.cli import batch, doctor, evaluate, export, listing, render, run, show, view
+from lift.cli import (
+    batch,
+    check,
+    doctor,
+    evaluate,
+    export,
+    fit,
+    listing,
+    new,
+    render,
+    run,
+    show,
+    table,
+    view,
+)
 from lift.cli.processes import error_message
-from lift.errors import is_interrupt, is_user_error
+from lift.errors import USAGE_ERROR, is_interrupt, is_user_error
 from lift.runtime import launcher
-
-USAGE_ERROR = 2
-"""Exit status for an error that the user can correct."""
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""
 
-_HYDRA_COMMANDS = {"run": run.run, "batch": batch.batch, "eval": evaluate.evaluate}
+_COMMANDS = (
+    run,
+    batch,
+    evaluate,
+    table,
+    listing,
+    show,
+    new,
+    check,
+    fit,
+    render,
+    export,
+    view,
+    doctor,
+)
+"""Modules of the commands, in the order of the help."""
+
+_HYDRA_COMMANDS = {
+    "run": run.run,
+    "batch": batch.batch,
+    "eval": evaluate.evaluate,
+    "fit": fit.fit,
+}
 """Commands whose arguments are settings, which argparse does not read."""
 
 
@@ -85,6 +118,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"lift {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (run, batch, evaluate, listing, show, render, export, view, doctor):
+    for module in _COMMANDS:
         module.add_parser(commands)
     return parser

@@ -21,10 +21,12 @@ def add_parser(commands: Any) -> None:
         "many images, each to a scene, spread over processes; one that fails does not hold up the "
         "others",
     )
-    parser.usage = "lift batch PICTURE [PICTURE ...] [setting=value ...] [--processes N]"
+    parser.usage = (
+        "lift batch PICTURE [PICTURE ...] [setting=value ...] [--config-dir DIR] [--processes N]"
+    )
     parser.epilog = (
         "N: processes of this machine (its number of GPUs, else 1), each with a GPU of its own. "
-        "Run again, it goes on where it ended."
+        "DIR: a folder with experiments of your own. Run again, it goes on where it ended."
     )
 
 
@@ -40,17 +42,18 @@ def batch(arguments: list[str]) -> int:
     Raises:
         WorkerError: At least one picture failed.
     """
-    from lift.config import compose_run
+    from lift.config import compose_run, escape_text
+    from lift.config.folders import split_config_folders
     from lift.runtime.batch import parse_arguments, run_images
 
-    remaining = list(arguments)
+    folders, remaining = split_config_folders(arguments)
     count = take_process_count(remaining)
     images, settings = parse_arguments(remaining)
-    composed = compose_run([*settings, "image=none"])
+    composed = compose_run([*folders, *settings, "image=none"])
 
     def configure(image: str) -> "DictConfig":
         config = composed.copy()
-        config.image = image
+        config.image = escape_text(image)
         return config
 
     if launch_workers("batch", arguments, count, lambda: len(images), [composed]):

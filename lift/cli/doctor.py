@@ -22,6 +22,7 @@ from lift.runtime.memory import format_memory
 _EXTRA_USES = {
     "match": "pose.features=xfeat",
     "viewer": "lift view",
+    "wandb": "logger=wandb",
     "cluster": "lift run -m hydra/launcher=submitit_slurm",
     "test": "make test",
 }

@@ -34,27 +34,14 @@ def export_scene(options: argparse.Namespace) -> int:
     Returns:
         The exit status.
     """
-    from lift.io.splats import export
+    if options.source.is_file():
+        from lift.io.splats import export
 
-    source = scene_file(options.source)
-    options.to.parent.mkdir(parents=True, exist_ok=True)
-    export(source, options.to)
+        options.to.parent.mkdir(parents=True, exist_ok=True)
+        export(options.source, options.to)
+    else:
+        from lift.api import load
+
+        load(options.source).export(options.to)
     print(options.to)
     return 0
-
-
-def scene_file(source: Path) -> Path:
-    """Find the PLY file of a finished scene.
-
-    Args:
-        source: A run's folder, or the file itself.
-
-    Raises:
-        FileNotFoundError: There is no scene.
-    """
-    path = source / "gaussians.ply" if source.is_dir() else source
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no finished scene at {source}: give a run's folder or a PLY file"
-        )
-    return path

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from lift.runtime.batch import Outcome
 
 
+EXPERIMENT = "experiment"
+"""What `lift list` and `lift show` take besides the names of slots."""
+
+
 def add_command(
     commands: Any, name: str, function: Callable[..., int], summary: str
 ) -> argparse.ArgumentParser:
@@ -36,6 +40,84 @@ def add_command(
     return parser
 
 
+def take_options(arguments: list[str], option: str) -> list[str]:
+    """Remove all occurrences of an option from the arguments.
+
+    Args:
+        arguments: Arguments of a command; changed in place.
+        option: The option, such as `--grid`. Its value follows as the next argument or after `=`.
+
+    Returns:
+        The values, in their order.
+
+    Raises:
+        ComponentError: The option has no value.
+    """
+    values = []
+    rest = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        name, equals, value = argument.partition("=")
+        if name != option:
+            rest.append(argument)
+            continue
+        value = value if equals else next(remaining, "")
+        if not value or value == "--":
+            raise ComponentError(f"{option} has no value")
+        values.append(value)
+    arguments[:] = rest
+    return values
+
+
+def take_number(arguments: list[str], option: str) -> int | None:
+    """Remove an option with a number from the arguments.
+
+    Args:
+        arguments: Arguments of a command; changed in place.
+        option: The option, such as `--processes`.
+
+    Returns:
+        The number; None if the option is not there.
+
+    Raises:
+        ComponentError: The value is not a number of at least 1.
+    """
+    values = take_options(arguments, option)
+    for value in values:
+        if not value.isdecimal() or int(value) < 1:
+            raise ComponentError(f"{option} is {value!r}; choose a number of at least 1")
+    return int(values[-1]) if values else None
+
+
+def add_config_dir(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--config-dir`, which may be repeated, to a command.
+
+    Args:
+        parser: The command's parser.
+    """
+    parser.add_argument(
+        "--config-dir",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a folder with experiments of your own: DIR/experiment/NAME.yaml",
+    )
+
+
+def config_dir_arguments(folders: Sequence[str]) -> list[str]:
+    """Return `--config-dir=FOLDER` for each folder, as `use_config_folders` takes it.
+
+    Args:
+        folders: What the user gave.
+
+    Raises:
+        ComponentError: A folder does not exist.
+    """
+    from lift.config.folders import OPTION, split_config_folders
+
+    return split_config_folders([f"{OPTION}={folder}" for folder in folders])[0]
+
+
 def take_process_count(arguments: list[str]) -> int | None:
     """Remove `--processes N` from the arguments.
 
@@ -48,16 +130,7 @@ def take_process_count(arguments: list[str]) -> int | None:
     Raises:
         ComponentError: N is not a number of at least 1.
     """
-    for index, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        if name == "--processes":
-            if not equals:
-                value = arguments[index + 1] if index + 1 < len(arguments) else ""
-            del arguments[index : index + (1 if equals else 2)]
-            if not value.isdecimal() or int(value) < 1:
-                raise ComponentError(f"--processes is {value!r}; choose a number of at least 1")
-            return int(value)
-    return None
+    return take_number(arguments, "--processes")
 
 
 def launch_workers(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lift.cli.processes import add_command
+from lift.io.formats import camera_formats
 
 
 def add_parser(commands: Any) -> None:
@@ -23,8 +24,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--path",
         type=Path,
-        help="cameras: npz, transforms.json, RealEstate10K text, COLMAP folder "
-        "(the run's fly-through)",
+        help=f"cameras: {camera_formats()} (the run's fly-through)",
     )
     parser.add_argument(
         "--to", type=Path, required=True, metavar="OUT", help="OUT.mp4, or a folder for PNG files"
@@ -32,22 +32,29 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--size", type=int, help="long side in pixels (the run's)")
     parser.add_argument("--fps", type=int, default=24)
     parser.add_argument("--renderer", help="another renderer than the run's")
+    parser.add_argument(
+        "--distortion-of",
+        type=int,
+        metavar="FRAME",
+        help="deform the scene and change its pictures as in this frame (not at all)",
+    )
 
 
 def render(options: argparse.Namespace) -> int:
     """Render a camera path and print the name of the result.
 
     Args:
-        options: `run`, `to`, `path`, `size`, `fps` and `renderer`.
+        options: `run`, `to`, `path`, `size`, `fps`, `renderer` and `distortion_of`.
 
     Returns:
         The exit status.
     """
-    from lift.outputs.delivery import render_run
+    from lift.api import load
 
+    scene = load(options.run, options.renderer)
     print(
-        render_run(
-            options.run, options.to, options.path, options.size, options.fps, options.renderer
+        scene.save_renders(
+            options.to, options.path, options.size, options.distortion_of, options.fps
         )
     )
     return 0

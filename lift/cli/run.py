@@ -3,18 +3,16 @@
 import os
 import sys
 import tempfile
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lift.cli.multirun import check_jobs
 from lift.cli.processes import error_message
-from lift.runtime import distributed, launcher
-from lift.runtime.devices import device_indices
+from lift.runtime.execution import COMPOSED, execute_run, join_run
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-COMPOSED = "--composed"
-"""Option before the file of a composed configuration, for the processes of one run."""
 
 
 def add_parser(commands: Any) -> None:
@@ -40,17 +38,29 @@ def run(arguments: list[str]) -> int:
     Returns:
         The exit status.
     """
-    from lift.config import check_overrides, quote_override, store_schemas
+    from lift.config.compose import prepare_overrides, store_schemas
+    from lift.config.folders import split_config_folders, use_config_folders
+    from lift.config.text import quote_text
+    from lift.runtime.run_folder import MULTIRUN
 
     store_schemas()
     if arguments[:1] == [COMPOSED]:
-        return _join_run(Path(arguments[1]), arguments[2:])
+        join_run(Path(arguments[1]), arguments[2:])
+        return 0
     only_plan = "--plan" in arguments
     arguments = [argument for argument in arguments if argument != "--plan"]
-    quoted = [quote_override(argument) for argument in arguments]
-    check_overrides(quoted)
+    folders, rest = split_config_folders(arguments)
+    options, config_name, overrides = split_options(rest)
+    multirun = "--multirun" in options or "hydra.mode=MULTIRUN" in overrides
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach `main`, which prints one line
-    errors = _run_hydra(quoted, arguments, only_plan)
+    with use_config_folders(folders), tempfile.TemporaryDirectory(prefix="lift-") as scratch:
+        prepared = prepare_overrides(overrides, config_name, multirun)
+        if multirun:
+            check_jobs(prepared, config_name)
+            prepared.append(f"+hydra.job.env_set.{MULTIRUN}={uuid.uuid4().hex}")
+        if multirun and only_plan:  # a plan leaves no files
+            prepared.append(f"hydra.sweep.dir={quote_text(scratch)}")
+        errors = _run_hydra([*options, *prepared], arguments, only_plan)
     for error in errors[:-1]:
         print(error_message(error), file=sys.stderr)
     if errors:
@@ -58,12 +68,37 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _run_hydra(quoted: list[str], arguments: list[str], only_plan: bool) -> list[Exception]:
+def split_options(arguments: list[str]) -> tuple[list[str], str, list[str]]:
+    """Separate Hydra's options, which may stand anywhere, from the settings.
+
+    Args:
+        arguments: Arguments of the command line, without folders of configuration files.
+
+    Returns:
+        The options, each as one word; the name of the primary configuration; and the settings.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    from lift.config.compose import RUN_CONFIG
+
+    parser = get_args_parser()
+    parser.prog = "lift run"
+    given = parser.parse_intermixed_args(arguments)
+    options = []
+    for action in parser._actions:
+        value = getattr(given, action.dest, None)
+        if action.option_strings and value not in (None, False):
+            option = action.option_strings[0]
+            options.append(option if value is True else f"{option}={value}")
+    return options, given.config_name or RUN_CONFIG, given.overrides
+
+
+def _run_hydra(words: list[str], arguments: list[str], only_plan: bool) -> list[Exception]:
     """Let Hydra compose the configuration of each job, and run the jobs.
 
     Args:
-        quoted: Arguments for Hydra.
-        arguments: The same without quotes.
+        words: Options and overrides for Hydra.
+        arguments: Arguments that the user typed.
         only_plan: Whether to print what a run would do instead.
 
     Returns:
@@ -80,6 +115,8 @@ def _run_hydra(quoted: list[str], arguments: list[str], only_plan: bool) -> list
     def job(config: "DictConfig") -> None:
         try:
             validate_config(config)
+            sys.argv = ["lift run", *arguments]  # what provenance.json records
+            _name_job()
             _run_job(config, arguments, only_plan)
         except Exception as error:
             if os.getpid() != main_pid:  # a process of a Hydra launcher returns its error
@@ -87,7 +124,7 @@ def _run_hydra(quoted: list[str], arguments: list[str], only_plan: bool) -> list
             errors.append(error)
 
     argv = sys.argv
-    sys.argv = ["lift run", *quoted]
+    sys.argv = ["lift run", *words]
     try:
         job()
     finally:
@@ -95,55 +132,25 @@ def _run_hydra(quoted: list[str], arguments: list[str], only_plan: bool) -> list
     return errors
 
 
+def _name_job() -> None:
+    """Let the processes of this job know its number in a multirun."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from lift.runtime.run_folder import JOB
+
+    job = HydraConfig.get().job
+    if not OmegaConf.is_missing(job, "num"):  # it is a job of a multirun
+        os.environ[JOB] = str(job.num)
+
+
 def _run_job(config: "DictConfig", arguments: list[str], only_plan: bool) -> None:
-    """Run one configuration in this process or in several, or print what it would do."""
+    """Run one configuration, or print what a run would do; print the run's folder."""
     if only_plan:
         from lift.runtime.dry_run import dry_run
 
         print(dry_run(config))
         return
-    if distributed.process_info().world_size > 1:  # torchrun or srun started all processes
-        _run_pipeline(config, None)
-        return
-    devices = device_indices(config.trainer)
-    if len(devices) > 1:
-        _launch_run(config, arguments, len(devices))
-    else:
-        _run_pipeline(config, devices)
-
-
-def _launch_run(config: "DictConfig", arguments: list[str], count: int) -> None:
-    """Run one configuration in several processes."""
-    from omegaconf import OmegaConf
-
-    with tempfile.TemporaryDirectory(prefix="lift-") as folder:
-        file = Path(folder) / "config.yaml"
-        OmegaConf.save(config, file, resolve=True)
-        launcher.launch(["run", COMPOSED, str(file), *arguments], count)
-
-
-def _join_run(file: Path, arguments: list[str]) -> int:
-    """Take part in a run that another process started.
-
-    Args:
-        file: The composed configuration.
-        arguments: Arguments of the command that the user typed.
-    """
-    from omegaconf import DictConfig, OmegaConf
-
-    sys.argv = ["lift run", *arguments]
-    config = OmegaConf.load(file)
-    assert isinstance(config, DictConfig)
-    _run_pipeline(config, device_indices(config.trainer))
-    return 0
-
-
-def _run_pipeline(config: "DictConfig", devices: list[int] | None) -> None:
-    """Run the pipeline in this process; the main process prints the run's folder."""
-    distributed.bind_device(distributed.process_info(), devices)
-    # The import loads numba, which reads the number of threads that `bind_device` has set.
-    from lift.pipeline import run as run_pipeline
-
-    folder = run_pipeline(config)
+    folder = execute_run(config, ["lift run", *arguments])
     if folder is not None:
         print(folder, flush=True)

@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lift.cli.export import scene_file
 from lift.cli.processes import add_command
 
 
@@ -33,7 +32,12 @@ def view_scene(options: argparse.Namespace) -> int:
     Returns:
         The exit status.
     """
-    from lift.outputs.viewer import serve
+    if options.source.is_file():
+        from lift.outputs.viewer import serve
 
-    serve(scene_file(options.source), options.port)
+        serve(options.source, options.port)
+    else:
+        from lift.api import load
+
+        load(options.source).view(options.port)
     return 0

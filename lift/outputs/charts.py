@@ -268,7 +268,8 @@ def _labels(
     for end, name in zip(ends, names, strict=True):
         x, y = (float(value) for value in end.split(","))
         right_half = x >= width / 2
-        x, y = x + (7 if right_half else -7), y + 3.5
+        x = x + (7 if right_half else -7)
+        y = y + 3.5
         if name and all(abs(x - a) > min_x or abs(y - b) > min_y for a, b in occupied):
             anchor = "start" if right_half else "end"
             out.append(_tick_text(f"{x:.1f}", f"{y:.1f}", anchor, name))
@@ -325,7 +326,8 @@ def format_number(value: Number) -> str:
 def _ticks(low: Number, high: Number, count: int = 4) -> list[float]:
     """Return numbers that enclose [low, high], 1, 2 or 5 times a power of ten apart."""
     if high - low < 1e-9 * max(abs(high), 1e-9):
-        low, high = low - max(abs(low), 1e-3) * 0.5, high + max(abs(high), 1e-3) * 0.5
+        low = low - max(abs(low), 1e-3) * 0.5
+        high = high + max(abs(high), 1e-3) * 0.5
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough * 0.999)

@@ -88,17 +88,17 @@ def make_fly_through(
         views = path.at(scale)
         return FlyThrough(views, scale, measure(views[::step]))
 
-    def covered(candidate: FlyThrough) -> bool:
+    def is_covered(candidate: FlyThrough) -> bool:
         return float(candidate.coverage.min()) >= required
 
-    if covered(full_motion := attempt(1.0)):
+    if is_covered(full_motion := attempt(1.0)):
         return full_motion
     best = None
     low = 0.0
     high = 1.0
     for _ in range(BISECTIONS):
         scale = (low + high) / 2
-        if covered(candidate := attempt(scale)):
+        if is_covered(candidate := attempt(scale)):
             best = candidate
             low = scale
         else:
@@ -122,12 +122,12 @@ def frame_times(trajectory: Trajectory) -> list[float] | None:
         return None
     times = [0.0]
     direction = [1.0]
-    used: set[int] = set()
+    sources: set[int] = set()
     for number, clip in enumerate(trajectory.clips):
-        if clip.source in used and (clip.source != 0 or number > 1):
+        if clip.source in sources and (clip.source != 0 or number > 1):
             return None  # three clips that continue one frame are no video
-        sign = -1.0 if clip.source in used else direction[clip.source]
-        used.add(clip.source)
+        sign = -1.0 if clip.source in sources else direction[clip.source]
+        sources.add(clip.source)
         start = times[clip.source]
         times += [start + sign * (offset + 1) for offset in range(len(clip.cameras))]
         direction += [sign] * len(clip.cameras)

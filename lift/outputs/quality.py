@@ -23,7 +23,7 @@ from lift.types import Cameras, Depth, Frames, Gaussians, Reconstruction, Render
 
 
 @dataclass(frozen=True)
-class SceneQuality:
+class RunResult:
     """Everything that a run computed."""
 
     picture: Picture
@@ -46,6 +46,8 @@ class SceneQuality:
     """True cameras of the frames, if they are known."""
     capture: Capture | None = None
     """The source of the frames, if they are recorded and not generated."""
+    multiview_consistent: bool = False
+    """Whether all frames show one scene from exactly the cameras of the reconstruction."""
 
 
 @dataclass(frozen=True)
@@ -100,85 +102,87 @@ def render_canonical(renderer: Renderer, gaussians: Gaussians, cameras: Cameras)
 
 
 @torch.no_grad()
-def corrected_cameras(scene: SceneQuality) -> Cameras:
+def corrected_cameras(result: RunResult) -> Cameras:
     """Apply the learned corrections to the frames' cameras.
 
     Args:
-        scene: The result of a run.
+        result: The result of a run.
 
     Returns:
         The cameras, the input first.
     """
-    return scene.distortion.cameras(scene.reconstruction.cameras, torch.arange(len(scene.frames)))
+    return result.distortion.cameras(
+        result.reconstruction.cameras, torch.arange(len(result.frames))
+    )
 
 
-def registered_frames(scene: SceneQuality) -> list[int]:
+def registered_frames(result: RunResult) -> list[int]:
     """List the frames whose camera was registered.
 
     Args:
-        scene: The result of a run.
+        result: The result of a run.
 
     Returns:
         Indices of the frames. The input, 0, is always among them.
     """
-    confident = scene.reconstruction.confidence.flatten(1).any(1)
-    return [index for index in range(len(scene.frames)) if index == 0 or confident[index]]
+    confident = result.reconstruction.confidence.flatten(1).any(1)
+    return [index for index in range(len(result.frames)) if index == 0 or confident[index]]
 
 
-def held_out_frames(scene: SceneQuality) -> set[int]:
+def held_out_frames(result: RunResult) -> set[int]:
     """List the frames that were excluded from the fit.
 
     Args:
-        scene: The result of a run.
+        result: The result of a run.
 
     Returns:
         Indices of the frames.
     """
-    return set(json.loads((scene.fit_folder / "split.json").read_text())["held_out"])
+    return set(json.loads((result.fit_folder / "split.json").read_text())["held_out"])
 
 
-def max_parallax(scene: SceneQuality, cameras: Cameras) -> float | None:
+def max_parallax(result: RunResult, cameras: Cameras) -> float | None:
     """Compute the largest angle by which the camera moved, as seen from the centre of the scene.
 
     Args:
-        scene: The result of a run. Its typical depth is the distance of the centre.
+        result: The result of a run. Its typical depth is the distance of the centre.
         cameras: The frames' cameras, the input first.
 
     Returns:
         Degrees between the directions of the input and of the most distant registered camera. None
         if only the input is registered.
     """
-    registered = registered_frames(scene)[1:]
+    registered = registered_frames(result)[1:]
     if not registered:
         return None
     centers = cameras.centers
     max_distance = (centers[registered] - centers[0]).norm(dim=-1).max()
-    return math.degrees(math.atan2(float(max_distance), scene.depth.typical))
+    return math.degrees(math.atan2(float(max_distance), result.depth.typical))
 
 
 @torch.no_grad()
-def evaluate_frames(renderer: Renderer, scene: SceneQuality) -> list[FrameMetrics]:
+def evaluate_frames(renderer: Renderer, result: RunResult) -> list[FrameMetrics]:
     """Compare every frame with the canonical and with the distorted scene from its camera.
 
     Args:
         renderer: Renders on its own device.
-        scene: The result of a run.
+        result: The result of a run.
 
     Returns:
         Measurements of each frame, the input first.
     """
     clips = ["input"]
-    for clip in scene.trajectory.clips:
+    for clip in result.trajectory.clips:
         clips += [clip.name] * len(clip.cameras)
-    held_out = held_out_frames(scene)
-    inferred = infer_held_out(scene.distortion, scene.trajectory, held_out)
+    held_out = held_out_frames(result)
+    inferred = infer_held_out(result.distortion, result.trajectory, held_out)
     distortion = inferred.to(renderer.device)
-    registered = set(registered_frames(scene))
-    gaussians = scene.gaussians.to(renderer.device)
-    cameras = scene.reconstruction.cameras.to(renderer.device)
+    registered = set(registered_frames(result))
+    gaussians = result.gaussians.to(renderer.device)
+    cameras = result.reconstruction.cameras.to(renderer.device)
     frame_metrics = []
     for index, clip in enumerate(clips):
-        values = _evaluate_frame(renderer, scene, distortion, gaussians, cameras[index], index)
+        values = _evaluate_frame(renderer, result, distortion, gaussians, cameras[index], index)
         frame_metrics.append(
             FrameMetrics(
                 view=index,
@@ -193,16 +197,16 @@ def evaluate_frames(renderer: Renderer, scene: SceneQuality) -> list[FrameMetric
 
 def _evaluate_frame(
     renderer: Renderer,
-    scene: SceneQuality,
+    result: RunResult,
     distortion: Distortion,
     gaussians: Gaussians,
     camera: Cameras,
     index: int,
 ) -> dict[str, Any]:
     """Measure one frame. All arguments are on the renderer's device."""
-    typical_depth = scene.depth.typical
+    typical_depth = result.depth.typical
     view = torch.tensor([index], device=renderer.device)
-    target = scene.frames[index].rgb[0].to(renderer.device)
+    target = result.frames[index].rgb[0].to(renderer.device)
     corrected_camera = distortion.cameras(camera, view)
     corrected_gaussians = distortion.gaussians(gaussians, view)
     canonical = renderer(gaussians, camera)
@@ -228,25 +232,25 @@ def _evaluate_frame(
     }
 
 
-def compare_with_truth(renderer: Renderer, scene: SceneQuality, truth: Truth) -> dict[str, Any]:
+def compare_with_truth(renderer: Renderer, result: RunResult, truth: Truth) -> dict[str, Any]:
     """Compare the canonical scene with true views.
 
     The scales are aligned by the median ratio of the input view's estimated and true depth.
 
     Args:
         renderer: Renders on its own device.
-        scene: The result of a run.
+        result: The result of a run.
         truth: True views and the true depth of the input.
 
     Returns:
         The entry `truth` of `metrics.json`: the source and the number of views, mean `psnr` in dB
         and mean `ssim`, and the errors of the depth.
     """
-    valid = scene.depth.valid & truth.depth.valid
-    depth = depth_errors(scene.depth.depth, truth.depth.depth, valid)
+    valid = result.depth.valid & truth.depth.valid
+    depth = depth_errors(result.depth.depth, truth.depth.depth, valid)
     aligned = transform_cameras(truth.cameras, depth["scale"], torch.eye(3), torch.zeros(3))
     renders = [
-        render_canonical(renderer, scene.gaussians, aligned[view]).rgb[0]
+        render_canonical(renderer, result.gaussians, aligned[view]).rgb[0]
         for view in range(len(aligned))
     ]
     scores = [
@@ -264,7 +268,7 @@ def compare_with_truth(renderer: Renderer, scene: SceneQuality, truth: Truth) ->
 
 
 def collect_numbers(
-    scene: SceneQuality,
+    result: RunResult,
     frame_metrics: list[FrameMetrics],
     fly_through: FlyThrough,
     max_gaussians: int,
@@ -273,7 +277,7 @@ def collect_numbers(
     """Collect the measurements that the verdict uses.
 
     Args:
-        scene: The result of a run.
+        result: The result of a run.
         frame_metrics: Measurements of each frame, the input first.
         fly_through: The fly-through and its coverage.
         max_gaussians: Number of Gaussians that the settings allow.
@@ -282,12 +286,12 @@ def collect_numbers(
     Returns:
         The measurements.
     """
-    camera = scene.picture.cameras
+    camera = result.picture.cameras
     train_frames = [f for f in frame_metrics[1:] if f.registered and not f.held_out]
     return SceneNumbers(
         frames=len(frame_metrics),
         registered_frames=1 + sum(f.registered for f in frame_metrics[1:]),
-        gaussians=len(scene.gaussians),
+        gaussians=len(result.gaussians),
         max_gaussians=min(max_gaussians, camera.width * camera.height),
         input_psnr=frame_metrics[0].psnr,
         held_out_psnr=_mean([f.psnr for f in frame_metrics[1:] if f.held_out]),
@@ -295,13 +299,13 @@ def collect_numbers(
         frames_psnr_distorted=_mean([f.psnr_distorted for f in train_frames]),
         true_psnr=truth_metrics["psnr"] if truth_metrics else None,
         min_coverage=float(fly_through.coverage.min()),
-        parallax=max_parallax(scene, corrected_cameras(scene)),
+        parallax=max_parallax(result, corrected_cameras(result)),
         fly_through_scale=fly_through.scale,
     )
 
 
 def summarize(
-    scene: SceneQuality,
+    result: RunResult,
     frame_metrics: list[FrameMetrics],
     fly_through: FlyThrough,
     max_gaussians: int,
@@ -310,7 +314,7 @@ def summarize(
     """Assess the scene, and collect the content of `metrics.json`, most important entries first.
 
     Args:
-        scene: The result of a run.
+        result: The result of a run.
         frame_metrics: Measurements of each frame, the input first.
         fly_through: The fly-through and its coverage.
         max_gaussians: Number of Gaussians that the settings allow.
@@ -320,7 +324,7 @@ def summarize(
         Numbers and texts by name. PSNR is in dB. None stands for a value that was not measured
         or is NaN.
     """
-    numbers = collect_numbers(scene, frame_metrics, fly_through, max_gaussians, truth_metrics)
+    numbers = collect_numbers(result, frame_metrics, fly_through, max_gaussians, truth_metrics)
     verdict = assess_scene(numbers)
     held_out_psnrs = [f.psnr_distorted for f in frame_metrics[1:] if f.held_out]
     return {
@@ -338,11 +342,11 @@ def summarize(
         "frames": numbers.frames,
         "fly_through_scale": fly_through.scale,
         "parallax": _finite(numbers.parallax),
-        "clips": len(scene.trajectory.clips),
+        "clips": len(result.trajectory.clips),
         "frames_psnr": _finite(numbers.frames_psnr),
         "frames_psnr_distorted": _finite(numbers.frames_psnr_distorted),
         "truth": truth_metrics,
-        "distortion": scene.distortion.summary(),
+        "distortion": result.distortion.summary(),
         "diagnosis": [
             {
                 "frame": f.view,

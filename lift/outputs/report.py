@@ -10,7 +10,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from lift.outputs.charts import Number, format_number
-from lift.outputs.quality import FrameMetrics, SceneQuality
+from lift.outputs.curves import read_curves
+from lift.outputs.quality import FrameMetrics, RunResult
 from lift.outputs.report_charts import camera_maps, distortion_charts, training_curves
 from lift.outputs.report_pictures import (
     THUMBNAIL_SIDE,
@@ -34,19 +35,23 @@ OUTPUT_FILES = {
     "transforms.json": "cameras of the frames",
     "colmap": "cameras and points as COLMAP text",
     "frames": "the frames",
+    "views": "depth and estimated cameras of the frames",
     "distortion.safetensors": "the learned distortion",
     "metrics.json": "the numbers of this page",
     "config.yaml": "every setting",
     "provenance.json": "versions, licences and stages of the run",
     "checkpoint.ckpt": "checkpoint of the fit",
     "tensorboard": "training logs",
+    "csv": "training logs as a table, and pictures",
+    "wandb": "training logs of Weights & Biases",
+    "callbacks": "files of callbacks",
 }
 """Results of a run by file name, with a description."""
 
 
 def write_report(
     folder: Path,
-    scene: SceneQuality,
+    result: RunResult,
     renderer: Renderer,
     frame_metrics: list[FrameMetrics],
     metrics: dict[str, Any],
@@ -57,25 +62,26 @@ def write_report(
 
     Args:
         folder: Folder of the run. The other results are already there, and the page links to them.
-        scene: The result of a run.
+        result: The result of a run.
         renderer: Renders on its own device.
         frame_metrics: Measurements of each frame, the input first.
         metrics: Content of metrics.json.
         provenance: Content of provenance.json.
         video: Pictures of the fly-through.
     """
-    rows, depth_scale = comparison_rows(scene, renderer, frame_metrics)
-    camera = scene.picture.cameras
+    rows, depth_scale = comparison_rows(result, renderer, frame_metrics)
+    camera = result.picture.cameras
     stills = [video[len(video) * k // _STILLS] for k in range(min(_STILLS, len(video)))]
     files = OUTPUT_FILES.items()
+    log, curves = read_curves(result.fit_folder)
     text = _load_template().render(
-        name=scene.picture.name,
-        frames=len(scene.frames),
+        name=result.picture.name,
+        frames=len(result.frames),
         width=camera.width,
         height=camera.height,
         focal=float(camera.intrinsics[0, 0, 0]),
         thumbnail=round(THUMBNAIL_SIDE * min(1.0, camera.width / camera.height)),
-        input=encode_picture(scene.frames.images[0]),
+        input=encode_picture(result.frames.images[0]),
         stills=[encode_picture(still) for still in stills],
         poster=encode_picture(stills[0]) if stills else None,
         has_video=(folder / "video.mp4").is_file(),
@@ -85,15 +91,16 @@ def write_report(
         numbers=key_numbers(metrics),
         provenance=provenance,
         command=format_command(provenance["command"]),
-        clips=clip_tree(scene, frame_metrics),
-        maps=camera_maps(scene),
+        clips=clip_tree(result, frame_metrics),
+        maps=camera_maps(result),
         rows=rows,
         depth_scale=depth_scale,
-        depth_kind=scene.depth.kind,
-        typical=scene.depth.typical,
-        distortion=distortion_charts(frame_metrics, scene.trajectory),
+        depth_kind=result.depth.kind,
+        typical=result.depth.typical,
+        distortion=distortion_charts(frame_metrics, result.trajectory),
         parts=metrics["distortion"].get("parts", {}),
-        curves=training_curves(scene.fit_folder / "tensorboard"),
+        curves=training_curves(curves),
+        curves_link=log if (folder / log).exists() else "",
         stages=stage_costs(provenance["stages"]),
     )
     (folder / "report.html").write_text(text, encoding="utf-8")

@@ -2,17 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from markupsafe import Markup
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from lift.evaluation.diagnosis import CAUSES
 from lift.outputs.charts import Band, Series, line_chart, map_view
-from lift.outputs.quality import FrameMetrics, SceneQuality, registered_frames
+from lift.outputs.curves import Curves
+from lift.outputs.quality import FrameMetrics, RunResult, registered_frames
 from lift.types import Trajectory
 
 _WIDE = 1080
@@ -35,29 +34,29 @@ _MEASURES = (
 """Title of the chart, attribute of FrameMetrics, its name in a sentence, and a factor."""
 
 
-def camera_maps(scene: SceneQuality) -> dict[str, Any]:
+def camera_maps(result: RunResult) -> dict[str, Any]:
     """Draw the cameras from above and from the side, in the input camera's axes.
 
     Args:
-        scene: The result of a run. Frames whose camera was not registered are left out.
+        result: The result of a run. Frames whose camera was not registered are left out.
 
     Returns:
         `charts`: the maps. `planned`: whether the trajectory has meaningful cameras. `moved`:
         whether some cameras are elsewhere; then the planned paths are drawn, too.
     """
-    trajectory = scene.trajectory
+    trajectory = result.trajectory
     start = trajectory.start.world_to_camera[0]
 
     def to_input_frame(centers: Tensor) -> Tensor:
         return centers @ start[:3, :3].T + start[:3, 3]
 
     planned = to_input_frame(trajectory.cameras.centers)
-    reconstructed = to_input_frame(scene.reconstruction.cameras.centers)
+    reconstructed = to_input_frame(result.reconstruction.cameras.centers)
     meaningful = trajectory.hint in ("planned", "known")
     distance = (planned - reconstructed).norm(dim=-1)
-    threshold = _MIN_CAMERA_SHIFT * scene.depth.typical
+    threshold = _MIN_CAMERA_SHIFT * result.depth.typical
     moved = meaningful and bool((distance > threshold).any())
-    registered = set(registered_frames(scene))
+    registered = set(registered_frames(result))
     clips = zip(trajectory.clips, trajectory.spans, strict=True)
     paths = [[clip.source, *span] for clip, span in clips]
     if not meaningful:
@@ -71,7 +70,7 @@ def camera_maps(scene: SceneQuality) -> dict[str, Any]:
         planned_positions = planned[:, axes] * signs
         curves = [positions[path] for path in paths]
         background = [planned_positions[path] for path in paths] if moved else []
-        unit = scene.depth.typical
+        unit = result.depth.typical
         name = "of the typical depth"
         charts.append(map_view(title, curves, names, positions[0], unit, name, background))
     return {"moved": moved, "planned": meaningful, "charts": charts}
@@ -168,28 +167,21 @@ def _psnr_chart(
     return line_chart(title, series, width=_WIDE, height=190, bands=bands, x_label="frame")
 
 
-def training_curves(folder: Path) -> list[Markup]:
-    """Draw the curves of TensorBoard's event files.
+def training_curves(curves: Curves) -> list[Markup]:
+    """Draw the curves of a fit.
 
     Args:
-        folder: Folder of the event files. It may not exist.
+        curves: Curves of `lift.outputs.curves.read_curves`.
 
     Returns:
         The charts that have data.
     """
-    if not folder.is_dir():
-        return []
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 1, "tensors": 1})
-    events.Reload()
-    tags = events.Tags()["scalars"]
 
     def series(tag: str, name: str, dots: bool = False) -> list[Series]:
-        if tag not in tags:
+        if tag not in curves:
             return []
-        # A resumed fit may have logged a step twice. The later value counts.
-        values = {event.step: event.value for event in events.Scalars(tag)}
-        steps = sorted(values)
-        return [Series(name, steps, [values[step] for step in steps], dots)]
+        steps = sorted(curves[tag])
+        return [Series(name, steps, [curves[tag][step] for step in steps], dots)]
 
     losses = [
         *series("loss", "total"),

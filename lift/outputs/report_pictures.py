@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lift.io.image import encode_image
 from lift.outputs.charts import format_number
-from lift.outputs.quality import FrameMetrics, SceneQuality
+from lift.outputs.quality import FrameMetrics, RunResult
 from lift.renderers import Renderer
 
 THUMBNAIL_SIDE = 168
@@ -79,19 +79,19 @@ def apply_colormap(
     return torch.where(valid[..., None], rgb, torch.full_like(rgb, 0.5))
 
 
-def clip_tree(scene: SceneQuality, frame_metrics: list[FrameMetrics]) -> list[dict[str, Any]]:
+def clip_tree(result: RunResult, frame_metrics: list[FrameMetrics]) -> list[dict[str, Any]]:
     """Describe the clips, each after the clip that it continues.
 
     Args:
-        scene: The result of a run.
+        result: The result of a run.
         frame_metrics: Measurements of each frame, the input first.
 
     Returns:
         For each clip its name, level in the tree, source, frames and filmstrip.
     """
-    clips = scene.trajectory.clips
-    spans = scene.trajectory.spans
-    parents = scene.trajectory.parents
+    clips = result.trajectory.clips
+    spans = result.trajectory.spans
+    parents = result.trajectory.parents
     entries: list[dict[str, Any]] = []
     stack = [(number, 0) for number in reversed(range(len(clips))) if parents[number] is None]
     while stack:
@@ -111,7 +111,7 @@ def clip_tree(scene: SceneQuality, frame_metrics: list[FrameMetrics]) -> list[di
                 "continues": continues,
                 "first": span[0] if len(span) else None,
                 "last": span[-1] if len(span) else None,
-                "strip": [_thumbnail(scene, frame_metrics[view]) for view in _strip(span)],
+                "strip": [_thumbnail(result, frame_metrics[view]) for view in _strip(span)],
             }
         )
         stack += [
@@ -128,30 +128,30 @@ def _strip(span: range) -> list[int]:
     return sorted({span[round(k * (len(span) - 1) / last)] for k in range(STRIP_LENGTH)})
 
 
-def _thumbnail(scene: SceneQuality, frame: FrameMetrics) -> dict[str, Any]:
+def _thumbnail(result: RunResult, frame: FrameMetrics) -> dict[str, Any]:
     """Describe a frame of a filmstrip. Its PSNR is None if its camera was not registered."""
     return {
         "view": frame.view,
-        "image": encode_picture(scene.frames.images[frame.view], THUMBNAIL_SIDE),
+        "image": encode_picture(result.frames.images[frame.view], THUMBNAIL_SIDE),
         "psnr": frame.psnr if frame.registered else None,
     }
 
 
 @torch.no_grad()
 def comparison_rows(
-    scene: SceneQuality, renderer: Renderer, frame_metrics: list[FrameMetrics]
+    result: RunResult, renderer: Renderer, frame_metrics: list[FrameMetrics]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Show the input and the best, median and worst frame beside renders of the canonical scene.
 
     Args:
-        scene: The result of a run.
+        result: The result of a run.
         renderer: Renders on its own device.
         frame_metrics: Measurements of each frame, the input first.
 
     Returns:
         A row for each frame with pictures and depth maps, and the colour scale of the depth.
     """
-    samples = scene.depth.depth[scene.depth.valid]
+    samples = result.depth.depth[result.depth.valid]
     samples = samples[:: max(1, samples.numel() // _MAX_DEPTH_SAMPLES)]
     near, far = (float(samples.quantile(fraction)) for fraction in _DEPTH_QUANTILES)
 
@@ -163,13 +163,15 @@ def comparison_rows(
     rows = []
     device = renderer.device
     for view, labels in _comparison_labels(frame_metrics).items():
-        render = renderer(scene.gaussians.to(device), scene.reconstruction.cameras[view].to(device))
+        render = renderer(
+            result.gaussians.to(device), result.reconstruction.cameras[view].to(device)
+        )
         rgb = render.rgb[0].cpu().clamp(0, 1)
-        frame = scene.frames[view].rgb[0]
+        frame = result.frames[view].rgb[0]
         difference = (rgb - frame).abs().mean(-1)
         everywhere = torch.ones_like(difference, dtype=torch.bool)
-        depth = scene.depth.depth if view == 0 else scene.reconstruction.depth[view].cpu()
-        valid = scene.depth.valid if view == 0 else depth > 0
+        depth = result.depth.depth if view == 0 else result.reconstruction.depth[view].cpu()
+        valid = result.depth.valid if view == 0 else depth > 0
         rows.append(
             {
                 "name": ", ".join(labels),

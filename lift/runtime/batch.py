@@ -94,20 +94,20 @@ def scene_titles(images: list[str]) -> list[str]:
     parts = [(*path.resolve().parts[1:-1], path.stem) for path in paths]
     titles = [path.stem for path in paths]
     length = 1
-    while length < max(map(len, parts)) and (repeated := _repeated(titles)):
+    while length < max(map(len, parts)) and (duplicates := _duplicates(titles)):
         length += 1
         titles = [
-            "-".join(part[-length:]) if title in repeated else title
+            "-".join(part[-length:]) if title in duplicates else title
             for title, part in zip(titles, parts, strict=True)
         ]
-    repeated = _repeated(titles)
+    duplicates = _duplicates(titles)
     return [
-        f"{title}{path.suffix}" if title in repeated else title
+        f"{title}{path.suffix}" if title in duplicates else title
         for title, path in zip(titles, paths, strict=True)
     ]
 
 
-def _repeated(names: list[str]) -> set[str]:
+def _duplicates(names: list[str]) -> set[str]:
     return {name for name, count in Counter(names).items() if count > 1}
 
 
@@ -131,7 +131,9 @@ def run_images(images: list[str], compose: Callable[[str], DictConfig]) -> list[
     return run_distributed(images, make)
 
 
-def run_distributed(names: list[str], make: Callable[[int], str]) -> list[Outcome]:
+def run_distributed(
+    names: list[str], make: Callable[[int], str], queue: "WorkQueue | None" = None
+) -> list[Outcome]:
     """Distribute work over the processes, and print each result.
 
     An error is reported, and the others go on.
@@ -139,11 +141,12 @@ def run_distributed(names: list[str], make: Callable[[int], str]) -> list[Outcom
     Args:
         names: Name of each picture or scene.
         make: Does the work of an index, and returns a file or folder.
+        queue: The processes' queue, if they have one already.
 
     Returns:
         All outcomes on the main process; nothing on others.
     """
-    queue = _Queue()
+    queue = queue or WorkQueue()
     process = distributed.process_info()
     distributed.clear_ranks()
     for index in queue.indices(len(names)):
@@ -161,11 +164,11 @@ def run_distributed(names: list[str], make: Callable[[int], str]) -> list[Outcom
             line = format_error(error)
             print(f"{position} {names[index]} failed: {line}", file=sys.stderr, flush=True)
             queue.finish(index, Outcome(names[index], None, line))
-        _release_memory()
+        release_memory()
     return queue.outcomes(len(names)) if process.rank == 0 else []
 
 
-def _release_memory() -> None:
+def release_memory() -> None:
     """Release the memory of a finished run."""
     import torch
 
@@ -174,10 +177,11 @@ def _release_memory() -> None:
         torch.cuda.empty_cache()
 
 
-class _Queue:
+class WorkQueue:
     """Indices, each for one process, and the outcomes.
 
-    Processes share them in a key-value store of torch.distributed.
+    Processes share them in a key-value store of torch.distributed. Make it before
+    `lift.runtime.distributed.clear_ranks`, at most once a process.
     """
 
     def __init__(self) -> None:
@@ -192,11 +196,25 @@ class _Queue:
             distributed.set_main_address()
             self._store, _, _ = next(rendezvous("env://", process.rank, process.world_size))
 
+    def once(self, name: str, make: Callable[[], str]) -> str:
+        """Return a text that the main process makes. All processes have to call.
+
+        Args:
+            name: Name of the text, different from other names.
+            make: Makes the text; called on the main process.
+        """
+        if self._store is None:
+            return make()
+        if self._rank == 0:
+            self._store.set(f"once {name}", make())
+        self._store.wait([f"once {name}"], distributed.BROADCAST_TIMEOUT)
+        return self._store.get(f"once {name}").decode()
+
     def indices(self, count: int) -> Iterator[int]:
         """Yield the indices below `count` that this process has to work on."""
         index = -1
         while True:
-            index = self._store.add("taken", 1) - 1 if self._store else index + 1
+            index = self._store.add("next index", 1) - 1 if self._store else index + 1
             if index >= count:
                 break
             yield index

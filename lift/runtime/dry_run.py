@@ -15,10 +15,17 @@ from lift.io.capture import CaptureSettings, load_capture
 from lift.io.image import Picture, load_picture
 from lift.io.sources import ImageSource, is_capture
 from lift.planners import planners
-from lift.priors import priors
+from lift.priors import VideoPrior, priors
 from lift.registry import Entry, catalogue
 from lift.runtime.memory import required_memory
 from lift.runtime.session import component_names, plain_settings
+from lift.stages.plan import constant_depth
+from lift.stages.unused import (
+    check_capture,
+    planner_is_used,
+    unused_planner_message,
+    unused_slots_message,
+)
 from lift.types import Cameras, Depth
 
 SECONDS_PER_STEP = {"cpu": (18.8 / 800, "two cores"), "cuda": (16.4 / 1200, "an H200")}
@@ -28,6 +35,7 @@ Sources: benchmarks/results/stages-cpu.json and fitting-liftimage3d-cuda.json.
 """
 
 _ALL_SLOTS = ("depth", "planner", "prior", "pose", "distortion", "renderer")
+_WITHOUT_PLANNER = ("depth", "prior", "pose", "distortion", "renderer")
 _CAPTURE_SLOTS = ("depth", "pose", "distortion", "renderer")
 
 
@@ -46,26 +54,26 @@ def dry_run(config: DictConfig) -> str:
         return _dry_run_capture(config, image)
     assert isinstance(image, str)  # several pictures are a capture
     picture = load_picture(image, config.preprocess.size, config.preprocess.field_of_view)
-    entries, settings = _components(config, _ALL_SLOTS)
+    slots = _ALL_SLOTS if planner_is_used(config) else _WITHOUT_PLANNER
+    entries, settings = _components(config, slots)
     device, memory = _device_memory(config)
     earlier = _earlier_seconds(config)
-    ones = torch.ones(picture.cameras.height, picture.cameras.width)
-    depth = Depth(ones, ones > 0, "scale")
-    batch_size = settings["prior"].get("batch_size", 1)
+    depth = constant_depth(picture.cameras)
+    prior = None
     if not entries["prior"].missing:  # building the prior checks its settings
-        batch_size = priors.build(
+        prior = priors.build(
             settings["prior"],
             depth=depth,
             camera=picture.cameras,
             estimator=None,
             image=image,
             device=torch.device("cpu"),
-        ).batch_size
-    clips, frames = _planned_counts(picture.cameras, depth, entries["prior"], settings)
-    frames_note = f", {frames} frames with the input" if frames else ""
+        )
+    batch_size = prior.batch_size if prior else settings["prior"].get("batch_size", 1)
+    plan_row, clips = _plan_row(config, picture.cameras, depth, entries, settings, prior)
     rows = [
         _depth_row(entries, settings, earlier),
-        ("plan", _describe(entries["planner"], settings["planner"]), f"{clips} clips{frames_note}"),
+        plan_row,
         (
             "clip",
             _describe(entries["prior"], settings["prior"]),
@@ -84,6 +92,7 @@ def dry_run(config: DictConfig) -> str:
 
 def _dry_run_capture(config: DictConfig, image: ImageSource) -> str:
     """Describe a run on recorded frames, where nothing is planned or generated."""
+    check_capture(config)
     capture = load_capture(
         image, CaptureSettings.from_config(config), lambda images: torch.zeros(len(images))
     )
@@ -105,7 +114,7 @@ def _dry_run_capture(config: DictConfig, image: ImageSource) -> str:
     headline = (
         f"{capture.picture.name}: {len(capture.frames)} frames of "
         f"{camera.width}x{camera.height} pixels, {order}; "
-        "planner and prior are not used"
+        f"{unused_slots_message(config)}"
     )
     return _format(headline, rows, entries)
 
@@ -182,15 +191,37 @@ def _describe(entry: Entry, settings: Mapping[str, Any]) -> str:
     return f"{entry.name}{model} ({entry.licence})"
 
 
-def _planned_counts(
-    camera: Cameras, depth: Depth, prior: Entry, settings: Mapping[str, Mapping[str, Any]]
-) -> tuple[int, int]:
-    """Return the number of clips, and of frames with the input; they do not depend on the depth."""
-    of_prior = settings["prior"]
-    frames = of_prior.get("frames") or prior.trained_frames or (of_prior.get("length") or 0) + 1
-    planner = planners.build(settings["planner"])
-    trajectory = planner(camera, depth, frames - 1 if frames > 1 else None)
-    return len(trajectory.clips), len(trajectory.cameras)
+def _plan_row(
+    config: DictConfig,
+    camera: Cameras,
+    depth: Depth,
+    entries: Mapping[str, Entry],
+    settings: Mapping[str, Mapping[str, Any]],
+    prior: VideoPrior | None,
+) -> tuple[tuple[str, str, str], int]:
+    """Describe the plan, and count its clips; they do not depend on the depth.
+
+    Args:
+        config: Configuration of the run.
+        camera: The input camera.
+        depth: Any depth.
+        entries: The registry's entries by slot. Without a planner the frames exist already.
+        settings: Settings of the components by slot.
+        prior: The prior. None: its packages are not installed.
+    """
+    if "planner" not in entries:
+        count = f"1 clip, {prior.num_recorded + 1} frames with the input" if prior else "1 clip"
+        return ("plan", unused_planner_message(config), count), 1
+    if prior:
+        clip_length = prior.clip_length
+    else:
+        frames = settings["prior"].get("frames") or entries["prior"].trained_frames or 1
+        clip_length = frames - 1 if frames > 1 else None
+    trajectory = planners.build(settings["planner"])(camera, depth, clip_length)
+    count = f"{len(trajectory.clips)} clips, {len(trajectory.cameras)} frames with the input"
+    return ("plan", _describe(entries["planner"], settings["planner"]), count), len(
+        trajectory.clips
+    )
 
 
 def _memory_note(

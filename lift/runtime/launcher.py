@@ -69,7 +69,7 @@ def standalone_environment() -> dict[str, str]:
 def launch(arguments: list[str], count: int) -> None:
     """Run `lift` in several processes of this machine, and return when all have ended.
 
-    When one process fails, or this process is told to end, all are ended.
+    When one process fails, or this process receives a signal to end, all are ended.
 
     Args:
         arguments: Command line arguments of `lift`.

@@ -84,14 +84,18 @@ class Session:
     Args:
         config: Configuration of the run.
         title: Put before each message, if several runs share the terminal.
+        label: Put before each message instead of the title.
 
     Raises:
         ValueError: `device` is cuda, but there is no CUDA device.
     """
 
-    def __init__(self, config: DictConfig, title: str | None = None) -> None:
+    def __init__(
+        self, config: DictConfig, title: str | None = None, label: str | None = None
+    ) -> None:
         self.config = config
         self.title = title
+        self.label = label or title
         self.image = read_image_setting(config)
         self.unused_slots: tuple[str, ...] = ()
         """Slots whose components take no part in the run."""
@@ -131,7 +135,7 @@ class Session:
             line: The message, without a line break at its end.
         """
         if self.is_main:
-            text = f"{self.title}: {line}" if self.title else line
+            text = f"{self.label}: {line}" if self.label else line
             self.console.print(text, markup=False, soft_wrap=True)
 
     def note(self, line: str) -> None:

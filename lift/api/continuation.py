@@ -1,0 +1,161 @@
+"""Continue the fit of a finished run, and deliver the result as a run of its own."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from lift.config import compose_run
+from lift.config.files import config_to_yaml
+from lift.config.text import escape_text
+from lift.config.values import merge_settings, nest_settings, split_choices
+from lift.errors import raise_for_python
+from lift.outputs.delivery import FIT_OUTPUTS, deliver
+from lift.outputs.quality import RunResult
+from lift.outputs.storage import read_views
+from lift.registry import SLOTS, ComponentError
+from lift.runtime.cache import Stage
+from lift.runtime.execution import restore_device
+from lift.runtime.session import Session
+from lift.stages.fit import continuation_key, continue_fit
+from lift.training import CHECKPOINT
+from lift.training.checkpoint import read_progress
+
+if TYPE_CHECKING:
+    from lift.api.scene import Scene
+
+CHANGEABLE = (
+    "callbacks",
+    "device",
+    "export",
+    "fit",
+    "logger",
+    "renderer",
+    "trainer",
+    "wandb",
+)
+"""Settings that may change when a fit continues."""
+
+FIXED = ("steps", "initial_gaussians", "sh_degree", "test_every")
+"""Settings of `fit` that the first part of a fit has decided."""
+
+
+def continue_scene(
+    scene: "Scene", more_steps: int, name: str | None, settings: Mapping[str, Any]
+) -> Path:
+    """Continue the fit of a scene.
+
+    Args:
+        scene: The finished scene.
+        more_steps: Number of steps to add.
+        name: Name of the new run's folder. None: the run's name and the number of all steps.
+        settings: Settings to change.
+
+    Returns:
+        Folder of the new run.
+
+    Raises:
+        FileNotFoundError: The run has no checkpoint, or no views.
+        ValueError: A setting cannot be changed, or the folder has another scene.
+    """
+    if not isinstance(more_steps, int) or more_steps < 1:
+        raise ComponentError(f"more_steps is {more_steps!r}; choose a number of at least 1")
+    checkpoint = scene.require(CHECKPOINT, "more steps of the fit")
+    steps = read_progress(checkpoint)[1] + more_steps
+    # The name of the folder "." is empty.
+    folder = scene.folder if scene.folder.name.strip(".") else scene.folder.resolve()
+    target = folder.parent / (name or f"{re.sub(r'-[0-9]+-steps$', '', folder.name)}-{steps}-steps")
+    with raise_for_python(), restore_device():
+        picture, views, capture = read_views(folder, scene.frames)
+        is_in_place = folder.parent.name == picture.name
+        output = folder.parent.parent if is_in_place else folder.parent
+        config = _compose(scene, steps, target.name, output, settings)
+        session = _resume_session(scene, config)
+        key = continuation_key(session, views, checkpoint, scene.held_out)
+        if _holds(target, key, config):
+            session.say(f"found {target}")
+            return target
+        outputs = [folder / item for item in FIT_OUTPUTS if (folder / item).exists()]
+        gaussians, distortion, fit_folder = continue_fit(session, views, outputs, scene.held_out)
+        result = RunResult(
+            picture,
+            views.depth,
+            views.trajectory,
+            views.frames,
+            views.reconstruction,
+            gaussians,
+            distortion,
+            fit_folder,
+            views.true_cameras,
+            capture,
+            views.multiview_consistent,
+        )
+        record = {"continued": {"run": folder.name, "more_steps": more_steps, "steps": steps}}
+        return deliver(session, result, target, record)
+
+
+def _compose(
+    scene: "Scene", steps: int, name: str, output: Path, settings: Mapping[str, Any]
+) -> DictConfig:
+    """Compose the configuration of the run with the changed settings."""
+    changes = nest_settings(settings)
+    for key, value in changes.items():
+        if key not in CHANGEABLE:
+            raise ComponentError(
+                f"{key} cannot change when a fit continues; choose among {', '.join(CHANGEABLE)}, "
+                "or start a new run"
+            )
+        for fixed in FIXED if key == "fit" and isinstance(value, Mapping) else ():
+            if fixed in value:
+                raise ComponentError(
+                    f"fit.{fixed} cannot change when a fit continues; start a new run"
+                )
+    settings = dict(scene.settings)
+    for key, value in changes.items():
+        old = settings.get(key)
+        is_part = isinstance(value, Mapping) and isinstance(old, Mapping) and "name" not in value
+        settings[key] = merge_settings(dict(old or {}), dict(value)) if is_part else value
+    settings["fit"] = {**settings["fit"], "steps": steps}
+    choices, values = split_choices(settings)
+    config = compose_run(choices, values)
+    config.name = escape_text(name)
+    config.output = escape_text(str(output))
+    devices = config.trainer.get("devices")
+    is_one = not isinstance(devices, (int, str, type(None))) and len(devices) == 1
+    config.trainer.devices = devices if is_one else 1
+    return config
+
+
+def _resume_session(scene: "Scene", config: DictConfig) -> Session:
+    """Return a session with the record of the finished run."""
+    record = scene.provenance
+    session = Session(config)
+    session.notes = list(record["notes"])
+    session.licences = dict(record["licences"])
+    session.unused_slots = tuple(slot for slot in SLOTS if slot not in record["components"])
+    session.stages = [
+        Stage(
+            stage["stage"], stage["key"], Path(), stage["seconds"], stage["peak_bytes"], cached=True
+        )
+        for stage in record["stages"]
+    ]
+    return session
+
+
+def _holds(target: Path, key: str, config: DictConfig) -> bool:
+    """Whether a folder has the scene already, with all its files.
+
+    Raises:
+        ComponentError: It has another scene.
+    """
+    try:
+        stages = json.loads((target / "provenance.json").read_text(encoding="utf-8"))["stages"]
+        settings = (target / "config.yaml").read_text(encoding="utf-8")
+    except (OSError, ValueError, KeyError):
+        return False  # nothing, or an interrupted delivery
+    if stages[-1]["key"] != key:
+        raise ComponentError(f"{target} has another scene; choose another name, or remove it")
+    return settings == config_to_yaml(config) and (target / "report.html").is_file()

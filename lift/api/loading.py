@@ -1,0 +1,58 @@
+"""Load finished runs."""
+
+import os
+from pathlib import Path
+
+from lift.api.scene import Scene
+from lift.outputs.delivery import FLY_THROUGH
+from lift.outputs.storage import FRAMES
+
+REQUIRED = (
+    "gaussians.ply",
+    "transforms.json",
+    FLY_THROUGH,
+    FRAMES,
+    "distortion.safetensors",
+    "split.json",
+    "metrics.json",
+    "config.yaml",
+    "provenance.json",
+)
+"""Files and folders that every finished run has."""
+
+
+def load(folder: str | os.PathLike[str], renderer: str | None = None) -> Scene:
+    """Load a finished run. Its folder may have been moved or copied.
+
+    Args:
+        folder: Folder of the run, as `lift run` prints it.
+        renderer: Name of the renderer for `Scene.render`. None: that of the run.
+
+    Returns:
+        The scene. Its parts are read when they are used first.
+
+    Raises:
+        FileNotFoundError: The folder is no finished run. The message names what is missing.
+        ComponentError: There is no renderer of this name.
+    """
+    path = Path(folder).expanduser()
+    missing = [name for name in REQUIRED if not (path / name).exists()]
+    if missing:
+        raise FileNotFoundError(_explain_missing(path, missing))
+    scene = Scene(path, renderer)
+    if renderer is not None:
+        scene.renderer  # noqa: B018, builds it
+    return scene
+
+
+def _explain_missing(path: Path, missing: list[str]) -> str:
+    """Say why a folder is no finished run, and which runs are in it."""
+    reason = "there is no such folder"
+    if path.is_file():
+        reason = "it is a file; give the run's folder"
+    elif path.is_dir():
+        reason = f"it has no {', '.join(missing)}"
+        runs = sorted(inner.parent.name for inner in path.glob("*/gaussians.ply"))
+        if runs:
+            reason += f"; it has runs, give one of them: {', '.join(runs)}"
+    return f"there is no finished run at {path}: {reason}"

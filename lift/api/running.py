@@ -1,0 +1,119 @@
+"""Run the pipeline from Python."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from lift.api.loading import load
+from lift.api.pictures import ImageLike, store_image
+from lift.api.scene import Scene
+from lift.config import compose_run
+from lift.config.folders import OPTION
+from lift.config.text import escape_text
+from lift.config.values import nest_settings, split_choices
+from lift.errors import raise_for_python
+from lift.registry import SLOTS, ComponentError, catalogue
+from lift.runtime import distributed
+from lift.runtime.batch import release_memory
+from lift.runtime.devices import device_indices
+from lift.runtime.execution import execute_run, restore_device
+
+
+def run(
+    image: ImageLike | None = None,
+    *,
+    config_dir: str | os.PathLike[str] | None = None,
+    **settings: Any,
+) -> Scene:
+    """Turn a picture, a video or photographs into a scene.
+
+    It is `lift run`. Stages that an earlier run computed are found in the cache. A call that was
+    interrupted continues when it is repeated.
+
+        lift.run("photo.jpg", prior="warp", fit={"steps": 100})
+        lift.run("photo.jpg", distortion={"name": "composed", "parts": ["rigid", "blur"]})
+        lift.run("photo.jpg", **{"fit.steps": 100})
+
+    If `trainer.devices` names several devices, other processes do the work, and this one waits.
+
+    Args:
+        image: A picture: a file, a built-in name, an image of PIL, or uint8 [height width 3] of
+            numpy or torch. Or frames of one scene: a video, a folder, or a list of pictures. None:
+            that of the experiment. Pictures in memory are written to `<output>/cache/images`.
+        config_dir: Folder with experiments and presets of your own.
+        **settings: Settings of `lift run`. Those of a group or of a slot are a dictionary, or have
+            dotted names. A slot takes the name of a component, or a dictionary with `name` and
+            settings. Texts and paths are taken literally.
+
+    Returns:
+        The finished scene. With processes of torchrun, each returns it.
+
+    Raises:
+        ComponentError: A name or a value is wrong. It is a ValueError, and its message is that of
+            the command line.
+        ValueError: A setting cannot be used with this input.
+        OSError: A file is missing or cannot be read.
+        ImportError: A component needs a package that is not installed.
+    """
+    with raise_for_python(), restore_device():
+        config = compose_settings(image, settings, config_dir)
+        _check_processes(config)
+        if image is not None:
+            config.image = _stored(image, Path(config.output))
+        folder = distributed.broadcast(execute_run(config, sys.argv))
+        release_memory()
+    assert folder is not None, "the main process has the folder"
+    return load(folder)
+
+
+def compose_settings(
+    image: Any,
+    settings: Mapping[str, Any],
+    config_dir: str | os.PathLike[str] | None = None,
+) -> DictConfig:
+    """Compose and check the configuration of a run.
+
+    Args:
+        image: The input; None if an experiment names it.
+        settings: Settings as `run` takes them.
+        config_dir: Folder with experiments and presets of your own.
+
+    Returns:
+        The configuration. `image` is a stand-in unless it is None.
+
+    Raises:
+        ComponentError: A name or a value is wrong.
+    """
+    choices, values = split_choices(nest_settings(settings))
+    if image is not None:
+        values["image"] = "none"
+    if config_dir is not None:
+        choices.append(f"{OPTION}={os.fspath(config_dir)}")
+    return compose_run(choices, values)
+
+
+def _stored(image: ImageLike, output: Path) -> Any:
+    """Return the value of the setting `image`; write pictures that are in memory to files."""
+    if isinstance(image, Sequence) and not isinstance(image, str):
+        return [escape_text(store_image(item, output)) for item in image]
+    return escape_text(store_image(image, output))
+
+
+def _check_processes(config: DictConfig) -> None:
+    """Raise ComponentError if other processes have to run components that only this one has."""
+    if distributed.process_info().world_size > 1 or len(device_indices(config.trainer)) == 1:
+        return
+    for slot in SLOTS:
+        settings = config[slot]
+        for name in (settings.name, *settings.get("parts", ())):
+            entry = catalogue()(slot, name)
+            if entry.module == "__main__" or entry.source is None:
+                raise ComponentError(
+                    f"trainer.devices is {config.trainer.devices!r}, but {slot} {name!r} is "
+                    f"defined in {entry.module}, which other processes cannot import; choose "
+                    "trainer.devices 1, or put it into a module and name that in LIFT_PLUGINS"
+                )

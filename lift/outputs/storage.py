@@ -1,0 +1,145 @@
+"""Keep the frames' depth and cameras in the folder of a run, so that it can be loaded anywhere."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from lift.io.capture import Capture
+from lift.io.image import Picture, read_image
+from lift.outputs.quality import RunResult
+from lift.runtime.parallel import parallel_map
+from lift.runtime.serialization import load, save
+from lift.stages.views import Views
+from lift.types import Depth, Frames, PointCloud, Reconstruction
+
+VIEWS = "views"
+"""Folder of the depth and the cameras of the frames, below the folder of a run."""
+
+FRAMES = "frames"
+"""Folder of the frames, below the folder of a run."""
+
+MAX_POINTS = 50_000
+"""Approximate largest number of points that are kept."""
+
+MAX_DEPTH = 60_000.0
+"""Largest depth in units of the typical depth. Half precision holds a little more."""
+
+
+def write_views(folder: Path, result: RunResult) -> None:
+    """Write what a run knows of its frames, besides their pictures.
+
+    Depth has half precision, in units of the typical depth. Confidence and colours have 8 bits. Of
+    a large point cloud an even subset is kept, with its outermost points.
+
+    Args:
+        folder: Folder of the run.
+        result: The result of the run.
+    """
+    reconstruction = result.reconstruction
+    typical = result.depth.typical
+    capture = result.capture
+    points = _thin(reconstruction.points)
+    value = {
+        "depth": result.depth,
+        "trajectory": result.trajectory,
+        "cameras": reconstruction.cameras,
+        "frame_depth": (reconstruction.depth / typical).clamp(max=MAX_DEPTH).half(),
+        "confidence": _to_bytes(reconstruction.confidence),
+        "points": points.points,
+        "colors": (points.colors.clamp(0, 1) * 255).round().to(torch.uint8),
+        "true_cameras": result.true_cameras,
+        "exact_depth": result.frames.depth is not None,
+        "multiview_consistent": result.multiview_consistent,
+        "picture": _picture_facts(result.picture),
+        "camera": result.picture.cameras,
+        "capture": None if capture is None else _capture_facts(capture),
+    }
+    target = folder / VIEWS
+    target.mkdir(exist_ok=True)
+    save(value, target)
+
+
+def read_frames(folder: Path) -> Frames:
+    """Read the pictures of the frames, the input first.
+
+    Args:
+        folder: Folder of a run.
+    """
+    files = sorted((folder / FRAMES).glob("*.png"))
+    return Frames(torch.stack(parallel_map(read_image, files)))
+
+
+def read_views(folder: Path, frames: Frames) -> tuple[Picture, Views, Capture | None]:
+    """Read what `write_views` wrote.
+
+    Args:
+        folder: Folder of a run.
+        frames: Value of `read_frames`.
+
+    Returns:
+        The input, the frames with their cameras and depth, and the source of recorded frames.
+    """
+    value = load(folder / VIEWS)
+    depth: Depth = value["depth"]
+    reconstruction = Reconstruction(
+        value["cameras"],
+        PointCloud(value["points"], value["colors"].float() / 255),
+        value["frame_depth"].float() * depth.typical,
+        value["confidence"].float() / 255,
+    )
+    if value["exact_depth"]:
+        frames = Frames(frames.images, reconstruction.depth)
+    trajectory = value["trajectory"]
+    picture = Picture(frames=Frames(frames.images[:1]), cameras=value["camera"], **value["picture"])
+    capture = None
+    if facts := value["capture"]:
+        capture = Capture(picture=picture, frames=frames, trajectory=trajectory, **facts)
+    views = Views(
+        depth,
+        trajectory,
+        frames,
+        reconstruction,
+        key="",
+        multiview_consistent=value["multiview_consistent"],
+        true_cameras=value["true_cameras"],
+    )
+    return picture, views, capture
+
+
+def _picture_facts(picture: Picture) -> dict[str, Any]:
+    """Return the fields of a picture that are neither its pixels nor its camera."""
+    return {
+        "name": picture.name,
+        "digest": picture.digest,
+        "notes": picture.notes,
+        "focal_known": picture.focal_known,
+    }
+
+
+def _capture_facts(capture: Capture) -> dict[str, Any]:
+    """Return the fields of a capture that are neither frames nor cameras."""
+    return {
+        "names": capture.names,
+        "source_index": capture.source_index,
+        "ordered": capture.ordered,
+        "kind": capture.kind,
+        "digest": capture.digest,
+    }
+
+
+def _to_bytes(confidence: Float[Tensor, "view height width"]) -> UInt8[Tensor, "view height width"]:
+    """Convert confidence to 8 bits. It stays 0 only where it is 0, which means not registered."""
+    return (confidence.clamp(0, 1) * 255).ceil().to(torch.uint8)
+
+
+def _thin(points: PointCloud) -> PointCloud:
+    """Return at most about `MAX_POINTS` points, with the same bounds."""
+    stride = -(-len(points) // MAX_POINTS)
+    if stride <= 1:
+        return points
+    outermost = [*points.points.argmin(0).tolist(), *points.points.argmax(0).tolist()]
+    indices = {*range(0, len(points), stride), *outermost}
+    return points[torch.tensor(sorted(indices))]
