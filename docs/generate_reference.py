@@ -18,6 +18,7 @@ for folder in (str(ROOT), str(ROOT / "docs")):
         sys.path.insert(0, folder)
 
 from reference_pages import (  # noqa: E402
+    camera_formats,
     command_line_page,
     presets_page,
     settings_page,
@@ -37,7 +38,10 @@ API_PACKAGES = ("training", "outputs", "io", "evaluation", "runtime", "multiview
 
 def tables() -> dict[str, str]:
     """Make all tables that pages name by a marker."""
-    return result_tables() | {"video-generators": video_generators()}
+    return result_tables() | {
+        "camera-formats": camera_formats(),
+        "video-generators": video_generators(),
+    }
 
 
 def pages() -> dict[str, str]:

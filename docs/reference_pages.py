@@ -38,9 +38,12 @@ def command_line_page() -> str:
 
 def _run_usage() -> str:
     return (
-        "usage: lift run image=PATH [setting=value ...] [--plan] [--help] [--cfg job] [-m]\n\n"
+        "usage: lift run image=PATH [setting=value ...] [--config-dir DIR] [--plan] [--help]\n"
+        "                [--cfg job] [-m]\n\n"
         "One image, a video or photographs to a scene. Hydra reads the settings.\n"
-        "--plan says what a run would do. -m runs one job for each comma-separated value."
+        "--config-dir DIR adds a folder with experiments of your own; it may be repeated.\n"
+        "--plan says what a run would do. -m runs one job for each comma-separated value.\n"
+        "Options may stand anywhere. Settings that hold text are taken literally."
     )
 
 
@@ -50,7 +53,8 @@ def settings_page() -> str:
 
     parts = [
         "# Settings of a run",
-        "This page is generated from `lift.config`. Change a setting with `key=value`. "
+        "This page is generated from `lift.config`. Change a setting with `key=value`: "
+        "[Settings and experiments](../configuration.md) has the rules. "
         "`null` in a table stands for a value that is chosen for the run.",
         *_settings_of(config.Config),
         "## Settings of `lift eval`",
@@ -62,6 +66,7 @@ def settings_page() -> str:
 
 def _settings_of(node: type, prefix: str = "") -> list[str]:
     """One table for the plain fields of a dataclass, then one for each dataclass in it."""
+    from lift.config.schema import ANNOTATION
     from lift.registry import ALL_SLOTS
 
     docs = field_docs(Path(inspect.getfile(node))).get(node.__name__, {})
@@ -69,7 +74,8 @@ def _settings_of(node: type, prefix: str = "") -> list[str]:
     rows = []
     inner = []
     for field in dataclasses.fields(node):
-        kind, key = hints[field.name], f"{prefix}{field.name}"
+        kind = field.metadata.get(ANNOTATION, hints[field.name])
+        key = f"{prefix}{field.name}"
         if dataclasses.is_dataclass(kind):
             inner.append((kind, key))
             continue
@@ -169,6 +175,13 @@ def _component(slot: str, entry: Any) -> list[str]:
     return parts + ([table(("setting", "type", "default", "meaning"), rows)] if rows else [])
 
 
+def camera_formats() -> str:
+    """Table of the file formats of camera paths."""
+    from lift.io.formats import CAMERA_FORMATS
+
+    return table(("format", "content"), CAMERA_FORMATS.items())
+
+
 def video_generators() -> str:
     """Make the table of video diffusion models."""
     from lift.registry import catalogue
@@ -196,15 +209,32 @@ def video_generators() -> str:
 
 
 def presets_page() -> str:
-    """List the files of `configs/experiment`."""
+    """List the built-in experiments, with what each changes and why."""
+    from lift.config.experiments import read_experiment
+    from lift.config.folders import use_config_folders
+
     parts = [
         "# Presets",
         "`experiment=NAME` sets several settings at once. "
-        "Settings on the command line win over those of a preset.",
+        "Settings on the command line win over those of a preset. "
+        "`lift show experiment NAME` prints the same text. "
+        "[Settings and experiments](../configuration.md#experiments-of-your-own) says how to write "
+        "one.",
     ]
-    for path in sorted((ROOT / "configs/experiment").glob("*.yaml")):
-        text = path.read_text(encoding="utf-8").removeprefix("# @package _global_\n").rstrip()
-        parts += [f"## `experiment={path.stem}`", f"```yaml\n{text}\n```"]
+    with use_config_folders([]):
+        names = [path.stem for path in sorted((ROOT / "configs/experiment").glob("*.yaml"))]
+        experiments = [read_experiment(name) for name in names]
+    for experiment in experiments:
+        name = experiment.file.name
+        parts += [f"## `experiment={name}`", _inline(experiment.description)]
+        rows = [
+            (f"`{change.key}`", f"`{change.before}`", f"`{change.after}`", _cell(change.reason))
+            for change in experiment.changes
+        ]
+        parts += [table(("setting", "default", name, "reason"), rows)] if rows else []
+        if experiment.repeated:
+            keys = ", ".join(f"`{key}`" for key in experiment.repeated)
+            parts.append(f"Set to their defaults: {keys}.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ if not torch.cuda.is_available():
     os.environ.setdefault(
         "TRITON_INTERPRET", "1"
     )  # before Triton sees a kernel: where it is installed, its interpreter runs them
+
+pytest.register_assert_rewrite("tests.helpers")
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +53,25 @@ def device(request) -> torch.device:
     return torch.device(request.param)
 
 
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory) -> Path:
+    """The folder of a small finished run. Tests may start more runs beside it."""
+    from tests.helpers.commands import lift
+    from tests.helpers.settings import TINY
+
+    folder = tmp_path_factory.mktemp("run")
+    done = lift(
+        "run", "image=coffee", *TINY, "export.formats=[ply,spz]", f"output={folder}", cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    run = Path(done.stdout.strip().split("\n")[-1])
+    assert run.is_dir() and run.parent == folder / "coffee"
+    assert re.search(r"^(POOR SCENE|Fair scene): .+ dB", done.stderr, re.MULTILINE), (
+        "the verdict is printed"
+    )
+    return run
+
+
 @pytest.fixture
 def trained(tmp_path, monkeypatch) -> Callable:
     """Run a training command without interruption, and killed and resumed.
@@ -67,7 +89,7 @@ def trained(tmp_path, monkeypatch) -> Callable:
         """How to run it in another folder, and the weights of the two."""
 
         def run(to: str) -> dict[str, torch.Tensor]:
-            monkeypatch.setattr(sys, "argv", [*command, "--to", str(tmp_path / to)])
+            monkeypatch.setattr(sys, "argv", [*command, "--output", str(tmp_path / to)])
             main()
             return load_file(tmp_path / to / weights)
 

@@ -45,6 +45,8 @@ def test_what_is_read_from_the_source_is_what_the_class_says(slot, name):
         "requires",
         "extra",
         "cost_settings",
+        "has_recorded_frames",
+        "hints_recorded_frames",
         "control",
         "trained_size",
         "trained_frames",

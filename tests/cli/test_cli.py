@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.helpers.commands import here, lift
 
@@ -46,25 +45,6 @@ def test_user_error_ends_with_one_readable_line(tmp_path, argument):
     assert not list(tmp_path.iterdir()), "an error writes no files"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "photo (1).png",
-        "a=b.png",
-        "a[1].png",
-        "it's.png",
-        "a#b,c.png",
-        'ü "x".png',
-        "back\\slash.png",
-    ],
-)
-def test_any_file_name_will_do(tmp_path, name):
-    (tmp_path / name).write_text("x")
-    done = here("run", f"image={name}", "--cfg", "job", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert yaml.safe_load(done.stdout)["image"] == name
-
-
 def test_the_image_must_be_given(tmp_path):
     done = lift("run", cwd=tmp_path)
     assert done.returncode == 2 and "give image=PATH" in done.stderr
@@ -106,31 +86,3 @@ def test_other_commands_name_what_is_wrong(tmp_path, arguments):
         and done.stderr.count("\n") == 1
         and ("nothing" in done.stderr or "nowhere" in done.stderr)
     )
-
-
-@pytest.mark.parametrize(
-    ("argument", "quoted"),
-    [
-        ("image=[a.jpg,b.jpg]", 'image=["a.jpg","b.jpg"]'),
-        ("image=[a.jpg, b c (1).jpg,d,e[2].jpg]", 'image=["a.jpg","b c (1).jpg","d,e[2].jpg"]'),
-        ("image=[a.jpg,missing.jpg]", "image=[a.jpg,missing.jpg]"),
-        ("image=b c (1).jpg", 'image="b c (1).jpg"'),
-        ("cameras=b c (1).jpg", 'cameras="b c (1).jpg"'),
-        ("input=b c (1).jpg", 'input="b c (1).jpg"'),
-        ("input=3", "input=3"),
-    ],
-)
-def test_names_of_files_survive_hydras_grammar(tmp_path, monkeypatch, argument, quoted):
-    from hydra import compose, initialize_config_module
-
-    from lift.config import quote_override, read_image_setting, store_schemas
-
-    monkeypatch.chdir(tmp_path)
-    for name in ("a.jpg", "b.jpg", "b c (1).jpg", "d,e[2].jpg"):
-        (tmp_path / name).touch()
-    assert quote_override(argument) == quoted
-    store_schemas()
-    with initialize_config_module("lift.configs", version_base="1.3"):
-        config = compose("lift", [quote_override(argument)])
-    if argument.startswith("image=["):
-        assert read_image_setting(config) == tuple(yaml.safe_load(quoted[6:]))

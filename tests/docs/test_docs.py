@@ -15,7 +15,9 @@ from typing import Any, get_type_hints
 import pytest
 
 from lift.cli import build_parser
-from lift.config import Config, EvalConfig, compose_eval, compose_run
+from lift.cli.evaluate import plan_evaluations
+from lift.cli.processes import take_process_count
+from lift.config import Config, EvalConfig, compose_run
 from lift.distortions import Distortion
 from lift.priors import VideoPrior
 from lift.registry import ALL_SLOTS, PLUGIN_GROUP, catalogue
@@ -33,8 +35,8 @@ EXAMPLES = sorted((DOCS / "extending").glob("*.md"))
 MAX_README_LINES = 150
 TINY = (
     "preprocess.size=96",
-    "planner.depth=1",
-    "planner.frames=3",
+    "planner.levels=1",
+    "planner.num_frames=3",
     "fit.steps=30",
     "fit.checkpoint_every=10",
     "fit.initial_gaussians=1500",
@@ -65,7 +67,10 @@ def inline_code(text: str) -> list[str]:
 def commands_of(page: Path) -> list[str]:
     text = page.read_text(encoding="utf-8")
     lines = [line for block in code_blocks(text, "") for line in block.splitlines()]
-    starts = (r"lift (run|batch|eval|list|show|render|export|view|doctor)\b", r"python \S+\.py")
+    starts = (
+        r"lift (run|batch|eval|table|list|show|new|check|render|export|view|doctor)\b",
+        r"python \S+\.py",
+    )
     lines += [code for code in inline_code(text) if re.match(f"({'|'.join(starts)})", code)]
     return [line for line in lines if re.search(r"(^|[ /])(lift|python|make) ", line)]
 
@@ -125,6 +130,10 @@ def check_lift(words: list[str], plugin: bool) -> None:
         names = "|".join(examples())
         slots = [match[1] for word in rest if (match := re.match(rf"(\w+)=(?:{names})$", word))]
         rest = [word for word in rest if word.split("=")[0].split(".")[0] not in slots]
+        rest = [re.sub(rf",(?:{names})\b", "", word) for word in rest]  # values of a grid
+    if "--config-dir" in " ".join(rest) and name in ("run", "batch", "eval"):
+        # The folder is the reader's, and so are its experiments.
+        rest = [word for word in rest if not re.match(r"--config-dir|conf$|experiment=", word)]
     if name in ("run", "batch"):
         settings = [word for word in rest if "=" in word and not word.startswith(("-", "hydra/"))]
         settings = [word for word in settings if not (name == "run" and is_sweep(word))]
@@ -132,12 +141,11 @@ def check_lift(words: list[str], plugin: bool) -> None:
             settings.append("image=none")
         compose_run(settings)
     elif name == "eval":
-        groups = " ".join(word for word in rest if not word.isdecimal()).split(" -- ")
-        for group in ([groups[0], part] for part in groups[1:] or [""]):
-            words = [word for word in " ".join(group).split() if "=" in word]
-            compose_eval([word for word in words if re.match(r"(dataset|protocol)[.=]", word)])
-            others = [word for word in words if not re.match(r"(dataset|protocol)[.=]", word)]
-            compose_run([*others, "image=none"])
+        take_process_count(rest)
+        plan_evaluations(rest).compose()
+    elif name == "show" and rest[0] == "experiment":
+        experiments = {path.stem for path in (ROOT / "configs/experiment").glob("*.yaml")}
+        assert rest[1] in {*experiments, "NAME"} or "--config-dir" in rest
     elif name == "show" and rest != ["SLOT", "NAME"]:
         if "NAME" not in rest:
             catalogue()(*rest)
@@ -229,6 +237,15 @@ def test_every_table_is_shown():
     text = "".join(page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md"))
     assert set(generate_reference.MARKER.findall(text)) == set(tables) - {"generator-errors"}
     assert all(table.count("\n") > 1 for table in tables.values())
+
+
+def test_the_ablation_is_the_output_of_its_command():
+    text = (DOCS / "evaluation.md").read_text(encoding="utf-8").partition("## Ablations")[2]
+    content = json.loads((ROOT / result_tables.TABLES / "grid/table.json").read_text())
+    command = code_blocks(text, "")[0].strip()
+    assert shlex.split(command) == shlex.split(content["command"])
+    assert re.search(r"<!-- table: (\w+) -->", text)[1] == "grid"
+    assert [len(content["variants"]), content["variants"][0]["n"]] == [6, 6]
 
 
 def test_the_readme_is_short():

@@ -13,7 +13,6 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 
-from lift.cli.evaluate import split_evaluations
 from lift.config import store_schemas, validate_config, validate_eval_config
 from lift.evaluation.lpips import LPIPS
 from lift.evaluation.tables import MEASURES, mean_of
@@ -23,8 +22,8 @@ import ablation  # noqa: E402
 import fill  # noqa: E402
 
 
-class Nearness(LPIPS):
-    """Stands for the features, which do not come with the package."""
+class PixelDistance(LPIPS):
+    """Replaces LPIPS, whose weights do not come with the package."""
 
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)
@@ -51,22 +50,24 @@ def card(shift: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_fill_targets_are_visible_only_in_the_other_photograph(monkeypatch):
-    (first, depth), (second, there_depth) = card(0.0), card(0.2)
-    intrinsics, there = np.array([[100.0, 0, 60], [0, 100, 40], [0, 0, 1]]), np.eye(4)
-    there[0, 3] = -0.2
-    case = fill.warp(first, depth, np.eye(4), there, [intrinsics, intrinsics], second)
-    shown = (there_depth == 4) & (np.arange(120) > 60)
-    assert 100 < case.hole.sum() < 300 and (case.hole & ~shown).sum() < 20, (
-        "right of the card, and not at the border"
+    first, depth = card(0.0)
+    second, second_depth = card(0.2)
+    intrinsics = np.array([[100.0, 0, 60], [0, 100, 40], [0, 0, 1]])
+    target = np.eye(4)
+    target[0, 3] = -0.2
+    case = fill.warp(first, depth, np.eye(4), target, [intrinsics, intrinsics], second)
+    wall = (second_depth == 4) & (np.arange(120) > 60)
+    assert 100 < case.hole.sum() < 300 and (case.hole & ~wall).sum() < 20, (
+        "the hole is right of the card, not at the border"
     )
     np.testing.assert_allclose(case.inverse[case.hole], 0.25, rtol=0.02)
     assert fill.warp(first, depth, np.eye(4), np.eye(4), [intrinsics, intrinsics], first) is None
     monkeypatch.setattr(fill, "cases", lambda name: iter([case, case]))
-    fillings = {name: fill.of_warp(name) for name in ("smooth", "network", "patches")} | {
-        "a": fill.of_opencv(0),
+    fillings = {name: fill.warp_filling(name) for name in ("smooth", "network", "patches")} | {
+        "a": fill.opencv_filling(0),
         "white": lambda case: 255 + 0 * case.photo,
     }
-    rows = {row["fill"]: row for row in fill.row("card", fillings, Nearness(), None)}
+    rows = {row["fill"]: row for row in fill.evaluate("card", fillings, PixelDistance(), None)}
     assert all(
         rows[name]["psnr"] > 25 and rows[name]["cases"] == 2
         for name in ("smooth", "network", "patches")
@@ -78,63 +79,68 @@ def test_fill_targets_are_visible_only_in_the_other_photograph(monkeypatch):
 ABLATIONS = ("method", "trajectory", "prior", "single", "losses")
 
 
-def called(name: str, monkeypatch) -> tuple:
-    """What an experiment hands to `ablation.main`."""
-    seen = []
-    monkeypatch.setattr(ablation, "main", lambda *given, to=None: seen.append((*given, to or {})))
+def arguments_of(name: str, monkeypatch) -> tuple:
+    """The arguments with which an experiment calls `ablation.main`."""
+    calls = []
+    monkeypatch.setattr(
+        ablation, "main", lambda *given, baselines=None: calls.append((*given, baselines or {}))
+    )
     runpy.run_path(str(Path(ablation.__file__).parent / f"{name}.py"), run_name="__main__")
-    return seen[0]
+    return calls[0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_every_setting_of_an_ablation_composes(name, monkeypatch):
-    _, settings, data, remains, to = called(name, monkeypatch)
-    assert {*to, *to.values()} <= settings.keys()
-    assert "python experiments/" in remains, "it names the command that measures the missing rows"
+    _, settings, data, not_measured, baselines = arguments_of(name, monkeypatch)
+    assert {*baselines, *baselines.values()} <= settings.keys()
+    assert "python experiments/" in not_measured, (
+        "it has the command that measures the missing rows"
+    )
     store_schemas()
-    given = re.findall(r"`python experiments/\w+\.py(?: --only \"[^\"]*\")? ([^`]*)`", remains)
-    more = [[], *(line.split() for line in given)]
-    for data_name, how in data.items():
-        own = [one for one in how if re.match(r"dataset|protocol", one)]
+    commands = re.findall(
+        r"`python experiments/\w+\.py(?: --only \"[^\"]*\")? ([^`]*)`", not_measured
+    )
+    additions = [[], *(line.split() for line in commands)]
+    for data_name, data_settings in data.items():
+        eval_settings = [word for word in data_settings if re.match(r"dataset|protocol", word)]
         with initialize_config_module("lift.configs", version_base="1.3"):
-            validate_eval_config(compose("eval", own))
+            validate_eval_config(compose("eval", eval_settings))
             for setting in settings.get(data_name, settings).values():
-                for extra in more:
-                    fits = [
-                        one
-                        for one in (*setting, *extra)
-                        if not (extra and one.startswith("prior.")) or one in extra
-                    ]  # another prior has settings of its own
-                    validate_config(
-                        compose(
-                            "lift", [*(one for one in how if one not in own), *fits, "image=none"]
-                        )
-                    )
+                for addition in additions:
+                    # Settings of a prior do not apply to another prior.
+                    kept = [
+                        word for word in setting if not (addition and word.startswith("prior."))
+                    ]
+                    run_settings = [word for word in data_settings if word not in eval_settings]
+                    config = [*run_settings, *kept, *addition, "image=none"]
+                    validate_config(compose("lift", config))
 
 
-def evaluated(scores: dict[str, float]) -> Callable[[list[str]], int]:
-    """Stands for `lift eval`: two scenes a seed, whose PSNR the setting decides."""
+def fake_eval(scores: dict[str, float]) -> Callable[[list[str]], int]:
+    """Replace `lift eval`: two scenes per seed, whose PSNR depends on the setting."""
 
     def main(command: list[str]) -> int:
         if any("fail" in argument for argument in command):
             return 2
-        for own in split_evaluations(command):
+        groups = itertools.groupby(command, lambda word: word == "--")
+        shared, *parts = [list(group) for is_separator, group in groups if not is_separator]
+        for words in ([*shared, *part] for part in parts):
             output, name = (
-                next(argument.split("=", 1)[1] for argument in own if argument.startswith(key))
+                next(argument.split("=", 1)[1] for argument in words if argument.startswith(key))
                 for key in ("output=", "name=")
             )
-            score = next(value for key, value in scores.items() if key in own)
+            score = next(value for key, value in scores.items() if key in words)
             rows = []
             for scene, seed in itertools.product("ab", (0, 1)):
                 views = [
                     dict.fromkeys(MEASURES, None)
                     | {
-                        "psnr": score + seed + (scene == "b") * 10 - 4 * far,
+                        "psnr": score + seed + (scene == "b") * 10 - 4 * distance,
                         "visible": 0.5,
-                        "distance": far,
+                        "distance": distance,
                     }
-                    for far in (0.05, 0.5)
+                    for distance in (0.05, 0.5)
                 ]
                 rows.append(
                     {
@@ -194,7 +200,7 @@ def test_paired_difference_has_error_over_scenes_and_seeds():
 
 
 def test_ablation_table_compares_settings_with_the_first(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(ablation.cli, "main", evaluated({"fit.steps=1": 20.0, "fit.steps=2": 21.5}))
+    monkeypatch.setattr(ablation.cli, "main", fake_eval({"fit.steps=1": 20.0, "fit.steps=2": 21.5}))
     monkeypatch.setattr(
         sys,
         "argv",
@@ -202,7 +208,7 @@ def test_ablation_table_compares_settings_with_the_first(tmp_path, monkeypatch, 
             "method.py",
             "--output",
             str(tmp_path / "out"),
-            "--to",
+            "--results",
             str(tmp_path / "tables"),
             "--seeds",
             "0,1",
@@ -215,29 +221,29 @@ def test_ablation_table_compares_settings_with_the_first(tmp_path, monkeypatch, 
     text = (tmp_path / "tables/method.md").read_text()
     assert (
         text.startswith("# What is what?")
-        and "## What remains\n\nMuch." in text
+        and "## Not measured\n\nMuch." in text
         and "by `python experiments/method.py --seeds 0,1 seed_free=1`" in text
     )
     assert (
         "| settings | PSNR | visible | rotation | position | s "
         "| PSNR 0 to 0.1 | PSNR from 0.1 | difference in PSNR |" in text
     )
-    assert "; 5 steps. Measured on an abacus;" in text
+    assert "; 5 steps. Measured on an abacus." in text
     # Two scenes 10 dB apart, seeds 1 dB apart, views 1.8 dB apart.
     assert "| one | 24.40 ± 0.71 | 50 % | 0.25 | 1.00 % | 3 | 25.30 | 23.50 |  |" in text
     assert (
         "| two | 25.90 ± 0.71 | 50 % | 0.25 | 1.00 % | 3 | 26.80 | 25.00 | +1.50 ± 0.00 to one |"
         in text
     )
-    kept = json.loads((tmp_path / "tables/method.json").read_text())
-    assert [task["psnr"] for task in kept["data"]["made up"]["two"]["tasks"]] == pytest.approx(
+    summary = json.loads((tmp_path / "tables/method.json").read_text())
+    assert [task["psnr"] for task in summary["data"]["made up"]["two"]["tasks"]] == pytest.approx(
         [20.4, 21.4, 30.4, 31.4]
     )
     assert "| two |" in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["method.py", "--only", "three"])
     with pytest.raises(SystemExit):
         ablation.main("experiments/method.py", settings, {"made up": []}, "")
-    assert "--only has 'three'; choose of one; two" in capsys.readouterr().err
+    assert "--only has 'three'; choose among one; two" in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", ["method.py", "fail=1"])
     with pytest.raises(SystemExit, match="2"):
         ablation.main("experiments/method.py", settings, {"made up": []}, "")

@@ -1,4 +1,4 @@
-"""The reference of the training benchmark: benchmarks/published.py and benchmarks/frames.py."""
+"""The rebuilt published recipe (benchmarks/published.py) and its frames (benchmarks/frames.py)."""
 
 import sys
 from dataclasses import replace
@@ -9,8 +9,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from frames import load_frame_set, save_frame_set, scene  # noqa: E402
-from published import Schedule, Trainer, draw, initial_gaussians, time_step, train  # noqa: E402
+from frames import load_frame_set, make_frame_set, save_frame_set  # noqa: E402
+from published import (  # noqa: E402
+    Schedule,
+    Trainer,
+    initial_gaussians,
+    render_view,
+    time_step,
+    train,
+)
 
 from lift.distortions.parameters.planes import TreePlanes, tree_codes  # noqa: E402
 from lift.evaluation.metrics import psnr  # noqa: E402
@@ -30,7 +37,7 @@ QUICK = Schedule(
 
 @pytest.fixture(scope="module")
 def small():
-    return scene((64, 48), frames=3, depth=1, workers=1)
+    return make_frame_set((64, 48), frames=3, levels=1, workers=1)
 
 
 def planned(levels: int, frames: int, *directions: str) -> Trajectory:
@@ -40,7 +47,7 @@ def planned(levels: int, frames: int, *directions: str) -> Trajectory:
     )
 
 
-def test_a_frame_is_known_by_its_place_in_the_tree():
+def test_codes_of_frames_are_their_positions_in_the_tree():
     trajectory = planned(2, 15)
     codes = tree_codes(trajectory)
     assert len(codes) == 241 and codes[0] == (0.5, 0.5)
@@ -64,15 +71,15 @@ def test_both_evaluations_of_the_field_are_one_function():
     torch.manual_seed(3)
     field = TreePlanes(torch.tensor([-3.0, -2, 1]), torch.tensor([4.0, 2, 9]), "plain").double()
     for plane in field.planes:
-        plane.data.mul_(3)  # the released start is so small that nothing would be seen
+        plane.data.mul_(3)  # the released initial values are too small to see differences
     means = (
         torch.rand(300, 3, dtype=torch.float64) * 10 - torch.tensor([5.0, 4, 0])
     ).requires_grad_()  # some beyond the border
     codes = [(0.5, 0.5), (0.0, 1.0), (17 / 60, 41 / 60)]
     parameters = [means, *field.parameters()]
     outcomes = []
-    for how in ("plain", "factored"):
-        field.evaluation = how
+    for evaluation in ("plain", "factored"):
+        field.evaluation = evaluation
         values = torch.cat([delta.flatten() for view in field(means, codes) for delta in view])
         weights = torch.linspace(-1, 1, len(values), dtype=torch.float64)
         outcomes.append((values, torch.autograd.grad((weights * values).sum(), parameters)))
@@ -128,30 +135,32 @@ def scattered(count: int) -> Gaussians:
     )
 
 
-def test_a_view_has_inverse_depth_and_the_pull_of_the_picture():
+def test_a_view_has_inverse_depth_and_position_gradients():
     renderer = renderers.build({"name": "numba"})
-    camera, gaussians = pinhole(64, 48, 60.0), scattered(200)
+    camera = pinhole(64, 48, 60.0)
+    gaussians = scattered(200)
     camera.intrinsics.requires_grad_()
-    drawn = draw(renderer, gaussians, camera)
-    (drawn.rgb * torch.linspace(-1, 1, 64)[:, None]).sum().backward()
+    rendered = render_view(renderer, gaussians, camera)
+    (rendered.rgb * torch.linspace(-1, 1, 64)[:, None]).sum().backward()
     with torch.no_grad():
-        alone = draw(renderer, gaussians[:1], pinhole(64, 48, 60.0))
+        alone = render_view(renderer, gaussians[:1], pinhole(64, 48, 60.0))
     assert alone.alpha.max() > 0.1
     torch.testing.assert_close(alone.inverse_depth, alone.alpha / gaussians.means[0, 2])
     # A shift of all image positions is a shift of the principal point,
     # except for a small change of shape.
-    pull = drawn.probe.grad[0].sum(0)
+    gradient = rendered.positions.grad[0].sum(0)
     torch.testing.assert_close(
-        pull, camera.intrinsics.grad[0, :2, 2], rtol=0.05, atol=0.05 * float(pull.abs().max())
+        gradient,
+        camera.intrinsics.grad[0, :2, 2],
+        rtol=0.05,
+        atol=0.05 * float(gradient.abs().max()),
     )
-    assert (drawn.radii > 0).float().mean() > 0.5
+    assert (rendered.radii > 0).float().mean() > 0.5
 
 
-def trainer_of(small, schedule=QUICK, field="factored", most=3000) -> Trainer:
-    start, reconstruction = (
-        initial_gaussians(small.frames, small.reconstruction),
-        small.reconstruction,
-    )
+def trainer_of(small, schedule=QUICK, field="factored", max_gaussians=3000) -> Trainer:
+    start = initial_gaussians(small.frames, small.reconstruction)
+    reconstruction = small.reconstruction
     training, _ = small.views
     return Trainer(
         start,
@@ -163,7 +172,7 @@ def trainer_of(small, schedule=QUICK, field="factored", most=3000) -> Trainer:
         field,
         renderers.build({"name": "numba"}),
         schedule,
-        most,
+        max_gaussians,
     )
 
 
@@ -183,24 +192,24 @@ def test_the_start_is_the_input_view(small):
         initial_gaussians(small.frames, empty)
 
 
-def test_growth_keeps_what_the_optimiser_knows(small):
+def test_growth_keeps_the_moments_of_the_optimiser(small):
     trainer = trainer_of(small)
-    trainer.begin("coarse")
+    trainer.start_stage("coarse")
     trainer.step(1)
-    before, state = (
-        trainer.splats["means"].detach().clone(),
-        trainer.optimiser.state[trainer.splats["means"]],
-    )
+    before = trainer.splats["means"].detach().clone()
+    state = trainer.optimiser.state[trainer.splats["means"]]
     moments = state["exp_avg"].clone()
-    trainer.pull[:], trainer.visible_count[:] = 0, 1
-    trainer.pull[[3, 5]] = 1.0
+    trainer.gradient_sum[:] = 0
+    trainer.visible_count[:] = 1
+    trainer.gradient_sum[[3, 5]] = 1.0
     trainer.splats["scales"].data[:] = -9.0
     trainer.splats["scales"].data[5] = torch.tensor(
         [0.0, -9.0, -9.0]
     )  # long: replaced by two along its axis
     with torch.no_grad():
         trainer._grow()
-    means, state = trainer.splats["means"], trainer.optimiser.state[trainer.splats["means"]]
+    means = trainer.splats["means"]
+    state = trainer.optimiser.state[trainer.splats["means"]]
     count = len(before)
     assert trainer.splats.count == count + 2 and all(
         len(value) == count + 2 for value in trainer.splats.values()
@@ -228,7 +237,7 @@ def test_growth_keeps_what_the_optimiser_knows(small):
 
 def test_opacities_are_reset_at_the_end_of_the_coarse_stage(small):
     trainer = trainer_of(small)
-    trainer.begin("coarse")
+    trainer.start_stage("coarse")
     for iteration in range(1, QUICK.reset_every + 1):
         trainer.step(iteration)
         if iteration == QUICK.reset_every - 1:
@@ -236,7 +245,7 @@ def test_opacities_are_reset_at_the_end_of_the_coarse_stage(small):
     assert trainer.splats["opacities"].sigmoid().max() < 0.0101
     assert trainer.degree == 2
     first = trainer.field.planes[0].detach().clone()
-    trainer.begin("fine")
+    trainer.start_stage("fine")
     trainer.step(1)
     assert not torch.equal(trainer.field.planes[0], first)
 
@@ -245,7 +254,7 @@ def test_a_scene_is_trained(small):
     training, held_out = small.views
     truth = (small.true_cameras, small.true_frames)
     reconstruction = small.reconstruction
-    made = train(
+    result = train(
         small.frames,
         reconstruction,
         small.trajectory,
@@ -260,13 +269,18 @@ def test_a_scene_is_trained(small):
         input_copies=3,
         max_gaussians=6000,
     )
-    first, coarse, last = made.history[0], made.history[3], made.history[-1]
+    first = result.history[0]
+    coarse = result.history[3]
+    last = result.history[-1]
     assert [(r.stage, r.iteration) for r in (first, coarse, last)] == [
         ("coarse", 10),
         ("coarse", 40),
         ("fine", 20),
     ]
-    assert len(made.history) == 6 and last.gaussians == len(made.gaussians) > first.gaussians > 3000
+    assert (
+        len(result.history) == 6
+        and last.gaussians == len(result.gaussians) > first.gaussians > 3000
+    )
     assert (
         last.loss < first.loss
         and last.held_out_psnr > first.held_out_psnr + 2
@@ -275,7 +289,7 @@ def test_a_scene_is_trained(small):
     assert 0 < first.seconds < coarse.seconds < last.seconds
     shown = [
         psnr(
-            renderers.build({"name": "numba"})(made.gaussians, reconstruction.cameras[view])
+            renderers.build({"name": "numba"})(result.gaussians, reconstruction.cameras[view])
             .rgb[0]
             .detach(),
             small.frames.rgb[view],
@@ -289,7 +303,7 @@ def test_a_scene_is_trained(small):
 
 def test_a_run_ends_in_time_and_growth_at_its_limit(small):
     training, held_out = small.views
-    made = train(
+    result = train(
         small.frames,
         small.reconstruction,
         small.trajectory,
@@ -300,7 +314,7 @@ def test_a_run_ends_in_time_and_growth_at_its_limit(small):
         schedule=QUICK,
         max_gaussians=3000,
     )
-    assert [(r.iteration, r.gaussians, r.held_out_psnr, r.true_psnr) for r in made.history] == [
+    assert [(r.iteration, r.gaussians, r.held_out_psnr, r.true_psnr) for r in result.history] == [
         (10, 64 * 48, None, None)
     ]
 
@@ -310,27 +324,28 @@ def test_a_step_is_timed():
     assert times["median"] > 0 and times["calls"] >= 3
 
 
-def test_clips_made_side_by_side_are_those_of_a_run(tmp_path):
-    made = scene((32, 24), frames=2, workers=2, seed=4)
-    frames, cameras = made.frames[:1], made.trajectory.start
+def test_clips_of_several_processes_are_those_of_a_run(tmp_path):
+    result = make_frame_set((32, 24), frames=2, workers=2, seed=4)
+    frames = result.frames[:1]
+    cameras = result.trajectory.start
     prior = Synthetic(image="room")
-    for number, clip in enumerate(made.trajectory.clips):
+    for number, clip in enumerate(result.trajectory.clips):
         frames = Frames.cat([frames, prior(frames, cameras, clip, 4 + number)])
         cameras = Cameras.cat([cameras, clip.cameras])
-    assert torch.equal(frames.images, made.frames.images) and torch.equal(
-        frames.depth, made.frames.depth
+    assert torch.equal(frames.images, result.frames.images) and torch.equal(
+        frames.depth, result.frames.depth
     )
-    save_frame_set(made, tmp_path / "set")
+    save_frame_set(result, tmp_path / "set")
     again = load_frame_set(tmp_path / "set")
-    assert torch.equal(again.frames.images, made.frames.images) and torch.equal(
-        again.true_frames.depth, made.true_frames.depth
+    assert torch.equal(again.frames.images, result.frames.images) and torch.equal(
+        again.true_frames.depth, result.true_frames.depth
     )
     assert [clip.name for clip in again.trajectory.clips] == [
-        clip.name for clip in made.trajectory.clips
+        clip.name for clip in result.trajectory.clips
     ]
     assert (
         isinstance(again.trajectory.clips[0], Clip)
-        and again.views == made.views
+        and again.views == result.views
         and len(again.views[1]) == 4
     )
     nearest = torch.cdist(again.true_cameras.centers, again.trajectory.cameras.centers).amin(1)
@@ -339,10 +354,10 @@ def test_clips_made_side_by_side_are_those_of_a_run(tmp_path):
 
 @pytest.mark.gpu
 def test_a_view_on_cuda_is_that_on_the_cpu(cuda):
-    drawn = {}
+    rendered = {}
     for name, device in (("numba", torch.device("cpu")), ("gsplat", cuda)):
         gaussians = scattered(200).to(device).map(lambda value: value.requires_grad_())
-        view = draw(
+        view = render_view(
             renderers.build({"name": name}, device=device),
             gaussians,
             pinhole(64, 48, 60.0).to(device),
@@ -351,19 +366,19 @@ def test_a_view_on_cuda_is_that_on_the_cpu(cuda):
             (view.rgb * torch.linspace(-1, 1, 64, device=device)[:, None]).sum()
             + view.inverse_depth.sum()
         ).backward()
-        drawn[name] = [
+        rendered[name] = [
             value.detach().cpu()
             for value in (
                 view.rgb,
                 view.inverse_depth,
                 view.alpha,
-                view.probe.grad,
+                view.positions.grad,
                 gaussians.means.grad,
             )
         ]
-    for ours, theirs in list(zip(drawn["gsplat"], drawn["numba"], strict=True))[:3]:
+    for ours, theirs in list(zip(rendered["gsplat"], rendered["numba"], strict=True))[:3]:
         assert (ours - theirs).abs().mean() < 1e-3
-    for ours, theirs in list(zip(drawn["gsplat"], drawn["numba"], strict=True))[3:]:
+    for ours, theirs in list(zip(rendered["gsplat"], rendered["numba"], strict=True))[3:]:
         assert torch.nn.functional.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0) > 0.98
 
 
@@ -371,7 +386,7 @@ def test_a_view_on_cuda_is_that_on_the_cpu(cuda):
 @pytest.mark.parametrize("field", ["plain", "factored"])
 def test_a_scene_is_trained_on_cuda(cuda, small, field):
     training, held_out = small.views
-    made = train(
+    result = train(
         small.frames,
         small.reconstruction,
         small.trajectory,
@@ -386,8 +401,9 @@ def test_a_scene_is_trained_on_cuda(cuda, small, field):
         input_copies=3,
         max_gaussians=6000,
     )
-    first, last = made.history[0], made.history[-1]
+    first = result.history[0]
+    last = result.history[-1]
     assert (
-        last.gaussians == len(made.gaussians) > 3072
+        last.gaussians == len(result.gaussians) > 3072
         and last.held_out_psnr > first.held_out_psnr + 1
     )

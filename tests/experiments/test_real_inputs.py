@@ -92,7 +92,7 @@ def test_medians_separate_frames_from_tracks():
     values[3] = math.nan
     weight = torch.ones(240, dtype=torch.float64)
     observations = Observations(frame, point, torch.zeros(240, 2, dtype=torch.float64), weight)
-    found = tracking.two_way(values.double(), observations, 6)
+    found = tracking.frame_effects(values.double(), observations, 6)
     torch.testing.assert_close(found.float(), effect, atol=1e-3, rtol=0)
 
 
@@ -114,8 +114,8 @@ def test_tracks_of_a_right_clip_have_small_residuals():
     assert found is not None and bool(found.scene.registered.all())
     assert float(found.residual.norm(dim=-1).median()) < 0.3
     errors = generator_measures.camera_errors(found.scene, true)
-    assert float(errors["rotation"].max()) < 0.3
-    assert float(errors["translation"].max()) < 0.05
+    assert float(errors["rotation_error_deg"].max()) < 0.3
+    assert float(errors["position_error"].max()) < 0.05
 
 
 def test_colour_and_blur_of_a_moving_picture_are_measured():
@@ -130,8 +130,8 @@ def test_colour_and_blur_of_a_moving_picture_are_measured():
     found = generator_measures.photometric(images, observations, None)
     expected = -4.0 * torch.arange(6)
     torch.testing.assert_close(found["brightness"].float(), expected, atol=0.5, rtol=0)
-    assert float(found["balance"].max()) < 1.0
-    sigma = found["blur"] * 300 / 384
+    assert float(found["white_balance"].max()) < 1.0
+    sigma = found["blur_px"] * 300 / 384
     torch.testing.assert_close(sigma.float(), 0.3 * torch.arange(6), atol=0.15, rtol=0)
 
 
@@ -147,9 +147,9 @@ def test_camera_errors_do_not_depend_on_scale_or_place():
         torch.tensor([True, True, True, True, False]),
     )
     errors = generator_measures.camera_errors(scene, true)
-    assert float(errors["translation"][:4].max()) < 1e-5
-    assert float(errors["rotation"][:4].max()) < 1e-2
-    assert bool(errors["rotation"][4].isnan())
+    assert float(errors["position_error"][:4].max()) < 1e-5
+    assert float(errors["rotation_error_deg"][:4].max()) < 1e-2
+    assert bool(errors["rotation_error_deg"][4].isnan())
 
 
 def test_pictures_are_registered_by_points_of_the_lifted_scene():
@@ -161,7 +161,7 @@ def test_pictures_are_registered_by_points_of_the_lifted_scene():
     found = registering.register(
         Frames(pictures.images), frames, cameras, frames.depth, "sift", (0.9, 1.0, 1.1)
     )
-    assert found.zoom == 1.0 and bool(found.found.all())
+    assert found.focal_factor == 1.0 and bool(found.registered.all())
     turns = [view.world_to_camera[:, :3, :3] for view in (found.cameras, beside)]
     turned = rotation_angle(*turns)
     assert float(turned.max()) < 0.3
@@ -174,7 +174,7 @@ def test_a_picture_of_nothing_common_is_not_registered():
     noise = torch.randint(0, 255, (2, 120, 160, 3), dtype=torch.uint8)
     assert frames.depth is not None
     found = registering.register(Frames(noise), frames, cameras, frames.depth, "sift", (1.0,))
-    assert not bool(found.found.any())
+    assert not bool(found.registered.any())
 
 
 CUDA = torch.cuda.is_available()
@@ -212,8 +212,8 @@ def test_results_record_their_machine(tmp_path):
 
 def test_tables_show_refusals_beside_scores():
     row = {"input_psnr": 30.0, "held_out_psnr": 25.0, "held_out_psnr_distorted": 26.0}
-    row |= {"placed": 9, "frames": 9, "gaussians": 10, "verdict": "good", "seconds_in_all": 3.0}
-    real = {"registered": 4, "frames": 9, "whole": {"psnr": 20.0}, "covered": {}}
+    row |= {"registered": 9, "frames": 9, "gaussians": 10, "verdict": "good", "total_seconds": 3.0}
+    real = {"registered": 4, "frames": 9, "full_frame": {"psnr": 20.0}, "covered": {}}
     text = generated.tables(
         [
             {"clip": "a", "distortion": "identity", "real": real} | row,
@@ -230,7 +230,7 @@ def test_tables_show_refusals_beside_scores():
                 "method": "lift",
                 "held_out": scores,
                 "gaussians": 5,
-                "seconds_in_all": 2.0,
+                "total_seconds": 2.0,
             },
             {"scene": "b", "method": "lift", "refused": "no motion"},
         ]
@@ -244,8 +244,8 @@ def test_a_clip_without_cameras_stands_in_the_table_of_errors():
     common = {"kind": "generated", "generator": "Maker", "thirds": thirds}
     text = generator_errors.report(
         [
-            common | {"name": "a", "posed": 1.0},
-            common | {"name": "b", "posed": None},
+            common | {"name": "a", "registered": 1.0},
+            common | {"name": "b", "registered": None},
         ]
     )
     assert "| a | Maker | 100 |" in text and "No cameras were found for: b." in text
@@ -271,5 +271,5 @@ def test_scenes_of_photographs_have_cameras_and_points(shared, name):
 def test_corruption_sizes_are_the_measured_ones():
     file = Path(__file__).parents[2] / "benchmarks" / "results" / "generator-errors.json"
     records = json.loads(file.read_text())["rows"]
-    for name, size in generator_errors.benchmark_sizes(records).items():
+    for name, size in generator_errors.corruption_sizes(records).items():
         assert getattr(corruptions, name) == pytest.approx(size, rel=0.06), name

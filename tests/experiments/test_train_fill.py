@@ -1,4 +1,4 @@
-"""The network that fills holes, and that it learns to."""
+"""The network that fills holes, and its training."""
 
 import hashlib
 import json
@@ -33,7 +33,8 @@ def card() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     The hole has the wall's depth.
     """
     rgb = torch.zeros(1, 3, 50, 70)
-    rgb[:, 2], rgb[:, 1] = 0.8, torch.linspace(0, 0.5, 50)[:, None]
+    rgb[:, 2] = 0.8
+    rgb[:, 1] = torch.linspace(0, 0.5, 50)[:, None]
     rgb[:, :, 10:40, 10:30] = torch.tensor([0.9, 0.1, 0.1])[:, None, None]
     inverse = torch.full((1, 50, 70), 0.25)
     inverse[:, 10:40, 10:30] = 1.0
@@ -47,7 +48,7 @@ def test_holes_are_filled_from_behind_and_the_rest_is_kept():
     corrupted = torch.where(hole[:, None], 7.0, rgb)
     filled = fill_holes(FillNetwork(), corrupted, inverse, hole)
     assert torch.equal(filled.masked_select(~hole[:, None]), rgb.masked_select(~hole[:, None]))
-    assert (filled - rgb).abs().max() < 0.1, "to begin with, smoothly; of the card nothing"
+    assert (filled - rgb).abs().max() < 0.1, "without training it fills smoothly, without the card"
     smooth, weight = prepare_input(corrupted, inverse, hole)
     assert not weight[:, 10:40, 10:30].any() and weight[:, :, 36:].all()
     network = FillNetwork()
@@ -65,7 +66,7 @@ def test_holes_are_filled_from_behind_and_the_rest_is_kept():
     filled = fill_holes(FillNetwork(), rgb, inverse, within)
     torch.testing.assert_close(filled, rgb, atol=0.05, rtol=0)  # a little of the wall from afar
     everything = fill_holes(FillNetwork(), rgb, torch.where(hole, 0.01, 1.0), hole)
-    assert everything.isfinite().all(), "nothing known is behind: then all counts"
+    assert everything.isfinite().all(), "if nothing is behind, all pixels are used"
 
 
 def test_shipped_weights_match_the_card_and_beat_smooth_filling():
@@ -90,7 +91,8 @@ def test_shipped_weights_match_the_card_and_beat_smooth_filling():
 
 
 def test_smooth_fill_stays_within_the_bounds_of_valid_pixels():
-    values, known = torch.rand(2, 3, 37, 21), torch.rand(2, 37, 21) > 0.9
+    values = torch.rand(2, 3, 37, 21)
+    known = torch.rand(2, 37, 21) > 0.9
     out = diffuse_pyramid(values, known)
     torch.testing.assert_close(
         out.masked_select(known[:, None]), values.masked_select(known[:, None])
@@ -105,7 +107,7 @@ def test_smooth_fill_stays_within_the_bounds_of_valid_pixels():
     )
 
 
-def test_a_camera_that_moves_does_not_see_what_a_card_hides():
+def test_a_moved_camera_does_not_see_pixels_behind_a_card():
     depth = np.full((96, 128), 4.0, np.float32)
     depth[30:60, 50:80] = 2.0
     image = np.zeros((96, 128, 3), np.uint8)
@@ -117,7 +119,8 @@ def test_a_camera_that_moves_does_not_see_what_a_card_hides():
         """
 
         def __init__(self, border: bool) -> None:
-            self.numbers, self.border = iter((1.0, float(np.log(0.1)))), border
+            self.numbers = iter((1.0, float(np.log(0.1))))
+            self.border = border
 
         def uniform(self, *_) -> float:
             return next(self.numbers)
@@ -132,19 +135,19 @@ def test_a_camera_that_moves_does_not_see_what_a_card_hides():
     shift = 128 * 0.4 * (1 / 2 - 1 / 4)  # pixels that the card moves over the wall
     rows = found[35:55].sum(1)
     assert (np.abs(rows - shift) <= 2).all() and not found[:28].any() and not found[62:].any()
-    assert found[45, 36:50].sum() == rows[10], "on the left, over which the card has moved"
+    assert found[45, 36:50].sum() == rows[10], "hidden pixels are on the left, where the card moves"
     border = training.find_hidden(image, depth, Chosen(True))
     assert border[:, :12].all() and not border[:, 16:30].any() and not border[:, 90:].any()
 
 
-def test_bits_come_back():
+def test_packed_bits_are_restored():
     holes = np.random.default_rng(0).random((3, 16, 24)) > 0.5
     assert torch.equal(
         training.unpack_bits(torch.from_numpy(np.packbits(holes, axis=2))), torch.from_numpy(holes)
     )
 
 
-def test_pictures_depth_and_holes_are_cut_alike(monkeypatch):
+def test_pictures_depth_and_holes_have_the_same_crop(monkeypatch):
     """Colours, depth and holes that encode the position.
 
     Red and inverse depth grow to the right, green downwards. The right third is a hole.
@@ -166,7 +169,7 @@ def test_pictures_depth_and_holes_are_cut_alike(monkeypatch):
         for seed, held_out in ((0, False), (1, True))
     ]
     rgb, inverse, hole = (torch.cat(parts) for parts in zip(*cut, strict=True))
-    assert (rgb[:, 0] - inverse).abs().max() < 0.02, "nothing is mirrored without the other"
+    assert (rgb[:, 0] - inverse).abs().max() < 0.02, "colours and depth are mirrored together"
     assert torch.equal(hole, inverse > 4 * 40.5 / 255)
     rising = (rgb[:, 0].diff(dim=-1) >= -1e-3).flatten(1).all(1)
     assert rising.any() and not rising.all(), "half are mirrored"
@@ -183,15 +186,15 @@ def test_masks_of_other_photographs_or_depth_are_rejected(tmp_path, monkeypatch)
     for module in (depth_training, training):
         monkeypatch.setattr(module, "SHARED", tmp_path)
         monkeypatch.setattr(module, "SIDE", 64)
-    training.plain.cache_clear()
+    training.load_photographs.cache_clear()
     for name in ("one", "two"):
         save_file(DepthNetwork().state_dict(), tmp_path / f"{name}.safetensors")
     folder = tmp_path / "masks"
     folder.mkdir()
-    made = training.shard((folder, tmp_path / "one.safetensors", 0, 3))
-    assert training.shard((folder, tmp_path / "one.safetensors", 0, 3)) == made
-    with pytest.raises(SystemExit, match="of another --depth; choose another folder"):
-        training.shard((folder, tmp_path / "two.safetensors", 0, 3))
+    made = training.make_masks((folder, tmp_path / "one.safetensors", 0, 3))
+    assert training.make_masks((folder, tmp_path / "one.safetensors", 0, 3)) == made
+    with pytest.raises(SystemExit, match="with another --depth; choose another folder"):
+        training.make_masks((folder, tmp_path / "two.safetensors", 0, 3))
     (tmp_path / "data/photos/0.jpg").rename(tmp_path / "data/photos/9.jpg")
     monkeypatch.setattr(
         sys,
@@ -199,31 +202,31 @@ def test_masks_of_other_photographs_or_depth_are_rejected(tmp_path, monkeypatch)
         [
             "train_fill.py",
             "train",
-            "--from",
+            "--data",
             str(folder),
-            "--to",
+            "--output",
             str(tmp_path / "run"),
             "--device",
             "cpu",
         ],
     )
-    with pytest.raises(SystemExit, match="holds no masks of the photographs"):
+    with pytest.raises(SystemExit, match="was made of other photographs"):
         training.main()
-    training.plain.cache_clear()
+    training.load_photographs.cache_clear()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--critic", "-1"], "at least 0"),
-        (["--rate", "nan"], "above 0"),
+        (["--discriminator", "-1"], "at least 0"),
+        (["--learning-rate", "nan"], "above 0"),
         (["--features", "inf"], "at least 0"),
         (["--steps", "0"], "1 or more"),
     ],
 )
 def test_invalid_numbers_are_rejected(arguments, message, monkeypatch, capsys):
     monkeypatch.setattr(
-        sys, "argv", ["train_fill.py", "train", "--from", "a", "--to", "b", *arguments]
+        sys, "argv", ["train_fill.py", "train", "--data", "a", "--output", "b", *arguments]
     )
     with pytest.raises(SystemExit):
         training.main()
@@ -254,15 +257,15 @@ def test_training_fills_better_than_smoothly(monkeypatch, tmp_path):
     monkeypatch.setattr(training.Training, "log_row", lambda self, row: self.curve.append(row))
     module = training.FillTraining(data, 70, 4, 0.01, 0, None)
     arguments = training.argparse.Namespace(
-        to=tmp_path, device="cpu", steps=70, looks=1, progress=False
+        output=tmp_path, device="cpu", steps=70, evaluations=1, progress=False
     )
-    training.learn(module, arguments, "fill")
+    training.run_training(module, arguments, "fill")
     (row,) = module.curve
     assert row["filled_psnr"] > row["smooth_psnr"] + 0.5
 
 
 @pytest.mark.slow
-def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch, trained):
+def test_training_improves_and_resumes(tmp_path, monkeypatch, trained):
     rng = np.random.default_rng(0)
     (tmp_path / "data/photos").mkdir(parents=True)
     for k in range(24):
@@ -280,13 +283,13 @@ def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch, t
     torch.manual_seed(0)
     save_file(DepthNetwork().state_dict(), tmp_path / "lite.safetensors")
     (tmp_path / "masks").mkdir()
-    training.plain.cache_clear()
-    training.shard((tmp_path / "masks", tmp_path / "lite.safetensors", 0, 24))
-    training.plain.cache_clear()
+    training.load_photographs.cache_clear()
+    training.make_masks((tmp_path / "masks", tmp_path / "lite.safetensors", 0, 24))
+    training.load_photographs.cache_clear()
     learn = [
         "train_fill.py",
         "train",
-        "--from",
+        "--data",
         str(tmp_path / "masks"),
         "--device",
         "cpu",
@@ -294,10 +297,15 @@ def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch, t
         "4",
         "--steps",
         "12",
-        "--looks",
+        "--evaluations",
         "3",
     ]
-    learn += ["--critic", "0.05", "--rate", "0.2"]  # or the warm-up would leave nothing to compare
+    learn += [
+        "--discriminator",
+        "0.05",
+        "--learning-rate",
+        "0.2",
+    ]  # or the warm-up would leave nothing to compare
 
     _, straight, resumed = trained(training.main, training.FillTraining, learn, "fill.safetensors")
     curve = json.loads((tmp_path / "straight" / "curve.json").read_text())
@@ -308,24 +316,24 @@ def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch, t
     )
     assert (tmp_path / "straight" / "fill.safetensors").stat().st_size < 3_000_000
     FillNetwork().load_state_dict(straight)
-    assert straight["leave.weight"].float().abs().max() > 2e-3, "it began at 0"
+    assert straight["leave.weight"].float().abs().max() > 2e-3, "it starts at 0"
     for name, value in straight.items():
         torch.testing.assert_close(resumed[name], value, rtol=1e-2, atol=1e-4)
-    begun = [*learn, "--to", str(tmp_path / "begun"), "--steps", "1", "--begin"]
+    begun = [*learn, "--output", str(tmp_path / "begun"), "--steps", "1", "--init"]
     monkeypatch.setattr(sys, "argv", [*begun, str(tmp_path / "straight/fill.safetensors")])
     training.main()
     again = load_file(tmp_path / "begun/fill.safetensors")
     assert all((again[name] - value).abs().max() < 0.1 for name, value in straight.items()), (
-        "a step from where the other ended"
+        "a step after the other training"
     )
     monkeypatch.setattr(
         sys,
         "argv",
         [
             *begun[:-3],
-            "--to",
+            "--output",
             str(tmp_path / "refused"),
-            "--begin",
+            "--init",
             str(tmp_path / "lite.safetensors"),
         ],
     )
@@ -337,7 +345,7 @@ def test_training_learns_and_goes_on_where_it_was_ended(tmp_path, monkeypatch, t
         [
             "train_fill.py",
             "masks",
-            "--to",
+            "--output",
             str(tmp_path / "more"),
             "--depth",
             str(tmp_path / "nothing"),

@@ -1,12 +1,13 @@
 """Clips of tiny diffusion priors."""
 
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 
 from lift.geometry import pinhole
-from lift.priors import priors
+from lift.priors import ClipRequest, priors
 from lift.registry import catalogue
 from lift.types import Cameras, Clip, Depth, Frames
 from tests.helpers import tiny, walls
@@ -21,7 +22,7 @@ def folders(tmp_path_factory):
     def folder(name: str):
         if name not in made:
             torch.manual_seed(0)
-            made[name] = tiny.MADE[name](tmp_path_factory.mktemp(name) / "model")
+            made[name] = tiny.BUILDERS[name](tmp_path_factory.mktemp(name) / "model")
         return str(made[name])
 
     return folder
@@ -55,3 +56,23 @@ def build(folders, name: str = "svd", device: torch.device = CPU, **settings):
         device=device,
         estimator=None,
     )
+
+
+def build_motionctrl(folder: Path, **settings):
+    return build(lambda _: str(folder), "motionctrl", **{"frames": 3, **settings})
+
+
+def motionctrl_network(folder: Path) -> torch.nn.Module:
+    return build_motionctrl(folder)._load_options()["unet"]
+
+
+def clip_request(
+    name: str = "right", count: int = 4, far: float = 0.3, seed: int = 7
+) -> ClipRequest:
+    frames, camera, _ = scene()
+    return ClipRequest(frames, camera, Clip(name, 0, sideways(camera, count, far).cameras), seed)
+
+
+def request_arguments(request: ClipRequest) -> tuple:
+    """The arguments of a prior that is called with one clip."""
+    return request.frames, request.cameras, request.clip, request.seed

@@ -2,8 +2,8 @@
 
 TINY = (
     "preprocess.size=96",
-    "planner.depth=1",
-    "planner.frames=3",
+    "planner.levels=1",
+    "planner.num_frames=3",
     "fit.steps=30",
     "fit.checkpoint_every=10",
     "fit.initial_gaussians=1500",

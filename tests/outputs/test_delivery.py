@@ -12,7 +12,7 @@ from lift.evaluation.truth import planned_loop
 from lift.geometry import look_at, pinhole
 from lift.io.image import Picture
 from lift.outputs.delivery import plan_fly_through
-from lift.outputs.quality import SceneQuality, corrected_cameras, max_parallax, registered_frames
+from lift.outputs.quality import RunResult, corrected_cameras, max_parallax, registered_frames
 from lift.renderers.reference import Reference
 from lift.types import (
     Cameras,
@@ -43,7 +43,7 @@ def wall() -> Gaussians:
 
 
 @pytest.fixture
-def video(tmp_path: Path) -> SceneQuality:
+def video(tmp_path: Path) -> RunResult:
     """A video with a camera that moves right. The last frame is not registered."""
     (tmp_path / "split.json").write_text(json.dumps({"train": [1, 2, 4, 5], "held_out": [3]}))
     eye = torch.zeros(COUNT, 3)
@@ -58,7 +58,7 @@ def video(tmp_path: Path) -> SceneQuality:
     confidence = torch.ones(COUNT, 32, 32)
     confidence[-1] = 0
     points = PointCloud(torch.zeros(1, 3), torch.zeros(1, 3))
-    return SceneQuality(
+    return RunResult(
         picture=Picture("video", frames[0], START, "0" * 64, ()),
         depth=Depth(depth, torch.ones(32, 32, dtype=torch.bool), "scale"),
         trajectory=trajectory,
@@ -87,9 +87,9 @@ def test_holes_beside_the_input_shrink_the_motion(video):
     assert slid.scale < 1 and float(slid.coverage.min()) >= 0.9
 
 
-def _ahead(scene: SceneQuality) -> Cameras:
+def _ahead(result: RunResult) -> Cameras:
     """The scene's cameras, all looking straight ahead."""
-    cameras = scene.reconstruction.cameras
+    cameras = result.reconstruction.cameras
     straight = torch.eye(4).expand(COUNT, 4, 4).clone()
     straight[:, :3, 3] = -cameras.centers
     return replace(cameras, world_to_camera=straight)

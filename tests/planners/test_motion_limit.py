@@ -74,7 +74,7 @@ def test_gaps_in_the_depth_count_as_far_and_no_depth_is_an_error() -> None:
 
 def test_limit_shrinks_just_enough() -> None:
     plan, magnitude, notes = limit_motion(
-        Articulated(frames=3, angle=15.0), CAMERA, WALL, None, 0.15, "limit"
+        Articulated(num_frames=3, angle=15.0), CAMERA, WALL, None, 0.15, "limit"
     )
     assert 0.1 < magnitude < 0.9
     assert 0.1 < float(unseen_fraction(CAMERA, WALL, plan.cameras).max()) <= 0.15
@@ -83,7 +83,7 @@ def test_limit_shrinks_just_enough() -> None:
             unseen_fraction(
                 CAMERA,
                 WALL,
-                Articulated(frames=3, angle=15.0)(CAMERA, WALL, None, magnitude + 0.03).cameras,
+                Articulated(num_frames=3, angle=15.0)(CAMERA, WALL, None, magnitude + 0.03).cameras,
             ).max()
         )
         > 0.15

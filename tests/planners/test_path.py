@@ -69,13 +69,13 @@ def test_clips_follow_one_another(file):
     )  # six new frames do not make clips of four: eight, over the same way
     assert [len(clip.cameras) for clip in rounded.clips] == [4, 4]
     torch.testing.assert_close(rounded.cameras.centers[-1], trajectory.cameras.centers[-1])
-    with pytest.raises(ValueError, match="planner.frames is 5, but the prior makes clips of 3"):
-        plan(file, clip_length=3, frames=5)
+    with pytest.raises(ValueError, match="planner.num_frames is 5, but the prior makes clips of 3"):
+        plan(file, clip_length=3, num_frames=5)
 
 
 def test_interpolates_evenly(file):
     """Twice as many frames pass through the file's cameras, and halve the turns between them."""
-    coarse, fine = plan(file).cameras, plan(file, count=12).cameras
+    coarse, fine = plan(file).cameras, plan(file, total_frames=12).cameras
     torch.testing.assert_close(
         fine.world_to_camera[::2], coarse.world_to_camera, atol=1e-5, rtol=1e-5
     )
@@ -129,7 +129,7 @@ def test_refusals(file, tmp_path):
     with pytest.raises(ValueError, match="planner.scale is 0"):
         plan(file, scale=0.0)
     with pytest.raises(
-        ValueError, match="planner.unit is 'inch'; choose one of depth, scene, extent"
+        ValueError, match="planner.unit is 'inch'; choose one of typical_depth, scene, extent"
     ):
         plan(file, unit="inch")
     write_transforms(tmp_path / "one.json", CAMERA, [""])

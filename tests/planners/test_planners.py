@@ -27,7 +27,7 @@ def parents(trajectory: Trajectory) -> list[tuple[Cameras, Cameras]]:
 
 
 def test_tree_has_no_clip_that_undoes_its_parent() -> None:
-    plan = Articulated(frames=3)(CAMERA, DEPTH, None)
+    plan = Articulated(num_frames=3)(CAMERA, DEPTH, None)
     names = [clip.name for clip in plan.clips]
     assert len(names) == len(set(names)) == 16
     assert names[:4] == ["right", "left", "up", "down"]
@@ -40,11 +40,11 @@ def test_tree_has_no_clip_that_undoes_its_parent() -> None:
     [(1, ("in",), 1), (3, ("left", "right"), 6), (3, ("left", "up", "in"), 39)],
 )
 def test_tree_counts(levels: int, directions: tuple[str, ...], clips: int) -> None:
-    assert len(Articulated(levels, directions, frames=1)(CAMERA, DEPTH, None).clips) == clips
+    assert len(Articulated(levels, directions, num_frames=1)(CAMERA, DEPTH, None).clips) == clips
 
 
 def test_a_child_continues_the_last_frame_of_its_parent() -> None:
-    plan = Articulated(depth=3, frames=2)(CAMERA, DEPTH, None)
+    plan = Articulated(levels=3, num_frames=2)(CAMERA, DEPTH, None)
     last = {clip.name: span[-1] for clip, span in zip(plan.clips, plan.spans, strict=True)} | {
         "": 0
     }
@@ -53,7 +53,7 @@ def test_a_child_continues_the_last_frame_of_its_parent() -> None:
 
 
 def test_tree_ends_where_the_angles_say() -> None:
-    plan = Articulated(frames=4, angle=10.0)(CAMERA, DEPTH, None)
+    plan = Articulated(num_frames=4, angle=10.0)(CAMERA, DEPTH, None)
     ends = {clip.name: clip.cameras[-1] for clip in plan.clips}
     angle = torch.deg2rad(torch.tensor(20.0))
     right = torch.stack([5 * angle.sin(), torch.tensor(0.0), 5 - 5 * angle.cos()])
@@ -75,7 +75,7 @@ def test_tree_ends_where_the_angles_say() -> None:
     "name", ["right", "left/left", "up/right", "down/left", "in/up", "out/out"]
 )
 def test_single_ends_where_the_tree_does(name: str) -> None:
-    tree = Articulated(directions=("right", "left", "up", "down", "in", "out"), frames=4)(
+    tree = Articulated(directions=("right", "left", "up", "down", "in", "out"), num_frames=4)(
         CAMERA, DEPTH, None
     )
     end = next(clip for clip in tree.clips if clip.name == name).cameras[-1]
@@ -134,10 +134,12 @@ def test_magnitude_shrinks_the_motion(planner: object, magnitude: float) -> None
 
 
 def test_orbit_closes_its_circle_and_climbs_to_its_cone() -> None:
-    circle = Orbit(360.0, side="right", frames=36)(CAMERA, DEPTH, None).cameras
+    circle = Orbit(360.0, side="right", num_frames=36)(CAMERA, DEPTH, None).cameras
     assert torch.allclose(circle.world_to_camera[-1], circle.world_to_camera[0], atol=1e-4)
     assert torch.allclose((circle.centers - CENTER).norm(dim=-1), torch.tensor(5.0), atol=1e-4)
-    cone = Orbit(90.0, elevation=30.0, side="left", frames=20)(CAMERA, DEPTH, None).cameras.centers
+    cone = Orbit(90.0, elevation=30.0, side="left", num_frames=20)(
+        CAMERA, DEPTH, None
+    ).cameras.centers
     assert torch.allclose(cone[6:, 1], torch.tensor(-2.5), atol=1e-4)
     assert [clip.source for clip in Orbit()(CAMERA, DEPTH, None).clips] == [0, 0]
 
@@ -156,22 +158,24 @@ def test_frames_a_clip(name: str) -> None:
         len(clip.cameras) for clip in planners.build({"name": name})(CAMERA, DEPTH, 14).clips
     }
     assert lengths == {14}
-    chosen = planners.build({"name": name, "frames": 5})
+    chosen = planners.build({"name": name, "num_frames": 5})
     assert {len(clip.cameras) for clip in chosen(CAMERA, DEPTH, None).clips} == {5}
     assert chosen(CAMERA, DEPTH, 5) is not None
-    with pytest.raises(ValueError, match=r"planner\.frames is 5, but the prior makes clips of 14"):
+    with pytest.raises(
+        ValueError, match=r"planner\.num_frames is 5, but the prior makes clips of 14"
+    ):
         chosen(CAMERA, DEPTH, 14)
 
 
 @pytest.mark.parametrize(
     ("name", "wrong", "message"),
     [
-        ("articulated", {"depth": 0}, "planner.depth is 0"),
+        ("articulated", {"levels": 0}, "planner.levels is 0"),
         ("articulated", {"directions": ["right", "east"]}, "'east'; choose from right, left"),
         ("articulated", {"directions": ["up", "up"]}, "each once"),
         ("articulated", {"angle": 50.0}, "100 degrees; choose at most 80"),
         ("articulated", {"directions": ["in"], "distance": 0.5}, "moves in by 1 "),
-        ("articulated", {"frames": 0}, "planner.frames is 0"),
+        ("articulated", {"num_frames": 0}, "planner.num_frames is 0"),
         ("single", {"direction": "right/forward"}, "planner.direction is 'right/forward'"),
         ("single", {"direction": "right/left"}, "does not move"),
         ("orbit", {"angle": 0.0}, "planner.angle is 0"),

@@ -31,8 +31,8 @@ def build(
 ) -> PointMapPoses:
     maps = walls.render(small(true_cameras)).depth if depth is None else depth
     settings = {
-        "alignment": "bundle",
-        "monocular": "unsure",
+        "alignment": "bundle_adjustment",
+        "monocular": "low_confidence",
         "exhaustive_limit": 40,
         "loop_closures": 4,
         "focal": "fixed",
@@ -85,7 +85,7 @@ def test_cameras_depth_and_points_are_found(case, errs):
 def test_published_alignment_is_exact_without_errors(case):
     trajectory, true_cameras, frames = case
     for errs, most, far in (({"noise": 0.0, "outlier_rate": 0.0}, 0.1, 0.01), ({}, 2.0, 0.1)):
-        found = build(true_cameras, frames, settings={"alignment": "published"}, **errs)(
+        found = build(true_cameras, frames, settings={"alignment": "global_alignment"}, **errs)(
             Frames(frames.images), trajectory
         )
         angle, away = off(found.cameras, true_cameras)
@@ -116,7 +116,7 @@ def test_frame_without_confidence_keeps_its_planned_motion(case):
 @pytest.mark.slow
 def test_single_frame_has_its_depth_at_the_input_scale(case):
     trajectory, true_cameras, frames = case
-    for alignment in ("bundle", "published"):
+    for alignment in ("bundle_adjustment", "global_alignment"):
         found = build(true_cameras, frames, settings={"alignment": alignment})(
             Frames(frames.images[:1]), Trajectory(trajectory.start, ())
         )
@@ -215,7 +215,7 @@ def test_published_monocular_fit_fails_for_varying_depth():
 @pytest.mark.slow
 def test_published_monocular_depth_stands_in_all_frames(case):
     trajectory, true_cameras, frames = case
-    settings = {"monocular": "published"}
+    settings = {"monocular": "everywhere"}
     found = build(true_cameras, frames, estimator=Truth(frames), settings=settings)(
         Frames(frames.images), trajectory
     )
@@ -228,7 +228,7 @@ def test_published_monocular_depth_stands_in_all_frames(case):
         "but for a step of 255 here and there"
     )
     with pytest.raises(
-        ValueError, match="pose.monocular is published, which takes a depth estimator"
+        ValueError, match="pose.monocular is 'everywhere', which takes a depth estimator"
     ):
         build(true_cameras, frames, settings=settings)
 

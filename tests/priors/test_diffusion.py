@@ -1,7 +1,4 @@
-"""Priors that sample video diffusion models, on tiny networks of the real classes.
-
-The tests cover shared machinery and the guidance of Stable Video Diffusion.
-"""
+"""What priors that sample video diffusion models share, on tiny networks of the real classes."""
 
 import dataclasses
 import json
@@ -10,15 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from lift.depths import DepthEstimator
 from lift.geometry import rotation_from_vector
 from lift.priors import ClipRequest
 from lift.priors.diffusion.clips import clip_path
-from lift.priors.diffusion.euler import sample_euler, warp_guidance
 from lift.runtime.memory import required_memory
-from lift.types import Cameras, Depth, Frames
-from lift.warping.scaffold import Scaffold
-from tests.helpers import tiny, walls
+from lift.types import Frames
+from tests.helpers import tiny
 from tests.helpers.clips import build, scene, sideways
 from tests.helpers.commands import lift
 
@@ -29,7 +23,7 @@ pytest.importorskip("diffusers")
     "name",
     [
         name if name == "svd" else pytest.param(name, marks=pytest.mark.slow)
-        for name in sorted(tiny.MADE)
+        for name in sorted(tiny.BUILDERS)
     ],
 )
 def test_clip_has_run_size_and_does_not_depend_on_the_batch(name, folders):
@@ -60,7 +54,7 @@ def test_clip_has_run_size_and_does_not_depend_on_the_batch(name, folders):
         prior(frames, camera, sideways(camera, count + 1), 0)
 
 
-@pytest.mark.parametrize("name", sorted(tiny.MADE))
+@pytest.mark.parametrize("name", sorted(tiny.BUILDERS))
 def test_what_cannot_be_loaded_is_one_clear_line(name, folders, tmp_path, monkeypatch):
     frames, camera, _ = scene()
     monkeypatch.setattr(
@@ -87,24 +81,6 @@ def test_what_cannot_be_loaded_is_one_clear_line(name, folders, tmp_path, monkey
     (tmp_path / index).write_text('{"_class_name": "Other"}')
     with pytest.raises(ValueError, match="which could not be loaded as a"):
         first(str(tmp_path))
-
-
-def test_settings_out_of_range_name_the_value(folders):
-    for settings, match in (
-        ({"num_inference_steps": 0}, "prior.num_inference_steps is 0; choose 1"),
-        ({"frames": 1}, "prior.frames is 1; choose 2"),
-        ({"batch_size": 0}, "prior.batch_size is 0"),
-        ({"decode_chunk_size": 0}, "prior.decode_chunk_size is 0"),
-        ({"size": 3}, "prior.size is 3; choose at least 64"),
-        ({"warp_error": -1.0}, "prior.warp_error is -1.0; choose 0"),
-        ({"noise_aug_strength": -1.0}, "prior.noise_aug_strength is -1.0; choose 0"),
-        ({"repeats": -1}, "prior.repeats is -1; choose 0"),
-        ({"noise_aug_strength": float("inf")}, "prior.noise_aug_strength is inf"),
-        ({"guidance_scale": (float("nan"), 3.0)}, "prior.guidance_scale is nan"),
-        ({"fps": -5}, "prior.fps is -5"),
-    ):
-        with pytest.raises(ValueError, match=match):
-            build(folders, **settings)
 
 
 def test_memory_error_names_a_setting_that_fits(folders):
@@ -139,16 +115,6 @@ def test_memory_error_names_a_setting_that_fits(folders):
         )._check_memory(14.0)
 
 
-def test_generated_size_keeps_aspect_and_model_pixels(folders):
-    prior = build(folders, size=None)
-    assert (
-        prior.generated_size(1024, 576) == (1024, 576)
-        and prior.generated_size(576, 1024) == (576, 1024)
-        and prior.generated_size(512, 512) == (768, 768)
-    )
-    assert build(folders, size=512).generated_size(1024, 576) == (512, 256 + 64 * round(32 / 64))
-
-
 def test_path_starts_at_origin_and_keeps_relative_poses():
     _, camera, _ = scene()
     world = camera.world_to_camera.clone()
@@ -171,179 +137,13 @@ def test_path_starts_at_origin_and_keeps_relative_poses():
     )
 
 
-def test_plain_svd_is_the_pipeline_of_diffusers(folders):
-    from diffusers import StableVideoDiffusionPipeline
-    from PIL import Image
-
-    frames, camera, _ = scene(64, 64)
-    prior = build(folders, warp_guidance="none", num_inference_steps=3)
-    ours = prior(frames, camera, sideways(camera, 4), 7).images
-    pipe = StableVideoDiffusionPipeline.from_pretrained(folders("svd"))
-    pipe.set_progress_bar_config(disable=True)
-    theirs = pipe(
-        Image.fromarray(frames.images[0].numpy()),
-        64,
-        64,
-        5,
-        num_inference_steps=3,
-        decode_chunk_size=4,
-        generator=torch.Generator().manual_seed(7),
-        output_type="np",
-    ).frames[0]
-    difference = (ours.float() - torch.from_numpy(theirs[1:] * 255)).abs()
-    assert float(difference.max()) <= 1.5 and float(ours.float().std()) > 1
-
-
-def test_guided_perfect_denoiser_returns_the_valid_warp():
-    rng = torch.Generator().manual_seed(0)
-    target, belief = (
-        torch.randn(1, 3, 4, 6, 8, generator=rng),
-        (torch.rand(1, 3, 1, 6, 8, generator=rng) > 0.4).float(),
-    )
-    sigmas = torch.cat([torch.linspace(700 ** (1 / 7), 0.002 ** (1 / 7), 60) ** 7, torch.zeros(1)])
-    noise = torch.randn(target.shape, generator=rng)
-
-    def sampled(denoise, error: float):
-        return sample_euler(
-            denoise, noise, sigmas, sigmas[:-1], sigmas[0], warp_guidance(target, belief, error)
-        )
-
-    def perfect(
-        latents, sigma, timestep
-    ):  # for numbers that spread by 1 and have nothing to do with one another
-        return latents / (sigma**2 + 1)
-
-    exact = sampled(perfect, 0.0)
-    known = belief.expand_as(target) > 0
-    torch.testing.assert_close(exact[known], target[known], atol=1e-5, rtol=0)
-    free = sample_euler(perfect, noise, sigmas, sigmas[:-1], sigmas[0])
-    torch.testing.assert_close(exact[~known], free[~known])
-
-    truth = target + 0.3 * torch.randn(target.shape, generator=rng)
-
-    def knows(latents, sigma, timestep):  # the only video there is
-        return truth
-
-    torch.testing.assert_close(sampled(knows, 0.3), truth, atol=1e-3, rtol=0)
-
-
-def test_guidance_reaches_holes_through_the_network():
-    """This network makes neighbours equal, so guidance at one pixel reaches its neighbour."""
-    alike = 0.95
-    covariance = torch.tensor([[1.0, alike], [alike, 1.0]], dtype=torch.float64)
-    sigmas = torch.cat(
-        [torch.linspace(80 ** (1 / 7), 0.002 ** (1 / 7), 30) ** 7, torch.zeros(1)]
-    ).double()
-    rng = torch.Generator().manual_seed(0)
-    noise = torch.randn(2000, 1, 1, 1, 2, generator=rng).double()
-
-    def perfect(latents, sigma, timestep):
-        return latents @ (covariance @ torch.linalg.inv(covariance + sigma**2 * torch.eye(2)))
-
-    target, belief = (
-        torch.full((2000, 1, 1, 1, 2), 1.5, dtype=torch.float64),
-        torch.tensor([1.0, 0.0]).expand(2000, 1, 1, 1, 2),
-    )
-    there = []
-    for repeats in (0, 3, 10):
-        again = torch.Generator().manual_seed(1)
-        found = sample_euler(
-            perfect,
-            noise,
-            sigmas,
-            sigmas[:-1],
-            sigmas[0],
-            warp_guidance(target, belief, 0.02),
-            repeats=repeats,
-            fresh_noise=lambda: torch.randn(noise.shape, generator=again).double(),  # noqa: B023
-        )
-        assert abs(float(found[..., 0].mean()) - 1.5) < 0.01
-        there.append(float(found[..., 1].mean()))
-    assert 0.6 < there[0] < there[1] < there[2] and abs(there[2] - alike * 1.5) < 0.15, (
-        "its mean, given the other"
-    )
-
-
-def test_renders_are_what_the_walls_look_like_from_there():
-    frames, camera, depth = scene()
-    clip = sideways(camera, 3)
-    found = Scaffold(depth, None).render(ClipRequest(frames, camera, clip, 0))
-    assert torch.equal(found.images[0], frames.images[0]) and bool((found.confidence[0] == 1).all())
-    true = walls.render(clip.cameras)
-    for view in range(3):
-        sure = found.confidence[view + 1] > 0
-        assert 0.5 < float(sure.float().mean()) < 1
-        off = (found.images[view + 1].float() - true.images[view].float()).abs().mean(-1)[sure]
-        assert float(off.median()) < 6
-        assert float(((found.depth[view + 1] / true.depth[view]).log().abs()[sure]).median()) < 0.01
-
-
-def test_a_frame_that_was_made_adds_what_only_it_shows():
-    frames, camera, depth = scene()
-    clip = sideways(camera, 2, 0.6)
-    true = walls.render(clip.cameras)
-    more = Frames(torch.cat([frames.images, true.images]))
-    cameras, further = (
-        Cameras.cat([camera, clip.cameras]),
-        dataclasses.replace(sideways(camera, 2, 0.9), source=2),
-    )
-
-    class Exact(DepthEstimator):
-        def __call__(self, image):
-            return Depth(true.depth[1], true.depth[1] > 0, "scale")
-
-    without = Scaffold(depth, None).render(
-        ClipRequest(frames, camera, dataclasses.replace(further, source=0), 0)
-    )
-    found = Scaffold(depth, Exact()).render(ClipRequest(more, cameras, further, 0))
-    assert (
-        float((found.confidence[-1] > 0).float().mean())
-        > float((without.confidence[-1] > 0).float().mean()) + 0.02
-    )
-    seen = walls.render(further.cameras)
-    sure = found.confidence[-1] > 0.5
-    assert (
-        float((found.images[-1].float() - seen.images[-1].float()).abs().mean(-1)[sure].median())
-        < 8
-    )
-
-
-@pytest.mark.slow
-def test_guided_video_is_closer_to_the_warp(folders):
-    frames, camera, depth = scene()
-    clip = sideways(camera, 4)
-    request = ClipRequest(frames, camera, clip, 0)
-    warp = Scaffold(depth, None).render(request)
-    drawn = build(folders, num_inference_steps=6, warp_error=0.0)
-    passed = drawn.decode_latents(
-        drawn._encode_frames(2 * warp.images.permute(0, 3, 1, 2).float()[:, :, :64, :64] / 255 - 1)
-        * drawn.pipe.vae.config.scaling_factor
-    )
-    assert passed.shape == (5, 64, 64, 3)
-    latents = {}
-    for steer in ("warp", "none"):
-        prior = build(folders, num_inference_steps=6, warp_error=0.0, warp_guidance=steer)
-        kept = []
-        prior.decode_latents = lambda video, kept=kept: (
-            kept.append(video.clone()) or torch.zeros(5, 64, 64, 3, dtype=torch.uint8)
-        )
-        prior(frames, camera, clip, 0)
-        latents[steer] = kept[0]
-    target = drawn.make_guidance([warp], (64, 64))
-    clean = torch.zeros(1, *latents["warp"].shape)
-    wanted = target(clean, torch.tensor(1e9))[0]  # of nothing but the warp
-    known = wanted.abs().sum(1, keepdim=True).expand_as(wanted) > 0
-    off = {steer: float((some - wanted)[known].abs().mean()) for steer, some in latents.items()}
-    assert off["warp"] < 0.02 * off["none"]
-
-
 @pytest.mark.slow
 def test_run_batches_siblings_and_resumes_after_each_clip(folders, tmp_path):
     settings = (
         "run",
         "image=coffee",
         "preprocess.size=96",
-        "planner.depth=1",
+        "planner.levels=1",
         "fit.steps=20",
         "fit.checkpoint_every=10",
         "fit.initial_gaussians=1500",
@@ -407,7 +207,7 @@ def test_a_model_that_is_given_back_is_gone(folders):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", sorted(tiny.MADE))
+@pytest.mark.parametrize("name", sorted(tiny.BUILDERS))
 def test_gpu_memory_options_change_clips_within_precision(name, folders, cuda):
     frames, camera, _ = scene()
 

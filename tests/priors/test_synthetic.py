@@ -16,7 +16,7 @@ from lift.types import Cameras, Depth, Frames, Trajectory
 
 CAMERA = pinhole(64, 64, 58.0)
 DEPTH = Depth(torch.full((64, 64), 4.0), torch.ones(64, 64, dtype=torch.bool), "metric")
-PLAN = Articulated(2, ("right", "up"), frames=2, angle=8.0)(CAMERA, DEPTH, None)
+PLAN = Articulated(2, ("right", "up"), num_frames=2, angle=8.0)(CAMERA, DEPTH, None)
 KINDS = ("geometry", "texture", "color", "blur", "camera")
 
 
@@ -77,7 +77,7 @@ def test_blur_takes_detail_away() -> None:
 
 def test_clip_continues_the_corruptions_of_its_source() -> None:
     """With many small steps, corruptions of neighbours differ less than they corrupt."""
-    plan = Articulated(2, ("right",), frames=8, angle=8.0)(CAMERA, DEPTH, None)
+    plan = Articulated(2, ("right",), num_frames=8, angle=8.0)(CAMERA, DEPTH, None)
     prior = Synthetic(geometry=0.0, texture=0.0, blur=0.0, camera=0.0, image="plain")
     frames = made(prior, plan, clips=2)
     wrong = (frames.rgb - prior.render_truth(plan.cameras).rgb).mean((1, 2))
@@ -127,7 +127,7 @@ def test_settings() -> None:
 
 @pytest.mark.slow
 def test_true_cameras_cover_the_whole_tree() -> None:
-    plan = Articulated(2, ("right", "up"), frames=2, angle=8.0)(CAMERA, DEPTH, None)
+    plan = Articulated(2, ("right", "up"), num_frames=2, angle=8.0)(CAMERA, DEPTH, None)
     prior = Synthetic(geometry=0.0, texture=0.0, color=0.0, blur=0.0, image="room")
     cameras, frames = clips.true_cameras(prior, plan, 5), [prior.render_truth(plan.start)]
     for number in range(len(plan.clips)):  # as `pipeline.generate` asks for them

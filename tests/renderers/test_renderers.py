@@ -335,3 +335,27 @@ def test_gsplat_agrees_with_reference(setting, triton, cuda, monkeypatch):
     )
     fast = gradients(build("gsplat"), gaussians, colors, cameras)
     assert_agree(fast, truth, tolerance=3e-4)
+
+
+def test_the_numba_renderers_compose_is_the_general_one():
+    from lift.renderers import compose
+
+    rng = torch.Generator().manual_seed(0)
+    rand = lambda *shape: torch.rand(*shape, generator=rng)  # noqa: E731
+    inputs, mixed = (
+        [rand(2, 9, 7, 3), rand(2, 9, 7), rand(2, 9, 7)],
+        [rand(2, 9, 7, 3), rand(2, 9, 7), rand(2, 9, 7)],
+    )
+    inputs[1][0, 0] = 0  # nothing hit
+    for background in (None, rand(3), rand(2, 3)):
+        found = []
+        for way in (compose, renderers.build({"name": "numba"}).compose):
+            leaves = [
+                value.clone().requires_grad_()
+                for value in (*inputs, *([] if background is None else [background]))
+            ]
+            made = way(*leaves[:3], None if background is None else leaves[3])
+            sum((a * b).sum() for a, b in zip(made, mixed, strict=True)).backward()
+            found.append([*(value.detach() for value in made), *(leaf.grad for leaf in leaves)])
+        for a, b in zip(*found, strict=True):
+            torch.testing.assert_close(a, b)

@@ -8,14 +8,14 @@ from PIL import Image
 from skimage import data
 
 from lift.registry import ComponentError
-from lift.runtime.batch import parse_arguments, scene_titles
+from lift.runtime.batch import WorkQueue, parse_arguments, scene_titles
 from tests.helpers.commands import here, lift
 from tests.helpers.settings import TINY
 
 SINGLE = (
     *(setting for setting in TINY if not setting.startswith("planner.")),
     "planner=single",
-    "planner.frames=2",
+    "planner.num_frames=2",
     "fit.steps=4",
 )
 
@@ -58,6 +58,31 @@ def test_titles_of_files_with_the_same_name_differ():
     )
     many = scene_titles(["a.jpg", "a.png", "x/a.jpg", "x-a.jpg"])
     assert len(set(many)) == 4, many
+
+
+def test_only_the_main_process_makes_what_is_made_once(monkeypatch):
+    class Store(dict):
+        """The key-value store of two processes."""
+
+        def set(self, key: str, value: str) -> None:
+            self[key] = value.encode()
+
+        def wait(self, keys: list[str], timeout: object) -> None:
+            assert set(keys) <= self.keys()
+
+        def get(self, key: str) -> bytes:
+            return self[key]
+
+    assert WorkQueue().once("text", lambda: "alone") == "alone"
+    store = Store()
+    calls = []
+    for rank in (0, 1):
+        queue = WorkQueue()
+        monkeypatch.setattr(queue, "_rank", rank)
+        monkeypatch.setattr(queue, "_store", store)
+        text = queue.once("text", lambda rank=rank: calls.append(rank) or f"of {rank}")
+        assert text == "of 0"
+    assert calls == [0]
 
 
 @pytest.mark.slow

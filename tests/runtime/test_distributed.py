@@ -149,7 +149,7 @@ def clips(folder: Path, context: str, seconds: float = 0.0) -> tuple[Frames, lis
     )
     session = Session(config)
     prior = Slow(context, folder / "log", session.process.rank, seconds)
-    plan = Articulated(2, ("right", "up"), frames=2)(CAMERA, DEPTH, None)
+    plan = Articulated(2, ("right", "up"), num_frames=2)(CAMERA, DEPTH, None)
     picture = Picture("plain", prior.render_truth(CAMERA), CAMERA, "digest", ())
     frames, _ = generate(session, picture, DEPTH, prior, plan, "before")
     assert [stage.cached for stage in session.stages] == [False] * 6

@@ -15,7 +15,7 @@ def test_dry_run_lists_stages_and_costs_and_writes_nothing(tmp_path):
         "image=coffee",
         "prior=svd",
         "prior.batch_size=2",
-        "planner.depth=1",
+        "planner.levels=1",
         "--plan",
         f"output={tmp_path}",
         cwd=tmp_path,

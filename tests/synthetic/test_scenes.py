@@ -27,7 +27,9 @@ def hall(*shapes: Ball | Box | Column) -> RayCastScene:
 def two_views(size: int = 96) -> Cameras:
     camera = pinhole(size, size, 0.9 * size)
     depth = Depth(torch.full((size, size), 4.0), torch.ones(size, size, dtype=torch.bool), "metric")
-    return Articulated(2, ("right", "up"), frames=1, angle=4.0)(camera, depth, None).cameras[[0, 4]]
+    return Articulated(2, ("right", "up"), num_frames=1, angle=4.0)(camera, depth, None).cameras[
+        [0, 4]
+    ]
 
 
 def test_depth_is_that_of_the_surface_along_the_axis() -> None:
@@ -38,7 +40,7 @@ def test_depth_is_that_of_the_surface_along_the_axis() -> None:
     assert float(depth[0, 0]) == pytest.approx(
         20.0, abs=1e-4
     )  # the wall is flat: z-depth, not distance
-    _, depth = render_picture(hall(Box((0, 0, 6), (2, 2, 2), grey, turn=45.0)), camera)
+    _, depth = render_picture(hall(Box((0, 0, 6), (2, 2, 2), grey, yaw=45.0)), camera)
     assert float(depth[middle]) == pytest.approx(6 - math.sqrt(2), abs=1e-4)
     _, depth = render_picture(hall(Column((0, 0, 6), 0.5, 2.0, grey)), camera)
     assert float(depth[middle]) == pytest.approx(5.5, abs=1e-5)
@@ -47,7 +49,7 @@ def test_depth_is_that_of_the_surface_along_the_axis() -> None:
 
 def test_turned_box_stands_where_it_is_and_faces_where_it_turns() -> None:
     camera = pinhole(129, 129, 129.0)
-    _, depth = render_picture(hall(Box((1, 0, 8), (2, 2, 0.01), grey, turn=30.0)), camera)
+    _, depth = render_picture(hall(Box((1, 0, 8), (2, 2, 0.01), grey, yaw=30.0)), camera)
     face = depth < 15
     points = unproject(depth[None], camera)[0][face]
     assert torch.allclose(points.mean(0), torch.tensor([1.0, 0.0, 8.0]), atol=0.1)
@@ -100,10 +102,8 @@ def test_textures_are_smooth_at_256_pixels(name: str) -> None:
     intrinsics = camera.intrinsics.clone()
     intrinsics[0, :2, 2] = torch.tensor([40.0, 20.0])
     camera = Cameras(camera.world_to_camera, intrinsics, 96, 96)
-    one, two = (
-        scenes.render(name, camera).rgb[0],
-        scenes.render(name, camera.resized(192, 192)).rgb[0],
-    )
+    one = scenes.render(name, camera).rgb[0]
+    two = scenes.render(name, camera.resized(192, 192)).rgb[0]
     mean = two.view(96, 2, 96, 2, 3).mean((1, 3))
     assert float(((one - mean) ** 2).mean()) < 10**-3.4, name  # 34 dB
 
@@ -119,7 +119,8 @@ def test_render_is_bitwise_repeatable() -> None:
 
 
 def test_shadow_and_glow() -> None:
-    ball, floor = Ball((0, 0, 8), 1.0, grey), Box((0, 3, 8), (20, 0.2, 20), grey)
+    ball = Ball((0, 0, 8), 1.0, grey)
+    floor = Box((0, 3, 8), (20, 0.2, 20), grey)
     scene = RayCastScene(
         (Box((0, 0, 0), (60, 60, 60), grey, hollow=True), ball, floor),
         lamp=(0.0, -20.0, 8.0),

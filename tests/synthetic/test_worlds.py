@@ -44,8 +44,8 @@ def test_no_corruptions_leave_the_world_unchanged(world):
     )
     assert (
         not corrupted.flow.any()
-        and not corrupted.tone.any()
-        and not corrupted.variance.any()
+        and not corrupted.log_gain.any()
+        and not corrupted.blur_variance.any()
         and not corrupted.bad.any()
     )
 
@@ -53,11 +53,9 @@ def test_no_corruptions_leave_the_world_unchanged(world):
 @pytest.mark.parametrize("kind", CORRUPTION_KINDS)
 def test_each_corruption_kind_is_applied_alone_and_recorded(world, kind):
     size = 4.0 if kind == "bad" else 1.0
-    corrupted, again, other = (
-        corrupt_world(world, {kind: size}, 0),
-        corrupt_world(world, {kind: size}, 0),
-        corrupt_world(world, {kind: size}, 1),
-    )
+    corrupted = corrupt_world(world, {kind: size}, 0)
+    again = corrupt_world(world, {kind: size}, 0)
+    other = corrupt_world(world, {kind: size}, 1)
     wrong = (corrupted.frames.images.float() - world.frames.images).abs().mean((1, 2, 3))
     cameras = corrupted.reconstruction.cameras
     turned = rotation_angle(
@@ -68,15 +66,15 @@ def test_each_corruption_kind_is_applied_alone_and_recorded(world, kind):
         "objects": corrupted.flow.abs().sum(),
         "texture": corrupted.flow.abs().sum(),
         "camera": turned.sum(),
-        "color": corrupted.tone.abs().sum(),
-        "blur": corrupted.variance.sum(),
+        "color": corrupted.log_gain.abs().sum(),
+        "blur": corrupted.blur_variance.sum(),
         "bad": corrupted.bad.sum(),
     }
     assert said[kind] > 0
     assert bool(wrong[1:].any()) == (kind != "camera") and bool(turned.any()) == (kind == "camera")
-    assert bool(corrupted.tone.any()) == (kind == "color") and bool(corrupted.variance.any()) == (
-        kind == "blur"
-    )
+    assert bool(corrupted.log_gain.any()) == (kind == "color") and bool(
+        corrupted.blur_variance.any()
+    ) == (kind == "blur")
     assert wrong[0] == 0 and turned[0] == 0 and not corrupted.bad[0]
     assert torch.equal(corrupted.frames.images, again.frames.images) and torch.equal(
         cameras.intrinsics, again.reconstruction.cameras.intrinsics
@@ -94,10 +92,10 @@ def test_recorded_color_blur_and_bad_frames_match_pictures(world):
 
     grey = corrupted_from(torch.full((33, *SIZE[::-1], 3), 90.0), color=1.0)
     torch.testing.assert_close(
-        grey.frames.images[:, 20, 20] / 90, grey.tone.exp(), atol=0.01, rtol=0
+        grey.frames.images[:, 20, 20] / 90, grey.log_gain.exp(), atol=0.01, rtol=0
     )
     vivid = corrupted_from(torch.tensor([120.0, 90, 60]).expand(33, *SIZE[::-1], 3), color=1.0)
-    shown = vivid.frames.images[:, 20, 20] / vivid.tone.exp()
+    shown = vivid.frames.images[:, 20, 20] / vivid.log_gain.exp()
     torch.testing.assert_close(
         (shown[:, 0] - shown[:, 2]) / 60, 1 + vivid.saturation, atol=0.02, rtol=0
     )
@@ -107,8 +105,8 @@ def test_recorded_color_blur_and_bad_frames_match_pictures(world):
     row = blurred.frames.images[:, 18:31, 20:44, 0].float().sum(1)
     at = torch.arange(24) - 11.5
     spread = (row * at**2).sum(1) / row.sum(1) - 0.25
-    assert float(blurred.variance.max()) > 2
-    torch.testing.assert_close(spread, blurred.variance, atol=0.15, rtol=0.15)
+    assert float(blurred.blur_variance.max()) > 2
+    torch.testing.assert_close(spread, blurred.blur_variance, atol=0.15, rtol=0.15)
     columns = torch.arange(SIZE[0]).float()[None, None, :, None].expand(33, SIZE[1], -1, 3) * 2 + 60
     bad = corrupted_from(columns, bad=4.0)
     rising = bad.frames.images.float()[:, 24].mean(-1).diff(dim=1).mean(1) > 0
@@ -174,14 +172,15 @@ def test_photographs_with_cameras_become_a_world(tmp_path):
 
     They are undistorted, the middle view is first, and every fifth is held out.
     """
-    k1, width, height, count = 0.05, 96, 72, 11
+    k1 = 0.05
+    width = 96
+    height = 72
+    count = 11
     eyes = torch.stack(
         [torch.linspace(-1, 1, count), torch.zeros(count), torch.zeros(count)], dim=-1
     )
-    down, middle = (
-        torch.tensor([0.0, 1, 0]).expand(count, 3),
-        torch.tensor([0.0, 0, 4]).expand(count, 3),
-    )
+    down = torch.tensor([0.0, 1, 0]).expand(count, 3)
+    middle = torch.tensor([0.0, 0, 4]).expand(count, 3)
     cameras = Cameras(
         look_at(eyes, middle, down),
         pinhole(width, height, 90.0).intrinsics.repeat(count, 1, 1),

@@ -1,0 +1,108 @@
+"""What is kept of the frames gives back what the fit was given."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lift.distortions.identity import Identity
+from lift.geometry import pinhole
+from lift.io.capture import Capture
+from lift.io.image import Picture
+from lift.outputs import storage
+from lift.outputs.quality import RunResult
+from lift.outputs.storage import read_views, write_views
+from lift.types import (
+    Cameras,
+    Clip,
+    Depth,
+    Frames,
+    Gaussians,
+    PointCloud,
+    Reconstruction,
+    Trajectory,
+)
+
+COUNT = 4
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> RunResult:
+    rng = torch.Generator().manual_seed(0)
+    start = pinhole(24, 16, 20.0)
+    cameras = Cameras.cat([start] * COUNT)
+    images = torch.randint(0, 256, (COUNT, 16, 24, 3), generator=rng, dtype=torch.uint8)
+    depth = 100 * torch.rand(COUNT, 16, 24, generator=rng) + 1
+    depth[0, :4] = 0
+    confidence = torch.rand(COUNT, 16, 24, generator=rng)
+    confidence[2] = 0
+    confidence[1] = 1e-4
+    points = PointCloud(torch.randn(500, 3, generator=rng), torch.rand(500, 3, generator=rng))
+    none = torch.zeros(0)
+    return RunResult(
+        picture=Picture("clip", Frames(images[:1]), start, "0" * 64, ("a note",), False),
+        depth=Depth(depth[0], depth[0] > 0, "scale"),
+        trajectory=Trajectory(start, (Clip("forward", 0, cameras[1:]),), "sequence"),
+        frames=Frames(images),
+        reconstruction=Reconstruction(cameras, points, depth, confidence),
+        gaussians=Gaussians(
+            none.view(0, 3), none.view(0, 4), none.view(0, 3), none, none.view(0, 1, 3)
+        ),
+        distortion=Identity(),
+        fit_folder=tmp_path,
+    )
+
+
+def test_frames_come_back_with_the_precision_that_is_told(tmp_path, result):
+    write_views(tmp_path, result)
+    picture, views, capture = read_views(tmp_path, result.frames)
+    expected = result.reconstruction
+    found = views.reconstruction
+    assert torch.equal(found.cameras.intrinsics, expected.cameras.intrinsics)
+    assert torch.equal(found.depth == 0, expected.depth == 0)
+    assert torch.allclose(found.depth, expected.depth, rtol=6e-4)
+    assert torch.equal(found.confidence > 0, expected.confidence > 0)
+    assert torch.allclose(found.confidence, expected.confidence, atol=1 / 255)
+    assert torch.equal(found.points.points, expected.points.points)
+    assert torch.equal(views.depth.depth, result.depth.depth)
+    assert views.trajectory.hint == "sequence" and views.trajectory.clips[0].name == "forward"
+    assert picture.notes == ("a note",) and not picture.focal_known and capture is None
+    assert views.frames.depth is None and not views.multiview_consistent
+
+
+def test_the_kind_of_the_frames_comes_back(tmp_path, result):
+    frames = replace(result.frames, depth=result.reconstruction.depth)
+    cameras = result.reconstruction.cameras
+    consistent = replace(result, frames=frames, multiview_consistent=True, true_cameras=cameras)
+    write_views(tmp_path, consistent)
+    views = read_views(tmp_path, Frames(frames.images))[1]
+    assert views.frames.depth is not None and views.multiview_consistent
+    assert torch.equal(views.true_cameras.intrinsics, cameras.intrinsics)
+
+
+def test_recorded_frames_keep_their_names(tmp_path, result):
+    capture = Capture(
+        picture=result.picture,
+        frames=result.frames,
+        trajectory=result.trajectory,
+        names=("c.jpg", "a.jpg", "b.jpg", "d.jpg"),
+        source_index=(2, 0, 1, 3),
+        ordered=False,
+        kind="pictures",
+        digest="1" * 64,
+    )
+    write_views(tmp_path, replace(result, capture=capture))
+    found = read_views(tmp_path, result.frames)[2]
+    for name in ("names", "source_index", "ordered", "kind", "digest"):
+        assert getattr(found, name) == getattr(capture, name)
+    assert found.held_out(2) == capture.held_out(2)
+
+
+def test_a_large_cloud_is_thinned_within_its_bounds(tmp_path, result, monkeypatch):
+    monkeypatch.setattr(storage, "MAX_POINTS", 50)
+    write_views(tmp_path, result)
+    points = read_views(tmp_path, result.frames)[1].reconstruction.points
+    assert 50 <= len(points) <= 56
+    bounds = torch.stack(points.points.aminmax(dim=0))
+    assert torch.equal(bounds, torch.stack(result.reconstruction.points.points.aminmax(dim=0)))
