@@ -35,7 +35,7 @@ class Wandb:
     entity: str | None = None
     """User or team that owns the project. Null: the default of the account."""
     name: str | None = None
-    """Name of the run. Null: made from picture, prior, distortion and cache key."""
+    """Name of the run. Null: the setting `name`, or made from picture, prior and distortion."""
     group: str | None = None
     """Group of the run, such as the name of an ablation."""
     tags: list[str] = field(default_factory=list)
