@@ -94,7 +94,7 @@ def api_pages() -> dict[str, str]:
     from lift.registry import ALL_SLOTS
 
     groups = {
-        "pipeline": ("The pipeline", ["lift", "lift.pipeline", *_modules_of("lift.stages")]),
+        "pipeline": ("The pipeline", ["lift.pipeline", *_modules_of("lift.stages")]),
         "types": ("Types and geometry", ["lift.types", "lift.geometry"]),
         "registry": ("The registry", _modules_of("lift.registry")),
         "config": ("The configuration", _modules_of("lift.config")),

@@ -11,6 +11,8 @@ import pytest
 
 from lift.contracts import contract_checks
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 
 PLANNER = """

@@ -35,7 +35,7 @@ def run(
     interrupted continues when it is repeated.
 
         lift.run("photo.jpg", prior="warp", fit={"steps": 100})
-        lift.run("photo.jpg", distortion={"name": "composed", "parts": ["rigid", "blur"]})
+        lift.run("photo.jpg", distortion={"name": "rigid", "weight": 3.0})
         lift.run("photo.jpg", **{"fit.steps": 100})
 
     If `trainer.devices` names several devices, other processes do the work, and this one waits.

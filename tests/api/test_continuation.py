@@ -15,6 +15,8 @@ from lift.training import CHECKPOINT
 from lift.training.checkpoint import CheckpointCallback, epoch_count, read_progress
 from tests.helpers.commands import here
 
+pytestmark = pytest.mark.slow
+
 EXPORT = {"video_frames": 2}
 
 

@@ -20,6 +20,8 @@ from lift.runtime.devices import cpu_cores
 from tests.helpers.commands import here
 from tests.helpers.python_runs import tiny_settings
 
+pytestmark = pytest.mark.slow
+
 WRONG = [
     ({"prior": "foo"}, ["prior=foo"]),
     ({"fit": {"stps": 3}}, ["fit.stps=3"]),

@@ -14,6 +14,8 @@ from lift.renderers import renderers
 from lift.runtime.serialization import load as load_stage
 from tests.helpers.python_runs import tiny_settings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def moved(finished_run, tmp_path_factory):

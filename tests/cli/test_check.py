@@ -8,6 +8,8 @@ import pytest
 
 from tests.helpers.commands import here, lift
 
+pytestmark = pytest.mark.slow
+
 GOOD = """
 import torch
 

@@ -8,6 +8,8 @@ from lift.cli.run import split_options
 from tests.helpers.commands import here, lift
 from tests.helpers.own_configs import write_experiment
 
+pytestmark = pytest.mark.slow
+
 SMALL = (
     "image=coffee",
     "preprocess.size=96",

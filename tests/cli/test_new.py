@@ -13,6 +13,8 @@ from lift.contracts import contract_checks
 from lift.registry import ALL_SLOTS, PLUGIN_GROUP
 from tests.helpers.commands import here, lift
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:

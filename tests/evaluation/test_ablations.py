@@ -13,6 +13,8 @@ from lift.evaluation import evaluate as evaluation
 from lift.io.splats import write_ply
 from lift.types import Gaussians
 
+pytestmark = pytest.mark.slow
+
 TINY = (
     "dataset=ray_cast",
     "dataset.scenes=[plain]",

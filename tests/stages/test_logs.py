@@ -9,6 +9,8 @@ import pytest
 from tests.helpers.commands import here
 from tests.helpers.settings import TINY
 
+pytestmark = pytest.mark.slow
+
 CALLBACK = """
 from pathlib import Path
 from pytorch_lightning import Callback

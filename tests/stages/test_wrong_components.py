@@ -7,6 +7,8 @@ import pytest
 
 from tests.helpers.commands import lift
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = (
     "image=coffee",
     "preprocess.size=64",

@@ -16,8 +16,8 @@ TABLE = "table.json"
 _NOT_MEASUREMENT = {"dataset": ("scenes",), "protocol": ("seeds", "bins", "weights")}
 """Settings that decide what is measured, but not how."""
 
-_CODE = "the code of the measures"
-"""Stands for the hash of the code in messages."""
+_CODE = "the hash of the measuring code"
+"""Stands for the version of `lift` in messages."""
 
 _NOT_VARIED = ("image", "output", "name", "seed", "export")
 """Settings of a run that do not change its scene."""
@@ -199,11 +199,16 @@ def measurement_differences(results: Sequence[EvaluationResult]) -> list[str]:
                     f"in {result.label!r}"
                 )
                 break
-    return out or _target_differences(results)
+    # Targets of another protocol differ anyway.
+    return (
+        out
+        if any(not text.startswith(_CODE) for text in out)
+        else out + _target_differences(results)
+    )
 
 
 def check_same_measurement(results: Sequence[EvaluationResult]) -> None:
-    """Check that evaluations can be compared.
+    """Check that evaluations can be compared. Another version of the code is no obstacle.
 
     Args:
         results: The evaluations.
@@ -211,7 +216,8 @@ def check_same_measurement(results: Sequence[EvaluationResult]) -> None:
     Raises:
         ComponentError: They were measured in different ways.
     """
-    if differences := measurement_differences(results):
+    differences = [text for text in measurement_differences(results) if not text.startswith(_CODE)]
+    if differences:
         raise ComponentError(
             f"these results cannot be compared: {'; '.join(differences)}; measure them alike, or "
             "join them with --anyway"

@@ -103,7 +103,6 @@ def test_merged_rows_say_in_what_they_differ(tmp_path):
         ({"dataset": {"size": [9, 9]}}, r"dataset.size is \[512,512\] in 'a' and \[9,9\] in 'b'"),
         ({"protocol": {"align": "none"}}, "protocol.align is median_depth in 'a' and none in 'b'"),
         ({"settings": {"preprocess": {"size": 96}}}, "preprocess.size is 64 in 'a' and 96 in 'b'"),
-        ({"code": "1"}, "the code of the measures is 0 in 'a' and 1 in 'b'"),
         ({"rows": [task_row("room", 0, 20.0, input="first")]}, "'room' has other targets in 'a'"),
     ],
 )
@@ -130,6 +129,20 @@ def test_other_scenes_seeds_and_bins_can_be_compared(tmp_path):
         protocol=content["protocol"] | {"seeds": [3], "bins": [], "weights": "there"},
     )
     check_same_measurement([*load_results(first), *load_results(second)])
+
+
+def test_another_version_of_the_code_is_told_but_not_refused(tmp_path):
+    first = write_evaluation(tmp_path / "a", ROWS)
+    second = write_evaluation(tmp_path / "b", ROWS, code="1")
+    results = [*load_results(first), *load_results(second)]
+    check_same_measurement(results)
+    assert measurement_differences(results) == [
+        "the hash of the measuring code is 0 in 'a' and 1 in 'b'"
+    ]
+    other_input = [task_row("room", 0, 20.0, input="first")]
+    third = write_evaluation(tmp_path / "c", other_input, code="1")
+    with pytest.raises(ComponentError, match="'room' has other targets in 'a' than in 'c'"):
+        check_same_measurement([*load_results(first), *load_results(third)])
 
 
 def test_settings_that_every_row_states_may_differ(tmp_path):
