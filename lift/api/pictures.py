@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lift.runtime.atomic_io import write_bytes
+from lift.runtime.atomic_io import publish
 
 Picture: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor
 """A picture: its file or built-in name, or its pixels."""
@@ -56,7 +56,7 @@ def store_image(image: Picture, output: Path) -> str:
     path = output / "cache" / "images" / f"{stem}-{digest}.png"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, content)
+        publish(path, lambda draft: draft.write_bytes(content))
     return str(path)
 
 

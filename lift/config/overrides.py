@@ -103,13 +103,15 @@ def _check_choice(key: str, name: str) -> None:
     elif key == _EXPERIMENT and name != "null":
         raise ComponentError(
             f"experiment is {name!r}; choose one of {join_names(files)}"
-            f"{_misplaced(name)}{_broken_plugins()}"
+            f"{_misplaced(name)}{catalogue().broken_hint()}"
         )
     elif key in ALL_SLOTS and name not in (components := catalogue().entries[key]):
         if not files:
             catalogue()(key, name)
         choices = join_names(sorted([*components, *files]))
-        raise ComponentError(f"{key} is {name!r}; choose one of {choices}{_broken_plugins()}")
+        raise ComponentError(
+            f"{key} is {name!r}; choose one of {choices}{catalogue().broken_hint()}"
+        )
     elif _is_settings_group(key):
         choices = f" choose one of {join_names(files)}, or" if files else ""
         example = next(f.name for f in fields(get_type_hints(Config)[key]))
@@ -129,13 +131,6 @@ def _misplaced(name: str) -> str:
     for folder in own_folders():
         if (folder / f"{name}.yaml").is_file():
             return f" (put {folder / f'{name}.yaml'} into the folder {folder / 'experiment'})"
-    return ""
-
-
-def _broken_plugins() -> str:
-    """Tell of the first plugin that is broken; it may have what is missing."""
-    for plugin, error in catalogue().broken.items():
-        return f" (plugin {plugin!r} is broken: {type(error).__name__}: {error})"
     return ""
 
 

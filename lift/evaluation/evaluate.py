@@ -45,7 +45,7 @@ from lift.evaluation.measures import Measures
 from lift.evaluation.metrics import depth_errors
 from lift.evaluation.protocol import rescale_depth, visible_pixels
 from lift.evaluation.resources import SharedResources
-from lift.evaluation.storage import evaluation_folder, publish, read_row, task_name, to_json
+from lift.evaluation.storage import evaluation_folder, read_row, task_name, to_json
 from lift.evaluation.tables import format_table, mean_of, stage_costs
 from lift.geometry import rotation_angle
 from lift.io.image import save_image
@@ -53,6 +53,7 @@ from lift.io.splats import read_ply
 from lift.pipeline import run
 from lift.registry import SLOTS, ComponentError, source_fingerprint
 from lift.renderers import renderers
+from lift.runtime.atomic_io import publish
 from lift.runtime.batch import Outcome
 from lift.runtime.cache import hash_key
 from lift.runtime.machine import machine_info

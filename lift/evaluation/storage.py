@@ -1,9 +1,7 @@
 """Store results of an evaluation."""
 
 import json
-import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,18 +63,6 @@ def read_row(file: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return row if isinstance(row, dict) and row.keys() >= _ROW_KEYS else None
-
-
-def publish(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file under a temporary name, and rename it.
-
-    Args:
-        path: The file.
-        write: Writes the content to the path that it receives.
-    """
-    draft = path.with_name(f".{os.getpid()}-{path.name}")
-    write(draft)
-    draft.replace(path)
 
 
 def to_json(settings: DictConfig) -> dict[str, Any]:

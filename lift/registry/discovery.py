@@ -78,13 +78,17 @@ class Catalogue:
         if name in self.entries[slot]:
             return self.entries[slot][name]
         if self.broken:
-            plugin, error = next(iter(self.broken.items()))
             raise ComponentError(
                 f"{slot} is {name!r}, which is not known; choose one of "
-                f"{join_names(self.entries[slot])} "
-                f"(plugin {plugin!r} is broken: {type(error).__name__}: {error})"
-            ) from error
+                f"{join_names(self.entries[slot])}{self.broken_hint()}"
+            ) from next(iter(self.broken.values()))
         raise ComponentError(f"{slot} is {name!r}; choose one of {join_names(self.entries[slot])}")
+
+    def broken_hint(self) -> str:
+        """Say that the first broken plugin may have what is missing; empty if none is broken."""
+        for plugin, error in self.broken.items():
+            return f" (plugin {plugin!r} is broken: {type(error).__name__}: {error})"
+        return ""
 
 
 def catalogue() -> Catalogue:

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def copy_path(source: Path, target: Path) -> None:
@@ -21,13 +23,13 @@ def copy_path(source: Path, target: Path) -> None:
         os.replace(draft, target)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically.
+def publish(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file under a temporary name, and rename it.
 
     Args:
         path: The file. Its folder exists.
-        content: The bytes.
+        write: Writes the content to the path that it receives.
     """
     draft = path.with_name(f".{os.getpid()}-{path.name}")
-    draft.write_bytes(content)
+    write(draft)
     os.replace(draft, path)

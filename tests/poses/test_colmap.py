@@ -10,7 +10,6 @@ import torch
 
 from lift.geometry import (
     align_similarity,
-    look_at,
     pinhole,
     project,
     rigid,
@@ -22,6 +21,7 @@ from lift.io.image import read_image
 from lift.poses import poses
 from lift.types import Cameras, Clip, Depth, Frames, Reconstruction, Trajectory
 from tests.helpers import walls
+from tests.helpers.branches import around
 from tests.helpers.walls import Flat, Truth
 
 pytest.importorskip("pycolmap")
@@ -29,15 +29,6 @@ from lift.poses.sfm.colmap_runner import ColmapModel  # noqa: E402
 
 NOISE = 4
 """The frame that shows nothing."""
-
-
-def around(start: Cameras, eyes: torch.Tensor) -> Cameras:
-    views = look_at(
-        eyes,
-        torch.tensor([0.0, 0.0, 3.0]).expand_as(eyes),
-        torch.tensor([0.0, 1.0, 0.0]).expand_as(eyes),
-    )
-    return Cameras(views, start.intrinsics.expand(len(eyes), 3, 3), start.width, start.height)
 
 
 @pytest.fixture(scope="module")

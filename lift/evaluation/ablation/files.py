@@ -7,8 +7,8 @@ from lift.evaluation.ablation.joint import JointTable
 from lift.evaluation.ablation.results import TABLE
 from lift.evaluation.ablation.sheet import draw_joint_sheet
 from lift.evaluation.ablation.text import format_csv, format_markdown
-from lift.evaluation.storage import publish
 from lift.io.image import save_image
+from lift.runtime.atomic_io import publish
 
 SUFFIXES = (".md", ".csv", ".json", ".png")
 """Suffixes of the files that `save_joint_table` can write."""
