@@ -9,6 +9,9 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from lift.depths import DepthEstimator, depths
+from lift.io.decoding import decode_picture
+from lift.io.files import PARSE_ERRORS, describe_error, load_npy, load_npz, npz_names, read_file
+from lift.registry.ranges import Positive
 from lift.types import Cameras, Depth
 
 _MOTORCYCLE = {
@@ -49,13 +52,11 @@ class KnownDepth(DepthEstimator):
         self,
         path: Path | None = None,
         key: str | None = None,
-        unit: float = 1.0,
+        unit: Positive = 1.0,
         *,
         image: str,
         camera: Cameras,
     ) -> None:
-        if unit <= 0:
-            raise ValueError(f"depth.unit is {unit}; choose a positive number")
         if path is None and image != "motorcycle_left":
             from lift.synthetic.scenes import SCENES
 
@@ -156,20 +157,28 @@ def _read(path: Path, key: str | None) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"depth.path is {path}, where there is no file")
     suffix = path.suffix.lower()
-    if suffix == ".npz":
-        with np.load(path) as arrays:
-            if key is None and len(arrays.files) == 1:
-                key = arrays.files[0]
-            if key not in arrays.files:
-                raise ValueError(f"depth.key is {key!r}; choose one of {', '.join(arrays.files)}")
-            return arrays[key].astype(np.float64)
-    if suffix == ".npy":
-        return np.load(path).astype(np.float64)
+    if suffix in (".npz", ".npy"):
+        data = read_file(path)
+        try:
+            if suffix == ".npy":
+                return load_npy(data).astype(np.float64)
+            names = npz_names(data)
+            if key is None and len(names) == 1:
+                key = names[0]
+            if key not in names:
+                raise ValueError(f"depth.key is {key!r}; choose one of {', '.join(names)}")
+            return load_npz(data, [key])[key].astype(np.float64)
+        except PARSE_ERRORS as error:
+            raise ValueError(f"depth.path is {path}: {describe_error(error)}") from None
     if suffix == ".png":
-        import cv2
-
-        values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if values is None or values.dtype != np.uint16:
-            raise ValueError(f"depth.path is {path}, which is not a 16-bit PNG")
-        return values.astype(np.float64)
+        return _read_png(path)
     raise ValueError(f"depth.path is {path}; choose a file that ends in .npy, .npz or .png")
+
+
+def _read_png(path: Path) -> np.ndarray:
+    """Read a 16-bit grey PNG."""
+    image, _, _ = decode_picture(read_file(path), str(path), None, [])
+    # Some versions of Pillow open 16-bit PNG files in mode I.
+    if image.format != "PNG" or not (image.mode.startswith("I;16") or image.mode == "I"):
+        raise ValueError(f"depth.path is {path}, which is not a 16-bit PNG")
+    return np.asarray(image).astype(np.float64)

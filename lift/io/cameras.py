@@ -5,21 +5,41 @@ direction of the matrix, in the axes, and in the form of the intrinsics. `read_c
 distortion. `read_views` returns its coefficients.
 """
 
-import json
-import zipfile
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
-from lift.io.colmap import read_colmap
+from lift.io.colmap import MODEL_FILES, model_folder, read_colmap
+from lift.io.files import (
+    MAX_JSON_BYTES,
+    MAX_SIDE,
+    PARSE_ERRORS,
+    IsAllowed,
+    decode_text,
+    describe_error,
+    load_npz,
+    parse_json,
+    read_file,
+    to_number,
+)
 from lift.io.formats import camera_formats
 from lift.io.nerfstudio import read_camera_path, read_transforms
-from lift.io.views import MissingSizeError, View, stack_views, to_square
+from lift.io.views import CameraFileError, View, stack_views, to_square
 from lift.types import Cameras
 
 DEFAULT_SIZE = (640, 360)
 """Width and height in pixels for files with relative intrinsics, if no size is known."""
+
+TRANSFORMS = "transforms.json"
+"""File of cameras in a folder of nerfstudio."""
+
+_ARRAYS = (
+    *("w2c", "world_to_camera", "c2w", "camera_to_world", "K", "intrinsics"),
+    *("width", "height", "names", "k1_simple_radial"),
+)
+"""Arrays of an npz file that are read."""
+_MAX_VIEWS = 1_000_000
+"""Largest number of cameras in a file."""
 
 
 def read_cameras(path: Path, size: tuple[int, int] | None = None) -> Cameras:
@@ -46,12 +66,18 @@ def read_cameras(path: Path, size: tuple[int, int] | None = None) -> Cameras:
     return stack_views(read_views(path, size), str(path))
 
 
-def read_views(path: Path, size: tuple[int, int] | None = None) -> list[View]:
+def read_views(
+    path: Path, size: tuple[int, int] | None = None, is_allowed: IsAllowed | None = None
+) -> list[View]:
     """Read the cameras of a file with the names and lenses of their pictures.
+
+    Pictures are opened only if a transforms.json lacks their size.
 
     Args:
         path: A file or folder, as for `read_cameras`.
         size: Width and height in pixels, as for `read_cameras`.
+        is_allowed: Whether such a picture may be opened. By default it must lie in the folder of
+            the file.
 
     Returns:
         The views in the order of `read_cameras`. `stack_views` checks their values.
@@ -61,32 +87,41 @@ def read_views(path: Path, size: tuple[int, int] | None = None) -> list[View]:
         ValueError: The file has no supported format. The message names the file and the defect.
     """
     path = Path(path)
-    if path.is_dir():
-        return read_colmap(path)
+    if path.is_dir() or path.name in MODEL_FILES:
+        folder = path if path.is_dir() else path.parent
+        if model_folder(folder) is None and (folder / TRANSFORMS).is_file():
+            return read_views(folder / TRANSFORMS, size, is_allowed)
+        return read_colmap(folder)
     if not path.is_file():
         raise FileNotFoundError(f"no camera file {str(path)!r}")
     try:
-        return _read_file(path, size)
-    except MissingSizeError as error:
+        return _read_file(path, size, is_allowed)
+    except CameraFileError as error:
         raise ValueError(f"{str(path)!r}: {error}") from None
-    except (KeyError, IndexError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except PARSE_ERRORS as error:
         raise ValueError(
             f"{str(path)!r} is no camera path that is known here ({camera_formats()}): "
-            f"{type(error).__name__}: {error}"
+            f"{describe_error(error)}"
         ) from None
 
 
-def _read_file(path: Path, size: tuple[int, int] | None) -> list[View]:
-    data = path.read_bytes()
+def _read_file(
+    path: Path, size: tuple[int, int] | None, is_allowed: IsAllowed | None
+) -> list[View]:
+    data = read_file(path)
     if data[:2] == b"PK":  # npz is a zip archive
-        with np.load(BytesIO(data), allow_pickle=False) as arrays:
-            return _read_npz(dict(arrays), size or DEFAULT_SIZE)
-    text = data.decode("utf-8-sig")  # some editors write a byte order mark
+        return _read_npz(load_npz(data, _ARRAYS), size or DEFAULT_SIZE)
+    text = decode_text(data)
     if text.lstrip().startswith("{"):
-        content = json.loads(text)
-        if "camera_path" in content and "frames" not in content:
-            return read_camera_path(content)
-        return read_transforms(content, path.parent, size)
+        if len(data) > MAX_JSON_BYTES:
+            raise ValueError(f"JSON is read up to {MAX_JSON_BYTES / 2**20:.0f} MiB")
+        content = parse_json(text)
+        try:
+            if "camera_path" in content and "frames" not in content:
+                return read_camera_path(content)
+            return read_transforms(content, path.parent, size, is_allowed)
+        except ValueError as error:
+            raise CameraFileError(str(error)) from None
     return _read_realestate(text, size or DEFAULT_SIZE)
 
 
@@ -98,7 +133,9 @@ def _read_npz(arrays: dict[str, np.ndarray], size: tuple[int, int]) -> list[View
     inverse = get("c2w", "camera_to_world")
     intrinsics = get("K", "intrinsics")
     if intrinsics is None or (matrices is None and inverse is None):
-        raise KeyError(f"it holds {', '.join(arrays)}, but a path needs w2c and K")
+        raise ValueError(
+            f"it holds {', '.join(arrays) or 'none of its arrays'}, but a path needs w2c and K"
+        )
     if matrices is not None:
         matrices = to_square(matrices)
     else:
@@ -108,6 +145,8 @@ def _read_npz(arrays: dict[str, np.ndarray], size: tuple[int, int]) -> list[View
     sizes = []
     for key, default in zip(("width", "height"), size, strict=True):
         sizes.append(np.broadcast_to(arrays.get(key, default), len(matrices)))
+    if len(matrices) > _MAX_VIEWS:
+        raise ValueError(f"it has {len(matrices)} cameras; at most {_MAX_VIEWS} are read")
     names = [str(name) for name in np.broadcast_to(arrays.get("names", ""), len(matrices))]
     lenses = np.broadcast_to(arrays.get("k1_simple_radial", 0.0), len(matrices))
     return [
@@ -115,7 +154,10 @@ def _read_npz(arrays: dict[str, np.ndarray], size: tuple[int, int]) -> list[View
             matrix,
             focal=(float(k[0, 0]), float(k[1, 1])),
             center=(float(k[0, 2]), float(k[1, 2])),
-            size=(int(width), int(height)),
+            size=(
+                int(to_number(width, "width", 1, MAX_SIDE)),
+                int(to_number(height, "height", 1, MAX_SIDE)),
+            ),
             name=name,
             lens=(float(k1),),
         )

@@ -1,39 +1,26 @@
 """Read and write COLMAP models, text and binary."""
 
 import math
-import struct
-from collections.abc import Iterator, Sequence
-from io import BytesIO
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from lift.geometry import quat_to_rotation, rotation_to_quat
-from lift.io.views import MODELS, PINHOLES, View, natural_key, to_double
+from lift.io import colmap_files
+from lift.io.files import PARSE_ERRORS, describe_error
+from lift.io.views import View, natural_key, to_double
 from lift.types import Cameras, PointCloud
 
-_BY_NAME = {name: (count, shared) for name, count, shared in MODELS.values()}
-_OTHER_MODELS = {
-    5: "OPENCV_FISHEYE",
-    7: "FOV",
-    8: "SIMPLE_RADIAL_FISHEYE",
-    9: "RADIAL_FISHEYE",
-    10: "THIN_PRISM_FISHEYE",
-    11: "RAD_TAN_THIN_PRISM_FISHEYE",
-    12: "SIMPLE_DIVISION",
-    13: "DIVISION",
-    14: "SIMPLE_FISHEYE",
-    15: "FISHEYE",
-    16: "EUCM",
-    17: "EQUIRECTANGULAR",
-}
-"""COLMAP's models that are no pinholes, by number."""
+MODEL_FILES = tuple(f"{part}.{form}" for part in ("cameras", "images") for form in ("txt", "bin"))
+"""Files of a COLMAP model. One of each pair of forms is enough."""
 
-_Camera = tuple[tuple[float, float], tuple[float, float], tuple[int, int], tuple[float, ...], str]
-"""Focal lengths, principal point, size, lens coefficients and model."""
-_Image = tuple[int, int, str, Sequence[float]]
-"""Number of the image, number of its camera, name, quaternion and translation."""
+MODEL_FOLDERS = (
+    *("", "sparse/0", "sparse", "0", "colmap/sparse/0", "colmap/sparse", "colmap"),
+    *("dense/sparse", "dense/0/sparse", "text", "model"),
+)
+"""Where a COLMAP project keeps its model, relative to a folder at any level of it."""
 
 
 def write_colmap(
@@ -108,11 +95,51 @@ def _write_lines(path: Path, header: str, lines: list[str]) -> None:
     path.write_text("\n".join([f"# {header}", *lines]) + "\n", encoding="utf-8")
 
 
+def model_folder(folder: Path) -> Path | None:
+    """Find the model of a COLMAP project.
+
+    Args:
+        folder: A folder of any level: the project, its folder `sparse`, or the model itself.
+
+    Returns:
+        The folder with cameras and images in one form, or None. It is the first of MODEL_FOLDERS,
+        else the only model at most two levels below.
+
+    Raises:
+        ValueError: Several models could be meant.
+    """
+    for name in MODEL_FOLDERS:
+        if _model_form(folder / name) is not None:
+            return folder / name
+    models = [
+        path.parent
+        for pattern in ("*/cameras.*", "*/*/cameras.*")
+        for path in sorted(folder.glob(pattern))
+        if path.name in MODEL_FILES and _model_form(path.parent) is not None
+    ]
+    models = list(dict.fromkeys(models))
+    if len(models) > 1:
+        raise ValueError(
+            f"folder {str(folder)!r} holds {len(models)} COLMAP models; choose one of "
+            f"{', '.join(str(model) for model in models[:5])}"
+        )
+    return models[0] if models else None
+
+
+def _model_form(folder: Path) -> str | None:
+    """Return the form of a model's files, txt or bin. None if the folder is no model."""
+    for form in ("txt", "bin"):
+        if all((folder / f"{part}.{form}").is_file() for part in ("cameras", "images")):
+            return form
+    return None
+
+
 def read_colmap(folder: Path) -> list[View]:
     """Read the cameras of a COLMAP model.
 
     Args:
-        folder: Folder with cameras and images, as .txt or .bin. Text is preferred.
+        folder: Folder with cameras and images, as .txt or .bin, or a folder of the project around
+            it (MODEL_FOLDERS). Text is preferred.
 
     Returns:
         The views, in natural order of the pictures' names.
@@ -120,149 +147,43 @@ def read_colmap(folder: Path) -> list[View]:
     Raises:
         ValueError: The files do not exist or are invalid, or a camera is no pinhole.
     """
-    readers = {"txt": (_cameras_text, _images_text), "bin": (_cameras_binary, _images_binary)}
-    for suffix in readers:
-        files = folder / f"cameras.{suffix}", folder / f"images.{suffix}"
-        if all(file.is_file() for file in files):
-            break
-    else:
+    model = model_folder(folder)
+    if model is None:
         raise ValueError(
             f"folder {str(folder)!r} holds neither cameras.txt and images.txt nor cameras.bin and "
-            "images.bin"
+            "images.bin, and neither do sparse and sparse/0 in it"
         )
+    form = _model_form(model)
+    files = model / f"cameras.{form}", model / f"images.{form}"
+    file = files[0]
     try:
-        read_cameras, read_images = readers[suffix]
-        cameras = dict(read_cameras(files[0]))
-        images = sorted(read_images(files[1]), key=lambda image: (natural_key(image[2]), image[0]))
-    except (IndexError, KeyError, ValueError, UnicodeDecodeError, struct.error) as error:
+        if form == "txt":
+            cameras = dict(colmap_files.cameras_text(file))
+            file = files[1]
+            images = list(colmap_files.images_text(file))
+        else:
+            cameras = dict(colmap_files.cameras_binary(file))
+            file = files[1]
+            images = list(colmap_files.images_binary(file))
+        images.sort(key=lambda image: (natural_key(image[2]), image[0]))
+        return [_to_view(image, cameras) for image in images]
+    except PARSE_ERRORS as error:
         raise ValueError(
-            f"{str(folder)!r} holds no COLMAP model of pinhole cameras: "
-            f"{type(error).__name__} {error}"
+            f"{str(model)!r} holds no COLMAP model of pinhole cameras: {file.name}: "
+            f"{describe_error(error)}"
         ) from None
-    views = []
-    for _, number, name, pose in images:
-        if number not in cameras:
-            raise ValueError(
-                f"{str(folder)!r}: a picture was taken by camera {number}, which is not there"
-            )
-        matrix = np.eye(4)
-        matrix[:3, :3] = quat_to_rotation(torch.tensor(pose[:4], dtype=torch.float64)).numpy()
-        matrix[:3, 3] = pose[4:]
-        focal, center, size, lens, model = cameras[number]
-        views.append(View(matrix, focal, center, size, name, lens, model))
-    return views
 
 
-def points_text(file: Path) -> list[list[float]]:
-    """Read positions and colours of points3D.txt.
-
-    Args:
-        file: The file.
-
-    Returns:
-        x, y, z and red, green, blue in [0, 255] of each point.
-
-    Raises:
-        ValueError: A line has too few numbers.
-    """
-    lines = [
-        line.split()
-        for line in file.read_text(encoding="utf-8").splitlines()
-        if line.strip() and not line.startswith("#")
-    ]
-    if short := next((words for words in lines if len(words) < 7), None):
-        raise ValueError(f"the line {' '.join(short)!r} has not number, position and colour")
-    return [[float(word) for word in words[1:7]] for words in lines]
-
-
-def points_binary(file: Path) -> list[tuple[int | float, ...]]:
-    """Read positions and colours of points3D.bin.
-
-    Args:
-        file: The file.
-
-    Returns:
-        x, y, z and red, green, blue in [0, 255] of each point.
-
-    Raises:
-        struct.error: The file ends too early.
-    """
-    stream = BytesIO(file.read_bytes())
-    points = []
-    (count,) = _unpack(stream, "<Q")
-    for _ in range(count):
-        # number, position, colour, error, length of the track
-        _, *values, _, track_length = _unpack(stream, "<Q3d3BdQ")
-        _skip(stream, 8 * track_length)
-        points.append(tuple(values))
-    return points
-
-
-def _to_camera(
-    number: int, model: str, width: int, height: int, parameters: Sequence[float]
-) -> _Camera:
-    """Split parameters. Coefficients are in OpenCV's order, after focal length and centre."""
-    count, shared = _model_layout(number, model)
-    if len(parameters) != count:
-        raise ValueError(f"camera {number} ({model}) has {len(parameters)} parameters, not {count}")
-    values = [parameters[0], *parameters] if shared else list(parameters)
-    return (values[0], values[1]), (values[2], values[3]), (width, height), tuple(values[4:]), model
-
-
-def _model_layout(number: int, model: str) -> tuple[int, bool]:
-    """Return the number of parameters, and whether x and y share one focal length."""
-    if model not in _BY_NAME:
-        raise ValueError(
-            f"camera {number} is of the model {model}; known are {', '.join(PINHOLES)}"
-        )
-    return _BY_NAME[model]
-
-
-def _cameras_text(file: Path) -> Iterator[tuple[int, _Camera]]:
-    for line in file.read_text(encoding="utf-8").splitlines():
-        if line.strip() and not line.startswith("#"):
-            number, model, width, height, *words = line.split()
-            parameters = [float(word) for word in words]
-            camera = _to_camera(int(number), model, int(width), int(height), parameters)
-            yield int(number), camera
-
-
-def _images_text(file: Path) -> Iterator[_Image]:
-    """Read images as COLMAP does: skip blank lines before an image, and the line after it."""
-    lines = iter(file.read_text(encoding="utf-8").splitlines())
-    for line in lines:
-        if line.strip() and not line.lstrip().startswith("#"):
-            number, *pose, camera, name = line.split(maxsplit=9)
-            yield int(number), int(camera), name.strip(), [float(value) for value in pose]
-            next(lines, None)
-
-
-def _cameras_binary(file: Path) -> Iterator[tuple[int, _Camera]]:
-    stream = BytesIO(file.read_bytes())
-    (count,) = _unpack(stream, "<Q")
-    for _ in range(count):
-        number, model, width, height = _unpack(stream, "<IiQQ")
-        name = MODELS[model][0] if model in MODELS else _OTHER_MODELS.get(model, str(model))
-        parameter_count, _ = _model_layout(number, name)
-        parameters = _unpack(stream, f"<{parameter_count}d")
-        yield number, _to_camera(number, name, width, height, parameters)
-
-
-def _images_binary(file: Path) -> Iterator[_Image]:
-    stream = BytesIO(file.read_bytes())
-    (count,) = _unpack(stream, "<Q")
-    for _ in range(count):
-        number, *pose, camera = _unpack(stream, "<I7dI")
-        name = b"".join(iter(lambda: _unpack(stream, "<c")[0], b"\0")).decode("utf-8")
-        (points,) = _unpack(stream, "<Q")
-        _skip(stream, 24 * points)  # x, y, number of the point
-        yield number, camera, name, pose
-
-
-def _skip(stream: BytesIO, count: int) -> None:
-    if stream.seek(count, 1) > stream.getbuffer().nbytes:
-        raise struct.error("the file ends too early")
-
-
-def _unpack(stream: BytesIO, layout: str) -> tuple:
-    return struct.unpack(layout, stream.read(struct.calcsize(layout)))
+def _to_view(image: colmap_files.ModelImage, cameras: dict[int, colmap_files.ModelCamera]) -> View:
+    """Join an image and its camera."""
+    _, number, name, pose = image
+    if number not in cameras:
+        raise ValueError(f"the picture {name!r} was taken by camera {number}, which is not there")
+    quat = torch.tensor(pose[:4], dtype=torch.float64)
+    if not (quat.isfinite().all() and 1e-6 < float(quat.norm()) < 1e6):
+        raise ValueError(f"the quaternion of the picture {name!r} is {quat.tolist()}")
+    matrix = np.eye(4)
+    matrix[:3, :3] = quat_to_rotation(quat).numpy()
+    matrix[:3, 3] = pose[4:]
+    focal, center, size, lens, model = cameras[number]
+    return View(matrix, focal, center, size, name, lens, model)

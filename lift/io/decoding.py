@@ -1,27 +1,20 @@
 """Decode picture files to 8-bit RGB."""
 
-import struct
-import warnings
-from io import BytesIO
 from typing import Any, cast
 
 import numpy as np
 from PIL import ExifTags, Image
 
-_MAX_PIXELS = 200_000_000
-"""Largest number of pixels, after a JPEG is reduced while decoding. As RGB they take 0.6 GB."""
-
-_DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    OverflowError,
-    struct.error,
+from lift.io.color_profiles import adobe_rgb_profile, convert_to_srgb
+from lift.io.picture_formats import (
+    check_pixels,
+    damage_error,
+    open_picture,
+    quiet_metadata,
 )
-"""Exceptions that Pillow's readers raise on damaged data."""
+
+_MAX_COUNTED_BYTES = 2**24
+"""Size in bytes up to which the pictures of an animation are counted for a note."""
 
 
 def decode_picture(
@@ -41,48 +34,55 @@ def decode_picture(
 
     Raises:
         ValueError: The file is not a picture, is damaged, or has too many pixels.
+        ImportError: The format needs a package that is not installed.
     """
-    pillow_limit = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None  # Pillow's limit is too low for phones; ours applies below
-    image = None
-    full_size = (0, 0)
-    tags: dict[int, Any] = {}
-    count = 1
+    image = open_picture(data, name)
+    full_size = image.size
+    if min_side is not None:
+        image.draft(None, (min_side, min_side))  # other formats ignore it
+    check_pixels(image.size, name)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about metadata that is not used
-            image = Image.open(BytesIO(data))
-            full_size = image.size
-            if min_side is not None:
-                image.draft(None, (min_side, min_side))  # other formats ignore it
-            if image.width * image.height <= _MAX_PIXELS:
-                image.load()
-                exif = image.getexif()
-                tags = {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
-                count = getattr(image, "n_frames", 1)
-    except Image.UnidentifiedImageError:
-        raise ValueError(f"{name} is not a picture in any format known here") from None
-    except _DECODING_ERRORS as error:
-        raise ValueError(
-            f"{name} is damaged: {' '.join(str(error).split()) or type(error).__name__}"
-        ) from None
-    finally:
-        Image.MAX_IMAGE_PIXELS = pillow_limit
-    assert image is not None
-    if image.width * image.height > _MAX_PIXELS:
-        raise ValueError(
-            f"{name}: {full_size[0]} x {full_size[1]} pixels are more than the limit of "
-            f"{_MAX_PIXELS // 10**6} million"
-        )
-    if count > 1:
+        image.load()
+        with quiet_metadata():
+            tags = exif_tags(image)
+            if "icc_profile" not in image.info and _is_adobe_rgb(image):
+                image.info["icc_profile"] = adobe_rgb_profile()
+            several = getattr(image, "is_animated", False)
+            count = getattr(image, "n_frames", 1) if len(data) <= _MAX_COUNTED_BYTES else "several"
+    except Exception as error:  # decoders raise many types for damaged data
+        raise damage_error(name, error) from None
+    if several:
         notes.append(f"the first of {count} pictures in the file")
     return image, full_size, tags
 
 
-def to_rgb(image: Image.Image, name: str, notes: list[str]) -> Image.Image:
-    """Convert a picture to 8-bit RGB over white.
+def _is_adobe_rgb(image: Image.Image) -> bool:
+    """Whether EXIF states Adobe RGB, as cameras do by the interoperability index R03."""
+    try:
+        interoperability = image.getexif().get_ifd(ExifTags.IFD.Interop)
+    except KeyError:  # Pillow up to 12, for a picture without this entry
+        return False
+    return image.mode == "RGB" and interoperability.get(ExifTags.Interop.InteropIndex) == "R03"
 
-    Pillow reads 16-bit colour as its upper 8 bits, but would clip 16-bit grey.
+
+def exif_tags(image: Image.Image) -> dict[int, Any]:
+    """Read the EXIF tags of a picture.
+
+    Args:
+        image: Pillow's picture.
+
+    Returns:
+        Values by tag, those of the camera included.
+    """
+    exif = image.getexif()
+    return {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
+
+
+def to_rgb(image: Image.Image, name: str, notes: list[str]) -> Image.Image:
+    """Convert a picture to 8-bit sRGB over white.
+
+    An embedded colour profile is applied. Pillow reads 16-bit colour as its upper 8 bits, but would
+    clip 16-bit grey.
 
     Args:
         image: The picture in any mode.
@@ -95,11 +95,12 @@ def to_rgb(image: Image.Image, name: str, notes: list[str]) -> Image.Image:
     Raises:
         ValueError: The picture holds 32-bit pixels.
     """
+    profile = image.info.get("icc_profile")
     # Some versions of Pillow open 16-bit PNG files in mode I.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         grey = (np.asarray(image).astype(np.float32) / 257).round().clip(0, 255)
         notes.append("16-bit grey, brought to 8 bits")
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+        return _colors_to_srgb(Image.fromarray(grey.astype(np.uint8)), profile, notes)
     if image.mode in ("I", "F"):
         raise ValueError(
             f"{name} holds 32-bit pixels whose range is not known; save it with 8 or 16 bits"
@@ -107,10 +108,32 @@ def to_rgb(image: Image.Image, name: str, notes: list[str]) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image.info.pop("transparency", None)
-        min_alpha, _ = cast(tuple[float, float], image.getchannel("A").getextrema())
-        if min_alpha < 255:
-            notes.append("transparency laid over white")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        alpha = image.getchannel("A")
+        colors = _colors_to_srgb(image.convert("RGB"), profile, notes)
+        min_alpha, _ = cast(tuple[float, float], alpha.getextrema())
+        if min_alpha == 255:
+            return colors
+        notes.append("transparency laid over white")
+        colors.putalpha(alpha)
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, colors).convert("RGB")
+    if image.mode == "P":
+        image = image.convert("RGB")
+    return _colors_to_srgb(image, profile, notes)
+
+
+def _colors_to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
+    """Convert a picture without transparency to sRGB."""
+    if profile and image.mode in ("RGB", "L", "CMYK", "LAB"):
+        converted = convert_to_srgb(image, profile, notes)
+        if converted is not None:
+            return converted
     if image.mode == "CMYK":
         notes.append("CMYK, converted without a colour profile")
+    if image.mode == "LAB":
+        from PIL import ImageCms
+
+        lab = ImageCms.createProfile("LAB")
+        srgb = ImageCms.createProfile("sRGB")
+        return ImageCms.buildTransform(lab, srgb, "LAB", "RGB").apply(image)
     return image if image.mode == "RGB" else image.convert("RGB")

@@ -19,6 +19,8 @@ from torch.nn.functional import interpolate
 from lift.geometry import pinhole
 from lift.io.decoding import decode_picture, to_rgb
 from lift.io.exif import TRANSPOSES, exif_focal
+from lift.io.files import read_file
+from lift.io.picture_formats import damage_error, open_picture, quiet_metadata
 from lift.io.sizing import MIN_SIDE, MULTIPLE, assumed_focal, working_size
 from lift.types import Cameras, Frames
 
@@ -183,7 +185,7 @@ def read_image(path: Path, upright: bool = True) -> UInt8[Tensor, "height width 
     Raises:
         ValueError: The file is not a picture, or it is damaged.
     """
-    image, _, tags = decode_picture(Path(path).read_bytes(), str(path), None, [])
+    image, _, tags = decode_picture(read_file(Path(path)), str(path), None, [])
     transpose = TRANSPOSES.get(tags.get(ExifTags.Base.Orientation, 1)) if upright else None
     pixels = to_rgb(image, str(path), [])
     return _to_tensor(pixels.transpose(transpose) if transpose is not None else pixels)
@@ -223,13 +225,14 @@ def picture_size(path: Path, upright: bool = True) -> tuple[int, int]:
     Raises:
         ValueError: The file is not a picture.
     """
-    try:
-        with Image.open(path) as image:
-            rotated = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-            swap = rotated and upright
-            return (image.height, image.width) if swap else (image.width, image.height)
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} is no picture that can be read: {error}") from None
+    with open_picture(Path(path), str(path)) as image:
+        try:
+            with quiet_metadata():
+                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        except Exception as error:  # decoders raise many types for damaged data
+            raise damage_error(str(path), error) from None
+        swap = orientation in (5, 6, 7, 8) and upright
+        return (image.height, image.width) if swap else (image.width, image.height)
 
 
 def _to_array(image: Tensor) -> np.ndarray:
@@ -261,7 +264,7 @@ def _load(
 ) -> Picture:
     """Load a picture file, with focal length and principal point if they are calibrated."""
     notes: list[str] = []
-    data = path.read_bytes()
+    data = read_file(path)
     image, (full_width, full_height), tags = decode_picture(data, str(path), 2 * size, notes)
     if min(full_width, full_height) < MIN_SIDE:
         raise ValueError(

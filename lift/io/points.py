@@ -1,12 +1,13 @@
 """Read point clouds of structure from motion."""
 
-import struct
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from lift.io.colmap import points_binary, points_text
+from lift.io.colmap_files import points_binary, points_text
+from lift.io.files import MAX_NUMBER, PARSE_ERRORS, describe_error, read_file
+from lift.io.ply import read_vertices
 from lift.types import PointCloud
 
 
@@ -36,24 +37,20 @@ def read_points(path: Path) -> PointCloud | None:
         return None
     try:
         values = np.array(read(file), dtype=np.float64).reshape(-1, 6)
-    except (ValueError, KeyError, IndexError, EOFError, struct.error) as error:
+        if not (np.abs(values) <= MAX_NUMBER).all():  # false for NaN, too
+            raise ValueError("a point is not finite")
+    except PARSE_ERRORS as error:
         raise ValueError(
-            f"{str(file)!r} holds no points with colours: {type(error).__name__} {error}"
+            f"{str(file)!r} holds no points with colours: {describe_error(error)}"
         ) from None
-    if not np.isfinite(values).all():
-        raise ValueError(f"{str(file)!r} has a point that is not finite")
-    return PointCloud(
-        torch.from_numpy(values[:, :3]).float(), torch.from_numpy(values[:, 3:] / 255).float()
-    )
+    colors = values[:, 3:].clip(0, 255) / 255
+    return PointCloud(torch.from_numpy(values[:, :3]).float(), torch.from_numpy(colors).float())
 
 
 def _points_ply(file: Path) -> np.ndarray:
     """Read position and colour of the vertices."""
-    from plyfile import PlyData, PlyElementParseError, PlyHeaderParseError
-
-    try:
-        vertices = PlyData.read(str(file), mmap=False)["vertex"]  # pyright: ignore[reportArgumentType]
-    except (PlyHeaderParseError, PlyElementParseError) as error:
-        raise ValueError(str(error)) from None
+    vertices = read_vertices(read_file(file))
     names = ("x", "y", "z", "red", "green", "blue")
+    if missing := [name for name in names if name not in (vertices.dtype.names or ())]:
+        raise ValueError(f"its vertices lack {', '.join(missing)}")
     return np.stack([np.asarray(vertices[name], dtype=np.float64) for name in names], axis=-1)

@@ -9,11 +9,11 @@ from typing import TypeVar
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
 from torch import Tensor
 
 from lift.io.image import PHOTOS, picture_size, read_image
 from lift.io.lens import needs_rotation
+from lift.io.picture_formats import check_pixels, damage_error, open_picture
 from lift.io.selection import FrameScores, score_frames
 from lift.io.video import VIDEO_SUFFIXES, decode_video, picture_files, video_size
 from lift.runtime.parallel import parallel_map
@@ -307,21 +307,25 @@ def _open_list(images: list[str]) -> Source:
 
 
 def _count_frames(path: Path) -> int:
-    """Count the frames of a GIF file."""
+    """Count the frames of a GIF file up to 2."""
     try:
-        with Image.open(path) as image:
-            return getattr(image, "n_frames", 1)
-    except (OSError, SyntaxError, ValueError):
-        return 1  # the picture reader reports the error
+        with open_picture(path, str(path)) as image:
+            return 2 if getattr(image, "is_animated", False) else 1
+    except Exception:  # decoders raise many types; the picture reader reports the error
+        return 1
 
 
 def _load_grey(file: Path) -> UInt8[np.ndarray, "height width"]:
     """Load a picture as a small grey image."""
-    with Image.open(file) as image:
+    with open_picture(file, str(file)) as image:
         image.draft("L", (_SCORE_SIDE, _SCORE_SIDE))
-        small = image.convert("L")
-        small.thumbnail((_SCORE_SIDE, _SCORE_SIDE))
-        return np.array(small)
+        check_pixels(image.size, str(file))
+        try:
+            small = image.convert("L")
+            small.thumbnail((_SCORE_SIDE, _SCORE_SIDE))
+            return np.array(small)
+        except Exception as error:  # decoders raise many types for damaged data
+            raise damage_error(str(file), error) from None
 
 
 def _hash(files: Sequence[Path]) -> str:

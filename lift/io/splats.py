@@ -4,6 +4,7 @@ PLY is the layout that every viewer reads. This module is the only place where o
 and scales are logarithms.
 """
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,10 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from lift.io.files import read_file
+from lift.io.ply import read_vertices
+from lift.io.splat_checks import check_physical, check_spz_positions, finite_mask
+from lift.runtime.atomic_io import publish
 from lift.spherical_harmonics import C0
 from lift.types import Gaussians
 
@@ -50,8 +55,8 @@ TOLERANCES = {
 (the mean over directions) are in [0, 1]. `sh_rest` are the other spherical harmonics.
 """
 
-_SPZ_MAX_POSITION = 2.0**11
-"""Largest position in an SPZ file: 24 bits with a sign, 12 of them fractional."""
+_LOGGER = logging.getLogger(__name__)
+
 _SPZ_SCALES = (float(np.exp(-10.0)), float(np.exp(-10 + 255 / 16)))
 """Smallest and largest scale in an SPZ file."""
 
@@ -76,6 +81,8 @@ def write_ply(path: Path, gaussians: Gaussians) -> None:
 def read_ply(path: Path) -> Gaussians:
     """Read a PLY file of `write_ply` or of the usual trainers, with harmonics of degree 0 to 3.
 
+    Gaussians with a value that is not finite are left out, with a warning.
+
     Args:
         path: The file.
 
@@ -84,12 +91,23 @@ def read_ply(path: Path) -> Gaussians:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: The file holds no Gaussians, or a value is not finite or not physical.
+        ValueError: The file holds no Gaussians, or none with finite values.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {str(path)!r}")
-    return _from_ply(path.read_bytes(), str(path))
+    gaussians = _parse_ply(read_file(path), str(path))
+    finite = finite_mask(gaussians)
+    if not finite.all() and finite.any():
+        _LOGGER.warning(
+            "%s: %d of %d Gaussians are left out: a value is not finite, or a rotation is zero",
+            path,
+            int((~finite).sum()),
+            len(gaussians),
+        )
+        gaussians = gaussians[finite]
+    check_physical(gaussians, f"{path}: ")
+    return gaussians
 
 
 def export(source: Gaussians | Path, path: Path, format: str | None = None) -> dict[str, float]:
@@ -126,7 +144,7 @@ def export(source: Gaussians | Path, path: Path, format: str | None = None) -> d
     ]
     if excess:
         raise ValueError(f"{format} does not give back what was written: {', '.join(excess)}")
-    path.write_bytes(data)
+    publish(path, lambda draft: draft.write_bytes(data))
     return deviations
 
 
@@ -146,11 +164,7 @@ def encode(gaussians: Gaussians, format: str) -> bytes:
     if format == "ply":
         return _to_ply(gaussians)
     if format == "spz":
-        if (largest := float(gaussians.means.abs().max())) >= _SPZ_MAX_POSITION:
-            raise ValueError(
-                f"spz holds positions up to {_SPZ_MAX_POSITION:.0f}, and one is {largest:.4g}; "
-                "choose ply or splat, or scale the scene"
-            )
+        check_spz_positions(gaussians)
         # gaussforge does not convert to the axes of the specification.
         gaussians = rotate_half_turn(gaussians)
     return _convert(_to_ply(gaussians), "ply", format)
@@ -202,7 +216,7 @@ def _to_ply(gaussians: Gaussians) -> bytes:
     """Encode Gaussians as PLY."""
     from plyfile import PlyData, PlyElement
 
-    _check_physical(gaussians)
+    check_physical(gaussians)
     g = gaussians.map(lambda value: value.detach().cpu().float())
     rest = g.sh_coeffs[:, 1:].mT.flatten(1)
     table = torch.cat(
@@ -225,20 +239,19 @@ def _to_ply(gaussians: Gaussians) -> bytes:
 
 
 def _from_ply(data: bytes, name: str) -> Gaussians:
-    """Decode a PLY file."""
-    from plyfile import PlyData, PlyElementParseError, PlyHeaderParseError
+    """Decode a PLY file, and check its values."""
+    gaussians = _parse_ply(data, name)
+    check_physical(gaussians, f"{name}: ")
+    return gaussians
 
+
+def _parse_ply(data: bytes, name: str) -> Gaussians:
+    """Decode a PLY file, whatever its values."""
     try:
-        vertices = PlyData.read(BytesIO(data))["vertex"].data
-    except (
-        PlyHeaderParseError,
-        PlyElementParseError,
-        KeyError,
-        UnicodeDecodeError,
-        ValueError,
-    ) as error:
+        vertices = read_vertices(data)
+    except ValueError as error:
         raise ValueError(f"{name} is not a readable PLY file with vertices: {error}") from None
-    names = set(vertices.dtype.names)
+    names = set(vertices.dtype.names or ())
     num_rest = sum(key.startswith("f_rest_") for key in names)
     if num_rest not in (0, 9, 24, 45):
         raise ValueError(
@@ -254,11 +267,9 @@ def _from_ply(data: bytes, name: str) -> Gaussians:
     sh_coeffs = (
         torch.cat([dc[:, None], rest.unflatten(1, (3, -1)).mT], dim=1) if num_rest else dc[:, None]
     )
-    gaussians = Gaussians(
+    return Gaussians(
         means, normalize(quats, dim=-1), scales.exp(), opacity[:, 0].sigmoid(), sh_coeffs
     )
-    _check_physical(gaussians, f"{name}: ")
-    return gaussians
 
 
 def _properties(num_rest: int) -> list[str]:
@@ -269,25 +280,6 @@ def _properties(num_rest: int) -> list[str]:
         for key, count in groups.items()
     ]
     return ["x", "y", "z", "nx", "ny", "nz", *sum(numbered, [])]
-
-
-def _check_physical(gaussians: Gaussians, name: str = "") -> None:
-    """Raise ValueError for values that are not finite or not physical."""
-    if gaussians.means.ndim != 2:
-        raise ValueError(
-            f"{name}a file holds one set of Gaussians; this one has shape "
-            f"{tuple(gaussians.means.shape[:-1])}"
-        )
-    if len(gaussians) == 0:
-        raise ValueError(f"{name}there are no Gaussians")
-    for key, value in gaussians.tensors().items():
-        invalid = ~value.flatten(1).isfinite().all(1) if value.ndim > 1 else ~value.isfinite()
-        if invalid.any():
-            raise ValueError(
-                f"{name}{key} of {int(invalid.sum())} of {len(gaussians)} Gaussians are not finite"
-            )
-    if gaussians.scales.min() < 0 or gaussians.opacities.min() < 0 or gaussians.opacities.max() > 1:
-        raise ValueError(f"{name}scales must not be negative, and opacities lie in [0, 1]")
 
 
 def _clamp(gaussians: Gaussians, format: str) -> Gaussians:

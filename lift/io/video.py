@@ -1,4 +1,4 @@
-"""Read and write video files, and list folders of pictures."""
+"""Read video files, and list folders of pictures."""
 
 import functools
 import re
@@ -13,12 +13,15 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from lift.io.image import read_image
+from lift.io.image import picture_size, read_image
+from lift.io.video_writer import find_ffmpeg
 from lift.io.views import natural_key
 from lift.types import Frames
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Suffixes of the files that count as pictures of a folder."""
+PHONE_SUFFIXES = (".heic", ".heif", ".avif")
+"""Suffixes of pictures that count if a folder has no others. Phones store JPEG beside them."""
 VIDEO_SUFFIXES = (
     ".mp4",
     ".mov",
@@ -38,67 +41,20 @@ VIDEO_SUFFIXES = (
     ".ts",
 )
 """Suffixes of the files that are read as videos."""
+_DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpeg,mpegts,mpegvideo,h264,hevc,asf,flv,ogg"
+)
+"""ffmpeg's readers of containers that hold their frames. Playlists name other files instead."""
+MAX_FRAME_PIXELS = 2**27
+"""Largest number of pixels of a video's frame. 16K has 133 million."""
+MAX_FRAMES = 1_000_000
+"""Largest number of frames of a video. It is nine hours at 30 frames per second."""
+_MAX_MESSAGE = 4096
+"""Number of bytes of ffmpeg's messages that are read."""
+_MAX_WIDTH = 2**15
+"""Largest width in pixels after pixels are made square."""
 _MAX_SELECTED = 1000
 """Largest number of frames that ffmpeg selects by index. For more, all frames are decoded."""
-
-
-def write_video(
-    path: Path, frames: UInt8[Tensor, "frame height width 3"], fps: float | int
-) -> None:
-    """Write an H.264 video (yuv420p, BT.709), which every browser plays.
-
-    The format needs even sizes. The last row or column of an odd size is repeated.
-
-    Args:
-        path: The file.
-        frames: At least one frame.
-        fps: Frames per second, above 0.
-
-    Raises:
-        ValueError: There are no frames, or `fps` is not positive.
-    """
-    import imageio_ffmpeg
-
-    if len(frames) == 0 or not fps > 0:
-        raise ValueError(
-            f"a video needs frames and a positive fps, not {len(frames)} frames at {fps}"
-        )
-    pixels = frames.detach().cpu().numpy()
-    pixels = np.pad(
-        pixels, ((0, 0), (0, pixels.shape[1] % 2), (0, pixels.shape[2] % 2), (0, 0)), mode="edge"
-    )
-    writer = imageio_ffmpeg.write_frames(
-        str(path),
-        (pixels.shape[2], pixels.shape[1]),
-        fps=fps,  # pyright: ignore[reportArgumentType]
-        codec="libx264",
-        pix_fmt_out="yuv420p",
-        macro_block_size=1,
-        quality=None,  # pyright: ignore[reportArgumentType]
-        # Without an explicit colour matrix, players guess it from the size, and colours shift.
-        output_params=[
-            "-crf",
-            "16",
-            "-vf",
-            "scale=out_color_matrix=bt709:out_range=tv",
-            "-movflags",
-            "+faststart",
-            "-colorspace",
-            "bt709",
-            "-color_primaries",
-            "bt709",
-            "-color_trc",
-            "bt709",
-            "-color_range",
-            "tv",
-        ],
-    )
-    writer.send(None)
-    try:
-        for frame in pixels:
-            writer.send(np.ascontiguousarray(frame))
-    finally:
-        writer.close()
 
 
 def read_frames(path: Path) -> Frames:
@@ -136,11 +92,10 @@ def picture_files(folder: Path) -> list[Path]:
         ValueError: There is no picture. The message suggests what the folder holds instead.
     """
     files = [file for file in folder.iterdir() if not file.name.startswith(".")]
-    pictures = [
-        file for file in files if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file()
-    ]
-    if pictures:
-        return sorted(pictures, key=_natural_key)
+    for suffixes in (PICTURE_SUFFIXES, PHONE_SUFFIXES):
+        pictures = [file for file in files if file.suffix.lower() in suffixes and file.is_file()]
+        if pictures:
+            return sorted(pictures, key=_natural_key)
     hint = ""
     if (folder / "images").is_dir():
         hint = f"; its subfolder {str(folder / 'images')!r} may be meant"
@@ -178,7 +133,9 @@ def decode_video(
     filters = []
     if index_set is not None and by_number:
         filters.append("select='" + "+".join(f"eq(n,{index})" for index in sorted(index_set)) + "'")
-    filters += ["scale='max(1,round(iw*sar))':ih", "setsar=1"]
+    # A pixel aspect beyond 8:1 is a mistake of the file, and must not make huge frames.
+    width = f"clip(round(iw*clip(sar,1/8,8)),1,{_MAX_WIDTH})"
+    filters += [f"scale='{width}':ih", "setsar=1"]
     if grey_side is not None:
         longer = f"min({grey_side},max(iw,ih))"
         other = "max(iw,ih)"
@@ -220,17 +177,20 @@ def video_size(path: Path) -> tuple[int, int]:
     raise ValueError(f"{str(path)!r} holds no video frames")
 
 
-def _run_ffmpeg(
-    path: Path, filters: Sequence[str], grey: bool, notes: list[str] | None = None
-) -> Iterator[np.ndarray]:
-    """Run ffmpeg, which writes each frame as a PPM or PGM picture with its size in the header."""
-    import imageio_ffmpeg
-
-    command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
+def _decode_command(path: Path, filters: Sequence[str], grey: bool) -> list[str]:
+    """Build the command that writes each frame as a PPM or PGM picture to standard output."""
+    return [
+        find_ffmpeg(),
         "-nostdin",
         "-v",
         "error",
+        # A file may name others, for example as a playlist. None of them is opened.
+        "-protocol_whitelist",
+        "file,pipe",
+        "-format_whitelist",
+        _DEMUXERS,
+        "-max_pixels",
+        str(MAX_FRAME_PIXELS),
         "-i",
         f"file:{path}",
         "-map",
@@ -246,6 +206,13 @@ def _run_ffmpeg(
         "image2pipe",
         "-",
     ]
+
+
+def _run_ffmpeg(
+    path: Path, filters: Sequence[str], grey: bool, notes: list[str] | None = None
+) -> Iterator[np.ndarray]:
+    """Run ffmpeg, which writes each frame as a PPM or PGM picture with its size in the header."""
+    command = _decode_command(path, filters, grey)
     with tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages
@@ -253,16 +220,23 @@ def _run_ffmpeg(
         assert process.stdout is not None
         count = 0
         try:
-            while (frame := _next_frame(process.stdout)) is not None:
+            while (frame := _next_frame(process.stdout, path)) is not None:
                 count += 1
+                if count > MAX_FRAMES:
+                    raise ValueError(
+                        f"{str(path)!r} has more than {MAX_FRAMES} frames; cut out a part of it"
+                    )
                 yield frame
-            if process.wait() and not count:
-                raise ValueError(f"{str(path)!r} is not a video that ffmpeg can read")
+            status = process.wait()
             messages.seek(0)
-            message = messages.read().decode("utf-8", "replace").strip().split("\n")[0]
+            message = messages.read(_MAX_MESSAGE).decode("utf-8", "replace").strip().split("\n")[0]
             reason = re.sub(
                 r"^(\[[^]]* @ [^]]*\] *)+", "", message
             )  # drops names of ffmpeg's parts
+            if status and not count:
+                raise ValueError(
+                    f"{str(path)!r} is not a video that ffmpeg can read: {reason[:200]}"
+                )
             if reason and notes is not None:
                 notes.append(f"{path.name} is damaged, and frames may be broken: {reason}")
             if process.returncode:
@@ -273,13 +247,18 @@ def _run_ffmpeg(
             process.wait()
 
 
-def _next_frame(stream: Any) -> np.ndarray | None:
+def _next_frame(stream: Any, path: Path) -> np.ndarray | None:
     """Read the next PPM or PGM picture. Return None where the stream ends or breaks off."""
     kind = stream.readline().strip()
     if kind not in (b"P5", b"P6"):
         return None
     width, height = (int(word) for word in stream.readline().split())
     stream.readline()  # the largest value, 255
+    if width * height > MAX_FRAME_PIXELS:
+        raise ValueError(
+            f"{str(path)!r} has frames of {width} x {height} pixels; at most "
+            f"{MAX_FRAME_PIXELS // 10**6} million are read"
+        )
     shape = (height, width, 3) if kind == b"P6" else (height, width)
     data = stream.read(int(np.prod(shape)))
     return np.frombuffer(data, np.uint8).reshape(shape) if len(data) == np.prod(shape) else None
@@ -297,6 +276,8 @@ def _passthrough() -> tuple[str, str]:
 
 def _read_folder(path: Path) -> UInt8[Tensor, "frame height width 3"]:
     files = picture_files(path)
+    width, height = picture_size(files[0])
+    _check_memory(path, 3 * width * height * len(files), _memory_limit())
     images = [read_image(file) for file in files]
     for file, image in zip(files, images, strict=True):
         if image.shape != images[0].shape:
@@ -308,13 +289,35 @@ def _read_folder(path: Path) -> UInt8[Tensor, "frame height width 3"]:
     return torch.stack(images)
 
 
+def _memory_limit() -> int:
+    """Return the number of bytes that the frames of a file may take, half of the free memory."""
+    import psutil
+
+    return psutil.virtual_memory().available // 2
+
+
+def _check_memory(path: Path, size: int, limit: int) -> None:
+    """Raise ValueError if frames take too much memory."""
+    if size > limit:
+        raise ValueError(
+            f"the frames of {str(path)!r} take more than {limit / 2**30:.1f} GiB, half of the free "
+            "memory; use fewer or smaller frames"
+        )
+
+
 def _natural_key(file: Path) -> list[tuple[int, str]]:
     """Build a sort key that puts frame_2 before frame_10, whatever the case of letters."""
     return natural_key(file.name.lower())
 
 
 def _read_video(path: Path) -> UInt8[Tensor, "frame height width 3"]:
-    frames = list(decode_video(path))
+    frames = []
+    size = 0
+    limit = _memory_limit()
+    for frame in decode_video(path):
+        frames.append(frame)
+        size += frame.nbytes
+        _check_memory(path, size, limit)
     if not frames:
         raise ValueError(f"{str(path)!r} holds no video frames")
     return torch.from_numpy(np.stack(frames))

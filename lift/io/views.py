@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from lift.io.files import MAX_NUMBER, MAX_SIDE, shorten
 from lift.types import Cameras
 
 LENS = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
@@ -34,11 +35,17 @@ PINHOLES = tuple(name for name, _, _ in MODELS.values())
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 """Converts between OpenCV axes and OpenGL axes: x right, y up, z back."""
 
+_MAX_PIXEL_ASPECT = 100
+"""Largest ratio of the focal lengths in x and y, or of y and x."""
 _MAX_ROTATION_ERROR = 1e-3
 """Largest difference of a matrix entry from the nearest rotation."""
 
 
-class MissingSizeError(ValueError):
+class CameraFileError(ValueError):
+    """A camera file of a known format has an invalid entry."""
+
+
+class MissingSizeError(CameraFileError):
     """A camera file does not state the size of its pictures, and no other source does."""
 
 
@@ -60,6 +67,14 @@ class View:
     """OpenCV's k1 k2 p1 p2 k3 k4 k5 k6 as far as the file states them. The others are 0."""
     model: str = ""
     """Camera model as the file names it, or empty."""
+
+    def __post_init__(self) -> None:
+        for side, length in zip(("width", "height"), self.size, strict=True):
+            if not 1 <= length <= MAX_SIDE:
+                raise ValueError(
+                    f"the {side} of {self.name or 'a picture'!r} is {shorten(length)} pixels; "
+                    f"expected 1 to {MAX_SIDE}"
+                )
 
     def resized(self, width: int, height: int) -> "View":
         """Scale the intrinsics to a picture of another size.
@@ -108,12 +123,18 @@ def stack_views(views: Sequence[View], name: str) -> Cameras:
     intrinsics[:, :2, 2] = [view.center for view in views]
     intrinsics[:, 2, 2] = 1
     if not (
-        np.isfinite(matrices).all()
-        and np.isfinite(intrinsics).all()
-        and (intrinsics[:, [0, 1], [0, 1]] > 0).all()
+        (np.abs(matrices) <= MAX_NUMBER).all()  # false for NaN, too
+        and (np.abs(intrinsics) <= MAX_NUMBER).all()
+        and (intrinsics[:, [0, 1], [0, 1]] >= 1 / MAX_NUMBER).all()
     ):
         raise ValueError(
             f"{name!r} has a camera that is not finite, or a focal length that is not positive"
+        )
+    ratios = intrinsics[:, 0, 0] / intrinsics[:, 1, 1]
+    if ratios.max() > _MAX_PIXEL_ASPECT or ratios.min() < 1 / _MAX_PIXEL_ASPECT:
+        raise ValueError(
+            f"{name!r} has a camera whose focal lengths in x and y differ more than "
+            f"{_MAX_PIXEL_ASPECT} times"
         )
     rotations = matrices[:, :3, :3]
     u, _, vt = np.linalg.svd(rotations)
@@ -172,4 +193,7 @@ def natural_key(name: str) -> list[tuple[int, str]]:
     Returns:
         The key.
     """
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+    return [
+        (int(part), "") if part.isdecimal() and len(part) <= 100 else (-1, part)
+        for part in re.split(r"(\d+)", name)
+    ]

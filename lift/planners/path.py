@@ -2,9 +2,10 @@
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Interval
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from lift.io.cameras import read_cameras
 from lift.io.formats import camera_formats
 from lift.io.nerfstudio import write_transforms
 from lift.planners import Planner, planners
+from lift.registry.ranges import FrameCount, Positive
 from lift.types import Cameras, Clip, Depth, Trajectory
 
 
@@ -46,16 +48,12 @@ class FilePath(Planner):
     def __init__(
         self,
         path: Path,
-        scale: float = 1.0,
+        scale: Positive = 1.0,
         unit: Literal["typical_depth", "scene", "extent"] = "typical_depth",
-        num_frames: int | None = None,
-        total_frames: int | None = None,
+        num_frames: FrameCount | None = None,
+        total_frames: Annotated[int, Interval(ge=1, le=100_000)] | None = None,
         intrinsics: Literal["input", "file"] = "input",
     ) -> None:
-        if not 0 < scale < math.inf:
-            raise ValueError(f"planner.scale is {scale:g}; choose more than 0")
-        if total_frames is not None and total_frames < 1:
-            raise ValueError(f"planner.total_frames is {total_frames}; choose 1 or more")
         self.cameras = _read_path(path)
         if len(self.cameras) < 2:
             raise ValueError(

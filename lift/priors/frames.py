@@ -10,6 +10,7 @@ from torch import Tensor
 from lift.io.image import resize_images, save_image
 from lift.io.video import read_frames
 from lift.priors import VideoPrior, priors
+from lift.registry.ranges import AtLeastOne, Count
 from lift.types import Cameras, Clip, Frames
 
 _ASPECT_TOLERANCE = 0.02
@@ -42,18 +43,11 @@ class FromFile(VideoPrior):
         self,
         path: Path,
         includes_input: bool = True,
-        start: int = 0,
-        stride: int = 1,
-        length: int | None = None,
+        start: Count = 0,
+        stride: AtLeastOne = 1,
+        length: AtLeastOne | None = None,
         crop: bool = False,
     ) -> None:
-        for key, value, minimum in (
-            ("start", start, 0),
-            ("stride", stride, 1),
-            ("length", 1 if length is None else length, 1),
-        ):
-            if value < minimum:
-                raise ValueError(f"prior.{key} is {value}; choose {minimum} or more")
         images = read_frames(path).images[start::stride][1 if includes_input else 0 :]
         if len(images) == 0:
             raise ValueError(

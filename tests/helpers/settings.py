@@ -10,3 +10,13 @@ TINY = (
     "fit.test_every=4",
     "export.video_frames=6",
 )
+
+MINIMAL = (
+    "preprocess.size=64",
+    "planner=single",
+    "planner.num_frames=2",
+    "fit.steps=4",
+    "fit.initial_gaussians=300",
+    "export.video_frames=2",
+)
+"""Settings of the shortest whole run: about 8 s, most of which are imports."""

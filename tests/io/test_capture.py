@@ -14,7 +14,7 @@ from lift.io.image import save_image
 from lift.io.nerfstudio import write_transforms
 from lift.io.selection import FrameScores, choose_frames, score_frames
 from lift.io.sources import is_capture
-from lift.io.video import write_video
+from lift.io.video_writer import write_video
 from lift.types import Cameras
 
 SIZE = (64, 48)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from lift.io.image import save_image
-from lift.io.video import decode_video, read_frames, video_size, write_video
+from lift.io.video import decode_video, picture_files, read_frames, video_size
+from lift.io.video_writer import write_video
 
 
 def moving(number: int, height: int, width: int) -> torch.Tensor:
@@ -161,3 +162,73 @@ def test_a_damaged_video_is_noted(tmp_path):
     assert noted["a.mp4"] == []
     assert len(noted["b.mp4"]) == 1
     assert noted["b.mp4"][0].startswith("b.mp4 is damaged, and frames may be broken: ")
+
+
+@pytest.mark.parametrize(
+    "playlist",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile {}\n",
+        "[playlist]\nFile1={}\n",
+    ],
+    ids=["hls", "concat", "pls"],
+)
+@pytest.mark.parametrize("suffix", [".mp4", ".ts"])
+def test_playlists_do_not_open_other_files(tmp_path, playlist, suffix):
+    encoded(tmp_path / "secret.ts", "-pix_fmt", "yuv420p")
+    path = tmp_path / f"clip{suffix}"
+    path.write_text(playlist.format("secret.ts"))
+    with pytest.raises(ValueError, match=f"clip{suffix}' is not a video that ffmpeg can read"):
+        read_frames(path)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm", "avi", "gif", "wmv", "flv", "ts"])
+def test_containers_of_videos_are_read(tmp_path, suffix):
+    encoded(tmp_path / f"a.{suffix}", source="testsrc=size=64x48:rate=25:duration=0.2")
+    assert tuple(read_frames(tmp_path / f"a.{suffix}").images.shape[1:]) == (48, 64, 3)
+
+
+def test_frames_with_too_many_pixels_are_refused(tmp_path, monkeypatch):
+    encoded(tmp_path / "a.mp4", "-pix_fmt", "yuv420p")
+    monkeypatch.setattr("lift.io.video.MAX_FRAME_PIXELS", 1000)
+    with pytest.raises(ValueError, match="a.mp4' is not a video that ffmpeg can read"):
+        read_frames(tmp_path / "a.mp4")
+
+
+def test_videos_with_too_many_frames_are_refused(tmp_path, monkeypatch):
+    write_video(tmp_path / "a.mp4", moving(9, 48, 64), 10)
+    monkeypatch.setattr("lift.io.video.MAX_FRAMES", 5)
+    with pytest.raises(ValueError, match="a.mp4' has more than 5 frames"):
+        read_frames(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("form", ["video", "folder"])
+def test_frames_beyond_half_of_the_memory_are_refused(tmp_path, monkeypatch, form):
+    frames = moving(9, 48, 64)
+    write_video(tmp_path / "a.mp4", frames, 10)
+    (tmp_path / "b").mkdir()
+    for index, frame in enumerate(frames):
+        save_image(tmp_path / "b" / f"{index}.png", frame)
+    monkeypatch.setattr("lift.io.video._memory_limit", lambda: 5 * 48 * 64 * 3)
+    with pytest.raises(ValueError, match="take more than .* GiB, half of the free memory"):
+        read_frames(tmp_path / ("a.mp4" if form == "video" else "b"))
+
+
+def test_square_pixels_and_rotation_go_together(tmp_path):
+    encoded(tmp_path / "a.mp4", "-vf", "setsar=2", "-pix_fmt", "yuv420p")
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-display_rotation", "90"]
+    command += ["-i", str(tmp_path / "a.mp4"), "-c", "copy", str(tmp_path / "b.mp4")]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("this ffmpeg cannot write a rotation")
+    straight, turned = (read_frames(tmp_path / f"{name}.mp4").images.float() for name in "ab")
+    # Frames are 64 x 48 pixels of 2:1, which is 128 x 48. Turned they are 48 wide and 128 high.
+    width, height = turned.shape[2], turned.shape[1]
+    assert width / height == pytest.approx(48 / 128, rel=0.03)
+
+
+def test_a_folder_of_phone_pictures_counts_only_without_others(tmp_path):
+    for name in ("a.avif", "b.avif"):
+        (tmp_path / name).write_bytes(b"")
+    assert [file.name for file in picture_files(tmp_path)] == ["a.avif", "b.avif"]
+    (tmp_path / "a.jpg").write_bytes(b"")
+    assert [file.name for file in picture_files(tmp_path)] == ["a.jpg"]

@@ -1,16 +1,15 @@
 """Read videos of places in the files of DL3DV."""
 
-import json
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Interval
 
 from lift.evaluation.datasets import CalibratedCapture, datasets
-from lift.evaluation.datasets.photographs import (
-    Photographs,
-    find_picture,
-    pictures_folder,
-    read_scene_points,
-)
+from lift.evaluation.datasets.photographs import Photographs
+from lift.evaluation.datasets.scene_files import find_picture, pictures_folder, read_scene_points
 from lift.io.cameras import read_views
+from lift.io.files import read_json
 
 CAMERAS = "transforms.json"
 
@@ -37,7 +36,9 @@ class Dl3dv(Photographs):
     source = "https://dl3dv-10k.github.io/DL3DV-10K"
     expected = f"{CAMERAS} or nerfstudio/{CAMERAS}"
 
-    def __init__(self, factor: int | None = None, **shared) -> None:
+    def __init__(
+        self, factor: Annotated[int, Interval(ge=1, le=64)] | None = None, **shared
+    ) -> None:
         super().__init__(**shared)
         self.factor = factor
 
@@ -63,7 +64,11 @@ class Dl3dv(Photographs):
         """
         folder = self.scene_folder(scene)
         file = folder / CAMERAS if (folder / CAMERAS).is_file() else folder / "nerfstudio" / CAMERAS
-        views = read_views(file)
+
+        def is_allowed(path: Path) -> bool:
+            return self.is_allowed(path, folder)
+
+        views = read_views(file, is_allowed=is_allowed)
         pictures = pictures_folder(file.parent, self.factor, (4, 8, 2, 1))
         files = [
             find_picture(view.name.removeprefix("./").removeprefix("images/"), pictures)
@@ -74,7 +79,5 @@ class Dl3dv(Photographs):
             folder,
             views,
             files,
-            read_scene_points(
-                file, json.loads(file.read_text(encoding="utf-8")), ("colmap/sparse/0",)
-            ),
+            read_scene_points(file, read_json(file), ("colmap/sparse/0",), is_allowed),
         )

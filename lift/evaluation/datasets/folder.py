@@ -1,7 +1,5 @@
 """Read photographs of one's own with cameras."""
 
-import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +9,11 @@ import numpy as np
 import torch
 
 from lift.evaluation.datasets import CalibratedCapture, datasets
-from lift.evaluation.datasets.photographs import (
-    Photographs,
-    find_model,
-    find_picture,
-    read_scene_points,
-)
+from lift.evaluation.datasets.photographs import Photographs
+from lift.evaluation.datasets.scene_files import find_model, find_picture, read_scene_points
 from lift.geometry import pinhole
 from lift.io.cameras import read_views
+from lift.io.files import MAX_NUMBER, PARSE_ERRORS, describe_error, load_npz, read_file, read_json
 from lift.io.image import save_image
 from lift.io.nerfstudio import write_transforms
 from lift.io.points import read_points
@@ -49,6 +44,8 @@ class Folder(Photographs):
     Args:
         path: Folder of the dataset or of a single scene.
         scenes: Names of the scenes to use, which are their folders' names. None uses all.
+        allow_outside: Whether cameras may name pictures outside of the dataset's folder, also by
+            symbolic links.
     """
 
     source = "yours"
@@ -110,10 +107,16 @@ class Folder(Photographs):
                 notes,
             )
         if (folder / CAMERAS).is_file():
-            views = read_views(folder / CAMERAS)
+            views = read_views(
+                folder / CAMERAS, is_allowed=lambda path: self.is_allowed(path, folder)
+            )
             files = [find_picture(view.name, folder, folder / "images") for view in views]
-            content = json.loads((folder / CAMERAS).read_text(encoding="utf-8"))
-            points = read_scene_points(folder / CAMERAS, content, MODELS)
+            points = read_scene_points(
+                folder / CAMERAS,
+                read_json(folder / CAMERAS),
+                MODELS,
+                lambda path: self.is_allowed(path, folder),
+            )
             return self.build_capture(scene, folder, views, files, points, {"cameras": CAMERAS})
         model = find_model(folder, MODELS)
         assert model is not None, "it holds one"
@@ -135,7 +138,7 @@ def _read_arrays(file: Path) -> tuple[Sequence[View], dict[str, str]]:
         )
     if nominal is None:
         return views, {"cameras": ARRAYS}
-    if nominal.shape != (3, 3):
+    if nominal.shape != (3, 3) or nominal.dtype.kind not in "iuf":
         raise ValueError(f"{file}: K_color_nominal is of shape {nominal.shape}; expected [3 3]")
     focal = (float(nominal[0, 0]), float(nominal[1, 1]))
     center = (float(nominal[0, 2]), float(nominal[1, 2]))
@@ -155,16 +158,21 @@ def _read_sparse_points(file: Path) -> PointCloud | None:
         or xyz.ndim != 2
         or xyz.shape[1] != 3
         or rgb.shape != xyz.shape
-        or not np.isfinite(xyz).all()
+        or xyz.dtype.kind not in "iuf"
+        or rgb.dtype.kind not in "iuf"
+        or not (np.abs(xyz) <= MAX_NUMBER).all()
+        or not (np.abs(rgb) <= MAX_NUMBER).all()
     ):
         raise ValueError(f"{file} has not finite xyz [point 3] and rgb [point 3]")
-    return PointCloud(torch.from_numpy(xyz).float(), torch.from_numpy(rgb).float() / 255)
+    positions = torch.from_numpy(xyz.astype(np.float32))
+    return PointCloud(positions, torch.from_numpy(rgb.astype(np.float32)) / 255)
 
 
 def _load_arrays(file: Path, *keys: str) -> list[np.ndarray | None]:
     """Load arrays of an npz file. A missing array is None."""
+    data = read_file(file)
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return [arrays.get(key, None) for key in keys]
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{file} is no npz file: {error}") from None
+        arrays = load_npz(data, keys)
+    except PARSE_ERRORS as error:
+        raise ValueError(f"{file} is no npz file: {describe_error(error)}") from None
+    return [arrays.get(key) for key in keys]

@@ -4,17 +4,24 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval
 
 from lift.evaluation.datasets import CalibratedCapture, datasets
-from lift.evaluation.datasets.photographs import (
-    PHOTO_SUFFIXES,
-    Photographs,
-    find_model,
-    pictures_folder,
-)
+from lift.evaluation.datasets.photographs import Photographs
+from lift.evaluation.datasets.scene_files import PHOTO_SUFFIXES, find_model, pictures_folder
 from lift.io.cameras import read_views
+from lift.io.files import (
+    MAX_NUMBER,
+    MAX_SIDE,
+    PARSE_ERRORS,
+    describe_error,
+    load_npy,
+    read_file,
+    shorten,
+)
 from lift.io.points import read_points
 from lift.io.views import View
 
@@ -46,7 +53,9 @@ class Llff(Photographs):
     source = "https://www.matthewtancik.com/nerf"
     expected = POSES
 
-    def __init__(self, factor: int | None = None, **shared) -> None:
+    def __init__(
+        self, factor: Annotated[int, Interval(ge=1, le=64)] | None = None, **shared
+    ) -> None:
         super().__init__(**shared)
         self.factor = factor
 
@@ -96,20 +105,16 @@ class Llff(Photographs):
 
 def _read_poses(file: Path) -> list[View]:
     """Read the views of poses_bounds.npy, without names and lenses."""
+    data = read_file(file)
     try:
-        table = np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{file} is no array: {error}") from None
-    if (
-        not isinstance(table, np.ndarray)
-        or table.ndim != 2
-        or table.shape[1] != 17
-        or not len(table)
-    ):
-        raise ValueError(
-            f"{file} is of shape {getattr(table, 'shape', 'none')}; expected [view 17]"
-        )
-    if not np.isfinite(table).all() or (table.reshape(-1)[4] < 1):
+        table = load_npy(data)
+    except PARSE_ERRORS as error:
+        raise ValueError(f"{file} is no array: {describe_error(error)}") from None
+    if table.ndim != 2 or table.shape[1] != 17 or not len(table) or table.dtype.kind not in "iuf":
+        raise ValueError(f"{file} is of shape {shorten(table.shape)}; expected [view 17]")
+    table = table.astype(np.float64)
+    sizes = table[:, :15].reshape(-1, 3, 5)[:, :2, 4]
+    if not (np.abs(table) <= MAX_NUMBER).all() or sizes.min() < 1 or sizes.max() > MAX_SIDE:
         raise ValueError(f"{file} has numbers that are not finite, or pictures without a size")
     views = []
     for row in table[:, :15].reshape(-1, 3, 5):

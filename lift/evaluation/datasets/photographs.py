@@ -1,21 +1,25 @@
 """Read datasets of photographs."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from lift.evaluation.datasets import CalibratedCapture, Dataset
+from lift.evaluation.datasets.scene_files import PHOTO_SUFFIXES
+from lift.io.files import is_inside
 from lift.io.image import picture_size
 from lift.io.lens import Photograph, needs_rotation
-from lift.io.points import read_points
 from lift.io.views import PINHOLES, View, natural_key, stack_views
 from lift.types import PointCloud
 
-PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg")
+_LOGGER = logging.getLogger(__name__)
+_MIN_VIEWS = 2
+"""Smallest number of views of a scene from which missing pictures are left out."""
+_SUBFOLDERS = ("sparse", "colmap", "dense", "images", "nerfstudio")
+"""Names of folders inside of a scene. Others are images_2, images_4 and numbers."""
 
 
 class Photographs(Dataset):
@@ -24,6 +28,8 @@ class Photographs(Dataset):
     Args:
         path: Folder of the dataset or of a single scene.
         scenes: Names of the scenes to use, which are their folders' names. None uses all.
+        allow_outside: Whether cameras may name pictures outside of the dataset's folder, also by
+            symbolic links.
     """
 
     licence = "see its page"
@@ -35,9 +41,53 @@ class Photographs(Dataset):
     example_settings: Callable[[Path], dict[str, Any]] | None = None
     """Makes settings for the contract checks. None: the dataset has tests of its own."""
 
-    def __init__(self, path: Path, scenes: tuple[str, ...] | None = None) -> None:
-        self.path = Path(path).expanduser()
+    def __init__(
+        self,
+        path: Path,
+        scenes: tuple[str, ...] | None = None,
+        allow_outside: bool = False,
+    ) -> None:
+        self.path = self.project_folder(Path(path).expanduser())
         self.scene_names = scenes
+        self.allow_outside = allow_outside
+
+    def project_folder(self, path: Path) -> Path:
+        """Find the scene around a folder inside of it, such as `sparse/0` or `images`.
+
+        Args:
+            path: The setting `path`.
+
+        Returns:
+            The nearest folder around `path` that is a scene with pictures, if `path` has the name
+            of a scene's subfolder and no pictures of its own. Otherwise `path`.
+        """
+        if not path.is_dir() or (path / "images").is_dir():
+            return path
+        folder = path.resolve()
+        while (folder.name.isdecimal() or folder.name.split("_")[0] in _SUBFOLDERS) and (
+            folder != folder.parent
+        ):
+            folder = folder.parent
+            has_pictures = (folder / "images").is_dir() or any(
+                file.suffix.lower() in PHOTO_SUFFIXES for file in folder.iterdir()
+            )
+            if has_pictures and self.holds(folder):
+                return folder
+        return path
+
+    def is_allowed(self, path: Path, folder: Path) -> bool:
+        """Whether a file that a scene names may be read.
+
+        Args:
+            path: The file.
+            folder: Folder of the scene.
+
+        Returns:
+            True if it lies in the folder of the dataset or of the scene after symbolic links are
+            resolved, or if `allow_outside` is set.
+        """
+        root = self.path.parent if self.path.is_file() else self.path
+        return self.allow_outside or is_inside(path, [root, folder])
 
     def holds(self, folder: Path) -> bool:
         """Whether a folder is a scene.
@@ -136,6 +186,9 @@ class Photographs(Dataset):
     ) -> CalibratedCapture:
         """Build a scene from views and picture files.
 
+        Views whose pictures do not exist are left out, with a note, if at least half of the
+        pictures and two of them exist.
+
         Args:
             scene: Name of the scene.
             folder: Folder of the scene.
@@ -148,12 +201,21 @@ class Photographs(Dataset):
             The scene.
 
         Raises:
-            FileNotFoundError: A picture does not exist.
-            ValueError: There are no views, a camera is no pinhole, or the pictures differ in size.
+            FileNotFoundError: Too many pictures do not exist.
+            ValueError: There are no views, a camera is no pinhole, a picture lies outside of the
+                dataset's folder, or the pictures differ in size.
         """
         if not views:
             raise ValueError(f"{folder} holds no cameras")
-        _check_pictures(views, pictures)
+        for view, picture in zip(views, pictures, strict=True):
+            if not self.is_allowed(picture, folder):
+                raise ValueError(
+                    f"the cameras of {folder} name the picture {view.name[:200]!r}, which lies "
+                    "outside of the dataset's folder; set dataset.allow_outside=true to read it"
+                )
+        notes = dict(notes or {})
+        views, pictures = _existing_pictures(views, pictures, notes)
+        _check_cameras(views, pictures)
         (width, height), upright = _common_size(views, pictures)
         cameras = stack_views([view.resized(width, height) for view in views], str(folder))
         photographs = [
@@ -170,17 +232,37 @@ class Photographs(Dataset):
             load_view=lambda view, camera: photographs[view].resample(camera),
             points=points if points is not None and len(points) else None,
             folder=folder,
-            notes={"licence": self.licence, "source": self.source} | dict(notes or {}),
+            notes={"licence": self.licence, "source": self.source} | notes,
         )
 
 
-def _check_pictures(views: Sequence[View], pictures: Sequence[Path]) -> None:
-    """Raise an error if a picture does not exist or a camera is no pinhole."""
-    if missing := [picture for picture in pictures if not picture.is_file()]:
+def _existing_pictures(
+    views: Sequence[View], pictures: Sequence[Path], notes: dict[str, str]
+) -> tuple[Sequence[View], Sequence[Path]]:
+    """Leave out views without a picture, and note them. Raise an error if they are too many."""
+    existing = [number for number, picture in enumerate(pictures) if picture.is_file()]
+    if len(existing) == len(pictures):
+        return views, pictures
+    missing = [picture for picture in pictures if not picture.is_file()]
+    if len(existing) < max(_MIN_VIEWS, len(pictures) / 2):
         raise FileNotFoundError(
             f"{missing[0]} is not there: missing are {len(missing)} of the {len(pictures)} "
             "pictures that the scene's cameras took"
         )
+    names = ", ".join(picture.name for picture in missing[:3])
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    notes["left out"] = f"{len(missing)} of {len(pictures)} pictures are missing: {names}{more}"
+    _LOGGER.warning(
+        "%s is not there: %d of %d pictures are left out",
+        missing[0],
+        len(missing),
+        len(pictures),
+    )
+    return [views[number] for number in existing], [pictures[number] for number in existing]
+
+
+def _check_cameras(views: Sequence[View], pictures: Sequence[Path]) -> None:
+    """Raise an error if a camera is no pinhole."""
     for view, picture in zip(views, pictures, strict=True):
         if view.model not in ("", *PINHOLES):
             raise ValueError(
@@ -212,126 +294,3 @@ def _common_size(
                 f"{size[1]}; pictures of a scene have one size"
             )
     return size, upright
-
-
-def pictures_folder(folder: Path, factor: int | None, preferred: Sequence[int]) -> Path:
-    """Find the folder of a scene's pictures, `images_4` and the like, or `images`.
-
-    Args:
-        folder: Folder of the scene.
-        factor: k for images_k, 1 for images. None uses the first of `preferred` that exists.
-        preferred: Factors in the order of preference.
-
-    Returns:
-        The folder.
-
-    Raises:
-        FileNotFoundError: The folder does not exist.
-        ValueError: The factor is less than 1.
-    """
-    if factor is not None and factor < 1:
-        raise ValueError(
-            f"dataset.factor is {factor}; choose 1 for images, 4 for images_4 and so on"
-        )
-    names = [f"images_{k}" if k > 1 else "images" for k in ([factor] if factor else preferred)]
-    for name in names:
-        if (folder / name).is_dir():
-            return folder / name
-    alternatives = (
-        ", ".join(sorted(child.name for child in folder.glob("images*") if child.is_dir()))
-        or "no other"
-    )
-    raise FileNotFoundError(
-        f"there is no folder of pictures {' or '.join(names)} in {folder}; there is {alternatives}"
-    )
-
-
-def find_picture(name: str, *folders: Path) -> Path:
-    """Find the file of a picture, whose suffix may differ.
-
-    Args:
-        name: Name of the picture in the camera file.
-        *folders: Folders to search, in this order.
-
-    Returns:
-        The first file that exists. If there is none, the expected path in the first folder.
-
-    Raises:
-        ValueError: The name is empty.
-    """
-    if not name:
-        raise ValueError(
-            f"a camera of the scene names no picture; expected names of files in {folders[0]}"
-        )
-    for folder in folders:
-        if (folder / name).is_file():
-            return folder / name
-    for folder in folders:
-        for suffix in PHOTO_SUFFIXES:
-            for path in (
-                (folder / name).with_suffix(suffix),
-                (folder / name).with_suffix(suffix.upper()),
-            ):
-                if path.is_file():
-                    return path
-    return folders[0] / name
-
-
-def find_model(folder: Path, subfolders: Sequence[str]) -> Path | None:
-    """Find the COLMAP model of a scene.
-
-    Args:
-        folder: Folder of the scene.
-        subfolders: Subfolders to search, in this order.
-
-    Returns:
-        The first subfolder with at least one file of a model, or None.
-    """
-    files = [f"{part}.{form}" for part in ("cameras", "images") for form in ("txt", "bin")]
-    return next(
-        (
-            folder / subfolder
-            for subfolder in subfolders
-            if any((folder / subfolder / file).is_file() for file in files)
-        ),
-        None,
-    )
-
-
-def read_scene_points(file: Path, content: Mapping, models: Sequence[str]) -> PointCloud | None:
-    """Read the points that belong to a transforms.json of nerfstudio.
-
-    A PLY file that it names is in the world of its cameras. COLMAP's points are moved there by its
-    `applied_transform` [3 4].
-
-    Args:
-        file: The transforms.json.
-        content: Its parsed content.
-        models: Subfolders that may hold a COLMAP model.
-
-    Returns:
-        The points, or None.
-
-    Raises:
-        ValueError: A file or `applied_transform` is invalid.
-    """
-    if (ply_name := content.get("ply_file_path")) and (
-        points := read_points(file.parent / ply_name)
-    ) is not None:
-        return points
-    points = next(
-        (cloud for model in models if (cloud := read_points(file.parent / model)) is not None), None
-    )
-    if points is None:
-        return None
-    try:
-        applied = np.array(content.get("applied_transform", np.eye(4)[:3]), dtype=np.float64)
-    except ValueError:
-        applied = np.zeros(0)
-    if applied.shape not in ((3, 4), (4, 4)):
-        raise ValueError(
-            f"{file}: applied_transform is of shape {applied.shape}; expected 3 rows of 4"
-        )
-    rotation = torch.from_numpy(applied[:3, :3])
-    translation = torch.from_numpy(applied[:3, 3])
-    return replace(points, points=(points.points.double() @ rotation.mT + translation).float())

@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import replace
+from typing import Annotated
 
 import torch
+from annotated_types import Interval, Len
 from jaxtyping import Bool
 from torch import Tensor
 
@@ -38,19 +40,18 @@ class RayCast(Dataset):
     def __init__(
         self,
         scenes: tuple[str, ...] | None = None,
-        size: tuple[int, int] = (512, 512),
-        angles: tuple[float, ...] = (4.0, 9.0, 16.0),
+        size: tuple[
+            Annotated[int, Interval(ge=1, le=4096)], Annotated[int, Interval(ge=1, le=4096)]
+        ] = (512, 512),
+        angles: Annotated[tuple[Annotated[float, Interval(gt=0, lt=90)], ...], Len(0, 100)] = (
+            4.0,
+            9.0,
+            16.0,
+        ),
     ) -> None:
         for name in scenes or ():
             if name not in SCENES:
                 raise ValueError(f"dataset.scenes has {name!r}; choose among {', '.join(SCENES)}")
-        if min(size) < 1:
-            raise ValueError(f"dataset.size is {size}; choose at least 1 pixel")
-        for angle in angles:
-            if not 0 < angle < 90:
-                raise ValueError(
-                    f"dataset.angles has {angle}; choose more than 0 and less than 90 degrees"
-                )
         self.scene_names = scenes
         self.size = size
         self.angles = angles

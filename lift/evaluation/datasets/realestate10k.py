@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from lift.evaluation.datasets import CalibratedCapture, datasets
-from lift.evaluation.datasets.photographs import Photographs, find_picture
+from lift.evaluation.datasets.photographs import Photographs
+from lift.evaluation.datasets.scene_files import find_picture
 from lift.io.cameras import read_views
 from lift.io.image import picture_size
 from lift.io.views import natural_key
@@ -25,6 +26,8 @@ class RealEstate10K(Photographs):
     Args:
         path: Folder of the dataset, or NAME.txt of a single scene.
         scenes: Names of the scenes to use. None uses all.
+        allow_outside: Whether cameras may name pictures outside of the dataset's folder, also by
+            symbolic links.
 
     Reference:
         Zhou et al., "Stereo magnification", SIGGRAPH 2018;
@@ -37,6 +40,17 @@ class RealEstate10K(Photographs):
         "NAME.txt (in it, cameras, test or train) with frames NAME/TIMESTAMP.png or .jpg (beside "
         "it, in the folder itself or in frames)"
     )
+
+    def holds(self, folder: Path) -> bool:
+        """Whether a folder is a scene. Here scenes are text files, so none is.
+
+        Args:
+            folder: The folder.
+
+        Returns:
+            False.
+        """
+        return False
 
     def find_scenes(self) -> dict[str, Path]:
         """Find all scenes of the dataset.
@@ -79,7 +93,12 @@ class RealEstate10K(Photographs):
                 f"{folder} has none of the frames of {text}; expected TIMESTAMP.png or .jpg"
             )
         # Intrinsics are relative to the size of the frames.
-        views = read_views(text, picture_size(files[existing[0]]))
+        if not self.is_allowed(files[existing[0]], folder):
+            raise ValueError(
+                f"{files[existing[0]]} lies outside of the dataset's folder; set "
+                "dataset.allow_outside=true to read it"
+            )
+        views = read_views(text, picture_size(files[existing[0]], upright=False))
         return self.build_capture(
             scene,
             folder,

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from lift.evaluation.datasets import CalibratedCapture, datasets
-from lift.evaluation.datasets.photographs import Photographs, find_model, find_picture
+from lift.evaluation.datasets.photographs import Photographs
+from lift.evaluation.datasets.scene_files import find_model, find_picture
 from lift.io.cameras import read_views
 from lift.io.points import read_points
 
@@ -21,6 +22,8 @@ class TanksAndTemples(Photographs):
     Args:
         path: Folder of the dataset or of a single scene.
         scenes: Names of the scenes to use, which are their folders' names. None uses all.
+        allow_outside: Whether cameras may name pictures outside of the dataset's folder, also by
+            symbolic links.
 
     Reference:
         Knapitsch et al., "Tanks and Temples", SIGGRAPH 2017, https://www.tanksandtemples.org. With
