@@ -62,7 +62,10 @@ def _list_experiments(config_dirs: Sequence[str]) -> None:
 
     with use_config_folders(config_dir_arguments(config_dirs)):
         for file, summary in experiment_summaries():
-            origin = "" if file.origin == BUILT_IN else f"  ({file.origin})"
+            notes = [] if file.origin == BUILT_IN else [file.origin]
+            if file.hidden:
+                notes.append(f"not used: that of {join_names(file.hidden)}")
+            origin = f"  ({'; '.join(notes)})" if notes else ""
             print(f"  {file.name:<16} {summary}{origin}")
 
 

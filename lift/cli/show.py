@@ -1,13 +1,13 @@
-"""`lift show`: a component's description and settings, or what an experiment changes."""
+"""`lift show`: a component's description and settings, a group of settings, or an experiment."""
 
 import argparse
-import inspect
 import shutil
 import textwrap
 from typing import Any
 
 from lift.cli.processes import EXPERIMENT, add_command, add_config_dir, config_dir_arguments
-from lift.registry import catalogue
+from lift.registry import ALL_SLOTS, ComponentError, catalogue
+from lift.registry.values import describe_range, format_annotation
 from lift.runtime.memory import format_memory
 
 _MAX_WIDTH = 100
@@ -24,23 +24,56 @@ def add_parser(commands: Any) -> None:
         commands,
         "show",
         show,
-        "show what a component does and its settings, or what an experiment changes",
+        "show what a component does and its settings, the settings of a group such as fit, or what "
+        "an experiment changes",
     )
-    parser.add_argument("slot", metavar="SLOT", help=f"a slot, or {EXPERIMENT}")
-    parser.add_argument("name", metavar="NAME")
+    parser.add_argument(
+        "slot", metavar="SLOT", help=f"a slot, {EXPERIMENT}, or a group of settings (fit, run, ...)"
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="not for a group of settings")
     add_config_dir(parser)
 
 
 def show(options: argparse.Namespace) -> int:
-    """Print what there is to know of a component or of an experiment.
+    """Print what there is to know of a component, of a group of settings or of an experiment.
 
     Args:
         options: `slot`, `name` and `config_dir`.
 
     Returns:
         The exit status.
+
+    Raises:
+        ComponentError: There is none of this name, or a name is missing.
     """
+    if options.slot not in (EXPERIMENT, *ALL_SLOTS) and options.name is None:
+        return show_group(options.slot)
+    if options.name is None:
+        raise ComponentError(
+            f"which {options.slot}? `lift list {options.slot}` names them: "
+            f"lift show {options.slot} NAME"
+        )
     return (show_experiment if options.slot == EXPERIMENT else show_component)(options)
+
+
+def show_group(name: str) -> int:
+    """Print the settings of a group with types, defaults, ranges and descriptions.
+
+    Args:
+        name: Dotted name of the group, such as `fit`, or `run` for settings in no group.
+
+    Returns:
+        The exit status.
+    """
+    from lift.config.setting_docs import describe_group
+
+    description, settings = describe_group(name)
+    print(f"{name}   {description.splitlines()[0]}\n")
+    for info in settings:
+        default = "(must be given)" if info.default == "???" else f"= {info.default!r}"
+        print(_format_setting(info.key, info.annotation, default))
+        _print_text(info.description)
+    return 0
 
 
 def show_experiment(options: argparse.Namespace) -> int:
@@ -90,7 +123,9 @@ def show_component(options: argparse.Namespace) -> int:
         print(format_memory(entry.weight_memory, entry.working_memory))
     print(f"\n{entry.docstring.description}\n")
     for key, parameter in entry.settings.items():
-        print(_format_setting(f"{entry.slot}.{key}", parameter))
+        is_required = parameter.default is parameter.empty
+        default = "(must be given)" if is_required else f"= {parameter.default!r}"
+        print(_format_setting(f"{entry.slot}.{key}", parameter.annotation, default))
         _print_text(entry.docstring.arguments.get(key, ""))
     return 0
 
@@ -107,12 +142,8 @@ def _print_text(text: str) -> None:
         print(textwrap.fill(text, _columns(), initial_indent=indent, subsequent_indent=indent))
 
 
-def _format_setting(name: str, parameter: inspect.Parameter) -> str:
-    """Format the name, the type and the default of a setting."""
-    annotation = getattr(parameter.annotation, "__name__", None)
-    if not annotation or getattr(parameter.annotation, "__args__", ()):
-        annotation = str(parameter.annotation)
-    default = (
-        "(must be given)" if parameter.default is parameter.empty else f"= {parameter.default!r}"
-    )
-    return f"  {name:<27} {annotation.replace('typing.', ''):<24} {default}"
+def _format_setting(name: str, annotation: Any, default: str) -> str:
+    """Format the name, the type, the default and the range of a setting."""
+    text = format_annotation(annotation)
+    values = describe_range(annotation)
+    return f"  {name:<27} {text:<24} {default:<12} {values and f'({values})'}".rstrip()

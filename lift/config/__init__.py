@@ -7,17 +7,10 @@
 
 from lift.config.compose import compose_eval, compose_run, store_schemas
 from lift.config.defaults import default_components, is_default
+from lift.config.evaluation_schema import ALIGNMENTS, EvalConfig, Protocol
 from lift.config.files import config_to_yaml, escape_values, load_config
 from lift.config.overrides import check_overrides, check_setting_name
-from lift.config.schema import (
-    ALIGNMENTS,
-    FIT_DEFAULTS,
-    Config,
-    EvalConfig,
-    Fit,
-    Protocol,
-    resolve_fit,
-)
+from lift.config.schema import FIT_DEFAULTS, Config, Fit, resolve_fit
 from lift.config.text import escape_text
 from lift.config.validation import read_image_setting, validate_config, validate_eval_config
 

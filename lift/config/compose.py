@@ -9,12 +9,13 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
+from lift.config.evaluation_schema import EvalConfig
 from lift.config.folders import split_config_folders, use_config_folders
 from lift.config.overrides import check_overrides, literal_override
-from lift.config.schema import Config, EvalConfig
+from lift.config.schema import Config
 from lift.config.validation import validate_config, validate_eval_config
 from lift.config.values import apply_values
-from lift.registry import ALL_SLOTS, Entry, catalogue
+from lift.registry import ALL_SLOTS, Entry, catalogue, check_listed_plugins
 
 CONFIG_MODULE = "lift.configs"
 """Package with the YAML files of `lift`."""
@@ -97,6 +98,8 @@ def prepare_overrides(
     Raises:
         ComponentError: A name is wrong.
     """
+    if overrides:  # else only help is asked for, or values of Python follow
+        check_listed_plugins()
     check_overrides(overrides)
 
     def chosen(slot: str) -> str | None:

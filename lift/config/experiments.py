@@ -1,6 +1,6 @@
 """Experiments: which there are, what each changes, and why."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,10 @@ class Change:
     after: str
     """Its value, as in YAML."""
     reason: str
-    """The comment beside or above it in the file; empty if there is none."""
+    """The comment beside or above it in the file; empty if there is none.
+
+    The comment of a chosen component is not repeated for its settings.
+    """
 
 
 @dataclass(frozen=True)
@@ -92,11 +95,18 @@ def read_experiment(name: str) -> Experiment:
         own = setting_comments(source.text)
         comments = {f"{prefix}{key}": comment for key, comment in own.items()} | comments
     changes = tuple(
-        Change(key, old or _NOT_SET, new or _NOT_SET, find_comment(comments, key))
+        Change(key, old or _NOT_SET, new or _NOT_SET, _reason(comments, key, pairs))
         for key, (old, new) in pairs.items()
     )
     repeated = tuple(key for key in _written_settings(file) if key not in pairs)
     return Experiment(file, describe_file(file.text), changes, repeated)
+
+
+def _reason(comments: dict[str, str], key: str, changed: Container[str]) -> str:
+    """Find the comment of a change, unless it is that of a group that is a change itself."""
+    group = key.rpartition(".")[0]
+    is_inherited = key not in comments and group in changed
+    return "" if is_inherited else find_comment(comments, key)
 
 
 def _compose(overrides: list[str]) -> tuple[dict[str, str], dict[str, str | None]]:

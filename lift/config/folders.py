@@ -8,7 +8,7 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ class ConfigFile:
     """The YAML file."""
     origin: str
     """`lift`, the name of a plugin, or the user's folder."""
+    hidden: tuple[str, ...] = ()
+    """Origins of other files of this name, which are not used."""
 
     @property
     def text(self) -> str:
@@ -64,6 +66,10 @@ class ConfigFile:
             content = yaml.safe_load(self.text)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ComponentError(f"{self.path} is no valid YAML: {error}") from None
+        except RecursionError:
+            raise ComponentError(
+                f"{self.path} is nested too deeply; write lists and groups of few levels"
+            ) from None
         if content is not None and not isinstance(content, dict):
             raise ComponentError(f"{self.path} holds no settings; give KEY: VALUE")
         return content or {}
@@ -158,7 +164,9 @@ def config_files(group: str) -> dict[str, ConfigFile]:
     for folder, origin in _folders():
         for path in sorted((folder / group).rglob("*.yaml")):
             name = path.relative_to(folder / group).with_suffix("").as_posix()
-            found.setdefault(name, ConfigFile(name, path, origin))
+            first = found.setdefault(name, ConfigFile(name, path, origin))
+            if first.path.resolve() != path.resolve():
+                found[name] = replace(first, hidden=(*first.hidden, origin))
     return dict(sorted(found.items()))
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from lift.registry import ComponentError
+from lift.registry.ranges import OneOf
 
 LOGGERS = ("tensorboard", "wandb", "csv")
 """Built-in loggers. Each writes to a folder of its name, in the folder of the fit."""
@@ -19,8 +20,6 @@ RESERVED_TRAINER_SETTINGS = {
     "callbacks": "use callbacks=[my_module.MyCallback]",
 }
 """Argument of Lightning's Trainer that is a setting of its own -> what to use instead."""
-
-_MODES = ("online", "offline", "disabled")
 
 _OWN_ARGUMENTS = ("dir", "id", "resume")
 """Arguments of `wandb.init` that are always set, so that a killed run continues."""
@@ -42,7 +41,7 @@ class Wandb:
     """Tags of the run."""
     notes: str | None = None
     """Description of the run."""
-    mode: str | None = None
+    mode: Annotated[str, OneOf(("online", "offline", "disabled"))] | None = None
     """online, offline or disabled. Null: as WANDB_MODE or `wandb offline` says, else online."""
     options: dict[str, Any] = field(default_factory=dict)
     """More arguments of `wandb.init`, such as +wandb.options.job_type=ablation."""
@@ -119,10 +118,6 @@ def validate_loggers(config: DictConfig) -> None:
     read_callbacks(config)
     for key in config.trainer:
         check_trainer_setting(str(key))
-    if config.wandb.mode not in (None, *_MODES):
-        raise ComponentError(
-            f"wandb.mode is {config.wandb.mode!r}; choose one of {', '.join(_MODES)}"
-        )
     for key in config.wandb.options:
         if key in config.wandb:
             raise ComponentError(f"wandb.options.{key} is a setting of its own; use wandb.{key}")

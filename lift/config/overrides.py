@@ -8,10 +8,18 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from lift.config.defaults import default_components
+from lift.config.evaluation_schema import EvalConfig
 from lift.config.folders import GLOBAL_PACKAGE, config_files, own_folders
+from lift.config.literals import check_literal, check_shape
 from lift.config.loggers import check_trainer_setting
 from lift.config.schema import Config
-from lift.config.setting_types import ChosenComponent, schema_of, setting_text_type
+from lift.config.setting_types import (
+    ChosenComponent,
+    chosen_annotation,
+    schema_of,
+    setting_annotation,
+    setting_text_type,
+)
 from lift.config.text import quote_value, split_values, unquote
 from lift.registry import ALL_SLOTS, ComponentError, catalogue
 from lift.registry.entry import join_names
@@ -39,6 +47,8 @@ def check_setting_name(key: str) -> None:
         if not is_dataclass(node):
             return
         names = [f.name for f in fields(node)]
+        if node is Config:
+            names.append(_EXPERIMENT)
         if part not in names:
             if new := renamed_setting(key):
                 raise ComponentError(f"{key} has a new name; use {new}")
@@ -54,6 +64,26 @@ def check_setting_name(key: str) -> None:
         prefix = f"{prefix}{part}."
 
 
+def check_dashes(arguments: Sequence[str]) -> None:
+    """Check that no setting is written as an option.
+
+    Args:
+        arguments: Arguments of the command line.
+
+    Raises:
+        ComponentError: One is, such as `--experiment=gpu`.
+    """
+    settings = {_EXPERIMENT, *(f.name for schema in (Config, EvalConfig) for f in fields(schema))}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        name = key.lstrip("-")
+        if key.startswith("--") and name.split(".")[0] in settings:
+            raise ComponentError(
+                f"{key} is no option; write settings without dashes: "
+                f"{name}={value if equals else 'VALUE'}"
+            )
+
+
 def check_overrides(overrides: Sequence[str]) -> None:
     """Check the names of settings, components and files of groups, before Hydra reads them.
 
@@ -63,6 +93,7 @@ def check_overrides(overrides: Sequence[str]) -> None:
     Raises:
         ComponentError: A name is unknown; the message lists the choices in one line.
     """
+    check_dashes(overrides)
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
@@ -101,17 +132,14 @@ def _check_choice(key: str, name: str) -> None:
                 "set any setting"
             )
     elif key == _EXPERIMENT and name != "null":
+        close = get_close_matches(name, files, 1)
+        hint = _misplaced(name) or (f" (did you mean {close[0]}?)" if close else "")
         raise ComponentError(
             f"experiment is {name!r}; choose one of {join_names(files)}"
-            f"{_misplaced(name)}{catalogue().broken_hint()}"
+            f"{hint}{catalogue().broken_hint()}"
         )
-    elif key in ALL_SLOTS and name not in (components := catalogue().entries[key]):
-        if not files:
-            catalogue()(key, name)
-        choices = join_names(sorted([*components, *files]))
-        raise ComponentError(
-            f"{key} is {name!r}; choose one of {choices}{catalogue().broken_hint()}"
-        )
+    elif key in ALL_SLOTS and name not in catalogue().entries[key]:
+        raise catalogue().unknown(key, name, files)
     elif _is_settings_group(key):
         choices = f" choose one of {join_names(files)}, or" if files else ""
         example = next(f.name for f in fields(get_type_hints(Config)[key]))
@@ -148,11 +176,22 @@ def literal_override(
     Returns:
         The argument for Hydra's grammar. A setting that holds text is quoted; a file of a group
         that `lift` has no default for is added to the defaults.
+
+    Raises:
+        ComponentError: A value is no number where the setting takes one, or is out of range.
     """
     key, equals, value = override.partition("=")
     match = _KEY.fullmatch(key)
     if equals and match and (kind := setting_text_type(match[2], chosen)):
         return f"{key}={quote_value(value, kind, multirun)}"
+    check_shape(key.lstrip("+~"), value)
+    if equals and match and not multirun and (annotation := setting_annotation(match[2])):
+        try:
+            check_literal(match[2], value, annotation)
+        except ComponentError:
+            # The ranges of components may differ, so that `annotation` has none.
+            check_literal(match[2], value, chosen_annotation(match[2], chosen))
+            raise
     if equals and primary and _is_added_group(key) and set(_names(value)) <= set(config_files(key)):
         return f"+{override}"
     return override

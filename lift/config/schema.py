@@ -1,35 +1,53 @@
 """Settings of `lift run` and `lift eval` that belong to no component, with their defaults."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Interval, Len
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from lift.config.loggers import Wandb
+from lift.registry.ranges import (
+    AtLeastOne,
+    Count,
+    Fraction,
+    FrameRate,
+    LearningRate,
+    NonNegative,
+    OneOf,
+    Seed,
+    Weight,
+)
 
 ANNOTATION = "annotation"
 """Key in a field's metadata: its type, where omegaconf has none for it."""
+
+GaussianCount = Annotated[int, Interval(ge=1, le=100_000_000)]
+"""A number of Gaussians."""
+
+Power = Annotated[float, Interval(ge=0, le=100)]
+"""An exponent of a weight."""
 
 
 @dataclass
 class Preprocess:
     """How pictures are read."""
 
-    size: int = 384
-    """Longer side in pixels that pictures are resized to, from 64 to 4096."""
-    field_of_view: float = 55.0
-    """Degrees of the longer side, for files without a focal length. From 5 to 150."""
+    size: Annotated[int, Interval(ge=64, le=4096)] = 384
+    """Longer side in pixels that pictures are resized to."""
+    field_of_view: Annotated[float, Interval(ge=5, le=150)] = 55.0
+    """Degrees of the longer side, for files without a focal length."""
 
 
 @dataclass
 class FrameSelection:
     """Which frames of a video, a folder or a list of pictures are used. Ignored for one picture."""
 
-    max_count: int = 60
+    max_count: Annotated[int, Interval(ge=2, le=100_000)] = 60
     """Maximum number of frames. Sharp frames are chosen, spread evenly over motion and time."""
-    start: int = 0
+    start: Count = 0
     """Index of the first frame."""
-    stride: int = 1
+    stride: AtLeastOne = 1
     """Use every N-th frame."""
     ordered: bool | None = None
     """Whether the frames are consecutive in time. Null: yes for a video, no for pictures."""
@@ -39,10 +57,10 @@ class FrameSelection:
 class Edges:
     """How steps of the depth are aligned to the edges of the picture. This comes first."""
 
-    width: float | None = None
+    width: Annotated[float, Interval(ge=0, le=20)] | None = None
     """Half-width in pixels of a blurred depth step, in a picture whose longer side is 400 pixels.
 
-    Null: the width that the estimator declares. 0: do not sharpen. From 0 to 20.
+    Null: the width that the estimator declares. 0: do not sharpen.
     """
 
 
@@ -50,7 +68,7 @@ class Edges:
 class Stereo:
     """Depth of each frame from its neighbours (multi-view stereo)."""
 
-    size: int = 192
+    size: Annotated[int, Interval(ge=0, le=4096)] = 192
     """Longer side in pixels of the compared pictures. 0: use each frame's monocular depth."""
 
 
@@ -58,9 +76,9 @@ class Stereo:
 class MotionLimit:
     """How far a planned motion may leave what the picture shows."""
 
-    max_unseen: float = 0.35
-    """Largest fraction of a planned view that the input does not show, from 0 to 1."""
-    on_exceed: str = "limit"
+    max_unseen: Fraction = 0.35
+    """Largest fraction of a planned view that the input does not show."""
+    on_exceed: Annotated[str, OneOf(("limit", "warn", "ignore"))] = "limit"
     """limit: shrink the motion until it fits. warn: keep it and warn. ignore: do not check."""
 
 
@@ -68,18 +86,18 @@ class MotionLimit:
 class LearningRates:
     """Learning rates of Adam for the raw parameters of the Gaussians."""
 
-    means: float | None = None
+    means: LearningRate | None = None
     """In units of the scene's typical depth. It decays to 1/100 of its value.
 
     Null: 0.002 for real frames, 0.0004 for frames with exact depth.
     """
-    scales: float = 0.01
+    scales: LearningRate = 0.01
     """For log scales."""
-    quats: float = 0.004
+    quats: LearningRate = 0.004
     """For rotation quaternions."""
-    opacities: float = 0.05
+    opacities: LearningRate = 0.05
     """For opacity logits."""
-    colors: float = 0.006
+    colors: LearningRate = 0.006
     """For spherical harmonics coefficients."""
 
 
@@ -87,13 +105,13 @@ class LearningRates:
 class Losses:
     """Weights of the loss terms. The L1 colour term has the weight 1 - ssim."""
 
-    ssim: float = 0.2
-    """Weight of 1 - SSIM, from 0 to 1."""
-    depth: float = 0.1
+    ssim: Fraction = 0.2
+    """Weight of 1 - SSIM."""
+    depth: Weight = 0.1
     """Weight of the L1 error of inverse depth, in units of 1 / typical depth."""
-    opacity: float = 0.002
+    opacity: Weight = 0.002
     """Weight of the mean opacity (a regulariser of MCMC)."""
-    scale: float = 0.002
+    scale: Weight = 0.002
     """Weight of the mean standard deviation, in units of typical depth (a regulariser of MCMC)."""
 
 
@@ -101,13 +119,13 @@ class Losses:
 class Robust:
     """Robust weights of frames and pixels in the losses."""
 
-    frames: float = 2.5
+    frames: NonNegative = 2.5
     """Ratio of a frame's error to the median error at which its weight is one half.
 
     The weight falls as the error grows. 0 gives all frames the same weight. Frames of a prior that
     is multi-view consistent have the same weight if the pose estimator keeps their cameras.
     """
-    pixels: float = 0.0
+    pixels: NonNegative = 0.0
     """The same ratio for a pixel: the mean error around it, relative to that of its frame.
 
     0 gives all pixels of a frame the same weight.
@@ -122,22 +140,22 @@ class Densify:
         Kheradmand et al., 3D Gaussian Splatting as Markov Chain Monte Carlo, NeurIPS 2024.
     """
 
-    every: int = 50
+    every: AtLeastOne = 50
     """Number of steps between two rounds."""
-    start: int = 100
+    start: Annotated[int, Interval(ge=0, le=10_000_000)] = 100
     """First step with a round."""
-    stop: float = 0.7
+    stop: Fraction = 0.7
     """Fraction of the steps after which Gaussians are no longer moved or cloned."""
-    growth_until: float = 0.5
+    growth_until: Annotated[float, Interval(ge=0, le=100)] = 0.5
     """Fraction of the steps at which the number of Gaussians reaches fit.max_gaussians."""
-    gradient_power: float = 0.5
+    gradient_power: Power = 0.5
     """Exponent of the mean position gradient in the weights of Gaussians to clone.
 
     0 draws them by opacity alone.
     """
-    min_opacity: float = 0.01
+    min_opacity: Fraction = 0.01
     """Gaussians with a lower opacity are relocated."""
-    noise_scale: float = 0.0
+    noise_scale: NonNegative = 0.0
     """Exploration noise of the means, relative to the published 5e5 times the learning rate."""
 
 
@@ -145,9 +163,11 @@ class Densify:
 class CoarseToFine:
     """Phases of the fit that use smaller pictures, before the full size."""
 
-    scales: list[float] = field(default_factory=list)
+    scales: Annotated[list[Annotated[float, Interval(gt=0, le=1)]], Len(0, 100)] = field(
+        default_factory=list
+    )
     """Fraction of the full width and height for each phase."""
-    until: list[float] = field(default_factory=list)
+    until: Annotated[list[Fraction], Len(0, 100)] = field(default_factory=list)
     """Fraction of the steps at which each phase ends, in rising order."""
 
 
@@ -155,36 +175,36 @@ class CoarseToFine:
 class Fit:
     """How the Gaussians are optimised."""
 
-    steps: int | None = None
+    steps: Annotated[int, Interval(ge=1, le=10_000_000)] | None = None
     """Number of steps of one process. N processes divide it by N, so the number of views stays.
 
     Null: 3000 for real frames, 1000 for frames with exact depth.
     """
-    batch_size: int = 1
+    batch_size: Annotated[int, Interval(ge=1, le=4096)] = 1
     """Number of views per step and process.
 
     Learning rates grow with the square root of the number of views in a step.
     """
-    importance_power: float = 0.0
+    importance_power: Power = 0.0
     """Exponent of a frame's error in the weights that frames are drawn with. 0: uniform."""
-    input_fraction: float = 0.15
+    input_fraction: Fraction = 0.15
     """Fraction of drawn views that are the input view.
 
     It rises, up to 0.4, while the input's error is larger than the median error of the frames,
     or its PSNR is below about 33 dB.
     """
-    test_every: int = 8
+    test_every: Count = 8
     """Hold out every N-th frame from training. 0 holds out none.
 
     For an unordered set of pictures the pictures 0, N, 2N, ... are held out, as in evaluations on
     LLFF. With fewer than N pictures all are trained on.
     """
-    initial_gaussians: int = 40_000
+    initial_gaussians: GaussianCount = 40_000
     """Number of Gaussians at the start."""
-    max_gaussians: int = 60_000
+    max_gaussians: GaussianCount = 60_000
     """Number of Gaussians at the end."""
-    sh_degree: int | None = None
-    """Degree of the spherical harmonics, from 0 to 3.
+    sh_degree: Annotated[int, Interval(ge=0, le=3)] | None = None
+    """Degree of the spherical harmonics.
 
     Null: 2 for real frames, 0 for frames with exact depth.
     """
@@ -198,11 +218,11 @@ class Fit:
     """Robust weights of frames and pixels."""
     densify: Densify = field(default_factory=Densify)
     """Relocation and cloning of Gaussians."""
-    checkpoint_every: int = 100
+    checkpoint_every: Annotated[int, Interval(ge=1, le=10_000_000)] = 100
     """Number of steps between checkpoints. An interrupted fit resumes from the latest one."""
-    log_every: int = 20
+    log_every: Annotated[int, Interval(ge=1, le=10_000_000)] = 20
     """Number of steps between points of the training curves."""
-    log_images_every: int = 0
+    log_images_every: Annotated[int, Interval(ge=0, le=10_000_000)] = 0
     """Number of steps between rendered views in the logs, each beside its frame.
 
     0: after the last step only. The input and up to three held-out frames are rendered.
@@ -213,12 +233,23 @@ class Fit:
 class Export:
     """What is written of the finished scene."""
 
-    video_frames: int = 72
+    video_frames: Annotated[int, Interval(ge=2, le=100_000)] = 72
     """Number of frames of the fly-through."""
-    fps: int = 24
+    fps: FrameRate = 24
     """Frames per second of the fly-through."""
-    formats: list[str] = field(default_factory=lambda: ["ply"])
+    formats: Annotated[list[str], Len(0, 16)] = field(default_factory=lambda: ["ply"])
     """Formats of the scene: ply, splat or spz."""
+
+
+@dataclass
+class Cache:
+    """How the cache of stages is used."""
+
+    verify: Annotated[str, OneOf(("checksum", "size", "none"))] = "checksum"
+    """How the files of a stage are checked when it is read: checksum, size or none.
+
+    A damaged stage is set aside and made again. Checksums are read at several GB/s.
+    """
 
 
 @dataclass
@@ -245,9 +276,9 @@ class Config:
     """Folder of all runs and of their cache."""
     name: str | None = None
     """Name of the run's folder. Null: made from prior, distortion and cache key."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of all random numbers."""
-    device: str = "auto"
+    device: Annotated[str, OneOf(("auto", "cpu", "cuda"))] = "auto"
     """Device of depth, prior and poses: auto, cpu or cuda. The trainer has its own setting."""
     preprocess: Preprocess = field(default_factory=Preprocess)
     """Size and field of view of the pictures."""
@@ -273,6 +304,8 @@ class Config:
     """Component that renders the Gaussians: its name and settings."""
     fit: Fit = field(default_factory=Fit)
     """Settings of the optimisation of the Gaussians."""
+    cache: Cache = field(default_factory=Cache)
+    """How the cache of stages is used."""
     export: Export = field(default_factory=Export)
     """Files that are written of the finished scene."""
     trainer: dict[str, Any] = field(default_factory=dict)
@@ -314,66 +347,3 @@ def resolve_fit(fit: DictConfig, real: bool = False) -> DictConfig:
         if OmegaConf.select(resolved, key) is None:
             OmegaConf.update(resolved, key, values[real])
     return resolved
-
-
-ALIGNMENTS = {
-    "none": "lengths stay as they are",
-    "median_depth": "one scale: the median ratio of the lifted scene's depth, rendered from the "
-    "input view, and the dataset's depth",
-    "similarity": "rotation (chordal mean), scale and shift (least squares of the better half) "
-    "between the true cameras and the poses that matches with the input give their views, by the "
-    "lifted scene's depth; the input's own pose is not kept",
-    "sweep": "one scale, the best of 20 from 0.1 to 2.0 times that of median_depth (without "
-    "points: times the scale that puts the farthest target one typical depth away), by mean PSNR "
-    "of the target views, as SEVA sweeps camera scales; it favours the method that is measured",
-}
-"""How the lifted scene is aligned to the true cameras, by the name in `protocol.align`.
-
-The input's camera is the same for both, except with `similarity`.
-"""
-
-
-@dataclass
-class Protocol:
-    """How a lifted scene is measured: `protocol.*` of `lift eval`."""
-
-    input: str = "middle"
-    """The view that is lifted: middle (nearest to the centre of all cameras), first, name or index.
-
-    A split that names an input overrides it.
-    """
-    targets: str = "all"
-    """The views that are compared.
-
-    all: all others. every_N: each N-th, starting with the first, as every_8 splits LLFF. Or a JSON
-    file with lists of names or indices, `input` (or `train_ids`) and `targets` (or `test_ids`).
-    The file is in the scene's folder or beside it.
-    """
-    max_targets: int | None = None
-    """Maximum number of targets, evenly spaced among those. Null: all."""
-    align: str = "median_depth"
-    """none, median_depth, similarity or sweep."""
-    bins: list[float] = field(default_factory=lambda: [0.1, 0.25])
-    """Distances from the input that divide the targets into groups with their own averages.
-
-    In units of the input's typical depth.
-    """
-    seeds: list[int] = field(default_factory=lambda: [0])
-    """Seeds of the runs. Each scene is lifted once with each."""
-    reference: str = "lite"
-    """Depth estimator that decides which part of a target the input shows.
-
-    Used where the dataset has no dense depth. Keep it the same for all compared methods.
-    """
-    weights: str | None = None
-    """Folder with the weights of LPIPS and DISTS. Null: torch.hub's cache or the network."""
-
-
-@dataclass
-class EvalConfig:
-    """Settings that `lift eval` adds to those of the runs."""
-
-    dataset: Any = MISSING
-    """Dataset with the scenes and their true views: its name and settings."""
-    protocol: Protocol = field(default_factory=Protocol)
-    """How the lifted scenes are measured."""

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from lift.registry.values import split_annotation
 
 _QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _QUOTED_PIECE = re.compile(rf"\s*(?:{_QUOTED})\s*(?=,|$)", re.S)
@@ -52,6 +54,8 @@ def text_type(annotation: Any) -> TextType | None:
     """
     origin = get_origin(annotation)
     arguments = get_args(annotation)
+    if origin is Annotated:
+        return text_type(arguments[0])
     if annotation is str or (isinstance(annotation, type) and issubclass(annotation, Path)):
         return TextType(single=True)
     if origin is Literal and all(isinstance(choice, str) for choice in arguments):
@@ -67,6 +71,7 @@ def text_type(annotation: Any) -> TextType | None:
 
 def _union_type(members: tuple[Any, ...]) -> TextType | None:
     """Find out which texts a union of types takes."""
+    members = tuple(split_annotation(member)[0] for member in members)
     simple = (NoneType, int, float, bool)
     texts = [text_type(member) for member in members if member not in simple]
     if not texts or not all(texts):

@@ -1,49 +1,18 @@
 """Checks of a composed configuration that types alone do not make."""
 
-import math
+from dataclasses import is_dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lift.config.evaluation_schema import EvalConfig
 from lift.config.loggers import validate_loggers
-from lift.config.schema import ALIGNMENTS
-from lift.registry import SLOTS, ComponentError, catalogue
-
-_CHOICES = {
-    "motion_limit.on_exceed": ("limit", "warn", "ignore"),
-    "device": ("auto", "cpu", "cuda"),
-}
-
-_BOUNDS: dict[str, tuple[float, float | None]] = {
-    "frames.max_count": (2, None),
-    "frames.start": (0, None),
-    "frames.stride": (1, None),
-    "preprocess.size": (64, 4096),
-    "edges.width": (0, 20),
-    "stereo.size": (0, 4096),
-    "preprocess.field_of_view": (5, 150),
-    "motion_limit.max_unseen": (0, 1),
-    "fit.steps": (1, None),
-    "fit.batch_size": (1, None),
-    "fit.input_fraction": (0, 1),
-    "fit.test_every": (0, None),
-    "fit.initial_gaussians": (1, None),
-    "fit.max_gaussians": (1, None),
-    "fit.sh_degree": (0, 3),
-    "fit.checkpoint_every": (1, None),
-    "fit.loss.ssim": (0, 1),
-    "fit.densify.every": (1, None),
-    "fit.importance_power": (0, None),
-    "fit.log_every": (1, None),
-    "fit.log_images_every": (0, None),
-    "seed": (0, 2**31 - 1),
-    "export.video_frames": (2, None),
-    "export.fps": (1, None),
-}
-"""Lowest and highest value of numeric settings."""
-
-_NON_NEGATIVE = ("fit.learning_rate", "fit.loss", "fit.robust", "fit.densify")
-"""Groups of settings that are at least 0 unless `_BOUNDS` says more."""
+from lift.config.schema import Config
+from lift.config.setting_types import setting_annotations
+from lift.io.names import name_problem, path_problem
+from lift.registry import ALL_SLOTS, SLOTS, ComponentError, catalogue, check_listed_plugins
+from lift.registry.entry import join_names
+from lift.registry.values import convert_value, format_value
 
 
 def read_image_setting(config: DictConfig) -> str | tuple[str, ...]:
@@ -67,11 +36,13 @@ def read_image_setting(config: DictConfig) -> str | tuple[str, ...]:
     if not OmegaConf.is_config(value):
         return str(value)
     names = OmegaConf.to_container(value, resolve=True)
-    if not isinstance(names, list) or any(
-        isinstance(name, (list, dict)) or name is None for name in names
+    if (
+        not isinstance(names, list)
+        or not names
+        or any(isinstance(name, (list, dict)) or name is None for name in names)
     ):
         raise ComponentError(
-            f"image is {names!r}; give one name, or a list such as image=[a.jpg,b.jpg]"
+            f"image is {format_value(names)}; give one name, or a list such as image=[a.jpg,b.jpg]"
         )
     return str(names[0]) if len(names) == 1 else tuple(str(name) for name in names)
 
@@ -84,32 +55,70 @@ def validate_config(config: DictConfig) -> None:
 
     Raises:
         ComponentError: A setting is wrong; the message names it.
-        MissingMandatoryValue: A setting without a default is not set.
     """
+    check_listed_plugins()
     read_image_setting(config)
     _check_name(config)
+    _check_output(config.output)
     for slot in SLOTS:
         _check_component(config, slot)
-    for key, choices in _CHOICES.items():
-        if (value := OmegaConf.select(config, key)) not in choices:
-            raise ComponentError(f"{key} is {value!r}; choose one of {', '.join(choices)}")
+    check_settings(config, Config)
     validate_loggers(config)
     _check_fit(config.fit)
-    _check_bounds(config)
+
+
+def check_settings(config: DictConfig, schema: type, prefix: str = "") -> None:
+    """Check the types and the ranges of settings that belong to no component.
+
+    Args:
+        config: Composed configuration, or a group of it.
+        schema: The dataclass that declares its settings.
+        prefix: Dotted name of the group, with a dot at its end.
+
+    Raises:
+        ComponentError: A setting is not set or out of range; the message names it.
+    """
+    for name, annotation in setting_annotations(schema).items():
+        key = f"{prefix}{name}"
+        if key in ALL_SLOTS:
+            continue
+        if name not in config or OmegaConf.is_missing(config, name):
+            raise ComponentError(f"{key} is not set; set {key}=VALUE")
+        value = config[name]
+        if is_dataclass(annotation):
+            check_settings(value, annotation, f"{key}.")  # pyright: ignore[reportArgumentType]
+        else:
+            if OmegaConf.is_config(value):
+                value = OmegaConf.to_container(value, resolve=True)
+            convert_value(key, value, annotation)
 
 
 def _check_name(config: DictConfig) -> None:
     """Check that the run's name is the name of one folder."""
-    name = config.name
-    if name is not None and (name in ("", ".", "..") or set("/\\") & set(name)):
+    if config.name is not None and (problem := name_problem(config.name)):
         raise ComponentError(
-            f"name is {name!r}; choose the name of one folder; output=FOLDER is its parent"
+            f"name is {config.name!r}; choose the name of one folder (this one {problem}); "
+            "output=FOLDER is its parent"
+        )
+
+
+def _check_output(output: str) -> None:
+    """Check that all libraries can write to a folder of this name."""
+    if problem := path_problem(output):
+        raise ComponentError(
+            f"output is {output!r}, which {problem}; choose another folder: output=FOLDER"
         )
 
 
 def _check_component(config: DictConfig, slot: str) -> None:
     """Check the settings of a slot's component, and those of the parts of a composed one."""
-    settings: Any = OmegaConf.to_container(config[slot], resolve=True)
+    is_set = slot in config and not OmegaConf.is_missing(config, slot)
+    settings: Any = OmegaConf.to_container(config[slot], resolve=True) if is_set else None
+    if not isinstance(settings, dict) or not isinstance(settings.get("name"), str):
+        raise ComponentError(
+            f"{slot} is {format_value(settings)}; choose one of "
+            f"{join_names(catalogue().entries[slot])}"
+        )
     catalogue()(slot, settings.pop("name")).check(settings)
     for part in settings.get("parts", ()):
         part_settings = (settings.get("settings") or {}).get(part, {})
@@ -128,15 +137,10 @@ def _check_fit(fit: DictConfig) -> None:
     """Check settings of the fit that depend on one another."""
     scales = list(fit.coarse_to_fine.scales)
     ends = list(fit.coarse_to_fine.until)
-    if (
-        len(scales) != len(ends)
-        or not all(0 < scale <= 1 for scale in scales)
-        or not all(0 <= end <= 1 for end in ends)
-        or ends != sorted(ends)
-    ):
+    if len(scales) != len(ends) or ends != sorted(ends):
         raise ComponentError(
             f"fit.coarse_to_fine has scales {scales} and until {ends}; choose as many of each, "
-            "scales above 0 and up to 1, until rising from 0 to 1"
+            "and let until rise"
         )
     if fit.test_every == 1:
         raise ComponentError(
@@ -150,21 +154,6 @@ def _check_fit(fit: DictConfig) -> None:
         )
 
 
-def _check_bounds(config: DictConfig) -> None:
-    """Check that numbers are finite and in range."""
-    bounds = dict(_BOUNDS)
-    for group in _NON_NEGATIVE:
-        bounds = {f"{group}.{key}": (0, None) for key in OmegaConf.select(config, group)} | bounds
-    for key, (low, high) in bounds.items():
-        value = OmegaConf.select(config, key)
-        if value is None:  # the default depends on the run
-            continue
-        # This comparison is also false for NaN.
-        if not low <= value < math.inf or (high is not None and value > high):
-            span = f"from {low} to {high}" if high is not None else f"of at least {low}"
-            raise ComponentError(f"{key} is {value}; choose a value {span}")
-
-
 def validate_eval_config(config: DictConfig) -> None:
     """Check the settings that `lift eval` adds.
 
@@ -174,25 +163,17 @@ def validate_eval_config(config: DictConfig) -> None:
     Raises:
         ComponentError: A setting is wrong; the message names it.
     """
-    settings: Any = OmegaConf.to_container(config.dataset, resolve=True)
-    catalogue()("dataset", settings.pop("name")).check(settings)
+    check_listed_plugins()
+    _check_component(config, "dataset")
+    check_settings(config, EvalConfig)
     protocol = config.protocol
-    if protocol.align not in ALIGNMENTS:
-        raise ComponentError(
-            f"protocol.align is {protocol.align!r}; choose one of {', '.join(ALIGNMENTS)}"
-        )
     bins = list(protocol.bins)
-    if bins != sorted(set(bins)) or any(not 0 < edge < math.inf for edge in bins):
-        raise ComponentError(f"protocol.bins is {bins}; choose distances above 0 that rise")
+    if bins != sorted(set(bins)):
+        raise ComponentError(f"protocol.bins is {bins}; choose distances that rise")
     seeds = list(protocol.seeds)
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**31:
-        raise ComponentError(
-            f"protocol.seeds is {seeds}; choose one or more numbers from 0 to {2**31 - 1}, "
-            "each once"
-        )
+    if len(set(seeds)) < len(seeds):
+        raise ComponentError(f"protocol.seeds is {seeds}; choose each seed once")
     _check_reference(protocol.reference)
-    if protocol.max_targets is not None and protocol.max_targets < 1:
-        raise ComponentError(f"protocol.max_targets is {protocol.max_targets}; choose 1 or more")
 
 
 def _check_reference(name: str) -> None:

@@ -8,10 +8,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from lift.config.literals import check_number
 from lift.config.overrides import check_setting_name
 from lift.config.schema import Config
+from lift.config.setting_types import setting_annotation
 from lift.config.text import escape_text
 from lift.registry import ALL_SLOTS, ComponentError, catalogue
+from lift.registry.values import MAX_DEPTH
 
 _GROUPS = (
     "experiment",
@@ -106,11 +109,15 @@ def apply_values(config: DictConfig, values: Mapping[str, Any], prefix: str = ""
         node = config._get_node(key) if key in config else None
         if isinstance(value, Mapping) and isinstance(node, DictConfig) and not node._is_none():
             apply_values(node, value, f"{name}.")
-        elif OmegaConf.get_type(config) is dict:
+            continue
+        literal = _literal(value, name)
+        if isinstance(literal, (int, float)) and (annotation := setting_annotation(name)):
+            check_number(name, literal, annotation)
+        if OmegaConf.get_type(config) is dict:
             with open_dict(config):
-                config[key] = _literal(value)
+                config[key] = literal
         else:
-            config[key] = _literal(value)
+            config[key] = literal
 
 
 def _split_name(key: str, value: Any) -> tuple[str | None, dict[str, Any]]:
@@ -126,16 +133,18 @@ def _split_name(key: str, value: Any) -> tuple[str | None, dict[str, Any]]:
     return name, settings
 
 
-def _literal(value: Any) -> Any:
+def _literal(value: Any, name: str, depth: int = 0) -> Any:
     """Convert a value of Python to one that a configuration holds."""
+    if depth > MAX_DEPTH:  # a list that holds itself is one, too
+        raise ComponentError(f"{name} is nested too deeply; choose at most {MAX_DEPTH} levels")
     if isinstance(value, Path):
         value = str(value)
     if isinstance(value, str):
         return escape_text(value)
     if isinstance(value, Mapping):
-        return {str(key): _literal(item) for key, item in value.items()}
+        return {str(key): _literal(item, name, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_literal(item) for item in value]
+        return [_literal(item, name, depth + 1) for item in value]
     if not isinstance(value, (bool, int, float, type(None))) and hasattr(value, "item"):
         return value.item()  # a number of numpy or torch
     return value

@@ -1,8 +1,9 @@
 """Depth Anything V2."""
 
-import math
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -11,6 +12,7 @@ from lift.depths import DepthEstimator, depths
 from lift.depths.inverse import from_relative, resize
 from lift.errors import model_not_loaded_error
 from lift.io.sizing import round_to_multiple
+from lift.registry.ranges import FarDepth
 from lift.types import Depth
 
 _LICENCES = {384: "Apache-2.0", 768: "CC-BY-NC-4.0", 1024: "CC-BY-NC-4.0", 1536: "CC-BY-NC-4.0"}
@@ -46,15 +48,13 @@ class DepthAnything(DepthEstimator):
     def __init__(
         self,
         model: str = "depth-anything/Depth-Anything-V2-Small-hf",
-        size: int = 518,
-        far: float = 10.0,
+        size: Annotated[int, Interval(ge=14, le=4096)] = 518,
+        far: FarDepth = 10.0,
         *,
         device: torch.device,
     ) -> None:
         from transformers import AutoModelForDepthEstimation
 
-        if not 1 < far < math.inf:
-            raise ValueError(f"depth.far is {far}; choose a number above 1")
         try:
             network = AutoModelForDepthEstimation.from_pretrained(model)
         except (OSError, ValueError) as error:

@@ -1,9 +1,10 @@
 """The built-in depth network. lite.md beside this file describes its training and limits."""
 
-import math
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from jaxtyping import Float, UInt8
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn.functional import interpolate, pad, scaled_dot_product_attention
 from lift.depths import DepthEstimator, depths
 from lift.depths.inverse import from_relative, guided_filter, resize
 from lift.io.sizing import round_to_multiple
+from lift.registry.ranges import FarDepth
 from lift.types import Depth
 
 WEIGHTS = Path(__file__).with_name("lite.safetensors")
@@ -35,8 +37,6 @@ TOKENS = 128
 HEADS = 4
 STRIDE = 32
 """Sides of the network's input are multiples of it."""
-MAX_SIZE = 4096
-"""Largest setting `size` in pixels."""
 
 
 @depths.register("lite")
@@ -57,11 +57,13 @@ class Lite(DepthEstimator):
 
     licence = "Apache-2.0"
 
-    def __init__(self, size: int = 320, far: float = 3.0, *, device: torch.device) -> None:
-        if not STRIDE <= size <= MAX_SIZE:
-            raise ValueError(f"depth.size is {size}; choose {STRIDE} to {MAX_SIZE}")
-        if not 1 < far < math.inf:
-            raise ValueError(f"depth.far is {far}; choose a number above 1")
+    def __init__(
+        self,
+        size: Annotated[int, Interval(ge=32, le=4096)] = 320,
+        far: FarDepth = 3.0,
+        *,
+        device: torch.device,
+    ) -> None:
         self.size = size
         self.far = far
         self.device = device

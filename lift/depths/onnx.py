@@ -1,12 +1,12 @@
 """Depth from any network in an ONNX file."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -15,6 +15,7 @@ from lift.depths import DepthEstimator, depths
 from lift.depths.inverse import from_relative, resize
 from lift.errors import summarize_error
 from lift.io.sizing import round_to_multiple
+from lift.registry.ranges import FarDepth, Number, PixelSize, Positive
 from lift.types import Depth
 
 _DTYPES = {
@@ -66,13 +67,13 @@ class Onnx(DepthEstimator):
         path: Path,
         quantity: Literal["depth", "inverse_depth", "log_inverse_depth"] = "inverse_depth",
         metric: bool = False,
-        white_level: float = 1.0,
-        mean: tuple[float, float, float] = (0.0, 0.0, 0.0),
-        std: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        white_level: Positive = 1.0,
+        mean: tuple[Number, Number, Number] = (0.0, 0.0, 0.0),
+        std: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0),
         channels: Literal["rgb", "bgr"] = "rgb",
-        size: int = 384,
-        multiple: int = 32,
-        far: float = 10.0,
+        size: PixelSize = 384,
+        multiple: Annotated[int, Interval(ge=1, le=1024)] = 32,
+        far: FarDepth = 10.0,
         input: str | None = None,
         output: str | None = None,
     ) -> None:
@@ -80,15 +81,11 @@ class Onnx(DepthEstimator):
             raise FileNotFoundError(
                 f"depth.path is {path}, where there is no file; give the path of an ONNX file"
             )
-        if not 1 < far < math.inf:
-            raise ValueError(f"depth.far is {far}; choose a number above 1")
-        if multiple < 1 or size < multiple:
+        if size < multiple:
             raise ValueError(
                 f"depth.size is {size} and depth.multiple is {multiple}; "
                 "choose 1 <= multiple <= size"
             )
-        if min(std) <= 0:
-            raise ValueError(f"depth.std is {std}; choose positive values")
         self.quantity = quantity
         self.metric = metric
         self.white_level = white_level

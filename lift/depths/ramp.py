@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lift.depths import DepthEstimator, depths
 from lift.depths.inverse import guided_filter
+from lift.registry.ranges import Fraction, Positive
 from lift.types import Depth
 
 
@@ -31,22 +32,14 @@ class Ramp(DepthEstimator):
 
     def __init__(
         self,
-        near: float = 1.0,
-        far: float = 4.0,
-        horizon: float = 0.35,
-        center_weight: float = 0.25,
-        edge_weight: float = 0.7,
+        near: Positive = 1.0,
+        far: Positive = 4.0,
+        horizon: Fraction = 0.35,
+        center_weight: Fraction = 0.25,
+        edge_weight: Fraction = 0.7,
     ) -> None:
-        if not 0 < near < far:
+        if not near < far:
             raise ValueError(f"depth.near is {near} and depth.far is {far}; choose 0 < near < far")
-        fractions = {
-            "horizon": horizon,
-            "center_weight": center_weight,
-            "edge_weight": edge_weight,
-        }
-        for key, value in fractions.items():
-            if not 0 <= value <= 1:
-                raise ValueError(f"depth.{key} is {value}; choose a value from 0 to 1")
         self.near = near
         self.far = far
         self.horizon = horizon

@@ -1,13 +1,16 @@
 """Exposure, white balance and their drift across each frame."""
 
 from dataclasses import replace
+from typing import Annotated
 
+from annotated_types import Interval
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from lift.distortions import Distortion, distortions
 from lift.distortions.parameters.chain import PerFrame
 from lift.distortions.parameters.spline import spline_surface
+from lift.registry.ranges import LearningRate, Weight
 from lift.runtime.jit import can_use_triton
 from lift.types import Render, Trajectory
 
@@ -39,9 +42,9 @@ class Appearance(Distortion):
 
     def __init__(
         self,
-        cells: int = 0,
-        learning_rate: float = 1e-3,
-        weight: float = 0.1,
+        cells: Annotated[int, Interval(ge=0, le=256)] = 0,
+        learning_rate: LearningRate = 1e-3,
+        weight: Weight = 0.1,
         chained: bool = True,
         *,
         num_views: int,
@@ -49,8 +52,6 @@ class Appearance(Distortion):
         trajectory: Trajectory,
     ) -> None:
         super().__init__()
-        if cells < 0:
-            raise ValueError(f"distortion.cells is {cells}; choose 0 or more")
         self.learning_rate = learning_rate
         self.weight = weight
         nodes = (

@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import replace
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd import Function
@@ -13,6 +15,7 @@ from torch.nn.functional import pad
 from lift.distortions import Distortion, distortions
 from lift.distortions.kernels import RADIUS_IN_SIGMAS
 from lift.distortions.parameters.chain import PerFrame
+from lift.registry.ranges import LearningRate, Weight
 from lift.runtime.jit import can_use_triton
 from lift.types import Render, Trajectory
 
@@ -50,17 +53,15 @@ class Blur(Distortion):
 
     def __init__(
         self,
-        max_sigma: float = 2.5,
-        learning_rate: float = 2e-2,
-        weight: float = 1e-3,
+        max_sigma: Annotated[float, Interval(ge=1e-6, le=100)] = 2.5,
+        learning_rate: LearningRate = 2e-2,
+        weight: Weight = 1e-3,
         chained: bool = True,
         *,
         num_views: int,
         trajectory: Trajectory,
     ) -> None:
         super().__init__()
-        if not max_sigma > 0:
-            raise ValueError(f"distortion.max_sigma is {max_sigma:g}; choose more than 0")
         self.max_sigma = max_sigma
         self.learning_rate = learning_rate
         self.weight = weight

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable, ItemsView, Iterator
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
+from annotated_types import Len
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from lift.distortions import (  # noqa: F401
     rigid,
 )
 from lift.registry import ComponentError
+from lift.registry.ranges import Fraction, FractionBelowOne
 from lift.types import Cameras, Gaussians, PointCloud, Render, Trajectory
 
 MIN_JOINT_GAIN = 0.12
@@ -83,9 +85,14 @@ class Composed(Distortion):
 
     def __init__(
         self,
-        parts: tuple[str, ...] = ("rigid", "image_warp", "appearance", "blur"),
-        starts: tuple[float, ...] = (),
-        prune_after: float = 0.2,
+        parts: Annotated[tuple[str, ...], Len(0, 16)] = (
+            "rigid",
+            "image_warp",
+            "appearance",
+            "blur",
+        ),
+        starts: Annotated[tuple[FractionBelowOne, ...], Len(0, 16)] = (),
+        prune_after: Fraction = 0.2,
         settings: dict = {},  # noqa: B006
         *,
         num_views: int,
@@ -96,7 +103,7 @@ class Composed(Distortion):
         multiview_consistent: bool = False,
     ) -> None:
         super().__init__()
-        _check(parts, starts, prune_after, settings)
+        _check(parts, starts, settings)
         supplied = {
             "num_views": num_views,
             "extent": extent,
@@ -313,10 +320,8 @@ class Composed(Distortion):
                 yield from part.groups()
 
 
-def _check(
-    parts: tuple[str, ...], starts: tuple[float, ...], prune_after: float, settings: dict
-) -> None:
-    """Raise ComponentError for settings that are out of range or contradict one another."""
+def _check(parts: tuple[str, ...], starts: tuple[float, ...], settings: dict) -> None:
+    """Raise ComponentError for settings that contradict one another."""
     for name in parts:
         if name == "composed" or list(parts).count(name) > 1:
             raise ComponentError(
@@ -329,15 +334,9 @@ def _check(
                 f"distortion.settings has {name!r}; "
                 f"choose among distortion.parts: {', '.join(parts)}"
             )
-    if not 0 <= prune_after <= 1:
+    if len(starts) > len(parts):
         raise ComponentError(
-            f"distortion.prune_after is {prune_after:g}; "
-            "choose a fraction of the steps, 0 to drop nothing"
-        )
-    if len(starts) > len(parts) or any(not 0 <= start < 1 for start in starts):
-        raise ComponentError(
-            f"distortion.starts is {list(starts)}; choose at most {len(parts)} "
-            "fractions of the steps, each at least 0 and below 1"
+            f"distortion.starts is {list(starts)}; choose at most {len(parts)}, one for each part"
         )
 
 

@@ -1,11 +1,15 @@
 """A compact motion field: a few shapes in space, mixed by a few numbers a frame."""
 
+from typing import Annotated
+
 import torch
+from annotated_types import Interval
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
 from lift.distortions import Distortion, deform, distortions
+from lift.registry.ranges import LearningRate, Weight
 from lift.types import Gaussians, Trajectory
 
 
@@ -41,20 +45,17 @@ class Field(Distortion):
 
     def __init__(
         self,
-        rank: int = 12,
-        cells: int = 12,
-        learning_rate: float = 1e-3,
-        weight: float = 0.1,
-        smoothness: float = 0.1,
+        rank: Annotated[int, Interval(ge=1, le=128)] = 12,
+        cells: Annotated[int, Interval(ge=2, le=64)] = 12,
+        learning_rate: LearningRate = 1e-3,
+        weight: Weight = 0.1,
+        smoothness: Weight = 0.1,
         *,
         num_views: int,
         extent: float,
         trajectory: Trajectory,
     ) -> None:
         super().__init__()
-        for key, value, minimum in (("rank", rank, 1), ("cells", cells, 2)):
-            if value < minimum:
-                raise ValueError(f"distortion.{key} is {value}; choose {minimum} or more")
         self.learning_rate = learning_rate
         self.weight = weight
         self.smoothness = smoothness

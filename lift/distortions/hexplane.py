@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lift.distortions import Distortion, deform, distortions
 from lift.distortions.parameters.planes import FramePlanes, TreePlanes, tree_codes
+from lift.registry.ranges import LearningRate, Weight
 from lift.types import Gaussians, PointCloud, Trajectory
 
 SCENE_HALF_SIZE = 10.0
@@ -56,9 +57,9 @@ class HexPlane(Distortion):
     def __init__(
         self,
         as_released: bool = False,
-        learning_rate: float = 1.6e-3,
-        smoothness: float = 2e-4,
-        l1_time_planes: float = 1e-3,
+        learning_rate: LearningRate = 1.6e-3,
+        smoothness: Weight = 2e-4,
+        l1_time_planes: Weight = 1e-3,
         *,
         num_views: int,
         trajectory: Trajectory,

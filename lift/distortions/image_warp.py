@@ -1,6 +1,9 @@
 """A smooth displacement of each frame's pixels."""
 
+from typing import Annotated
+
 import torch
+from annotated_types import Interval
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import grid_sample
@@ -8,6 +11,7 @@ from torch.nn.functional import grid_sample
 from lift.distortions import Distortion, distortions
 from lift.distortions.parameters.chain import PerFrame
 from lift.distortions.parameters.spline import bending_energy, spline_surface
+from lift.registry.ranges import LearningRate, Weight
 from lift.runtime.jit import can_use_triton
 from lift.types import Render, Trajectory
 
@@ -46,10 +50,10 @@ class ImageWarp(Distortion):
 
     def __init__(
         self,
-        cells: int = 10,
-        learning_rate: float = 1e-4,
-        weight: float = 0.6,
-        bending: float = 1e-3,
+        cells: Annotated[int, Interval(ge=2, le=256)] = 10,
+        learning_rate: LearningRate = 1e-4,
+        weight: Weight = 0.6,
+        bending: Weight = 1e-3,
         chained: bool = True,
         *,
         num_views: int,
@@ -57,8 +61,6 @@ class ImageWarp(Distortion):
         trajectory: Trajectory,
     ) -> None:
         super().__init__()
-        if cells < 2:
-            raise ValueError(f"distortion.cells is {cells}; choose 2 or more")
         self.learning_rate = learning_rate
         self.weight = weight
         self.bending = bending

@@ -9,6 +9,7 @@ from torch import Tensor
 from lift.distortions import Distortion, distortions
 from lift.distortions.parameters.chain import PerFrame
 from lift.geometry import inside, project, rigid, rotation_from_vector
+from lift.registry.ranges import LearningRate, Weight
 from lift.runtime.jit import can_use_triton
 from lift.types import Cameras, PointCloud, Trajectory
 
@@ -44,8 +45,8 @@ class Rigid(Distortion):
 
     def __init__(
         self,
-        learning_rate: float = 1e-4,
-        weight: float = 1.0,
+        learning_rate: LearningRate = 1e-4,
+        weight: Weight = 1.0,
         focal: bool = True,
         chained: bool = True,
         *,

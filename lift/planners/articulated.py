@@ -1,11 +1,18 @@
 """The tree of short motions of LiftImage3D."""
 
+from typing import Annotated
+
 import torch
+from annotated_types import Interval, Len
 from torch import Tensor
 
 from lift.camera_paths import DIRECTIONS, frames_per_clip, motion_fractions, orbit_cameras
 from lift.planners import Planner, planners
+from lift.registry.ranges import Degrees, FrameCount, SignedDistance
 from lift.types import Cameras, Clip, Depth, Trajectory
+
+MAX_FRAMES = 100_000
+"""Largest number of frames of a tree."""
 
 
 @planners.register("articulated")
@@ -29,14 +36,12 @@ class Articulated(Planner):
 
     def __init__(
         self,
-        levels: int = 2,
-        directions: tuple[str, ...] = ("right", "left", "up", "down"),
-        num_frames: int | None = None,
-        angle: float = 8.0,
-        distance: float = 0.15,
+        levels: Annotated[int, Interval(ge=1, le=5)] = 2,
+        directions: Annotated[tuple[str, ...], Len(1, 6)] = ("right", "left", "up", "down"),
+        num_frames: FrameCount | None = None,
+        angle: Degrees = 8.0,
+        distance: SignedDistance = 0.15,
     ) -> None:
-        if levels < 1:
-            raise ValueError(f"planner.levels is {levels}; choose 1 or more")
         for direction in directions:
             if direction not in DIRECTIONS:
                 raise ValueError(
@@ -55,7 +60,14 @@ class Articulated(Planner):
         self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
     ) -> Trajectory:
         """Plan the tree of clips. See `Planner`."""
-        fraction = motion_fractions(frames_per_clip(self.num_frames, clip_length, 8))[:, None]
+        num_frames = frames_per_clip(self.num_frames, clip_length, 8)
+        count = self._count_clips()
+        if count * num_frames > MAX_FRAMES:
+            raise ValueError(
+                f"planner.levels is {self.levels}, which makes {count} clips of {num_frames} "
+                f"frames; choose fewer levels, directions or frames: at most {MAX_FRAMES} frames"
+            )
+        fraction = motion_fractions(num_frames)[:, None]
         clip_motion = magnitude * torch.tensor(self.clip_motion)
         clips: list[Clip] = []
         # The ends of the clips of the level above: directions, offset, index of the last frame.
@@ -76,3 +88,21 @@ class Articulated(Planner):
                     frame += len(cameras)
                     ends.append(((*path, direction), offset + step * clip_motion, frame))
         return Trajectory(camera, tuple(clips))
+
+    def _count_clips(self) -> int:
+        """Return the number of clips of the tree."""
+        ends = dict.fromkeys(self.directions, 1)
+        total = len(ends)
+        for _ in range(self.levels - 1):
+            ends = {
+                direction: sum(ends.values()) - ends.get(_opposite(direction), 0)
+                for direction in self.directions
+            }
+            total += sum(ends.values())
+        return total
+
+
+def _opposite(direction: str) -> str:
+    """Return the direction that undoes another one; empty if there is none."""
+    step = tuple(-value for value in DIRECTIONS[direction])
+    return next((name for name, value in DIRECTIONS.items() if tuple(value) == step), "")

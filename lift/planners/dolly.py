@@ -1,11 +1,14 @@
 """A push towards the scene or away from it."""
 
 from dataclasses import replace
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 
 from lift.camera_paths import cameras_facing, frames_per_clip, motion_fractions
 from lift.planners import Planner, planners
+from lift.registry.ranges import FrameCount
 from lift.types import Cameras, Clip, Depth, Trajectory
 
 
@@ -21,9 +24,12 @@ class Dolly(Planner):
     """
 
     def __init__(
-        self, distance: float = 0.3, zoom: bool = False, num_frames: int | None = None
+        self,
+        distance: Annotated[float, Interval(ge=-1000, lt=1)] = 0.3,
+        zoom: bool = False,
+        num_frames: FrameCount | None = None,
     ) -> None:
-        if distance == 0 or distance >= 1:
+        if distance == 0:
             raise ValueError(f"planner.distance is {distance:g}; choose less than 1, and not 0")
         self.distance = distance
         self.zoom = zoom

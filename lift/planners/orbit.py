@@ -1,11 +1,13 @@
 """An orbit about the scene."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Interval
 
 from lift.camera_paths import frames_per_clip, motion_fractions, orbit_cameras
 from lift.planners import Planner, planners
+from lift.registry.ranges import FrameCount
 from lift.types import Cameras, Clip, Depth, Trajectory
 
 
@@ -25,15 +27,11 @@ class Orbit(Planner):
 
     def __init__(
         self,
-        angle: float = 20.0,
-        elevation: float = 0.0,
+        angle: Annotated[float, Interval(gt=0, le=360)] = 20.0,
+        elevation: Annotated[float, Interval(ge=-90, le=90)] = 0.0,
         side: Literal["right", "left", "both"] = "both",
-        num_frames: int | None = None,
+        num_frames: FrameCount | None = None,
     ) -> None:
-        if not 0 < angle <= 360:
-            raise ValueError(
-                f"planner.angle is {angle:g}; choose more than 0 and at most 360 degrees"
-            )
         self.angle = angle
         self.elevation = elevation
         self.sides = {"right": ("right",), "left": ("left",), "both": ("right", "left")}[side]

@@ -4,6 +4,7 @@ import torch
 
 from lift.camera_paths import DIRECTIONS, frames_per_clip, motion_fractions, orbit_cameras
 from lift.planners import Planner, planners
+from lift.registry.ranges import Degrees, FrameCount, SignedDistance
 from lift.types import Cameras, Clip, Depth, Trajectory
 
 
@@ -22,9 +23,9 @@ class Single(Planner):
     def __init__(
         self,
         direction: str = "right/right",
-        num_frames: int | None = None,
-        angle: float = 8.0,
-        distance: float = 0.15,
+        num_frames: FrameCount | None = None,
+        angle: Degrees = 8.0,
+        distance: SignedDistance = 0.15,
     ) -> None:
         parts = direction.split("/")
         if not all(part in DIRECTIONS for part in parts):

@@ -1,11 +1,14 @@
 """The small spiral of forward-facing captures."""
 
 import math
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 
 from lift.camera_paths import cameras_facing, frames_per_clip, motion_fractions
 from lift.planners import Planner, planners
+from lift.registry.ranges import FractionBelowOne, FrameCount
 from lift.types import Cameras, Clip, Depth, Trajectory
 
 
@@ -29,16 +32,11 @@ class Spiral(Planner):
 
     def __init__(
         self,
-        radius: float = 0.15,
-        swing: float = 0.05,
-        turns: float = 2.0,
-        num_frames: int | None = None,
+        radius: Annotated[float, Interval(ge=0, le=1000)] = 0.15,
+        swing: FractionBelowOne = 0.05,
+        turns: Annotated[float, Interval(gt=0, le=1000)] = 2.0,
+        num_frames: FrameCount | None = None,
     ) -> None:
-        if radius < 0 or not 0 <= swing < 1 or turns <= 0:
-            raise ValueError(
-                f"planner.radius is {radius:g}, planner.swing {swing:g}, planner.turns {turns:g}; "
-                "choose a radius of 0 or more, a swing of 0 to 1 and turns above 0"
-            )
         self.radius = radius
         self.swing = swing
         self.turns = turns

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from typing import Literal
 
 from lift.depths import DepthEstimator
-from lift.registry import Registry, check_ranges
+from lift.registry import Registry
 from lift.types import Cameras, Frames, Reconstruction, Trajectory
 
 
@@ -34,32 +34,6 @@ class PoseEstimator(ABC):
             The reconstruction. Its first pose is exactly that of the trajectory's start; the focal
             length may differ.
         """
-
-
-BOUNDS = {
-    "min_registered": (0, 1),
-    "tolerance": (1e-6, 100),
-    "max_points": (1, 10**9),
-    "max_keypoints": (64, 10**6),
-    "max_features": (64, 10**6),
-    "exhaustive_limit": (0, 10**6),
-    "loop_closures": (0, 10**6),
-    "plan_weight": (0, 10**6),
-    "window": (2, 10**6),
-}
-"""Smallest and largest values of settings."""
-
-
-def check_settings(**settings: int | float) -> None:
-    """Check that settings are in their range.
-
-    Args:
-        **settings: Values by the name of the setting.
-
-    Raises:
-        ValueError: If a value is out of its range. The message names the range.
-    """
-    check_ranges("pose", **{key: (value, *BOUNDS[key]) for key, value in settings.items()})
 
 
 def resolve_focal(

@@ -8,6 +8,7 @@ from lift.depths import DepthEstimator
 from lift.poses import PoseEstimator, poses
 from lift.poses.matching import Matching
 from lift.poses.planned import Planned
+from lift.registry.ranges import PointCount, Tolerance
 from lift.types import Depth, Frames, Reconstruction, Trajectory
 
 
@@ -30,8 +31,8 @@ class Auto(PoseEstimator):
 
     def __init__(
         self,
-        tolerance: float = 0.05,
-        max_points: int = 2_000_000,
+        tolerance: Tolerance = 0.05,
+        max_points: PointCount = 2_000_000,
         *,
         multiview_consistent: bool,
         depth: Depth,

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Interval
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,13 +15,13 @@ from lift.multiview.depth_alignment import MIN_PIXELS, align_depths, merge_point
 from lift.poses import (
     PoseEstimator,
     check_frames,
-    check_settings,
     poses,
     require_estimator,
     resolve_focal,
 )
 from lift.poses.sfm.colmap_runner import ColmapModel, ColmapRunner, quiet_colmap
 from lift.poses.sfm.pairs import planned_pairs
+from lift.registry.ranges import Count, Fraction, PointCount, Tolerance
 from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
 
 
@@ -67,11 +68,11 @@ class Colmap(PoseEstimator):
         self,
         mapping: Literal["incremental", "global", "planned"] = "incremental",
         focal: Literal["auto", "fixed", "shared"] = "auto",
-        exhaustive_limit: int = 40,
-        max_features: int = 4096,
-        min_registered: float = 0.5,
-        tolerance: float = 0.05,
-        max_points: int = 2_000_000,
+        exhaustive_limit: Count = 40,
+        max_features: Annotated[int, Interval(ge=64, le=1_000_000)] = 4096,
+        min_registered: Fraction = 0.5,
+        tolerance: Tolerance = 0.05,
+        max_points: PointCount = 2_000_000,
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,
@@ -86,13 +87,6 @@ class Colmap(PoseEstimator):
                 f"pose 'colmap' needs pycolmap 4, and {pycolmap.__version__} is installed: "
                 "pip install 'lift[sfm]'"
             )
-        check_settings(
-            exhaustive_limit=exhaustive_limit,
-            max_features=max_features,
-            min_registered=min_registered,
-            tolerance=tolerance,
-            max_points=max_points,
-        )
         others = (other for other in ("incremental", "global", "planned") if other != mapping)
         self.mappings = [mapping, *others]
         self.focal = resolve_focal(focal, focal_known)

@@ -1,8 +1,9 @@
 """Depth Anything 3, through its authors' package."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
@@ -11,6 +12,7 @@ from lift.geometry import rigid
 from lift.poses import poses
 from lift.poses.sfm.feedforward import FeedForwardPoses, WindowPrediction
 from lift.poses.sfm.hub import build_network, load_checkpoint
+from lift.registry.ranges import PointCount, Tolerance
 from lift.types import Depth
 
 _LICENCES = {"da3-small": "Apache-2.0", "da3-base": "Apache-2.0"}
@@ -51,10 +53,10 @@ class DepthAnything3(FeedForwardPoses):
     def __init__(
         self,
         model: str = "depth-anything/DA3-BASE",
-        size: int = 504,
-        window: int = 32,
-        tolerance: float = 0.05,
-        max_points: int = 2_000_000,
+        size: Annotated[int, Interval(ge=28, le=8192)] = 504,
+        window: Annotated[int, Interval(ge=2, le=1_000_000)] = 32,
+        tolerance: Tolerance = 0.05,
+        max_points: PointCount = 2_000_000,
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,

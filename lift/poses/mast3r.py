@@ -7,9 +7,10 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Interval
 from jaxtyping import UInt8
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pixel_shuffle
@@ -20,6 +21,7 @@ from lift.poses import poses, resolve_focal
 from lift.poses.sfm.correspondence import PairMaps, PairNetwork
 from lift.poses.sfm.hub import build_network, load_checkpoint
 from lift.poses.sfm.pointmaps import PointMapPoses
+from lift.registry.ranges import Count, Fraction, PointCount, Tolerance, Weight
 from lift.types import Depth
 
 PATCH = 16
@@ -75,16 +77,16 @@ class Mast3r(PointMapPoses):
     def __init__(
         self,
         model: str = "naver/MASt3R_ViTLarge_BaseDecoder_512_catmlpdpt_metric",
-        size: int = 512,
+        size: Annotated[int, Interval(ge=32, le=8192)] = 512,
         alignment: Literal["bundle_adjustment", "global_alignment"] = "bundle_adjustment",
         monocular: Literal["low_confidence", "everywhere", "nowhere"] = "low_confidence",
-        exhaustive_limit: int = 16,
-        loop_closures: int = 4,
+        exhaustive_limit: Count = 16,
+        loop_closures: Count = 4,
         focal: Literal["auto", "fixed", "shared", "per_frame"] = "auto",
-        plan_weight: float = 1.0,
-        min_registered: float = 0.5,
-        tolerance: float = 0.05,
-        max_points: int = 2_000_000,
+        plan_weight: Weight = 1.0,
+        min_registered: Fraction = 0.5,
+        tolerance: Tolerance = 0.05,
+        max_points: PointCount = 2_000_000,
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Interval
 from jaxtyping import Float
 from torch import Tensor
 
@@ -12,7 +13,6 @@ from lift.depths import DepthEstimator
 from lift.poses import (
     PoseEstimator,
     check_frames,
-    check_settings,
     poses,
     require_estimator,
     resolve_focal,
@@ -30,6 +30,7 @@ from lift.poses.sfm.reconstruction import build_reconstruction, match_support, r
 from lift.poses.sfm.subpixel import refine_observations
 from lift.poses.sfm.tracks import Matches, build_tracks
 from lift.poses.sfm.verification import verify_matches
+from lift.registry.ranges import Count, Fraction, PointCount, Tolerance, Weight
 from lift.types import Depth, Frames, Reconstruction, Trajectory
 
 MIN_KNOWN_CONFIDENCE = 0.02
@@ -75,29 +76,20 @@ class Matching(PoseEstimator):
         self,
         features: Literal["auto", "xfeat", "sift"] = "auto",
         matcher: Literal["mutual", "lighterglue"] = "mutual",
-        max_keypoints: int = 2048,
-        exhaustive_limit: int = 40,
-        loop_closures: int = 6,
+        max_keypoints: Annotated[int, Interval(ge=64, le=1_000_000)] = 2048,
+        exhaustive_limit: Count = 40,
+        loop_closures: Count = 6,
         focal: Literal["auto", "fixed", "shared", "per_frame"] = "auto",
-        plan_weight: float = 1.0,
-        min_registered: float = 0.5,
-        tolerance: float = 0.05,
-        max_points: int = 2_000_000,
+        plan_weight: Weight = 1.0,
+        min_registered: Fraction = 0.5,
+        tolerance: Tolerance = 0.05,
+        max_points: PointCount = 2_000_000,
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,
         focal_known: bool = True,
         device: torch.device,
     ) -> None:
-        check_settings(
-            max_keypoints=max_keypoints,
-            exhaustive_limit=exhaustive_limit,
-            loop_closures=loop_closures,
-            plan_weight=plan_weight,
-            min_registered=min_registered,
-            tolerance=tolerance,
-            max_points=max_points,
-        )
         self.features = create_features(features, max_keypoints, device)
         if matcher == "lighterglue" and not isinstance(self.features, XFeatFeatures):
             raise ValueError(

@@ -15,11 +15,11 @@ from lift.multiview.depth_alignment import (
 from lift.poses import (
     PoseEstimator,
     check_frames,
-    check_settings,
     has_cameras,
     poses,
     require_estimator,
 )
+from lift.registry.ranges import PointCount, Tolerance
 from lift.types import Depth, Frames, Reconstruction, Trajectory
 
 
@@ -40,13 +40,12 @@ class Planned(PoseEstimator):
 
     def __init__(
         self,
-        tolerance: float = 0.05,
-        max_points: int = 2_000_000,
+        tolerance: Tolerance = 0.05,
+        max_points: PointCount = 2_000_000,
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,
     ) -> None:
-        check_settings(tolerance=tolerance, max_points=max_points)
         self.tolerance = tolerance
         self.max_points = max_points
         self.depth = depth

@@ -1,8 +1,9 @@
 """VGGT, through its authors' package."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
@@ -11,6 +12,7 @@ from lift.geometry import rigid
 from lift.poses import poses
 from lift.poses.sfm.feedforward import FeedForwardPoses, WindowPrediction
 from lift.poses.sfm.hub import build_network, load_checkpoint
+from lift.registry.ranges import PointCount, Tolerance
 from lift.types import Depth
 
 
@@ -47,10 +49,10 @@ class Vggt(FeedForwardPoses):
     def __init__(
         self,
         model: str = "facebook/VGGT-1B",
-        size: int = 518,
-        window: int = 32,
-        tolerance: float = 0.05,
-        max_points: int = 2_000_000,
+        size: Annotated[int, Interval(ge=28, le=8192)] = 518,
+        window: Annotated[int, Interval(ge=2, le=1_000_000)] = 32,
+        tolerance: Tolerance = 0.05,
+        max_points: PointCount = 2_000_000,
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,

@@ -4,15 +4,17 @@ import importlib.util
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Interval
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lift.priors import ClipRequest, priors
 from lift.priors.diffusion.controls import pose_actions
 from lift.priors.diffusion.prompted import SingleClipPrior
+from lift.registry.ranges import FrameRate, GuidanceScale, InferenceSteps, Positive
 from lift.types import Cameras, Depth
 
 CANVASES = {
@@ -67,14 +69,14 @@ class Cosmos(SingleClipPrior):
     def __init__(
         self,
         model: str = "nvidia/Cosmos3-Nano",
-        unit: float = 0.03,
+        unit: Positive = 0.03,
         resolution_tier: Literal[256, 480, 704, 720] = 480,
-        size: int | None = None,
-        fps: int = 30,
-        flow_shift: float = 10.0,
+        size: Annotated[int, Interval(ge=1, le=8192)] | None = None,
+        fps: FrameRate = 30,
+        flow_shift: Positive = 10.0,
         guardrail: bool = False,
-        num_inference_steps: int = 30,
-        guidance_scale: float = 1.0,
+        num_inference_steps: InferenceSteps = 30,
+        guidance_scale: GuidanceScale = 1.0,
         *,
         depth: Depth,
         device: torch.device,
@@ -89,9 +91,6 @@ class Cosmos(SingleClipPrior):
             device=device,
             **shared,
         )
-        for key, value in (("unit", unit), ("fps", fps), ("flow_shift", flow_shift)):
-            if not value > 0:
-                raise ValueError(f"prior.{key} is {value}; choose more than 0")
         if guardrail and importlib.util.find_spec("cosmos_guardrail") is None:
             raise ImportError(
                 "prior.guardrail is true and needs cosmos_guardrail, which is not installed: "

@@ -11,6 +11,7 @@ from lift.geometry import transform_cameras
 from lift.priors import ClipRequest, priors
 from lift.priors.diffusion.controls import near_depth, pluecker_rays
 from lift.priors.diffusion.prompted import SingleClipPrior
+from lift.registry.ranges import GuidanceScale, InferenceSteps, Positive
 from lift.types import Cameras, Depth
 
 
@@ -47,9 +48,9 @@ class EasyAnimate(SingleClipPrior):
     def __init__(
         self,
         model: str = "alibaba-pai/EasyAnimateV5.1-12b-zh-Control-Camera-diffusers",
-        near: float = 1.25,
-        guidance_scale: float = 6.0,
-        num_inference_steps: int = 50,
+        near: Positive = 1.25,
+        guidance_scale: GuidanceScale = 6.0,
+        num_inference_steps: InferenceSteps = 50,
         *,
         depth: Depth,
         device: torch.device,
@@ -62,8 +63,6 @@ class EasyAnimate(SingleClipPrior):
             device=device,
             **shared,
         )
-        if not near > 0:
-            raise ValueError(f"prior.near is {near}; choose more than 0")
         self.scale = near / near_depth(depth)
 
     def _configure(self, pipe: Any) -> Any:

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from lift.errors import summarize_error
 from lift.priors import ClipRequest, priors
 from lift.priors.diffusion.controls import DIRECTION_PROMPTS, append_sentence, main_direction
 from lift.priors.diffusion.prompted import SingleClipPrior
-from lift.registry import check_ranges
+from lift.registry.ranges import FrameRate, GuidanceScale, InferenceSteps
 from lift.types import Cameras, Depth
 
 LORA_NAMES = {
@@ -73,10 +74,10 @@ class LTX(SingleClipPrior):
         self,
         model: str = "Lightricks/LTX-2",
         loras: str = "Lightricks/LTX-2-19b-LoRA-Camera-Control",
-        lora_scale: float = 1.0,
-        fps: int = 24,
-        guidance_scale: float = 3.0,
-        num_inference_steps: int = 40,
+        lora_scale: Annotated[float, Interval(ge=0, le=10)] = 1.0,
+        fps: FrameRate = 24,
+        guidance_scale: GuidanceScale = 3.0,
+        num_inference_steps: InferenceSteps = 40,
         *,
         depth: Depth,
         device: torch.device,
@@ -89,9 +90,6 @@ class LTX(SingleClipPrior):
             device=device,
             **shared,
         )
-        check_ranges("prior", lora_scale=(lora_scale, 0, 10))
-        if fps < 1:
-            raise ValueError(f"prior.fps is {fps}; choose 1 or more")
         self.loras = loras
         self.lora_scale = lora_scale
         self.fps = fps

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Interval
 from jaxtyping import Float
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from lift.errors import summarize_error
 from lift.priors import priors
 from lift.priors.diffusion.loading import load_model
 from lift.priors.svd import StableVideoDiffusion
+from lift.registry.ranges import Factor, FrameRate, InferenceSteps, Positive
 from lift.types import Cameras, Depth
 
 HUB_REPOSITORY = "TencentARC/MotionCtrl"
@@ -60,13 +62,13 @@ class MotionCtrl(StableVideoDiffusion):
         self,
         model: str = "stabilityai/stable-video-diffusion-img2vid",
         weights: Path | None = None,
-        speed: float = 1.6,
+        speed: Positive = 1.6,
         warp_guidance: Literal["warp", "none"] = "none",
-        num_inference_steps: int = 50,
-        guidance_scale: tuple[float, float] = (1.0, 2.5),
-        fps: int = 11,
-        motion_bucket_id: int = 100,
-        noise_aug_strength: float = 0.1,
+        num_inference_steps: InferenceSteps = 50,
+        guidance_scale: tuple[Factor, Factor] = (1.0, 2.5),
+        fps: FrameRate = 11,
+        motion_bucket_id: Annotated[int, Interval(ge=0, le=1000)] = 100,
+        noise_aug_strength: Annotated[float, Interval(ge=0, le=10)] = 0.1,
         *,
         depth: Depth,
         device: torch.device,
@@ -84,8 +86,6 @@ class MotionCtrl(StableVideoDiffusion):
             device=device,
             **shared,
         )
-        if not speed > 0:
-            raise ValueError(f"prior.speed is {speed}; choose more than 0")
         self.weights = weights
         self.scale = TYPICAL_DEPTH * speed / depth.typical
 

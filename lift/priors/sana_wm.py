@@ -10,6 +10,7 @@ from torch import Tensor
 from lift.priors import ClipRequest, priors
 from lift.priors.diffusion.controls import scaled_poses
 from lift.priors.diffusion.prompted import SingleClipPrior
+from lift.registry.ranges import InferenceSteps, Positive
 from lift.types import Cameras, Depth
 
 
@@ -48,16 +49,14 @@ class SanaWM(SingleClipPrior):
     def __init__(
         self,
         model: str = "Efficient-Large-Model/SANA-WM_bidirectional-diffusers",
-        unit: float | None = None,
-        num_inference_steps: int = 60,
+        unit: Positive | None = None,
+        num_inference_steps: InferenceSteps = 60,
         *,
         depth: Depth,
         device: torch.device,
         **shared,
     ) -> None:
         super().__init__(model, num_inference_steps=num_inference_steps, device=device, **shared)
-        if unit is not None and not unit > 0:
-            raise ValueError(f"prior.unit is {unit}; choose more than 0")
         self.metre = (
             1.0
             if unit is None and depth.kind == "metric"

@@ -4,9 +4,10 @@ import copy
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Interval
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d, interpolate
@@ -17,7 +18,7 @@ from lift.priors.diffusion.clips import require_finite
 from lift.priors.diffusion.diffusion_prior import DiffusionPrior
 from lift.priors.diffusion.euler import sample_euler, warp_guidance
 from lift.priors.diffusion.svd_attention import ChunkedSelfAttention, SingleTokenAttention
-from lift.registry import check_ranges
+from lift.registry.ranges import Factor, FrameRate
 from lift.types import Cameras, Depth
 from lift.warping.scaffold import Scaffold, ScaffoldRender
 
@@ -65,12 +66,12 @@ class StableVideoDiffusion(DiffusionPrior):
         self,
         model: str = "stabilityai/stable-video-diffusion-img2vid-xt",
         warp_guidance: Literal["warp", "none"] = "warp",
-        warp_error: float = 0.3,
-        repeats: int = 0,
-        guidance_scale: tuple[float, float] = (1.0, 3.0),
-        fps: int = 7,
-        motion_bucket_id: int = 127,
-        noise_aug_strength: float = 0.02,
+        warp_error: Factor = 0.3,
+        repeats: Annotated[int, Interval(ge=0, le=100)] = 0,
+        guidance_scale: tuple[Factor, Factor] = (1.0, 3.0),
+        fps: FrameRate = 7,
+        motion_bucket_id: Annotated[int, Interval(ge=0, le=1000)] = 127,
+        noise_aug_strength: Annotated[float, Interval(ge=0, le=10)] = 0.02,
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,
@@ -78,16 +79,6 @@ class StableVideoDiffusion(DiffusionPrior):
         **shared,
     ) -> None:
         super().__init__(model, device=device, **shared)
-        check_ranges(
-            "prior",
-            warp_error=(warp_error, 0, 100),
-            repeats=(repeats, 0, 100),
-            noise_aug_strength=(noise_aug_strength, 0, 10),
-            fps=(fps, 1, 1000),
-            motion_bucket_id=(motion_bucket_id, 0, 1000),
-        )
-        for value in guidance_scale:
-            check_ranges("prior", guidance_scale=(value, 0, 100))
         self.warp_guidance = warp_guidance
         self.warp_error = warp_error
         self.repeats = repeats

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 
 from lift.priors import VideoPrior, priors
+from lift.registry.ranges import Factor
 from lift.runtime.parallel import parallel_map
 from lift.synthetic.corruptions import BLUR, FrameCorruption, blur_picture, relative_motion
 from lift.synthetic.scenes import SCENES, render
@@ -38,12 +39,12 @@ class Synthetic(VideoPrior):
     def __init__(
         self,
         scene: Literal["room", "terrace", "thin", "plain"] | None = None,
-        severity: float = 1.0,
-        geometry: float = 1.0,
-        texture: float = 1.0,
-        color: float = 1.0,
-        blur: float = 1.0,
-        camera: float = 1.0,
+        severity: Factor = 1.0,
+        geometry: Factor = 1.0,
+        texture: Factor = 1.0,
+        color: Factor = 1.0,
+        blur: Factor = 1.0,
+        camera: Factor = 1.0,
         *,
         image: str,
     ) -> None:
@@ -60,9 +61,6 @@ class Synthetic(VideoPrior):
             "blur": blur,
             "camera": camera,
         }
-        for key, value in {"severity": severity, **factors}.items():
-            if value < 0:
-                raise ValueError(f"prior.{key} is {value:g}; choose 0 or more")
         self.factors = {kind: severity * factor for kind, factor in factors.items()}
         self.multiview_consistent = not any(self.factors.values())
         self._input_view: tuple[Cameras, Frames] | None = None

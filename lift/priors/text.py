@@ -4,10 +4,11 @@ import inspect
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from lift.priors import ClipRequest, priors
 from lift.priors.diffusion.controls import DIRECTION_PROMPTS, append_sentence, main_direction
 from lift.priors.diffusion.loading import load_model
 from lift.priors.diffusion.prompted import SingleClipPrior
+from lift.registry.ranges import GuidanceScale
 from lift.types import Cameras, Depth
 
 
@@ -50,17 +52,14 @@ class Diffusers(SingleClipPrior):
     def __init__(
         self,
         model: str,
-        frame_multiple: int = 1,
-        size_multiple: int = 16,
-        guidance_scale: float | None = None,
+        frame_multiple: Annotated[int, Interval(ge=1, le=1000)] = 1,
+        size_multiple: Annotated[int, Interval(ge=1, le=1024)] = 16,
+        guidance_scale: GuidanceScale | None = None,
         *,
         depth: Depth,
         device: torch.device,
         **shared,
     ) -> None:
-        for key, value in (("frame_multiple", frame_multiple), ("size_multiple", size_multiple)):
-            if value < 1:
-                raise ValueError(f"prior.{key} is {value}; choose 1 or more")
         self.frame_multiple = frame_multiple
         self.size_multiple = size_multiple
         self.typical_depth = depth.typical

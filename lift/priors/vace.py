@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Interval
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
@@ -13,7 +14,7 @@ from lift.depths import DepthEstimator
 from lift.io.image import resize_images
 from lift.priors import ClipRequest, priors
 from lift.priors.diffusion.prompted import SingleClipPrior
-from lift.registry import check_ranges
+from lift.registry.ranges import FractionBelowOne, InferenceSteps, Positive
 from lift.types import Cameras, Depth
 from lift.warping.scaffold import Scaffold
 
@@ -61,11 +62,11 @@ class WanVACE(SingleClipPrior):
     def __init__(
         self,
         model: str = "Wan-AI/Wan2.1-VACE-1.3B-diffusers",
-        min_confidence: float = 0.0,
+        min_confidence: FractionBelowOne = 0.0,
         reference: Literal["picture", "none"] = "picture",
-        conditioning_scale: float = 1.0,
-        flow_shift: float = 3.0,
-        num_inference_steps: int = 30,
+        conditioning_scale: Annotated[float, Interval(ge=0, le=10)] = 1.0,
+        flow_shift: Positive = 3.0,
+        num_inference_steps: InferenceSteps = 30,
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,
@@ -73,13 +74,6 @@ class WanVACE(SingleClipPrior):
         **shared,
     ) -> None:
         super().__init__(model, num_inference_steps=num_inference_steps, device=device, **shared)
-        check_ranges("prior", conditioning_scale=(conditioning_scale, 0, 10))
-        if not 0 <= min_confidence < 1:
-            raise ValueError(
-                f"prior.min_confidence is {min_confidence}; choose 0 or more and less than 1"
-            )
-        if not flow_shift > 0:
-            raise ValueError(f"prior.flow_shift is {flow_shift}; choose more than 0")
         self.min_confidence = min_confidence
         self.reference = reference
         self.conditioning_scale = conditioning_scale

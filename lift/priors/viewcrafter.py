@@ -21,7 +21,8 @@ from lift.priors.diffusion.viewcrafter.checkpoint import (
     ViewCrafterModel,
     build_model,
 )
-from lift.priors.diffusion.viewcrafter.ddim import NOISE_LEVELS, rescaled_guidance, sample_ddim
+from lift.priors.diffusion.viewcrafter.ddim import rescaled_guidance, sample_ddim
+from lift.registry.ranges import Fraction, FrameRate, GuidanceScale, InferenceSteps
 from lift.types import Cameras, Depth
 from lift.warping.scaffold import Scaffold
 
@@ -67,11 +68,11 @@ class ViewCrafter(DiffusionPrior):
     def __init__(
         self,
         model: str = "Drexubery/ViewCrafter_25",
-        guidance_scale: float = 7.5,
-        guidance_rescale: float = 0.7,
-        eta: float = 1.0,
-        fps: int = 10,
-        num_inference_steps: int = 50,
+        guidance_scale: GuidanceScale = 7.5,
+        guidance_rescale: Fraction = 0.7,
+        eta: Fraction = 1.0,
+        fps: FrameRate = 10,
+        num_inference_steps: InferenceSteps = 50,
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,
@@ -79,18 +80,6 @@ class ViewCrafter(DiffusionPrior):
         **shared,
     ) -> None:
         super().__init__(model, num_inference_steps=num_inference_steps, device=device, **shared)
-        if num_inference_steps > NOISE_LEVELS:
-            raise ValueError(
-                f"prior.num_inference_steps is {num_inference_steps}; "
-                f"choose {NOISE_LEVELS} or fewer"
-            )
-        if not guidance_scale >= 1:
-            raise ValueError(f"prior.guidance_scale is {guidance_scale}; choose 1 or more")
-        for key, value in (("guidance_rescale", guidance_rescale), ("eta", eta)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"prior.{key} is {value}; choose 0 to 1")
-        if fps < 1:
-            raise ValueError(f"prior.fps is {fps}; choose 1 or more")
         self.guidance_scale = guidance_scale
         self.guidance_rescale = guidance_rescale
         self.eta = eta

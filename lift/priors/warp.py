@@ -1,13 +1,13 @@
 """A prior without a network: the input picture, warped by its depth."""
 
 import hashlib
-import math
 from typing import Literal
 
 import numpy as np
 import torch
 
 from lift.priors import VideoPrior, priors
+from lift.registry.ranges import Positive
 from lift.runtime.parallel import parallel_map
 from lift.types import Cameras, Clip, Depth, Frames
 from lift.warping.fill import close_gaps, fill_behind, fill_with_network, interior_holes
@@ -39,7 +39,7 @@ class Warp(VideoPrior):
 
     def __init__(
         self,
-        edge_threshold: float = 0.04,
+        edge_threshold: Positive = 0.04,
         fill: Literal["network", "patches", "telea", "smooth"] = "network",
         *,
         depth: Depth,
@@ -51,8 +51,6 @@ class Warp(VideoPrior):
             fill: How holes are filled.
             depth: Depth of the input picture.
         """
-        if not 0 < edge_threshold < math.inf:
-            raise ValueError(f"prior.edge_threshold is {edge_threshold}; choose a positive number")
         self.edge_threshold = edge_threshold
         self.fill: Literal["network", "patches", "telea", "smooth"] = fill
         self.depth = depth

@@ -1,7 +1,8 @@
 """Names for the components of each slot.
 
 A component is a class with a decorator, `@distortions.register("rigid")`. The positional parameters
-of its constructor are its settings, with their annotations and defaults. The pipeline passes the
+of its constructor are its settings, with their annotations and defaults. An annotation may declare
+a range (`lift.registry.ranges`), which is checked before any work. The pipeline passes the
 keyword-only parameters when it builds the component. A constructor that takes `**shared` and passes
 it on also has the parameters of its base class.
 
@@ -11,11 +12,18 @@ configuration errors come without torch, and only a user of a component needs it
 summary, and its section `Args:` describes the settings.
 
 Plugins are imported. They are the modules named by entry points of the group `lift.plugins` or by
-the environment variable `LIFT_PLUGINS`. A plugin whose import fails is listed as broken. It raises
-only when a name is not found otherwise.
+the environment variable `LIFT_PLUGINS`, which also takes files. A plugin whose import fails is
+listed as broken. A run raises an error if `LIFT_PLUGINS` names it, or if a name is not found
+otherwise.
 """
 
-from lift.registry.discovery import PLUGIN_GROUP, PLUGIN_VARIABLE, Catalogue, catalogue
+from lift.registry.discovery import (
+    PLUGIN_GROUP,
+    PLUGIN_VARIABLE,
+    Catalogue,
+    catalogue,
+    check_listed_plugins,
+)
 from lift.registry.docstrings import Docstring, parse_docstring
 from lift.registry.entry import ALL_SLOTS, SLOTS, ComponentError, Entry, check_ranges
 from lift.registry.fingerprint import source_fingerprint
@@ -32,6 +40,7 @@ __all__ = [
     "Entry",
     "Registry",
     "catalogue",
+    "check_listed_plugins",
     "check_ranges",
     "parse_docstring",
     "source_fingerprint",

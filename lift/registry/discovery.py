@@ -1,24 +1,31 @@
 """The catalogue of all components: those of `lift`, and those of plugins."""
 
-import importlib
 import importlib.metadata
 import importlib.util
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 from lift.registry.entry import ALL_SLOTS, ComponentError, Entry, join_names
 from lift.registry.fingerprint import PACKAGE, ROOT
 from lift.registry.imports import search_current_folder
+from lift.registry.module_files import (
+    find_registering_file,
+    import_module_or_file,
+    is_file_path,
+)
 from lift.registry.source import read_components
 
 PLUGIN_GROUP = "lift.plugins"
 """Group of entry points that name plugins."""
 
 PLUGIN_VARIABLE = "LIFT_PLUGINS"
-"""Environment variable with names of plugins, separated by commas."""
+"""Environment variable with the modules or files of plugins, separated by commas."""
 
 CONFIG_GROUP = "lift.configs"
 """Group of entry points that name folders with experiments: PACKAGE or PACKAGE:FOLDER."""
@@ -53,7 +60,8 @@ class Catalogue:
         present = self.entries[entry.slot].get(entry.name)
         if present and (present.module, present.qualname) != (entry.module, entry.qualname):
             raise ComponentError(
-                f"{entry.slot} {entry.name!r} is already {present.module}.{present.qualname}"
+                f"{entry.module}.{entry.qualname} registers {entry.slot} {entry.name!r}, which is "
+                f"already {present.module}.{present.qualname}; register another name"
             )
         if not present or not present.module.startswith(f"{PACKAGE}."):
             self.entries[entry.slot][entry.name] = entry
@@ -77,17 +85,32 @@ class Catalogue:
             )
         if name in self.entries[slot]:
             return self.entries[slot][name]
-        if self.broken:
-            raise ComponentError(
-                f"{slot} is {name!r}, which is not known; choose one of "
-                f"{join_names(self.entries[slot])}{self.broken_hint()}"
-            ) from next(iter(self.broken.values()))
-        raise ComponentError(f"{slot} is {name!r}; choose one of {join_names(self.entries[slot])}")
+        raise self.unknown(slot, name) from next(iter(self.broken.values()), None)
+
+    def unknown(self, slot: str, name: str, files: Iterable[str] = ()) -> ComponentError:
+        """Make the error for a name that no component has.
+
+        Args:
+            slot: Name of the slot.
+            name: Name that was chosen.
+            files: Names of files of settings that can be chosen, too.
+
+        Returns:
+            An error whose message lists the choices. It also names a file of the current folder
+            that registers the name, or else the most similar choice, and a broken plugin.
+        """
+        choices = sorted({*self.entries[slot], *files})
+        hint = _unlisted_hint(name)
+        if not hint and (close := get_close_matches(name, choices, 1)):
+            hint = f" (did you mean {close[0]}?)"
+        return ComponentError(
+            f"{slot} is {name!r}; choose one of {join_names(choices)}{hint}{self.broken_hint()}"
+        )
 
     def broken_hint(self) -> str:
         """Say that the first broken plugin may have what is missing; empty if none is broken."""
         for plugin, error in self.broken.items():
-            return f" (plugin {plugin!r} is broken: {type(error).__name__}: {error})"
+            return f" (plugin {plugin!r} is broken: {_describe(error)})"
         return ""
 
 
@@ -95,6 +118,45 @@ def catalogue() -> Catalogue:
     """Return all components. Sources and plugins are read once per process."""
     _load_plugins()
     return builtin_catalogue()
+
+
+def listed_plugins() -> list[str]:
+    """List the modules and the files that `LIFT_PLUGINS` names."""
+    names = os.environ.get(PLUGIN_VARIABLE, "").split(",")
+    return [name.strip() for name in names if name.strip()]
+
+
+def check_listed_plugins() -> None:
+    """Check that every plugin of `LIFT_PLUGINS` could be imported.
+
+    A run without it would use another component of the same name.
+
+    Raises:
+        ComponentError: One is broken. The message says why.
+    """
+    broken = catalogue().broken
+    for name in listed_plugins():
+        if error := broken.get(name):
+            raise ComponentError(
+                f"{PLUGIN_VARIABLE} names {name!r}, which is broken ({_describe(error)}); "
+                f"correct it, or take it out of {PLUGIN_VARIABLE}"
+            ) from error
+
+
+def _unlisted_hint(name: str) -> str:
+    """Say how to use a file of the current folder that registers a name; empty if none does."""
+    file = find_registering_file(name)
+    listed = listed_plugins()
+    if file is None or {file, file.removesuffix(".py")} & set(listed):
+        return ""
+    value = ",".join([*listed, file])
+    return f" ({file} lies here, but is not read: set {PLUGIN_VARIABLE}={value})"
+
+
+def _describe(error: Exception) -> str:
+    """Describe why the import of a plugin failed, in one line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ComponentError) else f"{type(error).__name__}: {text}"
 
 
 @cache
@@ -124,20 +186,23 @@ def plugin_config_folders() -> list[tuple[str, Path]]:
 @cache
 def _load_plugins() -> tuple[tuple[str, Path], ...]:
     """Import all plugins, which registers their components; return their configuration folders."""
-    names = os.environ.get(PLUGIN_VARIABLE, "").split(",")
-    listed = [name.strip() for name in names if name.strip()]
-    installed = [point.value for point in importlib.metadata.entry_points(group=PLUGIN_GROUP)]
+    listed = listed_plugins()
+    # Sorted, because the first of two experiments with one name wins.
+    points = importlib.metadata.entry_points(group=PLUGIN_GROUP)
+    installed = sorted(point.value for point in points)
     if listed:
         search_current_folder()
     found: dict[Path, str] = {}
     broken = builtin_catalogue().broken
     for name in dict.fromkeys([*installed, *listed]):
         try:
-            if folder := _folder_of_plugin(importlib.import_module(name)):
+            load = import_module_or_file if is_file_path(name) else import_module
+            if folder := _folder_of_plugin(load(name)):
                 found.setdefault(folder, name)
         except Exception as error:  # a broken plugin must not stop the others
             broken[name] = error
-    for point in importlib.metadata.entry_points(group=CONFIG_GROUP):
+    config_points = importlib.metadata.entry_points(group=CONFIG_GROUP)
+    for point in sorted(config_points, key=lambda point: point.value):
         try:
             found.setdefault(_folder_of_package(point.value), point.value)
         except (ImportError, OSError, ValueError) as error:

@@ -5,7 +5,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, make_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import UnionType
@@ -14,6 +14,7 @@ from typing import Any, Literal, Optional, Union, get_args, get_origin
 from lift.registry.docstrings import Docstring, parse_docstring
 from lift.registry.fingerprint import source_fingerprint
 from lift.registry.live_code import code_fingerprint
+from lift.registry.values import ComponentError, convert_value, plain_annotation
 from lift.renamed import renamed_component_setting
 
 SLOTS = {
@@ -30,10 +31,6 @@ ALL_SLOTS = {**SLOTS, "dataset": "evaluation.datasets"}
 """The slots of a run and the one of an evaluation."""
 
 
-class ComponentError(ValueError):
-    """A component's name or setting is wrong; the message says what to choose instead."""
-
-
 @dataclass
 class Entry:
     """What is known of a component without importing it."""
@@ -47,11 +44,13 @@ class Entry:
     qualname: str
     """Name of its class within the module."""
     doc: str
-    """Docstring of its class, and those of base classes whose settings it shares."""
+    """Docstring of its class."""
     source: Path | None
     """Its source file; None for a class of a notebook or of the interpreter."""
     settings: dict[str, inspect.Parameter]
     """Name of a setting -> parameter of the constructor."""
+    base_docs: tuple[str, ...] = ()
+    """Docstrings of base classes whose settings it shares."""
     licence: str = "Apache-2.0"
     """Licence of its code and weights."""
     requires: tuple[str, ...] = ()
@@ -87,8 +86,10 @@ class Entry:
 
     @cached_property
     def docstring(self) -> Docstring:
-        """The parsed docstring."""
-        return parse_docstring(self.doc)
+        """The parsed docstring, with the arguments that base classes describe."""
+        own = parse_docstring(self.doc or next(filter(None, self.base_docs), ""))
+        shared = parse_docstring("\n\n".join(self.base_docs))
+        return replace(own, arguments=shared.arguments | own.arguments)
 
     @property
     def summary(self) -> str:
@@ -124,7 +125,7 @@ class Entry:
             elif isinstance(default, tuple):
                 default = list(default)
             setting = field(default_factory=lambda value=default: value, metadata=metadata)
-            fields.append((key, _omegaconf_type(parameter.annotation), setting))
+            fields.append((key, _omegaconf_type(plain_annotation(parameter.annotation)), setting))
         schema = make_dataclass(f"{self.name.title()}Config", fields)
         schema.__doc__ = self.summary
         return schema
@@ -154,7 +155,7 @@ class Entry:
                 raise ComponentError(
                     f"{self.slot}.{key} is not set, and {self.slot} {self.name!r} needs it"
                 )
-            checked[key] = _convert(f"{self.slot}.{key}", value, self.settings[key].annotation)
+            checked[key] = convert_value(f"{self.slot}.{key}", value, self.settings[key].annotation)
         return checked
 
     def fingerprint(self) -> str:
@@ -227,29 +228,6 @@ def _omegaconf_type(annotation: Any) -> Any:
     if origin in (list, tuple):
         return list[_omegaconf_type(arguments[0])]
     return annotation
-
-
-def _convert(key: str, value: Any, annotation: Any) -> Any:
-    """Check a value against an annotation; convert lists to tuples and strings to paths."""
-    origin = get_origin(annotation)
-    arguments = get_args(annotation)
-    if origin is Literal and value not in arguments:
-        raise ComponentError(f"{key} is {value!r}; choose one of {join_names(arguments)}")
-    if origin in (Union, UnionType) and value is not None:
-        inner = [a for a in arguments if a is not type(None)]
-        return _convert(key, value, inner[0]) if len(inner) == 1 else value
-    if origin in (list, tuple) and value is not None:
-        if origin is tuple and Ellipsis not in arguments and len(value) != len(arguments):
-            raise ComponentError(f"{key} is {list(value)!r}; it takes {len(arguments)} values")
-        return origin(_convert(key, item, arguments[0]) for item in value)
-    if annotation is Path and value is not None:
-        return Path(value).expanduser()
-    if annotation in (int, float, bool) and not isinstance(
-        value, (int, float) if annotation is float else annotation
-    ):
-        choices = "true or false" if annotation is bool else "a number"
-        raise ComponentError(f"{key} is {value!r}; choose {choices}")
-    return value
 
 
 def check_ranges(slot: str, **ranges: tuple[int | float, int | float, int | float]) -> None:

@@ -14,9 +14,12 @@ _MAX_LISTED = 8
 
 
 def search_current_folder() -> None:
-    """Let imports find modules in the current folder, as with `python -m`."""
+    """Let imports find modules in the current folder, after those of all other folders.
+
+    So a file there cannot take the place of an installed package.
+    """
     if "" not in sys.path:
-        sys.path.insert(0, "")
+        sys.path.append("")
 
 
 def is_installed(package: str) -> bool:

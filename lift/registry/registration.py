@@ -60,19 +60,31 @@ class Registry(Generic[T]):
             parameters = inspect.signature(owner.__init__, eval_str=True).parameters
             for key, parameter in list(settings_of(parameters).items())[1:]:
                 settings.setdefault(key, parameter)
-        classes = [component, *(o for o in owners if o is not component and settings)]
-        doc = "\n\n".join(inspect.cleandoc(owner.__doc__) for owner in classes if owner.__doc__)
+        bases = [owner for owner in owners if owner is not component and settings]
         return Entry(
             self.slot,
             name,
             component.__module__,
             component.__qualname__,
-            doc,
+            inspect.cleandoc(component.__doc__ or ""),
             defining_file(component),
             settings,
+            tuple(inspect.cleandoc(base.__doc__ or "") for base in bases),
             component=component,
             **facts,
         )
+
+    def keywords(self, name: str) -> list[str]:
+        """List the keyword-only parameters of a component's constructor.
+
+        Args:
+            name: Name of the component.
+
+        Raises:
+            ComponentError: There is none of this name.
+            ImportError: Something that it requires is missing.
+        """
+        return list(_keywords(catalogue()(self.slot, name).load()))
 
     def build(self, config: Mapping[str, Any], **supplied: Any) -> T:
         """Construct a component.
@@ -89,16 +101,7 @@ class Registry(Generic[T]):
         settings = dict(config)
         entry = catalogue()(self.slot, settings.pop("name"))
         component = entry.load()
-        parameters = [
-            item
-            for owner in _constructor_owners(component)
-            for item in inspect.signature(owner.__init__).parameters.items()
-        ]
-        keywords = {
-            key: parameter
-            for key, parameter in reversed(parameters)
-            if parameter.kind is parameter.KEYWORD_ONLY
-        }
+        keywords = _keywords(component)
         arguments = {key: supplied[key] for key in keywords if key in supplied}
         for key, parameter in keywords.items():
             if parameter.default is parameter.empty and key not in arguments:
@@ -107,6 +110,20 @@ class Registry(Generic[T]):
                     f"{join_names(supplied)}"
                 )
         return component(**entry.check(settings), **arguments)
+
+
+def _keywords(component: type) -> dict[str, inspect.Parameter]:
+    """Return the keyword-only parameters of a constructor, shared ones included."""
+    parameters = [
+        item
+        for owner in _constructor_owners(component)
+        for item in inspect.signature(owner.__init__).parameters.items()
+    ]
+    return {
+        key: parameter
+        for key, parameter in reversed(parameters)
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
 
 
 def _constructor_owners(component: type) -> list[type]:

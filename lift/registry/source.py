@@ -11,7 +11,7 @@ from lift.registry.entry import ComponentError, Entry, join_names
 from lift.registry.fingerprint import PACKAGE, ROOT
 
 _ANNOTATIONS = {"Literal": Literal, "Path": Path, "Optional": Optional, "Union": Union}
-"""Names that annotations and defaults of settings may use, besides builtins."""
+"""Names that annotations and defaults may use, besides builtins and `lift.registry.ranges`."""
 
 _FACTS = ("licence", "requires", "extra", "install")
 _PRIOR_FACTS = (
@@ -72,10 +72,9 @@ def read_components(slot: str, module: str, path: Path) -> Iterator[Entry]:
                 facts = {}
                 for ancestor, _ in reversed(ancestors):
                     facts |= _read_facts(ancestor, slot)
-                settings, docs = _read_settings(ancestors)
-                yield Entry(
-                    slot, name, module, node.name, "\n\n".join(docs), path, settings, **facts
-                )
+                settings, base_docs = _read_settings(ancestors)
+                doc = ast.get_docstring(node) or ""
+                yield Entry(slot, name, module, node.name, doc, path, settings, base_docs, **facts)
 
 
 def _ancestors(node: ast.ClassDef, tree: ast.Module, path: Path) -> list[_Ancestor]:
@@ -133,15 +132,15 @@ def _read_facts(node: ast.ClassDef, slot: str) -> dict[str, Any]:
 
 def _read_settings(
     ancestors: list[_Ancestor],
-) -> tuple[dict[str, inspect.Parameter], list[str]]:
-    """Read the settings of a component's constructor, and the docstrings that describe them.
+) -> tuple[dict[str, inspect.Parameter], tuple[str, ...]]:
+    """Read the settings of a component's constructor, and the docstrings of its base classes.
 
     Args:
         ancestors: Its class and those that it is derived from.
     """
     settings: dict[str, inspect.Parameter] = {}
     component = ancestors[0][0]
-    docs = [ast.get_docstring(component)]
+    base_docs: list[str] = []
     for node, path in ancestors:
         constructor = next(
             (
@@ -156,11 +155,11 @@ def _read_settings(
         for key, parameter in _read_signature(node, constructor, path).items():
             settings.setdefault(key, parameter)
         if node is not component and settings:
-            docs.append(ast.get_docstring(node))
+            base_docs.append(ast.get_docstring(node) or "")
         shared = constructor.args.kwarg
         if not shared or shared.arg != "shared":
             break
-    return settings, [doc for doc in docs if doc]
+    return settings, tuple(base_docs)
 
 
 def _read_signature(
@@ -181,16 +180,18 @@ def _read_signature(
         kwarg=None,
         defaults=arguments.defaults,
     )
+    from lift.registry import ranges  # not at the start, which needs no component
+
     module = ast.parse("def signature(): pass")
     function = module.body[0]
     assert isinstance(function, ast.FunctionDef)
     function.args = positional
-    scope: dict[str, Any] = dict(_ANNOTATIONS)
+    scope: dict[str, Any] = _ANNOTATIONS | {name: getattr(ranges, name) for name in ranges.__all__}
     try:
         exec(compile(ast.fix_missing_locations(module), str(path), "exec"), scope)
     except NameError as error:
         raise ComponentError(
-            f"{path.name}: settings of {node.name} may use builtins, {join_names(_ANNOTATIONS)} "
-            f"and literals: {error}"
+            f"{path.name}: settings of {node.name} may use builtins, {join_names(_ANNOTATIONS)}, "
+            f"names of lift.registry.ranges and literals: {error}"
         ) from None
     return settings_of(inspect.signature(scope["signature"]).parameters)

@@ -23,9 +23,9 @@ def test_an_evaluation_is_composed_from_overrides() -> None:
     ("overrides", "message"),
     [
         ([], "image is not set"),
-        (["image=coffee", "fit.steps=0"], "fit.steps is 0; choose a value of at least 1"),
+        (["image=coffee", "fit.steps=0"], "fit.steps is 0; choose 1 to 10000000"),
         (["image=coffee", "fit.stps=1"], "did you mean fit.steps"),
-        (["image=coffee", "edges.width=21"], "edges.width is 21.0; choose a value from 0 to 20"),
+        (["image=coffee", "edges.width=21"], "edges.width is 21; choose 0 to 20"),
         (["image=coffee", "prior=none"], "prior is 'none'; choose one of"),
     ],
 )

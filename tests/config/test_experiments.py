@@ -60,6 +60,18 @@ def test_settings_are_compared_with_the_chosen_component(tmp_path: Path) -> None
     assert changes["prior.num_inference_steps"].before == "25"
 
 
+def test_the_reason_of_a_component_is_not_repeated(tmp_path: Path) -> None:
+    text = (
+        "# @package _global_\n# Bend.\ndefaults:\n"
+        "  - override /distortion: rigid  # the bend alone\n"
+        "distortion:\n  weight: 3.0\n"
+    )
+    write_experiment(tmp_path, "mine", text)
+    reasons = {key: change.reason for key, change in changes_of("mine", tmp_path).items()}
+    assert reasons["distortion"] == "the bend alone"
+    assert reasons["distortion.weight"] == ""
+
+
 def test_what_an_experiment_inherits_is_shown_with_its_reason(tmp_path: Path) -> None:
     write_experiment(tmp_path, "tiny")
     write_group_file(tmp_path, "export", "short", "video_frames: 9  # soon seen\n")

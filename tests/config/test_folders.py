@@ -98,7 +98,10 @@ def test_an_experiment_without_its_package_is_told(tmp_path: Path) -> None:
     [
         ("fit: [\n", "tiny.yaml is no valid YAML: while parsing"),
         ("- fit\n", "tiny.yaml holds no settings; give KEY: VALUE"),
-        ("fit:\n  steps: many\n", "In 'experiment/tiny'.* 'many' of type 'str'"),
+        (
+            "fit:\n  steps: many\n",
+            "in experiment/tiny: fit.steps is 'many'; choose a whole number, 1 to",
+        ),
     ],
 )
 def test_a_file_that_is_not_valid_is_told(tmp_path: Path, text: str, message: str) -> None:
@@ -300,3 +303,13 @@ class TestPlugins:
         command = ("run", "experiment=demo", "--cfg", "job")
         done = lift(*command, cwd=tmp_path, LIFT_PLUGINS="one")
         assert "steps: 800" in done.stdout, done.stderr
+
+    def test_experiments_that_are_not_used_are_listed(self, tmp_path: Path) -> None:
+        for name in ("one", "two"):
+            (tmp_path / f"{name}.py").write_text(f"LIFT_CONFIGS = 'presets_{name}'\n")
+            write_experiment(tmp_path / f"presets_{name}", "garden")
+        write_experiment(tmp_path / "presets_two", "demo")
+        listed = lift("list", "experiment", cwd=tmp_path, LIFT_PLUGINS="two,one")
+        assert "A small run for tests.  (two; not used: that of one)" in listed.stdout
+        (demo,) = (line for line in listed.stdout.splitlines() if line.startswith("  demo "))
+        assert demo.endswith("  (not used: that of two)")

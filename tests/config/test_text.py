@@ -20,6 +20,7 @@ from lift.config import (
     read_image_setting,
 )
 from lift.config.text import TextType, quote_text, quote_value, split_values, text_type, unquote
+from lift.io.names import safe_name
 from lift.registry import ALL_SLOTS, ComponentError, catalogue
 from tests.helpers.commands import here
 
@@ -93,19 +94,15 @@ def is_list(text: str) -> bool:
     return text[:1] == "[" and text[-1:] == "]"
 
 
-def is_name(text: str) -> bool:
-    return text not in ("", ".", "..") and not set("/\\") & set(text)
-
-
 @given(
     image=TEXT.filter(lambda text: not is_list(text)),
-    name=TEXT.filter(is_name).filter(lambda text: text != "null"),
+    name=TEXT.map(safe_name).filter(lambda text: text != "null"),
     output=TEXT,
     prompt=TEXT.filter(lambda text: text != "???"),
 )
 @settings(max_examples=12, deadline=None)
 @example(image="~/a${b}, (1).jpg", name="2024_11_29", output="été", prompt="a, b: [c] = 'd'")
-@example(image="null", name="???", output="", prompt="null")
+@example(image="null", name="(a), [b]", output="", prompt="null")
 def test_any_text_survives_the_composition(image: str, name: str, output: str, prompt: str) -> None:
     overrides = [f"image={image}", f"name={name}", f"output={output}", "prior=vace"]
     config = compose_run([*overrides, f"prior.prompt={prompt}"])

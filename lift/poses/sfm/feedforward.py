@@ -14,7 +14,7 @@ from lift.geometry import rigid
 from lift.io.image import resize_images
 from lift.io.sizing import round_to_multiple
 from lift.multiview.depth_alignment import MIN_CONFIDENCE, merge_points, normalize_confidence
-from lift.poses import PoseEstimator, check_frames, check_settings
+from lift.poses import PoseEstimator, check_frames
 from lift.poses.sfm.monocular import fill_with_monocular
 from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
 
@@ -74,9 +74,6 @@ class FeedForwardPoses(PoseEstimator):
         estimator: DepthEstimator | None,
         device: torch.device,
     ) -> None:
-        if size < 2 * self.patch:
-            raise ValueError(f"pose.size is {size}; choose at least {2 * self.patch}")
-        check_settings(window=window, tolerance=tolerance, max_points=max_points)
         self.size = size
         self.window = window
         self.tolerance = tolerance

@@ -29,7 +29,7 @@ def load_checkpoint(model: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     files = _checkpoint_files(model)
     try:
-        return json.loads(files[0].read_text()), load_file(files[1])
+        return json.loads(files[0].read_text(encoding="utf-8")), load_file(files[1])
     except Exception as error:  # Files of another kind can raise anything.
         raise _checkpoint_error(model, "whose files are not a network's", error) from None
 

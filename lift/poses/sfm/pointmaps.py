@@ -17,7 +17,7 @@ from lift.depths import DepthEstimator
 from lift.io.image import resize_images
 from lift.io.sizing import round_to_multiple
 from lift.multiview.depth_alignment import MIN_CONFIDENCE, align_depth, merge_points
-from lift.poses import PoseEstimator, check_frames, check_settings
+from lift.poses import PoseEstimator, check_frames
 from lift.poses.sfm.alignment import Correspondences, RegisteredFrames, RegistrationOptions
 from lift.poses.sfm.bundle import Focal
 from lift.poses.sfm.canonical import CanonicalDepth, resize_bilinear, resize_log_depth
@@ -105,16 +105,6 @@ class PointMapPoses(PoseEstimator):
         estimator: DepthEstimator | None,
         device: torch.device,
     ) -> None:
-        if size < 2 * multiple:
-            raise ValueError(f"pose.size is {size}; choose at least {2 * multiple}")
-        check_settings(
-            exhaustive_limit=exhaustive_limit,
-            loop_closures=loop_closures,
-            plan_weight=plan_weight,
-            min_registered=min_registered,
-            tolerance=tolerance,
-            max_points=max_points,
-        )
         if monocular == "everywhere" and estimator is None:
             raise ValueError(
                 "pose.monocular is 'everywhere', which takes a depth estimator; "

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
+from annotated_types import Interval
 from jaxtyping import UInt8
 from torch import Tensor
 from tqdm import tqdm
@@ -21,6 +22,7 @@ from lift.io.image import resize_images
 from lift.priors import ClipRequest, VideoPrior
 from lift.priors.diffusion.clips import clip_path
 from lift.priors.diffusion.loading import folder_memory, load_model, no_progress_bars
+from lift.registry.ranges import FrameCount, InferenceSteps
 from lift.runtime.memory import OFFLOADS, required_memory
 from lift.types import Cameras, Clip, Frames
 
@@ -82,14 +84,14 @@ class DiffusionPrior(VideoPrior):
     def __init__(
         self,
         model: str,
-        size: int | None = None,
-        frames: int | None = None,
-        num_inference_steps: int = 25,
+        size: Annotated[int, Interval(ge=1, le=8192)] | None = None,
+        frames: Annotated[int, Interval(ge=2, le=10_000)] | None = None,
+        num_inference_steps: InferenceSteps = 25,
         offload: Literal["none", "model", "group"] = "none",
         precision: Literal["auto", "float16", "bfloat16", "float32", "float8"] = "auto",
         compile: bool = False,
-        batch_size: int = 1,
-        decode_chunk_size: int = 4,
+        batch_size: Annotated[int, Interval(ge=1, le=1024)] = 1,
+        decode_chunk_size: FrameCount = 4,
         *,
         device: torch.device,
     ) -> None:
@@ -109,14 +111,6 @@ class DiffusionPrior(VideoPrior):
             self._check_memory(torch.cuda.get_device_properties(device).total_memory / 2**30)
 
     def _check_settings(self) -> None:
-        for key, value, minimum in (
-            ("num_inference_steps", self.num_inference_steps, 1),
-            ("frames", self.frames, 2),
-            ("batch_size", self.batch_size, 1),
-            ("decode_chunk_size", self.decode_chunk_size, 1),
-        ):
-            if value < minimum:
-                raise ValueError(f"prior.{key} is {value}; choose {minimum} or more")
         if (self.frames - 1) % self.frame_multiple:
             below = self.frames - 1 - (self.frames - 1) % self.frame_multiple
             raise ValueError(

@@ -11,6 +11,7 @@ from torch import Tensor
 from lift.priors import ClipRequest
 from lift.priors.diffusion.clips import require_finite
 from lift.priors.diffusion.diffusion_prior import DiffusionPrior
+from lift.registry.ranges import GuidanceScale
 from lift.types import Cameras
 
 
@@ -30,16 +31,12 @@ class PromptedPrior(DiffusionPrior):
         model: str,
         prompt: str = "a still scene, filmed by a moving camera",
         negative_prompt: str = "",
-        guidance_scale: float = 5.0,
+        guidance_scale: GuidanceScale = 5.0,
         *,
         device: torch.device,
         **shared,
     ) -> None:
         super().__init__(model, device=device, **shared)
-        if not guidance_scale >= 1:
-            raise ValueError(
-                f"prior.guidance_scale is {guidance_scale}; choose 1 (no guidance) or more"
-            )
         self.prompt = prompt
         self.negative_prompt = negative_prompt
         self.guidance_scale = guidance_scale
