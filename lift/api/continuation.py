@@ -13,21 +13,24 @@ from lift.config.files import config_to_yaml
 from lift.config.text import escape_text
 from lift.config.values import merge_settings, nest_settings, split_choices
 from lift.errors import raise_for_python
+from lift.io.names import name_problem
 from lift.outputs.delivery import FIT_OUTPUTS, deliver
 from lift.outputs.quality import RunResult
-from lift.outputs.storage import read_views
+from lift.outputs.storage import VIEWS, read_views
 from lift.registry import SLOTS, ComponentError
 from lift.runtime.cache import Stage
 from lift.runtime.execution import restore_device
+from lift.runtime.integrity import DamagedFileError, read_manifest, verify_files
 from lift.runtime.session import Session
 from lift.stages.fit import continuation_key, continue_fit
 from lift.training import CHECKPOINT
-from lift.training.checkpoint import read_progress
+from lift.training.checkpoint import read_progress, verify_checkpoint
 
 if TYPE_CHECKING:
     from lift.api.scene import Scene
 
 CHANGEABLE = (
+    "cache",
     "callbacks",
     "device",
     "export",
@@ -59,16 +62,23 @@ def continue_scene(
 
     Raises:
         FileNotFoundError: The run has no checkpoint, or no views.
-        ValueError: A setting cannot be changed, or the folder has another scene.
+        ValueError: A setting cannot be changed, the folder has another scene, or a file is damaged.
     """
     if not isinstance(more_steps, int) or more_steps < 1:
         raise ComponentError(f"more_steps is {more_steps!r}; choose a number of at least 1")
+    if name is not None and (problem := name_problem(name)):
+        raise ComponentError(
+            f"name is {name!r}; choose the name of one folder (this one {problem})"
+        )
     checkpoint = scene.require(CHECKPOINT, "more steps of the fit")
+    scene.verify(*FIT_OUTPUTS)
+    verify_checkpoint(checkpoint)
     steps = read_progress(checkpoint)[1] + more_steps
     # The name of the folder "." is empty.
     folder = scene.folder if scene.folder.name.strip(".") else scene.folder.resolve()
     target = folder.parent / (name or f"{re.sub(r'-[0-9]+-steps$', '', folder.name)}-{steps}-steps")
     with raise_for_python(), restore_device():
+        scene.verify(VIEWS)
         picture, views, capture = read_views(folder, scene.frames)
         is_in_place = folder.parent.name == picture.name
         output = folder.parent.parent if is_in_place else folder.parent
@@ -158,4 +168,10 @@ def _holds(target: Path, key: str, config: DictConfig) -> bool:
         return False  # nothing, or an interrupted delivery
     if stages[-1]["key"] != key:
         raise ComponentError(f"{target} has another scene; choose another name, or remove it")
-    return settings == config_to_yaml(config) and (target / "report.html").is_file()
+    if settings != config_to_yaml(config):
+        return False
+    try:
+        verify_files(target, read_manifest(target))
+    except (DamagedFileError, KeyError):
+        return False  # it is delivered again
+    return True

@@ -52,7 +52,8 @@ def _explain_missing(path: Path, missing: list[str]) -> str:
         reason = "it is a file; give the run's folder"
     elif path.is_dir():
         reason = f"it has no {', '.join(missing)}"
-        runs = sorted(inner.parent.name for inner in path.glob("*/gaussians.ply"))
+        names = sorted(inner.parent.name for inner in path.glob("*/gaussians.ply"))
+        runs = [name for name in names if not name.startswith(".")]
         if runs:
             reason += f"; it has runs, give one of them: {', '.join(runs)}"
     return f"there is no finished run at {path}: {reason}"

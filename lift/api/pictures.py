@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lift.io.names import safe_name
 from lift.runtime.atomic_io import publish
 
 Picture: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor
@@ -52,9 +53,9 @@ def store_image(image: Picture, output: Path) -> str:
             "[height, width, 3], or a list of these"
         )
     digest = hashlib.sha256(content).hexdigest()[:12]
-    stem = re.sub(r"[^\w-]", "_", name)
+    stem = safe_name(re.sub(r"[^\w-]", "_", name))
     path = output / "cache" / "images" / f"{stem}-{digest}.png"
-    if not path.is_file():
+    if not path.is_file() or path.read_bytes() != content:
         path.parent.mkdir(parents=True, exist_ok=True)
         publish(path, lambda draft: draft.write_bytes(content))
     return str(path)

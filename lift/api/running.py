@@ -21,6 +21,7 @@ from lift.runtime import distributed
 from lift.runtime.batch import release_memory
 from lift.runtime.devices import device_indices
 from lift.runtime.execution import execute_run, restore_device
+from lift.runtime.provenance import run_choices
 
 
 def run(
@@ -64,7 +65,11 @@ def run(
         _check_processes(config)
         if image is not None:
             config.image = _stored(image, Path(config.output))
-        folder = distributed.broadcast(execute_run(config, sys.argv))
+        token = run_choices.set(_choices(settings, config_dir))
+        try:
+            folder = distributed.broadcast(execute_run(config, sys.argv))
+        finally:
+            run_choices.reset(token)
         release_memory()
     assert folder is not None, "the main process has the folder"
     return load(folder)
@@ -88,12 +93,37 @@ def compose_settings(
     Raises:
         ComponentError: A name or a value is wrong.
     """
-    choices, values = split_choices(nest_settings(settings))
+    nested = nest_settings(settings)
+    for key in ("callbacks", "logger"):
+        _check_targets(key, nested.get(key))
+    choices, values = split_choices(nested)
     if image is not None:
         values["image"] = "none"
     if config_dir is not None:
         choices.append(f"{OPTION}={os.fspath(config_dir)}")
     return compose_run(choices, values)
+
+
+def _check_targets(key: str, value: Any) -> None:
+    """Raise ComponentError for objects of Lightning, which only their import path can name."""
+    for item in value if isinstance(value, (list, tuple)) else [value]:
+        kind = item if isinstance(item, type) else type(item)
+        if isinstance(item, type) or kind.__module__ not in ("builtins", "omegaconf.dictconfig"):
+            path = f"{kind.__module__}.{kind.__qualname__}"
+            raise ComponentError(
+                f"{key} has {'the class' if isinstance(item, type) else 'an object of the class'} "
+                f"{path}; name it by {path!r}, with arguments by "
+                f"{{'_target_': {path!r}, 'ARGUMENT': VALUE}}"
+            )
+
+
+def _choices(
+    settings: Mapping[str, Any], config_dir: str | os.PathLike[str] | None
+) -> tuple[str, ...]:
+    """Return the names of experiments and components, and the folder of the user's files."""
+    choices, _ = split_choices(nest_settings(settings))
+    folder = [] if config_dir is None else [f"{OPTION}={os.fspath(config_dir)}"]
+    return (*folder, *choices)
 
 
 def _stored(image: ImageLike, output: Path) -> Any:

@@ -1,7 +1,7 @@
 """A finished run: its scene, its frames, and what can be done with them."""
 
-import json
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,7 +21,7 @@ from lift.io.cameras import read_cameras
 from lift.io.splats import export as export_gaussians
 from lift.io.splats import read_ply
 from lift.outputs.delivery import FLY_THROUGH, to_bytes, write_pictures
-from lift.outputs.storage import VIEWS, read_frames, read_views
+from lift.outputs.storage import FRAMES, VIEWS, RunFiles, read_frames, read_views
 from lift.outputs.verdict import Verdict
 from lift.renderers import Renderer, renderers
 from lift.stages.fit import distortion_inputs
@@ -48,6 +48,7 @@ class Scene:
     def __init__(self, folder: Path, renderer: str | None = None) -> None:
         self.folder = folder
         """Folder of the run."""
+        self._files = RunFiles(folder)
         self._renderer_name = renderer
 
     def __repr__(self) -> str:
@@ -63,7 +64,7 @@ class Scene:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """Content of metrics.json: `verdict`, `reasons`, PSNR in dB, coverage and more."""
-        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+        return self._files.read_json("metrics.json")
 
     @property
     def verdict(self) -> Verdict:
@@ -73,7 +74,7 @@ class Scene:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """All settings of the run, nested. `lift.run(**scene.settings)` repeats the run."""
-        config = load_config(self.folder / "config.yaml")
+        config = self._files.read("config.yaml", load_config)
         settings = OmegaConf.to_container(config, resolve=True)
         assert isinstance(settings, dict)
         return {str(key): value for key, value in settings.items()}
@@ -81,12 +82,12 @@ class Scene:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Content of provenance.json: versions, components, licences, stages and notes."""
-        return json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
+        return self._files.read_json("provenance.json")
 
     @cached_property
     def gaussians(self) -> Gaussians:
         """The canonical scene, without distortion."""
-        return read_ply(self.folder / "gaussians.ply")
+        return self._files.read("gaussians.ply", read_ply)
 
     @cached_property
     def cameras(self) -> Cameras:
@@ -94,7 +95,7 @@ class Scene:
 
         These are the estimated cameras with the corrections that the distortion learned.
         """
-        return read_cameras(self.folder / "transforms.json")
+        return self._files.read("transforms.json", read_cameras)
 
     @property
     def estimated_cameras(self) -> Cameras:
@@ -104,12 +105,12 @@ class Scene:
     @cached_property
     def fly_through(self) -> Cameras:
         """The cameras of video.mp4."""
-        return read_cameras(self.folder / FLY_THROUGH)
+        return self._files.read(FLY_THROUGH, read_cameras)
 
     @cached_property
     def frames(self) -> Frames:
         """The frames that the scene was fitted to, the input first, without depth."""
-        return read_frames(self.folder)
+        return self._files.read(FRAMES, lambda path: read_frames(path.parent))
 
     @property
     def depth(self) -> Float[Tensor, "frame height width"]:
@@ -124,14 +125,14 @@ class Scene:
     @property
     def held_out(self) -> tuple[int, ...]:
         """Indices of the frames that were held out of the fit."""
-        text = (self.folder / "split.json").read_text(encoding="utf-8")
-        return tuple(json.loads(text)["held_out"])
+        return tuple(self._files.read_json("split.json")["held_out"])
 
     @cached_property
     def views(self) -> Views:
         """The frames with their estimated cameras, depth and points, as the fit takes them."""
         self.require(VIEWS, "depth, distortions and more steps of the fit")
-        return read_views(self.folder, self.frames)[1]
+        frames = self.frames
+        return self._files.read(VIEWS, lambda path: read_views(path.parent, frames)[1])
 
     @cached_property
     def distortion(self) -> Distortion:
@@ -146,7 +147,7 @@ class Scene:
             image=str(self.settings["image"]),
             **distortion_inputs(self.views),
         )
-        built.load_state_dict(load_file(self.folder / "distortion.safetensors"))
+        built.load_state_dict(self._files.read("distortion.safetensors", load_file))
         return built.eval().requires_grad_(False)
 
     @cached_property
@@ -249,6 +250,7 @@ class Scene:
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        self.verify("gaussians.ply")
         export_gaussians(self.folder / "gaussians.ply", path)
         return path
 
@@ -293,11 +295,13 @@ class Scene:
 
         show_scene(self.folder, port)
 
-    def view(self, port: int = 8080) -> None:
+    def view(self, port: int = 8080, allowed_hosts: Sequence[str] = ()) -> None:
         """Serve the scene to a browser on this machine until Ctrl-C.
 
         Args:
             port: Port of the server. 0 uses any free one.
+            allowed_hosts: Names by which the viewer may be reached besides those of this machine,
+                such as that of a proxy.
 
         Raises:
             ImportError: viser is not installed.
@@ -305,7 +309,8 @@ class Scene:
         """
         from lift.outputs.viewer import serve
 
-        serve(self.folder / "gaussians.ply", port)
+        self.verify("gaussians.ply", "transforms.json")
+        serve(self.folder / "gaussians.ply", port, allowed_hosts)
 
     def require(self, name: str, purpose: str) -> Path:
         """Return a file of the run that `load` does not insist on.
@@ -316,6 +321,7 @@ class Scene:
 
         Raises:
             FileNotFoundError: It is not there.
+            ValueError: It is damaged.
         """
         path = self.folder / name
         if not path.exists():
@@ -323,7 +329,21 @@ class Scene:
                 f"{self.folder} has no {name}, which {purpose} need; run it again, its stages are "
                 "found in the cache"
             )
+        self.verify(name)
         return path
+
+    def verify(self, *names: str) -> None:
+        """Compare files with the checksums of the run, once.
+
+        Args:
+            *names: Names of files or folders of the run. One that is missing is ignored.
+
+        Raises:
+            ValueError: A file is damaged. The message names it.
+        """
+        for name in names:
+            if os.path.lexists(self.folder / name):
+                self._files.verify(name)
 
     def _cameras(self, cameras: CamerasLike | None, size: int | None) -> Cameras:
         """Return the cameras to render, for pictures of the size."""

@@ -44,7 +44,7 @@ def _read_csv(folder: Path) -> Curves:
     if not file.is_file():
         return {}
     curves: Curves = {}
-    with file.open(newline="") as stream:
+    with file.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
             step = int(row.pop("step"))
             for name, value in row.items():

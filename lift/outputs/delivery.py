@@ -1,6 +1,5 @@
 """Write the results of a finished run: scene, cameras, fly-through, measurements and report."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,10 +18,11 @@ from lift.io.colmap import write_colmap
 from lift.io.image import save_image
 from lift.io.nerfstudio import write_transforms
 from lift.io.splats import export, write_ply
-from lift.io.video import write_video
+from lift.io.video_writer import VideoToolError, write_video
 from lift.outputs.contact_sheet import contact_sheet
 from lift.outputs.coverage import Coverage
 from lift.outputs.fly_through import FlyThrough, frame_times, make_fly_through
+from lift.outputs.publication import publish_run
 from lift.outputs.quality import (
     FrameMetrics,
     RunResult,
@@ -35,13 +35,13 @@ from lift.outputs.quality import (
     summarize,
 )
 from lift.outputs.report import write_report
-from lift.outputs.storage import FRAMES, VIEWS, write_views
+from lift.outputs.storage import FRAMES, write_views
 from lift.outputs.verdict import Verdict
 from lift.renderers import Renderer, renderers
 from lift.runtime.atomic_io import copy_path
 from lift.runtime.parallel import parallel_map
-from lift.runtime.run_folder import claim_run_folder
 from lift.runtime.session import Session, write_json
+from lift.stages.logs import tell_upload
 from lift.training import CHECKPOINT, LOG_RECORD
 from lift.types import Cameras
 
@@ -78,12 +78,21 @@ def deliver(
     Returns:
         The run's folder.
     """
-    config = session.config
     folder = folder or _run_folder(session, result)
-    folder.mkdir(parents=True, exist_ok=True)
-    claim_run_folder(folder)
-    _clear(folder)  # a named folder may hold another run's
-    session.say("delivering")
+    with publish_run(folder, session.stages[-1].key, session.say) as draft:
+        session.say("delivering")
+        metrics = _write_results(session, result, draft, record)
+    for line in Verdict(metrics["verdict"], tuple(metrics["reasons"])).lines:
+        session.say(line)
+    tell_upload(session, folder)
+    return folder
+
+
+def _write_results(
+    session: Session, result: RunResult, folder: Path, record: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Write all results to an empty folder, and return the content of `metrics.json`."""
+    config = session.config
     renderer = session.build(renderers)
     cameras = corrected_cameras(result)
     has_logs = bool(read_loggers(config))
@@ -93,7 +102,7 @@ def deliver(
     _write_scene(folder, result, cameras, config.export.formats)
 
     fly_through = plan_fly_through(renderer, result, cameras, config.export.video_frames)
-    video = _write_fly_through(folder, renderer, result, fly_through, config.export.fps)
+    video = _write_fly_through(session, folder, renderer, result, fly_through)
     frame_metrics = evaluate_frames(renderer, result)
     metrics = _measure(session, renderer, result, frame_metrics, fly_through, cameras)
     write_json(folder / "metrics.json", metrics)
@@ -108,9 +117,7 @@ def deliver(
         provenance["source"] = source
     write_json(folder / "provenance.json", provenance)
     write_report(folder, result, renderer, frame_metrics, metrics, provenance, video)
-    for line in Verdict(metrics["verdict"], tuple(metrics["reasons"])).lines:
-        session.say(line)
-    return folder
+    return metrics
 
 
 def _run_folder(session: Session, result: RunResult) -> Path:
@@ -173,19 +180,28 @@ def _write_scene(folder: Path, result: RunResult, cameras: Cameras, formats: Seq
     write_views(folder, result)
     state = {key: value.contiguous() for key, value in result.distortion.state_dict().items()}
     save_file(state, folder / "distortion.safetensors")
-    (folder / "distortion.safetensors").chmod(0o644)  # its writer leaves it to the owner alone
 
 
 def _write_fly_through(
-    folder: Path, renderer: Renderer, result: RunResult, fly_through: FlyThrough, fps: int
+    session: Session,
+    folder: Path,
+    renderer: Renderer,
+    result: RunResult,
+    fly_through: FlyThrough,
 ) -> list[UInt8[Tensor, "height width 3"]]:
-    """Write video, cameras and contact sheet, and return the pictures of the video."""
+    """Write video, cameras and contact sheet, and return the pictures of the video.
+
+    Without ffmpeg there is a note instead of the video.
+    """
     path = fly_through.cameras
     video = [
         to_bytes(render_canonical(renderer, result.gaussians, path[view]).rgb[0])
         for view in range(len(path))
     ]
-    write_video(folder / "video.mp4", torch.stack(video), fps)
+    try:
+        write_video(folder / "video.mp4", torch.stack(video), session.config.export.fps)
+    except VideoToolError as error:
+        session.note(f"the scene has no video.mp4: {error}; lift render RUN --to OUT.mp4 makes it")
     write_transforms(folder / FLY_THROUGH, path, [""] * len(path))
     count = min(SHEET_VIEWS, len(video))
     stills = [video[len(video) * number // count] for number in range(count)]
@@ -214,14 +230,6 @@ def _measure(
         with suppress(ValueError):  # no similarity aligns positions on one line
             metrics["cameras"] = camera_errors(cameras, result.true_cameras, result.depth.typical)
     return metrics
-
-
-def _clear(folder: Path) -> None:
-    """Remove results of an earlier run. Without these files the folder is no finished run."""
-    names = ["metrics.json", "config.yaml", "provenance.json", FRAMES, VIEWS, "colmap"]
-    names += [*FIT_LOGS, CALLBACK_FOLDER]
-    for old in [*(folder / name for name in names), *folder.glob("gaussians.*")]:
-        shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
 
 
 def write_pictures(output: Path, pictures: UInt8[Tensor, "frame height width 3"], fps: int) -> None:

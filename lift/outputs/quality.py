@@ -138,7 +138,9 @@ def held_out_frames(result: RunResult) -> set[int]:
     Returns:
         Indices of the frames.
     """
-    return set(json.loads((result.fit_folder / "split.json").read_text())["held_out"])
+    return set(
+        json.loads((result.fit_folder / "split.json").read_text(encoding="utf-8"))["held_out"]
+    )
 
 
 def max_parallax(result: RunResult, cameras: Cameras) -> float | None:

@@ -1,7 +1,7 @@
 """Write the report of a run: one HTML file with its pictures inside, without scripts."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import jinja2
 from jaxtyping import UInt8
 from torch import Tensor
 
+from lift.io.names import printable
 from lift.outputs.charts import Number, format_number
 from lift.outputs.curves import read_curves
 from lift.outputs.quality import FrameMetrics, RunResult
@@ -90,7 +91,9 @@ def write_report(
         headline=Verdict(metrics["verdict"], ()).headline,
         numbers=key_numbers(metrics),
         provenance=provenance,
-        command=format_command(provenance["command"]),
+        command=format_command(
+            provenance["command"], provenance["environment"], provenance["choices"]
+        ),
         clips=clip_tree(result, frame_metrics),
         maps=camera_maps(result),
         rows=rows,
@@ -103,7 +106,7 @@ def write_report(
         curves_link=log if (folder / log).exists() else "",
         stages=stage_costs(provenance["stages"]),
     )
-    (folder / "report.html").write_text(text, encoding="utf-8")
+    (folder / "report.html").write_text(printable(text), encoding="utf-8")
 
 
 def _load_template() -> jinja2.Template:
@@ -195,18 +198,27 @@ def stage_costs(stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def format_command(arguments: Sequence[str]) -> str:
+def format_command(
+    arguments: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    choices: Sequence[str] = (),
+) -> str:
     """Format the command that repeats a run.
 
     Args:
         arguments: The program, whose folder is dropped, and its arguments.
+        environment: Variables that the run depends on.
+        choices: Names that a program called `lift.run` with. They are no part of the command.
 
     Returns:
-        The command with quotes for a shell.
+        The command with quotes for a shell, and the choices on a line of their own.
     """
     if not arguments:
         return ""
-    return " ".join([Path(arguments[0]).name, shlex.join(arguments[1:])]).strip()
+    variables = [f"{name}={shlex.quote(value)}" for name, value in (environment or {}).items()]
+    words = [*variables, Path(arguments[0]).name, shlex.join(arguments[1:])]
+    command = " ".join(words).strip()
+    return f"{command}\nlift.run with {', '.join(choices)}" if choices else command
 
 
 def _format_optional(value: Number | None) -> str:

@@ -1,7 +1,13 @@
-"""Keep the frames' depth and cameras in the folder of a run, so that it can be loaded anywhere."""
+"""Read the files of a run's folder, and keep the frames' depth and cameras in it.
 
+So a run can be loaded anywhere, and damage is found.
+"""
+
+import json
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, UInt8
@@ -10,10 +16,19 @@ from torch import Tensor
 from lift.io.capture import Capture
 from lift.io.image import Picture, read_image
 from lift.outputs.quality import RunResult
+from lift.runtime.integrity import (
+    MANIFEST,
+    DamagedFileError,
+    damage_of,
+    read_manifest,
+    verify_files,
+)
 from lift.runtime.parallel import parallel_map
 from lift.runtime.serialization import load, save
 from lift.stages.views import Views
 from lift.types import Depth, Frames, PointCloud, Reconstruction
+
+T = TypeVar("T")
 
 VIEWS = "views"
 """Folder of the depth and the cameras of the frames, below the folder of a run."""
@@ -26,6 +41,81 @@ MAX_POINTS = 50_000
 
 MAX_DEPTH = 60_000.0
 """Largest depth in units of the typical depth. Half precision holds a little more."""
+
+
+class RunFiles:
+    """The files of a run's folder. Each is compared with the run's manifest when it is read first.
+
+    Folders of older versions have no manifest. Their files are read as they are.
+
+    Args:
+        folder: Folder of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._verified: set[str] = set()
+
+    @cached_property
+    def _manifest(self) -> dict[str, Any] | None:
+        """The manifest as it was at first. So results of two deliveries are never mixed."""
+        if not (self.folder / MANIFEST).exists():
+            return None
+        return read_manifest(self.folder)
+
+    def verify(self, name: str) -> None:
+        """Check a file, or all files of a folder, once.
+
+        Args:
+            name: Name of the file or folder.
+
+        Raises:
+            ValueError: A file is damaged.
+        """
+        if name in self._verified:
+            return
+        try:
+            files = (self._manifest or {}).get("files", {})
+            names = [file for file in files if file == name or file.startswith(f"{name}/")]
+            verify_files(self.folder, {"files": files}, names=names)
+        except DamagedFileError as error:
+            raise self._error(error) from None
+        self._verified.add(name)
+
+    def read(self, name: str, reader: Callable[[Path], T]) -> T:
+        """Read a file or a folder, after checking it.
+
+        Args:
+            name: Name of the file or folder.
+            reader: Reads the path that it receives.
+
+        Returns:
+            What the reader returns.
+
+        Raises:
+            ValueError: It is damaged.
+        """
+        self.verify(name)
+        try:
+            with damage_of(self.folder / name):
+                return reader(self.folder / name)
+        except DamagedFileError as error:
+            raise self._error(error) from None
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file.
+
+        Args:
+            name: Name of the file.
+        """
+        return self.read(name, lambda path: json.loads(path.read_text(encoding="utf-8")))
+
+    def _error(self, error: DamagedFileError) -> ValueError:
+        """Return the error that says what to do."""
+        advice = "repeat the command that made the run, which finds its stages in the cache"
+        if self.__dict__.get("_manifest"):
+            advice += f"; or, if the change is yours, remove {self.folder / MANIFEST}"
+        return ValueError(f"{error}; {advice}")
 
 
 def write_views(folder: Path, result: RunResult) -> None:

@@ -1,15 +1,20 @@
-"""Show a finished scene in the browser. The server accepts connections from this machine only."""
+"""Show a finished scene in the browser. The server accepts connections from this machine only.
+
+`lift.outputs.viewer_access` keeps out web pages, which could otherwise read the scene.
+"""
 
 import contextlib
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from lift.geometry import quat_to_rotation, rotation_to_quat
 from lift.io.splats import read_ply
+from lift.outputs.viewer_access import guard_servers, parse_allowed_hosts
 from lift.spherical_harmonics import C0
 
 HOST = "127.0.0.1"
@@ -19,7 +24,7 @@ _COLORS = ((217, 98, 43), (47, 111, 222))
 """Colours of the input's frustum and of the others."""
 
 
-def serve(ply: Path, port: int) -> None:
+def serve(ply: Path, port: int, allowed_hosts: Sequence[str] = ()) -> None:
     """Show Gaussians and the cameras of a transforms.json beside them until interrupted.
 
     The URL is printed on stderr.
@@ -27,13 +32,15 @@ def serve(ply: Path, port: int) -> None:
     Args:
         ply: PLY file of the Gaussians.
         port: Port of the server. 0 uses any free one.
+        allowed_hosts: Names by which the server may be reached besides those of this machine,
+            such as that of a proxy.
 
     Raises:
         ImportError: viser is not installed.
         ValueError: The port is in use.
     """
     with contextlib.redirect_stdout(sys.stderr):  # viser prints messages to stdout
-        server = start(ply, port)
+        server = start(ply, port, allowed_hosts)
         print(f"http://{HOST}:{server.get_port()}   Ctrl-C ends it", flush=True)
         try:
             server.sleep_forever()
@@ -43,12 +50,13 @@ def serve(ply: Path, port: int) -> None:
             server.stop()
 
 
-def start(ply: Path, port: int):
+def start(ply: Path, port: int, allowed_hosts: Sequence[str] = ()):
     """Start the server.
 
     Args:
         ply: PLY file of the Gaussians.
         port: Port of the server. 0 uses any free one.
+        allowed_hosts: Names by which the server may be reached besides those of this machine.
 
     Returns:
         The running `viser.ViserServer`.
@@ -65,15 +73,26 @@ def start(ply: Path, port: int):
             "pip install 'lift[viewer]'"
         ) from error
 
+    allowed = parse_allowed_hosts(allowed_hosts)
     gaussians = read_ply(ply)
-    server = viser.ViserServer(host=HOST, port=port, label=ply.resolve().parent.name, verbose=False)
+    label = ply.resolve().parent.name
+    with guard_servers(allowed) as started:
+        server = viser.ViserServer(host=HOST, port=port, label=label, verbose=False)
+    if not started:  # the server of another version of viser would answer every web page
+        server.stop()
+        raise ImportError(
+            f"lift cannot restrict who reads from viser {viser.__version__}; install another "
+            "version: pip install 'viser>=1.0'"
+        )
     if port and server.get_port() != port:  # it silently takes the next free one
         server.stop()
         raise ValueError(
             f"port is {port}, which another program uses; choose another with --port, or 0 for "
             "any free one"
         )
-    server.gui.configure_theme(show_share_button=False)  # sharing would open a public tunnel
+    # Sharing would open a public tunnel. A client can request it without the button.
+    server.gui.configure_theme(show_share_button=False)
+    server.request_share_url = lambda *_, **__: None
     axes = quat_to_rotation(gaussians.quats) * gaussians.scales[:, None]
     server.scene.set_up_direction("-y")
     server.scene.add_gaussian_splats(
@@ -88,7 +107,7 @@ def start(ply: Path, port: int):
     server.initial_camera.look_at = (0.0, 0.0, typical)
     server.initial_camera.up = (0.0, -1.0, 0.0)
     if (cameras := ply.parent / "transforms.json").is_file():
-        _add_cameras(server, json.loads(cameras.read_text()), typical)
+        _add_cameras(server, json.loads(cameras.read_text(encoding="utf-8")), typical)
     return server
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lift.errors import format_error, is_interrupt, is_user_error
+from lift.errors import format_bug, format_error, is_interrupt, is_user_error
+from lift.io.names import add_hash, safe_name
 from lift.registry import ComponentError
 from lift.runtime import distributed
 
@@ -85,7 +86,8 @@ def parse_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
 def scene_titles(images: list[str]) -> list[str]:
     """Return a different title for each picture.
 
-    Files of the same name are distinguished by their folders, then by their suffixes.
+    Files of the same name are distinguished by their folders, then by their suffixes, then by a
+    hash of their paths. A title is the name of a folder (`lift.io.names.safe_name`).
 
     Args:
         images: Files or names of pictures.
@@ -101,14 +103,24 @@ def scene_titles(images: list[str]) -> list[str]:
             for title, part in zip(titles, parts, strict=True)
         ]
     duplicates = _duplicates(titles)
-    return [
+    titles = [
         f"{title}{path.suffix}" if title in duplicates else title
         for title, path in zip(titles, paths, strict=True)
+    ]
+    names = [safe_name(title) for title in titles]
+    duplicates = _duplicates(names)
+    return [
+        add_hash(name, str(path.resolve())) if name in duplicates else name
+        for name, path in zip(names, paths, strict=True)
     ]
 
 
 def _duplicates(names: list[str]) -> set[str]:
-    return {name for name, count in Counter(names).items() if count > 1}
+    """Return the names that stand for the same folder as another one."""
+    ignores_case = sys.platform in ("win32", "darwin")
+    folders = [name.casefold() if ignores_case else name for name in names]
+    counts = Counter(folders)
+    return {name for name, folder in zip(names, folders, strict=True) if counts[folder] > 1}
 
 
 def run_images(images: list[str], compose: Callable[[str], DictConfig]) -> list[Outcome]:
@@ -159,9 +171,11 @@ def run_distributed(
         except Exception as error:  # an error of any kind must not stop the others
             if is_interrupt(error):
                 raise KeyboardInterrupt from error
-            if not is_user_error(error):
+            if is_user_error(error):
+                line = format_error(error)
+            else:
                 traceback.print_exc()
-            line = format_error(error)
+                line = format_bug(error)
             print(f"{position} {names[index]} failed: {line}", file=sys.stderr, flush=True)
             queue.finish(index, Outcome(names[index], None, line))
         release_memory()

@@ -5,12 +5,14 @@ The result is written to a hidden draft folder, which is renamed when it is comp
 process leaves nothing that looks finished. A lock protects each key. If two processes want the
 same stage, one computes it, and the other waits and reads it. Values are PNG, safetensors and
 JSON. There are no pickles.
+
+The manifest of a stage has the checksums of its files. They are compared when a stage is read, once
+a process. A damaged stage is renamed to `<stage>-<key>.damaged-N`, and made again.
 """
 
 import hashlib
 import json
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,13 +23,26 @@ from typing import Any
 
 import psutil
 import torch
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
+from lift.runtime.atomic_io import (
+    acquire,
+    make_folder,
+    open_lock,
+    prepare_draft,
+    publish_folder,
+    set_aside,
+    set_permissions,
+)
+from lift.runtime.integrity import (
+    MANIFEST,
+    DamagedFileError,
+    read_manifest,
+    verify_files,
+    write_manifest,
+)
 from lift.runtime.parallel import parallel_map
 from lift.runtime.serialization import load, save
-
-MANIFEST = "manifest.json"
-"""File name of a stage's manifest: component names, key, time and memory."""
 
 _BLOCK_BYTES = 1 << 24
 """Bytes of a file that are hashed separately."""
@@ -72,7 +87,7 @@ def _digest(value: Any) -> str:
     digest = hashlib.sha256()
     files = sorted(p for p in value.rglob("*") if p.is_file()) if value.is_dir() else [value]
     for file in files:
-        digest.update(str(file.relative_to(value)).encode())
+        digest.update(os.fsencode(file.relative_to(value)))
         status = file.stat()
         digest.update(_file_digest(file, status.st_size, status.st_mtime_ns))
     return digest.hexdigest()
@@ -104,6 +119,7 @@ class Store:
         root: The folder. It is created when the first stage is computed.
         say: Receives messages for the user.
         components: Names of the components that compute each stage, for its manifest.
+        verify: How the files of a stage are checked when it is read: `checksum`, `size` or `none`.
     """
 
     def __init__(
@@ -111,20 +127,26 @@ class Store:
         root: Path,
         say: Callable[[str], None] = lambda line: None,
         components: Mapping[str, str] | None = None,
+        verify: str = "checksum",
     ) -> None:
         self.root = root
         self.say = say
         self.components = components or {}
+        self.verify = verify
 
     def find(self, name: str, key: str) -> Stage | None:
-        """Return a stage if it is finished.
+        """Return a stage if it is finished and not damaged.
 
         Args:
             name: Name of the stage.
             key: Hash of everything that the result depends on.
         """
-        final = self.root / f"{name}-{key}"
-        return self._read(final, cached=True) if final.exists() else None
+        if not os.path.lexists(self._final(name, key)):
+            return None
+        try:
+            return self._read(name, key, cached=True)
+        except DamagedFileError:
+            return None  # who has the lock sets it aside
 
     def folder(
         self,
@@ -141,27 +163,26 @@ class Store:
             key: Hash of everything that the result depends on.
             make: Writes the result to the draft folder that it receives.
             resumable: Keep the draft of a killed process, so that `make` can go on from it.
+
+        Raises:
+            PermissionError: The lock or the folder belongs to another user.
         """
         if stage := self.find(name, key):
             return stage
-        final = self.root / f"{name}-{key}"
-        self.root.mkdir(parents=True, exist_ok=True)
-        lock = self._lock(final)
+        make_folder(self.root)
+        lock = self._lock(name, key)
+        acquire(lock, lambda: self.say(f"{name}: waiting for another process that is making it"))
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            self.say(f"{name}: waiting for another process that is making it")
-            lock.acquire()
-        try:
-            cached = final.exists()
-            if not cached:
-                draft = self._draft(final, resumable)
-                with Meter() as meter:
-                    make(draft)
-                self._finish(draft, final, name, key, meter.seconds, meter.peak_bytes)
+            if stage := self._find_locked(name, key):
+                return stage
+            draft = self._draft(self._final(name, key), resumable)
+            with Meter() as meter:
+                make(draft)
+            final = self._final(name, key)
+            self._finish(draft, final, name, key, meter.seconds, meter.peak_bytes)
         finally:
             lock.release()
-        return self._read(final, cached)
+        return self._read(name, key, cached=False)
 
     def value(self, name: str, key: str, make: Callable[[], Any]) -> tuple[Any, Stage]:
         """Find or compute a stage whose result is a value.
@@ -195,17 +216,17 @@ class Store:
         """
         results: dict[int, tuple[Any, Stage]] = {}
         locks: dict[int, FileLock] = {}
-        self.root.mkdir(parents=True, exist_ok=True)
+        make_folder(self.root)
         try:
             for index, key in enumerate(keys):
-                lock = self._lock(self.root / f"{name}-{key}")
-                if not self.find(name, key) and len(locks) < max_count:
-                    try:
-                        lock.acquire(timeout=0)
-                    except Timeout:
+                stage = self.find(name, key)
+                if not stage and len(locks) < max_count:
+                    lock = self._lock(name, key)
+                    if not acquire(lock):
                         continue
                     locks[index] = lock
-                if stage := self.find(name, key):
+                    stage = self._find_locked(name, key)
+                if stage:
                     results[index] = load(stage.folder), stage
             missing = [index for index in locks if index not in results]
             if missing:
@@ -213,26 +234,28 @@ class Store:
                     values = make(missing)
                 seconds = meter.seconds / len(missing)
                 for index, value in zip(missing, values, strict=True):
-                    final = self.root / f"{name}-{keys[index]}"
+                    final = self._final(name, keys[index])
                     draft = self._draft(final, resumable=False)
                     save(value, draft)
                     self._finish(draft, final, name, keys[index], seconds, meter.peak_bytes)
-                    results[index] = load(final), self._read(final, cached=False)
+                    results[index] = load(final), self._read(name, keys[index], cached=False)
         finally:
             for lock in locks.values():
                 lock.release()
         return results
 
-    @staticmethod
-    def _lock(final: Path) -> FileLock:
-        return FileLock(final.with_name(f".{final.name}.lock"))
+    def _final(self, name: str, key: str) -> Path:
+        """Return the folder of a finished stage."""
+        return self.root / f"{name}-{key}"
+
+    def _lock(self, name: str, key: str) -> FileLock:
+        return open_lock(self.root / f".{name}-{key}.lock")
 
     def _draft(self, final: Path, resumable: bool) -> Path:
         """Return the draft folder of a stage, emptied unless the stage is resumable."""
         draft = self.root / f".{final.name}.draft"
-        if draft.exists() and not resumable:
-            shutil.rmtree(draft)
-        draft.mkdir(exist_ok=True)
+        if aside := prepare_draft(draft, resumable):
+            self.say(f"{draft} is another user's; it is kept as {aside.name}, and not continued")
         return draft
 
     def _finish(
@@ -246,20 +269,56 @@ class Store:
             "seconds": seconds,
             "peak_bytes": peak_bytes,
         }
-        (draft / MANIFEST).write_text(json.dumps(manifest, indent=2))
-        draft.rename(final)
+        manifest = write_manifest(draft, manifest)
+        set_permissions(draft)
+        publish_folder(draft, final)
+        _verified[str(final.absolute())] = _identity(final, manifest, self.verify)
 
-    @staticmethod
-    def _read(final: Path, cached: bool) -> Stage:
-        manifest = json.loads((final / MANIFEST).read_text())
-        return Stage(
-            manifest["stage"],
-            manifest["key"],
-            final,
-            manifest["seconds"],
-            manifest["peak_bytes"],
-            cached,
-        )
+    def _find_locked(self, name: str, key: str) -> Stage | None:
+        """Return a stage if it is finished. Set a damaged one aside; the lock is held."""
+        final = self._final(name, key)
+        if not os.path.lexists(final):
+            return None
+        try:
+            return self._read(name, key, cached=True)
+        except DamagedFileError as error:
+            aside = set_aside(final)
+            self.say(f"{name}: {error}; the stage is kept as {aside.name}, and made again")
+            return None
+
+    def _read(self, name: str, key: str, cached: bool) -> Stage:
+        """Read the manifest of a stage, and check its files.
+
+        Raises:
+            DamagedFileError: The stage cannot be used.
+        """
+        final = self._final(name, key)
+        manifest = read_manifest(final)
+        values = [manifest.get(entry) for entry in ("stage", "key", "seconds", "peak_bytes")]
+        is_number = all(isinstance(value, (int, float)) for value in values[2:])
+        if values[:2] != [name, key] or not is_number:
+            raise DamagedFileError(final / MANIFEST, f"it is not that of {name}-{key}")
+        identity = _identity(final, manifest, self.verify)
+        if identity is None or _verified.get(str(final.absolute())) != identity:
+            if "files" in manifest:
+                verify_files(final, manifest, self.verify)
+            elif (final / "value.json").exists():
+                load(final)  # of a version without checksums
+            _verified[str(final.absolute())] = identity
+        return Stage(name, key, final, manifest["seconds"], manifest["peak_bytes"], cached)
+
+
+_verified: dict[str, Any] = {}
+"""Folders of stages that this process has verified or made -> what `_identity` returned then."""
+
+
+def _identity(final: Path, manifest: Mapping[str, Any], level: str) -> list[Any] | None:
+    """Return what changes when a file of a stage changes. None if a file is missing."""
+    try:
+        states = [(final / name).stat() for name in (MANIFEST, *manifest.get("files", ()))]
+    except OSError:
+        return None
+    return [level, [(state.st_ino, state.st_size, state.st_mtime_ns) for state in states]]
 
 
 class Meter:

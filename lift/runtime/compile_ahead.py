@@ -1,21 +1,17 @@
 """Compile the loops of a fit on the CPU while the first stages of the run are computed."""
 
-import json
 import logging
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lift.renderers import renderers
 from lift.runtime import distributed, jit
+from lift.runtime.child_process import code_command
 from lift.runtime.launcher import standalone_environment
 from lift.runtime.session import Session
 
-_COMMAND = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from lift.runtime.compile_ahead import compile_fit_loops; compile_fit_loops()"
-)
+_CODE = "from lift.runtime.compile_ahead import compile_fit_loops; compile_fit_loops()"
 
 
 def fit_loops_cached() -> bool:
@@ -70,7 +66,7 @@ def compile_ahead(session: Session) -> Iterator[None]:
         yield
         return
     compiler = subprocess.Popen(
-        [sys.executable, "-c", _COMMAND, json.dumps(sys.path)],
+        code_command(_CODE),
         env=standalone_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

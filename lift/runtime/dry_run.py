@@ -1,8 +1,6 @@
 """Describe a run without running it: stages, components, models, licences, memory and time."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -17,8 +15,9 @@ from lift.io.sources import ImageSource, is_capture
 from lift.planners import planners
 from lift.priors import VideoPrior, priors
 from lift.registry import Entry, catalogue
+from lift.runtime.cached_stages import Work, earlier_seconds, find_stages
 from lift.runtime.memory import required_memory
-from lift.runtime.session import component_names, plain_settings
+from lift.runtime.session import plain_settings
 from lift.stages.plan import constant_depth
 from lift.stages.unused import (
     check_capture,
@@ -34,6 +33,8 @@ SECONDS_PER_STEP = {"cpu": (18.8 / 800, "two cores"), "cuda": (16.4 / 1200, "an 
 Sources: benchmarks/results/stages-cpu.json and fitting-liftimage3d-cuda.json.
 """
 
+_FOUND = "found in the cache"
+
 _ALL_SLOTS = ("depth", "planner", "prior", "pose", "distortion", "renderer")
 _WITHOUT_PLANNER = ("depth", "prior", "pose", "distortion", "renderer")
 _CAPTURE_SLOTS = ("depth", "pose", "distortion", "renderer")
@@ -47,7 +48,8 @@ def dry_run(config: DictConfig) -> str:
 
     Returns:
         One line for the picture and one for each stage. Times are those of earlier runs under the
-        same `output`, or were measured on another machine, which is named.
+        same `output`, with the same components, size and number of frames. Others were measured on
+        another machine, which is named.
     """
     image = read_image_setting(config)
     if is_capture(image):
@@ -57,7 +59,6 @@ def dry_run(config: DictConfig) -> str:
     slots = _ALL_SLOTS if planner_is_used(config) else _WITHOUT_PLANNER
     entries, settings = _components(config, slots)
     device, memory = _device_memory(config)
-    earlier = _earlier_seconds(config)
     depth = constant_depth(picture.cameras)
     prior = None
     if not entries["prior"].missing:  # building the prior checks its settings
@@ -70,22 +71,30 @@ def dry_run(config: DictConfig) -> str:
             device=torch.device("cpu"),
         )
     batch_size = prior.batch_size if prior else settings["prior"].get("batch_size", 1)
-    plan_row, clips = _plan_row(config, picture.cameras, depth, entries, settings, prior)
+    plan_row, lengths = _plan_row(config, picture.cameras, depth, entries, settings, prior)
+    size = (picture.cameras.height, picture.cameras.width)
+    works: dict[str, Work] = {
+        "depth": (1, *size),
+        "clip": (lengths[0], *size),
+        "reconstruct": (1 + sum(lengths), *size),
+    }
+    earlier = earlier_seconds(config, works)
+    found = find_stages(config, picture, prior) if prior else {}
     rows = [
-        _depth_row(entries, settings, earlier),
-        plan_row,
+        _depth_row(entries, settings, earlier, found),
+        _mark_found(plan_row, found),
         (
             "clip",
             _describe(entries["prior"], settings["prior"]),
             _memory_note(entries["prior"], settings["prior"], batch_size, memory, device),
-            _time_note(earlier, "clip", clips, entries["prior"]),
+            _time_note(earlier, found, "clip", len(lengths), entries["prior"]),
         ),
         (
             "reconstruct",
             _describe(entries["pose"], settings["pose"]),
-            _time_note(earlier, "reconstruct", 1),
+            _time_note(earlier, found, "reconstruct", 1),
         ),
-        _fit_row(config, entries, not entries["prior"].exact_depth, device),
+        _fit_row(config, entries, not entries["prior"].exact_depth, device, found),
     ]
     return _format(_headline(image, picture, device, memory), rows, entries)
 
@@ -98,18 +107,20 @@ def _dry_run_capture(config: DictConfig, image: ImageSource) -> str:
     )
     entries, settings = _components(config, _CAPTURE_SLOTS)
     device, _ = _device_memory(config)
-    earlier = _earlier_seconds(config)
+    camera = capture.picture.cameras
+    size = (camera.height, camera.width)
+    works: dict[str, Work] = {"depth": (1, *size), "reconstruct": (len(capture.frames), *size)}
+    earlier = earlier_seconds(config, works, ("planner", "prior"))
     rows = [
-        _depth_row(entries, settings, earlier),
+        _depth_row(entries, settings, earlier, {}),
         (
             "reconstruct",
             _describe(entries["pose"], settings["pose"]),
             "with the cameras given" if capture.trajectory.hint == "known" else "",
-            _time_note(earlier, "reconstruct", 1),
+            _time_note(earlier, {}, "reconstruct", 1),
         ),
-        _fit_row(config, entries, True, device),
+        _fit_row(config, entries, True, device, {}),
     ]
-    camera = capture.picture.cameras
     order = "in time" if capture.ordered else "in no order"
     headline = (
         f"{capture.picture.name}: {len(capture.frames)} frames of "
@@ -163,18 +174,25 @@ def _depth_row(
     entries: Mapping[str, Entry],
     settings: Mapping[str, Mapping[str, Any]],
     earlier: Mapping[str, list[float]],
+    found: Mapping[str, int],
 ) -> tuple[str, str, str]:
-    note = _time_note(earlier, "depth", 1)
+    note = _time_note(earlier, found, "depth", 1)
     return "depth", _describe(entries["depth"], settings["depth"]), note
 
 
 def _fit_row(
-    config: DictConfig, entries: Mapping[str, Entry], real: bool, device: str
+    config: DictConfig,
+    entries: Mapping[str, Entry],
+    real: bool,
+    device: str,
+    found: Mapping[str, int],
 ) -> tuple[str, str, str, str]:
     fit = resolve_fit(config.fit, real=real)
     renderer = entries["renderer"]
     time = ""
-    if (device == "cuda") == (renderer.name == "gsplat"):
+    if "fit" in found:
+        time = _FOUND
+    elif (device == "cuda") == (renderer.name == "gsplat"):
         seconds, machine = SECONDS_PER_STEP[device]
         time = f"about {_format_seconds(fit.steps * seconds)} on {machine}"
     return (
@@ -198,8 +216,8 @@ def _plan_row(
     entries: Mapping[str, Entry],
     settings: Mapping[str, Mapping[str, Any]],
     prior: VideoPrior | None,
-) -> tuple[tuple[str, str, str], int]:
-    """Describe the plan, and count its clips; they do not depend on the depth.
+) -> tuple[tuple[str, str, str], list[int]]:
+    """Describe the plan, and count the frames of its clips; they do not depend on the depth.
 
     Args:
         config: Configuration of the run.
@@ -211,17 +229,24 @@ def _plan_row(
     """
     if "planner" not in entries:
         count = f"1 clip, {prior.num_recorded + 1} frames with the input" if prior else "1 clip"
-        return ("plan", unused_planner_message(config), count), 1
+        lengths = [prior.num_recorded if prior else 0]
+        return ("plan", unused_planner_message(config), count), lengths
     if prior:
         clip_length = prior.clip_length
     else:
         frames = settings["prior"].get("frames") or entries["prior"].trained_frames or 1
         clip_length = frames - 1 if frames > 1 else None
     trajectory = planners.build(settings["planner"])(camera, depth, clip_length)
-    count = f"{len(trajectory.clips)} clips, {len(trajectory.cameras)} frames with the input"
-    return ("plan", _describe(entries["planner"], settings["planner"]), count), len(
-        trajectory.clips
-    )
+    number = len(trajectory.clips)
+    clips = "1 clip" if number == 1 else f"{number} clips"
+    count = f"{clips}, {len(trajectory.cameras)} frames with the input"
+    lengths = [len(clip.cameras) for clip in trajectory.clips]
+    return ("plan", _describe(entries["planner"], settings["planner"]), count), lengths
+
+
+def _mark_found(row: tuple[str, ...], found: Mapping[str, int]) -> tuple[str, ...]:
+    """Add to the row of a stage without a time that the cache has it."""
+    return (*row, _FOUND) if row[0] in found else row
 
 
 def _memory_note(
@@ -241,23 +266,28 @@ def _memory_note(
     return f"about {required:.0f} GiB of GPU memory, {available}"
 
 
-def _earlier_seconds(config: DictConfig) -> dict[str, list[float]]:
-    """Return the seconds of stages that the same components computed earlier, by name."""
-    seconds: dict[str, list[float]] = {}
-    for file in (Path(config.output) / "cache").glob("*/manifest.json"):
-        manifest = json.loads(file.read_text())
-        if manifest.get("by") == component_names(config, manifest["stage"]):
-            seconds.setdefault(manifest["stage"], []).append(manifest["seconds"])
-    return seconds
-
-
 def _time_note(
-    earlier: Mapping[str, list[float]], stage: str, count: int, entry: Entry | None = None
+    earlier: Mapping[str, list[float]],
+    found: Mapping[str, int],
+    stage: str,
+    count: int,
+    entry: Entry | None = None,
 ) -> str:
-    """Return the expected time of a stage, if it can be estimated.
+    """Return the expected time of a stage, or that the cache has it.
 
-    Earlier times do not serve for a generator: its time depends on its steps, frames and pixels.
+    Earlier times do not serve for a generator: its time depends on its settings, too.
     """
+    cached = found.get(stage, 0)
+    if cached >= count:
+        return _FOUND
+    time = _expected_time(earlier, stage, count - cached, entry)
+    return f"{cached} of {count} {_FOUND}; {time} for the others" if cached else time
+
+
+def _expected_time(
+    earlier: Mapping[str, list[float]], stage: str, count: int, entry: Entry | None
+) -> str:
+    """Return the expected time of stages that have to be computed."""
     if stage in earlier and not (entry and entry.trained_frames):
         single = median(earlier[stage])
         suffix = " each" if count > 1 else ""
@@ -268,7 +298,7 @@ def _time_note(
     if entry and entry.clip_seconds:
         seconds, machine = entry.clip_seconds
         return f"about {_format_seconds(seconds * count)} on {machine}"
-    return ""
+    return "time unknown"
 
 
 def _format_seconds(seconds: float) -> str:

@@ -4,6 +4,8 @@
 read the number of threads that `distributed.bind_device` sets.
 """
 
+import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,9 +16,13 @@ from omegaconf import DictConfig
 
 from lift.runtime import distributed, launcher
 from lift.runtime.devices import device_indices
+from lift.runtime.provenance import run_choices
 
 COMPOSED = "--composed"
 """Option of `lift run` before the file of a composed configuration, for the processes of a run."""
+
+_CHOICES_FILE = "choices.json"
+"""File with the names that `lift.run` was called with."""
 
 _FOLDER_FILE = "folder.txt"
 """File in which the main of several processes tells the run's folder."""
@@ -45,8 +51,10 @@ def execute_run(config: DictConfig, command: Sequence[str]) -> Path | None:
     with tempfile.TemporaryDirectory(prefix="lift-") as folder:
         file = Path(folder) / "config.yaml"
         file.write_text(config_to_yaml(config), encoding="utf-8")
+        choices = json.dumps(run_choices.get())
+        (file.parent / _CHOICES_FILE).write_text(choices, encoding="utf-8")
         launcher.launch(["run", COMPOSED, str(file), *command], len(devices))
-        return Path((file.parent / _FOLDER_FILE).read_text(encoding="utf-8"))
+        return Path(os.fsdecode((file.parent / _FOLDER_FILE).read_bytes()))
 
 
 def join_run(file: Path, command: Sequence[str]) -> None:
@@ -59,10 +67,12 @@ def join_run(file: Path, command: Sequence[str]) -> None:
     from lift.config import load_config
 
     sys.argv = list(command)
+    choices = json.loads((file.parent / _CHOICES_FILE).read_text(encoding="utf-8"))
+    run_choices.set(tuple(choices))
     config = load_config(file)
     folder = _run_here(config, device_indices(config.trainer))
     if folder is not None:
-        (file.parent / _FOLDER_FILE).write_text(str(folder), encoding="utf-8")
+        (file.parent / _FOLDER_FILE).write_bytes(os.fsencode(folder))
 
 
 @contextmanager

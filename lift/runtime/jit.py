@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lift.runtime.loop_cache import guard_cache
+
 PARALLEL = {"prange": True} | dict.fromkeys(
     ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
 )
@@ -88,6 +90,7 @@ def njit_cached(source_stamp: str | None = None, **options: Any) -> Callable[[Ca
             loop: Any = numba.njit(bare, cache=True, nogil=True, **options)
             if source_stamp:
                 loop._cache._cache_file._source_stamp = source_stamp
+            guard_cache(loop)
             return loop
         except RuntimeError as error:
             # Neither the installed package nor the user's cache folder can be written.

@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from lift.runtime.child_process import module_command
+
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
@@ -101,7 +103,8 @@ def launch(arguments: list[str], count: int) -> None:
         os.environ.update(variables)
         logging.disable(logging.CRITICAL)  # torchrun logs how it ends the other processes
         try:
-            elastic_launch(config, sys.executable)("-m", "lift", *arguments)
+            program, *options = module_command("lift", arguments)
+            elastic_launch(config, program)(*options)
         except SignalException as error:
             if error.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None
@@ -111,7 +114,7 @@ def launch(arguments: list[str], count: int) -> None:
             ) from None
         except ChildFailedError as error:
             if report.exists():
-                raise WorkerError(**json.loads(report.read_text())) from None
+                raise WorkerError(**json.loads(report.read_text(encoding="utf-8"))) from None
             raise _unreported_error(error, count) from None
         finally:
             logging.disable(logging.NOTSET)
@@ -154,7 +157,7 @@ def exit_worker(message: str, status: int, expected: bool) -> NoReturn:
     report = Path(os.environ[_REPORT])
     try:
         draft = report.with_name(f"{os.getpid()}.json")
-        draft.write_text(json.dumps({"message": message, "status": status}))
+        draft.write_text(json.dumps({"message": message, "status": status}), encoding="utf-8")
         os.link(draft, report)  # fails if there is a report, and readers see all of it or nothing
     except OSError:
         pass

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lift.config import read_image_setting
+from lift.io.names import safe_name
 from lift.registry import SLOTS, catalogue
 
 MULTIRUN = "LIFT_MULTIRUN"
@@ -17,7 +18,7 @@ MULTIRUN = "LIFT_MULTIRUN"
 JOB = "LIFT_MULTIRUN_JOB"
 """Environment variable: number of the job within its multirun."""
 
-_NOT_IN_KEY = ("name", "output", "export", "device")
+_NOT_IN_KEY = ("name", "output", "export", "device", "cache")
 """Settings that the name of an unnamed run does not depend on."""
 
 
@@ -39,11 +40,11 @@ def claim_run_folder(folder: Path) -> None:
     job = os.environ.get(JOB, "")
     claim = folder / f".multirun-{multirun}"
     draft = folder / f".multirun-draft-{os.getpid()}"
-    draft.write_text(job)
+    draft.write_text(job, encoding="utf-8")
     try:
         os.link(draft, claim)  # only the first job succeeds
     except FileExistsError:
-        owner = claim.read_text()
+        owner = claim.read_text(encoding="utf-8")
         if owner != job:
             raise ValueError(
                 f"{folder} has the result of job {owner} of this multirun, and this job has the "
@@ -98,9 +99,9 @@ def run_title(image: str | tuple[str, ...]) -> str:
         image: The setting `image`.
     """
     if isinstance(image, tuple):
-        return f"{Path(image[0]).stem}-and-{len(image) - 1}-more"
+        return safe_name(f"{Path(image[0]).stem}-and-{len(image) - 1}-more")
     path = Path(image).expanduser()
-    return path.resolve().name if path.is_dir() else path.stem
+    return safe_name(path.resolve().name or "pictures" if path.is_dir() else path.stem)
 
 
 def _unnamed(config: DictConfig) -> str:

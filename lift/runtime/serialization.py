@@ -11,10 +11,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from lift import types
+from lift.runtime.integrity import DamagedFileError, damage_of
 from lift.runtime.parallel import parallel_map
 
-_TENSORS = "tensors.safetensors"
-_TREE = "value.json"
+TENSORS = "tensors.safetensors"
+"""Name of the file with the tensors of a value."""
+
+TREE = "value.json"
+"""Name of the file with the rest of a value."""
 
 
 def save(value: Any, folder: Path) -> None:
@@ -26,8 +30,8 @@ def save(value: Any, folder: Path) -> None:
     """
     tensors: dict[str, torch.Tensor] = {}
     tree = _pack(value, "value", tensors, folder)
-    save_file(tensors, folder / _TENSORS)
-    (folder / _TREE).write_text(json.dumps(tree))
+    save_file(tensors, folder / TENSORS)
+    (folder / TREE).write_text(json.dumps(tree), encoding="utf-8")
 
 
 def load(folder: Path) -> Any:
@@ -35,15 +39,22 @@ def load(folder: Path) -> Any:
 
     Args:
         folder: Folder that `save` wrote to.
+
+    Raises:
+        DamagedFileError: A file is missing or damaged.
     """
-    tree = json.loads((folder / _TREE).read_text())
-    return _unpack(tree, load_file(folder / _TENSORS), folder)
+    with damage_of(folder / TREE):
+        tree = json.loads((folder / TREE).read_text(encoding="utf-8"))
+    with damage_of(folder / TENSORS):
+        tensors = load_file(folder / TENSORS)
+    with damage_of(folder / TREE):
+        return _unpack(tree, tensors, folder)
 
 
 def _pack(value: Any, name: str, tensors: dict[str, torch.Tensor], folder: Path) -> Any:
     if isinstance(value, torch.Tensor):
         if value.dtype == torch.uint8 and value.ndim == 4:
-            return {"pictures": _write_images(value, folder / name)}
+            return {"pictures": _write_images(value, folder / name), "count": len(value)}
         tensors[name] = value.detach().cpu().contiguous().clone()
         return {"tensor": name}
     if is_dataclass(value):
@@ -68,15 +79,23 @@ def _unpack(tree: Any, tensors: dict[str, torch.Tensor], folder: Path) -> Any:
     if kind == "tensor":
         return tensors[content]
     if kind == "pictures":
-        return _read_images(folder / content)
+        return _read_images(folder / Path(content).name, rest[0][1] if rest else None)
     if kind == "type":
         arguments = {key: _unpack(item, tensors, folder) for key, item in rest[0][1].items()}
-        return getattr(types, content)(**arguments)
+        return _dataclass(content)(**arguments)
     if kind == "tuple":
         return tuple(_unpack(item, tensors, folder) for item in content)
     if kind == "dict":
         return {key: _unpack(item, tensors, folder) for key, item in content.items()}
     return content
+
+
+def _dataclass(name: str) -> Any:
+    """Return the dataclass of `lift.types` with a name. A file can name nothing else."""
+    found = getattr(types, name, None)
+    if not (isinstance(found, type) and is_dataclass(found)):
+        raise ValueError(f"{name!r} is no type of lift")
+    return found
 
 
 def _write_images(images: torch.Tensor, folder: Path) -> str:
@@ -85,13 +104,29 @@ def _write_images(images: torch.Tensor, folder: Path) -> str:
     arrays = images.cpu().numpy()
 
     def write(number: int) -> None:
-        Image.fromarray(arrays[number]).save(folder / f"{number:06d}.png", compress_level=1)
+        Image.fromarray(arrays[number]).save(folder / _image_name(number), compress_level=1)
 
     parallel_map(write, range(len(arrays)))
     return folder.name
 
 
-def _read_images(folder: Path) -> torch.Tensor:
-    """Read the images of `_write_images`."""
-    arrays = parallel_map(lambda path: numpy.array(Image.open(path)), sorted(folder.glob("*.png")))
-    return torch.from_numpy(numpy.stack(arrays))
+def _image_name(number: int) -> str:
+    return f"{number:06d}.png"
+
+
+def _read_images(folder: Path, count: int | None) -> torch.Tensor:
+    """Read the images of `_write_images`. Folders of older versions do not tell their number."""
+    if count is None:
+        paths = sorted(folder.glob("*.png"))
+    else:
+        paths = [folder / _image_name(number) for number in range(count)]
+    if not paths:
+        raise DamagedFileError(folder, "it has no images")
+
+    def read(path: Path) -> numpy.ndarray:
+        with damage_of(path), Image.open(path, formats=["PNG"]) as image:
+            return numpy.array(image)
+
+    arrays = parallel_map(read, paths)
+    with damage_of(folder):
+        return torch.from_numpy(numpy.stack(arrays))

@@ -21,6 +21,7 @@ from lift.registry import SLOTS, Registry, catalogue, source_fingerprint
 from lift.runtime import distributed
 from lift.runtime.cache import Stage, Store, hash_key
 from lift.runtime.machine import commit, version
+from lift.runtime.provenance import plugin_components, plugin_environment, run_choices
 from lift.runtime.serialization import load
 
 T = TypeVar("T")
@@ -32,10 +33,10 @@ _STAGE_SLOTS = {
     "depth": ("depth",),
     "plan": ("planner",),
     "clip": ("prior",),
-    "reconstruct": ("pose",),
+    "reconstruct": ("pose", "prior"),
     "fit": ("distortion", "renderer"),
 }
-"""Slots of the components that compute each stage."""
+"""Slots of the components that compute each stage. The prior decides what `pose=auto` does."""
 
 _PACKAGES = (
     "torch",
@@ -57,14 +58,19 @@ _POLL_SECONDS = 0.05
 """Seconds between two looks for what another process computes."""
 
 
-def component_names(config: DictConfig, stage: str) -> str:
-    """Return the names of the components that compute a stage, separated by spaces.
+def component_names(config: DictConfig, unused: Sequence[str] = ()) -> dict[str, str]:
+    """Return the names of the components that compute each stage, separated by spaces.
 
     Args:
         config: Configuration of the run.
-        stage: Name of the stage.
+        unused: Slots whose components take no part in the run.
     """
-    return " ".join(config[slot].name for slot in _STAGE_SLOTS[stage] if slot in config)
+    return {
+        stage: " ".join(
+            config[slot].name for slot in slots if slot in config and slot not in unused
+        )
+        for stage, slots in _STAGE_SLOTS.items()
+    }
 
 
 def plain_settings(settings: DictConfig) -> dict[str, Any]:
@@ -105,7 +111,8 @@ class Session:
         self.store = Store(
             Path(config.output) / "cache",
             self.say,
-            {stage: component_names(config, stage) for stage in _STAGE_SLOTS},
+            component_names(config),
+            OmegaConf.select(config, "cache.verify", default="checksum"),
         )
         self.stages: list[Stage] = []
         """Finished stages, in order."""
@@ -282,7 +289,13 @@ class Session:
         )
         return {ready[position]: result for position, result in batch.items()}
 
-    def folder(self, stage: str, key: str, make: Callable[[Path], None]) -> Path:
+    def folder(
+        self,
+        stage: str,
+        key: str,
+        make: Callable[[Path], None],
+        prepare: Callable[[Path], None] = lambda draft: None,
+    ) -> Path:
         """Return the folder of a resumable stage that all processes compute together.
 
         The main process decides whether it has to be computed, and holds its lock.
@@ -291,9 +304,11 @@ class Session:
             stage: Name of the stage.
             key: Hash of everything that the result depends on.
             make: Writes the result to a draft folder; called on all processes.
+            prepare: Called with the draft folder before that, on the main process.
         """
 
         def make_on_all(draft: Path) -> None:
+            prepare(draft)
             distributed.broadcast(draft)
             make(draft)
 
@@ -319,6 +334,12 @@ class Session:
     def provenance(self) -> dict[str, Any]:
         """Return what is needed to reproduce the run: versions, components, stages and notes."""
         cpu = platform.processor() or platform.machine()
+        slots = [slot for slot in SLOTS if slot not in self.unused_slots]
+        plugins = plugin_components(self.config, slots)
+        packages = [
+            *_PACKAGES,
+            *(item["package"] for item in plugins.values() if "package" in item),
+        ]
         return {
             "lift": __version__,
             "git": commit(),
@@ -326,11 +347,12 @@ class Session:
             "platform": platform.platform(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu,
             "command": sys.argv,
+            "choices": list(run_choices.get()),
+            "environment": plugin_environment(),
             "processes": self.process.world_size,
-            "packages": {name: number for name in _PACKAGES if (number := version(name))},
-            "components": {
-                slot: self.config[slot].name for slot in SLOTS if slot not in self.unused_slots
-            },
+            "packages": {name: number for name in packages if (number := version(name))},
+            "components": {slot: self.config[slot].name for slot in slots},
+            "plugins": plugins,
             "licences": self.licences,
             "notes": self.notes,
             "stages": [
@@ -364,4 +386,4 @@ def write_json(path: Path, value: Any) -> None:
         path: File to write. An existing file is replaced.
         value: Dictionary, list, string, number, bool or None.
     """
-    path.write_text(json.dumps(value, indent=2) + "\n")
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

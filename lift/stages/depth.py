@@ -6,7 +6,7 @@ from lift.io.capture import Capture
 from lift.io.image import Picture
 from lift.poses.sfm.depth_scale import scale_depth_to_cameras
 from lift.runtime.session import Session
-from lift.stages.checks import CheckedDepth
+from lift.stages.checked import CheckedDepth
 from lift.types import Depth
 
 

@@ -1,6 +1,6 @@
 """Fit canonical Gaussians and a distortion to the frames."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from lift.runtime.atomic_io import copy_path
 from lift.runtime.cache import hash_key
 from lift.runtime.serialization import load
 from lift.runtime.session import Session, plain_settings
+from lift.stages.checks import OutputError
 from lift.stages.logs import log_settings, tell_logs
 from lift.stages.render_checks import check_render
 from lift.stages.views import Views
@@ -53,7 +54,7 @@ def fit(
             session.say("fit           going on from its last checkpoint")
         _optimise(session, views, settings, distortion, renderer, folder, test_frames)
 
-    return _read_fit(session, session.folder("fit", key, make), distortion)
+    return _read_fit(session, _fit_folder(session, key, make), distortion)
 
 
 def continuation_key(
@@ -104,7 +105,18 @@ def continue_fit(
                 copy_path(path, folder / path.name)
         _optimise(session, views, settings, distortion, renderer, folder, test_frames)
 
-    return _read_fit(session, session.folder("fit", key, make), distortion)
+    return _read_fit(session, _fit_folder(session, key, make), distortion)
+
+
+def _fit_folder(session: Session, key: str, make: Callable[[Path], None]) -> Path:
+    """Return the folder of the stage. Checkpoints of a killed fit are verified first."""
+
+    def restore(draft: Path) -> None:
+        from lift.training.checkpoint import restore_checkpoint
+
+        restore_checkpoint(draft, session.say)
+
+    return session.folder("fit", key, make, restore)
 
 
 def fit_settings(fit: DictConfig, views: Views) -> DictConfig:
@@ -148,6 +160,7 @@ def _optimise(
 ) -> None:
     """Fit the scene, or continue from the checkpoint in the folder."""
     from lift.training.callbacks import build_callbacks
+    from lift.training.finite import NonFiniteError
     from lift.training.fit import fit as optimise
     from lift.training.module import SceneModule
     from lift.training.splats import initialise
@@ -171,7 +184,19 @@ def _optimise(
     trainer = plain_settings(session.config.trainer)
     callbacks = build_callbacks(read_callbacks(session.config))
     logs = log_settings(session)
-    optimise(module, registered, folder, settings, trainer, seed, test_frames, logs, callbacks)
+    try:
+        optimise(module, registered, folder, settings, trainer, seed, test_frames, logs, callbacks)
+    except NonFiniteError as error:
+        if error.views is None or error.parameter:
+            raise
+        view = max(error.views.tolist()) or other
+        scene = module.splats.gaussians()
+        try:
+            progress = distortion.progress
+            check_render(renderer, distortion, scene, reconstruction.cameras, view, progress)
+        except OutputError as cause:
+            raise error.with_cause(str(cause)) from None
+        raise
 
 
 def _read_fit(

@@ -8,11 +8,12 @@ from lift.distortions import validate_settings
 from lift.io.capture import Capture, CaptureSettings, load_capture
 from lift.io.central import match_counts
 from lift.io.image import Picture, load_picture
+from lift.io.names import safe_name
 from lift.io.sources import is_capture
 from lift.io.splats import SPLAT_FORMATS
 from lift.registry import SLOTS, catalogue
 from lift.runtime import distributed
-from lift.runtime.session import Session, plain_settings
+from lift.runtime.session import Session, component_names, plain_settings
 from lift.stages.unused import (
     check_capture,
     planner_is_used,
@@ -46,7 +47,7 @@ def read_input(session: Session) -> tuple[Picture, Capture | None]:
             catalogue()(slot, config[slot].name).require()
     picture = capture.picture if capture else _read_picture(session)
     validate_settings(plain_settings(config.distortion), picture.cameras)
-    picture = replace(picture, name=session.title or picture.name)
+    picture = replace(picture, name=safe_name(session.title or picture.name))
     for note in picture.notes:
         session.note(note)
     return picture, capture
@@ -72,6 +73,7 @@ def _read_capture(session: Session) -> Capture | None:
         return None
     check_capture(session.config)
     session.unused_slots = ("planner", "prior")
+    session.store.components = component_names(session.config, session.unused_slots)
     tell_unused(session, unused_slots_message(session.config))
 
     def centrality(images: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lift.config.loggers import logger_name, read_callbacks, read_loggers
+from lift.io.names import safe_name
 from lift.runtime.session import Session, plain_settings
 from lift.training import LOG_RECORD
 
@@ -47,13 +48,24 @@ def log_settings(session: Session) -> "LogSettings":
     config = session.config
     image = session.image if isinstance(session.image, str) else session.image[0]
     slots = [slot for slot in ("prior", "distortion") if slot not in session.unused_slots]
-    parts = [session.title or Path(image).stem, *(config[slot].name for slot in slots)]
+    parts = [safe_name(session.title or Path(image).stem), *(config[slot].name for slot in slots)]
     return LogSettings(
         read_loggers(config),
         plain_settings(config.wandb),
         config.name or "-".join(parts),
         plain_settings(config),
     )
+
+
+def tell_upload(session: Session, folder: Path) -> None:
+    """Tell the user how to upload the curves of an offline run of W&B.
+
+    Args:
+        session: The run.
+        folder: Folder of the run, with its results.
+    """
+    if next((folder / "wandb").glob("offline-run-*"), None):
+        session.say(f"upload the curves: wandb sync {folder}/wandb/offline-run-*")
 
 
 def tell_logs(session: Session, folder: Path) -> None:
@@ -64,7 +76,7 @@ def tell_logs(session: Session, folder: Path) -> None:
         folder: Folder of the finished fit.
     """
     file = folder / LOG_RECORD
-    record = json.loads(file.read_text()) if file.is_file() else {}
+    record = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     for logger in read_loggers(session.config):
         name = logger_name(logger)
         if name not in record:
@@ -79,5 +91,3 @@ def tell_logs(session: Session, folder: Path) -> None:
             )
         if url := record.get(name, {}).get("url"):
             session.say(f"curves: {url}")
-        elif record.get(name, {}).get("mode") == "offline":
-            session.say(f"upload the curves: wandb sync {folder}/wandb/offline-run-*")

@@ -8,7 +8,7 @@ from lift.planners import Planner, planners
 from lift.planners.motion_limit import limit_motion
 from lift.priors import VideoPrior
 from lift.runtime.session import Session
-from lift.stages.checks import CheckedPlanner
+from lift.stages.checked import CheckedPlanner
 from lift.stages.unused import planner_is_used
 from lift.types import Cameras, Depth, Trajectory
 

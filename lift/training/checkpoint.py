@@ -1,6 +1,8 @@
-"""Checkpoints of a fit: written after each epoch, atomically."""
+"""Checkpoints of a fit: written after each epoch, atomically, and verified before they are used."""
 
 import os
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,11 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from lift.runtime.atomic_io import remove, replace, set_aside
+from lift.runtime.integrity import DamagedFileError, damage_of
+from lift.training import CHECKPOINT, PREVIOUS_CHECKPOINT
 from lift.training.callbacks import check_states
+from lift.training.finite import check_parameters
 
 
 def read_progress(checkpoint: Path) -> tuple[int, int]:
@@ -20,10 +26,59 @@ def read_progress(checkpoint: Path) -> tuple[int, int]:
 
     Returns:
         Number of epochs and number of steps that are done.
+
+    Raises:
+        DamagedFileError: It cannot be read.
     """
-    state = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
-    # The checkpoint is written at the end of an epoch, before Lightning counts it.
-    return state["epoch"] + 1, state["step"]
+    with damage_of(checkpoint):
+        state = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
+        # The checkpoint is written at the end of an epoch, before Lightning counts it.
+        return state["epoch"] + 1, state["step"]
+
+
+def verify_checkpoint(checkpoint: Path) -> None:
+    """Check the checksums of a checkpoint. torch writes them, but does not compare them.
+
+    Args:
+        checkpoint: File of the checkpoint, a zip archive.
+
+    Raises:
+        DamagedFileError: It is damaged.
+    """
+    with damage_of(checkpoint), zipfile.ZipFile(checkpoint) as archive:
+        if name := archive.testzip():
+            raise DamagedFileError(checkpoint, f"the checksum of {name!r} in it differs")
+    with damage_of(checkpoint), checkpoint.open("rb") as file:
+        # As Lightning loads it: torch reads headers that Python's zipfile ignores.
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        if not {"epoch", "step"} <= state.keys():
+            raise DamagedFileError(checkpoint, "it is no checkpoint of a fit")
+
+
+def restore_checkpoint(folder: Path, say: Callable[[str], None]) -> None:
+    """Make sure that the checkpoint of a killed fit is good. Else that before it is used, or none.
+
+    Args:
+        folder: Folder of the fit. Damaged checkpoints are renamed and kept beside it.
+        say: Receives messages for the user.
+    """
+    for name in (CHECKPOINT, PREVIOUS_CHECKPOINT):
+        checkpoint = folder / name
+        if not os.path.lexists(checkpoint):
+            continue
+        try:
+            verify_checkpoint(checkpoint)
+        except DamagedFileError as error:
+            moved = folder.with_name(f".{folder.name}.checkpoint")
+            os.replace(checkpoint, moved)
+            aside = set_aside(moved, f"{folder.name.removesuffix('.draft')}.checkpoint")
+            say(f"fit: {error}; it is kept as {aside.name}, and an earlier one or none is used")
+        else:
+            os.replace(checkpoint, folder / CHECKPOINT)
+            previous = folder / PREVIOUS_CHECKPOINT
+            if previous.is_dir():  # the next checkpoint could not be renamed over it
+                remove(previous)
+            return
 
 
 def epoch_count(checkpoint: Path, steps: int, checkpoint_every: int) -> int:
@@ -64,7 +119,12 @@ class CheckpointCallback(Callback):
         Args:
             trainer: Lightning's trainer.
             pl_module: A `lift.training.module.SceneModule`.
+
+        Raises:
+            NonFiniteError: A parameter of the distortion is NaN or infinite.
         """
+        module: Any = pl_module
+        check_parameters(module.distortion, module.step)
         if not self._is_checked:
             check_states(trainer.callbacks)  # pyright: ignore[reportAttributeAccessIssue]
             self._is_checked = True
@@ -84,14 +144,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Write a checkpoint to a draft, and rename it.
+        """Write a checkpoint to a draft, and rename it. The one before it is kept.
 
         Args:
             checkpoint: Lightning's checkpoint.
             path: File of the checkpoint.
             storage_options: Not used.
         """
-        draft = Path(path).with_suffix(".draft")
+        path = Path(path)
+        draft = path.with_suffix(".draft")
         draft.parent.mkdir(parents=True, exist_ok=True)
         torch.save(checkpoint, draft)
-        os.replace(draft, path)
+        if path.exists():
+            os.replace(path, path.with_name(PREVIOUS_CHECKPOINT))
+        replace(draft, path)

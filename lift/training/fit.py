@@ -22,7 +22,7 @@ from lift.config.loggers import CALLBACK_FOLDER, check_trainer_setting
 from lift.registry import ComponentError
 from lift.runtime.parallel import torch_on_one_thread
 from lift.runtime.serialization import save
-from lift.training import CHECKPOINT
+from lift.training import CHECKPOINT, PREVIOUS_CHECKPOINT
 from lift.training.callbacks import StepCallback, name_failed_callback, uses_batches
 from lift.training.checkpoint import (
     AtomicCheckpointIO,
@@ -31,6 +31,7 @@ from lift.training.checkpoint import (
     read_progress,
 )
 from lift.training.data import STEPS_PER_BATCH, SceneData, split_frames
+from lift.training.finite import NonFiniteError, invalid_parameter
 from lift.training.loggers import LogSettings, open_loggers
 from lift.training.module import SceneModule
 from lift.training.replicas import ReplicaStrategy
@@ -86,8 +87,8 @@ def fit(
         callbacks: Callbacks of the user.
 
     Raises:
-        ComponentError: An argument of the Trainer is unknown, memory is too small, or the result
-            is NaN or infinite.
+        ComponentError: An argument of the Trainer is unknown, or memory is too small.
+        NonFiniteError: The loss or the result is NaN or infinite. No checkpoint is kept.
         KeyboardInterrupt: The user pressed Ctrl-C.
     """
     _check_trainer_settings(trainer)
@@ -98,15 +99,24 @@ def fit(
     # A callback that is called after each batch expects that a batch is a step.
     batch_steps = 1 if uses_batches(callbacks) else STEPS_PER_BATCH
     data = SceneData(train, held_out, settings.batch_size, batches, seed, batch_steps)
-    _train(module, data, folder, settings, trainer, logs or LogSettings(), callbacks)
+    is_main = not _is_distributed() or torch.distributed.get_rank() == 0
+    try:
+        _train(module, data, folder, settings, trainer, logs or LogSettings(), callbacks)
+        gaussians = _finite_gaussians(module) if is_main else None
+    except NonFiniteError:
+        if is_main:  # a checkpoint of a wrong fit would be continued after its code was mended
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+            (folder / PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
+        raise
     module.distortion.progress = 1.0
-    if _is_distributed() and torch.distributed.get_rank() > 0:
+    if not is_main:
         return
     with suppress(OSError):  # it does not exist, or callbacks wrote files
         (folder / CALLBACK_FOLDER).rmdir()
-    gaussians = _finite_gaussians(module)
     save({"gaussians": gaussians, "distortion": module.distortion.state_dict()}, folder)
-    (folder / "split.json").write_text(json.dumps({"train": train, "held_out": held_out}))
+    text = json.dumps({"train": train, "held_out": held_out})
+    (folder / "split.json").write_text(text, encoding="utf-8")
+    (folder / PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
 
 
 def _train(
@@ -163,16 +173,9 @@ def _finite_gaussians(module: SceneModule) -> Gaussians:
     """Return the fitted Gaussians without those that are NaN or infinite.
 
     Raises:
-        ComponentError: No Gaussian is left, or the distortion is NaN or infinite.
+        NonFiniteError: No Gaussian is left, or the distortion is NaN or infinite.
     """
-    invalid_parameter = next(
-        (
-            name
-            for name, value in module.distortion.named_parameters()
-            if not value.isfinite().all()
-        ),
-        None,
-    )
+    parameter = invalid_parameter(module.distortion)
     gaussians = module.splats.gaussians()
     values = (
         gaussians.means,
@@ -182,12 +185,9 @@ def _finite_gaussians(module: SceneModule) -> Gaussians:
         gaussians.sh_coeffs.flatten(1),
     )
     finite = torch.stack([value.isfinite().all(1) for value in values]).all(0)
-    if invalid_parameter or (len(finite) and not finite.any()):
-        name = f"distortion.{invalid_parameter}" if invalid_parameter else "the scene"
-        raise ComponentError(
-            f"{name} is NaN or infinite after {module.step} steps of the fit; choose smaller "
-            "learning rates or another distortion"
-        )
+    if parameter or (len(finite) and not finite.any()):
+        name = f"distortion.{parameter}" if parameter else "the scene"
+        raise NonFiniteError(name, f"after {module.step} steps of the fit")
     if finite.all():
         return gaussians
     warnings.warn(

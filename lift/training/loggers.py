@@ -7,10 +7,9 @@ import csv
 import importlib
 import json
 import secrets
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from lift.config.files import escape_values
 from lift.config.loggers import logger_name
 from lift.registry import ComponentError
 from lift.registry.imports import is_installed
+from lift.runtime.atomic_io import remove
 from lift.training import LOG_RECORD
 from lift.training.callbacks import build_target, check_target
 
@@ -129,8 +129,11 @@ def _build_logger(
         return build_target(logger, "logger", Logger)
     if logger == "wandb":
         return _build_wandb(settings, folder, record[logger])
-    if not step:
+    if not step or not (folder / logger).is_dir():
         _remove(folder / logger)  # of a fit that was killed before its first checkpoint
+    for name in (_CSV_FILE, "hparams.yaml"):
+        if (folder / logger / name).is_dir():  # damage: a folder in place of a file
+            _remove(folder / logger / name)
     if logger == "csv":
         table = CSVLogger(folder, name=logger, version="")
         _continue_csv(table, step)
@@ -252,19 +255,26 @@ def _build_wandb(settings: LogSettings, folder: Path, record: dict[str, Any]) ->
 def _continue_csv(logger: CSVLogger, step: int) -> None:
     """Keep the rows up to a step. Lightning removes the file of an earlier logger."""
     file = Path(logger.log_dir) / _CSV_FILE
-    rows: list[dict[str, Any]] = []
-    if file.is_file():
-        with file.open(newline="") as stream:
-            rows = [
-                {key: value for key, value in row.items() if value}
-                for row in csv.DictReader(stream)
-                if int(row["step"]) <= step
-            ]
+    rows = _read_rows(file, step) if file.is_file() else []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it removes the file
         writer = logger.experiment
     writer.metrics.extend(rows)
     writer.save()
+
+
+def _read_rows(file: Path, step: int) -> list[dict[str, Any]]:
+    """Read the rows up to a step. Curves of a damaged file begin anew."""
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            return [
+                {key: value for key, value in row.items() if value}
+                for row in csv.DictReader(stream)
+                if int(row["step"]) <= step
+            ]
+    except (ValueError, LookupError, TypeError, csv.Error) as error:
+        warnings.warn(f"{file} is damaged ({error}); its curves begin anew", stacklevel=2)
+        return []
 
 
 def _is_main() -> bool:
@@ -273,16 +283,28 @@ def _is_main() -> bool:
 
 
 def _read_record(folder: Path) -> dict[str, dict[str, Any]]:
-    """Read `LOG_RECORD`: name of a logger -> the step at which it began, and W&B's run."""
-    file = folder / LOG_RECORD
-    return json.loads(file.read_text()) if file.is_file() else {}
+    """Read `LOG_RECORD`: name of a logger -> the step at which it began, and W&B's run.
+
+    A record that is damaged counts as none.
+    """
+    with suppress(OSError, ValueError):
+        record = json.loads((folder / LOG_RECORD).read_text(encoding="utf-8"))
+        if isinstance(record, dict) and all(
+            isinstance(entry, dict) and "start" in entry for entry in record.values()
+        ):
+            return record
+    return {}
 
 
 @rank_zero_only
 def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
-    (folder / LOG_RECORD).write_text(json.dumps(record, indent=2))
+    file = folder / LOG_RECORD
+    if file.is_dir():
+        remove(file)
+    file.write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 
 @rank_zero_only
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        remove(path)

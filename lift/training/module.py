@@ -10,6 +10,7 @@ from torch import Tensor
 from lift.distortions import Distortion
 from lift.renderers import Renderer
 from lift.training.densify import Densifier
+from lift.training.finite import LossCheck
 from lift.training.loggers import log_picture
 from lift.training.model import SceneModel
 from lift.training.optimisers import (
@@ -85,6 +86,7 @@ class SceneModule(SceneModel):
         self._validation_psnr: dict[str, list[Tensor]] = {}
         self._initial_rates: list[list[float]] = []
         self._pictures_step = -1
+        self._loss_check = LossCheck()
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Take several optimiser steps; see `lift.training.data.STEPS_PER_BATCH`.
@@ -124,7 +126,10 @@ class SceneModule(SceneModel):
         frame_weights = self.frame_weights(views)
         render = self.distortion.image(self.renderer(gaussians, cameras, background), views)
         loss, terms, differences = self.loss(render, views, canonical, frame_weights)
-        self.manual_backward(loss + penalty)
+        total = loss + penalty
+        is_due = self.device.type == "cpu" or self._logs_next()
+        self._loss_check.update(total, views, self.step, self.distortion, is_due)
+        self.manual_backward(total)
         self.densifier.record_gradients(self.splats)
         decay_rates(self.trainer.optimizers, self.step / self.settings.steps)
         for optimiser in self.trainer.optimizers:
@@ -270,6 +275,11 @@ class SceneModule(SceneModel):
                 group["betas"] = tuple(
                     beta ** (views / checkpoint["views"]) for beta in group["betas"]
                 )
+
+    def _logs_next(self) -> bool:
+        """Whether a point of the curves follows this step."""
+        every = self.settings.log_every
+        return (self.step + self.trainer.world_size) // every > self.step // every
 
     def _log_step(
         self,

@@ -37,6 +37,17 @@ WRONG = [
 ]
 
 
+def test_objects_in_place_of_import_paths_are_one_line():
+    from pytorch_lightning.callbacks import EarlyStopping
+
+    path = "pytorch_lightning.callbacks.early_stopping.EarlyStopping"
+    for callback in (EarlyStopping("psnr"), EarlyStopping):
+        with pytest.raises(ComponentError, match=f"callbacks has .* {path}; name it by '{path}'"):
+            compose_settings("coffee", {"callbacks": [callback]})
+    config = compose_settings("coffee", {"callbacks": [path], "logger": ["csv"]})
+    assert list(config.callbacks) == [path] and list(config.logger) == ["csv"]
+
+
 def test_the_import_is_light_and_lists_the_interface():
     script = (
         "import sys, lift; assert {'run', 'load', 'Scene', 'Cameras'} <= set(dir(lift));"

@@ -149,6 +149,7 @@ def test_cameras_have_the_learned_corrections(distorted):
 
 def test_an_unregistered_distortion_leaves_the_rest(moved, tmp_path):
     shutil.copytree(moved, tmp_path / "run")
+    (tmp_path / "run" / "manifest.json").unlink()  # the change is intended
     config = tmp_path / "run" / "config.yaml"
     config.write_text(config.read_text().replace("name: composed", "name: elsewhere"))
     scene = lift.load(tmp_path / "run")
@@ -175,12 +176,13 @@ def test_renders_are_saved_as_video_or_pictures(moved, tmp_path):
 
 def test_texts_in_settings_survive(moved, tmp_path):
     shutil.copytree(moved, tmp_path / "run")
+    (tmp_path / "run" / "manifest.json").unlink()  # the change is intended
     (tmp_path / "run" / "config.yaml").write_text("image: 'a\\${b}, (1).jpg'\nname: '007'\n")
     settings = lift.load(tmp_path / "run").settings
     assert settings == {"image": "a${b}, (1).jpg", "name": "007"}
 
 
-def test_an_interrupted_delivery_is_no_finished_run(finished_run, tmp_path, monkeypatch):
+def test_an_interrupted_delivery_leaves_the_old_result(finished_run, tmp_path, monkeypatch):
     from lift.outputs import delivery
 
     settings = tiny_settings(finished_run.parents[1])
@@ -189,8 +191,8 @@ def test_an_interrupted_delivery_is_no_finished_run(finished_run, tmp_path, monk
     monkeypatch.setattr(delivery, "evaluate_frames", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         lift.run("coffee", **settings)
-    with pytest.raises(FileNotFoundError, match=r"it has no metrics\.json, config\.yaml"):
-        lift.load(scene.folder)
+    assert lift.load(scene.folder).metrics == scene.metrics
+    assert not list(scene.folder.parent.glob(".*.draft"))
 
 
 def test_metrics_are_the_file(moved):

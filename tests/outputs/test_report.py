@@ -220,3 +220,13 @@ def test_stages_of_one_name_are_summed():
 def test_the_command_can_be_typed():
     assert format_command(["lift run", "image=a b.jpg"]) == "lift run 'image=a b.jpg'"
     assert format_command(["/somewhere/bin/lift", "-m"]) == "lift -m"
+
+
+def test_the_command_names_plugins_and_choices_of_python():
+    command = format_command(["run.py"], {"LIFT_PLUGINS": "a b"}, ["experiment=mine"])
+    assert command == "LIFT_PLUGINS='a b' run.py\nlift.run with experiment=mine"
+
+
+def test_the_page_names_the_file_of_a_plugin(tmp_path):
+    _, page = write_page(tmp_path, build_result(tmp_path), frame_metrics(), None)
+    assert "plugin prior mine" in page.text and "/plugins/mine.py, SHA-256 f00d" in page.text

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from lift.distortions.identity import Identity
 from lift.geometry import pinhole
@@ -12,7 +13,8 @@ from lift.io.capture import Capture
 from lift.io.image import Picture
 from lift.outputs import storage
 from lift.outputs.quality import RunResult
-from lift.outputs.storage import read_views, write_views
+from lift.outputs.storage import RunFiles, read_frames, read_views, write_views
+from lift.runtime.integrity import MANIFEST, write_manifest
 from lift.types import (
     Cameras,
     Clip,
@@ -23,6 +25,7 @@ from lift.types import (
     Reconstruction,
     Trajectory,
 )
+from tests.helpers.damage import KINDS, damage
 
 COUNT = 4
 
@@ -106,3 +109,48 @@ def test_a_large_cloud_is_thinned_within_its_bounds(tmp_path, result, monkeypatc
     assert 50 <= len(points) <= 56
     bounds = torch.stack(points.points.aminmax(dim=0))
     assert torch.equal(bounds, torch.stack(result.reconstruction.points.points.aminmax(dim=0)))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A file and a folder of a run, with the run's manifest."""
+    (tmp_path / "metrics.json").write_text('{"input_psnr": 30.0}')
+    (tmp_path / "frames").mkdir()
+    for number in range(2):
+        Image.new("RGB", (8, 8)).save(tmp_path / "frames" / f"{number:06d}.png")
+    write_manifest(tmp_path, {})
+    return tmp_path
+
+
+def test_files_of_a_run_are_read(run):
+    files = RunFiles(run)
+    assert files.read_json("metrics.json") == {"input_psnr": 30.0}
+    assert len(files.read("frames", lambda path: read_frames(path.parent))) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["metrics.json", "frames/000001.png"])
+def test_damaged_files_of_a_run_are_named(run, name, kind):
+    damage(run / name, kind)
+    with pytest.raises(ValueError, match="is damaged .* repeat the command") as caught:
+        RunFiles(run).read(name.split("/")[0], lambda path: None)
+    assert Path(name).name in str(caught.value) and str(run / MANIFEST) in str(caught.value)
+
+
+def test_a_change_of_the_user_is_accepted_without_manifest(run):
+    (run / "metrics.json").write_text('{"input_psnr": 31.0}')
+    (run / MANIFEST).unlink()
+    assert RunFiles(run).read_json("metrics.json") == {"input_psnr": 31.0}
+    (run / "metrics.json").write_text("{")
+    with pytest.raises(ValueError, match=r"metrics\.json is damaged"):
+        RunFiles(run).read_json("metrics.json")
+
+
+def test_results_of_two_deliveries_are_not_mixed(run):
+    files = RunFiles(run)
+    files.verify("frames")
+    (run / "metrics.json").write_text('{"input_psnr": 10.0}')
+    write_manifest(run, {})
+    with pytest.raises(ValueError, match=r"metrics\.json is damaged"):
+        files.read_json("metrics.json")
+    assert RunFiles(run).read_json("metrics.json") == {"input_psnr": 10.0}

@@ -1,6 +1,5 @@
 """The viewer answers on the loopback device, and on no other."""
 
-import json
 import signal
 import socket
 import subprocess
@@ -9,39 +8,14 @@ import urllib.request
 
 import psutil
 import pytest
-import torch
 
-from lift.io.splats import write_ply
 from lift.outputs.viewer import serve, start
-from lift.types import Gaussians
+from tests.helpers.scenes import write_small_scene
 
 
 @pytest.fixture
 def ply(tmp_path):
-    count = 20
-    means = torch.randn(count, 3) + torch.tensor([0.0, 0.0, 4.0])
-    quats = torch.tensor([1.0, 0, 0, 0]).expand(count, 4).clone()
-    gaussians = Gaussians(
-        means,
-        quats,
-        torch.full((count, 3), 0.1),
-        torch.full((count,), 0.5),
-        torch.zeros(count, 1, 3),
-    )
-    write_ply(tmp_path / "gaussians.ply", gaussians)
-    pose = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0])).tolist()
-    frames = [{"file_path": f"frames/{k:06d}.png", "transform_matrix": pose} for k in range(2)]
-    cameras = {
-        "fl_x": 80.0,
-        "fl_y": 80.0,
-        "cx": 50.0,
-        "cy": 40.0,
-        "w": 100,
-        "h": 80,
-        "frames": frames,
-    }
-    (tmp_path / "transforms.json").write_text(json.dumps(cameras))
-    return tmp_path / "gaussians.ply"
+    return write_small_scene(tmp_path)
 
 
 def test_it_serves_this_machine_only_until_interrupted(ply):

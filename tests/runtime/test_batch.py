@@ -1,14 +1,17 @@
 """Many pictures at once."""
 
 import os
+import re
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from skimage import data
 
+from lift.io.names import safe_name
 from lift.registry import ComponentError
-from lift.runtime.batch import WorkQueue, parse_arguments, scene_titles
+from lift.runtime.batch import WorkQueue, parse_arguments, run_distributed, scene_titles
 from tests.helpers.commands import here, lift
 from tests.helpers.settings import TINY
 
@@ -60,6 +63,20 @@ def test_titles_of_files_with_the_same_name_differ():
     assert len(set(many)) == 4, many
 
 
+def test_titles_are_names_of_different_folders():
+    pictures = ["...png", "cache.png", ".a.png", "a.png", "b/x.png", "b/x.jpg", "b/x.png.png"]
+    titles = scene_titles(pictures)
+    assert len(set(titles)) == len(pictures), titles
+    assert titles[3] == "a"
+    assert all(safe_name(title) == title for title in titles)
+
+
+def test_titles_differ_where_folders_ignore_case(monkeypatch):
+    assert scene_titles(["x/A.png", "x/a.png"]) == ["A", "a"]
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert len({title.casefold() for title in scene_titles(["x/A.png", "x/a.png"])}) == 2
+
+
 def test_only_the_main_process_makes_what_is_made_once(monkeypatch):
     class Store(dict):
         """The key-value store of two processes."""
@@ -83,6 +100,17 @@ def test_only_the_main_process_makes_what_is_made_once(monkeypatch):
         text = queue.once("text", lambda rank=rank: calls.append(rank) or f"of {rank}")
         assert text == "of 0"
     assert calls == [0]
+
+
+def test_a_bug_is_listed_with_its_class_and_its_line(capsys):
+    def make(index: int) -> str:
+        return {"a": "b"}["x" if index else "a"]
+
+    first, second = run_distributed(["good", "bad"], make)
+    assert (first.result, first.error) == ("b", None)
+    assert second.error is not None
+    assert re.fullmatch(r"KeyError: 'x' \(\w+\.py:\d+\)", second.error)
+    assert "Traceback" in capsys.readouterr().err
 
 
 @pytest.mark.slow

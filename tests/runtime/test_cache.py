@@ -11,8 +11,10 @@ import torch
 
 from lift.geometry import pinhole
 from lift.runtime.cache import Store, hash_key
+from lift.runtime.integrity import DamagedFileError
 from lift.runtime.serialization import load, save
 from lift.types import Clip, Depth, Frames, PointCloud, Reconstruction, Trajectory
+from tests.helpers.damage import KINDS, damage
 
 
 def values():
@@ -118,6 +120,111 @@ def test_a_resumable_stage_finds_what_was_left(tmp_path):
         resumable=True,
     )
     assert (done.folder / "whole").read_text() == "True"
+
+
+def picture_value() -> dict:
+    images = torch.arange(2 * 6 * 8 * 3).reshape(2, 6, 8, 3).to(torch.uint8)
+    return {"frames": Frames(images), "x": torch.arange(100.0)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "value.json", "tensors.safetensors", "value.frames.images/000001.png"]
+)
+def test_a_damaged_stage_is_set_aside_and_made_again(tmp_path, name, kind):
+    lines: list[str] = []
+    Store(tmp_path).value("clip", "k", picture_value)
+    damage(tmp_path / "clip-k" / name, kind)
+    store = Store(tmp_path, lines.append)
+    assert store.find("clip", "k") is None
+    value, stage = store.value("clip", "k", picture_value)
+    assert not stage.cached and equal(value, picture_value())
+    (line,) = lines
+    assert name in line and "is damaged (" in line and "clip-k.damaged-1" in line
+    assert (tmp_path / "clip-k.damaged-1").is_dir()
+    assert Store(tmp_path).value("clip", "k", picture_value)[1].cached
+
+
+def test_damaged_stages_of_a_batch_are_made_again(tmp_path):
+    calls: list[list[int]] = []
+
+    def make(indices: list[int]) -> list[dict]:
+        calls.append(indices)
+        return [picture_value() for _ in indices]
+
+    Store(tmp_path).batch("clip", ["a", "b"], make, 2)
+    damage(tmp_path / "clip-b" / "tensors.safetensors", "flipped bit")
+    results = Store(tmp_path).batch("clip", ["a", "b"], make, 2)
+    assert calls == [[0, 1], [1]]
+    assert [results[index][1].cached for index in (0, 1)] == [True, False]
+
+
+def test_a_file_in_place_of_a_stage_is_set_aside(tmp_path):
+    (tmp_path / "plan-k").write_text("")
+    assert not Store(tmp_path).value("plan", "k", picture_value)[1].cached
+    assert (tmp_path / "plan-k.damaged-1").read_text() == ""
+
+
+def test_a_stage_of_another_key_is_not_used(tmp_path):
+    Store(tmp_path).value("plan", "a", picture_value)
+    (tmp_path / "plan-a").rename(tmp_path / "plan-b")
+    assert not Store(tmp_path).value("plan", "b", picture_value)[1].cached
+
+
+def test_verification_can_be_switched_off(tmp_path):
+    Store(tmp_path).value("plan", "k", picture_value)
+    damage(tmp_path / "plan-k" / "tensors.safetensors", "half")
+    assert Store(tmp_path, verify="none").find("plan", "k")
+    assert Store(tmp_path, verify="size").find("plan", "k") is None
+
+
+def write_old_manifest(stage: Path) -> None:
+    """Replace the manifest by one without checksums, as lift 0.2 wrote it."""
+    old = {"stage": "plan", "by": "", "key": "k", "seconds": 1.0, "peak_bytes": 1}
+    (stage / "manifest.json").write_text(json.dumps(old))
+
+
+def test_old_stages_are_used_if_they_can_be_read(tmp_path):
+    Store(tmp_path).value("plan", "k", picture_value)
+    write_old_manifest(tmp_path / "plan-k")
+    value, stage = Store(tmp_path).value("plan", "k", picture_value)
+    assert stage.cached and equal(value, picture_value())
+    damage(tmp_path / "plan-k" / "tensors.safetensors", "half")
+    write_old_manifest(tmp_path / "plan-k")
+    assert not Store(tmp_path).value("plan", "k", picture_value)[1].cached
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("longer", "flipped bit")])
+@pytest.mark.parametrize(
+    "name", ["value.json", "tensors.safetensors", "value.frames.images/000001.png"]
+)
+def test_reading_a_damaged_value_names_the_file(tmp_path, name, kind):
+    save(picture_value(), tmp_path)
+    damage(tmp_path / name, kind)
+    with pytest.raises(DamagedFileError, match="is damaged") as caught:
+        load(tmp_path)
+    assert Path(name).name in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Tensor", "dataclass", "torch", "Path"])
+def test_a_value_names_no_other_type_than_those_of_lift(tmp_path, name):
+    save(Frames(torch.zeros(1, 2, 2, 3, dtype=torch.uint8)), tmp_path)
+    tree = json.loads((tmp_path / "value.json").read_text())
+    (tmp_path / "value.json").write_text(json.dumps({**tree, "type": name}))
+    with pytest.raises(DamagedFileError, match="no type of lift"):
+        load(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX")
+def test_all_files_of_a_stage_have_ordinary_permissions(tmp_path):
+    before = os.umask(0)
+    try:
+        Store(tmp_path / "cache").value("plan", "k", picture_value)
+    finally:
+        os.umask(before)
+    modes = {oct(path.stat().st_mode & 0o777) for path in tmp_path.rglob("*") if path.is_file()}
+    folders = {oct(path.stat().st_mode & 0o777) for path in tmp_path.rglob("*") if path.is_dir()}
+    assert modes == {"0o664"} and folders == {"0o775"}
 
 
 MAKER = """

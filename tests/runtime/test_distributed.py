@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed
 from omegaconf import OmegaConf
 
 from lift.geometry import pinhole

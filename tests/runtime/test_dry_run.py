@@ -3,10 +3,17 @@
 import itertools
 import json
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from tests.helpers.commands import lift
+from lift.geometry import pinhole
+from lift.runtime.serialization import save
+from lift.types import Depth, Frames, PointCloud, Reconstruction
+from tests.helpers.commands import here, lift
+from tests.helpers.settings import TINY
 
 
 def test_dry_run_lists_stages_and_costs_and_writes_nothing(tmp_path):
@@ -67,31 +74,66 @@ def test_frames_with_exact_depth_take_fewer_steps(tmp_path):
     assert "1000 steps of 1 views" in done.stdout, done.stderr
 
 
-@pytest.mark.slow
+def store_stage(folder: Path, by: str, seconds: float, value: Any) -> None:
+    """Write a stage as the cache of an earlier run has it."""
+    folder.mkdir(parents=True)
+    save(value, folder)
+    stage, _, key = folder.name.partition("-")
+    manifest = {"stage": stage, "by": by, "key": key, "seconds": seconds, "peak_bytes": 1}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def clip(count: int, height: int = 256, width: int = 384) -> Frames:
+    return Frames(torch.zeros(count, height, width, 3, dtype=torch.uint8))
+
+
+def reconstruction(count: int) -> dict:
+    """What the stage keeps."""
+    depth = torch.ones(count, 40, 64)
+    cameras = pinhole(64, 40, 50.0).map(lambda value: value.expand(count, *value.shape[1:]))
+    points = PointCloud(torch.zeros(1, 3), torch.zeros(1, 3))
+    return {"reconstruction": Reconstruction(cameras, points, depth, depth), "notes": []}
+
+
 def test_times_are_those_of_earlier_runs_of_the_same_components(tmp_path):
-    for name, by, seconds in (
-        ("clip-1", "warp", 2.0),
-        ("clip-2", "warp", 3.0),
-        ("clip-3", "svd", 500.0),
-        ("depth-1", "lite", 0.5),
-    ):
-        (tmp_path / "cache" / name).mkdir(parents=True)
-        (tmp_path / "cache" / name / "manifest.json").write_text(
-            json.dumps(
-                {
-                    "stage": name.split("-")[0],
-                    "by": by,
-                    "key": "k",
-                    "seconds": seconds,
-                    "peak_bytes": 1,
-                }
-            )
-        )
-    done = lift("run", "image=coffee", "--plan", f"output={tmp_path}", cwd=tmp_path)
-    assert (
-        "about 40 s, as it took 2.5 s each before" in done.stdout
-        and "about 0.5 s, as it took 0.5 s before" in done.stdout
-    )
+    cache = tmp_path / "cache"
+    store_stage(cache / "clip-1", "warp", 2.0, clip(8))
+    store_stage(cache / "clip-2", "warp", 3.0, clip(8))
+    store_stage(cache / "clip-3", "synthetic", 500.0, clip(8))
+    pixels = torch.ones(256, 384)
+    store_stage(cache / "depth-1", "lite", 0.5, Depth(pixels, pixels > 0, "scale"))
+    for name, content in (("clip-4", ""), ("clip-5", '{"by": "warp"}'), ("clip-6", "[1]")):
+        (cache / name).mkdir()
+        (cache / name / "manifest.json").write_text(content)  # damaged
+    done = here("run", "image=coffee", "--plan", f"output={tmp_path}", cwd=tmp_path)
+    assert "about 40 s, as it took 2.5 s each before" in done.stdout, done.stdout
+    assert "about 0.5 s, as it took 0.5 s before" in done.stdout
+
+
+def test_no_time_is_taken_from_other_sizes_counts_or_priors(tmp_path):
+    cache = tmp_path / "cache"
+    settings = ("image=coffee", "preprocess.size=64", "planner=single", "planner.num_frames=4")
+    store_stage(cache / "clip-1", "warp", 2.0, clip(5, 40, 64))
+    store_stage(cache / "clip-2", "warp", 2.0, clip(4, 32, 64))
+    store_stage(cache / "reconstruct-1", "auto svd", 2.0, reconstruction(5))
+    store_stage(cache / "reconstruct-2", "auto warp", 2.0, reconstruction(4))
+    done = here("run", *settings, "--plan", f"output={tmp_path}", cwd=tmp_path)
+    lines = {line.split()[0]: line for line in done.stdout.strip().split("\n")}
+    assert lines["clip"].endswith("; time unknown"), done.stdout
+    assert lines["reconstruct"].endswith("; time unknown"), done.stdout
+    store_stage(cache / "reconstruct-3", "auto warp", 2.0, reconstruction(5))
+    done = here("run", *settings, "--plan", f"output={tmp_path}", cwd=tmp_path)
+    assert "auto (Apache-2.0); about 2.0 s, as it took 2.0 s before" in done.stdout
+
+
+@pytest.mark.slow
+def test_finished_stages_are_named(finished_run):
+    output = finished_run.parents[1]
+    run = ("run", "image=coffee", *TINY, "export.formats=[ply,spz]", f"output={output}", "--plan")
+    plan = here(*run, cwd=output).stdout.splitlines()[1:]
+    assert [line.rpartition("; ")[2] for line in plan] == ["found in the cache"] * 5, plan
+    plan = here(*run, "fit.steps=77", cwd=output).stdout.splitlines()[1:]
+    assert [line.endswith("found in the cache") for line in plan] == [True] * 4 + [False]
 
 
 @pytest.mark.slow

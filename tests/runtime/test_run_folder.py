@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from lift.config import compose_run
+from lift.io.names import safe_name
 from lift.runtime.run_folder import JOB, MULTIRUN, claim_run_folder, run_title, shared_run_folder
 
 
@@ -35,6 +36,8 @@ def test_a_folder_belongs_to_one_job_of_a_multirun(
         ("coffee", "coffee"),
         ("a/photo (1).jpg", "photo (1)"),
         (("a/one.jpg", "two.jpg", "three.jpg"), "one-and-2-more"),
+        ("...png", safe_name("..")),
+        ("a/cache.png", safe_name("cache")),
     ],
 )
 def test_the_title_is_the_name_of_the_picture(image: str | tuple[str, ...], title: str) -> None:

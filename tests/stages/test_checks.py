@@ -14,9 +14,8 @@ from lift.planners import Planner, planners
 from lift.poses import PoseEstimator, poses
 from lift.priors import ClipRequest, VideoPrior
 from lift.renderers.reference import Reference
+from lift.stages.checked import CheckedDepth, CheckedPlanner
 from lift.stages.checks import (
-    CheckedDepth,
-    CheckedPlanner,
     OutputError,
     check_clips,
     check_prior,
@@ -147,6 +146,16 @@ def test_a_planner_returns_rigid_cameras_of_the_clip_length(message: str):
     with pytest.raises(OutputError) as caught:
         CheckedPlanner(Made(TRAJECTORIES[message]))(CAMERA, DEPTH, 3)
     assert f"planner {MODULE}.Made {message}" in str(caught.value)
+
+
+def test_a_planner_of_an_impossible_tree_is_named():
+    clips = (Clip("a", 7, moved(3)),)
+    with pytest.raises(OutputError) as caught:
+        CheckedPlanner(Made(lambda _: Trajectory(CAMERA, clips)))(CAMERA, DEPTH, 3)
+    assert str(caught.value) == (
+        f"planner {MODULE}.Made made no trajectory: clip 'a' continues frame 7, but only frame 0 "
+        "comes before it"
+    )
 
 
 def test_a_planner_returns_the_same_clips_at_each_magnitude():

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from lift.runtime.session import Session
+from lift.stages.logs import tell_upload
 from tests.helpers.commands import here
 from tests.helpers.settings import TINY
 
@@ -105,3 +107,23 @@ def test_a_mistake_ends_the_run_before_its_first_stage(start, setting, message):
     run = start(setting)
     (line,) = run.stderr.strip().split("\n")
     assert run.returncode == 2 and line.startswith("lift: ") and message in line
+
+
+class Listener(Session):
+    """Keeps messages."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_the_command_that_uploads_curves_names_the_run_folder(tmp_path):
+    lines: list[str] = []
+    session = Listener(lines)
+    tell_upload(session, tmp_path)
+    assert lines == []
+    (tmp_path / "wandb/offline-run-1").mkdir(parents=True)
+    tell_upload(session, tmp_path)
+    assert lines == [f"upload the curves: wandb sync {tmp_path}/wandb/offline-run-*"]

@@ -48,6 +48,20 @@ class Mine(Distortion):
         return replace(render, rgb=render.rgb[:, :-1])
 """
 
+LATE_NAN = """
+from dataclasses import replace
+
+from lift.distortions import Distortion, distortions
+
+
+@distortions.register("mine")
+class Mine(Distortion):
+    "Return NaN in the second half of the fit."
+
+    def image(self, render, view):
+        return replace(render, rgb=render.rgb / {divisor}) if 0 < self.progress < 1 else render
+"""
+
 DEPTH = """
 import torch
 
@@ -112,3 +126,19 @@ def test_a_wrong_result_is_not_kept(tmp_path, code, setting, message, missing):
     assert failed.returncode == 2, failed.stderr
     assert f"lift: {message}" in failed.stderr.splitlines()[-1]
     assert not list((tmp_path / "out/cache").glob(f"{missing}-*"))
+
+
+def test_a_nan_during_the_fit_names_step_and_component(tmp_path):
+    failed = run(tmp_path, LATE_NAN.format(divisor="0.0"), "distortion=mine")
+    assert failed.returncode == 2, failed.stderr
+    assert failed.stderr.splitlines()[-1].startswith(
+        "lift: the loss is NaN or infinite at step 2 of the fit: distortion mine (mine.Mine) "
+        "returned rgb with "
+    )
+
+
+def test_a_distortion_that_changes_the_input_is_refused(tmp_path):
+    code = LATE_NAN.format(divisor="2").replace("0 < self.progress < 1", "True")
+    failed = run(tmp_path, code, "distortion=mine")
+    assert failed.returncode == 2, failed.stderr
+    assert "returned rgb with a change of view 0, the input, by up to" in failed.stderr

@@ -254,3 +254,22 @@ def test_another_logger_is_built_from_its_path(tmp_path):
         check_loggers(LogSettings(({"_target_": path},)))
     with pytest.raises(ComponentError, match="derive it from Logger of pytorch_lightning"):
         check_loggers(LogSettings(({"_target_": "pathlib.Path"},)))
+
+
+@pytest.mark.parametrize("damage", ["not json", "[]", '{"csv": 1}'])
+def test_a_damaged_record_or_table_does_not_stop_a_fit(tmp_path, damage):
+    with pytest.raises(KilledError):
+        run(tmp_path, "csv", die_at=5)
+    (tmp_path / "logs.json").write_text(damage)
+    (tmp_path / "csv" / "metrics.csv").write_bytes(b"\x00\xff,\n1,2")
+    with pytest.warns(UserWarning, match="its curves begin anew"):
+        run(tmp_path, "csv")
+    assert json.loads((tmp_path / "logs.json").read_text())["csv"]["start"] == 5
+    assert table_steps(tmp_path, "loss")[-1] == 10
+
+
+def test_stray_files_and_folders_do_not_stop_a_fit(tmp_path):
+    (tmp_path / "logs.json").mkdir()
+    (tmp_path / "csv").write_text("")
+    run(tmp_path, "csv")
+    assert table_steps(tmp_path, "loss") and (tmp_path / "logs.json").is_file()

@@ -111,4 +111,5 @@ def test_a_step_waits_for_the_device_once(cuda, tmp_path, coarse, capfd):
         pattern
     )  # Python does not see synchronisation in C++ code outside of torch
     assert len(watched) == 30
-    assert len(waits) + by_extensions == 30, waits
+    checks = [place for place in waits if "finite.py" in place]  # at steps 20 and 40 alone
+    assert len(checks) == 2 and len(waits) - len(checks) + by_extensions == 30, waits

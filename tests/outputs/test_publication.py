@@ -1,0 +1,177 @@
+"""The folder of a run is replaced as a whole, and the user's own files stay."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from lift.outputs.publication import publish_run, read_scene_key
+from lift.runtime.integrity import MANIFEST, read_manifest, verify_files
+
+
+def write_results(folder: Path, key: str) -> None:
+    provenance = {"stages": [{"key": "earlier"}, {"key": key}]}
+    (folder / "provenance.json").write_text(json.dumps(provenance))
+    (folder / "gaussians.ply").write_text(key)
+    (folder / "frames").mkdir()
+    (folder / "frames" / f"{key}.png").write_text(key)
+
+
+def deliver(folder: Path, key: str, say=lambda line: None) -> None:
+    with publish_run(folder, key, say) as draft:
+        write_results(draft, key)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()
+    )
+
+
+def visible(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
+
+
+def test_a_result_appears_as_a_whole(tmp_path):
+    folder = tmp_path / "coffee" / "run"
+    with publish_run(folder, "one", lambda line: None) as draft:
+        write_results(draft, "one")
+        assert not folder.exists() and draft.parent == folder.parent
+    assert names(folder) == ["frames/one.png", "gaussians.ply", MANIFEST, "provenance.json"]
+    verify_files(folder, read_manifest(folder))
+    assert read_scene_key(folder) == "one" and visible(folder.parent) == ["run"]
+
+
+def test_the_old_result_stays_until_the_new_one_is_complete(tmp_path):
+    folder, lines = tmp_path / "run", []
+    deliver(folder, "one")
+    with publish_run(folder, "two", lines.append) as draft:
+        write_results(draft, "two")
+        assert read_scene_key(folder) == "one"
+        verify_files(folder, read_manifest(folder))
+    assert read_scene_key(folder) == "two" and not (folder / "frames" / "one.png").exists()
+    assert len(lines) == 1 and "another scene; it is replaced" in lines[0]
+
+
+def test_a_failed_delivery_leaves_the_old_result(tmp_path):
+    deliver(tmp_path / "run", "one")
+    with (
+        pytest.raises(OSError, match="disk full"),
+        publish_run(tmp_path / "run", "two", lambda line: None) as draft,
+    ):
+        write_results(draft, "two")
+        raise OSError("disk full")
+    assert read_scene_key(tmp_path / "run") == "one" and visible(tmp_path) == ["run"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lift.outputs.publication import publish_run
+with publish_run(Path(sys.argv[1]), "two", print) as draft:
+    (draft / "gaussians.ply").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX")
+def test_a_killed_delivery_leaves_the_old_result(tmp_path):
+    folder = tmp_path / "run"
+    deliver(folder, "one")
+    subprocess.run([sys.executable, "-c", KILLED, str(folder)])
+    assert (folder / "gaussians.ply").read_text() == "one"
+    assert (tmp_path / ".run.draft" / "gaussians.ply").read_text() == "half"
+    deliver(folder, "three")
+    assert read_scene_key(folder) == "three" and visible(tmp_path) == ["run"]
+
+
+@pytest.mark.parametrize("has_manifest", [True, False])
+def test_files_of_the_user_are_kept(tmp_path, has_manifest):
+    folder = tmp_path / "run"
+    deliver(folder, "one")
+    (folder / "csv").mkdir()
+    if not has_manifest:
+        (folder / MANIFEST).unlink()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "crops" / "left").mkdir(parents=True)
+    (folder / "crops" / "left" / "a.png").write_text("mine")
+    (folder / "link").symlink_to("notes.txt")
+    (folder / "video.mp4").write_text("of an older run") if not has_manifest else None
+    deliver(folder, "two")
+    mine = ["crops/left/a.png", "link", "notes.txt"]
+    results = ["frames/two.png", "gaussians.ply", MANIFEST, "provenance.json"]
+    assert names(folder) == sorted(mine + results)
+    assert (folder / "notes.txt").read_text() == "mine" and (folder / "link").is_symlink()
+    assert set(read_manifest(folder)["files"]) == set(results) - {MANIFEST}
+
+
+def start_second(folder: Path, key: str) -> tuple[threading.Thread, list[str], list[Exception]]:
+    lines, errors = [], []
+
+    def work() -> None:
+        try:
+            deliver(folder, key, lines.append)
+        except ValueError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread, lines, errors
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_second_run_waits_and_does_not_replace_another_scene(tmp_path, same):
+    folder = tmp_path / "run"
+    started = threading.Event()
+    with publish_run(folder, "one", lambda line: None) as draft:
+        write_results(draft, "one")
+        thread, lines, errors = start_second(folder, "one" if same else "two")
+        for _ in range(200):
+            if lines:
+                break
+            started.wait(0.02)
+        assert lines and "waiting for another run" in lines[0]
+    thread.join(20)
+    assert read_scene_key(folder) == "one"
+    if same:
+        assert not errors
+    else:
+        (error,) = errors
+        assert "choose another name=NAME" in str(error) and str(folder) in str(error)
+
+
+def test_jobs_of_a_multirun_do_not_share_a_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    monkeypatch.setenv("LIFT_MULTIRUN", "m")
+    monkeypatch.setenv("LIFT_MULTIRUN_JOB", "0")
+    deliver(folder, "one")
+    deliver(folder, "one")
+    monkeypatch.setenv("LIFT_MULTIRUN_JOB", "1")
+    with pytest.raises(ValueError, match="has the result of job 0 of this multirun"):
+        deliver(folder, "two")
+    assert read_scene_key(folder) == "one"
+    monkeypatch.setenv("LIFT_MULTIRUN", "n")
+    deliver(folder, "two")
+    assert read_scene_key(folder) == "two" and len(list(folder.glob(".multirun-*"))) == 1
+
+
+def test_a_file_in_place_of_the_folder_is_kept(tmp_path):
+    (tmp_path / "run").write_text("precious")
+    with pytest.raises(FileExistsError, match="is a file"):
+        deliver(tmp_path / "run", "one")
+    assert (tmp_path / "run").read_text() == "precious" and visible(tmp_path) == ["run"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links are POSIX")
+def test_a_linked_folder_is_replaced_where_it_is(tmp_path):
+    (tmp_path / "disk").mkdir()
+    deliver(tmp_path / "disk" / "run", "one")
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "run")
+    deliver(tmp_path / "link", "two")
+    assert (tmp_path / "link").is_symlink()
+    assert read_scene_key(tmp_path / "disk" / "run") == "two"
