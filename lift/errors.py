@@ -1,12 +1,19 @@
 """Messages for errors: one line where it tells the user what to change, a traceback for a bug."""
 
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 
 from lift.registry import ALL_SLOTS, ComponentError, Entry, catalogue
+from lift.registry.fingerprint import PACKAGE, ROOT
 from lift.renamed import renamed_component_setting, renamed_setting
+from lift.runtime.resource_errors import find_exhausted
+
+_MAX_BUG = 400
+"""Largest number of characters of the message of a bug."""
 
 USAGE_ERROR = 2
 """Exit status for an error that the user can correct."""
@@ -27,8 +34,13 @@ def is_user_error(error: BaseException) -> bool:
     """Whether the message alone tells the user what to change. Other errors are bugs of `lift`.
 
     Args:
-        error: The exception.
+        error: The exception. That of a library counts if it says that the disk or memory is full.
     """
+    return _has_message_for_user(error) or find_exhausted(error) is not None
+
+
+def _has_message_for_user(error: BaseException) -> bool:
+    """Whether the class of an error is one whose messages are for the user."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -58,7 +70,7 @@ def raise_for_python() -> Iterator[None]:
             raise ComponentError(str(error).removeprefix("lift: ")) from error
         package = type(error).__module__.partition(".")[0]
         is_own = package == "lift" or isinstance(error, (OSError, ImportError))
-        if package != "builtins" and not is_own and is_user_error(error):
+        if package != "builtins" and not is_own and _has_message_for_user(error):
             raise ComponentError(format_error(error)) from error
         raise
 
@@ -83,11 +95,35 @@ def format_error(error: BaseException) -> str:
     Args:
         error: The exception. Hydra's messages about unknown settings are replaced by clearer ones.
     """
+    if exhausted := find_exhausted(error):
+        return exhausted.message
     text = summarize_error(error)
     cause = error.__cause__
     if cause is not None and str(cause) and summarize_error(cause) not in text:
         text = f"{text} ({summarize_error(cause)})"
-    return _unknown_setting(text) or text or type(error).__name__
+    return _unknown_setting(text) or _wrong_kind(text) or text or type(error).__name__
+
+
+def format_bug(error: BaseException) -> str:
+    """Format an error that is not meant for the user: its class, its message and its place.
+
+    Args:
+        error: The exception, with its traceback. A line of a plugin is preferred as its place,
+            then one of `lift`.
+    """
+    text = summarize_error(error, _MAX_BUG, with_type=True)
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return text
+    entries = [entry for slot in catalogue().entries.values() for entry in slot.values()]
+    plugins = {str(e.source) for e in entries if not e.module.startswith(f"{PACKAGE}.")}
+    names = [frame.filename for frame in frames]
+    preferred = [
+        *(k for k, name in enumerate(names) if ROOT in Path(name).parents),
+        *(k for k, name in enumerate(names) if name in plugins),
+    ]
+    frame = frames[preferred[-1] if preferred else -1]
+    return f"{text} ({Path(frame.filename).name}:{frame.lineno})"
 
 
 def _unknown_setting(text: str) -> str | None:
@@ -106,6 +142,15 @@ def _unknown_setting(text: str) -> str | None:
     entries = catalogue().entries[slot]
     chosen = next((e for e in entries.values() if f"{e.name.title()}Config" == owner), None)
     return _not_a_setting(chosen, key) if chosen else None
+
+
+def _wrong_kind(text: str) -> str | None:
+    """Translate OmegaConf's message about a value of a wrong kind, if this is one."""
+    if "full_key: " not in text:
+        return None
+    from lift.config.wrong_kinds import describe_wrong_kind
+
+    return describe_wrong_kind(text)
 
 
 def _not_a_setting(chosen: Entry, key: str) -> str:

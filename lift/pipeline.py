@@ -27,11 +27,10 @@ from omegaconf import DictConfig
 from lift.io.capture import Capture
 from lift.io.image import Picture
 from lift.poses import poses
-from lift.priors import priors
 from lift.runtime.cache import hash_key
 from lift.runtime.compile_ahead import compile_ahead
+from lift.runtime.resource_errors import name_disk
 from lift.runtime.session import Session
-from lift.stages.checks import check_prior
 from lift.stages.clips import true_cameras
 from lift.stages.depth import align_depth, build_depth_estimator, estimate_depth
 from lift.stages.fit import fit
@@ -39,6 +38,7 @@ from lift.stages.generate import generate
 from lift.stages.inputs import read_input
 from lift.stages.logs import check_logs
 from lift.stages.plan import build_planner, plan
+from lift.stages.prior import build_early_prior, build_prior
 from lift.stages.reconstruct import reconstruct
 from lift.stages.views import Views
 
@@ -62,7 +62,12 @@ def run(config: DictConfig, title: str | None = None, label: str | None = None) 
     Raises:
         ValueError: A setting cannot be used. Most are checked before anything is computed.
     """
-    session = Session(config, title, label)
+    with name_disk(config.output):
+        return _run(Session(config, title, label))
+
+
+def _run(session: Session) -> Path | None:
+    """Compute all stages of a run, and deliver the scene."""
     check_logs(session)
     picture, capture = read_input(session)
     with compile_ahead(session):
@@ -70,7 +75,7 @@ def run(config: DictConfig, title: str | None = None, label: str | None = None) 
             views = register_capture(session, picture, capture)
         else:
             views = generate_views(session, picture)
-    test_frames = capture.held_out(config.fit.test_every) if capture else None
+    test_frames = capture.held_out(session.config.fit.test_every) if capture else None
     gaussians, distortion, folder = fit(session, views, test_frames)
     if not session.is_main:
         return None
@@ -102,9 +107,10 @@ def generate_views(session: Session, picture: Picture) -> Views:
     """
     planner = build_planner(session, picture)
     estimator = build_depth_estimator(session, picture)
+    prior = build_early_prior(session, picture, estimator, planner)
     depth, key = estimate_depth(session, picture, estimator)
-    prior = session.build(priors, depth=depth, camera=picture.cameras, estimator=estimator)
-    check_prior(prior)
+    if prior is None:
+        prior = build_prior(session, picture, estimator, depth)
     # The pose estimator is built now, so that wrong settings raise before frames are generated.
     pose = session.build(
         poses,

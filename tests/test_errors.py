@@ -2,7 +2,7 @@
 
 import pytest
 
-from lift.errors import format_error, model_not_loaded_error, summarize_error
+from lift.errors import format_bug, format_error, model_not_loaded_error, summarize_error
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,22 @@ def test_error_without_message_is_named_by_its_class():
 def test_missing_model_error_names_setting_and_reason():
     message = str(model_not_loaded_error("depth.model", "a/b", RuntimeError("no\nnetwork")))
     assert message.startswith("depth.model is 'a/b'") and "(RuntimeError: no network)" in message
+
+
+def test_a_bug_is_named_by_its_class_and_its_line(tmp_path):
+    code = compile("def fail():\n    return {}['x']\n", str(tmp_path / "bad.py"), "exec")
+    scope: dict = {}
+    exec(code, scope)
+    with pytest.raises(KeyError) as caught:
+        scope["fail"]()
+    assert format_bug(caught.value) == "KeyError: 'x' (bad.py:2)"
+
+
+def test_a_line_of_lift_is_the_place_of_a_bug_in_a_library(tmp_path):
+    from lift.registry import source_fingerprint
+
+    (tmp_path / "bad.py").write_text("1 +")
+    with pytest.raises(SyntaxError) as caught:  # ast raises it
+        source_fingerprint(tmp_path / "bad.py")
+    assert "SyntaxError: invalid syntax" in format_bug(caught.value)
+    assert "(fingerprint.py:" in format_bug(caught.value)

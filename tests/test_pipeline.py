@@ -99,7 +99,7 @@ def test_wrong_pose_settings_are_reported_before_frames(tmp_path):
     )
     assert (
         done.returncode != 0
-        and "pose.min_registered is 2.0; choose 0 to 1" in done.stderr
+        and "pose.min_registered is 2; choose 0 to 1" in done.stderr
         and "Traceback" not in done.stderr
     )
     assert not list(tmp_path.glob("cache/clip-*"))

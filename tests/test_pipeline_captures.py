@@ -102,10 +102,10 @@ def test_dry_run_of_a_capture_lists_its_stages(tmp_path):
             "cameras is 'transforms.json', but image is a single picture",
         ),
         (("image=coffee", "input=1"), "input is '1', but image is a single picture"),
-        (("image=[]",), "image is an empty list"),
+        (("image=[]",), "image is []; give one name"),
         (
             ("image=views", "frames.max_count=1"),
-            "frames.max_count is 1; choose a value of at least 2",
+            "frames.max_count is 1; choose 2 to 100000",
         ),
     ],
 )

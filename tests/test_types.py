@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lift.geometry import pinhole, project
-from lift.types import Cameras, Clip, Frames, Trajectory
+from lift.types import Cameras, Clip, Depth, Frames, Trajectory
 
 
 def test_an_index_keeps_the_item_axis():
@@ -42,10 +42,22 @@ def test_a_clip_continues_only_what_exists():
     two = Cameras.cat([camera, camera])
     tree = Trajectory(camera, (Clip("a", 0, two), Clip("b", 2, camera)))
     assert [list(span) for span in tree.spans] == [[1, 2], [3]] and len(tree.cameras) == 4
-    with pytest.raises(ValueError, match="clip 'a' continues frame 1, but only 1 frames"):
+    with pytest.raises(ValueError, match="clip 'a' continues frame 1, but only frame 0 comes"):
         Trajectory(camera, (Clip("a", 1, two),))
 
 
 def test_shapes_are_checked_in_tests():
     with pytest.raises(Exception, match="world_to_camera"):
         Cameras(torch.eye(4), torch.eye(3)[None], 8, 6)
+
+
+def test_values_are_printed_in_one_line():
+    frames = Frames(torch.zeros(3, 2, 2, 3, dtype=torch.uint8))
+    assert repr(frames) == "Frames(images=uint8 [3, 2, 2, 3], depth=None)"
+    camera = repr(pinhole(8, 6, 5.0))
+    assert camera.startswith("Cameras(world_to_camera=float32 [1, 4, 4], ")
+    assert camera.endswith("width=8, height=6)")
+    depth = torch.ones(2, 2)
+    assert repr(Depth(depth, depth > 0, "scale")) == (
+        "Depth(depth=float32 [2, 2], valid=bool [2, 2], kind='scale')"
+    )

@@ -21,8 +21,16 @@ from lift.cli import (
     table,
     view,
 )
+from lift.cli.output import (
+    discard_output,
+    flush_output,
+    name_output,
+    prepare_output,
+    report_in_threads,
+)
 from lift.cli.processes import error_message
 from lift.errors import USAGE_ERROR, is_interrupt, is_user_error
+from lift.registry import PLUGIN_VARIABLE
 from lift.runtime import launcher
 
 INTERRUPTED = 130
@@ -64,12 +72,17 @@ def main(arguments: list[str] | None = None) -> int:
         The exit status.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    prepare_output()
+    report_in_threads()
     try:
-        return _run_command(arguments)
+        status = _run_command(arguments)
+        flush_output()
+        return status
     except BrokenPipeError:  # as in `lift list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return 1
-    except (KeyboardInterrupt, Exception) as error:
+    except (KeyboardInterrupt, Exception) as raised:
+        error = name_output(raised)
         is_interrupted = is_interrupt(error)
         expected = (
             is_interrupted
@@ -115,6 +128,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lift",
         description="Turn one image into a 3D Gaussian scene by way of a video generator.",
+        epilog=(
+            f"The environment variable {PLUGIN_VARIABLE}=mine.py adds the components of a file or "
+            "module of your own, for all commands."
+        ),
     )
     parser.add_argument("--version", action="version", version=f"lift {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

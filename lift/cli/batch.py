@@ -44,10 +44,12 @@ def batch(arguments: list[str]) -> int:
     """
     from lift.config import compose_run, escape_text
     from lift.config.folders import split_config_folders
+    from lift.config.overrides import check_dashes
     from lift.runtime.batch import parse_arguments, run_images
 
     folders, remaining = split_config_folders(arguments)
     count = take_process_count(remaining)
+    check_dashes(remaining)
     images, settings = parse_arguments(remaining)
     composed = compose_run([*folders, *settings, "image=none"])
 

@@ -17,14 +17,17 @@ import psutil
 from lift import __version__
 from lift.cli.processes import add_command
 from lift.registry import catalogue
+from lift.runtime.child_process import code_command
 from lift.runtime.memory import format_memory
 
 _EXTRA_USES = {
     "match": "pose.features=xfeat",
     "viewer": "lift view",
+    "heif": "image=photo.heic",
     "wandb": "logger=wandb",
     "cluster": "lift run -m hydra/launcher=submitit_slurm",
     "test": "make test",
+    "docs": "make docs",
 }
 """What an extra adds if that is not a component."""
 
@@ -257,7 +260,11 @@ def _try(code: str) -> tuple[bool, str]:
     """
     try:
         process = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=_TRIAL_TIMEOUT
+            code_command(code),
+            capture_output=True,
+            encoding="utf-8",
+            errors="backslashreplace",
+            timeout=_TRIAL_TIMEOUT,
         )
     except subprocess.TimeoutExpired:
         return (

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,8 +26,10 @@ from lift.evaluation.ablation.grid import (
     multiply,
     parse_grid,
 )
+from lift.io.names import name_problem
 from lift.registry import ComponentError
 from lift.runtime import distributed
+from lift.runtime.provenance import shell_command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -178,7 +179,7 @@ def evaluate(arguments: list[str]) -> int:
         if plan.is_joint or any(outcome.result for outcome in own_outcomes):
             tables.append(evaluation.write(own_outcomes))
     if is_main and plan.is_joint:
-        command = shlex.join(["lift", "eval", *arguments])
+        command = shell_command(["lift", "eval", *arguments])
         tables = [_write_joint_table(plan, evaluations(), command)]
     for path in tables:
         print(path.read_text(encoding="utf-8"), file=sys.stderr)
@@ -249,9 +250,10 @@ def _expand(part: list[str], grids: Sequence[list[Factor]], separated: bool) -> 
 
 def _check_name(name: str) -> None:
     """Check that a name is the name of one folder."""
-    if name in ("", ".", "..") or set("/\\") & set(name):
+    if problem := name_problem(name):
         raise ComponentError(
-            f"name is {name!r}; choose the name of one folder; output=FOLDER is its parent"
+            f"name is {name!r}; choose the name of one folder (this one {problem}); "
+            "output=FOLDER is its parent"
         )
     if name == "inputs":
         raise ComponentError(
@@ -306,6 +308,9 @@ def _check_argument(argument: str) -> None:
     if key in ("-m", "--multirun"):
         raise ComponentError(f"{argument!r}: lift eval takes --grid KEY=VALUE,VALUE,... instead")
     if key.startswith("-"):
+        from lift.config.overrides import check_dashes
+
+        check_dashes([argument])
         raise ComponentError(f"{argument!r} is not an option of lift eval; see lift eval --help")
     if not key or not equals:
         raise ComponentError(

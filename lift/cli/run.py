@@ -40,6 +40,7 @@ def run(arguments: list[str]) -> int:
     """
     from lift.config.compose import prepare_overrides, store_schemas
     from lift.config.folders import split_config_folders, use_config_folders
+    from lift.config.overrides import check_dashes
     from lift.config.text import quote_text
     from lift.runtime.run_folder import MULTIRUN
 
@@ -47,6 +48,7 @@ def run(arguments: list[str]) -> int:
     if arguments[:1] == [COMPOSED]:
         join_run(Path(arguments[1]), arguments[2:])
         return 0
+    check_dashes(arguments)
     only_plan = "--plan" in arguments
     arguments = [argument for argument in arguments if argument != "--plan"]
     folders, rest = split_config_folders(arguments)

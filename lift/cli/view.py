@@ -21,13 +21,20 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("source", type=Path, metavar="RUN_OR_PLY")
     parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also answer requests to this host, such as that of a proxy before the viewer",
+    )
 
 
 def view_scene(options: argparse.Namespace) -> int:
     """Serve a scene to a browser until Ctrl-C.
 
     Args:
-        options: `source`, a run's folder or a PLY file, and `port`.
+        options: `source`, a run's folder or a PLY file, `port` and `allow_host`.
 
     Returns:
         The exit status.
@@ -35,9 +42,9 @@ def view_scene(options: argparse.Namespace) -> int:
     if options.source.is_file():
         from lift.outputs.viewer import serve
 
-        serve(options.source, options.port)
+        serve(options.source, options.port, options.allow_host)
     else:
         from lift.api import load
 
-        load(options.source).view(options.port)
+        load(options.source).view(options.port, options.allow_host)
     return 0

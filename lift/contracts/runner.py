@@ -1,11 +1,11 @@
 """Run the checks of a slot for a component."""
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lift.contracts.subject import CheckSkipped, ContractError, Subject
 from lift.errors import is_interrupt, summarize_error
@@ -49,15 +49,19 @@ class Check:
         """Whether the check runs on a CUDA device only."""
         return "cuda" in self.function.__name__
 
-    def run(self, name: str, folder: Path) -> CheckResult:
+    def run(
+        self, name: str, folder: Path, settings: Mapping[str, Any] | None = None
+    ) -> CheckResult:
         """Run the check for a component.
 
         Args:
             name: Name of the component.
             folder: An empty folder for files that the component needs.
+            settings: Settings of the component by name. Others have their defaults, or the values
+                of its `example_settings`.
         """
         try:
-            self.function(Subject(self.slot, name, folder))
+            self.function(Subject(self.slot, name, folder, settings or {}))
         except CheckSkipped as reason:
             return CheckResult("skip", str(reason))
         except Exception as error:

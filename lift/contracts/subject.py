@@ -1,6 +1,7 @@
 """The component that a check is about."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -44,6 +45,8 @@ class Subject:
     """Name that it is registered with."""
     folder: Path
     """An empty folder for its `example_settings`."""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that replace those of `example_settings`, by name."""
 
     @cached_property
     def entry(self) -> Entry:
@@ -61,15 +64,19 @@ class Subject:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Values for its settings without default, as it declares them.
+        """Values for its settings without default, as it declares them, and the overrides.
 
         Raises:
             CheckSkipped: It declares that no check can build it.
             ContractError: A value is missing.
         """
-        settings = self.entry.example_settings(self.folder)
-        if settings is None:
-            raise CheckSkipped("has example_settings = None; it has tests of its own")
+        examples = self.entry.example_settings(self.folder)
+        if examples is None and not self.overrides:
+            raise CheckSkipped(
+                f"has example_settings = None; add {self.slot}.KEY=VALUE of its settings without "
+                "default to check it"
+            )
+        settings = {**(examples or {}), **self.overrides}
         items = self.entry.settings.items()
         required = {key for key, parameter in items if parameter.default is parameter.empty}
         missing = sorted(required - set(settings))

@@ -1,9 +1,12 @@
 """Describe an evaluation in words and pictures."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -11,11 +14,31 @@ from lift.config import ALIGNMENTS, resolve_fit
 from lift.evaluation.case import Case
 from lift.evaluation.storage import to_json
 from lift.evaluation.tables import contact_rows
+from lift.io.image import read_image, save_image
 from lift.io.sizing import MULTIPLE
 from lift.registry import catalogue
+from lift.runtime.atomic_io import make_folder, publish
 
 SHEET_TARGETS = 4
 """Largest number of targets on a sheet."""
+
+
+def save_input(path: Path, image: Tensor) -> Path:
+    """Save a picture, unless the file has its pixels already.
+
+    Args:
+        path: The file. It may be missing or damaged.
+        image: The picture as uint8 [height width 3].
+
+    Returns:
+        The file.
+    """
+    with suppress(OSError, ValueError):
+        if torch.equal(read_image(path), image):
+            return path
+    make_folder(path.parent)
+    publish(path, lambda draft: save_image(draft, image))
+    return path
 
 
 def describe_evaluation(config: DictConfig, eval_config: DictConfig) -> str:

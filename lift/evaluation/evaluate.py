@@ -16,7 +16,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -31,6 +30,7 @@ from lift.evaluation import (
     measures,
     metrics,
     protocol,
+    storage,
 )
 from lift.evaluation.alignment import (
     Alignment,
@@ -40,20 +40,20 @@ from lift.evaluation.alignment import (
     sweep_scale,
 )
 from lift.evaluation.case import Case, field_of_view, typical_depth
-from lift.evaluation.description import describe_evaluation, draw_sheet
+from lift.evaluation.description import describe_evaluation, draw_sheet, save_input
 from lift.evaluation.measures import Measures
 from lift.evaluation.metrics import depth_errors
 from lift.evaluation.protocol import rescale_depth, visible_pixels
 from lift.evaluation.resources import SharedResources
-from lift.evaluation.storage import evaluation_folder, read_row, task_name, to_json
 from lift.evaluation.tables import format_table, mean_of, stage_costs
 from lift.geometry import rotation_angle
 from lift.io.image import save_image
+from lift.io.names import printable, safe_name
 from lift.io.splats import read_ply
 from lift.pipeline import run
 from lift.registry import SLOTS, ComponentError, source_fingerprint
 from lift.renderers import renderers
-from lift.runtime.atomic_io import publish
+from lift.runtime.atomic_io import make_folder, publish
 from lift.runtime.batch import Outcome
 from lift.runtime.cache import hash_key
 from lift.runtime.machine import machine_info
@@ -71,7 +71,7 @@ MODULES = (metrics, protocol, lpips, dists, alignment, case, matching, measures)
 _NOT_IN_KEY = {"protocol": ("seeds", "bins", "weights"), "dataset": ("scenes",)}
 """Settings that decide what is measured, but not with which result."""
 
-_NOT_IN_RUN_KEY = ("image", "output", "name", "seed", "export", "logger", "wandb")
+_NOT_IN_RUN_KEY = ("image", "output", "name", "seed", "export", "logger", "wandb", "cache")
 """Settings of the runs that the figures do not depend on, or that differ between tasks."""
 
 RenderFunction = Callable[[Cameras], tuple[Tensor, Tensor]]
@@ -90,7 +90,7 @@ class Task:
     @property
     def name(self) -> str:
         """Name of the task's files."""
-        return task_name(self.scene, self.seed)
+        return storage.task_name(self.scene, self.seed)
 
 
 class Evaluation:
@@ -132,17 +132,19 @@ class Evaluation:
         scenes = self.shared.dataset(self.dataset_settings).scenes()
         self.tasks = [Task(scene, seed) for scene in scenes for seed in self.protocol.seeds]
         settings = {
-            key: value for key, value in to_json(config).items() if key not in _NOT_IN_RUN_KEY
+            key: value
+            for key, value in storage.to_json(config).items()
+            if key not in _NOT_IN_RUN_KEY
         }
         settings["callbacks"] = callback_key(read_callbacks(config))
-        eval_settings = to_json(eval_config)
+        eval_settings = storage.to_json(eval_config)
         for group, names in _NOT_IN_KEY.items():
             for name in names:
                 eval_settings[group].pop(name, None)
         sources = [source_fingerprint(Path(inspect.getfile(module))) for module in MODULES]
         self.code = hash_key(VERSION, sources)
         self.key = hash_key(VERSION, STAGE_VERSIONS, settings, eval_settings, sources)
-        self.root = evaluation_folder(config.output, "")
+        self.root = storage.evaluation_folder(config.output, "")
         name = config.name or f"{eval_config.dataset.name}-{self.key}"
         self.folder = folder or self.root / name
 
@@ -188,7 +190,7 @@ class Evaluation:
         reference = None
         if not case.dense:
             reference = self.shared.reference(case, self.protocol.reference, self.device)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         if case.capture.image and case.input_view == 0:
             source = case.capture.image
         else:
@@ -206,11 +208,11 @@ class Evaluation:
             ),
         )
         # Two runs may have the same stages. Each has a folder of its own all the same.
-        run_hash = hash_key(to_json(config))
+        run_hash = hash_key(storage.to_json(config))
         config.name = f"{config.prior.name}-{config.distortion.name}-{run_hash}"
         file = self.folder / f"{task.name}.json"
         lock = self.root / f".{task.name}-{run_hash}.lock"
-        with FileLock(lock):  # another evaluation may have the same run
+        with storage.task_lock(lock):  # another evaluation may have the same run
             key = Session(config).key(
                 "fit",
                 self.key,
@@ -220,7 +222,7 @@ class Evaluation:
                 slots=tuple(SLOTS),
                 code=(fit,),
             )
-            if (read_row(file) or {}).get("key") == key and file.with_suffix(".png").is_file():
+            if (storage.read_row(file) or {}).get("key") == key:
                 print(f"{self.title(task)}: measured before", file=sys.stderr, flush=True)
                 return file
             folder = run(config, task.scene.replace("/", "-"), self.title(task))
@@ -233,8 +235,8 @@ class Evaluation:
     ) -> None:
         """Measure a run, and write the files of a task."""
         row, picture = self._measure(case, reference, folder)
-        stages = json.loads((folder / "provenance.json").read_text())["stages"]
-        cameras = json.loads((folder / "metrics.json").read_text()).get("cameras")
+        stages = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["stages"]
+        cameras = json.loads((folder / "metrics.json").read_text(encoding="utf-8")).get("cameras")
         content = {
             "key": key,
             "scene": task.scene,
@@ -244,20 +246,15 @@ class Evaluation:
             "cameras": cameras,
             "stages": stage_costs(stages),
         }
-        text = json.dumps(content, indent=1) + "\n"
-        publish(self.folder / f"{task.name}.png", lambda draft: save_image(draft, picture))
-        publish(self.folder / f"{task.name}.json", lambda draft: draft.write_text(text))
+        file = self.folder / f"{task.name}.json"
+        storage.write_row(file, content, lambda draft: save_image(draft, picture))
 
     def _save_input(self, case: Case) -> Path:
         """Save the input without lens distortion, for all evaluations of this output folder."""
         pixels = case.image.numpy().tobytes().hex()
         digest = hash_key(pixels, case.camera.intrinsics.tolist())
-        name = f"{case.capture.scene.replace('/', '-')}-{digest}.png"
-        path = Path(self.config.output) / "eval" / "inputs" / name
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            publish(path, lambda draft: save_image(draft, case.image))
-        return path
+        name = f"{safe_name(case.capture.scene.replace('/', '-'))}-{digest}.png"
+        return save_input(Path(self.config.output) / "eval" / "inputs" / name, case.image)
 
     @torch.no_grad()
     def _measure(
@@ -370,9 +367,9 @@ class Evaluation:
         Returns:
             The path of `table.md`.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         files = [Path(outcome.result) for outcome in outcomes if outcome.result]
-        rows = [json.loads(file.read_text()) for file in files]
+        rows = [storage.load_row(file) for file in files]
         failed = {
             task.name: outcome.error
             for task, outcome in zip(self.tasks, outcomes, strict=True)
@@ -384,16 +381,15 @@ class Evaluation:
             list(self.protocol.bins),
             failed,
         )
-        content = to_json(self.eval_config) | {
-            "settings": to_json(self.config),
+        content = storage.to_json(self.eval_config) | {
+            "settings": storage.to_json(self.config),
             "code": self.code,
             "mean": mean_of(rows),
             "failed": failed,
             "rows": rows,
             "machine": machine_info("cuda" if torch.cuda.is_available() else "cpu"),
         }
-        json_text = json.dumps(content, indent=1) + "\n"
-        publish(self.folder / "table.json", lambda draft: draft.write_text(json_text))
+        storage.write_sealed(self.folder / "table.json", content)
         path = self.folder / "table.md"
-        publish(path, lambda draft: draft.write_text(text + "\n", encoding="utf-8"))
+        publish(path, lambda draft: draft.write_text(printable(text) + "\n", encoding="utf-8"))
         return path

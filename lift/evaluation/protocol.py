@@ -1,6 +1,5 @@
 """Select the input and the targets of a scene, and compute what the input shows of them."""
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from lift.evaluation.datasets import CalibratedCapture
 from lift.evaluation.matching import match_views, pixel_rays
+from lift.io.files import PARSE_ERRORS, read_json
 from lift.multiview.depth_alignment import nearest_depth
 from lift.types import Cameras, Depth
 from lift.warping.fill import close_gaps
@@ -82,12 +82,12 @@ def _read_split(capture: CalibratedCapture, file: str) -> tuple[list[Any], list[
             f"{', '.join(map(str, paths))}"
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         split = content.get(capture.scene, content)
         inputs = split.get("input", split.get("train_ids", []))
         targets = split["targets"] if "targets" in split else split["test_ids"]
         return (inputs if isinstance(inputs, list) else [inputs]), list(targets)
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
+    except PARSE_ERRORS as error:
         raise ValueError(
             f"{path} is no split: {type(error).__name__} {error}; it needs lists of views, input "
             "and targets (or train_ids and test_ids)"
@@ -109,6 +109,11 @@ def _find_view(capture: CalibratedCapture, name: Any, setting: str) -> int:
     if str(name) in index_of:
         return index_of[str(name)]
     if str(name).isdecimal() and int(name) < len(capture.views):
+        if missing := capture.notes.get("left out"):
+            raise ValueError(
+                f"{setting} is {name!r}, but numbers of views in {capture.scene} shift: {missing}; "
+                "use names of views"
+            )
         return int(name)
     raise ValueError(
         f"{setting} is {name!r}, no view of {capture.scene}; choose middle, first, 0 to "

@@ -2,15 +2,23 @@
 
 import json
 import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lift.io.names import safe_name
+from lift.runtime.atomic_io import acquire, make_folder, open_lock, publish
 from lift.runtime.cache import hash_key
+from lift.runtime.integrity import checksum, is_sealed, seal
 
 _ROW_KEYS = {"key", "scene", "seed", "run", "views", "depth", "cameras", "stages"}
 """Entries of a complete result of a task."""
+
+_SEALS = ("checksum", "sheet")
+"""Entries of a stored result that are there to find damage."""
 
 _MAX_NAME = 100
 """Largest number of characters of a label in the name of a folder."""
@@ -23,7 +31,7 @@ def task_name(scene: str, seed: int) -> str:
         scene: Name of the scene.
         seed: Seed of the run.
     """
-    return f"{scene.replace('/', '-')}-{seed}"
+    return f"{safe_name(scene.replace('/', '-'))}-{seed}"
 
 
 def evaluation_folder(output: str, name: str) -> Path:
@@ -56,13 +64,97 @@ def read_row(file: Path) -> dict[str, Any] | None:
         file: The task's JSON file.
 
     Returns:
-        The result. None if the file does not exist or is incomplete.
+        The result. None if the file or its picture does not exist, is incomplete or is damaged.
     """
     try:
-        row = json.loads(file.read_text())
+        row = json.loads(file.read_text(encoding="utf-8"))
+        picture = checksum(file.with_suffix(".png"))
     except (OSError, ValueError):
         return None
-    return row if isinstance(row, dict) and row.keys() >= _ROW_KEYS else None
+    if not isinstance(row, dict) or not row.keys() >= _ROW_KEYS:
+        return None
+    if "checksum" in row and (not is_sealed(row) or row.get("sheet") != picture):
+        return None
+    return {key: value for key, value in row.items() if key not in _SEALS}
+
+
+def load_row(file: Path) -> dict[str, Any]:
+    """Read the result of a task that has just been measured or found.
+
+    Args:
+        file: The task's JSON file.
+
+    Raises:
+        ValueError: It has been damaged since.
+    """
+    row = read_row(file)
+    if row is None:
+        raise ValueError(f"{file} or its picture is damaged; run the same command again")
+    return row
+
+
+def write_row(file: Path, row: Mapping[str, Any], draw: Callable[[Path], Any]) -> None:
+    """Write the result of a task and its picture. The result comes last, so it is complete.
+
+    Args:
+        file: The task's JSON file.
+        row: The result.
+        draw: Writes the picture to the path that it receives.
+    """
+    picture = file.with_suffix(".png")
+    publish(picture, draw)
+    write_sealed(file, {**row, "sheet": checksum(picture)})
+
+
+def write_sealed(file: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file with a checksum.
+
+    Args:
+        file: The file. Its folder exists.
+        content: A JSON-like dictionary.
+    """
+    text = json.dumps(seal(content), indent=1) + "\n"
+    publish(file, lambda draft: draft.write_text(text, encoding="utf-8"))
+
+
+def read_sealed(file: Path) -> Any:
+    """Read a JSON file, and compare its checksum if it has one.
+
+    Args:
+        file: The file.
+
+    Returns:
+        Its content without the checksum.
+
+    Raises:
+        ValueError: It is damaged or no JSON.
+    """
+    advice = "repeat the command that wrote it, which finds its results"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is not JSON: {error}; {advice}") from None
+    if not isinstance(content, dict) or "checksum" not in content:
+        return content
+    if not is_sealed(content):
+        raise ValueError(f"{file} is damaged (its checksum differs); {advice}")
+    return {key: value for key, value in content.items() if key != "checksum"}
+
+
+@contextmanager
+def task_lock(file: Path) -> Iterator[None]:
+    """Hold a lock in the block, and wait for it before.
+
+    Args:
+        file: File of the lock. Its folder is created.
+    """
+    make_folder(file.parent)
+    lock = open_lock(file)
+    acquire(lock, lambda: None)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def to_json(settings: DictConfig) -> dict[str, Any]:

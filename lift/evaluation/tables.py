@@ -37,6 +37,9 @@ depth) are of the frames' cameras, where the generator knows the true ones. The 
 stages.
 """
 
+WITHOUT_DEVIATION = ("seconds", "peak_gib")
+"""Measures without a standard deviation over seeds. They depend on the load of the machine."""
+
 _PERCENT_DIGITS = {"visible": 0, "position": 2}
 """Measures in percent, with the number of digits."""
 _DIGITS = {"seconds": 0, "peak_gib": 1, "rotation": 2}
@@ -102,8 +105,14 @@ def mean_of(
         ("cameras", ("rotation", "position")),
     ):
         for key in keys:
-            values = [row[part][key] for row in rows if row[part]]
+            by_seed: dict[int, dict[str, float]] = {}
+            for row in rows:
+                if row[part]:
+                    by_seed.setdefault(row["seed"], {})[row["scene"]] = row[part][key]
+            values = [value for scenes in by_seed.values() for value in scenes.values()]
             out[key] = float(np.mean(values)) if values else None
+            if len(by_seed) > 1:
+                out[f"{key}_std"] = float(np.std(_seed_means(by_seed), ddof=1))
     seconds = [sum(stage["seconds"] for stage in row["stages"].values()) for row in rows]
     out["seconds"] = float(np.mean(seconds)) if rows else None
     peaks = (stage["peak_gib"] for row in rows for stage in row["stages"].values())

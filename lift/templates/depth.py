@@ -1,11 +1,13 @@
 """The depth estimator `new_depth`."""
 
+from typing import Annotated
+
 import torch
+from annotated_types import Interval
 from jaxtyping import UInt8
 from torch import Tensor
 
 from lift.depths import DepthEstimator, depths
-from lift.registry import check_ranges
 from lift.types import Depth
 
 
@@ -21,9 +23,12 @@ class NewDepth(DepthEstimator):
     edge_width = 0.0  # half width of soft steps, in pixels of a picture 400 pixels long
 
     def __init__(
-        self, near: float = 1.0, far: float = 4.0, *, device: torch.device | None = None
+        self,
+        near: Annotated[float, Interval(ge=0.1, le=100)] = 1.0,
+        far: Annotated[float, Interval(ge=0.1, le=100)] = 4.0,
+        *,
+        device: torch.device | None = None,
     ) -> None:
-        check_ranges("depth", near=(near, 0.1, 100), far=(far, 0.1, 100))
         self.near = near
         self.far = far
         self.device = device

@@ -1,13 +1,14 @@
 """The distortion `new_distortion`."""
 
 from dataclasses import replace
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lift.distortions import Distortion, distortions
-from lift.registry import check_ranges
 from lift.types import Render
 
 
@@ -23,9 +24,14 @@ class NewDistortion(Distortion):
     steps = 1000
     """In longer fits the learning rate is lowered, so that values move equally far in total."""
 
-    def __init__(self, learning_rate: float = 1e-3, weight: float = 0.1, *, num_views: int) -> None:
+    def __init__(
+        self,
+        learning_rate: Annotated[float, Interval(ge=1e-6, le=1)] = 1e-3,
+        weight: Annotated[float, Interval(ge=0, le=100)] = 0.1,
+        *,
+        num_views: int,
+    ) -> None:
         super().__init__()
-        check_ranges("distortion", learning_rate=(learning_rate, 1e-6, 1), weight=(weight, 0, 100))
         self.learning_rate = learning_rate
         self.weight = weight
         # Zero is the identity. A chain along the clips: lift.distortions.parameters.chain.PerFrame.

@@ -1,11 +1,14 @@
 """The planner `new_planner`."""
 
+from typing import Annotated
+
 import torch
+from annotated_types import Interval
 
 from lift.camera_paths import frames_per_clip, motion_fractions
 from lift.geometry import look_at
 from lift.planners import Planner, planners
-from lift.registry import check_ranges
+from lift.registry.ranges import FrameCount
 from lift.types import Cameras, Clip, Depth, Trajectory
 
 SIDES = {"right": 1.0, "left": -1.0}
@@ -21,8 +24,11 @@ class NewPlanner(Planner):
         num_frames: New frames per clip, at least 1. None: the prior's clip length, else 16.
     """
 
-    def __init__(self, distance: float = 0.2, num_frames: int | None = None) -> None:
-        check_ranges("planner", distance=(distance, 0.01, 2))
+    def __init__(
+        self,
+        distance: Annotated[float, Interval(ge=0.01, le=2)] = 0.2,
+        num_frames: FrameCount | None = None,
+    ) -> None:
         self.distance = distance
         self.num_frames = num_frames
 

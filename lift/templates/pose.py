@@ -1,11 +1,13 @@
 """The pose estimator `new_pose`."""
 
 from dataclasses import replace
+from typing import Annotated
+
+from annotated_types import Interval
 
 from lift.depths import DepthEstimator
 from lift.poses import PoseEstimator, check_frames, poses
 from lift.poses.planned import Planned
-from lift.registry import check_ranges
 from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
 
 
@@ -18,9 +20,12 @@ class NewPose(PoseEstimator):
     """
 
     def __init__(
-        self, motion: float = 1.0, *, depth: Depth, estimator: DepthEstimator | None = None
+        self,
+        motion: Annotated[float, Interval(ge=0, le=2)] = 1.0,
+        *,
+        depth: Depth,
+        estimator: DepthEstimator | None = None,
     ) -> None:
-        check_ranges("pose", motion=(motion, 0, 2))
         self.motion = motion
         # It aligns the depth of the frames, and merges them to points, for given cameras.
         self.planned = Planned(depth=depth, estimator=estimator)

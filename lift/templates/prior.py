@@ -1,13 +1,15 @@
 """The prior `new_prior`."""
 
+from typing import Annotated
+
 import torch
+from annotated_types import Interval
 from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from lift.geometry import project, unproject
 from lift.priors import VideoPrior, priors
-from lift.registry import check_ranges
 from lift.types import Cameras, Clip, Depth, Frames
 
 
@@ -26,9 +28,12 @@ class NewPrior(VideoPrior):
     clip_length = None
 
     def __init__(
-        self, distance: float = 1.0, *, depth: Depth, device: torch.device | None = None
+        self,
+        distance: Annotated[float, Interval(ge=0.1, le=10)] = 1.0,
+        *,
+        depth: Depth,
+        device: torch.device | None = None,
     ) -> None:
-        check_ranges("prior", distance=(distance, 0.1, 10))
         self.plane = distance * depth.typical
         self.device = device
 

@@ -1,11 +1,12 @@
 """The renderer `new_renderer`."""
 
 from dataclasses import replace
+from typing import Annotated
 
+from annotated_types import Interval
 from jaxtyping import Float
 from torch import Tensor
 
-from lift.registry import check_ranges
 from lift.renderers import Renderer, Sums, renderers
 from lift.renderers.reference import Reference
 from lift.types import Cameras, Gaussians
@@ -19,8 +20,7 @@ class NewRenderer(Renderer):
         min_opacity: Opacity below which a Gaussian is not drawn, from 0 to 0.99.
     """
 
-    def __init__(self, min_opacity: float = 0.0) -> None:
-        check_ranges("renderer", min_opacity=(min_opacity, 0, 0.99))
+    def __init__(self, min_opacity: Annotated[float, Interval(ge=0, le=0.99)] = 0.0) -> None:
         self.min_opacity = min_opacity
         # To run on a GPU, take the keyword-only parameter `device` and set `self.device`.
         self.inner = Reference()

@@ -1,4 +1,8 @@
-"""Tests of the dataset `new_dataset`."""
+"""Tests of the dataset `new_dataset`.
+
+Keep `test_it_keeps_the_contract`. The other tests are for the code of the template: replace them
+together with it.
+"""
 
 import json
 
@@ -28,7 +32,7 @@ def test_a_view_has_the_camera_of_the_file(tmp_path):
 
 def test_a_wrong_file_is_named(tmp_path):
     """The message names the file and the defect."""
-    (tmp_path / CAMERAS).write_text(json.dumps([{"file": "0.png"}]))
+    (tmp_path / CAMERAS).write_text(json.dumps([{"file": "0.png"}]), encoding="utf-8")
     dataset = NewDataset(tmp_path)
     with pytest.raises(ValueError, match=f"{CAMERAS} is invalid: KeyError: 'size'"):
         dataset.capture(dataset.scenes()[0])

@@ -1,9 +1,14 @@
-"""Tests of the depth estimator `new_depth`."""
+"""Tests of the depth estimator `new_depth`.
+
+Keep `test_it_keeps_the_contract`. The other tests are for the code of the template: replace them
+together with it.
+"""
 
 import pytest
 import torch
 
 from lift.contracts import contract_checks
+from lift.registry import catalogue
 from lift.templates.depth import NewDepth
 
 
@@ -26,4 +31,4 @@ def test_a_bright_pixel_is_near():
 def test_a_wrong_depth_is_refused():
     """The message names the setting and its range."""
     with pytest.raises(ValueError, match=r"depth.near is 0.0; choose 0.1 to 100"):
-        NewDepth(near=0.0)
+        catalogue()("depth", "new_depth").check({"near": 0.0})

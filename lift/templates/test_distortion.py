@@ -1,9 +1,14 @@
-"""Tests of the distortion `new_distortion`."""
+"""Tests of the distortion `new_distortion`.
+
+Keep `test_it_keeps_the_contract`. The other tests are for the code of the template: replace them
+together with it.
+"""
 
 import pytest
 import torch
 
 from lift.contracts import contract_checks
+from lift.registry import catalogue
 from lift.templates.distortion import NewDistortion
 from lift.types import Render
 
@@ -35,4 +40,4 @@ def test_it_learns_the_colours_of_a_frame():
 def test_a_wrong_weight_is_refused():
     """The message names the setting and its range."""
     with pytest.raises(ValueError, match=r"distortion.weight is -1.0; choose 0 to 100"):
-        NewDistortion(weight=-1.0, num_views=2)
+        catalogue()("distortion", "new_distortion").check({"weight": -1.0})

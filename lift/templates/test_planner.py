@@ -1,10 +1,15 @@
-"""Tests of the planner `new_planner`."""
+"""Tests of the planner `new_planner`.
+
+Keep `test_it_keeps_the_contract`. The other tests are for the code of the template: replace them
+together with it.
+"""
 
 import pytest
 import torch
 
 from lift.contracts import contract_checks
 from lift.geometry import pinhole
+from lift.registry import catalogue
 from lift.templates.planner import NewPlanner
 from lift.types import Depth
 
@@ -31,4 +36,4 @@ def test_a_clip_ends_at_the_distance():
 def test_a_wrong_distance_is_refused():
     """The message names the setting and its range."""
     with pytest.raises(ValueError, match=r"planner.distance is 9.0; choose 0.01 to 2"):
-        NewPlanner(distance=9.0)
+        catalogue()("planner", "new_planner").check({"distance": 9.0})

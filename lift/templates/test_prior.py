@@ -1,10 +1,15 @@
-"""Tests of the prior `new_prior`."""
+"""Tests of the prior `new_prior`.
+
+Keep `test_it_keeps_the_contract`. The other tests are for the code of the template: replace them
+together with it.
+"""
 
 import pytest
 import torch
 
 from lift.contracts import contract_checks
 from lift.geometry import pinhole
+from lift.registry import catalogue
 from lift.templates.prior import NewPrior
 from lift.types import Clip, Depth, Frames
 
@@ -32,4 +37,4 @@ def test_the_input_camera_sees_the_input():
 def test_a_wrong_distance_is_refused():
     """The message names the setting and its range."""
     with pytest.raises(ValueError, match=r"prior.distance is 0.0; choose 0.1 to 10"):
-        NewPrior(distance=0.0, depth=DEPTH)
+        catalogue()("prior", "new_prior").check({"distance": 0.0})

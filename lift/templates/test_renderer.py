@@ -1,9 +1,14 @@
-"""Tests of the renderer `new_renderer`."""
+"""Tests of the renderer `new_renderer`.
+
+Keep `test_it_keeps_the_contract`. The other tests are for the code of the template: replace them
+together with it.
+"""
 
 import pytest
 
 from lift.contracts import contract_checks
 from lift.contracts.samples import CAMERA, sample_scene
+from lift.registry import catalogue
 from lift.renderers.reference import Reference
 from lift.templates.renderer import NewRenderer
 
@@ -32,4 +37,4 @@ def test_faint_gaussians_are_not_drawn():
 def test_a_wrong_opacity_is_refused():
     """The message names the setting and its range."""
     with pytest.raises(ValueError, match=r"renderer.min_opacity is 2.0; choose 0 to 0.99"):
-        NewRenderer(min_opacity=2.0)
+        catalogue()("renderer", "new_renderer").check({"min_opacity": 2.0})

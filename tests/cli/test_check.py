@@ -135,3 +135,56 @@ def test_a_wrong_module_ends_with_one_line(tmp_path: Path, arguments, message: s
     assert done.returncode == 2
     assert done.stderr.startswith(f"lift: {message}"), done.stderr
     assert done.stderr.count("\n") == 1
+
+
+NEEDY = """
+import torch
+
+from lift.priors import VideoPrior, priors
+from lift.types import Frames
+
+
+@priors.register("needy")
+class Needy(VideoPrior):
+    "Repeat the frame that a clip continues, with one change."
+
+    context = "ancestors"
+    example_settings = None
+
+    def __init__(self, model: str, shift: int = 0):
+        self.shift = shift
+        self.model = model
+
+    def __call__(self, frames, cameras, clip, seed):
+        assert self.model == "a b"
+        image = frames.images[clip.source]
+        return Frames(image[None].repeat(len(clip.cameras) + self.shift, 1, 1, 1))
+"""
+
+
+def test_settings_let_a_component_without_examples_be_checked(tmp_path: Path):
+    (tmp_path / "needy.py").write_text(NEEDY)
+    done = lift("check", "needy.py", cwd=tmp_path)
+    assert "add prior.KEY=VALUE of its settings without default" in done.stdout
+    assert done.stdout.splitlines()[-1] == "0 passed, 0 failed, 5 skipped"
+    done = lift("check", "needy.py", "prior.model=a b", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "4 passed, 0 failed, 1 skipped"
+    done = lift("check", "needy.py", "prior.model=a b", "prior.shift=1", cwd=tmp_path)
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("prior.modle=x", "prior.modle is not a setting of 'needy'; it has model, shift"),
+        ("prior.shift=many", "prior.shift is 'many'"),
+        ("pose.model=x", "'pose.model=x' is no setting of what is checked; give prior.KEY=VALUE"),
+        ("model", "'model' is no setting of what is checked"),
+    ],
+)
+def test_a_wrong_setting_of_a_check_is_one_line(tmp_path: Path, setting: str, message: str):
+    (tmp_path / "needy.py").write_text(NEEDY)
+    done = lift("check", "needy.py", setting, cwd=tmp_path)
+    assert done.returncode == 2 and message in done.stderr, done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -111,7 +111,7 @@ def test_the_second_job_does_not_overwrite_the_first(tmp_path: Path) -> None:
     done = here("run", *SMALL, "fit.sh_degree=null,0", "-m", cwd=tmp_path)
     assert done.returncode == 2
     assert "has the result of job 0 of this multirun" in done.stderr
-    (folder,) = (tmp_path / "outputs/coffee").iterdir()
+    (folder,) = (tmp_path / "outputs/coffee").glob("[!.]*")
     assert "sh_degree: null" in (folder / "config.yaml").read_text()
     alone = here("run", *SMALL, "fit.sh_degree=0", cwd=tmp_path)
     assert alone.returncode == 0 and "sh_degree: 0" in (folder / "config.yaml").read_text()
@@ -124,7 +124,7 @@ def test_jobs_in_other_processes_keep_apart(tmp_path: Path) -> None:
     own = ("--config-dir", "my conf", "experiment=named", "hydra/launcher=submitit_local")
     done = lift("run", *SMALL, *own, "seed=1,2", "-m", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "outputs/coffee").iterdir()} == {"x-1", "x-2"}
+    assert {path.name for path in (tmp_path / "outputs/coffee").glob("[!.]*")} == {"x-1", "x-2"}
     same = lift("run", "-m", *SMALL, "fit.sh_degree=null,0", own[-1], cwd=tmp_path)
     assert same.returncode == 2 and "of this multirun" in same.stderr
 
@@ -132,10 +132,10 @@ def test_jobs_in_other_processes_keep_apart(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_run_on_several_devices_takes_names_literally(tmp_path: Path) -> None:
     write_experiment(tmp_path / "my conf", "named", "# @package _global_\nname: x-${seed}\n")
-    own = ("--config-dir", "my conf", "experiment=named", "name='a, ${b}' \x85")
+    own = ("--config-dir", "my conf", "experiment=named", "name='a, ${b}' é")
     done = lift("run", *SMALL, *own, "trainer.devices=2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.rstrip("\n") == "outputs/coffee/'a, ${b}' \x85"
+    assert done.stdout.rstrip("\n") == "outputs/coffee/'a, ${b}' é"
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,14 @@ def test_new_components_pass_their_tests(written: Path):
 
 
 @pytest.mark.parametrize("slot", ALL_SLOTS)
+def test_new_tests_say_which_of_them_stays(written: Path, slot: str):
+    tree = ast.parse((written / f"test_my_{slot}.py").read_text(encoding="utf-8"))
+    assert "Keep `test_it_keeps_the_contract`" in (ast.get_docstring(tree) or "")
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert "test_it_keeps_the_contract" in names
+
+
+@pytest.mark.parametrize("slot", ALL_SLOTS)
 def test_new_components_have_no_name_of_the_template(written: Path, slot: str):
     for file in (f"my_{slot}.py", f"test_my_{slot}.py"):
         text = (written / file).read_text(encoding="utf-8")

@@ -18,6 +18,7 @@ from lift.cli import build_parser
 from lift.cli.evaluate import plan_evaluations
 from lift.cli.processes import take_process_count
 from lift.config import Config, EvalConfig, compose_run
+from lift.config.setting_docs import describe_group
 from lift.distortions import Distortion
 from lift.priors import VideoPrior
 from lift.registry import ALL_SLOTS, PLUGIN_GROUP, catalogue
@@ -146,6 +147,8 @@ def check_lift(words: list[str], plugin: bool) -> None:
     elif name == "show" and rest[0] == "experiment":
         experiments = {path.stem for path in (ROOT / "configs/experiment").glob("*.yaml")}
         assert rest[1] in {*experiments, "NAME"} or "--config-dir" in rest
+    elif name == "show" and len(rest) == 1:
+        describe_group(*rest)
     elif name == "show" and rest != ["SLOT", "NAME"]:
         if "NAME" not in rest:
             catalogue()(*rest)

@@ -253,12 +253,15 @@ def test_wrong_arguments_give_one_line_with_choices(capsys, tmp_path):
         ),
         (
             ["dataset=ray_cast", "protocol.bins=[0.3,0.1]"],
-            "protocol.bins is [0.3, 0.1]; choose distances above 0 that rise",
+            "protocol.bins is [0.3, 0.1]; choose distances that rise",
         ),
-        (["dataset=ray_cast", "protocol.seeds=[]"], "protocol.seeds is []; choose one or more"),
+        (
+            ["dataset=ray_cast", "protocol.seeds=[]"],
+            "protocol.seeds has 0 values; choose 1 to 1000",
+        ),
         (
             ["dataset=ray_cast", "protocol.seeds=[3000000000]"],
-            "choose one or more numbers from 0 to 2147483647",
+            "choose 0 to 2147483647",
         ),
         (
             ["dataset=ray_cast", "protocol.reference=onnx"],

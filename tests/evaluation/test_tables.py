@@ -40,6 +40,16 @@ def result_row(scene: str, seed: int, psnr: list[float], far: list[float]) -> di
     }
 
 
+def test_measures_of_runs_have_a_deviation_over_seeds():
+    rows = [result_row("a", seed, [20.0], [0.1]) for seed in (0, 1)]
+    for row, error in zip(rows, (0.1, 0.3), strict=True):
+        row["depth"] = {"abs_rel": error, "delta1": 0.9, "rank_correlation": 0.5}
+    mean = mean_of(rows)
+    assert mean["abs_rel"] == pytest.approx(0.2)
+    assert mean["abs_rel_std"] == pytest.approx(0.2 / math.sqrt(2))
+    assert "abs_rel_std" not in mean_of(rows[:1])
+
+
 def test_table_averages_views_then_scenes_then_seeds():
     rows = [
         result_row("a", 0, [20.0, 10.0], [0.05, 0.3]),

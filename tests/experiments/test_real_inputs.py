@@ -19,7 +19,7 @@ import registering  # noqa: E402
 import tracking  # noqa: E402
 
 from lift.geometry import look_at, pinhole, rotation_angle  # noqa: E402
-from lift.io.video import write_video  # noqa: E402
+from lift.io.video_writer import write_video  # noqa: E402
 from lift.poses.sfm.state import Observations, SfmState  # noqa: E402
 from lift.runtime.machine import machine_info  # noqa: E402
 from lift.synthetic import corruptions  # noqa: E402

@@ -173,6 +173,8 @@ def test_frames_a_clip(name: str) -> None:
         ("articulated", {"levels": 0}, "planner.levels is 0"),
         ("articulated", {"directions": ["right", "east"]}, "'east'; choose from right, left"),
         ("articulated", {"directions": ["up", "up"]}, "each once"),
+        ("articulated", {"levels": 10**30}, "choose 1 to 5"),
+        ("articulated", {"levels": 5, "num_frames": 10_000}, "makes 484 clips of 10000 frames"),
         ("articulated", {"angle": 50.0}, "100 degrees; choose at most 80"),
         ("articulated", {"directions": ["in"], "distance": 0.5}, "moves in by 1 "),
         ("articulated", {"num_frames": 0}, "planner.num_frames is 0"),
@@ -180,7 +182,7 @@ def test_frames_a_clip(name: str) -> None:
         ("single", {"direction": "right/left"}, "does not move"),
         ("orbit", {"angle": 0.0}, "planner.angle is 0"),
         ("orbit", {"elevation": 85.0}, "85 degrees; choose at most 80"),
-        ("spiral", {"swing": 1.0}, "swing 1"),
+        ("spiral", {"swing": 1.0}, "planner.swing is 1.0; choose 0 or more, less than 1"),
         ("dolly", {"distance": 1.0}, "planner.distance is 1"),
     ],
 )

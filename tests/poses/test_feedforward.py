@@ -101,8 +101,9 @@ def test_one_frame_and_bad_input_end_clearly(case):
         < 0.01
     )
     for setting, value in {"size": 3, "window": 1, "tolerance": 0.0}.items():
-        with pytest.raises(ValueError, match=f"pose.{setting} is {value}; choose"):
-            Knowing(true_cameras, frames, **{setting: value})
+        for name in ("vggt", "depth_anything_3"):
+            with pytest.raises(ValueError, match=f"pose.{setting} is {value}; choose"):
+                catalogue()("pose", name).check({setting: value})
     with pytest.raises(ValueError, match="6 frames do not fit a trajectory of 7"):
         Knowing(true_cameras, frames)(frames[:6], trajectory)
     unknown = Depth(frames.depth[0], torch.zeros_like(frames.depth[0], dtype=torch.bool), "metric")

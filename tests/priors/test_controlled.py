@@ -52,7 +52,7 @@ def test_settings_out_of_range_name_the_value(folders, tmp_path):
             {"frames": 6, "frame_multiple": 4},
             r"prior.frames is 6; this model makes 4k\+1: choose 5 or 9",
         ),
-        ("easyanimate", {"near": 0.0}, "prior.near is 0.0; choose more than 0"),
+        ("easyanimate", {"near": 0.0}, "prior.near is 0.0; choose 1e-06 to"),
         ("easyanimate", {"guidance_scale": 0.5}, "prior.guidance_scale is 0.5; choose 1"),
     ):
         with pytest.raises(ValueError, match=match):

@@ -121,7 +121,7 @@ def test_scaled_to_the_run_and_cropped_only_on_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"stride": 0}, r"prior\.stride is 0; choose 1 or more"),
+        ({"stride": 0}, r"prior\.stride is 0; choose 1 to 1000000"),
         ({"length": 5}, r"prior\.length is 5, but .* has 3 new frames"),
         ({"start": 3}, "no frame left"),
     ],

@@ -335,14 +335,14 @@ def test_path_steps_and_half_precision_have_an_effect(name, folders):
 def test_settings_out_of_range_name_the_value(folders):
     for name, settings, match in (
         ("vace", {"min_confidence": 1.0}, "prior.min_confidence is 1.0; choose 0"),
-        ("vace", {"flow_shift": 0.0}, "prior.flow_shift is 0.0; choose more than 0"),
+        ("vace", {"flow_shift": 0.0}, "prior.flow_shift is 0.0; choose 1e-06 to"),
         (
             "vace",
             {"guidance_scale": 0.5},
-            r"prior.guidance_scale is 0.5; choose 1 \(no guidance\) or more",
+            r"prior.guidance_scale is 0.5; choose 1 to 100",
         ),
         ("vace", {"frames": 6}, r"this model makes 4k\+1: choose 5 or 9"),
-        ("sana_wm", {"unit": 0.0}, "prior.unit is 0.0; choose more than 0"),
+        ("sana_wm", {"unit": 0.0}, "prior.unit is 0.0; choose 1e-06 to"),
         ("sana_wm", {"frames": 10}, r"this model makes 8k\+1: choose 9 or 17"),
         ("cosmos", {"unit": -1.0}, "prior.unit is -1.0"),
         ("cosmos", {"fps": 0}, "prior.fps is 0"),

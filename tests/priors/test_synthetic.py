@@ -121,8 +121,8 @@ def test_settings() -> None:
         typing.get_args(signature(Synthetic).parameters["scene"].annotation)[0]
     )
     assert choices == tuple(SCENES)
-    with pytest.raises(ValueError, match=r"prior\.blur is -1; choose 0 or more"):
-        Synthetic(blur=-1.0, image="room")
+    with pytest.raises(ValueError, match=r"prior\.blur is -1.0; choose 0 to 100"):
+        priors.build({"name": "synthetic", "blur": -1.0}, image="room")
 
 
 @pytest.mark.slow

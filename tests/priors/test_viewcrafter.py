@@ -299,7 +299,7 @@ def test_network_gets_the_picture_and_a_grey_one(folder):
 
 def test_settings_out_of_range_name_the_value(folder):
     for settings, match in (
-        ({"num_inference_steps": 1001}, "prior.num_inference_steps is 1001; choose 1000 or fewer"),
+        ({"num_inference_steps": 1001}, "prior.num_inference_steps is 1001; choose 1 to 1000"),
         ({"guidance_scale": 0.5}, "prior.guidance_scale is 0.5; choose 1"),
         ({"eta": 2.0}, "prior.eta is 2.0; choose 0 to 1"),
         ({"guidance_rescale": -0.1}, "prior.guidance_rescale is -0.1; choose 0 to 1"),

@@ -1,13 +1,14 @@
 """Write a joint table to files."""
 
-import json
 from pathlib import Path
 
 from lift.evaluation.ablation.joint import JointTable
 from lift.evaluation.ablation.results import TABLE
 from lift.evaluation.ablation.sheet import draw_joint_sheet
 from lift.evaluation.ablation.text import format_csv, format_markdown
+from lift.evaluation.storage import write_sealed
 from lift.io.image import save_image
+from lift.io.names import printable
 from lift.runtime.atomic_io import publish
 
 SUFFIXES = (".md", ".csv", ".json", ".png")
@@ -49,12 +50,10 @@ def save_joint_table(table: JointTable, path: Path) -> None:
         publish(path, lambda draft: save_image(draft, sheet))
         return
     if suffix == ".json":
-        text = json.dumps(table.to_json(path.parent), indent=1) + "\n"
-    elif suffix == ".csv":
-        text = format_csv(table, path.parent)
-    else:
-        text = format_markdown(table) + "\n"
-    publish(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+        write_sealed(path, table.to_json(path.parent))
+        return
+    text = format_csv(table, path.parent) if suffix == ".csv" else format_markdown(table) + "\n"
+    publish(path, lambda draft: draft.write_text(printable(text), encoding="utf-8"))
 
 
 def save_all(table: JointTable, folder: Path) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lift.evaluation.ablation.grid import Factor, Variant
+from lift.evaluation.storage import read_sealed
 from lift.registry import ALL_SLOTS, ComponentError
 
 TABLE = "table.json"
@@ -19,8 +20,11 @@ _NOT_MEASUREMENT = {"dataset": ("scenes",), "protocol": ("seeds", "bins", "weigh
 _CODE = "the hash of the measuring code"
 """Stands for the version of `lift` in messages."""
 
-_NOT_VARIED = ("image", "output", "name", "seed", "export")
+_NOT_VARIED = ("image", "output", "name", "seed", "export", "cache", "logger", "wandb")
 """Settings of a run that do not change its scene."""
+
+_NOT_VARIED_PARTS = ("fit.log_every", "fit.log_images_every")
+"""The same, by dotted names."""
 
 
 @dataclass(frozen=True)
@@ -93,15 +97,17 @@ def load_results(folder: Path) -> list[EvaluationResult]:
 def _read_table(folder: Path) -> dict[str, Any]:
     """Read the table of a folder, or a table itself."""
     file = folder if folder.is_file() else folder / TABLE
+    if file.suffix != ".json":
+        raise ValueError(
+            f"{file} is no table of `lift eval`; give folders or {TABLE}. `{folder.parent}/*/` are "
+            "the folders there"
+        )
     if not file.is_file():
         raise FileNotFoundError(
             f"{folder} has no {TABLE}; give a folder that `lift eval` wrote, such as "
             "outputs/eval/NAME; an evaluation that was stopped has none until it is run again"
         )
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is not JSON: {error}") from None
+    content = read_sealed(file)
     expected = {"rows", "failed", "dataset", "protocol", "settings"}
     if not isinstance(content, dict) or not ("variants" in content or expected <= content.keys()):
         raise ValueError(f"{file} is not a table of `lift eval`")
@@ -159,7 +165,8 @@ def varied_settings(results: Sequence[EvaluationResult]) -> list[dict[str, str]]
     flat = []
     for result in results:
         settings = {k: v for k, v in result.content["settings"].items() if k not in _NOT_VARIED}
-        flat.append(dict(_flatten(settings)) | dict(_measurement(result.content)))
+        varied = {k: v for k, v in _flatten(settings) if k not in _NOT_VARIED_PARTS}
+        flat.append(varied | dict(_measurement(result.content)))
     out: list[dict[str, str]] = [{} for _ in results]
     for key in dict.fromkeys(key for settings in flat for key in settings if key != _CODE):
         slot = key.split(".")[0]

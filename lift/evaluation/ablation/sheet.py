@@ -15,6 +15,7 @@ from lift.evaluation.ablation.joint import JointRow
 from lift.evaluation.description import sheet_targets
 from lift.evaluation.storage import task_name
 from lift.evaluation.tables import format_value, sheet_picture
+from lift.runtime.integrity import damage_of
 
 MAX_SCENES = 12
 """Largest number of scenes on a sheet."""
@@ -111,7 +112,7 @@ def _make_strip(rows: Sequence[JointRow], scene: str) -> _Strip | None:
             caption = format_value("psnr", own["psnr"]) + " dB"
             cells.append(_Cell(sheet.picture(view["view"], 1), caption))
     title = (
-        f"{scene}, seed {seed}; target {view['view']}, {view['distance']:.2f} typical depths away"
+        f"{scene}, seed {seed}; target '{view['view']}', {view['distance']:.2f} typical depths away"
     )
     return _Strip(title, cells)
 
@@ -129,7 +130,7 @@ class _Sheet:
         file = row.result.folder / f"{task_name(task['scene'], task['seed'])}.png"
         self.image: Image.Image | None = None
         if file.is_file():
-            with Image.open(file) as image:
+            with damage_of(file), Image.open(file) as image:
                 self.image = image.convert("RGB")
         self.targets = sheet_targets(task["views"])
 

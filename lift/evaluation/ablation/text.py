@@ -11,7 +11,13 @@ from lift.evaluation.ablation.differences import COMPARED
 from lift.evaluation.ablation.joint import JointRow, JointTable
 from lift.evaluation.description import describe_protocol
 from lift.evaluation.measures import say_unavailable
-from lift.evaluation.tables import MEASURES, RUN_MEASURES, format_number, format_value
+from lift.evaluation.tables import (
+    MEASURES,
+    RUN_MEASURES,
+    WITHOUT_DEVIATION,
+    format_number,
+    format_value,
+)
 
 MAX_SETTING_COLUMNS = 5
 """Largest number of settings with a column each. More are listed below the table."""
@@ -238,7 +244,7 @@ def _csv_line(
     }
     for key in measures:
         line[key] = row.mean[key]
-        if key in MEASURES:
+        if key not in WITHOUT_DEVIATION:
             line[f"{key}_std"] = row.mean.get(f"{key}_std")
         if key in COMPARED:
             difference = row.differences.get(key)

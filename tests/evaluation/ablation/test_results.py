@@ -81,6 +81,24 @@ def test_varied_settings_compare_components_of_one_name(tmp_path):
     ]
 
 
+def test_settings_that_change_no_result_are_not_listed(tmp_path):
+    changes = (
+        {"logger": "csv", "fit": {"steps": 5, "log_every": 1}},
+        {"logger": "none", "fit": {"steps": 6, "log_every": 9}},
+    )
+    results = [
+        load_results(write_evaluation(tmp_path / str(k), ROWS, change))[0]
+        for k, change in enumerate(changes)
+    ]
+    assert varied_settings(results) == [{"fit.steps": "5"}, {"fit.steps": "6"}]
+
+
+def test_a_picture_is_named_as_no_table(tmp_path):
+    (tmp_path / "sheet.png").write_bytes(b"\x89PNG")
+    with pytest.raises(ValueError, match=r"sheet.png is no table of `lift eval`; give folders or"):
+        load_results(tmp_path / "sheet.png")
+
+
 def test_merged_rows_say_in_what_they_differ(tmp_path):
     folders = [
         write_evaluation(tmp_path / "a/same", ROWS),
