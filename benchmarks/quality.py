@@ -10,11 +10,12 @@ correction, or corrupted and fitted with the defaults.
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from measure import add_results_option, write_results
+
+from lift.runtime.child_process import module_command
 
 CASES = {
     "demo": ["experiment=demo"],
@@ -38,7 +39,7 @@ def main() -> None:
     rows = []
     for case, settings in CASES.items():
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "lift", "run", *settings, f"output={folder}"]
+            command = module_command("lift", ["run", *settings, f"output={folder}"])
             run = (
                 subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
                 .stdout.strip()

@@ -10,7 +10,6 @@ the whole process includes start, export and report. The quality of the run is r
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -19,6 +18,8 @@ from pathlib import Path
 
 import psutil
 from measure import add_results_option, write_results
+
+from lift.runtime.child_process import module_command
 
 
 def watch_memory(process: subprocess.Popen, peak: dict[str, int]) -> None:
@@ -42,7 +43,7 @@ def main() -> None:
     settings = arguments.settings
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        command = [sys.executable, "-m", "lift", "run", *settings, f"output={folder}"]
+        command = module_command("lift", ["run", *settings, f"output={folder}"])
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         peak: dict[str, int] = {}
         watcher = threading.Thread(target=watch_memory, args=(process, peak))

@@ -1,7 +1,6 @@
 """Make the reference pages: the command line, the settings, the components and the presets."""
 
 import argparse
-import ast
 import dataclasses
 import inspect
 import re
@@ -11,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from result_tables import ROOT, table
+
+SETTING_COLUMNS = ("setting", "type", "default", "range", "meaning")
+"""Columns of tables of settings."""
 
 RAISES = re.compile(r"^Raises:\n(?:[ \t]+.*\n?|\n)*", re.M)
 
@@ -66,15 +68,16 @@ def settings_page() -> str:
 
 def _settings_of(node: type, prefix: str = "") -> list[str]:
     """One table for the plain fields of a dataclass, then one for each dataclass in it."""
-    from lift.config.schema import ANNOTATION
+    from lift.config.setting_docs import field_docs
+    from lift.config.setting_types import setting_annotations
     from lift.registry import ALL_SLOTS
+    from lift.registry.values import describe_range
 
     docs = field_docs(Path(inspect.getfile(node))).get(node.__name__, {})
-    hints = typing.get_type_hints(node)
     rows = []
     inner = []
     for field in dataclasses.fields(node):
-        kind = field.metadata.get(ANNOTATION, hints[field.name])
+        kind = setting_annotations(node)[field.name]
         key = f"{prefix}{field.name}"
         if dataclasses.is_dataclass(kind):
             inner.append((kind, key))
@@ -85,11 +88,11 @@ def _settings_of(node: type, prefix: str = "") -> list[str]:
             text = f"{text} See [{field.name}]({field.name}.md).".lstrip()
         if key in component_defaults():
             default = f"`{component_defaults()[key]}`"
-        rows.append((f"`{key}`", _type_name(kind), default, text))
+        rows.append((f"`{key}`", _type_name(kind), default, _cell(describe_range(kind)), text))
     summary = _sections(docs.get("", ""))
     parts = [f"## `{prefix.rstrip('.')}`"] if prefix else []
     parts += [_inline(summary)] if summary else []
-    parts += [table(("setting", "type", "default", "meaning"), rows)] if rows else []
+    parts += [table(SETTING_COLUMNS, rows)] if rows else []
     for kind, key in inner:
         parts += _settings_of(typing.cast(type, kind), f"{key}.")
     return parts
@@ -100,31 +103,6 @@ def component_defaults() -> dict[str, str]:
     """Read the default of each slot from the Hydra files."""
     text = "".join((ROOT / f"configs/{name}.yaml").read_text() for name in ("lift", "eval"))
     return dict(re.findall(r"^  - (\w+): (\w+)$", text, re.M))
-
-
-def field_docs(path: Path) -> dict[str, dict[str, str]]:
-    """Read the docstrings of dataclasses and of their fields from a source file.
-
-    Args:
-        path: The source file.
-
-    Returns:
-        Class name to field name to docstring. The class's own docstring has the key "".
-    """
-    docs: dict[str, dict[str, str]] = {}
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if not isinstance(node, ast.ClassDef):
-            continue
-        own = docs[node.name] = {"": ast.get_docstring(node) or ""}
-        for before, after in zip(node.body, node.body[1:], strict=False):
-            if (
-                isinstance(before, ast.AnnAssign)
-                and isinstance(before.target, ast.Name)
-                and isinstance(after, ast.Expr)
-                and isinstance(after.value, ast.Constant)
-            ):
-                own[before.target.id] = str(after.value.value)
-    return docs
 
 
 def slot_page(slot: str) -> str:
@@ -149,6 +127,7 @@ def slot_page(slot: str) -> str:
 
 
 def _component(slot: str, entry: Any) -> list[str]:
+    from lift.registry.values import describe_range
     from lift.runtime.memory import format_memory
 
     documented = entry.docstring.arguments
@@ -167,12 +146,13 @@ def _component(slot: str, entry: Any) -> list[str]:
             f"`{slot}.{key}`",
             _type_name(parameter.annotation),
             "must be set" if parameter.default is parameter.empty else f"`{parameter.default!r}`",
+            _cell(describe_range(parameter.annotation)),
             _cell(documented.get(key, "")),
         )
         for key, parameter in entry.settings.items()
     ]
     parts = [_inline(text), f"`{entry.module}.{entry.qualname}`. {' '.join(facts)}"]
-    return parts + ([table(("setting", "type", "default", "meaning"), rows)] if rows else [])
+    return parts + ([table(SETTING_COLUMNS, rows)] if rows else [])
 
 
 def camera_formats() -> str:
@@ -239,10 +219,9 @@ def presets_page() -> str:
 
 
 def _type_name(annotation: Any) -> str:
-    name = getattr(annotation, "__name__", None)
-    text = name if name and not typing.get_args(annotation) else str(annotation)
-    for before, after in (("typing.", ""), ("pathlib.", ""), ("NoneType", "None"), ("|", "\\|")):
-        text = text.replace(before, after)
+    from lift.registry.values import format_annotation
+
+    text = format_annotation(annotation).replace("|", "\\|")
     return f"`{text}`" if "\\|" not in text else text
 
 

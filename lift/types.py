@@ -32,8 +32,26 @@ unordered: placeholders, all equal to the input's camera. The frames have no ord
 """
 
 
-@dataclass(frozen=True)
-class TensorDataclass:
+class _ShortRepr:
+    """A dataclass that is printed in one line: its tensors by dtype, shape and device."""
+
+    def __repr__(self) -> str:
+        """Return the name of the class and its fields."""
+        names = [f.name for f in fields(self)]  # pyright: ignore[reportArgumentType]
+        items = [f"{name}={_format_field(getattr(self, name))}" for name in names]
+        return f"{type(self).__name__}({', '.join(items)})"
+
+
+def _format_field(value: Any) -> str:
+    """Format the value of a field: a tensor by dtype, shape and device."""
+    if not isinstance(value, Tensor):
+        return repr(value)
+    device = "" if value.device.type == "cpu" else f" on {value.device}"
+    return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}{device}"
+
+
+@dataclass(frozen=True, repr=False)
+class TensorDataclass(_ShortRepr):
     """A frozen dataclass whose tensors share their first axis, the item axis.
 
     Fields that are not tensors belong to all items.
@@ -129,7 +147,7 @@ class TensorDataclass:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cameras(TensorDataclass):
     """Pinhole cameras of one picture size."""
 
@@ -169,7 +187,7 @@ class Cameras(TensorDataclass):
         return replace(self, intrinsics=self.intrinsics * factor, width=width, height=height)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Frames(TensorDataclass):
     """Pictures, optionally with z-depth."""
 
@@ -182,6 +200,10 @@ class Frames(TensorDataclass):
     def rgb(self) -> Float[Tensor, "view height width 3"]:
         """Colours in [0, 1]."""
         return self.images.float() / 255
+
+
+class TrajectoryError(ValueError):
+    """A clip continues a frame that does not come before it."""
 
 
 @dataclass(frozen=True)
@@ -208,13 +230,17 @@ class Trajectory:
     """How the pose stage may use the cameras."""
 
     def __post_init__(self) -> None:
-        """Check that every clip continues an earlier frame."""
+        """Check that every clip continues an earlier frame.
+
+        Raises:
+            TrajectoryError: A clip continues another frame.
+        """
         count = 1
         for clip in self.clips:
             if not 0 <= clip.source < count:
-                raise ValueError(
-                    f"clip {clip.name!r} continues frame {clip.source}, "
-                    f"but only {count} frames come before it"
+                before = "frame 0 comes" if count == 1 else f"frames 0 to {count - 1} come"
+                raise TrajectoryError(
+                    f"clip {clip.name!r} continues frame {clip.source}, but only {before} before it"
                 )
             count += len(clip.cameras)
 
@@ -243,8 +269,8 @@ class Trajectory:
         return tuple(spans)
 
 
-@dataclass(frozen=True)
-class Depth:
+@dataclass(frozen=True, repr=False)
+class Depth(_ShortRepr):
     """z-depth of one picture."""
 
     depth: Float[Tensor, "height width"]
@@ -264,7 +290,7 @@ class Depth:
         return float(self.depth[self.valid].median())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PointCloud(TensorDataclass):
     """Coloured points in the world."""
 
@@ -274,8 +300,8 @@ class PointCloud(TensorDataclass):
     """Colours in [0, 1]."""
 
 
-@dataclass(frozen=True)
-class Reconstruction:
+@dataclass(frozen=True, repr=False)
+class Reconstruction(_ShortRepr):
     """Cameras, depth and points estimated from the frames."""
 
     cameras: Cameras
@@ -293,7 +319,7 @@ class Reconstruction:
     """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Gaussians(TensorDataclass):
     """3D Gaussians with activated values, shared by all views or one set per view."""
 
@@ -317,8 +343,8 @@ class Gaussians(TensorDataclass):
         return round(self.sh_coeffs.shape[-2] ** 0.5) - 1
 
 
-@dataclass(frozen=True)
-class Render:
+@dataclass(frozen=True, repr=False)
+class Render(_ShortRepr):
     """The output of a renderer."""
 
     rgb: Float[Tensor, "view height width 3"]

@@ -217,7 +217,7 @@ def test_a_part_that_does_not_act_has_no_gradient_to_be_averaged():
         ({"parts": ["composed"]}, "'composed'"),
         ({"parts": ["nope"]}, "'nope'; choose one of"),
         ({"starts": [0.1] * 5}, r"starts is \[0.1"),
-        ({"starts": [1.5]}, "starts is"),
+        ({"starts": [1.5]}, r"starts\[0\] is 1.5"),
         ({"prune_after": 2.0}, "prune_after is 2"),
         ({"settings": {"field": {}}}, "'field'; choose among"),
         ({"settings": {"rigid": {"wieght": 1}}}, "wieght"),
