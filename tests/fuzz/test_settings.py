@@ -34,7 +34,7 @@ from tests.helpers.settings import TINY
 
 FAST_CASES = 200
 SLOW_CASES = 8000
-COMMAND_CASES = 200
+COMMAND_CASES = 60
 """Cases that go through the command line, within this process."""
 
 BUILT = {
