@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from omegaconf import DictConfig
 
 from lift.config import compose_run
 from lift.config.files import config_to_yaml
+from lift.config.loggers import LOGGERS
 from lift.config.text import escape_text
 from lift.config.values import merge_settings, nest_settings, split_choices
 from lift.errors import raise_for_python
@@ -123,7 +125,7 @@ def _compose(
                 raise ComponentError(
                     f"fit.{fixed} cannot change when a fit continues; start a new run"
                 )
-    settings = dict(scene.settings)
+    settings = without_imports(scene.settings)
     for key, value in changes.items():
         old = settings.get(key)
         is_part = isinstance(value, Mapping) and isinstance(old, Mapping) and "name" not in value
@@ -137,6 +139,33 @@ def _compose(
     is_one = not isinstance(devices, (int, str, type(None))) and len(devices) == 1
     config.trainer.devices = devices if is_one else 1
     return config
+
+
+def without_imports(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run without callbacks and loggers that are imported by path.
+
+    The folder may be of somebody else, and its settings must not run code.
+
+    Args:
+        stored: Settings of the run.
+    """
+    settings = dict(stored)
+    loggers = settings.get("logger")
+    if isinstance(loggers, list):
+        settings["logger"] = [name for name in loggers if name in LOGGERS] or "none"
+    elif loggers not in (*LOGGERS, "none", None):
+        settings["logger"] = "none"
+    wandb = settings.get("wandb")
+    if isinstance(wandb, Mapping):  # they could name another server
+        settings["wandb"] = {k: v for k, v in wandb.items() if k not in ("settings", "options")}
+    if settings.get("logger") != loggers or settings.get("callbacks"):
+        warnings.warn(
+            "callbacks and loggers with an import path are not taken from the run's folder; give "
+            "callbacks=[...] or logger=[...] again to use them",
+            stacklevel=2,
+        )
+    settings["callbacks"] = None
+    return settings
 
 
 def _resume_session(scene: "Scene", config: DictConfig) -> Session:

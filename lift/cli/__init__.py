@@ -32,6 +32,7 @@ from lift.cli.processes import error_message
 from lift.errors import USAGE_ERROR, is_interrupt, is_user_error
 from lift.registry import PLUGIN_VARIABLE
 from lift.runtime import launcher
+from lift.runtime.folder_settings import check_current_folder
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""
@@ -106,6 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run_command(arguments: list[str]) -> int:
     """Run the command that the arguments name."""
+    check_current_folder()
     name = arguments[0] if arguments else ""
     asks_for_help = bool({"-h", "--help"} & set(arguments))
     if name in _HYDRA_COMMANDS and (name == "run" or not asks_for_help):

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import unicodedata
+from pathlib import Path
 
 CACHE_FOLDER = "cache"
 """Folder of the stages, beside the folders of the scenes."""
@@ -109,8 +110,10 @@ def path_problem(path: str) -> str | None:
         path: The path as the user gave it.
 
     Returns:
-        The reason, such as "has a null character"; None if they can.
+        The reason, such as "has a null character"; None if nothing is known against it.
     """
+    if not path.strip():
+        return "is empty"
     if "\0" in path:
         return "has a null character"
     try:
@@ -118,6 +121,12 @@ def path_problem(path: str) -> str | None:
         os.fsencode(path)
     except UnicodeEncodeError:
         return f"is no text in this system's encoding ({sys.getfilesystemencoding()})"
+    folder = Path(path).expanduser()
+    for place in (folder, *folder.parents):
+        if place.is_dir():
+            return None
+        if os.path.lexists(place):
+            return "is no folder" if place == folder else f"is below {place}, which is no folder"
     return None
 
 

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from lift.runtime import distributed, launcher
 from lift.runtime.devices import device_indices
+from lift.runtime.folder_settings import check_current_folder
 from lift.runtime.provenance import run_choices
 
 COMPOSED = "--composed"
@@ -91,6 +92,7 @@ def restore_device() -> Iterator[None]:
 
 def _run_here(config: DictConfig, devices: list[int] | None) -> Path | None:
     """Run the pipeline in this process."""
+    check_current_folder()
     distributed.bind_device(distributed.process_info(), devices)
     # The import loads numba, which reads the number of threads that `bind_device` has set.
     from lift.pipeline import run

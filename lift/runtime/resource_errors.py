@@ -165,8 +165,8 @@ def _limit(error: BaseException) -> Exhausted | None:
     ):
         return Exhausted(
             "no further thread or process can be started",
-            "raise the limit (ulimit -u), or use fewer threads: OMP_NUM_THREADS=1 "
-            "NUMBA_NUM_THREADS=1",
+            "raise the limit (ulimit -u, and -v for memory), or use fewer threads: "
+            "OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1",
         )
     return None
 

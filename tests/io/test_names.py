@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lift.io.names import MAX_NAME_BYTES, RESERVED, name_problem, printable, safe_name
+from lift.io.names import MAX_NAME_BYTES, RESERVED, name_problem, path_problem, printable, safe_name
 
 DEVICES = ("CON", "nul", "Com1", "LPT9", "con.tar", "aux .x", "COM¹")
 
@@ -102,3 +102,12 @@ def test_a_locale_without_a_character_gives_a_name_without_it():
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment
     )
     assert done.stdout.startswith("b'Stra_e-"), done.stderr
+
+
+def test_a_file_in_place_of_a_folder_is_a_problem(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    assert path_problem(str(file)) == "is no folder"
+    assert path_problem(str(file / "below")) == f"is below {file}, which is no folder"
+    assert path_problem(str(tmp_path / "new" / "below")) is None
+    assert path_problem(" ") == "is empty"
