@@ -66,10 +66,21 @@ def run(config: DictConfig, title: str | None = None, label: str | None = None) 
         return _run(Session(config, title, label))
 
 
+def _check_run_folder(session: Session, picture: Picture) -> None:
+    """Refuse a folder with files of the user before anything is computed. See `publish_run`."""
+    name = session.config.name
+    folder = Path(session.config.output) / picture.name / (name or "")
+    if name and folder.is_dir():
+        from lift.outputs.publication import check_run_folder
+
+        check_run_folder(folder)
+
+
 def _run(session: Session) -> Path | None:
     """Compute all stages of a run, and deliver the scene."""
     check_logs(session)
     picture, capture = read_input(session)
+    _check_run_folder(session, picture)
     with compile_ahead(session):
         if capture:
             views = register_capture(session, picture, capture)

@@ -17,6 +17,7 @@ from lift.config.values import merge_settings, nest_settings, split_choices
 from lift.errors import raise_for_python
 from lift.io.names import name_problem
 from lift.outputs.delivery import FIT_OUTPUTS, deliver
+from lift.outputs.publication import check_run_folder
 from lift.outputs.quality import RunResult
 from lift.outputs.storage import VIEWS, read_views
 from lift.registry import SLOTS, ComponentError
@@ -90,6 +91,7 @@ def continue_scene(
         if _holds(target, key, config):
             session.say(f"found {target}")
             return target
+        check_run_folder(target)
         outputs = [folder / item for item in FIT_OUTPUTS if (folder / item).exists()]
         gaussians, distortion, fit_folder = continue_fit(session, views, outputs, scene.held_out)
         result = RunResult(

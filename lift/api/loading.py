@@ -5,7 +5,8 @@ from pathlib import Path
 
 from lift.api.scene import Scene
 from lift.outputs.delivery import FLY_THROUGH
-from lift.outputs.storage import FRAMES
+from lift.outputs.storage import FRAMES, MAX_TRIES
+from lift.runtime.integrity import identify
 
 REQUIRED = (
     "gaussians.ply",
@@ -36,13 +37,23 @@ def load(folder: str | os.PathLike[str], renderer: str | None = None) -> Scene:
         ComponentError: There is no renderer of this name.
     """
     path = Path(folder).expanduser()
-    missing = [name for name in REQUIRED if not (path / name).exists()]
-    if missing:
+    if missing := _missing(path):
         raise FileNotFoundError(_explain_missing(path, missing))
     scene = Scene(path, renderer)
     if renderer is not None:
         scene.renderer  # noqa: B018, builds it
     return scene
+
+
+def _missing(path: Path) -> list[str]:
+    """List what a folder lacks. One that a run replaces meanwhile is looked at again."""
+    missing: list[str] = []
+    for _ in range(MAX_TRIES):
+        before = identify(path)
+        missing = [name for name in REQUIRED if not (path / name).exists()]
+        if not missing or identify(path) == before:
+            break
+    return missing
 
 
 def _explain_missing(path: Path, missing: list[str]) -> str:

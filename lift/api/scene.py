@@ -250,8 +250,7 @@ class Scene:
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.verify("gaussians.ply")
-        export_gaussians(self.folder / "gaussians.ply", path)
+        export_gaussians(self.gaussians, path)
         return path
 
     def fit(self, more_steps: int, name: str | None = None, **settings: Any) -> "Scene":

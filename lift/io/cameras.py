@@ -137,10 +137,10 @@ def _read_npz(arrays: dict[str, np.ndarray], size: tuple[int, int]) -> list[View
             f"it holds {', '.join(arrays) or 'none of its arrays'}, but a path needs w2c and K"
         )
     if matrices is not None:
-        matrices = to_square(matrices)
+        matrices = to_square(matrices, "w2c")
     else:
         assert inverse is not None
-        matrices = np.linalg.inv(to_square(inverse))
+        matrices = np.linalg.inv(to_square(inverse, "c2w"))
     intrinsics = np.broadcast_to(intrinsics, (len(matrices), 3, 3))
     sizes = []
     for key, default in zip(("width", "height"), size, strict=True):

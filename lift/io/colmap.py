@@ -1,7 +1,7 @@
 """Read and write COLMAP models, text and binary."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 
 from lift.geometry import quat_to_rotation, rotation_to_quat
 from lift.io import colmap_files
-from lift.io.files import PARSE_ERRORS, describe_error
+from lift.io.files import PARSE_ERRORS, describe_error, shorten
 from lift.io.views import View, natural_key, to_double
 from lift.types import Cameras, PointCloud
 
@@ -158,13 +158,14 @@ def read_colmap(folder: Path) -> list[View]:
     file = files[0]
     try:
         if form == "txt":
-            cameras = dict(colmap_files.cameras_text(file))
+            cameras = _unique_cameras(colmap_files.cameras_text(file))
             file = files[1]
             images = list(colmap_files.images_text(file))
         else:
-            cameras = dict(colmap_files.cameras_binary(file))
+            cameras = _unique_cameras(colmap_files.cameras_binary(file))
             file = files[1]
             images = list(colmap_files.images_binary(file))
+        _check_unique([image[2] for image in images])
         images.sort(key=lambda image: (natural_key(image[2]), image[0]))
         return [_to_view(image, cameras) for image in images]
     except PARSE_ERRORS as error:
@@ -172,6 +173,27 @@ def read_colmap(folder: Path) -> list[View]:
             f"{str(model)!r} holds no COLMAP model of pinhole cameras: {file.name}: "
             f"{describe_error(error)}"
         ) from None
+
+
+def _unique_cameras(
+    cameras: Iterable[tuple[int, colmap_files.ModelCamera]],
+) -> dict[int, colmap_files.ModelCamera]:
+    """Return the cameras by number. Raise ValueError if two have one number."""
+    by_number = {}
+    for number, camera in cameras:
+        if number in by_number:
+            raise ValueError(f"camera {number} is there more than once")
+        by_number[number] = camera
+    return by_number
+
+
+def _check_unique(names: Sequence[str]) -> None:
+    """Raise ValueError if two pictures have one name."""
+    known: set[str] = set()
+    for name in names:
+        if name in known:
+            raise ValueError(f"the picture {shorten(name)} is there more than once")
+        known.add(name)
 
 
 def _to_view(image: colmap_files.ModelImage, cameras: dict[int, colmap_files.ModelCamera]) -> View:

@@ -152,6 +152,7 @@ def cameras_binary(file: Path) -> Iterator[tuple[int, ModelCamera]]:
     Raises:
         ValueError: The file is damaged, or a camera is no pinhole.
     """
+    check_regular(file, _MAX_BYTES)
     with file.open("rb") as stream:
         for _ in range(_read_count(file, stream, "camera")):
             number, model, width, height = _unpack(stream, "<IiQQ")

@@ -5,6 +5,7 @@ defect is a ValueError that names the file.
 """
 
 import codecs
+import errno
 import json
 import lzma
 import math
@@ -13,7 +14,9 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -59,7 +62,25 @@ _MAX_DIGITS = 40
 """Number of digits from which an integer in JSON is read as a float."""
 
 IsAllowed = Callable[[Path], bool]
-"""Whether a picture that a file names may be read."""
+"""Whether a file may be read."""
+_IS_ALLOWED: ContextVar[IsAllowed | None] = ContextVar("is_allowed", default=None)
+"""The condition of `only_allowed`."""
+
+
+@contextmanager
+def only_allowed(is_allowed: IsAllowed) -> Iterator[None]:
+    """Refuse other files in `check_regular`, with which all readers begin.
+
+    It holds for the thread that enters the block.
+
+    Args:
+        is_allowed: Whether a file may be opened.
+    """
+    token = _IS_ALLOWED.set(is_allowed)
+    try:
+        yield
+    finally:
+        _IS_ALLOWED.reset(token)
 
 
 def describe_error(error: BaseException) -> str:
@@ -106,7 +127,14 @@ def check_regular(path: Path, max_bytes: int = MAX_FILE_BYTES) -> int:
     Raises:
         OSError: The file does not exist or cannot be accessed.
         ValueError: It is no regular file, or it is too large.
+        PermissionError: The path is not allowed in a block of `only_allowed`.
     """
+    is_allowed = _IS_ALLOWED.get()
+    if is_allowed is not None and not is_allowed(Path(path)):
+        raise PermissionError(
+            f"{str(path)!r} lies outside of the dataset's folder after links are resolved; set "
+            "dataset.allow_outside=true to read it"
+        )
     status = Path(path).stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{str(path)!r} is no regular file")
@@ -335,6 +363,23 @@ def npz_names(data: bytes) -> list[str]:
     """
     with zipfile.ZipFile(BytesIO(data)) as archive:
         return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is a file. A path that is too long is none.
+
+    Args:
+        path: The path.
+
+    Returns:
+        True if there is such a file.
+    """
+    try:
+        return Path(path).is_file()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
 
 
 def is_inside(path: Path, folders: Sequence[Path]) -> bool:

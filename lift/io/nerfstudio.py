@@ -13,12 +13,13 @@ from lift.io.files import (
     MAX_SIDE,
     PARSE_ERRORS,
     IsAllowed,
+    is_file,
     is_inside,
     shorten,
     to_number,
 )
 from lift.io.image import picture_size
-from lift.io.views import LENS, OPENGL, MissingSizeError, View, to_double, to_square
+from lift.io.views import LENS, OPENGL, MissingSizeError, View, check_name, to_double, to_square
 from lift.types import Cameras
 
 MIN_FOCAL = 1e-3
@@ -140,6 +141,7 @@ def _picture_name(entry: dict[str, Any]) -> str:
     name = entry.get("file_path", "")
     if not isinstance(name, str):
         raise ValueError(f"file_path is {shorten(name)}; expected text")
+    check_name(name, "file_path")
     return name
 
 
@@ -149,11 +151,13 @@ def _to_camera(matrix: Any, field: str) -> np.ndarray:
         values = np.array(matrix, dtype=np.float64)
         if values.ndim == 1 and values.size in (12, 16):
             values = values.reshape(-1, 4)
-        square = to_square(values[None])[0]
+        if values.shape not in ((3, 4), (4, 4)):
+            raise TypeError(values.shape)
     except PARSE_ERRORS:
         raise ValueError(
             f"{field} is {shorten(matrix)}; expected 3 or 4 rows of 4 numbers"
         ) from None
+    square = to_square(values[None], field)[0]
     if not (np.abs(square) <= MAX_NUMBER).all():
         raise ValueError(f"{field} has a number that is NaN, infinite or too large")
     if abs(np.linalg.det(square)) < MIN_DETERMINANT:
@@ -175,7 +179,7 @@ def _frame_size(
     path = folder / name
     outside = False
     for file in (path, *(Path(f"{path}{suffix}") for suffix in PHOTO_SUFFIXES)):
-        if not file.is_file():
+        if not is_file(file):
             continue
         if is_allowed(file):
             return picture_size(file, upright=False)

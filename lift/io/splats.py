@@ -107,6 +107,8 @@ def read_ply(path: Path) -> Gaussians:
         )
         gaussians = gaussians[finite]
     check_physical(gaussians, f"{path}: ")
+    if not finite.any():
+        raise ValueError(f"{path}: rot_0 to rot_3 of all {len(gaussians)} Gaussians are zero")
     return gaussians
 
 

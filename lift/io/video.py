@@ -13,8 +13,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from lift.io.animations import decode_animation, is_animation
 from lift.io.image import picture_size, read_image
-from lift.io.video_writer import find_ffmpeg
+from lift.io.video_writer import find_ffmpeg, start_error
 from lift.io.views import natural_key
 from lift.types import Frames
 
@@ -114,7 +115,8 @@ def decode_video(
 ) -> Iterator[UInt8[np.ndarray, "height width *channel"]]:
     """Decode a video frame by frame, each frame of the file once, whatever its frame rate.
 
-    Frames are rotated as the file's metadata says, and stretched so that pixels are square.
+    Frames are rotated as the file's metadata says, and stretched so that pixels are square. Pillow
+    reads animated GIF, WebP and PNG files, ffmpeg all others.
 
     Args:
         path: The video file.
@@ -127,7 +129,11 @@ def decode_video(
 
     Raises:
         ValueError: The file is not a video that ffmpeg can read.
+        VideoToolError: ffmpeg is missing or does not start.
     """
+    if is_animation(path):
+        yield from decode_animation(path, indices, grey_side, MAX_FRAMES, MAX_FRAME_PIXELS)
+        return
     index_set = None if indices is None else set(indices)
     by_number = index_set is not None and len(index_set) <= _MAX_SELECTED
     filters = []
@@ -214,9 +220,12 @@ def _run_ffmpeg(
     """Run ffmpeg, which writes each frame as a PPM or PGM picture with its size in the header."""
     command = _decode_command(path, filters, grey)
     with tempfile.TemporaryFile() as messages:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages
-        )
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages
+            )
+        except OSError as error:
+            raise start_error(error, command[0]) from None
         assert process.stdout is not None
         count = 0
         try:
@@ -269,7 +278,11 @@ def _passthrough() -> tuple[str, str]:
     """Return ffmpeg's option to keep every frame unchanged. Version 5.1 renamed it."""
     import imageio_ffmpeg
 
-    version = re.search(r"(\d+)\.(\d+)", imageio_ffmpeg.get_ffmpeg_version())
+    try:
+        text = imageio_ffmpeg.get_ffmpeg_version()
+    except (OSError, subprocess.SubprocessError) as error:
+        raise start_error(error, find_ffmpeg()) from None
+    version = re.search(r"(\d+)\.(\d+)", text)
     before_rename = version is not None and (int(version[1]), int(version[2])) < (5, 1)
     return ("-vsync", "0") if before_rename else ("-fps_mode", "passthrough")
 

@@ -88,6 +88,20 @@ def find_ffmpeg() -> str:
         ) from None
 
 
+def start_error(error: Exception, program: str) -> VideoToolError:
+    """Make the error for an ffmpeg that does not start.
+
+    Args:
+        error: The exception of the process.
+        program: Path of ffmpeg.
+
+    Returns:
+        An error of one line.
+    """
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+    return VideoToolError(f"ffmpeg does not start ({reason}): {program}")
+
+
 def _encode(command: list[str], draft: Path, pixels: np.ndarray, path: Path) -> None:
     """Let ffmpeg encode frames to a file, and check that it did."""
     # `file:` keeps ffmpeg from taking a part of the name for a protocol.
@@ -98,9 +112,7 @@ def _encode(command: list[str], draft: Path, pixels: np.ndarray, path: Path) -> 
                 command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=messages
             )
         except OSError as error:
-            raise VideoToolError(
-                f"ffmpeg does not start ({error.strerror or error}): {command[0]}"
-            ) from None
+            raise start_error(error, command[0]) from None
         assert process.stdin is not None
         try:
             _feed(process.stdin, pixels)

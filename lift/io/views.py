@@ -35,6 +35,12 @@ PINHOLES = tuple(name for name, _, _ in MODELS.values())
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 """Converts between OpenCV axes and OpenGL axes: x right, y up, z back."""
 
+MAX_PATH_BYTES = 1024
+"""Largest length of the path of a picture in a file."""
+MAX_NAME_BYTES = 255
+"""Largest length of each part of such a path. File systems have this limit."""
+_ROW_TOLERANCE = 1e-4
+"""Largest difference of the last row of a matrix from 0, 0, 0, 1."""
 _MAX_PIXEL_ASPECT = 100
 """Largest ratio of the focal lengths in x and y, or of y and x."""
 _MAX_ROTATION_ERROR = 1e-3
@@ -69,6 +75,7 @@ class View:
     """Camera model as the file names it, or empty."""
 
     def __post_init__(self) -> None:
+        check_name(self.name, "the name of a picture")
         for side, length in zip(("width", "height"), self.size, strict=True):
             if not 1 <= length <= MAX_SIDE:
                 raise ValueError(
@@ -153,20 +160,47 @@ def stack_views(views: Sequence[View], name: str) -> Cameras:
     )
 
 
-def to_square(matrices: np.ndarray) -> np.ndarray:
+def check_name(name: str, field: str) -> None:
+    """Check that a file system can hold the name of a picture, a path with slashes.
+
+    Args:
+        name: The name.
+        field: Name of the entry in the message.
+
+    Raises:
+        ValueError: The name, or a part of it, is too long.
+    """
+    data = name.encode("utf-8", "surrogatepass")
+    longest = max(len(part) for part in data.split(b"/"))
+    if len(data) > MAX_PATH_BYTES or longest > MAX_NAME_BYTES:
+        raise ValueError(
+            f"{field} is {shorten(name)} of {len(data)} bytes; a path has at most "
+            f"{MAX_PATH_BYTES}, each part of it {MAX_NAME_BYTES}"
+        )
+
+
+def to_square(matrices: np.ndarray, field: str = "a matrix") -> np.ndarray:
     """Complete matrices of rigid motions with their last row.
 
     Args:
         matrices: Array [n 3 4] or [n 4 4].
+        field: Name of the entry in the message.
 
     Returns:
         Array [n 4 4].
 
     Raises:
         TypeError: The array has another shape.
+        ValueError: The last row of a matrix [4 4] is not 0, 0, 0, 1.
     """
     if matrices.ndim != 3 or matrices.shape[1:] not in ((3, 4), (4, 4)):
         raise TypeError(f"matrices of shape {matrices.shape} are not [n 4 4]")
+    rows = matrices[:, 3:].reshape(-1, 4)
+    is_valid = (np.abs(rows - (0, 0, 0, 1)) <= _ROW_TOLERANCE).all(1)  # false for NaN, too
+    if not is_valid.all():
+        number = int(is_valid.argmin())
+        which = f"{field} {number}" if len(rows) > 1 else field
+        raise ValueError(f"{which} has the last row {rows[number].tolist()}; expected 0, 0, 0, 1")
     out = np.tile(np.eye(4), (len(matrices), 1, 1))
     out[:, :3] = matrices[:, :3]
     return out

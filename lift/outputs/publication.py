@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +15,7 @@ from lift.outputs.storage import FRAMES, VIEWS
 from lift.runtime.atomic_io import (
     acquire,
     hidden_path,
+    is_own,
     make_folder,
     open_lock,
     prepare_draft,
@@ -29,14 +32,10 @@ _CLAIMS = ".multirun-"
 """Start of the names of files that `claim_run_folder` writes."""
 
 _RESULTS = {
-    FRAMES,
-    VIEWS,
     CHECKPOINT,
     LOG_RECORD,
     CALLBACK_FOLDER,
-    MANIFEST,
     *LOGGERS,
-    "colmap",
     "config.yaml",
     "distortion.safetensors",
     "fly_through.jpg",
@@ -48,7 +47,15 @@ _RESULTS = {
     "transforms.json",
     "video.mp4",
 }
-"""Results of a run whose folder has no manifest, besides `gaussians.*`."""
+"""Files and folders of a run whose folder has no manifest, besides those of `_RESULT_PATHS`."""
+
+_RESULT_PATHS = re.compile(
+    r"gaussians\.(ply|splat|spz)"
+    rf"|{FRAMES}/\d{{6}}\.png"
+    r"|colmap/(cameras|images|points3D)\.txt"
+    rf"|{VIEWS}/(value\.json|tensors\.safetensors|value\.[^/]+/\d{{6}}\.png)"
+)
+"""Results of such a run in folders that may have files of the user, too."""
 
 
 @contextmanager
@@ -56,7 +63,7 @@ def publish_run(folder: Path, key: str, say: Callable[[str], None]) -> Iterator[
     """Yield an empty draft of a run's folder, and publish it if the block raises no error.
 
     A lock protects the folder. An earlier result stays until the new one is complete. Files in the
-    folder that no run has written are kept.
+    folder of a run that no run has written are kept.
 
     Args:
         folder: Folder of the run.
@@ -68,10 +75,11 @@ def publish_run(folder: Path, key: str, say: Callable[[str], None]) -> Iterator[
 
     Raises:
         FileExistsError: There is a file of this name.
-        ValueError: Another run delivered another scene to the folder meanwhile, or another job of
-            the multirun has the folder.
+        ValueError: Another run delivered another scene to the folder meanwhile, another job of
+            the multirun has the folder, or `check_run_folder` refuses it.
     """
     shown = folder
+    check_run_folder(folder)
     folder = folder.resolve() if folder.is_symlink() else folder
     make_folder(folder.parent)
     before = read_scene_key(folder)
@@ -94,11 +102,13 @@ def publish_run(folder: Path, key: str, say: Callable[[str], None]) -> Iterator[
             )
         if folder.exists() and not folder.is_dir():
             raise FileExistsError(f"{shown} is a file, not a run's folder; choose another name")
+        check_run_folder(folder)
         if current not in (None, key):
             say(f"{shown} has another scene; it is replaced when the new one is complete")
         prepare_draft(draft)
         for claim in folder.glob(f"{_CLAIMS}*"):
-            shutil.copyfile(claim, draft / claim.name)
+            if not claim.is_symlink():
+                shutil.copyfile(claim, draft / claim.name)
         claim_run_folder(draft)
         yield draft
         write_manifest(draft, {"scene": key, "lift": __version__})
@@ -111,6 +121,60 @@ def publish_run(folder: Path, key: str, say: Callable[[str], None]) -> Iterator[
         raise
     finally:
         lock.release()
+
+
+def check_run_folder(folder: Path) -> None:
+    """Check that a run may replace a folder. This takes no lock.
+
+    Args:
+        folder: Folder of the run. It need not exist.
+
+    Raises:
+        ValueError: It has files but no run's result, or another user's link leads to it.
+    """
+    _check_links(folder)
+    if folder.is_dir() and not _is_run(folder) and (name := _first_file(folder)):
+        raise ValueError(
+            f"{folder} holds files that no run has written, such as {name}; choose another "
+            "name=NAME, or move them"
+        )
+
+
+def _check_links(folder: Path) -> None:
+    """Raise ValueError if another user decides where a run's folder is."""
+    for path in (folder, folder.parent):
+        # A link in place of the folder above may lead to a disk of the administrator.
+        if path.is_symlink() and not (
+            is_own(path) or (path == folder.parent and path.lstat().st_uid == 0)
+        ):
+            raise ValueError(
+                f"{path} is a link of another user, which is not followed; remove it, or choose "
+                "another name=NAME or output=FOLDER"
+            )
+    if folder.is_symlink() and folder.exists() and not is_own(folder.resolve()):
+        raise ValueError(
+            f"{folder} is a link to {folder.resolve()} of another user, which is not replaced; "
+            "choose another name=NAME"
+        )
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a run has written to a folder. Those of lift 0.2 have no manifest."""
+    with suppress(DamagedFileError, OSError):
+        if "scene" in read_manifest(folder):
+            return True
+    return read_scene_key(folder) is not None
+
+
+def _first_file(folder: Path) -> str | None:
+    """Return the relative path of a file in a folder that claims no folder for a job, if any."""
+    for root, folders, files in os.walk(folder):
+        folders.sort()
+        links = [name for name in folders if Path(root, name).is_symlink()]
+        for name in sorted((*files, *links)):
+            if not name.startswith(_CLAIMS):
+                return Path(root, name).relative_to(folder).as_posix()
+    return None
 
 
 def read_scene_key(folder: Path) -> str | None:
@@ -129,10 +193,14 @@ def read_scene_key(folder: Path) -> str | None:
 def _keep_files(old: Path, new: Path) -> None:
     """Link or copy to a new result what no run has written to the old one.
 
+    Links are not followed. Files of other users are copied, and their links are left out.
+
     Args:
         old: Folder of the old result. It need not exist.
         new: Folder of the new one, whose files take precedence.
     """
+    if old.is_symlink():
+        return
     results: set[str] | None = None
     with suppress(DamagedFileError, OSError):
         results = set(read_manifest(old).get("files", ())) or None
@@ -155,11 +223,15 @@ def _is_result(relative: Path, results: set[str] | None) -> bool:
         return True
     if results is not None:
         return relative.as_posix() in results
-    return top in _RESULTS or top.startswith("gaussians.")
+    return top in _RESULTS or _RESULT_PATHS.fullmatch(relative.as_posix()) is not None
 
 
 def _link(path: Path, target: Path) -> None:
     """Give a file a second name; copy it where the file system has no links."""
+    if not is_own(path):
+        if stat.S_ISREG(path.lstat().st_mode):
+            shutil.copy2(path, target, follow_symlinks=False)
+        return
     try:
         os.link(path, target, follow_symlinks=False)
     except FileExistsError:

@@ -5,9 +5,8 @@ So a run can be loaded anywhere, and damage is found.
 
 import json
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float, UInt8
@@ -20,6 +19,7 @@ from lift.runtime.integrity import (
     MANIFEST,
     DamagedFileError,
     damage_of,
+    identify,
     read_manifest,
     verify_files,
 )
@@ -36,6 +36,9 @@ VIEWS = "views"
 FRAMES = "frames"
 """Folder of the frames, below the folder of a run."""
 
+MAX_TRIES = 20
+"""How often a file is read if a run replaces its folder each time."""
+
 MAX_POINTS = 50_000
 """Approximate largest number of points that are kept."""
 
@@ -48,6 +51,9 @@ class RunFiles:
 
     Folders of older versions have no manifest. Their files are read as they are.
 
+    A run may replace the folder at any moment. What is read is always of one result, the one that
+    was there at first.
+
     Args:
         folder: Folder of the run.
     """
@@ -55,13 +61,10 @@ class RunFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._verified: set[str] = set()
-
-    @cached_property
-    def _manifest(self) -> dict[str, Any] | None:
-        """The manifest as it was at first. So results of two deliveries are never mixed."""
-        if not (self.folder / MANIFEST).exists():
-            return None
-        return read_manifest(self.folder)
+        self._manifest: dict[str, Any] | None = None
+        self._identity: tuple[int, ...] | None = None
+        self._is_used = False
+        self._is_replaced = False
 
     def verify(self, name: str) -> None:
         """Check a file, or all files of a folder, once.
@@ -70,17 +73,10 @@ class RunFiles:
             name: Name of the file or folder.
 
         Raises:
-            ValueError: A file is damaged.
+            ValueError: A file is damaged, or is of another result than the files before.
         """
-        if name in self._verified:
-            return
-        try:
-            files = (self._manifest or {}).get("files", {})
-            names = [file for file in files if file == name or file.startswith(f"{name}/")]
-            verify_files(self.folder, {"files": files}, names=names)
-        except DamagedFileError as error:
-            raise self._error(error) from None
-        self._verified.add(name)
+        if name not in self._verified:
+            self._on_one_result(lambda: self._check(name))
 
     def read(self, name: str, reader: Callable[[Path], T]) -> T:
         """Read a file or a folder, after checking it.
@@ -93,14 +89,60 @@ class RunFiles:
             What the reader returns.
 
         Raises:
-            ValueError: It is damaged.
+            ValueError: It is damaged, or is of another result than the files before.
         """
-        self.verify(name)
-        try:
+
+        def check_and_read() -> T:
+            self._check(name)
             with damage_of(self.folder / name):
                 return reader(self.folder / name)
-        except DamagedFileError as error:
-            raise self._error(error) from None
+
+        return self._on_one_result(check_and_read)
+
+    def _on_one_result(self, action: Callable[[], T]) -> T:
+        """Check or read files, again if a run has replaced the folder meanwhile."""
+        for _ in range(MAX_TRIES):
+            identity = identify(self.folder)
+            if identity != self._identity:
+                self._accept(identity)
+            value, failure = None, None
+            try:
+                if self._manifest is None and (self.folder / MANIFEST).exists():
+                    self._manifest = read_manifest(self.folder)
+                value = action()
+            except DamagedFileError as error:
+                failure = error
+            if identify(self.folder) != identity:
+                continue
+            if failure is not None:
+                raise self._error(failure) from None
+            self._is_used = True
+            return cast(T, value)
+        raise self._replaced()
+
+    def _accept(self, identity: tuple[int, ...]) -> None:
+        """Go on with a folder that is there now. The manifest of files that were read stays."""
+        if self._is_used:
+            self._is_replaced = True
+            if self._manifest is None:
+                raise self._replaced()
+        else:
+            self._manifest = None
+        self._identity = identity
+        self._verified.clear()
+
+    def _check(self, name: str) -> None:
+        """Compare a file or folder with the manifest.
+
+        Raises:
+            DamagedFileError: It differs.
+        """
+        if name in self._verified:
+            return
+        files = (self._manifest or {}).get("files", {})
+        names = [file for file in files if file == name or file.startswith(f"{name}/")]
+        verify_files(self.folder, {"files": files}, names=names)
+        self._verified.add(name)
 
     def read_json(self, name: str) -> Any:
         """Read a JSON file.
@@ -112,10 +154,19 @@ class RunFiles:
 
     def _error(self, error: DamagedFileError) -> ValueError:
         """Return the error that says what to do."""
+        if self._is_replaced:
+            return self._replaced()
         advice = "repeat the command that made the run, which finds its stages in the cache"
-        if self.__dict__.get("_manifest"):
+        if self._manifest:
             advice += f"; or, if the change is yours, remove {self.folder / MANIFEST}"
         return ValueError(f"{error}; {advice}")
+
+    def _replaced(self) -> ValueError:
+        """Return the error for a folder that has another result than at first."""
+        return ValueError(
+            f"{self.folder} has another result than when it was loaded: a run has delivered to it "
+            "meanwhile; load it again"
+        )
 
 
 def write_views(folder: Path, result: RunResult) -> None:

@@ -28,6 +28,9 @@ KEPT_ASIDE = 2
 _MAX_NAME_BYTES = 200
 """Longest name that hidden files repeat. File systems allow 255 bytes."""
 
+_MAX_SUFFIX = 16
+"""Longest suffix that the draft of a file keeps. Some writers choose the format by it."""
+
 _SYNC_THREADS = 8
 """Number of files that are synced at once: a disk writes several with one flush."""
 
@@ -162,16 +165,20 @@ def publish(path: Path, write: Callable[[Path], Any]) -> None:
         write: Writes the content to the path that it receives.
 
     Raises:
-        OSError: The file cannot be written. Nothing is left of it.
+        OSError: The file cannot be written. Nothing is left of it. The error names the file.
     """
-    draft = path.with_name(f".{secrets.token_hex(4)}-{path.name}")
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= _MAX_SUFFIX else ""
+    draft = hidden_path(path, f"-{secrets.token_hex(4)}{suffix}")
     try:
         write(draft)
         with suppress(PermissionError):
             draft.chmod(file_mode())
         replace(draft, path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        if isinstance(error, OSError) and str(error.filename) == str(draft):
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
 
 
@@ -210,11 +217,16 @@ def publish_folder(draft: Path, final: Path) -> None:
 def recover_folder(final: Path) -> None:
     """Restore a folder that a process which was killed in `publish_folder` has renamed.
 
+    A symbolic link in its place is removed. A file and the folder of another user are left there.
+
     Args:
         final: Name of the folder.
     """
     old = _old_name(final)
-    if os.path.lexists(old):
+    if old.is_symlink():
+        with suppress(OSError):
+            old.unlink()
+    elif old.is_dir() and is_own(old):
         if os.path.lexists(final):
             remove(old)
         else:
@@ -233,6 +245,8 @@ def _exchange(draft: Path, final: Path) -> None:
         if swap(*arguments, _RENAME_EXCHANGE) == 0:
             return
     old = _old_name(final)
+    if old.is_dir() and not old.is_symlink() and not is_own(old):
+        set_aside(old)
     remove(old)
     os.rename(final, old)
     os.rename(draft, final)

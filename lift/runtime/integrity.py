@@ -7,10 +7,11 @@ no protection from a person who changes both a file and the manifest.
 import errno
 import json
 import os
+import pickle
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -62,6 +63,8 @@ def damage_of(path: Path) -> Iterator[None]:
         yield
     except (DamagedFileError, PermissionError, MemoryError):
         raise
+    except pickle.UnpicklingError:  # torch's message advises to read them all the same
+        raise DamagedFileError(path, "it holds objects that lift does not read") from None
     except OSError as error:
         is_system_error = error.errno is not None and error.errno not in _DAMAGE
         if is_system_error:
@@ -181,6 +184,22 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if manifest.get("format") != FORMAT or not isinstance(manifest.get("files"), dict):
         raise DamagedFileError(path, "another version of lift wrote it")
     return manifest
+
+
+def identify(folder: Path) -> tuple[int, ...]:
+    """Return numbers that differ after another folder was published under a name.
+
+    Args:
+        folder: The folder. It need not exist.
+    """
+    numbers: list[int] = []
+    for path in (folder, folder / MANIFEST):
+        with suppress(OSError):
+            status = path.stat()
+            numbers += [status.st_dev, status.st_ino]
+            if path != folder:
+                numbers.append(status.st_mtime_ns)
+    return tuple(numbers)
 
 
 def verify_files(

@@ -9,6 +9,7 @@ import torch
 
 from lift.evaluation.datasets import CalibratedCapture, datasets
 from lift.evaluation.datasets.photographs import Photographs
+from lift.io.files import parse_json, read_text
 from lift.io.image import save_image
 from lift.io.views import View
 
@@ -59,7 +60,7 @@ class NewDataset(Photographs):
         """
         return (folder / CAMERAS).is_file()
 
-    def capture(self, scene: str) -> CalibratedCapture:
+    def read_scene(self, scene: str) -> CalibratedCapture:
         """Read a scene. See `Dataset`.
 
         Args:
@@ -67,7 +68,7 @@ class NewDataset(Photographs):
         """
         folder = self.scene_folder(scene)
         try:
-            entries = json.loads((folder / CAMERAS).read_text(encoding="utf-8"))
+            entries = parse_json(read_text(folder / CAMERAS))
             views = [_read_view(entry) for entry in entries]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(

@@ -48,6 +48,18 @@ def test_objects_in_place_of_import_paths_are_one_line():
     assert list(config.callbacks) == [path] and list(config.logger) == ["csv"]
 
 
+def test_a_folder_of_the_user_is_refused_before_work(tmp_path, monkeypatch):
+    from lift import pipeline
+
+    notes = tmp_path / "coffee" / "mine" / "notes.txt"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("mine")
+    monkeypatch.setattr(pipeline, "compile_ahead", lambda session: 1 / 0)
+    with pytest.raises(ValueError, match=r"holds files that no run has written, such as notes"):
+        lift.run("coffee", **tiny_settings(tmp_path) | {"name": "mine"})
+    assert [path.name for path in notes.parent.iterdir()] == ["notes.txt"]
+
+
 def test_the_import_is_light_and_lists_the_interface():
     script = (
         "import sys, lift; assert {'run', 'load', 'Scene', 'Cameras'} <= set(dir(lift));"

@@ -231,8 +231,10 @@ def test_refusals(tmp_path):
     good = dict(w2c=np.tile(np.eye(4), (2, 1, 1)), K=np.diag([50.0, 50, 1]), width=64, height=48)
     for change, reason in (
         (dict(w2c=good["w2c"] * [[1], [-1], [1], [1]]), "camera 0 is no rigid motion"),
-        (dict(w2c=good["w2c"] * np.array([1, 2]).reshape(2, 1, 1)), "camera 1 is no rigid motion"),
-        (dict(w2c=good["w2c"] * np.nan), "not finite"),
+        (dict(w2c=good["w2c"] * [[[1]] * 4, [[2], [2], [2], [1]]]), "camera 1 is no rigid motion"),
+        (dict(w2c=good["w2c"] * [[[1]], [[2]]]), "w2c 1 has the last row"),
+        (dict(w2c=good["w2c"] * [[np.nan], [1], [1], [1]]), "not finite"),
+        (dict(w2c=good["w2c"] * np.nan), "w2c 0 has the last row .nan"),
         (dict(K=np.diag([50.0, 0, 1])), "not positive"),
         (dict(width=[64, 65]), "several picture sizes"),
         (dict(w2c=np.eye(3)), "not \\[n 4 4\\]"),
@@ -294,3 +296,14 @@ def test_blank_lines_between_colmaps_pictures_are_skipped(tmp_path):
     ]
     (tmp_path / "images.txt").write_text("\n".join(lines))
     assert [view.name for view in read_views(tmp_path)] == ["a.png", "b.png", "c.png"]
+
+
+@pytest.mark.parametrize("key", ["w2c", "c2w"])
+def test_the_last_row_of_a_matrix_is_checked(tmp_path, key):
+    matrices = np.tile(np.eye(4), (3, 1, 1))
+    matrices[1, 3] = 5, 0, 0, 3
+    np.savez(tmp_path / "a.npz", K=np.diag([30.0, 30, 1]), **{key: matrices})
+    with pytest.raises(
+        ValueError, match=rf"a\.npz'.*{key} 1 has the last row \[5.0, 0.0, 0.0, 3.0"
+    ):
+        read_cameras(tmp_path / "a.npz")

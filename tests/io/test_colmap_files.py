@@ -122,3 +122,31 @@ def test_cameras_out_of_range_are_named(tmp_path, camera, reason):
 def test_quaternions_that_are_no_rotation_are_named(tmp_path, quat):
     with pytest.raises(ValueError, match="the quaternion of the picture 'a.png'"):
         read_cameras(write_model(tmp_path, [f"1 {quat} 0 0 0 1 a.png"]))
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_cameras_with_one_number_are_named(tmp_path, binary):
+    cameras = "1 PINHOLE 32 24 30 30 16 12\n1 PINHOLE 32 24 60 60 16 12"
+    write_model(tmp_path, IMAGES, cameras)
+    if binary:
+        convert_to_binary(tmp_path)
+    with pytest.raises(ValueError, match=r"cameras\.\w+: ValueError: camera 1 is there more than"):
+        read_views(tmp_path)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_pictures_with_one_name_are_named(tmp_path, binary):
+    write_model(tmp_path, [*IMAGES, IMAGES[2].replace("2", "9", 1)])
+    if binary:
+        convert_to_binary(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"images\.\w+: ValueError: the picture 'im2.png' is there"
+    ):
+        read_views(tmp_path)
+
+
+def test_a_long_name_of_a_picture_is_shortened(tmp_path):
+    write_model(tmp_path, [*IMAGES, IMAGES[2].replace("im2", "a" * 3000)])
+    with pytest.raises(ValueError, match=r"images\.txt: .*'aaa.*\.\.\. of 3004 bytes") as error:
+        read_views(tmp_path)
+    assert len(str(error.value)) < 500

@@ -15,6 +15,10 @@ from lift.planners import planners
 FRAME = {"transform_matrix": np.eye(4).tolist()}
 GOOD = {"w": 32, "h": 24, "fl_x": 30}
 
+LONG = r"frame 1: file_path is 'aaaa[a/]*\.\.\. of 5000 bytes; a path has at most 1024"
+BAD_ROW = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [5, 0, 0, 3]]
+LAST_ROW = r"frame 1: transform_matrix has the last row \[5.0, 0.0, 0.0, 3.0\]; expected 0, 0, 0, 1"
+
 
 def write(folder: Path, frames: list | None = None, **facts) -> Path:
     content = {**GOOD, **facts, "frames": [FRAME] if frames is None else frames}
@@ -79,6 +83,9 @@ def test_a_picture_outside_is_not_opened_for_its_size(tmp_path, monkeypatch):
         ({"frames": [3]}, "frame 0 is 3; expected an object"),
         ({"frames": [{}]}, "frame 0: transform_matrix is None; expected 3 or 4 rows"),
         ({"frames": [{**FRAME, "file_path": 3}]}, "frame 0: file_path is 3; expected text"),
+        ({"frames": [FRAME, {**FRAME, "file_path": "a" * 5000}]}, LONG),
+        ({"frames": [FRAME, {**FRAME, "file_path": "a/" * 2500}]}, LONG.replace("aaaa", "a/a/")),
+        ({"frames": [FRAME, {**FRAME, "transform_matrix": BAD_ROW}]}, LAST_ROW),
         ({"fl_y": 1e9}, "focal lengths in x and y differ more than 100 times"),
     ],
 )
@@ -150,3 +157,17 @@ def test_a_path_may_have_rows_and_a_default_angle(tmp_path):
 def test_entries_of_a_path_out_of_range_are_named(tmp_path, camera, facts, reason):
     with pytest.raises(ValueError, match=rf"path\.json'.*{reason}"):
         read_cameras(camera_path(tmp_path, camera, **facts))
+
+
+def test_a_long_path_without_sizes_is_named_shortly(tmp_path):
+    path = tmp_path / "transforms.json"
+    frame = {key: value for key, value in FRAME.items() if key not in ("w", "h")}
+    content = {"fl_x": 30.0, "frames": [{**frame, "file_path": "a" * 5000}]}
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"transforms\.json'.*frame 0: file_path is 'aaa") as error:
+        read_cameras(path)
+    assert len(str(error.value)) < 400
+    content["frames"][0]["file_path"] = "a" * 253  # too long with a suffix only
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="is not there to tell the size"):
+        read_cameras(path)

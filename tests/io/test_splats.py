@@ -172,3 +172,13 @@ def test_files_that_are_no_gaussians(tmp_path):
     )
     with pytest.raises(ValueError, match="holds no Gaussians: it lacks f_dc_0"):
         read_ply(tmp_path / "points.ply")
+
+
+def test_rotations_that_are_all_zero_are_refused(tmp_path):
+    write_ply(tmp_path / "a.ply", some(2))
+    data = PlyData.read(tmp_path / "a.ply")
+    for number in range(4):
+        data["vertex"].data[f"rot_{number}"] = 0
+    data.write(tmp_path / "b.ply")
+    with pytest.raises(ValueError, match=r"b\.ply: rot_0 to rot_3 of all 2 Gaussians are zero"):
+        read_ply(tmp_path / "b.ply")

@@ -1,5 +1,6 @@
 """Videos and folders give back the frames, in order, in size and in colour."""
 
+import shutil
 import subprocess
 
 import imageio_ffmpeg
@@ -7,8 +8,8 @@ import pytest
 import torch
 
 from lift.io.image import save_image
-from lift.io.video import decode_video, picture_files, read_frames, video_size
-from lift.io.video_writer import write_video
+from lift.io.video import _passthrough, decode_video, picture_files, read_frames, video_size
+from lift.io.video_writer import VideoToolError, write_video
 
 
 def moving(number: int, height: int, width: int) -> torch.Tensor:
@@ -232,3 +233,18 @@ def test_a_folder_of_phone_pictures_counts_only_without_others(tmp_path):
     assert [file.name for file in picture_files(tmp_path)] == ["a.avif", "b.avif"]
     (tmp_path / "a.jpg").write_bytes(b"")
     assert [file.name for file in picture_files(tmp_path)] == ["a.jpg"]
+
+
+@pytest.mark.parametrize("program", ["/nonexistent", "FALSE"])
+def test_an_ffmpeg_that_does_not_start_is_named(tmp_path, monkeypatch, program):
+    write_video(tmp_path / "a.mp4", moving(3, 48, 64), 10)
+    path = shutil.which("false") if program == "FALSE" else program
+    assert path
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", path)
+    _passthrough.cache_clear()
+    with pytest.raises(VideoToolError, match=rf"^ffmpeg does not start \(.*\): {path}$"):
+        read_frames(tmp_path / "a.mp4")
+    monkeypatch.setattr("lift.io.video._passthrough", lambda: ("-vsync", "0"))
+    if program == "/nonexistent":
+        with pytest.raises(VideoToolError, match=rf"^ffmpeg does not start \(.*\): {path}$"):
+            read_frames(tmp_path / "a.mp4")

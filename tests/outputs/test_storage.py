@@ -1,5 +1,7 @@
 """What is kept of the frames gives back what the fit was given."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from lift.io.image import Picture
 from lift.outputs import storage
 from lift.outputs.quality import RunResult
 from lift.outputs.storage import RunFiles, read_frames, read_views, write_views
+from lift.runtime.atomic_io import publish_folder
 from lift.runtime.integrity import MANIFEST, write_manifest
 from lift.types import (
     Cameras,
@@ -151,6 +154,48 @@ def test_results_of_two_deliveries_are_not_mixed(run):
     files.verify("frames")
     (run / "metrics.json").write_text('{"input_psnr": 10.0}')
     write_manifest(run, {})
-    with pytest.raises(ValueError, match=r"metrics\.json is damaged"):
+    with pytest.raises(ValueError, match="another result than when it was loaded"):
         files.read_json("metrics.json")
+    assert files.read("frames", lambda path: path.name) == "frames"  # they are the same
     assert RunFiles(run).read_json("metrics.json") == {"input_psnr": 10.0}
+
+
+def replace_metrics(run: Path, psnr: float) -> None:
+    """Deliver another result to a run's folder."""
+    new = run.with_name("new")
+    shutil.copytree(run, new)
+    (new / "metrics.json").write_text(json.dumps({"input_psnr": psnr}))
+    write_manifest(new, {})
+    publish_folder(new, run)
+
+
+@pytest.mark.parametrize("moment", ["read_manifest", "verify_files", "reader"])
+def test_a_delivery_while_a_file_is_read_is_no_damage(run, monkeypatch, moment):
+    run = shutil.copytree(run, run / "inner")
+    waiting = [1000.0, 2000.0]
+
+    def deliver_after(function):
+        def call(*arguments, **options):
+            value = function(*arguments, **options)
+            if waiting:
+                replace_metrics(run, waiting.pop(0))
+            return value
+
+        return call
+
+    def read(path: Path):
+        return json.loads(path.read_text())
+
+    if moment == "reader":
+        read = deliver_after(read)
+    else:
+        monkeypatch.setattr(storage, moment, deliver_after(getattr(storage, moment)))
+    assert RunFiles(run).read("metrics.json", read) == {"input_psnr": 2000.0}
+
+
+def test_a_folder_that_never_rests_is_one_line(run):
+    run = shutil.copytree(run, run / "inner")
+    numbers = iter(range(1000))
+    files = RunFiles(run)
+    with pytest.raises(ValueError, match="a run has delivered to it meanwhile; load it again"):
+        files.read("metrics.json", lambda path: replace_metrics(run, next(numbers)))

@@ -96,7 +96,7 @@ def test_published_files_and_folders_have_these_modes(tmp_path, umask):
 def test_a_file_is_synced_before_it_is_renamed(tmp_path, calls):
     publish(tmp_path / "file", lambda draft: draft.write_text("x"))
     (first, draft), *others = calls
-    assert first == "sync" and draft.endswith("-file")
+    assert first == "sync" and draft.startswith(".file-")
     assert others == [("replace", "file"), ("sync", tmp_path.name)]
 
 
@@ -122,6 +122,20 @@ def test_a_failed_writer_leaves_the_old_file_and_no_draft(tmp_path):
         publish(tmp_path / "file", fail)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["missing/scene.ply", "x" * 300 + ".ply"])
+def test_an_error_names_the_file_and_not_its_draft(tmp_path, name):
+    with pytest.raises(OSError) as caught:
+        publish(tmp_path / name, lambda draft: draft.write_text("x"))
+    assert caught.value.filename == str(tmp_path / name) and caught.value.filename2 is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_may_have_a_long_name(tmp_path):
+    path = tmp_path / ("x" * 246 + ".ply")
+    publish(path, lambda draft: draft.with_suffix(".ply").write_text("x"))
+    assert path.read_text() == "x"
 
 
 @pytest.mark.parametrize("can_exchange", [True, False])
@@ -164,6 +178,26 @@ def test_a_kill_between_two_renames_is_repaired(tmp_path):
     folder_with(old, "older")
     recover_folder(tmp_path / "final")
     assert (tmp_path / "final" / "file").read_text() == "old" and not old.exists()
+
+
+@posix
+@pytest.mark.parametrize("has_final", [True, False])
+def test_old_folders_of_others_are_not_restored(tmp_path, monkeypatch, has_final):
+    old = folder_with(tmp_path / ".final.old", "theirs")
+    if has_final:
+        folder_with(tmp_path / "final", "mine")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    recover_folder(tmp_path / "final")
+    assert (old / "file").read_text() == "theirs" and (tmp_path / "final").exists() == has_final
+
+
+@posix
+def test_a_link_in_place_of_an_old_folder_is_removed(tmp_path):
+    outside = folder_with(tmp_path / "outside", "precious")
+    (tmp_path / ".final.old").symlink_to(outside)
+    recover_folder(tmp_path / "final")
+    assert [path.name for path in tmp_path.iterdir()] == ["outside"]
+    assert (outside / "file").read_text() == "precious"
 
 
 def test_few_damaged_copies_are_kept(tmp_path):

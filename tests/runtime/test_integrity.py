@@ -2,8 +2,10 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
+import torch
 
 from lift.runtime.integrity import (
     MANIFEST,
@@ -97,3 +99,12 @@ def test_missing_permission_is_no_damage(tmp_path):
         raise OSError(24, os.strerror(24))
     with pytest.raises(DamagedFileError), damage_of(tmp_path):
         raise KeyError("x")
+
+
+def test_objects_in_a_checkpoint_are_refused_in_short(tmp_path):
+    file = tmp_path / "checkpoint.ckpt"
+    torch.save({"epoch": Path("evil"), "step": print}, file)
+    expected = pytest.raises(DamagedFileError, match="objects that lift does not read")
+    with expected as caught, damage_of(file):
+        torch.load(file, weights_only=True)
+    assert caught.value.__cause__ is None and "weights_only" not in str(caught.value)

@@ -53,7 +53,7 @@ class Dl3dv(Photographs):
         """
         return (folder / CAMERAS).is_file() or (folder / "nerfstudio" / CAMERAS).is_file()
 
-    def capture(self, scene: str) -> CalibratedCapture:
+    def read_scene(self, scene: str) -> CalibratedCapture:
         """Read a scene.
 
         Args:
@@ -64,11 +64,7 @@ class Dl3dv(Photographs):
         """
         folder = self.scene_folder(scene)
         file = folder / CAMERAS if (folder / CAMERAS).is_file() else folder / "nerfstudio" / CAMERAS
-
-        def is_allowed(path: Path) -> bool:
-            return self.is_allowed(path, folder)
-
-        views = read_views(file, is_allowed=is_allowed)
+        views = read_views(file, is_allowed=self.is_allowed)
         pictures = pictures_folder(file.parent, self.factor, (4, 8, 2, 1))
         files = [
             find_picture(view.name.removeprefix("./").removeprefix("images/"), pictures)
@@ -79,5 +75,5 @@ class Dl3dv(Photographs):
             folder,
             views,
             files,
-            read_scene_points(file, read_json(file), ("colmap/sparse/0",), is_allowed),
+            read_scene_points(file, read_json(file), ("colmap/sparse/0",), self.is_allowed),
         )

@@ -44,8 +44,8 @@ class Folder(Photographs):
     Args:
         path: Folder of the dataset or of a single scene.
         scenes: Names of the scenes to use, which are their folders' names. None uses all.
-        allow_outside: Whether cameras may name pictures outside of the dataset's folder, also by
-            symbolic links.
+        allow_outside: Whether files outside of `path` may be opened, to which cameras or symbolic
+            links may point.
     """
 
     source = "yours"
@@ -85,7 +85,7 @@ class Folder(Photographs):
             or find_model(folder, MODELS) is not None
         )
 
-    def capture(self, scene: str) -> CalibratedCapture:
+    def read_scene(self, scene: str) -> CalibratedCapture:
         """Read a scene.
 
         Args:
@@ -107,15 +107,10 @@ class Folder(Photographs):
                 notes,
             )
         if (folder / CAMERAS).is_file():
-            views = read_views(
-                folder / CAMERAS, is_allowed=lambda path: self.is_allowed(path, folder)
-            )
+            views = read_views(folder / CAMERAS, is_allowed=self.is_allowed)
             files = [find_picture(view.name, folder, folder / "images") for view in views]
             points = read_scene_points(
-                folder / CAMERAS,
-                read_json(folder / CAMERAS),
-                MODELS,
-                lambda path: self.is_allowed(path, folder),
+                folder / CAMERAS, read_json(folder / CAMERAS), MODELS, self.is_allowed
             )
             return self.build_capture(scene, folder, views, files, points, {"cameras": CAMERAS})
         model = find_model(folder, MODELS)

@@ -70,7 +70,7 @@ class Llff(Photographs):
         """
         return (folder / POSES).is_file()
 
-    def capture(self, scene: str) -> CalibratedCapture:
+    def read_scene(self, scene: str) -> CalibratedCapture:
         """Read a scene.
 
         Args:

@@ -1,6 +1,7 @@
 """Read datasets of photographs."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 
 from lift.evaluation.datasets import CalibratedCapture, Dataset
 from lift.evaluation.datasets.scene_files import PHOTO_SUFFIXES
-from lift.io.files import is_inside
+from lift.io.files import is_file, is_inside, only_allowed
 from lift.io.image import picture_size
 from lift.io.lens import Photograph, needs_rotation
 from lift.io.views import PINHOLES, View, natural_key, stack_views
@@ -28,8 +29,8 @@ class Photographs(Dataset):
     Args:
         path: Folder of the dataset or of a single scene.
         scenes: Names of the scenes to use, which are their folders' names. None uses all.
-        allow_outside: Whether cameras may name pictures outside of the dataset's folder, also by
-            symbolic links.
+        allow_outside: Whether files outside of `path` may be opened, to which cameras or symbolic
+            links may point.
     """
 
     licence = "see its page"
@@ -63,7 +64,7 @@ class Photographs(Dataset):
         """
         if not path.is_dir() or (path / "images").is_dir():
             return path
-        folder = path.resolve()
+        folder = Path(os.path.abspath(path))  # without links, which may lead elsewhere
         while (folder.name.isdecimal() or folder.name.split("_")[0] in _SUBFOLDERS) and (
             folder != folder.parent
         ):
@@ -75,19 +76,44 @@ class Photographs(Dataset):
                 return folder
         return path
 
-    def is_allowed(self, path: Path, folder: Path) -> bool:
-        """Whether a file that a scene names may be read.
+    def is_allowed(self, path: Path) -> bool:
+        """Whether a file of a scene may be opened.
 
         Args:
             path: The file.
-            folder: Folder of the scene.
 
         Returns:
-            True if it lies in the folder of the dataset or of the scene after symbolic links are
-            resolved, or if `allow_outside` is set.
+            True if it lies in the folder of the setting `path` after symbolic links are resolved,
+            or if `allow_outside` is set.
         """
         root = self.path.parent if self.path.is_file() else self.path
-        return self.allow_outside or is_inside(path, [root, folder])
+        return self.allow_outside or is_inside(path, [root])
+
+    def capture(self, scene: str) -> CalibratedCapture:
+        """Read a scene. Each file is checked before it is opened (`is_allowed`).
+
+        Args:
+            scene: Name of the scene.
+
+        Returns:
+            The scene.
+
+        Raises:
+            PermissionError: A file lies outside of the dataset's folder.
+        """
+        with only_allowed(self.is_allowed):
+            return self.read_scene(scene)
+
+    def read_scene(self, scene: str) -> CalibratedCapture:
+        """Read a scene for `capture`.
+
+        Args:
+            scene: Name of the scene.
+
+        Returns:
+            The scene, of `build_capture`.
+        """
+        raise NotImplementedError
 
     def holds(self, folder: Path) -> bool:
         """Whether a folder is a scene.
@@ -208,7 +234,7 @@ class Photographs(Dataset):
         if not views:
             raise ValueError(f"{folder} holds no cameras")
         for view, picture in zip(views, pictures, strict=True):
-            if not self.is_allowed(picture, folder):
+            if not self.is_allowed(picture):
                 raise ValueError(
                     f"the cameras of {folder} name the picture {view.name[:200]!r}, which lies "
                     "outside of the dataset's folder; set dataset.allow_outside=true to read it"
@@ -240,10 +266,10 @@ def _existing_pictures(
     views: Sequence[View], pictures: Sequence[Path], notes: dict[str, str]
 ) -> tuple[Sequence[View], Sequence[Path]]:
     """Leave out views without a picture, and note them. Raise an error if they are too many."""
-    existing = [number for number, picture in enumerate(pictures) if picture.is_file()]
+    existing = [number for number, picture in enumerate(pictures) if is_file(picture)]
     if len(existing) == len(pictures):
         return views, pictures
-    missing = [picture for picture in pictures if not picture.is_file()]
+    missing = [picture for picture in pictures if not is_file(picture)]
     if len(existing) < max(_MIN_VIEWS, len(pictures) / 2):
         raise FileNotFoundError(
             f"{missing[0]} is not there: missing are {len(missing)} of the {len(pictures)} "

@@ -26,8 +26,8 @@ class RealEstate10K(Photographs):
     Args:
         path: Folder of the dataset, or NAME.txt of a single scene.
         scenes: Names of the scenes to use. None uses all.
-        allow_outside: Whether cameras may name pictures outside of the dataset's folder, also by
-            symbolic links.
+        allow_outside: Whether files outside of `path` may be opened, to which cameras or symbolic
+            links may point.
 
     Reference:
         Zhou et al., "Stereo magnification", SIGGRAPH 2018;
@@ -71,7 +71,7 @@ class RealEstate10K(Photographs):
             if self._frames_folder(text)
         }
 
-    def capture(self, scene: str) -> CalibratedCapture:
+    def read_scene(self, scene: str) -> CalibratedCapture:
         """Read a scene.
 
         Args:
@@ -93,11 +93,6 @@ class RealEstate10K(Photographs):
                 f"{folder} has none of the frames of {text}; expected TIMESTAMP.png or .jpg"
             )
         # Intrinsics are relative to the size of the frames.
-        if not self.is_allowed(files[existing[0]], folder):
-            raise ValueError(
-                f"{files[existing[0]]} lies outside of the dataset's folder; set "
-                "dataset.allow_outside=true to read it"
-            )
         views = read_views(text, picture_size(files[existing[0]], upright=False))
         return self.build_capture(
             scene,

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lift.io.files import PARSE_ERRORS, IsAllowed, shorten
+from lift.io.files import PARSE_ERRORS, IsAllowed, is_file, shorten
 from lift.io.points import read_points
+from lift.io.views import check_name, to_square
 from lift.types import PointCloud
 
 PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -65,7 +66,7 @@ def find_picture(name: str, *folders: Path) -> Path:
             f"a camera of the scene names no picture; expected names of files in {folders[0]}"
         )
     for folder in folders:
-        if (folder / name).is_file():
+        if is_file(folder / name):
             return folder / name
     for folder in folders:
         for suffix in PHOTO_SUFFIXES:
@@ -73,7 +74,7 @@ def find_picture(name: str, *folders: Path) -> Path:
                 (folder / name).with_suffix(suffix),
                 (folder / name).with_suffix(suffix.upper()),
             ):
-                if path.is_file():
+                if is_file(path):
                     return path
     return folders[0] / name
 
@@ -122,6 +123,10 @@ def read_scene_points(
     if ply_name := content.get("ply_file_path"):
         if not isinstance(ply_name, str):
             raise ValueError(f"{file}: ply_file_path is {shorten(ply_name)}; expected text")
+        try:
+            check_name(ply_name, "ply_file_path")
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from None
         ply = file.parent / ply_name
         if ply.is_file() and not is_allowed(ply):
             raise ValueError(
@@ -145,6 +150,10 @@ def read_scene_points(
             f"{file}: applied_transform is of shape {applied.shape}; expected 3 rows of 4 finite "
             "numbers"
         )
+    try:
+        applied = to_square(applied[None], "applied_transform")[0]
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
     rotation = torch.from_numpy(applied[:3, :3])
     translation = torch.from_numpy(applied[:3, 3])
     return replace(points, points=(points.points.double() @ rotation.mT + translation).float())

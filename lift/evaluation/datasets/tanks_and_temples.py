@@ -22,8 +22,8 @@ class TanksAndTemples(Photographs):
     Args:
         path: Folder of the dataset or of a single scene.
         scenes: Names of the scenes to use, which are their folders' names. None uses all.
-        allow_outside: Whether cameras may name pictures outside of the dataset's folder, also by
-            symbolic links.
+        allow_outside: Whether files outside of `path` may be opened, to which cameras or symbolic
+            links may point.
 
     Reference:
         Knapitsch et al., "Tanks and Temples", SIGGRAPH 2017, https://www.tanksandtemples.org. With
@@ -45,7 +45,7 @@ class TanksAndTemples(Photographs):
         """
         return find_model(folder, MODELS) is not None
 
-    def capture(self, scene: str) -> CalibratedCapture:
+    def read_scene(self, scene: str) -> CalibratedCapture:
         """Read a scene.
 
         Args:

@@ -16,8 +16,8 @@ from lift.evaluation.protocol import select_views
 from lift.geometry import pinhole
 from lift.io.colmap import write_colmap
 from lift.io.nerfstudio import write_transforms
-from lift.types import Cameras
-from tests.helpers.dataset_samples import open_dataset
+from lift.types import Cameras, PointCloud
+from tests.helpers.dataset_samples import convert_to_binary, open_dataset
 
 
 def cameras(count: int, width: int = 64, height: int = 48) -> Cameras:
@@ -92,11 +92,75 @@ def test_points_outside_of_the_folder_are_refused(tmp_path):
         capture("folder", scene)
 
 
-def test_a_scene_that_is_a_link_is_inside_of_itself(tmp_path):
+def test_a_dataset_that_is_a_link_is_inside_of_itself(tmp_path):
     write_scene(tmp_path / "disk" / "scene", [])
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "scene").symlink_to(tmp_path / "disk" / "scene")
+    (tmp_path / "data").symlink_to(tmp_path / "disk")
     assert len(capture("folder", tmp_path / "data").views) == 4
+    (tmp_path / "scene").symlink_to(tmp_path / "disk" / "scene")
+    assert len(capture("folder", tmp_path / "scene" / "images").views) == 4
+
+
+def write_model(folder: Path) -> None:
+    """A scene of COLMAP with points."""
+    for k in range(4):
+        save(folder / "images" / f"{k}.png")
+    points = PointCloud(torch.ones(1, 3), torch.ones(1, 3))
+    write_colmap(folder / "sparse", cameras(4), [f"{k}.png" for k in range(4)], points)
+
+
+def write_arrays(folder: Path) -> None:
+    """A scene of cameras.npz with points."""
+    for k in range(4):
+        save(folder / "images" / f"{k}.png")
+    views = cameras(4)
+    np.savez(
+        folder / "cameras.npz",
+        names=[f"{k}.png" for k in range(4)],
+        K=views.intrinsics.numpy(),
+        w2c=views.world_to_camera.numpy(),
+        width=64,
+        height=48,
+    )
+    np.savez(folder / "sparse_points.npz", xyz=np.ones((1, 3)), rgb=np.ones((1, 3)))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *(".", "sparse", "sparse/cameras.txt", "sparse/images.txt", "sparse/points3D.txt"),
+        *("transforms.json", "cameras.npz", "sparse_points.npz"),
+    ],
+)
+def test_links_of_a_dataset_to_the_outside_are_refused(tmp_path, entry):
+    scene = tmp_path / "data" / "scene"
+    if entry == "transforms.json":
+        write_scene(scene, [])
+    else:
+        scene.mkdir(parents=True)
+        (write_arrays if entry.endswith("npz") else write_model)(scene)
+    shutil.move(scene / entry if entry != "." else scene, tmp_path / "secret")
+    (tmp_path / "data" / "scene" / entry).symlink_to(tmp_path / "secret")
+    with pytest.raises(PermissionError, match="outside of the dataset's folder.*allow_outside"):
+        capture("folder", tmp_path / "data")
+    assert len(capture("folder", tmp_path / "data", allow_outside=True).views) == 4
+
+
+@pytest.mark.parametrize("dataset", ["dl3dv", "llff", "realestate10k", "tanks_and_temples"])
+def test_scenes_that_are_links_are_refused(tmp_path, dataset):
+    data, scene = tmp_path / "data", tmp_path / "disk" / "scene"
+    data.mkdir()
+    if dataset == "dl3dv":
+        write_scene(scene, [])
+    else:
+        write_model(scene)
+        convert_to_binary(scene / "sparse")
+    np.save(scene / "poses_bounds.npy", np.ones((4, 17)))
+    (data / "scene").symlink_to(scene)
+    if dataset == "realestate10k":
+        (scene / "scene.txt").write_text("https://example.org\n")
+        (data / "scene.txt").symlink_to(scene / "scene.txt")
+    with pytest.raises(PermissionError, match="outside of the dataset's folder.*allow_outside"):
+        capture(dataset, data)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
@@ -232,3 +296,20 @@ def test_a_model_beside_its_pictures_is_a_scene(tmp_path):
     write_colmap(tmp_path, cameras(2), ["0.png", "1.png"])
     assert len(capture("folder", tmp_path).views) == 2
     shutil.rmtree(tmp_path)
+
+
+@pytest.mark.parametrize("entry", ["file_path", "ply_file_path", "applied_transform"])
+def test_entries_of_transforms_that_cannot_be_are_named(tmp_path, entry):
+    scene = write_scene(tmp_path, [])
+    (scene / "sparse").mkdir()
+    (scene / "sparse" / "points3D.txt").write_text("1 0 0 2 10 20 30 0.5\n")
+    (scene / "sparse" / "cameras.txt").write_text("")
+    content = json.loads((scene / "transforms.json").read_text())
+    matrix = np.eye(4)
+    matrix[3] = 5, 0, 0, 3
+    value = matrix.tolist() if entry == "applied_transform" else "a" * 5000 + ".ply"
+    (content["frames"][2] if entry == "file_path" else content)[entry] = value
+    (scene / "transforms.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"transforms\.json.*{entry} (is 'aaa|has the last)") as e:
+        capture("folder", scene)
+    assert len(str(e.value)) < 500
