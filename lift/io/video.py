@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lift.io.animations import decode_animation, is_animation
 from lift.io.image import picture_size, read_image
-from lift.io.video_writer import find_ffmpeg, start_error
+from lift.io.video_writer import find_ffmpeg, start_error, start_ffmpeg
 from lift.io.views import natural_key
 from lift.types import Frames
 
@@ -220,12 +220,7 @@ def _run_ffmpeg(
     """Run ffmpeg, which writes each frame as a PPM or PGM picture with its size in the header."""
     command = _decode_command(path, filters, grey)
     with tempfile.TemporaryFile() as messages:
-        try:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages
-            )
-        except OSError as error:
-            raise start_error(error, command[0]) from None
+        process = start_ffmpeg(command, subprocess.DEVNULL, subprocess.PIPE, messages)
         assert process.stdout is not None
         count = 0
         try:

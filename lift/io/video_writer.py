@@ -102,17 +102,32 @@ def start_error(error: Exception, program: str) -> VideoToolError:
     return VideoToolError(f"ffmpeg does not start ({reason}): {program}")
 
 
+def start_ffmpeg(
+    command: list[str], stdin: int, stdout: int, messages: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Start ffmpeg.
+
+    Args:
+        command: Path of ffmpeg and its arguments.
+        stdin: Where it reads, as for `subprocess.Popen`.
+        stdout: Where it writes, as for `subprocess.Popen`.
+        messages: File for what it says.
+
+    Raises:
+        VideoToolError: It does not start.
+    """
+    try:
+        return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=messages)
+    except OSError as error:
+        raise start_error(error, command[0]) from None
+
+
 def _encode(command: list[str], draft: Path, pixels: np.ndarray, path: Path) -> None:
     """Let ffmpeg encode frames to a file, and check that it did."""
     # `file:` keeps ffmpeg from taking a part of the name for a protocol.
     command = [*command, f"file:{draft}"]
     with tempfile.TemporaryFile() as messages:
-        try:
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=messages
-            )
-        except OSError as error:
-            raise start_error(error, command[0]) from None
+        process = start_ffmpeg(command, subprocess.PIPE, subprocess.DEVNULL, messages)
         assert process.stdin is not None
         try:
             _feed(process.stdin, pixels)
