@@ -112,8 +112,6 @@ def path_problem(path: str) -> str | None:
     Returns:
         The reason, such as "has a null character"; None if nothing is known against it.
     """
-    if not path.strip():
-        return "is empty"
     if "\0" in path:
         return "has a null character"
     try:

@@ -110,4 +110,3 @@ def test_a_file_in_place_of_a_folder_is_a_problem(tmp_path):
     assert path_problem(str(file)) == "is no folder"
     assert path_problem(str(file / "below")) == f"is below {file}, which is no folder"
     assert path_problem(str(tmp_path / "new" / "below")) is None
-    assert path_problem(" ") == "is empty"
