@@ -29,9 +29,10 @@ from lift.distortions import distortions
 from lift.evaluation.metrics import psnr
 from lift.renderers import Renderer, renderers
 from lift.runtime import distributed
+from lift.runtime.session import plain_settings
 from lift.training.fit import fit
+from lift.training.initial import initial_gaussians
 from lift.training.module import SceneModule
-from lift.training.splats import initialise
 from lift.types import Cameras, Gaussians
 
 
@@ -129,7 +130,7 @@ def main() -> None:
     start_time = time.perf_counter()
     torch.manual_seed(config.seed)
     distortion = distortions.build(
-        config.distortion,
+        plain_settings(config.distortion),
         num_views=len(frame_set.frames),
         extent=typical,
         size=(cameras.width, cameras.height),
@@ -137,11 +138,8 @@ def main() -> None:
         points=reconstruction.points,
         multiview_consistent=False,
     )
-    start = initialise(
-        reconstruction,
-        config.fit.initial_gaussians,
-        resolve_fit(config.fit).sh_degree,
-        renderer.device,
+    start = initial_gaussians(
+        frame_set.frames, reconstruction, resolve_fit(config.fit), renderer.device
     )
     module = EvaluatedModule(
         start,

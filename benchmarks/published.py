@@ -21,8 +21,6 @@ The recipe deviates from the released one in these points:
   and restores the copy, which its optimiser does not know. Here it is faster and goes on learning.
 - Depth and cameras are those of the `Reconstruction`, not estimated again and quantised to 8 bits.
   The data are better.
-- Pruning by size applies after the first reset of opacities, as in 3DGS (Kerbl et al. 2023). Growth
-  checks the limit before it grows.
 - `field="factored"` evaluates the same function in a faster order. A view has one (u, v). So the
   six planes with u or v are first interpolated to lines, and the plane of both to a vector. The
   views of a step share the features of x, y and z. It is for runs whose quality is compared.
@@ -292,7 +290,7 @@ class Trainer:
                 ):
                     self._grow()
                 if iteration > schedule.grow_from and iteration % schedule.prune_every == 0:
-                    self._prune(sizes=iteration > schedule.reset_every)
+                    self._prune()
                 if iteration % schedule.reset_every == 0:
                     self._reset_opacities()
         self.optimiser.step()  # new parameters have no gradient yet
@@ -391,10 +389,10 @@ class Trainer:
         self._replace((~(selected & large)).nonzero()[:, 0], added)
         self._reset_statistics()
 
-    def _prune(self, sizes: bool) -> None:
+    def _prune(self) -> None:
+        """Remove Gaussians of low opacity and large ones, from the first time on."""
         bad = self.splats["opacities"].sigmoid() < 0.0025
-        if sizes:
-            bad |= (self.radii > 20) | (self.splats["scales"].amax(-1).exp() > 0.5 * self.extent)
+        bad |= (self.radii > 20) | (self.splats["scales"].amax(-1).exp() > 0.5 * self.extent)
         kept = (~bad).nonzero()[:, 0]
         self._replace(kept, {name: value.data[:0] for name, value in self.splats.items()})
         self.gradient_sum, self.visible_count, self.radii = (

@@ -41,8 +41,8 @@ from lift.synthetic.worlds import (
     ray_cast_world,
 )
 from lift.training.fit import fit
+from lift.training.initial import initial_gaussians
 from lift.training.module import SceneModule
-from lift.training.splats import initialise
 from lift.types import Cameras, Frames, Gaussians
 
 SHARED = Path(os.environ.get("LIFT_SHARED", Path(__file__).parents[2] / "shared"))
@@ -116,10 +116,32 @@ def compose(fit_settings: list[str], module_settings: list[str]) -> DictConfig:
     return compose_run([*BASE_SETTINGS, *fit_settings, *module_settings])
 
 
+NEUTRAL_SETTINGS: dict[str, Any] = {
+    "canonical_steps": 0,
+    "max_input_fraction": 0.4,
+    "init": {"points": "all", "scales": "voxels", "opacity": 0.6},
+    "scene_scale": "depth",
+    "sh_degree_interval": 0,
+    "adam": {"betas": [0.9, 0.999], "eps": 1e-15},
+    "learning_rate.views": 1,
+    "learning_rate.decay": {
+        **{"means": 0.01, "scales": 1.0, "quats": 1.0, "opacities": 1.0},
+        **{"colors": 1.0, "distortion": 0.1, "steps": None},
+    },
+    "loss.l1": None,
+    "loss.depth_final": None,
+    "loss.depth_steps": None,
+    "loss.depth_unit": "typical",
+    "densify.strategy": "mcmc",
+}
+"""Settings of the fit that are newer than results, and the values with which nothing changed."""
+
+
 def config_hash(config: DictConfig) -> str:
     """Hash the fit and the distortion of a configuration, defaults included.
 
     A row of the results keeps the hash. So rows that were made with other defaults are recognised.
+    `NEUTRAL_SETTINGS` are left out, so that rows that are older than these settings stay valid.
 
     Args:
         config: The configuration of a run.
@@ -134,12 +156,26 @@ def config_hash(config: DictConfig) -> str:
         for name in distortion.get("parts") or ()
     }
     resolved = {
-        "fit": OmegaConf.to_container(resolve_fit(config.fit), resolve=True),
+        "fit": _without_neutral(OmegaConf.to_container(resolve_fit(config.fit), resolve=True)),
         "distortion": distortion,
         "parts": parts,
     }
     text = json.dumps(resolved, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _without_neutral(fit: Any) -> dict[str, Any]:
+    """Return settings of the fit without those of `NEUTRAL_SETTINGS` that have these values."""
+    for key, neutral in NEUTRAL_SETTINGS.items():
+        *groups, name = key.split(".")
+        node = fit
+        for group in groups:
+            node = node[group]
+        if node[name] == neutral:
+            del node[name]
+    if "strategy" not in fit["densify"]:
+        del fit["densify"]["gradient"]  # it has no effect
+    return fit
 
 
 def _default_settings(name: str) -> dict[str, Any]:
@@ -234,11 +270,8 @@ def fit_and_measure(
         distortion: Distortion = Oracle(world.trajectory.cameras, corrupted)
     else:
         distortion = _build_distortion(world, corrupted, config)
-    start = initialise(
-        corrupted.reconstruction,
-        config.fit.initial_gaussians,
-        resolve_fit(config.fit).sh_degree,
-        renderer.device,
+    start = initial_gaussians(
+        corrupted.frames, corrupted.reconstruction, resolve_fit(config.fit), renderer.device
     )
     module = SceneModule(
         start,

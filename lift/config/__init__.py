@@ -9,8 +9,9 @@ from lift.config.compose import compose_eval, compose_run, store_schemas
 from lift.config.defaults import default_components, is_default
 from lift.config.evaluation_schema import ALIGNMENTS, EvalConfig, Protocol
 from lift.config.files import config_to_yaml, escape_values, load_config
+from lift.config.fit_schema import FIT_DEFAULTS, Fit, resolve_fit
 from lift.config.overrides import check_overrides, check_setting_name
-from lift.config.schema import FIT_DEFAULTS, Config, Fit, resolve_fit
+from lift.config.schema import Config
 from lift.config.text import escape_text
 from lift.config.validation import read_image_setting, validate_config, validate_eval_config
 

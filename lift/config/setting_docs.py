@@ -108,7 +108,7 @@ def _settings(schema: type, prefix: str) -> Iterator[SettingInfo]:
         annotation = setting_annotations(schema)[field.name]
         if dataclasses.is_dataclass(annotation):
             yield from _settings(typing.cast(type, annotation), f"{prefix}{field.name}.")
-        elif field.name not in ALL_SLOTS:
+        elif f"{prefix}{field.name}" not in ALL_SLOTS:
             default = field.default
             if field.default_factory is not dataclasses.MISSING:
                 default = field.default_factory()

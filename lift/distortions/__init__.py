@@ -19,6 +19,7 @@ class Distortion(nn.Module, ABC):
     Three hooks change what a frame shows: `cameras`, `gaussians` and `image`. Each is the
     identity unless it is overridden. At initialisation a distortion is exactly the identity.
     For view 0, the input, it always stays so, because the scene must look like the input.
+    `keeps_input` is False if only a penalty pulls the input there.
 
     The positional parameters of a constructor are settings. A constructor may also take these
     keyword-only parameters, which the pipeline passes:
@@ -26,7 +27,7 @@ class Distortion(nn.Module, ABC):
     - num_views (int): the number of frames, the input included.
     - extent (float): the scene's typical depth, its unit of length.
     - size (tuple[int, int]): width and height of the pictures in pixels.
-    - trajectory (Trajectory): the tree of clips.
+    - trajectory (Trajectory): the tree of clips, with the estimated cameras of their frames.
     - points (PointCloud): the points that the frames show, in world coordinates.
     - multiview_consistent (bool): whether the prior guarantees that all frames show one scene.
     """
@@ -43,6 +44,9 @@ class Distortion(nn.Module, ABC):
     A longer fit lowers the rate in proportion, so that parameters move equally far in total.
     None keeps the rate in fits of any length.
     """
+
+    keeps_input: bool = True
+    """Whether view 0, the input, stays exactly as it is. Runs check this."""
 
     start: float = 0.25
     """When this distortion starts as a part of `composed`, as a fraction of the steps.

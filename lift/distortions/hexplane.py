@@ -8,15 +8,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lift.distortions import Distortion, deform, distortions
-from lift.distortions.parameters.planes import FramePlanes, TreePlanes, tree_codes
+from lift.distortions.parameters.planes import (
+    SCENE_HALF_SIZE,
+    FramePlanes,
+    TreePlanes,
+    released_unit,
+    tree_codes,
+)
+from lift.geometry import inside, project
 from lift.registry.ranges import LearningRate, Weight
 from lift.types import Gaussians, PointCloud, Trajectory
-
-SCENE_HALF_SIZE = 10.0
-"""Half the side of the cube that the released code scales a scene to.
-
-The released learning rates and penalties are meant for this size.
-"""
 
 COARSE_FRACTION = 3000 / 17_000
 """Fraction of the steps of the released fit in which nothing is deformed yet."""
@@ -44,8 +45,9 @@ class HexPlane(Distortion):
         smoothness: Weight of the mean squared second difference of the frames' rows.
         l1_time_planes: Weight of the mean absolute distance of the frames' rows from one.
         num_views: Number of frames, the input included.
-        trajectory: The tree of clips.
-        points: The points that the frames show; their bounds are those of the planes.
+        trajectory: The tree of clips, with the cameras of the frames.
+        points: The points that the frames show. Their bounds are those of the planes. As released,
+            these are the bounds of the points in the input's picture.
 
     Reference:
         HexPlane (Cao and Johnson, CVPR 2023) and K-Planes (Fridovich-Keil et al., CVPR 2023), as
@@ -68,9 +70,15 @@ class HexPlane(Distortion):
         super().__init__()
         self.learning_rate = learning_rate
         self.as_released = as_released
-        low = points.points.amin(0)
-        high = points.points.amax(0)
-        self.unit = float((high - low).max()) / 2 / SCENE_HALF_SIZE
+        self.keeps_input = not as_released
+        shown = _input_points(points, trajectory) if as_released else points.points
+        low = shown.amin(0)
+        high = shown.amax(0)
+        self.unit = (
+            released_unit(points)
+            if as_released
+            else float((high - low).max()) / 2 / SCENE_HALF_SIZE
+        )
         centers = trajectory.cameras.centers
         self.path_radius = max(
             1.1 * float((centers - centers.mean(0)).norm(dim=-1).max()) / self.unit, 1e-3
@@ -146,3 +154,10 @@ class HexPlane(Distortion):
         planes = [parameter for parameter in self.parameters() if id(parameter) not in in_network]
         yield {"params": planes, "lr": rate}
         yield {"params": network, "lr": rate / 10}
+
+
+def _input_points(points: PointCloud, trajectory: Trajectory) -> Float[Tensor, "point 3"]:
+    """Return the positions of the points in the input's picture, or of all if there are none."""
+    pixels, depth = project(points.points, trajectory.start)
+    shown = inside(pixels[0], trajectory.start) & (depth[0] > 0)
+    return points.points[shown] if shown.any() else points.points

@@ -1,6 +1,7 @@
 """Fit canonical Gaussians and a distortion to the frames."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +140,17 @@ def distortion_inputs(views: Views) -> dict[str, Any]:
         Values of keyword-only parameters by name.
     """
     cameras = views.reconstruction.cameras
+    trajectory = views.trajectory
+    clips = tuple(
+        replace(clip, cameras=cameras[span.start : span.stop])
+        for clip, span in zip(trajectory.clips, trajectory.spans, strict=True)
+    )
     return {
         "num_views": len(views.frames),
         "extent": views.depth.typical,
         "size": (cameras.width, cameras.height),
-        "trajectory": views.trajectory,
+        # Planned cameras may be far from those of the frames.
+        "trajectory": replace(trajectory, clips=clips),
         "points": views.reconstruction.points,
         "multiview_consistent": views.multiview_consistent,
     }
@@ -162,8 +169,8 @@ def _optimise(
     from lift.training.callbacks import build_callbacks
     from lift.training.finite import NonFiniteError
     from lift.training.fit import fit as optimise
+    from lift.training.initial import initial_gaussians
     from lift.training.module import SceneModule
-    from lift.training.splats import initialise
 
     if views.multiview_consistent:
         merged = OmegaConf.merge(settings, {"robust": {"frames": 0.0, "pixels": 0.0}})
@@ -171,9 +178,7 @@ def _optimise(
         settings = merged
     frames = views.frames
     reconstruction = views.reconstruction
-    start = initialise(
-        reconstruction, settings.initial_gaussians, settings.sh_degree, renderer.device
-    )
+    start = initial_gaussians(frames, reconstruction, settings, renderer.device)
     seed = session.config.seed
     module = SceneModule(
         start, distortion, renderer, frames, reconstruction, settings, views.depth.typical, seed

@@ -1,4 +1,6 @@
-"""Densification: Gaussians are added up to a budget, and dead ones are relocated.
+"""Densification by MCMC: Gaussians are added up to a budget, and dead ones are relocated.
+
+`lift.training.densify_gradient` has the other strategy.
 
 Reference: Kheradmand et al., "3D Gaussian Splatting as Markov Chain Monte Carlo", NeurIPS 2024.
 
@@ -7,6 +9,7 @@ ones are cloned from such draws. Where n Gaussians then share a position, each g
 scale with which all of them together look like the original one (equation 9).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from math import comb
 from typing import Any
@@ -17,6 +20,7 @@ from torch import Tensor, nn
 
 from lift.geometry import quat_to_rotation
 from lift.training.splats import Splats
+from lift.types import Cameras, Gaussians, Render
 
 _MAX_COPIES = 51
 """Largest number of copies at one position, as published."""
@@ -37,7 +41,81 @@ _TERMS = torch.tensor(
 """Coefficients of equation 9, [copies power]."""
 
 
-class Densifier:
+class Densifier(ABC):
+    """Changes the number of Gaussians during a fit.
+
+    All processes must change the scene alike: by values that are equal in all of them, and by the
+    generator of the step.
+    """
+
+    def watch(self, gaussians: Gaussians, views: int, step: int) -> Gaussians:
+        """Prepare the Gaussians of a step for `record`; called before they are rendered.
+
+        Args:
+            gaussians: The distorted Gaussians, shared by the views or one set a view.
+            views: Number of views of the step.
+            step: Step count before this step.
+
+        Returns:
+            Equal Gaussians.
+        """
+        return gaussians
+
+    @abstractmethod
+    def record(self, splats: Splats, cameras: Cameras, render: Render) -> None:
+        """Update statistics after a backward pass.
+
+        Args:
+            splats: The raw parameters.
+            cameras: The distorted cameras, one a view.
+            render: Renders of the Gaussians that `watch` returned.
+        """
+
+    @abstractmethod
+    def update(
+        self,
+        splats: Splats,
+        optimiser: torch.optim.Optimizer,
+        previous_step: int,
+        step: int,
+        rng: torch.Generator,
+    ) -> None:
+        """Change Gaussians, if the schedule says so for this step.
+
+        Args:
+            splats: The raw parameters.
+            optimiser: Their optimiser; its first group holds the means.
+            previous_step: Step count before this optimiser step.
+            step: Step count after it.
+            rng: Generator on the Gaussians' device.
+        """
+
+    def restart(self, splats: Splats) -> None:  # noqa: B027
+        """Drop all statistics; called when a stage of the fit starts.
+
+        Args:
+            splats: The raw parameters.
+        """
+
+    @abstractmethod
+    def state(self, splats: Splats) -> dict[str, Any]:
+        """Return what a checkpoint keeps; called by all processes.
+
+        Args:
+            splats: The raw parameters.
+        """
+
+    @abstractmethod
+    def load_state(self, state: dict[str, Any], device: torch.device) -> None:
+        """Restore what `state` returned. Entries of another strategy are ignored.
+
+        Args:
+            state: The checkpoint.
+            device: Device of the Gaussians.
+        """
+
+
+class McmcDensifier(Densifier):
     """Schedule of densification, and the statistics by which Gaussians to clone are drawn.
 
     Args:
@@ -54,11 +132,13 @@ class Densifier:
         """Sum of the norms of each mean's gradient since the last densification."""
 
     @torch.no_grad()
-    def record_gradients(self, splats: Splats) -> None:
+    def record(self, splats: Splats, cameras: Cameras, render: Render) -> None:
         """Add the gradient norms of the means; many pixels pull at a Gaussian that needs a split.
 
         Args:
             splats: The raw parameters, after a backward pass.
+            cameras: Not used.
+            render: Not used.
         """
         gradient = splats["means"].grad
         if not self.settings.gradient_power or gradient is None:
@@ -95,6 +175,25 @@ class Densifier:
         if settings.noise_scale:
             rate = optimiser.param_groups[0]["lr"]
             add_noise(splats, settings.noise_scale * _NOISE_LEARNING_RATE * rate, rng)
+
+    def state(self, splats: Splats) -> dict[str, Any]:
+        """Return the gradient norms and the number of Gaussians at the start.
+
+        Args:
+            splats: Not used.
+        """
+        return {"gradient_norms": self.gradient_norms, "initial_count": self.initial_count}
+
+    def load_state(self, state: dict[str, Any], device: torch.device) -> None:
+        """Restore what `state` returned.
+
+        Args:
+            state: The checkpoint.
+            device: Device of the Gaussians.
+        """
+        if "gradient_norms" in state:
+            self.gradient_norms = state["gradient_norms"].to(device)
+            self.initial_count = state["initial_count"]
 
     def target_count(self, step: int) -> int:
         """Return the number of Gaussians for a step: it grows linearly to `fit.max_gaussians`.

@@ -13,6 +13,7 @@ from lift.config import resolve_fit
 from lift.distortions import Distortion
 from lift.renderers import Renderer
 from lift.training import losses, robust
+from lift.training.scene_scale import depth_unit, scene_scale
 from lift.training.splats import Splats
 from lift.training.targets import Targets
 from lift.types import Cameras, Frames, Gaussians, Reconstruction, Render
@@ -45,6 +46,8 @@ class SceneModel(lightning.LightningModule):
     """Last mean absolute difference of each frame [frame]; 0 if it was not drawn yet."""
     loss_weights: Tensor
     """Weights of the terms l1, dssim and depth [3]."""
+    depth_ratio = 1.0
+    """Weight of the depth term in this step, relative to `loss_weights`."""
 
     def __init__(
         self,
@@ -78,10 +81,11 @@ class SceneModel(lightning.LightningModule):
             self.register_buffer(name, value, persistent=False)
         self.register_buffer("errors", torch.zeros(len(frames)))
         weights = self.settings.loss
+        self.scene_scale = scene_scale(self.settings.scene_scale, reconstruction, extent)
+        self.depth_unit = depth_unit(weights.depth_unit, reconstruction, extent)
+        l1 = 1 - weights.ssim if weights.l1 is None else weights.l1
         self.register_buffer(
-            "loss_weights",
-            torch.tensor([1 - weights.ssim, weights.ssim, weights.depth]),
-            persistent=False,
+            "loss_weights", torch.tensor([l1, weights.ssim, weights.depth]), persistent=False
         )
         self._resized_targets: dict[tuple[int, int], Targets] = {}
 
@@ -170,9 +174,12 @@ class SceneModel(lightning.LightningModule):
         terms = {"l1": differences.mean(), "dssim": 1 - ssim}
         if weights.depth:
             terms["depth"] = losses.inverse_depth(
-                render.depth, render.alpha, targets.depth[views], confidence, self.extent
+                render.depth, render.alpha, targets.depth[views], confidence, self.depth_unit
             )
-        total = torch.dot(torch.stack(list(terms.values())), self.loss_weights[: len(terms)])
+        values = list(terms.values())
+        if weights.depth and self.depth_ratio != 1:
+            values[-1] = self.depth_ratio * values[-1]
+        total = torch.dot(torch.stack(values), self.loss_weights[: len(values)])
         if weights.opacity or weights.scale:
             canonical = self.splats.gaussians() if canonical is None else canonical
             total = total + losses.weighted_means(

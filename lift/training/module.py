@@ -9,7 +9,8 @@ from torch import Tensor
 
 from lift.distortions import Distortion
 from lift.renderers import Renderer
-from lift.training.densify import Densifier
+from lift.training.densify import Densifier, McmcDensifier
+from lift.training.densify_gradient import GradientDensifier
 from lift.training.finite import LossCheck
 from lift.training.loggers import log_picture
 from lift.training.model import SceneModel
@@ -21,13 +22,12 @@ from lift.training.optimisers import (
     scale_rates,
     splat_groups,
 )
+from lift.training.schedule import depth_ratio, sh_degree, stage_progress
 from lift.training.splats import Splats
 from lift.types import Frames, Gaussians, Reconstruction, Render
 
 INPUT_ERROR_TARGET = 0.0135
 """Mean absolute difference, in [0, 1], of an input view that is explained well: about 33 dB."""
-MAX_INPUT_FRACTION = 0.4
-"""Largest fraction of the draws that the input view gets while it is explained badly."""
 PRUNING_FRAMES = 12
 """Approximate number of frames whose errors decide which parts of a distortion are kept."""
 MAX_LOGGED_IMAGES = 4
@@ -80,7 +80,7 @@ class SceneModule(SceneModel):
         # Lightning's `global_step` counts the steps of all optimisers. This is a Python number,
         # because reading a tensor would wait for the device.
         self.step = 0
-        self.densifier = Densifier(self.settings, self.splats.count)
+        self.densifier = self._build_densifier()
         self.register_buffer("error_steps", torch.zeros(len(frames), dtype=torch.long))
         self._has_distortion = any(p.requires_grad for p in distortion.parameters())
         self._validation_psnr: dict[str, list[Tensor]] = {}
@@ -116,31 +116,44 @@ class SceneModule(SceneModel):
         rng = torch.Generator(self.device).manual_seed(self.seed * _SEED_STRIDE + self.step)
         # No background colour can hide a hole, because it is random.
         background = torch.rand(3, generator=rng, device=self.device)
-        canonical = self.splats.gaussians()
+        next_step = self.step + self.trainer.world_size
+        canonical = self.splats.gaussians(sh_degree(self.settings, next_step))
+        self.depth_ratio = depth_ratio(self.settings, self.step)
         self.distortion.progress = self.step / self.settings.steps
-        self.distortion.prune(self.training_errors)
-        gaussians, cameras = self.distorted_scene(views, self._picture_size(), canonical)
+        size = self._picture_size()
+        is_distorted = self.step >= self.settings.canonical_steps
+        if is_distorted:
+            self.distortion.prune(self.training_errors)
+            gaussians, cameras = self.distorted_scene(views, size, canonical)
+        else:
+            gaussians, cameras = canonical, self.cameras(views, size)
+        gaussians = self.densifier.watch(gaussians, len(views), self.step)
         # What does not need the picture comes first. The rasteriser waits for the device, and
         # afterwards the device would wait for this.
-        penalty = self.distortion.penalty() if self._has_distortion else 0.0
+        penalty = self.distortion.penalty() if self._has_distortion and is_distorted else 0.0
         frame_weights = self.frame_weights(views)
-        render = self.distortion.image(self.renderer(gaussians, cameras, background), views)
+        undistorted = self.renderer(gaussians, cameras, background)
+        render = self.distortion.image(undistorted, views) if is_distorted else undistorted
         loss, terms, differences = self.loss(render, views, canonical, frame_weights)
         total = loss + penalty
         is_due = self.device.type == "cpu" or self._logs_next()
         self._loss_check.update(total, views, self.step, self.distortion, is_due)
         self.manual_backward(total)
-        self.densifier.record_gradients(self.splats)
-        decay_rates(self.trainer.optimizers, self.step / self.settings.steps)
+        self.densifier.record(self.splats, cameras, undistorted)
+        decay = self.settings.learning_rate.decay
+        progress = stage_progress(self.settings, self.step, decay.steps)
+        decay_rates(self.trainer.optimizers, progress, decay)
         for optimiser in self.trainer.optimizers:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         previous_step = self.step
-        self.step = self.step + self.trainer.world_size
+        self.step = next_step
         with torch.no_grad():
             self.densifier.update(
                 self.splats, self.trainer.optimizers[0], previous_step, self.step, rng
             )
+            if previous_step < self.settings.canonical_steps <= self.step:
+                self._start_stage()
             self.errors.index_copy_(0, views, differences)
             # An assignment would copy the number to the device, and wait for it.
             self.error_steps.index_fill_(0, views, self.step)
@@ -169,8 +182,8 @@ class SceneModule(SceneModel):
         """Return the fraction of the draws that are the input view, for the next epoch.
 
         The canonical scene must explain the input, whatever a distortion makes of other frames. So
-        the fraction rises above `fit.input_fraction`, up to `MAX_INPUT_FRACTION`, while the input's
-        error is larger than the median frame's, or than `INPUT_ERROR_TARGET`.
+        the fraction rises above `fit.input_fraction`, up to `fit.max_input_fraction`, while the
+        input's error is larger than the median frame's, or than `INPUT_ERROR_TARGET`.
         """
         minimum = self.settings.input_fraction
         errors = self.errors.cpu()
@@ -179,7 +192,7 @@ class SceneModule(SceneModel):
             return minimum
         target = min(float(frames.median()), INPUT_ERROR_TARGET)
         fraction = minimum * (float(errors[0]) / target) ** 2
-        return max(minimum, min(MAX_INPUT_FRACTION, fraction))
+        return max(minimum, min(self.settings.max_input_fraction, fraction))
 
     def draw_weights(self) -> Tensor | None:
         """Return the relative frequency [frame] with which to draw frames in the next epoch.
@@ -232,16 +245,17 @@ class SceneModule(SceneModel):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Return an optimiser for the Gaussians, and one for the distortion if it has groups."""
         settings = self.settings
-        views = settings.batch_size * self.trainer.world_size
-        betas = adam_betas(views)
-        groups = splat_groups(self.splats, settings.learning_rate, self.extent)
-        optimisers = [build_adam(groups, betas)]
+        adam = settings.adam
+        views = self._views_per_step() / settings.learning_rate.views
+        betas = adam_betas(adam.betas, views)
+        groups = splat_groups(self.splats, settings.learning_rate, self.scene_scale)
+        optimisers = [build_adam(groups, betas, adam.eps)]
         distortion_groups = [
             limit_rate(group, settings.steps, self.trainer.world_size, views)
             for group in self.distortion.groups()
         ]
         if distortion_groups:
-            optimisers.append(build_adam(distortion_groups, betas))
+            optimisers.append(build_adam(distortion_groups, betas, adam.eps))
         self._initial_rates = scale_rates(optimisers, views)
         return optimisers
 
@@ -254,10 +268,9 @@ class SceneModule(SceneModel):
         shapes = {name: list(parameter.shape) for name, parameter in self.splats.items()}
         checkpoint["shapes"] = shapes
         checkpoint["step"] = self.step
-        checkpoint["gradient_norms"] = self.densifier.gradient_norms
-        checkpoint["initial_count"] = self.densifier.initial_count
+        checkpoint.update(self.densifier.state(self.splats))
         # Adam's betas depend on the views of a step, which may change when a fit is resumed.
-        checkpoint["views"] = self.settings.batch_size * self.trainer.world_size
+        checkpoint["views"] = self._views_per_step()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore what `on_save_checkpoint` added, and adapt Adam's betas.
@@ -267,14 +280,29 @@ class SceneModule(SceneModel):
         """
         self.splats = Splats.zeros(checkpoint["shapes"]).to(self.device)
         self.step = checkpoint["step"]
-        self.densifier.gradient_norms = checkpoint["gradient_norms"].to(self.device)
-        self.densifier.initial_count = checkpoint["initial_count"]
-        views = self.settings.batch_size * self.trainer.world_size
+        self.densifier.load_state(checkpoint, self.device)
+        views = self._views_per_step()
         for optimiser in checkpoint["optimizer_states"]:
             for group in optimiser["param_groups"]:
                 group["betas"] = tuple(
                     beta ** (views / checkpoint["views"]) for beta in group["betas"]
                 )
+
+    def _build_densifier(self) -> Densifier:
+        """Build the strategy that `fit.densify.strategy` names."""
+        if self.settings.densify.strategy == "mcmc":
+            return McmcDensifier(self.settings, self.splats.count)
+        return GradientDensifier(self.settings, self.splats.count, self.scene_scale, self.size)
+
+    def _start_stage(self) -> None:
+        """Let Adam and densification start anew, after the stage of the canonical Gaussians."""
+        for optimiser in self.trainer.optimizers:
+            optimiser.state.clear()
+        self.densifier.restart(self.splats)
+
+    def _views_per_step(self) -> int:
+        """Return the number of views in a step, of all processes together."""
+        return self.settings.batch_size * self.trainer.world_size
 
     def _logs_next(self) -> bool:
         """Whether a point of the curves follows this step."""

@@ -1,6 +1,7 @@
 """Optimisers and learning rates of the Gaussians and of the distortion."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,16 +11,11 @@ from lift.registry import ComponentError
 from lift.runtime.jit import can_use_triton
 from lift.training.splats import PARAMETER_NAMES, Splats
 
-_EPS = 1e-15
-"""Adam's epsilon, as in trainers of 3D Gaussian splatting."""
-
-_FINAL_MEANS_RATE = 0.01
-"""Learning rate of the means at the end of a fit, relative to the start."""
-_FINAL_DISTORTION_RATE = 0.1
-"""Learning rates of the distortion at the end of a fit, relative to the start."""
+_RATE_NAMES = {"sh0": "colors", "shN": "colors"}
+"""Name of the learning rate of a parameter, if it is not that of the parameter."""
 
 
-def adam_betas(views_per_step: int) -> tuple[float, float]:
+def adam_betas(betas: Sequence[float], views_per_step: float) -> tuple[float, float]:
     """Return Adam's betas for steps on several views.
 
     A step on n views replaces n steps on one view. So Adam's memory is shorter by the factor n, and
@@ -29,9 +25,11 @@ def adam_betas(views_per_step: int) -> tuple[float, float]:
     NeurIPS 2022.
 
     Args:
-        views_per_step: Views in a step, of all processes together.
+        betas: Betas of a step on one view.
+        views_per_step: Views in a step, of all processes together. One view stands for
+            `fit.learning_rate.views`.
     """
-    return 0.9**views_per_step, 0.999**views_per_step
+    return betas[0] ** views_per_step, betas[1] ** views_per_step
 
 
 def splat_groups(splats: Splats, rates: Any, extent: float) -> list[dict[str, Any]]:
@@ -40,7 +38,7 @@ def splat_groups(splats: Splats, rates: Any, extent: float) -> list[dict[str, An
     Args:
         splats: The raw parameters.
         rates: Settings `fit.learning_rate`.
-        extent: The scene's typical depth, the unit of `rates.means`.
+        extent: The unit of `rates.means` in scene units, see `fit.scene_scale`.
     """
     rate = {
         "means": rates.means * extent,
@@ -54,7 +52,7 @@ def splat_groups(splats: Splats, rates: Any, extent: float) -> list[dict[str, An
 
 
 def limit_rate(
-    group: dict[str, Any], steps: int, world_size: int, views_per_step: int
+    group: dict[str, Any], steps: int, world_size: int, views_per_step: float
 ) -> dict[str, Any]:
     """Reduce a distortion's learning rate in a fit that is longer than the rate is meant for.
 
@@ -74,13 +72,16 @@ def limit_rate(
     return group
 
 
-def build_adam(groups: list[dict[str, Any]], betas: tuple[float, float]) -> torch.optim.Optimizer:
+def build_adam(
+    groups: list[dict[str, Any]], betas: tuple[float, float], eps: float
+) -> torch.optim.Optimizer:
     """Build Adam: the Triton kernel for plain parameter groups on CUDA, else torch's fused Adam.
 
     Args:
         groups: Parameter groups. A group is plain if it has no other options than a number as
             learning rate, and its parameters are contiguous.
         betas: Decay rates of the two moments.
+        eps: Added to the square root of the second moment.
 
     Raises:
         ComponentError: A learning rate is negative, infinite or NaN.
@@ -105,20 +106,23 @@ def build_adam(groups: list[dict[str, Any]], betas: tuple[float, float]) -> torc
     ):
         from lift.training.kernels.splats_triton import Adam
 
-        return Adam(groups, betas=betas, eps=_EPS)
-    return torch.optim.Adam(groups, betas=betas, eps=_EPS, fused=True)
+        return Adam(groups, betas=betas, eps=eps)
+    return torch.optim.Adam(groups, betas=betas, eps=eps, fused=True)
 
 
 def _as_list(parameters: Any) -> list[Any]:
     return [parameters] if isinstance(parameters, Tensor) else list(parameters)
 
 
-def scale_rates(optimisers: list[torch.optim.Optimizer], views_per_step: int) -> list[list[float]]:
+def scale_rates(
+    optimisers: list[torch.optim.Optimizer], views_per_step: float
+) -> list[list[float]]:
     """Scale all learning rates by the square root of the views in a step.
 
     Args:
         optimisers: Their groups get the entry `start`, the rate before any decay.
-        views_per_step: Views in a step, of all processes together.
+        views_per_step: Views in a step, of all processes together. One view stands for
+            `fit.learning_rate.views`.
 
     Returns:
         The rate before any decay of each group of each optimiser.
@@ -129,17 +133,19 @@ def scale_rates(optimisers: list[torch.optim.Optimizer], views_per_step: int) ->
     return [[group["start"] for group in optimiser.param_groups] for optimiser in optimisers]
 
 
-def decay_rates(optimisers: list[torch.optim.Optimizer], progress: float) -> None:
-    """Decay the learning rates of means to a hundredth and of distortions to a tenth.
+def decay_rates(optimisers: list[torch.optim.Optimizer], progress: float, decay: Any) -> None:
+    """Decay the learning rates exponentially.
 
     Args:
         optimisers: That of the Gaussians, then that of the distortion if it learns anything.
-        progress: Fraction of the steps that are done.
+        progress: Fraction of the decay that is done.
+        decay: Settings `fit.learning_rate.decay`.
     """
     splat_optimiser, *distortion_optimisers = optimisers
     for group in splat_optimiser.param_groups:
-        is_means = group["name"] == "means"
-        group["lr"] = group["start"] * (_FINAL_MEANS_RATE**progress if is_means else 1)
+        name: str = group["name"]
+        ratio = getattr(decay, _RATE_NAMES.get(name, name))
+        group["lr"] = group["start"] * ratio**progress
     for optimiser in distortion_optimisers:
         for group in optimiser.param_groups:
-            group["lr"] = group["start"] * _FINAL_DISTORTION_RATE**progress
+            group["lr"] = group["start"] * decay.distortion**progress

@@ -57,11 +57,17 @@ class Splats(nn.ParameterDict):
         """Number of Gaussians."""
         return len(self["means"])
 
-    def gaussians(self) -> Gaussians:
-        """Return the physical values, differentiable in the parameters."""
+    def gaussians(self, sh_degree: int | None = None) -> Gaussians:
+        """Return the physical values, differentiable in the parameters.
+
+        Args:
+            sh_degree: Largest degree of the spherical harmonics; by default all are returned. Those
+                above it have zero gradients.
+        """
         sh_coeffs = self["sh0"]
-        if self["shN"].shape[1]:
-            sh_coeffs = torch.cat([sh_coeffs, self["shN"]], dim=1)
+        if higher := self["shN"].shape[1]:
+            kept = higher if sh_degree is None else min(higher, (sh_degree + 1) ** 2 - 1)
+            sh_coeffs = torch.cat([sh_coeffs, self["shN"][:, :kept]], dim=1)
         scales, quats, opacities = activate(self["scales"], self["quats"], self["opacities"])
         return Gaussians(self["means"], quats, scales, opacities, sh_coeffs)
 
@@ -116,16 +122,30 @@ def initialise(
     """
     center = reconstruction.cameras.centers[0]
     points, widths = _thin(reconstruction.points, center, count, device)
-    gaussians = len(points)
-    sh_coeffs = torch.zeros(gaussians, (sh_degree + 1) ** 2, 3)
+    return round_gaussians(points, widths, sh_degree, opacity)
+
+
+def round_gaussians(
+    points: PointCloud, scales: Float[Tensor, "point"], sh_degree: int, opacity: float
+) -> Gaussians:
+    """Return a round Gaussian of one colour for each point.
+
+    Args:
+        points: Positions and colours.
+        scales: Standard deviations in scene units.
+        sh_degree: Degree of the spherical harmonics, 0 to 3.
+        opacity: Opacity of all of them, in [0, 1].
+    """
+    count = len(points)
+    sh_coeffs = torch.zeros(count, (sh_degree + 1) ** 2, 3)
     sh_coeffs[:, 0] = spherical_harmonics.from_rgb(points.colors)
-    quats = torch.zeros(gaussians, 4)
+    quats = torch.zeros(count, 4)
     quats[:, 0] = 1
     return Gaussians(
         points.points,
         quats,
-        widths[:, None].expand(-1, 3).clone(),
-        torch.full((gaussians,), opacity),
+        scales[:, None].expand(-1, 3).clone(),
+        torch.full((count,), opacity),
         sh_coeffs,
     )
 

@@ -141,6 +141,8 @@ def check_lift(words: list[str], plugin: bool) -> None:
         if not any(word.startswith("image=") for word in settings):
             settings.append("image=none")
         compose_run(settings)
+    elif name == "download":
+        compose_run(["image=none", *(word for word in rest if "=" in word)])
     elif name == "eval":
         take_process_count(rest)
         plan_evaluations(rest).compose()

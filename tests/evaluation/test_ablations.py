@@ -12,6 +12,7 @@ from lift import cli
 from lift.evaluation import evaluate as evaluation
 from lift.io.splats import write_ply
 from lift.types import Gaussians
+from lift.weights import CachedUrl
 
 pytestmark = pytest.mark.slow
 
@@ -42,11 +43,11 @@ def offline(monkeypatch) -> list[str]:
     """The addresses that were asked for in vain."""
     addresses: list[str] = []
 
-    def refuse(address: str, **_: object) -> None:
-        addresses.append(address)
+    def refuse(source: CachedUrl) -> None:
+        addresses.append(source.url)
         raise OSError("no network")
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    monkeypatch.setattr("lift.evaluation.perceptual.ensure_file", refuse)
     return addresses
 
 

@@ -101,6 +101,17 @@ def test_config_hash_depends_on_defaults_of_parts(monkeypatch):
     assert present_hash("rigid") != before
 
 
+def test_settings_that_change_nothing_leave_old_rows_valid():
+    compose, config_hash = distortion_trials.compose, distortion_trials.config_hash
+    plain = config_hash(compose([], []))
+    assert config_hash(compose(["fit.canonical_steps=0", "fit.adam.eps=1e-15"], [])) == plain
+    assert config_hash(compose(["fit.densify.gradient.reset_every=7"], [])) == plain
+    assert config_hash(compose(["fit.canonical_steps=5"], [])) != plain
+    gradient = ["fit.densify.strategy=gradient"]
+    other = [*gradient, "fit.densify.gradient.reset_every=7"]
+    assert config_hash(compose(gradient, [])) not in (plain, config_hash(compose(other, [])))
+
+
 def test_rows_with_other_defaults_are_recognised():
     current = row("identity", 20.0, config_hash=present_hash("identity"))
     assert distortion_table.defaults_of(current) == "present"

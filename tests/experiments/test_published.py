@@ -228,11 +228,29 @@ def test_growth_keeps_the_moments_of_the_optimiser(small):
     )
     assert trainer.splats["scales"][count, 0].item() == pytest.approx(-0.47, abs=0.01)
     trainer.splats["opacities"].data[:7] = -9.0
+    trainer.extent = 100.0  # no Gaussian is too large
     with torch.no_grad():
-        trainer._prune(sizes=False)
+        trainer._prune()
     assert trainer.splats.count == count + 2 - 7 == len(trainer.radii)
     assert torch.equal(trainer.splats["means"][0], before[8])
     trainer.step(2)  # the optimiser goes on with what there is now
+
+
+def test_large_gaussians_are_pruned_from_the_first_time_on(small):
+    trainer = trainer_of(small)
+    trainer.start_stage("coarse")
+    trainer.extent = 100.0
+    for iteration in range(1, QUICK.prune_every):
+        trainer.step(iteration)
+    trainer.splats["opacities"].data[:] = 3.0
+    trainer.splats["scales"].data[:2] = torch.tensor([[3.8], [4.0]])  # 45 and 55 units
+    trainer._grow = lambda: None
+    count = trainer.splats.count
+    trainer.radii[:] = 0
+    trainer._update_statistics = lambda rendered: None
+    trainer.step(QUICK.prune_every)
+    assert trainer.splats.count == count - 1
+    assert QUICK.prune_every < QUICK.reset_every
 
 
 def test_opacities_are_reset_at_the_end_of_the_coarse_stage(small):

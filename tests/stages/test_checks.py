@@ -34,6 +34,7 @@ from lift.types import (
     Reconstruction,
     Trajectory,
 )
+from tests.helpers.distortions import SUPPLIED, build_distortion, random_gaussians
 
 WIDTH, HEIGHT = 64, 48
 CAMERA = pinhole(WIDTH, HEIGHT, 60.0)
@@ -452,3 +453,10 @@ def test_the_check_of_a_render_changes_nothing():
 def test_a_render_of_a_single_frame_passes():
     identity = distortions.build({"name": "identity"})
     check_render(Reference(), identity, scene(), moved(1), 0)
+
+
+def test_released_hexplane_may_change_the_input():
+    released = build_distortion("hexplane", as_released=True)
+    assert not released.keeps_input
+    cameras = SUPPLIED["trajectory"].cameras
+    check_render(Reference(), released, random_gaussians(50), cameras, 3)

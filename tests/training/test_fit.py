@@ -6,12 +6,18 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lift.config import compose_run
+from lift.distortions.hexplane import HexPlane
 from lift.distortions.rigid import Rigid
 from lift.registry import ComponentError
+from lift.renderers import renderers
 from lift.runtime.serialization import load
 from lift.training.data import ViewSampler
 from lift.training.fit import CHECKPOINT, _finite_gaussians, fit
-from tests.helpers.fits import SIZE, KilledError, module, settings
+from lift.training.initial import initial_gaussians
+from lift.training.module import SceneModule
+from lift.types import Clip, Trajectory
+from tests.helpers.fits import SIZE, KilledError, module, scene, settings
 
 CPU = {"accelerator": "cpu", "devices": 1}
 
@@ -68,6 +74,91 @@ def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path, at):
         whole.state_dict().items(), resumed.state_dict().items(), strict=True
     ):
         assert a.equal(b), name
+
+
+PUBLISHED = {
+    "canonical_steps": 7,
+    "batch_size": 2,
+    "sh_degree": 2,
+    "sh_degree_interval": 4,
+    "loss": {"depth": 0.01, "depth_final": 0.001, "depth_steps": 9},
+    "learning_rate": {"views": 2, "decay": {"steps": 25}},
+    "densify": {
+        "strategy": "gradient",
+        "stop": 1.0,
+        "gradient": {"prune_every": 6, "reset_every": 7, "grow_grad2d": 1e-3},
+    },
+}
+"""Settings of the published fit, for 20 steps."""
+
+
+@pytest.mark.slow
+def test_a_resumed_fit_by_gradients_equals_a_whole_one(tmp_path):
+    how = settings(**PUBLISHED)
+    whole, broken, resumed = module(how), module(how), module(how)
+    fit(whole, [1, 2, 3], tmp_path / "whole", how, CPU, 0)
+    step = broken.optimise
+
+    def fail(views):
+        if int(broken.step) == 6:  # in the stage of the canonical Gaussians
+            raise KilledError
+        return step(views)
+
+    broken.optimise = fail
+    with pytest.raises(KilledError):
+        fit(broken, [1, 2, 3], tmp_path / "broken", how, CPU, 0)
+    fit(resumed, [1, 2, 3], tmp_path / "broken", how, CPU, 0)
+    assert resumed.splats.count == whole.splats.count > 100
+    for (name, a), (_, b) in zip(
+        whole.state_dict().items(), resumed.state_dict().items(), strict=True
+    ):
+        assert a.equal(b), name
+
+
+@pytest.mark.slow
+def test_the_published_fit_works_in_small(tmp_path):
+    """All settings of the experiment, with fewer steps and Gaussians."""
+    small = ["steps=18", "canonical_steps=6", "sh_degree_interval=2", "checkpoint_every=18"]
+    small += ["initial_gaussians=400", "max_gaussians=500", "densify.every=2", "densify.start=3"]
+    small += [f"densify.gradient.{name}=6" for name in ("prune_every", "prune_size_start")]
+    small += [
+        "densify.gradient.reset_every=6",
+        "loss.depth_steps=28",
+        "learning_rate.decay.steps=40",
+    ]
+    overrides = [f"fit.{setting}" for setting in small]
+    how = compose_run(["image=coffee", "experiment=liftimage3d", *overrides]).fit
+    frames, reconstruction = scene(4)
+    start = initial_gaussians(frames, reconstruction, how)
+    trajectory = Trajectory(
+        reconstruction.cameras[0], (Clip("right", 0, reconstruction.cameras[1:]),)
+    )
+    field = HexPlane(True, num_views=4, trajectory=trajectory, points=reconstruction.points)
+    renderer = renderers.build({"name": "numba"})
+    fitted = SceneModule(start, field, renderer, frames, reconstruction, how, 3.0, seed=7)
+    fit(fitted, [1, 2, 3], tmp_path, how, CPU, 0)
+    assert len(start) > 100 and fitted.step == 18
+    assert 50 < fitted.splats.count <= 500 and fitted.splats.count != len(start)
+    moved = field.gaussians(fitted.splats.gaussians(), torch.tensor([1])).means[0]
+    assert not torch.equal(moved, fitted.splats["means"])
+
+
+def test_the_canonical_stage_has_its_own_optimiser(tmp_path):
+    how = settings(steps=10, canonical_steps=6, checkpoint_every=10)
+    fitted, seen = module(how), []
+    plain = fitted.optimise
+
+    def watch(views):
+        is_zero = not fitted.distortion.motions.values.any()
+        state = fitted.trainer.optimizers[0].state
+        seen.append((is_zero, next((int(s["step"]) for s in state.values()), 0)))
+        return plain(views)
+
+    fitted.optimise = watch
+    fit(fitted, [1, 2, 3], tmp_path, how, CPU, 0)
+    assert [is_zero for is_zero, _ in seen[:7]] == [True] * 7
+    assert fitted.distortion.motions.values.any(), "it learns afterwards"
+    assert [count for _, count in seen] == [0, 1, 2, 3, 4, 5, 0, 1, 2, 3]
 
 
 def test_a_checkpoint_loads_without_pickled_code(tmp_path):

@@ -116,16 +116,24 @@ def check_joint_batch(rank: int, world: int, device: torch.device, folder: Path)
             torch.testing.assert_close(seen[name], parameter.grad, rtol=1e-3, atol=1e-5)
 
 
-def check_growth(rank: int, world: int, device: torch.device, folder: Path) -> None:
+MCMC = {"densify": {"start": 3, "every": 3, "noise_scale": 0.01, "min_opacity": 0.02}}
+GRADIENT = {
+    "canonical_steps": 12,
+    "densify": {
+        "strategy": "gradient",
+        "stop": 0.8,
+        "min_opacity": 0.001,
+        "gradient": {"grow_grad2d": 1e-3, "reset_every": 18},
+    },
+}
+
+
+def check_growth(rank: int, world: int, device: torch.device, folder: Path, changes: dict) -> None:
     """After densification, parameters and optimiser states are equal on all processes.
 
     Only rank 0 writes files.
     """
-    how = settings(
-        steps=40,
-        checkpoint_every=10,
-        densify={"start": 3, "every": 3, "noise_scale": 0.01, "min_opacity": 0.02},
-    )
+    how = settings(steps=40, checkpoint_every=10, **changes)
     fitted = module(how)
     optimisers = []
     inner = fitted.configure_optimizers
@@ -176,7 +184,8 @@ def fit_until(
 def everything(rank: int, world: int, device: torch.device, folder: Path) -> None:
     check_average(rank, world, device)
     check_joint_batch(rank, world, device, folder / f"joint{rank}")
-    check_growth(rank, world, device, folder)
+    check_growth(rank, world, device, folder / "mcmc", MCMC)
+    check_growth(rank, world, device, folder / "gradient", GRADIENT)
 
 
 @pytest.mark.slow

@@ -72,6 +72,24 @@ def test_a_scene_is_fitted_on_cuda(cuda, tmp_path, renderer):
     assert -10 * torch.log10(error) > (27 if renderer == "gsplat" else 20)
 
 
+def test_a_scene_is_fitted_by_gradients_on_cuda(cuda, tmp_path):
+    densify = {
+        "strategy": "gradient",
+        "gradient": {"prune_every": 100, "reset_every": 120, "prune_size_start": 100},
+    }
+    module, settings = room(
+        128, 24, "gsplat", cuda, steps=400, canonical_steps=100, densify=densify
+    )
+    fit(module, list(range(1, 24)), tmp_path, settings, GPU, 0)
+    module.to(cuda)
+    held_out = torch.tensor([5], device=cuda)
+    with torch.no_grad():
+        rendered = module.renderer(module.splats.gaussians(), module.cameras(held_out))
+        error = (rendered.rgb.clamp(0, 1) - module.images[held_out].float() / 255).square().mean()
+    assert -10 * torch.log10(error) > 30
+    assert 1000 < module.splats.count <= 12000
+
+
 @pytest.mark.parametrize("coarse", [False, True])
 def test_a_step_waits_for_the_device_once(cuda, tmp_path, coarse, capfd):
     """gsplat synchronises once to count the pairs of tiles and Gaussians.

@@ -10,7 +10,13 @@ from torch.nn.functional import grid_sample
 
 from lift.camera_paths import DIRECTIONS
 from lift.registry import ComponentError
-from lift.types import Trajectory
+from lift.types import PointCloud, Trajectory
+
+SCENE_HALF_SIZE = 10.0
+"""Half the side of the cube that the released code of LiftImage3D scales a scene to.
+
+The released learning rates and penalties are meant for this size.
+"""
 
 PAIRS = ((0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (1, 3), (1, 4), (2, 3), (2, 4), (3, 4))
 """The planes of a level by their two coordinates, out of x, y, z, u, v."""
@@ -319,6 +325,19 @@ def tree_codes(trajectory: Trajectory) -> list[tuple[float, float]]:
         ]
     limit = levels * longest
     return [((u + limit) / (2 * limit), (v + limit) / (2 * limit)) for u, v in steps]
+
+
+def released_unit(points: PointCloud) -> float:
+    """Return the unit of length of the released code, in scene units.
+
+    The code moves the mean of all points to the origin. It then scales the largest coordinate to
+    `SCENE_HALF_SIZE`.
+
+    Args:
+        points: The points that all frames show, at least one.
+    """
+    offsets = points.points - points.points.mean(0)
+    return float(offsets.abs().max()) / SCENE_HALF_SIZE
 
 
 def interpolate_table(table: Tensor, position: Tensor) -> Tensor:

@@ -1,0 +1,31 @@
+"""Settings of the fit: what belongs together, and what `lift show` lists."""
+
+import pytest
+
+from lift.config import compose_run, validate_config
+from lift.config.setting_docs import describe_group
+from lift.registry import ComponentError
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["fit.canonical_steps=50", "fit.steps=50"], "fit.canonical_steps is 50, which leaves no"),
+        (["fit.canonical_steps=1000"], "choose less than fit.steps, 1000"),
+        (["fit.loss.depth=0", "fit.loss.depth_final=1e-6"], "fit.loss.depth is 0, so it cannot"),
+        (["fit.densify.strategy=none"], "fit.densify.strategy is 'none'; choose one of mcmc, grad"),
+        (["fit.init.opacity=1.0"], "fit.init.opacity is 1.0; choose more than 0, less than 1"),
+        (["fit.adam.betas=[0.9]"], "fit.adam.betas has 1 values; choose 2 to 2"),
+        (["fit.scene_scale=points"], "fit.scene_scale is 'points'; choose one of depth, cameras"),
+    ],
+)
+def test_wrong_settings_of_the_fit_are_named(settings: list[str], message: str) -> None:
+    with pytest.raises(ComponentError) as error:
+        validate_config(compose_run(["image=coffee", *settings]))
+    assert message in str(error.value)
+
+
+def test_settings_with_the_name_of_a_slot_are_listed() -> None:
+    keys = [setting.key for setting in describe_group("fit")[1]]
+    assert {"fit.loss.depth", "fit.learning_rate.decay.distortion"} <= set(keys)
+    assert "depth" not in [setting.key for setting in describe_group("run")[1]]
