@@ -4,11 +4,13 @@ The input camera is at the origin and looks along z. The scene's centre is in fr
 typical depth.
 """
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lift.geometry import look_at
+from lift.geometry import look_at, rigid, rotation_from_vector, rotation_to_quat
 from lift.types import Cameras
 
 DIRECTIONS = {
@@ -20,6 +22,17 @@ DIRECTIONS = {
     "out": (0.0, 0.0, -1.0),
 }
 """Unit steps of azimuth, elevation and nearness. The camera keeps looking at the scene's centre."""
+
+
+def opposite(direction: str) -> str:
+    """Return the direction that undoes another one.
+
+    Args:
+        direction: A key of `DIRECTIONS`.
+    """
+    step = tuple(-value for value in DIRECTIONS[direction])
+    return next(name for name, value in DIRECTIONS.items() if value == step)
+
 
 MAX_ELEVATION = 80.0
 """Largest elevation in degrees. Above it an upright camera would spin about its axis."""
@@ -117,3 +130,43 @@ def orbit_cameras(camera: Cameras, offsets: Float[Tensor, "view 3"], center: flo
     back = azimuth.cos() * elevation.cos()
     eyes = torch.stack([radius * right, -radius * up, center - radius * back], dim=-1)
     return cameras_facing(camera, eyes, center)
+
+
+def scale_motion(camera: Cameras, cameras: Cameras, factor: float) -> Cameras:
+    """Move along the screw motion from one camera to each of others, by a fraction of it.
+
+    An orbit about a point remains an orbit about that point, by a smaller angle.
+
+    Args:
+        camera: The camera to start from, one view.
+        cameras: The cameras to move towards, at most half a turn away.
+        factor: Fraction of each motion. 1 returns the cameras up to rounding.
+
+    Returns:
+        One camera for each of `cameras`, with its intrinsics.
+    """
+    start = camera.world_to_camera.double()
+    motion = cameras.world_to_camera.double() @ torch.linalg.inv(start)
+    quats = rotation_to_quat(motion[:, :3, :3])
+    sine = quats[:, 1:].norm(dim=-1, keepdim=True)
+    turn = quats[:, 1:] / sine.clamp(min=1e-12) * 2 * torch.atan2(sine, quats[:, :1])
+    velocity = torch.linalg.solve(_screw_matrix(turn), motion[:, :3, 3:])
+    translation = factor * (_screw_matrix(factor * turn) @ velocity)[..., 0]
+    moved = rigid(rotation_from_vector(factor * turn), translation) @ start
+    return replace(cameras, world_to_camera=moved.to(cameras.world_to_camera))
+
+
+def _screw_matrix(turn: Float[Tensor, "view 3"]) -> Float[Tensor, "view 3 3"]:
+    """Return the matrix from the velocity of a screw motion to its translation.
+
+    It is the integral of the rotations on the way, the left Jacobian of SO(3).
+    """
+    angle = turn.norm(dim=-1)[:, None, None]
+    small = angle < 1e-4
+    safe = torch.where(small, torch.ones_like(angle), angle)
+    first = torch.where(small, 0.5 - angle**2 / 24, (1 - safe.cos()) / safe**2)
+    second = torch.where(small, 1 / 6 - angle**2 / 120, (safe - safe.sin()) / safe**3)
+    x, y, z = turn.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    return torch.eye(3, dtype=turn.dtype) + first * cross + second * cross @ cross

@@ -22,10 +22,11 @@ from torch import Tensor
 TensorDataclassT = TypeVar("TensorDataclassT", bound="TensorDataclass")
 """The type of a `TensorDataclass`, for methods that return their own class."""
 
-Hint = Literal["planned", "known", "sequence", "unordered"]
+Hint = Literal["planned", "requested", "known", "sequence", "unordered"]
 """How the pose stage may use the cameras of a trajectory.
 
 planned: the cameras requested of a generator. The frames follow them approximately.
+requested: in units of a generator that moves much less. The pose stage gets placeholders.
 known: measured cameras. They are used unchanged.
 sequence: placeholders, all equal to the input's camera. The frames are in temporal order.
 unordered: placeholders, all equal to the input's camera. The frames have no order.
@@ -228,6 +229,15 @@ class Trajectory:
     """The clips. A clip continues the input or a frame of an earlier clip."""
     hint: Hint = "planned"
     """How the pose stage may use the cameras."""
+
+    def without_cameras(self) -> "Trajectory":
+        """Return the tree of clips with placeholders: each camera equals the input's."""
+
+        def repeated(count: int) -> Cameras:
+            return self.start[torch.zeros(count, dtype=torch.long)]
+
+        clips = (Clip(clip.name, clip.source, repeated(len(clip.cameras))) for clip in self.clips)
+        return Trajectory(self.start, tuple(clips), self.hint)
 
     def __post_init__(self) -> None:
         """Check that every clip continues an earlier frame.

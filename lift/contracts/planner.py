@@ -83,6 +83,25 @@ def moves_less_at_a_smaller_magnitude(subject: Subject) -> None:
     )
 
 
+def keeps_requests_in_the_units_of_a_generator(subject: Subject) -> None:
+    """Declare that the motion is never shrunk, if the cameras are requests to a generator.
+
+    The motion limit needs cameras in the scene's unit, so it skips trajectories with the hint
+    `requested`.
+
+    Args:
+        subject: The planner.
+    """
+    planner = subject.build()
+    if planner(CAMERA, tilted_depth(), 4).hint != "requested":
+        raise CheckSkipped("plans cameras in the scene's unit")
+    require(
+        not planner.supports_magnitude,
+        "the hint of the trajectory is 'requested', whose motion is never shrunk; set "
+        "supports_magnitude = False",
+    )
+
+
 def motion(cameras: Cameras) -> float:
     """Return the largest change of a pose or of a focal length from that of the first camera.
 
@@ -100,5 +119,6 @@ CHECKS = (
     chooses_the_clip_length_if_the_prior_has_none,
     refuses_clips_of_another_length_than_the_priors,
     moves_less_at_a_smaller_magnitude,
+    keeps_requests_in_the_units_of_a_generator,
 )
 """The checks, in their order."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from lift.evaluation.alignment import check_alignment
 from lift.evaluation.datasets import CalibratedCapture
 from lift.evaluation.protocol import select_views, sparse_depth, triangulate_depth
-from lift.io.sizing import MULTIPLE
+from lift.io.sizing import MULTIPLE, ShapeChoice, cropped_size, working_size
 from lift.runtime.parallel import parallel_map
 from lift.types import Cameras, Depth, Frames
 
@@ -43,13 +43,20 @@ class Case:
     """The targets."""
 
     @classmethod
-    def load(cls, capture: CalibratedCapture, protocol: Any, size: int) -> "Case":
+    def load(
+        cls,
+        capture: CalibratedCapture,
+        protocol: Any,
+        size: int,
+        choose_shape: ShapeChoice | None = None,
+    ) -> "Case":
         """Load the pictures of a scene at the size of a run.
 
         Args:
             capture: The scene.
             protocol: The settings `protocol`.
             size: Largest length of the longer side in pixels. Photographs are not enlarged.
+            choose_shape: Chooses the shape that input and targets are cropped to. None: their own.
 
         Returns:
             The case.
@@ -63,6 +70,11 @@ class Case:
             longer_side = min(size, max(capture.cameras.width, capture.cameras.height))
         input_view, targets = select_views(capture, protocol)
         camera = crop_to_multiple(capture.inner_camera(input_view, longer_side))
+        notes = dict(capture.notes)
+        shape, note = choose_shape(camera.width, camera.height) if choose_shape else (None, "")
+        if shape is not None:
+            camera = crop_to_shape(camera, shape)
+            notes["cropped input and targets"] = note
         target_cameras = Cameras.cat(
             [crop_to_multiple(capture.inner_camera(view, longer_side), camera) for view in targets]
         )
@@ -73,7 +85,6 @@ class Case:
         truth = Frames.cat([Frames(images) for images in pictures])
         dense = image.depth is not None
         true_depth = image.depth[0] if image.depth is not None else sparse_depth(capture, camera)
-        notes = dict(capture.notes)
         if not (true_depth > 0).any():
             true_depth = triangulate_depth(camera, image.images[0], target_cameras, truth.images)
             notes["what is known of the input's depth"] = (
@@ -116,6 +127,22 @@ class Case:
         for part in parts:
             digest.update(part.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def crop_to_shape(camera: Cameras, shape: tuple[int, int]) -> Cameras:
+    """Crop a camera's picture about its centre to another aspect ratio.
+
+    Args:
+        camera: The camera, one view.
+        shape: Width and height, of which only the ratio counts.
+
+    Returns:
+        The camera with the principal point at the centre. Both sides are multiples of those that a
+        run works in.
+    """
+    columns, rows = cropped_size(camera.width, camera.height, shape)
+    width, height, _ = working_size(round(columns), round(rows), round(max(columns, rows)), [])
+    return crop_to_multiple(camera, replace(camera, width=width, height=height))
 
 
 def crop_to_multiple(camera: Cameras, like: Cameras | None = None) -> Cameras:

@@ -57,7 +57,7 @@ from lift.runtime.atomic_io import make_folder, publish
 from lift.runtime.batch import Outcome
 from lift.runtime.cache import hash_key
 from lift.runtime.machine import machine_info
-from lift.runtime.session import STAGE_VERSIONS, Session
+from lift.runtime.session import STAGE_VERSIONS, Session, plain_settings
 from lift.training.callbacks import callback_key
 from lift.training.fit import fit
 from lift.types import Cameras, Depth
@@ -185,7 +185,11 @@ class Evaluation:
             ValueError: The scene or a setting is invalid.
         """
         case = self.shared.case(
-            self.dataset_settings, task.scene, self.protocol, self.config.preprocess.size
+            self.dataset_settings,
+            task.scene,
+            self.protocol,
+            self.config.preprocess.size,
+            plain_settings(self.config.prior),
         )
         reference = None
         if not case.dense:

@@ -13,6 +13,7 @@ from lift.evaluation.case import Case
 from lift.evaluation.datasets import Dataset, datasets
 from lift.evaluation.measures import Measures
 from lift.runtime.cache import hash_key
+from lift.stages.prior import shape_choice
 from lift.types import Depth
 
 MAX_CASES = 16
@@ -61,7 +62,14 @@ class SharedResources:
             self.unavailable |= {} if weights else self._measures[key].unavailable
         return self._measures[key]
 
-    def case(self, dataset: Mapping[str, Any], scene: str, protocol: Any, size: int) -> Case:
+    def case(
+        self,
+        dataset: Mapping[str, Any],
+        scene: str,
+        protocol: Any,
+        size: int,
+        prior: Mapping[str, Any],
+    ) -> Case:
         """Return a scene's input and targets.
 
         Args:
@@ -69,6 +77,7 @@ class SharedResources:
             scene: Name of the scene.
             protocol: The settings `protocol`.
             size: Largest length of the longer side in pixels.
+            prior: Name and settings of the prior, which may have a shape of its own.
 
         Raises:
             FileNotFoundError: A file does not exist.
@@ -76,10 +85,11 @@ class SharedResources:
         """
         source = json.dumps(dataset, sort_keys=True, default=str)
         choice = [protocol.input, protocol.targets, protocol.max_targets, protocol.align]
-        key = hash_key(source, scene, choice, size)
+        shape = [prior["name"], prior.get("size"), prior.get("resize_mode")]
+        key = hash_key(source, scene, choice, size, shape)
         if key not in self._cases:
             capture = self.dataset(dataset).capture(scene)
-            self._cases[key] = Case.load(capture, protocol, size)
+            self._cases[key] = Case.load(capture, protocol, size, shape_choice(prior))
         self._cases.move_to_end(key)
         if len(self._cases) > MAX_CASES:
             self._cases.popitem(last=False)

@@ -52,9 +52,13 @@ def truth_of(image: str | tuple[str, ...], picture: Picture, path: Cameras) -> T
             ray_cast(image, path), path, depth, "ray-cast from cameras that were not generated"
         )
     if image == "motorcycle_left":
-        right = load_picture(
-            "motorcycle_right", max(picture.cameras.width, picture.cameras.height), 55.0
-        )
+        size = (picture.cameras.width, picture.cameras.height)
+
+        def choose_shape(*own_size: int) -> tuple[tuple[int, int] | None, str]:
+            # The right picture is cropped if the left one was, for a video generator.
+            return (None if own_size == size else size), ""
+
+        right = load_picture("motorcycle_right", max(size), 55.0, choose_shape)
         pose = torch.eye(4)[None].clone()
         pose[0, 0, 3] = -BASELINE
         cameras = Cameras(pose, right.cameras.intrinsics, right.cameras.width, right.cameras.height)

@@ -20,8 +20,9 @@ from lift.geometry import pinhole
 from lift.io.decoding import decode_picture, to_rgb
 from lift.io.exif import TRANSPOSES, exif_focal
 from lift.io.files import read_file
+from lift.io.names import user_path
 from lift.io.picture_formats import damage_error, open_picture, quiet_metadata
-from lift.io.sizing import MIN_SIDE, MULTIPLE, assumed_focal, working_size
+from lift.io.sizing import MIN_SIDE, MULTIPLE, ShapeChoice, assumed_focal, working_size
 from lift.types import Cameras, Frames
 
 PHOTOS = {
@@ -46,6 +47,15 @@ Reference: Scharstein et al., GCPR 2014, reduced four times.
 """
 
 
+_SIDEWAYS = (
+    Image.Transpose.ROTATE_90,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.TRANSVERSE,
+)
+"""Turns that exchange width and height."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """The input picture of a run with its camera."""
@@ -64,7 +74,9 @@ class Picture:
     """Whether the focal length was measured (EXIF, calibration) and not assumed."""
 
 
-def load_picture(source: str, size: int, field_of_view: float) -> Picture:
+def load_picture(
+    source: str, size: int, field_of_view: float, choose_shape: ShapeChoice | None = None
+) -> Picture:
     """Load a picture file, a built-in photo or a built-in scene, in this order of precedence.
 
     Both sides of the result are multiples of 8. The rest is cropped, at most half a block at each
@@ -75,6 +87,7 @@ def load_picture(source: str, size: int, field_of_view: float) -> Picture:
         size: Largest length of the longer side in pixels. A picture is enlarged only if it is tiny.
         field_of_view: Degrees along the longer side, used if the file states no plausible focal
             length.
+        choose_shape: Chooses the shape that the picture is cropped to. None: its own.
 
     Returns:
         The picture with its camera.
@@ -87,20 +100,21 @@ def load_picture(source: str, size: int, field_of_view: float) -> Picture:
         raise ValueError(f"size is {size}; a picture needs at least {MIN_SIDE} pixels")
     if not 0 < field_of_view < 180:
         raise ValueError(f"field_of_view is {field_of_view}; choose degrees between 0 and 180")
-    path = Path(source).expanduser()
+    path = user_path(source)
     if path.is_file():
-        return _load(path, path.stem, size, field_of_view, None)
+        return _load(path, path.stem, size, field_of_view, None, choose_shape)
     if source in PHOTOS:
         package = importlib.util.find_spec("skimage")
         assert package is not None and package.origin is not None, (
             "scikit-image is required by setup.cfg"
         )
         path = Path(package.origin).parent / "data" / PHOTOS[source]
-        return _load(path, source, size, field_of_view, CALIBRATIONS.get(source))
+        calibration = CALIBRATIONS.get(source)
+        return _load(path, source, size, field_of_view, calibration, choose_shape)
     from lift.synthetic import scenes
 
     if source in scenes.SCENES:
-        return _render(source, size, field_of_view)
+        return _render(source, size, field_of_view, choose_shape)
     if path.is_dir():
         raise ValueError(f"image is {source!r}, a folder; name one picture in it")
     names = [*PHOTOS, *scenes.SCENES]
@@ -243,16 +257,19 @@ def _to_array(image: Tensor) -> np.ndarray:
     return image.contiguous().numpy()
 
 
-def _render(name: str, size: int, field_of_view: float) -> Picture:
-    """Render the square picture of a built-in scene. Its exact depth is left out."""
+def _render(
+    name: str, size: int, field_of_view: float, choose_shape: ShapeChoice | None
+) -> Picture:
+    """Render the picture of a built-in scene, square by default. Its depth is left out."""
     from lift.synthetic.scenes import render
 
     size = size // MULTIPLE * MULTIPLE
-    cameras = pinhole(size, size, size / 2 / math.tan(math.radians(field_of_view) / 2))
+    notes = [f"a synthetic scene, seen with a field of view of {field_of_view:g} degrees"]
+    width, height, _ = working_size(size, size, size, notes, choose_shape)
+    cameras = pinhole(width, height, size / 2 / math.tan(math.radians(field_of_view) / 2))
     frames = Frames(render(name, cameras).images)
     digest = hashlib.sha256(frames.images.numpy().tobytes()).hexdigest()
-    note = f"a synthetic scene, seen with a field of view of {field_of_view:g} degrees"
-    return Picture(name, frames, cameras, digest, (note,))
+    return Picture(name, frames, cameras, digest, tuple(notes))
 
 
 def _load(
@@ -261,6 +278,7 @@ def _load(
     size: int,
     field_of_view: float,
     calibration: tuple[float, float, float] | None,
+    choose_shape: ShapeChoice | None = None,
 ) -> Picture:
     """Load a picture file, with focal length and principal point if they are calibrated."""
     notes: list[str] = []
@@ -272,7 +290,9 @@ def _load(
         )
     transpose = TRANSPOSES.get(tags.get(ExifTags.Base.Orientation, 1))
     focal = calibration[0] if calibration else exif_focal(tags, full_width, full_height, notes)
-    width, height, crop = working_size(full_width, full_height, size, notes)
+    if choose_shape is not None and transpose in _SIDEWAYS:
+        choose_shape = _for_transposed(choose_shape)
+    width, height, crop = working_size(full_width, full_height, size, notes, choose_shape)
     focal_known = focal is not None
     if focal is None:
         focal = assumed_focal(full_width, full_height, field_of_view, notes)
@@ -298,6 +318,16 @@ def _load(
         tuple(notes),
         focal_known,
     )
+
+
+def _for_transposed(choose_shape: ShapeChoice) -> ShapeChoice:
+    """Adapt a choice of shape to a picture whose width and height are stored exchanged."""
+
+    def choose(width: int, height: int) -> tuple[tuple[int, int] | None, str]:
+        shape, note = choose_shape(height, width)
+        return (shape[1], shape[0]) if shape else None, note
+
+    return choose
 
 
 def _resize(

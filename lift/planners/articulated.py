@@ -6,7 +6,13 @@ import torch
 from annotated_types import Interval, Len
 from torch import Tensor
 
-from lift.camera_paths import DIRECTIONS, frames_per_clip, motion_fractions, orbit_cameras
+from lift.camera_paths import (
+    DIRECTIONS,
+    frames_per_clip,
+    motion_fractions,
+    opposite,
+    orbit_cameras,
+)
 from lift.planners import Planner, planners
 from lift.registry.ranges import Degrees, FrameCount, SignedDistance
 from lift.types import Cameras, Clip, Depth, Trajectory
@@ -78,9 +84,9 @@ class Articulated(Planner):
             ends = []
             for path, offset, source in parents:
                 for direction in self.directions:
-                    step = torch.tensor(DIRECTIONS[direction])
-                    if path and bool((step == -torch.tensor(DIRECTIONS[path[-1]])).all()):
+                    if path and direction == opposite(path[-1]):
                         continue
+                    step = torch.tensor(DIRECTIONS[direction])
                     cameras = orbit_cameras(
                         camera, offset + fraction * step * clip_motion, depth.typical
                     )
@@ -95,14 +101,8 @@ class Articulated(Planner):
         total = len(ends)
         for _ in range(self.levels - 1):
             ends = {
-                direction: sum(ends.values()) - ends.get(_opposite(direction), 0)
+                direction: sum(ends.values()) - ends.get(opposite(direction), 0)
                 for direction in self.directions
             }
             total += sum(ends.values())
         return total
-
-
-def _opposite(direction: str) -> str:
-    """Return the direction that undoes another one; empty if there is none."""
-    step = tuple(-value for value in DIRECTIONS[direction])
-    return next((name for name, value in DIRECTIONS.items() if tuple(value) == step), "")

@@ -129,7 +129,8 @@ def limit_motion(
         max_unseen: Largest unseen fraction per view, in [0, 1].
         on_exceed: `limit` shrinks the motion by bisection until no view exceeds `max_unseen`. A
             planner without `supports_magnitude` keeps its motion, as with `warn`. `warn` keeps the
-            motion and adds a note. `ignore` skips the check.
+            motion and adds a note. `ignore` skips the check. It is skipped, too, for a trajectory
+            whose hint is `requested`: nobody knows what its frames will show.
 
     Returns:
         The trajectory, its magnitude in (0, 1], and notes for the user.
@@ -138,7 +139,7 @@ def limit_motion(
         ValueError: If even the smallest motion exceeds `max_unseen`.
     """
     full = planner(camera, depth, clip_length)
-    if on_exceed == "ignore":
+    if on_exceed == "ignore" or full.hint == "requested":
         return full, 1.0, ()
     unseen = unseen_fraction(camera, depth, full.cameras)
     worst = int(unseen.argmax())

@@ -5,7 +5,7 @@ import logging
 import torch
 
 from lift.depths import DepthEstimator
-from lift.poses import PoseEstimator, poses
+from lift.poses import PoseEstimator, has_cameras, poses
 from lift.poses.matching import Matching
 from lift.poses.planned import Planned
 from lift.registry.ranges import PointCount, Tolerance
@@ -61,7 +61,7 @@ class Auto(PoseEstimator):
         try:
             return self.matching(frames, trajectory)
         except ValueError as error:
-            if trajectory.hint in ("sequence", "unordered"):
+            if not has_cameras(trajectory):
                 raise
             logging.getLogger(__name__).warning(
                 "the planned cameras are used, because pose=matching failed: %s", error

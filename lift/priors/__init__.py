@@ -1,12 +1,13 @@
 """Video generators: they show what cameras beside the input picture would see."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from lift.registry import Registry
 from lift.types import Cameras, Clip, Frames
+from lift.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,35 @@ class VideoPrior(ABC):
     """
     num_recorded: int = 0
     """Number of frames that exist already, without the input. 0: frames are generated."""
+    seed_scope: Literal["clip", "source"] = "clip"
+    """What a clip's seed depends on, besides the run's.
+
+    `clip`: the index of the clip. `source`: its index among the clips that continue the same frame.
+    """
     batch_size: int = 1
     """Number of independent clips that one call of `generate_batch` should get."""
     cost_settings: tuple[str, ...] = ()
     """Settings that change the cost of a clip, but not the clip: they are no part of its key."""
+
+    @classmethod
+    def choose_shape(
+        cls, settings: Mapping[str, Any], width: int, height: int
+    ) -> tuple[tuple[int, int] | None, str]:
+        """Choose the shape that the run's picture is cropped to, before the prior is built.
+
+        A prior with a shape of its own overrides it. All stages then work on the cropped picture.
+
+        Args:
+            settings: Settings of the prior, with its `name`. Those at their defaults may be left
+                out.
+            width: Width in pixels at which the picture would be processed.
+            height: Its height in pixels.
+
+        Returns:
+            Width and height whose ratio the picture is cropped to, or None, and a sentence for the
+            user, which may be empty.
+        """
+        return None, ""
 
     def generate_batch(self, requests: Sequence[ClipRequest]) -> list[Frames]:
         """Generate clips that do not depend on one another.
@@ -95,6 +121,22 @@ class VideoPrior(ABC):
             One camera a new frame, or None.
         """
         return None
+
+    @classmethod
+    def required_weights(cls, settings: Mapping[str, Any], half: bool) -> tuple[Weights, ...]:
+        """List the published files that a component with these settings downloads.
+
+        `lift download` fetches them ahead of time. The component itself is not built for that, and
+        what it requires need not be installed.
+
+        Args:
+            settings: All settings of the component by name, defaults included.
+            half: Whether the run computes in half precision, on a GPU.
+
+        Returns:
+            The files; none by default, and none for models in a folder.
+        """
+        return ()
 
     def release(self) -> None:  # noqa: B027
         """Free what only generating needs, such as GPU memory."""

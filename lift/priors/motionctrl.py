@@ -1,6 +1,6 @@
 """MotionCtrl, the generator of the published method."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,11 +10,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift.errors import summarize_error
+from lift.io.names import user_path
 from lift.priors import priors
 from lift.priors.diffusion.loading import load_model
 from lift.priors.svd import StableVideoDiffusion
 from lift.registry.ranges import Factor, FrameRate, InferenceSteps, Positive
 from lift.types import Cameras, Depth
+from lift.weights import HubFiles, Weights
+from lift.weights.problems import hub_problem
 
 HUB_REPOSITORY = "TencentARC/MotionCtrl"
 WEIGHTS_FILE = "motionctrl_svd.ckpt"
@@ -47,14 +50,18 @@ class MotionCtrl(StableVideoDiffusion):
         fps: Frames a second. The network gets one less: 10, as in the method.
         motion_bucket_id: As in `svd`.
         noise_aug_strength: As in `svd`.
+        seed_scope: As in `svd`. The released code has `source`. It draws the noise of a frame's
+            clips from one generator on a GPU, so its videos differ all the same.
         depth: Depth of the input picture.
         device: Device to compute on.
     """
 
     licence = "Stability AI Community Licence; the network's: see TencentARC/MotionCtrl"
     clip_seconds = None
+    memory_note = ""
     control = "relative camera poses, in its temporal attention"
     trained_frames = 16
+    skipped_parts = ("unet",)
     weight_memory = {"unet": 2.86, "image_encoder": 1.18, "vae": 0.18}
     working_memory = 8.0
 
@@ -89,6 +96,16 @@ class MotionCtrl(StableVideoDiffusion):
         self.weights = weights
         self.scale = TYPICAL_DEPTH * speed / depth.typical
 
+    @classmethod
+    def required_weights(cls, settings: Mapping[str, Any], half: bool) -> tuple[Weights, ...]:
+        """List the files that are downloaded. See `VideoPrior.required_weights`."""
+        weights = super().required_weights(settings, half)
+        has_own = (user_path(settings["model"]) / WEIGHTS_FILE).is_file()
+        if settings["weights"] is not None or has_own:
+            return weights
+        licence = f"see {HUB_REPOSITORY}"
+        return (*weights, HubFiles("prior.weights", HUB_REPOSITORY, (WEIGHTS_FILE,), licence))
+
     def _load_options(self) -> dict[str, Any]:
         from lift.priors.diffusion.motionctrl_network import (
             CameraUNet,
@@ -110,7 +127,7 @@ class MotionCtrl(StableVideoDiffusion):
 
     def _weights_file(self) -> Path:
         if self.weights is not None:
-            file = self.weights.expanduser()
+            file = user_path(self.weights)
             if not file.is_file():
                 raise FileNotFoundError(
                     f"prior.weights is {self.weights}, which is no file; "
@@ -125,10 +142,11 @@ class MotionCtrl(StableVideoDiffusion):
         try:
             return Path(hf_hub_download(HUB_REPOSITORY, WEIGHTS_FILE))
         except Exception as error:  # the hub's libraries raise many classes
-            reason = summarize_error(error, 200, with_type=True)
+            problem = hub_problem(error, HUB_REPOSITORY)
+            reason = problem or f"{summarize_error(error, 200, with_type=True)}; check the network"
             raise FileNotFoundError(
                 f"prior.weights is not set, and {WEIGHTS_FILE} of {HUB_REPOSITORY} could not be "
-                f"loaded from the hub ({reason}); check the network, or "
+                f"loaded from the hub: {reason}; or "
                 f"download it where there is one (hf download {HUB_REPOSITORY} {WEIGHTS_FILE} "
                 f"--local-dir FOLDER) and set prior.weights=FOLDER/{WEIGHTS_FILE}"
             ) from None

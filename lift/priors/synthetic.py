@@ -1,9 +1,11 @@
 """A video generator whose errors are known: a built-in scene, corrupted on purpose."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Interval
 
+from lift.camera_paths import scale_motion
 from lift.priors import VideoPrior, priors
 from lift.registry.ranges import Factor
 from lift.runtime.parallel import parallel_map
@@ -30,6 +32,8 @@ class Synthetic(VideoPrior):
         color: Factor on changes of colour, 0 or more.
         blur: Factor on the blur, 0 or more.
         camera: Factor on errors of the camera, 0 or more.
+        motion_scale: Fraction of the planned motion that the camera makes, from the input on. Below
+            1 it is a generator that moves less than it is asked to. `severity` has no effect on it.
         image: The run's setting `image`, the name of a ray-cast scene.
     """
 
@@ -45,6 +49,7 @@ class Synthetic(VideoPrior):
         color: Factor = 1.0,
         blur: Factor = 1.0,
         camera: Factor = 1.0,
+        motion_scale: Annotated[float, Interval(gt=0, le=1)] = 1.0,
         *,
         image: str,
     ) -> None:
@@ -62,7 +67,8 @@ class Synthetic(VideoPrior):
             "camera": camera,
         }
         self.factors = {kind: severity * factor for kind, factor in factors.items()}
-        self.multiview_consistent = not any(self.factors.values())
+        self.motion_scale = motion_scale
+        self.multiview_consistent = motion_scale == 1 and not any(self.factors.values())
         self._input_view: tuple[Cameras, Frames] | None = None
 
     def render_truth(self, cameras: Cameras) -> Frames:
@@ -105,7 +111,7 @@ class Synthetic(VideoPrior):
                 f"start it with image={self.scene}, not with another picture"
             )
         if not any(self.factors.values()):
-            return self.render_truth(clip.cameras)
+            return self.render_truth(self._shown_cameras(cameras[0], clip))
         typical = _median_depth(start)
         return Frames.cat(
             parallel_map(
@@ -148,18 +154,25 @@ class Synthetic(VideoPrior):
             typical: Typical depth of the scene.
 
         Returns:
-            For each frame: the planned camera, its corruption, and the severity of each kind.
+            For each frame: its camera without error, its corruption, and the severity of each kind.
         """
+        cameras = self._shown_cameras(start, clip)
         count = len(clip.cameras)
         source = FrameCorruption.sample(clip.source, seed)
         last = FrameCorruption.sample(context_length + count - 1, seed)
         views = []
         for index in range(count):
-            camera = clip.cameras[index]
+            camera = cameras[index]
             distance = relative_motion(start, camera, typical)
             severities = {kind: distance * factor for kind, factor in self.factors.items()}
             views.append((camera, source.interpolate(last, (index + 1) / count), severities))
         return views
+
+    def _shown_cameras(self, start: Cameras, clip: Clip) -> Cameras:
+        """Return the planned cameras of a clip, or those of a smaller motion."""
+        if self.motion_scale == 1:
+            return clip.cameras
+        return scale_motion(start, clip.cameras, self.motion_scale)
 
     def _render_input(self, camera: Cameras) -> Frames:
         """Render the scene's own view, once for a camera."""

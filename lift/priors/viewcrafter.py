@@ -1,6 +1,6 @@
 """ViewCrafter, a video diffusion model that completes renders with black holes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lift.depths import DepthEstimator
-from lift.io.image import resize_images
 from lift.priors import ClipRequest, priors
 from lift.priors.diffusion.clips import require_finite
 from lift.priors.diffusion.diffusion_prior import DiffusionPrior
@@ -25,6 +24,8 @@ from lift.priors.diffusion.viewcrafter.ddim import rescaled_guidance, sample_ddi
 from lift.registry.ranges import Fraction, FrameRate, GuidanceScale, InferenceSteps
 from lift.types import Cameras, Depth
 from lift.warping.scaffold import Scaffold
+from lift.weights import HubFiles, Weights, is_local
+from lift.weights.files import load_pickle
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 """Mean of each colour channel that CLIP's pictures are normalised with."""
@@ -61,6 +62,8 @@ class ViewCrafter(DiffusionPrior):
     pipeline_class = "ViewCrafter checkpoint"
     index_file = "model.ckpt"
     control = "depth-warped renders"
+    trained_sizes = ((1024, 576), (512, 320))
+    completes_holes = True
     trained_frames = 25
     weight_memory = {"unet": 2.68, "image_encoder": 1.18, "vae": 0.16, "resampler": 0.09}
     working_memory = 8.0
@@ -86,6 +89,14 @@ class ViewCrafter(DiffusionPrior):
         self.fps = fps
         self.scaffold = Scaffold(depth, estimator)
 
+    @classmethod
+    def required_weights(cls, settings: Mapping[str, Any], half: bool) -> tuple[Weights, ...]:
+        """List the files that are downloaded. See `VideoPrior.required_weights`."""
+        model = settings["model"]
+        if is_local(model):
+            return ()
+        return (HubFiles("prior.model", model, (cls.index_file,), cls.licence),)
+
     @cached_property
     def pipe(self) -> ViewCrafterModel:
         """The networks, loaded for the first clip."""
@@ -100,11 +111,7 @@ class ViewCrafter(DiffusionPrior):
                 file = path
             else:
                 file = hf_hub_download(self.model, self.index_file)
-            return build_model(
-                torch.load(file, map_location="cpu", weights_only=True, mmap=True),
-                self.device,
-                self.dtype,
-            )
+            return build_model(load_pickle(Path(file)), self.device, self.dtype)
 
         return self._configure(load_model(load, self.model, self.pipeline_class))
 
@@ -203,17 +210,25 @@ class ViewCrafter(DiffusionPrior):
             requests: The clips.
 
         Returns:
-            The pictures, then the renders, black in holes, 0 to 255.
+            The pictures, then the renders, 0 to 255. Holes are black, and so are borders.
         """
-        height, width = pictures.shape[1:3]
         videos = []
-        for request in requests:
+        for picture, request in zip(pictures, requests, strict=True):
+            height, width = request.frames.images.shape[1:3]
+            canvas = self.canvas(width, height)
             render = self.scaffold.render(request)
             images = render.images * (render.confidence > 0)[..., None]
-            videos.append(resize_images(images, width, height))
-        videos = torch.stack(videos).to(pictures.device)
-        videos[:, 0] = pictures
-        return videos
+            video = canvas.place(images, "black").to(picture.device)
+            # The model completes the borders of the first frame like those of the others.
+            columns, rows = canvas.inner
+            window = (
+                slice(canvas.top, canvas.top + rows),
+                slice(canvas.left, canvas.left + columns),
+            )
+            video[0] = 0
+            video[0][window] = picture[window]
+            videos.append(video)
+        return torch.stack(videos)
 
     def encode_frames(self, video: UInt8[Tensor, "frame y x 3"]) -> Float[Tensor, "frame 4 h w"]:
         """Encode frames in chunks.

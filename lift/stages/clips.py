@@ -1,5 +1,6 @@
 """Order in which a prior generates the clips of a trajectory, and the context of each clip."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -65,6 +66,24 @@ def clip_context(
     return ClipContext(ancestors, cameras, replace(clips[number], source=source))
 
 
+def clip_seeds(prior: VideoPrior, trajectory: Trajectory, seed: int) -> list[int]:
+    """Return the seed of each clip.
+
+    Args:
+        prior: Its `seed_scope` says which clips share a seed.
+        trajectory: The tree of clips.
+        seed: Seed of the run.
+    """
+    if prior.seed_scope == "clip":
+        return [seed + number for number in range(len(trajectory.clips))]
+    count: Counter[int] = Counter()
+    seeds = []
+    for clip in trajectory.clips:
+        seeds.append(seed + count[clip.source])
+        count[clip.source] += 1
+    return seeds
+
+
 def true_cameras(prior: VideoPrior, trajectory: Trajectory, seed: int) -> Cameras | None:
     """Return the cameras that all frames really show, if the prior knows them.
 
@@ -81,10 +100,10 @@ def true_cameras(prior: VideoPrior, trajectory: Trajectory, seed: int) -> Camera
     """
     cameras = [trajectory.start]
     predecessor = predecessors(prior, trajectory)
-    for number in range(len(trajectory.clips)):
+    for number, clip_seed in enumerate(clip_seeds(prior, trajectory, seed)):
         context = clip_context(trajectory, predecessor, number)
         clip_cameras = prior.true_cameras(
-            trajectory.start, len(context.cameras), context.clip, seed + number
+            trajectory.start, len(context.cameras), context.clip, clip_seed
         )
         if clip_cameras is None:
             return None

@@ -5,7 +5,7 @@ from lift.priors import VideoPrior
 from lift.runtime.cache import hash_key
 from lift.runtime.session import Session
 from lift.stages.checks import check_clips
-from lift.stages.clips import clip_context, join_frames, predecessors
+from lift.stages.clips import clip_context, clip_seeds, join_frames, predecessors
 from lift.types import Depth, Frames, Trajectory
 
 
@@ -45,6 +45,7 @@ def generate(
     seed = session.config.seed
     start = Frames(picture.frames.images, depth.depth.where(depth.valid, 0)[None])
     predecessor = predecessors(prior, trajectory)
+    seeds = clip_seeds(prior, trajectory, seed)
     keys: list[str] = []
     for number, parent in enumerate(predecessor):
         parent_key = key if parent is None else keys[parent]
@@ -52,7 +53,7 @@ def generate(
 
     def make(numbers: list[int], clips: dict[int, Frames]) -> list[Frames]:
         contexts = [(clip_context(trajectory, predecessor, number), number) for number in numbers]
-        requests = [context.request(start, clips, seed + number) for context, number in contexts]
+        requests = [context.request(start, clips, seeds[number]) for context, number in contexts]
         return check_clips(prior, prior.generate_batch(requests), requests)
 
     count = len(trajectory.clips)

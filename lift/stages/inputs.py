@@ -14,6 +14,7 @@ from lift.io.splats import SPLAT_FORMATS
 from lift.registry import SLOTS, catalogue
 from lift.runtime import distributed
 from lift.runtime.session import Session, component_names, plain_settings
+from lift.stages.prior import shape_choice
 from lift.stages.unused import (
     check_capture,
     planner_is_used,
@@ -85,7 +86,7 @@ def _read_capture(session: Session) -> Capture | None:
 
 
 def _read_picture(session: Session) -> Picture:
-    """Read the single picture of a run.
+    """Read the single picture of a run, cropped to the shape of its prior if that has one.
 
     Args:
         session: The run.
@@ -101,4 +102,9 @@ def _read_picture(session: Session) -> Picture:
                 "a folder or a list of pictures"
             )
     assert isinstance(session.image, str)  # several pictures are a capture
-    return load_picture(session.image, config.preprocess.size, config.preprocess.field_of_view)
+    return load_picture(
+        session.image,
+        config.preprocess.size,
+        config.preprocess.field_of_view,
+        shape_choice(plain_settings(config.prior)),
+    )

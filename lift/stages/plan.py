@@ -1,5 +1,7 @@
 """Plan the camera trajectory."""
 
+from dataclasses import replace
+
 import torch
 
 from lift.io.capture import sequence_trajectory
@@ -68,6 +70,7 @@ def plan(
 
     Raises:
         OutputError: The planner returned something that is no trajectory from the input camera.
+        ValueError: The pose stage would use cameras that are only requests.
     """
     if planner is None:
         key = session.key("plan", key, "sequence", prior.num_recorded)
@@ -97,4 +100,14 @@ def plan(
     result = session.value("plan", key, make)
     for note in result["notes"]:
         session.note(note)
-    return result["trajectory"], key
+    trajectory: Trajectory = result["trajectory"]
+    if trajectory.hint == "requested":
+        if prior.multiview_consistent:  # the frames show exactly the requested cameras
+            trajectory = replace(trajectory, hint="planned")
+        elif session.config.pose.name == "planned":
+            raise ValueError(
+                f"pose is 'planned', but the cameras of planner={session.config.planner.name} are "
+                "requests that frames do not follow; choose pose=matching or another that finds "
+                "cameras"
+            )
+    return trajectory, key

@@ -1,9 +1,12 @@
 """Build the video prior, before the depth is known if its constructor allows that."""
 
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 from lift.depths import DepthEstimator
 from lift.io.image import Picture
+from lift.io.sizing import ShapeChoice
 from lift.planners import Planner
 from lift.priors import VideoPrior, priors
 from lift.registry import ComponentError, catalogue
@@ -16,6 +19,23 @@ from lift.types import Depth
 
 _SUPPLIED_EARLY = {"device", "image", "camera", "estimator"}
 """Keywords of a prior's constructor that are known before the depth."""
+
+
+def shape_choice(settings: Mapping[str, Any]) -> ShapeChoice | None:
+    """Return what chooses the shape of the picture for a prior.
+
+    Args:
+        settings: Name and settings of the prior.
+
+    Returns:
+        The choice. None if a package is missing that the prior needs.
+    """
+    entry = catalogue()("prior", settings["name"])
+    if entry.missing:
+        return None
+    component: type[VideoPrior] = entry.load()
+    chosen = {"name": entry.name, **settings}
+    return lambda width, height: component.choose_shape(chosen, width, height)
 
 
 def build_early_prior(

@@ -19,7 +19,8 @@ def reconstruct(
         session: The run.
         pose: The pose estimator. Its warnings become notes of the run.
         frames: All frames. If they have no depth, multi-view stereo refines its estimate.
-        trajectory: Their planned cameras.
+        trajectory: Their planned cameras. If its hint is `requested`, the pose estimator only gets
+            the tree of clips.
         key: Key of the stage before.
 
     Returns:
@@ -38,6 +39,9 @@ def reconstruct(
         slots=("pose", "depth"),
         code=(stereo.refine_depth,),
     )
+
+    if trajectory.hint == "requested":
+        trajectory = trajectory.without_cameras()
 
     def make() -> dict:
         with collect_warnings("lift.poses") as notes:

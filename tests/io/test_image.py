@@ -361,3 +361,35 @@ def test_saved_pictures_come_back(tmp_path):
     assert torch.equal(read_image(tmp_path / "b.png"), image)
     save_image(tmp_path / "grey.png", image[..., 0])
     assert encode_image(image)[:4] == b"\x89PNG" and encode_image(image, "jpeg")[:2] == b"\xff\xd8"
+
+
+def test_a_crop_to_a_chosen_shape_keeps_the_camera_right(tmp_path):
+    path = tmp_path / "a.png"
+    scene(600, 400).save(path)
+    whole = load_picture(str(path), 600, 60.0)
+    cropped = load_picture(str(path), 600, 60.0, lambda *_: ((16, 9), ""))
+    camera = cropped.cameras
+    assert (camera.width, camera.height) == (600, 336)
+    top = (400 - 336) // 2
+    assert cropped.frames.images[0].equal(whole.frames.images[0, top : top + 336])
+    assert camera.intrinsics[0, 0, 0] == whole.cameras.intrinsics[0, 0, 0]
+    assert camera.intrinsics[0, :2, 2].tolist() == [300, 168]
+
+
+def test_a_turned_picture_is_cropped_as_it_is_seen(tmp_path):
+    path = tmp_path / "a.jpg"
+    scene(600, 400).save(path, exif=exif(Orientation=6))  # seen with 400 x 600 pixels
+    sizes = []
+
+    def choose(width, height):
+        sizes.append((width, height))
+        return (16, 9), ""
+
+    camera = load_picture(str(path), 600, 60.0, choose).cameras
+    assert sizes == [(400, 600)] and (camera.width, camera.height) == (400, 224)
+
+
+def test_a_scene_is_rendered_in_the_chosen_shape():
+    camera = load_picture("room", 64, 60.0, lambda *_: ((16, 9), "")).cameras
+    assert (camera.width, camera.height) == (64, 32)  # 36 rows, less half a block
+    assert camera.intrinsics[0, 0, 0] == load_picture("room", 64, 60.0).cameras.intrinsics[0, 0, 0]

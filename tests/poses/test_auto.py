@@ -1,5 +1,7 @@
 """The default choice of the pose estimator."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -44,3 +46,11 @@ def test_frames_without_matches_keep_the_plan_with_a_warning(case, caplog):
     found = build(frames, multiview_consistent=False)(black, trajectory)
     assert torch.equal(found.cameras.world_to_camera, trajectory.cameras.world_to_camera)
     assert "too little in common" in caplog.text and "the planned cameras are used" in caplog.text
+
+
+def test_requests_never_stand_in_for_estimated_cameras(case):
+    trajectory, _, frames = case
+    black = Frames(frames.images * 0, frames.depth)
+    requested = replace(trajectory, hint="requested").without_cameras()
+    with pytest.raises(ValueError, match="too little in common"):
+        build(frames, multiview_consistent=False)(black, requested)

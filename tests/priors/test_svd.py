@@ -28,14 +28,24 @@ def test_settings_out_of_range_name_the_value(folders):
             build(folders, **settings)
 
 
-def test_generated_size_keeps_aspect_and_model_pixels(folders):
+def test_generated_size_is_the_trained_one_unless_kept(folders):
     prior = build(folders, size=None)
-    assert (
-        prior.generated_size(1024, 576) == (1024, 576)
-        and prior.generated_size(576, 1024) == (576, 1024)
-        and prior.generated_size(512, 512) == (768, 768)
-    )
-    assert build(folders, size=512).generated_size(1024, 576) == (512, 256 + 64 * round(32 / 64))
+    assert prior.generated_size(1024, 576) == prior.generated_size(512, 512) == (1024, 576)
+    kept = build(folders, size=None, resize_mode="keep")
+    assert kept.generated_size(576, 1024) == (576, 1024)
+    assert kept.generated_size(512, 512) == (768, 768)
+
+
+def test_a_float32_autoencoder_stays_beside_a_half_network(folders):
+    prior = build(folders, precision="bfloat16", vae_precision="float32")
+    assert prior.pipe.vae.dtype == torch.float32 and prior.pipe.unet.dtype == torch.bfloat16
+    frames, camera, _ = scene(64, 64)
+    latents = torch.zeros(5, 4, 32, 32)
+    seen = []
+    prior.pipe.vae.decoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].dtype))
+    with torch.inference_mode():
+        prior.decode_latents(latents)
+    assert set(seen) == {torch.float32}
 
 
 def test_plain_svd_is_the_pipeline_of_diffusers(folders):

@@ -6,7 +6,7 @@ from inspect import signature
 import pytest
 import torch
 
-from lift.geometry import pinhole
+from lift.geometry import pinhole, rotation_angle
 from lift.planners.articulated import Articulated
 from lift.priors import priors
 from lift.priors.synthetic import Synthetic
@@ -139,3 +139,20 @@ def test_true_cameras_cover_the_whole_tree() -> None:
     assert (cameras.centers - plan.cameras.centers)[1:].norm(dim=-1).min() > 1e-4, (
         "and they differ from the requested cameras"
     )
+
+
+def test_a_smaller_motion_than_planned_is_shown_and_known() -> None:
+    prior = Synthetic(severity=0.0, motion_scale=0.25, image="plain")
+    assert not prior.multiview_consistent
+    true = clips.true_cameras(prior, PLAN, seed=0)
+    assert true is not None
+    angles = rotation_angle(
+        true.world_to_camera[:1, :3, :3].expand(len(true), 3, 3), true.world_to_camera[:, :3, :3]
+    )
+    planned = rotation_angle(
+        PLAN.cameras.world_to_camera[:1, :3, :3].expand(len(true), 3, 3),
+        PLAN.cameras.world_to_camera[:, :3, :3],
+    )
+    torch.testing.assert_close(angles, 0.25 * planned, atol=2e-2, rtol=0)
+    frames = made(prior)
+    assert torch.equal(frames.images, render("plain", true[:7]).images)

@@ -11,10 +11,11 @@ from lift import pipeline
 from lift.config import compose_run
 from lift.io.image import Picture, load_picture
 from lift.planners import Planner, planners
+from lift.priors import VideoPrior
 from lift.registry import catalogue
 from lift.runtime.session import Session
-from lift.stages.plan import build_planner, constant_depth
-from lift.types import Cameras, Clip, Depth, Trajectory
+from lift.stages.plan import build_planner, constant_depth, plan
+from lift.types import Cameras, Clip, Depth, Frames, Trajectory
 
 
 def picture_of(config: DictConfig) -> Picture:
@@ -108,3 +109,38 @@ def test_constant_depth_has_the_size_of_the_picture(tmp_path: Path) -> None:
     depth = constant_depth(camera)
     assert depth.depth.shape == (camera.height, camera.width)
     assert bool(depth.valid.all()) and depth.typical == 1
+
+
+class Follower(VideoPrior):
+    """A prior that is only asked for what it declares."""
+
+    clip_length = 3
+
+    def __init__(self, multiview_consistent: bool) -> None:
+        self.multiview_consistent = multiview_consistent
+
+    def __call__(self, frames: Frames, cameras: Cameras, clip: Clip, seed: int) -> Frames:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(("consistent", "hint"), [(False, "requested"), (True, "planned")])
+def test_requests_count_as_a_plan_for_a_prior_that_obeys(
+    tmp_path: Path, consistent: bool, hint: str
+) -> None:
+    config = config_of(tmp_path, "planner=liftimage3d", "motion_limit.max_unseen=0.01")
+    session = Session(config)
+    picture = picture_of(config)
+    planner = build_planner(session, picture)
+    depth = constant_depth(picture.cameras)
+    found, _ = plan(session, picture, depth, planner, Follower(consistent), "key")
+    assert found.hint == hint and len(found.clips) == 16 and session.notes == []
+
+
+def test_requests_are_refused_as_cameras_before_frames_are_made(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "planner=liftimage3d", "pose=planned")
+    session = Session(config)
+    picture = picture_of(config)
+    planner = build_planner(session, picture)
+    depth = constant_depth(picture.cameras)
+    with pytest.raises(ValueError, match="pose is 'planned', but the cameras of planner=liftimag"):
+        plan(session, picture, depth, planner, Follower(False), "key")

@@ -4,9 +4,8 @@ They load the model once, check its memory, choose picture sizes, seed the noise
 """
 
 import gc
-import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -18,22 +17,30 @@ from jaxtyping import UInt8
 from torch import Tensor
 from tqdm import tqdm
 
-from lift.io.image import resize_images
-from lift.priors import ClipRequest, VideoPrior
+from lift.io.names import user_path
+from lift.priors import ClipRequest
+from lift.priors.diffusion.canvas import ResizeMode
 from lift.priors.diffusion.clips import clip_path
-from lift.priors.diffusion.loading import folder_memory, load_model, no_progress_bars
+from lift.priors.diffusion.loading import folder_memory, load_pipeline, no_progress_bars
+from lift.priors.diffusion.sized_prior import SizedPrior
 from lift.registry.ranges import FrameCount, InferenceSteps
-from lift.runtime.memory import OFFLOADS, required_memory
+from lift.runtime.memory import OFFLOADS, required_memory, scale_working_memory
 from lift.types import Cameras, Clip, Frames
+from lift.weights import HubPipeline, Weights, is_local
 
 
-class DiffusionPrior(VideoPrior):
+class DiffusionPrior(SizedPrior):
     """Settings of every video diffusion model.
 
     Args:
         model: Name on the Hugging Face hub, or a folder in the layout of `save_pretrained`.
         size: Pixels of the longer side that the model generates, rounded to a size it accepts.
-            Default: as many pixels as it was trained with. The clip is resized to the run's size.
+            Default: as many pixels as it was trained with. The clip is resized to the run's size. A
+            model that was not trained with this side generates the picture's own shape.
+        resize_mode: What happens to a picture of another shape than the model's. `crop` uses its
+            middle. `pad` adds borders, and cuts them off the clip. `keep` generates the picture's
+            own shape. `auto` crops if two thirds of the picture are left, else it pads. Models of
+            many shapes keep that of the picture.
         frames: Frames of a clip, with the frame that it continues.
         num_inference_steps: Denoising steps.
         offload: Where idle parts of the model are: on the GPU (`none`), or in main memory, moved
@@ -54,6 +61,8 @@ class DiffusionPrior(VideoPrior):
     example_settings = None
     """A test needs weights."""
 
+    licence = "see the model's page"
+    """Licence of the weights."""
     pipeline_class = ""
     """Name of the diffusers class that loads the model."""
     index_file = "model_index.json"
@@ -64,27 +73,30 @@ class DiffusionPrior(VideoPrior):
     """Half-precision type that the model was trained for."""
     variant: str | None = None
     """Infix of the weight files in half precision, where they have names of their own."""
-    trained_size: tuple[int, int] = (1024, 576)
-    """Width and height in pixels that the model was trained with."""
-    size_multiple: int = 64
-    """Width and height are multiples of this number of pixels."""
     trained_frames: int = 0
     """Frames of a clip that the model was trained with, with the frame that it continues."""
     frame_multiple: int = 1
     """The number of frames less one is a multiple of this."""
     float32_parts: tuple[str, ...] = ()
     """Parts that stay in single precision."""
+    skipped_parts: tuple[str, ...] = ()
+    """Parts of the published model whose weights are not used, or come from another file."""
     weight_memory: dict[str, float] = {}
     """Part -> GiB of its weights in half precision (of `float32_parts` in single precision)."""
     clip_seconds: tuple[float, str] | None = None
     """Seconds a clip with the default settings, and where they were measured."""
     working_memory: float = 0.0
     """GiB that sampling and decoding one clip of the trained size takes beside the weights."""
+    measured_memory: dict[str, float] = {}
+    """Choice of `offload` -> peak GPU memory in GiB, measured with the default settings."""
+    memory_note: str = ""
+    """What else was measured of the memory, for the user."""
 
     def __init__(
         self,
         model: str,
         size: Annotated[int, Interval(ge=1, le=8192)] | None = None,
+        resize_mode: Literal["auto", "crop", "pad", "keep"] = "auto",
         frames: Annotated[int, Interval(ge=2, le=10_000)] | None = None,
         num_inference_steps: InferenceSteps = 25,
         offload: Literal["none", "model", "group"] = "none",
@@ -96,6 +108,7 @@ class DiffusionPrior(VideoPrior):
         device: torch.device,
     ) -> None:
         self.longer_side = size
+        self.resize_mode: ResizeMode = resize_mode
         self.frames = self.trained_frames if frames is None else frames
         self.num_inference_steps = num_inference_steps
         self.offload = offload
@@ -110,6 +123,17 @@ class DiffusionPrior(VideoPrior):
         if device.type == "cuda":
             self._check_memory(torch.cuda.get_device_properties(device).total_memory / 2**30)
 
+    @classmethod
+    def required_weights(cls, settings: Mapping[str, Any], half: bool) -> tuple[Weights, ...]:
+        """List the files that are downloaded. See `VideoPrior.required_weights`."""
+        model = settings["model"]
+        if is_local(model):
+            return ()
+        precision = settings.get("precision", "auto")
+        is_full = precision == "float32" or (precision == "auto" and not half)
+        variant = None if is_full else cls.variant
+        return (HubPipeline("prior.model", model, cls.licence, variant, cls.skipped_parts),)
+
     def _check_settings(self) -> None:
         if (self.frames - 1) % self.frame_multiple:
             below = self.frames - 1 - (self.frames - 1) % self.frame_multiple
@@ -123,7 +147,7 @@ class DiffusionPrior(VideoPrior):
             )
 
     def _checked_model(self, model: str) -> str:
-        model = str(Path(model).expanduser()) if model.startswith("~") else model
+        model = str(user_path(model)) if model.startswith("~") else model
         if model.startswith(("/", ".")) and not Path(model).exists():
             raise FileNotFoundError(
                 f"prior.model is {model}, which does not exist; "
@@ -145,18 +169,13 @@ class DiffusionPrior(VideoPrior):
 
     def _check_memory(self, available: float) -> None:
         """Raise ValueError with a setting that fits if `available` GiB are too little."""
-        trained_pixels = self.trained_size[0] * self.trained_size[1]
-        pixels = (
-            trained_pixels
-            if self.longer_side is None
-            else self.longer_side**2 * min(self.trained_size) / max(self.trained_size)
-        )
-        working = (
-            self.batch_size
-            * self.working_memory
-            * pixels
-            / trained_pixels
-            * (self.frames / self.trained_frames if self.trained_frames else 1)
+        working = scale_working_memory(
+            self.working_memory,
+            self.trained_size,
+            self.trained_frames,
+            self.longer_side,
+            self.frames,
+            self.batch_size,
         )
         weights = folder_memory(self.model, self.variant) or self.weight_memory
         required = {
@@ -192,11 +211,7 @@ class DiffusionPrior(VideoPrior):
                 and (not folder.is_dir() or any(folder.glob(f"*/*.{self.variant}.*")))
             ):
                 options["variant"] = self.variant
-            pipe = load_model(
-                lambda: pipeline_class.from_pretrained(self.model, **options),
-                self.model,
-                self.pipeline_class,
-            )
+            pipe = load_pipeline(pipeline_class, self.model, options)
         return self._configure(pipe)
 
     def _load_options(self) -> dict[str, Any]:
@@ -286,44 +301,19 @@ class DiffusionPrior(VideoPrior):
                     f"prior.frames={self.frames} makes {self.clip_length}"
                 )
         height, width = requests[0].frames.images.shape[1:3]
-        model_width, model_height = self.generated_size(width, height)
+        canvas = self.canvas(width, height)
         pictures = torch.cat(
             [
-                resize_images(
-                    request.frames.images[request.clip.source : request.clip.source + 1],
-                    model_width,
-                    model_height,
-                )
+                canvas.place(request.frames.images[request.clip.source : request.clip.source + 1])
                 for request in requests
             ]
         )
-        paths = [clip_path(request).resized(model_width, model_height) for request in requests]
+        paths = [canvas.cameras(clip_path(request)) for request in requests]
         videos = self.sample(pictures, paths, requests)
         return [
-            Frames(resize_images(video[1:], width, height).to(request.frames.images.device))
+            Frames(canvas.cut(video[1:], width, height).to(request.frames.images.device))
             for video, request in zip(videos, requests, strict=True)
         ]
-
-    def generated_size(self, width: int, height: int) -> tuple[int, int]:
-        """Choose the size that the model generates for a picture.
-
-        Args:
-            width: Pixels across the picture.
-            height: Pixels down the picture.
-
-        Returns:
-            Width and height, multiples of `size_multiple`, as near to the picture's aspect ratio
-            as that allows.
-        """
-        if self.longer_side is None:
-            scale = math.sqrt(self.trained_size[0] * self.trained_size[1] / (width * height))
-        else:
-            scale = self.longer_side / max(width, height)
-        sides = tuple(
-            max(self.size_multiple, round(side * scale / self.size_multiple) * self.size_multiple)
-            for side in (width, height)
-        )
-        return cast(tuple[int, int], sides)
 
     def noise_generators(self, requests: Sequence[ClipRequest]) -> list[torch.Generator]:
         """Seed one random generator a clip, on the CPU.
