@@ -27,8 +27,9 @@ DATA = {
 NOT_MEASURED = """
 Generators that need weights. Each takes one command on a GPU: `python experiments/prior.py
 --only "warp, network" prior=svd trainer=gpu renderer=gsplat` (or motionctrl, viewcrafter, vace,
-sana_wm, cosmos, easyanimate, ltx, diffusers). `lift show prior NAME` says what each needs. Frames
-of other sources are used by `prior=frames prior.path=FOLDER`.
+sana_wm, wan_fun_camera, stable_virtual_camera, cosmos, easyanimate, ltx, diffusers).
+`lift show prior NAME` says what each needs. Frames of other sources are used by
+`prior=frames prior.path=FOLDER`.
 """
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ class Cosmos(SingleClipPrior):
     size_multiple = 16
     trained_frames = 61
     frame_multiple = 4
+    skipped_parts = ("sound_tokenizer", "safety_checker")
     weight_memory = {"transformer": 28.26, "vae": 1.31}
     working_memory = 5.0
 

@@ -29,6 +29,8 @@ class EasyAnimate(SingleClipPrior):
         model: Name on the Hugging Face hub, or a folder in the layout of `save_pretrained`.
         near: Nearest depth of the scene in the unit of RealEstate10K. Its authors chose 1.25 (Zhou
             et al., 2018). A larger value makes the camera move farther.
+        negative_prompt: What the video does not show. Default: that of the authors' examples for
+            prompts in English (aigc-apps/EasyAnimate, `predict_v2v_control.py`).
         guidance_scale: Scale of classifier-free guidance. 1 turns it off.
         num_inference_steps: Denoising steps.
         depth: Depth of the input picture.
@@ -49,6 +51,8 @@ class EasyAnimate(SingleClipPrior):
         self,
         model: str = "alibaba-pai/EasyAnimateV5.1-12b-zh-Control-Camera-diffusers",
         near: Positive = 1.25,
+        negative_prompt: str = "Twisted body, limb deformities, text captions, comic, static, "
+        "ugly, error, messy code.",
         guidance_scale: GuidanceScale = 6.0,
         num_inference_steps: InferenceSteps = 50,
         *,
@@ -58,6 +62,7 @@ class EasyAnimate(SingleClipPrior):
     ) -> None:
         super().__init__(
             model,
+            negative_prompt=negative_prompt,
             guidance_scale=guidance_scale,
             num_inference_steps=num_inference_steps,
             device=device,

@@ -1,8 +1,7 @@
 """LTX-2 with one LoRA for each camera motion."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -11,11 +10,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lift.errors import summarize_error
+from lift.io.names import user_path
 from lift.priors import ClipRequest, priors
 from lift.priors.diffusion.controls import DIRECTION_PROMPTS, append_sentence, main_direction
 from lift.priors.diffusion.prompted import SingleClipPrior
 from lift.registry.ranges import FrameRate, GuidanceScale, InferenceSteps
 from lift.types import Cameras, Depth
+from lift.weights import HubFiles, Weights, is_local
+from lift.weights.problems import hub_problem
 
 LORA_NAMES = {
     "right": "Dolly-Right",
@@ -46,6 +48,8 @@ class LTX(SingleClipPrior):
             files. All of them are loaded. `none`: text alone.
         lora_scale: Weight of the LoRA, 0 to 10. 1: as trained.
         fps: Frames a second, an input of the model.
+        negative_prompt: What the video does not show and what its sound is not like. Default: that
+            of the authors, `DEFAULT_NEGATIVE_PROMPT` of diffusers' LTX-2 pipelines.
         guidance_scale: Scale of classifier-free guidance. 1 turns it off.
         num_inference_steps: Denoising steps.
         depth: Depth of the input picture.
@@ -76,6 +80,7 @@ class LTX(SingleClipPrior):
         loras: str = "Lightricks/LTX-2-19b-LoRA-Camera-Control",
         lora_scale: Annotated[float, Interval(ge=0, le=10)] = 1.0,
         fps: FrameRate = 24,
+        negative_prompt: str | None = None,
         guidance_scale: GuidanceScale = 3.0,
         num_inference_steps: InferenceSteps = 40,
         *,
@@ -85,6 +90,7 @@ class LTX(SingleClipPrior):
     ) -> None:
         super().__init__(
             model,
+            negative_prompt=negative_prompt or "",
             guidance_scale=guidance_scale,
             num_inference_steps=num_inference_steps,
             device=device,
@@ -93,18 +99,28 @@ class LTX(SingleClipPrior):
         self.loras = loras
         self.lora_scale = lora_scale
         self.fps = fps
+        self.uses_default_negative_prompt = negative_prompt is None
         self.typical_depth = depth.typical
+
+    @classmethod
+    def required_weights(cls, settings: Mapping[str, Any], half: bool) -> tuple[Weights, ...]:
+        """List the files that are downloaded. See `VideoPrior.required_weights`."""
+        weights = super().required_weights(settings, half)
+        prefix = settings["loras"]
+        if prefix == "none" or is_local(prefix):
+            return weights
+        loras = (
+            HubFiles("prior.loras", repository, (file,), cls.licence)
+            for repository, file in _hub_loras(prefix).values()
+        )
+        return (*weights, *loras)
 
     @cached_property
     def lora_files(self) -> dict[str, tuple[str, str]]:
         """LoRA -> its folder or its name on the hub, and the file in it."""
-        folder = Path(self.loras).expanduser()
+        folder = user_path(self.loras)
         if not folder.is_dir():
-            hub = {name: f"{self.loras}-{name}" for name in LORA_NAMES.values()}
-            return {
-                name: (repository, f"{repository.split('/')[-1].lower()}.safetensors")
-                for name, repository in hub.items()
-            }
+            return _hub_loras(self.loras)
         matches = {
             name: sorted(folder.rglob(f"*{name.lower()}.safetensors"))
             for name in LORA_NAMES.values()
@@ -121,7 +137,8 @@ class LTX(SingleClipPrior):
             try:
                 pipe.load_lora_weights(folder, weight_name=file, adapter_name=name)
             except Exception as error:  # the hub's libraries raise many classes
-                reason = summarize_error(error, 300, with_type=True)
+                problem = hub_problem(error, folder)
+                reason = problem or summarize_error(error, 300, with_type=True)
                 raise ValueError(
                     f"prior.loras is {self.loras}, whose LoRA {name} could not be loaded into "
                     f"{self.model} ({reason}); "
@@ -138,6 +155,7 @@ class LTX(SingleClipPrior):
         on_step_end: Callable[..., dict],
     ) -> Float[Tensor, "frame 3 y x"]:
         """Sample one video, as `SingleClipPrior.sample_clip` says."""
+        from diffusers.pipelines.ltx2.utils import DEFAULT_NEGATIVE_PROMPT
         from PIL import Image
 
         direction = main_direction(cameras, self.typical_depth)
@@ -145,7 +163,9 @@ class LTX(SingleClipPrior):
         video, _ = self.pipe(
             image=Image.fromarray(picture.cpu().numpy()),
             prompt=append_sentence(self.prompt, DIRECTION_PROMPTS[direction]),
-            negative_prompt=self.negative_prompt,
+            negative_prompt=DEFAULT_NEGATIVE_PROMPT
+            if self.uses_default_negative_prompt
+            else self.negative_prompt,
             height=cameras.height,
             width=cameras.width,
             num_frames=self.frames,
@@ -178,3 +198,16 @@ class LTX(SingleClipPrior):
                 f"*{name.lower()}.safetensors, which clip {clip!r} needs"
             )
         self.pipe.set_adapters(name, self.lora_scale)
+
+
+def _hub_loras(prefix: str) -> dict[str, tuple[str, str]]:
+    """Return LoRA -> its repository on the hub, and the file in it.
+
+    Args:
+        prefix: The setting `prior.loras`.
+    """
+    hub = {name: f"{prefix}-{name}" for name in LORA_NAMES.values()}
+    return {
+        name: (repository, f"{repository.split('/')[-1].lower()}.safetensors")
+        for name, repository in hub.items()
+    }

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from annotated_types import Interval
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from lift.io.names import user_path
 from lift.priors import ClipRequest, priors
 from lift.priors.diffusion.controls import DIRECTION_PROMPTS, append_sentence, main_direction
 from lift.priors.diffusion.loading import load_model
@@ -63,7 +63,7 @@ class Diffusers(SingleClipPrior):
         self.frame_multiple = frame_multiple
         self.size_multiple = size_multiple
         self.typical_depth = depth.typical
-        if (Path(model).expanduser() / "unet").is_dir():
+        if (user_path(model) / "unet").is_dir():
             self.denoiser = "unet"
         super().__init__(
             model,

@@ -14,12 +14,10 @@ from lift.depths import DepthEstimator
 from lift.io.image import resize_images
 from lift.priors import ClipRequest, priors
 from lift.priors.diffusion.prompted import SingleClipPrior
+from lift.priors.diffusion.wan_text import encode_prompts
 from lift.registry.ranges import FractionBelowOne, InferenceSteps, Positive
 from lift.types import Cameras, Depth
 from lift.warping.scaffold import Scaffold
-
-PROMPT_LENGTH = 512
-"""Tokens of a prompt in training."""
 
 
 @priors.register("vace")
@@ -92,22 +90,10 @@ class WanVACE(SingleClipPrior):
 
         They are encoded once for all clips.
         """
-        pipe = self.pipe
-        texts = [self.prompt, self.negative_prompt][: 2 if self.guidance_scale > 1 else 1]
-        tokens = pipe.tokenizer(
-            texts,
-            padding="max_length",
-            max_length=PROMPT_LENGTH,
-            truncation=True,
-            return_attention_mask=True,
-            return_tensors="pt",
-        ).to(self.device)
-        with torch.no_grad():
-            states = pipe.text_encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state
-        # It was trained with zeros after the end of the text.
-        states = states * tokens.attention_mask[..., None]
-        pipe.maybe_free_model_hooks()
-        return states[:1], states[1:] if len(texts) > 1 else None
+        prompts = [self.prompt, self.negative_prompt][: 2 if self.guidance_scale > 1 else 1]
+        states = encode_prompts(self.pipe, prompts, self.device)
+        self.pipe.maybe_free_model_hooks()
+        return states[:1], states[1:] if len(prompts) > 1 else None
 
     def release(self) -> None:
         """Free the memory of the model."""

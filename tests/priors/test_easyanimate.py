@@ -63,3 +63,10 @@ def test_the_picture_and_the_path_decide_the_video(folders):
     assert not torch.equal(
         right, prior(Frames(255 - one.frames.images), one.cameras, one.clip, one.seed).images
     )
+
+
+def test_default_negative_prompt_is_that_of_the_authors(folders):
+    prior = build(folders, "easyanimate")
+    assert prior.negative_prompt == (
+        "Twisted body, limb deformities, text captions, comic, static, ugly, error, messy code."
+    )

@@ -61,6 +61,26 @@ def test_prompt_follows_the_path_and_frame_rate_is_passed(folders):
     )
 
 
+def test_default_negative_prompt_is_that_of_the_authors(folders, monkeypatch):
+    from diffusers import LTX2ImageToVideoPipeline
+    from diffusers.pipelines.ltx2.utils import DEFAULT_NEGATIVE_PROMPT
+
+    handed = []
+
+    def record(pipe, **arguments):
+        handed.append(arguments["negative_prompt"])
+        return torch.zeros(1, 9, 3, 64, 96), None
+
+    monkeypatch.setattr(LTX2ImageToVideoPipeline, "__call__", record)
+    request = request_arguments(clip_request("left", 8))
+    prior = build(folders, "ltx")
+    prior(*request)
+    other = build(folders, "ltx", negative_prompt="blur")
+    other.__dict__["pipe"] = prior.pipe
+    other(*request)
+    assert handed == [DEFAULT_NEGATIVE_PROMPT, "blur"]
+
+
 def test_missing_or_mismatched_lora_is_a_one_line_error(folders, tmp_path, monkeypatch):
     from safetensors.torch import save_file
 

@@ -183,7 +183,7 @@ def test_weights_are_read_from_where_they_are(motionctrl_folder, tmp_path, monke
         FileNotFoundError,
         match=(
             "other.ckpt of TencentARC/MotionCtrl could .* bring "
-            "TencentARC/MotionCtrl/other.ckpt with.; check"
+            "TencentARC/MotionCtrl/other.ckpt with; check"
         ),
     ):
         motionctrl_network(motionctrl_folder)

@@ -1,11 +1,12 @@
 """Load model weights with clear errors, and measure them on disk."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lift.errors import model_not_loaded_error, summarize_error
+from lift.weights.files import with_mapping
 
 
 def load_model(load: Callable[[], Any], model: str, kind: str) -> Any:
@@ -32,6 +33,30 @@ def load_model(load: Callable[[], Any], model: str, kind: str) -> Any:
                 f"({summarize_error(error, 300, with_type=True)})"
             ) from None
         raise model_not_loaded_error("prior.model", model, error) from None
+
+
+def load_pipeline(pipeline_class: Any, model: str, options: Mapping[str, Any]) -> Any:
+    """Load a pipeline of diffusers, without memory mapping where the file system has none.
+
+    Args:
+        pipeline_class: Class of the pipeline.
+        model: The setting `prior.model`, a folder or a name on the Hugging Face hub.
+        options: Further arguments of its `from_pretrained`.
+
+    Returns:
+        The pipeline.
+
+    Raises:
+        FileNotFoundError: If the model is neither on this machine nor on the hub.
+        ValueError: If the files are there, but hold something else.
+    """
+
+    def load(mapped: bool) -> Any:
+        mapping = {} if mapped else {"disable_mmap": True}
+        return pipeline_class.from_pretrained(model, **options, **mapping)
+
+    name = pipeline_class.__name__
+    return load_model(lambda: with_mapping(load, f"prior.model {model}"), model, name)
 
 
 def folder_memory(model: str, variant: str | None) -> dict[str, float]:

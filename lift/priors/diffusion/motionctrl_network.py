@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from lift.errors import summarize_error
+from lift.weights.files import load_pickle, load_safetensors
 
 POSE_CHANNELS = 12
 """Numbers of a camera."""
@@ -262,10 +263,8 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
     """
     try:
         if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+            return load_safetensors(file)
+        content = load_pickle(file)
     except Exception as error:  # both libraries raise many classes
         raise ValueError(
             f"prior.weights is {file}, which is no checkpoint that holds tensors alone "

@@ -10,9 +10,11 @@ from tests.helpers.tiny.cosmos import cosmos
 from tests.helpers.tiny.easyanimate import easyanimate
 from tests.helpers.tiny.ltx import ltx
 from tests.helpers.tiny.sana_wm import sana_wm
+from tests.helpers.tiny.stable_virtual_camera import stable_virtual_camera
 from tests.helpers.tiny.svd import motionctrl, svd
 from tests.helpers.tiny.viewcrafter import viewcrafter
 from tests.helpers.tiny.wan import vace, wan
+from tests.helpers.tiny.wan_fun_camera import wan_fun_camera
 
 BUILDERS: dict[str, Callable[[Path], Path]] = {
     "svd": svd,
@@ -24,6 +26,8 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
     "diffusers": wan,
     "ltx": ltx,
     "easyanimate": easyanimate,
+    "wan_fun_camera": wan_fun_camera,
+    "stable_virtual_camera": stable_virtual_camera,
 }
 """Prior -> function that saves a model in a folder."""
 SETTINGS: dict[str, dict] = {
@@ -36,5 +40,7 @@ SETTINGS: dict[str, dict] = {
     "diffusers": {"num_inference_steps": 2, "size": 64, "frames": 5, "frame_multiple": 4},
     "ltx": {"num_inference_steps": 2, "size": 96, "frames": 9, "loras": "none"},
     "easyanimate": {"num_inference_steps": 2, "size": 64, "frames": 5},
+    "wan_fun_camera": {"num_inference_steps": 2, "size": 64, "frames": 5},
+    "stable_virtual_camera": {"num_inference_steps": 2, "size": 64, "frames": 3, "window": 4},
 }
 """Prior -> settings of a quick run."""

@@ -7,45 +7,29 @@ import torch
 from tests.helpers.tiny.saving import save_pipeline
 from tests.helpers.tiny.text import BYTES, byte_tokenizer, decoder_settings
 
+TRANSFORMER = {
+    "in_channels": 4,
+    "out_channels": 4,
+    "num_attention_heads": 2,
+    "attention_head_dim": 8,
+    "cross_attention_dim": 16,
+    "audio_in_channels": 4,
+    "audio_out_channels": 4,
+    "audio_num_attention_heads": 2,
+    "audio_attention_head_dim": 4,
+    "audio_cross_attention_dim": 8,
+    "num_layers": 2,
+    "caption_channels": 32,
+    "rope_double_precision": False,
+    "rope_type": "split",
+}
 
-def ltx(folder: Path) -> Path:
-    from diffusers import (
-        AutoencoderKLLTX2Audio,
-        AutoencoderKLLTX2Video,
-        FlowMatchEulerDiscreteScheduler,
-        LTX2ImageToVideoPipeline,
-        LTX2VideoTransformer3DModel,
-    )
+
+def connectors():
+    """The layers between text encoder and transformer."""
     from diffusers.pipelines.ltx2 import LTX2TextConnectors
-    from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder
-    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
-    text = decoder_settings(BYTES, 32, 37, 2, 2, 1, head_dim=16)
-    vision = {
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "image_size": 16,
-        "patch_size": 8,
-    }
-    transformer = LTX2VideoTransformer3DModel(
-        in_channels=4,
-        out_channels=4,
-        num_attention_heads=2,
-        attention_head_dim=8,
-        cross_attention_dim=16,
-        audio_in_channels=4,
-        audio_out_channels=4,
-        audio_num_attention_heads=2,
-        audio_attention_head_dim=4,
-        audio_cross_attention_dim=8,
-        num_layers=2,
-        caption_channels=32,
-        rope_double_precision=False,
-        rope_type="split",
-    )
-    connectors = LTX2TextConnectors(
+    return LTX2TextConnectors(
         caption_channels=32,
         text_proj_in_factor=3,
         video_connector_num_attention_heads=4,
@@ -62,6 +46,35 @@ def ltx(folder: Path) -> Path:
         causal_temporal_positioning=False,
         rope_type="split",
     )
+
+
+def text_encoder():
+    """Gemma 3."""
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    text = decoder_settings(BYTES, 32, 37, 2, 2, 1, head_dim=16)
+    vision = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 16,
+        "patch_size": 8,
+    }
+    return Gemma3ForConditionalGeneration(Gemma3Config(text_config=text, vision_config=vision))
+
+
+def ltx(folder: Path) -> Path:
+    from diffusers import (
+        AutoencoderKLLTX2Audio,
+        AutoencoderKLLTX2Video,
+        FlowMatchEulerDiscreteScheduler,
+        LTX2ImageToVideoPipeline,
+        LTX2VideoTransformer3DModel,
+    )
+    from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder
+
+    transformer = LTX2VideoTransformer3DModel(**TRANSFORMER)
     vae = AutoencoderKLLTX2Video(
         latent_channels=4,
         block_out_channels=(8, 16, 32, 64),
@@ -95,11 +108,10 @@ def ltx(folder: Path) -> Path:
         resnet_kernel_sizes=[3],
         resnet_dilations=[[1, 3, 5]],
     )
-    encoder = Gemma3ForConditionalGeneration(Gemma3Config(text_config=text, vision_config=vision))
     parts = {
         "transformer": transformer,
-        "connectors": connectors,
-        "text_encoder": encoder,
+        "connectors": connectors(),
+        "text_encoder": text_encoder(),
         "vae": vae,
         "audio_vae": audio,
         "vocoder": vocoder,

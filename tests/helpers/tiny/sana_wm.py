@@ -2,8 +2,14 @@
 
 from pathlib import Path
 
+from tests.helpers.tiny.ltx import TRANSFORMER, connectors, text_encoder
 from tests.helpers.tiny.saving import save_pipeline
-from tests.helpers.tiny.text import CHARACTERS, character_tokenizer, decoder_settings
+from tests.helpers.tiny.text import (
+    CHARACTERS,
+    byte_tokenizer,
+    character_tokenizer,
+    decoder_settings,
+)
 
 
 def sana_wm(folder: Path) -> Path:
@@ -49,3 +55,18 @@ def sana_wm(folder: Path) -> Path:
         ),
         folder,
     )
+
+
+def sana_wm_refiner(folder: Path) -> Path:
+    """The second model of SANA-WM, which is LTX-2."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, SanaWMLTX2RefinerTransformer3DModel
+    from diffusers.pipelines.sana_wm.refiner import SanaWMLTX2Refiner
+
+    parts = {
+        "transformer": SanaWMLTX2RefinerTransformer3DModel(**TRANSFORMER),
+        "connectors": connectors(),
+        "text_encoder": text_encoder(),
+        "tokenizer": byte_tokenizer(1024),
+        "scheduler": FlowMatchEulerDiscreteScheduler(shift=1.0),
+    }
+    return save_pipeline(SanaWMLTX2Refiner(**parts), folder)
