@@ -186,8 +186,17 @@ def model_not_loaded_error(setting: str, model: str, error: Exception) -> FileNo
         error: The exception of the library, which differs from one library to the next.
 
     Returns:
-        An error whose message says what to do.
+        An error whose message says what to do: accept a licence, log in, correct the name, or
+        fetch the model where there is a network.
     """
+    from lift.weights.problems import hub_problem
+
+    if problem := hub_problem(error, model):
+        return FileNotFoundError(
+            f"{setting} is {model!r}, which is no model's folder and could not be loaded "
+            f"from the hub: {problem}; or set {setting}=FOLDER "
+            f"(hf download {model} --local-dir FOLDER)"
+        )
     reason = summarize_error(error, 300, with_type=True)
     return FileNotFoundError(
         f"{setting} is {model!r}, which is no model's folder and could not be loaded from the hub "

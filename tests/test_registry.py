@@ -49,6 +49,7 @@ def test_what_is_read_from_the_source_is_what_the_class_says(slot, name):
         "hints_recorded_frames",
         "control",
         "trained_size",
+        "trained_sizes",
         "trained_frames",
         "weight_memory",
         "working_memory",

@@ -16,7 +16,7 @@ import psutil
 
 from lift import __version__
 from lift.cli.processes import add_command
-from lift.registry import catalogue
+from lift.registry import Entry, catalogue
 from lift.runtime.child_process import code_command
 from lift.runtime.memory import format_memory
 
@@ -60,6 +60,9 @@ print(imageio_ffmpeg.get_ffmpeg_version(), 'at', imageio_ffmpeg.get_ffmpeg_exe()
 
 _TRIAL_TIMEOUT = 15.0
 """Seconds after which a trial is stopped. All together take 2 to 4 s unless one hangs."""
+
+_IMPORT_TIMEOUT = 60.0
+"""Seconds after which the import of a network's package is stopped."""
 
 _MIN_FREE_DISK = 2 * 2**30
 """Bytes of free disk below which the report warns."""
@@ -129,7 +132,18 @@ def report() -> str:
     Returns:
         The report. Whatever is missing or broken becomes a line of it.
     """
-    with ThreadPoolExecutor(len(_TRIALS)) as pool:
+    networks = {
+        f"{slot} {name}": entry
+        for slot, entries in catalogue().entries.items()
+        for name, entry in sorted(entries.items())
+        if entry.install
+    }
+    with ThreadPoolExecutor(len(_TRIALS) + len(networks)) as pool:
+        imports = {
+            name: pool.submit(_try, _import_code(entry), _IMPORT_TIMEOUT)
+            for name, entry in networks.items()
+            if not entry.missing
+        }
         trials = {
             name: pool.submit(_try, code)
             for name, code in _TRIALS.items()
@@ -140,6 +154,10 @@ def report() -> str:
             "devices": lambda: [*_machine(), *_result(trials["torch"], "torch")],
             "extras": _extras,
             "generators": _generators,
+            "networks": lambda: [
+                _describe_network(name, entry, imports.get(name))
+                for name, entry in networks.items()
+            ],
             "tools": lambda: [
                 f"{name}: {line}"
                 for name in ("numba", "ffmpeg")
@@ -217,12 +235,30 @@ def _generators() -> list[str]:
         if entry.trained_frames and entry.trained_size:
             width, height = entry.trained_size
             missing = f"; not installed: {entry.install_hint}" if entry.missing else ""
-            memory = format_memory(entry.weight_memory, entry.working_memory)
+            memory = format_memory(entry)
             lines.append(
                 f"{name:<12} {entry.trained_frames} frames of {width}x{height}; "
                 f"{memory}; {entry.licence}{missing}"
             )
     return lines
+
+
+def _import_code(entry: Entry) -> str:
+    """Return code that imports the package of a network as the component does."""
+    return (
+        f"from {entry.module} import {entry.qualname} as component\n"
+        "getattr(component, 'import_packages', lambda: None)()"
+    )
+
+
+def _describe_network(name: str, entry: Entry, trial: _Trial | None) -> str:
+    """Say whether the package of a network can be imported, and how to install it."""
+    if trial is None:
+        return f"{name:<22} not installed: {entry.install_hint}"
+    works, text = trial.result()
+    if works:
+        return f"{name:<22} can be imported; licence: {entry.licence}"
+    return f"{name:<22} cannot be imported: {text}; install it by: {entry.install_hint}"
 
 
 def _troubles(trials: Mapping[str, _Trial]) -> list[str]:
@@ -252,24 +288,29 @@ def _result(trial: _Trial, name: str) -> list[str]:
     return text.splitlines() if works else [f"{name} does not work, see below"]
 
 
-def _try(code: str) -> tuple[bool, str]:
+def _try(code: str, timeout: float | None = None) -> tuple[bool, str]:
     """Run code in a process of its own.
+
+    Args:
+        code: The code.
+        timeout: Seconds after which it is stopped. None: `_TRIAL_TIMEOUT`.
 
     Returns:
         Whether it ended without an error, and what it printed or the last line of its error.
     """
+    timeout = _TRIAL_TIMEOUT if timeout is None else timeout
     try:
         process = subprocess.run(
             code_command(code),
             capture_output=True,
             encoding="utf-8",
             errors="backslashreplace",
-            timeout=_TRIAL_TIMEOUT,
+            timeout=timeout,
         )
     except subprocess.TimeoutExpired:
         return (
             False,
-            f"no answer within {_TRIAL_TIMEOUT:g} s: it hangs, or the machine is very busy",
+            f"no answer within {timeout:g} s: it hangs, or the machine is very busy",
         )
     except OSError as error:
         return False, _one_line(str(error))

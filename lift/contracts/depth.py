@@ -5,6 +5,7 @@ from torch import Tensor
 
 from lift.contracts.samples import CAMERA, sample_picture
 from lift.contracts.subject import Subject, require
+from lift.contracts.weights import lists_its_published_weights
 from lift.depths import DepthEstimator
 from lift.stages.checks import check_depth
 
@@ -63,5 +64,6 @@ CHECKS = (
     is_positive_and_of_the_pictures_size,
     repeats_itself,
     drafts_are_positive_and_of_the_pictures_size,
+    lists_its_published_weights,
 )
 """The checks, in their order."""

@@ -4,6 +4,7 @@ import torch
 
 from lift.contracts.samples import CAMERA, sample_picture, tilted_depth
 from lift.contracts.subject import Subject, require
+from lift.contracts.weights import lists_its_published_weights
 from lift.depths import depths
 from lift.planners import planners
 from lift.stages.checks import check_reconstruction
@@ -52,5 +53,9 @@ def reconstructs_frames_with_depth(subject: Subject) -> None:
     _reconstruct(subject, with_depth=True)
 
 
-CHECKS = (reconstructs_frames_without_depth, reconstructs_frames_with_depth)
+CHECKS = (
+    reconstructs_frames_without_depth,
+    reconstructs_frames_with_depth,
+    lists_its_published_weights,
+)
 """The checks, in their order."""

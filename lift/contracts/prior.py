@@ -8,6 +8,7 @@ import torch
 
 from lift.contracts.samples import CAMERA, sample_picture
 from lift.contracts.subject import CheckSkipped, Subject, require
+from lift.contracts.weights import lists_its_published_weights
 from lift.depths import depths
 from lift.io.image import load_picture
 from lift.planners import planners
@@ -170,5 +171,6 @@ CHECKS = (
     batches_equal_single_calls,
     continues_a_generated_frame,
     knows_one_true_camera_a_frame,
+    lists_its_published_weights,
 )
 """The checks, in their order."""

@@ -1,6 +1,7 @@
 """Depth Anything V2."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Interval
@@ -14,6 +15,8 @@ from lift.errors import model_not_loaded_error
 from lift.io.sizing import round_to_multiple
 from lift.registry.ranges import FarDepth
 from lift.types import Depth
+from lift.weights import HubPipeline, Weights, is_local
+from lift.weights.files import with_mapping
 
 _LICENCES = {384: "Apache-2.0", 768: "CC-BY-NC-4.0", 1024: "CC-BY-NC-4.0", 1536: "CC-BY-NC-4.0"}
 _MEAN = (0.485, 0.456, 0.406)
@@ -56,7 +59,12 @@ class DepthAnything(DepthEstimator):
         from transformers import AutoModelForDepthEstimation
 
         try:
-            network = AutoModelForDepthEstimation.from_pretrained(model)
+            network: Any = with_mapping(
+                lambda mapped: AutoModelForDepthEstimation.from_pretrained(
+                    model, **({} if mapped else {"disable_mmap": True})
+                ),
+                f"depth.model {model}",
+            )
         except (OSError, ValueError) as error:
             raise model_not_loaded_error("depth.model", model, error) from None
         if network.config.model_type != "depth_anything":
@@ -75,6 +83,15 @@ class DepthAnything(DepthEstimator):
         self.licence = _LICENCES.get(
             network.config.backbone_config.hidden_size, "unknown: see the model's page"
         )
+
+    @classmethod
+    def required_weights(cls, settings: Mapping[str, Any], half: bool) -> tuple[Weights, ...]:
+        """List the files that are downloaded. See `DepthEstimator.required_weights`."""
+        model = settings["model"]
+        if is_local(model):
+            return ()
+        licence = "Apache-2.0" if "-small" in model.lower() else "CC-BY-NC-4.0"
+        return (HubPipeline("depth.model", model, licence),)
 
     @torch.inference_mode()
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from lift.depths import DepthEstimator, depths
 from lift.io.decoding import decode_picture
-from lift.io.files import PARSE_ERRORS, describe_error, load_npy, load_npz, npz_names, read_file
+from lift.io.files import read_file
+from lift.io.numpy_files import load_npy, load_npz, npz_names
+from lift.io.parsing import PARSE_ERRORS, describe_error
 from lift.registry.ranges import Positive
 from lift.types import Cameras, Depth
 

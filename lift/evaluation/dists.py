@@ -16,14 +16,27 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, relu
 
 from lift.evaluation.perceptual import load_published_weights, to_planes
+from lift.weights import CachedUrl
 
 FILES = ("vgg16_features.pth", "dists_weights.pt")
 """Names of the files with weights in a local folder."""
-URLS = (
-    "https://download.pytorch.org/models/vgg16-397923af.pth",
-    "https://raw.githubusercontent.com/dingkeyan93/DISTS/master/DISTS_pytorch/weights.pt",
+SOURCES = (
+    CachedUrl(
+        "protocol.weights",
+        "https://download.pytorch.org/models/vgg16-397923af.pth",
+        "vgg16-397923af.pth",
+        "BSD-3-Clause",
+        "397923af",
+    ),
+    CachedUrl(
+        "protocol.weights",
+        "https://raw.githubusercontent.com/dingkeyan93/DISTS/master/DISTS_pytorch/weights.pt",
+        "dists_weights.pt",  # "weights.pt" could be anyone's
+        "MIT",
+        "f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218",
+    ),
 )
-"""Addresses of the weights. The first file (528 MB) includes the classifier, which is not used."""
+"""The same files on the web. The first one (528 MB) includes the classifier, which is not used."""
 
 STAGES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
 """VGG16's convolutions by their number in torchvision's `features`.
@@ -51,6 +64,9 @@ class DISTS(nn.Module):
     Raises:
         KeyError: A weight is missing.
     """
+
+    sources = SOURCES
+    """Published files that `load` downloads."""
 
     alpha: Tensor
     beta: Tensor
@@ -86,8 +102,7 @@ class DISTS(nn.Module):
         Raises:
             FileNotFoundError: A file is missing. The message names it.
         """
-        cache_names = (None, FILES[1])  # "weights.pt" could be anyone's
-        return cls(*load_published_weights("DISTS", folder, FILES, URLS, cache_names))
+        return cls(*load_published_weights("DISTS", folder, FILES, cls.sources))
 
     @torch.no_grad()
     def forward(

@@ -14,14 +14,27 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate, max_pool2d, relu
 
 from lift.evaluation.perceptual import load_published_weights, to_planes
+from lift.weights import CachedUrl
 
 FILES = ("alexnet_features.pth", "heads_v0.1/alex.pth")
 """Names of the files with weights in a local folder."""
-URLS = (
-    "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-    "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/alex.pth",
+SOURCES = (
+    CachedUrl(
+        "protocol.weights",
+        "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        "alexnet-owt-7be5be79.pth",
+        "BSD-3-Clause",
+        "7be5be79",
+    ),
+    CachedUrl(
+        "protocol.weights",
+        "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/alex.pth",
+        "lpips-v0.1-alex.pth",  # "alex.pth" could be anyone's
+        "BSD-2-Clause",
+        "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+    ),
 )
-"""Addresses of the weights."""
+"""The same files on the web: AlexNet of torchvision, and the heads of the package lpips."""
 
 LAYERS = {
     "features.0": (4, 2),
@@ -45,6 +58,9 @@ class LPIPS(nn.Module):
     Raises:
         KeyError: A weight is missing.
     """
+
+    sources = SOURCES
+    """Published files that `load` downloads."""
 
     shift: Tensor
     scale: Tensor
@@ -75,7 +91,7 @@ class LPIPS(nn.Module):
         Raises:
             FileNotFoundError: A file is missing. The message names it.
         """
-        return cls(*load_published_weights("LPIPS", folder, FILES, URLS, (None, None)))
+        return cls(*load_published_weights("LPIPS", folder, FILES, cls.sources))
 
     @torch.no_grad()
     def forward(

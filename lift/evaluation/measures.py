@@ -16,6 +16,7 @@ from lift.errors import summarize_error
 from lift.evaluation import metrics
 from lift.evaluation.dists import DISTS
 from lift.evaluation.lpips import LPIPS
+from lift.io.names import user_path
 
 CPU = torch.device("cpu")
 
@@ -55,7 +56,7 @@ class Measures:
         Raises:
             FileNotFoundError: The folder has no weights of LPIPS.
         """
-        folder = Path(weights).expanduser() if weights else None
+        folder = user_path(weights) if weights else None
         unavailable = {} if folder else unavailable or {}
         networks: list[Any] = []
         missing: list[str] = []

@@ -1,66 +1,49 @@
 """What the perceptual distances LPIPS and DISTS share: published weights, and pictures as input."""
 
-import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-TIMEOUT = 20.0
-"""Seconds that a server may be silent during a download."""
+from lift.weights import CachedUrl
+from lift.weights.files import load_pickle
+from lift.weights.urls import ensure_file
 
 
 def load_published_weights(
-    metric: str,
-    folder: Path | None,
-    files: Sequence[str],
-    urls: Sequence[str],
-    cache_names: Sequence[str | None],
+    metric: str, folder: Path | None, files: Sequence[str], sources: Sequence[CachedUrl]
 ) -> list[dict[str, Tensor]]:
     """Load weights from a folder, or download them to torch.hub's cache.
 
     Args:
         metric: Name of the distance, for the message.
-        folder: Folder with `files`. None downloads `urls`.
+        folder: Folder with `files`. None downloads `sources`.
         files: Names of the files in the folder.
-        urls: Addresses of the same files.
-        cache_names: Names of the files in the cache; None for the end of the address.
+        sources: The same files on the web.
 
     Returns:
         The weights of each file, on the CPU.
 
     Raises:
         FileNotFoundError: A file is missing. The message names it.
+        OSError: A file cannot be downloaded.
     """
     if folder is None:
-        with _connection_timeout():
-            return [
-                torch.hub.load_state_dict_from_url(
-                    url, map_location="cpu", progress=True, file_name=name, weights_only=True
-                )
-                for url, name in zip(urls, cache_names, strict=True)
-            ]
+        return [_load_cached(source) for source in sources]
     for name in files:
         if not (folder / name).exists():
             raise FileNotFoundError(
                 f"there is no {name} in {folder}, which is to hold {metric}'s weights: "
                 f"{', '.join(files)}"
             )
-    return [torch.load(folder / name, map_location="cpu", weights_only=True) for name in files]
+    return [load_pickle(folder / name) for name in files]
 
 
-@contextmanager
-def _connection_timeout() -> Iterator[None]:
-    """Limit how long a server may be silent. torch.hub would wait for ever."""
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(timeout)
+def _load_cached(source: CachedUrl) -> dict[str, Tensor]:
+    """Load a file of torch.hub's cache, downloaded if necessary. It may be older than zip files."""
+    return torch.load(ensure_file(source), map_location="cpu", weights_only=True)
 
 
 def to_planes(

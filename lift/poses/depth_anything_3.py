@@ -1,5 +1,8 @@
 """Depth Anything 3, through its authors' package."""
 
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import torch
@@ -11,13 +14,25 @@ from lift.depths import DepthEstimator
 from lift.geometry import rigid
 from lift.poses import poses
 from lift.poses.sfm.feedforward import FeedForwardPoses, WindowPrediction
-from lift.poses.sfm.hub import build_network, load_checkpoint
+from lift.poses.sfm.hub import FILES, build_network, load_checkpoint
 from lift.registry.ranges import PointCount, Tolerance
 from lift.types import Depth
+from lift.weights import HubFiles, Weights, is_local
 
+DEPRECATED = (
+    "depth-anything/DA3-LARGE",
+    "depth-anything/DA3-GIANT",
+    "depth-anything/DA3NESTED-GIANT-LARGE",
+)
+"""Models that their authors replaced by ones of the same name with -1.1.
+
+The first ones were trained with an error.
+"""
 _LICENCES = {"da3-small": "Apache-2.0", "da3-base": "Apache-2.0"}
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
+_SEED = 0
+"""Seed of the samples that the authors' code draws from torch's global generators."""
 
 
 @poses.register("depth_anything_3")
@@ -34,21 +49,24 @@ class DepthAnything3(FeedForwardPoses):
 
     Args:
         model: Name on the Hugging Face Hub, or a folder with config.json and model.safetensors.
-            Weights of Small and Base are Apache-2.0. Weights of Large and Giant are CC-BY-NC-4.0:
-            no commercial use. `licence` of the built component is that of the chosen model. The
-            metric and the monocular models do not estimate cameras.
+            Weights of DA3-SMALL and DA3-BASE are Apache-2.0. Weights of DA3-LARGE-1.1,
+            DA3-GIANT-1.1 and DA3NESTED-GIANT-LARGE-1.1 are CC-BY-NC-4.0: no commercial use.
+            `licence` of the built component is that of the chosen model. The nested model runs a
+            metric network, too, and sets the depth of the sky. The metric and the monocular models
+            do not estimate cameras.
         size: Longer side of the network's images in pixels, rounded to its patches of 14 pixels.
         window: Number of frames per window, the input included.
         tolerance: Relative depth error at which the confidence is a half.
         max_points: Largest number of points of the merged cloud.
+        use_ray_pose: Whether cameras are fitted to the rays that the network predicts, instead of
+            those of its camera head. Its authors find the rays slower and mostly more accurate.
+            Principal points are then estimated, too.
     """
 
-    licence = "Apache-2.0 (Small, Base) or CC-BY-NC-4.0 (Large, Giant)"
-    requires = ("depth_anything_3", "addict", "e3nn", "einops")
-    install = (
-        "pip install addict e3nn einops, then pip install --no-deps depth-anything-3 "
-        "(with its dependencies it downgrades numpy to 1)"
-    )
+    licence = "Apache-2.0 (Small, Base) or CC-BY-NC-4.0 (Large, Giant, nested)"
+    requires = ("depth_anything_3", "addict", "einops")
+    # Its dependencies would downgrade numpy to 1, and it excludes Python 3.13.1 and later.
+    install = "pip install --no-deps --ignore-requires-python depth-anything-3==0.1.1 addict einops"
 
     def __init__(
         self,
@@ -57,12 +75,18 @@ class DepthAnything3(FeedForwardPoses):
         window: Annotated[int, Interval(ge=2, le=1_000_000)] = 32,
         tolerance: Tolerance = 0.05,
         max_points: PointCount = 2_000_000,
+        use_ray_pose: bool = False,
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,
         device: torch.device,
     ) -> None:
         super().__init__(size, window, tolerance, max_points, depth, estimator, device)
+        if model in DEPRECATED:
+            logging.getLogger(__name__).warning(
+                "pose.model is %s, which its authors replaced: choose %s-1.1", model, model
+            )
+        self.use_ray_pose = use_ray_pose
         settings, weights = load_checkpoint(model)
         name = str(settings.get("model_name", ""))
         weights = {key.removeprefix("model."): value for key, value in weights.items()}
@@ -74,17 +98,46 @@ class DepthAnything3(FeedForwardPoses):
         )
         self.licence = _LICENCES.get(name, "CC-BY-NC-4.0")
 
+    @classmethod
+    def required_weights(cls, settings: Mapping[str, Any], half: bool) -> tuple[Weights, ...]:
+        """List the files that are downloaded. See `PoseEstimator.required_weights`."""
+        model = settings["model"]
+        if is_local(model):
+            return ()
+        licence = _LICENCES.get(model.rsplit("/", 1)[-1].lower(), "CC-BY-NC-4.0")
+        return (HubFiles("pose.model", model, FILES, licence),)
+
+    @staticmethod
+    def import_packages() -> None:
+        """Import the authors' code, to see whether it works."""
+        from depth_anything_3.model.da3 import (  # pyright: ignore[reportMissingImports]
+            DepthAnything3Net,  # noqa: F401
+        )
+
     @torch.inference_mode()
     def predict(self, images: UInt8[Tensor, "frame height width 3"]) -> WindowPrediction:
-        """Predict cameras and depth of a window. See `FeedForwardPoses`."""
+        """Predict cameras and depth of a window. See `FeedForwardPoses`.
+
+        Raises:
+            ValueError: If the nested model sees nothing but sky.
+        """
         # Only now, because the video generator needs the memory before.
         self.network.to(self.device)
         mean, std = (
             torch.tensor(numbers, device=self.device)[:, None, None] for numbers in (_MEAN, _STD)
         )
         picture = (images.to(self.device).permute(0, 3, 1, 2).float() / 255 - mean) / std
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            output: Any = self.network(picture[None], ref_view_strategy="first")
+        is_cuda = self.device.type == "cuda"
+        with _seeded(), torch.autocast(self.device.type, torch.bfloat16, enabled=is_cuda):
+            try:
+                output: Any = self.network(
+                    picture[None], use_ray_pose=self.use_ray_pose, ref_view_strategy="first"
+                )
+            except AssertionError as error:
+                raise ValueError(
+                    f"pose.model cannot scale these frames ({error}); choose a model that is not "
+                    "nested, such as depth-anything/DA3-LARGE-1.1"
+                ) from None
         world = output["extrinsics"][0].float()
         return WindowPrediction(
             rigid(world[:, :3, :3], world[:, :3, 3]),
@@ -92,6 +145,14 @@ class DepthAnything3(FeedForwardPoses):
             output["depth"][0].float(),
             output["depth_conf"][0].float(),
         )
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """Seed torch's global generators, and restore them. The network draws samples from them."""
+    with torch.random.fork_rng():
+        torch.manual_seed(_SEED)
+        yield
 
 
 def create_network(name: str) -> nn.Module:
@@ -118,7 +179,12 @@ def create_network(name: str) -> nn.Module:
         raise ValueError(
             f"config.json has model_name {name!r}; choose one of {', '.join(MODEL_REGISTRY)}"
         )
-    network = create_object(load_config(MODEL_REGISTRY[name])).eval().requires_grad_(False)
-    if getattr(network, "cam_dec", None) is None:
+    config = load_config(MODEL_REGISTRY[name])
+    # Gaussians are not predicted. Their part alone needs the package e3nn.
+    for branch in (config, config.get("anyview") or {}):
+        for part in ("gs_head", "gs_adapter"):
+            branch.pop(part, None)
+    network = create_object(config).eval().requires_grad_(False)
+    if getattr(getattr(network, "da3", network), "cam_dec", None) is None:
         raise ValueError(f"{name} has no head for cameras")
     return network

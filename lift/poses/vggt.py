@@ -1,5 +1,6 @@
 """VGGT, through its authors' package."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
@@ -9,11 +10,19 @@ from torch import Tensor, nn
 
 from lift.depths import DepthEstimator
 from lift.geometry import rigid
+from lift.io.names import user_path
 from lift.poses import poses
 from lift.poses.sfm.feedforward import FeedForwardPoses, WindowPrediction
-from lift.poses.sfm.hub import build_network, load_checkpoint
+from lift.poses.sfm.hub import FILES, build_network, load_checkpoint
+from lift.poses.sfm.padding import Padding
 from lift.registry.ranges import PointCount, Tolerance
 from lift.types import Depth
+from lift.weights import HubFiles, Weights, is_local
+
+COMMERCIAL_FILE = "vggt_1B_commercial.pt"
+"""The only file of facebook/VGGT-1B-Commercial. It has no configuration: sizes are the default."""
+_LICENCE = "CC-BY-NC-4.0"
+_COMMERCIAL_LICENCE = "VGGT Licence of Meta (commercial use allowed, see its terms)"
 
 
 @poses.register("vggt")
@@ -29,21 +38,26 @@ class Vggt(FeedForwardPoses):
         Wang et al., "VGGT: Visual geometry grounded transformer", CVPR 2025.
 
     Args:
-        model: Name on the Hugging Face Hub, or a folder with config.json and model.safetensors.
-            Weights of facebook/VGGT-1B are CC-BY-NC-4.0: no commercial use. Weights of
-            facebook/VGGT-1B-Commercial have Meta's own licence, and Meta must grant access.
-        size: Longer side of the network's images in pixels, rounded to its patches of 14 pixels.
+        model: Name on the Hugging Face Hub, a folder with config.json and model.safetensors or with
+            vggt_1B_commercial.pt, or a file of weights (.pt). Weights of facebook/VGGT-1B are
+            CC-BY-NC-4.0: no commercial use. Those of facebook/VGGT-1B-Commercial have Meta's own
+            licence, and Meta must grant access. `licence` of the built component is that of the
+            chosen model.
+        size: Longer side of the network's images in pixels with their padding, rounded to its
+            patches of 14 pixels.
         window: Number of frames per window, the input included.
         tolerance: Relative depth error at which the confidence is a half.
         max_points: Largest number of points of the merged cloud.
+        pad: Whether frames that are higher than wide get white columns at both sides, because the
+            network was trained with pictures that are at least as wide as high. The columns are cut
+            off again.
     """
 
     licence = "CC-BY-NC-4.0 (weights), Meta's own (code)"
     requires = ("vggt", "einops")
     install = (
-        "pip install einops, then VGGT's code, whose licence is Meta's own: either "
-        "git clone https://github.com/facebookresearch/vggt with it on PYTHONPATH, "
-        "or pip install --no-deps instantsplat, which carries it"
+        "pip install --no-deps einops "
+        "git+https://github.com/facebookresearch/vggt@a288dd0f14786c93483e45524328726ab7b1b4ce"
     )
 
     def __init__(
@@ -53,14 +67,35 @@ class Vggt(FeedForwardPoses):
         window: Annotated[int, Interval(ge=2, le=1_000_000)] = 32,
         tolerance: Tolerance = 0.05,
         max_points: PointCount = 2_000_000,
+        pad: bool = True,
         *,
         depth: Depth,
         estimator: DepthEstimator | None = None,
         device: torch.device,
     ) -> None:
         super().__init__(size, window, tolerance, max_points, depth, estimator, device)
-        settings, weights = load_checkpoint(model)
+        self.pad = pad
+        files, self.licence = _choose_files(model)
+        settings, weights = load_checkpoint(model, files)
         self.network: Any = build_network(model, "VGGT", lambda: create_network(settings), weights)
+
+    @classmethod
+    def required_weights(cls, settings: Mapping[str, Any], half: bool) -> tuple[Weights, ...]:
+        """List the files that are downloaded. See `PoseEstimator.required_weights`."""
+        model = settings["model"]
+        if is_local(model):
+            return ()
+        files, licence = _choose_files(model)
+        return (HubFiles("pose.model", model, files, licence),)
+
+    @staticmethod
+    def import_packages() -> None:
+        """Import the authors' code, to see whether it works."""
+        from vggt.models.vggt import VGGT  # noqa: F401  # pyright: ignore[reportMissingImports]
+
+    def padding(self, height: int, width: int) -> Padding:
+        """Return the padding of frames. See `FeedForwardPoses`."""
+        return Padding.to_landscape(height, width) if self.pad else Padding()
 
     @torch.inference_mode()
     def predict(self, images: UInt8[Tensor, "frame height width 3"]) -> WindowPrediction:
@@ -84,6 +119,23 @@ class Vggt(FeedForwardPoses):
             depth[0, ..., 0],
             confidence[0],
         )
+
+
+def _choose_files(model: str) -> tuple[tuple[str, ...], str]:
+    """Return the files of a model, and the licence of its weights.
+
+    Args:
+        model: The setting `pose.model`.
+    """
+    path = user_path(model)
+    if path.is_file() and path.suffix in (".pt", ".pth"):
+        is_commercial = path.name == COMMERCIAL_FILE
+        return (path.name,), _COMMERCIAL_LICENCE if is_commercial else _LICENCE
+    if path.is_dir():
+        is_commercial = (path / COMMERCIAL_FILE).is_file()
+    else:
+        is_commercial = "commercial" in model.lower()
+    return ((COMMERCIAL_FILE,), _COMMERCIAL_LICENCE) if is_commercial else (FILES, _LICENCE)
 
 
 def create_network(settings: dict[str, Any]) -> nn.Module:

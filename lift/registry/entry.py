@@ -1,7 +1,6 @@
 """What the registry knows of a component without importing it, and the checks of its settings."""
 
 import importlib
-import importlib.util
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Optional, Union, get_args, get_origin
 
+from lift.registry.bundled import is_available
 from lift.registry.docstrings import Docstring, parse_docstring
 from lift.registry.fingerprint import source_fingerprint
 from lift.registry.live_code import code_fingerprint
@@ -58,7 +58,9 @@ class Entry:
     extra: str | None = None
     """The extra of `lift` that installs what it requires."""
     install: str | None = None
-    """How to install what it requires, if no extra can."""
+    """Command that installs what it requires, if no extra can."""
+    bundled: tuple[str, ...] = ()
+    """Folders below other installed packages that may have modules of `requires`."""
     cost_settings: tuple[str, ...] = ()
     """Settings that change time and memory but not the result."""
     exact_depth: bool = False
@@ -71,12 +73,18 @@ class Entry:
     """How a generator follows the camera path."""
     trained_size: tuple[int, int] | None = None
     """Width and height of a generator's frames in pixels."""
+    trained_sizes: tuple[tuple[int, int], ...] = ()
+    """All sizes of a generator that was trained with few. Empty: pictures of many shapes."""
     trained_frames: int | None = None
     """Number of frames of a generator's clip."""
     weight_memory: dict[str, float] = field(default_factory=dict)
     """Weights of each part of a generator in half precision, in GiB."""
     working_memory: float = 0.0
     """GPU memory of a generator besides its weights, in GiB."""
+    measured_memory: dict[str, float] = field(default_factory=dict)
+    """Choice of `prior.offload` -> peak GPU memory in GiB that was measured at the default size."""
+    memory_note: str = ""
+    """What else was measured of the memory of a generator, for the user."""
     denoiser: str | None = None
     """Name of the part of a generator that denoises."""
     clip_seconds: tuple[float, str] | None = None
@@ -99,7 +107,7 @@ class Entry:
     @property
     def missing(self) -> list[str]:
         """The modules it requires that are not installed."""
-        return [name for name in self.requires if importlib.util.find_spec(name) is None]
+        return [name for name in self.requires if not is_available(name, self.bundled)]
 
     @property
     def install_hint(self) -> str:
@@ -205,6 +213,10 @@ class Entry:
             ImportError: Something that it requires is missing.
         """
         self.require()
+        return self.import_class()
+
+    def import_class(self) -> type:
+        """Import the component's class, whether or not what it requires is installed."""
         if self.component is not None:
             return self.component
         value: Any = sys.modules.get(self.module) or importlib.import_module(self.module)

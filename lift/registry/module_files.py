@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
+from lift.io.names import user_path
 from lift.registry.imports import search_current_folder
 from lift.registry.values import ComponentError
 
@@ -61,7 +62,7 @@ def import_module_or_file(module: str) -> ModuleType:
     Raises:
         ComponentError: It cannot be imported. The message says why.
     """
-    path = Path(module).expanduser()
+    path = user_path(module)
     by_path = path.suffix == ".py" or path.is_file()
     if by_path and not path.is_file():
         raise ComponentError(f"there is no file {module!r}; give a Python file or an import path")

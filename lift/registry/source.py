@@ -13,16 +13,19 @@ from lift.registry.fingerprint import PACKAGE, ROOT
 _ANNOTATIONS = {"Literal": Literal, "Path": Path, "Optional": Optional, "Union": Union}
 """Names that annotations and defaults may use, besides builtins and `lift.registry.ranges`."""
 
-_FACTS = ("licence", "requires", "extra", "install")
+_FACTS = ("licence", "requires", "extra", "install", "bundled")
 _PRIOR_FACTS = (
     "cost_settings",
     "exact_depth",
     "has_recorded_frames",
     "control",
     "trained_size",
+    "trained_sizes",
     "trained_frames",
     "weight_memory",
     "working_memory",
+    "measured_memory",
+    "memory_note",
     "denoiser",
     "clip_seconds",
 )

@@ -17,7 +17,7 @@ from lift.runtime import compile_ahead
 @pytest.fixture
 def quick(monkeypatch):
     """No processes: starting torch anew takes seconds."""
-    monkeypatch.setattr(doctor, "_try", lambda code: (True, "fine"))
+    monkeypatch.setattr(doctor, "_try", lambda code, timeout=None: (True, "fine"))
 
 
 def test_it_names_versions_devices_and_every_extra(quick):
@@ -69,12 +69,43 @@ def test_what_hangs_is_given_up(monkeypatch):
 def test_a_broken_torchvision_is_called_by_name(monkeypatch):
     monkeypatch.setattr(doctor, "_version", lambda package: "0.20")
     outcome = {"import torchvision": (False, "operator torchvision::nms does not exist")}
-    monkeypatch.setattr(doctor, "_try", lambda code: outcome.get(code, (True, "")))
+    monkeypatch.setattr(doctor, "_try", lambda code, _=None: outcome.get(code, (True, "")))
     text = doctor.report()
     assert (
         "torchvision does not work: operator torchvision::nms does not exist" in text
         and "pip uninstall torchvision" in text
     )
+
+
+def network_line(name: str) -> str:
+    return next(line for line in doctor.report().splitlines() if f"pose {name} " in line)
+
+
+def test_networks_without_their_package_come_with_the_command(quick):
+    for name in ("mast3r", "vggt", "depth_anything_3"):
+        if catalogue()("pose", name).missing:
+            hint = catalogue()("pose", name).install
+            assert f"not installed: {hint}" in network_line(name)
+
+
+def test_networks_whose_import_fails_say_why(monkeypatch):
+    entry = catalogue()("pose", "vggt")
+    monkeypatch.setattr(entry, "requires", ("json",))
+    outcome = (False, "ImportError: libcudart.so.12")
+    monkeypatch.setattr(
+        doctor,
+        "_try",
+        lambda code, timeout=None: outcome if "import Vggt" in code else (True, ""),
+    )
+    line = network_line("vggt")
+    assert (
+        f"cannot be imported: ImportError: libcudart.so.12; install it by: {entry.install}" in line
+    )
+
+
+def test_networks_that_can_be_imported_name_their_licence(quick, monkeypatch):
+    monkeypatch.setattr(catalogue()("pose", "mast3r"), "requires", ("json",))
+    assert "can be imported; licence: CC-BY-NC-SA-4.0" in network_line("mast3r")
 
 
 def test_broken_plugins_and_a_broken_installation_become_lines(quick, monkeypatch):

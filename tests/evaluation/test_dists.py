@@ -1,5 +1,7 @@
 """DISTS, compared with the paper and with the published package."""
 
+import hashlib
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from lift.evaluation.dists import DISTS, URLS
+from lift.evaluation.dists import DISTS, SOURCES
 from tests.helpers.picture_pairs import similar_pair, wave_picture
 
 VGG = (
@@ -171,10 +173,12 @@ def test_dists_without_a_folder_is_downloaded_once(tmp_path, monkeypatch):
     ):
         torch.save(values, tmp_path / name)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(
-        "lift.evaluation.dists.URLS",
-        tuple(f"file://{tmp_path}/{url.split('/')[-1]}" for url in URLS),
-    )
+    local = []
+    for source in SOURCES:
+        name = source.url.split("/")[-1]
+        digest = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+        local.append(replace(source, url=f"file://{tmp_path}/{name}", sha256=digest))
+    monkeypatch.setattr(DISTS, "sources", tuple(local))
     a, b = similar_pair()
     wanted = DISTS(trunk, weights)(a, b)
     assert DISTS.load()(a, b) == wanted

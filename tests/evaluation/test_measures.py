@@ -14,7 +14,7 @@ def test_missing_weights_raise_only_for_an_explicit_folder(tmp_path, monkeypatch
     def offline(*_, **__):
         raise OSError("no network")
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
+    monkeypatch.setattr("lift.evaluation.perceptual.ensure_file", offline)
     measures = Measures.load(None)
     assert [line.split(":")[0] for line in measures.missing] == ["LPIPS", "DISTS"]
     a, b = torch.rand(40, 40, 3), torch.rand(40, 40, 3)
@@ -33,11 +33,11 @@ def test_missing_weights_raise_only_for_an_explicit_folder(tmp_path, monkeypatch
 def test_unavailable_measures_are_not_downloaded_again(monkeypatch):
     calls = []
 
-    def offline(address, **_):
-        calls.append(address)
+    def offline(source):
+        calls.append(source)
         raise OSError("no network")
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
+    monkeypatch.setattr("lift.evaluation.perceptual.ensure_file", offline)
     first = Measures.load(None)
     assert len(calls) == 2 and first.unavailable.keys() == {"LPIPS", "DISTS"}
     again = Measures.load(None, unavailable=first.unavailable)

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from lift.geometry import rigid, rotation_from_vector
 from lift.poses import poses
 from lift.poses.sfm.feedforward import FeedForwardPoses, WindowPrediction
+from lift.poses.sfm.padding import Padding
 from lift.registry import catalogue
 from lift.types import Cameras, Depth, Frames, Trajectory
 from tests.helpers import walls
@@ -161,6 +162,7 @@ def test_vggts_own_classes_small_and_with_random_weights(case):
         torch.device("cpu"),
     )
     estimator.network = network.eval()
+    estimator.pad = True
     prediction = estimator.predict(frames.images[:3, :56, :70].contiguous())
     assert (
         prediction.world_to_camera.shape == (3, 4, 4)
@@ -180,6 +182,144 @@ def test_vggts_own_classes_small_and_with_random_weights(case):
         found.cameras.world_to_camera[0], trajectory.start.world_to_camera[0]
     )
     assert found.depth.shape == (7, 240, 320) and found.cameras.world_to_camera.isfinite().all()
+
+
+def test_padding_is_removed_from_depth_and_intrinsics(case):
+    trajectory, true_cameras, frames = case
+
+    class Padded(Knowing):
+        def padding(self, height, width):
+            return Padding(0, round(width / 8))
+
+        def predict(self, images):
+            columns = images.shape[2] // 10
+            assert bool((images[:, :, :columns] == 255).all()), "the padding is white"
+            inner = super().predict(images[:, :, columns:-columns])
+            shift = torch.zeros(3, 3)
+            shift[0, 2] = columns
+            pad = torch.nn.functional.pad
+            return WindowPrediction(
+                inner.world_to_camera,
+                inner.intrinsics + shift,
+                pad(inner.depth, (columns, columns), value=100.0),
+                pad(inner.confidence, (columns, columns)),
+            )
+
+    found = Padded(true_cameras, frames, size=140)(Frames(frames.images), trajectory)
+    torch.testing.assert_close(
+        found.cameras.intrinsics, true_cameras.intrinsics.expand(7, 3, 3), atol=0.5, rtol=0
+    )
+    assert found.depth.max() < 50 and found.depth.shape == (7, 240, 320)
+
+
+def test_vggt_pads_portraits_to_squares():
+    from lift.poses.vggt import Vggt
+
+    estimator = Vggt.__new__(Vggt)
+    estimator.pad = True
+    assert estimator.padding(518, 392).rounded(14).size(518, 392) == (518, 518)
+    assert estimator.padding(392, 518).size(392, 518) == (392, 518)
+    estimator.pad = False
+    assert estimator.padding(518, 392).size(518, 392) == (518, 392)
+
+
+def test_commercial_vggt_is_one_file_without_configuration(case, tmp_path, monkeypatch):
+    import lift.poses.vggt as module
+    from lift.poses.vggt import COMMERCIAL_FILE, Vggt
+
+    _, _, frames = case
+    small = torch.nn.Linear(2, 2)
+    monkeypatch.setattr(module, "create_network", lambda settings: torch.nn.Linear(2, 2))
+    torch.save(small.state_dict(), tmp_path / COMMERCIAL_FILE)
+    first = Depth(frames.depth[0], frames.depth[0] > 0, "metric")
+    for model in (tmp_path, tmp_path / COMMERCIAL_FILE):
+        estimator = Vggt(str(model), depth=first, device=torch.device("cpu"))
+        assert torch.equal(estimator.network.weight, small.weight)
+        assert "commercial use allowed" in estimator.licence
+    (tmp_path / COMMERCIAL_FILE).rename(tmp_path / "model.pt")
+    estimator = Vggt(str(tmp_path / "model.pt"), depth=first, device=torch.device("cpu"))
+    assert estimator.licence == "CC-BY-NC-4.0", "another file says nothing of commercial use"
+    with pytest.raises(FileNotFoundError, match="a folder without config.json"):
+        Vggt(str(tmp_path), depth=first, device=torch.device("cpu"))
+
+
+@needs("depth_anything_3", "addict")
+@pytest.mark.slow
+def test_ray_poses_repeat_and_differ_from_the_camera_head(case):
+    from lift.poses.depth_anything_3 import DepthAnything3, create_network
+
+    _, _, frames = case
+    torch.manual_seed(0)
+    estimator = DepthAnything3.__new__(DepthAnything3)
+    estimator.network = create_network("da3-small")
+    estimator.device = torch.device("cpu")
+    images = frames.images[:2, :84, :112].contiguous()
+    found = {}
+    for name, use_ray_pose in (("head", False), ("rays", True), ("again", True)):
+        estimator.use_ray_pose = use_ray_pose
+        state = torch.get_rng_state()
+        found[name] = estimator.predict(images)
+        assert torch.equal(torch.get_rng_state(), state), "global generators are restored"
+    assert torch.equal(found["rays"].world_to_camera, found["again"].world_to_camera)
+    assert not torch.equal(found["rays"].world_to_camera, found["head"].world_to_camera)
+    assert torch.equal(found["rays"].depth, found["head"].depth)
+
+
+@needs("depth_anything_3", "addict")
+@pytest.mark.slow
+def test_nested_model_is_built_without_gaussians(monkeypatch):
+    from depth_anything_3 import cfg, registry
+
+    from lift.poses import depth_anything_3
+
+    load = cfg.load_config
+
+    def load_small(path):  # the giant and the large network have 1.4 billion parameters
+        if path not in registry.MODEL_REGISTRY.values() or "nested" not in path:
+            return load(path)
+        config = load(path)
+        small = load(registry.MODEL_REGISTRY["da3-small"])
+        metric = load(registry.MODEL_REGISTRY["da3mono-large"])
+        metric.net.name, metric.net.out_layers = "vits", [2, 5, 8, 11]
+        metric.head.dim_in, metric.head.features = 384, 32
+        metric.head.out_channels = [32, 32, 32, 32]
+        small.gs_head, small.gs_adapter = config.anyview.gs_head, config.anyview.gs_adapter
+        config.anyview, config.metric = small, metric
+        return config
+
+    monkeypatch.setattr(cfg, "load_config", load_small)
+    network = depth_anything_3.create_network("da3nested-giant-large")
+    assert network.da3.gs_head is None and network.da3.cam_dec is not None
+    estimator = depth_anything_3.DepthAnything3.__new__(depth_anything_3.DepthAnything3)
+    estimator.network, estimator.device = network, torch.device("cpu")
+    estimator.use_ray_pose = False
+    images = torch.randint(0, 256, (2, 56, 70, 3), dtype=torch.uint8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "depth_anything_3.model.da3.compute_sky_mask", lambda sky, threshold: sky > -torch.inf
+        )
+        prediction = estimator.predict(images)
+    assert prediction.depth.shape == (2, 56, 70) and prediction.world_to_camera.isfinite().all()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "depth_anything_3.model.da3.compute_sky_mask", lambda sky, threshold: sky == torch.inf
+        )
+        with pytest.raises(ValueError, match="cannot scale these frames.*non-sky"):
+            estimator.predict(images)
+
+
+def test_replaced_models_are_named_in_a_warning(caplog, monkeypatch):
+    from lift.poses import depth_anything_3 as module
+
+    monkeypatch.setattr(module, "load_checkpoint", lambda model: ({}, {}))
+    monkeypatch.setattr(module, "build_network", lambda *_: torch.nn.Module())
+    first = Depth(torch.ones(2, 2), torch.ones(2, 2, dtype=torch.bool), "metric")
+    for model in ("depth-anything/DA3-LARGE", "depth-anything/DA3-LARGE-1.1"):
+        module.DepthAnything3(model, depth=first, device=torch.device("cpu"))
+    assert [record.getMessage() for record in caplog.records] == [
+        "pose.model is depth-anything/DA3-LARGE, which its authors replaced: "
+        "choose depth-anything/DA3-LARGE-1.1"
+    ]
 
 
 @needs("depth_anything_3", "addict")

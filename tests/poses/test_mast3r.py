@@ -4,9 +4,9 @@ Its package is not a dependency. `lift show pose mast3r` says how to install it.
 """
 
 import argparse
-import importlib.util
 import json
 import math
+import sys
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ from lift.types import Depth, Frames
 from tests.helpers.tours import tour
 
 needs = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("mast3r", "dust3r")),
+    bool(catalogue()("pose", "mast3r").missing),
     reason="needs MASt3R's package",
 )
 SMALL = {
@@ -57,14 +57,97 @@ def build(model, frames: Frames, **settings):
 
 def test_missing_package_error_has_install_hint_and_licence():
     entry = catalogue()("pose", "mast3r")
-    assert (
-        "CC-BY-NC-SA" in entry.licence
-        and "instantsplat" in entry.install_hint
-        and "commercial" in entry.install_hint
-    )
+    assert "CC-BY-NC-SA" in entry.licence
+    assert entry.install_hint.startswith("pip install --no-deps ")
     if entry.missing:
-        with pytest.raises(ImportError, match="pose 'mast3r' needs .*mast3r.*CC-BY-NC-SA-4.0"):
+        with pytest.raises(ImportError, match="pose 'mast3r' needs .*mast3r.*pip install"):
             entry.load()
+
+
+def test_compiled_rotary_embedding_is_never_imported(tmp_path, monkeypatch):
+    from lift.poses.mast3r import Mast3r
+
+    names = ("mast3r", "dust3r", "models")
+    for name in [n for n in sys.modules if n.split(".")[0] in (*names, "curope")]:
+        monkeypatch.delitem(sys.modules, name)
+    files = {
+        "vismatch/__init__.py": "raise ImportError('needs everything')",
+        "vismatch/third_party/mast3r/mast3r/__init__.py": "",
+        "vismatch/third_party/mast3r/mast3r/model.py": (
+            "import models.pos_embed\nclass AsymmetricMASt3R: pass"
+        ),
+        "vismatch/third_party/mast3r/dust3r/dust3r/__init__.py": "",
+        "vismatch/third_party/mast3r/dust3r/dust3r/heads/__init__.py": "",
+        "models/__init__.py": "",
+        "models/pos_embed.py": (
+            "try:\n    from models.curope import kernel\nexcept ImportError:\n    kernel = None"
+        ),
+        "models/curope/__init__.py": "kernel = 'compiled'",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    Mast3r.import_packages()
+    imported = {name: module for name, module in sys.modules.items() if "curope" in name}
+    pos_embed = sys.modules["models.pos_embed"]
+    for name in [n for n in sys.modules if n.split(".")[0] in names]:
+        del sys.modules[name]
+    assert pos_embed.kernel is None and not imported
+
+
+def test_square_frames_are_padded_and_4_to_3_are_not():
+    from lift.poses.mast3r import Mast3rNetwork
+
+    ours = Mast3rNetwork(torch.nn.Module(), torch.device("cpu"))
+    for size, expected in (
+        ((384, 384), (384, 512)),
+        ((512, 400), (528, 400)),
+        ((384, 512), (384, 512)),
+        ((512, 384), (512, 384)),
+        ((288, 512), (288, 512)),
+        ((96, 512), (160, 512)),
+    ):
+        padding = ours.padding(*size).rounded(16)
+        padded = padding.size(*size)
+        assert padded == expected
+        images = torch.randint(0, 256, (1, *size, 3), dtype=torch.uint8)
+        assert torch.equal(padding.crop(padding.apply(images, "mirror")), images)
+    keep = Mast3rNetwork(torch.nn.Module(), torch.device("cpu"), pad=False)
+    assert keep.padding(384, 384).size(384, 384) == (384, 384)
+
+
+@needs
+def test_maps_of_a_padded_square_are_those_of_its_canvas():
+    from lift.poses.mast3r import Mast3rNetwork
+    from lift.poses.sfm.padding import Padding
+
+    own, images = network(), torch.randint(0, 256, (2, 96, 96, 3), dtype=torch.uint8)
+    ours = Mast3rNetwork(own, torch.device("cpu"))
+    kept = ours.encode(images)
+    maps = ours.predict(kept[:1], kept[1:], both=False)
+    assert maps.points.shape == (1, 96, 96, 3) and maps.descriptors[1].shape == (1, 96, 96, 24)
+    canvas = Padding(0, 16).apply(images, "mirror")
+    assert canvas.shape == (2, 96, 128, 3)
+    whole = ours.encode(canvas)
+    expected = ours.predict(whole[:1], whole[1:], both=False)
+    torch.testing.assert_close(maps.points, expected.points[:, :, 16:-16])
+
+
+@needs
+def test_precision_sets_the_type_of_the_computation():
+    from lift.poses.mast3r import Mast3rNetwork
+
+    own, images = network(), torch.randint(0, 256, (2, 96, 128, 3), dtype=torch.uint8)
+    points = {}
+    for precision in ("auto", "float32", "bfloat16"):
+        ours = Mast3rNetwork(own, torch.device("cpu"), precision)
+        kept = ours.encode(images)
+        dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        assert kept[0][0].dtype == dtype
+        points[precision] = ours.predict(kept[:1], kept[1:], both=True).points
+    assert torch.equal(points["auto"], points["float32"])
+    assert not torch.equal(points["bfloat16"], points["float32"])
 
 
 @needs
@@ -159,6 +242,32 @@ def test_random_weights_give_a_no_matches_error(tmp_path):
     )
     with pytest.raises(ValueError, match="too little in common.*choose pose=planned"):
         build(tmp_path, frames)(Frames(frames.images), trajectory)
+
+
+@needs
+@pytest.mark.gpu
+def test_float32_on_gpu_is_the_authors_forward(cuda):
+    from lift.poses.mast3r import Mast3rNetwork
+
+    own, size = network().cuda(), (96, 128)
+    images = torch.randint(0, 256, (2, *size, 3), dtype=torch.uint8)
+    ours = Mast3rNetwork(own, cuda, "float32")
+    kept = ours.encode(images)
+    maps = ours.predict(kept[:1], kept[1:], both=True)
+    views = [
+        {
+            "img": image[None].cuda().permute(0, 3, 1, 2) / 127.5 - 1,
+            "true_shape": torch.tensor([size]),
+            "instance": ["0"],
+        }
+        for image in images
+    ]
+    with torch.inference_mode():
+        first, second = own(*views)
+    torch.testing.assert_close(maps.points, first["pts3d"], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(
+        maps.second_points, second["pts3d_in_other_view"], atol=1e-4, rtol=1e-3
+    )
 
 
 @needs

@@ -10,6 +10,8 @@ from jaxtyping import Float, Int, UInt8
 from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
 from torch import Tensor
 
+from lift.poses.sfm.padding import Padding
+
 MAX_ROUND_TRIP = 4.0
 """Distance in pixels between an anchor and the match of its match."""
 MAX_POINT_DISTANCE = 0.03
@@ -55,6 +57,15 @@ class PairNetwork(ABC):
 
     has_descriptors = False
     """Whether it predicts descriptors; else frames are matched by their points."""
+
+    def padding(self, height: int, width: int) -> Padding:
+        """Return the padding that the network adds to frames, and removes from its maps.
+
+        Args:
+            height: Rows of a frame.
+            width: Columns of a frame.
+        """
+        return Padding()
 
     @abstractmethod
     def encode(self, images: UInt8[Tensor, "frame height width 3"]) -> list[Any]:

@@ -16,6 +16,7 @@ from lift.io.sizing import round_to_multiple
 from lift.multiview.depth_alignment import MIN_CONFIDENCE, merge_points, normalize_confidence
 from lift.poses import PoseEstimator, check_frames
 from lift.poses.sfm.monocular import fill_with_monocular
+from lift.poses.sfm.padding import Padding
 from lift.types import Cameras, Depth, Frames, Reconstruction, Trajectory
 
 
@@ -126,7 +127,7 @@ class FeedForwardPoses(PoseEstimator):
         for start in tqdm(starts, desc="windows", leave=False, disable=None):
             views = [0, *range(start, min(len(frames), start + self.window - 1))]
             images = resize_images(frames.images[views].to(self.device), width, height)
-            prediction = self.predict(images)
+            prediction = self._predict_padded(images)
             depth, confidence = self._resize_depth(prediction, plan)
             scale = self._scale(input_depth, depth[0], confidence[0])
             world = prediction.world_to_camera.cpu().double()
@@ -144,6 +145,30 @@ class FeedForwardPoses(PoseEstimator):
         estimates.intrinsics[0] = plan.intrinsics[0].cpu()
         return estimates
 
+    def _predict_padded(self, images: UInt8[Tensor, "frame height width 3"]) -> WindowPrediction:
+        """Predict a window with the network's padding, which is removed from the result."""
+        height, width = images.shape[1:3]
+        padding = self.padding(height, width).rounded(self.patch)
+        prediction = self.predict(padding.apply(images, "white").contiguous())
+        shift = torch.zeros_like(prediction.intrinsics)
+        shift[:, 0, 2] = padding.columns
+        shift[:, 1, 2] = padding.rows
+        return WindowPrediction(
+            prediction.world_to_camera,
+            prediction.intrinsics - shift,
+            padding.crop(prediction.depth),
+            padding.crop(prediction.confidence),
+        )
+
+    def padding(self, height: int, width: int) -> Padding:
+        """Return the padding of frames whose shape the network was not trained with.
+
+        Args:
+            height: Rows of a frame.
+            width: Columns of a frame.
+        """
+        return Padding()
+
     def _fill_depth(self, frames: Frames, estimates: _Estimates) -> None:
         """Fill depth of low confidence with monocular depth."""
         if self.estimator is None or frames.depth is not None:
@@ -160,7 +185,8 @@ class FeedForwardPoses(PoseEstimator):
 
     def _image_size(self, plan: Cameras) -> tuple[int, int]:
         """Return height and width of the network's images, multiples of `patch`."""
-        scale = self.size / max(plan.height, plan.width)
+        padding = self.padding(plan.height, plan.width)
+        scale = self.size / max(padding.size(plan.height, plan.width))
         return (
             round_to_multiple(plan.height * scale, self.patch),
             round_to_multiple(plan.width * scale, self.patch),

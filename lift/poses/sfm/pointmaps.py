@@ -156,8 +156,8 @@ class PointMapPoses(PoseEstimator):
 
     def _encode(self, frames: Frames) -> list[Any]:
         """Encode all frames, stretched a little to sides that the network takes."""
-        sides = frames.images.shape[1:3]
-        scale = self.size / max(sides)
+        sides = (frames.images.shape[1], frames.images.shape[2])
+        scale = self.size / max(self.network.padding(*sides).size(*sides))
         height, width = (round_to_multiple(side * scale, self.multiple) for side in sides)
         features: list[Any] = []
         for start in range(0, len(frames), ENCODE_BATCH):
