@@ -1,6 +1,7 @@
 """What commands for many scenes share: processes, and reports of scenes that failed."""
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
     from lift.runtime.batch import Outcome
 
+
+MAX_MEMORY = 10_000
+"""Largest memory in GiB that can be given."""
 
 EXPERIMENT = "experiment"
 """What `lift list` and `lift show` take besides the names of slots."""
@@ -87,6 +91,32 @@ def take_number(arguments: list[str], option: str) -> int | None:
         if not value.isdecimal() or int(value) < 1:
             raise ComponentError(f"{option} is {value!r}; choose a number of at least 1")
     return int(values[-1]) if values else None
+
+
+def take_memory(arguments: list[str], option: str) -> float | None:
+    """Remove an option with an amount of memory from the arguments.
+
+    Args:
+        arguments: Arguments of a command; changed in place.
+        option: The option, such as `--gpu-memory`.
+
+    Returns:
+        The memory in GiB; None if the option is not there.
+
+    Raises:
+        ComponentError: The value is not a number from 0.1 to 10000.
+    """
+    memory = None
+    for value in take_options(arguments, option):
+        try:
+            memory = float(value)
+        except ValueError:
+            memory = math.nan
+        if not 0.1 <= memory <= MAX_MEMORY:
+            raise ComponentError(
+                f"{option} is {value!r}; choose a number of GiB from 0.1 to {MAX_MEMORY}"
+            )
+    return memory
 
 
 def add_config_dir(parser: argparse.ArgumentParser) -> None:

@@ -4,15 +4,28 @@ import os
 import sys
 import tempfile
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lift.cli.multirun import check_jobs
-from lift.cli.processes import error_message
+from lift.cli.processes import error_message, take_memory
+from lift.registry import ComponentError
 from lift.runtime.execution import COMPOSED, execute_run, join_run
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+GPU_MEMORY = "--gpu-memory"
+"""Option of `--plan`: memory in GiB of the GPU to plan for."""
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """Options of `lift run --plan`."""
+
+    gpu_memory: float | None
+    """Memory in GiB of the GPU to plan for. None: that of this machine."""
 
 
 def add_parser(commands: Any) -> None:
@@ -24,7 +37,7 @@ def add_parser(commands: Any) -> None:
     commands.add_parser(
         "run",
         help="one image to a scene: lift run image=PATH [setting=value ...]; "
-        "lift run --plan ... says what it would do; lift run --help",
+        "lift run --plan [--gpu-memory GIB] ... says what it would do; lift run --help",
         add_help=False,
     )
 
@@ -49,8 +62,7 @@ def run(arguments: list[str]) -> int:
         join_run(Path(arguments[1]), arguments[2:])
         return 0
     check_dashes(arguments)
-    only_plan = "--plan" in arguments
-    arguments = [argument for argument in arguments if argument != "--plan"]
+    arguments, dry_run = _take_dry_run(arguments)
     folders, rest = split_config_folders(arguments)
     options, config_name, overrides = split_options(rest)
     multirun = "--multirun" in options or "hydra.mode=MULTIRUN" in overrides
@@ -60,14 +72,24 @@ def run(arguments: list[str]) -> int:
         if multirun:
             check_jobs(prepared, config_name)
             prepared.append(f"+hydra.job.env_set.{MULTIRUN}={uuid.uuid4().hex}")
-        if multirun and only_plan:  # a plan leaves no files
+        if multirun and dry_run:  # a plan leaves no files
             prepared.append(f"hydra.sweep.dir={quote_text(scratch)}")
-        errors = _run_hydra([*options, *prepared], arguments, only_plan)
+        errors = _run_hydra([*options, *prepared], arguments, dry_run)
     for error in errors[:-1]:
         print(error_message(error), file=sys.stderr)
     if errors:
         raise errors[-1]
     return 0
+
+
+def _take_dry_run(arguments: list[str]) -> tuple[list[str], DryRun | None]:
+    """Separate `--plan` and its option from the other arguments."""
+    is_dry = "--plan" in arguments
+    remaining = [argument for argument in arguments if argument != "--plan"]
+    gpu_memory = take_memory(remaining, GPU_MEMORY)
+    if gpu_memory is not None and not is_dry:
+        raise ComponentError(f"{GPU_MEMORY} is {gpu_memory:g}, but it only plans; add --plan")
+    return remaining, DryRun(gpu_memory) if is_dry else None
 
 
 def split_options(arguments: list[str]) -> tuple[list[str], str, list[str]]:
@@ -95,13 +117,13 @@ def split_options(arguments: list[str]) -> tuple[list[str], str, list[str]]:
     return options, given.config_name or RUN_CONFIG, given.overrides
 
 
-def _run_hydra(words: list[str], arguments: list[str], only_plan: bool) -> list[Exception]:
+def _run_hydra(words: list[str], arguments: list[str], dry_run: DryRun | None) -> list[Exception]:
     """Let Hydra compose the configuration of each job, and run the jobs.
 
     Args:
         words: Options and overrides for Hydra.
         arguments: Arguments that the user typed.
-        only_plan: Whether to print what a run would do instead.
+        dry_run: Options of a dry run, which prints what a run would do. None: run.
 
     Returns:
         Errors of the jobs. Hydra would print lines of its own about them.
@@ -119,7 +141,7 @@ def _run_hydra(words: list[str], arguments: list[str], only_plan: bool) -> list[
             validate_config(config)
             sys.argv = ["lift run", *arguments]  # what provenance.json records
             _name_job()
-            _run_job(config, arguments, only_plan)
+            _run_job(config, arguments, dry_run)
         except Exception as error:
             if os.getpid() != main_pid:  # a process of a Hydra launcher returns its error
                 raise
@@ -146,12 +168,12 @@ def _name_job() -> None:
         os.environ[JOB] = str(job.num)
 
 
-def _run_job(config: "DictConfig", arguments: list[str], only_plan: bool) -> None:
+def _run_job(config: "DictConfig", arguments: list[str], dry_run: DryRun | None) -> None:
     """Run one configuration, or print what a run would do; print the run's folder."""
-    if only_plan:
-        from lift.runtime.dry_run import dry_run
+    if dry_run:
+        from lift.runtime.dry_run import dry_run as describe_run
 
-        print(dry_run(config))
+        print(describe_run(config, dry_run.gpu_memory))
         return
     folder = execute_run(config, ["lift run", *arguments])
     if folder is not None:

@@ -120,7 +120,7 @@ def show_component(options: argparse.Namespace) -> int:
             f"{entry.trained_frames} frames a clip, the one it continues included, "
             f"of {width}x{height} pixels; control: {entry.control}"
         )
-        print(format_memory(entry.weight_memory, entry.working_memory))
+        print(format_memory(entry))
     print(f"\n{entry.docstring.description}\n")
     for key, parameter in entry.settings.items():
         is_required = parameter.default is parameter.empty

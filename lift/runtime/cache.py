@@ -120,6 +120,7 @@ class Store:
         say: Receives messages for the user.
         components: Names of the components that compute each stage, for its manifest.
         verify: How the files of a stage are checked when it is read: `checksum`, `size` or `none`.
+        method: Returns what the time of a stage depends on, for its manifest. None: not known.
     """
 
     def __init__(
@@ -128,11 +129,13 @@ class Store:
         say: Callable[[str], None] = lambda line: None,
         components: Mapping[str, str] | None = None,
         verify: str = "checksum",
+        method: Callable[[str], str | None] = lambda name: None,
     ) -> None:
         self.root = root
         self.say = say
         self.components = components or {}
         self.verify = verify
+        self.method = method
 
     def find(self, name: str, key: str) -> Stage | None:
         """Return a stage if it is finished and not damaged.
@@ -176,10 +179,12 @@ class Store:
             if stage := self._find_locked(name, key):
                 return stage
             draft = self._draft(self._final(name, key), resumable)
+            is_resumed = any(draft.iterdir())
             with Meter() as meter:
                 make(draft)
             final = self._final(name, key)
-            self._finish(draft, final, name, key, meter.seconds, meter.peak_bytes)
+            method = None if is_resumed else self.method(name)
+            self._finish(draft, final, name, key, meter, method)
         finally:
             lock.release()
         return self._read(name, key, cached=False)
@@ -232,12 +237,12 @@ class Store:
             if missing:
                 with Meter() as meter:
                     values = make(missing)
-                seconds = meter.seconds / len(missing)
+                meter.seconds /= len(missing)
                 for index, value in zip(missing, values, strict=True):
                     final = self._final(name, keys[index])
                     draft = self._draft(final, resumable=False)
                     save(value, draft)
-                    self._finish(draft, final, name, keys[index], seconds, meter.peak_bytes)
+                    self._finish(draft, final, name, keys[index], meter, self.method(name))
                     results[index] = load(final), self._read(name, keys[index], cached=False)
         finally:
             for lock in locks.values():
@@ -259,16 +264,18 @@ class Store:
         return draft
 
     def _finish(
-        self, draft: Path, final: Path, name: str, key: str, seconds: float, peak_bytes: int
+        self, draft: Path, final: Path, name: str, key: str, meter: "Meter", method: str | None
     ) -> None:
         """Write the manifest and publish the draft."""
         manifest = {
             "stage": name,
             "by": self.components.get(name, ""),
             "key": key,
-            "seconds": seconds,
-            "peak_bytes": peak_bytes,
+            "seconds": meter.seconds,
+            "peak_bytes": meter.peak_bytes,
         }
+        if method is not None:  # else the time says nothing of other runs
+            manifest["method"] = method
         manifest = write_manifest(draft, manifest)
         set_permissions(draft)
         publish_folder(draft, final)

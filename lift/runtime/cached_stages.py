@@ -1,6 +1,5 @@
-"""What the cache has for a run: its finished stages, and the times of like stages."""
+"""What the cache has for a run: its finished stages, and the times of earlier stages."""
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -9,8 +8,6 @@ from typing import Any, TypeVar, cast
 
 import torch
 from omegaconf import DictConfig
-from PIL import Image
-from safetensors import safe_open
 from torch import Tensor
 
 from lift.depths import DepthEstimator
@@ -18,9 +15,10 @@ from lift.io.image import Picture
 from lift.poses import PoseEstimator
 from lift.priors import VideoPrior
 from lift.registry import Registry
-from lift.runtime.integrity import DamagedFileError, damage_of, read_manifest
-from lift.runtime.serialization import TENSORS, TREE, load
-from lift.runtime.session import Session, component_names
+from lift.runtime.integrity import DamagedFileError, read_manifest
+from lift.runtime.serialization import load
+from lift.runtime.session import Session
+from lift.runtime.stage_times import STAGE_SLOTS, Work, read_work, run_devices, stage_method
 from lift.stages.depth import estimate_depth
 from lift.stages.fit import fit
 from lift.stages.generate import generate
@@ -30,12 +28,6 @@ from lift.stages.views import Views
 from lift.types import Depth, Frames, Reconstruction, Trajectory
 
 T = TypeVar("T")
-
-Work = tuple[int, ...]
-"""What the time of a stage depends on: its number of frames, and their height and width."""
-
-_SHAPES = {"depth": "value.depth", "reconstruct": "value.reconstruction.depth"}
-"""Tensor of a stage that has the shape of its frames."""
 
 
 class _MissingError(Exception):
@@ -141,38 +133,33 @@ def find_stages(config: DictConfig, picture: Picture, prior: VideoPrior) -> dict
 def earlier_seconds(
     config: DictConfig, works: Mapping[str, Work], unused: Sequence[str] = ()
 ) -> dict[str, list[float]]:
-    """Find out how long like stages took.
+    """Find out how long the same stages took in earlier runs on this machine.
 
     Args:
         config: Configuration of the run.
-        works: Number and size of the frames of each stage, by name.
+        works: Number and size of the frames of each stage but the plan, by name.
         unused: Slots whose components take no part in the run.
 
     Returns:
-        Seconds of stages of the same components, size and number of frames, by name.
+        Seconds of stages with the same settings, device, size and number of frames, by name. Empty
+        if this machine has not the devices of the run.
     """
     seconds: dict[str, list[float]] = {}
-    components = component_names(config, unused)
+    devices = run_devices(config)
+    if devices is None:
+        return seconds
+    methods = {
+        stage: stage_method(
+            config, stage, *devices, unused, works.get(stage) if stage == "fit" else None
+        )
+        for stage in STAGE_SLOTS
+    }
     for file in (Path(config.output) / "cache").glob("*/manifest.json"):
         with suppress(DamagedFileError, OSError, KeyError):  # the run makes such a stage again
             manifest = read_manifest(file.parent)
             stage = manifest["stage"]
-            is_alike = stage in works and manifest.get("by") == components[stage]
-            if is_alike and _read_work(file.parent, stage) == works[stage]:
+            if manifest["method"] == methods[stage] and (
+                stage in ("plan", "fit") or read_work(file.parent, stage) == works[stage]
+            ):
                 seconds.setdefault(stage, []).append(float(manifest["seconds"]))
     return seconds
-
-
-def _read_work(folder: Path, stage: str) -> Work | None:
-    """Read the number and the size of a stage's frames, without its pixels."""
-    with damage_of(folder):
-        if stage == "clip":
-            images = json.loads((folder / TREE).read_text(encoding="utf-8"))["fields"]["images"]
-            paths = sorted((folder / images["pictures"]).glob("*.png"))
-            with Image.open(paths[0], formats=["PNG"]) as image:
-                return len(paths), image.height, image.width
-        if stage not in _SHAPES:
-            return None
-        with safe_open(folder / TENSORS, "pt") as file:
-            shape = file.get_slice(_SHAPES[stage]).get_shape()
-        return tuple(shape) if len(shape) == 3 else (1, *shape)

@@ -1,7 +1,7 @@
 """Describe a run without running it: stages, components, models, licences, memory and time."""
 
 from collections.abc import Mapping, Sequence
-from statistics import median
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -15,10 +15,13 @@ from lift.io.sources import ImageSource, is_capture
 from lift.planners import planners
 from lift.priors import VideoPrior, priors
 from lift.registry import Entry, catalogue
-from lift.runtime.cached_stages import Work, earlier_seconds, find_stages
-from lift.runtime.memory import required_memory
+from lift.runtime.cached_stages import earlier_seconds, find_stages
+from lift.runtime.expected_times import ExpectedTimes, format_seconds
+from lift.runtime.memory import OFFLOADS, list_fitting, required_memory, scale_working_memory
 from lift.runtime.session import plain_settings
+from lift.runtime.stage_times import Work, run_devices
 from lift.stages.plan import constant_depth
+from lift.stages.prior import shape_choice
 from lift.stages.unused import (
     check_capture,
     planner_is_used,
@@ -27,38 +30,42 @@ from lift.stages.unused import (
 )
 from lift.types import Cameras, Depth
 
-SECONDS_PER_STEP = {"cpu": (18.8 / 800, "two cores"), "cuda": (16.4 / 1200, "an H200")}
-"""Seconds of a step of the fit, and the machine on which they were measured.
-
-Sources: benchmarks/results/stages-cpu.json and fitting-liftimage3d-cuda.json.
-"""
-
-_FOUND = "found in the cache"
-
 _ALL_SLOTS = ("depth", "planner", "prior", "pose", "distortion", "renderer")
 _WITHOUT_PLANNER = ("depth", "prior", "pose", "distortion", "renderer")
 _CAPTURE_SLOTS = ("depth", "pose", "distortion", "renderer")
 
 
-def dry_run(config: DictConfig) -> str:
+def dry_run(config: DictConfig, gpu_memory: float | None = None) -> str:
     """Describe what a run would do.
 
     Args:
         config: Configuration of the run.
+        gpu_memory: Memory in GiB of the GPU to plan for. None: that of this machine.
 
     Returns:
-        One line for the picture and one for each stage. Times are those of earlier runs under the
-        same `output`, with the same components, size and number of frames. Others were measured on
-        another machine, which is named.
+        One line for the picture, one for each stage and one for the total time. Times are those of
+        earlier runs on this machine under the same `output`, with the same settings, size and
+        number of frames. Others are unknown. With `gpu_memory`, a table says which generators fit.
     """
     image = read_image_setting(config)
     if is_capture(image):
-        return _dry_run_capture(config, image)
-    assert isinstance(image, str)  # several pictures are a capture
-    picture = load_picture(image, config.preprocess.size, config.preprocess.field_of_view)
+        report = _dry_run_capture(config, image)
+    else:
+        assert isinstance(image, str)  # several pictures are a capture
+        report = _dry_run_picture(config, image, gpu_memory)
+    if gpu_memory is None:
+        return report
+    table = list_fitting(catalogue().entries["prior"].values(), gpu_memory)
+    return f"{report}\nGPU memory of depth, reconstruct and fit is unknown\n{table}"
+
+
+def _dry_run_picture(config: DictConfig, image: str, gpu_memory: float | None) -> str:
+    """Describe a run on one picture."""
+    preprocess = config.preprocess
+    choose_shape = shape_choice(plain_settings(config.prior))
+    picture = load_picture(image, preprocess.size, preprocess.field_of_view, choose_shape)
     slots = _ALL_SLOTS if planner_is_used(config) else _WITHOUT_PLANNER
     entries, settings = _components(config, slots)
-    device, memory = _device_memory(config)
     depth = constant_depth(picture.cameras)
     prior = None
     if not entries["prior"].missing:  # building the prior checks its settings
@@ -70,33 +77,39 @@ def dry_run(config: DictConfig) -> str:
             image=image,
             device=torch.device("cpu"),
         )
-    batch_size = prior.batch_size if prior else settings["prior"].get("batch_size", 1)
     plan_row, lengths = _plan_row(config, picture.cameras, depth, entries, settings, prior)
     size = (picture.cameras.height, picture.cameras.width)
-    works: dict[str, Work] = {
+    frames = (1 + sum(lengths), *size)
+    works = {
         "depth": (1, *size),
         "clip": (lengths[0], *size),
-        "reconstruct": (1 + sum(lengths), *size),
+        "reconstruct": frames,
+        "fit": frames,
     }
-    earlier = earlier_seconds(config, works)
     found = find_stages(config, picture, prior) if prior else {}
+    unused = () if "planner" in slots else ("planner",)
+    times = _expected_times(config, works, found, unused)
+    devices = run_devices(config)
+    processes = devices[1] if devices and prior and prior.context == "ancestors" else 1
     rows = [
-        _depth_row(entries, settings, earlier, found),
-        _mark_found(plan_row, found),
+        _depth_row(entries, settings, times),
+        (*plan_row, times.describe("plan") if "planner" in slots else ""),
         (
             "clip",
             _describe(entries["prior"], settings["prior"]),
-            _memory_note(entries["prior"], settings["prior"], batch_size, memory, device),
-            _time_note(earlier, found, "clip", len(lengths), entries["prior"]),
+            _memory_note(entries["prior"], settings["prior"], prior, config, gpu_memory),
+            times.describe("clip", len(lengths), processes),
+            _elsewhere_note(entries["prior"], settings["prior"], found, len(lengths)),
         ),
         (
             "reconstruct",
             _describe(entries["pose"], settings["pose"]),
-            _time_note(earlier, found, "reconstruct", 1),
+            times.describe("reconstruct"),
         ),
-        _fit_row(config, entries, not entries["prior"].exact_depth, device, found),
+        _fit_row(config, entries, not entries["prior"].exact_depth, times),
+        ("total", times.total()),
     ]
-    return _format(_headline(image, picture, device, memory), rows, entries)
+    return _format(_headline(config, image, picture), rows, entries)
 
 
 def _dry_run_capture(config: DictConfig, image: ImageSource) -> str:
@@ -106,20 +119,21 @@ def _dry_run_capture(config: DictConfig, image: ImageSource) -> str:
         image, CaptureSettings.from_config(config), lambda images: torch.zeros(len(images))
     )
     entries, settings = _components(config, _CAPTURE_SLOTS)
-    device, _ = _device_memory(config)
     camera = capture.picture.cameras
     size = (camera.height, camera.width)
-    works: dict[str, Work] = {"depth": (1, *size), "reconstruct": (len(capture.frames), *size)}
-    earlier = earlier_seconds(config, works, ("planner", "prior"))
+    frames = (len(capture.frames), *size)
+    works = {"depth": (1, *size), "reconstruct": frames, "fit": frames}
+    times = _expected_times(config, works, {}, ("planner", "prior"))
     rows = [
-        _depth_row(entries, settings, earlier, {}),
+        _depth_row(entries, settings, times),
         (
             "reconstruct",
             _describe(entries["pose"], settings["pose"]),
             "with the cameras given" if capture.trajectory.hint == "known" else "",
-            _time_note(earlier, {}, "reconstruct", 1),
+            times.describe("reconstruct"),
         ),
-        _fit_row(config, entries, True, device, {}),
+        _fit_row(config, entries, True, times),
+        ("total", times.total()),
     ]
     order = "in time" if capture.ordered else "in no order"
     headline = (
@@ -128,6 +142,14 @@ def _dry_run_capture(config: DictConfig, image: ImageSource) -> str:
         f"{unused_slots_message(config)}"
     )
     return _format(headline, rows, entries)
+
+
+def _expected_times(
+    config: DictConfig, works: Mapping[str, Work], found: Mapping[str, int], unused: Sequence[str]
+) -> ExpectedTimes:
+    """Look for the times of earlier runs."""
+    earlier = earlier_seconds(config, works, unused)
+    return ExpectedTimes(earlier, found, Path(config.output) / "cache")
 
 
 def _components(
@@ -145,8 +167,9 @@ def _device_memory(config: DictConfig) -> tuple[str, float]:
     return "cpu", psutil.virtual_memory().total / 2**30
 
 
-def _headline(image: str, picture: Picture, device: str, memory: float) -> str:
+def _headline(config: DictConfig, image: str, picture: Picture) -> str:
     """Name the picture and the machine."""
+    device, memory = _device_memory(config)
     if device == "cuda":
         machine = f"{torch.cuda.get_device_name()}, {memory:.0f} GiB"
     else:
@@ -173,33 +196,20 @@ def _format(headline: str, rows: Sequence[tuple[str, ...]], entries: Mapping[str
 def _depth_row(
     entries: Mapping[str, Entry],
     settings: Mapping[str, Mapping[str, Any]],
-    earlier: Mapping[str, list[float]],
-    found: Mapping[str, int],
+    times: ExpectedTimes,
 ) -> tuple[str, str, str]:
-    note = _time_note(earlier, found, "depth", 1)
-    return "depth", _describe(entries["depth"], settings["depth"]), note
+    return "depth", _describe(entries["depth"], settings["depth"]), times.describe("depth")
 
 
 def _fit_row(
-    config: DictConfig,
-    entries: Mapping[str, Entry],
-    real: bool,
-    device: str,
-    found: Mapping[str, int],
+    config: DictConfig, entries: Mapping[str, Entry], real: bool, times: ExpectedTimes
 ) -> tuple[str, str, str, str]:
     fit = resolve_fit(config.fit, real=real)
-    renderer = entries["renderer"]
-    time = ""
-    if "fit" in found:
-        time = _FOUND
-    elif (device == "cuda") == (renderer.name == "gsplat"):
-        seconds, machine = SECONDS_PER_STEP[device]
-        time = f"about {_format_seconds(fit.steps * seconds)} on {machine}"
     return (
         "fit",
-        f"{_describe(entries['distortion'], {})}; {_describe(renderer, {})}",
+        f"{_describe(entries['distortion'], {})}; {_describe(entries['renderer'], {})}",
         f"{fit.steps} steps of {fit.batch_size} views, at most {fit.max_gaussians} Gaussians",
-        time,
+        times.describe("fit"),
     )
 
 
@@ -244,66 +254,77 @@ def _plan_row(
     return ("plan", _describe(entries["planner"], settings["planner"]), count), lengths
 
 
-def _mark_found(row: tuple[str, ...], found: Mapping[str, int]) -> tuple[str, ...]:
-    """Add to the row of a stage without a time that the cache has it."""
-    return (*row, _FOUND) if row[0] in found else row
-
-
 def _memory_note(
-    entry: Entry, settings: Mapping[str, Any], batch_size: int, memory: float, device: str
+    entry: Entry,
+    settings: Mapping[str, Any],
+    prior: VideoPrior | None,
+    config: DictConfig,
+    gpu_memory: float | None,
 ) -> str:
-    """Return the GPU memory that a prior needs, and how much there is."""
+    """Return the GPU memory that a prior needs, how much there is, and what fits."""
     if not entry.weight_memory:
-        return ""
-    required = required_memory(
-        entry.weight_memory,
-        entry.working_memory * batch_size,
-        settings.get("offload", "none"),
-        settings.get("precision", "auto"),
-        entry.denoiser or "",
-    )
-    available = f"of which there are {memory:.0f}" if device == "cuda" else "and there is no GPU"
-    return f"about {required:.0f} GiB of GPU memory, {available}"
-
-
-def _time_note(
-    earlier: Mapping[str, list[float]],
-    found: Mapping[str, int],
-    stage: str,
-    count: int,
-    entry: Entry | None = None,
-) -> str:
-    """Return the expected time of a stage, or that the cache has it.
-
-    Earlier times do not serve for a generator: its time depends on its settings, too.
-    """
-    cached = found.get(stage, 0)
-    if cached >= count:
-        return _FOUND
-    time = _expected_time(earlier, stage, count - cached, entry)
-    return f"{cached} of {count} {_FOUND}; {time} for the others" if cached else time
-
-
-def _expected_time(
-    earlier: Mapping[str, list[float]], stage: str, count: int, entry: Entry | None
-) -> str:
-    """Return the expected time of stages that have to be computed."""
-    if stage in earlier and not (entry and entry.trained_frames):
-        single = median(earlier[stage])
-        suffix = " each" if count > 1 else ""
-        return (
-            f"about {_format_seconds(single * count)}, "
-            f"as it took {_format_seconds(single)}{suffix} before"
+        is_network = bool(entry.trained_size)
+        unknown = "GPU memory unknown: it depends on prior.model" if is_network else "no GPU needed"
+        return "" if gpu_memory is None else unknown
+    batch_size = prior.batch_size if prior else settings.get("batch_size", 1)
+    weights = getattr(prior, "weight_memory", entry.weight_memory)
+    working = entry.working_memory * batch_size
+    if entry.trained_size:
+        working = scale_working_memory(
+            entry.working_memory,
+            entry.trained_size,
+            entry.trained_frames or 0,
+            settings.get("size"),
+            settings.get("frames"),
+            batch_size,
         )
-    if entry and entry.clip_seconds:
-        seconds, machine = entry.clip_seconds
-        return f"about {_format_seconds(seconds * count)} on {machine}"
-    return "time unknown"
+    required = {
+        offload: required_memory(
+            weights,
+            working,
+            offload,
+            settings.get("precision", "auto"),
+            entry.denoiser or "",
+        )
+        for offload in OFFLOADS
+    }
+    basis = "estimated"
+    offload = settings.get("offload", "none")
+    if offload in entry.measured_memory and _is_default(entry, settings, ("offload",)):
+        required |= entry.measured_memory
+        basis = "measured"
+    note = f"about {required[offload]:.0f} GiB of GPU memory ({basis})"
+    device, available = _device_memory(config)
+    if gpu_memory is None and device != "cuda":
+        return f"{note}, and there is no GPU"
+    available = available if gpu_memory is None else gpu_memory
+    note = f"{note}, of which there are {available:g}"
+    if required[offload] <= available:
+        return note
+    fitting = [
+        f"prior.offload={name} takes about {memory:.0f}"
+        for name, memory in required.items()
+        if memory <= available
+    ]
+    return f"{note}: too little; {' or '.join(fitting) or 'no prior.offload is enough'}"
 
 
-def _format_seconds(seconds: float) -> str:
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} minutes"
+def _elsewhere_note(
+    entry: Entry, settings: Mapping[str, Any], found: Mapping[str, int], count: int
+) -> str:
+    """Return the time of a clip on another machine, if the settings are those measured there."""
+    if not entry.clip_seconds or found.get("clip", 0) >= count:
+        return ""
+    seconds, machine = entry.clip_seconds
+    is_default = _is_default(entry, settings)
+    return f"a clip takes about {format_seconds(seconds)} on {machine}" if is_default else ""
+
+
+def _is_default(entry: Entry, settings: Mapping[str, Any], but: Sequence[str] = ()) -> bool:
+    """Whether all settings of a component but some have their defaults."""
+    checked = entry.check({key: value for key, value in settings.items() if key != "name"})
+    return all(
+        checked.get(key) == parameter.default
+        for key, parameter in entry.settings.items()
+        if key not in but
+    )

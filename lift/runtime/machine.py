@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,20 @@ def machine_info(device: str) -> dict[str, Any]:
         "commit": commit(),
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def device_name(device: torch.device) -> str:
+    """Name a device, so that times of different machines can be told apart.
+
+    Args:
+        device: The device.
+
+    Returns:
+        Name of the GPU, or name and number of cores of the processor.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()}, {cpu_cores()} cores"
 
 
 def version(package: str) -> str | None:
@@ -70,6 +85,7 @@ def commit() -> str | None:
         return None
 
 
+@cache
 def _processor() -> str:
     """Return the name of the processor's model."""
     info = Path("/proc/cpuinfo")

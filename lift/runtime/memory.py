@@ -1,7 +1,15 @@
-"""Estimates of the GPU memory that a generator needs. This module does not import torch."""
+"""GPU memory that a generator needs, measured or estimated. This module does not import torch."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lift.registry import Entry
 
 OFFLOADS = ("none", "model", "group")
 """Choices of the setting `prior.offload`."""
+
+MEASURED_MARK = "*"
+"""Stands after a figure that was measured."""
 
 
 def required_memory(
@@ -34,14 +42,116 @@ def required_memory(
     return resident + working * factor
 
 
-def format_memory(parts: dict[str, float], working: float) -> str:
-    """Describe the GPU memory that a model needs in half precision, for each choice of offload.
+def scale_working_memory(
+    working: float,
+    trained_size: tuple[int, int],
+    trained_frames: int,
+    longer_side: int | None = None,
+    frames: int | None = None,
+    batch_size: int = 1,
+) -> float:
+    """Scale the memory besides the weights to another size and number of frames, in GiB.
 
     Args:
-        parts: Weights of each part in half precision, in GiB.
-        working: Memory besides the weights, in GiB.
+        working: Memory for one clip of the trained size.
+        trained_size: Width and height in pixels.
+        trained_frames: Number of frames. 0: not known.
+        longer_side: Longer side of the clip's pictures in pixels. None: that of the trained size.
+        frames: Frames of the clip. None: as trained.
+        batch_size: Number of clips that are made together.
     """
-    if not parts:
+    scale = float(batch_size)
+    if longer_side is not None:
+        scale *= (longer_side / max(trained_size)) ** 2
+    if frames is not None and trained_frames:
+        scale *= frames / trained_frames
+    return working * scale
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    """Peak GPU memory of a generator."""
+
+    gib: float
+    """The memory in GiB."""
+    is_measured: bool
+    """Whether it was measured with the real network. If not, it is an estimate."""
+
+    def __str__(self) -> str:
+        """Return the rounded number, with a star if it was measured."""
+        return f"{self.gib:.0f}{MEASURED_MARK if self.is_measured else ''}"
+
+
+def peak_memory(entry: Entry) -> dict[str, PeakMemory]:
+    """Return the peak GPU memory of a generator in half precision, at its default size.
+
+    All tables and messages take their figures from here.
+
+    Args:
+        entry: The registry's entry of a prior.
+
+    Returns:
+        Choice of `prior.offload` -> memory. It is empty if nothing is known, because the memory
+        depends on the model that the user chooses, or because the prior is no network.
+    """
+    if not entry.weight_memory:
+        return {}
+    figures = {}
+    for offload in OFFLOADS:
+        measured = entry.measured_memory.get(offload)
+        estimate = required_memory(entry.weight_memory, entry.working_memory, offload)
+        figures[offload] = PeakMemory(
+            estimate if measured is None else float(measured), measured is not None
+        )
+    return figures
+
+
+def format_memory(entry: Entry) -> str:
+    """Describe the GPU memory that a generator needs, for each choice of offload.
+
+    Args:
+        entry: The registry's entry of a prior.
+    """
+    figures = peak_memory(entry)
+    if not figures:
         return "GPU memory as the model asks for"
-    sizes = " / ".join(f"{required_memory(parts, working, offload):.0f}" for offload in OFFLOADS)
-    return f"about {sizes} GiB of GPU memory with prior.offload={' / '.join(OFFLOADS)}"
+    sizes = " / ".join(str(figure) for figure in figures.values())
+    is_measured = any(figure.is_measured for figure in figures.values())
+    basis = f" ({MEASURED_MARK} measured, others estimated)" if is_measured else " (estimated)"
+    text = f"about {sizes} GiB of GPU memory with prior.offload={' / '.join(OFFLOADS)}{basis}"
+    return f"{text}; {entry.memory_note}" if entry.memory_note else text
+
+
+def list_fitting(entries: Iterable[Entry], available: float) -> str:
+    """List which generators fit a GPU, at their default size and number of frames.
+
+    Args:
+        entries: The registry's entries of the priors.
+        available: Memory of the GPU in GiB.
+
+    Returns:
+        A table with a line for each prior, and a line that explains it.
+    """
+    lines = [
+        f"generators on a GPU with {available:g} GiB, at their own size and number of frames; "
+        "GiB by prior.offload:",
+        f"  {'prior':<22} " + " ".join(f"{offload:>7}" for offload in OFFLOADS) + "   fits",
+    ]
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        figures = peak_memory(entry)
+        if figures:
+            cells = " ".join(f"{figure!s:>7}" for figure in figures.values())
+            fitting = [name for name, figure in figures.items() if figure.gib <= available]
+            verdict = " ".join(fitting) or "no"
+        else:
+            cells = " ".join(f"{'-':>7}" for _ in OFFLOADS)
+            is_network = bool(entry.trained_size)
+            verdict = "unknown: it depends on prior.model" if is_network else "yes: it needs no GPU"
+        note = f" ({entry.memory_note})" if entry.memory_note else ""
+        lines.append(f"  {entry.name:<22} {cells}   {verdict}{note}")
+    lines.append(
+        f"  {MEASURED_MARK} is measured with the real network. Others are estimates: the published "
+        "size of the weights plus an estimate of the rest. prior.precision=float8 halves the "
+        "weights of the denoiser. A smaller prior.size and fewer prior.frames take less."
+    )
+    return "\n".join(lines)

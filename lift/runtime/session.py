@@ -23,20 +23,13 @@ from lift.runtime.cache import Stage, Store, hash_key
 from lift.runtime.machine import commit, version
 from lift.runtime.provenance import plugin_components, plugin_environment, run_choices
 from lift.runtime.serialization import load
+from lift.runtime.stage_times import STAGE_SLOTS, fitted_frames, stage_method
+from lift.weights.record import record_weights
 
 T = TypeVar("T")
 
 STAGE_VERSIONS = {"depth": 1, "plan": 1, "clip": 1, "reconstruct": 2, "fit": 2}
 """Version of each stage. Raise it when the stage's own code changes its results."""
-
-_STAGE_SLOTS = {
-    "depth": ("depth",),
-    "plan": ("planner",),
-    "clip": ("prior",),
-    "reconstruct": ("pose", "prior"),
-    "fit": ("distortion", "renderer"),
-}
-"""Slots of the components that compute each stage. The prior decides what `pose=auto` does."""
 
 _PACKAGES = (
     "torch",
@@ -69,7 +62,7 @@ def component_names(config: DictConfig, unused: Sequence[str] = ()) -> dict[str,
         stage: " ".join(
             config[slot].name for slot in slots if slot in config and slot not in unused
         )
-        for stage, slots in _STAGE_SLOTS.items()
+        for stage, slots in STAGE_SLOTS.items()
     }
 
 
@@ -113,6 +106,7 @@ class Session:
             self.say,
             component_names(config),
             OmegaConf.select(config, "cache.verify", default="checksum"),
+            self._method,
         )
         self.stages: list[Stage] = []
         """Finished stages, in order."""
@@ -324,6 +318,14 @@ class Session:
         self._record(finished, None)
         return finished.folder
 
+    def _method(self, stage: str) -> str | None:
+        """Return what the time of a stage depends on, besides the frames that it keeps."""
+        frames = fitted_frames(self.stages) if stage == "fit" else None
+        if stage == "fit" and frames is None:
+            return None
+        count = self.process.world_size
+        return stage_method(self.config, stage, self.device, count, self.unused_slots, frames)
+
     def _record(self, stage: Stage, label: str | None) -> None:
         """Keep a finished stage for the report, and print its cost."""
         self.stages.append(stage)
@@ -354,6 +356,7 @@ class Session:
             "components": {slot: self.config[slot].name for slot in slots},
             "plugins": plugins,
             "licences": self.licences,
+            "weights": record_weights(self.config, slots),
             "notes": self.notes,
             "stages": [
                 {

@@ -1,27 +1,21 @@
 """`lift run --plan` predicts a run and writes nothing."""
 
 import itertools
-import json
 import re
-from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
-from lift.geometry import pinhole
-from lift.runtime.serialization import save
-from lift.types import Depth, Frames, PointCloud, Reconstruction
+from lift.config import compose_run
 from tests.helpers.commands import here, lift
 from tests.helpers.settings import TINY
+from tests.helpers.stored_stages import TINY_PICTURE, clip, depth, reconstruction, store_stage
 
 
 def test_dry_run_lists_stages_and_costs_and_writes_nothing(tmp_path):
-    done = lift(
+    done = here(
         "run",
         "image=coffee",
         "prior=svd",
-        "prior.batch_size=2",
         "planner.levels=1",
         "--plan",
         f"output={tmp_path}",
@@ -29,16 +23,19 @@ def test_dry_run_lists_stages_and_costs_and_writes_nothing(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.strip().split("\n")}
-    assert "384x256 pixels" in lines["coffee:"]
+    assert "384x216 pixels" in lines["coffee:"]  # the shape of the generator
     assert "lite (Apache-2.0)" in lines["depth"] and "4 clips, 97 frames" in lines["plan"]
     clip = lines["clip"]
     assert (
         "stabilityai/stable-video-diffusion-img2vid-xt" in clip
         and "Stability AI Community Licence" in clip
         and "GiB of GPU memory" in clip
-        and "on an H200" in clip
+        and "a clip takes about 20 s on an H200" in clip
     )
-    assert "3000 steps of 1 views" in lines["fit"] and "on " in lines["fit"]
+    assert "3000 steps of 1 views" in lines["fit"]
+    for stage in ("depth", "plan", "clip", "reconstruct", "fit"):
+        assert "; time unknown" in lines[stage]
+    assert lines["total"].startswith("total        time unknown: ")
     assert not list(tmp_path.iterdir())
 
 
@@ -70,70 +67,77 @@ def test_memory_is_of_the_clips_that_are_made_together(tmp_path):
 
 
 def test_frames_with_exact_depth_take_fewer_steps(tmp_path):
-    done = lift("run", "image=coffee", "prior=warp", "--plan", f"output={tmp_path}", cwd=tmp_path)
+    done = here("run", "image=coffee", "prior=warp", "--plan", f"output={tmp_path}", cwd=tmp_path)
     assert "1000 steps of 1 views" in done.stdout, done.stderr
 
 
-def store_stage(folder: Path, by: str, seconds: float, value: Any) -> None:
-    """Write a stage as the cache of an earlier run has it."""
-    folder.mkdir(parents=True)
-    save(value, folder)
-    stage, _, key = folder.name.partition("-")
-    manifest = {"stage": stage, "by": by, "key": key, "seconds": seconds, "peak_bytes": 1}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def clip(count: int, height: int = 256, width: int = 384) -> Frames:
-    return Frames(torch.zeros(count, height, width, 3, dtype=torch.uint8))
-
-
-def reconstruction(count: int) -> dict:
-    """What the stage keeps."""
-    depth = torch.ones(count, 40, 64)
-    cameras = pinhole(64, 40, 50.0).map(lambda value: value.expand(count, *value.shape[1:]))
-    points = PointCloud(torch.zeros(1, 3), torch.zeros(1, 3))
-    return {"reconstruction": Reconstruction(cameras, points, depth, depth), "notes": []}
-
-
-def test_times_are_those_of_earlier_runs_of_the_same_components(tmp_path):
-    cache = tmp_path / "cache"
-    store_stage(cache / "clip-1", "warp", 2.0, clip(8))
-    store_stage(cache / "clip-2", "warp", 3.0, clip(8))
-    store_stage(cache / "clip-3", "synthetic", 500.0, clip(8))
-    pixels = torch.ones(256, 384)
-    store_stage(cache / "depth-1", "lite", 0.5, Depth(pixels, pixels > 0, "scale"))
-    for name, content in (("clip-4", ""), ("clip-5", '{"by": "warp"}'), ("clip-6", "[1]")):
-        (cache / name).mkdir()
-        (cache / name / "manifest.json").write_text(content)  # damaged
-    done = here("run", "image=coffee", "--plan", f"output={tmp_path}", cwd=tmp_path)
-    assert "about 40 s, as it took 2.5 s each before" in done.stdout, done.stdout
-    assert "about 0.5 s, as it took 0.5 s before" in done.stdout
-
-
-def test_no_time_is_taken_from_other_sizes_counts_or_priors(tmp_path):
-    cache = tmp_path / "cache"
-    settings = ("image=coffee", "preprocess.size=64", "planner=single", "planner.num_frames=4")
-    store_stage(cache / "clip-1", "warp", 2.0, clip(5, 40, 64))
-    store_stage(cache / "clip-2", "warp", 2.0, clip(4, 32, 64))
-    store_stage(cache / "reconstruct-1", "auto svd", 2.0, reconstruction(5))
-    store_stage(cache / "reconstruct-2", "auto warp", 2.0, reconstruction(4))
-    done = here("run", *settings, "--plan", f"output={tmp_path}", cwd=tmp_path)
+def test_times_are_those_of_the_same_stages_of_earlier_runs(tmp_path):
+    config = compose_run(list(TINY_PICTURE))
+    store_stage(tmp_path, config, "depth", 0.5, depth())
+    store_stage(tmp_path, config, "plan", 1.0, 0)
+    for seconds in (2.0, 3.0):
+        store_stage(tmp_path, config, "clip", seconds, clip())
+    store_stage(tmp_path, config, "reconstruct", 4.0, reconstruction())
+    store_stage(tmp_path, config, "fit", 130.0, 0)
+    done = here("run", *TINY_PICTURE, "--plan", f"output={tmp_path}", cwd=tmp_path)
     lines = {line.split()[0]: line for line in done.stdout.strip().split("\n")}
-    assert lines["clip"].endswith("; time unknown"), done.stdout
-    assert lines["reconstruct"].endswith("; time unknown"), done.stdout
-    store_stage(cache / "reconstruct-3", "auto warp", 2.0, reconstruction(5))
-    done = here("run", *settings, "--plan", f"output={tmp_path}", cwd=tmp_path)
-    assert "auto (Apache-2.0); about 2.0 s, as it took 2.0 s before" in done.stdout
+    for stage, time in (
+        ("depth", "about 0.5 s, as it took 0.5 s before"),
+        ("plan", "about 1.0 s, as it took 1.0 s before"),
+        ("clip", "about 2.5 s, as it took 2.5 s before"),
+        ("reconstruct", "about 4.0 s, as it took 4.0 s before"),
+        ("fit", "about 2 minutes, as it took 2 minutes before"),
+    ):
+        assert lines[stage].endswith(f"; {time}"), lines[stage]
+    assert lines["total"] == "total        about 2 minutes, besides the delivery"
+
+
+def test_a_plan_for_a_gpu_lists_the_generators_that_fit(tmp_path):
+    words = ("experiment=quality", "prior=vace", "--plan", "--gpu-memory", "8")
+    done = here("run", "image=coffee", *words, f"output={tmp_path}", cwd=tmp_path)
+    lines = {line.split()[0]: line.split() for line in done.stdout.strip().split("\n")}
+    assert lines["vace"] == ["vace", "22", "18", "8", "group"]
+    assert lines["cosmos"] == ["cosmos", "35", "33", "7", "group"]
+    assert lines["viewcrafter"] == ["viewcrafter", "12", "11", "9", "no"]
+    assert " ".join(lines["diffusers"][4:]) == "unknown: it depends on prior.model"
+    assert " ".join(lines["warp"][4:]) == "yes: it needs no GPU"
+    needs = "about 22 GiB of GPU memory (estimated), of which there are 8: too little"
+    assert f"{needs}; prior.offload=group takes about 8" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--gpu-memory", "8"], "--gpu-memory is 8, but it only plans; add --plan"),
+        (["--plan", "--gpu-memory=0"], "--gpu-memory is '0'; choose a number of GiB from 0.1"),
+        (["--plan", "--gpu-memory", "nan"], "--gpu-memory is 'nan'; choose a number"),
+        (["--plan", "--gpu-memory", "8GB"], "--gpu-memory is '8GB'; choose a number"),
+        (["--plan", "--gpu-memory"], "--gpu-memory has no value"),
+    ],
+)
+def test_a_wrong_amount_of_memory_is_one_line(tmp_path, words, message):
+    done = here("run", "image=coffee", *words, cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith(f"lift: {message}"), done.stderr
 
 
 @pytest.mark.slow
 def test_finished_stages_are_named(finished_run):
     output = finished_run.parents[1]
     run = ("run", "image=coffee", *TINY, "export.formats=[ply,spz]", f"output={output}", "--plan")
-    plan = here(*run, cwd=output).stdout.splitlines()[1:]
-    assert [line.rpartition("; ")[2] for line in plan] == ["found in the cache"] * 5, plan
-    plan = here(*run, "fit.steps=77", cwd=output).stdout.splitlines()[1:]
-    assert [line.endswith("found in the cache") for line in plan] == [True] * 4 + [False]
+    *stages, total = here(*run, cwd=output).stdout.splitlines()[1:]
+    assert [line.rpartition("; ")[2] for line in stages] == ["found in the cache"] * 5, stages
+    assert total == "total        only the delivery"
+    *stages, total = here(*run, "fit.steps=77", cwd=output).stdout.splitlines()[1:]
+    assert [line.endswith("found in the cache") for line in stages] == [True] * 4 + [False]
+    assert total.startswith("total        time unknown: ")
+
+
+@pytest.mark.slow
+def test_a_finished_run_predicts_one_with_another_seed(finished_run):
+    output = finished_run.parents[1]
+    run = ("run", "image=coffee", *TINY, "export.formats=[ply,spz]", f"output={output}", "--plan")
+    plan = here(*run, "seed=3", cwd=output).stdout
+    assert "time unknown" not in plan and " before\ntotal        about " in plan, plan
 
 
 @pytest.mark.slow
@@ -155,7 +159,7 @@ def test_dry_run_reports_missing_packages(tmp_path, monkeypatch):
         "missing",
         property(lambda entry: ["gsplat"] if entry.name == "gsplat" else []),
     )
-    done = lift(
+    done = here(
         "run", "image=coffee", "renderer=gsplat", "--plan", f"output={tmp_path}", cwd=tmp_path
     )
     assert (
