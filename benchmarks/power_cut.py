@@ -11,9 +11,7 @@ log and damages the folder as a power cut may do:
 Deleted files do not come back. Real file systems lose less: ext4, for example, writes the data of a
 file before it renames the file over an existing one.
 
-As a program it runs `lift` with the record switched on:
-
-    python benchmarks/power_cut.py LOG ARGUMENT ...
+`sync_recorder` calls `record` in all processes of a command.
 """
 
 import json
@@ -21,7 +19,6 @@ import os
 import random
 import shutil
 import stat
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,16 +146,3 @@ def _lose_entries(folder: Path, synced: SyncLog, counts: dict[str, int]) -> None
             counts["lost"] += 1
     for away, target in moves:
         away.rename(target)
-
-
-def main() -> None:
-    """Run `lift` with a record of what it syncs."""
-    record(Path(sys.argv[1]))
-    from lift.cli import main as lift_main
-
-    sys.argv = ["lift", *sys.argv[2:]]
-    raise SystemExit(lift_main())
-
-
-if __name__ == "__main__":
-    main()

@@ -33,7 +33,16 @@ COPIED_FILES = {"lift/depths/lite.md": "networks", "lift/warping/fill.md": "netw
 
 MARKER = re.compile(r"<!-- table: ([\w-]+) -->")
 LINK = re.compile(r"\]\(((?:\.\./)+[^)#\s]+\.md)(#[^)]*)?\)")
-API_PACKAGES = ("training", "outputs", "io", "evaluation", "runtime", "multiview", "synthetic")
+API_PACKAGES = (
+    "training",
+    "outputs",
+    "io",
+    "evaluation",
+    "runtime",
+    "weights",
+    "multiview",
+    "synthetic",
+)
 
 
 def tables() -> dict[str, str]:

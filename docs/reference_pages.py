@@ -40,11 +40,12 @@ def command_line_page() -> str:
 
 def _run_usage() -> str:
     return (
-        "usage: lift run image=PATH [setting=value ...] [--config-dir DIR] [--plan] [--help]\n"
-        "                [--cfg job] [-m]\n\n"
+        "usage: lift run image=PATH [setting=value ...] [--config-dir DIR] [--help]\n"
+        "                [--plan [--gpu-memory GIB]] [--cfg job] [-m]\n\n"
         "One image, a video or photographs to a scene. Hydra reads the settings.\n"
         "--config-dir DIR adds a folder with experiments of your own; it may be repeated.\n"
-        "--plan says what a run would do. -m runs one job for each comma-separated value.\n"
+        "--plan says what a run would do, and with --gpu-memory which generators fit.\n"
+        "-m runs one job for each comma-separated value.\n"
         "Options may stand anywhere. Settings that hold text are taken literally."
     )
 
@@ -137,7 +138,8 @@ def _component(slot: str, entry: Any) -> list[str]:
         width, height = entry.trained_size
         facts.append(f"Frames of a clip: {entry.trained_frames}, of {width} x {height} pixels.")
         facts.append(f"Control: {entry.control}.")
-        facts.append(format_memory(entry.weight_memory, entry.working_memory).capitalize() + ".")
+        text = format_memory(entry)
+        facts.append(f"{text[0].upper()}{text[1:]}.")
     if entry.extra or entry.install:
         how = entry.install or f"pip install 'lift[{entry.extra}]'"
         facts.append(f"Install: `{how}`.")
@@ -165,27 +167,30 @@ def camera_formats() -> str:
 def video_generators() -> str:
     """Make the table of video diffusion models."""
     from lift.registry import catalogue
-    from lift.runtime.memory import OFFLOADS, required_memory
+    from lift.runtime.memory import peak_memory
 
     rows = []
     for name, entry in catalogue().entries["prior"].items():
         if not entry.trained_size:
             continue
-        memory = " / ".join(
-            f"{required_memory(entry.weight_memory, entry.working_memory, offload):.0f}"
-            for offload in OFFLOADS
-        )
+        memory = " / ".join(str(figure) for figure in peak_memory(entry).values())
         rows.append(
             (
                 f"[`{name}`](reference/prior.md#{name})",
                 entry.trained_frames,
-                " x ".join(str(side) for side in entry.trained_size),
+                " or ".join(f"{width} x {height}" for width, height in _sizes(entry))
+                + ("" if entry.trained_sizes else ", any shape"),
                 entry.control,
-                memory if entry.weight_memory else "as the model's",
+                memory or "as the model's",
                 entry.licence,
             )
         )
     return table(("prior", "frames", "pixels", "control", "GiB", "licence of the weights"), rows)
+
+
+def _sizes(entry: Any) -> tuple[tuple[int, int], ...]:
+    """Return the sizes that a generator was trained with, the usual one first."""
+    return entry.trained_sizes or (entry.trained_size,)
 
 
 def presets_page() -> str:

@@ -52,6 +52,10 @@ def result_tables() -> dict[str, str]:
         "prior-ray-cast": ablation("prior", ("PSNR", "LPIPS", DIFFERENCE)),
         "trajectory": ablation("trajectory", ("PSNR", "SSIM", "LPIPS", DIFFERENCE)),
         "generator-errors": markdown_table("docs/generator-errors.md", "Medians over clips"),
+        "released-motion": markdown_table(
+            f"{RESULTS}/released-paths-cpu.md", "Motion of MotionCtrl's clips"
+        ),
+        "released-chain": markdown_table(f"{RESULTS}/released-paths-cpu.md", "The whole chain"),
         "poses-photographs": poses(synthetic=False),
         "poses-ray-cast": poses(synthetic=True),
         "alignments": alignments(),
@@ -63,6 +67,7 @@ def result_tables() -> dict[str, str]:
         "stages": stages(),
         "example-trainer": example_trainer(),
         "fits": fits(),
+        "densification": densification(),
         "continued-fits": continued_fits(),
         "priors": priors(),
         "prior-clips": prior_clips(),
@@ -278,6 +283,24 @@ def fits() -> str:
         )
     )
     return table(("distortion and settings", "GPUs", "seconds", "held-out, dB", "true, dB"), body)
+
+
+def densification() -> str:
+    """Make the table of strategies of densification and of initial Gaussians."""
+    body = []
+    for name in ("mcmc", "mcmc-neighbours", "mcmc-input", "gradient", "gradient-input"):
+        row = results(f"fitting-{name}-cpu")[0]
+        chosen = [s for s in row["settings"] if s.startswith(("fit.densify.", "fit.init."))]
+        last = row["history"][-1]
+        body.append(
+            (
+                f"`{' '.join(chosen)}`" if chosen else "the defaults",
+                str(last["gaussians"]),
+                f"{last['held_out_psnr']:.1f}",
+                f"{last['true_psnr']:.1f}",
+            )
+        )
+    return table(("settings", "Gaussians at the end", "held-out, dB", "true, dB"), body)
 
 
 def continued_fits() -> str:

@@ -142,6 +142,17 @@ def measure(case: Case) -> dict[str, Any]:
     return record | {"thirds": by_thirds(rows), "by_frame": rows}
 
 
+def estimate_case_poses(case: Case) -> PosedTracks | None:
+    """Estimate the cameras of a clip; None if it has too little parallax.
+
+    Args:
+        case: The clip.
+    """
+    numbers = select_frames(len(case.images))
+    observations = restrict_frames(track_points(case.images), numbers)
+    return _estimate_poses(case, observations, case.images[numbers])
+
+
 def _estimate_poses(
     case: Case, observations: Observations, images: data.Images
 ) -> PosedTracks | None:

@@ -2,11 +2,11 @@
 
 The ideas are an articulated trajectory (or one large motion in each direction, with as many
 frames), estimated cameras (or the planned ones), and learned distortions (or none). The generator
-is `synthetic` at severity 1 on ray-cast scenes, of which all views are known. The published form is
-that of `experiment=liftimage3d`: the distortion field as released, and no robust weights. What
-needs weights or hours is replaced. `matching` replaces MASt3R and exact depth replaces Depth
-Anything. The fit has 400 steps of 2 views instead of 17,000, and at most 60,000 Gaussians of degree
-0.
+is `synthetic` at severity 1 on ray-cast scenes, of which all views are known. The published form
+has the distortion field as released, and no robust weights, as `experiment=liftimage3d`. What needs
+weights or hours is replaced. `matching` replaces MASt3R and exact depth replaces Depth Anything.
+The fit has 400 steps of 2 views instead of 17,000, at most 60,000 Gaussians of degree 0, and
+otherwise the defaults of `lift`.
 """
 
 from ablation import RAY_CAST, main

@@ -245,7 +245,8 @@ def align_similarity(
     b = target - target_mean
     covariance = (w * b).T @ a
     u, singular_values, vt = torch.linalg.svd(covariance)
-    if not singular_values[1] > 1e-9 * singular_values[0]:
+    tolerance = max(1e-9, 10 * torch.finfo(covariance.dtype).eps)
+    if not singular_values[1] > tolerance * singular_values[0]:
         raise ValueError("a similarity needs points that do not lie on one line")
     sign = torch.ones(3, dtype=source.dtype, device=source.device)
     sign[2] = torch.sign(torch.linalg.det(u) * torch.linalg.det(vt))

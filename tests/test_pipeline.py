@@ -81,7 +81,8 @@ def test_missing_package_is_reported_before_any_stage(tmp_path, monkeypatch):
     with initialize_config_module("lift.configs", version_base=None):
         config = compose("lift", ["image=coffee", "pose=mast3r", f"output={tmp_path}"])
     with pytest.raises(
-        ImportError, match="pose 'mast3r' needs mast3r, which is not installed: pip install roma"
+        ImportError,
+        match="pose 'mast3r' needs mast3r, which is not installed: pip install --no-deps",
     ):
         pipeline.run(config)
     assert not list(tmp_path.rglob("*.safetensors"))

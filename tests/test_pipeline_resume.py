@@ -102,21 +102,22 @@ def test_run_killed_in_any_stage_is_resumed(sabotage, finished_run):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT is POSIX")
-def test_interrupted_run_explains_how_to_resume(sabotage):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_run_explains_how_to_resume(sabotage, how):
     process = start_run(sabotage, MORE="fit.steps=100000")
     for _ in range(600):
         if list((sabotage / "out" / "cache").glob(".fit-*.draft/checkpoint.ckpt")):
             break
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     try:
         _, err = process.communicate(timeout=60)
     finally:
         # A process that ignores SIGINT, as in a background shell, would block the other tests.
         process.kill()
-    assert (
-        process.returncode == 130 and "run the same command again" in err and "Traceback" not in err
-    )
+    assert process.returncode == 128 + how and "Traceback" not in err
+    cause = " by SIGTERM" if how == signal.SIGTERM else ""
+    assert err.endswith(f"lift: stopped{cause}; run the same command again to go on\n"), err
 
 
 @pytest.mark.slow

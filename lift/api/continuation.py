@@ -2,8 +2,9 @@
 
 import json
 import re
+import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from lift.config.loggers import LOGGERS
 from lift.config.text import escape_text
 from lift.config.values import merge_settings, nest_settings, split_choices
 from lift.errors import raise_for_python
+from lift.io.capture import Capture
+from lift.io.image import Picture
 from lift.io.names import name_problem
 from lift.outputs.delivery import FIT_OUTPUTS, deliver
 from lift.outputs.publication import check_run_folder
@@ -26,6 +29,7 @@ from lift.runtime.execution import restore_device
 from lift.runtime.integrity import DamagedFileError, read_manifest, verify_files
 from lift.runtime.session import Session
 from lift.stages.fit import continuation_key, continue_fit
+from lift.stages.views import Views
 from lift.training import CHECKPOINT
 from lift.training.checkpoint import read_progress, verify_checkpoint
 
@@ -73,42 +77,79 @@ def continue_scene(
         raise ComponentError(
             f"name is {name!r}; choose the name of one folder (this one {problem})"
         )
-    checkpoint = scene.require(CHECKPOINT, "more steps of the fit")
-    scene.verify(*FIT_OUTPUTS)
-    verify_checkpoint(checkpoint)
-    steps = read_progress(checkpoint)[1] + more_steps
+    for item in (CHECKPOINT, VIEWS):
+        scene.require(item, "more steps of the fit")
     # The name of the folder "." is empty.
     folder = scene.folder if scene.folder.name.strip(".") else scene.folder.resolve()
-    target = folder.parent / (name or f"{re.sub(r'-[0-9]+-steps$', '', folder.name)}-{steps}-steps")
-    with raise_for_python(), restore_device():
-        scene.verify(VIEWS)
-        picture, views, capture = read_views(folder, scene.frames)
-        is_in_place = folder.parent.name == picture.name
+    with (
+        raise_for_python(),
+        restore_device(),
+        tempfile.TemporaryDirectory(prefix="lift-") as scratch,
+    ):
+        # Another run may replace the folder at any moment. What is checked is what is used.
+        outputs, done = _copy_outputs(scene, Path(scratch))
+        steps = done + more_steps
+        base = re.sub(r"-[0-9]+-steps$", "", folder.name)
+        target = folder.parent / (name or f"{base}-{steps}-steps")
+        frames = scene.frames
+        source = scene.files.read(VIEWS, lambda path: read_views(path.parent, frames))
+        is_in_place = folder.parent.name == source[0].name
         output = folder.parent.parent if is_in_place else folder.parent
         config = _compose(scene, steps, target.name, output, settings)
         session = _resume_session(scene, config)
-        key = continuation_key(session, views, checkpoint, scene.held_out)
+        key = continuation_key(session, source[1], outputs[0], scene.held_out)
         if _holds(target, key, config):
             session.say(f"found {target}")
             return target
         check_run_folder(target)
-        outputs = [folder / item for item in FIT_OUTPUTS if (folder / item).exists()]
-        gaussians, distortion, fit_folder = continue_fit(session, views, outputs, scene.held_out)
-        result = RunResult(
-            picture,
-            views.depth,
-            views.trajectory,
-            views.frames,
-            views.reconstruction,
-            gaussians,
-            distortion,
-            fit_folder,
-            views.true_cameras,
-            capture,
-            views.multiview_consistent,
-        )
+        result = _continue(session, source, outputs, scene.held_out)
         record = {"continued": {"run": folder.name, "more_steps": more_steps, "steps": steps}}
         return deliver(session, result, target, record)
+
+
+def _copy_outputs(scene: "Scene", folder: Path) -> tuple[list[Path], int]:
+    """Copy what the fit wrote, and check its checkpoint.
+
+    Args:
+        scene: The finished scene.
+        folder: An empty folder.
+
+    Returns:
+        The copies, the checkpoint first, and the number of steps that are done.
+
+    Raises:
+        DamagedFileError: The checkpoint is damaged.
+    """
+    outputs = [folder / item for item in FIT_OUTPUTS if scene.files.copy(item, folder)]
+    try:
+        verify_checkpoint(outputs[0])
+        return outputs, read_progress(outputs[0])[1]
+    except DamagedFileError as error:
+        raise DamagedFileError(scene.folder / CHECKPOINT, error.reason) from None
+
+
+def _continue(
+    session: Session,
+    source: tuple[Picture, Views, Capture | None],
+    outputs: Sequence[Path],
+    held_out: Sequence[int],
+) -> RunResult:
+    """Continue the fit, and return the result of the run."""
+    picture, views, capture = source
+    gaussians, distortion, fit_folder = continue_fit(session, views, outputs, held_out)
+    return RunResult(
+        picture,
+        views.depth,
+        views.trajectory,
+        views.frames,
+        views.reconstruction,
+        gaussians,
+        distortion,
+        fit_folder,
+        views.true_cameras,
+        capture,
+        views.multiview_consistent,
+    )
 
 
 def _compose(

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from lift.api.scene import Scene
+from lift.io.names import user_path
 from lift.outputs.delivery import FLY_THROUGH
 from lift.outputs.storage import FRAMES, MAX_TRIES
 from lift.runtime.integrity import identify
@@ -36,7 +37,7 @@ def load(folder: str | os.PathLike[str], renderer: str | None = None) -> Scene:
         FileNotFoundError: The folder is no finished run. The message names what is missing.
         ComponentError: There is no renderer of this name.
     """
-    path = Path(folder).expanduser()
+    path = user_path(folder)
     if missing := _missing(path):
         raise FileNotFoundError(_explain_missing(path, missing))
     scene = Scene(path, renderer)

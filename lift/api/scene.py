@@ -48,7 +48,8 @@ class Scene:
     def __init__(self, folder: Path, renderer: str | None = None) -> None:
         self.folder = folder
         """Folder of the run."""
-        self._files = RunFiles(folder)
+        self.files = RunFiles(folder)
+        """Reader of the run's files, each checked and all of one result."""
         self._renderer_name = renderer
 
     def __repr__(self) -> str:
@@ -64,7 +65,7 @@ class Scene:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """Content of metrics.json: `verdict`, `reasons`, PSNR in dB, coverage and more."""
-        return self._files.read_json("metrics.json")
+        return self.files.read_json("metrics.json")
 
     @property
     def verdict(self) -> Verdict:
@@ -74,7 +75,7 @@ class Scene:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """All settings of the run, nested. `lift.run(**scene.settings)` repeats the run."""
-        config = self._files.read("config.yaml", load_config)
+        config = self.files.read("config.yaml", load_config)
         settings = OmegaConf.to_container(config, resolve=True)
         assert isinstance(settings, dict)
         return {str(key): value for key, value in settings.items()}
@@ -82,12 +83,12 @@ class Scene:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Content of provenance.json: versions, components, licences, stages and notes."""
-        return self._files.read_json("provenance.json")
+        return self.files.read_json("provenance.json")
 
     @cached_property
     def gaussians(self) -> Gaussians:
         """The canonical scene, without distortion."""
-        return self._files.read("gaussians.ply", read_ply)
+        return self.files.read("gaussians.ply", read_ply)
 
     @cached_property
     def cameras(self) -> Cameras:
@@ -95,7 +96,7 @@ class Scene:
 
         These are the estimated cameras with the corrections that the distortion learned.
         """
-        return self._files.read("transforms.json", read_cameras)
+        return self.files.read("transforms.json", read_cameras)
 
     @property
     def estimated_cameras(self) -> Cameras:
@@ -105,12 +106,12 @@ class Scene:
     @cached_property
     def fly_through(self) -> Cameras:
         """The cameras of video.mp4."""
-        return self._files.read(FLY_THROUGH, read_cameras)
+        return self.files.read(FLY_THROUGH, read_cameras)
 
     @cached_property
     def frames(self) -> Frames:
         """The frames that the scene was fitted to, the input first, without depth."""
-        return self._files.read(FRAMES, lambda path: read_frames(path.parent))
+        return self.files.read(FRAMES, lambda path: read_frames(path.parent))
 
     @property
     def depth(self) -> Float[Tensor, "frame height width"]:
@@ -125,14 +126,14 @@ class Scene:
     @property
     def held_out(self) -> tuple[int, ...]:
         """Indices of the frames that were held out of the fit."""
-        return tuple(self._files.read_json("split.json")["held_out"])
+        return tuple(self.files.read_json("split.json")["held_out"])
 
     @cached_property
     def views(self) -> Views:
         """The frames with their estimated cameras, depth and points, as the fit takes them."""
         self.require(VIEWS, "depth, distortions and more steps of the fit")
         frames = self.frames
-        return self._files.read(VIEWS, lambda path: read_views(path.parent, frames)[1])
+        return self.files.read(VIEWS, lambda path: read_views(path.parent, frames)[1])
 
     @cached_property
     def distortion(self) -> Distortion:
@@ -147,7 +148,7 @@ class Scene:
             image=str(self.settings["image"]),
             **distortion_inputs(self.views),
         )
-        built.load_state_dict(self._files.read("distortion.safetensors", load_file))
+        built.load_state_dict(self.files.read("distortion.safetensors", load_file))
         return built.eval().requires_grad_(False)
 
     @cached_property
@@ -342,7 +343,7 @@ class Scene:
         """
         for name in names:
             if os.path.lexists(self.folder / name):
-                self._files.verify(name)
+                self.files.verify(name)
 
     def _cameras(self, cameras: CamerasLike | None, size: int | None) -> Cameras:
         """Return the cameras to render, for pictures of the size."""

@@ -10,6 +10,7 @@ from lift.cli import (
     batch,
     check,
     doctor,
+    download,
     evaluate,
     export,
     fit,
@@ -33,9 +34,7 @@ from lift.errors import USAGE_ERROR, is_interrupt, is_user_error
 from lift.registry import PLUGIN_VARIABLE
 from lift.runtime import launcher
 from lift.runtime.folder_settings import check_current_folder
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C."""
+from lift.runtime.termination import StopHandler, answer_stop_signals
 
 _COMMANDS = (
     run,
@@ -50,6 +49,7 @@ _COMMANDS = (
     render,
     export,
     view,
+    download,
     doctor,
 )
 """Modules of the commands, in the order of the help."""
@@ -59,6 +59,7 @@ _HYDRA_COMMANDS = {
     "batch": batch.batch,
     "eval": evaluate.evaluate,
     "fit": fit.fit,
+    "download": download.download,
 }
 """Commands whose arguments are settings, which argparse does not read."""
 
@@ -75,6 +76,12 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     prepare_output()
     report_in_threads()
+    with answer_stop_signals() as stop:
+        return _run_and_report(arguments, stop)
+
+
+def _run_and_report(arguments: list[str], stop: StopHandler) -> int:
+    """Run a command, print its error, and return the exit status."""
     try:
         status = _run_command(arguments)
         flush_output()
@@ -93,12 +100,12 @@ def main(arguments: list[str] | None = None) -> int:
         if not expected and not launcher.is_launched():
             raise
         if is_interrupted:
-            message = "lift: stopped; run the same command again to go on"
+            message = stop.message
         elif expected:
             message = error_message(error)
         else:
             message = "".join(traceback.format_exception(error)).rstrip()
-        status = _exit_status(error, is_interrupted, expected)
+        status = stop.status if is_interrupted else _exit_status(error, expected)
         if launcher.is_launched():
             launcher.exit_worker(message, status, expected=expected)
         print(message, file=sys.stderr)
@@ -116,10 +123,8 @@ def _run_command(arguments: list[str]) -> int:
     return options.command(options)
 
 
-def _exit_status(error: BaseException, is_interrupted: bool, expected: bool) -> int:
+def _exit_status(error: BaseException, expected: bool) -> int:
     """Choose the exit status after an error."""
-    if is_interrupted:
-        return INTERRUPTED
     if isinstance(error, launcher.WorkerError):
         return error.status
     return USAGE_ERROR if expected else 1

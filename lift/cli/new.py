@@ -11,6 +11,7 @@ from typing import Any
 
 from lift import __version__
 from lift.cli.processes import add_command
+from lift.io.names import user_path
 from lift.registry import ALL_SLOTS, PLUGIN_GROUP, ComponentError, catalogue
 from lift.registry.entry import join_names
 
@@ -100,7 +101,7 @@ def new(options: argparse.Namespace) -> int:
         FileExistsError: A file exists. Then none is written.
     """
     slot, name = options.slot, options.name
-    folder = options.to.expanduser()
+    folder = user_path(options.to)
     _check_name(slot, name)
     contents = _package_files(slot, name) if options.package else _module_files(slot, name)
     paths = {folder / path: content for path, content in contents.items()}

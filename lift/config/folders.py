@@ -19,6 +19,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from lift.config.text import split_values, unquote
+from lift.io.names import user_path
 from lift.registry import ALL_SLOTS, ComponentError, catalogue
 from lift.registry.discovery import plugin_config_folders
 
@@ -124,7 +125,7 @@ def _find_folder(name: str, value: str) -> Path:
         if spec is None or not spec.submodule_search_locations:
             raise ComponentError(f"{name} is {value!r}, but there is no package {module}")
         return Path(next(iter(spec.submodule_search_locations)))
-    path = Path(value.removeprefix("file://")).expanduser().absolute()
+    path = user_path(value.removeprefix("file://")).absolute()
     if not path.is_dir():
         problem = "is a file; give its folder" if path.exists() else "does not exist"
         raise ComponentError(f"{name} is {value!r}, but the folder {str(path)!r} {problem}")

@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lift.config.evaluation_schema import EvalConfig
+from lift.config.fit_schema import FIT_DEFAULTS
 from lift.config.loggers import validate_loggers
 from lift.config.schema import Config
 from lift.config.setting_types import setting_annotations
@@ -13,6 +14,9 @@ from lift.io.names import name_problem, path_problem
 from lift.registry import ALL_SLOTS, SLOTS, ComponentError, catalogue, check_listed_plugins
 from lift.registry.entry import join_names
 from lift.registry.values import convert_value, format_value
+
+MIN_DEFAULT_STEPS = min(FIT_DEFAULTS["steps"])
+"""Smallest number of steps that `fit.steps=null` stands for."""
 
 
 def read_image_setting(config: DictConfig) -> str | tuple[str, ...]:
@@ -146,6 +150,16 @@ def _check_fit(fit: DictConfig) -> None:
         raise ComponentError(
             "fit.test_every is 1, which leaves no generated frame to learn from; "
             "choose 0 for none, or 2 or more"
+        )
+    if fit.canonical_steps and fit.canonical_steps >= (fit.steps or MIN_DEFAULT_STEPS):
+        raise ComponentError(
+            f"fit.canonical_steps is {fit.canonical_steps}, which leaves no step for the "
+            f"distortion; choose less than fit.steps, {fit.steps or MIN_DEFAULT_STEPS}"
+        )
+    if fit.loss.depth_final is not None and not fit.loss.depth:
+        raise ComponentError(
+            "fit.loss.depth is 0, so it cannot change to fit.loss.depth_final, "
+            f"{fit.loss.depth_final:g}; choose more than 0, or null for depth_final"
         )
     if fit.initial_gaussians > fit.max_gaussians:
         raise ComponentError(

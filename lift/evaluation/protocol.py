@@ -12,7 +12,9 @@ from torch import Tensor
 
 from lift.evaluation.datasets import CalibratedCapture
 from lift.evaluation.matching import match_views, pixel_rays
-from lift.io.files import PARSE_ERRORS, read_json
+from lift.io.json_files import read_json
+from lift.io.names import user_path
+from lift.io.parsing import PARSE_ERRORS
 from lift.multiview.depth_alignment import nearest_depth
 from lift.types import Cameras, Depth
 from lift.warping.fill import close_gaps
@@ -38,6 +40,7 @@ def select_views(capture: CalibratedCapture, protocol: Any) -> tuple[int, list[i
 
     Raises:
         FileNotFoundError: `protocol.targets` names a file that does not exist.
+        PermissionError: It names a file outside of the dataset's folder.
         ValueError: A setting is invalid. The message names it and the choices.
     """
     input_name = protocol.input
@@ -72,7 +75,7 @@ def select_views(capture: CalibratedCapture, protocol: Any) -> tuple[int, list[i
 
 def _read_split(capture: CalibratedCapture, file: str) -> tuple[list[Any], list[Any]]:
     """Read the names of the inputs and targets from a JSON file."""
-    paths = [Path(file).expanduser()]
+    paths = [user_path(file)]
     if capture.folder:
         paths += [capture.folder / file, capture.folder.parent / file]
     path = next((path for path in paths if path.is_file()), None)
@@ -80,6 +83,11 @@ def _read_split(capture: CalibratedCapture, file: str) -> tuple[list[Any], list[
         raise FileNotFoundError(
             f"protocol.targets is {file!r}; choose all, every_N, or a JSON file; there is none at "
             f"{', '.join(map(str, paths))}"
+        )
+    if capture.is_allowed is not None and not capture.is_allowed(path):
+        raise PermissionError(
+            f"protocol.targets is {file!r}, which lies outside of the dataset's folder after links "
+            "are resolved; copy it there, or set dataset.allow_outside=true to read it"
         )
     try:
         content = read_json(path)

@@ -10,20 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from lift.io.colmap import MODEL_FILES, model_folder, read_colmap
-from lift.io.files import (
-    MAX_JSON_BYTES,
-    MAX_SIDE,
-    PARSE_ERRORS,
-    IsAllowed,
-    decode_text,
-    describe_error,
-    load_npz,
-    parse_json,
-    read_file,
-    to_number,
-)
+from lift.io.files import IsAllowed, decode_text, read_file
 from lift.io.formats import camera_formats
+from lift.io.json_files import MAX_JSON_BYTES, parse_json
 from lift.io.nerfstudio import read_camera_path, read_transforms
+from lift.io.numpy_files import load_npz
+from lift.io.parsing import MAX_SIDE, PARSE_ERRORS, describe_error, to_number
 from lift.io.views import CameraFileError, View, stack_views, to_square
 from lift.types import Cameras
 

@@ -9,7 +9,7 @@ import torch
 
 from lift.geometry import quat_to_rotation, rotation_to_quat
 from lift.io import colmap_files
-from lift.io.files import PARSE_ERRORS, describe_error, shorten
+from lift.io.parsing import PARSE_ERRORS, describe_error, shorten
 from lift.io.views import View, natural_key, to_double
 from lift.types import Cameras, PointCloud
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from lift.io.files import MAX_SIDE, check_regular, read_text, shorten, to_number
+from lift.io.files import check_regular, read_text
+from lift.io.parsing import MAX_SIDE, shorten, to_number
 from lift.io.views import MODELS, PINHOLES
 
 _BY_NAME = {name: (count, shared) for name, count, shared in MODELS.values()}

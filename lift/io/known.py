@@ -12,6 +12,7 @@ from torch import Tensor
 from lift.io.cameras import read_views
 from lift.io.image import picture_size, working_size
 from lift.io.lens import inner_camera, needs_rotation, same_aspect, square_pixel_size, undistort
+from lift.io.names import user_path
 from lift.io.sources import PictureSource, Source
 from lift.io.views import PINHOLES, View, stack_views
 from lift.types import Cameras
@@ -87,7 +88,7 @@ def read_known_cameras(path: str, source: Source) -> KnownCameras:
         ValueError: A frame has no camera, or a camera does not fit its picture.
     """
     stored = _stored_size(source)
-    views = read_views(Path(path).expanduser(), stored)
+    views = read_views(user_path(path), stored)
     views = _match_views(views, source, path)
     for view, name in zip(views, source.names, strict=True):
         if view.model not in ("", *PINHOLES):

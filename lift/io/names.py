@@ -103,6 +103,17 @@ def name_problem(text: str) -> str | None:
     return None
 
 
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """Replace `~` or `~NAME` at the start of a path by the home folder.
+
+    A name of no user stays as it is, as in a shell.
+
+    Args:
+        path: The path as the user gave it.
+    """
+    return Path(os.path.expanduser(path))
+
+
 def path_problem(path: str) -> str | None:
     """Say why files cannot be written to a folder by all libraries.
 
@@ -119,7 +130,7 @@ def path_problem(path: str) -> str | None:
         os.fsencode(path)
     except UnicodeEncodeError:
         return f"is no text in this system's encoding ({sys.getfilesystemencoding()})"
-    folder = Path(path).expanduser()
+    folder = user_path(path)
     for place in (folder, *folder.parents):
         if place.is_dir():
             return None

@@ -8,17 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lift.io.files import (
-    MAX_NUMBER,
-    MAX_SIDE,
-    PARSE_ERRORS,
-    IsAllowed,
-    is_file,
-    is_inside,
-    shorten,
-    to_number,
-)
+from lift.io.files import IsAllowed, is_file, is_inside
 from lift.io.image import picture_size
+from lift.io.parsing import MAX_NUMBER, MAX_SIDE, PARSE_ERRORS, shorten, to_number
 from lift.io.views import LENS, OPENGL, MissingSizeError, View, check_name, to_double, to_square
 from lift.types import Cameras
 

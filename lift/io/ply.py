@@ -4,7 +4,7 @@ from io import BytesIO
 
 import numpy as np
 
-from lift.io.files import PARSE_ERRORS, shorten
+from lift.io.parsing import PARSE_ERRORS, shorten
 
 _MAX_HEADER_BYTES = 2**17
 """Largest header in bytes."""

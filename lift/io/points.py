@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from lift.io.colmap_files import points_binary, points_text
-from lift.io.files import MAX_NUMBER, PARSE_ERRORS, describe_error, read_file
+from lift.io.files import read_file
+from lift.io.parsing import MAX_NUMBER, PARSE_ERRORS, describe_error
 from lift.io.ply import read_vertices
 from lift.types import PointCloud
 

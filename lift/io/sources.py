@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lift.io.image import PHOTOS, picture_size, read_image
 from lift.io.lens import needs_rotation
+from lift.io.names import user_path
 from lift.io.picture_formats import check_pixels, damage_error, open_picture
 from lift.io.selection import FrameScores, score_frames
 from lift.io.video import VIDEO_SUFFIXES, decode_video, picture_files, video_size
@@ -253,7 +254,7 @@ def is_capture(image: ImageSource) -> bool:
     """
     if not isinstance(image, str):
         return len(image) != 1 or is_capture(image[0])
-    path = Path(image).expanduser()
+    path = user_path(image)
     if path.is_dir():
         return image not in PHOTOS and image not in SCENES
     if not path.is_file() or path.suffix.lower() not in VIDEO_SUFFIXES:
@@ -276,7 +277,7 @@ def open_source(image: ImageSource) -> Source:
     """
     if not isinstance(image, str):
         return _open_list(list(image))
-    path = Path(image).expanduser()
+    path = user_path(image)
     if path.is_dir():
         source: Source = PictureSource(picture_files(path), path.resolve().name or "pictures")
     else:
@@ -295,7 +296,7 @@ def _open_list(images: list[str]) -> Source:
         return open_source(images[0])
     if not images:
         raise ValueError("image is an empty list; give two pictures or more")
-    files = [Path(image).expanduser() for image in images]
+    files = [user_path(image) for image in images]
     if missing := [file for file in files if not file.is_file()]:
         raise FileNotFoundError(
             f"image names {str(missing[0])!r}, which is no file; missing are {len(missing)} of "

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from lift.io.files import MAX_NUMBER, MAX_SIDE, shorten
+from lift.io.parsing import MAX_NUMBER, MAX_SIDE, shorten
 from lift.types import Cameras
 
 LENS = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")

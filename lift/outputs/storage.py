@@ -4,6 +4,7 @@ So a run can be loaded anywhere, and damage is found.
 """
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -15,6 +16,7 @@ from torch import Tensor
 from lift.io.capture import Capture
 from lift.io.image import Picture, read_image
 from lift.outputs.quality import RunResult
+from lift.runtime.atomic_io import copy_path
 from lift.runtime.integrity import (
     MANIFEST,
     DamagedFileError,
@@ -99,6 +101,34 @@ class RunFiles:
 
         return self._on_one_result(check_and_read)
 
+    def copy(self, name: str, folder: Path) -> bool:
+        """Copy a file or a folder, and check the copy. So what is checked is what is used.
+
+        Args:
+            name: Name of the file or folder.
+            folder: Existing folder in which the copy gets the same name.
+
+        Returns:
+            Whether it exists.
+
+        Raises:
+            ValueError: It is damaged, or is of another result than the files before.
+        """
+
+        def copy_and_check() -> bool:
+            if not os.path.lexists(self.folder / name):
+                return False
+            with damage_of(self.folder / name):
+                copy_path(self.folder / name, folder / name)
+            try:
+                verify_files(folder, self._recorded(name))
+            except DamagedFileError as error:
+                path = self.folder / error.path.relative_to(folder)
+                raise DamagedFileError(path, error.reason) from None
+            return True
+
+        return self._on_one_result(copy_and_check)
+
     def _on_one_result(self, action: Callable[[], T]) -> T:
         """Check or read files, again if a run has replaced the folder meanwhile."""
         for _ in range(MAX_TRIES):
@@ -139,10 +169,18 @@ class RunFiles:
         """
         if name in self._verified:
             return
-        files = (self._manifest or {}).get("files", {})
-        names = [file for file in files if file == name or file.startswith(f"{name}/")]
-        verify_files(self.folder, {"files": files}, names=names)
+        verify_files(self.folder, self._recorded(name))
         self._verified.add(name)
+
+    def _recorded(self, name: str) -> dict[str, Any]:
+        """Return the manifest of a file, or of the files of a folder."""
+        files = (self._manifest or {}).get("files", {})
+        own = {
+            file: sums
+            for file, sums in files.items()
+            if file == name or file.startswith(f"{name}/")
+        }
+        return {"files": own}
 
     def read_json(self, name: str) -> Any:
         """Read a JSON file.

@@ -1,13 +1,16 @@
 """Decide which requests a server on the loopback device answers.
 
-Every web page that the user opens can send requests to 127.0.0.1. Two checks keep pages out:
+Every web page that the user opens can send requests to 127.0.0.1. Three rules keep pages out:
 
 - Host: a page can give its own domain name the address 127.0.0.1 (DNS rebinding). Then its
   requests name that domain, and not this machine, as their host.
 - Origin: browsers let any page open a WebSocket to any host, but they state the page's origin.
+- Frames: a page can show the viewer in a frame and lead the user's clicks to it. Headers of each
+  answer forbid this.
 """
 
 import http
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -89,6 +92,19 @@ def _host_name(url: str) -> str | None:
     return name.rstrip(".")
 
 
+def frame_headers(allowed: Sequence[str] = ()) -> dict[str, str]:
+    """Return the headers that keep pages of others from showing an answer in a frame.
+
+    Args:
+        allowed: Names of hosts whose pages may show it, as `parse_allowed_hosts` returns them.
+    """
+    names = [name for name in allowed if ":" not in name]  # the header cannot hold IPv6 addresses
+    if not names:
+        return {"Content-Security-Policy": "frame-ancestors 'none'", "X-Frame-Options": "DENY"}
+    ancestors = " ".join(f"http://{name}:* https://{name}:*" for name in names)
+    return {"Content-Security-Policy": f"frame-ancestors {ancestors}"}
+
+
 @contextmanager
 def guard_servers(allowed: Sequence[str]) -> Iterator[list[bool]]:
     """Let servers of `websockets` that start within the block refuse foreign requests.
@@ -121,11 +137,17 @@ def guard_servers(allowed: Sequence[str]) -> Iterator[list[bool]]:
 def _guarded(process_request: Any, allowed: Sequence[str]) -> Callable[[Any, Any], Any]:
     """Return a handler that refuses foreign requests and passes on the others."""
 
-    def handle(connection: Any, request: Any) -> Any:
+    async def handle(connection: Any, request: Any) -> Any:
         headers = request.headers
         reason = rejection(headers.get_all("Host"), headers.get_all("Origin"), allowed)
         if reason is not None:
-            return connection.respond(http.HTTPStatus.FORBIDDEN, f"{reason}\n")
-        return process_request(connection, request) if process_request else None
+            answer = connection.respond(http.HTTPStatus.FORBIDDEN, f"{reason}\n")
+        else:
+            answer = process_request(connection, request) if process_request else None
+            if inspect.isawaitable(answer):
+                answer = await answer
+        if answer is not None:  # else the request opens a WebSocket
+            answer.headers.update(frame_headers(allowed))
+        return answer
 
     return handle

@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from lift.errors import format_bug, format_error, is_interrupt, is_user_error
-from lift.io.names import add_hash, safe_name
+from lift.io.names import add_hash, safe_name, user_path
 from lift.registry import ComponentError
 from lift.runtime import distributed
 
@@ -70,16 +70,14 @@ def parse_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
         raise ComponentError(
             "no picture is given: lift batch PICTURE [PICTURE ...] [setting=value ...]"
         )
-    missing = [
-        image for image in images if not Path(image).expanduser().is_file() and not _built_in(image)
-    ]
+    missing = [image for image in images if not user_path(image).is_file() and not _built_in(image)]
     if missing:
         names = ", ".join(map(repr, missing[:_MAX_LISTED]))
         more = " ..." if len(missing) > _MAX_LISTED else ""
         raise ComponentError(f"there is no file {names}{more}")
     unique: dict[Path, str] = {}
     for image in images:
-        unique.setdefault(Path(image).expanduser().resolve(), image)
+        unique.setdefault(user_path(image).resolve(), image)
     return list(unique.values()), settings
 
 
@@ -92,7 +90,7 @@ def scene_titles(images: list[str]) -> list[str]:
     Args:
         images: Files or names of pictures.
     """
-    paths = [Path(image).expanduser() for image in images]
+    paths = [user_path(image) for image in images]
     parts = [(*path.resolve().parts[1:-1], path.stem) for path in paths]
     titles = [path.stem for path in paths]
     length = 1

@@ -109,7 +109,7 @@ def launch(arguments: list[str], count: int) -> None:
             if error.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None
             raise WorkerError(
-                f"lift: ended by {error.sigval.name}; run the same command again to go on",
+                f"lift: {stopped_message(error.sigval.name)}",
                 128 + error.sigval,
             ) from None
         except ChildFailedError as error:
@@ -136,6 +136,16 @@ def _unreported_error(error: "ChildFailedError", count: int) -> WorkerError:
         f"lift: process {rank} of {count} {ending}; run the same command again to go on",
         128 - code if code < 0 else code,
     )
+
+
+def stopped_message(signal_name: str | None = None) -> str:
+    """Say that a command was stopped, and how it goes on.
+
+    Args:
+        signal_name: The signal that stopped it, such as SIGTERM. None: Ctrl-C.
+    """
+    cause = f" by {signal_name}" if signal_name else ""
+    return f"stopped{cause}; run the same command again to go on"
 
 
 def is_launched() -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lift.config import read_image_setting
-from lift.io.names import safe_name
+from lift.io.names import safe_name, user_path
 from lift.registry import SLOTS, catalogue
 
 MULTIRUN = "LIFT_MULTIRUN"
@@ -100,7 +100,7 @@ def run_title(image: str | tuple[str, ...]) -> str:
     """
     if isinstance(image, tuple):
         return safe_name(f"{Path(image[0]).stem}-and-{len(image) - 1}-more")
-    path = Path(image).expanduser()
+    path = user_path(image)
     return safe_name(path.resolve().name or "pictures" if path.is_dir() else path.stem)
 
 

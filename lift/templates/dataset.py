@@ -9,8 +9,9 @@ import torch
 
 from lift.evaluation.datasets import CalibratedCapture, datasets
 from lift.evaluation.datasets.photographs import Photographs
-from lift.io.files import parse_json, read_text
+from lift.io.files import read_text
 from lift.io.image import save_image
+from lift.io.json_files import parse_json
 from lift.io.views import View
 
 CAMERAS = "cameras.json"

@@ -12,7 +12,12 @@ from lift.camera_paths import orbit_cameras
 from lift.geometry import pinhole
 from lift.synthetic.scenes import render
 from lift.training import CHECKPOINT
-from lift.training.checkpoint import CheckpointCallback, epoch_count, read_progress
+from lift.training.checkpoint import (
+    CheckpointCallback,
+    epoch_count,
+    read_progress,
+    verify_checkpoint,
+)
 from tests.helpers.commands import here
 
 pytestmark = pytest.mark.slow
@@ -139,6 +144,21 @@ def test_the_checkpoint_must_be_there(scene, tmp_path):
     (tmp_path / "run" / CHECKPOINT).unlink()
     with pytest.raises(FileNotFoundError, match=r"no checkpoint\.ckpt, which more steps"):
         lift.load(tmp_path / "run").fit(more_steps=5)
+
+
+def test_a_checkpoint_that_changes_after_its_check_is_not_used(
+    scene, longer, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(scene.folder, tmp_path / "run")
+
+    def verify_and_damage(checkpoint):
+        verify_checkpoint(checkpoint)
+        (folder / CHECKPOINT).write_bytes(b"no checkpoint")
+
+    monkeypatch.setattr("lift.api.continuation.verify_checkpoint", verify_and_damage)
+    result = lift.load(folder).fit(more_steps=30, export=EXPORT)
+    for name, value in result.gaussians.tensors().items():
+        assert torch.equal(value, longer.gaussians.tensors()[name])
 
 
 def test_the_command_prints_the_new_folder(scene):

@@ -20,6 +20,7 @@ from lift.evaluation.protocol import (
     visible_pixels,
 )
 from lift.geometry import pinhole, project, unproject
+from lift.io.files import is_inside
 from lift.types import Cameras, Depth, Frames, PointCloud
 from tests.helpers.room_captures import SIMILARITY, SIZE, room_capture
 
@@ -84,6 +85,24 @@ def test_input_and_targets_follow_rule_name_or_file(tmp_path):
         (tmp_path / "own.json").write_text(json.dumps({"targets": [0]}))
         with pytest.raises((ValueError, FileNotFoundError), match=says):
             select_views(capture, protocol_settings(**settings))
+
+
+def test_a_split_outside_of_the_dataset_needs_permission(tmp_path):
+    dataset = tmp_path / "dataset"
+    dataset.mkdir()
+    capture = replace(
+        room_capture(), folder=dataset, is_allowed=lambda path: is_inside(path, [dataset])
+    )
+    outside = tmp_path / "split.json"
+    outside.write_text(json.dumps({"targets": [5]}))
+    (dataset / "link.json").symlink_to(outside)
+    for name in (str(outside), "../split.json", "link.json"):
+        with pytest.raises(PermissionError, match="protocol.targets is .*allow_outside=true"):
+            select_views(capture, protocol_settings(targets=name))
+    (dataset / "own.json").write_text(outside.read_text())
+    for name, rule in (("own.json", capture.is_allowed), (str(outside), lambda path: True)):
+        scene = replace(capture, is_allowed=rule)
+        assert select_views(scene, protocol_settings(targets=name))[1] == [5]
 
 
 def test_nearest_point_gives_the_depth_with_any_threads():

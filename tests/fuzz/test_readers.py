@@ -426,6 +426,10 @@ def test_damaged_files_give_a_result_or_one_line(name, formats, tmp_path):
     run_cases(name, formats[name], range(FAST_CASES), tmp_path)
 
 
+def test_the_slow_cases_of_all_formats_are_12_000():
+    assert len(set(NAMES)) * SLOW_CASES >= 12_000  # with 8,000 of settings they are 20,000
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_many_damaged_files_give_a_result_or_one_line(name, formats, tmp_path):

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lift.io.names import MAX_NAME_BYTES, RESERVED, name_problem, path_problem, printable, safe_name
+from lift.io.names import (
+    MAX_NAME_BYTES,
+    RESERVED,
+    name_problem,
+    path_problem,
+    printable,
+    safe_name,
+    user_path,
+)
 
 DEVICES = ("CON", "nul", "Com1", "LPT9", "con.tar", "aux .x", "COM¹")
 
@@ -110,3 +118,9 @@ def test_a_file_in_place_of_a_folder_is_a_problem(tmp_path):
     assert path_problem(str(file)) == "is no folder"
     assert path_problem(str(file / "below")) == f"is below {file}, which is no folder"
     assert path_problem(str(tmp_path / "new" / "below")) is None
+
+
+def test_home_folders_are_known_and_other_tildes_stay(monkeypatch):
+    monkeypatch.setenv("HOME", "/somewhere")
+    paths = [str(user_path(path)) for path in ("~/a", "~no user/b", "a/~")]
+    assert paths == ["/somewhere/a", "~no user/b", "a/~"]

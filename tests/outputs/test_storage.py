@@ -16,7 +16,7 @@ from lift.io.image import Picture
 from lift.outputs import storage
 from lift.outputs.quality import RunResult
 from lift.outputs.storage import RunFiles, read_frames, read_views, write_views
-from lift.runtime.atomic_io import publish_folder
+from lift.runtime.atomic_io import copy_path, publish_folder
 from lift.runtime.integrity import MANIFEST, write_manifest
 from lift.types import (
     Cameras,
@@ -191,6 +191,35 @@ def test_a_delivery_while_a_file_is_read_is_no_damage(run, monkeypatch, moment):
     else:
         monkeypatch.setattr(storage, moment, deliver_after(getattr(storage, moment)))
     assert RunFiles(run).read("metrics.json", read) == {"input_psnr": 2000.0}
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "frames"])
+def test_files_of_a_run_are_copied(run, tmp_path, name):
+    target = tmp_path / "target"
+    target.mkdir()
+    files = RunFiles(run)
+    assert files.copy(name, target) and not files.copy("nothing", target)
+    source = sorted(path for path in [run / name, *(run / name).rglob("*")] if path.is_file())
+    assert [(target / path.relative_to(run)).read_bytes() for path in source] == [
+        path.read_bytes() for path in source
+    ]
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "frames/000001.png"])
+def test_a_file_that_changes_while_it_is_copied_is_named(run, tmp_path, monkeypatch, name):
+    target = tmp_path / "target"
+    target.mkdir()
+    files = RunFiles(run)
+    item = name.split("/")[0]
+    files.verify(item)
+
+    def change_and_copy(source: Path, copy: Path) -> None:
+        damage(run / name, "flipped bit")
+        copy_path(source, copy)
+
+    monkeypatch.setattr(storage, "copy_path", change_and_copy)
+    with pytest.raises(ValueError, match=f"{run / name} is damaged"):
+        files.copy(item, target)
 
 
 def test_a_folder_that_never_rests_is_one_line(run):

@@ -5,7 +5,7 @@ import http.client
 import pytest
 
 from lift.outputs.viewer import start
-from lift.outputs.viewer_access import parse_allowed_hosts, rejection
+from lift.outputs.viewer_access import frame_headers, parse_allowed_hosts, rejection
 from lift.registry import ComponentError
 from tests.helpers.scenes import write_small_scene
 
@@ -73,20 +73,35 @@ def port(tmp_path_factory):
     server.stop()
 
 
-def status(port: int, host: str) -> int:
+def answer(port: int, host: str) -> tuple[int, http.client.HTTPMessage]:
+    """Status and headers of the viewer's page."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.putrequest("GET", "/", skip_host=True)
     connection.putheader("Host", host)
     connection.endheaders()
-    answer = connection.getresponse().status
+    response = connection.getresponse()
+    response.read()
     connection.close()
-    return answer
+    return response.status, response.headers
 
 
 def test_the_server_refuses_a_foreign_host(port):
-    assert status(port, f"127.0.0.1:{port}") == 200
-    assert status(port, f"localhost:{port}") == 200
-    assert status(port, f"evil.example:{port}") == 403
+    assert answer(port, f"127.0.0.1:{port}")[0] == 200
+    assert answer(port, f"localhost:{port}")[0] == 200
+    assert answer(port, f"evil.example:{port}")[0] == 403
+
+
+@pytest.mark.parametrize("host", ["localhost", "evil.example"])
+def test_no_page_may_show_the_viewer_in_a_frame(port, host):
+    headers = answer(port, f"{host}:{port}")[1]
+    assert headers.get_all("Content-Security-Policy") == ["frame-ancestors 'none'"]
+    assert headers.get_all("X-Frame-Options") == ["DENY"]
+
+
+def test_an_allowed_host_may_show_the_viewer_in_a_frame():
+    headers = frame_headers(["viewer.example.org", "::2"])
+    policy = "frame-ancestors http://viewer.example.org:* https://viewer.example.org:*"
+    assert headers == {"Content-Security-Policy": policy}
 
 
 def test_the_server_refuses_a_foreign_origin(port):

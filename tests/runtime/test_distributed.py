@@ -276,7 +276,7 @@ def test_failed_process_ends_all_and_the_run_resumes(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_launched_processes_end_with_their_launcher(tmp_path, how):
     process = two(tmp_path, "nothing", "fit.steps=100000")
     for _ in range(1200):
@@ -288,10 +288,13 @@ def test_launched_processes_end_with_their_launcher(tmp_path, how):
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
     assert gone(pids)
-    assert process.returncode == {signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}[how]
-    assert "Traceback" not in err and (
-        how == signal.SIGKILL or "run the same command again" in err.strip().split("\n")[-1]
-    )
+    status, message = {
+        signal.SIGINT: (130, "stopped; run the same command again"),
+        signal.SIGTERM: (143, "stopped by SIGTERM; run the same command again"),
+        signal.SIGKILL: (-signal.SIGKILL, ""),
+    }[how]
+    assert process.returncode == status
+    assert "Traceback" not in err and message in err.strip().split("\n")[-1]
 
 
 @pytest.mark.slow

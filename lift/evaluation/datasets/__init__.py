@@ -43,6 +43,8 @@ class CalibratedCapture:
     """Whether lengths are in metres."""
     folder: Path | None = None
     """Folder of the scene. Files with splits may be in it or beside it."""
+    is_allowed: Callable[[Path], bool] | None = None
+    """Whether a file may be read for the scene. None allows all, as of a dataset without files."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """Facts that belong into a table: licence, source, origin of the cameras."""
 

@@ -9,7 +9,7 @@ from lift.evaluation.datasets import CalibratedCapture, datasets
 from lift.evaluation.datasets.photographs import Photographs
 from lift.evaluation.datasets.scene_files import find_picture, pictures_folder, read_scene_points
 from lift.io.cameras import read_views
-from lift.io.files import read_json
+from lift.io.json_files import read_json
 
 CAMERAS = "transforms.json"
 

@@ -13,9 +13,12 @@ from lift.evaluation.datasets.photographs import Photographs
 from lift.evaluation.datasets.scene_files import find_model, find_picture, read_scene_points
 from lift.geometry import pinhole
 from lift.io.cameras import read_views
-from lift.io.files import MAX_NUMBER, PARSE_ERRORS, describe_error, load_npz, read_file, read_json
+from lift.io.files import read_file
 from lift.io.image import save_image
+from lift.io.json_files import read_json
 from lift.io.nerfstudio import write_transforms
+from lift.io.numpy_files import load_npz
+from lift.io.parsing import MAX_NUMBER, PARSE_ERRORS, describe_error
 from lift.io.points import read_points
 from lift.io.views import View
 from lift.types import PointCloud

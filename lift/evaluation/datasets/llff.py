@@ -13,15 +13,9 @@ from lift.evaluation.datasets import CalibratedCapture, datasets
 from lift.evaluation.datasets.photographs import Photographs
 from lift.evaluation.datasets.scene_files import PHOTO_SUFFIXES, find_model, pictures_folder
 from lift.io.cameras import read_views
-from lift.io.files import (
-    MAX_NUMBER,
-    MAX_SIDE,
-    PARSE_ERRORS,
-    describe_error,
-    load_npy,
-    read_file,
-    shorten,
-)
+from lift.io.files import read_file
+from lift.io.numpy_files import load_npy
+from lift.io.parsing import MAX_NUMBER, MAX_SIDE, PARSE_ERRORS, describe_error, shorten
 from lift.io.points import read_points
 from lift.io.views import View
 

@@ -13,6 +13,7 @@ from lift.evaluation.datasets.scene_files import PHOTO_SUFFIXES
 from lift.io.files import is_file, is_inside, only_allowed
 from lift.io.image import picture_size
 from lift.io.lens import Photograph, needs_rotation
+from lift.io.names import user_path
 from lift.io.views import PINHOLES, View, natural_key, stack_views
 from lift.types import PointCloud
 
@@ -48,7 +49,7 @@ class Photographs(Dataset):
         scenes: tuple[str, ...] | None = None,
         allow_outside: bool = False,
     ) -> None:
-        self.path = self.project_folder(Path(path).expanduser())
+        self.path = self.project_folder(user_path(path))
         self.scene_names = scenes
         self.allow_outside = allow_outside
 
@@ -258,6 +259,7 @@ class Photographs(Dataset):
             load_view=lambda view, camera: photographs[view].resample(camera),
             points=points if points is not None and len(points) else None,
             folder=folder,
+            is_allowed=self.is_allowed,
             notes={"licence": self.licence, "source": self.source} | notes,
         )
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lift.io.files import PARSE_ERRORS, IsAllowed, is_file, shorten
+from lift.io.files import IsAllowed, is_file
+from lift.io.parsing import PARSE_ERRORS, shorten
 from lift.io.points import read_points
 from lift.io.views import check_name, to_square
 from lift.types import PointCloud

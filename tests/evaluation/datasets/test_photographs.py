@@ -182,6 +182,16 @@ def test_missing_pictures_are_left_out_with_a_note(tmp_path, caplog):
     assert "1.png is not there: 1 of 4 pictures are left out" in caplog.text
 
 
+def test_a_split_lies_in_the_folder_of_the_dataset(tmp_path):
+    scene = write_scene(tmp_path / "data" / "scene", [])
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"targets": ["3.png"]}))
+    settings = protocol_settings(input="first", targets=str(split))
+    with pytest.raises(PermissionError, match="protocol.targets is .*allow_outside"):
+        select_views(capture("folder", scene), settings)
+    assert select_views(capture("folder", scene, allow_outside=True), settings) == (0, [3])
+
+
 def test_a_split_by_numbers_needs_all_pictures(tmp_path):
     scene = write_scene(tmp_path, [])
     (scene / "images" / "1.png").unlink()
