@@ -43,6 +43,7 @@ def write_views(folder: Path, count: int = 6) -> str:
     return str(folder / "transforms.json")
 
 
+@pytest.mark.slow
 def test_folder_with_cameras_needs_no_planner_or_prior(tmp_path):
     cameras = write_views(tmp_path)
     done = here(

@@ -23,6 +23,7 @@ def notebook(monkeypatch):
     return shown
 
 
+@pytest.mark.slow
 def test_a_notebook_plays_the_fly_through(notebook, finished_run):
     lift.load(finished_run).show()
     ((path, options),) = notebook

@@ -158,6 +158,7 @@ def test_matches_give_the_input_depth_without_points():
     ).any(), "no parallax, no depth"
 
 
+@pytest.mark.slow
 def test_visible_region_is_what_the_input_surface_covers():
     capture = room_capture(SIMILARITY)
     camera, targets = crop_to_multiple(capture.inner_camera(0, SIZE)), capture.cameras

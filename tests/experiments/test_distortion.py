@@ -121,6 +121,7 @@ def test_rows_with_other_defaults_are_recognised():
     assert distortion_table.defaults_of(invalid) == "other"
 
 
+@pytest.mark.slow
 def test_show_tells_of_rows_with_other_or_unknown_defaults(tmp_path, run):
     rows = [
         row("identity", 20.0, config_hash=present_hash("identity")),

@@ -106,6 +106,7 @@ def test_smooth_field_is_separated_from_noise_and_outliers():
     assert float((field - true).square().mean().sqrt()) < 0.15
 
 
+@pytest.mark.slow
 def test_tracks_of_a_right_clip_have_small_residuals():
     true = path_of_cameras(9, 240, 180)
     images = render("room", true).images
@@ -152,6 +153,7 @@ def test_camera_errors_do_not_depend_on_scale_or_place():
     assert bool(errors["rotation_error_deg"][4].isnan())
 
 
+@pytest.mark.slow
 def test_pictures_are_registered_by_points_of_the_lifted_scene():
     cameras = path_of_cameras(6, 240, 180)
     frames = render("room", cameras)

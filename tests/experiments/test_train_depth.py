@@ -67,6 +67,7 @@ def test_rays_meet_shapes_at_analytic_points():
 
 
 @pytest.mark.parametrize("name", scenes.SCENE_KINDS)
+@pytest.mark.slow
 def test_random_scene_is_repeatable_with_near_and_far(name):
     spreads = []
     for seed in range(3):

@@ -113,6 +113,7 @@ def run_cases(chosen: list[tuple[FuzzedSetting, str]]) -> None:
     assert not failures, f"{len(failures)} failures:\n" + "\n".join(failures[:30])
 
 
+@pytest.mark.slow
 def test_hostile_values_end_in_one_line() -> None:
     run_cases(cases(0)[:FAST_CASES])
 

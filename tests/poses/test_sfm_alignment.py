@@ -80,6 +80,7 @@ def test_frames_from_one_spot_keep_the_lens_with_one_warning(caplog):
     assert len(caplog.records) == 1 and "move too little" in caplog.text
 
 
+@pytest.mark.slow
 def test_unobservable_focal_length_is_not_estimated():
     truth, seen, _ = observed_scene(wrong=0.0, aside=0.6)
     off = truth.log_focal + 0.3

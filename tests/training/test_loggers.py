@@ -141,6 +141,7 @@ def test_no_logger_writes_nothing_and_the_result_is_the_same(tmp_path, finished)
         assert value.equal(fitted.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_real_wandb_logs_offline(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
