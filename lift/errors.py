@@ -189,17 +189,20 @@ def model_not_loaded_error(setting: str, model: str, error: Exception) -> FileNo
         An error whose message says what to do: accept a licence, log in, correct the name, or
         fetch the model where there is a network.
     """
-    from lift.weights.problems import hub_problem
+    from lift.weights.problems import hub_problem, is_network_problem
 
     if problem := hub_problem(error, model):
+        advice = f"; for a model on this machine set {setting}=FOLDER"
+        if is_network_problem(error):
+            advice = (
+                f"; or run hf download {model} --local-dir FOLDER where there is a network, "
+                f"and set {setting}=FOLDER"
+            )
         return FileNotFoundError(
-            f"{setting} is {model!r}, which is no model's folder and could not be loaded "
-            f"from the hub: {problem}; or set {setting}=FOLDER "
-            f"(hf download {model} --local-dir FOLDER)"
+            f"{setting} is {model!r}, which could not be loaded: {problem}{advice}"
         )
     reason = summarize_error(error, 300, with_type=True)
     return FileNotFoundError(
-        f"{setting} is {model!r}, which is no model's folder and could not be loaded from the hub "
-        f"({reason}); check its name and the network, or download it on a machine with network "
-        f"(hf download {model} --local-dir FOLDER) and set {setting}=FOLDER"
+        f"{setting} is {model!r}, which could not be loaded ({reason}); "
+        f"check the name and the network, or set {setting}=FOLDER, a folder with the model's files"
     )

@@ -1,7 +1,8 @@
 """`lift download`: fetch all published weights of a run ahead of time."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from lift.io.names import user_path
 from lift.registry import ComponentError
 
 if TYPE_CHECKING:
+    from lift.weights.collect import Requirement
     from lift.weights.fetch import CacheFolders, Listing
 
 _PLAN = "--plan"
@@ -94,7 +96,7 @@ def _collect(settings: Sequence[str], metrics: bool) -> list[Any]:
     from lift.config.overrides import check_dashes
     from lift.io.sources import is_capture
     from lift.registry import SLOTS
-    from lift.weights.collect import collect_weights, computes_in_half
+    from lift.weights.collect import check_local_weights, collect_weights, computes_in_half
 
     check_dashes(settings)
     # Every run has a picture. Which one does not matter here.
@@ -104,6 +106,7 @@ def _collect(settings: Sequence[str], metrics: bool) -> list[Any]:
     print(f"weights for {kind} (device={config.device})")
     unused = ("planner", "prior") if is_capture(read_image_setting(config)) else ()
     slots = [slot for slot in SLOTS if slot not in unused]
+    check_local_weights(config, half, slots)
     return collect_weights(config, half, metrics, slots)
 
 
@@ -114,7 +117,8 @@ def _list_all(requirements: Sequence[Any], folder: Path | None) -> list["Listing
     folders = _folders(folder)
     listings = []
     for requirement in requirements:
-        listing = list_files(requirement, folders)
+        with _naming_owner(requirement):
+            listing = list_files(requirement, folders)
         listings.append(listing)
         print(describe(listing))
     missing = sum(file.size or 0 for listing in listings for file in listing.missing)
@@ -124,6 +128,20 @@ def _list_all(requirements: Sequence[Any], folder: Path | None) -> list["Listing
     else:
         print("nothing to fetch: these components have no published weights, or have them on disk")
     return listings
+
+
+@contextmanager
+def _naming_owner(requirement: "Requirement") -> Iterator[None]:
+    """Say what needs a file on the web that cannot be had. Errors of the hub name a setting."""
+    from lift.weights import CachedUrl
+
+    try:
+        yield
+    except OSError as error:
+        if not isinstance(requirement.weights, CachedUrl):
+            raise
+        hint = f"; {_NO_METRICS} leaves out LPIPS and DISTS" if requirement.is_metric else ""
+        raise OSError(f"{error}; needed by {requirement.owner}{hint}") from error
 
 
 def describe(listing: "Listing") -> str:
@@ -156,7 +174,8 @@ def _fetch_all(listings: Sequence["Listing"], folder: Path | None) -> None:
     for listing in listings:
         if listing.missing:
             print(f"fetching {listing.place}", flush=True)
-            fetch(listing, folders)
+            with _naming_owner(listing.requirement):
+                fetch(listing, folders)
     if folder is None:
         print(f"complete in {folders.hub} and {folders.urls}")
     else:

@@ -235,7 +235,7 @@ class Densify:
 
     0 draws them by opacity alone.
     """
-    min_opacity: Fraction = 0.01
+    min_opacity: Annotated[float, Interval(ge=0, lt=0.5)] = 0.01
     """Gaussians with a lower opacity are relocated (`mcmc`) or removed (`gradient`)."""
     noise_scale: NonNegative = 0.0
     """Exploration noise of the means, relative to the published 5e5 times the learning rate.
@@ -270,7 +270,8 @@ class Fit:
     canonical_steps: Step = 0
     """Number of steps of a first stage that fits the canonical Gaussians alone. 0: no such stage.
 
-    Frames are explained without distortions until then. Afterwards Adam starts anew, and so do
+    Frames are explained without distortions until then, or longer if a distortion starts later by
+    itself. Afterwards Adam starts anew, and so do
     learning rates, the weight of depth and densification by gradients.
     """
     batch_size: Annotated[int, Interval(ge=1, le=4096)] = 1

@@ -1,5 +1,6 @@
 """Checks of a composed configuration that types alone do not make."""
 
+import math
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -156,6 +157,7 @@ def _check_fit(fit: DictConfig) -> None:
             f"fit.canonical_steps is {fit.canonical_steps}, which leaves no step for the "
             f"distortion; choose less than fit.steps, {fit.steps or MIN_DEFAULT_STEPS}"
         )
+    _check_growth(fit)
     if fit.loss.depth_final is not None and not fit.loss.depth:
         raise ComponentError(
             "fit.loss.depth is 0, so it cannot change to fit.loss.depth_final, "
@@ -165,6 +167,21 @@ def _check_fit(fit: DictConfig) -> None:
         raise ComponentError(
             f"fit.initial_gaussians is {fit.initial_gaussians}, more than fit.max_gaussians, "
             f"{fit.max_gaussians}; choose no more"
+        )
+
+
+def _check_growth(fit: DictConfig) -> None:
+    """Check that densification by gradients stops before the last of two stages ends."""
+    if not fit.canonical_steps or fit.densify.strategy != "gradient":
+        return
+    steps = fit.steps or MIN_DEFAULT_STEPS
+    last_stage = steps - fit.canonical_steps
+    if fit.densify.stop * steps >= last_stage:
+        most = math.ceil(100 * last_stage / steps - 1) / 100
+        raise ComponentError(
+            f"fit.densify.stop is {fit.densify.stop:g}, which is step "
+            f"{fit.densify.stop * steps:g} of each stage, and the last stage has {last_stage}; "
+            f"choose {most:g} or less, so that resets of opacities end before the fit"
         )
 
 

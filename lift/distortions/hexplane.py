@@ -37,13 +37,15 @@ class HexPlane(Distortion):
             coordinates, of which two are the frame's coordinates in the tree of clips. Several
             frames may have the same ones. Heads start at random, planes are regularised as if
             there were four coordinates, and only a penalty keeps the input view at the canonical
-            scene. It therefore does not start as the identity. It acts after 3/17 of the steps
-            and needs clips that go right, left, up or down. All planes are interpolated for
-            every Gaussian and view.
+            scene. It therefore does not start as the identity. It acts after 3/17 of the steps,
+            even if `fit.canonical_steps` is less, and needs clips that go right, left, up or down.
+            All planes are interpolated for every Gaussian and view.
         learning_rate: Learning rate of the planes, in a scene of +-10 units; the network's is a
             tenth.
-        smoothness: Weight of the mean squared second difference of the frames' rows.
-        l1_time_planes: Weight of the mean absolute distance of the frames' rows from one.
+        smoothness: Weight of the mean squared second difference of the frames' rows. As released
+            it is not used: the released weights are fixed.
+        l1_time_planes: Weight of the mean absolute distance of the frames' rows from one. As
+            released it is not used, either.
         num_views: Number of frames, the input included.
         trajectory: The tree of clips, with the cameras of the frames.
         points: The points that the frames show. Their bounds are those of the planes. As released,

@@ -15,7 +15,7 @@ from lift.io.names import user_path
 from lift.priors import ClipRequest, priors
 from lift.priors.diffusion.diffusion_prior import DiffusionPrior
 from lift.priors.diffusion.loading import load_model, no_progress_bars
-from lift.priors.diffusion.parts import load_part
+from lift.priors.diffusion.parts import load_part, require_index_file
 from lift.priors.diffusion.stable_virtual_camera import windows
 from lift.registry.ranges import GuidanceScale, InferenceSteps, Positive
 from lift.types import Cameras
@@ -99,6 +99,7 @@ class StableVirtualCamera(DiffusionPrior):
         device: torch.device,
         **shared,
     ) -> None:
+        require_index_file(model, type(self))
         # Clips that are made one by one are also stored one by one.
         settings = {**shared, "batch_size": 1}
         super().__init__(model, num_inference_steps=num_inference_steps, device=device, **settings)
@@ -109,6 +110,11 @@ class StableVirtualCamera(DiffusionPrior):
         self.camera_scale = camera_scale
         self.guidance_scale = guidance_scale
         self.min_guidance_scale = min_guidance_scale
+        if num_references >= window:
+            raise ValueError(
+                f"prior.num_references is {num_references}; choose less than "
+                f"prior.window={window}, so that there are views for new frames"
+            )
         most = 1 + windows.max_new_frames(window, num_references)
         if self.frames > most:
             raise ValueError(

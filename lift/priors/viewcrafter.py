@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lift.depths import DepthEstimator
 from lift.priors import ClipRequest, priors
+from lift.priors.diffusion.clip_colours import CLIP_MEAN, CLIP_STD
 from lift.priors.diffusion.clips import require_finite
 from lift.priors.diffusion.diffusion_prior import DiffusionPrior
 from lift.priors.diffusion.loading import load_model
@@ -26,11 +27,6 @@ from lift.types import Cameras, Depth
 from lift.warping.scaffold import Scaffold
 from lift.weights import HubFiles, Weights, is_local
 from lift.weights.files import load_pickle
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-"""Mean of each colour channel that CLIP's pictures are normalised with."""
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-"""Their standard deviation."""
 
 
 @priors.register("viewcrafter")

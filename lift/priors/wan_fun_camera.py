@@ -13,8 +13,10 @@ from torch.nn.functional import interpolate
 
 from lift.geometry import transform_cameras
 from lift.priors import ClipRequest, priors
+from lift.priors.diffusion.clip_colours import CLIP_MEAN, CLIP_STD
 from lift.priors.diffusion.controls import near_depth, pluecker_rays
 from lift.priors.diffusion.loading import load_model
+from lift.priors.diffusion.parts import require_index_file
 from lift.priors.diffusion.prompted import SingleClipPrior
 from lift.priors.diffusion.wan_text import encode_prompts
 from lift.registry.ranges import Fraction, GuidanceScale, InferenceSteps, Positive
@@ -23,10 +25,6 @@ from lift.weights import Weights, is_local
 
 RAY_CHANNELS = 24
 """Channels of rays before squares of pixels go into channels: 6 of each of 4 frames."""
-IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
-"""Mean of each colour channel that CLIP's pictures are normalised with."""
-IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
-"""Their standard deviation."""
 
 MODEL_MEMORY = {
     "Wan2.1-Fun-V1.1-14B-Control-Camera": {
@@ -82,6 +80,7 @@ class WanFunCamera(SingleClipPrior):
     licence = "Apache-2.0"
     pipeline_class = "Wan-Fun Control-Camera checkpoint"
     index_file = "models_t5_umt5-xxl-enc-bf16.pth"
+    more_denoisers = ("transformer_2",)
     control = "Plücker rays of the path"
     trained_size = (832, 480)
     size_multiple = 32
@@ -106,6 +105,7 @@ class WanFunCamera(SingleClipPrior):
         device: torch.device,
         **shared,
     ) -> None:
+        require_index_file(model, type(self))
         # The base class checks the memory.
         self.weight_memory = MODEL_MEMORY.get(Path(model).name, self.weight_memory)
         super().__init__(
@@ -151,15 +151,15 @@ class WanFunCamera(SingleClipPrior):
 
         return self._configure(load_model(load, self.model, self.pipeline_class))
 
-    def _configure(self, pipe: Any) -> Any:
-        if pipe.transformer_2 is not None:
-            if self.precision == "float8":
-                pipe.transformer_2.enable_layerwise_casting(
-                    storage_dtype=torch.float8_e4m3fn, compute_dtype=self.dtype
-                )
-            if self.compile:
-                pipe.transformer_2.compile()
-        return super()._configure(pipe)
+    def part_memory(self) -> dict[str, float]:
+        """Return the weights of each part in GiB. Folders of experts are the transformers."""
+        from lift.priors.diffusion.wan_fun_camera.files import EXPERT_FOLDERS
+
+        parts = super().part_memory()
+        for name, folder in zip(self.denoisers, EXPERT_FOLDERS, strict=True):
+            if folder in parts:
+                parts[name] = parts.pop(folder)
+        return parts
 
     @cached_property
     def prompt_embeddings(self) -> Float[Tensor, "text token e"]:
@@ -273,7 +273,7 @@ class WanFunCamera(SingleClipPrior):
         planes = interpolate(planes, (side, side), mode="bicubic", align_corners=False)
         mean, std = (
             torch.tensor(value, device=self.device)[:, None, None]
-            for value in (IMAGE_MEAN, IMAGE_STD)
+            for value in (CLIP_MEAN, CLIP_STD)
         )
         tokens = encoder(((planes - mean) / std).to(self.dtype)).last_hidden_state
         return self.prompt_embeddings, tokens

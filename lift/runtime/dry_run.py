@@ -14,10 +14,17 @@ from lift.io.image import Picture, load_picture
 from lift.io.sources import ImageSource, is_capture
 from lift.planners import planners
 from lift.priors import VideoPrior, priors
+from lift.priors.diffusion.diffusion_prior import DiffusionPrior
 from lift.registry import Entry, catalogue
 from lift.runtime.cached_stages import earlier_seconds, find_stages
 from lift.runtime.expected_times import ExpectedTimes, format_seconds
-from lift.runtime.memory import OFFLOADS, list_fitting, required_memory, scale_working_memory
+from lift.runtime.memory import (
+    OFFLOADS,
+    list_fitting,
+    required_memory,
+    scale_working_memory,
+    trained_shape,
+)
 from lift.runtime.session import plain_settings
 from lift.runtime.stage_times import Work, run_devices
 from lift.stages.plan import constant_depth
@@ -43,7 +50,8 @@ def dry_run(config: DictConfig, gpu_memory: float | None = None) -> str:
         gpu_memory: Memory in GiB of the GPU to plan for. None: that of this machine.
 
     Returns:
-        One line for the picture, one for each stage and one for the total time. Times are those of
+        One line for the picture, its notes, one line for each stage and one for the total time.
+        Clips have the size that the prior generates. Times are those of
         earlier runs on this machine under the same `output`, with the same settings, size and
         number of frames. Others are unknown. With `gpu_memory`, a table says which generators fit.
     """
@@ -79,6 +87,7 @@ def _dry_run_picture(config: DictConfig, image: str, gpu_memory: float | None) -
         )
     plan_row, lengths = _plan_row(config, picture.cameras, depth, entries, settings, prior)
     size = (picture.cameras.height, picture.cameras.width)
+    generated = _generated_size(prior, picture.cameras)
     frames = (1 + sum(lengths), *size)
     works = {
         "depth": (1, *size),
@@ -97,7 +106,8 @@ def _dry_run_picture(config: DictConfig, image: str, gpu_memory: float | None) -
         (
             "clip",
             _describe(entries["prior"], settings["prior"]),
-            _memory_note(entries["prior"], settings["prior"], prior, config, gpu_memory),
+            f"generates {generated[0]}x{generated[1]} pixels" if generated else "",
+            _memory_note(entries["prior"], settings["prior"], prior, generated, config, gpu_memory),
             times.describe("clip", len(lengths), processes),
             _elsewhere_note(entries["prior"], settings["prior"], found, len(lengths)),
         ),
@@ -109,7 +119,7 @@ def _dry_run_picture(config: DictConfig, image: str, gpu_memory: float | None) -
         _fit_row(config, entries, not entries["prior"].exact_depth, times),
         ("total", times.total()),
     ]
-    return _format(_headline(config, image, picture), rows, entries)
+    return _format(_headline(config, image, picture), picture.notes, rows, entries)
 
 
 def _dry_run_capture(config: DictConfig, image: ImageSource) -> str:
@@ -141,7 +151,7 @@ def _dry_run_capture(config: DictConfig, image: ImageSource) -> str:
         f"{camera.width}x{camera.height} pixels, {order}; "
         f"{unused_slots_message(config)}"
     )
-    return _format(headline, rows, entries)
+    return _format(headline, capture.picture.notes, rows, entries)
 
 
 def _expected_times(
@@ -178,9 +188,14 @@ def _headline(config: DictConfig, image: str, picture: Picture) -> str:
     return f"{image}: {size} pixels, on {machine}"
 
 
-def _format(headline: str, rows: Sequence[tuple[str, ...]], entries: Mapping[str, Entry]) -> str:
-    """Format a headline, the stages with their notes, and what is not installed."""
-    lines = [headline]
+def _format(
+    headline: str,
+    picture_notes: Sequence[str],
+    rows: Sequence[tuple[str, ...]],
+    entries: Mapping[str, Entry],
+) -> str:
+    """Format a headline, the picture's notes, the stages with theirs, and what is not installed."""
+    lines = [headline, *(f"note: {note}" for note in picture_notes)]
     for stage, component, *notes in rows:
         lines.append("; ".join([f"{stage:<12} {component}", *(note for note in notes if note)]))
     missing = [
@@ -254,46 +269,63 @@ def _plan_row(
     return ("plan", _describe(entries["planner"], settings["planner"]), count), lengths
 
 
-def _memory_note(
+def _generated_size(prior: VideoPrior | None, camera: Cameras) -> tuple[int, int] | None:
+    """Return width and height that a video model generates; None if there is none."""
+    is_model = isinstance(prior, DiffusionPrior)
+    return prior.generated_size(camera.width, camera.height) if is_model else None
+
+
+def _estimate_memory(
     entry: Entry,
     settings: Mapping[str, Any],
     prior: VideoPrior | None,
-    config: DictConfig,
-    gpu_memory: float | None,
-) -> str:
-    """Return the GPU memory that a prior needs, how much there is, and what fits."""
+    generated: tuple[int, int] | None,
+) -> dict[str, float]:
+    """Estimate the GPU memory in GiB for each choice of `prior.offload`; empty if unknown."""
+    if isinstance(prior, DiffusionPrior):
+        return prior.estimate_memory(generated)
     if not entry.weight_memory:
-        is_network = bool(entry.trained_size)
-        unknown = "GPU memory unknown: it depends on prior.model" if is_network else "no GPU needed"
-        return "" if gpu_memory is None else unknown
+        return {}
     batch_size = prior.batch_size if prior else settings.get("batch_size", 1)
-    weights = getattr(prior, "weight_memory", entry.weight_memory)
     working = entry.working_memory * batch_size
     if entry.trained_size:
         working = scale_working_memory(
             entry.working_memory,
             entry.trained_size,
             entry.trained_frames or 0,
-            settings.get("size"),
+            trained_shape(entry.trained_size, settings.get("size")),
             settings.get("frames"),
             batch_size,
         )
-    required = {
-        offload: required_memory(
-            weights,
-            working,
-            offload,
-            settings.get("precision", "auto"),
-            entry.denoiser or "",
-        )
+    precision = settings.get("precision", "auto")
+    denoisers = (entry.denoiser,) if entry.denoiser else ()
+    return {
+        offload: required_memory(entry.weight_memory, working, offload, precision, denoisers)
         for offload in OFFLOADS
     }
+
+
+def _memory_note(
+    entry: Entry,
+    settings: Mapping[str, Any],
+    prior: VideoPrior | None,
+    generated: tuple[int, int] | None,
+    config: DictConfig,
+    gpu_memory: float | None,
+) -> str:
+    """Return the GPU memory that a prior needs, how much there is, and what fits."""
+    required = _estimate_memory(entry, settings, prior, generated)
+    if not required:
+        is_network = bool(entry.trained_size)
+        unknown = "GPU memory unknown: it depends on prior.model" if is_network else "no GPU needed"
+        return "" if gpu_memory is None else unknown
     basis = "estimated"
     offload = settings.get("offload", "none")
     if offload in entry.measured_memory and _is_default(entry, settings, ("offload",)):
         required |= entry.measured_memory
         basis = "measured"
-    note = f"about {required[offload]:.0f} GiB of GPU memory ({basis})"
+    about = "about" if entry.working_memory else "at least"  # the weights alone are known
+    note = f"{about} {required[offload]:.0f} GiB of GPU memory ({basis})"
     device, available = _device_memory(config)
     if gpu_memory is None and device != "cuda":
         return f"{note}, and there is no GPU"

@@ -1,6 +1,6 @@
 """GPU memory that a generator needs, measured or estimated. This module does not import torch."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from lift.registry import Entry
@@ -17,7 +17,7 @@ def required_memory(
     working: float,
     offload: str,
     precision: str = "auto",
-    denoiser: str = "",
+    denoisers: Collection[str] = (),
 ) -> float:
     """Estimate the GPU memory that a model needs, in GiB.
 
@@ -26,12 +26,12 @@ def required_memory(
         working: Memory besides the weights, in GiB.
         offload: `none` keeps all parts on the GPU. `model` keeps the part that runs. `group` keeps
             a layer or two and the autoencoder.
-        precision: float8 halves the weights of the denoiser, float32 doubles everything.
-        denoiser: Name of the part that is the denoiser.
+        precision: float8 halves the weights of the denoisers, float32 doubles everything.
+        denoisers: Names of the parts that denoise.
     """
     factor = 2.0 if precision == "float32" else 1.0
     sizes = {
-        name: size * (0.5 if precision == "float8" and name == denoiser else factor)
+        name: size * (0.5 if precision == "float8" and name in denoisers else factor)
         for name, size in parts.items()
     }
     resident = {
@@ -46,7 +46,7 @@ def scale_working_memory(
     working: float,
     trained_size: tuple[int, int],
     trained_frames: int,
-    longer_side: int | None = None,
+    size: tuple[int, int] | None = None,
     frames: int | None = None,
     batch_size: int = 1,
 ) -> float:
@@ -54,18 +54,32 @@ def scale_working_memory(
 
     Args:
         working: Memory for one clip of the trained size.
-        trained_size: Width and height in pixels.
+        trained_size: Width and height in pixels that it was trained with.
         trained_frames: Number of frames. 0: not known.
-        longer_side: Longer side of the clip's pictures in pixels. None: that of the trained size.
+        size: Width and height of the generated pictures in pixels. None: the trained size.
         frames: Frames of the clip. None: as trained.
         batch_size: Number of clips that are made together.
     """
     scale = float(batch_size)
-    if longer_side is not None:
-        scale *= (longer_side / max(trained_size)) ** 2
+    if size is not None:
+        scale *= size[0] * size[1] / (trained_size[0] * trained_size[1])
     if frames is not None and trained_frames:
         scale *= frames / trained_frames
     return working * scale
+
+
+def trained_shape(trained_size: tuple[int, int], longer_side: int | None) -> tuple[int, int]:
+    """Scale the trained size to another longer side, for pictures whose shape is not known.
+
+    Args:
+        trained_size: Width and height in pixels.
+        longer_side: The setting `prior.size`. None: that of the trained size.
+
+    Returns:
+        Width and height in whole pixels.
+    """
+    scale = 1.0 if longer_side is None else longer_side / max(trained_size)
+    return round(trained_size[0] * scale), round(trained_size[1] * scale)
 
 
 @dataclass(frozen=True)
@@ -130,15 +144,17 @@ def list_fitting(entries: Iterable[Entry], available: float) -> str:
         available: Memory of the GPU in GiB.
 
     Returns:
-        A table with a line for each prior, and a line that explains it.
+        A table with a line for each prior, and lines that explain it.
     """
     lines = [
         f"generators on a GPU with {available:g} GiB, at their own size and number of frames; "
         "GiB by prior.offload:",
         f"  {'prior':<22} " + " ".join(f"{offload:>7}" for offload in OFFLOADS) + "   fits",
     ]
+    has_measured = False
     for entry in sorted(entries, key=lambda entry: entry.name):
         figures = peak_memory(entry)
+        has_measured |= any(figure.is_measured for figure in figures.values())
         if figures:
             cells = " ".join(f"{figure!s:>7}" for figure in figures.values())
             fitting = [name for name, figure in figures.items() if figure.gib <= available]
@@ -149,9 +165,12 @@ def list_fitting(entries: Iterable[Entry], available: float) -> str:
             verdict = "unknown: it depends on prior.model" if is_network else "yes: it needs no GPU"
         note = f" ({entry.memory_note})" if entry.memory_note else ""
         lines.append(f"  {entry.name:<22} {cells}   {verdict}{note}")
-    lines.append(
-        f"  {MEASURED_MARK} is measured with the real network. Others are estimates: the published "
-        "size of the weights plus an estimate of the rest. prior.precision=float8 halves the "
-        "weights of the denoiser. A smaller prior.size and fewer prior.frames take less."
-    )
+    if has_measured:
+        lines.append(f"  figures with {MEASURED_MARK} were measured with the real network")
+    lines += [
+        f"  {'other' if has_measured else 'all'} figures are estimates: "
+        "the published size of the weights plus an estimate of the rest",
+        "  prior.precision=float8 halves the weights of the denoiser",
+        "  a smaller prior.size and fewer prior.frames take less",
+    ]
     return "\n".join(lines)

@@ -79,8 +79,9 @@ def input_points(frames: Frames, reconstruction: Reconstruction, count: int) -> 
     known = ((depth[0] > 0) & confident)[row, column]
     if not known.any():
         raise ComponentError(
-            "fit.init.points is 'input', but no pixel of the input has a confident depth; "
-            "choose all"
+            f"fit.init.points is 'input', but none of the {len(known)} pixels that "
+            "fit.initial_gaussians leaves of the input has a confident depth; choose all, or more "
+            "Gaussians"
         )
     points = unproject(depth, reconstruction.cameras[0].to("cpu"))[0][row, column][known]
     colors = frames.images[0].cpu()[row, column][known].float() / 255

@@ -1,7 +1,8 @@
 """Schedules of a fit: its stages, degrees of the spherical harmonics, and the weight of depth.
 
 A fit has one stage, or two if `fit.canonical_steps` is above 0. The first of two fits the canonical
-Gaussians alone. Schedules count steps from the start of their stage.
+Gaussians alone. Schedules count steps from the start of their stage. Degrees of the spherical
+harmonics alone count from the start of the fit.
 """
 
 from typing import Any

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 from omegaconf import DictConfig, OmegaConf
 
+from lift.io.names import user_path
 from lift.registry import SLOTS, ComponentError, Entry, catalogue
-from lift.weights.sources import Weights
+from lift.weights.sources import Weights, is_local
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,8 @@ class Requirement:
     """The component, such as `prior svd`, or the command."""
     weights: Weights
     """The files."""
+    is_metric: bool = False
+    """Whether only `lift eval` needs them, for LPIPS or DISTS."""
 
 
 def collect_weights(
@@ -47,8 +51,34 @@ def collect_weights(
 
         for measure in (LPIPS, DISTS):
             for weights in measure.sources:
-                found.setdefault(weights, Requirement(f"lift eval, {measure.__name__}", weights))
+                owner = f"lift eval, {measure.__name__}"
+                found.setdefault(weights, Requirement(owner, weights, is_metric=True))
     return list(found.values())
+
+
+def check_local_weights(config: DictConfig, half: bool, slots: Iterable[str]) -> None:
+    """Check that files and folders with weights that settings name are there.
+
+    Args:
+        config: Configuration of the run.
+        half: Whether the run computes in half precision, on a GPU.
+        slots: Slots whose components take part in the run.
+
+    Raises:
+        ComponentError: A path does not exist. The message names its setting.
+    """
+    for slot in slots:
+        settings: Any = OmegaConf.to_container(config[slot], resolve=True)
+        for name, own in _components(settings):
+            entry = catalogue()(slot, name)
+            for key, value in own.items():
+                is_path = isinstance(value, Path) or (isinstance(value, str) and is_local(value))
+                if not is_path or user_path(value).exists():
+                    continue
+                if _names_weights(entry, own, key, half):
+                    raise ComponentError(
+                        f"{slot}.{key} is {value}, which does not exist; correct the path"
+                    )
 
 
 def component_weights(entry: Entry, settings: dict[str, Any], half: bool) -> tuple[Weights, ...]:
@@ -89,6 +119,16 @@ def computes_in_half(config: DictConfig) -> bool:
     if config.device != "auto":
         return config.device == "cuda"
     return config.trainer.get("accelerator") in ("gpu", "cuda") or torch.cuda.is_available()
+
+
+def _names_weights(entry: Entry, settings: dict[str, Any], key: str, half: bool) -> bool:
+    """Whether a setting names weights: with its default or a name of the hub, it brings some."""
+    others = {name: value for name, value in settings.items() if name != key}
+    return any(
+        item.setting == f"{entry.slot}.{key}"
+        for choice in (others, {**others, key: "owner/name"})
+        for item in component_weights(entry, choice, half)
+    )
 
 
 def _components(settings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

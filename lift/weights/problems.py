@@ -38,6 +38,8 @@ def hub_problem(error: BaseException, repository: str) -> str | None:
     def has(*kinds: type[BaseException]) -> bool:
         return any(isinstance(item, kinds) for item in chain)
 
+    if has(errors.HFValidationError):
+        return "it is neither a folder nor the name of a model on the hub, which is OWNER/NAME"
     status = {_status(item) for item in chain}
     page = f"{HUB}/{repository}"
     if has(errors.GatedRepoError) or 403 in status:
@@ -58,16 +60,37 @@ def hub_problem(error: BaseException, repository: str) -> str | None:
         )
     if has(errors.RemoteEntryNotFoundError):
         return f"{page} has no such file ({_first_line(error)}); check the name of the model"
-    if has(errors.LocalEntryNotFoundError, ConnectionError, TimeoutError) or any(
-        type(item).__name__ in _NETWORK_ERRORS for item in chain
-    ):
+    if is_network_problem(error):
         return (
             f"the hub cannot be reached, and {repository} is not complete in the cache "
             f"({constants.HF_HUB_CACHE}); check the network"
         )
-    if has(errors.HFValidationError):
-        return f"{repository!r} is neither a folder nor a name on the hub, which is OWNER/NAME"
     return None
+
+
+def is_network_problem(error: BaseException) -> bool:
+    """Whether files are missing because the network is turned off or the hub cannot be reached.
+
+    Args:
+        error: The exception of the hub's library, or of a library that wraps it.
+    """
+    from huggingface_hub import errors
+
+    chain = list(_chain(error))
+    answers = (
+        errors.HFValidationError,
+        errors.RepositoryNotFoundError,
+        errors.RemoteEntryNotFoundError,
+    )
+    if any(isinstance(item, answers) or _status(item) in (401, 403) for item in chain):
+        return False
+    silent = (
+        errors.LocalEntryNotFoundError,
+        errors.OfflineModeIsEnabled,
+        ConnectionError,
+        TimeoutError,
+    )
+    return any(isinstance(item, silent) or type(item).__name__ in _NETWORK_ERRORS for item in chain)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -29,12 +29,16 @@ def remote_size(source: CachedUrl) -> int | None:
         source: The file.
 
     Raises:
-        OSError: The server cannot be reached, or does not have the file.
+        OSError: The server cannot be reached, or does not have the file. The message names the
+            address.
     """
     request = urllib.request.Request(source.url, method="HEAD")
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-        length = response.headers.get("Content-Length")
-        return int(length) if length else None
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+            length = response.headers.get("Content-Length")
+    except OSError as error:
+        raise _download_error(source, error) from None
+    return int(length) if length else None
 
 
 def ensure_file(source: CachedUrl, folder: Path | None = None) -> Path:
@@ -64,8 +68,8 @@ def ensure_file(source: CachedUrl, folder: Path | None = None) -> Path:
     draft = path.with_name(f"{path.name}.{source.sha256[:8]}.part")
     try:
         _download(source, draft)
-    except (OSError, urllib.error.URLError) as error:
-        raise OSError(f"{source.url} cannot be downloaded: {error}") from None
+    except OSError as error:
+        raise _download_error(source, error) from None
     found = hashlib.sha256(draft.read_bytes()).hexdigest()
     if not found.startswith(source.sha256):
         draft.unlink()
@@ -75,6 +79,13 @@ def ensure_file(source: CachedUrl, folder: Path | None = None) -> Path:
         )
     os.replace(draft, path)
     return path
+
+
+def _download_error(source: CachedUrl, error: OSError) -> OSError:
+    """Make the error for a file that a server does not give."""
+    # urllib wraps the errors of the network; those of a server have a text of their own.
+    is_wrapped = type(error) is urllib.error.URLError
+    return OSError(f"{source.url} cannot be downloaded: {error.reason if is_wrapped else error}")
 
 
 def _download(source: CachedUrl, draft: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_component_that_keeps_its_contract_passes(tmp_path: Path):
         "  skip  Refuse `num_frames` that contradicts the prior's clip length: "
         "has no setting num_frames"
     ) in lines
-    assert lines[-1] == "4 passed, 0 failed, 1 skipped"
+    assert lines[-1] == "4 passed, 0 failed, 2 skipped"
 
 
 def test_a_broken_promise_fails_with_its_reason(tmp_path: Path):
@@ -69,7 +69,7 @@ def test_a_broken_promise_fails_with_its_reason(tmp_path: Path):
         f"(both.py:{line})"
     ) in done.stdout
     assert "set supports_magnitude = False if it cannot be scaled" in done.stdout
-    assert done.stdout.splitlines()[-1] == "6 passed, 2 failed, 2 skipped"
+    assert done.stdout.splitlines()[-1] == "6 passed, 2 failed, 4 skipped"
     chosen = lift("check", "both", "--slot", "planner", "--name", "good", cwd=tmp_path)
     assert chosen.returncode == 0
     assert "bad" not in chosen.stdout
@@ -166,10 +166,10 @@ def test_settings_let_a_component_without_examples_be_checked(tmp_path: Path):
     (tmp_path / "needy.py").write_text(NEEDY)
     done = lift("check", "needy.py", cwd=tmp_path)
     assert "add prior.KEY=VALUE of its settings without default" in done.stdout
-    assert done.stdout.splitlines()[-1] == "0 passed, 0 failed, 5 skipped"
+    assert done.stdout.splitlines()[-1] == "0 passed, 0 failed, 6 skipped"
     done = lift("check", "needy.py", "prior.model=a b", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == "4 passed, 0 failed, 1 skipped"
+    assert done.stdout.splitlines()[-1] == "5 passed, 0 failed, 1 skipped"
     done = lift("check", "needy.py", "prior.model=a b", "prior.shift=1", cwd=tmp_path)
     assert done.returncode == 1
 

@@ -146,6 +146,23 @@ def test_wrong_settings_end_as_in_lift_run(capsys):
     assert "--to has no value" in capsys.readouterr().err
 
 
+def test_unreachable_metrics_name_the_option_without_them(hub, tmp_path, monkeypatch, capsys):
+    from lift.evaluation.lpips import LPIPS
+
+    source = CachedUrl("protocol.weights", "http://127.0.0.1:1/w", "own.pth", "BSD", "0" * 64)
+    monkeypatch.setattr(LPIPS, "sources", (source,))
+    assert cli.main(["download", "--plan", "--to", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "http://127.0.0.1:1/w cannot be downloaded" in error
+    assert "needed by lift eval, LPIPS; --no-metrics leaves out LPIPS and DISTS" in error
+
+
+def test_missing_folder_is_one_line(capsys):
+    assert cli.main(["download", "prior=svd", "prior.model=/nope", "--no-metrics"]) == 2
+    error = capsys.readouterr().err
+    assert error == "lift: prior.model is /nope, which does not exist; correct the path\n"
+
+
 @pytest.mark.slow
 def test_defaults_need_nothing(capsys):
     assert cli.main(["download", "--no-metrics"]) == 0

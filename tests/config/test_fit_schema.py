@@ -16,6 +16,11 @@ from lift.registry import ComponentError
         (["fit.densify.strategy=none"], "fit.densify.strategy is 'none'; choose one of mcmc, grad"),
         (["fit.init.opacity=1.0"], "fit.init.opacity is 1.0; choose more than 0, less than 1"),
         (["fit.adam.betas=[0.9]"], "fit.adam.betas has 1 values; choose 2 to 2"),
+        (
+            ["fit.steps=30", "fit.canonical_steps=10", "fit.densify.strategy=gradient"],
+            "fit.densify.stop is 0.7, which is step 21 of each stage, and the last stage has 20; "
+            "choose 0.66 or less",
+        ),
         (["fit.scene_scale=points"], "fit.scene_scale is 'points'; choose one of depth, cameras"),
     ],
 )

@@ -64,4 +64,4 @@ def test_the_page_says_how_to_check_the_pipeline(tmp_path):
     assert command
     done = lift(*command[1].split(), cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == "4 passed, 0 failed, 1 skipped"
+    assert done.stdout.splitlines()[-1] == "5 passed, 0 failed, 1 skipped"

@@ -53,7 +53,7 @@ EXTREMES = (
     *("edges.width=0", "edges.width=20", "stereo.size=0", "motion_limit.max_unseen=0"),
     *("fit.steps=1", "fit.input_fraction=1", "fit.input_fraction=0", "fit.loss.ssim=1"),
     *("fit.loss.depth=1000000", "fit.robust.frames=1000000", "fit.densify.every=1"),
-    *("fit.densify.growth_until=0", "fit.densify.min_opacity=1", "fit.densify.noise_scale=1e6"),
+    *("fit.densify.growth_until=0", "fit.densify.min_opacity=0.49", "fit.densify.noise_scale=1e6"),
     *("fit.learning_rate.means=0", "fit.learning_rate.means=100", "fit.sh_degree=3"),
     *("fit.importance_power=100", "fit.initial_gaussians=1", "export.video_frames=2"),
     *("export.fps=1000", "seed=2147483647", "distortion.prune_after=1", "prior.edge_threshold=1e6"),

@@ -73,8 +73,7 @@ def test_what_cannot_be_loaded_is_one_clear_line(name, folders, tmp_path, monkey
     with pytest.raises(
         FileNotFoundError,
         match=(
-            "prior.model is 'nobody/nothing', which is no model's folder and could not "
-            "be loaded from the hub.*set prior.model=FOLDER"
+            "prior.model is 'nobody/nothing', which could not be loaded: .*set prior.model=FOLDER"
         ),
     ):
         first("nobody/nothing")
@@ -86,12 +85,12 @@ def test_what_cannot_be_loaded_is_one_clear_line(name, folders, tmp_path, monkey
 def test_memory_error_names_a_setting_that_fits(folders):
     parts = {"unet": 3.0, "vae": 1.0}
     assert (
-        required_memory(parts, 2.0, "none", "auto", "unet") == 6
-        and required_memory(parts, 2.0, "none", "float32", "unet") == 12
+        required_memory(parts, 2.0, "none", "auto", ("unet",)) == 6
+        and required_memory(parts, 2.0, "none", "float32", ("unet",)) == 12
     )
     assert (
-        required_memory(parts, 2.0, "model", "auto", "unet") == 5
-        and required_memory(parts, 2.0, "model", "float8", "unet") == 3.5
+        required_memory(parts, 2.0, "model", "auto", ("unet",)) == 5
+        and required_memory(parts, 2.0, "model", "float8", ("unet",)) == 3.5
     )
     prior = build(
         folders, model="stabilityai/stable-video-diffusion-img2vid-xt", size=None, frames=25
@@ -113,6 +112,24 @@ def test_memory_error_names_a_setting_that_fits(folders):
         build(
             folders, model="stabilityai/stable-video-diffusion-img2vid-xt", size=512, frames=200
         )._check_memory(14.0)
+
+
+def test_memory_is_of_the_pixels_that_are_generated(folders):
+    prior = build(folders, size=1024, resize_mode="keep", frames=25)
+    wide, tall = (prior.estimate_memory(size)["none"] for size in ((1024, 576), (1024, 768)))
+    assert tall - wide == pytest.approx(prior.working_memory / 3)
+    assert prior.estimate_memory()["none"] == wide, "the shape of the picture is not known"
+
+
+def test_memory_of_a_folder_is_that_of_its_used_files(tmp_path, folders, monkeypatch):
+    prior = build(folders)
+    for part, size in (("unet", 3), ("unused", 5)):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "model.safetensors").write_bytes(bytes(size * 1024))
+    monkeypatch.setattr(prior, "model", str(tmp_path))
+    monkeypatch.setattr(prior, "skipped_parts", ("unused",))
+    monkeypatch.setattr(prior, "weight_memory", {"unet": 2.0, "vae": 1.0})
+    assert prior.part_memory() == {"unet": 3 / 2**20, "vae": 1.0}
 
 
 def test_path_starts_at_origin_and_keeps_relative_poses():

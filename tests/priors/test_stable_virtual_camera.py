@@ -190,6 +190,10 @@ def test_too_many_frames_name_the_most_that_fit(folder):
     assert build(folder, frames=362, window=21).clip_length == 361
     with pytest.raises(ValueError, match="frames is 363; prior.window=21.* allows at most 362"):
         build(folder, frames=363, window=21)
+    with pytest.raises(ValueError, match="num_references is 8; choose less than prior.window=4"):
+        build(folder, frames=9, window=4, num_references=8)
+    with pytest.raises(ValueError, match="num_references=3 allows at most 2"):
+        build(folder, frames=9, window=4, num_references=3)
     with pytest.raises(ValueError, match="num_references=8 allows at most 7"):
         build(folder, frames=9, window=12, num_references=8)
 

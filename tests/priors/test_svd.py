@@ -92,7 +92,7 @@ def test_guided_video_is_closer_to_the_warp(folders):
         )
         prior(frames, camera, clip, 0)
         latents[steer] = kept[0]
-    target = drawn.make_guidance([warp], (64, 64))
+    target = drawn.make_guidance([warp])
     clean = torch.zeros(1, *latents["warp"].shape)
     wanted = target(clean, torch.tensor(1e9))[0]  # of nothing but the warp
     known = wanted.abs().sum(1, keepdim=True).expand_as(wanted) > 0

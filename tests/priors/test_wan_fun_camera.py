@@ -168,6 +168,33 @@ def test_memory_is_that_of_the_named_model():
     assert named == [3.0, 31.48]
 
 
+def test_float8_halves_the_memory_of_both_networks(tmp_path):
+    folder = tmp_path / "Wan2.2-Fun-A14B-Control-Camera"
+    for name in ("high_noise_model", "low_noise_model"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "model.safetensors").write_bytes(bytes(4096))
+    (folder / "models_t5_umt5-xxl-enc-bf16.pth").touch()
+    half, float8 = (
+        priors.build(
+            {"name": "wan_fun_camera", "model": str(folder), "precision": precision},
+            depth=scene()[2],
+            device=CPU,
+            estimator=None,
+        )
+        for precision in ("bfloat16", "float8")
+    )
+    assert half.part_memory()["transformer"] == half.part_memory()["transformer_2"] == 2**-18
+    assert half.estimate_memory()["none"] - float8.estimate_memory()["none"] == pytest.approx(
+        2**-18
+    )
+
+
+def test_float8_stores_both_networks_in_8_bits(generations):
+    pipe = build(generations("2.2"), precision="float8").pipe
+    for network in (pipe.transformer, pipe.transformer_2):
+        assert torch.float8_e4m3fn in {value.dtype for value in network.parameters()}
+
+
 def test_model_on_the_hub_is_fetched_with_the_files_that_are_read(generations, monkeypatch):
     fetched = []
 

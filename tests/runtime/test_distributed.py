@@ -276,7 +276,7 @@ def test_failed_process_ends_all_and_the_run_resumes(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_launched_processes_end_with_their_launcher(tmp_path, how):
     process = two(tmp_path, "nothing", "fit.steps=100000")
     for _ in range(1200):

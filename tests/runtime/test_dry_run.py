@@ -6,6 +6,7 @@ import re
 import pytest
 
 from lift.config import compose_run
+from lift.runtime.dry_run import dry_run
 from tests.helpers.commands import here, lift
 from tests.helpers.settings import TINY
 from tests.helpers.stored_stages import TINY_PICTURE, clip, depth, reconstruction, store_stage
@@ -43,7 +44,6 @@ def test_memory_is_of_the_clips_that_are_made_together(tmp_path):
     from hydra import compose, initialize_config_module
 
     from lift.config import store_schemas
-    from lift.runtime.dry_run import dry_run
 
     store_schemas()
     reports = {}
@@ -64,6 +64,31 @@ def test_memory_is_of_the_clips_that_are_made_together(tmp_path):
     assert reports["svd", 3] > reports["svd", 1] + 2 and reports["vace", 3] == reports["vace", 1], (
         "vace's pipeline always makes one clip a call"
     )
+
+
+def test_memory_and_size_are_those_of_the_pictures_shape(tmp_path):
+    clips = {}
+    for mode in ("crop", "keep"):
+        words = ["image=room", "prior=motionctrl", "prior.size=1024", f"prior.resize_mode={mode}"]
+        report = dry_run(compose_run([*words, f"output={tmp_path}"]))
+        (clips[mode],) = (line for line in report.splitlines() if line.startswith("clip "))
+    assert "generates 1024x576 pixels; about 12 GiB" in clips["crop"]
+    assert "generates 1024x1024 pixels; about 18 GiB" in clips["keep"]
+
+
+def test_what_is_cut_off_the_picture_is_noted(tmp_path):
+    report = dry_run(compose_run(["image=coffee", "prior=svd", f"output={tmp_path}"]))
+    note = next(line for line in report.splitlines() if "trained with" in line)
+    assert note.startswith("note: the middle of the picture") and "is cut off" in note
+
+
+def test_memory_is_of_the_weights_in_the_models_folder(tmp_path):
+    (tmp_path / "model_index.json").write_text("{}")
+    (tmp_path / "unet").mkdir()
+    with (tmp_path / "unet" / "model.safetensors").open("wb") as file:
+        file.truncate(50 * 2**30)  # sparse
+    words = ["image=room", "prior=svd", f"prior.model={tmp_path}", f"output={tmp_path}/out"]
+    assert re.search(r"about 6[0-9] GiB of GPU memory", dry_run(compose_run(words)))
 
 
 def test_frames_with_exact_depth_take_fewer_steps(tmp_path):
@@ -120,14 +145,20 @@ def test_a_wrong_amount_of_memory_is_one_line(tmp_path, words, message):
     assert done.returncode == 2 and done.stderr.startswith(f"lift: {message}"), done.stderr
 
 
+def stage_lines(*words: str, cwd) -> list[str]:
+    """Return the lines of a plan without the headline and the notes on the picture."""
+    lines = here(*words, cwd=cwd).stdout.splitlines()[1:]
+    return [line for line in lines if not line.startswith("note: ")]
+
+
 @pytest.mark.slow
 def test_finished_stages_are_named(finished_run):
     output = finished_run.parents[1]
     run = ("run", "image=coffee", *TINY, "export.formats=[ply,spz]", f"output={output}", "--plan")
-    *stages, total = here(*run, cwd=output).stdout.splitlines()[1:]
+    *stages, total = stage_lines(*run, cwd=output)
     assert [line.rpartition("; ")[2] for line in stages] == ["found in the cache"] * 5, stages
     assert total == "total        only the delivery"
-    *stages, total = here(*run, "fit.steps=77", cwd=output).stdout.splitlines()[1:]
+    *stages, total = stage_lines(*run, "fit.steps=77", cwd=output)
     assert [line.endswith("found in the cache") for line in stages] == [True] * 4 + [False]
     assert total.startswith("total        time unknown: ")
 
@@ -176,7 +207,6 @@ def test_every_experiment_has_a_dry_run(tmp_path):
     from hydra import compose, initialize_config_module
 
     from lift.config import store_schemas, validate_config
-    from lift.runtime.dry_run import dry_run
 
     store_schemas()
     reports = {}

@@ -9,7 +9,9 @@ from lift.runtime.memory import (
     format_memory,
     list_fitting,
     peak_memory,
+    required_memory,
     scale_working_memory,
+    trained_shape,
 )
 
 
@@ -42,7 +44,8 @@ def test_measured_and_estimated_memory_are_told_apart(entry):
 def test_memory_grows_with_pixels_frames_and_clips():
     trained = (8.0, (1024, 576), 16)
     assert scale_working_memory(*trained) == 8
-    assert scale_working_memory(*trained, longer_side=512) == 2
+    assert scale_working_memory(*trained, size=(1024, 768)) == pytest.approx(8 * 4 / 3)
+    assert scale_working_memory(*trained, size=trained_shape((1024, 576), 512)) == 2
     assert scale_working_memory(*trained, frames=8) == 4
     assert scale_working_memory(*trained, batch_size=3) == 24
 
@@ -53,9 +56,22 @@ def test_what_fits_is_listed_by_offload(entry):
     assert list_fitting([entry], 4.0).splitlines()[2].split()[-1] == "no"
 
 
+def test_the_star_is_explained_only_if_a_row_has_one(entry):
+    assert "figures with * were measured" in list_fitting([entry], 6.5)
+    estimated = list_fitting([replace(entry, measured_memory={})], 6.5)
+    assert "*" not in estimated and "all figures are estimates" in estimated
+
+
+def test_float8_halves_all_denoisers():
+    parts = {"transformer": 4.0, "transformer_2": 2.0, "vae": 1.0}
+    both = ("transformer", "transformer_2")
+    assert required_memory(parts, 0.0, "none", "float8", both[:1]) == 5
+    assert required_memory(parts, 0.0, "none", "float8", both) == 4
+
+
 def test_every_prior_is_listed_with_figures_or_in_words():
     entries = catalogue().entries["prior"]
-    lines = list_fitting(entries.values(), 24.0).splitlines()[2:-1]
+    lines = list_fitting(entries.values(), 24.0).splitlines()[2:-3]
     assert sorted(line.split()[0] for line in lines) == sorted(entries)
     for line in lines:
         name, *cells = line.split()

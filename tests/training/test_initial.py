@@ -67,7 +67,7 @@ def test_all_points_may_have_scales_of_neighbours():
 def test_too_few_points_are_an_error():
     frames, reconstruction = scene()
     unknown = replace(reconstruction, confidence=torch.zeros_like(reconstruction.confidence))
-    with pytest.raises(ComponentError, match="fit.init.points is 'input', but no pixel"):
+    with pytest.raises(ComponentError, match="fit.init.points is 'input', but none of the"):
         initial_gaussians(frames, unknown, settings(init=INPUT))
     few = replace(reconstruction, points=PointCloud(torch.rand(3, 3), torch.rand(3, 3)))
     with pytest.raises(ComponentError, match="needs 4 points, and there are [123]; choose voxels"):

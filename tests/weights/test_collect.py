@@ -3,9 +3,14 @@
 import pytest
 
 from lift.config import compose_run
-from lift.registry import SLOTS, catalogue
+from lift.registry import SLOTS, ComponentError, catalogue
 from lift.weights import CachedUrl, HubFiles, HubPipeline
-from lift.weights.collect import collect_weights, component_weights, computes_in_half
+from lift.weights.collect import (
+    check_local_weights,
+    collect_weights,
+    component_weights,
+    computes_in_half,
+)
 
 
 def required(slot: str, name: str, half: bool = True, **settings):
@@ -74,6 +79,28 @@ def test_commercial_vggt_is_a_file_of_its_own():
 def test_models_in_folders_are_not_downloaded(tmp_path):
     assert required("prior", "svd", model=str(tmp_path)) == {}
     assert required("pose", "vggt", model="./v") == {}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "wan_fun_camera prior.model=/nope",
+        "stable_virtual_camera prior.image_encoder=~/nope",
+        "sana_wm prior.refiner=./nope",
+        "motionctrl prior.weights=nope.ckpt",
+    ],
+)
+def test_paths_of_weights_that_do_not_exist_are_named(setting):
+    name, word = setting.split()
+    config = compose_run(["image=coffee", f"prior={name}", word])
+    key, value = word.split("=")
+    with pytest.raises(ComponentError, match=f"^{key} is {value}, which does not exist"):
+        check_local_weights(config, False, SLOTS)
+
+
+def test_texts_that_look_like_paths_are_no_weights(tmp_path):
+    words = ["prior=wan_fun_camera", "prior.prompt=./room", f"prior.model={tmp_path}"]
+    check_local_weights(compose_run(["image=coffee", *words]), False, SLOTS)
 
 
 @pytest.mark.parametrize("slot", SLOTS)

@@ -69,7 +69,23 @@ def test_unreachable_hub_asks_for_the_network(monkeypatch):
 
 def test_wrong_names_are_told_from_missing_ones():
     problem = hub_problem(errors.HFValidationError("bad"), "a/b/c")
-    assert problem == "'a/b/c' is neither a folder nor a name on the hub, which is OWNER/NAME"
+    assert problem == (
+        "it is neither a folder nor the name of a model on the hub, which is OWNER/NAME"
+    )
+
+
+def test_downloads_are_advised_only_where_they_can_work(monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+    def text(error: Exception, name: str = "owner/model") -> str:
+        return str(model_not_loaded_error("prior.model", name, error))
+
+    advice = "hf download owner/model --local-dir FOLDER where there is a network"
+    assert advice in text(errors.LocalEntryNotFoundError("not there"))
+    assert "hf download" not in text(raised(errors.RepositoryNotFoundError, 401))
+    wrong = text(errors.HFValidationError("bad"), "a/b/c")
+    assert wrong.count("a/b/c") == 1 and wrong.count("folder") == 1 and "hf download" not in wrong
 
 
 def test_other_errors_are_not_explained():

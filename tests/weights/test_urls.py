@@ -61,5 +61,7 @@ def test_unreachable_address_is_named(tmp_path, monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     source = CachedUrl("protocol.weights", "http://127.0.0.1:1/w", "own.pt", "MIT", SHA256)
-    with pytest.raises(OSError, match="http://127.0.0.1:1/w cannot be downloaded"):
+    with pytest.raises(OSError, match=r"http://127.0.0.1:1/w cannot be downloaded: \[Errno"):
         ensure_file(source, tmp_path)
+    with pytest.raises(OSError, match=r"http://127.0.0.1:1/w cannot be downloaded: \[Errno"):
+        remote_size(source)

@@ -24,7 +24,7 @@ from lift.priors.diffusion.clips import clip_path
 from lift.priors.diffusion.loading import folder_memory, load_pipeline, no_progress_bars
 from lift.priors.diffusion.sized_prior import SizedPrior
 from lift.registry.ranges import FrameCount, InferenceSteps
-from lift.runtime.memory import OFFLOADS, required_memory, scale_working_memory
+from lift.runtime.memory import OFFLOADS, required_memory, scale_working_memory, trained_shape
 from lift.types import Cameras, Clip, Frames
 from lift.weights import HubPipeline, Weights, is_local
 
@@ -69,6 +69,8 @@ class DiffusionPrior(SizedPrior):
     """File that every folder with this model contains."""
     denoiser = "unet"
     """Part of the pipeline that runs at every step."""
+    more_denoisers: tuple[str, ...] = ()
+    """Further parts that denoise, in pipelines that have them."""
     half_dtype: Literal["float16", "bfloat16"] = "float16"
     """Half-precision type that the model was trained for."""
     variant: str | None = None
@@ -167,22 +169,53 @@ class DiffusionPrior(SizedPrior):
             return getattr(torch, self.half_dtype) if self.device.type == "cuda" else torch.float32
         return getattr(torch, self.half_dtype if self.precision == "float8" else self.precision)
 
-    def _check_memory(self, available: float) -> None:
-        """Raise ValueError with a setting that fits if `available` GiB are too little."""
+    @property
+    def denoisers(self) -> tuple[str, ...]:
+        """Names of all parts that denoise."""
+        return (self.denoiser, *self.more_denoisers)
+
+    def part_memory(self) -> dict[str, float]:
+        """Return the weights of each part in GiB: those of the model's folder, else as published.
+
+        Parts that the folder lacks come from other files.
+        """
+        measured = folder_memory(self.model, self.variant)
+        used = {part: size for part, size in measured.items() if part not in self.skipped_parts}
+        return {**self.weight_memory, **used}
+
+    def estimate_memory(self, size: tuple[int, int] | None = None) -> dict[str, float]:
+        """Estimate the GPU memory that the model needs with these settings.
+
+        Args:
+            size: Width and height in pixels of the generated pictures. None: the trained shape,
+                with `prior.size` as its longer side.
+
+        Returns:
+            Choice of `prior.offload` -> memory in GiB. Empty if the weights are not known.
+        """
+        weights = self.part_memory()
+        if not weights:
+            return {}
         working = scale_working_memory(
             self.working_memory,
             self.trained_size,
             self.trained_frames,
-            self.longer_side,
+            size or trained_shape(self.trained_size, self.longer_side),
             self.frames,
             self.batch_size,
         )
-        weights = folder_memory(self.model, self.variant) or self.weight_memory
-        required = {
-            offload: required_memory(weights, working, offload, self.precision, self.denoiser)
+        return {
+            offload: required_memory(weights, working, offload, self.precision, self.denoisers)
             for offload in OFFLOADS
         }
-        if required[self.offload] > available:
+
+    def _check_memory(self, available: float) -> None:
+        """Raise ValueError with a setting that fits if `available` GiB are too little.
+
+        The shape of the picture is not known yet.
+        """
+        required = self.estimate_memory()
+        if required and required[self.offload] > available:
             advice = [
                 f"prior.offload={name} (about {memory:.0f} GiB)"
                 for name, memory in required.items()
@@ -224,11 +257,13 @@ class DiffusionPrior(SizedPrior):
 
     def _configure(self, pipe: Any) -> Any:
         """Set precision, offloading and compilation of a loaded pipeline."""
-        denoiser = getattr(pipe, self.denoiser)
+        more = (getattr(pipe, name) for name in self.more_denoisers)
+        denoisers = [getattr(pipe, self.denoiser), *(part for part in more if part is not None)]
         if self.precision == "float8":
-            denoiser.enable_layerwise_casting(
-                storage_dtype=torch.float8_e4m3fn, compute_dtype=self.dtype
-            )
+            for denoiser in denoisers:
+                denoiser.enable_layerwise_casting(
+                    storage_dtype=torch.float8_e4m3fn, compute_dtype=self.dtype
+                )
         if self.offload == "none" or self.device.type == "cpu":
             pipe.to(self.device)
         elif self.offload == "model":
@@ -244,7 +279,8 @@ class DiffusionPrior(SizedPrior):
             )
             pipe.vae.to(self.device)
         if self.compile:
-            denoiser.compile()
+            for denoiser in denoisers:
+                denoiser.compile()
         pipe.set_progress_bar_config(disable=True)  # `progress` shows one instead
         return pipe
 

@@ -1,12 +1,34 @@
-"""Load parts of a generator that have a setting of their own."""
+"""Check folders of models, and load parts of a generator that have a setting of their own."""
 
+import inspect
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lift.errors import model_not_loaded_error, summarize_error
+from lift.io.names import user_path
 from lift.priors.diffusion.loading import no_progress_bars
 from lift.weights.files import with_mapping
+
+
+def require_index_file(model: str, prior: Any) -> None:
+    """Check that a folder with a model has the index file of its generator.
+
+    Args:
+        model: The setting `prior.model`. Names on the hub and single files are not checked.
+        prior: Class of the generator, whose default of `model` is a repository on the hub.
+
+    Raises:
+        FileNotFoundError: If the folder is there, but lacks the file.
+    """
+    folder = user_path(model)
+    if folder.is_dir() and not (folder / prior.index_file).is_file():
+        repository = inspect.signature(prior).parameters["model"].default
+        raise FileNotFoundError(
+            f"prior.model is {model}, a folder without {prior.index_file}; hf download "
+            f"{repository} --local-dir {shlex.quote(str(folder))} brings a {prior.pipeline_class}"
+        )
 
 
 def load_part(load: Callable[[dict[str, bool]], Any], setting: str, place: str) -> Any:

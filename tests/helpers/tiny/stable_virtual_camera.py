@@ -46,10 +46,10 @@ def unet_layout() -> dict[str, tuple[int, ...]]:
             for part in ("ff", *(("ff_in",) if mixes else ())):
                 layer(f"{block}.{part}.net.0.proj", 8 * WIDTH, WIDTH)
                 layer(f"{block}.{part}.net.2", WIDTH, 4 * WIDTH)
-            for attention, told in (("attn1", WIDTH), ("attn2", CONTEXT)):
+            for attention, source in (("attn1", WIDTH), ("attn2", CONTEXT)):
                 layer(f"{block}.{attention}.to_q", WIDTH, WIDTH, bias=False)
                 for part in ("to_k", "to_v"):
-                    layer(f"{block}.{attention}.{part}", WIDTH, told, bias=False)
+                    layer(f"{block}.{attention}.{part}", WIDTH, source, bias=False)
                 layer(f"{block}.{attention}.to_out.0", WIDTH, WIDTH)
 
     for k, inputs in ((0, WIDTH), (2, 4 * WIDTH)):

@@ -51,11 +51,11 @@ class Layout(dict):
         self.linear(f"{name}.proj_in", channels, inner, kernel=kernel)
         self.linear(f"{name}.proj_out", inner, channels, kernel=kernel)
         block = f"{name}.transformer_blocks.0"
-        for k, told in ((1, inner), (2, context or inner)):
+        for k, inputs in ((1, inner), (2, context or inner)):
             self.norm(f"{block}.norm{k}", inner)
             self.linear(f"{block}.attn{k}.to_q", inner, inner, bias=False)
             for part in ("to_k", "to_v", *(("to_k_ip", "to_v_ip") if context and k == 2 else ())):
-                self.linear(f"{block}.attn{k}.{part}", told, inner, bias=False)
+                self.linear(f"{block}.attn{k}.{part}", inputs, inner, bias=False)
             self.linear(f"{block}.attn{k}.to_out.0", inner, inner)
         self.norm(f"{block}.norm3", inner)
         self.linear(f"{block}.ff.net.0.proj", inner, 8 * inner)

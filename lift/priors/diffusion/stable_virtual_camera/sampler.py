@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lift.priors.diffusion.clip_colours import CLIP_MEAN, CLIP_STD
 from lift.priors.diffusion.clips import require_finite
 from lift.priors.diffusion.euler import sample_euler
 from lift.priors.diffusion.stable_virtual_camera import sampling, windows
@@ -17,10 +18,6 @@ from lift.types import Cameras
 
 LATENT_SCALE = 0.18215
 """Factor on the autoencoder's latents that gives them about unit variance."""
-IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
-"""Mean of each colour channel that CLIP's pictures are normalised with."""
-IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
-"""Their standard deviation."""
 
 
 @dataclass
@@ -218,7 +215,7 @@ class ClipSampler:
     def _image_statistics(self) -> tuple[Tensor, Tensor]:
         mean, std = (
             torch.tensor(value, device=self.device)[:, None, None]
-            for value in (IMAGE_MEAN, IMAGE_STD)
+            for value in (CLIP_MEAN, CLIP_STD)
         )
         return mean, std
 

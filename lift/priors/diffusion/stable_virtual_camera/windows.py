@@ -27,8 +27,9 @@ def max_new_frames(size: int, num_references: int) -> int:
         size: Views of a window.
         num_references: Number of reference views.
     """
-    between = _views_between_anchors(size, num_references)
-    return max(size - num_references, (size - num_references - 1) * between)
+    one_pass = max(0, size - num_references)
+    between = max(0, _views_between_anchors(size, num_references))
+    return max(one_pass, (one_pass - 1) * between)
 
 
 def _views_between_anchors(size: int, num_references: int) -> int:
