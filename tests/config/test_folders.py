@@ -237,6 +237,7 @@ def test_a_batch_and_its_processes_use_an_own_folder(tmp_path: Path) -> None:
 class TestPlugins:
     """Experiments in packages of plugins."""
 
+    @pytest.mark.slow
     def test_an_entry_point_names_a_folder(self, tmp_path: Path) -> None:
         package = install_package(
             tmp_path / "site", "garden_tools", "[lift.configs]\nmine = garden_tools:presets\n"

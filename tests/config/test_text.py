@@ -104,6 +104,7 @@ def is_list(text: str) -> bool:
 @example(image="~/a${b}, (1).jpg", name="2024_11_29", output="été", prompt="a, b: [c] = 'd'")
 @example(image="null", name="(a), [b]", output="", prompt="null")
 @example(image="~0", name="a", output="~no user/b", prompt="~")
+@pytest.mark.slow
 def test_any_text_survives_the_composition(image: str, name: str, output: str, prompt: str) -> None:
     overrides = [f"image={image}", f"name={name}", f"output={output}", "prior=vace"]
     config = compose_run([*overrides, f"prior.prompt={prompt}"])

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import pytest
 import torch
 
 from lift.depths.edges import SharpenedDepth, sharpen_depth, sharpen_inverse_depth
@@ -9,6 +10,7 @@ from lift.types import Depth
 from tests.helpers.depth_pictures import build_depth, coffee, motorcycle
 
 
+@pytest.mark.slow
 def test_sharpening_concentrates_depth_changes_of_lite():
     estimate = build_depth("lite")
     for image in (motorcycle()[0], coffee()):

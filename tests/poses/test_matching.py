@@ -77,6 +77,7 @@ def test_depth_and_points_are_in_the_plans_world(case, found):
     assert 10_000 < len(found.points) <= 20_000
 
 
+@pytest.mark.slow
 def test_what_no_other_frame_shows_is_not_trusted(case):
     trajectory, _, frames = case
     images = frames.images.clone()

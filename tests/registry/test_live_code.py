@@ -120,6 +120,7 @@ def test_recursive_values_are_described():
     assert len(code_fingerprint(namespace["Own"])) == 12
 
 
+@pytest.mark.slow
 def test_sessions_agree(tmp_path):
     script = (
         f"exec({CELL!r})\n"

@@ -253,6 +253,7 @@ def wait_for_line(path: Path) -> None:
     raise AssertionError(f"nothing was written to {path}")
 
 
+@pytest.mark.slow
 def test_two_processes_make_a_stage_once(tmp_path):
     both = [start(tmp_path, 1.0) for _ in range(2)]
     answers = {process.communicate(timeout=60)[0].strip() for process in both}

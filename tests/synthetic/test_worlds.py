@@ -167,6 +167,7 @@ def test_an_unknown_kind_names_the_choices(world):
         corrupt_world(world, {"fog": 1.0}, 0)
 
 
+@pytest.mark.slow
 def test_photographs_with_cameras_become_a_world(tmp_path):
     """Photographs in the layout of the real ones.
 

@@ -61,6 +61,7 @@ def test_llff_capture_matches_the_sample(tmp_path, centered_sample, pictures, sh
     assert open_dataset("llff", tmp_path / "fern", **settings)[1] == ["fern"]
 
 
+@pytest.mark.slow
 def test_llff_takes_colmaps_lens_and_skips_dropped_pictures(tmp_path):
     sample = Sample((-0.12,), centered=True)
     write_llff(
