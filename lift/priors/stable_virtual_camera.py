@@ -15,7 +15,7 @@ from lift.io.names import user_path
 from lift.priors import ClipRequest, priors
 from lift.priors.diffusion.diffusion_prior import DiffusionPrior
 from lift.priors.diffusion.loading import load_model, no_progress_bars
-from lift.priors.diffusion.parts import load_part, require_index_file
+from lift.priors.diffusion.parts import load_part
 from lift.priors.diffusion.stable_virtual_camera import windows
 from lift.registry.ranges import GuidanceScale, InferenceSteps, Positive
 from lift.types import Cameras
@@ -99,7 +99,6 @@ class StableVirtualCamera(DiffusionPrior):
         device: torch.device,
         **shared,
     ) -> None:
-        require_index_file(model, type(self))
         # Clips that are made one by one are also stored one by one.
         settings = {**shared, "batch_size": 1}
         super().__init__(model, num_inference_steps=num_inference_steps, device=device, **settings)

@@ -16,7 +16,6 @@ from lift.priors import ClipRequest, priors
 from lift.priors.diffusion.clip_colours import CLIP_MEAN, CLIP_STD
 from lift.priors.diffusion.controls import near_depth, pluecker_rays
 from lift.priors.diffusion.loading import load_model
-from lift.priors.diffusion.parts import require_index_file
 from lift.priors.diffusion.prompted import SingleClipPrior
 from lift.priors.diffusion.wan_text import encode_prompts
 from lift.registry.ranges import Fraction, GuidanceScale, InferenceSteps, Positive
@@ -105,7 +104,6 @@ class WanFunCamera(SingleClipPrior):
         device: torch.device,
         **shared,
     ) -> None:
-        require_index_file(model, type(self))
         # The base class checks the memory.
         self.weight_memory = MODEL_MEMORY.get(Path(model).name, self.weight_memory)
         super().__init__(

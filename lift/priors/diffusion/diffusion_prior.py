@@ -22,6 +22,7 @@ from lift.priors import ClipRequest
 from lift.priors.diffusion.canvas import ResizeMode
 from lift.priors.diffusion.clips import clip_path
 from lift.priors.diffusion.loading import folder_memory, load_pipeline, no_progress_bars
+from lift.priors.diffusion.parts import require_index_file
 from lift.priors.diffusion.sized_prior import SizedPrior
 from lift.registry.ranges import FrameCount, InferenceSteps
 from lift.runtime.memory import OFFLOADS, required_memory, scale_working_memory, trained_shape
@@ -155,11 +156,7 @@ class DiffusionPrior(SizedPrior):
                 f"prior.model is {model}, which does not exist; "
                 "choose a folder, or a name on the Hugging Face hub"
             )
-        if Path(model).is_dir() and not (Path(model) / self.index_file).is_file():
-            raise FileNotFoundError(
-                f"prior.model is {model}, a folder without {self.index_file}; "
-                f"hf download REPOSITORY --local-dir {model} brings a {self.pipeline_class}"
-            )
+        require_index_file(model, type(self))
         return model
 
     @property

@@ -17,14 +17,16 @@ def require_index_file(model: str, prior: Any) -> None:
 
     Args:
         model: The setting `prior.model`. Names on the hub and single files are not checked.
-        prior: Class of the generator, whose default of `model` is a repository on the hub.
+        prior: Class of the generator. The message names its default of `model`, if it has one.
 
     Raises:
         FileNotFoundError: If the folder is there, but lacks the file.
     """
     folder = user_path(model)
     if folder.is_dir() and not (folder / prior.index_file).is_file():
-        repository = inspect.signature(prior).parameters["model"].default
+        parameter = inspect.signature(prior).parameters.get("model")
+        has_default = parameter is not None and isinstance(parameter.default, str)
+        repository = parameter.default if has_default else "REPOSITORY"
         raise FileNotFoundError(
             f"prior.model is {model}, a folder without {prior.index_file}; hf download "
             f"{repository} --local-dir {shlex.quote(str(folder))} brings a {prior.pipeline_class}"
