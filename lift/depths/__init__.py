@@ -1,18 +1,16 @@
 """Depth estimators: z-depth of every pixel of one picture."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
 
 from jaxtyping import UInt8
 from torch import Tensor
 
 from lift.registry import Registry
 from lift.types import Depth
-from lift.weights import Weights
+from lift.weights import UsesWeights
 
 
-class DepthEstimator(ABC):
+class DepthEstimator(UsesWeights, ABC):
     """Estimates z-depth of one picture.
 
     A constructor may ask for these keyword-only arguments: `image` (str: the run's `image`
@@ -24,22 +22,6 @@ class DepthEstimator(ABC):
 
     `lift.depths.edges` sharpens steps of this width.
     """
-
-    @classmethod
-    def required_weights(cls, settings: Mapping[str, Any], half: bool) -> tuple[Weights, ...]:
-        """List the published files that a component with these settings downloads.
-
-        `lift download` fetches them ahead of time. The component itself is not built for that, and
-        what it requires need not be installed.
-
-        Args:
-            settings: All settings of the component by name, defaults included.
-            half: Whether the run computes in half precision, on a GPU.
-
-        Returns:
-            The files; none by default, and none for models in a folder.
-        """
-        return ()
 
     @abstractmethod
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:

@@ -1,16 +1,15 @@
 """Camera poses, depth and points of frames: the slot `pose`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from lift.depths import DepthEstimator
 from lift.registry import Registry
 from lift.types import Cameras, Frames, Reconstruction, Trajectory
-from lift.weights import Weights
+from lift.weights import UsesWeights
 
 
-class PoseEstimator(ABC):
+class PoseEstimator(UsesWeights, ABC):
     """Estimates cameras, depth and a point cloud from frames, in the world of the plan.
 
     A constructor may take these keyword-only parameters from the pipeline:
@@ -23,22 +22,6 @@ class PoseEstimator(ABC):
     - `focal_known` (bool): whether the focal length is measured (EXIF, calibration or given
       cameras), not assumed.
     """
-
-    @classmethod
-    def required_weights(cls, settings: Mapping[str, Any], half: bool) -> tuple[Weights, ...]:
-        """List the published files that a component with these settings downloads.
-
-        `lift download` fetches them ahead of time. The component itself is not built for that, and
-        what it requires need not be installed.
-
-        Args:
-            settings: All settings of the component by name, defaults included.
-            half: Whether the run computes in half precision, on a GPU.
-
-        Returns:
-            The files; none by default, and none for models in a folder.
-        """
-        return ()
 
     @abstractmethod
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from lift.registry import Registry
 from lift.types import Cameras, Clip, Frames
-from lift.weights import Weights
+from lift.weights import UsesWeights
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ClipRequest:
     """Seed of the clip."""
 
 
-class VideoPrior(ABC):
+class VideoPrior(UsesWeights, ABC):
     """Base class of video priors: they continue frames along a clip's cameras.
 
     The constructor of a component may ask for these keyword-only parameters: `image` (str, the
@@ -121,22 +121,6 @@ class VideoPrior(ABC):
             One camera a new frame, or None.
         """
         return None
-
-    @classmethod
-    def required_weights(cls, settings: Mapping[str, Any], half: bool) -> tuple[Weights, ...]:
-        """List the published files that a component with these settings downloads.
-
-        `lift download` fetches them ahead of time. The component itself is not built for that, and
-        what it requires need not be installed.
-
-        Args:
-            settings: All settings of the component by name, defaults included.
-            half: Whether the run computes in half precision, on a GPU.
-
-        Returns:
-            The files; none by default, and none for models in a folder.
-        """
-        return ()
 
     def release(self) -> None:  # noqa: B027
         """Free what only generating needs, such as GPU memory."""

@@ -1,9 +1,9 @@
 """Declarations of published files, which components return from `required_weights`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".onnx", ".msgpack", ".h5")
 """Ends of the names of files with weights."""
@@ -122,3 +122,23 @@ def is_local(model: str) -> bool:
         model: Name on the Hugging Face Hub, or a path.
     """
     return model.startswith(("/", ".", "~")) or Path(model).exists()
+
+
+class UsesWeights:
+    """A component that may download published files."""
+
+    @classmethod
+    def required_weights(cls, settings: Mapping[str, Any], half: bool) -> tuple[Weights, ...]:
+        """List the published files that a component with these settings downloads.
+
+        `lift download` fetches them ahead of time. The component itself is not built for that, and
+        what it requires need not be installed.
+
+        Args:
+            settings: All settings of the component by name, defaults included.
+            half: Whether the run computes in half precision, on a GPU.
+
+        Returns:
+            The files; none by default, and none for models in a folder.
+        """
+        return ()

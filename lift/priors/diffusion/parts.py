@@ -25,8 +25,8 @@ def require_index_file(model: str, prior: Any) -> None:
     folder = user_path(model)
     if folder.is_dir() and not (folder / prior.index_file).is_file():
         parameter = inspect.signature(prior).parameters.get("model")
-        has_default = parameter is not None and isinstance(parameter.default, str)
-        repository = parameter.default if has_default else "REPOSITORY"
+        default = parameter.default if parameter else None
+        repository = default if isinstance(default, str) else "REPOSITORY"
         raise FileNotFoundError(
             f"prior.model is {model}, a folder without {prior.index_file}; hf download "
             f"{repository} --local-dir {shlex.quote(str(folder))} brings a {prior.pipeline_class}"
