@@ -12,6 +12,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -104,7 +106,8 @@ def launch(arguments: list[str], count: int) -> None:
         logging.disable(logging.CRITICAL)  # torchrun logs how it ends the other processes
         try:
             program, *options = module_command("lift", arguments)
-            elastic_launch(config, program)(*options)
+            with _restored_signal_handlers():
+                elastic_launch(config, program)(*options)
         except SignalException as error:
             if error.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None
@@ -120,6 +123,19 @@ def launch(arguments: list[str], count: int) -> None:
             logging.disable(logging.NOTSET)
             for name in variables:
                 os.environ.pop(name, None)
+
+
+@contextmanager
+def _restored_signal_handlers() -> Iterator[None]:
+    """Put back the handlers that torchrun replaces and leaves in place."""
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if is_main_thread and signal.getsignal(number) is not handler and handler is not None:
+                signal.signal(number, handler)
 
 
 def _unreported_error(error: "ChildFailedError", count: int) -> WorkerError:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lift.runtime import termination
+from lift.runtime import launcher, termination
 from lift.runtime.launcher import stopped_message
 from tests.helpers.commands import here
 from tests.helpers.settings import MINIMAL
@@ -74,7 +74,7 @@ def test_a_handler_of_the_caller_stays():
 
 SWALLOWS = """
 import os, signal, time
-from lift.runtime import termination
+from lift.runtime import launcher, termination
 termination.GRACE_SECONDS = 0.2
 with termination.answer_stop_signals():
     for second in range({signals}):
@@ -105,3 +105,13 @@ def test_a_program_that_drops_the_exception_is_ended(name, signals, status):
 
 def test_the_message_of_ctrl_c_names_no_signal():
     assert stopped_message() == "stopped; run the same command again to go on"
+
+
+def test_a_launch_puts_the_handlers_of_signals_back(monkeypatch):
+    def program(*_arguments) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun installs one and leaves it
+
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", lambda *_config: program)
+    before = signal.getsignal(signal.SIGTERM)
+    launcher.launch(["list"], 2)
+    assert signal.getsignal(signal.SIGTERM) is before
