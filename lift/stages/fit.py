@@ -19,6 +19,7 @@ from lift.runtime.session import Session, plain_settings
 from lift.stages.checks import OutputError
 from lift.stages.logs import log_settings, tell_logs
 from lift.stages.render_checks import check_render
+from lift.stages.unused import unused_densify_message
 from lift.stages.views import Views
 from lift.training import CHECKPOINT
 from lift.types import Gaussians
@@ -47,6 +48,8 @@ def fit(
     key = _fit_key(session, views.key, settings, test_frames, optimise)
     distortion = _build_distortion(session, views)
     if note := _distortion_note(session, views, distortion):
+        session.note(note)
+    if note := unused_densify_message(config.fit.densify):
         session.note(note)
     renderer = session.build(renderers)
 

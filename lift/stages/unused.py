@@ -1,10 +1,14 @@
-"""Slots that take no part in a run, because its frames exist already."""
+"""Slots and settings that take no part in a run."""
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lift.config import is_default
+from lift.config.fit_schema import Densify
 from lift.registry import catalogue
 from lift.runtime.session import Session
+
+_MCMC_SETTINGS = ("growth_until", "gradient_power", "noise_scale")
+"""Settings of `fit.densify` that only `strategy=mcmc` uses."""
 
 
 def planner_is_used(config: DictConfig) -> bool:
@@ -40,6 +44,36 @@ def unused_slots_message(config: DictConfig) -> str:
     return (
         f"planner={config.planner.name} and prior={config.prior.name} are not used, because image "
         f"is {config.image}, which has its frames already"
+    )
+
+
+def unused_densify_message(densify: DictConfig) -> str | None:
+    """Name changed settings of the densification strategy that was not chosen.
+
+    Args:
+        densify: The settings `fit.densify`.
+
+    Returns:
+        The message; None if each changed setting is used.
+    """
+    defaults = OmegaConf.structured(Densify)
+    if densify.strategy == "gradient":
+        names = list(_MCMC_SETTINGS)
+        other = "mcmc"
+    else:
+        names = [f"gradient.{name}" for name in defaults.gradient]
+        other = "gradient"
+    changed = [
+        f"fit.densify.{name}"
+        for name in names
+        if OmegaConf.select(densify, name) != OmegaConf.select(defaults, name)
+    ]
+    if not changed:
+        return None
+    verb = "is" if len(changed) == 1 else "are"
+    return (
+        f"{', '.join(changed)} {verb} not used, because fit.densify.strategy is "
+        f"{densify.strategy}; {other} uses {'it' if len(changed) == 1 else 'them'}"
     )
 
 

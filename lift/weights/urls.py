@@ -1,5 +1,6 @@
 """Files on the web that are kept in torch.hub's cache: downloads that resume and are verified."""
 
+import errno
 import hashlib
 import os
 import urllib.error
@@ -13,6 +14,8 @@ TIMEOUT = 20.0
 """Seconds that a server may be silent."""
 _CHUNK = 1 << 20
 """Bytes that are read at once."""
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES)
+"""Errors of the folder that a file is written to, not of the network."""
 
 
 def default_folder() -> Path:
@@ -69,6 +72,8 @@ def ensure_file(source: CachedUrl, folder: Path | None = None) -> Path:
     try:
         _download(source, draft)
     except OSError as error:
+        if error.errno in _DISK_ERRORS:
+            raise
         raise _download_error(source, error) from None
     found = hashlib.sha256(draft.read_bytes()).hexdigest()
     if not found.startswith(source.sha256):

@@ -4,16 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lift.config import compose_run
+from lift.config.fit_schema import Densify
 from lift.io.image import load_picture, save_image
 from lift.registry import catalogue
 from lift.runtime.dry_run import dry_run
 from lift.runtime.session import Session
 from lift.stages.inputs import read_input
 from lift.stages.plan import build_planner
-from lift.stages.unused import planner_is_used
+from lift.stages.unused import planner_is_used, unused_densify_message
 
 
 @pytest.fixture
@@ -145,3 +146,25 @@ def test_frames_for_a_capture_are_an_error(views: Path) -> None:
     for act in (lambda: read_input(Session(config)), lambda: dry_run(config)):
         with pytest.raises(ValueError, match="so prior=frames has none to add"):
             act()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, None),
+        ({"strategy": "gradient", "gradient": {"reset_every": 5}}, None),
+        (
+            {"gradient": {"reset_every": 5}},
+            "fit.densify.gradient.reset_every is not used, because fit.densify.strategy is mcmc; "
+            "gradient uses it",
+        ),
+        (
+            {"strategy": "gradient", "noise_scale": 1.0, "growth_until": 0.4},
+            "fit.densify.growth_until, fit.densify.noise_scale are not used, because "
+            "fit.densify.strategy is gradient; mcmc uses them",
+        ),
+    ],
+)
+def test_settings_of_the_other_densification_are_named(settings, message):
+    densify = OmegaConf.merge(OmegaConf.structured(Densify), settings)
+    assert unused_densify_message(densify) == message

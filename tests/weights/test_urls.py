@@ -1,5 +1,6 @@
 """Files on the web: downloaded once, resumed, verified."""
 
+import errno
 import hashlib
 from contextlib import contextmanager
 
@@ -65,3 +66,13 @@ def test_unreachable_address_is_named(tmp_path, monkeypatch):
         ensure_file(source, tmp_path)
     with pytest.raises(OSError, match=r"http://127.0.0.1:1/w cannot be downloaded: \[Errno"):
         remote_size(source)
+
+
+def test_full_disk_is_not_called_a_failed_download(tmp_path, monkeypatch):
+    def full(*_arguments) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lift.weights.urls._download", full)
+    with served() as (_, source), pytest.raises(OSError, match="No space left") as raised:
+        ensure_file(source, tmp_path)
+    assert raised.value.errno == errno.ENOSPC

@@ -76,8 +76,8 @@ def _checkpoint_files(model: str, files: Sequence[str]) -> list[Path]:
         for name in files:
             if not (folder / name).is_file():
                 raise FileNotFoundError(
-                    f"pose.model is {model}, a folder without {name}; "
-                    f"hf download REPOSITORY --local-dir {model} brings it"
+                    f"pose.model is {model}, a folder without {name}; choose a folder with "
+                    f"{' and '.join(files)}, as lift download --to FOLDER writes it"
                 )
         return [folder / name for name in files]
     from huggingface_hub import hf_hub_download
