@@ -2,6 +2,9 @@
 
 import ast
 import hashlib
+from collections import deque
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 PACKAGE = __name__.split(".")[0]
@@ -37,24 +40,37 @@ def _sources(path: Path) -> set[Path]:
         if file in files:
             continue
         files.add(file)
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom):
-                queue += [module for module in _imported_files(node) if not _is_foundation(module)]
+        candidates = _imported_files(file.read_bytes())
+        queue += [module for module in candidates if not _is_foundation(module)]
     return files
 
 
-def _imported_files(node: ast.ImportFrom) -> list[Path]:
-    """List the files of `lift` that an import statement reads; relative imports are not known."""
-    parts = (node.module or "").split(".")
-    if parts[0] != PACKAGE:
-        return []
-    folder = ROOT.joinpath(*parts[1:])
-    candidates = [
-        folder.with_suffix(".py"),
-        folder / "__init__.py",
-        *(folder / f"{alias.name}.py" for alias in node.names),
-    ]
-    return [file for file in candidates if file.is_file()]
+@cache  # components share most of the files that they import
+def _imported_files(source: bytes) -> tuple[Path, ...]:
+    """List the files of `lift` that a source file imports; relative imports are not known."""
+    files = []
+    for statement in _statements(ast.parse(source)):
+        parts = (getattr(statement, "module", None) or "").split(".")
+        if not isinstance(statement, ast.ImportFrom) or parts[0] != PACKAGE:
+            continue
+        folder = ROOT.joinpath(*parts[1:])
+        candidates = [
+            folder.with_suffix(".py"),
+            folder / "__init__.py",
+            *(folder / f"{alias.name}.py" for alias in statement.names),
+        ]
+        files += [file for file in candidates if file.is_file()]
+    return tuple(files)
+
+
+def _statements(module: ast.Module) -> Iterator[ast.AST]:
+    """Yield all statements of a module, but no expressions, which hold no imports."""
+    queue: deque[ast.AST] = deque([module])
+    while queue:
+        node = queue.popleft()
+        yield node
+        for block in ("body", "orelse", "handlers", "finalbody", "cases"):
+            queue += getattr(node, block, [])
 
 
 def _is_foundation(file: Path) -> bool:
