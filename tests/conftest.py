@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,9 +26,16 @@ if not torch.cuda.is_available():
 
 pytest.register_assert_rewrite("tests.helpers")
 
+pytest_plugins = ["tests.helpers.browser"]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests that need a GPU where there is none."""
+    """Skip tests that need a GPU where there is none, and let files of slow tests start first.
+
+    Then several processes end at about the same time.
+    """
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])  # the order within a file stays
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="no CUDA device")

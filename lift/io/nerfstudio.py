@@ -34,8 +34,22 @@ def write_transforms(path: Path, cameras: Cameras, names: Sequence[str]) -> None
         cameras: The views.
         names: Path of each view's picture relative to the file, or empty.
     """
+    content = {"camera_model": "OPENCV", "frames": transforms_frames(cameras, names)}
+    Path(path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def transforms_frames(cameras: Cameras, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Describe views as the frames of a transforms.json.
+
+    Args:
+        cameras: The views.
+        names: Path of each view's picture relative to the file, or empty.
+
+    Returns:
+        A frame for each view: camera to world with OpenGL axes, and intrinsics in pixels.
+    """
     to_world = np.linalg.inv(to_double(cameras.world_to_camera)) @ OPENGL
-    frames = [
+    return [
         {
             "file_path": name,
             "fl_x": k[0, 0],
@@ -48,9 +62,6 @@ def write_transforms(path: Path, cameras: Cameras, names: Sequence[str]) -> None
         }
         for name, k, matrix in zip(names, to_double(cameras.intrinsics), to_world, strict=True)
     ]
-    Path(path).write_text(
-        json.dumps({"camera_model": "OPENCV", "frames": frames}, indent=1) + "\n", encoding="utf-8"
-    )
 
 
 def read_transforms(

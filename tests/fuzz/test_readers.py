@@ -4,8 +4,11 @@ Case N of a format is always the same file. A failure names the format and the c
 file in the temporary folder of the test.
 """
 
+import gzip
 import json
 import os
+import struct
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -21,7 +24,8 @@ from lift.io.cameras import read_cameras
 from lift.io.capture import CaptureSettings, load_capture
 from lift.io.image import load_picture, picture_size
 from lift.io.points import read_points
-from lift.io.splats import read_ply, write_ply
+from lift.io.splats import READABLE_FORMATS, read_ply, read_splats, write_ply
+from lift.io.splats import encode as encode_splats
 from lift.io.video import read_frames
 from lift.io.video_writer import write_video
 from lift.planners import planners
@@ -223,6 +227,16 @@ def read_gaussians(folder: Path) -> None:
         assert len(value) == len(gaussians) and value.isfinite().all()
 
 
+def read_splat_file(format: str) -> Callable[[Path], None]:
+    def read(folder: Path) -> None:
+        gaussians = read_splats(folder / f"a.{format}")
+        assert len(gaussians) > 0
+        for value in gaussians.tensors().values():
+            assert len(value) == len(gaussians) and value.isfinite().all()
+
+    return read
+
+
 def read_point_file(folder: Path) -> None:
     points = read_points(folder / "a.ply")
     assert points is not None and points.points.isfinite().all()
@@ -311,6 +325,8 @@ PICTURES = {
     "gif": lambda: picture("GIF"),
     "ppm": lambda: picture("PPM"),
 }
+SPLATS = tuple(name for name in READABLE_FORMATS if name != "ply")
+"""Formats of Gaussians besides PLY."""
 if features.check("avif"):
     PICTURES["avif"] = lambda: picture("AVIF")
 
@@ -382,6 +398,16 @@ def formats(tmp_path_factory) -> dict[str, Format]:
         "depth-png": one("a.png", picture("PNG", "I;16"), mutate_bytes, read_depth("a.png")),
         "video": one("a.mp4", video, mutate_bytes, read_video),
     }
+    splats = read_ply(tmp / "a.ply")
+    for name in SPLATS:
+        data = encode_splats(splats, name)
+        out[name] = one(f"a.{name}", data, mutate_bytes, read_splat_file(name))
+    glb = encode_splats(splats, "glb")
+    out["glb-json"] = one("a.glb", glb, damage_glb, read_splat_file("glb"))
+    sog = encode_splats(splats, "sog")
+    out["sog-json"] = one("a.sog", sog, damage_sog, read_splat_file("sog"))
+    spz = encode_splats(splats, "spz")
+    out["spz-raw"] = one("a.spz", spz, damage_spz, read_splat_file("spz"))
     for name, make in PICTURES.items():
         out[name] = one("a.png", make(), mutate_bytes, read_picture)
     return out
@@ -392,11 +418,34 @@ def damage_header(data: bytes, rng: np.random.Generator) -> bytes:
     return mutate_text(data[:end], rng) + data[end:]
 
 
+def damage_glb(data: bytes, rng: np.random.Generator) -> bytes:
+    """Change values in the JSON of a glb file, and keep its sizes right."""
+    size = int.from_bytes(data[12:16], "little")
+    text = mutate_json(json.loads(data[20 : 20 + size]), rng)
+    return data[:12] + struct.pack("<II", len(text), 0x4E4F534A) + text + data[20 + size :]
+
+
+def damage_sog(data: bytes, rng: np.random.Generator) -> bytes:
+    """Change values in meta.json of a SOG file, and keep the archive whole."""
+    stream = BytesIO()
+    with zipfile.ZipFile(BytesIO(data)) as old, zipfile.ZipFile(stream, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, damage_json(content, rng) if name == "meta.json" else content)
+    return stream.getvalue()
+
+
+def damage_spz(data: bytes, rng: np.random.Generator) -> bytes:
+    """Damage the content of SPZ, and compress it."""
+    return gzip.compress(mutate_bytes(gzip.decompress(data), rng), 1)
+
+
 NAMES = (
     *("transforms", "transforms-angle", "camera-path", "realestate", "colmap-text"),
     *("colmap-binary", "npz", "gaussians", "gaussians-header", "points", "dataset-transforms"),
     *("dataset-npz", "dataset-llff", "dataset-picture", "capture"),
     *("depth-npz", "depth-npy", "depth-png", *PICTURES),
+    *(*SPLATS, "glb-json", "sog-json", "spz-raw"),
 )
 
 

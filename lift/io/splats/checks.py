@@ -1,17 +1,10 @@
-"""Check that Gaussians are physical, and that a file format can hold them."""
+"""Check that Gaussians are physical, and measure the size of their scene."""
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from lift.types import Gaussians
-
-_SPZ_STEP = 2.0**-12
-"""Distance of neighbouring positions in an SPZ file."""
-_SPZ_RELATIVE_STEP = 4e-3
-"""Largest step of positions in an SPZ file, relative to the size of the scene."""
-_SPZ_MAX_POSITION = 2.0**11
-"""Largest position in an SPZ file: 24 bits with a sign, 12 of them fractional."""
 
 
 def check_physical(gaussians: Gaussians, name: str = "") -> None:
@@ -53,29 +46,6 @@ def finite_mask(gaussians: Gaussians) -> Bool[Tensor, "gaussian"]:
     values = [value.flatten(1) for value in gaussians.tensors().values() if value.ndim > 1]
     finite = torch.cat([*values, gaussians.opacities[:, None]], dim=1).isfinite().all(1)
     return finite & (gaussians.quats.norm(dim=-1) > 0.5)  # of zeros there is no direction
-
-
-def check_spz_positions(gaussians: Gaussians) -> None:
-    """Check that the fixed steps of an SPZ file can hold the positions.
-
-    Args:
-        gaussians: The Gaussians.
-
-    Raises:
-        ValueError: A position is too large, or the scene is too small.
-    """
-    check_physical(gaussians)
-    if (largest := float(gaussians.means.abs().max())) >= _SPZ_MAX_POSITION:
-        raise ValueError(
-            f"spz holds positions up to {_SPZ_MAX_POSITION:.0f}, and one is {largest:.4g}; "
-            "choose ply or splat, or scale the scene"
-        )
-    extent = scene_extent(gaussians)
-    if 0 < extent < _SPZ_STEP / _SPZ_RELATIVE_STEP:
-        raise ValueError(
-            f"spz holds positions in steps of 1/4096, which is {_SPZ_STEP / extent:.1%} of this "
-            f"scene's size of {extent:.3g}; choose ply or splat, or scale the scene"
-        )
 
 
 def scene_extent(gaussians: Gaussians) -> float:

@@ -1,0 +1,185 @@
+"""Hand a scene to other programs: files of Gaussians, checked by rendering, with their cameras."""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lift.io.nerfstudio import transforms_frames
+from lift.io.splats import FORMATS, SPLAT_FORMATS, export, find_format
+from lift.runtime.atomic_io import publish
+from lift.types import Cameras, Gaussians
+
+MIN_PSNR = 35.0
+"""Least PSNR in dB of a file's render of the input view against that of the scene."""
+EXPORTS = "exports"
+"""Folder in that of a run for files of all formats."""
+PAGE = ".html"
+"""Suffix of a share page."""
+
+_CHECK_SIZE = 256
+"""Longer side in pixels of the pictures that are compared."""
+_MAX_PSNR = 200.0
+"""PSNR in dB that stands for equal pictures."""
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """A file that was written, or why it was not."""
+
+    path: Path
+    """The file."""
+    title: str
+    """Its format and version."""
+    psnr: float | None = None
+    """PSNR in dB of its render of the input view against that of the scene. None: not measured."""
+    note: str = ""
+    """What a user should know about the format."""
+    problem: str = ""
+    """Why it was not written. Empty: it was."""
+
+    def describe(self) -> str:
+        """Describe the file in one line."""
+        if self.problem:
+            return f"{self.path.name}: not written: {self.problem}"
+        parts = [self.title, f"{self.path.stat().st_size / 1e6:.2f} MB"]
+        if self.psnr is not None:
+            equal = self.psnr >= _MAX_PSNR
+            fidelity = "equal" if equal else f"{self.psnr:.1f} dB"
+            parts.append(f"{fidelity} to the scene at the input view")
+        return f"{self.path.name}: {', '.join(parts)}{'. Note: ' if self.note else ''}{self.note}"
+
+
+def export_scene(
+    scene: Any, path: Path, title: str | None = None, caption: str | None = None
+) -> ExportedFile:
+    """Write a scene to a file of the format of its ending, read it back and compare.
+
+    Values are compared, and renders of the input view. Beside the file, NAME.cameras.json has the
+    cameras of the input view and of the fly-through.
+
+    Args:
+        scene: The finished run, a `lift.Scene`.
+        path: The file. Its ending is the name of a format, or .html for a share page.
+        title: Title of a share page. None: the name of the input.
+        caption: Text below the title of a share page. None: no text.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: The ending is another one, or the format cannot hold the scene. In this case no
+            file is written.
+    """
+    path = Path(path)
+    if path.suffix.lower() == PAGE:
+        from lift.outputs.share_page import write_share_page
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_share_page(scene, path, title, caption)
+        return ExportedFile(path, "share page, opens in any browser")
+    format = _find_format(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    psnr = [0.0]
+
+    def check(decoded: Gaussians) -> None:
+        psnr[0] = _compare_renders(scene, decoded)
+        if psnr[0] < MIN_PSNR:
+            message = (
+                f"{format} shows the input view with {psnr[0]:.1f} dB against the scene; at least "
+                f"{MIN_PSNR:.0f} dB are expected"
+            )
+            if format != "splat":
+                raise ValueError(f"{message}; choose another format")
+            _LOGGER.warning("%s: splat holds no view dependence", message)
+
+    export(scene.gaussians, path, format, check)
+    cameras_path = path.with_name(f"{path.name[: -len(format) - 1]}.cameras.json")
+    publish(cameras_path, lambda draft: _write_cameras(draft, scene))
+    return ExportedFile(path, FORMATS[format].title, psnr[0], FORMATS[format].note)
+
+
+def export_all(scene: Any, folder: Path | None = None) -> Iterator[ExportedFile]:
+    """Write a scene in all formats and as a share page, one file after the other.
+
+    Args:
+        scene: The finished run, a `lift.Scene`.
+        folder: Folder of the files scene.FORMAT. None: exports in the folder of the run.
+
+    Yields:
+        Each file. One that a format cannot hold has a `problem`, and the others are written.
+    """
+    folder = Path(scene.folder) / EXPORTS if folder is None else folder
+    for ending in (*SPLAT_FORMATS, PAGE.removeprefix(".")):
+        path = folder / f"scene.{ending}"
+        try:
+            yield export_scene(scene, path)
+        except ValueError as error:
+            yield ExportedFile(path, ending, problem=str(error))
+
+
+def export_file(source: Path, path: Path) -> ExportedFile:
+    """Convert a file of Gaussians to another format.
+
+    Args:
+        source: A file of a format that can be read.
+        path: The file to write.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: A format is unknown, the source is damaged, or the format cannot hold it.
+    """
+    if path.suffix.lower() == PAGE:
+        raise ValueError(
+            f"a share page is made of a run's folder, with its cameras; {str(source)!r} is a file"
+        )
+    format = _find_format(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    export(source, path, format)
+    return ExportedFile(path, FORMATS[format].title, note=FORMATS[format].note)
+
+
+def _find_format(path: Path) -> str:
+    """Find the format of a file. Raise ValueError with the choices."""
+    try:
+        return find_format(path)
+    except ValueError as error:
+        raise ValueError(f"{error}, {PAGE}") from None
+
+
+def _compare_renders(scene: Any, decoded: Gaussians) -> float:
+    """Measure the PSNR in dB of a render of the input view against that of the scene."""
+    camera: Cameras = scene.cameras[:1]
+    factor = min(1, _CHECK_SIZE / max(camera.width, camera.height))
+    camera = camera.resized(round(camera.width * factor), round(camera.height * factor))
+    pictures = [
+        scene.render_gaussians(gaussians, camera).rgb.clamp(0, 1).double()
+        for gaussians in (scene.gaussians, decoded)
+    ]
+    error = float((pictures[0] - pictures[1]).square().mean())
+    return _MAX_PSNR if error == 0 else min(_MAX_PSNR, float(-10 * np.log10(error)))
+
+
+def _write_cameras(path: Path, scene: Any) -> None:
+    """Write the cameras of the input view and of the fly-through as transforms.json."""
+    path_cameras = scene.fly_through
+    names = [f"fly_through/{view:06d}.png" for view in range(len(path_cameras))]
+    content = {
+        "camera_model": "OPENCV",
+        "scene_axes": (
+            "Cameras are in the world of the ply file: x right, y down, z forward. Files of spz "
+            "and glb have y and z of the opposite sign."
+        ),
+        "frames": [
+            *transforms_frames(scene.cameras[:1], ["input.png"]),
+            *transforms_frames(path_cameras, names),
+        ],
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
