@@ -1,0 +1,6 @@
+"""A scene as one HTML file that opens offline in any current browser."""
+
+from lift.outputs.share_page.content import ShareContent, share_content
+from lift.outputs.share_page.page import render_share_page, write_share_page
+
+__all__ = ["ShareContent", "render_share_page", "share_content", "write_share_page"]

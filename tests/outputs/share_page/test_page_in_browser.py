@@ -1,0 +1,217 @@
+"""A share page in a headless Chromium. All tests use one open page, which each resets."""
+
+import html
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lift.api import Scene, load
+from lift.outputs.share_page import render_share_page, share_content, write_share_page
+from tests.helpers.browser import PHONE, Browser, BrowserPage
+
+pytestmark = pytest.mark.slow
+
+STARTED = "document.documentElement.dataset.state != 'loading'"
+SETTLED = "window.liftViewer && liftViewer.settled"
+WIDTH = 420
+HEIGHT = 360
+
+
+def psnr(picture: Tensor, reference: Tensor) -> float:
+    return -10 * math.log10(float(((picture - reference) ** 2).mean()) + 1e-10)
+
+
+def settle(page: BrowserPage) -> Tensor:
+    """Wait until nothing moves, and return the canvas."""
+    page.wait_until(SETTLED)
+    page.page.evaluate("document.getElementById('hint').style.display = 'none'")
+    page.page.wait_for_timeout(200)
+    return page.screenshot("#canvas")
+
+
+def orbit(page: BrowserPage) -> dict[str, float]:
+    return page.page.evaluate("liftViewer.orbit")
+
+
+def drag(page: BrowserPage, right: int, down: int) -> None:
+    """Drag with the mouse from the middle of the stage."""
+    box = page.page.locator("#stage").bounding_box()
+    assert box is not None
+    x = box["x"] + box["width"] / 2
+    y = box["y"] + box["height"] / 2
+    mouse = page.page.mouse
+    mouse.move(x, y)
+    mouse.down()
+    mouse.move(x + right, y + down, steps=3)
+    mouse.up()
+
+
+@pytest.fixture(scope="module")
+def scene(finished_run: Path) -> Scene:
+    return load(finished_run)
+
+
+@pytest.fixture(scope="module")
+def page_file(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_share_page(scene, tmp_path_factory.mktemp("share") / "scene.html")
+
+
+@pytest.fixture(scope="module")
+def open_page(browser_process: Any, page_file: Path) -> Iterator[BrowserPage]:
+    """The page, opened as a file by double click."""
+    browser = Browser(browser_process)
+    page = browser.open(page_file, WIDTH, HEIGHT)
+    page.wait_until(STARTED)
+    yield page
+    browser.close_pages()
+
+
+@pytest.fixture
+def page(open_page: BrowserPage) -> BrowserPage:
+    """The page at the input view."""
+    open_page.wait_until("window.liftViewer")
+    open_page.page.evaluate("liftViewer.reset()")
+    open_page.wait_until(SETTLED)
+    return open_page
+
+
+def test_first_view_is_the_render_of_the_input_camera(page, scene):
+    picture = settle(page)
+    height, width, _ = picture.shape
+    render = scene.render(scene.cameras[:1].resized(width, height)).rgb[0].clamp(0, 1)
+    assert abs(width * 64 - height * 96) <= 96 and psnr(picture, render) >= 30
+
+
+def test_nothing_is_requested_and_no_error_logged(page, page_file):
+    assert page.requests == [page_file.resolve().as_uri()]
+    assert page.errors == []
+
+
+@pytest.mark.parametrize("right, down", [(800, 800), (-800, -800)])
+def test_drag_stays_within_the_region(page, scene, right, down):
+    drag(page, right, down)
+    page.wait_until(SETTLED)
+    region = scene.view_region
+    found = orbit(page)
+    # A drag to the right turns the camera to its left, a drag down moves it up.
+    assert found["azimuth"] == pytest.approx(region.azimuth[0 if right > 0 else 1], abs=0.01)
+    assert found["elevation"] == pytest.approx(region.elevation[1 if down > 0 else 0], abs=0.01)
+
+
+@pytest.mark.parametrize("turn", [-5000, 5000])
+def test_wheel_stays_within_the_region(page, scene, turn):
+    page.page.mouse.move(WIDTH / 2, HEIGHT / 2)
+    for _ in range(20):
+        page.page.mouse.wheel(0, turn)
+    page.wait_until(SETTLED)
+    low, high = scene.view_region.distance
+    assert low - 1e-6 <= orbit(page)["distance"] <= high + 1e-6
+    assert (orbit(page)["distance"] < scene.view_region.input_distance) == (turn < 0)
+
+
+def test_view_after_a_drag_is_a_render_of_that_camera(page, scene):
+    drag(page, 30, 20)
+    picture = settle(page)
+    found = {key: torch.tensor([value]) for key, value in orbit(page).items()}
+    height, width, _ = picture.shape
+    camera = scene.view_region.cameras(scene.cameras[:1], **found).resized(width, height)
+    assert psnr(picture, scene.render(camera).rgb[0].clamp(0, 1)) >= 30
+
+
+def test_reset_shows_the_first_picture_again(page):
+    first = settle(page)
+    drag(page, 100, 50)
+    assert psnr(settle(page), first) < 45
+    page.page.click("#reset")
+    assert psnr(settle(page), first) > 45
+
+
+def test_reset_ends_a_motion_at_the_input_view(page, scene):
+    drag(page, 200, 50)
+    page.page.evaluate("liftViewer.reset()")
+    page.wait_until(SETTLED)
+    expected = {"azimuth": 0, "elevation": 0, "distance": scene.view_region.input_distance}
+    assert orbit(page) == pytest.approx(expected, abs=1e-6)
+
+
+def test_button_plays_and_pauses_the_fly_through(page):
+    first = settle(page)
+    page.page.click("#play")
+    page.wait_until("liftViewer.flyTime > 1")
+    page.page.click("#play")
+    time = page.page.evaluate("liftViewer.flyTime")
+    assert psnr(settle(page), first) < 45
+    assert page.page.evaluate("liftViewer.flyTime") == time
+
+
+def test_drag_takes_over_from_the_fly_through(page, scene):
+    page.page.keyboard.press(" ")
+    page.wait_until("liftViewer.flyTime > 1")
+    drag(page, 800, 0)
+    page.wait_until(SETTLED)
+    assert orbit(page)["azimuth"] == pytest.approx(scene.view_region.azimuth[0], abs=0.01)
+
+
+def test_keys_turn_move_and_reset(page):
+    start = orbit(page)
+    for key in ("ArrowRight", "ArrowUp", "-"):
+        page.page.keyboard.press(key)
+    page.wait_until(SETTLED)
+    moved = orbit(page)
+    assert all(moved[name] > start[name] for name in start)
+    page.page.keyboard.press("r")
+    page.wait_until(SETTLED)
+    assert orbit(page) == pytest.approx(start, abs=1e-3)
+
+
+def test_phone_shows_all_and_turns_by_touch(browser, page_file):
+    page = browser.open(page_file, **PHONE)
+    page.wait_until(SETTLED)
+    box = page.page.locator("#stage").bounding_box()
+    touch = page.page.context.new_cdp_session(page.page)
+
+    def send(kind: str, *points: float) -> None:
+        y = box["y"] + box["height"] / 2
+        where = [{"x": x, "y": y, "id": number} for number, x in enumerate(points)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": where})
+
+    send("touchStart", 200)
+    send("touchMove", 150)
+    send("touchMove", 100)
+    send("touchEnd")
+    page.wait_until(SETTLED)
+    assert orbit(page)["azimuth"] > 0.1
+    sizes = page.page.evaluate(
+        "[...document.querySelectorAll('button:not([hidden])')].map((button) => {"
+        "const box = button.getBoundingClientRect();"
+        "const { width, height, left, right, bottom } = box;"
+        "return [width, height, left, innerWidth - right, innerHeight - bottom]})"
+    )
+    assert all(min(size[:2]) >= 44 and min(size[2:]) >= 0 for size in sizes)
+    assert page.errors == []
+
+
+def test_page_works_in_a_frame_of_another_page(browser, scene, tmp_path):
+    text = html.escape(render_share_page(share_content(scene), embedded=True))
+    outer = tmp_path / "outer.html"
+    outer.write_text(f'<iframe srcdoc="{text}" width=300 height=250></iframe>', encoding="utf-8")
+    page = browser.open(outer, WIDTH, HEIGHT)
+    page.wait_until("frames[0].document.documentElement.dataset.state == 'ready'")
+    assert page.errors == []
+
+
+def test_without_webgl_the_poster_and_a_message_stay(browser_process, page_file):
+    context = browser_process.new_context()
+    context.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    page = BrowserPage(context, context.new_page())
+    page.page.goto(page_file.resolve().as_uri())
+    page.wait_until(STARTED)
+    assert "WebGL 2" in page.page.inner_text("#message")
+    assert page.page.is_visible("#poster")
+    assert page.errors == []
+    page.close()
