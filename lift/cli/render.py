@@ -1,11 +1,15 @@
-"""`lift render`: a camera path through a finished run."""
+"""`lift render`: films of a finished run."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
 from lift.cli.processes import add_command
+from lift.config.film_schema import FILM_KINDS, FILM_PRESETS
 from lift.io.formats import camera_formats
+
+_OPTIONS = ("aspect", "seconds", "fps", "size", "kind", "motion")
+"""Options of the command that are fields of `FilmOptions`."""
 
 
 def add_parser(commands: Any) -> None:
@@ -18,19 +22,41 @@ def add_parser(commands: Any) -> None:
         commands,
         "render",
         render,
-        "render a camera path out of a finished run, as a video or a folder of PNG",
+        "render a film of a finished run, as a video, an animated picture or a folder of PNG",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     parser.add_argument(
+        "--to",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="OUT.mp4, OUT.webm, OUT.gif, OUT.webp, or a folder for PNG files",
+    )
+    motion = parser.add_mutually_exclusive_group()
+    motion.add_argument(
+        "--preset",
+        choices=FILM_PRESETS,
+        default="fly-through",
+        help="motion of the camera: a closed loop that stays where frames observed the scene "
+        "(fly-through, that of the run)",
+    )
+    motion.add_argument(
         "--path",
         type=Path,
-        help=f"cameras: {camera_formats()} (the run's fly-through)",
+        help=f"cameras instead of a preset, one a frame: {camera_formats()}",
     )
     parser.add_argument(
-        "--to", type=Path, required=True, metavar="OUT", help="OUT.mp4, or a folder for PNG files"
+        "--aspect",
+        metavar="W:H",
+        help="16:9, 1:1, 9:16 or another one, cut so that the subject stays (input: no cut)",
     )
-    parser.add_argument("--size", type=int, help="long side in pixels (the run's)")
-    parser.add_argument("--fps", type=int, default=24)
+    parser.add_argument("--seconds", type=float, help="duration (6)")
+    parser.add_argument("--fps", type=int, help="frames per second (30)")
+    parser.add_argument(
+        "--size", type=int, help="shorter side in pixels, as in 1080p (that of the run's frames)"
+    )
+    parser.add_argument("--kind", choices=FILM_KINDS, help="what the pictures show (color)")
+    parser.add_argument("--motion", type=float, help="factor on the preset's usual motion (1)")
     parser.add_argument("--renderer", help="another renderer than the run's")
     parser.add_argument(
         "--distortion-of",
@@ -41,10 +67,10 @@ def add_parser(commands: Any) -> None:
 
 
 def render(options: argparse.Namespace) -> int:
-    """Render a camera path and print the name of the result.
+    """Render a film and print the name of the result.
 
     Args:
-        options: `run`, `to`, `path`, `size`, `fps`, `renderer` and `distortion_of`.
+        options: What `add_parser` adds.
 
     Returns:
         The exit status.
@@ -52,9 +78,14 @@ def render(options: argparse.Namespace) -> int:
     from lift.api import load
 
     scene = load(options.run, options.renderer)
+    given = {name: value for name in _OPTIONS if (value := getattr(options, name)) is not None}
     print(
-        scene.save_renders(
-            options.to, options.path, options.size, options.distortion_of, options.fps
+        scene.save_film(
+            options.to,
+            options.preset,
+            cameras=options.path,
+            distortion_of=options.distortion_of,
+            **given,
         )
     )
     return 0

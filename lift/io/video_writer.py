@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import IO
@@ -14,14 +15,39 @@ from torch import Tensor
 
 from lift.runtime.atomic_io import publish
 
-_ENCODING = (
-    *("-an", "-vcodec", "libx264", "-pix_fmt", "yuv420p", "-v", "error", "-crf", "16"),
+_COLORS = (
     # Without an explicit colour matrix, players guess it from the size, and colours shift.
-    *("-vf", "scale=out_color_matrix=bt709:out_range=tv", "-movflags", "+faststart"),
     *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"),
-    *("-color_range", "tv"),
+    *("-color_range", "tv", "-pix_fmt", "yuv420p"),
 )
-"""Options of ffmpeg for H.264 that every browser plays."""
+"""Options of ffmpeg for colours that every browser shows alike."""
+
+_TO_BT709 = "scale=out_color_matrix=bt709:out_range=tv"
+"""Filter of ffmpeg from RGB to the colours above."""
+
+_ENCODINGS: dict[str, tuple[str, ...]] = {
+    ".mp4": (
+        *("-vcodec", "libx264", "-crf", "16", "-vf", _TO_BT709, *_COLORS),
+        *("-movflags", "+faststart"),
+    ),
+    ".webm": (
+        *("-vcodec", "libvpx-vp9", "-crf", "24", "-b:v", "0", "-vf", _TO_BT709, *_COLORS),
+        *("-deadline", "good", "-cpu-used", "4", "-row-mt", "1"),
+    ),
+    ".gif": (
+        "-filter_complex",
+        # One palette for the whole film, else colours flicker. Ordered dithering stands still.
+        "split[a][b];[a]palettegen=stats_mode=full[p];[b][p]paletteuse=dither=bayer:bayer_scale=4",
+        *("-loop", "0"),
+    ),
+}
+"""Options of ffmpeg by the suffix of the file: H.264, VP9 and GIF, which every browser plays."""
+
+MAX_GIF_FPS = 50
+"""Largest frame rate of a GIF. Browsers slow down a faster one."""
+
+VIDEO_SUFFIXES = tuple(_ENCODINGS)
+"""Suffixes of the files that ffmpeg writes."""
 
 _DISK_ERRORS = {
     "No space left on device": errno.ENOSPC,
@@ -40,9 +66,9 @@ class VideoToolError(OSError):
 def write_video(
     path: Path, frames: UInt8[Tensor, "frame height width 3"], fps: float | int
 ) -> None:
-    """Write an H.264 video (yuv420p, BT.709), which every browser plays.
+    """Write a video or an animated GIF. The suffix of the file chooses the format.
 
-    The format needs even sizes. The last row or column of an odd size is repeated.
+    .webm is VP9, .gif has one palette of 256 colours, and all others are H.264 (yuv420p, BT.709).
 
     Args:
         path: The file.
@@ -58,16 +84,39 @@ def write_video(
         raise ValueError(
             f"a video needs frames and a positive fps, not {len(frames)} frames at {fps}"
         )
-    pixels = frames.detach().cpu().numpy()
-    pixels = np.pad(
-        pixels, ((0, 0), (0, pixels.shape[1] % 2), (0, pixels.shape[2] % 2), (0, 0)), mode="edge"
-    )
+    height, width = frames.shape[1:3]
+    stream_video(path, (frame.cpu().numpy() for frame in frames), (width, height), fps)
+
+
+def stream_video(
+    path: Path,
+    frames: Iterable[UInt8[np.ndarray, "height width 3"]],
+    size: tuple[int, int],
+    fps: float | int,
+) -> None:
+    """Write a video or an animated GIF while its frames are made. See `write_video`.
+
+    The video formats need even sizes. The last row or column of an odd size is repeated.
+
+    Args:
+        path: The file.
+        frames: At least one frame. An exception from here leaves no file.
+        size: Width and height of the frames in pixels.
+        fps: Frames per second, above 0.
+
+    Raises:
+        VideoToolError: ffmpeg is missing or fails.
+        OSError: The file cannot be written.
+    """
     path = Path(path)
-    size = f"{pixels.shape[2]}x{pixels.shape[1]}"
+    encoding = _ENCODINGS.get(path.suffix.lower(), _ENCODINGS[".mp4"])
+    odd = (0, 0) if path.suffix.lower() == ".gif" else (size[1] % 2, size[0] % 2)
+    text = f"{size[0] + odd[1]}x{size[1] + odd[0]}"
     rate = str(Fraction(fps).limit_denominator())
-    source = ("-f", "rawvideo", "-vcodec", "rawvideo", "-s", size, "-pix_fmt", "rgb24")
-    command = [find_ffmpeg(), "-y", *source, "-r", rate, "-i", "-", *_ENCODING]
-    publish(path, lambda draft: _encode(command, draft, pixels, path))
+    source = ("-f", "rawvideo", "-vcodec", "rawvideo", "-s", text, "-pix_fmt", "rgb24")
+    command = [find_ffmpeg(), "-y", *source, "-r", rate, "-i", "-", "-an", "-v", "error", *encoding]
+    padded = (np.pad(frame, ((0, odd[0]), (0, odd[1]), (0, 0)), mode="edge") for frame in frames)
+    publish(path, lambda draft: _encode(command, draft, padded, path))
 
 
 def find_ffmpeg() -> str:
@@ -122,7 +171,7 @@ def start_ffmpeg(
         raise start_error(error, command[0]) from None
 
 
-def _encode(command: list[str], draft: Path, pixels: np.ndarray, path: Path) -> None:
+def _encode(command: list[str], draft: Path, frames: Iterable[np.ndarray], path: Path) -> None:
     """Let ffmpeg encode frames to a file, and check that it did."""
     # `file:` keeps ffmpeg from taking a part of the name for a protocol.
     command = [*command, f"file:{draft}"]
@@ -130,7 +179,7 @@ def _encode(command: list[str], draft: Path, pixels: np.ndarray, path: Path) -> 
         process = start_ffmpeg(command, subprocess.PIPE, subprocess.DEVNULL, messages)
         assert process.stdin is not None
         try:
-            _feed(process.stdin, pixels)
+            _feed(process.stdin, frames)
             status = process.wait()
         finally:
             process.kill()
@@ -143,11 +192,11 @@ def _encode(command: list[str], draft: Path, pixels: np.ndarray, path: Path) -> 
         raise VideoToolError(f"ffmpeg wrote no video to {path}")
 
 
-def _feed(stream: IO[bytes], pixels: np.ndarray) -> None:
+def _feed(stream: IO[bytes], frames: Iterable[np.ndarray]) -> None:
     """Write frames to ffmpeg. Its exit status tells why it reads no more."""
     try:
         with stream:
-            for frame in pixels:
+            for frame in frames:
                 stream.write(np.ascontiguousarray(frame).data)
     except BrokenPipeError:
         pass

@@ -48,7 +48,12 @@ class Coverage:
     """
 
     def __init__(
-        self, renderer: Renderer, gaussians: Gaussians, frames: Cameras, long_side: int = LONG_SIDE
+        self,
+        renderer: Renderer,
+        gaussians: Gaussians,
+        frames: Cameras,
+        long_side: int = LONG_SIDE,
+        max_frames: int = MAX_FRAMES,
     ) -> None:
         """Render the depth of each training frame.
 
@@ -57,13 +62,14 @@ class Coverage:
             gaussians: The canonical scene.
             frames: Cameras of the training frames, at least one.
             long_side: Longer side of the depth maps in pixels.
+            max_frames: Largest number of frames that are compared.
         """
         self._renderer = renderer
         gaussians = gaussians.to(renderer.device)
         # Colours do not matter here. Without view dependence they are the cheapest.
         self._gaussians = replace(gaussians, sh_coeffs=gaussians.sh_coeffs[:, :1])
         self._long_side = long_side
-        self._frames = self._prepare(_subsample(frames, MAX_FRAMES))
+        self._frames = self._prepare(_subsample(frames, max_frames))
         with torch_on_one_thread(renderer.has_thread_pool):
             rendered = [self._surface(self._frames[index]) for index in range(len(self._frames))]
         depth = torch.cat([depth for depth, _ in rendered])
@@ -84,6 +90,19 @@ class Coverage:
         """
         views = self._prepare(cameras)
         return torch.tensor([self._view_coverage(views[index]) for index in range(len(views))])
+
+    def surface(
+        self, camera: Cameras
+    ) -> tuple[Float[Tensor, "1 height width"], Bool[Tensor, "1 height width"]]:
+        """Render the depth map of one view, as small as those that are compared.
+
+        Args:
+            camera: The view, of any picture size.
+
+        Returns:
+            z-depth in scene units, and where the view shows a surface, on the renderer's device.
+        """
+        return self._surface(self._prepare(camera))
 
     def _prepare(self, cameras: Cameras) -> Cameras:
         """Resize cameras to the size of the depth maps and move them to the renderer's device."""
