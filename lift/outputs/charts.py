@@ -7,23 +7,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Float
 from markupsafe import Markup, escape
-from torch import Tensor
 
 Number = int | float
 """A number. The type checker of the tests does not accept an int for a float."""
 
-_LEFT = 46
-_RIGHT = 12
-_TOP = 24
-_BOTTOM = 24
+_RIGHT = 14
+_TOP = 8
+_BOTTOM = 22
+_LABEL_HEIGHT = 16
+"""Height of the label below the x axis."""
+_CHAR_WIDTH = 6.4
+"""Width of a digit in pixels, rounded up."""
 _MAX_POINTS = 240
 """Largest number of points of a curve."""
+_MAX_TIPS = 64
+"""Largest number of positions that get a tooltip."""
 
-_MIN_LABEL_DISTANCE = (60, 11)
-"""Horizontal and vertical distance in pixels below which a second label is left out."""
+NARROW = 340
+"""Width of a chart for a phone, in about the pixels of its screen."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +60,25 @@ class _Axes:
 
     width: int
     height: int
+    left: float
+    """Pixels left of the plot, for the labels of the y axis."""
+    bottom: int
+    """Pixels below the plot, for the labels of the x axis."""
     x_range: tuple[Number, Number]
     y_range: tuple[Number, Number]
     log: bool
 
     @property
     def plot_height(self) -> int:
-        return self.height - _TOP - _BOTTOM
+        return self.height - _TOP - self.bottom
+
+    @property
+    def plot_width(self) -> float:
+        return self.width - self.left - _RIGHT
 
     def x(self, value: Number) -> float:
         low, high = self.x_range
-        return _LEFT + (self.width - _LEFT - _RIGHT) * (value - low) / (high - low)
+        return self.left + self.plot_width * (value - low) / (high - low)
 
     def y(self, value: Number) -> float:
         low, high = self.y_range
@@ -77,6 +87,9 @@ class _Axes:
         else:
             fraction = (value - low) / (high - low)
         return _TOP + self.plot_height * (1 - fraction)
+
+    def shows(self, value: Number) -> bool:
+        return math.isfinite(value) and (value > 0 or not self.log)
 
 
 def line_chart(
@@ -92,8 +105,11 @@ def line_chart(
 ) -> Markup:
     """Draw curves over one pair of axes.
 
+    A chart that is wider than a phone is drawn a second time for a phone. The style sheet of the
+    page shows the one that fits.
+
     Args:
-        title: Title of the chart.
+        title: Title of the chart, with the unit of the y axis.
         series: The curves.
         width: Width in pixels.
         height: Height in pixels.
@@ -103,68 +119,148 @@ def line_chart(
         x_label: Label of the x axis.
 
     Returns:
-        The chart with its legend. Empty if no value is finite.
+        The chart with its title and legend. Empty if no value is finite.
     """
     finite = [v for s in series for v in s.y if math.isfinite(v) and (v > 0 or not log)]
-    edges = [edge for band in bands for edge in (band.start, band.end)]
-    xs = [v for s in series for v in s.x] + edges
     if not finite:
         return Markup("")
+    # Over less than a decade, a logarithmic axis would have one or two labels.
+    log = log and max(finite) >= 10 * min(finite)
+    widths = [width] if width <= 1.5 * NARROW else [width, NARROW]
+    drawings = [
+        _drawing(title, series, finite, each, height, log, from_zero, bands, x_label)
+        for each in widths
+    ]
+    if len(drawings) > 1:
+        drawings = [
+            f'<div class="for-{kind}">{drawing}</div>'
+            for kind, drawing in zip(("wide", "narrow"), drawings, strict=True)
+        ]
+    legend = _legend(series) if len(series) > 1 else ""
+    return Markup(
+        f'<figure class="plot"><figcaption>{escape(title)}</figcaption>'
+        f"{''.join(drawings)}{legend}</figure>"
+    )
+
+
+def _drawing(
+    title: str,
+    series: Sequence[Series],
+    finite: Sequence[Number],
+    width: int,
+    height: int,
+    log: bool,
+    from_zero: bool,
+    bands: Sequence[Band],
+    x_label: str,
+) -> str:
+    """Draw the SVG of a line chart in one width."""
+    edges = [edge for band in bands for edge in (band.start, band.end)]
+    xs = [v for s in series for v in s.x] + edges
     if log:
-        ticks = _log_ticks(min(finite), max(finite))
+        y_ticks = _log_ticks(min(finite), max(finite))
     else:
-        ticks = _ticks(0.0 if from_zero else min(finite), max(finite))
+        low = min(0.0, min(finite)) if from_zero else min(finite)
+        y_ticks = axis_ticks(low, max(finite), 4 if height >= 150 else 3)
     x_range = (min(xs), max(max(xs), min(xs) + 1e-9))
-    y_range = (min(ticks[0], *finite), max(ticks[-1], *finite))
-    axes = _Axes(width, height, x_range, y_range, log)
-    out = [_open_svg(title, width, height)]
+    y_range = (min(y_ticks[0], *finite), max(y_ticks[-1], *finite))
+    left = _CHAR_WIDTH * max(len(format_number(tick)) for tick in y_ticks) + 12
+    bottom = _BOTTOM + (_LABEL_HEIGHT if x_label else 0)
+    axes = _Axes(width, height, left, bottom, x_range, y_range, log)
+    out = [open_svg(title, width, height)]
     out += [_band(band, number, axes) for number, band in enumerate(bands)]
-    out += _grid(axes, ticks)
-    out.append(f'<text class="title" x="{_LEFT}" y="13">{escape(title)}</text>')
+    out += _grid(axes, y_ticks)
     if x_label:
-        out.append(_tick_text(width - _RIGHT, "13", "end", x_label))
+        middle = f"{left + axes.plot_width / 2:.1f}"
+        out.append(tick_text(middle, str(height - 5), "middle", x_label))
     out += [_curve(curve, number, axes) for number, curve in enumerate(series)]
+    out += _tips(series, x_label, axes)
     out.append("</svg>")
-    if len(series) > 1:
-        out.append(_legend(series))
-    return Markup("".join(out))
+    return "".join(out)
 
 
-def _open_svg(title: str, width: int, height: int) -> str:
+def open_svg(title: str, width: int, height: int) -> str:
+    """Write the start tag of a chart.
+
+    Args:
+        title: Text for readers who do not see the chart.
+        width: Width in pixels.
+        height: Height in pixels.
+
+    Returns:
+        The tag.
+    """
     return (
         f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{escape(title)}">'
     )
 
 
-def _tick_text(x: Number | str, y: str, anchor: str, text: str) -> str:
+def tick_text(x: Number | str, y: str, anchor: str, text: str) -> str:
+    """Write a small text.
+
+    Args:
+        x: Horizontal position in pixels.
+        y: Position of the baseline in pixels.
+        anchor: start, middle or end: what of the text is at `x`.
+        text: The text. It is escaped.
+
+    Returns:
+        The element.
+    """
     return f'<text class="tick" x="{x}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
 def _band(band: Band, number: int, axes: _Axes) -> str:
+    """Shade an interval, and name it if the name fits into it."""
     left = axes.x(band.start)
-    right = axes.x(band.end)
+    width = axes.x(band.end) - left
+    name = ""
+    if len(band.name) * _CHAR_WIDTH + 8 <= width:
+        name = tick_text(f"{left + 4:.1f}", str(_TOP + 11), "start", band.name)
     return (
         f'<g class="band b{number % 2}"><title>{escape(band.name)}</title>'
-        f'<rect x="{left:.1f}" y="{_TOP}" width="{right - left:.1f}" '
-        f'height="{axes.plot_height}"/></g>'
+        f'<rect x="{left:.1f}" y="{_TOP}" width="{width:.1f}" '
+        f'height="{axes.plot_height}"/>{name}</g>'
     )
 
 
 def _grid(axes: _Axes, ticks: Sequence[float]) -> list[str]:
     """Draw the lines of the grid and the labels of both axes."""
     out = []
+    right = axes.width - _RIGHT
     for tick in ticks:
         y = axes.y(tick)
-        right = axes.width - _RIGHT
-        out.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        out.append(_tick_text(_LEFT - 6, f"{y + 3.5:.1f}", "end", format_number(tick)))
+        out.append(
+            f'<line class="grid" x1="{axes.left:.1f}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        )
+        out.append(tick_text(f"{axes.left - 6:.1f}", f"{y + 3.5:.1f}", "end", format_number(tick)))
     low, high = axes.x_range
-    for tick in _ticks(low, high, 6):
+    baseline = str(axes.height - axes.bottom + 14)
+    for tick in axis_ticks(low, high, max(2, int(axes.plot_width // 60)), whole=True):
         if low <= tick <= high:
             x = f"{axes.x(tick):.1f}"
-            out.append(_tick_text(x, str(axes.height - 8), "middle", format_number(tick)))
+            out.append(tick_text(x, baseline, "middle", format_number(tick)))
     return out
+
+
+def _tips(series: Sequence[Series], x_label: str, axes: _Axes) -> list[str]:
+    """Put an invisible strip with a tooltip over each position of a short chart."""
+    values: dict[Number, list[str]] = {}
+    for curve in series:
+        for x, y in zip(curve.x, curve.y, strict=True):
+            if axes.shows(y):
+                name = f"{curve.name} " if len(series) > 1 else ""
+                values.setdefault(x, []).append(f"{name}{format_number(y)}")
+    if len(values) > _MAX_TIPS:
+        return []
+    half = axes.plot_width / max(1, len(values)) / 2
+    return [
+        f'<rect class="tip" x="{axes.x(x) - half:.1f}" y="{_TOP}" width="{2 * half:.1f}" '
+        f'height="{axes.plot_height}"><title>'
+        f"{escape(f'{x_label} {format_number(x)}: '.lstrip() + ', '.join(texts))}</title></rect>"
+        for x, texts in values.items()
+    ]
 
 
 def _legend(series: Sequence[Series]) -> str:
@@ -179,11 +275,11 @@ def _curve(curve: Series, number: int, axes: _Axes) -> str:
     """Draw a curve as a path with gaps, or as dots."""
     x, y = (list(curve.x), list(curve.y)) if curve.dots else downsample(curve.x, curve.y)
     points = [
-        f"{axes.x(a):.1f},{axes.y(b):.1f}" if math.isfinite(b) and (b > 0 or not axes.log) else ""
-        for a, b in zip(x, y, strict=False)
+        f"{axes.x(a):.1f},{axes.y(b):.1f}" if axes.shows(b) else ""
+        for a, b in zip(x, y, strict=True)
     ]
     if curve.dots:
-        circles = [_circle(point, 3) for point in points if point]
+        circles = [circle(point, 3) for point in points if point]
         return f'<g class="dots s{number}">{"".join(circles)}</g>'
     paths: list[str] = []
     run: list[str] = []
@@ -197,95 +293,18 @@ def _curve(curve: Series, number: int, axes: _Axes) -> str:
     return f'<path class="line s{number}" d="{"".join(paths)}"/>'
 
 
-def _circle(point: str, radius: Number) -> str:
-    x, y = point.split(",")
-    return f'<circle cx="{x}" cy="{y}" r="{radius}"/>'
-
-
-def map_view(
-    title: str,
-    curves: Sequence[Float[Tensor, "_ 2"]],
-    names: Sequence[str],
-    start: Float[Tensor, "2"],
-    unit: float,
-    unit_name: str,
-    background: Sequence[Float[Tensor, "_ 2"]] = (),
-    width: int = 520,
-    height: int = 300,
-) -> Markup:
-    """Draw paths on a plane, with both axes to one scale.
+def circle(point: str, radius: Number) -> str:
+    """Draw a disk.
 
     Args:
-        title: Title of the map.
-        curves: Points of each path.
-        names: Name of each path, drawn at its end. An empty name is not drawn.
-        start: The point that is marked as the input.
-        unit: Length of the scale bar's unit in the units of the paths.
-        unit_name: Name of that unit.
-        background: Paths behind the others in a light colour.
-        width: Width in pixels.
-        height: Height in pixels.
+        point: Its centre, `x,y` in pixels.
+        radius: Its radius in pixels.
 
     Returns:
-        The map.
+        The element.
     """
-    points = torch.cat([*curves, *background, start[None]])
-    low = points.amin(0)
-    high = points.amax(0)
-    span = (high - low).clamp(min=1e-6 * unit)
-    scale = float(min((width - 150) / span[0], (height - 90) / span[1]))
-    offset = torch.tensor([width / 2, height / 2 + 6]) - scale * (low + high) / 2
-
-    def to_pixels(curve: Tensor) -> list[str]:
-        return [f"{x:.1f},{y:.1f}" for x, y in (scale * curve + offset).tolist()]
-
-    out = [_open_svg(title, width, height)]
-    out.append(f'<text class="title" x="8" y="14">{escape(title)}</text>')
-    out += [f'<path class="faint" d="M{"L".join(to_pixels(curve))}"/>' for curve in background]
-    for curve, name in zip(curves, names, strict=True):
-        pixels = to_pixels(curve)
-        out.append(
-            f'<g class="branch"><title>{escape(name)}</title><path d="M{"L".join(pixels)}"/>'
-        )
-        out += [_circle(pixel, 1.7) for pixel in pixels[1:]]
-        out.append("</g>")
-    x, y = to_pixels(start[None])[0].split(",")
-    out.append(f'<circle class="start" cx="{x}" cy="{y}" r="4.5"><title>input</title></circle>')
-    ends = [to_pixels(curve)[-1] for curve in curves]
-    out += _labels(ends, names, (float(x), float(y)), width)
-    out += _scale_bar(scale * unit, unit_name, height)
-    out.append("</svg>")
-    return Markup("".join(out))
-
-
-def _labels(
-    ends: Sequence[str], names: Sequence[str], start: tuple[float, float], width: int
-) -> list[str]:
-    """Write names at the ends of paths. A name that would overlap another is left out."""
-    out = []
-    occupied = [start]
-    min_x, min_y = _MIN_LABEL_DISTANCE
-    for end, name in zip(ends, names, strict=True):
-        x, y = (float(value) for value in end.split(","))
-        right_half = x >= width / 2
-        x = x + (7 if right_half else -7)
-        y = y + 3.5
-        if name and all(abs(x - a) > min_x or abs(y - b) > min_y for a, b in occupied):
-            anchor = "start" if right_half else "end"
-            out.append(_tick_text(f"{x:.1f}", f"{y:.1f}", anchor, name))
-            occupied.append((x, y))
-    return out
-
-
-def _scale_bar(pixels_per_unit: float, unit_name: str, height: int) -> list[str]:
-    bar = _ticks(0, 90 / pixels_per_unit, 2)[-1]
-    bar = bar if bar * pixels_per_unit <= 140 else bar / 2
-    length = bar * pixels_per_unit
-    return [
-        f'<path class="bar" d="M8,{height - 10}h{length:.1f}"/>',
-        f'<text class="tick" x="{length + 14:.1f}" y="{height - 7}">'
-        f"{format_number(bar)} {escape(unit_name)}</text>",
-    ]
+    x, y = point.split(",")
+    return f'<circle cx="{x}" cy="{y}" r="{radius}"/>'
 
 
 def downsample(x: Sequence[Number], y: Sequence[Number]) -> tuple[list[Number], list[Number]]:
@@ -323,12 +342,22 @@ def format_number(value: Number) -> str:
     return (f"{scaled:.3g}" if abs(scaled) < 1000 else f"{scaled:.0f}") + letter
 
 
-def _ticks(low: Number, high: Number, count: int = 4) -> list[float]:
-    """Return numbers that enclose [low, high], 1, 2 or 5 times a power of ten apart."""
+def axis_ticks(low: Number, high: Number, count: int = 4, whole: bool = False) -> list[float]:
+    """Choose the labels of an axis.
+
+    Args:
+        low: Lower end of the axis.
+        high: Upper end.
+        count: Approximate number of labels.
+        whole: Whether the labels are whole numbers.
+
+    Returns:
+        Numbers that enclose both ends, 1, 2 or 5 times a power of ten apart.
+    """
     if high - low < 1e-9 * max(abs(high), 1e-9):
         low = low - max(abs(low), 1e-3) * 0.5
         high = high + max(abs(high), 1e-3) * 0.5
-    rough = (high - low) / count
+    rough = max((high - low) / count, 1.0 if whole else 0.0)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough * 0.999)
     first = math.floor(low / step + 1e-9)

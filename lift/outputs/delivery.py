@@ -5,10 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
-from jaxtyping import UInt8
 from safetensors.torch import save_file
-from torch import Tensor
 
 from lift.config.files import config_to_yaml
 from lift.config.loggers import CALLBACK_FOLDER, LOGGERS, read_loggers
@@ -18,9 +15,10 @@ from lift.io.colmap import write_colmap
 from lift.io.image import save_image
 from lift.io.nerfstudio import write_transforms
 from lift.io.splats import export, write_ply
-from lift.io.video_writer import VideoToolError, write_video
 from lift.outputs.contact_sheet import contact_sheet
 from lift.outputs.coverage import Coverage
+from lift.outputs.films import FilmSource
+from lift.outputs.films.delivered import film_options, write_run_film
 from lift.outputs.fly_through import FlyThrough, frame_times, make_fly_through
 from lift.outputs.publication import publish_run
 from lift.outputs.quality import (
@@ -31,12 +29,13 @@ from lift.outputs.quality import (
     evaluate_frames,
     held_out_frames,
     registered_frames,
-    render_canonical,
     summarize,
 )
 from lift.outputs.report import write_report
+from lift.outputs.share_page import ShareContent, render_share_page
 from lift.outputs.storage import FRAMES, write_views
 from lift.outputs.verdict import Verdict
+from lift.outputs.view_region import CoverageMeasure, ViewRegion, covered_region
 from lift.renderers import Renderer, renderers
 from lift.runtime.atomic_io import copy_path
 from lift.runtime.parallel import parallel_map
@@ -49,13 +48,12 @@ FLY_THROUGH = "fly_through.json"
 """File of the fly-through's cameras."""
 CONTACT_SHEET = "fly_through.jpg"
 """File of the fly-through's contact sheet."""
+VIEW_REGION = "view_region.json"
+"""File of the region in which views stay covered."""
 FIT_LOGS = (LOG_RECORD, *LOGGERS)
 """Logs that are copied from the fit stage, if it has them, unless the setting `logger` is none."""
 FIT_OUTPUTS = (CHECKPOINT, "split.json", CALLBACK_FOLDER, *FIT_LOGS)
 """Files and folders that are copied from the fit stage."""
-
-SHEET_VIEWS = 8
-"""Number of views of the fly-through on its contact sheet."""
 
 MAX_TRUE_VIEWS = 8
 """Approximate number of true views for comparison, if every view is known."""
@@ -81,17 +79,24 @@ def deliver(
     folder = folder or _run_folder(session, result)
     with publish_run(folder, session.stages[-1].key, session.say) as draft:
         session.say("delivering")
-        metrics = _write_results(session, result, draft, record)
-    for line in Verdict(metrics["verdict"], tuple(metrics["reasons"])).lines:
+        metrics = _write_results(session, result, draft, folder, record)
+    for line in Verdict.from_metrics(metrics).lines:
         session.say(line)
     tell_upload(session, folder)
     return folder
 
 
 def _write_results(
-    session: Session, result: RunResult, folder: Path, record: Mapping[str, Any] | None
+    session: Session,
+    result: RunResult,
+    folder: Path,
+    run_folder: Path,
+    record: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Write all results to an empty folder, and return the content of `metrics.json`."""
+    """Write all results to an empty folder, and return the content of `metrics.json`.
+
+    `run_folder` is where the folder will be when it is published.
+    """
     config = session.config
     renderer = session.build(renderers)
     cameras = corrected_cameras(result)
@@ -101,8 +106,19 @@ def _write_results(
             copy_path(result.fit_folder / item, folder / item)
     _write_scene(folder, result, cameras, config.export.formats)
 
-    fly_through = plan_fly_through(renderer, result, cameras, config.export.video_frames)
-    video = _write_fly_through(session, folder, renderer, result, fly_through)
+    train_cameras = cameras[_train_frames(result)]
+    coverage = Coverage(renderer, result.gaussians, train_cameras)
+    options = film_options(config.export.film, cameras)
+    fly_through = plan_fly_through(renderer, result, cameras, options.count, coverage)
+    gaussians = result.gaussians.to(renderer.device)
+    source = FilmSource(renderer, gaussians, train_cameras, fly_through.cameras, coverage)
+    stills = write_run_film(folder, source, options, session.note)
+    write_transforms(folder / FLY_THROUGH, fly_through.cameras, [""] * options.count)
+    save_image(folder / CONTACT_SHEET, contact_sheet(stills, columns=4))
+    region = covered_region(
+        renderer, gaussians, train_cameras, result.depth.typical, coverage, cameras[:1]
+    )
+    write_json(folder / VIEW_REGION, region.to_dict())
     frame_metrics = evaluate_frames(renderer, result)
     metrics = _measure(session, renderer, result, frame_metrics, fly_through, cameras)
     write_json(folder / "metrics.json", metrics)
@@ -116,8 +132,41 @@ def _write_results(
         }
         provenance["source"] = source
     write_json(folder / "provenance.json", provenance)
-    write_report(folder, result, renderer, frame_metrics, metrics, provenance, video)
+    write_report(
+        folder,
+        result,
+        renderer,
+        frame_metrics,
+        metrics,
+        provenance,
+        stills,
+        run_folder=run_folder,
+        scene_page=_scene_page(session, result, cameras, fly_through, region),
+    )
     return metrics
+
+
+def _scene_page(
+    session: Session,
+    result: RunResult,
+    cameras: Cameras,
+    fly_through: FlyThrough,
+    region: ViewRegion,
+) -> str:
+    """Make the page of the interactive scene for the report. Empty if no format holds the scene."""
+    content = ShareContent(
+        gaussians=result.gaussians,
+        input_camera=cameras[:1],
+        fly_through=fly_through.cameras,
+        region=region,
+        poster=result.frames.images[0],
+        title=result.picture.name,
+    )
+    try:
+        return render_share_page(content, embedded=True)
+    except ValueError as error:
+        session.note(f"the report has no interactive scene: {error}")
+        return ""
 
 
 def _run_folder(session: Session, result: RunResult) -> Path:
@@ -129,7 +178,11 @@ def _run_folder(session: Session, result: RunResult) -> Path:
 
 
 def plan_fly_through(
-    renderer: Renderer, result: RunResult, cameras: Cameras, count: int
+    renderer: Renderer,
+    result: RunResult,
+    cameras: Cameras,
+    count: int,
+    coverage: CoverageMeasure | None = None,
 ) -> FlyThrough:
     """Plan the path of the video among the registered frames.
 
@@ -138,30 +191,23 @@ def plan_fly_through(
         result: The results of the stages.
         cameras: The frames' corrected cameras, the input first.
         count: Number of views.
+        coverage: Measures the coverage of the scene's views. None: made from the frames.
 
     Returns:
         The path, its coverage and the factor on its motion.
     """
     registered = registered_frames(result)
-    held_out = held_out_frames(result)
-    train_frames = [index for index in registered if index not in held_out]
     times = frame_times(result.trajectory)
     if times is not None:
         times = [times[index] for index in registered]
-    coverage = Coverage(renderer, result.gaussians, cameras[train_frames])
-    return make_fly_through(cameras[registered], times, result.depth.typical, count, coverage)
+    measure = coverage or Coverage(renderer, result.gaussians, cameras[_train_frames(result)])
+    return make_fly_through(cameras[registered], times, result.depth.typical, count, measure)
 
 
-def to_bytes(rgb: Tensor) -> Tensor:
-    """Convert colours in [0, 1] to 8 bits.
-
-    Args:
-        rgb: Colours of any shape. They are clamped.
-
-    Returns:
-        The colours as uint8.
-    """
-    return (rgb.clamp(0, 1) * 255).round().to(torch.uint8)
+def _train_frames(result: RunResult) -> list[int]:
+    """List the frames that the fit was trained on, the input first."""
+    held_out = held_out_frames(result)
+    return [index for index in registered_frames(result) if index not in held_out]
 
 
 def _write_scene(folder: Path, result: RunResult, cameras: Cameras, formats: Sequence[str]) -> None:
@@ -182,33 +228,6 @@ def _write_scene(folder: Path, result: RunResult, cameras: Cameras, formats: Seq
     save_file(state, folder / "distortion.safetensors")
 
 
-def _write_fly_through(
-    session: Session,
-    folder: Path,
-    renderer: Renderer,
-    result: RunResult,
-    fly_through: FlyThrough,
-) -> list[UInt8[Tensor, "height width 3"]]:
-    """Write video, cameras and contact sheet, and return the pictures of the video.
-
-    Without ffmpeg there is a note instead of the video.
-    """
-    path = fly_through.cameras
-    video = [
-        to_bytes(render_canonical(renderer, result.gaussians, path[view]).rgb[0])
-        for view in range(len(path))
-    ]
-    try:
-        write_video(folder / "video.mp4", torch.stack(video), session.config.export.fps)
-    except VideoToolError as error:
-        session.note(f"the scene has no video.mp4: {error}; lift render RUN --to OUT.mp4 makes it")
-    write_transforms(folder / FLY_THROUGH, path, [""] * len(path))
-    count = min(SHEET_VIEWS, len(video))
-    stills = [video[len(video) * number // count] for number in range(count)]
-    save_image(folder / CONTACT_SHEET, contact_sheet(stills, columns=4))
-    return video
-
-
 def _measure(
     session: Session,
     renderer: Renderer,
@@ -220,7 +239,7 @@ def _measure(
     """Compute the content of `metrics.json`."""
     config = session.config
     if result.trajectory.hint in ("planned", "known"):
-        path = planned_loop(result.trajectory, result.depth.typical, config.export.video_frames)
+        path = planned_loop(result.trajectory, result.depth.typical, MAX_TRUE_VIEWS)
     else:
         path = fly_through.cameras
     truth = truth_of(session.image, result.picture, path[:: max(1, len(path) // MAX_TRUE_VIEWS)])
@@ -230,20 +249,3 @@ def _measure(
         with suppress(ValueError):  # no similarity aligns positions on one line
             metrics["cameras"] = camera_errors(cameras, result.true_cameras, result.depth.typical)
     return metrics
-
-
-def write_pictures(output: Path, pictures: UInt8[Tensor, "frame height width 3"], fps: int) -> None:
-    """Write pictures to a video, or to a folder of PNG files.
-
-    Args:
-        output: A file name that ends with .mp4, or a folder.
-        pictures: The pictures.
-        fps: Frames per second of a video.
-    """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if output.suffix:
-        write_video(output, pictures, fps)
-    else:
-        output.mkdir(exist_ok=True)
-        for view, picture in enumerate(pictures):
-            save_image(output / f"{view:06d}.png", picture)

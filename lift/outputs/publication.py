@@ -46,6 +46,7 @@ _RESULTS = {
     "split.json",
     "transforms.json",
     "video.mp4",
+    "view_region.json",
 }
 """Files and folders of a run whose folder has no manifest, besides those of `_RESULT_PATHS`."""
 

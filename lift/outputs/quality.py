@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from lift.geometry import rotation_angle, transform_cameras
 from lift.io.capture import Capture
 from lift.io.image import Picture
 from lift.outputs.fly_through import FlyThrough
-from lift.outputs.verdict import SceneNumbers, assess_scene
+from lift.outputs.verdict import Evidence, SceneNumbers, assess_scene
 from lift.renderers import Renderer
 from lift.types import Cameras, Depth, Frames, Gaussians, Reconstruction, Render, Trajectory
 
@@ -328,10 +328,17 @@ def summarize(
     """
     numbers = collect_numbers(result, frame_metrics, fly_through, max_gaussians, truth_metrics)
     verdict = assess_scene(numbers)
+    evidence: Evidence = "frames"
+    if truth_metrics:
+        evidence = "truth"
+    elif result.capture is not None and numbers.held_out_psnr is not None:
+        evidence = "pictures"
     held_out_psnrs = [f.psnr_distorted for f in frame_metrics[1:] if f.held_out]
     return {
         "verdict": verdict.level,
         "reasons": list(verdict.reasons),
+        "evidence": evidence,
+        "findings": [asdict(finding) for finding in verdict.findings],
         "input_psnr": _finite(numbers.input_psnr),
         "held_out_psnr": _finite(numbers.held_out_psnr),
         "held_out_psnr_distorted": _finite(_mean(held_out_psnrs)),

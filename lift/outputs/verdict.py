@@ -5,11 +5,20 @@ not tuned on synthetic scenes.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Level = Literal["good", "fair", "poor"]
 """Overall assessment of a scene."""
+
+Evidence = Literal["truth", "pictures", "frames"]
+"""What a scene was compared with.
+
+truth: true views that no stage of the run used. pictures: recorded pictures that were held out of
+the fit. frames: only the frames that the scene was made from. A high PSNR against these says that
+the scene is consistent, not that it is close to reality.
+"""
 
 INPUT_GOOD = 28.0
 INPUT_POOR = 24.0
@@ -90,6 +99,18 @@ class SceneNumbers:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """The result of one check that a scene did not pass as good."""
+
+    level: Level
+    """fair or poor."""
+    measure: str
+    """Name of the measurement: a field of `SceneNumbers`."""
+    text: str
+    """A sentence for the user."""
+
+
+@dataclass(frozen=True)
 class Verdict:
     """An overall assessment with reasons."""
 
@@ -97,25 +118,84 @@ class Verdict:
     """Level of the worst finding."""
     reasons: tuple[str, ...]
     """A sentence for each finding, the worst first."""
+    evidence: Evidence | None = None
+    """What the scene was compared with. None if the run does not tell, as those of lift 0.2."""
+    comparison: str = ""
+    """A sentence that says the same with figures.
+
+    Empty without evidence, and if one of the reasons says it.
+    """
+    findings: tuple[Finding, ...] = ()
+    """What the reasons come from, in the same order. Empty if the run does not tell."""
+
+    @classmethod
+    def from_metrics(cls, metrics: Mapping[str, Any]) -> "Verdict":
+        """Read the assessment of a finished run.
+
+        Args:
+            metrics: Content of metrics.json.
+
+        Returns:
+            The assessment.
+        """
+        evidence = metrics.get("evidence")
+        findings = tuple(Finding(**finding) for finding in metrics.get("findings", ()))
+        compared = {"truth": "true_psnr", "pictures": "held_out_psnr"}
+        is_reason = any(finding.measure == compared.get(str(evidence)) for finding in findings)
+        return cls(
+            metrics["verdict"],
+            tuple(metrics["reasons"]),
+            evidence,
+            "" if is_reason else describe_evidence(metrics),
+            findings,
+        )
 
     @property
     def headline(self) -> str:
         """The level as the first words of a message, poor in capitals."""
+        if self.level == "good" and self.evidence == "frames":
+            return "Good scene by its own frames"
         return {"good": "Good scene", "fair": "Fair scene", "poor": "POOR SCENE"}[self.level]
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The lines of a message: the level with the worst reason, then the other reasons."""
+        """The lines of a message: the level with the worst reason, other reasons, the evidence."""
         if not self.reasons:
-            return (f"{self.headline}.",)
+            if not self.comparison:
+                return (f"{self.headline}.",)
+            return (f"{self.headline}: {self.comparison}",)
+        evidence = (f"  - {self.comparison}",) if self.comparison else ()
         return (
             f"{self.headline}: {self.reasons[0]}",
             *(f"  - {reason}" for reason in self.reasons[1:]),
+            *evidence,
         )
 
 
-Finding = tuple[Level, str]
-"""Level and sentence of one check."""
+def describe_evidence(metrics: Mapping[str, Any]) -> str:
+    """Say in a sentence what a scene was compared with.
+
+    Args:
+        metrics: Content of metrics.json.
+
+    Returns:
+        The sentence. Empty if the metrics do not tell, as those of lift 0.2.
+    """
+    evidence = metrics.get("evidence")
+    if evidence == "truth":
+        truth = metrics["truth"]
+        views = "1 true view" if truth["views"] == 1 else f"{truth['views']} true views"
+        return f"Compared with {views}: {_format_decibels(truth['psnr'])}."
+    if evidence == "pictures":
+        value = metrics["held_out_psnr"]
+        value = "not measurable" if value is None else _format_decibels(value)
+        return f"Compared with pictures that the fit never saw: {value}."
+    if evidence == "frames":
+        return (
+            "No true photograph was there to compare with. "
+            "The figures show agreement with the scene's own frames."
+        )
+    return ""
 
 
 def assess_scene(numbers: SceneNumbers) -> Verdict:
@@ -128,22 +208,30 @@ def assess_scene(numbers: SceneNumbers) -> Verdict:
         The level of the worst finding, and all findings as sentences. A scene without findings is
         good.
     """
-    checks = (
-        _check_input,
-        _check_held_out,
-        _check_truth,
-        _check_registration,
-        _check_parallax,
-        _check_distortion,
-        _check_coverage,
-        _check_gaussians,
-        _check_fly_through,
-    )
-    findings = [finding for check in checks if (finding := check(numbers)) is not None]
-    poor = [text for level, text in findings if level == "poor"]
-    fair = [text for level, text in findings if level == "fair"]
-    level: Level = "poor" if poor else "fair" if fair else "good"
-    return Verdict(level, (*poor, *fair))
+    checks = {
+        "input_psnr": _check_input,
+        "held_out_psnr": _check_held_out,
+        "true_psnr": _check_truth,
+        "registered_frames": _check_registration,
+        "parallax": _check_parallax,
+        "frames_psnr_distorted": _check_distortion,
+        "min_coverage": _check_coverage,
+        "gaussians": _check_gaussians,
+        "fly_through_scale": _check_fly_through,
+    }
+    findings = [
+        Finding(result[0], measure, result[1])
+        for measure, check in checks.items()
+        if (result := check(numbers)) is not None
+    ]
+    findings.sort(key=lambda finding: finding.level != "poor")
+    level: Level = findings[0].level if findings else "good"
+    reasons = tuple(finding.text for finding in findings)
+    return Verdict(level, reasons, findings=tuple(findings))
+
+
+_Result = tuple[Level, str] | None
+"""Level and sentence of one check. None if the check passes as good or does not apply."""
 
 
 def _grade(value: float, good: float, poor: float) -> Level:
@@ -169,7 +257,7 @@ def format_percent(value: float) -> str:
     return "NaN" if math.isnan(value) else f"{math.floor(100 * value + 1e-3)} %"
 
 
-def _check_input(numbers: SceneNumbers) -> Finding | None:
+def _check_input(numbers: SceneNumbers) -> _Result:
     value = numbers.input_psnr
     if value is None or (level := _grade(value, INPUT_GOOD, INPUT_POOR)) == "good":
         return None
@@ -184,7 +272,7 @@ def _check_input(numbers: SceneNumbers) -> Finding | None:
     )
 
 
-def _check_held_out(numbers: SceneNumbers) -> Finding | None:
+def _check_held_out(numbers: SceneNumbers) -> _Result:
     value = numbers.held_out_psnr
     name = "Held-out frames"
     if value is None:
@@ -199,7 +287,7 @@ def _check_held_out(numbers: SceneNumbers) -> Finding | None:
     return level, f"{name} are met at {_format_decibels(value)} only ({reference}): {cause}."
 
 
-def _check_truth(numbers: SceneNumbers) -> Finding | None:
+def _check_truth(numbers: SceneNumbers) -> _Result:
     value = numbers.true_psnr
     if value is None or (level := _grade(value, TRUTH_GOOD, TRUTH_POOR)) == "good":
         return None
@@ -210,7 +298,7 @@ def _check_truth(numbers: SceneNumbers) -> Finding | None:
     )
 
 
-def _check_registration(numbers: SceneNumbers) -> Finding | None:
+def _check_registration(numbers: SceneNumbers) -> _Result:
     total = numbers.frames - 1
     missing = numbers.frames - numbers.registered_frames
     if total < 1 or missing < 1:
@@ -225,7 +313,7 @@ def _check_registration(numbers: SceneNumbers) -> Finding | None:
     )
 
 
-def _check_parallax(numbers: SceneNumbers) -> Finding | None:
+def _check_parallax(numbers: SceneNumbers) -> _Result:
     value = numbers.parallax
     if value is None or (level := _grade(value, PARALLAX_GOOD, PARALLAX_POOR)) == "good":
         return None
@@ -234,7 +322,7 @@ def _check_parallax(numbers: SceneNumbers) -> Finding | None:
     return level, f"The camera {moves} (largest parallax {value:.1f} degrees): {effect}."
 
 
-def _check_distortion(numbers: SceneNumbers) -> Finding | None:
+def _check_distortion(numbers: SceneNumbers) -> _Result:
     plain = numbers.frames_psnr
     distorted = numbers.frames_psnr_distorted
     if (
@@ -250,7 +338,7 @@ def _check_distortion(numbers: SceneNumbers) -> Finding | None:
     return level, f"The learned distortion carries {more} ({values})."
 
 
-def _check_coverage(numbers: SceneNumbers) -> Finding | None:
+def _check_coverage(numbers: SceneNumbers) -> _Result:
     value = numbers.min_coverage
     if value is None or (level := _grade(value, COVERAGE_GOOD, COVERAGE_POOR)) == "good":
         return None
@@ -263,7 +351,7 @@ def _check_coverage(numbers: SceneNumbers) -> Finding | None:
     )
 
 
-def _check_gaussians(numbers: SceneNumbers) -> Finding | None:
+def _check_gaussians(numbers: SceneNumbers) -> _Result:
     count = numbers.gaussians
     limit = numbers.max_gaussians
     if count == 0:
@@ -273,7 +361,7 @@ def _check_gaussians(numbers: SceneNumbers) -> Finding | None:
     return "fair", f"The scene has {count:,} of {limit:,} Gaussians: fine detail is missing."
 
 
-def _check_fly_through(numbers: SceneNumbers) -> Finding | None:
+def _check_fly_through(numbers: SceneNumbers) -> _Result:
     value = numbers.fly_through_scale
     if value is None or value >= MOTION_SCALE_GOOD:
         return None

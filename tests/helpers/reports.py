@@ -30,13 +30,14 @@ VOID_TAGS = {"meta", "img", "br", "link", "input", "hr"}
 
 SECTIONS = {
     "overview",
+    "verdict",
+    "next",
     "frames",
     "comparison",
     "distortion",
     "training",
     "cost",
     "licences",
-    "notes",
     "provenance",
 }
 
@@ -188,15 +189,41 @@ def fly_through(result: RunResult, smallest: float = 0.95) -> FlyThrough:
     return FlyThrough(result.picture.cameras, 1.0, torch.tensor([1.0, smallest]))
 
 
+SCENE_PAGE = "<!doctype html><title>scene</title><script>window.opened = true;</script>"
+"""Stands for the page of the interactive scene."""
+
+FILM = b"a film"
+"""Stands for the bytes of video.mp4."""
+
+
 def write_page(
-    folder: Path, result: RunResult, found: list[FrameMetrics], truth: dict | None, **changed
+    folder: Path,
+    result: RunResult,
+    found: list[FrameMetrics],
+    truth: dict | None,
+    *,
+    film: bytes | None = FILM,
+    scene_page: str = SCENE_PAGE,
+    **changed,
 ) -> tuple[str, Page]:
-    (folder / "video.mp4").write_bytes(b"")
-    video = [torch.randint(0, 256, (24, 32, 3), dtype=torch.uint8) for _ in range(6)]
+    """Write a report. `changed` are entries of metrics.json."""
+    if film is not None:
+        (folder / "video.mp4").write_bytes(film)
+    stills = [torch.randint(0, 256, (24, 32, 3), dtype=torch.uint8) for _ in range(6)]
     metrics = (
         summarize(result, found, fly_through(result), max_gaussians=60_000, truth_metrics=truth)
         | changed
     )
-    write_report(folder, result, Reference(), found, metrics, PROVENANCE, video)
+    write_report(
+        folder,
+        result,
+        Reference(),
+        found,
+        metrics,
+        PROVENANCE,
+        stills,
+        run_folder=Path("outputs/my run"),
+        scene_page=scene_page,
+    )
     text = (folder / "report.html").read_text(encoding="utf-8")
     return text, Page(text)

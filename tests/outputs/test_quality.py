@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from lift.io.capture import Capture
 from lift.outputs.quality import summarize
-from tests.helpers.reports import build_result, fly_through, frame_metrics
+from tests.helpers.reports import TRUTH, build_result, fly_through, frame_metrics
 
 
 def test_metrics_begin_with_the_verdict(tmp_path):
@@ -16,12 +17,14 @@ def test_metrics_begin_with_the_verdict(tmp_path):
     first = [
         "verdict",
         "reasons",
+        "evidence",
+        "findings",
         "input_psnr",
         "held_out_psnr",
         "held_out_psnr_distorted",
         "coverage",
     ]
-    assert list(metrics)[:6] == first and metrics["verdict"] == "poor"
+    assert list(metrics)[:8] == first and metrics["verdict"] == "poor"
     assert (
         metrics["registered_frames"] == 6
         and metrics["frames"] == 7
@@ -41,3 +44,35 @@ def test_nan_is_poor_and_valid_json(tmp_path):
         "The canonical scene does not explain the input view (NaN"
     )
     json.dumps(metrics, allow_nan=False)
+
+
+def test_the_evidence_of_a_generated_scene_is_its_frames_or_the_truth(tmp_path):
+    result = build_result(tmp_path)
+    measured = (result, frame_metrics(), fly_through(result), 60_000)
+    assert summarize(*measured)["evidence"] == "frames"
+    assert summarize(*measured, TRUTH)["evidence"] == "truth"
+
+
+def test_the_evidence_of_a_capture_is_its_held_out_pictures(tmp_path):
+    result = build_result(tmp_path)
+    capture = Capture(
+        picture=result.picture,
+        frames=result.frames,
+        trajectory=result.trajectory,
+        names=tuple(f"{view}.png" for view in range(7)),
+        source_index=tuple(range(7)),
+        ordered=True,
+        kind="video",
+        digest="0" * 64,
+    )
+    recorded = replace(result, capture=capture)
+    fitted = [replace(frame, held_out=False) for frame in frame_metrics()]
+    shown = fly_through(result)
+    assert summarize(recorded, frame_metrics(), shown, 60_000)["evidence"] == "pictures"
+    assert summarize(recorded, fitted, shown, 60_000)["evidence"] == "frames"
+
+
+def test_each_reason_has_its_finding(tmp_path):
+    result = build_result(tmp_path)
+    metrics = summarize(result, frame_metrics(), fly_through(result), max_gaussians=60_000)
+    assert [finding["text"] for finding in metrics["findings"]] == metrics["reasons"] != []

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from lift.outputs.verdict import SceneNumbers, assess_scene
+from lift.outputs.verdict import SceneNumbers, Verdict, assess_scene
 
 GOOD = SceneNumbers(
     frames=25,
@@ -115,3 +115,62 @@ def test_the_worst_reason_comes_first():
     assert verdict.lines[1].startswith(
         "  - The canonical scene explains the input view only roughly (26.0 dB"
     )
+
+
+METRICS = {
+    "verdict": "good",
+    "reasons": [],
+    "evidence": "frames",
+    "findings": [],
+    "truth": None,
+    "held_out_psnr": 40.0,
+}
+
+
+def test_a_high_agreement_is_not_called_a_good_scene_alone():
+    (line,) = Verdict.from_metrics(METRICS).lines
+    assert line.startswith("Good scene by its own frames: No true photograph was there")
+
+
+def test_a_good_scene_names_its_true_views():
+    truth = METRICS | {"evidence": "truth", "truth": {"views": 1, "psnr": 25.04}}
+    assert Verdict.from_metrics(truth).lines == ("Good scene: Compared with 1 true view: 25.0 dB.",)
+
+
+def test_held_out_pictures_of_a_capture_are_named():
+    capture = Verdict.from_metrics(METRICS | {"evidence": "pictures"})
+    assert capture.lines == ("Good scene: Compared with pictures that the fit never saw: 40.0 dB.",)
+
+
+def test_the_evidence_is_told_below_other_reasons():
+    fair = METRICS | {"verdict": "fair", "reasons": ["Few Gaussians."]}
+    assert Verdict.from_metrics(fair).lines == (
+        "Fair scene: Few Gaussians.",
+        "  - No true photograph was there to compare with. "
+        "The figures show agreement with the scene's own frames.",
+    )
+
+
+def test_a_comparison_that_is_a_reason_is_told_once():
+    finding = {"level": "poor", "measure": "true_psnr", "text": "True views are met at 9 dB."}
+    poor = METRICS | {
+        "verdict": "poor",
+        "reasons": [finding["text"]],
+        "evidence": "truth",
+        "truth": {"views": 1, "psnr": 9.0},
+        "findings": [finding],
+    }
+    assert Verdict.from_metrics(poor).lines == ("POOR SCENE: True views are met at 9 dB.",)
+
+
+def test_metrics_of_older_runs_have_a_verdict_too():
+    old = {"verdict": "fair", "reasons": ["Few Gaussians."]}
+    assert Verdict.from_metrics(old).lines == ("Fair scene: Few Gaussians.",)
+
+
+def test_findings_name_what_they_are_about():
+    verdict = assess_scene(replace(GOOD, input_psnr=26.0, parallax=0.1))
+    assert [(f.measure, f.level) for f in verdict.findings] == [
+        ("parallax", "poor"),
+        ("input_psnr", "fair"),
+    ]

@@ -17,8 +17,11 @@ from lift.renderers import Renderer
 THUMBNAIL_SIDE = 168
 """Longer side of the pictures in filmstrips in pixels."""
 
-PICTURE_SIDE = 384
-"""Longer side of all other pictures in pixels."""
+PICTURE_SIDE = 480
+"""Longer side of depth maps and differences in pixels."""
+
+LARGE_SIDE = 960
+"""Longer side of the pictures that are compared, and of the scene's poster, in pixels."""
 
 STRIP_LENGTH = 5
 """Number of pictures for each clip."""
@@ -87,7 +90,7 @@ def clip_tree(result: RunResult, frame_metrics: list[FrameMetrics]) -> list[dict
         frame_metrics: Measurements of each frame, the input first.
 
     Returns:
-        For each clip its name, level in the tree, source, frames and filmstrip.
+        For each clip its name, level in the tree, source, frames, mean PSNR and filmstrip.
     """
     clips = result.trajectory.clips
     spans = result.trajectory.spans
@@ -111,6 +114,7 @@ def clip_tree(result: RunResult, frame_metrics: list[FrameMetrics]) -> list[dict
                 "continues": continues,
                 "first": span[0] if len(span) else None,
                 "last": span[-1] if len(span) else None,
+                "psnr": _mean_psnr([frame_metrics[view] for view in span]),
                 "strip": [_thumbnail(result, frame_metrics[view]) for view in _strip(span)],
             }
         )
@@ -118,6 +122,12 @@ def clip_tree(result: RunResult, frame_metrics: list[FrameMetrics]) -> list[dict
             (child, level + 1) for child in reversed(range(len(clips))) if parents[child] == number
         ]
     return entries
+
+
+def _mean_psnr(frames: list[FrameMetrics]) -> float | None:
+    """Return the mean PSNR of registered frames in dB, None without any."""
+    values = [frame.psnr for frame in frames if frame.registered]
+    return sum(values) / len(values) if values else None
 
 
 def _strip(span: range) -> list[int]:
@@ -177,8 +187,8 @@ def comparison_rows(
                 "name": ", ".join(labels),
                 "view": view,
                 "metrics": frame_metrics[view],
-                "frame": encode_picture(frame),
-                "render": encode_picture(rgb),
+                "frame": encode_picture(frame, LARGE_SIDE),
+                "render": encode_picture(rgb, LARGE_SIDE),
                 "difference": encode_picture(
                     apply_colormap(difference / FULL_DIFFERENCE, everywhere, "inferno")
                 ),
