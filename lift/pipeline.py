@@ -38,6 +38,7 @@ from lift.stages.generate import generate
 from lift.stages.inputs import read_input
 from lift.stages.logs import check_logs
 from lift.stages.plan import build_planner, plan
+from lift.stages.preview import publish_preview, show_live
 from lift.stages.prior import build_early_prior, build_prior
 from lift.stages.reconstruct import reconstruct
 from lift.stages.views import Views
@@ -81,6 +82,15 @@ def _run(session: Session) -> Path | None:
     check_logs(session)
     picture, capture = read_input(session)
     _check_run_folder(session, picture)
+    with show_live(session, picture):
+        folder = _compute(session, picture, capture)
+        if folder is not None and session.live_job is not None:
+            session.live_job.finish(folder)
+    return folder
+
+
+def _compute(session: Session, picture: Picture, capture: Capture | None) -> Path | None:
+    """Compute the stages of a run whose input is read, and deliver the scene."""
     with compile_ahead(session):
         if capture:
             views = register_capture(session, picture, capture)
@@ -120,6 +130,7 @@ def generate_views(session: Session, picture: Picture) -> Views:
     estimator = build_depth_estimator(session, picture)
     prior = build_early_prior(session, picture, estimator, planner)
     depth, key = estimate_depth(session, picture, estimator)
+    publish_preview(session, picture, depth, key)
     if prior is None:
         prior = build_prior(session, picture, estimator, depth)
     # The pose estimator is built now, so that wrong settings raise before frames are generated.
@@ -169,6 +180,7 @@ def register_capture(session: Session, picture: Picture, capture: Capture) -> Vi
     depth, key = estimate_depth(session, picture, estimator)
     if cameras_known:
         depth, key = align_depth(session, depth, capture, key)
+    publish_preview(session, picture, depth, key)
     pose = session.build(
         poses,
         depth=depth,

@@ -18,7 +18,7 @@ MULTIRUN = "LIFT_MULTIRUN"
 JOB = "LIFT_MULTIRUN_JOB"
 """Environment variable: number of the job within its multirun."""
 
-_NOT_IN_KEY = ("name", "output", "export", "device", "cache")
+_NOT_IN_KEY = ("name", "output", "export", "device", "cache", "preview")
 """Settings that the name of an unnamed run does not depend on."""
 
 
@@ -83,7 +83,7 @@ def shared_run_folder(configs: Sequence[DictConfig]) -> tuple[list[int], str] | 
     jobs: dict[tuple[str, str], list[int]] = {}
     for number, config in enumerate(configs):
         parent = Path(config.output).absolute() / run_title(read_image_setting(config))
-        name = config.name or _unnamed(config)
+        name = config.name or describe_unnamed(config)
         jobs.setdefault((os.path.normpath(parent), name), []).append(number)
     for (parent, name), numbers in jobs.items():
         if len(numbers) > 1:
@@ -104,8 +104,12 @@ def run_title(image: str | tuple[str, ...]) -> str:
     return safe_name(path.resolve().name or "pictures" if path.is_dir() else path.stem)
 
 
-def _unnamed(config: DictConfig) -> str:
-    """Return text that is the same for two configurations whose runs get the same name."""
+def describe_unnamed(config: DictConfig) -> str:
+    """Return text that is the same for two configurations whose runs get the same name.
+
+    Args:
+        config: Configuration of a run.
+    """
     settings: Any = OmegaConf.to_container(config, resolve=True)
     for key in _NOT_IN_KEY:
         settings.pop(key, None)

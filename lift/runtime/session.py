@@ -20,6 +20,7 @@ from lift.config import read_image_setting
 from lift.registry import SLOTS, Registry, catalogue, source_fingerprint
 from lift.runtime import distributed
 from lift.runtime.cache import Stage, Store, hash_key
+from lift.runtime.live_job import LiveJob
 from lift.runtime.machine import commit, version
 from lift.runtime.provenance import plugin_components, plugin_environment, run_choices
 from lift.runtime.serialization import load
@@ -28,7 +29,7 @@ from lift.weights.record import record_weights
 
 T = TypeVar("T")
 
-STAGE_VERSIONS = {"depth": 1, "plan": 1, "clip": 1, "reconstruct": 2, "fit": 2}
+STAGE_VERSIONS = {"depth": 1, "preview": 1, "plan": 1, "clip": 1, "reconstruct": 2, "fit": 2}
 """Version of each stage. Raise it when the stage's own code changes its results."""
 
 _PACKAGES = (
@@ -108,6 +109,8 @@ class Session:
             OmegaConf.select(config, "cache.verify", default="checksum"),
             self._method,
         )
+        self.live_job: LiveJob | None = None
+        """What tells `lift view` how far the run is, on the main process."""
         self.stages: list[Stage] = []
         """Finished stages, in order."""
         self.notes: list[str] = []
@@ -321,7 +324,7 @@ class Session:
     def _method(self, stage: str) -> str | None:
         """Return what the time of a stage depends on, besides the frames that it keeps."""
         frames = fitted_frames(self.stages) if stage == "fit" else None
-        if stage == "fit" and frames is None:
+        if stage not in STAGE_SLOTS or (stage == "fit" and frames is None):
             return None
         count = self.process.world_size
         return stage_method(self.config, stage, self.device, count, self.unused_slots, frames)

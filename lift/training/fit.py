@@ -68,6 +68,7 @@ def fit(
     test_frames: Sequence[int] | None = None,
     logs: LogSettings | None = None,
     callbacks: Sequence[Callback] = (),
+    observer: Callback | None = None,
 ) -> None:
     """Optimise a scene, and write its Gaussians, its distortion, a checkpoint and curves.
 
@@ -85,6 +86,7 @@ def fit(
         test_frames: Frames to hold out; by default every `fit.test_every`-th.
         logs: What writes the curves; by default TensorBoard.
         callbacks: Callbacks of the user.
+        observer: A callback that changes nothing, such as one that takes snapshots.
 
     Raises:
         ComponentError: An argument of the Trainer is unknown, or memory is too small.
@@ -101,7 +103,7 @@ def fit(
     data = SceneData(train, held_out, settings.batch_size, batches, seed, batch_steps)
     is_main = not _is_distributed() or torch.distributed.get_rank() == 0
     try:
-        _train(module, data, folder, settings, trainer, logs or LogSettings(), callbacks)
+        _train(module, data, folder, settings, trainer, logs or LogSettings(), callbacks, observer)
         gaussians = _finite_gaussians(module) if is_main else None
     except NonFiniteError:
         if is_main:  # a checkpoint of a wrong fit would be continued after its code was mended
@@ -127,6 +129,7 @@ def _train(
     trainer: dict[str, Any],
     logs: LogSettings,
     callbacks: Sequence[Callback],
+    observer: Callback | None,
 ) -> None:
     """Run Lightning's Trainer from the checkpoint in the folder, or from the start."""
     checkpoint = folder / CHECKPOINT
@@ -140,7 +143,7 @@ def _train(
     ):
         # Lightning's advice, such as more loader workers, is for another kind of data.
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-        lightning_trainer = _build_trainer(trainer, epochs, folder, loggers, callbacks)
+        lightning_trainer = _build_trainer(trainer, epochs, folder, loggers, callbacks, observer)
         try:
             lightning_trainer.fit(
                 module,
@@ -221,6 +224,7 @@ def _build_trainer(
     folder: Path,
     loggers: list[Logger],
     callbacks: Sequence[Callback],
+    observer: Callback | None = None,
 ) -> lightning.Trainer:
     """Build Lightning's Trainer.
 
@@ -230,12 +234,15 @@ def _build_trainer(
         folder: Folder of the checkpoint. Callbacks write to a folder in it.
         loggers: What writes the curves.
         callbacks: Callbacks of the user.
+        observer: A callback that changes nothing. None: there is none.
     """
     root = folder / CALLBACK_FOLDER
     if callbacks:
         root.mkdir(parents=True, exist_ok=True)
     has_progress_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
     own_callbacks: list[Callback] = [StepCallback(), CheckpointCallback(folder / CHECKPOINT)]
+    if observer is not None:
+        own_callbacks.append(observer)
     if sys.stderr.isatty() and not has_progress_bar:
         own_callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
         has_progress_bar = True
