@@ -27,7 +27,7 @@ SETTINGS = {
         "checkpoint_every": 50,
         "test_every": 4,
     },
-    "export": {"video_frames": 6},
+    "export": {"film": {"seconds": 0.25}},
 }
 
 

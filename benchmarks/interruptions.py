@@ -57,7 +57,7 @@ TINY = (
     "fit.checkpoint_every=10",
     "fit.initial_gaussians=1000",
     "fit.test_every=4",
-    "export.video_frames=4",
+    "export.film.seconds=0.17",
 )
 KINDS: dict[str, tuple[str, ...]] = {
     "run": ("run", "image=coffee", "name=scene", *TINY),

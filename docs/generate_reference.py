@@ -128,12 +128,14 @@ def _module_file(name: str) -> Path | None:
 
 
 def _modules_of(package: str) -> list[str]:
-    """Name a module, or a package and its public modules; nothing if there is neither."""
+    """Name a module, or a package and its public modules and packages; nothing for neither."""
     if _module_file(package) is None:
         return []
     folder = ROOT.joinpath(*package.split("."))
     names = [path.stem for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")]
-    return [package, *(f"{package}.{name}" for name in names)]
+    packages = [path.parent.name for path in sorted(folder.glob("*/__init__.py"))]
+    inner = [name for part in packages for name in _modules_of(f"{package}.{part}")]
+    return [package, *(f"{package}.{name}" for name in names), *inner]
 
 
 # The hook of mkdocs

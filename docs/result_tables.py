@@ -44,6 +44,7 @@ def result_tables() -> dict[str, str]:
         "photographs-gpu": photographs("gpu"),
         "depth": markdown_table(f"{RESULTS}/depth-cpu.md"),
         "fill": markdown_table(f"{RESULTS}/fill-cpu.md"),
+        "border": markdown_table(f"{RESULTS}/border-cpu.md"),
         "grid": markdown_table(f"{TABLES}/grid/table.md"),
         "single": ablation("single", ("PSNR", "SSIM", "LPIPS", "PSNR, visible")),
         "method": ablation("method", ("PSNR", "SSIM", "rotation", "position", DIFFERENCE)),

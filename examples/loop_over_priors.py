@@ -24,7 +24,7 @@ for name, prior in priors.items():
         preprocess={"size": 128},
         planner={"levels": 1, "num_frames": 4},
         fit={"steps": 150, "initial_gaussians": 4000, "max_gaussians": 6000},
-        export={"video_frames": 6},
+        export={"film": {"seconds": 0.25}},
     )
     held_out = scene.metrics["held_out_psnr"]
     true_views = scene.metrics["truth"]["psnr"]

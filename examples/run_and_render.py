@@ -19,7 +19,7 @@ scene = lift.run(
     preprocess={"size": 160},
     planner={"levels": 1, "num_frames": 4},
     fit={"steps": 150, "initial_gaussians": 5000, "max_gaussians": 6000},
-    export={"video_frames": 12},
+    export={"film": {"seconds": 0.5}},
 )
 print(scene)
 print("\n".join(scene.verdict.lines))

@@ -45,8 +45,10 @@ RAY_CAST = [
     "dataset=ray_cast",
     "dataset.scenes=[room,thin]",
     "preprocess.size=192",
+    "fit.coarse_to_fine.scales=[]",
+    "fit.coarse_to_fine.until=[]",
     "motion_limit.on_exceed=ignore",
-    "export.video_frames=2",
+    "export.film.seconds=0.05",
 ]
 """Built-in scenes, seen from 4, 9 and 16 degrees away.
 
@@ -58,7 +60,7 @@ REAL = [
     f"dataset.scenes=[{','.join(PHOTOGRAPHS)}]",
     "protocol.max_targets=12",
     "preprocess.size=320",
-    "export.video_frames=2",
+    "export.film.seconds=0.05",
     "fit.steps=800",
     "fit.coarse_to_fine.scales=[0.5]",
     "fit.coarse_to_fine.until=[0.25]",

@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lift.api import Scene, load, run
+    from lift.api import Scene, load, preview, run
     from lift.types import Cameras, Clip, Depth, Frames, Gaussians, Render, Trajectory
 
 __version__ = "0.2.0"
@@ -28,6 +28,7 @@ __all__ = [
     "Scene",
     "Trajectory",
     "load",
+    "preview",
     "run",
 ]
 
@@ -42,7 +43,7 @@ def __getattr__(name: str) -> Any:
     """Import a name of the public interface when it is used first."""
     if name not in __all__:
         raise AttributeError(f"module 'lift' has no attribute {name!r}")
-    module = "lift.api" if name in ("Scene", "load", "run") else "lift.types"
+    module = "lift.api" if name in ("Scene", "load", "preview", "run") else "lift.types"
     value = getattr(importlib.import_module(module), name)
     globals()[name] = value
     return value

@@ -1,4 +1,4 @@
-"""Settings that version 0.2.0 renamed. An old name ends with an error that says the new one."""
+"""Settings that were renamed. An old name ends with an error that says the new one."""
 
 from collections.abc import Container
 
@@ -23,6 +23,10 @@ RENAMED_SETTINGS = {
     "fit.densify.dead": "fit.densify.min_opacity",
     "fit.densify.noise": "fit.densify.noise_scale",
     "deliver": "export",
+    "deliver.fps": "export.film.fps",
+    "deliver.video_frames": "export.film.seconds",
+    "export.fps": "export.film.fps",
+    "export.video_frames": "export.film.seconds",
     "protocol.most": "protocol.max_targets",
 }
 """Old name of a setting, or of a group of settings -> its new name."""

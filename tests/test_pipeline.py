@@ -41,16 +41,18 @@ def test_a_run_leaves_everything(finished_run):
     assert len(cameras) == 13 and (cameras.world_to_camera[0] - torch.eye(4)).abs().max() < 1e-6
     assert len(read_cameras(finished_run / "colmap")) == 13
     assert len(read_frames(finished_run / "video.mp4")) == 6
-    assert Image.open(finished_run / "fly_through.jpg").size == (4 * 96 + 3 * 4, 2 * 64 + 4)
+    assert Image.open(finished_run / "fly_through.jpg").size == (4 * 192 + 3 * 4, 2 * 128 + 4)
     first = [
         "verdict",
         "reasons",
+        "evidence",
+        "findings",
         "input_psnr",
         "held_out_psnr",
         "held_out_psnr_distorted",
         "coverage",
     ]
-    assert list(metrics)[:6] == first, "the most important come first"
+    assert list(metrics)[:8] == first, "the most important come first"
     assert metrics["verdict"] in ("fair", "poor"), "30 steps are too few for a good scene"
     assert (
         0.5 < metrics["coverage"]["min"] <= metrics["coverage"]["mean"] <= 1
@@ -200,7 +202,7 @@ def test_render_and_export_write_files_or_name_the_formats(finished_run, tmp_pat
         "--to",
         str(tmp_path / "png"),
         "--size",
-        "48",
+        "32",
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
@@ -248,7 +250,7 @@ SYNTHETIC = (
     "planner.num_frames=6",
     "fit.steps=300",
     "fit.initial_gaussians=15000",
-    "export.video_frames=8",
+    "export.film.seconds=0.33",
 )
 
 

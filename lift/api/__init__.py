@@ -10,7 +10,7 @@ The command line is a thin layer on this package. `import lift` alone imports no
 """
 
 from lift.api.loading import load
-from lift.api.running import run
+from lift.api.running import preview, run
 from lift.api.scene import Scene
 
-__all__ = ["Scene", "load", "run"]
+__all__ = ["Scene", "load", "preview", "run"]

@@ -21,7 +21,9 @@ from lift.runtime import distributed
 from lift.runtime.batch import release_memory
 from lift.runtime.devices import device_indices
 from lift.runtime.execution import execute_run, restore_device
+from lift.runtime.folder_settings import check_current_folder
 from lift.runtime.provenance import run_choices
+from lift.types import Gaussians
 
 
 def run(
@@ -73,6 +75,46 @@ def run(
         release_memory()
     assert folder is not None, "the main process has the folder"
     return load(folder)
+
+
+def preview(
+    image: ImageLike,
+    *,
+    config_dir: str | os.PathLike[str] | None = None,
+    **settings: Any,
+) -> Gaussians:
+    """Turn a picture into Gaussians straight from its depth: a first look, without a fit.
+
+    It is what `lift run preview=true` shows before it generates frames. It takes a second or two on
+    a CPU. What is behind objects and beyond the border is a guess. Depth and result are cached.
+
+        gaussians = lift.preview("photo.jpg")
+
+    Args:
+        image: A picture as `run` takes it, or frames of one scene, of which the input view is used.
+        config_dir: Folder with experiments and presets of your own.
+        **settings: Settings of `lift run`. Those of the picture and of `depth` matter.
+
+    Returns:
+        Gaussians of degree 0 on the CPU. The input camera is at the origin and looks along z.
+
+    Raises:
+        ComponentError: A name or a value is wrong. It is a ValueError.
+        ValueError: A setting cannot be used with this input.
+        OSError: A file is missing or cannot be read.
+        ImportError: A component needs a package that is not installed.
+    """
+    with raise_for_python(), restore_device():
+        config = compose_settings(image, settings, config_dir)
+        config.image = _stored(image, Path(config.output))
+        check_current_folder()
+        distributed.bind_device(distributed.process_info(), device_indices(config.trainer)[:1])
+        # The import loads numba, which reads the number of threads that `bind_device` has set.
+        from lift.stages.preview import compute_preview
+
+        gaussians = compute_preview(config)
+        release_memory()
+    return gaussians
 
 
 def compose_settings(

@@ -4,35 +4,30 @@ import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from omegaconf import OmegaConf
-from rich.console import Console
-from rich.progress import track
 from safetensors.torch import load_file
 from torch import Tensor
 
+from lift.api.cameras import CamerasLike, as_cameras
+from lift.api.films import save_film, training_frames
 from lift.config.files import load_config
 from lift.distortions import Distortion, distortions
 from lift.distortions.parameters.neighbours import infer_held_out
 from lift.io.cameras import read_cameras
-from lift.io.splats import export as export_gaussians
 from lift.io.splats import read_ply
-from lift.outputs.delivery import FLY_THROUGH, to_bytes, write_pictures
+from lift.outputs.delivery import FLY_THROUGH, VIEW_REGION
+from lift.outputs.films import FilmSource
 from lift.outputs.storage import FRAMES, VIEWS, RunFiles, read_frames, read_views
 from lift.outputs.verdict import Verdict
+from lift.outputs.view_region import ViewRegion, covered_region
 from lift.renderers import Renderer, renderers
 from lift.stages.fit import distortion_inputs
 from lift.stages.views import Views
 from lift.types import Cameras, Frames, Gaussians, Render, Trajectory
-
-CamerasLike: TypeAlias = Cameras | str | os.PathLike[str]
-"""Cameras, or the file or folder that `lift.io.cameras.read_cameras` reads."""
-
-MIN_SIZE = 16
-"""Smallest longer side of a render in pixels."""
 
 
 class Scene:
@@ -54,13 +49,9 @@ class Scene:
 
     def __repr__(self) -> str:
         """Return the folder, the verdict and the most important numbers."""
-        numbers = [f"{name} {_decibels(self.metrics[key])}" for name, key in _NUMBERS.items()]
-        cameras = self.cameras
-        return (
-            f"<lift.Scene {str(self.folder)!r}: {self.metrics['verdict']}, "
-            f"{self.metrics['gaussians']:,} Gaussians, {len(cameras)} frames of "
-            f"{cameras.width} x {cameras.height} pixels, PSNR of {', '.join(numbers)}>"
-        )
+        from lift.api.display import describe_scene
+
+        return describe_scene(self.folder, self.metrics, self.cameras)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -70,7 +61,7 @@ class Scene:
     @property
     def verdict(self) -> Verdict:
         """Assessment of the scene: good, fair or poor, with reasons."""
-        return Verdict(self.metrics["verdict"], tuple(self.metrics["reasons"]))
+        return Verdict.from_metrics(self.metrics)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -105,7 +96,7 @@ class Scene:
 
     @cached_property
     def fly_through(self) -> Cameras:
-        """The cameras of video.mp4."""
+        """The cameras of the fly-through, which video.mp4 shows by default."""
         return self.files.read(FLY_THROUGH, read_cameras)
 
     @cached_property
@@ -122,6 +113,16 @@ class Scene:
     def trajectory(self) -> Trajectory:
         """The clips of the frames with their planned cameras."""
         return self.views.trajectory
+
+    @cached_property
+    def view_region(self) -> ViewRegion:
+        """Limits of a camera about the subject within which views show what frames observed."""
+        if (self.folder / VIEW_REGION).is_file():
+            return ViewRegion.from_dict(self.files.read_json(VIEW_REGION))
+        source = self._film_source(None)
+        return covered_region(
+            source.renderer, source.gaussians, source.frames, source.typical_depth
+        )
 
     @property
     def held_out(self) -> tuple[int, ...]:
@@ -185,7 +186,7 @@ class Scene:
             FileNotFoundError: The file of the cameras does not exist.
             ValueError: A value is out of range.
         """
-        views = self._cameras(cameras, size)
+        views = as_cameras(self.fly_through if cameras is None else cameras, size)
         self._check_frame(distortion_of)
         renders = [self._render(views[view], distortion_of) for view in range(len(views))]
         return Render(
@@ -194,65 +195,67 @@ class Scene:
             torch.cat([render.depth for render in renders]),
         )
 
-    def save_renders(
+    def save_film(
         self,
         path: str | os.PathLike[str],
+        preset: str = "fly-through",
+        *,
         cameras: CamerasLike | None = None,
-        size: int | None = None,
         distortion_of: int | None = None,
-        fps: int = 24,
+        **options: Any,
     ) -> Path:
-        """Render the scene to a video or to PNG files, one view after the other.
+        """Render a film that stays where frames observed the scene, as a closed loop.
 
         Args:
-            path: A file name that ends with .mp4, or a folder for PNG files.
-            cameras: As for `render`.
-            size: As for `render`.
+            path: A name that ends with .mp4, .webm, .gif or .webp, or a folder for PNG files.
+            preset: fly-through, orbit, swing, spiral, dolly, zoom or dolly-zoom.
+            cameras: A path instead of the preset, as for `render`. One frame for each view.
             distortion_of: As for `render`.
-            fps: Frames per second of a video.
+            **options: Other fields of `lift.outputs.films.FilmOptions`, such as `aspect`,
+                `seconds`, `fps` and `size` (the shorter side in pixels, as in 1080p).
 
         Returns:
             `path`.
 
         Raises:
-            ValueError: `path` has another suffix or is a file, or another value is out of range.
+            ValueError: A value is out of range, or the path cannot be a film.
         """
         path = Path(path)
-        if path.suffix not in ("", ".mp4"):
-            raise ValueError(
-                f"the output is {str(path)!r}; choose a name that ends with .mp4, or a folder "
-                "without a suffix"
-            )
-        if path.is_file() and not path.suffix:
-            raise ValueError(
-                f"the output is {str(path)!r}, a file; choose a folder, or a name that ends with "
-                ".mp4"
-            )
-        views = self._cameras(cameras, size)
+        views = None if cameras is None else as_cameras(cameras)
         self._check_frame(distortion_of)
-        numbers = track(
-            range(len(views)), "rendering", console=Console(stderr=True), transient=True
-        )
-        pictures = [to_bytes(self._render(views[view], distortion_of).rgb[0]) for view in numbers]
-        write_pictures(path, torch.stack(pictures), fps)
-        return path
+        return save_film(self._film_source(distortion_of), path, preset, views, options)
 
     def export(self, path: str | os.PathLike[str]) -> Path:
-        """Write the Gaussians to a file, read it back and compare.
+        """Write the scene to a file, and its cameras beside it. Read it back and compare.
 
         Args:
-            path: The file. Its suffix chooses the format: .ply, .splat or .spz.
+            path: The file. Its ending chooses the format: .ply, .compressed.ply, .splat, .ksplat,
+                .spz (version 3), .v4.spz, .sog, .glb, or .html for a share page.
 
         Returns:
             `path`.
 
         Raises:
-            ValueError: The suffix is another one, or the format cannot hold the scene.
+            ValueError: The ending is another one, or the format cannot hold the scene.
         """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        export_gaussians(self.gaussians, path)
-        return path
+        from lift.api.exporting import export_scene
+
+        return export_scene(self, Path(path)).path
+
+    def render_gaussians(self, gaussians: Gaussians, camera: Cameras) -> Render:
+        """Render other Gaussians in this scene's world over black.
+
+        Args:
+            gaussians: The Gaussians.
+            camera: One view.
+
+        Returns:
+            The picture on the CPU.
+        """
+        device = self.renderer.device
+        with torch.no_grad():
+            render = self.renderer(gaussians.to(device), camera.to(device))
+        return Render(render.rgb.cpu(), render.alpha.cpu(), render.depth.cpu())
 
     def fit(self, more_steps: int, name: str | None = None, **settings: Any) -> "Scene":
         """Continue the fit, and deliver the result as a run of its own beside this one.
@@ -293,24 +296,26 @@ class Scene:
         """
         from lift.api.display import show_scene
 
-        show_scene(self.folder, port)
+        show_scene(self.folder, lambda: self.view(port))
 
-    def view(self, port: int = 8080, allowed_hosts: Sequence[str] = ()) -> None:
-        """Serve the scene to a browser on this machine until Ctrl-C.
+    def view(
+        self, port: int = 8080, allowed_hosts: Sequence[str] = (), host: str = "127.0.0.1"
+    ) -> None:
+        """Serve the scene to a browser until Ctrl-C.
 
         Args:
             port: Port of the server. 0 uses any free one.
             allowed_hosts: Names by which the viewer may be reached besides those of this machine,
                 such as that of a proxy.
+            host: Address of the server. One that others reach needs the token of the printed URL.
 
         Raises:
             ImportError: viser is not installed.
-            ValueError: The port is in use.
+            ValueError: A value cannot be used, such as a port that is in use.
         """
-        from lift.outputs.viewer import serve
+        from lift.outputs.viewer import run_content, serve
 
-        self.verify("gaussians.ply", "transforms.json")
-        serve(self.folder / "gaussians.ply", port, allowed_hosts)
+        serve(run_content(self), port, host, allowed_hosts)
 
     def require(self, name: str, purpose: str) -> Path:
         """Return a file of the run that `load` does not insist on.
@@ -345,19 +350,6 @@ class Scene:
             if os.path.lexists(self.folder / name):
                 self.files.verify(name)
 
-    def _cameras(self, cameras: CamerasLike | None, size: int | None) -> Cameras:
-        """Return the cameras to render, for pictures of the size."""
-        if cameras is None:
-            cameras = self.fly_through
-        elif not isinstance(cameras, Cameras):
-            cameras = read_cameras(Path(cameras))
-        if size is None:
-            return cameras
-        if size < MIN_SIZE:
-            raise ValueError(f"size is {size}; choose at least {MIN_SIZE} pixels")
-        factor = size / max(cameras.width, cameras.height)
-        return cameras.resized(round(cameras.width * factor), round(cameras.height * factor))
-
     def _check_frame(self, frame: int | None) -> None:
         """Raise ValueError if `distortion_of` is no index of a frame."""
         count = len(self.cameras)
@@ -376,11 +368,26 @@ class Scene:
         inferred = infer_held_out(self.distortion, self.trajectory, set(self.held_out))
         return inferred.to(self.renderer.device)
 
+    def _film_source(self, distortion_of: int | None) -> FilmSource:
+        """Collect what films are made of."""
+        registered = None
+        if self.metrics.get("registered_frames", len(self.cameras)) < len(self.cameras):
+            registered = self.views.reconstruction.confidence.flatten(1).any(1).tolist()
+        return FilmSource(
+            self.renderer,
+            self._device_gaussians,
+            self.cameras[training_frames(len(self.cameras), self.held_out, registered)],
+            self.fly_through,
+            render=lambda gaussians, camera: self._render(camera, distortion_of, gaussians),
+        )
+
     @torch.no_grad()
-    def _render(self, camera: Cameras, frame: int | None) -> Render:
+    def _render(
+        self, camera: Cameras, frame: int | None, gaussians: Gaussians | None = None
+    ) -> Render:
         """Render one view, with the distortion of a frame if it is given, to the CPU."""
         renderer = self.renderer
-        gaussians = self._device_gaussians
+        gaussians = self._device_gaussians if gaussians is None else gaussians
         camera = camera.to(renderer.device)
         if frame is None:
             render = renderer(gaussians, camera)
@@ -390,11 +397,3 @@ class Scene:
             render = renderer(distortion.gaussians(gaussians, view), camera)
             render = distortion.image(render, view)
         return Render(render.rgb.cpu(), render.alpha.cpu(), render.depth.cpu())
-
-
-_NUMBERS = {"the input": "input_psnr", "held-out frames": "held_out_psnr"}
-"""Description of a number -> its key in metrics.json."""
-
-
-def _decibels(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.1f} dB"

@@ -1,7 +1,7 @@
 """Settings of `fit`: how the Gaussians are optimised, with their defaults."""
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import Interval, Len
 from omegaconf import DictConfig, OmegaConf
@@ -250,12 +250,16 @@ class Densify:
 class CoarseToFine:
     """Phases of the fit that use smaller pictures, before the full size."""
 
-    scales: Annotated[list[Annotated[float, Interval(gt=0, le=1)]], Len(0, 100)] = field(
-        default_factory=list
-    )
-    """Fraction of the full width and height for each phase."""
-    until: Annotated[list[Fraction], Len(0, 100)] = field(default_factory=list)
-    """Fraction of the steps at which each phase ends, in rising order."""
+    scales: Annotated[list[Annotated[float, Interval(gt=0, le=1)]], Len(0, 100)] | None = None
+    """Fraction of the full width and height for each phase.
+
+    Null: [0.5] for frames with exact depth, none for real frames.
+    """
+    until: Annotated[list[Fraction], Len(0, 100)] | None = None
+    """Fraction of the steps at which each phase ends, in rising order.
+
+    Null: [0.5] for frames with exact depth, none for real frames.
+    """
 
 
 @dataclass
@@ -265,7 +269,7 @@ class Fit:
     steps: StepCount | None = None
     """Number of steps of one process. N processes divide it by N, so the number of views stays.
 
-    Null: 3000 for real frames, 1000 for frames with exact depth.
+    Null: 3000 for real frames, 800 for frames with exact depth.
     """
     canonical_steps: Step = 0
     """Number of steps of a first stage that fits the canonical Gaussians alone. 0: no such stage.
@@ -341,10 +345,12 @@ class Fit:
     """
 
 
-FIT_DEFAULTS: dict[str, tuple[int | float, int | float]] = {
-    "steps": (1000, 3000),
+FIT_DEFAULTS: dict[str, tuple[Any, Any]] = {
+    "steps": (800, 3000),
     "sh_degree": (0, 2),
     "learning_rate.means": (4e-4, 2e-3),
+    "coarse_to_fine.scales": ([0.5], []),
+    "coarse_to_fine.until": ([0.5], []),
 }
 """Values that replace null in settings of `fit`: for frames with exact depth, for real frames."""
 

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 from annotated_types import Interval, Len
 from omegaconf import MISSING
 
+from lift.config.film_schema import Film
 from lift.config.fit_schema import Fit
 from lift.config.loggers import Wandb
 from lift.registry.ranges import (
     AtLeastOne,
     Count,
     Fraction,
-    FrameRate,
     OneOf,
     Seed,
 )
@@ -25,8 +25,11 @@ ANNOTATION = "annotation"
 class Preprocess:
     """How pictures are read."""
 
-    size: Annotated[int, Interval(ge=64, le=4096)] = 384
-    """Longer side in pixels that pictures are resized to."""
+    size: Annotated[int, Interval(ge=64, le=4096)] | None = None
+    """Longer side in pixels that pictures are resized to.
+
+    Null: 512 for a single picture, 384 for a video or several pictures.
+    """
     field_of_view: Annotated[float, Interval(ge=5, le=150)] = 55.0
     """Degrees of the longer side, for files without a focal length."""
 
@@ -78,10 +81,8 @@ class MotionLimit:
 class Export:
     """What is written of the finished scene."""
 
-    video_frames: Annotated[int, Interval(ge=2, le=100_000)] = 72
-    """Number of frames of the fly-through."""
-    fps: FrameRate = 24
-    """Frames per second of the fly-through."""
+    film: Film = field(default_factory=Film)
+    """The film of the scene."""
     formats: Annotated[list[str], Len(0, 16)] = field(default_factory=lambda: ["ply"])
     """Formats of the scene: ply, splat or spz."""
 
@@ -147,6 +148,11 @@ class Config:
     """Component that models the errors of generated frames: its name and settings."""
     renderer: Any = MISSING
     """Component that renders the Gaussians: its name and settings."""
+    preview: bool = False
+    """Whether Gaussians straight from the depth are shown and written before the fit.
+
+    They take about a second. `lift view` shows them while the run goes on.
+    """
     fit: Fit = field(default_factory=Fit)
     """Settings of the optimisation of the Gaussians."""
     cache: Cache = field(default_factory=Cache)

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lift.config.evaluation_schema import EvalConfig
+from lift.config.film_schema import parse_aspect
 from lift.config.fit_schema import FIT_DEFAULTS
 from lift.config.loggers import validate_loggers
 from lift.config.schema import Config
@@ -69,6 +70,7 @@ def validate_config(config: DictConfig) -> None:
         _check_component(config, slot)
     check_settings(config, Config)
     validate_loggers(config)
+    _check_aspect(config.export.film.aspect)
     _check_fit(config.fit)
 
 
@@ -138,10 +140,18 @@ def _check_component(config: DictConfig, slot: str) -> None:
             raise ComponentError(f"in {slot}.parts: {error}") from None
 
 
+def _check_aspect(aspect: str) -> None:
+    """Check the aspect of the film."""
+    try:
+        parse_aspect(aspect, "export.film.aspect")
+    except ValueError as error:
+        raise ComponentError(str(error)) from None
+
+
 def _check_fit(fit: DictConfig) -> None:
     """Check settings of the fit that depend on one another."""
-    scales = list(fit.coarse_to_fine.scales)
-    ends = list(fit.coarse_to_fine.until)
+    scales = list(fit.coarse_to_fine.scales or ())
+    ends = list(fit.coarse_to_fine.until or ())
     if len(scales) != len(ends) or ends != sorted(ends):
         raise ComponentError(
             f"fit.coarse_to_fine has scales {scales} and until {ends}; choose as many of each, "

@@ -58,6 +58,9 @@ def _choice(key: str, index: str, text: str) -> str | None:
         return None
     if index:
         items = get_args(split_annotation(annotation)[0])
+        if type(None) in items:  # a list, or null
+            lists = [item for item in items if item is not type(None)]
+            items = get_args(split_annotation(lists[0])[0])
         return expectation(items[0]) if items else None
     if is_dataclass(annotation):
         return f"it is a group; set one of its settings, such as {key}.{fields(annotation)[0].name}"

@@ -15,7 +15,7 @@ from lift.evaluation.case import Case
 from lift.evaluation.storage import to_json
 from lift.evaluation.tables import contact_rows
 from lift.io.image import read_image, save_image
-from lift.io.sizing import MULTIPLE
+from lift.io.sizing import MULTIPLE, PICTURE_SIZE
 from lift.registry import catalogue
 from lift.runtime.atomic_io import make_folder, publish
 
@@ -56,9 +56,8 @@ def describe_evaluation(config: DictConfig, eval_config: DictConfig) -> str:
         for slot in ("prior", "planner", "depth", "pose", "distortion", "renderer")
     )
     fit = resolve_fit(config.fit, real=not catalogue()("prior", config.prior.name).exact_depth)
-    protocol = describe_protocol(
-        eval_config.dataset.name, to_json(eval_config.protocol), config.preprocess.size
-    )
+    size = config.preprocess.size or PICTURE_SIZE
+    protocol = describe_protocol(eval_config.dataset.name, to_json(eval_config.protocol), size)
     return (
         f"{protocol} Means over a scene's targets, then over scenes, then over seeds (± their "
         'standard deviation). "PSNR of the input": the input itself as the prediction of every '

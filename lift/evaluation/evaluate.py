@@ -49,6 +49,7 @@ from lift.evaluation.tables import format_table, mean_of, stage_costs
 from lift.geometry import rotation_angle
 from lift.io.image import save_image
 from lift.io.names import printable, safe_name
+from lift.io.sizing import PICTURE_SIZE
 from lift.io.splats import read_ply
 from lift.pipeline import run
 from lift.registry import SLOTS, ComponentError, source_fingerprint
@@ -188,7 +189,7 @@ class Evaluation:
             self.dataset_settings,
             task.scene,
             self.protocol,
-            self.config.preprocess.size,
+            self.config.preprocess.size or PICTURE_SIZE,
             plain_settings(self.config.prior),
         )
         reference = None

@@ -16,6 +16,7 @@ from lift.geometry import pinhole
 from lift.io.image import Picture, assumed_focal, read_picture, working_size
 from lift.io.known import KnownCameras, read_known_cameras
 from lift.io.selection import choose_frames
+from lift.io.sizing import FRAMES_SIZE
 from lift.io.sources import ImageSource, PictureSource, Source, open_source
 from lift.runtime.parallel import parallel_map
 from lift.types import Cameras, Clip, Frames, Hint, Trajectory
@@ -62,7 +63,7 @@ class CaptureSettings:
         """
         frames = config.frames
         return cls(
-            config.preprocess.size,
+            config.preprocess.size or FRAMES_SIZE,
             config.preprocess.field_of_view,
             frames.max_count,
             frames.start,

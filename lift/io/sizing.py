@@ -10,6 +10,12 @@ It gets width and height in pixels. It returns width and height whose ratio the 
 to, or None, and a sentence for the user, which may be empty.
 """
 
+PICTURE_SIZE = 512
+"""Longer side in pixels of a single picture, if `preprocess.size` is null."""
+
+FRAMES_SIZE = 384
+"""Longer side in pixels of frames of a video or of several pictures, as `PICTURE_SIZE`."""
+
 MIN_SIDE = 16
 """Smallest side in pixels of a picture that is accepted."""
 

@@ -32,7 +32,7 @@ class Articulated(Planner):
     Args:
         levels: Number of levels of the tree, at least 1.
         directions: One or more of left, right, up, down (orbits) and in, out.
-        num_frames: New frames per clip. Default: the prior's clip length, else 8.
+        num_frames: New frames per clip. Default: the prior's clip length, else 6.
         angle: Degrees of orbit per clip.
         distance: Distance per clip of in and out, as a fraction of the typical depth.
 
@@ -66,7 +66,7 @@ class Articulated(Planner):
         self, camera: Cameras, depth: Depth, clip_length: int | None, magnitude: float = 1.0
     ) -> Trajectory:
         """Plan the tree of clips. See `Planner`."""
-        num_frames = frames_per_clip(self.num_frames, clip_length, 8)
+        num_frames = frames_per_clip(self.num_frames, clip_length, 6)
         count = self._count_clips()
         if count * num_frames > MAX_FRAMES:
             raise ValueError(

@@ -1,15 +1,17 @@
 """A prior without a network: the input picture, warped by its depth."""
 
 import hashlib
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from annotated_types import Interval
 
 from lift.priors import VideoPrior, priors
 from lift.registry.ranges import Positive
 from lift.runtime.parallel import parallel_map
 from lift.types import Cameras, Clip, Depth, Frames
+from lift.warping.border import extend_picture
 from lift.warping.fill import close_gaps, fill_behind, fill_with_network, interior_holes
 from lift.warping.surface import Surface, camera_matrices
 
@@ -31,6 +33,9 @@ class Warp(VideoPrior):
         fill: How holes are filled, always from the background: `patches` copies texture, `network`
             uses a small network of the package, `telea` is OpenCV's inpainting (Telea, 2004),
             `smooth` has no texture.
+        margin: Width by which the picture is continued beyond each border before any frame is
+            rendered, as a fraction of its longer side. 0: holes at the border are filled as they
+            appear. Only `network` and `patches` continue the picture.
     """
 
     control = "poses"
@@ -41,6 +46,7 @@ class Warp(VideoPrior):
         self,
         edge_threshold: Positive = 0.04,
         fill: Literal["network", "patches", "telea", "smooth"] = "network",
+        margin: Annotated[float, Interval(ge=0, le=0.45)] = 0.25,
         *,
         depth: Depth,
     ) -> None:
@@ -49,10 +55,12 @@ class Warp(VideoPrior):
         Args:
             edge_threshold: Step of inverse depth at which the surface is cut, above 0.
             fill: How holes are filled.
+            margin: Width of the continued border, as a fraction of the longer side.
             depth: Depth of the input picture.
         """
         self.edge_threshold = edge_threshold
         self.fill: Literal["network", "patches", "telea", "smooth"] = fill
+        self.margin = margin if fill in ("network", "patches") else 0.0
         self.depth = depth
         self._surface: Surface | None = None
         self._digests: list[bytes] = []
@@ -145,9 +153,38 @@ class Warp(VideoPrior):
                 if self._surface.num_layers
                 else np.ones(depth.shape, bool)
             )
+            is_first = self._surface.num_layers == 0
             self._surface.add(image, depth, new, to_camera, intrinsics)
+            if is_first:
+                self._add_border(self._surface, image, depth, to_camera, intrinsics)
         self._digests = digests
         return self._surface
+
+    def _add_border(
+        self,
+        surface: Surface,
+        image: np.ndarray,
+        depth: np.ndarray,
+        to_camera: np.ndarray,
+        intrinsics: np.ndarray,
+    ) -> None:
+        """Add the continuation of the first picture, as four shifted pictures of its size."""
+        height, width = depth.shape
+        # Two shifted pictures have to cover the extended one, and a mirrored side has to exist.
+        margin = min(round(self.margin * max(height, width)), (min(height, width) - 1) // 2)
+        if margin < 1:
+            return
+        wide_image, wide_depth = extend_picture(image, depth, margin)
+        new = np.ones(wide_depth.shape, bool)
+        new[margin : margin + height, margin : margin + width] = False
+        for row in (0, 2 * margin):
+            for column in (0, 2 * margin):
+                part = np.s_[row : row + height, column : column + width]
+                shifted = intrinsics.copy()
+                shifted[0, 2] += margin - column
+                shifted[1, 2] += margin - row
+                surface.add(wide_image[part], wide_depth[part], new[part], to_camera, shifted)
+                new[part] = False
 
 
 def _digest(*arrays: np.ndarray) -> bytes:

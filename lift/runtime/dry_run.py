@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from lift.config import read_image_setting, resolve_fit
 from lift.io.capture import CaptureSettings, load_capture
 from lift.io.image import Picture, load_picture
+from lift.io.sizing import PICTURE_SIZE
 from lift.io.sources import ImageSource, is_capture
 from lift.planners import planners
 from lift.priors import VideoPrior, priors
@@ -71,7 +72,8 @@ def _dry_run_picture(config: DictConfig, image: str, gpu_memory: float | None) -
     """Describe a run on one picture."""
     preprocess = config.preprocess
     choose_shape = shape_choice(plain_settings(config.prior))
-    picture = load_picture(image, preprocess.size, preprocess.field_of_view, choose_shape)
+    size = preprocess.size or PICTURE_SIZE
+    picture = load_picture(image, size, preprocess.field_of_view, choose_shape)
     slots = _ALL_SLOTS if planner_is_used(config) else _WITHOUT_PLANNER
     entries, settings = _components(config, slots)
     depth = constant_depth(picture.cameras)

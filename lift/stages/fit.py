@@ -192,8 +192,20 @@ def _optimise(
     trainer = plain_settings(session.config.trainer)
     callbacks = build_callbacks(read_callbacks(session.config))
     logs = log_settings(session)
+    observer = _snapshots(session)
     try:
-        optimise(module, registered, folder, settings, trainer, seed, test_frames, logs, callbacks)
+        optimise(
+            module,
+            registered,
+            folder,
+            settings,
+            trainer,
+            seed,
+            test_frames,
+            logs,
+            callbacks,
+            observer,
+        )
     except NonFiniteError as error:
         if error.views is None or error.parameter:
             raise
@@ -205,6 +217,21 @@ def _optimise(
         except OutputError as cause:
             raise error.with_cause(str(cause)) from None
         raise
+
+
+def _snapshots(session: Session) -> Any:
+    """Return the callback that shows the fit to `lift view`. None without a job to show."""
+    job = session.live_job
+    if job is None:
+        return None
+    from lift.io.splats import write_ply
+    from lift.runtime.live_job import SNAPSHOT
+    from lift.training.snapshots import SnapshotCallback
+
+    def show(gaussians: Gaussians, step: int, steps: int) -> None:
+        job.show("fit", SNAPSHOT, lambda path: write_ply(path, gaussians), step, steps)
+
+    return SnapshotCallback(show, job.is_watched)
 
 
 def _read_fit(

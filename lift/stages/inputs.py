@@ -9,6 +9,7 @@ from lift.io.capture import Capture, CaptureSettings, load_capture
 from lift.io.central import match_counts
 from lift.io.image import Picture, load_picture
 from lift.io.names import safe_name
+from lift.io.sizing import PICTURE_SIZE
 from lift.io.sources import is_capture
 from lift.io.splats import SPLAT_FORMATS
 from lift.registry import SLOTS, catalogue
@@ -104,7 +105,7 @@ def _read_picture(session: Session) -> Picture:
     assert isinstance(session.image, str)  # several pictures are a capture
     return load_picture(
         session.image,
-        config.preprocess.size,
+        config.preprocess.size or PICTURE_SIZE,
         config.preprocess.field_of_view,
         shape_choice(plain_settings(config.prior)),
     )

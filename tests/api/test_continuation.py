@@ -22,7 +22,7 @@ from tests.helpers.commands import here
 
 pytestmark = pytest.mark.slow
 
-EXPORT = {"video_frames": 2}
+EXPORT = {"film": {"seconds": 0.05}}
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_a_checkpoint_that_changes_after_its_check_is_not_used(
 
 def test_the_command_prints_the_new_folder(scene):
     done = here(
-        "fit", "copy", "fit.max_gaussians=1700", "--more-steps", "5", "export.video_frames=2",
+        "fit", "copy", "fit.max_gaussians=1700", "--more-steps", "5", "export.film.seconds=0.05",
         cwd=scene.folder.parent,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

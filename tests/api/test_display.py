@@ -40,7 +40,9 @@ def test_elsewhere_the_viewer_serves_the_scene(finished_run, monkeypatch):
     monkeypatch.setattr(display, "find_spec", lambda name: object())
     monkeypatch.setattr("lift.outputs.viewer.serve", lambda *arguments: served.append(arguments))
     lift.load(finished_run).show(port=0)
-    assert served == [(finished_run / "gaussians.ply", 0)]
+    ((content, port, *_),) = served
+    assert port == 0 and content.run.folder == finished_run
+    assert len(content.gaussians.means) == len(lift.load(finished_run).gaussians.means)
 
 
 def test_without_either_the_error_says_what_to_install(finished_run, monkeypatch):

@@ -77,9 +77,9 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_the_stages_of_the_command_line_are_found(finished_run):
-    settings = tiny_settings(finished_run.parents[1], export={"video_frames": 6, "formats": []})
-    settings["export"]["formats"] = ["ply", "spz"]
-    del settings["export.video_frames"]
+    export = {"film": {"seconds": 0.25}, "formats": ["ply", "spz"]}
+    settings = tiny_settings(finished_run.parents[1], export=export)
+    del settings["export.film.seconds"]
     scene = lift.run("coffee", **settings)
     assert scene.folder == finished_run
     assert all(stage["cached"] for stage in scene.provenance["stages"])

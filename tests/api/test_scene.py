@@ -166,12 +166,40 @@ def test_exports_by_suffix(moved, tmp_path):
         scene.export(tmp_path / "scene.obj")
 
 
-def test_renders_are_saved_as_video_or_pictures(moved, tmp_path):
+def test_films_are_saved_in_the_chosen_frame(moved, tmp_path):
     scene = lift.load(moved)
-    assert len(read_frames(scene.save_renders(tmp_path / "a.mp4", size=32))) == 6
-    assert len(list(scene.save_renders(tmp_path / "a", scene.cameras[:2]).iterdir())) == 2
-    with pytest.raises(ValueError, match=r"choose a name that ends with \.mp4, or a folder"):
-        scene.save_renders(tmp_path / "a.gif")
+    path = scene.save_film(tmp_path / "a.mp4", "orbit", aspect="1:1", seconds=0.5, fps=10, size=40)
+    assert read_frames(path).images.shape == (5, 40, 40, 3)
+    assert len(list(scene.save_film(tmp_path / "a", cameras=scene.cameras[:2]).iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"path": "a.avi"}, r"choose a name that ends with \.mp4, \.webm, \.gif, \.webp, or a"),
+        ({"preset": "circle"}, "preset is 'circle'; choose one of fly-through, orbit"),
+        ({"length": 3}, "'length' is no option of a film; choose from preset, aspect"),
+        ({"cameras": True, "preset": "orbit"}, "preset is 'orbit', but there is a path"),
+        ({"cameras": True, "seconds": 3}, "seconds does not go with a path of cameras"),
+    ],
+)
+def test_a_wrong_film_is_refused(moved, tmp_path, options, message):
+    scene = lift.load(moved)
+    if options.get("cameras"):
+        options = options | {"cameras": scene.cameras[:2]}
+    with pytest.raises(ValueError, match=message):
+        scene.save_film(**{"path": tmp_path / "a.mp4"} | options)
+
+
+def test_the_view_region_is_delivered_and_measured_alike(moved, tmp_path):
+    delivered = lift.load(moved).view_region
+    shutil.copytree(moved, tmp_path / "old")
+    (tmp_path / "old" / "manifest.json").unlink()  # the change is intended
+    (tmp_path / "old" / "view_region.json").unlink()
+    measured = lift.load(tmp_path / "old").view_region
+    assert measured.target == pytest.approx(delivered.target, rel=0.05, abs=0.05)
+    assert measured.azimuth == pytest.approx(delivered.azimuth, abs=6)
+    assert delivered.azimuth[0] < -2 and delivered.azimuth[1] > 2, "the clips went left and right"
 
 
 def test_texts_in_settings_survive(moved, tmp_path):

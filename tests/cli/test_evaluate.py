@@ -115,8 +115,8 @@ def test_wrong_options_are_refused(arguments, message):
         (["--gird", "a=1"], "'--gird' is not an option of lift eval"),
         (["--config-dir", "none", "--grid", "prior=warp"], "--config-dir is 'none'"),
         (
-            ["output=o", "--grid", "export.fps=24,25"],
-            "the rows 'export.fps=24' and 'export.fps=25' have the same settings",
+            ["output=o", "--grid", "export.film.fps=24,25"],
+            "the rows 'export.film.fps=24' and 'export.film.fps=25' have the same settings",
         ),
     ],
 )

@@ -17,7 +17,7 @@ SMALL = (
     "planner.num_frames=3",
     "fit.steps=5",
     "fit.initial_gaussians=500",
-    "export.video_frames=2",
+    "export.film.seconds=0.05",
 )
 
 
@@ -36,8 +36,8 @@ SMALL = (
         (["-m", "name='x,y'", "seed=range(1,4)"], "3 of 3 jobs would write to one folder in"),
         (["-m", "name=x", "image=a/one.jpg,b/one.jpg"], "folder in outputs/one/x"),
         (["-m", "name=x", "output=out,./out"], "2 of 2 jobs would write to one folder in out/"),
-        (["-m", "export.fps=12,24"], "they differ only in settings that do not change the scene;"),
-        (["-m", "export.fps=12,24"], "name: x-${export.fps}"),
+        (["-m", "export.film.fps=12,24"], "only in settings that do not change the scene;"),
+        (["-m", "export.film.fps=12,24"], "name: x-${export.film.fps}"),
         (["-m", "seed=1,1"], "2 of 2 jobs would write to one folder in outputs/coffee:"),
         (["-m", "device=cpu,auto"], "2 of 2 jobs would write to one folder in outputs/coffee:"),
         (["-m", "--plan", "name=x", "seed=1,2"], "2 of 2 jobs would write to one folder"),

@@ -43,7 +43,7 @@ def test_changes_have_their_default_and_their_reason(tmp_path: Path) -> None:
     assert changes["distortion"] == Change(
         "distortion", "composed", "identity", "nothing to correct"
     )
-    assert changes["preprocess.size"].before == "384"
+    assert changes["preprocess.size"].before == "null"
     assert changes["fit.steps"].reason == "Few steps, because nobody looks at the result."
     ssim = changes["fit.loss.ssim"]
     assert (ssim.before, ssim.after, ssim.reason) == ("0.2", "0.0", "SSIM takes time")
@@ -74,7 +74,7 @@ def test_the_reason_of_a_component_is_not_repeated(tmp_path: Path) -> None:
 
 def test_what_an_experiment_inherits_is_shown_with_its_reason(tmp_path: Path) -> None:
     write_experiment(tmp_path, "tiny")
-    write_group_file(tmp_path, "export", "short", "video_frames: 9  # soon seen\n")
+    write_group_file(tmp_path, "export", "short", "film:\n  seconds: 9.0  # long seen\n")
     text = (
         "# @package _global_\n# On top of tiny.\ndefaults:\n  - tiny\n  - /export: short\n"
         "  - _self_\n\nfit:\n  steps: 30  # ten more\nseed: 0\nname: x-${seed}\n"
@@ -83,7 +83,9 @@ def test_what_an_experiment_inherits_is_shown_with_its_reason(tmp_path: Path) ->
     changes = changes_of("more", tmp_path)
     assert (changes["fit.steps"].after, changes["fit.steps"].reason) == ("30", "ten more")
     assert changes["preprocess.size"].reason == "the smallest size that shows something"
-    assert changes["export.video_frames"] == Change("export.video_frames", "72", "9", "soon seen")
+    assert changes["export.film.seconds"] == Change(
+        "export.film.seconds", "3.0", "9.0", "long seen"
+    )
     assert (changes["export"].before, changes["export"].after) == ("not set", "short")
     assert (changes["name"].before, changes["name"].after) == ("null", "x-${seed}")
     with use_config_folders([f"--config-dir={tmp_path}"]):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lift.config import compose_run, validate_config
+from lift.config import compose_run, resolve_fit, validate_config
 from lift.config.setting_docs import describe_group
 from lift.registry import ComponentError
 
@@ -11,7 +11,7 @@ from lift.registry import ComponentError
     ("settings", "message"),
     [
         (["fit.canonical_steps=50", "fit.steps=50"], "fit.canonical_steps is 50, which leaves no"),
-        (["fit.canonical_steps=1000"], "choose less than fit.steps, 1000"),
+        (["fit.canonical_steps=1000"], "choose less than fit.steps, 800"),
         (["fit.loss.depth=0", "fit.loss.depth_final=1e-6"], "fit.loss.depth is 0, so it cannot"),
         (["fit.densify.strategy=none"], "fit.densify.strategy is 'none'; choose one of mcmc, grad"),
         (["fit.init.opacity=1.0"], "fit.init.opacity is 1.0; choose more than 0, less than 1"),
@@ -34,3 +34,17 @@ def test_settings_with_the_name_of_a_slot_are_listed() -> None:
     keys = [setting.key for setting in describe_group("fit")[1]]
     assert {"fit.loss.depth", "fit.learning_rate.decay.distortion"} <= set(keys)
     assert "depth" not in [setting.key for setting in describe_group("run")[1]]
+
+
+@pytest.mark.parametrize(("real", "phases"), [(False, [0.5]), (True, [])])
+def test_exact_frames_start_with_small_pictures(real: bool, phases: list[float]) -> None:
+    coarse = resolve_fit(compose_run(["image=coffee"]).fit, real).coarse_to_fine
+    assert list(coarse.scales) == phases
+    assert list(coarse.until) == phases
+
+
+def test_phases_of_the_user_apply_to_all_frames() -> None:
+    chosen = ["fit.coarse_to_fine.scales=[0.25]", "fit.coarse_to_fine.until=[0.3]"]
+    for real in (False, True):
+        coarse = resolve_fit(compose_run(["image=coffee", *chosen]).fit, real).coarse_to_fine
+        assert (list(coarse.scales), list(coarse.until)) == ([0.25], [0.3])

@@ -225,7 +225,7 @@ def test_a_batch_and_its_processes_use_an_own_folder(tmp_path: Path) -> None:
     small = ("planner.levels=1", "planner.num_frames=3", "fit.initial_gaussians=500")
     done = lift(
         *("batch", "coffee", "astronaut", "--config-dir", "my conf", "experiment=tiny", *small),
-        *("export.video_frames=2", "--processes", "2"),
+        *("export.film.seconds=0.05", "--processes", "2"),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr

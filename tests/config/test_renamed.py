@@ -81,7 +81,7 @@ def test_settings_of_a_renamed_group_keep_their_names() -> None:
         ),
         (
             ("eval", "dataset=ray_cast", "deliver.fps=12"),
-            "deliver.fps has a new name; use export.fps",
+            "deliver.fps has a new name; use export.film.fps",
         ),
     ],
 )

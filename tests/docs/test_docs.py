@@ -42,7 +42,7 @@ TINY = (
     "fit.checkpoint_every=10",
     "fit.initial_gaussians=1500",
     "fit.test_every=4",
-    "export.video_frames=6",
+    "export.film.seconds=0.25",
 )
 
 

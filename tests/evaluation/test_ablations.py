@@ -30,7 +30,7 @@ TINY = (
     "fit.steps=3",
     "fit.initial_gaussians=500",
     "motion_limit.on_exceed=ignore",
-    "export.video_frames=2",
+    "export.film.seconds=0.05",
 )
 GRID = ("--grid", "distortion=identity,rigid", "--grid", "prior=warp,synthetic", "--seeds", "2")
 FIRST = "distortion=identity,prior=warp"

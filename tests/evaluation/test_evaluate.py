@@ -30,7 +30,7 @@ QUICK = [
     "fit.steps=40",
     "fit.initial_gaussians=2000",
     "motion_limit.on_exceed=ignore",
-    "export.video_frames=2",
+    "export.film.seconds=0.05",
 ]
 
 

@@ -16,4 +16,5 @@ RUN_FILES = {
     "distortion.safetensors",
     "fly_through.json",
     "fly_through.jpg",
+    "view_region.json",
 }

@@ -8,7 +8,7 @@ TINY = (
     "fit.checkpoint_every=10",
     "fit.initial_gaussians=1500",
     "fit.test_every=4",
-    "export.video_frames=6",
+    "export.film.seconds=0.25",
 )
 
 MINIMAL = (
@@ -17,6 +17,6 @@ MINIMAL = (
     "planner.num_frames=2",
     "fit.steps=4",
     "fit.initial_gaussians=300",
-    "export.video_frames=2",
+    "export.film.seconds=0.05",
 )
 """Settings of the shortest whole run: about 8 s, most of which are imports."""

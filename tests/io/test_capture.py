@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
+from lift.config import compose_run
 from lift.geometry import pinhole
 from lift.io.capture import Capture, CaptureSettings, load_capture
 from lift.io.image import save_image
@@ -264,3 +265,9 @@ def test_photographs_with_a_lens_and_cameras(shared):
     )
     assert capture.trajectory.hint == "known" and "lens distortion undone" in capture.picture.notes
     assert capture.frames.images.shape == (4, 96, 128, 3)
+
+
+@pytest.mark.parametrize(("settings", "size"), [([], 384), (["preprocess.size=200"], 200)])
+def test_several_pictures_are_smaller_than_a_single_one(settings: list[str], size: int) -> None:
+    config = compose_run(["image=folder", *settings])
+    assert CaptureSettings.from_config(config).size == size

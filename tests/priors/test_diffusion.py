@@ -164,7 +164,7 @@ def test_run_batches_siblings_and_resumes_after_each_clip(folders, tmp_path):
         "fit.steps=20",
         "fit.checkpoint_every=10",
         "fit.initial_gaussians=1500",
-        "export.video_frames=4",
+        "export.film.seconds=0.17",
         "prior=svd",
         f"prior.model={folders('svd')}",
         "prior.num_inference_steps=2",

@@ -295,3 +295,24 @@ def test_patches_continue_a_pattern():
         for texture in ("patches", "smooth")
     }
     assert error["patches"] < 0.3 * error["smooth"]
+
+
+def beyond_the_border(margin: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Show the same part right of the picture in two clips, each of a new prior."""
+    pixel = FAR / FOCAL
+    frames, cameras, depth = start(square=False)
+    pictures = []
+    for down in (0, 3):
+        clip = Clip("right", 0, moved((14 * pixel, down * pixel, 0.0)))
+        pictures.append(warp(depth, margin=margin)(frames, cameras, clip, 0).images[0])
+    return pictures[0][10:-10, -12:], pictures[1][7:-13, -12:]
+
+
+def test_all_clips_show_one_continuation_of_the_picture():
+    assert psnr(*beyond_the_border(0.25)) > 40 > psnr(*beyond_the_border(0.0))
+
+
+def test_the_margin_may_be_wider_than_a_small_picture_allows():
+    frames, cameras, depth = start()
+    made = warp(depth, margin=0.45)(frames, cameras, Clip("right", 0, moved((0.3, 0.0, 0.0))), 0)
+    assert made.images.shape == frames.images.shape

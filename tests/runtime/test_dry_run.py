@@ -24,7 +24,7 @@ def test_dry_run_lists_stages_and_costs_and_writes_nothing(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.strip().split("\n")}
-    assert "384x216 pixels" in lines["coffee:"]  # the shape of the generator
+    assert "512x288 pixels" in lines["coffee:"]  # the shape of the generator
     assert "lite (Apache-2.0)" in lines["depth"] and "4 clips, 97 frames" in lines["plan"]
     clip = lines["clip"]
     assert (

@@ -17,7 +17,7 @@ SETTINGS = (
     "fit.steps=4",
     "fit.initial_gaussians=300",
     "fit.test_every=0",
-    "export.video_frames=2",
+    "export.film.seconds=0.05",
 )
 
 PRIOR = """
