@@ -84,7 +84,7 @@ class Export:
     film: Film = field(default_factory=Film)
     """The film of the scene."""
     formats: Annotated[list[str], Len(0, 16)] = field(default_factory=lambda: ["ply"])
-    """Formats of the scene: ply, splat or spz."""
+    """Formats of the scene: ply, compressed.ply, splat, ksplat, spz, v4.spz, sog or glb."""
 
 
 @dataclass

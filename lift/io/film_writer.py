@@ -1,5 +1,6 @@
 """Write the pictures of a film: a video, an animated picture, or a folder of PNG files."""
 
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -43,7 +44,9 @@ def check_film_path(path: Path, fps: int) -> None:
         raise ValueError(f"the output is {str(path)!r}; choose {FORMAT_CHOICES}")
     if suffix and path.is_dir():
         raise ValueError(f"the output is {str(path)!r}, a folder; choose the name of a file")
-    if not suffix and path.is_file():
+    if path.exists() and not path.is_dir() and not path.is_file():
+        raise ValueError(f"the output is {str(path)!r}, a device; choose {FORMAT_CHOICES}")
+    if not suffix and os.path.lexists(path) and not path.is_dir():
         raise ValueError(f"the output is {str(path)!r}, a file; choose {FORMAT_CHOICES}")
     if not suffix and path.is_dir() and (other := _first_other_file(path)):
         raise ValueError(

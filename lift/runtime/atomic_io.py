@@ -166,7 +166,9 @@ def publish(path: Path, write: Callable[[Path], Any]) -> None:
 
     Raises:
         OSError: The file cannot be written. Nothing is left of it. The error names the file.
+        ValueError: The name is that of a device or of another special file.
     """
+    _check_replaceable(path)
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= _MAX_SUFFIX else ""
     draft = hidden_path(path, f"-{secrets.token_hex(4)}{suffix}")
     try:
@@ -194,6 +196,12 @@ def replace(draft: Path, path: Path) -> None:
     sync(path.parent)
 
 
+def _check_replaceable(path: Path) -> None:
+    """Raise ValueError for a device, a pipe or a socket, which a rename would replace."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError(f"{str(path)!r} is a device or another special file; choose another name")
+
+
 def publish_folder(draft: Path, final: Path) -> None:
     """Sync a finished folder, and give it its name. An older folder of that name is removed.
 
@@ -203,7 +211,11 @@ def publish_folder(draft: Path, final: Path) -> None:
     Args:
         draft: The finished folder, beside the final one.
         final: The name.
+
+    Raises:
+        ValueError: The name is that of a device or of another special file.
     """
+    _check_replaceable(final)
     sync_tree(draft)
     if not os.path.lexists(final):
         os.rename(draft, final)

@@ -1,5 +1,7 @@
 """Films are written while they are rendered, whole or not at all."""
 
+import os
+
 import imageio_ffmpeg
 import numpy as np
 import pytest
@@ -103,10 +105,14 @@ def test_other_outputs_are_refused_by_name(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "holiday.jpg").touch()
     (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("nowhere")
     for name, fps, message in (
         ("a.avi", 10, r"'.*a\.avi'; choose a name that ends with \.mp4, \.webm, \.gif, \.webp, or"),
         ("photos", 10, "has other files, such as 'holiday.jpg'; choose a new folder"),
         ("file", 10, "a file; choose a name that ends with"),
+        ("link", 10, "a file; choose a name that ends with"),
+        ("pipe", 10, "a device; choose a name that ends with"),
         ("a.gif", 60, "fps is 60; choose at most 50 for a GIF"),
     ):
         with pytest.raises(ValueError, match=message):

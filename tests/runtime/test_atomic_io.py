@@ -278,3 +278,18 @@ def test_hidden_names_fit_into_a_file_system(tmp_path):
     long = [hidden_path(tmp_path / ("x" * 250 + end), ".draft") for end in "ab"]
     assert len(long[0].name) < 255 and long[0] != long[1]
     long[0].mkdir()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name")
+def test_devices_and_pipes_are_never_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(pipe)
+    draft = tmp_path / "draft"
+    draft.mkdir()
+    for path in (pipe, tmp_path / "link"):
+        with pytest.raises(ValueError, match="is a device or another special file"):
+            publish(path, lambda draft: draft.write_bytes(b"x"))
+        with pytest.raises(ValueError, match="is a device or another special file"):
+            publish_folder(draft, path)
+    assert pipe.is_fifo() and (tmp_path / "link").is_symlink() and draft.is_dir()
