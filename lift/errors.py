@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lift.registry import ALL_SLOTS, ComponentError, Entry, catalogue
 from lift.registry.fingerprint import PACKAGE, ROOT
-from lift.renamed import renamed_component_setting, renamed_setting
+from lift.renamed import describe_renamed, renamed_component_setting, renamed_setting
 from lift.runtime.resource_errors import find_exhausted
 
 _MAX_BUG = 400
@@ -135,7 +135,7 @@ def _unknown_setting(text: str) -> str | None:
     if new := renamed_setting(full_key):
         file = re.match(r"In '([^']+)'", text)
         where = f"in {file[1]}: " if file else ""
-        return f"{where}{full_key} has a new name; use {new}"
+        return f"{where}{describe_renamed(full_key, new)}"
     slot = full_key.split(".")[0]
     if slot not in ALL_SLOTS:
         return None

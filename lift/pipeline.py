@@ -32,7 +32,7 @@ from lift.runtime.compile_ahead import compile_ahead
 from lift.runtime.resource_errors import name_disk
 from lift.runtime.session import Session
 from lift.stages.clips import true_cameras
-from lift.stages.depth import align_depth, build_depth_estimator, estimate_depth
+from lift.stages.depth import build_depth_estimator, estimate_capture_depth, estimate_depth
 from lift.stages.fit import fit
 from lift.stages.generate import generate
 from lift.stages.inputs import read_input
@@ -177,9 +177,7 @@ def register_capture(session: Session, picture: Picture, capture: Capture) -> Vi
             f"{', '.join(POSES_THAT_KEEP_CAMERAS)}, or leave cameras out"
         )
     estimator = build_depth_estimator(session, picture)
-    depth, key = estimate_depth(session, picture, estimator)
-    if cameras_known:
-        depth, key = align_depth(session, depth, capture, key)
+    depth, key = estimate_capture_depth(session, picture, capture, estimator)
     publish_preview(session, picture, depth, key)
     pose = session.build(
         poses,

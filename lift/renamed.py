@@ -31,6 +31,11 @@ RENAMED_SETTINGS = {
 }
 """Old name of a setting, or of a group of settings -> its new name."""
 
+_CHANGED_UNITS = {
+    "export.film.seconds": "its value is in seconds, the number of frames / export.film.fps",
+}
+"""New name of a setting -> what its value means, if it meant something else before."""
+
 RENAMED_COMPONENT_SETTINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "planner": {
         "count": ("total_frames",),
@@ -97,6 +102,17 @@ def renamed_setting(key: str) -> str | None:
         if new := RENAMED_SETTINGS.get(".".join(parts[:length])):
             return ".".join([new, *parts[length:]])
     return None
+
+
+def describe_renamed(key: str, new: str) -> str:
+    """Say what to use instead of an old name, and how its value changes.
+
+    Args:
+        key: Old name of a setting.
+        new: Its new name, of `renamed_setting`.
+    """
+    unit = f"; {_CHANGED_UNITS[new]}" if new in _CHANGED_UNITS else ""
+    return f"{key} has a new name; use {new}{unit}"
 
 
 def renamed_component_setting(slot: str, key: str, settings: Container[str]) -> str | None:

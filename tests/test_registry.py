@@ -46,6 +46,7 @@ def test_what_is_read_from_the_source_is_what_the_class_says(slot, name):
         "extra",
         "cost_settings",
         "has_recorded_frames",
+        "origin",
         "hints_recorded_frames",
         "control",
         "trained_size",

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from lift.io.nerfstudio import transforms_frames
+from lift.io.output_paths import check_writable
 from lift.io.splats import FORMATS, SPLAT_FORMATS, export, find_format
+from lift.outputs.publication import check_no_result
 from lift.runtime.atomic_io import publish
 from lift.types import Cameras, Gaussians
 
@@ -20,6 +23,12 @@ EXPORTS = "exports"
 """Folder in that of a run for files of all formats."""
 PAGE = ".html"
 """Suffix of a share page."""
+
+_SPZ_VERSION = re.compile(r"\.v(\d+)\.spz$", re.IGNORECASE)
+"""Ending of a name that states a version of spz."""
+
+_SPZ_VERSIONS = (3, 4)
+"""Versions of spz that can be written."""
 
 _CHECK_SIZE = 256
 """Longer side in pixels of the pictures that are compared."""
@@ -73,17 +82,25 @@ def export_scene(
         The file.
 
     Raises:
-        ValueError: The ending is another one, or the format cannot hold the scene. In this case no
-            file is written.
+        ValueError: The ending is another one, the format cannot hold the scene, or the file is a
+            result of a run. Or a title or a caption is not for a page. In this case no file is
+            written.
     """
     path = Path(path)
-    if path.suffix.lower() == PAGE:
+    is_page = path.suffix.lower() == PAGE
+    if not is_page and (title is not None or caption is not None):
+        raise ValueError(
+            f"a title and a caption are for a page, a name that ends with {PAGE}, or for `all`; "
+            f"the output is {str(path)!r}"
+        )
+    _check_output(path)
+    format = "" if is_page else _find_format(path)
+    if is_page:
         from lift.outputs.share_page import write_share_page
 
         path.parent.mkdir(parents=True, exist_ok=True)
         write_share_page(scene, path, title, caption)
         return ExportedFile(path, "share page, opens in any browser")
-    format = _find_format(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     psnr = [0.0]
 
@@ -104,12 +121,16 @@ def export_scene(
     return ExportedFile(path, FORMATS[format].title, psnr[0], FORMATS[format].note)
 
 
-def export_all(scene: Any, folder: Path | None = None) -> Iterator[ExportedFile]:
+def export_all(
+    scene: Any, folder: Path | None = None, title: str | None = None, caption: str | None = None
+) -> Iterator[ExportedFile]:
     """Write a scene in all formats and as a share page, one file after the other.
 
     Args:
         scene: The finished run, a `lift.Scene`.
         folder: Folder of the files scene.FORMAT. None: exports in the folder of the run.
+        title: As for `export_scene`.
+        caption: As for `export_scene`.
 
     Yields:
         Each file. One that a format cannot hold has a `problem`, and the others are written.
@@ -118,7 +139,7 @@ def export_all(scene: Any, folder: Path | None = None) -> Iterator[ExportedFile]
     for ending in (*SPLAT_FORMATS, PAGE.removeprefix(".")):
         path = folder / f"scene.{ending}"
         try:
-            yield export_scene(scene, path)
+            yield export_scene(scene, path, *((title, caption) if path.suffix == PAGE else ()))
         except ValueError as error:
             yield ExportedFile(path, ending, problem=str(error))
 
@@ -134,13 +155,17 @@ def export_file(source: Path, path: Path) -> ExportedFile:
         The file.
 
     Raises:
-        ValueError: A format is unknown, the source is damaged, or the format cannot hold it.
+        ValueError: A format is unknown, the source is damaged, or the format cannot hold it. Or
+            the file is the source itself or a result of a run.
     """
     if path.suffix.lower() == PAGE:
         raise ValueError(
             f"a share page is made of a run's folder, with its cameras; {str(source)!r} is a file"
         )
+    _check_output(path)
     format = _find_format(path)
+    if path.exists() and path.samefile(source):
+        raise ValueError(f"{str(path)!r} is the file to convert; choose another name")
     path.parent.mkdir(parents=True, exist_ok=True)
     export(source, path, format)
     return ExportedFile(path, FORMATS[format].title, note=FORMATS[format].note)
@@ -149,9 +174,26 @@ def export_file(source: Path, path: Path) -> ExportedFile:
 def _find_format(path: Path) -> str:
     """Find the format of a file. Raise ValueError with the choices."""
     try:
-        return find_format(path)
+        format = find_format(path)
     except ValueError as error:
         raise ValueError(f"{error}, {PAGE}") from None
+    version = _SPZ_VERSION.search(path.name)
+    if version and int(version[1]) not in _SPZ_VERSIONS:
+        raise ValueError(
+            f"{path.name!r} names version {version[1]} of spz; choose a name that ends with .spz "
+            "(version 3) or .v4.spz"
+        )
+    return format
+
+
+def _check_output(path: Path) -> None:
+    """Raise ValueError if a file cannot be written, or must not be replaced."""
+    if path.name.lower() in (f".{ending}" for ending in (*SPLAT_FORMATS, PAGE[1:])):
+        raise ValueError(f"{path.name!r} is only an ending; choose a name before it")
+    check_writable(path)
+    if path.is_dir():
+        raise ValueError(f"the output is {str(path)!r}, a folder; choose the name of a file")
+    check_no_result(path)
 
 
 def _compare_renders(scene: Any, decoded: Gaussians) -> float:

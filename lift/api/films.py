@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lift.outputs.films import FilmOptions, FilmSource, write_film
+from lift.outputs.publication import check_no_result
 from lift.types import Cameras
 
 
@@ -47,8 +48,10 @@ def save_film(
         `path`.
 
     Raises:
-        ValueError: An option does not exist, or does not go with a path.
+        ValueError: An option does not exist, or does not go with a path. Or the output is a result
+            of a run.
     """
+    check_no_result(path)
     names = [field.name for field in fields(FilmOptions)]
     for name in options:
         if name not in names:

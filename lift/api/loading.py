@@ -7,7 +7,9 @@ from lift.api.scene import Scene
 from lift.io.names import user_path
 from lift.outputs.delivery import FLY_THROUGH
 from lift.outputs.storage import FRAMES, MAX_TRIES
+from lift.runtime.atomic_io import hidden_path
 from lift.runtime.integrity import identify
+from lift.runtime.live_job import SUFFIX, is_running
 
 REQUIRED = (
     "gaussians.ply",
@@ -60,7 +62,11 @@ def _missing(path: Path) -> list[str]:
 def _explain_missing(path: Path, missing: list[str]) -> str:
     """Say why a folder is no finished run, and which runs are in it."""
     reason = "there is no such folder"
-    if path.is_file():
+    if is_running(hidden_path(path.absolute(), SUFFIX)):
+        reason = (
+            f"its job is running; `lift view {path}` shows it, and the folder is there at its end"
+        )
+    elif path.is_file():
         reason = "it is a file; give the run's folder"
     elif path.is_dir():
         reason = f"it has no {', '.join(missing)}"

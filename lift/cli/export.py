@@ -68,11 +68,17 @@ def export_scene(options: argparse.Namespace) -> int:
     if options.source.is_file():
         if is_all:
             raise ValueError(f"`all` needs a run's folder; {str(options.source)!r} is a file")
+        if options.title is not None or options.caption is not None:
+            raise ValueError(
+                f"--title and --caption are for a page of a run; {str(options.source)!r} is a file"
+            )
         return 0 if tell(export_file(options.source, options.to)) else 1
     from lift.api import load
 
     scene = load(options.source)
     if not is_all:
         return 0 if tell(export_run(scene, options.to, options.title, options.caption)) else 1
-    written = [tell(file) for file in export_all(scene, options.folder)]
+    written = [
+        tell(file) for file in export_all(scene, options.folder, options.title, options.caption)
+    ]
     return 0 if all(written) else 1

@@ -78,14 +78,16 @@ def render(options: argparse.Namespace) -> int:
     from lift.api import load
 
     scene = load(options.run, options.renderer)
-    given = {name: value for name in _OPTIONS if (value := getattr(options, name)) is not None}
+    film_options = {
+        name: value for name in _OPTIONS if (value := getattr(options, name)) is not None
+    }
     print(
         scene.save_film(
             options.to,
             options.preset,
             cameras=options.path,
             distortion_of=options.distortion_of,
-            **given,
+            **film_options,
         )
     )
     return 0

@@ -43,7 +43,10 @@ class Film:
     aspect: str = "input"
     """Width to height, such as 16:9, 1:1 or 9:16, or input for that of the frames."""
     seconds: Annotated[float, Interval(ge=MIN_SECONDS, le=MAX_SECONDS)] = 3.0
-    """Duration in seconds, also that of the fly-through of viewer and pages."""
+    """Duration in seconds, also that of the fly-through in the viewer.
+
+    The pages of the scene play their fly-through in 8 seconds.
+    """
     fps: Annotated[int, Interval(ge=1, le=MAX_FPS)] = 24
     """Frames per second."""
     size: Annotated[int, Interval(ge=MIN_SIZE, le=MAX_SIZE)] | None = None

@@ -253,12 +253,12 @@ class CoarseToFine:
     scales: Annotated[list[Annotated[float, Interval(gt=0, le=1)]], Len(0, 100)] | None = None
     """Fraction of the full width and height for each phase.
 
-    Null: [0.5] for frames with exact depth, none for real frames.
+    Null: [0.5] for frames with exact depth or if `until` is set, none for real frames.
     """
     until: Annotated[list[Fraction], Len(0, 100)] | None = None
     """Fraction of the steps at which each phase ends, in rising order.
 
-    Null: [0.5] for frames with exact depth, none for real frames.
+    Null: [0.5] for frames with exact depth or if `scales` is set, none for real frames.
     """
 
 
@@ -366,6 +366,11 @@ def resolve_fit(fit: DictConfig, real: bool = False) -> DictConfig:
         A copy in which null is replaced by the values of `FIT_DEFAULTS`.
     """
     resolved = OmegaConf.create(fit).copy()
+    for name, partner in (("scales", "until"), ("until", "scales")):
+        chosen = resolved.coarse_to_fine[name]
+        if chosen is not None and resolved.coarse_to_fine[partner] is None:
+            key = f"coarse_to_fine.{partner}"
+            OmegaConf.update(resolved, key, FIT_DEFAULTS[key][0] if chosen else [])
     for key, values in FIT_DEFAULTS.items():
         if OmegaConf.select(resolved, key) is None:
             OmegaConf.update(resolved, key, values[real])

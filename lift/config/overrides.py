@@ -23,7 +23,7 @@ from lift.config.setting_types import (
 from lift.config.text import quote_value, split_values, unquote
 from lift.registry import ALL_SLOTS, ComponentError, catalogue
 from lift.registry.entry import join_names
-from lift.renamed import renamed_setting
+from lift.renamed import describe_renamed, renamed_setting
 
 _KEY = re.compile(r"(\+{0,2})(\w+(?:\.\w+)*)")
 _GROUP = re.compile(r"\w+(/\w+)*")
@@ -51,7 +51,7 @@ def check_setting_name(key: str) -> None:
             names.append(_EXPERIMENT)
         if part not in names:
             if new := renamed_setting(key):
-                raise ComponentError(f"{key} has a new name; use {new}")
+                raise ComponentError(describe_renamed(key, new))
             close = get_close_matches(part, names, 1)
             hint = f"did you mean {prefix}{close[0]}? " if close else ""
             raise ComponentError(
@@ -105,7 +105,7 @@ def check_overrides(overrides: Sequence[str]) -> None:
         if re.fullmatch(r"\w+(\.\w+)*", key) and key.split(".")[0] not in ("hydra", "experiment"):
             check_setting_name(key)
         elif new := renamed_setting(key.lstrip("+")):
-            raise ComponentError(f"{key.lstrip('+')} has a new name; use {new}")
+            raise ComponentError(describe_renamed(key.lstrip("+"), new))
         if key.lstrip("+").startswith("trainer."):
             check_trainer_setting(key.lstrip("+").removeprefix("trainer."))
         if not _EXTENDED_SYNTAX & set(value):

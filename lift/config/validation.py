@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lift.config.evaluation_schema import EvalConfig
 from lift.config.film_schema import parse_aspect
-from lift.config.fit_schema import FIT_DEFAULTS
+from lift.config.fit_schema import FIT_DEFAULTS, resolve_fit
 from lift.config.loggers import validate_loggers
 from lift.config.schema import Config
 from lift.config.setting_types import setting_annotations
@@ -150,8 +150,9 @@ def _check_aspect(aspect: str) -> None:
 
 def _check_fit(fit: DictConfig) -> None:
     """Check settings of the fit that depend on one another."""
-    scales = list(fit.coarse_to_fine.scales or ())
-    ends = list(fit.coarse_to_fine.until or ())
+    phases = resolve_fit(fit).coarse_to_fine
+    scales = list(phases.scales)
+    ends = list(phases.until)
     if len(scales) != len(ends) or ends != sorted(ends):
         raise ComponentError(
             f"fit.coarse_to_fine has scales {scales} and until {ends}; choose as many of each, "

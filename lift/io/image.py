@@ -72,6 +72,8 @@ class Picture:
     """Sentences about what was assumed or changed."""
     focal_known: bool = True
     """Whether the focal length was measured (EXIF, calibration) and not assumed."""
+    full_size: tuple[int, int] | None = None
+    """Width and height of the file's picture in pixels, upright. None: there is no single file."""
 
 
 def load_picture(
@@ -302,6 +304,9 @@ def _load(
     cx, cy = (calibration or (0.0, full_width / 2, full_height / 2))[1:]
     cx = (cx - crop[0]) * zoom
     cy = (cy - crop[1]) * zoom
+    full_size = (full_width, full_height)
+    if transpose in _SIDEWAYS:
+        full_size = (full_height, full_width)
     if transpose is not None:
         assert calibration is None, "calibrated built-in photos are stored upright"
         pixels = pixels.transpose(transpose)
@@ -317,6 +322,7 @@ def _load(
         hashlib.sha256(data).hexdigest(),
         tuple(notes),
         focal_known,
+        full_size,
     )
 
 

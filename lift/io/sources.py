@@ -304,7 +304,19 @@ def _open_list(images: list[str]) -> Source:
         )
     if video := next((file for file in files if file.suffix.lower() in VIDEO_SUFFIXES), None):
         raise ValueError(f"image lists {str(video)!r}, a video; a list takes pictures only")
-    return PictureSource(files, f"{files[0].stem}-and-{len(files) - 1}-more")
+    return PictureSource(files, list_title(images))
+
+
+def list_title(images: Sequence[str]) -> str:
+    """Return the name of the runs on a list of pictures.
+
+    Args:
+        images: At least two names of files.
+
+    Returns:
+        The name of the first file without its suffix, and the number of the others.
+    """
+    return f"{user_path(images[0]).stem}-and-{len(images) - 1}-more"
 
 
 def _count_frames(path: Path) -> int:

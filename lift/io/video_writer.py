@@ -55,6 +55,7 @@ _DISK_ERRORS = {
     "Read-only file system": errno.EROFS,
     "File too large": errno.EFBIG,
     "Input/output error": errno.EIO,
+    "Permission denied": errno.EACCES,
 }
 """What ffmpeg says of the disk, and the error's number."""
 
@@ -187,7 +188,7 @@ def _encode(command: list[str], draft: Path, frames: Iterable[np.ndarray], path:
         messages.seek(0)
         text = messages.read().decode("utf-8", "replace")
     if status:
-        raise _failure(text, status, path)
+        raise _failure(text.replace(f"file:{draft}", str(path)), status, path)
     if not draft.is_file() or draft.stat().st_size == 0:
         raise VideoToolError(f"ffmpeg wrote no video to {path}")
 

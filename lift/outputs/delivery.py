@@ -5,7 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import Float
 from safetensors.torch import save_file
+from torch import Tensor
 
 from lift.config.files import config_to_yaml
 from lift.config.loggers import CALLBACK_FOLDER, LOGGERS, read_loggers
@@ -125,12 +127,11 @@ def _write_results(
     (folder / "config.yaml").write_text(config_to_yaml(config), encoding="utf-8")
     provenance = session.provenance() | dict(record or {})
     if result.capture:
-        source = {
+        provenance["source"] = {
             "kind": result.capture.kind,
             "hint": result.trajectory.hint,
             "frames": list(result.capture.names),
         }
-        provenance["source"] = source
     write_json(folder / "provenance.json", provenance)
     write_report(
         folder,
@@ -157,6 +158,7 @@ def _scene_page(
     content = ShareContent(
         gaussians=result.gaussians,
         input_camera=cameras[:1],
+        frames=cameras,
         fly_through=fly_through.cameras,
         region=region,
         poster=result.frames.images[0],
@@ -204,6 +206,25 @@ def plan_fly_through(
     return make_fly_through(cameras[registered], times, result.depth.typical, count, measure)
 
 
+def input_coverage(
+    renderer: Renderer, result: RunResult, cameras: Cameras, fly_through: FlyThrough
+) -> Float[Tensor, "view"] | None:
+    """Measure how much of the fly-through the input picture alone observed.
+
+    Args:
+        renderer: Renders the scene to measure its coverage.
+        result: The results of the stages.
+        cameras: The frames' corrected cameras, the input first.
+        fly_through: The path.
+
+    Returns:
+        Coverage of the measured views in [0, 1]. None if no frames were generated.
+    """
+    if not result.is_generated or len(cameras) < 2:
+        return None
+    return Coverage(renderer, result.gaussians, cameras[:1])(fly_through.measured_cameras)
+
+
 def _train_frames(result: RunResult) -> list[int]:
     """List the frames that the fit was trained on, the input first."""
     held_out = held_out_frames(result)
@@ -244,7 +265,14 @@ def _measure(
         path = fly_through.cameras
     truth = truth_of(session.image, result.picture, path[:: max(1, len(path) // MAX_TRUE_VIEWS)])
     truth_metrics = compare_with_truth(renderer, result, truth) if truth else None
-    metrics = summarize(result, frame_metrics, fly_through, config.fit.max_gaussians, truth_metrics)
+    metrics = summarize(
+        result,
+        frame_metrics,
+        fly_through,
+        config.fit.max_gaussians,
+        truth_metrics,
+        input_coverage(renderer, result, cameras, fly_through),
+    )
     if result.true_cameras is not None:
         with suppress(ValueError):  # no similarity aligns positions on one line
             metrics["cameras"] = camera_errors(cameras, result.true_cameras, result.depth.typical)

@@ -60,6 +60,20 @@ class FlyThrough:
     coverage: Float[Tensor, "view"]
     """Coverage of evenly spaced views along the path."""
 
+    @property
+    def measured_cameras(self) -> Cameras:
+        """The views whose coverage is measured."""
+        return measured_views(self.cameras)
+
+
+def measured_views(cameras: Cameras) -> Cameras:
+    """Select evenly spaced views of a path, whose coverage is measured.
+
+    Args:
+        cameras: All views of the path.
+    """
+    return cameras[:: max(1, len(cameras) // MEASURED_VIEWS)]
+
 
 def make_fly_through(
     cameras: Cameras,
@@ -82,11 +96,10 @@ def make_fly_through(
     """
     path = _Path(cameras, times, typical_depth, count)
     required = REQUIRED_COVERAGE * float(measure(cameras[:1])[0])
-    step = max(1, count // MEASURED_VIEWS)
 
     def attempt(scale: float) -> FlyThrough:
         views = path.at(scale)
-        return FlyThrough(views, scale, measure(views[::step]))
+        return FlyThrough(views, scale, measure(measured_views(views)))
 
     def is_covered(candidate: FlyThrough) -> bool:
         return float(candidate.coverage.min()) >= required

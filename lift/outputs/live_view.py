@@ -9,27 +9,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lift.io.cameras import TRANSFORMS, read_cameras
 from lift.io.names import user_path
 from lift.io.splats import read_ply
-from lift.outputs.viewer import HOST, Viewer, ViewerContent, announce, file_content, start_viewer
+from lift.outputs.viewer import HOST, Viewer, ViewerContent, announce, start_viewer
 from lift.registry import ComponentError
-from lift.runtime.atomic_io import hidden_path, remove
+from lift.runtime.atomic_io import hidden_path
 from lift.runtime.live_job import (
     STATE,
     SUFFIX,
     LiveState,
     is_running,
+    lasting_folder,
     list_jobs,
     mark_watched,
     read_state,
+    remove_job,
 )
-from lift.types import Gaussians
+from lift.types import Cameras, Gaussians
 
 POLL_SECONDS = 1.0
 """Seconds between two looks at the state of a job."""
 
 REMOVAL_SECONDS = 5.0
 """Seconds after which the folder of a finished job is removed. Other viewers read it before."""
+
+LOCK_SECONDS = 1.0
+"""Seconds that the removal waits for a job that has finished and ends now."""
 
 ROUNDS_WITHOUT_JOB = 3
 """Looks that find no folder of the job before it counts as ended."""
@@ -116,6 +122,8 @@ class LiveScene:
         self.run_folder: Path | None = None
         """Folder of the run, once the job has finished."""
         self._missing = 0
+        self._shown_version = -1
+        """Version of the state whose Gaussians were read last."""
 
     @property
     def is_over(self) -> bool:
@@ -137,9 +145,11 @@ class LiveScene:
         gaussians = None
         if state.stage == "finished" and state.folder is not None:
             self.run_folder = self.job.parent / state.folder
-        elif state.scene is not None and state.version != self.state.version:
-            with suppress(OSError, ValueError):  # it is replaced, or a power cut has damaged it
+        elif state.scene is not None and state.version != self._shown_version:
+            # It is replaced, or a power cut has damaged it. The next look tries again.
+            with suppress(OSError, ValueError):
                 gaussians = read_ply(self.job / state.scene)
+                self._shown_version = state.version
         self.state = state
         return gaussians, self._tell(describe_state(state, is_running(self.job)))
 
@@ -194,16 +204,24 @@ def _first_content(scene: LiveScene, load: Callable[[Path], Any]) -> ViewerConte
             _say(scene.status)
         if scene.run_folder is not None:
             return _finished_content(scene.run_folder, load)
-        if gaussians is not None and scene.state.scene is not None:
-            content = file_content(scene.job / scene.state.scene)
-            label = scene.job.name.removeprefix(".").removesuffix(SUFFIX)
-            return replace(content, gaussians=gaussians, label=label, status=scene.status)
+        if gaussians is not None:
+            return _running_content(scene, gaussians)
         if scene.is_over:
             raise ValueError(
                 f"the job of {scene.job.parent} has ended before it had Gaussians; start it again, "
                 "or give the folder of a finished run"
             )
         time.sleep(POLL_SECONDS)
+
+
+def _running_content(scene: LiveScene, gaussians: Gaussians) -> ViewerContent:
+    """Return the content of a job that has not finished. The job may remove its files any time."""
+    cameras: Cameras | None = None
+    with suppress(OSError, ValueError):
+        cameras = read_cameras(scene.job / TRANSFORMS)
+    label = scene.job.name.removeprefix(".").removesuffix(SUFFIX)
+    folder = lasting_folder(scene.job)  # saved paths stay there when the job has finished
+    return ViewerContent(gaussians, label, cameras, folder=folder, status=scene.status)
 
 
 def _follow(
@@ -219,7 +237,7 @@ def _follow(
                 viewer.set_content(_finished_content(scene.run_folder, load))
             ended.wait(REMOVAL_SECONDS)
             with suppress(OSError):
-                remove(scene.job)
+                remove_job(scene.job, LOCK_SECONDS)
             return
         if gaussians is not None:
             viewer.set_gaussians(gaussians, scene.status)

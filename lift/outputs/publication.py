@@ -167,6 +167,37 @@ def _is_run(folder: Path) -> bool:
     return read_scene_key(folder) is not None
 
 
+def check_no_result(path: Path) -> None:
+    """Check that an output replaces no result of a run. Links are followed, too.
+
+    Args:
+        path: The output, a file or a folder. It need not exist.
+
+    Raises:
+        ValueError: A run has written the file, or a file in the folder.
+    """
+    for output in (Path(os.path.abspath(path)), path.resolve()):
+        for folder in output.parents:
+            if _is_run(folder) and _holds_result(output, folder):
+                raise ValueError(
+                    f"the output {str(path)!r} is a result of the run {str(folder)!r}, which is "
+                    "not replaced; choose another name"
+                )
+
+
+def _holds_result(output: Path, run: Path) -> bool:
+    """Whether a path in a run's folder is a file that a run has written, or a folder with one."""
+    results: set[str] | None = None
+    with suppress(DamagedFileError, OSError):
+        results = set(read_manifest(run).get("files", ())) or None
+    relative = output.relative_to(run)
+    names = {relative, *(Path(name) for name in results or ())}
+    if output.is_dir():
+        names |= {path.relative_to(run) for path in output.rglob("*") if not path.is_dir()}
+    inside = [name for name in names if name == relative or relative in name.parents]
+    return any(_is_result(name, results) for name in inside)
+
+
 def _first_file(folder: Path) -> str | None:
     """Return the relative path of a file in a folder that claims no folder for a job, if any."""
     for root, folders, files in os.walk(folder):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lift.distortions import Distortion
 from lift.distortions.parameters.neighbours import infer_held_out
@@ -48,6 +49,11 @@ class RunResult:
     """The source of the frames, if they are recorded and not generated."""
     multiview_consistent: bool = False
     """Whether all frames show one scene from exactly the cameras of the reconstruction."""
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether a prior made the frames, along a planned path."""
+        return self.capture is None and self.trajectory.hint in ("planned", "known")
 
 
 @dataclass(frozen=True)
@@ -312,6 +318,7 @@ def summarize(
     fly_through: FlyThrough,
     max_gaussians: int,
     truth_metrics: dict[str, Any] | None = None,
+    input_coverage: Tensor | None = None,
 ) -> dict[str, Any]:
     """Assess the scene, and collect the content of `metrics.json`, most important entries first.
 
@@ -321,6 +328,8 @@ def summarize(
         fly_through: The fly-through and its coverage.
         max_gaussians: Number of Gaussians that the settings allow.
         truth_metrics: Result of `compare_with_truth`. None if no truth is known.
+        input_coverage: Coverage by the input alone, of the same views as that of the fly-through.
+            None if no frames were generated.
 
     Returns:
         Numbers and texts by name. PSNR is in dB. None stands for a value that was not measured
@@ -342,10 +351,7 @@ def summarize(
         "input_psnr": _finite(numbers.input_psnr),
         "held_out_psnr": _finite(numbers.held_out_psnr),
         "held_out_psnr_distorted": _finite(_mean(held_out_psnrs)),
-        "coverage": {
-            "mean": float(fly_through.coverage.mean()),
-            "min": float(fly_through.coverage.min()),
-        },
+        "coverage": _coverage_entry(fly_through, input_coverage),
         "gaussians": numbers.gaussians,
         "registered_frames": numbers.registered_frames,
         "frames": numbers.frames,
@@ -356,16 +362,30 @@ def summarize(
         "frames_psnr_distorted": _finite(numbers.frames_psnr_distorted),
         "truth": truth_metrics,
         "distortion": result.distortion.summary(),
-        "diagnosis": [
-            {
-                "frame": f.view,
-                "clip": f.clip,
-                "held_out": f.held_out,
-                "psnr": _finite(f.psnr),
-                **f.error_fractions,
-            }
-            for f in frame_metrics[1:]
-        ],
+        "diagnosis": [_diagnosis_entry(frame) for frame in frame_metrics[1:]],
+    }
+
+
+def _coverage_entry(fly_through: FlyThrough, input_coverage: Tensor | None) -> dict[str, float]:
+    """Return the entry `coverage` of `metrics.json`: by all frames, and by the input alone."""
+    entry = {
+        "mean": float(fly_through.coverage.mean()),
+        "min": float(fly_through.coverage.min()),
+    }
+    if input_coverage is not None:
+        entry["input_mean"] = float(input_coverage.mean())
+        entry["input_min"] = float(input_coverage.min())
+    return entry
+
+
+def _diagnosis_entry(frame: FrameMetrics) -> dict[str, Any]:
+    """Return the entry of one frame in `diagnosis` of `metrics.json`."""
+    return {
+        "frame": frame.view,
+        "clip": frame.clip,
+        "held_out": frame.held_out,
+        "psnr": _finite(frame.psnr),
+        **frame.error_fractions,
     }
 
 

@@ -295,6 +295,7 @@ def _picture_facts(picture: Picture) -> dict[str, Any]:
         "digest": picture.digest,
         "notes": picture.notes,
         "focal_known": picture.focal_known,
+        "full_size": picture.full_size,
     }
 
 

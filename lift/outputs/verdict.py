@@ -36,6 +36,12 @@ COVERAGE_GOOD = 0.9
 COVERAGE_POOR = 0.7
 """Smallest coverage along the fly-through (`lift.outputs.coverage`)."""
 
+INPUT_COVERAGE_FAIR = 0.5
+"""Smallest coverage by the input picture alone, below which the report warns.
+
+It has no effect on the level of the verdict.
+"""
+
 REGISTERED_GOOD = 0.9
 REGISTERED_POOR = 0.6
 """Fraction of the frames, without the input, whose camera was registered."""
@@ -228,6 +234,22 @@ def assess_scene(numbers: SceneNumbers) -> Verdict:
     level: Level = findings[0].level if findings else "good"
     reasons = tuple(finding.text for finding in findings)
     return Verdict(level, reasons, findings=tuple(findings))
+
+
+def check_input_coverage(metrics: Mapping[str, Any]) -> Finding | None:
+    """Check how much of the fly-through the input picture observed. The verdict ignores it.
+
+    Args:
+        metrics: Content of metrics.json.
+
+    Returns:
+        The finding. None if enough was observed, or if no frames were generated.
+    """
+    value = metrics["coverage"].get("input_min")
+    if value is None or value >= INPUT_COVERAGE_FAIR:
+        return None
+    text = "Less than half of the worst view was seen in the photograph: most of it is generated."
+    return Finding("fair", "input_coverage", text)
 
 
 _Result = tuple[Level, str] | None

@@ -309,7 +309,7 @@ def _limit(
         view = _view(camera, start, **step)
         return float(measure(view)[0]) >= REQUIRED_COVERAGE * start.coverage
 
-    return reach * _largest(is_covered, BISECTIONS)
+    return reach * largest_fraction(is_covered, BISECTIONS)
 
 
 def _fit_corners(
@@ -335,7 +335,7 @@ def _fit_corners(
         smallest = min(values)
         return True
 
-    factor = _largest(are_covered, CORNER_BISECTIONS)
+    factor = largest_fraction(are_covered, CORNER_BISECTIONS)
     scaled = {name: (factor * low, factor * high) for name, (low, high) in limits.items()}
     near, far = (start.input_distance * (1 + value) for value in scaled["distance"])
     return replace(
@@ -347,8 +347,16 @@ def _fit_corners(
     )
 
 
-def _largest(is_covered: Callable[[float], bool], steps: int) -> float:
-    """Bisect the largest fraction in [0, 1] that is covered, if smaller ones are covered, too."""
+def largest_fraction(is_covered: Callable[[float], bool], steps: int) -> float:
+    """Bisect the largest fraction in [0, 1] that is covered, if smaller ones are covered, too.
+
+    Args:
+        is_covered: Tells whether views are covered at a fraction of the motion.
+        steps: Number of bisection steps after the measurement at 1.
+
+    Returns:
+        A fraction that is covered, at most 2^-steps below the largest. 0 is not measured.
+    """
     if is_covered(1.0):
         return 1.0
     low = 0.0

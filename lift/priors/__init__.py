@@ -58,6 +58,8 @@ class VideoPrior(UsesWeights, ABC):
     Then only a planner with `hints_recorded_frames` plans, and its path is a hint for the pose
     stage. With any other planner all `num_recorded` frames are one clip.
     """
+    origin: str = "The video generator made these frames."
+    """A sentence for the report that says how the frames were made."""
     num_recorded: int = 0
     """Number of frames that exist already, without the input. 0: frames are generated."""
     seed_scope: Literal["clip", "source"] = "clip"

@@ -39,6 +39,7 @@ class Synthetic(VideoPrior):
 
     context = "ancestors"
     exact_depth = True
+    origin = "lift rendered these frames from a built-in scene and corrupted them on purpose."
 
     def __init__(
         self,

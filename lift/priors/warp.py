@@ -41,6 +41,10 @@ class Warp(VideoPrior):
     control = "poses"
     multiview_consistent = True
     exact_depth = True
+    origin = (
+        "lift made these frames by moving the pixels of the photograph by its depth and "
+        "painting the gaps."
+    )
 
     def __init__(
         self,

@@ -67,6 +67,8 @@ class Entry:
     """Whether a prior has the exact depth of its frames."""
     has_recorded_frames: bool = False
     """Whether the frames of a prior exist already."""
+    origin: str = ""
+    """How the frames of a prior were made, as a sentence for the report."""
     hints_recorded_frames: bool = False
     """Whether the path of a planner can be that of frames that exist already."""
     control: str | None = None

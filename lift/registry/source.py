@@ -18,6 +18,7 @@ _PRIOR_FACTS = (
     "cost_settings",
     "exact_depth",
     "has_recorded_frames",
+    "origin",
     "control",
     "trained_size",
     "trained_sizes",

@@ -28,6 +28,7 @@ from lift.runtime.memory import (
 )
 from lift.runtime.session import plain_settings
 from lift.runtime.stage_times import Work, run_devices
+from lift.stages.inputs import check_export_formats
 from lift.stages.plan import constant_depth
 from lift.stages.prior import shape_choice
 from lift.stages.unused import (
@@ -56,6 +57,7 @@ def dry_run(config: DictConfig, gpu_memory: float | None = None) -> str:
         earlier runs on this machine under the same `output`, with the same settings, size and
         number of frames. Others are unknown. With `gpu_memory`, a table says which generators fit.
     """
+    check_export_formats(config.export.formats)
     image = read_image_setting(config)
     if is_capture(image):
         report = _dry_run_capture(config, image)

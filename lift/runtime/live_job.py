@@ -8,7 +8,6 @@ command continues the job and uses the folder again. A finished job removes it.
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +18,8 @@ from typing import Any, Literal, get_args
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
+from lift.io.files import decode_text, read_file
+from lift.io.json_files import parse_json
 from lift.io.nerfstudio import write_transforms
 from lift.runtime.atomic_io import (
     hidden_path,
@@ -50,6 +51,9 @@ SNAPSHOT = "snapshot.ply"
 
 WATCH_SECONDS = 15.0
 """Seconds for which a viewer that has looked at the job counts as present."""
+
+MAX_STATE_BYTES = 2**16
+"""Largest file with a state in bytes. That of a job has less than 1000."""
 
 _OTHER_SETTINGS = ("output", "export", "device", "cache", "preview", "trainer", "logger")
 """Settings with which a killed job may be continued."""
@@ -108,20 +112,37 @@ def read_state(folder: Path) -> LiveState | None:
         None if there is no state, or none that can be read.
     """
     try:
-        values = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        state = LiveState(**values)
+        text = decode_text(read_file(folder / STATE, MAX_STATE_BYTES))
+        state = LiveState(**parse_json(text))
         numbers = (state.version, state.step, state.steps)
         names = [name for name in (state.scene, state.folder) if name is not None]
         is_valid = (
             state.stage in get_args(Stage)
             and isinstance(state.settings, str)
             and all(isinstance(number, int) for number in numbers)
-            # A name with a separator would lead out of the folder.
-            and all(isinstance(name, str) and Path(name).name == name for name in names)
+            and all(isinstance(name, str) and _is_plain_name(name) for name in names)
         )
     except (OSError, ValueError, TypeError):
         return None
     return state if is_valid else None
+
+
+def _is_plain_name(name: str) -> bool:
+    """Whether a name stays in its folder: a separator, "", "." and ".." would lead out of it."""
+    return name not in ("", ".", "..") and "\0" not in name and Path(name).name == name
+
+
+def lasting_folder(folder: Path) -> Path:
+    """Return where a viewer may save files that belong to what a folder shows.
+
+    Args:
+        folder: Folder of a job or of other files. The folder of a job is removed at its end.
+
+    Returns:
+        The folder of the picture's runs for a job, else the same folder.
+    """
+    name = folder.name
+    return folder.parent if name.startswith(".") and name.endswith(SUFFIX) else folder
 
 
 def is_running(folder: Path) -> bool:
@@ -172,6 +193,11 @@ class LiveJob:
         anew = LiveState(version=state.version + 1, settings=settings)
         self._state = state if goes_on else anew
         self._write_state()
+
+    @property
+    def stage(self) -> Stage:
+        """What viewers show of the job."""
+        return self._state.stage
 
     def is_watched(self) -> bool:
         """Whether a viewer has looked at the job in the last `WATCH_SECONDS`."""
@@ -307,9 +333,46 @@ def remove_finished(folder: Path) -> None:
         folder: Folder of the runs of one picture.
     """
     for job in list_jobs(folder):
-        state = read_state(job)
-        if state is None or state.stage != "finished" or not is_own(job) or is_running(job):
-            continue
         with suppress(OSError):
             if time.time() - (job / STATE).stat().st_mtime > WATCH_SECONDS:
-                shutil.rmtree(job)
+                remove_job(job)
+
+
+def remove_job(folder: Path, timeout: float = 0.0) -> bool:
+    """Remove the folder of a finished job, unless the same command has started the job again.
+
+    The lock is held meanwhile, so that no job starts in the folder.
+
+    Args:
+        folder: Folder of the job.
+        timeout: Seconds to wait for the lock.
+
+    Returns:
+        Whether the folder was removed.
+
+    Raises:
+        OSError: A file cannot be removed.
+    """
+    state = read_state(folder)
+    if state is None or state.stage != "finished" or folder.is_symlink() or not is_own(folder):
+        return False
+    lock = open_lock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        return False
+    try:
+        state = read_state(folder)
+        if state is None or state.stage != "finished":
+            return False
+        for path in folder.iterdir():
+            if path.name != _LOCK:
+                remove(path)
+        if os.name != "nt":
+            remove(folder)
+    finally:
+        lock.release()
+    if os.name == "nt":  # an open file cannot be removed there, nor one that a new job has opened
+        (folder / _LOCK).unlink(missing_ok=True)
+        folder.rmdir()
+    return True

@@ -58,6 +58,29 @@ def estimate_depth(
     return depth, key
 
 
+def estimate_capture_depth(
+    session: Session, picture: Picture, capture: Capture, estimator: DepthEstimator
+) -> tuple[Depth, str]:
+    """Estimate the depth of the input view of several frames, in the unit of known cameras.
+
+    Args:
+        session: The run.
+        picture: The input view.
+        capture: All frames.
+        estimator: The depth estimator.
+
+    Returns:
+        The depth and the stage's key.
+
+    Raises:
+        ValueError: No pixel has a depth.
+    """
+    depth, key = estimate_depth(session, picture, estimator)
+    if capture.trajectory.hint == "known":
+        depth, key = align_depth(session, depth, capture, key)
+    return depth, key
+
+
 def align_depth(session: Session, depth: Depth, capture: Capture, key: str) -> tuple[Depth, str]:
     """Scale the input's depth to the unit of the supplied cameras, by triangulated points.
 

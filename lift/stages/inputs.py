@@ -1,5 +1,6 @@
 """Check the settings of a run, and read its picture, its video or its photographs."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -39,10 +40,7 @@ def read_input(session: Session) -> tuple[Picture, Capture | None]:
         ImportError: A component needs a package that is not installed.
     """
     config = session.config
-    for name in config.export.formats:
-        if name not in SPLAT_FORMATS:
-            choices = ", ".join(SPLAT_FORMATS)
-            raise ValueError(f"export.formats has {name!r}; choose among {choices}")
+    check_export_formats(config.export.formats)
     capture = _read_capture(session)
     for slot in SLOTS:
         if slot not in session.unused_slots:
@@ -53,6 +51,22 @@ def read_input(session: Session) -> tuple[Picture, Capture | None]:
     for note in picture.notes:
         session.note(note)
     return picture, capture
+
+
+def check_export_formats(formats: Iterable[str]) -> None:
+    """Check the names of the formats that a run delivers.
+
+    Args:
+        formats: The setting export.formats.
+
+    Raises:
+        ValueError: There is no format of a name.
+    """
+    for name in formats:
+        if name not in SPLAT_FORMATS:
+            page = "; `lift export RUN scene.html` writes a page" if name == "html" else ""
+            choices = ", ".join(SPLAT_FORMATS)
+            raise ValueError(f"export.formats has {name!r}; choose among {choices}{page}")
 
 
 def _read_capture(session: Session) -> Capture | None:

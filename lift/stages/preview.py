@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import UInt8
@@ -12,16 +13,22 @@ from torch import Tensor
 
 from lift import spherical_harmonics
 from lift.camera_paths import orbit_cameras
+from lift.errors import format_error
 from lift.io.image import Picture, save_image
 from lift.io.splats import write_ply
+from lift.registry import catalogue
 from lift.renderers import Renderer, renderers
+from lift.runtime.atomic_io import publish
 from lift.runtime.compile_ahead import fit_loops_cached
 from lift.runtime.live_job import PREVIEW, PREVIEW_SHEET, open_live_job
 from lift.runtime.session import Session
-from lift.stages.depth import build_depth_estimator, estimate_depth
+from lift.stages.depth import build_depth_estimator, estimate_capture_depth, estimate_depth
 from lift.stages.inputs import read_input
 from lift.types import Cameras, Depth, Gaussians
 from lift.warping import two_layers
+
+CPU_RENDERER = "numba"
+"""Renderer that corrects the colours on the CPU."""
 
 SHARPENING_ROUNDS = 2
 """Number of corrections of the picture layer's colours. More make views from beside noisy."""
@@ -113,10 +120,17 @@ def publish_preview(session: Session, picture: Picture, depth: Depth, key: str) 
     if job is None or not job.show("preview", PREVIEW, lambda path: write_ply(path, gaussians)):
         session.say("preview       it cannot be written, or another process runs the same job")
         return
-    session.say(f"preview: lift view {job.folder.parent} shows it now, and then the fit")
+    if job.stage == "preview":
+        session.say(f"preview: lift view {job.folder.parent} shows it now, and then the fit")
+    else:
+        session.say(f"preview: lift view {job.folder.parent} shows the fit, which continues")
     session.say(f"preview: {job.folder / PREVIEW} is its file, until the scene is finished")
     if renderer := _ready_renderer(session):
-        _write_sheet(job.folder / PREVIEW_SHEET, gaussians, picture.cameras, depth, renderer)
+        path = job.folder / PREVIEW_SHEET
+        try:
+            _write_sheet(path, gaussians, picture.cameras, depth, renderer)
+        except OSError as error:
+            session.say(f"preview: its pictures cannot be written: {format_error(error)}")
 
 
 def compute_preview(config: DictConfig) -> Gaussians:
@@ -132,9 +146,12 @@ def compute_preview(config: DictConfig) -> Gaussians:
         ValueError: A setting cannot be used, or something is wrong with the files.
     """
     session = Session(config)
-    picture, _ = read_input(session)
+    picture, capture = read_input(session)
     estimator = build_depth_estimator(session, picture)
-    depth, key = estimate_depth(session, picture, estimator)
+    if capture:
+        depth, key = estimate_capture_depth(session, picture, capture, estimator)
+    else:
+        depth, key = estimate_depth(session, picture, estimator)
     return preview_stage(session, picture, depth, key)
 
 
@@ -148,7 +165,9 @@ def preview_stage(session: Session, picture: Picture, depth: Depth, key: str) ->
         key: Key of the depth's stage.
     """
     renderer = _ready_renderer(session)
-    key = session.key("preview", key, renderer is None, code=(make_preview, two_layers.two_layers))
+    part, slots = _renderer_key(session, renderer)
+    code = (make_preview, two_layers.two_layers)
+    key = session.key("preview", key, part, slots=slots, code=code)
     image = picture.frames.images[0]
     # It is no stage of the scene, which does not depend on it. The main process alone makes it.
     gaussians, stage = session.store.value(
@@ -162,9 +181,18 @@ def preview_stage(session: Session, picture: Picture, depth: Depth, key: str) ->
 def _ready_renderer(session: Session) -> Renderer | None:
     """Return a fast renderer that needs no compilation now. None: there is none."""
     if session.device.type == "cpu":
-        return renderers.build({"name": "numba"}) if fit_loops_cached() else None
+        return renderers.build({"name": CPU_RENDERER}) if fit_loops_cached() else None
     renderer = session.build(renderers)
     return renderer if renderer.device.type != "cpu" else None
+
+
+def _renderer_key(session: Session, renderer: Renderer | None) -> tuple[Any, tuple[str, ...]]:
+    """Return what the cache's key has of the renderer: a part of it, and slots of the session."""
+    if renderer is None:
+        return None, ()
+    if session.device.type == "cpu":  # the setting `renderer` is not used
+        return [CPU_RENDERER, catalogue()("renderer", CPU_RENDERER).fingerprint()], ()
+    return "the run's renderer", ("renderer",)
 
 
 @torch.no_grad()
@@ -179,4 +207,5 @@ def _write_sheet(
     gaussians = gaussians.to(renderer.device)
     views = [renderer(gaussians, cameras[view]).rgb[0].cpu() for view in range(len(cameras))]
     pictures = [(view.clamp(0, 1) * 255).round().to(torch.uint8) for view in views]
-    save_image(path, contact_sheet(pictures, columns=len(pictures)))
+    sheet = contact_sheet(pictures, columns=len(pictures))
+    publish(path, lambda draft: save_image(draft, sheet))

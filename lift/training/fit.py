@@ -111,13 +111,17 @@ def fit(
             (folder / PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
         raise
     module.distortion.progress = 1.0
-    if not is_main:
-        return
+    if is_main:
+        result = {"gaussians": gaussians, "distortion": module.distortion.state_dict()}
+        _write_results(folder, result, {"train": train, "held_out": held_out})
+
+
+def _write_results(folder: Path, result: dict[str, Any], split: dict[str, Any]) -> None:
+    """Write the result of the fit and the split of its frames, and remove what is not needed."""
     with suppress(OSError):  # it does not exist, or callbacks wrote files
         (folder / CALLBACK_FOLDER).rmdir()
-    save({"gaussians": gaussians, "distortion": module.distortion.state_dict()}, folder)
-    text = json.dumps({"train": train, "held_out": held_out})
-    (folder / "split.json").write_text(text, encoding="utf-8")
+    save(result, folder)
+    (folder / "split.json").write_text(json.dumps(split), encoding="utf-8")
     (folder / PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from lift.api import loading
 from lift.api.loading import REQUIRED, load
@@ -29,3 +30,15 @@ def test_a_folder_that_lacks_files_is_looked_at_once(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=f"it has no {', '.join(REQUIRED[1:])}"):
         load(tmp_path)
     assert len(calls) == 2
+
+
+def test_a_running_job_is_told_with_the_command_that_shows_it(tmp_path):
+    job = tmp_path / ".live.running"
+    job.mkdir()
+    with (
+        FileLock(job / "lock"),
+        pytest.raises(
+            FileNotFoundError, match=r"its job is running; `lift view \S+/live` shows it"
+        ),
+    ):
+        load(tmp_path / "live")

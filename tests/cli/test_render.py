@@ -17,7 +17,9 @@ def test_a_portrait_film_as_video_gif_and_pictures(finished_run, tmp_path):
             "render", str(finished_run), *options, "--size", "36", "--to", name, cwd=tmp_path
         )
         assert done.returncode == 0 and done.stdout == f"{name}\n", done.stderr
-    pictures = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "pictures").iterdir())]
+    pictures = [
+        np.asarray(Image.open(path)) for path in sorted((tmp_path / "pictures").glob("*.png"))
+    ]
     assert len(pictures) == 4 and pictures[0].shape == (64, 36, 3)
     for name in ("film.mp4", "film.gif"):
         frames = read_frames(tmp_path / name).images

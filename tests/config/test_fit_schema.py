@@ -10,6 +10,10 @@ from lift.registry import ComponentError
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        (
+            ["fit.coarse_to_fine.scales=[0.25,0.5]"],
+            "fit.coarse_to_fine has scales [0.25, 0.5] and until [0.5]; choose as many of each",
+        ),
         (["fit.canonical_steps=50", "fit.steps=50"], "fit.canonical_steps is 50, which leaves no"),
         (["fit.canonical_steps=1000"], "choose less than fit.steps, 800"),
         (["fit.loss.depth=0", "fit.loss.depth_final=1e-6"], "fit.loss.depth is 0, so it cannot"),
@@ -48,3 +52,20 @@ def test_phases_of_the_user_apply_to_all_frames() -> None:
     for real in (False, True):
         coarse = resolve_fit(compose_run(["image=coffee", *chosen]).fit, real).coarse_to_fine
         assert (list(coarse.scales), list(coarse.until)) == ([0.25], [0.3])
+
+
+@pytest.mark.parametrize(
+    ("setting", "phases"),
+    [
+        ("scales=[0.25]", ([0.25], [0.5])),
+        ("until=[0.3]", ([0.5], [0.3])),
+        ("scales=[]", ([], [])),
+        ("until=[]", ([], [])),
+    ],
+)
+def test_one_setting_of_phases_completes_the_other(setting: str, phases: tuple) -> None:
+    config = compose_run(["image=coffee", f"fit.coarse_to_fine.{setting}"])
+    validate_config(config)
+    for real in (False, True):
+        coarse = resolve_fit(config.fit, real).coarse_to_fine
+        assert (list(coarse.scales), list(coarse.until)) == phases

@@ -23,8 +23,15 @@ RENAMED_IN_COMPONENTS = [
 @pytest.mark.parametrize(("old", "new"), RENAMED_SETTINGS.items())
 def test_an_old_setting_is_refused_with_its_new_name(old: str, new: str) -> None:
     check_setting_name(new)
-    with pytest.raises(ComponentError, match=f"^{old} has a new name; use {new}$"):
+    with pytest.raises(ComponentError, match=f"^{old} has a new name; use {new}(; its value.*)?$"):
         check_setting_name(old)
+
+
+def test_a_changed_unit_is_told() -> None:
+    with pytest.raises(
+        ComponentError, match=r"seconds; .* the number of frames / export.film.fps$"
+    ):
+        check_setting_name("export.video_frames")
 
 
 @pytest.mark.parametrize(("slot", "old", "new"), RENAMED_IN_COMPONENTS)

@@ -406,6 +406,7 @@ def formats(tmp_path_factory) -> dict[str, Format]:
     out["glb-json"] = one("a.glb", glb, damage_glb, read_splat_file("glb"))
     sog = encode_splats(splats, "sog")
     out["sog-json"] = one("a.sog", sog, damage_sog, read_splat_file("sog"))
+    out["sog-picture"] = one("a.sog", sog, damage_sog_picture, read_splat_file("sog"))
     spz = encode_splats(splats, "spz")
     out["spz-raw"] = one("a.spz", spz, damage_spz, read_splat_file("spz"))
     for name, make in PICTURES.items():
@@ -435,6 +436,17 @@ def damage_sog(data: bytes, rng: np.random.Generator) -> bytes:
     return stream.getvalue()
 
 
+def damage_sog_picture(data: bytes, rng: np.random.Generator) -> bytes:
+    """Damage one picture of a SOG file, and keep the archive whole."""
+    stream = BytesIO()
+    with zipfile.ZipFile(BytesIO(data)) as old, zipfile.ZipFile(stream, "w") as new:
+        chosen = rng.choice([name for name in old.namelist() if name != "meta.json"])
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, mutate_bytes(content, rng) if name == chosen else content)
+    return stream.getvalue()
+
+
 def damage_spz(data: bytes, rng: np.random.Generator) -> bytes:
     """Damage the content of SPZ, and compress it."""
     return gzip.compress(mutate_bytes(gzip.decompress(data), rng), 1)
@@ -445,7 +457,7 @@ NAMES = (
     *("colmap-binary", "npz", "gaussians", "gaussians-header", "points", "dataset-transforms"),
     *("dataset-npz", "dataset-llff", "dataset-picture", "capture"),
     *("depth-npz", "depth-npy", "depth-png", *PICTURES),
-    *(*SPLATS, "glb-json", "sog-json", "spz-raw"),
+    *(*SPLATS, "glb-json", "sog-json", "sog-picture", "spz-raw"),
 )
 
 

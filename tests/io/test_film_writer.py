@@ -1,5 +1,6 @@
 """Films are written while they are rendered, whole or not at all."""
 
+import json
 import os
 
 import imageio_ffmpeg
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lift.io.film_writer import check_film_path, write_film_file
+from lift.io.film_writer import check_film_path, check_film_size, write_film_file
 from lift.io.video_writer import VideoToolError
 
 SIZE = (33, 17)
@@ -76,7 +77,7 @@ def test_a_folder_holds_exact_pictures(tmp_path):
     write_film_file(tmp_path / "film", moving(3), SIZE, 30)
     write_film_file(tmp_path / "film", moving(2), SIZE, 30)
     names = sorted(path.name for path in (tmp_path / "film").iterdir())
-    assert names == ["000000.png", "000001.png"], "nothing is left of a longer film"
+    assert names == ["000000.png", "000001.png", "film.json"], "nothing is left of a longer film"
     with Image.open(tmp_path / "film" / "000001.png") as image:
         assert (np.asarray(image) == list(moving(2))[1]).all()
 
@@ -101,15 +102,66 @@ def test_pictures_need_no_ffmpeg(tmp_path, monkeypatch, name):
         write_film_file(tmp_path / "a.gif", moving(2), SIZE, 10)
 
 
+def test_a_webp_that_needs_too_much_memory_is_refused(tmp_path):
+    choices = "need 3.5 GiB .*choose .mp4, a folder, fewer seconds or a smaller size"
+    with pytest.raises(ValueError, match=choices):
+        check_film_size(tmp_path / "a.webp", (1920, 1080), 600)
+    check_film_size(tmp_path / "a.webp", (1920, 1080), 300)
+    check_film_size(tmp_path / "a.mp4", (1920, 1080), 10**6)
+    check_film_size(tmp_path / "a", (1920, 1080), 10**6)
+
+
+def test_a_webp_with_a_long_side_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="16384 x 10 pixels; choose at most 16383 pixels a side"):
+        check_film_size(tmp_path / "a.webp", (16384, 10), 2)
+    check_film_size(tmp_path / "a.webp", (16383, 10), 2)
+
+
+def test_pictures_without_a_film_record_are_kept(tmp_path):
+    (tmp_path / "000000.png").touch()
+    with pytest.raises(ValueError, match="such as '000000.png'; choose a new folder"):
+        check_film_path(tmp_path, 10)
+
+
+def test_a_picture_beside_an_earlier_film_is_kept(tmp_path):
+    film = tmp_path / "film"
+    write_film_file(film, moving(2), SIZE, 10, {"kind": "color"})
+    assert json.loads((film / "film.json").read_text())["kind"] == "color"
+    check_film_path(film, 10)
+    (film / "000002.png").touch()
+    with pytest.raises(ValueError, match="such as '000002.png'"):
+        check_film_path(film, 10)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", '{"frames": 1}', '{"lift": "1", "frames": "x"}', "[" * 9999]
+)
+def test_another_record_is_no_proof_of_a_film(tmp_path, text):
+    (tmp_path / "film.json").write_text(text)
+    (tmp_path / "000000.png").touch()
+    with pytest.raises(ValueError, match="no earlier film"):
+        check_film_path(tmp_path, 10)
+
+
+def test_a_folder_without_write_access_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ValueError, match=r"a\.gif', but the folder '.*' cannot be written"):
+        check_film_path(tmp_path / "a.gif", 10)
+
+
 def test_other_outputs_are_refused_by_name(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "holiday.jpg").touch()
     (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "dirlink").symlink_to("photos")
     for name, fps, message in (
         ("a.avi", 10, r"'.*a\.avi'; choose a name that ends with \.mp4, \.webm, \.gif, \.webp, or"),
-        ("photos", 10, "has other files, such as 'holiday.jpg'; choose a new folder"),
+        ("photos", 10, "no earlier film of lift, such as 'holiday.jpg'; choose a new folder"),
+        ("dirlink", 10, "a link to '.*photos'; choose that folder"),
+        ("file/a/b.gif", 10, "'.*/file' is a file, not a folder; choose another folder"),
+        ("x" * 300 + ".gif", 10, "a name of 304 bytes; choose a name of at most 255 bytes"),
         ("file", 10, "a file; choose a name that ends with"),
         ("link", 10, "a file; choose a name that ends with"),
         ("pipe", 10, "a device; choose a name that ends with"),

@@ -125,6 +125,11 @@ def test_exif_orientation(tmp_path, orientation):
         assert image[height // 2, -3, 0] > 240 and image[-3, width // 2, 1] > 240
 
 
+def test_the_size_of_the_file_is_kept_upright(tmp_path):
+    scene(96, 64).save(tmp_path / "a.jpg", exif=exif(Orientation=6))
+    assert load_picture(str(tmp_path / "a.jpg"), 64, 60.0).full_size == (64, 96)
+
+
 def test_focal_length_from_exif(tmp_path):
     wide = tmp_path / "wide.jpg"
     scene(600, 400).save(wide, exif=exif(FocalLengthIn35mmFilm=50))

@@ -11,7 +11,7 @@ from lift.distortions.identity import Identity
 from lift.evaluation.truth import planned_loop
 from lift.geometry import look_at, pinhole
 from lift.io.image import Picture
-from lift.outputs.delivery import plan_fly_through
+from lift.outputs.delivery import input_coverage, plan_fly_through
 from lift.outputs.quality import RunResult, corrected_cameras, max_parallax, registered_frames
 from lift.renderers.reference import Reference
 from lift.types import (
@@ -93,6 +93,16 @@ def _ahead(result: RunResult) -> Cameras:
     straight = torch.eye(4).expand(COUNT, 4, 4).clone()
     straight[:, :3, 3] = -cameras.centers
     return replace(cameras, world_to_camera=straight)
+
+
+def test_coverage_by_the_input_alone_needs_generated_frames(video):
+    cameras = corrected_cameras(video)
+    flight = plan_fly_through(Reference(), video, cameras, 24)
+    assert input_coverage(Reference(), video, cameras, flight) is None
+    made = replace(video, trajectory=replace(video.trajectory, hint="planned"))
+    seen = input_coverage(Reference(), made, cameras, flight)
+    assert seen is not None and seen.shape == flight.coverage.shape
+    assert float(seen[0]) > 0.97 and float(seen.min()) < float(flight.coverage.min())
 
 
 def test_parallax_counts_registered_frames(video):

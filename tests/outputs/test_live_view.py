@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from lift.geometry import pinhole
-from lift.io.splats import write_ply
+from lift.io.splats import read_ply, write_ply
 from lift.outputs import live_view
 from lift.outputs.live_view import LiveScene, find_job
 from lift.registry import ComponentError
@@ -137,6 +137,45 @@ def test_a_damaged_snapshot_is_not_shown(config):
         assert LiveScene(job.folder).poll()[0] is None
 
 
+def test_a_file_that_could_not_be_read_is_tried_again(config):
+    with open_live_job(config, "coffee", CAMERA) as job:
+        assert job is not None
+        show_step(job)
+        path = job.folder / "snapshot.ply"
+        data = path.read_bytes()
+        path.write_bytes(b"ply\n")
+        scene = LiveScene(job.folder)
+        assert scene.poll()[0] is None
+        path.write_bytes(data)
+        assert scene.poll()[0] is not None
+        assert scene.poll()[0] is None, "nothing is new"
+
+
+def test_paths_of_a_running_job_are_saved_where_they_last(config, run):
+    with open_live_job(config, "coffee", CAMERA) as job:
+        assert job is not None
+        show_preview(job)
+        content = live_view._first_content(LiveScene(job.folder), lambda folder: None)
+    assert content.folder == run.parent
+    assert (content.label, content.status) == ("mine", "preview, before the fit")
+    assert content.cameras is not None and content.cameras.width == CAMERA.width
+
+
+def test_a_job_that_finishes_meanwhile_is_shown(config, run, monkeypatch):
+    with open_live_job(config, "coffee", CAMERA) as job:
+        assert job is not None
+        show_step(job)
+
+        def read_before_the_end(path: Path) -> Gaussians:
+            gaussians = read_ply(path)
+            remove(job.folder)
+            return gaussians
+
+        monkeypatch.setattr(live_view, "read_ply", read_before_the_end)
+        content = live_view._first_content(LiveScene(job.folder), lambda folder: None)
+        assert len(content.gaussians) == len(FITTED) and content.cameras is None
+
+
 class FakeViewer(live_view.Viewer):
     """Keeps what it is told to show. It has no server."""
 
@@ -176,3 +215,28 @@ def test_an_open_viewer_follows_the_job(config, run, monkeypatch):
     assert viewer.shown[0] == ("step 10 of 30 of the fit", len(FITTED))
     assert viewer.shown[-1][0] == f"finished: {run}"
     assert not live_path(config, "coffee").exists(), "a viewer that has seen the end removes it"
+
+
+def test_a_job_that_was_started_again_is_not_removed(config, run, monkeypatch):
+    viewer = FakeViewer()
+    with open_live_job(config, "coffee", CAMERA) as job:
+        assert job is not None
+        scene = LiveScene(job.folder)
+        scene.poll()
+        job.finish(run)
+    monkeypatch.setattr(live_view, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(live_view, "LOCK_SECONDS", 0.0)
+    again = open_live_job(config, "coffee", CAMERA)
+
+    class Ended(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if timeout == live_view.REMOVAL_SECONDS:
+                again.__enter__()
+            return False
+
+    finished = live_view.ViewerContent(FITTED, "mine")
+    live_view._follow(scene, viewer, lambda folder: finished, Ended())
+    assert viewer.shown[-1][0] == f"finished: {run}"
+    assert live_view.is_running(job.folder)
+    again.__exit__(None, None, None)
+    assert (job.folder / live_view.STATE).is_file()

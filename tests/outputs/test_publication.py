@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 from lift.outputs import publication
-from lift.outputs.publication import check_run_folder, publish_run, read_scene_key
+from lift.outputs.publication import (
+    check_no_result,
+    check_run_folder,
+    publish_run,
+    read_scene_key,
+)
 from lift.runtime import atomic_io
 from lift.runtime.integrity import MANIFEST, read_manifest, verify_files
 
@@ -208,6 +213,22 @@ def test_an_empty_folder_is_used(tmp_path):
     (tmp_path / "run" / "frames").mkdir(parents=True)
     deliver(tmp_path / "run", "one")
     assert read_scene_key(tmp_path / "run") == "one"
+
+
+@pytest.mark.parametrize("has_manifest", [True, False])
+@posix
+def test_results_are_no_outputs_of_other_commands(tmp_path, has_manifest):
+    run = tmp_path / "run"
+    deliver(run, "one")
+    write_files(run, "frames.mp4", "exports/scene.spz")
+    if not has_manifest:
+        (run / MANIFEST).unlink()
+    (tmp_path / "link").symlink_to("run")
+    for name in ("run/gaussians.ply", "run/frames", "link/gaussians.ply", f"run/{MANIFEST}"):
+        with pytest.raises(ValueError, match=f"{name}' is a result of the run '.*/(run|link)'"):
+            check_no_result(tmp_path / name)
+    for name in ("run/frames.mp4", "run/exports", "run/exports/scene.spz", "run/a.ply", "frames"):
+        check_no_result(tmp_path / name)
 
 
 @pytest.fixture

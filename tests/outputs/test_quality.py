@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from lift.io.capture import Capture
 from lift.outputs.quality import summarize
@@ -36,6 +37,15 @@ def test_metrics_begin_with_the_verdict(tmp_path):
     assert metrics["coverage"] == {"mean": pytest.approx(0.975), "min": pytest.approx(0.95)}
 
 
+def test_coverage_by_the_input_is_kept_apart(tmp_path):
+    result = build_result(tmp_path)
+    metrics = summarize(
+        result, frame_metrics(), fly_through(result), 60_000, None, torch.tensor([1.0, 0.5])
+    )
+    assert metrics["coverage"]["input_min"] == 0.5 and metrics["coverage"]["input_mean"] == 0.75
+    assert not any(finding["measure"] == "input_coverage" for finding in metrics["findings"])
+
+
 def test_nan_is_poor_and_valid_json(tmp_path):
     result = build_result(tmp_path)
     failed = [replace(frame_metrics()[0], psnr=float("nan")), *frame_metrics()[1:]]
@@ -46,7 +56,7 @@ def test_nan_is_poor_and_valid_json(tmp_path):
     json.dumps(metrics, allow_nan=False)
 
 
-def test_the_evidence_of_a_generated_scene_is_its_frames_or_the_truth(tmp_path):
+def test_the_evidence_of_generated_frames_is_frames_or_truth(tmp_path):
     result = build_result(tmp_path)
     measured = (result, frame_metrics(), fly_through(result), 60_000)
     assert summarize(*measured)["evidence"] == "frames"

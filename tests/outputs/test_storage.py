@@ -47,7 +47,7 @@ def result(tmp_path: Path) -> RunResult:
     points = PointCloud(torch.randn(500, 3, generator=rng), torch.rand(500, 3, generator=rng))
     none = torch.zeros(0)
     return RunResult(
-        picture=Picture("clip", Frames(images[:1]), start, "0" * 64, ("a note",), False),
+        picture=Picture("clip", Frames(images[:1]), start, "0" * 64, ("a note",), False, (48, 32)),
         depth=Depth(depth[0], depth[0] > 0, "scale"),
         trajectory=Trajectory(start, (Clip("forward", 0, cameras[1:]),), "sequence"),
         frames=Frames(images),

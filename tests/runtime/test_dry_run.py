@@ -172,6 +172,17 @@ def test_a_finished_run_predicts_one_with_another_seed(finished_run):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "hint"), [("xyz", "glb$"), ("html", "lift export RUN scene.html")]
+)
+def test_dry_run_reports_unknown_export_formats(name, hint):
+    config = compose_run(["image=coffee", f"export.formats=[{name}]"])
+    with pytest.raises(
+        ValueError, match=f"export.formats has '{name}'; choose among ply, .*{hint}"
+    ):
+        dry_run(config)
+
+
 def test_dry_run_reports_invalid_settings(tmp_path):
     for setting, message in (
         ("prior.num_inference_steps=0", "prior.num_inference_steps is 0; choose 1"),

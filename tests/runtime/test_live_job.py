@@ -13,11 +13,13 @@ from lift.runtime import live_job
 from lift.runtime.live_job import (
     STATE,
     is_running,
+    lasting_folder,
     list_jobs,
     live_path,
     mark_watched,
     open_live_job,
     read_state,
+    remove_job,
 )
 
 CAMERA = pinhole(16, 16, 16.0)
@@ -143,6 +145,42 @@ def test_finished_jobs_are_removed_by_a_later_one(config, folder, monkeypatch):
         assert list_jobs(folder.parent) == [live_path(config, "coffee")]
 
 
+def test_a_finished_job_is_removed(config, folder):
+    with open_live_job(config, "coffee", CAMERA) as job:
+        assert job is not None
+        mark_watched(folder)
+        job.finish(folder.parent / "mine")
+        assert not remove_job(folder), "its process holds the lock"
+    assert remove_job(folder)
+    assert not folder.exists()
+
+
+def test_a_job_that_was_started_again_is_not_removed(config, folder):
+    with open_live_job(config, "coffee", CAMERA) as job:
+        assert job is not None
+        mark_watched(folder)
+        job.finish(folder.parent / "mine")
+    with open_live_job(config, "coffee", CAMERA):
+        assert not remove_job(folder)
+        assert state_of(folder)[0] == "start"
+    assert not remove_job(folder), "a stopped job can be continued"
+    assert (folder / STATE).is_file()
+
+
+@pytest.mark.skipif(os.name == "nt" or not hasattr(os, "symlink"), reason="links need rights")
+def test_a_linked_folder_of_a_job_is_not_emptied(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / STATE).write_text('{"stage": "finished"}', encoding="utf-8")
+    (tmp_path / ".a.running").symlink_to(tmp_path / "elsewhere")
+    assert not remove_job(tmp_path / ".a.running")
+    assert (tmp_path / "elsewhere" / STATE).is_file()
+
+
+def test_files_beside_a_job_last(tmp_path):
+    assert lasting_folder(tmp_path / ".mine.running") == tmp_path
+    assert lasting_folder(tmp_path / "mine") == tmp_path / "mine"
+
+
 def test_an_error_before_any_gaussians_leaves_nothing(config, folder):
     with pytest.raises(ValueError), open_live_job(config, "coffee", CAMERA):
         raise ValueError
@@ -166,7 +204,15 @@ def test_an_error_after_the_preview_keeps_it(config, folder):
         '{"stage": "other"}',
         '{"stage": "fit", "version": "many"}',
         '{"unknown": 1}',
+        '{"stage": "finished", "folder": ".."}',
+        '{"stage": "finished", "folder": "."}',
+        '{"stage": "finished", "folder": ""}',
+        '{"stage": "fit", "scene": "a\\u0000"}',
+        "[" * 60_000,
+        "[" * 200_000,
+        '{"settings": "' + "a" * live_job.MAX_STATE_BYTES + '"}',
     ],
+    ids=range(13),
 )
 def test_a_damaged_state_is_none(tmp_path, content):
     (tmp_path / STATE).write_text(content, encoding="utf-8")

@@ -6,6 +6,32 @@ from torch import Tensor
 
 from lift.types import Gaussians
 
+MIN_COUNT_LIMIT = 2**18
+"""Number of Gaussians up to which any file is read, however small it is."""
+
+_MAX_COUNT_PER_BYTE = 1
+"""Largest number of further Gaussians for each byte of a file. Common files need 10 bytes each."""
+
+
+def check_count(count: int, size: int) -> None:
+    """Check a number of Gaussians before memory is reserved for them.
+
+    Args:
+        count: Number of Gaussians that a compressed file states.
+        size: Size of the file in bytes.
+
+    Raises:
+        ValueError: There are no Gaussians, or too many for such a file.
+    """
+    if count < 1:
+        raise ValueError(f"it states {count} Gaussians, so there are no Gaussians in it")
+    limit = MIN_COUNT_LIMIT + _MAX_COUNT_PER_BYTE * size
+    if count > limit:
+        raise ValueError(
+            f"it states {count} Gaussians, but has {size} bytes; at most {limit} are read from "
+            "such a file"
+        )
+
 
 def check_physical(gaussians: Gaussians, name: str = "") -> None:
     """Check that all values are finite and physical.

@@ -112,12 +112,19 @@ def block_bounds(values: Array) -> tuple[Array, Array]:
         values: Values [n 3].
 
     Returns:
-        Minima and maxima [block 3], as rounded outwards to single precision.
+        Minima and maxima [block 3], rounded outwards to single precision.
     """
     starts = np.arange(0, len(values), BLOCK)
     low = np.minimum.reduceat(values, starts)
     high = np.maximum.reduceat(values, starts)
-    return low.astype(np.float32).astype(float), high.astype(np.float32).astype(float)
+    return _round_single(low, -np.inf), _round_single(high, np.inf)
+
+
+def _round_single(values: Array, towards: float) -> Array:
+    """Round values to single precision, in one direction."""
+    nearest = values.astype(np.float32)
+    is_inside = nearest > values if towards < 0 else nearest < values
+    return np.where(is_inside, np.nextafter(nearest, np.float32(towards)), nearest).astype(float)
 
 
 def _relative(values: Array, low: Array, high: Array) -> Array:

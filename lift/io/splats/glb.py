@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from lift.io.json_files import parse_json
 from lift.io.parsing import shorten
@@ -28,6 +30,8 @@ _TYPES = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5126: "<f4"}
 """NumPy's type for each component type of glTF."""
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 _TYPE_NAMES = {1: "SCALAR", 3: "VEC3", 4: "VEC4"}
+_UNIT_TOLERANCE = 1e-6
+"""Largest deviation of the length of a quaternion that counts as 1."""
 _FLOAT = 5126
 _UNSIGNED_BYTE = 5121
 _IDENTITY = {
@@ -139,13 +143,20 @@ def _attributes(gaussians: Gaussians) -> dict[str, np.ndarray]:
     attributes = {
         "POSITION": g.means.numpy(),
         "COLOR_0": np.rint(colors.clip(0, 1) * 255).astype(np.uint8),
-        f"{EXTENSION}:ROTATION": g.quats[:, [1, 2, 3, 0]].numpy(),
+        f"{EXTENSION}:ROTATION": _unit_quats(g.quats)[:, [1, 2, 3, 0]].numpy(),
         f"{EXTENSION}:SCALE": g.scales.numpy(),
         f"{EXTENSION}:OPACITY": g.opacities.numpy(),
     }
     for index, name in enumerate(_harmonic_names(gaussians.sh_degree)):
         attributes[name] = sh_coeffs[:, index]
     return attributes
+
+
+def _unit_quats(quats: Float[Tensor, "gaussian 4"]) -> Float[Tensor, "gaussian 4"]:
+    """Normalize quaternions, as glTF requires. Those of unit length keep their bits."""
+    norms = quats.double().norm(dim=-1, keepdim=True)
+    is_unit = (norms - 1).abs() <= _UNIT_TOLERANCE
+    return torch.where(is_unit, quats, (quats / norms.clamp(min=1e-30)).float())
 
 
 def _harmonic_names(degree: int) -> list[str]:

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from lift.io.json_files import MAX_JSON_BYTES, parse_json
+from lift.io.json_files import parse_json
 from lift.io.parsing import PARSE_ERRORS, describe_error, shorten
+from lift.io.picture_formats import damage_error, open_picture
 from lift.io.splats.arrays import BASES, Array, Arrays
+from lift.io.splats.checks import check_count
 from lift.io.splats.palette import CODEBOOK, make_codebook, make_palette, nearest_entries
 from lift.io.splats.quaternions import drop_largest, restore_largest
 
@@ -26,8 +28,10 @@ _QUAT_TAG = 252
 _PALETTE_COLUMNS = 64
 """Entries of the palette in a row of its picture."""
 _MAX_PALETTE = 65536
-_MAX_RATIO = 256
-"""Largest number of Gaussians, relative to the bytes of the file."""
+_MAX_META_BYTES = 2**20
+"""Largest size of meta.json. Codebooks of 256 numbers need about 20 kB."""
+_PICTURE_STARTS = (b"RIFF", b"\x89PNG\r\n\x1a\n")
+"""First bytes of pictures in a file: WebP and PNG."""
 
 
 def encode_sog(arrays: Arrays) -> bytes:
@@ -160,14 +164,13 @@ class _Reader:
     def __init__(self, archive: zipfile.ZipFile, size: int) -> None:
         self.archive = archive
         self.size = size
-        self.meta = self._object(parse_json(self._member("meta.json", MAX_JSON_BYTES).decode()))
+        self.meta = self._object(parse_json(self._member("meta.json", _MAX_META_BYTES).decode()))
         self.count = self._integer(self.meta, "count")
         if self.meta.get("version") != VERSION:
             raise ValueError(
                 f"its version is {shorten(self.meta.get('version'))}; version {VERSION} can be read"
             )
-        if not 1 <= self.count <= _MAX_RATIO * size:
-            raise ValueError(f"it states {self.count} Gaussians, but has {size} bytes")
+        check_count(self.count, size)
 
     def read(self) -> Arrays:
         """Decode all values."""
@@ -218,21 +221,25 @@ class _Reader:
 
     def _pixels(self, name: str, index: int, fits: Any) -> np.ndarray:
         """Decode a picture whose width and height fit, to uint8 [height width 3 or 4]."""
-        from PIL import Image
-
         files = self._field(name).get("files")
         if not isinstance(files, list) or len(files) <= index:
             raise ValueError(f"its {name} names no picture")
+        file = shorten(str(files[index]))
         data = self._member(str(files[index]), self.size)
-        with Image.open(BytesIO(data), formats=["WEBP", "PNG"]) as picture:
+        if not data.startswith(_PICTURE_STARTS):
+            raise ValueError(f"{file} is neither a WebP nor a PNG picture")
+        with open_picture(data, file) as picture:
             if not fits(*picture.size):
                 raise ValueError(
                     f"a picture of its {name} has {picture.width} x {picture.height} pixels for "
                     f"{self.count} Gaussians"
                 )
-            if picture.mode not in ("RGB", "RGBA"):
-                picture = picture.convert("RGBA")
-            return np.asarray(picture)
+            try:
+                if picture.mode not in ("RGB", "RGBA"):
+                    picture = picture.convert("RGBA")
+                return np.asarray(picture)
+            except Exception as error:  # decoders raise many types for damaged data
+                raise damage_error(file, error) from None
 
     def _member(self, name: str, limit: int) -> bytes:
         """Read a file of the archive of bounded size."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lift.io.splats.arrays import BASES, Array, Arrays
-from lift.io.splats.checks import check_physical, scene_extent
+from lift.io.splats.checks import check_count, check_physical, scene_extent
 from lift.io.splats.ply import MIP_WARNING
 from lift.io.splats.quaternions import drop_largest, restore_largest
 from lift.types import Gaussians
@@ -33,8 +33,9 @@ _STEPS_PER_EXTENT = 2**13
 _MAX_FRACTIONAL_BITS = 20
 _SH_BITS = (5, 4, 4)
 """Bits of the harmonics of degree 1, 2 and 3."""
-_MAX_RATIO = 256
-"""Largest size of decompressed content, relative to the file."""
+_BLOCK_BYTES = 2**16
+_MAX_EXTRA_BYTES = 2**24
+"""Most decompressed bytes after the Gaussians. Newer writers append extensions."""
 _HEADER = struct.Struct("<IIIBBBB")
 _HEADER_4 = struct.Struct("<IIIBBBBI12x")
 _STREAM = struct.Struct("<QQ")
@@ -129,13 +130,9 @@ def decode_spz(data: bytes) -> Arrays:
         ValueError: The content is no such file, or its sizes contradict one another.
     """
     is_gzip = data[:2] == b"\x1f\x8b"
-    head = _inflate(data, _HEADER.size) if is_gzip else data[: _HEADER.size]
+    head = _inflate_head(data, _HEADER.size) if is_gzip else data[: _HEADER.size]
     header = _parse_header(head, (2, 3) if is_gzip else (4,))
-    if sum(header.sizes) > _MAX_RATIO * len(data):
-        raise ValueError(
-            f"its header states {header.count} Gaussians, which need {sum(header.sizes)} bytes, "
-            f"but the file has {len(data)} bytes"
-        )
+    check_count(header.count, len(data))
     if header.flags & _ANTIALIASED:
         _LOGGER.warning(MIP_WARNING, "this spz file", "mip")
     streams = _split_gzip(data, header) if is_gzip else _split_zstd(data, header)
@@ -238,12 +235,29 @@ def _parse_header(head: bytes, versions: tuple[int, ...]) -> _Header:
     return _Header(version, count, degree, bits, flags, streams)
 
 
-def _inflate(data: bytes, size: int) -> bytes:
+def _inflate_head(data: bytes, size: int) -> bytes:
     """Decompress the first bytes of gzip."""
     try:
         return zlib.decompressobj(wbits=31).decompress(data, size)
     except zlib.error as error:
         raise ValueError(f"its gzip is damaged: {error}") from None
+
+
+def _inflate(data: bytes, size: int) -> bytes:
+    """Decompress gzip to its end, where its checksum is compared. More than `size` is left out."""
+    reader = zlib.decompressobj(wbits=31)
+    try:
+        content = reader.decompress(data, size)
+        extra = 0
+        while not reader.eof and (block := reader.decompress(reader.unconsumed_tail, _BLOCK_BYTES)):
+            extra += len(block)
+            if extra > _MAX_EXTRA_BYTES:
+                raise ValueError(f"it holds more than the {size} bytes of its Gaussians")
+    except zlib.error as error:
+        raise ValueError(f"its gzip is damaged: {error}") from None
+    if not reader.eof:
+        raise ValueError(f"its gzip ends early, after {len(content)} of {size} bytes")
+    return content
 
 
 def _split_gzip(data: bytes, header: _Header) -> list[bytes]:

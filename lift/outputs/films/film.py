@@ -1,7 +1,7 @@
 """Make a film of a scene: plan its cameras, render its pictures and write them."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from lift.geometry import project
-from lift.io.film_writer import check_film_path, write_film_file
+from lift.io.film_writer import check_film_path, check_film_size, write_film_file
 from lift.outputs.coverage import Coverage
 from lift.outputs.films.options import FilmOptions
 from lift.outputs.films.plan import FilmPlan, frame_of, plan_film
@@ -109,28 +109,17 @@ def write_film(
         The plan of the film.
 
     Raises:
-        ValueError: `path` has another suffix, or is a folder with other files.
+        ValueError: `path` has another suffix, cannot be written, or is a folder with other files.
+            Or it is a WebP film whose pictures are too large or do not fit into memory.
         VideoToolError: ffmpeg is missing or fails.
         OSError: The output cannot be written.
     """
     check_film_path(path, options.fps)
     plan = source.plan(options) if cameras is None else source.frame_path(options, cameras)
-    write_pictures(path, source.pictures(plan, options.kind), plan, options.fps)
+    size = (plan.cameras.width, plan.cameras.height)
+    check_film_size(path, size, len(plan.cameras))
+    shown = asdict(options)
+    if cameras is not None:  # a path has no preset
+        shown = {name: shown[name] for name in ("aspect", "fps", "size", "kind")}
+    write_film_file(path, source.pictures(plan, options.kind), size, options.fps, shown)
     return plan
-
-
-def write_pictures(
-    path: Path,
-    pictures: Iterable[UInt8[np.ndarray, "height width 3"]],
-    plan: FilmPlan,
-    fps: int,
-) -> None:
-    """Write pictures of a planned film. See `lift.io.film_writer.write_film_file`.
-
-    Args:
-        path: The output.
-        pictures: The pictures, which may be rendered meanwhile.
-        plan: The plan, for the size.
-        fps: Frames per second.
-    """
-    write_film_file(path, pictures, (plan.cameras.width, plan.cameras.height), fps)

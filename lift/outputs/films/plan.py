@@ -18,6 +18,7 @@ from lift.outputs.view_region import (
     REQUIRED_COVERAGE,
     CoverageMeasure,
     ViewRegion,
+    largest_fraction,
     measure_region,
 )
 from lift.types import Cameras
@@ -183,17 +184,7 @@ def _covered_factor(
             return False
         return all(_holes(measure, views[view]) <= max_holes for view in range(len(views)))
 
-    if is_covered(1.0):
-        return 1.0
-    low = 0.0
-    high = 1.0
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        if is_covered(middle):
-            low = middle
-        else:
-            high = middle
-    return low
+    return largest_fraction(is_covered, BISECTIONS)
 
 
 def _holes(measure: CoverageMeasure, camera: Cameras) -> float:

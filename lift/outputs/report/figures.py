@@ -23,6 +23,7 @@ from lift.outputs.verdict import (
     Finding,
     Level,
     Verdict,
+    check_input_coverage,
     format_percent,
 )
 
@@ -102,13 +103,16 @@ _COVERAGE = _Scale(0.4, COVERAGE_POOR, COVERAGE_GOOD, 1.0)
 _REGISTERED = _Scale(0.0, REGISTERED_POOR, REGISTERED_GOOD, 1.0)
 
 
-def figure_groups(metrics: dict[str, Any], generated: bool, seconds: float) -> list[FigureGroup]:
+def figure_groups(
+    metrics: dict[str, Any], generated: bool, seconds: float, origin: str = ""
+) -> list[FigureGroup]:
     """Choose the figures of the page, each with its warnings.
 
     Args:
         metrics: Content of metrics.json.
         generated: Whether the frames are generated. If not, they are recorded.
         seconds: Time of all stages.
+        origin: A sentence that says how generated frames were made.
 
     Returns:
         The groups in the order of the page.
@@ -116,8 +120,8 @@ def figure_groups(metrics: dict[str, Any], generated: bool, seconds: float) -> l
     findings = Verdict.from_metrics(metrics).findings
     return [
         _truth_group(metrics, findings, generated),
-        _agreement_group(metrics, findings, generated),
-        _range_group(metrics, findings),
+        _agreement_group(metrics, findings, generated, origin),
+        _range_group(metrics, findings, generated),
         _scene_group(metrics, findings, seconds),
     ]
 
@@ -200,7 +204,7 @@ def _held_out_figure(metrics: dict[str, Any], findings: tuple[Finding, ...]) -> 
 
 
 def _agreement_group(
-    metrics: dict[str, Any], findings: tuple[Finding, ...], generated: bool
+    metrics: dict[str, Any], findings: tuple[Finding, ...], generated: bool, origin: str
 ) -> FigureGroup:
     """Describe the agreement with the frames that the scene was made from."""
     has_held_out = metrics["held_out_psnr"] is not None
@@ -218,9 +222,11 @@ def _agreement_group(
         figures.append(_held_out_figure(metrics, findings))
     if metrics["frames_psnr"] is not None:
         figures.append(_fitted_figure(metrics, findings, has_held_out))
+    if "input_min" in metrics["coverage"]:
+        figures.append(_input_coverage_figure(metrics))
     made = "generated" if generated else "recorded"
     about = (
-        "The video generator made these frames, so they may be wrong themselves. "
+        f"{origin} They may be wrong themselves. "
         "A high figure says that the scene is consistent. "
         "Even 40 dB does not prove that it looks like the real place."
         if generated
@@ -228,6 +234,19 @@ def _agreement_group(
         "A high figure says that it repeats them, not that it looks right in between."
     )
     return FigureGroup("agreement", f"Agreement with the {made} frames", about, tuple(figures))
+
+
+def _input_coverage_figure(metrics: dict[str, Any]) -> Figure:
+    """Describe how much of the fly-through the input picture shows."""
+    coverage = metrics["coverage"]
+    finding = check_input_coverage(metrics)
+    return Figure(
+        format_percent(coverage["input_min"]),
+        "seen in your photograph, in the fly-through's worst view",
+        "The rest was generated, so it is a guess. "
+        f"On average {format_percent(coverage['input_mean'])} was seen in your photograph.",
+        (finding,) if finding else (),
+    )
 
 
 def _fitted_figure(
@@ -248,18 +267,21 @@ def _fitted_figure(
     )
 
 
-def _range_group(metrics: dict[str, Any], findings: tuple[Finding, ...]) -> FigureGroup:
+def _range_group(
+    metrics: dict[str, Any], findings: tuple[Finding, ...], generated: bool
+) -> FigureGroup:
     """Describe how far one can look around."""
     coverage = metrics["coverage"]
     registered = metrics["registered_frames"]
     total = metrics["frames"]
     scale = metrics["fly_through_scale"]
     motion = "" if scale >= 1 else f" Its motion was shrunk to {format_percent(scale)}."
+    kind = "some frame, yours or a generated one," if generated else "some frame"
     figures = [
         Figure(
             format_percent(coverage["min"]),
             "coverage of the fly-through's worst view",
-            "Part of the picture that shows what some frame saw; "
+            f"Part of the picture that shows what {kind} saw; "
             f"{100 * COVERAGE_GOOD:.0f} % and more is good. "
             f"On average {format_percent(coverage['mean'])}.{motion}",
             _about(findings, "min_coverage", "fly_through_scale"),
@@ -270,7 +292,7 @@ def _range_group(metrics: dict[str, Any], findings: tuple[Finding, ...]) -> Figu
         figures.append(
             Figure(
                 f"{registered} of {total}",
-                "frames with a camera",
+                "frames with a camera, the input included",
                 "The fit uses only frames whose camera was found.",
                 _about(findings, "registered_frames"),
                 _REGISTERED.meter((registered - 1) / (total - 1)),
@@ -286,6 +308,11 @@ def _range_group(metrics: dict[str, Any], findings: tuple[Finding, ...]) -> Figu
             )
         )
     about = "Views far from all frames show holes and guesses. The fly-through avoids them."
+    if generated:
+        about = (
+            "Views far from all frames show holes. The fly-through avoids them. "
+            "Generated parts are guesses, too."
+        )
     return FigureGroup("range", "How far one can look around", about, tuple(figures))
 
 

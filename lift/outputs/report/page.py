@@ -9,10 +9,11 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from lift.io.names import printable
+from lift.io.splats import FORMATS
 from lift.outputs.charts import Number, format_number
 from lift.outputs.curves import read_curves
 from lift.outputs.quality import FrameMetrics, RunResult
-from lift.outputs.report.commands import format_command, next_steps
+from lift.outputs.report.commands import format_command, improvements, next_steps
 from lift.outputs.report.figures import (
     arrange_columns,
     figure_groups,
@@ -28,6 +29,8 @@ from lift.outputs.report.plots import (
     training_curves,
 )
 from lift.outputs.verdict import Verdict
+from lift.priors import VideoPrior
+from lift.registry import ComponentError, catalogue
 from lift.renderers import Renderer
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -38,8 +41,11 @@ _STILLS = 4
 
 OUTPUT_FILES = {
     "gaussians.ply": "the canonical scene",
-    "gaussians.splat": "the same, smaller, without view dependence",
-    "gaussians.spz": "the same, compressed",
+    **{
+        f"gaussians.{name}": f"the same, as {format.title}"
+        for name, format in FORMATS.items()
+        if name != "ply"
+    },
     "video.mp4": "a film of it",
     "fly_through.jpg": "eight views of the fly-through",
     "fly_through.json": "cameras of the fly-through",
@@ -117,6 +123,7 @@ def _media(
         "name": result.picture.name,
         "width": camera.width,
         "height": camera.height,
+        "full_size": result.picture.full_size,
         "focal": float(camera.intrinsics[0, 0, 0]),
         "input": encode_picture(result.frames.images[0]),
         "scene": scene,
@@ -132,8 +139,19 @@ def _assessment(
 ) -> dict[str, Any]:
     """Collect the verdict, its figures, and where the scene comes from."""
     stages = stage_costs(provenance["stages"])
-    generated = is_generated(result)
-    groups = figure_groups(metrics, generated, sum(stage["seconds"] for stage in stages))
+    generated = result.is_generated
+    components = provenance["components"]
+    origin = frames_origin(components.get("prior", ""))
+    seconds = sum(stage["seconds"] for stage in stages)
+    groups = figure_groups(metrics, generated, seconds, origin)
+    camera = result.picture.cameras
+    advice = improvements(
+        generated,
+        has_setting("planner", components.get("planner", ""), "angle"),
+        origin == VideoPrior.origin,
+        (camera.width, camera.height),
+        result.picture.full_size,
+    )
     return {
         "generated": generated,
         "metrics": metrics,
@@ -141,6 +159,7 @@ def _assessment(
         "groups": groups,
         "columns": arrange_columns(groups),
         "steps": next_steps(run_folder),
+        "improvements": [] if metrics["verdict"] == "good" else advice,
         "provenance": provenance,
         "command": format_command(
             provenance["command"], provenance["environment"], provenance["choices"]
@@ -171,18 +190,35 @@ def _sections(
         "distortion": distortion_charts(frame_metrics, result.trajectory),
         "parts": metrics["distortion"].get("parts", {}),
         "training": training_curves(curves),
-        "curves_link": log if (folder / log).exists() else "",
+        "curves_folder": log if (folder / log).exists() else "",
         "files": [(file, description) for file, description in files if (folder / file).exists()],
     }
 
 
-def is_generated(result: RunResult) -> bool:
-    """Whether a video generator made the frames, along a planned path.
+def frames_origin(prior: str) -> str:
+    """Say in a sentence how the frames of a prior were made.
 
     Args:
-        result: The result of a run.
+        prior: Name of the prior, which need not be installed any more.
     """
-    return result.capture is None and result.trajectory.hint in ("planned", "known")
+    try:
+        return catalogue()("prior", prior).origin or VideoPrior.origin
+    except ComponentError:
+        return VideoPrior.origin
+
+
+def has_setting(slot: str, name: str, setting: str) -> bool:
+    """Whether a component has a setting.
+
+    Args:
+        slot: Slot of the component.
+        name: Name of the component, which need not be installed any more.
+        setting: Name of the setting.
+    """
+    try:
+        return setting in catalogue()(slot, name).settings
+    except ComponentError:
+        return False
 
 
 def _subsample(

@@ -223,13 +223,16 @@ def training_curves(curves: Curves) -> dict[str, Any]:
         curves: Curves of `lift.outputs.curves.read_curves`.
 
     Returns:
-        `charts`: those that have data. `gaussians`: their number if it never changed, else None.
+        `charts`: those that have data. One value alone is no line, so it is left out.
+        `gaussians`: their number if it never changed, else None.
     """
 
     def series(tag: str, name: str, dots: bool = False) -> list[Series]:
         if tag not in curves:
             return []
         steps = sorted(curves[tag])
+        if not dots and len(steps) < 2:
+            return []
         return [Series(name, steps, [curves[tag][step] for step in steps], dots)]
 
     losses = [
@@ -244,7 +247,7 @@ def training_curves(curves: Curves) -> dict[str, Any]:
         *series("val/held_out_psnr", "held out", True),
     ]
     count = series("gaussians", "Gaussians")
-    numbers = set(count[0].y) if count else set()
+    numbers = set(curves.get("gaussians", {}).values())
     constant = len(numbers) == 1
     charts = [
         line_chart("loss and its parts", losses, width=_NARROW, log=True, x_label="step"),

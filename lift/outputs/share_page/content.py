@@ -1,5 +1,6 @@
 """What a share page shows, and what its viewer has to know about it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,21 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lift.geometry import rotation_to_quat
+from lift.io.sources import list_title
 from lift.io.splats import encode
+from lift.outputs.films.rendering import limit_detail
 from lift.outputs.view_region import ViewRegion
 from lift.renderers import NEAR_PLANE
 from lift.types import Cameras, Gaussians
 
 SPLAT_FORMAT = "spz"
 """Format of the Gaussians in the page."""
+
+DETAIL_SCALE = 2.0
+"""Size of a picture, in sizes of a frame, up to which the frames' blur is added to the Gaussians.
+
+In larger pictures the viewer blurs the rest on the screen, so that the Gaussians show no needles.
+"""
 
 FLY_THROUGH_SECONDS = 8.0
 """Duration of one loop of the fly-through in seconds."""
@@ -29,6 +38,8 @@ class ShareContent:
     """The canonical scene."""
     input_camera: Cameras
     """Camera of the input, one view. The page starts there."""
+    frames: Cameras
+    """Cameras of the frames that the scene was fitted to. No finer detail is shown."""
     fly_through: Cameras
     """Views along a closed path."""
     region: ViewRegion
@@ -40,7 +51,7 @@ class ShareContent:
     caption: str = ""
     """Text below the title. Empty: none."""
     source: str = ""
-    """Name of the file that was the input. Empty: unknown."""
+    """Name of the file that was the input, or of the first of several. Empty: unknown."""
 
 
 def share_content(run: Any, title: str | None = None, caption: str | None = None) -> ShareContent:
@@ -49,23 +60,43 @@ def share_content(run: Any, title: str | None = None, caption: str | None = None
     Args:
         run: The finished run, such as a `lift.Scene`. Its `settings`, `gaussians`, `cameras`,
             `fly_through`, `view_region` and `frames` are read.
-        title: Title of the page. None: the name of the input without its suffix.
+        title: Title of the page. None: the name of the input without its suffix,
+            with blanks for underscores.
         caption: Text below the title. None: no text.
 
     Returns:
         The content.
     """
-    source = Path(str(run.settings["image"])).name
+    name, source = _name_input(run.settings["image"])
     return ShareContent(
         gaussians=run.gaussians,
         input_camera=run.cameras[:1],
+        frames=run.cameras,
         fly_through=run.fly_through,
         region=run.view_region,
         poster=run.frames.images[0],
-        title=Path(source).stem if title is None else title,
+        title=_readable(name) if title is None else title,
         caption=caption or "",
         source=source,
     )
+
+
+def _name_input(image: str | Sequence[str]) -> tuple[str, str]:
+    """Return the name of an input, and that of its file.
+
+    Args:
+        image: The setting `image`: one name, or a list of names.
+    """
+    names = [image] if isinstance(image, str) else [str(name) for name in image]
+    file = Path(names[0]).name
+    if len(names) == 1:
+        return Path(file).stem, file
+    return list_title(names), f"{file} and {len(names) - 1} more"
+
+
+def _readable(name: str) -> str:
+    """Return the name of a file as a title, with blanks for underscores."""
+    return " ".join(name.replace("_", " ").split()) or name
 
 
 def viewer_settings(content: ShareContent) -> dict[str, Any]:
@@ -105,15 +136,17 @@ def viewer_settings(content: ShareContent) -> dict[str, Any]:
         "splats": {
             "type": SPLAT_FORMAT,
             "fileToInput": (_world_to_input(camera) @ _FILE_AXES).flatten().tolist(),
+            "frameFocal": float(content.frames.intrinsics[:, 0, 0].max()),
+            "addedBlur": 1 - 1 / DETAIL_SCALE**2,
         },
     }
 
 
-def encode_gaussians(gaussians: Gaussians) -> bytes:
-    """Encode Gaussians in the format of `SPLAT_FORMAT`.
+def encode_gaussians(content: ShareContent) -> bytes:
+    """Encode the Gaussians in the format of `SPLAT_FORMAT`, with the blur of the frames.
 
     Args:
-        gaussians: Gaussians without a view axis.
+        content: What the page shows.
 
     Returns:
         The content of a file.
@@ -121,7 +154,10 @@ def encode_gaussians(gaussians: Gaussians) -> bytes:
     Raises:
         ValueError: The format cannot hold the scene.
     """
-    return encode(gaussians, SPLAT_FORMAT)
+    frames = content.frames
+    size = (round(DETAIL_SCALE * frames.width), round(DETAIL_SCALE * frames.height))
+    wide = limit_detail(content.gaussians, frames, frames.resized(*size))
+    return encode(wide, SPLAT_FORMAT)
 
 
 def _world_to_input(camera: Cameras) -> Float[Tensor, "4 4"]:

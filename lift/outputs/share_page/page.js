@@ -6,9 +6,21 @@
   const stage = find("stage");
   const ICONS = { play: "M6 4l10 6-10 6z", pause: "M6 4v12M14 4v12" };
   const HINT_SECONDS = 6;
+  const MAX_ASPECT_RATIO = 1.5; // of a picture and an upright window that shows it whole
+  const embedded = root.classList.contains("embedded");
+  const settings = JSON.parse(find("settings").textContent);
+
+  // A wide picture would be a strip in the middle of a phone that is held upright.
+  const prefersFill = () => {
+    const { width, height } = settings.input;
+    const upright = innerHeight > innerWidth;
+    const ratio = width / height / (innerWidth / innerHeight);
+    return !embedded && upright && ratio > MAX_ASPECT_RATIO;
+  };
 
   const fail = (text) => {
     root.dataset.state = "failed";
+    stage.classList.remove("fill");
     find("message").textContent = text;
     find("message").hidden = false;
     for (const button of document.querySelectorAll("nav button")) button.disabled = true;
@@ -41,7 +53,19 @@
     play.addEventListener("click", toggle);
     find("reset").addEventListener("click", () => viewer.reset());
     find("reset").setAttribute("aria-label", "Reset the view");
-    find("fill").addEventListener("click", () => viewer.toggleFill());
+    let filled = viewer.fill; // null after the user chose
+    const toggleFill = () => {
+      filled = null;
+      viewer.setFill(!viewer.fill);
+    };
+    const fillByDefault = () => {
+      if (filled === null || filled === prefersFill()) return;
+      filled = prefersFill();
+      viewer.setFill(filled);
+    };
+    addEventListener("resize", fillByDefault);
+    fillByDefault();
+    find("fill").addEventListener("click", toggleFill);
     find("fill").setAttribute("aria-label", "Fill the window");
     find("full").addEventListener("click", fullScreen);
     find("full").setAttribute("aria-label", "Full screen");
@@ -60,7 +84,7 @@
       " ": toggle,
       r: () => viewer.reset(),
       Home: () => viewer.reset(),
-      c: () => viewer.toggleFill(),
+      c: toggleFill,
       f: () => document.fullscreenEnabled && fullScreen(),
     };
     document.addEventListener("keydown", (event) => {
@@ -77,7 +101,7 @@
   const hideHint = () => find("hint").classList.remove("shown");
   const showHint = () => {
     const touch = matchMedia("(pointer: coarse)").matches;
-    const zoom = touch ? "pinch" : root.classList.contains("embedded") ? "Ctrl and wheel" : "wheel";
+    const zoom = touch ? "pinch" : embedded ? "Ctrl and wheel" : "wheel";
     find("hint").textContent = `Drag to look around · ${zoom} to move closer`;
     find("hint").classList.add("shown");
     setTimeout(hideHint, 1000 * HINT_SECONDS);
@@ -96,9 +120,8 @@
     const script = document.createElement("script");
     script.textContent = await inflate(bytesOf("viewer"));
     document.head.append(script);
-    const settings = JSON.parse(find("settings").textContent);
-    const embedded = root.classList.contains("embedded");
     const viewer = new liftShare.ShareViewer(settings, stage, find("canvas"), embedded);
+    viewer.setFill(stage.classList.contains("fill"));
     window.liftViewer = viewer;
     viewer.addEventListener("lost", () =>
       fail("The graphics card stopped drawing the scene. Reload the page."),
@@ -112,6 +135,7 @@
     await viewer.load(bytesOf("gaussians"));
   };
 
+  stage.classList.toggle("fill", prefersFill()); // before the first paint
   start().catch((error) => {
     console.error(error);
     fail(`The scene cannot be shown in 3D: ${error.message || error}`);

@@ -2,13 +2,14 @@
 
 import base64
 import os
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from jaxtyping import UInt8
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from PIL import Image
 from torch import Tensor
 
@@ -42,7 +43,8 @@ def write_share_page(
     Args:
         scene: The finished run, such as a `lift.Scene`.
         path: The file. Its folder exists.
-        title: Title of the page. None: the name of the input without its suffix.
+        title: Title of the page. None: the name of the input without its suffix, with blanks for
+            underscores.
         caption: Text below the title. None: no text.
 
     Returns:
@@ -75,12 +77,12 @@ def render_share_page(content: ShareContent, embedded: bool = False) -> str:
     return _load_template().render(
         title=content.title,
         caption=content.caption,
-        source=content.source,
+        source=_breakable(content.source),
         version=__version__,
         embedded=embedded,
         poster=_poster(content.poster),
         settings=viewer_settings(content),
-        gaussians=_base64(encode_gaussians(content.gaussians)),
+        gaussians=_base64(encode_gaussians(content)),
         licences=Markup((_ASSETS / "LICENSES.txt").read_text(encoding="utf-8")),
         viewer=_base64((_ASSETS / "viewer.js.gz").read_bytes()),
         boot=Markup((_FOLDER / "page.js").read_text(encoding="utf-8")),
@@ -95,6 +97,11 @@ def _load_template() -> jinja2.Template:
         keep_trailing_newline=True,
     )
     return environment.get_template("page.html")
+
+
+def _breakable(name: str) -> Markup:
+    """Let lines break after underscores and hyphens, so that they do not break inside words."""
+    return Markup("<wbr>").join(escape(part) for part in re.split("(?<=[_-])(?=[^_-])", name))
 
 
 def _poster(picture: UInt8[Tensor, "height width 3"]) -> str:

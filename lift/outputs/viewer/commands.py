@@ -1,5 +1,6 @@
 """Commands that continue what the viewer shows, to copy into a terminal."""
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +13,9 @@ from lift.config.values import split_choices
 
 OMITTED = ("callbacks", "logger", "name", "planner", "wandb")
 """Settings that a command does not repeat: records of the other run, and its path."""
+
+_PLAIN_ITEM = re.compile(r"[\w./@+-]+( [\w./@+-]+)*")
+"""Text that needs no quotes in a list or a dictionary."""
 
 
 def render_command(run: Path, path: Path) -> str:
@@ -94,7 +98,16 @@ def _write(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (list, tuple)):
-        return f"[{','.join(_write(item) for item in value)}]"
+        return f"[{','.join(_write_item(item) for item in value)}]"
     if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{_write(item)}' for key, item in value.items())}}}"
+        return f"{{{','.join(f'{key}:{_write_item(item)}' for key, item in value.items())}}}"
     return str(value)
+
+
+def _write_item(value: Any) -> str:
+    """Write an item of a list or a dictionary. Text with commas or brackets gets quotes."""
+    if not isinstance(value, str) or _PLAIN_ITEM.fullmatch(value):
+        return _write(value)
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(value, Quote.double).with_quotes()

@@ -13,6 +13,8 @@ from lift.geometry import look_at, pinhole
 from lift.io.cameras import TRANSFORMS, read_cameras
 from lift.io.splats import read_splats
 from lift.outputs.view_region import ViewRegion
+from lift.outputs.viewer.splats import quantiles
+from lift.runtime.live_job import lasting_folder
 from lift.types import Cameras, Gaussians
 
 DEFAULT_SIZE = (960, 640)
@@ -95,7 +97,8 @@ def file_content(path: Path) -> ViewerContent:
     beside = path.parent / TRANSFORMS
     cameras = read_cameras(beside) if beside.is_file() else None
     label = path.resolve().parent.name if cameras is not None else path.name
-    return ViewerContent(read_splats(path), label, cameras, folder=path.parent)
+    folder = lasting_folder(path.parent)
+    return ViewerContent(read_splats(path), label, cameras, folder=folder)
 
 
 def _depth_from(camera: Cameras, gaussians: Gaussians) -> Float[Tensor, "gaussian"]:
@@ -112,7 +115,8 @@ def _first_camera(gaussians: Gaussians) -> Cameras:
     if len(means) == 0 or float((depth > 0).float().mean()) >= MIN_IN_FRONT:
         return camera
     center = means.median(dim=0).values
-    radius = float((means - center).norm(dim=-1).quantile(0.8).clamp(min=1e-6))
+    (distance,) = quantiles((means - center).norm(dim=-1), (0.8,))
+    radius = max(distance, 1e-6)
     eye = center - torch.tensor([0.0, 0.0, 2 * radius])
     pose = look_at(eye, center, torch.tensor([0.0, 1.0, 0.0]))
     return Cameras(pose[None], camera.intrinsics, camera.width, camera.height)

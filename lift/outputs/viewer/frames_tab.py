@@ -9,7 +9,7 @@ from lift.errors import format_error
 from lift.geometry import rotation_to_quat
 from lift.outputs.viewer.html import comparison, gallery, jpeg_url, note, picture
 from lift.outputs.viewer.poses import pose_of
-from lift.outputs.viewer.splats import color_by
+from lift.outputs.viewer.splats import color_by, quantiles
 from lift.types import Cameras
 
 if TYPE_CHECKING:
@@ -166,9 +166,9 @@ class FramesTab:
         else:
             parts.append(note("The distortion does not change the picture of this frame."))
         depth = self._content.run.depth[frame]
-        known = depth[depth > 0]
-        if len(known):
-            near, far = known.quantile(torch.tensor([0.02, 0.98])).tolist()
+        valid_depth = depth[depth > 0]
+        if len(valid_depth):
+            near, far = quantiles(valid_depth, (0.02, 0.98))
             heat = color_by(1 / depth.clamp(min=1e-9), 1 / far, 1 / near)
             heat[(depth <= 0).numpy()] = 0
             text = f"Estimated depth in scene units: red {near:.3g}, blue {far:.3g}"

@@ -10,7 +10,7 @@ import torch
 from lift.distortions.parameters.neighbours import infer_held_out
 from lift.errors import format_error
 from lift.outputs.viewer.html import note
-from lift.outputs.viewer.splats import add_splats, color_by, splat_arrays
+from lift.outputs.viewer.splats import add_splats, color_by, quantiles, splat_arrays
 from lift.types import Gaussians
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Overlay:
         content = self._panel.viewer.content
         changed = distorted(content.run, gaussians, self.frame)
         shift = (changed.means - gaussians.means).norm(dim=-1)
-        largest = float(shift.quantile(QUANTILES[1]))
+        (largest,) = quantiles(shift, QUANTILES[1:])
         arrays = self._arrays(changed)
         text = f"Frame {self.frame}: {_describe_shift(largest, content.typical_depth)}"
         is_moved = largest >= MIN_DISPLACEMENT * content.typical_depth
@@ -122,7 +122,7 @@ class Overlay:
         camera = self._panel.viewer.content.input_camera
         pose = camera.world_to_camera[0].cpu()
         depth = (gaussians.means @ pose[2, :3] + pose[2, 3]).clamp(min=1e-9)
-        near, far = depth.quantile(torch.tensor(QUANTILES)).tolist()
+        near, far = quantiles(depth, QUANTILES)
         arrays = self._arrays(gaussians)
         # Even steps of inverse depth, as the eye sees it: near is red.
         arrays["rgbs"] = color_by(1 / depth, 1 / far, 1 / near) / 255

@@ -51,6 +51,7 @@ class Panel:
         self.overlay = Overlay(self)
         """What the Gaussians show."""
         self._build()
+        self.camera.user_moved.append(self.pause)
 
     def update(self, rebuild: bool) -> None:
         """Show what has changed.

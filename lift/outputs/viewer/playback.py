@@ -30,7 +30,6 @@ class Playback:
         self._camera = camera
         self._report = report
         self._task: Future[None] | None = None
-        camera.user_moved.append(self.pause)
 
     @property
     def is_playing(self) -> bool:

@@ -1,5 +1,6 @@
 """Gaussians in the form that viser draws, in colours or coloured by a number."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -18,6 +19,9 @@ NODE = "/gaussians"
 MAX_DEVIATION = 200.0
 """Largest standard deviation of a Gaussian in the viewer's units. viser keeps variances as float16,
 which ends at 65504."""
+
+MAX_SAMPLES = 1 << 20
+"""Largest number of values from which quantiles are computed. torch takes at most 2^24."""
 
 
 def splat_arrays(
@@ -74,3 +78,17 @@ def color_by(
     grey = (fraction * 255).round().to(torch.uint8).numpy()
     colors = cv2.applyColorMap(grey.reshape(-1, 1), cv2.COLORMAP_TURBO)
     return colors.reshape(*grey.shape, 3)[..., ::-1].copy()
+
+
+def quantiles(values: Float[Tensor, "count"], fractions: Sequence[float]) -> list[float]:
+    """Compute quantiles. Of more than `MAX_SAMPLES` values, an even subset is used.
+
+    Args:
+        values: Numbers, at least one.
+        fractions: Fractions of the values below the quantiles, in [0, 1].
+
+    Returns:
+        The quantiles.
+    """
+    samples = values[:: -(-len(values) // MAX_SAMPLES)]
+    return samples.quantile(samples.new_tensor(fractions)).tolist()

@@ -4,6 +4,8 @@ import gzip
 import json
 import struct
 import zipfile
+import zlib
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -11,6 +13,8 @@ import pytest
 from PIL import Image
 
 from lift.io.splats import decode, encode, read_splats
+from lift.io.splats.checks import MIN_COUNT_LIMIT
+from lift.io.splats.compressed_ply import block_bounds
 from tests.helpers.fuzzing import limits
 from tests.helpers.splats import random_gaussians
 
@@ -45,7 +49,7 @@ def one_color(width: int, height: int) -> bytes:
 
 def test_spz_with_a_huge_count_is_refused():
     for data in (gzip.compress(spz_header(2**31, 3) + bytes(2**20)), spz_header(2**31, 4)):
-        with limits(), pytest.raises(ValueError, match="header states 2147483648 Gaussians"):
+        with limits(), pytest.raises(ValueError, match="it states 2147483648 Gaussians, but has"):
             decode(data, "spz")
 
 
@@ -72,6 +76,96 @@ def test_sog_with_a_huge_count_is_refused():
 
     with limits(), pytest.raises(ValueError, match="states 1099511627776 Gaussians, but has"):
         decode(change_sog(change), "sog")
+
+
+def test_gaussians_beyond_the_limit_of_a_small_file_are_refused():
+    def change(meta, pictures):
+        meta["count"] = 2 * MIN_COUNT_LIMIT
+
+    files = {
+        "sog": change_sog(change),
+        "spz": gzip.compress(spz_header(2 * MIN_COUNT_LIMIT, 3) + bytes(2**20)),
+    }
+    for format, data in files.items():
+        with limits(), pytest.raises(ValueError, match=r"at most 2\d{5} are read from such a file"):
+            decode(data, format)
+
+
+def test_sog_with_a_huge_json_is_refused():
+    def change(meta, pictures):
+        meta["asset"] = "x" * 2**21
+
+    with limits(), pytest.raises(ValueError, match="meta.json' is larger than 1048576 bytes"):
+        decode(change_sog(change), "sog")
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that states its size and holds no pixels."""
+    data = b"\x89PNG\r\n\x1a\n"
+    size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    for name, content in ((b"IHDR", size), (b"IDAT", b""), (b"IEND", b"")):
+        checksum = zlib.crc32(name + content)
+        data += struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: png_header(60000, 60000), "quats has 60000 x 60000 pixels for 40 Gaussians"),
+        (lambda data: data[: len(data) // 2], "quats.webp' is damaged: "),
+        (lambda data: png_header(8, 8), "quats.webp' is damaged: "),
+        (lambda data: b"GIF89a" + data, "quats.webp' is neither a WebP nor a PNG picture"),
+    ],
+)
+def test_a_damaged_picture_in_sog_names_the_file(tmp_path, damage, message):
+    def change(meta, pictures):
+        pictures["quats.webp"] = damage(pictures["quats.webp"])
+
+    (tmp_path / "a.sog").write_bytes(change_sog(change))
+    with (
+        limits(),
+        pytest.raises(ValueError, match=rf"a\.sog' is no readable sog file: .*{message}"),
+    ):
+        read_splats(tmp_path / "a.sog")
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_spz_without_gaussians_says_so(version):
+    header = spz_header(0, version)
+    data = gzip.compress(header) if version == 3 else header + bytes(16)
+    with pytest.raises(ValueError, match="no Gaussians"):
+        decode(data, "spz")
+
+
+def test_a_damaged_gzip_trailer_of_spz_is_refused():
+    data = encode(random_gaussians(10, 1), "spz")
+    damaged = data[:-8] + bytes(byte ^ 1 for byte in data[-8:])
+    for content, message in ((damaged, "incorrect data check"), (data[:-4], "gzip ends early")):
+        with pytest.raises(ValueError, match=message):
+            decode(content, "spz")
+
+
+def test_a_few_bytes_after_the_gaussians_of_spz_are_ignored():
+    content = gzip.decompress(encode(random_gaussians(10, 1), "spz"))
+    assert len(decode(gzip.compress(content + bytes(100)), "spz")) == 10
+    with pytest.raises(ValueError, match="it holds more than the"):
+        decode(gzip.compress(content + bytes(2**25)), "spz")
+
+
+def test_bounds_of_blocks_are_rounded_outwards():
+    values = np.random.default_rng(0).normal(size=(1000, 3))
+    low, high = block_bounds(values)
+    block = np.arange(1000) // 256
+    assert (low[block] <= values).all() and (values <= high[block]).all()
+    assert (low == low.astype(np.float32)).all() and (high == high.astype(np.float32)).all()
+
+
+def test_quaternions_of_glb_have_unit_length():
+    gaussians = random_gaussians(10, 0)
+    longer = replace(gaussians, quats=3 * gaussians.quats)
+    assert (decode(encode(longer, "glb"), "glb").quats.norm(dim=-1) - 1).abs().max() < 1e-6
+    assert decode(encode(gaussians, "glb"), "glb").quats.equal(gaussians.quats)
 
 
 def test_a_picture_outside_of_the_archive_is_not_opened(tmp_path):

@@ -78,6 +78,22 @@ def test_a_shrunk_motion_is_told(metrics):
     assert "Its motion was shrunk to 40 %." in coverage.about
 
 
+def test_what_the_photograph_shows_stands_with_agreement(metrics):
+    coverage = metrics["coverage"] | {"input_mean": 0.7, "input_min": 0.4}
+    agreement = groups_of(metrics | {"coverage": coverage})["agreement"]
+    (figure,) = [figure for figure in agreement.figures if "your photograph" in figure.name]
+    assert (figure.value, figure.level) == ("40 %", "fair") and "70 %" in figure.about
+    enough = metrics | {"coverage": coverage | {"input_min": 0.5}}
+    assert groups_of(enough)["agreement"].figures[-1].level is None
+    assert not any("photograph" in name for name in names_of(groups_of(metrics)["agreement"]))
+
+
+def test_generated_frames_are_no_true_coverage(metrics):
+    assert "or a generated one" in groups_of(metrics)["range"].figures[0].about
+    recorded = groups_of(metrics, generated=False)["range"]
+    assert "generated" not in recorded.about + recorded.figures[0].about
+
+
 def test_columns_have_similar_heights():
     figure = Figure("1", "a", "b")
     groups = [FigureGroup(str(n), "t", "", (figure,) * n) for n in (2, 3, 3, 2, 0)]

@@ -9,8 +9,10 @@ import torch
 
 from lift.distortions import distortions
 from lift.distortions.rigid import Rigid
+from lift.io.splats import SPLAT_FORMATS
 from lift.outputs.report.media import EmbeddedFilm, EmbeddedScene, script_hash
-from lift.outputs.report.page import stage_costs
+from lift.outputs.report.page import OUTPUT_FILES, frames_origin, stage_costs
+from lift.priors import VideoPrior
 from lift.types import Trajectory
 from tests.helpers.reports import (
     FILM,
@@ -239,12 +241,14 @@ def test_a_scene_that_is_too_large_is_named_with_its_command(tmp_path, monkeypat
     assert 'id="open-scene"' not in text and "film and the scene" not in flat_text(page)
 
 
-def test_a_film_that_is_too_large_is_linked(tmp_path, monkeypatch):
+def test_a_film_that_is_too_large_is_named(tmp_path, monkeypatch):
     film = EmbeddedFilm("video.mp4", 9_000_000, False)
     monkeypatch.setattr("lift.outputs.report.page.embed_film", lambda folder: film)
     _, page = write_page(tmp_path, build_result(tmp_path), frame_metrics(), None)
     assert [video["src"] for video in page.all("video")] == ["video.mp4"]
-    assert "A film of the scene, 9.0 MB in the file video.mp4 beside this page." in flat_text(page)
+    assert "A film of the scene, 9.0 MB in the file video.mp4 in the run's folder." in flat_text(
+        page
+    )
     assert "but not the film" in flat_text(page)
 
 
@@ -281,6 +285,43 @@ def test_a_run_without_clips_is_a_page_too(tmp_path):
     )
     _, page = write_page(tmp_path, alone, frame_metrics()[:1], None)
     assert {a.get("id") for a in page.all("section")} == SECTIONS
+
+
+def test_every_format_of_the_scene_has_a_description():
+    assert {f"gaussians.{name}" for name in SPLAT_FORMATS} <= set(OUTPUT_FILES)
+
+
+def test_the_size_of_the_file_is_told(tmp_path):
+    result = build_result(tmp_path)
+    known = replace(result, picture=replace(result.picture, full_size=(64, 48)))
+    _, page = write_page(tmp_path, known, frame_metrics(), None)
+    assert "One picture of 64 × 48 pixels, worked on at 32 × 24, continued" in flat_text(page)
+    _, page = write_page(tmp_path, result, frame_metrics(), None)
+    assert "One picture worked on at 32 × 24 pixels, continued" in flat_text(page)
+
+
+def test_held_out_frames_are_counted_apart(written_page):
+    flat = flat_text(written_page[1])
+    assert "40 Gaussians from 6 generated frames and the input; 1 held out." in flat
+
+
+def test_only_the_table_of_files_has_links(written_page):
+    text, _ = written_page
+    assert not re.search(r'<a href="[^#]', text.split("<summary><b>Files</b>")[0])
+    assert "The links work if this page lies in the run" in text
+
+
+def test_a_poor_scene_gets_advice(tmp_path, written_page):
+    assert "For a better scene, start a new run" in flat_text(written_page[1])
+    _, page = write_page(
+        tmp_path, build_result(tmp_path), frame_metrics(), None, verdict="good", findings=[]
+    )
+    assert "For a better scene" not in flat_text(page)
+
+
+def test_the_maker_of_the_frames_is_named(written_page):
+    assert "by moving the pixels of the photograph by its depth" in flat_text(written_page[1])
+    assert frames_origin("svd") == frames_origin("gone") == VideoPrior.origin
 
 
 def test_stages_of_one_name_are_summed():

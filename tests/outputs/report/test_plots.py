@@ -1,6 +1,5 @@
 """Charts of the report show what was measured, and leave out what was not."""
 
-import re
 from dataclasses import replace
 
 import torch
@@ -11,16 +10,20 @@ from lift.outputs.report.plots import camera_maps, distortion_charts, psnr_chart
 from tests.helpers.reports import build_result, frame_metrics
 
 
-def test_a_step_logged_twice_is_drawn_once(tmp_path):
+def test_a_step_logged_twice_counts_once(tmp_path):
     for value in (1.0, 2.0):
         folder = str(tmp_path / "tensorboard")
         with SummaryWriter(folder, filename_suffix=str(value)) as writer:
             writer.add_scalar("psnr", value, 1)
     source, curves = read_curves(tmp_path)
     assert source == "tensorboard" and curves["psnr"] == {1: 2.0}
+
+
+def test_one_value_is_no_line():
+    curves = {"loss": {1: 0.5}, "psnr": {1: 20.0}, "val/input_psnr": {1: 20.0, 9: 21.0}}
     (chart,) = training_curves(curves)["charts"]
-    # A lone point is a line to itself.
-    assert len(re.findall(r"L", re.search(r'class="line s0" d="([^"]*)"', chart)[1])) == 1
+    assert "PSNR" in chart and "training frames" not in chart
+    assert training_curves({"gaussians": {1: 40.0}}) == {"charts": [], "gaussians": 40}
 
 
 def test_a_changing_number_of_gaussians_is_drawn():

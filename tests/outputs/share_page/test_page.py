@@ -6,15 +6,18 @@ import json
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import lift.outputs.share_page
-from lift.geometry import pinhole
+from lift.geometry import pinhole, project
 from lift.io.splats import decode
-from lift.outputs.share_page import ShareContent, render_share_page
+from lift.outputs.share_page import ShareContent, render_share_page, share_content
+from lift.outputs.share_page.content import DETAIL_SCALE
 from lift.outputs.view_region import ViewRegion
+from lift.renderers import EPS2D
 from lift.types import Cameras, Gaussians
 
 FOLDER = Path(lift.outputs.share_page.__file__).parent
@@ -57,7 +60,7 @@ def make_content(**changes) -> ShareContent:
     region = ViewRegion((1.0, 0.5, 2.0), 4.0, (-10.0, 20.0), (-5.0, 6.0), (3.0, 5.0), 0.9)
     poster = torch.zeros(64, 96, 3, dtype=torch.uint8)
     values = {"title": "title", "caption": "caption", "source": "photo.jpg", **changes}
-    return ShareContent(gaussians, cameras[:1], cameras, region, poster, **values)
+    return ShareContent(gaussians, cameras[:1], cameras, cameras, region, poster, **values)
 
 
 def test_texts_cannot_leave_their_elements():
@@ -78,10 +81,26 @@ def test_page_adds_at_most_2_mb_to_the_scene():
     assert len(html.encode()) - len(Elements(html).text["gaussians"]) < 2e6
 
 
+def page_gaussians(content: ShareContent) -> Gaussians:
+    """Decode the Gaussians of a page."""
+    return decode(base64.b64decode(Elements(render_share_page(content)).text["gaussians"]), "spz")
+
+
 def test_page_holds_the_gaussians():
     content = make_content()
-    data = base64.b64decode(Elements(render_share_page(content)).text["gaussians"])
-    assert torch.allclose(decode(data, "spz").means, content.gaussians.means, atol=1e-3)
+    assert torch.allclose(page_gaussians(content).means, content.gaussians.means, atol=1e-3)
+
+
+def test_gaussians_are_not_thinner_than_the_frames_show():
+    content = make_content()
+    means = content.gaussians.means * torch.tensor([1.0, 0, 1]) + torch.tensor([0, 0.5, 0])
+    thin = replace(content.gaussians, means=means, scales=torch.full((20, 3), 1e-4))
+    _, depth = project(thin.means, content.frames)
+    focal = float(content.frames.intrinsics[0, 0, 0])
+    least = depth.min(0).values * (EPS2D * (1 - 1 / DETAIL_SCALE**2)) ** 0.5 / focal
+    # SPZ rounds the logarithm of scales to 1 / 16.
+    found = page_gaussians(replace(content, gaussians=thin)).scales
+    assert torch.allclose(found.log(), least[:, None].log().expand(20, 3), atol=0.04)
 
 
 def test_input_camera_is_the_origin_of_the_viewer():
@@ -93,6 +112,48 @@ def test_input_camera_is_the_origin_of_the_viewer():
     transform = torch.tensor(settings["splats"]["fileToInput"]).view(4, 4)
     target = transform @ torch.tensor([1.0, -0.5, -2.0, 1.0])
     assert target[:3].tolist() == pytest.approx([0, 0, -4], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("image", "title", "source"),
+    [
+        ("photos/x.jpg", "x", "x.jpg"),
+        (["photos/x.jpg"], "x", "x.jpg"),
+        (["photos/x.jpg", "photos/y.jpg"], "x-and-1-more", "x.jpg and 1 more"),
+    ],
+)
+def test_title_and_source_name_the_input(image, title, source):
+    content = make_content()
+    run = SimpleNamespace(
+        settings={"image": image},
+        gaussians=content.gaussians,
+        cameras=content.input_camera,
+        fly_through=content.fly_through,
+        view_region=content.region,
+        frames=SimpleNamespace(images=content.poster[None]),
+    )
+    found = share_content(run)
+    assert (found.title, found.source) == (title, source)
+
+
+def test_default_title_has_blanks_for_underscores():
+    content = make_content()
+    run = SimpleNamespace(
+        settings={"image": "old_house_.jpg"},
+        gaussians=content.gaussians,
+        cameras=content.input_camera,
+        fly_through=content.fly_through,
+        view_region=content.region,
+        frames=SimpleNamespace(images=content.poster[None]),
+    )
+    found = share_content(run)
+    assert (found.title, found.source) == ("old house", "old_house_.jpg")
+    assert share_content(run, title="old_house").title == "old_house"
+
+
+def test_source_breaks_after_underscores():
+    page = render_share_page(make_content(source="old_<b>_house.jpg"))
+    assert "old_<wbr>&lt;b&gt;_<wbr>house.jpg" in page
 
 
 def test_embedded_page_says_so():

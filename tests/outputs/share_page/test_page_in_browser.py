@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from lift.api import Scene, load
+from lift.outputs.films.rendering import limit_detail
 from lift.outputs.share_page import render_share_page, share_content, write_share_page
+from lift.types import Cameras
 from tests.helpers.browser import PHONE, Browser, BrowserPage
 
 pytestmark = pytest.mark.slow
@@ -32,6 +34,12 @@ def settle(page: BrowserPage) -> Tensor:
     page.page.evaluate("document.getElementById('hint').style.display = 'none'")
     page.page.wait_for_timeout(200)
     return page.screenshot("#canvas")
+
+
+def render_without_needles(scene: Scene, camera: Cameras) -> Tensor:
+    """Render one view as a film shows it."""
+    wide = limit_detail(scene.gaussians, scene.cameras, camera)
+    return scene.render_gaussians(wide, camera).rgb[0].clamp(0, 1)
 
 
 def orbit(page: BrowserPage) -> dict[str, float]:
@@ -83,8 +91,18 @@ def page(open_page: BrowserPage) -> BrowserPage:
 def test_first_view_is_the_render_of_the_input_camera(page, scene):
     picture = settle(page)
     height, width, _ = picture.shape
-    render = scene.render(scene.cameras[:1].resized(width, height)).rgb[0].clamp(0, 1)
+    render = render_without_needles(scene, scene.cameras[:1].resized(width, height))
     assert abs(width * 64 - height * 96) <= 96 and psnr(picture, render) >= 30
+
+
+def test_picture_of_a_frames_size_is_the_render_of_the_scene(browser, scene, page_file):
+    camera = scene.cameras[:1]
+    page = browser.open(page_file, camera.width, 300)
+    page.wait_until(SETTLED)
+    page.page.evaluate("liftViewer.setFill(false)")
+    picture = settle(page)
+    assert picture.shape == (camera.height, camera.width, 3)
+    assert psnr(picture, scene.render(camera).rgb[0].clamp(0, 1)) >= 30
 
 
 def test_nothing_is_requested_and_no_error_logged(page, page_file):
@@ -120,7 +138,7 @@ def test_view_after_a_drag_is_a_render_of_that_camera(page, scene):
     found = {key: torch.tensor([value]) for key, value in orbit(page).items()}
     height, width, _ = picture.shape
     camera = scene.view_region.cameras(scene.cameras[:1], **found).resized(width, height)
-    assert psnr(picture, scene.render(camera).rgb[0].clamp(0, 1)) >= 30
+    assert psnr(picture, render_without_needles(scene, camera)) >= 30
 
 
 def test_reset_shows_the_first_picture_again(page):
@@ -194,6 +212,20 @@ def test_phone_shows_all_and_turns_by_touch(browser, page_file):
     )
     assert all(min(size[:2]) >= 44 and min(size[2:]) >= 0 for size in sizes)
     assert page.errors == []
+
+
+def test_upright_phone_starts_filled_until_it_is_turned(browser, page_file):
+    page = browser.open(page_file, **PHONE)
+    page.wait_until(SETTLED)
+    assert page.page.get_attribute("#fill", "aria-pressed") == "true"
+    page.page.set_viewport_size({"width": 844, "height": 390})
+    page.wait_until("!liftViewer.fill")
+    page.page.click("#fill")
+    page.page.set_viewport_size(PHONE["viewport"])
+    page.page.click("#fill")
+    page.page.set_viewport_size({"width": 391, "height": 844})
+    page.wait_until(SETTLED)
+    assert not page.page.evaluate("liftViewer.fill")
 
 
 def test_page_works_in_a_frame_of_another_page(browser, scene, tmp_path):

@@ -8,7 +8,8 @@ import pytest
 import lift
 from lift.api.running import compose_settings
 from lift.config import compose_run
-from lift.outputs.viewer.commands import changed_settings, render_command, run_command
+from lift.config.text import TextType, quote_value
+from lift.outputs.viewer.commands import _write, changed_settings, render_command, run_command
 
 
 def composed(command: str) -> dict:
@@ -40,6 +41,28 @@ def test_a_command_keeps_texts_with_special_characters():
     settings["image"] = "a b=c.jpg"
     again = composed(run_command(settings, Path("p.json"), 9))
     assert again["output"] == "my 'out' ${y}, z" and again["image"] == "a b=c.jpg"
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        ["a.jpg", "b,c.jpg"],
+        ["my 'a'.jpg", 'b".jpg'],
+        [" a.jpg", "[b].jpg", "(c)", "d=e", "${y}", "\\", "f\\'", ""],
+    ],
+)
+def test_a_command_keeps_the_names_of_several_pictures(pictures):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+
+    kind = TextType(single=True, several=True)
+    override = f"image={quote_value(_write(pictures), kind)}"
+    value = OverridesParser.create().parse_override(override).value()
+    assert OmegaConf.to_container(OmegaConf.create(value), resolve=True) == pictures
+
+
+def test_plain_names_of_several_pictures_get_no_quotes():
+    assert _write(["my a.jpg", "b/c-1.jpg"]) == "[my a.jpg,b/c-1.jpg]"
 
 
 def test_default_settings_are_not_repeated():

@@ -47,3 +47,9 @@ def test_a_scene_around_the_origin_is_seen_from_outside():
 def test_a_scene_of_almost_nothing_has_a_first_view(count):
     content = ViewerContent(gaussians(torch.zeros(count, 3)), "nothing")
     assert content.typical_depth > 0 and len(content.input_camera) == 1
+
+
+def test_a_huge_scene_has_a_first_view(quantile_limit):
+    means = torch.randn(3 * quantile_limit, 3) - torch.tensor([0.0, 0.0, 2.0])
+    content = ViewerContent(gaussians(means), "huge")
+    assert content.input_camera.centers[0, 2] < -2  # outside of the scene

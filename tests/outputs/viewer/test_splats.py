@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from lift.geometry import quat_to_rotation
-from lift.outputs.viewer.splats import MAX_DEVIATION, color_by, splat_arrays
+from lift.outputs.viewer.splats import MAX_DEVIATION, color_by, quantiles, splat_arrays
 from lift.spherical_harmonics import from_rgb
 from lift.types import Gaussians
 
@@ -40,3 +40,14 @@ def test_colours_go_from_blue_to_red():
     assert colors.shape == (1, 3, 3) and colors.dtype == np.uint8
     low, high = colors[0, 0].astype(int), colors[0, 1].astype(int)
     assert low[2] > low[0] and high[0] > high[2]
+
+
+def test_quantiles_of_few_values_are_those_of_torch():
+    values = torch.randn(1000)
+    expected = values.quantile(torch.tensor([0.1, 0.9])).tolist()
+    assert quantiles(values, (0.1, 0.9)) == expected
+
+
+def test_there_are_quantiles_of_more_values_than_torch_takes():
+    values = torch.tensor(2.0).expand(2**24 + 1)  # in the memory of one number
+    assert quantiles(values, (0.02, 0.98)) == [2.0, 2.0]

@@ -21,7 +21,7 @@ const BLEND_SECONDS = 0.5; // from one way of moving to another
 const DAMPING = 8; // rate in 1 / s at which a motion ends after a drag
 const KEY_STEP = 0.1; // of the larger azimuth limit, for each key press
 const FAR_DISTANCES = 1000; // of the far plane, in distances of the target
-const VARIANCE = 0.3; // added to each Gaussian in squared pixels, as lift does
+const VARIANCE = 0.3; // added to each Gaussian in squared pixels of a frame, as lift does
 const STANDARD_DEVIATIONS = Math.sqrt(2 * Math.log(255)); // at which alpha falls below 1 / 255
 
 const radians = (degrees) => (degrees * Math.PI) / 180;
@@ -67,7 +67,6 @@ export class ShareViewer extends EventTarget {
       enableLod: false,
       accumExtSplats: true,
       sortRadial: false,
-      preBlurAmount: VARIANCE,
       blurAmount: 0,
       maxStdDev: STANDARD_DEVIATIONS,
     });
@@ -157,10 +156,21 @@ export class ShareViewer extends EventTarget {
     this.view.near = this.scene.region.near;
     this.view.far = far;
     this.view.setViewOffset(width, height, left, top, cropWidth, cropHeight);
+    this.#blurAsFrames(pixels * this.renderer.getPixelRatio());
     // Half of the picture's width turns the camera to the azimuth's limit.
     const turn = Math.max(...this.scene.region.azimuth.map(Math.abs), 1);
     this.controls.rotateSpeed = (radians(turn) * stageHeight) / (Math.PI * size[0]);
     this.invalidate();
+  }
+
+  /**
+   * Blurs Gaussians by what the frames blurred them, less what the file's Gaussians already have.
+   * @param {number} scale Pixels of the canvas for each pixel of the input.
+   */
+  #blurAsFrames(scale) {
+    const { frameFocal, addedBlur } = this.scene.splats;
+    const area = ((scale * this.scene.input.focal[0]) / frameFocal) ** 2; // of a frame's pixel
+    this.spark.preBlurAmount = VARIANCE * (Math.max(1, area) - addedBlur * area);
   }
 
   /** Plays the fly-through, from where it was paused. */
@@ -188,9 +198,12 @@ export class ShareViewer extends EventTarget {
     this.#emit("change");
   }
 
-  /** Shows the whole picture, or fills the stage. */
-  toggleFill() {
-    this.fill = !this.fill;
+  /**
+   * Fills the stage, or shows the whole picture.
+   * @param {boolean} fill Fill the stage.
+   */
+  setFill(fill) {
+    this.fill = fill;
     this.layout();
     this.#emit("change");
   }
