@@ -66,6 +66,7 @@ def settings(**changes):
         "initial_gaussians": 100,
         "max_gaussians": 130,
         "log_every": 5,
+        "coarse_to_fine": {"scales": [], "until": []},
     }
     return OmegaConf.merge(
         OmegaConf.structured(Fit),
