@@ -42,6 +42,8 @@ _AT_FDCWD = -100
 
 _RENAME_EXCHANGE = 2
 """Argument of renameat2: swap two paths."""
+_OLD = ".old"
+"""Suffix of a folder that is being replaced."""
 
 
 def file_mode() -> int:
@@ -217,13 +219,12 @@ def publish_folder(draft: Path, final: Path) -> None:
     """
     _check_replaceable(final)
     sync_tree(draft)
-    if not os.path.lexists(final):
+    if os.path.lexists(final):
+        _exchange(draft, final)
+    else:
         os.rename(draft, final)
-        sync(final.parent)
-        return
-    _exchange(draft, final)
     sync(final.parent)
-    remove(draft)
+    remove(draft)  # now the older folder, if there was one
 
 
 def recover_folder(final: Path) -> None:
@@ -234,7 +235,7 @@ def recover_folder(final: Path) -> None:
     Args:
         final: Name of the folder.
     """
-    old = _old_name(final)
+    old = hidden_path(final, _OLD)
     if old.is_symlink():
         with suppress(OSError):
             old.unlink()
@@ -245,18 +246,12 @@ def recover_folder(final: Path) -> None:
             os.rename(old, final)
 
 
-def _old_name(final: Path) -> Path:
-    return hidden_path(final, ".old")
-
-
 def _exchange(draft: Path, final: Path) -> None:
     """Swap two paths in one step if the system can, else in three."""
-    swap = _rename_function()
-    if swap is not None:
-        arguments = (_AT_FDCWD, os.fsencode(draft), _AT_FDCWD, os.fsencode(final))
-        if swap(*arguments, _RENAME_EXCHANGE) == 0:
-            return
-    old = _old_name(final)
+    arguments = (_AT_FDCWD, os.fsencode(draft), _AT_FDCWD, os.fsencode(final), _RENAME_EXCHANGE)
+    if (swap := _rename_function()) is not None and swap(*arguments) == 0:
+        return
+    old = hidden_path(final, _OLD)
     if old.is_dir() and not old.is_symlink() and not is_own(old):
         set_aside(old)
     remove(old)
@@ -272,8 +267,7 @@ def _rename_function() -> Any:
         return None
     function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if function is not None:
-        text = ctypes.c_char_p
-        function.argtypes = (ctypes.c_int, text, ctypes.c_int, text, ctypes.c_uint)
+        function.argtypes = [ctypes.c_int, ctypes.c_char_p] * 2 + [ctypes.c_uint]
     return function
 
 

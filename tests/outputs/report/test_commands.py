@@ -18,8 +18,8 @@ def test_the_command_names_plugins_and_choices_of_python():
 
 def test_the_command_tells_no_folder():
     shown = format_command(
-        ["/bin/lift", "run", "image=[/home/me/a.jpg,trip/b c.jpg]", "output=/home/me/out"],
-        {"LIFT_PLUGINS": "/home/me/mine.py"},
+        ["/bin/lift", "run", "image=[/photos/a.jpg,trip/b c.jpg]", "output=/photos/out"],
+        {"LIFT_PLUGINS": "/photos/mine.py"},
     )
     assert shown == "LIFT_PLUGINS=mine.py lift run 'image=[a.jpg,b c.jpg]' output=out"
 
