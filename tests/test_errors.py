@@ -43,10 +43,10 @@ def test_a_bug_is_named_by_its_class_and_its_line(tmp_path):
 
 
 def test_a_line_of_lift_is_the_place_of_a_bug_in_a_library(tmp_path):
-    from lift.registry import source_fingerprint
+    from lift.registry.source import read_components
 
-    (tmp_path / "bad.py").write_text("1 +")
+    (tmp_path / "bad.py").write_text("@priors.register('bad') 1 +")
     with pytest.raises(SyntaxError) as caught:  # ast raises it
-        source_fingerprint(tmp_path / "bad.py")
+        list(read_components("prior", "bad", tmp_path / "bad.py"))
     assert "SyntaxError: invalid syntax" in format_bug(caught.value)
-    assert "(fingerprint.py:" in format_bug(caught.value)
+    assert "(source.py:" in format_bug(caught.value)

@@ -30,6 +30,7 @@ from lift.io.names import name_problem
 from lift.registry import ComponentError
 from lift.runtime import distributed
 from lift.runtime.provenance import shell_command
+from lift.runtime.quick_import import quick_import
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -329,7 +330,8 @@ def _check_argument(argument: str) -> None:
 def _build_evaluations(plan: EvaluationPlan, configs: Sequence[Composed]) -> list["Evaluation"]:
     """Make the evaluations, which share what they can."""
     # The import loads numba, which must know its number of threads before.
-    from lift.evaluation.evaluate import Evaluation
+    with quick_import():
+        from lift.evaluation.evaluate import Evaluation
     from lift.evaluation.resources import SharedResources
     from lift.evaluation.storage import evaluation_folder, folder_name
 

@@ -4,6 +4,7 @@ import ast
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Optional, Union
 
@@ -62,7 +63,9 @@ def read_components(slot: str, module: str, path: Path) -> Iterator[Entry]:
         module: Name of the module.
         path: Its source file.
     """
-    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    if b".register(" not in path.read_bytes():  # to parse all files takes long
+        return
+    tree = _parse(path)
     for node in tree.body:
         if not isinstance(node, ast.ClassDef):
             continue
@@ -79,6 +82,12 @@ def read_components(slot: str, module: str, path: Path) -> Iterator[Entry]:
                 settings, base_docs = _read_settings(ancestors)
                 doc = ast.get_docstring(node) or ""
                 yield Entry(slot, name, module, node.name, doc, path, settings, base_docs, **facts)
+
+
+@lru_cache(maxsize=16)  # many components are derived from the same few files
+def _parse(path: Path) -> ast.Module:
+    """Read the syntax tree of a file."""
+    return ast.parse(path.read_bytes(), str(path))
 
 
 def _ancestors(node: ast.ClassDef, tree: ast.Module, path: Path) -> list[_Ancestor]:
@@ -108,7 +117,7 @@ def _module_file(module: str) -> Path | None:
 
 def _ancestors_in(path: Path, name: str | None) -> list[_Ancestor]:
     """List the class of a name in another file and the classes that it is derived from."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    tree = _parse(path)
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             return _ancestors(node, tree, path)

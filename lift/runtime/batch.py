@@ -19,6 +19,7 @@ from lift.errors import format_bug, format_error, is_interrupt, is_user_error
 from lift.io.names import add_hash, safe_name, user_path
 from lift.registry import ComponentError
 from lift.runtime import distributed
+from lift.runtime.quick_import import quick_import
 
 _MAX_LISTED = 5
 """Largest number of missing files that a message names."""
@@ -134,7 +135,8 @@ def run_images(images: list[str], compose: Callable[[str], DictConfig]) -> list[
     titles = scene_titles(images)
 
     def make(index: int) -> str:
-        from lift.pipeline import run
+        with quick_import():
+            from lift.pipeline import run
 
         return str(run(compose(images[index]), titles[index]))
 

@@ -18,6 +18,7 @@ from lift.runtime import distributed, launcher
 from lift.runtime.devices import device_indices
 from lift.runtime.folder_settings import check_current_folder
 from lift.runtime.provenance import run_choices
+from lift.runtime.quick_import import quick_import
 
 COMPOSED = "--composed"
 """Option of `lift run` before the file of a composed configuration, for the processes of a run."""
@@ -95,6 +96,7 @@ def _run_here(config: DictConfig, devices: list[int] | None) -> Path | None:
     check_current_folder()
     distributed.bind_device(distributed.process_info(), devices)
     # The import loads numba, which reads the number of threads that `bind_device` has set.
-    from lift.pipeline import run
+    with quick_import():
+        from lift.pipeline import run
 
     return run(config)
