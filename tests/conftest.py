@@ -15,6 +15,8 @@ if (
         "NUMBA_NUM_THREADS": "1",
     }  # before torch or numba are there
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # processes that tests start compile `lift` once
+
 import pytest
 import torch
 from safetensors.torch import load_file

@@ -206,7 +206,7 @@ def test_render_and_export_write_files_or_name_the_formats(finished_run, tmp_pat
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    pictures = sorted((tmp_path / "png").iterdir())
+    pictures = sorted((tmp_path / "png").glob("*.png"))
     assert len(pictures) == 13 and Image.open(pictures[0]).size == (48, 32)
     assert (
         here("render", str(finished_run), "--to", "x.mp4", cwd=tmp_path).returncode == 0
@@ -245,11 +245,11 @@ SYNTHETIC = (
     "experiment=synthetic",
     "pose=planned",
     "distortion=identity",
-    "preprocess.size=160",
+    "preprocess.size=128",
     "planner.levels=1",
-    "planner.num_frames=6",
-    "fit.steps=300",
-    "fit.initial_gaussians=15000",
+    "planner.num_frames=4",
+    "fit.steps=200",
+    "fit.initial_gaussians=8000",
     "export.film.seconds=0.33",
 )
 

@@ -12,6 +12,7 @@ from PIL import Image
 from skimage import data
 
 from lift.io.splats import export
+from tests.helpers.commands import lift
 from tests.helpers.scenes import write_small_scene
 from tests.helpers.settings import MINIMAL
 
@@ -33,9 +34,12 @@ def save_picture(folder: Path, name: bytes) -> str:
 
 
 def run(image: str, output: Path, *start: str, **variables: str) -> subprocess.CompletedProcess:
-    start = start or ("-m", "lift")
-    command = [sys.executable, *start, "run", f"image={image}", *MINIMAL, f"output={output}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+    arguments = ["run", f"image={image}", *MINIMAL, f"output={output}"]
+    variables = {"OMP_NUM_THREADS": "1", **variables}
+    if not start:
+        return lift(*arguments, **variables)
+    command = [sys.executable, *start, *arguments]
+    environment = {**os.environ, **variables}
     return subprocess.run(
         command, capture_output=True, text=True, errors="surrogateescape", env=environment
     )

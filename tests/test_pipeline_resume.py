@@ -2,14 +2,13 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.commands import StartedProgram, start_lift
 from tests.helpers.settings import TINY
 
 # A plugin that dies at a chosen point of an ordinary run of the program.
@@ -51,22 +50,10 @@ def sabotage(tmp_path) -> Path:
     return tmp_path
 
 
-def start_run(folder: Path, **environment: str) -> subprocess.Popen:
-    more = [environment.pop("MORE")] if "MORE" in environment else []
-    command = [
-        sys.executable,
-        "-m",
-        "lift",
-        "run",
-        "image=coffee",
-        *TINY,
-        *more,
-        f"output={folder / 'out'}",
-    ]
-    env = {**os.environ, "LIFT_PLUGINS": "sabotage", "LOG": str(folder / "log"), **environment}
-    return subprocess.Popen(
-        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def start_run(folder: Path, *more: str, **environment: str) -> StartedProgram:
+    environment |= {"LIFT_PLUGINS": "sabotage", "LOG": str(folder / "log")}
+    command = ("run", "image=coffee", *TINY, *more, f"output={folder / 'out'}")
+    return start_lift(*command, cwd=folder, **environment)
 
 
 @pytest.mark.slow
@@ -77,15 +64,13 @@ def test_run_killed_in_any_stage_is_resumed(sabotage, finished_run):
         "clip",
         "fit",
     ):  # one of each kind: a value, one of several values, what goes on from a checkpoint
-        killed = start_run(sabotage, DIE_IN=stage)
-        killed.communicate(timeout=300)
+        killed = start_run(sabotage, DIE_IN=stage).finish()
         assert killed.returncode == -signal.SIGKILL, stage
         assert not list((sabotage / "out" / "cache").glob(f"{stage}-*")), (
             "a half-made stage looks finished"
         )
-    last = start_run(sabotage)
-    out, err = last.communicate(timeout=300)
-    assert last.returncode == 0, err
+    last = start_run(sabotage).finish()
+    assert last.returncode == 0, last.stderr
     made = (sabotage / "log").read_text().split()
     assert Counter(name.split("-")[0] for name in made) == {
         "depth": 1,
@@ -96,7 +81,7 @@ def test_run_killed_in_any_stage_is_resumed(sabotage, finished_run):
     }
     # The killed and resumed fit equals the uninterrupted one.
     # Without export of other formats, the scenes are equal bit for bit.
-    run = Path(out.strip().split("\n")[-1])
+    run = Path(last.stdout.strip().split("\n")[-1])
     assert (run / "gaussians.ply").read_bytes() == (finished_run / "gaussians.ply").read_bytes()
 
 
@@ -104,27 +89,24 @@ def test_run_killed_in_any_stage_is_resumed(sabotage, finished_run):
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT is POSIX")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_run_explains_how_to_resume(sabotage, how):
-    process = start_run(sabotage, MORE="fit.steps=100000")
+    process = start_run(sabotage, "fit.steps=100000")
     for _ in range(600):
         if list((sabotage / "out" / "cache").glob(".fit-*.draft/checkpoint.ckpt")):
             break
         time.sleep(0.1)
     process.send_signal(how)
-    try:
-        _, err = process.communicate(timeout=60)
-    finally:
-        # A process that ignores SIGINT, as in a background shell, would block the other tests.
-        process.kill()
-    assert process.returncode == 128 + how and "Traceback" not in err
+    done = process.finish()
+    assert done.returncode == 128 + how and "Traceback" not in done.stderr
     cause = " by SIGTERM" if how == signal.SIGTERM else ""
-    assert err.endswith(f"lift: stopped{cause}; run the same command again to go on\n"), err
+    expected = f"lift: stopped{cause}; run the same command again to go on\n"
+    assert done.stderr.endswith(expected), done.stderr
 
 
 @pytest.mark.slow
 def test_two_runs_that_want_the_same_make_every_stage_once(sabotage):
     both = [start_run(sabotage) for _ in range(2)]
-    results = [process.communicate(timeout=300) for process in both]
-    assert [process.returncode for process in both] == [0, 0], results
-    assert results[0][0] == results[1][0]
+    results = [process.finish() for process in both]
+    assert [result.returncode for result in results] == [0, 0], results
+    assert results[0].stdout == results[1].stdout
     made = (sabotage / "log").read_text().split()
     assert len(made) == len(set(made)) == 4 + 4

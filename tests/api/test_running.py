@@ -116,7 +116,7 @@ def test_settings_of_components_are_dictionaries():
             "trainer": {"gradient_clip_val": 1.0},
         },
     )
-    assert config.image == "motorcycle_left" and config.fit.steps == 800
+    assert config.image == "motorcycle_left" and config.fit.steps == 600
     assert list(config.distortion.parts) == ["rigid", "blur"]
     assert config.distortion.settings.rigid.weight == 3 and config.prior.edge_threshold == 0.5
     assert config.trainer.gradient_clip_val == 1.0 and config.trainer.devices == 1

@@ -303,7 +303,7 @@ class TestPlugins:
         write_experiment(tmp_path / "presets", "demo")
         command = ("run", "experiment=demo", "--cfg", "job")
         done = lift(*command, cwd=tmp_path, LIFT_PLUGINS="one")
-        assert "steps: 800" in done.stdout, done.stderr
+        assert "steps: 600" in done.stdout, done.stderr
 
     def test_experiments_that_are_not_used_are_listed(self, tmp_path: Path) -> None:
         for name in ("one", "two"):

@@ -15,6 +15,7 @@ from lift import cli
 from lift.evaluation import evaluate as evaluation
 from lift.evaluation.datasets import ray_cast
 from lift.runtime import session
+from tests.helpers.commands import lift, start_lift
 
 QUICK = [
     "dataset=ray_cast",
@@ -55,7 +56,7 @@ def offline(tmp_path_factory, monkeypatch) -> None:
 
 
 def evaluate(folder: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "lift", "eval", *QUICK, f"output={folder}", "name=table", *more]
+    return ["eval", *QUICK, f"output={folder}", "name=table", *more]
 
 
 def figures_of(folder: Path) -> tuple[str, list]:
@@ -71,7 +72,6 @@ def figures_of(folder: Path) -> tuple[str, list]:
 @pytest.mark.slow
 def test_killed_evaluation_resumes_to_the_same_table(tmp_path):
     (tmp_path / "looks.py").write_text(LOOKS)
-    env = os.environ | {"PYTHONUNBUFFERED": "1"}
     seen = {
         "LIFT_PLUGINS": "looks",
         "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
@@ -79,7 +79,7 @@ def test_killed_evaluation_resumes_to_the_same_table(tmp_path):
     }
     seen = {
         name: value
-        for name, value in (env | seen).items()
+        for name, value in (os.environ | seen).items()
         if name not in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
     }
     both = evaluate(
@@ -92,7 +92,8 @@ def test_killed_evaluation_resumes_to_the_same_table(tmp_path):
         "--",
         "name=with",
     )
-    done = subprocess.run(both, capture_output=True, text=True, env=seen)
+    command = [sys.executable, "-m", "lift", *both]
+    done = subprocess.run(command, capture_output=True, text=True, env=seen)
     assert done.returncode == 0, done.stderr
     whole = tmp_path / "whole/eval/table"
     assert done.stdout.strip().splitlines()[-1] == str(whole / "table.md")
@@ -116,20 +117,14 @@ def test_killed_evaluation_resumes_to_the_same_table(tmp_path):
     whole /= "with"
     text = (whole / "table.md").read_text()
     assert "| plain | 0 | 2 |" in text and "| mean | all | 4 |" in text
-    killed = subprocess.Popen(
-        evaluate(tmp_path / "killed"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=env,
-    )
-    assert killed.stdout.readline().strip().endswith("plain-0.json")  # the first scene is made
-    time.sleep(1)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    killed = start_lift(*evaluate(tmp_path / "killed"))
+    while "plain-0.json" not in killed.output():  # the first scene is not made yet
+        time.sleep(0.1)
+    time.sleep(0.5)
+    assert killed.kill().returncode == -signal.SIGKILL
     assert not (tmp_path / "killed/eval/table/table.md").exists()
     kept = (tmp_path / "killed/eval/table/plain-0.json").stat().st_mtime_ns
-    again = subprocess.run(evaluate(tmp_path / "killed"), capture_output=True, text=True, env=env)
+    again = lift(*evaluate(tmp_path / "killed"))
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "killed/eval/table/plain-0.json").stat().st_mtime_ns == kept, (
         "what was finished is not made again"

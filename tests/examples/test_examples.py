@@ -3,13 +3,13 @@
 import json
 import re
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import lift
+from tests.helpers.commands import start_python
 from tests.helpers.notebook import run_notebook
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -17,10 +17,15 @@ NOTEBOOK = EXAMPLES / "own_distortion.ipynb"
 
 
 def run_example(name: str, cwd: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(EXAMPLES / name)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    done = start_python(str(EXAMPLES / name), cwd=cwd).finish()
     assert done.returncode == 0, done.stderr
     return done
+
+
+@pytest.fixture(scope="module")
+def notebook_folder(tmp_path_factory) -> Path:
+    """Where the notebook runs. Its second run finds the fits of the first."""
+    return tmp_path_factory.mktemp("notebook")
 
 
 def test_every_example_is_tested():
@@ -51,15 +56,15 @@ def test_loop_over_priors(tmp_path):
 
 
 @pytest.mark.slow
-def test_own_distortion(tmp_path):
-    done = run_notebook(NOTEBOOK, tmp_path)
+def test_own_distortion(notebook_folder):
+    done = run_notebook(NOTEBOOK, notebook_folder)
     assert done.returncode == 0, done.stderr
     identity, gain = (
         float(value) for value in re.findall(r"^\w+: ([\d.]+) dB$", done.stdout, re.M)
     )
     assert gain > identity + 0.3
     assert "torch.Size([128, 384, 3])" in done.stdout
-    repeated = run_notebook(NOTEBOOK, tmp_path)
+    repeated = run_notebook(NOTEBOOK, notebook_folder)
     fits = re.findall(r"^fit +(\S+)", repeated.stderr, re.M)
     assert fits == ["found", "found"], "another session has the same key"
 
@@ -68,13 +73,13 @@ def test_own_distortion(tmp_path):
 @pytest.mark.skipif(
     not find_spec("nbclient") or not find_spec("ipykernel"), reason="no nbclient or ipykernel"
 )
-def test_own_distortion_in_jupyter(tmp_path):
+def test_own_distortion_in_jupyter(notebook_folder):
     import nbformat
     from nbclient import NotebookClient
 
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    assert list(tmp_path.glob("outputs/room/synthetic-gain-*/gaussians.ply"))
+    NotebookClient(notebook, resources={"metadata": {"path": str(notebook_folder)}}).execute()
+    assert list(notebook_folder.glob("outputs/room/synthetic-gain-*/gaussians.ply"))
 
 
 def test_the_notebook_is_saved_without_results():

@@ -44,9 +44,9 @@ from tests.helpers.fuzzing import (
 
 FAST_CASES = 12
 """Cases of each format in the fast tests."""
-SLOW_CASES = 400
-"""Cases of each format in the slow tests."""
-SLOW_VIDEO_CASES = 60
+SLOW_CASES = 400 if os.environ.get("LIFT_ALL_CASES") else 120
+"""Cases of each format in the slow tests; more with LIFT_ALL_CASES=1."""
+SLOW_VIDEO_CASES = 60 if os.environ.get("LIFT_ALL_CASES") else 20
 """Cases of videos, each of which starts ffmpeg."""
 SIZE = (24, 16)
 

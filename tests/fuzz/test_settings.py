@@ -34,8 +34,8 @@ from tests.helpers.setting_fuzz import (
 from tests.helpers.settings import TINY
 
 FAST_CASES = 200
-SLOW_CASES = 8000
-COMMAND_CASES = 60
+SLOW_CASES = 8000 if os.environ.get("LIFT_ALL_CASES") else 2000
+COMMAND_CASES = 60 if os.environ.get("LIFT_ALL_CASES") else 30
 """Cases that go through the command line, within this process."""
 
 BUILT = {

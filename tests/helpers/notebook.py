@@ -3,10 +3,10 @@
 As a program, `python -c`, its module `__main__` has no file, as in a notebook.
 """
 
-import os
 import subprocess
-import sys
 from pathlib import Path
+
+from tests.helpers.commands import start_python
 
 RUNNER = """
 import ast, json, pathlib, sys
@@ -27,10 +27,4 @@ for number, cell in enumerate(cells):
 
 def run_notebook(path: Path, cwd: Path) -> subprocess.CompletedProcess:
     """Execute the code cells in order, and print the values of last expressions."""
-    return subprocess.run(
-        [sys.executable, "-c", RUNNER, str(path)],
-        cwd=cwd,
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-    )
+    return start_python("-c", RUNNER, str(path), cwd=cwd).finish()

@@ -1,5 +1,6 @@
 """Code that runs in several processes."""
 
+import multiprocessing
 import os
 import socket
 
@@ -7,6 +8,7 @@ import torch
 import torch.distributed
 
 from lift.runtime import distributed
+from tests.helpers.prefork import PACKAGES
 
 
 def on_each(function, world: int, kind: str, *arguments) -> None:
@@ -14,7 +16,10 @@ def on_each(function, world: int, kind: str, *arguments) -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_enter, (world, port, kind, function, arguments), nprocs=world)
+    multiprocessing.set_forkserver_preload([*PACKAGES])  # once for all tests
+    torch.multiprocessing.start_processes(
+        _enter, (world, port, kind, function, arguments), nprocs=world, start_method="forkserver"
+    )
 
 
 def _enter(rank: int, world: int, port: int, kind: str, function, arguments) -> None:

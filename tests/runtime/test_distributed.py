@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -23,7 +21,7 @@ from lift.runtime.devices import device_indices
 from lift.runtime.distributed import ProcessInfo
 from lift.runtime.session import Session
 from lift.types import Depth, Frames
-from tests.helpers.commands import here, lift
+from tests.helpers.commands import StartedProgram, here, lift, start_lift
 from tests.helpers.settings import TINY
 from tests.helpers.workers import on_each
 
@@ -218,23 +216,10 @@ fit.CheckpointCallback.on_train_epoch_end = on_train_epoch_end
 """
 
 
-def two(folder: Path, how: str, *more: str) -> subprocess.Popen:
+def two(folder: Path, how: str, *more: str) -> StartedProgram:
     (folder / "sabotage.py").write_text(SABOTAGE)
-    command = [
-        sys.executable,
-        "-m",
-        "lift",
-        "run",
-        "image=coffee",
-        *TINY,
-        "trainer.devices=2",
-        f"output={folder / 'out'}",
-        *more,
-    ]
-    env = {**os.environ, "LIFT_PLUGINS": "sabotage", "HOW": how}
-    return subprocess.Popen(
-        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    command = ("run", "image=coffee", *TINY, "trainer.devices=2", f"output={folder / 'out'}")
+    return start_lift(*command, *more, cwd=folder, LIFT_PLUGINS="sabotage", HOW=how)
 
 
 def members(parent: int) -> list[int]:
@@ -261,8 +246,9 @@ def gone(pids: list[int]) -> bool:
 def test_failed_process_ends_all_and_the_run_resumes(tmp_path):
     killed = "kill", 128 + signal.SIGKILL, "lift: process 1 of 2 was ended by SIGKILL"
     for how, status, message in (("error", 2, "lift: fit.steps is 30; choose otherwise"), killed):
-        out, err = (process := two(tmp_path, how)).communicate(timeout=300)
-        assert process.returncode == status and err.count("found") == (
+        done = two(tmp_path, how).finish()
+        out, err = done.stdout, done.stderr
+        assert done.returncode == status and err.count("found") == (
             0 if how == "error" else 3 + 4
         ), (how, err)
         lines = err.strip().split("\n")
@@ -283,18 +269,18 @@ def test_launched_processes_end_with_their_launcher(tmp_path, how):
         if list((tmp_path / "out" / "cache").glob(".fit-*.draft/checkpoint.ckpt")):
             break
         time.sleep(0.1)
-    pids = members(process.pid)
+    pids = members(process.process.pid)
     assert len(pids) >= 2
     process.send_signal(how)
-    _, err = process.communicate(timeout=60)
+    done = process.finish()
     assert gone(pids)
     status, message = {
         signal.SIGINT: (130, "stopped; run the same command again"),
         signal.SIGTERM: (143, "stopped by SIGTERM; run the same command again"),
         signal.SIGKILL: (-signal.SIGKILL, ""),
     }[how]
-    assert process.returncode == status
-    assert "Traceback" not in err and message in err.strip().split("\n")[-1]
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr and message in done.stderr.strip().split("\n")[-1]
 
 
 @pytest.mark.slow
@@ -322,15 +308,7 @@ def test_jobs_of_hydras_submitit_launcher(tmp_path):
 @pytest.mark.slow
 def test_srun_starts_a_run_without_our_launcher(tmp_path):
     """Two processes with the variables that srun sets: one scene, one voice."""
-    command = [
-        sys.executable,
-        "-m",
-        "lift",
-        "run",
-        "image=coffee",
-        *TINY,
-        f"output={tmp_path / 'out'}",
-    ]
+    command = ("run", "image=coffee", *TINY, f"output={tmp_path / 'out'}")
     variables = {
         **SRUN,
         "SLURM_NTASKS": "2",
@@ -339,15 +317,10 @@ def test_srun_starts_a_run_without_our_launcher(tmp_path):
         "SLURM_NODEID": "0",
     }
     both = [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **variables, "SLURM_PROCID": rank, "SLURM_LOCALID": rank},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        start_lift(*command, **{**variables, "SLURM_PROCID": rank, "SLURM_LOCALID": rank})
         for rank in ("0", "1")
     ]
-    (out, err), silent = [process.communicate(timeout=170) for process in both]
-    assert [process.returncode for process in both] == [0, 0], (err, silent)
-    assert (Path(out.strip()) / "report.html").exists() and silent == ("", "")
+    first, silent = [started.finish() for started in both]
+    assert first.returncode == silent.returncode == 0, (first.stderr, silent.stderr)
+    assert (Path(first.stdout.strip()) / "report.html").exists()
+    assert (silent.stdout, silent.stderr) == ("", "")
