@@ -18,9 +18,19 @@ from lift.training.checkpoint import CheckpointCallback
 from tests.helpers.commands import here
 from tests.helpers.damage import KINDS, damage, replace_folder, stage_contents, stage_files
 from tests.helpers.fits import KilledError
-from tests.helpers.settings import TINY
 
 pytestmark = pytest.mark.slow
+
+SMALL = (
+    "preprocess.size=64",
+    "planner.levels=1",
+    "planner.num_frames=2",
+    "fit.steps=12",
+    "fit.checkpoint_every=4",
+    "fit.initial_gaussians=300",
+    "fit.test_every=4",
+    "export.film.seconds=0.05",
+)
 
 ROTATIONS = range(len(KINDS) if os.environ.get("LIFT_ALL_DAMAGE") else 1)
 """File number i is damaged as kind number i plus the rotation says."""
@@ -31,7 +41,7 @@ def kind_of(number: int, rotation: int) -> str:
 
 
 def run(output: Path):
-    return here("run", "image=coffee", *TINY, f"output={output}", cwd=output.parent)
+    return here("run", "image=coffee", *SMALL, f"output={output}", cwd=output.parent)
 
 
 @pytest.fixture(scope="module")

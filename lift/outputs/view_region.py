@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -286,7 +287,8 @@ def _subject_depth(
     )
     central = depth[rows, columns][opaque[rows, columns]]
     subject = float(central.median()) if len(central) else typical_depth
-    nearest = float(depth[opaque].quantile(NEAREST_QUANTILE)) if opaque.any() else typical_depth
+    surfaces = depth[opaque].numpy()
+    nearest = float(np.quantile(surfaces, NEAREST_QUANTILE)) if len(surfaces) else typical_depth
     return subject, nearest
 
 

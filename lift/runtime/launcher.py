@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _PARENT = "LIFT_LAUNCHED_BY"
 """Environment variable: process id of the launcher."""
+_TORCHRUN_SIGNALS = "TORCHELASTIC_SIGNALS_TO_HANDLE"
+"""Environment variable of torchrun, which it sets for itself."""
 _REPORT = "LIFT_REPORT"
 """Environment variable: file in which the first process that fails says why."""
 
@@ -127,15 +129,18 @@ def launch(arguments: list[str], count: int) -> None:
 
 @contextmanager
 def _restored_signal_handlers() -> Iterator[None]:
-    """Put back the handlers that torchrun replaces and leaves in place."""
+    """Put back the handlers that torchrun replaces, and the variable that it sets beside them."""
     is_main_thread = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    was_set = _TORCHRUN_SIGNALS in os.environ
     try:
         yield
     finally:
         for number, handler in before.items():
             if is_main_thread and signal.getsignal(number) is not handler and handler is not None:
                 signal.signal(number, handler)
+        if not was_set:
+            os.environ.pop(_TORCHRUN_SIGNALS, None)
 
 
 def _unreported_error(error: "ChildFailedError", count: int) -> WorkerError:

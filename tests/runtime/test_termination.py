@@ -110,8 +110,10 @@ def test_the_message_of_ctrl_c_names_no_signal():
 def test_a_launch_puts_the_handlers_of_signals_back(monkeypatch):
     def program(*_arguments) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun installs one and leaves it
+        os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGTERM"
 
     monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", lambda *_config: program)
     before = signal.getsignal(signal.SIGTERM)
     launcher.launch(["list"], 2)
     assert signal.getsignal(signal.SIGTERM) is before
+    assert "TORCHELASTIC_SIGNALS_TO_HANDLE" not in os.environ
