@@ -23,7 +23,7 @@ for name, prior in priors.items():
         depth="known",
         preprocess={"size": 128},
         planner={"levels": 1, "num_frames": 4},
-        fit={"steps": 150, "initial_gaussians": 4000, "max_gaussians": 6000},
+        fit={"steps": 100, "initial_gaussians": 4000, "max_gaussians": 6000},
         export={"film": {"seconds": 0.25}},
     )
     held_out = scene.metrics["held_out_psnr"]

@@ -206,6 +206,8 @@ def test_several_devices_need_importable_components():
 def test_several_devices_fit_one_scene(tmp_path):
     if cpu_cores() < 2:
         pytest.skip("one core")
-    scene = lift.run("coffee", trainer={"devices": 2}, **tiny_settings(tmp_path))
+    name = "a, ${b}' é"  # taken literally by both processes
+    scene = lift.run("coffee", name=name, trainer={"devices": 2}, **tiny_settings(tmp_path))
+    assert scene.folder.name == name
     assert scene.provenance["processes"] == 2 and scene.metrics["input_psnr"] > 15
     assert Path.cwd() not in scene.folder.parents

@@ -125,17 +125,6 @@ def test_jobs_in_other_processes_keep_apart(tmp_path: Path) -> None:
     done = lift("run", *SMALL, *own, "seed=1,2", "-m", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "outputs/coffee").glob("[!.]*")} == {"x-1", "x-2"}
-    same = lift("run", "-m", *SMALL, "fit.sh_degree=null,0", own[-1], cwd=tmp_path)
-    assert same.returncode == 2 and "of this multirun" in same.stderr
-
-
-@pytest.mark.slow
-def test_a_run_on_several_devices_takes_names_literally(tmp_path: Path) -> None:
-    write_experiment(tmp_path / "my conf", "named", "# @package _global_\nname: x-${seed}\n")
-    own = ("--config-dir", "my conf", "experiment=named", "name='a, ${b}' é")
-    done = lift("run", *SMALL, *own, "trainer.devices=2", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.rstrip("\n") == "outputs/coffee/'a, ${b}' é"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The experiment on distortions: measures, tables, resumption and errors."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from filelock import FileLock
 from lift.registry import catalogue
 from lift.renderers import renderers
 from lift.synthetic.worlds import CORRUPTION_KINDS, corrupt_world, ray_cast_world
+from tests.helpers.commands import start_python
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "experiments"))
@@ -141,8 +141,8 @@ def test_show_tells_of_rows_with_other_or_unknown_defaults(tmp_path, run):
 def test_finished_fits_are_not_repeated(tmp_path, command, run):
     assert run(*command, "--modules", "identity", *SMALL).count(" dB, ") == 2
     # Settings may stand before options, too.
-    more = [sys.executable, *command, "--workers", "2", *SMALL, "--modules", "identity", "rigid"]
-    finished = subprocess.run(more, cwd=ROOT, capture_output=True, text=True)
+    more = [*command, "--workers", "2", *SMALL, "--modules", "identity", "rigid"]
+    finished = start_python(*more, cwd=ROOT).finish()
     assert finished.returncode == 0, finished.stderr
     file = tmp_path / "results.json"
     assert finished.stdout.count(" dB, ") == 2

@@ -46,7 +46,7 @@ FAST_CASES = 12
 """Cases of each format in the fast tests."""
 ALL_CASES = 400
 """Cases of each format with LIFT_ALL_CASES=1."""
-SLOW_CASES = ALL_CASES if os.environ.get("LIFT_ALL_CASES") else 120
+SLOW_CASES = ALL_CASES if os.environ.get("LIFT_ALL_CASES") else 60
 """Cases of each format in the slow tests."""
 SLOW_VIDEO_CASES = 60 if os.environ.get("LIFT_ALL_CASES") else 20
 """Cases of videos, each of which starts ffmpeg."""

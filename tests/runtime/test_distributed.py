@@ -285,7 +285,7 @@ def test_launched_processes_end_with_their_launcher(tmp_path, how):
 
 @pytest.mark.slow
 def test_jobs_of_hydras_submitit_launcher(tmp_path):
-    """The local executor runs jobs in processes. The user gets an error as one line."""
+    """The local executor runs jobs in processes. The user gets their errors as one line."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     launcher = (
         "run",
@@ -295,9 +295,6 @@ def test_jobs_of_hydras_submitit_launcher(tmp_path):
         "fit.steps=5",
         f"output={tmp_path}",
     )
-    done = lift(*launcher, "image=coffee", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.glob("coffee/*/report.html"))) == 1
     failed = lift(*launcher, "image=nowhere.jpg,elsewhere.jpg", cwd=tmp_path)
     assert (
         failed.returncode == 2 and "image is 'nowhere.jpg'" in failed.stderr.strip().split("\n")[-1]
