@@ -28,6 +28,7 @@ from lift.io.capture import Capture
 from lift.io.image import Picture
 from lift.poses import poses
 from lift.runtime.cache import hash_key
+from lift.runtime.cache_contents import remove_stage
 from lift.runtime.compile_ahead import compile_ahead
 from lift.runtime.resource_errors import name_disk
 from lift.runtime.session import Session
@@ -116,7 +117,11 @@ def _compute(session: Session, picture: Picture, capture: Capture | None) -> Pat
         capture,
         views.multiview_consistent,
     )
-    return deliver(session, result)
+    delivered = deliver(session, result, request=session.request)
+    if not session.config.cache.keep:
+        for stage in session.stages:
+            remove_stage(stage.folder, stage.name, stage.key)
+    return delivered
 
 
 def generate_views(session: Session, picture: Picture) -> Views:

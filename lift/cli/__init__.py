@@ -8,6 +8,7 @@ import traceback
 from lift import __version__
 from lift.cli import (
     batch,
+    cache,
     check,
     doctor,
     download,
@@ -50,6 +51,7 @@ _COMMANDS = (
     export,
     view,
     download,
+    cache,
     doctor,
 )
 """Modules of the commands, in the order of the help."""

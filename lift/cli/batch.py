@@ -2,7 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from lift.cli.processes import add_command, launch_workers, raise_failures, take_process_count
+from lift.cli.processes import (
+    add_command,
+    launch_workers,
+    raise_failures,
+    take_process_count,
+    take_redeliver,
+)
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -22,11 +28,13 @@ def add_parser(commands: Any) -> None:
         "others",
     )
     parser.usage = (
-        "lift batch PICTURE [PICTURE ...] [setting=value ...] [--config-dir DIR] [--processes N]"
+        "lift batch PICTURE [PICTURE ...] [setting=value ...] [--config-dir DIR] [--processes N] "
+        "[--redeliver]"
     )
     parser.epilog = (
         "N: processes of this machine (its number of GPUs, else 1), each with a GPU of its own. "
-        "DIR: a folder with experiments of your own. Run again, it goes on where it ended."
+        "DIR: a folder with experiments of your own. Run again, it goes on where it ended, and "
+        "passes over finished pictures unless --redeliver asks to write their results again."
     )
 
 
@@ -47,6 +55,7 @@ def batch(arguments: list[str]) -> int:
     from lift.config.overrides import check_dashes
     from lift.runtime.batch import parse_arguments, run_images
 
+    arguments = take_redeliver(arguments)
     folders, remaining = split_config_folders(arguments)
     count = take_process_count(remaining)
     check_dashes(remaining)

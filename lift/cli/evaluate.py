@@ -141,7 +141,7 @@ def evaluate(arguments: list[str]) -> int:
         ComponentError: A setting is wrong, or two evaluations have the same folder.
         WorkerError: At least one scene failed.
     """
-    from lift.runtime.batch import WorkQueue, run_distributed
+    from lift.runtime.batch import WorkQueue, release_memory, run_distributed
 
     remaining = list(arguments)
     count = take_process_count(remaining)
@@ -165,11 +165,15 @@ def evaluate(arguments: list[str]) -> int:
     is_main = distributed.process_info().rank == 0
     queue = WorkQueue()
     _load_measures_once(evaluations(), queue)
-    outcomes = run_distributed(
-        [evaluation.title(task) for evaluation, task in tasks],
-        lambda index: str(tasks[index][0].make(tasks[index][1])),
-        queue,
-    )
+
+    def make(index: int) -> str:
+        evaluation, task = tasks[index]
+        try:
+            return str(evaluation.make(task))
+        finally:
+            release_memory()
+
+    outcomes = run_distributed([evaluation.title(task) for evaluation, task in tasks], make, queue)
     tables = []
     for evaluation in evaluations() if is_main else ():
         own_outcomes = [

@@ -93,6 +93,15 @@ def take_number(arguments: list[str], option: str) -> int | None:
     return int(values[-1]) if values else None
 
 
+def take_redeliver(arguments: Sequence[str]) -> list[str]:
+    """Replace the option `--redeliver` by the setting that it stands for.
+
+    Args:
+        arguments: Arguments of a command.
+    """
+    return ["redeliver=true" if word == "--redeliver" else word for word in arguments]
+
+
 def take_memory(arguments: list[str], option: str) -> float | None:
     """Remove an option with an amount of memory from the arguments.
 

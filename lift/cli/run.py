@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lift.cli.multirun import check_jobs
-from lift.cli.processes import error_message, take_memory
+from lift.cli.processes import error_message, take_memory, take_redeliver
 from lift.registry import ComponentError
 from lift.runtime.execution import COMPOSED, execute_run, join_run
 
@@ -61,6 +61,7 @@ def run(arguments: list[str]) -> int:
     if arguments[:1] == [COMPOSED]:
         join_run(Path(arguments[1]), arguments[2:])
         return 0
+    arguments = take_redeliver(arguments)
     check_dashes(arguments)
     arguments, dry_run = _take_dry_run(arguments)
     folders, rest = split_config_folders(arguments)

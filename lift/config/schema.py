@@ -96,6 +96,11 @@ class Cache:
 
     A damaged stage is set aside and made again. Checksums are read at several GB/s.
     """
+    keep: bool = True
+    """Whether stages stay in the cache when the scene is delivered.
+
+    False saves disk in a batch. A run with other settings then has to make all stages again.
+    """
 
 
 @dataclass
@@ -148,6 +153,11 @@ class Config:
     """Component that models the errors of generated frames: its name and settings."""
     renderer: Any = MISSING
     """Component that renders the Gaussians: its name and settings."""
+    redeliver: bool = False
+    """Whether a finished run writes its results again.
+
+    Otherwise a run that was asked for the same before is passed over.
+    """
     preview: bool = False
     """Whether Gaussians straight from the depth are shown and written before the fit.
 

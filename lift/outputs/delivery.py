@@ -66,6 +66,7 @@ def deliver(
     result: RunResult,
     folder: Path | None = None,
     record: Mapping[str, Any] | None = None,
+    request: str | None = None,
 ) -> Path:
     """Write all results of a run, the report last, and print the verdict.
 
@@ -74,12 +75,13 @@ def deliver(
         result: The results of the stages.
         folder: Folder of the results. None: `<output>/<picture>/<name>`.
         record: More entries of provenance.json.
+        request: What the run was asked for. See `publish_run`.
 
     Returns:
         The run's folder.
     """
     folder = folder or _run_folder(session, result)
-    with publish_run(folder, session.stages[-1].key, session.say) as draft:
+    with publish_run(folder, session.stages[-1].key, session.say, request) as draft:
         session.say("delivering")
         metrics = _write_results(session, result, draft, folder, record)
     for line in Verdict.from_metrics(metrics).lines:

@@ -24,6 +24,7 @@ from lift.runtime.atomic_io import (
     remove,
     set_permissions,
 )
+from lift.runtime.finished import REQUEST
 from lift.runtime.integrity import MANIFEST, DamagedFileError, read_manifest, write_manifest
 from lift.runtime.run_folder import claim_run_folder
 from lift.training import CHECKPOINT, LOG_RECORD
@@ -60,7 +61,9 @@ _RESULT_PATHS = re.compile(
 
 
 @contextmanager
-def publish_run(folder: Path, key: str, say: Callable[[str], None]) -> Iterator[Path]:
+def publish_run(
+    folder: Path, key: str, say: Callable[[str], None], request: str | None = None
+) -> Iterator[Path]:
     """Yield an empty draft of a run's folder, and publish it if the block raises no error.
 
     A lock protects the folder. An earlier result stays until the new one is complete. Files in the
@@ -70,6 +73,8 @@ def publish_run(folder: Path, key: str, say: Callable[[str], None]) -> Iterator[
         folder: Folder of the run.
         key: Key of the scene.
         say: Receives messages for the user.
+        request: What the run was asked for (`lift.runtime.finished`). None: the folder does not
+            answer a request.
 
     Yields:
         The draft.
@@ -112,7 +117,8 @@ def publish_run(folder: Path, key: str, say: Callable[[str], None]) -> Iterator[
                 shutil.copyfile(claim, draft / claim.name)
         claim_run_folder(draft)
         yield draft
-        write_manifest(draft, {"scene": key, "lift": __version__})
+        content = {"scene": key, "lift": __version__}
+        write_manifest(draft, content | ({} if request is None else {REQUEST: request}))
         set_permissions(draft)
         _keep_files(folder, draft)
         publish_folder(draft, folder)

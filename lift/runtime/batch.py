@@ -19,6 +19,7 @@ from lift.errors import format_bug, format_error, is_interrupt, is_user_error
 from lift.io.names import add_hash, safe_name, user_path
 from lift.registry import ComponentError
 from lift.runtime import distributed
+from lift.runtime.finished import Request
 from lift.runtime.quick_import import quick_import
 
 _MAX_LISTED = 5
@@ -133,12 +134,19 @@ def run_images(images: list[str], compose: Callable[[str], DictConfig]) -> list[
         The outcomes on the main process; nothing on others.
     """
     titles = scene_titles(images)
+    first = compose(images[0])
+    request = None if first.redeliver else Request(first)
 
     def make(index: int) -> str:
+        if request and (folder := request.find(images[index], titles[index])):
+            return str(folder)
         with quick_import():
             from lift.pipeline import run
 
-        return str(run(compose(images[index]), titles[index]))
+        try:
+            return str(run(compose(images[index]), titles[index]))
+        finally:
+            release_memory()
 
     return run_distributed(images, make)
 
@@ -178,7 +186,6 @@ def run_distributed(
                 line = format_bug(error)
             print(f"{position} {names[index]} failed: {line}", file=sys.stderr, flush=True)
             queue.finish(index, Outcome(names[index], None, line))
-        release_memory()
     return queue.outcomes(len(names)) if process.rank == 0 else []
 
 

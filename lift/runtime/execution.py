@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from lift.runtime import distributed, launcher
 from lift.runtime.devices import device_indices
+from lift.runtime.finished import find_finished, pass_over
 from lift.runtime.folder_settings import check_current_folder
 from lift.runtime.provenance import run_choices
 from lift.runtime.quick_import import quick_import
@@ -47,6 +48,8 @@ def execute_run(config: DictConfig, command: Sequence[str]) -> Path | None:
 
     if distributed.process_info().world_size > 1:  # torchrun or srun started all processes
         return _run_here(config, None)
+    if folder := find_finished(config):
+        return pass_over(folder)
     devices = device_indices(config.trainer)
     if len(devices) == 1:
         return _run_here(config, devices)

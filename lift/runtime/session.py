@@ -20,6 +20,7 @@ from lift.config import read_image_setting
 from lift.registry import SLOTS, Registry, catalogue, source_fingerprint
 from lift.runtime import distributed
 from lift.runtime.cache import Stage, Store, hash_key
+from lift.runtime.finished import request_key
 from lift.runtime.live_job import LiveJob
 from lift.runtime.machine import commit, version
 from lift.runtime.provenance import plugin_components, plugin_environment, run_choices
@@ -97,6 +98,8 @@ class Session:
         self.title = title
         self.label = label or title
         self.image = read_image_setting(config)
+        self.request = request_key(config)
+        """What the run is asked for, before anything is computed (`lift.runtime.finished`)."""
         self.unused_slots: tuple[str, ...] = ()
         """Slots whose components take no part in the run."""
         self.process = distributed.process_info()

@@ -1,0 +1,227 @@
+"""Find the result of a run that was asked for before, in milliseconds and without a stage's key.
+
+The manifest of a run's folder records the request: a hash of the settings, of the files that they
+name (path, size and time of change), and of the code of `lift` and of plugins. The same request is
+answered by that folder as long as its files are as they were delivered.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lift import __version__
+from lift.config.validation import read_image_setting
+from lift.io.names import user_path
+from lift.registry import SLOTS, catalogue
+from lift.registry.fingerprint import ROOT
+from lift.runtime.integrity import DamagedFileError, read_manifest
+from lift.runtime.run_folder import claim_run_folder, run_title
+
+REQUEST = "request"
+"""Entry of a run folder's manifest."""
+
+REDELIVER = "redeliver"
+"""Setting: write the results again, even if they are there."""
+
+_NOT_IN_REQUEST = (REDELIVER, "image", "output", "preview")
+"""Settings that do not change a result, and the picture, which is hashed by itself."""
+_MAX_FILES = 10_000
+"""Files of a folder that a setting may name. A larger one makes a request unknown."""
+
+
+class Request:
+    """What runs with the same settings on different pictures are asked for.
+
+    Args:
+        config: Configuration of a run.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+        self.output = Path(config.output)
+        self.name = config.name
+        self._shared: str | None = None
+        known = {key: value for key, value in settings.items() if key not in _NOT_IN_REQUEST}
+        with suppress(_UnknownError):
+            paths = [_path_state(text) for text in _texts(known)]
+            parts = [__version__, known, paths, _code_state(), _plugin_state(config)]
+            self._shared = _hash(parts)
+
+    def key(self, image: str | tuple[str, ...]) -> str | None:
+        """Hash the request for one picture.
+
+        Args:
+            image: The setting `image`.
+
+        Returns:
+            Hexadecimal digits. None if a result cannot be recognised, as with a folder of more
+            than 10,000 files.
+        """
+        if self._shared is None:
+            return None
+        names = (image,) if isinstance(image, str) else image
+        try:
+            return _hash([self._shared, names, [_path_state(name) for name in names]])
+        except _UnknownError:
+            return None
+
+    def find(self, image: str | tuple[str, ...], title: str | None = None) -> Path | None:
+        """Find the folder of a finished run that was asked for the same.
+
+        Args:
+            image: The setting `image`.
+            title: Name of the picture; by default that of its file.
+
+        Returns:
+            The run's folder. None if there is none, or if one of its files has changed.
+        """
+        key = self.key(image)
+        parent = self.output / (title or run_title(image))
+        if key is None or not parent.is_dir():
+            return None
+        folders = [parent / self.name] if self.name else sorted(parent.iterdir())
+        return next((folder for folder in folders if _answers(folder, key)), None)
+
+
+def request_key(config: DictConfig) -> str | None:
+    """Hash what a run is asked for. See `Request.key`.
+
+    Args:
+        config: Configuration of the run.
+    """
+    return Request(config).key(read_image_setting(config))
+
+
+def find_finished(config: DictConfig, title: str | None = None) -> Path | None:
+    """Find the folder of a finished run. See `Request.find`.
+
+    Args:
+        config: Configuration of the run. With `redeliver` nothing is found.
+        title: Name of the picture; by default that of its file.
+    """
+    if OmegaConf.select(config, REDELIVER, default=False):
+        return None
+    return Request(config).find(read_image_setting(config), title)
+
+
+def pass_over(folder: Path) -> Path:
+    """Tell the user that a run is finished already, and what its scene is like.
+
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: It is the folder of another job of the same multirun.
+    """
+    from lift.outputs.verdict import Verdict
+
+    claim_run_folder(folder)
+    print("finished before; --redeliver writes the results again", file=sys.stderr)
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    print(*Verdict.from_metrics(metrics).lines, sep="\n", file=sys.stderr)
+    return folder
+
+
+class _UnknownError(Exception):
+    """The state of what a setting names cannot be known in little time."""
+
+
+def _answers(folder: Path, key: str) -> bool:
+    """Whether a folder has the whole result of a request.
+
+    A file that was changed later than the manifest, which is written last, is no result.
+    """
+    try:
+        manifest = read_manifest(folder)
+        if manifest.get(REQUEST) != key:
+            return False
+        written = (folder / "manifest.json").stat().st_mtime_ns
+        for name, (size, _) in manifest["files"].items():
+            status = os.stat(folder / name)
+            if status.st_size != size or status.st_mtime_ns > written:
+                return False
+    except (DamagedFileError, OSError, ValueError):
+        return False
+    return True
+
+
+def _hash(parts: Any) -> str:
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all texts among settings."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for entry in value.values():
+            yield from _texts(entry)
+    elif isinstance(value, (list, tuple)):
+        for entry in value:
+            yield from _texts(entry)
+
+
+def _path_state(text: str) -> list[Any]:
+    """Describe the file, or all files of the folder, that a text names; nothing if it names none.
+
+    Raises:
+        _UnknownError: The folder has too many files.
+    """
+    if not text or len(text) > 4096 or "\0" in text or "\n" in text:
+        return []
+    path = user_path(text).absolute()
+    if not os.path.exists(path):
+        return []
+    if not path.is_dir():
+        return [str(path), *_file_state(path)]
+    files = []
+    for file in path.rglob("*"):
+        if len(files) == _MAX_FILES:
+            raise _UnknownError
+        if file.is_file():
+            files.append([str(file), *_file_state(file)])
+    return [str(path), sorted(files)]
+
+
+def _file_state(path: Path) -> tuple[int, int]:
+    """Return the size of a file and the time of its last change."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+@cache
+def _code_state() -> str:
+    """Describe the files of this package."""
+    files = sorted(path for path in ROOT.rglob("*") if path.suffix not in (".pyc", ".nbi", ".nbc"))
+    return _hash([[str(path), *_file_state(path)] for path in files if path.is_file()])
+
+
+def _plugin_state(config: DictConfig) -> list[Any]:
+    """Hash the code of the chosen components that are not part of this package.
+
+    Raises:
+        _UnknownError: Callbacks of the user take part, whose code is not known.
+    """
+    if OmegaConf.select(config, "callbacks"):
+        raise _UnknownError
+    names = [(slot, config[slot].name) for slot in SLOTS if slot in config]
+    parts = OmegaConf.select(config, "distortion.parts", default=None) or ()
+    names += [("distortion", part) for part in parts]
+    entries = [(slot, name, catalogue()(slot, name)) for slot, name in names]
+    return [
+        [slot, name, entry.fingerprint()]
+        for slot, name, entry in entries
+        if entry.source is None or ROOT not in entry.source.parents
+    ]

@@ -1,0 +1,174 @@
+"""Runs that were asked for before are passed over, and those that were not are made."""
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from skimage import data
+
+from lift import pipeline
+from lift.config import compose_run
+from lift.runtime import finished
+from lift.runtime.finished import Request, find_finished, request_key
+from lift.runtime.integrity import MANIFEST, read_manifest
+from tests.helpers.commands import here
+from tests.helpers.settings import MINIMAL
+
+PASSED = "finished before; --redeliver writes the results again"
+
+
+@pytest.fixture
+def picture(tmp_path) -> Path:
+    path = tmp_path / "photo.png"
+    Image.fromarray(data.coffee()[:96, :128]).save(path)
+    return path
+
+
+def settings(picture: Path, *more: str) -> list[str]:
+    return [f"image={picture}", *MINIMAL, f"output={picture.parent / 'out'}", *more]
+
+
+def key(picture: Path, *more: str) -> str | None:
+    return request_key(compose_run(settings(picture, *more)))
+
+
+def files_of(folder: Path) -> dict[str, tuple[int, int]]:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
+
+
+def test_a_request_is_what_a_result_depends_on(picture, monkeypatch):
+    before = key(picture)
+    assert before is not None and len(before) == 24
+    for same in ("redeliver=true", "preview=true"):
+        assert key(picture, same) == before
+    changed = {key(picture, other) for other in ("seed=1", "fit.steps=5", "export.formats=[]")}
+    assert len(changed | {before}) == 4
+    with monkeypatch.context() as patch:
+        patch.setattr(finished, "_code_state", lambda: "edited")
+        assert key(picture) != before
+    os.utime(picture, ns=(1, 1))
+    assert key(picture) != before, "the picture was written again"
+
+
+def test_files_and_folders_that_settings_name_count(picture, tmp_path):
+    (tmp_path / "made").mkdir()
+    frames = ("prior=frames", f"prior.path={tmp_path / 'made'}")
+    empty = key(picture, *frames)
+    (tmp_path / "made" / "0.png").write_bytes(b"1")
+    one = key(picture, *frames)
+    (tmp_path / "made" / "0.png").write_bytes(b"12")
+    assert len({empty, one, key(picture, *frames)}) == 3
+
+
+def test_what_is_not_known_in_little_time_is_never_passed_over(picture, tmp_path, monkeypatch):
+    assert key(picture, "callbacks=[mine.Mine]") is None
+    monkeypatch.setattr(finished, "_MAX_FILES", 1)
+    (tmp_path / "made").mkdir()
+    for name in ("0.png", "1.png"):
+        (tmp_path / "made" / name).write_bytes(b"1")
+    assert key(picture, "prior=frames", f"prior.path={tmp_path / 'made'}") is None
+    assert Request(compose_run(settings(picture))).key(str(tmp_path / "made")) is None
+
+
+def test_a_plugin_that_was_edited_counts(picture, tmp_path, monkeypatch):
+    code = (
+        "from lift.planners.single import Single\nfrom lift.planners import planners\n\n\n"
+        "@planners.register('own_single')\nclass Own(Single):\n    'A copy.'\n"
+    )
+    file = tmp_path / "own_single_planner.py"
+    file.write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    __import__("own_single_planner")
+    first = key(picture, "planner=single")
+    more = [setting for setting in MINIMAL if not setting.startswith("planner")]
+    own = [f"image={picture}", *more, "planner.name=own_single"]
+    before = request_key(compose_run(own))
+    file.write_text(code + "\n# edited\n")
+    assert request_key(compose_run(own)) != before
+    assert key(picture, "planner=single") == first
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_passed_over_until_something_changes(picture, monkeypatch):
+    command = ("run", *settings(picture))
+    first = here(*command, cwd=picture.parent)
+    assert first.returncode == 0 and PASSED not in first.stderr, first.stderr
+    folder = Path(first.stdout.split()[-1])
+    before = files_of(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "run", None)
+        second = here(*command, cwd=picture.parent)
+    assert second.returncode == 0 and second.stdout == first.stdout
+    verdict = first.stderr[first.stderr.index("POOR SCENE") :]
+    assert second.stderr == f"{PASSED}\n{verdict}"
+    assert files_of(folder) == before
+
+    again = here(*command, "--redeliver", cwd=picture.parent)
+    assert again.returncode == 0 and PASSED not in again.stderr
+    assert files_of(folder) != before
+    assert PASSED in here(*command, cwd=picture.parent).stderr
+
+    (folder / "report.html").unlink()
+    repaired = here(*command, cwd=picture.parent)
+    assert PASSED not in repaired.stderr and (folder / "report.html").is_file()
+
+    content = (folder / "gaussians.ply").read_bytes()
+    (folder / "gaussians.ply").write_bytes(content[:-1] + b"\0")  # of the same size
+    repaired = here(*command, cwd=picture.parent)
+    assert PASSED not in repaired.stderr and (folder / "gaussians.ply").read_bytes() == content
+
+    (folder / "notes.txt").write_text("mine")
+    assert PASSED in here(*command, cwd=picture.parent).stderr, "no run has written it"
+
+    Image.fromarray(data.chelsea()[:96, :128]).save(picture)
+    other = here(*command, cwd=picture.parent)
+    assert other.returncode == 0 and other.stdout != first.stdout and PASSED not in other.stderr
+
+
+@pytest.mark.slow
+def test_a_batch_passes_over_finished_pictures(picture, monkeypatch):
+    other = picture.with_name("other.png")
+    Image.fromarray(data.chelsea()[:96, :128]).save(other)
+    command = ["batch", str(picture), str(other), *settings(picture)[1:]]
+    first = here(*command, cwd=picture.parent)
+    assert first.returncode == 0, first.stderr
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "run", None)
+        second = here(*command, cwd=picture.parent)
+    assert second.returncode == 0 and second.stdout == first.stdout, second.stderr
+    os.utime(other, ns=(1, 1))
+    made = []
+    run = pipeline.run
+    monkeypatch.setattr(
+        pipeline, "run", lambda config, title: made.append(title) or run(config, title)
+    )
+    assert here(*command, cwd=picture.parent).returncode == 0
+    assert made == ["other"]
+    assert here(*command, "--redeliver", cwd=picture.parent).returncode == 0
+    assert made == ["other", "photo", "other"]
+
+
+@pytest.mark.slow
+def test_a_named_run_with_other_settings_is_not_the_finished_one(picture):
+    named = settings(picture, "name=scene")
+    assert here("run", *named, cwd=picture.parent).returncode == 0
+    config = compose_run(named)
+    folder = find_finished(config)
+    assert folder is not None and folder.name == "scene"
+    assert read_manifest(folder)["request"] == request_key(config)
+    assert find_finished(compose_run([*named, "redeliver=true"])) is None
+    assert find_finished(compose_run([*named, "seed=1"])) is None
+    (folder / MANIFEST).write_text("{")
+    assert find_finished(config) is None
+
+
+@pytest.mark.slow
+def test_stages_go_when_a_scene_is_delivered(picture):
+    command = ("run", *settings(picture, "cache.keep=false"))
+    done = here(*command, cwd=picture.parent)
+    assert done.returncode == 0, done.stderr
+    assert not [path for path in (picture.parent / "out/cache").iterdir() if path.is_dir()]
+    assert PASSED in here(*command, cwd=picture.parent).stderr
