@@ -172,6 +172,7 @@ def test_running_again_finds_every_stage(finished_run, tmp_path):
         *TINY,
         "export.formats=[ply,spz]",
         f"output={finished_run.parents[1]}",
+        "--redeliver",
         cwd=tmp_path,
     )
     assert again.returncode == 0 and Path(again.stdout.strip()) == finished_run

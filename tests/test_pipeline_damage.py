@@ -42,8 +42,8 @@ def kind_of(number: int, rotation: int) -> str:
     return KINDS[(number + rotation) % len(KINDS)]
 
 
-def run(output: Path):
-    return here("run", "image=coffee", *SMALL, f"output={output}", cwd=output.parent)
+def run(output: Path, *more: str):
+    return here("run", "image=coffee", *SMALL, *more, f"output={output}", cwd=output.parent)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_damaged_stages_are_named_and_made_again(pristine, tmp_path, rotation):
         replace_folder(output, pristine)
         path = output / original.relative_to(pristine)
         damage(path, kind_of(number, rotation))
-        done = run(output)
+        done = run(output, "--redeliver")
         assert done.returncode == 0 and "Traceback" not in done.stderr, (path, done.stderr)
         lines = [line for line in done.stderr.splitlines() if "is damaged" in line]
         stage = path.relative_to(cache).parts[0]

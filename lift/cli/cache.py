@@ -113,7 +113,7 @@ def _positive(text: str) -> float:
     return value
 
 
-def _size(count: float) -> str:
+def _size(count: float | int) -> str:
     """Format a number of bytes."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
+from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -40,6 +41,7 @@ from lift.outputs.verdict import Verdict
 from lift.outputs.view_region import CoverageMeasure, ViewRegion, covered_region
 from lift.renderers import Renderer, renderers
 from lift.runtime.atomic_io import copy_path
+from lift.runtime.finished import REDELIVER
 from lift.runtime.parallel import parallel_map
 from lift.runtime.session import Session, write_json
 from lift.stages.logs import tell_upload
@@ -126,6 +128,7 @@ def _write_results(
     frame_metrics = evaluate_frames(renderer, result)
     metrics = _measure(session, renderer, result, frame_metrics, fly_through, cameras)
     write_json(folder / "metrics.json", metrics)
+    OmegaConf.update(config, REDELIVER, False, force_add=True)  # a wish for this once
     (folder / "config.yaml").write_text(config_to_yaml(config), encoding="utf-8")
     provenance = session.provenance() | dict(record or {})
     if result.capture:

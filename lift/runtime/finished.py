@@ -33,6 +33,8 @@ REDELIVER = "redeliver"
 
 _NOT_IN_REQUEST = (REDELIVER, "image", "output", "preview")
 """Settings that do not change a result, and the picture, which is hashed by itself."""
+_WITH_PATHS = ("cameras", *SLOTS)
+"""Settings in which a text may name a file or a folder."""
 _MAX_FILES = 10_000
 """Files of a folder that a setting may name. A larger one makes a request unknown."""
 
@@ -47,11 +49,11 @@ class Request:
     def __init__(self, config: DictConfig) -> None:
         settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
         self.output = Path(config.output)
-        self.name = config.name
+        self.name: str | None = OmegaConf.select(config, "name", default=None)
         self._shared: str | None = None
         known = {key: value for key, value in settings.items() if key not in _NOT_IN_REQUEST}
         with suppress(_UnknownError):
-            paths = [_path_state(text) for text in _texts(known)]
+            paths = [_path_state(text) for key in _WITH_PATHS for text in _texts(known.get(key))]
             parts = [__version__, known, paths, _code_state(), _plugin_state(config)]
             self._shared = _hash(parts)
 
@@ -163,8 +165,8 @@ def _hash(parts: Any) -> str:
 
 def _texts(value: Any) -> Iterator[str]:
     """Yield all texts among settings."""
-    if isinstance(value, str):
-        yield value
+    if isinstance(value, (str, Path)):
+        yield str(value)
     elif isinstance(value, dict):
         for entry in value.values():
             yield from _texts(entry)

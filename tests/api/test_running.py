@@ -80,8 +80,11 @@ def test_the_stages_of_the_command_line_are_found(finished_run):
     export = {"film": {"seconds": 0.25}, "formats": ["ply", "spz"]}
     settings = tiny_settings(finished_run.parents[1], export=export)
     del settings["export.film.seconds"]
-    scene = lift.run("coffee", **settings)
-    assert scene.folder == finished_run
+    passed_over = lift.run("coffee", **settings)
+    assert passed_over.folder == finished_run
+    assert passed_over.provenance["command"] != sys.argv, "its results are as they were"
+    scene = lift.run("coffee", redeliver=True, **settings)
+    assert scene.folder == finished_run and not scene.settings["redeliver"]
     assert all(stage["cached"] for stage in scene.provenance["stages"])
     assert scene.provenance["command"] == sys.argv
     repeated = lift.run(**scene.settings)

@@ -218,7 +218,7 @@ def test_an_interrupted_delivery_leaves_the_old_result(finished_run, tmp_path, m
     scene = lift.run("coffee", **settings)
     monkeypatch.setattr(delivery, "evaluate_frames", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        lift.run("coffee", **settings)
+        lift.run("coffee", redeliver=True, **settings)
     assert lift.load(scene.folder).metrics == scene.metrics
     assert not list(scene.folder.parent.glob(".*.draft"))
 

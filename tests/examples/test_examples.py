@@ -65,8 +65,7 @@ def test_own_distortion(notebook_folder):
     assert gain > identity + 0.3
     assert "torch.Size([128, 384, 3])" in done.stdout
     repeated = run_notebook(NOTEBOOK, notebook_folder)
-    fits = re.findall(r"^fit +(\S+)", repeated.stderr, re.M)
-    assert fits == ["found", "found"], "another session has the same key"
+    assert repeated.stderr.count("finished before") == 2, "another session has the same key"
 
 
 @pytest.mark.slow
