@@ -66,6 +66,7 @@ def result_tables() -> dict[str, str]:
         "renderers": renderers(),
         "training-step": training_step(),
         "stages": stages(),
+        "finished-batch": finished_batch(),
         "example-trainer": example_trainer(),
         "fits": fits(),
         "densification": densification(),
@@ -238,6 +239,12 @@ def stages() -> str:
         for row in results("stages-cpu")[0]["stages"]
     ]
     return table(("stage", "seconds", "peak GiB"), body)
+
+
+def finished_batch() -> str:
+    """Make the table of batches that pass over finished pictures."""
+    body = [(row["pictures"], f"{row['seconds']:.1f}") for row in results("finished-batch-cpu")]
+    return table(("finished pictures", "seconds"), body)
 
 
 def example_trainer() -> str:
