@@ -30,6 +30,7 @@ from lift.poses import poses
 from lift.runtime.cache import hash_key
 from lift.runtime.cache_contents import remove_stage
 from lift.runtime.compile_ahead import compile_ahead
+from lift.runtime.finished import find_finished
 from lift.runtime.resource_errors import name_disk
 from lift.runtime.session import Session
 from lift.stages.clips import true_cameras
@@ -117,10 +118,16 @@ def _compute(session: Session, picture: Picture, capture: Capture | None) -> Pat
         capture,
         views.multiview_consistent,
     )
-    delivered = deliver(session, result, request=session.request)
+    try:
+        delivered = deliver(session, result, request=session.request)
+    except FileNotFoundError:  # the same run has delivered meanwhile, and removed its stages
+        if finished := find_finished(session.config, session.title):
+            return finished
+        raise
     if not session.config.cache.keep:
         for stage in session.stages:
-            remove_stage(stage.folder, stage.name, stage.key)
+            if not remove_stage(stage.folder, stage.name, stage.key):
+                session.say(f"{stage.folder} is in use or another user's, and stays")
     return delivered
 
 

@@ -331,8 +331,8 @@ class Scene:
         path = self.folder / name
         if not path.exists():
             raise FileNotFoundError(
-                f"{self.folder} has no {name}, which {purpose} need; run it again, its stages are "
-                "found in the cache"
+                f"{self.folder} has no {name}, which {purpose} need; run it again with "
+                "--redeliver, its stages are found in the cache"
             )
         self.verify(name)
         return path

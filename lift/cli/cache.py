@@ -42,12 +42,16 @@ def add_parser(commands: Any) -> None:
         "--run", type=Path, metavar="RUN", help="only stages of this finished run and of no other"
     )
     parser.add_argument(
-        "--unused", action="store_true", help="only stages that no finished run uses"
+        "--unused",
+        action="store_true",
+        help="only stages that no finished run uses; fits that were interrupted only with "
+        "--older-than",
     )
     parser.add_argument("--remove", action="store_true", help="remove the stages that are listed")
     parser.epilog = (
         "A run that needs a removed stage makes it again. Finished runs stay as they are. "
-        "Stages that a process is making are not removed."
+        "A stage that a process is making is not removed. Those that a running job has finished "
+        "are: let jobs end first, or choose by age."
     )
 
 
@@ -73,8 +77,13 @@ def manage_cache(options: argparse.Namespace) -> int:
             "--remove alone would empty the cache; choose with --older-than DAYS, --max-size GIB, "
             "--run RUN or --unused (--older-than 0 chooses all)"
         )
-    if options.run is not None and not (options.run / "provenance.json").is_file():
-        raise ComponentError(f"--run is {str(options.run)!r}, which is no folder of a finished run")
+    if options.run is not None:
+        is_run = (options.run / "provenance.json").is_file()
+        if not is_run or options.run.resolve().parents[1] != options.output.resolve():
+            raise ComponentError(
+                f"--run is {str(options.run)!r}, which is no folder of a finished run in "
+                f"{str(options.output)!r}"
+            )
     chosen = choose_stages(
         list_cache(options.output),
         min_days=options.older_than,
@@ -101,7 +110,7 @@ def manage_cache(options: argparse.Namespace) -> int:
     freed, busy = remove_stages(chosen)
     print(f"removed {_size(freed)}", file=sys.stderr)
     for stage in busy:
-        print(f"{stage.folder} is in use and stays", file=sys.stderr)
+        print(f"{stage.folder} is in use or another user's, and stays", file=sys.stderr)
     return int(bool(busy))
 
 
@@ -109,7 +118,7 @@ def _positive(text: str) -> float:
     """Parse a number of at least 0."""
     value = float(text)
     if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
+        raise argparse.ArgumentTypeError(f"{text} is no number of at least 0")
     return value
 
 

@@ -75,7 +75,8 @@ def run(arguments: list[str]) -> int:
             prepared.append(f"+hydra.job.env_set.{MULTIRUN}={uuid.uuid4().hex}")
         if multirun and dry_run:  # a plan leaves no files
             prepared.append(f"hydra.sweep.dir={quote_text(scratch)}")
-        errors = _run_hydra([*options, *prepared], arguments, dry_run)
+        typed = [word for word in arguments if word != "redeliver=true"]
+        errors = _run_hydra([*options, *prepared], typed, dry_run)
     for error in errors[:-1]:
         print(error_message(error), file=sys.stderr)
     if errors:

@@ -72,7 +72,7 @@ MODULES = (metrics, protocol, lpips, dists, alignment, case, matching, measures)
 _NOT_IN_KEY = {"protocol": ("seeds", "bins", "weights"), "dataset": ("scenes",)}
 """Settings that decide what is measured, but not with which result."""
 
-_NOT_IN_RUN_KEY = ("image", "output", "name", "seed", "export", "logger", "wandb", "cache")
+_NOT_IN_RUN_KEY = ("image", "output", "name", "seed", "export", "logger", "wandb", *storage.COSTS)
 """Settings of the runs that the figures do not depend on, or that differ between tasks."""
 
 RenderFunction = Callable[[Cameras], tuple[Tensor, Tensor]]
@@ -213,7 +213,7 @@ class Evaluation:
             ),
         )
         # Two runs may have the same stages. Each has a folder of its own all the same.
-        run_hash = hash_key(storage.to_json(config))
+        run_hash = hash_key(storage.run_settings(config))
         config.name = f"{config.prior.name}-{config.distortion.name}-{run_hash}"
         file = self.folder / f"{task.name}.json"
         lock = self.root / f".{task.name}-{run_hash}.lock"

@@ -14,6 +14,9 @@ from lift.runtime.atomic_io import acquire, make_folder, open_lock, publish
 from lift.runtime.cache import hash_key
 from lift.runtime.integrity import checksum, is_sealed, seal
 
+COSTS = ("cache", "redeliver")
+"""Settings of a run that only save time or disk."""
+
 _ROW_KEYS = {"key", "scene", "seed", "run", "views", "depth", "cameras", "stages"}
 """Entries of a complete result of a task."""
 
@@ -155,6 +158,18 @@ def task_lock(file: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def run_settings(config: DictConfig) -> dict[str, Any]:
+    """Convert the settings of a run to JSON-like values, without those that only save time or disk.
+
+    Args:
+        config: Configuration of the run.
+
+    Returns:
+        Nested dictionaries and lists.
+    """
+    return {key: value for key, value in to_json(config).items() if key not in COSTS}
 
 
 def to_json(settings: DictConfig) -> dict[str, Any]:

@@ -104,6 +104,10 @@ def _write_results(
     `run_folder` is where the folder will be when it is published.
     """
     config = session.config
+    if not result.fit_folder.is_dir():
+        raise FileNotFoundError(
+            f"{result.fit_folder} was removed from the cache meanwhile; run it again"
+        )
     renderer = session.build(renderers)
     cameras = corrected_cameras(result)
     has_logs = bool(read_loggers(config))

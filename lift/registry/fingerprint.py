@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 """Folder of the top-level package."""
 
 _IMPORT = re.compile(
-    rb"^[ \t]*from[ \t]+(%b(?:\.\w+)*)[ \t]+import[ \t]+(?:\(([^)]*)\)|([^\n;]+))"
+    rb"(?:^|[;:])[ \t]*from[ \t]+(%b(?:\.\w+)*)[ \t]+import[ \t]+(?:\(([^)]*)\)|([^\n;]+))"
     % PACKAGE.encode(),
     re.MULTILINE,
 )
@@ -59,8 +59,9 @@ def _imported_files(source: bytes) -> tuple[Path, ...]:
     like one, in an example of a docstring, only adds a file to the hash.
     """
     files = []
-    for match in _IMPORT.finditer(source):
-        module, *names = (_COMMENT.sub(b"", part or b"").decode() for part in match.groups())
+    plain = _COMMENT.sub(b"", source).replace(b"\\\n", b" ")
+    for match in _IMPORT.finditer(plain):
+        module, *names = ((part or b"").decode() for part in match.groups())
         folder = ROOT.joinpath(*module.split(".")[1:])
         candidates = [
             folder.with_suffix(".py"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lift.errors import format_bug, format_error, is_interrupt, is_user_error
 from lift.io.names import add_hash, safe_name, user_path
@@ -135,10 +135,11 @@ def run_images(images: list[str], compose: Callable[[str], DictConfig]) -> list[
     """
     titles = scene_titles(images)
     first = compose(images[0])
-    request = None if first.redeliver else Request(first)
+    shared = None if "${image" in OmegaConf.to_yaml(first) else Request(first)
 
     def make(index: int) -> str:
-        if request and (folder := request.find(images[index], titles[index])):
+        request = shared or Request(compose(images[index]))
+        if not first.redeliver and (folder := request.find(images[index], titles[index])):
             return str(folder)
         with quick_import():
             from lift.pipeline import run

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lift.runtime.atomic_io import acquire, open_lock, remove
+from lift.runtime.atomic_io import acquire, is_own, open_lock, remove
 from lift.runtime.integrity import MANIFEST
 
 CACHE = "cache"
@@ -86,7 +86,8 @@ def choose_stages(
         min_days: Smallest age in days.
         max_bytes: Size of what remains at most. The oldest go first.
         run: Folder of a run: stages that it uses and no other finished run does.
-        unused: Stages that no finished run uses.
+        unused: Stages that no finished run uses. Unfinished ones, from which a killed run goes on,
+            only with `min_days`.
 
     Returns:
         The stages, the oldest first.
@@ -95,9 +96,10 @@ def choose_stages(
     if min_days is not None:
         chosen = [stage for stage in chosen if stage.age >= min_days * 86_400]
     if unused:
-        chosen = [stage for stage in chosen if not stage.runs]
+        states = ("finished", "damaged", "removed", *(["unfinished"] if min_days else []))
+        chosen = [stage for stage in chosen if not stage.runs and stage.state in states]
     if run is not None:
-        chosen = [stage for stage in chosen if stage.runs == (run.absolute(),)]
+        chosen = [stage for stage in chosen if stage.runs == (run.resolve(),)]
     if max_bytes is not None:
         excess = sum(stage.bytes for stage in stages) - max_bytes
         limited = []
@@ -117,7 +119,7 @@ def remove_stages(stages: Iterable[CachedStage]) -> tuple[int, list[CachedStage]
         stages: The stages.
 
     Returns:
-        Bytes that are free now, and the stages that are in use.
+        Bytes that are free now, and the stages that are in use or another user's.
     """
     freed = 0
     busy = []
@@ -138,16 +140,22 @@ def remove_stage(folder: Path, name: str, key: str) -> bool:
         key: Its key.
 
     Returns:
-        Whether it was removed. A process that is making the stage holds its lock.
+        Whether it was removed. It stays if a process is making it, which holds its lock, or if it
+        is another user's. A run that reads it now fails, and can be run again.
     """
     lock = open_lock(folder.parent / f".{name}-{key}.lock")
-    if not acquire(lock):
+    try:
+        if (folder.exists() and not is_own(folder)) or not acquire(lock):
+            return False
+    except OSError:  # another user's lock
         return False
     try:
         gone = folder.with_name(f".{folder.name.lstrip('.')}.removed-{os.getpid()}")
         with suppress(FileNotFoundError):
-            os.replace(folder, gone)  # a reader finds the whole stage or none
+            os.replace(folder, gone)  # it is gone whole, or not at all
         remove(gone)
+    except OSError:
+        return False
     finally:
         lock.release()
     return True
@@ -156,10 +164,10 @@ def remove_stage(folder: Path, name: str, key: str) -> bool:
 def _users(output: Path) -> dict[str, list[Path]]:
     """Map names of stages with keys to the folders of finished runs."""
     users: dict[str, list[Path]] = defaultdict(list)
-    for file in sorted(output.glob("*/*/provenance.json")):
+    for file in sorted(output.glob("[!.]*/[!.]*/provenance.json")):
         with suppress(OSError, ValueError, LookupError, TypeError):
             for stage in json.loads(file.read_text(encoding="utf-8"))["stages"]:
-                users[f"{stage['stage']}-{stage['key']}"].append(file.parent.absolute())
+                users[f"{stage['stage']}-{stage['key']}"].append(file.parent.resolve())
     return users
 
 

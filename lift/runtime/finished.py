@@ -22,7 +22,7 @@ from lift.config.validation import read_image_setting
 from lift.io.names import user_path
 from lift.registry import SLOTS, catalogue
 from lift.registry.fingerprint import ROOT
-from lift.runtime.integrity import DamagedFileError, read_manifest
+from lift.runtime.integrity import MANIFEST, read_manifest, verify_files
 from lift.runtime.run_folder import claim_run_folder, run_title
 
 REQUEST = "request"
@@ -31,7 +31,7 @@ REQUEST = "request"
 REDELIVER = "redeliver"
 """Setting: write the results again, even if they are there."""
 
-_NOT_IN_REQUEST = (REDELIVER, "image", "output", "preview")
+_NOT_IN_REQUEST = (REDELIVER, "cache", "image", "output", "preview")
 """Settings that do not change a result, and the picture, which is hashed by itself."""
 _WITH_PATHS = ("cameras", *SLOTS)
 """Settings in which a text may name a file or a folder."""
@@ -71,7 +71,7 @@ class Request:
             return None
         names = (image,) if isinstance(image, str) else image
         try:
-            return _hash([self._shared, names, [_path_state(name) for name in names]])
+            return _hash([self._shared, names, [_image_state(name) for name in names]])
         except _UnknownError:
             return None
 
@@ -89,7 +89,7 @@ class Request:
         parent = self.output / (title or run_title(image))
         if key is None or not parent.is_dir():
             return None
-        folders = [parent / self.name] if self.name else sorted(parent.iterdir())
+        folders = [parent / self.name] if self.name else sorted(parent.glob("[!.]*"))  # no drafts
         return next((folder for folder in folders if _answers(folder, key)), None)
 
 
@@ -148,12 +148,13 @@ def _answers(folder: Path, key: str) -> bool:
         manifest = read_manifest(folder)
         if manifest.get(REQUEST) != key:
             return False
-        written = (folder / "manifest.json").stat().st_mtime_ns
+        written = (folder / MANIFEST).stat().st_mtime_ns
         for name, (size, _) in manifest["files"].items():
             status = os.stat(folder / name)
             if status.st_size != size or status.st_mtime_ns > written:
                 return False
-    except (DamagedFileError, OSError, ValueError):
+        verify_files(folder, manifest, names=["metrics.json"])  # whose verdict is printed
+    except (LookupError, OSError, ValueError):
         return False
     return True
 
@@ -168,32 +169,59 @@ def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, (str, Path)):
         yield str(value)
     elif isinstance(value, dict):
-        for entry in value.values():
-            yield from _texts(entry)
+        for key, entry in value.items():
+            if key != "name":  # of a component
+                yield from _texts(entry)
     elif isinstance(value, (list, tuple)):
         for entry in value:
             yield from _texts(entry)
+
+
+def _image_state(name: str) -> list[Any]:
+    """Describe the picture or video of a name, or the files of a folder as a capture reads them.
+
+    Raises:
+        _UnknownError: The folder cannot be read, or has too many files.
+    """
+    path = user_path(name).absolute()
+    try:
+        if path.is_file():
+            return [str(path), *_file_state(path)]
+        if not path.is_dir():  # a built-in picture
+            return []
+        with os.scandir(path) as entries:
+            names = [entry.name for entry in entries if entry.is_file() and entry.name[0] != "."]
+        if len(names) > _MAX_FILES:
+            raise _UnknownError
+        return [[str(path / name), *_file_state(path / name)] for name in sorted(names)]
+    except OSError:
+        raise _UnknownError from None
 
 
 def _path_state(text: str) -> list[Any]:
     """Describe the file, or all files of the folder, that a text names; nothing if it names none.
 
     Raises:
-        _UnknownError: The folder has too many files.
+        _UnknownError: The folder cannot be read, or has too many files.
     """
-    if not text or len(text) > 4096 or "\0" in text or "\n" in text:
-        return []
+
+    def fail(_error: OSError) -> None:
+        raise _UnknownError
+
     path = user_path(text).absolute()
-    if not os.path.exists(path):
+    if not text or not os.path.exists(path):
         return []
-    if not path.is_dir():
-        return [str(path), *_file_state(path)]
     files = []
-    for file in path.rglob("*"):
-        if len(files) == _MAX_FILES:
-            raise _UnknownError
-        if file.is_file():
-            files.append([str(file), *_file_state(file)])
+    try:
+        if not path.is_dir():
+            return [str(path), *_file_state(path)]
+        for folder, _, names in os.walk(path, onerror=fail, followlinks=True):
+            if len(files) + len(names) > _MAX_FILES:  # or links that lead in a circle
+                raise _UnknownError
+            paths = [Path(folder, name) for name in names]
+            files += [[str(file), *_file_state(file)] for file in paths if file.exists()]
+    except OSError:
+        raise _UnknownError from None
     return [str(path), sorted(files)]
 
 

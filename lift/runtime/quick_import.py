@@ -11,11 +11,11 @@ from contextlib import contextmanager
 def quick_import() -> Iterator[None]:
     """Import packages in the block without a search for garbage, in a fifth less time.
 
-    Imports make a million objects that stay. If torch was not there before, the process is young,
-    and what it has after the block is never searched again (`gc.freeze`). Loops that numba loads
+    Imports make a million objects that stay. If this is the command line without torch yet, what
+    the process has after the block is never searched again (`gc.freeze`). Loops that numba loads
     and settings that are composed later need less time, too.
     """
-    is_young = "torch" not in sys.modules
+    is_young = "torch" not in sys.modules and "lift.cli" in sys.modules
     was_enabled = gc.isenabled()
     gc.disable()
     try:

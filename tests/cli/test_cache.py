@@ -59,6 +59,7 @@ def test_stages_are_summed_and_listed(output):
     [
         (["--older-than", "10"], {"fit"}),
         (["--older-than", "10", "--unused"], {"plan", "clip", "fit"}),
+        (["--run", "../{name}/photo/./one"], {"plan", "fit"}),
         (["--unused"], {"plan", "clip"}),
         (["--run", "photo/one"], {"plan", "fit"}),
         (["--run", "photo/two"], {"plan", "clip", "fit"}),
@@ -68,6 +69,7 @@ def test_stages_are_summed_and_listed(output):
     ],
 )
 def test_what_is_chosen_is_removed(output, conditions, kept):
+    conditions = [word.format(name=output.name) for word in conditions]
     assert cache(output, *conditions).returncode == 0
     assert names(output) == {"plan", "clip", "fit"}, "a list removes nothing"
     done = cache(output, *conditions, "--remove")
@@ -88,7 +90,7 @@ def test_a_stage_that_is_being_made_stays(output):
 
     store.folder("fit", "cccccccccccc", make, resumable=True)
     ((status, errors, is_kept),) = seen
-    assert status == 1 and is_kept and ".fit-cccccccccccc.draft is in use and stays" in errors
+    assert status == 1 and is_kept and ".fit-cccccccccccc.draft is in use or another" in errors
     assert {stage.key for stage in list_cache(output)} == {"cccccccccccc"}
 
 
@@ -98,12 +100,33 @@ def test_what_is_left_of_stages_is_named(output):
     (root / "clip-eeeeeeeeeeee.damaged-1").mkdir()
     done = cache(output)
     assert "clip, damaged" in done.stdout and "clip, unfinished" in done.stdout
+    (root / ".clip-ffffffffffff.removed-1").mkdir()
+    kept = {"mine.txt", f"plan-{KEYS['plan']}", f"clip-{KEYS['clip']}"}
+
+    def left() -> set[str]:
+        return {path.name for path in root.iterdir() if not path.name.endswith(".lock")}
+
     assert cache(output, "--unused", "--remove").returncode == 0
-    assert {path.name for path in root.iterdir() if not path.name.endswith(".lock")} == {
-        "mine.txt",
-        f"plan-{KEYS['plan']}",
-        f"clip-{KEYS['clip']}",
-    }
+    assert left() == kept | {".clip-dddddddddddd.draft"}, "a killed run may go on from it"
+    old = time.time() - 86_400 * 9
+    os.utime(root / ".clip-dddddddddddd.draft", (old, old))
+    assert cache(output, "--unused", "--older-than", "8", "--remove").returncode == 0
+    assert left() == kept
+
+
+def test_drafts_of_results_use_no_stage(output):
+    folder = output / "photo" / ".three.draft"
+    folder.mkdir()
+    stages = {"stages": [{"stage": "fit", "key": KEYS["fit"]}]}
+    (folder / "provenance.json").write_text(json.dumps(stages))
+    assert [stage.runs for stage in list_cache(output) if stage.name == "fit"] == [()]
+
+
+def test_what_cannot_be_removed_stays(output, monkeypatch):
+    monkeypatch.setattr("lift.runtime.cache_contents.is_own", lambda path: "clip" not in path.name)
+    done = cache(output, "--older-than", "0", "--remove")
+    assert done.returncode == 1 and names(output) == {"clip"}
+    assert "removed " in done.stderr and "another user's, and stays" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -122,4 +145,6 @@ def test_wrong_arguments_are_one_line(output, arguments, message):
 def test_a_folder_without_cache_is_named(tmp_path):
     done = cache(tmp_path)
     assert done.returncode == 2 and f"{tmp_path} has no cache" in done.stderr
-    assert cache(tmp_path, "--older-than", "-1").returncode == 2
+    for wrong in ("-1", "nan", "inf"):
+        done = cache(tmp_path, "--older-than", wrong)
+        assert done.returncode == 2 and f"{wrong} is no number of at least 0" in done.stderr

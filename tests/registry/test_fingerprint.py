@@ -35,6 +35,10 @@ def test_all_imports_of_the_project_are_found() -> None:
         "def function():\n    from lift import geometry as g",
         "if True:\n\tfrom  lift . geometry import pinhole".replace(" . ", "."),
         "from lift.geometry import pinhole; print(pinhole)",
+        "import os; from lift.geometry import pinhole",
+        "if True: from lift.geometry import pinhole",
+        "from lift import (\n    types,  # with a bracket (as here)\n    geometry,\n)",
+        "from lift import types, \\\n    geometry",
     ],
 )
 def test_every_form_of_an_import_is_found(source: str) -> None:

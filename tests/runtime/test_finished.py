@@ -1,6 +1,8 @@
 """Runs that were asked for before are passed over, and those that were not are made."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from lift import pipeline
 from lift.config import compose_run
 from lift.runtime import finished
 from lift.runtime.finished import Request, find_finished, request_key
-from lift.runtime.integrity import MANIFEST, read_manifest
+from lift.runtime.integrity import MANIFEST, read_manifest, seal
 from tests.helpers.commands import here
 from tests.helpers.settings import MINIMAL
 
@@ -41,7 +43,7 @@ def files_of(folder: Path) -> dict[str, tuple[int, int]]:
 def test_a_request_is_what_a_result_depends_on(picture, monkeypatch):
     before = key(picture)
     assert before is not None and len(before) == 24
-    for same in ("redeliver=true", "preview=true"):
+    for same in ("redeliver=true", "preview=true", "cache.keep=false"):
         assert key(picture, same) == before
     changed = {key(picture, other) for other in ("seed=1", "fit.steps=5", "export.formats=[]")}
     assert len(changed | {before}) == 4
@@ -70,6 +72,37 @@ def test_what_is_not_known_in_little_time_is_never_passed_over(picture, tmp_path
         (tmp_path / "made" / name).write_bytes(b"1")
     assert key(picture, "prior=frames", f"prior.path={tmp_path / 'made'}") is None
     assert Request(compose_run(settings(picture))).key(str(tmp_path / "made")) is None
+
+
+def test_links_to_folders_are_followed(picture, tmp_path):
+    for name in ("made", "elsewhere"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "made" / "inner").symlink_to("../elsewhere")
+    frames = ("prior=frames", f"prior.path={tmp_path / 'made'}")
+    before = key(picture, *frames)
+    (tmp_path / "elsewhere" / "0.png").write_bytes(b"1")
+    assert before is not None and key(picture, *frames) not in (None, before)
+    (tmp_path / "elsewhere" / "circle").symlink_to("../made")
+    assert key(picture, *frames) is not None, "a circle ends"
+
+
+def test_any_name_of_a_picture_counts(picture):
+    request = Request(compose_run(settings(picture)))
+    odd = picture.with_name("a\nb.png")
+    odd.write_bytes(b"1")
+    before = request.key(str(odd))
+    odd.write_bytes(b"12")
+    assert request.key(str(odd)) != before
+
+
+def test_results_beside_pictures_are_no_input(picture, monkeypatch):
+    monkeypatch.chdir(picture.parent)
+    for image in (".", "coffee"):
+        request = Request(compose_run([*MINIMAL, f"image={image}", "output=."]))
+        before = request.key(image)
+        (picture.parent / "coffee" / "scene").mkdir(parents=True, exist_ok=True)
+        (picture.parent / "coffee" / "scene" / "metrics.json").write_text("{}")
+        assert request.key(image) == before is not None
 
 
 def test_a_plugin_that_was_edited_counts(picture, tmp_path, monkeypatch):
@@ -160,6 +193,17 @@ def test_a_named_run_with_other_settings_is_not_the_finished_one(picture):
     assert read_manifest(folder)["request"] == request_key(config)
     assert find_finished(compose_run([*named, "redeliver=true"])) is None
     assert find_finished(compose_run([*named, "seed=1"])) is None
+    draft = folder.with_name(".scene.draft")
+    shutil.copytree(folder, draft)
+    unnamed = compose_run(settings(picture))
+    manifest = read_manifest(draft) | {"request": request_key(unnamed)}
+    (draft / MANIFEST).write_text(json.dumps(seal(manifest)))
+    assert find_finished(unnamed) is None, "a draft is no result"
+    times = (folder / "metrics.json").stat()
+    content = (folder / "metrics.json").read_text()
+    (folder / "metrics.json").write_text(content.replace("{", "[", 1))
+    os.utime(folder / "metrics.json", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert find_finished(config) is None, "its verdict cannot be printed"
     (folder / MANIFEST).write_text("{")
     assert find_finished(config) is None
 

@@ -23,11 +23,12 @@ def test_the_collector_is_off_in_the_block_and_then_as_before(enabled: bool) -> 
     assert gc.get_freeze_count() == frozen, "torch is here, so garbage of others may be, too"
 
 
-def test_a_young_process_does_not_search_what_it_imported() -> None:
+@pytest.mark.parametrize(("first", "frozen"), [("import lift.cli", "True"), ("", "False")])
+def test_only_a_command_does_not_search_what_it_imported(first: str, frozen: str) -> None:
     code = (
-        "import gc; from lift.runtime.quick_import import quick_import\n"
+        f"{first}\nimport gc; from lift.runtime.quick_import import quick_import\n"
         "with quick_import(): import torch\n"
         "print(gc.get_freeze_count() > 100_000, gc.isenabled())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.split() == ["True", "True"], done.stderr
+    assert done.stdout.split() == [frozen, "True"], done.stderr
