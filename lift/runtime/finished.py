@@ -35,6 +35,8 @@ _NOT_IN_REQUEST = (REDELIVER, "cache", "image", "output", "preview")
 """Settings that do not change a result, and the picture, which is hashed by itself."""
 _WITH_PATHS = ("cameras", *SLOTS)
 """Settings in which a text may name a file or a folder."""
+_TOLD = ("provenance.json", "metrics.json")
+"""Files of a run whose notes and verdict are told."""
 _MAX_FILES = 10_000
 """Files of a folder that a setting may name. A larger one makes a request unknown."""
 
@@ -115,7 +117,7 @@ def find_finished(config: DictConfig, title: str | None = None) -> Path | None:
 
 
 def pass_over(folder: Path) -> Path:
-    """Tell the user that a run is finished already, and what its scene is like.
+    """Tell the user that a run is finished already, its notes, and what its scene is like.
 
     Args:
         folder: The run's folder.
@@ -130,7 +132,10 @@ def pass_over(folder: Path) -> Path:
 
     claim_run_folder(folder)
     print("finished before; --redeliver writes the results again", file=sys.stderr)
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    provenance, metrics = (
+        json.loads((folder / name).read_text(encoding="utf-8")) for name in _TOLD
+    )
+    print(*(f"note: {note}\n" for note in provenance["notes"]), sep="", end="", file=sys.stderr)
     print(*Verdict.from_metrics(metrics).lines, sep="\n", file=sys.stderr)
     return folder
 
@@ -153,7 +158,7 @@ def _answers(folder: Path, key: str) -> bool:
             status = os.stat(folder / name)
             if status.st_size != size or status.st_mtime_ns > written:
                 return False
-        verify_files(folder, manifest, names=["metrics.json"])  # whose verdict is printed
+        verify_files(folder, manifest, names=_TOLD)
     except (LookupError, OSError, ValueError):
         return False
     return True
