@@ -141,7 +141,7 @@ def evaluate(arguments: list[str]) -> int:
         ComponentError: A setting is wrong, or two evaluations have the same folder.
         WorkerError: At least one scene failed.
     """
-    from lift.runtime.batch import WorkQueue, run_distributed
+    from lift.runtime.batch import WorkQueue, released_memory, run_distributed
 
     remaining = list(arguments)
     count = take_process_count(remaining)
@@ -165,8 +165,9 @@ def evaluate(arguments: list[str]) -> int:
     is_main = distributed.process_info().rank == 0
     queue = WorkQueue()
     _load_measures_once(evaluations(), queue)
+    make = released_memory()(lambda index: str(tasks[index][0].make(tasks[index][1])))
     titles = [evaluation.title(task) for evaluation, task in tasks]
-    outcomes = run_distributed(titles, lambda index: _make_scene(*tasks[index]), queue)
+    outcomes = run_distributed(titles, make, queue)
     tables = []
     for evaluation in evaluations() if is_main else ():
         own_outcomes = [
@@ -298,16 +299,6 @@ def compose_evaluation(arguments: Sequence[str]) -> Composed:
                 f"{match[1]!r} has several values; --grid {match[1]!r} evaluates each"
             ) from None
         raise
-
-
-def _make_scene(evaluation: "Evaluation", task: Any) -> str:
-    """Make and measure one scene of an evaluation, and release its memory."""
-    from lift.runtime.batch import release_memory
-
-    try:
-        return str(evaluation.make(task))
-    finally:
-        release_memory()
 
 
 def _check_argument(argument: str) -> None:

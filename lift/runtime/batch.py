@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,10 +145,8 @@ def run_images(images: list[str], compose: Callable[[str], DictConfig]) -> list[
         with quick_import():
             from lift.pipeline import run
 
-        try:
+        with released_memory():
             return str(run(compose(images[index]), titles[index]))
-        finally:
-            release_memory()
 
     return run_distributed(images, make)
 
@@ -188,6 +187,15 @@ def run_distributed(
             print(f"{position} {names[index]} failed: {line}", file=sys.stderr, flush=True)
             queue.finish(index, Outcome(names[index], None, line))
     return queue.outcomes(len(names)) if process.rank == 0 else []
+
+
+@contextmanager
+def released_memory() -> Iterator[None]:
+    """Release the memory of a run after the block, however it ends."""
+    try:
+        yield
+    finally:
+        release_memory()
 
 
 def release_memory() -> None:

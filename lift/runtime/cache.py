@@ -28,12 +28,12 @@ from filelock import FileLock
 from lift.runtime.atomic_io import (
     acquire,
     make_folder,
-    open_lock,
     prepare_draft,
     publish_folder,
     set_aside,
     set_permissions,
 )
+from lift.runtime.cache_contents import stage_lock
 from lift.runtime.integrity import (
     MANIFEST,
     DamagedFileError,
@@ -254,7 +254,7 @@ class Store:
         return self.root / f"{name}-{key}"
 
     def _lock(self, name: str, key: str) -> FileLock:
-        return open_lock(self.root / f".{name}-{key}.lock")
+        return stage_lock(self.root, name, key)
 
     def _draft(self, final: Path, resumable: bool) -> Path:
         """Return the draft folder of a stage, emptied unless the stage is resumable."""

@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from lift.runtime.atomic_io import acquire, is_own, open_lock, remove
 from lift.runtime.integrity import MANIFEST
 
@@ -96,7 +98,12 @@ def choose_stages(
     if min_days is not None:
         chosen = [stage for stage in chosen if stage.age >= min_days * 86_400]
     if unused:
-        states = ("finished", "damaged", "removed", *(["unfinished"] if min_days else []))
+        states = (
+            "finished",
+            "damaged",
+            "removed",
+            *(["unfinished"] if min_days is not None else []),
+        )
         chosen = [stage for stage in chosen if not stage.runs and stage.state in states]
     if run is not None:
         chosen = [stage for stage in chosen if stage.runs == (run.resolve(),)]
@@ -110,6 +117,17 @@ def choose_stages(
             excess -= stage.bytes
         chosen = limited
     return chosen
+
+
+def stage_lock(root: Path, name: str, key: str) -> FileLock:
+    """Return the lock that a process holds while it makes or removes a stage.
+
+    Args:
+        root: Folder of the stages.
+        name: Name of the stage.
+        key: Its key.
+    """
+    return open_lock(root / f".{name}-{key}.lock")
 
 
 def remove_stages(stages: Iterable[CachedStage]) -> tuple[int, list[CachedStage]]:
@@ -143,7 +161,7 @@ def remove_stage(folder: Path, name: str, key: str) -> bool:
         Whether it was removed. It stays if a process is making it, which holds its lock, or if it
         is another user's. A run that reads it now fails, and can be run again.
     """
-    lock = open_lock(folder.parent / f".{name}-{key}.lock")
+    lock = stage_lock(folder.parent, name, key)
     try:
         if (folder.exists() and not is_own(folder)) or not acquire(lock):
             return False

@@ -112,6 +112,9 @@ def test_what_is_left_of_stages_is_named(output):
     os.utime(root / ".clip-dddddddddddd.draft", (old, old))
     assert cache(output, "--unused", "--older-than", "8", "--remove").returncode == 0
     assert left() == kept
+    (root / ".clip-dddddddddddd.draft").mkdir()
+    assert cache(output, "--unused", "--older-than", "0", "--remove").returncode == 0
+    assert left() == kept, "any age is one, too"
 
 
 def test_drafts_of_results_use_no_stage(output):

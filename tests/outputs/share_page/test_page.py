@@ -114,6 +114,19 @@ def test_input_camera_is_the_origin_of_the_viewer():
     assert target[:3].tolist() == pytest.approx([0, 0, -4], abs=1e-5)
 
 
+def run_on(image: str | list[str]) -> SimpleNamespace:
+    """What `share_content` reads of a finished run on these pictures."""
+    content = make_content()
+    return SimpleNamespace(
+        settings={"image": image},
+        gaussians=content.gaussians,
+        cameras=content.input_camera,
+        fly_through=content.fly_through,
+        view_region=content.region,
+        frames=SimpleNamespace(images=content.poster[None]),
+    )
+
+
 @pytest.mark.parametrize(
     ("image", "title", "source"),
     [
@@ -123,29 +136,12 @@ def test_input_camera_is_the_origin_of_the_viewer():
     ],
 )
 def test_title_and_source_name_the_input(image, title, source):
-    content = make_content()
-    run = SimpleNamespace(
-        settings={"image": image},
-        gaussians=content.gaussians,
-        cameras=content.input_camera,
-        fly_through=content.fly_through,
-        view_region=content.region,
-        frames=SimpleNamespace(images=content.poster[None]),
-    )
-    found = share_content(run)
+    found = share_content(run_on(image))
     assert (found.title, found.source) == (title, source)
 
 
 def test_default_title_has_blanks_for_underscores():
-    content = make_content()
-    run = SimpleNamespace(
-        settings={"image": "old_house_.jpg"},
-        gaussians=content.gaussians,
-        cameras=content.input_camera,
-        fly_through=content.fly_through,
-        view_region=content.region,
-        frames=SimpleNamespace(images=content.poster[None]),
-    )
+    run = run_on("old_house_.jpg")
     found = share_content(run)
     assert (found.title, found.source) == ("old house", "old_house_.jpg")
     assert share_content(run, title="old_house").title == "old_house"
