@@ -1,12 +1,13 @@
 """Time `experiment=liftimage3d` end to end, with networks of real size and random weights.
 
-    python benchmarks/published_chain.py [--work FOLDER] [--results FOLDER] [SETTING ...]
+    python benchmarks/published_chain.py [--work FOLDER] [--results FOLDER] [--limit SECONDS]
+        [SETTING ...]
 
 `random_networks.py` explains how frames, depth and point maps become sensible. The command is
 `lift run image=room.png experiment=liftimage3d`, from an empty cache. All settings follow from the
 experiment. SETTINGs are added to it, for example `fit.steps=100` or `trainer.devices=2`. Rows have
 the seconds of each stage without the replacements, and the peak of the GPU memory of the first
-process.
+process. A run that `--limit` stops has rows for what it finished, and for the steps of its fit.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import math
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,7 @@ import torch
 from measure import add_results_option, write_results
 from PIL import Image
 from random_networks import SCENE, make_weights
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lift.geometry import pinhole
 from lift.synthetic.scenes import render
@@ -53,12 +56,18 @@ def make_input(work: Path) -> Path:
     return file
 
 
-def run_chain(work: Path, settings: list[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def run_chain(
+    work: Path, settings: list[str], limit: float
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """Run the experiment, and return the rows of its stages and the run's metrics.
 
     Args:
         work: Folder with the weights. The run's files go there, too.
         settings: Further settings.
+        limit: Seconds after which the run is stopped.
+
+    Returns:
+        Rows, and metrics; None for the metrics of a run that was stopped.
     """
     output = work / "run"
     truth = work / "truth"
@@ -86,65 +95,93 @@ def run_chain(work: Path, settings: list[str]) -> tuple[list[dict[str, Any]], di
     ]
     plugin = Path(__file__).with_name("random_networks.py")
     environment = {**os.environ, "LIFT_PLUGINS": str(plugin), "TRUTH_FOLDER": str(truth)}
+    log = work / "run.log"
     start = time.monotonic()
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    stages = watch_stages(process, start)
-    if process.wait():
-        raise SystemExit(f"the run ended with {process.returncode}")
+    with log.open("w", encoding="utf-8") as stream:
+        process = subprocess.Popen(command, env=environment, stderr=stream)
+        try:
+            code = process.wait(None if math.isinf(limit) else limit)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            code = process.wait()
+            print(f"stopped after {limit:g} s", file=sys.stderr)
     total = time.monotonic() - start
-    metrics = json.loads((output / "room" / "scene" / "metrics.json").read_text(encoding="utf-8"))
-    replaced = replaced_seconds(truth / "substitutions.jsonl")
-    stages["whole command"] = (total, max(peak for _, peak in stages.values()))
-    replaced["whole command"] = sum(replaced.values())
-    rows = [
-        {
-            "stage": name,
-            "seconds": round(seconds - replaced.get(name, 0.0), 2),
-            "replacement_seconds": round(replaced.get(name, 0.0), 2),
-            "peak_gib": round(peak, 2),
-        }
-        for name, (seconds, peak) in stages.items()
-    ]
-    return rows, metrics
+    text = log.read_text(encoding="utf-8")
+    sys.stderr.write(text)
+    rows = stage_rows(text, truth / "substitutions.jsonl")
+    curves = sorted(output.glob("cache/.fit-*/tensorboard/events.out.*"))
+    if curves:
+        rows.append(unfinished_fit(curves[-1]))
+    if code and total < limit:
+        raise SystemExit(f"the run ended with {code}")
+    replaced = sum(row["replacement_seconds"] for row in rows)
+    rows.append({"stage": "whole command", "seconds": round(total - replaced, 2)})
+    metrics = output / "room" / "scene" / "metrics.json"
+    return rows, json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else None
 
 
-def watch_stages(process: subprocess.Popen[str], start: float) -> dict[str, tuple[float, float]]:
-    """Read the lines of a run, and return the seconds and the peak memory of its stages.
-
-    A stage lasts from the last line of the stage before it to its own last line. The first one
-    includes the start of the program. All clips count as one stage, `generate`.
+def stage_rows(log: str, substitutions: Path) -> list[dict[str, Any]]:
+    """Return a row for each stage that a run has finished, without the replacements.
 
     Args:
-        process: The run. Its messages come by a pipe.
-        start: Time of its start.
+        log: What the run printed.
+        substitutions: File with the seconds of replacements, in the order of time.
     """
-    ends: dict[str, float] = {}
-    peaks: dict[str, float] = {}
-    assert process.stderr is not None
-    for line in process.stderr:
-        sys.stderr.write(line)
-        match = STAGE_LINE.match(line)
-        if match:
-            name = "generate" if match["stage"] == "clip" else match["stage"]
-            ends[name] = time.monotonic() - start
-            peaks[name] = max(peaks.get(name, 0.0), float(match["peak"]))
-    stages = {}
-    previous = 0.0
-    for name, end in ends.items():
-        stages[name] = (end - previous, peaks[name])
-        previous = end
-    return stages
+    lines = [line for line in re.split(r"[\r\n]+", log) if STAGE_LINE.match(line)]
+    replaced = replaced_seconds(substitutions)
+    rows = []
+    for stage in ("depth", "plan", "generate", "reconstruct", "fit"):
+        prefix = "clip" if stage == "generate" else stage
+        found = [m for line in lines if (m := STAGE_LINE.match(line)) and m["stage"] == prefix]
+        if not found:
+            continue
+        seconds = [float(match["seconds"]) for match in found]
+        others = replaced.get(stage, [])
+        others = others if stage == "generate" else [sum(others)]
+        calls = [a - b for a, b in zip(seconds, others, strict=False)]
+        rows.append(
+            {
+                "stage": stage,
+                "calls": len(calls),
+                "seconds": round(sum(calls), 2),
+                "median_seconds": round(statistics.median(calls), 2),
+                "replacement_seconds": round(sum(others[: len(calls)]), 2),
+                "peak_gib": max(float(match["peak"]) for match in found),
+            }
+        )
+    return rows
 
 
-def replaced_seconds(file: Path) -> dict[str, float]:
-    """Return the seconds of replacements by stage: those of the slowest process."""
-    by_process: dict[tuple[str, int], float] = {}
+def unfinished_fit(curves: Path) -> dict[str, Any]:
+    """Return a row for the steps of a fit that was stopped.
+
+    Args:
+        curves: TensorBoard file of the fit. The first point counts as the start.
+    """
+    events = EventAccumulator(str(curves))
+    events.Reload()
+    points = events.Scalars("gaussians")
+    first, last = points[0], points[-1]
+    thousand = [p for p in points if p.step > last.step - 1000]
+    milliseconds = 1e3 * (last.wall_time - thousand[0].wall_time)
+    return {
+        "stage": "fit",
+        "steps": last.step - first.step,
+        "seconds": round(last.wall_time - first.wall_time, 2),
+        "milliseconds_per_step": round(milliseconds / (last.step - thousand[0].step), 1),
+        "gaussians": int(last.value),
+        "replacement_seconds": 0.0,
+    }
+
+
+def replaced_seconds(file: Path) -> dict[str, list[float]]:
+    """Return the seconds of each replacement by stage: those of the slowest process."""
+    by_process: dict[tuple[str, int], list[float]] = {}
     for line in file.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        key = (row["stage"], row["process"])
-        by_process[key] = by_process.get(key, 0.0) + row["seconds"]
+        by_process.setdefault((row["stage"], row["process"]), []).append(row["seconds"])
     return {
-        stage: max(seconds for (name, _), seconds in by_process.items() if name == stage)
+        stage: max((rows for (name, _), rows in by_process.items() if name == stage), key=sum)
         for stage, _ in by_process
     }
 
@@ -153,13 +190,16 @@ def main() -> None:
     """Make the weights, run the chain and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, help="folder of weights and run (default: temporary)")
+    parser.add_argument(
+        "--limit", type=float, default=math.inf, help="seconds after which the run is stopped"
+    )
     parser.add_argument("settings", nargs="*", metavar="SETTING", help="further settings")
     add_results_option(parser)
     options = parser.parse_args()
     work = options.work or Path(tempfile.mkdtemp(prefix="lift-published-chain-"))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     make_weights(work / "weights", device)
-    rows, metrics = run_chain(work.resolve(), options.settings)
+    rows, metrics = run_chain(work.resolve(), options.settings, options.limit)
     rows[-1]["settings"] = options.settings
     rows[-1]["metrics"] = metrics
     print(write_results("published-chain", 0, device.type, rows, "seconds, GiB", options.results))

@@ -69,6 +69,7 @@ def result_tables() -> dict[str, str]:
         "finished-batch": finished_batch(),
         "example-trainer": example_trainer(),
         "fits": fits(),
+        "published-chain": published_chain(),
         "densification": densification(),
         "continued-fits": continued_fits(),
         "priors": priors(),
@@ -291,6 +292,31 @@ def fits() -> str:
         )
     )
     return table(("distortion and settings", "GPUs", "seconds", "held-out, dB", "true, dB"), body)
+
+
+def published_chain() -> str:
+    """Make the table of the stages of the published method on one GPU."""
+    rows = {row["stage"]: row for row in results("published-chain-cuda")}
+    clips = results("published-chain-clips-cuda")[-1]
+    measured = {
+        "depth": (rows["depth"], f"{rows['depth']['seconds']:.1f}"),
+        f"a clip of 50 sampling steps, median of {clips['calls']}": (
+            clips,
+            f"{clips['median_seconds']:.1f}",
+        ),
+        "cameras and points, 480 pairs": (
+            rows["reconstruct"],
+            f"{rows['reconstruct']['seconds']:.0f}",
+        ),
+    }
+    body = [(name, seconds, row["peak_gib"]) for name, (row, seconds) in measured.items()]
+    fit = rows["fit"]
+    body.append(
+        (f"the first {fit['steps']:,} of 17,000 steps of the fit", f"{fit['seconds']:.0f}", None)
+    )
+    last = f"a step of the second stage with {fit['gaussians']:,} Gaussians"
+    body.append((last, f"{fit['milliseconds_per_step'] / 1e3:.3f}", None))
+    return table(("part", "seconds", "peak GPU memory, GiB"), body)
 
 
 def densification() -> str:
