@@ -23,6 +23,9 @@ from lift.types import Cameras, Clip, PointCloud, Render, Trajectory
 _VIEWS = 4
 _TOLERANCE = 2e-3
 """Largest relative difference between devices."""
+_MAX_KINKS = 0.05
+"""Largest fraction of a gradient's elements that may differ more than that. Interpolation has two
+slopes where a source meets a pixel's centre, and rounding decides between them."""
 
 
 def _build(subject: Subject) -> Distortion:
@@ -199,21 +202,28 @@ def is_the_same_on_cuda(subject: Subject) -> None:
     on_cuda = _build(subject)
     on_cuda.load_state_dict(on_cpu.state_dict())
     on_cuda.to("cuda")
-    found = []
+    values, gradients = [], []
     for distortion, device in ((on_cpu, "cpu"), (on_cuda, "cuda")):
         distortion.progress = 1.0
         after = [value for _, _, value in _apply(distortion, torch.arange(_VIEWS, device=device))]
         total = sum((value.sin().sum() for value in after), distortion.penalty())
         if total.requires_grad:
             total.backward()
-        gradients = [p.grad for p in distortion.parameters() if p.grad is not None]
-        found.append([*after, *gradients])
-    require(len(found[0]) == len(found[1]), "the CPU and CUDA have gradients of other parameters")
-    for expected, value in zip(*found, strict=True):
-        tolerance = _TOLERANCE * max(1.0, float(expected.detach().abs().max()))
-        torch.testing.assert_close(
-            value.detach().cpu(), expected.detach(), atol=tolerance, rtol=_TOLERANCE
-        )
+        values.append([value.detach().cpu() for value in after])
+        gradients.append([p.grad.cpu() for p in distortion.parameters() if p.grad is not None])
+    require(
+        len(gradients[0]) == len(gradients[1]),
+        "the CPU and CUDA have gradients of other parameters",
+    )
+    for name, found, allowed in (("value", values, 0.0), ("gradient", gradients, _MAX_KINKS)):
+        for expected, value in zip(*found, strict=True):
+            limit = _TOLERANCE * max(1.0, float(expected.abs().max()))
+            apart = ~torch.isclose(value, expected, rtol=_TOLERANCE, atol=limit)
+            require(
+                float(apart.float().mean()) <= allowed,
+                f"a {name} of shape {tuple(value.shape)} differs between the CPU and CUDA by up to "
+                f"{float((value - expected).abs().max()):.3g}",
+            )
 
 
 CHECKS = (
