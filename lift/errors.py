@@ -15,6 +15,17 @@ from lift.runtime.resource_errors import find_exhausted
 _MAX_BUG = 400
 """Largest number of characters of the message of a bug."""
 
+_NETWORK_PACKAGES = (
+    "aiohttp",
+    "botocore",
+    "httpcore",
+    "httpx",
+    "huggingface_hub",
+    "requests",
+    "urllib3",
+)
+"""Packages whose errors may tell of a network."""
+
 USAGE_ERROR = 2
 """Exit status for an error that the user can correct."""
 
@@ -37,6 +48,36 @@ def is_user_error(error: BaseException) -> bool:
         error: The exception. That of a library counts if it says that the disk or memory is full.
     """
     return _has_message_for_user(error) or find_exhausted(error) is not None
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """Whether the same work may succeed at another time or on another machine.
+
+    Memory, disks and networks are not always exhausted or broken.
+
+    Args:
+        error: The exception; None is not.
+    """
+    if find_exhausted(error) is not None:
+        return True
+    while error is not None:
+        if isinstance(error, (ConnectionError, TimeoutError)) or _is_of_network(error):
+            return True
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return False
+
+
+def _is_of_network(error: BaseException) -> bool:
+    """Whether an error of a network library says that a server or the way to it failed."""
+    package = type(error).__module__.partition(".")[0]
+    if package == "urllib":
+        return type(error).__name__ == "URLError"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if package in _NETWORK_PACKAGES and status is not None:
+        return status == 429 or status >= 500
+    return package in _NETWORK_PACKAGES and any(
+        word in type(error).__name__ for word in ("Connect", "Timeout", "Protocol", "ReadError")
+    )
 
 
 def _has_message_for_user(error: BaseException) -> bool:

@@ -73,24 +73,45 @@ def take_options(arguments: list[str], option: str) -> list[str]:
     return values
 
 
-def take_number(arguments: list[str], option: str) -> int | None:
+def take_number(
+    arguments: list[str], option: str, minimum: int = 1, maximum: int | None = None
+) -> int | None:
     """Remove an option with a number from the arguments.
 
     Args:
         arguments: Arguments of a command; changed in place.
         option: The option, such as `--processes`.
+        minimum: Smallest number, at least 0.
+        maximum: Largest number; None for no limit.
 
     Returns:
         The number; None if the option is not there.
 
     Raises:
-        ComponentError: The value is not a number of at least 1.
+        ComponentError: The value is not such a number.
     """
     values = take_options(arguments, option)
+    limit = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
     for value in values:
-        if not value.isdecimal() or int(value) < 1:
-            raise ComponentError(f"{option} is {value!r}; choose a number of at least 1")
+        is_number = value.isdecimal() and len(value) < 10
+        if not is_number or not minimum <= int(value) <= (maximum or int(value)):
+            raise ComponentError(f"{option} is {value!r}; choose a number {limit}")
     return int(values[-1]) if values else None
+
+
+def take_flag(arguments: list[str], option: str) -> bool:
+    """Remove an option without a value from the arguments.
+
+    Args:
+        arguments: Arguments of a command; changed in place.
+        option: The option, such as `--plan`.
+
+    Returns:
+        Whether it was there.
+    """
+    is_there = option in arguments
+    arguments[:] = [argument for argument in arguments if argument != option]
+    return is_there
 
 
 def take_redeliver(arguments: Sequence[str]) -> list[str]:

@@ -1,0 +1,145 @@
+"""Hand tasks to an engine, try again what may succeed, and write down what became of each."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from typing import Any
+
+from lift.batch.engine import Engine, describe_loss
+from lift.batch.progress import Progress
+from lift.batch.records import Record, Summary, read_result
+from lift.batch.tasks import Task
+
+_POLL_SECONDS = 1.0
+"""How long the driver waits for results before it looks at its time."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What happens to tasks that fail."""
+
+    retries: int = 1
+    """How often a task is tried again after a transient failure, at least 0."""
+    timeout: float | None = None
+    """Seconds that a try may take; None for no limit."""
+    fail_fast: bool = False
+    """Whether no task is started after one that has failed for good."""
+
+
+class Driver:
+    """Runs tasks on an engine.
+
+    Args:
+        make_engine: Makes the engine when the first task needs it.
+        function: Makes a record of a task, in a worker.
+        policy: What happens to tasks that fail.
+        summary: Gets the records.
+        progress: Tells the user.
+    """
+
+    def __init__(
+        self,
+        make_engine: Callable[[], Engine],
+        function: Callable[[Task], Record],
+        policy: Policy,
+        summary: Summary,
+        progress: Progress,
+    ) -> None:
+        self._make_engine = make_engine
+        self._function = function
+        self._policy = policy
+        self._summary = summary
+        self._progress = progress
+        self._engine: Engine | None = None
+        self._attempts: dict[int, int] = {}
+        self._records: dict[int, Record] = {}
+
+    def run(
+        self, tasks: Sequence[Task], find_finished: Callable[[Task], Record | None]
+    ) -> list[Record]:
+        """Run tasks.
+
+        Args:
+            tasks: The tasks.
+            find_finished: Returns the record of a task that needs no worker, else None.
+
+        Returns:
+            The records in the order of the tasks. With `fail_fast`, those that there are.
+        """
+        queue = deque(range(len(tasks)))
+        held: list[int] = []
+        running: dict[Future[Record], int] = {}
+        try:
+            while queue or running or held:
+                if not queue and not running:  # what others held may be finished now, or free
+                    queue, held = deque(held), []
+                self._fill(tasks, queue, running, find_finished)
+                done = wait(running, _POLL_SECONDS, FIRST_COMPLETED).done if running else ()
+                for future in done:
+                    index = running.pop(future)
+                    record = self._outcome(tasks[index], index, future)
+                    if record.state == "held" and self._attempts[index] == 1:
+                        held.append(index)
+                    elif record.is_transient and self._may_retry(index):
+                        self._progress.retry(record)
+                        queue.append(index)
+                    else:
+                        self._keep(index, record)
+                        if record.state == "failed" and self._policy.fail_fast:
+                            queue.clear()
+                            held.clear()
+        finally:
+            if self._engine is not None:
+                self._engine.close()
+        return [self._records[index] for index in sorted(self._records)]
+
+    def _fill(
+        self,
+        tasks: Sequence[Task],
+        queue: deque[int],
+        running: dict[Future[Record], int],
+        find_finished: Callable[[Task], Record | None],
+    ) -> None:
+        """Start tasks until the engine is busy or the queue is empty."""
+        while queue and (self._engine is None or len(running) < self._engine.capacity):
+            index = queue.popleft()
+            first = index not in self._attempts
+            if first and (record := find_finished(tasks[index])):
+                if not self._summary.has(record):
+                    read_result(record)
+                self._keep(index, record)
+                continue
+            self._engine = self._engine or self._make_engine()
+            self._attempts[index] = self._attempts.get(index, 0) + 1
+            self._progress.start(tasks[index].image, index)
+            timeout = self._policy.timeout
+            future = self._engine.submit(self._function, tasks[index], timeout=timeout)
+            running[future] = index
+
+    def _may_retry(self, index: int) -> bool:
+        return self._attempts[index] <= self._policy.retries
+
+    def _keep(self, index: int, record: Record) -> None:
+        """Keep the last record of a task."""
+        self._records[index] = record
+        self._summary.add(record)
+        self._progress.finish(record, index)
+
+    def _outcome(self, task: Task, index: int, future: Future[Any]) -> Record:
+        """Return the record of a task that has ended in some way."""
+        try:
+            record = future.result()
+        except TimeoutError:
+            record = task.record(
+                "failed",
+                error=f"it took longer than {self._policy.timeout:g} s",
+                cause="transient",
+                seconds=self._policy.timeout or 0.0,
+            )
+        except Exception as error:
+            record = task.record("failed", error=describe_loss(error), cause="transient")
+        record.attempts = self._attempts[index]
+        record.when = time.time()
+        return record

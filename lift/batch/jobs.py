@@ -1,0 +1,190 @@
+"""A batch from its pictures to its exit status."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from lift.batch.driver import Driver, Policy
+from lift.batch.engine import Engine, LocalEngine
+from lift.batch.pictures import Picture, scene_titles, shard
+from lift.batch.progress import Progress
+from lift.batch.records import Record, Summary
+from lift.batch.tasks import Task, configure, find_finished, make_scene
+from lift.registry import ComponentError
+from lift.runtime import distributed
+from lift.runtime.devices import device_indices
+from lift.runtime.launcher import WorkerError
+
+ENGINES = ("local", "ray", "slurm")
+"""Choices of the option `--engine`."""
+
+FAILED = 1
+"""Exit status if a picture failed for good."""
+
+TRY_AGAIN = 75
+"""Exit status if only transient failures are left: EX_TEMPFAIL of sysexits.h."""
+
+_MAX_LISTED = 50
+"""Largest number of failed pictures that the last message names."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `lift batch`. Its help says what they mean."""
+
+    engine: str = "local"
+    engine_options: dict[str, str] = field(default_factory=dict)
+    processes: int | None = None
+    shard: tuple[int, int] | None = None
+    retries: int = 1
+    timeout: float | None = None
+    fail_fast: bool = False
+    as_json: bool = False
+    prometheus: str | None = None
+    plan: bool = False
+
+    @property
+    def policy(self) -> Policy:
+        """What happens to pictures that fail."""
+        return Policy(self.retries, self.timeout, self.fail_fast)
+
+
+def make_tasks(pictures: Sequence[Picture], settings: tuple[str, ...]) -> list[Task]:
+    """Make the tasks of a batch.
+
+    Args:
+        pictures: The pictures.
+        settings: Settings of all pictures, and options such as `--config-dir=FOLDER`.
+    """
+    titles = scene_titles([picture.image for picture in pictures])
+    return [
+        Task(picture.image, title, settings, picture.settings, os.getcwd())
+        for picture, title in zip(pictures, titles, strict=True)
+    ]
+
+
+def run_batch(pictures: Sequence[Picture], settings: tuple[str, ...], options: Options) -> int:
+    """Make the scenes of pictures.
+
+    Args:
+        pictures: The pictures.
+        settings: Settings of all pictures, and options such as `--config-dir=FOLDER`.
+        options: Options of the command.
+
+    Returns:
+        The exit status 0.
+
+    Raises:
+        ComponentError: A setting or an option is wrong.
+        WorkerError: A picture failed.
+    """
+    tasks = make_tasks(pictures, settings)
+    config = configure(tasks[0])
+    if len(device_indices(config.trainer)) > 1:
+        raise ComponentError(
+            f"trainer.devices is {config.trainer.devices!r}; lift batch makes each scene in one "
+            "process, choose 1"
+        )
+    name = "summary.jsonl"
+    if options.shard:
+        tasks = shard(tasks, *options.shard)
+        name = f"summary-{options.shard[0]}-of-{options.shard[1]}.jsonl"
+    output = Path(config.output)
+    if options.plan:
+        return _plan(tasks, options)
+    if options.as_json:
+        tasks = [
+            replace(task, log=str(output.absolute() / ".batch" / f"{task.title}.log"))
+            for task in tasks
+        ]
+    summary = Summary(output / name)
+    if options.engine == "slurm":
+        from lift.batch.slurm import run_slurm
+
+        records = run_slurm(pictures, settings, options, summary)
+    else:
+        records = run_tasks(tasks, options, summary)
+    summary.close()
+    return _finish(records, len(tasks), options, summary.path)
+
+
+def run_tasks(tasks: Sequence[Task], options: Options, summary: Summary) -> list[Record]:
+    """Make scenes on this machine or on a Ray cluster.
+
+    Args:
+        tasks: The pictures.
+        options: Options of the command.
+        summary: Gets the records.
+    """
+    process = distributed.process_info()
+    place = None
+    if process.world_size > 1:
+        if options.processes is not None:
+            raise ComponentError(
+                f"--processes is {options.processes}, but {process.world_size} processes have been "
+                "started already; leave it out"
+            )
+        # Each process begins elsewhere in the list, and passes over what another one has or holds.
+        start = len(tasks) * process.rank // process.world_size
+        tasks = [*tasks[start:], *tasks[:start]]
+        place = (process.local_rank, process.local_world_size)
+        distributed.clear_ranks()
+    path = Path(options.prometheus) if options.prometheus else None
+    progress = Progress(len(tasks), options.as_json, path)
+
+    def make_engine() -> Engine:
+        if options.engine == "ray":
+            from lift.batch.ray_engine import RayEngine
+
+            return RayEngine(options.processes, options.engine_options)
+        if options.engine_options:
+            raise ComponentError("--engine-option has no meaning for --engine local")
+        count = 1 if place else options.processes or _gpu_count() or 1
+        return LocalEngine(min(count, len(tasks)), place)
+
+    driver = Driver(make_engine, make_scene, options.policy, summary, progress)
+    return driver.run(tasks, find_finished)
+
+
+def _gpu_count() -> int:
+    """Return the number of CUDA devices. Where there is no driver, torch is not imported."""
+    if not any(Path(name).exists() for name in ("/dev/nvidiactl", "/dev/dxg")):
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _plan(tasks: Sequence[Task], options: Options) -> int:
+    """Say what would be done."""
+    from lift.runtime.dry_run import dry_run
+
+    waiting = [task for task in tasks if find_finished(task) is None]
+    done = len(tasks) - len(waiting)
+    print(f"{len(tasks)} pictures: {done} finished before, {len(waiting)} to make")
+    if waiting:
+        workers = options.processes or _gpu_count() or 1
+        print(f"engine {options.engine}, {workers} at a time; the first one:")
+        print(dry_run(configure(waiting[0])))
+    return 0
+
+
+def _finish(records: Sequence[Record], count: int, options: Options, summary: Path) -> int:
+    """Return the exit status, or raise an error that lists what failed."""
+    failed = [record for record in records if record.state == "failed"]
+    held = sum(record.state == "held" for record in records)
+    if held and not options.as_json:
+        print(f"{held} pictures are being made by other jobs", file=sys.stderr)
+    if not failed:
+        return 0
+    lines = [f"  {record.image}: {record.error}" for record in failed[:_MAX_LISTED]]
+    if len(failed) > _MAX_LISTED:
+        lines.append(f"  and {len(failed) - _MAX_LISTED} more; {summary} has all")
+    left = count - len(records)
+    head = f"lift: {len(failed)} of {count} pictures failed:"
+    if left:
+        head = f"lift: {len(failed)} of {count} pictures failed, and {left} were not begun:"
+    permanent = any(record.cause == "permanent" for record in failed)
+    raise WorkerError("\n".join([head, *lines]), FAILED if permanent else TRY_AGAIN)

@@ -1,0 +1,88 @@
+"""A worker process of an engine: its device, its part of the cores, its messages and its end."""
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lift.runtime.atomic_io import acquire, open_lock
+
+_POLL_SECONDS = 0.5
+_place = None
+"""The lock of this worker's place, kept until the process ends."""
+
+
+def start_worker(driver: int, places: str, count: int, place: tuple[int, int] | None) -> None:
+    """Prepare a process that does one task after another.
+
+    Args:
+        driver: Process id of the driver. When it ends, so does the worker.
+        places: Folder with a lock for each place. A worker has the GPU with the number of its
+            place. A place becomes free when its worker ends, however that comes about.
+        count: Number of places of this machine.
+        place: Number of the worker's place and of all places, if they are given by others.
+    """
+    global _place
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends workers
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_follow, args=(driver,), daemon=True).start()
+    from lift.runtime.distributed import ProcessInfo, bind_device, clear_ranks
+
+    clear_ranks()
+    if place is not None:
+        bind_device(ProcessInfo(*place, *place))
+        return
+    for number in range(count):
+        _place = open_lock(Path(places) / f"{number}.lock")
+        if acquire(_place):
+            break
+    else:
+        number = 0
+    bind_device(ProcessInfo(number, count, number, count))
+
+
+def _follow(driver: int) -> None:
+    """End this process when the driver has ended."""
+    while True:
+        try:
+            os.kill(driver, 0)
+        except ProcessLookupError:
+            os.kill(os.getpid(), signal.SIGKILL)
+        except PermissionError:
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def errors_to_file(name: str | None) -> Iterator[None]:
+    """Write what the block prints on standard error to the end of a file, programs included.
+
+    Args:
+        name: The file. None changes nothing.
+    """
+    if name is None:
+        yield
+        return
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    sys.stderr.flush()
+    before = os.dup(2)
+    with open(name, "ab") as stream:
+        os.dup2(stream.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(before, 2)
+        os.close(before)
+
+
+@contextmanager
+def folder_of_places() -> Iterator[str]:
+    """Make the folder of places of `start_worker`, and remove it after the block."""
+    with tempfile.TemporaryDirectory(prefix="lift-batch-", ignore_cleanup_errors=True) as folder:
+        yield folder
