@@ -10,32 +10,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from numba.core.caching import _CacheLocator
 
-import lift
 from tests.helpers.settings import MINIMAL
+from tests.helpers.users import (
+    GROUP,
+    READ_ALL,
+    can_import,
+    copy_loops,
+    needs_root,
+    user_command,
+)
 
 FIRST_USER = 54321
 SECOND_USER = 54322
-GROUP = 54320
 """Identifiers that no account has."""
 
 pytestmark = pytest.mark.slow
-
-needs_root = pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("setpriv") is None,
-    reason="only root can run as another user, by setpriv",
-)
-
-
-READ_ALL = ("--inh-caps", "-all,+dac_read_search", "--ambient-caps", "-all,+dac_read_search")
-"""Options of setpriv for a user who reads what only root may, as a Python below /root."""
-
-
-def user_command(user: int, *options: str) -> list[str]:
-    """Command that runs another one as a user without an account."""
-    identity = ["--reuid", str(user), "--regid", str(GROUP), "--clear-groups"]
-    return ["setpriv", *identity, *options, sys.executable]
 
 
 def run_as(user: int, folder: Path, *settings: str) -> subprocess.CompletedProcess[str]:
@@ -55,23 +45,6 @@ def run_as(user: int, folder: Path, *settings: str) -> subprocess.CompletedProce
         text=True,
         timeout=300,
     )
-
-
-def can_import(user: int, folder: Path, *options: str) -> bool:
-    """Whether a user can import `lift`."""
-    command = [*user_command(user, *options), "-c", "import lift"]
-    return subprocess.run(command, cwd=folder, capture_output=True).returncode == 0
-
-
-def copy_loops(target: Path) -> None:
-    """Copy compiled loops to a folder of NUMBA_CACHE_DIR, which saves their compilation."""
-    package = Path(lift.__file__).parent
-    for index in package.rglob("__pycache__/*.nbi"):
-        source = index.parents[1] / f"{index.name.split('.')[0]}.py"
-        folder = target / _CacheLocator.get_suitable_cache_subpath(str(source))
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in index.parent.glob(f"{index.stem}.*nb[ic]"):
-            shutil.copy(file, folder)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lift.runtime.loop_cache import guard_cache
+from lift.runtime.loop_cache import has_own_version, has_stored_version, prepare_cache
 
 PARALLEL = {"prange": True} | dict.fromkeys(
     ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
@@ -74,7 +74,10 @@ def _has_triton() -> bool:
 
 
 def njit_cached(source_stamp: str | None = None, **options: Any) -> Callable[[Callable], Any]:
-    """Return a decorator: `numba.njit` with a cache on disk, if one can be written.
+    """Return a decorator: `numba.njit` with a cache on disk.
+
+    numba writes to its cache if it can. Compiled versions in the folder NUMBA_CACHE_DIR or beside
+    the source are used, too, if these folders can only be read.
 
     Args:
         source_stamp: Hash (`source_hash`) of all source that goes into the loop, if that is more
@@ -86,22 +89,23 @@ def njit_cached(source_stamp: str | None = None, **options: Any) -> Callable[[Ca
     def decorate(function: Callable) -> Any:
         # An import hook that checks types wraps every function. numba compiles the bare one.
         bare = inspect.unwrap(function)
+        reason = None
         try:
             loop: Any = numba.njit(bare, cache=True, nogil=True, **options)
-            if source_stamp:
-                loop._cache._cache_file._source_stamp = source_stamp
-            guard_cache(loop)
-            return loop
         except RuntimeError as error:
             # Neither the installed package nor the user's cache folder can be written.
-            _warn_uncached(str(error))
-            return numba.njit(bare, nogil=True, **options)
+            reason = str(error)
+            loop = numba.njit(bare, nogil=True, **options)
+        prepare_cache(loop, source_stamp)
+        if reason and not has_stored_version(loop):
+            _warn_uncached(reason)
+        return loop
 
     return decorate
 
 
 def is_cached(loop: Any) -> bool:
-    """Return whether numba's cache on disk has the loop for this processor and this source.
+    """Return whether a cache on disk has the loop for this processor and this source.
 
     Args:
         loop: A function that `njit_cached` decorated.
@@ -109,9 +113,7 @@ def is_cached(loop: Any) -> bool:
     Returns:
         True also if there is no cache that could be written.
     """
-    file = getattr(loop._cache, "_cache_file", None)
-    target = loop.targetctx.codegen().magic_tuple()
-    return file is None or any(target in key for key in file._load_index())
+    return has_stored_version(loop) or has_own_version(loop)
 
 
 def source_hash(*files: str | Path) -> str:
