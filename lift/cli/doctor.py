@@ -102,28 +102,11 @@ def doctor(options: argparse.Namespace) -> int:
         The exit status.
     """
     if options.compile:
+        from lift.cli.compile_loops import compile_loops
+
         compile_loops()
     print(report())
     return 0
-
-
-def compile_loops() -> None:
-    """Compile the loops of the CPU into numba's cache, so that no run has to wait for them."""
-    import torch
-
-    from lift.geometry import pinhole
-    from lift.planners import planners
-    from lift.priors import priors
-    from lift.runtime.compile_ahead import compile_fit_loops
-    from lift.types import Depth, Frames
-
-    compile_fit_loops()
-    camera = pinhole(64, 64, 64.0)
-    ramp = torch.linspace(3, 1, 64)[:, None].repeat(1, 64)
-    depth = Depth(ramp, ramp > 0, "scale")
-    clip = planners.build({"name": "single"})(camera, depth, 1).clips[0]
-    frames = Frames(torch.zeros(1, 64, 64, 3, dtype=torch.uint8), ramp[None])
-    priors.build({"name": "warp"}, depth=depth)(frames, camera, clip, 0)
 
 
 def report() -> str:
