@@ -11,9 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 from lift.config import resolve_fit
 from lift.config.loggers import read_callbacks
 from lift.distortions import Distortion, distortions
+from lift.registry import source_fingerprint
 from lift.renderers import Renderer, renderers
 from lift.runtime.atomic_io import copy_path
 from lift.runtime.cache import hash_key
+from lift.runtime.quick_import import quick_import
 from lift.runtime.serialization import load
 from lift.runtime.session import Session, plain_settings
 from lift.stages.checks import OutputError
@@ -23,6 +25,9 @@ from lift.stages.unused import unused_densify_message
 from lift.stages.views import Views
 from lift.training import CHECKPOINT
 from lift.types import Gaussians
+
+_FIT_SOURCE = Path(__file__).parents[1] / "training" / "fit.py"
+"""Source of the fit. A finished fit needs its fingerprint, but not the import of Lightning."""
 
 _LOG_SETTINGS = ("log_every", "log_images_every")
 """Settings of `fit` that do not change the result."""
@@ -41,11 +46,9 @@ def fit(
     Returns:
         The Gaussians and the distortion on the CPU, and the stage's folder.
     """
-    from lift.training.fit import fit as optimise
-
     config = session.config
     settings = fit_settings(config.fit, views)
-    key = _fit_key(session, views.key, settings, test_frames, optimise)
+    key = _fit_key(session, views.key, settings, test_frames)
     distortion = _build_distortion(session, views)
     if note := _distortion_note(session, views, distortion):
         session.note(note)
@@ -72,10 +75,8 @@ def continuation_key(
         checkpoint: Checkpoint of the finished fit.
         test_frames: Frames that the finished fit held out.
     """
-    from lift.training.fit import fit as optimise
-
     settings = fit_settings(session.config.fit, views)
-    return _fit_key(session, hash_key(checkpoint), settings, test_frames, optimise)
+    return _fit_key(session, hash_key(checkpoint), settings, test_frames)
 
 
 def continue_fit(
@@ -169,11 +170,12 @@ def _optimise(
     test_frames: Sequence[int] | None,
 ) -> None:
     """Fit the scene, or continue from the checkpoint in the folder."""
-    from lift.training.callbacks import build_callbacks
-    from lift.training.finite import NonFiniteError
-    from lift.training.fit import fit as optimise
-    from lift.training.initial import initial_gaussians
-    from lift.training.module import SceneModule
+    with quick_import():  # Lightning takes seconds
+        from lift.training.callbacks import build_callbacks
+        from lift.training.finite import NonFiniteError
+        from lift.training.fit import fit as optimise
+        from lift.training.initial import initial_gaussians
+        from lift.training.module import SceneModule
 
     if views.multiview_consistent:
         merged = OmegaConf.merge(settings, {"robust": {"frames": 0.0, "pixels": 0.0}})
@@ -249,7 +251,6 @@ def _fit_key(
     source: str,
     settings: DictConfig,
     test_frames: Sequence[int] | None,
-    optimise: Any,
 ) -> str:
     """Return the key of the stage.
 
@@ -273,8 +274,8 @@ def _fit_key(
         trainer,
         values,
         *optional,
+        source_fingerprint(_FIT_SOURCE),
         slots=("distortion", "renderer"),
-        code=(optimise,),
     )
 
 
