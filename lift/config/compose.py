@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from hydra import compose, initialize_config_module
-from hydra.core.config_store import ConfigStore
+from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lift.config.evaluation_schema import EvalConfig
 from lift.config.folders import split_config_folders, use_config_folders
@@ -29,6 +29,33 @@ _stored: dict[tuple[str, str], Entry] = {}
 """Components whose schemas Hydra has, by slot and name."""
 
 
+class _Schemas(dict[str, Any]):
+    """The components of a slot in Hydra's store. The schema of one is made when it is read first.
+
+    Hydra lists the names of all components, but it reads only the schemas of chosen ones.
+    """
+
+    def __getitem__(self, name: str) -> ConfigNode:
+        """Return the schema of a component.
+
+        Args:
+            name: Name of the component, with `.yaml` as Hydra has it.
+        """
+        value = super().__getitem__(name)
+        if isinstance(value, Entry):
+            schema = OmegaConf.structured(value.schema)
+            self[name] = value = ConfigNode(name, schema, value.slot, None, None)
+        return value
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Schemas":
+        """Return this object. Hydra copies its store twice a run, and a schema before each use."""
+        return self
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, ConfigNode]]]:
+        """Pickle all schemas. Launchers of Hydra send its store to other processes."""
+        return dict, ({name: self[name] for name in self},)
+
+
 def store_schemas() -> None:
     """Register the schemas of the settings and of every component with Hydra."""
     store = ConfigStore.instance()
@@ -36,9 +63,11 @@ def store_schemas() -> None:
         store.store(name="schema", node=Config)
         store.store(name="eval_schema", node=EvalConfig)
     for slot in ALL_SLOTS:
+        if not isinstance(store.repo.get(slot), _Schemas):
+            store.repo[slot] = _Schemas(store.repo.get(slot, {}))
         for name, entry in catalogue().entries[slot].items():
             if _stored.get((slot, name)) is not entry:
-                store.store(group=slot, name=name, node=entry.schema)
+                store.repo[slot][f"{name}.yaml"] = entry
                 _stored[slot, name] = entry
 
 

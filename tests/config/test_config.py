@@ -3,8 +3,9 @@ import sys
 import textwrap
 
 import pytest
+from hydra.core.config_store import ConfigStore
 
-from lift.config import compose_eval, compose_run
+from lift.config import compose_eval, compose_run, store_schemas
 from lift.registry import ComponentError
 
 
@@ -32,6 +33,30 @@ def test_an_evaluation_is_composed_from_overrides() -> None:
 def test_a_wrong_override_is_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ComponentError, match=message):
         compose_run(overrides)
+
+
+def test_only_schemas_of_chosen_components_are_made() -> None:
+    script = textwrap.dedent("""
+        from hydra.core.config_store import ConfigNode, ConfigStore
+        from lift.config import compose_run
+        compose_run(["image=coffee", "prior=viewcrafter"])
+        made = {
+            name
+            for name, schema in dict.items(ConfigStore.instance().repo["prior"])
+            if isinstance(schema, ConfigNode)
+        }
+        assert made == {"viewcrafter.yaml"}, made
+    """)
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_pickled_store_has_all_schemas() -> None:
+    cloudpickle = pytest.importorskip("cloudpickle", reason="a launcher of Hydra needs it")
+    store_schemas()
+    schemas = ConfigStore.instance().repo["depth"]
+    copy = cloudpickle.loads(cloudpickle.dumps(schemas))
+    assert type(copy) is dict and set(copy) == set(schemas)
+    assert copy["lite.yaml"].node.size == 320
 
 
 def test_a_run_is_composed_without_torch() -> None:
