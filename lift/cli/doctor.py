@@ -12,8 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from lift import __version__
 from lift.cli.processes import add_command
 from lift.registry import Entry, catalogue
@@ -171,6 +169,8 @@ def _versions() -> list[str]:
 
 def _machine() -> list[str]:
     """List cores, memory and disk."""
+    import psutil
+
     memory = psutil.virtual_memory()
     disk = shutil.disk_usage(Path.cwd())
     return [

@@ -29,7 +29,6 @@ from lift.evaluation.ablation.grid import (
 from lift.io.names import name_problem
 from lift.registry import ComponentError
 from lift.runtime import distributed
-from lift.runtime.provenance import shell_command
 from lift.runtime.quick_import import quick_import
 
 if TYPE_CHECKING:
@@ -178,6 +177,8 @@ def evaluate(arguments: list[str]) -> int:
         if plan.is_joint or any(outcome.result for outcome in own_outcomes):
             tables.append(evaluation.write(own_outcomes))
     if is_main and plan.is_joint:
+        from lift.runtime.provenance import shell_command
+
         command = shell_command(["lift", "eval", *arguments])
         tables = [_write_joint_table(plan, evaluations(), command)]
     for path in tables:

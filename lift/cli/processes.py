@@ -9,6 +9,7 @@ from lift.errors import format_error
 from lift.registry import ComponentError
 from lift.runtime import distributed, launcher
 from lift.runtime.devices import device_indices
+from lift.runtime.quick_import import quick_import
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -226,7 +227,8 @@ def launch_workers(
     process = distributed.process_info()
     if process.world_size == 1:
         if count is None:
-            import torch
+            with quick_import():
+                import torch
 
             count = torch.cuda.device_count() or 1
         count = min(count, scene_count()) if count > 1 else 1

@@ -1,9 +1,11 @@
 """`lift run`: one image, a video or photographs to a scene."""
 
+import gc
 import os
 import sys
 import tempfile
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lift.cli.multirun import check_jobs
 from lift.cli.processes import error_message, take_memory, take_redeliver
 from lift.registry import ComponentError
-from lift.runtime.execution import COMPOSED, execute_run, join_run
+from lift.runtime.quick_import import pause_collector, quick_import
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -51,14 +53,23 @@ def run(arguments: list[str]) -> int:
     Returns:
         The exit status.
     """
+    resume_collector = gc.enable if gc.isenabled() else gc.disable
+    with pause_collector():  # until the settings are composed
+        return _run(arguments, resume_collector)
+
+
+def _run(arguments: list[str], resume_collector: Callable[[], None]) -> int:
+    """Run `lift run`, and call a function when all settings are composed."""
     from lift.config.compose import prepare_overrides, store_schemas
     from lift.config.folders import split_config_folders, use_config_folders
     from lift.config.overrides import check_dashes
     from lift.config.text import quote_text
+    from lift.runtime.execution import COMPOSED, join_run
     from lift.runtime.run_folder import MULTIRUN
 
     store_schemas()
     if arguments[:1] == [COMPOSED]:
+        resume_collector()
         join_run(Path(arguments[1]), arguments[2:])
         return 0
     arguments = take_redeliver(arguments)
@@ -76,7 +87,7 @@ def run(arguments: list[str]) -> int:
         if multirun and dry_run:  # a plan leaves no files
             prepared.append(f"hydra.sweep.dir={quote_text(scratch)}")
         typed = [word for word in arguments if word != "redeliver=true"]
-        errors = _run_hydra([*options, *prepared], typed, dry_run)
+        errors = _run_hydra([*options, *prepared], typed, dry_run, resume_collector)
     for error in errors[:-1]:
         print(error_message(error), file=sys.stderr)
     if errors:
@@ -119,13 +130,19 @@ def split_options(arguments: list[str]) -> tuple[list[str], str, list[str]]:
     return options, given.config_name or RUN_CONFIG, given.overrides
 
 
-def _run_hydra(words: list[str], arguments: list[str], dry_run: DryRun | None) -> list[Exception]:
+def _run_hydra(
+    words: list[str],
+    arguments: list[str],
+    dry_run: DryRun | None,
+    resume_collector: Callable[[], None],
+) -> list[Exception]:
     """Let Hydra compose the configuration of each job, and run the jobs.
 
     Args:
         words: Options and overrides for Hydra.
         arguments: Arguments that the user typed.
         dry_run: Options of a dry run, which prints what a run would do. None: run.
+        resume_collector: Called before the work of a job. Launchers of Hydra pickle it.
 
     Returns:
         Errors of the jobs. Hydra would print lines of its own about them.
@@ -141,6 +158,7 @@ def _run_hydra(words: list[str], arguments: list[str], dry_run: DryRun | None) -
     def job(config: "DictConfig") -> None:
         try:
             validate_config(config)
+            resume_collector()
             sys.argv = ["lift run", *arguments]  # what provenance.json records
             _name_job()
             _run_job(config, arguments, dry_run)
@@ -173,10 +191,13 @@ def _name_job() -> None:
 def _run_job(config: "DictConfig", arguments: list[str], dry_run: DryRun | None) -> None:
     """Run one configuration, or print what a run would do; print the run's folder."""
     if dry_run:
-        from lift.runtime.dry_run import dry_run as describe_run
+        with quick_import():
+            from lift.runtime.dry_run import dry_run as describe_run
 
         print(describe_run(config, dry_run.gpu_memory))
         return
+    from lift.runtime.execution import execute_run
+
     folder = execute_run(config, ["lift run", *arguments])
     if folder is not None:
         print(folder, flush=True)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from lift.runtime.quick_import import quick_import
+from lift.runtime.quick_import import pause_collector, quick_import
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -21,6 +21,28 @@ def test_the_collector_is_off_in_the_block_and_then_as_before(enabled: bool) -> 
     finally:
         (gc.enable if before else gc.disable)()
     assert gc.get_freeze_count() == frozen, "torch is here, so garbage of others may be, too"
+
+
+def test_a_pause_ends_with_its_block() -> None:
+    assert gc.isenabled()
+    with pause_collector():
+        with pause_collector():
+            assert not gc.isenabled()
+        assert not gc.isenabled(), "the outer block goes on"
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize(("loaded", "frozen"), [("None", True), ("sys", False)])
+def test_frozen_objects_are_freed_at_the_end_for_triton_only(loaded: str, frozen: bool) -> None:
+    code = (
+        "import atexit, gc, sys, lift.cli\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 100_000))\n"
+        "from lift.runtime.quick_import import quick_import\n"
+        "with quick_import(): import torch\n"
+        f"if {loaded}: sys.modules['triton'] = {loaded}"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == [str(frozen)], done.stderr
 
 
 @pytest.mark.parametrize(("first", "frozen"), [("import lift.cli", "True"), ("", "False")])
