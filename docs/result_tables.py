@@ -67,6 +67,7 @@ def result_tables() -> dict[str, str]:
         "training-step": training_step(),
         "stages": stages(),
         "finished-batch": finished_batch(),
+        "startup": startup(),
         "example-trainer": example_trainer(),
         "fits": fits(),
         "published-chain": published_chain(),
@@ -246,6 +247,16 @@ def finished_batch() -> str:
     """Make the table of batches that pass over finished pictures."""
     body = [(row["pictures"], f"{row['seconds']:.1f}") for row in results("finished-batch-cpu")]
     return table(("finished pictures", "seconds"), body)
+
+
+def startup() -> str:
+    """Make the table of the time that commands take to start, before and now."""
+    cells: dict[str, list[str]] = {}
+    for field in ("processor_seconds", "seconds"):
+        for row in results("startup-cpu"):  # the older checkout comes first
+            cells.setdefault(row["command"], []).append(f"{row[field]:.2f}")
+    head = ("command", "processor s, before", "processor s, now", "clock s, before", "clock s, now")
+    return table(head, [(f"`{name}`", *values) for name, values in cells.items()])
 
 
 def example_trainer() -> str:
