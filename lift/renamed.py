@@ -22,7 +22,7 @@ RENAMED_SETTINGS = {
     "fit.densify.activity": "fit.densify.gradient_power",
     "fit.densify.dead": "fit.densify.min_opacity",
     "fit.densify.noise": "fit.densify.noise_scale",
-    "deliver": "export",
+    "deliver.formats": "export.formats",
     "deliver.fps": "export.film.fps",
     "deliver.video_frames": "export.film.seconds",
     "export.fps": "export.film.fps",

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import lift
-from lift.api.loading import REQUIRED
+from lift.runtime.kept_files import REQUIRED
 from lift.training import CHECKPOINT, LOG_RECORD, PREVIOUS_CHECKPOINT
 from lift.training.checkpoint import CheckpointCallback
 from tests.helpers.commands import here
@@ -156,7 +156,7 @@ def test_damaged_results_are_named_and_repaired(pristine, tmp_path, rotation):
     replace_folder(output, pristine)
     (folder,) = (output / "coffee").glob("[!.]*")
     expected = {path.name for path in folder.iterdir()}
-    names = [*REQUIRED, CHECKPOINT, "views/value.json", "frames/000003.png"]
+    names = [*REQUIRED["full"], CHECKPOINT, "views/value.json", "frames/000003.png"]
     for number, name in enumerate(name for name in names if (folder / name).is_file()):
         kind = kind_of(number, rotation)
         if number % 2 and not IS_EXHAUSTIVE:

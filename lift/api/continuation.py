@@ -19,9 +19,10 @@ from lift.errors import raise_for_python
 from lift.io.capture import Capture
 from lift.io.image import Picture
 from lift.io.names import name_problem
-from lift.outputs.delivery import FIT_OUTPUTS, deliver
+from lift.outputs.delivery import deliver
 from lift.outputs.publication import check_run_folder
 from lift.outputs.quality import RunResult
+from lift.outputs.scene_files import FIT_OUTPUTS
 from lift.outputs.storage import VIEWS, read_views
 from lift.registry import SLOTS, ComponentError
 from lift.runtime.cache import Stage
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 CHANGEABLE = (
     "cache",
     "callbacks",
+    "deliver",
     "device",
     "export",
     "fit",

@@ -31,9 +31,14 @@ def show_scene(folder: Path, view: Callable[[], None]) -> None:
     if find_spec("viser") is None:
         raise ImportError(
             "there is no notebook to show the fly-through in (pip install notebook), and no viewer "
-            f"(pip install 'lift[viewer]'); the fly-through is {folder / 'video.mp4'}"
+            f"(pip install 'lift[viewer]'); {_where_film_is(folder / 'video.mp4')}"
         )
     view()
+
+
+def _where_film_is(video: Path) -> str:
+    """Name the film of a run, or say what makes one."""
+    return f"the fly-through is {video}" if video.is_file() else "Scene.save_film makes a film"
 
 
 def describe_scene(folder: Path, metrics: Mapping[str, Any], cameras: Cameras) -> str:

@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lift.io.nerfstudio import transforms_frames
 from lift.io.output_paths import check_writable
 from lift.io.splats import FORMATS, SPLAT_FORMATS, export, find_format
+from lift.outputs.fidelity import MAX_PSNR, MIN_PSNR, compare_renders
 from lift.outputs.publication import check_no_result
 from lift.runtime.atomic_io import publish
-from lift.types import Cameras, Gaussians
+from lift.runtime.kept_files import PLY, scene_file
+from lift.types import Gaussians
 
-MIN_PSNR = 35.0
-"""Least PSNR in dB of a file's render of the input view against that of the scene."""
 EXPORTS = "exports"
 """Folder in that of a run for files of all formats."""
 PAGE = ".html"
@@ -30,10 +28,6 @@ _SPZ_VERSION = re.compile(r"\.v(\d+)\.spz$", re.IGNORECASE)
 _SPZ_VERSIONS = (3, 4)
 """Versions of spz that can be written."""
 
-_CHECK_SIZE = 256
-"""Longer side in pixels of the pictures that are compared."""
-_MAX_PSNR = 200.0
-"""PSNR in dB that stands for equal pictures."""
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -58,7 +52,7 @@ class ExportedFile:
             return f"{self.path.name}: not written: {self.problem}"
         parts = [self.title, f"{self.path.stat().st_size / 1e6:.2f} MB"]
         if self.psnr is not None:
-            equal = self.psnr >= _MAX_PSNR
+            equal = self.psnr >= MAX_PSNR
             fidelity = "equal" if equal else f"{self.psnr:.1f} dB"
             parts.append(f"{fidelity} to the scene at the input view")
         return f"{self.path.name}: {', '.join(parts)}{'. Note: ' if self.note else ''}{self.note}"
@@ -105,7 +99,9 @@ def export_scene(
     psnr = [0.0]
 
     def check(decoded: Gaussians) -> None:
-        psnr[0] = _compare_renders(scene, decoded)
+        psnr[0] = compare_renders(
+            scene.render_gaussians, scene.gaussians, decoded, scene.cameras[:1]
+        )
         if psnr[0] < MIN_PSNR:
             message = (
                 f"{format} shows the input view with {psnr[0]:.1f} dB against the scene; at least "
@@ -118,7 +114,8 @@ def export_scene(
     export(scene.gaussians, path, format, check)
     cameras_path = path.with_name(f"{path.name[: -len(format) - 1]}.cameras.json")
     publish(cameras_path, lambda draft: _write_cameras(draft, scene))
-    return ExportedFile(path, FORMATS[format].title, psnr[0], FORMATS[format].note)
+    notes = [FORMATS[format].note, _describe_source(scene)]
+    return ExportedFile(path, FORMATS[format].title, psnr[0], "; ".join(filter(None, notes)))
 
 
 def export_all(
@@ -196,17 +193,10 @@ def _check_output(path: Path) -> None:
     check_no_result(path)
 
 
-def _compare_renders(scene: Any, decoded: Gaussians) -> float:
-    """Measure the PSNR in dB of a render of the input view against that of the scene."""
-    camera: Cameras = scene.cameras[:1]
-    factor = min(1, _CHECK_SIZE / max(camera.width, camera.height))
-    camera = camera.resized(round(camera.width * factor), round(camera.height * factor))
-    pictures = [
-        scene.render_gaussians(gaussians, camera).rgb.clamp(0, 1).double()
-        for gaussians in (scene.gaussians, decoded)
-    ]
-    error = float((pictures[0] - pictures[1]).square().mean())
-    return _MAX_PSNR if error == 0 else min(_MAX_PSNR, float(-10 * np.log10(error)))
+def _describe_source(scene: Any) -> str:
+    """Say that a run has kept its scene with a loss. Empty if it has not."""
+    name = scene_file(scene.folder)
+    return "" if name == PLY else f"the run keeps a lossy scene, {name} (deliver.keep=minimal)"
 
 
 def _write_cameras(path: Path, scene: Any) -> None:

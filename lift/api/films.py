@@ -1,13 +1,16 @@
 """Films of a finished run."""
 
+import json
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from lift.config.delivery_schema import FULL
 from lift.outputs.films import FilmOptions, FilmSource, write_film
 from lift.outputs.publication import check_no_result
+from lift.outputs.scene_files import REGISTERED, SPLIT
 from lift.types import Cameras
 
 
@@ -26,6 +29,29 @@ def training_frames(
         for view in range(count)
         if view == 0 or (view not in held_out and (registered is None or registered[view]))
     ]
+
+
+def registered_frames(scene: Any) -> list[bool] | None:
+    """Look up whether the camera of each frame was found.
+
+    Args:
+        scene: The finished run, a `lift.Scene`.
+
+    Returns:
+        A value for each frame. None: all cameras were found.
+    """
+    count = len(scene.cameras)
+    if scene.metrics.get("registered_frames", count) >= count:
+        return None
+    if scene.keep == FULL:
+        return scene.views.reconstruction.confidence.flatten(1).any(1).tolist()
+    indices = scene.files.read(SPLIT, _read_registered)
+    return [index in indices for index in range(count)]
+
+
+def _read_registered(path: Path) -> set[int]:
+    """Read the indices of the registered frames from split.json."""
+    return set(json.loads(path.read_text(encoding="utf-8"))[REGISTERED])
 
 
 def save_film(

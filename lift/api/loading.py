@@ -5,24 +5,11 @@ from pathlib import Path
 
 from lift.api.scene import Scene
 from lift.io.names import user_path
-from lift.outputs.delivery import FLY_THROUGH
-from lift.outputs.storage import FRAMES, MAX_TRIES
+from lift.outputs.storage import MAX_TRIES
 from lift.runtime.atomic_io import hidden_path
 from lift.runtime.integrity import identify
+from lift.runtime.kept_files import has_scene, missing_files
 from lift.runtime.live_job import SUFFIX, is_running
-
-REQUIRED = (
-    "gaussians.ply",
-    "transforms.json",
-    FLY_THROUGH,
-    FRAMES,
-    "distortion.safetensors",
-    "split.json",
-    "metrics.json",
-    "config.yaml",
-    "provenance.json",
-)
-"""Files and folders that every finished run has."""
 
 
 def load(folder: str | os.PathLike[str], renderer: str | None = None) -> Scene:
@@ -53,7 +40,7 @@ def _missing(path: Path) -> list[str]:
     missing: list[str] = []
     for _ in range(MAX_TRIES):
         before = identify(path)
-        missing = [name for name in REQUIRED if not (path / name).exists()]
+        missing = missing_files(path)
         if not missing or identify(path) == before:
             break
     return missing
@@ -70,8 +57,7 @@ def _explain_missing(path: Path, missing: list[str]) -> str:
         reason = "it is a file; give the run's folder"
     elif path.is_dir():
         reason = f"it has no {', '.join(missing)}"
-        names = sorted(inner.parent.name for inner in path.glob("*/gaussians.ply"))
-        runs = [name for name in names if not name.startswith(".")]
+        runs = sorted(inner.name for inner in path.glob("[!.]*") if has_scene(inner))
         if runs:
             reason += f"; it has runs, give one of them: {', '.join(runs)}"
     return f"there is no finished run at {path}: {reason}"

@@ -7,24 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch import Tensor
 
 from lift.api.cameras import CamerasLike, as_cameras
-from lift.api.films import save_film, training_frames
+from lift.api.films import registered_frames, save_film, training_frames
+from lift.api.rendering import check_frame, render_view
 from lift.config.files import load_config
 from lift.distortions import Distortion, distortions
 from lift.distortions.parameters.neighbours import infer_held_out
 from lift.io.cameras import read_cameras
-from lift.io.splats import read_ply
+from lift.io.image import read_image
+from lift.io.splats import read_splats
 from lift.outputs.delivery import FLY_THROUGH, VIEW_REGION
 from lift.outputs.films import FilmSource
 from lift.outputs.storage import FRAMES, VIEWS, RunFiles, read_frames, read_views
 from lift.outputs.verdict import Verdict
 from lift.outputs.view_region import ViewRegion, covered_region
 from lift.renderers import Renderer, renderers
+from lift.runtime import kept_files
 from lift.stages.fit import distortion_inputs
 from lift.stages.views import Views
 from lift.types import Cameras, Frames, Gaussians, Render, Trajectory
@@ -54,6 +57,11 @@ class Scene:
         return describe_scene(self.folder, self.metrics, self.cameras)
 
     @cached_property
+    def keep(self) -> str:
+        """What the run keeps, its setting `deliver.keep`: full, scene or minimal."""
+        return kept_files.delivered_kind(self.folder)
+
+    @cached_property
     def metrics(self) -> dict[str, Any]:
         """Content of metrics.json: `verdict`, `reasons`, PSNR in dB, coverage and more."""
         return self.files.read_json("metrics.json")
@@ -78,8 +86,8 @@ class Scene:
 
     @cached_property
     def gaussians(self) -> Gaussians:
-        """The canonical scene, without distortion."""
-        return self.files.read("gaussians.ply", read_ply)
+        """The canonical scene, without distortion. With `deliver.keep=minimal` it is lossy."""
+        return self.files.read(kept_files.scene_file(self.folder, self.keep), read_splats)
 
     @cached_property
     def cameras(self) -> Cameras:
@@ -101,8 +109,19 @@ class Scene:
 
     @cached_property
     def frames(self) -> Frames:
-        """The frames that the scene was fitted to, the input first, without depth."""
+        """The frames that the scene was fitted to, the input first, without depth.
+
+        Raises:
+            FileNotFoundError: The run was told not to keep them. Depth, trajectory and distortion
+                need them, too.
+        """
+        self.require(FRAMES, "pictures of the frames")
         return self.files.read(FRAMES, lambda path: read_frames(path.parent))
+
+    @cached_property
+    def input_image(self) -> UInt8[Tensor, "height width 3"]:
+        """The input picture at the size of the frames. With `deliver.keep=minimal` it is a JPEG."""
+        return self.files.read(kept_files.INPUT_PICTURES[self.keep], read_image)
 
     @property
     def depth(self) -> Float[Tensor, "frame height width"]:
@@ -142,7 +161,9 @@ class Scene:
 
         Raises:
             ComponentError: The component is not registered in this process.
+            FileNotFoundError: The run was told not to keep it.
         """
+        self.require("distortion.safetensors", "distortions of frames")
         built = distortions.build(
             self.settings["distortion"],
             device=torch.device("cpu"),
@@ -187,7 +208,7 @@ class Scene:
             ValueError: A value is out of range.
         """
         views = as_cameras(self.fly_through if cameras is None else cameras, size)
-        self._check_frame(distortion_of)
+        check_frame(distortion_of, len(self.cameras))
         renders = [self._render(views[view], distortion_of) for view in range(len(views))]
         return Render(
             torch.cat([render.rgb for render in renders]),
@@ -222,7 +243,7 @@ class Scene:
         """
         path = Path(path)
         views = None if cameras is None else as_cameras(cameras)
-        self._check_frame(distortion_of)
+        check_frame(distortion_of, len(self.cameras))
         return save_film(self._film_source(distortion_of), path, preset, views, options)
 
     def export(self, path: str | os.PathLike[str]) -> Path:
@@ -252,10 +273,7 @@ class Scene:
         Returns:
             The picture on the CPU.
         """
-        device = self.renderer.device
-        with torch.no_grad():
-            render = self.renderer(gaussians.to(device), camera.to(device))
-        return Render(render.rgb.cpu(), render.alpha.cpu(), render.depth.cpu())
+        return render_view(self.renderer, gaussians.to(self.renderer.device), camera)
 
     def fit(self, more_steps: int, name: str | None = None, **settings: Any) -> "Scene":
         """Continue the fit, and deliver the result as a run of its own beside this one.
@@ -322,7 +340,7 @@ class Scene:
 
         Args:
             name: Name of the file or folder.
-            purpose: What needs it, for the message.
+            purpose: What needs it, in the plural, for the message.
 
         Raises:
             FileNotFoundError: It is not there.
@@ -330,10 +348,7 @@ class Scene:
         """
         path = self.folder / name
         if not path.exists():
-            raise FileNotFoundError(
-                f"{self.folder} has no {name}, which {purpose} need; run it again with "
-                "--redeliver, its stages are found in the cache"
-            )
+            raise FileNotFoundError(kept_files.describe_missing(self.folder, name, purpose))
         self.verify(name)
         return path
 
@@ -350,14 +365,6 @@ class Scene:
             if os.path.lexists(self.folder / name):
                 self.files.verify(name)
 
-    def _check_frame(self, frame: int | None) -> None:
-        """Raise ValueError if `distortion_of` is no index of a frame."""
-        count = len(self.cameras)
-        if frame is not None and not 0 <= frame < count:
-            raise ValueError(
-                f"distortion_of is {frame}; the run has {count} frames, 0 to {count - 1}"
-            )
-
     @cached_property
     def _device_gaussians(self) -> Gaussians:
         return self.gaussians.to(self.renderer.device)
@@ -370,9 +377,7 @@ class Scene:
 
     def _film_source(self, distortion_of: int | None) -> FilmSource:
         """Collect what films are made of."""
-        registered = None
-        if self.metrics.get("registered_frames", len(self.cameras)) < len(self.cameras):
-            registered = self.views.reconstruction.confidence.flatten(1).any(1).tolist()
+        registered = registered_frames(self)
         return FilmSource(
             self.renderer,
             self._device_gaussians,
@@ -381,19 +386,10 @@ class Scene:
             render=lambda gaussians, camera: self._render(camera, distortion_of, gaussians),
         )
 
-    @torch.no_grad()
     def _render(
         self, camera: Cameras, frame: int | None, gaussians: Gaussians | None = None
     ) -> Render:
         """Render one view, with the distortion of a frame if it is given, to the CPU."""
-        renderer = self.renderer
         gaussians = self._device_gaussians if gaussians is None else gaussians
-        camera = camera.to(renderer.device)
-        if frame is None:
-            render = renderer(gaussians, camera)
-        else:
-            view = torch.tensor([frame], device=renderer.device)
-            distortion = self._inferred_distortion
-            render = renderer(distortion.gaussians(gaussians, view), camera)
-            render = distortion.image(render, view)
-        return Render(render.rgb.cpu(), render.alpha.cpu(), render.depth.cpu())
+        distortion = None if frame is None else self._inferred_distortion
+        return render_view(self.renderer, gaussians, camera, distortion, frame)

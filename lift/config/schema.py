@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from annotated_types import Interval, Len
 from omegaconf import MISSING
 
+from lift.config.delivery_schema import Deliver
 from lift.config.film_schema import Film
 from lift.config.fit_schema import Fit
 from lift.config.loggers import Wandb
@@ -84,7 +85,10 @@ class Export:
     film: Film = field(default_factory=Film)
     """The film of the scene."""
     formats: Annotated[list[str], Len(0, 16)] = field(default_factory=lambda: ["ply"])
-    """Formats of the scene: ply, compressed.ply, splat, ksplat, spz, v4.spz, sog or glb."""
+    """Formats of the scene: ply, compressed.ply, splat, ksplat, spz, v4.spz, sog or glb.
+
+    `deliver.keep=minimal` writes no ply, and those of the others that are named.
+    """
 
 
 @dataclass
@@ -99,7 +103,8 @@ class Cache:
     keep: bool = True
     """Whether stages stay in the cache when the scene is delivered.
 
-    False saves disk in a batch. A run with other settings then has to make all stages again.
+    False saves disk in a batch. A run with other settings, such as another `deliver.keep`, then
+    has to make all stages again.
     """
 
 
@@ -167,6 +172,8 @@ class Config:
     """Settings of the optimisation of the Gaussians."""
     cache: Cache = field(default_factory=Cache)
     """How the cache of stages is used."""
+    deliver: Deliver = field(default_factory=Deliver)
+    """What a finished run keeps in its folder."""
     export: Export = field(default_factory=Export)
     """Files that are written of the finished scene."""
     trainer: dict[str, Any] = field(default_factory=dict)

@@ -50,13 +50,14 @@ from lift.geometry import rotation_angle
 from lift.io.image import save_image
 from lift.io.names import printable, safe_name
 from lift.io.sizing import PICTURE_SIZE
-from lift.io.splats import read_ply
+from lift.io.splats import read_splats
 from lift.pipeline import run
 from lift.registry import SLOTS, ComponentError, source_fingerprint
 from lift.renderers import renderers
 from lift.runtime.atomic_io import make_folder, publish
 from lift.runtime.batch import Outcome
 from lift.runtime.cache import hash_key
+from lift.runtime.kept_files import scene_file
 from lift.runtime.machine import machine_info
 from lift.runtime.session import STAGE_VERSIONS, Session, plain_settings
 from lift.training.callbacks import callback_key
@@ -132,11 +133,7 @@ class Evaluation:
         )
         scenes = self.shared.dataset(self.dataset_settings).scenes()
         self.tasks = [Task(scene, seed) for scene in scenes for seed in self.protocol.seeds]
-        settings = {
-            key: value
-            for key, value in storage.to_json(config).items()
-            if key not in _NOT_IN_RUN_KEY
-        }
+        settings = storage.figure_settings(config, _NOT_IN_RUN_KEY)
         settings["callbacks"] = callback_key(read_callbacks(config))
         eval_settings = storage.to_json(eval_config)
         for group, names in _NOT_IN_KEY.items():
@@ -302,7 +299,7 @@ class Evaluation:
         """Return a function that renders the scene of a run."""
         settings = OmegaConf.to_container(self.config.renderer, resolve=True)
         renderer = renderers.build(cast(dict[str, Any], settings), device=self.device, image="")
-        gaussians = read_ply(folder / "gaussians.ply").to(renderer.device)
+        gaussians = read_splats(folder / scene_file(folder)).to(renderer.device)
 
         def render(cameras: Cameras) -> tuple[Tensor, Tensor]:
             result = renderer(gaussians, cameras.to(renderer.device))

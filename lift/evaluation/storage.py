@@ -2,19 +2,20 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lift.config.delivery_schema import MINIMAL
 from lift.io.names import safe_name
 from lift.runtime.atomic_io import acquire, make_folder, open_lock, publish
 from lift.runtime.cache import hash_key
 from lift.runtime.integrity import checksum, is_sealed, seal
 
-COSTS = ("cache", "redeliver")
+COSTS = ("cache", "deliver", "redeliver")
 """Settings of a run that only save time or disk."""
 
 _ROW_KEYS = {"key", "scene", "seed", "run", "views", "depth", "cameras", "stages"}
@@ -170,6 +171,22 @@ def run_settings(config: DictConfig) -> dict[str, Any]:
         Nested dictionaries and lists.
     """
     return {key: value for key, value in to_json(config).items() if key not in COSTS}
+
+
+def figure_settings(config: DictConfig, ignored: Collection[str]) -> dict[str, Any]:
+    """Convert the settings of a run that figures depend on to JSON-like values.
+
+    Args:
+        config: Configuration of the run.
+        ignored: Names of settings that figures do not depend on. `deliver.keep=minimal` is added
+            all the same, because the figures of a lossy scene differ a little.
+
+    Returns:
+        Nested dictionaries and lists.
+    """
+    settings = {key: value for key, value in to_json(config).items() if key not in ignored}
+    is_lossy = config.deliver.keep == MINIMAL
+    return {**settings, "deliver": MINIMAL} if is_lossy else settings
 
 
 def to_json(settings: DictConfig) -> dict[str, Any]:

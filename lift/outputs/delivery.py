@@ -1,27 +1,25 @@
 """Write the results of a finished run: scene, cameras, fly-through, measurements and report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from omegaconf import OmegaConf
-from safetensors.torch import save_file
 from torch import Tensor
 
+from lift.config.delivery_schema import MINIMAL
 from lift.config.files import config_to_yaml
-from lift.config.loggers import CALLBACK_FOLDER, LOGGERS, read_loggers
 from lift.evaluation.metrics import camera_errors
 from lift.evaluation.truth import planned_loop, truth_of
-from lift.io.colmap import write_colmap
 from lift.io.image import save_image
 from lift.io.nerfstudio import write_transforms
-from lift.io.splats import export, write_ply
 from lift.outputs.contact_sheet import contact_sheet
 from lift.outputs.coverage import Coverage
-from lift.outputs.films import FilmSource
-from lift.outputs.films.delivered import film_options, write_run_film
+from lift.outputs.films import FilmOptions, FilmSource
+from lift.outputs.films.delivered import film_options, film_stills, write_run_film
 from lift.outputs.fly_through import FlyThrough, frame_times, make_fly_through
 from lift.outputs.publication import publish_run
 from lift.outputs.quality import (
@@ -35,17 +33,14 @@ from lift.outputs.quality import (
     summarize,
 )
 from lift.outputs.report import write_report
+from lift.outputs.scene_files import write_scene_files
 from lift.outputs.share_page import ShareContent, render_share_page
-from lift.outputs.storage import FRAMES, write_views
 from lift.outputs.verdict import Verdict
 from lift.outputs.view_region import CoverageMeasure, ViewRegion, covered_region
 from lift.renderers import Renderer, renderers
-from lift.runtime.atomic_io import copy_path
 from lift.runtime.finished import REDELIVER
-from lift.runtime.parallel import parallel_map
 from lift.runtime.session import Session, write_json
 from lift.stages.logs import tell_upload
-from lift.training import CHECKPOINT, LOG_RECORD
 from lift.types import Cameras
 
 FLY_THROUGH = "fly_through.json"
@@ -54,10 +49,8 @@ CONTACT_SHEET = "fly_through.jpg"
 """File of the fly-through's contact sheet."""
 VIEW_REGION = "view_region.json"
 """File of the region in which views stay covered."""
-FIT_LOGS = (LOG_RECORD, *LOGGERS)
-"""Logs that are copied from the fit stage, if it has them, unless the setting `logger` is none."""
-FIT_OUTPUTS = (CHECKPOINT, "split.json", CALLBACK_FOLDER, *FIT_LOGS)
-"""Files and folders that are copied from the fit stage."""
+SHEET_SIZE = 160
+"""Shorter side in pixels of a view in the contact sheet of `deliver.keep=minimal`."""
 
 MAX_TRUE_VIEWS = 8
 """Approximate number of true views for comparison, if every view is known."""
@@ -83,7 +76,8 @@ def deliver(
         The run's folder.
     """
     folder = folder or _run_folder(session, result)
-    with publish_run(folder, session.stages[-1].key, session.say, request) as draft:
+    keep = session.config.deliver.keep
+    with publish_run(folder, session.stages[-1].key, session.say, request, keep) as draft:
         session.say("delivering")
         metrics = _write_results(session, result, draft, folder, record)
     for line in Verdict.from_metrics(metrics).lines:
@@ -110,21 +104,15 @@ def _write_results(
         )
     renderer = session.build(renderers)
     cameras = corrected_cameras(result)
-    has_logs = bool(read_loggers(config))
-    for item in FIT_OUTPUTS:
-        if (result.fit_folder / item).exists() and (has_logs or item not in FIT_LOGS):
-            copy_path(result.fit_folder / item, folder / item)
-    _write_scene(folder, result, cameras, config.export.formats)
-
+    write_scene_files(folder, config, result, renderer, cameras, session.note)
     train_cameras = cameras[_train_frames(result)]
     coverage = Coverage(renderer, result.gaussians, train_cameras)
     options = film_options(config.export.film, cameras)
     fly_through = plan_fly_through(renderer, result, cameras, options.count, coverage)
     gaussians = result.gaussians.to(renderer.device)
     source = FilmSource(renderer, gaussians, train_cameras, fly_through.cameras, coverage)
-    stills = write_run_film(folder, source, options, session.note)
+    stills = _write_film(session, folder, source, options)
     write_transforms(folder / FLY_THROUGH, fly_through.cameras, [""] * options.count)
-    save_image(folder / CONTACT_SHEET, contact_sheet(stills, columns=4))
     region = covered_region(
         renderer, gaussians, train_cameras, result.depth.typical, coverage, cameras[:1]
     )
@@ -132,6 +120,40 @@ def _write_results(
     frame_metrics = evaluate_frames(renderer, result)
     metrics = _measure(session, renderer, result, frame_metrics, fly_through, cameras)
     write_json(folder / "metrics.json", metrics)
+    provenance = _write_settings(session, result, folder, record)
+    if config.deliver.keep != MINIMAL:
+        write_report(
+            folder,
+            result,
+            renderer,
+            frame_metrics,
+            metrics,
+            provenance,
+            stills,
+            run_folder=run_folder,
+            scene_page=_scene_page(session, result, cameras, fly_through, region),
+        )
+    return metrics
+
+
+def _write_film(
+    session: Session, folder: Path, source: FilmSource, options: FilmOptions
+) -> list[UInt8[Tensor, "height width 3"]]:
+    """Write the film and a sheet of its stills, which are returned. Minimal: only a small sheet."""
+    if session.config.deliver.keep == MINIMAL:
+        small = replace(options, size=min(options.size or SHEET_SIZE, SHEET_SIZE))
+        stills = film_stills(source, small)
+    else:
+        stills = write_run_film(folder, source, options, session.note)
+    save_image(folder / CONTACT_SHEET, contact_sheet(stills, columns=4))
+    return stills
+
+
+def _write_settings(
+    session: Session, result: RunResult, folder: Path, record: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Write the settings, and the content of `provenance.json`, which is returned."""
+    config = session.config
     OmegaConf.update(config, REDELIVER, False, force_add=True)  # a wish for this once
     (folder / "config.yaml").write_text(config_to_yaml(config), encoding="utf-8")
     provenance = session.provenance() | dict(record or {})
@@ -142,18 +164,7 @@ def _write_results(
             "frames": list(result.capture.names),
         }
     write_json(folder / "provenance.json", provenance)
-    write_report(
-        folder,
-        result,
-        renderer,
-        frame_metrics,
-        metrics,
-        provenance,
-        stills,
-        run_folder=run_folder,
-        scene_page=_scene_page(session, result, cameras, fly_through, region),
-    )
-    return metrics
+    return provenance
 
 
 def _scene_page(
@@ -238,24 +249,6 @@ def _train_frames(result: RunResult) -> list[int]:
     """List the frames that the fit was trained on, the input first."""
     held_out = held_out_frames(result)
     return [index for index in registered_frames(result) if index not in held_out]
-
-
-def _write_scene(folder: Path, result: RunResult, cameras: Cameras, formats: Sequence[str]) -> None:
-    """Write Gaussians, frames, cameras and distortion."""
-    write_ply(folder / "gaussians.ply", result.gaussians)
-    for suffix in formats:
-        if suffix != "ply":
-            export(folder / "gaussians.ply", folder / f"gaussians.{suffix}")
-    names = [f"{FRAMES}/{view:06d}.png" for view in range(len(result.frames))]
-    (folder / FRAMES).mkdir(exist_ok=True)
-    parallel_map(
-        lambda view: save_image(folder / names[view], result.frames.images[view]), range(len(names))
-    )
-    write_transforms(folder / "transforms.json", cameras, names)
-    write_colmap(folder / "colmap", cameras, names, result.reconstruction.points)
-    write_views(folder, result)
-    state = {key: value.contiguous() for key, value in result.distortion.state_dict().items()}
-    save_file(state, folder / "distortion.safetensors")
 
 
 def _measure(

@@ -15,6 +15,7 @@ from lift.io.splats import read_ply
 from lift.outputs.viewer import HOST, Viewer, ViewerContent, announce, start_viewer
 from lift.registry import ComponentError
 from lift.runtime.atomic_io import hidden_path
+from lift.runtime.kept_files import has_scene
 from lift.runtime.live_job import (
     STATE,
     SUFFIX,
@@ -63,10 +64,10 @@ def find_job(source: Path) -> Path | None:
         return source
     own = hidden_path(source, SUFFIX)
     if (own / STATE).is_file():
-        has_result = (source / "gaussians.ply").is_file()
+        has_result = has_scene(source)
         if is_running(own) or (not has_result and _is_stopped(own)):
             return own
-    if (source / "gaussians.ply").is_file():
+    if has_scene(source):
         return None
     jobs = list_jobs(source)
     running = [job for job in jobs if is_running(job)]

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lift import __version__
+from lift.config.delivery_schema import FULL
 from lift.config.loggers import CALLBACK_FOLDER, LOGGERS
 from lift.outputs.storage import FRAMES, VIEWS
 from lift.runtime.atomic_io import (
@@ -26,6 +27,7 @@ from lift.runtime.atomic_io import (
 )
 from lift.runtime.finished import REQUEST
 from lift.runtime.integrity import MANIFEST, DamagedFileError, read_manifest, write_manifest
+from lift.runtime.kept_files import KEPT
 from lift.runtime.run_folder import claim_run_folder
 from lift.training import CHECKPOINT, LOG_RECORD
 
@@ -52,7 +54,7 @@ _RESULTS = {
 """Files and folders of a run whose folder has no manifest, besides those of `_RESULT_PATHS`."""
 
 _RESULT_PATHS = re.compile(
-    r"gaussians\.(ply|splat|spz)"
+    r"gaussians\.(ply|splat|spz|sog|compressed\.ply)"
     rf"|{FRAMES}/\d{{6}}\.png"
     r"|colmap/(cameras|images|points3D)\.txt"
     rf"|{VIEWS}/(value\.json|tensors\.safetensors|value\.[^/]+/\d{{6}}\.png)"
@@ -62,7 +64,11 @@ _RESULT_PATHS = re.compile(
 
 @contextmanager
 def publish_run(
-    folder: Path, key: str, say: Callable[[str], None], request: str | None = None
+    folder: Path,
+    key: str,
+    say: Callable[[str], None],
+    request: str | None = None,
+    keep: str = FULL,
 ) -> Iterator[Path]:
     """Yield an empty draft of a run's folder, and publish it if the block raises no error.
 
@@ -75,6 +81,7 @@ def publish_run(
         say: Receives messages for the user.
         request: What the run was asked for (`lift.runtime.finished`). None: the folder does not
             answer a request.
+        keep: The setting `deliver.keep`.
 
     Yields:
         The draft.
@@ -117,7 +124,7 @@ def publish_run(
                 shutil.copyfile(claim, draft / claim.name)
         claim_run_folder(draft)
         yield draft
-        content = {"scene": key, "lift": __version__}
+        content = {"scene": key, "lift": __version__, KEPT: keep}
         write_manifest(draft, content | ({} if request is None else {REQUEST: request}))
         set_permissions(draft)
         _keep_files(folder, draft)

@@ -18,6 +18,7 @@ from lift.priors import VideoPrior, priors
 from lift.priors.diffusion.diffusion_prior import DiffusionPrior
 from lift.registry import Entry, catalogue
 from lift.runtime.cached_stages import earlier_seconds, find_stages
+from lift.runtime.delivery_size import describe_sizes, estimate_sizes
 from lift.runtime.expected_times import ExpectedTimes, format_seconds
 from lift.runtime.memory import (
     OFFLOADS,
@@ -52,8 +53,9 @@ def dry_run(config: DictConfig, gpu_memory: float | None = None) -> str:
         gpu_memory: Memory in GiB of the GPU to plan for. None: that of this machine.
 
     Returns:
-        One line for the picture, its notes, one line for each stage and one for the total time.
-        Clips have the size that the prior generates. Times are those of
+        One line for the picture, its notes, one line for each stage, one for the total time, and
+        one for what is delivered, with its size. Clips have the size that the prior generates.
+        Times are those of
         earlier runs on this machine under the same `output`, with the same settings, size and
         number of frames. Others are unknown. With `gpu_memory`, a table says which generators fit.
     """
@@ -122,6 +124,7 @@ def _dry_run_picture(config: DictConfig, image: str, gpu_memory: float | None) -
         ),
         _fit_row(config, entries, not entries["prior"].exact_depth, times),
         ("total", times.total()),
+        _deliver_row(config, frames, not entries["prior"].exact_depth),
     ]
     return _format(_headline(config, image, picture), picture.notes, rows, entries)
 
@@ -148,6 +151,7 @@ def _dry_run_capture(config: DictConfig, image: ImageSource) -> str:
         ),
         _fit_row(config, entries, True, times),
         ("total", times.total()),
+        _deliver_row(config, frames, True),
     ]
     order = "in time" if capture.ordered else "in no order"
     headline = (
@@ -230,6 +234,16 @@ def _fit_row(
         f"{fit.steps} steps of {fit.batch_size} views, at most {fit.max_gaussians} Gaussians",
         times.describe("fit"),
     )
+
+
+def _deliver_row(
+    config: DictConfig, frames: tuple[int, int, int], real: bool
+) -> tuple[str, str, str]:
+    """Say what the run keeps in its folder, with at most so many Gaussians."""
+    fit = resolve_fit(config.fit, real=real)
+    keep = config.deliver.keep
+    sizes = estimate_sizes(frames, fit.max_gaussians, fit.sh_degree)
+    return "deliver", f"deliver.keep={keep}", describe_sizes(keep, sizes)
 
 
 def _describe(entry: Entry, settings: Mapping[str, Any]) -> str:

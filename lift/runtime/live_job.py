@@ -55,7 +55,16 @@ WATCH_SECONDS = 15.0
 MAX_STATE_BYTES = 2**16
 """Largest file with a state in bytes. That of a job has less than 1000."""
 
-_OTHER_SETTINGS = ("output", "export", "device", "cache", "preview", "trainer", "logger")
+_OTHER_SETTINGS = (
+    "output",
+    "deliver",
+    "export",
+    "device",
+    "cache",
+    "preview",
+    "trainer",
+    "logger",
+)
 """Settings with which a killed job may be continued."""
 
 _LOCK = "lock"

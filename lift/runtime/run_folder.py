@@ -18,7 +18,7 @@ MULTIRUN = "LIFT_MULTIRUN"
 JOB = "LIFT_MULTIRUN_JOB"
 """Environment variable: number of the job within its multirun."""
 
-_NOT_IN_KEY = ("name", "output", "export", "device", "cache", "preview", "redeliver")
+_NOT_IN_KEY = ("name", "output", "deliver", "export", "device", "cache", "preview", "redeliver")
 """Settings that the name of an unnamed run does not depend on."""
 
 

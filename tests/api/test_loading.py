@@ -6,7 +6,10 @@ import pytest
 from filelock import FileLock
 
 from lift.api import loading
-from lift.api.loading import REQUIRED, load
+from lift.api.loading import load
+from lift.runtime.kept_files import REQUIRED as REQUIRED_BY_KIND
+
+REQUIRED = REQUIRED_BY_KIND["full"]
 
 
 def test_a_folder_that_is_replaced_meanwhile_is_looked_at_again(tmp_path, monkeypatch):

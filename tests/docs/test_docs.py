@@ -189,6 +189,8 @@ FILES = (
     ".json",
     ".html",
     ".jpg",
+    ".png",
+    ".sog",
     ".mp4",
     ".ply",
     ".spz",

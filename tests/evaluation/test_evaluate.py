@@ -15,7 +15,7 @@ from lift import cli
 from lift.evaluation import evaluate as evaluation
 from lift.evaluation.datasets import ray_cast
 from lift.runtime import session
-from tests.helpers.commands import lift, start_lift
+from tests.helpers.commands import here, lift, start_lift
 
 QUICK = [
     "dataset=ray_cast",
@@ -273,3 +273,22 @@ def test_wrong_arguments_give_one_line_with_choices(capsys, tmp_path):
         assert cli.main(["eval", *arguments]) == 2
         message = capsys.readouterr().err
         assert says in message and message.count("\n") == 1, (arguments, message)
+
+
+@pytest.mark.slow
+def test_a_lossy_delivery_is_measured_anew_with_nearly_the_same_figures(tmp_path):
+    rows, runs = {}, set()
+    for keep in ("full", "minimal", "minimal", "scene"):
+        command = evaluate(tmp_path, "dataset.scenes=[plain]", f"deliver.keep={keep}")
+        done = here(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        # The figures of `full` and `scene` are the same. The result is replaced in between.
+        found = "measured before" in done.stderr
+        assert found == (keep in rows), done.stderr
+        (rows[keep],) = json.loads((tmp_path / "eval/table/table.json").read_text())["rows"]
+        runs.add(rows[keep]["run"])
+        assert (Path(rows[keep]["run"]) / "gaussians.sog").exists() == (keep == "minimal")
+    assert len(runs) == 1, "a delivery replaces the other one"
+    psnr = {keep: [view["psnr"] for view in row["views"]] for keep, row in rows.items()}
+    assert psnr["scene"] == psnr["full"] != psnr["minimal"]
+    assert psnr["minimal"] == pytest.approx(psnr["full"], abs=0.1)

@@ -51,3 +51,29 @@ def textured_wall(scale: float = 1.0, degree: int = 2) -> tuple[Gaussians, Camer
 def without_view_dependence(gaussians: Gaussians) -> Gaussians:
     """The same Gaussians with harmonics of degree 0 only."""
     return replace(gaussians, sh_coeffs=gaussians.sh_coeffs[:, :1])
+
+
+def photographed_scene(count: int = 60_000, degree: int = 0) -> tuple[Gaussians, Cameras]:
+    """Gaussians as a default run leaves them: on surfaces, of sizes of some pixels, and a camera.
+
+    Codes of fitted Gaussians are hardly compressible, and these are no more so.
+    """
+    g = torch.Generator().manual_seed(0)
+    x, y = (torch.rand(2, count, generator=g) * 2 - 1) * torch.tensor([[1.1], [0.75]])
+    layer = torch.randint(0, 3, (count,), generator=g)
+    depth = (1 + 2.0 * layer) * (1.2 + 0.2 * torch.sin(5 * x) * torch.cos(4 * y))
+    means = torch.stack([x * depth * 0.5, y * depth * 0.5, depth], dim=1)
+    means = means + 0.002 * torch.randn(count, 3, generator=g)
+    pixels = (0.5 * torch.randn(count, 3, generator=g)).exp()
+    colors = 0.5 + 0.35 * torch.sin(means * torch.tensor([9.0, 11.0, 3.0]))
+    harmonics = 0.05 * torch.randn(count, (degree + 1) ** 2, 3, generator=g)
+    harmonics[:, 0] += (colors - 0.5) / 0.2820948
+    gaussians = Gaussians(
+        means,
+        normalize(torch.randn(count, 4, generator=g), dim=-1),
+        pixels * depth[:, None] / 512,
+        torch.rand(count, generator=g).sqrt() * 0.98 + 0.01,
+        harmonics,
+    )
+    intrinsics = torch.tensor([[[497.0, 0, 256], [0, 497, 172], [0, 0, 1]]])
+    return gaussians, Cameras(torch.eye(4)[None], intrinsics, 512, 344)

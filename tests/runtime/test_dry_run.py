@@ -146,9 +146,20 @@ def test_a_wrong_amount_of_memory_is_one_line(tmp_path, words, message):
 
 
 def stage_lines(*words: str, cwd) -> list[str]:
-    """Return the lines of a plan without the headline and the notes on the picture."""
+    """Return the lines of stages and of the time, without headline, notes and sizes."""
     lines = here(*words, cwd=cwd).stdout.splitlines()[1:]
-    return [line for line in lines if not line.startswith("note: ")]
+    return [line for line in lines if not line.startswith(("note: ", "deliver "))]
+
+
+@pytest.mark.parametrize("keep", ["full", "scene", "minimal"])
+def test_the_size_of_what_is_delivered_is_told(tmp_path, keep):
+    command = ("run", "image=coffee", f"deliver.keep={keep}", f"output={tmp_path}", "--plan")
+    (line,) = re.findall("^deliver .*$", here(*command, cwd=tmp_path).stdout, re.MULTILINE)
+    sizes = dict(re.findall(r"(\w+) (\d+|\d\.\d) MB", line))
+    sizes[keep] = sizes.pop("about")
+    assert f"deliver.keep={keep}; " in line and set(sizes) == {"full", "scene", "minimal"}
+    assert 100 < float(sizes["full"]) < 150 and 8 < float(sizes["scene"]) < 15
+    assert float(sizes["minimal"]) < 3
 
 
 @pytest.mark.slow

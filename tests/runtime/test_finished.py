@@ -45,8 +45,11 @@ def test_a_request_is_what_a_result_depends_on(picture, monkeypatch):
     assert before is not None and len(before) == 24
     for same in ("redeliver=true", "preview=true", "cache.keep=false"):
         assert key(picture, same) == before
-    changed = {key(picture, other) for other in ("seed=1", "fit.steps=5", "export.formats=[]")}
-    assert len(changed | {before}) == 4
+    changed = {
+        key(picture, other)
+        for other in ("seed=1", "fit.steps=5", "export.formats=[]", "deliver.keep=scene")
+    }
+    assert len(changed | {before}) == 5
     with monkeypatch.context() as patch:
         patch.setattr(finished, "_code_state", lambda: "edited")
         assert key(picture) != before

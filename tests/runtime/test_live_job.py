@@ -56,14 +56,14 @@ def test_a_job_tells_its_state(config, folder):
 
 
 def test_nothing_unfinished_looks_finished(config, folder):
-    from lift.api.loading import REQUIRED
+    from lift.runtime.kept_files import REQUIRED
 
     with open_live_job(config, "coffee", CAMERA) as job:
         assert job is not None
         job.show("preview", "preview.ply", write)
         job.show("fit", "snapshot.ply", write, 10, 30)
         names = {path.name for path in folder.iterdir()}
-    assert names & set(REQUIRED) == {"transforms.json"}
+    assert names & set(REQUIRED["full"]) == {"transforms.json"}
     assert folder.name.startswith(".")
     assert not (folder.parent / "mine").exists()
 

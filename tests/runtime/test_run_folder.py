@@ -56,6 +56,7 @@ def test_the_title_of_a_folder_is_its_name(tmp_path: Path) -> None:
         (["name=x"], ["name=y"], False),
         (["seed=1"], ["seed=2"], False),
         (["export.film.fps=1"], ["export.film.fps=2"], True),
+        (["deliver.keep=full"], ["deliver.keep=minimal"], True),
         (["trainer.devices=1"], ["trainer.devices=2"], True),
         (["name=x"], ["seed=0"], False),
         (["output=a"], ["output=b/../a"], True),

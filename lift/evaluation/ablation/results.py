@@ -20,7 +20,17 @@ _NOT_MEASUREMENT = {"dataset": ("scenes",), "protocol": ("seeds", "bins", "weigh
 _CODE = "the hash of the measuring code"
 """Stands for the version of `lift` in messages."""
 
-_NOT_VARIED = ("image", "output", "name", "seed", "export", "cache", "logger", "wandb")
+_NOT_VARIED = (
+    "image",
+    "output",
+    "name",
+    "seed",
+    "deliver",
+    "export",
+    "cache",
+    "logger",
+    "wandb",
+)
 """Settings of a run that do not change its scene."""
 
 _NOT_VARIED_PARTS = ("fit.log_every", "fit.log_images_every")

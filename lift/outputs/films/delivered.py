@@ -72,7 +72,7 @@ def write_run_film(
     if plan.note:
         note(plan.note)
     count = len(plan.cameras)
-    chosen = sorted({count * number // STILLS for number in range(STILLS)})
+    chosen = _still_numbers(count)
     stills: dict[int, np.ndarray] = {}
 
     def pictures() -> Iterator[UInt8[np.ndarray, "height width 3"]]:
@@ -90,3 +90,23 @@ def write_run_film(
         rest = replace(plan, cameras=plan.cameras[missing])
         stills |= dict(zip(missing, source.pictures(rest, options.kind), strict=True))
     return [torch.from_numpy(stills[number]) for number in chosen]
+
+
+def film_stills(source: FilmSource, options: FilmOptions) -> list[UInt8[Tensor, "height width 3"]]:
+    """Render the still pictures of a film without the film.
+
+    Args:
+        source: The scene.
+        options: What the film would show.
+
+    Returns:
+        Still pictures of the film, evenly spaced, the first one first.
+    """
+    plan = source.plan(options)
+    plan = replace(plan, cameras=plan.cameras[_still_numbers(len(plan.cameras))])
+    return [torch.from_numpy(picture) for picture in source.pictures(plan, options.kind)]
+
+
+def _still_numbers(count: int) -> list[int]:
+    """Choose the still pictures of a film of so many frames."""
+    return sorted({count * number // STILLS for number in range(STILLS)})

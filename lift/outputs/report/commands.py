@@ -28,16 +28,18 @@ class NextStep:
     """The command, with quotes for a shell."""
 
 
-def next_steps(folder: Path) -> list[NextStep]:
+def next_steps(folder: Path, can_continue: bool = True) -> list[NextStep]:
     """List what one can do with a finished scene.
 
     Args:
         folder: Folder of the run, as the user would name it.
+        can_continue: Whether the run keeps what more steps of the fit need.
 
     Returns:
         The steps, the most likely first.
     """
     run = shlex.quote(str(folder))
+    more = f"lift fit {run} --more-steps {MORE_STEPS}"
     return [
         NextStep("Walk through it in the browser", f"lift view {run}"),
         NextStep("Hand it over as one page", f"lift export {run} scene.html"),
@@ -45,7 +47,7 @@ def next_steps(folder: Path) -> list[NextStep]:
             "Render a film",
             f"lift render {run} --preset orbit --aspect 16:9 --to film.mp4",
         ),
-        NextStep("Continue the fit", f"lift fit {run} --more-steps {MORE_STEPS}"),
+        *([NextStep("Continue the fit", more)] if can_continue else []),
         NextStep("Write it in all formats", f"lift export {run} all"),
     ]
 
@@ -56,6 +58,7 @@ def improvements(
     uses_network: bool,
     size: tuple[int, int],
     full_size: tuple[int, int] | None = None,
+    can_continue: bool = True,
 ) -> list[str]:
     """List what one can change in a new run if the scene is not good.
 
@@ -65,6 +68,7 @@ def improvements(
         uses_network: Whether the prior is a video generator.
         size: Width and height in pixels at which the picture was processed.
         full_size: Width and height of the picture's file. None: not known.
+        can_continue: Whether the run keeps what more steps of the fit need.
 
     Returns:
         Sentences, with settings in them as the user writes them.
@@ -74,7 +78,8 @@ def improvements(
     larger = min(2 * side, max(full_size or (MAX_SIZE,)), MAX_SIZE)
     if larger > side:
         advice.append(f"Keep more detail: preprocess.size={larger} (this run: {side}).")
-    advice.append(f"Fit longer: a larger fit.steps, or --more-steps {MORE_STEPS} as above.")
+    more = f", or --more-steps {MORE_STEPS} as above" if can_continue else ""
+    advice.append(f"Fit longer: a larger fit.steps{more}.")
     if generated and has_angle:
         advice.append("Move less: a smaller planner.angle leaves less to guess.")
     if generated and not uses_network:

@@ -32,6 +32,7 @@ from lift.outputs.verdict import Verdict
 from lift.priors import VideoPrior
 from lift.registry import ComponentError, catalogue
 from lift.renderers import Renderer
+from lift.training import CHECKPOINT
 
 TEMPLATES = Path(__file__).parent / "templates"
 """Folder of the page's template, style sheet and script."""
@@ -51,6 +52,7 @@ OUTPUT_FILES = {
     "fly_through.json": "cameras of the fly-through",
     "view_region.json": "how far one can look around",
     "transforms.json": "cameras of the frames",
+    "input.png": "the input picture at the size of the frames",
     "colmap": "cameras and points as COLMAP text",
     "frames": "the frames",
     "views": "depth and estimated cameras of the frames",
@@ -58,7 +60,7 @@ OUTPUT_FILES = {
     "metrics.json": "the numbers of this page",
     "config.yaml": "every setting",
     "provenance.json": "versions, licences and stages of the run",
-    "checkpoint.ckpt": "checkpoint of the fit",
+    CHECKPOINT: "checkpoint of the fit",
     "tensorboard": "training logs",
     "csv": "training logs as a table, and pictures",
     "wandb": "training logs of Weights & Biases",
@@ -94,7 +96,7 @@ def write_report(
     """
     context = (
         _media(folder, result, stills, scene_page)
-        | _assessment(result, metrics, provenance, run_folder or folder)
+        | _assessment(folder, result, metrics, provenance, run_folder or folder)
         | _sections(folder, result, renderer, frame_metrics, metrics)
     )
     template = _load_template()
@@ -135,7 +137,11 @@ def _media(
 
 
 def _assessment(
-    result: RunResult, metrics: dict[str, Any], provenance: dict[str, Any], run_folder: Path
+    folder: Path,
+    result: RunResult,
+    metrics: dict[str, Any],
+    provenance: dict[str, Any],
+    run_folder: Path,
 ) -> dict[str, Any]:
     """Collect the verdict, its figures, and where the scene comes from."""
     stages = stage_costs(provenance["stages"])
@@ -145,12 +151,14 @@ def _assessment(
     seconds = sum(stage["seconds"] for stage in stages)
     groups = figure_groups(metrics, generated, seconds, origin)
     camera = result.picture.cameras
+    can_continue = (folder / CHECKPOINT).exists()
     advice = improvements(
         generated,
         has_setting("planner", components.get("planner", ""), "angle"),
         origin == VideoPrior.origin,
         (camera.width, camera.height),
         result.picture.full_size,
+        can_continue,
     )
     return {
         "generated": generated,
@@ -158,7 +166,7 @@ def _assessment(
         "verdict": Verdict.from_metrics(metrics),
         "groups": groups,
         "columns": arrange_columns(groups),
-        "steps": next_steps(run_folder),
+        "steps": next_steps(run_folder, can_continue),
         "improvements": [] if metrics["verdict"] == "good" else advice,
         "provenance": provenance,
         "command": format_command(

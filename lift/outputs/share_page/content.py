@@ -59,7 +59,7 @@ def share_content(run: Any, title: str | None = None, caption: str | None = None
 
     Args:
         run: The finished run, such as a `lift.Scene`. Its `settings`, `gaussians`, `cameras`,
-            `fly_through`, `view_region` and `frames` are read.
+            `fly_through`, `view_region` and `input_image` are read.
         title: Title of the page. None: the name of the input without its suffix,
             with blanks for underscores.
         caption: Text below the title. None: no text.
@@ -74,7 +74,7 @@ def share_content(run: Any, title: str | None = None, caption: str | None = None
         frames=run.cameras,
         fly_through=run.fly_through,
         region=run.view_region,
-        poster=run.frames.images[0],
+        poster=run.input_image,
         title=_readable(name) if title is None else title,
         caption=caption or "",
         source=source,

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lift.config.delivery_schema import FULL
 from lift.geometry import look_at, pinhole
 from lift.io.cameras import TRANSFORMS, read_cameras
 from lift.io.splats import read_splats
@@ -53,6 +54,11 @@ class ViewerContent:
     def region(self) -> ViewRegion | None:
         """Where views stay covered. None: unknown, because the content is no finished run."""
         return None if self.run is None else self.run.view_region
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether there are pictures and distortions of the frames."""
+        return self.run is not None and self.run.keep == FULL
 
     @cached_property
     def input_camera(self) -> Cameras:

@@ -38,7 +38,7 @@ COMPARISONS = (FRAME_AND_SCENE, FRAME_AND_DISTORTED, BEFORE_AND_AFTER)
 class FramesTab:
     """Thumbnails of the frames; pictures and overlays of the chosen one.
 
-    Without a finished run there are only the cameras.
+    Without a finished run that keeps its frames, there are only the cameras.
 
     Args:
         panel: The controls of the browser. Controls are added to its open container.
@@ -55,8 +55,8 @@ class FramesTab:
         assert cameras is not None, "there is a tab for cameras only"
         self._cameras: Cameras = cameras
         self._add_frustums(gui)
-        if self._content.run is None:
-            gui.add_html(note("Pictures of the frames need a finished run."))
+        if not self._content.has_frames:
+            gui.add_html(note(_explain_no_frames(self._content.run)))
             return
         self._images = self._content.run.frames.images.numpy()
         self._add_gallery(gui)
@@ -126,7 +126,7 @@ class FramesTab:
         panel.call(panel.pause)
         pose = pose_of(self._cameras[frame : frame + 1], self._content.orbit_distance)
         panel.call(panel.camera.glide_to, pose)
-        if self._content.run is not None:
+        if self._content.has_frames:
             panel.overlay.choose_frame(frame)
             self._show()
 
@@ -185,6 +185,13 @@ class FramesTab:
             rgb = (render.rgb[0].clamp(0, 1) * 255).round().to(torch.uint8)
             self._renders[key] = rgb.numpy()
         return self._renders[key]
+
+
+def _explain_no_frames(run: Any) -> str:
+    """Say why there are no pictures of the frames."""
+    if run is None:
+        return "Pictures of the frames need a finished run."
+    return f"This run keeps no frames: deliver.keep is {run.keep}. deliver.keep=full keeps them."
 
 
 def _frame_names(run: Any) -> list[str]:

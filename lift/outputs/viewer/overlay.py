@@ -22,7 +22,7 @@ DISTORTED = "as the frame shows it"
 DISPLACEMENT = "displacement in the frame"
 
 MODES = (COLORS, DEPTH, DISTORTED, DISPLACEMENT)
-"""What can be shown. The last two need a finished run."""
+"""What can be shown. The last two need a finished run with its frames."""
 
 QUANTILES = (0.02, 0.98)
 """Quantiles of depth at the ends of the colour map."""
@@ -53,7 +53,7 @@ class Overlay:
             gui: viser's interface of the browser.
         """
         content = self._panel.viewer.content
-        modes = MODES if content.run is not None else MODES[:2]
+        modes = MODES if content.has_frames else MODES[:2]
         self._mode = COLORS
         self._remove()
         self._choice = gui.add_dropdown(

@@ -123,7 +123,7 @@ def run_on(image: str | list[str]) -> SimpleNamespace:
         cameras=content.input_camera,
         fly_through=content.fly_through,
         view_region=content.region,
-        frames=SimpleNamespace(images=content.poster[None]),
+        input_image=content.poster,
     )
 
 
