@@ -13,7 +13,7 @@ from lift.batch.records import Record, read_result
 from lift.batch.worker import errors_to_file
 from lift.errors import format_bug, format_error, is_interrupt, is_transient, is_user_error
 from lift.runtime.atomic_io import acquire, open_lock
-from lift.runtime.quick_import import quick_import
+from lift.runtime.quick_import import pause_collector, quick_import
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -59,7 +59,8 @@ def _compose(settings: tuple[str, ...]) -> "DictConfig":
     from lift.config.folders import split_config_folders
 
     folders, rest = split_config_folders(list(settings))
-    return compose_run([*folders, *rest, "image=none"])
+    with pause_collector():
+        return compose_run([*folders, *rest, "image=none"])
 
 
 def configure(task: Task) -> "DictConfig":
