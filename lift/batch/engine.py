@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -14,7 +14,11 @@ from lift.batch.worker import folder_of_places, start_worker
 PRELOADED = ("torch", "pytorch_lightning", "numba", "hydra")
 """Packages that the first worker imports for all that follow it, also for those after a crash."""
 
+START_METHOD = "LIFT_START_METHOD"
+"""Environment variable: how worker processes start, as `multiprocessing` calls it."""
 
+
+@runtime_checkable
 class Engine(Protocol):
     """Runs functions in worker processes."""
 
@@ -59,9 +63,7 @@ class LocalEngine:
         self._futures: set[Future[Any]] = set()
         self._resources = ExitStack()
         folder = self._resources.enter_context(folder_of_places())
-        context = multiprocessing.get_context(
-            multiprocessing.get_start_method(allow_none=True) or _start_method()
-        )
+        context = multiprocessing.get_context(os.environ.get(START_METHOD) or _start_method())
         if context.get_start_method() == "forkserver":
             context.set_forkserver_preload([*PRELOADED])
         self._pool = ProcessPool(

@@ -70,7 +70,8 @@ class Progress:
             self._print(f"[{index + 1}/{self.count}] {record.image} failed: {record.error}")
         elif record.state == "held":
             self._print(f"[{index + 1}/{self.count}] {record.image} is being made by another job")
-        if not self.as_json and record.state != "passed over" and self.count > 1:
+        is_last = sum(self._states.values()) == self.count
+        if not self.as_json and (is_last or record.state != "passed over") and self.count > 1:
             self._print(self.summary())
 
     def summary(self) -> str:

@@ -100,6 +100,7 @@ class Summary:
         self.path = path
         self._lock = open_lock(path.with_name(f".{path.name}.lock"))
         before = read_summary(path) if path.is_file() else []
+        self._is_whole = not path.is_file() or path.read_bytes()[-1:] in (b"", b"\n")
         self._results = {_key(r): r.result for r in before if r.result}
 
     def has(self, record: Record) -> bool:
@@ -123,6 +124,9 @@ class Summary:
         acquire(self._lock, lambda: None)
         try:
             with self.path.open("a", encoding="utf-8") as stream:
+                if not self._is_whole:  # a kill has cut the last line
+                    stream.write("\n")
+                    self._is_whole = True
                 stream.write(line)
                 stream.flush()
                 if record.state != "passed over":

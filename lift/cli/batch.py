@@ -61,13 +61,14 @@ def _take_options(arguments: list[str]) -> "Options":
     prometheus = take_options(arguments, "--prometheus")
     shards = take_options(arguments, "--shard")
     retries = take_number(arguments, "--retries", 0)
+    timeout = take_number(arguments, "--timeout", 1, _MAX_SECONDS)
     return Options(
         engine=engine,
         engine_options=_read_engine_options(take_options(arguments, "--engine-option")),
         processes=take_process_count(arguments),
         shard=_read_shard(shards[-1]) if shards else None,
         retries=1 if retries is None else retries,
-        timeout=take_number(arguments, "--timeout", 1, _MAX_SECONDS),
+        timeout=None if timeout is None else float(timeout),
         fail_fast=take_flag(arguments, "--fail-fast"),
         as_json=take_flag(arguments, "--json"),
         prometheus=prometheus[-1] if prometheus else None,

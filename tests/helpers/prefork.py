@@ -195,6 +195,7 @@ def _main() -> None:
     os.environ.clear()
     os.environ.update(request["variables"])
     os.chdir(request["folder"])
+    os.environ["LIFT_START_METHOD"] = "fork"  # workers of a pool have the packages, too
     _run(*request["arguments"])
 
 

@@ -15,6 +15,7 @@ from lift.runtime import finished
 from lift.runtime.finished import Request, find_finished, request_key
 from lift.runtime.integrity import MANIFEST, read_manifest, seal
 from tests.helpers.commands import here
+from tests.helpers.engines import InlineEngine
 from tests.helpers.settings import MINIMAL
 
 PASSED = "finished before; --redeliver writes the results again"
@@ -171,6 +172,7 @@ def test_a_finished_run_is_passed_over_until_something_changes(picture, monkeypa
 def test_a_batch_passes_over_finished_pictures(picture, monkeypatch):
     other = picture.with_name("other.png")
     Image.fromarray(data.chelsea()[:96, :128]).save(other)
+    monkeypatch.setattr("lift.batch.jobs.LocalEngine", InlineEngine)
     command = ["batch", str(picture), str(other), *settings(picture)[1:]]
     first = here(*command, cwd=picture.parent)
     assert first.returncode == 0, first.stderr

@@ -11,6 +11,7 @@ import pytest
 from lift.runtime import launcher, termination
 from lift.runtime.launcher import stopped_message
 from tests.helpers.commands import here
+from tests.helpers.engines import InlineEngine
 from tests.helpers.settings import MINIMAL
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
@@ -37,6 +38,7 @@ COMMANDS = {
 def test_sigterm_ends_commands_with_143_and_one_line(name, tmp_path, monkeypatch):
     function, arguments = COMMANDS[name]
     monkeypatch.setattr(function, terminate)
+    monkeypatch.setattr("lift.batch.jobs.LocalEngine", InlineEngine)
     done = here(*arguments, f"output={tmp_path}", cwd=tmp_path)
     assert done.returncode == 143 and done.stderr.endswith(MESSAGE), done.stderr
     assert "Traceback" not in done.stderr and "failed" not in done.stderr
