@@ -9,9 +9,11 @@ import pytest
 
 from lift.batch.driver import Driver, Policy
 from lift.batch.engine import LocalEngine
+from lift.batch.jobs import Options, run_tasks
 from lift.batch.progress import Progress, format_duration
 from lift.batch.records import Record, Summary, read_summary
 from lift.batch.tasks import Task
+from lift.registry import ComponentError
 from tests.helpers.engines import InlineEngine, stand_in
 
 
@@ -104,6 +106,28 @@ def test_a_pool_outlives_workers_that_are_killed_hang_or_fail(tmp_path):
     assert [records[name].attempts for name in ("7", "20", "12", "25")] == [2, 2, 2, 2]
     done = words(tmp_path / "done")
     assert len(done) == 36 and set(done.values()) == {1}, "nothing is made twice"
+
+
+def test_ranks_share_a_list_without_a_queue(tmp_path, monkeypatch):
+    tasks = make_tasks(tmp_path, ["ok"] * 5)
+    monkeypatch.setattr("lift.batch.jobs.LocalEngine", InlineEngine)
+    monkeypatch.setattr("lift.batch.jobs.make_scene", stand_in)
+    done: set[str] = set()
+
+    def find(task: Task) -> Record | None:
+        return task.record("passed over", result="x") if task.title in done else None
+
+    monkeypatch.setattr("lift.batch.jobs.find_finished", find)
+    for rank in range(2):
+        for name, value in {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank}.items():
+            monkeypatch.setenv(name, str(value))
+        with pytest.raises(ComponentError, match="have been started"):
+            run_tasks(tasks, Options(processes=2), Summary(tmp_path / "summary.jsonl"))
+        records = run_tasks(tasks, Options(), Summary(tmp_path / "summary.jsonl"))
+        done |= {record.title for record in records}
+        assert "RANK" not in os.environ, "a worker is no rank"
+    assert (tmp_path / "made").read_text().split() == ["0", "1", "2", "3", "4"]
+    assert [record.title for record in records] == ["2", "3", "4", "0", "1"]
 
 
 def test_lost_workers_are_described(tmp_path):
