@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from lift.batch.engine import Engine, describe_loss
 from lift.batch.progress import Progress
 from lift.batch.records import Record, Summary, read_result
 from lift.batch.tasks import Task
+from lift.errors import format_error
+from lift.registry import ComponentError
 
 _POLL_SECONDS = 1.0
 """How long the driver waits for results before it looks at its time."""
@@ -106,9 +109,7 @@ class Driver:
         while queue and (self._engine is None or len(running) < self._engine.capacity):
             index = queue.popleft()
             first = index not in self._attempts
-            if first and (record := find_finished(tasks[index])):
-                if not self._summary.has(record):
-                    read_result(record)
+            if first and (record := self._find(tasks[index], find_finished)):
                 self._keep(index, record)
                 continue
             self._engine = self._engine or self._make_engine()
@@ -117,6 +118,16 @@ class Driver:
             timeout = self._policy.timeout
             future = self._engine.submit(self._function, tasks[index], timeout=timeout)
             running[future] = index
+
+    def _find(self, task: Task, find_finished: Callable[[Task], Record | None]) -> Record | None:
+        """Return the record of a task that needs no worker, else None."""
+        try:
+            record = find_finished(task)
+        except (ComponentError, OSError, ValueError) as error:  # a wrong row of a list
+            return task.record("failed", error=format_error(error), cause="permanent")
+        if record is not None and not self._summary.has(record):
+            read_result(record)
+        return record
 
     def _may_retry(self, index: int) -> bool:
         return self._attempts[index] <= self._policy.retries
@@ -131,7 +142,7 @@ class Driver:
         """Return the record of a task that has ended in some way."""
         try:
             record = future.result()
-        except TimeoutError:
+        except (TimeoutError, FutureTimeoutError):  # two classes in Python 3.10
             record = task.record(
                 "failed",
                 error=f"it took longer than {self._policy.timeout:g} s",

@@ -81,7 +81,7 @@ def run_batch(pictures: Sequence[Picture], settings: tuple[str, ...], options: O
         WorkerError: A picture failed.
     """
     tasks = make_tasks(pictures, settings)
-    config = configure(tasks[0])
+    config = configure(replace(tasks[0], own_settings=()))
     if len(device_indices(config.trainer)) > 1:
         raise ComponentError(
             f"trainer.devices is {config.trainer.devices!r}; lift batch makes each scene in one "

@@ -248,9 +248,10 @@ def test_what_another_job_makes_is_left_to_it(pictures, monkeypatch):
 
 def test_a_wrong_row_fails_alone_and_the_exit_status_tells_the_kind(pictures, monkeypatch):
     monkeypatch.setattr("lift.batch.jobs.LocalEngine", InlineEngine)
-    (pictures / "list.csv").write_text("image,fit.stps\na/photo.png,1\n")
-    done = here("batch", "list.csv", "b/photo.png", *SINGLE, "output=out", cwd=pictures)
-    assert done.returncode == 2 and "fit.stps" in done.stderr
+    (pictures / "list.csv").write_text("image,fit.stps\na/photo.png,1\nb/photo.png,\n")
+    done = here("batch", "list.csv", *SINGLE, "output=out", cwd=pictures)
+    assert done.returncode == 1 and "a/photo.png failed: " in done.stderr
+    assert "fit.stps" in done.stderr and done.stdout.startswith("out/b-photo/")
 
     def fail(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
