@@ -238,9 +238,13 @@ def _file_state(path: Path) -> tuple[int, int]:
 
 @cache
 def _code_state() -> str:
-    """Describe the files of this package."""
-    files = sorted(path for path in ROOT.rglob("*") if path.suffix not in (".pyc", ".nbi", ".nbc"))
-    return _hash([[str(path), *_file_state(path)] for path in files if path.is_file()])
+    """Hash the files of this package: the same on all machines, wherever it is installed."""
+    code = hashlib.sha256()
+    for path in sorted(ROOT.rglob("*")):
+        if path.suffix not in (".pyc", ".nbi", ".nbc") and path.is_file():
+            content = path.read_bytes()
+            code.update(f"{path.relative_to(ROOT).as_posix()}\0{len(content)}\0".encode() + content)
+    return code.hexdigest()
 
 
 def _plugin_state(config: DictConfig) -> list[Any]:

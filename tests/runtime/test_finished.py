@@ -224,3 +224,15 @@ def test_stages_go_when_a_scene_is_delivered(picture):
     assert done.returncode == 0, done.stderr
     assert not [path for path in (picture.parent / "out/cache").iterdir() if path.is_dir()]
     assert PASSED in here(*command, cwd=picture.parent).stderr
+
+
+def test_code_is_the_same_wherever_it_is_installed(tmp_path, monkeypatch):
+    states = []
+    for folder in ("one", "two", "other"):
+        root = tmp_path / folder
+        root.mkdir()
+        (root / "module.py").write_text(f"x = {folder == 'other'}")
+        os.utime(root / "module.py", (len(states), len(states)))
+        monkeypatch.setattr(finished, "ROOT", root)
+        states.append(finished._code_state.__wrapped__())
+    assert states[0] == states[1] != states[2]
