@@ -73,6 +73,7 @@ class Driver:
         """
         queue = deque(range(len(tasks)))
         held: list[int] = []
+        was_held: set[int] = set()
         running: dict[Future[Record], int] = {}
         try:
             while queue or running or held:
@@ -83,7 +84,8 @@ class Driver:
                 for future in done:
                     index = running.pop(future)
                     record = self._outcome(tasks[index], index, future)
-                    if record.state == "held" and self._attempts[index] == 1:
+                    if record.state == "held" and index not in was_held:
+                        was_held.add(index)  # also by a worker that was lost, and is ending
                         held.append(index)
                     elif record.is_transient and self._may_retry(index):
                         self._progress.retry(record)
@@ -150,7 +152,9 @@ class Driver:
                 seconds=self._policy.timeout or 0.0,
             )
         except Exception as error:
-            record = task.record("failed", error=describe_loss(error), cause="transient")
+            # A worker that cannot import what others can is not set up.
+            cause = "permanent" if isinstance(error, ImportError) else "transient"
+            record = task.record("failed", error=describe_loss(error), cause=cause)
         record.attempts = self._attempts[index]
         record.when = time.time()
         return record

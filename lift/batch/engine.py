@@ -17,6 +17,13 @@ PRELOADED = ("torch", "pytorch_lightning", "numba", "hydra")
 START_METHOD = "LIFT_START_METHOD"
 """Environment variable: how worker processes start, as `multiprocessing` calls it."""
 
+KILLED = "its process was killed (SIGKILL), as a system does that runs out of memory"
+"""How a worker was lost that ended without a word."""
+
+
+class WorkerLostError(Exception):
+    """A worker was lost. The message says how, in one line."""
+
 
 @runtime_checkable
 class Engine(Protocol):
@@ -109,10 +116,12 @@ def describe_loss(error: BaseException) -> str:
     Args:
         error: The error of an engine's future.
     """
+    if isinstance(error, WorkerLostError):
+        return str(error)
     if isinstance(error, ProcessExpired):
         code = error.exitcode or 0
         if code == -9:
-            return "its process was killed (SIGKILL), as a system does that runs out of memory"
+            return KILLED
         ending = f"by signal {-code}" if code < 0 else f"with status {code}"
         return f"its process ended {ending}"
     return f"its worker was lost: {type(error).__name__}: {' '.join(str(error).split())[:300]}"

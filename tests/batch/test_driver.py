@@ -3,12 +3,13 @@
 import json
 import os
 from collections import Counter
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
 from lift.batch.driver import Driver, Policy
-from lift.batch.engine import LocalEngine
+from lift.batch.engine import LocalEngine, WorkerLostError
 from lift.batch.jobs import Options, run_tasks
 from lift.batch.progress import Progress, format_duration
 from lift.batch.records import Record, Summary, read_summary
@@ -186,3 +187,23 @@ def test_prometheus_reads_the_counts(tmp_path):
     assert 'lift_batch_pictures{state="failed"} 1.0' in text
     assert "lift_batch_pictures_total 3.0" in text and "lift_batch_work_seconds 2.0" in text
     assert os.listdir(tmp_path) == ["lift.prom"]
+
+
+def test_a_picture_that_a_lost_worker_still_holds_is_made_later(tmp_path):
+    tasks = make_tasks(tmp_path, ["ok"])
+    ends = iter([WorkerLostError("its node was lost"), tasks[0].record("held"), None])
+
+    class LosingEngine(InlineEngine):
+        """The node of the first try is lost, and its worker ends after the second try."""
+
+        def submit(self, function, *arguments, timeout=None) -> Future:
+            end = next(ends)
+            future: Future = Future()
+            if isinstance(end, Exception):
+                future.set_exception(end)
+            else:
+                future.set_result(end or function(*arguments))
+            return future
+
+    records, _ = run(tmp_path, tasks, LosingEngine())
+    assert (records["0"].state, records["0"].attempts) == ("finished", 3)
