@@ -94,7 +94,7 @@ def run_batch(pictures: Sequence[Picture], settings: tuple[str, ...], options: O
     output = Path(config.output)
     if options.plan:
         return _plan(tasks, options)
-    if options.as_json:
+    if options.as_json or options.engine == "ray":  # workers of Ray may be on other machines
         tasks = [
             replace(task, log=str(output.absolute() / ".batch" / f"{task.title}.log"))
             for task in tasks
@@ -165,8 +165,8 @@ def _plan(tasks: Sequence[Task], options: Options) -> int:
     done = len(tasks) - len(waiting)
     print(f"{len(tasks)} pictures: {done} finished before, {len(waiting)} to make")
     if waiting:
-        workers = options.processes or _gpu_count() or 1
-        print(f"engine {options.engine}, {workers} at a time; the first one:")
+        workers = options.processes or (_gpu_count() or 1 if options.engine == "local" else None)
+        print(f"engine {options.engine}, {workers or 'as many as fit'} at a time; the first one:")
         print(dry_run(configure(waiting[0])))
     return 0
 

@@ -1,6 +1,7 @@
 """The work of one task, in a worker process of an engine."""
 
 import os
+import platform
 import time
 import traceback
 from collections.abc import Callable
@@ -134,7 +135,11 @@ def make_scene(task: Task) -> Record:
     Raises:
         KeyboardInterrupt: The worker shall end.
     """
-    os.chdir(task.folder)
+    try:
+        os.chdir(task.folder)
+    except OSError as error:
+        problem = f"{platform.node()} cannot use the folder {task.folder}: {error.strerror}"
+        return task.record("failed", error=problem, cause="permanent")
     with errors_to_file(task.log):
         return record_errors(task, lambda: _make_scene(task))
 
