@@ -27,6 +27,7 @@ from omegaconf import DictConfig
 from lift.io.capture import Capture
 from lift.io.image import Picture
 from lift.poses import poses
+from lift.remote.urls import local_output
 from lift.runtime.cache import hash_key
 from lift.runtime.cache_contents import remove_stage
 from lift.runtime.compile_ahead import compile_ahead
@@ -60,19 +61,19 @@ def run(config: DictConfig, title: str | None = None, label: str | None = None) 
         label: Put before each message; by default the title, if there is one.
 
     Returns:
-        The run's folder on the main process, which delivers the scene. None on others.
+        The run's local folder on the main process, which delivers the scene. None on others.
 
     Raises:
         ValueError: A setting cannot be used. Most are checked before anything is computed.
     """
-    with name_disk(config.output):
+    with name_disk(local_output(config)):
         return _run(Session(config, title, label))
 
 
 def _check_run_folder(session: Session, picture: Picture) -> None:
     """Refuse a folder with files of the user before anything is computed. See `publish_run`."""
     name = session.config.name
-    folder = Path(session.config.output) / picture.name / (name or "")
+    folder = session.output / picture.name / (name or "")
     if name and folder.is_dir():
         from lift.outputs.publication import check_run_folder
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from lift.api.scene import Scene
 from lift.io.names import user_path
 from lift.outputs.storage import MAX_TRIES
+from lift.remote.results import local_run
 from lift.runtime.atomic_io import hidden_path
 from lift.runtime.integrity import identify
 from lift.runtime.kept_files import has_scene, missing_files
@@ -16,7 +17,8 @@ def load(folder: str | os.PathLike[str], renderer: str | None = None) -> Scene:
     """Load a finished run. Its folder may have been moved or copied.
 
     Args:
-        folder: Folder of the run, as `lift run` prints it.
+        folder: Folder of the run, as `lift run` prints it. Or its URL: then its files are copied to
+            the user's cache folder and compared with their checksums.
         renderer: Name of the renderer for `Scene.render`. None: that of the run.
 
     Returns:
@@ -26,7 +28,7 @@ def load(folder: str | os.PathLike[str], renderer: str | None = None) -> Scene:
         FileNotFoundError: The folder is no finished run. The message names what is missing.
         ComponentError: There is no renderer of this name.
     """
-    path = user_path(folder)
+    path = user_path(local_run(folder))
     if missing := _missing(path):
         raise FileNotFoundError(_explain_missing(path, missing))
     scene = Scene(path, renderer)

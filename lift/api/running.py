@@ -17,6 +17,8 @@ from lift.config.text import escape_text
 from lift.config.values import nest_settings, split_choices
 from lift.errors import raise_for_python
 from lift.registry import SLOTS, ComponentError, catalogue
+from lift.remote.results import local_run
+from lift.remote.urls import local_output
 from lift.runtime import distributed
 from lift.runtime.batch import release_memory
 from lift.runtime.devices import device_indices
@@ -44,9 +46,10 @@ def run(
     If `trainer.devices` names several devices, other processes do the work, and this one waits.
 
     Args:
-        image: A picture: a file, a built-in name, an image of PIL, or uint8 [height width 3] of
-            numpy or torch. Or frames of one scene: a video, a folder, or a list of pictures. None:
-            that of the experiment. Pictures in memory are written to `<output>/cache/images`.
+        image: A picture: a file, a URL, a built-in name, an image of PIL, or uint8
+            [height width 3] of numpy or torch. Or frames of one scene: a video, a folder, or a list
+            of pictures. None: that of the experiment. Pictures in memory are written to
+            `<output>/cache/images`.
         config_dir: Folder with experiments and presets of your own.
         **settings: Settings of `lift run`. Those of a group or of a slot are a dictionary, or have
             dotted names. A slot takes the name of a component, or a dictionary with `name` and
@@ -66,7 +69,7 @@ def run(
         config = compose_settings(image, settings, config_dir)
         _check_processes(config)
         if image is not None:
-            config.image = _stored(image, Path(config.output))
+            config.image = _stored(image, local_output(config))
         token = run_choices.set(_choices(settings, config_dir))
         try:
             folder = distributed.broadcast(execute_run(config, sys.argv))
@@ -74,7 +77,7 @@ def run(
             run_choices.reset(token)
         release_memory()
     assert folder is not None, "the main process has the folder"
-    return load(folder)
+    return load(local_run(folder, config.cache.folder))
 
 
 def preview(
@@ -106,7 +109,7 @@ def preview(
     """
     with raise_for_python(), restore_device():
         config = compose_settings(image, settings, config_dir)
-        config.image = _stored(image, Path(config.output))
+        config.image = _stored(image, local_output(config))
         check_current_folder()
         distributed.bind_device(distributed.process_info(), device_indices(config.trainer)[:1])
         # The import loads numba, which reads the number of threads that `bind_device` has set.

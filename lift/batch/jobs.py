@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from lift.batch.driver import Driver, Policy
@@ -11,8 +12,12 @@ from lift.batch.engine import Engine, LocalEngine
 from lift.batch.pictures import Picture, scene_titles, shard
 from lift.batch.progress import Progress
 from lift.batch.records import Record, Summary
+from lift.batch.summaries import fetch_summary, share_summary
 from lift.batch.tasks import Task, configure, find_finished, make_scene
 from lift.registry import ComponentError
+from lift.remote.store import check_writable
+from lift.remote.urls import local_output, output_url
+from lift.remote.views import StoreSnapshot
 from lift.runtime import distributed
 from lift.runtime.devices import device_indices
 from lift.runtime.launcher import WorkerError
@@ -91,7 +96,7 @@ def run_batch(pictures: Sequence[Picture], settings: tuple[str, ...], options: O
     if options.shard:
         tasks = shard(tasks, *options.shard)
         name = f"summary-{options.shard[0]}-of-{options.shard[1]}.jsonl"
-    output = Path(config.output)
+    output = local_output(config)
     if options.plan:
         return _plan(tasks, options)
     if options.as_json or options.engine == "ray":  # workers of Ray may be on other machines
@@ -99,6 +104,7 @@ def run_batch(pictures: Sequence[Picture], settings: tuple[str, ...], options: O
             replace(task, log=str(output.absolute() / ".batch" / f"{task.title}.log"))
             for task in tasks
         ]
+    fetch_summary(config, output / name)
     summary = Summary(output / name)
     if options.engine == "slurm":
         from lift.batch.slurm import run_slurm
@@ -107,6 +113,7 @@ def run_batch(pictures: Sequence[Picture], settings: tuple[str, ...], options: O
     else:
         records = run_tasks(tasks, options, summary)
     summary.close()
+    share_summary(config, summary.path)
     return _finish(records, len(tasks), options, summary.path)
 
 
@@ -135,6 +142,9 @@ def run_tasks(tasks: Sequence[Task], options: Options, summary: Summary) -> list
     progress = Progress(len(tasks), options.as_json, path)
 
     def make_engine() -> Engine:
+        output = output_url(configure(replace(tasks[0], own_settings=())))
+        if output is not None:
+            check_writable(output)
         if options.engine == "ray":
             from lift.batch.ray_engine import RayEngine
 
@@ -145,7 +155,12 @@ def run_tasks(tasks: Sequence[Task], options: Options, summary: Summary) -> list
         return LocalEngine(min(count, len(tasks)), place)
 
     driver = Driver(make_engine, make_scene, options.policy, summary, progress)
-    return driver.run(tasks, find_finished)
+    return driver.run(tasks, partial(find_finished, view=_snapshot(tasks)))
+
+
+def _snapshot(tasks: Sequence[Task]) -> StoreSnapshot:
+    """Return what looks up pictures and results of tasks in stores, with few requests."""
+    return StoreSnapshot([task.image for task in tasks], [task.title for task in tasks])
 
 
 def _gpu_count() -> int:
@@ -161,7 +176,8 @@ def _plan(tasks: Sequence[Task], options: Options) -> int:
     """Say what would be done."""
     from lift.runtime.dry_run import dry_run
 
-    waiting = [task for task in tasks if find_finished(task) is None]
+    view = _snapshot(tasks)
+    waiting = [task for task in tasks if find_finished(task, view) is None]
     done = len(tasks) - len(waiting)
     print(f"{len(tasks)} pictures: {done} finished before, {len(waiting)} to make")
     if waiting:

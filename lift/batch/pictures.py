@@ -7,11 +7,13 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from lift.io.names import add_hash, safe_name, user_path
 from lift.registry import ComponentError
+from lift.remote.store import find_objects, list_names, open_store, read_text
+from lift.remote.urls import WEB, file_name, is_url, join, scheme, url_parts
 
 T = TypeVar("T")
 
@@ -36,7 +38,7 @@ class Picture:
     """One picture of a batch."""
 
     image: str
-    """Its file, or the name of a built-in picture."""
+    """Its file or URL, or the name of a built-in picture."""
     settings: tuple[str, ...] = ()
     """Settings of this picture only, such as `seed=3`."""
 
@@ -47,7 +49,7 @@ def parse_arguments(arguments: list[str]) -> tuple[list[Picture], list[str]]:
     Args:
         arguments: Command line arguments. An existing file is a picture or a list of pictures,
             whatever its name. A folder stands for the pictures in it, and a pattern such as
-            `photos/*.jpg` for the files that match.
+            `photos/*.jpg` for the files that match. All of them may be URLs.
 
     Returns:
         The pictures, each once with the same settings, and the settings of all.
@@ -67,7 +69,7 @@ def parse_arguments(arguments: list[str]) -> tuple[list[Picture], list[str]]:
             raise ComponentError(
                 f"{argument!r} is not an option of lift batch; see lift batch --help"
             )
-        if equals and not user_path(argument).exists():
+        if equals and not is_url(argument) and not user_path(argument).exists():
             settings.append(argument)
         else:
             pictures += _expand(argument)
@@ -76,19 +78,28 @@ def parse_arguments(arguments: list[str]) -> tuple[list[Picture], list[str]]:
             "no picture is given: lift batch PICTURE|FOLDER|LIST ... [setting=value ...]"
         )
     images = dict.fromkeys(picture.image for picture in pictures)
-    missing = [image for image in images if not user_path(image).is_file() and not _built_in(image)]
+    missing = [image for image in images if not _may_exist(image)]
     if missing:
         names = ", ".join(map(repr, missing[:_MAX_LISTED]))
         more = f" and {len(missing) - _MAX_LISTED} more" if len(missing) > _MAX_LISTED else ""
         raise ComponentError(f"there is no file {names}{more}")
-    unique: dict[tuple[Path, tuple[str, ...]], Picture] = {}
+    unique: dict[tuple[Path | str, tuple[str, ...]], Picture] = {}
     for picture in pictures:
-        unique.setdefault((user_path(picture.image).resolve(), picture.settings), picture)
+        image = picture.image
+        place = image if is_url(image) else user_path(image).resolve()
+        unique.setdefault((place, picture.settings), picture)
     return list(unique.values()), settings
+
+
+def _may_exist(image: str) -> bool:
+    """Whether there is a picture. Those at URLs are looked up by the batch, all at once."""
+    return is_url(image) or user_path(image).is_file() or _built_in(image)
 
 
 def _expand(argument: str) -> list[Picture]:
     """Return the pictures that an argument stands for."""
+    if is_url(argument):
+        return _expand_url(argument)
     path = user_path(argument)
     if path.is_dir():
         files = sorted(path.iterdir())
@@ -109,6 +120,23 @@ def _expand(argument: str) -> list[Picture]:
     return [Picture(argument)]
 
 
+def _expand_url(url: str) -> list[Picture]:
+    """Return the pictures that a URL stands for: a list, a folder, a pattern or a picture."""
+    suffix = PurePosixPath(file_name(url)).suffix.lower()
+    if glob.has_magic(url) and scheme(url) not in WEB:
+        if found := find_objects(url):
+            return [Picture(name) for name in found]
+        if "*" in url:
+            raise ComponentError(f"no object matches {url!r}")
+    if suffix in LIST_SUFFIXES:
+        return _parse_list(read_text(open_store(url), url), url)
+    if suffix in PICTURE_SUFFIXES or scheme(url) in WEB:
+        return [Picture(url)]
+    names = [join(url, name) for name in sorted(list_names(open_store(url), url))]
+    found = [name for name in names if PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES]
+    return [Picture(name) for name in found] or [Picture(url)]
+
+
 def read_list(path: Path) -> list[Picture]:
     """Read a list of pictures.
 
@@ -116,7 +144,8 @@ def read_list(path: Path) -> list[Picture]:
         path: A text file with a picture in each line (empty lines and lines that begin with # are
             ignored), a CSV table or a JSONL file. The column `image` names the picture; other
             columns are settings, such as `fit.steps`, and empty cells leave them out. Relative
-            names are relative to the folder of the list, or else to the working folder.
+            names are relative to the folder of the list, or else to the working folder. Names may
+            be URLs.
 
     Returns:
         The pictures in their order.
@@ -124,11 +153,19 @@ def read_list(path: Path) -> list[Picture]:
     Raises:
         ComponentError: The file cannot be read, or a row names no picture.
     """
-    readers = {".csv": _csv_rows, ".jsonl": _json_rows}
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = list(readers.get(path.suffix.lower(), _text_rows)(text, path))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        return _parse_list(path.read_text(encoding="utf-8-sig"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ComponentError(f"{path} cannot be read as a list of pictures: {error}") from error
+
+
+def _parse_list(text: str, path: Path | str) -> list[Picture]:
+    """Read the pictures of a list from its text. `path` is its file or URL."""
+    readers = {".csv": _csv_rows, ".jsonl": _json_rows}
+    suffix = PurePosixPath(file_name(path)).suffix if isinstance(path, str) else path.suffix
+    try:
+        rows = list(readers.get(suffix.lower(), _text_rows)(text, path))
+    except csv.Error as error:
         raise ComponentError(f"{path} cannot be read as a list of pictures: {error}") from error
     pictures = []
     for place, row in rows:
@@ -142,13 +179,13 @@ def read_list(path: Path) -> list[Picture]:
     return pictures
 
 
-def _text_rows(text: str, _: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _text_rows(text: str, _: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip() and not line.lstrip().startswith("#"):
             yield f"line {number}", {IMAGE: line.strip()}
 
 
-def _csv_rows(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _csv_rows(text: str, path: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
     table = csv.DictReader(text.splitlines(), skipinitialspace=True)
     if IMAGE not in (table.fieldnames or ()):
         raise ComponentError(f"{path} has no column {IMAGE!r}; its first line names the columns")
@@ -158,7 +195,7 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"line {table.line_num}", {key: cell for key, cell in row.items() if cell}
 
 
-def _json_rows(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _json_rows(text: str, path: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
@@ -178,8 +215,12 @@ def _setting(key: str, value: Any) -> str:
     return f"{key}={json.dumps(value)}"
 
 
-def _beside(path: Path, image: str) -> str:
+def _beside(path: Path | str, image: str) -> str:
     """Return a picture's name as seen from the folder of the list that names it."""
+    if is_url(image):
+        return image
+    if isinstance(path, str):
+        return image if _built_in(image) else join(path.rpartition("/")[0], image)
     beside = path.parent / user_path(image)
     if _built_in(image) or (user_path(image).exists() and not beside.exists()):
         return image
@@ -204,7 +245,7 @@ def scene_titles(images: list[str]) -> list[str]:
     hash of their paths. A title is the name of a folder (`lift.io.names.safe_name`).
 
     Args:
-        images: Files or names of pictures.
+        images: Files, URLs or names of pictures.
     """
     unique = list(dict.fromkeys(images))
     titles = dict(zip(unique, _distinct_titles(unique), strict=True))
@@ -212,7 +253,7 @@ def scene_titles(images: list[str]) -> list[str]:
 
 
 def _distinct_titles(images: list[str]) -> list[str]:
-    paths = [user_path(image) for image in images]
+    paths = [_named_path(image) for image in images]
     parts = [(*path.resolve().parts[1:-1], path.stem) for path in paths]
     titles = [path.stem for path in paths]
     length = 1
@@ -230,9 +271,18 @@ def _distinct_titles(images: list[str]) -> list[str]:
     names = [safe_name(title) for title in titles]
     duplicates = _duplicates(names)
     return [
-        add_hash(name, str(path.resolve())) if name in duplicates else name
-        for name, path in zip(names, paths, strict=True)
+        add_hash(name, image if is_url(image) else str(path.resolve()))
+        if name in duplicates
+        else name
+        for name, image, path in zip(names, images, paths, strict=True)
     ]
+
+
+def _named_path(image: str) -> Path:
+    """Return a path with the names that tell a picture apart. That of a URL is no file."""
+    if not is_url(image):
+        return user_path(image)
+    return Path("/", *url_parts(image)[:-1], file_name(image))
 
 
 def _duplicates(names: Iterable[str]) -> set[str]:

@@ -3,10 +3,12 @@
 import json
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from lift.remote.results import read_json
 from lift.runtime.atomic_io import acquire, open_lock
 
 State = Literal["finished", "passed over", "held", "failed"]
@@ -42,7 +44,7 @@ class Record:
     verdict: str | None = None
     """What the scene is like: good, fair or poor."""
     result: str | None = None
-    """The run's folder."""
+    """The run's folder, or its URL."""
     error: str | None = None
     """Why there is no scene, in one line."""
     cause: Cause | None = None
@@ -66,10 +68,10 @@ def read_result(record: Record) -> Record:
         The record.
     """
     assert record.result is not None
-    metrics = _read_json(Path(record.result) / "metrics.json")
+    metrics = _read_json(record.result, "metrics.json")
     record.psnr = metrics.get("input_psnr")
     record.verdict = metrics.get("verdict")
-    for stage in _read_json(Path(record.result) / "provenance.json").get("stages", ()):
+    for stage in _read_json(record.result, "provenance.json").get("stages", ()):
         if not stage["cached"]:
             record.stages[stage["stage"]] = round(
                 record.stages.get(stage["stage"], 0.0) + stage["seconds"], 3
@@ -79,9 +81,9 @@ def read_result(record: Record) -> Record:
     return record
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(folder: str, name: str) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(folder, name)
     except (OSError, ValueError):
         return {}
 
@@ -140,10 +142,8 @@ class Summary:
             return
         acquire(self._lock, lambda: None)
         try:
-            records = read_summary(self.path)
             draft = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-            lines = [json.dumps(asdict(record)) + "\n" for record in records]
-            draft.write_text("".join(lines), encoding="utf-8")
+            draft.write_text(format_records(read_summary(self.path)), encoding="utf-8")
             draft.replace(self.path)
         finally:
             self._lock.release()
@@ -158,14 +158,35 @@ def read_summary(path: Path) -> list[Record]:
     Returns:
         The records, in the order of their first line.
     """
+    return parse_records(path.read_text(encoding="utf-8"))
+
+
+def parse_records(text: str) -> list[Record]:
+    """Read the last record of each picture.
+
+    Args:
+        text: Content of a file of `Summary`.
+
+    Returns:
+        The records, in the order of their first line.
+    """
     records: dict[Any, Record] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in text.splitlines():
         try:
             record = Record(**json.loads(line))
         except (ValueError, TypeError):
             continue
         records[_key(record)] = record
     return list(records.values())
+
+
+def format_records(records: Iterable[Record]) -> str:
+    """Return the content of a file of `Summary`.
+
+    Args:
+        records: The records.
+    """
+    return "".join(json.dumps(asdict(record)) + "\n" for record in records)
 
 
 def _key(record: Record) -> tuple[str, ...]:

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 from lift.batch.records import Record, read_result
 from lift.batch.worker import errors_to_file
 from lift.errors import format_bug, format_error, is_interrupt, is_transient, is_user_error
+from lift.remote.results import share
+from lift.remote.urls import local_output
 from lift.runtime.atomic_io import acquire, open_lock
 from lift.runtime.quick_import import pause_collector, quick_import
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from lift.remote.views import StoreView
     from lift.runtime.finished import Request
 
 
@@ -31,7 +34,7 @@ class Task:
     """One picture, and what an engine's worker has to know to make its scene."""
 
     image: str
-    """Its file or name."""
+    """Its file, URL or name."""
     title: str
     """Its name among the results."""
     settings: tuple[str, ...]
@@ -105,11 +108,12 @@ def request(task: Task) -> "Request":
     return _shared_request(task.settings + task.own_settings) or Request(configure(task))
 
 
-def find_finished(task: Task) -> Record | None:
+def find_finished(task: Task, view: "StoreView | None" = None) -> Record | None:
     """Find the scene of a task that was finished before.
 
     Args:
         task: The task.
+        view: Knows what stores have. None: they are looked up.
 
     Returns:
         Its record; None if there is no scene, or if the setting `redeliver` is on.
@@ -119,8 +123,10 @@ def find_finished(task: Task) -> Record | None:
     """
     if _compose(task.settings + task.own_settings).redeliver:
         return None
-    folder = request(task).find(task.image, task.title)
-    return task.record("passed over", result=str(folder)) if folder else None
+    wanted = request(task)
+    find = wanted.find if wanted.url is None else wanted.find_remote
+    result = find(task.image, task.title, view)
+    return task.record("passed over", result=str(result)) if result else None
 
 
 def make_scene(task: Task) -> Record:
@@ -171,13 +177,21 @@ def record_errors(task: Task, make: Callable[[], Record]) -> Record:
     return record
 
 
+def _find_local(task: Task) -> Path | None:
+    """Find a finished run that has to be uploaded."""
+    wanted = request(task)
+    if wanted.url is None or _compose(task.settings + task.own_settings).redeliver:
+        return None
+    return wanted.find(task.image, task.title)
+
+
 def _make_scene(task: Task) -> Record:
     """Make a scene, unless it is there or another job is making it."""
     if finished := find_finished(task):
         return read_result(finished)
     config = configure(task)
     key = request(task).key(task.image) or task.title
-    folder = Path(config.output) / LOCKS
+    folder = local_output(config) / LOCKS
     folder.mkdir(parents=True, exist_ok=True)
     lock = open_lock(folder / f"{key}.lock")
     if not acquire(lock):
@@ -188,8 +202,12 @@ def _make_scene(task: Task) -> Record:
             from lift.runtime.batch import released_memory
 
         with released_memory():
-            result = run(config, task.title)
+            # A local result is there if its upload was interrupted.
+            result = _find_local(task) or run(config, task.title)
+        assert result is not None, "a worker is a main process"
+        record = read_result(task.record("finished", result=str(result)))
+        record.result = str(share(config, result))
         (folder / f"{key}.lock").unlink(missing_ok=True)
-        return read_result(task.record("finished", result=str(result)))
+        return record
     finally:
         lock.release()

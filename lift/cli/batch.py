@@ -38,7 +38,8 @@ def add_parser(commands: Any) -> None:
     )
     parser.epilog = (
         "LIST: a .txt, .csv or .jsonl file; its column image names the pictures, other columns are "
-        "settings. --engine: where pictures are made, this machine, a Ray cluster or SLURM. "
+        "settings. All of them may be URLs. "
+        "--engine: where pictures are made, this machine, a Ray cluster or SLURM. "
         "--engine-option: resources of a worker, as the engine calls them. "
         "--processes: workers (for local: the number of GPUs, else 1), each with a GPU of its own. "
         "--shard: every N-th picture, beginning with number I from 0. --retries: tries after a "

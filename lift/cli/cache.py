@@ -24,9 +24,9 @@ def add_parser(commands: Any) -> None:
         "output",
         nargs="?",
         default=Path("outputs"),
-        type=Path,
+        type=_output_folder,
         metavar="OUTPUT",
-        help="output folder of the runs (outputs)",
+        help="output folder of the runs (outputs), or its URL: the default cache.folder of it",
     )
     parser.add_argument("--stages", action="store_true", help="list each stage")
     parser.add_argument(
@@ -53,6 +53,15 @@ def add_parser(commands: Any) -> None:
         "A stage that a process is making is not removed. Those that a running job has finished "
         "are: let jobs end first, or choose by age."
     )
+
+
+def _output_folder(text: str) -> Path:
+    """Return the local folder of an output, which may be a URL."""
+    if "://" not in text:
+        return Path(text)
+    from lift.remote.urls import is_url, working_folder
+
+    return working_folder(text) if is_url(text) else Path(text)
 
 
 def manage_cache(options: argparse.Namespace) -> int:

@@ -92,10 +92,11 @@ def _check_words(settings: Sequence[str]) -> None:
 
 def _collect(settings: Sequence[str], metrics: bool) -> list[Any]:
     """Compose the settings as `lift run` does, and list what they need."""
-    from lift.config import compose_run, read_image_setting
+    from lift.config import compose_run
     from lift.config.overrides import check_dashes
     from lift.io.sources import is_capture
     from lift.registry import SLOTS
+    from lift.remote.pictures import local_image
     from lift.weights.collect import check_local_weights, collect_weights, computes_in_half
 
     check_dashes(settings)
@@ -104,7 +105,7 @@ def _collect(settings: Sequence[str], metrics: bool) -> list[Any]:
     half = computes_in_half(config)
     kind = "half precision, on a GPU" if half else "single precision, on the CPU"
     print(f"weights for {kind} (device={config.device})")
-    unused = ("planner", "prior") if is_capture(read_image_setting(config)) else ()
+    unused = ("planner", "prior") if is_capture(local_image(config)) else ()
     slots = [slot for slot in SLOTS if slot not in unused]
     check_local_weights(config, half, slots)
     return collect_weights(config, half, metrics, slots)

@@ -104,7 +104,13 @@ class Cache:
     """Whether stages stay in the cache when the scene is delivered.
 
     False saves disk in a batch. A run with other settings, such as another `deliver.keep`, then
-    has to make all stages again.
+    has to make all stages again. If `output` is a URL, the local copy of the result goes, too.
+    """
+    folder: str | None = None
+    """Local folder below which runs work whose `output` is a URL. Stages are never uploaded.
+
+    Null: `lift` in the user's cache folder (`XDG_CACHE_HOME`, or `~/.cache`). Each URL has a folder
+    of its own in it. Not used if `output` is a folder, which then has the stages.
     """
 
 
@@ -113,7 +119,7 @@ class Config:
     """Configuration of `lift run`. The six slots hold the settings of the chosen components."""
 
     image: Any = field(default=MISSING, metadata={ANNOTATION: str | list[str]})
-    """One picture that the prior continues: a file or a built-in name.
+    """One picture that the prior continues: a file, a URL or a built-in name.
 
     Or a video, a folder or a list of pictures of one scene. Planner and prior are then not used.
     """
@@ -129,7 +135,10 @@ class Config:
     stage estimates them.
     """
     output: str = "outputs"
-    """Folder of all runs and of their cache."""
+    """Folder of all runs and of their cache. Or a URL such as s3://bucket/results.
+
+    Results are uploaded to a URL. The cache is then in `cache.folder`.
+    """
     name: str | None = None
     """Name of the run's folder. Null: made from prior, distortion and cache key."""
     seed: Seed = 0

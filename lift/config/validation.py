@@ -16,6 +16,7 @@ from lift.io.names import name_problem, path_problem
 from lift.registry import ALL_SLOTS, SLOTS, ComponentError, catalogue, check_listed_plugins
 from lift.registry.entry import join_names
 from lift.registry.values import convert_value, format_value
+from lift.remote.urls import WEB, is_url, scheme
 
 MIN_DEFAULT_STEPS = min(FIT_DEFAULTS["steps"])
 """Smallest number of steps that `fit.steps=null` stands for."""
@@ -65,7 +66,7 @@ def validate_config(config: DictConfig) -> None:
     check_listed_plugins()
     read_image_setting(config)
     _check_name(config)
-    _check_output(config.output)
+    _check_output(config)
     for slot in SLOTS:
         _check_component(config, slot)
     check_settings(config, Config)
@@ -109,11 +110,21 @@ def _check_name(config: DictConfig) -> None:
         )
 
 
-def _check_output(output: str) -> None:
+def _check_output(config: DictConfig) -> None:
     """Check that all libraries can write to a folder of this name."""
-    if problem := path_problem(output):
+    key, folder = "output", str(config.output)
+    if is_url(folder):
+        if scheme(folder) in WEB:
+            raise ComponentError(
+                f"output is {folder!r}, and web servers take no results; choose a folder or a "
+                "store, such as output=s3://BUCKET/FOLDER"
+            )
+        key, folder = "cache.folder", OmegaConf.select(config, "cache.folder", default=None)
+        if folder is None:
+            return
+    if problem := path_problem(folder):
         raise ComponentError(
-            f"output is {output!r}, which {problem}; choose another folder: output=FOLDER"
+            f"{key} is {folder!r}, which {problem}; choose another folder: {key}=FOLDER"
         )
 
 

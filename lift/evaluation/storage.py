@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from lift.config.delivery_schema import MINIMAL
 from lift.io.names import safe_name
+from lift.registry import ComponentError
+from lift.remote.urls import is_url
 from lift.runtime.atomic_io import acquire, make_folder, open_lock, publish
 from lift.runtime.cache import hash_key
 from lift.runtime.integrity import checksum, is_sealed, seal
@@ -45,6 +47,11 @@ def evaluation_folder(output: str, name: str) -> Path:
         output: The setting `output`.
         name: Name of the evaluation or of the table. An empty one returns the folder of all.
     """
+    if is_url(output):
+        raise ComponentError(
+            f"output is {output!r}, but evaluations are written to local folders; choose "
+            "output=FOLDER"
+        )
     return Path(output) / "eval" / name
 
 

@@ -196,7 +196,7 @@ def _run_folder(session: Session, result: RunResult) -> Path:
     config = session.config
     source_name = result.capture.kind if result.capture else config.prior.name
     name = config.name or f"{source_name}-{config.distortion.name}-{session.stages[-1].key}"
-    return Path(config.output) / result.picture.name / name
+    return session.output / result.picture.name / name
 
 
 def plan_fly_through(

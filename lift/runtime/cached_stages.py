@@ -15,6 +15,7 @@ from lift.io.image import Picture
 from lift.poses import PoseEstimator
 from lift.priors import VideoPrior
 from lift.registry import Registry
+from lift.remote.urls import local_output
 from lift.runtime.integrity import DamagedFileError, read_manifest
 from lift.runtime.serialization import load
 from lift.runtime.session import Session
@@ -154,7 +155,7 @@ def earlier_seconds(
         )
         for stage in STAGE_SLOTS
     }
-    for file in (Path(config.output) / "cache").glob("*/manifest.json"):
+    for file in (local_output(config) / "cache").glob("*/manifest.json"):
         with suppress(DamagedFileError, OSError, KeyError):  # the run makes such a stage again
             manifest = read_manifest(file.parent)
             stage = manifest["stage"]

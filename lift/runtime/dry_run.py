@@ -1,14 +1,13 @@
 """Describe a run without running it: stages, components, models, licences, memory and time."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 from omegaconf import DictConfig
 
-from lift.config import read_image_setting, resolve_fit
+from lift.config import resolve_fit
 from lift.io.capture import CaptureSettings, load_capture
 from lift.io.image import Picture, load_picture
 from lift.io.sizing import PICTURE_SIZE
@@ -17,6 +16,8 @@ from lift.planners import planners
 from lift.priors import VideoPrior, priors
 from lift.priors.diffusion.diffusion_prior import DiffusionPrior
 from lift.registry import Entry, catalogue
+from lift.remote.pictures import local_image
+from lift.remote.urls import local_output
 from lift.runtime.cached_stages import earlier_seconds, find_stages
 from lift.runtime.delivery_size import describe_sizes, estimate_sizes
 from lift.runtime.expected_times import ExpectedTimes, format_seconds
@@ -60,7 +61,7 @@ def dry_run(config: DictConfig, gpu_memory: float | None = None) -> str:
         number of frames. Others are unknown. With `gpu_memory`, a table says which generators fit.
     """
     check_export_formats(config.export.formats)
-    image = read_image_setting(config)
+    image = local_image(config)
     if is_capture(image):
         report = _dry_run_capture(config, image)
     else:
@@ -167,7 +168,7 @@ def _expected_times(
 ) -> ExpectedTimes:
     """Look for the times of earlier runs."""
     earlier = earlier_seconds(config, works, unused)
-    return ExpectedTimes(earlier, found, Path(config.output) / "cache")
+    return ExpectedTimes(earlier, found, local_output(config) / "cache")
 
 
 def _components(

@@ -14,9 +14,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from lift.remote.results import share
+from lift.remote.store import check_writable
+from lift.remote.urls import output_url
 from lift.runtime import distributed, launcher
 from lift.runtime.devices import device_indices
-from lift.runtime.finished import find_finished, pass_over
+from lift.runtime.finished import find_finished, find_remote, pass_over
 from lift.runtime.folder_settings import check_current_folder
 from lift.runtime.provenance import run_choices
 from lift.runtime.quick_import import quick_import
@@ -31,7 +34,7 @@ _FOLDER_FILE = "folder.txt"
 """File in which the main of several processes tells the run's folder."""
 
 
-def execute_run(config: DictConfig, command: Sequence[str]) -> Path | None:
+def execute_run(config: DictConfig, command: Sequence[str]) -> Path | str | None:
     """Run a configuration on the devices that `trainer.devices` names.
 
     Args:
@@ -39,7 +42,8 @@ def execute_run(config: DictConfig, command: Sequence[str]) -> Path | None:
         command: Program and arguments that the user typed, for the record of the run.
 
     Returns:
-        The run's folder. None on a process of torchrun or srun that is not the main one.
+        The run's folder, or its URL if the output is one. None on a process of torchrun or srun
+        that is not the main one.
 
     Raises:
         WorkerError: A process that was started has failed.
@@ -48,8 +52,11 @@ def execute_run(config: DictConfig, command: Sequence[str]) -> Path | None:
 
     if distributed.process_info().world_size > 1:  # torchrun or srun started all processes
         return _run_here(config, None)
+    if url := find_remote(config):
+        return pass_over(url)
     if folder := find_finished(config):
-        return pass_over(folder)
+        pass_over(folder)
+        return share(config, folder)
     devices = device_indices(config.trainer)
     if len(devices) == 1:
         return _run_here(config, devices)
@@ -59,7 +66,8 @@ def execute_run(config: DictConfig, command: Sequence[str]) -> Path | None:
         choices = json.dumps(run_choices.get())
         (file.parent / _CHOICES_FILE).write_text(choices, encoding="utf-8")
         launcher.launch(["run", COMPOSED, str(file), *command], len(devices))
-        return Path(os.fsdecode((file.parent / _FOLDER_FILE).read_bytes()))
+        result = os.fsdecode((file.parent / _FOLDER_FILE).read_bytes())
+        return Path(result) if output_url(config) is None else result
 
 
 def join_run(file: Path, command: Sequence[str]) -> None:
@@ -94,12 +102,15 @@ def restore_device() -> Iterator[None]:
             torch.cuda.set_device(before)
 
 
-def _run_here(config: DictConfig, devices: list[int] | None) -> Path | None:
-    """Run the pipeline in this process."""
+def _run_here(config: DictConfig, devices: list[int] | None) -> Path | str | None:
+    """Run the pipeline in this process, and upload the result if the output is a URL."""
     check_current_folder()
+    if (url := output_url(config)) is not None:
+        check_writable(url)
     distributed.bind_device(distributed.process_info(), devices)
     # The import loads numba, which reads the number of threads that `bind_device` has set.
     with quick_import():
         from lift.pipeline import run
 
-    return run(config)
+    folder = run(config)
+    return None if folder is None else share(config, folder)

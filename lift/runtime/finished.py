@@ -22,6 +22,9 @@ from lift.config.validation import read_image_setting
 from lift.io.names import user_path
 from lift.registry import SLOTS, catalogue
 from lift.registry.fingerprint import ROOT
+from lift.remote.results import read_json
+from lift.remote.urls import is_url, join, local_output, output_url
+from lift.remote.views import StoreView
 from lift.runtime.integrity import MANIFEST, read_manifest, verify_files
 from lift.runtime.run_folder import claim_run_folder, run_title
 
@@ -50,7 +53,8 @@ class Request:
 
     def __init__(self, config: DictConfig) -> None:
         settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
-        self.output = Path(config.output)
+        self.output = local_output(config)
+        self.url = output_url(config)
         self.name: str | None = OmegaConf.select(config, "name", default=None)
         self._shared: str | None = None
         known = {key: value for key, value in settings.items() if key not in _NOT_IN_REQUEST}
@@ -59,11 +63,12 @@ class Request:
             parts = [__version__, known, paths, _code_state(), _plugin_state(config)]
             self._shared = _hash(parts)
 
-    def key(self, image: str | tuple[str, ...]) -> str | None:
+    def key(self, image: str | tuple[str, ...], view: StoreView | None = None) -> str | None:
         """Hash the request for one picture.
 
         Args:
             image: The setting `image`.
+            view: Knows the states of pictures at URLs. None: they are looked up.
 
         Returns:
             Hexadecimal digits. None if a result cannot be recognised, as with a folder of more
@@ -73,26 +78,55 @@ class Request:
             return None
         names = (image,) if isinstance(image, str) else image
         try:
-            return _hash([self._shared, names, [_image_state(name) for name in names]])
+            states = [_image_state(name, view or StoreView()) for name in names]
+            return _hash([self._shared, names, states])
         except _UnknownError:
             return None
 
-    def find(self, image: str | tuple[str, ...], title: str | None = None) -> Path | None:
-        """Find the folder of a finished run that was asked for the same.
+    def find(
+        self, image: str | tuple[str, ...], title: str | None = None, view: StoreView | None = None
+    ) -> Path | None:
+        """Find the local folder of a finished run that was asked for the same.
 
         Args:
             image: The setting `image`.
             title: Name of the picture; by default that of its file.
+            view: Knows the states of pictures at URLs. None: they are looked up.
 
         Returns:
             The run's folder. None if there is none, or if one of its files has changed.
         """
-        key = self.key(image)
+        key = self.key(image, view)
         parent = self.output / (title or run_title(image))
         if key is None or not parent.is_dir():
             return None
         folders = [parent / self.name] if self.name else sorted(parent.glob("[!.]*"))  # no drafts
         return next((folder for folder in folders if _answers(folder, key)), None)
+
+    def find_remote(
+        self, image: str | tuple[str, ...], title: str | None = None, view: StoreView | None = None
+    ) -> str | None:
+        """Find a complete run in the store, if the output is a URL, that was asked for the same.
+
+        Args:
+            image: The setting `image`.
+            title: Name of the picture; by default that of its file.
+            view: Knows what stores have. None: they are looked up.
+
+        Returns:
+            The URL of the run's folder. None if there is none.
+
+        Raises:
+            OSError: The store cannot be read.
+        """
+        key = self.key(image, view) if self.url is not None else None
+        if key is None or self.url is None:
+            return None
+        title = title or run_title(image)
+        requests = (view or StoreView()).requests(self.url, title)
+        names = [self.name] if self.name else sorted(requests)
+        found = next((name for name in names if requests.get(name) == key), None)
+        return None if found is None else join(self.url, title, found)
 
 
 def request_key(config: DictConfig) -> str | None:
@@ -105,7 +139,7 @@ def request_key(config: DictConfig) -> str | None:
 
 
 def find_finished(config: DictConfig, title: str | None = None) -> Path | None:
-    """Find the folder of a finished run. See `Request.find`.
+    """Find the local folder of a finished run. See `Request.find`.
 
     Args:
         config: Configuration of the run. With `redeliver` nothing is found.
@@ -116,11 +150,22 @@ def find_finished(config: DictConfig, title: str | None = None) -> Path | None:
     return Request(config).find(read_image_setting(config), title)
 
 
-def pass_over(folder: Path) -> Path:
+def find_remote(config: DictConfig) -> str | None:
+    """Find the URL of a finished run. See `Request.find_remote`.
+
+    Args:
+        config: Configuration of the run. With `redeliver` nothing is found.
+    """
+    if output_url(config) is None or OmegaConf.select(config, REDELIVER, default=False):
+        return None
+    return Request(config).find_remote(read_image_setting(config))
+
+
+def pass_over(folder: Path | str) -> Path | str:
     """Tell the user that a run is finished already, its notes, and what its scene is like.
 
     Args:
-        folder: The run's folder.
+        folder: The run's folder, or its URL.
 
     Returns:
         The folder.
@@ -130,11 +175,10 @@ def pass_over(folder: Path) -> Path:
     """
     from lift.outputs.verdict import Verdict
 
-    claim_run_folder(folder)
+    if isinstance(folder, Path):
+        claim_run_folder(folder)
     print("finished before; --redeliver writes the results again", file=sys.stderr)
-    provenance, metrics = (
-        json.loads((folder / name).read_text(encoding="utf-8")) for name in _TOLD
-    )
+    provenance, metrics = (read_json(folder, name) for name in _TOLD)
     print(*(f"note: {note}\n" for note in provenance["notes"]), sep="", end="", file=sys.stderr)
     print(*Verdict.from_metrics(metrics).lines, sep="\n", file=sys.stderr)
     return folder
@@ -182,12 +226,17 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(entry)
 
 
-def _image_state(name: str) -> list[Any]:
+def _image_state(name: str, view: StoreView) -> list[Any]:
     """Describe the picture or video of a name, or the files of a folder as a capture reads them.
 
     Raises:
-        _UnknownError: The folder cannot be read, or has too many files.
+        _UnknownError: The folder or the URL cannot be read, or it has too many files.
     """
+    if is_url(name):
+        state = view.state(name)
+        if state is None or not state.is_known:
+            raise _UnknownError
+        return [name, state.size, state.tag]
     path = user_path(name).absolute()
     try:
         if path.is_file():

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from lift.io.files import decode_text, read_file
 from lift.io.json_files import parse_json
 from lift.io.nerfstudio import write_transforms
+from lift.remote.urls import local_output
 from lift.runtime.atomic_io import (
     hidden_path,
     is_own,
@@ -108,7 +109,7 @@ def live_path(config: DictConfig, picture: str) -> Path:
         picture: Name of the picture.
     """
     name = config.name or f"unnamed-{hash_key(describe_unnamed(config))}"
-    return hidden_path(Path(config.output) / picture / name, SUFFIX)
+    return hidden_path(local_output(config) / picture / name, SUFFIX)
 
 
 def read_state(folder: Path) -> LiveState | None:

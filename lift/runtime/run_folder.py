@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from lift.config import read_image_setting
 from lift.io.names import safe_name, user_path
 from lift.registry import SLOTS, catalogue
+from lift.remote.urls import file_name, is_url, local_output
 
 MULTIRUN = "LIFT_MULTIRUN"
 """Environment variable: identifier of the multirun that this process belongs to."""
@@ -82,7 +83,7 @@ def shared_run_folder(configs: Sequence[DictConfig]) -> tuple[list[int], str] | 
     """
     jobs: dict[tuple[str, str], list[int]] = {}
     for number, config in enumerate(configs):
-        parent = Path(config.output).absolute() / run_title(read_image_setting(config))
+        parent = local_output(config).absolute() / run_title(read_image_setting(config))
         name = config.name or describe_unnamed(config)
         jobs.setdefault((os.path.normpath(parent), name), []).append(number)
     for (parent, name), numbers in jobs.items():
@@ -99,7 +100,10 @@ def run_title(image: str | tuple[str, ...]) -> str:
         image: The setting `image`.
     """
     if isinstance(image, tuple):
-        return safe_name(f"{Path(image[0]).stem}-and-{len(image) - 1}-more")
+        first = file_name(image[0]) if is_url(image[0]) else image[0]
+        return safe_name(f"{Path(first).stem}-and-{len(image) - 1}-more")
+    if is_url(image):
+        return safe_name(Path(file_name(image)).stem)
     path = user_path(image)
     return safe_name(path.resolve().name or "pictures" if path.is_dir() else path.stem)
 

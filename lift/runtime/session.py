@@ -16,8 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from lift import __version__
-from lift.config import read_image_setting
 from lift.registry import SLOTS, Registry, catalogue, source_fingerprint
+from lift.remote.pictures import local_image
+from lift.remote.urls import local_output
 from lift.runtime import distributed
 from lift.runtime.cache import Stage, Store, hash_key
 from lift.runtime.finished import request_key
@@ -97,16 +98,17 @@ class Session:
         self.config = config
         self.title = title
         self.label = label or title
-        self.image = read_image_setting(config)
         self.request = request_key(config)
         """What the run is asked for, before anything is computed (`lift.runtime.finished`)."""
+        self.output = local_output(config)  # the local folder of all runs
+        self.image = local_image(config)  # after the request: a later change is noticed
         self.unused_slots: tuple[str, ...] = ()
         """Slots whose components take no part in the run."""
         self.process = distributed.process_info()
         """Ranks of this process."""
         self.console = Console(stderr=True, highlight=False)
         self.store = Store(
-            Path(config.output) / "cache",
+            self.output / "cache",
             self.say,
             component_names(config),
             OmegaConf.select(config, "cache.verify", default="checksum"),

@@ -115,7 +115,7 @@ def test_ranks_share_a_list_without_a_queue(tmp_path, monkeypatch):
     monkeypatch.setattr("lift.batch.jobs.make_scene", stand_in)
     done: set[str] = set()
 
-    def find(task: Task) -> Record | None:
+    def find(task: Task, view: object = None) -> Record | None:
         return task.record("passed over", result="x") if task.title in done else None
 
     monkeypatch.setattr("lift.batch.jobs.find_finished", find)
