@@ -10,7 +10,7 @@ from typing import Any
 
 from lift.batch.engine import Engine, describe_loss
 from lift.batch.progress import Progress
-from lift.batch.records import Record, Summary, read_result
+from lift.batch.records import Record, RecordWriter, read_result
 from lift.batch.tasks import Task
 from lift.errors import format_error
 from lift.registry import ComponentError
@@ -47,7 +47,7 @@ class Driver:
         make_engine: Callable[[], Engine],
         function: Callable[[Task], Record],
         policy: Policy,
-        summary: Summary,
+        summary: RecordWriter,
         progress: Progress,
     ) -> None:
         self._make_engine = make_engine
@@ -69,7 +69,8 @@ class Driver:
             find_finished: Returns the record of a task that needs no worker, else None.
 
         Returns:
-            The records in the order of the tasks. With `fail_fast`, those that there are.
+            The records in the order of the tasks, without their stages. With `fail_fast`, those
+            that there are.
         """
         queue = deque(range(len(tasks)))
         held: list[int] = []
@@ -136,7 +137,7 @@ class Driver:
 
     def _keep(self, index: int, record: Record) -> None:
         """Keep the last record of a task."""
-        self._records[index] = record
+        self._records[index] = record.brief()
         self._summary.add(record)
         self._progress.finish(record, index)
 

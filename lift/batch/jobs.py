@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from lift.batch.driver import Driver, Policy
 from lift.batch.engine import Engine, LocalEngine
 from lift.batch.pictures import Picture, scene_titles, shard
 from lift.batch.progress import Progress
-from lift.batch.records import Record, Summary
+from lift.batch.records import Record, RecordWriter, Summary
 from lift.batch.summaries import fetch_summary, share_summary
 from lift.batch.tasks import Task, configure, find_finished, make_scene
 from lift.registry import ComponentError
@@ -109,7 +109,7 @@ def run_batch(pictures: Sequence[Picture], settings: tuple[str, ...], options: O
     if options.engine == "slurm":
         from lift.batch.slurm import run_slurm
 
-        records = run_slurm(pictures, settings, options, summary)
+        records = run_slurm(tasks, options, summary)
     else:
         records = run_tasks(tasks, options, summary)
     summary.close()
@@ -117,13 +117,22 @@ def run_batch(pictures: Sequence[Picture], settings: tuple[str, ...], options: O
     return _finish(records, len(tasks), options, summary.path)
 
 
-def run_tasks(tasks: Sequence[Task], options: Options, summary: Summary) -> list[Record]:
+def run_tasks(
+    tasks: Sequence[Task],
+    options: Options,
+    summary: RecordWriter,
+    make: Callable[[Task], Record] | None = None,
+    find: Callable[[Task], Record | None] | None = None,
+) -> list[Record]:
     """Make scenes on this machine or on a Ray cluster.
 
     Args:
         tasks: The pictures.
         options: Options of the command.
         summary: Gets the records.
+        make: Makes a record of a task, in a worker; by default the scene.
+        find: Returns the record of a task that needs no worker, else None; by default that of a
+            finished scene.
     """
     process = distributed.process_info()
     place = None
@@ -154,8 +163,8 @@ def run_tasks(tasks: Sequence[Task], options: Options, summary: Summary) -> list
         count = 1 if place else options.processes or _gpu_count() or 1
         return LocalEngine(min(count, len(tasks)), place)
 
-    driver = Driver(make_engine, make_scene, options.policy, summary, progress)
-    return driver.run(tasks, partial(find_finished, view=_snapshot(tasks)))
+    driver = Driver(make_engine, make or make_scene, options.policy, summary, progress)
+    return driver.run(tasks, find or partial(find_finished, view=_snapshot(tasks)))
 
 
 def _snapshot(tasks: Sequence[Task]) -> StoreSnapshot:

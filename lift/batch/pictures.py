@@ -33,7 +33,7 @@ _MAX_LISTED = 5
 """Largest number of missing files that a message names."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Picture:
     """One picture of a batch."""
 
@@ -253,28 +253,32 @@ def scene_titles(images: list[str]) -> list[str]:
 
 
 def _distinct_titles(images: list[str]) -> list[str]:
-    paths = [_named_path(image) for image in images]
-    parts = [(*path.resolve().parts[1:-1], path.stem) for path in paths]
-    titles = [path.stem for path in paths]
+    titles = [_named_path(image).stem for image in images]
+    parts: dict[int, tuple[str, ...]] = {}  # only where they are needed: there may be a million
     length = 1
-    while length < max(map(len, parts)) and (duplicates := _duplicates(titles)):
+    while duplicates := _duplicates(titles):
+        chosen = [index for index, title in enumerate(titles) if title in duplicates]
+        for index in chosen:
+            if index not in parts:
+                path = _named_path(images[index])
+                parts[index] = (*path.resolve().parts[1:-1], path.stem)
+        if length >= max(len(parts[index]) for index in chosen):
+            break
         length += 1
-        titles = [
-            "-".join(part[-length:]) if title in duplicates else title
-            for title, part in zip(titles, parts, strict=True)
-        ]
+        for index in chosen:
+            titles[index] = "-".join(parts[index][-length:])
     duplicates = _duplicates(titles)
     titles = [
-        f"{title}{path.suffix}" if title in duplicates else title
-        for title, path in zip(titles, paths, strict=True)
+        f"{title}{_named_path(image).suffix}" if title in duplicates else title
+        for title, image in zip(titles, images, strict=True)
     ]
     names = [safe_name(title) for title in titles]
     duplicates = _duplicates(names)
     return [
-        add_hash(name, image if is_url(image) else str(path.resolve()))
+        add_hash(name, image if is_url(image) else str(user_path(image).resolve()))
         if name in duplicates
         else name
-        for name, image, path in zip(names, images, paths, strict=True)
+        for name, image in zip(names, images, strict=True)
     ]
 
 

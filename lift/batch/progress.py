@@ -4,7 +4,6 @@ import json
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 
 from lift.batch.records import Record
@@ -47,7 +46,7 @@ class Progress:
             record: Why the last try failed.
         """
         if self.as_json:
-            self._print_json("retried", **asdict(record))
+            self._print_json("retried", **record.values())
         else:
             self._print(f"{record.image} failed and is tried again: {record.error}")
 
@@ -65,7 +64,7 @@ class Progress:
         if record.result and not self.as_json:
             print(record.result, flush=True)
         if self.as_json:
-            self._print_json("done", index=index, **asdict(record), counts=dict(self._states))
+            self._print_json("done", index=index, **record.values(), counts=dict(self._states))
         elif record.state == "failed":
             self._print(f"[{index + 1}/{self.count}] {record.image} failed: {record.error}")
         elif record.state == "held":
@@ -73,6 +72,19 @@ class Progress:
         is_last = sum(self._states.values()) == self.count
         if not self.as_json and (is_last or record.state != "passed over") and self.count > 1:
             self._print(self.summary())
+
+    def note(self, event: str, line: str, **values: object) -> None:
+        """Tell what happens to jobs.
+
+        Args:
+            event: Name of the event in JSON.
+            line: What people read.
+            **values: What programs read.
+        """
+        if self.as_json:
+            self._print_json(event, **values)
+        else:
+            self._print(line)
 
     def summary(self) -> str:
         """Return the counts and the time that is left, in one line."""

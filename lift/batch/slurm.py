@@ -1,151 +1,326 @@
 """Pictures as an array of SLURM jobs, submitted by submitit.
 
-Each job makes its shard of the list with a pool of processes. A job that is lost is submitted
-again, and passes over what it had finished.
+Each job makes its shard of the list with a pool of processes, and writes a record for each picture
+to a file of its own. The driver reads these files as they grow. A job that is lost, or that ends at
+its time limit, is submitted again. It passes over the pictures that have a record.
 """
 
+import os
+import shutil
+import signal
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from lift.batch.jobs import Options, make_tasks, run_tasks
-from lift.batch.pictures import Picture, shard
+from lift.batch.jobs import Options, run_tasks
+from lift.batch.pictures import shard
 from lift.batch.progress import Progress
-from lift.batch.records import Record, Summary, read_summary
+from lift.batch.records import Journal, Record, Summary, follow_records, read_result
+from lift.batch.slurm_executor import CLUSTERS, Watch, cancel, make_executor, submit
+from lift.batch.tasks import LOCKS, Task, find_finished, make_scene
 from lift.registry import ComponentError
 
-MAX_JOBS = 100
-"""Largest number of jobs by default."""
+MAX_JOBS = {"slurm": 100, "local": 2}
+"""Largest number of jobs by default, for each cluster."""
 
-_POLL_SECONDS = 2.0
+_POLL_SECONDS = 1.0
+"""How often the driver looks at jobs, if there are few."""
+
+_POLL_PER_JOB = 0.05
+"""Seconds by which each job makes the driver look less often."""
+
+Find = Callable[[Task], Record | None]
+Make = Callable[[Task], Record]
 
 
 def run_slurm(
-    pictures: Sequence[Picture],
-    settings: tuple[str, ...],
+    tasks: Sequence[Task],
     options: Options,
     summary: Summary,
+    make: Make = make_scene,
+    find: Find = find_finished,
 ) -> list[Record]:
     """Submit jobs, wait for them, and collect what became of the pictures.
 
     Args:
-        pictures: The pictures.
-        settings: Settings of all pictures, and options such as `--config-dir=FOLDER`.
+        tasks: The pictures.
         options: Options of the command. `processes` is the number of jobs. Engine options are
             those of submitit: `timeout_min`, `gpus_per_node`, `slurm_partition` and so on, and
             `cluster=local` for jobs on this machine.
         summary: Gets the records.
+        make: Makes a record of a task, in a worker of a job.
+        find: Returns the record of a task that needs no worker, else None.
+
+    Returns:
+        The records in the order of the tasks, without their stages. With `fail_fast`, those that
+        there are.
+
+    Raises:
+        ComponentError: An option is wrong, or SLURM does not take the jobs.
     """
-    pictures = shard(pictures, *options.shard) if options.shard else list(pictures)
-    count = min(options.processes or MAX_JOBS, len(pictures))
-    folder = summary.path.parent.absolute() / ".batch"
-    executor = _make_executor(folder / "jobs", dict(options.engine_options))
-    inner = replace(options, engine="local", engine_options={}, processes=None, shard=None)
-    arguments = [
-        (pictures, settings, inner, number, count, str(folder / f"{number}-of-{count}.jsonl"))
-        for number in range(count)
-    ]
-    progress = Progress(len(pictures), options.as_json)
-    waiting = _submit(executor, arguments)
-    attempts = dict.fromkeys(range(count), 1)
-    lost: dict[int, str] = {}
-    while waiting:
-        time.sleep(_POLL_SECONDS)
-        for number, job in list(waiting.items()):
-            if not job.done():
-                continue
-            del waiting[number]
-            error = job.exception()
-            if error is None:
-                continue
-            lost[number] = " ".join(str(error).split())[:300]
-            if attempts[number] <= options.retries:
-                attempts[number] += 1
-                del lost[number]
-                waiting |= {number: _submit(executor, [arguments[number]])[0]}
-    records = [
-        record
-        for number in range(count)
-        for record in _collect(arguments[number], lost.get(number), attempts[number])
-    ]
-    for index, record in enumerate(records):
-        summary.add(record)
-        progress.finish(record, index)
+    folder = summary.path.parent.absolute() / LOCKS / f"slurm-{uuid4().hex[:12]}"
+    executor = make_executor(folder, options.engine_options)
+    path = Path(options.prometheus) if options.prometheus else None
+    progress = Progress(len(tasks), options.as_json, path)
+    batch = _Batch(tasks, options, summary, progress, executor)
+    waiting = []
+    for index, task in enumerate(tasks):
+        if (record := find(task)) is None:
+            waiting.append(index)
+        else:
+            batch.keep(index, record if summary.has(record) else read_result(record))
+    if waiting:
+        cluster = options.engine_options.get("cluster", CLUSTERS[0])
+        count = min(options.processes or MAX_JOBS[cluster], len(waiting))
+        try:
+            batch.submit(waiting, folder, count, (make, find))
+            batch.follow()
+        except BaseException:
+            batch.stop()
+            raise
+    records = [batch.records[index] for index in sorted(batch.records)]
+    if all(record.state != "failed" for record in records):
+        shutil.rmtree(folder, ignore_errors=True)
     return records
 
 
-def run_shard(
-    pictures: list[Picture],
-    settings: tuple[str, ...],
-    options: Options,
-    number: int,
-    count: int,
-    path: str,
-) -> list[dict[str, Any]]:
+def run_shard(tasks: list[Task], options: Options, path: str, make: Make, find: Find) -> int:
     """Make the scenes of one shard, in a job.
 
     Args:
-        pictures: All pictures.
-        settings: As for `run_slurm`.
+        tasks: Pictures of the shard.
         options: Options of the command.
-        number: Number of the shard.
-        count: Number of shards.
-        path: File for the records, which is there also if the job is lost.
+        path: File for the records. Pictures that it has are passed over.
+        make: As for `run_slurm`.
+        find: As for `run_slurm`.
 
     Returns:
-        The records.
+        The number of pictures that had no record.
+
+    Raises:
+        RuntimeError: SLURM has stopped the job, at its time limit for example.
     """
-    tasks = shard(make_tasks(pictures, settings), number, count)
-    summary = Summary(Path(path))
-    records = run_tasks(tasks, options, summary)
-    summary.close()
-    return [asdict(record) for record in records]
+    os.chdir(tasks[0].folder)
+    with _stop_by_signals(), Journal(Path(path)) as journal:
+        waiting = [task for task in tasks if task.key not in journal.keys]
+        suspects = [task for task in waiting if task.key in journal.begun]
+        groups = [[task for task in waiting if task.key not in journal.begun]]
+        groups += [[task] for task in suspects]  # one of them may have ended the job before
+
+        def find_or_begin(task: Task) -> Record | None:
+            record = find(task)
+            if record is None:
+                journal.begin(task.key)
+            return record
+
+        for group in filter(None, groups):
+            records = run_tasks(group, options, journal, make, find_or_begin)
+            if options.fail_fast and any(record.state == "failed" for record in records):
+                break
+    return len(waiting)
 
 
-def _submit(executor: Any, arguments: Sequence[tuple[Any, ...]]) -> dict[int, Any]:
-    """Submit an array of jobs."""
-    jobs = executor.map_array(run_shard, *zip(*arguments, strict=True))
-    return dict(enumerate(jobs))
+class _Stopped(KeyboardInterrupt):
+    """SLURM has sent a signal. What handles Ctrl-C handles this, too."""
 
 
-def _collect(arguments: tuple[Any, ...], lost: str | None, attempts: int) -> list[Record]:
-    """Return the records of a shard, those of pictures that its lost job did not reach included."""
-    pictures, settings, _, number, count, path = arguments
-    tasks = shard(make_tasks(pictures, settings), number, count)
-    known = {}
-    if Path(path).is_file():
-        known = {(record.title, *record.settings): record for record in read_summary(Path(path))}
-    records = []
-    for task in tasks:
-        record = known.get((task.title, *task.own_settings))
-        if record is None:
-            record = task.record("held")
-            if lost is not None:
-                error = f"its job was lost: {lost}"
-                record = task.record("failed", error=error, cause="transient", attempts=attempts)
-        records.append(record)
-    return records
+@contextmanager
+def _stop_by_signals() -> Iterator[None]:
+    """End the block in order when SLURM stops the job: workers end, no record is written.
 
+    submitit would ignore SIGTERM, which would end the workers alone: their pictures would count as
+    failed.
+    """
+    name = os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2")  # what submitit asks SLURM to send
 
-def _make_executor(folder: Path, options: dict[str, str]) -> Any:
-    """Make submitit's executor."""
+    def stop(number: int, _: object) -> None:
+        raise _Stopped(signal.Signals(number).name)
+
+    numbers = (signal.SIGTERM, getattr(signal, f"SIG{name}"))
+    before = [(number, signal.signal(number, stop)) for number in numbers]
     try:
-        import submitit
-    except ImportError as error:
-        raise ComponentError(
-            "--engine slurm needs submitit: pip install 'lift[cluster]'"
-        ) from error
-    cluster = options.pop("cluster", None)
-    parameters: dict[str, Any] = {
-        key: int(value) if value.lstrip("-").isdecimal() else value
-        for key, value in options.items()
-    }
-    try:
-        executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
-        executor.update_parameters(name="lift", **parameters)
-    except (NameError, TypeError, ValueError, RuntimeError) as error:
-        message = " ".join(str(error).split())
-        raise ComponentError(f"--engine slurm cannot be used: {message}") from error
-    return executor
+        yield
+    except _Stopped as stopped:
+        raise RuntimeError(f"the job was stopped by {stopped}") from None
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+@dataclass
+class _Job:
+    """One job, and what has come of it."""
+
+    arguments: tuple[Any, ...]
+    """Those of `run_shard`."""
+    missing: dict[tuple[str, ...], int]
+    """Key of each picture without a record -> its place in the list."""
+    watch: Watch | None = None
+    """None if it has ended."""
+    attempts: int = 0
+    """How often it was submitted."""
+    losses: int = 0
+    """How often it was lost since its last new record."""
+    new_records: Iterator[list[Record]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.new_records = follow_records(Path(self.arguments[2]))
+
+
+class _Batch:
+    """An array of jobs from its submission to its last record.
+
+    Args:
+        tasks: All pictures.
+        options: Options of the command.
+        summary: Gets the records.
+        progress: Tells the user.
+        executor: submitit's executor.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        options: Options,
+        summary: Summary,
+        progress: Progress,
+        executor: Any,
+    ) -> None:
+        self.records: dict[int, Record] = {}
+        self._tasks = tasks
+        self._options = options
+        self._summary = summary
+        self._progress = progress
+        self._executor = executor
+        self._jobs: list[_Job] = []
+        self._is_failed = False
+
+    def keep(self, index: int, record: Record) -> None:
+        """Keep the record of a picture.
+
+        Args:
+            index: Its place in the list.
+            record: The record.
+        """
+        self.records[index] = record.brief()
+        self._summary.add(record)
+        self._progress.finish(record, index)
+
+    def submit(
+        self, waiting: Sequence[int], folder: Path, count: int, functions: tuple[Make, Find]
+    ) -> None:
+        """Submit jobs.
+
+        Args:
+            waiting: Places of the pictures in the list.
+            folder: Folder for the files of jobs.
+            count: Number of jobs.
+            functions: As for `run_slurm`.
+        """
+        inner = replace(
+            self._options,
+            engine="local",
+            engine_options={},
+            processes=None,
+            shard=None,
+            as_json=False,
+            prometheus=None,
+        )
+        for number in range(count):
+            places = shard(waiting, number, count)
+            tasks = [self._tasks[place] for place in places]
+            missing = {task.key: place for task, place in zip(tasks, places, strict=True)}
+            path = folder / f"records-{number}.jsonl"
+            self._jobs.append(_Job((tasks, inner, str(path), *functions), missing))
+        self._start(self._jobs)
+        names = [job.watch.job.job_id for job in self._jobs if job.watch]
+        text = names[0] if count == 1 else f"{names[0]} to {names[-1]}"
+        self._progress.note(
+            "submitted",
+            f"{len(waiting)} pictures in {count} jobs: {text}; logs in {folder}",
+            jobs=names,
+            pictures=len(waiting),
+            logs=str(folder),
+        )
+
+    def _start(self, jobs: Sequence[_Job]) -> None:
+        """Submit some of the jobs as one array."""
+        submitted = submit(self._executor, run_shard, [job.arguments for job in jobs])
+        for job, its_job in zip(jobs, submitted, strict=True):
+            job.watch = Watch(its_job)
+            job.attempts += 1
+
+    def follow(self) -> None:
+        """Wait for the jobs, and tell what they have done."""
+        while running := [job for job in self._jobs if job.watch is not None]:
+            time.sleep(_POLL_SECONDS + _POLL_PER_JOB * len(running))
+            for job in running:
+                self._look(job)
+            if self._is_failed and self._options.fail_fast:
+                self.stop()
+
+    def _look(self, job: _Job) -> None:
+        """Read the new records of a job, and see whether it has ended."""
+        assert job.watch is not None
+        has_ended, error = job.watch.look()  # before the records are read: none comes after this
+        self._read(job)
+        if has_ended:
+            watch, job.watch = job.watch, None
+            if error is not None and job.missing:
+                self._handle_loss(job, watch, error)
+
+    def _read(self, job: _Job) -> None:
+        """Read the new records of a job."""
+        for record in next(job.new_records):
+            index = job.missing.pop(record.key, None)
+            if index is not None:
+                job.losses = 0
+                self._is_failed |= record.state == "failed"
+                self.keep(index, record)
+
+    def _handle_loss(self, job: _Job, watch: Watch, error: str) -> None:
+        """Submit a lost job again, or count its pictures as failed."""
+        job.losses += 1
+        name = watch.job.job_id
+        if job.losses <= self._options.retries and not watch.is_cancelled():
+            try:
+                self._start([job])
+            except ComponentError as refusal:
+                error = f"{error}; {refusal}"
+        if job.watch is None:
+            self._progress.note("lost", f"job {name} was lost: {error}", job=name, error=error)
+            for index in job.missing.values():
+                record = self._tasks[index].record(
+                    "failed",
+                    error=f"its job was lost: {error}",
+                    cause="transient",
+                    attempts=job.attempts,
+                )
+                self.keep(index, record)
+            self._is_failed = True
+            return
+        again = job.watch.job.job_id
+        self._progress.note(
+            "resubmitted",
+            f"job {name} was lost with {len(job.missing)} pictures left, and is submitted again "
+            f"as {again}: {error}",
+            job=again,
+            lost=name,
+            pictures=len(job.missing),
+            error=error,
+        )
+
+    def stop(self) -> None:
+        """Cancel the jobs that have not ended, and read their last records."""
+        jobs = [job for job in self._jobs if job.watch is not None]
+        if not jobs:
+            return
+        cancel([job.watch.job for job in jobs if job.watch])
+        for job in jobs:
+            job.watch = None
+            self._read(job)
+        self._progress.note("cancelled", f"{len(jobs)} jobs were cancelled", jobs=len(jobs))

@@ -29,7 +29,7 @@ LOCKS = ".batch"
 """Folder below the output with a lock for each picture that a job is making."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Task:
     """One picture, and what an engine's worker has to know to make its scene."""
 
@@ -45,6 +45,11 @@ class Task:
     """Working folder, to which names of files are relative."""
     log: str | None = None
     """File for the worker's messages; None for its standard error."""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What tells the pictures of a batch apart."""
+        return (self.title, *self.own_settings)
 
     def record(self, state: Any, **values: Any) -> Record:
         """Make a record of this task.
