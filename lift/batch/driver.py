@@ -31,6 +31,25 @@ class Policy:
     """Whether no task is started after one that has failed for good."""
 
 
+def find_record(
+    task: Task, find_finished: Callable[[Task], Record | None], summary: RecordWriter
+) -> Record | None:
+    """Return the record of a task that needs no worker, else None.
+
+    Args:
+        task: The task.
+        find_finished: Returns the record of a task that was finished before, else None.
+        summary: Has the records of jobs before.
+    """
+    try:
+        record = find_finished(task)
+    except (ComponentError, OSError, ValueError) as error:  # a wrong row of a list
+        return task.record("failed", error=format_error(error), cause="permanent")
+    if record is not None and not summary.has(record):
+        read_result(record)
+    return record
+
+
 class Driver:
     """Runs tasks on an engine.
 
@@ -112,7 +131,7 @@ class Driver:
         while queue and (self._engine is None or len(running) < self._engine.capacity):
             index = queue.popleft()
             first = index not in self._attempts
-            if first and (record := self._find(tasks[index], find_finished)):
+            if first and (record := find_record(tasks[index], find_finished, self._summary)):
                 self._keep(index, record)
                 continue
             self._engine = self._engine or self._make_engine()
@@ -121,16 +140,6 @@ class Driver:
             timeout = self._policy.timeout
             future = self._engine.submit(self._function, tasks[index], timeout=timeout)
             running[future] = index
-
-    def _find(self, task: Task, find_finished: Callable[[Task], Record | None]) -> Record | None:
-        """Return the record of a task that needs no worker, else None."""
-        try:
-            record = find_finished(task)
-        except (ComponentError, OSError, ValueError) as error:  # a wrong row of a list
-            return task.record("failed", error=format_error(error), cause="permanent")
-        if record is not None and not self._summary.has(record):
-            read_result(record)
-        return record
 
     def _may_retry(self, index: int) -> bool:
         return self._attempts[index] <= self._policy.retries

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from lift.batch.driver import find_record
 from lift.batch.jobs import Options, run_tasks
 from lift.batch.pictures import shard
 from lift.batch.progress import Progress
-from lift.batch.records import Journal, Record, Summary, follow_records, read_result
+from lift.batch.records import Journal, Record, Summary, follow_records
 from lift.batch.slurm_executor import CLUSTERS, Watch, cancel, make_executor, submit
 from lift.batch.tasks import LOCKS, Task, find_finished, make_scene
 from lift.registry import ComponentError
@@ -69,10 +70,10 @@ def run_slurm(
     batch = _Batch(tasks, options, summary, progress, executor)
     waiting = []
     for index, task in enumerate(tasks):
-        if (record := find(task)) is None:
+        if (record := find_record(task, find, summary)) is None:
             waiting.append(index)
         else:
-            batch.keep(index, record if summary.has(record) else read_result(record))
+            batch.keep(index, record)
     if waiting:
         cluster = options.engine_options.get("cluster", CLUSTERS[0])
         count = min(options.processes or MAX_JOBS[cluster], len(waiting))
