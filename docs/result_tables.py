@@ -67,6 +67,8 @@ def result_tables() -> dict[str, str]:
         "training-step": training_step(),
         "stages": stages(),
         "finished-batch": finished_batch(),
+        "batch": batch(),
+        "batch-overhead": batch_overhead(),
         "startup": startup(),
         "example-trainer": example_trainer(),
         "fits": fits(),
@@ -247,6 +249,43 @@ def finished_batch() -> str:
     """Make the table of batches that pass over finished pictures."""
     body = [(row["pictures"], f"{row['seconds']:.1f}") for row in results("finished-batch-cpu")]
     return table(("finished pictures", "seconds"), body)
+
+
+def batch() -> str:
+    """Make the table of pictures an hour by a batch and by a loop of runs."""
+    body = [
+        (
+            f"`{row['way']}`" if row["way"] == "lift batch" else "loop of `lift run`",
+            f"{row['rounds']} of {row['pictures']} pictures",
+            f"{row['seconds'] / row['pictures']:.1f}",
+            f"{row['processor_seconds'] / row['pictures']:.1f}",
+            f"{row['pictures_per_hour']:.0f}",
+            f"{row['load']:.1f}",
+        )
+        for row in results("batch-small-cpu")
+    ]
+    head = ("command", "rounds", "clock s a picture", "processor s a picture", "pictures an hour")
+    return table((*head, "load"), body)
+
+
+def batch_overhead() -> str:
+    """Make the table of what a batch costs apart from the scenes."""
+    body = [
+        (
+            f"{row['engine']}, {row['case']}",
+            row["pictures"],
+            f"{1e3 * row['seconds'] / row['pictures']:.2f}",
+            f"{1e3 * row['processor_seconds'] / row['pictures']:.2f}",
+            f"{row['base_mib']:.0f}",
+            f"{row['peak_mib']:.0f}",
+            f"{row['summary_bytes'] / row['pictures']:.0f}",
+            f"{row['load']:.1f}",
+        )
+        for row in results("batch-overhead-cpu")
+    ]
+    head = ("engine and case", "pictures", "clock ms a picture", "processor ms a picture")
+    memory = ("MiB before", "MiB at the peak", "bytes of summary a picture", "load")
+    return table((*head, *memory), body)
 
 
 def startup() -> str:
