@@ -32,12 +32,12 @@ import psutil
 from measure import add_results_option, write_results
 
 from lift.batch.jobs import Options, make_tasks, run_tasks
-from lift.batch.pictures import Picture
+from lift.batch.pictures import BatchPicture
 from lift.batch.records import Record, Summary, read_summary
-from lift.batch.tasks import Task
+from lift.batch.tasks import BatchTask
 
 
-def sleep(task: Task) -> Record:
+def sleep(task: BatchTask) -> Record:
     """Do nothing for a while, and leave a file in place of a scene."""
     time.sleep(float(task.settings[0]) / 1e3)
     result = Path(task.folder, "done", task.title)
@@ -54,7 +54,7 @@ def sleep(task: Task) -> Record:
     )
 
 
-def find(task: Task) -> Record | None:
+def find(task: BatchTask) -> Record | None:
     """Find the file of a finished task."""
     result = Path(task.folder, "done", task.title)
     return task.record("passed over", result=str(result)) if result.exists() else None
@@ -70,12 +70,14 @@ def drive(folder: Path, count: int, engine: str, workers: int, milliseconds: flo
         workers: Number of workers.
         milliseconds: Duration of a task.
     """
-    pictures = [Picture(f"photos/2024/holiday/IMG_{number:07d}.jpg") for number in range(count)]
+    pictures = [
+        BatchPicture(f"photos/2024/holiday/IMG_{number:07d}.jpg") for number in range(count)
+    ]
     (folder / "done").mkdir(exist_ok=True)
     base = peak_mib()
     start, processor = time.perf_counter(), time.process_time()
     tasks = make_tasks(pictures, (str(milliseconds),))
-    tasks = [Task(t.image, t.title, t.settings, t.own_settings, str(folder)) for t in tasks]
+    tasks = [BatchTask(t.image, t.title, t.settings, t.own_settings, str(folder)) for t in tasks]
     listed = time.perf_counter()
     summary = Summary(folder / "summary.jsonl")
     needs = {"num_cpus": "1"} if engine == "ray" else {}

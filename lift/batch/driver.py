@@ -11,7 +11,7 @@ from typing import Any
 from lift.batch.engine import Engine, describe_loss
 from lift.batch.progress import Progress
 from lift.batch.records import Record, RecordWriter, read_result
-from lift.batch.tasks import Task
+from lift.batch.tasks import BatchTask
 from lift.errors import format_error
 from lift.registry import ComponentError
 
@@ -32,7 +32,7 @@ class Policy:
 
 
 def find_record(
-    task: Task, find_finished: Callable[[Task], Record | None], summary: RecordWriter
+    task: BatchTask, find_finished: Callable[[BatchTask], Record | None], summary: RecordWriter
 ) -> Record | None:
     """Return the record of a task that needs no worker, else None.
 
@@ -64,7 +64,7 @@ class Driver:
     def __init__(
         self,
         make_engine: Callable[[], Engine],
-        function: Callable[[Task], Record],
+        function: Callable[[BatchTask], Record],
         policy: Policy,
         summary: RecordWriter,
         progress: Progress,
@@ -79,7 +79,7 @@ class Driver:
         self._records: dict[int, Record] = {}
 
     def run(
-        self, tasks: Sequence[Task], find_finished: Callable[[Task], Record | None]
+        self, tasks: Sequence[BatchTask], find_finished: Callable[[BatchTask], Record | None]
     ) -> list[Record]:
         """Run tasks.
 
@@ -122,10 +122,10 @@ class Driver:
 
     def _fill(
         self,
-        tasks: Sequence[Task],
+        tasks: Sequence[BatchTask],
         queue: deque[int],
         running: dict[Future[Record], int],
-        find_finished: Callable[[Task], Record | None],
+        find_finished: Callable[[BatchTask], Record | None],
     ) -> None:
         """Start tasks until the engine is busy or the queue is empty."""
         while queue and (self._engine is None or len(running) < self._engine.capacity):
@@ -150,7 +150,7 @@ class Driver:
         self._summary.add(record)
         self._progress.finish(record, index)
 
-    def _outcome(self, task: Task, index: int, future: Future[Any]) -> Record:
+    def _outcome(self, task: BatchTask, index: int, future: Future[Any]) -> Record:
         """Return the record of a task that has ended in some way."""
         try:
             record = future.result()

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from lift.batch.driver import Driver, Policy
 from lift.batch.engine import Engine, LocalEngine
-from lift.batch.pictures import Picture, scene_titles, shard
+from lift.batch.pictures import BatchPicture, scene_titles, shard
 from lift.batch.progress import Progress
 from lift.batch.records import Record, RecordWriter, Summary
 from lift.batch.summaries import fetch_summary, share_summary
-from lift.batch.tasks import Task, configure, find_finished, make_scene
+from lift.batch.tasks import BatchTask, configure, find_finished, make_scene
 from lift.registry import ComponentError
 from lift.remote.store import check_writable
 from lift.remote.urls import local_output, output_url
@@ -56,7 +56,7 @@ class Options:
         return Policy(self.retries, self.timeout, self.fail_fast)
 
 
-def make_tasks(pictures: Sequence[Picture], settings: tuple[str, ...]) -> list[Task]:
+def make_tasks(pictures: Sequence[BatchPicture], settings: tuple[str, ...]) -> list[BatchTask]:
     """Make the tasks of a batch.
 
     Args:
@@ -65,12 +65,12 @@ def make_tasks(pictures: Sequence[Picture], settings: tuple[str, ...]) -> list[T
     """
     titles = scene_titles([picture.image for picture in pictures])
     return [
-        Task(picture.image, title, settings, picture.settings, os.getcwd())
+        BatchTask(picture.image, title, settings, picture.settings, os.getcwd())
         for picture, title in zip(pictures, titles, strict=True)
     ]
 
 
-def run_batch(pictures: Sequence[Picture], settings: tuple[str, ...], options: Options) -> int:
+def run_batch(pictures: Sequence[BatchPicture], settings: tuple[str, ...], options: Options) -> int:
     """Make the scenes of pictures.
 
     Args:
@@ -118,11 +118,11 @@ def run_batch(pictures: Sequence[Picture], settings: tuple[str, ...], options: O
 
 
 def run_tasks(
-    tasks: Sequence[Task],
+    tasks: Sequence[BatchTask],
     options: Options,
     summary: RecordWriter,
-    make: Callable[[Task], Record] | None = None,
-    find: Callable[[Task], Record | None] | None = None,
+    make: Callable[[BatchTask], Record] | None = None,
+    find: Callable[[BatchTask], Record | None] | None = None,
 ) -> list[Record]:
     """Make scenes on this machine or on a Ray cluster.
 
@@ -167,7 +167,7 @@ def run_tasks(
     return driver.run(tasks, find or partial(find_finished, view=_snapshot(tasks)))
 
 
-def _snapshot(tasks: Sequence[Task]) -> StoreSnapshot:
+def _snapshot(tasks: Sequence[BatchTask]) -> StoreSnapshot:
     """Return what looks up pictures and results of tasks in stores, with few requests."""
     return StoreSnapshot([task.image for task in tasks], [task.title for task in tasks])
 
@@ -181,7 +181,7 @@ def _gpu_count() -> int:
     return torch.cuda.device_count()
 
 
-def _plan(tasks: Sequence[Task], options: Options) -> int:
+def _plan(tasks: Sequence[BatchTask], options: Options) -> int:
     """Say what would be done."""
     from lift.runtime.dry_run import dry_run
 

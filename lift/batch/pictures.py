@@ -34,7 +34,7 @@ _MAX_LISTED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class BatchPicture:
     """One picture of a batch."""
 
     image: str
@@ -43,7 +43,7 @@ class Picture:
     """Settings of this picture only, such as `seed=3`."""
 
 
-def parse_arguments(arguments: list[str]) -> tuple[list[Picture], list[str]]:
+def parse_arguments(arguments: list[str]) -> tuple[list[BatchPicture], list[str]]:
     """Split the arguments of `lift batch` into pictures and settings.
 
     Args:
@@ -57,7 +57,7 @@ def parse_arguments(arguments: list[str]) -> tuple[list[Picture], list[str]]:
     Raises:
         ComponentError: An argument is neither, a list cannot be read, or there is no picture.
     """
-    pictures: list[Picture] = []
+    pictures: list[BatchPicture] = []
     settings: list[str] = []
     for argument in arguments:
         key, equals, _ = argument.partition("=")
@@ -83,7 +83,7 @@ def parse_arguments(arguments: list[str]) -> tuple[list[Picture], list[str]]:
         names = ", ".join(map(repr, missing[:_MAX_LISTED]))
         more = f" and {len(missing) - _MAX_LISTED} more" if len(missing) > _MAX_LISTED else ""
         raise ComponentError(f"there is no file {names}{more}")
-    unique: dict[tuple[Path | str, tuple[str, ...]], Picture] = {}
+    unique: dict[tuple[Path | str, tuple[str, ...]], BatchPicture] = {}
     for picture in pictures:
         image = picture.image
         place = image if is_url(image) else user_path(image).resolve()
@@ -96,7 +96,7 @@ def _may_exist(image: str) -> bool:
     return is_url(image) or user_path(image).is_file() or _built_in(image)
 
 
-def _expand(argument: str) -> list[Picture]:
+def _expand(argument: str) -> list[BatchPicture]:
     """Return the pictures that an argument stands for."""
     if is_url(argument):
         return _expand_url(argument)
@@ -108,7 +108,7 @@ def _expand(argument: str) -> list[Picture]:
             raise ComponentError(
                 f"{argument!r} has no picture; they are recognised by {', '.join(PICTURE_SUFFIXES)}"
             )
-        return [Picture(str(file)) for file in found]
+        return [BatchPicture(str(file)) for file in found]
     if path.suffix.lower() in LIST_SUFFIXES and path.is_file():
         return read_list(path)
     if not path.exists() and glob.has_magic(argument):
@@ -116,28 +116,28 @@ def _expand(argument: str) -> list[Picture]:
         found = [name for name in names if Path(name).is_file()]
         if not found:
             raise ComponentError(f"no file matches {argument!r}")
-        return [Picture(name) for name in found]
-    return [Picture(argument)]
+        return [BatchPicture(name) for name in found]
+    return [BatchPicture(argument)]
 
 
-def _expand_url(url: str) -> list[Picture]:
+def _expand_url(url: str) -> list[BatchPicture]:
     """Return the pictures that a URL stands for: a list, a folder, a pattern or a picture."""
     suffix = PurePosixPath(file_name(url)).suffix.lower()
     if glob.has_magic(url) and scheme(url) not in WEB:
         if found := find_objects(url):
-            return [Picture(name) for name in found]
+            return [BatchPicture(name) for name in found]
         if "*" in url:
             raise ComponentError(f"no object matches {url!r}")
     if suffix in LIST_SUFFIXES:
         return _parse_list(read_text(open_store(url), url), url)
     if suffix in PICTURE_SUFFIXES or scheme(url) in WEB:
-        return [Picture(url)]
+        return [BatchPicture(url)]
     names = [join(url, name) for name in sorted(list_names(open_store(url), url))]
     found = [name for name in names if PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES]
-    return [Picture(name) for name in found] or [Picture(url)]
+    return [BatchPicture(name) for name in found] or [BatchPicture(url)]
 
 
-def read_list(path: Path) -> list[Picture]:
+def read_list(path: Path) -> list[BatchPicture]:
     """Read a list of pictures.
 
     Args:
@@ -159,7 +159,7 @@ def read_list(path: Path) -> list[Picture]:
         raise ComponentError(f"{path} cannot be read as a list of pictures: {error}") from error
 
 
-def _parse_list(text: str, path: Path | str) -> list[Picture]:
+def _parse_list(text: str, path: Path | str) -> list[BatchPicture]:
     """Read the pictures of a list from its text. `path` is its file or URL."""
     readers = {".csv": _csv_rows, ".jsonl": _json_rows}
     suffix = PurePosixPath(file_name(path)).suffix if isinstance(path, str) else path.suffix
@@ -173,7 +173,7 @@ def _parse_list(text: str, path: Path | str) -> list[Picture]:
         if not isinstance(image, str) or not image:
             raise ComponentError(f"{path}, {place}: there is no picture in the column {IMAGE!r}")
         settings = tuple(_setting(key, value) for key, value in row.items())
-        pictures.append(Picture(_beside(path, image), settings))
+        pictures.append(BatchPicture(_beside(path, image), settings))
     if not pictures:
         raise ComponentError(f"{path} names no picture")
     return pictures

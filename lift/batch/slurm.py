@@ -22,7 +22,7 @@ from lift.batch.pictures import shard
 from lift.batch.progress import Progress
 from lift.batch.records import Journal, Record, Summary, follow_records
 from lift.batch.slurm_executor import CLUSTERS, Watch, cancel, make_executor, submit
-from lift.batch.tasks import LOCKS, Task, find_finished, make_scene
+from lift.batch.tasks import LOCKS, BatchTask, find_finished, make_scene
 from lift.registry import ComponentError
 
 MAX_JOBS = {"slurm": 100, "local": 2}
@@ -34,12 +34,12 @@ _POLL_SECONDS = 1.0
 _POLL_PER_JOB = 0.05
 """Seconds by which each job makes the driver look less often."""
 
-Find = Callable[[Task], Record | None]
-Make = Callable[[Task], Record]
+Find = Callable[[BatchTask], Record | None]
+Make = Callable[[BatchTask], Record]
 
 
 def run_slurm(
-    tasks: Sequence[Task],
+    tasks: Sequence[BatchTask],
     options: Options,
     summary: Summary,
     make: Make = make_scene,
@@ -89,7 +89,7 @@ def run_slurm(
     return records
 
 
-def run_shard(tasks: list[Task], options: Options, path: str, make: Make, find: Find) -> int:
+def run_shard(tasks: list[BatchTask], options: Options, path: str, make: Make, find: Find) -> int:
     """Make the scenes of one shard, in a job.
 
     Args:
@@ -112,7 +112,7 @@ def run_shard(tasks: list[Task], options: Options, path: str, make: Make, find: 
         groups = [[task for task in waiting if task.key not in journal.begun]]
         groups += [[task] for task in suspects]  # one of them may have ended the job before
 
-        def find_or_begin(task: Task) -> Record | None:
+        def find_or_begin(task: BatchTask) -> Record | None:
             record = find(task)
             if record is None:
                 journal.begin(task.key)
@@ -185,7 +185,7 @@ class _Batch:
 
     def __init__(
         self,
-        tasks: Sequence[Task],
+        tasks: Sequence[BatchTask],
         options: Options,
         summary: Summary,
         progress: Progress,

@@ -30,7 +30,7 @@ LOCKS = ".batch"
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class BatchTask:
     """One picture, and what an engine's worker has to know to make its scene."""
 
     image: str
@@ -72,7 +72,7 @@ def _compose(settings: tuple[str, ...]) -> "DictConfig":
         return compose_run([*folders, *rest, "image=none"])
 
 
-def configure(task: Task) -> "DictConfig":
+def configure(task: BatchTask) -> "DictConfig":
     """Return the configuration of a task's run.
 
     Args:
@@ -102,7 +102,7 @@ def _shared_request(settings: tuple[str, ...]) -> "Request | None":
     return None if "${image" in OmegaConf.to_yaml(config) else Request(config)
 
 
-def request(task: Task) -> "Request":
+def request(task: BatchTask) -> "Request":
     """Return what a task is asked for.
 
     Args:
@@ -113,7 +113,7 @@ def request(task: Task) -> "Request":
     return _shared_request(task.settings + task.own_settings) or Request(configure(task))
 
 
-def find_finished(task: Task, view: "StoreView | None" = None) -> Record | None:
+def find_finished(task: BatchTask, view: "StoreView | None" = None) -> Record | None:
     """Find the scene of a task that was finished before.
 
     Args:
@@ -134,7 +134,7 @@ def find_finished(task: Task, view: "StoreView | None" = None) -> Record | None:
     return task.record("passed over", result=str(result)) if result else None
 
 
-def make_scene(task: Task) -> Record:
+def make_scene(task: BatchTask) -> Record:
     """Make the scene of one picture, in a worker.
 
     Args:
@@ -155,7 +155,7 @@ def make_scene(task: Task) -> Record:
         return record_errors(task, lambda: _make_scene(task))
 
 
-def record_errors(task: Task, make: Callable[[], Record]) -> Record:
+def record_errors(task: BatchTask, make: Callable[[], Record]) -> Record:
     """Call a function, and turn an error into a record.
 
     Args:
@@ -182,7 +182,7 @@ def record_errors(task: Task, make: Callable[[], Record]) -> Record:
     return record
 
 
-def _find_local(task: Task) -> Path | None:
+def _find_local(task: BatchTask) -> Path | None:
     """Find a finished run that has to be uploaded."""
     wanted = request(task)
     if wanted.url is None or _compose(task.settings + task.own_settings).redeliver:
@@ -190,7 +190,7 @@ def _find_local(task: Task) -> Path | None:
     return wanted.find(task.image, task.title)
 
 
-def _make_scene(task: Task) -> Record:
+def _make_scene(task: BatchTask) -> Record:
     """Make a scene, unless it is there or another job is making it."""
     if finished := find_finished(task):
         return read_result(finished)

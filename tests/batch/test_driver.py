@@ -13,20 +13,20 @@ from lift.batch.engine import LocalEngine, WorkerLostError
 from lift.batch.jobs import Options, run_tasks
 from lift.batch.progress import Progress, format_duration
 from lift.batch.records import Record, Summary, read_summary
-from lift.batch.tasks import Task
+from lift.batch.tasks import BatchTask
 from lift.registry import ComponentError
 from tests.helpers.engines import InlineEngine, stand_in
 
 
-def make_tasks(folder: Path, orders: list[str]) -> list[Task]:
+def make_tasks(folder: Path, orders: list[str]) -> list[BatchTask]:
     """Write a file for each order, and return tasks for them."""
     for number, order in enumerate(orders):
         (folder / f"{number}.txt").write_text(order)
     names = [str(number) for number in range(len(orders))]
-    return [Task(f"{name}.txt", name, (), folder=str(folder)) for name in names]
+    return [BatchTask(f"{name}.txt", name, (), folder=str(folder)) for name in names]
 
 
-def run(folder: Path, tasks: list[Task], engine, found=lambda task: None, **policy):
+def run(folder: Path, tasks: list[BatchTask], engine, found=lambda task: None, **policy):
     """Run tasks; return the records by title, and the file with all of them."""
     summary = Summary(folder / "summary.jsonl")
     driver = Driver(
@@ -80,7 +80,7 @@ def test_finished_pictures_need_no_engine(tmp_path):
 def test_a_picture_of_another_job_is_looked_at_once_more(tmp_path):
     looks = []
 
-    def held_once(task: Task) -> Record:
+    def held_once(task: BatchTask) -> Record:
         looks.append(task.title)
         return task.record("held" if looks.count(task.title) == 1 else "finished", result="x")
 
@@ -115,7 +115,7 @@ def test_ranks_share_a_list_without_a_queue(tmp_path, monkeypatch):
     monkeypatch.setattr("lift.batch.jobs.make_scene", stand_in)
     done: set[str] = set()
 
-    def find(task: Task, view: object = None) -> Record | None:
+    def find(task: BatchTask, view: object = None) -> Record | None:
         return task.record("passed over", result="x") if task.title in done else None
 
     monkeypatch.setattr("lift.batch.jobs.find_finished", find)

@@ -12,7 +12,7 @@ from PIL import Image
 from skimage import data
 
 from lift.batch.jobs import make_tasks
-from lift.batch.pictures import Picture, parse_arguments, scene_titles, shard
+from lift.batch.pictures import BatchPicture, parse_arguments, scene_titles, shard
 from lift.batch.tasks import LOCKS, request
 from lift.io.names import safe_name
 from lift.registry import ComponentError
@@ -47,12 +47,12 @@ def test_arguments_are_pictures_and_settings(pictures, monkeypatch):
     assert parse_arguments(
         ["a/photo.png", "fit.steps=3", "x=1.png", "coffee", "a/../a/photo.png", "~fit.steps=1"]
     ) == (
-        [Picture("a/photo.png"), Picture("x=1.png"), Picture("coffee")],
+        [BatchPicture("a/photo.png"), BatchPicture("x=1.png"), BatchPicture("coffee")],
         ["fit.steps=3", "~fit.steps=1"],
     )
     assert parse_arguments(["a", "*/photo.png"])[0] == [
-        Picture("a/photo.png"),
-        Picture("b/photo.png"),
+        BatchPicture("a/photo.png"),
+        BatchPicture("b/photo.png"),
     ]
     for wrong, message in {
         "empty": "'empty' has no picture",
@@ -80,12 +80,15 @@ def test_lists_name_pictures_and_their_settings(pictures, monkeypatch):
         (pictures / name).write_text(text)
         found[name] = parse_arguments([str(pictures / name)])[0]
     photo = str(pictures / "a/photo.png")
-    assert found["list.txt"] == [Picture(photo), Picture("coffee")]
-    assert found["list.csv"] == [Picture(photo, ("seed=3",)), Picture("coffee", ("fit.steps=7",))]
-    assert found["list.jsonl"][1] == Picture("coffee", ('export.formats=["ply", "sog"]',))
+    assert found["list.txt"] == [BatchPicture(photo), BatchPicture("coffee")]
+    assert found["list.csv"] == [
+        BatchPicture(photo, ("seed=3",)),
+        BatchPicture("coffee", ("fit.steps=7",)),
+    ]
+    assert found["list.jsonl"][1] == BatchPicture("coffee", ('export.formats=["ply", "sog"]',))
     (pictures / "here.txt").write_text(f"{pictures.name}/a/photo.png\n")  # of the working folder
     assert parse_arguments([str(pictures / "here.txt")])[0] == [
-        Picture(f"{pictures.name}/a/photo.png")
+        BatchPicture(f"{pictures.name}/a/photo.png")
     ]
     for text, message in {
         "picture\na.png\n": "no column 'image'",
@@ -107,7 +110,7 @@ def test_lists_name_pictures_and_their_settings(pictures, monkeypatch):
 
 
 def test_shards_are_the_whole_list_once():
-    pictures = [Picture(str(number)) for number in range(10)]
+    pictures = [BatchPicture(str(number)) for number in range(10)]
     parts = [shard(pictures, number, 4) for number in range(4)]
     assert sorted(sum(parts, []), key=pictures.index) == pictures
     assert [len(part) for part in parts] == [3, 3, 2, 2]
@@ -237,7 +240,7 @@ def test_what_another_job_makes_is_left_to_it(pictures, monkeypatch):
     monkeypatch.setattr("lift.batch.jobs.LocalEngine", InlineEngine)
     command = ("batch", "a/photo.png", *SINGLE, "output=out", "name=run")
     monkeypatch.chdir(pictures)
-    (task,) = make_tasks([Picture("a/photo.png")], (*SINGLE, "output=out", "name=run"))
+    (task,) = make_tasks([BatchPicture("a/photo.png")], (*SINGLE, "output=out", "name=run"))
     lock = open_lock(pictures / "out" / LOCKS / f"{request(task).key(task.image)}.lock")
     Path("out", LOCKS).mkdir(parents=True)
     with lock:

@@ -18,7 +18,7 @@ from lift.batch.jobs import Options
 from lift.batch.records import Journal, Record, Summary, follow_records, read_summary
 from lift.batch.slurm import run_shard, run_slurm
 from lift.batch.slurm_executor import TIMEOUT_MIN, read_parameters
-from lift.batch.tasks import Task
+from lift.batch.tasks import BatchTask
 from tests.helpers.batch_jobs import find_file, make_file
 from tests.helpers.commands import here, lift, start_lift
 from tests.helpers.settings import MINIMAL
@@ -50,15 +50,15 @@ def _jobs_find_the_package(monkeypatch):
     monkeypatch.setattr(slurm, "_POLL_SECONDS", 0.1)
 
 
-def make_tasks(folder: Path, orders: list[str]) -> list[Task]:
+def make_tasks(folder: Path, orders: list[str]) -> list[BatchTask]:
     """Write a file for each order, and return tasks for them."""
     for number, order in enumerate(orders):
         (folder / f"{number:02d}.txt").write_text(order)
     names = [f"{number:02d}" for number in range(len(orders))]
-    return [Task(f"{name}.txt", name, (), folder=str(folder)) for name in names]
+    return [BatchTask(f"{name}.txt", name, (), folder=str(folder)) for name in names]
 
 
-def run(folder: Path, tasks: list[Task], **options) -> dict[str, Record]:
+def run(folder: Path, tasks: list[BatchTask], **options) -> dict[str, Record]:
     """Run tasks in jobs of this machine; return the records by title."""
     summary = Summary(folder / "summary.jsonl")
     options = {"engine_options": LOCAL, "processes": 2, **options}
@@ -153,7 +153,7 @@ def test_a_signal_cancels_the_jobs_and_leaves_nothing_half_made(tmp_path, number
 def test_a_job_that_slurm_stops_counts_no_picture_as_failed(tmp_path):
     tasks = make_tasks(tmp_path, ["ok", "ok", "ok"])
 
-    def find(task: Task) -> Record | None:
+    def find(task: BatchTask) -> Record | None:
         if task.title == "01":
             os.kill(os.getpid(), signal.SIGUSR2)  # as at the time limit
         return task.record("passed over", result="x")

@@ -10,7 +10,7 @@ import psutil
 
 from lift.batch import engine
 from lift.batch.records import Record
-from lift.batch.tasks import Task, record_errors
+from lift.batch.tasks import BatchTask, record_errors
 
 JOB = "submitit.core._submit"
 """Module that a job runs."""
@@ -19,13 +19,13 @@ if JOB in sys.orig_argv:
     engine.PRELOADED = ()  # files need none of the packages, which take seconds
 
 
-def find_file(task: Task) -> Record | None:
+def find_file(task: BatchTask) -> Record | None:
     """Find the file that stands for a scene."""
     path = _picture(task).with_suffix(".scene")
     return task.record("passed over", result=str(path)) if path.exists() else None
 
 
-def make_file(task: Task) -> Record:
+def make_file(task: BatchTask) -> Record:
     """Do what the words of a picture say, then write a file in place of a scene.
 
     corrupt: fail for good. memory: run out of memory. killed: kill this worker once. job: kill its
@@ -35,7 +35,7 @@ def make_file(task: Task) -> Record:
     return record_errors(task, lambda: _make_file(task))
 
 
-def _make_file(task: Task) -> Record:
+def _make_file(task: BatchTask) -> Record:
     picture = _picture(task)
     words = picture.read_text().split()
     tries = _note(picture.with_name("made"), task.title)
@@ -61,5 +61,5 @@ def _note(path: Path, word: str) -> int:
     return path.read_text().split().count(word)
 
 
-def _picture(task: Task) -> Path:
+def _picture(task: BatchTask) -> Path:
     return Path(task.folder, task.image)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from lift.batch.records import Record
-from lift.batch.tasks import Task, record_errors
+from lift.batch.tasks import BatchTask, record_errors
 
 
 class InlineEngine:
@@ -32,7 +32,7 @@ class InlineEngine:
         self.is_closed = True
 
 
-def stand_in(task: Task) -> Record:
+def stand_in(task: BatchTask) -> Record:
     """Write a file instead of a scene, as the picture's content asks.
 
     Each call adds a line to the file `made` beside the picture, and each success one to `done`.
@@ -40,7 +40,7 @@ def stand_in(task: Task) -> Record:
     return record_errors(task, lambda: _stand_in(task))
 
 
-def _stand_in(task: Task) -> Record:
+def _stand_in(task: BatchTask) -> Record:
     picture = Path(task.folder, task.image)
     order = picture.read_text().split()
     _note(picture.with_name("made"), task.title)

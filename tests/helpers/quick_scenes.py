@@ -16,7 +16,7 @@ import torch
 
 from lift.batch import tasks
 from lift.batch.records import Record
-from lift.batch.tasks import Task
+from lift.batch.tasks import BatchTask
 from lift.runtime.finished import REQUEST, request_key
 
 LOG = "tries.log"
@@ -25,7 +25,7 @@ LOG = "tries.log"
 SECONDS = 0.2
 
 
-def make_quick_scene(task: Task) -> Record:
+def make_quick_scene(task: BatchTask) -> Record:
     """Do what a worker does, with `make_files` in the place of the pipeline."""
     pipeline: Any = types.ModuleType("lift.pipeline")
     pipeline.run = make_files

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import fsspec
 import pytest
 
-from lift.batch.pictures import Picture, parse_arguments
+from lift.batch.pictures import BatchPicture, parse_arguments
 from lift.config import compose_run
 from lift.errors import is_transient
 from lift.registry import ComponentError
@@ -189,9 +189,9 @@ def test_a_batch_takes_urls_lists_folders_and_patterns(memory, tmp_path):
     assert settings == ["seed=1"]
     found, _ = parse_arguments(["memory://in/list.csv"])
     assert found == [
-        Picture("memory://in/a.png", ("seed=3",)),
-        Picture("https://h/c.png?x=1"),
-        Picture("coffee"),
+        BatchPicture("memory://in/a.png", ("seed=3",)),
+        BatchPicture("https://h/c.png?x=1"),
+        BatchPicture("coffee"),
     ]
     folder, _ = parse_arguments(["memory://in/"])
     assert [picture.image for picture in folder] == ["memory://in/a.png", "memory://in/b.jpg"]

@@ -8,7 +8,7 @@ import pytest
 
 from lift import pipeline
 from lift.batch.records import Summary
-from lift.batch.tasks import Task, find_finished
+from lift.batch.tasks import BatchTask, find_finished
 from lift.config import compose_run
 from lift.remote import results, views
 from lift.remote.results import local_run, share, upload_run
@@ -168,7 +168,7 @@ def test_a_batch_asks_a_store_for_all_pictures_at_once(memory, tmp_path, monkeyp
     for number in range(others):
         memory.pipe(f"/out/other-{number}/run/metrics.json", b"1")
     tasks = [
-        Task(image, title, (*settings, "output=memory://out"))
+        BatchTask(image, title, (*settings, "output=memory://out"))
         for image, title in zip(images, titles, strict=True)
     ]
     calls = []
@@ -242,8 +242,10 @@ def test_summaries_of_machines_are_merged(memory, tmp_path):
     for number, machine in enumerate("xy"):
         path = tmp_path / machine / "summary.jsonl"
         summary = Summary(path)
-        summary.add(Task("a", "a", ()).record("failed", error=machine, when=float(number)))
-        summary.add(Task(machine, machine, ()).record("finished", result=f"memory://out/{machine}"))
+        summary.add(BatchTask("a", "a", ()).record("failed", error=machine, when=float(number)))
+        summary.add(
+            BatchTask(machine, machine, ()).record("finished", result=f"memory://out/{machine}")
+        )
         summary.close()
         share_summary(config, path)
     fetch_summary(config, tmp_path / "z" / "summary.jsonl")
