@@ -1,5 +1,5 @@
 # make demo | make lint | make docs | make test | make test-fast
-# PYTHON is the interpreter (3.10 to 3.13) of the environment.
+# PYTHON is the interpreter (3.11 to 3.13) of the environment.
 PYTHON ?= python3
 VENV ?= .venv
 READY = $(VENV)/.ready
