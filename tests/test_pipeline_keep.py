@@ -20,6 +20,7 @@ from lift.outputs.viewer import run_content
 from lift.outputs.viewer.overlay import MODES
 from lift.runtime.integrity import MANIFEST
 from tests.helpers.commands import here
+from tests.helpers.engines import InlineEngine
 from tests.helpers.panels import open_panel
 from tests.helpers.python_runs import tiny_settings
 from tests.helpers.settings import MINIMAL, TINY
@@ -249,7 +250,8 @@ def test_a_damaged_minimal_run_is_made_again(finished_run):
     assert PASSED not in messages and (folder / "gaussians.sog").read_bytes() == content
 
 
-def test_a_batch_may_keep_neither_stages_nor_frames(tmp_path):
+def test_a_batch_may_keep_neither_stages_nor_frames(tmp_path, monkeypatch):
+    monkeypatch.setattr("lift.batch.jobs.LocalEngine", InlineEngine)  # its output is seen here
     picture = tmp_path / "photo.png"
     Image.fromarray(data.coffee()[:96, :128]).save(picture)
     settings = [*MINIMAL, f"output={tmp_path / 'out'}", "deliver.keep=minimal", "cache.keep=false"]

@@ -12,11 +12,20 @@ from lift.batch.engine import Engine, describe_loss
 from lift.batch.progress import Progress
 from lift.batch.records import Record, RecordWriter, read_result
 from lift.batch.tasks import BatchTask
-from lift.errors import format_error
+from lift.errors import format_error, is_transient
 from lift.registry import ComponentError
 
 _POLL_SECONDS = 1.0
 """How long the driver waits for results before it looks at its time."""
+
+
+HELD_SECONDS = 120.0
+"""How long pictures that others hold are looked at again, once nothing else is left. Where the
+folder of a lost machine is shared, its locks live on for a while."""
+
+
+def _is_long_ago(since: float | None) -> bool:
+    return since is not None and time.monotonic() - since > HELD_SECONDS
 
 
 @dataclass(frozen=True)
@@ -43,8 +52,10 @@ def find_record(
     """
     try:
         record = find_finished(task)
-    except (ComponentError, OSError, ValueError) as error:  # a wrong row of a list
-        return task.record("failed", error=format_error(error), cause="permanent")
+    except (ComponentError, OSError, ValueError) as error:
+        if is_transient(error):  # a worker tries it, and tries it again
+            return None
+        return task.record("failed", error=format_error(error), cause="permanent")  # a wrong row
     if record is not None and not summary.has(record):
         read_result(record)
     return record
@@ -77,6 +88,8 @@ class Driver:
         self._engine: Engine | None = None
         self._attempts: dict[int, int] = {}
         self._records: dict[int, Record] = {}
+        self._was_held: set[int] = set()
+        self._is_stopped = False
 
     def run(
         self, tasks: Sequence[BatchTask], find_finished: Callable[[BatchTask], Record | None]
@@ -93,28 +106,38 @@ class Driver:
         """
         queue = deque(range(len(tasks)))
         held: list[int] = []
-        was_held: set[int] = set()
         running: dict[Future[Record], int] = {}
+        only_held_since: float | None = None
         try:
             while queue or running or held:
                 if not queue and not running:  # what others held may be finished now, or free
+                    if only_held_since is None:
+                        only_held_since = time.monotonic()
+                    else:
+                        time.sleep(_POLL_SECONDS)
                     queue, held = deque(held), []
                 self._fill(tasks, queue, running, find_finished)
                 done = wait(running, _POLL_SECONDS, FIRST_COMPLETED).done if running else ()
                 for future in done:
                     index = running.pop(future)
                     record = self._outcome(tasks[index], index, future)
-                    if record.state == "held" and index not in was_held:
-                        was_held.add(index)  # also by a worker that was lost, and is ending
-                        held.append(index)
+                    if record.state == "held":
+                        self._attempts[index] -= 1
+                        self._was_held.add(index)
+                    else:
+                        only_held_since = None  # there is progress
+                    if self._is_stopped:
+                        self._keep(index, record)
+                    elif record.state == "held" and not _is_long_ago(only_held_since):
+                        held.append(index)  # also by a worker that was lost, and is ending
                     elif record.is_transient and self._may_retry(index):
                         self._progress.retry(record)
                         queue.append(index)
                     else:
                         self._keep(index, record)
-                        if record.state == "failed" and self._policy.fail_fast:
-                            queue.clear()
-                            held.clear()
+                if self._is_stopped:
+                    queue.clear()
+                    held.clear()
         finally:
             if self._engine is not None:
                 self._engine.close()
@@ -128,7 +151,11 @@ class Driver:
         find_finished: Callable[[BatchTask], Record | None],
     ) -> None:
         """Start tasks until the engine is busy or the queue is empty."""
-        while queue and (self._engine is None or len(running) < self._engine.capacity):
+        while (
+            queue
+            and not self._is_stopped
+            and (self._engine is None or len(running) < self._engine.capacity)
+        ):
             index = queue.popleft()
             first = index not in self._attempts
             if first and (record := find_record(tasks[index], find_finished, self._summary)):
@@ -136,7 +163,8 @@ class Driver:
                 continue
             self._engine = self._engine or self._make_engine()
             self._attempts[index] = self._attempts.get(index, 0) + 1
-            self._progress.start(tasks[index].image, index)
+            if index not in self._was_held:
+                self._progress.start(tasks[index].image, index)
             timeout = self._policy.timeout
             future = self._engine.submit(self._function, tasks[index], timeout=timeout)
             running[future] = index
@@ -149,6 +177,7 @@ class Driver:
         self._records[index] = record.brief()
         self._summary.add(record)
         self._progress.finish(record, index)
+        self._is_stopped |= record.state == "failed" and self._policy.fail_fast
 
     def _outcome(self, task: BatchTask, index: int, future: Future[Any]) -> Record:
         """Return the record of a task that has ended in some way."""

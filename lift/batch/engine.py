@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -105,9 +106,11 @@ class LocalEngine:
 
 
 def _start_method() -> str:
-    """Choose how processes start: without the threads and locks of this one."""
-    methods = multiprocessing.get_all_start_methods()
-    return "forkserver" if "forkserver" in methods else "spawn"
+    """Choose how processes start: without the threads and locks of this one.
+
+    On macOS, frameworks of the system do not survive a fork after their import.
+    """
+    return "forkserver" if sys.platform == "linux" else "spawn"
 
 
 def describe_loss(error: BaseException) -> str:

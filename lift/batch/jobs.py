@@ -2,10 +2,13 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+
+from omegaconf import DictConfig
 
 from lift.batch.driver import Driver, Policy
 from lift.batch.engine import Engine, LocalEngine
@@ -13,10 +16,11 @@ from lift.batch.pictures import BatchPicture, scene_titles, shard
 from lift.batch.progress import Progress
 from lift.batch.records import Record, RecordWriter, Summary
 from lift.batch.summaries import fetch_summary, share_summary
-from lift.batch.tasks import BatchTask, configure, find_finished, make_scene
+from lift.batch.tasks import LOCKS, BatchTask, configure, find_finished, make_scene
+from lift.errors import format_error, is_transient
 from lift.registry import ComponentError
 from lift.remote.store import check_writable
-from lift.remote.urls import local_output, output_url
+from lift.remote.urls import is_url, local_output, output_url
 from lift.remote.views import StoreSnapshot
 from lift.runtime import distributed
 from lift.runtime.devices import device_indices
@@ -85,13 +89,23 @@ def run_batch(pictures: Sequence[BatchPicture], settings: tuple[str, ...], optio
         ComponentError: A setting or an option is wrong.
         WorkerError: A picture failed.
     """
-    tasks = make_tasks(pictures, settings)
+    try:
+        return _run_batch(make_tasks(pictures, settings), options)
+    except OSError as error:
+        if not is_transient(error):
+            raise
+        raise WorkerError(f"lift: {format_error(error)}", TRY_AGAIN) from error
+
+
+def _run_batch(tasks: list[BatchTask], options: Options) -> int:
+    """Make the scenes of pictures. Errors of a store are not handled."""
     config = configure(replace(tasks[0], own_settings=()))
     if len(device_indices(config.trainer)) > 1:
         raise ComponentError(
             f"trainer.devices is {config.trainer.devices!r}; lift batch makes each scene in one "
             "process, choose 1"
         )
+    _check_fetched(tasks, config)
     name = "summary.jsonl"
     if options.shard:
         tasks = shard(tasks, *options.shard)
@@ -101,7 +115,7 @@ def run_batch(pictures: Sequence[BatchPicture], settings: tuple[str, ...], optio
         return _plan(tasks, options)
     if options.as_json or options.engine == "ray":  # workers of Ray may be on other machines
         tasks = [
-            replace(task, log=str(output.absolute() / ".batch" / f"{task.title}.log"))
+            replace(task, log=str(output.absolute() / LOCKS / f"{task.title}.log"))
             for task in tasks
         ]
     fetch_summary(config, output / name)
@@ -113,8 +127,28 @@ def run_batch(pictures: Sequence[BatchPicture], settings: tuple[str, ...], optio
     else:
         records = run_tasks(tasks, options, summary)
     summary.close()
-    share_summary(config, summary.path)
-    return _finish(records, len(tasks), options, summary.path)
+    status = 0
+    try:
+        share_summary(config, summary.path)
+    except OSError as error:  # what failed is still told
+        print(f"note: {summary.path} was not uploaded: {format_error(error)}", file=sys.stderr)
+        status = TRY_AGAIN
+    return _finish(records, len(tasks), options, summary.path) or status
+
+
+def _check_fetched(tasks: Sequence[BatchTask], config: DictConfig) -> None:
+    """Refuse to remove a fetched picture that other tasks need.
+
+    Raises:
+        ComponentError: `cache.keep` is false, and a URL is there twice.
+    """
+    counts = Counter(task.image for task in tasks if is_url(task.image))
+    twice = [image for image, count in counts.items() if count > 1]
+    if twice and not config.cache.keep:
+        raise ComponentError(
+            "cache.keep is false, which removes a fetched picture after its scene, but "
+            f"{twice[0]!r} is there several times; leave out cache.keep=false"
+        )
 
 
 def run_tasks(
@@ -142,9 +176,7 @@ def run_tasks(
                 f"--processes is {options.processes}, but {process.world_size} processes have been "
                 "started already; leave it out"
             )
-        # Each process begins elsewhere in the list, and passes over what another one has or holds.
-        start = len(tasks) * process.rank // process.world_size
-        tasks = [*tasks[start:], *tasks[:start]]
+        tasks = shard(tasks, process.rank, process.world_size)
         place = (process.local_rank, process.local_world_size)
         distributed.clear_ranks()
     path = Path(options.prometheus) if options.prometheus else None
@@ -164,11 +196,15 @@ def run_tasks(
         return LocalEngine(min(count, len(tasks)), place)
 
     driver = Driver(make_engine, make or make_scene, options.policy, summary, progress)
-    return driver.run(tasks, find or partial(find_finished, view=_snapshot(tasks)))
+    return driver.run(tasks, find or partial(find_finished, view=snapshot(tasks)))
 
 
-def _snapshot(tasks: Sequence[BatchTask]) -> StoreSnapshot:
-    """Return what looks up pictures and results of tasks in stores, with few requests."""
+def snapshot(tasks: Sequence[BatchTask]) -> StoreSnapshot:
+    """Return what looks up pictures and results in stores, with few requests.
+
+    Args:
+        tasks: The tasks that will be looked up.
+    """
     return StoreSnapshot([task.image for task in tasks], [task.title for task in tasks])
 
 
@@ -185,7 +221,7 @@ def _plan(tasks: Sequence[BatchTask], options: Options) -> int:
     """Say what would be done."""
     from lift.runtime.dry_run import dry_run
 
-    view = _snapshot(tasks)
+    view = snapshot(tasks)
     waiting = [task for task in tasks if find_finished(task, view) is None]
     done = len(tasks) - len(waiting)
     print(f"{len(tasks)} pictures: {done} finished before, {len(waiting)} to make")
@@ -202,12 +238,12 @@ def _finish(records: Sequence[Record], count: int, options: Options, summary: Pa
     held = sum(record.state == "held" for record in records)
     if held and not options.as_json:
         print(f"{held} pictures are being made by other jobs", file=sys.stderr)
+    left = count - len(records)
     if not failed:
-        return 0
+        return TRY_AGAIN if left else 0
     lines = [f"  {record.image}: {record.error}" for record in failed[:_MAX_LISTED]]
     if len(failed) > _MAX_LISTED:
         lines.append(f"  and {len(failed) - _MAX_LISTED} more; {summary} has all")
-    left = count - len(records)
     head = f"lift: {len(failed)} of {count} pictures failed:"
     if left:
         head = f"lift: {len(failed)} of {count} pictures failed, and {left} were not begun:"

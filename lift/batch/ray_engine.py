@@ -56,6 +56,7 @@ class RayEngine:
     def __init__(self, processes: int | None, options: dict[str, str]) -> None:
         needs, autoscale = _read_options(options)
         self._ray = _import_ray()
+        self._running: dict[Future[Any], Any] = {}
         self._was_running = self._ray.is_initialized()
         if not self._was_running:
             _connect(self._ray, options.get("address"))
@@ -65,7 +66,6 @@ class RayEngine:
             self.close()
             raise
         self._processes = processes
-        self._running: dict[Future[Any], Any] = {}
         self._capacity, self._capacity_time = 0, -math.inf
         resources = self._needs | {"memory": int(self._needs.get("memory", 0)) or None}
         self._task = self._ray.remote(_run_in_worker).options(max_retries=0, **resources)
@@ -115,7 +115,11 @@ class RayEngine:
 
 def _connect(ray: Any, address: str | None) -> None:
     """Connect to a cluster, or start one on this machine."""
-    variables = {key: value for key, value in os.environ.items() if key.startswith(_VARIABLES)}
+    variables = {
+        key: value
+        for key, value in os.environ.items()
+        if key.startswith(_VARIABLES) and key != "HF_TOKEN"  # users of the dashboard read these
+    }
     variables["PYTHONPATH"] = os.pathsep.join(_own_folders())
     given = _job_variables()  # `ray job submit` sets them, and does not let them be set again
     address = address or os.environ.get("RAY_ADDRESS")
@@ -149,9 +153,14 @@ def _print_nothing(*_: object, **__: object) -> None:
 def _own_folders() -> list[str]:
     """Return the folders of Python's path that do not belong to its installation."""
     names = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
-    roots = tuple(os.path.realpath(sysconfig.get_path(name)) for name in names)
+    roots = tuple(_real_folder(sysconfig.get_path(name)) for name in names)
     folders = dict.fromkeys(os.path.abspath(path) for path in sys.path)
-    return [f for f in folders if os.path.isdir(f) and not os.path.realpath(f).startswith(roots)]
+    return [f for f in folders if os.path.isdir(f) and not _real_folder(f).startswith(roots)]
+
+
+def _real_folder(name: str) -> str:
+    """Return the path of a folder without links, with a separator at its end."""
+    return os.path.join(os.path.realpath(name), "")
 
 
 def _job_variables() -> Mapping[str, str]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, runtime_checkable
 
+from filelock import FileLock
+
 from lift.remote.results import read_json
 from lift.runtime.atomic_io import acquire, open_lock
 
@@ -171,6 +173,15 @@ class Journal:
         self._sync.write(self._stream)
 
 
+def summary_lock(path: Path) -> FileLock:
+    """Return the lock of a file of `Summary`.
+
+    Args:
+        path: The file.
+    """
+    return open_lock(path.with_name(f".{path.name}.lock"))
+
+
 class Summary:
     """The file with the records of a job and of those before it.
 
@@ -183,13 +194,15 @@ class Summary:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = open_lock(path.with_name(f".{path.name}.lock"))
+        self._lock = summary_lock(path)
         self._sync = _Sync()
         self._results: dict[int, int] = {}  # hashes, as there may be a million pictures
         if path.is_file():
             for _, record in _read_lines(path):
                 if record.result:
                     self._results[hash(record.key)] = hash(record.result)
+                else:
+                    self._results.pop(hash(record.key), None)
 
     def has(self, record: Record) -> bool:
         """Whether the file has a line of the same result, from the job that made it.

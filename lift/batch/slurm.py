@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from lift.batch.driver import find_record
-from lift.batch.jobs import Options, run_tasks
+from lift.batch.jobs import Options, run_tasks, snapshot
 from lift.batch.pictures import shard
 from lift.batch.progress import Progress
 from lift.batch.records import Journal, Record, Summary, follow_records
@@ -43,7 +44,7 @@ def run_slurm(
     options: Options,
     summary: Summary,
     make: Make = make_scene,
-    find: Find = find_finished,
+    find: Find | None = None,
 ) -> list[Record]:
     """Submit jobs, wait for them, and collect what became of the pictures.
 
@@ -54,7 +55,8 @@ def run_slurm(
             `cluster=local` for jobs on this machine.
         summary: Gets the records.
         make: Makes a record of a task, in a worker of a job.
-        find: Returns the record of a task that needs no worker, else None.
+        find: Returns the record of a task that needs no worker, else None; by default that of a
+            finished scene.
 
     Returns:
         The records in the order of the tasks, without their stages. With `fail_fast`, those that
@@ -69,8 +71,9 @@ def run_slurm(
     progress = Progress(len(tasks), options.as_json, path)
     batch = _Batch(tasks, options, summary, progress, executor)
     waiting = []
+    look = find or partial(find_finished, view=snapshot(tasks))
     for index, task in enumerate(tasks):
-        if (record := find_record(task, find, summary)) is None:
+        if (record := find_record(task, look, summary)) is None:
             waiting.append(index)
         else:
             batch.keep(index, record)
@@ -89,7 +92,9 @@ def run_slurm(
     return records
 
 
-def run_shard(tasks: list[BatchTask], options: Options, path: str, make: Make, find: Find) -> int:
+def run_shard(
+    tasks: list[BatchTask], options: Options, path: str, make: Make, find: Find | None
+) -> int:
     """Make the scenes of one shard, in a job.
 
     Args:
@@ -112,8 +117,10 @@ def run_shard(tasks: list[BatchTask], options: Options, path: str, make: Make, f
         groups = [[task for task in waiting if task.key not in journal.begun]]
         groups += [[task] for task in suspects]  # one of them may have ended the job before
 
+        look = find or partial(find_finished, view=snapshot(waiting))
+
         def find_or_begin(task: BatchTask) -> Record | None:
-            record = find(task)
+            record = look(task)
             if record is None:
                 journal.begin(task.key)
             return record
@@ -165,7 +172,9 @@ class _Job:
     attempts: int = 0
     """How often it was submitted."""
     losses: int = 0
-    """How often it was lost since its last new record."""
+    """How often it was lost in a row without a new record."""
+    has_progress: bool = False
+    """Whether it has written a record since it was submitted."""
     new_records: Iterator[list[Record]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -212,7 +221,7 @@ class _Batch:
         self._progress.finish(record, index)
 
     def submit(
-        self, waiting: Sequence[int], folder: Path, count: int, functions: tuple[Make, Find]
+        self, waiting: Sequence[int], folder: Path, count: int, functions: tuple[Make, Find | None]
     ) -> None:
         """Submit jobs.
 
@@ -254,6 +263,7 @@ class _Batch:
         for job, its_job in zip(jobs, submitted, strict=True):
             job.watch = Watch(its_job)
             job.attempts += 1
+            job.has_progress = False
 
     def follow(self) -> None:
         """Wait for the jobs, and tell what they have done."""
@@ -271,6 +281,8 @@ class _Batch:
         self._read(job)
         if has_ended:
             watch, job.watch = job.watch, None
+            if error is None and not self._options.fail_fast:
+                error = "it ended without records of all its pictures"
             if error is not None and job.missing:
                 self._handle_loss(job, watch, error)
 
@@ -279,13 +291,13 @@ class _Batch:
         for record in next(job.new_records):
             index = job.missing.pop(record.key, None)
             if index is not None:
-                job.losses = 0
+                job.has_progress = True
                 self._is_failed |= record.state == "failed"
                 self.keep(index, record)
 
     def _handle_loss(self, job: _Job, watch: Watch, error: str) -> None:
         """Submit a lost job again, or count its pictures as failed."""
-        job.losses += 1
+        job.losses = 0 if job.has_progress else job.losses + 1
         name = watch.job.job_id
         if job.losses <= self._options.retries and not watch.is_cancelled():
             try:

@@ -4,10 +4,16 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from lift.batch.records import Record, format_records, parse_records, read_summary
+from lift.batch.records import (
+    Record,
+    format_records,
+    parse_records,
+    read_summary,
+    summary_lock,
+)
 from lift.remote.store import open_store, read_text, write_text
 from lift.remote.urls import join, output_url
-from lift.runtime.atomic_io import make_folder, publish
+from lift.runtime.atomic_io import acquire, make_folder, publish
 
 
 def fetch_summary(config: DictConfig, path: Path) -> None:
@@ -19,11 +25,15 @@ def fetch_summary(config: DictConfig, path: Path) -> None:
     """
     if (output := output_url(config)) is None:
         return
-    records = _merged(path, join(output, path.name))
-    if records:
-        make_folder(path.parent)
-        text = format_records(records)
-        publish(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+    make_folder(path.parent)
+    lock = summary_lock(path)
+    acquire(lock, lambda: None)
+    try:
+        if records := _merged(path, join(output, path.name)):
+            text = format_records(records)
+            publish(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+    finally:
+        lock.release()
 
 
 def share_summary(config: DictConfig, path: Path) -> None:

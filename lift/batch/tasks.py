@@ -1,5 +1,6 @@
 """The work of one task, in a worker process of an engine."""
 
+import hashlib
 import os
 import platform
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lift.batch.records import Record, read_result
-from lift.batch.worker import errors_to_file
+from lift.batch.worker import errors_to_file, start_problem
 from lift.errors import format_bug, format_error, is_interrupt, is_transient, is_user_error
 from lift.remote.results import share
 from lift.remote.urls import local_output
@@ -146,6 +147,8 @@ def make_scene(task: BatchTask) -> Record:
     Raises:
         KeyboardInterrupt: The worker shall end.
     """
+    if problem := start_problem():
+        return task.record("failed", error=problem, cause="transient")
     try:
         os.chdir(task.folder)
     except OSError as error:
@@ -195,13 +198,15 @@ def _make_scene(task: BatchTask) -> Record:
     if finished := find_finished(task):
         return read_result(finished)
     config = configure(task)
-    key = request(task).key(task.image) or task.title
+    key = request(task).key(task.image) or hashlib.sha256(repr(task.key).encode()).hexdigest()[:24]
     folder = local_output(config) / LOCKS
     folder.mkdir(parents=True, exist_ok=True)
     lock = open_lock(folder / f"{key}.lock")
     if not acquire(lock):
         return task.record("held")
     try:
+        if finished := find_finished(task):  # by the job that had the lock before
+            return read_result(finished)
         with quick_import():
             from lift.pipeline import run
             from lift.runtime.batch import released_memory
@@ -212,7 +217,7 @@ def _make_scene(task: BatchTask) -> Record:
         assert result is not None, "a worker is a main process"
         record = read_result(task.record("finished", result=str(result)))
         record.result = str(share(config, result))
-        (folder / f"{key}.lock").unlink(missing_ok=True)
         return record
     finally:
+        (folder / f"{key}.lock").unlink(missing_ok=True)
         lock.release()

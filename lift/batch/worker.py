@@ -1,5 +1,6 @@
 """A worker process of an engine: its device, its part of the cores, its messages and its end."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -7,14 +8,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from lift.errors import format_error
 from lift.runtime.atomic_io import acquire, open_lock
 
 _POLL_SECONDS = 0.5
 _place = None
 """The lock of this worker's place, kept until the process ends."""
+_problem: str | None = None
+"""Why this worker cannot work."""
 
 
 def start_worker(driver: int, places: str, count: int, place: tuple[int, int] | None) -> None:
@@ -27,22 +31,38 @@ def start_worker(driver: int, places: str, count: int, place: tuple[int, int] | 
         count: Number of places of this machine.
         place: Number of the worker's place and of all places, if they are given by others.
     """
-    global _place
+    global _problem
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # As in a process that nobody started: locks of packages are not left to the resource tracker.
+    multiprocessing.set_start_method(None, force=True)  # pyright: ignore[reportArgumentType]
     threading.Thread(target=_follow, args=(driver,), daemon=True).start()
+    try:
+        _take_place(places, count, place)
+    except Exception as error:  # an error here would end the pool, and with it all other workers
+        _problem = f"its worker could not start: {format_error(error)}"
+
+
+def start_problem() -> str | None:
+    """Return why this worker cannot work, in one line; None if it can."""
+    return _problem
+
+
+def _take_place(places: str, count: int, place: tuple[int, int] | None) -> None:
+    """Bind this process to a GPU and to its part of the cores."""
     from lift.runtime.distributed import ProcessInfo, bind_device, clear_ranks
 
+    global _place
     clear_ranks()
     if place is not None:
         bind_device(ProcessInfo(*place, *place))
         return
-    for number in range(count):
-        _place = open_lock(Path(places) / f"{number}.lock")
-        if acquire(_place):
-            break
-    else:
-        number = 0
+    number = 0
+    with suppress(FileNotFoundError):  # somebody has cleaned up the folder of temporary files
+        for number in range(count):
+            _place = open_lock(Path(places) / f"{number}.lock")
+            if acquire(_place):
+                break
     bind_device(ProcessInfo(number, count, number, count))
 
 

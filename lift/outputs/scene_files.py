@@ -57,13 +57,14 @@ def write_scene_files(
     """
     keep = config.deliver.keep
     gaussians = result.gaussians.to("cpu")
+    refused: list[str] = []
     if keep == MINIMAL:
-        _write_lossy(folder, gaussians, renderer, cameras[:1], note)
+        refused = _write_lossy(folder, gaussians, renderer, cameras[:1], note)
     else:
         write_ply(folder / PLY, gaussians)
     for suffix in config.export.formats:
         path = folder / f"gaussians.{suffix}"
-        if suffix != "ply" and not path.exists():
+        if suffix != "ply" and suffix not in refused and not path.exists():
             export(gaussians if keep == MINIMAL else folder / PLY, path)
     if keep == FULL:
         _copy_fit(config, folder, result)
@@ -78,8 +79,12 @@ def _write_lossy(
     renderer: Renderer,
     camera: Cameras,
     note: Callable[[str], object],
-) -> None:
-    """Write Gaussians in the first compressed format that holds them, else without loss."""
+) -> list[str]:
+    """Write Gaussians in the first compressed format that holds them, else without loss.
+
+    Returns:
+        The formats that cannot hold them.
+    """
 
     @torch.no_grad()
     def check(decoded: Gaussians) -> None:
@@ -104,6 +109,7 @@ def _write_lossy(
     if problems:
         chosen = LOSSY_FORMATS[len(problems)] if len(problems) < len(LOSSY_FORMATS) else "ply"
         note(f"{', '.join(problems)}; it is kept as {chosen}")
+    return list(LOSSY_FORMATS[: len(problems)])
 
 
 def _copy_fit(config: DictConfig, folder: Path, result: RunResult) -> None:

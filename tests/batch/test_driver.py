@@ -13,7 +13,7 @@ from lift.batch.engine import LocalEngine, WorkerLostError
 from lift.batch.jobs import Options, run_tasks
 from lift.batch.progress import Progress, format_duration
 from lift.batch.records import Record, Summary, read_summary
-from lift.batch.tasks import BatchTask
+from lift.batch.tasks import BatchTask, make_scene
 from lift.registry import ComponentError
 from tests.helpers.engines import InlineEngine, stand_in
 
@@ -66,6 +66,43 @@ def test_fail_fast_begins_nothing_more(tmp_path):
     engine = InlineEngine()
     records, _ = run(tmp_path, tasks, engine, fail_fast=True)
     assert list(records) == ["0"] and engine.is_closed
+
+
+def test_after_the_first_failure_nothing_is_tried_again(tmp_path):
+    def fail(task: BatchTask) -> Record:
+        raise ComponentError("a wrong row")
+
+    tasks = make_tasks(tmp_path, ["ok", "ok"])
+    records, _ = run(tmp_path, tasks, InlineEngine(), found=fail, fail_fast=True)
+    assert list(records) == ["0"] and records["0"].cause == "permanent"
+
+
+def test_a_store_out_of_reach_is_asked_again_by_a_worker(tmp_path):
+    def fail(task: BatchTask) -> Record:
+        raise ConnectionError("no route to the store")
+
+    records, _ = run(tmp_path, make_tasks(tmp_path, ["ok"]), InlineEngine(), found=fail)
+    assert records["0"].state == "finished"
+
+
+def test_waiting_for_another_job_costs_no_try(tmp_path):
+    states = iter(["held", "failed", "finished"])
+
+    def make(task: BatchTask) -> Record:
+        state = next(states)
+        return task.record(state, cause="transient" if state == "failed" else None)
+
+    summary = Summary(tmp_path / "summary.jsonl")
+    driver = Driver(InlineEngine, make, Policy(retries=1), summary, Progress(1))
+    (record,) = driver.run(make_tasks(tmp_path, ["ok"]), lambda task: None)
+    assert (record.state, record.attempts) == ("finished", 2)
+
+
+def test_a_worker_that_cannot_start_fails_its_tasks_and_not_the_pool(tmp_path, monkeypatch):
+    monkeypatch.setattr("lift.batch.worker._problem", "its worker could not start: no GPU")
+    (task,) = make_tasks(tmp_path, ["ok"])
+    record = make_scene(task)
+    assert record.is_transient and "no GPU" in (record.error or "")
 
 
 def test_finished_pictures_need_no_engine(tmp_path):
@@ -127,8 +164,7 @@ def test_ranks_share_a_list_without_a_queue(tmp_path, monkeypatch):
         records = run_tasks(tasks, Options(), Summary(tmp_path / "summary.jsonl"))
         done |= {record.title for record in records}
         assert "RANK" not in os.environ, "a worker is no rank"
-    assert (tmp_path / "made").read_text().split() == ["0", "1", "2", "3", "4"]
-    assert [record.title for record in records] == ["2", "3", "4", "0", "1"]
+    assert (tmp_path / "made").read_text().split() == ["0", "2", "4", "1", "3"]
 
 
 def test_lost_workers_are_described(tmp_path):
@@ -167,6 +203,10 @@ class TestSummary:
         summary.add(Record("b.jpg", "b", "held"))
         (only,) = read_summary(tmp_path / "summary.jsonl")
         assert (only.state, only.seconds) == ("finished", 7.0)
+        summary.add(Record("a.jpg", "a", "failed", error="x", cause="transient"))
+        summary = Summary(tmp_path / "summary.jsonl")  # after a kill
+        summary.add(Record("a.jpg", "a", "passed over", result="out/a"))
+        assert [r.state for r in read_summary(tmp_path / "summary.jsonl")] == ["passed over"]
 
 
 def test_durations_are_read_at_a_glance():
@@ -206,4 +246,4 @@ def test_a_picture_that_a_lost_worker_still_holds_is_made_later(tmp_path):
             return future
 
     records, _ = run(tmp_path, tasks, LosingEngine())
-    assert (records["0"].state, records["0"].attempts) == ("finished", 3)
+    assert (records["0"].state, records["0"].attempts) == ("finished", 2)

@@ -238,6 +238,7 @@ def test_rows_of_a_list_and_shards_are_runs_of_their_own(pictures, monkeypatch):
 
 def test_what_another_job_makes_is_left_to_it(pictures, monkeypatch):
     monkeypatch.setattr("lift.batch.jobs.LocalEngine", InlineEngine)
+    monkeypatch.setattr("lift.batch.driver.HELD_SECONDS", 0.0)
     command = ("batch", "a/photo.png", *SINGLE, "output=out", "name=run")
     monkeypatch.chdir(pictures)
     (task,) = make_tasks([BatchPicture("a/photo.png")], (*SINGLE, "output=out", "name=run"))
