@@ -297,9 +297,10 @@ class _Batch:
 
     def _handle_loss(self, job: _Job, watch: Watch, error: str) -> None:
         """Submit a lost job again, or count its pictures as failed."""
-        job.losses = 0 if job.has_progress else job.losses + 1
+        job.losses = 1 if job.has_progress else job.losses + 1
+        may_return = job.has_progress or job.losses <= self._options.retries
         name = watch.job.job_id
-        if job.losses <= self._options.retries and not watch.is_cancelled():
+        if may_return and not watch.is_cancelled():
             try:
                 self._start([job])
             except ComponentError as refusal:
