@@ -45,7 +45,8 @@ def extras(name: str) -> list[str]:
 def test_each_python_has_a_lock_for_cpu_and_cuda():
     assert {path.name for path in FOLDER.glob("*.txt")} == {*CPU, *CUDA, "nvcc.txt", "gsplat.txt"}
     text = (ROOT / "CONTRIBUTING.md").read_text() + (ROOT / "README.md").read_text()
-    assert f"Python {PYTHONS[0]} to {PYTHONS[-1]}" in text
+    # The tests need diffusers, which has no version for the first one.
+    assert f"Python {PYTHONS[1]} to {PYTHONS[-1]}" in text
 
 
 @pytest.mark.parametrize("name", [*CPU, *CUDA])
