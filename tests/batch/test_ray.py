@@ -36,11 +36,13 @@ def cluster() -> Iterator[Any]:
     """A cluster of one node with two cores. The driver runs beside it."""
     from ray.cluster_utils import Cluster
 
+    before = signal.getsignal(signal.SIGTERM)
     started = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False}
     )
     yield started
     started.shutdown()
+    signal.signal(signal.SIGTERM, before)  # Ray's own would stay for the tests of other files
 
 
 @pytest.fixture
