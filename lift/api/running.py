@@ -20,11 +20,11 @@ from lift.registry import SLOTS, ComponentError, catalogue
 from lift.remote.results import local_run
 from lift.remote.urls import local_output
 from lift.runtime import distributed
-from lift.runtime.batch import release_memory
 from lift.runtime.devices import device_indices
 from lift.runtime.execution import execute_run, restore_device
 from lift.runtime.folder_settings import check_current_folder
 from lift.runtime.provenance import run_choices
+from lift.runtime.release import release_memory
 from lift.types import Gaussians
 
 

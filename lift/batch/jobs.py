@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from omegaconf import DictConfig
 
@@ -23,7 +24,7 @@ from lift.remote.store import check_writable
 from lift.remote.urls import is_url, local_output, output_url
 from lift.remote.views import StoreSnapshot
 from lift.runtime import distributed
-from lift.runtime.devices import device_indices
+from lift.runtime.devices import check_one_device
 from lift.runtime.launcher import WorkerError
 
 ENGINES = ("local", "ray", "slurm")
@@ -37,6 +38,9 @@ TRY_AGAIN = 75
 
 _MAX_LISTED = 50
 """Largest number of failed pictures that the last message names."""
+
+
+Task = TypeVar("Task", bound=BatchTask)
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,11 @@ class Options:
     def policy(self) -> Policy:
         """What happens to pictures that fail."""
         return Policy(self.retries, self.timeout, self.fail_fast)
+
+    @property
+    def has_logs(self) -> bool:
+        """Whether workers write messages to files. Those of Ray may be on other machines."""
+        return self.as_json or self.engine == "ray"
 
 
 def make_tasks(pictures: Sequence[BatchPicture], settings: tuple[str, ...]) -> list[BatchTask]:
@@ -100,40 +109,43 @@ def run_batch(pictures: Sequence[BatchPicture], settings: tuple[str, ...], optio
 def _run_batch(tasks: list[BatchTask], options: Options) -> int:
     """Make the scenes of pictures. Errors of a store are not handled."""
     config = configure(replace(tasks[0], own_settings=()))
-    if len(device_indices(config.trainer)) > 1:
-        raise ComponentError(
-            f"trainer.devices is {config.trainer.devices!r}; lift batch makes each scene in one "
-            "process, choose 1"
-        )
+    check_one_device("batch", config.trainer)
     _check_fetched(tasks, config)
-    name = "summary.jsonl"
-    if options.shard:
-        tasks = shard(tasks, *options.shard)
-        name = f"summary-{options.shard[0]}-of-{options.shard[1]}.jsonl"
+    name, tasks = select_shard(tasks, options)
     output = local_output(config)
     if options.plan:
         return _plan(tasks, options)
-    if options.as_json or options.engine == "ray":  # workers of Ray may be on other machines
+    if options.has_logs:
         tasks = [
             replace(task, log=str(output.absolute() / LOCKS / f"{task.title}.log"))
             for task in tasks
         ]
     fetch_summary(config, output / name)
     summary = Summary(output / name)
-    if options.engine == "slurm":
-        from lift.batch.slurm import run_slurm
-
-        records = run_slurm(tasks, options, summary)
-    else:
-        records = run_tasks(tasks, options, summary)
-    summary.close()
+    records = run_on_engine(tasks, options, summary, make_scene)
     status = 0
     try:
         share_summary(config, summary.path)
     except OSError as error:  # what failed is still told
         print(f"note: {summary.path} was not uploaded: {format_error(error)}", file=sys.stderr)
         status = TRY_AGAIN
-    return _finish(records, len(tasks), options, summary.path) or status
+    return finish(records, len(tasks), options, summary.path) or status
+
+
+def select_shard(tasks: list[Task], options: Options) -> tuple[str, list[Task]]:
+    """Select the tasks of the shard of the options.
+
+    Args:
+        tasks: All tasks.
+        options: Options of the command.
+
+    Returns:
+        Name of the file for its records, and its tasks.
+    """
+    if options.shard is None:
+        return "summary.jsonl", tasks
+    number, count = options.shard
+    return f"summary-{number}-of-{count}.jsonl", shard(tasks, number, count)
 
 
 def _check_fetched(tasks: Sequence[BatchTask], config: DictConfig) -> None:
@@ -151,20 +163,50 @@ def _check_fetched(tasks: Sequence[BatchTask], config: DictConfig) -> None:
         )
 
 
+def run_on_engine(
+    tasks: Sequence[BatchTask],
+    options: Options,
+    summary: Summary,
+    make: Callable[[BatchTask], Record],
+    find: Callable[[BatchTask], Record | None] | None = None,
+) -> list[Record]:
+    """Do tasks on the engine of the options, and close the summary.
+
+    Args:
+        tasks: The tasks.
+        options: Options of the command.
+        summary: Gets the records.
+        make: As for `run_tasks`.
+        find: As for `run_tasks`.
+
+    Returns:
+        The records in the order of the tasks, without their stages. With `fail_fast`, those that
+        there are.
+    """
+    if options.engine == "slurm":
+        from lift.batch.slurm import run_slurm
+
+        records = run_slurm(tasks, options, summary, make, find)
+    else:
+        records = run_tasks(tasks, options, summary, make, find)
+    summary.close()
+    return records
+
+
 def run_tasks(
     tasks: Sequence[BatchTask],
     options: Options,
     summary: RecordWriter,
-    make: Callable[[BatchTask], Record] | None = None,
+    make: Callable[[BatchTask], Record],
     find: Callable[[BatchTask], Record | None] | None = None,
 ) -> list[Record]:
-    """Make scenes on this machine or on a Ray cluster.
+    """Do tasks on this machine or on a Ray cluster.
 
     Args:
-        tasks: The pictures.
+        tasks: The tasks.
         options: Options of the command.
         summary: Gets the records.
-        make: Makes a record of a task, in a worker; by default the scene.
+        make: Makes a record of a task, in a worker.
         find: Returns the record of a task that needs no worker, else None; by default that of a
             finished scene.
     """
@@ -195,7 +237,7 @@ def run_tasks(
         count = 1 if place else options.processes or _gpu_count() or 1
         return LocalEngine(min(count, len(tasks)), place)
 
-    driver = Driver(make_engine, make or make_scene, options.policy, summary, progress)
+    driver = Driver(make_engine, make, options.policy, summary, progress)
     return driver.run(tasks, find or partial(find_finished, view=snapshot(tasks)))
 
 
@@ -232,20 +274,37 @@ def _plan(tasks: Sequence[BatchTask], options: Options) -> int:
     return 0
 
 
-def _finish(records: Sequence[Record], count: int, options: Options, summary: Path) -> int:
-    """Return the exit status, or raise an error that lists what failed."""
+def finish(
+    records: Sequence[Record],
+    count: int,
+    options: Options,
+    summary: Path,
+    noun: str = "pictures",
+) -> int:
+    """Return the exit status of a command.
+
+    Args:
+        records: What became of the tasks.
+        count: Number of tasks.
+        options: Options of the command.
+        summary: The file with all records.
+        noun: What tasks are called, in the plural.
+
+    Raises:
+        WorkerError: A task failed. The message lists what failed.
+    """
     failed = [record for record in records if record.state == "failed"]
     held = sum(record.state == "held" for record in records)
     if held and not options.as_json:
-        print(f"{held} pictures are being made by other jobs", file=sys.stderr)
+        print(f"{held} {noun} are being made by other jobs", file=sys.stderr)
     left = count - len(records)
     if not failed:
         return TRY_AGAIN if left else 0
     lines = [f"  {record.image}: {record.error}" for record in failed[:_MAX_LISTED]]
     if len(failed) > _MAX_LISTED:
         lines.append(f"  and {len(failed) - _MAX_LISTED} more; {summary} has all")
-    head = f"lift: {len(failed)} of {count} pictures failed:"
+    head = f"lift: {len(failed)} of {count} {noun} failed:"
     if left:
-        head = f"lift: {len(failed)} of {count} pictures failed, and {left} were not begun:"
+        head = f"lift: {len(failed)} of {count} {noun} failed, and {left} were not begun:"
     permanent = any(record.cause == "permanent" for record in failed)
     raise WorkerError("\n".join([head, *lines]), FAILED if permanent else TRY_AGAIN)

@@ -147,6 +147,22 @@ def make_scene(task: BatchTask) -> Record:
     Raises:
         KeyboardInterrupt: The worker shall end.
     """
+    return run_task(task, lambda: _make_scene(task))
+
+
+def run_task(task: BatchTask, make: Callable[[], Record]) -> Record:
+    """Do the work of one task in a worker: in its folder, with its file for messages.
+
+    Args:
+        task: The task.
+        make: Does the work.
+
+    Returns:
+        What became of it. Errors are in the record.
+
+    Raises:
+        KeyboardInterrupt: The worker shall end.
+    """
     if problem := start_problem():
         return task.record("failed", error=problem, cause="transient")
     try:
@@ -155,7 +171,7 @@ def make_scene(task: BatchTask) -> Record:
         problem = f"{platform.node()} cannot use the folder {task.folder}: {error.strerror}"
         return task.record("failed", error=problem, cause="permanent")
     with errors_to_file(task.log):
-        return record_errors(task, lambda: _make_scene(task))
+        return record_errors(task, make)
 
 
 def record_errors(task: BatchTask, make: Callable[[], Record]) -> Record:
@@ -195,8 +211,6 @@ def _find_local(task: BatchTask) -> Path | None:
 
 def _make_scene(task: BatchTask) -> Record:
     """Make a scene, unless it is there or another job is making it."""
-    if finished := find_finished(task):
-        return read_result(finished)
     config = configure(task)
     key = request(task).key(task.image) or hashlib.sha256(repr(task.key).encode()).hexdigest()[:24]
     folder = local_output(config) / LOCKS
@@ -209,7 +223,7 @@ def _make_scene(task: BatchTask) -> Record:
             return read_result(finished)
         with quick_import():
             from lift.pipeline import run
-            from lift.runtime.batch import released_memory
+            from lift.runtime.release import released_memory
 
         with released_memory():
             # A local result is there if its upload was interrupted.

@@ -1,22 +1,12 @@
 """`lift eval`: scenes of a dataset, lifted from one view and measured by the others."""
 
-import json
-import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
-from lift.cli.processes import (
-    add_command,
-    launch_workers,
-    raise_failures,
-    take_number,
-    take_options,
-    take_process_count,
-)
-from lift.errors import format_error, is_user_error
+from lift.cli.engine_options import add_engine_options, take_engine_options
+from lift.cli.processes import add_command, take_number, take_options
 from lift.evaluation.ablation.grid import (
     Factor,
     Variant,
@@ -26,16 +16,17 @@ from lift.evaluation.ablation.grid import (
     multiply,
     parse_grid,
 )
+from lift.evaluation.plan import (
+    EvaluationPlan,
+    build_evaluations,
+    joint_folder,
+    write_joint_table,
+    write_tables,
+)
 from lift.io.names import name_problem
 from lift.registry import ComponentError
-from lift.runtime import distributed
-from lift.runtime.quick_import import quick_import
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from lift.evaluation.evaluate import Evaluation
-    from lift.runtime.batch import WorkQueue
+from lift.runtime.devices import check_one_device
+from lift.runtime.distributed import process_info
 
 SEPARATOR = "--"
 """Argument between the settings of several evaluations."""
@@ -52,48 +43,8 @@ _OPTIONS = {
         "row of the joint table that the others are compared with, as 'KEY=VALUE,...' (the first)",
     ),
     "--config-dir": ("FOLDER", "folder with experiments of your own"),
-    "--processes": ("N", "processes of this machine (its number of GPUs, else 1)"),
 }
 """Options with the name of their value and a description, for the help."""
-
-Composed = tuple["DictConfig", "DictConfig"]
-"""Configuration of the runs, and an `EvalConfig`."""
-
-
-@dataclass(frozen=True)
-class EvaluationPlan:
-    """The evaluations of a command."""
-
-    variants: list[Variant]
-    """What distinguishes the rows of the joint table. A single evaluation has no factors."""
-    settings: list[list[str]]
-    """All settings of each evaluation."""
-    name: str | None
-    """Name of the joint table."""
-    baseline: str | None
-    """The row that the others are compared with."""
-
-    @property
-    def is_joint(self) -> bool:
-        """Whether there is a joint table."""
-        return bool(self.variants[0].factors)
-
-    def compose(self) -> list[Composed]:
-        """Compose the configuration of each evaluation.
-
-        Raises:
-            ComponentError: A setting is wrong. The message names the row.
-        """
-        composed = []
-        for variant, settings in zip(self.variants, self.settings, strict=True):
-            try:
-                composed.append(compose_evaluation(settings))
-            except Exception as error:
-                if not self.is_joint or not is_user_error(error):
-                    raise
-                message = f"in the row {variant.label!r}: {format_error(error)}"
-                raise ComponentError(message) from None
-        return composed
 
 
 def add_parser(commands: Any) -> None:
@@ -106,8 +57,7 @@ def add_parser(commands: Any) -> None:
         commands,
         "eval",
         evaluate,
-        "scenes of a dataset, each lifted from one view and measured by the others, spread over "
-        "processes",
+        "scenes of a dataset, each lifted from one view and measured by the others, on an engine",
     )
     parser.usage = (
         "lift eval [dataset=NAME dataset.path=FOLDER] [protocol.KEY=VALUE ...] "
@@ -115,6 +65,7 @@ def add_parser(commands: Any) -> None:
     )
     for option, (value, text) in _OPTIONS.items():
         parser.add_argument(option, metavar=value, help=text)
+    add_engine_options(parser)
     parser.epilog = (
         "dataset=NAME: `lift list dataset`. protocol.input, targets, max_targets, align (none, "
         "median_depth, similarity, sweep), bins, seeds, reference, weights: see docs/evaluation. "
@@ -140,59 +91,41 @@ def evaluate(arguments: list[str]) -> int:
         ComponentError: A setting is wrong, or two evaluations have the same folder.
         WorkerError: At least one scene failed.
     """
-    from lift.runtime.batch import WorkQueue, released_memory, run_distributed
-
     remaining = list(arguments)
-    count = take_process_count(remaining)
+    options = take_engine_options(remaining)
     plan = plan_evaluations(remaining)
     configs = plan.compose()
+    for config, _ in configs:
+        check_one_device("eval", config.trainer)
+    evaluations = build_evaluations(plan, configs)
+    from lift.batch.jobs import finish, run_on_engine, select_shard
+    from lift.batch.records import Summary
+    from lift.evaluation.tasks import find_nothing, log_file, make_tasks, measure_scene
 
-    @cache
-    def evaluations() -> list["Evaluation"]:
-        return _build_evaluations(plan, configs)
-
-    if launch_workers(
-        "eval",
-        arguments,
-        count,
-        lambda: sum(len(evaluation.tasks) for evaluation in evaluations()),
-        [run_config for run_config, _ in configs],
-    ):
-        return 0
-    tasks = [(evaluation, task) for evaluation in evaluations() for task in evaluation.tasks]
-    # `run_distributed` clears the ranks, so that each process makes its scenes alone.
-    is_main = distributed.process_info().rank == 0
-    queue = WorkQueue()
-    _load_measures_once(evaluations(), queue)
-    make = released_memory()(lambda index: str(tasks[index][0].make(tasks[index][1])))
-    titles = [evaluation.title(task) for evaluation, task in tasks]
-    outcomes = run_distributed(titles, make, queue)
-    tables = []
-    for evaluation in evaluations() if is_main else ():
-        own_outcomes = [
-            outcome
-            for outcome, (owner, _) in zip(outcomes, tasks, strict=True)
-            if owner is evaluation
-        ]
-        if plan.is_joint or any(outcome.result for outcome in own_outcomes):
-            tables.append(evaluation.write(own_outcomes))
-    if is_main and plan.is_joint:
+    name, tasks = select_shard(make_tasks(plan, evaluations), options)
+    if options.has_logs:
+        tasks = [replace(task, log=log_file(task)) for task in tasks]
+    summary = Summary(joint_folder(plan, evaluations) / name)
+    is_alone = process_info().world_size == 1
+    records = run_on_engine(tasks, options, summary, measure_scene, find_nothing)
+    tables = write_tables(evaluations, records, summary.path.parent)
+    if plan.is_joint:
         from lift.runtime.provenance import shell_command
 
         command = shell_command(["lift", "eval", *arguments])
-        tables = [_write_joint_table(plan, evaluations(), command)]
-    for path in tables:
+        tables = [write_joint_table(plan, evaluations, command)]
+    # Of several processes that were started together, the last one prints the table.
+    for path in tables if is_alone or all(one.is_complete for one in evaluations) else ():
         print(path.read_text(encoding="utf-8"), file=sys.stderr)
         print(path, flush=True)
-    raise_failures(outcomes, "scenes")
-    return 0
+    return finish(records, len(tasks), options, summary.path, "scenes")
 
 
 def plan_evaluations(arguments: Sequence[str]) -> EvaluationPlan:
     """Read the settings, the grids and the options of a command.
 
     Args:
-        arguments: Arguments of `lift eval` without `--processes`.
+        arguments: Arguments of `lift eval` without options of the engine.
 
     Returns:
         The evaluations, not composed.
@@ -268,126 +201,3 @@ def _replace_settings(shared: Sequence[str], variant: Variant) -> list[str]:
         *(argument for argument in shared if argument.partition("=")[0] not in own),
         *variant.arguments,
     ]
-
-
-def compose_evaluation(arguments: Sequence[str]) -> Composed:
-    """Compose the configuration of the runs, and that of their evaluation.
-
-    Args:
-        arguments: Settings of one evaluation, and `--config-dir=FOLDER` for folders of your own.
-
-    Returns:
-        Configuration of `lift run` without an image, and an `EvalConfig`.
-
-    Raises:
-        ComponentError: An argument is not a setting that `lift eval` takes.
-    """
-    from lift.config import compose_eval, compose_run
-
-    folders = [argument for argument in arguments if argument.startswith("--config-dir=")]
-    settings = [argument for argument in arguments if argument not in folders]
-    for argument in settings:
-        _check_argument(argument)
-    own = [argument for argument in settings if re.match(r"(dataset|protocol)[.=]", argument)]
-    run_settings = [argument for argument in settings if argument not in own]
-    try:
-        run_config = compose_run([*folders, *run_settings, "image=none"])
-        return run_config, compose_eval([*folders, *own])
-    except Exception as error:
-        # What Hydra says of a comma outside of a list advises -m, which is of `lift run`.
-        if match := re.match(r"Ambiguous value for argument '(.*?)'$", str(error), re.M):
-            raise ComponentError(
-                f"{match[1]!r} has several values; --grid {match[1]!r} evaluates each"
-            ) from None
-        raise
-
-
-def _check_argument(argument: str) -> None:
-    """Raise ComponentError if an argument is not a setting that `lift eval` takes."""
-    key, equals, _ = argument.partition("=")
-    if key in ("-m", "--multirun"):
-        raise ComponentError(f"{argument!r}: lift eval takes --grid KEY=VALUE,VALUE,... instead")
-    if key.startswith("-"):
-        from lift.config.overrides import check_dashes
-
-        check_dashes([argument])
-        raise ComponentError(f"{argument!r} is not an option of lift eval; see lift eval --help")
-    if not key or not equals:
-        raise ComponentError(
-            f"{argument!r} is no setting; lift eval takes dataset=NAME, dataset.path=FOLDER, "
-            "protocol.KEY=VALUE and the settings of lift run"
-        )
-    if key[0] in "+~":  # Hydra's prefixes for additions and deletions
-        prefix = argument[: -len(argument.lstrip("+~"))]
-        raise ComponentError(f"{argument!r}: lift eval takes KEY=VALUE; leave out {prefix!r}")
-    if key == "image":
-        raise ComponentError(f"{argument!r}: the dataset has the pictures")
-    if key == "seed":
-        raise ComponentError(f"{argument!r}: choose --seeds N or protocol.seeds=[...]")
-
-
-def _build_evaluations(plan: EvaluationPlan, configs: Sequence[Composed]) -> list["Evaluation"]:
-    """Make the evaluations, which share what they can."""
-    # The import loads numba, which must know its number of threads before.
-    with quick_import():
-        from lift.evaluation.evaluate import Evaluation
-    from lift.evaluation.resources import SharedResources
-    from lift.evaluation.storage import evaluation_folder, folder_name
-
-    shared = SharedResources()
-    if not plan.is_joint:
-        return [Evaluation(*config, shared) for config in configs]
-    built = []
-    for variant, (run_config, eval_config) in zip(plan.variants, configs, strict=True):
-        folder = None
-        if plan.name or (variant.is_named and len(variant.factors) == 1):
-            name = folder_name(variant.label)
-            folder = evaluation_folder(run_config.output, plan.name or "") / name
-        built.append(Evaluation(run_config, eval_config, shared, folder, variant.label))
-    for k, evaluation in enumerate(built):
-        for other in built[:k]:
-            if other.folder == evaluation.folder:
-                raise ComponentError(
-                    f"the rows {other.label!r} and {evaluation.label!r} have the same settings; "
-                    "leave one out, or give each a name=NAME of its own"
-                )
-    return built
-
-
-def _load_measures_once(evaluations: Sequence["Evaluation"], queue: "WorkQueue") -> None:
-    """Let the main process download weights, so that a failure costs time and is said once."""
-    from lift.evaluation.measures import say_unavailable
-
-    downloading = [evaluation for evaluation in evaluations if not evaluation.protocol.weights]
-    if not downloading:
-        return
-    shared = downloading[0].shared
-
-    def load() -> str:
-        missing = downloading[0].measures.unavailable
-        if missing:
-            print(f"note: {say_unavailable(missing)}", file=sys.stderr, flush=True)
-        return json.dumps(missing)
-
-    shared.unavailable |= json.loads(queue.once("measures", load))
-
-
-def _write_joint_table(
-    plan: EvaluationPlan, evaluations: Sequence["Evaluation"], command: str
-) -> Any:
-    """Write the joint table of finished evaluations, and return the path of its Markdown."""
-    from lift.evaluation.ablation.files import save_all
-    from lift.evaluation.ablation.joint import JointTable
-    from lift.evaluation.ablation.results import load_result
-    from lift.evaluation.storage import evaluation_folder
-    from lift.runtime.cache import hash_key
-
-    first = evaluations[0]
-    keys = [[evaluation.label, evaluation.key] for evaluation in evaluations]
-    name = plan.name or f"{first.eval_config.dataset.name}-{hash_key(keys)}"
-    results = [
-        load_result(evaluation.folder, variant)
-        for evaluation, variant in zip(evaluations, plan.variants, strict=True)
-    ]
-    table = JointTable(results, plan.baseline, command)
-    return save_all(table, evaluation_folder(first.config.output, name))

@@ -7,14 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from lift.errors import format_error
 from lift.registry import ComponentError
-from lift.runtime import distributed, launcher
-from lift.runtime.devices import device_indices
-from lift.runtime.quick_import import quick_import
+from lift.runtime import launcher
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from lift.runtime.batch import Outcome
+    pass
 
 
 MAX_MEMORY = 10_000
@@ -192,73 +188,6 @@ def take_process_count(arguments: list[str]) -> int | None:
         ComponentError: N is not a number of at least 1.
     """
     return take_number(arguments, "--processes")
-
-
-def launch_workers(
-    command: str,
-    arguments: Sequence[str],
-    count: int | None,
-    scene_count: Callable[[], int],
-    configs: Sequence["DictConfig"],
-) -> bool:
-    """Run a command in several processes, unless this is one of several already.
-
-    Otherwise this process is bound to its device.
-
-    Args:
-        command: Name of the command.
-        arguments: Its arguments, with `--processes`.
-        count: Number of processes; None for one per GPU.
-        scene_count: Returns the number of scenes, which is the most processes that are useful.
-        configs: Configurations of the runs.
-
-    Returns:
-        Whether other processes have done all the work.
-
-    Raises:
-        ComponentError: `trainer.devices` or `--processes` cannot be used here.
-    """
-    for config in configs:
-        if len(device_indices(config.trainer)) > 1:
-            raise ComponentError(
-                f"trainer.devices is {config.trainer.devices!r}; lift {command} makes each scene "
-                "in one process, choose 1"
-            )
-    process = distributed.process_info()
-    if process.world_size == 1:
-        if count is None:
-            with quick_import():
-                import torch
-
-            count = torch.cuda.device_count() or 1
-        count = min(count, scene_count()) if count > 1 else 1
-        if count > 1:
-            launcher.launch([command, *arguments], count)
-            return True
-    elif count is not None and not launcher.is_launched():
-        raise ComponentError(
-            f"--processes is {count}, but {process.world_size} processes have been started "
-            "already; leave it out"
-        )
-    distributed.bind_device(process)
-    return False
-
-
-def raise_failures(outcomes: Sequence["Outcome"], noun: str) -> None:
-    """Raise an error that lists what failed, if anything did.
-
-    Args:
-        outcomes: Outcomes of all scenes.
-        noun: What they are called, in the plural.
-
-    Raises:
-        WorkerError: At least one failed.
-    """
-    if failed := [outcome for outcome in outcomes if outcome.error]:
-        lines = [f"  {outcome.name}: {outcome.error}" for outcome in failed]
-        raise launcher.WorkerError(
-            "\n".join([f"lift: {len(failed)} of {len(outcomes)} {noun} failed:", *lines]), 1
-        )
 
 
 def error_message(error: BaseException) -> str:

@@ -8,7 +8,7 @@ and used again as long as nothing that they depend on has changed.
 import inspect
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from lift.batch.records import Record
 from lift.config import escape_text
 from lift.config.loggers import read_callbacks
 from lift.evaluation import (
@@ -55,7 +56,6 @@ from lift.pipeline import run
 from lift.registry import SLOTS, ComponentError, source_fingerprint
 from lift.renderers import renderers
 from lift.runtime.atomic_io import make_folder, publish
-from lift.runtime.batch import Outcome
 from lift.runtime.cache import hash_key
 from lift.runtime.kept_files import scene_file
 from lift.runtime.machine import machine_info
@@ -75,6 +75,9 @@ _NOT_IN_KEY = {"protocol": ("seeds", "bins", "weights"), "dataset": ("scenes",)}
 
 _NOT_IN_RUN_KEY = ("image", "output", "name", "seed", "export", "logger", "wandb", *storage.COSTS)
 """Settings of the runs that the figures do not depend on, or that differ between tasks."""
+
+UNMEASURED = "not measured yet"
+"""What a table says of tasks of other shards."""
 
 RenderFunction = Callable[[Cameras], tuple[Tensor, Tensor]]
 """Renders a camera, one view: colours [height width 3] and depth [height width], 0 where empty."""
@@ -145,6 +148,8 @@ class Evaluation:
         self.root = storage.evaluation_folder(config.output, "")
         name = config.name or f"{eval_config.dataset.name}-{self.key}"
         self.folder = folder or self.root / name
+        self.is_complete = False
+        """Whether the last table has all tasks, be they measured or failed."""
 
     @cached_property
     def device(self) -> torch.device:
@@ -167,7 +172,7 @@ class Evaluation:
         row = f"{self.label}: " if self.label else ""
         return f"{row}{task.scene}, seed {task.seed}"
 
-    def make(self, task: Task) -> Path:
+    def make(self, task: Task) -> tuple[Path, bool]:
         """Lift and measure a scene, unless its result is stored.
 
         Errors of the dataset and of settings are raised before the scene is lifted.
@@ -176,7 +181,7 @@ class Evaluation:
             task: The scene and the seed.
 
         Returns:
-            The task's JSON file.
+            The task's JSON file, and whether it is new.
 
         Raises:
             FileNotFoundError: A file of the scene does not exist.
@@ -226,11 +231,11 @@ class Evaluation:
             )
             if (storage.read_row(file) or {}).get("key") == key:
                 print(f"{self.title(task)}: measured before", file=sys.stderr, flush=True)
-                return file
+                return file, False
             folder = run(config, task.scene.replace("/", "-"), self.title(task))
             assert folder is not None, "a task runs in one process"
             self._write_result(task, key, case, reference, folder)
-        return file
+        return file, True
 
     def _write_result(
         self, task: Task, key: str, case: Case, reference: Depth | None, folder: Path
@@ -241,6 +246,7 @@ class Evaluation:
         cameras = json.loads((folder / "metrics.json").read_text(encoding="utf-8")).get("cameras")
         content = {
             "key": key,
+            "evaluation": self.key,
             "scene": task.scene,
             "seed": task.seed,
             "run": str(folder),
@@ -360,23 +366,26 @@ class Evaluation:
 
         return sweep_scale(camera, scale, score)
 
-    def write(self, outcomes: Sequence[Outcome]) -> Path:
+    def write(self, records: Mapping[Task, Record], others: Mapping[Task, Record]) -> Path:
         """Write `table.md` and `table.json` of all results, with the names of failed tasks.
 
         Args:
-            outcomes: The outcome of each task.
+            records: What became of the tasks of this command.
+            others: What the last commands with other tasks say of theirs.
 
         Returns:
             The path of `table.md`.
         """
         make_folder(self.folder)
-        files = [Path(outcome.result) for outcome in outcomes if outcome.result]
-        rows = [storage.load_row(file) for file in files]
-        failed = {
-            task.name: outcome.error
-            for task, outcome in zip(self.tasks, outcomes, strict=True)
-            if outcome.error
-        }
+        rows, failed = [], {}
+        for task in self.tasks:
+            record = records.get(task)
+            if row := self._find_row(task, record):
+                rows.append(row)
+                continue
+            last = record or others.get(task)
+            failed[task.name] = (last.error if last else None) or UNMEASURED
+        self.is_complete = UNMEASURED not in failed.values()
         text = format_table(
             rows,
             describe_evaluation(self.config, self.eval_config),
@@ -395,3 +404,10 @@ class Evaluation:
         path = self.folder / "table.md"
         publish(path, lambda draft: draft.write_text(printable(text) + "\n", encoding="utf-8"))
         return path
+
+    def _find_row(self, task: Task, record: Record | None) -> dict[str, Any] | None:
+        """Return the result of a task, also if another command has measured it."""
+        if record is not None:
+            return storage.load_row(Path(record.result)) if record.result else None
+        row = storage.read_row(self.folder / f"{task.name}.json")
+        return row if row and row.get("evaluation") == self.key else None

@@ -54,6 +54,23 @@ def device_indices(trainer: Mapping[str, Any]) -> list[int]:
     return indices
 
 
+def check_one_device(command: str, trainer: Mapping[str, Any]) -> None:
+    """Check that each scene of a command is made in one process.
+
+    Args:
+        command: Name of the command.
+        trainer: Settings of the trainer.
+
+    Raises:
+        ComponentError: `trainer.devices` names several devices.
+    """
+    if len(device_indices(trainer)) > 1:
+        raise ComponentError(
+            f"trainer.devices is {trainer['devices']!r}; lift {command} makes each scene in one "
+            "process, choose 1"
+        )
+
+
 def _parse_devices(setting: Any) -> int | list[int] | None:
     """Return a number of devices, a list of GPUs, or None for auto."""
     error = ComponentError(

@@ -13,11 +13,10 @@ from skimage import data
 
 from lift.batch.jobs import make_tasks
 from lift.batch.pictures import BatchPicture, parse_arguments, scene_titles, shard
-from lift.batch.tasks import LOCKS, request
+from lift.batch.tasks import LOCKS, BatchTask, record_errors, request
 from lift.io.names import safe_name
 from lift.registry import ComponentError
 from lift.runtime.atomic_io import open_lock
-from lift.runtime.batch import WorkQueue, run_distributed
 from tests.helpers.commands import here, lift
 from tests.helpers.engines import InlineEngine
 from tests.helpers.settings import TINY
@@ -146,39 +145,11 @@ def test_titles_differ_where_folders_ignore_case(monkeypatch):
     assert len({title.casefold() for title in scene_titles(["x/A.png", "x/a.png"])}) == 2
 
 
-def test_only_the_main_process_makes_what_is_made_once(monkeypatch):
-    class Store(dict):
-        """The key-value store of two processes."""
-
-        def set(self, key: str, value: str) -> None:
-            self[key] = value.encode()
-
-        def wait(self, keys: list[str], timeout: object) -> None:
-            assert set(keys) <= self.keys()
-
-        def get(self, key: str) -> bytes:
-            return self[key]
-
-    assert WorkQueue().once("text", lambda: "alone") == "alone"
-    store = Store()
-    calls = []
-    for rank in (0, 1):
-        queue = WorkQueue()
-        monkeypatch.setattr(queue, "_rank", rank)
-        monkeypatch.setattr(queue, "_store", store)
-        text = queue.once("text", lambda rank=rank: calls.append(rank) or f"of {rank}")
-        assert text == "of 0"
-    assert calls == [0]
-
-
 def test_a_bug_is_listed_with_its_class_and_its_line(capsys):
-    def make(index: int) -> str:
-        return {"a": "b"}["x" if index else "a"]
-
-    first, second = run_distributed(["good", "bad"], make)
-    assert (first.result, first.error) == ("b", None)
-    assert second.error is not None
-    assert re.fullmatch(r"KeyError: 'x' \(\w+\.py:\d+\)", second.error)
+    task = BatchTask("a.png", "a", ())
+    record = record_errors(task, lambda: {"a": task.record("finished")}["x"])
+    assert record.cause == "permanent" and record.error is not None
+    assert re.fullmatch(r"KeyError: 'x' \(\w+\.py:\d+\)", record.error)
     assert "Traceback" in capsys.readouterr().err
 
 

@@ -23,7 +23,7 @@ from lift.batch import jobs, ray_engine
 from lift.batch.records import read_summary
 from lift.runtime.distributed import ProcessInfo, process_info
 from tests.helpers.commands import here, lift, start_python
-from tests.helpers.quick_scenes import make_quick_scene, read_log
+from tests.helpers.quick_scenes import hold_node, make_quick_scene, read_log
 from tests.helpers.settings import MINIMAL
 
 pytestmark = pytest.mark.slow
@@ -66,13 +66,17 @@ def add_pictures(folder: Path, *names: str) -> None:
 
 
 def kill_node_at_work(cluster: Any, node: Any, output: Path) -> None:
-    """Kill a node when it has made three scenes and works on the next one."""
-    while True:
-        events = Counter(event for event, _, name in read_log(output) if name == node.node_id)
-        if events["made"] >= 3 and events["begins"] > events["made"]:
-            break
-        time.sleep(0.02)
+    """Kill a node when it has made a scene and works on another one."""
+    wait_for_event("made", node, output)
+    hold_node(output, node.node_id)
+    wait_for_event("held", node, output)
     cluster.remove_node(node, allow_graceful=False)
+
+
+def wait_for_event(event: str, node: Any, output: Path) -> None:
+    """Wait until the log has an event of a node."""
+    while not any(parts[0] == event and parts[2] == node.node_id for parts in read_log(output)):
+        time.sleep(0.02)
 
 
 def test_a_lost_node_and_lost_workers_cost_no_picture(cluster, batch, tmp_path):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from lift.cli.evaluate import compose_evaluation, plan_evaluations
+from lift.cli.evaluate import plan_evaluations
+from lift.evaluation.settings import compose_evaluation
 from lift.registry import ComponentError
 from tests.helpers.commands import here
 

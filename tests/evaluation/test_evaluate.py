@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from lift import cli
+from lift.batch.records import read_summary
 from lift.evaluation import evaluate as evaluation
 from lift.evaluation.datasets import ray_cast
 from lift.runtime import session
 from tests.helpers.commands import here, lift, start_lift
+from tests.helpers.engines import InlineEngine
 
 QUICK = [
     "dataset=ray_cast",
@@ -33,19 +35,6 @@ QUICK = [
     "motion_limit.on_exceed=ignore",
     "export.film.seconds=0.05",
 ]
-
-
-LOOKS = """
-import atexit, os
-
-def look():
-    if "LIFT_REPORT" in os.environ:  # not whoever started them
-        import numba
-        with open(os.environ["THREADS"], "a") as file:
-            file.write(f"{numba.get_num_threads()}\\n")
-
-atexit.register(look)
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -71,17 +60,8 @@ def figures_of(folder: Path) -> tuple[str, list]:
 
 @pytest.mark.slow
 def test_killed_evaluation_resumes_to_the_same_table(tmp_path):
-    (tmp_path / "looks.py").write_text(LOOKS)
-    seen = {
-        "LIFT_PLUGINS": "looks",
-        "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
-        "THREADS": str(tmp_path / "threads"),
-    }
-    seen = {
-        name: value
-        for name, value in (os.environ | seen).items()
-        if name not in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
-    }
+    cores = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+    own = {name: value for name, value in os.environ.items() if name not in cores}
     both = evaluate(
         tmp_path / "whole",
         "--processes",
@@ -93,13 +73,10 @@ def test_killed_evaluation_resumes_to_the_same_table(tmp_path):
         "name=with",
     )
     command = [sys.executable, "-m", "lift", *both]
-    done = subprocess.run(command, capture_output=True, text=True, env=seen)
+    done = subprocess.run(command, capture_output=True, text=True, env=own)
     assert done.returncode == 0, done.stderr
     whole = tmp_path / "whole/eval/table"
     assert done.stdout.strip().splitlines()[-1] == str(whole / "table.md")
-    assert (tmp_path / "threads").read_text().split() == 2 * [
-        str(max(1, len(os.sched_getaffinity(0)) // 2))
-    ], "each has its share"
     stages = [
         json.loads(file.read_text())["stage"]
         for file in (tmp_path / "whole/cache").glob("*/manifest.json")
@@ -108,6 +85,11 @@ def test_killed_evaluation_resumes_to_the_same_table(tmp_path):
         "what two evaluations share is made once"
     )
     assert done.stderr.count("LPIPS is not measured") == 2, "told once, and tabled"
+    records = {record.title: record for record in read_summary(whole / "summary.jsonl")}
+    assert set(records) == {
+        f"{row}: {scene}, seed 0" for row in ("with", "without") for scene in ("plain", "thin")
+    }
+    assert all(record.state == "finished" and record.stages for record in records.values())
     joint = (whole / "table.md").read_text()
     assert joint in done.stderr and "Alignment `median_depth`" in joint
     assert [row.split("|")[1].strip() for row in joint.splitlines() if "| 2 " in row] == [
@@ -149,6 +131,7 @@ def test_killed_evaluation_resumes_to_the_same_table(tmp_path):
 @pytest.mark.slow
 def test_cached_results_are_reused_only_if_unchanged(tmp_path, monkeypatch, capsys):
     made = []
+    monkeypatch.setattr("lift.batch.jobs.LocalEngine", InlineEngine)
     lifted = evaluation.run
     monkeypatch.setattr(evaluation, "run", lambda *given: made.append(given) or lifted(*given))
     folder = tmp_path / "eval/table"
@@ -276,7 +259,8 @@ def test_wrong_arguments_give_one_line_with_choices(capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_lossy_delivery_is_measured_anew_with_nearly_the_same_figures(tmp_path):
+def test_a_lossy_delivery_is_measured_anew_with_nearly_the_same_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr("lift.batch.jobs.LocalEngine", InlineEngine)
     rows, runs = {}, set()
     for keep in ("full", "minimal", "minimal", "scene"):
         command = evaluate(tmp_path, "dataset.scenes=[plain]", f"deliver.keep={keep}")

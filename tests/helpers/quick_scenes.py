@@ -56,6 +56,7 @@ def make_files(config: Any, title: str) -> Path:
     if "stuck" in title:  # as in a loop of a library that does not look for signals
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
         time.sleep(600)
+    wait_on_a_held_node(output, title)
     time.sleep(SECONDS)
     draft = output / title / ".draft"
     draft.mkdir(parents=True, exist_ok=True)
@@ -65,6 +66,18 @@ def make_files(config: Any, title: str) -> Path:
     publish_folder(draft, output / title / "quick")
     write_line(output, "made", title)
     return output / title / "quick"
+
+
+def hold_node(output: Path, node: str) -> None:
+    """Keep the next scene of a node from being made. A line `held` in the log says which it is."""
+    (output / f"hold-{node}").touch()
+
+
+def wait_on_a_held_node(output: Path, title: str) -> None:
+    """Wait until the process is ended, if its node is held."""
+    if (output / f"hold-{ray.get_runtime_context().get_node_id()}").exists():
+        write_line(output, "held", title)
+        time.sleep(600)
 
 
 def write_line(output: Path, event: str, title: str) -> int:

@@ -28,7 +28,7 @@ COMMANDS = {
     "run": ("lift.pipeline.run", ("run", "image=coffee", *MINIMAL)),
     "batch": ("lift.pipeline.run", ("batch", "coffee", "rocket", *MINIMAL)),
     "eval": (
-        "lift.cli.evaluate._build_evaluations",
+        "lift.cli.evaluate.build_evaluations",
         ("eval", "dataset=ray_cast", "dataset.scenes=[room]", *MINIMAL),
     ),
 }
