@@ -57,6 +57,8 @@ class Options:
     as_json: bool = False
     prometheus: str | None = None
     plan: bool = False
+    noun: str = "pictures"
+    """What tasks are called, in the plural."""
 
     @property
     def policy(self) -> Policy:
@@ -122,6 +124,7 @@ def _run_batch(tasks: list[BatchTask], options: Options) -> int:
         ]
     fetch_summary(config, output / name)
     summary = Summary(output / name)
+    count = count_own(tasks)  # before the engine clears the ranks
     records = run_on_engine(tasks, options, summary, make_scene)
     status = 0
     try:
@@ -129,7 +132,7 @@ def _run_batch(tasks: list[BatchTask], options: Options) -> int:
     except OSError as error:  # what failed is still told
         print(f"note: {summary.path} was not uploaded: {format_error(error)}", file=sys.stderr)
         status = TRY_AGAIN
-    return finish(records, len(tasks), options, summary.path) or status
+    return finish(records, count, options, summary.path) or status
 
 
 def select_shard(tasks: list[Task], options: Options) -> tuple[str, list[Task]]:
@@ -146,6 +149,16 @@ def select_shard(tasks: list[Task], options: Options) -> tuple[str, list[Task]]:
         return "summary.jsonl", tasks
     number, count = options.shard
     return f"summary-{number}-of-{count}.jsonl", shard(tasks, number, count)
+
+
+def count_own(tasks: Sequence[BatchTask]) -> int:
+    """Return how many tasks this process does, if srun or torchrun has started several.
+
+    Args:
+        tasks: The tasks of all of them.
+    """
+    process = distributed.process_info()
+    return len(shard(tasks, process.rank, process.world_size))
 
 
 def _check_fetched(tasks: Sequence[BatchTask], config: DictConfig) -> None:
@@ -222,7 +235,7 @@ def run_tasks(
         place = (process.local_rank, process.local_world_size)
         distributed.clear_ranks()
     path = Path(options.prometheus) if options.prometheus else None
-    progress = Progress(len(tasks), options.as_json, path)
+    progress = Progress(len(tasks), options.as_json, path, options.noun)
 
     def make_engine() -> Engine:
         output = output_url(configure(replace(tasks[0], own_settings=())))
@@ -279,16 +292,14 @@ def finish(
     count: int,
     options: Options,
     summary: Path,
-    noun: str = "pictures",
 ) -> int:
     """Return the exit status of a command.
 
     Args:
         records: What became of the tasks.
-        count: Number of tasks.
+        count: Number of tasks of this process.
         options: Options of the command.
         summary: The file with all records.
-        noun: What tasks are called, in the plural.
 
     Raises:
         WorkerError: A task failed. The message lists what failed.
@@ -296,15 +307,15 @@ def finish(
     failed = [record for record in records if record.state == "failed"]
     held = sum(record.state == "held" for record in records)
     if held and not options.as_json:
-        print(f"{held} {noun} are being made by other jobs", file=sys.stderr)
-    left = count - len(records)
+        print(f"{held} {options.noun} are being made by other jobs", file=sys.stderr)
+    left = max(0, count - len(records))
     if not failed:
         return TRY_AGAIN if left else 0
     lines = [f"  {record.image}: {record.error}" for record in failed[:_MAX_LISTED]]
     if len(failed) > _MAX_LISTED:
         lines.append(f"  and {len(failed) - _MAX_LISTED} more; {summary} has all")
-    head = f"lift: {len(failed)} of {count} {noun} failed:"
+    head = f"lift: {len(failed)} of {count} {options.noun} failed:"
     if left:
-        head = f"lift: {len(failed)} of {count} {noun} failed, and {left} were not begun:"
+        head = f"lift: {len(failed)} of {count} {options.noun} failed, and {left} were not begun:"
     permanent = any(record.cause == "permanent" for record in failed)
     raise WorkerError("\n".join([head, *lines]), FAILED if permanent else TRY_AGAIN)

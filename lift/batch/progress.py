@@ -17,10 +17,18 @@ class Progress:
         count: Number of pictures.
         as_json: Whether each line is a JSON object.
         prometheus: Text file with figures for Prometheus's node exporter; None for none.
+        noun: What tasks are called, in the plural.
     """
 
-    def __init__(self, count: int, as_json: bool = False, prometheus: Path | None = None) -> None:
+    def __init__(
+        self,
+        count: int,
+        as_json: bool = False,
+        prometheus: Path | None = None,
+        noun: str = "pictures",
+    ) -> None:
         self.count = count
+        self._noun = noun
         self.as_json = as_json
         self._states: Counter[str] = Counter()
         self._seconds = 0.0
@@ -95,7 +103,7 @@ class Progress:
         if worked and left:
             seconds = (time.monotonic() - self._start) / worked * left
             counts.append(f"about {format_duration(seconds)} left")
-        return f"{done} of {self.count} pictures: {', '.join(counts)}"
+        return f"{done} of {self.count} {self._noun}: {', '.join(counts)}"
 
     def _print(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)

@@ -68,7 +68,7 @@ def run_slurm(
     folder = summary.path.parent.absolute() / LOCKS / f"slurm-{uuid4().hex[:12]}"
     executor = make_executor(folder, options.engine_options)
     path = Path(options.prometheus) if options.prometheus else None
-    progress = Progress(len(tasks), options.as_json, path)
+    progress = Progress(len(tasks), options.as_json, path, options.noun)
     batch = _Batch(tasks, options, summary, progress, executor)
     waiting = []
     look = find or partial(find_finished, view=snapshot(tasks))
@@ -251,7 +251,7 @@ class _Batch:
         text = names[0] if count == 1 else f"{names[0]} to {names[-1]}"
         self._progress.note(
             "submitted",
-            f"{len(waiting)} pictures in {count} jobs: {text}; logs in {folder}",
+            f"{len(waiting)} {self._options.noun} in {count} jobs: {text}; logs in {folder}",
             jobs=names,
             pictures=len(waiting),
             logs=str(folder),
@@ -282,7 +282,7 @@ class _Batch:
         if has_ended:
             watch, job.watch = job.watch, None
             if error is None and not self._options.fail_fast:
-                error = "it ended without records of all its pictures"
+                error = f"it ended without records of all its {self._options.noun}"
             if error is not None and job.missing:
                 self._handle_loss(job, watch, error)
 
@@ -320,8 +320,8 @@ class _Batch:
         again = job.watch.job.job_id
         self._progress.note(
             "resubmitted",
-            f"job {name} was lost with {len(job.missing)} pictures left, and is submitted again "
-            f"as {again}: {error}",
+            f"job {name} was lost with {len(job.missing)} {self._options.noun} left, and is "
+            f"submitted again as {again}: {error}",
             job=again,
             lost=name,
             pictures=len(job.missing),

@@ -92,13 +92,13 @@ def evaluate(arguments: list[str]) -> int:
         WorkerError: At least one scene failed.
     """
     remaining = list(arguments)
-    options = take_engine_options(remaining)
+    options = replace(take_engine_options(remaining), noun="scenes")
     plan = plan_evaluations(remaining)
     configs = plan.compose()
     for config, _ in configs:
         check_one_device("eval", config.trainer)
     evaluations = build_evaluations(plan, configs)
-    from lift.batch.jobs import finish, run_on_engine, select_shard
+    from lift.batch.jobs import count_own, finish, run_on_engine, select_shard
     from lift.batch.records import Summary
     from lift.evaluation.tasks import find_nothing, log_file, make_tasks, measure_scene
 
@@ -106,7 +106,7 @@ def evaluate(arguments: list[str]) -> int:
     if options.has_logs:
         tasks = [replace(task, log=log_file(task)) for task in tasks]
     summary = Summary(joint_folder(plan, evaluations) / name)
-    is_alone = process_info().world_size == 1
+    is_alone, count = process_info().world_size == 1, count_own(tasks)
     records = run_on_engine(tasks, options, summary, measure_scene, find_nothing)
     tables = write_tables(evaluations, records, summary.path.parent)
     if plan.is_joint:
@@ -118,7 +118,7 @@ def evaluate(arguments: list[str]) -> int:
     for path in tables if is_alone or all(one.is_complete for one in evaluations) else ():
         print(path.read_text(encoding="utf-8"), file=sys.stderr)
         print(path, flush=True)
-    return finish(records, len(tasks), options, summary.path, "scenes")
+    return finish(records, count, options, summary.path)
 
 
 def plan_evaluations(arguments: Sequence[str]) -> EvaluationPlan:

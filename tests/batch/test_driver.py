@@ -10,7 +10,7 @@ import pytest
 
 from lift.batch.driver import Driver, Policy
 from lift.batch.engine import LocalEngine, WorkerLostError
-from lift.batch.jobs import Options, run_tasks
+from lift.batch.jobs import Options, count_own, finish, run_tasks
 from lift.batch.progress import Progress, format_duration
 from lift.batch.records import Record, Summary, read_summary
 from lift.batch.tasks import BatchTask, make_scene
@@ -149,7 +149,7 @@ def test_a_pool_outlives_workers_that_are_killed_hang_or_fail(tmp_path):
 def test_ranks_share_a_list_without_a_queue(tmp_path, monkeypatch):
     tasks = make_tasks(tmp_path, ["ok"] * 5)
     monkeypatch.setattr("lift.batch.jobs.LocalEngine", InlineEngine)
-    monkeypatch.setattr("lift.batch.jobs.make_scene", stand_in)
+    summary = Summary(tmp_path / "summary.jsonl")
     done: set[str] = set()
 
     def find(task: BatchTask, view: object = None) -> Record | None:
@@ -160,8 +160,10 @@ def test_ranks_share_a_list_without_a_queue(tmp_path, monkeypatch):
         for name, value in {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank}.items():
             monkeypatch.setenv(name, str(value))
         with pytest.raises(ComponentError, match="have been started"):
-            run_tasks(tasks, Options(processes=2), Summary(tmp_path / "summary.jsonl"))
-        records = run_tasks(tasks, Options(), Summary(tmp_path / "summary.jsonl"))
+            run_tasks(tasks, Options(processes=2), summary, stand_in)
+        count = count_own(tasks)
+        records = run_tasks(tasks, Options(), summary, stand_in)
+        assert finish(records, count, Options(), summary.path) == 0, "others do the rest"
         done |= {record.title for record in records}
         assert "RANK" not in os.environ, "a worker is no rank"
     assert (tmp_path / "made").read_text().split() == ["0", "2", "4", "1", "3"]

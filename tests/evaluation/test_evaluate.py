@@ -259,6 +259,22 @@ def test_wrong_arguments_give_one_line_with_choices(capsys, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_last_shard_completes_the_table(tmp_path, monkeypatch):
+    monkeypatch.setattr("lift.batch.jobs.LocalEngine", InlineEngine)
+    table = tmp_path / "eval/table/table.json"
+    for number in range(2):
+        done = here(*evaluate(tmp_path, f"--shard={number}/2"), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        content = json.loads(table.read_text())
+        assert [row["scene"] for row in content["rows"]] == ["plain", "thin"][: number + 1]
+        assert content["failed"] == ({} if number else {"thin-0": "not measured yet"})
+    done = here(*evaluate(tmp_path, "--shard=0/2", "fit.steps=50"), cwd=tmp_path)
+    content = json.loads(table.read_text())
+    assert [row["scene"] for row in content["rows"]] == ["plain"], "the other has other settings"
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
 def test_a_lossy_delivery_is_measured_anew_with_nearly_the_same_figures(tmp_path, monkeypatch):
     monkeypatch.setattr("lift.batch.jobs.LocalEngine", InlineEngine)
     rows, runs = {}, set()
