@@ -228,9 +228,11 @@ def _run_in_worker(
         cores: Number of CPU cores of the task.
     """
     from lift.runtime.distributed import clear_ranks
+    from lift.runtime.kept_networks import keep_networks
 
     clear_ranks()  # srun starts nodes of Ray, too, and leaves its variables to the workers
     os.environ.setdefault("NUMBA_NUM_THREADS", str(max(1, int(cores))))
+    keep_networks()
     with _time_limit(limit):
         return function(*arguments)
 

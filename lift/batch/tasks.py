@@ -17,6 +17,7 @@ from lift.errors import format_bug, format_error, is_interrupt, is_transient, is
 from lift.remote.results import share
 from lift.remote.urls import local_output
 from lift.runtime.atomic_io import acquire, open_lock
+from lift.runtime.kept_networks import forget_networks, park_networks
 from lift.runtime.quick_import import pause_collector, quick_import
 
 if TYPE_CHECKING:
@@ -171,7 +172,12 @@ def run_task(task: BatchTask, make: Callable[[], Record]) -> Record:
         problem = f"{platform.node()} cannot use the folder {task.folder}: {error.strerror}"
         return task.record("failed", error=problem, cause="permanent")
     with errors_to_file(task.log):
-        return record_errors(task, make)
+        record = record_errors(task, make)
+    if record.state == "failed":
+        forget_networks()  # an error may have left them in any state, or memory may be short
+    else:
+        park_networks()
+    return record
 
 
 def record_errors(task: BatchTask, make: Callable[[], Record]) -> Record:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lift.errors import format_error
 from lift.runtime.atomic_io import acquire, open_lock
+from lift.runtime.kept_networks import keep_networks
 
 _POLL_SECONDS = 0.5
 _place = None
@@ -37,6 +38,7 @@ def start_worker(driver: int, places: str, count: int, place: tuple[int, int] | 
     # As in a process that nobody started: locks of packages are not left to the resource tracker.
     multiprocessing.set_start_method(None, force=True)  # pyright: ignore[reportArgumentType]
     threading.Thread(target=_follow, args=(driver,), daemon=True).start()
+    keep_networks()
     try:
         _take_place(places, count, place)
     except Exception as error:  # an error here would end the pool, and with it all other workers

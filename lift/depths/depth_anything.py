@@ -14,6 +14,7 @@ from lift.depths.inverse import from_relative, resize
 from lift.errors import model_not_loaded_error
 from lift.io.sizing import round_to_multiple
 from lift.registry.ranges import FarDepth
+from lift.runtime.kept_networks import files_stamp, load_once
 from lift.types import Depth
 from lift.weights import HubPipeline, Weights, is_local
 from lift.weights.files import with_mapping
@@ -58,13 +59,16 @@ class DepthAnything(DepthEstimator):
     ) -> None:
         from transformers import AutoModelForDepthEstimation
 
-        try:
-            network: Any = with_mapping(
+        def load() -> Any:
+            return with_mapping(
                 lambda mapped: AutoModelForDepthEstimation.from_pretrained(
                     model, **({} if mapped else {"disable_mmap": True})
                 ),
                 f"depth.model {model}",
             )
+
+        try:
+            network: Any = load_once("depth", (type(self), files_stamp(model)), load)
         except (OSError, ValueError) as error:
             raise model_not_loaded_error("depth.model", model, error) from None
         if network.config.model_type != "depth_anything":

@@ -16,6 +16,7 @@ from lift.depths.inverse import from_relative, resize
 from lift.errors import summarize_error
 from lift.io.sizing import round_to_multiple
 from lift.registry.ranges import FarDepth, Number, PixelSize, Positive
+from lift.runtime.kept_networks import files_stamp, load_once
 from lift.types import Depth
 
 _DTYPES = {
@@ -95,7 +96,7 @@ class Onnx(DepthEstimator):
         self.channels = channels
         self.size = size
         self.multiple = multiple
-        self.network = _load(path)
+        self.network = load_once("depth", (type(self), files_stamp(path)), lambda: _load(path))
         self.input = _select("input", input, self.network.get_inputs())
         self.output = _select("output", output, self.network.get_outputs()).name
         self._read_input(path)

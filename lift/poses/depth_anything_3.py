@@ -16,6 +16,7 @@ from lift.poses import poses
 from lift.poses.sfm.feedforward import FeedForwardPoses, WindowPrediction
 from lift.poses.sfm.hub import FILES, build_network, load_checkpoint
 from lift.registry.ranges import PointCount, Tolerance
+from lift.runtime.kept_networks import files_stamp, load_once
 from lift.types import Depth
 from lift.weights import HubFiles, Weights, is_local
 
@@ -87,16 +88,10 @@ class DepthAnything3(FeedForwardPoses):
                 "pose.model is %s, which its authors replaced: choose %s-1.1", model, model
             )
         self.use_ray_pose = use_ray_pose
-        settings, weights = load_checkpoint(model)
-        name = str(settings.get("model_name", ""))
-        weights = {key.removeprefix("model."): value for key, value in weights.items()}
-        self.network = build_network(
-            model,
-            "a network of Depth Anything 3 that knows cameras",
-            lambda: create_network(name),
-            weights,
+        self.network = load_once(
+            "pose", ("depth_anything_3", files_stamp(model)), lambda: _load_network(model)
         )
-        self.licence = _LICENCES.get(name, "CC-BY-NC-4.0")
+        self.licence = _LICENCES.get(self.network.model_name, "CC-BY-NC-4.0")
 
     @classmethod
     def required_weights(cls, settings: Mapping[str, Any], half: bool) -> tuple[Weights, ...]:
@@ -153,6 +148,20 @@ def _seeded() -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(_SEED)
         yield
+
+
+def _load_network(model: str) -> Any:
+    """Load the network. Its attribute `model_name` is its name among the published ones."""
+    settings, weights = load_checkpoint(model)
+    name = str(settings.get("model_name", ""))
+    network: Any = build_network(
+        model,
+        "a network of Depth Anything 3 that knows cameras",
+        lambda: create_network(name),
+        {key.removeprefix("model."): value for key, value in weights.items()},
+    )
+    network.model_name = name
+    return network
 
 
 def create_network(name: str) -> nn.Module:

@@ -26,6 +26,7 @@ from lift.poses.sfm.padding import Padding
 from lift.poses.sfm.pointmaps import PointMapPoses
 from lift.registry.bundled import add_bundled
 from lift.registry.ranges import Count, Fraction, PointCount, Tolerance, Weight
+from lift.runtime.kept_networks import files_stamp, load_once
 from lift.types import Depth
 from lift.weights import HubFiles, Weights, is_local
 from lift.weights.files import load_pickle
@@ -112,7 +113,12 @@ class Mast3r(PointMapPoses):
         device: torch.device,
     ) -> None:
         super().__init__(
-            Mast3rNetwork(_load_network(model), device, precision, pad),
+            Mast3rNetwork(
+                load_once("pose", ("mast3r", files_stamp(model)), lambda: _load_network(model)),
+                device,
+                precision,
+                pad,
+            ),
             size,
             PATCH,
             alignment,

@@ -16,6 +16,7 @@ from lift.poses.sfm.feedforward import FeedForwardPoses, WindowPrediction
 from lift.poses.sfm.hub import FILES, build_network, load_checkpoint
 from lift.poses.sfm.padding import Padding
 from lift.registry.ranges import PointCount, Tolerance
+from lift.runtime.kept_networks import files_stamp, load_once
 from lift.types import Depth
 from lift.weights import HubFiles, Weights, is_local
 
@@ -76,8 +77,12 @@ class Vggt(FeedForwardPoses):
         super().__init__(size, window, tolerance, max_points, depth, estimator, device)
         self.pad = pad
         files, self.licence = _choose_files(model)
-        settings, weights = load_checkpoint(model, files)
-        self.network: Any = build_network(model, "VGGT", lambda: create_network(settings), weights)
+
+        def load() -> Any:
+            settings, weights = load_checkpoint(model, files)
+            return build_network(model, "VGGT", lambda: create_network(settings), weights)
+
+        self.network: Any = load_once("pose", ("vggt", files_stamp(model)), load)
 
     @classmethod
     def required_weights(cls, settings: Mapping[str, Any], half: bool) -> tuple[Weights, ...]:

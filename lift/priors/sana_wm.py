@@ -11,6 +11,7 @@ from torch import Tensor
 from lift.io.names import user_path
 from lift.priors import ClipRequest, priors
 from lift.priors.diffusion.controls import scaled_poses
+from lift.priors.diffusion.loading import load_or_keep
 from lift.priors.diffusion.parts import load_part
 from lift.priors.diffusion.prompted import SingleClipPrior
 from lift.registry.ranges import InferenceSteps, Positive
@@ -108,6 +109,9 @@ class SanaWM(SingleClipPrior):
     @cached_property
     def refiner_pipe(self) -> Any:
         """The pipeline of the second model, loaded for the first clip. It has no autoencoder."""
+        return load_or_keep(self, "refiner", self._load_refiner)
+
+    def _load_refiner(self) -> Any:
         from diffusers.pipelines.sana_wm.refiner import SanaWMLTX2Refiner
 
         pipe = load_part(

@@ -1,7 +1,6 @@
 """Stable Virtual Camera, which shows a scene from any cameras."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -139,9 +138,8 @@ class StableVirtualCamera(DiffusionPrior):
             weights.append(HubFiles("prior.image_encoder", encoder, files, "MIT"))
         return tuple(weights)
 
-    @cached_property
-    def pipe(self) -> Any:
-        """The networks, loaded for the first clip."""
+    def load_pipe(self) -> Any:
+        """Load the networks."""
         from lift.priors.diffusion.stable_virtual_camera import pipeline
 
         def load() -> Any:

@@ -99,7 +99,6 @@ class StableVideoDiffusion(DiffusionPrior):
         # The network was trained with one frame a second less than the videos have.
         self.time_ids = (fps - 1, motion_bucket_id, noise_aug_strength)
         self.scaffold = Scaffold(depth, estimator)
-        self.picture_attention = SingleTokenAttention()
 
     @torch.inference_mode()
     def sample(
@@ -151,16 +150,22 @@ class StableVideoDiffusion(DiffusionPrior):
                 f"prior.model is {self.model}, whose network predicts "
                 f"{pipe.scheduler.config.prediction_type!r}; choose one of Stable Video Diffusion"
             )
-        self_attention = ChunkedSelfAttention()
+        self_attention, picture_attention = ChunkedSelfAttention(), SingleTokenAttention()
         pipe.unet.set_attn_processor(
             {
-                name: self.picture_attention if ".attn2." in name else self_attention
+                name: picture_attention if ".attn2." in name else self_attention
                 for name in pipe.unet.attn_processors
             }
         )
         if self.compile:
             pipe.vae.decoder.compile()
         return super()._configure(pipe)
+
+    @property
+    def picture_attention(self) -> SingleTokenAttention:
+        """The attention to the picture, the same one in all layers."""
+        processors = self.pipe.unet.attn_processors.values()
+        return next(one for one in processors if isinstance(one, SingleTokenAttention))
 
     # Into latents and back
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +92,8 @@ class ViewCrafter(DiffusionPrior):
             return ()
         return (HubFiles("prior.model", model, (cls.index_file,), cls.licence),)
 
-    @cached_property
-    def pipe(self) -> ViewCrafterModel:
-        """The networks, loaded for the first clip."""
+    def load_pipe(self) -> ViewCrafterModel:
+        """Load the networks."""
 
         def load() -> ViewCrafterModel:
             from huggingface_hub import hf_hub_download

@@ -128,9 +128,8 @@ class WanFunCamera(SingleClipPrior):
             return ()
         return (PublishedFiles("prior.model", model, FILE_PATTERNS, cls.licence),)
 
-    @cached_property
-    def pipe(self) -> Any:
-        """The networks, loaded for the first clip."""
+    def load_pipe(self) -> Any:
+        """Load the networks."""
         from lift.priors.diffusion.wan_fun_camera import checkpoint, files
 
         def load() -> Any:

@@ -166,9 +166,10 @@ class Session:
         """
         slot = registry.slot
         image = self.image if isinstance(self.image, str) else ", ".join(self.image)
-        component = registry.build(
-            plain_settings(self.config[slot]), device=self.device, image=image, **supplied
-        )
+        settings = plain_settings(self.config[slot])
+        component = registry.build(settings, device=self.device, image=image, **supplied)
+        if hasattr(component, "run_settings"):
+            cast(Any, component).run_settings = settings
         name = self.config[slot].name
         licence = catalogue()(slot, name).licence
         self.licences[f"{slot} {name}"] = getattr(component, "licence", licence)

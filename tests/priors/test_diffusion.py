@@ -10,6 +10,7 @@ import torch
 from lift.geometry import rotation_from_vector
 from lift.priors import ClipRequest
 from lift.priors.diffusion.clips import clip_path
+from lift.runtime.kept_networks import keep_networks, networks_of
 from lift.runtime.memory import required_memory
 from lift.types import Frames
 from tests.helpers import tiny
@@ -19,13 +20,53 @@ from tests.helpers.commands import lift
 pytest.importorskip("diffusers")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name == "svd" else pytest.param(name, marks=pytest.mark.slow)
-        for name in sorted(tiny.BUILDERS)
-    ],
-)
+@pytest.fixture
+def kept():
+    keep_networks()
+    yield
+    keep_networks(False)
+
+
+PRIORS = [
+    name if name == "svd" else pytest.param(name, marks=pytest.mark.slow)
+    for name in sorted(tiny.BUILDERS)
+]
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_a_kept_model_makes_the_same_clips(name, folders, kept):
+    frames, camera, _ = scene()
+    pipes, clips = [], []
+    runs = [(3, {}), (4, {}), (3, {}), *([(3, {"more": 1})] if name == "svd" else [])]
+    for seed, settings in runs:
+        prior = build(folders, name)
+        prior.run_settings = {"model": prior.model, **settings}
+        clips.append(prior(frames, camera, sideways(camera, prior.clip_length), seed).images)
+        pipes.append(prior.pipe)
+        prior.release()
+        assert "pipe" not in vars(prior)
+    assert pipes[0] is pipes[1] is pipes[2] and pipes[0] not in pipes[3:]
+    assert torch.equal(clips[0], clips[2]) and not torch.equal(clips[0], clips[1])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", sorted(tiny.BUILDERS))
+def test_a_kept_model_leaves_the_gpu_between_pictures(name, folders, cuda, kept):
+    frames, camera, _ = scene()
+    for offload in ("none", "model"):
+        clips = []
+        for _ in range(2):
+            prior = build(folders, name, cuda, precision="float32", offload=offload)
+            prior.run_settings = {"model": prior.model, "offload": offload}
+            clip = sideways(camera, prior.clip_length)
+            clips.append(prior(frames, camera, clip, 3).images.int())
+            networks = list(networks_of(prior.pipe))
+            prior.release()
+            assert networks and not any(p.is_cuda for n in networks for p in n.parameters())
+        assert (clips[0] - clips[1]).abs().max() <= 1, offload
+
+
+@pytest.mark.parametrize("name", PRIORS)
 def test_clip_has_run_size_and_does_not_depend_on_the_batch(name, folders):
     frames, camera, _ = scene()
     prior = build(folders, name, batch_size=2)

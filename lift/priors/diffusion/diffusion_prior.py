@@ -21,10 +21,16 @@ from lift.io.names import user_path
 from lift.priors import ClipRequest
 from lift.priors.diffusion.canvas import ResizeMode
 from lift.priors.diffusion.clips import clip_path
-from lift.priors.diffusion.loading import folder_memory, load_pipeline, no_progress_bars
+from lift.priors.diffusion.loading import (
+    folder_memory,
+    load_or_keep,
+    load_pipeline,
+    no_progress_bars,
+)
 from lift.priors.diffusion.parts import require_index_file
 from lift.priors.diffusion.sized_prior import SizedPrior
 from lift.registry.ranges import FrameCount, InferenceSteps
+from lift.runtime.kept_networks import park_networks
 from lift.runtime.memory import OFFLOADS, required_memory, scale_working_memory, trained_shape
 from lift.types import Cameras, Clip, Frames
 from lift.weights import HubPipeline, Weights, is_local
@@ -94,6 +100,8 @@ class DiffusionPrior(SizedPrior):
     """Choice of `offload` -> peak GPU memory in GiB, measured with the default settings."""
     memory_note: str = ""
     """What else was measured of the memory, for the user."""
+    run_settings: Mapping[str, Any] | None = None
+    """All settings that it was built from, set by a run. Without them no network is kept."""
 
     def __init__(
         self,
@@ -228,7 +236,11 @@ class DiffusionPrior(SizedPrior):
 
     @cached_property
     def pipe(self) -> Any:
-        """The pipeline of diffusers, loaded for the first clip."""
+        """The networks, loaded for the first clip, or kept by a worker from the last picture."""
+        return load_or_keep(self, "prior", self.load_pipe)
+
+    def load_pipe(self) -> Any:
+        """Load the pipeline of diffusers, and set precision, offloading and compilation."""
         import diffusers
 
         pipeline_class = getattr(diffusers, self.pipeline_class)
@@ -284,6 +296,7 @@ class DiffusionPrior(SizedPrior):
     def release(self) -> None:
         """Free the memory of the model."""
         vars(self).pop("pipe", None)
+        park_networks("prior", "refiner")
         gc.collect()  # some pipelines refer to themselves
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

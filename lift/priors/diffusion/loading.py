@@ -1,12 +1,16 @@
 """Load model weights with clear errors, and measure them on disk."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lift.errors import model_not_loaded_error, summarize_error
+from lift.runtime.kept_networks import files_stamp, load_once, networks_of
 from lift.weights.files import with_mapping
+
+T = TypeVar("T")
 
 
 def load_model(load: Callable[[], Any], model: str, kind: str) -> Any:
@@ -91,3 +95,23 @@ def no_progress_bars() -> Iterator[None]:
     finally:
         for logger in (diffusers_logging, transformers_logging):
             logger.enable_progress_bar()
+
+
+def load_or_keep(prior: Any, kind: str, load: Callable[[], T]) -> T:
+    """Load networks, unless a worker has kept them from a picture with the same settings.
+
+    Args:
+        prior: A `DiffusionPrior`.
+        kind: What they are for, such as `prior`. One of each kind is kept.
+        load: Loads them, and moves them to the GPU if `prior.offload` asks for it.
+    """
+    # Networks that are moved layer by layer cannot be moved as a whole.
+    if prior.run_settings is None or prior.offload == "group":
+        return load()
+    places = [value for value in prior.run_settings.values() if isinstance(value, str)]
+    settings = json.dumps(prior.run_settings, sort_keys=True, default=str)
+    pipe = load_once(kind, (type(prior), str(prior.device), settings, files_stamp(*places)), load)
+    if prior.offload == "none":
+        for network in networks_of(pipe):
+            network.to(prior.device)
+    return pipe
