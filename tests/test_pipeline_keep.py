@@ -178,13 +178,14 @@ def test_another_kind_delivers_again_from_the_cache(finished_run, monkeypatch):
         patch.setattr(pipeline, "run", None)
         assert PASSED in run(output, "deliver.keep=minimal")[1]
     again, messages = run(output)
-    assert again == folder and PASSED not in messages
+    assert again == folder and PASSED not in messages and "those of" not in messages
     assert re.search(r"fit +found", messages) and "delivering" in messages
     assert (folder / "frames").is_dir() and (folder / "checkpoint.ckpt").is_file()
     assert not (folder / "gaussians.sog").exists() and not (folder / "input.jpg").exists()
     assert PASSED in run(output)[1] and PASSED in run(output, "deliver.keep=full")[1]
     _, messages = run(output, "deliver.keep=scene")
     assert PASSED not in messages
+    assert "has the results of deliver.keep=full; those of scene replace them" in messages
     assert {path.name for path in folder.iterdir()} == FILES["scene"] | {"notes.txt"}
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lift import __version__
-from lift.config.delivery_schema import FULL
+from lift.config.delivery_schema import FULL, KEEP
 from lift.config.loggers import CALLBACK_FOLDER, LOGGERS
 from lift.outputs.storage import FRAMES, VIEWS
 from lift.runtime.atomic_io import (
@@ -27,7 +27,7 @@ from lift.runtime.atomic_io import (
 )
 from lift.runtime.finished import REQUEST
 from lift.runtime.integrity import MANIFEST, DamagedFileError, read_manifest, write_manifest
-from lift.runtime.kept_files import KEPT
+from lift.runtime.kept_files import KEPT, delivered_kind
 from lift.runtime.run_folder import claim_run_folder
 from lift.training import CHECKPOINT, LOG_RECORD
 
@@ -118,6 +118,8 @@ def publish_run(
         check_run_folder(folder)
         if current not in (None, key):
             say(f"{shown} has another scene; it is replaced when the new one is complete")
+        elif current == key and KEEP.index(kept := delivered_kind(folder)) < KEEP.index(keep):
+            say(f"{shown} has the results of deliver.keep={kept}; those of {keep} replace them")
         prepare_draft(draft)
         for claim in folder.glob(f"{_CLAIMS}*"):
             if not claim.is_symlink():
