@@ -10,7 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from pebble import ProcessExpired, ProcessPool
 
-from lift.batch.worker import folder_of_places, start_worker
+from lift.batch.worker import folder_of_ranks, start_worker
+from lift.errors import summarize_error
 
 PRELOADED = ("torch", "pytorch_lightning", "numba", "hydra")
 """Packages that the first worker imports for all that follow it, also for those after a crash."""
@@ -62,22 +63,22 @@ class LocalEngine:
     Args:
         processes: Number of processes. Each has a GPU of its own if there are several, and its
             part of the cores.
-        place: Number of this process and of all that share the machine, if another program
-            started them. Then `processes` is 1.
+        rank: Local rank of this process, and number of those that share the machine, if another
+            program started them. Then `processes` is 1.
     """
 
-    def __init__(self, processes: int, place: tuple[int, int] | None = None) -> None:
+    def __init__(self, processes: int, rank: tuple[int, int] | None = None) -> None:
         self._processes = processes
         self._futures: set[Future[Any]] = set()
         self._resources = ExitStack()
-        folder = self._resources.enter_context(folder_of_places())
+        folder = self._resources.enter_context(folder_of_ranks())
         context = multiprocessing.get_context(os.environ.get(START_METHOD) or _start_method())
         if context.get_start_method() == "forkserver":
             context.set_forkserver_preload([*PRELOADED])
         self._pool = ProcessPool(
             max_workers=processes,
             initializer=start_worker,
-            initargs=(os.getpid(), folder, processes, place),
+            initargs=(os.getpid(), folder, processes, rank),
             context=context,  # pyright: ignore[reportArgumentType]
         )
 
@@ -127,4 +128,4 @@ def describe_loss(error: BaseException) -> str:
             return KILLED
         ending = f"by signal {-code}" if code < 0 else f"with status {code}"
         return f"its process ended {ending}"
-    return f"its worker was lost: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return f"its worker was lost: {summarize_error(error, 300, with_type=True)}"

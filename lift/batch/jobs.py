@@ -224,7 +224,7 @@ def run_tasks(
             finished scene.
     """
     process = distributed.process_info()
-    place = None
+    local_rank = None
     if process.world_size > 1:
         if options.processes is not None:
             raise ComponentError(
@@ -232,7 +232,7 @@ def run_tasks(
                 "started already; leave it out"
             )
         tasks = shard(tasks, process.rank, process.world_size)
-        place = (process.local_rank, process.local_world_size)
+        local_rank = (process.local_rank, process.local_world_size)
         distributed.clear_ranks()
     path = Path(options.prometheus) if options.prometheus else None
     progress = Progress(len(tasks), options.as_json, path, options.noun)
@@ -247,8 +247,8 @@ def run_tasks(
             return RayEngine(options.processes, options.engine_options)
         if options.engine_options:
             raise ComponentError("--engine-option has no meaning for --engine local")
-        count = 1 if place else options.processes or _gpu_count() or 1
-        return LocalEngine(min(count, len(tasks)), place)
+        count = 1 if local_rank else options.processes or _gpu_count() or 1
+        return LocalEngine(min(count, len(tasks)), local_rank)
 
     driver = Driver(make_engine, make, options.policy, summary, progress)
     return driver.run(tasks, find or partial(find_finished, view=snapshot(tasks)))

@@ -40,7 +40,7 @@ class Progress:
 
         Args:
             image: Its name.
-            index: Its place in the list, from 0.
+            index: Its number in the list, from 0.
         """
         if self.as_json:
             self._print_json("started", image=image, index=index)
@@ -63,7 +63,7 @@ class Progress:
 
         Args:
             record: Its record.
-            index: Its place in the list, from 0.
+            index: Its number in the list, from 0.
         """
         self._states[record.state] += 1
         self._seconds += record.seconds if record.state != "passed over" else 0.0

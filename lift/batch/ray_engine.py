@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from lift.batch.engine import KILLED, WorkerLostError
+from lift.errors import summarize_error
 from lift.registry import ComponentError
 
 CORES = 4.0
@@ -141,7 +142,7 @@ def _connect(ray: Any, address: str | None) -> None:
                 include_dashboard=False if address in (None, "local") else None,
             )
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            message = " ".join(str(error).split())[:300]
+            message = summarize_error(error, 300)
             where = f"the Ray cluster at {address}" if address else "Ray on this machine"
             raise ComponentError(f"cannot use {where}: {message}") from error
 

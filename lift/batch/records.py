@@ -344,13 +344,13 @@ def _read_begun(path: Path) -> set[tuple[str, ...]]:
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, Record]]:
-    """Read the lines of a file, each with its place."""
+    """Read the lines of a file, each with its offset in bytes."""
     for start, _, record in _read_spans(path, 0):
         yield start, record
 
 
 def _read_spans(path: Path, start: int) -> Iterator[tuple[int, int, Record]]:
-    """Read the complete lines after a place in a file, each with its begin and end."""
+    """Read the complete lines after an offset in a file, each with its begin and end."""
     with path.open("rb") as stream:
         stream.seek(start)
         for line in stream:

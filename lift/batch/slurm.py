@@ -166,7 +166,7 @@ class _Job:
     arguments: tuple[Any, ...]
     """Those of `run_shard`."""
     missing: dict[tuple[str, ...], int]
-    """Key of each picture without a record -> its place in the list."""
+    """Key of each picture without a record -> its number in the list."""
     watch: Watch | None = None
     """None if it has ended."""
     attempts: int = 0
@@ -213,7 +213,7 @@ class _Batch:
         """Keep the record of a picture.
 
         Args:
-            index: Its place in the list.
+            index: Its number in the list.
             record: The record.
         """
         self.records[index] = record.brief()
@@ -226,7 +226,7 @@ class _Batch:
         """Submit jobs.
 
         Args:
-            waiting: Places of the pictures in the list.
+            waiting: Numbers of the pictures in the list.
             folder: Folder for the files of jobs.
             count: Number of jobs.
             functions: As for `run_slurm`.
@@ -241,9 +241,9 @@ class _Batch:
             prometheus=None,
         )
         for number in range(count):
-            places = shard(waiting, number, count)
-            tasks = [self._tasks[place] for place in places]
-            missing = {task.key: place for task, place in zip(tasks, places, strict=True)}
+            indices = shard(waiting, number, count)
+            tasks = [self._tasks[index] for index in indices]
+            missing = {task.key: index for task, index in zip(tasks, indices, strict=True)}
             path = folder / f"records-{number}.jsonl"
             self._jobs.append(_Job((tasks, inner, str(path), *functions), missing))
         self._start(self._jobs)

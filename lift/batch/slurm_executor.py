@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lift.errors import summarize_error
 from lift.registry import ComponentError
 
 CLUSTERS = ("slurm", "local")
@@ -211,4 +212,4 @@ def _is_error(line: str) -> bool:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:_MAX_ERROR]
+    return summarize_error(error, _MAX_ERROR)

@@ -16,21 +16,21 @@ from lift.runtime.atomic_io import acquire, open_lock
 from lift.runtime.kept_networks import keep_networks
 
 _POLL_SECONDS = 0.5
-_place = None
-"""The lock of this worker's place, kept until the process ends."""
+_rank_lock = None
+"""The lock of this worker's local rank, kept until the process ends."""
 _problem: str | None = None
 """Why this worker cannot work."""
 
 
-def start_worker(driver: int, places: str, count: int, place: tuple[int, int] | None) -> None:
+def start_worker(driver: int, ranks: str, count: int, rank: tuple[int, int] | None) -> None:
     """Prepare a process that does one task after another.
 
     Args:
         driver: Process id of the driver. When it ends, so does the worker.
-        places: Folder with a lock for each place. A worker has the GPU with the number of its
-            place. A place becomes free when its worker ends, however that comes about.
-        count: Number of places of this machine.
-        place: Number of the worker's place and of all places, if they are given by others.
+        ranks: Folder with a lock for each local rank. A worker has the GPU with the number of its
+            rank. A rank becomes free when its worker ends, however that comes about.
+        count: Number of workers of this machine.
+        rank: The worker's local rank and the number of ranks, if they are given by others.
     """
     global _problem
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends workers
@@ -40,7 +40,7 @@ def start_worker(driver: int, places: str, count: int, place: tuple[int, int] | 
     threading.Thread(target=_follow, args=(driver,), daemon=True).start()
     keep_networks()
     try:
-        _take_place(places, count, place)
+        _take_rank(ranks, count, rank)
     except Exception as error:  # an error here would end the pool, and with it all other workers
         _problem = f"its worker could not start: {format_error(error)}"
 
@@ -50,20 +50,20 @@ def start_problem() -> str | None:
     return _problem
 
 
-def _take_place(places: str, count: int, place: tuple[int, int] | None) -> None:
+def _take_rank(ranks: str, count: int, rank: tuple[int, int] | None) -> None:
     """Bind this process to a GPU and to its part of the cores."""
     from lift.runtime.distributed import ProcessInfo, bind_device, clear_ranks
 
-    global _place
+    global _rank_lock
     clear_ranks()
-    if place is not None:
-        bind_device(ProcessInfo(*place, *place))
+    if rank is not None:
+        bind_device(ProcessInfo(*rank, *rank))
         return
     number = 0
     with suppress(FileNotFoundError):  # somebody has cleaned up the folder of temporary files
         for number in range(count):
-            _place = open_lock(Path(places) / f"{number}.lock")
-            if acquire(_place):
+            _rank_lock = open_lock(Path(ranks) / f"{number}.lock")
+            if acquire(_rank_lock):
                 break
     bind_device(ProcessInfo(number, count, number, count))
 
@@ -104,7 +104,7 @@ def errors_to_file(name: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def folder_of_places() -> Iterator[str]:
-    """Make the folder of places of `start_worker`, and remove it after the block."""
+def folder_of_ranks() -> Iterator[str]:
+    """Make the folder of local ranks of `start_worker`, and remove it after the block."""
     with tempfile.TemporaryDirectory(prefix="lift-batch-", ignore_cleanup_errors=True) as folder:
         yield folder

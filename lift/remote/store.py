@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lift.errors import summarize_error
 from lift.remote.urls import WEB, join, scheme
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _translate(url: str, error: Exception) -> OSError:
         return FileNotFoundError(f"there is no object {url}")
     status = getattr(error, "status", None)
     kind = type(error).__name__
-    reason = " ".join(str(error).split())[:300] or kind
+    reason = summarize_error(error, 300) or kind
     if isinstance(error, PermissionError) or status in (401, 403) or "Credential" in kind:
         return PermissionError(
             f"access to {url} is refused ({reason}); check the credentials of the store"
