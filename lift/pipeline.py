@@ -32,6 +32,7 @@ from lift.runtime.cache import hash_key
 from lift.runtime.cache_contents import remove_stage
 from lift.runtime.compile_ahead import compile_ahead
 from lift.runtime.finished import find_finished
+from lift.runtime.kept_networks import park_networks
 from lift.runtime.resource_errors import name_disk
 from lift.runtime.session import Session
 from lift.stages.clips import true_cameras
@@ -158,6 +159,7 @@ def generate_views(session: Session, picture: Picture) -> Views:
     frames, key = generate(session, picture, depth, prior, trajectory, key)
     prior.release()
     reconstruction, key = reconstruct(session, pose, frames, trajectory, key)
+    park_networks()
     # The frames of a consistent prior agree with the planned cameras, not with other ones.
     planned = trajectory.cameras
     estimated = reconstruction.cameras
@@ -201,4 +203,5 @@ def register_capture(session: Session, picture: Picture, capture: Capture) -> Vi
     )
     key = hash_key(key, capture.digest)
     reconstruction, key = reconstruct(session, pose, capture.frames, capture.trajectory, key)
+    park_networks()
     return Views(depth, capture.trajectory, capture.frames, reconstruction, key)

@@ -69,7 +69,9 @@ class RayEngine:
         self._processes = processes
         self._capacity, self._capacity_time = 0, -math.inf
         resources = self._needs | {"memory": int(self._needs.get("memory", 0)) or None}
-        self._task = self._ray.remote(_run_in_worker).options(max_retries=0, **resources)
+        # Ray may give the next task of a worker another GPU than the one that it has opened.
+        calls = {"max_calls": 1} if self._needs["num_gpus"] else {}
+        self._task = self._ray.remote(max_retries=0, **calls, **resources)(_run_in_worker)
 
     @property
     def capacity(self) -> int:
@@ -326,7 +328,7 @@ def _choose_needs(
             for key, name in _RESOURCES.items()
         )
         raise ComponentError(
-            f"a picture needs {wanted}, and no node of the Ray cluster has that; the largest "
+            f"a worker needs {wanted}, and no node of the Ray cluster has that; the largest "
             f"values are {largest}. Change --engine-option, or choose autoscale=true"
         )
     return chosen

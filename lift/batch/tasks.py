@@ -172,10 +172,11 @@ def run_task(task: BatchTask, make: Callable[[], Record]) -> Record:
         problem = f"{platform.node()} cannot use the folder {task.folder}: {error.strerror}"
         return task.record("failed", error=problem, cause="permanent")
     with errors_to_file(task.log):
-        record = record_errors(task, make)
-    if record.state == "failed":
-        forget_networks()  # an error may have left them in any state, or memory may be short
-    else:
+        try:
+            record = record_errors(task, make)
+        except BaseException:  # as for an error that may have left networks in any state
+            forget_networks()
+            raise
         park_networks()
     return record
 
@@ -202,6 +203,8 @@ def record_errors(task: BatchTask, make: Callable[[], Record]) -> Record:
             traceback.print_exc()
             line = format_bug(error)
         cause = "transient" if is_transient(error) else "permanent"
+        if cause == "transient" or not is_user_error(error):
+            forget_networks()  # memory may be short, and they may be in any state
         record = task.record("failed", error=line, cause=cause)
     record.seconds = round(time.monotonic() - start, 3)
     return record

@@ -38,7 +38,7 @@ def start_worker(driver: int, ranks: str, count: int, rank: tuple[int, int] | No
     # As in a process that nobody started: locks of packages are not left to the resource tracker.
     multiprocessing.set_start_method(None, force=True)  # pyright: ignore[reportArgumentType]
     threading.Thread(target=_follow, args=(driver,), daemon=True).start()
-    keep_networks()
+    keep_networks(workers=count if rank is None else rank[1])
     try:
         _take_rank(ranks, count, rank)
     except Exception as error:  # an error here would end the pool, and with it all other workers

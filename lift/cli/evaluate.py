@@ -20,8 +20,6 @@ from lift.evaluation.plan import (
     EvaluationPlan,
     build_evaluations,
     joint_folder,
-    write_joint_table,
-    write_tables,
 )
 from lift.io.names import name_problem
 from lift.registry import ComponentError
@@ -99,24 +97,27 @@ def evaluate(arguments: list[str]) -> int:
         check_one_device("eval", config.trainer)
     evaluations = build_evaluations(plan, configs)
     from lift.batch.jobs import count_own, finish, run_on_engine, select_shard
+    from lift.batch.progress import Progress
     from lift.batch.records import Summary
+    from lift.evaluation.results import write_tables
     from lift.evaluation.tasks import find_nothing, log_file, make_tasks, measure_scene
+    from lift.runtime.provenance import shell_command
 
-    name, tasks = select_shard(make_tasks(plan, evaluations), options)
+    def say(line: str) -> None:
+        Progress(0, options.as_json).note("note", f"note: {line}", text=line)
+
+    name, tasks = select_shard(make_tasks(plan, evaluations, say), options)
     if options.has_logs:
         tasks = [replace(task, log=log_file(task)) for task in tasks]
     summary = Summary(joint_folder(plan, evaluations) / name)
     is_alone, count = process_info().world_size == 1, count_own(tasks)
     records = run_on_engine(tasks, options, summary, measure_scene, find_nothing)
-    tables = write_tables(evaluations, records, summary.path.parent)
-    if plan.is_joint:
-        from lift.runtime.provenance import shell_command
-
-        command = shell_command(["lift", "eval", *arguments])
-        tables = [write_joint_table(plan, evaluations, command)]
+    command = shell_command(["lift", "eval", *arguments])
+    tables = write_tables(plan, evaluations, records, command)
     # Of several processes that were started together, the last one prints the table.
-    for path in tables if is_alone or all(one.is_complete for one in evaluations) else ():
-        print(path.read_text(encoding="utf-8"), file=sys.stderr)
+    for path in tables.files if is_alone or tables.is_complete else ():
+        if not options.as_json:
+            print(path.read_text(encoding="utf-8"), file=sys.stderr)
         print(path, flush=True)
     return finish(records, count, options, summary.path)
 

@@ -18,6 +18,8 @@ from lift.runtime.quick_import import pause_collector, quick_import
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+PROFILE = "--profile"
+"""Option of `lift run`."""
 GPU_MEMORY = "--gpu-memory"
 """Option of `--plan`: memory in GiB of the GPU to plan for."""
 
@@ -30,6 +32,16 @@ class DryRun:
     """Memory in GiB of the GPU to plan for. None: that of this machine."""
 
 
+@dataclass(frozen=True)
+class RunMode:
+    """What is done with a configuration."""
+
+    dry_run: DryRun | None
+    """None: run it."""
+    is_profiled: bool
+    """Whether a run writes where its time goes."""
+
+
 def add_parser(commands: Any) -> None:
     """Add the command to `lift --help`; Hydra parses its arguments.
 
@@ -39,7 +51,8 @@ def add_parser(commands: Any) -> None:
     commands.add_parser(
         "run",
         help="one image to a scene: lift run image=PATH [setting=value ...]; "
-        "lift run --plan [--gpu-memory GIB] ... says what it would do; lift run --help",
+        "lift run --plan [--gpu-memory GIB] ... says what it would do; lift run --profile ... "
+        "measures where the time goes; lift run --help",
         add_help=False,
     )
 
@@ -75,6 +88,8 @@ def _run(arguments: list[str], resume_collector: Callable[[], None]) -> int:
     arguments = take_redeliver(arguments)
     check_dashes(arguments)
     arguments, dry_run = _take_dry_run(arguments)
+    if is_profiled := PROFILE in arguments:
+        arguments = ["redeliver=true", *(word for word in arguments if word != PROFILE)]
     folders, rest = split_config_folders(arguments)
     options, config_name, overrides = split_options(rest)
     multirun = "--multirun" in options or "hydra.mode=MULTIRUN" in overrides
@@ -87,7 +102,9 @@ def _run(arguments: list[str], resume_collector: Callable[[], None]) -> int:
         if multirun and dry_run:  # a plan leaves no files
             prepared.append(f"hydra.sweep.dir={quote_text(scratch)}")
         typed = [word for word in arguments if word != "redeliver=true"]
-        errors = _run_hydra([*options, *prepared], typed, dry_run, resume_collector)
+        errors = _run_hydra(
+            [*options, *prepared], typed, RunMode(dry_run, is_profiled), resume_collector
+        )
     for error in errors[:-1]:
         print(error_message(error), file=sys.stderr)
     if errors:
@@ -133,7 +150,7 @@ def split_options(arguments: list[str]) -> tuple[list[str], str, list[str]]:
 def _run_hydra(
     words: list[str],
     arguments: list[str],
-    dry_run: DryRun | None,
+    mode: RunMode,
     resume_collector: Callable[[], None],
 ) -> list[Exception]:
     """Let Hydra compose the configuration of each job, and run the jobs.
@@ -141,7 +158,7 @@ def _run_hydra(
     Args:
         words: Options and overrides for Hydra.
         arguments: Arguments that the user typed.
-        dry_run: Options of a dry run, which prints what a run would do. None: run.
+        mode: What is done with each configuration.
         resume_collector: Called before the work of a job. Launchers of Hydra pickle it.
 
     Returns:
@@ -161,7 +178,7 @@ def _run_hydra(
             resume_collector()
             sys.argv = ["lift run", *arguments]  # what provenance.json records
             _name_job()
-            _run_job(config, arguments, dry_run)
+            _run_job(config, arguments, mode)
         except Exception as error:
             if os.getpid() != main_pid:  # a process of a Hydra launcher returns its error
                 raise
@@ -188,16 +205,35 @@ def _name_job() -> None:
         os.environ[JOB] = str(job.num)
 
 
-def _run_job(config: "DictConfig", arguments: list[str], dry_run: DryRun | None) -> None:
+def _run_job(config: "DictConfig", arguments: list[str], mode: RunMode) -> None:
     """Run one configuration, or print what a run would do; print the run's folder."""
-    if dry_run:
+    if mode.dry_run:
         with quick_import():
             from lift.runtime.dry_run import dry_run as describe_run
 
-        print(describe_run(config, dry_run.gpu_memory))
+        print(describe_run(config, mode.dry_run.gpu_memory))
         return
     from lift.runtime.execution import execute_run
 
-    folder = execute_run(config, ["lift run", *arguments])
+    command = ["lift run", *arguments]
+    folder = _profile(config, command) if mode.is_profiled else execute_run(config, command)
     if folder is not None:
         print(folder, flush=True)
+
+
+def _profile(config: "DictConfig", command: list[str]) -> "Path | str | None":
+    """Run one configuration, write where its time went, and return the run's folder."""
+    from lift.remote.urls import is_url
+    from lift.runtime.devices import check_one_process
+    from lift.runtime.execution import execute_run
+    from lift.runtime.profiling import profile_run
+
+    check_one_process(PROFILE, config.trainer)
+    if is_url(config.output):
+        raise ComponentError(f"{PROFILE}: output is {config.output!r}; choose a local folder")
+    with profile_run() as profile:
+        folder = execute_run(config, command)
+    if folder is not None:
+        target = profile.write(Path(folder))
+        print(profile.table(), f"trace: {target}", sep="\n", file=sys.stderr, flush=True)
+    return folder

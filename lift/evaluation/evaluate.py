@@ -8,7 +8,7 @@ and used again as long as nothing that they depend on has changed.
 import inspect
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,6 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from lift.batch.records import Record
 from lift.config import escape_text
 from lift.config.loggers import read_callbacks
 from lift.evaluation import (
@@ -41,24 +40,23 @@ from lift.evaluation.alignment import (
     sweep_scale,
 )
 from lift.evaluation.case import Case, field_of_view, typical_depth
-from lift.evaluation.description import describe_evaluation, draw_sheet, save_input
+from lift.evaluation.description import draw_sheet, save_input
 from lift.evaluation.measures import Measures
 from lift.evaluation.metrics import depth_errors
 from lift.evaluation.protocol import rescale_depth, visible_pixels
 from lift.evaluation.resources import SharedResources
-from lift.evaluation.tables import format_table, mean_of, stage_costs
+from lift.evaluation.tables import stage_costs
 from lift.geometry import rotation_angle
 from lift.io.image import save_image
-from lift.io.names import printable, safe_name
+from lift.io.names import safe_name
 from lift.io.sizing import PICTURE_SIZE
 from lift.io.splats import read_splats
 from lift.pipeline import run
 from lift.registry import SLOTS, ComponentError, source_fingerprint
 from lift.renderers import renderers
-from lift.runtime.atomic_io import make_folder, publish
+from lift.runtime.atomic_io import make_folder
 from lift.runtime.cache import hash_key
 from lift.runtime.kept_files import scene_file
-from lift.runtime.machine import machine_info
 from lift.runtime.session import STAGE_VERSIONS, Session, plain_settings
 from lift.training.callbacks import callback_key
 from lift.training.fit import fit
@@ -75,9 +73,6 @@ _NOT_IN_KEY = {"protocol": ("seeds", "bins", "weights"), "dataset": ("scenes",)}
 
 _NOT_IN_RUN_KEY = ("image", "output", "name", "seed", "export", "logger", "wandb", *storage.COSTS)
 """Settings of the runs that the figures do not depend on, or that differ between tasks."""
-
-UNMEASURED = "not measured yet"
-"""What a table says of tasks of other shards."""
 
 RenderFunction = Callable[[Cameras], tuple[Tensor, Tensor]]
 """Renders a camera, one view: colours [height width 3] and depth [height width], 0 where empty."""
@@ -148,8 +143,6 @@ class Evaluation:
         self.root = storage.evaluation_folder(config.output, "")
         name = config.name or f"{eval_config.dataset.name}-{self.key}"
         self.folder = folder or self.root / name
-        self.is_complete = False
-        """Whether the last table has all tasks, be they measured or failed."""
 
     @cached_property
     def device(self) -> torch.device:
@@ -365,49 +358,3 @@ class Evaluation:
             return float(np.mean(values))
 
         return sweep_scale(camera, scale, score)
-
-    def write(self, records: Mapping[Task, Record], others: Mapping[Task, Record]) -> Path:
-        """Write `table.md` and `table.json` of all results, with the names of failed tasks.
-
-        Args:
-            records: What became of the tasks of this command.
-            others: What the last commands with other tasks say of theirs.
-
-        Returns:
-            The path of `table.md`.
-        """
-        make_folder(self.folder)
-        rows, failed = [], {}
-        for task in self.tasks:
-            record = records.get(task)
-            if row := self._find_row(task, record):
-                rows.append(row)
-                continue
-            last = record or others.get(task)
-            failed[task.name] = (last.error if last else None) or UNMEASURED
-        self.is_complete = UNMEASURED not in failed.values()
-        text = format_table(
-            rows,
-            describe_evaluation(self.config, self.eval_config),
-            list(self.protocol.bins),
-            failed,
-        )
-        content = storage.to_json(self.eval_config) | {
-            "settings": storage.to_json(self.config),
-            "code": self.code,
-            "mean": mean_of(rows),
-            "failed": failed,
-            "rows": rows,
-            "machine": machine_info("cuda" if torch.cuda.is_available() else "cpu"),
-        }
-        storage.write_sealed(self.folder / "table.json", content)
-        path = self.folder / "table.md"
-        publish(path, lambda draft: draft.write_text(printable(text) + "\n", encoding="utf-8"))
-        return path
-
-    def _find_row(self, task: Task, record: Record | None) -> dict[str, Any] | None:
-        """Return the result of a task, also if another command has measured it."""
-        if record is not None:
-            return storage.load_row(Path(record.result)) if record.result else None
-        row = storage.read_row(self.folder / f"{task.name}.json")
-        return row if row and row.get("evaluation") == self.key else None

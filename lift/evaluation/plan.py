@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lift.batch.records import Record, read_summary
 from lift.errors import format_error, is_user_error
 from lift.evaluation.ablation.grid import Variant
 from lift.evaluation.settings import Composed, compose_evaluation
@@ -90,34 +89,6 @@ def build_evaluations(plan: EvaluationPlan, configs: Sequence[Composed]) -> list
     return built
 
 
-def write_tables(
-    evaluations: Sequence["Evaluation"], records: Sequence[Record], folder: Path
-) -> list[Path]:
-    """Write the table of each evaluation. One without any result has none, if it is alone.
-
-    Args:
-        evaluations: The evaluations of a command.
-        records: What became of the tasks of this command.
-        folder: Folder with the records of this command and of those for other shards.
-
-    Returns:
-        The paths of their Markdown.
-    """
-    own = {record.title: record for record in records}
-    files = sorted(folder.glob("summary*.jsonl"))
-    others = {record.title: record for file in files for record in read_summary(file)}
-    paths = []
-    for evaluation in evaluations:
-        titles = {task: evaluation.title(task) for task in evaluation.tasks}
-        its_own, its_others = (
-            {task: given[title] for task, title in titles.items() if title in given}
-            for given in (own, others)
-        )
-        if evaluation.label is not None or any(record.result for record in its_own.values()):
-            paths.append(evaluation.write(its_own, its_others))
-    return paths
-
-
 def joint_folder(plan: EvaluationPlan, evaluations: Sequence["Evaluation"]) -> Path:
     """Return the folder of the joint table, or of the only evaluation.
 
@@ -134,28 +105,3 @@ def joint_folder(plan: EvaluationPlan, evaluations: Sequence["Evaluation"]) -> P
     keys = [[evaluation.label, evaluation.key] for evaluation in evaluations]
     name = plan.name or f"{first.eval_config.dataset.name}-{hash_key(keys)}"
     return evaluation_folder(first.config.output, name)
-
-
-def write_joint_table(
-    plan: EvaluationPlan, evaluations: Sequence["Evaluation"], command: str
-) -> Path:
-    """Write the joint table of finished evaluations.
-
-    Args:
-        plan: The evaluations of a command.
-        evaluations: The same, made.
-        command: The command, which the table quotes.
-
-    Returns:
-        The path of its Markdown.
-    """
-    from lift.evaluation.ablation.files import save_all
-    from lift.evaluation.ablation.joint import JointTable
-    from lift.evaluation.ablation.results import load_result
-
-    results = [
-        load_result(evaluation.folder, variant)
-        for evaluation, variant in zip(evaluations, plan.variants, strict=True)
-    ]
-    table = JointTable(results, plan.baseline, command)
-    return save_all(table, joint_folder(plan, evaluations))

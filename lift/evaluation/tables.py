@@ -220,6 +220,7 @@ def format_table(
     description: str,
     bins: Sequence[float],
     failed: Mapping[str, str] | None = None,
+    unmeasured: Sequence[str] = (),
 ) -> str:
     """Format the results of an evaluation in Markdown.
 
@@ -228,6 +229,7 @@ def format_table(
         description: Paragraph above the tables.
         bins: Distances between the bins, in typical depths.
         failed: Error of each failed task by name.
+        unmeasured: Names of tasks that nobody has done yet.
 
     Returns:
         Tables of scenes, alignments, distances and stages, and notes.
@@ -245,6 +247,8 @@ def format_table(
     lines.append("")
     for name, error in (failed or {}).items():
         lines.append(f"Failed, and in no mean: {name} ({error})")
+    if unmeasured:
+        lines.append(f"Not measured yet, and in no mean: {', '.join(unmeasured)}")
     lines += _alignment_table(rows)
     lines += _header(["distance", "views", *measures.values()])
     for name, condition in distance_bins(bins).items():

@@ -2,8 +2,7 @@
 
 import json
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -42,14 +41,19 @@ class EvaluationTask(BatchTask):
     """Name of the command's run. A worker keeps datasets and networks for one command."""
 
 
-def make_tasks(plan: EvaluationPlan, evaluations: Sequence["Evaluation"]) -> list[EvaluationTask]:
+def make_tasks(
+    plan: EvaluationPlan, evaluations: Sequence["Evaluation"], say: Callable[[str], None]
+) -> list[EvaluationTask]:
     """Make the tasks of a command, and download the weights of measures, once for all workers.
 
     Args:
         plan: The evaluations of a command.
         evaluations: The same, made.
+        say: Receives notes for the user.
     """
-    unavailable = _download_measures(evaluations)
+    from lift.evaluation.results import record_settings
+
+    unavailable = _download_measures(evaluations, say)
     command = uuid4().hex
     tasks = []
     for evaluation, settings in zip(evaluations, plan.settings, strict=True):
@@ -61,6 +65,7 @@ def make_tasks(plan: EvaluationPlan, evaluations: Sequence["Evaluation"]) -> lis
                     title,
                     title,
                     tuple(run_settings),
+                    tuple(record_settings(evaluation)),
                     folder=os.getcwd(),
                     evaluation=tuple(own),
                     results=str(evaluation.folder),
@@ -83,7 +88,9 @@ def log_file(task: EvaluationTask) -> str:
     return str(Path(task.results).absolute() / LOCKS / f"{safe_name(task.title)}.log")
 
 
-def _download_measures(evaluations: Sequence["Evaluation"]) -> tuple[tuple[str, str], ...]:
+def _download_measures(
+    evaluations: Sequence["Evaluation"], say: Callable[[str], None]
+) -> tuple[tuple[str, str], ...]:
     """Download weights that are missing. A failure costs time, and is told, once."""
     from lift.evaluation.measures import Measures, say_unavailable
 
@@ -91,7 +98,7 @@ def _download_measures(evaluations: Sequence["Evaluation"]) -> tuple[tuple[str, 
         return ()
     missing = Measures.load(None).unavailable
     if missing:
-        print(f"note: {say_unavailable(missing)}", file=sys.stderr, flush=True)
+        say(say_unavailable(missing))
     return tuple(missing.items())
 
 

@@ -39,6 +39,7 @@ from lift.outputs.verdict import Verdict
 from lift.outputs.view_region import CoverageMeasure, ViewRegion, covered_region
 from lift.renderers import Renderer, renderers
 from lift.runtime.finished import REDELIVER
+from lift.runtime.profiling import span
 from lift.runtime.session import Session, write_json
 from lift.stages.logs import tell_upload
 from lift.types import Cameras
@@ -79,7 +80,8 @@ def deliver(
     keep = session.config.deliver.keep
     with publish_run(folder, session.stages[-1].key, session.say, request, keep) as draft:
         session.say("delivering")
-        metrics = _write_results(session, result, draft, folder, record)
+        with span("delivery"):
+            metrics = _write_results(session, result, draft, folder, record)
     for line in Verdict.from_metrics(metrics).lines:
         session.say(line)
     tell_upload(session, folder)
@@ -104,35 +106,43 @@ def _write_results(
         )
     renderer = session.build(renderers)
     cameras = corrected_cameras(result)
-    write_scene_files(folder, config, result, renderer, cameras, session.note)
+    with span("scene files"):
+        write_scene_files(folder, config, result, renderer, cameras, session.note)
     train_cameras = cameras[_train_frames(result)]
     coverage = Coverage(renderer, result.gaussians, train_cameras)
     options = film_options(config.export.film, cameras)
-    fly_through = plan_fly_through(renderer, result, cameras, options.count, coverage)
+    with span("fly-through"):
+        fly_through = plan_fly_through(renderer, result, cameras, options.count, coverage)
     gaussians = result.gaussians.to(renderer.device)
     source = FilmSource(renderer, gaussians, train_cameras, fly_through.cameras, coverage)
-    stills = _write_film(session, folder, source, options)
+    with span("film"):
+        stills = _write_film(session, folder, source, options)
     write_transforms(folder / FLY_THROUGH, fly_through.cameras, [""] * options.count)
-    region = covered_region(
-        renderer, gaussians, train_cameras, result.depth.typical, coverage, cameras[:1]
-    )
+    with span("view region"):
+        region = covered_region(
+            renderer, gaussians, train_cameras, result.depth.typical, coverage, cameras[:1]
+        )
     write_json(folder / VIEW_REGION, region.to_dict())
-    frame_metrics = evaluate_frames(renderer, result)
-    metrics = _measure(session, renderer, result, frame_metrics, fly_through, cameras)
+    with span("measurements"):
+        frame_metrics = evaluate_frames(renderer, result)
+        metrics = _measure(session, renderer, result, frame_metrics, fly_through, cameras)
     write_json(folder / "metrics.json", metrics)
     provenance = _write_settings(session, result, folder, record)
     if config.deliver.keep != MINIMAL:
-        write_report(
-            folder,
-            result,
-            renderer,
-            frame_metrics,
-            metrics,
-            provenance,
-            stills,
-            run_folder=run_folder,
-            scene_page=_scene_page(session, result, cameras, fly_through, region),
-        )
+        with span("share page"):
+            scene_page = _scene_page(session, result, cameras, fly_through, region)
+        with span("report"):
+            write_report(
+                folder,
+                result,
+                renderer,
+                frame_metrics,
+                metrics,
+                provenance,
+                stills,
+                run_folder=run_folder,
+                scene_page=scene_page,
+            )
     return metrics
 
 

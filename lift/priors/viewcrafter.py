@@ -139,9 +139,11 @@ class ViewCrafter(DiffusionPrior):
         network = self.pipe.parts[name]
         if self.offload == "model":
             network.to(self.device)
-        yield network
-        if self.offload == "model":
-            network.to("cpu")
+        try:
+            yield network
+        finally:
+            if self.offload == "model":
+                network.to("cpu")
 
     @torch.inference_mode()
     def sample(

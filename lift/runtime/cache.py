@@ -80,6 +80,26 @@ def hash_key(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def with_paths(slot: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace texts that name a file or folder by paths, so that their content is hashed.
+
+    Args:
+        slot: Name of the component's slot, for the message.
+        settings: Settings of the component.
+
+    Raises:
+        FileNotFoundError: A setting that is a path names nothing.
+    """
+    values = dict(settings)
+    for key, value in settings.items():
+        # `os.path.exists` returns False for a long text, where a method of Path would fail.
+        if isinstance(value, str) and value and os.path.exists(os.path.expanduser(value)):
+            values[key] = Path(value).expanduser()
+        elif isinstance(value, Path) and not os.path.exists(value.expanduser()):
+            raise FileNotFoundError(f"{slot}.{key} is {value}, where there is no file or folder")
+    return values
+
+
 def _digest(value: Any) -> str:
     """Hash the content of a path; raise TypeError for other types that are not JSON-like."""
     if not isinstance(value, Path):

@@ -71,6 +71,25 @@ def check_one_device(command: str, trainer: Mapping[str, Any]) -> None:
         )
 
 
+def check_one_process(option: str, trainer: Mapping[str, Any]) -> None:
+    """Check that a run has one process, as an option of the command asks.
+
+    Args:
+        option: The option.
+        trainer: Settings of the trainer.
+
+    Raises:
+        ComponentError: `trainer.devices` names several devices, or there are several processes.
+    """
+    from lift.runtime.distributed import process_info
+
+    if process_info().world_size > 1 or len(device_indices(trainer)) > 1:
+        raise ComponentError(
+            f"{option} needs a run in one process, and trainer.devices is {trainer['devices']!r}; "
+            "choose trainer.devices=1, without torchrun and srun"
+        )
+
+
 def _parse_devices(setting: Any) -> int | list[int] | None:
     """Return a number of devices, a list of GPUs, or None for auto."""
     error = ComponentError(

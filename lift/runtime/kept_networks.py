@@ -6,6 +6,8 @@ of the time of loading it from files. Elsewhere networks are loaded for each run
 """
 
 import gc
+import glob
+import os
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,16 +28,19 @@ class _Kept:
 
 _kept: dict[str, _Kept] = {}
 _is_on = False
+_workers = 1
 
 
-def keep_networks(is_on: bool = True) -> None:
+def keep_networks(is_on: bool = True, workers: int = 1) -> None:
     """Keep networks in this process from now on, or free them.
 
     Args:
         is_on: Whether they are kept.
+        workers: Number of processes that share the memory of this machine.
     """
-    global _is_on
+    global _is_on, _workers
     _is_on = is_on
+    _workers = workers
     if not is_on:
         forget_networks()
 
@@ -73,34 +78,64 @@ def park_networks(*kinds: str) -> None:
     Args:
         *kinds: Their kinds; by default all.
     """
-    for kind, kept in [(k, v) for k, v in _kept.items() if k in kinds or not kinds]:
+    chosen = [(kind, kept) for kind, kept in _kept.items() if kind in kinds or not kinds]
+    on_gpu = False
+    for kind, kept in chosen:
         moved = [m for m in networks_of(kept.value) if any(p.is_cuda for p in m.parameters())]
         size = sum(p.nbytes for m in moved for p in (*m.parameters(), *m.buffers()) if p.is_cuda)
-        if free_memory() < size / 2**30 + RESERVE:
+        on_gpu |= bool(moved)
+        if free_memory() / _workers < size / 2**30 + RESERVE:
             del _kept[kind]
             continue
         for module in moved:
             module.to("cpu")
-    gc.collect()
+    if chosen:
+        gc.collect()
+    if on_gpu:
+        import torch
+
+        torch.cuda.empty_cache()
 
 
 def free_memory() -> float:
-    """Return the main memory in GiB that this process can still take, limits of containers too."""
+    """Return the main memory in GiB that can still be taken, within the limit of a container."""
     import psutil
 
     free = psutil.virtual_memory().available
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = (group / "memory.max").read_text().strip()
-        if limit != "max":
-            used = int((group / "memory.current").read_text())
-            # Cached files count as used, and are dropped if memory is needed.
-            lines = (group / "memory.stat").read_text().splitlines()
-            cached = int(dict(line.split() for line in lines).get("file", 0))
-            free = min(free, int(limit) - used + cached)
-    except (OSError, ValueError):
-        pass  # another system, or no limit
+    for folder in _memory_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")):
+        free = min(free, _group_memory(folder))
     return free / 2**30
+
+
+def _memory_groups(groups: Path, root: Path) -> Iterator[Path]:
+    """Yield the folders of the control groups that limit the memory of this process.
+
+    Args:
+        groups: The file that names the groups of the process.
+        root: Folder where they are mounted.
+    """
+    with suppress(OSError):
+        for line in groups.read_text(encoding="utf-8").splitlines():
+            _, controllers, name = line.split(":", 2)
+            if controllers in ("", "memory"):  # version 2, and version 1
+                mounted = root / controllers
+                folder = mounted / name.lstrip("/")
+                yield from (one for one in (folder, *folder.parents) if one.is_relative_to(mounted))
+
+
+def _group_memory(folder: Path) -> float:
+    """Return the bytes that the processes of a control group can still take."""
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        with suppress(OSError, ValueError):  # "max", another version, or another container's group
+            left = int((folder / limit).read_text()) - int((folder / used).read_text())
+            lines = (folder / "memory.stat").read_text().splitlines()
+            values = {key: int(value) for key, value in (line.split() for line in lines)}
+            # Cached files count as used, and are dropped if memory is needed.
+            return float(left + values.get("file", values.get("total_cache", 0)))
+    return float("inf")
 
 
 def networks_of(value: Any) -> Iterator[Any]:
@@ -129,7 +164,17 @@ def files_stamp(*places: str | Path | None) -> tuple[Any, ...]:
         found = []
         with suppress(OSError, RuntimeError):  # a long text is no name of a file
             path = Path(place or "").expanduser().absolute()
-            files = sorted(path.rglob("*")) if path.is_dir() and place else [path]
-            found = [(str(file), file.stat()) for file in files if file.is_file()]
-        stamps.append((str(place), *((name, s.st_size, s.st_mtime_ns) for name, s in found)))
+            for file in _files_of(path) if place else ():
+                status = file.stat()
+                found.append((str(file), status.st_size, status.st_mtime_ns))
+        stamps.append((str(place), *sorted(found)))
     return tuple(stamps)
+
+
+def _files_of(path: Path) -> Iterator[Path]:
+    """Yield a file and those that belong to it (`model.onnx.data`), or the files of a folder."""
+    if path.is_dir():
+        for folder, _, names in os.walk(path, followlinks=True):
+            yield from (file for name in names if (file := Path(folder, name)).is_file())
+    elif path.is_file():
+        yield from (file for file in path.parent.glob(f"{glob.escape(path.name)}*"))

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import os
 import platform
 import sys
 import time
@@ -20,10 +19,11 @@ from lift.registry import SLOTS, Registry, catalogue, source_fingerprint
 from lift.remote.pictures import local_image
 from lift.remote.urls import local_output
 from lift.runtime import distributed
-from lift.runtime.cache import Stage, Store, hash_key
+from lift.runtime.cache import Stage, Store, hash_key, with_paths
 from lift.runtime.finished import request_key
 from lift.runtime.live_job import LiveJob
 from lift.runtime.machine import commit, version
+from lift.runtime.profiling import profiled, span
 from lift.runtime.provenance import plugin_components, plugin_environment, run_choices
 from lift.runtime.serialization import load
 from lift.runtime.stage_times import STAGE_SLOTS, fitted_frames, stage_method
@@ -170,9 +170,8 @@ class Session:
         component = registry.build(settings, device=self.device, image=image, **supplied)
         if hasattr(component, "run_settings"):
             cast(Any, component).run_settings = settings
-        name = self.config[slot].name
-        licence = catalogue()(slot, name).licence
-        self.licences[f"{slot} {name}"] = getattr(component, "licence", licence)
+        licence = catalogue()(slot, settings["name"]).licence
+        self.licences[f"{slot} {settings['name']}"] = getattr(component, "licence", licence)
         return component
 
     def key(
@@ -199,7 +198,7 @@ class Session:
             parts_code = [
                 catalogue()(slot, part).fingerprint() for part in settings.get("parts", ())
             ]
-            values = _with_paths(relevant)
+            values = with_paths(slot, relevant)
             components.append([slot, name, values, entry.fingerprint(), *parts_code])
         sources = [
             source_fingerprint(Path(inspect.getfile(inspect.unwrap(function)))) for function in code
@@ -216,7 +215,7 @@ class Session:
             label: Printed beside the stage's name.
         """
         with distributed.main_process_first(self.process):
-            value, finished = self.store.value(stage, key, make)
+            value, finished = self.store.value(stage, key, profiled(stage, make))
         self._record(finished, label)
         return value
 
@@ -287,7 +286,7 @@ class Session:
         batch = self.store.batch(
             stage,
             [keys[index] for index in ready],
-            lambda positions: make([ready[position] for position in positions], values),
+            profiled(stage, lambda positions: make([ready[i] for i in positions], values)),
             max_count,
         )
         return {ready[position]: result for position, result in batch.items()}
@@ -313,7 +312,8 @@ class Session:
         def make_on_all(draft: Path) -> None:
             prepare(draft)
             distributed.broadcast(draft)
-            make(draft)
+            with span(stage):
+                make(draft)
 
         if self.is_main:
             finished = self.store.folder(stage, key, make_on_all, resumable=True)
@@ -332,14 +332,14 @@ class Session:
         frames = fitted_frames(self.stages) if stage == "fit" else None
         if stage not in STAGE_SLOTS or (stage == "fit" and frames is None):
             return None
-        count = self.process.world_size
-        return stage_method(self.config, stage, self.device, count, self.unused_slots, frames)
+        work = self.process.world_size, self.unused_slots, frames
+        return stage_method(self.config, stage, self.device, *work)
 
     def _record(self, stage: Stage, label: str | None) -> None:
         """Keep a finished stage for the report, and print its cost."""
         self.stages.append(stage)
-        memory = f"{stage.peak_bytes / 2**30:.2f} GiB"
-        cost = "found" if stage.cached else f"{stage.seconds:.1f} s, {memory}"
+        peak = stage.peak_bytes / 2**30
+        cost = "found" if stage.cached else f"{stage.seconds:.1f} s, {peak:.2f} GiB"
         self.say(f"{stage.name:<12} {label or '':<16} {cost}")
 
     def provenance(self) -> dict[str, Any]:
@@ -378,17 +378,6 @@ class Session:
                 for stage in self.stages
             ],
         }
-
-
-def _with_paths(settings: dict[str, Any]) -> dict[str, Any]:
-    """Replace texts that name a file or folder by paths, so that their content is hashed."""
-    names = {
-        key: os.path.expanduser(value)
-        for key, value in settings.items()
-        if isinstance(value, str) and value
-    }
-    # `os.path.exists` returns False for a long text, where a method of Path would fail.
-    return settings | {key: Path(name) for key, name in names.items() if os.path.exists(name)}
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lift.distortions import Distortion
 from lift.renderers import Renderer
+from lift.runtime.profiling import step_span
 from lift.training.densify import Densifier, McmcDensifier
 from lift.training.densify_gradient import GradientDensifier
 from lift.training.finite import LossCheck
@@ -95,11 +96,12 @@ class SceneModule(SceneModel):
             batch: Indices of the frames of each step [step view].
             batch_idx: Index of the batch in the epoch.
         """
-        for views in batch:
-            if self.step < self.settings.steps:  # the last epoch may be longer than the rest
-                previous_step = self.step
-                render, logged = self.optimise(views)
-                self._log_step(previous_step, views, render, logged)
+        with step_span(self.step, self.settings.steps):
+            for views in batch:
+                if self.step < self.settings.steps:  # the last epoch may be longer than the rest
+                    previous_step = self.step
+                    render, logged = self.optimise(views)
+                    self._log_step(previous_step, views, render, logged)
         is_last = batch_idx + 1 == self.trainer.num_training_batches
         if self.trainer.world_size > 1 and (is_last or self.step >= self.settings.steps):
             self._share_errors()

@@ -106,8 +106,16 @@ def test_killed_evaluation_resumes_to_the_same_table(tmp_path):
     assert killed.kill().returncode == -signal.SIGKILL
     assert not (tmp_path / "killed/eval/table/table.md").exists()
     kept = (tmp_path / "killed/eval/table/plain-0.json").stat().st_mtime_ns
-    again = lift(*evaluate(tmp_path / "killed"))
+    again = lift(*evaluate(tmp_path / "killed", "--json"))
     assert again.returncode == 0, again.stderr
+    events = [json.loads(line) for line in again.stderr.splitlines()]
+    assert [event["event"] for event in events] == ["note", *2 * ["started", "done"]]
+    assert {event["state"] for event in events if event["event"] == "done"} == {
+        "passed over",
+        "finished",
+    }
+    log = tmp_path / "killed/eval/table/.batch/thin, seed 0.log"
+    assert "fit" in log.read_text()
     assert (tmp_path / "killed/eval/table/plain-0.json").stat().st_mtime_ns == kept, (
         "what was finished is not made again"
     )
@@ -267,7 +275,7 @@ def test_the_last_shard_completes_the_table(tmp_path, monkeypatch):
         assert done.returncode == 0, done.stderr
         content = json.loads(table.read_text())
         assert [row["scene"] for row in content["rows"]] == ["plain", "thin"][: number + 1]
-        assert content["failed"] == ({} if number else {"thin-0": "not measured yet"})
+        assert content["unmeasured"] == ([] if number else ["thin-0"]) and not content["failed"]
     done = here(*evaluate(tmp_path, "--shard=0/2", "fit.steps=50"), cwd=tmp_path)
     content = json.loads(table.read_text())
     assert [row["scene"] for row in content["rows"]] == ["plain"], "the other has other settings"

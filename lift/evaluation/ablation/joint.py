@@ -65,6 +65,7 @@ class JointRow:
             "folder": os.path.relpath(self.result.folder, folder),
             "n": self.measured,
             "failed": self.result.failed,
+            "unmeasured": self.result.unmeasured,
             "mean": dict(self.mean),
             "reference": self.reference,
             "differences": {key: d and asdict(d) for key, d in self.differences.items()},

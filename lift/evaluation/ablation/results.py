@@ -63,6 +63,11 @@ class EvaluationResult:
         """Error of each scene and seed that failed, by name."""
         return self.content["failed"]
 
+    @property
+    def unmeasured(self) -> list[str]:
+        """Names of the scenes and seeds that nobody has measured yet."""
+        return self.content.get("unmeasured", [])
+
 
 def load_result(folder: Path, variant: Variant) -> EvaluationResult:
     """Read an evaluation.

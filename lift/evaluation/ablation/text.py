@@ -96,9 +96,9 @@ def _label_columns(table: JointTable) -> tuple[dict[str, list[str]], list[str]]:
 
 
 def _format_count(row: JointRow) -> str:
-    """Format the number of measured scenes and seeds, and of all if some failed."""
-    failed = len(row.result.failed)
-    return f"{row.measured} of {row.measured + failed}" if failed else str(row.measured)
+    """Format the number of measured scenes and seeds, and of all if there are more."""
+    missing = len(row.result.failed) + len(row.result.unmeasured)
+    return f"{row.measured} of {row.measured + missing}" if missing else str(row.measured)
 
 
 def _format_measure(row: JointRow, key: str) -> str:
@@ -156,16 +156,21 @@ def _failures(rows: Iterable[JointRow]) -> list[str]:
         by_error: dict[str, list[str]] = {}
         for name, error in row.result.failed.items():
             by_error.setdefault(error, []).append(name)
-        total = row.measured + len(row.result.failed)
+        total = row.measured + len(row.result.failed) + len(row.result.unmeasured)
         lines += [
             f"- {_escape(row.label)}: {len(names)} of {total} failed: {_shorten(error)} "
             f"({', '.join(names)})"
             for error, names in by_error.items()
         ]
+        if names := row.result.unmeasured:
+            lines.append(
+                f"- {_escape(row.label)}: {len(names)} of {total} not measured yet "
+                f"({', '.join(names)})"
+            )
     if not lines:
         return []
     return [
-        "Failed scenes are in no mean. The means of such a row are over fewer scenes. Its "
+        "These scenes are in no mean. The means of such a row are over fewer scenes. Its "
         "differences are over the pairs that both rows have.\n\n" + "\n".join(lines)
     ]
 

@@ -12,6 +12,19 @@ from lift.weights.files import with_mapping
 
 T = TypeVar("T")
 
+FILE_SETTINGS = ("model", "weights", "autoencoder", "image_encoder", "loras", "refiner")
+"""Settings of priors that name files with weights."""
+
+SAMPLING_SETTINGS = (
+    "prompt",
+    "negative_prompt",
+    "guidance_scale",
+    "num_inference_steps",
+    "batch_size",
+    "decode_chunk_size",
+)
+"""Settings of priors that loaded networks do not depend on."""
+
 
 def load_model(load: Callable[[], Any], model: str, kind: str) -> Any:
     """Call `load` and turn its errors into one line that names `prior.model`.
@@ -108,9 +121,12 @@ def load_or_keep(prior: Any, kind: str, load: Callable[[], T]) -> T:
     # Networks that are moved layer by layer cannot be moved as a whole.
     if prior.run_settings is None or prior.offload == "group":
         return load()
-    places = [value for value in prior.run_settings.values() if isinstance(value, str)]
-    settings = json.dumps(prior.run_settings, sort_keys=True, default=str)
-    pipe = load_once(kind, (type(prior), str(prior.device), settings, files_stamp(*places)), load)
+    settings = {
+        key: value for key, value in prior.run_settings.items() if key not in SAMPLING_SETTINGS
+    }
+    stamp = files_stamp(*(settings.get(key) for key in FILE_SETTINGS))
+    text = json.dumps(settings, sort_keys=True, default=str)
+    pipe = load_once(kind, (type(prior), str(prior.device), text, stamp), load)
     if prior.offload == "none":
         for network in networks_of(pipe):
             network.to(prior.device)

@@ -1,0 +1,235 @@
+"""Where the time of a run goes: `lift run --profile`.
+
+A profile has a span for each part of the run, and the operations of torch within some of them. It
+is written as a trace that chrome://tracing and https://ui.perfetto.dev open, and as a table.
+"""
+
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+FOLDER = "profile"
+"""Folder of the profile within that of the run."""
+TRACE = "trace.json"
+"""File with the trace."""
+TABLE = "table.md"
+"""File with the table."""
+
+STEPS_AFTER = 0.6
+"""Fraction of the fit's steps after which operations are recorded: pictures have their full size,
+and the scene has its full number of Gaussians."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a run."""
+
+    name: str
+    """What was done."""
+    start: float
+    """Time of its begin in seconds since 1970."""
+    seconds: float
+    """Its duration."""
+    parent: str | None
+    """Name of the span around it."""
+
+
+class Profile:
+    """The spans of a run, and operations of torch.
+
+    Args:
+        start: Time at which the run began, in seconds since 1970.
+    """
+
+    def __init__(self, start: float) -> None:
+        self.start = start
+        self.spans: list[Span] = []
+        self._events: list[dict[str, Any]] = []
+        self._open: list[str] = []
+        self._recorded: set[str] = set()
+        self._thread = threading.get_ident()
+
+    @contextmanager
+    def span(self, name: str, operations: bool = False) -> Iterator[None]:
+        """Measure the block.
+
+        Args:
+            name: What it does.
+            operations: Whether the operations of torch are recorded, the first time.
+        """
+        if threading.get_ident() != self._thread:  # what other threads do takes no time of its own
+            yield
+            return
+        parent = self._open[-1] if self._open else None
+        self._open.append(name)
+        start = time.time()
+        try:
+            if operations and name not in self._recorded:
+                self._recorded.add(name)
+                with self._operations():
+                    yield
+            else:
+                yield
+        finally:
+            self._open.pop()
+            self.spans.append(Span(name, start, time.time() - start, parent))
+
+    @contextmanager
+    def _operations(self) -> Iterator[None]:
+        """Record the operations of torch."""
+        from torch.profiler import profile
+
+        with profile() as recorder:
+            yield
+        with tempfile.TemporaryDirectory(prefix="lift-") as folder:
+            file = Path(folder) / TRACE
+            recorder.export_chrome_trace(str(file))
+            content = json.loads(file.read_text(encoding="utf-8"))
+        base = content.get("baseTimeNanoseconds", 0) / 1000
+        for event in content["traceEvents"]:
+            if "ts" in event:
+                event["ts"] += base
+            self._events.append(event)
+
+    def trace(self) -> dict[str, Any]:
+        """Return the content of the trace. Times are in microseconds."""
+        pid = os.getpid()
+        spans = [
+            {
+                "name": span.name,
+                "cat": "lift",
+                "ph": "X",
+                "pid": pid,
+                "tid": "lift",
+                "ts": span.start * 1e6,
+                "dur": span.seconds * 1e6,
+            }
+            for span in self.spans
+        ]
+        first = self.start * 1e6
+        events = [
+            {**event, "ts": event["ts"] - first} if "ts" in event else event
+            for event in (*spans, *self._events)
+        ]
+        return {"displayTimeUnit": "ms", "traceEvents": events}
+
+    def table(self) -> str:
+        """Return the table of the parts, in Markdown. Times of parts with one name are added."""
+        total = max((span.start + span.seconds for span in self.spans), default=self.start)
+        total -= self.start
+        lines = ["| part | times | seconds | share |", "|---|---|---|---|"]
+        outer = 0.0
+        for name, seconds, count in _sums(self.spans, None):
+            outer += seconds
+            lines.append(_row(name, count, seconds, total))
+            lines += [
+                _row(f"- {inner}", number, part, total)
+                for inner, part, number in _sums(self.spans, name)
+            ]
+        lines += [_row("other", 1, total - outer, total), _row("all", 1, total, total)]
+        return "\n".join(lines) + "\n"
+
+    def write(self, folder: Path) -> Path:
+        """Write the trace and the table.
+
+        Args:
+            folder: Folder of the run.
+
+        Returns:
+            The folder of the profile.
+        """
+        target = folder / FOLDER
+        target.mkdir(exist_ok=True)
+        (target / TRACE).write_text(json.dumps(self.trace()), encoding="utf-8")
+        (target / TABLE).write_text(self.table(), encoding="utf-8")
+        return target
+
+
+def _sums(spans: list[Span], parent: str | None) -> list[tuple[str, float, int]]:
+    """Return name, seconds and number of the spans within another one, in order of time."""
+    sums: dict[str, tuple[float, int]] = {}
+    for span in sorted(spans, key=lambda span: span.start):
+        if span.parent == parent:
+            seconds, count = sums.get(span.name, (0.0, 0))
+            sums[span.name] = seconds + span.seconds, count + 1
+    return [(name, *values) for name, values in sums.items()]
+
+
+def _row(name: str, count: int, seconds: float, total: float) -> str:
+    return f"| {name} | {count} | {seconds:.2f} | {seconds / max(total, 1e-9):.0%} |"
+
+
+_active: Profile | None = None
+
+
+@contextmanager
+def profile_run() -> Iterator[Profile]:
+    """Profile what this process does in the block. What came before counts as `start`."""
+    import psutil
+
+    global _active
+    profile = Profile(psutil.Process().create_time())
+    profile.spans.append(Span("start", profile.start, time.time() - profile.start, None))
+    _active = profile
+    try:
+        yield profile
+    finally:
+        _active = None
+
+
+@contextmanager
+def span(name: str, operations: bool = False) -> Iterator[None]:
+    """Measure the block, if the run is profiled.
+
+    Args:
+        name: What it does.
+        operations: Whether the operations of torch are recorded, the first time.
+    """
+    if _active is None:
+        yield
+    else:
+        with _active.span(name, operations):
+            yield
+
+
+@contextmanager
+def step_span(step: int, steps: int) -> Iterator[None]:
+    """Record the operations of some steps of the fit, if the run is profiled.
+
+    Args:
+        step: First step of the block.
+        steps: Number of steps of the fit.
+    """
+    if _active is None or step < STEPS_AFTER * steps:
+        yield
+    else:
+        with _active.span("steps at full size", operations=True):
+            yield
+
+
+def profiled(
+    name: str, function: Callable[Parameters, Result], operations: bool = True
+) -> Callable[Parameters, Result]:
+    """Return a function that measures its calls, if the run is profiled.
+
+    Args:
+        name: What it does.
+        function: Does it.
+        operations: Whether the operations of torch are recorded, the first time.
+    """
+
+    def measured(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        with span(name, operations):
+            return function(*args, **kwargs)
+
+    return measured
