@@ -89,6 +89,7 @@ def _run(arguments: list[str], resume_collector: Callable[[], None]) -> int:
     check_dashes(arguments)
     arguments, dry_run = _take_dry_run(arguments)
     if is_profiled := PROFILE in arguments:
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read when torch is imported
         arguments = ["redeliver=true", *(word for word in arguments if word != PROFILE)]
     folders, rest = split_config_folders(arguments)
     options, config_name, overrides = split_options(rest)

@@ -203,14 +203,15 @@ def span(name: str, operations: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def step_span(step: int, steps: int) -> Iterator[None]:
+def step_span(step: int, count: int, steps: int) -> Iterator[None]:
     """Record the operations of some steps of the fit, if the run is profiled.
 
     Args:
         step: First step of the block.
+        count: Number of steps of the block.
         steps: Number of steps of the fit.
     """
-    if _active is None or step < STEPS_AFTER * steps:
+    if _active is None or step + count <= STEPS_AFTER * steps:
         yield
     else:
         with _active.span("steps at full size", operations=True):

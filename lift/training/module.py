@@ -96,7 +96,7 @@ class SceneModule(SceneModel):
             batch: Indices of the frames of each step [step view].
             batch_idx: Index of the batch in the epoch.
         """
-        with step_span(self.step, self.settings.steps):
+        with step_span(self.step, len(batch), self.settings.steps):
             for views in batch:
                 if self.step < self.settings.steps:  # the last epoch may be longer than the rest
                     previous_step = self.step
