@@ -96,27 +96,41 @@ def make_fly_through(
     """
     path = _Path(cameras, times, typical_depth, count)
     required = REQUIRED_COVERAGE * float(measure(cameras[:1])[0])
+    order: list[int] = []
+    """Numbers of the measured views, those that are likely not covered first."""
 
-    def attempt(scale: float) -> FlyThrough:
+    def attempt(scale: float) -> FlyThrough | None:
+        """Measure a path; None if a view is not covered."""
         views = path.at(scale)
-        return FlyThrough(views, scale, measure(measured_views(views)))
+        measured = measured_views(views)
+        if not order:
+            distances = (measured.centers - measured.centers[0]).norm(dim=-1)
+            order.extend(distances.argsort(descending=True).tolist())
+        coverage = torch.zeros(len(measured))
+        for index in [*order]:
+            coverage[index] = measure(measured[index : index + 1])[0]
+            if float(coverage[index]) < required:
+                order.remove(index)
+                order.insert(0, index)
+                return None
+        return FlyThrough(views, scale, coverage)
 
-    def is_covered(candidate: FlyThrough) -> bool:
-        return float(candidate.coverage.min()) >= required
-
-    if is_covered(full_motion := attempt(1.0)):
+    if full_motion := attempt(1.0):
         return full_motion
     best = None
     low = 0.0
     high = 1.0
     for _ in range(BISECTIONS):
         scale = (low + high) / 2
-        if is_covered(candidate := attempt(scale)):
+        if candidate := attempt(scale):
             best = candidate
             low = scale
         else:
             high = scale
-    return best or attempt(0.0)
+    if best is None:
+        views = path.at(0.0)
+        best = FlyThrough(views, 0.0, measure(measured_views(views)))
+    return best
 
 
 def frame_times(trajectory: Trajectory) -> list[float] | None:

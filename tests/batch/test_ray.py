@@ -22,6 +22,7 @@ pytest.importorskip("ray", reason="Ray is not installed")
 from lift.batch import jobs, ray_engine
 from lift.batch.records import read_summary
 from lift.runtime.distributed import ProcessInfo, process_info
+from lift.runtime.kept_networks import keep_networks
 from tests.helpers.commands import here, lift, start_python
 from tests.helpers.quick_scenes import hold_node, make_quick_scene, read_log
 from tests.helpers.settings import MINIMAL
@@ -161,7 +162,10 @@ def test_on_nodes_that_srun_has_started_each_scene_is_made_alone(monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("NUMBA_NUM_THREADS", os.environ.get("NUMBA_NUM_THREADS", "1"))
     assert process_info().world_size == 2
-    assert ray_engine._run_in_worker(process_info, (), None, 1.0) == ProcessInfo()
+    try:
+        assert ray_engine._run_in_worker(process_info, (), None, 1.0) == ProcessInfo()
+    finally:
+        keep_networks(False)
 
 
 def test_a_package_that_a_node_lacks_is_no_transient_failure():

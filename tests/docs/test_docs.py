@@ -15,8 +15,8 @@ from typing import Any, get_type_hints
 import pytest
 
 from lift.cli import build_parser
+from lift.cli.engine_options import take_engine_options
 from lift.cli.evaluate import plan_evaluations
-from lift.cli.processes import take_process_count
 from lift.config import Config, EvalConfig, compose_run
 from lift.config.setting_docs import describe_group
 from lift.distortions import Distortion
@@ -144,7 +144,7 @@ def check_lift(words: list[str], plugin: bool) -> None:
     elif name == "download":
         compose_run(["image=none", *(word for word in rest if "=" in word)])
     elif name == "eval":
-        take_process_count(rest)
+        take_engine_options(rest)
         plan_evaluations(rest).compose()
     elif name == "show" and rest[0] == "experiment":
         experiments = {path.stem for path in (ROOT / "configs/experiment").glob("*.yaml")}

@@ -13,6 +13,7 @@ from lift.evaluation import evaluate as evaluation
 from lift.io.splats import write_ply
 from lift.types import Gaussians
 from lift.weights import CachedUrl
+from tests.helpers.engines import InlineEngine
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +37,12 @@ GRID = ("--grid", "distortion=identity,rigid", "--grid", "prior=warp,synthetic",
 FIRST = "distortion=identity,prior=warp"
 BROKEN = "distortion=rigid,prior=synthetic"
 LABELS = [FIRST, "distortion=identity,prior=synthetic", "distortion=rigid,prior=warp", BROKEN]
+
+
+@pytest.fixture(autouse=True)
+def inline(monkeypatch) -> None:
+    """Scenes are made in this process."""
+    monkeypatch.setattr("lift.batch.jobs.LocalEngine", InlineEngine)
 
 
 @pytest.fixture
@@ -103,7 +110,8 @@ def test_grid_gives_one_table_with_paired_differences(tmp_path, runs, capsys):
     captured = capsys.readouterr()
     assert captured.out.splitlines()[-1] == str(folder / "table.md")
     assert (folder / "table.md").read_text() in captured.err
-    assert {path.name for path in folder.iterdir() if path.is_file()} == {
+    assert {path.name for path in folder.glob("[!.]*") if path.is_file()} == {
+        "summary.jsonl",
         "table.md",
         "table.csv",
         "table.json",

@@ -5,7 +5,7 @@ import torch
 
 from lift.geometry import look_at, pinhole, rotation_angle
 from lift.outputs.contact_sheet import GAP, contact_sheet
-from lift.outputs.fly_through import BISECTIONS, frame_times, make_fly_through
+from lift.outputs.fly_through import BISECTIONS, MEASURED_VIEWS, frame_times, make_fly_through
 from lift.types import Cameras, Clip, Trajectory
 
 FOCUS = torch.tensor([0.0, 0.0, 4.0])
@@ -148,7 +148,8 @@ def test_motion_shrinks_until_views_are_covered(centers, times):
         < 0.21
         < float(whole.cameras.centers.norm(dim=-1).max())
     )
-    assert len(calls) <= BISECTIONS + 2 and calls[0] == 1
+    most = 1 + (BISECTIONS + 1) * MEASURED_VIEWS
+    assert sum(calls) < 0.6 * most, "a path is given up at its first view that is not covered"
     assert whole.scale == 1 and whole.coverage.tolist() == [1.0] * 16
 
 
