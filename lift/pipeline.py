@@ -33,6 +33,7 @@ from lift.runtime.cache_contents import remove_stage
 from lift.runtime.compile_ahead import compile_ahead
 from lift.runtime.finished import find_finished
 from lift.runtime.kept_networks import park_networks
+from lift.runtime.profiling import span
 from lift.runtime.resource_errors import name_disk
 from lift.runtime.session import Session
 from lift.stages.clips import true_cameras
@@ -84,7 +85,8 @@ def _check_run_folder(session: Session, picture: Picture) -> None:
 def _run(session: Session) -> Path | None:
     """Compute all stages of a run, and deliver the scene."""
     check_logs(session)
-    picture, capture = read_input(session)
+    with span("input"):
+        picture, capture = read_input(session)
     _check_run_folder(session, picture)
     with show_live(session, picture):
         folder = _compute(session, picture, capture)
@@ -142,11 +144,14 @@ def generate_views(session: Session, picture: Picture) -> Views:
     """
     planner = build_planner(session, picture)
     estimator = build_depth_estimator(session, picture)
-    prior = build_early_prior(session, picture, estimator, planner)
+    with span("prior"):
+        prior = build_early_prior(session, picture, estimator, planner)
     depth, key = estimate_depth(session, picture, estimator)
-    publish_preview(session, picture, depth, key)
+    with span("preview"):
+        publish_preview(session, picture, depth, key)
     if prior is None:
-        prior = build_prior(session, picture, estimator, depth)
+        with span("prior"):
+            prior = build_prior(session, picture, estimator, depth)
     # The pose estimator is built now, so that wrong settings raise before frames are generated.
     pose = session.build(
         poses,

@@ -21,6 +21,7 @@ from lift.runtime import distributed, launcher
 from lift.runtime.devices import device_indices
 from lift.runtime.finished import find_finished, find_remote, pass_over
 from lift.runtime.folder_settings import check_current_folder
+from lift.runtime.profiling import span
 from lift.runtime.provenance import run_choices
 from lift.runtime.quick_import import quick_import
 
@@ -109,7 +110,7 @@ def _run_here(config: DictConfig, devices: list[int] | None) -> Path | str | Non
         check_writable(url)
     distributed.bind_device(distributed.process_info(), devices)
     # The import loads numba, which reads the number of threads that `bind_device` has set.
-    with quick_import():
+    with quick_import(), span("imports"):
         from lift.pipeline import run
 
     folder = run(config)

@@ -40,8 +40,8 @@ class Span:
     """Time of its begin in seconds since 1970."""
     seconds: float
     """Its duration."""
-    parent: str | None
-    """Name of the span around it."""
+    parents: tuple[str, ...]
+    """Names of the spans around it, the outermost first."""
 
 
 class Profile:
@@ -70,27 +70,32 @@ class Profile:
         if threading.get_ident() != self._thread:  # what other threads do takes no time of its own
             yield
             return
-        parent = self._open[-1] if self._open else None
+        parents = tuple(self._open)
         self._open.append(name)
         start = time.time()
+        recorder = None
+        if operations and name not in self._recorded:
+            from torch.profiler import profile
+
+            self._recorded.add(name)
+            recorder = profile()
+            recorder.start()
+            start = time.time()
         try:
-            if operations and name not in self._recorded:
-                self._recorded.add(name)
-                with self._operations():
-                    yield
-            else:
-                yield
-        finally:
-            self._open.pop()
-            self.spans.append(Span(name, start, time.time() - start, parent))
-
-    @contextmanager
-    def _operations(self) -> Iterator[None]:
-        """Record the operations of torch."""
-        from torch.profiler import profile
-
-        with profile() as recorder:
             yield
+        finally:
+            seconds = time.time() - start
+            self._open.pop()
+            self.spans.append(Span(name, start, seconds, parents))
+            if recorder is not None:
+                recorder.stop()
+                self._read(recorder)
+                self.spans.append(
+                    Span("the profiler", start + seconds, time.time() - start - seconds, parents)
+                )
+
+    def _read(self, recorder: Any) -> None:
+        """Read the operations of torch that a profiler has recorded."""
         with tempfile.TemporaryDirectory(prefix="lift-") as folder:
             file = Path(folder) / TRACE
             recorder.export_chrome_trace(str(file))
@@ -128,16 +133,18 @@ class Profile:
         total = max((span.start + span.seconds for span in self.spans), default=self.start)
         total -= self.start
         lines = ["| part | times | seconds | share |", "|---|---|---|---|"]
-        outer = 0.0
-        for name, seconds, count in _sums(self.spans, None):
-            outer += seconds
-            lines.append(_row(name, count, seconds, total))
-            lines += [
-                _row(f"- {inner}", number, part, total)
-                for inner, part, number in _sums(self.spans, name)
-            ]
+        lines += self._rows((), "", total)
+        outer = sum(span.seconds for span in self.spans if not span.parents)
         lines += [_row("other", 1, total - outer, total), _row("all", 1, total, total)]
         return "\n".join(lines) + "\n"
+
+    def _rows(self, parents: tuple[str, ...], indent: str, total: float) -> list[str]:
+        """Return the lines of the parts of a part."""
+        lines = []
+        for name, seconds, count in _sums(self.spans, parents):
+            lines.append(_row(f"{indent}{name}", count, seconds, total))
+            lines += self._rows((*parents, name), f"- {indent}", total)
+        return lines
 
     def write(self, folder: Path) -> Path:
         """Write the trace and the table.
@@ -155,11 +162,11 @@ class Profile:
         return target
 
 
-def _sums(spans: list[Span], parent: str | None) -> list[tuple[str, float, int]]:
+def _sums(spans: list[Span], parents: tuple[str, ...]) -> list[tuple[str, float, int]]:
     """Return name, seconds and number of the spans within another one, in order of time."""
     sums: dict[str, tuple[float, int]] = {}
     for span in sorted(spans, key=lambda span: span.start):
-        if span.parent == parent:
+        if span.parents == parents:
             seconds, count = sums.get(span.name, (0.0, 0))
             sums[span.name] = seconds + span.seconds, count + 1
     return [(name, *values) for name, values in sums.items()]
@@ -179,7 +186,7 @@ def profile_run() -> Iterator[Profile]:
 
     global _active
     profile = Profile(psutil.Process().create_time())
-    profile.spans.append(Span("start", profile.start, time.time() - profile.start, None))
+    profile.spans.append(Span("start", profile.start, time.time() - profile.start, ()))
     _active = profile
     try:
         yield profile

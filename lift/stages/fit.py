@@ -15,6 +15,7 @@ from lift.registry import source_fingerprint
 from lift.renderers import Renderer, renderers
 from lift.runtime.atomic_io import copy_path
 from lift.runtime.cache import hash_key
+from lift.runtime.profiling import span
 from lift.runtime.quick_import import quick_import
 from lift.runtime.serialization import load
 from lift.runtime.session import Session, plain_settings
@@ -170,7 +171,7 @@ def _optimise(
     test_frames: Sequence[int] | None,
 ) -> None:
     """Fit the scene, or continue from the checkpoint in the folder."""
-    with quick_import():  # Lightning takes seconds
+    with quick_import(), span("imports"):  # Lightning takes seconds
         from lift.training.callbacks import build_callbacks
         from lift.training.finite import NonFiniteError
         from lift.training.fit import fit as optimise
