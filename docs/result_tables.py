@@ -255,6 +255,7 @@ def batch() -> str:
     """Make the table of pictures an hour by a batch and by a loop of runs."""
     body = [
         (
+            settings,
             f"`{row['way']}`" if row["way"] == "lift batch" else "loop of `lift run`",
             f"{row['rounds']} of {row['pictures']} pictures",
             f"{row['seconds'] / row['pictures']:.1f}",
@@ -262,9 +263,17 @@ def batch() -> str:
             f"{row['pictures_per_hour']:.0f}",
             f"{row['load']:.1f}",
         )
-        for row in results("batch-small-cpu")
+        for settings, name in (("shortest", "batch-small-cpu"), ("default", "batch-default-cpu"))
+        for row in results(name)
     ]
-    head = ("command", "rounds", "clock s a picture", "processor s a picture", "pictures an hour")
+    head = (
+        "settings",
+        "command",
+        "rounds",
+        "clock s a picture",
+        "processor s a picture",
+        "pictures an hour",
+    )
     return table((*head, "load"), body)
 
 
