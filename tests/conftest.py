@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 if (
@@ -71,6 +71,16 @@ def device(request) -> torch.device:
         )
     pytest.importorskip("triton", reason="Triton is not installed")
     return torch.device(request.param)
+
+
+@pytest.fixture
+def kept() -> Iterator[None]:
+    """Networks are kept, as in a worker of a batch."""
+    from lift.runtime.kept_networks import keep_networks
+
+    keep_networks()
+    yield
+    keep_networks(False)
 
 
 @pytest.fixture(scope="session")

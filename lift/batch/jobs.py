@@ -125,7 +125,8 @@ def _run_batch(tasks: list[BatchTask], options: Options) -> int:
     fetch_summary(config, output / name)
     summary = Summary(output / name)
     count = count_own(tasks)  # before the engine clears the ranks
-    records = run_on_engine(tasks, options, summary, make_scene)
+    records = run_tasks(tasks, options, summary, make_scene)
+    summary.close()
     status = 0
     try:
         share_summary(config, summary.path)
@@ -176,21 +177,22 @@ def _check_fetched(tasks: Sequence[BatchTask], config: DictConfig) -> None:
         )
 
 
-def run_on_engine(
+def run_tasks(
     tasks: Sequence[BatchTask],
     options: Options,
-    summary: Summary,
+    summary: RecordWriter,
     make: Callable[[BatchTask], Record],
     find: Callable[[BatchTask], Record | None] | None = None,
 ) -> list[Record]:
-    """Do tasks on the engine of the options, and close the summary.
+    """Do tasks on the engine of the options.
 
     Args:
         tasks: The tasks.
         options: Options of the command.
-        summary: Gets the records.
-        make: As for `run_tasks`.
-        find: As for `run_tasks`.
+        summary: Gets the records. For SLURM it is a `Summary`, beside which jobs write.
+        make: Makes a record of a task, in a worker.
+        find: Returns the record of a task that needs no worker, else None; by default that of a
+            finished scene.
 
     Returns:
         The records in the order of the tasks, without their stages. With `fail_fast`, those that
@@ -199,30 +201,8 @@ def run_on_engine(
     if options.engine == "slurm":
         from lift.batch.slurm import run_slurm
 
-        records = run_slurm(tasks, options, summary, make, find)
-    else:
-        records = run_tasks(tasks, options, summary, make, find)
-    summary.close()
-    return records
-
-
-def run_tasks(
-    tasks: Sequence[BatchTask],
-    options: Options,
-    summary: RecordWriter,
-    make: Callable[[BatchTask], Record],
-    find: Callable[[BatchTask], Record | None] | None = None,
-) -> list[Record]:
-    """Do tasks on this machine or on a Ray cluster.
-
-    Args:
-        tasks: The tasks.
-        options: Options of the command.
-        summary: Gets the records.
-        make: Makes a record of a task, in a worker.
-        find: Returns the record of a task that needs no worker, else None; by default that of a
-            finished scene.
-    """
+        assert isinstance(summary, Summary)
+        return run_slurm(tasks, options, summary, make, find)
     process = distributed.process_info()
     local_rank = None
     if process.world_size > 1:
@@ -287,12 +267,7 @@ def _plan(tasks: Sequence[BatchTask], options: Options) -> int:
     return 0
 
 
-def finish(
-    records: Sequence[Record],
-    count: int,
-    options: Options,
-    summary: Path,
-) -> int:
+def finish(records: Sequence[Record], count: int, options: Options, summary: Path) -> int:
     """Return the exit status of a command.
 
     Args:

@@ -16,11 +16,7 @@ from lift.evaluation.ablation.grid import (
     multiply,
     parse_grid,
 )
-from lift.evaluation.plan import (
-    EvaluationPlan,
-    build_evaluations,
-    joint_folder,
-)
+from lift.evaluation.plan import EvaluationPlan, build_evaluations, joint_folder
 from lift.io.names import name_problem
 from lift.registry import ComponentError
 from lift.runtime.devices import check_one_device
@@ -96,7 +92,7 @@ def evaluate(arguments: list[str]) -> int:
     for config, _ in configs:
         check_one_device("eval", config.trainer)
     evaluations = build_evaluations(plan, configs)
-    from lift.batch.jobs import count_own, finish, run_on_engine, select_shard
+    from lift.batch.jobs import count_own, finish, run_tasks, select_shard
     from lift.batch.progress import Progress
     from lift.batch.records import Summary
     from lift.evaluation.results import write_tables
@@ -111,7 +107,8 @@ def evaluate(arguments: list[str]) -> int:
         tasks = [replace(task, log=log_file(task)) for task in tasks]
     summary = Summary(joint_folder(plan, evaluations) / name)
     is_alone, count = process_info().world_size == 1, count_own(tasks)
-    records = run_on_engine(tasks, options, summary, measure_scene, find_nothing)
+    records = run_tasks(tasks, options, summary, measure_scene, find_nothing)
+    summary.close()
     command = shell_command(["lift", "eval", *arguments])
     tables = write_tables(plan, evaluations, records, command)
     # Of several processes that were started together, the last one prints the table.

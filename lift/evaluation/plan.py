@@ -63,7 +63,6 @@ def build_evaluations(plan: EvaluationPlan, configs: Sequence[Composed]) -> list
         FileNotFoundError: The dataset does not exist.
         ValueError: A setting is invalid.
     """
-    # The import loads numba, which must know its number of threads before.
     with quick_import():
         from lift.evaluation.evaluate import Evaluation
     from lift.evaluation.resources import SharedResources

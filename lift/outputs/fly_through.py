@@ -96,8 +96,7 @@ def make_fly_through(
     """
     path = _Path(cameras, times, typical_depth, count)
     required = REQUIRED_COVERAGE * float(measure(cameras[:1])[0])
-    order: list[int] = []
-    """Numbers of the measured views, those that are likely not covered first."""
+    order: list[int] = []  # of the measured views: first those that are likely not covered
 
     def attempt(scale: float) -> FlyThrough | None:
         """Measure a path; None if a view is not covered."""

@@ -218,26 +218,23 @@ def step_span(step: int, count: int, steps: int) -> Iterator[None]:
         count: Number of steps of the block.
         steps: Number of steps of the fit.
     """
-    if _active is None or step + count <= STEPS_AFTER * steps:
+    if step + count <= STEPS_AFTER * steps:
         yield
     else:
-        with _active.span("steps at full size", operations=True):
+        with span("steps at full size", operations=True):
             yield
 
 
-def profiled(
-    name: str, function: Callable[Parameters, Result], operations: bool = True
-) -> Callable[Parameters, Result]:
-    """Return a function that measures its calls, if the run is profiled.
+def profiled(name: str, function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Return a function that measures its calls with the operations of torch, if asked to.
 
     Args:
         name: What it does.
         function: Does it.
-        operations: Whether the operations of torch are recorded, the first time.
     """
 
     def measured(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        with span(name, operations):
+        with span(name, operations=True):
             return function(*args, **kwargs)
 
     return measured

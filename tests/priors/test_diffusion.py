@@ -10,7 +10,7 @@ import torch
 from lift.geometry import rotation_from_vector
 from lift.priors import ClipRequest
 from lift.priors.diffusion.clips import clip_path
-from lift.runtime.kept_networks import keep_networks, networks_of
+from lift.runtime.kept_networks import networks_of
 from lift.runtime.memory import required_memory
 from lift.types import Frames
 from tests.helpers import tiny
@@ -18,13 +18,6 @@ from tests.helpers.clips import build, scene, sideways
 from tests.helpers.commands import lift
 
 pytest.importorskip("diffusers")
-
-
-@pytest.fixture
-def kept():
-    keep_networks()
-    yield
-    keep_networks(False)
 
 
 PRIORS = [

@@ -1,7 +1,6 @@
 """Networks that a worker keeps from one picture to the next."""
 
 import os
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,13 +9,6 @@ from torch import nn
 from lift.batch.tasks import BatchTask, run_task
 from lift.runtime import kept_networks
 from lift.runtime.kept_networks import files_stamp, keep_networks, load_once, park_networks
-
-
-@pytest.fixture
-def kept() -> Iterator[None]:
-    keep_networks()
-    yield
-    keep_networks(False)
 
 
 def test_without_a_worker_each_run_loads_its_own_network():
