@@ -1,19 +1,21 @@
 """A prior without a network: the input picture, warped by its depth."""
 
 import hashlib
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from annotated_types import Interval
+from torch import Tensor
 
 from lift.priors import VideoPrior, priors
 from lift.registry.ranges import Positive
 from lift.runtime.parallel import parallel_map
 from lift.types import Cameras, Clip, Depth, Frames
-from lift.warping.border import extend_picture
-from lift.warping.fill import close_gaps, fill_behind, fill_with_network, interior_holes
-from lift.warping.surface import Surface, camera_matrices
+from lift.warping.backend import warping_backend
+from lift.warping.surface import camera_matrices
+
+_CPU = torch.device("cpu")
 
 
 @priors.register("warp")
@@ -53,6 +55,7 @@ class Warp(VideoPrior):
         margin: Annotated[float, Interval(ge=0, le=0.45)] = 0.25,
         *,
         depth: Depth,
+        device: torch.device = _CPU,
     ) -> None:
         """Check the settings. The first call builds the surface.
 
@@ -61,14 +64,17 @@ class Warp(VideoPrior):
             fill: How holes are filled.
             margin: Width of the continued border, as a fraction of the longer side.
             depth: Depth of the input picture.
+            device: Device that warps and fills.
         """
         self.edge_threshold = edge_threshold
         self.fill: Literal["network", "patches", "telea", "smooth"] = fill
         self.margin = margin if fill in ("network", "patches") else 0.0
         self.depth = depth
-        self._surface: Surface | None = None
+        self.backend = warping_backend(device)
+        self._surface: Any = None
         self._digests: list[bytes] = []
 
+    @torch.no_grad()
     def __call__(self, frames: Frames, cameras: Cameras, clip: Clip, seed: int) -> Frames:
         """Render the new frames of a clip, with depth, as `VideoPrior` says.
 
@@ -94,6 +100,7 @@ class Warp(VideoPrior):
             raise ValueError("prior 'warp' continues frames with depth; these have none")
         surface = self._surface_of(frames, cameras)
         matrices = camera_matrices(clip.cameras)
+        tools = self.backend
         if self.fill == "network":
             # The remembered surface grows in the order of the frames, whatever was generated
             # before. So the clip fills a copy.
@@ -109,77 +116,77 @@ class Warp(VideoPrior):
                     f"clip {clip.name!r} shows nothing known in frame {len(images) + 1}; "
                     "choose a smaller motion"
                 )
-            view.rgb, inverse = fill_behind(view.rgb, view.inverse, hole, view.front, self.fill)
-            image = np.clip(np.rint(surface.antialias(view)), 0, 255).astype(np.uint8)
-            depth = surface.push_back((1 / inverse).astype(np.float32), hole, to_camera, intrinsics)
+            view.rgb, inverse = tools.fill_behind(
+                view.rgb, view.inverse, hole, view.front, self.fill
+            )
+            image = tools.round_colors(surface.antialias(view))
+            depth = surface.push_back(tools.invert(inverse), hole, to_camera, intrinsics)
             surface.add(image, depth, hole, to_camera, intrinsics)
+            images.append(tools.to_tensor(image))
+            depths.append(tools.to_tensor(depth))
             if surface is self._surface:
-                self._digests.append(_digest(image, depth, to_camera, intrinsics))
-            images.append(torch.from_numpy(image))
-            depths.append(torch.from_numpy(depth))
+                self._digests.append(_digest(images[-1], depths[-1], to_camera, intrinsics))
         device = frames.images.device
         return Frames(torch.stack(images).to(device), torch.stack(depths).to(device))
 
     def _fill_last_view(
-        self, surface: Surface, to_camera: np.ndarray, intrinsics: np.ndarray, size: tuple[int, int]
+        self, surface: Any, to_camera: np.ndarray, intrinsics: np.ndarray, size: tuple[int, int]
     ) -> None:
         """Fill the holes within the clip's last view. Frame by frame they would be strips."""
+        tools = self.backend
         view = surface.render(to_camera, intrinsics, size[1], size[0])
         hole = view.hole
-        inner_hole = interior_holes(hole)
+        inner_hole = tools.interior_holes(hole)
         if inner_hole.any() and not hole.all():
-            smooth, inverse = fill_behind(view.rgb, view.inverse, hole, view.front, "smooth")
-            filled = fill_with_network(smooth, inverse, inner_hole)
-            image = np.clip(np.rint(filled), 0, 255).astype(np.uint8)
-            depth = (1 / inverse).astype(np.float32)
-            depth = surface.push_back(depth, inner_hole, to_camera, intrinsics)
+            smooth, inverse = tools.fill_behind(view.rgb, view.inverse, hole, view.front, "smooth")
+            image = tools.round_colors(tools.fill_with_network(smooth, inverse, inner_hole))
+            depth = surface.push_back(tools.invert(inverse), inner_hole, to_camera, intrinsics)
             surface.add(image, depth, inner_hole, to_camera, intrinsics)
 
-    def _surface_of(self, frames: Frames, cameras: Cameras) -> Surface:
+    def _surface_of(self, frames: Frames, cameras: Cameras) -> Any:
         """Return the surface of all frames so far.
 
         The remembered surface is used if it was built from the first of these frames. Otherwise the
         surface is rebuilt.
         """
-        images = frames.images.cpu().numpy()
-        depths = [close_gaps(self.depth)]
+        images = list(frames.images.cpu())
+        depths = [self.depth.depth.cpu()]
         if frames.depth is not None:
-            depths += list(frames.depth[1:].cpu().numpy())
+            depths += list(frames.depth[1:].cpu())
         views = list(zip(images, depths, *zip(*camera_matrices(cameras), strict=True), strict=True))
         digests = parallel_map(lambda view: _digest(*view), views)
         if self._surface is None or self._digests != digests[: len(self._digests)]:
-            self._surface = Surface(self.depth.typical, self.edge_threshold)
+            self._surface = self.backend.new_surface(self.depth.typical, self.edge_threshold)
             self._digests = []
         for image, depth, to_camera, intrinsics in views[len(self._digests) :]:
-            height, width = depth.shape
-            new = (
-                self._surface.render(to_camera, intrinsics, width, height).hole
-                if self._surface.num_layers
-                else np.ones(depth.shape, bool)
-            )
-            is_first = self._surface.num_layers == 0
-            self._surface.add(image, depth, new, to_camera, intrinsics)
-            if is_first:
-                self._add_border(self._surface, image, depth, to_camera, intrinsics)
+            self._add_frame(self._surface, image, depth, to_camera, intrinsics)
         self._digests = digests
         return self._surface
 
-    def _add_border(
+    def _add_frame(
         self,
-        surface: Surface,
-        image: np.ndarray,
-        depth: np.ndarray,
+        surface: Any,
+        image: Tensor,
+        depth: Tensor,
         to_camera: np.ndarray,
         intrinsics: np.ndarray,
     ) -> None:
-        """Add the continuation of the first picture, as four shifted pictures of its size."""
+        """Add what a frame shows first. The first frame is the input, with a border around it."""
+        tools = self.backend
+        pixels = tools.from_tensor(image)
         height, width = depth.shape
+        if surface.num_layers:
+            new = surface.render(to_camera, intrinsics, width, height).hole
+            surface.add(pixels, tools.from_tensor(depth), new, to_camera, intrinsics)
+            return
+        closed = tools.close_gaps(self.depth)
+        surface.add(pixels, closed, tools.ones((height, width)), to_camera, intrinsics)
         # Two shifted pictures have to cover the extended one, and a mirrored side has to exist.
         margin = min(round(self.margin * max(height, width)), (min(height, width) - 1) // 2)
         if margin < 1:
             return
-        wide_image, wide_depth = extend_picture(image, depth, margin)
-        new = np.ones(wide_depth.shape, bool)
+        wide_image, wide_depth = tools.extend_picture(pixels, closed, margin)
+        new = tools.ones(tuple(wide_depth.shape))
         new[margin : margin + height, margin : margin + width] = False
         for row in (0, 2 * margin):
             for column in (0, 2 * margin):
@@ -191,8 +198,9 @@ class Warp(VideoPrior):
                 new[part] = False
 
 
-def _digest(*arrays: np.ndarray) -> bytes:
+def _digest(image: Tensor, depth: Tensor, *camera: np.ndarray) -> bytes:
+    """Hash a frame and its camera."""
     state = hashlib.sha256()  # most processors have instructions for it
-    for array in arrays:
+    for array in (image.numpy(), depth.numpy(), *camera):
         state.update(np.ascontiguousarray(array).data)
     return state.digest()

@@ -26,6 +26,7 @@ from lift.stages.depth import build_depth_estimator, estimate_capture_depth, est
 from lift.stages.inputs import read_input
 from lift.types import Cameras, Depth, Gaussians
 from lift.warping import two_layers
+from lift.warping.backend import warping_backend
 
 CPU_RENDERER = "numba"
 """Renderer that corrects the colours on the CPU."""
@@ -42,6 +43,7 @@ def make_preview(
     depth: Depth,
     camera: Cameras,
     renderer: Renderer | None = None,
+    device: torch.device | None = None,
 ) -> Gaussians:
     """Turn a picture and its depth into Gaussians, without frames and without a fit.
 
@@ -54,13 +56,15 @@ def make_preview(
         camera: Its camera, one view.
         renderer: Renders the input view, to correct the blur of neighbouring Gaussians. None: the
             colours are those of the pixels.
+        device: Device that continues the background. None: the CPU.
 
     Returns:
         Gaussians of degree 0 on the CPU. Those of the pixels come first, row by row.
     """
     depth = Depth(depth.depth.cpu(), depth.valid.cpu(), depth.kind)
     camera = camera.to("cpu")
-    layers = two_layers.two_layers(image.cpu().numpy(), depth, camera)
+    backend = warping_backend(device or torch.device("cpu"))
+    layers = two_layers.two_layers(image.cpu().numpy(), depth, camera, backend)
     gaussians = Gaussians.cat(
         [two_layers.layer_gaussians(layer, camera, depth.typical) for layer in layers]
     )
@@ -170,8 +174,9 @@ def preview_stage(session: Session, picture: Picture, depth: Depth, key: str) ->
     key = session.key("preview", key, part, slots=slots, code=code)
     image = picture.frames.images[0]
     # It is no stage of the scene, which does not depend on it. The main process alone makes it.
+    device = session.device
     gaussians, stage = session.store.value(
-        "preview", key, lambda: make_preview(image, depth, picture.cameras, renderer)
+        "preview", key, lambda: make_preview(image, depth, picture.cameras, renderer, device)
     )
     cost = "found" if stage.cached else f"{stage.seconds:.1f} s"
     session.say(f"{'preview':<12} {'before the fit':<16} {cost}")

@@ -125,13 +125,15 @@ def prepare_input(rgb: Pictures, inverse: Depths, hole: Holes) -> tuple[Pictures
 
 
 def diffuse_pyramid(
-    values: Float[Tensor, "picture channel height width"], valid: Holes
+    values: Float[Tensor, "picture channel height width"], valid: Holes, blend_levels: int = 0
 ) -> Float[Tensor, "picture channel height width"]:
     """Interpolate valid pixels smoothly to all pixels, from coarse to fine.
 
     Args:
         values: Values to interpolate.
         valid: Mask of valid pixels.
+        blend_levels: Number of the finest levels at which valid pixels do not count, so that they
+            are replaced by the mean of their surroundings too.
 
     Returns:
         Values everywhere.
@@ -153,7 +155,10 @@ def diffuse_pyramid(
         value, weight = levels.pop()
         coarse = interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
         coarse = coarse[:, :, : value.shape[2], : value.shape[3]]
-        coarse = value + (1 - weight) * coarse
+        if len(levels) >= blend_levels:
+            coarse = value + (1 - weight) * coarse
+        else:  # where every cell has a value, none is taken from coarser levels
+            coarse = torch.where((weight >= 1).all(), value, coarse)
     return coarse
 
 

@@ -18,8 +18,7 @@ from lift import spherical_harmonics
 from lift.depths.edges import local_extremes
 from lift.geometry import rotation_to_quat
 from lift.types import Cameras, Depth, Gaussians
-from lift.warping.border import extend_picture
-from lift.warping.fill import close_gaps, fill_behind, fill_with_network
+from lift.warping.backend import CPU_BACKEND, WarpingBackend
 
 EDGE_THRESHOLD = 0.04
 """Step of inverse depth between neighbouring pixels that is a depth edge, in 1 / typical depth."""
@@ -88,29 +87,33 @@ class Layer:
     """Standard deviation in units of `stride`, [row, column] float32 or one for all."""
 
 
-def two_layers(rgb: np.ndarray, depth: Depth, camera: Cameras) -> list[Layer]:
+def two_layers(
+    rgb: np.ndarray, depth: Depth, camera: Cameras, backend: WarpingBackend = CPU_BACKEND
+) -> list[Layer]:
     """Split a picture into layers.
 
     Args:
         rgb: Colours of the picture, [height, width, 3] uint8.
         depth: Depth of the picture.
         camera: Camera of the picture, one view.
+        backend: Functions that fill and continue the picture.
 
     Returns:
         The picture, a coarse copy that closes its gaps in magnified views, what is behind its
         depth edges, what is beyond its border, and a backdrop.
     """
-    inverse = (depth.typical / close_gaps(depth)).astype(np.float32)
+    inverse = depth.typical / backend.to_tensor(backend.close_gaps(depth)).numpy()
+    inverse = inverse.astype(np.float32)
     low, high = local_extremes(inverse, 1)
     at_edge = cv2.dilate((high - low > EDGE_THRESHOLD).astype(np.uint8), _square(1)) > 0
     sigma = np.where(at_edge, EDGE_SIGMA, PIXEL_SIGMA).astype(np.float32)
     everywhere = np.ones(inverse.shape, bool)
     picture = Layer(rgb.astype(np.float32), inverse, everywhere, sigma=sigma)
-    border = beyond_border(picture)
+    border = beyond_border(picture, backend)
     return [
         picture,
         _coarse_copy(picture, at_edge),
-        behind_edges(picture, camera),
+        behind_edges(picture, camera, backend),
         border,
         backdrop(border),
     ]
@@ -129,12 +132,13 @@ def _coarse_copy(picture: Layer, at_edge: np.ndarray) -> Layer:
     return Layer(rgb, (1 - BORDER_BEHIND) * inverse, edge == 0, COVER_STRIDE)
 
 
-def behind_edges(picture: Layer, camera: Cameras) -> Layer:
+def behind_edges(picture: Layer, camera: Cameras, backend: WarpingBackend = CPU_BACKEND) -> Layer:
     """Continue the background behind depth edges, as far as `MOTION` can look behind them.
 
     Args:
         picture: The picture layer.
         camera: Its camera, one view.
+        backend: Functions that fill the holes.
 
     Returns:
         A layer of the same size.
@@ -148,16 +152,20 @@ def behind_edges(picture: Layer, camera: Cameras) -> Layer:
     # Beside a hole, what is much nearer than the hole's background is foreground.
     beside = cv2.erode(np.where(hole, envelope, np.inf).astype(np.float32), _square(1))
     front = ~hole & (inverse > beside + EDGE_THRESHOLD / 2)
-    rgb, filled = fill_behind(picture.rgb, inverse, hole, front, "smooth")
-    rgb = fill_with_network(rgb.astype(np.float32), filled, hole)
+    rgb, filled = backend.on_arrays(
+        backend.fill_behind, picture.rgb, inverse, hole, front, "smooth"
+    )
+    rgb = rgb.astype(np.float32)
+    rgb = backend.on_arrays(backend.fill_with_network, rgb, filled, hole)
     return Layer(rgb, np.minimum(filled, (1 - BEHIND) * inverse).astype(np.float32), hole)
 
 
-def beyond_border(picture: Layer) -> Layer:
+def beyond_border(picture: Layer, backend: WarpingBackend = CPU_BACKEND) -> Layer:
     """Continue the picture beyond its border.
 
     Args:
         picture: The picture layer.
+        backend: Functions that continue the picture.
 
     Returns:
         A coarser layer with a margin. Its Gaussians are in the margin, and in one line of places
@@ -172,7 +180,9 @@ def beyond_border(picture: Layer) -> Layer:
         cv2.resize(values, (columns, rows), interpolation=cv2.INTER_AREA)
         for values in (picture.rgb, behind)
     )
-    image, depth = extend_picture(np.rint(rgb).astype(np.uint8), 1 / inverse, margin)
+    image, depth = backend.on_arrays(
+        backend.extend_picture, np.rint(rgb).astype(np.uint8), 1 / inverse, margin
+    )
     mask = np.ones(depth.shape, bool)
     mask[margin + 1 : margin + rows - 1, margin + 1 : margin + columns - 1] = False
     inverse = ((1 - BORDER_BEHIND) / depth).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Hole filling and picture extension on tensors, for CUDA devices."""

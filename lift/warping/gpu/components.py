@@ -1,0 +1,30 @@
+"""Connected components of masks, on tensors of any device."""
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from torch.nn.functional import max_pool2d
+
+_ROUNDS_PER_CHECK = 4
+"""Rounds between two looks at whether labels still change. A look waits for the device."""
+
+
+def label_components(mask: Bool[Tensor, "height width"]) -> Int[Tensor, "height width"]:
+    """Label the connected components of a mask; neighbours may touch at a corner.
+
+    Args:
+        mask: The mask, of at most 2^24 pixels.
+
+    Returns:
+        One more than the index of a component's last pixel, and 0 outside.
+    """
+    index = torch.arange(1, mask.numel() + 1, device=mask.device, dtype=torch.float32)
+    label = index.view(mask.shape) * mask  # a float32 counts exactly to 2^24
+    while True:
+        before = label
+        for _ in range(_ROUNDS_PER_CHECK):
+            grown = max_pool2d(label[None, None], 3, 1, 1)[0, 0] * mask
+            # A pixel's label is a pixel of its component, whose label may be larger already.
+            label = grown.flatten()[(grown - 1).clamp(min=0).long()] * mask
+        if torch.equal(label, before):
+            return label.long()

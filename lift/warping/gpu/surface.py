@@ -1,0 +1,483 @@
+"""Frames as textured surfaces, rendered on a CUDA device. Twin of `lift.warping.surface`.
+
+All functions work on tensors of any device. Cells are rasterised in two steps: every lattice sample
+that a triangle may cover becomes a candidate, and each sample keeps the nearest one.
+"""
+
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+from torch.nn.functional import pad
+
+from lift.warping.gpu.masks import dilate
+from lift.warping.gpu.shading import antialias, shade
+from lift.warping.surface import MIN_DEPTH
+from lift.warping.surface_kernels import FIRST_VIEW_MARGIN, FRONT, SHARP
+
+MAX_CANDIDATES = 1 << 23
+"""Samples that are tested at once. It bounds the memory: each takes about 150 bytes."""
+
+_TOLERANCE = 1e-3
+"""Width in samples, and in barycentric coordinates, by which triangles overlap their neighbours."""
+
+_STEP_BACK = 1.02
+"""Factor of depth by which `push_back` moves a pixel at once."""
+
+_INDEX_BITS = 32
+"""Bits of a sample's key that say which triangle it shows. Those above are its inverse depth."""
+
+_INDEX_MASK = (1 << _INDEX_BITS) - 1
+
+
+@dataclass
+class SurfaceView:
+    """A rendered view of H x W pixels, with its lattice of (2H+1) x (2W+1) samples."""
+
+    rgb: Float[Tensor, "height width 3"]
+    """Colours in 0..255."""
+    inverse: Float[Tensor, "height width"]
+    """Inverse depth. 0 in holes."""
+    front: Bool[Tensor, "height width"]
+    """Pixels in front of the filling of a neighbouring hole."""
+    cell: Int[Tensor, "row column"]
+    """Index of the cell at each lattice sample, -1 in holes."""
+    uv: Float[Tensor, "row column 2"]
+    """Position in the cell at each lattice sample, in [0, 1]."""
+
+    @property
+    def hole(self) -> Bool[Tensor, "height width"]:
+        """Pixels that show no surface."""
+        return self.cell[1::2, 1::2] < 0
+
+
+class Surface:
+    """A growing textured surface. See `lift.warping.surface.Surface`.
+
+    Cameras are given as world_to_camera [4, 4] and intrinsics [3, 3], numpy float64.
+
+    Args:
+        unit: Typical depth of the scene.
+        edge_threshold: Step of inverse depth between neighbouring pixels at which the surface is
+            cut, in units of 1 / `unit`.
+    """
+
+    def __init__(self, unit: float, edge_threshold: float) -> None:
+        self.unit = unit
+        self.edge_threshold = edge_threshold
+        self.num_layers = 0
+        self.first_view: tuple[Tensor, np.ndarray, np.ndarray] | None = None
+        self._corners: list[Tensor] = []
+        self._cells: list[Tensor] = []
+        self._flags: list[Tensor] = []
+        self.textures = torch.zeros((0, 1, 1, 3), dtype=torch.uint8)
+
+    def copy(self) -> "Surface":
+        """Return a copy that grows independently."""
+        other = copy(self)
+        other._corners = list(self._corners)
+        other._cells = list(self._cells)
+        other._flags = list(self._flags)
+        other.textures = self.textures.clone()
+        return other
+
+    @property
+    def corners(self) -> Float[Tensor, "cell 4 3"]:
+        """World positions of the cells' corners."""
+        return _joined(self._corners)
+
+    @property
+    def cells(self) -> Int[Tensor, "cell 3"]:
+        """Layer, row and column of the cells."""
+        return _joined(self._cells)
+
+    @property
+    def flags(self) -> UInt8[Tensor, "cell"]:
+        """Flags of the cells."""
+        return _joined(self._flags)
+
+    def add(
+        self,
+        image: UInt8[Tensor, "height width 3"],
+        depth: Float[Tensor, "height width"],
+        new: Bool[Tensor, "height width"],
+        to_camera: np.ndarray,
+        intrinsics: np.ndarray,
+    ) -> None:
+        """Add the new pixels of a frame.
+
+        Args:
+            image: Colours.
+            depth: z-depth without gaps.
+            new: Pixels that the surface does not show yet.
+            to_camera: World to camera, [4, 4].
+            intrinsics: Calibration matrix in pixels, [3, 3].
+        """
+        height, width = depth.shape
+        if self.num_layers == len(self.textures):
+            shape = (max(8, 2 * self.num_layers), height, width, 3)
+            textures = torch.zeros(shape, dtype=torch.uint8, device=image.device)
+            textures[: self.num_layers] = self.textures if self.num_layers else 0
+            self.textures = textures
+        self.textures[self.num_layers] = image
+        self.first_view = self.first_view or (depth, to_camera, intrinsics)
+        inverse = 1 / pad(depth.double()[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+        index, value, flags = self._build_cells(inverse, new)
+        row = index // (width + 1)
+        column = index % (width + 1)
+        down = torch.tensor([0, 0, 1, 1], device=index.device)
+        right = torch.tensor([0, 1, 0, 1], device=index.device)
+        x = column[:, None] + right - 0.5
+        y = row[:, None] + down - 0.5
+        pixels = torch.stack([x, y, torch.ones_like(x)], -1).double()
+        to_world = np.linalg.inv(to_camera)
+        rays = _constant(to_world[:3, :3] @ np.linalg.inv(intrinsics), pixels)
+        origin = _constant(to_world[:3, 3], pixels)
+        points = (pixels @ rays.T) / value[..., None] + origin
+        layer = torch.full_like(row, self.num_layers)
+        self._corners.append(points.float())
+        self._cells.append(torch.stack([layer, row, column], 1))
+        self._flags.append(flags)
+        self.num_layers += 1
+
+    def render(
+        self, to_camera: np.ndarray, intrinsics: np.ndarray, width: int, height: int
+    ) -> SurfaceView:
+        """Render a view.
+
+        Args:
+            to_camera: World to camera, [4, 4].
+            intrinsics: Calibration matrix in pixels, [3, 3].
+            width: Width in pixels.
+            height: Height in pixels.
+
+        Returns:
+            The view, with holes.
+        """
+        shape = (2 * height + 1, 2 * width + 1)
+        inverse, cell, uv = self._rasterize(to_camera, intrinsics, shape)
+        rgb, front = shade(self.cells, self.flags, self.textures, cell[1::2, 1::2], uv[1::2, 1::2])
+        return SurfaceView(rgb, inverse[1::2, 1::2].contiguous(), front, cell, uv)
+
+    def push_back(
+        self,
+        depth: Float[Tensor, "height width"],
+        hole: Bool[Tensor, "height width"],
+        to_camera: np.ndarray,
+        intrinsics: np.ndarray,
+    ) -> Float[Tensor, "height width"]:
+        """Move filled holes back until they hide nothing of the first picture.
+
+        Args:
+            depth: z-depth with holes filled.
+            hole: The filled pixels.
+            to_camera: World to camera, [4, 4].
+            intrinsics: Calibration matrix in pixels, [3, 3].
+
+        Returns:
+            z-depth.
+        """
+        assert self.first_view is not None, "the surface is empty"
+        first_depth, to_first, first_intrinsics = self.first_view
+        height, width = first_depth.shape
+        row, column = hole.nonzero(as_tuple=True)
+        pixels = torch.stack([column + 0.5, row + 0.5, torch.ones_like(row)], 1).double()
+        change = to_first @ np.linalg.inv(to_camera)
+        # In the first camera's pixels, a ray is the line direction * z + origin.
+        matrix = first_intrinsics @ change[:3, :3] @ np.linalg.inv(intrinsics)
+        direction = pixels @ _constant(matrix, pixels).T
+        origin = _constant(first_intrinsics @ change[:3, 3], pixels)
+        start = depth[hole].double()
+        far = first_depth.max().double()
+
+        def hides(line: Tensor, z: Tensor) -> Tensor:
+            """Return whether points [pixel step] on lines [pixel 3] hide the first picture."""
+            x, y, w = (line[:, None] * z[..., None] + origin).unbind(-1)
+            visible = (w > 0) & (x >= 0) & (x < width * w) & (y >= 0) & (y < height * w)
+            w = w.where(visible, torch.ones_like(w))
+            seen_row = (y / w).where(visible, torch.zeros_like(y)).long().clamp(0, height - 1)
+            seen_column = (x / w).where(visible, torch.zeros_like(x)).long().clamp(0, width - 1)
+            return visible & (w < (1 - FIRST_VIEW_MARGIN) * first_depth[seen_row, seen_column])
+
+        hiding = hides(direction, start[:, None])[:, 0].nonzero()[:, 0]
+        out = depth.clone()
+        if len(hiding):
+            nearest = start[hiding]
+            ratio = float((2 * far / nearest.min()).clamp(min=1))
+            count = int(np.ceil(np.log(ratio) / np.log(_STEP_BACK))) + 1
+            factors = _STEP_BACK ** torch.arange(count + 1, device=depth.device).double()
+            z = nearest[:, None] * factors
+            moves = hides(direction[hiding], z) & (z < 2 * far)
+            moves[:, 0] = True
+            steps = moves.long().cumprod(1).sum(1).clamp(max=count)
+            start[hiding] = z.gather(1, steps[:, None])[:, 0]
+            out[hole] = start.to(depth.dtype)
+        return out
+
+    def antialias(self, view: SurfaceView) -> Float[Tensor, "height width 3"]:
+        """Antialias silhouettes.
+
+        Args:
+            view: A view whose holes are filled.
+
+        Returns:
+            Colours in 0..255.
+        """
+        return antialias(self.cells, self.flags, self.textures, view.cell, view.uv, view.rgb)
+
+    def _rasterize(
+        self, to_camera: np.ndarray, intrinsics: np.ndarray, shape: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return inverse depth, cell and position in the cell of each lattice sample."""
+        scale = np.diag([2.0, 2.0, 1.0])  # the lattice has two steps per pixel
+        corners = self.corners
+        matrix = _constant(scale @ intrinsics @ to_camera[:3], corners)
+        projected = corners @ matrix[:, :3].T + matrix[:, 3]
+        w = 1 / projected[..., 2]
+        w = w.where(projected[..., 2] >= MIN_DEPTH * self.unit, torch.zeros_like(w))
+        corner_samples = torch.stack([projected[..., 0] * w, projected[..., 1] * w, w], -1)
+        triangles, low, size = _triangles(corner_samples, shape)
+        keys = torch.zeros(shape[0] * shape[1], dtype=torch.int64, device=corners.device)
+        is_later = self.cells[:, 0] > 0
+        bias = torch.where(is_later, 1 - FIRST_VIEW_MARGIN, 1.0).to(corners)
+        flags = self.flags
+        for part in _parts(size):
+            index = triangles[part]
+            which, row, column = _candidates(low[part], size[part])
+            index = index[which]
+            value, u, v = _position(corner_samples, index, row, column)
+            cell = index // 2
+            value = value * bias[cell]
+            value = value.where(_covers(flags[cell], u, v), torch.zeros_like(value))
+            key = (value.view(torch.int32).long() << _INDEX_BITS) | (_INDEX_MASK - index)
+            key = key.where(value > 0, torch.zeros_like(key))
+            keys.scatter_reduce_(0, row * shape[1] + column, key, "amax")
+        return _samples(keys, corner_samples, shape)
+
+    def _build_cells(
+        self, inverse: Float[Tensor, "row column"], new: Bool[Tensor, "height width"]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Build the cells between four neighbouring pixels. See `lift.warping.surface`.
+
+        Args:
+            inverse: Inverse depth with a border of one pixel.
+            new: Pixels that the surface does not show yet.
+
+        Returns:
+            Index of each cell, inverse depth of its corners, and its flags.
+        """
+        corners = torch.stack(_corners(inverse))
+        low = corners.amin(0)
+        high = corners.amax(0)
+        cut = (high - low) * self.unit > self.edge_threshold
+        threshold = (low + high) / 2
+        near_side = _near_side(corners, cut, threshold)
+        near_cut = dilate(cut, 1)
+        padded_new = pad(new, (1, 1, 1, 1))
+        # From here on only the cells that show something new.
+        shows_new = torch.stack(_corners(padded_new)).any(0)
+        index = shows_new.flatten().nonzero()[:, 0]
+        cut = cut.flatten()[index]
+        near_cut = near_cut.flatten()[index]
+        padded_inside = pad(torch.ones_like(new), (1, 1, 1, 1))
+        corner, inside, is_new, edge = (
+            torch.stack([part.flatten()[index] for part in _corners(a)], 1)
+            for a in (inverse, padded_inside, padded_new, near_side)
+        )
+        near = corner > threshold.flatten()[index, None]
+        bits = torch.tensor([1, 2, 4, 8], device=index.device)
+        pieces = []
+        for group in (near | ~cut[:, None], ~near & cut[:, None]):
+            member = group & inside
+            has_new = (member & is_new).any(1).nonzero()[:, 0]
+            sharp = member.all(1) & ~near_cut
+            flags = (member * bits).sum(1) + SHARP * sharp + FRONT * (edge & member).any(1)
+            values = _fill_corners(corner[has_new], group[has_new])
+            pieces.append((index[has_new], values, flags[has_new].to(torch.uint8)))
+        indices, values, flags = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+        return indices, values, flags
+
+
+def _triangles(
+    corners: Float[Tensor, "cell 4 3"], shape: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Select the triangles that face the camera, and the samples around each.
+
+    Args:
+        corners: Column, row and inverse depth of the cells' corners. The latter is 0 behind the
+            near plane.
+        shape: Rows and columns of the lattice.
+
+    Returns:
+        Index of each triangle, twice that of its cell and one more for the second half; first row
+        and column; and number of rows and columns.
+    """
+    a, b, c = _halves(corners)
+    area = _cross(b - a, c - a)
+    points = torch.stack([a, b, c])[..., :2]
+    limits = torch.tensor([shape[1], shape[0]], device=corners.device).to(corners)
+    low = (points.amin(0) - _TOLERANCE).ceil().clamp(min=0).minimum(limits)
+    high = (points.amax(0) + _TOLERANCE).floor().clamp(min=-1).minimum(limits - 1)
+    size = (high - low + 1).clamp(min=0)
+    in_front = (corners[..., 2].amin(1) > 0)[:, None]
+    chosen = (in_front & (area >= 1e-7) & (size.prod(-1) > 0)).flatten().nonzero()[:, 0]
+    low = low.flatten(0, 1)[chosen].flip(1).long()
+    size = size.flatten(0, 1)[chosen].flip(1).long()
+    return chosen, low, size
+
+
+def _halves(corners: Float[Tensor, "cell 4 3"]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the corners of both triangles of cells [cell 2 3], the right angle first."""
+    a = corners[:, [0, 3]]
+    b = corners[:, [1, 2]]
+    c = corners[:, [2, 1]]
+    return a, b, c
+
+
+def _cross(a: Tensor, b: Tensor) -> Tensor:
+    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+
+
+def _parts(size: Int[Tensor, "triangle 2"]) -> Iterator[slice]:
+    """Split triangles into parts of at most `MAX_CANDIDATES` samples, or of one triangle."""
+    total = size.prod(1).cumsum(0)
+    count = len(total)
+    start = 0
+    done = 0
+    while start < count:
+        if int(total[-1]) - done <= MAX_CANDIDATES:
+            stop = count
+        else:
+            stop = int(torch.searchsorted(total, done + MAX_CANDIDATES, right=True))
+            stop = max(stop, start + 1)
+        yield slice(start, stop)
+        done = int(total[stop - 1])
+        start = stop
+
+
+def _candidates(
+    low: Int[Tensor, "triangle 2"], size: Int[Tensor, "triangle 2"]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return each sample in the boxes of triangles: the triangle's number, row and column."""
+    count = size.prod(1)
+    numbers = torch.arange(len(count), device=count.device)
+    which = torch.repeat_interleave(numbers, count)
+    first = count.cumsum(0) - count
+    place = torch.arange(len(which), device=count.device) - first[which]
+    columns = size[which, 1]
+    row = low[which, 0] + place // columns
+    column = low[which, 1] + place % columns
+    return which, row, column
+
+
+def _position(
+    corners: Float[Tensor, "cell 4 3"],
+    triangle: Int[Tensor, "sample"],
+    row: Int[Tensor, "sample"],
+    column: Int[Tensor, "sample"],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the inverse depth of samples of triangles, 0 outside, and their place in the cell."""
+    cell = triangle // 2
+    second = triangle % 2
+    a = corners[cell, 3 * second]
+    ab = corners[cell, 1 + second] - a
+    ac = corners[cell, 2 - second] - a
+    scale = 1 / _cross(ab, ac)
+    dx = column - a[:, 0]
+    dy = row - a[:, 1]
+    s = (dx * ac[:, 1] - dy * ac[:, 0]) * scale
+    t = (ab[:, 0] * dy - ab[:, 1] * dx) * scale
+    inside = (s >= -_TOLERANCE) & (t >= -_TOLERANCE) & (s + t <= 1 + _TOLERANCE)
+    value = a[:, 2] + s * ab[:, 2] + t * ac[:, 2]
+    is_first = second == 0
+    # The second triangle has its right angle at the cell's lower right.
+    u = s.where(is_first, 1 - s)
+    v = t.where(is_first, 1 - t)
+    return value.where(inside, torch.zeros_like(value)), u, v
+
+
+def _covers(flags: UInt8[Tensor, "sample"], u: Tensor, v: Tensor) -> Bool[Tensor, "sample"]:
+    """Return whether samples lie in the quarters that belong to their cell's piece.
+
+    A sample halfway between two corners belongs to both. So there is no crack between the pieces of
+    a cut cell.
+    """
+    left = u < 0.501
+    right = u > 0.499
+    above = v < 0.501
+    below = v > 0.499
+    quarters = (above & left, above & right, below & left, below & right)
+    member = torch.zeros_like(left)
+    for number, quarter in enumerate(quarters):
+        member |= quarter & ((flags & (1 << number)) > 0)
+    return member
+
+
+def _samples(
+    keys: Int[Tensor, "sample"], corners: Float[Tensor, "cell 4 3"], shape: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return inverse depth, cell and position in the cell of the samples with these keys."""
+    known = keys > 0
+    triangle = (_INDEX_MASK - (keys & _INDEX_MASK)).where(known, torch.zeros_like(keys))
+    index = torch.arange(len(keys), device=keys.device)
+    if len(corners):
+        value, u, v = _position(corners, triangle, index // shape[1], index % shape[1])
+    else:
+        value = u = v = torch.zeros(len(keys), device=keys.device)
+    zero = torch.zeros_like(value)
+    cell = (triangle // 2).where(known, torch.full_like(keys, -1))
+    uv = torch.stack([u.where(known, zero), v.where(known, zero)], -1)
+    return (
+        value.where(known, zero).view(shape),
+        cell.view(shape),
+        uv.view(*shape, 2),
+    )
+
+
+def _near_side(
+    corners: Float[Tensor, "4 row column"],
+    cut: Bool[Tensor, "row column"],
+    threshold: Float[Tensor, "row column"],
+) -> Bool[Tensor, "row_1 column_1"]:
+    """Mark the near side of cuts, two pixels deep. A hole beside it is behind it."""
+    rows, columns = cut.shape
+    near_side = cut.new_zeros((rows + 1, columns + 1))
+    far_side = torch.zeros_like(near_side)
+    for corner, is_near, is_far in zip(
+        corners, _corners(near_side), _corners(far_side), strict=True
+    ):
+        is_near |= cut & (corner > threshold)
+        is_far |= cut & (corner <= threshold)
+    return near_side | (dilate(near_side, 1) & ~far_side)
+
+
+def _corners(a: Tensor) -> tuple[Tensor, ...]:
+    """Return every cell's corners as views: upper left, upper right, lower left, lower right."""
+    return a[:-1, :-1], a[:-1, 1:], a[1:, :-1], a[1:, 1:]
+
+
+def _fill_corners(corner: Float[Tensor, "cell 4"], member: Bool[Tensor, "cell 4"]) -> Tensor:
+    """Give other corners the value of neighbouring members, so that adjacent pieces meet."""
+    horizontal = [1, 0, 3, 2]
+    below = [2, 3, 0, 1]
+    across = [3, 2, 1, 0]
+    weights = member[:, horizontal].to(corner) + member[:, below].to(corner)
+    total = member[:, horizontal] * corner[:, horizontal] + member[:, below] * corner[:, below]
+    mean = (total / weights.clamp(min=1)).where(weights > 0, corner[:, across])
+    return corner.where(member, mean)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Concatenate the tensors of a list, and keep the result in it."""
+    if len(parts) > 1:
+        parts[:] = [torch.cat(parts)]
+    return parts[0]
+
+
+def _constant(values: np.ndarray, like: Tensor) -> Tensor:
+    """Copy a small array to the device and type of a tensor."""
+    return torch.from_numpy(np.ascontiguousarray(values)).to(like)
