@@ -13,16 +13,13 @@ a process. A damaged stage is renamed to `<stage>-<key>.damaged-N`, and made aga
 import hashlib
 import json
 import os
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import psutil
-import torch
 from filelock import FileLock
 
 from lift.runtime.atomic_io import (
@@ -34,6 +31,7 @@ from lift.runtime.atomic_io import (
     set_permissions,
 )
 from lift.runtime.cache_contents import stage_lock
+from lift.runtime.deferred import DeferredWriter
 from lift.runtime.integrity import (
     MANIFEST,
     DamagedFileError,
@@ -41,14 +39,12 @@ from lift.runtime.integrity import (
     verify_files,
     write_manifest,
 )
+from lift.runtime.meter import Meter
 from lift.runtime.parallel import parallel_map
-from lift.runtime.serialization import load, save
+from lift.runtime.serialization import as_loaded, load, save
 
 _BLOCK_BYTES = 1 << 24
 """Bytes of a file that are hashed separately."""
-
-_MEMORY_INTERVAL = 0.05
-"""Seconds between readings of the resident memory."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +152,18 @@ class Store:
         self.components = components or {}
         self.verify = verify
         self.method = method
+        self._writer = DeferredWriter()
+        self._is_deferred = False
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Write the stages of `batch` beside the work of the block, which may raise `OSError`."""
+        self._is_deferred = True
+        try:
+            yield
+        finally:
+            self._is_deferred = False
+            self._writer.flush()
 
     def find(self, name: str, key: str) -> Stage | None:
         """Return a stage if it is finished and not damaged.
@@ -239,6 +247,7 @@ class Store:
         Returns:
             Values and stages by index: those that are finished and those that were computed.
         """
+        self._writer.release_finished()
         results: dict[int, tuple[Any, Stage]] = {}
         locks: dict[int, FileLock] = {}
         make_folder(self.root)
@@ -259,15 +268,25 @@ class Store:
                     values = make(missing)
                 meter.seconds /= len(missing)
                 for index, value in zip(missing, values, strict=True):
+                    value = as_loaded(value)
+                    write = partial(self._write, name, keys[index], value, meter)
+                    self._writer.submit(write, locks.pop(index))
                     final = self._final(name, keys[index])
-                    draft = self._draft(final, resumable=False)
-                    save(value, draft)
-                    self._finish(draft, final, name, keys[index], meter, self.method(name))
-                    results[index] = load(final), self._read(name, keys[index], cached=False)
+                    cost = meter.seconds, meter.peak_bytes
+                    results[index] = value, Stage(name, keys[index], final, *cost, False)
         finally:
             for lock in locks.values():
                 lock.release()
+            if not self._is_deferred:
+                self._writer.flush()
         return results
+
+    def _write(self, name: str, key: str, value: Any, meter: "Meter") -> None:
+        """Write and publish the value of a stage whose lock is held."""
+        final = self._final(name, key)
+        draft = self._draft(final, resumable=False)
+        save(value, draft)
+        self._finish(draft, final, name, key, meter, self.method(name))
 
     def _final(self, name: str, key: str) -> Path:
         """Return the folder of a finished stage."""
@@ -346,38 +365,3 @@ def _identity(final: Path, manifest: Mapping[str, Any], level: str) -> list[Any]
     except OSError:
         return None
     return [level, [(state.st_ino, state.st_size, state.st_mtime_ns) for state in states]]
-
-
-class Meter:
-    """Measure the wall time and the peak memory of a block."""
-
-    seconds: float
-    """Wall time of the block."""
-    peak_bytes: int
-    """Largest resident memory of the process, or CUDA's if that was more."""
-
-    def __enter__(self) -> "Meter":
-        """Start to measure."""
-        self._start = time.perf_counter()
-        self.peak_bytes = 0
-        self._process = psutil.Process(os.getpid())
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-        return self
-
-    def _watch(self) -> None:
-        while True:
-            self.peak_bytes = max(self.peak_bytes, self._process.memory_info().rss)
-            if self._stop.wait(_MEMORY_INTERVAL):
-                return
-
-    def __exit__(self, *_: object) -> None:
-        """Stop to measure, and set `seconds` and `peak_bytes`."""
-        self._stop.set()
-        self._thread.join()
-        self.seconds = time.perf_counter() - self._start
-        if torch.cuda.is_available():
-            self.peak_bytes = max(self.peak_bytes, torch.cuda.max_memory_allocated())

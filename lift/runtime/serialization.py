@@ -51,6 +51,23 @@ def load(folder: Path) -> Any:
         return _unpack(tree, tensors, folder)
 
 
+def as_loaded(value: Any) -> Any:
+    """Return what `load` would return for a value that `save` wrote, without the files.
+
+    Args:
+        value: A value that `save` takes.
+    """
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().contiguous()
+    if is_dataclass(value) and not isinstance(value, type):
+        return type(value)(**{f.name: as_loaded(getattr(value, f.name)) for f in fields(value)})
+    if isinstance(value, (tuple, list)):
+        return tuple(as_loaded(item) for item in value)
+    if isinstance(value, dict):
+        return {key: as_loaded(item) for key, item in value.items()}
+    return value
+
+
 def _pack(value: Any, name: str, tensors: dict[str, torch.Tensor], folder: Path) -> Any:
     if isinstance(value, torch.Tensor):
         if value.dtype == torch.uint8 and value.ndim == 4:

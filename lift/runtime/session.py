@@ -248,29 +248,30 @@ class Session:
         cached = [self.store.find(stage, key) is not None for key in keys]
         values: dict[int, T] = {}
         waiting = False
-        while len(values) < len(keys):
-            ready = [
-                index
-                for index, parent in enumerate(parents)
-                if index not in values and (parent is None or parent in values)
-            ]
-            if parallel or self.is_main:
-                # No process takes more than an equal part of what can be computed now.
-                missing = sum(not cached[index] for index in ready)
-                count = max(1, min(batch_size, -(-missing // self.process.world_size)))
-                finished = self._batch(stage, keys, ready, make, values, count)
-            else:
-                stages = {index: self.store.find(stage, keys[index]) for index in ready}
-                finished = {i: (load(s.folder), s) for i, s in stages.items() if s}
-            for index, (value, record) in sorted(finished.items()):
-                values[index] = value
-                waiting = False
-                self._record(replace(record, cached=cached[index]), labels[index])
-            if not finished:
-                if not waiting and self.process.world_size == 1:
-                    self.say(f"{stage}: waiting for another process that is making it")
-                waiting = True
-                time.sleep(_POLL_SECONDS)
+        with self.store.deferred():
+            while len(values) < len(keys):
+                ready = [
+                    index
+                    for index, parent in enumerate(parents)
+                    if index not in values and (parent is None or parent in values)
+                ]
+                if parallel or self.is_main:
+                    # No process takes more than an equal part of what can be computed now.
+                    missing = sum(not cached[index] for index in ready)
+                    count = max(1, min(batch_size, -(-missing // self.process.world_size)))
+                    finished = self._batch(stage, keys, ready, make, values, count)
+                else:
+                    stages = {index: self.store.find(stage, keys[index]) for index in ready}
+                    finished = {i: (load(s.folder), s) for i, s in stages.items() if s}
+                for index, (value, record) in sorted(finished.items()):
+                    values[index] = value
+                    waiting = False
+                    self._record(replace(record, cached=cached[index]), labels[index])
+                if not finished:
+                    if not waiting and self.process.world_size == 1:
+                        self.say(f"{stage}: waiting for another process that is making it")
+                    waiting = True
+                    time.sleep(_POLL_SECONDS)
         return [values[index] for index in range(len(keys))]
 
     def _batch(
