@@ -32,15 +32,27 @@ numba's simplest threading layer ends the process when two threads start work at
 """
 
 
+_SIZES = {
+    *("count", "views", "blocks", "frames", "width", "height", "length", "size", "per_view"),
+    *("stride", "sh_stride", "mean_stride", "pixel_stride", "rgb_step", "depth_step"),
+}
+"""Names of numbers of elements among the parameters of Triton kernels."""
+
+
 def triton_jit(function: Callable) -> Any:
     """Compile a function with `triton.jit`, without the wrapper of a type-checking import hook.
+
+    A kernel is compiled once for all sizes. By itself Triton would compile it again when a number
+    of elements becomes a multiple of 16, which takes about a second a kernel.
 
     Args:
         function: Python function with the source of a Triton kernel.
     """
     import triton
 
-    return triton.jit(inspect.unwrap(function))
+    kernel = inspect.unwrap(function)
+    sizes = [name for name in inspect.signature(kernel).parameters if name in _SIZES]
+    return triton.jit(kernel, do_not_specialize=sizes)
 
 
 def cdiv(count: int, size: Any) -> int:
