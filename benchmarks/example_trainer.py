@@ -214,7 +214,8 @@ def create_module(
     batch: int,
 ) -> SceneModule:
     """Create a module whose parameters hardly change."""
-    tiny = dict.fromkeys(OmegaConf.structured(Fit).learning_rate, 1e-9)
+    names = ("means", "scales", "quats", "opacities", "colors")
+    tiny = dict.fromkeys(names, 1e-9)
     changes = {
         "steps": 10**6,
         "batch_size": batch,
