@@ -49,10 +49,12 @@ class Profile:
 
     Args:
         start: Time at which the run began, in seconds since 1970.
+        operations: Whether operations of torch are recorded. Recording takes seconds.
     """
 
-    def __init__(self, start: float) -> None:
+    def __init__(self, start: float, operations: bool = True) -> None:
         self.start = start
+        self.operations = operations
         self.spans: list[Span] = []
         self._events: list[dict[str, Any]] = []
         self._open: list[str] = []
@@ -74,7 +76,7 @@ class Profile:
         self._open.append(name)
         start = time.time()
         recorder = None
-        if operations and name not in self._recorded:
+        if operations and self.operations and name not in self._recorded:
             from torch.profiler import profile
 
             self._recorded.add(name)
@@ -128,6 +130,14 @@ class Profile:
         ]
         return {"displayTimeUnit": "ms", "traceEvents": events}
 
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds of each part by name. Parts of parts are named `PART/PART`."""
+        sums: dict[str, float] = {}
+        for span in self.spans:
+            name = "/".join((*span.parents, span.name))
+            sums[name] = sums.get(name, 0.0) + span.seconds
+        return sums
+
     def table(self) -> str:
         """Return the table of the parts, in Markdown. Times of parts with one name are added."""
         total = max((span.start + span.seconds for span in self.spans), default=self.start)
@@ -180,12 +190,17 @@ _active: Profile | None = None
 
 
 @contextmanager
-def profile_run() -> Iterator[Profile]:
-    """Profile what this process does in the block. What came before counts as `start`."""
+def profile_run(started: float | None = None, operations: bool = True) -> Iterator[Profile]:
+    """Profile what this process does in the block. What came before counts as `start`.
+
+    Args:
+        started: Time in seconds since 1970 at which the run began. None: when the process did.
+        operations: Whether operations of torch are recorded.
+    """
     import psutil
 
     global _active
-    profile = Profile(psutil.Process().create_time())
+    profile = Profile(started or psutil.Process().create_time(), operations)
     profile.spans.append(Span("start", profile.start, time.time() - profile.start, ()))
     _active = profile
     try:
@@ -211,7 +226,9 @@ def span(name: str, operations: bool = False) -> Iterator[None]:
 
 @contextmanager
 def step_span(step: int, count: int, steps: int) -> Iterator[None]:
-    """Record the operations of some steps of the fit, if the run is profiled.
+    """Measure some steps of the fit, if the run is profiled.
+
+    Operations are recorded when pictures have their full size.
 
     Args:
         step: First step of the block.
@@ -219,7 +236,8 @@ def step_span(step: int, count: int, steps: int) -> Iterator[None]:
         steps: Number of steps of the fit.
     """
     if step + count <= STEPS_AFTER * steps:
-        yield
+        with span("first steps"):
+            yield
     else:
         with span("steps at full size", operations=True):
             yield

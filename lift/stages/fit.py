@@ -184,7 +184,8 @@ def _optimise(
         settings = merged
     frames = views.frames
     reconstruction = views.reconstruction
-    start = initial_gaussians(frames, reconstruction, settings, renderer.device)
+    with span("initial Gaussians"):
+        start = initial_gaussians(frames, reconstruction, settings, renderer.device)
     seed = session.config.seed
     module = SceneModule(
         start, distortion, renderer, frames, reconstruction, settings, views.depth.typical, seed
