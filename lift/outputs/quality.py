@@ -188,9 +188,14 @@ def evaluate_frames(renderer: Renderer, result: RunResult) -> list[FrameMetrics]
     registered = set(registered_frames(result))
     gaussians = result.gaussians.to(renderer.device)
     cameras = result.reconstruction.cameras.to(renderer.device)
+    unit = result.depth.typical  # a median over a picture, which takes as long as a render
+    full = torch.tensor(255.0, device=renderer.device)  # a GPU divides less exactly by a number
     frame_metrics = []
     for index, clip in enumerate(clips):
-        values = _evaluate_frame(renderer, result, distortion, gaussians, cameras[index], index)
+        target = result.frames.images[index].to(renderer.device).float() / full
+        values = _evaluate_frame(
+            renderer, distortion, gaussians, cameras[index], target, index, unit
+        )
         frame_metrics.append(
             FrameMetrics(
                 view=index,
@@ -205,16 +210,15 @@ def evaluate_frames(renderer: Renderer, result: RunResult) -> list[FrameMetrics]
 
 def _evaluate_frame(
     renderer: Renderer,
-    result: RunResult,
     distortion: Distortion,
     gaussians: Gaussians,
     camera: Cameras,
+    target: Tensor,
     index: int,
+    unit: float,
 ) -> dict[str, Any]:
-    """Measure one frame. All arguments are on the renderer's device."""
-    typical_depth = result.depth.typical
+    """Measure one frame. All are on the renderer's device. `unit` is the typical depth."""
     view = torch.tensor([index], device=renderer.device)
-    target = result.frames[index].rgb[0].to(renderer.device)
     corrected_camera = distortion.cameras(camera, view)
     corrected_gaussians = distortion.gaussians(gaussians, view)
     canonical = renderer(gaussians, camera)
@@ -231,8 +235,8 @@ def _evaluate_frame(
         "psnr": psnr(canonical.rgb[0], target),
         "psnr_distorted": psnr(final.rgb[0], target),
         "rotation": float(angle[0]),
-        "translation": float(camera_shift) / typical_depth,
-        "motion": float(gaussian_shifts.mean()) / typical_depth,
+        "translation": float(camera_shift) / unit,
+        "motion": float(gaussian_shifts.mean()) / unit,
         "color": float((final.rgb - distorted.rgb).abs().mean()),
         "error_fractions": diagnose(
             renderer, distortion, gaussians, camera, target, index, renders
