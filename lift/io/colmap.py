@@ -9,6 +9,7 @@ import torch
 
 from lift.geometry import quat_to_rotation, rotation_to_quat
 from lift.io import colmap_files
+from lift.io.number_text import format_table
 from lift.io.parsing import PARSE_ERRORS, describe_error, shorten
 from lift.io.views import View, natural_key, to_double
 from lift.types import Cameras, PointCloud
@@ -53,16 +54,8 @@ def write_colmap(
     folder.mkdir(parents=True, exist_ok=True)
     shared = _write_cameras(folder / "cameras.txt", cameras)
     _write_images(folder / "images.txt", cameras, names, shared)
-    lines = []
-    if points is not None and len(points):
-        subset = points[:: max(1, math.ceil(len(points) / max_points))]
-        colors = (subset.colors.detach().cpu().clamp(0, 1) * 255).round().int().tolist()
-        positions = subset.points.detach().cpu().tolist()
-        lines = [
-            f"{i} {x:.7g} {y:.7g} {z:.7g} {r} {g} {b} 0"
-            for i, ((x, y, z), (r, g, b)) in enumerate(zip(positions, colors, strict=True), 1)
-        ]
-    _write_lines(folder / "points3D.txt", "POINT3D_ID X Y Z R G B ERROR TRACK[]", lines)
+    subset = None if points is None else points[:: max(1, math.ceil(len(points) / max_points))]
+    _write_points(folder / "points3D.txt", subset)
 
 
 def _write_cameras(path: Path, cameras: Cameras) -> bool:
@@ -89,6 +82,17 @@ def _write_images(path: Path, cameras: Cameras, names: Sequence[str], shared: bo
         lines.append("")  # the second line would list 2D points
     header = "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, then a line of POINTS2D"
     _write_lines(path, header, lines)
+
+
+def _write_points(path: Path, points: PointCloud | None) -> None:
+    """Write points3D.txt."""
+    table = b""
+    if points is not None and len(points):
+        colors = (points.colors.detach().cpu().clamp(0, 1) * 255).round().int().numpy()
+        numbers = np.arange(1, len(points) + 1)
+        errors = np.zeros(len(points), int)
+        table = format_table([numbers, *points.points.detach().cpu().numpy().T, *colors.T, errors])
+    path.write_bytes(b"# POINT3D_ID X Y Z R G B ERROR TRACK[]\n" + table)
 
 
 def _write_lines(path: Path, header: str, lines: list[str]) -> None:

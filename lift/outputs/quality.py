@@ -191,17 +191,15 @@ def evaluate_frames(renderer: Renderer, result: RunResult) -> list[FrameMetrics]
     unit = result.depth.typical  # a median over a picture, which takes as long as a render
     full = torch.tensor(255.0, device=renderer.device)  # a GPU divides less exactly by a number
     frame_metrics = []
-    for index, clip in enumerate(clips):
-        target = result.frames.images[index].to(renderer.device).float() / full
-        values = _evaluate_frame(
-            renderer, distortion, gaussians, cameras[index], target, index, unit
-        )
+    for view, clip in enumerate(clips):
+        target = result.frames.images[view].to(renderer.device).float() / full
+        values = _evaluate_frame(renderer, distortion, gaussians, cameras[view], target, view, unit)
         frame_metrics.append(
             FrameMetrics(
-                view=index,
+                view=view,
                 clip=clip,
-                held_out=index in held_out,
-                registered=index in registered,
+                held_out=view in held_out,
+                registered=view in registered,
                 **values,
             )
         )
