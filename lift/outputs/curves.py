@@ -2,6 +2,8 @@
 
 import csv
 import logging
+import struct
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 Curves = dict[str, dict[int, float]]
 """Name of a curve -> step -> value."""
+
+_MAX_SCALAR_BYTES = 4096
+"""Size of the largest event that is read. A larger one holds a picture."""
+
+_RECORD_LENGTH = struct.Struct("<Q4x")
+"""Start of a record of an event file: its length, and the checksum of that."""
 
 
 def read_curves(folder: Path) -> tuple[str, Curves]:
@@ -30,12 +38,29 @@ def read_curves(folder: Path) -> tuple[str, Curves]:
 def _read_tensorboard(folder: Path) -> Curves:
     """Read event files. A resumed fit may have logged a step twice; the later value counts."""
     logging.getLogger("tensorboard").setLevel(logging.ERROR)  # that it drops what was repeated
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 1, "tensors": 1})
-    events.Reload()
+    guidance = {"scalars": 0, "images": 1, "tensors": 1}
+    with tempfile.TemporaryDirectory(prefix="lift-") as scratch:
+        for file in folder.glob("*tfevents*"):
+            (Path(scratch) / file.name).write_bytes(_small_records(file.read_bytes()))
+        events = EventAccumulator(scratch, size_guidance=guidance)
+        events.Reload()
     return {
         tag: {event.step: event.value for event in events.Scalars(tag)}
         for tag in events.Tags()["scalars"]
     }
+
+
+def _small_records(data: bytes) -> bytes:
+    """Leave out the pictures of an event file, whose checksums take TensorBoard a second."""
+    records = []
+    start = 0
+    while start + _RECORD_LENGTH.size <= len(data):
+        (length,) = _RECORD_LENGTH.unpack_from(data, start)
+        end = start + _RECORD_LENGTH.size + length + 4  # the checksum of the event
+        if length <= _MAX_SCALAR_BYTES or end > len(data):
+            records.append(data[start:end])
+        start = end
+    return b"".join([*records, data[start:]])
 
 
 def _read_csv(folder: Path) -> Curves:
