@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,12 @@ from lift.io.nerfstudio import write_transforms
 from lift.outputs.contact_sheet import contact_sheet
 from lift.outputs.coverage import Coverage
 from lift.outputs.films import FilmOptions, FilmSource
-from lift.outputs.films.delivered import film_options, film_stills, write_run_film
+from lift.outputs.films.delivered import (
+    film_options,
+    film_stills,
+    finish_run_film,
+    start_run_film,
+)
 from lift.outputs.fly_through import FlyThrough, frame_times, make_fly_through
 from lift.outputs.publication import publish_run
 from lift.outputs.quality import (
@@ -32,12 +38,13 @@ from lift.outputs.quality import (
     registered_frames,
     summarize,
 )
-from lift.outputs.report import write_report
+from lift.outputs.report import EmbeddedScene, embed_scene, write_report
 from lift.outputs.scene_files import write_scene_files
-from lift.outputs.share_page import ShareContent, render_share_page
+from lift.outputs.share_page import ShareContent, encode_gaussians, render_share_page
 from lift.outputs.verdict import Verdict
 from lift.outputs.view_region import CoverageMeasure, ViewRegion, covered_region
 from lift.renderers import Renderer, renderers
+from lift.runtime.background import Background, Task, background, finished_task
 from lift.runtime.finished import REDELIVER
 from lift.runtime.profiling import span
 from lift.runtime.session import Session, write_json
@@ -99,64 +106,85 @@ def _write_results(
 
     `run_folder` is where the folder will be when it is published.
     """
-    config = session.config
     if not result.fit_folder.is_dir():
         raise FileNotFoundError(
             f"{result.fit_folder} was removed from the cache meanwhile; run it again"
         )
     renderer = session.build(renderers)
     cameras = corrected_cameras(result)
-    with span("scene files"):
-        write_scene_files(folder, config, result, renderer, cameras, session.note)
-    train_cameras = cameras[_train_frames(result)]
-    coverage = Coverage(renderer, result.gaussians, train_cameras)
-    options = film_options(config.export.film, cameras)
-    with span("fly-through"):
-        fly_through = plan_fly_through(renderer, result, cameras, options.count, coverage)
-    gaussians = result.gaussians.to(renderer.device)
-    source = FilmSource(renderer, gaussians, train_cameras, fly_through.cameras, coverage)
-    with span("film"):
-        stills = _write_film(session, folder, source, options)
-    write_transforms(folder / FLY_THROUGH, fly_through.cameras, [""] * options.count)
-    with span("view region"):
-        region = covered_region(
-            renderer, gaussians, train_cameras, result.depth.typical, coverage, cameras[:1]
-        )
-    write_json(folder / VIEW_REGION, region.to_dict())
-    with span("measurements"):
-        frame_metrics = evaluate_frames(renderer, result)
-        metrics = _measure(session, renderer, result, frame_metrics, fly_through, cameras)
-    write_json(folder / "metrics.json", metrics)
-    provenance = _write_settings(session, result, folder, record)
-    if config.deliver.keep != MINIMAL:
-        with span("share page"):
-            scene_page = _scene_page(session, result, cameras, fly_through, region)
-        with span("report"):
-            write_report(
-                folder,
-                result,
-                renderer,
-                frame_metrics,
-                metrics,
-                provenance,
-                stills,
-                run_folder=run_folder,
-                scene_page=scene_page,
+    with background() as tasks:
+        files, encoded = _start_scene_files(session, result, folder, renderer, cameras, tasks)
+        train_cameras = cameras[_train_frames(result)]
+        coverage = Coverage(renderer, result.gaussians, train_cameras)
+        options = film_options(session.config.export.film, cameras)
+        with span("fly-through"):
+            fly_through = plan_fly_through(renderer, result, cameras, options.count, coverage)
+        gaussians = result.gaussians.to(renderer.device)
+        source = FilmSource(renderer, gaussians, train_cameras, fly_through.cameras, coverage)
+        with span("film"):
+            stills, film = _start_film(session, folder, source, options, tasks)
+        files.raise_error()
+        write_transforms(folder / FLY_THROUGH, fly_through.cameras, [""] * options.count)
+        with span("view region"):
+            region = covered_region(
+                renderer, gaussians, train_cameras, result.depth.typical, coverage, cameras[:1]
             )
+        write_json(folder / VIEW_REGION, region.to_dict())
+        content = _share_content(result, cameras, fly_through, region)
+        page = encoded and tasks.start("share page", partial(_embed_page, content, encoded))
+        with span("measurements"):
+            frame_metrics = evaluate_frames(renderer, result)
+            metrics = _measure(session, renderer, result, frame_metrics, fly_through, cameras)
+        write_json(folder / "metrics.json", metrics)
+        with span("waiting for other threads"):
+            finish_run_film(film, session.note)
+            files.result()
+        provenance = _write_settings(session, result, folder, record)
+        if page:
+            facts = result, renderer, frame_metrics, metrics, provenance, stills, run_folder
+            with span("report"):
+                write_report(folder, *facts, scene=partial(_finish_page, session, page))
     return metrics
 
 
-def _write_film(
-    session: Session, folder: Path, source: FilmSource, options: FilmOptions
-) -> list[UInt8[Tensor, "height width 3"]]:
-    """Write the film and a sheet of its stills, which are returned. Minimal: only a small sheet."""
+def _start_scene_files(
+    session: Session,
+    result: RunResult,
+    folder: Path,
+    renderer: Renderer,
+    cameras: Cameras,
+    tasks: Background,
+) -> tuple[Task[None], Task[bytes] | None]:
+    """Write the files of the scene, and encode it for the report, while other results are made.
+
+    Minimal: only the files, at once, because they need renders.
+    """
+    write = partial(
+        write_scene_files, folder, session.config, result, renderer, cameras, session.note
+    )
+    if session.config.deliver.keep == MINIMAL:
+        with span("scene files"):
+            write()
+        return finished_task(None), None
+    files = tasks.start("scene files", write)
+    encode = partial(encode_gaussians, result.gaussians, cameras)
+    return files, tasks.start("scene of the page", encode)
+
+
+def _start_film(
+    session: Session, folder: Path, source: FilmSource, options: FilmOptions, tasks: Background
+) -> tuple[list[UInt8[Tensor, "height width 3"]], Task[None]]:
+    """Render the film, which another thread writes, and make a sheet of its stills.
+
+    Minimal: only a small sheet.
+    """
     if session.config.deliver.keep == MINIMAL:
         small = replace(options, size=min(options.size or SHEET_SIZE, SHEET_SIZE))
-        stills = film_stills(source, small)
+        stills, film = film_stills(source, small), finished_task(None)
     else:
-        stills = write_run_film(folder, source, options, session.note)
+        stills, film = start_run_film(folder, source, options, session.note, tasks)
     save_image(folder / CONTACT_SHEET, contact_sheet(stills, columns=4))
-    return stills
+    return stills, film
 
 
 def _write_settings(
@@ -177,15 +205,26 @@ def _write_settings(
     return provenance
 
 
-def _scene_page(
-    session: Session,
-    result: RunResult,
-    cameras: Cameras,
-    fly_through: FlyThrough,
-    region: ViewRegion,
-) -> str:
-    """Make the page of the interactive scene for the report. Empty if no format holds the scene."""
-    content = ShareContent(
+def _embed_page(content: ShareContent, encoded: Task[bytes]) -> EmbeddedScene:
+    """Make the page of the interactive scene, and compress it for the report."""
+    return embed_scene(render_share_page(content, embedded=True, encoded=encoded.result()))
+
+
+def _finish_page(session: Session, page: Task[EmbeddedScene]) -> EmbeddedScene | None:
+    """Wait for the page of the interactive scene. None if no format holds the scene."""
+    with span("share page"):
+        try:
+            return page.result()
+        except ValueError as error:
+            session.note(f"the report has no interactive scene: {error}")
+            return None
+
+
+def _share_content(
+    result: RunResult, cameras: Cameras, fly_through: FlyThrough, region: ViewRegion
+) -> ShareContent:
+    """Collect what the page of the interactive scene shows."""
+    return ShareContent(
         gaussians=result.gaussians,
         input_camera=cameras[:1],
         frames=cameras,
@@ -194,11 +233,6 @@ def _scene_page(
         poster=result.frames.images[0],
         title=result.picture.name,
     )
-    try:
-        return render_share_page(content, embedded=True)
-    except ValueError as error:
-        session.note(f"the report has no interactive scene: {error}")
-        return ""
 
 
 def _run_folder(session: Session, result: RunResult) -> Path:

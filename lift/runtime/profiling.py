@@ -42,6 +42,8 @@ class Span:
     """Its duration."""
     parents: tuple[str, ...]
     """Names of the spans around it, the outermost first."""
+    beside: bool = False
+    """Whether another thread did it while the main thread went on."""
 
 
 class Profile:
@@ -96,6 +98,24 @@ class Profile:
                     Span("the profiler", start + seconds, time.time() - start - seconds, parents)
                 )
 
+    def beside(self, name: str, function: Callable[[], Result]) -> Callable[[], Result]:
+        """Return a function for another thread that measures its call as part of what is open now.
+
+        Args:
+            name: What it does.
+            function: Does it.
+        """
+        parents = tuple(self._open)
+
+        def measured() -> Result:
+            start = time.time()
+            try:
+                return function()
+            finally:
+                self.spans.append(Span(name, start, time.time() - start, parents, beside=True))
+
+        return measured
+
     def _read(self, recorder: Any) -> None:
         """Read the operations of torch that a profiler has recorded."""
         with tempfile.TemporaryDirectory(prefix="lift-") as folder:
@@ -117,7 +137,7 @@ class Profile:
                 "cat": "lift",
                 "ph": "X",
                 "pid": pid,
-                "tid": "lift",
+                "tid": f"lift: {span.name}" if span.beside else "lift",
                 "ts": span.start * 1e6,
                 "dur": span.seconds * 1e6,
             }
@@ -144,7 +164,7 @@ class Profile:
         total -= self.start
         lines = ["| part | times | seconds | share |", "|---|---|---|---|"]
         lines += self._rows((), "", total)
-        outer = sum(span.seconds for span in self.spans if not span.parents)
+        outer = sum(s.seconds for s in self.spans if not s.parents and not s.beside)
         lines += [_row("other", 1, total - outer, total), _row("all", 1, total, total)]
         return "\n".join(lines) + "\n"
 
@@ -177,8 +197,9 @@ def _sums(spans: list[Span], parents: tuple[str, ...]) -> list[tuple[str, float,
     sums: dict[str, tuple[float, int]] = {}
     for span in sorted(spans, key=lambda span: span.start):
         if span.parents == parents:
-            seconds, count = sums.get(span.name, (0.0, 0))
-            sums[span.name] = seconds + span.seconds, count + 1
+            name = f"{span.name} (beside)" if span.beside else span.name
+            seconds, count = sums.get(name, (0.0, 0))
+            sums[name] = seconds + span.seconds, count + 1
     return [(name, *values) for name, values in sums.items()]
 
 
@@ -241,6 +262,16 @@ def step_span(step: int, count: int, steps: int) -> Iterator[None]:
     else:
         with span("steps at full size", operations=True):
             yield
+
+
+def measured_beside(name: str, function: Callable[[], Result]) -> Callable[[], Result]:
+    """Return a function for another thread that measures its call, if the run is profiled.
+
+    Args:
+        name: What it does.
+        function: Does it.
+    """
+    return function if _active is None else _active.beside(name, function)
 
 
 def profiled(name: str, function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:

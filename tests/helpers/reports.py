@@ -12,6 +12,7 @@ from lift.io.image import Picture
 from lift.outputs.fly_through import FlyThrough
 from lift.outputs.quality import FrameMetrics, RunResult, summarize
 from lift.outputs.report import write_report
+from lift.outputs.report.media import embed_scene
 from lift.renderers.reference import Reference
 from lift.types import (
     Cameras,
@@ -223,7 +224,7 @@ def write_page(
         PROVENANCE,
         stills,
         run_folder=Path("outputs/my run"),
-        scene_page=scene_page,
+        scene=lambda: embed_scene(scene_page) if scene_page else None,
     )
     text = (folder / "report.html").read_text(encoding="utf-8")
     return text, Page(text)

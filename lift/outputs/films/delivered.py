@@ -1,6 +1,6 @@
 """The film that a run delivers: video.mp4, and still pictures of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,14 @@ from lift.io.film_writer import write_film_file
 from lift.io.video_writer import VideoToolError
 from lift.outputs.films.film import FilmSource
 from lift.outputs.films.options import FilmOptions
+from lift.runtime.background import Background, Handover, Task
 from lift.types import Cameras
 
 VIDEO = "video.mp4"
 """File of the film."""
+
+MAX_WAITING_BYTES = 128 * 2**20
+"""Largest size of the rendered pictures that wait for ffmpeg."""
 
 STILLS = 8
 """Number of still pictures, evenly spaced."""
@@ -54,42 +58,69 @@ def film_options(settings: Any, frames: Cameras) -> FilmOptions:
     )
 
 
-def write_run_film(
-    folder: Path, source: FilmSource, options: FilmOptions, note: Callable[[str], Any]
-) -> list[UInt8[Tensor, "height width 3"]]:
-    """Write the film of a run. Without ffmpeg there is a note instead.
+def start_run_film(
+    folder: Path,
+    source: FilmSource,
+    options: FilmOptions,
+    note: Callable[[str], Any],
+    tasks: Background,
+) -> tuple[list[UInt8[Tensor, "height width 3"]], Task[None]]:
+    """Render the film of a run, and let another thread write it.
 
     Args:
         folder: Folder of the run.
         source: The scene.
         options: What the film shows.
         note: Receives a sentence for the user.
+        tasks: Runs the other thread.
 
     Returns:
-        Still pictures of the film, evenly spaced, the first one first.
+        Still pictures of the film, evenly spaced, the first one first; and the writing of the film,
+        for `finish_run_film`.
     """
     plan = source.plan(options)
     if plan.note:
         note(plan.note)
-    count = len(plan.cameras)
-    chosen = _still_numbers(count)
+    chosen = _still_numbers(len(plan.cameras))
     stills: dict[int, np.ndarray] = {}
+    size = (plan.cameras.width, plan.cameras.height)
+    pictures: Handover[UInt8[np.ndarray, "height width 3"]] = Handover(
+        max(1, MAX_WAITING_BYTES // (3 * size[0] * size[1]))
+    )
 
-    def pictures() -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+    def write() -> None:
+        try:
+            write_film_file(folder / VIDEO, pictures, size, options.fps)
+        finally:
+            pictures.abandon()
+
+    task = tasks.start("film", write, own_thread=True)
+    with pictures:
         for number, picture in enumerate(source.pictures(plan, options.kind)):
             if number in chosen:
                 stills[number] = picture
-            yield picture
-
-    size = (plan.cameras.width, plan.cameras.height)
-    try:
-        write_film_file(folder / VIDEO, pictures(), size, options.fps)
-    except VideoToolError as error:
-        note(f"the scene has no {VIDEO}: {error}; lift render RUN --to OUT makes a film")
+            if not pictures.put(picture):
+                break
     if missing := [number for number in chosen if number not in stills]:
         rest = replace(plan, cameras=plan.cameras[missing])
         stills |= dict(zip(missing, source.pictures(rest, options.kind), strict=True))
-    return [torch.from_numpy(stills[number]) for number in chosen]
+    return [torch.from_numpy(stills[number]) for number in chosen], task
+
+
+def finish_run_film(task: Task[None], note: Callable[[str], Any]) -> None:
+    """Wait until the film of a run is written. Without ffmpeg there is a note instead.
+
+    Args:
+        task: The writing of the film.
+        note: Receives a sentence for the user.
+
+    Raises:
+        OSError: The film cannot be written, for another reason than ffmpeg.
+    """
+    try:
+        task.result()
+    except VideoToolError as error:
+        note(f"the scene has no {VIDEO}: {error}; lift render RUN --to OUT makes a film")
 
 
 def film_stills(source: FilmSource, options: FilmOptions) -> list[UInt8[Tensor, "height width 3"]]:

@@ -1,6 +1,6 @@
 """Write the report of a run: one HTML file that needs no other file and no network."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from lift.outputs.report.figures import (
     format_decibels,
     format_seconds,
 )
-from lift.outputs.report.media import embed_film, embed_scene, script_hash
+from lift.outputs.report.media import EmbeddedScene, embed_film, script_hash
 from lift.outputs.report.pictures import clip_tree, comparison_rows, encode_picture
 from lift.outputs.report.plots import (
     camera_maps,
@@ -78,7 +78,7 @@ def write_report(
     provenance: dict[str, Any],
     stills: Sequence[UInt8[Tensor, "height width 3"]],
     run_folder: Path | None = None,
-    scene_page: str = "",
+    scene: Callable[[], EmbeddedScene | None] = lambda: None,
 ) -> None:
     """Write `report.html`.
 
@@ -91,13 +91,13 @@ def write_report(
         provenance: Content of provenance.json.
         stills: Pictures of the film, evenly spaced.
         run_folder: Folder that the commands on the page name. None: `folder`.
-        scene_page: HTML text of the interactive scene (`lift.outputs.share_page`). Empty: the page
-            has none.
+        scene: Returns the interactive scene, or None if the page has none. It is called when the
+            other parts of the page are there.
     """
     context = (
-        _media(folder, result, stills, scene_page)
-        | _assessment(folder, result, metrics, provenance, run_folder or folder)
+        _assessment(folder, result, metrics, provenance, run_folder or folder)
         | _sections(folder, result, renderer, frame_metrics, metrics)
+        | _media(folder, result, stills, scene)
     )
     template = _load_template()
     # The page states its own size, whose text has nearly the same length whatever the size is.
@@ -110,15 +110,20 @@ def _media(
     folder: Path,
     result: RunResult,
     stills: Sequence[UInt8[Tensor, "height width 3"]],
-    scene_page: str,
+    embed_scene: Callable[[], EmbeddedScene | None],
 ) -> dict[str, Any]:
     """Collect what is shown first, with the style sheet and the script of the page."""
     camera = result.picture.cameras
     film = embed_film(folder)
-    scene = embed_scene(scene_page) if scene_page else None
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     film_height, film_width = stills[0].shape[:2] if stills else (camera.height, camera.width)
-    return {
+    pictures = {
+        "input": encode_picture(result.frames.images[0]),
+        "poster": encode_picture(stills[0]) if stills else None,
+        "stills": [] if film else [encode_picture(still) for still in _subsample(stills)],
+    }
+    scene = embed_scene()
+    return pictures | {
         "style": (TEMPLATES / "page.css").read_text(encoding="utf-8"),
         "script": script,
         "policy": content_policy([script_hash(script), *(scene.script_hashes if scene else ())]),
@@ -127,12 +132,9 @@ def _media(
         "height": camera.height,
         "full_size": result.picture.full_size,
         "focal": float(camera.intrinsics[0, 0, 0]),
-        "input": encode_picture(result.frames.images[0]),
         "scene": scene,
         "film": film,
         "film_size": (film_width, film_height),
-        "poster": encode_picture(stills[0]) if stills else None,
-        "stills": [] if film else [encode_picture(still) for still in _subsample(stills)],
     }
 
 

@@ -1,6 +1,8 @@
 """Draw the pictures of the report: thumbnails, comparisons and depth maps."""
 
 import base64
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import matplotlib
@@ -13,6 +15,7 @@ from lift.io.image import encode_image
 from lift.outputs.charts import format_number
 from lift.outputs.quality import FrameMetrics, RunResult
 from lift.renderers import Renderer
+from lift.runtime.parallel import parallel_map
 
 THUMBNAIL_SIDE = 168
 """Longer side of the pictures in filmstrips in pixels."""
@@ -95,6 +98,7 @@ def clip_tree(result: RunResult, frame_metrics: list[FrameMetrics]) -> list[dict
     clips = result.trajectory.clips
     spans = result.trajectory.spans
     parents = result.trajectory.parents
+    thumbnails = _thumbnails(result, [view for span in spans for view in _strip(span)])
     entries: list[dict[str, Any]] = []
     stack = [(number, 0) for number in reversed(range(len(clips))) if parents[number] is None]
     while stack:
@@ -115,7 +119,17 @@ def clip_tree(result: RunResult, frame_metrics: list[FrameMetrics]) -> list[dict
                 "first": span[0] if len(span) else None,
                 "last": span[-1] if len(span) else None,
                 "psnr": _mean_psnr([frame_metrics[view] for view in span]),
-                "strip": [_thumbnail(result, frame_metrics[view]) for view in _strip(span)],
+                "strip": [
+                    {
+                        "view": view,
+                        "image": thumbnails[view],
+                        # Without a registered camera the value is meaningless.
+                        "psnr": frame_metrics[view].psnr
+                        if frame_metrics[view].registered
+                        else None,
+                    }
+                    for view in _strip(span)
+                ],
             }
         )
         stack += [
@@ -138,13 +152,11 @@ def _strip(span: range) -> list[int]:
     return sorted({span[round(k * (len(span) - 1) / last)] for k in range(STRIP_LENGTH)})
 
 
-def _thumbnail(result: RunResult, frame: FrameMetrics) -> dict[str, Any]:
-    """Describe a frame of a filmstrip. Its PSNR is None if its camera was not registered."""
-    return {
-        "view": frame.view,
-        "image": encode_picture(result.frames.images[frame.view], THUMBNAIL_SIDE),
-        "psnr": frame.psnr if frame.registered else None,
-    }
+def _thumbnails(result: RunResult, views: Sequence[int]) -> dict[int, str]:
+    """Encode the thumbnails of some frames, by their index."""
+    images = result.frames.images
+    encoded = parallel_map(lambda view: encode_picture(images[view], THUMBNAIL_SIDE), views)
+    return dict(zip(views, encoded, strict=True))
 
 
 @torch.no_grad()
@@ -171,6 +183,7 @@ def comparison_rows(
         return encode_picture(apply_colormap(value, valid, "turbo"))
 
     rows = []
+    pictures: list[tuple[dict[str, Any], str, Callable[[], str]]] = []
     device = renderer.device
     for view, labels in _comparison_labels(frame_metrics).items():
         render = renderer(
@@ -178,25 +191,31 @@ def comparison_rows(
         )
         rgb = render.rgb[0].cpu().clamp(0, 1)
         frame = result.frames[view].rgb[0]
-        difference = (rgb - frame).abs().mean(-1)
-        everywhere = torch.ones_like(difference, dtype=torch.bool)
         depth = result.depth.depth if view == 0 else result.reconstruction.depth[view].cpu()
         valid = result.depth.valid if view == 0 else depth > 0
-        rows.append(
-            {
-                "name": ", ".join(labels),
-                "view": view,
-                "metrics": frame_metrics[view],
-                "frame": encode_picture(frame, LARGE_SIDE),
-                "render": encode_picture(rgb, LARGE_SIDE),
-                "difference": encode_picture(
-                    apply_colormap(difference / FULL_DIFFERENCE, everywhere, "inferno")
-                ),
-                "depth": depth_picture(depth, valid),
-                "render_depth": depth_picture(render.depth[0].cpu(), render.alpha[0].cpu() > 0.5),
-            }
-        )
+        render_depth, covered = render.depth[0].cpu(), render.alpha[0].cpu() > 0.5
+        row = {"name": ", ".join(labels), "view": view, "metrics": frame_metrics[view]}
+        rows.append(row)
+        pictures += [
+            (row, "frame", partial(encode_picture, frame, LARGE_SIDE)),
+            (row, "render", partial(encode_picture, rgb, LARGE_SIDE)),
+            (row, "difference", partial(_difference_picture, rgb, frame)),
+            (row, "depth", partial(depth_picture, depth, valid)),
+            (row, "render_depth", partial(depth_picture, render_depth, covered)),
+        ]
+    encoded = parallel_map(lambda picture: picture[2](), pictures)
+    for (row, key, _), data in zip(pictures, encoded, strict=True):
+        row[key] = data
     return rows, _depth_scale(near, far)
+
+
+def _difference_picture(
+    rgb: Float[Tensor, "height width 3"], frame: Float[Tensor, "height width 3"]
+) -> str:
+    """Encode the mean absolute difference of two pictures in colours."""
+    difference = (rgb - frame).abs().mean(-1)
+    everywhere = torch.ones_like(difference, dtype=torch.bool)
+    return encode_picture(apply_colormap(difference / FULL_DIFFERENCE, everywhere, "inferno"))
 
 
 def _comparison_labels(frame_metrics: list[FrameMetrics]) -> dict[int, list[str]]:

@@ -142,11 +142,12 @@ def viewer_settings(content: ShareContent) -> dict[str, Any]:
     }
 
 
-def encode_gaussians(content: ShareContent) -> bytes:
-    """Encode the Gaussians in the format of `SPLAT_FORMAT`, with the blur of the frames.
+def encode_gaussians(gaussians: Gaussians, frames: Cameras) -> bytes:
+    """Encode Gaussians in the format of `SPLAT_FORMAT`, with the blur of the frames.
 
     Args:
-        content: What the page shows.
+        gaussians: The canonical scene.
+        frames: Cameras of the frames that the scene was fitted to.
 
     Returns:
         The content of a file.
@@ -154,9 +155,8 @@ def encode_gaussians(content: ShareContent) -> bytes:
     Raises:
         ValueError: The format cannot hold the scene.
     """
-    frames = content.frames
     size = (round(DETAIL_SCALE * frames.width), round(DETAIL_SCALE * frames.height))
-    wide = limit_detail(content.gaussians, frames, frames.resized(*size))
+    wide = limit_detail(gaussians, frames, frames.resized(*size))
     return encode(wide, SPLAT_FORMAT)
 
 

@@ -60,13 +60,16 @@ def write_share_page(
     return path
 
 
-def render_share_page(content: ShareContent, embedded: bool = False) -> str:
+def render_share_page(
+    content: ShareContent, embedded: bool = False, encoded: bytes | None = None
+) -> str:
     """Make the text of a share page. All texts in it are escaped.
 
     Args:
         content: What the page shows.
         embedded: The page is shown in an `<iframe>` of another one. It has no title, and it leaves
             the mouse's wheel and vertical swipes to the page around it.
+        encoded: What `encode_gaussians` returned for this content. None: it is called here.
 
     Returns:
         HTML.
@@ -74,6 +77,8 @@ def render_share_page(content: ShareContent, embedded: bool = False) -> str:
     Raises:
         ValueError: The page's format cannot hold the scene.
     """
+    if encoded is None:
+        encoded = encode_gaussians(content.gaussians, content.frames)
     return _load_template().render(
         title=content.title,
         caption=content.caption,
@@ -82,7 +87,7 @@ def render_share_page(content: ShareContent, embedded: bool = False) -> str:
         embedded=embedded,
         poster=_poster(content.poster),
         settings=viewer_settings(content),
-        gaussians=_base64(encode_gaussians(content)),
+        gaussians=_base64(encoded),
         licences=Markup((_ASSETS / "LICENSES.txt").read_text(encoding="utf-8")),
         viewer=_base64((_ASSETS / "viewer.js.gz").read_bytes()),
         boot=Markup((_FOLDER / "page.js").read_text(encoding="utf-8")),

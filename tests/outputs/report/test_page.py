@@ -235,7 +235,7 @@ def test_without_a_scene_there_is_a_command_for_it(tmp_path):
 
 def test_a_scene_that_is_too_large_is_named_with_its_command(tmp_path, monkeypatch):
     scene = EmbeddedScene("", 9_000_000, ())
-    monkeypatch.setattr("lift.outputs.report.page.embed_scene", lambda page: scene)
+    monkeypatch.setattr("tests.helpers.reports.embed_scene", lambda page: scene)
     text, page = write_page(tmp_path, build_result(tmp_path), frame_metrics(), None)
     assert "too large for this page (9.0 MB): lift export" in flat_text(page)
     assert 'id="open-scene"' not in text and "film and the scene" not in flat_text(page)
