@@ -24,7 +24,10 @@ MAX_FRAMES = 40
 """Largest number of frames that are compared. Of more frames, an even subset is compared."""
 
 FRAME_BATCH = 4
-"""Number of frames that are searched for a view's points at the same time."""
+"""Number of frames that the CPU searches for a view's points at the same time.
+
+A GPU searches all frames at once: each step waits for it, which takes longer than the search.
+"""
 
 OPAQUE = 0.5
 """Alpha above which a pixel shows a surface."""
@@ -127,7 +130,8 @@ class Coverage:
             return 0.0
         uncovered = points
         # Near frames come first. They observe most points, so the others have few left to check.
-        for frames in self._nearest_first(camera).split(FRAME_BATCH):
+        batch = FRAME_BATCH if points.device.type == "cpu" else len(self._frames)
+        for frames in self._nearest_first(camera).split(batch):
             if len(uncovered) == 0:
                 break
             uncovered = uncovered[~self._observed_by(uncovered, camera.centers, frames).any(0)]
