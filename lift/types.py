@@ -13,6 +13,7 @@ Conventions in all of `lift`:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -294,7 +295,7 @@ class Depth(_ShortRepr):
     to scale and shift, and the estimator chose both.
     """
 
-    @property
+    @cached_property
     def typical(self) -> float:
         """The scene's unit of length: the median depth of the valid pixels."""
         return float(self.depth[self.valid].median())
