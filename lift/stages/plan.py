@@ -94,6 +94,7 @@ def plan(
             prior.clip_length,
             limits.max_unseen,
             limits.on_exceed,
+            session.device,
         )
         return {"trajectory": trajectory, "magnitude": magnitude, "notes": list(notes)}
 

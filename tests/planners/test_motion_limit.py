@@ -7,7 +7,7 @@ from lift.geometry import pinhole, rigid, rotation_from_vector
 from lift.planners import Planner
 from lift.planners.articulated import Articulated
 from lift.planners.dolly import Dolly
-from lift.planners.motion_limit import limit_motion, unseen_fraction
+from lift.planners.motion_limit import SurfaceSamples, limit_motion, unseen_fraction
 from lift.planners.single import Single
 from lift.types import Cameras, Clip, Depth, Trajectory
 
@@ -70,6 +70,47 @@ def test_gaps_in_the_depth_count_as_far_and_no_depth_is_an_error() -> None:
     )
     with pytest.raises(ValueError, match="no valid depth"):
         unseen_fraction(CAMERA, Depth(WALL.depth, torch.zeros_like(valid), "metric"), CAMERA)
+
+
+def steps() -> Depth:
+    """A picture of a wall with a nearer object and a gap in its depth."""
+    depth = WALL.depth.clone()
+    depth[20:50, 48:80] = 2.0
+    valid = WALL.valid.clone()
+    valid[:10] = False
+    return Depth(depth, valid, "metric")
+
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("batch_size", [None, 1, 5, 1000])
+def test_views_of_a_batch_are_measured_like_single_ones(device: str, batch_size: int) -> None:
+    # The last views are behind the object and the wall.
+    cameras = Cameras.cat(
+        [
+            Articulated(num_frames=3, angle=15.0)(CAMERA, WALL, None).cameras,
+            moved(z=3.0),
+            moved(z=6.0),
+        ]
+    )
+    surface = SurfaceSamples.sample(CAMERA, steps(), device)
+    batched = surface.unseen_fraction(cameras, batch_size)
+    single = torch.cat([unseen_fraction(CAMERA, steps(), cameras[k]) for k in range(len(cameras))])
+    assert batched.device.type == device
+    # A pixel that is covered by exactly a half may round to either side on a GPU.
+    assert torch.allclose(batched.cpu(), single, atol=0 if device == "cpu" else 0.002)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_limit_on_a_device_keeps_the_plan_on_the_cpu(device: str) -> None:
+    planner = Articulated(num_frames=3, angle=15.0)
+    plan, magnitude, notes = limit_motion(planner, CAMERA, steps(), None, 0.15, "limit", device)
+    expected = limit_motion(planner, CAMERA, steps(), None, 0.15, "limit")
+    assert plan.cameras.world_to_camera.device.type == "cpu"
+    assert magnitude == pytest.approx(expected[1], abs=0.02)
+    assert len(notes) == len(expected[2])
 
 
 def test_limit_shrinks_just_enough() -> None:
