@@ -208,6 +208,25 @@ def unproject(
     return local @ to_world[:, None, :3, :3].mT + to_world[:, None, None, :3, 3]
 
 
+def unproject_pixels(
+    pixels: Float[Tensor, "point 2"], depth: Float[Tensor, "point"], camera: Cameras
+) -> Float[Tensor, "point 3"]:
+    """Lift some pixels of one view to the world at their z-depths. See `unproject`.
+
+    Args:
+        pixels: Positions (x, y). A pixel's centre is at half a pixel.
+        depth: z-depth of each position.
+        camera: The view's camera.
+
+    Returns:
+        World points.
+    """
+    rays = torch.cat([pixels, torch.ones_like(pixels[:, :1])], dim=-1)
+    local = (rays @ torch.linalg.inv(camera.intrinsics)[0].mT) * depth[:, None]
+    to_world = camera.camera_to_world[0]
+    return local @ to_world[:3, :3].mT + to_world[:3, 3]
+
+
 def align_similarity(
     source: Float[Tensor, "point 3"],
     target: Float[Tensor, "point 3"],

@@ -8,13 +8,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from lift.depths import DepthEstimator
-from lift.geometry import inside, project, unproject
+from lift.geometry import inside, project, unproject_pixels
+from lift.runtime.parallel import parallel_map
 from lift.types import Cameras, Depth, Frames, PointCloud
 
 MIN_PIXELS = 12
@@ -288,15 +290,27 @@ def merge_points(
     Returns:
         The point cloud.
     """
-    good = (confidence >= min_confidence) & (depth > 0)
-    step = max(1, math.ceil(int(good.sum()) / max_points))
-    points = []
-    colors = []
-    start = 0
-    for view in range(len(frames)):  # one by one, because all views at once take gigabytes
-        index = good[view].flatten().nonzero()[:, 0]
-        subset = index[(-start) % step :: step]
-        start += len(index)
-        points.append(unproject(depth[view : view + 1], cameras[view]).flatten(0, 2)[subset])
-        colors.append(frames.images[view].flatten(0, 1)[subset].float() / 255)
+    # Views are read one by one, because all at once take gigabytes.
+    apply = parallel_map if depth.device.type == "cpu" else map
+    views = range(len(frames))
+    good = list(apply(lambda k: (confidence[k] >= min_confidence) & (depth[k] > 0), views))
+    counts = [int(count) for count in apply(torch.count_nonzero, good)]
+    step = max(1, math.ceil(sum(counts) / max_points))
+
+    def select(view: int) -> tuple[Tensor, Tensor]:
+        index = _true_indices(good[view])[(-sum(counts[:view])) % step :: step]
+        row, column = index // cameras.width, index % cameras.width
+        pixels = torch.stack([column, row], -1) + 0.5
+        z = depth[view].flatten()[index]
+        points = unproject_pixels(pixels.to(z.dtype), z, cameras[view])
+        return points, frames.images[view].flatten(0, 1)[index].float() / 255
+
+    points, colors = zip(*apply(select, views), strict=True)
     return PointCloud(torch.cat(points), torch.cat(colors))
+
+
+def _true_indices(mask: Bool[Tensor, "height width"]) -> Int[Tensor, "pixel"]:
+    """Return the flat indices of the pixels in a mask."""
+    if mask.device.type == "cpu":  # numpy is five times as fast as torch
+        return torch.from_numpy(np.flatnonzero(mask.numpy()))
+    return mask.flatten().nonzero()[:, 0]
