@@ -329,6 +329,11 @@ class Reconstruction(_ShortRepr):
     None if the estimator has no such points.
     """
 
+    @cached_property
+    def registered(self) -> Bool[Tensor, "view"]:
+        """Which frames are registered: those with confidence above 0 somewhere."""
+        return self.confidence.flatten(1).amax(1) > 0
+
 
 @dataclass(frozen=True, repr=False)
 class Gaussians(TensorDataclass):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lift.geometry import pinhole, project
-from lift.types import Cameras, Clip, Depth, Frames, Trajectory
+from lift.types import Cameras, Clip, Depth, Frames, PointCloud, Reconstruction, Trajectory
 
 
 def test_an_index_keeps_the_item_axis():
@@ -61,3 +61,12 @@ def test_values_are_printed_in_one_line():
     assert repr(Depth(depth, depth > 0, "scale")) == (
         "Depth(depth=float32 [2, 2], valid=bool [2, 2], kind='scale')"
     )
+
+
+def test_a_frame_with_some_confidence_is_registered():
+    confidence = torch.zeros(3, 4, 5)
+    confidence[1, 2, 3] = 0.1
+    cameras = pinhole(5, 4, 5.0)
+    points = PointCloud(torch.zeros(1, 3), torch.zeros(1, 3))
+    reconstruction = Reconstruction(cameras, points, torch.ones(3, 4, 5), confidence)
+    assert reconstruction.registered.tolist() == [False, True, False]

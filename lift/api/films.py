@@ -44,7 +44,7 @@ def registered_frames(scene: Any) -> list[bool] | None:
     if scene.metrics.get("registered_frames", count) >= count:
         return None
     if scene.keep == FULL:
-        return scene.views.reconstruction.confidence.flatten(1).any(1).tolist()
+        return scene.views.reconstruction.registered.tolist()
     indices = scene.files.read(SPLIT, _read_registered)
     return [index in indices for index in range(count)]
 

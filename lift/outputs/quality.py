@@ -131,7 +131,7 @@ def registered_frames(result: RunResult) -> list[int]:
     Returns:
         Indices of the frames. The input, 0, is always among them.
     """
-    confident = result.reconstruction.confidence.flatten(1).any(1)
+    confident = result.reconstruction.registered
     return [index for index in range(len(result.frames)) if index == 0 or confident[index]]
 
 

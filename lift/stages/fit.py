@@ -190,7 +190,7 @@ def _optimise(
     module = SceneModule(
         start, distortion, renderer, frames, reconstruction, settings, views.depth.typical, seed
     )
-    registered = [view for view in range(1, len(frames)) if reconstruction.confidence[view].any()]
+    registered = [view for view in reconstruction.registered.nonzero()[:, 0].tolist() if view > 0]
     other = registered[-1] if registered else 0
     check_render(renderer, distortion, start, reconstruction.cameras, other)
     trainer = plain_settings(session.config.trainer)

@@ -51,7 +51,7 @@ def reconstruct(
             reconstruction = stereo.refine_depth(
                 frames, reconstruction, stereo_size, device=session.device
             )
-        registered = reconstruction.confidence.flatten(1).any(1)
+        registered = reconstruction.registered
         lost = (~registered).nonzero()[:, 0].tolist()
         if lost:
             notes.append(

@@ -23,7 +23,7 @@ def scene_scale(name: str, reconstruction: Reconstruction, typical_depth: float)
     """
     if name == "depth":
         return typical_depth
-    registered = reconstruction.confidence.flatten(1).any(1)
+    registered = reconstruction.registered
     centers = reconstruction.cameras.centers[registered.to(reconstruction.cameras.centers.device)]
     distances = (centers - centers.mean(0)).norm(dim=-1) if len(centers) else torch.zeros(1)
     radius = _CAMERA_MARGIN * float(distances.max())

@@ -146,7 +146,7 @@ def refine_depth(
         where two neighbours confirm a depth (of two views, the other one). It is
         UNCONFIRMED_CONFIDENCE where none does.
     """
-    registered = reconstruction.confidence.flatten(1).any(1).nonzero()[:, 0]
+    registered = reconstruction.registered.nonzero()[:, 0]
     reference = reconstruction.depth if reconstruction.tracks is None else reconstruction.tracks
     if len(registered) < 2 or not bool((reference[registered] > 0).any()):
         return _keep_depth(frames, reconstruction, registered, max_points)
