@@ -21,7 +21,7 @@ def fit_loops_cached() -> bool:
         True also if there is no cache that could be written.
     """
     from lift.renderers.cpu import projection_gradient, spherical_harmonics
-    from lift.training.kernels import loss_numba, splats_numba
+    from lift.training.kernels import loss_numba, splats_numba, voxels_numba
 
     # Each of these is the last loop of its module that a warm-up compiles.
     loops = (
@@ -29,6 +29,7 @@ def fit_loops_cached() -> bool:
         spherical_harmonics._gradients,
         splats_numba._gradient,
         loss_numba._photometric_gradient,
+        voxels_numba._number_voxels,
     )
     return all(jit.is_cached(loop) for loop in loops)
 
@@ -40,10 +41,12 @@ def compile_fit_loops() -> None:
     process that started it.
     """
     from lift.training import losses
+    from lift.training.kernels import voxels_numba
 
     distributed.bind_device(distributed.ProcessInfo(), None)
     renderers.build({"name": "numba"}).warm_up()
     losses.warm_up()
+    voxels_numba.warm_up()
 
 
 @contextmanager

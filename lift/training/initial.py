@@ -103,7 +103,9 @@ def neighbour_distances(points: Float[Tensor, "point 3"]) -> Float[Tensor, "poin
             f"{len(points)}; choose voxels"
         )
     positions = points.numpy()
-    distances = torch.from_numpy(cKDTree(positions).query(positions, NEIGHBOURS + 1)[0][:, 1:])
+    threads = torch.get_num_threads()
+    found = cKDTree(positions).query(positions, NEIGHBOURS + 1, workers=threads)
+    distances = torch.from_numpy(found[0][:, 1:])
     scales = distances.square().mean(-1).sqrt().float()
     smallest = _MIN_SCALE * float(scales.median())
     if not smallest > 0:

@@ -1,12 +1,14 @@
 """Raw parameters of Gaussians. Logits and log-scales exist only in this module."""
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from lift import spherical_harmonics
-from lift.runtime.jit import can_use_numba, can_use_triton
+from lift.runtime.jit import can_use_numba, can_use_triton, to_numpy
+from lift.training.kernels import voxels_numba
 from lift.types import Gaussians, PointCloud, Reconstruction
 
 PARAMETER_NAMES = ("means", "scales", "quats", "opacities", "sh0", "shN")
@@ -163,16 +165,17 @@ def _thin(
     distance = offset.norm(dim=-1).clamp(min=1e-6)
     angular = torch.cat([offset / distance[:, None], distance.log()[:, None]], dim=-1).to(device)
     # Bisect for the smallest angle, in radians, whose voxels do not exceed the count.
+    voxels = _CompiledVoxels(angular) if can_use_numba(angular) else _Voxels(angular)
     low = 1e-4
     high = 1.0
     for _ in range(_BISECTION_STEPS):
         angle = (low * high) ** 0.5
-        if len(_voxels(angular, angle)[1]) > count:
+        if voxels.exceed(angle, count):
             low = angle
         else:
             high = angle
     # Sums follow the order of the points, which CUDA would not keep.
-    index, sizes = (values.cpu() for values in _voxels(angular, high))
+    index, sizes = (values.cpu() for values in voxels.assign(high))
     weight = sizes.to(cloud.points.dtype)[:, None]
     points, colors = (
         torch.zeros(len(sizes), 3).index_add_(0, index, value) / weight
@@ -182,18 +185,55 @@ def _thin(
     return PointCloud(points, colors), widths
 
 
-def _voxels(
-    angular: Float[Tensor, "point 4"], angle: float
-) -> tuple[Int[Tensor, "point"], Int[Tensor, "voxel"]]:
-    """Return the voxel of each point and the number of points in each voxel.
+class _Voxels:
+    """Voxels of points, counted by torch on any device.
 
     Args:
         angular: Unit direction and logarithm of the distance of each point.
-        angle: Size of a voxel.
     """
-    cell = (angular / angle).floor().long()
-    cell -= cell.min(0).values
-    span = cell.max(0).values + 1
-    key = ((cell[:, 0] * span[1] + cell[:, 1]) * span[2] + cell[:, 2]) * span[3] + cell[:, 3]
-    _, index, sizes = key.unique(return_inverse=True, return_counts=True)
-    return index, sizes
+
+    def __init__(self, angular: Float[Tensor, "point 4"]) -> None:
+        self.angular = angular
+
+    def exceed(self, angle: float, count: int) -> bool:
+        """Return whether voxels of a size are more than a number.
+
+        Args:
+            angle: Size of a voxel.
+            count: The number.
+        """
+        return len(self._keys(angle).unique()) > count
+
+    def assign(self, angle: float) -> tuple[Int[Tensor, "point"], Int[Tensor, "voxel"]]:
+        """Return the voxel of each point and the number of points in each voxel.
+
+        Args:
+            angle: Size of a voxel.
+        """
+        _, index, sizes = self._keys(angle).unique(return_inverse=True, return_counts=True)
+        return index, sizes
+
+    def _keys(self, angle: float) -> Int[Tensor, "point"]:
+        """Pack the coordinates of each point's voxel into an integer."""
+        cell = (self.angular / angle).floor().long()
+        cell -= cell.min(0).values
+        span = cell.max(0).values + 1
+        return ((cell[:, 0] * span[1] + cell[:, 1]) * span[2] + cell[:, 2]) * span[3] + cell[:, 3]
+
+
+class _CompiledVoxels(_Voxels):
+    """Voxels of points, counted by compiled loops on the CPU, with the same result."""
+
+    def __init__(self, angular: Float[Tensor, "point 4"]) -> None:
+        self.points = to_numpy(angular)
+        self.bounds = to_numpy(torch.stack([angular.amin(0), angular.amax(0)]))
+
+    def exceed(self, angle: float, count: int) -> bool:
+        """Return whether voxels of a size are more than a number. See `_Voxels`."""
+        size = np.float32(angle)
+        return voxels_numba.count_voxels(self.points, self.bounds, size, count) > count
+
+    def assign(self, angle: float) -> tuple[Int[Tensor, "point"], Int[Tensor, "voxel"]]:
+        """Return the voxel of each point and the number of points in each voxel."""
+        found = voxels_numba.assign_voxels(self.points, self.bounds, np.float32(angle))
+        return torch.from_numpy(found[0]), torch.from_numpy(found[1])

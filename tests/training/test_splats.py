@@ -1,8 +1,11 @@
 """Raw parameters of Gaussians and their start."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 
-from lift.training.splats import Splats, initialise
+from lift.training.splats import Splats, _CompiledVoxels, _Voxels, initialise
 from lift.types import Gaussians, PointCloud, Reconstruction
 from tests.helpers.fits import ball, scene
 
@@ -41,3 +44,35 @@ def test_raw_parameters_are_contiguous_for_fused_adam():
     splats = Splats.from_gaussians(gaussians)
     assert all(parameter.is_contiguous() for parameter in splats.values())
     assert torch.equal(splats.gaussians().sh_coeffs, gaussians.sh_coeffs)
+
+
+def cloud_coordinates() -> torch.Tensor:
+    points = torch.randn(5000, 3, generator=torch.Generator().manual_seed(0))
+    points = torch.cat([points, points[:100]])
+    distance = points.norm(dim=-1, keepdim=True)
+    return torch.cat([points / distance, distance.log()], -1)
+
+
+@pytest.mark.parametrize("angle", [1e-4, 0.03, 0.2, 1.0])
+def test_compiled_voxels_equal_those_of_torch(angle):
+    angular = cloud_coordinates()
+    compiled = _CompiledVoxels(angular)
+    index, sizes = _Voxels(angular).assign(angle)
+    found = compiled.assign(angle)
+    assert torch.equal(found[0], index) and torch.equal(found[1], sizes)
+    for count in (len(sizes) - 1, len(sizes), len(sizes) + 1):
+        assert compiled.exceed(angle, count) == (len(sizes) > count)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_initial_gaussians_are_alike_on_all_devices(device):
+    _, reconstruction = scene()
+    points = torch.randn(20000, 3, generator=torch.Generator().manual_seed(0)) + 4
+    cloud = PointCloud(points, torch.rand(20000, 3))
+    reconstruction = replace(reconstruction, points=cloud)
+    made = initialise(reconstruction, 1000, 0, device)
+    expected = initialise(reconstruction, 1000, 0)
+    assert made.means.device.type == "cpu"
+    # A GPU multiplies by the inverse of the voxel's size, so a point on a border may change sides.
+    assert len(made) == pytest.approx(len(expected), rel=0.01)
+    assert float(made.scales.mean()) == pytest.approx(float(expected.scales.mean()), rel=0.01)
