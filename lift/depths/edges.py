@@ -8,19 +8,18 @@ from numba import prange
 from torch import Tensor
 
 from lift.depths import DepthEstimator
+from lift.depths.edges_torch import (
+    COLOR_SIGMA,
+    MIN_STEP,
+    MIN_STEP_RATIO,
+    OUTLINE_STEP,
+    sharpen_inverse_map,
+)
 from lift.runtime.jit import PARALLEL, njit_cached
 from lift.types import Depth
 
-MIN_STEP = 0.06
-"""A window contains a step if it spans at least this fraction of the range of inverse depth."""
-MIN_STEP_RATIO = 0.65
-"""A step spans at least this fraction of the change in a window twice as wide."""
-COLOR_SIGMA = 0.06
-"""Standard deviation of similar colours, in [0, 1]."""
 MAX_RADIUS = 16
 """Largest radius in pixels. The cost grows with its square, and wider steps are slopes."""
-OUTLINE_STEP = 0.04
-"""Step between neighbouring pixels at an object's outline, in units of 1 / typical depth."""
 
 
 class SharpenedDepth(DepthEstimator):
@@ -30,23 +29,35 @@ class SharpenedDepth(DepthEstimator):
         estimator: The estimator to wrap.
         edge_width: Half width of its soft steps, in pixels of a picture 400 pixels long. None: the
             estimator's own `edge_width`.
+        device: Device that sharpens. None: the CPU.
     """
 
-    def __init__(self, estimator: DepthEstimator, edge_width: float | None = None) -> None:
+    def __init__(
+        self,
+        estimator: DepthEstimator,
+        edge_width: float | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
         self.estimator = estimator
+        self.device = device
         self.edge_width = estimator.edge_width if edge_width is None else edge_width
 
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
         """Estimate depth and sharpen it."""
         edge_width = self.edge_width * max(image.shape[:2]) / 400
-        return sharpen_depth(image, self.estimator(image), edge_width)
+        return sharpen_depth(image, self.estimator(image), edge_width, self.device)
 
     def draft(self, image: UInt8[Tensor, "height width 3"]) -> Depth:
         """Return the estimator's own draft, with its soft steps. See `DepthEstimator`."""
         return self.estimator.draft(image)
 
 
-def sharpen_depth(image: UInt8[Tensor, "height width 3"], depth: Depth, edge_width: float) -> Depth:
+def sharpen_depth(
+    image: UInt8[Tensor, "height width 3"],
+    depth: Depth,
+    edge_width: float,
+    device: torch.device | str | None = None,
+) -> Depth:
     """Sharpen the steps of a depth map where the picture has its edges.
 
     Then no surface hangs between an object and its background. The near side of each step also
@@ -57,10 +68,13 @@ def sharpen_depth(image: UInt8[Tensor, "height width 3"], depth: Depth, edge_wid
         image: The picture.
         depth: Its depth.
         edge_width: Half width of soft steps in pixels. Below 0.5 the steps are already sharp.
+        device: Device of the computation. None: the CPU.
 
     Returns:
-        The sharpened depth.
+        The sharpened depth, on the device of `depth`.
     """
+    if device is not None and torch.device(device).type != "cpu":
+        return _sharpen_with_torch(image, depth, edge_width, device)
     values = depth.depth.cpu().numpy().astype(np.float32)
     valid = depth.valid.cpu().numpy()
     if not valid.any():
@@ -78,6 +92,25 @@ def sharpen_depth(image: UInt8[Tensor, "height width 3"], depth: Depth, edge_wid
     inverse = np.where(high - inverse > OUTLINE_STEP, high, inverse)
     new = torch.from_numpy((unit / inverse).astype(np.float32)).to(depth.depth.device)
     return Depth(torch.where(depth.valid, new, depth.depth), depth.valid, depth.kind)
+
+
+def _sharpen_with_torch(
+    image: UInt8[Tensor, "height width 3"],
+    depth: Depth,
+    edge_width: float,
+    device: torch.device | str,
+) -> Depth:
+    """Sharpen depth on a device. See `sharpen_depth`."""
+    valid = depth.valid.to(device)
+    if not bool(valid.any()):
+        return depth
+    values = depth.depth.to(device).float()
+    unit = depth.typical
+    inverse = unit / values.where(valid, values[valid].max())
+    radius = min(round(edge_width), MAX_RADIUS)
+    sharp = sharpen_inverse_map(image.to(device).float() / 255, inverse, valid, radius)
+    new = torch.where(valid, unit / sharp, values).to(depth.depth)
+    return Depth(new, depth.valid, depth.kind)
 
 
 def sharpen_inverse_depth(rgb: np.ndarray, inverse: np.ndarray, radius: int) -> np.ndarray:

@@ -18,7 +18,7 @@ def build_depth_estimator(session: Session, picture: Picture) -> DepthEstimator:
         picture: The input, with its camera.
     """
     estimator = session.build(depths, camera=picture.cameras)
-    return SharpenedDepth(CheckedDepth(estimator), session.config.edges.width)
+    return SharpenedDepth(CheckedDepth(estimator), session.config.edges.width, session.device)
 
 
 def estimate_depth(

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lift.depths.edges import SharpenedDepth, sharpen_depth, sharpen_inverse_depth
+from lift.depths.edges_torch import sharpen_inverse_map, sharpen_steps
 from lift.types import Depth
 from tests.helpers.depth_pictures import build_depth, coffee, motorcycle
 
@@ -63,3 +64,43 @@ def test_layered_depth_has_no_values_between_two_surfaces():
     assert torch.equal(known.depth[:, 20:] == 2.0, wider[:, 20:])
     nothing = Depth(torch.zeros(8, 8), torch.zeros(8, 8, dtype=torch.bool), "metric")
     assert sharpen_depth(picture[:8, :8], nothing, 3.0) is nothing
+
+
+def soft_square() -> tuple[torch.Tensor, Depth]:
+    """A noisy picture of a square before a wall, with soft depth and a gap in it."""
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.full((60, 80, 3), 70.0)
+    picture[20:40, 30:50] = 180
+    picture += 5 * torch.randn(60, 80, 3, generator=generator)
+    truth = torch.full((60, 80), 4.0)
+    truth[20:40, 30:50] = 2.0
+    soft = 1 / torch.from_numpy(cv2.GaussianBlur((1 / truth).numpy(), (0, 0), 2))
+    soft[:, :20] = 0
+    return picture.byte(), Depth(soft, soft > 0, "scale")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("radius", [0, 1, 5])
+def test_sharpening_by_torch_equals_that_by_loops(device, radius):
+    picture, depth = soft_square()
+    inverse = depth.typical / depth.depth.where(depth.valid, depth.depth.max())
+    rgb = picture.float() / 255
+    arguments = (value.to(device) for value in (rgb, inverse, depth.valid))
+    expected = depth.typical / sharpen_depth(picture, depth, float(radius)).depth
+    found = sharpen_inverse_map(*arguments, radius).cpu()
+    assert not torch.allclose(found, inverse, atol=0.01)
+    torch.testing.assert_close(found[depth.valid], expected[depth.valid], atol=1e-4, rtol=0)
+    if radius:
+        steps = sharpen_steps(rgb.to(device), inverse.to(device), radius).cpu()
+        loops = torch.from_numpy(sharpen_inverse_depth(rgb.numpy(), inverse.numpy(), radius))
+        torch.testing.assert_close(steps, loops, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_sharpened_depth_stays_on_the_depths_device(device):
+    picture, depth = soft_square()
+    found = sharpen_depth(picture, depth, 5.0, device)
+    assert found.depth.device.type == "cpu" and torch.equal(found.valid, depth.valid)
+    assert (found.depth[:, :20] == 0).all(), "what is not known stays so"
+    expected = sharpen_depth(picture, depth, 5.0)
+    torch.testing.assert_close(found.depth, expected.depth, atol=1e-3, rtol=0)

@@ -4,7 +4,7 @@ import cv2
 import pytest
 import torch
 
-from lift.depths.inverse import from_relative, guided_filter
+from lift.depths.inverse import from_relative, guided_filter, guided_filter_torch
 from tests.helpers.depth_pictures import rank_correlation
 
 
@@ -32,3 +32,16 @@ def test_relative_inverse_depth_spans_one_to_far():
     stray[0, 0] = 1e6
     torch.testing.assert_close(from_relative(stray, 8.0)[1:], a[1:], rtol=0.05, atol=0.05)
     assert (from_relative(torch.zeros(5, 5), 8.0) == 1).all()
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("radius", [1, 6, 45])
+def test_guided_filter_of_torch_equals_that_of_the_cpu(device, radius):
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.rand(3, 40, 60, generator=generator)
+    picture[:, :, 30:] = 0.8
+    values = torch.rand(40, 60, generator=generator)
+    found = guided_filter_torch(picture.to(device), values.to(device), radius, 1e-3)
+    assert found.device.type == device
+    expected = guided_filter(picture, values, radius, 1e-3)
+    torch.testing.assert_close(found.cpu(), expected, atol=2e-4, rtol=0)
