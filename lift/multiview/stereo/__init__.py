@@ -1,6 +1,8 @@
 """Multi-view stereo: depth that neighbouring frames confirm."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,6 +19,7 @@ from lift.multiview.stereo.fusion import (
     find_contradictions,
 )
 from lift.multiview.stereo.sweep import plane_geometry, sweep
+from lift.runtime.parallel import parallel_map
 from lift.types import Cameras, Frames, Reconstruction
 
 BEST_ANGLE = 6.0
@@ -139,7 +142,7 @@ def refine_depth(
         reconstruction: Cameras, each picture's depth, and triangulated points (`tracks`).
         long_side: Longer side in pixels of the pictures that are compared.
         max_points: Largest number of points in the cloud.
-        device: Device of the comparison. Everything else stays where it is.
+        device: Device of the comparison and the fusion. The result is where the depth is.
 
     Returns:
         The reconstruction with new depth, confidence in [0, 1], and point cloud. Confidence is 1
@@ -148,15 +151,22 @@ def refine_depth(
     """
     registered = reconstruction.registered.nonzero()[:, 0]
     reference = reconstruction.depth if reconstruction.tracks is None else reconstruction.tracks
-    if len(registered) < 2 or not bool((reference[registered] > 0).any()):
+    reference = _select(reference, registered)
+    has_points = reference.flatten(1).amax(1) > 0
+    if len(registered) < 2 or not bool(has_points.any()):
         return _keep_depth(frames, reconstruction, registered, max_points)
     height, width = frames.images.shape[1:3]
     scale = min(1.0, long_side / max(height, width))
     size = (round(height * scale), round(width * scale))
-    grey = frames.images[registered].float().mean(-1)[:, None] / 255
-    grey = interpolate(grey, size, mode="area")[:, 0].to(device)
+
+    def shrink(image: Tensor) -> Tensor:
+        grey = image.to(device).float().mean(-1)[None, None] / 255
+        return interpolate(grey, size, mode="area")[0, 0]
+
+    apply = parallel_map if torch.device(device).type == "cpu" else map
+    grey = torch.stack(list(apply(shrink, (frames.images[k] for k in registered.tolist()))))
     cameras = reconstruction.cameras[registered].resized(size[1], size[0]).to(device)
-    nearest, farthest, typical = (value.to(device) for value in _ranges(reference[registered]))
+    nearest, farthest, typical = (value.to(device) for value in _ranges(reference))
     neighbours = select_neighbours(cameras, typical)
     parallax = parallax_pixels(cameras, neighbours, nearest, farthest).amax(1)
     low, high = PARALLAX_RANGE
@@ -165,16 +175,21 @@ def refine_depth(
         return _keep_depth(frames, reconstruction, registered, max_points)
     planes = plane_depths(cameras, neighbours, nearest, farthest)
     inverse, cost = sweep(grey, cameras, neighbours, planes)
-    single = interpolate(reconstruction.depth[registered][:, None], size, mode="nearest")[:, 0]
-    has_points = (reference[registered] > 0).flatten(1).any(1).to(device)
+    single = _select(reconstruction.depth, registered)
+    single = interpolate(single[:, None], size, mode="nearest")[:, 0].to(device)
     depth, confidence = _combine(
-        inverse, cost, single.to(device), cameras, neighbours, parallax_weight, has_points
+        inverse, cost, single, cameras, neighbours, parallax_weight, has_points.to(device)
     )
     maps = _resize_maps(reconstruction, registered, depth, confidence)
     cloud = merge_points(
         frames, reconstruction.cameras, *maps, max_points, min_confidence=MIN_POINT_CONFIDENCE
     )
     return replace(reconstruction, points=cloud, depth=maps[0], confidence=maps[1])
+
+
+def _select(maps: Float[Tensor, "view ..."], views: Tensor) -> Float[Tensor, "_ ..."]:
+    """Return the maps of some views, without a copy if these are all views."""
+    return maps if len(views) == len(maps) else maps[views]
 
 
 def _combine(
@@ -231,14 +246,26 @@ def _keep_depth(
 
 def _ranges(tracks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Compute nearest, farthest and typical depth of each view from its triangulated points."""
-    depth = torch.where(tracks > 0, tracks, torch.nan).flatten(1)
-    low = depth.nanquantile(0.01, dim=1)
-    high = depth.nanquantile(0.99, dim=1)
-    typical = depth.nanmedian(dim=1).values
+    # A quantile sorts, so the many pixels without a point are left out first.
+    low, high, typical = torch.stack(list(_map_items(_view_range, tracks))).unbind(1)
     low = low.nan_to_num(float(low.nanmedian()))
     high = high.nan_to_num(float(high.nanmedian()))
     typical = typical.nan_to_num(float(typical.nanmedian()))
     return low / MARGIN, high * MARGIN, typical
+
+
+def _view_range(tracks: Float[Tensor, "height width"]) -> Float[Tensor, "3"]:
+    """Compute nearest, farthest and typical depth of a view's points, NaN without a point."""
+    depth = tracks[tracks > 0]
+    if not len(depth):
+        return tracks.new_full((3,), torch.nan)
+    ends = depth.quantile(torch.tensor([0.01, 0.99], device=depth.device, dtype=depth.dtype))
+    return torch.cat([ends, depth.median()[None]])
+
+
+def _map_items(function: Callable[[Any], Tensor], items: Tensor) -> Iterable[Tensor]:
+    """Apply a function to the items of a tensor, in parallel on a CPU."""
+    return parallel_map(function, items) if items.device.type == "cpu" else map(function, items)
 
 
 def _resize_maps(
@@ -248,7 +275,10 @@ def _resize_maps(
     size = reconstruction.depth.shape[1:]
     maps = []
     for small in (depth, confidence):
-        new = torch.zeros_like(reconstruction.depth)
-        new[registered] = interpolate(small[:, None], size, mode="nearest")[:, 0].to(new)
+        new = interpolate(small[:, None], size, mode="nearest")[:, 0].to(reconstruction.depth)
+        if len(registered) < len(reconstruction.depth):
+            full = torch.zeros_like(reconstruction.depth)
+            full[registered] = new
+            new = full
         maps.append(new)
     return maps[0], maps[1]

@@ -5,12 +5,16 @@ The sweep's depth counts where neighbours confirm it. Elsewhere the depth of a s
 sweep counts. A pyramid diffuses it over the picture.
 """
 
+import functools
+from collections.abc import Callable, Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from lift.geometry import inside, unproject
+from lift.runtime.parallel import parallel_map
 from lift.types import Cameras
 
 DEPTH_TOLERANCE = 0.02
@@ -36,40 +40,57 @@ def count_confirmations(
     Returns:
         Sum over the neighbours of 1 / (1 + (ln(depth / neighbour's depth) / DEPTH_TOLERANCE)^4).
     """
-    out = torch.zeros_like(depth)
-    for view in range(len(depth)):
+
+    def count(view: int) -> Tensor:
+        others = neighbours[view]
         points = unproject(depth[view : view + 1], cameras[view]).flatten(0, 2)
-        for other in neighbours[view].tolist():
-            other_depth, z = sample_map(depth[other], points, cameras[other])
-            both = (other_depth > 0) & (z > 0) & (depth[view].flatten() > 0)
-            error = (z / other_depth).clamp(min=1e-6).log() / DEPTH_TOLERANCE
-            out[view] += torch.where(both, 1 / (1 + error**4), 0.0).view_as(out[view])
-    return out
+        (other_depth,), z = sample_maps([depth], points, cameras, others)
+        both = (other_depth > 0) & (z > 0) & (depth[view].flatten() > 0)
+        error = (z / other_depth).clamp(min=1e-6).log() / DEPTH_TOLERANCE
+        agreement = torch.where(both, 1 / (1 + error**4), 0.0)
+        return functools.reduce(torch.add, agreement, torch.zeros_like(agreement[0]))
+
+    return _map_views(count, depth)
 
 
-def sample_map(
-    values: Float[Tensor, "height width"], points: Float[Tensor, "point 3"], camera: Cameras
-) -> tuple[Float[Tensor, "point"], Float[Tensor, "point"]]:
-    """Sample a map at the pixels of world points.
+def sample_maps(
+    maps: Sequence[Float[Tensor, "view height width"]],
+    points: Float[Tensor, "point 3"],
+    cameras: Cameras,
+    views: Int[Tensor, "neighbour"],
+) -> tuple[list[Float[Tensor, "neighbour point"]], Float[Tensor, "neighbour point"]]:
+    """Sample maps of some views at the pixels of world points.
 
     Args:
-        values: A map of one view.
+        maps: Maps of all views.
         points: World points.
-        camera: The view's camera.
+        cameras: One per view, of the maps' size.
+        views: Indices of the views to sample.
 
     Returns:
-        Values and z-depths of the points. Both are 0 outside of the picture.
+        Values of each map, and z-depths of the points. All are 0 outside of the picture.
     """
-    world = camera.world_to_camera[0]
-    local = points @ world[:3, :3].T + world[:3, 3]
-    z = local[:, 2]
-    image = local @ camera.intrinsics[0].T
-    pixels = image[:, :2] / z.clamp(min=1e-9)[:, None]
-    visible = inside(pixels, camera) & (z > 1e-9)
+    targets = cameras[views]
+    local = points @ targets.world_to_camera[:, :3, :3].mT
+    local = local + targets.world_to_camera[:, None, :3, 3]
+    z = local[..., 2]
+    image = local @ targets.intrinsics.mT
+    pixels = image[..., :2] / z.clamp(min=1e-9)[..., None]
+    visible = inside(pixels, cameras) & (z > 1e-9)
     column, row = pixels.nan_to_num(0.0).clamp(-1e6, 1e6).long().unbind(-1)
-    column = column.clamp(0, camera.width - 1)
-    row = row.clamp(0, camera.height - 1)
-    return torch.where(visible, values[row, column], 0.0), torch.where(visible, z, 0.0)
+    column = column.clamp(0, cameras.width - 1)
+    row = row.clamp(0, cameras.height - 1)
+    index = (views[:, None] * cameras.height + row) * cameras.width + column
+    values = [torch.where(visible, values.flatten()[index], 0.0) for values in maps]
+    return values, torch.where(visible, z, 0.0)
+
+
+def _map_views(
+    function: Callable[[int], Tensor], maps: Float[Tensor, "view height width"]
+) -> Float[Tensor, "view height width"]:
+    """Compute a map of each view. A CPU computes as many views at a time as it has threads."""
+    apply = parallel_map if maps.device.type == "cpu" else map
+    return torch.stack(list(apply(function, range(len(maps))))).view_as(maps)
 
 
 def complete_depth(
@@ -142,14 +163,13 @@ def find_contradictions(
     Returns:
         The largest certainty with which a neighbour sees past the pixel, in [0, 1].
     """
-    out = torch.zeros_like(depth)
-    for view in range(len(depth)):
+
+    def contradict(view: int) -> Tensor:
         points = unproject(depth[view : view + 1], cameras[view]).flatten(0, 2)
-        for other in neighbours[view].tolist():
-            other_depth, z = sample_map(depth[other], points, cameras[other])
-            certainty, _ = sample_map(weight[other], points, cameras[other])
-            past = (z > 0) & (other_depth > z * (1 + margin))
-            out[view] = torch.maximum(
-                out[view], torch.where(past, certainty, 0.0).view_as(out[view])
-            )
-    return out
+        (other_depth, certainty), z = sample_maps(
+            [depth, weight], points, cameras, neighbours[view]
+        )
+        past = (z > 0) & (other_depth > z * (1 + margin))
+        return torch.where(past, certainty, 0.0).amax(0)
+
+    return _map_views(contradict, depth)

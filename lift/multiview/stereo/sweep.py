@@ -28,6 +28,11 @@ EDGE = 0.04
 FLAT = (2 / 255) ** 2
 """Added to variances. It makes windows with little contrast match everything equally."""
 
+_MAX_BATCH_COSTS = 2**31 - 1
+"""Largest number of costs of all views that are aggregated at a time."""
+_BYTES_PER_COST = 24
+"""Free memory of a GPU for each of them."""
+
 
 def sweep(
     images: Float[Tensor, "view height width"],
@@ -57,16 +62,48 @@ def sweep(
         with parallel_lock:
             result = sweep_numba.sweep(*arrays, RADIUS, SMALL_STEP, LARGE_STEP, EDGE)
         return torch.from_numpy(result[0]), torch.from_numpy(result[1])
-    inverse = []
-    costs = []
-    for view in range(len(images)):
-        volume = _volume(
-            images, homographies[view], offsets[view], neighbours[view], planes[view], view
-        )
-        view_inverse, view_cost = _choose(_aggregate(volume, images[view]), volume, planes[view])
-        inverse.append(view_inverse)
-        costs.append(view_cost)
-    return torch.stack(inverse), torch.stack(costs)
+    return sweep_torch(images, homographies, offsets, neighbours, planes)
+
+
+def sweep_torch(
+    images: Float[Tensor, "view height width"],
+    homographies: Float[Tensor, "view neighbour 3 3"],
+    offsets: Float[Tensor, "view neighbour 3"],
+    neighbours: Int[Tensor, "view neighbour"],
+    planes: Float[Tensor, "view plane"],
+) -> tuple[Float[Tensor, "view height width"], Float[Tensor, "view height width"]]:
+    """Sweep with torch, for a GPU. Costs of several views are aggregated at a time.
+
+    Args:
+        images: Brightness in [0, 1].
+        homographies: See `plane_geometry`.
+        offsets: See `plane_geometry`.
+        neighbours: Indices of the views that each view is compared with.
+        planes: Inverse depths that rise in equal steps.
+
+    Returns:
+        Inverse depth and cost, see `sweep`.
+    """
+    count = max(1, _max_batch_costs(images.device) // (planes.shape[1] * images[0].numel()))
+    inverse = torch.empty_like(images)
+    costs = torch.empty_like(images)
+    for start in range(0, len(images), count):
+        views = range(start, min(start + count, len(images)))
+        volumes = images.new_empty(len(views), planes.shape[1], *images.shape[1:])
+        for volume, v in zip(volumes, views, strict=True):
+            volume[:] = _volume(images, homographies[v], offsets[v], neighbours[v], planes[v], v)
+        totals = _aggregate(volumes, images[start : start + count])
+        for view, total, volume in zip(views, totals, volumes, strict=True):
+            inverse[view], costs[view] = _choose(total, volume, planes[view])
+    return inverse, costs
+
+
+def _max_batch_costs(device: torch.device) -> int:
+    """Return the number of costs that fit into the memory of a device."""
+    if device.type != "cuda":
+        return _MAX_BATCH_COSTS // 16
+    free = torch.cuda.mem_get_info(device)[0]
+    return min(_MAX_BATCH_COSTS, free // _BYTES_PER_COST)
 
 
 def plane_geometry(
@@ -113,12 +150,23 @@ def _volume(images, homographies, offsets, neighbours, planes, view) -> Tensor:
         warped = torch.where(inside[:, None], warped, image)
         cost = _correlation_cost(image, warped)
         costs.append(torch.where(inside, cost[:, 0], torch.inf))
-    ordered = torch.stack(costs).sort(0).values
-    valid_count = ordered.isfinite().sum(0)
+    valid_count = torch.stack([cost.isfinite() for cost in costs]).sum(0)
     half = (valid_count + 1) // 2
-    rank = torch.arange(len(ordered), device=images.device)[:, None, None, None]
-    total = torch.where(rank < half, ordered, 0.0).sum(0)
+    total = torch.zeros_like(costs[0])
+    for rank, cost in enumerate(_sorted(costs)):
+        total += torch.where(rank < half, cost, 0.0)
     return torch.where(valid_count > 0, total / half.clamp(min=1), 1.0)
+
+
+def _sorted(values: list[Tensor]) -> list[Tensor]:
+    """Sort a few tensors of one shape in each element. torch sorts short axes far more slowly."""
+    values = list(values)
+    for end in range(len(values) - 1, 0, -1):
+        for k in range(end):
+            low = torch.minimum(values[k], values[k + 1])
+            values[k + 1] = torch.maximum(values[k], values[k + 1])
+            values[k] = low
+    return values
 
 
 def _correlation_cost(image: Tensor, warped: Tensor) -> Tensor:
@@ -135,32 +183,36 @@ def _correlation_cost(image: Tensor, warped: Tensor) -> Tensor:
     return (1 - covariance / (variance * warped_variance).sqrt()).clamp(max=1.9)
 
 
-def _aggregate(volume: Float[Tensor, "plane height width"], image: Tensor) -> Tensor:
-    """Sum the costs of the best paths from the four sides."""
-    total = torch.zeros_like(volume)
-    for axis in (1, 2):
-        for reverse in (False, True):
-            costs = volume.movedim(axis, 0)
-            picture = image.movedim(axis - 1, 0)
-            if reverse:
-                costs = costs.flip(0)
-                picture = picture.flip(0)
-            paths = [costs[0]]
-            for step in range(1, len(costs)):
-                change = (picture[step] - picture[step - 1]).abs()
-                paths.append(_extend(costs[step], paths[-1], LARGE_STEP / (1 + change / EDGE)))
-            summed = torch.stack(paths)
-            total += (summed.flip(0) if reverse else summed).movedim(0, axis)
+def _aggregate(
+    volumes: Float[Tensor, "view plane height width"], images: Float[Tensor, "view height width"]
+) -> Float[Tensor, "view plane height width"]:
+    """Sum the costs of the best paths from the four sides, in all views at a time."""
+    total = torch.zeros_like(volumes)
+    for axis in (2, 3):
+        # [step, view, plane, pixel]: paths go along the rows, or along the columns.
+        costs = volumes.movedim(axis, 0)
+        change = images.movedim(axis - 1, 0).diff(dim=0).abs()
+        penalties = (LARGE_STEP / (1 + change / EDGE))[:, :, None]
+        sums = total.movedim(axis, 0)
+        last = len(costs) - 1
+        for steps in (range(1, last + 1), range(last - 1, -1, -1)):
+            forward = steps.step > 0
+            path = costs[0 if forward else last].clone()
+            sums[0 if forward else last] += path
+            for step in steps:
+                path = _extend(costs[step], path, penalties[step - 1 if forward else step])
+                sums[step] += path
     return total
 
 
 def _extend(costs: Tensor, path: Tensor, large_step: Tensor) -> Tensor:
-    """Extend all paths of a row or column by one step, [plane, pixel]."""
-    lowest = path.amin(0)
+    """Extend all paths of a row or column by one step, [view, plane, pixel]."""
+    lowest = path.amin(1, keepdim=True)
     best = torch.minimum(path, lowest + large_step)
-    best[1:] = torch.minimum(best[1:], path[:-1] + SMALL_STEP)
-    best[:-1] = torch.minimum(best[:-1], path[1:] + SMALL_STEP)
-    return costs + best - lowest
+    near = path + SMALL_STEP
+    torch.minimum(best[:, 1:], near[:, :-1], out=best[:, 1:])
+    torch.minimum(best[:, :-1], near[:, 1:], out=best[:, :-1])
+    return best.add_(costs).sub_(lowest)
 
 
 def _choose(total: Tensor, volume: Tensor, planes: Tensor) -> tuple[Tensor, Tensor]:
