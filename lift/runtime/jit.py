@@ -52,7 +52,8 @@ def triton_jit(function: Callable) -> Any:
 
     kernel = inspect.unwrap(function)
     sizes = [name for name in inspect.signature(kernel).parameters if name in _SIZES]
-    return triton.jit(kernel, do_not_specialize=sizes)
+    compile_kernel: Any = triton.jit
+    return compile_kernel(kernel, do_not_specialize=sizes)
 
 
 def cdiv(count: int, size: Any) -> int:

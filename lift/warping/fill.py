@@ -29,7 +29,7 @@ def fill_behind(
             not contribute to the filling.
         texture: `patches` copies surroundings at similar depth. `network` uses the shipped network
             (`fill_network`) for holes that do not touch the picture's border, and patches for the
-            others. `telea` is OpenCV's inpainting. `smooth` adds no texture.
+            others. Neither fills holes that are all thin (`MIN_GAP_RADIUS`). `telea` is OpenCV's inpainting. `smooth` adds no texture.
 
     Returns:
         Colours and inverse depth with the holes filled.
@@ -56,7 +56,7 @@ def fill_behind(
         inner = interior_holes(hole)
         filled = fill_with_network(smooth, inverse, inner)
         outer = hole & ~inner
-        if outer.any():
+        if _radius(outer) >= MIN_GAP_RADIUS:
             filled = fill_with_patches(filled, inverse, outer, nearer | inner)
         return filled, inverse
     return fill_with_patches(smooth, inverse, hole, nearer), inverse
@@ -122,11 +122,7 @@ def fill_with_network(smooth: np.ndarray, inverse: np.ndarray, hole: np.ndarray)
     Returns:
         Colours in 0..255.
     """
-    if (
-        not hole.any()
-        or cv2.distanceTransform(np.pad(hole, 1).astype(np.uint8), cv2.DIST_L2, 3).max()
-        < MIN_GAP_RADIUS
-    ):
+    if _radius(np.pad(hole, 1)) < MIN_GAP_RADIUS:
         return smooth
     picture, background, missing = (
         torch.from_numpy(np.ascontiguousarray(a))
@@ -140,6 +136,13 @@ def fill_with_network(smooth: np.ndarray, inverse: np.ndarray, hole: np.ndarray)
             missing[None],
         )[0]
     return np.where(hole[..., None], 255 * filled.permute(1, 2, 0).numpy(), smooth)
+
+
+def _radius(hole: np.ndarray) -> float:
+    """Return the largest distance of a hole's pixel to the nearest known pixel, 0 without holes."""
+    if not hole.any():
+        return 0.0
+    return float(cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 3).max())
 
 
 def push_pull(values: np.ndarray, valid: np.ndarray, blend: bool = False) -> np.ndarray:

@@ -42,9 +42,9 @@ def fill_behind(
         Colours and inverse depth with the holes filled.
     """
     if texture == "telea":
-        arrays = (value.cpu().numpy() for value in (rgb, inverse, hole, front))
-        filled = fill_on_cpu(*arrays, texture)
-        return tuple(torch.from_numpy(value).to(rgb) for value in filled)  # pyright: ignore[reportReturnType]
+        arrays = [value.cpu().numpy() for value in (rgb, inverse, hole, front)]
+        filled, depth = fill_on_cpu(arrays[0], arrays[1], arrays[2], arrays[3], texture)
+        return torch.from_numpy(filled).to(rgb), torch.from_numpy(depth).to(rgb)
     if not hole.any():
         return rgb, inverse
     label = label_components(hole)
@@ -59,7 +59,7 @@ def fill_behind(
         inner = _without_border(hole, label)
         filled = fill_with_network(smooth, inverse, inner)
         outer = hole & ~inner
-        if not outer.any():
+        if bool(hole_radius(outer, MIN_GAP_RADIUS) < MIN_GAP_RADIUS):
             return filled, inverse
         nearer = _nearer(inverse, hole, front, seeds) | inner
         return fill_with_patches(filled, inverse, outer, nearer), inverse
@@ -94,7 +94,7 @@ def fill_with_network(
     Returns:
         Colours in 0..255.
     """
-    if bool(hole_radius(hole, MIN_GAP_RADIUS) < MIN_GAP_RADIUS):
+    if bool(hole_radius(pad(hole, (1, 1, 1, 1)), MIN_GAP_RADIUS) < MIN_GAP_RADIUS):
         return smooth
     with torch.inference_mode():
         filled = fill_network.fill_holes(
@@ -146,17 +146,17 @@ def push_pull(
 
 
 def hole_radius(hole: Bool[Tensor, "height width"], limit: float) -> Tensor:
-    """Return the largest distance of a hole's pixel to the nearest known pixel or the border.
+    """Return the largest distance of a hole's pixel to the nearest known pixel.
 
     Args:
         hole: The holes.
         limit: Distances above are not told apart.
 
     Returns:
-        A number, exact up to `limit` pixels.
+        A number, exact up to `limit` pixels, 0 without holes.
     """
     far = 2 * limit + 2
-    distance = pad(hole.float() * far, (1, 1, 1, 1))
+    distance = hole.float() * far
     rows, columns = distance.shape
     for _ in range(int(limit / _STRAIGHT) + 1):
         around = pad(distance, (1, 1, 1, 1), value=far)
