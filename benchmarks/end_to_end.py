@@ -22,11 +22,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from measure import add_results_option, write_results
 
 PARTS = ("start", "depth", "plan", "clip", "reconstruct", "fit", "delivery")
@@ -52,14 +54,15 @@ def write_picture(picture: str, folder: Path) -> str:
 
 def run_in_process(picture: str, settings: list[str], rounds: int) -> dict[str, Any]:
     """Make the scene several times in this process, and return seconds by part of each run."""
-    created = time.time()
     import psutil
 
     created = psutil.Process().create_time()
     import lift
     from lift.runtime.profiling import profile_run
 
-    values: dict[str, Any] = dict(setting.split("=", 1) for setting in settings)
+    words = [setting.split("=", 1) for setting in settings]
+    values: dict[str, Any] = {name: yaml.safe_load(value) for name, value in words}
+    memory = GpuMemory()
     runs = []
     for number in range(rounds + 1):
         folder = tempfile.mkdtemp(prefix="end-to-end-")
@@ -83,15 +86,29 @@ def run_in_process(picture: str, settings: list[str], rounds: int) -> dict[str, 
         "runs": runs,
         "previews": previews,
         "input_psnr": metrics.get("input_psnr", metrics.get("psnr")),
-        "gpu_gib": _peak_gib(),
+        "gpu_gib": memory.stop(),
     }
 
 
-def _peak_gib() -> float | None:
-    """Return the largest memory in GiB that torch has reserved on the GPU."""
-    if not torch.cuda.is_available():
-        return None
-    return round(torch.cuda.max_memory_reserved() / 2**30, 2)
+class GpuMemory:
+    """Watches the memory in use on the GPU, that of CUDA itself included."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        if torch.cuda.is_available():
+            self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.05):
+            free, total = torch.cuda.mem_get_info()
+            self.peak = max(self.peak, total - free)
+
+    def stop(self) -> float | None:
+        """Return the largest memory in GiB. None without a GPU."""
+        self._stop.set()
+        return round(self.peak / 2**30, 2) if self.peak else None
 
 
 def time_preset(preset: str, picture: str, settings: list[str], rounds: int) -> dict[str, Any]:
@@ -163,16 +180,20 @@ def main() -> None:
     if options.child:
         print(json.dumps(run_in_process(options.child, options.settings, options.rounds)))
         return
-    rows = []
+    rows: list[dict[str, Any]] = []
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    name = "-".join(filter(None, ("end-to-end", options.name)))
     with tempfile.TemporaryDirectory() as folder:
         picture = write_picture(options.picture, Path(folder))
         for preset in options.presets.split(","):
             row = time_preset(preset, picture, options.settings, options.rounds)
-            row["true_view_psnr"] = true_views(preset, options.settings, options.scenes)
-            rows.append(row)
+            rows.append(row | {"true_view_psnr": None})
             print({key: value for key, value in row.items() if key != "runs"}, flush=True)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    name = "-".join(filter(None, ("end-to-end", options.name)))
+            write_results(name, 0, device, rows, "seconds", options.results)
+    if options.scenes:
+        for row in rows:
+            row["true_view_psnr"] = true_views(row["preset"], options.settings, options.scenes)
+            print(row["preset"], row["true_view_psnr"], flush=True)
     print(write_results(name, 0, device, rows, "seconds", options.results))
 
 

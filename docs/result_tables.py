@@ -68,6 +68,7 @@ def result_tables() -> dict[str, str]:
         "stages": stages(),
         "finished-batch": finished_batch(),
         "batch": batch(),
+        "end-to-end": end_to_end(),
         "batch-overhead": batch_overhead(),
         "startup": startup(),
         "example-trainer": example_trainer(),
@@ -263,7 +264,11 @@ def batch() -> str:
             f"{row['pictures_per_hour']:.0f}",
             f"{row['load']:.1f}",
         )
-        for settings, name in (("shortest", "batch-small-cpu"), ("default", "batch-default-cpu"))
+        for settings, name in (
+            ("shortest", "batch-small-cpu"),
+            ("default", "batch-default-cpu"),
+            ("`experiment=fast`, one H200", "batch-gpu-1-cuda"),
+        )
         for row in results(name)
     ]
     head = (
@@ -275,6 +280,21 @@ def batch() -> str:
         "pictures an hour",
     )
     return table((*head, "load"), body)
+
+
+def end_to_end() -> str:
+    """Make the table of whole runs by stage, on a GPU and on a CPU."""
+    parts = ("all", "depth", "plan", "clip", "reconstruct", "fit", "delivery")
+    body = []
+    for row in [*results("end-to-end-gpu-cuda"), *results("end-to-end-cpu")]:
+        for title, key in (("first run", "first_seconds"), ("later runs", "seconds")):
+            seconds = row[key]
+            preview = row["preview_seconds" if key == "seconds" else "first_preview_seconds"]
+            cells = [f"{seconds[part]:.1f}" for part in parts]
+            memory = row["gpu_gib"] and f"{row['gpu_gib']:.1f}"
+            body.append((f"`{row['preset']}`, {title}", *cells, f"{preview:.2f}", memory))
+    head = ("preset", "all", *parts[1:], "preview", "GPU GiB")
+    return table(head, body)
 
 
 def batch_overhead() -> str:

@@ -1,0 +1,112 @@
+"""Stages that are written beside the computation of the next ones."""
+
+import threading
+
+import pytest
+import torch
+from filelock import FileLock, Timeout
+
+from lift.runtime.cache import Store
+from lift.runtime.deferred import DeferredWriter
+from lift.runtime.serialization import as_loaded, load, save
+from lift.types import Frames
+
+
+def held_lock(path) -> FileLock:
+    lock = FileLock(path)
+    lock.acquire()
+    return lock
+
+
+def is_free(path) -> bool:
+    try:
+        with FileLock(path, timeout=0):
+            return True
+    except Timeout:
+        return False
+
+
+def test_functions_are_called_in_order_and_locks_released(tmp_path) -> None:
+    writer = DeferredWriter()
+    written: list[int] = []
+    gate = threading.Event()
+    writer.submit(lambda: (gate.wait(), written.append(0))[1], held_lock(tmp_path / "0"))
+    writer.submit(lambda: written.append(1), held_lock(tmp_path / "1"))
+    writer.release_finished()  # does not wait
+    assert written == [] and not is_free(tmp_path / "0")
+    gate.set()
+    writer.flush()
+    assert written == [0, 1]
+    assert is_free(tmp_path / "0") and is_free(tmp_path / "1")
+    assert not [t for t in threading.enumerate() if t.name.startswith("lift-writer")]
+
+
+def test_an_error_is_raised_when_the_others_are_written(tmp_path) -> None:
+    writer = DeferredWriter()
+    written: list[int] = []
+
+    def fail() -> None:
+        raise OSError(28, "No space left on device")
+
+    writer.submit(fail, held_lock(tmp_path / "0"))
+    writer.submit(lambda: written.append(1), held_lock(tmp_path / "1"))
+    with pytest.raises(OSError, match="No space left"):
+        writer.flush()
+    assert written == [1]
+    assert is_free(tmp_path / "0") and is_free(tmp_path / "1")
+    writer.flush()  # the error is told once
+
+
+def make(indices: list[int]) -> list[torch.Tensor]:
+    return [torch.full((3,), float(index)) for index in indices]
+
+
+def test_stages_are_on_disk_after_the_block(tmp_path, monkeypatch) -> None:
+    store = Store(tmp_path)
+    gate = threading.Event()
+
+    def slow_save(value, folder) -> None:
+        assert gate.wait(10)
+        save(value, folder)
+
+    monkeypatch.setattr("lift.runtime.cache.save", slow_save)
+    with store.deferred():
+        first = store.batch("clip", ["a"], make, 1)
+        assert first[0][0].tolist() == [0.0, 0.0, 0.0]
+        assert store.find("clip", "a") is None
+        # Another job does not make the same stage meanwhile.
+        assert Store(tmp_path).batch("clip", ["a"], make, 1) == {}
+        gate.set()
+        store.batch("clip", ["b"], make, 1)
+    value, stage = Store(tmp_path).batch("clip", ["a"], make, 1)[0]
+    assert stage.cached and value.tolist() == [0.0, 0.0, 0.0]
+    assert store.find("clip", "b") is not None
+
+
+def test_a_stage_that_cannot_be_written_ends_the_block(tmp_path, monkeypatch) -> None:
+    def full_disk(value, folder) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lift.runtime.cache.save", full_disk)
+    store = Store(tmp_path)
+    with pytest.raises(OSError, match="No space left"), store.deferred():
+        store.batch("clip", ["a"], make, 1)
+    monkeypatch.undo()
+    with pytest.raises(OSError, match="No space left"):
+        monkeypatch.setattr("lift.runtime.cache.save", full_disk)
+        store.batch("clip", ["a"], make, 1)  # outside of a block it is written at once
+    monkeypatch.undo()
+    assert not Store(tmp_path).batch("clip", ["a"], make, 1)[0][1].cached
+
+
+def test_values_are_what_load_returns(tmp_path) -> None:
+    pictures = torch.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3).to(torch.uint8)
+    learned = torch.ones(3, requires_grad=True)
+    value = {"frames": Frames(pictures, torch.rand(2, 4, 6)), "list": [1, learned], "none": None}
+    save(value, tmp_path)
+    loaded, direct = load(tmp_path), as_loaded(value)
+    assert torch.equal(direct["frames"].images, loaded["frames"].images)
+    assert torch.equal(direct["frames"].depth, loaded["frames"].depth)
+    assert isinstance(direct["list"], tuple) and isinstance(loaded["list"], tuple)
+    assert not direct["list"][1].requires_grad
+    assert direct["none"] is loaded["none"] is None
