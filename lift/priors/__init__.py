@@ -69,6 +69,8 @@ class VideoPrior(UsesWeights, ABC):
     """
     batch_size: int = 1
     """Number of independent clips that one call of `generate_batch` should get."""
+    differs_by_device: bool = False
+    """Whether a GPU makes other clips than a CPU, beyond rounding. Then their keys differ."""
     cost_settings: tuple[str, ...] = ()
     """Settings that change the cost of a clip, but not the clip: they are no part of its key."""
 

@@ -27,7 +27,8 @@ class Warp(VideoPrior):
     consistent. A hole is filled once, from the background, and is part of the scene from then on.
     It is filled in the frame that shows it first. Only the network fills it in the clip's last
     frame, which shows all of it.
-    The result is deterministic and ignores the seed.
+    The result is deterministic and ignores the seed. A GPU searches for patches in another order
+    than a CPU, so its textures differ.
 
     Args:
         edge_threshold: Step of inverse depth between neighbouring pixels at which the surface is
@@ -43,6 +44,7 @@ class Warp(VideoPrior):
     control = "poses"
     multiview_consistent = True
     exact_depth = True
+    differs_by_device = True
     origin = (
         "lift made these frames by moving the pixels of the photograph by its depth and "
         "painting the gaps."
@@ -128,6 +130,11 @@ class Warp(VideoPrior):
                 self._digests.append(_digest(images[-1], depths[-1], to_camera, intrinsics))
         device = frames.images.device
         return Frames(torch.stack(images).to(device), torch.stack(depths).to(device))
+
+    def release(self) -> None:
+        """Forget the surface, which takes hundreds of megabytes of a GPU's memory."""
+        self._surface = None
+        self._digests = []
 
     def _fill_last_view(
         self, surface: Any, to_camera: np.ndarray, intrinsics: np.ndarray, size: tuple[int, int]

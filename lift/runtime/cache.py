@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -41,6 +41,7 @@ from lift.runtime.integrity import (
 )
 from lift.runtime.meter import Meter
 from lift.runtime.parallel import parallel_map
+from lift.runtime.profiling import span
 from lift.runtime.serialization import as_loaded, load, save
 
 _BLOCK_BYTES = 1 << 24
@@ -161,8 +162,16 @@ class Store:
         self._is_deferred = True
         try:
             yield
-        finally:
-            self._is_deferred = False
+        except BaseException:
+            with suppress(Exception):  # the block's own error is told
+                self._flush()
+            raise
+        self._flush()
+
+    def _flush(self) -> None:
+        """Wait until all stages are written."""
+        self._is_deferred = False
+        with span("writing clips"):
             self._writer.flush()
 
     def find(self, name: str, key: str) -> Stage | None:
@@ -277,8 +286,8 @@ class Store:
         finally:
             for lock in locks.values():
                 lock.release()
-            if not self._is_deferred:
-                self._writer.flush()
+        if not self._is_deferred:
+            self._writer.flush()
         return results
 
     def _write(self, name: str, key: str, value: Any, meter: "Meter") -> None:

@@ -54,17 +54,19 @@ def load(folder: Path) -> Any:
 def as_loaded(value: Any) -> Any:
     """Return what `load` would return for a value that `save` wrote, without the files.
 
+    Tensors are copies.
+
     Args:
         value: A value that `save` takes.
     """
     if isinstance(value, torch.Tensor):
-        return value.detach().cpu().contiguous()
+        return value.detach().to("cpu", copy=True).contiguous()
     if is_dataclass(value) and not isinstance(value, type):
         return type(value)(**{f.name: as_loaded(getattr(value, f.name)) for f in fields(value)})
     if isinstance(value, (tuple, list)):
         return tuple(as_loaded(item) for item in value)
     if isinstance(value, dict):
-        return {key: as_loaded(item) for key, item in value.items()}
+        return {str(key): as_loaded(item) for key, item in value.items()}
     return value
 
 

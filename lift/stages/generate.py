@@ -47,9 +47,10 @@ def generate(
     predecessor = predecessors(prior, trajectory)
     seeds = clip_seeds(prior, trajectory, seed)
     keys: list[str] = []
+    device = [session.device.type] if prior.differs_by_device else []
     for number, parent in enumerate(predecessor):
         parent_key = key if parent is None else keys[parent]
-        keys.append(session.key("clip", parent_key, number, seed, slots=("prior",)))
+        keys.append(session.key("clip", parent_key, number, seed, *device, slots=("prior",)))
 
     def make(numbers: list[int], clips: dict[int, Frames]) -> list[Frames]:
         contexts = [(clip_context(trajectory, predecessor, number), number) for number in numbers]

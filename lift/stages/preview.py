@@ -194,7 +194,7 @@ def _ready_renderer(session: Session) -> Renderer | None:
 def _renderer_key(session: Session, renderer: Renderer | None) -> tuple[Any, tuple[str, ...]]:
     """Return what the cache's key has of the renderer: a part of it, and slots of the session."""
     if renderer is None:
-        return None, ()
+        return session.device.type, ()
     if session.device.type == "cpu":  # the setting `renderer` is not used
         return [CPU_RENDERER, catalogue()("renderer", CPU_RENDERER).fingerprint()], ()
     return "the run's renderer", ("renderer",)

@@ -37,6 +37,8 @@ def fill_behind(
     """
     if not hole.any():
         return rgb, inverse
+    if hole.all():
+        raise ValueError("nothing of the view is known, so its holes cannot be filled")
     seeds = _find_seeds(inverse, hole, front)
     inverse = np.where(hole, push_pull(inverse[..., None], seeds)[..., 0], inverse)
     smooth = np.where(hole[..., None], push_pull(rgb, seeds), rgb)

@@ -7,7 +7,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from lift.runtime.cache import Store
-from lift.runtime.deferred import DeferredWriter
+from lift.runtime.deferred import MAX_PENDING, DeferredWriter
 from lift.runtime.serialization import as_loaded, load, save
 from lift.types import Frames
 
@@ -110,3 +110,70 @@ def test_values_are_what_load_returns(tmp_path) -> None:
     assert isinstance(direct["list"], tuple) and isinstance(loaded["list"], tuple)
     assert not direct["list"][1].requires_grad
     assert direct["none"] is loaded["none"] is None
+
+
+def test_a_value_may_be_changed_after_it_was_handed_over(tmp_path, monkeypatch) -> None:
+    gate = threading.Event()
+
+    def slow_save(value, folder) -> None:
+        assert gate.wait(10)
+        save(value, folder)
+
+    monkeypatch.setattr("lift.runtime.cache.save", slow_save)
+    buffer = torch.zeros(3)
+    store = Store(tmp_path)
+    with store.deferred():
+        results = store.batch("clip", ["a"], lambda indices: [buffer], 1)
+        buffer += 7
+        gate.set()
+    assert results[0][0].tolist() == [0.0, 0.0, 0.0]
+    assert Store(tmp_path).batch("clip", ["a"], make, 1)[0][0].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_the_error_of_the_block_is_told_before_that_of_a_write(tmp_path, monkeypatch) -> None:
+    def full_disk(value, folder) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lift.runtime.cache.save", full_disk)
+    store = Store(tmp_path)
+    with pytest.raises(KeyboardInterrupt), store.deferred():
+        store.batch("clip", ["a"], make, 1)
+        raise KeyboardInterrupt
+    monkeypatch.undo()
+    assert Store(tmp_path).batch("clip", ["a"], make, 1)[0][1].cached is False
+
+
+def test_an_interrupt_while_waiting_releases_the_locks(tmp_path) -> None:
+    writer = DeferredWriter()
+    written: list[int] = []
+    writer.submit(lambda: written.append(0), held_lock(tmp_path / "0"))
+    first = writer._pending[0][0]
+    first.exception()  # it has returned
+
+    class Interrupted:
+        """A future whose wait is interrupted once."""
+
+        def result(self) -> None:
+            raise KeyboardInterrupt
+
+        def exception(self) -> None:
+            return first.exception()
+
+    writer._pending[0] = Interrupted(), writer._pending[0][1]  # pyright: ignore[reportArgumentType]
+    writer.submit(lambda: written.append(1), held_lock(tmp_path / "1"))
+    with pytest.raises(KeyboardInterrupt):
+        writer.flush()
+    assert written == [0, 1]
+    assert is_free(tmp_path / "0") and is_free(tmp_path / "1")
+
+
+def test_few_stages_wait_to_be_written(tmp_path) -> None:
+    writer = DeferredWriter()
+    written: list[int] = []
+    for number in range(6):
+        writer.submit(
+            lambda number=number: written.append(number), held_lock(tmp_path / f"{number}")
+        )
+        assert len(writer._pending) <= MAX_PENDING
+    assert written[: 6 - MAX_PENDING] == list(range(6 - MAX_PENDING))
+    writer.flush()

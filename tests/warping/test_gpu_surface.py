@@ -94,7 +94,7 @@ def test_large_cells_are_drawn_in_parts(monkeypatch, device: torch.device) -> No
     matrices = camera_matrices(moved((0.1, 0, 0.5)))[0]
     *_, (_, surface) = surfaces(device)
     whole = surface.render(*matrices, WIDTH, HEIGHT)
-    monkeypatch.setattr("lift.warping.gpu.surface.MAX_CANDIDATES", 500)
+    monkeypatch.setattr("lift.warping.gpu.raster.MAX_CANDIDATES", 500)
     parts = surface.render(*matrices, WIDTH, HEIGHT)
     assert torch.equal(parts.cell, whole.cell)
     assert torch.equal(parts.rgb, whole.rgb)
@@ -132,6 +132,32 @@ def test_holes_are_filled_alike(texture, device: torch.device) -> None:
     # Patches are searched in another order.
     assert psnr(found, expected) > (28 if texture in ("network", "patches") else 45)
     assert float((found_inverse - expected_inverse).abs().max()) < 0.01
+
+
+def test_colors_and_moves_in_parts_are_the_same(monkeypatch, device: torch.device) -> None:
+    matrices = camera_matrices(moved((0.25, 0.1, 0.2)))[0]
+    *_, (backend, surface) = surfaces(device)
+    results = []
+    for samples, candidates in ((1 << 20, 1 << 23), (1000, 500)):
+        monkeypatch.setattr("lift.warping.gpu.shading.MAX_SAMPLES", samples)
+        monkeypatch.setattr("lift.warping.gpu.surface.MAX_CANDIDATES", candidates)
+        view = surface.render(*matrices, WIDTH, HEIGHT)
+        view.rgb, inverse = backend.fill_behind(
+            view.rgb, view.inverse, view.hole, view.front, "smooth"
+        )
+        depth = surface.push_back(backend.invert(inverse) / 2, view.hole, *matrices)
+        results.append((surface.antialias(view), depth))
+    assert torch.equal(results[0][1], results[1][1])
+    torch.testing.assert_close(*(result[0] for result in results))
+
+
+def test_what_cannot_be_filled_is_told(device: torch.device) -> None:
+    hole = torch.ones(8, 9, dtype=torch.bool, device=device)
+    nothing = torch.zeros(8, 9, device=device)
+    with pytest.raises(ValueError, match="nothing of the view is known"):
+        gpu_fill.fill_behind(torch.zeros(8, 9, 3, device=device), nothing, hole, ~hole, "smooth")
+    with pytest.raises(ValueError, match="choose a smaller preprocess.size"):
+        label_components(torch.zeros(1, (1 << 24) + 1, dtype=torch.bool, device=device))
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -103,7 +103,9 @@ def _max_batch_costs(device: torch.device) -> int:
     if device.type != "cuda":
         return _MAX_BATCH_COSTS // 16
     free = torch.cuda.mem_get_info(device)[0]
-    return min(_MAX_BATCH_COSTS, free // _BYTES_PER_COST)
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    # Another process may use the GPU, too, and the costs of one view take memory of their own.
+    return min(_MAX_BATCH_COSTS, (free + unused) // (3 * _BYTES_PER_COST))
 
 
 def plane_geometry(

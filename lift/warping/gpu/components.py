@@ -5,6 +5,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+MAX_PIXELS = 1 << 24
+"""Largest number that a float32, which is pooled, counts to."""
+
 _ROUNDS_PER_CHECK = 4
 """Rounds between two looks at whether labels still change. A look waits for the device."""
 
@@ -13,13 +16,21 @@ def label_components(mask: Bool[Tensor, "height width"]) -> Int[Tensor, "height 
     """Label the connected components of a mask; neighbours may touch at a corner.
 
     Args:
-        mask: The mask, of at most 2^24 pixels.
+        mask: The mask.
 
     Returns:
         One more than the index of a component's last pixel, and 0 outside.
+
+    Raises:
+        ValueError: The mask has more than `MAX_PIXELS` pixels.
     """
+    if mask.numel() > MAX_PIXELS:
+        raise ValueError(
+            f"the picture has {mask.numel()} pixels, and more than {MAX_PIXELS} cannot be warped "
+            "on a GPU; choose a smaller preprocess.size, or device=cpu"
+        )
     index = torch.arange(1, mask.numel() + 1, device=mask.device, dtype=torch.float32)
-    label = index.view(mask.shape) * mask  # a float32 counts exactly to 2^24
+    label = index.view(mask.shape) * mask
     while True:
         before = label
         for _ in range(_ROUNDS_PER_CHECK):

@@ -47,6 +47,8 @@ def fill_behind(
         return torch.from_numpy(filled).to(rgb), torch.from_numpy(depth).to(rgb)
     if not hole.any():
         return rgb, inverse
+    if hole.all():
+        raise ValueError("nothing of the view is known, so its holes cannot be filled")
     label = label_components(hole)
     seeds = _find_seeds(inverse, hole, front, label)
     known = torch.cat([rgb, inverse[..., None]], -1)

@@ -10,6 +10,9 @@ from lift.warping.surface_kernels import FRONT, SHARP
 _SAME_SURFACE = 0.8
 """Largest distance in texture pixels between neighbouring samples of one surface."""
 
+MAX_SAMPLES = 1 << 20
+"""Samples whose colours are looked up at once. Each takes about 600 bytes of memory."""
+
 _EPSILON = 1e-6
 """Weight of a corner at least, so that weights add up to more than 0."""
 
@@ -161,6 +164,17 @@ def _holes_beside(
 
 
 def _colors(
+    seen: Int[Tensor, "sample 3"],
+    flags: UInt8[Tensor, "sample"],
+    textures: UInt8[Tensor, "layer height width 3"],
+    uv: Float[Tensor, "sample 2"],
+) -> Float[Tensor, "sample 3"]:
+    """Look up the colours of samples, in parts of at most `MAX_SAMPLES`. See `_part_colors`."""
+    parts = zip(*(value.split(MAX_SAMPLES) for value in (seen, flags, uv)), strict=True)
+    return torch.cat([_part_colors(a, b, textures, c) for a, b, c in parts])
+
+
+def _part_colors(
     seen: Int[Tensor, "sample 3"],
     flags: UInt8[Tensor, "sample"],
     textures: UInt8[Tensor, "layer height width 3"],

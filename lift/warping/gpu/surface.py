@@ -1,10 +1,8 @@
 """Frames as textured surfaces, rendered on a CUDA device. Twin of `lift.warping.surface`.
 
-All functions work on tensors of any device. Cells are rasterised in two steps: every lattice sample
-that a triangle may cover becomes a candidate, and each sample keeps the nearest one.
+All functions work on tensors of any device.
 """
 
-from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
 
@@ -15,23 +13,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lift.warping.gpu.masks import dilate
+from lift.warping.gpu.raster import MAX_CANDIDATES, rasterize
 from lift.warping.gpu.shading import antialias, shade
 from lift.warping.surface import MIN_DEPTH
 from lift.warping.surface_kernels import FIRST_VIEW_MARGIN, FRONT, SHARP
 
-MAX_CANDIDATES = 1 << 23
-"""Samples that are tested at once. It bounds the memory: each takes about 150 bytes."""
-
-_TOLERANCE = 1e-3
-"""Width in samples, and in barycentric coordinates, by which triangles overlap their neighbours."""
-
 _STEP_BACK = 1.02
 """Factor of depth by which `push_back` moves a pixel at once."""
-
-_INDEX_BITS = 32
-"""Bits of a sample's key that say which triangle it shows. Those above are its inverse depth."""
-
-_INDEX_MASK = (1 << _INDEX_BITS) - 1
 
 
 @dataclass
@@ -159,7 +147,10 @@ class Surface:
             The view, with holes.
         """
         shape = (2 * height + 1, 2 * width + 1)
-        inverse, cell, uv = self._rasterize(to_camera, intrinsics, shape)
+        scale = np.diag([2.0, 2.0, 1.0])  # the lattice has two steps per pixel
+        matrix = _constant(scale @ intrinsics @ to_camera[:3], self.corners)
+        near = MIN_DEPTH * self.unit
+        inverse, cell, uv = rasterize(self.corners, self.cells, self.flags, matrix, near, shape)
         rgb, front = shade(self.cells, self.flags, self.textures, cell[1::2, 1::2], uv[1::2, 1::2])
         return SurfaceView(rgb, inverse[1::2, 1::2].contiguous(), front, cell, uv)
 
@@ -210,11 +201,12 @@ class Surface:
             ratio = float((2 * far / nearest.min()).clamp(min=1))
             count = int(np.ceil(np.log(ratio) / np.log(_STEP_BACK))) + 1
             factors = _STEP_BACK ** torch.arange(count + 1, device=depth.device).double()
-            z = nearest[:, None] * factors
-            moves = hides(direction[hiding], z) & (z < 2 * far)
-            moves[:, 0] = True
-            steps = moves.long().cumprod(1).sum(1).clamp(max=count)
-            start[hiding] = z.gather(1, steps[:, None])[:, 0]
+            for part in hiding.split(max(1, MAX_CANDIDATES // (count + 1))):
+                z = start[part, None] * factors
+                moves = hides(direction[part], z) & (z < 2 * far)
+                moves[:, 0] = True
+                steps = moves.long().cumprod(1).sum(1).clamp(max=count)
+                start[part] = z.gather(1, steps[:, None])[:, 0]
             out[hole] = start.to(depth.dtype)
         return out
 
@@ -228,35 +220,6 @@ class Surface:
             Colours in 0..255.
         """
         return antialias(self.cells, self.flags, self.textures, view.cell, view.uv, view.rgb)
-
-    def _rasterize(
-        self, to_camera: np.ndarray, intrinsics: np.ndarray, shape: tuple[int, int]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return inverse depth, cell and position in the cell of each lattice sample."""
-        scale = np.diag([2.0, 2.0, 1.0])  # the lattice has two steps per pixel
-        corners = self.corners
-        matrix = _constant(scale @ intrinsics @ to_camera[:3], corners)
-        projected = corners @ matrix[:, :3].T + matrix[:, 3]
-        w = 1 / projected[..., 2]
-        w = w.where(projected[..., 2] >= MIN_DEPTH * self.unit, torch.zeros_like(w))
-        corner_samples = torch.stack([projected[..., 0] * w, projected[..., 1] * w, w], -1)
-        triangles, low, size = _triangles(corner_samples, shape)
-        keys = torch.zeros(shape[0] * shape[1], dtype=torch.int64, device=corners.device)
-        is_later = self.cells[:, 0] > 0
-        bias = torch.where(is_later, 1 - FIRST_VIEW_MARGIN, 1.0).to(corners)
-        flags = self.flags
-        for part in _parts(size):
-            index = triangles[part]
-            which, row, column = _candidates(low[part], size[part])
-            index = index[which]
-            value, u, v = _position(corner_samples, index, row, column)
-            cell = index // 2
-            value = value * bias[cell]
-            value = value.where(_covers(flags[cell], u, v), torch.zeros_like(value))
-            key = (value.view(torch.int32).long() << _INDEX_BITS) | (_INDEX_MASK - index)
-            key = key.where(value > 0, torch.zeros_like(key))
-            keys.scatter_reduce_(0, row * shape[1] + column, key, "amax")
-        return _samples(keys, corner_samples, shape)
 
     def _build_cells(
         self, inverse: Float[Tensor, "row column"], new: Bool[Tensor, "height width"]
@@ -300,142 +263,6 @@ class Surface:
             pieces.append((index[has_new], values, flags[has_new].to(torch.uint8)))
         indices, values, flags = (torch.cat(parts) for parts in zip(*pieces, strict=True))
         return indices, values, flags
-
-
-def _triangles(
-    corners: Float[Tensor, "cell 4 3"], shape: tuple[int, int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Select the triangles that face the camera, and the samples around each.
-
-    Args:
-        corners: Column, row and inverse depth of the cells' corners. The latter is 0 behind the
-            near plane.
-        shape: Rows and columns of the lattice.
-
-    Returns:
-        Index of each triangle, twice that of its cell and one more for the second half; first row
-        and column; and number of rows and columns.
-    """
-    a, b, c = _halves(corners)
-    area = _cross(b - a, c - a)
-    points = torch.stack([a, b, c])[..., :2]
-    limits = torch.tensor([shape[1], shape[0]], device=corners.device).to(corners)
-    low = (points.amin(0) - _TOLERANCE).ceil().clamp(min=0).minimum(limits)
-    high = (points.amax(0) + _TOLERANCE).floor().clamp(min=-1).minimum(limits - 1)
-    size = (high - low + 1).clamp(min=0)
-    in_front = (corners[..., 2].amin(1) > 0)[:, None]
-    chosen = (in_front & (area >= 1e-7) & (size.prod(-1) > 0)).flatten().nonzero()[:, 0]
-    low = low.flatten(0, 1)[chosen].flip(1).long()
-    size = size.flatten(0, 1)[chosen].flip(1).long()
-    return chosen, low, size
-
-
-def _halves(corners: Float[Tensor, "cell 4 3"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the corners of both triangles of cells [cell 2 3], the right angle first."""
-    a = corners[:, [0, 3]]
-    b = corners[:, [1, 2]]
-    c = corners[:, [2, 1]]
-    return a, b, c
-
-
-def _cross(a: Tensor, b: Tensor) -> Tensor:
-    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
-
-
-def _parts(size: Int[Tensor, "triangle 2"]) -> Iterator[slice]:
-    """Split triangles into parts of at most `MAX_CANDIDATES` samples, or of one triangle."""
-    total = size.prod(1).cumsum(0)
-    count = len(total)
-    start = 0
-    done = 0
-    while start < count:
-        if int(total[-1]) - done <= MAX_CANDIDATES:
-            stop = count
-        else:
-            stop = int(torch.searchsorted(total, done + MAX_CANDIDATES, right=True))
-            stop = max(stop, start + 1)
-        yield slice(start, stop)
-        done = int(total[stop - 1])
-        start = stop
-
-
-def _candidates(
-    low: Int[Tensor, "triangle 2"], size: Int[Tensor, "triangle 2"]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return each sample in the boxes of triangles: the triangle's number, row and column."""
-    count = size.prod(1)
-    numbers = torch.arange(len(count), device=count.device)
-    which = torch.repeat_interleave(numbers, count)
-    first = count.cumsum(0) - count
-    place = torch.arange(len(which), device=count.device) - first[which]
-    columns = size[which, 1]
-    row = low[which, 0] + place // columns
-    column = low[which, 1] + place % columns
-    return which, row, column
-
-
-def _position(
-    corners: Float[Tensor, "cell 4 3"],
-    triangle: Int[Tensor, "sample"],
-    row: Int[Tensor, "sample"],
-    column: Int[Tensor, "sample"],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the inverse depth of samples of triangles, 0 outside, and their place in the cell."""
-    cell = triangle // 2
-    second = triangle % 2
-    a = corners[cell, 3 * second]
-    ab = corners[cell, 1 + second] - a
-    ac = corners[cell, 2 - second] - a
-    scale = 1 / _cross(ab, ac)
-    dx = column - a[:, 0]
-    dy = row - a[:, 1]
-    s = (dx * ac[:, 1] - dy * ac[:, 0]) * scale
-    t = (ab[:, 0] * dy - ab[:, 1] * dx) * scale
-    inside = (s >= -_TOLERANCE) & (t >= -_TOLERANCE) & (s + t <= 1 + _TOLERANCE)
-    value = a[:, 2] + s * ab[:, 2] + t * ac[:, 2]
-    is_first = second == 0
-    # The second triangle has its right angle at the cell's lower right.
-    u = s.where(is_first, 1 - s)
-    v = t.where(is_first, 1 - t)
-    return value.where(inside, torch.zeros_like(value)), u, v
-
-
-def _covers(flags: UInt8[Tensor, "sample"], u: Tensor, v: Tensor) -> Bool[Tensor, "sample"]:
-    """Return whether samples lie in the quarters that belong to their cell's piece.
-
-    A sample halfway between two corners belongs to both. So there is no crack between the pieces of
-    a cut cell.
-    """
-    left = u < 0.501
-    right = u > 0.499
-    above = v < 0.501
-    below = v > 0.499
-    quarters = (above & left, above & right, below & left, below & right)
-    member = torch.zeros_like(left)
-    for number, quarter in enumerate(quarters):
-        member |= quarter & ((flags & (1 << number)) > 0)
-    return member
-
-
-def _samples(
-    keys: Int[Tensor, "sample"], corners: Float[Tensor, "cell 4 3"], shape: tuple[int, int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return inverse depth, cell and position in the cell of the samples with these keys."""
-    known = keys > 0
-    triangle = (_INDEX_MASK - (keys & _INDEX_MASK)).where(known, torch.zeros_like(keys))
-    index = torch.arange(len(keys), device=keys.device)
-    if len(corners):
-        value, u, v = _position(corners, triangle, index // shape[1], index % shape[1])
-    else:
-        value = u = v = torch.zeros(len(keys), device=keys.device)
-    zero = torch.zeros_like(value)
-    cell = (triangle // 2).where(known, torch.full_like(keys, -1))
-    uv = torch.stack([u.where(known, zero), v.where(known, zero)], -1)
-    return (
-        value.where(known, zero).view(shape),
-        cell.view(shape),
-        uv.view(*shape, 2),
-    )
 
 
 def _near_side(
