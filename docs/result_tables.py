@@ -264,11 +264,7 @@ def batch() -> str:
             f"{row['pictures_per_hour']:.0f}",
             f"{row['load']:.1f}",
         )
-        for settings, name in (
-            ("shortest", "batch-small-cpu"),
-            ("default", "batch-default-cpu"),
-            ("`experiment=fast`, one H200", "batch-gpu-1-cuda"),
-        )
+        for settings, name in (("shortest", "batch-small-cpu"), ("default", "batch-default-cpu"))
         for row in results(name)
     ]
     head = (
@@ -284,17 +280,17 @@ def batch() -> str:
 
 def end_to_end() -> str:
     """Make the table of whole runs by stage, on a GPU and on a CPU."""
-    parts = ("all", "depth", "plan", "clip", "reconstruct", "fit", "delivery")
+    parts = ("depth", "plan", "clip", "reconstruct", "fit", "delivery", "all")
     body = []
-    for row in [*results("end-to-end-gpu-cuda"), *results("end-to-end-cpu")]:
-        for title, key in (("first run", "first_seconds"), ("later runs", "seconds")):
-            seconds = row[key]
-            preview = row["preview_seconds" if key == "seconds" else "first_preview_seconds"]
-            cells = [f"{seconds[part]:.1f}" for part in parts]
-            memory = row["gpu_gib"] and f"{row['gpu_gib']:.1f}"
-            body.append((f"`{row['preset']}`, {title}", *cells, f"{preview:.2f}", memory))
-    head = ("preset", "all", *parts[1:], "preview", "GPU GiB")
-    return table(head, body)
+    for row in [*results("end-to-end-gpu-stages-cuda"), *results("end-to-end-cpu")]:
+        for title, key, preview in (
+            ("first run", "first_seconds", "first_preview_seconds"),
+            ("later runs", "seconds", "preview_seconds"),
+        ):
+            seconds = [*(row[key].get(part) for part in parts), row.get(preview)]
+            cells = [None if value is None else f"{value:.1f}" for value in seconds]
+            body.append((f"`{row['preset']}`, {title}", *cells))
+    return table(("preset", *parts, "preview"), body)
 
 
 def batch_overhead() -> str:

@@ -162,6 +162,21 @@ def diffuse_pyramid(
     return coarse
 
 
+class _PictureNorm(nn.GroupNorm):
+    """Normalisation over all channels and pixels of a picture.
+
+    On CUDA, GroupNorm sums up each group in one block of threads, which leaves the GPU idle.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise, and apply a factor and an offset for each channel."""
+        if input.device.type == "cpu":
+            return super().forward(input)
+        variance, mean = torch.var_mean(input, (1, 2, 3), correction=0, keepdim=True)
+        factor = self.weight[:, None, None] * (variance + self.eps).rsqrt()
+        return (input - mean) * factor + self.bias[:, None, None]
+
+
 class _Wide(nn.Module):
     """A residual block of 7x7 depthwise and pointwise convolutions, as in ConvNeXt.
 
@@ -172,7 +187,7 @@ class _Wide(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.around = nn.Conv2d(width, width, 7, padding=3, groups=width)
-        self.norm = nn.GroupNorm(1, width)
+        self.norm = _PictureNorm(1, width)
         self.wide = nn.Conv2d(width, 2 * width, 1)
         self.back = nn.Conv2d(2 * width, width, 1)
 
@@ -186,7 +201,7 @@ class _PixelAttention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(1, width)
+        self.norm = _PictureNorm(1, width)
         self.given = nn.Conv2d(width, 3 * width, 1)
         self.taken = nn.Conv2d(width, width, 1)
 

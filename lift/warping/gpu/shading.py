@@ -211,7 +211,8 @@ def _part_colors(
     rows = (row[:, None] + steps).clamp(0, height - 1) + seen[:, :1] * height
     columns = (column[:, None] + steps).clamp(0, width - 1)
     pixels = textures.view(-1, 3)[rows[:, :, None] * width + columns[:, None]]
-    return torch.einsum("st,stc->sc", weights, pixels.flatten(1, 2).float())
+    # A product of matrices would be a tiny one for each sample, which is slow.
+    return (weights[:, :, None] * pixels.flatten(1, 2)).sum(1)
 
 
 def _cubic(t: Float[Tensor, "sample"]) -> Float[Tensor, "sample 4"]:
