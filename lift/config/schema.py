@@ -144,7 +144,7 @@ class Config:
     seed: Seed = 0
     """Seed of all random numbers."""
     device: Annotated[str, OneOf(("auto", "cpu", "cuda"))] = "auto"
-    """Device of depth, prior and poses: auto, cpu or cuda. The trainer has its own setting."""
+    """Device of all stages but the fit: auto, cpu or cuda. The trainer has its own setting."""
     preprocess: Preprocess = field(default_factory=Preprocess)
     """Size and field of view of the pictures."""
     frames: FrameSelection = field(default_factory=FrameSelection)

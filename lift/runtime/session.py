@@ -126,7 +126,7 @@ class Session:
         if config.device == "cuda" and not cuda:
             raise ValueError("device is cuda, but torch sees no CUDA device; choose auto or cpu")
         self.device = torch.device("cpu")
-        """Device of depth, prior and poses."""
+        """Device of all stages but the fit, which has that of its renderer."""
         if config.device != "cpu" and cuda:
             self.device = torch.device("cuda", torch.cuda.current_device())
         accelerator = config.trainer.get("accelerator", "auto")
