@@ -77,7 +77,7 @@ def test_an_unknown_experiment_lists_all_choices(tmp_path: Path) -> None:
     for command in (("run", "image=coffee"), ("batch", "coffee"), ("eval", "dataset=ray_cast")):
         done = here(*command, "--config-dir", "conf", "experiment=tin", cwd=tmp_path)
         assert done.returncode == 2 and done.stderr.count("\n") == 1
-        choices = "demo, gpu, laptop, liftimage3d, nested/one, quality, synthetic, tiny"
+        choices = "demo, fast, gpu, laptop, liftimage3d, nested/one, quality, synthetic, tiny"
         assert f"experiment is 'tin'; choose one of {choices}" in done.stderr
 
 
