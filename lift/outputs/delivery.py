@@ -44,7 +44,7 @@ from lift.outputs.share_page import ShareContent, encode_gaussians, render_share
 from lift.outputs.verdict import Verdict
 from lift.outputs.view_region import CoverageMeasure, ViewRegion, covered_region
 from lift.renderers import Renderer, renderers
-from lift.runtime.background import Background, Task, background, finished_task
+from lift.runtime.background import Background, BackgroundTask, background, finished_task
 from lift.runtime.finished import REDELIVER
 from lift.runtime.profiling import span
 from lift.runtime.session import Session, write_json
@@ -154,7 +154,7 @@ def _start_scene_files(
     renderer: Renderer,
     cameras: Cameras,
     tasks: Background,
-) -> tuple[Task[None], Task[bytes] | None]:
+) -> tuple[BackgroundTask[None], BackgroundTask[bytes] | None]:
     """Write the files of the scene, and encode it for the report, while other results are made.
 
     Minimal: only the files, at once, because they need renders.
@@ -173,7 +173,7 @@ def _start_scene_files(
 
 def _start_film(
     session: Session, folder: Path, source: FilmSource, options: FilmOptions, tasks: Background
-) -> tuple[list[UInt8[Tensor, "height width 3"]], Task[None]]:
+) -> tuple[list[UInt8[Tensor, "height width 3"]], BackgroundTask[None]]:
     """Render the film, which another thread writes, and make a sheet of its stills.
 
     Minimal: only a small sheet.
@@ -205,12 +205,12 @@ def _write_settings(
     return provenance
 
 
-def _embed_page(content: ShareContent, encoded: Task[bytes]) -> EmbeddedScene:
+def _embed_page(content: ShareContent, encoded: BackgroundTask[bytes]) -> EmbeddedScene:
     """Make the page of the interactive scene, and compress it for the report."""
     return embed_scene(render_share_page(content, embedded=True, encoded=encoded.result()))
 
 
-def _finish_page(session: Session, page: Task[EmbeddedScene]) -> EmbeddedScene | None:
+def _finish_page(session: Session, page: BackgroundTask[EmbeddedScene]) -> EmbeddedScene | None:
     """Wait for the page of the interactive scene. None if no format holds the scene."""
     with span("share page"):
         try:

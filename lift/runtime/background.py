@@ -23,7 +23,7 @@ MAX_THREADS = 4
 """Largest number of tasks that run at the same time, apart from those on threads of their own."""
 
 
-class Task(Generic[ResultT]):
+class BackgroundTask(Generic[ResultT]):
     """Work on another thread.
 
     Args:
@@ -45,7 +45,7 @@ class Task(Generic[ResultT]):
             self.result()
 
 
-def finished_task(result: ResultT) -> Task[ResultT]:
+def finished_task(result: ResultT) -> BackgroundTask[ResultT]:
     """Return a task that has ended.
 
     Args:
@@ -53,7 +53,7 @@ def finished_task(result: ResultT) -> Task[ResultT]:
     """
     future: Future[ResultT] = Future()
     future.set_result(result)
-    return Task(future)
+    return BackgroundTask(future)
 
 
 class Background:
@@ -62,11 +62,11 @@ class Background:
     def __init__(self, threads: int) -> None:
         self._torch_threads = torch.get_num_threads()
         self._pools = [self._make_pool(threads)]
-        self._tasks: list[Task] = []
+        self._tasks: list[BackgroundTask] = []
 
     def start(
         self, name: str, function: Callable[[], ResultT], own_thread: bool = False
-    ) -> Task[ResultT]:
+    ) -> BackgroundTask[ResultT]:
         """Start a task. Tasks begin in the order of the calls, as threads become free.
 
         Args:
@@ -82,7 +82,7 @@ class Background:
             pool = self._make_pool(1)
             self._pools.append(pool)
         context = contextvars.copy_context()
-        task = Task(pool.submit(context.run, measured_beside(name, function)))
+        task = BackgroundTask(pool.submit(context.run, measured_beside(name, function)))
         self._tasks.append(task)
         return task
 

@@ -99,5 +99,5 @@ def gpu_backend(device: torch.device) -> WarpingBackend:
         fill_with_network=gpu_fill.fill_with_network,
         interior_holes=gpu_fill.interior_holes,
         extend_picture=gpu_border.extend_picture,
-        new_surface=gpu_surface.Surface,
+        new_surface=gpu_surface.TensorSurface,
     )

@@ -253,7 +253,7 @@ class TestPlugins:
         )
         assert "steps: 20" in done.stdout, done.stderr
         wrong = lift("batch", "coffee", "experiment=x", cwd=tmp_path, **path)
-        assert "choose one of demo, garden, gpu" in wrong.stderr
+        assert "choose one of demo, fast, garden, gpu" in wrong.stderr
 
     def test_a_package_itself_can_be_the_folder(self, tmp_path: Path) -> None:
         points = "[lift.configs]\nmine = garden_tools\n"

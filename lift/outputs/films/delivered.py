@@ -14,7 +14,7 @@ from lift.io.film_writer import write_film_file
 from lift.io.video_writer import VideoToolError
 from lift.outputs.films.film import FilmSource
 from lift.outputs.films.options import FilmOptions
-from lift.runtime.background import Background, Handover, Task
+from lift.runtime.background import Background, BackgroundTask, Handover
 from lift.types import Cameras
 
 VIDEO = "video.mp4"
@@ -64,7 +64,7 @@ def start_run_film(
     options: FilmOptions,
     note: Callable[[str], Any],
     tasks: Background,
-) -> tuple[list[UInt8[Tensor, "height width 3"]], Task[None]]:
+) -> tuple[list[UInt8[Tensor, "height width 3"]], BackgroundTask[None]]:
     """Render the film of a run, and let another thread write it.
 
     Args:
@@ -107,7 +107,7 @@ def start_run_film(
     return [torch.from_numpy(stills[number]) for number in chosen], task
 
 
-def finish_run_film(task: Task[None], note: Callable[[str], Any]) -> None:
+def finish_run_film(task: BackgroundTask[None], note: Callable[[str], Any]) -> None:
     """Wait until the film of a run is written. Without ffmpeg there is a note instead.
 
     Args:

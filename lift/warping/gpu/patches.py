@@ -90,7 +90,7 @@ def fill_with_patches(
 
 
 @dataclass(frozen=True)
-class _Scale:
+class _PatchScale:
     """The picture at one resolution."""
 
     color: Picture
@@ -107,7 +107,7 @@ class _Scale:
     """Whether there is a source pixel."""
 
 
-def _build_pyramid(rgb: Picture, log: Map, hole: Mask, nearer: Mask) -> list[_Scale]:
+def _build_pyramid(rgb: Picture, log: Map, hole: Mask, nearer: Mask) -> list[_PatchScale]:
     """Halve colours, logarithm of inverse depth and masks until the holes are small."""
     maps = [(rgb.float(), log.float(), hole, nearer)]
     while len(maps) < MAX_LEVELS and min(maps[-1][2].shape) >= 16 * PATCH_RADIUS:
@@ -121,7 +121,7 @@ def _build_pyramid(rgb: Picture, log: Map, hole: Mask, nearer: Mask) -> list[_Sc
     flags = torch.stack(flags).tolist()
     scales = []
     for values, source, (is_thin, has_source) in zip(maps, sources, flags, strict=True):
-        scales.append(_Scale(*values, source, has_source))
+        scales.append(_PatchScale(*values, source, has_source))
         if is_thin:
             break
     return scales
@@ -189,7 +189,7 @@ class _Level:
         return PADDING * (self.stride + 1)
 
     @classmethod
-    def build(cls, scale: _Scale) -> "_Level":
+    def build(cls, scale: _PatchScale) -> "_Level":
         """Prepare the search at one resolution."""
         height, width = scale.gap.shape
         stride = width + 2 * PADDING
@@ -264,7 +264,7 @@ def _flatten(picture: Tensor) -> Tensor:
 
 
 def _first_match(
-    scale: _Scale, pixels: Pixels, start_match: Int[Tensor, "full_height full_width 2"] | None
+    scale: _PatchScale, pixels: Pixels, start_match: Int[Tensor, "full_height full_width 2"] | None
 ) -> Pixels:
     """Choose the first match of each pixel: that of `start_match`, or else the nearest source."""
     nearest = nearest_source(scale.source, pixels)

@@ -23,7 +23,7 @@ _STEP_BACK = 1.02
 
 
 @dataclass
-class SurfaceView:
+class TensorSurfaceView:
     """A rendered view of H x W pixels, with its lattice of (2H+1) x (2W+1) samples."""
 
     rgb: Float[Tensor, "height width 3"]
@@ -43,7 +43,7 @@ class SurfaceView:
         return self.cell[1::2, 1::2] < 0
 
 
-class Surface:
+class TensorSurface:
     """A growing textured surface. See `lift.warping.surface.Surface`.
 
     Cameras are given as world_to_camera [4, 4] and intrinsics [3, 3], numpy float64.
@@ -64,7 +64,7 @@ class Surface:
         self._flags: list[Tensor] = []
         self.textures = torch.zeros((0, 1, 1, 3), dtype=torch.uint8)
 
-    def copy(self) -> "Surface":
+    def copy(self) -> "TensorSurface":
         """Return a copy that grows independently."""
         other = copy(self)
         other._corners = list(self._corners)
@@ -134,7 +134,7 @@ class Surface:
 
     def render(
         self, to_camera: np.ndarray, intrinsics: np.ndarray, width: int, height: int
-    ) -> SurfaceView:
+    ) -> TensorSurfaceView:
         """Render a view.
 
         Args:
@@ -152,7 +152,7 @@ class Surface:
         near = MIN_DEPTH * self.unit
         inverse, cell, uv = rasterize(self.corners, self.cells, self.flags, matrix, near, shape)
         rgb, front = shade(self.cells, self.flags, self.textures, cell[1::2, 1::2], uv[1::2, 1::2])
-        return SurfaceView(rgb, inverse[1::2, 1::2].contiguous(), front, cell, uv)
+        return TensorSurfaceView(rgb, inverse[1::2, 1::2].contiguous(), front, cell, uv)
 
     def push_back(
         self,
@@ -210,7 +210,7 @@ class Surface:
             out[hole] = start.to(depth.dtype)
         return out
 
-    def antialias(self, view: SurfaceView) -> Float[Tensor, "height width 3"]:
+    def antialias(self, view: TensorSurfaceView) -> Float[Tensor, "height width 3"]:
         """Antialias silhouettes.
 
         Args:
