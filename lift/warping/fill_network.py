@@ -78,11 +78,15 @@ class FillNetwork(nn.Module):
 
 
 @cache
-def load_shipped() -> FillNetwork:
-    """Load the network with the shipped weights on the CPU, in evaluation mode."""
+def load_shipped(device: torch.device | None = None) -> FillNetwork:
+    """Load the network with the shipped weights, in evaluation mode.
+
+    Args:
+        device: Device of the network. None: the CPU.
+    """
     network = FillNetwork()
     network.load_state_dict({name: value.float() for name, value in load_file(WEIGHTS).items()})
-    return network.eval()
+    return network.eval().to(device)
 
 
 def fill_holes(network: FillNetwork, rgb: Pictures, inverse: Depths, hole: Holes) -> Pictures:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lift.warping.border import MAX_DEPTH_RATIO, MEDIAN_SIZE, RINGS, SWEEPS
-from lift.warping.fill_network import diffuse_pyramid
+from lift.warping.gpu.fill import push_pull
 from lift.warping.gpu.patches import fill_with_patches
 from lift.warping.patches import PATCH_RADIUS
 
@@ -46,20 +46,13 @@ def extend_picture(
         hole = torch.ones((height, width), dtype=torch.bool, device=image.device)
         hole[inner : height - inner, inner : width - inner] = False
         hole = hole[part]
-        smooth = torch.where(hole[..., None], _push_pull(rgb[part], ~hole), rgb[part])
+        smooth = torch.where(hole[..., None], push_pull(rgb[part], ~hole), rgb[part])
         nearest = _nearest_match(hole, inner - outer)
         match = torch.where(is_good[part][..., None], mirrored[part] - outer, nearest)
         rgb[part] = fill_with_patches(
             smooth, inverse[part], hole, torch.zeros_like(hole), match, SWEEPS
         )
     return rgb.round().clamp(0, 255).to(torch.uint8), wide_depth
-
-
-def _push_pull(
-    values: Float[Tensor, "height width channel"], valid: Bool[Tensor, "height width"]
-) -> Float[Tensor, "height width channel"]:
-    """Interpolate valid pixels smoothly to all pixels."""
-    return diffuse_pyramid(values.permute(2, 0, 1)[None], valid[None])[0].permute(1, 2, 0)
 
 
 def _mirrored_matches(

@@ -1,7 +1,5 @@
 """Fill holes from the background, on a CUDA device. Twin of `lift.warping.fill`."""
 
-from functools import cache
-
 import cv2
 import torch
 from jaxtyping import Bool, Float
@@ -100,7 +98,7 @@ def fill_with_network(
         return smooth
     with torch.inference_mode():
         filled = fill_network.fill_holes(
-            _network(smooth.device),
+            fill_network.load_shipped(smooth.device),
             (smooth.permute(2, 0, 1)[None].float() / 255).contiguous(),
             inverse[None].float(),
             hole[None],
@@ -203,11 +201,3 @@ def _without_border(hole: Tensor, label: Tensor) -> Tensor:
     for line in (label[0], label[-1], label[:, 0], label[:, -1]):
         at_border[line] = True
     return hole & ~at_border[label]
-
-
-@cache
-def _network(device: torch.device) -> fill_network.FillNetwork:
-    """Load the shipped network on a device."""
-    network = fill_network.FillNetwork()
-    network.load_state_dict(fill_network.load_shipped().state_dict())
-    return network.eval().to(device)
