@@ -264,7 +264,11 @@ def batch() -> str:
             f"{row['pictures_per_hour']:.0f}",
             f"{row['load']:.1f}",
         )
-        for settings, name in (("shortest", "batch-small-cpu"), ("default", "batch-default-cpu"))
+        for settings, name in (
+            ("shortest, CPU", "batch-small-cpu"),
+            ("default, CPU", "batch-default-cpu"),
+            ("`experiment=fast`, one H200", "batch-gpu-1-cuda"),
+        )
         for row in results(name)
     ]
     head = (
