@@ -214,7 +214,7 @@ def visible_pixels(
     everywhere = np.ones(image.shape[:2], bool)
     surface.add(image.numpy(), close_gaps(depth), everywhere, *camera_matrices(camera)[0])
     masks = [
-        ~surface.render(*matrices, targets.width, targets.height).hole
+        ~surface.find_holes(*matrices, targets.width, targets.height)
         for matrices in camera_matrices(targets)
     ]
     return torch.from_numpy(np.stack(masks))

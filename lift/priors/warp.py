@@ -183,7 +183,7 @@ class Warp(VideoPrior):
         pixels = tools.from_tensor(image)
         height, width = depth.shape
         if surface.num_layers:
-            new = surface.render(to_camera, intrinsics, width, height).hole
+            new = surface.find_holes(to_camera, intrinsics, width, height)
             surface.add(pixels, tools.from_tensor(depth), new, to_camera, intrinsics)
             return
         closed = tools.close_gaps(self.depth)

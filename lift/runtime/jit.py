@@ -34,6 +34,7 @@ numba's simplest threading layer ends the process when two threads start work at
 
 _SIZES = {
     *("count", "views", "blocks", "frames", "width", "height", "length", "size", "per_view"),
+    *("rows", "columns"),
     *("stride", "sh_stride", "mean_stride", "pixel_stride", "rgb_step", "depth_step"),
 }
 """Names of numbers of elements among the parameters of Triton kernels."""

@@ -18,6 +18,9 @@ def release_memory() -> None:
     """Release the memory of a finished run."""
     import torch
 
+    from lift.runtime.cuda_graphs import release_graphs
+
+    release_graphs()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

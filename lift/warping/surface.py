@@ -135,28 +135,45 @@ class Surface:
         Returns:
             The view, with holes.
         """
+        inverse, cell, uv = self._rasterize(to_camera, intrinsics, width, height)
+        rgb = np.zeros((height, width, 3), np.float32)
+        front = np.zeros((height, width), np.bool_)
+        with jit.parallel_lock:
+            shade(self.cells, self.flags, self.textures, cell, uv, rgb, front)
+        return SurfaceView(rgb, inverse[1::2, 1::2].copy(), front, cell, uv)
+
+    def find_holes(
+        self, to_camera: np.ndarray, intrinsics: np.ndarray, width: int, height: int
+    ) -> np.ndarray:
+        """Find the pixels of a view that show no surface, without its colours.
+
+        Args:
+            to_camera: World to camera, [4, 4].
+            intrinsics: Calibration matrix in pixels, [3, 3].
+            width: Width in pixels.
+            height: Height in pixels.
+
+        Returns:
+            Mask of holes, [height, width].
+        """
+        return self._rasterize(to_camera, intrinsics, width, height)[1][1::2, 1::2] < 0
+
+    def _rasterize(
+        self, to_camera: np.ndarray, intrinsics: np.ndarray, width: int, height: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return inverse depth, cell and position in the cell of the lattice's samples."""
         scale = np.diag([2.0, 2.0, 1.0])  # the lattice has two steps per pixel
         matrix = (scale @ intrinsics @ to_camera[:3]).astype(np.float32)
         shape = (2 * height + 1, 2 * width + 1)
         inverse = np.zeros(shape, np.float32)
         cell = np.full(shape, -1, np.int32)
         uv = np.zeros((*shape, 2), np.float32)
-        rgb = np.zeros((height, width, 3), np.float32)
-        front = np.zeros((height, width), np.bool_)
+        near = np.float32(MIN_DEPTH * self.unit)
+        threads = numba.get_num_threads()
+        surface = self.corners, self.cells, self.flags
         with jit.parallel_lock:
-            rasterize(
-                self.corners,
-                self.cells,
-                self.flags,
-                matrix,
-                np.float32(MIN_DEPTH * self.unit),
-                numba.get_num_threads(),
-                inverse,
-                cell,
-                uv,
-            )
-            shade(self.cells, self.flags, self.textures, cell, uv, rgb, front)
-        return SurfaceView(rgb, inverse[1::2, 1::2].copy(), front, cell, uv)
+            rasterize(*surface, matrix, near, threads, inverse, cell, uv)
+        return inverse, cell, uv
 
     def push_back(
         self, depth: np.ndarray, hole: np.ndarray, to_camera: np.ndarray, intrinsics: np.ndarray

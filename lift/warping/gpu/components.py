@@ -5,6 +5,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+from lift.runtime.cuda_graphs import graphed
+
 MAX_PIXELS = 1 << 24
 """Largest number that a float32, which is pooled, counts to."""
 
@@ -32,10 +34,17 @@ def label_components(mask: Bool[Tensor, "height width"]) -> Int[Tensor, "height 
     index = torch.arange(1, mask.numel() + 1, device=mask.device, dtype=torch.float32)
     label = index.view(mask.shape) * mask
     while True:
-        before = label
-        for _ in range(_ROUNDS_PER_CHECK):
-            grown = max_pool2d(label[None, None], 3, 1, 1)[0, 0] * mask
-            # A pixel's label is a pixel of its component, whose label may be larger already.
-            label = grown.flatten()[(grown - 1).clamp(min=0).long()] * mask
-        if torch.equal(label, before):
+        label, changes = _spread(label, mask)
+        if not changes:
             return label.long()
+
+
+@graphed
+def _spread(label: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Spread labels for some rounds. Return them, and whether any is new."""
+    before = label
+    for _ in range(_ROUNDS_PER_CHECK):
+        grown = max_pool2d(label[None, None], 3, 1, 1)[0, 0] * mask
+        # A pixel's label is a pixel of its component, whose label may be larger already.
+        label = grown.flatten()[(grown - 1).clamp(min=0).long()] * mask
+    return label, (label != before).any()

@@ -3,9 +3,10 @@
 import cv2
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, pad
 
+from lift.runtime.cuda_graphs import graphed
 from lift.types import Depth
 from lift.warping import fill_network
 from lift.warping.fill import MIN_GAP_RADIUS, FillMethod
@@ -48,10 +49,7 @@ def fill_behind(
     if hole.all():
         raise ValueError("nothing of the view is known, so its holes cannot be filled")
     label = label_components(hole)
-    seeds = _find_seeds(inverse, hole, front, label)
-    known = torch.cat([rgb, inverse[..., None]], -1)
-    smooth, inverse = push_pull(known, seeds).where(hole[..., None], known).split([3, 1], -1)
-    inverse = inverse[..., 0]
+    smooth, inverse, seeds = _fill_smoothly(rgb.float(), inverse, hole, front, label)
     if texture == "smooth":
         return smooth, inverse
     if texture == "network":
@@ -96,14 +94,19 @@ def fill_with_network(
     """
     if bool(hole_radius(pad(hole, (1, 1, 1, 1)), MIN_GAP_RADIUS) < MIN_GAP_RADIUS):
         return smooth
-    with torch.inference_mode():
-        filled = fill_network.fill_holes(
-            fill_network.load_shipped(smooth.device),
-            (smooth.permute(2, 0, 1)[None].float() / 255).contiguous(),
-            inverse[None].float(),
-            hole[None],
-        )[0]
-    return (255 * filled.permute(1, 2, 0)).where(hole[..., None], smooth)
+    network = fill_network.load_shipped(smooth.device)
+    return _run_network(smooth.float(), inverse.float(), hole, network=network)[0]
+
+
+@graphed
+@torch.no_grad()
+def _run_network(
+    smooth: Tensor, inverse: Tensor, hole: Tensor, *, network: nn.Module
+) -> tuple[Tensor]:
+    """Fill holes with the network."""
+    picture = (smooth.permute(2, 0, 1)[None] / 255).contiguous()
+    filled = fill_network.fill_holes(network, picture, inverse[None], hole[None])[0]
+    return ((255 * filled.permute(1, 2, 0)).where(hole[..., None], smooth),)
 
 
 def close_gaps(depth: Depth, device: torch.device) -> Float[Tensor, "height width"]:
@@ -155,6 +158,11 @@ def hole_radius(hole: Bool[Tensor, "height width"], limit: float) -> Tensor:
     Returns:
         A number, exact up to `limit` pixels, 0 without holes.
     """
+    return _hole_radius(hole, limit=limit)[0]
+
+
+@graphed
+def _hole_radius(hole: Tensor, *, limit: float) -> tuple[Tensor]:
     far = 2 * limit + 2
     distance = hole.float() * far
     rows, columns = distance.shape
@@ -167,7 +175,18 @@ def hole_radius(hole: Bool[Tensor, "height width"], limit: float) -> Tensor:
             if (i, j) != (1, 1)
         ]
         distance = torch.stack([distance, *steps]).amin(0)
-    return distance.max()
+    return (distance.max(),)
+
+
+@graphed
+def _fill_smoothly(
+    rgb: Tensor, inverse: Tensor, hole: Tensor, front: Tensor, label: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Fill holes without texture. Return colours, inverse depth, and what they continue."""
+    seeds = _find_seeds(inverse, hole, front, label)
+    known = torch.cat([rgb, inverse[..., None]], -1)
+    filled = push_pull(known, seeds).where(hole[..., None], known)
+    return filled[..., :3], filled[..., 3], seeds
 
 
 def _find_seeds(inverse: Tensor, hole: Tensor, front: Tensor, label: Tensor) -> Tensor:
@@ -176,7 +195,7 @@ def _find_seeds(inverse: Tensor, hole: Tensor, front: Tensor, label: Tensor) -> 
     beside = max_pool2d(label[None, None].float(), 3, 1, 1)[0, 0].long()
     seeds = ring & ~front
     has_seed = torch.zeros(hole.numel() + 1, dtype=torch.bool, device=hole.device)
-    has_seed[beside[seeds]] = True
+    has_seed.index_fill_(0, beside.where(seeds, torch.zeros_like(beside)).flatten(), True)
     seeds = seeds | (ring & ~has_seed[beside])  # a gap within the foreground
     # A seed that is much nearer than the seeds around it is foreground too.
     for _ in range(2):

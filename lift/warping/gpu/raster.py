@@ -1,6 +1,7 @@
 """Rasterise the cells of a textured surface on a CUDA device. Twin of `surface_kernels.rasterize`.
 
 Every lattice sample that a triangle may cover becomes a candidate. Each sample keeps the nearest.
+Where Triton is installed, its kernels draw all triangles but the largest.
 """
 
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from lift.runtime.jit import can_use_triton
 from lift.warping.surface_kernels import FIRST_VIEW_MARGIN
 
 MAX_CANDIDATES = 1 << 23
@@ -44,25 +46,91 @@ def rasterize(
     Returns:
         Inverse depth, 0 in holes; cell, -1 in holes; and position in the cell.
     """
+    keys = draw(corners, cells, flags, matrix, min_depth, shape)
+    if can_use_triton(corners, matrix):
+        from lift.warping.gpu import surface_triton
+
+        return surface_triton.resolve(keys, corners, matrix, min_depth, shape)
+    return _samples(keys, _project(corners, matrix, min_depth), shape)
+
+
+def draw(
+    corners: Float[Tensor, "cell 4 3"],
+    cells: Int[Tensor, "cell 3"],
+    flags: UInt8[Tensor, "cell"],
+    matrix: Float[Tensor, "3 4"],
+    min_depth: float,
+    shape: tuple[int, int],
+) -> Int[Tensor, "sample"]:
+    """Find the nearest triangle at each sample of the lattice.
+
+    Args:
+        corners: World positions of the cells' corners.
+        cells: Layer, row and column of the cells.
+        flags: Flags of the cells.
+        matrix: Projection to the lattice.
+        min_depth: Near plane in scene units.
+        shape: Rows and columns of the lattice.
+
+    Returns:
+        A key for each sample, row by row: 0 in holes, else inverse depth and triangle.
+    """
+    if not can_use_triton(corners, matrix):
+        keys = torch.zeros(shape[0] * shape[1], dtype=torch.int64, device=corners.device)
+        drawn = torch.arange(len(corners), device=corners.device)
+    else:
+        from lift.warping.gpu import surface_triton
+
+        keys, large = surface_triton.draw(corners, cells, flags, matrix, min_depth, shape)
+        drawn = large.view(-1, 2).any(1).nonzero()[:, 0]
+    if len(drawn):
+        corner_samples = _project(corners[drawn], matrix, min_depth)
+        _draw_all(keys, corner_samples, cells[drawn, 0] > 0, flags[drawn], drawn, shape)
+    return keys
+
+
+def _project(
+    corners: Float[Tensor, "cell 4 3"], matrix: Float[Tensor, "3 4"], min_depth: float
+) -> Float[Tensor, "cell 4 3"]:
+    """Return column, row and inverse depth of corners. The latter is 0 behind the near plane."""
     projected = corners @ matrix[:, :3].T + matrix[:, 3]
     w = 1 / projected[..., 2]
     w = w.where(projected[..., 2] >= min_depth, torch.zeros_like(w))
-    corner_samples = torch.stack([projected[..., 0] * w, projected[..., 1] * w, w], -1)
-    triangles, low, size = _triangles(corner_samples, shape)
-    keys = torch.zeros(shape[0] * shape[1], dtype=torch.int64, device=corners.device)
-    bias = torch.where(cells[:, 0] > 0, 1 - FIRST_VIEW_MARGIN, 1.0).to(corners)
+    return torch.stack([projected[..., 0] * w, projected[..., 1] * w, w], -1)
+
+
+def _draw_all(
+    keys: Int[Tensor, "sample"],
+    corners: Float[Tensor, "cell 4 3"],
+    is_later: Bool[Tensor, "cell"],
+    flags: UInt8[Tensor, "cell"],
+    numbers: Int[Tensor, "cell"],
+    shape: tuple[int, int],
+) -> None:
+    """Draw all triangles of cells.
+
+    Args:
+        keys: Key of each sample. Changed in place.
+        corners: Column, row and inverse depth of the cells' corners.
+        is_later: Whether a cell is of a layer after the first.
+        flags: Flags of the cells.
+        numbers: Numbers of the cells in the surface.
+        shape: Rows and columns of the lattice.
+    """
+    triangles, low, size = _triangles(corners, shape)
+    bias = torch.where(is_later, 1 - FIRST_VIEW_MARGIN, 1.0).to(corners)
     for part in _parts(size):
         index = triangles[part]
         which, row, column = _candidates(low[part], size[part])
         index = index[which]
-        value, u, v = _position(corner_samples, index, row, column)
+        value, u, v = _position(corners, index, row, column)
         cell = index // 2
         value = value * bias[cell]
         value = value.where(_covers(flags[cell], u, v), torch.zeros_like(value))
-        key = (value.view(torch.int32).long() << _INDEX_BITS) | (_INDEX_MASK - index)
+        number = 2 * numbers[cell] + index % 2
+        key = (value.view(torch.int32).long() << _INDEX_BITS) | (_INDEX_MASK - number)
         key = key.where(value > 0, torch.zeros_like(key))
         keys.scatter_reduce_(0, row * shape[1] + column, key, "amax")
-    return _samples(keys, corner_samples, shape)
 
 
 def _triangles(

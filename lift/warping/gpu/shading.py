@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import pad
 
+from lift.runtime.jit import can_use_triton
 from lift.warping.surface_kernels import FRONT, SHARP
 
 _SAME_SURFACE = 0.8
@@ -21,8 +22,8 @@ def shade(
     cells: Int[Tensor, "cell 3"],
     flags: UInt8[Tensor, "cell"],
     textures: UInt8[Tensor, "layer texture_height texture_width 3"],
-    cell: Int[Tensor, "height width"],
-    uv: Float[Tensor, "height width 2"],
+    cell: Int[Tensor, "row column"],
+    uv: Float[Tensor, "row column 2"],
 ) -> tuple[Float[Tensor, "height width 3"], Bool[Tensor, "height width"]]:
     """Look up the colour of every pixel.
 
@@ -30,12 +31,18 @@ def shade(
         cells: Layer, row and column of the cells.
         flags: Flags of the cells.
         textures: Colours of the layers.
-        cell: Index of the cell of each pixel, -1 in holes.
+        cell: Cells of the lattice, -1 in holes.
         uv: Positions in the cells.
 
     Returns:
         Colours in 0..255, 0 in holes, and a mask of pixels on the near side of a cut.
     """
+    if can_use_triton(uv):
+        from lift.warping.gpu import surface_triton
+
+        return surface_triton.shade(cells, flags, textures, cell, uv)
+    cell = cell[1::2, 1::2]
+    uv = uv[1::2, 1::2]
     known = cell >= 0
     index = known.flatten().nonzero()[:, 0]
     seen = cell.flatten()[index]
@@ -70,6 +77,10 @@ def antialias(
     Returns:
         Antialiased colours.
     """
+    if can_use_triton(uv, rgb):
+        from lift.warping.gpu import surface_triton
+
+        return surface_triton.antialias(cells, flags, textures, cell, uv, rgb)
     width = rgb.shape[1]
     hole = pad(cell[1::2, 1::2] < 0, (1, 1, 1, 1))
     fillings, exist = _holes_beside(hole)

@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import pad
 
+from lift.runtime.cuda_graphs import graphed
 from lift.warping.gpu.masks import dilate
-from lift.warping.gpu.raster import MAX_CANDIDATES, rasterize
+from lift.warping.gpu.raster import MAX_CANDIDATES, draw, rasterize
 from lift.warping.gpu.shading import antialias, shade
 from lift.warping.surface import MIN_DEPTH
 from lift.warping.surface_kernels import FIRST_VIEW_MARGIN, FRONT, SHARP
@@ -114,11 +115,11 @@ class TensorSurface:
         self.textures[self.num_layers] = image
         self.first_view = self.first_view or (depth, to_camera, intrinsics)
         inverse = 1 / pad(depth.double()[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
-        index, value, flags = self._build_cells(inverse, new)
-        row = index // (width + 1)
-        column = index % (width + 1)
-        down = torch.tensor([0, 0, 1, 1], device=index.device)
-        right = torch.tensor([0, 1, 0, 1], device=index.device)
+        values, flags = _build_cells(inverse, new, threshold=self.edge_threshold / self.unit)
+        piece, row, column = flags.nonzero(as_tuple=True)
+        value = values[piece, row, column]
+        down = torch.tensor([0, 0, 1, 1], device=row.device)
+        right = torch.tensor([0, 1, 0, 1], device=row.device)
         x = column[:, None] + right - 0.5
         y = row[:, None] + down - 0.5
         pixels = torch.stack([x, y, torch.ones_like(x)], -1).double()
@@ -129,7 +130,7 @@ class TensorSurface:
         layer = torch.full_like(row, self.num_layers)
         self._corners.append(points.float())
         self._cells.append(torch.stack([layer, row, column], 1))
-        self._flags.append(flags)
+        self._flags.append(flags[piece, row, column])
         self.num_layers += 1
 
     def render(
@@ -146,13 +147,33 @@ class TensorSurface:
         Returns:
             The view, with holes.
         """
-        shape = (2 * height + 1, 2 * width + 1)
+        inverse, cell, uv = rasterize(*self._drawn(to_camera, intrinsics, width, height))
+        rgb, front = shade(self.cells, self.flags, self.textures, cell, uv)
+        return TensorSurfaceView(rgb, inverse[1::2, 1::2].contiguous(), front, cell, uv)
+
+    def find_holes(
+        self, to_camera: np.ndarray, intrinsics: np.ndarray, width: int, height: int
+    ) -> Bool[Tensor, "height width"]:
+        """Find the pixels of a view that show no surface, without its colours.
+
+        Args:
+            to_camera: World to camera, [4, 4].
+            intrinsics: Calibration matrix in pixels, [3, 3].
+            width: Width in pixels.
+            height: Height in pixels.
+        """
+        keys = draw(*self._drawn(to_camera, intrinsics, width, height))
+        return keys.view(2 * height + 1, 2 * width + 1)[1::2, 1::2] == 0
+
+    def _drawn(
+        self, to_camera: np.ndarray, intrinsics: np.ndarray, width: int, height: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, float, tuple[int, int]]:
+        """Return the arguments of `rasterize` for a view."""
         scale = np.diag([2.0, 2.0, 1.0])  # the lattice has two steps per pixel
         matrix = _constant(scale @ intrinsics @ to_camera[:3], self.corners)
         near = MIN_DEPTH * self.unit
-        inverse, cell, uv = rasterize(self.corners, self.cells, self.flags, matrix, near, shape)
-        rgb, front = shade(self.cells, self.flags, self.textures, cell[1::2, 1::2], uv[1::2, 1::2])
-        return TensorSurfaceView(rgb, inverse[1::2, 1::2].contiguous(), front, cell, uv)
+        shape = (2 * height + 1, 2 * width + 1)
+        return self.corners, self.cells, self.flags, matrix, near, shape
 
     def push_back(
         self,
@@ -221,52 +242,46 @@ class TensorSurface:
         """
         return antialias(self.cells, self.flags, self.textures, view.cell, view.uv, view.rgb)
 
-    def _build_cells(
-        self, inverse: Float[Tensor, "row column"], new: Bool[Tensor, "height width"]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Build the cells between four neighbouring pixels. See `lift.warping.surface`.
 
-        Args:
-            inverse: Inverse depth with a border of one pixel.
-            new: Pixels that the surface does not show yet.
+@graphed
+def _build_cells(inverse: Tensor, new: Tensor, *, threshold: float) -> tuple[Tensor, Tensor]:
+    """Build the cells between four neighbouring pixels. See `lift.warping.surface`.
 
-        Returns:
-            Index of each cell, inverse depth of its corners, and its flags.
-        """
-        corners = torch.stack(_corners(inverse))
-        low = corners.amin(0)
-        high = corners.amax(0)
-        cut = (high - low) * self.unit > self.edge_threshold
-        threshold = (low + high) / 2
-        near_side = _near_side(corners, cut, threshold)
-        near_cut = dilate(cut, 1)
-        padded_new = pad(new, (1, 1, 1, 1))
-        # From here on only the cells that show something new.
-        shows_new = torch.stack(_corners(padded_new)).any(0)
-        index = shows_new.flatten().nonzero()[:, 0]
-        cut = cut.flatten()[index]
-        near_cut = near_cut.flatten()[index]
-        padded_inside = pad(torch.ones_like(new), (1, 1, 1, 1))
-        corner, inside, is_new, edge = (
-            torch.stack([part.flatten()[index] for part in _corners(a)], 1)
-            for a in (inverse, padded_inside, padded_new, near_side)
+    Args:
+        inverse: Inverse depth with a border of one pixel [row column].
+        new: Pixels that the surface does not show yet [height width].
+        threshold: Step of inverse depth at which the surface is cut.
+
+    Returns:
+        For both pieces of all cells: inverse depth of the corners [piece row column 4], and flags
+        [piece row column], 0 where the cell has no such piece or it shows nothing new.
+    """
+    corner = torch.stack(_corners(inverse), -1)
+    low = corner.amin(-1)
+    high = corner.amax(-1)
+    cut = high - low > threshold
+    middle = (low + high) / 2
+    near_side = _near_side(corner, cut, middle)
+    inside, is_new, edge = (
+        torch.stack(_corners(mask), -1)
+        for mask in (
+            pad(torch.ones_like(new), (1, 1, 1, 1)),
+            pad(new, (1, 1, 1, 1)),
+            near_side,
         )
-        near = corner > threshold.flatten()[index, None]
-        bits = torch.tensor([1, 2, 4, 8], device=index.device)
-        pieces = []
-        for group in (near | ~cut[:, None], ~near & cut[:, None]):
-            member = group & inside
-            has_new = (member & is_new).any(1).nonzero()[:, 0]
-            sharp = member.all(1) & ~near_cut
-            flags = (member * bits).sum(1) + SHARP * sharp + FRONT * (edge & member).any(1)
-            values = _fill_corners(corner[has_new], group[has_new])
-            pieces.append((index[has_new], values, flags[has_new].to(torch.uint8)))
-        indices, values, flags = (torch.cat(parts) for parts in zip(*pieces, strict=True))
-        return indices, values, flags
+    )
+    near = corner > middle[..., None]
+    group = torch.stack([near | ~cut[..., None], ~near & cut[..., None]])
+    member = group & inside
+    bits = 1 << torch.arange(4, device=new.device)
+    sharp = member.all(-1) & ~dilate(cut, 1)
+    flags = (member * bits).sum(-1) + SHARP * sharp + FRONT * (edge & member).any(-1)
+    flags = flags * (member & is_new).any(-1)
+    return _fill_corners(corner, group), flags.to(torch.uint8)
 
 
 def _near_side(
-    corners: Float[Tensor, "4 row column"],
+    corner: Float[Tensor, "row column 4"],
     cut: Bool[Tensor, "row column"],
     threshold: Float[Tensor, "row column"],
 ) -> Bool[Tensor, "row_1 column_1"]:
@@ -274,11 +289,11 @@ def _near_side(
     rows, columns = cut.shape
     near_side = cut.new_zeros((rows + 1, columns + 1))
     far_side = torch.zeros_like(near_side)
-    for corner, is_near, is_far in zip(
-        corners, _corners(near_side), _corners(far_side), strict=True
+    for value, is_near, is_far in zip(
+        corner.unbind(-1), _corners(near_side), _corners(far_side), strict=True
     ):
-        is_near |= cut & (corner > threshold)
-        is_far |= cut & (corner <= threshold)
+        is_near |= cut & (value > threshold)
+        is_far |= cut & (value <= threshold)
     return near_side | (dilate(near_side, 1) & ~far_side)
 
 
@@ -287,14 +302,17 @@ def _corners(a: Tensor) -> tuple[Tensor, ...]:
     return a[:-1, :-1], a[:-1, 1:], a[1:, :-1], a[1:, 1:]
 
 
-def _fill_corners(corner: Float[Tensor, "cell 4"], member: Bool[Tensor, "cell 4"]) -> Tensor:
+def _fill_corners(
+    corner: Float[Tensor, "row column 4"], member: Bool[Tensor, "piece row column 4"]
+) -> Float[Tensor, "piece row column 4"]:
     """Give other corners the value of neighbouring members, so that adjacent pieces meet."""
-    horizontal = [1, 0, 3, 2]
-    below = [2, 3, 0, 1]
-    across = [3, 2, 1, 0]
-    weights = member[:, horizontal].to(corner) + member[:, below].to(corner)
-    total = member[:, horizontal] * corner[:, horizontal] + member[:, below] * corner[:, below]
-    mean = (total / weights.clamp(min=1)).where(weights > 0, corner[:, across])
+    zero = torch.zeros_like(corner)
+    value = corner.where(member, zero).unflatten(-1, (2, 2))
+    count = member.to(corner).unflatten(-1, (2, 2))
+    total = value.flip(-1) + value.flip(-2)
+    weights = count.flip(-1) + count.flip(-2)
+    across = corner.flip(-1).unflatten(-1, (2, 2)).expand_as(total)
+    mean = (total / weights.clamp(min=1)).where(weights > 0, across).flatten(-2)
     return corner.where(member, mean)
 
 

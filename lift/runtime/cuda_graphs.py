@@ -1,0 +1,133 @@
+"""Replay functions of tensors as CUDA graphs.
+
+A graph starts hundreds of kernels at once. Started one by one from Python, small kernels leave the
+GPU idle most of the time.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import update_wrapper
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MAX_GRAPHS = 4
+"""Largest number of graphs of a function. Each keeps its inputs and results on the GPU."""
+
+Tensors = tuple[Tensor, ...]
+
+_all: list["Graphed"] = []
+_pools: dict[int, Any] = {}
+"""Memory that the graphs of a device share. Its tensors hold no values between replays."""
+
+
+@dataclass
+class _Graph:
+    """A captured graph with the tensors that it reads and writes."""
+
+    graph: torch.cuda.CUDAGraph
+    inputs: Tensors
+    results: Tensors
+
+    def __call__(self, values: Tensors) -> Tensors:
+        """Replay the graph, and return copies of its results."""
+        for target, value in zip(self.inputs, values, strict=True):
+            target.copy_(value)
+        self.graph.replay()
+        return tuple(result.clone() for result in self.results)
+
+
+class Graphed:
+    """A function that is replayed as a CUDA graph from its third call for the same sizes on.
+
+    The function takes tensors of one device as positional arguments and returns a tuple of tensors.
+    It must not depend on anything else that changes, draw random numbers, read values of tensors in
+    Python, or make tensors whose sizes depend on values. Gradients are not computed. Elsewhere than
+    on CUDA, and with `torch.enable_grad`, it is called as it is.
+
+    Args:
+        function: The function. Keyword arguments are hashable constants.
+    """
+
+    def __init__(self, function: Callable[..., Tensors]) -> None:
+        self.function = function
+        self._graphs: OrderedDict[Hashable, _Graph | None] = OrderedDict()
+        self._fails = False
+        _all.append(self)
+        update_wrapper(self, function)
+
+    def __call__(self, *tensors: Tensor, **constants: Any) -> Tensors:
+        """Call the function, or replay it.
+
+        Args:
+            *tensors: Its tensors.
+            **constants: Its constants.
+        """
+        is_plain = torch.is_grad_enabled() or self._fails or not tensors[0].is_cuda
+        if is_plain or torch.cuda.is_current_stream_capturing():
+            return self.function(*tensors, **constants)
+        shapes = tuple((tensor.shape, tensor.dtype, tensor.device) for tensor in tensors)
+        key = shapes, tuple(sorted(constants.items(), key=lambda item: item[0]))
+        if key not in self._graphs:
+            self._graphs[key] = None  # this call sets up libraries and compiles
+            return self.function(*tensors, **constants)
+        self._graphs.move_to_end(key)
+        graph = self._graphs[key]
+        if graph is None:
+            while len(self._graphs) > MAX_GRAPHS:
+                self._graphs.popitem(last=False)
+            try:
+                graph = self._graphs[key] = self._capture(tensors, constants)
+            except RuntimeError as error:  # such as a driver that cannot capture a library's call
+                self._fails = True
+                self._graphs.clear()
+                logging.getLogger(__name__).warning(
+                    "%s runs without a CUDA graph, which takes longer: %s",
+                    getattr(self.function, "__name__", self.function),
+                    error,
+                )
+                return self.function(*tensors, **constants)
+        return graph(tensors)
+
+    def release(self) -> None:
+        """Drop all graphs, and with them their memory."""
+        self._graphs.clear()
+
+    def _capture(self, tensors: Tensors, constants: dict[str, Any]) -> _Graph:
+        """Capture a call. `torch.cuda.graph` would also return all unused memory to the system."""
+        inputs = tuple(tensor.clone() for tensor in tensors)
+        graph = torch.cuda.CUDAGraph()
+        current = torch.cuda.current_stream()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(current)
+        device = torch.cuda.current_device()
+        if device not in _pools:
+            _pools[device] = torch.cuda.graph_pool_handle()
+        with torch.cuda.stream(stream):
+            # Other threads may use the device meanwhile.
+            graph.capture_begin(_pools[device], capture_error_mode="thread_local")
+            try:
+                results = self.function(*inputs, **constants)
+            finally:
+                graph.capture_end()
+        current.wait_stream(stream)
+        return _Graph(graph, inputs, results)
+
+
+def graphed(function: Callable[..., Tensors]) -> Graphed:
+    """Decorate a function that is replayed as a CUDA graph. See `Graphed`.
+
+    Args:
+        function: The function.
+    """
+    return Graphed(function)
+
+
+def release_graphs() -> None:
+    """Drop the graphs of all functions."""
+    for function in _all:
+        function.release()
+    _pools.clear()
