@@ -20,8 +20,11 @@ MAX_GRAPHS = 4
 Tensors = tuple[Tensor, ...]
 
 _all: list["Graphed"] = []
-_pools: dict[int, Any] = {}
-"""Memory that the graphs of a device share. Its tensors hold no values between replays."""
+_pools: dict[int, tuple[Any, torch.cuda.Stream]] = {}
+"""Memory that the graphs of a device share, and the stream that captures them.
+
+Only results hold values between replays, and memory is shared within a stream.
+"""
 
 
 @dataclass
@@ -101,14 +104,14 @@ class Graphed:
         inputs = tuple(tensor.clone() for tensor in tensors)
         graph = torch.cuda.CUDAGraph()
         current = torch.cuda.current_stream()
-        stream = torch.cuda.Stream()
-        stream.wait_stream(current)
         device = torch.cuda.current_device()
         if device not in _pools:
-            _pools[device] = torch.cuda.graph_pool_handle()
+            _pools[device] = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
+        pool, stream = _pools[device]
+        stream.wait_stream(current)
         with torch.cuda.stream(stream):
             # Other threads may use the device meanwhile.
-            graph.capture_begin(_pools[device], capture_error_mode="thread_local")
+            graph.capture_begin(pool, capture_error_mode="thread_local")
             try:
                 results = self.function(*inputs, **constants)
             finally:

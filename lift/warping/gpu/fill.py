@@ -3,7 +3,7 @@
 import cv2
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
 from lift.runtime.cuda_graphs import graphed
@@ -101,7 +101,7 @@ def fill_with_network(
 @graphed
 @torch.no_grad()
 def _run_network(
-    smooth: Tensor, inverse: Tensor, hole: Tensor, *, network: nn.Module
+    smooth: Tensor, inverse: Tensor, hole: Tensor, *, network: fill_network.FillNetwork
 ) -> tuple[Tensor]:
     """Fill holes with the network."""
     picture = (smooth.permute(2, 0, 1)[None] / 255).contiguous()

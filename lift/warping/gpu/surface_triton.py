@@ -236,24 +236,21 @@ def _resolve(keys, corners, matrix, inverse, cell, uv, near, count, width):
 
 
 @triton_jit
-def _cubic(t, k: tl.constexpr):
+def _cubic(t, k):
     """Return one of the four Catmull-Rom weights, which interpolate and are sharp."""
-    if k == 0:
-        weight = ((-t + 2) * t - 1) * t / 2
-    elif k == 1:
-        weight = ((3 * t - 5) * t * t + 2) / 2
-    elif k == 2:
-        weight = ((-3 * t + 4) * t + 1) * t / 2
-    else:
-        weight = (t - 1) * t * t / 2
-    return weight
+    first = ((-t + 2) * t - 1) * t / 2
+    second = ((3 * t - 5) * t * t + 2) / 2
+    third = ((-3 * t + 4) * t + 1) * t / 2
+    fourth = (t - 1) * t * t / 2
+    return tl.where(k == 0, first, tl.where(k == 1, second, tl.where(k == 2, third, fourth)))
 
 
 @triton_jit
-def _linear(flag, u, v, i: tl.constexpr, j: tl.constexpr):
+def _linear(flag, u, v, i, j):
     """Return the bilinear weight of a corner, 0 if it is not of the cell's own piece."""
-    weight = (v if i else 1 - v) * (u if j else 1 - u) + _EPSILON
-    return tl.where((flag >> (2 * i + j)) & 1 > 0, weight, 0.0)
+    weight = tl.where(i == 1, v, 1 - v) * tl.where(j == 1, u, 1 - u) + _EPSILON
+    own = (i >= 0) & (i <= 1) & (j >= 0) & (j <= 1) & (((flag >> (2 * i + j)) & 1) > 0)
+    return tl.where(own, weight, 0.0)
 
 
 @triton_jit
@@ -271,19 +268,19 @@ def _color(cells, flags, textures, index, u, v, known, height, width):
     red = tl.zeros_like(u)
     green = tl.zeros_like(u)
     blue = tl.zeros_like(u)
-    for i in tl.static_range(4):
-        for j in tl.static_range(4):
-            weight = tl.where(sharp, _cubic(v, i) * _cubic(u, j), 0.0)
-            needed = known & sharp
-            if i >= 1 and i <= 2 and j >= 1 and j <= 2:
-                weight = tl.where(sharp, weight, _linear(flag, u, v, i - 1, j - 1) / total)
-                needed = known
-            y = tl.minimum(tl.maximum(row - 1 + i, 0), height - 1)
-            x = tl.minimum(tl.maximum(column - 1 + j, 0), width - 1)
-            pixel = textures + 3 * ((layer * height + y) * width + x)
-            red += weight * tl.load(pixel, needed, 0).to(tl.float32)
-            green += weight * tl.load(pixel + 1, needed, 0).to(tl.float32)
-            blue += weight * tl.load(pixel + 2, needed, 0).to(tl.float32)
+    # Loops that are not unrolled: else the kernel that has nine samples takes minutes to compile.
+    for k in range(16):
+        i = tl.zeros_like(row) + k // 4
+        j = tl.zeros_like(row) + k % 4
+        linear = _linear(flag, u, v, i - 1, j - 1) / total
+        weight = tl.where(sharp, _cubic(v, i) * _cubic(u, j), linear)
+        needed = known & (sharp | (linear > 0))
+        y = tl.minimum(tl.maximum(row - 1 + i, 0), height - 1)
+        x = tl.minimum(tl.maximum(column - 1 + j, 0), width - 1)
+        pixel = textures + 3 * ((layer * height + y) * width + x)
+        red += weight * tl.load(pixel, needed, 0).to(tl.float32)
+        green += weight * tl.load(pixel + 1, needed, 0).to(tl.float32)
+        blue += weight * tl.load(pixel + 2, needed, 0).to(tl.float32)
     return red, green, blue
 
 
@@ -306,14 +303,14 @@ def _shade(cells, flags, textures, cell, uv, rgb, front, height, width, rows, co
 
 
 @triton_jit
-def _find_hole(cell, row, column, a: tl.constexpr, b: tl.constexpr, inside, height, width):
+def _find_hole(cell, row, column, a, b, inside, height, width):
     """Find a hole pixel beside sample (a, b) of pixels' 3 x 3, and whether there is one."""
     place = tl.zeros_like(row)
     exists = row < 0
     for c in tl.static_range(2):
         for d in tl.static_range(2):
-            y = row + (a // 2 - c if a != 1 else 0)
-            x = column + (b // 2 - d if b != 1 else 0)
+            y = row + tl.where(a == 1, 0, a // 2 - c)
+            x = column + tl.where(b == 1, 0, b // 2 - d)
             valid = inside & (y >= 0) & (y < height) & (x >= 0) & (x < width)
             center = cell + (2 * y + 1) * (2 * width + 1) + 2 * x + 1
             is_hole = tl.load(center, valid, 0) < 0
@@ -339,19 +336,20 @@ def _antialias(cells, flags, textures, cell, uv, rgb, out, height, width, rows, 
     x = tl.load(cells + 3 * center + 2, known, 0)
     x = x + tl.load(uv + 2 * (corner + stride + 1), known, 0.0)
     mixed = center < -1
-    for a in tl.static_range(3):
-        for b in tl.static_range(3):
-            sample = corner + a * stride + b
-            index = tl.load(cell + sample, known, -1)
-            there = index >= 0
-            differs = tl.load(cells + 3 * index, there, 0) != layer
-            down = tl.load(cells + 3 * index + 1, there, 0)
-            down = down + tl.load(uv + 2 * sample + 1, there, 0.0) - y
-            across = tl.load(cells + 3 * index + 2, there, 0)
-            across = across + tl.load(uv + 2 * sample, there, 0.0) - x
-            differs = differs | (tl.abs(down) > _SAME_SURFACE) | (tl.abs(across) > _SAME_SURFACE)
-            _, exists = _find_hole(cell, row, column, a, b, known & (index < 0), height, width)
-            mixed = mixed | (there & differs) | exists
+    for k in range(9):
+        a = tl.zeros_like(row) + k // 3
+        b = tl.zeros_like(row) + k % 3
+        sample = corner + a * stride + b
+        index = tl.load(cell + sample, known, -1)
+        there = index >= 0
+        differs = tl.load(cells + 3 * index, there, 0) != layer
+        down = tl.load(cells + 3 * index + 1, there, 0)
+        down = down + tl.load(uv + 2 * sample + 1, there, 0.0) - y
+        across = tl.load(cells + 3 * index + 2, there, 0)
+        across = across + tl.load(uv + 2 * sample, there, 0.0) - x
+        differs = differs | (tl.abs(down) > _SAME_SURFACE) | (tl.abs(across) > _SAME_SURFACE)
+        _, exists = _find_hole(cell, row, column, a, b, known & (index < 0), height, width)
+        mixed = mixed | (there & differs) | exists
     mixed = mixed & known
     red = tl.load(rgb + 3 * n, inside, 0.0)
     green = tl.load(rgb + 3 * n + 1, inside, 0.0)
@@ -361,25 +359,26 @@ def _antialias(cells, flags, textures, cell, uv, rgb, out, height, width, rows, 
         green = tl.where(mixed, 0.0, green)
         blue = tl.where(mixed, 0.0, blue)
         total = tl.where(mixed, 0.0, 1.0)
-        for a in tl.static_range(3):
-            for b in tl.static_range(3):
-                sample = corner + a * stride + b
-                index = tl.load(cell + sample, mixed, -1)
-                there = index >= 0
-                u = tl.load(uv + 2 * sample, there, 0.0)
-                v = tl.load(uv + 2 * sample + 1, there, 0.0)
-                r, g, b_ = _color(cells, flags, textures, index, u, v, there, rows, columns)
-                missing = mixed & (index < 0)
-                place, exists = _find_hole(cell, row, column, a, b, missing, height, width)
-                r += tl.load(rgb + 3 * place, exists, 0.0)
-                g += tl.load(rgb + 3 * place + 1, exists, 0.0)
-                b_ += tl.load(rgb + 3 * place + 2, exists, 0.0)
-                weight = (2.0 if a == 1 else 1.0) * (2.0 if b == 1 else 1.0)
-                weight = tl.where(there | exists, weight, 0.0)
-                red += weight * r
-                green += weight * g
-                blue += weight * b_
-                total += weight
+        for k in range(9):
+            a = tl.zeros_like(row) + k // 3
+            b = tl.zeros_like(row) + k % 3
+            sample = corner + a * stride + b
+            index = tl.load(cell + sample, mixed, -1)
+            there = index >= 0
+            u = tl.load(uv + 2 * sample, there, 0.0)
+            v = tl.load(uv + 2 * sample + 1, there, 0.0)
+            r, g, b_ = _color(cells, flags, textures, index, u, v, there, rows, columns)
+            missing = mixed & (index < 0)
+            place, exists = _find_hole(cell, row, column, a, b, missing, height, width)
+            r += tl.load(rgb + 3 * place, exists, 0.0)
+            g += tl.load(rgb + 3 * place + 1, exists, 0.0)
+            b_ += tl.load(rgb + 3 * place + 2, exists, 0.0)
+            weight = (2 - tl.abs(a - 1)) * (2 - tl.abs(b - 1))
+            weight = tl.where(there | exists, weight, 0).to(tl.float32)
+            red += weight * r
+            green += weight * g
+            blue += weight * b_
+            total += weight
         red /= total
         green /= total
         blue /= total
