@@ -48,6 +48,14 @@ class Distortion(nn.Module, ABC):
     keeps_input: bool = True
     """Whether view 0, the input, stays exactly as it is. Runs check this."""
 
+    replayable: bool = False
+    """Whether `image` and `penalty` are the same operations of torch in every step.
+
+    Then a fit on a GPU replays them as a CUDA graph, in a fraction of the time. They must not
+    depend on `progress` or on anything that `cameras` and `gaussians` leave behind, read values of
+    tensors in Python, or draw random numbers.
+    """
+
     start: float = 0.25
     """When this distortion starts as a part of `composed`, as a fraction of the steps.
 
@@ -94,6 +102,10 @@ class Distortion(nn.Module, ABC):
     def active_parts(self) -> "list[Distortion]":
         """Return the distortions that act now, in their order: this one, unless it is composed."""
         return [self]
+
+    def is_replayable(self) -> bool:
+        """Return whether all distortions that act now are `replayable`."""
+        return all(part.replayable for part in self.active_parts())
 
     def prepare(self, expected_views: float) -> None:
         """Prepare for a fit; called once before it.

@@ -39,6 +39,7 @@ class Appearance(Distortion):
     """
 
     steps = 1000
+    replayable = True
 
     def __init__(
         self,

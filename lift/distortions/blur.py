@@ -50,6 +50,7 @@ class Blur(Distortion):
     """
 
     steps = 1000
+    replayable = True
 
     def __init__(
         self,

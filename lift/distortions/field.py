@@ -43,6 +43,8 @@ class Field(Distortion):
     focal: Tensor
     """[2], focal lengths of the input in half picture sizes."""
 
+    replayable = True
+
     def __init__(
         self,
         rank: Annotated[int, Interval(ge=1, le=128)] = 12,

@@ -6,3 +6,5 @@ from lift.distortions import Distortion, distortions
 @distortions.register("identity")
 class Identity(Distortion):
     """Apply no distortion: every frame shows the canonical scene."""
+
+    replayable = True

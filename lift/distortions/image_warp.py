@@ -46,6 +46,7 @@ class ImageWarp(Distortion):
     """
 
     steps = 1000
+    replayable = True
     start = 0.1
 
     def __init__(

@@ -38,6 +38,7 @@ class Rigid(Distortion):
     """
 
     steps = 1000
+    replayable = True
     start = 0.1
     scales: Tensor
     """[number number], from the learned numbers to a rotation vector, a translation in units of

@@ -18,6 +18,12 @@ from lift.training.splats import Splats
 from lift.training.targets import Targets
 from lift.types import Cameras, Frames, Gaussians, Reconstruction, Render
 
+INPUT_ERROR_TARGET = 0.0135
+"""Mean absolute difference, in [0, 1], of an input view that is explained well: about 33 dB."""
+
+_IMPORTANCE_RANGE = (0.25, 4)
+"""Range of a frame's relative error in the draw. So one bad frame cannot take all draws."""
+
 
 class SceneModel(lightning.LightningModule):
     """Canonical Gaussians, a distortion, and the frames that their renders are compared with.
@@ -162,7 +168,30 @@ class SceneModel(lightning.LightningModule):
         Returns:
             The weighted sum, its unweighted terms, and the mean absolute difference of each view.
         """
-        weights = self.settings.loss
+        total, terms, differences = self.picture_loss(
+            render, views, self.depth_ratio, frame_weights
+        )
+        penalty = self.gaussian_penalty(canonical)
+        return total if penalty is None else total + penalty, terms, differences
+
+    def picture_loss(
+        self,
+        render: Render,
+        views: Tensor,
+        depth_ratio: float | Tensor = 1.0,
+        frame_weights: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Compute the loss without regularisers of the Gaussians.
+
+        Args:
+            render: Renders of the frames.
+            views: Indices of the frames [view].
+            depth_ratio: Weight of the depth term, relative to its setting.
+            frame_weights: Value of `frame_weights(views)`, if it was computed already.
+
+        Returns:
+            The weighted sum, its unweighted terms, and the mean absolute difference of each view.
+        """
         targets = self.targets(_size(render))
         rgb = render.rgb
         confidence = targets.confidence[views]
@@ -172,21 +201,30 @@ class SceneModel(lightning.LightningModule):
             confidence = confidence * pixel_weights
         differences, ssim = losses.photometric(rgb, targets.images[views])
         terms = {"l1": differences.mean(), "dssim": 1 - ssim}
-        if weights.depth:
+        if self.settings.loss.depth:
             terms["depth"] = losses.inverse_depth(
                 render.depth, render.alpha, targets.depth[views], confidence, self.depth_unit
             )
         values = list(terms.values())
-        if weights.depth and self.depth_ratio != 1:
-            values[-1] = self.depth_ratio * values[-1]
+        if self.settings.loss.depth and (isinstance(depth_ratio, Tensor) or depth_ratio != 1):
+            values[-1] = depth_ratio * values[-1]
         total = torch.dot(torch.stack(values), self.loss_weights[: len(values)])
-        if weights.opacity or weights.scale:
-            canonical = self.splats.gaussians() if canonical is None else canonical
-            total = total + losses.weighted_means(
-                (weights.opacity, canonical.opacities),
-                (weights.scale / self.extent, canonical.scales),
-            )
         return total, terms, differences.detach()
+
+    def gaussian_penalty(self, canonical: Gaussians | None = None) -> Tensor | None:
+        """Return the regularisers of the canonical Gaussians, or None if their weights are 0.
+
+        Args:
+            canonical: Value of `splats.gaussians()`, if it was computed already.
+        """
+        weights = self.settings.loss
+        if not (weights.opacity or weights.scale):
+            return None
+        canonical = self.splats.gaussians() if canonical is None else canonical
+        return losses.weighted_means(
+            (weights.opacity, canonical.opacities),
+            (weights.scale / self.extent, canonical.scales),
+        )
 
     @torch.no_grad()
     def combined_weights(
@@ -240,6 +278,34 @@ class SceneModel(lightning.LightningModule):
         """
         frames = self.targets(_size(render)).images[views]
         return (render.rgb.detach().clamp(0, 1) - frames / 255).square().mean()
+
+    def input_fraction(self) -> float:
+        """Return the fraction of the draws that are the input view, for the next epoch.
+
+        The canonical scene must explain the input, whatever a distortion makes of other frames. So
+        the fraction rises above `fit.input_fraction`, up to `fit.max_input_fraction`, while the
+        input's error is larger than the median frame's, or than `INPUT_ERROR_TARGET`.
+        """
+        minimum = self.settings.input_fraction
+        errors = self.errors.cpu()
+        frames = errors[1:][errors[1:] > 0]
+        if not minimum or float(errors[0]) <= 0 or not len(frames):
+            return minimum
+        target = min(float(frames.median()), INPUT_ERROR_TARGET)
+        fraction = minimum * (float(errors[0]) / target) ** 2
+        return max(minimum, min(self.settings.max_input_fraction, fraction))
+
+    def draw_weights(self) -> Tensor | None:
+        """Return the relative frequency [frame] with which to draw frames in the next epoch.
+
+        None draws all alike. The input view has its own fraction (`input_fraction`).
+        """
+        if not self.settings.importance_power:
+            return None
+        errors = self.errors.cpu()
+        typical = errors[errors > 0].median() if (errors > 0).any() else torch.ones(())
+        ratio = torch.where(errors > 0, errors, typical) / typical
+        return ratio.clamp(*_IMPORTANCE_RANGE) ** self.settings.importance_power
 
     def release_targets(self) -> None:
         """Drop the resized targets, and use the CPU's copies of the frames from here on."""

@@ -1,5 +1,6 @@
 """The Lightning module that fits canonical Gaussians and the distortion of each frame."""
 
+from collections.abc import Hashable
 from typing import Any
 
 import torch
@@ -23,12 +24,11 @@ from lift.training.optimisers import (
     scale_rates,
     splat_groups,
 )
+from lift.training.picture_graph import PictureGraph, PictureTerms
 from lift.training.schedule import depth_ratio, sh_degree, stage_progress
 from lift.training.splats import Splats
 from lift.types import Frames, Gaussians, Reconstruction, Render
 
-INPUT_ERROR_TARGET = 0.0135
-"""Mean absolute difference, in [0, 1], of an input view that is explained well: about 33 dB."""
 PRUNING_FRAMES = 12
 """Approximate number of frames whose errors decide which parts of a distortion are kept."""
 MAX_LOGGED_IMAGES = 4
@@ -36,8 +36,6 @@ MAX_LOGGED_IMAGES = 4
 MAX_LOGGED_HEIGHT = 512
 """Largest height in pixels of a logged picture. Encoding takes as long as many steps."""
 
-_IMPORTANCE_RANGE = (0.25, 4)
-"""Range of a frame's relative error in the draw. So one bad frame cannot take all draws."""
 _SEED_STRIDE = 1_000_003
 """Distance between the random seeds of consecutive run seeds."""
 
@@ -88,6 +86,7 @@ class SceneModule(SceneModel):
         self._initial_rates: list[list[float]] = []
         self._pictures_step = -1
         self._loss_check = LossCheck()
+        self._picture_graph = PictureGraph(self._picture_terms, self.distortion.parameters)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Take several optimiser steps; see `lift.training.data.STEPS_PER_BATCH`.
@@ -113,7 +112,7 @@ class SceneModule(SceneModel):
             views: Indices of the frames [view].
 
         Returns:
-            The renders, and the loss with its terms.
+            The renders, and the loss with its terms if a point of the curves follows, or on a CPU.
         """
         rng = torch.Generator(self.device).manual_seed(self.seed * _SEED_STRIDE + self.step)
         # No background colour can hide a hole, because it is random.
@@ -132,12 +131,11 @@ class SceneModule(SceneModel):
         gaussians = self.densifier.watch(gaussians, len(views), self.step)
         # What does not need the picture comes first. The rasteriser waits for the device, and
         # afterwards the device would wait for this.
-        penalty = self.distortion.penalty() if self._has_distortion and is_distorted else 0.0
-        frame_weights = self.frame_weights(views)
+        regulariser = self.gaussian_penalty(canonical)
         undistorted = self.renderer(gaussians, cameras, background)
-        render = self.distortion.image(undistorted, views) if is_distorted else undistorted
-        loss, terms, differences = self.loss(render, views, canonical, frame_weights)
-        total = loss + penalty
+        kind = self._picture_kind(views, size, is_distorted)
+        picture = self._picture_graph(kind, undistorted, views, self.depth_ratio)
+        total = picture.total if regulariser is None else picture.total + regulariser
         is_due = self.device.type == "cpu" or self._logs_next()
         self._loss_check.update(total, views, self.step, self.distortion, is_due)
         self.manual_backward(total)
@@ -156,10 +154,32 @@ class SceneModule(SceneModel):
             )
             if previous_step < self.settings.canonical_steps <= self.step:
                 self._start_stage()
-            self.errors.index_copy_(0, views, differences)
+            self.errors.index_copy_(0, views, picture.differences)
             # An assignment would copy the number to the device, and wait for it.
             self.error_steps.index_fill_(0, views, self.step)
-        return render, {"loss": loss, **terms, "penalty": penalty}
+        if not is_due:
+            return picture.render, {}
+        loss = total.detach() - picture.penalty
+        return picture.render, {"loss": loss, **picture.terms, "penalty": picture.penalty}
+
+    def _picture_terms(
+        self, undistorted: Render, views: Tensor, depth_ratio: float | Tensor
+    ) -> PictureTerms:
+        """Compute what the pictures of a step add to the loss."""
+        if self.step < self.settings.canonical_steps:
+            loss, terms, differences = self.picture_loss(undistorted, views, depth_ratio)
+            return PictureTerms(undistorted, loss, 0.0, terms, differences)
+        penalty = self.distortion.penalty() if self._has_distortion else 0.0
+        render = self.distortion.image(undistorted, views)
+        loss, terms, differences = self.picture_loss(render, views, depth_ratio)
+        return PictureTerms(render, loss + penalty, penalty, terms, differences)
+
+    def _picture_kind(self, views: Tensor, size: tuple[int, int], is_distorted: bool) -> Hashable:
+        """Return what the operations after the rasteriser depend on. None: no GPU replays them."""
+        if self.device.type != "cuda" or (is_distorted and not self.distortion.is_replayable()):
+            return None
+        parts = self.distortion.active_parts() if is_distorted else []
+        return size, len(views), is_distorted, tuple(map(id, parts))
 
     @torch.no_grad()
     def training_errors(self) -> Tensor:
@@ -179,34 +199,6 @@ class SceneModule(SceneModel):
         return self.trainer.strategy.broadcast(
             torch.stack(errors).cpu() if errors else torch.zeros(0)
         )
-
-    def input_fraction(self) -> float:
-        """Return the fraction of the draws that are the input view, for the next epoch.
-
-        The canonical scene must explain the input, whatever a distortion makes of other frames. So
-        the fraction rises above `fit.input_fraction`, up to `fit.max_input_fraction`, while the
-        input's error is larger than the median frame's, or than `INPUT_ERROR_TARGET`.
-        """
-        minimum = self.settings.input_fraction
-        errors = self.errors.cpu()
-        frames = errors[1:][errors[1:] > 0]
-        if not minimum or float(errors[0]) <= 0 or not len(frames):
-            return minimum
-        target = min(float(frames.median()), INPUT_ERROR_TARGET)
-        fraction = minimum * (float(errors[0]) / target) ** 2
-        return max(minimum, min(self.settings.max_input_fraction, fraction))
-
-    def draw_weights(self) -> Tensor | None:
-        """Return the relative frequency [frame] with which to draw frames in the next epoch.
-
-        None draws all alike. The input view has its own fraction (`input_fraction`).
-        """
-        if not self.settings.importance_power:
-            return None
-        errors = self.errors.cpu()
-        typical = errors[errors > 0].median() if (errors > 0).any() else torch.ones(())
-        ratio = torch.where(errors > 0, errors, typical) / typical
-        return ratio.clamp(*_IMPORTANCE_RANGE) ** self.settings.importance_power
 
     def validation_step(self, views: Tensor, batch_idx: int) -> None:
         """Measure one view of the canonical scene. A held-out frame has no learned distortion.
@@ -242,6 +234,7 @@ class SceneModule(SceneModel):
         """
         if self._pictures_step < self.step:
             self._log_pictures()
+        self._picture_graph.release()
         self.release_targets()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:

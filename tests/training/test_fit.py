@@ -171,8 +171,8 @@ def test_pictures_grow_by_phases(tmp_path):
     """Each phase renders at its own size, against frames of that size. The last is full size."""
     how = settings(steps=10, coarse_to_fine={"scales": [0.25, 0.5], "until": [0.2, 0.6]})
     fitted, seen = module(how), []
-    plain = fitted.loss
-    fitted.loss = lambda render, *rest: (
+    plain = fitted.picture_loss
+    fitted.picture_loss = lambda render, *rest: (
         seen.append(tuple(render.rgb.shape[1:3])) or plain(render, *rest)
     )
     fit(fitted, [1, 2, 3], tmp_path, how, CPU, 0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lift.registry import ComponentError
-from lift.training.module import INPUT_ERROR_TARGET
+from lift.training.model import INPUT_ERROR_TARGET
 from lift.training.optimisers import decay_rates
 from lift.training.scene_scale import depth_unit
 from lift.types import Render

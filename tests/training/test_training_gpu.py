@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from lift.config import Fit
-from lift.distortions.rigid import Rigid
+from lift.distortions import distortions
 from lift.geometry import look_at, pinhole, unproject
 from lift.renderers import renderers
 from lift.synthetic.scenes import render
@@ -20,10 +20,11 @@ pytestmark = pytest.mark.gpu
 
 
 GPU = {"accelerator": "gpu", "devices": 1}
+RIGID = {"name": "rigid"}
 
 
 def room(
-    size: int, views: int, renderer: str, cuda: torch.device, **changes
+    size: int, views: int, renderer: str, cuda: torch.device, distortion: dict = RIGID, **changes
 ) -> tuple[SceneModule, DictConfig]:
     """A module and its settings; it fits pictures of a ray-cast room from cameras side by side."""
     eyes = torch.stack(
@@ -48,7 +49,15 @@ def room(
     trajectory = Trajectory(cameras[0], (Clip("right", 0, cameras[1:]),))
     module = SceneModule(
         initialise(reconstruction, how.initial_gaussians, how.sh_degree),
-        Rigid(num_views=views, extent=4.0, trajectory=trajectory, points=cloud),
+        distortions.build(
+            distortion,
+            num_views=views,
+            extent=4.0,
+            size=(size, size),
+            trajectory=trajectory,
+            points=cloud,
+            multiview_consistent=False,
+        ),
         renderers.build({"name": renderer}, device=cuda),
         frames,
         reconstruction,

@@ -8,10 +8,10 @@ import torch
 
 from lift.geometry import pinhole, rigid
 from lift.runtime.jit import can_use_triton
+from lift.types import Cameras
 from lift.warping.gpu import raster, shading
 from lift.warping.gpu.surface import TensorSurface
 from lift.warping.surface import camera_matrices
-from lift.types import Cameras
 from tests.warping.test_gpu_surface import FOCAL, picture
 
 pytest.importorskip("triton")
