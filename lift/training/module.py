@@ -86,7 +86,7 @@ class SceneModule(SceneModel):
         self._initial_rates: list[list[float]] = []
         self._pictures_step = -1
         self._loss_check = LossCheck()
-        self._picture_graph = PictureGraph(self._picture_terms, self.distortion.parameters)
+        self._picture_graph = PictureGraph(self._picture_terms, self.distortion)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Take several optimiser steps; see `lift.training.data.STEPS_PER_BATCH`.

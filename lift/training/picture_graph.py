@@ -5,12 +5,13 @@ of the loss, and the gradients of both. Launched one by one they take longer tha
 """
 
 import logging
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lift.types import Render
@@ -41,16 +42,16 @@ class PictureGraph:
     Args:
         function: Computes the terms from the renders without distortion, the indices of the frames
             and the relative weight of the depth term, a number or a scalar tensor.
-        parameters: Returns the parameters that the terms depend on, besides the renders.
+        module: Its parameters are those that the terms depend on, besides the renders.
     """
 
     def __init__(
         self,
         function: Callable[[Render, Tensor, Any], PictureTerms],
-        parameters: Callable[[], Iterable[Tensor]],
+        module: nn.Module,
     ) -> None:
         self.function = function
-        self.parameters = parameters
+        self.module = module
         self._kind: Hashable = None
         self._count = 0
         self._graph: _Graph | None = None
@@ -81,7 +82,7 @@ class PictureGraph:
             return self.function(render, views, depth_ratio)
         if self._graph is None:
             try:
-                self._graph = _Graph(self.function, list(self.parameters()), render, views)
+                self._graph = _Graph(self.function, self.module, render, views)
             except RuntimeError as error:  # such as a part that reads a tensor
                 self._fails = True
                 logging.getLogger(__name__).warning(
@@ -103,29 +104,27 @@ class _Graph:
     def __init__(
         self,
         function: Callable[[Render, Tensor, Any], PictureTerms],
-        parameters: list[Tensor],
+        module: nn.Module,
         render: Render,
         views: Tensor,
     ) -> None:
         self.pictures = [_leaf(value) for value in (render.rgb, render.alpha, render.depth)]
         self.views = views.clone()
         self.depth_ratio = torch.ones((), device=views.device)
-        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        self.parameters = [value for value in module.parameters() if value.requires_grad]
         self._ratio = 1.0
         self.graph = torch.cuda.CUDAGraph()
         current = torch.cuda.current_stream()
         stream = torch.cuda.Stream()
         stream.wait_stream(current)
-        with torch.cuda.stream(stream):
+        with torch.cuda.stream(stream), _aliased(module) as aliases:
             # A thread may write a checkpoint meanwhile.
             self.graph.capture_begin(capture_error_mode="thread_local")
             try:
                 rgb, alpha, depth = self.pictures
                 terms = function(Render(rgb, alpha, depth), self.views, self.depth_ratio)
                 inputs = [value for value in self.pictures if value.requires_grad]
-                found = torch.autograd.grad(
-                    terms.total, [*inputs, *self.parameters], allow_unused=True
-                )
+                found = torch.autograd.grad(terms.total, [*inputs, *aliases], allow_unused=True)
             finally:
                 self.graph.capture_end()
         current.wait_stream(stream)
@@ -176,6 +175,30 @@ class _Replay(torch.autograd.Function):
     def backward(ctx, outer: Tensor) -> tuple[Tensor | None, ...]:
         gradients = ctx.graph.gradients
         return None, None, *(None if g is None else g * outer for g in gradients)
+
+
+@contextmanager
+def _aliased(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Replace the parameters of a module by others that share their memory.
+
+    Autograd would wait for the stream on which a parameter's gradient was summed before, which a
+    capture does not allow.
+
+    Yields:
+        Those that gradients are computed for.
+    """
+    plain = [dict(part._parameters) for part in module.modules()]
+    aliases: dict[int, nn.Parameter] = {}
+    try:
+        for part in module.modules():
+            for name, value in part._parameters.items():
+                if value is not None:
+                    alias = nn.Parameter(value.detach(), value.requires_grad)
+                    part._parameters[name] = aliases.setdefault(id(value), alias)
+        yield [alias for alias in aliases.values() if alias.requires_grad]
+    finally:
+        for part, values in zip(module.modules(), plain, strict=True):
+            part._parameters.update(values)
 
 
 def _leaf(value: Tensor) -> Tensor:

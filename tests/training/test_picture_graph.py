@@ -41,7 +41,7 @@ def pictures(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 @pytest.mark.gpu
 def test_a_replay_has_the_terms_and_gradients_of_the_step() -> None:
     function, plain = FromNumbers().cuda(), FromNumbers().cuda()
-    graph = PictureGraph(function, function.parameters)
+    graph = PictureGraph(function, function)
     for step in range(6):
         views = torch.tensor([step, 7 - step], device="cuda")
         ratio = 1.0 if step < 4 else 0.5
@@ -71,7 +71,7 @@ def test_a_replay_has_the_terms_and_gradients_of_the_step() -> None:
 @pytest.mark.gpu
 def test_another_kind_is_another_graph() -> None:
     function = FromNumbers().cuda()
-    graph = PictureGraph(function, function.parameters)
+    graph = PictureGraph(function, function)
     views = torch.tensor([0, 1], device="cuda")
     for kind in ("a", "a", "a", "a", "b", "b", "b", "b", None, None, None, None):
         graph(kind, Render(*pictures(0)), views, 1.0)
@@ -81,7 +81,7 @@ def test_another_kind_is_another_graph() -> None:
 @pytest.mark.gpu
 def test_what_cannot_be_captured_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     function = FromNumbers(reads=True).cuda()
-    graph = PictureGraph(function, function.parameters)
+    graph = PictureGraph(function, function)
     views = torch.tensor([0, 1], device="cuda")
     with caplog.at_level(logging.WARNING):
         totals = [float(graph("a", Render(*pictures(0)), views, 1.0).total) for _ in range(6)]
@@ -104,6 +104,7 @@ def test_a_fit_with_graphs_is_that_without(cuda, tmp_path) -> None:
         fit(module, list(range(1, 8)), tmp_path / str(replayed), settings, GPU, 0)
         results.append(module)
     with_graphs, without = results
+    assert not with_graphs._picture_graph._fails
     for name, value in with_graphs.distortion.named_parameters():
         other = dict(without.distortion.named_parameters())[name]
         # The rasteriser adds in another order each time.
@@ -117,3 +118,18 @@ def test_only_distortions_that_say_so_are_replayed() -> None:
 
     assert not Plain().is_replayable()
     assert distortions.build({"name": "identity"}).is_replayable()
+
+
+def test_parameters_are_replaced_by_others_of_the_same_memory() -> None:
+    from lift.training.picture_graph import _aliased
+
+    module = FromNumbers()
+    module.unused.requires_grad_(False)
+    gain = module.gain
+    with _aliased(module) as aliases:
+        assert module.gain is not gain and module.gain.data_ptr() == gain.data_ptr()
+        assert len(aliases) == 1 and aliases[0] is module.gain
+        assert not module.unused.requires_grad
+        module.gain.square().backward()
+    assert module.gain is gain
+    assert gain.grad is None

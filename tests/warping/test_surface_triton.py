@@ -71,6 +71,7 @@ def test_views_are_those_of_plain_torch(surface, monkeypatch, shift) -> None:
     torch.testing.assert_close(found.uv[same], expected.uv[same], atol=2e-3, rtol=0)
     pixels = same[1::2, 1::2]
     torch.testing.assert_close(found.rgb[pixels], expected.rgb[pixels], atol=0.3, rtol=0)
+    assert found.inverse[~found.hole].min() > 0.1
     assert torch.equal(found.front[pixels], expected.front[pixels])
     differs = ((found_smooth - smooth).abs() > 0.3).any(-1).float().mean()
     assert differs < 0.002
@@ -107,7 +108,7 @@ def test_an_empty_surface_is_a_hole(device) -> None:
     matrix = torch.eye(3, 4, device=device)
     keys, large = surface_triton.draw(nothing, cells, flags, matrix, 0.1, (9, 11))
     assert len(large) == 0 and not keys.any()
-    inverse, cell, uv = surface_triton.resolve(keys, nothing, matrix, 0.1, (9, 11))
+    inverse, cell, uv = surface_triton.resolve(keys, nothing, cells, matrix, 0.1, (9, 11))
     assert (cell == -1).all() and not inverse.any() and not uv.any()
 
 

@@ -50,7 +50,7 @@ def rasterize(
     if can_use_triton(corners, matrix):
         from lift.warping.gpu import surface_triton
 
-        return surface_triton.resolve(keys, corners, matrix, min_depth, shape)
+        return surface_triton.resolve(keys, corners, cells, matrix, min_depth, shape)
     return _samples(keys, _project(corners, matrix, min_depth), shape)
 
 

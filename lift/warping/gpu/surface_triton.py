@@ -64,13 +64,19 @@ def draw(
 
 
 def resolve(
-    keys: Tensor, corners: Tensor, matrix: Tensor, min_depth: float, shape: tuple[int, int]
+    keys: Tensor,
+    corners: Tensor,
+    cells: Tensor,
+    matrix: Tensor,
+    min_depth: float,
+    shape: tuple[int, int],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return inverse depth, cell and position in the cell of the samples with these keys.
 
     Args:
         keys: Key of each sample, int64 [row * column].
         corners: World positions of the cells' corners, float32 [cell 4 3].
+        cells: Layer, row and column of the cells, int64 [cell 3].
         matrix: Projection to the lattice, float32 [3 4].
         min_depth: Near plane in scene units.
         shape: Rows and columns of the lattice.
@@ -80,7 +86,7 @@ def resolve(
     uv = torch.empty((*shape, 2), device=keys.device)
     count = len(keys)
     _resolve[cdiv(count, _SAMPLES),](
-        keys, corners, matrix, inverse, cell, uv, min_depth, count, shape[1]
+        keys, corners, cells, matrix, inverse, cell, uv, min_depth, count, shape[1]
     )
     return inverse, cell, uv
 
@@ -214,7 +220,7 @@ def _draw(corners, cells, flags, matrix, keys, large, near, count, height, width
 
 
 @triton_jit
-def _resolve(keys, corners, matrix, inverse, cell, uv, near, count, width):
+def _resolve(keys, corners, cells, matrix, inverse, cell, uv, near, count, width):
     """Write inverse depth, cell and position in the cell of samples."""
     n = (tl.program_id(0) * _SAMPLES + tl.arange(0, _SAMPLES)).to(tl.int64)
     inside = n < count
@@ -226,11 +232,14 @@ def _resolve(keys, corners, matrix, inverse, cell, uv, near, count, width):
     ax, ay, aw = _project(corners, matrix, 4 * index + 3 * half, known, near)
     bx, by, bw = _project(corners, matrix, 4 * index + 1 + half, known, near)
     cx, cy, cw = _project(corners, matrix, 4 * index + 2 - half, known, near)
-    value, u, v, hit = _position(
-        n // width, n % width, ax, ay, aw, bx, by, bw, cx, cy, cw, half == 1
-    )
-    tl.store(inverse + n, tl.where(known & hit, value, 0.0), inside)
+    _, u, v, _ = _position(n // width, n % width, ax, ay, aw, bx, by, bw, cx, cy, cw, half == 1)
+    # A thin triangle's depth would not be that of `_draw`, because the compiler rounds otherwise.
+    value = (key >> _INDEX_BITS).to(tl.int32).to(tl.float32, bitcast=True)
+    layer = tl.load(cells + 3 * index, known, 0)
+    tl.store(inverse + n, value / tl.where(layer > 0, _BIAS, 1.0), inside)
     tl.store(cell + n, tl.where(known, index, -1), inside)
+    u = tl.minimum(tl.maximum(u, 0.0), 1.0)
+    v = tl.minimum(tl.maximum(v, 0.0), 1.0)
     tl.store(uv + 2 * n, tl.where(known, u, 0.0), inside)
     tl.store(uv + 2 * n + 1, tl.where(known, v, 0.0), inside)
 
