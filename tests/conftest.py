@@ -1,5 +1,7 @@
 """What all tests share."""
 
+import atexit
+import gc
 import os
 import re
 import sys
@@ -44,6 +46,39 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(skip)
+
+
+_imported_modules = 0
+"""Number of modules whose objects no search for garbage looks at."""
+
+
+def _skip_imports() -> None:
+    """Leave out the objects of imported modules in all later searches for garbage.
+
+    There are a million of them. `lift` searches after each clip and each run, for 0.5 s.
+    """
+    global _imported_modules
+    gc.freeze()
+    _imported_modules = len(sys.modules)
+
+
+def pytest_collection() -> None:
+    """Import modules of tests without a search for garbage."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
+    _skip_imports()
+    atexit.register(gc.unfreeze)  # Triton reports what is left at the end as leaked
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Leave out what tests of a file imported, such as diffusers, once they are over."""
+    is_last = nextitem is None or nextitem.path != item.path
+    if is_last and len(sys.modules) > _imported_modules + 100:
+        gc.collect()
+        _skip_imports()
 
 
 @pytest.fixture(scope="session")
