@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from lift.registry import catalogue
 from lift.renderers import renderers
-from lift.synthetic.worlds import CORRUPTION_KINDS, corrupt_world, ray_cast_world
+from lift.synthetic.worlds import CORRUPTION_KINDS, World, corrupt_world, ray_cast_world
 from tests.helpers.commands import start_python
 
 ROOT = Path(__file__).parents[2]
@@ -31,9 +31,15 @@ def command(tmp_path) -> list[str]:
     return ["experiments/distortion.py", "--quick", *scenes, *results]
 
 
+@pytest.fixture(scope="module")
+def small_world() -> World:
+    return ray_cast_world("plain", (48, 36), frames=2)
+
+
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the experiment in this process, and return what it prints."""
+def run(monkeypatch, capsys, small_world):
+    """Run the experiment in this process, on few small pictures. Return what it prints."""
+    monkeypatch.setattr(distortion_trials, "ray_cast_world", lambda *_: small_world)
 
     def run_command(*arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", list(arguments))
@@ -56,10 +62,10 @@ def present_hash(module: str) -> str:
 
 @pytest.mark.slow
 def test_composed_is_between_identity_and_the_oracle():
-    world = ray_cast_world("room", (96, 72), frames=2)
+    world = ray_cast_world("room", (64, 48), frames=2)
     corrupted = corrupt_world(world, dict.fromkeys(CORRUPTION_KINDS, 2.0), 0)
     renderer = renderers.build({"name": "numba"}, device=torch.device("cpu"))
-    small = ["fit.steps=700", "fit.initial_gaussians=5000", "fit.max_gaussians=7000"]
+    small = ["fit.steps=700", "fit.initial_gaussians=2000", "fit.max_gaussians=2800"]
     found = {}
     for module in ("identity", "composed", ORACLE):
         config = distortion_trials.compose(small, distortion_trials.MODULES[module])
