@@ -22,6 +22,8 @@ from lift.config.setting_docs import describe_group
 from lift.distortions import Distortion
 from lift.priors import VideoPrior
 from lift.registry import ALL_SLOTS, PLUGIN_GROUP, catalogue
+from tests.helpers.commands import lift
+from tests.helpers.settings import TINY
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -34,26 +36,6 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md"
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 EXAMPLES = sorted((DOCS / "extending").glob("*.md"))
 MAX_README_LINES = 150
-TINY = (
-    "preprocess.size=96",
-    "planner.levels=1",
-    "planner.num_frames=3",
-    "fit.steps=30",
-    "fit.checkpoint_every=10",
-    "fit.initial_gaussians=1500",
-    "fit.test_every=4",
-    "export.film.seconds=0.25",
-)
-
-
-def run_lift(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "lift", *arguments],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
 
 
 def code_blocks(text: str, language: str) -> list[str]:
@@ -298,7 +280,7 @@ def test_examples_are_valid_plugins(tmp_path):
     for name, code in examples().items():
         ast.parse(code)
         (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
-    listed = run_lift("list", cwd=tmp_path, LIFT_PLUGINS=",".join(examples()))
+    listed = lift("list", cwd=tmp_path, LIFT_PLUGINS=",".join(examples()))
     assert listed.returncode == 0 and "broken plugin" not in listed.stdout, listed.stdout
     for name in examples():
         assert re.search(rf"^  {name} ", listed.stdout, re.M)
@@ -322,7 +304,7 @@ def test_examples_keep_the_contracts(tmp_path):
 @pytest.mark.slow
 def test_the_custom_distortion_runs_as_written(tmp_path):
     (tmp_path / "exposure.py").write_text(examples()["exposure"], encoding="utf-8")
-    finished = run_lift(
+    finished = lift(
         "run",
         "image=coffee",
         *TINY,

@@ -1,10 +1,7 @@
 """Whole evaluations by `lift eval`."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -60,8 +57,6 @@ def figures_of(folder: Path) -> tuple[str, list]:
 
 @pytest.mark.slow
 def test_killed_evaluation_resumes_to_the_same_table(tmp_path):
-    cores = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
-    own = {name: value for name, value in os.environ.items() if name not in cores}
     both = evaluate(
         tmp_path / "whole",
         "--processes",
@@ -72,8 +67,7 @@ def test_killed_evaluation_resumes_to_the_same_table(tmp_path):
         "--",
         "name=with",
     )
-    command = [sys.executable, "-m", "lift", *both]
-    done = subprocess.run(command, capture_output=True, text=True, env=own)
+    done = lift(*both)
     assert done.returncode == 0, done.stderr
     whole = tmp_path / "whole/eval/table"
     assert done.stdout.strip().splitlines()[-1] == str(whole / "table.md")

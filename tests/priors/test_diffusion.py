@@ -15,7 +15,7 @@ from lift.runtime.memory import required_memory
 from lift.types import Frames
 from tests.helpers import tiny
 from tests.helpers.clips import build, scene, sideways
-from tests.helpers.commands import lift
+from tests.helpers.commands import here
 
 pytest.importorskip("diffusers")
 
@@ -207,11 +207,11 @@ def test_run_batches_siblings_and_resumes_after_each_clip(folders, tmp_path):
         "prior.frames=5",
         f"output={tmp_path}",
     )
-    done = lift(*settings, "prior.batch_size=3", cwd=tmp_path)
+    done = here(*settings, "prior.batch_size=3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     clips = {path.name for path in (tmp_path / "cache").glob("clip-*")}
     assert len(clips) == 4
-    again = lift(*settings, "prior.batch_size=1", cwd=tmp_path)
+    again = here(*settings, "prior.batch_size=1", cwd=tmp_path)
     assert (
         again.returncode == 0
         and {path.name for path in (tmp_path / "cache").glob("clip-*")} == clips
