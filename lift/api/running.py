@@ -24,7 +24,7 @@ from lift.runtime.devices import device_indices
 from lift.runtime.execution import execute_run, restore_device
 from lift.runtime.folder_settings import check_current_folder
 from lift.runtime.provenance import run_choices
-from lift.runtime.release import release_memory
+from lift.runtime.release import older_objects_kept, release_memory
 from lift.types import Gaussians
 
 
@@ -65,7 +65,7 @@ def run(
         OSError: A file is missing or cannot be read.
         ImportError: A component needs a package that is not installed.
     """
-    with raise_for_python(), restore_device():
+    with raise_for_python(), restore_device(), older_objects_kept():
         config = compose_settings(image, settings, config_dir)
         _check_processes(config)
         if image is not None:
@@ -107,7 +107,7 @@ def preview(
         OSError: A file is missing or cannot be read.
         ImportError: A component needs a package that is not installed.
     """
-    with raise_for_python(), restore_device():
+    with raise_for_python(), restore_device(), older_objects_kept():
         config = compose_settings(image, settings, config_dir)
         config.image = _stored(image, local_output(config))
         check_current_folder()
