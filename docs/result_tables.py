@@ -286,15 +286,16 @@ def end_to_end() -> str:
     """Make the table of whole runs by stage, on a GPU and on a CPU."""
     parts = ("depth", "plan", "clip", "reconstruct", "fit", "delivery", "all")
     body = []
-    for row in [*results("end-to-end-gpu-stages-cuda"), *results("end-to-end-cpu")]:
+    for row in [*results("end-to-end-gpu-cuda"), *results("end-to-end-cpu")]:
         for title, key, preview in (
             ("first run", "first_seconds", "first_preview_seconds"),
             ("later runs", "seconds", "preview_seconds"),
         ):
             seconds = [*(row[key].get(part) for part in parts), row.get(preview)]
+            seconds.append(row["gpu_gib"])
             cells = [None if value is None else f"{value:.1f}" for value in seconds]
             body.append((f"`{row['preset']}`, {title}", *cells))
-    return table(("preset", *parts, "preview"), body)
+    return table(("preset", *parts, "preview", "GPU, GiB"), body)
 
 
 def batch_overhead() -> str:
@@ -329,14 +330,18 @@ def startup() -> str:
 
 def example_trainer() -> str:
     """Make the table that compares training steps with gsplat's example trainer."""
+    rows = [
+        *((row, "") for row in results("example-trainer-cuda")),
+        *((row, ", CUDA graphs") for row in results("example-trainer-quick-cuda")),
+    ]
     body = [
         (
-            f"{row['gaussians'] // 1000}k, {row['batch_size']}",
+            f"{row['gaussians'] // 1000}k, {row['batch_size']}{how}",
             f"{_median(row['example']):.2f}",
             f"{_median(row['lift']):.2f}",
             *(f"{row[f'{name}_ratio_to_example']:.2f}" for name in ("lift", "rigid", "composed")),
         )
-        for row in results("example-trainer-cuda")
+        for row, how in rows
     ]
     head = ("Gaussians, views", "example trainer, ms", "`identity`, ms", "ratio")
     return table((*head, "ratio, `rigid`", "ratio, `composed`"), body)
