@@ -24,7 +24,7 @@ from lift.runtime.devices import device_indices
 from lift.runtime.execution import execute_run, restore_device
 from lift.runtime.folder_settings import check_current_folder
 from lift.runtime.provenance import run_choices
-from lift.runtime.release import older_objects_kept, release_memory
+from lift.runtime.release import freeze_older_objects, released_memory
 from lift.types import Gaussians
 
 
@@ -65,7 +65,7 @@ def run(
         OSError: A file is missing or cannot be read.
         ImportError: A component needs a package that is not installed.
     """
-    with raise_for_python(), restore_device(), older_objects_kept():
+    with raise_for_python(), restore_device(), freeze_older_objects(), released_memory():
         config = compose_settings(image, settings, config_dir)
         _check_processes(config)
         if image is not None:
@@ -75,7 +75,6 @@ def run(
             folder = distributed.broadcast(execute_run(config, sys.argv))
         finally:
             run_choices.reset(token)
-        release_memory()
     assert folder is not None, "the main process has the folder"
     return load(local_run(folder, config.cache.folder))
 
@@ -107,7 +106,7 @@ def preview(
         OSError: A file is missing or cannot be read.
         ImportError: A component needs a package that is not installed.
     """
-    with raise_for_python(), restore_device(), older_objects_kept():
+    with raise_for_python(), restore_device(), freeze_older_objects(), released_memory():
         config = compose_settings(image, settings, config_dir)
         config.image = _stored(image, local_output(config))
         check_current_folder()
@@ -116,7 +115,6 @@ def preview(
         from lift.stages.preview import compute_preview
 
         gaussians = compute_preview(config)
-        release_memory()
     return gaussians
 
 

@@ -51,9 +51,9 @@ class Distortion(nn.Module, ABC):
     replayable: bool = False
     """Whether `image` and `penalty` are the same operations of torch in every step.
 
-    Then a fit on a GPU replays them as a CUDA graph, in a fraction of the time. They must not
-    depend on `progress` or on anything that `cameras` and `gaussians` leave behind, read values of
-    tensors in Python, or draw random numbers.
+    Then a fit on a GPU replays them as a CUDA graph. They must not depend on `progress`, on
+    `render.info`, or on what `cameras` and `gaussians` leave behind. They must not read values of
+    tensors in Python, nor draw random numbers. A subclass that overrides one of them says it again.
     """
 
     start: float = 0.25
@@ -105,7 +105,7 @@ class Distortion(nn.Module, ABC):
 
     def is_replayable(self) -> bool:
         """Return whether all distortions that act now are `replayable`."""
-        return all(part.replayable for part in self.active_parts())
+        return all(_says_replayable(part) for part in self.active_parts())
 
     def prepare(self, expected_views: float) -> None:
         """Prepare for a fit; called once before it.
@@ -136,7 +136,8 @@ class Distortion(nn.Module, ABC):
     def penalty(self) -> Float[Tensor, ""]:
         """Return the term of the loss that keeps scene content out of the distortion.
 
-        The fit calls it once a step, after `cameras` and `gaussians` and before `image`.
+        A step calls it once, after `cameras` and `gaussians` and before `image`, unless the step is
+        replayed.
 
         Returns:
             The weighted penalty, a scalar.
@@ -152,6 +153,17 @@ class Distortion(nn.Module, ABC):
         """
         if parameters := list(self.parameters()):
             yield {"params": parameters, "lr": self.learning_rate, "steps": self.steps}
+
+
+def _says_replayable(part: Distortion) -> bool:
+    """Return `replayable`, unless a subclass overrides what it is about and does not repeat it."""
+    for level in type(part).__mro__:
+        members = vars(level)
+        if "replayable" in members:
+            return part.replayable
+        if "image" in members or "penalty" in members:
+            return False
+    return False
 
 
 def validate_settings(settings: Mapping[str, Any], camera: Cameras) -> None:

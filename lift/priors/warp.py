@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lift.priors import VideoPrior, priors
 from lift.registry.ranges import Positive
+from lift.runtime.cuda_graphs import release_graphs
 from lift.runtime.parallel import parallel_map
 from lift.types import Cameras, Clip, Depth, Frames
 from lift.warping.backend import warping_backend
@@ -132,7 +133,8 @@ class Warp(VideoPrior):
         return Frames(torch.stack(images).to(device), torch.stack(depths).to(device))
 
     def release(self) -> None:
-        """Forget the surface, which takes hundreds of megabytes of a GPU's memory."""
+        """Forget the surface and CUDA graphs, which take hundreds of megabytes of a GPU."""
+        release_graphs()
         self._surface = None
         self._digests = []
 

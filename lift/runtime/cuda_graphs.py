@@ -19,16 +19,15 @@ MAX_GRAPHS = 4
 
 Tensors = tuple[Tensor, ...]
 
-_all: list["Graphed"] = []
-_pools: dict[int, tuple[Any, torch.cuda.Stream]] = {}
-"""Memory that the graphs of a device share, and the stream that captures them.
+_all: list["GraphFunction"] = []
+_pools: dict[int, Any] = {}
+"""Memory that the graphs of a device share. Only results hold values between replays."""
 
-Only results hold values between replays, and memory is shared within a stream.
-"""
+_streams: dict[int, torch.cuda.Stream] = {}
 
 
 @dataclass
-class _Graph:
+class _CapturedFunction:
     """A captured graph with the tensors that it reads and writes."""
 
     graph: torch.cuda.CUDAGraph
@@ -43,13 +42,22 @@ class _Graph:
         return tuple(result.clone() for result in self.results)
 
 
-class Graphed:
+def capture_stream() -> torch.cuda.Stream:
+    """Return the stream that captures graphs on the current device.
+
+    Libraries keep memory for each stream that they have seen, and a graph its memory for a stream.
+    """
+    return _streams.setdefault(torch.cuda.current_device(), torch.cuda.Stream())
+
+
+class GraphFunction:
     """A function that is replayed as a CUDA graph from its third call for the same sizes on.
 
     The function takes tensors of one device as positional arguments and returns a tuple of tensors.
     It must not depend on anything else that changes, draw random numbers, read values of tensors in
     Python, or make tensors whose sizes depend on values. Gradients are not computed. Elsewhere than
-    on CUDA, and with `torch.enable_grad`, it is called as it is.
+    on the current CUDA device, and with `torch.enable_grad`, it is called as it is. One thread at a
+    time may call it.
 
     Args:
         function: The function. Keyword arguments are hashable constants.
@@ -57,7 +65,7 @@ class Graphed:
 
     def __init__(self, function: Callable[..., Tensors]) -> None:
         self.function = function
-        self._graphs: OrderedDict[Hashable, _Graph | None] = OrderedDict()
+        self._graphs: OrderedDict[Hashable, _CapturedFunction | None] = OrderedDict()
         self._fails = False
         _all.append(self)
         update_wrapper(self, function)
@@ -69,11 +77,17 @@ class Graphed:
             *tensors: Its tensors.
             **constants: Its constants.
         """
-        is_plain = torch.is_grad_enabled() or self._fails or not tensors[0].is_cuda
-        if is_plain or torch.cuda.is_current_stream_capturing():
+        device = tensors[0].device
+        is_plain = torch.is_grad_enabled() or self._fails or device.type != "cuda"
+        if (
+            is_plain
+            or device.index != torch.cuda.current_device()
+            or torch.cuda.is_current_stream_capturing()
+        ):
             return self.function(*tensors, **constants)
         shapes = tuple((tensor.shape, tensor.dtype, tensor.device) for tensor in tensors)
-        key = shapes, tuple(sorted(constants.items(), key=lambda item: item[0]))
+        mode = torch.is_inference_mode_enabled()
+        key = mode, shapes, tuple(sorted(constants.items(), key=lambda item: item[0]))
         if key not in self._graphs:
             self._graphs[key] = None  # this call sets up libraries and compiles
             return self.function(*tensors, **constants)
@@ -84,7 +98,10 @@ class Graphed:
                 self._graphs.popitem(last=False)
             try:
                 graph = self._graphs[key] = self._capture(tensors, constants)
-            except RuntimeError as error:  # such as a driver that cannot capture a library's call
+            except torch.OutOfMemoryError:  # there may be memory without a graph, and later
+                del self._graphs[key]
+                return self.function(*tensors, **constants)
+            except Exception as error:  # such as a driver that cannot capture a library's call
                 self._fails = True
                 self._graphs.clear()
                 logging.getLogger(__name__).warning(
@@ -96,37 +113,38 @@ class Graphed:
         return graph(tensors)
 
     def release(self) -> None:
-        """Drop all graphs, and with them their memory."""
+        """Drop all graphs, and with them their memory. A later call tries again what failed."""
         self._graphs.clear()
+        self._fails = False
 
-    def _capture(self, tensors: Tensors, constants: dict[str, Any]) -> _Graph:
+    def _capture(self, tensors: Tensors, constants: dict[str, Any]) -> _CapturedFunction:
         """Capture a call. `torch.cuda.graph` would also return all unused memory to the system."""
         inputs = tuple(tensor.clone() for tensor in tensors)
         graph = torch.cuda.CUDAGraph()
         current = torch.cuda.current_stream()
         device = torch.cuda.current_device()
         if device not in _pools:
-            _pools[device] = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
-        pool, stream = _pools[device]
+            _pools[device] = torch.cuda.graph_pool_handle()
+        stream = capture_stream()
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
             # Other threads may use the device meanwhile.
-            graph.capture_begin(pool, capture_error_mode="thread_local")
+            graph.capture_begin(_pools[device], capture_error_mode="thread_local")
             try:
                 results = self.function(*inputs, **constants)
             finally:
                 graph.capture_end()
         current.wait_stream(stream)
-        return _Graph(graph, inputs, results)
+        return _CapturedFunction(graph, inputs, results)
 
 
-def graphed(function: Callable[..., Tensors]) -> Graphed:
-    """Decorate a function that is replayed as a CUDA graph. See `Graphed`.
+def cuda_graph(function: Callable[..., Tensors]) -> GraphFunction:
+    """Decorate a function that is replayed as a CUDA graph. See `GraphFunction`.
 
     Args:
         function: The function.
     """
-    return Graphed(function)
+    return GraphFunction(function)
 
 
 def release_graphs() -> None:

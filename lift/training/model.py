@@ -155,7 +155,6 @@ class SceneModel(lightning.LightningModule):
         render: Render,
         views: Tensor,
         canonical: Gaussians | None = None,
-        frame_weights: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Compute the training loss. Its regularisers act on the canonical Gaussians.
 
@@ -163,14 +162,11 @@ class SceneModel(lightning.LightningModule):
             render: Renders of the frames.
             views: Indices of the frames [view].
             canonical: Value of `splats.gaussians()`, if it was computed already.
-            frame_weights: Value of `frame_weights(views)`, if it was computed already.
 
         Returns:
             The weighted sum, its unweighted terms, and the mean absolute difference of each view.
         """
-        total, terms, differences = self.picture_loss(
-            render, views, self.depth_ratio, frame_weights
-        )
+        total, terms, differences = self.picture_loss(render, views, self.depth_ratio)
         penalty = self.gaussian_penalty(canonical)
         return total if penalty is None else total + penalty, terms, differences
 
@@ -179,7 +175,6 @@ class SceneModel(lightning.LightningModule):
         render: Render,
         views: Tensor,
         depth_ratio: float | Tensor = 1.0,
-        frame_weights: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Compute the loss without regularisers of the Gaussians.
 
@@ -187,7 +182,6 @@ class SceneModel(lightning.LightningModule):
             render: Renders of the frames.
             views: Indices of the frames [view].
             depth_ratio: Weight of the depth term, relative to its setting.
-            frame_weights: Value of `frame_weights(views)`, if it was computed already.
 
         Returns:
             The weighted sum, its unweighted terms, and the mean absolute difference of each view.
@@ -195,7 +189,7 @@ class SceneModel(lightning.LightningModule):
         targets = self.targets(_size(render))
         rgb = render.rgb
         confidence = targets.confidence[views]
-        pixel_weights = self.combined_weights(render, views, frame_weights)
+        pixel_weights = self.combined_weights(render, views)
         if pixel_weights is not None:
             rgb = losses.reweight(rgb, pixel_weights)
             confidence = confidence * pixel_weights
@@ -227,9 +221,7 @@ class SceneModel(lightning.LightningModule):
         )
 
     @torch.no_grad()
-    def combined_weights(
-        self, render: Render, views: Tensor, frame_weights: Tensor | None = None
-    ) -> Tensor | None:
+    def combined_weights(self, render: Render, views: Tensor) -> Tensor | None:
         """Return the weight of each pixel in the loss.
 
         It is the product of the distortion's `info["weight"]`, the frame's robust weight and the
@@ -238,15 +230,12 @@ class SceneModel(lightning.LightningModule):
         Args:
             render: Renders of the frames.
             views: Indices of the frames [view].
-            frame_weights: Value of `frame_weights(views)`, if it was computed already.
 
         Returns:
             Weights in [0, 1] [view height width], or None if all are 1.
         """
         bound = self.settings.robust.pixels
-        if frame_weights is None:
-            frame_weights = self.frame_weights(views)
-        factors = [render.info.get("weight"), frame_weights]
+        factors = [render.info.get("weight"), self.frame_weights(views)]
         if bound:
             frames = self.targets(_size(render)).images[views]
             errors = (render.rgb.detach() - frames / 255).abs().mean(-1)

@@ -133,7 +133,7 @@ class SceneModule(SceneModel):
         # afterwards the device would wait for this.
         regulariser = self.gaussian_penalty(canonical)
         undistorted = self.renderer(gaussians, cameras, background)
-        kind = self._picture_kind(views, size, is_distorted)
+        kind = self._picture_kind(undistorted, views, is_distorted)
         picture = self._picture_graph(kind, undistorted, views, self.depth_ratio)
         total = picture.total if regulariser is None else picture.total + regulariser
         is_due = self.device.type == "cpu" or self._logs_next()
@@ -166,20 +166,23 @@ class SceneModule(SceneModel):
         self, undistorted: Render, views: Tensor, depth_ratio: float | Tensor
     ) -> PictureTerms:
         """Compute what the pictures of a step add to the loss."""
+        targets = self.targets((undistorted.rgb.shape[2], undistorted.rgb.shape[1]))
         if self.step < self.settings.canonical_steps:
             loss, terms, differences = self.picture_loss(undistorted, views, depth_ratio)
-            return PictureTerms(undistorted, loss, 0.0, terms, differences)
+            return PictureTerms(undistorted, loss, 0.0, terms, differences, targets)
         penalty = self.distortion.penalty() if self._has_distortion else 0.0
         render = self.distortion.image(undistorted, views)
         loss, terms, differences = self.picture_loss(render, views, depth_ratio)
-        return PictureTerms(render, loss + penalty, penalty, terms, differences)
+        return PictureTerms(render, loss + penalty, penalty, terms, differences, targets)
 
-    def _picture_kind(self, views: Tensor, size: tuple[int, int], is_distorted: bool) -> Hashable:
+    def _picture_kind(self, undistorted: Render, views: Tensor, is_distorted: bool) -> Hashable:
         """Return what the operations after the rasteriser depend on. None: no GPU replays them."""
-        if self.device.type != "cuda" or (is_distorted and not self.distortion.is_replayable()):
+        if self.device.type != "cuda" or "weight" in undistorted.info:
+            return None
+        if is_distorted and not self.distortion.is_replayable():
             return None
         parts = self.distortion.active_parts() if is_distorted else []
-        return size, len(views), is_distorted, tuple(map(id, parts))
+        return undistorted.rgb.shape, is_distorted, tuple(map(id, parts))
 
     @torch.no_grad()
     def training_errors(self) -> Tensor:

@@ -5,7 +5,7 @@ of the loss, and the gradients of both. Launched one by one they take longer tha
 """
 
 import logging
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from lift.runtime.cuda_graphs import capture_stream
 from lift.types import Render
 
 EAGER_STEPS = 2
@@ -34,6 +35,8 @@ class PictureTerms:
     """Terms of the loss by name, unweighted."""
     differences: Tensor
     """Mean absolute difference of each view [view]."""
+    targets: Any = None
+    """What the renders were compared with. A replay reads its memory, so it stays."""
 
 
 class PictureGraph:
@@ -54,8 +57,10 @@ class PictureGraph:
         self.module = module
         self._kind: Hashable = None
         self._count = 0
-        self._graph: _Graph | None = None
+        self._graph: _PictureReplay | None = None
         self._fails = False
+        self.captures = 0
+        """Number of graphs so far."""
 
     def __call__(
         self, kind: Hashable, render: Render, views: Tensor, depth_ratio: float
@@ -82,11 +87,19 @@ class PictureGraph:
             return self.function(render, views, depth_ratio)
         if self._graph is None:
             try:
-                self._graph = _Graph(self.function, self.module, render, views)
-            except RuntimeError as error:  # such as a part that reads a tensor
+                self._graph = _PictureReplay(self.function, self.module, render, views)
+                self.captures += 1
+            except (
+                torch.OutOfMemoryError
+            ):  # this step may fit without a graph; two more, then again
+                self._count = 0
+                return self.function(render, views, depth_ratio)
+            except Exception as error:  # such as a part that reads a tensor
                 self._fails = True
                 logging.getLogger(__name__).warning(
-                    "the fit runs without CUDA graphs, which takes longer: %s", error
+                    "the fit runs without CUDA graphs, which takes longer: %s: %s",
+                    type(error).__name__,
+                    error,
                 )
                 return self.function(render, views, depth_ratio)
         return self._graph(render, views, depth_ratio)
@@ -98,7 +111,7 @@ class PictureGraph:
         self._count = 0
 
 
-class _Graph:
+class _PictureReplay:
     """A captured step: its inputs, its terms, and its gradients."""
 
     def __init__(
@@ -115,7 +128,7 @@ class _Graph:
         self._ratio = 1.0
         self.graph = torch.cuda.CUDAGraph()
         current = torch.cuda.current_stream()
-        stream = torch.cuda.Stream()
+        stream = capture_stream()
         stream.wait_stream(current)
         with torch.cuda.stream(stream), _aliased(module) as aliases:
             # A thread may write a checkpoint meanwhile.
@@ -123,12 +136,13 @@ class _Graph:
             try:
                 rgb, alpha, depth = self.pictures
                 terms = function(Render(rgb, alpha, depth), self.views, self.depth_ratio)
+                _check_parameters(terms.total, self.parameters)
                 inputs = [value for value in self.pictures if value.requires_grad]
-                found = torch.autograd.grad(terms.total, [*inputs, *aliases], allow_unused=True)
+                results = torch.autograd.grad(terms.total, [*inputs, *aliases], allow_unused=True)
             finally:
                 self.graph.capture_end()
         current.wait_stream(stream)
-        gradients = iter(found)
+        gradients = iter(results)
         self.gradients = [
             *(next(gradients) if value.requires_grad else None for value in self.pictures),
             *gradients,
@@ -141,6 +155,7 @@ class _Graph:
             terms.penalty.detach() if isinstance(terms.penalty, Tensor) else terms.penalty,
             {name: value.detach() for name, value in terms.terms.items()},
             terms.differences.detach(),
+            terms.targets,
         )
 
     def __call__(self, render: Render, views: Tensor, depth_ratio: float) -> PictureTerms:
@@ -166,7 +181,7 @@ class _Replay(torch.autograd.Function):
     """The gradients are computed beside the loss, because nothing but its factor is missing."""
 
     @staticmethod
-    def forward(ctx, graph: _Graph, views: Tensor, *tensors: Tensor) -> Tensor:
+    def forward(ctx, graph: _PictureReplay, views: Tensor, *tensors: Tensor) -> Tensor:
         ctx.graph = graph
         return graph.replay(views, tensors[: len(graph.pictures)])
 
@@ -199,6 +214,23 @@ def _aliased(module: nn.Module) -> Iterator[list[Tensor]]:
     finally:
         for part, values in zip(module.modules(), plain, strict=True):
             part._parameters.update(values)
+
+
+def _check_parameters(total: Tensor, parameters: Sequence[Tensor]) -> None:
+    """Raise RuntimeError if a parameter was read other than through its module.
+
+    Then its gradient would be missing from the replay.
+    """
+    waiting: list[Any] = [total.grad_fn]
+    visited = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in visited:
+            continue
+        visited.add(node)
+        if any(getattr(node, "variable", None) is parameter for parameter in parameters):
+            raise RuntimeError("a distortion keeps a parameter in a list or a dictionary")
+        waiting += [function for function, _ in node.next_functions]
 
 
 def _leaf(value: Tensor) -> Tensor:

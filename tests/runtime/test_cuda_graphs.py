@@ -5,15 +5,15 @@ import logging
 import pytest
 import torch
 
-from lift.runtime.cuda_graphs import MAX_GRAPHS, Graphed, graphed, release_graphs
+from lift.runtime.cuda_graphs import MAX_GRAPHS, GraphFunction, cuda_graph, release_graphs
 from lift.runtime.release import release_memory
 
 
 def counted():
-    """A graphed function, and a list that grows with each call from Python."""
+    """A function that is replayed, and a list that grows with each call from Python."""
     calls = []
 
-    @graphed
+    @cuda_graph
     def scaled(values, other, *, factor):
         calls.append(factor)
         return factor * values + other, values > other
@@ -69,7 +69,7 @@ def test_few_graphs_are_kept_and_all_are_released() -> None:
 
 @pytest.mark.gpu
 def test_what_cannot_be_captured_is_called_and_told(caplog) -> None:
-    @graphed
+    @cuda_graph
     def reads(values):
         return (values * float(values.sum()),)
 
@@ -78,4 +78,4 @@ def test_what_cannot_be_captured_is_called_and_told(caplog) -> None:
             (product,) = reads(torch.ones(3, device="cuda"))
             assert (product == 3).all()
     assert caplog.text.count("reads runs without a CUDA graph") == 1
-    assert isinstance(reads, Graphed)
+    assert isinstance(reads, GraphFunction)

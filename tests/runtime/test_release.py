@@ -3,7 +3,7 @@
 import gc
 import weakref
 
-from lift.runtime.release import older_objects_kept
+from lift.runtime.release import freeze_older_objects
 
 
 class Cycle:
@@ -19,11 +19,11 @@ def test_searches_leave_out_older_objects_within_the_block() -> None:
     gc.unfreeze()
     try:
         older = weakref.ref(Cycle())
-        with older_objects_kept():
+        with freeze_older_objects():
             own = weakref.ref(Cycle())
             gc.collect()
             assert older() is not None and own() is None
-            with older_objects_kept():
+            with freeze_older_objects():
                 pass
             assert gc.get_freeze_count() > 0  # the inner block changes nothing
         assert gc.get_freeze_count() == 0

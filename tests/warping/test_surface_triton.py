@@ -94,7 +94,7 @@ def test_large_triangles_are_left_to_torch(surface, monkeypatch) -> None:
     everything, few = drawn
     assert 0 < few < everything / 4
     assert (found.cell == expected.cell).float().mean() > 0.9995
-    corners, cells, flags, matrix, near, shape = surface._drawn(*matrices, WIDTH, HEIGHT)
+    corners, cells, flags, matrix, near, shape = surface._raster_arguments(*matrices, WIDTH, HEIGHT)
     keys, large = surface_triton.draw(corners, cells, flags, matrix, near, shape)
     assert large.any() and (keys == 0).any()
 

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from lift.runtime.cuda_graphs import graphed
+from lift.runtime.cuda_graphs import cuda_graph
 
 MAX_PIXELS = 1 << 24
 """Largest number that a float32, which is pooled, counts to."""
@@ -39,7 +39,7 @@ def label_components(mask: Bool[Tensor, "height width"]) -> Int[Tensor, "height 
             return label.long()
 
 
-@graphed
+@cuda_graph
 def _spread(label: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Spread labels for some rounds. Return them, and whether any is new."""
     before = label

@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
-from lift.runtime.cuda_graphs import graphed
+from lift.runtime.cuda_graphs import cuda_graph
 from lift.types import Depth
 from lift.warping import fill_network
 from lift.warping.fill import MIN_GAP_RADIUS, FillMethod
@@ -98,7 +98,7 @@ def fill_with_network(
     return _run_network(smooth.float(), inverse.float(), hole, network=network)[0]
 
 
-@graphed
+@cuda_graph
 @torch.no_grad()
 def _run_network(
     smooth: Tensor, inverse: Tensor, hole: Tensor, *, network: fill_network.FillNetwork
@@ -161,7 +161,7 @@ def hole_radius(hole: Bool[Tensor, "height width"], limit: float) -> Tensor:
     return _hole_radius(hole, limit=limit)[0]
 
 
-@graphed
+@cuda_graph
 def _hole_radius(hole: Tensor, *, limit: float) -> tuple[Tensor]:
     far = 2 * limit + 2
     distance = hole.float() * far
@@ -178,7 +178,7 @@ def _hole_radius(hole: Tensor, *, limit: float) -> tuple[Tensor]:
     return (distance.max(),)
 
 
-@graphed
+@cuda_graph
 def _fill_smoothly(
     rgb: Tensor, inverse: Tensor, hole: Tensor, front: Tensor, label: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:

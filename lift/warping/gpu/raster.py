@@ -77,15 +77,22 @@ def draw(
     """
     if not can_use_triton(corners, matrix):
         keys = torch.zeros(shape[0] * shape[1], dtype=torch.int64, device=corners.device)
-        drawn = torch.arange(len(corners), device=corners.device)
+        cells_to_draw = torch.arange(len(corners), device=corners.device)
     else:
         from lift.warping.gpu import surface_triton
 
         keys, large = surface_triton.draw(corners, cells, flags, matrix, min_depth, shape)
-        drawn = large.view(-1, 2).any(1).nonzero()[:, 0]
-    if len(drawn):
-        corner_samples = _project(corners[drawn], matrix, min_depth)
-        _draw_all(keys, corner_samples, cells[drawn, 0] > 0, flags[drawn], drawn, shape)
+        cells_to_draw = large.view(-1, 2).any(1).nonzero()[:, 0]
+    if len(cells_to_draw):
+        corner_samples = _project(corners[cells_to_draw], matrix, min_depth)
+        _draw_all(
+            keys,
+            corner_samples,
+            cells[cells_to_draw, 0] > 0,
+            flags[cells_to_draw],
+            cells_to_draw,
+            shape,
+        )
     return keys
 
 
@@ -261,7 +268,7 @@ def _samples(
         value = u = v = torch.zeros(len(keys), device=keys.device)
     zero = torch.zeros_like(value)
     cell = (triangle // 2).where(known, torch.full_like(keys, -1))
-    uv = torch.stack([u.where(known, zero), v.where(known, zero)], -1)
+    uv = torch.stack([u.where(known, zero), v.where(known, zero)], -1).clamp(0, 1)
     return (
         value.where(known, zero).view(shape),
         cell.view(shape),

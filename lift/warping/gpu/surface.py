@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import pad
 
-from lift.runtime.cuda_graphs import graphed
+from lift.runtime.cuda_graphs import cuda_graph
 from lift.warping.gpu.masks import dilate
 from lift.warping.gpu.raster import MAX_CANDIDATES, draw, rasterize
 from lift.warping.gpu.shading import antialias, shade
@@ -147,7 +147,7 @@ class TensorSurface:
         Returns:
             The view, with holes.
         """
-        inverse, cell, uv = rasterize(*self._drawn(to_camera, intrinsics, width, height))
+        inverse, cell, uv = rasterize(*self._raster_arguments(to_camera, intrinsics, width, height))
         rgb, front = shade(self.cells, self.flags, self.textures, cell, uv)
         return TensorSurfaceView(rgb, inverse[1::2, 1::2].contiguous(), front, cell, uv)
 
@@ -162,10 +162,10 @@ class TensorSurface:
             width: Width in pixels.
             height: Height in pixels.
         """
-        keys = draw(*self._drawn(to_camera, intrinsics, width, height))
+        keys = draw(*self._raster_arguments(to_camera, intrinsics, width, height))
         return keys.view(2 * height + 1, 2 * width + 1)[1::2, 1::2] == 0
 
-    def _drawn(
+    def _raster_arguments(
         self, to_camera: np.ndarray, intrinsics: np.ndarray, width: int, height: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, float, tuple[int, int]]:
         """Return the arguments of `rasterize` for a view."""
@@ -243,7 +243,7 @@ class TensorSurface:
         return antialias(self.cells, self.flags, self.textures, view.cell, view.uv, view.rgb)
 
 
-@graphed
+@cuda_graph
 def _build_cells(inverse: Tensor, new: Tensor, *, threshold: float) -> tuple[Tensor, Tensor]:
     """Build the cells between four neighbouring pixels. See `lift.warping.surface`.
 

@@ -1,6 +1,7 @@
 """CUDA kernels that rasterise and shade a textured surface.
 
-They do what `raster` and `shading` do in torch, which takes hundreds of launches a view.
+They do what `raster` and `shading` do in torch, which takes hundreds of launches a view. All tensors
+are contiguous.
 """
 
 # Triton has incomplete type stubs.
@@ -350,15 +351,15 @@ def _antialias(cells, flags, textures, cell, uv, rgb, out, height, width, rows, 
         b = tl.zeros_like(row) + k % 3
         sample = corner + a * stride + b
         index = tl.load(cell + sample, known, -1)
-        there = index >= 0
-        differs = tl.load(cells + 3 * index, there, 0) != layer
-        down = tl.load(cells + 3 * index + 1, there, 0)
-        down = down + tl.load(uv + 2 * sample + 1, there, 0.0) - y
-        across = tl.load(cells + 3 * index + 2, there, 0)
-        across = across + tl.load(uv + 2 * sample, there, 0.0) - x
+        covered = index >= 0
+        differs = tl.load(cells + 3 * index, covered, 0) != layer
+        down = tl.load(cells + 3 * index + 1, covered, 0)
+        down = down + tl.load(uv + 2 * sample + 1, covered, 0.0) - y
+        across = tl.load(cells + 3 * index + 2, covered, 0)
+        across = across + tl.load(uv + 2 * sample, covered, 0.0) - x
         differs = differs | (tl.abs(down) > _SAME_SURFACE) | (tl.abs(across) > _SAME_SURFACE)
         _, exists = _find_hole(cell, row, column, a, b, known & (index < 0), height, width)
-        mixed = mixed | (there & differs) | exists
+        mixed = mixed | (covered & differs) | exists
     mixed = mixed & known
     red = tl.load(rgb + 3 * n, inside, 0.0)
     green = tl.load(rgb + 3 * n + 1, inside, 0.0)
@@ -373,17 +374,17 @@ def _antialias(cells, flags, textures, cell, uv, rgb, out, height, width, rows, 
             b = tl.zeros_like(row) + k % 3
             sample = corner + a * stride + b
             index = tl.load(cell + sample, mixed, -1)
-            there = index >= 0
-            u = tl.load(uv + 2 * sample, there, 0.0)
-            v = tl.load(uv + 2 * sample + 1, there, 0.0)
-            r, g, b_ = _color(cells, flags, textures, index, u, v, there, rows, columns)
+            covered = index >= 0
+            u = tl.load(uv + 2 * sample, covered, 0.0)
+            v = tl.load(uv + 2 * sample + 1, covered, 0.0)
+            r, g, b_ = _color(cells, flags, textures, index, u, v, covered, rows, columns)
             missing = mixed & (index < 0)
             place, exists = _find_hole(cell, row, column, a, b, missing, height, width)
             r += tl.load(rgb + 3 * place, exists, 0.0)
             g += tl.load(rgb + 3 * place + 1, exists, 0.0)
             b_ += tl.load(rgb + 3 * place + 2, exists, 0.0)
             weight = (2 - tl.abs(a - 1)) * (2 - tl.abs(b - 1))
-            weight = tl.where(there | exists, weight, 0).to(tl.float32)
+            weight = tl.where(covered | exists, weight, 0).to(tl.float32)
             red += weight * r
             green += weight * g
             blue += weight * b_
