@@ -1,7 +1,7 @@
 """CUDA kernels that rasterise and shade a textured surface.
 
-They do what `raster` and `shading` do in torch, which takes hundreds of launches a view. All tensors
-are contiguous.
+They do what `raster` and `shading` do in torch, which takes hundreds of launches a view.
+All tensors are contiguous.
 """
 
 # Triton has incomplete type stubs.
