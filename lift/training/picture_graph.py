@@ -89,10 +89,8 @@ class PictureGraph:
             try:
                 self._graph = _PictureReplay(self.function, self.module, render, views)
                 self.captures += 1
-            except (
-                torch.OutOfMemoryError
-            ):  # this step may fit without a graph; two more, then again
-                self._count = 0
+            except torch.OutOfMemoryError:
+                self._count = 0  # this step may fit without a graph, and a later one with it
                 return self.function(render, views, depth_ratio)
             except Exception as error:  # such as a part that reads a tensor
                 self._fails = True
