@@ -8,8 +8,8 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from functools import update_wrapper
-from typing import Any
+from functools import cache, update_wrapper
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,12 +18,11 @@ MAX_GRAPHS = 4
 """Largest number of graphs of a function. Each keeps its inputs and results on the GPU."""
 
 Tensors = tuple[Tensor, ...]
+Result = TypeVar("Result")
 
 _all: list["GraphFunction"] = []
 _pools: dict[int, Any] = {}
 """Memory that the graphs of a device share. Only results hold values between replays."""
-
-_streams: dict[int, torch.cuda.Stream] = {}
 
 
 @dataclass
@@ -42,12 +41,40 @@ class _CapturedFunction:
         return tuple(result.clone() for result in self.results)
 
 
-def capture_stream() -> torch.cuda.Stream:
-    """Return the stream that captures graphs on the current device.
+def capture(function: Callable[[], Result], pool: Any = None) -> tuple[Any, Result]:
+    """Capture the operations of a function on the current device.
 
-    Libraries keep memory for each stream that they have seen, and a graph its memory for a stream.
+    All captures of a device use one stream, because libraries keep memory for each stream that they
+    have seen. `torch.cuda.graph` would also return all unused memory to the system.
+
+    Args:
+        function: The function. It gets its inputs by itself.
+        pool: Memory that the graph shares with others. None: its own.
+
+    Returns:
+        The graph, and the result, whose tensors each replay writes again.
+
+    Raises:
+        RuntimeError: Something cannot be captured, such as reading a value.
     """
-    return _streams.setdefault(torch.cuda.current_device(), torch.cuda.Stream())
+    graph = torch.cuda.CUDAGraph()
+    current = torch.cuda.current_stream()
+    stream = _capture_stream(torch.cuda.current_device())
+    stream.wait_stream(current)
+    with torch.cuda.stream(stream):
+        # Other threads may use the device meanwhile, such as one that writes a checkpoint.
+        graph.capture_begin(pool, capture_error_mode="thread_local")
+        try:
+            result = function()
+        finally:
+            graph.capture_end()
+    current.wait_stream(stream)
+    return graph, result
+
+
+@cache
+def _capture_stream(device: int) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
 
 
 class GraphFunction:
@@ -118,23 +145,12 @@ class GraphFunction:
         self._fails = False
 
     def _capture(self, tensors: Tensors, constants: dict[str, Any]) -> _CapturedFunction:
-        """Capture a call. `torch.cuda.graph` would also return all unused memory to the system."""
+        """Capture a call."""
         inputs = tuple(tensor.clone() for tensor in tensors)
-        graph = torch.cuda.CUDAGraph()
-        current = torch.cuda.current_stream()
         device = torch.cuda.current_device()
         if device not in _pools:
             _pools[device] = torch.cuda.graph_pool_handle()
-        stream = capture_stream()
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
-            # Other threads may use the device meanwhile.
-            graph.capture_begin(_pools[device], capture_error_mode="thread_local")
-            try:
-                results = self.function(*inputs, **constants)
-            finally:
-                graph.capture_end()
-        current.wait_stream(stream)
+        graph, results = capture(lambda: self.function(*inputs, **constants), _pools[device])
         return _CapturedFunction(graph, inputs, results)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from lift.runtime.cuda_graphs import capture_stream
+from lift.runtime.cuda_graphs import capture
 from lift.types import Render
 
 EAGER_STEPS = 2
@@ -124,22 +124,18 @@ class _PictureReplay:
         self.depth_ratio = torch.ones((), device=views.device)
         self.parameters = [value for value in module.parameters() if value.requires_grad]
         self._ratio = 1.0
-        self.graph = torch.cuda.CUDAGraph()
-        current = torch.cuda.current_stream()
-        stream = capture_stream()
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream), _aliased(module) as aliases:
-            # A thread may write a checkpoint meanwhile.
-            self.graph.capture_begin(capture_error_mode="thread_local")
-            try:
+        with _aliased(module) as aliases:
+
+            def compute() -> tuple[PictureTerms, tuple[Tensor, ...]]:
                 rgb, alpha, depth = self.pictures
                 terms = function(Render(rgb, alpha, depth), self.views, self.depth_ratio)
                 _check_parameters(terms.total, self.parameters)
                 inputs = [value for value in self.pictures if value.requires_grad]
-                results = torch.autograd.grad(terms.total, [*inputs, *aliases], allow_unused=True)
-            finally:
-                self.graph.capture_end()
-        current.wait_stream(stream)
+                return terms, torch.autograd.grad(
+                    terms.total, [*inputs, *aliases], allow_unused=True
+                )
+
+            self.graph, (terms, results) = capture(compute)
         gradients = iter(results)
         self.gradients = [
             *(next(gradients) if value.requires_grad else None for value in self.pictures),

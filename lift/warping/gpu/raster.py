@@ -16,13 +16,13 @@ from lift.warping.surface_kernels import FIRST_VIEW_MARGIN
 MAX_CANDIDATES = 1 << 23
 """Samples that are tested at once. It bounds the memory: each takes about 150 bytes."""
 
-_TOLERANCE = 1e-3
+TOLERANCE = 1e-3
 """Width in samples, and in barycentric coordinates, by which triangles overlap their neighbours."""
 
-_INDEX_BITS = 32
+INDEX_BITS = 32
 """Bits of a sample's key that say which triangle it shows. Those above are its inverse depth."""
 
-_INDEX_MASK = (1 << _INDEX_BITS) - 1
+INDEX_MASK = (1 << INDEX_BITS) - 1
 
 
 def rasterize(
@@ -135,7 +135,7 @@ def _draw_all(
         value = value * bias[cell]
         value = value.where(_covers(flags[cell], u, v), torch.zeros_like(value))
         number = 2 * numbers[cell] + index % 2
-        key = (value.view(torch.int32).long() << _INDEX_BITS) | (_INDEX_MASK - number)
+        key = (value.view(torch.int32).long() << INDEX_BITS) | (INDEX_MASK - number)
         key = key.where(value > 0, torch.zeros_like(key))
         keys.scatter_reduce_(0, row * shape[1] + column, key, "amax")
 
@@ -158,8 +158,8 @@ def _triangles(
     area = _cross(b - a, c - a)
     points = torch.stack([a, b, c])[..., :2]
     limits = torch.tensor([shape[1], shape[0]], device=corners.device).to(corners)
-    low = (points.amin(0) - _TOLERANCE).ceil().clamp(min=0).minimum(limits)
-    high = (points.amax(0) + _TOLERANCE).floor().clamp(min=-1).minimum(limits - 1)
+    low = (points.amin(0) - TOLERANCE).ceil().clamp(min=0).minimum(limits)
+    high = (points.amax(0) + TOLERANCE).floor().clamp(min=-1).minimum(limits - 1)
     size = (high - low + 1).clamp(min=0)
     in_front = (corners[..., 2].amin(1) > 0)[:, None]
     chosen = (in_front & (area >= 1e-7) & (size.prod(-1) > 0)).flatten().nonzero()[:, 0]
@@ -229,7 +229,7 @@ def _position(
     dy = row - a[:, 1]
     s = (dx * ac[:, 1] - dy * ac[:, 0]) * scale
     t = (ab[:, 0] * dy - ab[:, 1] * dx) * scale
-    inside = (s >= -_TOLERANCE) & (t >= -_TOLERANCE) & (s + t <= 1 + _TOLERANCE)
+    inside = (s >= -TOLERANCE) & (t >= -TOLERANCE) & (s + t <= 1 + TOLERANCE)
     value = a[:, 2] + s * ab[:, 2] + t * ac[:, 2]
     is_first = second == 0
     # The second triangle has its right angle at the cell's lower right.
@@ -260,7 +260,7 @@ def _samples(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return inverse depth, cell and position in the cell of the samples with these keys."""
     known = keys > 0
-    triangle = (_INDEX_MASK - (keys & _INDEX_MASK)).where(known, torch.zeros_like(keys))
+    triangle = (INDEX_MASK - (keys & INDEX_MASK)).where(known, torch.zeros_like(keys))
     index = torch.arange(len(keys), device=keys.device)
     if len(corners):
         value, u, v = _position(corners, triangle, index // shape[1], index % shape[1])

@@ -8,13 +8,13 @@ from torch.nn.functional import pad
 from lift.runtime.jit import can_use_triton
 from lift.warping.surface_kernels import FRONT, SHARP
 
-_SAME_SURFACE = 0.8
+SAME_SURFACE = 0.8
 """Largest distance in texture pixels between neighbouring samples of one surface."""
 
 MAX_SAMPLES = 1 << 20
 """Samples whose colours are looked up at once. Each takes about 600 bytes of memory."""
 
-_EPSILON = 1e-6
+EPSILON = 1e-6
 """Weight of a corner at least, so that weights add up to more than 0."""
 
 
@@ -122,12 +122,12 @@ def _mixed_pixels(
     seen = cells[cell.clamp(min=0)]
     place = seen[..., [2, 1]] + uv
     # A step between surfaces is larger than any step within one.
-    place = torch.cat([place, seen[..., :1] * 4.0 * _SAME_SURFACE], -1)
+    place = torch.cat([place, seen[..., :1] * 4.0 * SAME_SURFACE], -1)
     center = place[1::2, 1::2]
     mixed = torch.zeros(center.shape[:2], dtype=torch.bool, device=uv.device)
     for number in range(9):
         part = _sample(number)
-        differs = (place[part] - center).abs().amax(-1) > _SAME_SURFACE
+        differs = (place[part] - center).abs().amax(-1) > SAME_SURFACE
         mixed |= differs.where(cell[part] >= 0, beside_hole[number])
     return mixed & (cell[1::2, 1::2] >= 0)
 
@@ -210,9 +210,9 @@ def _part_colors(
     corners = torch.arange(4, device=uv.device)
     down, right = corners // 2, corners % 2
     near = torch.stack([1 - uv, uv], 1)  # [sample, corner, axis]
-    linear = near[:, right, 0] * near[:, down, 1] + _EPSILON
+    linear = near[:, right, 0] * near[:, down, 1] + EPSILON
     linear = linear * (flags[:, None] & (1 << corners) > 0)
-    linear = linear / linear.sum(1, keepdim=True).clamp(min=_EPSILON)
+    linear = linear / linear.sum(1, keepdim=True).clamp(min=EPSILON)
     smooth = (_cubic(uv[:, 1])[:, :, None] * _cubic(uv[:, 0])[:, None]).flatten(1)
     # Both are weights of the same 4 x 4 pixels, whose second row and column are the corners.
     weights = torch.zeros_like(smooth)

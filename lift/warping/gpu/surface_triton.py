@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from lift.runtime.jit import cdiv, triton_jit
+from lift.warping.gpu import raster, shading
 from lift.warping.surface_kernels import FIRST_VIEW_MARGIN, FRONT, SHARP
 
 _TRIANGLES = tl.constexpr(128)
@@ -24,14 +25,14 @@ _LARGE = tl.constexpr(256)
 
 The threads of a program wait for its largest triangle.
 """
-_TOLERANCE = tl.constexpr(1e-3)
-_INDEX_BITS = tl.constexpr(32)
-_INDEX_MASK = tl.constexpr((1 << 32) - 1)
+_TOLERANCE = tl.constexpr(raster.TOLERANCE)
+_INDEX_BITS = tl.constexpr(raster.INDEX_BITS)
+_INDEX_MASK = tl.constexpr(raster.INDEX_MASK)
 _BIAS = tl.constexpr(1 - FIRST_VIEW_MARGIN)
 _SHARP = tl.constexpr(SHARP)
 _FRONT = tl.constexpr(FRONT)
-_SAME_SURFACE = tl.constexpr(0.8)
-_EPSILON = tl.constexpr(1e-6)
+_SAME_SURFACE = tl.constexpr(shading.SAME_SURFACE)
+_EPSILON = tl.constexpr(shading.EPSILON)
 
 
 def draw(
