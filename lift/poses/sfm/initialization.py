@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import breadth_first_order, dijkstra
 from torch import Tensor
 
 from lift.poses.sfm.state import MIN_FRAME_POINTS, Observations, SfmState
+from lift.runtime.parallel import parallel_map
 
 MIN_TRIANGULATION_ANGLE = 1.0
 """Smallest angle between two rays, in degrees, that determines a point."""
@@ -143,18 +144,25 @@ def find_initial_pair(
     """
     best = None
     best_score = 0.0
-    for a, b in candidate_pairs(state, observations, max_error, covered, member):
+
+    def estimate(pair: tuple[int, int]) -> tuple[Pose | None, float, int]:
+        a, b = pair
         first, second, rays = _common_pixels(state, observations, a, b)
         cameras = (state.camera_model(a), state.camera_model(b))
         pose, inlier = _relative_pose(first, second, cameras, max_error / 2)
         if pose is None:
-            continue
-        angle = _median_angle(rays[0], rays[1] @ pose[0], inlier)
-        count = int(inlier.sum())
+            return None, 0.0, 0
+        return pose, _median_angle(rays[0], rays[1] @ pose[0], inlier), int(inlier.sum())
+
+    device = state.points.device
+    state = state.to("cpu")  # the pairs are many and small
+    observations = observations.to("cpu")
+    pairs = candidate_pairs(state, observations, max_error, covered, member)
+    for (a, b), (pose, angle, count) in zip(pairs, parallel_map(estimate, pairs), strict=True):
         score = count * min(angle, MAX_INITIAL_ANGLE)
         enough = count >= 2 * MIN_FRAME_POINTS and angle > MIN_TRIANGULATION_ANGLE
-        if enough and score > best_score:
-            best = (a, b, pose)
+        if pose is not None and enough and score > best_score:
+            best = (a, b, (pose[0].to(device), pose[1].to(device)))
             best_score = score
     if best is None:
         raise InitializationError("no two frames show enough common points from two sides")
@@ -196,10 +204,9 @@ def candidate_pairs(
         pairs = [pair for pair in pairs if not (is_covered[pair[0]] and is_covered[pair[1]])]
     if member is not None:
         pairs = [pair for pair in pairs if member in pair[:2]]
-    motion = {
-        (a, b): _median_motion(state, observations, a, b)
-        for a, b, _ in sorted(pairs, key=lambda p: -p[2])[: 20 * MAX_PAIRS]
-    }
+    first = [pair[:2] for pair in sorted(pairs, key=lambda p: -p[2])[: 20 * MAX_PAIRS]]
+    motions = parallel_map(lambda pair: _median_motion(state, observations, *pair), first)
+    motion = dict(zip(first, motions, strict=True))
     pairs = [p for p in pairs if p[:2] in motion]
     pairs = sorted(pairs, key=lambda p: -p[2] * min(motion[p[:2]], 60 * max_error))
     return [p[:2] for p in pairs[:MAX_PAIRS]]

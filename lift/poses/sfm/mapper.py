@@ -22,6 +22,7 @@ from lift.poses.sfm.initialization import (
 )
 from lift.poses.sfm.state import MIN_DEPTH, MIN_FRAME_POINTS, Observations, SfmState
 from lift.poses.sfm.triangulation import triangulate_points
+from lift.runtime.parallel import parallel_map
 
 MAX_REGISTRATIONS = 4
 """Number of times that a frame is registered; a frame that is lost so often gets no pose."""
@@ -219,41 +220,57 @@ class IncrementalMapper:
         max_count = int(counts.max()) if len(counts) else 0
         registered = False
         for min_count in (0.6 * max_count, MIN_FRAME_POINTS):
-            for candidate in counts.argsort(descending=True).tolist():
-                if (
-                    counts[candidate] < max(min_count, MIN_FRAME_POINTS)
-                    or self.state.registered[candidate]
-                    or self.num_registrations[candidate] == MAX_REGISTRATIONS
-                ):
-                    continue
-                registered |= self._register_frame(candidate, ready & (frame == candidate))
+            candidates = [
+                candidate
+                for candidate in counts.argsort(descending=True).tolist()
+                if counts[candidate] >= max(min_count, MIN_FRAME_POINTS)
+                and not self.state.registered[candidate]
+                and self.num_registrations[candidate] < MAX_REGISTRATIONS
+            ]
+            registered = self._register_frames(candidates, ready)
             if registered:
                 break
         return registered
 
-    def _register_frame(self, frame: int, visible: Bool[Tensor, "observation"]) -> bool:
-        """Register one frame by its observations of points with a position."""
-        points = self.state.points[self.observations.point[visible]]
-        pose = self._absolute_pose(frame, self.observations.pixel[visible], points)
-        if pose is None:
-            return False
-        self.state.rotation[frame], self.state.translation[frame] = pose
-        if self.focal == "shared":
-            focal = self.state.log_focal[self.state.registered].median()
-            self.state.log_focal[frame] = focal
-        self.state.registered[frame] = True
-        self.num_registrations[frame] += 1
-        return True
+    def _register_frames(
+        self, candidates: Sequence[int], ready: Bool[Tensor, "observation"]
+    ) -> bool:
+        """Register frames by their observations of points with a position, if they agree."""
+        # With less than four frames, points are inexact.
+        factor = 2 if int(self.state.registered.sum()) < 4 else 1
+
+        def estimate(frame: int) -> Pose | None:
+            visible = ready & (self.observations.frame == frame)
+            points = self.state.points[self.observations.point[visible]]
+            pixel = self.observations.pixel[visible]
+            return self._absolute_pose(frame, pixel, points, factor * self.max_error)
+
+        registered = False
+        for frame, pose in zip(candidates, parallel_map(estimate, candidates), strict=True):
+            if pose is None:
+                continue
+            self.state.rotation[frame], self.state.translation[frame] = pose
+            if self.focal == "shared":
+                focal = self.state.log_focal[self.state.registered].median()
+                self.state.log_focal[frame] = focal
+            self.state.registered[frame] = True
+            self.num_registrations[frame] += 1
+            registered = True
+        return registered
 
     def _absolute_pose(
-        self, frame: int, pixel: Float[Tensor, "point 2"], points: Float[Tensor, "point 3"]
+        self,
+        frame: int,
+        pixel: Float[Tensor, "point 2"],
+        points: Float[Tensor, "point 3"],
+        max_error: float,
     ) -> Pose | None:
         """Estimate a frame's pose from points; None if too few points agree."""
         import poselib
 
         camera = self.state.camera_model(frame if self.focal != "shared" else self.origin)
         ransac = {
-            "max_reproj_error": self.max_error * (2 if int(self.state.registered.sum()) < 4 else 1),
+            "max_reproj_error": max_error,
             "seed": 0,
             "min_iterations": 100,
             "max_iterations": 5000,

@@ -1,8 +1,8 @@
 """The linear system of one step of bundle adjustment.
 
-The Schur complement eliminates the points. With few frames on a CPU, the remaining system is formed
-and factorized. Otherwise it is never formed: conjugate gradients need only its products with
-vectors, so memory grows with the number of observations alone.
+The Schur complement eliminates the points. On a CPU with up to hundreds of frames, the remaining
+system is formed and factorized. Otherwise it is never formed: conjugate gradients need only its
+products with vectors, so memory grows with the number of observations alone.
 
 Reference:
     Agarwal et al., "Bundle adjustment in the large", ECCV 2010.
@@ -15,15 +15,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numba import prange
 from torch import Tensor
 
-from lift.runtime.jit import njit_cached, to_numpy
+from lift.runtime.jit import PARALLEL, njit_cached, parallel_lock, to_numpy
 
 FOCAL = 6
 """Column of the log focal length in a frame's parameters, after rotation and translation."""
 SCALE = 7
 """Column of the log depth scale in a frame's parameters."""
-MAX_DENSE_FRAMES = 160
+MAX_DENSE_FRAMES = 400
 """Number of frames up to which the cameras' system is factorized on a CPU."""
 MAX_CG_STEPS = 150
 """Largest number of steps of conjugate gradients."""
@@ -139,31 +140,49 @@ class NormalEquations:
     def _solve_dense(
         self, cameras: Float[Tensor, "frame 8 8"], inverse: Float[Tensor, "point 3 3"]
     ) -> tuple[Float[Tensor, "frame 8"], Float[Tensor, "point 3"]]:
-        """Form the Schur complement and factorize it: with few frames much faster than CG."""
+        """Form the Schur complement and factorize it: on a CPU much faster than CG."""
         frames = len(cameras)
         points = len(inverse)
         order = self.pattern.order
-        start = torch.cat(
-            [order.new_zeros(1), torch.bincount(self.point, minlength=points).cumsum(0)]
+        blocks = self.coupling.mT[order]
+        arrays = (
+            *(order.argsort(), _starts(self.frame, frames), _starts(self.point, points)),
+            *(self.frame[order], self.point, blocks, inverse, self.point_target),
         )
-        arrays = (order, start, self.frame, self.coupling, inverse, self.point_target)
-        complement, eliminated = _schur_complement(*(to_numpy(value) for value in arrays), frames)
+        with parallel_lock:
+            complement, eliminated = _schur_complement(*(to_numpy(value) for value in arrays))
         matrix = torch.block_diag(*cameras) - torch.from_numpy(complement)
         target = self.camera_target.flatten() - torch.from_numpy(eliminated)
-        basis = torch.eye(8 * frames, dtype=matrix.dtype)
-        if self.shared_focal:
-            columns = (self.free[:, FOCAL] > 0).nonzero()[:, 0] * 8 + FOCAL
-            if len(columns):
-                basis[:, columns[0]] = basis[:, columns].sum(1)
-                basis = basis[:, ~torch.isin(torch.arange(8 * frames), columns[1:])]
-        reduced = basis.T @ matrix @ basis
-        reduced += 1e-12 * torch.diag_embed(reduced.diagonal() + 1)
-        step = basis @ torch.linalg.solve(reduced, basis.T @ target)
+        step = self._solve_cameras(matrix, target)
         step = step.view(frames, 8) * self.free
         point_target = self.point_target - _sum_by_index(
             (self.coupling.mT @ step[self.frame][..., None])[..., 0], self.point, points
         )
         return step, (inverse @ point_target[..., None])[..., 0]
+
+    def _solve_cameras(self, matrix: Tensor, target: Tensor) -> Tensor:
+        """Solve the cameras' system. The focal lengths that are one unknown get the same step."""
+        tied = matrix.new_empty(0, dtype=torch.long)
+        if self.shared_focal:
+            tied = (self.free[:, FOCAL] > 0).nonzero()[:, 0] * 8 + FOCAL
+        kept = torch.ones(len(target), dtype=torch.bool)
+        if len(tied) > 1:
+            matrix[:, tied[0]] = matrix[:, tied].sum(1)
+            matrix[tied[0]] = matrix[tied].sum(0)
+            target[tied[0]] = target[tied].sum()
+            kept[tied[1:]] = False
+            matrix = matrix[kept][:, kept]
+        matrix.diagonal().add_(1e-12 * (matrix.diagonal() + 1))
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        if int(failed):  # rounding made it indefinite
+            solution = torch.linalg.solve(matrix, target[kept])
+        else:
+            solution = torch.cholesky_solve(target[kept][:, None], factor)[:, 0]
+        step = torch.zeros_like(target)
+        step[kept] = solution
+        if len(tied) > 1:
+            step[tied] = float(step[tied[0]])
+        return step
 
     def _tie_focal(self, step: Tensor) -> Tensor:
         """Average the focal lengths' steps if all frames share one."""
@@ -245,37 +264,65 @@ def _sparse_matrix(
     return torch.sparse_csr_tensor(start, columns, values, shape, check_invariants=False)
 
 
-@njit_cached()
-def _schur_complement(order, start, frame, coupling, inverse, point_target, frames):
+def _starts(index: Int[Tensor, "observation"], count: int) -> Int[Tensor, "group"]:
+    """Return where each index begins among sorted ones, and the end."""
+    counts = torch.bincount(index, minlength=count)
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+@njit_cached(parallel=PARALLEL)
+def _schur_complement(rank, first, start, frame, point, blocks, inverse, point_target):
     """Return what the points subtract from the cameras' matrix and target.
 
-    `order` sorts the observations by point. Those of point p are start[p] to start[p + 1]. The
-    matrix has the shape [8 * frames, 8 * frames], the target [8 * frames].
+    Observations are ordered by frame, then by point. Those of frame f are first[f] to first[f + 1],
+    their points `point`, and `rank` is where they stand when ordered by point, then by frame. In
+    that order, those of point p are start[p] to start[p + 1], with frames `frame` and `blocks`.
+
+    `blocks` has the shape [observation, 3, 8], the matrix [8 * frames, 8 * frames], the target
+    [8 * frames].
     """
+    frames = len(first) - 1
     matrix = np.zeros((8 * frames, 8 * frames))
     target = np.zeros(8 * frames)
-    half = np.empty((8, 3))
-    for point in range(len(start) - 1):
-        for i in range(start[point], start[point + 1]):
-            first = order[i]
-            row = 8 * frame[first]
-            for a in range(8):
-                for c in range(3):
-                    half[a, c] = 0.0
-                    for b in range(3):
-                        half[a, c] += coupling[first, a, b] * inverse[point, b, c]
-                for c in range(3):
-                    target[row + a] += half[a, c] * point_target[point, c]
-            for j in range(start[point], start[point + 1]):
-                second = order[j]
-                column = 8 * frame[second]
-                for a in range(8):
-                    for b in range(8):
-                        total = 0.0
-                        for c in range(3):
-                            total += half[a, c] * coupling[second, b, c]
-                        matrix[row + a, column + b] += total
+    arrays = (rank, start, frame, point, blocks, inverse, point_target)
+    # The first frames have the longest rows of the upper triangle, so each loop takes two ends.
+    for view in prange((frames + 1) // 2):
+        _eliminate_frame(view, first, arrays, matrix, target)
+        if frames - 1 - view > view:
+            _eliminate_frame(frames - 1 - view, first, arrays, matrix, target)
+    for row in prange(8 * frames):
+        for column in range(row // 8 * 8):
+            matrix[row, column] = matrix[column, row]
     return matrix, target
+
+
+@njit_cached()
+def _eliminate_frame(view, first, arrays, matrix, target):
+    """Compute the rows of one frame, from its own block to the right."""
+    rank, start, frame, point, blocks, inverse, point_target = arrays
+    half = np.empty((8, 3))
+    row = 8 * view
+    for i in range(first[view], first[view + 1]):
+        p = point[i]
+        own = blocks[rank[i]]
+        for a in range(8):
+            for c in range(3):
+                half[a, c] = (
+                    own[0, a] * inverse[p, 0, c]
+                    + own[1, a] * inverse[p, 1, c]
+                    + own[2, a] * inverse[p, 2, c]
+                )
+                target[row + a] += half[a, c] * point_target[p, c]
+        for j in range(rank[i], start[p + 1]):  # itself and later frames
+            column = 8 * frame[j]
+            block = blocks[j]
+            for a in range(8):
+                x = half[a, 0]
+                y = half[a, 1]
+                z = half[a, 2]
+                values = matrix[row + a, column : column + 8]
+                for b in range(8):  # in order of memory, so that it becomes one vector
+                    values[b] += x * block[0, b] + y * block[1, b] + z * block[2, b]
 
 
 def _conjugate_gradients(

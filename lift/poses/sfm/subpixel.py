@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lift.poses.sfm.state import Observations
 from lift.runtime.jit import PARALLEL, njit_cached, parallel_lock, to_numpy
+from lift.runtime.parallel import parallel_map
 
 RADIUS = 4
 """Half width of a patch, in pixels."""
@@ -46,7 +47,7 @@ def refine_observations(
     """
     if not len(observations):
         return observations
-    grey = images.float().mean(-1).cpu()
+    grey = torch.stack(parallel_map(lambda image: image.float().mean(-1).cpu(), images))
     order = (observations.point * len(images) + observations.frame).argsort().cpu()
     point = observations.point.cpu()[order]
     start = torch.cat([point.new_zeros(1), torch.bincount(point).cumsum(0)])

@@ -49,10 +49,13 @@ def build_tracks(
         return Observations(empty, empty, pixels, torch.zeros(0, dtype=torch.float64))
     first = np.concatenate([m.index[:, 0].cpu().numpy() + start[m.first] for m in matches])
     second = np.concatenate([m.index[:, 1].cpu().numpy() + start[m.second] for m in matches])
-    order = np.argsort(-torch.cat([m.score for m in matches]).cpu().numpy(), kind="stable")
+    scores = torch.cat([m.score for m in matches]).cpu()
+    order = scores.argsort(descending=True, stable=True).numpy()
     frames = np.repeat(np.arange(len(counts)), counts)
     root = _chain_matches(first, second, order, frames, len(counts))
-    members = np.unique(np.concatenate([first, second]))
+    is_member = np.zeros(len(root), np.bool_)
+    is_member[first] = is_member[second] = True
+    members = is_member.nonzero()[0]
     members = members[np.bincount(root[members], minlength=len(root))[root[members]] > 1]
     _, point = np.unique(root[members], return_inverse=True)
     frame = np.searchsorted(start, members, "right") - 1
