@@ -186,6 +186,20 @@ def project(
     return pixels, depth
 
 
+def inverse_intrinsics(cameras: Cameras) -> Float[Tensor, "view 3 3"]:
+    """Invert the intrinsics, which are upper triangular. It does not wait for a GPU.
+
+    Args:
+        cameras: The cameras.
+
+    Returns:
+        Matrices from homogeneous pixels to points at a z-depth of 1.
+    """
+    matrices = cameras.intrinsics
+    identity = torch.eye(3, dtype=matrices.dtype, device=matrices.device).expand_as(matrices)
+    return torch.linalg.solve_triangular(matrices, identity, upper=True)
+
+
 def unproject(
     depth: Float[Tensor, "view height width"], cameras: Cameras
 ) -> Float[Tensor, "view height width 3"]:
@@ -201,7 +215,7 @@ def unproject(
     pixels = pixel_centers(cameras.width, cameras.height, depth.device).to(depth.dtype)
     rays = (
         torch.cat([pixels, torch.ones_like(pixels[..., :1])], dim=-1)
-        @ torch.linalg.inv(cameras.intrinsics)[:, None].mT
+        @ inverse_intrinsics(cameras)[:, None].mT
     )
     local = rays * depth[..., None]
     to_world = cameras.camera_to_world
@@ -222,7 +236,7 @@ def unproject_pixels(
         World points.
     """
     rays = torch.cat([pixels, torch.ones_like(pixels[:, :1])], dim=-1)
-    local = (rays @ torch.linalg.inv(camera.intrinsics)[0].mT) * depth[:, None]
+    local = (rays @ inverse_intrinsics(camera)[0].mT) * depth[:, None]
     to_world = camera.camera_to_world[0]
     return local @ to_world[:3, :3].mT + to_world[:3, 3]
 

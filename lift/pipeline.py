@@ -97,13 +97,14 @@ def _run(session: Session) -> Path | None:
 
 def _compute(session: Session, picture: Picture, capture: Capture | None) -> Path | None:
     """Compute the stages of a run whose input is read, and deliver the scene."""
-    with compile_ahead(session):
-        if capture:
-            views = register_capture(session, picture, capture)
-        else:
-            views = generate_views(session, picture)
     test_frames = capture.held_out(session.config.fit.test_every) if capture else None
-    gaussians, distortion, folder = fit(session, views, test_frames)
+    with session.deferred_writes():
+        with compile_ahead(session):
+            if capture:
+                views = register_capture(session, picture, capture)
+            else:
+                views = generate_views(session, picture)
+        gaussians, distortion, folder = fit(session, views, test_frames)
     if not session.is_main:
         return None
     from lift.outputs.delivery import deliver

@@ -116,9 +116,10 @@ class TensorDataclass(_ShortRepr):
         if isinstance(index, int):
             if not -len(self) <= index < len(self):
                 raise IndexError(f"item {index} of {len(self)} {type(self).__name__}")
-            index = [index]
-        items = index
-        return self.map(lambda value: value[items])
+            start = index % len(self)
+            # A list as an index would wait for a GPU.
+            return self.map(lambda value: value[start : start + 1].clone())
+        return self.map(lambda value: value[index])
 
     @classmethod
     def cat(cls: type[TensorDataclassT], items: Sequence[TensorDataclassT]) -> TensorDataclassT:

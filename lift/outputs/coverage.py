@@ -41,6 +41,9 @@ MAX_ANGLE = 30.0
 Beyond it, the appearance in one view does not determine that in the other.
 """
 
+FRAMES_AT_A_TIME = 16
+"""Number of frames whose depth a GPU renders at a time."""
+
 
 class Coverage:
     """Fraction of a view's pixels whose surface was observed by at least one training frame.
@@ -73,8 +76,10 @@ class Coverage:
         self._gaussians = replace(gaussians, sh_coeffs=gaussians.sh_coeffs[:, :1])
         self._long_side = long_side
         self._frames = self._prepare(_subsample(frames, max_frames))
+        count = 1 if renderer.device.type == "cpu" else FRAMES_AT_A_TIME
+        parts = torch.arange(len(self._frames)).split(count)
         with torch_on_one_thread(renderer.has_thread_pool):
-            rendered = [self._surface(self._frames[index]) for index in range(len(self._frames))]
+            rendered = [self._surface(self._frames[part]) for part in parts]
         depth = torch.cat([depth for depth, _ in rendered])
         opaque = torch.cat([opaque for _, opaque in rendered])
         self._depth = depth.where(opaque, torch.inf)
@@ -117,7 +122,7 @@ class Coverage:
     @torch.no_grad()
     def _surface(
         self, camera: Cameras
-    ) -> tuple[Float[Tensor, "1 height width"], Bool[Tensor, "1 height width"]]:
+    ) -> tuple[Float[Tensor, "view height width"], Bool[Tensor, "view height width"]]:
         """Render the scene's depth, and where it is opaque."""
         render = self._renderer(self._gaussians, camera)
         return render.depth, render.alpha > OPAQUE

@@ -154,25 +154,29 @@ class Store:
         self.verify = verify
         self.method = method
         self._writer = DeferredWriter()
-        self._is_deferred = False
+        self._deferring_blocks = 0
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Write the stages of `batch` beside the work of the block, which may raise `OSError`."""
-        self._is_deferred = True
+        """Write values beside the work of the block, which may raise `OSError`.
+
+        Blocks may be nested. All is written at the end of the outermost one.
+        """
+        self._deferring_blocks += 1
         try:
             yield
         except BaseException:
             with suppress(Exception):  # the block's own error is told
-                self._flush()
+                self._end_deferring()
             raise
-        self._flush()
+        self._end_deferring()
 
-    def _flush(self) -> None:
-        """Wait until all stages are written."""
-        self._is_deferred = False
-        with span("writing clips"):
-            self._writer.flush()
+    def _end_deferring(self) -> None:
+        """Wait until all values are written, if this is the end of the outermost block."""
+        self._deferring_blocks -= 1
+        if not self._deferring_blocks:
+            with span("writing values"):
+                self._writer.flush()
 
     def find(self, name: str, key: str) -> Stage | None:
         """Return a stage if it is finished and not damaged.
@@ -227,7 +231,7 @@ class Store:
         return self._read(name, key, cached=False)
 
     def value(self, name: str, key: str, make: Callable[[], Any]) -> tuple[Any, Stage]:
-        """Find or compute a stage whose result is a value.
+        """Find or compute a stage whose result is a value. Wait while another process computes it.
 
         Args:
             name: Name of the stage.
@@ -235,8 +239,13 @@ class Store:
             make: Computes a value that `lift.runtime.serialization.save` can write.
 
         Returns:
-            The value, read from disk, and its stage.
+            The value, as it is read from disk, and its stage.
         """
+        if self._deferring_blocks:
+            found = self.batch(name, [key], lambda _: [make()], 1)
+            if found:
+                return found[0]
+            self._writer.flush()  # it may be what has the lock
         stage = self.folder(name, key, lambda draft: save(make(), draft))
         return load(stage.folder), stage
 
@@ -286,7 +295,7 @@ class Store:
         finally:
             for lock in locks.values():
                 lock.release()
-        if not self._is_deferred:
+        if not self._deferring_blocks:
             self._writer.flush()
         return results
 

@@ -4,9 +4,11 @@ A graph starts hundreds of kernels at once. Started one by one from Python, smal
 GPU idle most of the time.
 """
 
+import gc
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, update_wrapper
 from typing import Any, TypeVar
@@ -61,7 +63,7 @@ def capture(function: Callable[[], Result], pool: Any = None) -> tuple[Any, Resu
     current = torch.cuda.current_stream()
     stream = _capture_stream(torch.cuda.current_device())
     stream.wait_stream(current)
-    with torch.cuda.stream(stream):
+    with torch.cuda.stream(stream), _uncollected():
         # Other threads may use the device meanwhile, such as one that writes a checkpoint.
         graph.capture_begin(pool, capture_error_mode="thread_local")
         try:
@@ -70,6 +72,18 @@ def capture(function: Callable[[], Result], pool: Any = None) -> tuple[Any, Resu
             graph.capture_end()
     current.wait_stream(stream)
     return graph, result
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Search no garbage in the block. An older graph that it frees would end a capture."""
+    is_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_enabled:
+            gc.enable()
 
 
 @cache

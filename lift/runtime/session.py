@@ -6,6 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -204,6 +205,10 @@ class Session:
             source_fingerprint(Path(inspect.getfile(inspect.unwrap(function)))) for function in code
         ]
         return hash_key(stage, STAGE_VERSIONS[stage], parts, components, sources)
+
+    def deferred_writes(self) -> AbstractContextManager[None]:
+        """Write values beside the work of a block, if there are no other processes to read them."""
+        return self.store.deferred() if self.process.world_size == 1 else nullcontext()
 
     def value(self, stage: str, key: str, make: Callable[[], T], label: str | None = None) -> T:
         """Return a stage's value. The main process computes it, or it is on disk already.

@@ -1,7 +1,7 @@
 """Order in which a prior generates the clips of a trajectory, and the context of each clip."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lift.priors import ClipRequest, VideoPrior
@@ -20,16 +20,15 @@ class ClipContext:
     clip: Clip
     """The clip, with its source as an index into these frames."""
 
-    def request(self, start: Frames, clips: dict[int, Frames], seed: int) -> ClipRequest:
+    def request(self, history: "FrameHistory", clips: dict[int, Frames], seed: int) -> ClipRequest:
         """Return the request for the clip.
 
         Args:
-            start: The input frame.
+            history: Joins the input and frames of clips.
             clips: Frames of the clips that are finished, by index.
             seed: Seed of the clip.
         """
-        frames = join_frames([start, *(clips[ancestor] for ancestor in self.ancestors)])
-        return ClipRequest(frames, self.cameras, self.clip, seed)
+        return ClipRequest(history.join(self.ancestors, clips), self.cameras, self.clip, seed)
 
 
 def predecessors(prior: VideoPrior, trajectory: Trajectory) -> Sequence[int | None]:
@@ -110,6 +109,51 @@ def true_cameras(prior: VideoPrior, trajectory: Trajectory, seed: int) -> Camera
         check_true_cameras(prior, clip_cameras, context.clip)
         cameras.append(clip_cameras)
     return Cameras.cat(cameras)
+
+
+class FrameHistory:
+    """Joins the input and the frames of clips. What it joined before is not copied again.
+
+    Args:
+        start: The input frame.
+        count: Number of all frames.
+    """
+
+    def __init__(self, start: Frames, count: int) -> None:
+        self.start = start
+        self._count = count
+        self._clips: list[int] = []
+        self._joined = 1
+        self._all: Frames | None = None
+
+    def join(self, numbers: Sequence[int], clips: Mapping[int, Frames]) -> Frames:
+        """Concatenate the input and the frames of clips, without depth if any of them has none.
+
+        The result may share memory with later ones, so it must not be changed.
+
+        Args:
+            numbers: Indices of the clips, in their order.
+            clips: Frames of the clips, by index.
+        """
+        parts = [clips[number] for number in numbers]
+        # Another branch of the tree would overwrite frames that were handed out.
+        is_longer = list(numbers[: len(self._clips)]) == self._clips
+        if not is_longer or any(part.depth is None for part in (self.start, *parts)):
+            return join_frames([self.start, *parts])
+        if self._all is None:
+            self._all = self.start.map(lambda value: value.new_empty(self._count, *value.shape[1:]))
+            _copy(self.start, self._all[:1])
+        for number, part in list(zip(numbers, parts, strict=True))[len(self._clips) :]:
+            _copy(part, self._all[self._joined : self._joined + len(part)])
+            self._joined += len(part)
+            self._clips.append(number)
+        return self._all[: self._joined]
+
+
+def _copy(source: Frames, target: Frames) -> None:
+    """Copy frames into others of the same number and size."""
+    for name, value in source.tensors().items():
+        target.tensors()[name].copy_(value)
 
 
 def join_frames(parts: list[Frames]) -> Frames:

@@ -5,7 +5,7 @@ from lift.priors import VideoPrior
 from lift.runtime.cache import hash_key
 from lift.runtime.session import Session
 from lift.stages.checks import check_clips
-from lift.stages.clips import clip_context, clip_seeds, join_frames, predecessors
+from lift.stages.clips import FrameHistory, clip_context, clip_seeds, predecessors
 from lift.types import Depth, Frames, Trajectory
 
 
@@ -44,6 +44,7 @@ def generate(
             )
     seed = session.config.seed
     start = Frames(picture.frames.images, depth.depth.where(depth.valid, 0)[None])
+    history = FrameHistory(start, len(trajectory.cameras))
     predecessor = predecessors(prior, trajectory)
     seeds = clip_seeds(prior, trajectory, seed)
     keys: list[str] = []
@@ -54,7 +55,7 @@ def generate(
 
     def make(numbers: list[int], clips: dict[int, Frames]) -> list[Frames]:
         contexts = [(clip_context(trajectory, predecessor, number), number) for number in numbers]
-        requests = [context.request(start, clips, seeds[number]) for context, number in contexts]
+        requests = [context.request(history, clips, seeds[number]) for context, number in contexts]
         return check_clips(prior, prior.generate_batch(requests), requests)
 
     count = len(trajectory.clips)
@@ -62,4 +63,5 @@ def generate(
     parallel = prior.context == "ancestors"
     batch_size = prior.batch_size if parallel else 1
     clips = session.values("clip", keys, predecessor, make, labels, parallel, batch_size)
-    return join_frames([start, *clips]), hash_key(key, *keys)
+    frames = history.join(range(count), dict(enumerate(clips)))
+    return frames, hash_key(key, *keys)

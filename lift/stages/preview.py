@@ -56,22 +56,23 @@ def make_preview(
         camera: Its camera, one view.
         renderer: Renders the input view, to correct the blur of neighbouring Gaussians. None: the
             colours are those of the pixels.
-        device: Device that continues the background. None: the CPU.
+        device: Device of the computation. None: the CPU.
 
     Returns:
         Gaussians of degree 0 on the CPU. Those of the pixels come first, row by row.
     """
     depth = Depth(depth.depth.cpu(), depth.valid.cpu(), depth.kind)
     camera = camera.to("cpu")
-    backend = warping_backend(device or torch.device("cpu"))
-    layers = two_layers.two_layers(image.cpu().numpy(), depth, camera, backend)
+    device = device or torch.device("cpu")
+    layers = two_layers.two_layers(image.cpu().numpy(), depth, camera, warping_backend(device))
     gaussians = Gaussians.cat(
-        [two_layers.layer_gaussians(layer, camera, depth.typical) for layer in layers]
+        [two_layers.layer_gaussians(layer, camera, depth.typical, device) for layer in layers]
     )
     if renderer is not None:
+        gaussians = gaussians.to(renderer.device)
         for _ in range(SHARPENING_ROUNDS):
-            gaussians = _sharpen(gaussians, image.cpu(), camera, renderer)
-    return gaussians
+            gaussians = _sharpen(gaussians, image, camera, renderer)
+    return gaussians.to("cpu")
 
 
 @torch.no_grad()
@@ -82,9 +83,9 @@ def _sharpen(
     renderer: Renderer,
 ) -> Gaussians:
     """Add to the colour of each pixel's Gaussian what the render of the input view lacks there."""
-    render = renderer(gaussians.to(renderer.device), camera.to(renderer.device)).rgb[0].cpu()
+    render = renderer(gaussians, camera.to(renderer.device)).rgb[0]
     count = image.shape[0] * image.shape[1]
-    missing = (image.float() / 255 - render).reshape(count, 3)
+    missing = (image.to(render.device).float() / 255 - render).reshape(count, 3)
     colors = gaussians.sh_coeffs[:count, 0] * spherical_harmonics.C0 + 0.5
     sh_coeffs = gaussians.sh_coeffs.clone()
     sh_coeffs[:count, 0] = spherical_harmonics.from_rgb((colors + missing).clamp(0, 1))
@@ -150,13 +151,14 @@ def compute_preview(config: DictConfig) -> Gaussians:
         ValueError: A setting cannot be used, or something is wrong with the files.
     """
     session = Session(config)
-    picture, capture = read_input(session)
-    estimator = build_depth_estimator(session, picture)
-    if capture:
-        depth, key = estimate_capture_depth(session, picture, capture, estimator)
-    else:
-        depth, key = estimate_depth(session, picture, estimator)
-    return preview_stage(session, picture, depth, key)
+    with session.deferred_writes():
+        picture, capture = read_input(session)
+        estimator = build_depth_estimator(session, picture)
+        if capture:
+            depth, key = estimate_capture_depth(session, picture, capture, estimator)
+        else:
+            depth, key = estimate_depth(session, picture, estimator)
+        return preview_stage(session, picture, depth, key)
 
 
 def preview_stage(session: Session, picture: Picture, depth: Depth, key: str) -> Gaussians:

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lift import spherical_harmonics
 from lift.depths.edges import local_extremes
-from lift.geometry import rotation_to_quat
+from lift.geometry import inverse_intrinsics, rotation_to_quat
 from lift.types import Cameras, Depth, Gaussians
 from lift.warping.backend import CPU_BACKEND, WarpingBackend
 
@@ -218,24 +219,31 @@ def backdrop(border: Layer) -> Layer:
     return Layer(rgb, far, np.ones(far.shape, bool), BACKDROP_STRIDE, margin)
 
 
-def layer_gaussians(layer: Layer, camera: Cameras, unit: float) -> Gaussians:
+def layer_gaussians(
+    layer: Layer, camera: Cameras, unit: float, device: torch.device | str = "cpu"
+) -> Gaussians:
     """Return one Gaussian of degree 0 for each place of a layer, row by row.
 
     Args:
         layer: The layer.
         camera: Camera of the picture, one view.
         unit: Typical depth of the scene, in its unit of length.
+        device: Device of the Gaussians.
     """
-    rows, columns = np.nonzero(layer.mask)
-    slopes = torch.from_numpy(np.stack(_slopes(layer.inverse), -1)[rows, columns])
-    inverse = torch.from_numpy(layer.inverse[rows, columns])
-    colors = torch.from_numpy(layer.rgb[rows, columns]).clamp(0, 255) / 255
-    sigma = np.broadcast_to(np.asarray(layer.sigma, np.float32), layer.mask.shape)[rows, columns]
-    sigma = torch.from_numpy(sigma)
-    pixels = torch.from_numpy(np.stack([columns, rows], 1)).float()
-    pixels = (pixels + 0.5) * layer.stride - layer.margin
+    mask, inverse, colors = (
+        torch.from_numpy(values).to(device) for values in (layer.mask, layer.inverse, layer.rgb)
+    )
+    place = mask.nonzero()
+    rows, columns = place.unbind(1)
+    slopes = torch.stack(_slopes(inverse), -1)[rows, columns]
+    inverse = inverse[rows, columns]
+    colors = colors[rows, columns].clamp(0, 255) / 255
+    sigma = torch.as_tensor(layer.sigma, dtype=torch.float32).to(device)
+    sigma = sigma.expand(layer.mask.shape)[rows, columns]
+    pixels = (place.flip(1) + 0.5) * layer.stride - layer.margin
     z = unit / inverse
-    to_ray = torch.linalg.inv(camera.intrinsics[0].float())
+    camera = camera.to(torch.float32).to(device)
+    to_ray = inverse_intrinsics(camera)[0]
     rays = torch.cat([pixels, torch.ones_like(z)[:, None]], 1) @ to_ray.T
     # How far the surface moves when the pixel moves by one place, along the rows and the columns.
     facing = z[:, None] * to_ray[:, :2].norm(dim=0) * layer.stride
@@ -246,7 +254,7 @@ def layer_gaussians(layer: Layer, camera: Cameras, unit: float) -> Gaussians:
     ) * sigma[:, None, None]
     rotation, lengths = _principal_axes(tangents)
     thickness = FLATNESS * (sigma * facing.mean(1))[:, None]
-    to_world = camera.camera_to_world[0].float()
+    to_world = camera.camera_to_world[0]
     means = (rays * z[:, None]) @ to_world[:3, :3].T + to_world[:3, 3]
     return Gaussians(
         means,
@@ -282,18 +290,18 @@ def _principal_axes(
     return torch.stack([first, second, torch.linalg.cross(first, second)], -1), lengths
 
 
-def _slopes(inverse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _slopes(
+    inverse: Float[Tensor, "row column"],
+) -> tuple[Float[Tensor, "row column"], Float[Tensor, "row column"]]:
     """Return the changes of inverse depth along rows and columns, on this side of depth edges."""
     slopes = []
     for axis in (1, 0):
-        step = np.diff(inverse, axis=axis)
-        kept = np.abs(step) <= EDGE_THRESHOLD
-        step = np.where(kept, step, 0)
-        before = [(1, 0) if number == axis else (0, 0) for number in (0, 1)]
-        after = [(0, 1) if number == axis else (0, 0) for number in (0, 1)]
-        count = np.pad(kept, before).astype(np.float32) + np.pad(kept, after)
-        total = np.pad(step, before) + np.pad(step, after)
-        slopes.append((total / np.maximum(count, 1)).astype(np.float32))
+        step = inverse.diff(dim=axis)
+        kept = (step.abs() <= EDGE_THRESHOLD).float()
+        before, after = ((1, 0), (0, 1)) if axis == 1 else ((0, 0, 1, 0), (0, 0, 0, 1))
+        count = pad(kept, before) + pad(kept, after)
+        step = step * kept
+        slopes.append((pad(step, before) + pad(step, after)) / count.clamp(min=1))
     return slopes[0], slopes[1]
 
 

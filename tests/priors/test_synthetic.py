@@ -130,9 +130,10 @@ def test_true_cameras_cover_the_whole_tree() -> None:
     plan = Articulated(2, ("right", "up"), num_frames=2, angle=8.0)(CAMERA, DEPTH, None)
     prior = Synthetic(geometry=0.0, texture=0.0, color=0.0, blur=0.0, image="room")
     cameras, frames = clips.true_cameras(prior, plan, 5), [prior.render_truth(plan.start)]
+    history = clips.FrameHistory(frames[0], len(plan.cameras))
     for number in range(len(plan.clips)):  # as `pipeline.generate` asks for them
         context = clips.clip_context(plan, plan.parents, number)
-        request = context.request(frames[0], dict(enumerate(frames[1:])), 5 + number)
+        request = context.request(history, dict(enumerate(frames[1:])), 5 + number)
         frames.append(prior(request.frames, request.cameras, request.clip, request.seed))
     truth = render("room", cameras)
     assert torch.equal(Frames.cat(frames).images, truth.images)

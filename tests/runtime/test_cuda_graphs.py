@@ -1,11 +1,18 @@
 """Functions that are replayed as CUDA graphs."""
 
+import gc
 import logging
 
 import pytest
 import torch
 
-from lift.runtime.cuda_graphs import MAX_GRAPHS, GraphFunction, cuda_graph, release_graphs
+from lift.runtime.cuda_graphs import (
+    MAX_GRAPHS,
+    GraphFunction,
+    _uncollected,
+    cuda_graph,
+    release_graphs,
+)
 from lift.runtime.release import release_memory
 
 
@@ -79,3 +86,17 @@ def test_what_cannot_be_captured_is_called_and_told(caplog) -> None:
             assert (product == 3).all()
     assert caplog.text.count("reads runs without a CUDA graph") == 1
     assert isinstance(reads, GraphFunction)
+
+
+def test_no_garbage_is_collected_in_a_capture() -> None:
+    assert gc.isenabled()
+    with pytest.raises(RuntimeError), _uncollected():
+        assert not gc.isenabled()
+        raise RuntimeError
+    assert gc.isenabled()
+    gc.disable()
+    with _uncollected():
+        pass
+    enabled = gc.isenabled()
+    gc.enable()
+    assert not enabled

@@ -83,6 +83,37 @@ def test_stages_are_on_disk_after_the_block(tmp_path, monkeypatch) -> None:
     assert store.find("clip", "b") is not None
 
 
+def test_values_are_written_beside_the_next_ones_until_the_outer_block_ends(
+    tmp_path, monkeypatch
+) -> None:
+    store = Store(tmp_path)
+    gate = threading.Event()
+
+    def slow_save(value, folder) -> None:
+        assert gate.wait(10)
+        save(value, folder)
+
+    monkeypatch.setattr("lift.runtime.cache.save", slow_save)
+    with store.deferred():
+        with store.deferred():
+            store.batch("clip", ["a"], make, 1)
+        value, stage = store.value("reconstruct", "b", lambda: {"depth": torch.ones(2)})
+        assert value["depth"].tolist() == [1.0, 1.0] and not stage.cached
+        assert store.find("clip", "a") is None and store.find("reconstruct", "b") is None
+        gate.set()
+    assert store.find("clip", "a") is not None
+    again, stage = store.value("reconstruct", "b", lambda: {"depth": torch.zeros(2)})
+    assert stage.cached and again["depth"].tolist() == [1.0, 1.0]
+
+
+def test_a_value_that_is_being_written_is_waited_for(tmp_path) -> None:
+    store = Store(tmp_path)
+    with store.deferred():
+        first, _ = store.value("depth", "a", lambda: torch.ones(2))
+        again, stage = store.value("depth", "a", lambda: torch.zeros(2))
+        assert torch.equal(first, again) and stage.cached
+
+
 def test_a_stage_that_cannot_be_written_ends_the_block(tmp_path, monkeypatch) -> None:
     def full_disk(value, folder) -> None:
         raise OSError(28, "No space left on device")

@@ -1,5 +1,6 @@
 """The first look at a scene, before its fit."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -98,6 +99,9 @@ class FakeSession(Session):
         self.config = OmegaConf.create({"preview": True})
         self.live_job = job
         self.messages: list[str] = []
+
+    def deferred_writes(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def say(self, line: str) -> None:
         self.messages.append(line)

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from lift.runtime.jit import can_use_triton
 from lift.warping.gpu.masks import CHUNK_ELEMENTS, Mask, Pixels, dilate, nearest_source
 from lift.warping.patches import PATCH_RADIUS
 
@@ -333,6 +334,20 @@ def _keep_best(
     The square root of the cost decides. The cost is the squared difference of two patches, plus
     costs of depth and distance.
     """
+    if can_use_triton(color, level.color, level.key):
+        from lift.warping.gpu.patches_triton import best_candidates
+
+        match[level.targets] = best_candidates(
+            color.contiguous(),
+            level.color,
+            level.key,
+            level.source,
+            level.targets,
+            level.cost_weight,
+            candidates.contiguous(),
+            level.stride,
+        )
+        return
     count = candidates.shape[1]
     size = max(CHUNK_ELEMENTS // (count * level.cost_weight.shape[1] * 3), 1)
     best = []
