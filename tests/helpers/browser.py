@@ -1,21 +1,21 @@
-"""A headless Chromium for tests of pages: `pytest_plugins` of the conftest loads its fixtures.
+"""Browsers for tests of pages: `pytest_plugins` of the conftest loads the fixtures.
 
-Tests that use the fixtures skip where Chromium or playwright is absent. `.ci/run` installs them.
+`browser` is a headless Chromium that Playwright drives. `each_browser` is Chromium, Firefox and
+WebKit in turn. Tests skip where the browser or playwright is absent. `.ci/run` installs them.
 """
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 from torch import Tensor
+
+from tests.helpers.page import MIDDLE, TIMEOUT, Page, Point, decode_picture
+from tests.helpers.webdriver import start_firefox, start_webkit
+from tests.helpers.webdriver_page import WebDriverBrowser
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 """Names of the browser's program."""
@@ -34,9 +34,6 @@ FLAGS = (
 )
 """Arguments of the browser: WebGL in software, and no traffic of its own."""
 
-TIMEOUT = 120
-"""Seconds that a page may take to load or to fulfil a condition on a busy machine."""
-
 PHONE: dict[str, Any] = {
     "viewport": {"width": 390, "height": 844},
     "has_touch": True,
@@ -45,8 +42,8 @@ PHONE: dict[str, Any] = {
 """Options of `BrowserPage` for a phone."""
 
 
-class BrowserPage:
-    """An open page, with what it wrote to the console and what it requested.
+class BrowserPage(Page):
+    """An open page of a browser that Playwright drives.
 
     Args:
         context: Playwright's context with one page, which is closed with this object.
@@ -57,42 +54,47 @@ class BrowserPage:
         self._context = context
         self.page = page
         """Playwright's page."""
-        self.errors: list[str] = []
-        """Errors and warnings on the console, and exceptions that nothing caught."""
-        self.requests: list[str] = []
-        """Addresses of all requests besides `blob:` and `data:`, the page itself first."""
+        self.errors = []
+        self.requests = []
         page.on("console", self._record_message)
         page.on("pageerror", lambda error: self.errors.append(f"exception: {error}"))
         page.on("request", self._record_request)
 
+    def open(self, address: str) -> None:
+        """Open a URL and wait until it is loaded."""
+        self.address = address
+        self.page.goto(address)
+
+    def evaluate(self, expression: str) -> Any:
+        """Return the value of an expression of JavaScript."""
+        return self.page.evaluate(expression)
+
     def screenshot(self, selector: str | None = None) -> Tensor:
-        """Take a picture of the page, or of an element.
-
-        Args:
-            selector: CSS selector of the element. None: what the window shows.
-
-        Returns:
-            Colours in [0, 1] [height width 3].
-        """
+        """Take a picture of the page, or of an element."""
         source = self.page.locator(selector) if selector else self.page
-        with Image.open(BytesIO(source.screenshot())) as picture:
-            return torch.from_numpy(np.array(picture.convert("RGB"))) / 255
+        return decode_picture(source.screenshot())
 
-    def wait_until(self, condition: str, seconds: float = TIMEOUT) -> None:
-        """Wait until a condition holds. Unlike Playwright's, it works on pages without `eval`.
+    def click(self, selector: str) -> None:
+        """Click the middle of an element."""
+        self.page.click(selector)
 
-        Args:
-            condition: Expression of JavaScript.
-            seconds: How long to wait.
+    def press(self, key: str) -> None:
+        """Press a key: a character or the name of the key."""
+        self.page.keyboard.press(key)
 
-        Raises:
-            TimeoutError: It does not hold in time.
-        """
-        end = time.monotonic() + seconds
-        while not self.page.evaluate(f"Boolean({condition})"):
-            if time.monotonic() > end:
-                raise TimeoutError(f"{condition} does not hold in {seconds} s: {self.errors}")
-            self.page.wait_for_timeout(100)
+    def drag(self, selector: str, right: int, down: int, start: Point = MIDDLE) -> None:
+        """Drag with the mouse, in pixels."""
+        x, y = self.point(selector, start)
+        mouse = self.page.mouse
+        mouse.move(x, y)
+        mouse.down()
+        mouse.move(x + right, y + down, steps=3)
+        mouse.up()
+
+    def turn_wheel(self, selector: str, down: int) -> None:
+        """Turn the wheel of the mouse above the middle of an element, in pixels."""
+        self.page.mouse.move(*self.point(selector))
+        self.page.mouse.wheel(0, down)
 
     def close(self) -> None:
         """Close the page."""
@@ -138,7 +140,7 @@ class Browser:
         context.set_default_timeout(1000 * TIMEOUT)
         page = BrowserPage(context, context.new_page())
         self._pages.append(page)
-        page.page.goto(address.resolve().as_uri() if isinstance(address, Path) else address)
+        page.open(address.resolve().as_uri() if isinstance(address, Path) else address)
         return page
 
     def close_pages(self) -> None:
@@ -169,6 +171,22 @@ def browser(browser_process: Any) -> Iterator[Browser]:
     browser = Browser(browser_process)
     yield browser
     browser.close_pages()
+
+
+@pytest.fixture(scope="module", params=["chromium", "firefox", "webkit"])
+def each_browser(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Browser | WebDriverBrowser]:
+    """Chromium, Firefox and WebKit in turn, with WebGL."""
+    if request.param == "chromium":
+        browser = Browser(request.getfixturevalue("browser_process"))
+        yield browser
+        browser.close_pages()
+        return
+    start = start_firefox if request.param == "firefox" else start_webkit
+    folder = tmp_path_factory.mktemp(request.param)
+    with start(folder) as driver:
+        yield WebDriverBrowser(driver, folder)
 
 
 def find_chromium() -> str | None:

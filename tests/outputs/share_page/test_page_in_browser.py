@@ -1,10 +1,9 @@
-"""A share page in a headless Chromium. All tests use one open page, which each resets."""
+"""A share page in browsers. Most tests use one open page of each browser, which each resets."""
 
 import html
 import math
-from collections.abc import Iterator
+import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,6 +14,8 @@ from lift.outputs.films.rendering import limit_detail
 from lift.outputs.share_page import render_share_page, share_content, write_share_page
 from lift.types import Cameras
 from tests.helpers.browser import PHONE, Browser, BrowserPage
+from tests.helpers.page import Page
+from tests.helpers.webdriver_page import WebDriverBrowser
 
 pytestmark = pytest.mark.slow
 
@@ -28,11 +29,11 @@ def psnr(picture: Tensor, reference: Tensor) -> float:
     return -10 * math.log10(float(((picture - reference) ** 2).mean()) + 1e-10)
 
 
-def settle(page: BrowserPage) -> Tensor:
+def settle(page: Page) -> Tensor:
     """Wait until nothing moves, and return the canvas."""
     page.wait_until(SETTLED)
-    page.page.evaluate("document.getElementById('hint').style.display = 'none'")
-    page.page.wait_for_timeout(200)
+    page.evaluate("document.getElementById('hint').style.display = 'none'")
+    time.sleep(0.2)
     return page.screenshot("#canvas")
 
 
@@ -42,21 +43,8 @@ def render_without_needles(scene: Scene, camera: Cameras) -> Tensor:
     return scene.render_gaussians(wide, camera).rgb[0].clamp(0, 1)
 
 
-def orbit(page: BrowserPage) -> dict[str, float]:
-    return page.page.evaluate("liftViewer.orbit")
-
-
-def drag(page: BrowserPage, right: int, down: int) -> None:
-    """Drag with the mouse from the middle of the stage."""
-    box = page.page.locator("#stage").bounding_box()
-    assert box is not None
-    x = box["x"] + box["width"] / 2
-    y = box["y"] + box["height"] / 2
-    mouse = page.page.mouse
-    mouse.move(x, y)
-    mouse.down()
-    mouse.move(x + right, y + down, steps=3)
-    mouse.up()
+def orbit(page: Page) -> dict[str, float]:
+    return page.evaluate("liftViewer.orbit")
 
 
 @pytest.fixture(scope="module")
@@ -70,20 +58,18 @@ def page_file(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def open_page(browser_process: Any, page_file: Path) -> Iterator[BrowserPage]:
-    """The page, opened as a file by double click."""
-    browser = Browser(browser_process)
-    page = browser.open(page_file, WIDTH, HEIGHT)
+def open_page(each_browser: Browser | WebDriverBrowser, page_file: Path) -> Page:
+    """The page in each browser, opened as a file by double click."""
+    page = each_browser.open(page_file, WIDTH, HEIGHT)
     page.wait_until(STARTED)
-    yield page
-    browser.close_pages()
+    return page
 
 
 @pytest.fixture
-def page(open_page: BrowserPage) -> BrowserPage:
+def page(open_page: Page) -> Page:
     """The page at the input view."""
     open_page.wait_until("window.liftViewer")
-    open_page.page.evaluate("liftViewer.reset()")
+    open_page.evaluate("liftViewer.reset()")
     open_page.wait_until(SETTLED)
     return open_page
 
@@ -95,24 +81,14 @@ def test_first_view_is_the_render_of_the_input_camera(page, scene):
     assert abs(width * 64 - height * 96) <= 96 and psnr(picture, render) >= 30
 
 
-def test_picture_of_a_frames_size_is_the_render_of_the_scene(browser, scene, page_file):
-    camera = scene.cameras[:1]
-    page = browser.open(page_file, camera.width, 300)
-    page.wait_until(SETTLED)
-    page.page.evaluate("liftViewer.setFill(false)")
-    picture = settle(page)
-    assert picture.shape == (camera.height, camera.width, 3)
-    assert psnr(picture, scene.render(camera).rgb[0].clamp(0, 1)) >= 30
-
-
-def test_nothing_is_requested_and_no_error_logged(page, page_file):
-    assert page.requests == [page_file.resolve().as_uri()]
+def test_nothing_is_requested_and_no_error_logged(page):
+    assert page.requests == [page.address]
     assert page.errors == []
 
 
 @pytest.mark.parametrize("right, down", [(800, 800), (-800, -800)])
 def test_drag_stays_within_the_region(page, scene, right, down):
-    drag(page, right, down)
+    page.drag("#stage", right, down)
     page.wait_until(SETTLED)
     region = scene.view_region
     found = orbit(page)
@@ -123,9 +99,8 @@ def test_drag_stays_within_the_region(page, scene, right, down):
 
 @pytest.mark.parametrize("turn", [-5000, 5000])
 def test_wheel_stays_within_the_region(page, scene, turn):
-    page.page.mouse.move(WIDTH / 2, HEIGHT / 2)
     for _ in range(20):
-        page.page.mouse.wheel(0, turn)
+        page.turn_wheel("#stage", turn)
     page.wait_until(SETTLED)
     low, high = scene.view_region.distance
     assert low - 1e-6 <= orbit(page)["distance"] <= high + 1e-6
@@ -133,7 +108,7 @@ def test_wheel_stays_within_the_region(page, scene, turn):
 
 
 def test_view_after_a_drag_is_a_render_of_that_camera(page, scene):
-    drag(page, 30, 20)
+    page.drag("#stage", 30, 20)
     picture = settle(page)
     found = {key: torch.tensor([value]) for key, value in orbit(page).items()}
     height, width, _ = picture.shape
@@ -143,15 +118,15 @@ def test_view_after_a_drag_is_a_render_of_that_camera(page, scene):
 
 def test_reset_shows_the_first_picture_again(page):
     first = settle(page)
-    drag(page, 100, 50)
+    page.drag("#stage", 100, 50)
     assert psnr(settle(page), first) < 45
-    page.page.click("#reset")
+    page.click("#reset")
     assert psnr(settle(page), first) > 45
 
 
 def test_reset_ends_a_motion_at_the_input_view(page, scene):
-    drag(page, 200, 50)
-    page.page.evaluate("liftViewer.reset()")
+    page.drag("#stage", 200, 50)
+    page.evaluate("liftViewer.reset()")
     page.wait_until(SETTLED)
     expected = {"azimuth": 0, "elevation": 0, "distance": scene.view_region.input_distance}
     assert orbit(page) == pytest.approx(expected, abs=1e-6)
@@ -159,18 +134,18 @@ def test_reset_ends_a_motion_at_the_input_view(page, scene):
 
 def test_button_plays_and_pauses_the_fly_through(page):
     first = settle(page)
-    page.page.click("#play")
+    page.click("#play")
     page.wait_until("liftViewer.flyTime > 1")
-    page.page.click("#play")
-    time = page.page.evaluate("liftViewer.flyTime")
+    page.click("#play")
+    time = page.evaluate("liftViewer.flyTime")
     assert psnr(settle(page), first) < 45
-    assert page.page.evaluate("liftViewer.flyTime") == time
+    assert page.evaluate("liftViewer.flyTime") == time
 
 
 def test_drag_takes_over_from_the_fly_through(page, scene):
-    page.page.keyboard.press(" ")
+    page.press(" ")
     page.wait_until("liftViewer.flyTime > 1")
-    drag(page, 800, 0)
+    page.drag("#stage", 800, 0)
     page.wait_until(SETTLED)
     assert orbit(page)["azimuth"] == pytest.approx(scene.view_region.azimuth[0], abs=0.01)
 
@@ -178,13 +153,23 @@ def test_drag_takes_over_from_the_fly_through(page, scene):
 def test_keys_turn_move_and_reset(page):
     start = orbit(page)
     for key in ("ArrowRight", "ArrowUp", "-"):
-        page.page.keyboard.press(key)
+        page.press(key)
     page.wait_until(SETTLED)
     moved = orbit(page)
     assert all(moved[name] > start[name] for name in start)
-    page.page.keyboard.press("r")
+    page.press("r")
     page.wait_until(SETTLED)
     assert orbit(page) == pytest.approx(start, abs=1e-3)
+
+
+def test_picture_of_a_frames_size_is_the_render_of_the_scene(browser, scene, page_file):
+    camera = scene.cameras[:1]
+    page = browser.open(page_file, camera.width, 300)
+    page.wait_until(SETTLED)
+    page.page.evaluate("liftViewer.setFill(false)")
+    picture = settle(page)
+    assert picture.shape == (camera.height, camera.width, 3)
+    assert psnr(picture, scene.render(camera).rgb[0].clamp(0, 1)) >= 30
 
 
 def test_phone_shows_all_and_turns_by_touch(browser, page_file):
@@ -241,7 +226,7 @@ def test_without_webgl_the_poster_and_a_message_stay(browser_process, page_file)
     context = browser_process.new_context()
     context.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
     page = BrowserPage(context, context.new_page())
-    page.page.goto(page_file.resolve().as_uri())
+    page.open(page_file.resolve().as_uri())
     page.wait_until(STARTED)
     assert "WebGL 2" in page.page.inner_text("#message")
     assert page.page.is_visible("#poster")
