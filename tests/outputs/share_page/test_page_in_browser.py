@@ -116,6 +116,12 @@ def test_view_after_a_drag_is_a_render_of_that_camera(page, scene):
     assert psnr(picture, render_without_needles(scene, camera)) >= 30
 
 
+def test_drag_beside_the_picture_turns_the_camera(page):
+    page.drag("#stage", 60, 0, start=(0.006, 0.5))
+    page.wait_until(SETTLED)
+    assert orbit(page)["azimuth"] < -1
+
+
 def test_reset_shows_the_first_picture_again(page):
     first = settle(page)
     page.drag("#stage", 100, 50)
