@@ -8,7 +8,7 @@ import gc
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, update_wrapper
 from typing import Any, TypeVar
@@ -23,6 +23,8 @@ Tensors = tuple[Tensor, ...]
 Result = TypeVar("Result")
 
 _all: list["GraphFunction"] = []
+_failed: list[Any] = []
+"""Graphs whose capture failed."""
 _pools: dict[int, Any] = {}
 """Memory that the graphs of a device share. Only results hold values between replays."""
 
@@ -60,18 +62,37 @@ def capture(function: Callable[[], Result], pool: Any = None) -> tuple[Any, Resu
         RuntimeError: Something cannot be captured, such as reading a value.
     """
     graph = torch.cuda.CUDAGraph()
+    device = torch.cuda.current_device()
+    pool = torch.cuda.graph_pool_handle() if pool is None else pool
     current = torch.cuda.current_stream()
-    stream = _capture_stream(torch.cuda.current_device())
+    stream = _capture_stream(device)
     stream.wait_stream(current)
     with torch.cuda.stream(stream), _uncollected():
         # Other threads may use the device meanwhile, such as one that writes a checkpoint.
         graph.capture_begin(pool, capture_error_mode="thread_local")
         try:
             result = function()
-        finally:
             graph.capture_end()
+        except BaseException:
+            _abandon(graph, device, pool)
+            raise
     current.wait_stream(stream)
     return graph, result
+
+
+def _abandon(graph: Any, device: int, pool: Any) -> None:
+    """End a capture that failed.
+
+    torch before 2.12 leaves its allocator and its random numbers as within the capture. The
+    allocator may ask the graph at any later time, so it is kept.
+    """
+    _failed.append(graph)
+    with suppress(Exception):
+        graph.capture_end()
+    with suppress(Exception):
+        torch._C._cuda_endAllocateToPool(device, pool)
+    generator = torch.cuda.default_generators[device]
+    generator.graphsafe_set_state(generator.clone_state())
 
 
 @contextmanager

@@ -126,7 +126,7 @@ class _PictureReplay:
         self._ratio = 1.0
         with _aliased(module) as aliases:
 
-            def compute() -> tuple[PictureTerms, tuple[Tensor, ...]]:
+            def compute() -> tuple[PictureTerms, tuple[Tensor | None, ...]]:
                 rgb, alpha, depth = self.pictures
                 terms = function(Render(rgb, alpha, depth), self.views, self.depth_ratio)
                 _check_parameters(terms.total, self.parameters)

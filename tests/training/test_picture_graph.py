@@ -90,6 +90,14 @@ def test_what_cannot_be_captured_is_told_once(caplog: pytest.LogCaptureFixture) 
         totals = [float(graph("a", Render(*pictures(0)), views, 1.0).total) for _ in range(6)]
     assert len(set(totals)) == 1
     assert caplog.text.count("without CUDA graphs") == 1
+    # Nothing is left behind: neither in the random numbers, nor in the allocator.
+    drawn = torch.rand(5, device="cuda")
+    assert len(drawn.unique()) == 5
+    later = FromNumbers().cuda()
+    graph = PictureGraph(later, later)
+    for seed in range(5):
+        graph("a", Render(*pictures(seed)), views, 1.0).total.backward()
+    assert graph.captures == 1
 
 
 @pytest.mark.gpu
