@@ -73,6 +73,7 @@ def result_tables() -> dict[str, str]:
         "startup": startup(),
         "example-trainer": example_trainer(),
         "fits": fits(),
+        "quality-preset": quality_preset(),
         "published-chain": published_chain(),
         "densification": densification(),
         "continued-fits": continued_fits(),
@@ -286,7 +287,8 @@ def end_to_end() -> str:
     """Make the table of whole runs by stage, on a GPU and on a CPU."""
     parts = ("depth", "plan", "clip", "reconstruct", "fit", "delivery", "all")
     body = []
-    for row in [*results("end-to-end-gpu-cuda"), *results("end-to-end-cpu")]:
+    files = ("end-to-end-gpu-cuda", "end-to-end-fast-cuda", "end-to-end-cpu")
+    for row in [row for file in files for row in results(file)]:
         for title, key, preview in (
             ("first run", "first_seconds", "first_preview_seconds"),
             ("later runs", "seconds", "preview_seconds"),
@@ -376,6 +378,19 @@ def fits() -> str:
         )
     )
     return table(("distortion and settings", "GPUs", "seconds", "held-out, dB", "true, dB"), body)
+
+
+def quality_preset() -> str:
+    """Make the table of fits of experiment=quality with its settings of now and before."""
+    body = []
+    for steps in (1200, 800):
+        row = results(f"fitting-quality-{steps}-cuda")[0]
+        settings = row["fit"]
+        psnr = row["history"][-1]["true_psnr"]
+        body.append(
+            (settings["steps"], settings["max_gaussians"], f"{row['seconds']:.1f}", f"{psnr:.1f}")
+        )
+    return table(("steps", "Gaussians at most", "seconds", "true, dB"), body)
 
 
 def published_chain() -> str:
