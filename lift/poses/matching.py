@@ -1,12 +1,13 @@
 """Structure from motion with keypoints and `lift`'s own mapping."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
 from annotated_types import Interval
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lift.depths import DepthEstimator
@@ -20,6 +21,7 @@ from lift.poses import (
 from lift.poses.sfm.alignment import Correspondences, RegisteredFrames, RegistrationOptions
 from lift.poses.sfm.bundle import Focal
 from lift.poses.sfm.features import (
+    MAX_PAIR_VALUES,
     Keypoints,
     MatchResult,
     XFeatFeatures,
@@ -118,7 +120,7 @@ class Matching(PoseEstimator):
         check_frames(frames, plan)
         if frames.depth is None:
             require_estimator("matching", self.estimator)
-        features = self.features.of_all(frames.images)
+        features = self.features.find_all(frames.images)
         keypoints = [points.cpu() for points, _ in features]
         matches = self._verified_matches(features, keypoints, trajectory)
         observations = refine_observations(build_tracks(keypoints, matches), frames.images)
@@ -163,23 +165,37 @@ class Matching(PoseEstimator):
             use_plan or trajectory.hint == "known",
         )
 
+        def verify(item: tuple[list[int], Callable[[], MatchResult]]) -> Matches | None:
+            (first, second), matches = item
+            return verify_matches(Matches(first, second, *matches()), keypoints, max_error)
+
+        # Threads verify the matches of one pair while those of the next are found.
+        items = zip(pairs.tolist(), self._match_pairs(features, pairs), strict=True)
+        return [matches for matches in parallel_map(verify, items) if matches]
+
+    def _match_pairs(
+        self, features: Sequence[Keypoints], pairs: Int[Tensor, "pair 2"]
+    ) -> Iterator[Callable[[], MatchResult]]:
+        """Yield for each pair a function that returns its matches on the CPU."""
+
         def match(pair: Sequence[int]) -> MatchResult:
             index, score = self.match(*(features[frame] for frame in pair))
             return index.cpu(), score.cpu()
 
-        def verify(pair: Sequence[int], matches: MatchResult) -> Matches | None:
-            return verify_matches(Matches(pair[0], pair[1], *matches), keypoints, max_error)
+        largest = max(len(points) for points, _ in features) ** 2
+        if self.matcher == "mutual" and self.device.type == "cuda":
+            for result in self.features.match_pairs(features, pairs):
+                yield partial(_identity, result)
+        elif self.matcher == "mutual" and largest * torch.get_num_threads() <= MAX_PAIR_VALUES:
+            for pair in pairs.tolist():
+                yield partial(match, pair)  # called in the thread that verifies
+        else:  # one pair at a time: a network uses all cores, and many keypoints much memory
+            for pair in pairs.tolist():
+                yield partial(_identity, match(pair))
 
-        listed = pairs.tolist()
-        if self.matcher == "mutual" and self.device.type == "cpu":
-            found = parallel_map(lambda pair: verify(pair, match(pair)), listed)
-        else:  # threads verify while a GPU or a network finds matches
-            if self.matcher == "mutual":
-                results = self.features.match_pairs(features, pairs)
-            else:
-                results = map(match, listed)
-            found = parallel_map(lambda item: verify(*item), zip(listed, results, strict=True))
-        return [matches for matches in found if matches]
+
+def _identity(value: MatchResult) -> MatchResult:
+    return value
 
 
 def _supports(

@@ -15,7 +15,7 @@ class ClipRequest:
     """The arguments of one call of a `VideoPrior`."""
 
     frames: Frames
-    """Frames so far, the input first."""
+    """Frames so far, the input first. They must not be changed: later requests share memory."""
     cameras: Cameras
     """Their cameras, as planned."""
     clip: Clip

@@ -366,7 +366,7 @@ def open_lock(path: Path) -> FileLock:
         path.unlink(missing_ok=True)
     elif path.exists() and not path.is_file():
         set_aside(path)
-    return FileLock(path, mode=file_mode())
+    return FileLock(path, mode=file_mode(), thread_local=False)  # any thread may release it
 
 
 def acquire(lock: FileLock, wait: Callable[[], Any] | None = None) -> bool:

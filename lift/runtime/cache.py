@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from lift.errors import format_error
 from lift.runtime.atomic_io import (
     acquire,
     make_folder,
@@ -158,16 +159,21 @@ class Store:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Write values beside the work of the block, which may raise `OSError`.
+        """Write values beside the work of the block.
 
         Blocks may be nested. All is written at the end of the outermost one.
+
+        Raises:
+            OSError: A value cannot be written.
         """
         self._deferring_blocks += 1
         try:
             yield
         except BaseException:
-            with suppress(Exception):  # the block's own error is told
+            try:
                 self._end_deferring()
+            except Exception as error:  # the block's own error is raised
+                self.say(f"a stage was not written: {format_error(error)}")
             raise
         self._end_deferring()
 
@@ -211,6 +217,7 @@ class Store:
         Raises:
             PermissionError: The lock or the folder belongs to another user.
         """
+        self._writer.raise_errors()
         if stage := self.find(name, key):
             return stage
         make_folder(self.root)
@@ -224,6 +231,7 @@ class Store:
             with Meter() as meter:
                 make(draft)
             final = self._final(name, key)
+            self._writer.wait()  # the method may depend on an earlier stage
             method = None if is_resumed else self.method(name)
             self._finish(draft, final, name, key, meter, method)
         finally:
@@ -239,13 +247,13 @@ class Store:
             make: Computes a value that `lift.runtime.serialization.save` can write.
 
         Returns:
-            The value, as it is read from disk, and its stage.
+            The value, equal to what is read from disk, and its stage.
         """
         if self._deferring_blocks:
             found = self.batch(name, [key], lambda _: [make()], 1)
             if found:
                 return found[0]
-            self._writer.flush()  # it may be what has the lock
+            self._writer.wait()  # a pending write of this process may hold the lock
         stage = self.folder(name, key, lambda draft: save(make(), draft))
         return load(stage.folder), stage
 
@@ -265,7 +273,7 @@ class Store:
         Returns:
             Values and stages by index: those that are finished and those that were computed.
         """
-        self._writer.release_finished()
+        self._writer.raise_errors()
         results: dict[int, tuple[Any, Stage]] = {}
         locks: dict[int, FileLock] = {}
         make_folder(self.root)

@@ -23,8 +23,8 @@ Tensors = tuple[Tensor, ...]
 Result = TypeVar("Result")
 
 _all: list["GraphFunction"] = []
-_failed: list[Any] = []
-"""Graphs whose capture failed."""
+_invalid: list[Any] = []
+"""Graphs whose capture became invalid."""
 _pools: dict[int, Any] = {}
 """Memory that the graphs of a device share. Only results hold values between replays."""
 
@@ -67,10 +67,10 @@ def capture(function: Callable[[], Result], pool: Any = None) -> tuple[Any, Resu
     current = torch.cuda.current_stream()
     stream = _capture_stream(device)
     stream.wait_stream(current)
-    with torch.cuda.stream(stream), _uncollected():
-        # Other threads may use the device meanwhile, such as one that writes a checkpoint.
-        graph.capture_begin(pool, capture_error_mode="thread_local")
+    with torch.cuda.stream(stream), _garbage_collection_disabled():
         try:
+            # Other threads may use the device meanwhile, such as one that writes a checkpoint.
+            graph.capture_begin(pool, capture_error_mode="thread_local")
             result = function()
             graph.capture_end()
         except BaseException:
@@ -81,23 +81,23 @@ def capture(function: Callable[[], Result], pool: Any = None) -> tuple[Any, Resu
 
 
 def _abandon(graph: Any, device: int, pool: Any) -> None:
-    """End a capture that failed.
-
-    torch before 2.12 leaves its allocator and its random numbers as within the capture. The
-    allocator may ask the graph at any later time, so it is kept.
-    """
-    _failed.append(graph)
-    with suppress(Exception):
+    """End a capture after an error."""
+    try:
         graph.capture_end()
-    with suppress(Exception):
-        torch._C._cuda_endAllocateToPool(device, pool)
-    generator = torch.cuda.default_generators[device]
-    generator.graphsafe_set_state(generator.clone_state())
+    except Exception:  # it had become invalid
+        # torch before 2.12 leaves its allocator and its random numbers as within the capture. The
+        # allocator may ask the graph at any later time, so it is kept.
+        _invalid.append(graph)
+        with suppress(Exception):
+            torch._C._cuda_endAllocateToPool(device, pool)
+        with suppress(Exception):
+            generator = torch.cuda.default_generators[device]
+            generator.graphsafe_set_state(generator.clone_state())
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Search no garbage in the block. An older graph that it frees would end a capture."""
+def _garbage_collection_disabled() -> Iterator[None]:
+    """Disable garbage collection in the block: an older graph that it frees would end a capture."""
     is_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,7 +1,7 @@
 """Write finished stages to disk beside the computation of the next ones."""
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import torch
 from filelock import FileLock
@@ -13,19 +13,20 @@ MAX_PENDING = 2
 class DeferredWriter:
     """Calls functions one after the other in a thread, each under a lock that is held already.
 
-    A lock is released by the thread that acquired it, when its function has returned.
+    The thread releases a lock when its function has returned, so that other processes need not wait
+    longer.
     """
 
     def __init__(self) -> None:
         self._executor: ThreadPoolExecutor | None = None
-        self._pending: list[tuple[Future[None], FileLock]] = []
+        self._pending: list[Future[None]] = []
 
     def submit(self, write: Callable[[], None], lock: FileLock) -> None:
         """Let the thread call a function. Wait while too many are pending.
 
         Args:
             write: The function.
-            lock: A lock that this thread holds. It is released in a later call.
+            lock: A lock that is held, and that another thread may release (`open_lock`).
 
         Raises:
             Exception: What an earlier function raised.
@@ -38,21 +39,32 @@ class DeferredWriter:
                 initializer=torch.set_num_threads,
                 initargs=(torch.get_num_threads(),),
             )
-        self._pending.append((self._executor.submit(write), lock))
+
+        def write_and_release() -> None:
+            try:
+                write()
+            finally:
+                lock.release()
+
+        self._pending.append(self._executor.submit(write_and_release))
         while len(self._pending) > MAX_PENDING:
             self._finish_first()
 
-    def release_finished(self) -> None:
-        """Release the locks of functions that have returned.
+    def raise_errors(self) -> None:
+        """Raise what functions that have returned raised.
 
         Raises:
-            Exception: What a function raised.
+            Exception: What the first of them raised.
         """
-        while self._pending and self._pending[0][0].done():
+        while self._pending and self._pending[0].done():
             self._finish_first()
 
+    def wait(self) -> None:
+        """Wait until all functions have returned. Their errors are raised later."""
+        wait(self._pending)
+
     def flush(self) -> None:
-        """Wait until all functions have returned, and release their locks, also after Ctrl-C.
+        """Wait until all functions have returned, also after Ctrl-C.
 
         Raises:
             Exception: What the first of the functions that failed raised.
@@ -70,8 +82,8 @@ class DeferredWriter:
             raise first_error
 
     def _finish_first(self) -> None:
-        """Wait for the first function, release its lock, and raise its error."""
-        future, lock = self._pending[0]
+        """Wait for the first function, and raise its error."""
+        future = self._pending[0]
         try:
             future.result()
         except KeyboardInterrupt:
@@ -79,4 +91,3 @@ class DeferredWriter:
             raise
         finally:
             self._pending.pop(0)
-            lock.release()

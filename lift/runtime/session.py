@@ -207,7 +207,7 @@ class Session:
         return hash_key(stage, STAGE_VERSIONS[stage], parts, components, sources)
 
     def deferred_writes(self) -> AbstractContextManager[None]:
-        """Write values beside the work of a block, if there are no other processes to read them."""
+        """Write values beside the work of a block. Other processes of this run would read them."""
         return self.store.deferred() if self.process.world_size == 1 else nullcontext()
 
     def value(self, stage: str, key: str, make: Callable[[], T], label: str | None = None) -> T:

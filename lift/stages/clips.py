@@ -116,15 +116,15 @@ class FrameHistory:
 
     Args:
         start: The input frame.
-        count: Number of all frames.
+        num_frames: Number of all frames.
     """
 
-    def __init__(self, start: Frames, count: int) -> None:
+    def __init__(self, start: Frames, num_frames: int) -> None:
         self.start = start
-        self._count = count
+        self._num_frames = num_frames
         self._clips: list[int] = []
-        self._joined = 1
-        self._all: Frames | None = None
+        self._num_joined = 1
+        self._buffer: Frames | None = None
 
     def join(self, numbers: Sequence[int], clips: Mapping[int, Frames]) -> Frames:
         """Concatenate the input and the frames of clips, without depth if any of them has none.
@@ -140,14 +140,16 @@ class FrameHistory:
         is_longer = list(numbers[: len(self._clips)]) == self._clips
         if not is_longer or any(part.depth is None for part in (self.start, *parts)):
             return join_frames([self.start, *parts])
-        if self._all is None:
-            self._all = self.start.map(lambda value: value.new_empty(self._count, *value.shape[1:]))
-            _copy(self.start, self._all[:1])
+        if self._buffer is None:
+            self._buffer = self.start.map(
+                lambda value: value.new_empty(self._num_frames, *value.shape[1:])
+            )
+            _copy(self.start, self._buffer[:1])
         for number, part in list(zip(numbers, parts, strict=True))[len(self._clips) :]:
-            _copy(part, self._all[self._joined : self._joined + len(part)])
-            self._joined += len(part)
+            _copy(part, self._buffer[self._num_joined : self._num_joined + len(part)])
+            self._num_joined += len(part)
             self._clips.append(number)
-        return self._all[: self._joined]
+        return self._buffer[: self._num_joined]
 
 
 def _copy(source: Frames, target: Frames) -> None:

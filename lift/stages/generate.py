@@ -5,7 +5,13 @@ from lift.priors import VideoPrior
 from lift.runtime.cache import hash_key
 from lift.runtime.session import Session
 from lift.stages.checks import check_clips
-from lift.stages.clips import FrameHistory, clip_context, clip_seeds, predecessors
+from lift.stages.clips import (
+    FrameHistory,
+    clip_context,
+    clip_seeds,
+    join_frames,
+    predecessors,
+)
 from lift.types import Depth, Frames, Trajectory
 
 
@@ -63,5 +69,4 @@ def generate(
     parallel = prior.context == "ancestors"
     batch_size = prior.batch_size if parallel else 1
     clips = session.values("clip", keys, predecessor, make, labels, parallel, batch_size)
-    frames = history.join(range(count), dict(enumerate(clips)))
-    return frames, hash_key(key, *keys)
+    return join_frames([start, *clips]), hash_key(key, *keys)

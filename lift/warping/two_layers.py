@@ -297,10 +297,10 @@ def _slopes(
     slopes = []
     for axis in (1, 0):
         step = inverse.diff(dim=axis)
-        kept = (step.abs() <= EDGE_THRESHOLD).float()
+        is_smooth = step.abs() <= EDGE_THRESHOLD
+        step = step.where(is_smooth, 0)
         before, after = ((1, 0), (0, 1)) if axis == 1 else ((0, 0, 1, 0), (0, 0, 0, 1))
-        count = pad(kept, before) + pad(kept, after)
-        step = step * kept
+        count = pad(is_smooth.float(), before) + pad(is_smooth.float(), after)
         slopes.append((pad(step, before) + pad(step, after)) / count.clamp(min=1))
     return slopes[0], slopes[1]
 

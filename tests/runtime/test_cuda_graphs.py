@@ -9,7 +9,7 @@ import torch
 from lift.runtime.cuda_graphs import (
     MAX_GRAPHS,
     GraphFunction,
-    _uncollected,
+    _garbage_collection_disabled,
     cuda_graph,
     release_graphs,
 )
@@ -88,14 +88,14 @@ def test_what_cannot_be_captured_is_called_and_told(caplog) -> None:
     assert isinstance(reads, GraphFunction)
 
 
-def test_no_garbage_is_collected_in_a_capture() -> None:
+def test_garbage_collection_is_disabled_in_a_block_only() -> None:
     assert gc.isenabled()
-    with pytest.raises(RuntimeError), _uncollected():
+    with pytest.raises(RuntimeError), _garbage_collection_disabled():
         assert not gc.isenabled()
         raise RuntimeError
     assert gc.isenabled()
     gc.disable()
-    with _uncollected():
+    with _garbage_collection_disabled():
         pass
     enabled = gc.isenabled()
     gc.enable()

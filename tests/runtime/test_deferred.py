@@ -1,11 +1,13 @@
 """Stages that are written beside the computation of the next ones."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from filelock import FileLock, Timeout
 
+from lift.runtime.atomic_io import open_lock
 from lift.runtime.cache import Store
 from lift.runtime.deferred import MAX_PENDING, DeferredWriter
 from lift.runtime.serialization import as_loaded, load, save
@@ -13,7 +15,7 @@ from lift.types import Frames
 
 
 def held_lock(path) -> FileLock:
-    lock = FileLock(path)
+    lock = open_lock(path)
     lock.acquire()
     return lock
 
@@ -32,7 +34,7 @@ def test_functions_are_called_in_order_and_locks_released(tmp_path) -> None:
     gate = threading.Event()
     writer.submit(lambda: (gate.wait(), written.append(0))[1], held_lock(tmp_path / "0"))
     writer.submit(lambda: written.append(1), held_lock(tmp_path / "1"))
-    writer.release_finished()  # does not wait
+    writer.raise_errors()  # does not wait
     assert written == [] and not is_free(tmp_path / "0")
     gate.set()
     writer.flush()
@@ -106,12 +108,48 @@ def test_values_are_written_beside_the_next_ones_until_the_outer_block_ends(
     assert stage.cached and again["depth"].tolist() == [1.0, 1.0]
 
 
-def test_a_value_that_is_being_written_is_waited_for(tmp_path) -> None:
+def test_a_value_that_is_being_written_is_waited_for(tmp_path, monkeypatch) -> None:
+    gate = threading.Event()
+
+    def slow_save(value, folder) -> None:
+        assert gate.wait(10)
+        save(value, folder)
+
+    monkeypatch.setattr("lift.runtime.cache.save", slow_save)
     store = Store(tmp_path)
     with store.deferred():
         first, _ = store.value("depth", "a", lambda: torch.ones(2))
+        threading.Timer(0.3, gate.set).start()
         again, stage = store.value("depth", "a", lambda: torch.zeros(2))
         assert torch.equal(first, again) and stage.cached
+
+
+def test_a_job_need_not_wait_for_later_stages_of_another_one(tmp_path) -> None:
+    store = Store(tmp_path)
+
+    with ThreadPoolExecutor(1) as pool:  # as another process
+
+        def long_fit(folder) -> None:
+            other = pool.submit(Store(tmp_path).value, "reconstruct", "a", lambda: torch.zeros(2))
+            value, stage = other.result(timeout=10)
+            assert stage.cached and value.tolist() == [1.0, 1.0]
+            (folder / "done").write_text("")
+
+        with store.deferred():
+            store.value("reconstruct", "a", lambda: torch.ones(2))
+            store.folder("fit", "b", long_fit)
+
+
+def test_a_write_that_failed_ends_the_job_before_a_long_stage(tmp_path, monkeypatch) -> None:
+    def full_disk(value, folder) -> None:
+        raise OSError(28, "No space left on device")
+
+    store = Store(tmp_path)
+    monkeypatch.setattr("lift.runtime.cache.save", full_disk)
+    with pytest.raises(OSError, match="No space left"), store.deferred():
+        store.value("reconstruct", "a", lambda: torch.ones(2))
+        store._writer.wait()
+        store.folder("fit", "b", lambda folder: pytest.fail("the fit began"))
 
 
 def test_a_stage_that_cannot_be_written_ends_the_block(tmp_path, monkeypatch) -> None:
@@ -161,15 +199,19 @@ def test_a_value_may_be_changed_after_it_was_handed_over(tmp_path, monkeypatch) 
     assert Store(tmp_path).batch("clip", ["a"], make, 1)[0][0].tolist() == [0.0, 0.0, 0.0]
 
 
-def test_the_error_of_the_block_is_told_before_that_of_a_write(tmp_path, monkeypatch) -> None:
+def test_the_error_of_the_block_is_raised_and_that_of_a_write_is_told(
+    tmp_path, monkeypatch
+) -> None:
     def full_disk(value, folder) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("lift.runtime.cache.save", full_disk)
-    store = Store(tmp_path)
+    lines: list[str] = []
+    store = Store(tmp_path, lines.append)
     with pytest.raises(KeyboardInterrupt), store.deferred():
         store.batch("clip", ["a"], make, 1)
         raise KeyboardInterrupt
+    assert len(lines) == 1 and "the disk is full" in lines[0]
     monkeypatch.undo()
     assert Store(tmp_path).batch("clip", ["a"], make, 1)[0][1].cached is False
 
@@ -178,7 +220,7 @@ def test_an_interrupt_while_waiting_releases_the_locks(tmp_path) -> None:
     writer = DeferredWriter()
     written: list[int] = []
     writer.submit(lambda: written.append(0), held_lock(tmp_path / "0"))
-    first = writer._pending[0][0]
+    first = writer._pending[0]
     first.exception()  # it has returned
 
     class Interrupted:
@@ -190,7 +232,7 @@ def test_an_interrupt_while_waiting_releases_the_locks(tmp_path) -> None:
         def exception(self) -> None:
             return first.exception()
 
-    writer._pending[0] = Interrupted(), writer._pending[0][1]  # pyright: ignore[reportArgumentType]
+    writer._pending[0] = Interrupted()  # pyright: ignore[reportArgumentType]
     writer.submit(lambda: written.append(1), held_lock(tmp_path / "1"))
     with pytest.raises(KeyboardInterrupt):
         writer.flush()

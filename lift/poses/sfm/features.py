@@ -30,9 +30,9 @@ SIFT_CONTRAST = 0.04 / 3
 smooth. The strongest keypoints are kept, so frames with much texture do not change."""
 
 XFEAT_BATCH = 8
-"""Number of images in which XFeat finds keypoints at a time on a GPU."""
+"""Number of images in a batch of XFeat on a GPU."""
 MAX_PAIR_VALUES = 2**27
-"""Number of similarities of descriptors that a GPU computes at a time."""
+"""Largest number of similarities of descriptors in a batch of pairs."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Features(ABC):
             The keypoints and their descriptors.
         """
 
-    def of_all(self, images: UInt8[Tensor, "view height width 3"]) -> list[Keypoints]:
+    def find_all(self, images: UInt8[Tensor, "view height width 3"]) -> list[Keypoints]:
         """Find the keypoints of several images.
 
         Args:
@@ -103,7 +103,7 @@ class Features(ABC):
         descriptors = pad_sequence([values for _, values in keypoints], batch_first=True)
         present = (torch.arange(longest) < torch.tensor(counts)[:, None]).to(descriptors.device)
         pairs = pairs.to(descriptors.device)
-        for part in pairs.split(MAX_PAIR_VALUES // longest**2 + 1):
+        for part in pairs.split(max(1, MAX_PAIR_VALUES // longest**2)):
             yield from _match_batch(descriptors[part], present[part], self.accepts)
 
     @abstractmethod
@@ -111,7 +111,11 @@ class Features(ABC):
         """Tell which keypoints are similar enough to their nearest ones.
 
         Args:
-            similarity: Cosines of the descriptors, -inf where there is none.
+            similarity: Cosines of the descriptors of the first image (rows) and of the second
+                (columns), -inf where there is none.
+
+        Returns:
+            Whether each keypoint of the first image is matched.
         """
 
 
@@ -168,13 +172,13 @@ class XFeatFeatures(Features):
         """Find keypoints. See `Features`."""
         return self._find(image[None])[0]
 
-    def of_all(self, images: UInt8[Tensor, "view height width 3"]) -> list[Keypoints]:
-        """Find the keypoints of several images, on a GPU of some at a time. See `Features`."""
+    def find_all(self, images: UInt8[Tensor, "view height width 3"]) -> list[Keypoints]:
+        """Find the keypoints of several images, on a GPU in batches. See `Features`."""
         count = 1 if self.network.dev.type == "cpu" else XFEAT_BATCH
         return [found for part in images.split(count) for found in self._find(part)]
 
     def _find(self, images: UInt8[Tensor, "view height width 3"]) -> list[Keypoints]:
-        """Find the keypoints of images at a time."""
+        """Find the keypoints of a batch of images."""
         height, width = images.shape[1:3]
         # Positions are whole pixels. In a larger image they are finer, and there are more.
         scale = min(max(1.0, XFEAT_SIZE / max(height, width)), 2.0)
@@ -226,7 +230,7 @@ class SiftFeatures(Features):
         descriptors = (values / values.sum(1, keepdim=True).clamp(min=1e-9)).sqrt()
         return positions.to(self.device), normalize(descriptors, dim=-1)
 
-    def of_all(self, images: UInt8[Tensor, "view height width 3"]) -> list[Keypoints]:
+    def find_all(self, images: UInt8[Tensor, "view height width 3"]) -> list[Keypoints]:
         """Find the keypoints of several images in threads. See `Features`."""
         return parallel_map(self, images)
 
@@ -234,7 +238,8 @@ class SiftFeatures(Features):
         """Accept what passes Lowe's ratio test. See `Features`."""
         best = similarity.topk(min(2, similarity.shape[-1]), dim=-1).values
         distance = (2 - 2 * best).clamp(min=0).sqrt()
-        return distance[..., 0] < MAX_SIFT_RATIO * distance[..., -1]
+        has_second = best[..., -1].isfinite()
+        return has_second & (distance[..., 0] < MAX_SIFT_RATIO * distance[..., -1])
 
 
 def create_lighterglue(device: torch.device) -> Matcher:

@@ -26,6 +26,8 @@ from lift.runtime.parallel import parallel_map
 
 MAX_REGISTRATIONS = 4
 """Number of times that a frame is registered; a frame that is lost so often gets no pose."""
+MIN_EXACT_FRAMES = 4
+"""Number of registered frames from which on other frames have to agree with points exactly."""
 FINAL_ROUNDS = 4
 """Largest number of rounds of adjusting and filtering once all frames were tried."""
 
@@ -236,27 +238,35 @@ class IncrementalMapper:
         self, candidates: Sequence[int], ready: Bool[Tensor, "observation"]
     ) -> bool:
         """Register frames by their observations of points with a position, if they agree."""
-        # With less than four frames, points are inexact.
-        factor = 2 if int(self.state.registered.sum()) < 4 else 1
 
-        def estimate(frame: int) -> Pose | None:
+        def estimate(frame: int, max_error: float) -> Pose | None:
             visible = ready & (self.observations.frame == frame)
             points = self.state.points[self.observations.point[visible]]
-            pixel = self.observations.pixel[visible]
-            return self._absolute_pose(frame, pixel, points, factor * self.max_error)
+            return self._absolute_pose(frame, self.observations.pixel[visible], points, max_error)
 
+        count = int(self.state.registered.sum())
         registered = False
-        for frame, pose in zip(candidates, parallel_map(estimate, candidates), strict=True):
-            if pose is None:
-                continue
-            self.state.rotation[frame], self.state.translation[frame] = pose
-            if self.focal == "shared":
-                focal = self.state.log_focal[self.state.registered].median()
-                self.state.log_focal[frame] = focal
-            self.state.registered[frame] = True
-            self.num_registrations[frame] += 1
-            registered = True
+        remaining = list(candidates)
+        while remaining and count < MIN_EXACT_FRAMES:  # few frames determine points inexactly
+            frame = remaining.pop(0)
+            if pose := estimate(frame, 2 * self.max_error):
+                self._set_pose(frame, pose)
+                count += 1
+                registered = True
+        poses = parallel_map(lambda frame: estimate(frame, self.max_error), remaining)
+        for frame, pose in zip(remaining, poses, strict=True):
+            if pose is not None:
+                self._set_pose(frame, pose)
+                registered = True
         return registered
+
+    def _set_pose(self, frame: int, pose: Pose) -> None:
+        """Register a frame with a pose."""
+        self.state.rotation[frame], self.state.translation[frame] = pose
+        if self.focal == "shared":
+            self.state.log_focal[frame] = self.state.log_focal[self.state.registered].median()
+        self.state.registered[frame] = True
+        self.num_registrations[frame] += 1
 
     def _absolute_pose(
         self,

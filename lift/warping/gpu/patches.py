@@ -23,6 +23,8 @@ RANDOM_STEPS = 2
 """Number of groups of random matches. A group starts from the best match of the group before."""
 MAX_LEVELS = 4
 """Largest number of resolutions."""
+NEARER_FACTOR = 3.0
+"""Factor of the squared difference of depth to a candidate that is nearer."""
 SEED = 12345
 """Seed of the random matches."""
 
@@ -231,7 +233,7 @@ class _Level:
                 targets.new_tensor(radii, dtype=torch.int32)
                 for radii in _random_radii(max(height, width))
             ),
-            near_penalty=weight.new_tensor([math.sqrt(3), 1, 1]),
+            near_penalty=weight.new_tensor([math.sqrt(NEARER_FACTOR), 1, 1]),
         )
 
     def flatten(self, match: Pixels) -> Int[Tensor, "pixel"]:

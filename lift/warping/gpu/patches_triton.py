@@ -12,13 +12,13 @@ import triton.language as tl
 from torch import Tensor
 
 from lift.runtime.jit import cdiv, triton_jit
+from lift.warping.gpu.patches import NEARER_FACTOR
 from lift.warping.patches import PATCH_RADIUS
 
 _TARGETS = tl.constexpr(128)
 """Pixels in a program."""
 _RADIUS = tl.constexpr(PATCH_RADIUS)
-_NEARER = tl.constexpr(3.0)
-"""Factor of the squared difference of depth of a candidate that is nearer."""
+_NEARER = tl.constexpr(NEARER_FACTOR)
 
 
 def best_candidates(
