@@ -41,8 +41,8 @@ MAX_ANGLE = 30.0
 Beyond it, the appearance in one view does not determine that in the other.
 """
 
-FRAMES_AT_A_TIME = 16
-"""Number of frames whose depth a GPU renders at a time."""
+DEPTH_BATCH_SIZE = 16
+"""Number of frames whose depth a GPU renders in a batch."""
 
 
 class Coverage:
@@ -76,7 +76,7 @@ class Coverage:
         self._gaussians = replace(gaussians, sh_coeffs=gaussians.sh_coeffs[:, :1])
         self._long_side = long_side
         self._frames = self._prepare(_subsample(frames, max_frames))
-        count = 1 if renderer.device.type == "cpu" else FRAMES_AT_A_TIME
+        count = 1 if renderer.device.type == "cpu" else DEPTH_BATCH_SIZE
         parts = torch.arange(len(self._frames)).split(count)
         with torch_on_one_thread(renderer.has_thread_pool):
             rendered = [self._surface(self._frames[part]) for part in parts]
