@@ -169,11 +169,13 @@ class Store:
         self._deferring_blocks += 1
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             try:
                 self._end_deferring()
-            except Exception as error:  # the block's own error is raised
-                self.say(f"a stage was not written: {format_error(error)}")
+            except Exception as write_error:
+                if isinstance(error, Exception):
+                    raise write_error from error  # it came first, and may have the same cause
+                self.say(f"a stage was not written: {format_error(write_error)}")
             raise
         self._end_deferring()
 

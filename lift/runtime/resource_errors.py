@@ -36,7 +36,7 @@ _DISK_TEXTS = (
 _MEMORY_TEXTS = (
     r"can't allocate memory|cannot allocate memory|not enough memory|unable to allocate"
     r"|bad_alloc|insufficient memory|failed to allocate|failed to map segment"
-    r"|unable to mmap|\bos error 12\b"
+    r"|unable to mmap|\bos error 12\b|error return without exception set"
 )
 """What libraries say when they get no memory, as a regular expression in lower case."""
 
@@ -145,7 +145,8 @@ def _memory(error: BaseException) -> Exhausted | None:
     is_memory = isinstance(error, MemoryError) or (
         isinstance(error, OSError) and error.errno == errno.ENOMEM
     )
-    can_be = isinstance(error, (RuntimeError, ImportError)) or _is_of_library(error)
+    kinds = (RuntimeError, ImportError, SystemError)  # an import raises the last one
+    can_be = isinstance(error, kinds) or _is_of_library(error)
     if is_memory or (can_be and re.search(_MEMORY_TEXTS, text)):
         return Exhausted(
             "the memory is used up",

@@ -199,9 +199,20 @@ def test_a_value_may_be_changed_after_it_was_handed_over(tmp_path, monkeypatch) 
     assert Store(tmp_path).batch("clip", ["a"], make, 1)[0][0].tolist() == [0.0, 0.0, 0.0]
 
 
-def test_the_error_of_the_block_is_raised_and_that_of_a_write_is_told(
+def test_the_error_of_a_write_is_raised_before_a_later_one_of_the_block(
     tmp_path, monkeypatch
 ) -> None:
+    def limited(value, folder) -> None:
+        raise OSError(27, "File too large")
+
+    monkeypatch.setattr("lift.runtime.cache.save", limited)
+    store = Store(tmp_path)
+    with pytest.raises(OSError, match="File too large"), store.deferred():
+        store.batch("clip", ["a"], make, 1)
+        raise RuntimeError("a checkpoint cannot be written either")
+
+
+def test_an_interrupt_is_raised_and_the_error_of_a_write_is_told(tmp_path, monkeypatch) -> None:
     def full_disk(value, folder) -> None:
         raise OSError(28, "No space left on device")
 

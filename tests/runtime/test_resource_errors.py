@@ -35,6 +35,7 @@ def raised(function, *arguments) -> Exception:
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "the memory is"),
         (RuntimeError("std::bad_alloc"), "the memory is used up"),
         (ImportError("libx.so: failed to map segment from shared object"), "the memory is"),
+        (SystemError("error return without exception set"), "the memory is"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "the GPU's"),
         (RuntimeError("CUDA error: out of memory"), "the GPU's memory is used up"),
         (RuntimeError("can't start new thread"), "no further thread"),
