@@ -14,6 +14,19 @@ from lift.runtime.serialization import as_loaded, load, save
 from lift.types import Frames
 
 
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """An event that all writes of stages wait for."""
+    event = threading.Event()
+
+    def slow_save(value, folder) -> None:
+        assert event.wait(10)
+        save(value, folder)
+
+    monkeypatch.setattr("lift.runtime.cache.save", slow_save)
+    return event
+
+
 def held_lock(path) -> FileLock:
     lock = open_lock(path)
     lock.acquire()
@@ -63,15 +76,8 @@ def make(indices: list[int]) -> list[torch.Tensor]:
     return [torch.full((3,), float(index)) for index in indices]
 
 
-def test_stages_are_on_disk_after_the_block(tmp_path, monkeypatch) -> None:
+def test_stages_are_on_disk_after_the_block(tmp_path, gate) -> None:
     store = Store(tmp_path)
-    gate = threading.Event()
-
-    def slow_save(value, folder) -> None:
-        assert gate.wait(10)
-        save(value, folder)
-
-    monkeypatch.setattr("lift.runtime.cache.save", slow_save)
     with store.deferred():
         first = store.batch("clip", ["a"], make, 1)
         assert first[0][0].tolist() == [0.0, 0.0, 0.0]
@@ -85,17 +91,8 @@ def test_stages_are_on_disk_after_the_block(tmp_path, monkeypatch) -> None:
     assert store.find("clip", "b") is not None
 
 
-def test_values_are_written_beside_the_next_ones_until_the_outer_block_ends(
-    tmp_path, monkeypatch
-) -> None:
+def test_values_are_written_beside_the_next_ones_until_the_outer_block_ends(tmp_path, gate) -> None:
     store = Store(tmp_path)
-    gate = threading.Event()
-
-    def slow_save(value, folder) -> None:
-        assert gate.wait(10)
-        save(value, folder)
-
-    monkeypatch.setattr("lift.runtime.cache.save", slow_save)
     with store.deferred():
         with store.deferred():
             store.batch("clip", ["a"], make, 1)
@@ -108,14 +105,7 @@ def test_values_are_written_beside_the_next_ones_until_the_outer_block_ends(
     assert stage.cached and again["depth"].tolist() == [1.0, 1.0]
 
 
-def test_a_value_that_is_being_written_is_waited_for(tmp_path, monkeypatch) -> None:
-    gate = threading.Event()
-
-    def slow_save(value, folder) -> None:
-        assert gate.wait(10)
-        save(value, folder)
-
-    monkeypatch.setattr("lift.runtime.cache.save", slow_save)
+def test_a_value_that_is_being_written_is_waited_for(tmp_path, gate) -> None:
     store = Store(tmp_path)
     with store.deferred():
         first, _ = store.value("depth", "a", lambda: torch.ones(2))
@@ -181,14 +171,7 @@ def test_values_are_what_load_returns(tmp_path) -> None:
     assert direct["none"] is loaded["none"] is None
 
 
-def test_a_value_may_be_changed_after_it_was_handed_over(tmp_path, monkeypatch) -> None:
-    gate = threading.Event()
-
-    def slow_save(value, folder) -> None:
-        assert gate.wait(10)
-        save(value, folder)
-
-    monkeypatch.setattr("lift.runtime.cache.save", slow_save)
+def test_a_value_may_be_changed_after_it_was_handed_over(tmp_path, gate) -> None:
     buffer = torch.zeros(3)
     store = Store(tmp_path)
     with store.deferred():
