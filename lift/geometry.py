@@ -200,6 +200,18 @@ def inverse_intrinsics(cameras: Cameras) -> Float[Tensor, "view 3 3"]:
     return torch.linalg.solve_triangular(matrices, identity, upper=True)
 
 
+def pixel_rays(cameras: Cameras) -> Float[Tensor, "view height width 3"]:
+    """Return the points in camera coordinates that the pixel centres show at a z-depth of 1.
+
+    Args:
+        cameras: The cameras.
+    """
+    matrices = cameras.intrinsics
+    pixels = pixel_centers(cameras.width, cameras.height, matrices.device).to(matrices.dtype)
+    pixels = torch.cat([pixels, torch.ones_like(pixels[..., :1])], dim=-1)
+    return pixels @ inverse_intrinsics(cameras)[:, None].mT
+
+
 def unproject(
     depth: Float[Tensor, "view height width"], cameras: Cameras
 ) -> Float[Tensor, "view height width 3"]:
@@ -212,12 +224,7 @@ def unproject(
     Returns:
         World points.
     """
-    pixels = pixel_centers(cameras.width, cameras.height, depth.device).to(depth.dtype)
-    rays = (
-        torch.cat([pixels, torch.ones_like(pixels[..., :1])], dim=-1)
-        @ inverse_intrinsics(cameras)[:, None].mT
-    )
-    local = rays * depth[..., None]
+    local = pixel_rays(cameras) * depth[..., None]
     to_world = cameras.camera_to_world
     return local @ to_world[:, None, :3, :3].mT + to_world[:, None, None, :3, 3]
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lift.geometry import rigid, rotation_from_vector
+from lift.geometry import inverse_intrinsics, rigid, rotation_from_vector
 from lift.outputs.coverage import Coverage
 from lift.renderers import Renderer
 from lift.types import Cameras, Gaussians
@@ -270,7 +270,7 @@ def _point_at(
     """Return the point in the world at a pixel and a depth. Without a pixel, on the axis."""
     ray = torch.tensor([0.0, 0.0, 1.0])
     if pixel is not None:
-        ray = torch.linalg.inv(camera.intrinsics[0]) @ ray.new_tensor([*pixel, 1.0])
+        ray = inverse_intrinsics(camera)[0] @ ray.new_tensor([*pixel, 1.0])
     pose = camera.camera_to_world[0]
     return pose[:3, :3] @ (depth * ray) + pose[:3, 3]
 

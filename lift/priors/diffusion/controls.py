@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from lift.geometry import pixel_centers
+from lift.geometry import pixel_rays
 from lift.types import Cameras, Depth
 
 DIRECTION_PROMPTS = {
@@ -38,12 +38,9 @@ def pluecker_rays(cameras: Cameras) -> Float[Tensor, "view 6 y x"]:
     Returns:
         The moment o x d about the world's origin, then the direction d of unit length.
     """
-    pixels = pixel_centers(cameras.width, cameras.height).to(cameras.intrinsics)
-    local = (
-        torch.cat([pixels, torch.ones_like(pixels[..., :1])], -1)
-        @ torch.linalg.inv(cameras.intrinsics)[:, None].mT
+    directions = (
+        normalize(pixel_rays(cameras), dim=-1) @ cameras.camera_to_world[:, None, :3, :3].mT
     )
-    directions = normalize(local, dim=-1) @ cameras.camera_to_world[:, None, :3, :3].mT
     moments = torch.linalg.cross(cameras.centers[:, None, None].expand_as(directions), directions)
     return torch.cat([moments, directions], -1).permute(0, 3, 1, 2)
 
